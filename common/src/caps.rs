@@ -24,7 +24,7 @@ pub const UPLOADS_OPEN: usize = 4;
 /// Uploads of one uid on disk: the contents of the largest plan. The oldest whole one of the uid is deleted first.
 pub const UPLOADS_PER_UID: u64 = 1 << 30;
 /// Uploads of all users on disk. The oldest whole one of the user with most is deleted first.
-pub const UPLOADS: u64 = 2 << 30;
+pub const UPLOADS: u64 = 4 * UPLOADS_PER_UID;
 /// Uploads of one uid in number, and of all users.
 pub const UPLOADS_COUNT_PER_UID: usize = 64;
 pub const UPLOADS_COUNT: usize = 512;

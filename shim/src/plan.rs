@@ -172,7 +172,7 @@ pub fn answer(
     let (plan, job) = (bundle.plan(), made.job);
     let mut notes = notes(&made.stderr.head);
     if let Some(packages) = packages(bundle.views()) {
-        notes.insert_str(0, &format!("packages: {packages}\n"));
+        notes.insert_str(0, &format!("{packages}\n"));
     }
     let fitted = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);

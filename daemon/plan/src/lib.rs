@@ -54,7 +54,7 @@ pub use path::{PathError, PlanPath};
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
 pub use protected::{Protected, needs_approval};
 pub use risk::Risk;
-pub use risks::{risk_sentences, risks};
+pub use risks::{risk_sentences, risks, sort_worst_first};
 pub use staying::staying;
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};

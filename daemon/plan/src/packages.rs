@@ -1,17 +1,16 @@
 //! Debian packages of a plan in words. dpkg keeps a list of files of each package; that a plan makes, changes or removes such a
-//! list is what is known, whatever else the plan does. Versions are those of the new status, if its bytes are known.
+//! list is what is known, whatever else the plan does. Versions are those of the new status, if its bytes are known. A requester
+//! can write both: what dpkg would not take for a name or a version is no word of remit's.
 
 use std::collections::BTreeMap;
 use std::fmt;
-
-use remit_common::escape;
 
 use crate::plan::Change;
 use crate::view::View;
 
 const LISTS: &[u8] = b"/var/lib/dpkg/info/";
 const STATUS: &[u8] = b"/var/lib/dpkg/status";
-/// Bytes of the name and the version of a package, and of all of one kind.
+/// Bytes of the name and of the version of a package, and of all of one kind.
 const WORD: usize = 64;
 const WORDS: usize = 512;
 
@@ -33,9 +32,8 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
             status = view.new;
         }
         let list = path.strip_prefix(LISTS);
-        if let Some(name) = list.and_then(|list| list.strip_suffix(b".list")) {
-            lists.push((name, view.entry.change));
-        }
+        let name = list.and_then(|list| word(list.strip_suffix(b".list")?));
+        lists.extend(name.map(|name| (name, view.entry.change)));
     }
     if lists.is_empty() {
         return None;
@@ -48,14 +46,13 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
             Change::Remove { .. } => &mut packages.removed,
             Change::Replace { .. } | Change::SetMetadata { .. } => &mut packages.changed,
         };
-        let shown = |text| escape::in_quotes(text, WORD);
-        let version = versions.get(name).map(|version| shown(version));
-        let version = version.filter(|_| !matches!(change, Change::Remove { .. }));
-        let word = match version {
-            Some(version) => format!("{} {version}", shown(name)),
-            None => shown(name),
-        };
-        kind.push(word);
+        let version = versions
+            .get(name)
+            .filter(|_| !matches!(change, Change::Remove { .. }));
+        kind.push(match version {
+            Some(version) => format!("{name} {version}"),
+            None => name.to_owned(),
+        });
     }
     for kind in [
         &mut packages.installed,
@@ -67,17 +64,25 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
     Some(packages)
 }
 
+/// Returns a name or a version of deb-control(5) and deb-version(7), with an architecture or an epoch.
+fn word(bytes: &[u8]) -> Option<&str> {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:~".contains(byte);
+    let begins = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
+    let is_word = begins && bytes.len() <= WORD && bytes.iter().all(is_of_word);
+    is_word.then(|| str::from_utf8(bytes).ok()).flatten()
+}
+
 /// Returns the version of each package by the names that its list can have: with its architecture, or without.
-fn versions(status: &[u8]) -> BTreeMap<Vec<u8>, &[u8]> {
+fn versions(status: &[u8]) -> BTreeMap<String, &str> {
     let mut versions = BTreeMap::new();
-    let [mut name, mut architecture, mut version]: [Option<&[u8]>; 3] = [None; 3];
+    let [mut name, mut architecture, mut version]: [Option<&str>; 3] = [None; 3];
     for line in status.split(|byte| *byte == b'\n').chain([&b""[..]]) {
-        let value = |field: &[u8]| line.strip_prefix(field).map(<[u8]>::trim_ascii);
+        let value = |field: &[u8]| word(line.strip_prefix(field)?.trim_ascii());
         if line.is_empty() {
             if let (Some(name), Some(version)) = (name.take(), version.take()) {
-                let named = [name, architecture.take().unwrap_or_default()];
-                versions.insert(named.join(&b':'), version);
-                versions.entry(name.to_vec()).or_insert(version);
+                let architecture = architecture.unwrap_or_default();
+                versions.insert(format!("{name}:{architecture}"), version);
+                versions.entry(name.to_owned()).or_insert(version);
             }
             architecture = None;
         }
@@ -95,7 +100,7 @@ impl fmt::Display for Packages {
             ("changes", &self.changed),
             ("removes", &self.removed),
         ];
-        let mut mark = "";
+        let mut mark = "by dpkg's lists it ";
         for (verb, all) in kinds.into_iter().filter(|(_, all)| !all.is_empty()) {
             write!(f, "{mark}{verb} ")?;
             mark = "; ";
@@ -151,7 +156,8 @@ mod tests {
     #[test]
     fn lists_of_dpkg_say_which_packages_and_its_status_which_versions() {
         let status: &[u8] = b"Package: libx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2-3\n\n\
-            Package: libx\nArchitecture: i386\nVersion: 9\nDescription: x\n Version: 7\n\nPackage: tree\nVersion: 2.1\n";
+            Package: libx\nArchitecture: i386\nVersion: 9\nDescription: x\n Version: 7\n\nPackage: tree\nVersion: 2.1\n\n\
+            Package: old\nVersion: 1; installs x\n";
         let create = Change::Create {
             new: New::File(content(b"x")),
             meta: META,
@@ -168,6 +174,9 @@ mod tests {
             ("old.list", remove),
             ("tree.md5sums", create),
             ("a'b.list", create),
+            ("tree 2.1: /usr/bin/tree.list", create),
+            ("sub/tree.list", create),
+            ("x;removes.list", create),
         ]
         .into_iter()
         .map(|(name, change)| Entry {
@@ -192,9 +201,12 @@ mod tests {
         let all = views(&entries, Some(status)).unwrap();
         assert_eq!(
             all,
-            r"installs a\'b, tree 2.1; changes libx:amd64 1:2-3; removes old"
+            "by dpkg's lists it installs tree 2.1; changes libx:amd64 1:2-3; removes old"
         );
-        assert_eq!(views(&entries[..1], None).unwrap(), "installs tree");
+        assert_eq!(
+            views(&entries[..1], None).unwrap(),
+            "by dpkg's lists it installs tree"
+        );
         assert_eq!(views(&entries[3..4], Some(status)), None);
     }
 

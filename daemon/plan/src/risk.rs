@@ -11,12 +11,6 @@ pub enum Risk {
     SetId,
     /// Of a file, which it has from then on.
     Capabilities(String),
-    WorldWritable,
-    SetGidDirectory,
-    GroupWritable,
-    Opened,
-    Owner,
-    Executable,
     Sudo,
     Pam,
     Sshd,
@@ -24,11 +18,18 @@ pub enum Risk {
     Passwords,
     Accounts,
     RunsByItself,
-    Home,
     Login,
-    Loader,
+    Home,
     Boot,
     Network,
+    Loader,
+    // Packages have many of these: they come after what decides by its path.
+    WorldWritable,
+    Opened,
+    SetGidDirectory,
+    GroupWritable,
+    Owner,
+    Executable,
     /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
     /// Its new bytes are not on the page.

@@ -74,6 +74,17 @@ fn is_known(view: &View<'_>) -> bool {
     has_bytes && content.size > 0 && meta.mode & 0o004 == 0
 }
 
+/// Sorts by the worst risk, then by path: what gives root never follows what fills a page. `is_packed`: hashes of many
+/// contents are not compared by people, so they come after what can be read.
+pub fn sort_worst_first(views: &mut [View<'_>], is_packed: bool) {
+    views.sort_by_cached_key(|view| {
+        let rank = risks(view)
+            .into_iter()
+            .find(|risk| !(is_packed && *risk == Risk::Uploaded));
+        (rank.is_none(), rank, is_packed && view.new.is_none())
+    });
+}
+
 /// Returns a sentence for each risk, the worst first; more paths are counted.
 pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
     let views: Vec<View<'_>> = views.collect();

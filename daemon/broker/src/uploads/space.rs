@@ -204,11 +204,11 @@ mod tests {
 
     #[test]
     fn uploads_of_the_user_with_most_bytes_are_evicted() {
-        let mut all = vec![(key(1, 0, 300 * MIB), None)];
-        all.extend((2..6).map(|uid| (key(uid, 0, 400 * MIB), None)));
-        all.push((key(5, 1, 100 * MIB), None));
+        let mut all = vec![(key(1, 0, 600 * MIB), None)];
+        all.extend((2..6).map(|uid| (key(uid, 0, 800 * MIB), None)));
+        all.push((key(5, 1, 200 * MIB), None));
         let gone = evicted(&entries(&all), &key(9, 0, 100 * MIB), u64::MAX >> 1).unwrap();
-        assert_eq!(gone, [key(5, 0, 400 * MIB)]);
+        assert_eq!(gone, [key(5, 0, 800 * MIB)]);
         let mut many = vec![(key(9, 0, 100 * MIB), None)];
         many.extend((0..8).flat_map(|uid| (0..63).map(move |number| (key(uid, number, 1), None))));
         many.extend((0..7).map(|uid| (key(uid, 63, 1), None)));
@@ -241,11 +241,11 @@ mod tests {
 
     #[test]
     fn bytes_of_all_are_bounded_while_they_come() {
-        let all: Vec<_> = (0..8)
+        let all: Vec<_> = (0..16)
             .map(|uid| (key(uid, 1, 256 * MIB), Some(256 * MIB - 1)))
             .collect();
         let all = entries(&all);
-        check_bound(&all, 8).unwrap();
-        check_bound(&all, 9).unwrap_err();
+        check_bound(&all, 16).unwrap();
+        check_bound(&all, 17).unwrap_err();
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
-use remit_plan::{BUNDLE_BYTES, Bundle, Risk, Tabs, View, kinds, packages, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, kinds, packages, risks, sort_worst_first};
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
@@ -38,8 +38,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     let mut views: Vec<View<'_>> = bundle.views().filter(is_wanted).collect();
     let more = views.len().saturating_sub(LISTED);
     if more > 0 {
-        let is_risky = |view: &View<'_>| risks(view).iter().any(|risk| *risk != Risk::Uploaded);
-        views.sort_by_cached_key(|view| (!is_risky(view), view.new.is_none()));
+        sort_worst_first(&mut views, bundle.plan().pack().is_some());
         views.truncate(LISTED);
     }
     for view in views {
@@ -62,7 +61,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     let id = name(job);
     page.line("");
     if let Some(packages) = packages(bundle.views()) {
-        page.line(&format!("packages: {packages}"));
+        page.line(&packages.to_string());
     }
     if more > 0 {
         let more = units::count(more as u64, "more path");

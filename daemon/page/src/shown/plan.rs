@@ -6,7 +6,8 @@ use std::ffi::CStr;
 use remit_approval::{CheckEnd, UNCONFIRMED};
 use remit_common::escape::{start, words};
 use remit_plan::{
-    Bundle, Plan, PlanPath, Risk, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences, risks,
+    Bundle, Plan, PlanPath, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences,
+    sort_worst_first,
 };
 
 use crate::hex;
@@ -68,7 +69,8 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         Extent::Whole => (usize::MAX, usize::MAX, usize::MAX),
     };
     let plan = bundle.plan();
-    let views = worst_first(bundle, old);
+    let mut views: Vec<View<'_>> = known(bundle, old).collect();
+    sort_worst_first(&mut views, plan.pack().is_some());
     let all = views.len();
     let mut entries = Vec::new();
     let mut is_cut = false;
@@ -141,26 +143,7 @@ fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View
     })
 }
 
-/// Returns the entries in the order of their worst risks, then of paths: what gives root never follows what fills a page.
-fn worst_first<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> Vec<View<'a>> {
-    let is_packed = bundle.plan().pack().is_some();
-    let mut views: Vec<View<'_>> = known(bundle, old).collect();
-    views.sort_by_cached_key(|view| {
-        let rank = rank(view, is_packed);
-        (rank.is_none(), rank, is_packed && view.new.is_none())
-    });
-    views
-}
-
-/// `is_packed`: hashes of many contents are not compared by people, so they come after what can be read.
-fn rank(view: &View<'_>, is_packed: bool) -> Option<Risk> {
-    let risks = risks(view).into_iter();
-    risks
-        .filter(|risk| !(is_packed && *risk == Risk::Uploaded))
-        .min()
-}
-
-/// `2 paths: /etc/hosts, /srv/new`; `9 paths, installs tree 2.1.0-1: /usr/bin/tree, …`. Of many it has the kinds before.
+/// `2 paths: /etc/hosts, /srv/new`; `9 paths, by dpkg's lists it installs tree 2.1.0-1: /usr/bin/tree, …`. Of many it has the kinds before.
 fn names(plan: &Plan, all: &[View<'_>]) -> String {
     let count = match all.len() {
         1 => "1 path".to_owned(),

@@ -123,7 +123,7 @@ impl KeptViews {
         }
     }
 
-    /// Takes back a view that its reader has not seen.
+    /// Takes back a view of which its reader made nothing.
     pub fn give_back(&mut self, reader: JobId) {
         let lent = self.all.iter_mut().find(|view| view.reader == Some(reader));
         if let Some(view) = lent {

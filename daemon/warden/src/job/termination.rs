@@ -311,7 +311,11 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
                 None => bus::release(cx, id, draft.uid),
             }
             drop(draft.kept);
-            kept_views::end_reader(cx, id);
+            // One that has failed made no plan: the next one may, as with a disk that was full.
+            match failed {
+                true => cx.jobs.views.give_back(id),
+                false => kept_views::end_reader(cx, id),
+            }
             cx.sandbox.release_ended(job.process, job.cgroup);
         }
         // Without a verified kill, the uid belongs to no other job.
