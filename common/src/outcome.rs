@@ -152,6 +152,9 @@ impl State {
     }
 }
 
+/// How the limit begins that has the names which a copy's job reaches.
+pub const NAMES_REACHED: &str = "network ";
+
 /// What confined a job: made from the child's own step reports and the start-up witness, never from configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -34,7 +34,7 @@ pub fn lay() -> PlanFixture {
 }
 
 /// The first policy with copies has their layers tested; this waits for it.
-fn tested(fixture: &PlanFixture) {
+pub fn tested(fixture: &PlanFixture) {
     let tested = fixture.daemon.remit(&admin(), &["doctor"]);
     let tested = String::from_utf8_lossy(&tested.stdout);
     assert!(tested.contains("sandbox   ok"), "{tested}");

@@ -263,6 +263,7 @@ mod jobs {
 
 mod copies;
 mod copies_hidden;
+mod copies_network;
 mod large_plans;
 mod mcp;
 mod mcp_clients;

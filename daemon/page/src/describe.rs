@@ -172,6 +172,13 @@ pub fn reaches(network: &Network) -> Option<String> {
                 .collect();
             Some(some(&all))
         }
+        Network::Names(names) => {
+            let all: Vec<_> = names
+                .iter()
+                .map(|(host, port)| format!("{host}:{port}"))
+                .collect();
+            Some(format!("by GET and HEAD of http {}", some(&all)))
+        }
     }
 }
 

@@ -157,6 +157,10 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
         Network::Host if profile.base == Base::Host => {}
         Network::Host => table.text("network", "host"),
         Network::Connect(to) => table.raw("network", &list(to.iter().map(destination::print))),
+        Network::Names(names) => {
+            let names = names.iter().map(|(host, port)| format!("{host}:{port}"));
+            table.raw("network", &list(names));
+        }
     }
     if let Some(space) = profile.space {
         table.text("space", &limits::print_bytes(space));

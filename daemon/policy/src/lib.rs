@@ -31,6 +31,7 @@ pub mod model {
     pub(crate) mod encoded;
     pub mod glob;
     pub mod machine;
+    pub mod names;
     pub mod paths;
     pub mod pattern;
     pub(crate) mod plans;

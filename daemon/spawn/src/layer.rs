@@ -227,6 +227,8 @@ pub struct ViewProfile {
     pub groups: Vec<u32>,
     /// Bytes and inodes that a view can write.
     pub area: (u64, u64),
+    /// Names and ports that jobs reach by a proxy at their port 3128.
+    pub names: Vec<(String, u16)>,
     pub limits: Limits,
 }
 
@@ -256,6 +258,8 @@ pub enum Network {
     Host,
     /// Itself, and by TCP any port of this host's own addresses, which it names by SOCKS at its port 1080.
     ThisHost,
+    /// Itself, and by HTTP these names and ports, which it names to a proxy at its port 3128.
+    Names(Vec<(String, u16)>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,6 +115,7 @@ impl Job {
         {
             notes.extend(notes::of_errors(&enforced.profile, &stderr.head).map(str::to_owned));
         }
+        notes.extend(facts.enforced.as_ref().and_then(notes::of_network));
         (denials, notes)
     }
 

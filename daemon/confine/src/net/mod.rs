@@ -3,17 +3,20 @@
 //! to the real address, from the host's network. So a job never holds a socket of the host's, and needs no route, no name
 //! server and no filter. Only TCP is forwarded. For `ThisHost` the relay listens on one port, where the job names address
 //! and port. It binds each connection to the address that it goes to: the kernel lets a socket bind to the host's own
-//! addresses only. Everything is made before the fork; a child allocates nothing.
+//! addresses only. For `Names` a proxy listens there in place of the relay (`proxy/`). Everything is made before the fork; a
+//! child allocates nothing, but for the proxy.
 
 mod netlink;
 mod pair;
+mod proxy;
 mod relay;
 mod slot;
 mod socks;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
-use crate::steps::seccomp::{self, Program};
+use crate::steps::seccomp::{self, Program, RelayKind};
 use crate::sys::{self, ForkCall, Handled};
 use crate::{Kernel, steps::landlock::fence, steps::report::EnabledLayers};
 use netlink::Message;
@@ -38,10 +41,30 @@ pub(crate) struct Net {
     loopback: bool,
     addresses: Vec<Message>,
     targets: Vec<Target>,
-    /// The one target is where a job names an address of this host.
-    asks: bool,
+    duty: Duty,
     handled: Option<Handled>,
     filter: Program,
+}
+
+/// How the process between a job's network and the host's is asked for connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Each target stands for itself.
+    Listed,
+    /// At the one target a job names an address of this host.
+    ThisHost,
+    /// At the one target a job names a host and port of this list.
+    Names(Vec<(String, u16)>),
+}
+
+impl Duty {
+    fn kind(&self) -> RelayKind {
+        match self {
+            Duty::Listed => RelayKind::Listed,
+            Duty::ThisHost => RelayKind::ThisHost,
+            Duty::Names(_) => RelayKind::Proxy,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -62,20 +85,22 @@ impl Net {
     /// 0, a destination without an address, only IPv6 without it, or more than 64 pairs of address and port.
     pub(crate) fn new(network: &Network, kernel: &Kernel) -> Result<Option<Net>> {
         let none: &[Destination] = &[];
-        let asks = *network == Network::ThisHost;
-        let (loopback, destinations) = match network {
-            Network::ThisHost => (true, none),
-            Network::None => (false, none),
-            Network::Loopback => (true, none),
-            Network::Connect(destinations) => (true, destinations.as_slice()),
+        let (loopback, destinations, duty) = match network {
+            Network::ThisHost => (true, none, Duty::ThisHost),
+            Network::None => (false, none, Duty::Listed),
+            Network::Loopback => (true, none, Duty::Listed),
+            Network::Connect(destinations) => (true, destinations.as_slice(), Duty::Listed),
+            Network::Names(names) => (true, none, Duty::Names(names.clone())),
             Network::Host => return Ok(None),
         };
-        let targets = match asks {
-            true => vec![Target {
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, socks::PORT)),
-                kin: 0..1,
-            }],
-            false => targets(destinations, has_ipv6()?)?,
+        let at = |port| Target {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            kin: 0..1,
+        };
+        let targets = match duty {
+            Duty::ThisHost => vec![at(socks::PORT)],
+            Duty::Names(_) => vec![at(proxy::PORT)],
+            Duty::Listed => targets(destinations, has_ipv6()?)?,
         };
         let mut addresses: Vec<IpAddr> = targets.iter().map(|t| t.address.ip()).collect();
         addresses.retain(|address| !address.is_loopback());
@@ -85,9 +110,9 @@ impl Net {
             loopback,
             addresses: addresses.into_iter().flat_map(messages).collect(),
             targets,
-            asks,
+            filter: seccomp::relay(duty.kind())?,
+            duty,
             handled: fence(kernel.landlock_abi, EnabledLayers::ALL).map(|fence| fence.handled),
-            filter: seccomp::relay(asks)?,
         }))
     }
 

@@ -27,7 +27,7 @@ impl Message {
             bytes: [0; LONGEST],
             len: 0,
         };
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
+        let flags = (libc::NLM_F_REQUEST | flags) as u16;
         message.push(&[0; 4]);
         message.push(&kind.to_ne_bytes());
         message.push(&flags.to_ne_bytes());
@@ -59,7 +59,7 @@ impl Message {
 
     pub(super) fn loopback_up() -> Self {
         let up = (libc::IFF_UP as u32).to_ne_bytes();
-        let mut message = Self::new(libc::RTM_NEWLINK, 0);
+        let mut message = Self::new(libc::RTM_NEWLINK, libc::NLM_F_ACK);
         message.push(&[libc::AF_UNSPEC as u8, 0, 0, 0]);
         message.push(&LOOPBACK.to_ne_bytes());
         message.push(&up);
@@ -74,7 +74,8 @@ impl Message {
             IpAddr::V6(_) => (libc::AF_INET6, 128),
         };
         let host = libc::RT_SCOPE_HOST;
-        let mut message = Self::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
+        let mut message = Self::new(libc::RTM_NEWADDR, new);
         // Nobody else can have the address, so it works at once.
         message.push(&[family as u8, prefix, libc::IFA_F_NODAD as u8, host]);
         message.push(&LOOPBACK.to_ne_bytes());
@@ -91,7 +92,7 @@ impl Message {
     /// for IPv4 at once, for IPv6 some time after it has acknowledged the address. Then there are two equal routes.
     pub(super) fn local_route(address: Ipv6Addr) -> Self {
         let (any, none) = (0, 0);
-        let mut message = Self::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE);
+        let mut message = Self::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_ACK);
         message.push(&[libc::AF_INET6 as u8, 128, any, none]);
         let by = libc::RTPROT_BOOT;
         message.push(&[
@@ -103,6 +104,21 @@ impl Message {
         message.push(&[none; 4]);
         message.attribute(libc::RTA_DST, &address.octets());
         message.attribute(libc::RTA_OIF, &LOOPBACK.to_ne_bytes());
+        message.whole()
+    }
+
+    /// `RTM_GETROUTE`: asks how this process would reach `address`.
+    pub(super) fn route_to(address: IpAddr) -> Self {
+        let (family, bits) = match address {
+            IpAddr::V4(_) => (libc::AF_INET, 32),
+            IpAddr::V6(_) => (libc::AF_INET6, 128),
+        };
+        let mut message = Self::new(libc::RTM_GETROUTE, 0);
+        message.push(&[family as u8, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        match address {
+            IpAddr::V4(ip) => message.attribute(libc::RTA_DST, &ip.octets()),
+            IpAddr::V6(ip) => message.attribute(libc::RTA_DST, &ip.octets()),
+        }
         message.whole()
     }
 
@@ -128,6 +144,25 @@ pub(super) fn ask(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
     let mut answer = [0; 256];
     let length = sys::read(socket, &mut answer)?;
     judge(answer.get(..length).unwrap_or_default())
+}
+
+/// Returns the kind of the route that [`Message::route_to`] asks for: `rtm_type` of `struct rtmsg`.
+pub(super) fn kind_of_route(socket: BorrowedFd<'_>, message: &Message) -> io::Result<u8> {
+    sys::write(socket, message.bytes())?;
+    let mut answer = [0; 1024];
+    let length = sys::read(socket, &mut answer)?;
+    route_kind(answer.get(..length).unwrap_or_default())
+}
+
+fn route_kind(answer: &[u8]) -> io::Result<u8> {
+    const KIND: usize = HEADER + 7;
+    let kind: Option<&[u8; 2]> = answer.get(4..).and_then(<[u8]>::first_chunk);
+    if kind.is_none_or(|kind| u16::from_ne_bytes(*kind) != libc::RTM_NEWROUTE) {
+        judge(answer)?;
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let kind = answer.get(KIND).copied();
+    kind.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Parses `struct nlmsgerr`: 0 or minus an errno, after the header.

@@ -11,7 +11,7 @@ pub(super) const CHUNK: usize = 64 << 10;
 const TURN: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlowState {
+pub(super) enum FlowState {
     Reading,
     /// Bytes are there, and the receiver has no space.
     Writing,
@@ -117,7 +117,11 @@ fn wish(socket: &OwnedFd, from: FlowState, to: FlowState) -> Wish {
     (fd, reads | writes)
 }
 
-fn pump(from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8; CHUNK]) -> io::Result<FlowState> {
+pub(super) fn pump(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    buffer: &mut [u8; CHUNK],
+) -> io::Result<FlowState> {
     let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
     for _ in 0..TURN {
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;

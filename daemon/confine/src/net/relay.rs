@@ -4,8 +4,10 @@
 //! waits for one peer, and holds at most 64 connections; more wait in the kernel's queue. No allocation.
 
 use super::pair::{CHUNK, Wish};
-use super::slot::{FarSide, OWN, OwnAddresses, Slot, bind_to, tcp};
-use super::{MOST, Net, Target};
+use super::proxy::{FarNetwork, Proxy};
+use super::slot::{FarSide, OwnAddresses, Slot};
+use super::tcp::{OWN, bind_to, tcp};
+use super::{Duty, MOST, Net, Target, netlink};
 use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -61,8 +63,9 @@ pub(super) fn start(
         if renumber(&report, &host).is_err() {
             return 1;
         }
-        match set_up_station(net, parent, uid, gid) {
-            Ok(station) => station.work(),
+        match set_up(net, parent, uid, gid) {
+            Ok(Serving::Relay(station)) => station.work(),
+            Ok(Serving::Proxy(proxy)) => proxy.work(),
             Err(e) => {
                 let errno = e.raw_os_error().unwrap_or(libc::EPERM);
                 let _ = sys::write(sys::borrowed(REPORT), &errno.to_ne_bytes());
@@ -96,7 +99,16 @@ fn renumber(report: &OwnedFd, host: &OwnedFd) -> io::Result<()> {
     sys::close_from(2)
 }
 
-fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Station<'_>> {
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the relay allocates nothing after its fork"
+)]
+enum Serving<'a> {
+    Relay(Station<'a>),
+    Proxy(Proxy<'a>),
+}
+
+fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>> {
     // Never above the present hard limit; if that is lower, fewer connections fit.
     let (_, hard) = sys::limit(libc::RLIMIT_NOFILE)?;
     let most = DESCRIPTORS.min(hard);
@@ -104,7 +116,11 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
     // A stop signal for the job is not for the relay.
     sys::new_session()?;
     sys::default_signals()?;
-    sys::set_name(c"remit-relay")?;
+    let name = match net.duty {
+        Duty::Listed | Duty::ThisHost => c"remit-relay",
+        Duty::Names(_) => c"remit-proxy",
+    };
+    sys::set_name(name)?;
     SigSet::all().thread_block()?;
     let end = SignalFd::with_flags(
         &SigSet::from(Signal::SIGTERM),
@@ -116,12 +132,16 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
     }
     sys::set_namespace(sys::borrowed(HOST), libc::CLONE_NEWNET)?;
     sys::close_one(HOST);
-    let far_side = match net.asks {
-        true => FarSide::Own(OwnAddresses::of_this_network()),
-        false => FarSide::Listed(&net.targets),
+    let far_side = match &net.duty {
+        Duty::ThisHost => FarSide::Own(OwnAddresses::of_this_network()),
+        Duty::Listed | Duty::Names(_) => FarSide::Listed(&net.targets),
     };
     sys::change_dir(c"/")?;
     drop_all_rights(uid, gid, &[])?;
+    let proxy = match &net.duty {
+        Duty::Names(list) => Some((list, FarNetwork::new(netlink::open()?))),
+        Duty::Listed | Duty::ThisHost => None,
+    };
     if std::os::unix::process::parent_id() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
@@ -133,12 +153,22 @@ fn set_up_station(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Stat
     sys::install_filter(net.filter.instructions())?;
     sys::write(sys::borrowed(REPORT), &0i32.to_ne_bytes())?;
     sys::close_one(REPORT);
-    Ok(Station {
-        far_side,
+    let Some((list, outside)) = proxy else {
+        return Ok(Serving::Relay(Station {
+            far_side,
+            end,
+            listeners,
+            slots: [const { None }; CONNECTIONS],
+        }));
+    };
+    let [first, ..] = listeners;
+    let listener = first.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    Ok(Serving::Proxy(Proxy {
+        list,
+        listener,
         end,
-        listeners,
-        slots: [const { None }; CONNECTIONS],
-    })
+        outside,
+    }))
 }
 
 fn listener_on(target: &Target) -> io::Result<OwnedFd> {
@@ -154,16 +184,21 @@ fn fence(net: &Net) -> io::Result<()> {
     let Some(mut handled) = net.handled else {
         return Ok(());
     };
-    if net.asks {
+    let asks = net.duty == Duty::ThisHost;
+    if asks {
         handled.net &= !CONNECT_TCP;
     }
     let ruleset = sys::landlock_ruleset(&handled)?;
+    let ports: Vec<u16> = match &net.duty {
+        Duty::Names(list) => list.iter().map(|(_, port)| *port).collect(),
+        Duty::Listed | Duty::ThisHost => net.targets.iter().map(|t| t.address.port()).collect(),
+    };
     if handled.net & CONNECT_TCP != 0 {
-        for target in &net.targets {
-            sys::landlock_grant_port(ruleset.as_fd(), target.address.port(), CONNECT_TCP)?;
+        for port in ports {
+            sys::landlock_grant_port(ruleset.as_fd(), port, CONNECT_TCP)?;
         }
     }
-    if net.asks && handled.net & BIND_TCP != 0 {
+    if asks && handled.net & BIND_TCP != 0 {
         sys::landlock_grant_port(ruleset.as_fd(), 0, BIND_TCP)?;
     }
     sys::landlock_restrict(ruleset.as_fd(), 0)

@@ -2,19 +2,18 @@
 
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::socks::{Dialogue, NO_AUTHENTICATION, Next, Reply};
+use super::tcp::{bind_to, connect_to, tcp};
 use super::{Target, unusable};
 use crate::sys;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
-    connect, getsockname, getsockopt, recv, send, socket, sockopt,
+    MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, getsockname, getsockopt, recv, send,
+    sockopt,
 };
 use std::{
     ffi::CStr,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
-
-pub(super) const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
 pub(super) enum FarSide<'a> {
     Listed(&'a [Target]),
@@ -227,36 +226,6 @@ fn after(target: &Target, asked: usize, at: usize) -> Option<usize> {
         target.kin.start
     };
     (next != asked && target.kin.contains(&next)).then_some(next)
-}
-
-/// With its own length: the worker's filter knows addresses of the internet by that.
-pub(super) fn bind_to(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
-    let at = socket.as_raw_fd();
-    match address {
-        SocketAddr::V4(address) => bind(at, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => bind(at, &SockaddrIn6::from(address)),
-    }
-}
-
-pub(super) fn connect_to(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
-    let from = socket.as_raw_fd();
-    let connected = match address {
-        SocketAddr::V4(address) => connect(from, &SockaddrIn::from(address)),
-        SocketAddr::V6(address) => connect(from, &SockaddrIn6::from(address)),
-    };
-    match connected {
-        Err(nix::Error::EINPROGRESS) => Ok(()),
-        other => other,
-    }
-}
-
-pub(super) fn tcp(address: SocketAddr) -> nix::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    socket(family, SockType::Stream, OWN, None)
 }
 
 #[cfg(test)]

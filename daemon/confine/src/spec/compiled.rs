@@ -178,9 +178,13 @@ fn view(profile: &ViewProfile, kernel: &Kernel, layers: EnabledLayers) -> Result
         ..Class::default()
     };
     view::probe(kernel.fork)?;
+    let network = match profile.names.as_slice() {
+        [] => Network::Loopback,
+        names => Network::Names(names.to_vec()),
+    };
     Ok(Parts {
         base: Base::View(Box::new(View {
-            attendance: Attendance::new(&Network::Loopback, kernel)?,
+            attendance: Attendance::new(&network, kernel)?,
             area: profile.area,
         })),
         credentials: Credentials {

@@ -334,7 +334,7 @@ fn suits(
         Network::Connect(list) if list.iter().all(is_this_host) => {
             Some("reaches services of this host")
         }
-        Network::Connect(_) | Network::Host => Some("reaches beyond the host"),
+        Network::Connect(_) | Network::Host | Network::Names(_) => Some("reaches beyond the host"),
     };
     if let Some(what) = what.filter(|_| effect == Effect::Read) {
         let message = format!("a command of effect read runs in the profile {named}, which {what}");

@@ -6,6 +6,7 @@ use crate::load::accounts::Resolved;
 use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::bounds::ADDRESSES;
 use remit_policy::model::machine::Machine;
+use remit_policy::model::names::{self, is_host_name};
 use remit_policy::model::profile::Destination;
 use remit_policy::quoted;
 
@@ -66,6 +67,22 @@ pub(crate) fn destination(
     })
 }
 
+/// Reads a name and port that copies of the machine reach. It is looked up when a job asks for it.
+pub(crate) fn name(entry: &WithSpan<&str>, report: &mut Report<'_>) -> Option<(String, u16)> {
+    let parsed = match parse(entry.value) {
+        Ok((Host::Name(name), port)) => match names::refused(name, port) {
+            None => return Some((name.to_owned(), port)),
+            Some(why) => why,
+        },
+        Ok((Host::Address(_), _)) => "is an address, and copies reach names alone",
+        Err(why) => why,
+    };
+    let help = "write a name and a port that speaks http, as \"deb.debian.org:80\": a copy can ask GET and HEAD alone";
+    let message = format!("{} {parsed}", quoted(entry.value));
+    report.error_with_help(entry.span.clone(), message, help);
+    None
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Host<'a> {
     Address(IpAddr),
@@ -100,21 +117,6 @@ fn parse(text: &str) -> Result<(Host<'_>, u16), &'static str> {
         },
         Host::Name(_) => Ok((host, port)),
     }
-}
-
-/// Accepts a name that no resolver reads as a number: some read `127.1`, `0` and `2130706433` as addresses.
-fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
-            })
-    };
-    let last = text.rsplit('.').next().unwrap_or_default();
-    let numeric = last.starts_with(|first: char| first.is_ascii_digit());
-    text.len() <= 253 && !numeric && text.split('.').all(label)
 }
 
 fn unusable(address: IpAddr) -> Option<&'static str> {

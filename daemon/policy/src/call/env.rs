@@ -13,7 +13,7 @@ use crate::call::request::{malformed, no_nul, within};
 use crate::call::variables::{check_value, never_permitted};
 use crate::decide::Terms;
 use crate::model::diagnostic::quoted;
-use crate::model::profile::{Base, Profile, User};
+use crate::model::profile::{Base, Network, Profile, User};
 
 /// The job's `PATH`: programs are looked up in this order.
 pub const PATH_DIRS: [&str; 6] = [
@@ -62,6 +62,17 @@ fn trusts_repositories(terms: &Terms) -> bool {
 /// process. A job of base strict has its own pid namespace. With this variable systemctl uses the bus.
 const SYSTEMCTL: (&str, &str) = ("SYSTEMCTL_FORCE_BUS", "1");
 
+/// The proxy of a copy that reaches names. Some programs know the one spelling, some the other; what a job serves itself it
+/// reaches without.
+const PROXY: [(&str, &str); 6] = [
+    ("http_proxy", "http://127.0.0.1:3128"),
+    ("https_proxy", "http://127.0.0.1:3128"),
+    ("HTTP_PROXY", "http://127.0.0.1:3128"),
+    ("HTTPS_PROXY", "http://127.0.0.1:3128"),
+    ("no_proxy", "localhost,127.0.0.1,::1"),
+    ("NO_PROXY", "localhost,127.0.0.1,::1"),
+];
+
 /// Returns true for a variable, as `NAME=value`, that jobs have without a policy or a caller asking for it.
 pub fn is_default_variable(variable: &str) -> bool {
     const IDENTITIES: [(&str, &str); 6] = [
@@ -75,7 +86,7 @@ pub fn is_default_variable(variable: &str) -> bool {
     let Some((name, value)) = variable.split_once('=') else {
         return false;
     };
-    let mut fixed = [&ALL[..], &SAFE_DIRECTORY, &[SYSTEMCTL], &IDENTITIES]
+    let mut fixed = [&ALL[..], &SAFE_DIRECTORY, &[SYSTEMCTL], &PROXY, &IDENTITIES]
         .into_iter()
         .flatten();
     fixed.any(|fixed| *fixed == (name, value)) || (name == "PATH" && value == PATH_DIRS.join(":"))
@@ -131,6 +142,9 @@ pub fn environment(terms: &Terms, extra: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<CS
     }
     if profile.base == Base::Strict && matches!(profile.user, User::Fixed { uid: 0, .. }) {
         variables.set_all([SYSTEMCTL]);
+    }
+    if matches!(profile.network, Network::Names(_)) {
+        variables.set_all(PROXY);
     }
     let own = terms.command().map(|command| &command.env);
     for env in [&profile.env].into_iter().chain(own) {
@@ -257,6 +271,24 @@ mod tests {
             env,
             &["A=caller", "LANG=C", "USER=remit-job"],
             "LANG=C.UTF-8",
+        );
+        check(
+            Profile::plan(),
+            &["USER=root", "HOME=/tmp/home"],
+            "http_proxy",
+        );
+        let names = Profile {
+            network: Network::Names(vec![("deb.debian.org".into(), 80)]),
+            ..Profile::plan()
+        };
+        check(
+            names,
+            &[
+                "http_proxy=http://127.0.0.1:3128",
+                "HTTPS_PROXY=http://127.0.0.1:3128",
+                "no_proxy=localhost,127.0.0.1,::1",
+            ],
+            "all_proxy",
         );
         check(
             Profile::strict(),

@@ -14,6 +14,7 @@ use crate::model::bounds::{self, Checked};
 use crate::model::capabilities;
 use crate::model::command::{Command, Param, ParamKind, Part, Stdin, Word};
 use crate::model::glob::Glob;
+use crate::model::names;
 use crate::model::paths::not_plain;
 use crate::model::policy::{CHANGE, Parts, Policy, RUN};
 use crate::model::profile::{Base, Network, Profile, User};
@@ -233,10 +234,7 @@ impl Profile {
             )
         );
         holds(is_listed, || "has a network that its base lacks".to_owned())?;
-        if let Network::Connect(to) = &self.network {
-            let most = caps::PROFILE_DESTINATIONS;
-            holds(to.len() <= most, || format!("reaches over {most} hosts"))?;
-        }
+        names::check(self)?;
         let has_a_right = self.capabilities != 0 || !self.groups.is_empty();
         let is_more = self.base != Base::Read || !self.changes_nothing() || has_a_right;
         holds(self.inspect.is_none() || !is_more, || {
@@ -244,7 +242,8 @@ impl Profile {
         })?;
         let lists_nothing = lists.iter().all(|list| list.is_empty()) && self.scratch.is_empty();
         let may_list = matches!(self.base, Base::Read | Base::Strict);
-        let has_more = self.network != Network::None || has_a_right || self.inspect.is_some();
+        let has_network = !matches!(self.network, Network::None | Network::Names(_));
+        let has_more = has_network || has_a_right || self.inspect.is_some();
         let fits = (may_list || lists_nothing) && !(self.base.is_fixed() && has_more);
         holds(fits, || "has what its base lacks".to_owned())?;
         holds(self.space.is_none() || self.base == Base::Plan, || {

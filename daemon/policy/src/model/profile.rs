@@ -172,7 +172,8 @@ impl Profile {
         self.base != Base::Host && self.inspect != Some(Inspect::File)
     }
 
-    /// Returns true if no program in it can change the host or reach beyond it.
+    /// Returns true if no program in it can change the host or reach beyond it, but for names that an administrator lists for
+    /// copies: a GET changes nothing by its meaning, and can carry out what a job sees.
     pub fn changes_nothing(&self) -> bool {
         /// `CAP_DAC_READ_SEARCH`: more to see, nothing to change.
         const HARMLESS: u64 = 1 << 2;
@@ -191,12 +192,15 @@ impl Profile {
         }
     }
 
-    /// Returns true if it lists nothing to write, no socket, no device, and no host.
+    /// Returns true if it lists nothing to write, no socket, no device, and no host but by name for a copy.
     pub(crate) fn reaches_nothing(&self) -> bool {
         self.write.is_empty()
             && self.sockets.is_empty()
             && self.devices.is_empty()
-            && matches!(self.network, Network::None | Network::Loopback)
+            && matches!(
+                self.network,
+                Network::None | Network::Loopback | Network::Names(_)
+            )
     }
 }
 
@@ -241,6 +245,8 @@ pub enum Network {
     Host,
     /// Only TCP to this host's own addresses, and its own loopback. Base `strict`.
     ThisHost,
+    /// GET and HEAD of HTTP at these names and ports, and its own loopback. Base `plan`.
+    Names(Vec<(String, u16)>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

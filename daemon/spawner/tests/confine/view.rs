@@ -15,6 +15,7 @@ fn profile() -> ViewProfile {
     ViewProfile {
         groups: vec![4],
         area: (64 << 20, 10_000),
+        names: Vec::new(),
         limits: LIMITS,
     }
 }

@@ -112,6 +112,10 @@ impl Workshop {
         let space = self.limits.space(profile.space);
         ViewProfile {
             groups: self.groups.clone(),
+            names: match &profile.network {
+                remit_policy::Network::Names(names) => names.clone(),
+                _ => Vec::new(),
+            },
             area: (space, space / BYTES_OF_A_FILE),
             limits,
         }
@@ -214,6 +218,7 @@ fn network(network: &remit_policy::Network) -> Network {
             };
             Network::Connect(to.iter().map(destination).collect())
         }
+        remit_policy::Network::Names(names) => Network::Names(names.clone()),
     }
 }
 

@@ -184,6 +184,7 @@ impl HostSupport {
             &clamped,
             user,
         ));
+        limit_texts.extend(limits::names_text(bound.compiled.profile()));
         let layers = match bound.compiled.base() {
             Base::Host => vec![NO_LAYERS.to_owned()],
             Base::Read | Base::Strict | Base::Plan | Base::Extract => {

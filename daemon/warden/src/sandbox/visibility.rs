@@ -6,6 +6,8 @@ use remit_policy::{Base, Listed, Network, Profile};
 pub mod limits {
     //! Describes the limits of a job as text. Pure.
 
+    use remit_common::outcome::NAMES_REACHED;
+    use remit_policy::{Network, Profile};
     use remit_spawn::Clamped;
     use remit_sys::{Controller, Limits};
 
@@ -51,6 +53,21 @@ pub mod limits {
         ];
         lines.extend(clamped.iter().map(lowered));
         lines
+    }
+
+    /// Returns what a job of a copy asks by its proxy.
+    pub fn names_text(profile: &Profile) -> Option<String> {
+        let Network::Names(names) = &profile.network else {
+            return None;
+        };
+        let names: Vec<String> = names
+            .iter()
+            .map(|(host, port)| format!("{host}:{port}"))
+            .collect();
+        Some(format!(
+            "{NAMES_REACHED}{} (GET and HEAD, proxy)",
+            names.join(" ")
+        ))
     }
 
     pub fn lowered(clamped: &Clamped) -> String {
@@ -154,6 +171,10 @@ pub fn of(profile: &Profile, has_bus: bool) -> ProfileVisibility {
             Network::Connect(all) => all
                 .iter()
                 .map(|to| format!("{}:{}", to.host, to.port))
+                .collect(),
+            Network::Names(names) => names
+                .iter()
+                .map(|(host, port)| format!("{host}:{port}"))
                 .collect(),
         },
     }

@@ -4,6 +4,7 @@ mod table;
 
 use std::borrow::Cow;
 
+use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
 use remit_link::JobMeta;
 use remit_wire::{Run, What};
@@ -98,6 +99,13 @@ pub fn of_errors(profile: &str, stderr: &[u8]) -> Option<&'static str> {
     let is_there = |text: &[u8]| stderr.windows(text.len()).any(|part| part == text);
     let note = NOTES.iter().find(|(text, _)| is_there(text));
     note.filter(|_| profile == "read").map(|(_, note)| *note)
+}
+
+/// Returns where a job of a copy could send what it saw.
+pub fn of_network(enforced: &Enforced) -> Option<String> {
+    let mut names = enforced.limits.iter();
+    let names = names.find_map(|limit| limit.strip_prefix(NAMES_REACHED))?;
+    Some(format!("the copy has a network: {names}"))
 }
 
 #[derive(Default)]

@@ -308,6 +308,13 @@ fn network(network: &Network) -> String {
             });
             format!("itself, and by TCP {}", all.collect::<Vec<_>>().join(", "))
         }
+        Network::Names(names) => {
+            let all = names
+                .iter()
+                .map(|(host, port)| format!("{host} port {port}"));
+            let all = all.collect::<Vec<_>>().join(", ");
+            format!("itself, and by GET and HEAD of http {all}")
+        }
     }
 }
 

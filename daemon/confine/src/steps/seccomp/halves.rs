@@ -58,6 +58,10 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
             .filter(|(n, rule)| of_rules(&plain, *n) != Some(*rule));
         setup.extend(others.map(|(number, _)| *number));
     }
+    if class.changes_root {
+        // The proxy of a copy bounds the buffers of its own sockets.
+        setup.extend(arch.number(&("setsockopt", 54, 208)));
+    }
     setup.sort_unstable();
     setup.dedup();
     let of_job = |number| of_rules(&whole, number).unwrap_or(unknown);

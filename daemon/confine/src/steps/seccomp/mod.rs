@@ -138,36 +138,81 @@ const RELAY_CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+const FAMILY: Check = Check {
+    arg: 0,
+    mask: !0,
+    want: Want::OneOf(&[libc::AF_INET as u32, libc::AF_INET6 as u32]),
+    errno: libc::EPERM as u16,
+};
+const PROTOCOL: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::OneOf(&[0]),
+    errno: libc::EPERM as u16,
+};
 const RELAY_SOCKET: &[Check] = &[
-    Check {
-        arg: 0,
-        mask: !0,
-        want: Want::OneOf(&[libc::AF_INET as u32, libc::AF_INET6 as u32]),
-        errno: libc::EPERM as u16,
-    },
+    FAMILY,
     Check {
         arg: 1,
         mask: 0xf,
         want: Want::OneOf(&[libc::SOCK_STREAM as u32]),
         errno: libc::EPERM as u16,
     },
-    Check {
-        arg: 2,
-        mask: !0,
-        want: Want::OneOf(&[0]),
-        errno: libc::EPERM as u16,
-    },
+    PROTOCOL,
 ];
 
 /// Further calls of a relay that proves an address to be the host's by binding to it.
 const BINDING_CALLS: &[libc::c_long] = &[libc::SYS_bind, libc::SYS_getsockname];
 
-/// Compiles the filter of the relay: TCP connections, and nothing else.
-pub(crate) fn relay(binds: bool) -> Result<Program> {
-    let socket = (libc::SYS_socket, Rule::Checked(RELAY_SOCKET));
-    let binding = BINDING_CALLS.iter().filter(|_| binds);
-    let allowed = RELAY_CALLS.iter().chain(binding);
-    exactly(allowed.map(|number| (*number, Rule::Allow)).chain([socket]))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelayKind {
+    Listed,
+    ThisHost,
+    Proxy,
+}
+
+/// Further calls of a proxy: whom it is connected to, and memory that cannot be executed.
+const PROXY_CALLS: &[libc::c_long] = &[
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+];
+const NOT_EXECUTED: &[Check] = &[Check {
+    arg: 2,
+    mask: libc::PROT_EXEC as u32,
+    want: Want::OneOf(&[0]),
+    errno: libc::EPERM as u16,
+}];
+/// A proxy asks name servers by UDP.
+const PROXY_SOCKET: &[Check] = &[
+    FAMILY,
+    Check {
+        arg: 1,
+        mask: 0xf,
+        want: Want::OneOf(&[libc::SOCK_STREAM as u32, libc::SOCK_DGRAM as u32]),
+        errno: libc::EPERM as u16,
+    },
+    PROTOCOL,
+];
+
+/// Compiles the filter of the relay: TCP connections, and nothing else; of a proxy: these and what it needs for names.
+pub(crate) fn relay(kind: RelayKind) -> Result<Program> {
+    let (more, socket, mapping) = match kind {
+        RelayKind::Listed => (&[][..], RELAY_SOCKET, None),
+        RelayKind::ThisHost => (BINDING_CALLS, RELAY_SOCKET, None),
+        RelayKind::Proxy => (
+            PROXY_CALLS,
+            PROXY_SOCKET,
+            Some((libc::SYS_mmap, Rule::Checked(NOT_EXECUTED))),
+        ),
+    };
+    let socket = (libc::SYS_socket, Rule::Checked(socket));
+    let allowed = RELAY_CALLS.iter().chain(more);
+    let allowed = allowed.map(|number| (*number, Rule::Allow));
+    exactly(allowed.chain([socket]).chain(mapping))
 }
 
 #[cfg(test)]

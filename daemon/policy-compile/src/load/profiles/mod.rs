@@ -3,7 +3,7 @@
 mod listed;
 mod root;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::caps;
 use remit_policy::model::capabilities;
@@ -12,7 +12,7 @@ use remit_policy::model::profile::{Base, Inspect, Network, Profile, User};
 use remit_policy::quoted;
 
 use crate::load::accounts::{Resolved, job_group, job_user};
-use crate::load::destination::destination;
+use crate::load::destination::{self, destination};
 use crate::load::limits::{limits, space};
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, string};
@@ -30,7 +30,7 @@ const OF_BASE: [(&str, &[Base]); 14] = [
     ("sockets", &[Base::Strict]),
     ("write_and_exec", &[Base::Strict]),
     ("leads_to_root", &[Base::Read, Base::Strict]),
-    ("network", &[Base::Read, Base::Strict]),
+    ("network", &[Base::Read, Base::Strict, Base::Plan]),
     ("groups", &[Base::Read, Base::Strict, Base::Host]),
     ("inspect", &[Base::Read]),
     ("space", &[Base::Plan]),
@@ -181,6 +181,9 @@ fn network(
     let Some(value) = fields.get("network") else {
         return otherwise;
     };
+    if base == Base::Plan {
+        return names(value, report);
+    }
     let found = if let Some(list) = value.get_ref().as_array() {
         connect(value, list, machine, resolved, report)
     } else if let Some(word) = string(value) {
@@ -215,6 +218,33 @@ fn network(
         );
     }
     found
+}
+
+/// A copy reaches names alone: its network is never the host's, and has its own loopback interface anyway.
+fn names(value: &Value<'_>, report: &mut Report<'_>) -> Network {
+    let list = value.get_ref().as_array();
+    let list = list.filter(|list| (1..=caps::PROFILE_NAMES).contains(&list.len()));
+    let Some(list) = list else {
+        let most = caps::PROFILE_NAMES;
+        let message = format!("'network' of base plan is a list of 1 to {most} names with a port");
+        let help = "delete it for no network, or list names: network = [\"deb.debian.org:80\"]";
+        report.error_with_help(value.span(), message, help);
+        return Network::None;
+    };
+    let mut found = BTreeSet::new();
+    for item in list {
+        let Some(text) = string(item) else {
+            mistyped("network", "a list of strings", item, report);
+            continue;
+        };
+        if let Some(one) = destination::name(&text, report)
+            && !found.insert(one)
+        {
+            let message = format!("{} is listed twice", quoted(text.value));
+            report.error_with_help(text.span, message, "delete one of them");
+        }
+    }
+    Network::Names(found.into_iter().collect())
 }
 
 #[derive(Clone, Copy)]

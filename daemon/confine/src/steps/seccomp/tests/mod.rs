@@ -243,7 +243,7 @@ fn design_examples() {
 
 #[test]
 fn the_relay_makes_tcp_sockets_and_little_else() {
-    let program = relay(false).unwrap();
+    let program = relay(RelayKind::Listed).unwrap();
     let arch = Arch::here().unwrap().audit();
     let at = |n: libc::c_long, args: [u64; 6]| run(&program, arch, n as u32, args);
     let socket = |family: i32, kind: i32, protocol: u64| {
@@ -277,7 +277,7 @@ fn the_relay_makes_tcp_sockets_and_little_else() {
     }
     assert!(allowed.len() < 20, "{allowed:?}");
     // For the host's own addresses: two calls more.
-    let binding = relay(true).unwrap();
+    let binding = relay(RelayKind::ThisHost).unwrap();
     let more =
         (0..600).filter(|n| run(&binding, arch, *n, [0; 6]) != at(libc::c_long::from(*n), [0; 6]));
     let mut expect = [libc::SYS_bind as u32, libc::SYS_getsockname as u32];
@@ -298,6 +298,49 @@ fn the_relay_makes_tcp_sockets_and_little_else() {
     ] {
         assert!(!allowed.contains(&n), "{n}");
     }
+}
+
+#[test]
+fn a_proxy_also_asks_by_udp_and_maps_no_code() {
+    let relay = relay(RelayKind::Listed).unwrap();
+    let proxy = super::relay(RelayKind::Proxy).unwrap();
+    let arch = Arch::here().unwrap().audit();
+    let more: Vec<u32> = (0..600)
+        .filter(|n| run(&proxy, arch, *n, [0; 6]) != run(&relay, arch, *n, [0; 6]))
+        .collect();
+    let mut expect = [
+        libc::SYS_brk,
+        libc::SYS_getpeername,
+        libc::SYS_getsockname,
+        libc::SYS_madvise,
+        libc::SYS_mmap,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+    ]
+    .map(|n| n as u32);
+    expect.sort_unstable();
+    assert_eq!(more, expect);
+    let at = |n: libc::c_long, args: [u64; 6]| run(&proxy, arch, n as u32, args);
+    let inet = libc::AF_INET as u64;
+    for (args, want) in [
+        ([inet, libc::SOCK_STREAM as u64, 0, 0, 0, 0], ALLOW),
+        ([inet, libc::SOCK_DGRAM as u64, 0, 0, 0, 0], ALLOW),
+        (
+            [inet, libc::SOCK_RAW as u64, 0, 0, 0, 0],
+            errno(libc::EPERM),
+        ),
+        (
+            [inet, libc::SOCK_DGRAM as u64, 1, 0, 0, 0],
+            errno(libc::EPERM),
+        ),
+        ([libc::AF_UNIX as u64, 2, 0, 0, 0, 0], errno(libc::EPERM)),
+        ([libc::AF_NETLINK as u64, 2, 0, 0, 0, 0], errno(libc::EPERM)),
+    ] {
+        assert_eq!(at(libc::SYS_socket, args), want, "{args:?}");
+    }
+    let map = |protection: i32| at(libc::SYS_mmap, [0, 4096, protection as u64, 34, 0, 0]);
+    assert_eq!(map(libc::PROT_READ | libc::PROT_WRITE), ALLOW);
+    assert_eq!(map(libc::PROT_READ | libc::PROT_EXEC), errno(libc::EPERM));
 }
 
 #[test]

@@ -1,0 +1,41 @@
+//! Sockets of the internet that never wait.
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, socket,
+};
+use std::{
+    net::SocketAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+pub(super) const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
+
+/// With its own length: the worker's filter knows addresses of the internet by that.
+pub(super) fn bind_to(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
+    let at = socket.as_raw_fd();
+    match address {
+        SocketAddr::V4(address) => bind(at, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => bind(at, &SockaddrIn6::from(address)),
+    }
+}
+
+pub(super) fn connect_to(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
+    let from = socket.as_raw_fd();
+    let connected = match address {
+        SocketAddr::V4(address) => connect(from, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => connect(from, &SockaddrIn6::from(address)),
+    };
+    match connected {
+        Err(nix::Error::EINPROGRESS) => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn tcp(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    socket(family, SockType::Stream, OWN, None)
+}
