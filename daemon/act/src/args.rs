@@ -3,7 +3,7 @@
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
-const USAGE: &str = "usage: remit-act [describe] unit start|stop|restart|reload|enable|disable [--instances] UNIT, \
+const USAGE: &str = "usage: remit-act [describe [--made FILE]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, \
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
                      reboot --in MINUTES, reboot --cancel";
 const PACKAGES: usize = 32;
@@ -13,8 +13,8 @@ const NAME: usize = 128;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     Unit(UnitVerb, UnitName),
-    /// Changes nothing: prints what the verb would do.
-    DescribeUnit(UnitVerb, UnitName),
+    /// Changes nothing: prints what the verb would do. With the unit's file, if the change before makes it.
+    DescribeUnit(UnitVerb, UnitName, Option<String>),
     DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
     Container(ContainerVerb, String),
@@ -56,7 +56,11 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
         }
         ["describe", "unit", words @ ..] => {
             let (verb, unit) = unit_words(words)?;
-            Ok(Ask::DescribeUnit(verb, unit))
+            Ok(Ask::DescribeUnit(verb, unit, None))
+        }
+        ["describe", "--made", file, "unit", words @ ..] => {
+            let (verb, unit) = unit_words(words)?;
+            Ok(Ask::DescribeUnit(verb, unit, Some((*file).to_owned())))
         }
         ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
         ["describe", "package", verb, names @ ..] => {
@@ -199,7 +203,15 @@ mod tests {
             ),
             (
                 "describe unit stop nginx.service",
-                Ask::DescribeUnit(UnitVerb::Stop, nginx.clone()),
+                Ask::DescribeUnit(UnitVerb::Stop, nginx.clone(), None),
+            ),
+            (
+                "describe --made /etc/systemd/system/nginx.service unit start nginx.service",
+                Ask::DescribeUnit(
+                    UnitVerb::Start,
+                    nginx.clone(),
+                    Some("/etc/systemd/system/nginx.service".into()),
+                ),
             ),
             ("unit disable nginx", Ask::Unit(UnitVerb::Disable, nginx)),
             (

@@ -159,7 +159,9 @@ fn main() -> ExitCode {
     };
     let done = ask.map_err(Fault::Refused).and_then(|ask| match ask {
         Ask::Unit(verb, unit) => bus::run(unit::act(verb, &unit)),
-        Ask::DescribeUnit(verb, unit) => bus::run(unit::describe::print(verb, &unit)),
+        Ask::DescribeUnit(verb, unit, made) => {
+            bus::run(unit::describe::print(verb, &unit, made.as_deref()))
+        }
         Ask::DescribePackage(verb, names) => package::describe(verb, &names),
         Ask::Package(verb, names) => package::act(verb, &names),
         Ask::Container(verb, name) => container::act(verb, &name),

@@ -34,6 +34,7 @@ mod step;
 mod subject;
 mod summary;
 mod undo;
+mod unit;
 mod upload;
 mod view;
 

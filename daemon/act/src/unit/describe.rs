@@ -9,7 +9,7 @@ use zbus::OwnedVariant;
 
 use super::effects::{self, Act};
 use super::install;
-use super::manager::{Known, SYSTEMD, named, search_path};
+use super::manager::{Known, Manager, SYSTEMD, named, search_path};
 use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
 
@@ -49,8 +49,17 @@ const ON_STOP: [(&str, &str); 3] = [
 ];
 const ON_RELOAD: [(&str, &str); 1] = [("ExecReload", "to reload")];
 
-pub async fn print(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
+pub async fn print(verb: UnitVerb, name: &UnitName, made: Option<&str>) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
+    if let Some(file) = made
+        && bus.unit(name.as_str()).await?.load == "not-found"
+    {
+        let file = text::line(file.as_bytes(), COMMAND);
+        println!(
+            "unit '{name}' is not there yet: {file}, which the change makes, says what it runs"
+        );
+        return Ok(());
+    }
     for line in lines(&bus, verb, name.as_str()).await? {
         println!("{}", text::line(line.as_bytes(), COMMAND));
     }
