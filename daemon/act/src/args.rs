@@ -3,7 +3,7 @@
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
-const USAGE: &str = "usage: remit-act [describe [--made FILE]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, \
+const USAGE: &str = "usage: remit-act [describe [--made FILE]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, [describe] units reload, \
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
                      reboot --in MINUTES, reboot --cancel";
 const PACKAGES: usize = 32;
@@ -15,6 +15,9 @@ pub enum Ask {
     Unit(UnitVerb, UnitName),
     /// Changes nothing: prints what the verb would do. With the unit's file, if the change before makes it.
     DescribeUnit(UnitVerb, UnitName, Option<String>),
+    /// The service manager reads the files of all units again.
+    ReloadUnits,
+    DescribeReloadUnits,
     DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
     Container(ContainerVerb, String),
@@ -62,6 +65,8 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             let (verb, unit) = unit_words(words)?;
             Ok(Ask::DescribeUnit(verb, unit, Some((*file).to_owned())))
         }
+        ["units", "reload"] => Ok(Ask::ReloadUnits),
+        ["describe", "units", "reload"] => Ok(Ask::DescribeReloadUnits),
         ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
         ["describe", "package", verb, names @ ..] => {
             Ok(Ask::DescribePackage(package_verb(verb)?, packages(names)?))
@@ -229,6 +234,8 @@ mod tests {
                 "container stop web-1",
                 Ask::Container(ContainerVerb::Stop, "web-1".into()),
             ),
+            ("units reload", Ask::ReloadUnits),
+            ("describe units reload", Ask::DescribeReloadUnits),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {

@@ -162,6 +162,8 @@ fn main() -> ExitCode {
         Ask::DescribeUnit(verb, unit, made) => {
             bus::run(unit::describe::print(verb, &unit, made.as_deref()))
         }
+        Ask::ReloadUnits => bus::run(unit::reload_all()),
+        Ask::DescribeReloadUnits => bus::run(unit::describe::print_reload()),
         Ask::DescribePackage(verb, names) => package::describe(verb, &names),
         Ask::Package(verb, names) => package::act(verb, &names),
         Ask::Container(verb, name) => container::act(verb, &name),

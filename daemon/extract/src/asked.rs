@@ -29,6 +29,10 @@ const COMMANDS: [(&str, Option<&str>); 11] = [
     ("isolate", None),
 ];
 
+/// It is about no unit. What was asked of units needs it before.
+const RELOAD: &[u8] = b"daemon-reload -";
+const RELOADED: &str = "'systemctl daemon-reload' was asked for, and a copy has no services; it can follow the change, as 'then': service.daemon_reload";
+
 /// Returns a sentence for each act, in the order in which they were asked for. `tree` is the top of a kept view. No file: none.
 pub fn acts(tree: impl AsFd) -> Vec<String> {
     let open = |dir: &dyn AsFd, path: &str, flags: OFlag| -> nix::Result<OwnedFd> {
@@ -60,10 +64,13 @@ fn sentences(bytes: &[u8]) -> Vec<String> {
     let bytes = if is_cut { whole_lines(bytes) } else { bytes };
     let lines = bytes.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty() && seen.insert(*line));
-    let all: Vec<Option<String>> = lines.map(act).collect();
-    let count = all.len();
-    let mut acts: Vec<String> = all.into_iter().flatten().take(SHOWN).collect();
-    let more = count - acts.len();
+    let (reloads, of_units): (Vec<&[u8]>, Vec<&[u8]>) = lines.partition(|line| *line == RELOAD);
+    let shown = of_units.iter().filter_map(|line| act(line)).take(SHOWN);
+    let mut acts: Vec<String> = shown.collect();
+    let more = of_units.len() - acts.len();
+    if !reloads.is_empty() {
+        acts.insert(0, RELOADED.to_owned());
+    }
     if more > 0 {
         acts.push(format!(
             "{more} more acts were asked of the service manager: of other names, or too many"
@@ -111,10 +118,11 @@ mod tests {
 
     #[test]
     fn known_acts_of_units_are_named_once() {
-        let said = sentences(b"start nginx\nstart nginx\nrestart a@b.service\nkill x.scope\nboil tea\nstart\nstart a b\nstart \x1b\n");
+        let said = sentences(b"start nginx\nstart nginx\ndaemon-reload -\nrestart a@b.service\nkill x.scope\nboil tea\nstart\nstart a b\nstart \x1b\n");
         assert_eq!(
             said,
             [
+                RELOADED,
                 "'systemctl start nginx.service' was asked for, and a copy has no services; it can follow the change, as 'then': \
                  service.start unit=nginx.service",
                 "'systemctl restart a@b.service' was asked for, and a copy has no services; it can follow the change, as 'then': \

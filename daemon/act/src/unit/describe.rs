@@ -66,6 +66,16 @@ pub async fn print(verb: UnitVerb, name: &UnitName, made: Option<&str>) -> Resul
     Ok(())
 }
 
+pub async fn print_reload() -> Result<(), Fault> {
+    let bus = Bus::system_for(PATIENCE).await?;
+    println!("the service manager reads the files of all units again, and runs its generators");
+    let changed = super::changed(&bus).await?;
+    if let Some(line) = list("units whose files have changed before", &changed)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
 async fn lines(bus: &Bus, verb: UnitVerb, name: &str) -> Result<Vec<String>, Fault> {
     let unit = named(bus, name).await?;
     let effects = effects::compute(bus, verb, &unit).await?;

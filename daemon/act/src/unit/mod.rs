@@ -141,8 +141,17 @@ async fn word(bus: &Bus, unit: &Known, property: &str) -> Result<String, Fault> 
     Ok(text::line(word.as_bytes(), WORD))
 }
 
-/// Refuses a daemon-reload if files of any loaded unit changed: a verb about another unit would bring them into force.
-async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
+/// Has the service manager read the files of all units again, and run its generators.
+pub async fn reload_all() -> Result<(), Fault> {
+    let bus = Bus::system().await?;
+    let changed = changed(&bus).await?.len();
+    bus.call::<_, ()>(&SYSTEMD, "Reload", &()).await?;
+    println!("the files of all units were read again; of {changed} loaded units they had changed");
+    Ok(())
+}
+
+/// Returns the loaded units whose files have changed since they were read.
+async fn changed(bus: &Bus) -> Result<Vec<String>, Fault> {
     let all: Vec<Listed> = bus.call(&SYSTEMD, "ListUnits", &()).await?;
     if all.len() > LOADED {
         return Err(Fault::Refused(format!(
@@ -158,6 +167,12 @@ async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
             changed.push(text::line(name.as_bytes(), WORD));
         }
     }
+    Ok(changed)
+}
+
+/// Refuses a daemon-reload if files of any loaded unit changed: a verb about another unit would bring them into force.
+async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
+    let mut changed = changed(bus).await?;
     let more = changed.len().saturating_sub(NAMED);
     changed.truncate(NAMED);
     match (changed.is_empty(), more) {

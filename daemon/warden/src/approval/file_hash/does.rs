@@ -19,7 +19,7 @@ const NAME: &str = "remit-act";
 /// Programs of the package that do only what their arguments and their input say.
 const OWN: [&str; 2] = [NAME, "remit-commit"];
 const PACKAGED: &str = "/usr/libexec/remit";
-const DESCRIBED: [&[u8]; 2] = [b"unit", b"package"];
+const DESCRIBED: [&[u8]; 3] = [b"unit", b"units", b"package"];
 const LINES: usize = 64 << 10;
 const REFUSAL: usize = 2 << 10;
 /// Shorter than the time limit for measuring, so a refusal names this program and not a disk.
