@@ -50,6 +50,12 @@ asked() {
   equal "$what: it ended well" 0 "$(alice remit job "$job" --wait --json | jq -r .exit)"
 }
 
+# confirmed: a commit that can lock people out stays only if somebody says so, from a login that began after it.
+confirmed() {
+  log_out "$name" bob
+  check "$what: bob confirms" bob "remit confirm $(undo_of "$job")"
+}
+
 # undo_of JOB: the id of the undo that a commit names.
 undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
 

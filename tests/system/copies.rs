@@ -265,6 +265,7 @@ fn acts_that_a_copy_cannot_do_are_named() {
         .map(|(_, act)| act)
         .collect();
     let expect = [
+        "service.daemon_reload",
         "service.restart unit=shop.service",
         "service.restart unit=a@b.timer",
         "service.start unit=sold.service",

@@ -53,7 +53,7 @@ read unconfined smart health=
 change confined container restart= start= stop=
 change confined log rotate
 change confined name lookup=
-change confined service daemon_reload= disable= enable= reload= restart= start= stop=
+change confined service daemon_reload disable= enable= reload= restart= start= stop=
 change unconfined cache clean
 change unconfined log vacuum=
 change unconfined package install= remove= upgrade=
