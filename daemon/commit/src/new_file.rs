@@ -84,15 +84,13 @@ pub fn write(
     if let Some(own) = content.capabilities {
         sys::set_xattr(&file, CAPABILITY, &own.encode())?;
     }
-    // A program that looks at times, as cron does, has to see that it is another file.
+    // A program that looks at times, as cron does, has to see that it is another file. cron compares whole seconds.
     let old = operation.held.as_ref().map(File::metadata).transpose()?;
-    let old = old.map(|old| {
-        old.mtime()
-            .saturating_mul(SECOND)
-            .saturating_add(old.mtime_nsec())
-    });
-    if let Some(time) = content.mtime.filter(|time| old != Some(*time)) {
-        let (seconds, rest) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
+    let old = old.map(|old| old.mtime());
+    let time = content
+        .mtime
+        .map(|time| (time.div_euclid(SECOND), time.rem_euclid(SECOND)));
+    if let Some((seconds, rest)) = time.filter(|(seconds, _)| old != Some(*seconds)) {
         futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, rest))?;
     }
     Ok(())
