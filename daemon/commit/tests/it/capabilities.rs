@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
-use remit_plan::{Bundle, Change, Edit, Entry, FileCapabilities, New, OldCapabilities, Plan};
+use remit_plan::{
+    Action, Bundle, Change, Edit, Entry, FileCapabilities, New, OldCapabilities, Plan,
+};
 use remit_sys::sys;
 
 use crate::interrupted::{calls, injected};
@@ -236,5 +238,29 @@ fn capabilities_that_somebody_changed_since_are_in_the_way_of_an_undo() {
             undone.text
         );
         assert_eq!((own("etc/given"), own("etc/owned")), (None, Some(BIND)));
+    }
+}
+
+/// The kernel takes capabilities away with the owner.
+#[test]
+fn capabilities_that_a_new_owner_would_remove_are_in_the_way() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let owner = |name: &str| Edit {
+        uid: Some(5),
+        ..edit(name, Action::Keep)
+    };
+    commit(&planned(&[owner("etc/owned")], None)).is_refused("which a new owner would remove");
+    let input = planned(&[owner("etc/given")], None);
+    commit(&input).is_done();
+    give("etc/given", RAW);
+    let old = tree();
+    for undone in [undo(&id_of(&input)), undo_partly(&id_of(&input))] {
+        assert!(
+            undone.text.contains("etc/given': it has file capabilities"),
+            "{}",
+            undone.text
+        );
+        assert_eq!(tree(), old);
     }
 }
