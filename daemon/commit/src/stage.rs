@@ -59,8 +59,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         .attributes
         .get(new_file::CAPABILITY)
         .map(Vec::as_slice);
-    if !entry.change.leaving_capabilities(direction).fits(own) {
-        return Err(Failure::changed(entry, "its capabilities have changed"));
+    if let Some(why) = entry.change.capability_conflict(direction, own) {
+        return Err(Failure::changed(entry, why));
     }
     if found.stat.kind == Kind::File && (is_bound || !is_mode) {
         lease(&file).map_err(|why| Failure::changed(entry, why))?;

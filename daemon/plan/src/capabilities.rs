@@ -145,6 +145,17 @@ impl fmt::Display for FileCapabilities {
 }
 
 impl OldCapabilities {
+    /// Of a file whose attribute has this value. Capabilities that no plan can name are as if nobody had read them: a commit
+    /// refuses to change that file.
+    #[must_use]
+    pub fn from_attribute(value: Option<&[u8]>) -> Self {
+        match value.map(FileCapabilities::decode) {
+            None => Self::Read(None),
+            Some(None) => Self::Unread,
+            Some(own) => Self::Read(own),
+        }
+    }
+
     /// Returns true if the file whose attribute has this value fits.
     #[must_use]
     pub fn fits(self, value: Option<&[u8]>) -> bool {
@@ -238,6 +249,19 @@ mod tests {
             (OldCapabilities::Read(Some(other)), &own, false),
         ] {
             assert_eq!(old.fits(now.as_deref()), expect, "{old:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn base_is_what_its_attribute_says() {
+        let own = of(1 << 13, 0, true);
+        let value = own.encode();
+        for (value, expect) in [
+            (None, OldCapabilities::Read(None)),
+            (Some(&value[..]), OldCapabilities::Read(Some(own))),
+            (Some(&value[1..]), OldCapabilities::Unread),
+        ] {
+            assert_eq!(OldCapabilities::from_attribute(value), expect);
         }
     }
 

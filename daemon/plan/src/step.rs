@@ -1,9 +1,14 @@
 //! What an operation does with its path, in both directions, and how it is taken back. `remit-commit` acts on it.
 
-use crate::capabilities::OldCapabilities;
+use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Change, Kind, Metadata, New, Stat};
 
 const SET_ID: u32 = 0o6000;
+const UNSAID: &str = "it has file capabilities, and the plan does not say which: plan again with plan.make or in a copy of the \
+                      machine, where they can be read, or remove them with setcap -r";
+const UNNAMED: &str = "it has file capabilities (security.capability) that no plan can name: remove them with setcap -r";
+const SET_SINCE: &str =
+    "it has file capabilities, which it had not at the commit: remove them with setcap -r";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -154,16 +159,35 @@ impl Change {
         }
     }
 
-    /// Returns the capabilities of the file that leaves the path.
+    /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. Capabilities that
+    /// nobody read are in no risk that an approver was shown. A removed file keeps them for its undo.
     #[must_use]
-    pub fn leaving_capabilities(&self, direction: Direction) -> OldCapabilities {
-        let base = self.base().map(|base| base.capabilities);
-        match (direction, self.makes()) {
-            (Direction::Commit, _) => base.unwrap_or_default(),
+    pub fn capability_conflict(
+        &self,
+        direction: Direction,
+        value: Option<&[u8]>,
+    ) -> Option<&'static str> {
+        let base = self.base().filter(|base| base.stat.kind == Kind::File);
+        let old = base.map(|base| base.capabilities).unwrap_or_default();
+        let expected = match (direction, self.makes()) {
             (Direction::Undo, Some(New::File(content))) => {
                 OldCapabilities::Read(content.capabilities)
             }
-            (Direction::Undo, _) => OldCapabilities::Unread,
+            (Direction::Undo, Some(_)) => OldCapabilities::Unread,
+            (Direction::Commit, _) | (Direction::Undo, None) => old,
+        };
+        let is_unknown = expected == OldCapabilities::Unread && base.is_some();
+        match (self, value) {
+            _ if !expected.fits(value) => Some("its capabilities have changed"),
+            (Self::Replace { .. } | Self::SetMetadata { .. }, Some(value)) if is_unknown => {
+                let is_possible = FileCapabilities::decode(value).is_some();
+                Some(match direction {
+                    Direction::Undo => SET_SINCE,
+                    Direction::Commit if is_possible => UNSAID,
+                    Direction::Commit => UNNAMED,
+                })
+            }
+            _ => None,
         }
     }
 

@@ -988,6 +988,76 @@ fn capabilities_are_a_risk_that_asks_a_person() {
 }
 
 #[test]
+fn capabilities_are_those_of_the_plan_in_both_directions() {
+    use Direction::{Commit, Undo};
+    let [none, raw] = [None, Some(RAW)].map(OldCapabilities::Read);
+    let unread = OldCapabilities::Unread;
+    let base = |capabilities| Base {
+        capabilities,
+        ..base(Kind::File, b"x")
+    };
+    let set = |old| Change::SetMetadata {
+        base: base(old),
+        meta: ROOT,
+    };
+    let replace = |old, content| Change::Replace {
+        base: base(old),
+        content,
+        meta: ROOT,
+    };
+    let directory = Change::SetMetadata {
+        base: self::base(Kind::Directory, b""),
+        meta: ROOT,
+    };
+    let plain = content(b"y");
+    let own = RAW.encode();
+    let odd = [&own[..], &[0; 4]].concat();
+    let changed = Some("its capabilities have changed");
+    for (change, direction, value, expect) in [
+        (set(unread), Commit, None, None),
+        (set(unread), Commit, Some(&own), Some("plan again with")),
+        (set(unread), Commit, Some(&odd), Some("no plan can name")),
+        (set(unread), Undo, Some(&own), Some("had not at the commit")),
+        (set(none), Commit, Some(&own), changed),
+        (set(none), Undo, Some(&own), changed),
+        (set(raw), Commit, Some(&own), None),
+        (set(raw), Undo, Some(&own), None),
+        (set(raw), Commit, None, changed),
+        (set(raw), Undo, None, changed),
+        (directory, Commit, Some(&own), None),
+        (replace(unread, plain), Commit, None, None),
+        (
+            replace(unread, plain),
+            Commit,
+            Some(&own),
+            Some("does not say which"),
+        ),
+        (replace(raw, plain), Commit, Some(&own), None),
+        (replace(raw, plain), Undo, Some(&own), changed),
+        (replace(none, capable(RAW)), Undo, Some(&own), None),
+        (
+            Change::Remove { base: base(unread) },
+            Commit,
+            Some(&own),
+            None,
+        ),
+        (
+            Change::Remove { base: base(none) },
+            Commit,
+            Some(&own),
+            changed,
+        ),
+    ] {
+        let value = value.map(Vec::as_slice);
+        let found = change.capability_conflict(direction, value);
+        match (found, expect) {
+            (Some(found), Some(expect)) => assert!(found.contains(expect), "{found}"),
+            _ => assert_eq!(found, expect, "{change:?} {direction:?}"),
+        }
+    }
+}
+
+#[test]
 fn hostile_encodings_take_no_memory() {
     // A length of 2^56 entries, and of 2^56 bytes in a path.
     let length = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];

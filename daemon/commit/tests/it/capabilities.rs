@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::slice;
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -69,6 +70,11 @@ fn planned(edits: &[Edit], new: Option<FileCapabilities>) -> Vec<u8> {
         }
     };
     let entries = bundle.plan().entries().iter().map(entry).collect();
+    with(&bundle, entries)
+}
+
+/// Returns the bundle with these entries and the bytes that it has.
+fn with(bundle: &Bundle, entries: Vec<Entry>) -> Vec<u8> {
     let (mut new, mut old) = (Vec::new(), Vec::new());
     for view in bundle.views() {
         new.extend_from_slice(view.new.unwrap_or_default());
@@ -76,6 +82,21 @@ fn planned(edits: &[Edit], new: Option<FileCapabilities>) -> Vec<u8> {
     }
     let plan = Plan::new(entries).unwrap();
     Bundle::new(&plan, &new, &old).unwrap().as_bytes().to_vec()
+}
+
+/// Returns the bundle of a planner that reads no capabilities.
+fn unread(edits: &[Edit]) -> Vec<u8> {
+    let bundle = Bundle::decode(plan(edits)).unwrap();
+    let mut entries = bundle.plan().entries().to_vec();
+    for entry in &mut entries {
+        if let Change::Replace { base, .. }
+        | Change::Remove { base }
+        | Change::SetMetadata { base, .. } = &mut entry.change
+        {
+            base.capabilities = OldCapabilities::Unread;
+        }
+    }
+    with(&bundle, entries)
 }
 
 fn edits() -> Vec<Edit> {
@@ -206,13 +227,7 @@ fn at_this_time(input: &[u8], change: &dyn Fn()) -> Vec<u8> {
                 .stat;
         }
     }
-    let (mut new, mut old) = (Vec::new(), Vec::new());
-    for view in bundle.views() {
-        new.extend_from_slice(view.new.unwrap_or_default());
-        old.extend_from_slice(view.old.unwrap_or_default());
-    }
-    let plan = Plan::new(entries).unwrap();
-    Bundle::new(&plan, &new, &old).unwrap().as_bytes().to_vec()
+    with(&bundle, entries)
 }
 
 #[test]
@@ -257,10 +272,69 @@ fn capabilities_that_a_new_owner_would_remove_are_in_the_way() {
     let old = tree();
     for undone in [undo(&id_of(&input)), undo_partly(&id_of(&input))] {
         assert!(
-            undone.text.contains("etc/given': it has file capabilities"),
+            undone
+                .text
+                .contains("etc/given': its capabilities have changed"),
             "{}",
             undone.text
         );
         assert_eq!(tree(), old);
+    }
+}
+
+/// An approver would not be shown that everybody gets them, or that they are lost.
+#[test]
+fn capabilities_that_the_plan_does_not_say_are_refused_but_in_a_removal() {
+    let unsaid = "etc/owned': it has file capabilities, and the plan does not say which";
+    let [chmod, write] = [mode("etc/owned", 0o711), write("etc/owned", "new")];
+    for edit in [&chmod, &write] {
+        let _scene = Scene::new(MEMORY);
+        prepare();
+        let input = || unread(slice::from_ref(edit));
+        let old = tree();
+        commit(&input()).is_refused(unsaid);
+        assert_eq!(tree(), old);
+        take("etc/owned");
+        commit(&input()).is_done();
+    }
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    commit(&plan(&[chmod])).is_done();
+    assert_eq!(own("etc/owned"), Some(BIND));
+    let old = tree();
+    let input = unread(&[edit("etc/owned", Action::Remove)]);
+    commit(&input).is_done();
+    undo(&id_of(&input)).is_done();
+    assert_eq!(tree(), old);
+    commit(&plan(slice::from_ref(&write))).is_done();
+    assert_eq!(own("etc/owned"), None);
+    // Version 3 of the attribute is of the root of a user namespace.
+    let other = [&[1, 0, 0, 3], &BIND.encode()[4..], &[1, 0, 0, 0]].concat();
+    set_attribute("etc/given", NAME, &other);
+    let refused = commit(&plan(&[mode("etc/given", 0o700)]));
+    refused.is_refused("it has file capabilities (security.capability) that no plan can name");
+}
+
+#[test]
+fn undo_of_a_mode_gives_no_capabilities_that_were_set_since() {
+    for is_read in [true, false] {
+        let _scene = Scene::new(MEMORY);
+        prepare();
+        let edits = [mode("etc/given", 0o700)];
+        let input = match is_read {
+            true => plan(&edits),
+            false => unread(&edits),
+        };
+        commit(&input).is_done();
+        give("etc/given", RAW);
+        let old = tree();
+        let why = match is_read {
+            true => "etc/given': its capabilities have changed",
+            false => "etc/given': it has file capabilities, which it had not at the commit",
+        };
+        undo(&id_of(&input)).is_refused(why);
+        assert_eq!(tree(), old);
+        take("etc/given");
+        undo(&id_of(&input)).is_done();
     }
 }

@@ -136,7 +136,7 @@ pub fn append(relative: &str, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// Returns what is at a path, as the warden's reader would.
+/// Returns what is at a path, as remit-look does.
 pub fn found(relative: &str) -> Option<Found> {
     let path = at(relative);
     let seen = fs::symlink_metadata(&path).ok()?;
@@ -169,11 +169,18 @@ pub fn found(relative: &str) -> Option<Found> {
         },
     };
     let sha256 = bytes.as_deref().map(sha256);
+    let capabilities = match kind {
+        Kind::File => {
+            let value = attributes(&path).remove(&b"security.capability"[..]);
+            OldCapabilities::from_attribute(value.as_deref())
+        }
+        _ => OldCapabilities::Unread,
+    };
     Some(Found {
         base: Base {
             stat,
             sha256,
-            capabilities: OldCapabilities::Unread,
+            capabilities,
         },
         bytes,
     })
