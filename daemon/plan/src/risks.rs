@@ -38,8 +38,11 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
-    let content = view.entry.change.content();
-    if let Some(own) = content.and_then(|content| content.capabilities) {
+    let capabilities = match view.entry.change {
+        Change::SetMetadata { base, .. } => base.capabilities.known(),
+        change => change.content().and_then(|content| content.capabilities),
+    };
+    if let Some(own) = capabilities {
         risks.insert(Risk::Capabilities(own.names()));
     }
     if let Some(New::Link(_)) = view.entry.change.makes() {

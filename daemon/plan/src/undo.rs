@@ -151,7 +151,8 @@ impl Plan {
                 format!("again {}, now {now}", old(base, again))
             }
             Change::SetMetadata { base, meta } => {
-                format!("again {}, now {}", owner(base.stat.meta), owner(*meta))
+                let own = capabilities(base.capabilities.known());
+                format!("again {}, now {}{own}", owner(base.stat.meta), owner(*meta))
             }
             Change::Remove { base } => {
                 format!("again {}, now missing", old(base, again))

@@ -85,7 +85,9 @@ impl View<'_> {
             Change::SetMetadata { base, meta } => {
                 let change = difference(base.stat.meta, meta);
                 let change = change.strip_prefix(", ").unwrap_or(&change);
-                format!("{}: {change}", kind(&base))
+                let own = base.capabilities.known();
+                let own = own.map_or_else(String::new, |own| format!(", has capabilities {own}"));
+                format!("{}: {change}{own}", kind(&base))
             }
             Change::Remove { base } if base.stat.kind == Kind::File => {
                 format!("removed file of {}", bytes(base.stat.size))

@@ -987,6 +987,49 @@ fn capabilities_are_a_risk_that_asks_a_person() {
     assert_eq!(why, Some("nobody executes it, so it gets no capabilities"));
 }
 
+/// Attack: `chmod 0755` of a program that one group may execute gives everybody what it can do.
+#[test]
+fn mode_of_a_file_with_capabilities_is_the_risk_of_these() {
+    let mode = |mode| Metadata { mode, ..ROOT };
+    for (capabilities, own) in [
+        (OldCapabilities::Read(Some(RAW)), Some("cap_net_raw")),
+        (OldCapabilities::Read(None), None),
+        (OldCapabilities::Unread, None),
+    ] {
+        let base = Base {
+            stat: Stat {
+                meta: mode(0o754),
+                ..base(Kind::File, b"x").stat
+            },
+            capabilities,
+            ..base(Kind::File, b"x")
+        };
+        let change = Change::SetMetadata {
+            base,
+            meta: mode(0o755),
+        };
+        let made = entry("/srv/dumpcap", change);
+        let risk = own.map(|own| format!("who executes it gets capabilities: {own}"));
+        for entry in [&made, &made.reversed()] {
+            let view = View {
+                entry,
+                old: None,
+                new: None,
+            };
+            let found: Vec<String> = risks(&view).iter().map(Risk::to_string).collect();
+            let found = found.into_iter().find(|risk| risk.contains("capabilities"));
+            assert_eq!(found, risk, "{entry:?}");
+            let asks = needs_approval(&view, &[path("/srv")]);
+            assert!(risk.is_none() || asks == risk, "{asks:?}");
+            let what = view.what();
+            assert_eq!(
+                what.ends_with(", has capabilities cap_net_raw+ep"),
+                own.is_some()
+            );
+        }
+    }
+}
+
 #[test]
 fn capabilities_are_those_of_the_plan_in_both_directions() {
     use Direction::{Commit, Undo};

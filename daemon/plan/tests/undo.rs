@@ -1,9 +1,9 @@
-//! What an approver reads of an undo of files of accounts.
+//! What an approver reads of an undo of files of accounts, and of modes of programs.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, BeforeUndo, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Source, Stat,
-    sha256,
+    Base, BeforeUndo, Change, Content, Entry, FileCapabilities, Kind, Metadata, New,
+    OldCapabilities, Plan, PlanPath, Source, Stat, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -149,4 +149,32 @@ fn undo_of_new_and_of_removed_tables_names_what_accounts_get() {
             .iter()
             .all(|risk| !risk.contains("not read"))
     );
+}
+
+#[test]
+fn undo_of_a_mode_says_the_capabilities_of_the_file() {
+    let own = FileCapabilities {
+        permitted: 1 << 12,
+        inheritable: 0,
+        is_effective: true,
+    };
+    for (own, end) in [(Some(own), ", capabilities cap_net_admin+ep"), (None, "")] {
+        let base = Base {
+            capabilities: OldCapabilities::Read(own),
+            ..base("", true)
+        };
+        let meta = Metadata {
+            mode: 0o600,
+            ..META
+        };
+        let change = Change::SetMetadata { base, meta };
+        let path = PlanPath::new("/srv/dumpcap").unwrap();
+        let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+        let lines = plan.undo_lines(&Tables(None));
+        let line =
+            format!("'/srv/dumpcap' again mode 0640, owner 0:0, now mode 0600, owner 0:0{end}");
+        assert_eq!(lines.last(), Some(&line));
+        let risk = "RISK: /srv/dumpcap: who executes it gets capabilities: cap_net_admin";
+        assert_eq!(lines.contains(&risk.to_owned()), own.is_some(), "{lines:?}");
+    }
 }
