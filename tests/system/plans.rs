@@ -17,6 +17,7 @@ use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, OldCapabilities, Plan,
     PlanPath, Replacement, Source, Stat,
 };
+use remit_sys::sys;
 use remit_tests::caller::{Caller, change, named};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_tests::process::Identity;
@@ -667,6 +668,43 @@ fn secret_is_not_opened_and_no_directory_changes_owner_without_a_person() {
     let second = commit_as(&fixture, &user_b(), &bundle, 20_000);
     let now = (stat(&key).meta.mode, stat(&dir).meta.uid);
     assert_eq!(now, (0o600, 0), "{first:?} {second:?}");
+}
+
+/// Attack: a new mode of a program that one group may execute gives everybody its capabilities.
+#[test]
+fn plan_of_edits_says_the_capabilities_of_a_program() {
+    const RAW: [u8; 20] = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let name = c"security.capability";
+    let mut fixture = PlanFixture::lay();
+    without_approval(&mut fixture);
+    let path = fixture.file("dumpcap", "old\n");
+    fs::set_permissions(&path, Permissions::from_mode(0o754)).expect("it is foreign");
+    let open = || fs::File::open(&path).expect("it is there");
+    sys::set_xattr(open(), name, &RAW).expect("this test is root");
+    let own = || sys::xattr(open(), name).ok();
+    let commit = |bundle: &Bundle| commit_as(&fixture, &user_b(), bundle, 20_000);
+    let what = |bundle: &Bundle| bundle.views().next().expect("one entry").what();
+
+    let chmod = Edit {
+        mode: Some(0o755),
+        ..fixture.edit("dumpcap", Action::Keep)
+    };
+    let bundle = fixture.bundle(vec![chmod]);
+    let expect = "file: mode 0754 becomes 0755, has capabilities cap_net_raw+ep";
+    assert_eq!(what(&bundle), expect);
+    let refused = commit(&bundle).expect_err("it needs an approval");
+    let risk = "who executes it gets capabilities: cap_net_raw";
+    assert!(format!("{refused:?}").contains(risk), "{refused:?}");
+    assert_eq!((stat(&path).meta.mode, own()), (0o754, Some(RAW.to_vec())));
+
+    let write = fixture.edit("dumpcap", Action::Write(b"new\n".to_vec()));
+    let bundle = fixture.bundle(vec![write]);
+    let loses = "4 bytes become 4 bytes, loses capabilities cap_net_raw+ep";
+    assert_eq!(what(&bundle), loses);
+    commit(&bundle).expect("it is granted");
+    assert_eq!((fixture.read("dumpcap"), own()), (b"new\n".to_vec(), None));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Commands for which the distribution has no program, or none with structured or short output. JSON lines, or a table.
 
+mod capabilities;
 mod certificates;
 mod containers;
 mod cron;

@@ -1,5 +1,5 @@
 //! `plan`, `plan-private`: find what is at the paths of edits, and print the plan with its bytes (a bundle of `remit-plan`).
-//! **Invariant:** a base has the bytes, the owner and the times of one moment. A path that cannot be seen whole is an error.
+//! **Invariant:** a base has the bytes, the owner, the capabilities and the times of one moment. A path that cannot be seen whole is an error.
 //! **Invariant:** what `plan-private` prints depends on no byte of a file: it opens none, and its sandbox refuses that.
 
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ use remit_plan::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::catalogue::capabilities::capabilities;
 use crate::text::{CANNOT, cannot_write, shown, unseen};
 
 /// Bytes that all bases together may have: they are read to be hashed.
@@ -222,9 +223,13 @@ impl<'a> Finder<'a> {
                 format!("the files have more than {HASHED} bytes; split the plan")
             })?;
             let (sha256, bytes) = read(&mut file, size, size <= most)?;
+            let capabilities = capabilities(&file);
             let after = fstat(&file).map_err(|errno| format!("cannot look at it: {errno}"))?;
             if stat(&before) == stat(&after) {
-                let base = Base::new(stat(&before), Some(sha256));
+                let base = Base {
+                    capabilities,
+                    ..Base::new(stat(&before), Some(sha256))
+                };
                 return Ok(Found { base, bytes });
             }
         }
