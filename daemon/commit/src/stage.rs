@@ -89,17 +89,6 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         // Only then: a second try must not take changed bytes for those of the commit.
         operation.sha256 = now;
     }
-    // The kernel takes them away with the owner, in an undo as in a commit.
-    let drops_capability = match entry.change.movement(direction) {
-        Movement::SetMetadata { from, to } => (from.uid, from.gid) != (to.uid, to.gid),
-        Movement::Enter | Movement::Exchange | Movement::Leave => false,
-    } && own.is_some();
-    if drops_capability {
-        return Err(Failure::changed(
-            entry,
-            "it has file capabilities, which a new owner would remove",
-        ));
-    }
     operation.held = Some(file);
     Ok(())
 }

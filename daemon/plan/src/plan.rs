@@ -222,6 +222,15 @@ impl Change {
         {
             return Err("its mode and owner stay as they are");
         }
+        if let Self::SetMetadata { base, meta } = self
+            && old.is_some()
+            && (base.stat.meta.uid, base.stat.meta.gid) != (meta.uid, meta.gid)
+        {
+            return Err(
+                "it has file capabilities, which a new owner would remove: remove them first, or change the owner in a \
+                        copy of the machine",
+            );
+        }
         match (self, base.map(|base| base.stat.kind)) {
             (Self::Create { .. }, _) => Ok(()),
             (Self::Replace { .. }, Some(Kind::File | Kind::Symlink)) => Ok(()),

@@ -159,7 +159,8 @@ impl Change {
         }
     }
 
-    /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. Capabilities that
+    /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. A plan that names
+    /// capabilities keeps the owner, and others are refused here: the kernel removes them with it. Capabilities that
     /// nobody read are in no risk that an approver was shown. A removed file keeps them for its undo.
     #[must_use]
     pub fn capability_conflict(

@@ -246,7 +246,15 @@ fn change() -> impl Strategy<Value = Change> {
                 .prop_filter("no link", |base| base.stat.kind != Kind::Symlink),
             meta
         )
-            .prop_map(|(base, meta)| Change::SetMetadata { base, meta }),
+            .prop_map(|(mut base, meta)| {
+                if base.capabilities.known().is_some() {
+                    base.stat.meta = Metadata {
+                        mode: base.stat.meta.mode,
+                        ..meta
+                    };
+                }
+                Change::SetMetadata { base, meta }
+            }),
         base.prop_map(|base| Change::Remove { base }),
     ]
 }
@@ -866,6 +874,29 @@ fn only_a_new_file_gets_capabilities_and_a_time() {
                 base: link,
                 content: capable(RAW),
                 meta: OF_LINKS,
+            },
+            false,
+        ),
+        (
+            "/a",
+            Change::SetMetadata {
+                base: base_of(Kind::File, known),
+                meta: Metadata {
+                    mode: 0o600,
+                    ..base(Kind::File, b"x").stat.meta
+                },
+            },
+            true,
+        ),
+        // The kernel would take them away.
+        (
+            "/a",
+            Change::SetMetadata {
+                base: base_of(Kind::File, known),
+                meta: Metadata {
+                    uid: 5,
+                    ..base(Kind::File, b"x").stat.meta
+                },
             },
             false,
         ),

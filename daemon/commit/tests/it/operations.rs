@@ -178,7 +178,7 @@ fn attributes_are_kept_except_those_of_the_old_bytes() {
     assert_eq!(tree()[&at("etc/a")].attributes, expected);
     undo(&id).is_done();
     assert_eq!(tree(), old);
-    // A mode leaves capabilities; an owner would remove them.
+    // A mode leaves capabilities.
     let only_mode = done(&[mode("etc/a", 0o600)]);
     assert!(
         tree()[&at("etc/a")]
@@ -186,11 +186,6 @@ fn attributes_are_kept_except_those_of_the_old_bytes() {
             .contains_key(&b"security.capability"[..])
     );
     undo(&only_mode).is_done();
-    let owner = Edit {
-        uid: Some(9),
-        ..edit("etc/a", Action::Keep)
-    };
-    commit(&plan(&[owner])).is_refused("file capabilities");
     set_attribute("etc/a", "trusted.other", b"x");
     commit(&plan(&[write("etc/a", "new")])).is_refused("trusted.other");
 }
