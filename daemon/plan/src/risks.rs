@@ -62,19 +62,19 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     risks
 }
 
-/// Returns true for a new file with content that is closed to others: a key, mostly. The mode decides, because it is what the
-/// file is made to keep. Who replaces such a file could read it before, or its old content is a risk of its own. An undo
-/// puts back bytes that nobody knows from it: it has none.
+/// Returns true for new content in a file that is closed to others from then on: a key, mostly. The mode decides, because it
+/// is what the file is made to keep. Who replaces a file that was closed could read it before, or its old content is a risk of
+/// its own. An undo puts back bytes that nobody knows from it: it has none.
 fn is_known(view: &View<'_>) -> bool {
-    let Change::Create {
-        new: New::File(content),
-        meta,
-    } = view.entry.change
-    else {
+    let change = view.entry.change;
+    let (Some(New::File(content)), Some(meta)) = (change.makes(), change.meta()) else {
         return false;
     };
-    let has_bytes = view.new.is_some() || view.entry.change.uploaded().is_some();
-    has_bytes && content.size > 0 && meta.mode & 0o004 == 0
+    let has_bytes = view.new.is_some() || change.uploaded().is_some();
+    let is_new = change
+        .base()
+        .is_none_or(|base| base.stat.meta.mode & 0o004 != 0 && base.sha256 != Some(content.sha256));
+    has_bytes && is_new && content.size > 0 && meta.mode & 0o004 == 0
 }
 
 /// Sorts by the worst risk, then by path: what gives root never follows what fills a page. `is_packed`: hashes of many

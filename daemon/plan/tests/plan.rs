@@ -1388,14 +1388,25 @@ fn private_content_that_its_requester_can_know_is_a_risk() {
     }
     // What an undo puts back.
     assert!(!of(made(b"key", 0o600), None));
-    let mut base = base(Kind::File, b"x");
-    base.stat.meta.mode = 0o600;
-    let replaced = Change::Replace {
-        base,
-        content: content(b"key"),
-        meta: base.stat.meta,
-    };
-    assert!(!of(replaced, Some(b"key")));
+    for (from, to, bytes, expect) in [
+        (0o644, 0o600, &b"key"[..], true),
+        (0o644, 0o640, b"key", true),
+        (0o604, 0o600, b"key", true),
+        (0o600, 0o600, b"key", false),
+        (0o640, 0o600, b"key", false),
+        (0o644, 0o644, b"key", false),
+        (0o644, 0o600, b"x", false),
+    ] {
+        let mut base = base(Kind::File, b"x");
+        base.stat.meta = Metadata { mode: from, ..ROOT };
+        let replaced = Change::Replace {
+            base,
+            content: content(bytes),
+            meta: Metadata { mode: to, ..ROOT },
+        };
+        assert_eq!(of(replaced, Some(bytes)), expect, "{from:o} {to:o}");
+        assert!(!of(replaced, None), "an undo");
+    }
 }
 
 /// A line before an account's own, or with another spelling of 0, is the account for glibc.
