@@ -55,7 +55,7 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     if view.entry.change.uploaded().is_some() {
         risks.insert(Risk::Uploaded);
     }
-    if is_known(view) {
+    if is_known(view, false) {
         risks.insert(Risk::Known);
     }
     risks.extend(account_facts(view));
@@ -64,8 +64,8 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
 
 /// Returns true for new content in a file that is closed to others from then on: a key, mostly. The mode decides, because it
 /// is what the file is made to keep. Who replaces a file that was closed could read it before, or its old content is a risk of
-/// its own. An undo puts back bytes that nobody knows from it: it has none.
-fn is_known(view: &View<'_>) -> bool {
+/// its own. An undo puts back bytes that nobody knows from it: it has none. `is_beneath`: in a directory that is closed itself.
+fn is_known(view: &View<'_>, is_beneath: bool) -> bool {
     let change = view.entry.change;
     let (Some(New::File(content)), Some(meta)) = (change.makes(), change.meta()) else {
         return false;
@@ -74,7 +74,8 @@ fn is_known(view: &View<'_>) -> bool {
     let is_new = change
         .base()
         .is_none_or(|base| base.stat.meta.mode & 0o004 != 0 && base.sha256 != Some(content.sha256));
-    has_bytes && is_new && content.size > 0 && meta.mode & 0o004 == 0
+    let is_closed = is_beneath || meta.mode & 0o004 == 0;
+    has_bytes && is_new && content.size > 0 && is_closed
 }
 
 /// Sorts by the worst risk, then by path: what gives root never follows what fills a page. `is_packed`: hashes of many
@@ -94,9 +95,15 @@ pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> 
     let is_group = |view: &&View<'_>| view.entry.path.as_bytes() == b"/etc/group";
     let table = views.iter().find(is_group).and_then(|view| view.new);
     let groups = group_names(table.unwrap_or_default());
+    let closed: BTreeSet<&[u8]> = views.iter().filter_map(closed_directory).collect();
     let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
     for view in &views {
-        for mut risk in risks(view) {
+        let mut all = risks(view);
+        let is_beneath = || view.entry.path.ancestors().any(|dir| closed.contains(dir));
+        if !closed.is_empty() && is_known(view, is_beneath()) {
+            all.insert(Risk::Known);
+        }
+        for mut risk in all {
             if let Risk::FirstGroup { gid, group, .. } = &mut risk {
                 *group = groups.get(gid).cloned();
             }
@@ -110,6 +117,17 @@ pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> 
         all.push(format!("{more} more such facts about the paths"));
     }
     all
+}
+
+/// Returns the path of a new directory that others cannot enter.
+fn closed_directory<'a>(view: &View<'a>) -> Option<&'a [u8]> {
+    match view.entry.change {
+        Change::Create {
+            new: New::Directory,
+            meta,
+        } if meta.mode & 0o001 == 0 => Some(view.entry.path.as_bytes()),
+        _ => None,
+    }
 }
 
 /// Returns as many paths as fit before the words of a risk, and at least one.

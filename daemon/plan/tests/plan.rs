@@ -16,7 +16,7 @@ use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry,
     FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
     PlanError, PlanPath, Problem, Protected, Replacement, Reversal, Risk, Source, Stat, Tabs,
-    UndoMark, View, canonical, diff, needs_approval, patch, risks, sha256,
+    UndoMark, View, canonical, diff, needs_approval, patch, risk_sentences, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -1406,6 +1406,43 @@ fn private_content_that_its_requester_can_know_is_a_risk() {
         };
         assert_eq!(of(replaced, Some(bytes)), expect, "{from:o} {to:o}");
         assert!(!of(replaced, None), "an undo");
+    }
+}
+
+#[test]
+fn content_beneath_a_new_directory_that_is_closed_is_known_to_its_requester() {
+    for (mode, expect) in [
+        (0o700, true),
+        (0o750, true),
+        (0o754, true),
+        (0o755, false),
+        (0o711, false),
+    ] {
+        let directory = Change::Create {
+            new: New::Directory,
+            meta: Metadata { mode, ..ROOT },
+        };
+        let file = |bytes| Change::Create {
+            new: New::File(content(bytes)),
+            meta: ROOT,
+        };
+        let entries = [
+            ("/srv/keys", directory),
+            ("/srv/keys/a/b", file(b"key")),
+            ("/srv/keys/empty", file(b"")),
+            ("/srv/keys.old", file(b"key")),
+        ];
+        let entries = entries.map(|(at, change)| entry(at, change));
+        let views = entries.iter().map(|entry| View {
+            entry,
+            old: None,
+            new: entry.change.content().map(|_| &b"key"[..]),
+        });
+        let known = "/srv/keys/a/b: it is closed to others, but the requester of this change can know its content";
+        let expect = Vec::from_iter(expect.then(|| known.to_owned()));
+        let found = risk_sentences(views).into_iter();
+        let found: Vec<String> = found.filter(|risk| risk.contains("closed")).collect();
+        assert_eq!(found, expect, "{mode:o}");
     }
 }
 
