@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
 use crate::restore::{back, finish_undo, forget, forth, give_up, keep as keep_old};
 use crate::run::{End, journal_error, restrict};
-use crate::staying;
+use crate::staying::{self, Public};
 use crate::tree::{OWN, Operation, Tree};
 
 /// Undos that one recovery forgets: each takes descriptors.
@@ -88,6 +88,10 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
             None => all.push((journal, read, operations, lost)),
         }
     }
+    let undone = all
+        .iter()
+        .filter(|(_, read, ..)| read.phase == Phase::Undone);
+    let public = Public::new(&tree, undone.flat_map(|(.., operations, _)| operations));
     restrict(
         state,
         all.iter().flat_map(|(.., operations, _)| operations),
@@ -98,7 +102,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
         if matches!(read.phase, Phase::Undoing | Phase::Undone) {
             operations.reverse();
         }
-        match repair(state, journal, read, &mut operations, lost) {
+        match repair((state, &public), journal, read, &mut operations, lost) {
             End::Done(line) | End::Nothing(line) => done.push(line),
             // The next undo finds out what somebody else has changed.
             End::Left(line) if matches!(read.phase, Phase::Undoing | Phase::Undone) => {
@@ -127,7 +131,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
 
 /// Puts one commit or undo back, or finishes it. `lost` are paths whose directories are gone.
 fn repair<'a>(
-    state: &File,
+    (state, public): (&File, &Public<'_>),
     journal: &JournalFile,
     read: &Journal,
     operations: &mut Vec<Operation<'a>>,
@@ -159,7 +163,7 @@ fn repair<'a>(
             if settled.as_ref().is_ok_and(Vec::is_empty) && !lost.is_empty() {
                 journal.discard(state);
             }
-            let stays = staying::lines(operations.iter().filter(|one| stays(one)));
+            let stays = staying::lines(operations.iter().filter(|one| stays(one)), public);
             let own = vec!["is undone".to_owned()];
             let line = |kept| [own, kept, stays].concat().join("; ");
             ended(settled.map(line))

@@ -14,7 +14,7 @@ use crate::journal::JournalFile;
 use crate::restore::{finish_undo, forth};
 use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
-use crate::staying;
+use crate::staying::{self, Public};
 use crate::tree::{Operation, Tree};
 
 /// Bytes of a file that does not delay others: it is compared by hash, and the time of a job is bounded.
@@ -30,19 +30,23 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
     tree.check_descriptors(&read.plan)?;
     let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
     operations.reverse();
+    let public = Public::new(&tree, &operations);
     restrict(state, &operations, None)?;
+    let scene = (state, &tree, &public);
     match is_partly {
-        true => partly(state, &tree, &journal, operations, lost),
+        true => partly(scene, &journal, operations, lost),
         false => match lost.into_iter().next() {
             Some(failure) => Err(failure.into()),
-            None => whole(state, &tree, (&journal, &read), operations),
+            None => whole(scene, (&journal, &read), operations),
         },
     }
 }
 
+/// The directory of the commits, that of the machine, and what all may list in it.
+type Scene<'a> = (&'a File, &'a Tree, &'a Public<'a>);
+
 fn whole(
-    state: &File,
-    tree: &Tree,
+    (state, tree, public): Scene<'_>,
     (journal, read): (&JournalFile, &Journal),
     operations: Vec<Operation<'_>>,
 ) -> Result<End, String> {
@@ -73,7 +77,7 @@ fn whole(
         return Ok(forth(journal, &operations, why.into(), Vec::new()));
     }
     let line = format!("undone: {}", changes(operations.len()));
-    let stays = staying::lines(staying.iter().rev());
+    let stays = staying::lines(staying.iter().rev(), public);
     operations.extend(undone.into_iter().chain(staying));
     let line = match finish_undo(state, journal, &operations, None) {
         Ok(kept) => [vec![line], kept].concat().join("; "),
@@ -88,8 +92,7 @@ fn with_lines(line: String, stays: Vec<String>) -> String {
 }
 
 fn partly(
-    state: &File,
-    tree: &Tree,
+    (state, tree, public): Scene<'_>,
     journal: &JournalFile,
     operations: Vec<Operation<'_>>,
     lost: Vec<Failure>,
@@ -127,7 +130,7 @@ fn partly(
         let those = [failed, reasons].concat().join("; ");
         return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
     }
-    let stays = staying::lines(staying.iter().rev());
+    let stays = staying::lines(staying.iter().rev(), public);
     made.append(&mut staying);
     let left = (!reasons.is_empty()).then_some(left.as_slice());
     let ended = finish_undo(state, journal, &made, left);

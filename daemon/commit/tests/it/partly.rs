@@ -58,7 +58,7 @@ fn what_somebody_else_has_changed_is_left_and_the_rest_is_undone() {
         "changed/1': ",
         "meta/2': its mode or owner has changed",
         "made/3': it does not exist",
-        "made/deep': it stays, with mode 0750 and owner 0:9, as something else is in it: 'theirs'\n",
+        "made/deep': it stays, with mode 0750 and owner 0:9, as something else is in it\n",
         "made': it stays, with mode 0755 and owner 0:0, as something else is in it: 'deep'",
         "removed': it exists",
     ];

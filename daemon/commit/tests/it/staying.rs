@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use remit_plan::{Action, Edit};
+use remit_sys::sys;
 
 use crate::interrupted::{calls, injected};
 use crate::scene::*;
@@ -80,8 +81,8 @@ fn directories_of_a_service_stay_and_all_else_is_undone() {
                 format!(
                     "undone: 6 changes\n\
                      '{etc}/lib': it stays, with mode 0755 and owner 0:0, as something else is in it: 'state'\n\
-                     '{etc}/lib/state': it stays, with mode 0700 and owner 7:0, as something else is in it: 'db'\n\
-                     '{etc}/log': it stays, with mode 0750 and owner 7:0, as something else is in it: 'access'\n"
+                     '{etc}/lib/state': it stays, with mode 0700 and owner 7:0, as something else is in it\n\
+                     '{etc}/log': it stays, with mode 0750 and owner 7:0, as something else is in it\n"
                 )
             );
             assert_eq!(tree(), expect, "{disk:?} {is_partly}");
@@ -103,14 +104,20 @@ fn kill_at_each_step_leaves_all_or_nothing_undone() {
     let (_, first) = begin();
     let calls = calls(&["undo", &state(), &first], None);
     assert!(calls.len() > 20, "{}", calls.len());
-    let (mut olds, mut news) = (0, 0);
+    let (mut olds, mut news, mut said) = (0, 0, 0);
     for call in &calls {
         let (expect, id) = begin();
         let new = tree();
         let arguments = ["undo", &state(), &id];
         let killed = end(start(&injected(call, "signal=SIGKILL"), &arguments, None));
         assert_ne!(killed.code, Some(0), "{call:?}");
-        recover().is_done();
+        let recovered = recover();
+        recovered.is_done();
+        if recovered.text.contains("it stays") {
+            said += 1;
+            let names = |text: &str| recovered.text.contains(text);
+            assert!(names("'state'") && !names("'db'"), "{}", recovered.text);
+        }
         match tree() == new {
             true => {
                 news += 1;
@@ -121,7 +128,7 @@ fn kill_at_each_step_leaves_all_or_nothing_undone() {
         assert_eq!(tree(), expect, "{call:?}");
         assert!(kept().is_empty(), "{call:?}: {:?}", kept());
     }
-    assert!(olds > 5 && news > 10, "{olds} {news}");
+    assert!(olds > 5 && news > 10 && said > 0, "{olds} {news} {said}");
 }
 
 /// An undo that was taken back has marked what stayed then.
@@ -212,4 +219,73 @@ fn names_are_escaped_and_counted() {
     let names = r"in it: 'a\'\nundone: all', 'b', 'c' and 2 more";
     assert!(undone.text.contains(names), "{}", undone.text);
     assert_eq!(undone.text.lines().count(), 2);
+}
+
+/// Attack: names of others are secrets, as those of sessions are, and the output of the undo is the requester's.
+#[test]
+fn only_names_that_all_may_list_are_in_the_output() {
+    let _scene = Scene::new(MEMORY);
+    let directories = [
+        ("etc/all", 0o755, true),
+        ("etc/all/below", 0o755, true),
+        ("etc/group", 0o750, false),
+        ("etc/others", 0o705, false),
+        ("etc/sessions", 0o1733, false),
+        ("etc/reach", 0o711, false),
+        ("etc/private", 0o700, false),
+        ("etc/private/below", 0o755, false),
+        ("etc/list", 0o755, false),
+        ("etc/list/below", 0o755, false),
+        ("srv/closed/below", 0o755, false),
+    ];
+    // USER_OBJ, USER 1000 without any right, GROUP_OBJ, MASK, OTHER. acl(5).
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 0, 1000),
+        (4, 5, u32::MAX),
+        (0x10, 5, u32::MAX),
+        (0x20, 5, u32::MAX),
+    ] {
+        list.extend([tag.to_le_bytes(), rights.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    for is_partly in [false, true] {
+        prepare();
+        let closed = at("srv/closed");
+        fs::create_dir_all(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        let edits = directories.map(|(name, mode, _)| Edit {
+            mode: Some(mode),
+            ..edit(name, Action::CreateDirectory)
+        });
+        let id = done(&edits);
+        for (name, ..) in directories {
+            put(
+                &format!("{name}/their-{}", name.replace('/', "-")),
+                b"",
+                0o600,
+                7,
+            );
+        }
+        let listed = fs::File::open(at("etc/list")).unwrap();
+        sys::set_xattr(&listed, c"system.posix_acl_access", &list).unwrap();
+        let undone = match is_partly {
+            true => undo_partly(&id),
+            false => undo(&id),
+        };
+        undone.is_done();
+        for (name, _, is_public) in directories {
+            let start = format!("'{}': it stays, with mode ", at(name).display());
+            let line = undone.text.lines().find(|line| line.starts_with(&start));
+            let line = line.unwrap_or_else(|| panic!("{name}: {}", undone.text));
+            assert_eq!(line.contains("their-"), is_public, "{line}");
+            assert_eq!(
+                line.ends_with(", as something else is in it"),
+                !is_public,
+                "{line}"
+            );
+        }
+        fs::remove_dir_all(at("srv")).unwrap();
+    }
 }
