@@ -18,6 +18,8 @@ pub const UNDO_RISK: &str = "RISK: ";
 /// Of a new directory. What is in it may change until the undo runs.
 const GOES: &str = "is removed unless something else is in it then";
 const STAYS: &str = "stays, as something else is in it; it is removed if that is gone then";
+/// Bytes of the paths that stay, in a record.
+const RECORDED: usize = 2 << 10;
 const LINES_UNREAD: &str = "its bytes were not read: whom it gives what is not known";
 
 /// Of an entry: of the link that is there now, and of the one that an undo puts back.
@@ -31,6 +33,15 @@ pub trait BeforeUndo {
     fn names(&self, at: usize) -> Option<usize>;
     /// Reads a file of accounts: as it is, and as the undo makes it again.
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]>;
+}
+
+/// What an approver reads of an undo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoPage {
+    /// Its risks, the directories that stay, then each other path: a page shows the first lines alone.
+    pub lines: Vec<String>,
+    /// The paths that stay, for a record: in quotes, `; ` between them, or how many are left.
+    pub stays: Option<String>,
 }
 
 impl Plan {
@@ -117,10 +128,10 @@ impl Plan {
         orphans.map(sentence).collect()
     }
 
-    /// Returns its risks, then a line for each path: what is there now, and what an undo makes of it. Another link than
+    /// Returns its risks, and a line for each path: what is there now, and what an undo makes of it. Another link than
     /// planned is not shown.
     #[must_use]
-    pub fn undo_lines(&self, before: &impl BeforeUndo) -> Vec<String> {
+    pub fn undo_page(&self, before: &impl BeforeUndo) -> UndoPage {
         let links = self.link_targets(&|at, is_old| before.link_target(at, is_old));
         let staying = staying(self.entries().iter().enumerate(), |at| before.names(at));
         let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
@@ -148,14 +159,24 @@ impl Plan {
             }
         };
         let all = self.entries().iter().zip(&links).enumerate();
-        let all: Vec<String> = all
-            .map(|(at, (entry, links))| {
-                let path = escape::in_quotes(entry.path.as_bytes(), usize::MAX);
-                format!("'{path}' {}", line(at, entry, links))
-            })
+        let all = all.map(|(at, (entry, links))| {
+            let line = format!("{} {}", quoted(entry), line(at, entry, links));
+            (staying.contains(&at), line)
+        });
+        let (stays, others): (Vec<_>, Vec<_>) = all.partition(|(stays, _)| *stays);
+        let all: Vec<String> = stays
+            .into_iter()
+            .chain(others)
+            .map(|(_, line)| line)
             .collect();
         let mut lines = self.undo_risks(&links, |at| before.accounts(at));
         lines.extend(self.staying_risks(&staying, before));
+        if staying.len() > 1 {
+            let count = staying.len();
+            lines.push(format!(
+                "{count} directories stay, as something else is in them"
+            ));
+        }
         let mut left = lines.iter().fold(TEXT, |left: usize, line| {
             left.saturating_sub(line.len() + 1)
         });
@@ -174,44 +195,31 @@ impl Plan {
                 rest.len()
             ));
         }
-        lines
-    }
-}
-
-/// Returns the paths of [`Plan::undo_lines`] that stay, for a record, in about `most` bytes: in quotes, `; ` between them.
-#[must_use]
-pub fn undo_stays(lines: &[String], most: usize) -> Option<String> {
-    let stays = lines.iter().filter_map(|line| {
-        let (path, rest) = line.split_at_checked(quoted(line)?)?;
-        rest.strip_prefix(' ')?.starts_with(STAYS).then_some(path)
-    });
-    let all: Vec<&str> = stays.collect();
-    let mut left = most;
-    let fits = |path: &&&str| {
-        let fits = left.checked_sub(path.len() + 2);
-        left = fits.unwrap_or(0);
-        fits.is_some()
-    };
-    let shown: Vec<&str> = all.iter().take_while(fits).copied().collect();
-    let more = match all.len() - shown.len() {
-        0 => None,
-        more => Some(format!("and {more} more")),
-    };
-    let parts: Vec<&str> = shown.into_iter().chain(more.as_deref()).collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-/// Returns the length of the quoted path that begins a line. A quote in it has a backslash before it.
-fn quoted(line: &str) -> Option<usize> {
-    let mut rest = line.strip_prefix('\'')?.char_indices();
-    while let Some((at, c)) = rest.next() {
-        match c {
-            '\\' => _ = rest.next(),
-            '\'' => return Some(at + 2),
-            _ => {}
+        let staying = staying.iter().filter_map(|at| self.entries().get(*at));
+        UndoPage {
+            lines,
+            stays: recorded(staying, RECORDED),
         }
     }
-    None
+}
+
+fn quoted(entry: &Entry) -> String {
+    format!("'{}'", escape::in_quotes(entry.path.as_bytes(), usize::MAX))
+}
+
+/// Returns the paths in about `most` bytes; more are counted.
+fn recorded<'a>(entries: impl Iterator<Item = &'a Entry>, most: usize) -> Option<String> {
+    let (mut parts, mut left, mut more) = (Vec::new(), Some(most), 0_usize);
+    for entry in entries {
+        let path = quoted(entry);
+        left = left.and_then(|left| left.checked_sub(path.len() + 2));
+        match left {
+            Some(_) => parts.push(path),
+            None => more += 1,
+        }
+    }
+    parts.extend((more > 0).then(|| format!("and {more} more")));
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 impl Entry {
@@ -465,7 +473,8 @@ mod tests {
             ),
             ("/d".into(), Change::Remove { base: base(None) }),
         ])
-        .undo_lines(&Nothing);
+        .undo_page(&Nothing)
+        .lines;
         let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
         assert_eq!(
             lines,
@@ -520,28 +529,28 @@ mod tests {
         });
         let to = |target: &str| format!("a symbolic link to '{target}', mode 0777, owner 0:33");
         let line = format!("'/a' again {}, now {}", to("it\\'s"), to("new"));
-        assert_eq!(replaced.undo_lines(read), [risk("it\\'s"), line]);
+        assert_eq!(replaced.undo_page(read).lines, [risk("it\\'s"), line]);
         let removed = link(Change::Remove { base: old_link });
         let line = format!("'/a' again {}, now missing", to("it\\'s"));
-        let lines = removed.undo_lines(read);
+        let lines = removed.undo_page(read).lines;
         assert_eq!(lines.last(), Some(&line));
         let made = link(Change::Create {
             new: New::Link(target(b"new")),
             meta,
         });
         let line = format!("'/a' is removed, now {}", to("new"));
-        assert_eq!(made.undo_lines(read), [line]);
+        assert_eq!(made.undo_page(read).lines, [line]);
         let long = link(Change::Create {
             new: New::Link(target(&[b'x'; 999])),
             meta,
         });
-        let lines = long.undo_lines(&Links(&[b'x'; 999], b""));
+        let lines = long.undo_page(&Links(&[b'x'; 999], b"")).lines;
         let sha = format!("x', sha256 {}, mode", hex(&sha256(&[b'x'; 999])));
         assert!(
             lines[0].contains("x…x") && lines[0].contains(&sha),
             "{lines:?}"
         );
-        let lines = replaced.undo_lines(&Links(b"other", b"other"));
+        let lines = replaced.undo_page(&Links(b"other", b"other")).lines;
         let unknown = |bytes| format!("a symbolic link, sha256 {}, mode", hex(&sha256(bytes)));
         assert!(
             lines[1].contains(&unknown(b"it's")) && lines[1].contains(&unknown(b"new")),
@@ -565,6 +574,21 @@ mod tests {
         }
         fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
             Some([self.0.to_vec(), self.1.to_vec()])
+        }
+    }
+
+    /// Something else is in each directory from this position on.
+    struct Full(usize);
+
+    impl BeforeUndo for Full {
+        fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+            None
+        }
+        fn names(&self, at: usize) -> Option<usize> {
+            Some(usize::from(at >= self.0))
+        }
+        fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+            None
         }
     }
 
@@ -599,40 +623,66 @@ mod tests {
             b"root:x:0:0\na:x:107:1\n".as_slice(),
         );
         for (now, again, is_risk) in [(two, one, true), (two, two, false), (one, two, false)] {
-            let lines = plan.undo_lines(&Served(now, again));
+            let UndoPage { lines, stays } = plan.undo_page(&Served(now, again));
             let line = "'/var/log/a' stays, as something else is in it; it is removed if that is gone then, now a directory, \
                         mode 0750, owner 107:0";
             assert!(lines.contains(&line.to_owned()), "{lines:?}");
             let risk = "RISK: /var/log/a: it stays, and no account has its owner or group any more: the next account with that \
                         number has what is in it";
             assert_eq!(lines.contains(&risk.to_owned()), is_risk, "{lines:?}");
-            let stays = "'/var/log/a'; '/var/log/pam.d'";
-            assert_eq!(undo_stays(&lines, 4096).as_deref(), Some(stays));
+            assert!(
+                lines.contains(&"2 directories stay, as something else is in them".to_owned()),
+                "{lines:?}"
+            );
+            let paths = "'/var/log/a'; '/var/log/pam.d'";
+            assert_eq!(stays.as_deref(), Some(paths));
         }
     }
 
-    /// The name of another path that looks like a line of one that stays is not taken for one.
+    /// What stays is in /var mostly, and long plans are cut before that.
     #[test]
-    fn paths_that_stay_are_read_from_the_lines() {
-        let lines = |paths: &[&str]| -> Vec<String> {
-            let line = |path: &&str| {
-                format!(
-                    "'{}' {STAYS}, now …",
-                    escape::in_quotes(path.as_bytes(), 99)
-                )
-            };
-            paths.iter().map(line).collect()
+    fn directory_that_stays_is_not_cut_off() {
+        let made = Change::Create {
+            new: New::Directory,
+            meta: META,
         };
-        let odd = format!("/a' {STAYS}");
-        let removed = format!("'{}' is removed", escape::in_quotes(odd.as_bytes(), 999));
-        for (lines, most, expect) in [
-            (vec![], 99, None),
-            (vec![removed], 99, None),
-            (lines(&["/a", "/b'c\\"]), 99, Some(r"'/a'; '/b\'c\\'")),
-            (lines(&["/a", "/b"]), 7, Some("'/a'; and 1 more")),
-            (lines(&["/a"]), 1, Some("and 1 more")),
+        let paths = (0..2000).map(|at| format!("/usr/lib/{at:0100}"));
+        for (extra, stays) in [
+            (&["/var/lib/z"][..], "'/var/lib/z'"),
+            (&["/var/lib/y", "/var/lib/z"], "'/var/lib/y'; '/var/lib/z'"),
         ] {
-            assert_eq!(undo_stays(&lines, most).as_deref(), expect, "{lines:?}");
+            let paths = paths.clone().chain(extra.iter().map(ToString::to_string));
+            let page = plan(paths.map(|path| (path, made)).collect()).undo_page(&Full(2000));
+            assert_eq!(page.stays.as_deref(), Some(stays));
+            let at = extra.len() - 1;
+            for (line, path) in page.lines.iter().skip(at).zip(extra) {
+                assert!(line.starts_with(&format!("'{path}' {STAYS}, ")), "{line}");
+            }
+            let text: usize = page.lines.iter().map(|line| line.len() + 1).sum();
+            assert!(text <= 64 << 10, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_that_stay_are_counted_in_a_record() {
+        let made = Change::Create {
+            new: New::Directory,
+            meta: META,
+        };
+        for (paths, most, expect) in [
+            (&[][..], 99, None),
+            (&["/a", "/b'c\\"], 99, Some(r"'/a'; '/b\'c\\'")),
+            (&["/a", "/b"], 7, Some("'/a'; and 1 more")),
+            (&["/a", "/long-name", "/z"], 14, Some("'/a'; and 2 more")),
+            (&["/a"], 1, Some("and 1 more")),
+        ] {
+            let changes = paths.iter().map(|path| ((*path).to_owned(), made));
+            let plan = match paths {
+                [] => None,
+                _ => Some(plan(changes.collect())),
+            };
+            let entries = plan.iter().flat_map(Plan::entries);
+            assert_eq!(recorded(entries, most).as_deref(), expect, "{paths:?}");
         }
     }
 
@@ -707,7 +757,9 @@ mod tests {
             ),
             ("/srv/x", new(mode(0o4755)), &[]),
         ] {
-            let lines = plan(vec![(path.to_owned(), change)]).undo_lines(&Nothing);
+            let lines = plan(vec![(path.to_owned(), change)])
+                .undo_page(&Nothing)
+                .lines;
             let (risks, paths): (Vec<_>, Vec<_>) =
                 lines.iter().partition(|line| line.starts_with(UNDO_RISK));
             assert_eq!(risks, expect, "{change:?}");
@@ -723,7 +775,7 @@ mod tests {
             meta: META,
         };
         let many = (0..2000).map(|at| (format!("/{at:0100}"), change));
-        let lines = plan(many.collect()).undo_lines(&Nothing);
+        let lines = plan(many.collect()).undo_page(&Nothing).lines;
         let text: usize = lines.iter().map(|line| line.len() + 1).sum();
         assert!(text <= 64 << 10, "{text}");
         let last = lines.last().unwrap();

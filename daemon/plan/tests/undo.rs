@@ -55,7 +55,7 @@ impl BeforeUndo for Tables<'_> {
 fn risks(at: &str, change: Change, tables: Option<(&str, &str)>) -> Vec<String> {
     let path = PlanPath::new(at).unwrap();
     let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-    let lines = plan.undo_lines(&Tables(tables));
+    let lines = plan.undo_page(&Tables(tables)).lines;
     let risks = lines.iter().filter_map(|line| line.strip_prefix("RISK: "));
     let risks = risks.map(|risk| risk.strip_prefix(at).unwrap_or(risk));
     // The first is that of the path.

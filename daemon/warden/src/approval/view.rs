@@ -9,7 +9,6 @@ use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
 use remit_link::{JobMeta, WaitReason};
-use remit_plan::undo_stays;
 use remit_policy::Base;
 
 use super::approver;
@@ -24,8 +23,6 @@ use crate::request::BoundAct;
 
 const LINE: usize = 300;
 const NAMED: usize = 8;
-/// Bytes of the directories that an undo leaves, in a record.
-const UNDO_STAYS: usize = 2 << 10;
 
 impl Request {
     pub fn line(&self) -> String {
@@ -169,10 +166,8 @@ pub fn approved(request: &Request, by: &Subject) -> Record {
 }
 
 pub fn about(record: Record, request: &Request) -> Record {
-    let undo = request.draft.bound.undo.as_ref();
-    let stays = undo.and_then(|_| undo_stays(&request.found.does, UNDO_STAYS));
     record
-        .maybe("UNDO_STAYS", stays)
+        .maybe("UNDO_STAYS", request.found.stays.clone())
         .field("DIGEST", hex(&request.digest))
         .number("EXPIRES", request.expires_ms)
 }

@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, ENTRIES, Journal, New, Phase, PlanPath, Protected, TABLE_BYTES, View,
-    is_of_accounts, sha256,
+    BeforeUndo, Bundle, ENTRIES, Journal, New, Phase, PlanPath, Protected, TABLE_BYTES, UndoPage,
+    View, is_of_accounts, sha256,
 };
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
@@ -86,8 +86,8 @@ impl Undo {
         &self.id
     }
 
-    /// Returns what it puts back, by line. Reads the journal, so a child does it.
-    pub fn lines(&self) -> Result<Vec<String>, String> {
+    /// Returns what it puts back. Reads the journal, so a child does it.
+    pub fn page(&self) -> Result<UndoPage, String> {
         let none =
             |why: String| format!("there is no commit with this id that can be undone: {why}");
         if self.id.len() != 32 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -102,7 +102,7 @@ impl Undo {
         match journal.phase {
             Phase::Kept => self.judge(&journal).map(|()| {
                 let undo = self;
-                journal.plan.undo_lines(&Machine {
+                journal.plan.undo_page(&Machine {
                     undo,
                     journal: &journal,
                 })
@@ -278,7 +278,7 @@ mod tests {
             fs::write(dir.join(&id).join("journal"), &journal).unwrap();
             std::os::unix::fs::symlink("old", kept.join("0")).unwrap();
             std::os::unix::fs::symlink("new", &path).unwrap();
-            let lines = undo.lines().unwrap().join("\n");
+            let lines = undo.page().unwrap().lines.join("\n");
             fs::remove_dir_all(&dir).unwrap();
             let words = [
                 "again a symbolic link to 'old'",
@@ -340,7 +340,7 @@ mod tests {
             allowed: vec![vec![PlanPath::new("/etc").unwrap()]],
             protected: Rc::new(protected),
         };
-        let lines = undo.lines();
+        let lines = undo.page().map(|page| page.lines);
         fs::remove_dir_all(&dir).unwrap();
         lines
     }

@@ -40,5 +40,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     assert_eq!(length, bytes.len());
     assert_eq!(bundle.plan().id().len(), 32);
-    let _ = bundle.plan().undo_lines(&Full);
+    let _ = bundle.plan().undo_page(&Full);
 });

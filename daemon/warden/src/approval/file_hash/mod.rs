@@ -94,6 +94,8 @@ pub struct AsFound {
     pub loose: BTreeSet<Loose>,
     /// What the change would do, by line, if its program describes it.
     pub does: Vec<String>,
+    /// The directories that an undo leaves.
+    pub stays: Option<String>,
 }
 
 impl AsFound {
@@ -109,7 +111,8 @@ impl AsFound {
             .iter()
             .map(|line| size_of::<String>() + line.len())
             .sum();
-        files + does + self.loose.len() * size_of::<Loose>()
+        let stays = self.stays.as_ref().map_or(0, String::len);
+        files + does + stays + self.loose.len() * size_of::<Loose>()
     }
 
     pub fn checked(&self) -> Vec<Measured> {
@@ -125,6 +128,7 @@ impl AsFound {
 pub struct MeasuredFiles {
     pub files: Vec<FileFound>,
     pub does: Vec<String>,
+    pub stays: Option<String>,
     pub loose: BTreeSet<Loose>,
     pub people: People,
 }
@@ -218,10 +222,16 @@ impl MeasuredFiles {
         let Self {
             files,
             does,
+            stays,
             people,
             loose,
         } = self;
-        let found = AsFound { files, loose, does };
+        let found = AsFound {
+            files,
+            loose,
+            does,
+            stays,
+        };
         (found, people)
     }
 
@@ -266,9 +276,9 @@ impl MeasuredFiles {
             files.extend(named.files);
             loose.extend(named.loose);
         }
-        let mut does = match &wanted.undo {
-            Some(undo) => undo.lines()?,
-            None => does::ask(wanted.describe.as_deref())?,
+        let (mut does, stays) = match &wanted.undo {
+            Some(undo) => undo.page().map(|page| (page.lines, page.stays))?,
+            None => (does::ask(wanted.describe.as_deref())?, None),
         };
         for (line, describe) in &wanted.acts {
             does.push(line.clone());
@@ -277,6 +287,7 @@ impl MeasuredFiles {
         Ok(Self {
             files,
             does,
+            stays,
             loose,
             people: People::look_up(&wanted.people),
         })
