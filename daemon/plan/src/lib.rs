@@ -61,7 +61,7 @@ pub use risks::{risk_sentences, risks, sort_worst_first};
 pub use staying::staying;
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};
-pub use undo::{BeforeUndo, UNDO_RISK, UndoPage};
+pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};
 pub use upload::Upload;
 pub use view::View;
 

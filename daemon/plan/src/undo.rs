@@ -1,6 +1,6 @@
 //! What an undo puts back, as lines for an approver.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use remit_common::escape;
@@ -20,17 +20,27 @@ const GOES: &str = "is removed unless something else is in it then";
 const STAYS: &str = "stays, as something else is in it; it is removed if that is gone then";
 /// Bytes of the paths that stay, in a record.
 const RECORDED: usize = 2 << 10;
+/// Of a directory that stays.
+const ORPHAN: &str = ", and no account has its owner or group any more: the next account with that number has what is in it";
 const LINES_UNREAD: &str = "its bytes were not read: whom it gives what is not known";
 
 /// Of an entry: of the link that is there now, and of the one that an undo puts back.
 type LinkTargets = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// What an undo finds on the machine, by the position of an entry. Nothing of it is believed without a hash.
+/// A directory that the commit made, as it is now: a service manager gives it to the user of its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundDirectory {
+    /// Names in it, of the commit or of others.
+    pub names: usize,
+    pub meta: Metadata,
+}
+
+/// What an undo finds on the machine, by the position of an entry. No content is believed without a hash.
 pub trait BeforeUndo {
     /// Reads the target of a link: of the old one or of the one that is there now.
     fn link_target(&self, at: usize, is_old: bool) -> Option<Vec<u8>>;
-    /// Counts the names in a directory. `None` if it is not the one that the commit made.
-    fn names(&self, at: usize) -> Option<usize>;
+    /// Looks at a directory. `None` if it is not the one that the commit made.
+    fn directory(&self, at: usize) -> Option<FoundDirectory>;
     /// Reads a file of accounts: as it is, and as the undo makes it again.
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]>;
 }
@@ -106,8 +116,13 @@ impl Plan {
         .collect()
     }
 
-    /// Returns the risks of directories that stay: an id that no account has is that of the next new one.
-    fn staying_risks(&self, staying: &BTreeSet<usize>, before: &impl BeforeUndo) -> Vec<String> {
+    /// Returns the risks of directories that stay or may stay: an id that no account has is that of the next new one.
+    fn staying_risks(
+        &self,
+        staying: &BTreeSet<usize>,
+        found: &BTreeMap<usize, FoundDirectory>,
+        before: &impl BeforeUndo,
+    ) -> Vec<String> {
         let entries = || self.entries().iter().enumerate();
         let lost = |path: &[u8]| {
             let found = entries().find(|(_, entry)| entry.path.as_bytes() == path);
@@ -115,15 +130,19 @@ impl Plan {
             tables.map_or_else(BTreeSet::new, |[now, again]| &ids(&now) - &ids(&again))
         };
         let (uids, gids) = (lost(b"/etc/passwd"), lost(b"/etc/group"));
-        let is_lost = |meta: Metadata| uids.contains(&meta.uid) || gids.contains(&meta.gid);
-        let orphans = entries()
-            .filter(|(at, entry)| staying.contains(at) && entry.change.meta().is_some_and(is_lost));
-        let sentence = |(_, entry): (usize, &Entry)| {
+        let is_orphan = |at: usize, entry: &Entry| {
+            let meta = found.get(&at).map(|found| found.meta);
+            let meta = meta.or_else(|| entry.change.meta());
+            meta.is_some_and(|meta| uids.contains(&meta.uid) || gids.contains(&meta.gid))
+        };
+        let orphans = entries().filter(|(at, entry)| is_new(entry) && is_orphan(*at, entry));
+        let sentence = |(at, entry): (usize, &Entry)| {
             let path = escape::middle(entry.path.as_bytes(), TARGET);
-            format!(
-                "{UNDO_RISK}{path}: it stays, and no account has its owner or group any more: the next account with that number \
-                 has what is in it"
-            )
+            let stays = match staying.contains(&at) {
+                true => "it stays",
+                false => "it stays if something is in it then",
+            };
+            format!("{UNDO_RISK}{path}: {stays}{ORPHAN}")
         };
         orphans.map(sentence).collect()
     }
@@ -133,7 +152,12 @@ impl Plan {
     #[must_use]
     pub fn undo_page(&self, before: &impl BeforeUndo) -> UndoPage {
         let links = self.link_targets(&|at, is_old| before.link_target(at, is_old));
-        let staying = staying(self.entries().iter().enumerate(), |at| before.names(at));
+        let all = self.entries().iter().enumerate();
+        let new = all.filter(|(_, entry)| is_new(entry));
+        let found = new.filter_map(|(at, _)| Some((at, before.directory(at)?)));
+        let found: BTreeMap<usize, FoundDirectory> = found.collect();
+        let names = |at| found.get(&at).map(|found: &FoundDirectory| found.names);
+        let staying = staying(self.entries().iter().enumerate(), names);
         let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
             Change::Create { new, meta } => {
                 let what = match entry.may_stay() {
@@ -141,7 +165,8 @@ impl Plan {
                     true => GOES,
                     false => "is removed",
                 };
-                format!("{what}, now {}", made(*new, now, *meta))
+                let meta = found.get(&at).map_or(*meta, |found| found.meta);
+                format!("{what}, now {}", made(*new, now, meta))
             }
             Change::Replace { base, meta, .. } => {
                 let now = entry
@@ -170,7 +195,7 @@ impl Plan {
             .map(|(_, line)| line)
             .collect();
         let mut lines = self.undo_risks(&links, |at| before.accounts(at));
-        lines.extend(self.staying_risks(&staying, before));
+        lines.extend(self.staying_risks(&staying, &found, before));
         if staying.len() > 1 {
             let count = staying.len();
             lines.push(format!(
@@ -201,6 +226,11 @@ impl Plan {
             stays: recorded(staying, RECORDED),
         }
     }
+}
+
+/// Returns true for a new directory that may stay.
+fn is_new(entry: &Entry) -> bool {
+    matches!(entry.change, Change::Create { .. }) && entry.may_stay()
 }
 
 fn quoted(entry: &Entry) -> String {
@@ -379,7 +409,7 @@ mod tests {
         fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
             None
         }
-        fn names(&self, _: usize) -> Option<usize> {
+        fn directory(&self, _: usize) -> Option<FoundDirectory> {
             None
         }
         fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
@@ -394,7 +424,7 @@ mod tests {
         fn link_target(&self, _: usize, is_old: bool) -> Option<Vec<u8>> {
             Some(if is_old { self.1 } else { self.0 }.to_vec())
         }
-        fn names(&self, _: usize) -> Option<usize> {
+        fn directory(&self, _: usize) -> Option<FoundDirectory> {
             None
         }
         fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
@@ -562,18 +592,29 @@ mod tests {
         );
     }
 
-    /// Names in each directory, and `/etc/passwd` now and as it is again.
-    struct Served(&'static [u8], &'static [u8]);
+    /// Names in each directory, its owner, and `/etc/passwd` now and as it is again.
+    struct Served {
+        names: usize,
+        uid: u32,
+        passwd: [&'static str; 2],
+    }
 
     impl BeforeUndo for Served {
         fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
             None
         }
-        fn names(&self, at: usize) -> Option<usize> {
-            Some(at)
+        fn directory(&self, _: usize) -> Option<FoundDirectory> {
+            Some(FoundDirectory {
+                names: self.names,
+                meta: Metadata {
+                    mode: 0o750,
+                    uid: self.uid,
+                    gid: 0,
+                },
+            })
         }
         fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
-            Some([self.0.to_vec(), self.1.to_vec()])
+            Some(self.passwd.map(|text| text.as_bytes().to_vec()))
         }
     }
 
@@ -584,25 +625,19 @@ mod tests {
         fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
             None
         }
-        fn names(&self, at: usize) -> Option<usize> {
-            Some(usize::from(at >= self.0))
+        fn directory(&self, at: usize) -> Option<FoundDirectory> {
+            Some(FoundDirectory {
+                names: usize::from(at >= self.0),
+                meta: META,
+            })
         }
         fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
             None
         }
     }
 
-    #[test]
-    fn directory_of_others_stays_and_its_lost_owner_is_a_risk() {
-        let made = Change::Create {
-            new: New::Directory,
-            meta: Metadata {
-                mode: 0o750,
-                uid: 107,
-                gid: 0,
-            },
-        };
-        let passwd = Change::Replace {
+    fn replaced_passwd() -> (String, Change) {
+        let change = Change::Replace {
             base: base(Some([0; 32])),
             content: Content {
                 size: 7,
@@ -613,29 +648,68 @@ mod tests {
             },
             meta: META,
         };
-        let plan = plan(vec![
-            ("/etc/passwd".to_owned(), passwd),
-            ("/var/log/a".to_owned(), made),
-            ("/var/log/pam.d".to_owned(), made),
-        ]);
-        let (one, two) = (
-            b"root:x:0:0\n".as_slice(),
-            b"root:x:0:0\na:x:107:1\n".as_slice(),
-        );
-        for (now, again, is_risk) in [(two, one, true), (two, two, false), (one, two, false)] {
-            let UndoPage { lines, stays } = plan.undo_page(&Served(now, again));
-            let line = "'/var/log/a' stays, as something else is in it; it is removed if that is gone then, now a directory, \
-                        mode 0750, owner 107:0";
-            assert!(lines.contains(&line.to_owned()), "{lines:?}");
-            let risk = "RISK: /var/log/a: it stays, and no account has its owner or group any more: the next account with that \
-                        number has what is in it";
-            assert_eq!(lines.contains(&risk.to_owned()), is_risk, "{lines:?}");
-            assert!(
-                lines.contains(&"2 directories stay, as something else is in them".to_owned()),
-                "{lines:?}"
-            );
+        ("/etc/passwd".to_owned(), change)
+    }
+
+    fn new_directory(path: &str, uid: u32) -> (String, Change) {
+        let meta = Metadata {
+            mode: 0o755,
+            uid,
+            gid: 0,
+        };
+        let new = New::Directory;
+        (path.to_owned(), Change::Create { new, meta })
+    }
+
+    /// The owner and the mode that count are those of now, whatever the commit made.
+    #[test]
+    fn directory_of_others_stays_and_its_lost_owner_is_a_risk() {
+        let (one, two) = ("root:x:0:0\n", "root:x:0:0\na:x:107:1\n");
+        let stays = "stays, as something else is in it; it is removed if that is gone then";
+        let goes = "is removed unless something else is in it then";
+        for (planned, names, uid, passwd, what, risk) in [
+            (0, 1, 107, [two, one], stays, Some("it stays")),
+            (107, 1, 107, [two, one], stays, Some("it stays")),
+            (107, 1, 0, [two, one], stays, None),
+            (0, 1, 107, [two, two], stays, None),
+            (0, 1, 107, [one, two], stays, None),
+            (
+                0,
+                0,
+                107,
+                [two, one],
+                goes,
+                Some("it stays if something is in it then"),
+            ),
+            (0, 0, 107, [two, two], goes, None),
+        ] {
+            let plan = plan(vec![
+                replaced_passwd(),
+                new_directory("/var/log/a", planned),
+                new_directory("/var/log/pam.d", planned),
+            ]);
+            let UndoPage {
+                lines,
+                stays: recorded,
+            } = plan.undo_page(&Served { names, uid, passwd });
+            let line = format!("'/var/log/a' {what}, now a directory, mode 0750, owner {uid}:0");
+            assert!(lines.contains(&line), "{lines:?}");
+            let all: Vec<&String> = lines
+                .iter()
+                .filter(|line| line.contains("no account has"))
+                .collect();
+            let expect = risk.map(|risk| {
+                format!(
+                    "RISK: /var/log/a: {risk}, and no account has its owner or group any more: the next account with \
+                     that number has what is in it"
+                )
+            });
+            assert_eq!(all.first().copied(), expect.as_ref(), "{lines:?}");
+            let count = "2 directories stay, as something else is in them".to_owned();
+            assert_eq!(lines.contains(&count), what == stays, "{lines:?}");
             let paths = "'/var/log/a'; '/var/log/pam.d'";
-            assert_eq!(stays.as_deref(), Some(paths));
+            let paths = (what == stays).then_some(paths);
+            assert_eq!(recorded.as_deref(), paths);
         }
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, BeforeUndo, Change, Content, Entry, FileCapabilities, Kind, Metadata, New,
+    Base, BeforeUndo, Change, Content, Entry, FileCapabilities, FoundDirectory, Kind, Metadata, New,
     OldCapabilities, Plan, PlanPath, Source, Stat, sha256,
 };
 
@@ -42,7 +42,7 @@ impl BeforeUndo for Tables<'_> {
         None
     }
 
-    fn names(&self, _: usize) -> Option<usize> {
+    fn directory(&self, _: usize) -> Option<FoundDirectory> {
         None
     }
 

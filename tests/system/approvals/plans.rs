@@ -1,7 +1,7 @@
 //! Changes of files: a plan is committed as it was shown, in the paths of a grant, all of it or nothing, and undone.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -360,22 +360,25 @@ fn directory_with_files_of_a_service_stays_as_the_page_of_the_undo_says() {
     let void = approve(&fixture.daemon, job).expect_err("it is void");
     assert!(void.message.contains("its effect has changed"), "{void:?}");
 
+    // A service manager gives it to the user of the service.
+    let log = fixture.path("files/log");
+    chown(&log, Some(107), Some(0)).unwrap();
+    let mode = fs::metadata(&log).unwrap().mode() & 0o7777;
     let job = undo(&mut caller);
     let page = fixture.daemon.shows(job).risks.join("\n");
-    assert!(
-        page.contains("files/log' stays, as something else is in it"),
-        "{page}"
+    let now = format!(
+        "files/log' stays, as something else is in it; it is removed if that is gone then, now a directory, mode {mode:04o}, \
+         owner 107:0"
     );
+    assert!(page.contains(&now), "{page}");
     assert!(
         page.contains("files/lib' is removed unless something else is in it then"),
         "{page}"
     );
     approve(&fixture.daemon, job).expect("the approver can");
     let report = caller.end_of(job);
-    let log = fixture.path("files/log");
-    let mode = fs::metadata(&log).unwrap().mode() & 0o7777;
     let stays = format!(
-        "undone: 2 changes\n'{}': it stays, with mode {mode:04o} and owner 0:0, as something else is in it: 'access'\n",
+        "undone: 2 changes\n'{}': it stays, with mode {mode:04o} and owner 107:0, as something else is in it: 'access'\n",
         log.display()
     );
     assert_eq!((exit(&report), stdout(&report)), (Some(0), stays));

@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, ENTRIES, Journal, New, Phase, PlanPath, Protected, TABLE_BYTES, UndoPage,
-    View, is_of_accounts, sha256,
+    BeforeUndo, Bundle, ENTRIES, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
+    Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
@@ -204,13 +204,19 @@ impl BeforeUndo for Machine<'_> {
         Some(link.ok()?.into_os_string().into_vec())
     }
 
-    fn names(&self, at: usize) -> Option<usize> {
+    fn directory(&self, at: usize) -> Option<FoundDirectory> {
         let path = self.path(at)?;
         let found = fs::symlink_metadata(path).ok()?;
         let is_own = found.is_dir() && self.journal.inodes.get(at) == Some(&found.ino());
         // A plan makes no more names than this.
         let names = is_own.then(|| fs::read_dir(path).ok()).flatten()?;
-        Some(names.take(ENTRIES + 1).count())
+        let names = names.take(ENTRIES + 1).count();
+        let meta = Metadata {
+            mode: found.mode() & 0o7777,
+            uid: found.uid(),
+            gid: found.gid(),
+        };
+        Some(FoundDirectory { names, meta })
     }
 
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]> {
@@ -221,7 +227,7 @@ impl BeforeUndo for Machine<'_> {
 #[cfg(test)]
 mod tests {
     use remit_plan::{
-        Base, Change, Content, Entry, Kind, Metadata, OldCapabilities, Plan, Source, Stat, sha256,
+        Base, Change, Content, Entry, Kind, OldCapabilities, Plan, Source, Stat, sha256,
     };
 
     use super::*;

@@ -2,7 +2,9 @@
 //! protected are judged without a panic.
 #![no_main]
 
-use remit_plan::{BeforeUndo, Bundle, PlanPath, Protected, risks, sha256};
+use remit_plan::{
+    BeforeUndo, Bundle, FoundDirectory, Metadata, PlanPath, Protected, risks, sha256,
+};
 
 /// A machine in which every new directory stays.
 struct Full;
@@ -11,8 +13,14 @@ impl BeforeUndo for Full {
     fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
         None
     }
-    fn names(&self, _: usize) -> Option<usize> {
-        Some(usize::MAX)
+    fn directory(&self, _: usize) -> Option<FoundDirectory> {
+        let meta = Metadata {
+            mode: 0o755,
+            uid: 33,
+            gid: 33,
+        };
+        let names = usize::MAX;
+        Some(FoundDirectory { names, meta })
     }
     fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
         Some([b"a:x:33:33".to_vec(), Vec::new()])
