@@ -131,7 +131,7 @@ fn closed_directory<'a>(view: &View<'a>) -> Option<&'a [u8]> {
 }
 
 /// Returns as many paths as fit before the words of a risk, and at least one.
-fn names(paths: &[&PlanPath]) -> String {
+pub fn names(paths: &[&PlanPath]) -> String {
     let first = |count: usize, most: usize| {
         let first = paths.iter().take(count);
         let first: Vec<String> = first

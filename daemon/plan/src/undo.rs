@@ -8,7 +8,7 @@ use remit_common::escape;
 use crate::accounts::{account_id, account_lines, is_of_accounts};
 use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
-use crate::{View, hex, risk_sentences, sha256, staying};
+use crate::{PlanPath, View, hex, risk_sentences, risks, sha256, staying};
 
 /// Bytes of all lines, for a message of 64 KiB.
 const TEXT: usize = 60 << 10;
@@ -136,15 +136,17 @@ impl Plan {
             meta.is_some_and(|meta| uids.contains(&meta.uid) || gids.contains(&meta.gid))
         };
         let orphans = entries().filter(|(at, entry)| is_new(entry) && is_orphan(*at, entry));
-        let sentence = |(at, entry): (usize, &Entry)| {
-            let path = escape::middle(entry.path.as_bytes(), TARGET);
-            let stays = match staying.contains(&at) {
-                true => "it stays",
-                false => "it stays if something is in it then",
-            };
-            format!("{UNDO_RISK}{path}: {stays}{ORPHAN}")
+        let (stay, may_stay): (Vec<_>, Vec<_>) = orphans.partition(|(at, _)| staying.contains(at));
+        let sentence = |(orphans, stays): (Vec<(usize, &Entry)>, &str)| {
+            let paths: Vec<&PlanPath> = orphans.iter().map(|(_, entry)| &entry.path).collect();
+            let names = (!paths.is_empty()).then(|| risks::names(&paths))?;
+            Some(format!("{UNDO_RISK}{names}: {stays}{ORPHAN}"))
         };
-        orphans.map(sentence).collect()
+        let all = [
+            (stay, "it stays"),
+            (may_stay, "it stays if something is in it then"),
+        ];
+        all.into_iter().filter_map(sentence).collect()
     }
 
     /// Returns its risks, and a line for each path: what is there now, and what an undo makes of it. Another link than
@@ -400,8 +402,8 @@ fn owner(meta: Metadata) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::Entry;
     use crate::plan::{Base, Content, Source, Stat};
-    use crate::{Entry, PlanPath};
 
     struct Nothing;
 
@@ -700,16 +702,43 @@ mod tests {
                 .collect();
             let expect = risk.map(|risk| {
                 format!(
-                    "RISK: /var/log/a: {risk}, and no account has its owner or group any more: the next account with \
+                    "RISK: /var/log/a, /var/log/pam.d: {risk}, and no account has its owner or group any more: the next account with \
                      that number has what is in it"
                 )
             });
-            assert_eq!(all.first().copied(), expect.as_ref(), "{lines:?}");
+            let expect: Vec<&String> = expect.iter().collect();
+            assert_eq!(all, expect, "{lines:?}");
             let count = "2 directories stay, as something else is in them".to_owned();
             assert_eq!(lines.contains(&count), what == stays, "{lines:?}");
             let paths = "'/var/log/a'; '/var/log/pam.d'";
             let paths = (what == stays).then_some(paths);
             assert_eq!(recorded.as_deref(), paths);
+        }
+    }
+
+    /// Beside a risk for each of them no line would be left for paths.
+    #[test]
+    fn many_directories_without_an_owner_are_one_risk() {
+        let directories = (0..2000).map(|at| new_directory(&format!("/var/lib/{at:0100}"), 107));
+        let plan = plan([replaced_passwd()].into_iter().chain(directories).collect());
+        let passwd = ["root:x:0:0\na:x:107:1\n", "root:x:0:0\n"];
+        for (names, risk, line) in [
+            (0, ": it stays if something is in it then, and no", GOES),
+            (1, ": it stays, and no account has its owner", STAYS),
+        ] {
+            let (uid, names) = (107, names);
+            let lines = plan.undo_page(&Served { names, uid, passwd }).lines;
+            let text: usize = lines.iter().map(|line| line.len() + 1).sum();
+            assert!(text <= 64 << 10, "{text}");
+            let all = lines.iter().filter(|line| line.contains("no account has"));
+            let all: Vec<_> = all.collect();
+            let [risk_line] = all[..] else {
+                panic!("{all:?}");
+            };
+            let more = format!(", [… 1999 more …]{risk}");
+            assert!(risk_line.contains(&more), "{risk_line}");
+            let paths = lines.iter().filter(|one| one.contains(line)).count();
+            assert!(paths > 100, "{paths}");
         }
     }
 
