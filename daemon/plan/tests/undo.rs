@@ -170,7 +170,7 @@ fn undo_of_a_mode_says_the_capabilities_of_the_file() {
         let change = Change::SetMetadata { base, meta };
         let path = PlanPath::new("/srv/dumpcap").unwrap();
         let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-        let lines = plan.undo_lines(&Tables(None));
+        let lines = plan.undo_page(&Tables(None)).lines;
         let line =
             format!("'/srv/dumpcap' again mode 0640, owner 0:0, now mode 0600, owner 0:0{end}");
         assert_eq!(lines.last(), Some(&line));
