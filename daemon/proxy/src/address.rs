@@ -29,8 +29,8 @@ fn refused_v4(ip: Ipv4Addr) -> Option<&'static str> {
         [0, ..] => Some("not an address of a host"),
         [127, ..] => Some("a loopback address"),
         [169, 254, ..] => Some("a link-local address"),
-        // Alibaba Cloud, Azure, Oracle Cloud.
-        [100, 100, 100, 200] | [168, 63, 129, 16] | [192, 0, 0, _] => Some(METADATA),
+        // Alibaba Cloud, Tailscale, Azure, Oracle Cloud.
+        [100, 100, 100, 200 | 100] | [168, 63, 129, 16] | [192, 0, 0, _] => Some(METADATA),
         [224..=239, ..] => Some("a multicast address"),
         [240..=255, ..] => Some("a reserved or broadcast address"),
         _ => None,
@@ -55,9 +55,13 @@ fn refused_v6(ip: Ipv6Addr) -> Option<&'static str> {
         | [0x64, 0xff9b, 1, ..]
         | [0x2001, 0, ..]
         | [0x2002, ..] => Some("an IPv4 address in another notation"),
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => {
-            Some(METADATA)
-        }
+        // All of Amazon's: of instances, of pods, and what comes. Then one each of other clouds.
+        [0xfd00, 0x0ec2, ..]
+        | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042]
+        | [0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]
+        | [0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+        | [0xfd00, 0x0100, 0, 0, 0, 0, 0x0100, 0x0200]
+        | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => Some(METADATA),
         [0xfe80..=0xfebf, ..] => Some("a link-local address"),
         [0xfec0..=0xfeff, ..] => Some("a site-local address"),
         [0xff00..=0xffff, ..] => Some("a multicast address"),
@@ -79,6 +83,7 @@ mod tests {
             "169.254.169.254",
             "169.254.170.2",
             "100.100.100.200",
+            "100.100.100.100",
             "168.63.129.16",
             "192.0.0.192",
             "224.0.0.1",
@@ -102,6 +107,13 @@ mod tests {
             "2002:a9fe:a9fe::",
             "2001:0:4136:e378:8000:63bf:3fff:fdd2",
             "fd00:ec2::254",
+            "fd00:ec2::253",
+            "fd00:ec2::23",
+            "fd00:ec2:1::1",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:100::100:200",
             "fd20:ce::254",
             "fe80::1",
             "febf::1",
@@ -126,7 +138,10 @@ mod tests {
             "2a04:4e42::644",
             "fc00::1",
             "fd00::1",
-            "fd00:ec2::253",
+            "fd00:ec1::254",
+            "fd00:42::43",
+            "fd00:c1::1",
+            "100.100.100.101",
             "::ffff:8.8.8.8",
             "64:ff9b::8.8.8.8",
         ] {
