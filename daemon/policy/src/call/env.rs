@@ -73,7 +73,8 @@ const PROXY: [(&str, &str); 6] = [
     ("NO_PROXY", "localhost,127.0.0.1,::1"),
 ];
 
-/// Returns true for a variable, as `NAME=value`, that jobs have without a policy or a caller asking for it.
+/// Returns true for a variable, as `NAME=value`, that jobs have without a policy or a caller asking for it. Those of a proxy
+/// are not: few profiles have one, and in any other the caller has asked for it.
 pub fn is_default_variable(variable: &str) -> bool {
     const IDENTITIES: [(&str, &str); 6] = [
         ("USER", "remit-job"),
@@ -86,7 +87,7 @@ pub fn is_default_variable(variable: &str) -> bool {
     let Some((name, value)) = variable.split_once('=') else {
         return false;
     };
-    let mut fixed = [&ALL[..], &SAFE_DIRECTORY, &[SYSTEMCTL], &PROXY, &IDENTITIES]
+    let mut fixed = [&ALL[..], &SAFE_DIRECTORY, &[SYSTEMCTL], &IDENTITIES]
         .into_iter()
         .flatten();
     fixed.any(|fixed| *fixed == (name, value)) || (name == "PATH" && value == PATH_DIRS.join(":"))
@@ -230,6 +231,9 @@ mod tests {
             "LANG=C",
             "HOME=/home/a",
             "NOTE=x",
+            "http_proxy=http://127.0.0.1:3128",
+            "HTTPS_PROXY=http://127.0.0.1:3128",
+            "no_proxy=localhost,127.0.0.1,::1",
             "LANG=C.UTF-8 ",
             "LANG",
             "",
