@@ -9,22 +9,24 @@ const HEADERS: usize = 100;
 /// Bytes of what a job has written that a reason repeats.
 const SHOWN: usize = 120;
 
-/// Headers that are about one connection, say what the list and the request line say, or turn a GET into something else.
-const DROPPED: [&str; 14] = [
-    "close",
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
+/// Headers that go on: what programs ask of a repository. Servers read others in their own way, some with `_` for `-`, and
+/// may take a GET for something else.
+pub const FORWARDED: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "pragma",
+    "range",
+    "referer",
+    "user-agent",
 ];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -229,8 +231,9 @@ fn kept(headers: &[&str], url: &HttpUrl<'_>, version: &str) -> Result<String, Ht
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .collect();
-    let goes = |name: &String| DROPPED.contains(&name.as_str()) || of_connection.contains(name);
-    let kept = headers.iter().filter(|(name, _)| !goes(name));
+    let goes_on =
+        |name: &String| FORWARDED.contains(&name.as_str()) && !of_connection.contains(name);
+    let kept = headers.iter().filter(|(name, _)| goes_on(name));
     Ok(kept
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect())
@@ -285,15 +288,29 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_connection_and_overrides_are_dropped() {
+    fn only_headers_for_repositories_go_on() {
         let head = "GET http://deb.example.org/ HTTP/1.1\r\nHost: deb.example.org\r\n\
-                    Connection: keep-alive, X-Own\r\nx-own: 1\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\n\
+                    Connection: keep-alive, Pragma\r\npragma: no-cache\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\n\
                     Proxy-Authorization: secret\r\nTE: trailers\r\nTrailer: x\r\nUpgrade: h2c\r\n\
                     Content-Length: 0\r\nX-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: PUT\r\n\
-                    x-method-override: POST\r\nAccept: */*";
+                    x-method-override: POST\r\nX_HTTP_METHOD_OVERRIDE: DELETE\r\nX_HTTP_Method_Override: DELETE\r\n\
+                    Content_Length: 5\r\nTransfer_Encoding: chunked\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n\
+                    X-Forwarded-Host: other.example.org\r\nForwarded: host=other.example.org\r\nuser_agent: x\r\nAccept: */*";
         assert_eq!(
             sent(head),
             "GET / HTTP/1.1\r\nHost: deb.example.org\r\naccept: */*\r\nConnection: close\r\n\r\n"
+        );
+        let all: String = (FORWARDED.iter())
+            .map(|name| format!("\r\n{}: x", name.to_uppercase()))
+            .collect();
+        let kept: String = FORWARDED
+            .iter()
+            .map(|name| format!("{name}: x\r\n"))
+            .collect();
+        let get = "GET http://deb.example.org/ HTTP/1.1\r\nHost: deb.example.org";
+        assert_eq!(
+            sent(&format!("{get}{all}")),
+            format!("GET / HTTP/1.1\r\nHost: deb.example.org\r\n{kept}Connection: close\r\n\r\n")
         );
     }
 
