@@ -172,7 +172,8 @@ impl Tool {
     fn annotations(self) -> ToolAnnotations {
         let (read_only, destructive, idempotent, open_world) = match self.effect() {
             Effect::Look => (true, false, true, false),
-            Effect::Sandboxed => (true, false, false, false),
+            // A profile may list names that its jobs reach.
+            Effect::Sandboxed => (true, false, false, true),
             Effect::Change => (false, true, false, true),
             Effect::Stop => (false, true, true, false),
         };
@@ -350,7 +351,7 @@ mod tests {
             assert_eq!(hints.read_only_hint, Some(!acts));
             assert_eq!(hints.destructive_hint, Some(acts));
             assert_eq!(hints.idempotent_hint, Some(!starts));
-            assert_eq!(hints.open_world_hint, Some(tool.name == "change"));
+            assert_eq!(hints.open_world_hint, Some(starts));
         }
     }
 
