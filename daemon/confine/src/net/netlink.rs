@@ -1,19 +1,24 @@
-//! Builds the three requests of rtnetlink(7) that a job's network needs.
+//! Builds the requests of rtnetlink(7) that a job's network needs, and asks for routes.
 
 use crate::sys;
 use nix::sys::socket::{
-    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, socket,
 };
 use std::{
     io,
-    net::{IpAddr, Ipv6Addr},
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Range,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 const LOOPBACK: i32 = 1;
 /// Upper bound of a request; the longest one here, for an IPv6 address, has 64 bytes.
 const LONGEST: usize = 72;
 const HEADER: usize = 16;
+const SEQUENCE: Range<usize> = 8..12;
+/// `linux/rtnetlink.h`, since Linux 4.17; older kernels, whose rules have neither, pass over them.
+const RTA_IP_PROTO: u16 = 27;
+const RTA_DPORT: u16 = 29;
 
 #[derive(Debug)]
 pub(super) struct Message {
@@ -36,6 +41,13 @@ impl Message {
         message
     }
 
+    fn numbered(mut self, sequence: u32) -> Self {
+        if let Some(bytes) = self.bytes.get_mut(SEQUENCE) {
+            bytes.copy_from_slice(&sequence.to_ne_bytes());
+        }
+        self
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         if let Some(free) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
             free.copy_from_slice(bytes);
@@ -47,6 +59,8 @@ impl Message {
         self.push(&((4 + value.len()) as u16).to_ne_bytes());
         self.push(&kind.to_ne_bytes());
         self.push(value);
+        let padding = value.len().next_multiple_of(4) - value.len();
+        self.push([0; 3].get(..padding).unwrap_or_default());
     }
 
     fn whole(mut self) -> Self {
@@ -107,18 +121,20 @@ impl Message {
         message.whole()
     }
 
-    /// `RTM_GETROUTE`: asks how this process would reach `address`.
-    pub(super) fn route_to(address: IpAddr) -> Self {
-        let (family, bits) = match address {
-            IpAddr::V4(_) => (libc::AF_INET, 32),
-            IpAddr::V6(_) => (libc::AF_INET6, 128),
+    /// `RTM_GETROUTE`: asks how a TCP connection of this process would reach `to`. Rules may tell ports apart.
+    fn route_to(to: SocketAddr) -> Self {
+        let (family, bits) = match to {
+            SocketAddr::V4(_) => (libc::AF_INET, 32),
+            SocketAddr::V6(_) => (libc::AF_INET6, 128),
         };
         let mut message = Self::new(libc::RTM_GETROUTE, 0);
         message.push(&[family as u8, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        match address {
+        match to.ip() {
             IpAddr::V4(ip) => message.attribute(libc::RTA_DST, &ip.octets()),
             IpAddr::V6(ip) => message.attribute(libc::RTA_DST, &ip.octets()),
         }
+        message.attribute(RTA_IP_PROTO, &[libc::IPPROTO_TCP as u8]);
+        message.attribute(RTA_DPORT, &to.port().to_be_bytes());
         message.whole()
     }
 
@@ -146,12 +162,45 @@ pub(super) fn ask(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
     judge(answer.get(..length).unwrap_or_default())
 }
 
-/// Returns the kind of the route that [`Message::route_to`] asks for: `rtm_type` of `struct rtmsg`.
-pub(super) fn kind_of_route(socket: BorrowedFd<'_>, message: &Message) -> io::Result<u8> {
-    sys::write(socket, message.bytes())?;
-    let mut answer = [0; 1024];
-    let length = sys::read(socket, &mut answer)?;
-    route_kind(answer.get(..length).unwrap_or_default())
+/// Asks the kernel for routes, each time with another number, which the answer has, too.
+pub(super) struct Routes {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Routes {
+    /// In this process' network.
+    pub(super) fn new() -> io::Result<Self> {
+        let socket = open()?;
+        Ok(Routes {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Returns the kind of the route of a TCP connection to `to`: `rtm_type` of `struct rtmsg`. Never waits: the kernel
+    /// answers while it is asked.
+    pub(super) fn kind_to(&mut self, to: SocketAddr) -> io::Result<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = Message::route_to(to).numbered(self.sequence);
+        sys::write(self.socket.as_fd(), message.bytes())?;
+        let mut answer = [0; 1024];
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT) {
+                Err(nix::Error::EINTR) => continue,
+                other => other?,
+            };
+            let answer = answer.get(..length).unwrap_or_default();
+            if sequence(answer) == Some(self.sequence) {
+                return route_kind(answer);
+            }
+        }
+    }
+}
+
+fn sequence(answer: &[u8]) -> Option<u32> {
+    let bytes = answer.get(SEQUENCE)?;
+    bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
 fn route_kind(answer: &[u8]) -> io::Result<u8> {
@@ -199,10 +248,32 @@ mod tests {
         assert_eq!(v6.bytes().len(), 64);
         let route = Message::local_route("2001:db8::1".parse().unwrap());
         assert_eq!(route.bytes().len(), 56);
-        for message in [up, v4, v6, route] {
+        let to_v4 = Message::route_to("192.0.2.1:80".parse().unwrap()).numbered(7);
+        assert_eq!(to_v4.bytes().len(), 52);
+        assert_eq!(sequence(to_v4.bytes()), Some(7));
+        assert_eq!(to_v4.bytes()[36..], {
+            let kinds = [5u16, RTA_IP_PROTO, 6, RTA_DPORT].map(u16::to_ne_bytes);
+            let [length, proto, longer, port] = kinds;
+            let proto = [&length[..], &proto, &[6, 0, 0, 0]].concat();
+            [proto, [&longer[..], &port, &[0, 80, 0, 0]].concat()].concat()
+        });
+        let to_v6 = Message::route_to("[2001:db8::1]:80".parse().unwrap());
+        assert_eq!(to_v6.bytes().len(), 64);
+        for message in [up, v4, v6, route, to_v4, to_v6] {
             let (length, _) = message.bytes().split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_ne_bytes(*length) as usize, message.bytes().len());
         }
+    }
+
+    /// An answer to another question, which nobody has read, is none to this one.
+    #[test]
+    fn route_is_that_of_the_question() {
+        let mut routes = Routes::new().unwrap();
+        let own = "127.0.0.1:80".parse().unwrap();
+        assert_eq!(routes.kind_to(own).unwrap(), libc::RTN_LOCAL);
+        let other = Message::route_to("255.255.255.255:80".parse().unwrap()).numbered(77);
+        sys::write(routes.socket.as_fd(), other.bytes()).unwrap();
+        assert_eq!(routes.kind_to(own).unwrap(), libc::RTN_LOCAL);
     }
 
     #[test]

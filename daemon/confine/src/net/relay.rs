@@ -7,7 +7,7 @@ use super::pair::{CHUNK, Wish};
 use super::proxy::{FarNetwork, Proxy};
 use super::slot::{FarSide, OwnAddresses, Slot};
 use super::tcp::{OWN, bind_to, tcp};
-use super::{Duty, MOST, Net, Target, netlink};
+use super::{Duty, MOST, Net, Target, netlink::Routes};
 use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -139,7 +139,7 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
     sys::change_dir(c"/")?;
     drop_all_rights(uid, gid, &[])?;
     let proxy = match &net.duty {
-        Duty::Names(list) => Some((list, FarNetwork::new(netlink::open()?))),
+        Duty::Names(list) => Some((list, FarNetwork::new(Routes::new()?))),
         Duty::Listed | Duty::ThisHost => None,
     };
     if std::os::unix::process::parent_id() != parent {

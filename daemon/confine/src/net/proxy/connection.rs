@@ -217,9 +217,9 @@ fn ask(
     let mut why = String::new();
     let mut left = Vec::new();
     for ip in addresses {
-        let ip = ip.to_canonical();
-        match outside.refused(ip) {
-            None => left.push(SocketAddr::new(ip, *port)),
+        let to = SocketAddr::new(ip.to_canonical(), *port);
+        match outside.refused(to) {
+            None => left.push(to),
             Some(reason) => why = reason,
         }
     }

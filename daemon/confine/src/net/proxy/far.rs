@@ -1,29 +1,23 @@
 //! The network beyond the proxy: names, addresses that may be connected to, and how often.
 
-use super::super::netlink::{self, Message};
+use super::super::netlink::Routes;
 use super::lookups::Lookups;
 use remit_common::token_bucket::TokenBucket;
 use remit_proxy::address;
-use std::{
-    io,
-    net::IpAddr,
-    os::fd::{AsFd, OwnedFd},
-    time::Instant,
-};
+use std::{io, net::SocketAddr, time::Instant};
 
 pub(super) const NEW_A_SECOND: u32 = 20;
 
 /// What all connections share.
 pub(in crate::net) struct FarNetwork {
     pub(super) lookups: Lookups,
-    /// A socket of rtnetlink(7).
-    routes: OwnedFd,
+    routes: Routes,
     rate: TokenBucket,
 }
 
 impl FarNetwork {
     /// In the host's network, without any right: all that it reads, everybody may read.
-    pub(in crate::net) fn new(routes: OwnedFd) -> Self {
+    pub(in crate::net) fn new(routes: Routes) -> Self {
         let text = |path| std::fs::read_to_string(path).unwrap_or_default();
         FarNetwork {
             lookups: Lookups::new(text("/etc/hosts"), &text("/etc/resolv.conf")),
@@ -32,22 +26,21 @@ impl FarNetwork {
         }
     }
 
-    /// Returns why nothing may connect to `ip`, which is canonical. The kernel knows which addresses are this machine's own.
-    pub(super) fn refused(&self, ip: IpAddr) -> Option<String> {
+    /// Returns why nothing may connect to `to`, which is canonical. The kernel knows which addresses are this machine's own.
+    pub(super) fn refused(&mut self, to: SocketAddr) -> Option<String> {
+        let ip = to.ip();
         if let Some(why) = address::refused(ip) {
             return Some(format!("{ip} is {why}"));
         }
-        let route = |ip| netlink::kind_of_route(self.routes.as_fd(), &Message::route_to(ip));
-        let is_own = |ip| matches!(route(ip), Ok(libc::RTN_LOCAL));
-        match route(ip) {
-            Ok(libc::RTN_UNICAST) if address::translated(ip).is_some_and(is_own) => {
-                Some(format!("{ip} leads back to this machine"))
-            }
-            Ok(libc::RTN_UNICAST) => None,
-            Ok(libc::RTN_LOCAL) => Some(format!("{ip} is an address of this machine")),
-            Ok(_) => Some(format!("{ip} is not the address of one host")),
-            Err(e) => Some(format!("{ip}: {}", words(&e))),
+        match self.routes.kind_to(to) {
+            Ok(libc::RTN_UNICAST) => {}
+            Ok(libc::RTN_LOCAL) => return Some(format!("{ip} is an address of this machine")),
+            Ok(_) => return Some(format!("{ip} is not the address of one host")),
+            Err(e) => return Some(format!("{ip}: {}", words(&e))),
         }
+        let translated = SocketAddr::new(address::translated(ip)?, to.port());
+        let is_own = matches!(self.routes.kind_to(translated), Ok(libc::RTN_LOCAL));
+        is_own.then(|| format!("{ip} leads back to this machine"))
     }
 
     /// Errors: until when no further connection may begin.

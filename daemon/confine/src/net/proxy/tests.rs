@@ -6,7 +6,7 @@ use super::super::tests::{V4, V6, in_job, on_host};
 use super::*;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::SockaddrStorage;
+use nix::sys::socket::{SockaddrStorage, setsockopt, sockopt};
 use remit_spawn::Network;
 use std::{
     io::{Read, Write},
@@ -324,6 +324,31 @@ fn names_that_lead_to_this_machine_or_to_metadata_are_refused() {
         six.set_nonblocking(true).unwrap();
         assert!(own.accept().is_err() && six.accept().is_err());
         assert!(!log.take().iter().any(|line| line.starts_with("GET")));
+    });
+}
+
+/// A rule for TCP of one port is one of TCP's routes alone.
+#[test]
+fn route_that_only_one_port_has_is_the_one_that_counts() {
+    const RULED: &str = "198.51.100.7";
+    beside_another_machine(|_| {
+        let own = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)).unwrap();
+        // As one that gets what others address elsewhere.
+        setsockopt(&own, sockopt::IpTransparent, &true).unwrap();
+        ip("route add 198.51.100.0/24 via 10.99.0.2");
+        // The source is another address, so what it is connected to says nothing.
+        ip("route add local 198.51.100.0/24 dev lo src 10.99.0.1 table 77");
+        ip("rule add pref 100 ipproto tcp dport 80 lookup 77");
+        TcpStream::connect((RULED, 80)).expect("without the proxy");
+        own.accept().unwrap();
+        let hosts = format!("{RULED} ruled.example.org\n");
+        job(&["ruled.example.org:80"], &hosts, |_| {
+            let answer = get("ruled.example.org", "/");
+            let expect = format!("{RULED} is an address of this machine\r\n");
+            assert!(answer.contains(&expect), "{answer}");
+        });
+        own.set_nonblocking(true).unwrap();
+        assert!(own.accept().is_err());
     });
 }
 
