@@ -18,9 +18,8 @@ pub(in crate::net) struct FarNetwork {
 impl FarNetwork {
     /// In the host's network, without any right: all that it reads, everybody may read.
     pub(in crate::net) fn new(routes: Routes) -> Self {
-        let text = |path| std::fs::read_to_string(path).unwrap_or_default();
         FarNetwork {
-            lookups: Lookups::new(text("/etc/hosts"), &text("/etc/resolv.conf")),
+            lookups: Lookups::new(text("/etc/hosts"), text("/etc/resolv.conf")),
             routes,
             rate: TokenBucket::per_second(NEW_A_SECOND, NEW_A_SECOND, Instant::now()),
         }
@@ -49,10 +48,40 @@ impl FarNetwork {
     }
 }
 
+/// Returns the text of a file of names, empty if there is none. Errors: why nobody knows what it has; another name server
+/// or address than that of the file would then be asked.
+fn text(path: &str) -> Result<String, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(format!("cannot read {path}: {}", words(&e))),
+    }
+}
+
 /// Returns an error without its number, for the reason of a response.
 pub(super) fn words(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(errno) => nix::Error::from_raw(errno).desc().to_lowercase(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_of_names_is_read_as_bytes_absent_or_an_error() {
+        let directory = std::env::temp_dir().join(format!("remit-names-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let at = |name: &str| directory.join(name).to_string_lossy().into_owned();
+        std::fs::write(at("latin"), b"# M\xfcnchen\n192.0.2.1 deb\n").unwrap();
+        let read = [at("latin"), at("none"), at(".")].map(|path| text(&path));
+        std::fs::remove_dir_all(&directory).unwrap();
+        let [latin, none, failed] = read;
+        assert_eq!(latin.unwrap(), "# M\u{fffd}nchen\n192.0.2.1 deb\n");
+        assert_eq!(none.unwrap(), "");
+        let expect = format!("cannot read {}: is a directory", at("."));
+        assert_eq!(failed.unwrap_err(), expect);
     }
 }

@@ -22,8 +22,8 @@ const TURN: usize = 16;
 pub(super) type LookupResult = Result<Vec<IpAddr>, String>;
 
 pub(super) struct Lookups {
-    hosts: String,
-    servers: Vec<SocketAddr>,
+    hosts: Result<String, String>,
+    servers: Result<Vec<SocketAddr>, String>,
     numbers: Numbers,
     names: BTreeMap<String, LookupState>,
 }
@@ -54,10 +54,11 @@ impl Numbers {
 }
 
 impl Lookups {
-    pub(super) fn new(hosts: String, resolv: &str) -> Self {
+    /// From the texts of `/etc/hosts` and `/etc/resolv.conf`, or why there is none.
+    pub(super) fn new(hosts: Result<String, String>, resolv: Result<String, String>) -> Self {
         Lookups {
             hosts,
-            servers: lookup::servers(resolv),
+            servers: resolv.map(|text| lookup::servers(&text)),
             numbers: Numbers(RandomState::new(), 0),
             names: BTreeMap::new(),
         }
@@ -72,11 +73,13 @@ impl Lookups {
             Some(LookupState::Asking(_)) => return None,
             Some(LookupState::Known { .. }) | None => {}
         }
-        let listed = lookup::in_hosts(&self.hosts, name);
-        if !listed.is_empty() {
-            return Some(Ok(listed));
-        }
-        let asking = PendingLookup::begin(0, &self.servers, &mut self.numbers, name, now);
+        let listed = self.hosts.as_ref().map(|text| lookup::in_hosts(text, name));
+        let servers = match (listed, &self.servers) {
+            (Ok(listed), _) if !listed.is_empty() => return Some(Ok(listed)),
+            (Ok(_), Ok(servers)) => servers,
+            (Err(why), _) | (Ok(_), Err(why)) => return Some(Err(failed(name, why))),
+        };
+        let asking = PendingLookup::begin(0, servers, &mut self.numbers, name, now);
         self.names
             .insert(name.to_owned(), LookupState::Asking(asking));
         None
@@ -99,6 +102,7 @@ impl Lookups {
     }
 
     pub(super) fn step(&mut self, now: Instant) {
+        let servers = self.servers.as_deref().unwrap_or_default();
         for (name, state) in &mut self.names {
             let LookupState::Asking(asking) = state else {
                 continue;
@@ -110,22 +114,26 @@ impl Lookups {
             let found = asking.found();
             let tried = asking.tried + 1;
             *state = match found {
-                Err(_) if !asking.is_certain() && tried < ROUNDS * self.servers.len() => {
+                Err(_) if !asking.is_certain() && tried < ROUNDS * servers.len() => {
                     LookupState::Asking(PendingLookup::begin(
                         tried,
-                        &self.servers,
+                        servers,
                         &mut self.numbers,
                         name,
                         now,
                     ))
                 }
                 found => LookupState::Known {
-                    found: found.map_err(|why| format!("'{name}' cannot be looked up: {why}")),
+                    found: found.map_err(|why| failed(name, &why)),
                     until: now + KNOWN,
                 },
             };
         }
     }
+}
+
+fn failed(name: &str, why: &str) -> String {
+    format!("'{name}' cannot be looked up: {why}")
 }
 
 impl PendingLookup {

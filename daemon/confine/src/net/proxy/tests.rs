@@ -9,8 +9,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{SockaddrStorage, setsockopt, sockopt};
 use remit_spawn::Network;
 use std::{
+    fs::Permissions,
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt,
     process::Command,
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -168,6 +170,11 @@ fn name_server(socket: &UdpSocket, log: &Log) {
 
 /// Runs `body` in a job that reaches these names; all but those of `hosts` are looked up at the other machine.
 fn job(names: &[&str], hosts: &str, body: impl FnOnce(&Relay) + Send) {
+    job_with(names, hosts, "", body);
+}
+
+/// As [`job`]. One of the files of names, `hidden`, is root's alone.
+fn job_with(names: &[&str], hosts: &str, hidden: &str, body: impl FnOnce(&Relay) + Send) {
     let list = names.iter().map(|name| {
         let (host, port) = name.split_once(':').unwrap();
         (host.to_owned(), port.parse().unwrap())
@@ -175,7 +182,7 @@ fn job(names: &[&str], hosts: &str, body: impl FnOnce(&Relay) + Send) {
     let files = std::env::temp_dir().join(format!("remit-proxy-{}", std::process::id()));
     let _ = std::fs::create_dir(&files);
     let hosts = hosts.to_owned();
-    let own = files.clone();
+    let (own, hidden) = (files.clone(), hidden.to_owned());
     let list: Vec<(String, u16)> = list.collect();
     thread::scope(|scope| {
         let run = scope.spawn(move || {
@@ -188,6 +195,8 @@ fn job(names: &[&str], hosts: &str, body: impl FnOnce(&Relay) + Send) {
             ] {
                 let file = files.join(name);
                 std::fs::write(&file, text).unwrap();
+                let mode = if name == hidden { 0o600 } else { 0o644 };
+                std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
                 let at = format!("/etc/{name}");
                 mount(Some(&file), at.as_str(), none, MsFlags::MS_BIND, none).unwrap();
             }
@@ -409,6 +418,31 @@ fn large_answer_arrives_whole_and_buffers_are_bounded() {
             let mut rest = Vec::new();
             connection.read_to_end(&mut rest).unwrap();
             assert_eq!(rest.len(), BIG / 2 + "HTTP/1.1 200 OK\r\n\r\n".len());
+        });
+    });
+}
+
+/// What is in a file that cannot be read decides about a name: no other address is taken instead.
+#[test]
+fn file_of_names_that_cannot_be_read_fails_the_lookup() {
+    const HOSTS: &str = "10.99.0.2 listed.example.org\n";
+    beside_another_machine(|log| {
+        let names = ["listed.example.org:80", "deb.example.org:80"];
+        let is_refused = |name: &str, file: &str| {
+            let answer = get(name, "/");
+            let expect = format!(
+                "HTTP/1.1 502 '{name}' cannot be looked up: cannot read /etc/{file}: permission denied\r\n"
+            );
+            assert!(answer.starts_with(&expect), "{answer}");
+        };
+        job_with(&names, HOSTS, "hosts", |_| {
+            is_refused("listed.example.org", "hosts");
+            is_refused("deb.example.org", "hosts");
+        });
+        job_with(&names, HOSTS, "resolv.conf", |_| {
+            is_refused("deb.example.org", "resolv.conf");
+            assert!(log.take().is_empty());
+            assert!(get("listed.example.org", "/").ends_with("hello"));
         });
     });
 }
