@@ -252,7 +252,7 @@ fn buffers_of_the_proxy_are_bounded() {
     requests.recv().expect("it asks");
     let shown = run(&["ss", "-tmnOH", "dst", THERE]);
     assert!(
-        shown.contains(",rb262144,") && shown.contains(",tb262144,"),
+        shown.contains(",rb65536,") && shown.contains(",tb65536,"),
         "{shown}"
     );
     let stopped = fixture

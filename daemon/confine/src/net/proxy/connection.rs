@@ -24,7 +24,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
 const ADDRESSES: usize = 4;
 /// For each direction of a socket to a server; the kernel doubles it (socket(7)).
-pub(super) const BUFFER: usize = 128 << 10;
+pub(super) const BUFFER: usize = 32 << 10;
 
 pub(super) struct ProxyConnection {
     near: OwnedFd,

@@ -6,7 +6,9 @@ use remit_common::token_bucket::TokenBucket;
 use remit_proxy::address;
 use std::{io, net::SocketAddr, time::Instant};
 
-pub(super) const NEW_A_SECOND: u32 = 20;
+pub(super) const NEW_A_SECOND: u32 = 5;
+/// Connections that begin at once.
+const BURST: u32 = 20;
 
 /// What all connections share.
 pub(in crate::net) struct FarNetwork {
@@ -21,7 +23,7 @@ impl FarNetwork {
         FarNetwork {
             lookups: Lookups::new(text("/etc/hosts"), text("/etc/resolv.conf")),
             routes,
-            rate: TokenBucket::per_second(NEW_A_SECOND, NEW_A_SECOND, Instant::now()),
+            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, Instant::now()),
         }
     }
 
