@@ -91,12 +91,17 @@ impl Pair {
 
 /// Makes the close a reset. socket(7), `SO_LINGER`.
 pub(super) fn reset(socket: &OwnedFd) {
+    // If this fails, the peer sees an ordinary end.
+    let _ = set_reset(socket, true);
+}
+
+/// Makes the close a reset, also that at the end of this process, or an ordinary end again.
+pub(super) fn set_reset(socket: &OwnedFd, is_on: bool) -> nix::Result<()> {
     let at_once = libc::linger {
-        l_onoff: 1,
+        l_onoff: is_on.into(),
         l_linger: 0,
     };
-    // If this fails, the peer sees an ordinary end.
-    let _ = setsockopt(socket, sockopt::Linger, &at_once);
+    setsockopt(socket, sockopt::Linger, &at_once)
 }
 
 /// `from`: the direction that begins at this socket. `to`: the one that ends there.

@@ -119,7 +119,11 @@ impl ProxyConnection {
                 stage: ExchangePhase::Answering(far, flow),
             }),
             ExchangePhase::Answering(far, _) => match pair::pump(&far, &near, buffer) {
-                Ok(FlowState::Ended) => Some(closing(near, now)),
+                Ok(FlowState::Ended) => {
+                    // If this fails, the server sees a reset after its end.
+                    let _ = pair::set_reset(&far, false);
+                    Some(closing(near, now))
+                }
                 Ok(flow) => Some(ProxyConnection {
                     near,
                     until: now + IDLE,
@@ -263,8 +267,11 @@ fn next(
     refuse(near, now, 502, &why)
 }
 
+/// Whatever ends the call before the server's end resets it, the end of this process too: the kernel then keeps nothing of
+/// it, and no server holds it open.
 fn connect(to: SocketAddr) -> nix::Result<OwnedFd> {
     let far = tcp(to)?;
+    pair::set_reset(&far, true)?;
     setsockopt(&far, sockopt::RcvBuf, &BUFFER)?;
     setsockopt(&far, sockopt::SndBuf, &BUFFER)?;
     connect_to(&far, to)?;

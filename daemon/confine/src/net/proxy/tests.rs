@@ -14,7 +14,7 @@ use std::{
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     process::Command,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread,
 };
 
@@ -30,15 +30,24 @@ fn ip(words: &str) {
 
 /// What the other machine was asked.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl Log {
     fn add(&self, text: impl Into<String>) {
-        self.0.lock().unwrap().push(text.into());
+        self.0.0.lock().unwrap().push(text.into());
+        self.0.1.notify_all();
     }
 
     fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.0.0.lock().unwrap())
+    }
+
+    fn wait_for(&self, line: &str) {
+        let is_missing = |all: &mut Vec<String>| !all.iter().any(|one| one == line);
+        let all = self.0.0.lock().unwrap();
+        let limit = Duration::from_secs(20);
+        let waited = self.0.1.wait_timeout_while(all, limit, is_missing).unwrap();
+        assert!(!waited.1.timed_out(), "{line}: {:?}", waited.0);
     }
 }
 
@@ -112,6 +121,15 @@ fn head(connection: &mut TcpStream) -> String {
 
 const BIG: usize = 8 << 20;
 
+fn end_of(connection: &mut TcpStream) -> &'static str {
+    match connection.read(&mut [0]) {
+        Ok(0) => "ended",
+        Ok(_) => "has a body",
+        Err(e) if e.raw_os_error() == Some(libc::ECONNRESET) => "was reset",
+        Err(_) => "failed",
+    }
+}
+
 fn serve(mut connection: TcpStream, log: &Log) {
     let request = head(&mut connection);
     if request.is_empty() {
@@ -129,6 +147,14 @@ fn serve(mut connection: TcpStream, log: &Log) {
             super::super::pair::reset(&OwnedFd::from(connection));
         }
         "/silent" => std::mem::forget(connection),
+        "/last" => {
+            let _ = connection.shutdown(Shutdown::Write);
+            log.add(format!("{path} {}", end_of(&mut connection)));
+        }
+        "/left" | "/killed" | "/over" => {
+            let _ = connection.write_all(b"hello");
+            log.add(format!("{path} {}", end_of(&mut connection)));
+        }
         _ => {
             let _ = connection.write_all(b"hello");
         }
@@ -490,6 +516,36 @@ fn reset_of_a_server_is_no_end_of_its_answer() {
                 .unwrap();
             let ended = connection.read_to_end(&mut Vec::new());
             assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+        });
+    });
+}
+
+/// Otherwise a server that acknowledges nothing keeps a closed connection in the kernel for long.
+#[test]
+fn server_is_reset_if_the_job_leaves_first() {
+    beside_another_machine(|log| {
+        let begin = |path: &str| {
+            let mut one = TcpStream::connect(("127.0.0.1", PORT)).unwrap();
+            write!(one, "GET http://deb.example.org{path} HTTP/1.0\r\n\r\n").unwrap();
+            one.peek(&mut [0]).unwrap();
+            one
+        };
+        job(&["deb.example.org:80"], "", |relay| {
+            assert_eq!(get("deb.example.org", "/last"), "HTTP/1.1 200 OK\r\n\r\n");
+            log.wait_for("/last ended");
+            // With bytes that it has not read: its close is a reset.
+            drop(begin("/left"));
+            log.wait_for("/left was reset");
+            let _held = begin("/over");
+            sys::kill(relay.pid, libc::SIGTERM).unwrap();
+            sys::wait(relay.pid, 0).unwrap();
+            log.wait_for("/over was reset");
+        });
+        job(&["deb.example.org:80"], "", |relay| {
+            let _held = begin("/killed");
+            sys::kill(relay.pid, libc::SIGKILL).unwrap();
+            sys::wait(relay.pid, 0).unwrap();
+            log.wait_for("/killed was reset");
         });
     });
 }
