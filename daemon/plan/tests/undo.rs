@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, BeforeUndo, Change, Content, Entry, FileCapabilities, FoundDirectory, Kind, Metadata, New,
-    OldCapabilities, Plan, PlanPath, Source, Stat, sha256,
+    Base, BeforeUndo, Change, Content, Entry, FileCapabilities, FoundDirectory, Kind, Metadata,
+    New, OldCapabilities, Plan, PlanPath, Source, Stat, sha256,
 };
 
 const META: Metadata = Metadata {

@@ -2,7 +2,7 @@
 //! on is read back as the same, and nothing that was not asked for is in it.
 #![no_main]
 
-use remit_proxy::lookup::{self, NameAnswer, IpFamily, MOST};
+use remit_proxy::lookup::{self, IpFamily, MOST, NameAnswer};
 use remit_proxy::request::{FORWARDED, LONGEST, parse};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -26,10 +26,17 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             );
             assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
             let mut headers = text.lines().skip(1).filter(|line| !line.is_empty());
-            assert!(headers.next().is_some_and(|first| first.starts_with("Host: ")));
+            assert!(
+                headers
+                    .next()
+                    .is_some_and(|first| first.starts_with("Host: "))
+            );
             for header in headers {
                 let (name, _) = header.split_once(": ").expect("a header");
-                assert!(FORWARDED.contains(&name) || header == "Connection: close", "{text}");
+                assert!(
+                    FORWARDED.contains(&name) || header == "Connection: close",
+                    "{text}"
+                );
             }
             let (method, rest) = text.split_once(' ').expect("a method");
             assert!(method == "GET" || method == "HEAD");
@@ -46,7 +53,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     }
     for family in IpFamily::ALL {
-        if let NameAnswer::Addresses(found) = lookup::answer(bytes, 0x3030, "deb.example.org", family) {
+        if let NameAnswer::Addresses(found) =
+            lookup::answer(bytes, 0x3030, "deb.example.org", family)
+        {
             assert!(found.len() <= MOST);
         }
     }
