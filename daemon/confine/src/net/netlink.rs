@@ -121,7 +121,7 @@ impl Message {
         message.whole()
     }
 
-    /// `RTM_GETROUTE`: asks how a TCP connection of this process would reach `to`. Rules may tell ports apart.
+    /// `RTM_GETROUTE`: asks how a TCP connection of this process would reach `to`. Rules may differ by port.
     fn route_to(to: SocketAddr) -> Self {
         let (family, bits) = match to {
             SocketAddr::V4(_) => (libc::AF_INET, 32),
