@@ -81,6 +81,8 @@ pub const OLD_BYTES: u64 = 256 << 10;
 pub const SHOWN_OLD_BYTES: u64 = 512 << 10;
 /// Largest bundle. It travels as the standard input of a request.
 pub const BUNDLE_BYTES: usize = remit_common::caps::BUNDLE;
+/// Paths that nobody counts by reading them: a page of more has their [`kinds`].
+pub const COUNTED: usize = 20;
 /// Longest path and deepest path of an entry. PATH_MAX counts a NUL.
 pub const PATH_BYTES: usize = 4095;
 pub const PATH_DEPTH: usize = 64;

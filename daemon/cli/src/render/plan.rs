@@ -6,7 +6,9 @@ use std::path::Path;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, View, kinds, packages, risks, sort_worst_first};
+use remit_plan::{
+    BUNDLE_BYTES, Bundle, COUNTED, Tabs, View, kinds, packages, risks, sort_worst_first,
+};
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
@@ -19,8 +21,6 @@ const DIFFS: usize = 64 << 10;
 const DIFF: usize = 2 << 10;
 /// Paths that are listed: of more, those with risks and then those that the plan shows are first.
 const LISTED: usize = 200;
-/// Paths that nobody counts by reading them.
-const MANY: usize = 20;
 /// Bytes of a check's call.
 const CALL: usize = 512;
 
@@ -73,7 +73,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         "plan {id} of {count}, digest {}",
         hex(&plan.digest())
     ));
-    if plan.entries().len() > MANY {
+    if plan.entries().len() > COUNTED {
         page.line(&format!("in all: {}", kinds(plan)));
     }
     if is_cut && only.is_none() {

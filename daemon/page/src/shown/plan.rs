@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use remit_approval::{CheckEnd, UNCONFIRMED};
 use remit_common::escape::{start, words};
 use remit_plan::{
-    Bundle, Plan, PlanPath, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences,
+    Bundle, COUNTED, Plan, PlanPath, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences,
     sort_worst_first,
 };
 
@@ -22,8 +22,6 @@ const NAMES: usize = 1 << 10;
 const RISK: usize = 1 << 10;
 const UNDONE: usize = 500;
 const CHECK: usize = 500;
-/// Paths that nobody counts by reading them.
-const MANY: usize = 20;
 /// Least number of bytes of a diff, if so many are left.
 const SHARE: usize = 2 << 10;
 
@@ -147,7 +145,7 @@ fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View
 fn names(plan: &Plan, all: &[View<'_>]) -> String {
     let count = match all.len() {
         1 => "1 path".to_owned(),
-        count if count > MANY => format!("{count} paths ({})", kinds(plan)),
+        count if count > COUNTED => format!("{count} paths ({})", kinds(plan)),
         count => format!("{count} paths"),
     };
     let packages = packages(all.iter().copied());

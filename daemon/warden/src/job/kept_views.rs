@@ -116,8 +116,8 @@ impl KeptViews {
             }
             Some(_) => Err(format!("the copy of job {job} is being extracted just now")),
             None => Err(format!(
-                "no copy of job {job} is kept: a copy is kept if its job ends with status 0, for {} minutes, for one \
-                 extraction, and not beside much newer ones; run the job again",
+                "no copy of job {job} is kept: a copy is kept if its job ends with status 0, for {} minutes, until an \
+                 extraction has made a plan of it, and not beside much newer ones; run the job again",
                 KEPT.as_secs() / 60
             )),
         }
