@@ -4,6 +4,8 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_sys::sys;
@@ -47,7 +49,13 @@ pub struct Ran {
 }
 
 impl PlanFixture {
+    /// Waits until what the test has written is as old as a base must be: two clock ticks. A fast machine starts a job sooner.
+    pub fn ages(&self) {
+        thread::sleep(Duration::from_millis(25));
+    }
+
     pub fn asks_for(&self, user: &Identity, words: &[&str]) -> Ran {
+        self.ages();
         let out = self.daemon.remit(user, &[&["--json"], words].concat());
         let answer: Value =
             serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"));
@@ -370,6 +378,7 @@ fn verb_runs_shows_and_plans() {
     let fixture = lay();
     let old = fixture.file("conf", "old\n");
     let script = format!("echo said; sed -i s/old/new/ {old}");
+    fixture.ages();
     let out = fixture
         .daemon
         .remit(&user_a(), &["plan", "--", "sh", "-c", &script]);
