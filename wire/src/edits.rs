@@ -18,6 +18,8 @@ pub const COMMIT: &str = "plan.commit";
 pub const UNDO: &str = "plan.undo";
 /// Their argument with a command that follows.
 pub const THEN: &str = "then";
+/// The argument of an undo that takes new directories away with all that is in them.
+pub const CONTENTS: &str = "contents";
 /// The profile of jobs that get a copy of the machine, unless the caller names another one.
 pub const COPY_PROFILE: &str = "plan";
 /// Checks of one plan at most.

@@ -20,6 +20,7 @@ mod staying;
 mod tree;
 mod undo;
 mod uploads;
+mod whole;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,14 +29,15 @@ use std::process::ExitCode;
 
 use recover::{KEEP, recover};
 use run::{End, commit, lock};
-use undo::undo;
+use undo::{Others, undo};
 
-const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID [--partly], remit-commit recover \
-                     DIRECTORY [--forget [--keep ID]...]; after the first two maybe --then CALL, which remitd reads, and after the \
+const USAGE: &str = "usage: remit-commit commit DIRECTORY, remit-commit undo DIRECTORY ID [--partly | --with-contents], remit-commit \
+                     recover DIRECTORY [--forget [--keep ID]...]; after the first two maybe --then CALL, which remitd reads, and after the \
                      first --uploads START, the beginning of the paths of uploads";
 const THEN: &str = "--then";
 const UPLOADS: &str = "--uploads";
 const PARTLY: &str = "--partly";
+const WITH_CONTENTS: &str = "--with-contents";
 const FORGET: &str = "--forget";
 const KEEP_OPTION: &str = "--keep";
 /// Some paths are undone, and an error of the machine kept others from that.
@@ -49,7 +51,7 @@ enum Order {
     },
     Undo {
         id: String,
-        is_partly: bool,
+        others: Others,
     },
     /// `None`: no undo is forgotten. Otherwise those that are too old or too large, but of none of these ids.
     Recover(Option<Vec<String>>),
@@ -87,7 +89,7 @@ fn start() -> Result<End, String> {
     };
     match order {
         Order::Commit { uploads } => commit(&state, uploads.as_deref(), descriptors),
-        Order::Undo { id, is_partly } => undo(&state, &id, is_partly, descriptors),
+        Order::Undo { id, others } => undo(&state, &id, others, descriptors),
         Order::Recover(keep) => recover(&state, keep.as_deref(), descriptors),
     }
 }
@@ -105,7 +107,12 @@ fn order(arguments: &[OsString]) -> Result<Order, String> {
         (Some("commit"), _, 2) if are_pairs(follow, THEN) => Ok(Order::Commit { uploads }),
         (Some("undo"), Some(id), 3 | 4) if are_pairs(follow, THEN) => Ok(Order::Undo {
             id: checked(id)?,
-            is_partly: is_option(own.get(3), PARTLY)?,
+            others: match own.get(3).and_then(|word| word.to_str()) {
+                None if own.len() == 3 => Others::Refuse,
+                Some(PARTLY) => Others::Leave,
+                Some(WITH_CONTENTS) => Others::Take,
+                _ => return Err(USAGE.to_owned()),
+            },
         }),
         (Some("recover"), ..) => match is_option(own.get(2), FORGET)? {
             true => {

@@ -138,6 +138,11 @@ fn repair<'a>(
     lost: Vec<Failure>,
 ) -> End {
     let mark = |one: &Operation<'_>| read.marks.get(one.at);
+    // It has gone with its directory, or comes back with it.
+    operations.retain(|one| mark(one) != Some(&UndoMark::Inside));
+    for operation in operations.iter_mut() {
+        operation.is_whole = mark(operation) == Some(&UndoMark::Whole);
+    }
     let stays = |one: &Operation<'_>| mark(one) == Some(&UndoMark::Stays);
     let is_made = |direction| {
         let made: io::Result<Vec<bool>> = operations

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::run::{End, journal_error, sync};
 use crate::stage::is_untouched;
-use crate::tree::{Operation, about, look};
+use crate::tree::{Look, Operation, about, look};
+use crate::whole;
 
 /// Puts everything back to the state before the commit, and removes what was staged. `lost` cannot be put back.
 pub fn back(
@@ -118,10 +119,12 @@ fn put_beside_journal(
 
 fn keep_written(journal: &JournalFile, operation: &Operation<'_>, slots: &OwnedFd) -> String {
     let to = put_beside_journal(journal, operation, slots);
-    about(
-        operation.entry,
-        format!("somebody wrote to its new file, which is kept {to}"),
-    )
+    let slot = operation.slot.to_string_lossy();
+    let line = match operation.is_whole {
+        true => format!("it is kept with all that is in it, {to}, as '{slot}'"),
+        false => format!("somebody wrote to its new file, which is kept {to}"),
+    };
+    about(operation.entry, line)
 }
 
 /// Removes a new file that is not at its path. If somebody has written to it, it is kept.
@@ -246,6 +249,9 @@ fn is_written(operation: &Operation<'_>, journal: &JournalFile) -> io::Result<bo
     };
     let found = look(slots, &operation.slot)?;
     let is_new = found.is_some_and(|found| found.stat.ino == operation.inode);
+    if operation.is_whole {
+        return Ok(is_new);
+    }
     // What cannot be read is not removed.
     Ok(is_new && !is_untouched(operation, slots).unwrap_or(false))
 }
@@ -256,17 +262,28 @@ fn empty_slots<'a, 'b: 'a>(
 ) -> Result<(), Failure> {
     for operation in operations {
         let fail = |error: io::Error| Failure::new(operation.entry, &error);
-        let Some(slots) = operation.slots(journal).map_err(fail)? else {
-            continue;
-        };
         let slot = operation.slot.as_c_str();
         let own = [
             Some(operation.inode),
             operation.entry.change.base().map(|base| base.stat.ino),
         ];
-        let flag = match look(slots, slot).map_err(fail)? {
-            // The owner of a directory can rename another private one to this name.
-            Some(found) if !own.contains(&Some(found.stat.ino)) => continue,
+        // The owner of a directory can rename another private one to this name.
+        let is_own = |found: &Look| own.contains(&Some(found.stat.ino));
+        if operation.is_whole {
+            // A kill may have left what was in it, without itself.
+            let beside = operation.anchor.beside().map_err(fail)?;
+            for slots in [&journal.kept].into_iter().chain(beside) {
+                let found = look(slots, slot).map_err(fail)?;
+                if found.is_none_or(|found| is_own(&found)) {
+                    whole::remove(slots, slot).map_err(fail)?;
+                }
+            }
+            continue;
+        }
+        let Some(slots) = operation.slots(journal).map_err(fail)? else {
+            continue;
+        };
+        let flag = match look(slots, slot).map_err(fail)?.filter(is_own) {
             None => continue,
             Some(found) if found.stat.kind == Kind::Directory => UnlinkatFlags::RemoveDir,
             Some(_) => UnlinkatFlags::NoRemoveDir,

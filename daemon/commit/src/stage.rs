@@ -129,7 +129,7 @@ pub fn check_directories(
     Ok(())
 }
 
-fn obstacle(found: &Look) -> Option<String> {
+pub fn obstacle(found: &Look) -> Option<String> {
     match found {
         Look { attributes, .. } if attributes & MOUNT_POINT != 0 => {
             Some("a file system is mounted on it".to_owned())

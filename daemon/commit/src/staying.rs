@@ -121,6 +121,11 @@ impl Operation<'_> {
         format!("it stays{meta}, as something else is in it{names}")
     }
 
+    /// Counts the names in the directory of the commit. `None` if another one is at the path.
+    pub fn names(&self) -> io::Result<Option<usize>> {
+        Ok(self.listing()?.map(|listing| listing.count))
+    }
+
     /// Lists the directory of the commit. `None` if another one is at the path.
     fn listing(&self) -> io::Result<Option<Listing>> {
         let is_own = self.target()?.is_some_and(|found| {

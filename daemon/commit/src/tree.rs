@@ -43,6 +43,8 @@ pub struct Operation<'a> {
     /// Of the file that leaves the path, at the first look: a plan of files that nobody read has no hash. Before that,
     /// of a file whose owner or mode changes, as plan or journal have it.
     pub sha256: Option<[u8; 32]>,
+    /// A new directory that an undo takes away with all that is in it.
+    pub is_whole: bool,
 }
 
 /// Extended attributes by name.
@@ -186,6 +188,7 @@ impl Tree {
                     staged: None,
                     attributes: Attributes::new(),
                     sha256: known(&entry.change).or(hashes.get(at).copied().flatten()),
+                    is_whole: false,
                 }),
                 Err(error) => lost.push(Failure::doing(entry, "open its directory", &error)),
             }

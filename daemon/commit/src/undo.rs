@@ -1,9 +1,10 @@
 //! An undo: all of it or nothing; or, if it is asked for, all but what somebody else has changed since. In both a new
-//! directory stays if others have made something in it.
+//! directory stays if others have made something in it. A third kind takes such directories away whole, and keeps them.
 //!
 //! **Invariant:** a partial undo is one step after another, each whole. Its paths and slots alone say which were made, so
 //! nothing has to be recovered after a kill: the next one goes on.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
 use remit_plan::Direction::Undo;
@@ -16,12 +17,24 @@ use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
 use crate::staying::{self, Public};
 use crate::tree::{Operation, Tree};
+use crate::whole::{self, Mounts};
 
 /// Bytes of a file that does not delay others: it is compared by hash, and the time of a job is bounded.
 const SMALL: u64 = 1 << 20;
 
-/// Undoes a commit. `is_partly`: what somebody else has changed since is left as it is, and the rest is undone.
-pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Result<End, String> {
+/// What an undo does if others have changed something since the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Nothing is undone. New directories with names of others stay.
+    Refuse,
+    /// It is left as it is, and the rest is undone.
+    Leave,
+    /// In new directories: those go with all that is in them, which is kept. Elsewhere nothing is undone.
+    Take,
+}
+
+/// Undoes a commit.
+pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Result<End, String> {
     let opened = JournalFile::open(state, id).map_err(journal_error)?;
     let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
         return Err(format!("'{id}' is not a commit that is done and kept"));
@@ -31,43 +44,72 @@ pub fn undo(state: &File, id: &str, is_partly: bool, descriptors: usize) -> Resu
     let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
     operations.reverse();
     let public = Public::new(&tree, &operations);
+    let mounts = (others == Others::Take).then(Mounts::read).transpose();
+    let mounts = mounts.map_err(journal_error)?;
     restrict(state, &operations, None)?;
     let scene = (state, &tree, &public);
-    match is_partly {
-        true => partly(scene, &journal, operations, lost),
-        false => match lost.into_iter().next() {
-            Some(failure) => Err(failure.into()),
-            None => whole(scene, (&journal, &read), operations),
-        },
+    match others {
+        Others::Leave => {
+            // Those of an earlier undo, which was taken back.
+            let clear = vec![UndoMark::Due; read.marks.len()];
+            let cleared = journal.set_marks(&read.plan, &clear);
+            cleared.map_err(journal_error)?;
+            partly(scene, &journal, operations, lost)
+        }
+        Others::Refuse | Others::Take => {
+            let lost = lost.into_iter().next();
+            all(scene, (&journal, &read), operations, (lost, mounts))
+        }
     }
 }
 
 /// The directory of the commits, that of the machine, and what all may list in it.
 type Scene<'a> = (&'a File, &'a Tree, &'a Public<'a>);
 
-fn whole(
+/// `mounts`: new directories go with what others have changed in them.
+fn all(
     (state, tree, public): Scene<'_>,
     (journal, read): (&JournalFile, &Journal),
     operations: Vec<Operation<'_>>,
+    (lost, mounts): (Option<Failure>, Option<Mounts>),
 ) -> Result<End, String> {
     let is_undone = |operation: &Operation<'_>| operation.is_undone(journal).unwrap_or(false);
     let (undone, operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_undone);
-    let (staying, mut operations) = staying::split(operations);
-    for operation in &mut operations {
-        check(operation, Undo)?;
+    let (staying, mut operations, inside) = match (mounts, lost) {
+        (Some(mounts), lost) => {
+            let (due, inside) = whole::split(&read.plan, operations, &undone, (lost, &mounts))?;
+            (Vec::new(), due, inside)
+        }
+        (None, Some(failure)) => return Err(failure.into()),
+        (None, None) => {
+            let (staying, mut due) = staying::split(operations);
+            due.iter_mut().try_for_each(|operation| {
+                check(operation, Undo)
+                    .map_err(|failure| whole::hint(&read.plan, operation, failure))
+            })?;
+            (staying, due, BTreeSet::new())
+        }
+    };
+    for operation in &operations {
         operation.check_slot(journal)?;
     }
     check_directories(&operations, Undo)?;
-    let both = [(&undone, UndoMark::Undone), (&staying, UndoMark::Stays)];
-    if !(undone.is_empty() && staying.is_empty() && read.marks.is_empty()) {
-        let mut marks = vec![UndoMark::Due; read.plan.entries().len()];
-        for (operations, found) in both {
-            for operation in operations {
-                if let Some(mark) = marks.get_mut(operation.at) {
-                    *mark = found;
-                }
-            }
-        }
+    let of = |operations: &[Operation<'_>]| operations.iter().map(|one| one.at).collect();
+    let whole = operations.iter().filter(|one| one.is_whole);
+    let found = [
+        (of(&undone), UndoMark::Undone),
+        (of(&staying), UndoMark::Stays),
+        (whole.map(|one| one.at).collect(), UndoMark::Whole),
+        (inside.clone(), UndoMark::Inside),
+    ];
+    let is_due = |(positions, _): &(BTreeSet<usize>, _)| positions.is_empty();
+    if !(found.iter().all(is_due) && read.marks.is_empty()) {
+        let mark = |at| {
+            let mut found = found.iter();
+            let found = found.find(|(positions, _)| positions.contains(&at));
+            found.map_or(UndoMark::Due, |(_, mark)| *mark)
+        };
+        let marks: Vec<UndoMark> = (0..read.plan.entries().len()).map(mark).collect();
         let marked = journal.set_marks(&read.plan, &marks);
         marked.map_err(journal_error)?;
     }
@@ -76,7 +118,7 @@ fn whole(
     if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
         return Ok(forth(journal, &operations, why.into(), Vec::new()));
     }
-    let line = format!("undone: {}", changes(operations.len()));
+    let line = format!("undone: {}", changes(operations.len() + inside.len()));
     let stays = staying::lines(staying.iter().rev(), public);
     operations.extend(undone.into_iter().chain(staying));
     let line = match finish_undo(state, journal, &operations, None) {

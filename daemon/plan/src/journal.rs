@@ -9,7 +9,7 @@
 //! | | the plan |
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
 //! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
-//! | 1 each, maybe absent | of the whole undo which began last: 1 for each entry that was undone before, 2 for each directory that stays |
+//! | 1 each, maybe absent | of the undo which began last, unless it was a partial one: an [`UndoMark`] of each entry |
 
 use crate::codec::PlanError;
 use crate::plan::{Change, Entry, Plan};
@@ -71,6 +71,10 @@ pub enum UndoMark {
     Undone = 1,
     /// A directory with things of others in it.
     Stays = 2,
+    /// A directory that goes with all that is in it.
+    Whole = 3,
+    /// It goes with such a directory.
+    Inside = 4,
 }
 
 impl Journal {
@@ -181,6 +185,8 @@ impl UndoMark {
         match byte {
             1 => Self::Undone,
             2 => Self::Stays,
+            3 => Self::Whole,
+            4 => Self::Inside,
             _ => Self::Due,
         }
     }

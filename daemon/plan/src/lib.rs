@@ -27,6 +27,7 @@ mod path;
 mod plan;
 mod protected;
 mod ranges;
+mod reversed;
 mod risk;
 mod risks;
 mod stat;
@@ -58,7 +59,7 @@ pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, 
 pub use protected::{Protected, needs_approval};
 pub use risk::Risk;
 pub use risks::{risk_sentences, risks, sort_worst_first};
-pub use staying::staying;
+pub use staying::{Whole, staying, whole};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};
 pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use remit_common::escape;
 
 use crate::accounts::{account_id, account_lines, is_of_accounts};
-use crate::capabilities::{FileCapabilities, OldCapabilities};
-use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
+use crate::capabilities::FileCapabilities;
+use crate::plan::{Base, Change, Entry, Kind, Metadata, New, Plan, Stat};
 use crate::{PlanPath, View, hex, risk_sentences, risks, sha256, staying};
 
 /// Bytes of all lines, for a message of 64 KiB.
@@ -18,6 +18,13 @@ pub const UNDO_RISK: &str = "RISK: ";
 /// Of a new directory. What is in it may change until the undo runs.
 const GOES: &str = "is removed unless something else is in it then";
 const STAYS: &str = "stays, as something else is in it; it is removed if that is gone then";
+/// Of a new directory, in an undo with contents.
+const WHOLE: &str =
+    "is removed, with all that is in it if others have made or changed something in it then";
+/// Which directories need it is known when it runs: then all their files are compared.
+const CONTENTS: &str = "new directories of the commit go with all that others have made or changed in them by then; that is kept for 30 \
+                        days, but programs that use it fail";
+const OTHERS: &str = "what others have made in it goes, too";
 /// Bytes of the paths that stay, in a record.
 const RECORDED: usize = 2 << 10;
 /// Of a directory that stays.
@@ -43,6 +50,10 @@ pub trait BeforeUndo {
     fn directory(&self, at: usize) -> Option<FoundDirectory>;
     /// Reads a file of accounts: as it is, and as the undo makes it again.
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]>;
+    /// Returns true if new directories go with what others have made or changed in them: see [`crate::whole`].
+    fn with_contents(&self) -> bool {
+        false
+    }
 }
 
 /// What an approver reads of an undo.
@@ -149,6 +160,35 @@ impl Plan {
         all.into_iter().filter_map(sentence).collect()
     }
 
+    /// Returns the new directories in which others have made something.
+    fn full(&self, names: impl Fn(usize) -> Option<usize>) -> BTreeSet<usize> {
+        let mut own: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let made = |entry: &&Entry| matches!(entry.change, Change::Create { .. });
+        for entry in self.entries().iter().filter(made) {
+            *own.entry(entry.path.parent()).or_default() += 1;
+        }
+        let others = |(at, entry): &(usize, &Entry)| {
+            let own = own.get(entry.path.as_bytes()).copied().unwrap_or(0);
+            names(*at).is_some_and(|names| names > own)
+        };
+        let all = self.entries().iter().enumerate();
+        all.filter(others).map(|(at, _)| at).collect()
+    }
+
+    /// Returns the risks of an undo with contents. `full`: directories in which others have made something.
+    fn whole_risks(&self, full: &BTreeSet<usize>) -> Vec<String> {
+        let general = self
+            .entries()
+            .iter()
+            .any(is_new)
+            .then(|| CONTENTS.to_owned());
+        let paths = full.iter().filter_map(|at| self.entries().get(*at));
+        let paths: Vec<&PlanPath> = paths.map(|entry| &entry.path).collect();
+        let own = (!paths.is_empty()).then(|| format!("{}: {OTHERS}", risks::names(&paths)));
+        let all = general.into_iter().chain(own);
+        all.map(|risk| format!("{UNDO_RISK}{risk}")).collect()
+    }
+
     /// Returns its risks, and a line for each path: what is there now, and what an undo makes of it. Another link than
     /// planned is not shown.
     #[must_use]
@@ -159,10 +199,19 @@ impl Plan {
         let found = new.filter_map(|(at, _)| Some((at, before.directory(at)?)));
         let found: BTreeMap<usize, FoundDirectory> = found.collect();
         let names = |at| found.get(&at).map(|found: &FoundDirectory| found.names);
-        let staying = staying(self.entries().iter().enumerate(), names);
+        let is_whole = before.with_contents();
+        let full = match is_whole {
+            true => self.full(names),
+            false => BTreeSet::new(),
+        };
+        let staying = match is_whole {
+            true => BTreeSet::new(),
+            false => staying(self.entries().iter().enumerate(), names),
+        };
         let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
             Change::Create { new, meta } => {
                 let what = match entry.may_stay() {
+                    true if is_whole => WHOLE,
                     true if staying.contains(&at) => STAYS,
                     true => GOES,
                     false => "is removed",
@@ -188,16 +237,19 @@ impl Plan {
         let all = self.entries().iter().zip(&links).enumerate();
         let all = all.map(|(at, (entry, links))| {
             let line = format!("{} {}", quoted(entry), line(at, entry, links));
-            (staying.contains(&at), line)
+            (staying.contains(&at) || full.contains(&at), line)
         });
-        let (stays, others): (Vec<_>, Vec<_>) = all.partition(|(stays, _)| *stays);
-        let all: Vec<String> = stays
+        let (first, others): (Vec<_>, Vec<_>) = all.partition(|(is_first, _)| *is_first);
+        let all: Vec<String> = first
             .into_iter()
             .chain(others)
             .map(|(_, line)| line)
             .collect();
         let mut lines = self.undo_risks(&links, |at| before.accounts(at));
-        lines.extend(self.staying_risks(&staying, &found, before));
+        match is_whole {
+            true => lines.extend(self.whole_risks(&full)),
+            false => lines.extend(self.staying_risks(&staying, &found, before)),
+        }
         if staying.len() > 1 {
             let count = staying.len();
             lines.push(format!(
@@ -252,90 +304,6 @@ fn recorded<'a>(entries: impl Iterator<Item = &'a Entry>, most: usize) -> Option
     }
     parts.extend((more > 0).then(|| format!("and {more} more")));
     (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-impl Entry {
-    /// Returns what its undo does with the path, as far as a risk or a refusal depends on it.
-    #[must_use]
-    pub fn reversed(&self) -> Self {
-        let now = |kind, size, sha256, meta, capabilities| Base {
-            stat: Stat {
-                kind,
-                dev: 0,
-                ino: 0,
-                ctime_ns: 0,
-                size,
-                meta,
-            },
-            sha256,
-            capabilities,
-        };
-        let is = |new: New, meta| match new {
-            New::File(content) => {
-                let capabilities = OldCapabilities::Read(content.capabilities);
-                now(
-                    Kind::File,
-                    content.size,
-                    Some(content.sha256),
-                    meta,
-                    capabilities,
-                )
-            }
-            New::Link(target) => {
-                let none = OldCapabilities::Unread;
-                now(Kind::Symlink, target.size, Some(target.sha256), meta, none)
-            }
-            New::Directory => now(Kind::Directory, 0, None, meta, OldCapabilities::Unread),
-        };
-        let again = |base: Base| Content {
-            size: base.stat.size,
-            sha256: base.sha256.unwrap_or_default(),
-            source: Source::Bundle,
-            capabilities: base.capabilities.known(),
-            mtime: None,
-        };
-        let change = match self.change {
-            Change::Create { new, meta } => Change::Remove {
-                base: is(new, meta),
-            },
-            Change::Replace {
-                base,
-                content,
-                meta,
-            } => Change::Replace {
-                base: is(self.change.makes().unwrap_or(New::File(content)), meta),
-                content: again(base),
-                meta: base.stat.meta,
-            },
-            Change::SetMetadata { base, meta } => Change::SetMetadata {
-                base: Base {
-                    stat: Stat { meta, ..base.stat },
-                    sha256: Some([0; 32]),
-                    capabilities: base.capabilities,
-                },
-                meta: base.stat.meta,
-            },
-            Change::Remove { base } => match base.stat.kind {
-                Kind::File => Change::Create {
-                    new: New::File(again(base)),
-                    meta: base.stat.meta,
-                },
-                Kind::Directory => Change::Create {
-                    new: New::Directory,
-                    meta: base.stat.meta,
-                },
-                Kind::Symlink => Change::Create {
-                    new: New::Link(again(base)),
-                    meta: base.stat.meta,
-                },
-                Kind::Special => Change::Remove { base },
-            },
-        };
-        Self {
-            path: self.path.clone(),
-            change,
-        }
-    }
 }
 
 /// Returns the ids of all accounts or groups of a table.
@@ -402,8 +370,8 @@ fn owner(meta: Metadata) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::Entry;
-    use crate::plan::{Base, Content, Source, Stat};
+    use crate::capabilities::OldCapabilities;
+    use crate::plan::{Content, Source};
 
     struct Nothing;
 
@@ -714,6 +682,52 @@ mod tests {
             let paths = (what == stays).then_some(paths);
             assert_eq!(recorded.as_deref(), paths);
         }
+    }
+
+    #[test]
+    fn page_of_an_undo_with_contents_says_what_goes() {
+        struct With(usize);
+        impl BeforeUndo for With {
+            fn link_target(&self, _: usize, _: bool) -> Option<Vec<u8>> {
+                None
+            }
+            fn directory(&self, at: usize) -> Option<FoundDirectory> {
+                let names = if at == 1 { self.0 } else { 0 };
+                let meta = META;
+                Some(FoundDirectory { names, meta })
+            }
+            fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
+                None
+            }
+            fn with_contents(&self) -> bool {
+                true
+            }
+        }
+        let general = format!("RISK: {CONTENTS}");
+        let others = format!("RISK: /var/lib/b: {OTHERS}");
+        for (names, risks) in [(1, vec![&general]), (2, vec![&general, &others])] {
+            let plan = plan(vec![
+                new_directory("/var/lib/a", 0),
+                new_directory("/var/lib/b", 0),
+                new_directory("/var/lib/b/c", 0),
+            ]);
+            let page = plan.undo_page(&With(names));
+            let (found, paths): (Vec<_>, Vec<_>) = page
+                .lines
+                .iter()
+                .partition(|line| line.starts_with(UNDO_RISK));
+            assert_eq!(found, risks);
+            assert!(paths.iter().all(|line| line.contains(WHOLE)), "{paths:?}");
+            let first = if names == 1 {
+                "'/var/lib/a'"
+            } else {
+                "'/var/lib/b'"
+            };
+            assert!(paths.first().unwrap().starts_with(first), "{paths:?}");
+            assert_eq!(page.stays, None);
+        }
+        let file = plan(vec![replaced_passwd()]).undo_page(&With(0));
+        assert!(!file.lines.contains(&general), "{:?}", file.lines);
     }
 
     /// Beside a risk for each of them no line would be left for paths.

@@ -278,6 +278,9 @@ fn command_of_remit_commit_is_as_the_package_has_it() {
         )
     };
     let (program, plan) = ("/usr/libexec/remit/remit-commit", "stdin = 'plan'");
+    let undo = |words: &str| format!("{program} undo /srv/state {words}");
+    let id = "args.id = { type = 'string', pattern = '[0-9a-f]{32}' }";
+    let flag = |word: &str| format!("{id}\nargs.all = {{ type = 'bool', flag = '{word}' }}");
     for (text, is_refused) in [
         (
             command(&format!("{program} commit /srv/state"), plan),
@@ -294,6 +297,14 @@ fn command_of_remit_commit_is_as_the_package_has_it() {
             true,
         ),
         (command(&format!("{program} undo /srv/state"), ""), true),
+        (command(&undo("{id}"), id), false),
+        (
+            command(&undo("{id} {all}"), &flag("--with-contents")),
+            false,
+        ),
+        (command(&undo("{all} {id}"), &flag("--with-contents")), true),
+        (command(&undo("{id} {all}"), &flag("--partly")), true),
+        (command(&undo("{id} --with-contents"), id), true),
         (
             command(
                 &format!("{program} commit /srv/state"),

@@ -37,9 +37,10 @@ args.then = { type = "string", pattern = "[!-~ ]+", max = 512, repeat = 4, optio
 [[command]]
 name = "plan.undo"
 summary = "undoes"
-argv = ["@DIR@/bin/remit-commit", "undo", "@DIR@/state/commits", "{id}", ["--then", "{then}"]]
+argv = ["@DIR@/bin/remit-commit", "undo", "@DIR@/state/commits", "{id}", "{contents}", ["--then", "{then}"]]
 effect = "change"
 profile = "commits"
+args.contents = { type = "bool", flag = "--with-contents" }
 args.id = { type = "string", pattern = "[0-9a-f]{32}" }
 args.then = { type = "string", pattern = "[!-~ ]+", max = 512, repeat = 4, optional = true }
 
@@ -390,6 +391,56 @@ fn directory_with_files_of_a_service_stays_as_the_page_of_the_undo_says() {
         .iter()
         .filter(|record| record["REMIT_UNDO_STAYS"] == stays);
     assert_eq!(said.count(), 2, "{records:?}");
+}
+
+#[test]
+fn directory_of_a_service_goes_with_all_in_it_as_the_page_says() {
+    let fixture = PlanFixture::lay();
+    let bundle = plan(&[
+        edit(fixture.path("files/lib"), Action::CreateDirectory),
+        fixture.write("files/lib/table", "made\n"),
+    ]);
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let job = fixture.asks(&mut caller, &bundle);
+    approve(&fixture.daemon, job).expect("the approver can");
+    assert_eq!(exit(&caller.end_of(job)), Some(0));
+    let id = id_of(&bundle);
+    fixture.put("files/lib/table", "theirs\n");
+    fixture.put("files/lib/journal", "theirs\n");
+    let lib = fixture.path("files/lib");
+
+    let (job, _) = asks(&mut caller, "plan.undo", &[("id", &id)]);
+    approve(&fixture.daemon, job).expect("the approver can");
+    let report = caller.end_of(job);
+    assert_eq!(exit(&report), Some(1), "{report:?}");
+    let refused = stdout(&report);
+    assert!(
+        refused.contains("an undo with contents (--with-contents) takes"),
+        "{refused}"
+    );
+
+    let (job, _) = asks(
+        &mut caller,
+        "plan.undo",
+        &[("id", &id), ("contents", "true")],
+    );
+    let page = fixture.daemon.shows(job).risks.join("\n");
+    for words in [
+        "new directories of the commit go with all that others have made or changed in them by then",
+        &format!("{}: what others have made in it goes, too", lib.display()),
+    ] {
+        assert!(page.contains(words), "{page}");
+    }
+    approve(&fixture.daemon, job).expect("the approver can");
+    let report = caller.end_of(job);
+    let lib = lib.display();
+    let kept = format!(
+        "undone: 2 changes; '{lib}': it is kept with all that is in it, beside the journal, as '0'\n"
+    );
+    assert_eq!((exit(&report), stdout(&report)), (Some(0), kept));
+    assert!(!fixture.path("files/lib").exists());
+    let kept = fixture.path("state/commits").join(&id).join("0/journal");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "theirs\n");
 }
 
 #[test]

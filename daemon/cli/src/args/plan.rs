@@ -182,6 +182,10 @@ pub struct UndoArgs {
     #[arg(value_name = "ID", value_parser = commit_id)]
     pub id: String,
 
+    /// Also take away what others, as a service, have made or changed in new directories of the commit; it is kept for 30 days
+    #[arg(long)]
+    pub with_contents: bool,
+
     /// Afterwards run this command, as 'service.reload unit=nginx.service', in the same approval; up to 4 times
     #[arg(long, value_name = "CALL")]
     pub then: Vec<String>,

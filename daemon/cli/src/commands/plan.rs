@@ -18,7 +18,8 @@ use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Action, Edit, OLD_BYTES, PlanPath, Replacement, Upload, is_read};
 use remit_wire::edits::{
-    self, Accounts, CHECKS, CallText, EXTRACT, EditText, OwnerName, PLAN, PLAN_PRIVATE, UNDO,
+    self, Accounts, CHECKS, CONTENTS, CallText, EXTRACT, EditText, OwnerName, PLAN, PLAN_PRIVATE,
+    UNDO,
 };
 use remit_wire::outcome::JobReport;
 use remit_wire::{Bytes, Purpose, Run};
@@ -153,13 +154,16 @@ fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
 pub fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Failure> {
     let UndoArgs {
         id,
+        with_contents,
         then,
         reason,
         request_id,
         no_wait,
     } = args;
     let asked = then.len();
-    let args = [("id".to_owned(), id)].into_iter().chain(follow(then));
+    let contents = with_contents.then(|| (CONTENTS.to_owned(), true.to_string()));
+    let args = [("id".to_owned(), id)].into_iter().chain(contents);
+    let args = args.chain(follow(then));
     let run = Run {
         request_id,
         ..request(UNDO, args.collect(), Purpose::Change { reason }, None)

@@ -17,3 +17,4 @@ mod races;
 mod scene;
 mod staying;
 mod tables;
+mod whole;

@@ -12,7 +12,7 @@ use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
 
-fn phase(id: &str) -> Phase {
+pub fn phase(id: &str) -> Phase {
     let bytes = fs::read(at(&format!("state/{id}/journal"))).unwrap();
     Journal::phase_of(&bytes).unwrap()
 }

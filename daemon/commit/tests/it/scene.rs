@@ -287,6 +287,11 @@ pub fn undo_partly(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id, "--partly"], None))
 }
 
+/// Undoes all, with what others have changed in new directories.
+pub fn undo_with_contents(id: &str) -> Result {
+    end(start(&[], &["undo", &state(), id, "--with-contents"], None))
+}
+
 /// A recovery that forgets, with further arguments.
 pub fn recover_with(arguments: &[&str]) -> Result {
     let directory = state();

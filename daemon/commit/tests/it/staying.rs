@@ -12,7 +12,7 @@ use crate::scene::*;
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
 
 /// What a package of a service makes: programs, a directory of logs, one of state with a file in it.
-fn package() -> Vec<Edit> {
+pub fn package() -> Vec<Edit> {
     let directory = |name: &str, mode, uid| Edit {
         mode: Some(mode),
         uid: Some(uid),
@@ -31,7 +31,7 @@ fn package() -> Vec<Edit> {
     ]
 }
 
-fn prepare() {
+pub fn prepare() {
     for directory in ["etc", "state"] {
         let _ = fs::remove_dir_all(at(directory));
         fs::create_dir(at(directory)).unwrap();
@@ -42,7 +42,7 @@ fn prepare() {
 }
 
 /// Makes what the service makes.
-fn start_service() {
+pub fn start_service() {
     put("etc/log/access", b"theirs\n", 0o640, 7);
     put("etc/lib/state/db", b"theirs\n", 0o600, 7);
 }

@@ -16,6 +16,8 @@ pub const THEN: &str = "then";
 pub const ACTS: usize = 4;
 /// The word before each of them in argv.
 pub const THEN_WORD: &str = "--then";
+/// The word of remit-commit for an undo that takes new directories away with all that is in them.
+pub const CONTENTS_WORD: &str = "--with-contents";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {

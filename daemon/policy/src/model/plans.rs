@@ -4,7 +4,7 @@ use remit_common::inspect::{EXTRACT, EXTRACTED_JOB};
 use remit_common::wire::Effect;
 
 use crate::model::command::{
-    ACTS, Command, CommitUse, Param, ParamKind, Part, Stdin, THEN, THEN_WORD, Word,
+    ACTS, CONTENTS_WORD, Command, CommitUse, Param, ParamKind, Part, Stdin, THEN, THEN_WORD, Word,
 };
 use crate::model::profile::Base;
 
@@ -33,9 +33,28 @@ impl Command {
             _ if !self.is_commit() => None,
             (Some("commit"), 3) => Some(CommitUse::Commit),
             (Some("undo"), 4) => Some(CommitUse::Undo),
+            (Some("undo"), 5) if self.is_contents(self.argv.get(4)) => Some(CommitUse::Undo),
             (Some("recover"), 3) => Some(CommitUse::Recover),
             _ => None,
         }
+    }
+
+    /// Returns the argument of an undo that has the id of the commit.
+    #[must_use]
+    pub fn undone(&self) -> Option<&Param> {
+        match self.argv.get(3) {
+            Some(Part::Word(Word::Value(at))) => self.params.get(*at),
+            _ => None,
+        }
+    }
+
+    /// Returns true for the argument of an undo that takes new directories away with all that is in them.
+    fn is_contents(&self, part: Option<&Part>) -> bool {
+        let Some(Part::Word(Word::Value(at))) = part else {
+            return false;
+        };
+        let kind = self.params.get(*at).map(|param| &param.kind);
+        matches!(kind, Some(ParamKind::Flag(word)) if word == CONTENTS_WORD)
     }
 
     /// Returns the directory with the journals of its commits.
@@ -57,7 +76,7 @@ impl Command {
         };
         let Some(used) = self.commit_use() else {
             return Err(format!(
-                "{what} has the words commit DIRECTORY, undo DIRECTORY {{ID}}, or recover DIRECTORY; a commit and an undo maybe [\"{THEN_WORD}\", \"{{{THEN}}}\"] after them"
+                "{what} has the words commit DIRECTORY, undo DIRECTORY {{ID}}, or recover DIRECTORY; an undo maybe a bool with flag = \"{CONTENTS_WORD}\", and a commit and an undo maybe [\"{THEN_WORD}\", \"{{{THEN}}}\"] after them"
             ));
         };
         if is_plan != (used == CommitUse::Commit) {
@@ -82,6 +101,12 @@ impl Command {
         let has_params = match others.as_slice() {
             [] => used != CommitUse::Undo,
             [id] => used == CommitUse::Undo && !id.optional && id.most == 1,
+            [a, b] => {
+                let is_flag = |param: &Param| matches!(param.kind, ParamKind::Flag(_));
+                let ids = [a, b].into_iter().filter(|param| !is_flag(param));
+                let mut ids = ids.map(|id| !id.optional && id.most == 1);
+                used == CommitUse::Undo && ids.next() == Some(true) && ids.next().is_none()
+            }
             _ => false,
         };
         let has_params =
@@ -89,7 +114,7 @@ impl Command {
         match has_params && self.env.is_empty() && self.profile.env.is_empty() {
             true => Ok(()),
             false => Err(format!(
-                "{what} takes the id of an undo, up to {ACTS} texts '{THEN}' that may be absent, and nothing else, and sets no variables"
+                "{what} takes the id of an undo and maybe its flag, up to {ACTS} texts '{THEN}' that may be absent, and nothing else, and sets no variables"
             )),
         }
     }

@@ -8,7 +8,6 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Purpose;
 use remit_plan::Phase;
 use remit_policy::Grant;
-use remit_policy::model::command::THEN;
 
 use crate::audit::Event;
 use crate::event_loop::lifecycle::AdmissionState;
@@ -248,10 +247,8 @@ fn start_undo(cx: &mut RequestCx<'_>, one: &Unconfirmed) -> Result<JobId, Refusa
     let command = grant
         .command()
         .ok_or_else(|| Refusal::new(Code::NotStarted, "no command"))?;
-    let mut params = command.params.iter().filter(|param| param.name != THEN);
-    let args = params
-        .next()
-        .map(|id| (id.name.clone(), one.commit.clone()));
+    let id = command.undone();
+    let args = id.map(|id| (id.name.clone(), one.commit.clone()));
     let purpose = Purpose::Change {
         reason: format!(
             "nobody confirmed job {} within {} s",

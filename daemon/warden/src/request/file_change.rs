@@ -14,6 +14,7 @@ use remit_plan::{
     BeforeUndo, Bundle, ENTRIES, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
     Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
+use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
 use crate::request::Call;
@@ -68,6 +69,8 @@ pub struct Undo {
     /// `paths` of each rule that allows it.
     allowed: Vec<Vec<PlanPath>>,
     protected: Rc<Protected>,
+    /// New directories go with all that is in them.
+    with_contents: bool,
 }
 
 impl Undo {
@@ -79,6 +82,9 @@ impl Undo {
             id: id.to_str().ok()?.to_owned(),
             allowed: terms.undo_paths().to_vec(),
             protected: Rc::clone(protected),
+            with_contents: argv
+                .get(4)
+                .is_some_and(|word| word.to_bytes() == CONTENTS_WORD.as_bytes()),
         })
     }
 
@@ -221,6 +227,10 @@ impl BeforeUndo for Machine<'_> {
 
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]> {
         self.undo.accounts(self.journal, at)
+    }
+
+    fn with_contents(&self) -> bool {
+        self.undo.with_contents
     }
 }
 
