@@ -320,6 +320,7 @@ mod sandbox {
     mod arena;
     mod read;
     mod strict;
+    mod view;
 }
 
 mod secrets;

@@ -141,6 +141,7 @@ mod raw {
 }
 mod shared;
 pub mod strict;
+pub mod view;
 
 use std::io;
 

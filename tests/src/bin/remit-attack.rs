@@ -1,5 +1,5 @@
 //! Tries one way out of a sandbox and prints the kernel's answer. `remit-attack list` prints every attack, `allowed`
-//! everything that must work, and `strict` the differences in profile `strict`, as one JSON object per line.
+//! everything that must work, `strict` and `copy` the differences in those bases, as one JSON object per line.
 //! `remit-attack ID [ARGS]` does one attack. `victim` waits to be attacked, `euid` prints the effective uid,
 //! `hand-over` connects on behalf of another process.
 
@@ -12,7 +12,7 @@ use remit_tests::attack;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((id, arguments)) = arguments.split_first() else {
-        eprintln!("usage: remit-attack list | allowed | strict | ID [ARGS]");
+        eprintln!("usage: remit-attack list | allowed | strict | copy | ID [ARGS]");
         return ExitCode::from(64);
     };
     match id.as_str() {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             attacks.for_each(|attack| println!("{}", attack.describe()));
         }
         "strict" => attack::strict::describe().for_each(|row| println!("{row}")),
+        "copy" => attack::view::describe().for_each(|row| println!("{row}")),
         "allowed" => {
             for check in attack::allowed::all() {
                 println!(

@@ -9,7 +9,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_tests::attack::allowed::Check;
 use remit_tests::attack::strict::StrictIdentity;
 use remit_tests::control::{Outcome, Seen};
-use remit_tests::daemon::{Daemon, Options, user_a};
+use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
 use remit_tests::scene::{AttackFixture, LISTED, SCRATCH, Scene, arrange};
 use remit_tests::test_dir::{TestDir, built};
@@ -31,8 +31,27 @@ pub struct Arena {
     client: Client,
     fixture: AttackFixture,
     next: u32,
-    identity: StrictIdentity,
+    base: Base,
     test_dir: Option<TestDir>,
+}
+
+/// The sandbox that is attacked.
+#[derive(Clone, Copy)]
+enum Base {
+    Read,
+    Strict(StrictIdentity),
+    /// A copy of the machine. Its root is the machine's root there, and nobody outside.
+    View,
+}
+
+impl Base {
+    /// Returns the uid that owns what a scene has for the job.
+    fn owner(self, next: u32) -> u32 {
+        match self {
+            Self::Read | Self::Strict(StrictIdentity::Own) => next,
+            Self::Strict(StrictIdentity::Root) | Self::View => 0,
+        }
+    }
 }
 
 /// Both ways to sandbox a job. With shared mounts, jobs are pre-forked.
@@ -72,17 +91,30 @@ impl Arena {
             stranger: Some(Identity::new(0, &[])),
             ..daemon.fixture(Identity::new(daemon.first_job_uid(), &[ADM]))
         };
-        Self::over(daemon, fixture, StrictIdentity::Own, None)
+        Self::over(daemon, fixture, Base::Read, None)
     }
 
     pub fn strict(identity: StrictIdentity, options: Options) -> Self {
+        Self::listed(Base::Strict(identity), options)
+    }
+
+    pub fn view(options: Options) -> Self {
+        let arena = Self::listed(Base::View, options);
+        // The first policy with copies has their layers tested; this waits for it.
+        let tested = arena.daemon.remit(&admin(), &["doctor"]);
+        let tested = String::from_utf8_lossy(&tested.stdout);
+        assert!(tested.contains("sandbox   "), "{tested}");
+        arena
+    }
+
+    fn listed(base: Base, options: Options) -> Self {
         let test_dir = TestDir::new();
         let program = test_dir.program(&built().join("remit-attack"));
         let dir = test_dir.directory("fixture");
         for name in [LISTED, SCRATCH] {
             let _ = test_dir.directory(name);
         }
-        let policy = policy(identity, test_dir.path());
+        let policy = policy(base, test_dir.path());
         let daemon = Daemon::start(Options {
             jobs: 1,
             policy,
@@ -93,15 +125,10 @@ impl Arena {
             program,
             ..daemon.fixture(Identity::new(daemon.first_job_uid(), &[ADM]))
         };
-        Self::over(daemon, fixture, identity, Some(test_dir))
+        Self::over(daemon, fixture, base, Some(test_dir))
     }
 
-    fn over(
-        daemon: Daemon,
-        fixture: AttackFixture,
-        identity: StrictIdentity,
-        test_dir: Option<TestDir>,
-    ) -> Self {
+    fn over(daemon: Daemon, fixture: AttackFixture, base: Base, test_dir: Option<TestDir>) -> Self {
         let client = daemon.client(&user_a()).expect("user A may connect");
         let next = daemon.first_job_uid();
         Self {
@@ -109,7 +136,7 @@ impl Arena {
             client,
             fixture,
             next,
-            identity,
+            base,
             test_dir,
         }
     }
@@ -153,10 +180,7 @@ impl Arena {
     pub fn perform(&mut self, id: &str) -> Seen {
         // The daemon alternates between two uids, so the next one is known unless a start was undone.
         for _ in 0..20 {
-            let uid = match self.identity {
-                StrictIdentity::Own => self.next,
-                StrictIdentity::Root => 0,
-            };
+            let uid = self.base.owner(self.next);
             self.fixture.job = Identity::new(uid, &[ADM]);
             let scene = arrange(id, &self.fixture);
             let report = self.run(scene.argv(id));
@@ -165,6 +189,34 @@ impl Arena {
             }
         }
         panic!("the scenes of {id} were set for another uid each time");
+    }
+
+    /// Performs attacks one after another in one job: to make a copy of the machine takes longer than an attack.
+    pub fn perform_each(&mut self, ids: &[&str]) -> Vec<Seen> {
+        self.fixture.job = Identity::new(self.base.owner(self.next), &[ADM]);
+        let scenes: Vec<Scene> = ids.iter().map(|id| arrange(id, &self.fixture)).collect();
+        let quoted = |word: &String| format!("'{word}'");
+        let lines = ids.iter().zip(&scenes).map(|(id, scene)| {
+            let words: Vec<String> = scene.argv(id).iter().map(quoted).collect();
+            format!("{} </dev/null; echo \"$?\"", words.join(" "))
+        });
+        let script = lines.collect::<Vec<_>>().join("\n");
+        let report = self.run(["sh", "-c", &script].map(str::to_owned).into());
+        let stdout = String::from_utf8_lossy(&report.stdout.head).into_owned();
+        // Of an attack that was killed there is only a status.
+        let mut lines = stdout.lines();
+        let mut said = || match lines.next().unwrap_or_default() {
+            line if line.starts_with('{') => (line, lines.next().unwrap_or_default()),
+            status => ("", status),
+        };
+        let seen = scenes.into_iter().map(|scene| {
+            let (line, status) = said();
+            let signal = status.parse().ok().filter(|status: &i32| *status > 128);
+            let outcome = Outcome::read(line, signal.map(|status| status - 128));
+            let touched = scene.touched();
+            Seen { outcome, touched }
+        });
+        seen.collect()
     }
 
     fn seen(report: &JobReport, scene: Scene) -> Seen {
@@ -189,16 +241,23 @@ impl Arena {
     }
 }
 
-fn policy(identity: StrictIdentity, test_dir: &Path) -> String {
-    let user = match identity {
-        StrictIdentity::Own => "",
-        StrictIdentity::Root => "user = \"root\"\n",
+fn policy(base: Base, test_dir: &Path) -> String {
+    let user = match base {
+        Base::Strict(StrictIdentity::Root) => "user = \"root\"\n",
+        Base::View => return format!("[profile.{PROFILE}]\nbase = \"plan\"\n\n{}", grant()),
+        Base::Read | Base::Strict(StrictIdentity::Own) => "",
     };
     let test_dir = test_dir.display();
     format!(
         "[profile.{PROFILE}]\nbase = \"strict\"\n{user}groups = [\"#{ADM}\"]\n\
          exec = [\"{test_dir}/bin\", \"{test_dir}/fixture\"]\nread = [\"{test_dir}/{LISTED}\"]\n\
-         scratch = [\"{test_dir}/{SCRATCH}\"]\nnetwork = \"loopback\"\n\n\
-         [[grant]]\nname = \"test\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{PROFILE}\"\n"
+         scratch = [\"{test_dir}/{SCRATCH}\"]\nnetwork = \"loopback\"\n\n{}",
+        grant()
+    )
+}
+
+fn grant() -> String {
+    format!(
+        "[[grant]]\nname = \"test\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"{PROFILE}\"\n"
     )
 }

@@ -538,6 +538,12 @@ fn each_class_of_profile_has_its_own_verdicts() {
         own_network: true,
         ..internet
     };
+    let view = Class {
+        changes_root: true,
+        ..locks
+    };
+    // Of x86-64 and of aarch64.
+    let direct = 0o240_000;
     let bus = Class { bus: true, ..none };
     let inspects = Class {
         inspects: true,
@@ -594,9 +600,12 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("flock", &[none, internet, ipc], [3, 2, 0, 0], errno(0)),
         ("flock", &[locks], [3, 2, 0, 0], ALLOW),
         ("fsync", &[locks], [3, 0, 0, 0], ALLOW),
-        ("fcntl", &[locks], [3, 6, 0, 0], ALLOW),
+        ("fcntl", &[locks, view], [3, 6, 0, 0], ALLOW),
+        ("fcntl", &[locks], [3, 4, direct, 0], ALLOW),
+        ("fcntl", &[none, view], [3, 4, direct, 0], errno(libc::EINVAL)),
+        ("fcntl", &[view], [3, 4, 0o4000, 0], ALLOW),
         ("fcntl", &[none], [3, 6, 0, 0], errno(0)),
-        ("fcntl", &[none, locks], [3, 1024, 0, 0], eperm),
+        ("fcntl", &[none, locks, view], [3, 1024, 0, 0], eperm),
         ("sync", &[none, locks], [0; 4], errno(0)),
         ("ioctl", &[none, locks, ipc], [3, 0xc020_662a, 0, 0], errno(libc::EOPNOTSUPP)),
         ("ioctl", &[none, both], [3, 0x6610, 0, 0], errno(libc::EOPNOTSUPP)),
