@@ -295,4 +295,5 @@ mod strict;
 mod strict_ends;
 mod view;
 mod view_emptied;
+mod view_secrets;
 mod witness;

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-fn profile() -> ViewProfile {
+pub(super) fn profile() -> ViewProfile {
     ViewProfile {
         groups: vec![4],
         area: (64 << 20, 10_000),

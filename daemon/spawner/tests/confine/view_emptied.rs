@@ -25,7 +25,7 @@ fn trees(count: usize) -> Tree {
 }
 
 /// Two groups, of which `denied` may do nothing: acl(5), `struct posix_acl_xattr_entry`.
-fn list(denied: u32) -> Vec<u8> {
+pub(super) fn list(denied: u32) -> Vec<u8> {
     let none = u32::MAX;
     let entries = [
         (1, 7, none),
