@@ -1,6 +1,9 @@
 //! The self-test's child: it tries everything without the layers, then inside them.
 
-use crate::self_test::probes::{Attempt, DEVICE, FIFO, FILE, HOMES, PROGRAM, SECRET, STAGE, Stage};
+use crate::self_test::probes::{
+    Attempt, DEVICE, FIFO, FILE, HOMES, NAME, OPEN, PIPE, PRIVATE, PROGRAM, SECRET, SERVICES,
+    STAGE, Stage,
+};
 use crate::spec::compiled::Base;
 use crate::steps::enter::ChildEnv;
 use crate::steps::lists::{enter, walk};
@@ -119,12 +122,20 @@ fn set_stage(stage: &mut Stage<'_>) -> io::Result<()> {
     let none: Option<&CStr> = None;
     let tmpfs = |at| mount(Some(c"tmpfs"), at, Some(c"tmpfs"), MsFlags::empty(), none);
     tmpfs(STAGE)?;
-    if let Base::View(_) = stage.sandbox.base {
-        tmpfs(HOMES)?;
-        mknod(SECRET, SFlag::S_IFREG, Mode::from_bits_truncate(0o600), 0)?;
-    }
     umask(Mode::empty());
     let open = Mode::from_bits_truncate(0o666);
+    if let Base::View(_) = stage.sandbox.base {
+        tmpfs(HOMES)?;
+        stage.outside.homes = sys::stat(HOMES)?.st_dev;
+        mknod(SECRET, SFlag::S_IFREG, Mode::from_bits_truncate(0o600), 0)?;
+        mknod(OPEN, SFlag::S_IFREG, open, 0)?;
+        mknod(PIPE, SFlag::S_IFIFO, open, 0)?;
+        // This process reads it to its end; a job's descriptors are closed.
+        std::mem::forget(sys::open(PIPE, libc::O_RDONLY | libc::O_NONBLOCK)?);
+        tmpfs(SERVICES)?;
+        sys::make_dir(PRIVATE, 0o700)?;
+        mknod(NAME, SFlag::S_IFREG, open, 0)?;
+    }
     mknod(FILE, SFlag::S_IFREG, open, 0)?;
     mknod(FIFO, SFlag::S_IFIFO, open, 0)?;
     mknod(PROGRAM, SFlag::S_IFREG, Mode::from_bits_truncate(0o755), 0)?;

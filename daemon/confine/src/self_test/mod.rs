@@ -85,6 +85,7 @@ pub fn self_test(
         tmp: stat(c"/tmp")?.st_dev,
         root: stat(c"/")?.st_dev,
         namespaces: [0; NAMESPACES.len()],
+        homes: 0,
     };
     for (inode, path) in outside.namespaces.iter_mut().zip(NAMESPACES) {
         *inode = stat(path)?.st_ino;

@@ -1,7 +1,9 @@
 //! Attempts for a view, beside those for every sandbox.
 
-use super::SECRET;
-use super::common::{Attempt, HOLDS, errno, holds, own_namespace, refusal, state};
+use std::os::fd::AsFd;
+
+use super::common::{Attempt, HOLDS, always, errno, holds, own_namespace, refusal, state};
+use super::{NAME, OPEN, PIPE, SECRET};
 use crate::steps::view::CAPABILITIES;
 use crate::{Layer, sys};
 
@@ -28,6 +30,43 @@ pub(super) static VIEW: &[Attempt] = &[
         libc::EACCES,
         |_| errno(sys::open(SECRET, libc::O_RDONLY)),
     ),
+    // Shown empty, or closed.
+    state(
+        Layer::Mask,
+        "see a name in a directory of mode 0700",
+        |_| {
+            let answer = errno(sys::stat(NAME));
+            holds([libc::ENOENT, libc::EACCES].contains(&answer))
+        },
+    ),
+    refusal(
+        Layer::ReadOnlyMounts,
+        "write to a file of mode 0666, not the machine's",
+        HOLDS,
+        0,
+        |s| {
+            let written = sys::open(OPEN, libc::O_WRONLY).and_then(|file| {
+                sys::write(file.as_fd(), &[1])?;
+                sys::stat_of(file.as_fd())
+            });
+            holds(written.is_ok_and(|stat| stat.st_dev != s.outside.homes))
+        },
+    ),
+    refusal(
+        Layer::ReadOnlyMounts,
+        "open a FIFO that a process of the machine reads",
+        libc::ENXIO,
+        0,
+        |_| errno(sys::open(PIPE, libc::O_WRONLY | libc::O_NONBLOCK)),
+    ),
+    Attempt {
+        layer: Layer::ReadOnlyMounts,
+        what: "open a setting of the kernel for writing",
+        held: libc::EROFS,
+        control: None, // Without the layers its owner decides.
+        run: |_| errno(sys::open(c"/proc/sys/kernel/panic", libc::O_WRONLY)),
+        fits: always,
+    },
     refusal(
         Layer::NetworkNamespace,
         "a network of its own",
