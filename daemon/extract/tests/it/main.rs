@@ -11,6 +11,7 @@ mod bounds;
 mod capabilities;
 mod changes;
 mod emptied;
+mod hostile;
 mod left_out;
 mod oracle;
 mod random;
