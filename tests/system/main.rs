@@ -264,6 +264,7 @@ mod jobs {
 mod copies;
 mod copies_hidden;
 mod copies_network;
+mod copies_refused;
 mod copies_storm;
 mod large_plans;
 mod mcp;
