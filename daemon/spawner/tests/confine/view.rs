@@ -254,6 +254,26 @@ fn nothing_outside_is_reached() {
     assert!(!has_input(&reader));
 }
 
+/// Locks of the machine's files, held by the machine: a job in a copy takes its own, and nobody else on the machine does.
+#[test]
+fn locks_of_the_machine_are_not_met() {
+    let tree = Tree::new();
+    let file = tree.file("lock", 0o666, 0, "");
+    let paths = [file.as_str(), tree.at(), "/etc/passwd"];
+    let held = paths.map(|path| {
+        let file = fs::File::open(path).unwrap();
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).unwrap()
+    });
+    let tries = paths.map(|path| format!("flock -n {path} echo locked; "));
+    let outside = std::process::Command::new("sh")
+        .args(["-c", &tries.concat()])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&outside.stdout), "");
+    assert_eq!(sh(&tries.concat()).out, "locked\n".repeat(paths.len()));
+    drop(held);
+}
+
 #[test]
 fn it_is_alone_in_its_namespaces() {
     let ran = sh(
