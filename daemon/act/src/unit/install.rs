@@ -9,18 +9,11 @@ use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
 use super::manager::{Known, Manager, WORD};
+use super::section::Install;
 use crate::args::{Fault, UnitVerb};
 
 const OTHERS: usize = 256;
 const MOST: u64 = 1 << 20;
-
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Install {
-    pub also: Vec<String>,
-    pub alias: Vec<String>,
-    /// Units that require this unit after an enable.
-    pub required_by: Vec<String>,
-}
 
 pub async fn linked(
     manager: &impl Manager,
@@ -136,79 +129,6 @@ fn read(path: &str) -> io::Result<String> {
         length if length > MOST => Err(io::Error::other("it is longer than 1 MiB")),
         _ => Ok(text),
     }
-}
-
-impl Install {
-    /// Adds the `[Install]` sections of a file (systemd.syntax(7)), but an empty value resets no list: no name is missed.
-    fn add(&mut self, text: &str, unit: &str) -> Result<(), String> {
-        let mut is_install = false;
-        for line in whole_lines(text) {
-            let line = line.trim();
-            if line.starts_with('[') {
-                is_install = line == "[Install]";
-                continue;
-            }
-            let Some((key, value)) = line.split_once('=').filter(|_| is_install) else {
-                continue;
-            };
-            let names = match key.trim_end() {
-                "Also" => &mut self.also,
-                "Alias" => &mut self.alias,
-                "RequiredBy" => &mut self.required_by,
-                _ => continue,
-            };
-            for word in value.split_whitespace() {
-                names.push(resolved(word.trim_matches(['"', '\'']), unit)?);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn whole_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut whole = String::new();
-    let is_comment = |line: &&str| !line.trim_start().starts_with(['#', ';']);
-    for line in text.lines().filter(is_comment) {
-        match line.strip_suffix('\\') {
-            Some(start) => {
-                whole.push_str(start);
-                whole.push(' ');
-            }
-            None => {
-                whole.push_str(line);
-                lines.push(std::mem::take(&mut whole));
-            }
-        }
-    }
-    lines.push(whole);
-    lines
-}
-
-fn resolved(word: &str, unit: &str) -> Result<String, String> {
-    let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
-    let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
-    let mut name = String::new();
-    let mut rest = word.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            name.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('%') => name.push('%'),
-            Some('i') => name.push_str(instance),
-            Some('p') => name.push_str(prefix),
-            Some('j') => name.push_str(prefix.rsplit('-').next().unwrap_or_default()),
-            Some('n') => name.push_str(unit),
-            Some('N') => name.push_str(stem),
-            _ => {
-                let word = line(word);
-                return Err(format!("'{word}' in [Install] cannot be resolved"));
-            }
-        }
-    }
-    Ok(name)
 }
 
 fn line(name: &str) -> String {
@@ -366,29 +286,5 @@ mod tests {
         };
         let said = files.linked(UnitVerb::Enable, &overshadowed).unwrap_err();
         assert!(said.contains("daemon-reload"), "{said}");
-    }
-
-    #[test]
-    fn install_sections_are_read_as_systemd_does() {
-        let mut all = Install::default();
-        all.add(
-            "[Unit]\nAlso=no.service\n[Install]\n# Also=no.service\n; x\nAlso=a.service \\\n# within\n  b.service\n\
-         Also=\n Alias = \"c.service\" %p-%i.service\nWantedBy=no.target\nRequiredBy=d.service\n[X-Install]\nAlso=no\n",
-            "t@1.service",
-        )
-        .unwrap();
-        assert_eq!(all.also, ["a.service", "b.service"]);
-        assert_eq!(all.alias, ["c.service", "t-1.service"]);
-        assert_eq!(all.required_by, ["d.service"]);
-        assert_eq!(
-            resolved("%n %N %j %%", "a-b.timer").unwrap(),
-            "a-b.timer a-b b %"
-        );
-        for word in ["%H.service", "x%", "%m"] {
-            assert!(
-                all.add(&format!("[Install]\nAlso={word}\n"), "a.service")
-                    .is_err()
-            );
-        }
     }
 }

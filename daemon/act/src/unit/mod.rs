@@ -4,6 +4,7 @@ pub mod describe;
 mod effects;
 mod install;
 mod manager;
+mod section;
 
 use std::future::poll_fn;
 use std::io::Read;
