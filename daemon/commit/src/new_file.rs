@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
-use remit_plan::{Content, Metadata};
+use remit_plan::{Content, Metadata, PlanPath};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
@@ -84,16 +84,23 @@ pub fn write(
     if let Some(own) = content.capabilities {
         sys::set_xattr(&file, CAPABILITY, &own.encode())?;
     }
-    // A program that looks at times, as cron does, has to see that it is another file. cron compares whole seconds.
     let old = operation.held.as_ref().map(File::metadata).transpose()?;
-    let old = old.map(|old| old.mtime());
-    let time = content
-        .mtime
-        .map(|time| (time.div_euclid(SECOND), time.rem_euclid(SECOND)));
-    if let Some((seconds, rest)) = time.filter(|(seconds, _)| old != Some(*seconds)) {
+    let path = &operation.entry.path;
+    if let Some((seconds, rest)) = kept_time(path, content, old.map(|old| old.mtime())) {
         futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, rest))?;
     }
     Ok(())
+}
+
+/// Returns the time that a new file has from the plan: seconds, later than those of the old file, and nanoseconds.
+///
+/// A program that looks at times has to see that it is another file: cron compares whole seconds, and the service manager
+/// reads a unit again if its file is newer. So the requester chooses no time of a unit, and none before the old file's.
+fn kept_time(path: &PlanPath, content: Content, old: Option<i64>) -> Option<(i64, i64)> {
+    let time = content.mtime.filter(|_| !path.is_of_units())?;
+    let (seconds, rest) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
+    old.is_none_or(|old| seconds > old)
+        .then_some((seconds, rest))
 }
 
 /// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the

@@ -65,6 +65,13 @@ impl PlanPath {
         self.split().1
     }
 
+    /// Returns true beneath a directory of systemd: the service manager compares the times of units with what it has read.
+    #[must_use]
+    pub fn is_of_units(&self) -> bool {
+        let mut parts = self.parent().split(|byte| *byte == b'/');
+        parts.any(|part| part == b"systemd")
+    }
+
     fn split(&self) -> (&[u8], &[u8]) {
         let slash = self.0.iter().rposition(|byte| *byte == b'/');
         let at = slash.unwrap_or_default();

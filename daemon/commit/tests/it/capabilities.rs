@@ -119,7 +119,15 @@ fn prepare() {
     }
     put("etc/given", b"old", 0o755, 0);
     put("etc/owned", b"old", 0o755, 0);
+    for name in ["etc/given", "etc/owned"] {
+        set_time(name, TimeSpec::new(-9, 0));
+    }
     give("etc/owned", BIND);
+}
+
+fn set_time(name: &str, time: TimeSpec) {
+    let file = fs::File::open(at(name)).unwrap();
+    futimens(&file, &time, &time).unwrap();
 }
 
 #[test]
@@ -143,23 +151,58 @@ fn content_has_its_capabilities_and_an_undo_gives_the_old_ones_back() {
     }
 }
 
-/// A program that looks at times, as cron does, would not see a new file with the time of the old one. It looks at seconds.
+/// A program that looks at times, as cron and the service manager do, would not see a new file with the time of the old
+/// one, or with an earlier one. cron looks at seconds.
 #[test]
-fn second_of_the_old_file_is_not_that_of_the_new_one() {
-    for rest in [500_000_000, 499_999_999, 0] {
+fn new_file_has_no_time_of_the_plan_that_is_not_later() {
+    for old in [
+        (-2, 500_000_000),
+        (-2, 499_999_999),
+        (-2, 0),
+        (-1, 0),
+        (5, 0),
+    ] {
         let _scene = Scene::new(MEMORY);
         prepare();
-        let time = TimeSpec::new(-2, rest);
-        let file = fs::File::open(at("etc/given")).unwrap();
-        futimens(&file, &time, &time).unwrap();
+        set_time("etc/given", TimeSpec::new(old.0, old.1));
         let input = planned(&edits(), None);
         commit(&input).is_done();
         let seconds = |name: &str| fs::metadata(at(name)).unwrap().mtime();
         assert_eq!((seconds("etc/new"), seconds("etc/owned")), (-2, -2));
-        assert!(seconds("etc/given") > 0, "{rest}");
+        assert!(seconds("etc/given") > 5, "{old:?}");
         undo(&id_of(&input)).is_done();
-        assert_eq!(seconds("etc/given"), -2);
+        assert_eq!(seconds("etc/given"), old.0);
     }
+}
+
+#[test]
+fn file_of_a_unit_has_the_time_of_the_commit() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let names = [
+        "etc/systemd/system/a.service",
+        "lib/systemd/system/a.service.d/x.conf",
+    ];
+    let beside = ["etc/systemd.conf", "etc/new"];
+    for name in names {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+    }
+    put(names[0], b"old", 0o644, 0);
+    set_time(names[0], TimeSpec::new(-9, 0));
+    let all = names.iter().chain(&beside);
+    let edits: Vec<Edit> = all.map(|name| write(name, "new")).collect();
+    let edit = |edit: Edit| Edit {
+        mode: Some(0o644),
+        ..edit
+    };
+    commit(&planned(
+        &edits.into_iter().map(edit).collect::<Vec<_>>(),
+        None,
+    ))
+    .is_done();
+    let seconds = |name: &&str| fs::metadata(at(name)).unwrap().mtime();
+    assert!(names.iter().all(|name| seconds(name) > 0));
+    assert!(beside.iter().all(|name| seconds(name) == -2));
 }
 
 #[test]
