@@ -68,6 +68,7 @@ pub mod builtin;
 pub mod bus;
 pub mod calendar;
 pub mod caps;
+pub mod changed;
 pub mod disks {
     //! File systems on which this machine's kernel keeps owners and modes itself (statfs(2)): only there do they say who
     //! can change a file. A FUSE server decides at each read, and whoever runs a network server can change its files. So

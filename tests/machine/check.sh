@@ -54,6 +54,9 @@ request() { alice "$@" --no-wait --json 2>/dev/null | jq -r .job_id; }
 # digest_of JOB: the digest of a request.
 digest_of() { bob remit pending --json | jq -r ".requests[] | select(.job_id == \"$1\").digest"; }
 
+# undo_of JOB: the id of the undo that a commit names.
+undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
+
 # breakers_off: for a test that is refused more often than any agent may be.
 breakers_off() {
   root 'sed -Ei "s/^(failed_changes|slow_refusals|pause_refusals) = .*/\1 = 0/" /etc/remit/remit.toml; systemctl restart remitd'

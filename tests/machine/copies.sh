@@ -57,9 +57,6 @@ confirmed() {
   check "$what: bob confirms" bob "remit confirm $(undo_of "$job")"
 }
 
-# undo_of JOB: the id of the undo that a commit names.
-undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
-
 # fetch_debs DIRECTORY PACKAGE...: the packages and what each needs on this machine, once, into DIRECTORY/PACKAGE. The machine has no
 # network, so this computer's apt reads what the machine has installed. TOGETHER=NAME: all of them into DIRECTORY/NAME.
 fetch_debs() {

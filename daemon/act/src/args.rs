@@ -3,7 +3,7 @@
 use remit_common::builtin::UnitName;
 use remit_common::service::is_protected;
 
-const USAGE: &str = "usage: remit-act [describe [--made FILE]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, [describe] units reload, \
+const USAGE: &str = "usage: remit-act [describe [--changed]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, [describe [--changed]] units reload, \
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
                      reboot --in MINUTES, reboot --cancel";
 const PACKAGES: usize = 32;
@@ -13,11 +13,11 @@ const NAME: usize = 128;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     Unit(UnitVerb, UnitName),
-    /// Changes nothing: prints what the verb would do. With the unit's file, if the change before makes it.
-    DescribeUnit(UnitVerb, UnitName, Option<String>),
+    /// Changes nothing: prints what the verb would do. `true`: a change of files comes before, whose paths are on standard input.
+    DescribeUnit(UnitVerb, UnitName, bool),
     /// The service manager reads the files of all units again.
     ReloadUnits,
-    DescribeReloadUnits,
+    DescribeReloadUnits(bool),
     DescribePackage(PackageVerb, Vec<String>),
     Package(PackageVerb, Vec<String>),
     Container(ContainerVerb, String),
@@ -59,14 +59,15 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
         }
         ["describe", "unit", words @ ..] => {
             let (verb, unit) = unit_words(words)?;
-            Ok(Ask::DescribeUnit(verb, unit, None))
+            Ok(Ask::DescribeUnit(verb, unit, false))
         }
-        ["describe", "--made", file, "unit", words @ ..] => {
+        ["describe", "--changed", "unit", words @ ..] => {
             let (verb, unit) = unit_words(words)?;
-            Ok(Ask::DescribeUnit(verb, unit, Some((*file).to_owned())))
+            Ok(Ask::DescribeUnit(verb, unit, true))
         }
         ["units", "reload"] => Ok(Ask::ReloadUnits),
-        ["describe", "units", "reload"] => Ok(Ask::DescribeReloadUnits),
+        ["describe", "units", "reload"] => Ok(Ask::DescribeReloadUnits(false)),
+        ["describe", "--changed", "units", "reload"] => Ok(Ask::DescribeReloadUnits(true)),
         ["package", verb, names @ ..] => Ok(Ask::Package(package_verb(verb)?, packages(names)?)),
         ["describe", "package", verb, names @ ..] => {
             Ok(Ask::DescribePackage(package_verb(verb)?, packages(names)?))
@@ -208,15 +209,11 @@ mod tests {
             ),
             (
                 "describe unit stop nginx.service",
-                Ask::DescribeUnit(UnitVerb::Stop, nginx.clone(), None),
+                Ask::DescribeUnit(UnitVerb::Stop, nginx.clone(), false),
             ),
             (
-                "describe --made /etc/systemd/system/nginx.service unit start nginx.service",
-                Ask::DescribeUnit(
-                    UnitVerb::Start,
-                    nginx.clone(),
-                    Some("/etc/systemd/system/nginx.service".into()),
-                ),
+                "describe --changed unit start nginx.service",
+                Ask::DescribeUnit(UnitVerb::Start, nginx.clone(), true),
             ),
             ("unit disable nginx", Ask::Unit(UnitVerb::Disable, nginx)),
             (
@@ -235,7 +232,11 @@ mod tests {
                 Ask::Container(ContainerVerb::Stop, "web-1".into()),
             ),
             ("units reload", Ask::ReloadUnits),
-            ("describe units reload", Ask::DescribeReloadUnits),
+            ("describe units reload", Ask::DescribeReloadUnits(false)),
+            (
+                "describe --changed units reload",
+                Ask::DescribeReloadUnits(true),
+            ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
         ] {

@@ -147,6 +147,7 @@ mod unit;
 use std::process::ExitCode;
 
 use args::{Ask, Fault};
+use unit::after::Changed;
 
 fn main() -> ExitCode {
     let words: Result<Vec<String>, _> = std::env::args_os()
@@ -159,11 +160,15 @@ fn main() -> ExitCode {
     };
     let done = ask.map_err(Fault::Refused).and_then(|ask| match ask {
         Ask::Unit(verb, unit) => bus::run(unit::act(verb, &unit)),
-        Ask::DescribeUnit(verb, unit, made) => {
-            bus::run(unit::describe::print(verb, &unit, made.as_deref()))
+        Ask::DescribeUnit(verb, unit, follows) => {
+            let changed = Changed::before(follows)?;
+            bus::run(unit::describe::print(verb, &unit, &changed))
         }
         Ask::ReloadUnits => bus::run(unit::reload_all()),
-        Ask::DescribeReloadUnits => bus::run(unit::describe::print_reload()),
+        Ask::DescribeReloadUnits(follows) => {
+            let changed = Changed::before(follows)?;
+            bus::run(unit::describe::print_reload(&changed))
+        }
         Ask::DescribePackage(verb, names) => package::describe(verb, &names),
         Ask::Package(verb, names) => package::act(verb, &names),
         Ask::Container(verb, name) => container::act(verb, &name),

@@ -1,85 +1,133 @@
-//! Units of the service manager that a plan makes.
+//! The paths of a plan for the program that describes a command which follows it.
 
-use crate::PlanPath;
-use crate::plan::{Change, New, Plan};
+use remit_common::changed::{Becomes, ChangedPath};
 
-/// Where the service manager looks, systemd.unit(5): what is in the first one counts.
-const DIRECTORIES: [&str; 4] = [
-    "/etc/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
+use crate::bundle::Bundle;
+use crate::plan::{Change, Entry, New, Plan};
+
+/// Bytes of a file that may be a unit's.
+const UNIT: usize = 1 << 20;
+
+impl Bundle {
+    #[must_use]
+    pub fn changed_paths(&self) -> Vec<ChangedPath> {
+        let all = self.views();
+        all.map(|view| changed(view.entry, view.new)).collect()
+    }
+}
 
 impl Plan {
-    /// Returns the file of this unit, or of its template, if the plan makes it.
+    /// Returns what an undo changes. The bytes that it puts back are not known.
     #[must_use]
-    pub fn made_unit(&self, name: &str) -> Option<&PlanPath> {
-        let template = name.split_once('@').and_then(|(stem, rest)| {
-            let (_, kind) = rest.rsplit_once('.')?;
-            Some(format!("{stem}@.{kind}"))
-        });
-        let names = [Some(name), template.as_deref()].into_iter().flatten();
-        let files = names.flat_map(|name| DIRECTORIES.map(|dir| format!("{dir}/{name}")));
-        let made = |file: String| {
-            let entry = self
-                .entries()
-                .iter()
-                .find(|entry| entry.path.as_bytes() == file.as_bytes())?;
-            let is_made = matches!(
-                entry.change,
-                Change::Create {
-                    new: New::File(_),
-                    ..
-                }
-            );
-            is_made.then_some(&entry.path)
-        };
-        files.into_iter().find_map(made)
+    pub fn changed_by_undo(&self) -> Vec<ChangedPath> {
+        let all = self.entries().iter().map(Entry::reversed);
+        all.map(|entry| changed(&entry, None)).collect()
+    }
+}
+
+fn changed(entry: &Entry, new: Option<&[u8]>) -> ChangedPath {
+    let is_of_unit = |new: &&[u8]| entry.path.is_of_units() && new.len() <= UNIT;
+    let becomes = match (entry.change.makes(), &entry.change) {
+        (Some(New::File(_)), _) => Becomes::File(new.filter(is_of_unit).map(<[u8]>::to_vec)),
+        (Some(New::Link(_)), _) => Becomes::Link,
+        (Some(New::Directory), _) => Becomes::Directory,
+        (None, Change::Remove { .. }) => Becomes::Gone,
+        (None, _) => Becomes::Same,
+    };
+    ChangedPath {
+        path: entry.path.as_bytes().to_vec(),
+        becomes,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Content, Entry, Metadata, Source};
-    use crate::sha256;
+    use crate::plan::{Base, Content, Kind, Metadata, Source, Stat};
+    use crate::{PlanPath, sha256};
 
     #[test]
-    fn file_of_a_unit_is_found_where_the_manager_looks() {
-        let content = Content {
-            size: 1,
-            sha256: sha256(b"x"),
+    fn paths_of_a_plan_and_of_its_undo_are_told_apart() {
+        let content = |bytes: &[u8]| Content {
+            size: bytes.len() as u64,
+            sha256: sha256(bytes),
             source: Source::Bundle,
             capabilities: None,
             mtime: None,
         };
-        let (mode, uid, gid) = (0o644, 0, 0);
-        let entry = |path: &str, new| Entry {
-            path: PlanPath::new(path).unwrap(),
-            change: Change::Create {
-                new,
-                meta: Metadata { mode, uid, gid },
-            },
+        let of = |mode| Metadata {
+            mode,
+            uid: 0,
+            gid: 0,
         };
-        let file = New::File(content);
+        let base = |kind| {
+            let stat = Stat {
+                kind,
+                dev: 1,
+                ino: 1,
+                ctime_ns: 1,
+                size: 1,
+                meta: of(0o600),
+            };
+            Base::new(stat, None)
+        };
+        let entry = |path: &str, change| Entry {
+            path: PlanPath::new(path).unwrap(),
+            change,
+        };
+        let create = |new, mode| Change::Create {
+            new,
+            meta: of(mode),
+        };
+        let file = |bytes| create(New::File(content(bytes)), 0o644);
         let plan = Plan::new(vec![
-            entry("/usr/lib/systemd/system/a.service", file),
-            entry("/etc/systemd/system/b@.service", file),
-            entry("/etc/systemd/system/b@1.service.d", New::Directory),
-            entry("/usr/share/systemd/system/c.service", file),
+            entry("/etc/systemd/system/a.service", file(b"unit")),
+            entry(
+                "/etc/systemd/system/b.service",
+                create(New::Link(content(b"a")), 0o777),
+            ),
+            entry("/etc/systemd/system/c.d", create(New::Directory, 0o755)),
+            entry(
+                "/etc/systemd/system/d.service",
+                Change::Remove {
+                    base: base(Kind::File),
+                },
+            ),
+            entry(
+                "/etc/systemd/system/e.service",
+                Change::SetMetadata {
+                    base: base(Kind::File),
+                    meta: of(0o644),
+                },
+            ),
+            entry("/srv/a.service", file(b"text")),
         ])
         .unwrap();
-        for (name, expect) in [
-            ("a.service", Some("/usr/lib/systemd/system/a.service")),
-            ("b@1.service", Some("/etc/systemd/system/b@.service")),
-            ("b@.service", Some("/etc/systemd/system/b@.service")),
-            ("b@1.service.d", None),
-            ("c.service", None),
-            ("../a.service", None),
-        ] {
-            let found = plan.made_unit(name).map(ToString::to_string);
-            assert_eq!(found.as_deref(), expect, "{name}");
-        }
+        let bundle = Bundle::new(&plan, b"unitatext", b"").unwrap();
+        let becomes = |all: Vec<ChangedPath>| -> Vec<Becomes> {
+            all.into_iter().map(|one| one.becomes).collect()
+        };
+        assert_eq!(
+            becomes(bundle.changed_paths()),
+            [
+                Becomes::File(Some(b"unit".to_vec())),
+                Becomes::Link,
+                Becomes::Directory,
+                Becomes::Gone,
+                Becomes::Same,
+                Becomes::File(None),
+            ]
+        );
+        assert_eq!(
+            becomes(plan.changed_by_undo()),
+            [
+                Becomes::Gone,
+                Becomes::Gone,
+                Becomes::Gone,
+                Becomes::File(None),
+                Becomes::Same,
+                Becomes::Gone,
+            ]
+        );
     }
 }

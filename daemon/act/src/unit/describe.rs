@@ -1,95 +1,209 @@
 //! Describes the effects of a verb on a unit for the approver: files, commands and their user, and units that start,
 //! stop, restart or reload with it. The lines depend only on these facts; they contain no times and no pids.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_common::builtin::UnitName;
 use remit_common::text;
-use zbus::OwnedVariant;
 
+use super::after::{self, Changed, Definition};
 use super::effects::{self, Act};
+use super::executed::{COMMAND, executes};
 use super::install;
-use super::manager::{Known, Manager, SYSTEMD, named, search_path};
+use super::manager::{Known, Manager, named, search_path};
+use super::section::Install;
 use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
 
 /// Shorter than the timeout of the caller.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Bytes of one command line. A longer one is refused, because an approver could not see all of it.
-const COMMAND: usize = 8 << 10;
 /// Bytes of all lines. This is less than the daemon reads.
 const LINES: usize = 48 << 10;
 const NAMES: usize = 4 << 10;
 
-type ExecEx = (
-    String,
-    Vec<String>,
-    Vec<String>,
-    u64,
-    u64,
-    u64,
-    u64,
-    u32,
-    i32,
-    i32,
-);
-/// An entry of `ExecStart`: an older manager has only this.
-type Exec = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
-
-const ON_START: [(&str, &str); 4] = [
-    ("ExecCondition", "to decide whether it starts"),
-    ("ExecStartPre", "before its start"),
-    ("ExecStart", "to start"),
-    ("ExecStartPost", "after its start"),
-];
-const ON_STOP: [(&str, &str); 3] = [
-    ("ExecStop", "to stop"),
-    ("ExecStopPre", "before its stop"),
-    ("ExecStopPost", "after its stop"),
-];
-const ON_RELOAD: [(&str, &str); 1] = [("ExecReload", "to reload")];
-
-pub async fn print(verb: UnitVerb, name: &UnitName, made: Option<&str>) -> Result<(), Fault> {
+/// Prints the lines of a verb. What they say is of the machine before `changed`, and the first ones say so.
+pub async fn print(verb: UnitVerb, name: &UnitName, changed: &Changed) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
-    if let Some(file) = made
-        && bus.unit(name.as_str()).await?.load == "not-found"
-    {
-        let file = text::line(file.as_bytes(), COMMAND);
-        println!(
-            "unit '{name}' is not there yet: {file}, which the change makes, says what it runs"
-        );
-        return Ok(());
-    }
-    for line in lines(&bus, verb, name.as_str()).await? {
+    let search = search_path(&bus).await?;
+    let unit = bus.unit(name.as_str()).await?;
+    let definition = changed.definition(name.as_str(), &search)?;
+    let lines = match (unit.load.as_str(), &definition) {
+        ("not-found", Definition::Made(file)) => made(verb, name, file, changed, &search)?,
+        _ => lines(&bus, verb, name.as_str(), changed, &search).await?,
+    };
+    for line in lines {
         println!("{}", text::line(line.as_bytes(), COMMAND));
     }
     Ok(())
 }
 
-pub async fn print_reload() -> Result<(), Fault> {
+pub async fn print_reload(changed: &Changed) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
     println!("the service manager reads the files of all units again, and runs its generators");
-    let changed = super::changed(&bus).await?;
-    if let Some(line) = list("units whose files have changed before", &changed)? {
+    let paths = changed.of_manager(&search_path(&bus).await?);
+    if let Some(line) = paths_line(
+        "it reads what the change before makes, changes or removes",
+        &paths,
+    ) {
+        println!("{line}");
+    }
+    let stale = super::changed(&bus).await?;
+    if let Some(line) = list("units whose files have changed before", &stale)? {
         println!("{line}");
     }
     Ok(())
 }
 
-async fn lines(bus: &Bus, verb: UnitVerb, name: &str) -> Result<Vec<String>, Fault> {
+/// Describes a unit that only the change makes: the service manager cannot say anything of it yet.
+fn made(
+    verb: UnitVerb,
+    name: &UnitName,
+    file: &Path,
+    changed: &Changed,
+    search: &[String],
+) -> Result<Vec<String>, Fault> {
+    let made = after::quoted(file);
+    let mut lines = vec![format!(
+        "unit '{name}' is not there yet: {made}, which the change makes, says what it runs"
+    )];
+    if let Some((_, instance)) = name
+        .stem()
+        .split_once('@')
+        .filter(|(_, text)| !text.is_empty())
+    {
+        lines.push(format!("its program gets the text after the @: {instance}"));
+    }
+    let drop_ins = changed.drop_ins(name.as_str(), search);
+    let of = |is_made: bool| {
+        drop_ins
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(move |path| changed.makes(path) == is_made)
+            .collect()
+    };
+    lines.extend(paths_line(
+        "files of the change that add to it or override it",
+        &of(true),
+    ));
+    lines.extend(paths_line(
+        "files of the machine that add to it or override it",
+        &of(false),
+    ));
+    if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
+        let links = changed.install(name.as_str(), file, search)?;
+        install::refuse_links(verb, name.as_str(), &links)?;
+        lines.extend(link_lines(&links)?);
+    }
+    lines.push(format!(
+        "which units start, stop, restart or reload with '{name}' is not known before the change; after it the command is refused if a \
+         protected unit would stop, restart or reload"
+    ));
+    Ok(lines)
+}
+
+/// Says first what the change makes of these units: the other lines are of the machine before it.
+fn before<'a>(
+    units: impl Iterator<Item = &'a Known>,
+    changed: &Changed,
+    search: &[String],
+) -> Vec<String> {
+    let (mut lines, mut named) = (Vec::new(), BTreeSet::new());
+    for unit in units {
+        let own = changed.of(unit, search);
+        let what = format!(
+            "what is said here of {} is of the machine before the change, which makes, changes or removes",
+            unit.id
+        );
+        lines.extend(paths_line(&what, &own).filter(|line| !lines.contains(line)));
+        named.extend(own);
+    }
+    let others = &changed.of_manager(search) - &named;
+    let what = "which units change with it may be others after the change, which also makes, changes or removes";
+    lines.extend(paths_line(what, &others));
+    lines
+}
+
+/// Lists paths in [`NAMES`] bytes. More are counted: the plan has them all.
+fn paths_line(what: &str, paths: &BTreeSet<&Path>) -> Option<String> {
+    let (mut line, mut more) = (format!("{what}:"), 0_usize);
+    for path in paths {
+        let path = after::quoted(path);
+        match more == 0 && line.len() + path.len() < NAMES {
+            true => line.push_str(&format!(" {path}")),
+            false => more += 1,
+        }
+    }
+    if more > 0 {
+        line.push_str(&format!(" and {more} more"));
+    }
+    (!paths.is_empty()).then_some(line)
+}
+
+fn link_lines(links: &Install) -> Result<Vec<String>, Fault> {
+    let lines = [
+        list("with it, the same is done to", &links.also)?,
+        list("other names that it gets or loses", &links.alias)?,
+        list("units that need it from then on", &links.required_by)?,
+        Some("the service manager reads the files of all units again".to_owned()),
+    ];
+    Ok(lines.into_iter().flatten().collect())
+}
+
+/// Returns the links of `enable` and `disable` as they are after the change.
+async fn links(
+    bus: &Bus,
+    verb: UnitVerb,
+    unit: &Known,
+    changed: &Changed,
+    search: &[String],
+) -> Result<Install, Fault> {
+    if changed.of(unit, search).is_empty() {
+        let links = install::linked(bus, verb, unit, search).await?;
+        for name in &links.also {
+            let other = bus.unit(name).await?;
+            if !changed.of(&other, search).is_empty() {
+                return Err(Fault::Refused(format!(
+                    "with '{}' the same is done to '{}', which the change changes: do it by itself after the change",
+                    unit.id, other.id
+                )));
+            }
+        }
+        return Ok(links);
+    }
+    let links = match changed.definition(&unit.id, search)? {
+        Definition::Made(file) | Definition::There(file) => {
+            changed.install(&unit.id, &file, search)?
+        }
+        Definition::Missing => {
+            return Err(Fault::Refused(format!(
+                "the change removes the file of '{}': do it by itself before the change",
+                unit.id
+            )));
+        }
+    };
+    install::refuse_links(verb, &unit.id, &links)?;
+    Ok(links)
+}
+
+async fn lines(
+    bus: &Bus,
+    verb: UnitVerb,
+    name: &str,
+    changed: &Changed,
+    search: &[String],
+) -> Result<Vec<String>, Fault> {
     let unit = named(bus, name).await?;
     let effects = effects::compute(bus, verb, &unit).await?;
-    let mut lines = vec![files(&unit)];
+    let units = effects.all().iter().map(|(known, _)| known);
+    let mut lines = before([&unit].into_iter().chain(units), changed, search);
+    lines.push(files(&unit));
     lines.extend(stale(&unit));
     if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
-        let linked = install::linked(bus, verb, &unit, &search_path(bus).await?).await?;
-        lines.extend(list("with it, the same is done to", &linked.also)?);
-        lines.extend(list("other names that it gets or loses", &linked.alias)?);
-        lines.extend(list(
-            "units that need it from then on",
-            &linked.required_by,
+        lines.extend(link_lines(
+            &links(bus, verb, &unit, changed, search).await?,
         )?);
-        lines.push("the service manager reads the files of all units again".to_owned());
     }
     let own = match verb {
         UnitVerb::Start | UnitVerb::Enable => Some(Act::Start),
@@ -169,104 +283,4 @@ fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
         ))),
         all => Ok(Some(format!("{what}: {all}"))),
     }
-}
-
-async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Vec<String>, Fault> {
-    let interface = match unit.id.rsplit_once('.') {
-        Some((_, "service")) => "org.freedesktop.systemd1.Service",
-        Some((_, "socket")) => "org.freedesktop.systemd1.Socket",
-        Some((_, "mount")) => "org.freedesktop.systemd1.Mount",
-        Some((_, "swap")) => "org.freedesktop.systemd1.Swap",
-        _ => return Ok(Vec::new()),
-    };
-    let on: Vec<(&str, &str)> = match act {
-        // A started unit can end by itself, or fail, so its stop commands count too.
-        Act::Start => [ON_START.as_slice(), &ON_STOP].concat(),
-        Act::Stop => ON_STOP.to_vec(),
-        Act::Restart => [ON_STOP.as_slice(), &ON_START].concat(),
-        Act::Reload => ON_RELOAD.to_vec(),
-        Act::Release => Vec::new(),
-    };
-    let mut all = bus.get_all(&SYSTEMD, &unit.object, interface).await?;
-    let text = |value: Option<OwnedVariant>| value.and_then(|value| String::try_from(value).ok());
-    let user = text(all.remove("User")).filter(|user| !user.is_empty());
-    let own = all.remove("DynamicUser");
-    let has_own = own.and_then(|value| bool::try_from(value).ok()) == Some(true);
-    let user = match (user, has_own) {
-        (_, true) => "a user of its own".to_owned(),
-        (Some(user), false) => user,
-        (None, false) => "root".to_owned(),
-    };
-    let root = text(all.remove("RootDirectory")).filter(|root| !root.is_empty());
-    let image = text(all.remove("RootImage")).filter(|root| !root.is_empty());
-    let inside = root
-        .or(image)
-        .map(|root| format!(", within {root}"))
-        .unwrap_or_default();
-    let mut lines = Vec::new();
-    for (property, when) in on {
-        let newer = all.remove(&format!("{property}Ex"));
-        let older = all.remove(property);
-        for command in commands(newer, older)? {
-            let run_as = match command.is_privileged {
-                true => "root, without the unit's sandbox",
-                false => user.as_str(),
-            };
-            lines.push(format!(
-                "{when}, {} executes as {run_as}{inside}: {}",
-                unit.id, command.line
-            ));
-        }
-    }
-    Ok(lines)
-}
-
-struct Command {
-    line: String,
-    is_privileged: bool,
-}
-
-fn commands(
-    newer: Option<OwnedVariant>,
-    older: Option<OwnedVariant>,
-) -> Result<Vec<Command>, Fault> {
-    let odd = |_| Fault::Failed("the service manager lists commands oddly".into());
-    let mut all = Vec::new();
-    if let Some(value) = newer {
-        let list: Vec<ExecEx> = value.try_into().map_err(odd)?;
-        for (path, argv, flags, ..) in list {
-            let is_privileged = flags
-                .iter()
-                .any(|flag| flag == "privileged" || flag == "no-setuid");
-            let line = command_line(&path, &argv)?;
-            all.push(Command {
-                line,
-                is_privileged,
-            });
-        }
-    } else if let Some(value) = older {
-        let list: Vec<Exec> = value.try_into().map_err(odd)?;
-        for (path, argv, ..) in list {
-            let line = command_line(&path, &argv)?;
-            all.push(Command {
-                line,
-                is_privileged: false,
-            });
-        }
-    }
-    Ok(all)
-}
-
-fn command_line(path: &str, argv: &[String]) -> Result<String, Fault> {
-    let args = argv.iter().skip(1).map(String::as_str);
-    let words: Vec<&str> = [path].into_iter().chain(args).collect();
-    let length: usize = words.iter().map(|word| word.len() + 3).sum();
-    if length > COMMAND / 4 {
-        let why = format!(
-            "a command of more than {} bytes cannot be shown",
-            COMMAND / 4
-        );
-        return Err(Fault::Refused(why));
-    }
-    Ok(text::command_line(&words, COMMAND))
 }

@@ -27,15 +27,7 @@ pub async fn linked(
     while let Some(known) = queue.get(next).cloned() {
         next += 1;
         let one = read_install(&known, search)?;
-        for name in one.also.iter().chain(&one.alias) {
-            refuse_protected(unit, name)?;
-        }
-        if verb == UnitVerb::Enable {
-            let services = one.required_by.iter();
-            for name in services.filter(|name| !name.ends_with(".target")) {
-                refuse_protected(unit, name)?;
-            }
-        }
+        refuse_links(verb, &unit.id, &one)?;
         for name in &one.also {
             if queue.len() > OTHERS {
                 let id = line(&unit.id);
@@ -47,7 +39,7 @@ pub async fn linked(
             }
             let other = manager.unit(name).await?;
             for name in other.names.iter().chain([&other.id]) {
-                refuse_protected(unit, name)?;
+                refuse_protected(&unit.id, name)?;
             }
             all.also.push(name.clone());
             if other.load == "loaded" {
@@ -60,13 +52,21 @@ pub async fn linked(
     Ok(all)
 }
 
-fn refuse_protected(unit: &Known, name: &str) -> Result<(), Fault> {
+/// Refuses links of protected units.
+pub fn refuse_links(verb: UnitVerb, unit: &str, links: &Install) -> Result<(), Fault> {
+    let required = links.required_by.iter();
+    let required = required.filter(|name| verb == UnitVerb::Enable && !name.ends_with(".target"));
+    let mut all = links.also.iter().chain(&links.alias).chain(required);
+    all.try_for_each(|name| refuse_protected(unit, name))
+}
+
+fn refuse_protected(unit: &str, name: &str) -> Result<(), Fault> {
     let disruptive = is_disruptive(name).then_some("it ends the machine's normal work");
     match is_protected(name).or(disruptive) {
         None => Ok(()),
         Some(why) => Err(Fault::Refused(format!(
             "with '{}' the links of '{}' change, which is protected: {why}",
-            line(&unit.id),
+            line(unit),
             line(name)
         ))),
     }
@@ -119,7 +119,7 @@ fn is_overshadowed(known: &Known, search: &[String]) -> bool {
     false
 }
 
-fn read(path: &str) -> io::Result<String> {
+pub fn read(path: impl AsRef<Path>) -> io::Result<String> {
     let file = fs::File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -64,6 +64,8 @@ pub struct Known {
     pub active: String,
     pub fragment: String,
     pub drop_ins: Vec<String>,
+    /// The file that a generator made it from, if it says so.
+    pub source: String,
     /// The files have changed since the manager read them.
     pub is_stale: bool,
     /// `DefaultDependencies=yes`, as ordinary services have it.
@@ -219,6 +221,7 @@ impl Properties {
         known.load = self.word("LoadState");
         known.active = self.word("ActiveState");
         known.fragment = self.word("FragmentPath");
+        known.source = self.word("SourcePath");
         known.is_stale = self.take("NeedDaemonReload").unwrap_or(true);
         known.has_default_dependencies = self.take("DefaultDependencies").unwrap_or(false);
         known.stops_unneeded = self.take("StopWhenUnneeded").unwrap_or(false);

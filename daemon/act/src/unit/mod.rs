@@ -1,7 +1,9 @@
 //! Runs verbs on units (org.freedesktop.systemd1(5)): checks effects, asks the service manager, waits for its job.
 
+pub mod after;
 pub mod describe;
 mod effects;
+mod executed;
 mod install;
 mod manager;
 mod section;

@@ -105,7 +105,8 @@ pub fn wanted(draft: &Draft) -> Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
         undo: bound.undo.clone(),
-        acts: bound.acts.iter().map(|one| act(one, draft)).collect(),
+        acts: bound.acts.iter().map(act).collect(),
+        changed: changed(draft),
         describe: draft
             .call()
             .named()
@@ -127,7 +128,14 @@ pub fn wanted(draft: &Draft) -> Wanted {
     }
 }
 
-fn act(BoundAct { act, bound }: &BoundAct, draft: &Draft) -> (String, Option<Vec<CString>>) {
+/// Returns the paths that a commit changes, if commands follow it.
+fn changed(draft: &Draft) -> Option<Vec<u8>> {
+    let bundle = draft.call().file_change()?.ok()?;
+    let is_followed = !draft.bound.acts.is_empty();
+    is_followed.then(|| remit_common::changed::encode(&bundle.changed_paths()))
+}
+
+fn act(BoundAct { act, bound }: &BoundAct) -> (String, Option<Vec<CString>>) {
     let sandbox = match bound.compiled.base() {
         Base::Host => "without a sandbox".to_owned(),
         Base::Read | Base::Strict | Base::Plan | Base::Extract => {
@@ -137,23 +145,7 @@ fn act(BoundAct { act, bound }: &BoundAct, draft: &Draft) -> (String, Option<Vec
     let argv: Vec<&[u8]> = bound.argv.iter().map(|arg| arg.as_bytes()).collect();
     let argv = text::command_line(&argv, ACT);
     let line = format!("then '{}' runs {sandbox}: {argv}", act.text());
-    let mut describe = file_hash::asking(&bound.argv);
-    if let (Some(describe), Some(file)) = (&mut describe, made_unit(bound, draft))
-        && describe
-            .get(2)
-            .is_some_and(|kind| kind.as_c_str() == c"unit")
-    {
-        describe.splice(2..2, [c"--made".to_owned(), file]);
-    }
-    (line, describe)
-}
-
-/// Returns the file of the unit that this command is about, if the change before makes it: there is no such unit yet.
-fn made_unit(bound: &BoundCall, draft: &Draft) -> Option<CString> {
-    let bundle = draft.call().file_change()?.ok()?;
-    let unit = bound.argv.last()?.to_str().ok()?;
-    let file = bundle.plan().made_unit(unit)?;
-    CString::new(file.as_bytes()).ok()
+    (line, file_hash::asking_after(&bound.argv))
 }
 
 /// The script is bound by its own content, not as an argument.

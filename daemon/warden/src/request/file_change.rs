@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
     BeforeUndo, Bundle, ENTRIES, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
@@ -94,6 +95,20 @@ impl Undo {
 
     /// Returns what it puts back. Reads the journal, so a child does it.
     pub fn page(&self) -> Result<UndoPage, String> {
+        let journal = self.journal()?;
+        self.judge(&journal)?;
+        Ok(journal.plan.undo_page(&Machine {
+            undo: self,
+            journal: &journal,
+        }))
+    }
+
+    /// Returns the paths that it changes, encoded. Reads the journal, too.
+    pub fn changed(&self) -> Result<Vec<u8>, String> {
+        Ok(changed::encode(&self.journal()?.plan.changed_by_undo()))
+    }
+
+    fn journal(&self) -> Result<Journal, String> {
         let none =
             |why: String| format!("there is no commit with this id that can be undone: {why}");
         if self.id.len() != 32 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -106,13 +121,7 @@ impl Undo {
         read.map_err(|error| none(error.to_string()))?;
         let journal = Journal::decode(&bytes).map_err(|error| none(error.to_string()))?;
         match journal.phase {
-            Phase::Kept => self.judge(&journal).map(|()| {
-                let undo = self;
-                journal.plan.undo_page(&Machine {
-                    undo,
-                    journal: &journal,
-                })
-            }),
+            Phase::Kept => Ok(journal),
             _ => Err(none("it is not done, or not kept any more".to_owned())),
         }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::text;
+use remit_link::memfd;
 
 const NAME: &str = "remit-act";
 /// Programs of the package that do only what their arguments and their input say.
@@ -34,6 +35,18 @@ pub fn asking(argv: &[CString]) -> Option<Vec<CString>> {
     })
 }
 
+/// The same for a command that follows a change of files: of units it describes with the paths of that.
+pub fn asking_after(argv: &[CString]) -> Option<Vec<CString>> {
+    let mut words = asking(argv)?;
+    if words
+        .get(2)
+        .is_some_and(|kind| kind.to_bytes() != b"package")
+    {
+        words.insert(2, c"--changed".to_owned());
+    }
+    Some(words)
+}
+
 pub fn is_own_program(program: &CStr) -> bool {
     OWN.into_iter().any(|name| is_packaged(program, name))
 }
@@ -45,24 +58,32 @@ fn is_packaged(program: &CStr, name: &str) -> bool {
     program == Path::new(PACKAGED).join(name) || beside.as_deref() == Some(program)
 }
 
-/// Runs it and waits. It stays in the process group of the measuring child, and ends with it.
-pub fn ask(argv: Option<&[CString]>) -> Result<Vec<String>, String> {
-    ask_within(argv, PATIENCE)
+/// Runs it with this standard input, and waits. It stays in the process group of the measuring child, and ends with it.
+pub fn ask(argv: Option<&[CString]>, input: Option<&[u8]>) -> Result<Vec<String>, String> {
+    ask_within(argv, input, PATIENCE)
 }
 
-fn ask_within(argv: Option<&[CString]>, patience: Duration) -> Result<Vec<String>, String> {
+fn ask_within(
+    argv: Option<&[CString]>,
+    input: Option<&[u8]>,
+    patience: Duration,
+) -> Result<Vec<String>, String> {
     let Some((program, words)) = argv.and_then(<[CString]>::split_first) else {
         return Ok(Vec::new());
     };
     let cannot = |why: String| format!("cannot show what it would do: {why}");
     let failed = |error: io::Error| cannot(format!("'{NAME}': {error}"));
     let os = |text: &CString| OsStr::from_bytes(text.to_bytes()).to_owned();
+    let stdin = match input {
+        Some(bytes) => memfd::seal(c"changed", bytes).map_err(failed)?.into(),
+        None => Stdio::null(),
+    };
     let end = Instant::now() + patience;
     let mut child = Command::new(os(program))
         .args(words.iter().map(os))
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -180,6 +201,14 @@ mod tests {
             asking(&argv(&[packaged, "unit", "stop", "a.service"])),
             Some(argv(&[packaged, "describe", "unit", "stop", "a.service"]))
         );
+        for (kind, after) in [
+            ("unit", &["describe", "--changed", "unit"][..]),
+            ("units", &["describe", "--changed", "units"]),
+            ("package", &["describe", "package"]),
+        ] {
+            let expect = argv(&[&[packaged], after].concat());
+            assert_eq!(asking_after(&argv(&[packaged, kind])), Some(expect));
+        }
         for words in [
             &["/srv/remit-act", "unit", "stop", "a.service"][..],
             &["/usr/libexec/remit/../remit/remit-act", "unit"],
@@ -208,7 +237,7 @@ mod tests {
     #[test]
     fn q07_refusal_names_the_command_that_is_slow() {
         let slow = argv(&["/bin/sh", "-c", "exec sleep 300", "package install x"]);
-        let why = ask_within(Some(&slow), Duration::from_millis(50)).unwrap_err();
+        let why = ask_within(Some(&slow), None, Duration::from_millis(50)).unwrap_err();
         assert!(
             why.contains("package install x' did not end within"),
             "{why}"
@@ -219,15 +248,18 @@ mod tests {
     #[test]
     fn both_output_streams_are_read_to_bounds() {
         let both = argv(&["/bin/sh", "-c", "echo a; echo no >&2; exit 2"]);
-        let why = ask(Some(&both)).unwrap_err();
+        let why = ask(Some(&both), None).unwrap_err();
         assert_eq!(why, "cannot show what it would do: no");
         let much = argv(&["/bin/sh", "-c", "head -c 100000 /dev/zero >&2; echo b"]);
-        let status = ask(Some(&much));
+        let status = ask(Some(&much), None);
         assert!(status.is_err() || status == Ok(vec!["b".to_owned()]));
         assert_eq!(
-            ask(Some(&argv(&["/bin/echo", "b"]))),
+            ask(Some(&argv(&["/bin/echo", "b"])), None),
             Ok(vec!["b".to_owned()])
         );
-        assert_eq!(ask(None), Ok(Vec::new()));
+        let cat = argv(&["/bin/cat"]);
+        let read = ask(Some(&cat), Some(b"changed\n"));
+        assert_eq!(read, Ok(vec!["changed".to_owned()]));
+        assert_eq!(ask(None, None), Ok(Vec::new()));
     }
 }

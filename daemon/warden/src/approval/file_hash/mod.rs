@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
-pub use does::{asking, is_own_program};
+pub use does::{asking, asking_after, is_own_program};
 pub use word::is_as_copied;
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub undo: Option<Undo>,
     /// Of each command that follows: what it runs, and what describes that.
     pub acts: Vec<(String, Option<Vec<CString>>)>,
+    /// The paths that the commit before them changes. Those of an undo are in its journal.
+    pub changed: Option<Vec<u8>>,
     pub reader: ReaderIdentity,
     pub uid: u32,
     pub people: Question,
@@ -278,11 +280,15 @@ impl MeasuredFiles {
         }
         let (mut does, stays) = match &wanted.undo {
             Some(undo) => undo.page().map(|page| (page.lines, page.stays))?,
-            None => (does::ask(wanted.describe.as_deref())?, None),
+            None => (does::ask(wanted.describe.as_deref(), None)?, None),
+        };
+        let changed = match &wanted.undo {
+            Some(undo) if !wanted.acts.is_empty() => Some(undo.changed()?),
+            _ => wanted.changed.clone(),
         };
         for (line, describe) in &wanted.acts {
             does.push(line.clone());
-            does.extend(does::ask(describe.as_deref())?);
+            does.extend(does::ask(describe.as_deref(), changed.as_deref())?);
         }
         Ok(Self {
             files,

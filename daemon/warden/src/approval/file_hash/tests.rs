@@ -50,6 +50,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
         text_files: FileBinding::Seen,
         undo: None,
         acts: Vec::new(),
+        changed: None,
         describe: None,
         reader: ReaderIdentity::alone(0),
         uid: 0,
