@@ -42,6 +42,9 @@ const SYSTEM: &[&str] = &[
     "/var/spool",
 ];
 
+/// Directories of crontabs, crontab(1).
+const CRONTABS: &[u8] = b"/var/spool/cron";
+
 const OF_APPROVER: &str = "it changes the account or the group of somebody who approves";
 const UNKNOWN_APPROVERS: &str =
     "whose lines these are is not known: the user database did not answer";
@@ -73,7 +76,8 @@ impl Protected {
             return Some("it belongs to remit, or to somebody who approves");
         }
         // Who may write or move a directory decides on all beneath it.
-        if self.paths.iter().any(|own| own.is_in(path.as_bytes())) {
+        let lies_beneath = |own: &PlanPath| own.is_in(path.as_bytes());
+        if self.paths.iter().any(lies_beneath) && !keeps_crontabs(view) {
             return Some("remit, or somebody who approves, has files beneath it");
         }
         if self.has_unknown_homes && path.holds_login_keys() {
@@ -220,6 +224,18 @@ impl Protected {
     }
 }
 
+/// Returns true for a directory of crontabs that only root can write, or a group whose members leave the files of others.
+/// cron(8) takes a file there that is its user's or root's, with one name, so nobody else makes that of an approver. A
+/// directory is removed without a file in it.
+fn keeps_crontabs(view: &View<'_>) -> bool {
+    let change = &view.entry.change;
+    let is_kept = |meta: Metadata| {
+        let leaves_others = meta.mode & 0o020 == 0 || meta.mode & 0o1000 != 0;
+        meta.uid == 0 && meta.mode & 0o002 == 0 && leaves_others
+    };
+    view.entry.path.is_in(CRONTABS) && is_of_directory(change) && change.meta().is_none_or(is_kept)
+}
+
 /// Returns true for a file without which the machine has its accounts.
 fn may_go(file: AccountFile, view: &View<'_>) -> bool {
     file.is_of_ranges() || view.entry.path.is_in(EXTRAUSERS)
@@ -228,13 +244,7 @@ fn may_go(file: AccountFile, view: &View<'_>) -> bool {
 /// Who may write a directory puts other files into it.
 fn refuses_directory(view: &View<'_>) -> Option<&'static str> {
     let change = &view.entry.change;
-    let is_directory = match change {
-        Change::Create { new, .. } => *new == New::Directory,
-        _ => change
-            .base()
-            .is_some_and(|base| base.stat.kind == Kind::Directory),
-    };
-    if !is_directory {
+    if !is_of_directory(change) {
         return Some("programs look for accounts there, so it is a directory of known files");
     }
     let opens = |meta: Metadata| meta.uid != 0 || meta.mode & 0o022 != 0;
@@ -242,6 +252,16 @@ fn refuses_directory(view: &View<'_>) -> Option<&'static str> {
         .meta()
         .is_some_and(opens)
         .then_some("programs look for accounts there, so only root may write it")
+}
+
+/// Returns true for a change of a directory that is a new one, or stays one, or is removed.
+fn is_of_directory(change: &Change) -> bool {
+    match change {
+        Change::Create { new, .. } => *new == New::Directory,
+        _ => change
+            .base()
+            .is_some_and(|base| base.stat.kind == Kind::Directory),
+    }
 }
 
 fn stays_file(change: &Change) -> bool {

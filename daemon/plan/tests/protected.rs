@@ -14,7 +14,14 @@ const META: Metadata = Metadata {
 
 fn protected() -> Protected {
     Protected {
-        paths: vec![PlanPath::new("/etc/remit").unwrap()],
+        paths: [
+            "/etc/remit",
+            "/home/boss",
+            "/var/spool/cron/boss",
+            "/var/spool/cron/crontabs/boss",
+        ]
+        .map(|path| PlanPath::new(path).unwrap())
+        .to_vec(),
         names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
         uids: [1000].into(),
         gids: [900].into(),
@@ -223,6 +230,47 @@ fn directories_of_accounts_stay_those_of_root() {
         let base = base(Kind::Directory, "");
         assert_eq!(refusal(at, Change::Remove { base }, None, None), None);
     }
+}
+
+/// cron's package makes them, and its undo removes them.
+#[test]
+fn directories_of_crontabs_come_and_go_without_those_of_approvers() {
+    let beneath = "remit, or somebody who approves, has files beneath it";
+    for (at, mode, uid, expect) in [
+        ("/var/spool/cron", 0o755, 0, None),
+        ("/var/spool/cron/crontabs", 0o1730, 0, None),
+        ("/var/spool/cron/crontabs", 0o700, 0, None),
+        ("/var/spool/cron/crontabs", 0o730, 0, Some(beneath)),
+        ("/var/spool/cron/crontabs", 0o1733, 0, Some(beneath)),
+        ("/var/spool/cron/crontabs", 0o1730, 1001, Some(beneath)),
+        ("/var/spool/cron", 0o1777, 0, Some(beneath)),
+        ("/var/spool", 0o755, 0, Some(beneath)),
+        ("/home", 0o755, 0, Some(beneath)),
+    ] {
+        let meta = Metadata { mode, uid, gid: 5 };
+        let made = Change::Create {
+            new: New::Directory,
+            meta,
+        };
+        let base = base(Kind::Directory, "");
+        let set = Change::SetMetadata { base, meta };
+        for change in [made, set] {
+            assert_eq!(refusal(at, change, None, None), expect, "{at} {change:?}");
+        }
+    }
+    for at in ["/var/spool/cron", "/var/spool/cron/crontabs"] {
+        let base = base(Kind::Directory, "");
+        assert_eq!(refusal(at, Change::Remove { base }, None, None), None);
+        assert_eq!(linked(at, "/home/bot"), Some(beneath));
+        assert_eq!(removed(at, Some("")), Some(beneath));
+        let own = format!("{at}/boss");
+        let why = Some("it belongs to remit, or to somebody who approves");
+        assert_eq!(created(&own, ""), why);
+        assert_eq!(removed(&own, Some("")), why);
+        assert_eq!(created(&format!("{at}/bot"), ""), None);
+    }
+    let base = base(Kind::Directory, "");
+    assert!(refusal("/home", Change::Remove { base }, None, None).is_some());
 }
 
 /// libnss-extrausers reads them as those of /etc.
