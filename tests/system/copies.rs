@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -82,7 +82,13 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
     let fixture = lay();
     let old = fixture.file("conf", "old\n");
     let at = fixture.dir.display();
-    let script = format!("id -u && echo new >{old} && mkdir {at}/made && echo x >{at}/made/x");
+    // A file and a link that take the place of each other.
+    fixture.file("file", "text\n");
+    symlink("conf", fixture.dir.join("link")).unwrap();
+    let script = format!(
+        "id -u && echo new >{old} && mkdir {at}/made && echo x >{at}/made/x && ln -sf conf {at}/file && \
+         rm {at}/link && echo own >{at}/link"
+    );
     let ran = fixture.on_copy(&user_a(), &script);
     assert!(ran.out.status.success(), "{:?}", ran.answer);
     assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
@@ -96,9 +102,27 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
         .flatten()
         .filter_map(|entry| entry["path"].as_str())
         .collect();
-    let expect = ["conf", "made", "made/x"].map(|name| fixture.at(name));
+    let expect = ["conf", "file", "link", "made", "made/x"].map(|name| fixture.at(name));
     assert_eq!(paths, expect);
+    let kinds: Vec<&str> = ["/entries/1", "/entries/2"]
+        .iter()
+        .filter_map(|at| shown.answer.pointer(at)?["what"].as_str())
+        .collect();
+    assert!(
+        kinds.len() == 2
+            && kinds[0].starts_with("file of 5 bytes, mode ")
+            && kinds[0].contains(", becomes a symbolic link")
+            && kinds[1].contains(", becomes a file of 4 bytes, mode 0644"),
+        "{kinds:?}"
+    );
     let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    let page = fixture
+        .daemon
+        .remit(&admin(), &["show", &request.to_string()]);
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    for words in ["becomes a symbolic link", "-text", "+conf", "-conf", "+own"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     let approved = fixture.approve(request);
     assert!(approved.status.success(), "{approved:?}");
     let ended = fixture
@@ -110,6 +134,12 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
         fs::read_to_string(fixture.dir.join("made/x")).unwrap(),
         "x\n"
     );
+    let target = |name: &str| fs::read_link(fixture.dir.join(name)).ok();
+    assert_eq!(target("file"), Some("conf".into()));
+    assert_eq!(
+        (target("link"), fixture.read("link")),
+        (None, b"own\n".into())
+    );
     let commit = shown.answer["commit_id"].as_str().unwrap_or_default();
     let request = fixture.asks(&["undo", commit, "-m", "a test", "--no-wait"]);
     assert!(fixture.approve(request).status.success());
@@ -118,6 +148,11 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(fs::read_to_string(&old).unwrap(), "old\n");
     assert!(!fixture.dir.join("made").exists());
+    assert_eq!(target("link"), Some("conf".into()));
+    assert_eq!(
+        (target("file"), fixture.read("file")),
+        (None, b"text\n".into())
+    );
 }
 
 /// As the script of a package sets them. The attribute of a copied file is of the copy's root, and that of the commit of the machine's.

@@ -234,9 +234,17 @@ pub fn stage(
             new: New::File(content) | New::Link(content),
             meta,
         }
+        | Change::ReplaceKind {
+            new: New::File(content) | New::Link(content),
+            meta,
+            ..
+        }
         | Change::Replace { content, meta, .. } => (content, meta),
-        Change::SetMetadata { .. } | Change::Remove { .. } => return Ok(None),
+        Change::ReplaceKind { .. } | Change::SetMetadata { .. } | Change::Remove { .. } => {
+            return Ok(None);
+        }
     };
+    // A link has no attributes for the file in its place.
     let taken = match entry.change {
         Change::Replace { .. } => {
             Some(new_file::copied(&operation.attributes).map_err(|why| about(entry, why))?)

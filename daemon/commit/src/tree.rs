@@ -74,7 +74,7 @@ impl Tree {
     /// Fails if a commit of the plan, or its undo, could not open all that it needs.
     pub fn check_descriptors(&self, plan: &Plan) -> Result<(), String> {
         let changes = plan.entries().iter().map(|entry| &entry.change);
-        let replaced = changes.filter(|change| matches!(change, Change::Replace { .. }));
+        let replaced = changes.filter(|change| change.base().is_some() && change.has_new());
         let entries = plan.entries().len();
         // A file that leaves, and the new one.
         let needed = entries + replaced.count() + directories(plan);
@@ -201,7 +201,10 @@ impl Tree {
 fn known(change: &Change) -> Option<[u8; 32]> {
     match change {
         Change::SetMetadata { base, .. } => base.sha256,
-        Change::Create { .. } | Change::Replace { .. } | Change::Remove { .. } => None,
+        Change::Create { .. }
+        | Change::Replace { .. }
+        | Change::ReplaceKind { .. }
+        | Change::Remove { .. } => None,
     }
 }
 
@@ -223,7 +226,7 @@ fn passing(plan: &Plan) -> BTreeMap<&[u8], CString> {
     let is_passing = |entry: &Entry| match entry.change {
         Change::Create { new, .. } => new == New::Directory,
         Change::Remove { base } => base.stat.kind == Kind::Directory,
-        Change::Replace { .. } | Change::SetMetadata { .. } => false,
+        Change::Replace { .. } | Change::ReplaceKind { .. } | Change::SetMetadata { .. } => false,
     };
     (0..)
         .zip(plan.entries())

@@ -20,6 +20,8 @@ pub enum PathCase {
     Table,
     Directory,
     Link,
+    /// A file where the host has a link, or the reverse.
+    FileOrLink,
     /// A directory of the host in which only new directories count.
     ScratchDirectory,
     /// Counted, and not looked into.
@@ -88,6 +90,7 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
         (None, NodeKind::Socket) => Ok(PathCase::Omitted(Omission::Socket)),
         (None, NodeKind::Fifo) => Ok(PathCase::Omitted(Omission::Fifo)),
         (None, NodeKind::Device | NodeKind::Whiteout) => Ok(PathCase::Omitted(Omission::Device)),
+        (Some(old), kind) if is_turned(old.kind, kind) => Ok(PathCase::FileOrLink),
         (Some(old), kind) if old.kind != kind => Err(RefusalReason::OtherKind {
             old: old.kind,
             new: kind,
@@ -100,6 +103,13 @@ pub fn case(region: Region, old: Option<Node>, new: &Node) -> Result<PathCase, R
         }
         (Some(_), kind) => Err(RefusalReason::Special(kind)),
     }
+}
+
+const fn is_turned(old: NodeKind, new: NodeKind) -> bool {
+    matches!(
+        (old, new),
+        (NodeKind::File, NodeKind::Link) | (NodeKind::Link, NodeKind::File)
+    )
 }
 
 /// Nothing separates an owner without a number from the account `nobody`, whose number is the same. So this number is
@@ -175,6 +185,8 @@ mod tests {
             (PLAIN, None, Device, Ok(PathCase::Omitted(Omission::Device))),
             (PLAIN, Some(File), File, Ok(PathCase::File)),
             (PLAIN, Some(Link), Link, Ok(PathCase::Link)),
+            (PLAIN, Some(File), Link, Ok(PathCase::FileOrLink)),
+            (PLAIN, Some(Link), File, Ok(PathCase::FileOrLink)),
             (PLAIN, Some(File), Directory, other(File, Directory)),
             (PLAIN, Some(Directory), Link, other(Directory, Link)),
             (PLAIN, Some(File), Socket, other(File, Socket)),
@@ -190,6 +202,7 @@ mod tests {
             (SCRATCH, None, Socket, Ok(PathCase::Scratch)),
             (SCRATCH, Some(File), File, Ok(PathCase::Scratch)),
             (SCRATCH, Some(File), Directory, Ok(PathCase::Scratch)),
+            (SCRATCH, Some(File), Link, Ok(PathCase::Scratch)),
             (SCRATCH, Some(Directory), Link, Ok(PathCase::Scratch)),
             (
                 SCRATCH,

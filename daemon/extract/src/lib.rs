@@ -20,6 +20,7 @@ mod input;
 mod kept;
 mod listing;
 mod node;
+mod other_kind;
 mod output;
 mod packages;
 mod refusal;

@@ -21,7 +21,10 @@ pub fn check(machine: &CopiedMachine, found: &mut Collector) -> Result<(), Halt>
         return Ok(());
     }
     let is_changed = |entry: &&Entry| {
-        let is_old = matches!(entry.change, Change::Replace { .. } | Change::Remove { .. });
+        let is_old = matches!(
+            entry.change,
+            Change::Replace { .. } | Change::ReplaceKind { .. } | Change::Remove { .. }
+        );
         is_old && entry.path.parent() == LISTS && entry.path.name().ends_with(b".list")
     };
     let changed = found.entries().iter().filter(is_changed);

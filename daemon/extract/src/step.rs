@@ -74,6 +74,7 @@ impl UpperStep<'_> {
             PathCase::File => self.file(name, path)?,
             PathCase::Table => self.table(name, path)?,
             PathCase::Link => self.link(name, path)?,
+            PathCase::FileOrLink => self.file_or_link(name, path, new.kind)?,
             PathCase::Directory => return self.directory(name, path, region.hiding).map(Some),
             PathCase::ScratchDirectory => {
                 if old.is_some_and(|old| !old.is_alike(&new)) {
@@ -313,7 +314,7 @@ impl UpperStep<'_> {
         })
     }
 
-    fn check_attributes(
+    pub fn check_attributes(
         &mut self,
         path: &PlanPath,
         new: impl AsFd,
@@ -325,7 +326,7 @@ impl UpperStep<'_> {
         Ok(())
     }
 
-    fn note_links(&mut self, path: &PlanPath, new: &Node) {
+    pub fn note_links(&mut self, path: &PlanPath, new: &Node) {
         if new.links > 1 {
             self.found.note(path, Omission::HardLinks(new.links));
         }
@@ -336,7 +337,7 @@ fn find(upper: &OwnedFd, name: &CStr) -> Result<Node, RefusalReason> {
     Node::find(upper, name)?.ok_or(RefusalReason::Unreadable(Errno::ENOENT))
 }
 
-fn content_of(file: &HashedFile) -> Content {
+pub fn content_of(file: &HashedFile) -> Content {
     Content {
         capabilities: file.capabilities,
         mtime: i64::try_from(file.node.mtime_ns).ok(),
@@ -348,7 +349,7 @@ const fn owner(meta: Metadata) -> (u32, u32) {
     (meta.uid, meta.gid)
 }
 
-const fn content(size: u64, sha256: [u8; 32]) -> Content {
+pub const fn content(size: u64, sha256: [u8; 32]) -> Content {
     Content {
         size,
         sha256,
@@ -358,7 +359,7 @@ const fn content(size: u64, sha256: [u8; 32]) -> Content {
     }
 }
 
-const fn link_meta(node: &Node) -> Metadata {
+pub const fn link_meta(node: &Node) -> Metadata {
     Metadata {
         mode: LINK_MODE,
         ..node.stat.meta

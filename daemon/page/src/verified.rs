@@ -138,7 +138,10 @@ impl Verified {
             let entries = bundle.plan().entries().iter();
             let unread = entries.filter_map(|entry| {
                 // A change of mode or owner has no diff.
-                let (Change::Replace { base, .. } | Change::Remove { base }) = entry.change else {
+                let (Change::Replace { base, .. }
+                | Change::ReplaceKind { base, .. }
+                | Change::Remove { base }) = entry.change
+                else {
                     return None;
                 };
                 if !entry.change.has_unread_base() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::plan::{Change, Content, Entry, New, Plan, Source};
-use crate::{SHOWN_OLD_BYTES, Upload, is_read};
+use crate::{OLD_BYTES, SHOWN_OLD_BYTES, Upload, is_read};
 
 /// Size and hash of bytes.
 type Named = (u64, [u8; 32]);
@@ -84,6 +84,19 @@ impl Plan {
 }
 
 impl Change {
+    /// Returns the size and the hash of the old bytes that a bundle can have ([`Plan::shown_old`]).
+    #[must_use]
+    pub(crate) fn readable_old(&self) -> Option<Named> {
+        match self {
+            Self::Replace { base, .. } | Self::ReplaceKind { base, .. } | Self::Remove { base } => {
+                base.sha256
+                    .map(|sha256| (base.stat.size, sha256))
+                    .filter(|(size, _)| *size <= OLD_BYTES)
+            }
+            Self::Create { .. } | Self::SetMetadata { .. } => None,
+        }
+    }
+
     #[must_use]
     pub fn bundled(&self) -> Option<Content> {
         self.content()
@@ -99,6 +112,10 @@ impl Change {
     /// Has its new bytes uploaded, if it is a file with some.
     pub const fn pack(&mut self) {
         if let Self::Create {
+            new: New::File(content),
+            ..
+        }
+        | Self::ReplaceKind {
             new: New::File(content),
             ..
         }

@@ -72,7 +72,7 @@ impl Parts {
         self.value("path", entry.path.as_bytes());
         let what = match entry.change {
             Change::Create { .. } => "create",
-            Change::Replace { .. } => "replace",
+            Change::Replace { .. } | Change::ReplaceKind { .. } => "replace",
             Change::SetMetadata { .. } => "metadata",
             Change::Remove { .. } => "remove",
         };

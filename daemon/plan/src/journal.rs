@@ -196,7 +196,7 @@ impl Change {
     #[must_use]
     pub const fn has_new(&self) -> bool {
         match self {
-            Self::Create { .. } | Self::Replace { .. } => true,
+            Self::Create { .. } | Self::Replace { .. } | Self::ReplaceKind { .. } => true,
             Self::SetMetadata { .. } | Self::Remove { .. } => false,
         }
     }

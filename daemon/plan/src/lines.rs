@@ -10,7 +10,8 @@ use std::fmt;
 use remit_common::accounts::{PASSWORD, shown_line};
 use remit_common::escape;
 
-use crate::accounts::{LINES, account_name, field};
+use crate::PlanPath;
+use crate::accounts::{LINES, account_name, field, is_table};
 use crate::plan::{Base, Change, Source};
 
 /// Bytes of the longest table, and of a line that a plan changes.
@@ -226,6 +227,16 @@ pub fn changed_table(table: &[u8], changes: &[TableChange<'_>]) -> Result<Vec<u8
 }
 
 impl Change {
+    /// Fails for changes of lines, but for those of a table of passwords whose bytes the planner has not read.
+    pub(crate) fn check_lines(&self, path: &PlanPath) -> Result<(), &'static str> {
+        let is_of_lines = self.content().map(|content| content.source) == Some(Source::Lines);
+        let is_unread = matches!(self, Self::Replace { base, .. } if base.is_unread());
+        match is_of_lines && !(is_unread && is_table(path.as_bytes())) {
+            true => Err("only a table of passwords that nobody has read is changed by its lines"),
+            false => Ok(()),
+        }
+    }
+
     /// Returns true if its bytes are changes of lines.
     #[must_use]
     pub fn is_of_lines(&self) -> bool {

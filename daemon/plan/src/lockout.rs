@@ -58,7 +58,9 @@ pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
     let is_kept = match entry.change {
         Change::SetMetadata { .. } | Change::Remove { .. } => true,
         // A link to a directory can have it beneath it.
-        Change::Replace { base, .. } => base.stat.kind == Kind::Symlink,
+        Change::Replace { base, .. } | Change::ReplaceKind { base, .. } => {
+            base.stat.kind == Kind::Symlink
+        }
         Change::Create { .. } => false,
     };
     let is_above = |at: &str| {

@@ -44,7 +44,9 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
         let kind = match change {
             Change::Create { .. } => &mut packages.installed,
             Change::Remove { .. } => &mut packages.removed,
-            Change::Replace { .. } | Change::SetMetadata { .. } => &mut packages.changed,
+            Change::Replace { .. } | Change::ReplaceKind { .. } | Change::SetMetadata { .. } => {
+                &mut packages.changed
+            }
         };
         let version = versions
             .get(name)

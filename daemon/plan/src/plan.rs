@@ -8,12 +8,11 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::is_table;
 use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::codec::{self, PlanError};
 pub use crate::stat::{Kind, Metadata, Stat};
 use crate::upload::Upload;
-use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, OLD_BYTES, PLAN_BYTES, PlanPath};
+use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, PLAN_BYTES, PlanPath};
 
 const MAGIC: &[u8] = b"remit plan 4\n";
 /// Of a plan whose uploaded contents are one upload.
@@ -80,6 +79,12 @@ pub enum Change {
     Remove {
         base: Base,
     },
+    /// A file by a link, or a link by a file.
+    ReplaceKind {
+        base: Base,
+        new: New,
+        meta: Metadata,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,9 +125,10 @@ impl Change {
     pub const fn base(&self) -> Option<&Base> {
         match self {
             Self::Create { .. } => None,
-            Self::Replace { base, .. } | Self::SetMetadata { base, .. } | Self::Remove { base } => {
-                Some(base)
-            }
+            Self::Replace { base, .. }
+            | Self::ReplaceKind { base, .. }
+            | Self::SetMetadata { base, .. }
+            | Self::Remove { base } => Some(base),
         }
     }
 
@@ -131,6 +137,7 @@ impl Change {
         match self {
             Self::Create { meta, .. }
             | Self::Replace { meta, .. }
+            | Self::ReplaceKind { meta, .. }
             | Self::SetMetadata { meta, .. } => Some(*meta),
             Self::Remove { .. } => None,
         }
@@ -143,32 +150,27 @@ impl Change {
                 new: New::File(content) | New::Link(content),
                 ..
             }
+            | Self::ReplaceKind {
+                new: New::File(content) | New::Link(content),
+                ..
+            }
             | Self::Replace { content, .. } => Some(*content),
-            Self::Create { .. } | Self::SetMetadata { .. } | Self::Remove { .. } => None,
+            Self::Create { .. }
+            | Self::ReplaceKind { .. }
+            | Self::SetMetadata { .. }
+            | Self::Remove { .. } => None,
         }
     }
 
     #[must_use]
     pub const fn makes(&self) -> Option<New> {
         match self {
-            Self::Create { new, .. } => Some(*new),
+            Self::Create { new, .. } | Self::ReplaceKind { new, .. } => Some(*new),
             Self::Replace { base, content, .. } => match base.stat.kind {
                 Kind::Symlink => Some(New::Link(*content)),
                 Kind::File | Kind::Directory | Kind::Special => Some(New::File(*content)),
             },
             Self::SetMetadata { .. } | Self::Remove { .. } => None,
-        }
-    }
-
-    /// Returns the size and the hash of the old bytes that a bundle can have ([`Plan::shown_old`]).
-    #[must_use]
-    pub(crate) fn readable_old(&self) -> Option<(u64, [u8; 32])> {
-        match self {
-            Self::Replace { base, .. } | Self::Remove { base } => base
-                .sha256
-                .map(|sha256| (base.stat.size, sha256))
-                .filter(|(size, _)| *size <= OLD_BYTES),
-            Self::Create { .. } | Self::SetMetadata { .. } => None,
         }
     }
 
@@ -234,6 +236,18 @@ impl Change {
         match (self, base.map(|base| base.stat.kind)) {
             (Self::Create { .. }, _) => Ok(()),
             (Self::Replace { .. }, Some(Kind::File | Kind::Symlink)) => Ok(()),
+            (
+                Self::ReplaceKind {
+                    new: New::Link(_), ..
+                },
+                Some(Kind::File),
+            )
+            | (
+                Self::ReplaceKind {
+                    new: New::File(_), ..
+                },
+                Some(Kind::Symlink),
+            ) => Ok(()),
             (Self::SetMetadata { .. }, Some(Kind::File | Kind::Directory)) => Ok(()),
             (Self::Remove { .. }, Some(Kind::File | Kind::Directory | Kind::Symlink)) => Ok(()),
             _ => Err("it is a link, a device, a FIFO or a socket, which a plan cannot change so"),
@@ -242,16 +256,6 @@ impl Change {
 
     fn is_of_file(&self) -> bool {
         matches!(self.makes(), Some(New::File(content)) if content.source != Source::Lines)
-    }
-
-    /// Fails for changes of lines, but for those of a table of passwords whose bytes the planner has not read.
-    fn check_lines(&self, path: &PlanPath) -> Result<(), &'static str> {
-        let is_of_lines = self.content().map(|content| content.source) == Some(Source::Lines);
-        let is_unread = matches!(self, Self::Replace { base, .. } if base.is_unread());
-        match is_of_lines && !(is_unread && is_table(path.as_bytes())) {
-            true => Err("only a table of passwords that nobody has read is changed by its lines"),
-            false => Ok(()),
-        }
     }
 
     /// Returns true if `beneath` may be the change of a path beneath this one.
@@ -265,7 +269,7 @@ impl Change {
             Self::Remove { base } => {
                 base.stat.kind == Kind::Directory && matches!(beneath, Self::Remove { .. })
             }
-            Self::Create { .. } | Self::Replace { .. } => false,
+            Self::Create { .. } | Self::Replace { .. } | Self::ReplaceKind { .. } => false,
         }
     }
 
@@ -273,7 +277,7 @@ impl Change {
     const fn rank(&self) -> u8 {
         match self {
             Self::Create { .. } => 0,
-            Self::Replace { .. } => 1,
+            Self::Replace { .. } | Self::ReplaceKind { .. } => 1,
             Self::SetMetadata { .. } => 2,
             Self::Remove { .. } => 3,
         }

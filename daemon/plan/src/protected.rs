@@ -115,7 +115,7 @@ impl Protected {
             // An undo removes what a package has made.
             Change::Remove { .. } if may_go(file, view) => Some(&b""[..]),
             Change::Remove { .. } => return Some("the machine's accounts are defined in it"),
-            Change::Create { .. } | Change::Replace { .. } => view.new,
+            Change::Create { .. } | Change::Replace { .. } | Change::ReplaceKind { .. } => view.new,
         };
         if self.has_unknown_homes {
             return Some(UNKNOWN_APPROVERS);

@@ -56,6 +56,14 @@ impl Entry {
                 content: again(base),
                 meta: base.stat.meta,
             },
+            Change::ReplaceKind { base, new, meta } => Change::ReplaceKind {
+                base: is(new, meta),
+                new: match base.stat.kind {
+                    Kind::Symlink => New::Link(again(base)),
+                    _ => New::File(again(base)),
+                },
+                meta: base.stat.meta,
+            },
             Change::SetMetadata { base, meta } => Change::SetMetadata {
                 base: Base {
                     stat: Stat { meta, ..base.stat },

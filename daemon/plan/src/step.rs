@@ -100,7 +100,10 @@ impl Change {
     pub const fn has_journaled_hash(&self) -> bool {
         match self {
             Self::SetMetadata { base, .. } => self.binds_bytes() && base.is_unread(),
-            Self::Create { .. } | Self::Replace { .. } | Self::Remove { .. } => false,
+            Self::Create { .. }
+            | Self::Replace { .. }
+            | Self::ReplaceKind { .. }
+            | Self::Remove { .. } => false,
         }
     }
 
@@ -113,7 +116,7 @@ impl Change {
             (Self::Create { .. }, Direction::Undo) | (Self::Remove { .. }, Direction::Commit) => {
                 Movement::Leave
             }
-            (Self::Replace { .. }, _) => Movement::Exchange,
+            (Self::Replace { .. } | Self::ReplaceKind { .. }, _) => Movement::Exchange,
             (Self::SetMetadata { base, meta }, Direction::Commit) => Movement::SetMetadata {
                 from: base.stat.meta,
                 to: *meta,
@@ -180,7 +183,10 @@ impl Change {
         let is_unknown = expected == OldCapabilities::Unread && base.is_some();
         match (self, value) {
             _ if !expected.fits(value) => Some("its capabilities have changed"),
-            (Self::Replace { .. } | Self::SetMetadata { .. }, Some(value)) if is_unknown => {
+            (
+                Self::Replace { .. } | Self::ReplaceKind { .. } | Self::SetMetadata { .. },
+                Some(value),
+            ) if is_unknown => {
                 let is_possible = FileCapabilities::decode(value).is_some();
                 Some(match direction {
                     Direction::Undo => SET_SINCE,

@@ -53,7 +53,7 @@ pub fn kinds(plan: &Plan) -> String {
                 New::Directory => 1,
                 New::Link(_) => 2,
             },
-            Change::Replace { .. } => 3,
+            Change::Replace { .. } | Change::ReplaceKind { .. } => 3,
             Change::SetMetadata { .. } => 4,
             Change::Remove { .. } => 5,
         };
@@ -83,6 +83,10 @@ fn of_entry(entry: &Entry) -> String {
             "symbolic link leads elsewhere"
         }
         Change::Replace { .. } => "other content",
+        Change::ReplaceKind { base, .. } if base.stat.kind == Kind::Symlink => {
+            "symbolic link becomes a file"
+        }
+        Change::ReplaceKind { .. } => "file becomes a symbolic link",
         Change::SetMetadata { .. } => "same content",
         Change::Remove { .. } => "removed",
     };

@@ -70,7 +70,9 @@ impl Plan {
     #[must_use]
     pub fn undo_bytes(&self) -> u64 {
         let kept = self.entries().iter().map(|entry| match entry.change {
-            Change::Replace { base, .. } | Change::Remove { base }
+            Change::Replace { base, .. }
+            | Change::ReplaceKind { base, .. }
+            | Change::Remove { base }
                 if base.stat.kind == Kind::File =>
             {
                 base.stat.size
@@ -219,7 +221,7 @@ impl Plan {
                 let meta = found.get(&at).map_or(*meta, |found| found.meta);
                 format!("{what}, now {}", made(*new, now, meta))
             }
-            Change::Replace { base, meta, .. } => {
+            Change::Replace { base, meta, .. } | Change::ReplaceKind { base, meta, .. } => {
                 let now = entry
                     .change
                     .makes()
@@ -530,6 +532,30 @@ mod tests {
         let to = |target: &str| format!("a symbolic link to '{target}', mode 0777, owner 0:33");
         let line = format!("'/a' again {}, now {}", to("it\\'s"), to("new"));
         assert_eq!(replaced.undo_page(read).lines, [risk("it\\'s"), line]);
+        let turned = link(Change::ReplaceKind {
+            base: old_link,
+            new: New::File(target(b"new")),
+            meta,
+        });
+        let lines = turned.undo_page(read).lines;
+        let again = format!(
+            "'/a' again {}, now a file of 3 bytes, sha256 ",
+            to("it\\'s")
+        );
+        assert_eq!(lines[0], risk("it\\'s"));
+        assert!(lines[1].starts_with(&again), "{lines:?}");
+        let turned = link(Change::ReplaceKind {
+            base: base(Some([0xab; 32])),
+            new: New::Link(target(b"new")),
+            meta,
+        });
+        let lines = turned.undo_page(read).lines;
+        let now = format!(", now {}", to("new"));
+        let line = lines.last().unwrap();
+        assert!(
+            line.starts_with("'/a' again a file of ") && line.ends_with(&now),
+            "{lines:?}"
+        );
         let removed = link(Change::Remove { base: old_link });
         let line = format!("'/a' again {}, now missing", to("it\\'s"));
         let lines = removed.undo_page(read).lines;

@@ -82,6 +82,25 @@ impl View<'_> {
                 text.push_str(&difference(base.stat.meta, meta));
                 text + &capabilities(base.capabilities.known(), content.capabilities)
             }
+            Change::ReplaceKind { base, meta, .. } if base.stat.kind == Kind::File => {
+                let (old, own) = (bytes(base.stat.size), metadata(base.stat.meta));
+                let lost = capabilities(base.capabilities.known(), None);
+                format!(
+                    "file of {old}, {own}, becomes a symbolic link, owner {}:{}{lost}",
+                    meta.uid, meta.gid
+                )
+            }
+            Change::ReplaceKind { base, meta, .. } => {
+                let content = self.entry.change.content();
+                let size = content.map_or_else(String::new, new_bytes);
+                let own = content.and_then(|content| content.capabilities);
+                let Metadata { uid, gid, .. } = base.stat.meta;
+                format!(
+                    "symbolic link, owner {uid}:{gid}, becomes a file of {size}, {}{}",
+                    metadata(meta),
+                    capabilities(None, own)
+                )
+            }
             Change::SetMetadata { base, meta } => {
                 let change = difference(base.stat.meta, meta);
                 let change = change.strip_prefix(", ").unwrap_or(&change);
@@ -117,10 +136,20 @@ impl View<'_> {
         diff.filter(|line| line.starts_with("[…")).count() > never_shown
     }
 
-    fn is_of_link(&self) -> bool {
+    /// Returns the diff of the known bytes. A file and a link have a diff each: their bytes can be the same.
+    fn diff_of_bytes(&self) -> Vec<u8> {
+        let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
         let change = &self.entry.change;
-        let old = change.base().map(|base| base.stat.kind);
-        old == Some(Kind::Symlink) || matches!(change.makes(), Some(New::Link(_)))
+        let was_link = change.base().map(|base| base.stat.kind) == Some(Kind::Symlink);
+        let is_link = matches!(change.makes(), Some(New::Link(_)));
+        match change {
+            Change::ReplaceKind { .. } if is_link => {
+                [diff(old, b""), diff(b"", &line(new))].concat()
+            }
+            Change::ReplaceKind { .. } => [diff(&line(old), b""), diff(b"", new)].concat(),
+            _ if was_link || is_link => diff(&line(old), &line(new)),
+            _ => diff(old, new),
+        }
     }
 
     /// Returns the diff for people in about `most` bytes; empty without a change. Omitted bytes are counted and hashed.
@@ -135,12 +164,7 @@ impl View<'_> {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "[… {size} new bytes were uploaded, sha256 {sha} …]");
         }
-        let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
-        let diff = match self.is_of_link() {
-            true => diff(&line(old), &line(new)),
-            false => diff(old, new),
-        };
-        text.push_str(&show(&diff, most, tabs));
+        text.push_str(&show(&self.diff_of_bytes(), most, tabs));
         text
     }
 
@@ -172,7 +196,10 @@ impl View<'_> {
 
     /// Returns the line that a diff has instead of old bytes that are not known.
     fn unknown_old(&self) -> Option<String> {
-        let (Change::Replace { base, .. } | Change::Remove { base }) = self.entry.change else {
+        let (Change::Replace { base, .. }
+        | Change::ReplaceKind { base, .. }
+        | Change::Remove { base }) = self.entry.change
+        else {
             return None;
         };
         let size = base.stat.size;

@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use remit_plan::{
     Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry,
     FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
-    PlanError, PlanPath, Problem, Protected, Replacement, Reversal, Risk, Source, Stat, Tabs,
-    UndoMark, View, canonical, diff, needs_approval, patch, risk_sentences, risks, sha256,
+    PlanError, PlanPath, Planned, Problem, Protected, Replacement, Reversal, Risk, Source, Stat,
+    Tabs, UndoMark, View, canonical, diff, needs_approval, patch, risk_sentences, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -221,6 +221,26 @@ fn change() -> impl Strategy<Value = Change> {
             new: New::Link(target),
             meta
         }),
+        (
+            base.clone().prop_filter("a link", is(Kind::Symlink)),
+            content.clone(),
+            meta.clone()
+        )
+            .prop_map(|(base, content, meta)| Change::ReplaceKind {
+                base,
+                new: New::File(content),
+                meta
+            }),
+        (
+            base.clone().prop_filter("a file", is(Kind::File)),
+            target.clone(),
+            owner.clone()
+        )
+            .prop_map(|(base, target, meta)| Change::ReplaceKind {
+                base,
+                new: New::Link(target),
+                meta
+            }),
         (
             base.clone().prop_filter("a link", is(Kind::Symlink)),
             target,
@@ -600,6 +620,121 @@ fn link_to_what_decides_about_logins_can_lock_out() {
         let planned = edit.apply(Some(&found)).unwrap().unwrap();
         let plan = Plan::new(vec![planned.entry]).unwrap();
         assert_eq!(plan.can_lock_out().is_some(), locks, "{at}");
+    }
+}
+
+/// What a file becomes if it is a link with this target.
+fn turned_to_link(old: &[u8], target: &[u8]) -> Change {
+    Change::ReplaceKind {
+        base: base(Kind::File, old),
+        new: New::Link(content(target)),
+        meta: OF_LINKS,
+    }
+}
+
+/// What a link becomes if it is a file with these bytes.
+fn turned_to_file(target: &[u8], new: &[u8], mode: u32) -> Change {
+    Change::ReplaceKind {
+        base: link_to(target).base,
+        new: New::File(content(new)),
+        meta: Metadata { mode, ..ROOT },
+    }
+}
+
+#[test]
+fn file_and_link_in_place_of_each_other_are_shown() {
+    let shown = |change: Change, old: &[u8], new: &[u8]| {
+        let (new, old) = (Some(new.to_vec()), Some(old.to_vec()));
+        let entry = entry("/srv/current", change);
+        let bundle = Bundle::from_planned(vec![Planned { entry, new, old }]).unwrap();
+        let bytes = bundle.as_bytes().to_vec();
+        assert_eq!(Bundle::decode(bytes).as_ref(), Ok(&bundle));
+        let view = bundle.views().next().unwrap();
+        let risks = risk_sentences(bundle.views());
+        (view.what(), view.diff(999, Tabs::Shown), risks)
+    };
+    // The bytes are those of the target: the diff says all the same what goes and what comes.
+    let (what, diff, risks) = shown(turned_to_link(b"a\n", b"a"), b"a\n", b"a");
+    let expect = "file of 2 bytes, mode 0640, owner 0:42, becomes a symbolic link, owner 0:0";
+    assert_eq!(what, expect);
+    assert_eq!(diff, "@@ -1 +0,0 @@\n-a\n@@ -0,0 +1 @@\n+a\n");
+    let all = risks.join("; ");
+    assert!(all.contains("'a'") && !all.contains("set-id"), "{all}");
+    let (what, diff, risks) = shown(turned_to_file(b"a", b"a\n", 0o4755), b"a", b"a\n");
+    let expect = "symbolic link, owner 0:42, becomes a file of 2 bytes, mode 4755, owner 0:0";
+    assert_eq!(what, expect);
+    assert_eq!(diff, "@@ -1 +0,0 @@\n-a\n@@ -0,0 +1 @@\n+a\n");
+    // A link has all bits, which are not those of a file.
+    let all = risks.join("; ");
+    assert!(
+        all.contains("set-id") && all.contains("can be executed"),
+        "{all}"
+    );
+    let changes = [
+        turned_to_link(b"a", b"b"),
+        turned_to_file(b"a", b"b", 0o644),
+    ];
+    let summaries = changes.map(|change| {
+        let plan = Plan::new(vec![entry("/a", change)]).unwrap();
+        remit_plan::summary(&plan, 999)
+    });
+    for (summary, what) in summaries.iter().zip(["a symbolic link", "a file"]) {
+        assert!(summary.contains(&format!("becomes {what}")), "{summary}");
+    }
+}
+
+#[test]
+fn only_a_file_and_a_link_take_the_place_of_each_other() {
+    let refused = |change: Change| {
+        Plan::new(vec![entry("/a", change)])
+            .unwrap_err()
+            .to_string()
+    };
+    let (file, link) = (New::File(content(b"y")), New::Link(content(b"y")));
+    let directory = base(Kind::Directory, b"");
+    let no_hash = Base {
+        sha256: None,
+        ..directory
+    };
+    let kinds = [
+        (base(Kind::File, b"x"), file, META),
+        (link_to(b"x").base, link, OF_LINKS),
+        (no_hash, file, META),
+        (no_hash, link, OF_LINKS),
+        (base(Kind::File, b"x"), New::Directory, META),
+        (link_to(b"x").base, New::Directory, META),
+    ];
+    for (base, new, meta) in kinds {
+        let why = refused(Change::ReplaceKind { base, new, meta });
+        assert!(
+            why.contains("which a plan cannot change so"),
+            "{why} {new:?}"
+        );
+    }
+    let moded = Change::ReplaceKind {
+        base: base(Kind::File, b"x"),
+        new: link,
+        meta: META,
+    };
+    assert!(refused(moded).contains("impossible target or mode"));
+    let beneath = vec![
+        entry("/a", turned_to_link(b"x", b"y")),
+        created("/a/b", b"z"),
+    ];
+    assert!(Plan::new(beneath).is_err());
+    // A file of accounts stays a file.
+    let protected = Protected::default();
+    for change in [
+        turned_to_link(b"x", b"y"),
+        turned_to_file(b"x", b"y", 0o644),
+    ] {
+        let entry = entry("/etc/passwd", change);
+        let view = View {
+            entry: &entry,
+            old: Some(b"x"),
+            new: Some(b"y"),
+        };
+        assert!(protected.refuses(&view).is_some(), "{entry:?}");
     }
 }
 

@@ -51,10 +51,15 @@ fn sixty_and_back(disk: Disk) {
     for (link, target) in [
         ("etc/changed/link", &b"/new"[..]),
         ("etc/made/link", b"deep/0"),
+        ("etc/changed/to-link", b"3"),
     ] {
         assert_eq!(new[&at(link)].bytes, target);
         assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
     }
+    assert!(new[&at("etc/changed/to-link")].attributes.is_empty());
+    let file = &new[&at("etc/changed/to-file")];
+    assert_eq!((file.mode, file.owner), (libc::S_IFREG | 0o4750, (7, 0)));
+    assert_eq!(file.bytes, b"new\n");
     assert_eq!(new.len(), 1 + 21 + 11 + 1 + 9 + 10);
     recover().is_done();
     assert_eq!(tree(), new);
@@ -129,6 +134,50 @@ fn link_gets_its_owner_and_no_other_bytes_than_its_target() {
     undo(&id).is_refused("it is another file");
     undo_partly(&id).is_done();
     assert_eq!(target("etc/there").to_str(), Some("/no/such"));
+}
+
+#[test]
+fn file_and_link_that_somebody_changes_in_between_are_left() {
+    let _scene = Scene::new(Disk::Ext4);
+    let lay = || {
+        let _ = fs::remove_file(at("etc/a"));
+        let _ = fs::remove_file(at("etc/b"));
+        put("etc/a", b"old", 0o640, 5);
+        symlink("a", at("etc/b")).unwrap();
+        [
+            edit("etc/a", Action::Link(b"c".to_vec())),
+            write("etc/b", "new"),
+        ]
+    };
+    // Before the commit.
+    let input = plan(&lay());
+    append("etc/a", b"x");
+    commit(&input).is_refused("'/mnt/etc/a': its size has changed");
+    let input = plan(&lay());
+    fs::remove_file(at("etc/b")).unwrap();
+    symlink("c", at("etc/b")).unwrap();
+    commit(&input).is_refused("'/mnt/etc/b': it");
+    // Somebody writes to the old file while the commit runs: all goes back.
+    let input = plan(&lay());
+    let writer = File::options().append(true).open(at("etc/a")).unwrap();
+    commit(&input).is_refused("open for writing");
+    drop(writer);
+    // Before the undo, which leaves what it cannot have made.
+    let edits = lay();
+    let id = done(&edits);
+    append("etc/b", b"x");
+    undo(&id).is_refused("'/mnt/etc/b': its size has changed");
+    undo_partly(&id).is_done();
+    assert_eq!(read("etc/a"), b"old");
+    assert_eq!(read("etc/b"), b"newx");
+    let edits = lay();
+    let id = done(&edits);
+    fs::remove_file(at("etc/a")).unwrap();
+    put("etc/a", b"theirs", 0o644, 0);
+    undo(&id).is_refused("'/mnt/etc/a': it is another file");
+    undo_partly(&id).is_done();
+    assert_eq!(read("etc/a"), b"theirs");
+    assert_eq!(fs::read_link(at("etc/b")).unwrap().to_str(), Some("a"));
 }
 
 /// As an extended attribute has it: user::rw- user:7:r-- group::r-- mask::r-- other::---. acl(5)

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use remit_plan::{
-    Action, Base, Bundle, Edit, Found, Kind, Metadata, OldCapabilities, PlanPath, Stat, sha256,
+    Action, Base, Bundle, Change, Content, Edit, Entry, Found, Kind, Metadata, New,
+    OldCapabilities, PlanPath, Planned, Source, Stat, sha256,
 };
 use remit_sys::sys;
 
@@ -218,10 +219,42 @@ pub fn plan(edits: &[Edit]) -> Vec<u8> {
             .unwrap()
             .trim_start_matches('/')
             .to_owned();
-        edit.apply(found(&relative).as_ref()).unwrap()
+        let found = found(&relative);
+        turned(edit, found.as_ref()).or_else(|| edit.apply(found.as_ref()).unwrap())
     });
     let bundle = Bundle::from_planned(planned.collect()).unwrap();
     bundle.as_bytes().to_vec()
+}
+
+/// A link in place of a file, or a file in place of a link: of a copy of the machine, no edit says so.
+fn turned(edit: &Edit, found: Option<&Found>) -> Option<Planned> {
+    let found = found?;
+    let content = |bytes: &[u8]| Content {
+        size: bytes.len() as u64,
+        sha256: sha256(bytes),
+        source: Source::Bundle,
+        capabilities: None,
+        mtime: None,
+    };
+    let (bytes, new, mode) = match (&edit.action, found.base.stat.kind) {
+        (Action::Link(bytes), Kind::File) => (bytes, New::Link(content(bytes)), 0o777),
+        (Action::Write(bytes), Kind::Symlink) => {
+            (bytes, New::File(content(bytes)), edit.mode.unwrap_or(0o644))
+        }
+        _ => return None,
+    };
+    let meta = Metadata {
+        mode,
+        uid: edit.uid.unwrap_or_default(),
+        gid: edit.gid.unwrap_or_default(),
+    };
+    let (base, path) = (found.base, edit.path.clone());
+    let change = Change::ReplaceKind { base, new, meta };
+    Some(Planned {
+        entry: Entry { path, change },
+        new: Some(bytes.clone()),
+        old: found.bytes.clone(),
+    })
 }
 
 pub fn memory_file(bytes: &[u8]) -> OwnedFd {
@@ -411,7 +444,7 @@ pub fn sixty() -> Vec<Edit> {
     fs::create_dir(at("state")).unwrap();
     fs::create_dir(at("etc")).unwrap();
     let mut edits = Vec::new();
-    for number in 0..19 {
+    for number in 0..17 {
         let name = format!("etc/changed/{number}");
         put(&name, format!("old {number}\n").as_bytes(), 0o640, number);
         set_attribute(&name, "user.remit", &[number as u8; 5]);
@@ -419,6 +452,18 @@ pub fn sixty() -> Vec<Edit> {
     }
     symlink("/old", at("etc/changed/link")).unwrap();
     edits.push(edit("etc/changed/link", Action::Link(b"/new".to_vec())));
+    put("etc/changed/to-link", b"old\n", 0o4750, 5);
+    set_attribute("etc/changed/to-link", "user.remit", b"x");
+    edits.push(Edit {
+        uid: Some(7),
+        ..edit("etc/changed/to-link", Action::Link(b"3".to_vec()))
+    });
+    symlink("3", at("etc/changed/to-file")).unwrap();
+    edits.push(Edit {
+        uid: Some(7),
+        mode: Some(0o4750),
+        ..write("etc/changed/to-file", "new\n")
+    });
     for number in 0..10 {
         let name = format!("etc/meta/{number}");
         put(&name, b"kept\n", 0o644, 7);

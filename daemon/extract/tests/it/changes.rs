@@ -196,6 +196,23 @@ fn links_are_new_replaced_and_removed() {
 }
 
 #[test]
+fn file_and_link_take_the_place_of_each_other() {
+    planned(
+        || {
+            fs::remove_file(seen("etc/hosts")).unwrap();
+            symlink("dir/a", seen("etc/hosts")).unwrap();
+            lchown(seen("etc/hosts"), Some(3), Some(4)).unwrap();
+            fs::remove_file(seen("etc/link")).unwrap();
+            put(&seen("etc/link"), b"text", 0o4750, 5);
+            // One step of ln(1) or of a program that writes beside it.
+            symlink("b", seen("etc/dir/new")).unwrap();
+            fs::rename(seen("etc/dir/new"), seen("etc/dir/a")).unwrap();
+        },
+        &["~/etc/dir/a", "~/etc/hosts", "~/etc/link"],
+    );
+}
+
+#[test]
 fn link_with_another_owner_is_replaced() {
     planned(
         || lchown(seen("etc/link"), Some(3), Some(4)).unwrap(),

@@ -102,7 +102,9 @@ fn apply(entry: &Entry, source: &ContentSource<'_>) {
             fs::create_dir(&target).unwrap();
             set_metadata(&target, meta);
         }
-        Change::Create { meta, .. } | Change::Replace { meta, .. } => {
+        Change::Create { meta, .. }
+        | Change::Replace { meta, .. }
+        | Change::ReplaceKind { meta, .. } => {
             if entry.change.base().is_some() {
                 fs::remove_file(&target).unwrap();
             }

@@ -29,7 +29,8 @@ impl Numbers {
         path
     }
 
-    /// A name says the kind: otherwise a path would be of another kind than the host's.
+    /// A name says the kind, but for files and links that take the place of each other: otherwise a path would be of another
+    /// kind than the host's.
     fn path(&mut self, kind: char) -> PathBuf {
         let directory = self.directory();
         directory.join(format!("{kind}{}", self.below(4)))
@@ -43,7 +44,7 @@ impl Numbers {
 
     /// Does one thing. Most of them fail if a path does not exist, and the sequence goes on.
     fn change(&mut self) {
-        match self.below(16) {
+        match self.below(18) {
             0..3 => {
                 let path = self.path('f');
                 let _ = fs::write(path, self.bytes());
@@ -102,8 +103,18 @@ impl Numbers {
                 let _ = fs::remove_file(&path);
                 let _ = symlink(target, &path);
             }
-            _ => {
+            15 => {
                 let _ = fs::rename(self.path('l'), self.path('l'));
+            }
+            16 => {
+                let (path, bytes) = (self.path('l'), self.bytes());
+                let _ = fs::remove_file(&path);
+                let _ = fs::write(path, bytes);
+            }
+            _ => {
+                let path = self.path('f');
+                let _ = fs::remove_file(&path);
+                let _ = symlink("0", path);
             }
         }
     }

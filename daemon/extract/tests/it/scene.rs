@@ -226,7 +226,7 @@ pub fn entries(extraction: &Extraction) -> Vec<String> {
     let short = |entry: &remit_plan::Entry| {
         let mark = match entry.change {
             Change::Create { .. } => '+',
-            Change::Replace { .. } => '~',
+            Change::Replace { .. } | Change::ReplaceKind { .. } => '~',
             Change::SetMetadata { .. } => 'm',
             Change::Remove { .. } => '-',
         };

@@ -455,6 +455,13 @@ fn one_line(entry: &Entry) -> String {
                 meta(*own)
             )
         }
+        Change::ReplaceKind { new, meta: own, .. } => {
+            let what = match new {
+                New::Link(_) => "a link",
+                New::File(_) | New::Directory => "a file",
+            };
+            format!("{path} becomes {what} {}", meta(*own))
+        }
         Change::SetMetadata { base, meta: own } => {
             format!("{path} {} -> {}", meta(base.stat.meta), meta(*own))
         }
