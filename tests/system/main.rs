@@ -262,6 +262,7 @@ mod jobs {
 }
 
 mod copies;
+mod copies_eyes;
 mod copies_hidden;
 mod copies_network;
 mod copies_refused;

@@ -2,7 +2,7 @@
 
 use remit_approval::BoundLimits;
 use remit_common::escape::words;
-use remit_policy::{Base, Listed, Network, Profile, User};
+use remit_policy::{Base, Eyes, Listed, Network, Profile, User};
 
 const SENTENCE: usize = 700;
 const PROFILE: usize = 5 << 10;
@@ -27,12 +27,16 @@ pub fn profile(profile: &Profile) -> Vec<String> {
         leads_to_root: _,
         network,
         space,
+        eyes,
         inspect,
         env: _,
         // Shown with the limits of `remit.toml`.
         limits: _,
     } = profile;
-    let mut description = vec![identity(name, *base, user, groups), base_words(*base, user)];
+    let mut description = vec![
+        identity(name, *base, user, groups),
+        base_words(*base, user, *eyes),
+    ];
     description.extend(
         profile
             .capability_names()
@@ -182,7 +186,7 @@ pub fn reaches(network: &Network) -> Option<String> {
     }
 }
 
-fn base_words(base: Base, user: &User) -> String {
+fn base_words(base: Base, user: &User, eyes: Eyes) -> String {
     match base {
         Base::Host => format!("no sandbox: it runs as {}", unconfined(user)),
         Base::Read => "sees files, logs and processes as an operator does; changes only what is \
@@ -191,9 +195,10 @@ fn base_words(base: Base, user: &User) -> String {
         Base::Strict => "sees /usr and what is listed here; no other files of the machine, and no \
                          processes of others"
             .into(),
-        Base::Plan => "is root of a copy of the machine, as far as an operator's account sees it; the machine \
-                       stays as it is"
-            .into(),
+        Base::Plan => {
+            let eyes = eyes.meaning();
+            format!("is root of a copy of the machine, {eyes}; the machine stays as it is")
+        }
         Base::Extract => "reads what a job of base plan made of its copy of the machine".into(),
     }
 }

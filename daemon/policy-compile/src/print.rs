@@ -13,7 +13,7 @@ use remit_policy::model::approval::Approval;
 use remit_policy::model::capabilities;
 use remit_policy::model::command::{Command, Param, ParamKind, Part, PassAs, PathIs, Stdin};
 use remit_policy::model::policy::Policy;
-use remit_policy::model::profile::{Base, Listed, Network, Profile, User};
+use remit_policy::model::profile::{Base, Eyes, Listed, Network, Profile, User};
 use remit_policy::model::rule::{DenyRule, GrantRule};
 use remit_policy::model::scope::Scope;
 
@@ -164,6 +164,9 @@ pub(crate) fn profile_lines(profile: &Profile) -> Vec<String> {
     }
     if let Some(space) = profile.space {
         table.text("space", &limits::print_bytes(space));
+    }
+    if profile.eyes == Eyes::Root {
+        table.text("eyes", "root");
     }
     if let Some(inspect) = profile.inspect {
         table.text("inspect", inspect.name());

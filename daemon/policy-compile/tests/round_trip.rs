@@ -62,11 +62,22 @@ fn profile(name: &'static str) -> impl Strategy<Value = String> {
         "network = 'host'",
         "limits = { runtime = '1h' }",
     ]);
+    let plan = some_of(&[
+        "eyes = 'root'",
+        "space = '1G'",
+        "network = ['deb.debian.org:80']",
+        "env = { LC_ALL = 'C' }",
+    ]);
     let host = some_of(&["user = '#5'", "groups = ['ops']", "env = { A = '' }"]);
     let of = |base: &'static str| move |lines: String| format!("base = '{base}'\n{lines}\n");
     let bases = match name {
         "host-c" => host.prop_map(of("host")).boxed(),
-        _ => prop_oneof![strict.prop_map(of("strict")), read.prop_map(of("read"))].boxed(),
+        _ => prop_oneof![
+            strict.prop_map(of("strict")),
+            read.prop_map(of("read")),
+            plan.prop_map(of("plan"))
+        ]
+        .boxed(),
     };
     bases.prop_map(move |lines| format!("[profile.{name}]\n{lines}"))
 }

@@ -62,7 +62,7 @@ pub use model::pattern::Pattern;
 pub use model::policy::Named;
 pub use model::policy::{Asking, CHANGE, Policy, RUN};
 pub use model::profile::{
-    Base, Destination, Inspect, Listed, Network, Profile, ProfileLimits, User,
+    Base, Destination, Eyes, Inspect, Listed, Network, Profile, ProfileLimits, User,
 };
 pub use model::rule::RuleId;
 pub use model::scope::Scope;

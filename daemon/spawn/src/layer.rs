@@ -227,6 +227,8 @@ pub struct ViewProfile {
     pub groups: Vec<u32>,
     /// Bytes and inodes that a view can write.
     pub area: (u64, u64),
+    /// Nothing is hidden but remit's own files and the passwords of accounts: jobs read what root reads.
+    pub sees_all: bool,
     /// Names and ports that jobs reach by a proxy at their port 3128.
     pub names: Vec<(String, u16)>,
     pub limits: Limits,

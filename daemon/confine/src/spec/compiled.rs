@@ -73,6 +73,7 @@ pub(crate) struct View {
     pub(crate) attendance: Attendance,
     /// Bytes and inodes.
     pub(crate) area: (u64, u64),
+    pub(crate) sees_all: bool,
 }
 
 struct Parts {
@@ -186,6 +187,7 @@ fn view(profile: &ViewProfile, kernel: &Kernel, layers: EnabledLayers) -> Result
         base: Base::View(Box::new(View {
             attendance: Attendance::new(&network, kernel)?,
             area: profile.area,
+            sees_all: profile.sees_all,
         })),
         credentials: Credentials {
             user: None,

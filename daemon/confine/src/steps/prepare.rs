@@ -302,7 +302,8 @@ pub(crate) fn low_ports(child: &mut Preparing<'_>) -> Taken {
 }
 
 pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
-    let (bytes, inodes) = child.view()?.area;
+    let view = child.view()?;
+    let (bytes, inodes) = view.area;
     let root = first_id(child.own.0);
     let area = format!("size={bytes},nr_inodes={inodes},mode=755,uid={root},gid={root}");
     let area = CString::new(area).map_err(io::Error::other)?;
@@ -318,6 +319,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
         users: users.as_fd(),
         own: child.own,
         groups: &child.sandbox.credentials.groups,
+        sees_all: view.sees_all,
         area: &area,
         shared: &child.private.shared,
         ruleset: ruleset

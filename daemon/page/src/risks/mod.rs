@@ -8,7 +8,7 @@ use std::path::Path;
 
 use remit_approval::{ActContext, ApprovalRequest, arguments_sentence};
 use remit_common::escape::words;
-use remit_policy::{Base, Listed, Profile, User};
+use remit_policy::{Base, Eyes, Listed, Profile, User};
 
 use crate::describe::{capability, reaches, some, unconfined, user_name};
 use crate::hex;
@@ -173,6 +173,12 @@ fn sandbox(profile: &Profile, is_own: bool) -> Vec<String> {
         .inspect
         .map(|inspect| format!("it sees {}", inspect.meaning()));
     all.extend(inspects);
+    if profile.eyes == Eyes::Root {
+        all.push(
+            "it reads every file of this machine as root does, private keys too, and the requester learns what it says"
+                .into(),
+        );
+    }
     all.extend(capabilities.iter().map(|name| match capability(name) {
         Some(does) => format!("it {does}"),
         None => format!("it has {name}, see capabilities(7)"),

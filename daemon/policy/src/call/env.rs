@@ -13,7 +13,7 @@ use crate::call::request::{malformed, no_nul, within};
 use crate::call::variables::{check_value, never_permitted};
 use crate::decide::Terms;
 use crate::model::diagnostic::quoted;
-use crate::model::profile::{Base, Network, Profile, User};
+use crate::model::profile::{Base, Eyes, Network, Profile, User};
 
 /// The job's `PATH`: programs are looked up in this order.
 pub const PATH_DIRS: [&str; 6] = [
@@ -55,7 +55,8 @@ fn trusts_repositories(terms: &Terms) -> bool {
     let as_run =
         profile.takes_any_program() && profile.groups.is_empty() && profile.capabilities == 0;
     let is_for_any = terms.command().is_none() && !terms.is_one_off();
-    profile.user == User::Own && (as_run || is_for_any)
+    let has_to_lose = profile.user != User::Own || profile.eyes == Eyes::Root;
+    !has_to_lose && (as_run || is_for_any)
 }
 
 /// systemctl(1) as root uses a private socket of the service manager, and refuses it if the peer is not a visible
@@ -324,6 +325,13 @@ mod tests {
             ..Profile::host()
         };
         check(other.clone(), &["USER=1001", "HOME=/"], "HOME=/root");
+        // The owner of a repository must not get the eyes of root.
+        let sees_all = Profile {
+            eyes: Eyes::Root,
+            ..Profile::plan()
+        };
+        check(Profile::plan(), &["USER=root", "GIT_CONFIG_COUNT=1"], "X");
+        check(sees_all, &["USER=root", "A=caller"], "GIT_CONFIG_");
         check(other, &["USER=1001"], "SYSTEMCTL_");
     }
 

@@ -17,7 +17,7 @@ use crate::model::glob::Glob;
 use crate::model::names;
 use crate::model::paths::not_plain;
 use crate::model::policy::{CHANGE, Parts, Policy, RUN};
-use crate::model::profile::{Base, Network, Profile, User};
+use crate::model::profile::{Base, Eyes, Network, Profile, User};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, builtin, refused_id};
 use crate::model::scope::Scope;
 
@@ -248,6 +248,10 @@ impl Profile {
         holds(fits, || "has what its base lacks".to_owned())?;
         holds(self.space.is_none() || self.base == Base::Plan, || {
             "has space, and its base is not plan".to_owned()
+        })?;
+        let is_as_usual = self.eyes == Eyes::Operator;
+        holds(is_as_usual || self.base == Base::Plan, || {
+            "has the eyes of root, and its base is not plan".to_owned()
         })
     }
 }

@@ -37,6 +37,8 @@ pub struct Profile {
     pub network: Network,
     /// Bytes that its jobs can write. Base `plan`; `None`: a part of the machine's memory.
     pub space: Option<u64>,
+    /// Whose files its jobs can read. Base `plan`.
+    pub eyes: Eyes,
     /// What only root sees and its commands look at. Base `read`, without any other right.
     pub inspect: Option<Inspect>,
     pub env: BTreeMap<String, String>,
@@ -138,6 +140,7 @@ impl Profile {
             leads_to_root: false,
             network: Network::None,
             space: None,
+            eyes: Eyes::Operator,
             inspect: None,
             env: BTreeMap::new(),
             limits: ProfileLimits::default(),
@@ -187,6 +190,7 @@ impl Profile {
         match &self.user {
             User::Fixed { name, .. } => Some(name),
             User::Own if self.capabilities & SEES != 0 => Some("root"),
+            User::Own if self.eyes == Eyes::Root => Some("root"),
             User::Own if !self.groups.is_empty() => Some("a group of it"),
             User::Own => None,
         }
@@ -212,14 +216,14 @@ pub enum Base {
     Strict,
     /// No sandbox: all rights of the user.
     Host,
-    /// Root of a copy of the machine, as far as an operator's account sees it. Nothing of the machine changes.
+    /// Root of a copy of the machine, as far as [`Eyes`] see it. Nothing of the machine changes.
     Plan,
     /// Reads what a job of base `plan` made of its copy.
     Extract,
 }
 
 impl Base {
-    /// Returns true if nothing beside base, space, variables and limits can be said of it.
+    /// Returns true if nothing beside base, network, space, eyes, variables and limits can be said of it.
     pub fn is_fixed(self) -> bool {
         matches!(self, Self::Plan | Self::Extract)
     }
@@ -231,6 +235,28 @@ impl Base {
             Self::Host => "host",
             Self::Plan => "plan",
             Self::Extract => "extract",
+        }
+    }
+}
+
+/// What a job reads in its copy of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Eyes {
+    /// What an operator's account can read.
+    #[default]
+    Operator,
+    /// What root can read, but for remit's own files and the passwords in the tables of accounts.
+    Root,
+}
+
+impl Eyes {
+    pub const ALL: [(&str, Self); 2] = [("operator", Self::Operator), ("root", Self::Root)];
+
+    /// Returns which part of the machine its copy shows, as the end of a phrase.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Operator => "as far as an operator's account sees it",
+            Self::Root => "and reads every file of it as root does, private keys too",
         }
     }
 }

@@ -295,5 +295,6 @@ mod strict;
 mod strict_ends;
 mod view;
 mod view_emptied;
+mod view_eyes;
 mod view_secrets;
 mod witness;

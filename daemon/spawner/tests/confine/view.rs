@@ -15,6 +15,7 @@ pub(super) fn profile() -> ViewProfile {
     ViewProfile {
         groups: vec![4],
         area: (64 << 20, 10_000),
+        sees_all: false,
         names: Vec::new(),
         limits: LIMITS,
     }
@@ -471,13 +472,17 @@ fn one_line(entry: &Entry) -> String {
 
 /// Runs a script in a view, and returns what it would change, after the job's end.
 pub(super) fn changes(script: &str) -> String {
-    let (sandbox, fixture) = (view(), fixture());
+    changes_in(&view(), script)
+}
+
+pub(super) fn changes_in(sandbox: &Sandbox, script: &str) -> String {
+    let fixture = fixture();
     let cgroup = fixture.cgroup();
     let with = With {
         cgroup: Some(&cgroup),
         ..With::default()
     };
-    let job = start(&sandbox, &fixture, &["sh", "-c", script], &with).unwrap();
+    let job = start(sandbox, &fixture, &["sh", "-c", script], &with).unwrap();
     progress(&job);
     let kept = job.reports.kept_view().unwrap();
     let ran = finish(job);

@@ -8,7 +8,7 @@ use remit_common::wire::{
     Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView,
 };
 use remit_link::Answer;
-use remit_policy::{Ask, Base, Basis, Named, Pending, Profile, RUN, Terms, Usable, Verdict};
+use remit_policy::{Ask, Base, Basis, Eyes, Named, Pending, Profile, RUN, Terms, Usable, Verdict};
 
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
@@ -281,9 +281,12 @@ fn why(profile: &Profile) -> String {
         Base::Read | Base::Strict | Base::Extract => "it can change only what its profile lists",
         Base::Host => "no sandbox confines it",
     };
-    let sees = profile.inspect.map_or(String::new(), |inspect| {
+    let mut sees = profile.inspect.map_or(String::new(), |inspect| {
         format!("; it sees {}", inspect.meaning())
     });
+    if profile.eyes == Eyes::Root {
+        sees += "; it reads every file of the machine as root does";
+    }
     format!("it runs in profile {name}, without approval; {what}{sees}")
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Base, Inspect, Listed, Policy, Profile, User};
+use remit_policy::{Base, Eyes, Inspect, Listed, Policy, Profile, User};
 use remit_spawn::{
     Compile, Destination, ExtractProfile, HostProfile, ListedPath, Network, ReadProfile, Sandbox,
     StrictProfile, ViewProfile, Wanted,
@@ -117,6 +117,7 @@ impl Workshop {
                 _ => Vec::new(),
             },
             area: (space, space / BYTES_OF_A_FILE),
+            sees_all: profile.eyes == Eyes::Root,
             limits,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
-use remit_policy::Base;
+use remit_policy::{Base, Eyes};
 use remit_spawn::{
     Job, Kept, Kernel, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN, Watchdog,
 };
@@ -29,6 +29,8 @@ use crate::startup::error::{Fatal, chain};
 /// Tasks that the rlimit of a uid allows beyond the limit of the job's cgroup.
 const SPARE_TASKS: u64 = 16;
 const NO_LAYERS: &str = "none (host)";
+/// A copy of the machine with the eyes of root lacks a wall.
+const NO_MASK: &str = "unmasked";
 
 #[derive(Debug)]
 pub struct HostSupport {
@@ -188,7 +190,9 @@ impl HostSupport {
         let layers = match bound.compiled.base() {
             Base::Host => vec![NO_LAYERS.to_owned()],
             Base::Read | Base::Strict | Base::Plan | Base::Extract => {
-                steps.iter().map(|step| step.name().to_owned()).collect()
+                let steps = steps.iter().map(|step| step.name());
+                let unmasked = (bound.compiled.profile().eyes == Eyes::Root).then_some(NO_MASK);
+                steps.chain(unmasked).map(str::to_owned).collect()
             }
         };
         Enforced {

@@ -205,13 +205,15 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
     let base = match profile.base {
         Base::Read => {
             "sees what an operator's account sees, changes nothing but what is listed here"
+                .to_owned()
         }
-        Base::Strict => "sees /usr and what is listed here, in namespaces of its own",
-        Base::Host => "no sandbox: whatever its user may",
-        Base::Plan => {
-            "root of a copy of the machine, as far as an operator's account sees it; nothing of the machine changes"
-        }
-        Base::Extract => "reads what a job of base plan made of its copy of the machine",
+        Base::Strict => "sees /usr and what is listed here, in namespaces of its own".to_owned(),
+        Base::Host => "no sandbox: whatever its user may".to_owned(),
+        Base::Plan => format!(
+            "root of a copy of the machine, {}; nothing of the machine changes",
+            profile.eyes.meaning()
+        ),
+        Base::Extract => "reads what a job of base plan made of its copy of the machine".to_owned(),
     };
     words.push(("base", format!("{}: {base}", profile.base.name())));
     words.push((

@@ -1,7 +1,9 @@
-//! What a view hides, and which hidden directories the job may use: shown with nothing in them. Pure.
+//! What a view hides, and which hidden directories the job may use: shown with nothing in them.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::{fs, io};
 
 use super::table::is_in;
 
@@ -17,11 +19,39 @@ pub(super) enum Cover {
 /// Nothing beneath a path is listed, unless something else than the walk has named it.
 pub(super) type Hidden = BTreeMap<CString, Cover>;
 
+/// Tables of passwords. Programs that know accounts need their other fields, so a copy without hashes is shown.
+pub(super) const ACCOUNTS: [&[u8]; 4] = [
+    b"etc/shadow",
+    b"etc/gshadow",
+    b"etc/shadow-",
+    b"etc/gshadow-",
+];
 /// Homes of people and what is remit's own: no package has files there, and their names are nobody's business. Root's home is
 /// for programs that keep something in the home of the account they run as, such as Ansible.
 const CLOSED: [&[u8]; 3] = [b"etc/remit", b"home", b"var/lib/remit"];
 /// The first id of people, login.defs(5): their directories lie anywhere.
 const PEOPLE: u32 = 1000;
+
+/// Remit's own: the policy, output and uploads of others.
+const OWN: [&[u8]; 2] = [b"etc/remit", b"var/lib/remit"];
+
+/// Returns what is hidden from a root that reads everything else, where links lead. Tables of passwords are among it: a view has
+/// them without passwords, because a plan has lines of them and never a hash.
+pub(super) fn kept_back() -> io::Result<Hidden> {
+    let mut hidden = Hidden::new();
+    for path in OWN.iter().chain(&ACCOUNTS) {
+        match fs::canonicalize(OsStr::from_bytes(&[b"/", *path].concat())) {
+            Ok(real) => {
+                let real = real.into_os_string().into_vec();
+                let real = real.strip_prefix(b"/").unwrap_or_default();
+                hidden.insert(CString::new(real)?, Cover::Closed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hidden)
+}
 
 /// Returns true for a directory that may be shown empty. The owner is that of the view; nothing if that has none.
 pub(super) fn is_for_packages(path: &[u8], (uid, gid): (Option<u32>, Option<u32>)) -> bool {

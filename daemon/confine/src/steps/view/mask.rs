@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use remit_common::accounts::shown_table;
 use remit_spawn::Owner;
 
-use super::hidden::{Cover, is_for_packages};
+use super::hidden::{ACCOUNTS, Cover, is_for_packages};
 use super::table::is_in;
 use crate::steps::private_root::{c_string, open_dir, own, owner};
 use crate::sys;
@@ -30,13 +30,6 @@ const SHOWN: [&[u8]; 5] = [
     b"var/lib/dpkg",
 ];
 
-/// Tables of passwords. Programs that know accounts need their other fields, so a copy without hashes is shown.
-const ACCOUNTS: [&[u8]; 4] = [
-    b"etc/shadow",
-    b"etc/gshadow",
-    b"etc/shadow-",
-    b"etc/gshadow-",
-];
 /// Bytes of a file that is copied, and of a table of accounts: a longer one is hidden.
 const COPIED_BYTES: usize = 1 << 20;
 const ACCOUNTS_BYTES: usize = 4 << 20;

@@ -54,6 +54,8 @@ pub(crate) struct Building<'a> {
     /// The job's own ids, which no view has.
     pub(crate) own: (u32, u32),
     pub(crate) groups: &'a [u32],
+    /// Root reads all of it but what is kept back from every view.
+    pub(crate) sees_all: bool,
     /// Mount options of the file system that gets what is written, and of a private directory open to all.
     pub(crate) area: &'a CStr,
     pub(crate) shared: &'a CStr,
@@ -114,7 +116,7 @@ impl Building<'_> {
             shown: mounts,
             files,
             others,
-        } = Mounts::read(self.proc, host.as_fd())?;
+        } = Mounts::read(self.proc, host.as_fd(), self.sees_all)?;
         if !mounts
             .first()
             .is_some_and(|root| root.at.is_empty() && root.is_copied)
@@ -122,6 +124,7 @@ impl Building<'_> {
             return Err(Fault::because(Why::WrongKind));
         }
         let mut hidden = match self.layers.is_on(Layer::Mask) {
+            true if self.sees_all => hidden::kept_back()?,
             true => self.unreadable(&mounts)?,
             false => Hidden::new(),
         };

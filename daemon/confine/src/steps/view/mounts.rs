@@ -33,8 +33,13 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    /// Reads the machine's mounts. `proc` is its `/proc`, `host` its root.
-    pub(super) fn read(proc: BorrowedFd<'_>, host: BorrowedFd<'_>) -> io::Result<Mounts> {
+    /// Reads the machine's mounts. `proc` is its `/proc`, `host` its root. `is_all`: also those
+    /// beneath private directories.
+    pub(super) fn read(
+        proc: BorrowedFd<'_>,
+        host: BorrowedFd<'_>,
+        is_all: bool,
+    ) -> io::Result<Mounts> {
         let mut table = Vec::new();
         let file = sys::open_at(Some(proc), c"self/mountinfo", libc::O_RDONLY)?;
         File::from(file).take(TABLE_BYTES).read_to_end(&mut table)?;
@@ -44,7 +49,7 @@ impl Mounts {
         let mut mounts = Mounts::default();
         for Point { at, shown } in points(&table)? {
             let is_full = mounts.shown.len() == MOST_MOUNTS;
-            if shown == Shown::Not || is_full || !is_open_to_all(host, &at)? {
+            if shown == Shown::Not || is_full || !(is_all || is_open_to_all(host, &at)?) {
                 mounts.others.insert(at);
                 continue;
             }

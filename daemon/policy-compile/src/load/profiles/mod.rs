@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use remit_common::caps;
 use remit_policy::model::capabilities;
 use remit_policy::model::machine::Machine;
-use remit_policy::model::profile::{Base, Inspect, Network, Profile, User};
+use remit_policy::model::profile::{Base, Eyes, Inspect, Network, Profile, User};
 use remit_policy::quoted;
 
 use crate::load::accounts::{Resolved, job_group, job_user};
@@ -19,7 +19,7 @@ use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped, strin
 use crate::load::text::{is_name, summary, variables};
 use listed::Lists;
 
-const OF_BASE: [(&str, &[Base]); 14] = [
+const OF_BASE: [(&str, &[Base]); 15] = [
     ("user", &[Base::Strict, Base::Host]),
     ("capabilities", &[Base::Read, Base::Strict]),
     ("read", &[Base::Strict]),
@@ -34,6 +34,7 @@ const OF_BASE: [(&str, &[Base]); 14] = [
     ("groups", &[Base::Read, Base::Strict, Base::Host]),
     ("inspect", &[Base::Read]),
     ("space", &[Base::Plan]),
+    ("eyes", &[Base::Plan]),
 ];
 
 const BASES: [(&str, Base); 5] = [
@@ -118,12 +119,32 @@ pub(crate) fn profile(
         leads_to_root: lists.leads_to_root,
         network,
         space: space(&mut fields, report),
+        eyes: eyes(base, &mut fields, report),
         inspect,
         env: variables(&mut fields, report),
         limits: limits(&mut fields, report),
     };
     fields.finish(report);
     profile
+}
+
+/// Reads whose eyes its jobs have. Root's are a grant to learn what is in every file, so they are never without a warning.
+fn eyes(base: Base, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Eyes {
+    let span = fields.span_of("eyes");
+    let named = fields.string("eyes", report);
+    let eyes = choice("eyes", named, &Eyes::ALL, report).unwrap_or_default();
+    if let (Base::Plan, Eyes::Root, Some(span)) = (base, eyes, span) {
+        let reached = match fields.span_of("network") {
+            Some(_) => ", and send it to each name of 'network'",
+            None => "",
+        };
+        let message = format!(
+            "who may run in this profile can learn what is in every file of this machine, private keys too{reached}"
+        );
+        let help = "grant it to few, with an approval; or leave 'eyes' out: then jobs read what an operator's account can";
+        report.warning(span, message, Some(help));
+    }
+    eyes
 }
 
 /// Reads what its commands inspect. Such a profile adds nothing else, so the sandbox is the one that was tested.
