@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, Checkup, LayerState};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
-use remit_link::{ToBroker, ToWarden};
+use remit_link::{Spec, ToBroker, ToWarden};
 use remit_tests::process::{Identity, descendants, ends_within};
 use remit_tests::test_dir::{built, missing};
 use remit_wire::outcome::State;
@@ -457,6 +457,68 @@ fn unsupported_kernel_is_reported_and_refuses_runs() {
         "{profile:?}"
     );
     stage.idle();
+    stage.stop();
+}
+
+/// A root file system whose owners cannot be mapped: an overlay, with the machine's other mounts in it. To the daemon it is as each
+/// root file system before Linux 5.19.
+const ON_AN_OVERLAY: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t tmpfs none /mnt
+mkdir /mnt/empty /mnt/root
+mount -t overlay none -o lowerdir=/mnt/empty:/ /mnt/root
+for dir in /*; do
+  [ -L "$dir" ] || [ ! -d "$dir" ] || [ "$dir" = /mnt ] || mount --rbind "$dir" "/mnt/root$dir"
+done
+cd /mnt/root
+pivot_root . mnt
+umount -l /mnt
+cd /
+exec "$@"
+"#;
+
+#[test]
+fn machine_that_cannot_map_owners_has_no_copies_and_all_else() {
+    const WHY: &str = "cannot make a view of this machine: the kernel cannot map the owners of its root file system";
+    let way = Way {
+        shell: Some(ON_AN_OVERLAY.to_owned()),
+        ..Way::default()
+    };
+    let mut stage = Stage::set(&way);
+    let plan = "\n[profile.copy]\nbase = \"plan\"\n[[grant]]\nname = \"copies\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"copy\"\n";
+    let read = "[[grant]]\nname = \"read\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"read\"\n";
+    stage.write("config/policy.d/10-test.toml", &[read, plan].concat());
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    let checkup = doctor(&stage);
+    let of = |name: &str| checkup.profiles.iter().find(|one| one.name == name);
+    let why = of("plan").unwrap().refused.as_deref().unwrap();
+    assert!(why.starts_with(WHY), "{why}");
+    assert!(
+        why.ends_with("boot a newer kernel, or run remit outside of containers"),
+        "{why}"
+    );
+    assert_eq!(of("read").unwrap().refused, None);
+    assert_eq!(of("strict").unwrap().refused, None);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let in_copy = Spec {
+        profile: Some("copy".into()),
+        ..argv(&["true"])
+    };
+    broker.run(session, 1, in_copy, &[]);
+    let refusal = broker.answer(1).unwrap_err();
+    assert_eq!(refusal.code, Code::UnsupportedKernel);
+    assert!(refusal.message.contains(WHY), "{refusal:?}");
+    broker.run(session, 2, argv(&["true"]), &[]);
+    let (job, _pipes) = broker.started(2);
+    assert_eq!(broker.finish(job).state, State::Exited);
+    broker.say(&ToWarden::Closed { session });
+    stage.idle();
+    stage.records_are_whole();
     stage.stop();
 }
 

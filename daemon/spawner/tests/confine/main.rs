@@ -297,4 +297,5 @@ mod view;
 mod view_emptied;
 mod view_eyes;
 mod view_secrets;
+mod view_machine;
 mod witness;

@@ -76,7 +76,7 @@ pub(crate) fn probe(call: ForkCall) -> Result<()> {
         Some(0) => return Ok(()),
         Some(libc::EINVAL) => {
             "the kernel cannot map the owners of its root file system: Linux 5.19 can for ext4, XFS, btrfs and F2FS, \
-             and no Linux can for an overlay or NFS"
+             and no Linux can for an overlay or NFS; boot a newer kernel, or run remit outside of containers"
         }
         Some(libc::ENOSPC | libc::EPERM) => {
             "the kernel makes no user namespace; set user.max_user_namespaces, see sysctl(8)"
