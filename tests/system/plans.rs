@@ -703,6 +703,14 @@ fn plan_of_edits_says_the_capabilities_of_a_program() {
     let bundle = fixture.bundle(vec![write]);
     let loses = "4 bytes become 4 bytes, loses capabilities cap_net_raw+ep";
     assert_eq!(what(&bundle), loses);
+    let refused = commit(&bundle).expect_err("it needs an approval");
+    let risk = "it is a program, and its content changes";
+    assert!(format!("{refused:?}").contains(risk), "{refused:?}");
+
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is foreign");
+    let write = fixture.edit("dumpcap", Action::Write(b"new\n".to_vec()));
+    let bundle = fixture.bundle(vec![write]);
+    assert_eq!(what(&bundle), loses);
     commit(&bundle).expect("it is granted");
     assert_eq!((fixture.read("dumpcap"), own()), (b"new\n".to_vec(), None));
 }

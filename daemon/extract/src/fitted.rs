@@ -1,6 +1,6 @@
 //! Which contents of a plan are in its bundle, and which are a pack.
 
-use remit_plan::{BUNDLE_BYTES, Entry, New, Plan, SHOWN_OLD_BYTES, is_read};
+use remit_plan::{BUNDLE_BYTES, Entry, Kind, New, PackageNames, Plan, SHOWN_OLD_BYTES};
 
 /// Bytes of the name of a pack in a plan, at most.
 const PACK_NAME: u64 = 64;
@@ -12,7 +12,8 @@ const TOO_LONG: &str = "what an approver has to read of the changed files is mor
                         paths); change less at once";
 
 /// Returns the entries with those packed that are not in a bundle, or `None` if all are. In it are those that an approver
-/// has to read; then, as far as they fit, those of `/etc`, and the shortest. Fails if more has to be in it than can be.
+/// has to read; then, as far as they fit, what says which files belong to packages, programs that change, and the shortest. Fails
+/// if more has to be in it than can be.
 pub fn fitted(plan: &Plan) -> Result<Option<Vec<Entry>>, &'static str> {
     let size = |entry: &Entry| entry.change.bundled().map_or(0, |content| content.size);
     let encoded = plan.encode().len() as u64 + PACK_NAME;
@@ -22,16 +23,17 @@ pub fn fitted(plan: &Plan) -> Result<Option<Vec<Entry>>, &'static str> {
         return Ok(None);
     }
     let mut entries = plan.entries().to_vec();
+    let packages = PackageNames::new(plan.entries().iter().map(|entry| &entry.path));
     // Old bytes of what is packed are not there either.
     let old = plan.shown_old();
     let read_old = entries
         .iter()
         .zip(&old)
-        .filter(|(entry, _)| is_shown(entry));
+        .filter(|(entry, _)| is_shown(entry, &packages));
     let read_old: u64 = read_old.filter_map(|(_, old)| Some((*old)?.0)).sum();
     let read: u64 = entries
         .iter()
-        .filter(|entry| is_shown(entry))
+        .filter(|entry| is_shown(entry, &packages))
         .map(size)
         .sum();
     let fixed = encoded + read_old.saturating_add(SHOWN_OLD_BYTES) + read;
@@ -42,10 +44,13 @@ pub fn fitted(plan: &Plan) -> Result<Option<Vec<Entry>>, &'static str> {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|at| {
         let entry = plan.entries().get(*at);
-        entry.map(|entry| (!entry.path.is_in(b"/etc"), size(entry), *at))
+        entry.map(|entry| (order_of(entry), size(entry), *at))
     });
     for at in order {
-        let Some(entry) = entries.get_mut(at).filter(|entry| !is_shown(entry)) else {
+        let Some(entry) = entries
+            .get_mut(at)
+            .filter(|entry| !is_shown(entry, &packages))
+        else {
             continue;
         };
         match free.checked_sub(size(entry)) {
@@ -57,16 +62,26 @@ pub fn fitted(plan: &Plan) -> Result<Option<Vec<Entry>>, &'static str> {
 }
 
 /// Returns true if an approver has to read it.
-fn is_shown(entry: &Entry) -> bool {
+fn is_shown(entry: &Entry, packages: &PackageNames<'_>) -> bool {
     let size = entry.change.content().map_or(0, |content| content.size);
     let is_file = matches!(entry.change.makes(), Some(New::File(_)));
-    !is_file || is_read(&entry.path, size)
+    !is_file || packages.is_read(&entry.path, size)
+}
+
+fn order_of(entry: &Entry) -> u8 {
+    let is_list = entry.path.is_in(b"/var/lib/dpkg/info") && entry.path.name().ends_with(b".list");
+    let old = entry.change.base().map(|base| base.stat);
+    match old {
+        _ if is_list => 0,
+        Some(old) if old.kind == Kind::File && old.meta.mode & 0o111 != 0 => 1,
+        _ => 2,
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use remit_plan::{Base, Change, Content, Kind, Metadata, PlanPath, Source, Stat};
+    use remit_plan::{Base, Change, Content, Metadata, PlanPath, Source, Stat};
 
     use super::*;
 
@@ -144,7 +159,7 @@ mod tests {
             (large, 4),
             (
                 [small(5000, 100), small_at("/etc/x/", 100, 2000)].concat(),
-                5000,
+                2400,
             ),
         ];
         for (at, (entries, packed)) in cases.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use remit_common::escape;
 
-use crate::deciding::WHERE;
+use crate::deciding::{is_above_logins, listed};
 use crate::plan::{Change, Entry, Kind, Plan};
 use crate::risk::Risk;
 
@@ -42,8 +42,7 @@ pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
     if path.holds_login_keys() {
         return Some(Risk::LoginKeys.to_string());
     }
-    let deciding = || WHERE.iter().filter(|(_, risk)| is_of_logins(risk));
-    if let Some((_, risk)) = deciding().find(|(at, _)| path.is_in(at.as_bytes())) {
+    if let Some(risk) = listed(path).find(|risk| risk.is_of_logins()) {
         return Some(risk.to_string());
     }
     let is_unit = |part: &[u8]| {
@@ -63,30 +62,9 @@ pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
         }
         Change::Create { .. } => false,
     };
-    let is_above = |at: &str| {
-        let beneath = at.as_bytes().strip_prefix(path.as_bytes());
-        beneath.is_some_and(|rest| rest.starts_with(b"/"))
-    };
     let is_home = path.parent() == b"/home" || [&b"/home"[..], b"/root"].contains(&path.as_bytes());
-    (is_kept && (is_home || deciding().any(|(at, _)| is_above(at))))
+    (is_kept && (is_home || is_above_logins(path)))
         .then(|| "what decides about logins lies beneath it".to_owned())
-}
-
-/// Returns true if a mistake in such a file can keep everybody from logging in.
-const fn is_of_logins(risk: &Risk) -> bool {
-    matches!(
-        risk,
-        Risk::Sudo
-            | Risk::Pam
-            | Risk::Sshd
-            | Risk::LoginKeys
-            | Risk::Passwords
-            | Risk::Accounts
-            | Risk::Login
-            | Risk::Loader
-            | Risk::Boot
-            | Risk::Network
-    )
 }
 
 #[cfg(test)]
@@ -136,7 +114,8 @@ mod tests {
             ("/etc/ufw/x", Some("can be reached")),
             ("/etc/fstab", Some("boots with it")),
             ("/boot/grub/grub.cfg", Some("boots with it")),
-            ("/etc/ld.so.preload", Some("code programs load")),
+            ("/etc/ld.so.preload", Some("every program loads")),
+            ("/etc/ld.so.conf.d/x", Some("code programs load")),
             (
                 "/etc/systemd/system/ssh.service.d/x.conf",
                 Some("by this unit"),

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::PlanError;
-use crate::deciding::{is_listed, is_startup};
+use crate::deciding::{by_path, is_setting_in_home, is_startup};
+use crate::of_packages::PackageNames;
 use crate::plan::{Entry, New};
+use crate::risk::{Reading, Risk};
 use crate::view::View;
 use crate::{OLD_BYTES, PlanPath};
 
@@ -17,25 +19,45 @@ const MANY: &str =
     "the plan has uploads, and too many links that decide who may do what: make two plans";
 const LINKED: &str = "it is a link that decides who may do what, and what it leads to may be an upload of this plan, which nobody \
                       reads: make two plans";
-const UPLOADED: &str = "what is in it decides who may do what, so whoever approves reads it: give it with 'write', not as an upload";
+const UPLOADED: &str = "whoever approves reads it, so give it with 'write', not as an upload";
 
 /// Long files in these are no text.
-const BINARY: [&str; 5] = [
+const BINARY: [&str; 7] = [
     "/boot",
     "/efi",
     "/lib/modules",
     "/usr/lib/modules",
     "/etc/ld.so.cache",
+    "/etc/udev/hwdb.bin",
+    "/usr/lib/udev/hwdb.bin",
 ];
 const TEXT: [&str; 5] = [".cfg", ".conf", ".dep", ".alias", ".softdep"];
-/// Returns true if an approver has to read what is in it.
+
+/// Returns true if an approver has to read what is in it, whatever else the plan has.
 #[must_use]
 pub fn is_read(path: &PlanPath, size: u64) -> bool {
     let is_text = TEXT.iter().any(|end| path.name().ends_with(end.as_bytes()));
     let is_binary = !is_text && BINARY.iter().any(|dir| path.is_in(dir.as_bytes()));
+    let is_short = size <= OLD_BYTES;
     path.holds_login_keys()
         || is_startup(path)
-        || is_listed(path) && (!is_binary || size <= OLD_BYTES)
+        || match reading(path) {
+            Reading::Whole => !is_binary || is_short,
+            Reading::Short => is_short,
+            Reading::Hash => false,
+        }
+}
+
+/// Returns true if what a link here leads to decides as well. A link among other settings leads to a program of a package or to
+/// a certificate, mostly.
+fn is_strong(path: &PlanPath) -> bool {
+    path.holds_login_keys() || is_startup(path) || reading(path) == Reading::Whole
+}
+
+fn reading(path: &PlanPath) -> Reading {
+    let of_home = is_setting_in_home(path).then_some(Reading::Short);
+    let all = by_path(path).map(Risk::reading).chain(of_home);
+    all.max().unwrap_or(Reading::Hash)
 }
 
 /// Fails for uploads whose content an approver has to read. Its time grows with the plan, and no faster.
@@ -51,10 +73,11 @@ pub fn check_uploads(views: &[View<'_>]) -> Result<(), PlanError> {
     if uploads.clone().next().is_none() {
         return Ok(());
     }
-    if let Some((entry, _)) = uploads.find(|(entry, new)| is_read(&entry.path, new.size)) {
+    let packages = PackageNames::new(views.iter().map(|view| &view.entry.path));
+    if let Some((entry, _)) = uploads.find(|(entry, new)| packages.is_read(&entry.path, new.size)) {
         return Err(refused(entry, UPLOADED));
     }
-    let leads = |view: &&View<'_>| target_of(view).is_some() && is_read(&view.entry.path, 0);
+    let leads = |view: &&View<'_>| target_of(view).is_some() && is_strong(&view.entry.path);
     let deciding = || views.iter().filter(leads);
     if let Some(view) = deciding().nth(DECIDING) {
         return Err(refused(view.entry, MANY));

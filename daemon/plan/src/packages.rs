@@ -8,7 +8,9 @@ use std::fmt;
 use crate::plan::Change;
 use crate::view::View;
 
-const LISTS: &[u8] = b"/var/lib/dpkg/info/";
+/// Files of dpkg about each package, and the endings of those that it runs.
+pub(crate) const INFO: &[u8] = b"/var/lib/dpkg/info";
+pub(crate) const SCRIPTS: [&str; 5] = [".config", ".postinst", ".postrm", ".preinst", ".prerm"];
 const STATUS: &[u8] = b"/var/lib/dpkg/status";
 /// Bytes of the name and of the version of a package, and of all of one kind.
 const WORD: usize = 64;
@@ -31,7 +33,9 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
         if path == STATUS {
             status = view.new;
         }
-        let list = path.strip_prefix(LISTS);
+        let list = path
+            .strip_prefix(INFO)
+            .and_then(|rest| rest.strip_prefix(b"/"));
         let name = list.and_then(|list| word(list.strip_suffix(b".list")?));
         lists.extend(name.map(|name| (name, view.entry.change)));
     }
@@ -182,7 +186,7 @@ mod tests {
         ]
         .into_iter()
         .map(|(name, change)| Entry {
-            path: PlanPath::new([LISTS, name.as_bytes()].concat()).unwrap(),
+            path: PlanPath::new([INFO, b"/", name.as_bytes()].concat()).unwrap(),
             change,
         })
         .collect();

@@ -293,10 +293,9 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        // That requesters know what they write takes nothing from anybody: it is for one who trusts a key.
         None => risks(view)
             .into_iter()
-            .find(|risk| *risk != Risk::Known)
+            .find(Risk::asks)
             .map(|risk| risk.to_string()),
     }
 }

@@ -12,24 +12,40 @@ pub enum Risk {
     /// Of a file, which it has from then on.
     Capabilities(String),
     Sudo,
+    Preload,
     Pam,
     Sshd,
     LoginKeys,
     Passwords,
     Accounts,
+    Cron,
+    Unit,
     RunsByItself,
+    Commands,
+    Packages,
     Login,
     Home,
     Boot,
     Network,
-    Loader,
+    LoaderSettings,
+    Shares,
+    Shell,
+    Guards,
+    Trust,
+    Names,
     // Packages have many of these: they come after what decides by its path.
+    PackageScript,
+    Loader,
+    /// Its bytes change.
+    Program,
     WorldWritable,
     Opened,
     SetGidDirectory,
     GroupWritable,
     Owner,
     Executable,
+    /// Nothing else is known of its path.
+    Settings,
     /// The requester may not read it, and the reader of the sentence did not: there is no diff.
     Unread,
     /// Its new bytes are not on the page.
@@ -89,6 +105,58 @@ pub enum Risk {
     Link(String),
 }
 
+/// How much of a file with a risk an approver has to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reading {
+    /// It is known by its hash.
+    Hash,
+    /// If it is no longer than what is shown of other files.
+    Short,
+    Whole,
+}
+
+impl Risk {
+    /// Returns true for what somebody has to approve. That requesters know what they write takes nothing from anybody: it is for
+    /// one who trusts a key. Of settings the rule has named the directory.
+    pub(crate) const fn asks(&self) -> bool {
+        !matches!(self, Self::Known | Self::Settings)
+    }
+
+    /// Returns true if a mistake in such a file can keep everybody from logging in.
+    pub(crate) const fn is_of_logins(&self) -> bool {
+        matches!(
+            self,
+            Self::Sudo
+                | Self::Preload
+                | Self::Pam
+                | Self::Sshd
+                | Self::LoginKeys
+                | Self::Passwords
+                | Self::Accounts
+                | Self::Login
+                | Self::Boot
+                | Self::Network
+                | Self::LoaderSettings
+        )
+    }
+
+    /// Returns how much has to be read of what has this risk by its path.
+    pub(crate) const fn reading(&self) -> Reading {
+        match self {
+            Self::Cron | Self::Unit | Self::RunsByItself | Self::Commands => Reading::Whole,
+            risk if risk.is_of_logins() => Reading::Whole,
+            Self::Packages
+            | Self::Shares
+            | Self::Shell
+            | Self::Guards
+            | Self::Trust
+            | Self::Names
+            | Self::Settings => Reading::Short,
+            _ => Reading::Hash,
+        }
+    }
+}
+
 /// Returns the worst of all, but some of each kind: many of one kind hide none of another. Also how many are left out.
 pub fn worst<T: Ord>(
     all: impl IntoIterator<Item = T>,
@@ -127,16 +195,30 @@ impl fmt::Display for Risk {
             Self::Opened => "its group or others get rights that they did not have",
             Self::Owner => "it belongs to another user or group than before, or than root",
             Self::Executable => "it can be executed, and could not be before",
+            Self::Program => "it is a program, and its content changes",
+            Self::Settings => "programs of root may have settings in it",
+            Self::PackageScript => "dpkg runs it as root when a package changes",
             Self::Sudo => "it decides who may become root",
+            Self::Preload => "every program loads the code that it names",
             Self::Pam => "it decides how people log in",
             Self::Sshd => "it decides who may log in over ssh",
             Self::LoginKeys => "it decides who may log in with a key",
             Self::Passwords => "it holds passwords",
             Self::Accounts => "it defines accounts and groups",
+            Self::Cron => "it makes programs run by themselves at set times, mostly as root",
+            Self::Unit => "it makes programs run by themselves as services, mostly as root",
             Self::RunsByItself => "it makes programs run by themselves, mostly as root",
+            Self::Commands => "it can name programs that a service runs, mostly as root",
+            Self::Packages => "it decides which packages are installed, and from whom",
+            Self::Shares => "it decides which files other machines get",
+            Self::Shell => "shells, editors and desktops of all users run or read it",
+            Self::Guards => "it decides what programs may do, or what is recorded of it",
+            Self::Trust => "it decides which servers programs trust",
+            Self::Names => "it decides to which machines names lead",
             Self::Home => "programs of the user whose home it is run or read it by themselves",
             Self::Login => "it runs in the logins of all users",
-            Self::Loader => "it decides which code programs load",
+            Self::LoaderSettings => "it decides which code programs load",
+            Self::Loader => "programs load it as code",
             Self::Boot => "the machine boots with it",
             Self::Network => "it decides whether the machine can be reached",
             Self::Unread => {

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use remit_common::escape;
 
 use crate::PlanPath;
-use crate::deciding::{WHERE, is_hidden_in_home, is_startup};
-use crate::facts::{account_facts, group_names};
+use crate::deciding::{by_path, is_hidden_in_home, is_startup};
+use crate::facts::{Groups, account_facts};
+use crate::of_packages::OfPackages;
 use crate::plan::{Change, Kind, Metadata, New};
 use crate::risk::{Risk, worst};
 use crate::view::View;
@@ -21,21 +22,13 @@ const SHOWN: usize = 54;
 #[must_use]
 pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
     let path = &view.entry.path;
-    let by_path = WHERE.iter().filter(|(at, _)| path.is_in(at.as_bytes()));
-    let mut risks: BTreeSet<Risk> = by_path.map(|(_, risk)| risk.clone()).collect();
+    let is_new_directory = view.entry.change.makes() == Some(New::Directory);
+    let by_path = by_path(path).filter(|risk| **risk != Risk::Settings || !is_new_directory);
+    let mut risks: BTreeSet<Risk> = by_path.cloned().collect();
     if path.holds_login_keys() {
         risks.insert(Risk::LoginKeys);
     } else if is_startup(path) || is_hidden_in_home(path) {
         risks.insert(Risk::Home);
-    }
-    let is_library =
-        path.name().ends_with(b".so") || path.name().windows(4).any(|part| part == b".so.");
-    if is_library
-        && [&b"/lib"[..], b"/lib64", b"/usr", b"/opt"]
-            .iter()
-            .any(|dir| path.is_in(dir))
-    {
-        risks.insert(Risk::Loader);
     }
     risks.extend(rights(&view.entry.change));
     let capabilities = match view.entry.change {
@@ -78,39 +71,74 @@ fn is_known(view: &View<'_>, is_beneath: bool) -> bool {
     has_bytes && is_new && content.size > 0 && is_closed
 }
 
-/// Sorts by the worst risk, then by path: what gives root never follows what fills a page. `is_packed`: hashes of many
-/// contents are not compared by people, so they come after what can be read.
+/// What the entries of a plan tell about each other.
+pub struct Context<'a> {
+    packages: OfPackages<'a>,
+    groups: Groups,
+    /// New directories that others cannot enter.
+    closed: BTreeSet<&'a [u8]>,
+}
+
+impl<'a> Context<'a> {
+    /// Of all entries of a plan.
+    pub fn new(views: impl Iterator<Item = View<'a>>) -> Self {
+        let views: Vec<View<'a>> = views.collect();
+        let mut groups = Groups::default();
+        views.iter().for_each(|view| groups.add(view));
+        Self {
+            groups,
+            closed: views.iter().filter_map(closed_directory).collect(),
+            packages: OfPackages::new(&views),
+        }
+    }
+
+    /// Returns the risks of an entry, also those that it has beside the others.
+    #[must_use]
+    pub fn risks(&self, view: &View<'_>) -> BTreeSet<Risk> {
+        let all = risks(view).into_iter();
+        let mut all: BTreeSet<Risk> = all
+            .filter_map(|mut risk| self.groups.explain(&mut risk).then_some(risk))
+            .collect();
+        let mut above = view.entry.path.ancestors();
+        if !self.closed.is_empty() && is_known(view, above.any(|dir| self.closed.contains(dir))) {
+            all.insert(Risk::Known);
+        }
+        all
+    }
+}
+
+/// Sorts by the worst risk, then by path: what gives root never follows what fills a page. Of one risk the paths come first
+/// that belong to no package of the plan. `is_packed`: hashes of many contents are not compared by people, so they come after
+/// what can be read.
 pub fn sort_worst_first(views: &mut [View<'_>], is_packed: bool) {
+    let context = Context::new(views.iter().copied());
     views.sort_by_cached_key(|view| {
         let rank = risks(view)
             .into_iter()
             .find(|risk| !(is_packed && *risk == Risk::Uploaded));
-        (rank.is_none(), rank, is_packed && view.new.is_none())
+        let is_of_package = context.packages.has(view.entry);
+        let is_unseen = is_packed && view.new.is_none();
+        (rank.is_none(), rank, is_of_package, is_unseen)
     });
 }
 
-/// Returns a sentence for each risk, the worst first; more paths are counted.
+/// Returns a sentence for each risk, the worst first; more paths are counted. Those are named first that belong to no package
+/// of the plan.
 pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
-    let views: Vec<View<'_>> = views.collect();
-    let is_group = |view: &&View<'_>| view.entry.path.as_bytes() == b"/etc/group";
-    let table = views.iter().find(is_group).and_then(|view| view.new);
-    let groups = group_names(table.unwrap_or_default());
-    let closed: BTreeSet<&[u8]> = views.iter().filter_map(closed_directory).collect();
-    let mut paths: BTreeMap<Risk, Vec<&PlanPath>> = BTreeMap::new();
+    let views: Vec<View<'a>> = views.collect();
+    let context = Context::new(views.iter().copied());
+    let mut paths: BTreeMap<Risk, Vec<(bool, &PlanPath)>> = BTreeMap::new();
     for view in &views {
-        let mut all = risks(view);
-        let is_beneath = || view.entry.path.ancestors().any(|dir| closed.contains(dir));
-        if !closed.is_empty() && is_known(view, is_beneath()) {
-            all.insert(Risk::Known);
-        }
-        for mut risk in all {
-            if let Risk::FirstGroup { gid, group, .. } = &mut risk {
-                *group = groups.get(gid).cloned();
-            }
-            paths.entry(risk).or_default().push(&view.entry.path);
+        let one = (context.packages.has(view.entry), &view.entry.path);
+        for risk in context.risks(view) {
+            paths.entry(risk).or_default().push(one);
         }
     }
-    let sentence = |(risk, paths): (Risk, Vec<&PlanPath>)| format!("{}: {risk}", names(&paths));
+    let sentence = |(risk, mut paths): (Risk, Vec<(bool, &PlanPath)>)| {
+        paths.sort_by_key(|(is_of_package, _)| *is_of_package);
+        let paths: Vec<&PlanPath> = paths.into_iter().map(|(_, path)| path).collect();
+        format!("{}: {risk}", names(&paths))
+    };
     let (worst, more) = worst(paths, SENTENCES, |(risk, _)| risk);
     let mut all: Vec<String> = worst.into_iter().map(sentence).collect();
     if more > 0 {
@@ -163,6 +191,10 @@ fn rights(change: &Change) -> impl Iterator<Item = Risk> {
         Change::Create { new, .. } => *new == New::Directory,
         _ => base.is_some_and(|base| base.kind == Kind::Directory),
     };
+    let has_other_bytes = match change {
+        Change::Replace { base, content, .. } => base.sha256 != Some(content.sha256),
+        _ => false,
+    };
     let of = |meta: Metadata| {
         let before = base.map(|base| base.meta);
         let old = before.map_or(0, |old| old.mode);
@@ -177,6 +209,10 @@ fn rights(change: &Change) -> impl Iterator<Item = Risk> {
         let is_opened = !is_new && (gained & 0o077 != 0 || is_unstuck);
         [
             (!is_directory && meta.mode & 0o6000 != 0, Risk::SetId),
+            (
+                has_other_bytes && (meta.mode | old) & 0o111 != 0,
+                Risk::Program,
+            ),
             (meta.mode & 0o002 != 0, Risk::WorldWritable),
             (is_directory && gained & 0o2000 != 0, Risk::SetGidDirectory),
             (is_new && meta.mode & 0o022 == 0o020, Risk::GroupWritable),

@@ -481,6 +481,7 @@ mod tests {
         assert_eq!(
             lines,
             [
+                "RISK: /b\\n: it is a program, and its content changes".to_owned(),
                 "RISK: /d: it belongs to another user or group than before, or than root"
                     .to_owned(),
                 "'/a' is removed unless something else is in it then, now a directory, mode 4755, owner 0:33"
@@ -887,6 +888,7 @@ mod tests {
                 replaced(file(mode(0o4755)), mode(0o644)),
                 &[
                     set_id,
+                    "RISK: /srv/x: it is a program, and its content changes",
                     "RISK: /srv/x: its group or others get rights that they did not have",
                     "RISK: /srv/x: it can be executed, and could not be before",
                 ],

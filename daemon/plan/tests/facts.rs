@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
-    Base, Change, Content, Entry, Kind, Metadata, PlanPath, Source, Stat, View, risk_sentences,
-    risks, sha256,
+    Base, Change, Content, Context, Entry, Kind, Metadata, PlanPath, Source, Stat, View,
+    risk_sentences, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -78,6 +78,7 @@ fn lines_that_give_root_are_facts() {
             &[
                 "account 'toor' is root (uid 0)",
                 "account 'toor' has the number of account 'root'",
+                "the first group of account 'toor' becomes 0",
                 // What its home was is not known.
             ],
         ),
@@ -119,13 +120,10 @@ fn lines_that_give_root_are_facts() {
         ),
         (
             format!("{PASSWD}eve:x:1001:1002::/home/eve:/bin/sh\n"),
-            &["account 'eve' has the number of account 'bot'"],
-        ),
-        // useradd, useradd -r
-        (format!("{PASSWD}eve:x:1002:1002::/home/eve:/bin/sh\n"), &[]),
-        (
-            format!("{PASSWD}svc:x:998:994::/nonexistent:/usr/sbin/nologin\n"),
-            &[],
+            &[
+                "account 'eve' has the number of account 'bot'",
+                "the first group of account 'eve' becomes 1002",
+            ],
         ),
         (
             format!("{PASSWD}_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"),
@@ -248,7 +246,11 @@ fn each_new_range_is_a_fact_and_low_ones_come_first() {
 
 #[test]
 fn accounts_of_other_directories_have_the_same_facts() {
-    let found = facts("/var/lib/extrausers/passwd", "", "toor:x:0:0::/:/bin/sh\n");
+    let found = facts(
+        "/var/lib/extrausers/passwd",
+        "",
+        "toor:x:0:65534::/:/bin/sh\n",
+    );
     assert_eq!(found, ["account 'toor' is root (uid 0)"]);
     let entry = replaced("/etc/userdb/bot:sudo.membership", "", "");
     let change = Change::Create {
@@ -373,4 +375,106 @@ fn the_first_group_has_its_name_if_the_plan_knows_it() {
         risk_sentences(views).last().map(String::as_str),
         Some(expect)
     );
+}
+
+/// Attack: a number that sudo or docker has, without a line of that group in the plan.
+#[test]
+fn the_first_group_of_a_new_account_is_a_fact_unless_the_plan_makes_it() {
+    const TABLE: &str = "root:x:0:\nsudo:x:27:\ndocker:x:998:\n";
+    let with = |line: &str| format!("{TABLE}{line}\n");
+    for (account, groups, expect) in [
+        // The group is on the machine.
+        ("evil:x:27:27::/home/evil:/bin/bash", None, Some("27")),
+        ("evil:x:1002:998::/:/bin/sh", None, Some("998")),
+        ("evil:x:1002:1002::/:/bin/sh", None, Some("1002")),
+        (
+            "evil:x:27:27::/:/bin/sh",
+            Some(TABLE.to_owned()),
+            Some("27 ('sudo')"),
+        ),
+        (
+            "evil:x:1002:998::/:/bin/sh",
+            Some(with("evil:x:1002:")),
+            Some("998 ('docker')"),
+        ),
+        // It is new, and close to root, or it has the number of another.
+        (
+            "evil:x:1002:990::/:/bin/sh",
+            Some(with("lxd:x:990:")),
+            Some("990 ('lxd')"),
+        ),
+        (
+            "evil:x:1002:27::/:/bin/sh",
+            Some(with("evil:x:27:")),
+            Some("27 ('sudo')"),
+        ),
+        // useradd, useradd -r, adduser --system
+        (
+            "eve:x:1002:1002::/home/eve:/bin/sh",
+            Some(with("eve:x:1002:")),
+            None,
+        ),
+        (
+            "svc:x:997:994::/nonexistent:/usr/sbin/nologin",
+            Some(with("svc:x:994:")),
+            None,
+        ),
+        ("svc:x:997:65534::/:/usr/sbin/nologin", None, None),
+    ] {
+        let passwd = format!("{PASSWD}{account}\n");
+        let tables = groups
+            .iter()
+            .map(|groups| ("/etc/group", TABLE, groups.as_str()));
+        let tables: Vec<_> = tables.chain([("/etc/passwd", PASSWD, &*passwd)]).collect();
+        let entries: Vec<Entry> = tables
+            .iter()
+            .map(|(at, old, new)| replaced(at, old, new))
+            .collect();
+        let views = || {
+            let views = entries.iter().zip(&tables);
+            views.map(|(entry, (_, old, new))| View {
+                entry,
+                old: Some(old.as_bytes()),
+                new: Some(new.as_bytes()),
+            })
+        };
+        let name = account.split(':').next().unwrap();
+        let fact = expect.map(|gid| format!("the first group of account '{name}' becomes {gid}"));
+        let found = risk_sentences(views()).into_iter();
+        let found = found.filter_map(|risk| Some(risk.strip_prefix("/etc/passwd: ")?.to_owned()));
+        let found: Vec<String> = found.filter(|risk| risk.contains("first group")).collect();
+        assert_eq!(found, Vec::from_iter(fact.clone()), "{account}");
+        // Each entry alone has the same.
+        let context = Context::new(views());
+        let last = context.risks(&views().next_back().unwrap());
+        let last = last.iter().map(ToString::to_string);
+        let last: Vec<String> = last.filter(|risk| risk.contains("first group")).collect();
+        assert_eq!(last, Vec::from_iter(fact), "{account}");
+    }
+    // What the table was is not known: nothing is new in it.
+    let entries = [
+        replaced("/etc/group", "", TABLE),
+        replaced(
+            "/etc/passwd",
+            PASSWD,
+            &format!("{PASSWD}evil:x:1002:27::/:\n"),
+        ),
+    ];
+    let [group, passwd] = &entries;
+    let passwd_text = format!("{PASSWD}evil:x:1002:27::/:\n");
+    let views = [
+        View {
+            entry: group,
+            old: None,
+            new: Some(TABLE.as_bytes()),
+        },
+        View {
+            entry: passwd,
+            old: Some(PASSWD.as_bytes()),
+            new: Some(passwd_text.as_bytes()),
+        },
+    ];
+    let found = risk_sentences(views.into_iter());
+    let fact = "/etc/passwd: the first group of account 'evil' becomes 27 ('sudo')";
+    assert!(found.contains(&fact.to_owned()), "{found:?}");
 }

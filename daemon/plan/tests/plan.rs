@@ -599,7 +599,7 @@ fn link_is_a_risk_that_asks_a_person() {
     };
     let risk = "it is a link: whoever can change '../sites-available/a' changes what is read or written here";
     let all: Vec<String> = risks(&view).iter().map(Risk::to_string).collect();
-    assert_eq!(all, [risk]);
+    assert_eq!(all, ["programs of root may have settings in it", risk]);
     let asks = needs_approval(&view, &[path("/etc/nginx")]);
     assert_eq!(asks.as_deref(), Some(risk));
     let forged = b"/srv/x' changes nothing: 'y";
@@ -607,7 +607,10 @@ fn link_is_a_risk_that_asks_a_person() {
         new: Some(forged),
         ..view
     };
-    let risk = risks(&view).into_iter().next().map(|risk| risk.to_string());
+    let risk = risks(&view)
+        .into_iter()
+        .next_back()
+        .map(|risk| risk.to_string());
     let quoted = "'/srv/x\\' changes nothing: \\'y' changes what is read";
     assert!(risk.unwrap().contains(quoted));
 }
@@ -1356,7 +1359,6 @@ fn risks_of(at: &str, old: &str, new: &str) -> Vec<String> {
 
 #[test]
 fn risks_are_true_sentences_about_the_bytes() {
-    assert!(risks_of("/etc/nginx/nginx.conf", "", "x").is_empty());
     let shadow = "root:*:1::::::\nann:$6$a:1::::::\nbob:$6$b:1::::::\nnew:!:1::::::\n";
     let changed = "root:*:1::::::\nann:$6$c:1::::::\nbob:!$6$b:1::::::\nnew::1::::::\n";
     assert_eq!(
@@ -1394,6 +1396,7 @@ fn risks_are_true_sentences_about_the_bytes() {
             "it defines accounts and groups",
             "account 'toor' is root (uid 0)",
             "account 'toor' has the number of account 'root'",
+            "the first group of account 'toor' becomes 0",
         ]
     );
     for (at, what) in [
@@ -1403,7 +1406,7 @@ fn risks_are_true_sentences_about_the_bytes() {
         ("/home/ann/.ssh/authorized_keys", "with a key"),
         ("/etc/cron.d/job", "by themselves"),
         ("/etc/systemd/system/a.service", "by themselves"),
-        ("/etc/ld.so.preload", "load"),
+        ("/etc/ld.so.preload", "every program loads"),
         ("/usr/lib/x86_64-linux-gnu/libc.so.6", "load"),
         ("/boot/vmlinuz", "boots"),
         ("/etc/fstab", "boots"),
@@ -1485,6 +1488,12 @@ fn modes_and_owners_that_open_something_are_risks() {
                 content,
                 meta,
             };
+            let is_program = (from | to) & 0o111 != 0;
+            let expect: Vec<Risk> = is_program
+                .then_some(Risk::Program)
+                .into_iter()
+                .chain(expect.to_vec())
+                .collect();
             assert_eq!(of(change), expect, "{from:o} {to:o}");
         }
         let meta = Metadata { uid: 0, ..meta };

@@ -81,6 +81,7 @@ fn undo_names_what_accounts_get() {
             &[
                 ": account 'root2' is root (uid 0)",
                 ": account 'root2' has the number of account 'root'",
+                ": the first group of account 'root2' becomes 0",
             ],
         ),
         (

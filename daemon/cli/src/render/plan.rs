@@ -7,7 +7,7 @@ use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
 use remit_plan::{
-    BUNDLE_BYTES, Bundle, COUNTED, Tabs, View, kinds, packages, risks, sort_worst_first,
+    BUNDLE_BYTES, Bundle, COUNTED, Context, Tabs, View, kinds, packages, sort_worst_first,
 };
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         sort_worst_first(&mut views, bundle.plan().pack().is_some());
         views.truncate(LISTED);
     }
+    let context = Context::new(bundle.views());
     for view in views {
         let diff = match only {
             Some(_) => view.diff(left.max(DIFF), Tabs::Shown),
@@ -48,7 +49,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
         };
         left = left.saturating_sub(diff.len());
         page.line(&format!("{}: {}", view.entry.path, view.what()));
-        for risk in risks(&view) {
+        for risk in context.risks(&view) {
             page.coloured(Colour::Yellow, &format!("  RISK: {risk}"));
         }
         is_cut |= view.is_cut(diff.lines());
@@ -147,10 +148,15 @@ pub fn ended_check(call: &str, report: &JobReport) -> Page {
 /// `checks`: how each ended, if any ran.
 pub fn json(job: JobId, bundle: &Bundle, checks: Vec<Value>) -> Value {
     let plan = bundle.plan();
+    let context = Context::new(bundle.views());
     let entries: Vec<Value> = bundle
         .views()
         .map(|view| {
-            let risks: Vec<String> = risks(&view).iter().map(ToString::to_string).collect();
+            let risks: Vec<String> = context
+                .risks(&view)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             json!({
                 "path": view.entry.path.to_string(),
                 "what": view.what(),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use remit_common::accounts::PASSWORD;
 
-pub use self::tables::group_names;
+pub use self::tables::Groups;
 use self::tables::{Numbers, Renewed, by_name};
 use crate::accounts::{AccountFile, UserRecord, account_id, account_name, field};
 use crate::lines::TableChange;
@@ -20,8 +20,8 @@ use crate::view::View;
 /// Facts of one file, and members of one group in them.
 const MOST: usize = 64;
 const MEMBERS: usize = 4;
-/// Numbers that the distribution gives, to groups with rights: login.defs(5), SYS_GID_MIN.
-const FIXED: u32 = 100;
+/// The group that has no rights: `nogroup` or `nobody`, the kernel's overflowgid.
+const NOBODY: u32 = 65_534;
 /// Numbers below are those of root and of accounts. useradd(8) gives ranges above: login.defs(5), SUB_UID_MIN.
 const HIGH: u32 = 1 << 16;
 
@@ -123,7 +123,7 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
         }
         let is_first = match old_gid {
             Some(before) => Some(before) != gid,
-            None => gid != uid && gid.is_some_and(|gid| gid < FIXED),
+            None => gid != Some(NOBODY),
         };
         if let Some(gid) = gid.filter(|_| is_first) {
             facts.insert(Risk::FirstGroup {

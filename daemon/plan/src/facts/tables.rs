@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::accounts::{account_id, account_name, field};
+use crate::accounts::{AccountFile, account_id, account_name, field};
+use crate::risk::Risk;
 use crate::subject::{Standing, Subject, shown};
+use crate::view::View;
 
 /// The lines of one name, as they were and as they become.
 pub struct Renewed<'a> {
@@ -90,15 +92,46 @@ pub fn by_name(bytes: Option<&[u8]>) -> Lines<'_> {
     table
 }
 
-/// Returns the names of the numbers in a table of groups.
-pub fn group_names(table: &[u8]) -> BTreeMap<u32, String> {
-    let mut names = BTreeMap::new();
-    for line in table.split(|byte| *byte == b'\n') {
-        if let Some(gid) = account_id(line, 2) {
-            names
-                .entry(gid)
-                .or_insert_with(|| shown(account_name(line)));
+/// What a plan tells of groups.
+#[derive(Debug, Default)]
+pub struct Groups {
+    names: BTreeMap<u32, String>,
+    /// Those that it makes, but for groups that are close to root.
+    made: BTreeSet<u32>,
+}
+
+impl Groups {
+    /// Adds the table of groups that this is, if it is one.
+    pub fn add(&mut self, view: &View<'_>) {
+        if AccountFile::at(view.entry.path.as_bytes()) != Some(AccountFile::Group) {
+            return;
+        }
+        let ids = |table: Option<_>| {
+            let lines = <[u8]>::split(table.unwrap_or_default(), |byte| *byte == b'\n');
+            lines.filter_map(|line| Some((account_id(line, 2)?, line)))
+        };
+        let is_known = view.old.is_some() || view.entry.change.base().is_none();
+        let old: BTreeSet<u32> = ids(view.old).map(|(gid, _)| gid).collect();
+        for (gid, line) in ids(view.new) {
+            let group = Subject::new(account_name(line), false);
+            if is_known && !old.contains(&gid) && group.standing == Standing::New {
+                self.made.insert(gid);
+            }
+            self.names.entry(gid).or_insert(group.name);
         }
     }
-    names
+
+    /// Names the first group of an account. Returns false for what says nothing: a new account in a group that is as new.
+    pub fn explain(&self, risk: &mut Risk) -> bool {
+        let Risk::FirstGroup {
+            account,
+            gid,
+            group,
+        } = risk
+        else {
+            return true;
+        };
+        *group = self.names.get(gid).cloned();
+        account.standing != Standing::New || !self.made.contains(gid)
+    }
 }

@@ -296,6 +296,6 @@ mod strict_ends;
 mod view;
 mod view_emptied;
 mod view_eyes;
-mod view_secrets;
 mod view_machine;
+mod view_secrets;
 mod witness;
