@@ -152,33 +152,44 @@ fn links_lead_to_files_of_this_repository() {
     }
 }
 
-/// `tests/first-screen` compares the picture with what the demo prints. This compares only the form.
+/// `tests/first-screen` and `tests/machine/test-picture` compare the pictures with what is printed. This compares only the form.
 #[test]
-fn picture_is_text_for_light_and_dark_screens() {
-    let picture = std::fs::read_to_string(repo::root().join("docs/demo.svg"))
-        .expect("tests/demo/picture makes it");
-    for active in [
-        "<script",
-        "href",
-        "url(",
-        "@import",
-        "<foreignObject",
-        "onload",
+fn pictures_are_text_for_light_and_dark_screens() {
+    for (name, parts) in [
+        (
+            "demo",
+            ["change {", "denied_rule", "approved; job", "exited, exit 0"],
+        ),
+        (
+            "plan",
+            ["remit plan", "RISK", "approved; job", "remit undo"],
+        ),
     ] {
-        assert!(!picture.contains(active), "the picture has '{active}'");
-    }
-    assert!(picture.contains("prefers-color-scheme: dark"));
-    let lines: Vec<&str> = picture
-        .lines()
-        .filter_map(|line| line.strip_prefix("<text ")?.split_once('>'))
-        .filter_map(|(_, text)| text.strip_suffix("</text>"))
-        .collect();
-    assert!((12..=24).contains(&lines.len()), "{} lines", lines.len());
-    for line in &lines {
-        assert!(line.chars().count() <= 80, "{line}");
-    }
-    for part in ["change {", "denied_rule", "approved; job", "exited, exit 0"] {
-        assert!(lines.iter().any(|line| line.contains(part)), "no '{part}'");
+        let path = repo::root().join(format!("docs/{name}.svg"));
+        let picture = std::fs::read_to_string(path).expect("tests/demo/picture makes it");
+        for active in [
+            "<script",
+            "href",
+            "url(",
+            "@import",
+            "<foreignObject",
+            "onload",
+        ] {
+            assert!(!picture.contains(active), "{name} has '{active}'");
+        }
+        assert!(picture.contains("prefers-color-scheme: dark"), "{name}");
+        let lines: Vec<&str> = picture
+            .lines()
+            .filter_map(|line| line.strip_prefix("<text ")?.split_once('>'))
+            .filter_map(|(_, text)| text.strip_suffix("</text>"))
+            .collect();
+        assert!((12..=30).contains(&lines.len()), "{} lines", lines.len());
+        for line in &lines {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for part in parts {
+            assert!(lines.iter().any(|line| line.contains(part)), "no '{part}'");
+        }
     }
 }
 
