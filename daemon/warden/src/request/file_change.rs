@@ -296,6 +296,7 @@ mod tests {
             id: id.clone(),
             allowed: vec![vec![PlanPath::new(dir.as_os_str().as_bytes()).unwrap()]],
             protected: Rc::default(),
+            with_contents: false,
         };
         for kept in [dir.join(&id), dir.join(format!(".remit-{id}"))] {
             fs::create_dir_all(dir.join(&id)).unwrap();
@@ -364,6 +365,7 @@ mod tests {
             id,
             allowed: vec![vec![PlanPath::new("/etc").unwrap()]],
             protected: Rc::new(protected),
+            with_contents: false,
         };
         let lines = undo.page().map(|page| page.lines);
         fs::remove_dir_all(&dir).unwrap();
