@@ -199,7 +199,8 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
             | Reply::Host(_)
             | Reply::HostChanges(_)
             | Reply::Snapshots(_)
-            | Reply::Uploaded(_),
+            | Reply::Uploaded(_)
+            | Reply::Dropped(_),
         ) => Err(another()),
     }
 }

@@ -188,6 +188,7 @@ fn limit(request: &Request) -> Duration {
         | Request::HostChanges(_)
         | Request::Snapshots
         | Request::Upload(_)
+        | Request::DropCopy { .. }
         | Request::Jobs { .. }
         | Request::History(_) => {
             return UNWAITED;
@@ -210,6 +211,7 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
         | Request::HostChanges(_)
         | Request::Snapshots
         | Request::Upload(_)
+        | Request::DropCopy { .. }
         | Request::Jobs { .. }
         | Request::History(_) => {}
     }
@@ -232,7 +234,8 @@ fn lost_hint(request: &Request) -> String {
         | Request::Host { .. }
         | Request::HostChanges(_)
         | Request::Snapshots
-        | Request::Upload(_) => "call again".to_owned(),
+        | Request::Upload(_)
+        | Request::DropCopy { .. } => "call again".to_owned(),
     }
 }
 

@@ -251,6 +251,41 @@ fn large_contents_are_sent_with_the_commit() {
     }
 }
 
+#[test]
+fn copy_that_its_user_drops_is_gone_and_recorded() {
+    let fixture = lay();
+    let at = fixture.dir.display();
+    let ran = fixture.on_copy(&user_a(), &format!("head -c 3000000 /dev/zero >{at}/new"));
+    assert!(ran.out.status.success(), "{}", ran.answer);
+    let id = ran.job.to_string();
+    // For anybody else there is none.
+    let theirs = fixture.daemon.remit(&user_b(), &["plan", "drop", &id]);
+    let said = String::from_utf8_lossy(&theirs.stderr);
+    assert!(
+        !theirs.status.success() && said.contains("no copy of job"),
+        "{said}"
+    );
+    let dropped = fixture.asks_for(&user_a(), &["plan", "drop", &id]);
+    assert!(dropped.out.status.success(), "{}", dropped.answer);
+    let bytes = dropped.answer["bytes"].as_u64();
+    assert!(bytes.is_some_and(|bytes| bytes > 3_000_000), "{bytes:?}");
+    let again = fixture.daemon.remit(&user_a(), &["plan", "drop", &id]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(
+        !again.status.success() && said.contains("no copy of job"),
+        "{said}"
+    );
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(!extracted.out.status.success(), "{}", extracted.answer);
+    let drops = fixture.daemon.records("drop");
+    assert_eq!(drops.len(), 1, "{drops:?}");
+    assert_eq!(drops[0]["REMIT_JOB"], id.as_str());
+    assert_eq!(
+        drops[0]["REMIT_COPY_BYTES"],
+        bytes.unwrap_or_default().to_string().as_str()
+    );
+}
+
 /// The copy has no hash of a password, so the plan has the new lines.
 #[test]
 fn an_account_is_planned_by_its_lines() {

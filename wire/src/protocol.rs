@@ -12,7 +12,7 @@ use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 9;
+pub const PROTOCOL: u16 = 10;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -87,6 +87,8 @@ pub enum Request {
     Snapshots,
     /// Keeps a part of a file that a plan can name. Without bytes it only asks how much is there.
     Upload(UploadPart),
+    /// Forgets the copy of the machine that a job of the caller left.
+    DropCopy { job: JobId },
 }
 
 /// The parts of a file come one after the other; what is there is not sent again.
@@ -219,6 +221,8 @@ pub enum Reply {
     Snapshots(Vec<SnapshotMark>),
     /// Bytes of the upload that are there. All of them: their hash is right.
     Uploaded(u64),
+    /// Bytes of memory that the copy took.
+    Dropped(u64),
 }
 
 #[cfg(test)]

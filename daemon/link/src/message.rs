@@ -31,6 +31,12 @@ pub enum ToWarden {
         /// First signal; SIGTERM if absent.
         signal: Option<i32>,
     },
+    /// Request to forget the copy that a job of this session's user left.
+    DropCopy {
+        session: u64,
+        ticket: u64,
+        job: JobId,
+    },
     /// Request to keep a file that is sent in parts.
     Upload {
         session: u64,
@@ -166,6 +172,8 @@ pub enum Answer {
     Access(Box<AccessReport>),
     Stopping(JobId),
     Upload,
+    /// Bytes of memory that the copy took.
+    Dropped(u64),
 }
 
 /// A run or change, as the broker passes it on.

@@ -143,10 +143,12 @@ pub enum Event {
     Unconfirmed,
     /// A user begins to send a file that a plan can name.
     Upload,
+    /// A user had the copy of the machine forgotten that a job left.
+    Drop,
 }
 
 impl Event {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -174,6 +176,7 @@ impl Event {
         Self::Confirmed,
         Self::Unconfirmed,
         Self::Upload,
+        Self::Drop,
     ];
 
     #[must_use]
@@ -206,6 +209,7 @@ impl Event {
             Self::Confirmed => "confirmed",
             Self::Unconfirmed => "unconfirmed",
             Self::Upload => "upload",
+            Self::Drop => "drop",
         }
     }
 
@@ -245,6 +249,7 @@ impl Event {
             Self::Confirmed => "221fecb8b8134d29b27c41d946fce181",
             Self::Unconfirmed => "afa641cd67cb4fb29464649a6375d86a",
             Self::Upload => "4d1f7a0c92c34a5e8b6e0f3a7cd51b28",
+            Self::Drop => "f460092ee09e4b2f9dcd8ee8ab29d795",
         }
     }
 }

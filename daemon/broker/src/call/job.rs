@@ -59,7 +59,7 @@ impl Call {
             };
             match self.question(message).await {
                 Ok(Answer::Stopping(_)) => self.wait(&job, caps::WAIT_MS_DEFAULT).await,
-                Ok(Answer::Known(_) | Answer::Access(_) | Answer::Upload) => {
+                Ok(Answer::Known(_) | Answer::Access(_) | Answer::Upload | Answer::Dropped(_)) => {
                     return Err(wrong_answer());
                 }
                 // The job can have ended during the question.
@@ -70,6 +70,21 @@ impl Call {
         self.ready(&job).await;
         let report = self.report(&job);
         Ok(Reply::Job { report, part: None })
+    }
+}
+
+impl Call {
+    pub async fn drop_copy(&self, job: JobId) -> Result<Reply, CallRefusal> {
+        let session = self.client.session;
+        let message = |ticket| ToWarden::DropCopy {
+            session,
+            ticket,
+            job,
+        };
+        match self.question(message).await? {
+            Answer::Dropped(bytes) => Ok(Reply::Dropped(bytes)),
+            _ => Err(wrong_answer()),
+        }
     }
 }
 
@@ -183,7 +198,9 @@ impl Call {
                 job
             }
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
-            Granted::Answer(Answer::Access(_) | Answer::Stopping(_) | Answer::Upload) => {
+            Granted::Answer(
+                Answer::Access(_) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_),
+            ) => {
                 return Err(wrong_answer());
             }
         };

@@ -90,6 +90,7 @@ impl Call {
             Request::Job(query) => self.job(query).await,
             Request::Follow(query) => self.follow(query).await,
             Request::Stop { job, signal } => self.stop(job, signal).await,
+            Request::DropCopy { job } => self.drop_copy(job).await,
             Request::History(query) => self.history(query).await,
         }
     }
@@ -141,7 +142,9 @@ impl Call {
                 }
                 Ok(Reply::Access(*report))
             }
-            Answer::Known(_) | Answer::Stopping(_) | Answer::Upload => Err(wrong_answer()),
+            Answer::Known(_) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_) => {
+                Err(wrong_answer())
+            }
         }
     }
 

@@ -27,7 +27,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 41] = [
+const EXAMPLES: [(&[&str], &str); 42] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -38,6 +38,7 @@ const EXAMPLES: [(&[&str], &str); 41] = [
         "remit plan --replace /etc/hosts 10.0.0.7 10.0.0.8",
     ),
     (&["plan", "show"], "remit plan show 9744-7f9f /etc/hosts"),
+    (&["plan", "drop"], "remit plan drop 9744-7f9f"),
     (
         &["undo"],
         "remit undo 0123456789abcdef0123456789abcdef -m 'the site is down'",

@@ -25,7 +25,9 @@ pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
     FilesArgs, LockArgs, MachineArgs, McpClient, PolicyVerb, ReloadArgs, ResumeArgs, UnenrollArgs,
 };
-pub use plan::{CopyArgs, GetArgs, PlanArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs};
+pub use plan::{
+    CopyArgs, GetArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs,
+};
 pub use run::{
     AccessArgs, CallArgs, ChangeArgs, HostArgs, HostSince, JobArgs, JobsArgs, RunArgs, Secret,
     StopArgs, TryArgs, Variable,

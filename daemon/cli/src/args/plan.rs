@@ -21,7 +21,8 @@ remit plan EDIT... [--check CALL]
        remit plan [OPTIONS] -- ARGV...
        remit plan [OPTIONS] --script TEXT | --script-file FILE
        remit plan --job ID
-       remit plan show ID [PATH]"
+       remit plan show ID [PATH]
+       remit plan drop ID"
 )]
 #[command(group(ArgGroup::new("edits").multiple(true)
     .args(["write", "upload", "replace", "patch", "remove", "mkdir", "link", "mode", "owner", "edits_file"])))]
@@ -145,6 +146,9 @@ impl CopyArgs {
 pub enum PlanVerb {
     /// Show a plan of yours, or one path of it in full
     Show(PlanShowArgs),
+
+    /// Forget the copy of the machine that a job of yours left, which frees its memory
+    Drop(PlanDropArgs),
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +160,13 @@ pub struct PlanShowArgs {
     /// Only this path, with all of its diff
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanDropArgs {
+    /// The id of the job that ran on the copy, or how it begins: 4 digits or more
+    #[arg(value_name = "ID")]
+    pub id: IdPrefix,
 }
 
 #[derive(Debug, Args)]

@@ -22,24 +22,25 @@ use remit_wire::edits::{
     UNDO,
 };
 use remit_wire::outcome::JobReport;
-use remit_wire::{Bytes, Purpose, Run};
+use remit_wire::{Bytes, Purpose, Reply, Request, Run};
 
 use super::input::{bounded, conflict, file_of, usage};
 use super::job::own_id;
 use super::plan_check::{run_checks, unless_gone};
 use super::plan_output::{bundle, follow, own, request};
 use super::{run, transfer};
-use crate::args::{CopyArgs, PlanArgs, PlanShowArgs, PlanVerb, UndoArgs};
+use crate::args::{CopyArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, UndoArgs};
 use crate::client::ctrl_c::Interrupt;
 use crate::client::follow::Streams;
 use crate::client::user_socket::Daemon;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
-use crate::render::{job_end, plan as page};
+use crate::render::{job_end, plan as page, units};
 
 pub fn plan(context: &Context, mut args: PlanArgs) -> Result<Exit, Failure> {
     match args.verb {
         Some(PlanVerb::Show(args)) => return show(context, args),
+        Some(PlanVerb::Drop(args)) => return drop_copy(context, &args),
         None => {}
     }
     let checks = std::mem::take(&mut args.check);
@@ -147,6 +148,22 @@ fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Json => output::json(&page::json(job, &bundle, Vec::new()))?,
         Form::Text => output::page(&page::page(job, &bundle, path))?,
+    }
+    Ok(Exit::OK)
+}
+
+fn drop_copy(context: &Context, args: &PlanDropArgs) -> Result<Exit, Failure> {
+    let (mut daemon, job) = own(context, &args.id)?;
+    let Reply::Dropped(bytes) = daemon.call(Request::DropCopy { job })? else {
+        return Err(Failure::off_protocol());
+    };
+    match context.form {
+        Form::Json => output::json(&serde_json::json!({ "job_id": job, "bytes": bytes }))?,
+        Form::Text => output::text(&format!(
+            "dropped: the copy of job {}, {} of memory\n",
+            job.short(),
+            units::bytes(bytes)
+        ))?,
     }
     Ok(Exit::OK)
 }

@@ -14,7 +14,8 @@ const fn priority(event: Event) -> &'static str {
         | Event::Intent
         | Event::End
         | Event::Bus
-        | Event::Upload => "6",
+        | Event::Upload
+        | Event::Drop => "6",
         Event::Refusal
         | Event::Lock
         | Event::Unlock
@@ -66,7 +67,8 @@ const fn is_change(event: Event) -> bool {
         | Event::Void
         | Event::AuditLog
         | Event::Bus
-        | Event::Upload => false,
+        | Event::Upload
+        | Event::Drop => false,
     }
 }
 

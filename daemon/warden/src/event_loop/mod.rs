@@ -37,7 +37,7 @@ use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
 use crate::job::{kept_views, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
-use crate::request::upload;
+use crate::request::{copies, upload};
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
 use crate::startup::error::Fatal;
 use crate::state::{Warden, job_cx, request_cx};
@@ -259,6 +259,15 @@ impl Warden {
             } => {
                 let reply = self.stop_request(session, job, signal);
                 let sessions = &self.callers.sessions;
+                self.reports.reply(sessions, (session, ticket), None, reply);
+            }
+            ToWarden::DropCopy {
+                session,
+                ticket,
+                job,
+            } => {
+                let reply = copies::drop_own(&mut request_cx!(self), session, job);
+                let (sessions, reply) = (&self.callers.sessions, reply.map(Outcome::Answered));
                 self.reports.reply(sessions, (session, ticket), None, reply);
             }
             ToWarden::Refused { session, refusal } => {

@@ -51,6 +51,13 @@ pub struct LeftView {
     pub reader: Option<JobId>,
 }
 
+/// Why a view cannot be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoView {
+    IsRead,
+    None,
+}
+
 /// Oldest first.
 #[derive(Debug, Default)]
 pub struct KeptViews {
@@ -120,6 +127,16 @@ impl KeptViews {
                  extraction has made a plan of it, and not beside much newer ones; run the job again",
                 KEPT.as_secs() / 60
             )),
+        }
+    }
+
+    /// Returns the bytes of a view of this user that nobody reads.
+    pub fn own(&self, job: JobId, owner: u32) -> Result<u64, NoView> {
+        let is_it = |view: &&LeftView| view.job == job && view.owner == owner;
+        match self.all.iter().find(is_it) {
+            Some(view) if view.reader.is_none() => Ok(view.bytes),
+            Some(_) => Err(NoView::IsRead),
+            None => Err(NoView::None),
         }
     }
 
@@ -241,6 +258,16 @@ pub fn drop_oldest(cx: &mut JobCx<'_>) {
     }
 }
 
+/// Drops the view of a job unless somebody reads it.
+pub fn drop_own(cx: &mut JobCx<'_>, job: JobId) {
+    let all = &mut cx.jobs.views.all;
+    let is_it = |view: &LeftView| view.job == job && view.reader.is_none();
+    if let Some(at) = all.iter().position(is_it) {
+        cx.sandbox.uids.give_back(all.remove(at).uid);
+    }
+    set_timer(cx);
+}
+
 pub fn end_reader(cx: &mut JobCx<'_>, reader: JobId) {
     if let Some(uid) = cx.jobs.views.end_reader(reader) {
         cx.sandbox.uids.give_back(uid);
@@ -321,6 +348,20 @@ mod tests {
         assert_eq!(scene.keep(5, 1, 230), [1, 2]);
         assert!(scene.keep(6, 2, 240).is_empty());
         assert_eq!(scene.keep(7, 3, 900), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn own_view_that_nobody_reads_can_be_dropped() {
+        let mut scene = Scene::new();
+        scene.keep(0, 1, 10);
+        assert_eq!(scene.views.own(id(0), 1), Ok(10));
+        assert_eq!(scene.views.own(id(0), 2), Err(NoView::None));
+        assert_eq!(scene.views.own(id(9), 1), Err(NoView::None));
+        let lent = scene.lend(0, 1, 5);
+        assert!(lent.is_ok());
+        assert_eq!(scene.views.own(id(0), 1), Err(NoView::IsRead));
+        scene.views.give_back(id(5));
+        assert_eq!(scene.views.own(id(0), 1), Ok(10));
     }
 
     #[test]

@@ -296,6 +296,7 @@ impl Draft {
 
 pub(crate) mod access;
 pub(crate) mod arguments;
+pub(crate) mod copies;
 pub(crate) mod file_change;
 #[cfg(test)]
 pub mod fixture;
