@@ -194,7 +194,13 @@ fn packages_with_files_in_it_cannot_change() {
         ("echo /etc >shop.list", true),
         ("rm shop.list; echo /etc >shop.list", true),
         ("touch shop.list", false),
-        ("echo x >shop.md5sums; echo x >shop.list.x", false),
+        // An upgrade with the same paths: its conffile would stay the old one.
+        ("echo x >shop.md5sums", true),
+        ("echo x >shop.conffiles; echo x >shop.postinst", true),
+        (
+            "echo x >new.md5sums; echo x >shop.list.x; echo x >shop",
+            false,
+        ),
         ("rm other.list", false),
         ("echo /etc/private/key >new.list", false),
     ] {
