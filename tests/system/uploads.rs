@@ -16,6 +16,7 @@ use remit_tests::process::{Identity, ends_within};
 use remit_wire::edits::keep;
 use remit_wire::{Reply, Request, Run, Upload, UploadPart};
 
+use crate::copies;
 use crate::plans::{GRANTS, PlanFixture};
 
 /// Bytes that are no text, and longer than two parts.
@@ -56,6 +57,42 @@ fn file_names(daemon: &Daemon) -> Vec<String> {
     files
         .map(|file| name(file).to_string_lossy().into_owned())
         .collect()
+}
+
+/// The copy stays: the job need not run again.
+#[test]
+fn extraction_without_space_for_its_contents_is_repeated_from_the_same_copy() {
+    let fixture = copies::lay();
+    let at = fixture.dir.display();
+    let ran = fixture.on_copy(&user_a(), &format!("yes new | head -c 3000000 >{at}/large"));
+    assert!(ran.out.status.success(), "{}", ran.answer);
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let begun: Vec<Vec<u8>> = (0..4_u8).map(|number| vec![number, 0]).collect();
+    for bytes in &begun {
+        assert_eq!(send(&mut caller, named(bytes), 0, &bytes[..1]), Ok(1));
+    }
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert_eq!(extracted.answer["exit"], 1, "{}", extracted.answer);
+    let stderr = extracted.answer["stderr"].to_string();
+    assert!(
+        stderr.contains("4 uploads of this user are not finished"),
+        "{stderr}"
+    );
+    for bytes in &begun {
+        assert_eq!(send(&mut caller, named(bytes), 1, &bytes[1..]), Ok(2));
+    }
+    let extracted = fixture.extract(&user_a(), ran.job);
+    assert!(extracted.out.status.success(), "{}", extracted.answer);
+    let plan = extracted.job.to_string();
+    let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    assert!(fixture.approve(request).status.success());
+    let words = ["job", "--wait", &request.to_string()];
+    let ended = fixture.daemon.remit(&user_a(), &words);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(fixture.read("large"), b"new\n".repeat(750_000));
+    // There is a plan, so the copy is gone.
+    let again = fixture.extract(&user_a(), ran.job);
+    assert!(!again.out.status.success(), "{}", again.answer);
 }
 
 #[test]
