@@ -178,7 +178,7 @@ fuzz-corpus:
 BENCH_PACKAGES := openssh-server bubblewrap
 
 .PHONY: bench
-bench: ## what a call costs, beside floors and rivals, optimised: 6 minutes; ONLY=PARTS, AGAINST=DIR, JSON=FILE, MARKDOWN=FILE
+bench: ## what a call costs, beside floors and rivals, optimised: 8 minutes; ONLY=PARTS, AGAINST=DIR, JSON=FILE, MARKDOWN=FILE
 	@tests/machine/packages $(BENCH_PACKAGES) || echo 'without $(BENCH_PACKAGES): ways that need them are left out'
 	cargo build --locked --release $(addprefix -p ,$(PROGRAMS)) -p remit-bench
 	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(call runner,$(ROOT)) cost_of_a_record -- --nocapture >$(BUILT)/release/records

@@ -119,12 +119,14 @@ mod conditions {
         }
     }
 }
+mod copies;
 mod decide;
 mod flood;
 mod footprint;
 mod growth;
 mod lanes;
 mod load;
+mod machine;
 mod mcp;
 mod output;
 mod peers;
@@ -303,6 +305,7 @@ pub const PARTS: &[&str] = &[
     "search",
     "decide",
     "changes",
+    "copies",
 ];
 
 const HELP: &str = "\
@@ -316,7 +319,7 @@ Options:
   --sink SINK      the daemon's audit.sink: file (default) or journald
   --sync SYNC      the daemon's audit.sync: always, changes (default) or never
   --only PARTS     only these, with commas: calls, starts, load, growth, output, footprint,
-                   flood, search, decide (which needs neither stage nor root), changes
+                   flood, search, decide (which needs neither stage nor root), changes, copies
   --peers FILE     others to compare with, where they are installed
   --records FILE   what remitd's cost_of_a_record has printed
   --against DIR    in place of 'calls': compare calls with the programs in this directory

@@ -8,6 +8,7 @@ use crate::against::Against;
 use crate::calls::{self, Calls};
 use crate::changes::{self, Changes};
 use crate::conditions::Conditions;
+use crate::copies::{self, Copies};
 use crate::decide::{self, Decision};
 use crate::flood::{self, Meanwhile};
 use crate::footprint::{self, Footprint, Starts};
@@ -34,6 +35,7 @@ pub struct Report {
     pub search: Option<Searches>,
     pub decide: Option<Vec<Decision>>,
     pub changes: Option<Changes>,
+    pub copies: Option<Copies>,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -68,6 +70,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         report.growth = wanted(args, "growth", || Growths::take(args))?;
         report.output = wanted(args, "output", || Outputs::take(args))?;
         report.changes = wanted(args, "changes", || changes::take(args))?;
+        report.copies = wanted(args, "copies", || copies::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
     report.decide = wanted(args, "decide", decide::take)?;
@@ -130,6 +133,7 @@ impl Report {
         all.extend(self.floods.iter().map(|floods| flood::section(floods)));
         all.extend(self.search.iter().map(search::section));
         all.extend(self.changes.iter().map(changes::section));
+        all.extend(self.copies.iter().flat_map(Copies::sections));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
         all
     }

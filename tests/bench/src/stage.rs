@@ -7,16 +7,16 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, setegid, seteuid};
 use remit_common::names::Runtime;
 use remit_wire::client::Client;
 
+use crate::machine::{Machine, with_mounts};
 use crate::usage::{Daemon, Members};
 use crate::{Args, Failure};
 
@@ -24,6 +24,10 @@ const BROKER: u32 = 64_200;
 pub const CLIENTS: u32 = 64_201;
 /// The first uid of the clients. These users need no account.
 const FIRST_CLIENT: u32 = 400_000;
+const ALL_CLIENTS: u32 = 16_384;
+/// The last of them: a policy can name it, and one that approves what it asks for.
+pub const NAMED_CLIENT: u32 = FIRST_CLIENT + ALL_CLIENTS - 1;
+pub const APPROVER: u32 = NAMED_CLIENT - 1;
 /// Timeout of the start, and of the end, in milliseconds.
 const PATIENCE_MS: u16 = 30_000;
 
@@ -67,7 +71,11 @@ impl Stage {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(dir("log"))?);
-        let mut daemon = with_mounts(&dir("mounts"), setting.mounts, || Ok(command.spawn()?))?;
+        let start = || Ok(command.spawn()?);
+        let mut daemon = match &setting.machine {
+            Some(machine) => machine.inside(&own, setting.mounts, start)?,
+            None => with_mounts(&dir("mounts"), setting.mounts, start)?,
+        };
         match ready(&mut daemon, &socket) {
             Ok(()) => Ok(Self {
                 bin: dir("bin"),
@@ -103,13 +111,23 @@ impl Stage {
 
     pub fn client(&mut self) -> Result<Client, Failure> {
         let socket = self.runtime.socket();
-        Ok(as_a_client(|| Client::connect(&socket, "remit-bench"))??)
+        Ok(as_client(next_client(), || {
+            Client::connect(&socket, "remit-bench")
+        })??)
+    }
+
+    /// Connects as [`NAMED_CLIENT`].
+    pub fn named_client(&mut self) -> Result<Client, Failure> {
+        let socket = self.runtime.socket();
+        Ok(as_client(NAMED_CLIENT, || {
+            Client::connect(&socket, "remit-bench")
+        })??)
     }
 
     /// Connects without sending anything.
     pub fn connect(&mut self) -> Result<UnixStream, Failure> {
         let socket = self.runtime.socket();
-        Ok(as_a_client(|| UnixStream::connect(&socket))??)
+        Ok(as_client(next_client(), || UnixStream::connect(&socket))??)
     }
 
     pub fn runtime(&self) -> &Runtime {
@@ -144,9 +162,9 @@ impl Drop for Stage {
     }
 }
 
-fn as_a_client<T>(what: impl FnOnce() -> T) -> Result<T, Failure> {
+fn as_client<T>(uid: u32, what: impl FnOnce() -> T) -> Result<T, Failure> {
     setegid(Gid::from_raw(CLIENTS))?;
-    seteuid(Uid::from_raw(next_client()))?;
+    seteuid(Uid::from_raw(uid))?;
     let done = what();
     seteuid(Uid::from_raw(0))?;
     setegid(Gid::from_raw(0))?;
@@ -160,7 +178,7 @@ fn next_client() -> u32 {
 
 fn write_settings(config: &Path, args: &Args, setting: &Setting) -> Result<(), Failure> {
     let (sink, sync, more) = (&args.sink, &args.sync, &setting.toml);
-    let clients: Vec<String> = (FIRST_CLIENT..FIRST_CLIENT + 16_384)
+    let clients: Vec<String> = (FIRST_CLIENT..FIRST_CLIENT + ALL_CLIENTS)
         .map(|uid| uid.to_string())
         .collect();
     let clients = clients.join(", ");
@@ -256,6 +274,8 @@ pub struct Setting {
     pub broker: &'static str,
     /// The directory of its programs, if not ours.
     pub programs: Option<PathBuf>,
+    /// Its root file system, if not this computer's.
+    pub machine: Option<Rc<Machine>>,
 }
 
 impl Default for Setting {
@@ -267,49 +287,7 @@ impl Default for Setting {
             mounts: 0,
             broker: "remit-broker",
             programs: None,
+            machine: None,
         }
     }
-}
-
-/// Runs `start` in a mount namespace with `count` more file systems below `dir`. The namespace ends with the processes
-/// started there. Its mounts are shared, as on most machines. A count of 0 needs no namespace.
-pub fn with_mounts<T>(
-    dir: &Path,
-    count: usize,
-    start: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    if count == 0 {
-        return start();
-    }
-    let here = std::env::current_dir()?;
-    let own = fs::File::open("/proc/self/ns/mnt")?;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let started = mount_all(dir, count).and_then(|()| start());
-    // setns(2) changes the working directory to the root.
-    setns(&own, CloneFlags::CLONE_NEWNS)?;
-    std::env::set_current_dir(here)?;
-    started
-}
-
-fn mount_all(dir: &Path, count: usize) -> Result<(), Failure> {
-    let none = None::<&Path>;
-    let all = Path::new("/");
-    // Private first: otherwise the mounts would propagate to the original namespace.
-    for kind in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
-        mount(none, all, none, MsFlags::MS_REC | kind, none)?;
-    }
-    for at in 0..count {
-        let at = dir.join(at.to_string());
-        fs::create_dir_all(&at)?;
-        let tmpfs = Some(Path::new("tmpfs"));
-        mount(
-            tmpfs,
-            &at,
-            tmpfs,
-            MsFlags::empty(),
-            Some("size=64k,mode=0755"),
-        )
-        .map_err(|e| format!("cannot mount at '{}': {e}", at.display()))?;
-    }
-    Ok(())
 }

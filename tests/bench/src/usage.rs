@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::time::ClockId;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::Serialize;
@@ -104,6 +106,19 @@ pub fn cpu_of_children(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(ticks as f64 / each as f64))
 }
 
+/// Returns the processor time of all children of this process that were waited for: getrusage(2).
+pub fn cpu_of_own_children() -> Result<Duration, Failure> {
+    let used = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = used.user_time().num_microseconds() + used.system_time().num_microseconds();
+    Ok(Duration::from_micros(u64::try_from(micros)?))
+}
+
+/// Returns the bytes of the machine's file systems in memory, and of shared memory: `Shmem`, proc_meminfo(5).
+pub fn shared_pages() -> Result<u64, Failure> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    field(&text, "Shmem:").ok_or_else(|| "'/proc/meminfo' has no Shmem".into())
+}
+
 /// The fields follow the name, which may have any characters: proc_pid_stat(5).
 fn ticks(stat: &str) -> Option<u64> {
     let (_, behind) = stat.rsplit_once(") ")?;
@@ -172,6 +187,10 @@ pub struct Spent {
 }
 
 impl Spent {
+    pub fn all(self) -> Duration {
+        self.warden + self.broker + self.helpers + self.jobs
+    }
+
     pub fn since(self, before: Self) -> Self {
         Self {
             warden: self.warden.saturating_sub(before.warden),
