@@ -246,12 +246,9 @@ impl Profile {
         let has_more = has_network || has_a_right || self.inspect.is_some();
         let fits = (may_list || lists_nothing) && !(self.base.is_fixed() && has_more);
         holds(fits, || "has what its base lacks".to_owned())?;
-        holds(self.space.is_none() || self.base == Base::Plan, || {
-            "has space, and its base is not plan".to_owned()
-        })?;
-        let is_as_usual = self.eyes == Eyes::Operator;
-        holds(is_as_usual || self.base == Base::Plan, || {
-            "has the eyes of root, and its base is not plan".to_owned()
+        let is_usual = self.space.is_none() && self.eyes == Eyes::Operator;
+        holds(is_usual || self.base == Base::Plan, || {
+            "has space or eyes, and its base is not plan".to_owned()
         })
     }
 }
@@ -400,4 +397,22 @@ fn check_globs(names: &[Glob], scope: &Scope) -> Checked {
     holds(are_few, || {
         format!("has a pattern with over {} stars", Glob::STARS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eyes_of_root_are_for_copies_alone() {
+        let with = |profile: Profile| Profile {
+            eyes: Eyes::Root,
+            ..profile
+        };
+        assert_eq!(with(Profile::plan()).check(), Ok(()));
+        for other in [Profile::read(), Profile::strict(), Profile::host()] {
+            assert_eq!(other.check(), Ok(()));
+            assert!(with(other).check().is_err_and(|why| why.contains("eyes")));
+        }
+    }
 }
