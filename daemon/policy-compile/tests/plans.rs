@@ -966,7 +966,7 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
         (0o640, 0, 0, false),
         (0o640, 0, 7, false),
         (0o640, 901, 0, false),
-        (0o610, 0, 901, false),
+        (0o620, 0, 901, false),
         (0o604, 0, 901, false),
         (0o244, 7, 0, false),
         (0o620, 0, 0, false),

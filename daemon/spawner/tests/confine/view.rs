@@ -48,9 +48,13 @@ pub(super) struct Tree(pub(super) PathBuf);
 
 impl Tree {
     pub(super) fn new() -> Tree {
+        Self::new_in("/opt")
+    }
+
+    fn new_in(dir: &str) -> Tree {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/opt/remit-view-{}-{n}", std::process::id()));
+        let path = PathBuf::from(format!("{dir}/remit-view-{}-{n}", std::process::id()));
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Tree(path)
@@ -193,6 +197,27 @@ fn unreadable_stays_unreadable() {
     assert!(ran.out.lines().all(|line| !line.contains('$')), "{ran:?}");
     for path in [&key, &groups, &user, &set_id] {
         assert_eq!(fs::read_to_string(path).unwrap(), "SECRET\n");
+    }
+}
+
+/// Administrators put scripts with passwords beside the programs of packages.
+#[test]
+fn unreadable_beside_programs_stays_unreadable_and_set_id_programs_are_shown() {
+    for (dir, shows_set_id) in [("/usr/lib", true), ("/usr/share", false)] {
+        let tree = Tree::new_in(dir);
+        tree.file("script.pl", 0o640, 0, "SECRET\n");
+        tree.file("foreign", 0o4700, 33, "SECRET\n");
+        tree.file("helper", 0o4750, 0, "SECRET\n");
+        tree.file("open", 0o755, 0, "SECRET\n");
+        tree.dir("private", 0o700);
+        tree.file("private/in", 0o644, 0, "SECRET\n");
+        let read = "for f in *; do cat $f/in $f 2>/dev/null | grep -q SECRET && echo $f; done";
+        let ran = sh(&format!("cd {} && {read}", tree.at()));
+        let expect = match shows_set_id {
+            true => "helper\nopen\n",
+            false => "open\n",
+        };
+        assert_eq!(ran.out, expect, "{dir}: {ran:?}");
     }
 }
 

@@ -27,20 +27,27 @@ use crate::sys::{self, ForkCall};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of the longest result: the budgets of [`Budget`] are less.
 const MOST_BYTES: usize = 16 << 20;
-/// Directories with files of packages, which anybody can get. All others beneath `usr` are looked at.
-const PACKAGES: [&[u8]; 12] = [
+/// Directories of packages with many names, where nobody keeps what is private. All others are looked at.
+const PACKAGES: [&[u8]; 7] = [
+    b"usr/include",
+    b"usr/lib/debug",
+    b"usr/lib/firmware",
+    b"usr/lib/modules",
+    b"usr/share/doc",
+    b"usr/share/locale",
+    b"usr/share/man",
+];
+/// Directories in which packages have set-id programs that not everybody may read, and anybody can get: hidden, they could
+/// not be upgraded.
+const PROGRAMS: [&[u8]; 8] = [
     b"usr/bin",
     b"usr/sbin",
+    b"usr/games",
     b"usr/lib",
     b"usr/lib32",
     b"usr/lib64",
     b"usr/libx32",
     b"usr/libexec",
-    b"usr/include",
-    b"usr/games",
-    b"usr/share/doc",
-    b"usr/share/man",
-    b"usr/share/locale",
 ];
 
 /// The account that looks.
@@ -297,7 +304,7 @@ fn look(
             }),
             Some(Type::File) => {
                 let reads = faccessat(&fd, name, AccessFlags::R_OK, AtFlags::AT_EACCESS);
-                if reads.is_err() {
+                if reads.is_err() && !is_set_id_program(&fd, name, next.is_of_system, &path) {
                     budget.spend(Cost::Hidden, &path)?;
                     say(said, &path, Cover::Closed);
                 }
@@ -329,6 +336,15 @@ fn say(said: &mut Vec<u8>, path: &[u8], cover: Cover) {
     said.push(0);
 }
 
+fn is_set_id_program(dir: &OwnedFd, name: &CStr, is_of_system: bool, path: &[u8]) -> bool {
+    let is_of_programs = is_of_system && PROGRAMS.iter().any(|dir| is_in(path, dir));
+    let is_set_id = || {
+        let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & 0o6000 != 0)
+    };
+    is_of_programs && is_set_id()
+}
+
 fn is_left_out(is_of_system: bool, path: &[u8]) -> bool {
     let is_private = PRIVATE.iter().any(|own| own.as_bytes() == path);
     let is_of_packages = || PACKAGES.iter().any(|packages| is_in(path, packages));
@@ -347,8 +363,10 @@ mod tests {
             ("var/tmp", true),
             ("srv/tmp", false),
             ("usr", false),
-            ("usr/lib", true),
-            ("usr/lib/x", true),
+            ("usr/lib", false),
+            ("usr/lib/x", false),
+            ("usr/lib/modules/6.1", true),
+            ("usr/bin", false),
             ("usr/share", false),
             ("usr/share/keys", false),
             ("usr/share/doc", true),
@@ -362,7 +380,7 @@ mod tests {
 
     #[test]
     fn other_mounts_have_no_packages() {
-        assert!(!is_left_out(false, b"usr/lib/x"));
+        assert!(!is_left_out(false, b"usr/lib/modules"));
         assert!(is_left_out(false, b"var/tmp"));
     }
 
