@@ -186,4 +186,41 @@ mod tests {
         let plan = Plan::new(units).unwrap();
         assert_eq!(fitted(&plan), Err(TOO_LONG));
     }
+
+    /// What is unlike the rest of a long plan is not out of sight.
+    #[test]
+    fn lists_scripts_of_others_and_changed_programs_are_in_the_bundle_first() {
+        const INFO: &str = "/var/lib/dpkg/info";
+        let mut entries = small_at("/usr/share/doc/", 6000, 300);
+        let base = base(9000);
+        let stat = Stat {
+            meta: Metadata {
+                mode: 0o755,
+                ..META
+            },
+            ..base.stat
+        };
+        entries.extend([
+            new(format!("{INFO}/tool.list"), 90_000),
+            new(format!("{INFO}/tool.postinst"), 90_000),
+            new(format!("{INFO}/bash.postinst"), 9000),
+            new("/etc/unheard-of.conf".to_owned(), 9000),
+            Entry {
+                path: PlanPath::new("/usr/local/sbin/backup").unwrap(),
+                change: Change::Replace {
+                    base: Base { stat, ..base },
+                    content: content(9000),
+                    meta: META,
+                },
+            },
+        ]);
+        let plan = Plan::new(entries).unwrap();
+        let entries = fitted(&plan).unwrap().unwrap();
+        let others = entries
+            .iter()
+            .filter(|entry| !entry.path.is_in(b"/usr/share/doc"));
+        let packed = others.filter(|entry| entry.change.uploaded().is_some());
+        let packed: Vec<String> = packed.map(|entry| entry.path.to_string()).collect();
+        assert_eq!(packed, [format!("{INFO}/tool.postinst")]);
+    }
 }
