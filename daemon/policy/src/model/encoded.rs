@@ -208,9 +208,8 @@ impl Profile {
             .try_for_each(|path| is_plain(path, "path"))?;
         is_environment(&self.env)?;
         let names = self.capability_names();
-        let bits = names
-            .iter()
-            .map(|name| capabilities::bit(name, self.base, &self.network));
+        let bit = |name: &String| capabilities::bit(name, self.base, &self.network);
+        let bits = names.iter().map(bit);
         let allowed = bits
             .collect::<Result<Vec<u64>, _>>()?
             .into_iter()
