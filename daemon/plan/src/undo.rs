@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use remit_common::escape;
 
-use crate::accounts::{account_id, account_lines, is_of_accounts};
+use crate::accounts::{EXTRAUSERS, account_id, account_lines, is_of_accounts};
 use crate::capabilities::FileCapabilities;
 use crate::plan::{Base, Change, Entry, Kind, Metadata, New, Plan, Stat};
 use crate::{PlanPath, View, hex, risk_sentences, risks, sha256, staying};
@@ -137,12 +137,20 @@ impl Plan {
         before: &impl BeforeUndo,
     ) -> Vec<String> {
         let entries = || self.entries().iter().enumerate();
-        let lost = |path: &[u8]| {
-            let found = entries().find(|(_, entry)| entry.path.as_bytes() == path);
-            let tables = found.and_then(|(at, _)| before.accounts(at));
-            tables.map_or_else(BTreeSet::new, |[now, again]| &ids(&now) - &ids(&again))
+        let lost = |name: &[u8]| {
+            let tables = |dir: &[u8]| {
+                let path = [dir, b"/", name].concat();
+                let (at, _) = entries().find(|(_, entry)| entry.path.as_bytes() == path)?;
+                before.accounts(at)
+            };
+            let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
+            for [now, again] in [&b"/etc"[..], EXTRAUSERS].into_iter().filter_map(tables) {
+                old.extend(ids(&now));
+                new.extend(ids(&again));
+            }
+            &old - &new
         };
-        let (uids, gids) = (lost(b"/etc/passwd"), lost(b"/etc/group"));
+        let (uids, gids) = (lost(b"passwd"), lost(b"group"));
         let is_orphan = |at: usize, entry: &Entry| {
             let meta = found.get(&at).map(|found| found.meta);
             let meta = meta.or_else(|| entry.change.meta());
@@ -755,6 +763,23 @@ mod tests {
         }
         let file = plan(vec![replaced_passwd()]).undo_page(&With(0));
         assert!(!file.lines.contains(&general), "{:?}", file.lines);
+    }
+
+    /// An account in another file of accounts is one, too.
+    #[test]
+    fn lost_owner_of_extrausers_is_a_risk() {
+        let (_, change) = replaced_passwd();
+        for path in ["/etc/passwd", "/var/lib/extrausers/passwd"] {
+            let plan = plan(vec![
+                (path.to_owned(), change),
+                new_directory("/var/log/a", 107),
+            ]);
+            let (uid, names) = (107, 1);
+            let passwd = ["root:x:0:0\na:x:107:1\n", "root:x:0:0\n"];
+            let lines = plan.undo_page(&Served { names, uid, passwd }).lines;
+            let is_it = |line: &String| line.contains("/var/log/a: it stays, and no account has");
+            assert!(lines.iter().any(is_it), "{path}: {lines:?}");
+        }
     }
 
     /// Beside a risk for each of them no line would be left for paths.

@@ -153,7 +153,7 @@ impl Package {
         }
         section.note(format!(
             "{ROUNDS} rounds, in turns; the plan has {} paths. Bare is in a root of its own with the same lists of packages. dpkg syncs each \
-             file; on a copy that costs nothing, and the commit syncs once.",
+             file; the commit syncs once for each file system.",
             self.entries
         ));
         section
