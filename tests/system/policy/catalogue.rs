@@ -457,6 +457,7 @@ const ATTACKS: [&str; 42] = [
 ];
 const RIGHT: &[&str] = &[
     "0123456789abcdef0123456789abcdef",
+    "true",
     "1",
     "web",
     "nginx.service",
