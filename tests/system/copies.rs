@@ -82,7 +82,7 @@ fn what_a_job_changed_in_its_copy_is_approved_committed_and_undone() {
     let fixture = lay();
     let old = fixture.file("conf", "old\n");
     let at = fixture.dir.display();
-    // A file and a link that take the place of each other.
+    // A file and a link that replace each other.
     fixture.file("file", "text\n");
     symlink("conf", fixture.dir.join("link")).unwrap();
     let script = format!(
@@ -259,10 +259,10 @@ fn copy_that_its_user_drops_is_gone_and_recorded() {
     assert!(ran.out.status.success(), "{}", ran.answer);
     let id = ran.job.to_string();
     // For anybody else there is none.
-    let theirs = fixture.daemon.remit(&user_b(), &["plan", "drop", &id]);
-    let said = String::from_utf8_lossy(&theirs.stderr);
+    let other = fixture.daemon.remit(&user_b(), &["plan", "drop", &id]);
+    let said = String::from_utf8_lossy(&other.stderr);
     assert!(
-        !theirs.status.success() && said.contains("no copy of job"),
+        !other.status.success() && said.contains("no copy of job"),
         "{said}"
     );
     let dropped = fixture.asks_for(&user_a(), &["plan", "drop", &id]);

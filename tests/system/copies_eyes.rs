@@ -52,9 +52,9 @@ impl PlanFixture {
 
     /// The layers of a job, in its result and in its record, which are the same.
     fn layers(&self, ran: &Ran) -> Vec<String> {
-        let walls = ran.answer["enforced"]["walls"].as_array();
-        let walls = walls.into_iter().flatten();
-        let layers: Vec<String> = walls
+        let layers = ran.answer["enforced"]["walls"].as_array();
+        let layers = layers.into_iter().flatten();
+        let layers: Vec<String> = layers
             .map(|wall| wall.as_str().unwrap().to_owned())
             .collect();
         let job = ran.job.to_string();
@@ -140,10 +140,10 @@ fn page_of_a_job_with_the_eyes_of_root_says_so() {
     assert!(folded(&page).contains(says), "{page:?}");
     let of = |name: &str| fixture.daemon.path().join(name).display().to_string();
     let (config, vendor) = (of("config"), of("vendor"));
-    let places = ["--config", &config, "--vendor", &vendor];
+    let directories = ["--config", &config, "--vendor", &vendor];
     let words = [
         &["policy", "explain", "--profile", "eyes"],
-        &places[..],
+        &directories[..],
         &["#64001", "run"],
     ];
     let explained = fixture.daemon.remit(&admin(), &words.concat());

@@ -41,7 +41,7 @@ fn why(ran: &Ran) -> &str {
 
 /// Root of a copy can write them there, and an approver never sees them.
 #[test]
-fn what_no_plan_may_change_is_refused_before_anybody_is_asked() {
+fn what_no_plan_may_change_is_refused_before_an_approver_is_asked() {
     let fixture = lay();
     let config = fixture.daemon.path().join("config/policy.d/99-mine.toml");
     for path in [

@@ -122,20 +122,20 @@ fn storm_beneath_copies_ends_in_plans_and_refusals() {
         assert_eq!(trouble, None);
     }
     // The calm after it: what a job changes then is planned, and what the machine has changed since is not overwritten.
-    let (mine, theirs) = (
+    let (mine, other) = (
         fixture.file("mine", "old\n"),
-        fixture.file("theirs", "old\n"),
+        fixture.file("other", "old\n"),
     );
-    let ran = fixture.on_copy(&user_a(), &format!("echo new >{mine}; echo new >{theirs}"));
+    let ran = fixture.on_copy(&user_a(), &format!("echo new >{mine}; echo new >{other}"));
     let extracted = fixture.extract(&user_a(), ran.job);
     assert!(extracted.out.status.success(), "{}", extracted.answer);
-    fs::write(&theirs, "the machine's\n").unwrap();
+    fs::write(&other, "the machine's\n").unwrap();
     let plan = extracted.job.to_string();
     let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
     let _ = fixture.approve(request);
     let words = ["job", "--wait", &request.to_string()];
     let ended = fixture.daemon.remit(&user_a(), &words);
     assert!(!ended.status.success(), "{ended:?}");
-    assert_eq!(fixture.read("theirs"), b"the machine's\n");
+    assert_eq!(fixture.read("other"), b"the machine's\n");
     assert_eq!(fixture.read("mine"), b"old\n");
 }

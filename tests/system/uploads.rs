@@ -67,8 +67,8 @@ fn extraction_without_space_for_its_contents_is_repeated_from_the_same_copy() {
     let ran = fixture.on_copy(&user_a(), &format!("yes new | head -c 3000000 >{at}/large"));
     assert!(ran.out.status.success(), "{}", ran.answer);
     let mut caller = Caller::new(&fixture.daemon, &user_a());
-    let begun: Vec<Vec<u8>> = (0..4_u8).map(|number| vec![number, 0]).collect();
-    for bytes in &begun {
+    let started: Vec<Vec<u8>> = (0..4_u8).map(|number| vec![number, 0]).collect();
+    for bytes in &started {
         assert_eq!(send(&mut caller, named(bytes), 0, &bytes[..1]), Ok(1));
     }
     let extracted = fixture.extract(&user_a(), ran.job);
@@ -78,7 +78,7 @@ fn extraction_without_space_for_its_contents_is_repeated_from_the_same_copy() {
         stderr.contains("4 uploads of this user are not finished"),
         "{stderr}"
     );
-    for bytes in &begun {
+    for bytes in &started {
         assert_eq!(send(&mut caller, named(bytes), 1, &bytes[1..]), Ok(2));
     }
     let extracted = fixture.extract(&user_a(), ran.job);

@@ -244,7 +244,7 @@ pub fn stage(
             return Ok(None);
         }
     };
-    // A link has no attributes for the file in its place.
+    // A link has no attributes for the file that replaces it.
     let taken = match entry.change {
         Change::Replace { .. } => {
             Some(new_file::copied(&operation.attributes).map_err(|why| about(entry, why))?)

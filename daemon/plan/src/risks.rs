@@ -184,7 +184,7 @@ pub fn names(paths: &[&PlanPath]) -> String {
 
 fn rights(change: &Change) -> impl Iterator<Item = Risk> {
     let is_link = matches!(change.makes(), Some(New::Link(_)));
-    // The mode of a link says nothing: a file in its place is a new one.
+    // The mode of a link says nothing: a file that replaces it is a new one.
     let base = change.base().map(|base| base.stat);
     let base = base.filter(|base| is_link || base.kind != Kind::Symlink);
     let is_directory = match change {

@@ -47,7 +47,7 @@ mod tests {
     use crate::{PlanPath, sha256};
 
     #[test]
-    fn paths_of_a_plan_and_of_its_undo_are_told_apart() {
+    fn paths_of_a_plan_are_separate_from_those_of_its_undo() {
         let content = |bytes: &[u8]| Content {
             size: bytes.len() as u64,
             sha256: sha256(bytes),

@@ -687,7 +687,7 @@ fn file_and_link_in_place_of_each_other_are_shown() {
 }
 
 #[test]
-fn only_a_file_and_a_link_take_the_place_of_each_other() {
+fn only_a_file_and_a_link_replace_each_other() {
     let refused = |change: Change| {
         Plan::new(vec![entry("/a", change)])
             .unwrap_err()

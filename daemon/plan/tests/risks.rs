@@ -250,7 +250,7 @@ fn what_a_path_decides_is_known_in_each_directory_of_settings() {
 
 /// A rule without approval has named the directory.
 #[test]
-fn settings_ask_nobody_and_what_has_an_effect_of_its_own_does() {
+fn settings_need_no_approval_and_what_has_an_effect_of_its_own_does() {
     let asks = |at: &str, dir: &str| {
         let entry = made(at, 0o644, b"x");
         needs_approval(&unknown(&entry), &[PlanPath::new(dir).unwrap()])

@@ -70,7 +70,7 @@ const NOT_TRIED: &[(&str, &str)] = &[
     ),
     (
         "kill-all",
-        "without its wall, it would end the machine's processes",
+        "without its layer, it would end the machine's processes",
     ),
     ("setpriority-user", "likewise, all of root's processes"),
     ("ioprio-user", "likewise"),

@@ -87,7 +87,7 @@ const OF_THE_MACHINE: &[&str] = &[
     "clock-settime", "settimeofday", "sethostname", "setdomainname", "syslog", "reboot",
 ];
 
-/// The second wall of SECURITY.md: its user namespace owns no other.
+/// The second layer of SECURITY.md: its user namespace owns no other.
 #[test]
 fn root_of_a_copy_has_no_right_over_the_machine_without_the_filter() {
     let Some(options) = Options::mutated("REMIT_MUTATE", "plan.SeccompRefused") else {

@@ -20,7 +20,7 @@ const LINKS: usize = 40;
 /// Directories of a unit's dependencies.
 const DEPENDENCIES: [&str; 3] = ["wants", "requires", "upholds"];
 
-/// The paths that the change makes anew, changes or removes. A directory by itself, a mode and an owner change no unit.
+/// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit.
 #[derive(Debug, Default)]
 pub struct Changed(BTreeMap<PathBuf, Becomes>);
 

@@ -99,7 +99,7 @@ fn without_changes_of_others_it_is_a_whole_undo() {
 
 /// What was there before the commit is somebody's in any case.
 #[test]
-fn changes_of_others_elsewhere_are_in_the_way() {
+fn changes_of_others_in_other_directories_are_in_the_way() {
     let mount_in = || {
         fs::create_dir(at("etc/lib/state/disk")).unwrap();
         let flags = MsFlags::empty();

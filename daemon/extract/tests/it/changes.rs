@@ -196,7 +196,7 @@ fn links_are_new_replaced_and_removed() {
 }
 
 #[test]
-fn file_and_link_take_the_place_of_each_other() {
+fn file_and_link_replace_each_other() {
     planned(
         || {
             fs::remove_file(seen("etc/hosts")).unwrap();

@@ -124,7 +124,7 @@ fn rights_by_mode_and_owner_are_in_the_entry() {
     assert_eq!(modes, expect);
 }
 
-/// Names of one file, over directories and kinds of places: each is a file of its own in the plan.
+/// Names of one file, over directories and kinds of mounts: each is a file of its own in the plan.
 #[test]
 fn names_of_one_file_are_files_of_their_own() {
     let scene = Scene::new();
@@ -141,6 +141,6 @@ fn names_of_one_file_are_files_of_their_own() {
         ["+/etc/one", "+/etc/two", "+/root/four"]
     );
     let links = |omission: &Omission| matches!(omission, Omission::HardLinks(4));
-    let noted = extraction.notes.iter().filter(|note| links(&note.omission));
-    assert_eq!(noted.count(), 3);
+    let recorded = extraction.notes.iter().filter(|note| links(&note.omission));
+    assert_eq!(recorded.count(), 3);
 }

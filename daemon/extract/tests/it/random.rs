@@ -29,7 +29,7 @@ impl Numbers {
         path
     }
 
-    /// A name says the kind, but for files and links that take the place of each other: otherwise a path would be of another
+    /// A name says the kind, but for files and links that replace each other: otherwise a path would be of another
     /// kind than the host's.
     fn path(&mut self, kind: char) -> PathBuf {
         let directory = self.directory();

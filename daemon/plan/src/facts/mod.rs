@@ -21,7 +21,7 @@ use crate::view::View;
 const MOST: usize = 64;
 const MEMBERS: usize = 4;
 /// The group that has no rights: `nogroup` or `nobody`, the kernel's overflowgid.
-const NOBODY: u32 = 65_534;
+const NO_USER: u32 = 65_534;
 /// Numbers below are those of root and of accounts. useradd(8) gives ranges above: login.defs(5), SUB_UID_MIN.
 const HIGH: u32 = 1 << 16;
 
@@ -123,7 +123,7 @@ fn account(account: &Renewed<'_>, numbers: &Numbers<'_>, facts: &mut BTreeSet<Ri
         }
         let is_first = match old_gid {
             Some(before) => Some(before) != gid,
-            None => gid != Some(NOBODY),
+            None => gid != Some(NO_USER),
         };
         if let Some(gid) = gid.filter(|_| is_first) {
             facts.insert(Risk::FirstGroup {

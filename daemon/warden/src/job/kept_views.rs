@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn own_view_that_nobody_reads_can_be_dropped() {
+    fn own_view_that_no_job_reads_can_be_dropped() {
         let mut scene = Scene::new();
         scene.keep(0, 1, 10);
         assert_eq!(scene.views.own(id(0), 1), Ok(10));

@@ -29,7 +29,7 @@ use crate::startup::error::{Fatal, chain};
 /// Tasks that the rlimit of a uid allows beyond the limit of the job's cgroup.
 const SPARE_TASKS: u64 = 16;
 const NO_LAYERS: &str = "none (host)";
-/// A copy of the machine with the eyes of root lacks a wall.
+/// A copy of the machine with the eyes of root lacks a layer.
 const NO_MASK: &str = "unmasked";
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use remit_wire::outcome::{OutputPart, Stream};
 use remit_wire::{JobQuery, PageQuery, PartQuery, Purpose, Reply, Request};
 use serde::Serialize;
 
-use super::side::{Cost, Costs, Side, WallAndCpu, request};
+use super::side::{Cost, Costs, ElapsedAndCpu, Side, request};
 use crate::machine::Machine;
 use crate::section::{Section, ms, ratio};
 use crate::series::Shuffle;
@@ -186,7 +186,7 @@ fn make(dir: &Path, deb: &Path) -> Result<(), Failure> {
 }
 
 /// Installs it as root does, and removes it again without measuring that.
-fn install(twin: &Machine, args: &Args, more: &[&str]) -> Result<WallAndCpu, Failure> {
+fn install(twin: &Machine, args: &Args, more: &[&str]) -> Result<ElapsedAndCpu, Failure> {
     let [dpkg, words @ ..] = INSTALL;
     twin.inside(&args.stage, 0, || {
         let mut command = Command::new(dpkg);
@@ -201,8 +201,8 @@ fn install(twin: &Machine, args: &Args, more: &[&str]) -> Result<WallAndCpu, Fai
     })
 }
 
-/// Runs a command to its end. Returns its wall and processor time.
-fn spent(mut command: Command) -> Result<WallAndCpu, Failure> {
+/// Runs a command to its end. Returns its elapsed and processor time.
+fn spent(mut command: Command) -> Result<ElapsedAndCpu, Failure> {
     let before = usage::cpu_of_own_children()?;
     let start = Instant::now();
     let status = command.stdin(Stdio::null()).status()?;
@@ -245,7 +245,7 @@ impl Side {
     }
 
     /// Commits the plan, undoes it, and checks both. An undo by the daemon always asks a person.
-    fn commit(&mut self, bundle: &Bundle) -> Result<(WallAndCpu, WallAndCpu), Failure> {
+    fn commit(&mut self, bundle: &Bundle) -> Result<(ElapsedAndCpu, ElapsedAndCpu), Failure> {
         let is_there = |side: &Self, wanted| {
             let path = side.machine.at(FILES_AT.trim_start_matches('/'));
             (path.join("0").exists() == wanted)

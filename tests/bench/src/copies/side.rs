@@ -21,7 +21,7 @@ use crate::stage::{APPROVER, CLIENTS, NAMED_CLIENT, Setting, Stage};
 use crate::{Args, Failure, lanes, usage};
 
 /// Wall time and processor time.
-pub(super) type WallAndCpu = (Duration, Duration);
+pub(super) type ElapsedAndCpu = (Duration, Duration);
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {
@@ -39,7 +39,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    pub(super) fn push(&mut self, (time, cpu): WallAndCpu) {
+    pub(super) fn push(&mut self, (time, cpu): ElapsedAndCpu) {
         self.times.push(time);
         self.cpu += cpu;
         self.count += 1;
@@ -98,7 +98,10 @@ impl Side {
         })
     }
 
-    pub(super) fn timed(&mut self, request: Request) -> Result<(WallAndCpu, JobReport), Failure> {
+    pub(super) fn timed(
+        &mut self,
+        request: Request,
+    ) -> Result<(ElapsedAndCpu, JobReport), Failure> {
         let members = self.stage.members()?;
         let before = members.cpu()?;
         let start = Instant::now();
@@ -115,7 +118,7 @@ impl Side {
         }
     }
 
-    fn run_read(&mut self) -> Result<WallAndCpu, Failure> {
+    fn run_read(&mut self) -> Result<ElapsedAndCpu, Failure> {
         Ok(self.timed(lanes::run(&["/bin/true"]))?.0)
     }
 
@@ -148,16 +151,16 @@ impl Side {
     }
 }
 
-/// Wall and processor time of a program on a copy, and of the plan made of it.
+/// Elapsed and processor time of a program on a copy, and of the plan made of it.
 pub(super) struct Planned {
-    pub(super) copy: WallAndCpu,
-    pub(super) extraction: WallAndCpu,
+    pub(super) copy: ElapsedAndCpu,
+    pub(super) extraction: ElapsedAndCpu,
     pub(super) plan: JobId,
     pub(super) peaks: [u64; 2],
 }
 
 impl Planned {
-    pub(super) fn both(&self) -> WallAndCpu {
+    pub(super) fn both(&self) -> ElapsedAndCpu {
         let (copy, extraction) = (self.copy, self.extraction);
         (copy.0 + extraction.0, copy.1 + extraction.1)
     }
