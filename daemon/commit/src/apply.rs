@@ -259,6 +259,12 @@ impl Operation<'_> {
                 left("its old file is gone")
             }
             Reversal::Nothing => Ok(()),
+            Reversal::Left(why) if self.is_whole => {
+                let slot = self.slot.to_string_lossy();
+                left(&format!(
+                    "{why}, and what was taken away is kept beside the journal, as '{slot}'"
+                ))
+            }
             Reversal::Left(why) => left(why),
             Reversal::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
             Reversal::Exchange => {
@@ -325,6 +331,18 @@ impl Operation<'_> {
         }
         set_metadata(file, now.meta)?;
         Ok(Some("somebody opens it for writing".to_owned()))
+    }
+
+    /// Returns true if the new directory in its slot has something in it, which others have made.
+    pub fn holds_others(&self, journal: &JournalFile) -> io::Result<bool> {
+        let Some(slots) = self.slots(journal)? else {
+            return Ok(false);
+        };
+        let found = look(slots, &self.slot)?;
+        let is_own = found.is_some_and(|found| {
+            found.stat.kind == Kind::Directory && found.stat.ino == self.inode
+        });
+        Ok(is_own && count(open_file(slots, &self.slot)?)? > 2)
     }
 
     pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {

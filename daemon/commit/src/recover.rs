@@ -45,8 +45,10 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
             Ok(Some((journal, read)))
                 if matches!(read.phase, Phase::Kept | Phase::Left | Phase::Parted) =>
             {
+                // Directories with what others have made are kept until somebody moves them.
+                let is_whole = read.marks.contains(&UndoMark::Whole);
                 // Not counted either: a huge one would end those of others.
-                if keep.is_some_and(|keep| !keep.contains(id)) {
+                if !is_whole && keep.is_some_and(|keep| !keep.contains(id)) {
                     let (age_s, id) = (journal.age_s(), id.clone());
                     let own = journal.bytes().saturating_add(COST);
                     let bytes = read.plan.undo_bytes().saturating_add(own);

@@ -7,14 +7,13 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_plan::Direction::{Commit, Undo};
-use remit_plan::{Kind, Phase};
+use remit_plan::{Kind, New, Phase};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::run::{End, journal_error, sync};
 use crate::stage::is_untouched;
 use crate::tree::{Look, Operation, about, look};
-use crate::whole;
 
 /// Puts everything back to the state before the commit, and removes what was staged. `lost` cannot be put back.
 pub fn back(
@@ -120,9 +119,9 @@ fn put_beside_journal(
 fn keep_written(journal: &JournalFile, operation: &Operation<'_>, slots: &OwnedFd) -> String {
     let to = put_beside_journal(journal, operation, slots);
     let slot = operation.slot.to_string_lossy();
-    let line = match operation.is_whole {
-        true => format!("it is kept with all that is in it, {to}, as '{slot}'"),
-        false => format!("somebody wrote to its new file, which is kept {to}"),
+    let line = match operation.entry.change.makes() {
+        Some(New::Directory) => format!("it is kept with all that is in it, {to}, as '{slot}'"),
+        _ => format!("somebody wrote to its new file, which is kept {to}"),
     };
     about(operation.entry, line)
 }
@@ -249,8 +248,8 @@ fn is_written(operation: &Operation<'_>, journal: &JournalFile) -> io::Result<bo
     };
     let found = look(slots, &operation.slot)?;
     let is_new = found.is_some_and(|found| found.stat.ino == operation.inode);
-    if operation.is_whole {
-        return Ok(is_new);
+    if operation.entry.change.makes() == Some(New::Directory) {
+        return Ok(is_new && operation.holds_others(journal)?);
     }
     // What cannot be read is not removed.
     Ok(is_new && !is_untouched(operation, slots).unwrap_or(false))
@@ -269,17 +268,6 @@ fn empty_slots<'a, 'b: 'a>(
         ];
         // The owner of a directory can rename another private one to this name.
         let is_own = |found: &Look| own.contains(&Some(found.stat.ino));
-        if operation.is_whole {
-            // A kill may have left what was in it, without itself.
-            let beside = operation.anchor.beside().map_err(fail)?;
-            for slots in [&journal.kept].into_iter().chain(beside) {
-                let found = look(slots, slot).map_err(fail)?;
-                if found.is_none_or(|found| is_own(&found)) {
-                    whole::remove(slots, slot).map_err(fail)?;
-                }
-            }
-            continue;
-        }
         let Some(slots) = operation.slots(journal).map_err(fail)? else {
             continue;
         };

@@ -122,7 +122,13 @@ fn forget_same(state: &File, id: &str) -> Result<(), String> {
     };
     match earlier {
         Some((journal, read)) if read.phase == Phase::Kept => journal.discard(state),
-        Some((_, read)) if matches!(read.phase, Phase::Left | Phase::Parted) => {
+        Some((_, read)) if read.phase == Phase::Parted => {
+            return Err(format!(
+                "'{id}' was committed and undone before, and what others had changed is kept in that directory of the journal: move it away, \
+                 and remove the directory"
+            ));
+        }
+        Some((_, read)) if read.phase == Phase::Left => {
             return Err(format!(
                 "'{id}' was given up, and files of it are kept; once nobody needs them, remove that directory of the journal"
             ));

@@ -1,28 +1,17 @@
-//! New directories that an undo takes away with all that is in them, and how that is removed in the end.
+//! New directories that an undo takes away with all that is in them.
 //!
-//! **Invariant:** such a directory is moved by one rename and kept; nothing in it is read or removed before its undo is forgotten.
+//! **Invariant:** such a directory is moved by one rename and kept until somebody moves it: what is in it is neither read nor removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
-use libc::{O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
-use nix::dir::Dir;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_plan::Direction::Undo;
 use remit_plan::{Change, Kind, New, Plan, whole};
-use remit_sys::sys;
 
 use crate::failure::Failure;
 use crate::stage::{check, obstacle};
-use crate::tree::{Operation, c_string};
-
-/// How often a directory is emptied in which somebody still makes files.
-const TRIES: usize = 3;
+use crate::tree::Operation;
 
 /// Mount points, as proc_pid_mountinfo(5) has them.
 #[derive(Debug)]
@@ -127,8 +116,12 @@ pub fn split<'a>(
 
 /// Adds the way out to the reason why an undo is refused, if there is one.
 pub fn hint(plan: &Plan, operation: &Operation<'_>, failure: Failure) -> Failure {
+    let is_gone = operation.entry.change.makes() == Some(New::Directory)
+        && operation.names().is_ok_and(|names| names.is_none());
     match failure {
-        Failure::Changed(line) if whole(plan, &BTreeSet::from([operation.at])).is_ok() => {
+        Failure::Changed(line)
+            if !is_gone && whole(plan, &BTreeSet::from([operation.at])).is_ok() =>
+        {
             Failure::Changed(format!(
                 "{line}; an undo with contents (--with-contents) takes its directory away with all that is in it"
             ))
@@ -161,66 +154,6 @@ impl Operation<'_> {
             },
         }
     }
-}
-
-/// Removes a directory of a slot with all that is in it. Each directory in it is moved to the slots first, so none is deep and one
-/// is open at a time. Goes on where a kill has ended it before.
-pub fn remove(slots: &OwnedFd, slot: &CStr) -> io::Result<()> {
-    let begin = [slot.to_bytes(), b"."].concat();
-    let is_own = |name: &CStr| name == slot || name.to_bytes().starts_with(&begin);
-    let names = names(slots)?;
-    let mut left: Vec<CString> = names.into_iter().filter(|name| is_own(name)).collect();
-    let mut next = left.len();
-    while let Some(name) = left.pop() {
-        let directory = sys::open_plain(slots.as_fd(), &name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)?;
-        for tried in 1.. {
-            empty(&directory, |inner| {
-                let moved = loop {
-                    let moved = c_string(&[&begin[..], next.to_string().as_bytes()].concat())?;
-                    next += 1;
-                    let flags = RenameFlags::RENAME_NOREPLACE;
-                    match renameat2(&directory, inner, slots, moved.as_c_str(), flags) {
-                        Err(nix::Error::EEXIST) => {}
-                        Ok(()) => break moved,
-                        Err(error) => return Err(error.into()),
-                    }
-                };
-                left.push(moved);
-                Ok(())
-            })?;
-            match unlinkat(slots, name.as_c_str(), UnlinkatFlags::RemoveDir) {
-                Ok(()) => break,
-                Err(nix::Error::ENOTEMPTY | nix::Error::EEXIST) if tried < TRIES => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes all but directories, which it gives to `moved`.
-fn empty(directory: &OwnedFd, mut moved: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
-    for name in names(directory)? {
-        match unlinkat(directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(nix::Error::ENOENT) => {}
-            Err(nix::Error::EISDIR) => moved(&name)?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-fn names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut listing = Dir::openat(directory, c".", flags, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in listing.iter() {
-        let name = entry?.file_name().to_owned();
-        if ![c".", c".."].contains(&name.as_c_str()) {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

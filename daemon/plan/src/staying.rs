@@ -82,7 +82,11 @@ pub fn whole(plan: &Plan, changed: &BTreeSet<usize>) -> Result<Whole, usize> {
             Some(_) => whole.directories.insert(at),
             None => continue,
         };
-        if lock_out(entry).is_some() {
+        // It is removed, so what lies above logins counts, too.
+        if lock_out(entry)
+            .or_else(|| lock_out(&entry.reversed()))
+            .is_some()
+        {
             return Err(at);
         }
     }
@@ -194,6 +198,12 @@ mod tests {
             // In a directory that was there before.
             (&["/a/", "/x"], &["/a", "/x"], Err("/x")),
             (&["/etc/pam.d/"], &["/etc/pam.d"], Err("/etc/pam.d")),
+            (&["/home/bob/"], &["/home/bob"], Err("/home/bob")),
+            (
+                &["/etc/systemd/", "/etc/systemd/x"],
+                &["/etc/systemd/x"],
+                Err("/etc/systemd"),
+            ),
             (
                 &["/etc/a/", "/etc/a/ssh.service.d/", "/etc/x"],
                 &["/etc/a"],

@@ -22,8 +22,8 @@ const STAYS: &str = "stays, as something else is in it; it is removed if that is
 const WHOLE: &str =
     "is removed, with all that is in it if others have made or changed something in it then";
 /// Which directories need it is known when it runs: then all their files are compared.
-const CONTENTS: &str = "new directories of the commit go with all that others have made or changed in them by then; that is kept for 30 \
-                        days, but programs that use it fail";
+const CONTENTS: &str = "new directories of the commit go with all that others have made or changed in them by then; that is kept beside \
+                        the journal until root moves it, and programs that use it fail";
 const OTHERS: &str = "what others have made in it goes, too";
 /// Bytes of the paths that stay, in a record.
 const RECORDED: usize = 2 << 10;

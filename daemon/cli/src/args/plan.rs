@@ -193,7 +193,7 @@ pub struct UndoArgs {
     #[arg(value_name = "ID", value_parser = commit_id)]
     pub id: String,
 
-    /// Also take away what others, as a service, have made or changed in new directories of the commit; it is kept for 30 days
+    /// Also take away what others, as a service, have made or changed in new directories of the commit; it is kept until root moves it
     #[arg(long)]
     pub with_contents: bool,
 

@@ -98,11 +98,11 @@ impl Command {
             let is_text = matches!(param.kind, ParamKind::Text { .. });
             is_text && param.optional && param.default.is_none() && param.most <= ACTS
         };
+        let is_flag = |param: &Param| matches!(param.kind, ParamKind::Flag(_));
         let has_params = match others.as_slice() {
             [] => used != CommitUse::Undo,
-            [id] => used == CommitUse::Undo && !id.optional && id.most == 1,
+            [id] => used == CommitUse::Undo && !id.optional && id.most == 1 && !is_flag(id),
             [a, b] => {
-                let is_flag = |param: &Param| matches!(param.kind, ParamKind::Flag(_));
                 let ids = [a, b].into_iter().filter(|param| !is_flag(param));
                 let mut ids = ids.map(|id| !id.optional && id.most == 1);
                 used == CommitUse::Undo && ids.next() == Some(true) && ids.next().is_none()

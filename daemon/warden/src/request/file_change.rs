@@ -12,7 +12,7 @@ use std::rc::Rc;
 use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, ENTRIES, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
+    BeforeUndo, Bundle, ENTRIES, Entry, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
     Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
 use remit_policy::model::command::CONTENTS_WORD;
@@ -191,7 +191,20 @@ impl Undo {
             old: lines.as_ref().map(|[now, _]| now.as_slice()),
             new: lines.as_ref().map(|[_, again]| again.as_slice()),
         });
-        check_views(views, &self.protected).map_err(|refusal| refusal.message)
+        check_views(views, &self.protected).map_err(|refusal| refusal.message)?;
+        // A directory above crontabs goes without them otherwise.
+        let mut entries = plan.entries().iter();
+        let holds_protected = |entry: &&Entry| {
+            let mut own = self.protected.paths.iter();
+            own.any(|own| own.is_in(entry.path.as_bytes()))
+        };
+        match entries.find(|entry| self.with_contents && holds_protected(entry)) {
+            Some(entry) => Err(format!(
+                "'{}' does not go with its contents: remit, or somebody who approves, has files beneath it",
+                entry.path
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -407,5 +420,40 @@ mod tests {
             own.clone().is_err_and(|why| why.contains("approves")),
             "{own:?}"
         );
+    }
+
+    /// An approver has a crontab in the directory by now: without contents the undo leaves it.
+    #[test]
+    fn undo_with_contents_takes_nothing_of_approvers() {
+        let own = "/var/spool/cron/crontabs/boss";
+        for (with_contents, own, is_refused) in [
+            (true, own, true),
+            (false, own, false),
+            (true, "/var/spool/at/boss", false),
+        ] {
+            let meta = Metadata {
+                mode: 0o1730,
+                uid: 0,
+                gid: 0,
+            };
+            let new = New::Directory;
+            let path = PlanPath::new("/var/spool/cron/crontabs").unwrap();
+            let change = Change::Create { new, meta };
+            let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+            let (journal, _) = Journal::begin(&plan);
+            let protected = Protected {
+                paths: vec![PlanPath::new(own).unwrap()],
+                ..Protected::default()
+            };
+            let undo = Undo {
+                directory: "/nonexistent".into(),
+                id: plan.id(),
+                allowed: vec![vec![PlanPath::new("/var/spool").unwrap()]],
+                protected: Rc::new(protected),
+                with_contents,
+            };
+            let judged = undo.judge(&Journal::decode(&journal).unwrap());
+            assert_eq!(judged.is_err(), is_refused, "{judged:?}");
+        }
     }
 }
