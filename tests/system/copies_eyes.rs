@@ -55,7 +55,7 @@ impl PlanFixture {
         let layers = ran.answer["enforced"]["walls"].as_array();
         let layers = layers.into_iter().flatten();
         let layers: Vec<String> = layers
-            .map(|wall| wall.as_str().unwrap().to_owned())
+            .map(|layer| layer.as_str().unwrap().to_owned())
             .collect();
         let job = ran.job.to_string();
         let ends = self.daemon.records("end");
