@@ -34,7 +34,7 @@ pub struct JobArgs {
     limit: Option<u32>,
     /// The last bytes instead.
     tail: Option<bool>,
-    /// base64 gives the raw bytes. Default text.
+    /// base64: raw bytes. Default text.
     encoding: Option<PageEncoding>,
     /// Lines that match this regex.
     grep: Option<String>,

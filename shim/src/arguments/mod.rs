@@ -73,7 +73,7 @@ pub struct AccessArgs {
     profile: Option<String>,
     /// Explain this named command.
     name: Option<String>,
-    /// Words: commands that have the most of them, with arguments.
+    /// Words: the commands that fit best.
     query: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub struct HostArgs {
 pub struct StopArgs {
     /// Which job.
     job_id: String,
-    /// First signal: name or number. Default TERM; KILL follows.
+    /// First signal. Default TERM; KILL follows.
     #[schemars(with = "Option<String>")]
     signal: Option<Signal>,
 }

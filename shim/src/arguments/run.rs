@@ -15,13 +15,13 @@ use super::{DaemonCall, PlanStep, id_in, invalid, wait};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunArgs {
-    /// Program and arguments; no shell reads them. Or script, or name.
+    /// Program and arguments, without a shell. Or script, or name.
     argv: Option<Vec<String>>,
     /// Script text, up to 1 MiB.
     script: Option<String>,
     /// Reads the script. Default sh.
     interpreter: Option<String>,
-    /// A named command that looks, as service.status or logs.
+    /// A named command that looks: service.status, logs.
     name: Option<String>,
     /// {"unit": "nginx"}; a list repeats one.
     args: Option<Map<String, Value>>,
@@ -58,7 +58,7 @@ pub struct ChangeArgs {
     then: Option<Vec<String>>,
     /// As run.
     args: Option<Map<String, Value>>,
-    /// Any program, as root, if a person approves.
+    /// As root, once a person approves.
     argv: Option<Vec<String>>,
     /// As argv.
     script: Option<String>,

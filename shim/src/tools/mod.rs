@@ -37,17 +37,17 @@ const ALWAYS_LOADED: &str = "anthropic/alwaysLoad";
 
 pub const INSTRUCTIONS: &str = "\
 Root-safe access to this Linux server: run any command or script in a kernel-enforced read-only \
-sandbox, as an operator who may look anywhere and touch nothing.
+sandbox, as an operator who may look and touch nothing.
 
 Start with access: it says who you are here, what you may do and which named commands you may \
-use. host gives structured facts (load, memory, disks, ports with their unit, failed units) without \
-a command. run executes a program (argv) or a script with no approval as a rule, because the kernel \
+use. host gives structured facts (load, memory, disks, ports with their unit, failed units). \
+run executes a program (argv) or a script with no approval as a rule, because the kernel \
 refuses every change: writes, network, signals to processes outside. Use script for pipes and \
-anything that needs quoting. systemctl and its kind show in there and change nothing; the named commands \
+quoting. systemctl shows in there and changes nothing; the named commands \
 service.status, service.list and logs are shorter, as \
 {\"name\": \"service.status\", \"args\": {\"unit\": \"nginx\"}}. change runs a named command that \
 changes the host, if policy grants you one, or any argv or script once, if somebody approves it: say why in reason. \
-plan shows what edits, or argv on a copy, would change and with check tests them; change with its plan_id makes exactly that. Where a person must approve it, state is \
+plan shows what edits, or argv on a copy, would change; change with its plan_id makes exactly that. Where a person must approve it, state is \
 awaiting_approval: tell your user the line in approval, never type it yourself.
 
 run waits up to wait_ms (20 s by default, 50 s at most). A job that takes longer goes on and its \
@@ -137,10 +137,9 @@ impl Tool {
             }
             Self::Host => "Structured facts about this server, as ports with their unit.",
             Self::Run => {
-                "Run any program or script on this server in a sandbox where the kernel refuses \
-                 every change: it sees what an operator sees and can write, connect or signal \
-                 nothing. Or a named command that looks. Answers when it ends or after wait_ms; \
-                 then job follows it."
+                "Run any program or script in a sandbox where the kernel refuses every change: \
+                 it sees what an operator sees, and can write, connect or signal nothing. Or a \
+                 named command that looks. Answers when it ends or after wait_ms; then job follows it."
             }
             Self::Change => {
                 "Change this server: a named command, a plan, or argv or script once, as policy grants. Answers as \
@@ -151,9 +150,8 @@ impl Tool {
                  makes exactly that."
             }
             Self::Job => {
-                "Your jobs: without job_id a list; with it its state and output, after \
-                 waiting for its end. stream, offset, limit, tail or encoding give a page of \
-                 that, grep the lines that match."
+                "Your jobs: without job_id a list; with it its state and output after \
+                 its end. stream, offset, limit, tail, encoding: a page of it. grep: lines that match."
             }
             Self::JobStop => "End a job of yours with all its processes, verified.",
             Self::History => "What you asked for here and what became of it, newest first.",
