@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
-use remit_plan::{Content, Metadata, PlanPath};
+use remit_plan::{Change, Content, Metadata, PlanPath};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
@@ -86,7 +86,10 @@ pub fn write(
     }
     let old = operation.held.as_ref().map(File::metadata).transpose()?;
     let path = &operation.entry.path;
-    if let Some((seconds, rest)) = kept_time(path, content, old.map(|old| old.mtime())) {
+    // What programs read through a link is another file, whose time is not known.
+    let is_kept = !matches!(operation.entry.change, Change::ReplaceKind { .. });
+    let time = kept_time(path, content, old.map(|old| old.mtime())).filter(|_| is_kept);
+    if let Some((seconds, rest)) = time {
         futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, rest))?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::deciding::as_merged;
-use crate::packages::{INFO, SCRIPTS};
+use crate::packages::{INFO, SCRIPTS, word};
 use crate::plan::{Change, Entry};
 use crate::view::View;
 use crate::{OLD_BYTES, PlanPath, is_read};
@@ -25,7 +25,7 @@ impl<'a> PackageNames<'a> {
     pub fn new(paths: impl Iterator<Item = &'a PlanPath>) -> Self {
         let list = |path: &'a PlanPath| {
             let (name, kind) = of_dpkg(path)?;
-            (kind == b".list").then_some(name)
+            is_list(name, kind).then_some(name)
         };
         Self(paths.filter_map(list).collect())
     }
@@ -40,6 +40,11 @@ impl<'a> PackageNames<'a> {
         };
         is_read(path, size) || size <= OLD_BYTES && of_dpkg(path).is_some_and(of_others)
     }
+}
+
+/// Returns true for the list of a package that an approver reads the name of.
+fn is_list(name: &[u8], kind: &[u8]) -> bool {
+    kind == b".list" && word(name).is_some()
 }
 
 /// Returns the name of the package and the ending of one of dpkg's files about packages.
@@ -60,9 +65,11 @@ impl<'a> OfPackages<'a> {
     pub fn new(views: &[View<'a>]) -> Self {
         let names = PackageNames::new(views.iter().map(|view| &view.entry.path));
         let (mut new, mut old) = (HashSet::new(), HashSet::new());
-        let is_list =
-            |view: &View<'_>| of_dpkg(&view.entry.path).is_some_and(|(_, kind)| kind == b".list");
-        for view in views.iter().copied().filter(is_list) {
+        let is_of_list = |view: &View<'_>| {
+            let parts = of_dpkg(&view.entry.path);
+            parts.is_some_and(|(name, kind)| is_list(name, kind))
+        };
+        for view in views.iter().copied().filter(is_of_list) {
             new.extend(view.new.into_iter().flat_map(paths));
             let before = match view.entry.change {
                 Change::Create { .. } => None,

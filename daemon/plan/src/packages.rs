@@ -71,7 +71,7 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
 }
 
 /// Returns a name or a version of deb-control(5) and deb-version(7), with an architecture or an epoch.
-fn word(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn word(bytes: &[u8]) -> Option<&str> {
     let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:~".contains(byte);
     let begins = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
     let is_word = begins && bytes.len() <= WORD && bytes.iter().all(is_of_word);

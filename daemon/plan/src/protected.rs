@@ -225,7 +225,7 @@ impl Protected {
 }
 
 /// Returns true for a directory of crontabs that only root can write, or a group whose members leave the files of others.
-/// cron(8) takes a file there that is its user's or root's, with one name, so nobody else makes that of an approver. A
+/// cron(8) takes a file there that is its user's or root's, with one name. Who is in its group can rename a file of root into it; the page has the group. A
 /// directory is removed without a file in it.
 fn keeps_crontabs(view: &View<'_>) -> bool {
     let change = &view.entry.change;

@@ -143,8 +143,9 @@ impl View<'_> {
         let was_link = change.base().map(|base| base.stat.kind) == Some(Kind::Symlink);
         let is_link = matches!(change.makes(), Some(New::Link(_)));
         match change {
+            // A long old file must not cut off where the link leads.
             Change::ReplaceKind { .. } if is_link => {
-                [diff(old, b""), diff(b"", &line(new))].concat()
+                [diff(b"", &line(new)), diff(old, b"")].concat()
             }
             Change::ReplaceKind { .. } => [diff(&line(old), b""), diff(b"", new)].concat(),
             _ if was_link || is_link => diff(&line(old), &line(new)),

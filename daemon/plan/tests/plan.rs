@@ -660,7 +660,14 @@ fn file_and_link_in_place_of_each_other_are_shown() {
     let (what, diff, risks) = shown(turned_to_link(b"a\n", b"a"), b"a\n", b"a");
     let expect = "file of 2 bytes, mode 0640, owner 0:42, becomes a symbolic link, owner 0:0";
     assert_eq!(what, expect);
-    assert_eq!(diff, "@@ -1 +0,0 @@\n-a\n@@ -0,0 +1 @@\n+a\n");
+    assert_eq!(diff, "@@ -0,0 +1 @@\n+a\n@@ -1 +0,0 @@\n-a\n");
+    let long = "x\n".repeat(999);
+    let (_, diff, _) = shown(
+        turned_to_link(long.as_bytes(), b"to"),
+        long.as_bytes(),
+        b"to",
+    );
+    assert!(diff.starts_with("@@ -0,0 +1 @@\n+to\n"), "{diff}");
     let all = risks.join("; ");
     assert!(all.contains("'a'") && !all.contains("set-id"), "{all}");
     let (what, diff, risks) = shown(turned_to_file(b"a", b"a\n", 0o4755), b"a", b"a\n");

@@ -420,6 +420,32 @@ fn files_of_dpkg_and_compiled_python_belong_to_the_package() {
     assert!(code.contains("p.cpython-311.pyc, ["), "{code}");
 }
 
+/// Attack: a list whose package no page names would have its paths come last.
+#[test]
+fn list_of_no_package_hides_nothing() {
+    let of = |name: &str| {
+        let list = b"/etc/cron.d/evil\n";
+        let path = format!("/var/lib/dpkg/info/{name}.list");
+        let entries = [
+            made("/etc/cron.d/evil", 0o644, b"x"),
+            made("/etc/cron.d/usual", 0o644, b"x"),
+            made(&path, 0o644, list),
+        ];
+        let views = entries.iter().map(|entry| View {
+            entry,
+            old: None,
+            new: entry.path.name().ends_with(b".list").then_some(&list[..]),
+        });
+        let found = risk_sentences(views);
+        let cron = found.iter().find(|risk| risk.starts_with("/etc/cron.d/"));
+        cron.unwrap().starts_with("/etc/cron.d/evil")
+    };
+    assert!(!of("tool"));
+    for name in ["a b", "_"] {
+        assert!(of(name), "{name}");
+    }
+}
+
 /// Attack: names that fill a sentence hide the one that gives root.
 #[test]
 fn paths_of_other_effects_do_not_hide_each_other() {
