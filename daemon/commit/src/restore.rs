@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::run::{End, journal_error, sync};
 use crate::stage::is_untouched;
-use crate::tree::{Look, Operation, about, look};
+use crate::tree::{Operation, about, look};
 
 /// Puts everything back to the state before the commit, and removes what was staged. `lost` cannot be put back.
 pub fn back(
@@ -243,14 +243,14 @@ pub fn finish_undo(
 
 /// Returns true if its new file is in its slot, and others than planned are its bytes.
 fn is_written(operation: &Operation<'_>, journal: &JournalFile) -> io::Result<bool> {
+    if operation.entry.change.makes() == Some(New::Directory) {
+        return operation.holds_others(journal);
+    }
     let Some(slots) = operation.slots(journal)? else {
         return Ok(false);
     };
     let found = look(slots, &operation.slot)?;
     let is_new = found.is_some_and(|found| found.stat.ino == operation.inode);
-    if operation.entry.change.makes() == Some(New::Directory) {
-        return Ok(is_new && operation.holds_others(journal)?);
-    }
     // What cannot be read is not removed.
     Ok(is_new && !is_untouched(operation, slots).unwrap_or(false))
 }
@@ -261,17 +261,17 @@ fn empty_slots<'a, 'b: 'a>(
 ) -> Result<(), Failure> {
     for operation in operations {
         let fail = |error: io::Error| Failure::new(operation.entry, &error);
+        let Some(slots) = operation.slots(journal).map_err(fail)? else {
+            continue;
+        };
         let slot = operation.slot.as_c_str();
         let own = [
             Some(operation.inode),
             operation.entry.change.base().map(|base| base.stat.ino),
         ];
-        // The owner of a directory can rename another private one to this name.
-        let is_own = |found: &Look| own.contains(&Some(found.stat.ino));
-        let Some(slots) = operation.slots(journal).map_err(fail)? else {
-            continue;
-        };
-        let flag = match look(slots, slot).map_err(fail)?.filter(is_own) {
+        let flag = match look(slots, slot).map_err(fail)? {
+            // The owner of a directory can rename another private one to this name.
+            Some(found) if !own.contains(&Some(found.stat.ino)) => continue,
             None => continue,
             Some(found) if found.stat.kind == Kind::Directory => UnlinkatFlags::RemoveDir,
             Some(_) => UnlinkatFlags::NoRemoveDir,

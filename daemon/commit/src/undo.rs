@@ -95,14 +95,11 @@ fn all(
     }
     check_directories(&operations, Undo)?;
     let of = |operations: &[Operation<'_>]| operations.iter().map(|one| one.at).collect();
-    let mut whole: BTreeSet<usize> = of(&operations);
-    let is_kept = |one: &&Operation<'_>| one.holds_others(journal).unwrap_or(true);
-    whole.retain(|at| operations.iter().any(|one| one.at == *at && one.is_whole));
-    whole.extend(undone.iter().filter(is_kept).map(|one| one.at));
+    let whole = operations.iter().filter(|one| one.is_whole);
     let found = [
         (of(&undone), UndoMark::Undone),
         (of(&staying), UndoMark::Stays),
-        (whole, UndoMark::Whole),
+        (whole.map(|one| one.at).collect(), UndoMark::Whole),
         (inside.clone(), UndoMark::Inside),
     ];
     let is_due = |(positions, _): &(BTreeSet<usize>, _)| positions.is_empty();
