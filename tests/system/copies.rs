@@ -26,11 +26,7 @@ approval = "none"
 
 pub fn lay() -> PlanFixture {
     let fixture = PlanFixture::lay();
-    fixture
-        .daemon
-        .set_file("config/policy.d/20-copies.toml", GRANTS);
-    let reloaded = fixture.daemon.remit(&admin(), &["policy", "reload"]);
-    assert!(reloaded.status.success(), "{reloaded:?}");
+    fixture.loads("20-copies.toml", GRANTS);
     tested(&fixture);
     fixture
 }
@@ -49,6 +45,13 @@ pub struct Ran {
 }
 
 impl PlanFixture {
+    pub fn loads(&self, name: &str, text: &str) {
+        let path = format!("config/policy.d/{name}");
+        self.daemon.set_file(&path, text);
+        let reloaded = self.daemon.remit(&admin(), &["policy", "reload"]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+    }
+
     /// Waits until what the test has written is as old as a base must be: two clock ticks. A fast machine starts a job sooner.
     pub fn ages(&self) {
         thread::sleep(Duration::from_millis(25));

@@ -30,10 +30,7 @@ fn lay_private(grants: &str) -> PlanFixture {
     let key = fixture.file("key", "SECRET\n");
     chown(&key, Some(33), Some(33)).unwrap();
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    let policy = "config/policy.d/30-eyes.toml";
-    fixture.daemon.set_file(policy, grants);
-    let reloaded = fixture.daemon.remit(&admin(), &["policy", "reload"]);
-    assert!(reloaded.status.success(), "{reloaded:?}");
+    fixture.loads("30-eyes.toml", grants);
     fixture
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use remit_tests::daemon::{admin, user_a};
+use remit_tests::daemon::user_a;
 
 use super::copies::{Ran, tested};
 use super::plans::PlanFixture;
@@ -131,11 +131,7 @@ impl Drop for Files {
 
 fn lay() -> PlanFixture {
     let fixture = PlanFixture::lay();
-    fixture
-        .daemon
-        .set_file("config/policy.d/20-copies.toml", POLICY);
-    let reloaded = fixture.daemon.remit(&admin(), &["policy", "reload"]);
-    assert!(reloaded.status.success(), "{reloaded:?}");
+    fixture.loads("20-copies.toml", POLICY);
     tested(&fixture);
     fixture
 }

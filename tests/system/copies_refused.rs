@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remit_tests::daemon::{admin, user_a, user_b};
+use remit_tests::daemon::{user_a, user_b};
 
 use super::copies::{Ran, lay};
 use super::plans::PlanFixture;
@@ -26,11 +26,7 @@ const MANY: &str = "import os, errno\nfor n in range(1000000):\n  try: os.mkdir(
 
 fn lay_small() -> PlanFixture {
     let fixture = lay();
-    fixture
-        .daemon
-        .set_file("config/policy.d/30-small.toml", SMALL);
-    let reloaded = fixture.daemon.remit(&admin(), &["policy", "reload"]);
-    assert!(reloaded.status.success(), "{reloaded:?}");
+    fixture.loads("30-small.toml", SMALL);
     super::copies::tested(&fixture);
     fixture
 }

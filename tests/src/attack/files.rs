@@ -7,10 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use super::READ_ONLY;
 use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack};
 
-const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
 const PERMISSION_DENIED: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line

@@ -8,11 +8,8 @@ use std::process::Command;
 
 use super::raw::sys;
 use super::{Attack, Expect, Refused, Tried, argument, attack};
-
-const GONE: Expect = Expect::Errno(libc::ENOENT);
-const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
-const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
+use super::{GONE, REFUSED};
+use super::{NO_ACCESS, READ_ONLY};
 
 const ANOTHER_INIT: &str =
     "pid 1 is another process outside, of which root of a container may see as little";

@@ -1,9 +1,9 @@
 //! Attacks by kernel interfaces that a diagnostic does not need.
 
+use super::REFUSED;
 use super::raw::{self, path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
 
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const UNKNOWN: Expect = Expect::Errno(libc::ENOSYS);
 
 #[rustfmt::skip] // a table, one row a line

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 
+use super::REFUSED;
 use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack, number};
 
@@ -79,8 +80,6 @@ pub fn all_answer(name: &str) -> Tried {
     sys!(libc::SYS_fcntl, fd, libc::F_GETLK, &raw mut question)?;
     Ok("all answered".into())
 }
-
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const IPC: &[Attack] = &[

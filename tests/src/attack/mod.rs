@@ -185,6 +185,14 @@ pub enum Expect {
     Done,
 }
 
+pub(crate) const GONE: Expect = Expect::Errno(libc::ENOENT);
+pub(crate) const NO_PROCESS: Expect = Expect::Errno(libc::ESRCH);
+pub(crate) const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
+pub(crate) const NO_LISTENER: Expect = Expect::Errno(libc::ECONNREFUSED);
+pub(crate) const REFUSED: Expect = Expect::Errno(libc::EPERM);
+pub(crate) const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
+pub(crate) const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
+
 impl Expect {
     /// Returns one word for tables.
     #[must_use]

@@ -4,10 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
+use super::REFUSED;
 use super::raw::{self, path, sys};
 use super::{Attack, Expect, Refused, Tried, argument, attack, passed_the_check};
-
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 
 #[rustfmt::skip] // a table, one row a line
 pub const NAMESPACES: &[Attack] = &[

@@ -1,10 +1,10 @@
 //! Attacks by sockets: the network, other programs on this machine, and the kernel's configuration.
 
+use super::REFUSED;
 use super::raw::sys;
 use super::{Attack, Expect, Refused, Tried, argument, attack, number};
 
 const NO_FAMILY: Expect = Expect::Errno(libc::EAFNOSUPPORT);
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const IPPROTO_MPTCP: i32 = 262;
 
 #[rustfmt::skip] // a table, one row a line

@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::REFUSED;
 use super::raw::{self, path, sys};
 use super::{Attack, Expect, Refused, Tried, argument, attack, files, number, passed_the_check};
 
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const NOT_SUPPORTED: Expect = Expect::Errno(libc::EINVAL);
 /// An attack reports this if the call succeeded without an effect.
 const UNCHANGED: Expect = Expect::Errno(libc::EALREADY);

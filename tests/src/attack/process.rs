@@ -4,12 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
+use super::REFUSED;
 use super::raw::{sys, zeroed};
 use super::{Attack, Expect, Refused, Tried, argument, attack, number};
-
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
-const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
-const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
+use super::{NO_ACCESS, READ_ONLY};
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[

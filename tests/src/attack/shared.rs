@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::REFUSED;
 use super::objects::Waiter;
 use super::raw::sys;
 use super::{Attack, Expect, Refused, Tried, argument, attack, passed_the_check};
 
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
 const ABSENT: Expect = Expect::Errno(libc::ENOSYS);
 /// An attack reports this if the call succeeded without an effect.
 const UNCHANGED: Expect = Expect::Errno(libc::EALREADY);

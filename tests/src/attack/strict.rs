@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::allowed::{self, Check, check, made, read, truth};
 use super::raw::sys;
 use super::{Attack, Expect, Tried, hidden};
+use super::{GONE, NO_ACCESS, NO_LISTENER, NO_PROCESS, NOTHING_THERE, READ_ONLY, REFUSED};
 
 /// The identity of a job in `strict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +47,6 @@ const fn each(
         why,
     }
 }
-
-const GONE: Expect = Expect::Errno(libc::ENOENT);
-const NO_PROCESS: Expect = Expect::Errno(libc::ESRCH);
-const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
-const NO_LISTENER: Expect = Expect::Errno(libc::ECONNREFUSED);
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
-const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
-const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
 const DIFFERENT: &[Difference] = &[

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::allowed::{self, Check};
 use super::{Attack, Expect, hidden};
+use super::{GONE, NO_ACCESS, NO_LISTENER, NO_PROCESS, NOTHING_THERE, READ_ONLY, REFUSED};
 
 #[derive(Debug)]
 struct Difference {
@@ -16,14 +17,6 @@ struct Difference {
 const fn row(ids: &'static [&'static str], expect: Expect, why: &'static str) -> Difference {
     Difference { ids, expect, why }
 }
-
-const GONE: Expect = Expect::Errno(libc::ENOENT);
-const NO_PROCESS: Expect = Expect::Errno(libc::ESRCH);
-const NOTHING_THERE: Expect = Expect::Errno(libc::EINVAL);
-const NO_LISTENER: Expect = Expect::Errno(libc::ECONNREFUSED);
-const REFUSED: Expect = Expect::Errno(libc::EPERM);
-const READ_ONLY: Expect = Expect::Errno(libc::EROFS);
-const NO_ACCESS: Expect = Expect::Errno(libc::EACCES);
 
 #[rustfmt::skip] // a table, one row a line
 const DIFFERENT: &[Difference] = &[
