@@ -281,6 +281,34 @@ fn head_file_is_used_without_daemon() {
 }
 
 #[test]
+fn half_last_line_is_finding_where_daemon_runs() {
+    let (lines, hash) = audit_log(20);
+    let text = lines.join("\n");
+    let state = Directory::new();
+    let file = state.path().join("audit.jsonl");
+    fs::write(&file, &text[..text.len() - 30]).unwrap();
+    let (dir, file) = (state.path().to_str().unwrap(), file.to_str().unwrap());
+    let args = ["verify", "--state", dir, "--file", file];
+    let said = audit(&args);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.text().contains("line 20 is half a record")
+            && said.text().contains("numbers      1 to 19"),
+        "{said:?}"
+    );
+
+    let (fake, _heard) = Fake::admin(AdminReply::AuditHead(AuditHead { seq: 20, hash }));
+    let said = fake.output(&[&["audit"], &args[..]].concat());
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.text().contains("cannot be read (line 20)"), "{said:?}");
+
+    let copy = state.path().join("copy");
+    fs::copy(file, &copy).unwrap();
+    let said = audit(&["verify", "--state", dir, "--file", copy.to_str().unwrap()]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+}
+
+#[test]
 fn export_verifies_and_is_stable() {
     let dir = Directory::new();
     let (mut lines, _) = audit_log(20);

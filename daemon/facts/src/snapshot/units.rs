@@ -80,6 +80,10 @@ pub(super) fn states(
 fn lasting<'a>(name: &str, active: &'a str, sub: &'a str) -> Option<&'a str> {
     let (stem, kind) = name.rsplit_once('.')?;
     // Mounts have a section of their own.
+    // The daemon that takes the snapshot runs, also where the service manager still waits for its first word.
+    if name == "remitd.service" && active == "activating" {
+        return Some("running");
+    }
     let is_reported = matches!(kind, "service" | "socket" | "timer" | "path" | "target");
     if !is_reported || is_of_session(name) || ON_DEMAND.contains(&stem) {
         return None;
@@ -119,6 +123,8 @@ mod tests {
             ),
             ("networking.service", "active", "exited", Some("done")),
             ("apt-daily.service", "activating", "start", None),
+            ("remitd.service", "activating", "start", Some("running")),
+            ("remitd.service", "inactive", "dead", None),
             ("apt-daily.timer", "active", "waiting", Some("active")),
             ("apt-daily.timer", "active", "running", Some("active")),
             ("ssh.socket", "active", "listening", Some("active")),

@@ -43,6 +43,11 @@ impl Head {
         }
     }
 
+    /// Returns true if the daemon's file may end with half a record. A running daemon completes or removes it.
+    pub fn allows_half(&self) -> bool {
+        !matches!(self, Self::Daemon(_))
+    }
+
     /// A finding if the audit log goes beyond the daemon's current head. Its state was set back, or it is foreign.
     pub fn is_behind(&self, context: &Context, state: &Path, report: &Report) -> Option<Finding> {
         let (_, last) = report.range?;

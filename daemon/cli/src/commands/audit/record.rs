@@ -23,6 +23,17 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
+    /// `why` of a last line without its end. The daemon was stopped while it wrote, or the file was cut.
+    const HALF: &str = "the line has no end";
+
+    pub fn half(number: u64) -> Self {
+        Self::unreadable(format!("line {number}"), Self::HALF)
+    }
+
+    pub fn is_half(&self) -> bool {
+        self.why == Some(Self::HALF)
+    }
+
     pub fn unreadable(position: String, why: &'static str) -> Self {
         let fields = Vec::new();
         Self {

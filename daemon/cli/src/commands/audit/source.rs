@@ -227,6 +227,10 @@ fn file(
                 rest = line;
                 continue;
             }
+            Some(RecordLine::Rest(_)) if is_written => {
+                number += 1;
+                AuditRecord::half(number)
+            }
             Some(RecordLine::Whole(line) | RecordLine::Rest(line)) => {
                 number += 1;
                 AuditRecord::of_line(&line, number)

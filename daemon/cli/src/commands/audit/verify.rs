@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 
-use remit_audit_verify::{Expected, Finding, Kind, Report, Verifier};
+use remit_audit_verify::{Expected, Finding, Kind, Note, Report, Verifier};
 use remit_trail::hex;
 use serde_json::{Value, json};
 
@@ -86,6 +86,7 @@ fn read(
     let mut gaps = Gaps::default();
     let mut times = None;
     let mut started = span.since.is_none();
+    let mut half = None;
     expect.iter().for_each(|one| verifier.expect(*one));
     source.all(span.since, &mut |record| {
         if let Some(ms) = record.time_ms() {
@@ -94,7 +95,9 @@ fn read(
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if started {
+        if started && record.is_half() && head.allows_half() {
+            half = Some(record.entry.position);
+        } else if started {
             gaps.take(&record);
             if let Some(ms) = record.time_ms() {
                 times = Some((times.map_or(ms, |(first, _)| first), ms));
@@ -106,8 +109,16 @@ fn read(
     // Possibly no record was written since `--since`, so the head is not required.
     let may_be_none = span.since.is_some() && times.is_none();
     let head = head.expected().filter(|_| !may_be_none);
+    let mut report = verifier.finish(head);
+    report.notes.extend(half.map(|position| Note {
+        seq: 0,
+        text: format!(
+            "{position} is half a record, which started nothing: its writing was interrupted; the \
+             daemon removes it when it starts"
+        ),
+    }));
     Ok(Reading {
-        report: verifier.finish(head),
+        report,
         gaps,
         times,
     })
