@@ -274,6 +274,7 @@ mod mounts;
 mod people;
 mod pids;
 mod plan_checks;
+mod plan_checks_copies;
 mod plans;
 
 /// Effects of a policy over the real daemon, and checks of the shipped examples.

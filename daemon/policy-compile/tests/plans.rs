@@ -351,6 +351,17 @@ fn check_of_plans_only_looks() {
         );
         assert_eq!(found.is_some(), is_refused, "{text}: {said}");
     }
+    for (more, is_refused) in [
+        ("", false),
+        ("eyes = 'root'\nspace = '64M'", false),
+        ("network = ['deb.debian.org:80']", true),
+    ] {
+        let text = rules("read", &format!("base = 'plan'\n{more}"));
+        let found = load(&[source("a.toml", &text)], &accounts()).err();
+        let said = found.map(|found| common::lines(&found)).unwrap_or_default();
+        let is_of_checks = said.contains("or in one of base plan without network");
+        assert_eq!(is_of_checks, is_refused, "{text}: {said}");
+    }
     for base in ["base = 'read'", "base = 'host'"] {
         assert!(
             load(&[source("a.toml", rules("read", base))], &accounts()).is_err(),
@@ -358,13 +369,15 @@ fn check_of_plans_only_looks() {
         );
     }
     // Who runs it learns what these can read.
-    for (more, warns) in [
-        ("", false),
-        ("user = 'root'", true),
-        ("capabilities = ['CAP_DAC_READ_SEARCH']", true),
-        ("capabilities = ['CAP_NET_BIND_SERVICE']", false),
+    for (base, more, warns) in [
+        (strict, "", false),
+        (strict, "user = 'root'", true),
+        (strict, "capabilities = ['CAP_DAC_READ_SEARCH']", true),
+        (strict, "capabilities = ['CAP_NET_BIND_SERVICE']", false),
+        ("base = 'plan'", "", false),
+        ("base = 'plan'", "eyes = 'root'", true),
     ] {
-        let (policy, found) = policy(&rules("read", &format!("{strict}\n{more}")));
+        let (policy, found) = policy(&rules("read", &format!("{base}\n{more}")));
         assert!(policy.command("x.check").unwrap().checks_plans());
         assert_eq!(
             common::lines(&found).contains("can learn whatever"),

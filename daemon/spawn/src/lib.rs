@@ -193,6 +193,7 @@ mod limits {
     }
 }
 
+mod laid;
 mod message;
 mod order;
 pub mod socket;
@@ -204,6 +205,7 @@ pub use child::{Child, Forker, KeptView, Reports, StartedJob};
 pub use fork::{Ends, Fork, Report, receive_ends};
 pub use job::{Argument, Job, Kept, MOST_ARGUMENTS, Measured, PathIs, What, join};
 pub use kernel::Kernel;
+pub use laid::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, UPLOADS};
 pub use layer::{
     Destination, ExtractProfile, HostProfile, Inspect, Layer, ListedPath, Network, Profile,
     ReadProfile, StrictProfile, ViewProfile, Wanted,
@@ -213,7 +215,7 @@ pub use message::{
     Answer, Credentials, Description, Failure, Finding, Findings, Reply, Request, VERSION,
 };
 pub use order::{Order, WithFds};
-pub use staged::{Owner, Staged, StagedAs, StagedEntry};
+pub use staged::{Owner, Staged, StagedAs, StagedEntry, StagedList};
 pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
 pub use warden::{Compile, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog};
 

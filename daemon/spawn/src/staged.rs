@@ -1,7 +1,7 @@
 //! Files of a plan that a job sees at their paths as they will be. The warden writes them down in a sealed memory file;
-//! the child reads it when it builds the job's root.
+//! the child reads it when it builds the job's root: a list of [`StagedEntry`] in base `strict`, a [`crate::LaidPlan`] in base `plan`.
 //!
-//! Format: the length of the entries (8 bytes, little-endian), the entries, the bytes of all files.
+//! Format: the length of the list (8 bytes, little-endian), the list, the bytes of all files.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use remit_sys::sys;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Maximum bytes of the entries: as many as a plan can have.
-const ENTRIES: usize = 8 << 20;
+/// Maximum bytes of the list: as many as a plan can have.
+const LIST: usize = 8 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedEntry {
@@ -50,18 +51,23 @@ pub struct Owner {
 
 /// Parents come before what is beneath them.
 #[derive(Debug)]
-pub struct Staged {
-    pub entries: Vec<StagedEntry>,
+pub struct Staged<T = Vec<StagedEntry>> {
+    pub list: T,
     file: File,
     bytes_at: u64,
 }
 
-impl Staged {
-    /// Writes down entries, and the bytes that their ranges are in.
-    pub fn seal(entries: &[StagedEntry], bytes: &[u8]) -> io::Result<OwnedFd> {
-        let entries = postcard::to_stdvec(entries).map_err(io::Error::other)?;
-        let length = (entries.len() as u64).to_le_bytes();
-        let whole = [&length[..], &entries, bytes].concat();
+/// What a child of one base shows. An array would be written otherwise than a list.
+pub trait StagedList: Serialize + DeserializeOwned {}
+
+impl StagedList for Vec<StagedEntry> {}
+
+impl<T: StagedList> Staged<T> {
+    /// Writes down a list, and the bytes that its ranges are in.
+    pub fn seal(list: &T, bytes: &[u8]) -> io::Result<OwnedFd> {
+        let list = postcard::to_stdvec(list).map_err(io::Error::other)?;
+        let length = (list.len() as u64).to_le_bytes();
+        let whole = [&length[..], &list, bytes].concat();
         sys::sealed_memfd(c"remit-staged", &whole)
     }
 
@@ -75,14 +81,14 @@ impl Staged {
         let mut length = [0; 8];
         file.read_exact_at(&mut length, 0)?;
         let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
-        if length > ENTRIES {
+        if length > LIST {
             return Err(invalid());
         }
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, 8)?;
         match postcard::take_from_bytes(&bytes) {
-            Ok((entries, [])) => Ok(Self {
-                entries,
+            Ok((list, [])) => Ok(Self {
+                list,
                 file,
                 bytes_at: 8 + length as u64,
             }),
@@ -146,8 +152,8 @@ mod tests {
     #[test]
     fn entries_and_bytes_are_read_back() {
         let sealed = Staged::seal(&entries(), b"oneto").unwrap();
-        let staged = Staged::read(sealed.as_fd()).unwrap();
-        assert_eq!(staged.entries, entries());
+        let staged = Staged::<Vec<StagedEntry>>::read(sealed.as_fd()).unwrap();
+        assert_eq!(staged.list, entries());
         assert_eq!(staged.size().unwrap(), 5);
         let mut bytes = [0; 2];
         staged.fill(3, &mut bytes).unwrap();
@@ -160,13 +166,13 @@ mod tests {
     #[test]
     fn other_files_are_refused() {
         let unsealed = File::open("/dev/null").unwrap();
-        assert!(Staged::read(unsealed.as_fd()).is_err());
+        assert!(Staged::<Vec<StagedEntry>>::read(unsealed.as_fd()).is_err());
         let good = postcard::to_stdvec(&entries()).unwrap();
         let length = |length: usize| (length as u64).to_le_bytes().to_vec();
         for (name, bytes) in [
             ("empty", Vec::new()),
             ("cut length", vec![1; 7]),
-            ("too long", length(ENTRIES + 1)),
+            ("too long", length(LIST + 1)),
             ("longest", vec![0xff; 64]),
             (
                 "cut",
@@ -178,7 +184,10 @@ mod tests {
             ),
         ] {
             let sealed = sys::sealed_memfd(c"test", &bytes).unwrap();
-            assert!(Staged::read(sealed.as_fd()).is_err(), "{name}");
+            assert!(
+                Staged::<Vec<StagedEntry>>::read(sealed.as_fd()).is_err(),
+                "{name}"
+            );
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Step {
     Mounts,
     /// A root with what the profile lists; the host's is left behind. Base `strict`.
     Root,
+    /// The plan of a check is laid into its copy of the machine. Base `plan`.
+    Plan,
     Keyring,
     NoNewPrivs,
     Landlock,
@@ -36,7 +38,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Step; 18] = [
+    pub const ALL: [Step; 19] = [
         Step::Session,
         Step::Scheduling,
         Step::Cgroup,
@@ -44,6 +46,7 @@ impl Step {
         Step::Namespaces,
         Step::Mounts,
         Step::Root,
+        Step::Plan,
         Step::Keyring,
         Step::NoNewPrivs,
         Step::Landlock,
@@ -69,6 +72,7 @@ impl Step {
             Step::Network => "network",
             Step::Mounts => "mounts",
             Step::Root => "root",
+            Step::Plan => "plan",
             Step::Arguments => "arguments",
             Step::Keyring => "keyring",
             Step::Identity => "identity",
@@ -98,12 +102,15 @@ pub enum Why {
     /// Exec: the file exists, its interpreter or loader does not.
     BadInterpreter,
     PermissionDenied,
-    /// Arguments: not the wanted file or kind. Root: a device or a socket is listed, and something else is there.
+    /// Arguments: not the wanted file or kind. Root: a device or a socket is listed, and something else is there. Plan: not what the
+    /// plan has found.
     WrongKind,
     /// Others than root and the job's user can change a directory on the way; of Exec also the program or a hashed file.
     Untrusted,
-    /// Exec: a hashed file is not what it was when it was hashed, or is missing (errno).
+    /// Exec: a hashed file is not what it was when it was hashed, or is missing (errno). Plan: the same of an upload.
     Changed,
+    /// Plan: the copy of the machine does not show what is there.
+    Hidden,
     /// Exec: this identity may not read a hashed file, so it cannot be checked.
     Unreadable,
     /// A condition that the child checks while it confines itself does not hold.
@@ -113,7 +120,7 @@ pub enum Why {
 }
 
 impl Why {
-    fn from_byte(byte: u8) -> Why {
+    pub fn from_byte(byte: u8) -> Why {
         [
             Why::Errno,
             Why::NotFound,
@@ -125,6 +132,7 @@ impl Why {
             Why::WrongKind,
             Why::Untrusted,
             Why::Changed,
+            Why::Hidden,
             Why::Unreadable,
             Why::Unmet,
         ]
@@ -145,7 +153,7 @@ pub enum Progress {
         errno: i32,
         why: Why,
         /// For `Mounts` and `Root` a path of the profile (`Sandbox::path`), for `Arguments` the element of `argv`, for
-        /// `Exec` the hashed file (`Job::measured`).
+        /// `Exec` the hashed file (`Job::measured`), for `Plan` the entry of the plan.
         at: Option<u16>,
     },
 }
@@ -245,9 +253,9 @@ mod tests {
 
     #[test]
     fn records_are_read_as_written() {
-        let steps = Step::ALL.iter().take(17).map(|s| *s as u8);
+        let steps = Step::ALL.iter().take(18).map(|s| *s as u8);
         let all: Vec<u8> = steps.chain([DONE]).collect();
-        assert_eq!(parse(&all), Progress::Executed(Step::ALL[..17].to_vec()));
+        assert_eq!(parse(&all), Progress::Executed(Step::ALL[..18].to_vec()));
         let failed = [
             Step::Session as u8,
             Step::Namespaces as u8,

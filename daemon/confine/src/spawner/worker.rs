@@ -334,7 +334,7 @@ fn own_ends((uid, gid): (u32, u32), [out, err, _]: &Ends) -> Result<()> {
 /// Checks the form of a job, whoever sends it, and that it is the one of this child.
 fn vet(sandbox: &Sandbox, fork: Fork, job: &Job<'_>) -> Result<()> {
     job.vet(sandbox.needs_cgroup())?;
-    let can_show = fork.size.is_some() && matches!(sandbox.base, Base::Strict(_));
+    let can_show = fork.size.is_some() && matches!(sandbox.base, Base::Strict(_) | Base::View(_));
     if fork.staged && !can_show {
         return Err(Error::refused(JOB, "it cannot see files of a plan"));
     }

@@ -149,6 +149,7 @@ pub(crate) const VIEW: Lists = Lists {
         rest(Step::Namespaces, "monitor and init", prepare::attendants),
         part(Step::Loginuid, "the host's /proc", prepare::host_proc),
         rest(Step::Root, "view", prepare::view),
+        rest(Step::Plan, "the plan of a check", prepare::plan),
         whole(Step::Keyring, prepare::keyring),
         part(Step::Rlimits, "core limit", prepare::core_limit),
         part(Step::Namespaces, "they are confined", prepare::attended),

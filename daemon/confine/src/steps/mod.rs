@@ -100,11 +100,11 @@ pub(crate) mod identity {
 
     use crate::steps::enter::Entering;
     use crate::steps::report::{Fault, StepResult, Taken};
-    use crate::steps::view::CAPABILITIES;
+    use crate::steps::view::{become_root_of, enter_view};
     use crate::sys;
     use crate::{Layer, Why};
     use remit_sys::rights::drop_all_rights_bounded;
-    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::fd::AsFd;
 
     pub(crate) fn become_job(child: &mut Entering<'_>) -> Taken {
         let env = child.env;
@@ -139,36 +139,18 @@ pub(crate) mod identity {
 
     /// Becomes root of a view's user namespace, with the view's capabilities at most. Programs of this uid keep them.
     pub(crate) fn become_root_of_view(child: &mut Entering<'_>) -> Taken {
-        let layers = child.env.sandbox.layers;
         let users = child.prepared.users.take();
         let users = users.ok_or(Fault::because(Why::Unmet))?;
-        become_root_of(
-            layers.is_on(Layer::UserNamespace).then_some(users.as_fd()),
-            layers.is_on(Layer::Capabilities).then_some(CAPABILITIES),
-        )
+        enter_view(child.env.sandbox.layers, users.as_fd())?;
+        Ok(StepResult::Done)
     }
 
     /// Becomes root of the user namespace of a kept view, with the right to read everything in it, and no other.
     pub(crate) fn become_reader(child: &mut Entering<'_>) -> Taken {
         const DAC_READ_SEARCH: u64 = 1 << 2;
         let users = child.env.users.ok_or(Fault::because(Why::Unmet))?;
-        become_root_of(Some(users), Some(DAC_READ_SEARCH))
-    }
-
-    fn become_root_of(users: Option<BorrowedFd<'_>>, kept: Option<u64>) -> Taken {
-        if let Some(users) = users {
-            sys::set_namespace(users, libc::CLONE_NEWUSER)?;
-        }
-        sys::become_user(0, 0, &[])?;
-        if let Some(kept) = kept {
-            sys::keep_only_capabilities(kept)?;
-        }
-        sys::set_dumpable(false)?;
-        sys::die_with_parent()?;
-        match sys::is_user(0, 0) {
-            true => Ok(StepResult::Done),
-            false => Err(Fault::because(Why::Unmet)),
-        }
+        become_root_of(Some(users), Some(DAC_READ_SEARCH))?;
+        Ok(StepResult::Done)
     }
 
     /// Becomes a user as any program of the host does: root has root's rights, another user none.

@@ -6,7 +6,7 @@ use crate::steps::landlock::Fence;
 use crate::steps::mounts;
 use crate::steps::private_root::{self, Mount, MountParams};
 use crate::steps::report::{Fault, StepResult, Taken};
-use crate::steps::view::{self, Building, first_id};
+use crate::steps::view::{self, Building, Laying, enter_view, first_id};
 use crate::supervise::pidns_monitor::{Attendance, Go, Monitor, set_own};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
@@ -32,6 +32,8 @@ pub(crate) struct Preparing<'a> {
     private: PrivateOptions,
     pub(crate) mount_ns: Option<OwnedFd>,
     pub(crate) proc: Option<OwnedFd>,
+    /// The plan that is laid into the view.
+    laying: Option<Laying>,
     /// The user namespace of a view, and what is left of the view after its job.
     pub(crate) users: Option<OwnedFd>,
     pub(crate) kept: Option<OwnedFd>,
@@ -90,6 +92,7 @@ impl<'a> Preparing<'a> {
             },
             mount_ns: None,
             proc: None,
+            laying: None,
             users: None,
             kept: None,
             loginuid: None,
@@ -304,6 +307,8 @@ pub(crate) fn low_ports(child: &mut Preparing<'_>) -> Taken {
 pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     let view = child.view()?;
     let (bytes, inodes) = view.area;
+    // The uploads are the machine's.
+    let laying = child.staged.map(Laying::read).transpose()?;
     let root = first_id(child.own.0);
     let area = format!("size={bytes},nr_inodes={inodes},mode=755,uid={root},gid={root}");
     let area = CString::new(area).map_err(io::Error::other)?;
@@ -311,7 +316,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     let (Some(proc), Some(users)) = (&child.proc, &child.users) else {
         return Err(Fault::because(Why::Unmet));
     };
-    let kept = Building {
+    let (kept, hidden) = Building {
         layers: child.sandbox.layers,
         call: child.sandbox.kernel.fork,
         propagation: child.propagation,
@@ -329,7 +334,19 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     }
     .build()?;
     child.kept = Some(kept);
+    child.laying = laying.map(|laying| laying.in_view(hidden));
     child.ruleset = ruleset;
+    Ok(StepResult::Done)
+}
+
+/// Before the job is confined further: what it may not write, the plan can still change.
+pub(crate) fn plan(child: &mut Preparing<'_>) -> Taken {
+    let Some(laying) = child.laying.take() else {
+        return Ok(StepResult::Absent);
+    };
+    let users = child.users.as_ref().ok_or(Fault::because(Why::Unmet))?;
+    let call = child.sandbox.kernel.fork;
+    laying.lay(call, || enter_view(child.sandbox.layers, users.as_fd()))?;
     Ok(StepResult::Done)
 }
 

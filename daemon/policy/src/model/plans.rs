@@ -6,7 +6,7 @@ use remit_common::wire::Effect;
 use crate::model::command::{
     ACTS, CONTENTS_WORD, Command, CommitUse, Param, ParamKind, Part, Stdin, THEN, THEN_WORD, Word,
 };
-use crate::model::profile::Base;
+use crate::model::profile::{Base, Network};
 
 impl Command {
     /// Returns true if it sees the files of a plan, and commits nothing.
@@ -148,12 +148,16 @@ impl Command {
     /// The program reads what the caller wrote, before anybody has approved that: so it can look, and do nothing else.
     fn can_check(&self) -> Result<(), String> {
         let profile = &self.profile;
-        let is_strict = profile.base == Base::Strict && profile.reaches_nothing();
-        match self.effect == Effect::Read && is_strict {
+        let reaches_nothing = match profile.base {
+            Base::Strict => profile.reaches_nothing(),
+            Base::Plan => profile.network == Network::None,
+            Base::Read | Base::Host | Base::Extract => false,
+        };
+        match self.effect == Effect::Read && reaches_nothing {
             true => Ok(()),
             false => Err(
                 "stdin = \"plan\" is for remit-commit, and for commands of effect \"read\" in a profile of base strict \
-                 without write, sockets, devices, and a network beyond itself"
+                 without write, sockets, devices, and a network beyond itself, or in one of base plan without network"
                     .to_owned(),
             ),
         }

@@ -296,6 +296,7 @@ mod strict_ends;
 mod view;
 mod view_emptied;
 mod view_eyes;
+mod view_laid;
 mod view_machine;
 mod view_secrets;
 mod witness;

@@ -24,7 +24,7 @@ fn a_program_runs_with_every_step_done() {
         let here = match step {
             Step::Exec => false,
             // Only for other bases, and jobs with such arguments.
-            Step::Network | Step::Root | Step::Arguments => false,
+            Step::Network | Step::Root | Step::Plan | Step::Arguments => false,
             Step::Loginuid => kernel.loginuid,
             Step::Landlock => kernel.landlock_abi > 0,
             Step::Keyring => kernel.keyrings,

@@ -80,7 +80,7 @@ const LINK: StagedAs = StagedAs::Link {
 
 fn sees(profile: &StrictProfile, entries: &[StagedEntry], script: &str) -> Ran {
     let fixture = fixture();
-    let sealed = Staged::seal(entries, BYTES).unwrap();
+    let sealed = Staged::seal(&entries.to_vec(), BYTES).unwrap();
     let with = With {
         staged: Some(sealed.as_fd()),
         ..With::default()
@@ -175,7 +175,7 @@ fn access_list_of_a_directory_holds() {
     std::os::unix::fs::fchown(&sub, Some(0), Some(own)).unwrap();
     sys::set_xattr(&sub, c"system.posix_acl_access", &list).unwrap();
     let fixture = fixture();
-    let sealed = Staged::seal(&[tree.entry("sub/t", FILE)], BYTES).unwrap();
+    let sealed = Staged::seal(&vec![tree.entry("sub/t", FILE)], BYTES).unwrap();
     let path = tree.at("sub/t").display().to_string();
     for (uid, out) in [(own, ""), (user, "new\n")] {
         let with = With {
@@ -308,7 +308,7 @@ fn nothing_runs_if_an_entry_cannot_be_shown() {
 #[test]
 fn other_bases_and_unsealed_files_are_refused() {
     let tree = Tree::lay();
-    let sealed = Staged::seal(&[tree.entry("a", FILE)], BYTES).unwrap();
+    let sealed = Staged::seal(&vec![tree.entry("a", FILE)], BYTES).unwrap();
     let fixture = fixture();
     let host = HostProfile {
         user: (0, 0),

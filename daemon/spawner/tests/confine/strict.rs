@@ -75,7 +75,7 @@ fn a_program_runs_with_every_step_done() {
     let kernel = probe().unwrap();
     for step in Step::ALL {
         let here = match step {
-            Step::Exec | Step::Loginuid | Step::Mounts | Step::Arguments => false,
+            Step::Exec | Step::Loginuid | Step::Mounts | Step::Plan | Step::Arguments => false,
             Step::Landlock => kernel.landlock_abi > 0,
             Step::Keyring => kernel.keyrings,
             _ => true,

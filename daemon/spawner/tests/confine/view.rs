@@ -94,7 +94,7 @@ fn each_step_is_done() {
     let kernel = probe().unwrap();
     for step in Step::ALL {
         let here = match step {
-            Step::Exec | Step::Loginuid | Step::Mounts | Step::Arguments => false,
+            Step::Exec | Step::Loginuid | Step::Mounts | Step::Plan | Step::Arguments => false,
             Step::Landlock => kernel.landlock_abi > 0,
             Step::Keyring => kernel.keyrings,
             _ => true,
@@ -780,7 +780,13 @@ impl Mounted {
         self.mount_on(source, at, kind, flags);
     }
 
-    fn mount_on(&mut self, source: &str, at: PathBuf, kind: Option<&str>, flags: MsFlags) {
+    pub(super) fn mount_on(
+        &mut self,
+        source: &str,
+        at: PathBuf,
+        kind: Option<&str>,
+        flags: MsFlags,
+    ) {
         mount(Some(source), &at, kind, flags, None::<&str>).unwrap();
         self.0.push(at);
     }

@@ -215,7 +215,8 @@ pub fn take_left(job: &mut Job, has_succeeded: bool) {
     }
     // Also one that is not kept: it must not last in the socket.
     let view = job.process.reports.kept_view();
-    if !has_succeeded || !matches!(job.start, Start::Executed) {
+    let is_kept = has_succeeded && job.plan.bound.leaves_copy;
+    if !is_kept || !matches!(job.start, Start::Executed) {
         return;
     }
     let view = view.and_then(|view| Ok((size(&view)?, view)));

@@ -24,6 +24,8 @@ pub struct PlanCheck {
     pub command: String,
     pub job: JobId,
     pub is_well: bool,
+    /// It ran in a copy of the machine, where the plan decides about its program, too.
+    pub is_in_copy: bool,
     /// Time since boot (CLOCK_BOOTTIME).
     pub ended: Duration,
 }
@@ -57,11 +59,15 @@ impl PlanChecks {
                     true => "exit 0",
                     false => "FAILED",
                 };
+                let copy = match check.is_in_copy {
+                    true => " in a copy with all of the plan",
+                    false => "",
+                };
                 let ago = in_words(now.saturating_sub(check.ended).as_secs());
                 let (command, job) = (&check.command, check.job.short());
                 CheckEnd {
                     is_well: check.is_well,
-                    text: format!("{end}, {ago} ago [{job}]: {command}"),
+                    text: format!("{end}{copy}, {ago} ago [{job}]: {command}"),
                 }
             })
             .collect()
@@ -78,6 +84,7 @@ mod tests {
             command: command.to_owned(),
             job: JobId([7; 16]),
             is_well,
+            is_in_copy: command.starts_with("copy"),
             ended: Duration::from_secs(ended),
         }
     }
@@ -89,12 +96,17 @@ mod tests {
         checks.on_ended(7, check("bb", "nginx.check", true, 2));
         checks.on_ended(7, check("aa", "nginx.check", false, 3));
         checks.on_ended(7, check("aa", "nginx.check x=1", true, 4));
+        checks.on_ended(7, check("aa", "copy.check", true, 5));
         checks.on_ended(8, check("aa", "nginx.check", true, 5));
         let ends = checks.ends(7, "aa", Duration::from_secs(10));
         let texts = ends.iter().map(|end| (end.is_well, end.text.as_str()));
         let expect = [
             (false, "FAILED, 7 s ago [07070707]: nginx.check"),
             (true, "exit 0, 6 s ago [07070707]: nginx.check x=1"),
+            (
+                true,
+                "exit 0 in a copy with all of the plan, 5 s ago [07070707]: copy.check",
+            ),
         ];
         assert_eq!(texts.collect::<Vec<_>>(), expect);
         assert!(checks.ends(9, "aa", Duration::ZERO).is_empty());

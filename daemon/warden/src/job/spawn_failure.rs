@@ -3,6 +3,7 @@
 use std::io;
 
 use remit_common::text;
+use remit_policy::Eyes;
 use remit_spawn::{Step, Why};
 
 use crate::request::Plan;
@@ -17,7 +18,7 @@ pub struct Failure {
     /// 0 if there is none.
     pub errno: i32,
     pub why: Why,
-    /// Index of the profile's path, the argv element or the approved file.
+    /// Index of the profile's path, the argv element, the approved file or the entry of the plan.
     pub at: Option<u16>,
 }
 
@@ -31,9 +32,13 @@ pub const fn status(failure: &Failure) -> Option<i32> {
         | Why::BadInterpreter
         | Why::PermissionDenied
         | Why::Unreadable => Some(126),
-        Why::Errno | Why::WrongKind | Why::Untrusted | Why::Changed | Why::Unmet | Why::Died => {
-            None
-        }
+        Why::Errno
+        | Why::WrongKind
+        | Why::Untrusted
+        | Why::Changed
+        | Why::Hidden
+        | Why::Unmet
+        | Why::Died => None,
     }
 }
 
@@ -86,6 +91,9 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             }
             None => failed(step, &error),
         },
+        (Step::Plan, why) if at.is_some() => {
+            unlaid(plan, usize::from(at.unwrap_or(0)), why, &error)
+        }
         (Step::Cwd, Why::Errno) => {
             let cwd = text::line(plan.bound.cwd.as_bytes(), PATH);
             format!("the working directory '{cwd}' cannot be entered: {error}")
@@ -103,7 +111,7 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
             )
         }
         (_, Why::Errno) => failed(step, &error),
-        (_, Why::WrongKind | Why::Unmet) => {
+        (_, Why::WrongKind | Why::Hidden | Why::Unmet) => {
             format!(
                 "step '{}' of the sandbox had no effect; nothing ran",
                 step.name()
@@ -115,6 +123,53 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
         ),
         (_, why) => program(plan, why),
     }
+}
+
+/// Explains why an entry of the plan could not be laid into the copy of the machine of its check.
+fn unlaid(plan: &Plan, at: usize, why: Why, error: &io::Error) -> String {
+    let bundle = plan.call().file_change().and_then(Result::ok);
+    let entry = bundle.and_then(|bundle| bundle.plan().entries().get(at));
+    let path = entry.map_or(&[][..], |entry| entry.path.as_bytes());
+    let (path, profile) = (text::line(path, PATH), plan.bound.compiled.name());
+    let (why, next) = match (why, error.raw_os_error()) {
+        (Why::Hidden, _) if plan.bound.compiled.profile().eyes == Eyes::Root => (
+            "copies do not show it, or it cannot be changed there".to_owned(),
+            "plan this change apart from the others",
+        ),
+        (Why::Hidden, _) => (
+            "an operator's account cannot read it or what is above it, or its file system is not shown".to_owned(),
+            "plan this change apart from the others, or use a check whose profile has eyes = \"root\"",
+        ),
+        (Why::WrongKind, _) => (
+            "the copy of the machine does not have there what the plan has found".to_owned(),
+            "plan again",
+        ),
+        (Why::Changed, _) => (
+            "its upload is not there any more, or has other bytes than the plan says".to_owned(),
+            "upload it or plan again",
+        ),
+        (Why::Errno, Some(libc::ENOSPC)) => (
+            "the plan and the files that it changes do not fit into the copy".to_owned(),
+            "raise 'space' of the profile, or plan less",
+        ),
+        (Why::Errno, Some(libc::EROFS)) => (
+            "its file system is shown read-only in copies".to_owned(),
+            "plan this change apart from the others",
+        ),
+        (Why::Errno, Some(libc::ELOOP)) => {
+            ("its path has a symbolic link".to_owned(), "plan the path that the link leads to")
+        }
+        (Why::Errno, Some(libc::ENOENT | libc::ENOTDIR)) => {
+            ("a directory above it is not there".to_owned(), "plan again")
+        }
+        (Why::Errno, Some(libc::ENOTEMPTY)) => {
+            ("other names are in this directory".to_owned(), "plan again")
+        }
+        (_, _) => (error.to_string(), "plan again"),
+    };
+    format!(
+        "the check does not run, because the change of '{path}' cannot be shown in profile '{profile}': {why}; {next}"
+    )
 }
 
 fn approved(path: &str, why: Why, error: &io::Error) -> String {
@@ -165,7 +220,13 @@ fn program(plan: &Plan, why: Why) -> String {
                 "users other than root can change it, a directory of its path, or its interpreter";
             format!("'{program}' is not executed: {can}")
         }
-        Why::Errno | Why::WrongKind | Why::Changed | Why::Unreadable | Why::Unmet | Why::Died => {
+        Why::Errno
+        | Why::WrongKind
+        | Why::Changed
+        | Why::Hidden
+        | Why::Unreadable
+        | Why::Unmet
+        | Why::Died => {
             format!("'{program}' cannot be executed")
         }
     }

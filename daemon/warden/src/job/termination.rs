@@ -9,7 +9,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_link::{JobMeta, ToBroker, Totals};
-use remit_policy::Basis;
+use remit_policy::{Base, Basis};
 use remit_sys::sys;
 
 use crate::approval::end;
@@ -342,6 +342,7 @@ fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
             command: foreign(plan.command(), CHECK),
             job: plan.job,
             is_well,
+            is_in_copy: plan.bound.compiled.base() == Base::Plan,
             ended: timers::since_boot(),
         };
         cx.jobs.checks.on_ended(plan.requester.subject.uid(), check);

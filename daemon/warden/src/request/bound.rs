@@ -11,7 +11,7 @@ use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Effect, Purpose};
 use remit_plan::Protected;
-use remit_policy::{Act, ArgvElement, Command, CommitUse, Terms, quoted};
+use remit_policy::{Act, ArgvElement, Base, Command, CommitUse, Terms, quoted};
 use remit_sys::Limits;
 
 use super::runtime::Runtime;
@@ -54,6 +54,8 @@ pub struct BoundCall {
     pub confirm: Option<ConfirmWindow>,
     /// Files of a plan that it sees: what `remit_spawn::Staged` reads.
     pub staged: Option<OwnedFd>,
+    /// Its copy of the machine can be extracted after a good end. That of a check is thrown away.
+    pub leaves_copy: bool,
     pub acts: Vec<BoundAct>,
 }
 
@@ -127,6 +129,7 @@ impl BoundCall {
                 _ => None,
             },
             staged,
+            leaves_copy: profile.base == Base::Plan && !command.is_some_and(Command::checks_plans),
             undo: Undo::from_argv(&executed.argv, terms, setting.protected),
             acts: terms
                 .acts()

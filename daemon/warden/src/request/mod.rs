@@ -301,6 +301,7 @@ pub(crate) mod file_change;
 #[cfg(test)]
 pub mod fixture;
 pub(crate) mod full_view;
+mod laid;
 pub(crate) mod staged;
 pub(crate) mod summary;
 #[cfg(test)]

@@ -1,52 +1,76 @@
-//! The files of a plan as a check sees them: what the child of its job shows at their paths.
+//! The files of a plan as a check sees them: what the child of its job shows at their paths, or lays into a copy of the machine.
 //!
-//! **Invariant:** each path is beneath one that the profile lists in `read`, so nobody runs or writes what is shown.
+//! **Invariant:** in base `strict` each path is beneath one that the profile lists in `read`, so nobody runs or writes what is shown.
 
-use std::ffi::CString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Bundle, Change, Metadata, New, PlanPath, View};
-use remit_policy::{Command, Profile};
-use remit_spawn::{Owner, Staged, StagedAs, StagedEntry};
+use remit_plan::{Bundle, Change, New, PlanPath, View};
+use remit_policy::{Base, Command, Profile};
+use remit_spawn::{Staged, StagedAs, StagedEntry};
 
+use super::laid::{LaidPlanWriter, Plain, owner, relative};
 use crate::request::Call;
 
-/// Returns the files of the call's plan, if its command checks plans and it has one. Errors: `invalid_args`: a path that
-/// the profile does not show, a change of mode or owner alone; `not_started`: no memory.
+/// Returns the files of the call's plan, if its command checks plans and it has one. Errors: `invalid_args`: what a check in
+/// this profile cannot see; `not_started`: no memory.
 pub fn of(call: &Call, command: Option<&Command>) -> Result<Option<OwnedFd>, Refusal> {
     let Some(command) = command.filter(|command| command.checks_plans()) else {
         return Ok(None);
     };
-    match call.file_change() {
-        Some(Ok(bundle)) => seal(bundle, command).map(Some),
-        // `file_change::check` refuses the first.
-        Some(Err(_)) | None => Ok(None),
-    }
-}
-
-fn seal(bundle: &Bundle, command: &Command) -> Result<OwnedFd, Refusal> {
-    let mut bytes = Vec::new();
-    let entries = bundle.views().map(|view| {
-        is_shown(&view.entry.path, &command.profile).map_err(|why| cannot(&view, command, &why))?;
-        staged(&view, &mut bytes).map_err(|why| cannot(&view, command, why))
-    });
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    Staged::seal(&entries, &bytes).map_err(|error| {
+    let Some(Ok(bundle)) = call.file_change() else {
+        // `file_change::check` refuses what is no plan.
+        return Ok(None);
+    };
+    let sealed = match command.profile.base {
+        Base::Plan => in_copy(bundle, call.uploads_at(), command),
+        _ => in_strict(bundle, command),
+    }?;
+    let sealed = sealed.map_err(|error| {
         let text = format!("cannot keep the files of the plan: {error}");
         Refusal::new(Code::NotStarted, text)
-    })
+    })?;
+    Ok(Some(sealed))
 }
 
-fn cannot(view: &View<'_>, command: &Command, why: &str) -> Refusal {
+fn in_copy(
+    bundle: &Bundle,
+    uploads: Option<&str>,
+    command: &Command,
+) -> Result<io::Result<OwnedFd>, Refusal> {
+    let mut writer = LaidPlanWriter::new(bundle.plan(), uploads);
+    for (at, view) in bundle.views().enumerate() {
+        let added = writer.add(at, &view);
+        added.map_err(|why| cannot(&view, command, why, SPLIT))?;
+    }
+    Ok(writer.seal())
+}
+
+fn in_strict(bundle: &Bundle, command: &Command) -> Result<io::Result<OwnedFd>, Refusal> {
+    let mut bytes = Vec::new();
+    let entries = bundle.views().map(|view| {
+        is_shown(&view.entry.path, &command.profile)
+            .map_err(|why| cannot(&view, command, &why, IN_COPY))?;
+        staged(&view, &mut bytes).map_err(|why| cannot(&view, command, why, IN_COPY))
+    });
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    Ok(Staged::seal(&entries, &bytes))
+}
+
+const SPLIT: &str = "plan this change apart from the others, or ask for them without this check";
+const IN_COPY: &str = "use a command with a profile of base plan, which sees all of a plan; or plan these changes apart from the \
+                       others, or ask for them without this check";
+
+fn cannot(view: &View<'_>, command: &Command, why: &str, next: &str) -> Refusal {
     let (path, name) = (&view.entry.path, &command.name);
     Refusal::new(
         Code::InvalidArgs,
         format!("{name} cannot check the change of '{path}': {why}"),
     )
     .object(path.to_string())
-    .next("plan these changes apart from the others, or ask for them without this check")
+    .next(next)
 }
 
 fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static str> {
@@ -54,9 +78,10 @@ fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static 
     if change.uploaded().is_some() {
         return Err("its content was uploaded, and a check sees only what is in the plan");
     }
-    let (start, content) = (bytes.len() as u64, view.new.unwrap_or_default());
-    let length = content.len() as u64;
-    bytes.extend_from_slice(content);
+    if change.is_of_lines() {
+        return Err("it is a table of passwords, which is made at the commit");
+    }
+    let Plain { start, length } = Plain::push(view, bytes);
     let what = match (change.makes(), change.meta().map(owner)) {
         (Some(New::File(_)), Some(owner)) => StagedAs::File {
             owner,
@@ -68,18 +93,8 @@ fn staged(view: &View<'_>, bytes: &mut Vec<u8>) -> Result<StagedEntry, &'static 
         _ if matches!(change, Change::Remove { .. }) => StagedAs::Gone,
         _ => return Err("a change of mode or owner alone is not shown to checks"),
     };
-    let path = view.entry.path.as_bytes();
-    let path = CString::new(path.strip_prefix(b"/").unwrap_or(path));
-    let path = path.map_err(|_| "its name has a NUL")?;
+    let path = relative(view)?;
     Ok(StagedEntry { path, what })
-}
-
-fn owner(meta: Metadata) -> Owner {
-    Owner {
-        uid: meta.uid,
-        gid: meta.gid,
-        mode: meta.mode,
-    }
 }
 
 /// Fails unless the deepest path that the profile lists above this one is of `read`.

@@ -53,7 +53,17 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
     Ok(Answer::Upload)
 }
 
-/// Has remit-commit find the uploads of this requester, if its plan has some.
+impl Call {
+    /// Returns the beginning of the paths of the requester's uploads, if the plan has some.
+    pub fn uploads_at(&self) -> Option<&str> {
+        match self.own_words.as_slice() {
+            [word, start] if word == WORD => Some(start),
+            _ => None,
+        }
+    }
+}
+
+/// Has remit-commit, or a check, find the uploads of this requester, if its plan has some.
 pub fn add_words(call: &mut Call, settings: &Settings, by: &Subject) {
     let Some(Ok(bundle)) = call.file_change() else {
         return;

@@ -36,11 +36,11 @@ impl<'a> StagedView<'a> {
         new: BorrowedFd<'_>,
     ) -> Result<Self, Fault> {
         let shown_by = staged
-            .entries
+            .list
             .iter()
             .map(|entry| shown_by(entry, mounts))
             .collect::<Result<Vec<_>, Fault>>()?;
-        let entries = staged.entries.len() as u64;
+        let entries = staged.list.len() as u64;
         let size = staged.size()? + (entries + 16) * 2 * PAGE;
         let inodes = (entries + 16) * 16;
         let options = c_string(format!("size={size},nr_inodes={inodes},mode=700"))?;
@@ -69,7 +69,7 @@ impl<'a> StagedView<'a> {
     ) -> io::Result<OwnedFd> {
         let site = self.site.as_fd();
         let top = c_string(format!("t{at}"))?;
-        let entries = self.staged.entries.iter().zip(&self.shown_by);
+        let entries = self.staged.list.iter().zip(&self.shown_by);
         let entries = entries.filter(|(_, by)| **by == at).map(|(entry, _)| entry);
         let entries = entries.inspect(|_| self.shown.set(self.shown.get() + 1));
         if sys::stat_of(source)?.st_mode & libc::S_IFMT != libc::S_IFDIR {
@@ -185,7 +185,7 @@ impl<'a> StagedView<'a> {
 
     /// Removes the directory of the layers, which live on in what was mounted. Fails if an entry is in a path that is missing.
     pub(super) fn close(self, new: BorrowedFd<'_>) -> io::Result<()> {
-        if self.shown.get() < self.staged.entries.len() {
+        if self.shown.get() < self.staged.list.len() {
             return Err(io::ErrorKind::NotFound.into());
         }
         drop(self.site);

@@ -9,7 +9,7 @@ use super::table::is_in;
 
 /// How a path is hidden, relative to the root of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cover {
+pub(crate) enum Cover {
     /// By a node that nobody opens.
     Closed,
     /// By an empty directory with owner, mode and access lists of the machine's: packages put files into private ones.
@@ -17,7 +17,7 @@ pub(super) enum Cover {
 }
 
 /// Nothing beneath a path is listed, unless something else than the walk has named it.
-pub(super) type Hidden = BTreeMap<CString, Cover>;
+pub(crate) type Hidden = BTreeMap<CString, Cover>;
 
 /// Tables of passwords. Programs that know accounts need their other fields, so a copy without hashes is shown.
 pub(super) const ACCOUNTS: [&[u8]; 4] = [

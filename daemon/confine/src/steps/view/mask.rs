@@ -32,7 +32,7 @@ const SHOWN: [&[u8]; 5] = [
 
 /// Bytes of a file that is copied, and of a table of accounts: a longer one is hidden.
 const COPIED_BYTES: usize = 1 << 20;
-const ACCOUNTS_BYTES: usize = 4 << 20;
+pub(super) const ACCOUNTS_BYTES: usize = 4 << 20;
 
 /// Access lists of a directory, which everybody may read.
 const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];

@@ -6,8 +6,11 @@
 mod budget;
 mod furnish;
 mod hidden;
+mod lay;
+mod lines;
 mod mask;
 mod mounts;
+mod name;
 mod site;
 mod stand_ins;
 mod table;
@@ -21,7 +24,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::mount::{MntFlags, umount2};
-use remit_common::view::{self, Index, VIEW, lower, upper};
+use remit_common::view::{self, IDS, Index, VIEW, lower, upper};
 use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
@@ -32,11 +35,12 @@ use crate::{Layer, Why};
 use budget::hideable;
 pub(crate) use furnish::devices;
 use hidden::{Cover, Hidden};
+pub(crate) use lay::Laying;
 use mask::{Mask, is_masked};
 use mounts::{Mounted, Mounts};
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 use table::is_in;
-pub(crate) use users::{CAPABILITIES, first_id, user_namespace};
+pub(crate) use users::{CAPABILITIES, become_root_of, enter_view, first_id, user_namespace};
 use walk::{Account, Tree};
 
 /// Path at which the view is built: in this namespace `/proc` is of no other use.
@@ -107,8 +111,8 @@ fn try_root(call: ForkCall) -> io::Result<()> {
 }
 
 impl Building<'_> {
-    /// Builds the view, and moves to its top. Returns what is left of it after its job.
-    pub(crate) fn build(&self) -> std::result::Result<OwnedFd, Fault> {
+    /// Builds the view, and moves to its top. Returns what is left of it after its job, and what it hides.
+    pub(crate) fn build(&self) -> std::result::Result<(OwnedFd, Hidden), Fault> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = started.map_err(io::Error::other)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
@@ -164,7 +168,7 @@ impl Building<'_> {
         sys::change_to(view.as_fd())?;
         sys::pivot_here()?;
         self.grant()?;
-        Ok(kept)
+        Ok((kept, hidden))
     }
 
     fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<Hidden> {
@@ -308,7 +312,7 @@ impl Building<'_> {
     }
 
     fn mapped(&self, id: u32) -> u32 {
-        match self.layers.is_on(Layer::UserNamespace) && id < users::IDS {
+        match self.layers.is_on(Layer::UserNamespace) && id < IDS {
             true => first_id(self.own.0) + id,
             false => id,
         }
@@ -317,9 +321,7 @@ impl Building<'_> {
     /// Returns the view's id of an owner with that id of the machine.
     fn known(&self, id: u32) -> Option<u32> {
         match self.layers.is_on(Layer::UserNamespace) {
-            true => id
-                .checked_sub(first_id(self.own.0))
-                .filter(|id| *id < users::IDS),
+            true => id.checked_sub(first_id(self.own.0)).filter(|id| *id < IDS),
             false => Some(id),
         }
     }

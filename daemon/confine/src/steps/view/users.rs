@@ -3,18 +3,19 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use remit_common::view::IDS;
 use remit_spawn::ResourceLimit;
 
+use crate::steps::report::{EnabledLayers, Fault};
 use crate::supervise::task_count::set_limits;
 use crate::sys::{self, ForkCall};
+use crate::{Layer, Why};
 
-/// Ids of a view: those that accounts and packages of a distribution use.
-pub(crate) const IDS: u32 = 1 << 16;
 /// The first id of the ranges: behind those of subuid(5), systemd-nspawn(1), and of directories of accounts.
 const FIRST: u32 = 3 << 30;
 /// As many as there are ids. Jobs that run at the same time have neighbouring uids.
@@ -77,6 +78,33 @@ fn map(pid: i32, first: u32) -> io::Result<OwnedFd> {
         sys::write(file.as_fd(), line.as_bytes())?;
     }
     sys::open(&path("ns/user")?, libc::O_RDONLY)
+}
+
+/// Becomes root of a view's user namespace, with the view's capabilities at most.
+pub(crate) fn enter_view(layers: EnabledLayers, users: BorrowedFd<'_>) -> Result<(), Fault> {
+    become_root_of(
+        layers.is_on(Layer::UserNamespace).then_some(users),
+        layers.is_on(Layer::Capabilities).then_some(CAPABILITIES),
+    )
+}
+
+pub(crate) fn become_root_of(
+    users: Option<BorrowedFd<'_>>,
+    kept: Option<u64>,
+) -> Result<(), Fault> {
+    if let Some(users) = users {
+        sys::set_namespace(users, libc::CLONE_NEWUSER)?;
+    }
+    sys::become_user(0, 0, &[])?;
+    if let Some(kept) = kept {
+        sys::keep_only_capabilities(kept)?;
+    }
+    sys::set_dumpable(false)?;
+    sys::die_with_parent()?;
+    match sys::is_user(0, 0) {
+        true => Ok(()),
+        false => Err(Fault::because(Why::Unmet)),
+    }
 }
 
 #[cfg(test)]

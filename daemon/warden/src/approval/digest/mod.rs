@@ -78,6 +78,7 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         literal: _,
         // Files that are in `stdin`.
         staged: _,
+        leaves_copy: _,
         asked: _,
         // What these do is in `does`, and the commands that follow are in `argv`.
         undo: _,
