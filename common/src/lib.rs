@@ -67,6 +67,7 @@ pub mod bounded_vec {
 pub mod builtin;
 pub mod bus;
 pub mod calendar;
+pub mod capability;
 pub mod caps;
 pub mod changed;
 pub mod disks {

@@ -3,52 +3,10 @@
 
 use std::fmt;
 
+// A file with a capability of another number is no file of a plan: nobody could read what it gives.
+use remit_common::capability::NAMES;
 use serde::{Deserialize, Serialize};
 
-/// By number. A file with another one is no file of a plan: nobody could read what it gives.
-const NAMES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
 /// VFS_CAP_REVISION_2. Version 3 is of the root of another user namespace, and the kernel shows it to others alone.
 const REVISION_2: u32 = 0x0200_0000;
 const EFFECTIVE: u32 = 1;

@@ -1,0 +1,309 @@
+use super::*;
+
+type Value = Variant<'static>;
+
+fn value(value: impl Into<Value>) -> OwnedVariant {
+    OwnedVariant::try_from(value.into()).unwrap()
+}
+
+/// An entry of a command with its flags, as the service manager lists it.
+fn command(path: &str, argv: &[&str], flags: &[&str]) -> ExecEx {
+    let all = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    (path.to_owned(), all(argv), all(flags), 0, 0, 0, 0, 0, 0, 0)
+}
+
+fn older(path: &str, argv: &[&str]) -> Exec {
+    let argv = argv.iter().map(ToString::to_string).collect();
+    (path.to_owned(), argv, false, 0, 0, 0, 0, 0, 0, 0)
+}
+
+fn plain(path: &str) -> OwnedVariant {
+    value(vec![command(path, &[path], &[])])
+}
+
+fn unit(properties: Vec<(&str, OwnedVariant)>) -> Properties {
+    let all = properties.into_iter();
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn said(name: &str, act: Act, all: &Properties) -> Vec<String> {
+    lines(name, act, all, &|user| {
+        matches!(user, "root" | "toor" | "0")
+    })
+    .unwrap()
+}
+
+/// Says who runs `/bin/x`, the only command.
+fn whom(all: &Properties) -> String {
+    let said = said("a.service", Act::Start, all);
+    let line = said.iter().find(|line| line.ends_with(": /bin/x"));
+    let rest = line.unwrap().split_once("executes as ").unwrap().1;
+    rest.strip_suffix(": /bin/x").unwrap().to_owned()
+}
+
+fn bool(is: bool) -> OwnedVariant {
+    value(is)
+}
+
+fn user(name: &str) -> (&str, OwnedVariant) {
+    ("User", value(name.to_owned()))
+}
+
+/// Each line was tried with systemd 252: who ran the command, by id(1).
+#[test]
+fn command_is_of_who_runs_it() {
+    const NO: &str = "PermissionsStartOnly";
+    let start = || ("ExecStartEx", plain("/bin/x"));
+    let before = || ("ExecStartPreEx", plain("/bin/x"));
+    let with = |flag: &str| value(vec![command("/bin/x", &["/bin/x"], &[flag])]);
+    let root = |path: &str| ("RootDirectory", value(path.to_owned()));
+    for (properties, expect) in [
+        (vec![start()], "root"),
+        (vec![start(), user("")], "root"),
+        (vec![start(), user("bob"), (NO, bool(false))], "bob"),
+        (vec![start(), user("bob"), (NO, bool(true))], "bob"),
+        (vec![start(), user("toor")], "root"),
+        (vec![start(), user("0")], "root"),
+        (vec![start(), user("a b")], "'a b'"),
+        (vec![start(), user("bob"), ("UID", value(0_u32))], "root"),
+        (vec![start(), user("bob"), ("UID", value(1000_u32))], "bob"),
+        (vec![before(), user("bob"), (NO, bool(false))], "bob"),
+        (
+            vec![before(), user("bob"), (NO, bool(true))],
+            "root, without the unit's sandbox (PermissionsStartOnly=yes)",
+        ),
+        // The manager leaves it out of the list of all properties, and a newer one may not have it.
+        (
+            vec![before(), user("bob")],
+            "root (or bob: the service manager does not say which)",
+        ),
+        (
+            vec![("ExecStartEx", with("privileged")), user("bob")],
+            "root, without the unit's sandbox",
+        ),
+        (
+            vec![("ExecStartEx", with("no-setuid")), user("bob")],
+            "root",
+        ),
+        (vec![("ExecStartEx", with("ambient")), user("bob")], "bob"),
+        (
+            vec![("ExecStartEx", with("via-shell")), user("bob")],
+            "bob, by its shell",
+        ),
+        (
+            vec![("ExecStartEx", with("as-admin")), user("bob")],
+            "root (or bob: the service manager says it by a word that is not known)",
+        ),
+        (
+            vec![
+                ("ExecStart", value(vec![older("/bin/x", &["/bin/x"])])),
+                user("bob"),
+            ],
+            "root (or bob: the service manager does not say which)",
+        ),
+        (
+            vec![start(), ("DynamicUser", bool(true))],
+            "a user of its own",
+        ),
+        (
+            vec![start(), ("DynamicUser", bool(true)), user("bob")],
+            "bob (made for it unless there is such a user)",
+        ),
+        (
+            vec![start(), ("DynamicUser", bool(true)), user("root")],
+            "root",
+        ),
+        (
+            vec![
+                start(),
+                user("bob"),
+                ("Group", value("disk".to_owned())),
+                ("SupplementaryGroups", value(vec!["docker".to_owned()])),
+                ("AmbientCapabilities", value(0x20_0002_u64)),
+            ],
+            "bob with groups disk docker and capabilities CAP_DAC_OVERRIDE CAP_SYS_ADMIN",
+        ),
+        (vec![start(), root("/srv/a")], "root, within /srv/a"),
+        (
+            vec![("ExecStartEx", with("privileged")), root("/srv/a")],
+            "root, without the unit's sandbox, within /srv/a",
+        ),
+        (
+            vec![
+                start(),
+                root("/srv/a"),
+                ("RootDirectoryStartOnly", bool(true)),
+            ],
+            "root, within /srv/a",
+        ),
+        (
+            vec![
+                before(),
+                root("/srv/a"),
+                ("RootDirectoryStartOnly", bool(true)),
+            ],
+            "root",
+        ),
+    ] {
+        let names: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
+        let names = names.join(" ");
+        assert_eq!(whom(&unit(properties)), expect, "{names}");
+    }
+}
+
+#[test]
+fn socket_with_a_user_may_run_commands_as_root() {
+    // `ExecStartPre=+/bin/x` of a socket looks like this, too.
+    let all = unit(vec![
+        ("ExecStartPre", value(vec![older("/bin/x", &["/bin/x"])])),
+        user("bob"),
+    ]);
+    assert_eq!(
+        said("a.socket", Act::Start, &all),
+        [
+            "before its start, a.socket executes as root (or bob: the service manager does not say which): /bin/x"
+        ]
+    );
+}
+
+#[test]
+fn program_and_its_other_name_are_shown() {
+    let all = unit(vec![(
+        "ExecStartEx",
+        value(vec![
+            command("/usr/bin/busybox", &["sh", "-c", "true"], &[]),
+            command("/bin/x", &["-x y"], &[]),
+            command("/bin/x", &[], &[]),
+        ]),
+    )]);
+    assert_eq!(
+        said("a.service", Act::Start, &all),
+        [
+            "to start, a.service executes as root, under the name sh: /usr/bin/busybox -c true",
+            "to start, a.service executes as root, under the name '-x y': /bin/x",
+            "to start, a.service executes as root: /bin/x",
+        ]
+    );
+    let long = "x".repeat(RAW);
+    let all = unit(vec![(
+        "ExecStartEx",
+        value(vec![command("/bin/x", &[&long], &[])]),
+    )]);
+    assert!(lines("a.service", Act::Start, &all, &|_| false).is_err());
+}
+
+#[test]
+fn act_has_its_commands_and_those_that_nobody_knows() {
+    let all = unit(vec![
+        ("ExecStartEx", plain("/start")),
+        ("ExecStart", value(vec![older("/start", &["/start"])])),
+        ("ExecReloadEx", plain("/reload")),
+        ("ExecReloadPostEx", plain("/reloaded")),
+        ("ExecStopPostEx", plain("/stopped")),
+        ("ExecNewEx", plain("/new")),
+        ("ExecPaths", value(vec!["/usr".to_owned()])),
+        ("ExecMainPID", value(7_u32)),
+    ]);
+    let programs = |act| -> Vec<String> {
+        let all = said("a.service", act, &all).into_iter();
+        all.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(programs(Act::Start), ["/start", "/stopped", "/new"]);
+    assert_eq!(programs(Act::Stop), ["/stopped", "/new"]);
+    assert_eq!(programs(Act::Restart), ["/stopped", "/start", "/new"]);
+    assert_eq!(programs(Act::Reload), ["/reload", "/reloaded", "/new"]);
+    assert_eq!(programs(Act::Release), [""; 0]);
+    // A list of another form hides nothing.
+    let odd = unit(vec![("ExecNew", value(vec![("/bin/x".to_owned(), 1_u32)]))]);
+    assert!(lines("a.service", Act::Start, &odd, &|_| false).is_err());
+}
+
+#[test]
+fn settings_that_decide_what_runs_are_shown_with_the_commands() {
+    let texts = |all: &[&str]| value(all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let all = unit(vec![
+        ("ExecStartEx", plain("/bin/sh")),
+        ("Environment", texts(&["A=1", "LD_PRELOAD=/srv/x y"])),
+        (
+            "EnvironmentFiles",
+            value(vec![("/srv/env".to_owned(), true)]),
+        ),
+        ("StandardInput", value("data".to_owned())),
+        ("StandardInputData", value(b"id\nexit".to_vec())),
+        ("StandardOutput", value("append".to_owned())),
+        ("StandardError", value("fd:x".to_owned())),
+        (
+            "BindPaths",
+            value(vec![(
+                "/srv".to_owned(),
+                "/usr/bin".to_owned(),
+                false,
+                0_u64,
+            )]),
+        ),
+        ("ExecSearchPath", texts(&["/srv/bin"])),
+        ("PAMName", value("login".to_owned())),
+    ]);
+    let start = "to start, a.service executes as root: /bin/sh";
+    let settings = "a.service sets for what it executes: Environment A=1, Environment 'LD_PRELOAD=/srv/x y', \
+                    EnvironmentFiles /srv/env, StandardInputData 'id\\nexit', BindPaths /srv:/usr/bin, ExecSearchPath \
+                    /srv/bin, PAMName login, StandardOutput append (the service manager does not say which file), \
+                    StandardError fd:x";
+    assert_eq!(said("a.service", Act::Start, &all), [start, settings]);
+    // Nothing is executed.
+    assert_eq!(said("a.service", Act::Reload, &all), [""; 0]);
+    let plain = unit(vec![
+        ("ExecStartEx", plain("/bin/sh")),
+        ("Environment", texts(&[])),
+        ("StandardInput", value("null".to_owned())),
+        ("StandardOutput", value("journal".to_owned())),
+        ("StandardInputData", value(Vec::<u8>::new())),
+        ("PAMName", value(String::new())),
+    ]);
+    assert_eq!(said("a.service", Act::Start, &plain), [start]);
+    let many: Vec<String> = (0..300).map(|at| format!("VARIABLE_{at}=value")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let all = unit(vec![
+        ("ExecStartEx", self::plain("/bin/sh")),
+        ("Environment", texts(&many)),
+    ]);
+    let lines = said("a.service", Act::Start, &all);
+    assert!(lines.iter().all(|line| line.len() <= RAW), "{lines:?}");
+    assert_eq!(lines.join("").matches("VARIABLE_").count(), 300);
+    let long = "x".repeat(RAW);
+    let all = unit(vec![
+        ("ExecStartEx", self::plain("/bin/sh")),
+        ("Environment", texts(&[&long])),
+    ]);
+    assert!(super::lines("a.service", Act::Start, &all, &|_| false).is_err());
+}
+
+#[test]
+fn mount_and_swap_say_what_they_mount() {
+    let text = |text: &str| value(text.to_owned());
+    let all = unit(vec![
+        ("What", text("/srv/x#")),
+        ("Where", text("/mnt/a")),
+        ("Type", text("fuse")),
+        ("Options", text("allow_other")),
+        ("User", text("bob")),
+        (
+            "ExecMount",
+            value(vec![older("/bin/mount", &["/bin/mount", "old"])]),
+        ),
+    ]);
+    let begin = "to start, mnt-a.mount executes as root: mount -t fuse -o allow_other";
+    assert_eq!(
+        said("mnt-a.mount", Act::Start, &all),
+        [format!("{begin} '/srv/x#' /mnt/a")]
+    );
+    assert_eq!(
+        said("mnt-a.mount", Act::Stop, &all),
+        ["to stop, mnt-a.mount executes as root: umount /mnt/a"]
+    );
+    assert_eq!(
+        said("dev-x.swap", Act::Restart, &all),
+        ["to start, dev-x.swap executes as root: swapon -o allow_other '/srv/x#'"]
+    );
+}
