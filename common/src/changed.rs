@@ -11,13 +11,16 @@ pub struct ChangedPath {
     /// Absolute, without links in its parents.
     pub path: Vec<u8>,
     pub becomes: Becomes,
+    /// Generators of the service manager make units of it: systemd.generator(7).
+    pub is_for_generators: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Becomes {
     /// A file; with its bytes if they are known and may be those of a unit.
     File(Option<Vec<u8>>),
-    Link,
+    /// A symbolic link; with its target if that is known.
+    Link(Option<Vec<u8>>),
     Directory,
     /// What it was, with another owner or mode.
     Same,
@@ -48,10 +51,12 @@ mod tests {
             ChangedPath {
                 path: b"/etc/systemd/system/a.service".to_vec(),
                 becomes: Becomes::File(Some(b"[Unit]\n".to_vec())),
+                is_for_generators: false,
             },
             ChangedPath {
                 path: b"/etc/\xff".to_vec(),
                 becomes: Becomes::Gone,
+                is_for_generators: true,
             },
         ];
         let bytes = encode(&paths);

@@ -38,6 +38,11 @@ const WHERE: &[(Risk, &str)] = &[
         "systemd xdg/systemd containers/systemd /var/lib/systemd/linger",
     ),
     (
+        Risk::UnitSource,
+        "/etc/fstab /etc/crypttab /etc/veritytab /etc/integritytab /system-update /etc/system-update /etc/zfs /etc/lvm /etc/nfs.conf \
+         /etc/nfs.conf.d /etc/postgresql /etc/postgresql-common /etc/multipath.conf /etc/multipath",
+    ),
+    (
         Risk::RunsByItself,
         "/root/.bashrc /root/.bash_profile /root/.profile /root/.bash_login /root/.zshrc /root/.config tmpfiles.d udev \
          binfmt.d binfmts /var/lib/binfmts /etc/init.d /etc/inittab /etc/init /etc/sv /etc/service /etc/runit /etc/rc.local \
@@ -73,7 +78,8 @@ const WHERE: &[(Risk, &str)] = &[
     ),
     (
         Risk::Boot,
-        "/boot /efi /etc/default/grub /etc/default/grub.d /etc/grub.d /etc/fstab /etc/crypttab /etc/modules modules-load.d \
+        "/boot /efi /etc/default/grub /etc/default/grub.d /etc/grub.d /etc/fstab /etc/crypttab /etc/veritytab \
+         /etc/integritytab /system-update /etc/system-update /etc/modules modules-load.d \
          modprobe.d /usr/lib/modules /etc/initramfs-tools /usr/share/initramfs-tools /etc/dracut.conf dracut.conf.d \
          /usr/lib/dracut kernel",
     ),
@@ -113,6 +119,11 @@ const WHERE: &[(Risk, &str)] = &[
         "/etc/perl bash-completion fish zsh vim/vimfiles nvim perl5 perl /usr/lib/cups/backend",
     ),
 ];
+
+/// Other paths that generators read (systemd.generator(7)): what they decide is said by a stronger word in [`WHERE`].
+const FOR_GENERATORS: &str = "/etc/init.d /etc/rc.d /etc/rc.local /etc/rcS.d /etc/rc0.d /etc/rc1.d /etc/rc2.d /etc/rc3.d \
+     /etc/rc4.d /etc/rc5.d /etc/rc6.d /etc/netplan /etc/cloud /etc/openvpn /etc/default /etc/sysconfig /etc/exports \
+     /etc/exports.d /etc/kernel/cmdline";
 
 /// Directories in which programs have their settings. The one of the machine comes first: there all is one.
 const SETTINGS: [&str; 7] = [
@@ -205,6 +216,13 @@ pub(crate) fn by_path(path: &PlanPath) -> impl Iterator<Item = &'static Risk> {
     let mut settings = SETTINGS.iter().take(OF_MACHINE);
     let is_other = known.peek().is_none() && settings.any(|dir| path.is_in(dir.as_bytes()));
     known.chain(is_other.then_some(&Risk::Settings))
+}
+
+/// Returns true if a generator of the service manager reads it, as far as its path says.
+pub(crate) fn makes_units(path: &PlanPath) -> bool {
+    let mut others = FOR_GENERATORS.split_ascii_whitespace();
+    listed(path).any(|risk| *risk == Risk::UnitSource)
+        || others.any(|other| path.is_in(other.as_bytes()))
 }
 
 fn by_name(path: &PlanPath) -> Option<&'static Risk> {

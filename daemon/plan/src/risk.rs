@@ -20,6 +20,8 @@ pub enum Risk {
     Accounts,
     Cron,
     Unit,
+    /// By a generator: systemd.generator(7).
+    UnitSource,
     RunsByItself,
     Commands,
     Packages,
@@ -143,7 +145,9 @@ impl Risk {
     /// Returns how much has to be read of what has this risk by its path.
     pub(crate) const fn reading(&self) -> Reading {
         match self {
-            Self::Cron | Self::Unit | Self::RunsByItself | Self::Commands => Reading::Whole,
+            Self::Cron | Self::Unit | Self::UnitSource | Self::RunsByItself | Self::Commands => {
+                Reading::Whole
+            }
             risk if risk.is_of_logins() => Reading::Whole,
             Self::Packages
             | Self::Shares
@@ -207,6 +211,9 @@ impl fmt::Display for Risk {
             Self::Accounts => "it defines accounts and groups",
             Self::Cron => "it makes programs run by themselves at set times, mostly as root",
             Self::Unit => "it makes programs run by themselves as services, mostly as root",
+            Self::UnitSource => {
+                "the service manager makes units of it, which mount file systems or run programs as root"
+            }
             Self::RunsByItself => "it makes programs run by themselves, mostly as root",
             Self::Commands => "it can name programs that a service runs, mostly as root",
             Self::Packages => "it decides which packages are installed, and from whom",

@@ -3,6 +3,7 @@
 use remit_common::changed::{Becomes, ChangedPath};
 
 use crate::bundle::Bundle;
+use crate::deciding::makes_units;
 use crate::plan::{Change, Entry, New, Plan};
 
 /// Bytes of a file that may be a unit's.
@@ -29,7 +30,7 @@ fn changed(entry: &Entry, new: Option<&[u8]>) -> ChangedPath {
     let is_of_unit = |new: &&[u8]| entry.path.is_of_units() && new.len() <= UNIT;
     let becomes = match (entry.change.makes(), &entry.change) {
         (Some(New::File(_)), _) => Becomes::File(new.filter(is_of_unit).map(<[u8]>::to_vec)),
-        (Some(New::Link(_)), _) => Becomes::Link,
+        (Some(New::Link(_)), _) => Becomes::Link(new.map(<[u8]>::to_vec)),
         (Some(New::Directory), _) => Becomes::Directory,
         (None, Change::Remove { .. }) => Becomes::Gone,
         (None, _) => Becomes::Same,
@@ -37,6 +38,7 @@ fn changed(entry: &Entry, new: Option<&[u8]>) -> ChangedPath {
     ChangedPath {
         path: entry.path.as_bytes().to_vec(),
         becomes,
+        is_for_generators: makes_units(&entry.path),
     }
 }
 
@@ -111,7 +113,7 @@ mod tests {
             becomes(bundle.changed_paths()),
             [
                 Becomes::File(Some(b"unit".to_vec())),
-                Becomes::Link,
+                Becomes::Link(Some(b"a".to_vec())),
                 Becomes::Directory,
                 Becomes::Gone,
                 Becomes::Same,
@@ -129,5 +131,23 @@ mod tests {
                 Becomes::Gone,
             ]
         );
+    }
+
+    #[test]
+    fn inputs_of_generators_are_marked() {
+        for (path, expect) in [
+            ("/etc/fstab", true),
+            ("/etc/veritytab", true),
+            ("/etc/init.d/a", true),
+            ("/etc/rc3.d/S01a", true),
+            ("/etc/rc.local", true),
+            ("/etc/netplan/a.yaml", true),
+            ("/etc/fstab.d", false),
+            ("/etc/hosts", false),
+            ("/srv/etc/fstab", false),
+        ] {
+            let path = PlanPath::new(path).unwrap();
+            assert_eq!(makes_units(&path), expect, "{path}");
+        }
     }
 }

@@ -1417,6 +1417,13 @@ fn risks_are_true_sentences_about_the_bytes() {
         ("/usr/lib/x86_64-linux-gnu/libc.so.6", "load"),
         ("/boot/vmlinuz", "boots"),
         ("/etc/fstab", "boots"),
+        ("/etc/fstab", "makes units of it"),
+        ("/etc/crypttab", "makes units of it"),
+        ("/etc/veritytab", "makes units of it"),
+        ("/etc/integritytab", "boots"),
+        ("/etc/postgresql/15/main/start.conf", "makes units of it"),
+        ("/etc/init.d/a", "run by themselves"),
+        ("/etc/rc.local", "run by themselves"),
         ("/etc/nftables.conf", "reached"),
         ("/etc/profile.d/a.sh", "logins"),
     ] {

@@ -75,7 +75,7 @@ fn made(
     {
         lines.push(format!("its program gets the text after the @: {instance}"));
     }
-    let drop_ins = changed.drop_ins(name.as_str(), search);
+    let drop_ins = changed.drop_ins(name.as_str(), search)?;
     let of = |is_made: bool| {
         drop_ins
             .iter()
@@ -90,6 +90,16 @@ fn made(
     lines.extend(paths_line(
         "files of the machine that add to it or override it",
         &of(false),
+    ));
+    let own: BTreeSet<&Path> = drop_ins
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([file])
+        .collect();
+    let others = &changed.of_manager(search) - &own;
+    lines.extend(paths_line(
+        "the change also makes, changes or removes what the service manager reads",
+        &others,
     ));
     if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
         let links = changed.install(name.as_str(), file, search)?;
