@@ -77,9 +77,14 @@ impl Operation<'_> {
         let parent = self.parent.as_deref();
         self.is_same(parent.is_some_and(|parent| tree.leads_to(self.entry.path.parent(), parent)))?;
         match self.entry.change.movement(direction) {
-            Movement::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
-            Movement::Exchange => {
+            movement @ (Movement::Enter | Movement::Exchange) => {
                 let slots = self.existing_slots(journal)?;
+                if direction == Direction::Undo {
+                    self.renew(slots)?;
+                }
+                if movement == Movement::Enter {
+                    return self.enter(slots, PLAIN);
+                }
                 self.enter(slots, EXCHANGE)?;
                 self.check_left(slots, direction)
             }
@@ -266,9 +271,14 @@ impl Operation<'_> {
                 ))
             }
             Reversal::Left(why) => left(why),
-            Reversal::Enter => self.enter(self.existing_slots(journal)?, PLAIN),
+            Reversal::Enter => {
+                let slots = self.existing_slots(journal)?;
+                self.renew(slots)?;
+                self.enter(slots, PLAIN)
+            }
             Reversal::Exchange => {
                 let slots = self.existing_slots(journal)?;
+                self.renew(slots)?;
                 self.enter(slots, EXCHANGE)?;
                 let came = look(slots, &self.slot).map_err(fail)?;
                 if came.is_some_and(|came| came.stat.ino == entering) {

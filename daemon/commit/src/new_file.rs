@@ -4,17 +4,18 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, futimens};
+use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 use remit_plan::{Change, Content, Metadata, PlanPath};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
+use crate::failure::Failure;
 use crate::tree::{Attributes, Operation, attributes};
 
 pub const CAPABILITY: &CStr = c"security.capability";
@@ -104,6 +105,27 @@ fn kept_time(path: &PlanPath, content: Content, old: Option<i64>) -> Option<(i64
     let (seconds, rest) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
     old.is_none_or(|old| seconds > old)
         .then_some((seconds, rest))
+}
+
+impl Operation<'_> {
+    /// Gives the file that comes back the time of now, if the service manager compares it with the time of what it has read: an
+    /// older file would not be read again, and the unit would stay what it was.
+    pub fn renew(&self, slots: &OwnedFd) -> Result<(), Failure> {
+        if !self.entry.path.is_compared_by_time() {
+            return Ok(());
+        }
+        let (now, flags) = (TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+        let renewed = utimensat(
+            slots,
+            self.slot.as_c_str(),
+            &TimeSpec::UTIME_OMIT,
+            &now,
+            flags,
+        );
+        renewed.map_err(|error| {
+            Failure::doing(self.entry, "set the time of its old file", &error.into())
+        })
+    }
 }
 
 /// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the

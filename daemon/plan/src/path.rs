@@ -72,6 +72,12 @@ impl PlanPath {
         parts.any(|part| part == b"systemd")
     }
 
+    /// The same, also of what generators make units of.
+    #[must_use]
+    pub fn is_compared_by_time(&self) -> bool {
+        self.is_of_units() || crate::deciding::makes_units(self)
+    }
+
     fn split(&self) -> (&[u8], &[u8]) {
         let slash = self.0.iter().rposition(|byte| *byte == b'/');
         let at = slash.unwrap_or_default();

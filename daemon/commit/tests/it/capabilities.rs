@@ -205,6 +205,72 @@ fn file_of_a_unit_has_the_time_of_the_commit() {
     assert!(beside.iter().all(|name| seconds(name) == -2));
 }
 
+const OF_UNITS: [&str; 3] = [
+    "etc/systemd/system/a.service",
+    "etc/systemd/system/a.service.d/x.conf",
+    "etc/other",
+];
+
+/// Files of long ago, and a plan that changes the first and the last, and removes the other.
+fn of_units() -> Vec<u8> {
+    for name in OF_UNITS {
+        fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        put(name, b"old", 0o644, 0);
+        set_time(name, TimeSpec::new(-9, 0));
+    }
+    let [unit, drop_in, other] = OF_UNITS.map(|name| write(name, "new"));
+    let action = Action::Remove;
+    planned(&[unit, Edit { action, ..drop_in }, other], None)
+}
+
+fn time_of(name: &str) -> (i64, i64) {
+    let seen = fs::metadata(at(name)).unwrap();
+    (seen.mtime(), seen.mtime_nsec())
+}
+
+/// The service manager reads a unit again if its file is newer than what it has read: systemd 252 went on with the unit of the
+/// commit when the old file came back with its old time.
+#[test]
+fn file_of_a_unit_that_comes_back_is_newer_than_the_one_that_leaves() {
+    let _scene = Scene::new(MEMORY);
+    let input = of_units();
+    commit(&input).is_done();
+    let committed = time_of(OF_UNITS[0]);
+    undo(&id_of(&input)).is_done();
+    let texts = OF_UNITS.map(|name| fs::read_to_string(at(name)).unwrap());
+    assert_eq!(texts, ["old"; 3]);
+    let [unit, drop_in, other] = OF_UNITS.map(time_of);
+    assert!(
+        unit >= committed && drop_in >= committed,
+        "{unit:?} {committed:?}"
+    );
+    assert_eq!(other, (-9, 0));
+}
+
+#[test]
+fn recovery_gives_back_a_file_of_a_unit_with_a_new_time() {
+    let _scene = Scene::new(MEMORY);
+    let arguments = ["commit", &state()];
+    let input = of_units();
+    let all = calls(&arguments, Some(&input));
+    undo(&id_of(&input)).is_done();
+    let mut renewed = 0;
+    for call in all.iter().filter(|(name, _)| name == "renameat2") {
+        let input = of_units();
+        end(start(
+            &injected(call, "signal=SIGKILL"),
+            &arguments,
+            Some(&input),
+        ));
+        recover().is_done();
+        match fs::read_to_string(at(OF_UNITS[0])).unwrap().as_str() {
+            "old" => renewed += u32::from(time_of(OF_UNITS[0]).0 > 0),
+            _ => undo(&id_of(&input)).is_done(),
+        }
+    }
+    assert!(renewed > 0);
+}
+
 #[test]
 fn kill_at_each_step_leaves_old_or_new_capabilities() {
     let _scene = Scene::new(MEMORY);
