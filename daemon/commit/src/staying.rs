@@ -4,7 +4,7 @@
 //! nobody but those who can list it: the output is the requester's, and this process is root.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use remit_common::escape;
-use remit_plan::{Entry, Kind, staying};
+use remit_plan::{Entry, Kind, OwnNames, staying};
 use remit_sys::sys;
 
 use crate::tree::{Operation, Tree, about};
@@ -73,11 +73,10 @@ struct Listing {
 /// Splits off the operations of the directories that stay in an undo of all these.
 pub fn split(operations: Vec<Operation<'_>>) -> (Vec<Operation<'_>>, Vec<Operation<'_>>) {
     let entries = operations.iter().map(|one| (one.at, one.entry));
+    let own = OwnNames::new(entries.clone());
     let positions: BTreeMap<usize, &Operation<'_>> =
         operations.iter().map(|one| (one.at, one)).collect();
-    let stays = staying(entries, |at| {
-        Some(positions.get(&at)?.listing().ok()??.count)
-    });
+    let stays = staying(entries, |at| positions.get(&at)?.others(&own).ok()?);
     operations
         .into_iter()
         .partition(|one| stays.contains(&one.at))
@@ -121,13 +120,19 @@ impl Operation<'_> {
         format!("it stays{meta}, as something else is in it{names}")
     }
 
-    /// Counts the names in the directory of the commit. `None` if another one is at the path.
-    pub fn names(&self) -> io::Result<Option<usize>> {
-        Ok(self.listing()?.map(|listing| listing.count))
+    /// Counts the names in the directory of the commit that are not the commit's. `None` if another one is at the path.
+    pub fn others(&self, own: &OwnNames<'_>) -> io::Result<Option<usize>> {
+        let path = self.entry.path.as_bytes();
+        let is_own = |name: &CStr| own.at(path, name.to_bytes()).is_some();
+        Ok(self.listed(is_own)?.map(|listing| listing.count))
     }
 
     /// Lists the directory of the commit. `None` if another one is at the path.
     fn listing(&self) -> io::Result<Option<Listing>> {
+        self.listed(|_| false)
+    }
+
+    fn listed(&self, is_left_out: impl Fn(&CStr) -> bool) -> io::Result<Option<Listing>> {
         let is_own = self.target()?.is_some_and(|found| {
             found.stat.kind == Kind::Directory && found.stat.ino == self.inode
         });
@@ -141,7 +146,7 @@ impl Operation<'_> {
         let (mut count, mut first) = (0, BTreeSet::new());
         for entry in listing.iter() {
             let name = entry?.file_name().to_owned();
-            if [c".", c".."].contains(&name.as_c_str()) {
+            if [c".", c".."].contains(&name.as_c_str()) || is_left_out(&name) {
                 continue;
             }
             count += 1;

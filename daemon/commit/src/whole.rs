@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 
 use remit_plan::Direction::Undo;
-use remit_plan::{Change, Kind, New, Plan, whole};
+use remit_plan::{Change, Kind, New, OwnNames, Plan, whole};
 
 use crate::failure::Failure;
 use crate::stage::{check, obstacle};
@@ -52,10 +52,7 @@ pub fn split<'a>(
         .iter()
         .map(|one| (one.entry.path.as_bytes(), one.at))
         .collect();
-    let mut own: BTreeMap<&[u8], usize> = BTreeMap::new();
-    for operation in operations.iter().filter(|one| is_new(one)) {
-        *own.entry(operation.entry.path.parent()).or_default() += 1;
-    }
+    let own = OwnNames::new(operations.iter().map(|one| (one.at, one.entry)));
     let mut reached: BTreeSet<usize> = undone.iter().map(|one| one.at).collect();
     let mut changed: BTreeMap<usize, Failure> = BTreeMap::new();
     let mut due = Vec::new();
@@ -63,11 +60,11 @@ pub fn split<'a>(
         let (at, entry) = (operation.at, operation.entry);
         reached.insert(at);
         let fail = |error: io::Error| Failure::new(entry, &error);
-        let count = match is_new(&operation) && entry.change.makes() == Some(New::Directory) {
-            true => operation.names().map_err(fail)?,
+        let others = match is_new(&operation) && entry.change.makes() == Some(New::Directory) {
+            true => operation.others(&own).map_err(fail)?,
             false => None,
         };
-        let is_full = count > own.get(entry.path.as_bytes()).copied().or(Some(0));
+        let is_full = others > Some(0);
         let failure = match check(&mut operation, Undo) {
             Err(failure) if !failure.is_changed() => return Err(failure),
             Err(failure) => Some(failure),
@@ -76,7 +73,7 @@ pub fn split<'a>(
         if let Some(failure) = failure {
             // A directory that is gone, or another one, is a change of the one above.
             let position = match entry.change.makes() {
-                Some(New::Directory) if count.is_none() => {
+                Some(New::Directory) if others.is_none() => {
                     directories.get(entry.path.parent()).copied()
                 }
                 _ => Some(at),
@@ -117,7 +114,9 @@ pub fn split<'a>(
 /// Adds the way out to the reason why an undo is refused, if there is one.
 pub fn hint(plan: &Plan, operation: &Operation<'_>, failure: Failure) -> Failure {
     let is_gone = operation.entry.change.makes() == Some(New::Directory)
-        && operation.names().is_ok_and(|names| names.is_none());
+        && operation
+            .others(&OwnNames::default())
+            .is_ok_and(|others| others.is_none());
     match failure {
         Failure::Changed(line)
             if !is_gone && whole(plan, &BTreeSet::from([operation.at])).is_ok() =>

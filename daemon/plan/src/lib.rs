@@ -61,7 +61,7 @@ pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, 
 pub use protected::{Protected, needs_approval};
 pub use risk::Risk;
 pub use risks::{Context, risk_sentences, risks, sort_worst_first};
-pub use staying::{Whole, staying, whole};
+pub use staying::{OwnNames, Whole, staying, whole};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};
 pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};

@@ -15,12 +15,37 @@ impl Entry {
     }
 }
 
+/// The names that a commit makes in each directory.
+#[derive(Debug, Default)]
+pub struct OwnNames<'a>(BTreeMap<&'a [u8], BTreeMap<&'a [u8], usize>>);
+
+impl<'a> OwnNames<'a> {
+    /// `entries`: each with its position.
+    pub fn new(entries: impl IntoIterator<Item = (usize, &'a Entry)>) -> Self {
+        let mut own = Self::default();
+        for (at, entry) in entries {
+            if matches!(entry.change, Change::Create { .. }) {
+                let names = own.0.entry(entry.path.parent()).or_default();
+                names.insert(entry.path.name(), at);
+            }
+        }
+        own
+    }
+
+    /// Returns the position of the entry that makes this name.
+    #[must_use]
+    pub fn at(&self, directory: &[u8], name: &[u8]) -> Option<usize> {
+        self.0.get(directory)?.get(name).copied()
+    }
+}
+
 /// Returns the positions of directories that stay. `entries` are those that are not undone yet, each with its position;
-/// `names` counts the names in the directory of an entry, `None` if it is not the one that the commit made.
+/// `others` counts the names in the directory of an entry that the commit did not make, `None` if it is not the one that the
+/// commit made.
 #[must_use]
 pub fn staying<'a>(
     entries: impl IntoIterator<Item = (usize, &'a Entry)>,
-    names: impl Fn(usize) -> Option<usize>,
+    others: impl Fn(usize) -> Option<usize>,
 ) -> BTreeSet<usize> {
     let mut made: Vec<_> = entries
         .into_iter()
@@ -28,12 +53,14 @@ pub fn staying<'a>(
         .collect();
     // What is beneath a directory comes before it.
     made.sort_by(|(_, a), (_, b)| b.path.cmp(&a.path));
-    let (mut leaving, mut staying) = (BTreeMap::<&[u8], usize>::new(), BTreeSet::new());
-    for (at, entry) in made {
-        let own = leaving.get(entry.path.as_bytes()).copied().unwrap_or(0);
-        match entry.may_stay() && names(at).is_some_and(|names| names > own) {
-            true => _ = staying.insert(at),
-            false => *leaving.entry(entry.path.parent()).or_default() += 1,
+    let (mut holding, mut staying) = (BTreeSet::<&[u8]>::new(), BTreeSet::new());
+    for (at, entry) in made.into_iter().filter(|(_, entry)| entry.may_stay()) {
+        let Some(others) = others(at) else {
+            continue;
+        };
+        if others > 0 || holding.contains(entry.path.as_bytes()) {
+            staying.insert(at);
+            holding.insert(entry.path.parent());
         }
     }
     staying
@@ -127,21 +154,21 @@ mod tests {
     #[test]
     fn directories_with_names_of_others_stay() {
         let none = &[][..];
-        // Paths that the commit made, the names that are in its directories now, and those that stay.
+        // Paths that the commit made, the names of others that are in its directories now, and those that stay.
         for (made, now, expect) in [
             (&["/a/"][..], &[("/a", 0)][..], none),
             (&["/a/"], &[("/a", 1)], &["/a"][..]),
-            (&["/a/", "/a/x"], &[("/a", 1)], none),
-            (&["/a/", "/a/x"], &[("/a", 2)], &["/a"]),
+            (&["/a/", "/a/x"], &[("/a", 0)], none),
+            (&["/a/", "/a/x"], &[("/a", 1)], &["/a"]),
             // Beneath one that stays, those that are empty go; above one, all stay.
             (
                 &["/a/", "/a/b/", "/a/c/"],
-                &[("/a", 2), ("/a/b", 1), ("/a/c", 0)],
+                &[("/a", 0), ("/a/b", 1), ("/a/c", 0)],
                 &["/a", "/a/b"],
             ),
             (
                 &["/a/", "/a/b/", "/a/b/x"],
-                &[("/a", 2), ("/a/b", 1)],
+                &[("/a", 1), ("/a/b", 0)],
                 &["/a"],
             ),
             (&["/a/", "/a-b/"], &[("/a", 0), ("/a-b", 1)], &["/a-b"]),

@@ -37,8 +37,8 @@ type LinkTargets = (Option<Vec<u8>>, Option<Vec<u8>>);
 /// A directory that the commit made, as it is now: a service manager gives it to the user of its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundDirectory {
-    /// Names in it, of the commit or of others.
-    pub names: usize,
+    /// Names in it that the commit did not make, or that are another file by now.
+    pub others: usize,
     pub meta: Metadata,
 }
 
@@ -170,21 +170,6 @@ impl Plan {
         all.into_iter().filter_map(sentence).collect()
     }
 
-    /// Returns the new directories in which others have made something.
-    fn full(&self, names: impl Fn(usize) -> Option<usize>) -> BTreeSet<usize> {
-        let mut own: BTreeMap<&[u8], usize> = BTreeMap::new();
-        let made = |entry: &&Entry| matches!(entry.change, Change::Create { .. });
-        for entry in self.entries().iter().filter(made) {
-            *own.entry(entry.path.parent()).or_default() += 1;
-        }
-        let others = |(at, entry): &(usize, &Entry)| {
-            let own = own.get(entry.path.as_bytes()).copied().unwrap_or(0);
-            names(*at).is_some_and(|names| names > own)
-        };
-        let all = self.entries().iter().enumerate();
-        all.filter(others).map(|(at, _)| at).collect()
-    }
-
     /// Returns the risks of an undo with contents. `full`: directories in which others have made something.
     fn whole_risks(&self, full: &BTreeSet<usize>) -> Vec<String> {
         let general = self
@@ -208,15 +193,17 @@ impl Plan {
         let new = all.filter(|(_, entry)| is_new(entry));
         let found = new.filter_map(|(at, _)| Some((at, before.directory(at)?)));
         let found: BTreeMap<usize, FoundDirectory> = found.collect();
-        let names = |at| found.get(&at).map(|found: &FoundDirectory| found.names);
+        let others = |at| found.get(&at).map(|found: &FoundDirectory| found.others);
         let is_whole = before.with_contents();
-        let full = match is_whole {
-            true => self.full(names),
-            false => BTreeSet::new(),
-        };
-        let staying = match is_whole {
-            true => BTreeSet::new(),
-            false => staying(self.entries().iter().enumerate(), names),
+        let (full, staying): (BTreeSet<usize>, _) = match is_whole {
+            true => {
+                let full = found.iter().filter(|(_, found)| found.others > 0);
+                (full.map(|(at, _)| *at).collect(), BTreeSet::new())
+            }
+            false => {
+                let staying = staying(self.entries().iter().enumerate(), others);
+                (BTreeSet::new(), staying)
+            }
         };
         let line = |at: usize, entry: &Entry, (now, again): &LinkTargets| match &entry.change {
             Change::Create { new, meta } => {
@@ -597,9 +584,9 @@ mod tests {
         );
     }
 
-    /// Names in each directory, its owner, and `/etc/passwd` now and as it is again.
+    /// Names of others in each directory, its owner, and `/etc/passwd` now and as it is again.
     struct Served {
-        names: usize,
+        others: usize,
         uid: u32,
         passwd: [&'static str; 2],
     }
@@ -610,7 +597,7 @@ mod tests {
         }
         fn directory(&self, _: usize) -> Option<FoundDirectory> {
             Some(FoundDirectory {
-                names: self.names,
+                others: self.others,
                 meta: Metadata {
                     mode: 0o750,
                     uid: self.uid,
@@ -632,7 +619,7 @@ mod tests {
         }
         fn directory(&self, at: usize) -> Option<FoundDirectory> {
             Some(FoundDirectory {
-                names: usize::from(at >= self.0),
+                others: usize::from(at >= self.0),
                 meta: META,
             })
         }
@@ -672,7 +659,7 @@ mod tests {
         let (one, two) = ("root:x:0:0\n", "root:x:0:0\na:x:107:1\n");
         let stays = "stays, as something else is in it; it is removed if that is gone then";
         let goes = "is removed unless something else is in it then";
-        for (planned, names, uid, passwd, what, risk) in [
+        for (planned, others, uid, passwd, what, risk) in [
             (0, 1, 107, [two, one], stays, Some("it stays")),
             (107, 1, 107, [two, one], stays, Some("it stays")),
             (107, 1, 0, [two, one], stays, None),
@@ -696,7 +683,11 @@ mod tests {
             let UndoPage {
                 lines,
                 stays: recorded,
-            } = plan.undo_page(&Served { names, uid, passwd });
+            } = plan.undo_page(&Served {
+                others,
+                uid,
+                passwd,
+            });
             let line = format!("'/var/log/a' {what}, now a directory, mode 0750, owner {uid}:0");
             assert!(lines.contains(&line), "{lines:?}");
             let all: Vec<&String> = lines
@@ -727,9 +718,9 @@ mod tests {
                 None
             }
             fn directory(&self, at: usize) -> Option<FoundDirectory> {
-                let names = if at == 1 { self.0 } else { 0 };
+                let others = if at == 1 { self.0 } else { 0 };
                 let meta = META;
-                Some(FoundDirectory { names, meta })
+                Some(FoundDirectory { others, meta })
             }
             fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
                 None
@@ -740,20 +731,20 @@ mod tests {
         }
         let general = format!("RISK: {CONTENTS}");
         let others = format!("RISK: /var/lib/b: {OTHERS}");
-        for (names, risks) in [(1, vec![&general]), (2, vec![&general, &others])] {
+        for (count, risks) in [(0, vec![&general]), (1, vec![&general, &others])] {
             let plan = plan(vec![
                 new_directory("/var/lib/a", 0),
                 new_directory("/var/lib/b", 0),
                 new_directory("/var/lib/b/c", 0),
             ]);
-            let page = plan.undo_page(&With(names));
+            let page = plan.undo_page(&With(count));
             let (found, paths): (Vec<_>, Vec<_>) = page
                 .lines
                 .iter()
                 .partition(|line| line.starts_with(UNDO_RISK));
             assert_eq!(found, risks);
             assert!(paths.iter().all(|line| line.contains(WHOLE)), "{paths:?}");
-            let first = if names == 1 {
+            let first = if count == 0 {
                 "'/var/lib/a'"
             } else {
                 "'/var/lib/b'"
@@ -774,9 +765,15 @@ mod tests {
                 (path.to_owned(), change),
                 new_directory("/var/log/a", 107),
             ]);
-            let (uid, names) = (107, 1);
+            let (uid, others) = (107, 1);
             let passwd = ["root:x:0:0\na:x:107:1\n", "root:x:0:0\n"];
-            let lines = plan.undo_page(&Served { names, uid, passwd }).lines;
+            let lines = plan
+                .undo_page(&Served {
+                    others,
+                    uid,
+                    passwd,
+                })
+                .lines;
             let is_it = |line: &String| line.contains("/var/log/a: it stays, and no account has");
             assert!(lines.iter().any(is_it), "{path}: {lines:?}");
         }
@@ -788,12 +785,18 @@ mod tests {
         let directories = (0..2000).map(|at| new_directory(&format!("/var/lib/{at:0100}"), 107));
         let plan = plan([replaced_passwd()].into_iter().chain(directories).collect());
         let passwd = ["root:x:0:0\na:x:107:1\n", "root:x:0:0\n"];
-        for (names, risk, line) in [
+        for (others, risk, line) in [
             (0, ": it stays if something is in it then, and no", GOES),
             (1, ": it stays, and no account has its owner", STAYS),
         ] {
-            let (uid, names) = (107, names);
-            let lines = plan.undo_page(&Served { names, uid, passwd }).lines;
+            let (uid, others) = (107, others);
+            let lines = plan
+                .undo_page(&Served {
+                    others,
+                    uid,
+                    passwd,
+                })
+                .lines;
             let text: usize = lines.iter().map(|line| line.len() + 1).sum();
             assert!(text <= 64 << 10, "{text}");
             let all = lines.iter().filter(|line| line.contains("no account has"));

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, ENTRIES, Entry, FoundDirectory, Journal, Metadata, New, Phase, PlanPath,
-    Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
+    BeforeUndo, Bundle, ENTRIES, Entry, FoundDirectory, Journal, Metadata, New, OwnNames, Phase,
+    PlanPath, Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
 use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
@@ -97,10 +97,7 @@ impl Undo {
     pub fn page(&self) -> Result<UndoPage, String> {
         let journal = self.journal()?;
         self.judge(&journal)?;
-        Ok(journal.plan.undo_page(&Machine {
-            undo: self,
-            journal: &journal,
-        }))
+        Ok(journal.plan.undo_page(&Machine::new(self, &journal)))
     }
 
     /// Returns the paths that it changes, encoded. Reads the journal, too.
@@ -212,9 +209,18 @@ impl Undo {
 struct Machine<'a> {
     undo: &'a Undo,
     journal: &'a Journal,
+    own: OwnNames<'a>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    fn new(undo: &'a Undo, journal: &'a Journal) -> Self {
+        Self {
+            undo,
+            journal,
+            own: OwnNames::new(journal.plan.entries().iter().enumerate()),
+        }
+    }
+
     fn path(&self, at: usize) -> Option<&Path> {
         let entry = self.journal.plan.entries().get(at)?;
         Some(Path::new(OsStr::from_bytes(entry.path.as_bytes())))
@@ -236,15 +242,25 @@ impl BeforeUndo for Machine<'_> {
         let path = self.path(at)?;
         let found = fs::symlink_metadata(path).ok()?;
         let is_own = found.is_dir() && self.journal.inodes.get(at) == Some(&found.ino());
-        // A plan makes no more names than this.
         let names = is_own.then(|| fs::read_dir(path).ok()).flatten()?;
-        let names = names.take(ENTRIES + 1).count();
+        let is_of_others = |name: &OsStr| {
+            let at = self.own.at(path.as_os_str().as_bytes(), name.as_bytes());
+            at.is_none_or(|at| {
+                let now = fs::symlink_metadata(path.join(name));
+                now.is_ok_and(|now| self.journal.inodes.get(at) != Some(&now.ino()))
+            })
+        };
+        // A plan makes no more names than this.
+        let names = names.take(ENTRIES + 1).flatten();
+        let others = names
+            .filter(|found| is_of_others(&found.file_name()))
+            .count();
         let meta = Metadata {
             mode: found.mode() & 0o7777,
             uid: found.uid(),
             gid: found.gid(),
         };
-        Some(FoundDirectory { names, meta })
+        Some(FoundDirectory { others, meta })
     }
 
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]> {
@@ -324,6 +340,80 @@ mod tests {
                 "now a symbolic link to 'new'",
             ];
             assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
+        }
+    }
+
+    /// As many names as the commit made are not those names.
+    #[test]
+    fn names_of_others_in_a_new_directory_are_counted_by_name_and_inode() {
+        let name = format!("remit-undo-names-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let meta = Metadata {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        let content = Content {
+            size: 1,
+            sha256: sha256(b"x"),
+            source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
+        };
+        let paths = [dir.clone(), dir.join("a"), dir.join("b")];
+        let entries = paths.iter().map(|path| Entry {
+            path: PlanPath::new(path.as_os_str().as_bytes()).unwrap(),
+            change: Change::Create {
+                new: match path == &dir {
+                    true => New::Directory,
+                    false => New::File(content),
+                },
+                meta,
+            },
+        });
+        let plan = Plan::new(entries.collect()).unwrap();
+        let (mut journal, _) = Journal::begin(&plan);
+        journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
+        let mut journal = Journal::decode(&journal).unwrap();
+        let undo = Undo {
+            directory: dir.clone(),
+            id: plan.id(),
+            allowed: Vec::new(),
+            protected: Rc::default(),
+            with_contents: true,
+        };
+        let write = |name: &str| fs::write(dir.join(name), "x").unwrap();
+        let changes: [(&dyn Fn(), usize); 5] = [
+            (&|| (), 0),
+            (&|| fs::remove_file(dir.join("b")).unwrap(), 0),
+            (&|| write("c"), 1),
+            (
+                &|| {
+                    fs::remove_file(dir.join("b")).unwrap();
+                    write("c");
+                },
+                1,
+            ),
+            (
+                &|| {
+                    write("new");
+                    fs::rename(dir.join("new"), dir.join("b")).unwrap();
+                },
+                1,
+            ),
+        ];
+        for (at, (change, expect)) in changes.iter().enumerate() {
+            fs::create_dir(&dir).unwrap();
+            write("a");
+            write("b");
+            journal.inodes = paths
+                .iter()
+                .map(|path| fs::metadata(path).unwrap().ino())
+                .collect();
+            change();
+            let found = Machine::new(&undo, &journal).directory(0).unwrap().others;
+            fs::remove_dir_all(&dir).unwrap();
+            assert_eq!(found, *expect, "{at}");
         }
     }
 
