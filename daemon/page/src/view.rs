@@ -80,6 +80,10 @@ pub struct FileView {
 pub struct PlanView {
     pub commit_id: String,
     pub names: String,
+    /// The same without packages.
+    pub paths: String,
+    /// A line for each kind of change of packages, with the first ones whole.
+    pub packages: Vec<String>,
     /// `unless confirmed within 2 min from a new login`.
     pub undone: Option<String>,
     /// Checks of it that ended well.

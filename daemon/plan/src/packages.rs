@@ -15,6 +15,7 @@ const STATUS: &[u8] = b"/var/lib/dpkg/status";
 /// Bytes of the name and of the version of a package, and of all of one kind.
 const WORD: usize = 64;
 const WORDS: usize = 512;
+const BY: &str = "by dpkg's lists it";
 
 /// What becomes of packages, each as `NAME VERSION`, sorted. It is shown as one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,27 +100,45 @@ fn versions(status: &[u8]) -> BTreeMap<String, &str> {
     versions
 }
 
-impl fmt::Display for Packages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Packages {
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, &[String])> {
         let kinds = [
             ("installs", &self.installed),
             ("changes", &self.changed),
             ("removes", &self.removed),
         ];
-        let mut mark = "by dpkg's lists it ";
-        for (verb, all) in kinds.into_iter().filter(|(_, all)| !all.is_empty()) {
-            write!(f, "{mark}{verb} ")?;
-            mark = "; ";
-            let mut length = 0;
-            for (at, package) in all.iter().enumerate() {
-                length += package.len() + 2;
-                let comma = if at == 0 { "" } else { ", " };
-                if at > 0 && length > WORDS {
-                    write!(f, "{comma}[… {} more …]", all.len() - at)?;
-                    break;
-                }
-                write!(f, "{comma}{package}")?;
-            }
+        let all = kinds.into_iter().map(|(verb, all)| (verb, all.as_slice()));
+        all.filter(|(_, all)| !all.is_empty())
+    }
+
+    /// Returns a line for each kind: as many packages as fit into `most` bytes and at least one, each whole; others are counted.
+    #[must_use]
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let line = |(verb, all)| format!("{BY} {verb} {}", listed(all, most));
+        self.kinds().map(line).collect()
+    }
+}
+
+fn listed(all: &[String], most: usize) -> String {
+    let mut text = String::new();
+    for (at, package) in all.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        if at > 0 && text.len() + package.len() + 2 > most {
+            text.push_str(&format!("{comma}[… {} more …]", all.len() - at));
+            break;
+        }
+        text.push_str(comma);
+        text.push_str(package);
+    }
+    text
+}
+
+impl fmt::Display for Packages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(BY)?;
+        for (at, (verb, all)) in self.kinds().enumerate() {
+            let mark = if at == 0 { "" } else { ";" };
+            write!(f, "{mark} {verb} {}", listed(all, WORDS))?;
         }
         Ok(())
     }
@@ -224,5 +243,23 @@ mod tests {
         };
         let shown = packages.to_string();
         assert!(shown.len() < 600 && shown.ends_with(" more …]"), "{shown}");
+    }
+
+    #[test]
+    fn each_kind_has_a_line_with_whole_packages() {
+        let long = |text: &str| format!("{} {}", text.repeat(WORD), "1".repeat(WORD));
+        let packages = Packages {
+            installed: vec![long("a"), "b 1".to_owned(), "c 2".to_owned()],
+            changed: vec!["d 3".to_owned(), "e 4".to_owned(), "f".to_owned()],
+            removed: vec!["g".to_owned()],
+        };
+        assert_eq!(
+            packages.lines(9),
+            [
+                format!("by dpkg's lists it installs {}, [… 2 more …]", long("a")),
+                "by dpkg's lists it changes d 3, e 4, [… 1 more …]".to_owned(),
+                "by dpkg's lists it removes g".to_owned(),
+            ]
+        );
     }
 }

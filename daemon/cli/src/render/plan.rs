@@ -24,6 +24,24 @@ const LISTED: usize = 200;
 /// Bytes of a check's call.
 const CALL: usize = 512;
 
+/// Adds the summary of a plan with packages: the first of them are whole, the paths are cut. Returns false if it has none.
+pub fn packed(page: &mut Page, plan: &PlanView) -> bool {
+    if plan.packages.is_empty() {
+        return false;
+    }
+    page.brief(Colour::Plain, "changes", &plan.paths);
+    let lines = plan.packages.iter();
+    lines.for_each(|line| page.sentence("packages", line));
+    true
+}
+
+/// Adds the whole text of what [`packed`] cuts.
+pub fn packed_names(page: &mut Page, plan: Option<&PlanView>) {
+    if let Some(plan) = plan.filter(|plan| !plan.packages.is_empty()) {
+        page.value("changes", &plan.names);
+    }
+}
+
 /// Of one path, if it is named: then its diff is whole.
 pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     let mut page = Page::default();

@@ -60,16 +60,17 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     }
     put(&mut page, "asks for", &request.asks_for());
     if let Some(plan) = &request.plan {
-        put(&mut page, "changes", &plan.names);
+        if !(is_long && plan::packed(&mut page, plan)) {
+            put(&mut page, "changes", &plan.names);
+        }
         if let Some(undone) = &plan.undone {
             match is_long {
                 true => put(&mut page, UNDONE, undone),
                 false => page.sentence(UNDONE, undone),
             }
         }
-    }
-    for check in request.plan.iter().flat_map(|plan| &plan.checked) {
-        put(&mut page, "checked", check);
+        let checked = plan.checked.iter();
+        checked.for_each(|check| put(&mut page, "checked", check));
     }
     for call in &request.then {
         put(&mut page, "then", call);
@@ -86,6 +87,7 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     if is_long {
         put(&mut page, "as", identity);
         summary(&mut page, request);
+        plan::packed_names(&mut page, request.plan.as_ref());
         for (name, text) in &cut {
             match *name {
                 UNDONE => page.sentence(name, text),
@@ -485,6 +487,44 @@ mod tests {
         }
     }
 
+    /// The count of paths came first, and of the packages their names without versions.
+    #[test]
+    fn summary_of_a_long_page_has_whole_packages() {
+        let paths = format!(
+            "161 paths (150 new files, 11 new directories): {}",
+            "/usr/x, ".repeat(99)
+        );
+        let package = format!("{} {}", "n".repeat(64), "2".repeat(64));
+        let lines = [
+            "by dpkg's lists it installs nightly 2026.11.27-1, [… 161 more …]".to_owned(),
+            format!("by dpkg's lists it removes {package}, [… 1 more …]"),
+        ];
+        let mut request = nasty("x");
+        request.script = vec!["x".into(); 100];
+        let plan = request.plan.as_mut().unwrap();
+        plan.names = format!("161 paths, {}: {paths}", lines.join("; "));
+        plan.paths = paths;
+        plan.packages = lines.to_vec();
+        for detail in [Detail::Short, Detail::All] {
+            let text = page(&request, detail).into_text();
+            let first: Vec<&str> = text.lines().take(14).collect();
+            let first: String = first
+                .iter()
+                .flat_map(|line| line.get(14..))
+                .map(|line| line.trim_start_matches(['|', '+', ' ']))
+                .collect::<Vec<_>>()
+                .join(" ");
+            let packed = first.replace(' ', "");
+            for line in &lines {
+                assert!(packed.contains(&line.replace(' ', "")), "{line}: {text}");
+            }
+            assert!(first.contains("161 paths (150 new files"), "{text}");
+            assert!(text.contains("RISK"), "{text}");
+            // The whole text follows.
+            assert!(text.matches("161 paths").count() == 2, "{text}");
+        }
+    }
+
     #[test]
     fn summary_of_a_long_page_has_one_line_for_each_part() {
         let long = "word ".repeat(300);
@@ -578,6 +618,8 @@ mod tests {
             plan: Some(PlanView {
                 commit_id: text(),
                 names: text(),
+                paths: text(),
+                packages: Vec::new(),
                 undone: Some(text()),
                 checked: vec![text()],
                 entries: vec![EntryView {

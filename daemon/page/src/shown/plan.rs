@@ -19,6 +19,8 @@ const ALL: usize = 24 << 10;
 const DIFF: usize = 16 << 10;
 const PATH: usize = 1 << 10;
 const NAMES: usize = 1 << 10;
+/// Of one kind, in the summary of a long page. A first one is there whole, however long it is.
+const PACKAGES: usize = 90;
 const RISK: usize = 1 << 10;
 const UNDONE: usize = 500;
 const CHECK: usize = 500;
@@ -99,9 +101,15 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         let digest = hex(&plan.digest());
         format!("[… paths that are not shown: {more}, digest of the whole plan {digest} …]")
     });
+    let packages = packages(views.iter().copied());
+    let in_words = packages
+        .as_ref()
+        .map_or_else(String::new, |packages| format!(", {packages}"));
     let view = PlanView {
         commit_id: plan.commit_id(),
-        names: names(plan, &views),
+        names: names(plan, &views, &in_words),
+        paths: names(plan, &views, ""),
+        packages: packages.map_or_else(Vec::new, |packages| packages.lines(PACKAGES)),
         undone: does.iter().find_map(|line| undone(line)),
         checked: Vec::new(),
         entries,
@@ -142,14 +150,12 @@ fn known<'a>(bundle: &'a Bundle, old: &'a OldBytes) -> impl Iterator<Item = View
 }
 
 /// `2 paths: /etc/hosts, /srv/new`; `9 paths, by dpkg's lists it installs tree 2.1.0-1: /usr/bin/tree, …`. Of many it has the kinds before.
-fn names(plan: &Plan, all: &[View<'_>]) -> String {
+fn names(plan: &Plan, all: &[View<'_>], packages: &str) -> String {
     let count = match all.len() {
         1 => "1 path".to_owned(),
         count if count > COUNTED => format!("{count} paths ({})", kinds(plan)),
         count => format!("{count} paths"),
     };
-    let packages = packages(all.iter().copied());
-    let packages = packages.map_or_else(String::new, |packages| format!(", {packages}"));
     let mut text = format!("{count}{packages}: ");
     let most = text.len() + NAMES;
     for (at, View { entry, .. }) in all.iter().enumerate() {
@@ -227,6 +233,17 @@ mod tests {
         assert!(page.risks.contains(&risk.to_owned()), "{:?}", page.risks);
         let stdin = page.stdin.unwrap();
         assert!(stdin.ends_with("a plan, shown above"), "{stdin}");
+    }
+
+    #[test]
+    fn packages_have_lines_beside_the_paths() {
+        let list = "/var/lib/dpkg/info/nightly.list";
+        let page = shown(&Scene::new().commit(bundle(&[(list, b"/usr\n")]).as_bytes()));
+        let plan = page.plan.unwrap();
+        let line = "by dpkg's lists it installs nightly";
+        assert_eq!(plan.packages, [line]);
+        assert_eq!(plan.names, format!("1 path, {line}: {list}"));
+        assert_eq!(plan.paths, format!("1 path: {list}"));
     }
 
     #[test]
