@@ -21,7 +21,8 @@ use crate::args::Fault;
 use links::{UnitLink, Way};
 use names::{names_of_directories, names_of_files};
 
-/// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit.
+/// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit; the mode of a
+/// generator can.
 #[derive(Debug, Default)]
 pub struct Changed {
     all: BTreeMap<PathBuf, Becomes>,
@@ -59,10 +60,16 @@ impl Changed {
     fn new(all: impl IntoIterator<Item = ChangedPath>) -> Self {
         let mut changed = Self::default();
         for one in all {
-            if matches!(one.becomes, Becomes::Directory | Becomes::Same) {
-                continue;
-            }
             let path = PathBuf::from(OsString::from_vec(one.path));
+            // The mode of a generator decides whether the service manager runs it.
+            let is_generator = path
+                .parent()
+                .is_some_and(|dir| dir.as_os_str().as_bytes().ends_with(b"-generators"));
+            match one.becomes {
+                Becomes::Directory => continue,
+                Becomes::Same if !is_generator => continue,
+                _ => {}
+            }
             if one.is_for_generators {
                 changed.of_generators.insert(path.clone());
             }

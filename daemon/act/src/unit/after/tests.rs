@@ -210,6 +210,8 @@ fn each_entry_that_the_service_manager_reads_is_named() {
         ("control", LINK, true),
         ("lib", Becomes::Gone, true),
         ("x/systemd/system-generators/x", FILE, true),
+        ("x/systemd/system-generators/x", Becomes::Same, true),
+        ("etc/other.service", Becomes::Same, false),
         ("opt/fstab", FILE, true),
         ("opt/a.service", FILE, false),
         ("etc", Becomes::Directory, false),

@@ -8,7 +8,7 @@ use super::{Properties, RAW};
 use crate::args::Fault;
 
 /// Lists that are shown whole if they have anything.
-const LISTS: [&str; 17] = [
+const LISTS: [&str; 24] = [
     "Environment",
     "EnvironmentFiles",
     "PassEnvironment",
@@ -26,32 +26,41 @@ const LISTS: [&str; 17] = [
     "ImportCredential",
     "ImportCredentialEx",
     "OpenFile",
+    // The manager gives these with all in them to the user of the unit, and removes the first when it stops.
+    "RuntimeDirectory",
+    "StateDirectory",
+    "CacheDirectory",
+    "LogsDirectory",
+    "SELinuxContext",
+    "AppArmorProfile",
+    "BPFProgram",
 ];
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     "PAMName",
+    "TTYPath",
     "RootVerity",
     "NetworkNamespacePath",
     "USBFunctionDescriptors",
 ];
-const STREAMS: [&str; 3] = ["StandardInput", "StandardOutput", "StandardError"];
-/// Values of streams that name no file.
-const PLAIN: [&str; 14] = [
+const INPUT: &str = "StandardInput";
+const OUTPUTS: [&str; 2] = ["StandardOutput", "StandardError"];
+/// Values of standard input that bring nothing from outside the unit.
+const NO_INPUT: [&str; 3] = ["", "null", "data"];
+/// Values of output that name no file.
+const NO_FILE: [&str; 11] = [
     "",
     "null",
     "inherit",
     "socket",
     "tty",
-    "tty-force",
-    "tty-fail",
     "journal",
     "journal+console",
     "kmsg",
     "kmsg+console",
     "syslog",
     "syslog+console",
-    "data",
 ];
-const NO_NAME: &str = "(the service manager does not say which file)";
+const NO_NAME: &str = " (the service manager does not say which file)";
 
 pub fn lines(unit: &str, all: &Properties) -> Result<Vec<String>, Fault> {
     let mut parts: Vec<String> = Vec::new();
@@ -64,12 +73,17 @@ pub fn lines(unit: &str, all: &Properties) -> Result<Vec<String>, Fault> {
         let filled = text(all, name).filter(|text| !text.is_empty());
         parts.extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], RAW))));
     }
-    for name in STREAMS {
-        let value = text(all, name).filter(|value| !PLAIN.contains(&value.as_str()));
-        parts.extend(value.map(|value| match value.contains(':') {
-            true => format!("{name} {}", text::command_line(&[value], RAW)),
-            false => format!("{name} {} {NO_NAME}", text::command_line(&[value], RAW)),
-        }));
+    let input = text(all, INPUT).filter(|value| !NO_INPUT.contains(&value.as_str()));
+    let outputs = OUTPUTS.map(|name| {
+        let value = text(all, name)?;
+        (!NO_FILE.contains(&value.as_str())).then_some((name, value))
+    });
+    let streams = [input.map(|value| (INPUT, value))];
+    for (name, value) in streams.into_iter().chain(outputs).flatten() {
+        let is_file = matches!(value.as_str(), "file" | "append" | "truncate");
+        let note = if is_file { NO_NAME } else { "" };
+        let value = text::command_line(&[value], RAW);
+        parts.push(format!("{name} {value}{note}"));
     }
     let begin = format!("{unit} sets for what it executes:");
     let mut lines: Vec<String> = Vec::new();

@@ -260,8 +260,26 @@ fn settings_that_decide_what_runs_are_shown_with_the_commands() {
         ("StandardOutput", value("journal".to_owned())),
         ("StandardInputData", value(Vec::<u8>::new())),
         ("PAMName", value(String::new())),
+        ("TTYPath", value(String::new())),
+        ("StateDirectory", texts(&[])),
+        ("SELinuxContext", value((false, String::new()))),
     ]);
     assert_eq!(said("a.service", Act::Start, &plain), [start]);
+    // Whoever holds the terminal or connects says what the shell does.
+    for input in ["tty", "tty-force", "socket", "fd"] {
+        let all = unit(vec![
+            ("ExecStartEx", self::plain("/bin/sh")),
+            ("StandardInput", value(input.to_owned())),
+            ("TTYPath", value("/dev/pts/3".to_owned())),
+            ("StateDirectory", texts(&["dpkg"])),
+            ("SELinuxContext", value((false, "unconfined_t".to_owned()))),
+        ]);
+        let settings = format!(
+            "a.service sets for what it executes: StateDirectory dpkg, SELinuxContext unconfined_t, TTYPath /dev/pts/3, \
+             StandardInput {input}"
+        );
+        assert_eq!(said("a.service", Act::Start, &all), [start, &settings]);
+    }
     let many: Vec<String> = (0..300).map(|at| format!("VARIABLE_{at}=value")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let all = unit(vec![
