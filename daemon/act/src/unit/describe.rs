@@ -208,6 +208,7 @@ async fn lines(
     let effects = effects::compute(bus, verb, &unit).await?;
     let units = effects.all().iter().map(|(known, _)| known);
     let mut lines = before([&unit].into_iter().chain(units), changed, search);
+    let (first, mut programs) = (lines.len(), Vec::new());
     lines.push(files(&unit));
     lines.extend(stale(&unit));
     if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
@@ -223,7 +224,8 @@ async fn lines(
         UnitVerb::Disable => None,
     };
     if let Some(act) = own {
-        lines.extend(executes(bus, &unit, act).await?);
+        programs = executes(bus, &unit, act).await?;
+        lines.extend(programs.iter().cloned());
     }
     if effects.units() > 0 {
         lines.push(format!("units that change with it: {}", effects.units()));
@@ -241,6 +243,7 @@ async fn lines(
         if executed.is_empty() {
             continue;
         }
+        programs.extend(executed.iter().cloned());
         // A unit can both start and stop: its lines are added once.
         for line in [files(known)]
             .into_iter()
@@ -251,6 +254,10 @@ async fn lines(
                 lines.push(line);
             }
         }
+    }
+    let what = "what the lines below name is of the machine before the change, which makes, changes or removes";
+    if let Some(line) = paths_line(what, &changed.named(&programs)) {
+        lines.insert(first, line);
     }
     match lines.iter().map(|line| line.len() + 1).sum::<usize>() > LINES {
         false => Ok(lines),

@@ -128,6 +128,25 @@ impl Changed {
         })
     }
 
+    /// Returns the paths that these lines name, by a word of its own, by links, or as what is in a directory two levels deep or more.
+    pub fn named(&self, lines: &[String]) -> BTreeSet<&Path> {
+        if self.all.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_end = |c: char| c.is_whitespace() || "'\"=:,;()".contains(c);
+        let words = lines.iter().flat_map(|line| line.split(is_end));
+        let words: BTreeSet<&str> = words.filter(|word| word.starts_with('/')).collect();
+        let ways: BTreeSet<PathBuf> = words
+            .iter()
+            .flat_map(|word| self.ways(Path::new(word)))
+            .collect();
+        self.filtered(|path| {
+            let mut above = path.ancestors().skip(1);
+            ways.contains(path)
+                || above.any(|dir| dir.components().count() > 2 && ways.contains(dir))
+        })
+    }
+
     fn filtered(&self, is_one: impl Fn(&Path) -> bool) -> BTreeSet<&Path> {
         let all = self.all.keys().map(PathBuf::as_path);
         all.filter(|path| is_one(path)).collect()

@@ -595,3 +595,33 @@ fn name_by_a_link_has_the_instance() {
         );
     }
 }
+
+#[test]
+fn programs_and_settings_of_the_change_are_named() {
+    let scene = Scene::new("named", &["opt/1/run"]);
+    symlink("1", scene.0.join("opt/current")).unwrap();
+    let root = scene.0.to_str().unwrap();
+    for (line, path, expect) in [
+        ("as root: ROOT/opt/run -c x", "opt/run", true),
+        ("as root: /bin/sh -c 'ROOT/opt/run x'", "opt/run", true),
+        ("as root: /bin/x --config=ROOT/opt/run", "opt/run", true),
+        (
+            "EnvironmentFiles ROOT/opt/env, PassEnvironment A",
+            "opt/env",
+            true,
+        ),
+        ("BindPaths ROOT/opt:/usr/bin", "opt/a/run", true),
+        ("as root, within ROOT/opt: /bin/x", "opt/bin/x", true),
+        ("as root: ROOT/opt/current/run", "opt/1/run", true),
+        ("as root: ROOT/opt/current/run", "opt/current", true),
+        ("as root: ROOT/opt/running", "opt/run", false),
+        ("as root: /bin/x /tmp", "opt/run", false),
+        ("as root: /bin/x opt/run", "opt/run", false),
+    ] {
+        let changed = scene.changed(&[(path, FILE), ("lib/other", FILE)]);
+        let found = changed.named(&[line.replace("ROOT", root)]);
+        let expected: Vec<PathBuf> = expect.then(|| scene.0.join(path)).into_iter().collect();
+        let found: Vec<PathBuf> = found.into_iter().map(Path::to_path_buf).collect();
+        assert_eq!(found, expected, "{line}");
+    }
+}
