@@ -106,7 +106,7 @@ fn lines(
     }
     lines.extend(of_manager(unit, act, all)?);
     if !lines.is_empty() {
-        lines.extend(settings::lines(unit, all)?);
+        lines.extend(settings::lines(unit, all));
     }
     Ok(lines)
 }

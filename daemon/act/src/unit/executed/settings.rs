@@ -5,8 +5,9 @@ use remit_common::text;
 use zbus::Variant;
 
 use super::{Properties, RAW};
-use crate::args::Fault;
 
+/// More than an approver is shown of all.
+const LONGEST: usize = 64 << 10;
 /// Lists that are shown whole if they have anything.
 const LISTS: [&str; 24] = [
     "Environment",
@@ -62,16 +63,16 @@ const NO_FILE: [&str; 11] = [
 ];
 const NO_NAME: &str = " (the service manager does not say which file)";
 
-pub fn lines(unit: &str, all: &Properties) -> Result<Vec<String>, Fault> {
+pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for name in LISTS {
         for word in words(all, name) {
-            parts.push(format!("{name} {}", text::command_line(&[word], RAW)));
+            parts.push(format!("{name} {}", text::command_line(&[word], LONGEST)));
         }
     }
     for name in TEXTS {
         let filled = text(all, name).filter(|text| !text.is_empty());
-        parts.extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], RAW))));
+        parts.extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], LONGEST))));
     }
     let input = text(all, INPUT).filter(|value| !NO_INPUT.contains(&value.as_str()));
     let outputs = OUTPUTS.map(|name| {
@@ -82,26 +83,35 @@ pub fn lines(unit: &str, all: &Properties) -> Result<Vec<String>, Fault> {
     for (name, value) in streams.into_iter().chain(outputs).flatten() {
         let is_file = matches!(value.as_str(), "file" | "append" | "truncate");
         let note = if is_file { NO_NAME } else { "" };
-        let value = text::command_line(&[value], RAW);
+        let value = text::command_line(&[value], LONGEST);
         parts.push(format!("{name} {value}{note}"));
     }
     let begin = format!("{unit} sets for what it executes:");
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
-        if begin.len() + part.len() > RAW {
-            return Err(Fault::Refused(format!(
-                "a setting of '{unit}' with more than {RAW} bytes cannot be shown"
-            )));
-        }
         match lines
             .last_mut()
             .filter(|line| line.len() + part.len() < RAW)
         {
             Some(line) => line.push_str(&format!(", {part}")),
-            None => lines.push(format!("{begin} {part}")),
+            None => lines.extend(folded(&begin, &part)),
         }
     }
-    Ok(lines)
+    lines
+}
+
+/// Returns the lines of a part that may be longer than one.
+fn folded(begin: &str, part: &str) -> Vec<String> {
+    let (mut lines, mut rest) = (Vec::new(), part);
+    loop {
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(RAW));
+        let mark = if lines.is_empty() { "" } else { " …" };
+        lines.push(format!("{begin}{mark} {piece}"));
+        rest = more;
+        if rest.is_empty() {
+            return lines;
+        }
+    }
 }
 
 /// Returns a property that is a text.

@@ -287,14 +287,22 @@ fn settings_that_decide_what_runs_are_shown_with_the_commands() {
         ("Environment", texts(&many)),
     ]);
     let lines = said("a.service", Act::Start, &all);
-    assert!(lines.iter().all(|line| line.len() <= RAW), "{lines:?}");
+    assert!(lines.iter().all(|line| line.len() < 2 * RAW), "{lines:?}");
     assert_eq!(lines.join("").matches("VARIABLE_").count(), 300);
-    let long = "x".repeat(RAW);
+    let long = "A=".to_owned() + &"ü".repeat(3 * RAW);
     let all = unit(vec![
         ("ExecStartEx", self::plain("/bin/sh")),
         ("Environment", texts(&[&long])),
     ]);
-    assert!(super::lines("a.service", Act::Start, &all, &|_| false).is_err());
+    let lines = said("a.service", Act::Start, &all);
+    assert!(lines.iter().all(|line| line.len() < 2 * RAW), "{lines:?}");
+    assert_eq!(lines.join("").matches('ü').count(), 3 * RAW);
+    assert!(
+        lines
+            .last()
+            .unwrap()
+            .starts_with("a.service sets for what it executes: … ü")
+    );
 }
 
 #[test]
