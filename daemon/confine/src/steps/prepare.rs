@@ -6,7 +6,7 @@ use crate::steps::landlock::Fence;
 use crate::steps::mounts;
 use crate::steps::private_root::{self, Mount, MountParams};
 use crate::steps::report::{Fault, StepResult, Taken};
-use crate::steps::view::{self, Building, Laying, enter_view, first_id};
+use crate::steps::view::{self, Building, Built, Laying, Watched, enter_view, first_id};
 use crate::supervise::pidns_monitor::{Attendance, Go, Monitor, set_own};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
@@ -37,6 +37,9 @@ pub(crate) struct Preparing<'a> {
     /// The user namespace of a view, and what is left of the view after its job.
     pub(crate) users: Option<OwnedFd>,
     pub(crate) kept: Option<OwnedFd>,
+    /// What its worker knows of the machine's directories, and what it should know.
+    pub(crate) watched: Option<Watched<'a>>,
+    pub(crate) news: Vec<u8>,
     /// Its login uid, open for writing; missing on a kernel without audit.
     pub(crate) loginuid: Option<io::Result<OwnedFd>>,
     relay: Option<Relay>,
@@ -95,6 +98,8 @@ impl<'a> Preparing<'a> {
             laying: None,
             users: None,
             kept: None,
+            watched: None,
+            news: Vec::new(),
             loginuid: None,
             relay: None,
             go: None,
@@ -316,7 +321,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     let (Some(proc), Some(users)) = (&child.proc, &child.users) else {
         return Err(Fault::because(Why::Unmet));
     };
-    let (kept, hidden) = Building {
+    let Built { kept, hidden, news } = Building {
         layers: child.sandbox.layers,
         call: child.sandbox.kernel.fork,
         propagation: child.propagation,
@@ -324,6 +329,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
         users: users.as_fd(),
         own: child.own,
         groups: &child.sandbox.credentials.groups,
+        watched: child.watched.as_ref(),
         sees_all: view.sees_all,
         area: &area,
         shared: &child.private.shared,
@@ -335,6 +341,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     .build()?;
     child.kept = Some(kept);
     child.laying = laying.map(|laying| laying.in_view(hidden));
+    child.news = news;
     child.ruleset = ruleset;
     Ok(StepResult::Done)
 }

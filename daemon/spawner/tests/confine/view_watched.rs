@@ -1,0 +1,329 @@
+//! A worker walks through what has changed since its last walk, and through nothing else. Each way to hide something is seen.
+
+use super::common::*;
+use super::view::{Tree, view};
+use super::view_emptied::list;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, statfs};
+use remit_confine::{Sandbox, sys};
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Jobs of one worker.
+struct Jobs {
+    sandbox: Sandbox,
+    fixture: Fixture,
+}
+
+impl Jobs {
+    fn new() -> Jobs {
+        Jobs {
+            sandbox: view(),
+            fixture: fixture(),
+        }
+    }
+
+    fn run(&self, argv: &[&str]) -> Ran {
+        let cgroup = self.fixture.cgroup();
+        let with = With {
+            cgroup: Some(&cgroup),
+            ..With::default()
+        };
+        let ran = run_in(&self.sandbox, &self.fixture, argv, &with);
+        assert!(ran.status.code().is_some(), "{ran:?}");
+        ran
+    }
+
+    fn reads(&self, path: &Path) -> bool {
+        let ran = self.run(&["cat", path.to_str().unwrap()]);
+        assert!(ran.out.is_empty() || ran.out == "SECRET\n", "{ran:?}");
+        !ran.out.is_empty()
+    }
+}
+
+/// A directory that others' walks cannot enter, mounted at a path that only this process and its jobs have.
+struct Own {
+    inside: PathBuf,
+    at: Tree,
+    _outer: Tree,
+}
+
+impl Own {
+    fn new() -> Own {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let (outer, at) = (Tree::new(), Tree::new());
+        outer.dir("in", 0o755);
+        let inside = outer.0.join("in");
+        mode(&outer.0, 0o700);
+        mount(Some(&inside), &at.0, none, MsFlags::MS_BIND, none).unwrap();
+        Own {
+            inside,
+            at,
+            _outer: outer,
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        umount2(&self.at.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// Returns true if somebody has opened the directory since the last call.
+fn is_opened(watch: &Inotify) -> bool {
+    match watch.read_events() {
+        Err(Errno::EAGAIN) => false,
+        events => !events.unwrap().is_empty(),
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_not_looked_at_again() {
+    let own = Own::new();
+    let seen = own.inside.join("a/b/c");
+    fs::create_dir_all(&seen).unwrap();
+    fs::write(seen.join("file"), "").unwrap();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+    watch.add_watch(&seen, AddWatchFlags::IN_OPEN).unwrap();
+    let systems = fs::read_to_string("/proc/filesystems").unwrap();
+    let is_watched = statfs(&seen).unwrap().filesystem_type() == EXT4_SUPER_MAGIC
+        && !systems.contains("\tnfsd\n")
+        && Path::new("/sys/class").is_dir()
+        && !Path::new("/sys/class/ksmbd-control").exists();
+    let jobs = Jobs::new();
+    let looks = || {
+        is_opened(&watch);
+        assert_eq!(jobs.run(&["true"]).code(), Some(0));
+        is_opened(&watch)
+    };
+    // Others can make more reports meanwhile than the kernel keeps, so once is enough.
+    let rests = || !is_watched || (0..20).any(|_| !looks());
+    assert!(looks(), "nothing is known");
+    assert!(rests(), "nothing has changed");
+    fs::write(seen.join("file"), "contents hide nothing").unwrap();
+    assert!(rests(), "contents have changed");
+    // One that hides nothing: over what is hidden lies a layer, and who makes that opens the directory.
+    mode(&seen.join("file"), 0o664);
+    assert!(looks(), "a mode has changed");
+    assert!(rests(), "nothing has changed since");
+    fs::write(seen.join("new"), "").unwrap();
+    assert!(looks(), "it has a new name");
+    assert!(rests(), "it has no new name since");
+    fs::rename(seen.join("new"), own.inside.join("elsewhere")).unwrap();
+    assert!(looks(), "one of its names is elsewhere");
+    fs::create_dir(seen.join("empty")).unwrap();
+    assert!(looks(), "it has a new directory");
+    assert!(rests(), "it has no new directory since");
+    fs::remove_dir(seen.join("empty")).unwrap();
+    assert!(looks(), "one of its directories is removed");
+    let (more, none) = (Tree::new(), None::<&str>);
+    mount(
+        Some("tmpfs"),
+        &more.0,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )
+    .unwrap();
+    assert!(looks(), "something is mounted");
+    assert!(rests(), "nothing is mounted since");
+    umount2(&more.0, MntFlags::MNT_DETACH).unwrap();
+    assert!(looks(), "something is unmounted");
+    // Nobody forgets what is hidden, either.
+    fs::write(own.at.0.join("a/secret"), "SECRET\n").unwrap();
+    mode(&own.at.0.join("a/secret"), 0o600);
+    for _ in 0..3 {
+        assert!(!jobs.reads(&own.at.0.join("a/secret")));
+    }
+    mode(&own.at.0.join("a/secret"), 0o644);
+    assert!(jobs.reads(&own.at.0.join("a/secret")));
+    end(jobs.fixture);
+}
+
+/// What a change has made of a file that an operator's account could read before.
+type Change = (&'static str, fn(&Path));
+
+const ABOVE: &str = "the mode of a directory above";
+const CHANGES: [Change; 17] = [
+    ("its mode", |dir| mode(&dir.join("file"), 0o600)),
+    ("its mode, by a descriptor", |dir| {
+        let file = File::open(dir.join("file")).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .unwrap();
+    }),
+    ("its mode, by another name", |dir| {
+        mode(&dir.join("elsewhere/deep/er/link"), 0o600);
+    }),
+    ("its owner", |dir| {
+        chown(dir.join("of-group"), Some(0), Some(0)).unwrap();
+        fs::rename(dir.join("of-group"), dir.join("file")).unwrap();
+    }),
+    ("its access list", |dir| {
+        let file = File::open(dir.join("file")).unwrap();
+        sys::set_xattr(&file, c"system.posix_acl_access", &list(4)).unwrap();
+    }),
+    ("its group, in place", |dir| {
+        chown(dir.join("file"), None, Some(4)).unwrap();
+        mode(&dir.join("file"), 0o607);
+    }),
+    ("its directory's mode", |dir| mode(dir, 0o700)),
+    ("its directory's right to be entered", |dir| {
+        mode(dir, 0o744)
+    }),
+    ("its directory's access list", |dir| {
+        let dir = File::open(dir).unwrap();
+        sys::set_xattr(&dir, c"system.posix_acl_access", &list(4)).unwrap();
+    }),
+    (ABOVE, |dir| {
+        mode(dir.parent().unwrap(), 0o700);
+    }),
+    ("another file in its place", |dir| {
+        fs::rename(dir.join("private"), dir.join("file")).unwrap();
+    }),
+    ("another file in its place, exchanged", |dir| {
+        let (one, two) = (dir.join("private"), dir.join("file"));
+        let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+        let here = nix::fcntl::AT_FDCWD;
+        nix::fcntl::renameat2(here, &one, here, &two, flags).unwrap();
+    }),
+    ("a new file in its place", |dir| {
+        fs::remove_file(dir.join("file")).unwrap();
+        fs::write(dir.join("file"), "SECRET\n").unwrap();
+        mode(&dir.join("file"), 0o600);
+    }),
+    ("a link to a private file in its place", |dir| {
+        fs::remove_file(dir.join("file")).unwrap();
+        fs::hard_link(dir.join("private"), dir.join("file")).unwrap();
+    }),
+    ("another directory in the place of its own", |dir| {
+        let aside = dir.with_extension("aside");
+        fs::rename(dir, &aside).unwrap();
+        fs::rename(aside.join("closed"), dir).unwrap();
+    }),
+    ("a directory from beside in the place of its own", |dir| {
+        fs::rename(dir, dir.with_extension("aside")).unwrap();
+        fs::rename(dir.with_extension("closed"), dir).unwrap();
+    }),
+    ("a new directory in the place of its own", |dir| {
+        fs::remove_dir_all(dir).unwrap();
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("file"), "SECRET\n").unwrap();
+        mode(&dir.join("file"), 0o600);
+    }),
+];
+
+/// A directory with a file that can be read, and with what the changes need.
+fn lay(dir: &Path) {
+    fs::create_dir_all(dir.join("elsewhere/deep/er")).unwrap();
+    let beside = dir.with_extension("closed");
+    fs::create_dir(dir.join("closed")).unwrap();
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("file"), "SECRET\n").unwrap();
+    mode(&beside.join("file"), 0o600);
+    for (name, of_file, group) in [
+        ("file", 0o644, 0),
+        ("of-group", 0o640, 4),
+        ("private", 0o600, 0),
+        ("closed/file", 0o600, 0),
+    ] {
+        fs::write(dir.join(name), "SECRET\n").unwrap();
+        chown(dir.join(name), Some(0), Some(group)).unwrap();
+        mode(&dir.join(name), of_file);
+    }
+    fs::hard_link(dir.join("file"), dir.join("elsewhere/deep/er/link")).unwrap();
+}
+
+/// One worker, which knows all of it when the changes are made, each in a part of its own: one directory, several, and one
+/// inside of them.
+#[test]
+fn each_change_that_hides_is_seen() {
+    let own = Own::new();
+    let jobs = Jobs::new();
+    let mut all = Vec::new();
+    for (depth, beneath) in ["", "dir", "dir/one/two"].into_iter().enumerate() {
+        for (number, (what, change)) in CHANGES.iter().enumerate() {
+            // It would hide those of all others.
+            if depth == 0 && *what == ABOVE {
+                continue;
+            }
+            let dir = format!("top-{depth}-{number}/{beneath}");
+            let dir = dir.trim_end_matches('/');
+            lay(&own.inside.join(dir));
+            let file = own.at.0.join(dir).join("file");
+            all.push((depth, what, change, own.inside.join(dir), file));
+        }
+    }
+    let script = r#"for file do cat "$file" 2>/dev/null || echo; done"#;
+    let files = all.iter().map(|(.., file)| file.to_str().unwrap());
+    let argv: Vec<&str> = ["sh", "-c", script, "sh"]
+        .into_iter()
+        .chain(files)
+        .collect();
+    let read = || {
+        let out = jobs.run(&argv).out;
+        assert_eq!(out.lines().count(), all.len(), "{out}");
+        let is_read = out.lines().map(|line| line == "SECRET");
+        let read = all.iter().zip(is_read).filter(|(_, is_read)| *is_read);
+        read.map(|((depth, what, ..), _)| (*depth, **what))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(read().len(), all.len());
+    assert_eq!(read().len(), all.len());
+    for (.., change, dir, _) in &all {
+        change(dir);
+    }
+    assert_eq!(read(), []);
+    assert_eq!(read(), []);
+    end(jobs.fixture);
+}
+
+/// The kernel keeps a bounded number of reports.
+#[test]
+fn lost_reports_are_a_change() {
+    let tree = Tree::new();
+    let secret = PathBuf::from(tree.file("secret", 0o644, 0, "SECRET\n"));
+    let jobs = Jobs::new();
+    assert!(jobs.reads(&secret));
+    let most = fs::read_to_string("/proc/sys/fs/fanotify/max_queued_events").unwrap();
+    let most: usize = most.trim().parse().unwrap();
+    // Reports of one thing are one, so of many; none of them is of what is beside the secret.
+    let many = Tree::new();
+    for number in 0..=most {
+        let path = many.0.join(number.to_string());
+        fs::write(&path, "").unwrap();
+        mode(&path, 0o600);
+    }
+    mode(&secret, 0o600);
+    assert!(!jobs.reads(&secret));
+    assert!(!jobs.reads(&secret));
+    end(jobs.fixture);
+}
+
+/// A mount hides what is beneath it, and shows something else.
+#[test]
+fn each_change_of_mounts_is_seen() {
+    let own = Own::new();
+    let dir = own.inside.join("dir");
+    lay(&dir);
+    let file = own.at.0.join("dir/file");
+    let jobs = Jobs::new();
+    assert!(jobs.reads(&file));
+    assert!(jobs.reads(&file));
+    let (none, on) = (None::<&str>, own.at.0.join("dir"));
+    mount(Some(&dir.join("closed")), &on, none, MsFlags::MS_BIND, none).unwrap();
+    assert!(!jobs.reads(&file));
+    umount2(&on, MntFlags::MNT_DETACH).unwrap();
+    assert!(jobs.reads(&file));
+    end(jobs.fixture);
+}
