@@ -107,8 +107,9 @@ impl Watch {
         }
     }
 
-    pub(super) fn is_on(&self) -> bool {
-        self.on.is_some()
+    /// The kernel's reports, if there are any. Who forks closes it in the child.
+    pub(super) fn group(&self) -> Option<BorrowedFd<'_>> {
+        self.on.as_ref().map(|on| on.group.as_fd())
     }
 }
 

@@ -158,7 +158,7 @@ impl Worker<'_> {
         ];
         let patience = match self.kept {
             Some(_) => PollTimeout::from(KEPT_MS),
-            None if self.watch.is_on() => {
+            None if self.watch.group().is_some() => {
                 PollTimeout::try_from(WATCHED_MS).unwrap_or(PollTimeout::NONE)
             }
             None => PollTimeout::NONE,
@@ -207,10 +207,13 @@ impl Worker<'_> {
         prepared.staged = staged;
         // What a child looks at before its job comes is no part of this.
         let is_walked = matches!(&sandbox.base, Base::View(view) if !view.sees_all);
-        if is_walked && fork.size.is_some() {
-            prepared.watched = self.watch.look();
-        }
-        let group = prepared.watched.as_ref().map(|watched| watched.group);
+        let group = match is_walked && fork.size.is_some() {
+            true => {
+                prepared.watched = self.watch.look();
+                prepared.watched.as_ref().map(|watched| watched.group)
+            }
+            false => self.watch.group(),
+        };
         let tree = match fork.size {
             Some(_) => None,
             None => {

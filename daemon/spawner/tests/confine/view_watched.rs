@@ -2,7 +2,7 @@
 
 use super::common::*;
 use super::view::{Tree, view};
-use super::view_emptied::list;
+use super::view_emptied::{list, list_of};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -151,71 +151,78 @@ fn what_has_not_changed_is_not_looked_at_again() {
     end(jobs.fixture);
 }
 
-/// What a change has made of a file that an operator's account could read before.
-type Change = (&'static str, fn(&Path));
+/// What is changed, and which file cannot be read then.
+type Change = (&'static str, &'static str, fn(&Path));
 
 const ABOVE: &str = "the mode of a directory above";
-const CHANGES: [Change; 17] = [
-    ("its mode", |dir| mode(&dir.join("file"), 0o600)),
-    ("its mode, by a descriptor", |dir| {
+const CHANGES: [Change; 18] = [
+    ("its mode", "file", |dir| mode(&dir.join("file"), 0o600)),
+    ("its mode, by a descriptor", "file", |dir| {
         let file = File::open(dir.join("file")).unwrap();
         file.set_permissions(fs::Permissions::from_mode(0o600))
             .unwrap();
     }),
-    ("its mode, by another name", |dir| {
+    ("its mode, by another name", "file", |dir| {
         mode(&dir.join("elsewhere/deep/er/link"), 0o600);
     }),
-    ("its owner", |dir| {
+    ("its group", "of-group", |dir| {
         chown(dir.join("of-group"), Some(0), Some(0)).unwrap();
-        fs::rename(dir.join("of-group"), dir.join("file")).unwrap();
     }),
-    ("its access list", |dir| {
+    ("its access list", "file", |dir| {
         let file = File::open(dir.join("file")).unwrap();
         sys::set_xattr(&file, c"system.posix_acl_access", &list(4)).unwrap();
     }),
-    ("its group, in place", |dir| {
+    ("an access list less", "listed", |dir| {
+        let file = File::open(dir.join("listed")).unwrap();
+        sys::remove_xattr(&file, c"system.posix_acl_access").unwrap();
+    }),
+    ("its group, in place", "file", |dir| {
         chown(dir.join("file"), None, Some(4)).unwrap();
         mode(&dir.join("file"), 0o607);
     }),
-    ("its directory's mode", |dir| mode(dir, 0o700)),
-    ("its directory's right to be entered", |dir| {
+    ("its directory's mode", "file", |dir| mode(dir, 0o700)),
+    ("its directory's right to be entered", "file", |dir| {
         mode(dir, 0o744)
     }),
-    ("its directory's access list", |dir| {
+    ("its directory's access list", "file", |dir| {
         let dir = File::open(dir).unwrap();
         sys::set_xattr(&dir, c"system.posix_acl_access", &list(4)).unwrap();
     }),
-    (ABOVE, |dir| {
+    (ABOVE, "file", |dir| {
         mode(dir.parent().unwrap(), 0o700);
     }),
-    ("another file in its place", |dir| {
+    ("another file in its place", "file", |dir| {
         fs::rename(dir.join("private"), dir.join("file")).unwrap();
     }),
-    ("another file in its place, exchanged", |dir| {
+    ("another file in its place, exchanged", "file", |dir| {
         let (one, two) = (dir.join("private"), dir.join("file"));
         let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
         let here = nix::fcntl::AT_FDCWD;
         nix::fcntl::renameat2(here, &one, here, &two, flags).unwrap();
     }),
-    ("a new file in its place", |dir| {
+    ("a new file in its place", "file", |dir| {
         fs::remove_file(dir.join("file")).unwrap();
         fs::write(dir.join("file"), "SECRET\n").unwrap();
         mode(&dir.join("file"), 0o600);
     }),
-    ("a link to a private file in its place", |dir| {
+    ("a link to a private file in its place", "file", |dir| {
         fs::remove_file(dir.join("file")).unwrap();
         fs::hard_link(dir.join("private"), dir.join("file")).unwrap();
     }),
-    ("another directory in the place of its own", |dir| {
+    ("another directory in the place of its own", "file", |dir| {
         let aside = dir.with_extension("aside");
         fs::rename(dir, &aside).unwrap();
         fs::rename(aside.join("closed"), dir).unwrap();
     }),
-    ("a directory from beside in the place of its own", |dir| {
-        fs::rename(dir, dir.with_extension("aside")).unwrap();
-        fs::rename(dir.with_extension("closed"), dir).unwrap();
-    }),
-    ("a new directory in the place of its own", |dir| {
+    (
+        "a directory from beside in the place of its own",
+        "file",
+        |dir| {
+            fs::rename(dir, dir.with_extension("aside")).unwrap();
+            fs::rename(dir.with_extension("closed"), dir).unwrap();
+        },
+    ),
+    ("a new directory in the place of its own", "file", |dir| {
         fs::remove_dir_all(dir).unwrap();
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("file"), "SECRET\n").unwrap();
@@ -234,6 +241,7 @@ fn lay(dir: &Path) {
     for (name, of_file, group) in [
         ("file", 0o644, 0),
         ("of-group", 0o640, 4),
+        ("listed", 0o600, 0),
         ("private", 0o600, 0),
         ("closed/file", 0o600, 0),
     ] {
@@ -241,6 +249,9 @@ fn lay(dir: &Path) {
         chown(dir.join(name), Some(0), Some(group)).unwrap();
         mode(&dir.join(name), of_file);
     }
+    let listed = File::open(dir.join("listed")).unwrap();
+    let name = c"system.posix_acl_access";
+    sys::set_xattr(&listed, name, &list_of(4, 4, 0)).unwrap();
     fs::hard_link(dir.join("file"), dir.join("elsewhere/deep/er/link")).unwrap();
 }
 
@@ -252,7 +263,7 @@ fn each_change_that_hides_is_seen() {
     let jobs = Jobs::new();
     let mut all = Vec::new();
     for (depth, beneath) in ["", "dir", "dir/one/two"].into_iter().enumerate() {
-        for (number, (what, change)) in CHANGES.iter().enumerate() {
+        for (number, (what, name, change)) in CHANGES.iter().enumerate() {
             // It would hide those of all others.
             if depth == 0 && *what == ABOVE {
                 continue;
@@ -260,7 +271,7 @@ fn each_change_that_hides_is_seen() {
             let dir = format!("top-{depth}-{number}/{beneath}");
             let dir = dir.trim_end_matches('/');
             lay(&own.inside.join(dir));
-            let file = own.at.0.join(dir).join("file");
+            let file = own.at.0.join(dir).join(name);
             all.push((depth, what, change, own.inside.join(dir), file));
         }
     }
