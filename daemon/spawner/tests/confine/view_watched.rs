@@ -88,44 +88,71 @@ fn is_opened(watch: &Inotify) -> bool {
     }
 }
 
+/// A directory of which somebody tells when it is opened.
+struct Seen {
+    dir: PathBuf,
+    watch: Inotify,
+    /// If this machine's kernel reports all changes of it.
+    is_watched: bool,
+    jobs: Jobs,
+}
+
+impl Seen {
+    fn new(own: &Own) -> Seen {
+        let dir = own.inside.join("a/b/c");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("file"), "").unwrap();
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+        watch.add_watch(&dir, AddWatchFlags::IN_OPEN).unwrap();
+        let systems = fs::read_to_string("/proc/filesystems").unwrap();
+        let is_watched = statfs(&dir).unwrap().filesystem_type() == EXT4_SUPER_MAGIC
+            && !systems.contains("\tnfsd\n")
+            && Path::new("/sys/class").is_dir()
+            && !Path::new("/sys/class/ksmbd-control").exists();
+        Seen {
+            dir,
+            watch,
+            is_watched,
+            jobs: Jobs::new(),
+        }
+    }
+
+    /// Returns true if the next copy looks into it.
+    fn looks(&self) -> bool {
+        is_opened(&self.watch);
+        assert_eq!(self.jobs.run(&["true"]).code(), Some(0));
+        is_opened(&self.watch)
+    }
+
+    /// Others can make more reports meanwhile than the kernel keeps, so once is enough.
+    fn rests(&self) -> bool {
+        !self.is_watched || (0..20).any(|_| !self.looks())
+    }
+}
+
 #[test]
 fn what_has_not_changed_is_not_looked_at_again() {
     let own = Own::new();
-    let seen = own.inside.join("a/b/c");
-    fs::create_dir_all(&seen).unwrap();
-    fs::write(seen.join("file"), "").unwrap();
-    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
-    watch.add_watch(&seen, AddWatchFlags::IN_OPEN).unwrap();
-    let systems = fs::read_to_string("/proc/filesystems").unwrap();
-    let is_watched = statfs(&seen).unwrap().filesystem_type() == EXT4_SUPER_MAGIC
-        && !systems.contains("\tnfsd\n")
-        && Path::new("/sys/class").is_dir()
-        && !Path::new("/sys/class/ksmbd-control").exists();
-    let jobs = Jobs::new();
-    let looks = || {
-        is_opened(&watch);
-        assert_eq!(jobs.run(&["true"]).code(), Some(0));
-        is_opened(&watch)
-    };
-    // Others can make more reports meanwhile than the kernel keeps, so once is enough.
-    let rests = || !is_watched || (0..20).any(|_| !looks());
+    let seen = Seen::new(&own);
+    let (dir, jobs) = (&seen.dir, &seen.jobs);
+    let (looks, rests) = (|| seen.looks(), || seen.rests());
     assert!(looks(), "nothing is known");
     assert!(rests(), "nothing has changed");
-    fs::write(seen.join("file"), "contents hide nothing").unwrap();
+    fs::write(dir.join("file"), "contents hide nothing").unwrap();
     assert!(rests(), "contents have changed");
     // One that hides nothing: over what is hidden lies a layer, and who makes that opens the directory.
-    mode(&seen.join("file"), 0o664);
+    mode(&dir.join("file"), 0o664);
     assert!(looks(), "a mode has changed");
     assert!(rests(), "nothing has changed since");
-    fs::write(seen.join("new"), "").unwrap();
+    fs::write(dir.join("new"), "").unwrap();
     assert!(looks(), "it has a new name");
     assert!(rests(), "it has no new name since");
-    fs::rename(seen.join("new"), own.inside.join("elsewhere")).unwrap();
+    fs::rename(dir.join("new"), own.inside.join("elsewhere")).unwrap();
     assert!(looks(), "one of its names is elsewhere");
-    fs::create_dir(seen.join("empty")).unwrap();
+    fs::create_dir(dir.join("empty")).unwrap();
     assert!(looks(), "it has a new directory");
     assert!(rests(), "it has no new directory since");
-    fs::remove_dir(seen.join("empty")).unwrap();
+    fs::remove_dir(dir.join("empty")).unwrap();
     assert!(looks(), "one of its directories is removed");
     let (more, none) = (Tree::new(), None::<&str>);
     mount(
@@ -148,7 +175,31 @@ fn what_has_not_changed_is_not_looked_at_again() {
     }
     mode(&own.at.0.join("a/secret"), 0o644);
     assert!(jobs.reads(&own.at.0.join("a/secret")));
-    end(jobs.fixture);
+    end(seen.jobs.fixture);
+}
+
+/// Servers in the kernel that set access lists without a report, as this process and its jobs see the kernel.
+#[test]
+fn while_a_server_is_silent_all_is_looked_at() {
+    let own = Own::new();
+    let seen = Seen::new(&own);
+    let tree = Tree::new();
+    let systems = fs::read_to_string("/proc/filesystems").unwrap() + "nodev\tnfsd\n";
+    let systems = tree.file("filesystems", 0o644, 0, &systems);
+    tree.dir("class", 0o755);
+    tree.dir("class/ksmbd-control", 0o755);
+    let class = tree.0.join("class").to_str().unwrap().to_owned();
+    assert!(seen.rests());
+    for (fake, at) in [(&systems, "/proc/filesystems"), (&class, "/sys/class")] {
+        let none = None::<&str>;
+        mount(Some(fake.as_str()), at, none, MsFlags::MS_BIND, none).unwrap();
+        for _ in 0..3 {
+            assert!(seen.looks(), "{at}");
+        }
+        umount2(at, MntFlags::MNT_DETACH).unwrap();
+        assert!(seen.rests(), "{at}");
+    }
+    end(seen.jobs.fixture);
 }
 
 /// What is changed, and which file cannot be read then.
@@ -337,4 +388,69 @@ fn each_change_of_mounts_is_seen() {
     umount2(&on, MntFlags::MNT_DETACH).unwrap();
     assert!(jobs.reads(&file));
     end(jobs.fixture);
+}
+
+/// Adds a key, has a directory be encrypted with it, or removes it: ioctl(2) requests of linux/fscrypt.h.
+const ENCRYPT: &str = r#"
+import fcntl, os, struct, sys
+what, path = sys.argv[1:3]
+directory = os.open(path, os.O_RDONLY)
+def by(name):
+    return struct.pack("<II", 2, 0) + name.ljust(32, b"\0")
+if what == "add":
+    key = bytearray(by(b"") + struct.pack("<II", 64, 0) + bytes(32) + bytes(range(64)))
+    fcntl.ioctl(directory, 0xC0506617, key)
+    print(key[8:24].hex(), end="")
+elif what == "use":
+    name = bytes.fromhex(sys.argv[3])
+    fcntl.ioctl(directory, 0x800C6613, bytearray(struct.pack("<BBBBB3x", 2, 1, 4, 3, 0) + name))
+else:
+    key = bytearray(by(bytes.fromhex(sys.argv[3])) + bytes(24))
+    fcntl.ioctl(directory, 0xC0406618, key)
+    sys.exit(struct.unpack_from("<I", key, 40)[0])
+"#;
+
+/// A key changes the names in its directories, and nobody reports that.
+#[test]
+fn encrypted_directory_is_looked_at_each_time() {
+    let own = Own::new();
+    let run = |program: &str, args: &[&str]| {
+        let done = std::process::Command::new(program).args(args).output();
+        let done = done.ok().filter(|done| done.status.success())?;
+        Some(String::from_utf8(done.stdout).unwrap())
+    };
+    let crypt = |words: &[&str]| run("python3", &[&["-c", ENCRYPT], words].concat());
+    let image = own.inside.join("image");
+    File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    mode(&image, 0o600);
+    let at = own.at.0.join("at");
+    fs::create_dir(&at).unwrap();
+    let (image, on) = (image.to_str().unwrap(), at.to_str().unwrap());
+    let name = run("/sbin/mkfs.ext4", &["-q", "-O", "encrypt", image])
+        .and_then(|_| run("mount", &["-o", "loop", image, on]))
+        .and_then(|_| crypt(&["add", on]));
+    if !has("ext4 with encryption", name.is_some()) {
+        return;
+    }
+    let name = name.unwrap();
+    let dir = at.join("a/b/encrypted");
+    fs::create_dir_all(&dir).unwrap();
+    assert!(crypt(&["use", dir.to_str().unwrap(), &name]).is_some());
+    for (file, of_file) in [("open", 0o644), ("secret", 0o600)] {
+        fs::write(dir.join(file), "SECRET\n").unwrap();
+        mode(&dir.join(file), of_file);
+    }
+    nix::unistd::sync();
+    assert!(crypt(&["remove", on, &name]).is_some());
+    assert!(!dir.join("secret").exists());
+    let jobs = Jobs::new();
+    for _ in 0..2 {
+        assert_eq!(jobs.run(&["true"]).code(), Some(0));
+    }
+    assert_eq!(crypt(&["add", on]), Some(name));
+    assert!(dir.join("secret").exists());
+    assert!(jobs.reads(&dir.join("open")));
+    assert!(!jobs.reads(&dir.join("secret")));
+    end(jobs.fixture);
+    umount2(&at, MntFlags::empty()).unwrap();
 }
