@@ -451,6 +451,7 @@ fn encrypted_directory_is_looked_at_each_time() {
     assert!(dir.join("secret").exists());
     assert!(jobs.reads(&dir.join("open")));
     assert!(!jobs.reads(&dir.join("secret")));
-    end(jobs.fixture);
+    // Who watches a file system keeps nobody from unmounting it.
     umount2(&at, MntFlags::empty()).unwrap();
+    end(jobs.fixture);
 }
