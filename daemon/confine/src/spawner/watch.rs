@@ -56,7 +56,10 @@ impl std::fmt::Debug for On {
 impl Watch {
     /// Forgets what has changed. Returns what is known then; nothing if this machine cannot be watched.
     pub(super) fn look(&mut self) -> Option<Watched<'_>> {
-        let changes = Changes::here().ok()?;
+        let Ok(changes) = Changes::here() else {
+            self.stop();
+            return None;
+        };
         let is_right = match &mut self.on {
             Some(on) => on.catch_up().unwrap_or(false),
             None => false,
@@ -166,7 +169,7 @@ impl On {
 /// Watches the file system that is mounted there. Returns nothing for one that is not watched.
 fn mark(group: &Fanotify, host: BorrowedFd<'_>, at: &std::ffi::CStr) -> io::Result<Option<Place>> {
     let path = if at.is_empty() { c"." } else { at };
-    let directory = sys::open_plain(host, path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let directory = sys::open_plain(host, path, libc::O_PATH | libc::O_DIRECTORY)?;
     if fstatfs(&directory)?.filesystem_type() != EXT4_SUPER_MAGIC {
         return Ok(None);
     }
@@ -178,7 +181,7 @@ fn mark(group: &Fanotify, host: BorrowedFd<'_>, at: &std::ffi::CStr) -> io::Resu
         | gone
         | MaskFlags::FAN_ONDIR;
     let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
-    group.mark(flags, mask, &directory, None::<&Path>)?;
+    group.mark(flags, mask, &directory, Some(Path::new(".")))?;
     let stat = sys::stat_of(directory.as_fd())?;
     Ok(Some(Place {
         at: at.to_bytes().to_vec(),

@@ -54,10 +54,7 @@ struct PrivateOptions {
     shared_pages: CString,
 }
 
-/// Bytes and inodes of each private directory.
-pub(crate) type PrivateSize = (u64, u64);
-
-pub(crate) fn private_size(limits: &Limits) -> PrivateSize {
+pub(crate) fn private_size(limits: &Limits) -> (u64, u64) {
     (limits.tmp_bytes, limits.tmp_inodes)
 }
 
@@ -65,11 +62,10 @@ impl<'a> Preparing<'a> {
     pub(crate) fn new(
         sandbox: &'a Sandbox,
         own: (u32, u32),
-        (bytes, inodes): PrivateSize,
+        (bytes, inodes): (u64, u64),
         cgroup: Option<BorrowedFd<'a>>,
         parent: u32,
     ) -> Result<Preparing<'a>> {
-        const PAGE: u64 = 4096;
         let (uid, gid) = sandbox.owner(own);
         let text = |text: String| {
             CString::new(text)
@@ -91,7 +87,7 @@ impl<'a> Preparing<'a> {
             private: PrivateOptions {
                 shared: options(0o1777)?,
                 own: options(0o755)?,
-                shared_pages: text(bytes.div_ceil(PAGE).to_string())?,
+                shared_pages: text(bytes.div_ceil(4096).to_string())?,
             },
             mount_ns: None,
             proc: None,

@@ -10,7 +10,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, statfs};
 use remit_confine::{Sandbox, sys};
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 fn mode(path: &Path, mode: u32) {
@@ -175,6 +175,30 @@ fn what_has_not_changed_is_not_looked_at_again() {
     }
     mode(&own.at.0.join("a/secret"), 0o644);
     assert!(jobs.reads(&own.at.0.join("a/secret")));
+    end(seen.jobs.fixture);
+}
+
+/// Nobody reports what becomes of an empty directory but to the one around it, and the new one can have its inode.
+#[test]
+fn empty_directory_that_is_made_again_is_looked_at() {
+    let own = Own::new();
+    let seen = Seen::new(&own);
+    let empty = own.inside.join("empty");
+    let has_same_inode = (0..20).any(|_| {
+        fs::create_dir(&empty).unwrap();
+        assert_eq!(seen.jobs.run(&["true"]).code(), Some(0));
+        let before = fs::metadata(&empty).unwrap().ino();
+        fs::remove_dir(&empty).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(&empty).unwrap();
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+        watch.add_watch(&empty, AddWatchFlags::IN_OPEN).unwrap();
+        assert_eq!(seen.jobs.run(&["true"]).code(), Some(0));
+        assert!(is_opened(&watch));
+        let after = fs::metadata(&empty).unwrap().ino();
+        fs::remove_dir(&empty).unwrap();
+        before == after
+    });
+    assert!(has_same_inode || !seen.is_watched);
     end(seen.jobs.fixture);
 }
 

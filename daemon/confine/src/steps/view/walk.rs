@@ -215,7 +215,9 @@ impl<'a> Walk<'a> {
         for (key, mut part) in parts {
             part.inodes.sort_unstable();
             part.inodes.dedup();
-            if !unsure.contains(&key) {
+            // An empty directory can be removed and made again, with its inode, and the report names the one around it alone.
+            let is_empty = part.inodes.len() == 1 && part.of_others.is_empty();
+            if !is_empty && !unsure.contains(&key) {
                 news.insert(key, part);
             }
         }
