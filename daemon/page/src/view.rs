@@ -11,7 +11,7 @@ pub const DOES: &str = "does: ";
 
 pub(crate) const OVERHEAD: usize = 4;
 
-/// How much of the script, of standard input and of a plan is shown.
+/// How much of what it does, of the script, of standard input and of a plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     Page,

@@ -6,7 +6,7 @@ use remit_common::escape::{start, words};
 use super::{Content, hash_of_all};
 use crate::hex;
 use crate::verified::Verified;
-use crate::view::{DOES, OVERHEAD, exact};
+use crate::view::{self, DOES, Extent, OVERHEAD, exact};
 
 const HEAD: usize = 200;
 /// Of a script and of copies.
@@ -116,18 +116,26 @@ pub fn stdin(stdin: Content<'_>, most: usize) -> String {
     }
 }
 
-/// Omitted lines are counted and hashed. Those of an undo are remit's, with escapes.
-pub fn does(does: &[String], is_undo: bool) -> Vec<String> {
-    let mut free_bytes = ALL;
+/// Returns the lines of what a request does, and whether bytes are left out. Omitted lines are counted and hashed. Those of
+/// an undo are remit's, with escapes.
+pub fn does(does: &[String], is_undo: bool, extent: Extent) -> (Vec<String>, bool) {
+    let (line_bytes, mut free_bytes) = match extent {
+        Extent::Page => (LINE, ALL),
+        Extent::Whole => (usize::MAX, usize::MAX),
+    };
     let mut lines = Vec::new();
-    let mut is_own = is_undo;
+    let (mut is_own, mut is_cut) = (is_undo, false);
     for line in does {
         // Lines of the commands that follow have words of others.
         is_own &= !line.starts_with("then ");
         let own = words(line, usize::MAX);
-        let shown = match is_own && own.len() <= LINE {
+        let shown = match is_own && own.len() <= line_bytes {
             true => own,
-            false => exact(line.as_bytes(), LINE),
+            false => {
+                let shown = exact(line.as_bytes(), line_bytes);
+                is_cut |= view::is_cut(&shown);
+                shown
+            }
         };
         let text = format!("{DOES}{shown}");
         let Some(left) = free_bytes.checked_sub(text.len() + OVERHEAD) else {
@@ -136,12 +144,12 @@ pub fn does(does: &[String], is_undo: bool) -> Vec<String> {
             lines.push(format!(
                 "{DOES}[… {more} lines more, sha256 of all {hash} …]"
             ));
-            break;
+            return (lines, true);
         };
         free_bytes = left;
         lines.push(text);
     }
-    lines
+    (lines, is_cut)
 }
 
 #[cfg(test)]
@@ -151,11 +159,27 @@ mod tests {
     #[test]
     fn lines_are_shown_or_counted() {
         let few = ["a b".to_owned(), "\u{1b}[2J".to_owned()];
-        assert_eq!(does(&few, false), ["does: a b", "does: \\x1b[2J"]);
-        let many = vec!["x".repeat(1000); 20];
-        let lines = does(&many, false);
+        assert_eq!(
+            does(&few, false, Extent::Page),
+            (
+                vec!["does: a b".to_owned(), "does: \\x1b[2J".to_owned()],
+                false
+            )
+        );
+        let mut many = vec!["x".repeat(1000); 20];
+        let (lines, is_cut) = does(&many, false, Extent::Page);
         assert!(lines.iter().map(String::len).sum::<usize>() < ALL + 200);
         let last = lines.last().unwrap();
-        assert!(last.starts_with("does: [… 14 lines more"), "{last}");
+        assert!(
+            last.starts_with("does: [… 14 lines more") && is_cut,
+            "{last}"
+        );
+        many.push("y".repeat(8 << 10));
+        for is_undo in [true, false] {
+            let (lines, is_cut) = does(&many, is_undo, Extent::Whole);
+            assert!(!is_cut);
+            let text = |line: &String| line.strip_prefix(DOES).unwrap().to_owned();
+            assert_eq!(lines.iter().map(text).collect::<Vec<_>>(), many);
+        }
     }
 }

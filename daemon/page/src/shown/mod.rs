@@ -75,7 +75,7 @@ pub fn shown(verified: &Verified) -> ShownRequest {
     shown_to(verified, Extent::Page)
 }
 
-/// Returns the texts with all of the script, of standard input and of a plan, however long they are.
+/// Returns the texts with all of what it does, of the script, of standard input and of a plan, however long they are.
 #[must_use]
 pub fn whole(verified: &Verified) -> ShownRequest {
     shown_to(verified, Extent::Whole)
@@ -140,7 +140,14 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         // Old bytes that the plan has by their hash alone.
         Extent::Whole => format!("the plan {CUT}"),
     });
+    let untold = plan::untold(&does, plan.as_ref().map(|(plan, _)| plan));
+    let (does, are_cut) = contents::does(&untold, verified.is_undo(), extent);
     let parts = [
+        // An undo can have a mark of another program.
+        (
+            "what it does",
+            does.get(..).filter(|_| are_cut).unwrap_or_default(),
+        ),
         ("the script", script.as_deref().unwrap_or_default()),
         ("standard input", stdin.as_slice()),
         ("the environment", &env),
@@ -166,10 +173,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             contents::notes(verified),
             risks::risks(verified, argv.len()),
             of_plan.into_iter().collect(),
-            contents::does(
-                &plan::untold(&does, plan.as_ref().map(|(plan, _)| plan)),
-                verified.is_undo(),
-            ),
+            does,
         ]
         .concat(),
         argv,
@@ -198,7 +202,7 @@ fn cut_parts(argv: &[String], parts: &[(&str, &[String])]) -> Vec<String> {
     let has_cut = |(name, texts): &(&str, &[String])| {
         let is_one = texts.iter().any(|text| is_cut(text));
         let read = match *name {
-            "the script" | "standard input" => READ,
+            "what it does" | "the script" | "standard input" => READ,
             _ => "",
         };
         is_one.then(|| format!("{name} {CUT}{read}"))

@@ -268,6 +268,23 @@ fn part_that_is_not_shown_whole_is_the_first_risk() {
         cut_of(&verified),
         ["the environment is", "the directory is", "argument 2 is"]
     );
+    let mut undo = scene.undo();
+    undo.request.does = vec!["it removes a 1, [… 2 more …]".to_owned()];
+    assert_eq!(cut_of(&undo), [""; 0]);
+    // What a unit runs: a line longer than the page's, and one behind all that it has room for.
+    for does in [
+        vec!["x".repeat(3 << 10)],
+        [vec!["x".repeat(1000); 9], vec!["runs as root".to_owned()]].concat(),
+    ] {
+        let mut verified = scene.program(&[b"x"]);
+        verified.request.does = does.clone();
+        assert_eq!(cut_of(&verified), ["what it does is"]);
+        assert!(shown(&verified).risks[0].ends_with(READ));
+        let all = whole(&verified).risks;
+        assert!(all.iter().all(|risk| !risk.contains(" cut ")), "{all:?}");
+        let does: Vec<String> = does.iter().map(|line| format!("does: {line}")).collect();
+        assert!(all.ends_with(&does), "{all:?}");
+    }
 }
 
 #[test]
