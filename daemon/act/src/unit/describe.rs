@@ -10,18 +10,20 @@ use remit_common::text;
 
 use super::after::{self, Changed, Definition};
 use super::effects::{self, Act};
-use super::executed::{COMMAND, executes};
+use super::executed::{Executed, executes};
 use super::install;
-use super::manager::{Known, Manager, named, search_path};
+use super::manager::{Known, Manager, is_as_shown, named, search_path};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
 
 /// Shorter than the timeout of the caller.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Bytes of all lines. This is less than the daemon reads.
+/// Bytes of one line, and of all. This is less than the daemon reads. More is refused, because an approver could not see all of it.
+const LINE: usize = 8 << 10;
 const LINES: usize = 48 << 10;
-const NAMES: usize = 4 << 10;
+/// Of paths of the change: the plan has those that are not named.
+const PATHS: usize = 4 << 10;
 
 /// Prints the lines of a verb. What they say is of the machine before `changed`, and the first ones say so.
 pub async fn print(verb: UnitVerb, name: &UnitName, changed: &Changed) -> Result<(), Fault> {
@@ -33,24 +35,44 @@ pub async fn print(verb: UnitVerb, name: &UnitName, changed: &Changed) -> Result
         ("not-found", Definition::Made(file)) => made(verb, name, file, changed, &search)?,
         _ => lines(&bus, verb, name.as_str(), changed, &search).await?,
     };
-    for line in lines {
-        println!("{}", text::line(line.as_bytes(), COMMAND));
+    for line in shown(name.as_str(), &lines)? {
+        println!("{line}");
     }
     Ok(())
 }
 
+/// Returns the lines as they are printed, each whole.
+fn shown(name: &str, lines: &[String]) -> Result<Vec<String>, Fault> {
+    let lines = lines
+        .iter()
+        .map(|line| text::line(line.as_bytes(), usize::MAX));
+    let lines: Vec<String> = lines.collect();
+    let all: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let refused = |what: &str, most: usize| {
+        Err(Fault::Refused(format!(
+            "{what} '{name}' does is more than {most} bytes: more than anybody can look at"
+        )))
+    };
+    match lines.iter().any(|line| line.len() > LINE) {
+        true => refused("a line of what", LINE),
+        false if all > LINES => refused("what", LINES),
+        false => Ok(lines),
+    }
+}
+
 pub async fn print_reload(changed: &Changed) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
-    println!("the service manager reads the files of all units again, and runs its generators");
-    let paths = changed.of_manager(&search_path(&bus).await?);
-    if let Some(line) = paths_line(
+    let mut lines = vec![
+        "the service manager reads the files of all units again, and runs its generators"
+            .to_owned(),
+    ];
+    lines.extend(paths_line(
         "it reads what the change before makes, changes or removes",
-        &paths,
-    ) {
-        println!("{line}");
-    }
+        &changed.of_manager(&search_path(&bus).await?),
+    ));
     let stale = super::changed(&bus).await?;
-    if let Some(line) = list("units whose files have changed before", &stale)? {
+    lines.extend(list("units whose files have changed before", &stale)?);
+    for line in shown("daemon-reload", &lines)? {
         println!("{line}");
     }
     Ok(())
@@ -76,7 +98,7 @@ fn made(
         lines.push(format!("its program gets the text after the @: {instance}"));
     }
     let drop_ins = changed.drop_ins(name.as_str(), search)?;
-    let of = |is_made: bool| {
+    let of = |is_made: bool| -> BTreeSet<&Path> {
         drop_ins
             .iter()
             .map(PathBuf::as_path)
@@ -87,10 +109,12 @@ fn made(
         "files of the change that add to it or override it",
         &of(true),
     ));
-    lines.extend(paths_line(
-        "files of the machine that add to it or override it",
-        &of(false),
-    ));
+    if let paths @ [_, ..] = &of(false).into_iter().map(after::quoted).collect::<Vec<_>>()[..] {
+        let paths = paths.join(" ");
+        lines.push(format!(
+            "files of the machine that add to it or override it: {paths}"
+        ));
+    }
     let own: BTreeSet<&Path> = drop_ins
         .iter()
         .map(PathBuf::as_path)
@@ -135,12 +159,12 @@ fn before<'a>(
     lines
 }
 
-/// Lists paths in [`NAMES`] bytes. More are counted: the plan has them all.
+/// Lists paths of the change in [`PATHS`] bytes. More are counted: the plan has them all.
 fn paths_line(what: &str, paths: &BTreeSet<&Path>) -> Option<String> {
     let (mut line, mut more) = (format!("{what}:"), 0_usize);
     for path in paths {
         let path = after::quoted(path);
-        match more == 0 && line.len() + path.len() < NAMES {
+        match more == 0 && line.len() + path.len() < PATHS {
             true => line.push_str(&format!(" {path}")),
             false => more += 1,
         }
@@ -205,27 +229,25 @@ async fn lines(
     search: &[String],
 ) -> Result<Vec<String>, Fault> {
     let unit = named(bus, name).await?;
-    let effects = effects::compute(bus, verb, &unit).await?;
+    let links = match verb {
+        UnitVerb::Enable | UnitVerb::Disable => {
+            Some(links(bus, verb, &unit, changed, search).await?)
+        }
+        _ => None,
+    };
+    let also = links.as_ref().filter(|_| verb == UnitVerb::Enable);
+    let also = also.map_or(&[][..], |links| &links.also);
+    let effects = effects::compute(bus, verb, &unit, also).await?;
     let units = effects.all().iter().map(|(known, _)| known);
-    let mut lines = before([&unit].into_iter().chain(units), changed, search);
-    let (first, mut programs) = (lines.len(), Vec::new());
+    let mut units = [&unit].into_iter().chain(units);
+    let mut lines = before(units.clone(), changed, search);
+    // The job cannot list all directories of units.
+    units.try_for_each(|unit| is_as_shown(unit, search))?;
+    let first = lines.len();
     lines.push(files(&unit));
     lines.extend(stale(&unit));
-    if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
-        lines.extend(link_lines(
-            &links(bus, verb, &unit, changed, search).await?,
-        )?);
-    }
-    let own = match verb {
-        UnitVerb::Start | UnitVerb::Enable => Some(Act::Start),
-        UnitVerb::Stop => Some(Act::Stop),
-        UnitVerb::Restart => Some(Act::Restart),
-        UnitVerb::Reload => Some(Act::Reload),
-        UnitVerb::Disable => None,
-    };
-    if let Some(act) = own {
-        programs = executes(bus, &unit, act).await?;
-        lines.extend(programs.iter().cloned());
+    if let Some(links) = &links {
+        lines.extend(link_lines(links)?);
     }
     if effects.units() > 0 {
         lines.push(format!("units that change with it: {}", effects.units()));
@@ -238,34 +260,48 @@ async fn lines(
     ] {
         lines.extend(list(what, &effects.names(act))?);
     }
+    let mut executed = Vec::new();
+    if let Some(act) = own(verb) {
+        executed.push(executes(bus, &unit, act).await?);
+    }
+    let mut others = Vec::new();
     for (known, act) in effects.all() {
-        let executed = executes(bus, known, *act).await?;
-        if executed.is_empty() {
-            continue;
-        }
-        programs.extend(executed.iter().cloned());
-        // A unit can both start and stop: its lines are added once.
-        for line in [files(known)]
-            .into_iter()
-            .chain(stale(known))
-            .chain(executed)
-        {
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
+        let one = executes(bus, known, *act).await?;
+        if one.all().next().is_some() {
+            others.extend([files(known)].into_iter().chain(stale(known)));
+            executed.push(one);
         }
     }
+    lines.extend(in_order(&executed, others));
+    let programs: Vec<String> = executed.iter().flat_map(Executed::all).cloned().collect();
     let what = "what the lines below name is of the machine before the change, which makes, changes or removes";
     if let Some(line) = paths_line(what, &changed.named(&programs)) {
         lines.insert(first, line);
     }
-    match lines.iter().map(|line| line.len() + 1).sum::<usize>() > LINES {
-        false => Ok(lines),
-        true => Err(Fault::Refused(format!(
-            "{} units change with '{name}', and what they execute is more than {LINES} bytes: more than anybody can look at",
-            effects.units()
-        ))),
+    Ok(lines)
+}
+
+const fn own(verb: UnitVerb) -> Option<Act> {
+    match verb {
+        UnitVerb::Start | UnitVerb::Enable => Some(Act::Start),
+        UnitVerb::Stop => Some(Act::Stop),
+        UnitVerb::Restart => Some(Act::Restart),
+        UnitVerb::Reload => Some(Act::Reload),
+        UnitVerb::Disable => None,
     }
+}
+
+/// Returns the commands of root, those of others, the files of the other units, and the settings, each line once: a page without
+/// room for all has the first.
+fn in_order(executed: &[Executed], files: Vec<String>) -> Vec<String> {
+    let of = |part: fn(&Executed) -> &Vec<String>| executed.iter().flat_map(part).cloned();
+    let all = of(|one| &one.of_root)
+        .chain(of(|one| &one.of_others))
+        .chain(files)
+        .chain(of(|one| &one.settings));
+    // A unit can both start and stop.
+    let mut seen = BTreeSet::new();
+    all.filter(|line| seen.insert(line.clone())).collect()
 }
 
 fn stale(unit: &Known) -> Option<String> {
@@ -278,15 +314,17 @@ fn stale(unit: &Known) -> Option<String> {
 }
 
 fn files(unit: &Known) -> String {
-    let mut line = match unit.fragment.as_str() {
-        "" => format!("{} has no file", unit.id),
-        path => format!("{} is defined in {path}", unit.id),
-    };
-    for path in &unit.drop_ins {
-        line.push_str(" and ");
-        line.push_str(path);
+    let paths = [&unit.fragment].into_iter().chain(&unit.drop_ins);
+    let paths = paths.filter(|path| !path.is_empty());
+    let paths: Vec<String> = paths
+        .map(|path| text::command_line(&[path], usize::MAX))
+        .collect();
+    let paths = paths.join(" and ");
+    match unit.fragment.is_empty() {
+        true if paths.is_empty() => format!("{} has no file", unit.id),
+        true => format!("{} has no file but {paths}", unit.id),
+        false => format!("{} is defined in {paths}", unit.id),
     }
-    line
 }
 
 fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
@@ -295,9 +333,75 @@ fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
     names.dedup();
     match names.join(" ") {
         all if all.is_empty() => Ok(None),
-        all if all.len() > NAMES => Err(Fault::Refused(format!(
+        all if all.len() > LINE => Err(Fault::Refused(format!(
             "{what}: more units than anybody can look at"
         ))),
         all => Ok(Some(format!("{what}: {all}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_whole_or_refused() {
+        let lines = |of: usize, count: usize| shown("a.service", &vec!["x".repeat(of); count]);
+        assert_eq!(lines(LINE, 5).unwrap(), vec!["x".repeat(LINE); 5]);
+        for (of, count) in [(LINE + 1, 1), (LINE, 6)] {
+            assert!(lines(of, count).is_err());
+        }
+        // Escapes count.
+        assert!(shown("a.service", &["\x1b".repeat(LINE / 2)]).is_err());
+        assert_eq!(shown("a.service", &["a\nb".to_owned()]).unwrap(), ["a\\nb"]);
+    }
+
+    #[test]
+    fn commands_of_root_come_first_and_settings_last() {
+        let of = |name: &str| {
+            let one = |what: &str| vec![format!("{what} of {name}")];
+            Executed {
+                of_root: one("root"),
+                of_others: one("bob"),
+                settings: one("settings"),
+            }
+        };
+        assert_eq!(
+            in_order(&[of("a"), of("b"), of("a")], vec!["files of b".to_owned()]),
+            [
+                "root of a",
+                "root of b",
+                "bob of a",
+                "bob of b",
+                "files of b",
+                "settings of a",
+                "settings of b"
+            ]
+        );
+    }
+
+    #[test]
+    fn paths_of_a_unit_have_quotes() {
+        let unit = |fragment: &str, drop_ins: &[&str]| Known {
+            id: "a.service".to_owned(),
+            fragment: fragment.to_owned(),
+            drop_ins: drop_ins.iter().map(ToString::to_string).collect(),
+            ..Known::default()
+        };
+        for (fragment, drop_ins, expect) in [
+            ("/etc/a.service", &[][..], "is defined in /etc/a.service"),
+            (
+                "/etc/a.service",
+                &["/etc/a.service.d/x and y.conf", "/z.conf"],
+                "is defined in /etc/a.service and '/etc/a.service.d/x and y.conf' and /z.conf",
+            ),
+            ("", &[], "has no file"),
+            ("", &["/z.conf"], "has no file but /z.conf"),
+        ] {
+            let expect = format!("a.service {expect}");
+            assert_eq!(files(&unit(fragment, drop_ins)), expect);
+        }
+        let many = vec!["/etc/a.service.d/a-name-of-a-drop-in.conf"; 400];
+        assert!(shown("a.service", &[files(&unit("", &many))]).is_err());
     }
 }

@@ -1,12 +1,17 @@
 //! Loads a unit by its first name, if that may be changed, with what checks of verbs need (org.freedesktop.systemd1(5)).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::{fs, io};
 
 use remit_common::builtin::check_first_name;
 use remit_common::service::is_protected;
 use remit_common::text;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
+use super::after::names_of_directories;
 use crate::args::Fault;
 use crate::bus::{Bus, Service};
 
@@ -28,7 +33,9 @@ const STOPPED_BY_STOP: [&str; 5] = [
 const STOPPED_BY_START: [&str; 2] = ["Conflicts", "ConflictedBy"];
 const STOPPED_BY_END: [&str; 2] = ["BoundBy", "PropagatesStopTo"];
 const RESTARTED_BY_RESTART: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
-const STARTED_BY_START: [&str; 5] = ["Requires", "Wants", "BindsTo", "Upholds", "Triggers"];
+const STARTED_BY_START: [&str; 3] = ["Requires", "Wants", "BindsTo"];
+/// These start again whenever they have ended.
+const STARTED_LATER: [&str; 2] = ["Upholds", "Triggers"];
 const STARTED_BY_END: [(&str, &str); 2] = [
     ("OnSuccess", "OnSuccessJobMode"),
     ("OnFailure", "OnFailureJobMode"),
@@ -44,6 +51,8 @@ const MODES: [&str; 5] = [
 const RELOADED_BY_RELOAD: [&str; 1] = ["PropagatesReloadTo"];
 /// Active units in this list start the stopped unit again.
 const UPHELD_BY: [&str; 1] = ["UpheldBy"];
+/// The same by a connection, a time or a path.
+const TRIGGERED_BY: [&str; 1] = ["TriggeredBy"];
 /// Units that lose a user when this unit stops; they stop if they have `StopWhenUnneeded=yes`.
 const KEPT_UP: [&str; 4] = ["Requires", "Requisite", "Wants", "BindsTo"];
 /// Stand-in instance name, to read the files of the template that an `Accept=yes` socket starts for a connection.
@@ -77,9 +86,13 @@ pub struct Known {
     pub stopped_by_end: Vec<String>,
     pub restarted_by_restart: Vec<String>,
     pub started_by_start: Vec<String>,
+    pub started_later: Vec<String>,
+    /// Stands for the services that a socket starts, one for each connection.
+    pub connection: Option<String>,
     pub started_by_end: Vec<String>,
     pub reloaded_by_reload: Vec<String>,
     pub upheld_by: Vec<String>,
+    pub triggered_by: Vec<String>,
     pub kept_up: Vec<String>,
     pub stops_unneeded: bool,
     /// Its stop undoes a state: `Type=oneshot`, `RemainAfterExit=yes` and `ExecStop=`.
@@ -104,8 +117,8 @@ impl Manager for Bus {
         let mut known = Properties(all).known(name)?;
         known.object = object.as_str().to_owned();
         if known.id.ends_with(".socket") {
-            let template = template(self, &known).await?;
-            known.started_by_start.extend(template);
+            known.connection = connection(self, &known).await?;
+            known.started_later.extend(known.connection.clone());
         }
         if known.id.ends_with(".service") && !known.has_default_dependencies {
             known.undoes = undoes(self, &known.object).await?;
@@ -114,13 +127,21 @@ impl Manager for Bus {
     }
 }
 
-/// Returns the service template of an `Accept=yes` socket. No property of the socket lists it.
-async fn template(bus: &Bus, socket: &Known) -> Result<Option<String>, Fault> {
+/// Returns a stand-in for the services of an `Accept=yes` socket. No property of the socket lists them.
+async fn connection(bus: &Bus, socket: &Known) -> Result<Option<String>, Fault> {
     let interface = "org.freedesktop.systemd1.Socket";
     let accepts: bool = bus
         .get(&SYSTEMD, &socket.object, interface, "Accept")
         .await?;
-    Ok(accepts.then(|| of_connection(&socket.id)))
+    if !accepts {
+        return Ok(None);
+    }
+    let service = of_connection(&socket.id);
+    let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &service).await?;
+    let all = bus.get_all(&SYSTEMD, object.as_str(), UNIT).await?;
+    let known = Properties(all).known(&service)?;
+    is_as_template(&service, &known)?;
+    Ok(Some(service))
 }
 
 /// Returns `sync@0.service` for `sync.socket` and for its instance `sync@a.socket` (systemd.socket(5), `Accept=`).
@@ -128,6 +149,68 @@ fn of_connection(socket: &str) -> String {
     let stem = socket.strip_suffix(".socket").unwrap_or(socket);
     let prefix = stem.split_once('@').map_or(stem, |(prefix, _)| prefix);
     format!("{prefix}@{CONNECTION}.service")
+}
+
+/// Refuses a stand-in that is defined by another file than its template.
+fn is_as_template(service: &str, known: &Known) -> Result<(), Fault> {
+    let file = Path::new(&known.fragment).file_name();
+    let template = service.replacen(&format!("@{CONNECTION}."), "@.", 1);
+    let is_same = known.id == service && known.names.iter().all(|name| name == service);
+    match is_same && (known.load == "not-found" || file == Some(OsStr::new(&template))) {
+        true => Ok(()),
+        false => Err(differs(service, &known.fragment)),
+    }
+}
+
+/// Refuses a socket if a service of a connection can differ from what is shown.
+pub fn is_as_shown(socket: &Known, search: &[String]) -> Result<(), Fault> {
+    let mut all = socket.connection.iter().flat_map(|service| {
+        let dirs = search.iter();
+        dirs.map(move |dir| has_no_instance(service, Path::new(dir)))
+    });
+    all.try_for_each(|result| result)
+}
+
+/// Refuses a directory of units with a file or a directory for one instance of this service alone, whatever the connection.
+fn has_no_instance(service: &str, dir: &Path) -> Result<(), Fault> {
+    let cannot = |error: io::Error| {
+        let dir = text::line(dir.as_os_str().as_bytes(), WORD);
+        Fault::Refused(format!(
+            "'{dir}', which can have files for '{service}', cannot be read: {error}"
+        ))
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(cannot)?,
+    };
+    let begins = beginnings(service);
+    for entry in entries {
+        let name = entry.map_err(cannot)?.file_name();
+        let name = name.as_bytes();
+        let of_one = begins.iter().any(|begin| {
+            let rest = name.strip_prefix(begin.as_bytes());
+            rest.is_some_and(|rest| !rest.starts_with(b".service"))
+        });
+        if of_one {
+            return Err(differs(service, &String::from_utf8_lossy(name)));
+        }
+    }
+    Ok(())
+}
+
+/// Returns how the names of its files and directories begin: `a-b@` and `a-@`.
+fn beginnings(service: &str) -> BTreeSet<String> {
+    let names = names_of_directories(service).into_iter();
+    let begins = names.filter_map(|name| Some(name.split_once('@')?.0.to_owned() + "@"));
+    begins.collect()
+}
+
+fn differs(service: &str, by: &str) -> Fault {
+    Fault::Refused(format!(
+        "what a connection starts can differ by '{}' from '{service}': it cannot be shown before; an administrator does it by \
+         systemctl",
+        text::line(by.as_bytes(), WORD)
+    ))
 }
 
 async fn undoes(bus: &Bus, object: &str) -> Result<bool, Fault> {
@@ -210,9 +293,11 @@ impl Properties {
             stopped_by_end: lists(&STOPPED_BY_END)?,
             restarted_by_restart: lists(&RESTARTED_BY_RESTART)?,
             started_by_start: lists(&STARTED_BY_START)?,
+            started_later: lists(&STARTED_LATER)?,
             started_by_end: lists(&STARTED_BY_END.map(|(list, _)| list))?,
             reloaded_by_reload: lists(&RELOADED_BY_RELOAD)?,
             upheld_by: lists(&UPHELD_BY)?,
+            triggered_by: lists(&TRIGGERED_BY)?,
             kept_up: lists(&KEPT_UP)?,
             drop_ins: lists(&["DropInPaths"])?,
             ..Known::default()
@@ -280,6 +365,56 @@ mod tests {
         ] {
             assert_eq!(of_connection(socket), service);
         }
+    }
+
+    #[test]
+    fn connection_is_shown_by_a_file_that_it_shares_with_all() {
+        let known = |id: &str, fragment: &str| Known {
+            id: id.to_owned(),
+            names: vec![id.to_owned()],
+            load: "loaded".to_owned(),
+            fragment: fragment.to_owned(),
+            ..Known::default()
+        };
+        let is_shown = |known: &Known| is_as_template("sync@0.service", known).is_ok();
+        assert!(is_shown(&known("sync@0.service", "/etc/sync@.service")));
+        for (id, fragment) in [
+            ("sync@0.service", "/etc/sync@0.service"),
+            ("sync@0.service", ""),
+            ("other@0.service", "/etc/sync@.service"),
+        ] {
+            assert!(!is_shown(&known(id, fragment)), "{id} {fragment}");
+        }
+        let mut more = known("sync@0.service", "/etc/sync@.service");
+        more.names.push("other@0.service".to_owned());
+        assert!(!is_shown(&more));
+        let mut none = known("sync@0.service", "");
+        none.load = "not-found".to_owned();
+        assert!(is_shown(&none));
+    }
+
+    #[test]
+    fn files_for_one_connection_are_refused() {
+        let dir = std::env::temp_dir().join(format!("remit-act-connection-{}", std::process::id()));
+        for (name, is_of_one) in [
+            ("a-b@.service", false),
+            ("a-b@.service.d", false),
+            ("a-@.service.d", false),
+            ("a-.service.d", false),
+            ("a-bc@0.service", false),
+            ("a-b@0.service", true),
+            ("a-b@0.service.d", true),
+            ("a-@0.service.d", true),
+            ("a-b@0.service.wants", true),
+            ("a-b@3-127.0.0.1:9-127.0.0.1:5000.service.d", true),
+        ] {
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(dir.join(name)).unwrap();
+            let refused = has_no_instance("a-b@0.service", &dir).is_err();
+            assert_eq!(refused, is_of_one, "{name}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(has_no_instance("a-b@0.service", &dir).is_ok());
     }
 
     #[test]

@@ -48,7 +48,14 @@ pub async fn act(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
 
 async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
     let unit = named(bus, name).await?;
-    effects::compute(bus, verb, &unit).await?;
+    let also = match verb {
+        UnitVerb::Enable => {
+            let search = search_path(bus).await?;
+            install::linked(bus, verb, &unit, &search).await?.also
+        }
+        _ => Vec::new(),
+    };
+    effects::compute(bus, verb, &unit, &also).await?;
     match verb {
         UnitVerb::Enable => link(bus, verb, "EnableUnitFiles", &unit).await,
         UnitVerb::Disable => link(bus, verb, "DisableUnitFiles", &unit).await,

@@ -19,7 +19,8 @@ use super::manager::Known;
 use super::section::Install;
 use crate::args::Fault;
 use links::{UnitLink, Way};
-use names::{names_of_directories, names_of_files};
+pub use names::names_of_directories;
+use names::names_of_files;
 
 /// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit; the mode of a
 /// generator can.

@@ -25,16 +25,25 @@ pub enum Act {
     Reload,
     /// Stops if it has `StopWhenUnneeded=yes`.
     Release,
+    /// Starts now, or at a later event: also if it is active now.
+    Later,
+    /// Starts what it triggers if it is active.
+    Trigger,
 }
 
 impl Act {
     fn verb(self) -> &'static str {
         match self {
-            Self::Start => "starts",
+            Self::Start | Self::Later | Self::Trigger => "starts",
             Self::Stop | Self::Release => "stops",
             Self::Restart => "restarts",
             Self::Reload => "reloads",
         }
+    }
+
+    /// Returns true for what the service manager does by a job.
+    pub fn is_of_jobs(self) -> bool {
+        !matches!(self, Self::Release | Self::Later | Self::Trigger)
     }
 }
 
@@ -58,10 +67,12 @@ impl Effects {
     }
 }
 
+/// `also`: the units that are enabled with it (`Also=`). They start at the next boot.
 pub async fn compute(
     manager: &impl Manager,
     verb: UnitVerb,
     unit: &Known,
+    also: &[String],
 ) -> Result<Effects, Fault> {
     let act = match verb {
         UnitVerb::Start | UnitVerb::Enable => Act::Start,
@@ -72,6 +83,7 @@ pub async fn compute(
     };
     let mut closure = Closure::new(manager, unit);
     closure.happens(unit, act)?;
+    closure.add(Act::Later, also);
     while let Some((name, act)) = closure.queue.pop_front() {
         closure.follow(&name, act).await?;
     }
@@ -133,7 +145,10 @@ impl<'a, M: Manager> Closure<'a, M> {
             }
         };
         let is_up = known.is_up() || self.found_one(&known.id, &[Act::Start]);
+        let is_later = act == Act::Later;
+        let act = if is_later { Act::Start } else { act };
         let happens = match act {
+            Act::Start if is_later => known.load == "loaded",
             Act::Start => {
                 // A start of an active unit has no effect, unless the unit stops before.
                 let runs = matches!(known.active.as_str(), "active" | "reloading");
@@ -144,6 +159,12 @@ impl<'a, M: Manager> Closure<'a, M> {
             Act::Release => {
                 if known.stops_unneeded && known.is_up() {
                     self.add(Act::Stop, &[known.id]);
+                }
+                return Ok(());
+            }
+            Act::Later | Act::Trigger => {
+                if is_up {
+                    self.add(Act::Later, &known.started_later);
                 }
                 return Ok(());
             }
@@ -180,7 +201,7 @@ impl<'a, M: Manager> Closure<'a, M> {
                 self.starts(known);
             }
             Act::Reload => self.add(Act::Reload, &known.reloaded_by_reload),
-            Act::Release => {}
+            Act::Release | Act::Later | Act::Trigger => {}
         }
         // The state of the unit has changed: pairs without effect before can have one now.
         let (mine, left) = std::mem::take(&mut self.waiting)
@@ -198,7 +219,8 @@ impl<'a, M: Manager> Closure<'a, M> {
         self.add(Act::Start, &known.started_by_start);
         self.add(Act::Stop, &known.stopped_by_start);
         self.add(Act::Stop, &known.stopped_by_end);
-        self.add(Act::Start, &known.started_by_end);
+        self.add(Act::Later, &known.started_later);
+        self.add(Act::Later, &known.started_by_end);
     }
 
     fn stops(&mut self, known: &Known) {
@@ -206,7 +228,8 @@ impl<'a, M: Manager> Closure<'a, M> {
         if !known.upheld_by.is_empty() {
             self.add(Act::Start, std::slice::from_ref(&known.id));
         }
-        self.add(Act::Start, &known.started_by_end);
+        self.add(Act::Trigger, &known.triggered_by);
+        self.add(Act::Later, &known.started_by_end);
         self.add(Act::Release, &known.kept_up);
     }
 

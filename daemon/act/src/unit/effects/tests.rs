@@ -46,7 +46,7 @@ fn judge(table: &Table, verb: UnitVerb, name: &str) -> Result<Effects, String> {
         .build()
         .unwrap();
     let unit = table.0.get(name).unwrap();
-    match runtime.block_on(compute(table, verb, unit)) {
+    match runtime.block_on(compute(table, verb, unit, &[])) {
         Ok(effects) => Ok(effects),
         Err(Fault::Refused(why) | Fault::Failed(why)) => Err(why),
     }
@@ -63,6 +63,7 @@ fn c08_start_is_judged_with_its_dependencies() {
         let mut puller = unit("puller.service", "inactive");
         match list {
             "on-failure" => puller.started_by_end = names(&["pulled.service"]),
+            "triggers" => puller.started_later = names(&["pulled.service"]),
             _ => puller.started_by_start = names(&["pulled.service"]),
         }
         let mut pulled = unit("pulled.service", "inactive");
@@ -76,10 +77,19 @@ fn c08_start_is_judged_with_its_dependencies() {
         }
         pulled.active = "active".to_owned();
         let table = table.with(pulled);
-        assert_eq!(
-            judge(&table, UnitVerb::Start, "puller.service"),
-            Ok(Effects::default())
-        );
+        // What runs already is not started, but what is triggered, or starts when this ends, starts again.
+        match list {
+            "wants" => assert_eq!(
+                judge(&table, UnitVerb::Start, "puller.service"),
+                Ok(Effects::default())
+            ),
+            _ => refused(
+                &table,
+                UnitVerb::Start,
+                "puller.service",
+                "'ssh.service' stops",
+            ),
+        }
         // A conflict with an inactive unit stops nothing.
         let table = table
             .with(unit("ssh.service", "inactive"))
@@ -281,8 +291,33 @@ fn q03_running_unit_that_stops_can_start_again() {
     assert_eq!(effects.names(Act::Stop), ["y.service", "z.service"]);
     assert_eq!(effects.names(Act::Start), ["w.service", "z.service"]);
     x.stopped_by_stop = names(&["y.service"]);
-    let effects = judge(&table.with(x), UnitVerb::Stop, "x.service").unwrap();
-    assert_eq!(effects.names(Act::Start), Vec::<String>::new());
+    let table = table.with(x);
+    let effects = judge(&table, UnitVerb::Stop, "x.service").unwrap();
+    assert_eq!(effects.names(Act::Stop), ["y.service"]);
+    assert_eq!(
+        effects.names(Act::Start),
+        ["w.service", "z.service"],
+        "at another time"
+    );
+
+    // What is wanted is started if it stops before, whatever is found first.
+    for conflicts in [&["z.service"][..], &[]] {
+        let mut a = unit("a.service", "inactive");
+        a.started_by_start = names(&["b.service"]);
+        let mut b = unit("b.service", "inactive");
+        b.started_by_start = names(&["z.service", "c.service"]);
+        let mut c = unit("c.service", "inactive");
+        c.stopped_by_start = names(conflicts);
+        let table = Table::default()
+            .with(a)
+            .with(b)
+            .with(c)
+            .with(unit("z.service", "active"));
+        let effects = judge(&table, UnitVerb::Start, "a.service").unwrap();
+        assert_eq!(effects.names(Act::Stop), names(conflicts));
+        let started = [&["b.service", "c.service"][..], conflicts].concat();
+        assert_eq!(effects.names(Act::Start), started);
+    }
 }
 
 #[test]
@@ -350,11 +385,66 @@ fn socket_activated_service_is_no_own_consequence() {
     let mut service = unit("x.service", "active");
     service.started_by_start = names(&["x.socket"]);
     let mut socket = unit("x.socket", "inactive");
-    socket.started_by_start = names(&["x.service"]);
+    socket.started_later = names(&["x.service"]);
     let table = Table::default().with(service).with(socket);
     for verb in [UnitVerb::Restart, UnitVerb::Start] {
         let effects = judge(&table, verb, "x.service").unwrap();
         assert_eq!(effects.names(Act::Start), ["x.socket"]);
         assert_eq!(effects.units(), 1);
     }
+}
+
+#[test]
+fn triggered_unit_is_named_although_it_is_active() {
+    let mut timer = unit("x.timer", "inactive");
+    timer.started_later = names(&["x.service"]);
+    let mut service = unit("x.service", "active");
+    service.triggered_by = names(&["x.timer"]);
+    let table = Table::default().with(timer.clone()).with(service);
+    let started = |table: &Table, verb, name| {
+        let effects = judge(table, verb, name).unwrap();
+        effects.names(Act::Start)
+    };
+    assert_eq!(
+        started(&table, UnitVerb::Start, "x.timer"),
+        ["x.service"],
+        "its program runs at the time"
+    );
+    // Stopped, it starts again while its timer is active.
+    assert_eq!(started(&table, UnitVerb::Stop, "x.service"), [""; 0]);
+    timer.active = "active".to_owned();
+    let table = table.with(timer);
+    assert_eq!(started(&table, UnitVerb::Stop, "x.service"), ["x.service"]);
+    let mut notify = unit("notify.service", "active");
+    notify.stopped_by_start = names(&["ssh.service"]);
+    let mut app = unit("app.service", "active");
+    app.started_by_end = names(&["notify.service"]);
+    let table = table
+        .with(notify)
+        .with(app)
+        .with(unit("ssh.service", "active"));
+    refused(&table, UnitVerb::Stop, "app.service", "'ssh.service' stops");
+}
+
+#[test]
+fn unit_that_is_enabled_too_is_followed() {
+    let mut other = unit("other.service", "active");
+    other.started_by_start = names(&["more.service"]);
+    let table = Table::default()
+        .with(unit("a.service", "inactive"))
+        .with(other)
+        .with(unit("more.service", "inactive"))
+        .with(unit("rescue.target", "inactive"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let enable = |also: &[&str]| {
+        let unit = table.0.get("a.service").unwrap();
+        runtime.block_on(compute(&table, UnitVerb::Enable, unit, &names(also)))
+    };
+    let Ok(effects) = enable(&["other.service", "gone.service"]) else {
+        panic!("it is refused");
+    };
+    assert_eq!(effects.names(Act::Start), ["more.service", "other.service"]);
+    assert!(enable(&["rescue.target"]).is_err());
 }

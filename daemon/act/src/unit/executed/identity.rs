@@ -5,8 +5,8 @@ use std::fs;
 use remit_common::{capability, text as escaped};
 use zbus::Variant;
 
+use super::Properties;
 use super::settings::{text, words};
-use super::{Properties, RAW};
 use crate::args::Fault;
 
 /// The deprecated `PermissionsStartOnly=`: root runs each command but `ExecStart=`.
@@ -52,10 +52,21 @@ impl Prefixes {
     }
 }
 
+/// Whether a name is one of root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    Root,
+    Other,
+    /// No account with a number has this name: another source of accounts can say that it is root.
+    Unknown,
+    Unreadable,
+}
+
 /// The settings of a unit that say who runs its commands.
 pub struct Identity {
     /// `None` for root.
     user: Option<String>,
+    has_number: bool,
     rights: String,
     root: Option<String>,
     /// If the manager says so.
@@ -67,14 +78,15 @@ impl Identity {
     pub fn new(
         unit: &str,
         all: &Properties,
-        is_root: &dyn Fn(&str) -> bool,
+        account: &dyn Fn(&str) -> Account,
     ) -> Result<Self, Fault> {
         let flag = |name: &str| match all.get(name).map(|value| &**value) {
             Some(Variant::Bool(flag)) => Some(*flag),
             _ => None,
         };
         let filled = |name| text(all, name).filter(|text| !text.is_empty());
-        let name = filled("User").filter(|name| !is_root(name));
+        let account = filled("User").map(|name| account(&name));
+        let name = filled("User").filter(|_| account != Some(Account::Root));
         // Of the running main process.
         let runs_as_root = matches!(all.get("UID").map(|uid| &**uid), Some(Variant::U32(0)));
         let user = name.filter(|_| !runs_as_root);
@@ -89,6 +101,12 @@ impl Identity {
         let is_service = unit.ends_with(".service");
         Ok(Self {
             user,
+            has_number: match account {
+                Some(Account::Unreadable) => false,
+                // The manager makes the account.
+                Some(Account::Unknown) => is_dynamic,
+                _ => true,
+            },
             rights: rights(all)?,
             root: filled("RootImage").or_else(|| filled("RootDirectory")),
             is_start_only: match is_service {
@@ -117,10 +135,13 @@ impl Identity {
                 _ => ROOT.to_owned(),
             };
         };
-        let maybe = |why: &str| format!("{ROOT} (or {user}: the service manager {why})");
+        let maybe = |why: &str| format!("{ROOT} (or {user}: {why})");
+        let unsaid = "the service manager does not say which";
         match *prefixes {
-            Prefixes::Unknown => maybe("does not say which"),
-            Prefixes::Known { is_odd: true, .. } => maybe("says it by a word that is not known"),
+            Prefixes::Unknown => maybe(unsaid),
+            Prefixes::Known { is_odd: true, .. } => {
+                maybe("the service manager says it by a word that is not known")
+            }
             Prefixes::Known {
                 is_privileged: true,
                 ..
@@ -130,7 +151,8 @@ impl Identity {
                 Some(true) => {
                     format!("{ROOT}, without the unit's sandbox ({START_ONLY}=yes)")
                 }
-                None if is_control => maybe("does not say which"),
+                None if is_control => maybe(unsaid),
+                Some(false) | None if !self.has_number => maybe("its number is not known"),
                 Some(false) | None => {
                     let shell = if has_shell { ", by its shell" } else { "" };
                     format!("{user}{}{shell}", self.rights)
@@ -140,9 +162,15 @@ impl Identity {
     }
 }
 
+/// Returns true if what [`Identity::of`] says begins with root: another name with these letters has more, or quotes.
+pub fn is_root(whom: &str) -> bool {
+    let rest = whom.strip_prefix(ROOT);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(", ") || rest.starts_with(" ("))
+}
+
 /// A name can have spaces, and words after them.
 fn word(name: &str) -> String {
-    escaped::command_line(&[name], RAW)
+    escaped::command_line(&[name], usize::MAX)
 }
 
 /// Returns the groups and capabilities that the user has by the unit.
@@ -155,7 +183,10 @@ fn rights(all: &Properties) -> Result<String, Fault> {
         .filter(|group| Some(group) != user.as_ref())
         .collect();
     if !groups.is_empty() {
-        parts.push(format!("groups {}", escaped::command_line(&groups, RAW)));
+        parts.push(format!(
+            "groups {}",
+            escaped::command_line(&groups, usize::MAX)
+        ));
     }
     match all.get("AmbientCapabilities").map(|value| &**value) {
         None | Some(Variant::U64(0)) => {}
@@ -174,18 +205,35 @@ fn rights(all: &Properties) -> Result<String, Fault> {
     })
 }
 
-/// Returns true for a number or an account of /etc/passwd that is root. Other sources of accounts are not asked.
-pub fn is_root_account(name: &str) -> bool {
-    is_root_in(name, &fs::read_to_string(ACCOUNTS).unwrap_or_default())
+/// Says whether this is root, by a number or an account of /etc/passwd. Other sources of accounts are not asked.
+pub fn account(name: &str) -> Account {
+    account_in(name, fs::read(ACCOUNTS).ok().as_deref())
 }
 
-fn is_root_in(name: &str, accounts: &str) -> bool {
-    let of_line = |line: &str| {
-        let mut fields = line.split(':');
-        let is_named = fields.next() == Some(name);
-        is_named && fields.nth(1).and_then(|uid| uid.parse().ok()) == Some(0_u64)
+fn account_in(name: &str, accounts: Option<&[u8]>) -> Account {
+    match name.parse::<u64>() {
+        Ok(0) => return Account::Root,
+        Ok(_) => return Account::Other,
+        Err(_) if name == ROOT => return Account::Root,
+        Err(_) => {}
+    }
+    let Some(accounts) = accounts else {
+        return Account::Unreadable;
     };
-    name == ROOT || name.parse() == Ok(0_u64) || accounts.lines().any(of_line)
+    let of_line = |line: &[u8]| -> Option<Option<u64>> {
+        let mut fields = line.split(|byte| *byte == b':');
+        let is_named = fields.next() == Some(name.as_bytes());
+        let number = || std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok();
+        is_named.then(number)
+    };
+    let lines = accounts.split(|byte| *byte == b'\n');
+    let numbers: Vec<Option<u64>> = lines.filter_map(of_line).collect();
+    match numbers.as_slice() {
+        all if all.contains(&Some(0)) => Account::Root,
+        [] => Account::Unknown,
+        all if all.contains(&None) => Account::Unknown,
+        _ => Account::Other,
+    }
 }
 
 #[cfg(test)]
@@ -194,19 +242,24 @@ mod tests {
 
     #[test]
     fn root_is_root_under_every_name() {
-        let accounts = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\nbob:x:1000:0::/:/bin/sh\nx:x:00:1::/:/\n";
-        for (name, expect) in [
-            ("root", true),
-            ("0", true),
-            ("00", true),
-            ("toor", true),
-            ("x", true),
-            ("bob", false),
-            ("1000", false),
-            ("nobody", false),
-            ("", false),
+        use Account::{Other, Root, Unknown, Unreadable};
+        let accounts =
+            b"root:x:0:0::/root:/bin/sh\ntoor:x:0:0:\xff:/:/bin/sh\nbob:x:1000:0::/:/bin/sh\n\
+                         x:x:00:1::/:/\nodd:x:y:1::/:/\nshort\n";
+        for (name, expect, unread) in [
+            ("root", Root, Root),
+            ("0", Root, Root),
+            ("00", Root, Root),
+            ("1000", Other, Other),
+            ("toor", Root, Unreadable),
+            ("x", Root, Unreadable),
+            ("bob", Other, Unreadable),
+            ("of-a-directory", Unknown, Unreadable),
+            ("odd", Unknown, Unreadable),
+            ("short", Unknown, Unreadable),
         ] {
-            assert_eq!(is_root_in(name, accounts), expect, "{name}");
+            assert_eq!(account_in(name, Some(accounts)), expect, "{name}");
+            assert_eq!(account_in(name, None), unread, "{name}");
         }
     }
 }

@@ -13,12 +13,10 @@ use super::effects::Act;
 use super::manager::{Known, SYSTEMD};
 use crate::args::Fault;
 use crate::bus::Bus;
-use identity::{Identity, Prefixes};
+use identity::{Account, Identity, Prefixes};
 
-/// Bytes of one command line. A longer one is refused, because an approver could not see all of it.
-pub const COMMAND: usize = 8 << 10;
-/// The same before it is escaped.
-const RAW: usize = COMMAND / 4;
+/// Bytes of the words of one command. A longer one is refused, because an approver could not see all of it.
+const RAW: usize = 2 << 10;
 
 pub type Properties = HashMap<String, OwnedVariant>;
 type ExecEx = (
@@ -62,14 +60,29 @@ const OF_MANAGER: [&str; 5] = [
     "ExecDeactivate",
 ];
 
-pub async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Vec<String>, Fault> {
+/// The lines about one unit.
+#[derive(Debug, Default)]
+pub struct Executed {
+    pub of_root: Vec<String>,
+    pub of_others: Vec<String>,
+    pub settings: Vec<String>,
+}
+
+impl Executed {
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        let commands = self.of_root.iter().chain(&self.of_others);
+        commands.chain(&self.settings)
+    }
+}
+
+pub async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Executed, Fault> {
     let kind = unit.id.rsplit_once('.').map_or("", |(_, kind)| kind);
     let interface = match kind {
         "service" => "org.freedesktop.systemd1.Service",
         "socket" => "org.freedesktop.systemd1.Socket",
         "mount" => "org.freedesktop.systemd1.Mount",
         "swap" => "org.freedesktop.systemd1.Swap",
-        _ => return Ok(Vec::new()),
+        _ => return Ok(Executed::default()),
     };
     let mut all = bus.get_all(&SYSTEMD, &unit.object, interface).await?;
     if kind == "service" {
@@ -78,35 +91,43 @@ pub async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Vec<String>, 
         let value = bus.get(&SYSTEMD, &unit.object, interface, hidden).await;
         all.extend(value.ok().map(|value| (hidden.to_owned(), value)));
     }
-    lines(&unit.id, act, &all, &identity::is_root_account)
+    lines(&unit.id, act, &all, &identity::account)
 }
 
 fn lines(
     unit: &str,
     act: Act,
     all: &Properties,
-    is_root: &dyn Fn(&str) -> bool,
-) -> Result<Vec<String>, Fault> {
-    if act == Act::Release {
-        return Ok(Vec::new());
+    account: &dyn Fn(&str) -> Account,
+) -> Result<Executed, Fault> {
+    if !act.is_of_jobs() {
+        return Ok(Executed::default());
     }
-    let identity = Identity::new(unit, all, is_root)?;
-    let mut lines = Vec::new();
+    let identity = Identity::new(unit, all, account)?;
+    let mut lines = Executed::default();
     for (property, when) in at(act, all) {
         for command in commands(property, all)? {
             let whom = identity.of(&command.prefixes, property != MAIN);
             let name = command.name.as_deref().map_or_else(String::new, |name| {
-                format!(", under the name {}", text::command_line(&[name], RAW))
+                format!(
+                    ", under the name {}",
+                    text::command_line(&[name], usize::MAX)
+                )
             });
-            lines.push(format!(
+            let list = match identity::is_root(&whom) {
+                true => &mut lines.of_root,
+                false => &mut lines.of_others,
+            };
+            list.push(format!(
                 "{when}, {unit} executes as {whom}{name}: {}",
                 command.line
             ));
         }
     }
-    lines.extend(of_manager(unit, act, all)?);
-    if !lines.is_empty() {
-        lines.extend(settings::lines(unit, all));
+    lines.of_root.extend(of_manager(unit, act, all)?);
+    lines.of_root.extend(settings::socket(unit, all));
+    if lines.all().next().is_some() {
+        lines.settings = settings::lines(unit, all);
     }
     Ok(lines)
 }
@@ -129,7 +150,7 @@ fn at<'a>(act: Act, all: &'a Properties) -> Vec<(&'a str, &'static str)> {
         Act::Stop => ON_STOP.to_vec(),
         Act::Restart => [ON_STOP.as_slice(), &ON_START].concat(),
         Act::Reload => ON_RELOAD.to_vec(),
-        Act::Release => Vec::new(),
+        Act::Release | Act::Later | Act::Trigger => Vec::new(),
     };
     let others = others.into_iter().map(|name| (name, "at another time"));
     on.into_iter().chain(others).collect()
@@ -185,7 +206,7 @@ impl Command {
             return Err(Fault::Refused(why));
         }
         Ok(Self {
-            line: text::command_line(&words, COMMAND),
+            line: text::command_line(&words, usize::MAX),
             name,
             prefixes,
         })

@@ -6,10 +6,8 @@ use zbus::Variant;
 
 use super::{Properties, RAW};
 
-/// More than an approver is shown of all.
-const LONGEST: usize = 64 << 10;
 /// Lists that are shown whole if they have anything.
-const LISTS: [&str; 24] = [
+const LISTS: [&str; 29] = [
     "Environment",
     "EnvironmentFiles",
     "PassEnvironment",
@@ -24,6 +22,7 @@ const LISTS: [&str; 24] = [
     "LoadCredential",
     "LoadCredentialEncrypted",
     "SetCredential",
+    "SetCredentialEncrypted",
     "ImportCredential",
     "ImportCredentialEx",
     "OpenFile",
@@ -32,6 +31,11 @@ const LISTS: [&str; 24] = [
     "StateDirectory",
     "CacheDirectory",
     "LogsDirectory",
+    // Other names that the manager gives these, as root.
+    "RuntimeDirectorySymlink",
+    "StateDirectorySymlink",
+    "CacheDirectorySymlink",
+    "LogsDirectorySymlink",
     "SELinuxContext",
     "AppArmorProfile",
     "BPFProgram",
@@ -43,6 +47,8 @@ const TEXTS: [&str; 5] = [
     "NetworkNamespacePath",
     "USBFunctionDescriptors",
 ];
+/// A program can read all its instructions there. `!` before it: it may be missing.
+const DIRECTORY: &str = "WorkingDirectory";
 const INPUT: &str = "StandardInput";
 const OUTPUTS: [&str; 2] = ["StandardOutput", "StandardError"];
 /// Values of standard input that bring nothing from outside the unit.
@@ -65,14 +71,24 @@ const NO_NAME: &str = " (the service manager does not say which file)";
 
 pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
+    let directory = text(all, DIRECTORY).unwrap_or_default();
+    let directory = directory.strip_prefix('!').unwrap_or(&directory);
+    if !directory.is_empty() {
+        let directory = text::command_line(&[directory], usize::MAX);
+        parts.push(format!("{DIRECTORY} {directory}"));
+    }
     for name in LISTS {
         for word in words(all, name) {
-            parts.push(format!("{name} {}", text::command_line(&[word], LONGEST)));
+            parts.push(format!(
+                "{name} {}",
+                text::command_line(&[word], usize::MAX)
+            ));
         }
     }
     for name in TEXTS {
         let filled = text(all, name).filter(|text| !text.is_empty());
-        parts.extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], LONGEST))));
+        parts
+            .extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], usize::MAX))));
     }
     let input = text(all, INPUT).filter(|value| !NO_INPUT.contains(&value.as_str()));
     let outputs = OUTPUTS.map(|name| {
@@ -83,10 +99,41 @@ pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
     for (name, value) in streams.into_iter().chain(outputs).flatten() {
         let is_file = matches!(value.as_str(), "file" | "append" | "truncate");
         let note = if is_file { NO_NAME } else { "" };
-        let value = text::command_line(&[value], LONGEST);
+        let value = text::command_line(&[value], usize::MAX);
         parts.push(format!("{name} {value}{note}"));
     }
-    let begin = format!("{unit} sets for what it executes:");
+    lines_of(&format!("{unit} sets for what it executes:"), &parts)
+}
+
+/// Returns what the manager makes for a socket: root makes, replaces and removes these paths.
+pub fn socket(unit: &str, all: &Properties) -> Vec<String> {
+    if !unit.ends_with(".socket") {
+        return Vec::new();
+    }
+    let mut parts = Vec::new();
+    for name in ["Listen", "Symlinks", "SocketUser", "SocketGroup"] {
+        for word in words(all, name) {
+            parts.push(format!(
+                "{name} {}",
+                text::command_line(&[word], usize::MAX)
+            ));
+        }
+    }
+    for name in ["SocketMode", "DirectoryMode"] {
+        if let Some(Variant::U32(mode)) = all.get(name).map(|value| &**value) {
+            parts.push(format!("{name} {mode:04o}"));
+        }
+    }
+    if let Some(Variant::Bool(true)) = all.get("RemoveOnStop").map(|value| &**value) {
+        parts.push("RemoveOnStop yes".to_owned());
+    }
+    lines_of(
+        &format!("the service manager makes for {unit}, as root:"),
+        &parts,
+    )
+}
+
+fn lines_of(begin: &str, parts: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
         match lines
@@ -94,7 +141,7 @@ pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
             .filter(|line| line.len() + part.len() < RAW)
         {
             Some(line) => line.push_str(&format!(", {part}")),
-            None => lines.extend(folded(&begin, &part)),
+            None => lines.extend(folded(begin, part)),
         }
     }
     lines

@@ -27,10 +27,17 @@ fn unit(properties: Vec<(&str, OwnedVariant)>) -> Properties {
 }
 
 fn said(name: &str, act: Act, all: &Properties) -> Vec<String> {
-    lines(name, act, all, &|user| {
-        matches!(user, "root" | "toor" | "0")
-    })
-    .unwrap()
+    let lines = lines(name, act, all, &by_name).unwrap();
+    lines.all().cloned().collect()
+}
+
+fn by_name(user: &str) -> Account {
+    match user {
+        "root" | "toor" | "0" => Account::Root,
+        "of-ldap" => Account::Unknown,
+        "unread" => Account::Unreadable,
+        _ => Account::Other,
+    }
 }
 
 /// Says who runs `/bin/x`, the only command.
@@ -102,6 +109,18 @@ fn command_is_of_who_runs_it() {
             "root (or bob: the service manager does not say which)",
         ),
         (
+            vec![start(), user("of-ldap")],
+            "root (or of-ldap: its number is not known)",
+        ),
+        (
+            vec![start(), user("unread"), ("DynamicUser", bool(true))],
+            "root (or unread (made for it unless there is such a user): its number is not known)",
+        ),
+        (
+            vec![start(), user("of-ldap"), ("DynamicUser", bool(true))],
+            "of-ldap (made for it unless there is such a user)",
+        ),
+        (
             vec![start(), ("DynamicUser", bool(true))],
             "a user of its own",
         ),
@@ -167,6 +186,69 @@ fn socket_with_a_user_may_run_commands_as_root() {
 }
 
 #[test]
+fn commands_of_root_are_known_by_the_words() {
+    for (whom, expect) in [
+        ("root", true),
+        ("root, within /srv", true),
+        ("root (or bob: its number is not known)", true),
+        ("rooty", false),
+        ("root,x", false),
+        ("'root x'", false),
+    ] {
+        assert_eq!(identity::is_root(whom), expect, "{whom}");
+    }
+    let all = unit(vec![
+        (
+            "ExecStartEx",
+            value(vec![
+                command("/bin/x", &["/bin/x"], &[]),
+                command("/bin/y", &["/bin/y"], &["no-setuid"]),
+            ]),
+        ),
+        user("bob"),
+    ]);
+    let lines = lines("a.service", Act::Start, &all, &by_name).unwrap();
+    assert!(lines.of_root[0].ends_with("/bin/y") && lines.of_others[0].ends_with("/bin/x"));
+    assert_eq!(lines.of_root.len() + lines.of_others.len(), 2);
+}
+
+#[test]
+fn groups_and_names_are_whole() {
+    let many: Vec<String> = (0..900).map(|at| format!("group{at}")).collect();
+    let long = "/".repeat(3 * RAW);
+    let whom = whom(&unit(vec![
+        ("ExecStartEx", plain("/bin/x")),
+        user("bob"),
+        ("SupplementaryGroups", value(many)),
+        ("RootDirectory", value(long.clone())),
+    ]));
+    assert!(whom.contains(" group899"), "{whom}");
+    assert!(whom.ends_with(&format!("within {long}")), "{whom}");
+}
+
+#[test]
+fn socket_says_what_root_makes_of_paths() {
+    let text = |text: &str| value(text.to_owned());
+    let listen = [("Stream", "/run/x"), ("FIFO", "/var/lib/a b")];
+    let listen = listen.map(|(kind, path)| (kind.to_owned(), path.to_owned()));
+    let all = unit(vec![
+        ("Listen", value(listen.to_vec())),
+        ("Symlinks", value(vec!["/etc/cron.d/x".to_owned()])),
+        ("SocketUser", text("bob")),
+        ("SocketGroup", text("")),
+        ("SocketMode", value(0o666_u32)),
+        ("DirectoryMode", value(0o755_u32)),
+        ("RemoveOnStop", bool(true)),
+    ]);
+    let line = "the service manager makes for a.socket, as root: Listen Stream:/run/x, Listen 'FIFO:/var/lib/a b', \
+                Symlinks /etc/cron.d/x, SocketUser bob, SocketMode 0666, DirectoryMode 0755, RemoveOnStop yes";
+    for act in [Act::Start, Act::Stop, Act::Restart] {
+        assert_eq!(said("a.socket", act, &all), [line]);
+    }
+    assert_eq!(said("a.service", Act::Start, &all), [""; 0]);
+}
+
+#[test]
 fn program_and_its_other_name_are_shown() {
     let all = unit(vec![(
         "ExecStartEx",
@@ -189,7 +271,7 @@ fn program_and_its_other_name_are_shown() {
         "ExecStartEx",
         value(vec![command("/bin/x", &[&long], &[])]),
     )]);
-    assert!(lines("a.service", Act::Start, &all, &|_| false).is_err());
+    assert!(lines("a.service", Act::Start, &all, &by_name).is_err());
 }
 
 #[test]
@@ -216,7 +298,7 @@ fn act_has_its_commands_and_those_that_nobody_knows() {
     assert_eq!(programs(Act::Release), [""; 0]);
     // A list of another form hides nothing.
     let odd = unit(vec![("ExecNew", value(vec![("/bin/x".to_owned(), 1_u32)]))]);
-    assert!(lines("a.service", Act::Start, &odd, &|_| false).is_err());
+    assert!(lines("a.service", Act::Start, &odd, &by_name).is_err());
 }
 
 #[test]
@@ -244,11 +326,24 @@ fn settings_that_decide_what_runs_are_shown_with_the_commands() {
         ),
         ("ExecSearchPath", texts(&["/srv/bin"])),
         ("PAMName", value("login".to_owned())),
+        ("WorkingDirectory", value("!/srv/of agent".to_owned())),
+        (
+            "RuntimeDirectorySymlink",
+            value(vec![(
+                "app".to_owned(),
+                "systemd/system/cron.service.d".to_owned(),
+                0_u64,
+            )]),
+        ),
+        (
+            "SetCredentialEncrypted",
+            value(vec![("key".to_owned(), b"x".to_vec())]),
+        ),
     ]);
     let start = "to start, a.service executes as root: /bin/sh";
-    let settings = "a.service sets for what it executes: Environment A=1, Environment 'LD_PRELOAD=/srv/x y', \
+    let settings = "a.service sets for what it executes: WorkingDirectory '/srv/of agent', Environment A=1, Environment 'LD_PRELOAD=/srv/x y', \
                     EnvironmentFiles /srv/env, StandardInputData 'id\\nexit', BindPaths /srv:/usr/bin, ExecSearchPath \
-                    /srv/bin, PAMName login, StandardOutput append (the service manager does not say which file), \
+                    /srv/bin, SetCredentialEncrypted key:x, RuntimeDirectorySymlink app:systemd/system/cron.service.d, PAMName login, StandardOutput append (the service manager does not say which file), \
                     StandardError fd:x";
     assert_eq!(said("a.service", Act::Start, &all), [start, settings]);
     // Nothing is executed.
@@ -262,6 +357,7 @@ fn settings_that_decide_what_runs_are_shown_with_the_commands() {
         ("PAMName", value(String::new())),
         ("TTYPath", value(String::new())),
         ("StateDirectory", texts(&[])),
+        ("WorkingDirectory", value(String::new())),
         ("SELinuxContext", value((false, String::new()))),
     ]);
     assert_eq!(said("a.service", Act::Start, &plain), [start]);
