@@ -35,7 +35,9 @@ const WHERE: &[(Risk, &str)] = &[
     ),
     (
         Risk::Unit,
-        "systemd xdg/systemd containers/systemd /var/lib/systemd/linger",
+        "systemd xdg/systemd containers/systemd /var/lib/systemd/linger extensions /var/lib/extensions \
+         /var/lib/extensions.mutable /run/extensions confexts /var/lib/confexts /run/confexts portables /var/lib/portables \
+         /run/portables",
     ),
     (
         Risk::UnitSource,
@@ -44,7 +46,8 @@ const WHERE: &[(Risk, &str)] = &[
     ),
     (
         Risk::RunsByItself,
-        "/root/.bashrc /root/.bash_profile /root/.profile /root/.bash_login /root/.zshrc /root/.config tmpfiles.d udev \
+        "/root/.bashrc /root/.bash_profile /root/.profile /root/.bash_login /root/.zshrc /root/.config tmpfiles.d credstore \
+         credstore.encrypted /run/credstore /run/credstore.encrypted udev \
          binfmt.d binfmts /var/lib/binfmts /etc/init.d /etc/inittab /etc/init /etc/sv /etc/service /etc/runit /etc/rc.local \
          /etc/rc.d /etc/rcS.d /etc/rc0.d /etc/rc1.d /etc/rc2.d /etc/rc3.d /etc/rc4.d /etc/rc5.d /etc/rc6.d \
          /usr/lib/lsb/init-functions.d /etc/inetd.conf /etc/inetd.d /etc/xinetd.conf /etc/xinetd.d /etc/logrotate.d \

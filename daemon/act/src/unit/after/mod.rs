@@ -29,9 +29,20 @@ pub struct Changed {
     all: BTreeMap<PathBuf, Becomes>,
     /// Generators make units of these.
     of_generators: BTreeSet<PathBuf>,
+    /// Only their mode or owner changes. The mode of a generator decides whether the service manager runs it.
+    modes: BTreeSet<PathBuf>,
+    generators: Vec<PathBuf>,
     /// Those of the directories of units, which are always the same.
     links: OnceCell<Vec<UnitLink>>,
 }
+
+/// The service manager runs what is in these (systemd.generator(7)).
+const GENERATORS: [&str; 4] = [
+    "/etc/systemd",
+    "/run/systemd",
+    "/usr/local/lib/systemd",
+    "/usr/lib/systemd",
+];
 
 /// Which file defines a unit after the change.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,16 +70,23 @@ impl Changed {
     }
 
     fn new(all: impl IntoIterator<Item = ChangedPath>) -> Self {
-        let mut changed = Self::default();
+        let kinds = ["system-generators", "system-environment-generators"];
+        let dirs = kinds.map(|kind| GENERATORS.map(|dir| Path::new(dir).join(kind)));
+        let mut changed = Self {
+            generators: dirs.concat(),
+            ..Self::default()
+        };
         for one in all {
             let path = PathBuf::from(OsString::from_vec(one.path));
-            // The mode of a generator decides whether the service manager runs it.
             let is_generator = path
                 .parent()
                 .is_some_and(|dir| dir.as_os_str().as_bytes().ends_with(b"-generators"));
             match one.becomes {
                 Becomes::Directory => continue,
-                Becomes::Same if !is_generator => continue,
+                Becomes::Same if !is_generator => {
+                    changed.modes.insert(path);
+                    continue;
+                }
                 _ => {}
             }
             if one.is_for_generators {
@@ -109,16 +127,24 @@ impl Changed {
     /// Returns all paths that the service manager can read: units, links between them, its settings, its generators and
     /// what these read.
     pub fn of_manager(&self, search: &[String]) -> BTreeSet<&Path> {
+        let generators: BTreeSet<PathBuf> = self
+            .generators
+            .iter()
+            .flat_map(|dir| self.ways_in(dir))
+            .collect();
+        let modes = self.modes.iter().map(PathBuf::as_path);
+        let modes = modes.filter(|path| generators.contains(*path));
         let ways: BTreeSet<PathBuf> = search
             .iter()
             .flat_map(|dir| self.ways(Path::new(dir)))
+            .chain(generators.iter().cloned())
             .collect();
         let linked: BTreeSet<PathBuf> = self
             .links(search)
             .iter()
             .flat_map(|link| self.ways(&link.path))
             .collect();
-        self.filtered(|path| {
+        let mut all = self.filtered(|path| {
             relative(path, search).is_some()
                 || self.of_generators.contains(path)
                 || path
@@ -126,7 +152,23 @@ impl Changed {
                     .is_some_and(|dir| dir.components().any(|part| part.as_os_str() == "systemd"))
                 || ways.iter().any(|way| way.starts_with(path))
                 || path.ancestors().any(|above| linked.contains(above))
-        })
+        });
+        all.extend(modes);
+        all
+    }
+
+    /// Returns each way to a directory and to the files in it, now and after the change.
+    fn ways_in(&self, dir: &Path) -> Vec<PathBuf> {
+        let real = [links::real(dir), self.way(dir).end];
+        let there = real.iter().flat_map(|dir| {
+            let there = fs::read_dir(dir).into_iter().flatten().flatten();
+            there.map(|entry| dir.join(entry.file_name()))
+        });
+        let made = self.all.keys();
+        let made = made.filter(|path| real.iter().any(|dir| path.parent() == Some(dir)));
+        let files: Vec<PathBuf> = there.chain(made.cloned()).collect();
+        let files = files.iter().flat_map(|path| self.ways(path));
+        self.ways(dir).into_iter().chain(files).collect()
     }
 
     /// Returns the paths that these lines name, by a word of its own, by links, or as what is in a directory two levels deep or more.

@@ -625,3 +625,40 @@ fn programs_and_settings_of_the_change_are_named() {
         assert_eq!(found, expected, "{line}");
     }
 }
+
+#[test]
+fn generator_is_followed_to_the_file_that_runs() {
+    let scene = Scene::new("generators", &["opt/gen", "opt/tool/run", "opt/other"]);
+    symlink(scene.0.join("opt/gen"), scene.0.join("lib/gen")).unwrap();
+    for (entries, expect) in [
+        (&[("opt/gen", FILE)][..], &["opt/gen"][..]),
+        (&[("opt/gen", Becomes::Same)], &["opt/gen"]),
+        (&[("opt/other", FILE), ("opt/tool", Becomes::Same)], &[]),
+        (
+            &[
+                ("lib/new", link(&scene, "opt/tool/run")),
+                ("opt/tool/run", FILE),
+            ],
+            &["lib/new", "opt/tool/run"],
+        ),
+        // The directory itself leads elsewhere.
+        (
+            &[
+                ("lib", link(&scene, "opt/tool")),
+                ("opt/tool/run", Becomes::Same),
+            ],
+            &["lib", "opt/tool/run"],
+        ),
+    ] {
+        let mut changed = scene.changed(entries);
+        changed.generators = vec![scene.0.join("lib")];
+        let found = changed.of_manager(&[]);
+        let found: Vec<String> = found.iter().map(|path| scene.short(path)).collect();
+        assert_eq!(found, expect, "{entries:?}");
+    }
+}
+
+fn link(scene: &Scene, target: &str) -> Becomes {
+    let target = scene.0.join(target).into_os_string().into_vec();
+    Becomes::Link(Some(target))
+}
