@@ -17,7 +17,8 @@ const WORD: usize = 64;
 const WORDS: usize = 512;
 const BY: &str = "by dpkg's lists it";
 
-/// What becomes of packages, each as `NAME VERSION`, sorted. It is shown as one line.
+/// What becomes of packages, each as `NAME VERSION`, sorted; first how many have a name that is not shown. It is shown as one
+/// line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
     pub installed: Vec<String>,
@@ -25,48 +26,76 @@ pub struct Packages {
     pub removed: Vec<String>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Installed,
+    Changed,
+    Removed,
+}
+
+impl Kind {
+    const fn of(change: &Change) -> Self {
+        match change {
+            Change::Create { .. } => Self::Installed,
+            Change::Remove { .. } => Self::Removed,
+            Change::Replace { .. } | Change::ReplaceKind { .. } | Change::SetMetadata { .. } => {
+                Self::Changed
+            }
+        }
+    }
+}
+
 /// Returns `None` for a plan without packages.
 pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
-    let mut lists = Vec::new();
+    let (mut lists, mut others) = (BTreeMap::new(), [0_usize; 3]);
     let mut status = None;
     for view in views {
         let path = view.entry.path.as_bytes();
         if path == STATUS {
             status = view.new;
         }
-        let list = path
-            .strip_prefix(INFO)
-            .and_then(|rest| rest.strip_prefix(b"/"));
-        let name = list.and_then(|list| word(list.strip_suffix(b".list")?));
-        lists.extend(name.map(|name| (name, view.entry.change)));
+        let file = path.strip_prefix(INFO);
+        let file = file.and_then(|rest| rest.strip_prefix(b"/"));
+        let Some(file) = file.filter(|file| !file.contains(&b'/')) else {
+            continue;
+        };
+        let kind = Kind::of(&view.entry.change);
+        match (file.strip_suffix(b".list"), file.strip_suffix(b".md5sums")) {
+            (Some(name), _) => match word(name) {
+                Some(name) => _ = lists.insert(name, kind),
+                None => others[kind as usize] += 1,
+            },
+            // Another version can have the same files.
+            (_, Some(name)) => {
+                if let Some(name) = word(name) {
+                    lists.entry(name).or_insert(Kind::Changed);
+                }
+            }
+            _ => {}
+        }
     }
-    if lists.is_empty() {
+    if lists.is_empty() && others == [0; 3] {
         return None;
     }
     let versions = versions(status.unwrap_or_default());
     let mut packages = Packages::default();
-    for (name, change) in lists {
-        let kind = match change {
-            Change::Create { .. } => &mut packages.installed,
-            Change::Remove { .. } => &mut packages.removed,
-            Change::Replace { .. } | Change::ReplaceKind { .. } | Change::SetMetadata { .. } => {
-                &mut packages.changed
-            }
-        };
-        let version = versions
-            .get(name)
-            .filter(|_| !matches!(change, Change::Remove { .. }));
-        kind.push(match version {
+    for (name, kind) in lists {
+        let version = versions.get(name).filter(|_| kind != Kind::Removed);
+        packages.of(kind).push(match version {
             Some(version) => format!("{name} {version}"),
             None => name.to_owned(),
         });
     }
-    for kind in [
-        &mut packages.installed,
-        &mut packages.changed,
-        &mut packages.removed,
-    ] {
-        kind.sort_unstable();
+    for (kind, count) in [Kind::Installed, Kind::Changed, Kind::Removed]
+        .into_iter()
+        .zip(others)
+    {
+        packages.of(kind).sort_unstable();
+        if count > 0 {
+            // First, as what comes later can be counted only.
+            let others = format!("{count} with other names");
+            packages.of(kind).insert(0, others);
+        }
     }
     Some(packages)
 }
@@ -101,6 +130,14 @@ fn versions(status: &[u8]) -> BTreeMap<String, &str> {
 }
 
 impl Packages {
+    fn of(&mut self, kind: Kind) -> &mut Vec<String> {
+        match kind {
+            Kind::Installed => &mut self.installed,
+            Kind::Changed => &mut self.changed,
+            Kind::Removed => &mut self.removed,
+        }
+    }
+
     fn kinds(&self) -> impl Iterator<Item = (&'static str, &[String])> {
         let kinds = [
             ("installs", &self.installed),
@@ -147,7 +184,7 @@ impl fmt::Display for Packages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Base, Content, Entry, Kind, Metadata, New, Source, Stat};
+    use crate::plan::{self, Base, Content, Entry, Metadata, New, Source, Stat};
     use crate::{PlanPath, sha256};
 
     const META: Metadata = Metadata {
@@ -168,7 +205,7 @@ mod tests {
 
     fn base() -> Base {
         let stat = Stat {
-            kind: Kind::File,
+            kind: plan::Kind::File,
             dev: 1,
             ino: 1,
             ctime_ns: 1,
@@ -202,6 +239,8 @@ mod tests {
             ("tree 2.1: /usr/bin/tree.list", create),
             ("sub/tree.list", create),
             ("x;removes.list", create),
+            ("a_b.list", create),
+            ("other.postinst", create),
         ]
         .into_iter()
         .map(|(name, change)| Entry {
@@ -226,13 +265,18 @@ mod tests {
         let all = views(&entries, Some(status)).unwrap();
         assert_eq!(
             all,
-            "by dpkg's lists it installs tree 2.1; changes libx:amd64 1:2-3; removes old"
+            "by dpkg's lists it installs 3 with other names, tree 2.1; changes libx:amd64 1:2-3; removes old"
         );
         assert_eq!(
             views(&entries[..1], None).unwrap(),
             "by dpkg's lists it installs tree"
         );
-        assert_eq!(views(&entries[3..4], Some(status)), None);
+        // An upgrade with the same files.
+        let same = views(&entries[3..4], Some(status)).unwrap();
+        assert_eq!(same, "by dpkg's lists it changes tree 2.1");
+        let other = views(&entries[8..9], Some(status)).unwrap();
+        assert_eq!(other, "by dpkg's lists it installs 1 with other names");
+        assert_eq!(views(&entries[9..], Some(status)), None);
     }
 
     #[test]

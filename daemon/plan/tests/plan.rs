@@ -2068,6 +2068,12 @@ fn what_gives_root_or_a_secret_is_a_risk_that_asks_a_person() {
         "/etc/dbus-1/system.d/x.conf",
         "/etc/tmpfiles.d/x.conf",
         "/etc/binfmt.d/x.conf",
+        // Credentials are lines of tmpfiles.d and keys of root (systemd.system-credentials(7)); images add to /usr and /etc.
+        "/etc/credstore/tmpfiles.extra",
+        "/usr/lib/credstore.encrypted/ssh.authorized_keys.root",
+        "/var/lib/extensions/x.raw",
+        "/var/lib/confexts/x/etc/x",
+        "/var/lib/portables/x.raw",
         "/etc/apt/sources.list.d/x.list",
         "/etc/dhcp/dhclient-exit-hooks.d/x",
         "/etc/kernel/postinst.d/x",
