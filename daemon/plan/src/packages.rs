@@ -26,7 +26,7 @@ pub struct Packages {
     pub removed: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Installed,
     Changed,
@@ -47,7 +47,7 @@ impl Kind {
 
 /// Returns `None` for a plan without packages.
 pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
-    let (mut lists, mut others) = (BTreeMap::new(), [0_usize; 3]);
+    let (mut lists, mut others) = (BTreeMap::new(), BTreeMap::new());
     let mut status = None;
     for view in views {
         let path = view.entry.path.as_bytes();
@@ -63,7 +63,7 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
         match (file.strip_suffix(b".list"), file.strip_suffix(b".md5sums")) {
             (Some(name), _) => match word(name) {
                 Some(name) => _ = lists.insert(name, kind),
-                None => others[kind as usize] += 1,
+                None => *others.entry(kind).or_insert(0) += 1,
             },
             // Another version can have the same files.
             (_, Some(name)) => {
@@ -74,7 +74,7 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
             _ => {}
         }
     }
-    if lists.is_empty() && others == [0; 3] {
+    if lists.is_empty() && others.is_empty() {
         return None;
     }
     let versions = versions(status.unwrap_or_default());
@@ -86,12 +86,9 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
             None => name.to_owned(),
         });
     }
-    for (kind, count) in [Kind::Installed, Kind::Changed, Kind::Removed]
-        .into_iter()
-        .zip(others)
-    {
+    for kind in [Kind::Installed, Kind::Changed, Kind::Removed] {
         packages.of(kind).sort_unstable();
-        if count > 0 {
+        if let Some(count) = others.get(&kind) {
             // First, as what comes later can be counted only.
             let others = format!("{count} with other names");
             packages.of(kind).insert(0, others);
