@@ -95,7 +95,7 @@ check: compiler check-format ## format, clippy, and the rules of the repository:
 .PHONY: test-fast
 test-fast: compiler ## unit tests, and the tests of single crates: two minutes when warm
 	cargo build --locked --workspace --bin hermetic
-	$(TEST) --locked --workspace $(if $(NEXTEST),--profile fast,--exclude remit-tests --exclude remit-facts) $(call runner,$(HERMETIC))
+	$(TEST) --locked --workspace $(if $(NEXTEST),--profile fast,--exclude remit-tests --exclude remit-facts --exclude remit-fleet) $(call runner,$(HERMETIC))
 
 .PHONY: lint
 lint: compiler check-format shell clippy documentation deny ## what needs no test to run

@@ -21,7 +21,7 @@ mod binaries {
     }
 
     /// Binaries that people start. The warden starts the broker, so it has no help.
-    const WITH_HELP: &[&str] = &["remitd", "remit", "mcp-shim"];
+    const WITH_HELP: &[&str] = &["remitd", "remit", "mcp-shim", "remit-fleet"];
 
     /// Names of variables that only code of the feature `mutate` reads, so a binary with it contains them.
     const MUTATE_MARKS: &[&str] = &["REMIT_MUTATE", "REMIT_FAULT"];

@@ -1,0 +1,87 @@
+//! Command line and help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT: &str = "\
+Exit status:
+  0 when standard input closes; with run: each host ran it with status 0;
+    with hosts --probe: each host answers
+  1 a host did not, or did not answer
+  64 wrong usage, 70 internal error, 71 no thread or runtime,
+  74 output failed, 78 fleet.toml is missing or wrong";
+
+/// One MCP server for many hosts that run remit, over your own ssh
+///
+/// Without a command it is an MCP server on standard input and output: an MCP client starts it on your computer. It
+/// reads ~/.config/remit/fleet.toml, and starts 'ssh HOST mcp-shim' for each host when it is asked.
+#[derive(Debug, Parser)]
+#[command(name = "remit-fleet", version, after_help = EXIT)]
+pub struct Cli {
+    /// Read this file instead of ~/.config/remit/fleet.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the hosts
+    Hosts(HostsArgs),
+    /// Run a program in the read-only sandbox of each host
+    Run(RunArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct HostsArgs {
+    /// Only these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Log in to each, and show its address, release and user, or why it does not answer
+    #[arg(long)]
+    pub probe: bool,
+    /// Print JSON, one host a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where: 'web* tag:prod !web3'. Required if there is more than one host
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Program and arguments, after '--'
+    #[arg(last = true, required = true, value_name = "ARGV")]
+    pub argv: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn program_comes_after_two_hyphens() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("remit-fleet run --on web* --config f -- df -h --on x").unwrap();
+        let Some(Verb::Run(run)) = cli.verb else {
+            panic!("no run");
+        };
+        assert_eq!(run.argv, ["df", "-h", "--on", "x"]);
+        assert_eq!(run.on.as_deref(), Some("web*"));
+        assert!(parse("remit-fleet run df").is_err());
+        assert!(parse("remit-fleet run --on a --").is_err());
+        assert!(parse("remit-fleet").unwrap().verb.is_none());
+    }
+}

@@ -1,0 +1,189 @@
+//! Text for people. All text of hosts is escaped before it comes here, and escaped again where it is one line.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write};
+
+use remit_common::text;
+use serde_json::{Map, Value};
+
+use crate::engine::diff;
+use crate::engine::group::{Group, Grouped};
+use crate::exit::{Exit, say};
+use crate::hosts::HostRow;
+
+/// Names in the line above an output.
+const NAMES: usize = 12;
+const WORDS: usize = 300;
+
+pub fn print(text: &str) -> Exit {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Ok,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            say(&format!("cannot write to standard output: {error}"));
+            Exit::Output
+        }
+    }
+}
+
+pub fn hosts(rows: &[HostRow]) -> String {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in rows {
+        let mut words = Vec::new();
+        if let Some(probed) = &row.probed {
+            words.push(match &probed.answer {
+                Ok((user, server)) => format!("remit {} as {user}", server.version),
+                Err(why) => format!("no answer: {why}"),
+            });
+            words.push(probed.address.clone());
+        }
+        words.extend(row.tags.iter().map(|tag| format!("tag:{tag}")));
+        let line = format!("{:width$}  {}", row.name, words.join("  "));
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// The largest group with its output, the others as the difference from it, and hosts without an answer.
+pub fn grouped(grouped: &Grouped) -> String {
+    let mut out = String::new();
+    let majority = grouped.groups.first();
+    for (number, group) in grouped.groups.iter().enumerate() {
+        let other = majority.filter(|_| number > 0);
+        add_group(&mut out, group, other, grouped.asked);
+    }
+    for (why, hosts) in &grouped.unreachable {
+        let _ = writeln!(out, "== no answer: {}", names(hosts, grouped.asked));
+        let _ = writeln!(out, "{why}");
+    }
+    out
+}
+
+fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: usize) {
+    let _ = writeln!(
+        out,
+        "== {}: {}",
+        names(&group.hosts, asked),
+        end(&group.facts)
+    );
+    if let Some(error) = group.facts.get("error") {
+        for key in ["message", "lift", "next"] {
+            if let Some(words) = error.get(key).and_then(Value::as_str) {
+                let _ = writeln!(out, "{key}: {}", text::line(words.as_bytes(), WORDS));
+            }
+        }
+    }
+    for (name, text) in &group.texts {
+        let other = majority.and_then(|majority| Some((majority, majority.texts.get(name)?)));
+        let difference = other.and_then(|(majority, other)| {
+            let difference = diff::diff(other, text).filter(|it| it.len() < text.len())?;
+            Some((majority.hosts.first()?, difference))
+        });
+        match difference {
+            Some((from, difference)) => {
+                let _ = writeln!(out, "-- {name}, difference from {from}");
+                add_text(out, &difference);
+            }
+            None => {
+                if *name != "stdout" {
+                    let _ = writeln!(out, "-- {name}");
+                }
+                add_text(out, text);
+            }
+        }
+    }
+    for (host, job) in &group.jobs {
+        let job = job.as_str().unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "-- more on {host}: ssh {host} remit job {}",
+            text::line(job.as_bytes(), 40)
+        );
+    }
+}
+
+/// Indents the text of a host: it cannot imitate a line of this program.
+fn add_text(out: &mut String, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn names(hosts: &[String], asked: usize) -> String {
+    let listed: Vec<&str> = hosts.iter().map(String::as_str).take(NAMES).collect();
+    let more = hosts.len() - listed.len();
+    let listed = listed.join(" ");
+    match (hosts.len(), more) {
+        (1, _) if asked == 1 => listed,
+        (count, 0) => format!("{count} of {asked}: {listed}"),
+        (count, more) => format!("{count} of {asked}: {listed} and {more} more"),
+    }
+}
+
+/// How a job ended, in words.
+fn end(facts: &Map<String, Value>) -> String {
+    let word = |key: &str| match facts.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(word)) => Some(text::line(word.as_bytes(), WORDS)),
+        Some(other) => Some(text::line(other.to_string().as_bytes(), WORDS)),
+    };
+    if let Some(exit) = word("exit") {
+        return format!("exit {exit}");
+    }
+    if let Some(signal) = word("signal") {
+        return format!("signal {signal}");
+    }
+    let refused = facts.get("error").map(|error| {
+        let code = error.get("code").and_then(Value::as_str).unwrap_or("error");
+        format!("refused, {}", text::line(code.as_bytes(), 60))
+    });
+    refused
+        .or_else(|| word("state"))
+        .unwrap_or_else(|| "answered".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::group;
+    use crate::link::Unreachable;
+    use crate::link::answer::ToolResult;
+
+    fn answer(data: Value) -> group::Outcome {
+        Ok(ToolResult {
+            is_error: data.get("error").is_some(),
+            data: data.as_object().unwrap().clone(),
+            text: String::new(),
+        })
+    }
+
+    #[test]
+    fn groups_are_shown_with_their_difference() {
+        let ran = |exit: i32, stdout: &str| {
+            answer(json!({"job_id": "7", "state": "exited", "exit": exit, "stdout": stdout}))
+        };
+        let usual = "a a a a a a a a a a a a a a a a\nb b b b b b b b\n";
+        let other = usual.replace("b b b b b b b b", "c");
+        let outcomes = [
+            ("web1", ran(0, usual)),
+            ("web2", ran(3, &other)),
+            ("web3", ran(0, usual)),
+            ("web4", Err(Unreachable("ann@web4: refused".into()))),
+            (
+                "web5",
+                answer(json!({"error": {"code": "denied_rule", "message": "no", "next": "ask"}})),
+            ),
+        ];
+        let outcomes = outcomes.map(|(host, outcome)| (host.to_owned(), outcome));
+        let shown = grouped(&group::group(outcomes));
+        let expect = "== 2 of 5: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
+             == 1 of 5: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
+             == 1 of 5: web5: refused, denied_rule\nmessage: no\nnext: ask\n\
+             == no answer: 1 of 5: web4\nann@HOST: refused\n";
+        assert_eq!(shown, expect);
+    }
+}

@@ -1,0 +1,208 @@
+//! Literal `Host` names of the user's ssh configuration and of the files that it includes (ssh_config(5)). They are only
+//! what patterns of `fleet.toml` can match. Judges nothing else: `ssh -G` says what a name means.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::host_name::HostName;
+use crate::pattern;
+
+/// As ssh (`READCONF_MAX_DEPTH`).
+const DEPTH: usize = 16;
+const FILES: usize = 256;
+const BYTES: u64 = 4 << 20;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SshNames {
+    pub file: PathBuf,
+    /// In the order of the files, each once.
+    pub all: Vec<HostName>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Hosts(Vec<String>),
+    Include(Vec<String>),
+    Other,
+}
+
+impl SshNames {
+    /// Reads as much as there is: a file that cannot be read has no names.
+    pub fn read(home: &Path, file: &Path) -> Self {
+        let mut names = Self {
+            file: file.to_owned(),
+            all: Vec::new(),
+        };
+        let mut files = FILES;
+        names.add(home, file, 0, &mut files);
+        names
+    }
+
+    fn add(&mut self, home: &Path, file: &Path, depth: usize, files: &mut usize) {
+        if depth > DEPTH || *files == 0 {
+            return;
+        }
+        *files -= 1;
+        for line in text(file).lines() {
+            match Line::parse(line) {
+                Line::Hosts(words) => self.add_names(&words),
+                Line::Include(patterns) => {
+                    for pattern in patterns {
+                        for file in glob(&included(home, &pattern)) {
+                            self.add(home, &file, depth + 1, files);
+                        }
+                    }
+                }
+                Line::Other => {}
+            }
+        }
+    }
+
+    fn add_names(&mut self, words: &[String]) {
+        // Patterns and exclusions name no host, and what is no plain name is not started.
+        for name in words.iter().filter_map(|word| word.parse().ok()) {
+            if !self.all.contains(&name) {
+                self.all.push(name);
+            }
+        }
+    }
+}
+
+fn text(file: &Path) -> String {
+    let mut bytes = Vec::new();
+    // A FIFO would block for ever.
+    let is_file = fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+    if is_file && let Ok(file) = File::open(file) {
+        // What was read before an error counts.
+        let _ = file.take(BYTES).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Line {
+    fn parse(line: &str) -> Self {
+        let mut words = words(line).into_iter();
+        match words.next() {
+            Some(keyword) if keyword.eq_ignore_ascii_case("host") => Self::Hosts(words.collect()),
+            Some(keyword) if keyword.eq_ignore_ascii_case("include") => {
+                Self::Include(words.collect())
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Splits a line: quotes group, one `=` may follow the keyword, `#` begins a comment.
+fn words(line: &str) -> Vec<String> {
+    let line = line.trim();
+    let end = line.find(|c: char| c.is_ascii_whitespace() || c == '=');
+    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
+    if keyword.is_empty() || keyword.starts_with('#') {
+        return Vec::new();
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest);
+    let mut found = vec![keyword.trim_matches('"').to_owned()];
+    let (mut word, mut quote) = (String::new(), None);
+    for c in rest.chars() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            (c, Some(_)) => word.push(c),
+            ('"' | '\'', None) => quote = Some(c),
+            ('#', None) if word.is_empty() => break,
+            (c, None) if c.is_whitespace() => {
+                if !word.is_empty() {
+                    found.push(std::mem::take(&mut word));
+                }
+            }
+            (c, None) => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        found.push(word);
+    }
+    found
+}
+
+/// A relative path is in `~/.ssh`.
+fn included(home: &Path, pattern: &str) -> PathBuf {
+    match pattern.strip_prefix("~/") {
+        Some(rest) => home.join(rest),
+        None => home.join(".ssh").join(pattern),
+    }
+}
+
+/// Expands `*` and `?` in each component (glob(7), without brackets), sorted.
+fn glob(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::new()];
+    for part in path.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if pattern::is_literal(&name) {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let entries = found
+            .iter()
+            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+        let mut next: Vec<PathBuf> = entries
+            .flatten()
+            .filter(|entry| {
+                let entry = entry.file_name();
+                let entry = entry.to_string_lossy();
+                !entry.starts_with('.') && pattern::matches(&name, &entry)
+            })
+            .map(|entry| entry.path())
+            .take(FILES)
+            .collect();
+        next.sort();
+        found = next;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_as_by_ssh() {
+        let hosts = |names: &[&str]| Line::Hosts(names.iter().map(|name| (*name).into()).collect());
+        for (line, expect) in [
+            ("Host web1 web2", hosts(&["web1", "web2"])),
+            ("  host=web1 # comment", hosts(&["web1"])),
+            ("HOST = \"web1\"\tdb1", hosts(&["web1", "db1"])),
+            ("Host web* !web3", hosts(&["web*", "!web3"])),
+            ("Include conf.d/*", Line::Include(vec!["conf.d/*".into()])),
+            ("HostName 10.0.0.1", Line::Other),
+            ("Match host web1", Line::Other),
+            ("# Host web1", Line::Other),
+            ("", Line::Other),
+        ] {
+            assert_eq!(Line::parse(line), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn included_files_are_read_once_for_each_name() {
+        let home = std::env::temp_dir().join(format!("remit-fleet-names-{}", std::process::id()));
+        let dir = home.join(".ssh/conf.d");
+        fs::create_dir_all(&dir).unwrap();
+        let write = |name: &str, text: &str| fs::write(home.join(".ssh").join(name), text).unwrap();
+        write(
+            "config",
+            "Host web1 *.example.org -x\nInclude conf.d/* ~/.ssh/more\nHost web1 db1\n",
+        );
+        write("conf.d/20-b", "Host b\nInclude config\n");
+        write("conf.d/10-a", "Host a b\n");
+        write("conf.d/.hidden", "Host hidden\n");
+        write("more", "Host more\u{1b} more\n");
+        let names = SshNames::read(&home, &home.join(".ssh/config"));
+        let names: Vec<&str> = names.all.iter().map(HostName::as_str).collect();
+        fs::remove_dir_all(&home).unwrap();
+        // 'Include config' is a circle: it ends at the depth where no more files are included.
+        assert_eq!(names, ["web1", "a", "b", "db1", "more"]);
+        let none = SshNames::read(Path::new("/nonexistent"), Path::new("/dev/zero"));
+        assert_eq!(none.all, []);
+    }
+}

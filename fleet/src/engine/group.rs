@@ -1,0 +1,287 @@
+//! Groups the answers of many hosts by what is the same. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::link::Unreachable;
+use crate::link::answer::ToolResult;
+
+/// Texts of a job. All else of its result is compared as it is.
+const OUTPUT: [&str; 2] = ["stdout", "stderr"];
+/// Fields that differ from job to job and say nothing about the host.
+const VOLATILE: [&str; 9] = [
+    "job_id",
+    "request_id",
+    "created_ms",
+    "started_ms",
+    "ended_ms",
+    "runtime_ms",
+    "cpu_ms",
+    "memory_peak",
+    "elapsed_ms",
+];
+
+/// Bytes of the facts. More are a text, so that a host cannot crowd out the others.
+const FACTS: usize = 4096;
+/// Bytes of a job's id. Those of remit have 36.
+const JOB: usize = 64;
+
+/// What one host answered.
+pub type Outcome = Result<ToolResult, Unreachable>;
+
+/// The same answer of one or more hosts.
+#[derive(Debug, PartialEq)]
+pub struct Group {
+    pub hosts: Vec<String>,
+    pub is_error: bool,
+    /// The result without its texts.
+    pub facts: Map<String, Value>,
+    /// Texts by their names. A result without output is one text, `data`.
+    pub texts: BTreeMap<&'static str, String>,
+    /// The job of each host, if its output is not all here or it still runs.
+    pub jobs: Vec<(String, Value)>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Grouped {
+    /// The largest first, then by their first host.
+    pub groups: Vec<Group>,
+    /// Reasons, each with its hosts.
+    pub unreachable: Vec<(String, Vec<String>)>,
+    pub asked: usize,
+}
+
+/// Groups outcomes that are in the order of hosts.
+pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>) -> Grouped {
+    let mut grouped = Grouped {
+        groups: Vec::new(),
+        unreachable: Vec::new(),
+        asked: 0,
+    };
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for (host, outcome) in outcomes {
+        grouped.asked += 1;
+        match outcome {
+            Ok(result) => {
+                let job = job(&result);
+                let (facts, texts) = split(result.data);
+                let key = key(result.is_error, &facts, &texts);
+                let at = *known.entry(key).or_insert(grouped.groups.len());
+                if at == grouped.groups.len() {
+                    grouped.groups.push(Group {
+                        hosts: Vec::new(),
+                        is_error: result.is_error,
+                        facts,
+                        texts,
+                        jobs: Vec::new(),
+                    });
+                }
+                if let Some(group) = grouped.groups.get_mut(at) {
+                    group.jobs.extend(job.map(|job| (host.clone(), job)));
+                    group.hosts.push(host);
+                }
+            }
+            Err(Unreachable(why)) => {
+                // A reason that names its host is the same reason.
+                let why = without_name(&why, &host);
+                match grouped
+                    .unreachable
+                    .iter_mut()
+                    .find(|(known, _)| *known == why)
+                {
+                    Some((_, hosts)) => hosts.push(host),
+                    None => grouped.unreachable.push((why, vec![host])),
+                }
+            }
+        }
+    }
+    // Stable: groups of one size stay in the order of hosts.
+    grouped
+        .groups
+        .sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
+    grouped
+}
+
+/// Replaces the name where ssh says it: `connect to host web1 port 22`, `ann@web1: Permission denied`. A host may be named
+/// like any word.
+fn without_name(why: &str, host: &str) -> String {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let mut out = String::with_capacity(why.len());
+    for part in why.split_inclusive(|c| !is_of_name(c)) {
+        let word = part.trim_end_matches(|c| !is_of_name(c));
+        let is_said = ["host ", "hostname ", "@"]
+            .iter()
+            .any(|words| out.ends_with(words));
+        out.push_str(if word == host && is_said {
+            "HOST"
+        } else {
+            word
+        });
+        out.push_str(part.get(word.len()..).unwrap_or_default());
+    }
+    out
+}
+
+fn job(result: &ToolResult) -> Option<Value> {
+    let id = result.data.get("job_id")?;
+    let is_whole = result.data.get("state").and_then(Value::as_str) == Some("exited")
+        && !result.data.contains_key("truncated");
+    let is_id = id.as_str().is_some_and(|id| id.len() <= JOB);
+    (is_id && !is_whole).then(|| id.clone())
+}
+
+fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static str, String>) {
+    let is_job = data.contains_key("job_id") || data.contains_key("error");
+    let mut texts = BTreeMap::new();
+    if is_job {
+        VOLATILE.iter().for_each(|name| drop(data.remove(*name)));
+        for name in OUTPUT {
+            if let Some(Value::String(text)) = data.remove(name) {
+                texts.insert(name, text);
+            }
+        }
+    }
+    let size = serde_json::to_string(&data).map_or(usize::MAX, |json| json.len());
+    if is_job && size <= FACTS {
+        return (data, texts);
+    }
+    let text = serde_json::to_string_pretty(&Value::Object(data)).unwrap_or_default();
+    texts.insert("data", text);
+    (Map::new(), texts)
+}
+
+fn key(is_error: bool, facts: &Map<String, Value>, texts: &BTreeMap<&str, String>) -> String {
+    let texts: BTreeMap<&str, String> = texts
+        .iter()
+        .map(|(name, text)| (*name, normalized(text)))
+        .collect();
+    // Plain data always serializes.
+    serde_json::to_string(&(is_error, facts, texts)).unwrap_or_default()
+}
+
+/// Removes white space at the ends of lines and of the text.
+fn normalized(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(data: Value) -> Outcome {
+        Ok(ToolResult {
+            is_error: data.get("error").is_some(),
+            data: data.as_object().unwrap().clone(),
+            text: String::new(),
+        })
+    }
+
+    fn ran(job: &str, exit: i32, stdout: &str) -> Outcome {
+        answer(json!({"job_id": job, "state": "exited", "exit": exit, "stdout": stdout}))
+    }
+
+    fn grouped(outcomes: Vec<(&str, Outcome)>) -> Grouped {
+        group(
+            outcomes
+                .into_iter()
+                .map(|(host, outcome)| (host.to_owned(), outcome)),
+        )
+    }
+
+    fn hosts(grouped: &Grouped) -> Vec<String> {
+        grouped
+            .groups
+            .iter()
+            .map(|group| group.hosts.join(" "))
+            .collect()
+    }
+
+    #[test]
+    fn same_exit_and_output_is_one_group() {
+        let found = grouped(vec![
+            ("a", ran("1", 0, "x\n")),
+            ("b", ran("2", 0, "y\n")),
+            ("c", ran("3", 0, "y  \n\n")),
+            ("d", ran("4", 1, "y\n")),
+            ("e", ran("5", 0, "y")),
+        ]);
+        assert_eq!(hosts(&found), ["b c e", "a", "d"]);
+        assert_eq!(
+            (found.asked, found.groups[2].facts["exit"].as_i64()),
+            (5, Some(1))
+        );
+        assert_eq!(
+            found.groups[0].texts["stdout"], "y\n",
+            "as the first one has it"
+        );
+        assert_eq!(found.groups[0].jobs, [], "the output is all here");
+    }
+
+    #[test]
+    fn jobs_are_named_while_more_is_to_be_had() {
+        let more = json!({"job_id": "1", "state": "exited", "exit": 0, "truncated": true});
+        let runs = |id| answer(json!({"job_id": id, "state": "running"}));
+        let found = grouped(vec![
+            ("a", answer(more)),
+            ("b", runs("2")),
+            ("c", runs("3")),
+        ]);
+        assert_eq!(hosts(&found), ["b c", "a"]);
+        let jobs = [("b".to_owned(), json!("2")), ("c".to_owned(), json!("3"))];
+        assert_eq!(found.groups[0].jobs, jobs);
+        assert_eq!(found.groups[1].jobs, [("a".to_owned(), json!("1"))]);
+    }
+
+    #[test]
+    fn refusals_and_reasons_are_grouped() {
+        let refused = || answer(json!({"error": {"code": "denied_rule"}}));
+        let down = |host: &str| Err(Unreachable(format!("connect to host {host}: refused")));
+        let found = grouped(vec![
+            ("web1", refused()),
+            ("web2", down("web2")),
+            ("web3", refused()),
+            ("web4", down("web4")),
+            ("web5", Err(Unreachable("silent".into()))),
+        ]);
+        assert_eq!(hosts(&found), ["web1 web3"]);
+        assert!(found.groups[0].is_error);
+        let expect = [
+            (
+                "connect to host HOST: refused".to_owned(),
+                vec!["web2".into(), "web4".into()],
+            ),
+            ("silent".to_owned(), vec!["web5".to_owned()]),
+        ];
+        assert_eq!(found.unreachable, expect);
+    }
+
+    #[test]
+    fn only_whole_names_are_replaced() {
+        for (why, expect) in [
+            ("connect to host a port 22", "connect to host HOST port 22"),
+            (
+                "resolve hostname a: what a name",
+                "resolve hostname HOST: what a name",
+            ),
+            ("root@a: a key", "root@HOST: a key"),
+            ("host a.example.org", "host a.example.org"),
+            ("", ""),
+        ] {
+            assert_eq!(without_name(why, "a"), expect);
+        }
+    }
+
+    #[test]
+    fn other_results_are_compared_as_text() {
+        let found = grouped(vec![
+            ("a", answer(json!({"user": "x"}))),
+            ("b", answer(json!({"user": "x"}))),
+        ]);
+        assert_eq!(hosts(&found), ["a b"]);
+        assert_eq!(found.groups[0].texts["data"], "{\n  \"user\": \"x\"\n}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Calls on one host or many: chooses them, keeps their sessions within a bound, and asks several at a time.
+
+pub mod diff;
+pub mod group;
+pub mod report;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Fleet, Host};
+use crate::host_name::HostName;
+use crate::link::{Answered, HostCall, Link, News, Unreachable};
+use crate::selector::{self, SelectError};
+use crate::ssh;
+
+/// All hosts of a configuration, and the ways to them.
+#[derive(Debug)]
+pub struct Engine {
+    pub fleet: Fleet,
+    ssh: ssh::Client,
+    links: Mutex<BTreeMap<HostName, Arc<Link>>>,
+    calls: AtomicU64,
+}
+
+pub type HostOutcome = Result<Answered, Unreachable>;
+
+impl Engine {
+    pub fn new(fleet: Fleet) -> Arc<Self> {
+        Arc::new(Self {
+            ssh: ssh::Client::new(fleet.ssh.clone(), &fleet.limits),
+            fleet,
+            links: Mutex::default(),
+            calls: AtomicU64::new(1),
+        })
+    }
+
+    pub fn has_masters(&self) -> bool {
+        self.ssh.has_masters()
+    }
+
+    /// Chooses hosts. Without words it is the only host, if there is one only.
+    pub fn choose(&self, words: Option<&[&str]>) -> Result<Vec<&Host>, SelectError> {
+        let hosts = &self.fleet.hosts;
+        let chosen = match (words, hosts.as_slice()) {
+            (None, [_]) => vec![0],
+            (None, _) => selector::select(hosts, &[]).map_err(|SelectError(why)| {
+                SelectError(format!(
+                    "'on' is required, because there are {} hosts: {why}",
+                    hosts.len()
+                ))
+            })?,
+            (Some(words), _) => selector::select(hosts, words)?,
+        };
+        Ok(chosen.iter().filter_map(|at| hosts.get(*at)).collect())
+    }
+
+    /// Returns `USER@HOSTNAME:PORT` of a host that was asked.
+    pub fn address(&self, host: &HostName) -> Option<String> {
+        let link = self.links().get(host).cloned();
+        link.and_then(|link| link.address())
+    }
+
+    pub fn is_connected(&self, host: &HostName) -> bool {
+        let link = self.links().get(host).cloned();
+        link.is_some_and(|link| link.is_open())
+    }
+
+    pub async fn call(&self, host: &HostName, call: &HostCall, news: News) -> HostOutcome {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let link = self.link(host);
+        let limits = &self.fleet.limits;
+        let mut answer = link.call(&self.ssh, limits, call, (number, news)).await;
+        while let Some(follow) = following(call, &answer) {
+            answer = link.call(&self.ssh, limits, &follow, (number, None)).await;
+        }
+        self.close_old();
+        answer
+    }
+
+    /// Calls each host, at most `parallel` at a time, until the call's deadline. `done` gets the number of answers.
+    /// Dropping the future ends all calls.
+    pub async fn call_all(
+        self: &Arc<Self>,
+        hosts: &[HostName],
+        call: &HostCall,
+        done: Option<mpsc::UnboundedSender<usize>>,
+    ) -> Vec<(String, HostOutcome)> {
+        let mut call = call.clone();
+        // More masters than are kept would only push each other out.
+        call.may_become_master = hosts.len() <= self.fleet.limits.sessions();
+        let call = Arc::new(call);
+        let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
+        let slots = Arc::new(Semaphore::new(slots));
+        let mut tasks = JoinSet::new();
+        for (at, host) in hosts.iter().cloned().enumerate() {
+            let (engine, call, slots) = (Arc::clone(self), Arc::clone(&call), Arc::clone(&slots));
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _slot = slots.acquire_owned().await;
+                (at, engine.call(&host, &call, None).await)
+            });
+        }
+        let mut outcomes: Vec<Option<HostOutcome>> = vec![None; hosts.len()];
+        let mut count = 0;
+        let collected = async {
+            while let Some(joined) = tasks.join_next().await {
+                if let Ok((at, outcome)) = joined
+                    && let Some(slot) = outcomes.get_mut(at)
+                {
+                    *slot = Some(outcome);
+                    count += 1;
+                    if let Some(done) = &done {
+                        let _ = done.send(count);
+                    }
+                }
+            }
+        };
+        match call.until {
+            Some(until) => drop(timeout_at(until, collected).await),
+            None => collected.await,
+        }
+        drop(tasks);
+        let late = || Unreachable("no answer before the time for this call was over".to_owned());
+        hosts
+            .iter()
+            .zip(outcomes)
+            .map(|(host, outcome)| (host.to_string(), outcome.unwrap_or_else(|| Err(late()))))
+            .collect()
+    }
+
+    fn link(&self, host: &HostName) -> Arc<Link> {
+        let mut links = self.links();
+        let link = links.entry(host.clone());
+        Arc::clone(link.or_insert_with(|| Arc::new(Link::new(host.clone()))))
+    }
+
+    /// Closes the least recently used idle sessions beyond the bound.
+    fn close_old(&self) {
+        let links: Vec<Arc<Link>> = self.links().values().map(Arc::clone).collect();
+        let mut open: Vec<Arc<Link>> = links.into_iter().filter(|link| link.is_open()).collect();
+        let mut too_many = open.len().saturating_sub(self.fleet.limits.sessions());
+        if too_many == 0 {
+            return;
+        }
+        open.sort_by_key(|link| link.last_used());
+        for link in open {
+            if too_many > 0 && link.close_if_idle() {
+                too_many -= 1;
+            }
+        }
+    }
+
+    /// The content is valid even if poisoned, because no code panics with the lock held.
+    fn links(&self) -> MutexGuard<'_, BTreeMap<HostName, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the call that waits for the end of a job.
+fn following(call: &HostCall, answer: &HostOutcome) -> Option<HostCall> {
+    let data = &answer.as_ref().ok().filter(|_| call.follows)?.result.data;
+    let state = data.get("state").and_then(Value::as_str);
+    let goes_on = state.is_some_and(|state| ["running", "queued"].contains(&state));
+    let job = data.get("job_id").filter(|_| goes_on)?;
+    let wait = ("wait_ms".to_owned(), Value::from(50_000));
+    let arguments = Map::from_iter([("job_id".to_owned(), job.clone()), wait]);
+    Some(HostCall {
+        tool: "job".to_owned(),
+        arguments,
+        ..call.clone()
+    })
+}
+
+/// Returns the end of a call that began now, for clients that give up after 60 seconds.
+pub fn end_for_clients() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(55)
+}

@@ -1,0 +1,224 @@
+//! What is known of each host: name, tags, and by a probe its address, release and user.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use remit_common::{RELEASE, text};
+use serde_json::{Map, Value, json};
+
+use crate::config::Host;
+use crate::engine::{Engine, HostOutcome, end_for_clients};
+use crate::link::answer::ServerInfo;
+use crate::link::{HostCall, Unreachable};
+
+const WHY: usize = 300;
+/// Bytes of a list. Tags are in it for each host, so a thousand hosts do not fit.
+const LARGEST: usize = 24 << 10;
+
+#[derive(Debug)]
+pub struct HostRow {
+    pub name: String,
+    pub tags: Vec<String>,
+    pub is_connected: bool,
+    pub probed: Option<Probed>,
+}
+
+#[derive(Debug)]
+pub struct Probed {
+    /// `USER@HOSTNAME:PORT` as ssh sees it.
+    pub address: String,
+    /// The account there, and its release of remit.
+    pub answer: Result<(String, ServerInfo), String>,
+}
+
+/// Says which release a host has, if it is not this one.
+pub fn other_release(server: &ServerInfo) -> Option<String> {
+    (server.version != RELEASE).then(|| {
+        let there = &server.version;
+        format!("remit {there} there, {RELEASE} here: arguments may differ")
+    })
+}
+
+/// Returns the hosts of each other release.
+pub fn other_releases(outcomes: &[(String, HostOutcome)]) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (host, outcome) in outcomes {
+        if let Ok(answered) = outcome
+            && answered.server.version != RELEASE
+        {
+            let version = answered.server.version.clone();
+            found.entry(version).or_default().push(host.clone());
+        }
+    }
+    found
+}
+
+/// Returns the answer of the tool `hosts`.
+pub async fn listed(
+    engine: &Arc<Engine>,
+    words: Option<&[&str]>,
+    arguments: &Map<String, Value>,
+    client: &str,
+) -> Result<Map<String, Value>, String> {
+    if let Some(other) = arguments.keys().find(|key| *key != "probe") {
+        let other = text::line(other.as_bytes(), 60);
+        return Err(format!(
+            "hosts has no argument '{other}': it has on and probe"
+        ));
+    }
+    let probes = match arguments.get("probe") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(probes)) => *probes,
+        Some(_) => return Err("'probe' is true or false".to_owned()),
+    };
+    let chosen = match words {
+        None => engine.fleet.hosts.iter().collect(),
+        words => engine.choose(words).map_err(|error| error.0)?,
+    };
+    let chosen: Vec<Host> = chosen.into_iter().cloned().collect();
+    let rows = rows(engine, &chosen, probes, client).await;
+    Ok(fitted(&rows))
+}
+
+/// Returns a row for each host. A probe logs in and asks `access`.
+pub async fn rows(
+    engine: &Arc<Engine>,
+    hosts: &[Host],
+    probes: bool,
+    client: &str,
+) -> Vec<HostRow> {
+    let mut probed = if probes {
+        probe(engine, hosts, client).await
+    } else {
+        Vec::new()
+    };
+    probed.reverse();
+    hosts
+        .iter()
+        .map(|host| HostRow {
+            name: host.name.to_string(),
+            tags: host.tags.clone(),
+            is_connected: engine.is_connected(&host.name),
+            probed: probed.pop(),
+        })
+        .collect()
+}
+
+async fn probe(engine: &Arc<Engine>, hosts: &[Host], client: &str) -> Vec<Probed> {
+    let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
+    let call = HostCall {
+        tool: "access".to_owned(),
+        arguments: Map::new(),
+        client: client.to_owned(),
+        until: Some(end_for_clients()),
+        may_become_master: true,
+        follows: false,
+    };
+    let outcomes = engine.call_all(&names, &call, None).await;
+    let answers = outcomes.into_iter().map(|(_, outcome)| match outcome {
+        Ok(answered) => {
+            let data = &answered.result.data;
+            let error = data.get("error").and_then(|error| error.get("message"));
+            match (error.and_then(Value::as_str), data.get("user")) {
+                (Some(why), _) => Err(text::line(why.as_bytes(), WHY)),
+                (None, user) => {
+                    let user = user.and_then(Value::as_str).unwrap_or("?");
+                    Ok((text::line(user.as_bytes(), 40), answered.server))
+                }
+            }
+        }
+        Err(Unreachable(why)) => Err(text::line(why.as_bytes(), WHY)),
+    });
+    names
+        .iter()
+        .zip(answers)
+        .map(|(name, answer)| Probed {
+            address: engine.address(name).unwrap_or_else(|| "?".to_owned()),
+            answer,
+        })
+        .collect()
+}
+
+/// Returns the list with as many hosts as fit, and how many there are.
+fn fitted(rows: &[HostRow]) -> Map<String, Value> {
+    let mut listed = Vec::new();
+    let mut size = 0;
+    for row in rows {
+        let row = to_json(row);
+        size += row.to_string().len() + 1;
+        if size > LARGEST {
+            break;
+        }
+        listed.push(row);
+    }
+    let mut tags: BTreeMap<&str, usize> = BTreeMap::new();
+    for tag in rows.iter().flat_map(|row| &row.tags) {
+        *tags.entry(tag).or_default() += 1;
+    }
+    let more = rows.len() - listed.len();
+    let mut data = Map::from_iter([("hosts".to_owned(), Value::Array(listed))]);
+    if !tags.is_empty() {
+        data.insert("tags".to_owned(), json!(tags));
+    }
+    if more > 0 {
+        data.insert("more_hosts".to_owned(), json!(more));
+    }
+    data
+}
+
+pub fn to_json(row: &HostRow) -> Value {
+    let mut entry = Map::from_iter([("name".to_owned(), json!(row.name))]);
+    let mut add = |key: &str, value: Value| entry.insert(key.to_owned(), value);
+    if !row.tags.is_empty() {
+        add("tags", json!(row.tags));
+    }
+    if row.is_connected {
+        add("connected", json!(true));
+    }
+    if let Some(probed) = &row.probed {
+        add("address", json!(probed.address));
+        match &probed.answer {
+            Ok((user, server)) => {
+                add("user", json!(user));
+                add("release", json!(server.version));
+            }
+            Err(why) => {
+                add("why", json!(why));
+            }
+        }
+    }
+    Value::Object(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_list_is_bounded_and_counted() {
+        let rows: Vec<HostRow> = (0..4000)
+            .map(|n| HostRow {
+                name: format!("web{n}"),
+                tags: vec!["prod".into()],
+                is_connected: false,
+                probed: None,
+            })
+            .collect();
+        let data = fitted(&rows);
+        let listed = data["hosts"].as_array().unwrap().len();
+        assert_eq!(data["more_hosts"], json!(4000 - listed));
+        assert_eq!(data["tags"], json!({"prod": 4000}));
+        assert!(Value::Object(data).to_string().len() < LARGEST + 200);
+    }
+
+    #[test]
+    fn other_release_is_told() {
+        let server = |version: &str| ServerInfo {
+            name: "remit".into(),
+            version: version.into(),
+        };
+        assert_eq!(other_release(&server(RELEASE)), None);
+        let told = other_release(&server("0.0.9")).unwrap();
+        assert!(told.starts_with("remit 0.0.9 there"), "{told}");
+    }
+}

@@ -1,0 +1,78 @@
+//! `remit-fleet`: one MCP server on the user's computer for many hosts, over the user's own ssh. It holds no policy, no key
+//! and no secret: each host decides, records and approves by itself.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands {
+    //! What people type.
+
+    pub mod hosts;
+    mod render;
+    pub mod run;
+}
+mod config;
+mod engine;
+mod exit;
+mod host_name;
+mod hosts;
+mod link;
+mod mcp;
+mod pattern;
+mod request_id;
+mod selector;
+mod ssh;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::runtime::Builder;
+
+use crate::args::{Cli, Verb};
+use crate::config::{ConfigError, Places};
+use crate::engine::Engine;
+use crate::exit::{Exit, say};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_error = error.use_stderr();
+            // If the reader is gone, nobody can be told.
+            let _ = error.print();
+            return if is_error { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    // One thread: all work is waiting.
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli)).into(),
+        Err(error) => {
+            say(&format!("cannot start: {error}"));
+            Exit::System.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Exit {
+    let engine = engine(&cli);
+    match cli.verb {
+        None => mcp::serve(engine).await,
+        Some(verb) => match engine {
+            Ok(engine) => match verb {
+                Verb::Hosts(args) => commands::hosts::hosts(&engine, &args).await,
+                Verb::Run(args) => commands::run::run(&engine, args).await,
+            },
+            Err(error) => {
+                say(&error.0);
+                Exit::Config
+            }
+        },
+    }
+}
+
+fn engine(cli: &Cli) -> Result<Arc<Engine>, ConfigError> {
+    let places = Places::from_env();
+    let places = places.ok_or_else(|| ConfigError("HOME is not set".to_owned()))?;
+    let file = cli.config.clone().unwrap_or_else(|| places.file());
+    config::load(&places, &file).map(Engine::new)
+}

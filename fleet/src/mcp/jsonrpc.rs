@@ -1,0 +1,226 @@
+//! Classifies one line of the client. Only methods of this server become typed requests; all else is answered here. Pure.
+
+use remit_common::text;
+use rmcp::ErrorData;
+use rmcp::model::{ClientRequest, ErrorCode, RequestId};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+const MAX_MESSAGE: usize = 400;
+
+#[derive(Debug)]
+pub enum Incoming {
+    Request(RequestId, Box<ClientRequest>),
+    Cancelled(RequestId),
+    /// A blank line, a response, or a notification without effect.
+    Nothing,
+    Fault(Fault),
+}
+
+/// An error answer. Without an id the client at least sees that something was wrong.
+#[derive(Debug)]
+pub struct Fault {
+    pub id: Option<RequestId>,
+    pub error: ErrorData,
+}
+
+impl Fault {
+    pub fn new(id: Option<RequestId>, code: ErrorCode, message: &str) -> Self {
+        let message = text::line(message.as_bytes(), MAX_MESSAGE);
+        let error = ErrorData::new(code, message, None);
+        Self { id, error }
+    }
+}
+
+pub fn parse(line: &[u8]) -> Incoming {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Incoming::Nothing;
+    }
+    match serde_json::from_slice(line) {
+        Ok(Value::Object(message)) => object(message),
+        Ok(Value::Array(_)) => invalid(None, "batches are not supported"),
+        Ok(_) => invalid(None, "a message is a JSON object"),
+        Err(error) => {
+            let why = format!("not JSON: {error}");
+            Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &why))
+        }
+    }
+}
+
+fn object(mut message: Map<String, Value>) -> Incoming {
+    let sent = message.remove("id");
+    let has_id = sent.is_some();
+    let id = sent.and_then(request_id);
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return invalid(id, "'jsonrpc' is not \"2.0\"");
+    }
+    let is_answer = message.contains_key("result") || message.contains_key("error");
+    let method = match message.remove("method") {
+        Some(Value::String(method)) if !is_answer => method,
+        Some(Value::String(_)) => return invalid(id, "both a request and a response"),
+        Some(_) => return invalid(id, "'method' is not a string"),
+        // This server sends no requests, so a response answers nothing.
+        None if is_answer => return Incoming::Nothing,
+        None => return invalid(id, "'method' is missing"),
+    };
+    let params = match message.remove("params") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(params)) => params,
+        Some(_) if !has_id => return Incoming::Nothing,
+        Some(_) => return invalid(id, "'params' is not an object"),
+    };
+    match id {
+        Some(id) => request(id, method, params),
+        None if has_id => invalid(None, "'id' is not a string or a whole number of 63 bits"),
+        None => notification(&method, params),
+    }
+}
+
+fn request_id(value: Value) -> Option<RequestId> {
+    match value {
+        Value::String(text) => Some(RequestId::String(text.into())),
+        Value::Number(number) => number.as_i64().map(RequestId::Number),
+        _ => None,
+    }
+}
+
+fn request(id: RequestId, method: String, params: Map<String, Value>) -> Incoming {
+    let fault = |code, why: &str| Incoming::Fault(Fault::new(Some(id.clone()), code, why));
+    let cursor = params.get("cursor");
+    if method == "tools/list" && cursor.is_some_and(|cursor| !cursor.is_null()) {
+        let why = "unknown cursor: the list is one page";
+        return fault(ErrorCode::INVALID_PARAMS, why);
+    }
+    let request = match method.as_str() {
+        "initialize" => typed(method, params, ClientRequest::InitializeRequest),
+        "server/discover" => typed(method, params, ClientRequest::DiscoverRequest),
+        "ping" => typed(method, params, ClientRequest::PingRequest),
+        "tools/list" => typed(method, params, ClientRequest::ListToolsRequest),
+        "tools/call" => typed(method, params, ClientRequest::CallToolRequest),
+        _ => {
+            let why = format!("no such method: {method}");
+            return fault(ErrorCode::METHOD_NOT_FOUND, &why);
+        }
+    };
+    match request {
+        Ok(request) => Incoming::Request(id, Box::new(request)),
+        Err(error) => fault(ErrorCode::INVALID_PARAMS, &format!("bad params: {error}")),
+    }
+}
+
+fn typed<T: DeserializeOwned>(
+    method: String,
+    params: Map<String, Value>,
+    make: fn(T) -> ClientRequest,
+) -> Result<ClientRequest, serde_json::Error> {
+    let message = Map::from_iter([
+        ("method".to_owned(), Value::String(method)),
+        ("params".to_owned(), Value::Object(params)),
+    ]);
+    serde_json::from_value(Value::Object(message)).map(make)
+}
+
+fn notification(method: &str, mut params: Map<String, Value>) -> Incoming {
+    if method != "notifications/cancelled" {
+        return Incoming::Nothing;
+    }
+    let id = params.remove("requestId").and_then(request_id);
+    id.map_or(Incoming::Nothing, Incoming::Cancelled)
+}
+
+fn invalid(id: Option<RequestId>, why: &str) -> Incoming {
+    Incoming::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(line: &str) -> Option<(i32, Option<String>)> {
+        match parse(line.as_bytes()) {
+            Incoming::Fault(fault) => {
+                let id = fault.id.map(|id| serde_json::to_string(&id).unwrap());
+                assert!(fault.error.message.len() < 500);
+                assert!(fault.error.message.chars().all(text::is_plain));
+                Some((fault.error.code.0, id))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn faults_carry_the_id_if_it_is_usable() {
+        for (line, code, id) in [
+            ("{", -32700, None),
+            ("\"\\ud800\"", -32700, None),
+            ("[]", -32600, None),
+            ("7", -32600, None),
+            (r#"{"id":3}"#, -32600, Some("3")),
+            (
+                r#"{"jsonrpc":"1.0","id":"a","method":"ping"}"#,
+                -32600,
+                Some("\"a\""),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+                -32600,
+                None,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":18446744073709551615,"method":"ping"}"#,
+                -32600,
+                None,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+                -32600,
+                None,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"x\u001b"}"#,
+                -32601,
+                Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
+                -32602,
+                Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"x"}}"#,
+                -32602,
+                Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#,
+                -32600,
+                Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+                -32600,
+                Some("1"),
+            ),
+        ] {
+            assert_eq!(fault(line), Some((code, id.map(str::to_owned))), "{line}");
+        }
+        assert_eq!(fault(&"[".repeat(100_000)), Some((-32700, None)));
+    }
+
+    #[test]
+    fn what_needs_no_answer_gets_none() {
+        for line in [
+            "",
+            " \r",
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","method":"x","params":[1]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
+        ] {
+            assert!(
+                matches!(parse(line.as_bytes()), Incoming::Nothing),
+                "{line}"
+            );
+        }
+    }
+}

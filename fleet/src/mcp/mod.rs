@@ -1,0 +1,74 @@
+//! Serves an MCP client on stdin and stdout until either closes. It does not wait for calls in flight, because jobs belong
+//! to their hosts.
+
+mod call;
+mod jsonrpc;
+mod server;
+mod stdio;
+mod tools;
+mod transport;
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::ServiceExt;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::config::ConfigError;
+use crate::engine::Engine;
+use crate::exit::{Exit, say};
+
+use server::Server;
+use transport::{Stdio, Table};
+
+/// Time for the last answers after the end of input.
+const GRACE: Duration = Duration::from_millis(500);
+
+pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
+    let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
+    let (lines, (output, broken)) = match ends {
+        Ok(ends) => ends,
+        Err(error) => {
+            say(&format!("cannot start: {error}"));
+            return Exit::System;
+        }
+    };
+    let table = Table::default();
+    let transport = Stdio::new(lines, output.clone(), table.clone());
+    let protocol = async {
+        match Server::new(engine).serve(transport).await {
+            Ok(running) => running.waiting().await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let ended = async {
+        table.input_ended().await;
+        let answered = async {
+            table.empty().await;
+            output.flush().await
+        };
+        let _ = timeout(GRACE, answered).await;
+    };
+    tokio::select! {
+        biased;
+        () = ended => Exit::Ok,
+        exit = written(broken) => exit,
+        end = protocol => {
+            say(&format!("the protocol ended early: {end:?}"));
+            Exit::Internal
+        }
+    }
+}
+
+async fn written(broken: oneshot::Receiver<io::Error>) -> Exit {
+    match broken.await {
+        Ok(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
+        Ok(error) => {
+            say(&format!("cannot write to stdout: {error}"));
+            Exit::Output
+        }
+        Err(_) => std::future::pending().await,
+    }
+}

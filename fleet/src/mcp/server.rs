@@ -1,0 +1,375 @@
+//! The MCP server: answers `initialize` and `tools/list` from what it knows, and hands calls to the engine.
+
+use std::sync::Arc;
+
+use remit_common::{RELEASE, text};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::call::{self, Reach, ToolCall};
+use super::tools::{self, HOSTS, INSTRUCTIONS};
+use crate::config::{ConfigError, Host};
+use crate::engine::group::{self, Outcome};
+use crate::engine::{Engine, end_for_clients, report};
+use crate::hosts;
+use crate::link::{Answered, HostCall, Unreachable};
+use crate::request_id;
+
+const CLIENT: usize = 80;
+const NAME: usize = 60;
+const INVALID: &str = "invalid_args";
+const NOT_STARTED: &str = "not_started";
+const UNREACHABLE: &str = "daemon_unavailable";
+
+#[derive(Clone)]
+pub struct Server {
+    /// A broken configuration is told at each call: a server that does not start says nothing to a model.
+    engine: Result<Arc<Engine>, Arc<ConfigError>>,
+    tools: Arc<[Tool]>,
+}
+
+/// The answer of a tool, for models and for programs.
+struct Reply {
+    is_error: bool,
+    text: String,
+    data: Map<String, Value>,
+}
+
+impl Server {
+    pub fn new(engine: Result<Arc<Engine>, ConfigError>) -> Self {
+        let has_many = engine
+            .as_ref()
+            .is_ok_and(|engine| engine.fleet.hosts.len() > 1);
+        Self {
+            engine: engine.map_err(Arc::new),
+            tools: tools::list(has_many).into(),
+        }
+    }
+
+    async fn reply(&self, tool: &str, arguments: Map<String, Value>, caller: &Caller) -> Reply {
+        let engine = match &self.engine {
+            Ok(engine) => engine,
+            Err(error) => return Reply::refused(NOT_STARTED, &error.0),
+        };
+        match answer(engine, tool, arguments, caller).await {
+            Ok(reply) => reply,
+            Err(why) => Reply::refused(INVALID, &why),
+        }
+    }
+}
+
+/// Who calls, and who hears of progress.
+struct Caller {
+    client: String,
+    progress: Option<(Peer<RoleServer>, ProgressToken)>,
+}
+
+async fn answer(
+    engine: &Arc<Engine>,
+    tool: &str,
+    arguments: Map<String, Value>,
+    caller: &Caller,
+) -> Result<Reply, String> {
+    let mut asked = ToolCall::new(arguments)?;
+    let words: Option<Vec<&str>> = asked
+        .on
+        .as_ref()
+        .map(|on| on.iter().map(String::as_str).collect());
+    if tool == HOSTS {
+        let listed = hosts::listed(engine, words.as_deref(), &asked.arguments, &caller.client);
+        return listed.await.map(Reply::plain);
+    }
+    let chosen = engine.choose(words.as_deref());
+    let chosen: Vec<Host> = chosen
+        .map_err(|error| error.0)?
+        .into_iter()
+        .cloned()
+        .collect();
+    asked.identify(tool, || {
+        request_id::fresh().map_err(|error| {
+            format!("cannot read '/dev/urandom': {error}; give a request_id of your own")
+        })
+    })?;
+    let call = HostCall {
+        tool: tool.to_owned(),
+        arguments: asked.arguments,
+        client: caller.client.clone(),
+        until: Some(end_for_clients()),
+        may_become_master: true,
+        follows: false,
+    };
+    match (chosen.as_slice(), call::reach(tool, &call.arguments)) {
+        ([host], _) => Ok(one(engine, host, &call, caller).await),
+        (_, Reach::Many) => Ok(many(engine, &chosen, &call, caller).await),
+        (hosts, Reach::One(why)) => {
+            let names: Vec<&str> = hosts
+                .iter()
+                .take(8)
+                .map(|host| host.name.as_str())
+                .collect();
+            let more = hosts.len() - names.len();
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            Err(format!(
+                "{why}, and 'on' names {}: {}{more}; call it for one of them",
+                hosts.len(),
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+async fn one(engine: &Arc<Engine>, host: &Host, call: &HostCall, caller: &Caller) -> Reply {
+    let (news, mut words) = mpsc::unbounded_channel();
+    let news = caller.progress.is_some().then_some(news);
+    let mut progress = Progress::new(caller);
+    let answer = engine.call(&host.name, call, news);
+    tokio::pin!(answer);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut answer => break outcome,
+            Some(words) = words.recv() => progress.report(None, &words).await,
+        }
+    };
+    match outcome {
+        Ok(Answered { result, server }) => {
+            let mut named = vec![("on", json!(host.name.as_str()))];
+            named.extend(hosts::other_release(&server).map(|words| ("release", json!(words))));
+            Reply::named(result.is_error, result.text, result.data, &named)
+        }
+        Err(Unreachable(why)) => Reply::refused(UNREACHABLE, &format!("{}: {why}", host.name)),
+    }
+}
+
+async fn many(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall, caller: &Caller) -> Reply {
+    let (done, mut counts) = mpsc::unbounded_channel();
+    let mut progress = Progress::new(caller);
+    let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
+    let answers = engine.call_all(&names, call, Some(done));
+    tokio::pin!(answers);
+    let outcomes = loop {
+        tokio::select! {
+            biased;
+            outcomes = &mut answers => break outcomes,
+            Some(count) = counts.recv() => {
+                let words = format!("{count} of {} hosts have answered", names.len());
+                progress.report(Some((count, names.len())), &words).await;
+            }
+        }
+    };
+    let releases = hosts::other_releases(&outcomes);
+    let outcomes = outcomes.into_iter().map(|(host, outcome)| {
+        let outcome: Outcome = outcome.map(|answered| answered.result);
+        (host, outcome)
+    });
+    let grouped = group::group(outcomes);
+    let is_error = grouped.groups.iter().all(|group| group.is_error);
+    let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
+    // More are told by 'hosts' with a probe.
+    let few = releases.iter().take(4).map(|(release, hosts)| {
+        let listed: Vec<&String> = hosts.iter().take(4).collect();
+        let more = hosts.len() - listed.len();
+        (
+            release.clone(),
+            json!({ "hosts": listed, "more_hosts": more }),
+        )
+    });
+    let releases = Value::Object(few.collect());
+    let reserved = releases.to_string().len() + 32;
+    let mut data = report::fitted(&grouped, budget.saturating_sub(reserved));
+    if releases != json!({}) {
+        data.insert("other_releases".to_owned(), releases);
+    }
+    Reply {
+        is_error,
+        ..Reply::plain(data)
+    }
+}
+
+impl Reply {
+    fn plain(data: Map<String, Value>) -> Self {
+        Self {
+            is_error: false,
+            text: Value::Object(data.clone()).to_string(),
+            data,
+        }
+    }
+
+    /// In the form of a refusal of mcp-shim, with one of its codes.
+    fn refused(code: &str, why: &str) -> Self {
+        let error = json!({ "code": code, "message": text::show(why.as_bytes()).text });
+        Self {
+            is_error: true,
+            ..Self::plain(Map::from_iter([("error".to_owned(), error)]))
+        }
+    }
+
+    /// A host's own answer, with the host named first.
+    fn named(
+        is_error: bool,
+        text: String,
+        mut data: Map<String, Value>,
+        named: &[(&str, Value)],
+    ) -> Self {
+        let mut first = String::new();
+        for (key, value) in named {
+            first += &format!("{}:{value},", json!(key));
+            data.insert((*key).to_owned(), value.clone());
+        }
+        let text = match text.strip_prefix('{').map(str::trim_start) {
+            Some(rest) if rest.starts_with('"') => format!("{{{first}{rest}"),
+            _ => format!("{{{}}}\n{text}", first.trim_end_matches(',')),
+        };
+        Self {
+            is_error,
+            text,
+            data,
+        }
+    }
+}
+
+/// Progress of one call, if the client wants it. It always increases.
+struct Progress<'a> {
+    to: Option<&'a (Peer<RoleServer>, ProgressToken)>,
+    last: u32,
+}
+
+impl<'a> Progress<'a> {
+    fn new(caller: &'a Caller) -> Self {
+        Self {
+            to: caller.progress.as_ref(),
+            last: 0,
+        }
+    }
+
+    async fn report(&mut self, count: Option<(usize, usize)>, words: &str) {
+        let Some((peer, token)) = self.to else {
+            return;
+        };
+        self.last += 1;
+        let number = |number: usize| u32::try_from(number).map_or(f64::MAX, f64::from);
+        let done = count.map_or(f64::from(self.last), |(done, _)| number(done));
+        let mut param = ProgressNotificationParam::new(token.clone(), done).with_message(words);
+        param.total = count.map(|(_, of)| number(of));
+        // A client that is gone needs no progress.
+        let _ = peer.notify_progress(param).await;
+    }
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(implementation())
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let mut list = ListToolsResult::with_all_items(self.tools.to_vec());
+        list.meta = meta(&context);
+        Ok(list)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        if !self.tools.iter().any(|tool| tool.name == request.name) {
+            let name = text::line(request.name.as_bytes(), NAME);
+            let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_ref()).collect();
+            let why = format!("unknown tool '{name}': there are {}", names.join(", "));
+            return Err(ErrorData::invalid_params(why, None));
+        }
+        let caller = Caller {
+            client: client_name(context.client_info().as_ref()),
+            progress: context
+                .meta
+                .get_progress_token()
+                .map(|token| (context.peer.clone(), token)),
+        };
+        let arguments = request.arguments.unwrap_or_default();
+        tokio::select! {
+            biased;
+            // A cancelled request gets no answer, so nobody receives this.
+            () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
+            reply = self.reply(&request.name, arguments, &caller) => {
+                let content = vec![ContentBlock::text(reply.text)];
+                let mut result = match reply.is_error {
+                    true => CallToolResult::error(content),
+                    false => CallToolResult::success(content),
+                };
+                result.structured_content = Some(Value::Object(reply.data));
+                Ok(result.with_meta(meta(&context)).into())
+            }
+        }
+    }
+}
+
+fn implementation() -> Implementation {
+    let mut implementation = Implementation::new("remit-fleet", RELEASE);
+    implementation.title = Some("remit fleet".to_owned());
+    implementation
+}
+
+/// From revision 2026-07-28 on there is no session, so each result names the server.
+fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
+    let version = context.protocol_version()?;
+    let is_modern = version.as_str() >= ProtocolVersion::V_2026_07_28.as_str();
+    is_modern.then(|| {
+        let mut meta = MetaObject::new();
+        let key = "io.modelcontextprotocol/serverInfo";
+        meta.insert(key.to_owned(), json!(implementation()));
+        meta
+    })
+}
+
+/// Returns the name for the records of hosts: this program's, and the one that the client claims.
+fn client_name(client: Option<&Implementation>) -> String {
+    match client {
+        Some(client) => {
+            let claimed = format!("{} {}", client.name, client.version);
+            format!("remit-fleet for {}", text::line(claimed.as_bytes(), CLIENT))
+        }
+        None => "remit-fleet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_of_a_host_names_it_first() {
+        for (text, expect) in [
+            ("{\"exit\":0}", "{\"on\":\"web1\",\"exit\":0}"),
+            (
+                "{ \"exit\":0}\n--- stdout",
+                "{\"on\":\"web1\",\"exit\":0}\n--- stdout",
+            ),
+            ("{}", "{\"on\":\"web1\"}\n{}"),
+            ("hello", "{\"on\":\"web1\"}\nhello"),
+            ("", "{\"on\":\"web1\"}\n"),
+        ] {
+            let named = [("on", json!("web1"))];
+            let data = Map::from_iter([("on".to_owned(), json!("web9"))]);
+            let reply = Reply::named(false, text.into(), data, &named);
+            assert_eq!(reply.text, expect);
+            assert_eq!(reply.data["on"], "web1", "a host does not name itself");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The directory of master connections: private, with a bounded number. A file beside each socket has the time of its last
+//! use, for all processes of the user. Starts no ssh.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::config::Limits;
+
+const NAME: &str = "remit-fleet";
+/// `%C` of ssh_config(5): 40 digits.
+const HASH: usize = 40;
+/// ssh binds its socket under a longer name first, and macOS has 104 bytes for a path and its NUL.
+const ADDED: usize = 17;
+const LONGEST_PATH: usize = 103;
+const USED: &str = "used";
+
+#[derive(Debug)]
+pub struct Masters {
+    dir: PathBuf,
+    max: usize,
+}
+
+impl Masters {
+    /// Opens the directory in `~/.ssh`, because MCP clients pass `HOME` on and few other variables, or in
+    /// `XDG_RUNTIME_DIR`. `None` if neither is private and short enough.
+    pub fn open(limits: &Limits) -> Option<Self> {
+        let max = usize::try_from(limits.masters)
+            .ok()
+            .filter(|max| *max > 0)?;
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh"));
+        [home, runtime].into_iter().flatten().find_map(|parent| {
+            let dir = parent.join(NAME);
+            let fits = dir.as_os_str().len() + 1 + HASH + ADDED <= LONGEST_PATH;
+            (parent.is_absolute() && fits && is_private(&dir)).then_some(Self { dir, max })
+        })
+    }
+
+    /// The option that has `ssh -G` print the socket of a host.
+    pub fn control_path(&self) -> OsString {
+        let mut option = OsString::from("ControlPath=");
+        // '%' begins a token of ssh.
+        option.push(self.dir.as_os_str().to_string_lossy().replace('%', "%%"));
+        option.push("/%C");
+        option
+    }
+
+    /// Returns the path that ssh named, if it is one of this directory.
+    pub fn socket(&self, named: &Path) -> Option<PathBuf> {
+        let name = named.file_name()?;
+        let is_hash =
+            name.len() == HASH && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit);
+        (is_hash && named.parent() == Some(&self.dir)).then(|| named.to_owned())
+    }
+
+    /// Notes a use, and returns the masters to stop so that a new one fits: the least recently used.
+    pub fn make_room(&self, socket: &Path, may_be_new: bool) -> Vec<PathBuf> {
+        let mut others = self.sockets();
+        others.retain(|(_, path)| path != socket);
+        if may_be_new || socket.exists() {
+            // Without the time it is the first to go.
+            let _ = File::create(socket.with_extension(USED));
+        }
+        if !may_be_new || socket.exists() {
+            return Vec::new();
+        }
+        let too_many = (others.len() + 1).saturating_sub(self.max);
+        others.sort();
+        let oldest = others.into_iter().take(too_many);
+        let oldest: Vec<PathBuf> = oldest.map(|(_, path)| path).collect();
+        for socket in &oldest {
+            let _ = fs::remove_file(socket.with_extension(USED));
+        }
+        oldest
+    }
+
+    fn sockets(&self) -> Vec<(SystemTime, PathBuf)> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let sockets = entries.filter(|entry| {
+            let kind = entry.file_type();
+            kind.is_ok_and(|kind| kind.is_socket()) && self.socket(&entry.path()).is_some()
+        });
+        sockets
+            .map(|entry| {
+                let path = entry.path();
+                let used = fs::metadata(path.with_extension(USED)).and_then(|used| used.modified());
+                (used.unwrap_or(SystemTime::UNIX_EPOCH), path)
+            })
+            .collect()
+    }
+}
+
+/// Makes the directory, or checks that it is a directory of this user that nobody else can enter.
+fn is_private(dir: &Path) -> bool {
+    // It may be there already; what counts is checked below.
+    let _ = DirBuilder::new().mode(0o700).create(dir);
+    let Ok(found) = fs::symlink_metadata(dir) else {
+        return false;
+    };
+    if !found.is_dir() || found.mode() & 0o077 != 0 {
+        return false;
+    }
+    // std does not know the own uid; a new file has it.
+    let probe = dir.join(format!(".{}", std::process::id()));
+    let owner = File::create(&probe).and_then(|file| file.metadata());
+    let _ = fs::remove_file(&probe);
+    owner.is_ok_and(|owner| owner.uid() == found.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    const NONE: [PathBuf; 0] = [];
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("rf-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            Self(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn hash(number: usize) -> String {
+        format!("{number:040x}")
+    }
+
+    #[test]
+    fn directory_of_others_is_refused() {
+        let dir = Dir::new("private");
+        assert!(is_private(&dir.0), "a new one");
+        assert_eq!(fs::metadata(&dir.0).unwrap().mode() & 0o777, 0o700);
+        assert!(is_private(&dir.0), "the same again");
+        fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o710)).unwrap();
+        assert!(!is_private(&dir.0), "of a group");
+        fs::remove_dir(&dir.0).unwrap();
+        std::os::unix::fs::symlink("/tmp", &dir.0).unwrap();
+        assert!(!is_private(&dir.0), "a link");
+        fs::remove_file(&dir.0).unwrap();
+        assert!(!is_private(Path::new("/nonexistent/a")));
+    }
+
+    #[test]
+    fn least_recently_used_master_goes() {
+        let dir = Dir::new("lru");
+        assert!(is_private(&dir.0));
+        let masters = Masters {
+            dir: dir.0.clone(),
+            max: 3,
+        };
+        let socket = |number| dir.0.join(hash(number));
+        let mut listeners = Vec::new();
+        for number in 0..3 {
+            assert_eq!(masters.make_room(&socket(number), true), NONE);
+            listeners.push(UnixListener::bind(socket(number)).unwrap());
+            let used = File::options()
+                .write(true)
+                .open(socket(number).with_extension(USED));
+            let age = std::time::Duration::from_secs(100 - number as u64);
+            used.unwrap().set_modified(SystemTime::now() - age).unwrap();
+        }
+        File::create(dir.0.join("strange")).unwrap();
+        // A use makes it the newest one.
+        assert_eq!(masters.make_room(&socket(0), true), NONE);
+        // A login that becomes no master needs no room.
+        assert_eq!(masters.make_room(&socket(9), false), NONE);
+        assert_eq!(masters.make_room(&socket(9), true), [socket(1)]);
+    }
+
+    #[test]
+    fn only_own_sockets_are_used() {
+        let masters = Masters {
+            dir: "/m".into(),
+            max: 1,
+        };
+        let of = |path: String| masters.socket(Path::new(&path));
+        assert_eq!(
+            of(format!("/m/{}", hash(7))),
+            Some(format!("/m/{}", hash(7)).into())
+        );
+        for other in ["/m/%C", "/m/../x", "/home/ann/.ssh/cm", "/m", "none"] {
+            assert_eq!(of(other.into()), None, "{other}");
+        }
+        assert_eq!(of(format!("/n/{}", hash(7))), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! Starts the user's own ssh: its configuration, agent, jump hosts and known hosts are the user's. Adds only what a
+//! session without a terminal needs, and a master connection.
+//!
+//! **Invariant:** a host's name comes after `--`, so it is never an option.
+
+mod effective;
+mod masters;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use remit_common::text;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::config::{Limits, Ssh};
+use crate::host_name::HostName;
+
+pub use effective::Effective;
+pub use masters::Masters;
+
+/// Time for `ssh -G` and for words to a master.
+const QUICK: Duration = Duration::from_secs(10);
+/// The program on the host.
+const SHIM: &str = "mcp-shim";
+const REASON: usize = 400;
+
+/// The ssh of one configuration, with its master connections.
+#[derive(Debug)]
+pub struct Client {
+    ssh: Ssh,
+    masters: Option<Masters>,
+}
+
+/// How a login goes, as ssh sees it.
+#[derive(Clone, Debug)]
+pub struct Way {
+    pub effective: Effective,
+    /// The socket of the master connection.
+    master: Option<PathBuf>,
+    /// Whether this login becomes the master if there is none.
+    becomes_master: bool,
+}
+
+impl Client {
+    pub fn new(ssh: Ssh, limits: &Limits) -> Self {
+        Self {
+            ssh,
+            masters: Masters::open(limits),
+        }
+    }
+
+    /// Returns false if each login is a connection of its own.
+    pub fn has_masters(&self) -> bool {
+        self.masters.is_some()
+    }
+
+    /// Asks `ssh -G` what a host is. Its configuration may run programs (`Match exec`), as at each login.
+    pub async fn way(&self, host: &HostName, may_become_master: bool) -> Result<Way, String> {
+        let mut command = self.command();
+        if let Some(masters) = &self.masters {
+            command.arg("-o").arg(masters.control_path());
+        }
+        command.args(["-G", "--", host.as_str()]);
+        let output = timeout(QUICK, command.output()).await;
+        let output = output
+            .map_err(|_| format!("'ssh -G' did not end within {} s", QUICK.as_secs()))?
+            .map_err(|error| self.not_started(&error))?;
+        if !output.status.success() {
+            let said = text::line(output.stderr.trim_ascii(), REASON);
+            return Err(format!("'ssh -G' failed: {said}"));
+        }
+        let effective = Effective::parse(&String::from_utf8_lossy(&output.stdout));
+        let master = self
+            .masters
+            .as_ref()
+            .and_then(|masters| masters.socket(effective.control_path.as_deref()?));
+        Ok(Way {
+            effective,
+            becomes_master: master.is_some() && may_become_master,
+            master,
+        })
+    }
+
+    /// Starts the session of a host. The child is killed when it is dropped.
+    pub async fn start(
+        &self,
+        host: &HostName,
+        way: &Way,
+        limits: &Limits,
+    ) -> Result<Child, String> {
+        if let (Some(masters), Some(socket)) = (&self.masters, &way.master) {
+            for oldest in masters.make_room(socket, way.becomes_master) {
+                // Its sessions go on, and it ends with the last one.
+                self.tell_master(&oldest, "stop").await;
+            }
+        }
+        let mut command = self.command();
+        command.args(session_options(way, limits));
+        command.args(["--", host.as_str(), SHIM]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command.spawn().map_err(|error| self.not_started(&error))
+    }
+
+    /// Ends a master connection that does not answer, with its sessions. Returns false if there was none.
+    pub async fn drop_master(&self, way: &Way) -> bool {
+        match &way.master {
+            Some(socket) if socket.exists() => {
+                self.tell_master(socket, "exit").await;
+                // A master that hangs does not remove it.
+                let _ = std::fs::remove_file(socket);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn tell_master(&self, socket: &std::path::Path, word: &str) {
+        let mut command = self.command();
+        command
+            .arg("-S")
+            .arg(socket)
+            .args(["-O", word, "--", "master"]);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        // One that is gone needs no word.
+        let _ = timeout(QUICK, command.status()).await;
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.ssh.program);
+        if let Some(config) = &self.ssh.config {
+            command.arg("-F").arg(config);
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    fn not_started(&self, error: &std::io::Error) -> String {
+        let program = self.ssh.program.display();
+        format!("cannot run '{program}': {error}; install the client of OpenSSH")
+    }
+}
+
+/// Options before the name of the host. Those that old releases of OpenSSH do not know are given only if the user's
+/// configuration makes them necessary.
+fn session_options(way: &Way, limits: &Limits) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut add = |option: &OsStr| all.extend(["-o".into(), option.to_owned()]);
+    add("BatchMode=yes".as_ref());
+    // The session needs none of them, and a program on the host could use the user's agent.
+    add("ClearAllForwardings=yes".as_ref());
+    add("ForwardAgent=no".as_ref());
+    add("ForwardX11=no".as_ref());
+    let Effective {
+        keeps_alive,
+        has_connect_timeout,
+        ..
+    } = way.effective;
+    if !keeps_alive {
+        // A dead connection is found within 45 seconds.
+        add("ServerAliveInterval=15".as_ref());
+    }
+    if !has_connect_timeout {
+        add(format!("ConnectTimeout={}", limits.connect_s).as_ref());
+    }
+    for option in &way.effective.overridden {
+        add(option.as_ref());
+    }
+    match &way.master {
+        Some(socket) => {
+            let mut path = OsString::from("ControlPath=");
+            path.push(socket);
+            add(&path);
+            let master = if way.becomes_master { "auto" } else { "no" };
+            add(format!("ControlMaster={master}").as_ref());
+            add(format!("ControlPersist={}m", limits.persist_min).as_ref());
+        }
+        None => add("ControlPath=none".as_ref()),
+    }
+    all.push("-T".into());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(effective: &str, master: Option<&str>, becomes_master: bool) -> String {
+        let way = Way {
+            effective: Effective::parse(effective),
+            master: master.map(PathBuf::from),
+            becomes_master,
+        };
+        let all = session_options(&way, &Limits::default());
+        all.join(" ".as_ref()).into_string().unwrap()
+    }
+
+    #[test]
+    fn session_has_no_terminal_prompt_or_forwarding() {
+        let plain = options("hostname a\n", None, false);
+        for part in [
+            "-o BatchMode=yes",
+            "-o ClearAllForwardings=yes",
+            "-o ForwardAgent=no",
+            "-o ServerAliveInterval=15",
+            "-o ConnectTimeout=15",
+            "-o ControlPath=none",
+        ] {
+            assert!(plain.contains(part), "{part}: {plain}");
+        }
+        assert!(plain.ends_with(" -T"), "{plain}");
+        assert!(!plain.contains("RemoteCommand"), "{plain}");
+        let own = options("serveraliveinterval 5\nconnecttimeout 3\n", None, false);
+        assert!(
+            !own.contains("ServerAlive") && !own.contains("ConnectTimeout"),
+            "{own}"
+        );
+    }
+
+    #[test]
+    fn master_is_used_and_made_only_if_wanted() {
+        let auto = options("", Some("/m/1"), true);
+        assert!(
+            auto.contains("ControlPath=/m/1 -o ControlMaster=auto -o ControlPersist=10m"),
+            "{auto}"
+        );
+        let uses = options("", Some("/m/1"), false);
+        assert!(
+            uses.contains("ControlPath=/m/1 -o ControlMaster=no"),
+            "{uses}"
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! Tests of the program with real daemons, the real mcp-shim, and hosts that misbehave.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail"
+)]
+
+mod client;
+mod hostile;
+mod lost;
+mod many;
+mod one;
+mod people;
+mod protocol;
+mod real_ssh;
+mod stage;

@@ -1,0 +1,155 @@
+//! What people type: `hosts` and `run`.
+
+use serde_json::{Value, json};
+
+use crate::stage::{RELEASE, Stage, canned, daemon, ran};
+
+#[test]
+fn hosts_are_listed_and_probed() {
+    let daemon = daemon();
+    let stage = Stage::new(&["web1", "web2", "db1"]);
+    stage.set_fleet("[hosts]\ninclude = [\"web*\", \"db1\"]\n[tags]\nprod = [\"web1\"]\n");
+    stage.set_real("web1", &daemon);
+    stage.set_host(
+        "web2",
+        "echo 'ann@web2: Permission denied (publickey).' >&2; exit 255\n",
+    );
+    stage.set_host(
+        "db1",
+        &canned(
+            "remit",
+            "0.0.1",
+            &json!({"structuredContent": {"user": "x"}}),
+        ),
+    );
+    let (status, out, _) = stage.run(&["hosts"]);
+    assert_eq!((status, &*out), (Some(0), "web1  tag:prod\nweb2\ndb1\n"));
+    assert_eq!(stage.logins(), [""; 0]);
+    let (status, out, err) = stage.run(&["hosts", "--probe"]);
+    assert_eq!(status, Some(1), "{out}{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("web1  remit {RELEASE} as ")),
+        "{out}"
+    );
+    assert!(lines[0].ends_with("@192.0.2.1:22  tag:prod"), "{out}");
+    assert!(
+        lines[1].contains("no answer: ann@web2: Permission denied")
+            && lines[1].contains("BatchMode=yes"),
+        "{out}"
+    );
+    assert!(lines[2].starts_with("db1   remit 0.0.1 as x"), "{out}");
+    let (status, out, _) = stage.run(&["hosts", "--on", "db1", "--probe", "--json"]);
+    let row: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &row["release"]), (Some(0), &json!("0.0.1")));
+    // The tool says the same.
+    let data = stage
+        .client()
+        .data("hosts", json!({"probe": true, "on": "web1"}));
+    assert_eq!(data["hosts"][0]["release"], RELEASE, "{data}");
+    assert_eq!(data["tags"], json!({"prod": 1}));
+}
+
+#[test]
+fn run_shows_groups_and_fails_if_a_host_does() {
+    let daemon = daemon();
+    let stage = Stage::new(&["web1", "web2", "web3"]);
+    for host in ["web1", "web2"] {
+        stage.set_real(host, &daemon);
+    }
+    stage.set_host("web3", "exit 255\n");
+    let (status, out, err) = stage.run(&["run", "--on", "web1 web2", "--", "echo", "a", "--on"]);
+    assert_eq!(
+        (status, &*out, &*err),
+        (Some(0), "== 2 of 2: web1 web2: exit 0\n  a --on\n", "")
+    );
+    let (status, out, _) = stage.run(&[
+        "run",
+        "--on",
+        "web1",
+        "--",
+        "sh",
+        "-c",
+        "echo x >&2; exit 3",
+    ]);
+    assert_eq!(
+        (status, &*out),
+        (Some(1), "== web1: exit 3\n-- stderr\n  x\n")
+    );
+    let (status, out, _) = stage.run(&["run", "--on", "*", "--json", "--", "true"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (status, &report["unreachable"][0]["hosts"]),
+        (Some(1), &json!(["web3"]))
+    );
+    for (arguments, expect) in [
+        (
+            &["run", "--", "true"][..],
+            "'--on' is required, because there are 3 hosts",
+        ),
+        (
+            &["run", "--on", "mail", "--", "true"],
+            "no host is named 'mail'",
+        ),
+        (
+            &["run", "--on", "web1"],
+            "required arguments were not provided",
+        ),
+        (&["nonsense"], "unrecognized subcommand"),
+    ] {
+        let (status, out, err) = stage.run(arguments);
+        assert_eq!((status, &*out), (Some(64), ""), "{err}");
+        assert!(err.contains(expect), "{err}");
+    }
+}
+
+#[test]
+fn run_follows_a_long_job_to_its_end() {
+    let stage = Stage::new(&["web1"]);
+    let running = json!({"structuredContent": {"job_id": "ab", "state": "running"}});
+    let ends = canned("remit", RELEASE, &ran("at last\n"));
+    let first = canned("remit", RELEASE, &running);
+    // The first call starts, the next one is 'job'.
+    let first = first.replacen(
+        "done\n",
+        "case $line in *tools/call*) break ;; esac\ndone\n",
+        1,
+    );
+    stage.set_host("web1", &(first + &ends));
+    let (status, out, _) = stage.run(&["run", "--", "sleep", "100"]);
+    assert_eq!((status, &*out), (Some(0), "== web1: exit 0\n  at last\n"));
+}
+
+#[test]
+fn wrong_configuration_is_told() {
+    let stage = Stage::new(&["web1"]);
+    for (text, expect) in [
+        (
+            "[hosts]\ninclude = [\"-oProxyCommand=x\"]\n",
+            "the name of a host has letters",
+        ),
+        (
+            "[hosts]\ninclude = [\"web1\"]\nexclude = [\"a\"]\n",
+            "line 3: unknown field `exclude`",
+        ),
+        ("[hosts]\ninclude = [\"mail*\"]\n", "matches no 'Host'"),
+    ] {
+        stage.set_fleet(text);
+        let (status, _, err) = stage.run(&["hosts"]);
+        assert_eq!(status, Some(78), "{err}");
+        assert!(
+            err.contains(expect) && err.contains("home/.config/remit/fleet.toml"),
+            "{err}"
+        );
+        // A server that does not start says nothing to a model.
+        let why = stage.client().refusal("hosts", json!({}));
+        assert!(why.contains(expect), "{why}");
+    }
+    let (status, _, err) = stage.run(&["hosts", "--config", "/nonexistent"]);
+    assert_eq!(status, Some(78));
+    assert!(
+        err.contains("no hosts: '/nonexistent' is not there"),
+        "{err}"
+    );
+    assert_eq!(stage.logins(), [""; 0]);
+}

@@ -1,0 +1,189 @@
+//! The real ssh and sshd, without a network: a ProxyCommand starts sshd on its standard input.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use remit_tests::daemon::Daemon;
+use remit_tests::test_dir::{TestDir, missing};
+use serde_json::json;
+
+use crate::client::Client;
+use crate::stage::daemon;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+struct Machine {
+    dir: TestDir,
+}
+
+impl Machine {
+    /// `None` if sshd is not installed.
+    fn new(daemon: &Daemon, options: &str) -> Option<Self> {
+        if !Path::new(SSHD).exists() {
+            missing("sshd");
+            return None;
+        }
+        let dir = TestDir::new();
+        for name in [
+            "r",
+            "home",
+            "home/.ssh",
+            "home/.config",
+            "home/.config/remit",
+        ] {
+            fs::set_permissions(dir.directory(name), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        // sshd wants it, and a container may not have it.
+        let _ = fs::create_dir("/run/sshd");
+        let machine = Self { dir };
+        for name in ["host_key", "user_key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(machine.path(name))
+                .status();
+            assert!(made.unwrap().success());
+        }
+        let at = |name: &str| machine.path(name).display().to_string();
+        let read = |name: &str| fs::read_to_string(machine.path(name)).unwrap();
+        let (shim, socket) = (daemon.program("mcp-shim"), daemon.runtime().socket());
+        let forced = format!("{} --socket {}", shim.display(), socket.display());
+        let key = format!("restrict,command=\"{forced}\" {}", read("user_key.pub"));
+        machine.write("authorized_keys", &key);
+        let known = format!("web1 {}", read("host_key.pub"));
+        machine.write("known_hosts", &known);
+        let sshd = format!(
+            "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\n",
+            at("host_key"),
+            at("authorized_keys")
+        );
+        machine.write("sshd_config", &sshd);
+        let proxy = format!(
+            "#!/bin/sh\necho >>{}\nexec {SSHD} -i -f {}\n",
+            at("logins"),
+            at("sshd_config")
+        );
+        machine.write("proxy", &proxy);
+        fs::set_permissions(machine.path("proxy"), fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!(
+            "Host web1\n  HostName 192.0.2.1\n  HostKeyAlias web1\n  User root\n  ProxyCommand {}\n  IdentityFile {}\n  \
+             IdentitiesOnly yes\n  UserKnownHostsFile {}\n{options}",
+            at("proxy"),
+            at("user_key"),
+            at("known_hosts")
+        );
+        machine.write("home/.ssh/config", &config);
+        let fleet = format!(
+            "[hosts]\ninclude = [\"w*\"]\n[limits]\nconnect_s = 45\n[ssh]\nconfig = \"{}\"\n",
+            at("home/.ssh/config")
+        );
+        machine.write("home/.config/remit/fleet.toml", &fleet);
+        Some(machine)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remit-fleet"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin")
+            .env("HOME", self.path("home"))
+            // The path below HOME is too long for a socket.
+            .env("XDG_RUNTIME_DIR", self.path("r"));
+        command
+    }
+
+    fn logins(&self) -> usize {
+        fs::read_to_string(self.path("logins"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    }
+
+    fn masters(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("r/remit-fleet"))
+            .into_iter()
+            .flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_none()).collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for socket in self.masters() {
+            let mut ssh = Command::new("ssh");
+            let _ = ssh
+                .arg("-S")
+                .arg(socket)
+                .args(["-O", "exit", "--", "x"])
+                .output();
+        }
+    }
+}
+
+#[test]
+fn one_login_serves_many_programs_over_a_private_master() {
+    let daemon = daemon();
+    let strange = "  RemoteCommand tmux attach\n  RequestTTY force\n  ForwardAgent yes\n  LocalForward 1 localhost:1\n";
+    let Some(machine) = Machine::new(&daemon, strange) else {
+        return;
+    };
+    let mut client = Client::start(machine.command(&[]));
+    client.initialize("2025-11-25");
+    let data = client.data("run", json!({"argv": ["echo", "hello"]}));
+    assert_eq!(
+        (&data["on"], &data["stdout"]),
+        (&json!("web1"), &json!("hello\n")),
+        "{data}"
+    );
+    assert_eq!(machine.masters().len(), 1, "{:?}", machine.masters());
+    let dir = fs::metadata(machine.path("r/remit-fleet")).unwrap();
+    assert_eq!(dir.permissions().mode() & 0o777, 0o700);
+    for _ in 0..2 {
+        let output = machine
+            .command(&["run", "--", "echo", "again"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, "== web1: exit 0\n  again\n", "{:?}", output.stderr);
+    }
+    assert_eq!(machine.logins(), 1, "the others went over the master");
+    assert_eq!(client.close().0.code(), Some(0));
+    // Another configuration of the host is another master.
+    let config = fs::read_to_string(machine.path("home/.ssh/config")).unwrap();
+    machine.write(
+        "home/.ssh/config",
+        &config.replace("192.0.2.1", "192.0.2.2"),
+    );
+    let output = machine.command(&["run", "--", "true"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((machine.logins(), machine.masters().len()), (2, 2));
+}
+
+#[test]
+fn unknown_host_key_is_not_accepted() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    machine.write("known_hosts", "");
+    let output = machine.command(&["hosts", "--probe"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("Host key verification failed") && text.contains("by hand"),
+        "{text}"
+    );
+    assert!(text.contains("root@192.0.2.1:22"), "{text}");
+    assert_eq!(fs::read_to_string(machine.path("known_hosts")).unwrap(), "");
+}

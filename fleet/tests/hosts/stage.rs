@@ -1,0 +1,188 @@
+//! A user's computer with hosts behind a test ssh: a script for each host, which usually starts the real mcp-shim in front of
+//! a real daemon. `ssh -G` and words to masters are the real ssh's.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
+use remit_tests::process::Identity;
+use remit_tests::test_dir::TestDir;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+
+/// The user of this computer, who is the same user on each host. ssh runs only for users with an account.
+pub fn user() -> Identity {
+    Identity::new(1000, &[SOCKET_GROUP])
+}
+
+/// A daemon in whose sandbox the user may run anything.
+pub fn daemon() -> Daemon {
+    let policy = "[[grant]]\nname = \"test\"\nto = [\"#0\", \"somebody\"]\nallow = [\"run\"]\nrun_profile = \"read\"\n";
+    Daemon::start(Options {
+        policy: policy.to_owned(),
+        ..Options::default()
+    })
+}
+
+pub struct Stage {
+    dir: TestDir,
+    limits: String,
+}
+
+/// A host that answers each call with this result, as this server.
+pub fn canned(name: &str, version: &str, result: &Value) -> String {
+    let info = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+        "serverInfo": {"name": name, "version": version},
+    });
+    // A quoted text of the shell.
+    let quoted = |value: &Value| value.to_string().replace('\'', "'\\''");
+    format!(
+        "while read -r line; do\n\
+         id=${{line#'{{\"id\":'}}; id=${{id%%,*}}\n\
+         case $line in\n\
+         *'\"method\":\"initialize\"'*) result='{}' ;;\n\
+         *'\"method\":\"tools/call\"'*) result='{}' ;;\n\
+         *) continue ;;\n\
+         esac\n\
+         printf '{{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s}}\\n' \"$id\" \"$result\"\n\
+         done\n",
+        quoted(&info),
+        quoted(result)
+    )
+}
+
+/// The result of a run that has ended.
+pub fn ran(stdout: &str) -> Value {
+    let data = json!({"job_id": "ab", "state": "exited", "exit": 0, "stdout": stdout});
+    json!({"content": [{"type": "text", "text": data.to_string()}], "structuredContent": data, "isError": false})
+}
+
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+impl Stage {
+    /// The fleet is `hosts`, each a name of ssh's configuration.
+    pub fn new(hosts: &[&str]) -> Self {
+        let stage = Self {
+            dir: TestDir::new(),
+            limits: "connect_s = 10".to_owned(),
+        };
+        for dir in [
+            "r",
+            "hosts",
+            "home",
+            "home/.ssh",
+            "home/.config",
+            "home/.config/remit",
+        ] {
+            let dir = stage.dir.directory(dir);
+            chown(&dir, Some(user().uid), Some(user().gid)).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let ssh = "#!/bin/sh\n\
+            dir=${0%/*}\n\
+            for word; do case $word in -G|-O) exec ssh \"$@\" ;; esac; done\n\
+            echo \"$*\" >>\"$dir/hosts/.arguments\"\n\
+            while [ \"$1\" != -- ]; do shift; done\n\
+            host=$2\n\
+            [ \"$3\" = mcp-shim ] || exit 99\n\
+            . \"$dir/hosts/$host\"\n";
+        stage.script("ssh", ssh);
+        let config: String = hosts
+            .iter()
+            .map(|host| format!("Host {host}\n  HostName 192.0.2.1\n"))
+            .collect();
+        fs::write(stage.ssh_config(), config).unwrap();
+        stage.set_fleet(&format!("[hosts]\ninclude = {}\n", json!(hosts)));
+        stage
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn ssh_config(&self) -> PathBuf {
+        self.path().join("home/.ssh/config")
+    }
+
+    pub fn set_limits(&mut self, limits: &str) {
+        self.limits = limits.to_owned();
+    }
+
+    /// Writes fleet.toml, with the test ssh and limits.
+    pub fn set_fleet(&self, text: &str) {
+        let dir = self.path().display();
+        let text = format!(
+            "{text}\n[limits]\n{}\n[ssh]\nprogram = \"{dir}/ssh\"\nconfig = \"{dir}/home/.ssh/config\"\n",
+            self.limits
+        );
+        fs::write(self.path().join("home/.config/remit/fleet.toml"), text).unwrap();
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What a login to the host runs.
+    pub fn set_host(&self, host: &str, script: &str) {
+        self.script(&format!("hosts/{host}"), script);
+    }
+
+    /// A login to the host runs mcp-shim in front of this daemon.
+    pub fn set_real(&self, host: &str, daemon: &Daemon) {
+        self.set_host(host, &shim(daemon));
+    }
+
+    /// Arguments of each login, in their order.
+    pub fn logins(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path().join("hosts/.arguments")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remit-fleet"));
+        command
+            .args(arguments)
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin")
+            .env("HOME", self.path().join("home"))
+            // The path below HOME is too long for a socket.
+            .env("XDG_RUNTIME_DIR", self.path().join("r"));
+        user().runs(&mut command);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    /// A client that has said hello.
+    pub fn client(&self) -> Client {
+        let mut client = Client::start(self.command(&[]));
+        client.initialize("2025-11-25");
+        client
+    }
+}
+
+/// Shell that becomes mcp-shim in front of this daemon.
+pub fn shim(daemon: &Daemon) -> String {
+    let program = daemon.program("mcp-shim");
+    let socket = daemon.runtime().socket();
+    format!(
+        "exec '{}' --socket '{}'\n",
+        program.display(),
+        socket.display()
+    )
+}
