@@ -10,8 +10,8 @@ use super::reason::Tail;
 
 /// Bytes of one line. An answer of mcp-shim has less than 80,000 before its text is escaped as JSON.
 const LONGEST_LINE: usize = 512 << 10;
-/// Bytes that answer nothing: a banner, words of a login script, progress.
-const NOISE: usize = 64 << 10;
+/// Bytes that answer nothing: a banner, words of a login script, progress of a call of 50 seconds.
+const NOISE: usize = 256 << 10;
 /// Why there is no message if the output just ended.
 pub const ENDED: &str = "its output ended";
 

@@ -163,6 +163,11 @@ async fn many(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall, caller: &Ca
             biased;
             outcomes = &mut answers => break outcomes,
             Some(count) = counts.recv() => {
+                // At most twenty notes, however many hosts there are.
+                let step = names.len().div_ceil(20);
+                if count % step != 0 && count != names.len() {
+                    continue;
+                }
                 let words = format!("{count} of {} hosts have answered", names.len());
                 progress.report(Some((count, names.len())), &words).await;
             }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,9 @@ const ON: &str = "Hosts: name, web*, tag:x, !x";
 struct List {
     tools: Vec<Tool>,
 }
+
+/// Claude Code's key in the `_meta` of a tool that it does not defer.
+const ALWAYS_LOADED: &str = "anthropic/alwaysLoad";
 
 pub const HOSTS: &str = "hosts";
 
@@ -55,7 +58,7 @@ fn hosts() -> Tool {
     input.insert("additionalProperties".to_owned(), json!(false));
     let output = object(json!({ "hosts": { "type": "array" }, "tags": { "type": "object" } }));
     let title = "Hosts that can be asked";
-    Tool::new(
+    let mut tool = Tool::new(
         HOSTS,
         "The hosts of this fleet with their tags: names for on. Start here.",
         Arc::new(input),
@@ -68,7 +71,11 @@ fn hosts() -> Tool {
             .destructive(false)
             .idempotent(true)
             .open_world(false),
-    )
+    );
+    // Clients that defer tools load it at once: a session begins with it.
+    let mark = (ALWAYS_LOADED.to_owned(), json!(true));
+    tool.meta = Some(MetaObject(Map::from_iter([mark])));
+    tool
 }
 
 pub const INSTRUCTIONS: &str = "\
@@ -120,6 +127,21 @@ mod tests {
                 assert_eq!(is_required, has_many && tool.name != HOSTS, "{}", tool.name);
             }
         }
+    }
+
+    #[test]
+    fn tools_that_a_session_begins_with_are_marked() {
+        let tools = list(true);
+        let is_marked = |tool: &&Tool| {
+            let meta = tool.meta.as_ref().and_then(|meta| meta.get(ALWAYS_LOADED));
+            meta == Some(&json!(true))
+        };
+        let marked: Vec<&str> = tools
+            .iter()
+            .filter(is_marked)
+            .map(|tool| &*tool.name)
+            .collect();
+        assert_eq!(marked, ["hosts", "access", "run"]);
     }
 
     #[test]

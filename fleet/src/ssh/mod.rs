@@ -21,8 +21,10 @@ use crate::host_name::HostName;
 pub use effective::Effective;
 pub use masters::Masters;
 
-/// Time for `ssh -G` and for words to a master.
+/// Time for `ssh -G`, which may run programs of the user (`Match exec`).
 const QUICK: Duration = Duration::from_secs(10);
+/// Time for a word to a master. One that hangs is left alone.
+const WORD: Duration = Duration::from_secs(2);
 /// The program on the host.
 const SHIM: &str = "mcp-shim";
 const REASON: usize = 400;
@@ -108,11 +110,11 @@ impl Client {
         command.spawn().map_err(|error| self.not_started(&error))
     }
 
-    /// Ends a master connection that does not answer, with its sessions. Returns false if there was none.
+    /// Leaves a master connection that does not answer: it gets no more sessions. Returns false if there was none.
     pub async fn drop_master(&self, way: &Way) -> bool {
         match &way.master {
             Some(socket) if socket.exists() => {
-                self.tell_master(socket, "exit").await;
+                self.tell_master(socket, "stop").await;
                 // A master that hangs does not remove it.
                 let _ = std::fs::remove_file(socket);
                 true
@@ -132,7 +134,7 @@ impl Client {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         // One that is gone needs no word.
-        let _ = timeout(QUICK, command.status()).await;
+        let _ = timeout(WORD, command.status()).await;
     }
 
     fn command(&self) -> Command {

@@ -56,6 +56,43 @@ fn records_of_a_host_name_the_client() {
 }
 
 #[test]
+fn progress_of_a_host_is_passed_on() {
+    let daemon = daemon();
+    let stage = Stage::new(&["web1"]);
+    stage.set_real("web1", &daemon);
+    let mut client = stage.client();
+    let go = daemon.path().join("go");
+    let script = format!(
+        "echo begun; while [ ! -e '{}' ]; do sleep 0.05; done",
+        go.display()
+    );
+    let id = client.start_request(
+        "tools/call",
+        json!({
+            "name": "run", "arguments": {"script": script, "wait_ms": 50_000},
+            "_meta": {"progressToken": "t"},
+        }),
+    );
+    let mut last = 0.0;
+    loop {
+        let note = client.receive();
+        assert_eq!(note["params"]["progressToken"], "t", "{note}");
+        let progress = note["params"]["progress"].as_f64().unwrap();
+        assert!(progress > last, "{note}");
+        last = progress;
+        if note["params"]["message"] == "it wrote: begun" {
+            break;
+        }
+    }
+    daemon.set_file("go", "");
+    let answer = client.answer(id);
+    assert_eq!(
+        answer["result"]["structuredContent"]["stdout"], "begun\n",
+        "{answer}"
+    );
+}
+
+#[test]
 fn banner_before_the_first_answer_is_passed_over() {
     let daemon = daemon();
     let stage = Stage::new(&["web1"]);

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
 use remit_tests::test_dir::{TestDir, missing};
 use serde_json::json;
@@ -75,7 +77,7 @@ impl Machine {
         );
         machine.write("home/.ssh/config", &config);
         let fleet = format!(
-            "[hosts]\ninclude = [\"w*\"]\n[limits]\nconnect_s = 45\n[ssh]\nconfig = \"{}\"\n",
+            "[hosts]\ninclude = [\"w*\"]\n[limits]\nconnect_s = 5\n[ssh]\nconfig = \"{}\"\n",
             at("home/.ssh/config")
         );
         machine.write("home/.config/remit/fleet.toml", &fleet);
@@ -168,6 +170,27 @@ fn one_login_serves_many_programs_over_a_private_master() {
     let output = machine.command(&["run", "--", "true"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!((machine.logins(), machine.masters().len()), (2, 2));
+}
+
+/// As after sleep of this computer, for programs that start then.
+#[test]
+fn master_that_hangs_is_left_for_a_new_one() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    let run = || machine.command(&["run", "--", "true"]).output().unwrap();
+    assert!(run().status.success());
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-S").arg(&machine.masters()[0]);
+    let check = ssh.args(["-O", "check", "--", "x"]).output().unwrap();
+    let said = String::from_utf8(check.stderr).unwrap();
+    let pid = said.split(['=', ')']).nth(1).unwrap().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    let again = run();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!((machine.logins(), machine.masters().len()), (2, 1));
 }
 
 #[test]
