@@ -61,7 +61,7 @@ deb: ## the .deb for this machine, in target/package: some minutes
 	packaging/build deb
 
 .PHONY: package
-package: ## the .deb, the .rpm and a static mcp-shim, checked, in target/package
+package: ## the .deb, the .rpm, a static mcp-shim and remit-fleet, checked, in target/package
 	@tests/machine/packages $(PACKAGING)
 	packaging/build
 

@@ -12,7 +12,7 @@ pub struct Limits {
     pub parallel: u32,
     /// Seconds for one login.
     pub connect_s: u32,
-    /// Master connections that are kept, and open sessions. 0: no master connections.
+    /// Master connections that are kept. 0: none.
     pub masters: u32,
     /// Minutes that an unused master connection is kept.
     pub persist_min: u32,
@@ -71,9 +71,8 @@ impl Limits {
         Duration::from_secs(self.idle_s.into())
     }
 
-    /// Open sessions that are kept between calls. Each is an ssh process.
-    pub fn sessions(&self) -> usize {
-        usize::try_from(self.masters).unwrap_or(usize::MAX).max(1)
+    pub fn masters(&self) -> usize {
+        usize::try_from(self.masters).unwrap_or(usize::MAX)
     }
 }
 

@@ -19,6 +19,9 @@ use crate::link::{Answered, HostCall, Link, News, Unreachable};
 use crate::selector::{self, SelectError};
 use crate::ssh;
 
+/// Sessions that stay open between calls. Each is an ssh process.
+const SESSIONS: usize = 64;
+
 /// All hosts of a configuration, and the ways to them.
 #[derive(Debug)]
 pub struct Engine {
@@ -93,7 +96,7 @@ impl Engine {
     ) -> Vec<(String, HostOutcome)> {
         let mut call = call.clone();
         // More masters than are kept would only push each other out.
-        call.may_become_master = hosts.len() <= self.fleet.limits.sessions();
+        call.may_become_master = hosts.len() <= self.fleet.limits.masters();
         let call = Arc::new(call);
         let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
         let slots = Arc::new(Semaphore::new(slots));
@@ -144,7 +147,7 @@ impl Engine {
     fn close_old(&self) {
         let links: Vec<Arc<Link>> = self.links().values().map(Arc::clone).collect();
         let mut open: Vec<Arc<Link>> = links.into_iter().filter(|link| link.is_open()).collect();
-        let mut too_many = open.len().saturating_sub(self.fleet.limits.sessions());
+        let mut too_many = open.len().saturating_sub(SESSIONS);
         if too_many == 0 {
             return;
         }

@@ -9,9 +9,11 @@ use super::lines::{Line, Lines};
 use super::reason::Tail;
 
 /// Bytes of one line. An answer of mcp-shim has less than 80,000 before its text is escaped as JSON.
-const LONGEST_LINE: usize = 512 << 10;
+const LONGEST_LINE: usize = 256 << 10;
 /// Bytes that answer nothing: a banner, words of a login script, progress of a call of 50 seconds.
 const NOISE: usize = 256 << 10;
+/// How mcp-shim begins a message.
+const START: &[u8] = b"{\"jsonrpc\":";
 /// Why there is no message if the output just ended.
 pub const ENDED: &str = "its output ended";
 
@@ -68,7 +70,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                     return Err(format!("it sent a line of more than {LONGEST_LINE} bytes"));
                 }
                 Some(Line::Whole(line)) => {
-                    let message = answer::parse(&line);
+                    let message = parse(&line);
                     let is_answer = matches!(message, Message::Answer(..));
                     if message == Message::Strange {
                         self.strange.add(&line);
@@ -88,6 +90,18 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 }
             }
         }
+    }
+}
+
+/// Parses a line. A login script may print without a newline before the first message.
+fn parse(line: &[u8]) -> Message {
+    let is_start = |at: &usize| line.get(*at..).is_some_and(|rest| rest.starts_with(START));
+    match answer::parse(line) {
+        Message::Strange => match (1..line.len()).find(is_start) {
+            Some(at) => answer::parse(line.get(at..).unwrap_or_default()),
+            None => Message::Strange,
+        },
+        message => message,
     }
 }
 
@@ -120,6 +134,14 @@ mod tests {
         assert_eq!(found[2], Message::Answer(0, Ok(json!(7))));
         assert_eq!((found.len(), &*why), (3, ENDED));
         assert_eq!(strange, "Welcome!; \\x1b[1mbold");
+    }
+
+    #[test]
+    fn banner_without_newline_is_passed_over() {
+        let text = b"Welcome, {user}! {\"jsonrpc\":\"2.0\",\"id\":0,\"result\":7}\n";
+        assert_eq!(messages(text).0, [Message::Answer(0, Ok(json!(7)))]);
+        let cut = b"a {\"jsonrpc\":\"2.0\",\n";
+        assert_eq!(messages(cut).0, [Message::Strange]);
     }
 
     #[test]

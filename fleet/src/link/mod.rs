@@ -125,7 +125,10 @@ impl Link {
                     Some(first) => Unreachable(format!("{first}, and then: {why}{}", hint(call))),
                 })?;
             let arguments = with_wait(call, started, Instant::now());
-            let limit = limit(call, &arguments);
+            let left = call
+                .until
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            let limit = limit(call, &arguments).min(left.unwrap_or(Duration::MAX));
             let answer = session.call(&call.tool, &arguments, news.clone());
             match timeout(limit, answer).await {
                 Ok(Ok(result)) => {
@@ -193,7 +196,10 @@ impl Link {
         let started = Instant::now();
         let child = ssh.start(&self.host, &way, limits).await?;
         let first = match Session::open(child, &call.client, patience).await {
-            Ok(session) => return Ok(session),
+            Ok(session) => {
+                ssh.note_use(&way);
+                return Ok(session);
+            }
             Err(why) => why,
         };
         // A master connection that is dead hangs until its keep-alives fail.
@@ -216,11 +222,6 @@ impl Link {
 fn wait_ms(arguments: &Map<String, Value>) -> Option<Duration> {
     let wait = arguments.get("wait_ms").and_then(Value::as_u64)?;
     Some(Duration::from_millis(wait).min(WAIT_LONGEST))
-}
-
-/// Returns true for tools that wait for the end of a job.
-fn waits(tool: &str) -> bool {
-    ["run", "change", "job", "plan"].contains(&tool)
 }
 
 /// Returns the arguments with what is left of the wait after `started`. A wait that the call does not name stays unnamed
@@ -246,9 +247,11 @@ fn with_wait(call: &HostCall, started: Instant, now: Instant) -> Map<String, Val
 }
 
 fn limit(call: &HostCall, arguments: &Map<String, Value>) -> Duration {
-    let wait = match waits(&call.tool) {
-        true => wait_ms(arguments).unwrap_or(WAIT_DEFAULT),
-        false => Duration::ZERO,
+    let wait = match call.tool.as_str() {
+        "run" | "change" | "job" => wait_ms(arguments).unwrap_or(WAIT_DEFAULT),
+        // It waits for a program, its extraction and its checks.
+        "plan" => WAIT_LONGEST,
+        _ => Duration::ZERO,
     };
     wait + SLACK
 }

@@ -8,7 +8,7 @@ mod stdio;
 mod tools;
 mod transport;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ use transport::{Stdio, Table};
 const GRACE: Duration = Duration::from_millis(500);
 
 pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
+    if io::stdin().is_terminal() {
+        say(
+            "an MCP server speaks here, and a client starts it; for people there are 'remit-fleet hosts' and 'run'",
+        );
+    }
     let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
     let (lines, (output, broken)) = match ends {
         Ok(ends) => ends,

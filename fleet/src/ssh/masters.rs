@@ -56,17 +56,21 @@ impl Masters {
         (is_hash && named.parent() == Some(&self.dir)).then(|| named.to_owned())
     }
 
-    /// Notes a use, and returns the masters to stop so that a new one fits: the least recently used.
-    pub fn make_room(&self, socket: &Path, may_be_new: bool) -> Vec<PathBuf> {
-        let mut others = self.sockets();
-        others.retain(|(_, path)| path != socket);
-        if may_be_new || socket.exists() {
+    /// Notes that a master is used now.
+    pub fn note_use(&self, socket: &Path) {
+        if socket.exists() {
             // Without the time it is the first to go.
             let _ = File::create(socket.with_extension(USED));
         }
-        if !may_be_new || socket.exists() {
+    }
+
+    /// Returns the masters to stop so that a new one fits: the least recently used.
+    pub fn make_room(&self, socket: &Path) -> Vec<PathBuf> {
+        if socket.exists() {
             return Vec::new();
         }
+        self.forget_ended();
+        let mut others = self.sockets();
         let too_many = (others.len() + 1).saturating_sub(self.max);
         others.sort();
         let oldest = others.into_iter().take(too_many);
@@ -75,6 +79,16 @@ impl Masters {
             let _ = fs::remove_file(socket.with_extension(USED));
         }
         oldest
+    }
+
+    /// Removes the times of masters that have ended.
+    fn forget_ended(&self) {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let times = entries.map(|entry| entry.path());
+        let times = times.filter(|path| path.extension().is_some_and(|end| end == USED));
+        for time in times.filter(|time| !time.with_extension("").exists()) {
+            let _ = fs::remove_file(time);
+        }
     }
 
     fn sockets(&self) -> Vec<(SystemTime, PathBuf)> {
@@ -164,21 +178,26 @@ mod tests {
         };
         let socket = |number| dir.0.join(hash(number));
         let mut listeners = Vec::new();
+        let time = |number: usize| socket(number).with_extension(USED);
         for number in 0..3 {
-            assert_eq!(masters.make_room(&socket(number), true), NONE);
+            assert_eq!(masters.make_room(&socket(number)), NONE);
             listeners.push(UnixListener::bind(socket(number)).unwrap());
-            let used = File::options()
-                .write(true)
-                .open(socket(number).with_extension(USED));
+            masters.note_use(&socket(number));
             let age = std::time::Duration::from_secs(100 - number as u64);
-            used.unwrap().set_modified(SystemTime::now() - age).unwrap();
+            let used = File::options().write(true).open(time(number)).unwrap();
+            used.set_modified(SystemTime::now() - age).unwrap();
         }
         File::create(dir.0.join("strange")).unwrap();
+        File::create(time(7)).unwrap();
+        // One that is there needs no room.
+        assert_eq!(masters.make_room(&socket(0)), NONE);
         // A use makes it the newest one.
-        assert_eq!(masters.make_room(&socket(0), true), NONE);
-        // A login that becomes no master needs no room.
-        assert_eq!(masters.make_room(&socket(9), false), NONE);
-        assert_eq!(masters.make_room(&socket(9), true), [socket(1)]);
+        masters.note_use(&socket(0));
+        assert_eq!(masters.make_room(&socket(9)), [socket(1)]);
+        assert!(!time(7).exists(), "its master has ended");
+        assert!(time(2).exists() && !time(1).exists());
+        masters.note_use(&socket(8));
+        assert!(!time(8).exists(), "no master");
     }
 
     #[test]

@@ -93,8 +93,10 @@ impl Client {
         way: &Way,
         limits: &Limits,
     ) -> Result<Child, String> {
-        if let (Some(masters), Some(socket)) = (&self.masters, &way.master) {
-            for oldest in masters.make_room(socket, way.becomes_master) {
+        if let (Some(masters), Some(socket), true) =
+            (&self.masters, &way.master, way.becomes_master)
+        {
+            for oldest in masters.make_room(socket) {
                 // Its sessions go on, and it ends with the last one.
                 self.tell_master(&oldest, "stop").await;
             }
@@ -108,6 +110,13 @@ impl Client {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         command.spawn().map_err(|error| self.not_started(&error))
+    }
+
+    /// Notes that the session of a host was opened.
+    pub fn note_use(&self, way: &Way) {
+        if let (Some(masters), Some(socket)) = (&self.masters, &way.master) {
+            masters.note_use(socket);
+        }
     }
 
     /// Leaves a master connection that does not answer: it gets no more sessions. Returns false if there was none.

@@ -63,7 +63,7 @@ fn hosts_that_misbehave_harm_only_their_own_line() {
             "lines",
             "it prints without end: 262144 bytes answer nothing; it printed: y",
         ),
-        ("bytes", "it sent a line of more than 524288 bytes"),
+        ("bytes", "it sent a line of more than 262144 bytes"),
         ("answers", "it answers what was not asked"),
         ("other", "'another\\x1b[2J' answers there, and not remit"),
         ("long", "it sent an answer of 9"),

@@ -128,8 +128,15 @@ fn cancelled_call_leaves_the_job_and_the_session() {
     let stage = Stage::new(&["web1"]);
     with_pids(&stage, &daemon);
     let mut client = stage.client();
-    let id = client.start_tool("run", json!({"argv": ["sleep", "1000"], "wait_ms": 50_000}));
-    wait_until("the job starts", || daemon.records("intent").len() == 1);
+    let id = client.start_request(
+        "tools/call",
+        json!({
+            "name": "run", "arguments": {"script": "echo begun; sleep 1000", "wait_ms": 50_000},
+            "_meta": {"progressToken": 1},
+        }),
+    );
+    // The list of jobs has it once it has written something.
+    while client.receive()["params"]["message"] != "it wrote: begun" {}
     client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
     let jobs = client.data("job", json!({}));
     let job = &jobs["jobs"][0];

@@ -96,7 +96,7 @@ fn progress_of_a_host_is_passed_on() {
 fn banner_before_the_first_answer_is_passed_over() {
     let daemon = daemon();
     let stage = Stage::new(&["web1"]);
-    let banner = "printf 'Welcome to web1\\n\\033[1m{\"jsonrpc\":\"2.0\"}\\n'; echo '{\"id\": 0}'; echo oops >&2\n";
+    let banner = "printf 'Welcome to web1\\n\\033[1m{\"jsonrpc\":\"2.0\"}\\n'; echo '{\"id\": 0}'; echo oops >&2; printf Hi\n";
     stage.set_host("web1", &format!("{banner}{}", shim(&daemon)));
     let data = stage.client().data("run", json!({"argv": ["echo", "a"]}));
     assert_eq!(data["stdout"], "a\n");

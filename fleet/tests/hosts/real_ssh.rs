@@ -77,7 +77,7 @@ impl Machine {
         );
         machine.write("home/.ssh/config", &config);
         let fleet = format!(
-            "[hosts]\ninclude = [\"w*\"]\n[limits]\nconnect_s = 5\n[ssh]\nconfig = \"{}\"\n",
+            "[hosts]\ninclude = [\"w*\"]\n[limits]\nconnect_s = 10\n[ssh]\nconfig = \"{}\"\n",
             at("home/.ssh/config")
         );
         machine.write("home/.config/remit/fleet.toml", &fleet);
