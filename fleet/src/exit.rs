@@ -22,6 +22,6 @@ impl From<Exit> for ExitCode {
 }
 
 pub fn say(line: &str) {
-    // If standard error is closed, nobody can be told.
+    // If standard error is closed, nobody can be notified.
     let _ = writeln!(io::stderr(), "remit-fleet: {line}");
 }

@@ -212,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn other_release_is_told() {
+    fn other_release_is_named() {
         let server = |version: &str| ServerInfo {
             name: "remit".into(),
             version: version.into(),
         };
         assert_eq!(other_release(&server(RELEASE)), None);
-        let told = other_release(&server("0.0.9")).unwrap();
-        assert!(told.starts_with("remit 0.0.9 there"), "{told}");
+        let said = other_release(&server("0.0.9")).unwrap();
+        assert!(said.starts_with("remit 0.0.9 there"), "{said}");
     }
 }

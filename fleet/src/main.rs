@@ -29,7 +29,7 @@ use clap::Parser;
 use tokio::runtime::Builder;
 
 use crate::args::{Cli, Verb};
-use crate::config::{ConfigError, Places};
+use crate::config::{ConfigError, UserPaths};
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let is_error = error.use_stderr();
-            // If the reader is gone, nobody can be told.
+            // If the reader is gone, nobody can be notified.
             let _ = error.print();
             return if is_error { Exit::Usage } else { Exit::Ok }.into();
         }
@@ -71,8 +71,8 @@ async fn run(cli: Cli) -> Exit {
 }
 
 fn engine(cli: &Cli) -> Result<Arc<Engine>, ConfigError> {
-    let places = Places::from_env();
-    let places = places.ok_or_else(|| ConfigError("HOME is not set".to_owned()))?;
-    let file = cli.config.clone().unwrap_or_else(|| places.file());
-    config::load(&places, &file).map(Engine::new)
+    let paths = UserPaths::from_env();
+    let paths = paths.ok_or_else(|| ConfigError("HOME is not set".to_owned()))?;
+    let file = cli.config.clone().unwrap_or_else(|| paths.file());
+    config::load(&paths, &file).map(Engine::new)
 }

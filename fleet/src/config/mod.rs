@@ -93,13 +93,13 @@ impl fmt::Display for ConfigError {
 
 /// Directories of the user that the configuration is in.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct UserPaths {
     pub home: PathBuf,
     /// `XDG_CONFIG_HOME`, or its default.
     pub config: PathBuf,
 }
 
-impl Places {
+impl UserPaths {
     /// Returns the directories, or `None` if `HOME` is not set.
     pub fn from_env() -> Option<Self> {
         let absolute = |name: &str| {
@@ -117,19 +117,19 @@ impl Places {
 }
 
 /// Reads the configuration and the names in ssh's.
-pub fn load(places: &Places, file: &Path) -> Result<Fleet, ConfigError> {
+pub fn load(paths: &UserPaths, file: &Path) -> Result<Fleet, ConfigError> {
     let text = read(file)?;
     let config = parse(&text).map_err(|why| wrong(file, &why))?;
     let expanded = |path: &PathBuf| match path.strip_prefix("~") {
-        Ok(rest) => places.home.join(rest),
+        Ok(rest) => paths.home.join(rest),
         Err(_) => path.clone(),
     };
     let ssh = Ssh {
         program: config.ssh.program.as_ref().map_or("ssh".into(), expanded),
         config: config.ssh.config.as_ref().map(expanded),
     };
-    let own = places.home.join(".ssh/config");
-    let names = SshNames::read(&places.home, ssh.config.as_deref().unwrap_or(&own));
+    let own = paths.home.join(".ssh/config");
+    let names = SshNames::read(&paths.home, ssh.config.as_deref().unwrap_or(&own));
     let hosts = hosts(&config, &names).map_err(|why| wrong(file, &why))?;
     Ok(Fleet {
         hosts,
@@ -264,14 +264,14 @@ mod tests {
         }
     }
 
-    fn told(text: &str) -> Result<String, String> {
+    fn shown(text: &str) -> Result<String, String> {
         let config = parse(text)?;
         let hosts = hosts(&config, &names(&["bastion", "web1", "web2", "db1"]))?;
-        let told = hosts.iter().map(|host| match host.tags.is_empty() {
+        let shown = hosts.iter().map(|host| match host.tags.is_empty() {
             true => host.name.to_string(),
             false => format!("{}:{}", host.name, host.tags.join("+")),
         });
-        Ok(told.collect::<Vec<_>>().join(" "))
+        Ok(shown.collect::<Vec<_>>().join(" "))
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
                 "bastion:edge web1:edge+prod web2 db1:prod",
             ),
         ] {
-            assert_eq!(told(text).as_deref(), Ok(expect), "{text}");
+            assert_eq!(shown(text).as_deref(), Ok(expect), "{text}");
         }
     }
 
@@ -355,18 +355,18 @@ mod tests {
             ),
             ("[ssh]\noptions=['-v']", "line 2: unknown field `options`"),
         ] {
-            let error = told(text).unwrap_err();
+            let error = shown(text).unwrap_err();
             assert!(error.starts_with(expect), "{text}: {error}");
         }
     }
 
     #[test]
     fn missing_file_says_what_to_write() {
-        let places = Places {
+        let paths = UserPaths {
             home: "/nonexistent".into(),
             config: "/nonexistent/.config".into(),
         };
-        let error = load(&places, &places.file()).unwrap_err().0;
+        let error = load(&paths, &paths.file()).unwrap_err().0;
         assert!(
             error.contains("'/nonexistent/.config/remit/fleet.toml' is not there"),
             "{error}"

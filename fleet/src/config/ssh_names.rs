@@ -21,7 +21,7 @@ pub struct SshNames {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+enum ConfigLine {
     Hosts(Vec<String>),
     Include(Vec<String>),
     Other,
@@ -45,16 +45,16 @@ impl SshNames {
         }
         *files -= 1;
         for line in text(file).lines() {
-            match Line::parse(line) {
-                Line::Hosts(words) => self.add_names(&words),
-                Line::Include(patterns) => {
+            match ConfigLine::parse(line) {
+                ConfigLine::Hosts(words) => self.add_names(&words),
+                ConfigLine::Include(patterns) => {
                     for pattern in patterns {
                         for file in glob(&included(home, &pattern)) {
                             self.add(home, &file, depth + 1, files);
                         }
                     }
                 }
-                Line::Other => {}
+                ConfigLine::Other => {}
             }
         }
     }
@@ -80,7 +80,7 @@ fn text(file: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Line {
+impl ConfigLine {
     fn parse(line: &str) -> Self {
         let mut words = words(line).into_iter();
         match words.next() {
@@ -167,19 +167,23 @@ mod tests {
 
     #[test]
     fn lines_are_split_as_by_ssh() {
-        let hosts = |names: &[&str]| Line::Hosts(names.iter().map(|name| (*name).into()).collect());
+        let hosts =
+            |names: &[&str]| ConfigLine::Hosts(names.iter().map(|name| (*name).into()).collect());
         for (line, expect) in [
             ("Host web1 web2", hosts(&["web1", "web2"])),
             ("  host=web1 # comment", hosts(&["web1"])),
             ("HOST = \"web1\"\tdb1", hosts(&["web1", "db1"])),
             ("Host web* !web3", hosts(&["web*", "!web3"])),
-            ("Include conf.d/*", Line::Include(vec!["conf.d/*".into()])),
-            ("HostName 10.0.0.1", Line::Other),
-            ("Match host web1", Line::Other),
-            ("# Host web1", Line::Other),
-            ("", Line::Other),
+            (
+                "Include conf.d/*",
+                ConfigLine::Include(vec!["conf.d/*".into()]),
+            ),
+            ("HostName 10.0.0.1", ConfigLine::Other),
+            ("Match host web1", ConfigLine::Other),
+            ("# Host web1", ConfigLine::Other),
+            ("", ConfigLine::Other),
         ] {
-            assert_eq!(Line::parse(line), expect, "{line}");
+            assert_eq!(ConfigLine::parse(line), expect, "{line}");
         }
     }
 

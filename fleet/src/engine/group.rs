@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_named_while_more_is_to_be_had() {
+    fn jobs_with_more_output_are_named() {
         let more = json!({"job_id": "1", "state": "exited", "exit": 0, "truncated": true});
         let runs = |id| answer(json!({"job_id": id, "state": "running"}));
         let found = grouped(vec![

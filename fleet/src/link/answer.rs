@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_told_apart() {
+    fn messages_are_classified() {
         for (line, expect) in [
             (
                 r#"{"jsonrpc":"2.0","id":3,"result":{}}"#,

@@ -1,6 +1,6 @@
 //! Splits bytes into lines of a bounded length. A longer line is dropped and counted.
 
-/// The next line, or what is in its place.
+/// The next line, or a note that it was dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
     Whole(Vec<u8>),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 const MAX_MESSAGE: usize = 400;
 
 #[derive(Debug)]
-pub enum Incoming {
+pub enum ClientLine {
     Request(RequestId, Box<ClientRequest>),
     Cancelled(RequestId),
     /// A blank line, a response, or a notification without effect.
@@ -32,9 +32,9 @@ impl Fault {
     }
 }
 
-pub fn parse(line: &[u8]) -> Incoming {
+pub fn parse(line: &[u8]) -> ClientLine {
     if line.iter().all(u8::is_ascii_whitespace) {
-        return Incoming::Nothing;
+        return ClientLine::Nothing;
     }
     match serde_json::from_slice(line) {
         Ok(Value::Object(message)) => object(message),
@@ -42,12 +42,12 @@ pub fn parse(line: &[u8]) -> Incoming {
         Ok(_) => invalid(None, "a message is a JSON object"),
         Err(error) => {
             let why = format!("not JSON: {error}");
-            Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &why))
+            ClientLine::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &why))
         }
     }
 }
 
-fn object(mut message: Map<String, Value>) -> Incoming {
+fn object(mut message: Map<String, Value>) -> ClientLine {
     let sent = message.remove("id");
     let has_id = sent.is_some();
     let id = sent.and_then(request_id);
@@ -60,13 +60,13 @@ fn object(mut message: Map<String, Value>) -> Incoming {
         Some(Value::String(_)) => return invalid(id, "both a request and a response"),
         Some(_) => return invalid(id, "'method' is not a string"),
         // This server sends no requests, so a response answers nothing.
-        None if is_answer => return Incoming::Nothing,
+        None if is_answer => return ClientLine::Nothing,
         None => return invalid(id, "'method' is missing"),
     };
     let params = match message.remove("params") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(params)) => params,
-        Some(_) if !has_id => return Incoming::Nothing,
+        Some(_) if !has_id => return ClientLine::Nothing,
         Some(_) => return invalid(id, "'params' is not an object"),
     };
     match id {
@@ -84,8 +84,8 @@ fn request_id(value: Value) -> Option<RequestId> {
     }
 }
 
-fn request(id: RequestId, method: String, params: Map<String, Value>) -> Incoming {
-    let fault = |code, why: &str| Incoming::Fault(Fault::new(Some(id.clone()), code, why));
+fn request(id: RequestId, method: String, params: Map<String, Value>) -> ClientLine {
+    let fault = |code, why: &str| ClientLine::Fault(Fault::new(Some(id.clone()), code, why));
     let cursor = params.get("cursor");
     if method == "tools/list" && cursor.is_some_and(|cursor| !cursor.is_null()) {
         let why = "unknown cursor: the list is one page";
@@ -103,7 +103,7 @@ fn request(id: RequestId, method: String, params: Map<String, Value>) -> Incomin
         }
     };
     match request {
-        Ok(request) => Incoming::Request(id, Box::new(request)),
+        Ok(request) => ClientLine::Request(id, Box::new(request)),
         Err(error) => fault(ErrorCode::INVALID_PARAMS, &format!("bad params: {error}")),
     }
 }
@@ -120,16 +120,16 @@ fn typed<T: DeserializeOwned>(
     serde_json::from_value(Value::Object(message)).map(make)
 }
 
-fn notification(method: &str, mut params: Map<String, Value>) -> Incoming {
+fn notification(method: &str, mut params: Map<String, Value>) -> ClientLine {
     if method != "notifications/cancelled" {
-        return Incoming::Nothing;
+        return ClientLine::Nothing;
     }
     let id = params.remove("requestId").and_then(request_id);
-    id.map_or(Incoming::Nothing, Incoming::Cancelled)
+    id.map_or(ClientLine::Nothing, ClientLine::Cancelled)
 }
 
-fn invalid(id: Option<RequestId>, why: &str) -> Incoming {
-    Incoming::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, why))
+fn invalid(id: Option<RequestId>, why: &str) -> ClientLine {
+    ClientLine::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, why))
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
 
     fn fault(line: &str) -> Option<(i32, Option<String>)> {
         match parse(line.as_bytes()) {
-            Incoming::Fault(fault) => {
+            ClientLine::Fault(fault) => {
                 let id = fault.id.map(|id| serde_json::to_string(&id).unwrap());
                 assert!(fault.error.message.len() < 500);
                 assert!(fault.error.message.chars().all(text::is_plain));
@@ -218,7 +218,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
         ] {
             assert!(
-                matches!(parse(line.as_bytes()), Incoming::Nothing),
+                matches!(parse(line.as_bytes()), ClientLine::Nothing),
                 "{line}"
             );
         }

@@ -30,7 +30,7 @@ const UNREACHABLE: &str = "daemon_unavailable";
 
 #[derive(Clone)]
 pub struct Server {
-    /// A broken configuration is told at each call: a server that does not start says nothing to a model.
+    /// A broken configuration is reported at each call: a server that does not start says nothing to a model.
     engine: Result<Arc<Engine>, Arc<ConfigError>>,
     tools: Arc<[Tool]>,
 }
@@ -181,7 +181,7 @@ async fn many(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall, caller: &Ca
     let grouped = group::group(outcomes);
     let is_error = grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
-    // More are told by 'hosts' with a probe.
+    // 'hosts' with a probe shows all of them.
     let few = releases.iter().take(4).map(|(release, hosts)| {
         let listed: Vec<&String> = hosts.iter().take(4).collect();
         let more = hosts.len() - listed.len();

@@ -15,7 +15,7 @@ use rmcp::transport::Transport;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
-use super::jsonrpc::{self, Fault, Incoming};
+use super::jsonrpc::{self, ClientLine, Fault};
 use super::stdio::{LONGEST_LINE, Output};
 use crate::link::Line;
 
@@ -24,10 +24,10 @@ const REQUESTS: usize = 32;
 
 /// Requests in flight, and whether more can come.
 #[derive(Clone, Debug, Default)]
-pub struct Table(Arc<Shared>);
+pub struct Table(Arc<WatchedTable>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WatchedTable {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -115,19 +115,19 @@ impl Stdio {
             return Err(Fault::new(None, ErrorCode::INVALID_REQUEST, &why));
         };
         match jsonrpc::parse(&line) {
-            Incoming::Request(id, request) => match self.table.accept(&id) {
+            ClientLine::Request(id, request) => match self.table.accept(&id) {
                 Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
                 Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
             },
             // Others would end the library before its first request.
-            Incoming::Cancelled(id) if self.table.remove(&id) => {
+            ClientLine::Cancelled(id) if self.table.remove(&id) => {
                 let param = CancelledNotificationParam::new(Some(id), None);
                 Ok(Some(JsonRpcMessage::notification(
                     ClientNotification::CancelledNotification(CancelledNotification::new(param)),
                 )))
             }
-            Incoming::Cancelled(_) | Incoming::Nothing => Ok(None),
-            Incoming::Fault(fault) => Err(fault),
+            ClientLine::Cancelled(_) | ClientLine::Nothing => Ok(None),
+            ClientLine::Fault(fault) => Err(fault),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Masters {
     }
 
     /// Returns the masters to stop so that a new one fits: the least recently used.
-    pub fn make_room(&self, socket: &Path) -> Vec<PathBuf> {
+    pub fn to_stop(&self, socket: &Path) -> Vec<PathBuf> {
         if socket.exists() {
             return Vec::new();
         }
@@ -180,7 +180,7 @@ mod tests {
         let mut listeners = Vec::new();
         let time = |number: usize| socket(number).with_extension(USED);
         for number in 0..3 {
-            assert_eq!(masters.make_room(&socket(number)), NONE);
+            assert_eq!(masters.to_stop(&socket(number)), NONE);
             listeners.push(UnixListener::bind(socket(number)).unwrap());
             masters.note_use(&socket(number));
             let age = std::time::Duration::from_secs(100 - number as u64);
@@ -190,10 +190,10 @@ mod tests {
         File::create(dir.0.join("strange")).unwrap();
         File::create(time(7)).unwrap();
         // One that is there needs no room.
-        assert_eq!(masters.make_room(&socket(0)), NONE);
+        assert_eq!(masters.to_stop(&socket(0)), NONE);
         // A use makes it the newest one.
         masters.note_use(&socket(0));
-        assert_eq!(masters.make_room(&socket(9)), [socket(1)]);
+        assert_eq!(masters.to_stop(&socket(9)), [socket(1)]);
         assert!(!time(7).exists(), "its master has ended");
         assert!(time(2).exists() && !time(1).exists());
         masters.note_use(&socket(8));

@@ -96,7 +96,7 @@ impl Client {
         if let (Some(masters), Some(socket), true) =
             (&self.masters, &way.master, way.becomes_master)
         {
-            for oldest in masters.make_room(socket) {
+            for oldest in masters.to_stop(socket) {
                 // Its sessions go on, and it ends with the last one.
                 self.tell_master(&oldest, "stop").await;
             }

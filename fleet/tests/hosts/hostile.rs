@@ -106,7 +106,7 @@ fn escape_codes_are_made_visible() {
 }
 
 #[test]
-fn other_release_is_told_and_served() {
+fn other_release_is_named_and_served() {
     let stage = Stage::new(&["old", "new"]);
     stage.set_host("old", &canned("remit", "0.0.1", &ran("x")));
     stage.set_host("new", &canned("remit", RELEASE, &ran("x")));

@@ -121,7 +121,7 @@ fn run_follows_a_long_job_to_its_end() {
 }
 
 #[test]
-fn wrong_configuration_is_told() {
+fn wrong_configuration_is_reported() {
     let stage = Stage::new(&["web1"]);
     for (text, expect) in [
         (
