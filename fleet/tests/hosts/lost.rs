@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
 use serde_json::json;
 
-use crate::stage::{Stage, daemon, shim};
+use crate::stage::{RELEASE, Stage, canned, daemon, ran, shim};
 
 /// A host whose sessions write their pid.
 fn with_pids(stage: &Stage, daemon: &Daemon) {
@@ -143,6 +143,29 @@ fn cancelled_call_leaves_the_job_and_the_session() {
     assert_eq!(job["state"], "running", "{jobs}");
     client.data("job_stop", json!({"job_id": job["job_id"]}));
     assert_eq!(pids(&stage).len(), 1);
+}
+
+#[test]
+fn host_hears_of_a_cancelled_call() {
+    let stage = Stage::new(&["web1"]);
+    // It notes each line, and answers no call.
+    let host = canned("remit", RELEASE, &ran("x"))
+        .replace(
+            "case $line",
+            "echo \"$line\" >>\"$dir/hosts/.lines\"\ncase $line",
+        )
+        .replace("*'\"method\":\"tools/call\"'*", "never");
+    stage.set_host("web1", &host);
+    let has_line = |part: &str| {
+        let lines = fs::read_to_string(stage.path().join("hosts/.lines")).unwrap_or_default();
+        lines.lines().any(|line| line.contains(part))
+    };
+    let mut client = stage.client();
+    let id = client.start_tool("access", json!({}));
+    wait_until("the call arrives", || has_line("tools/call"));
+    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+    wait_until("it hears", || has_line("notifications/cancelled"));
+    assert_eq!(client.request("ping", json!({}))["result"], json!({}));
 }
 
 #[test]
