@@ -52,6 +52,9 @@ pub struct RunArgs {
     /// Where: 'web* tag:prod !web3'. Required if there is more than one host
     #[arg(long, value_name = "HOSTS")]
     pub on: Option<String>,
+    /// Show hosts whose output differs in numbers only as one group
+    #[arg(long)]
+    pub fold_numbers: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -94,6 +94,9 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
             }
         }
     }
+    if group.has_other_numbers {
+        let _ = writeln!(out, "-- numbers of the first host, others differ");
+    }
     for (host, job) in &group.jobs {
         let job = job.as_str().unwrap_or_default();
         let _ = writeln!(
@@ -179,7 +182,7 @@ mod tests {
             ),
         ];
         let outcomes = outcomes.map(|(host, outcome)| (host.to_owned(), outcome));
-        let shown = grouped(&group::group(outcomes));
+        let shown = grouped(&group::group(outcomes, group::Fold::Exact));
         let expect = "== 2 of 5: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
              == 1 of 5: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
              == 1 of 5: web5: refused, denied_rule\nmessage: no\nnext: ask\n\

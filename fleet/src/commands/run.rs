@@ -23,6 +23,11 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    let fold = if args.fold_numbers {
+        group::Fold::Numbers
+    } else {
+        group::Fold::Exact
+    };
     let request_id = match request_id::fresh() {
         Ok(id) => id,
         Err(error) => {
@@ -61,7 +66,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
     let outcomes = outcomes
         .into_iter()
         .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
-    let grouped = group::group(outcomes);
+    let grouped = group::group(outcomes, fold);
     let ran = |group: &group::Group| group.facts.get("exit") == Some(&Value::from(0));
     let all_ran = grouped.unreachable.is_empty() && grouped.groups.iter().all(ran);
     let printed = match args.json {

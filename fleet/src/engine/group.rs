@@ -27,6 +27,16 @@ const FACTS: usize = 4096;
 /// Bytes of a job's id. Those of remit have 36.
 const JOB: usize = 64;
 
+/// What counts as the same output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fold {
+    /// White space at the ends of lines and of the text does not count.
+    #[default]
+    Exact,
+    /// Numbers and the width of columns do not count, either.
+    Numbers,
+}
+
 /// What one host answered.
 pub type Outcome = Result<ToolResult, Unreachable>;
 
@@ -41,6 +51,8 @@ pub struct Group {
     pub texts: BTreeMap<&'static str, String>,
     /// The job of each host, if its output is not all here or it still runs.
     pub jobs: Vec<(String, Value)>,
+    /// Some of these hosts have other numbers than the texts, which are of the first one.
+    pub has_other_numbers: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -53,7 +65,7 @@ pub struct Grouped {
 }
 
 /// Groups outcomes that are in the order of hosts.
-pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>) -> Grouped {
+pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) -> Grouped {
     let mut grouped = Grouped {
         groups: Vec::new(),
         unreachable: Vec::new(),
@@ -66,7 +78,7 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>) -> Grouped {
             Ok(result) => {
                 let job = job(&result);
                 let (facts, texts) = split(result.data);
-                let key = key(result.is_error, &facts, &texts);
+                let key = key(result.is_error, &facts, &texts, fold);
                 let at = *known.entry(key).or_insert(grouped.groups.len());
                 if at == grouped.groups.len() {
                     grouped.groups.push(Group {
@@ -75,7 +87,11 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>) -> Grouped {
                         facts,
                         texts,
                         jobs: Vec::new(),
+                        has_other_numbers: false,
                     });
+                } else if let Some(group) = grouped.groups.get_mut(at) {
+                    let first = folded(&group.texts, Fold::Exact);
+                    group.has_other_numbers |= folded(&texts, Fold::Exact) != first;
                 }
                 if let Some(group) = grouped.groups.get_mut(at) {
                     group.jobs.extend(job.map(|job| (host.clone(), job)));
@@ -151,19 +167,50 @@ fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static
     (Map::new(), texts)
 }
 
-fn key(is_error: bool, facts: &Map<String, Value>, texts: &BTreeMap<&str, String>) -> String {
-    let texts: BTreeMap<&str, String> = texts
-        .iter()
-        .map(|(name, text)| (*name, normalized(text)))
-        .collect();
+fn key(
+    is_error: bool,
+    facts: &Map<String, Value>,
+    texts: &BTreeMap<&'static str, String>,
+    fold: Fold,
+) -> String {
     // Plain data always serializes.
-    serde_json::to_string(&(is_error, facts, texts)).unwrap_or_default()
+    serde_json::to_string(&(is_error, facts, folded(texts, fold))).unwrap_or_default()
 }
 
-/// Removes white space at the ends of lines and of the text.
-fn normalized(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+fn folded(texts: &BTreeMap<&'static str, String>, fold: Fold) -> BTreeMap<&'static str, String> {
+    texts
+        .iter()
+        .map(|(name, text)| (*name, normalized(text, fold)))
+        .collect()
+}
+
+fn normalized(text: &str, fold: Fold) -> String {
+    let lines = text.trim_end().lines().map(str::trim_end);
+    let lines: Vec<String> = match fold {
+        Fold::Exact => lines.map(str::to_owned).collect(),
+        Fold::Numbers => lines.map(without_numbers).collect(),
+    };
     lines.join("\n")
+}
+
+/// Replaces each number by `#`, and white space by one space: `/dev/vda  252G  71%` is `/dev/vda #G #%`. A digit that
+/// follows a letter belongs to a name.
+fn without_numbers(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut last = ' ';
+    for c in line.chars() {
+        let is_in_number = last == '#' && (c.is_ascii_digit() || c == '.');
+        let is_new = c.is_ascii_digit() && !last.is_alphanumeric();
+        match c {
+            _ if is_in_number => continue,
+            _ if is_new => last = '#',
+            c if c.is_whitespace() && last == ' ' => continue,
+            c if c.is_whitespace() => last = ' ',
+            c => last = c,
+        }
+        out.push(last);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -185,10 +232,14 @@ mod tests {
     }
 
     fn grouped(outcomes: Vec<(&str, Outcome)>) -> Grouped {
+        folded_by(outcomes, Fold::Exact)
+    }
+
+    fn folded_by(outcomes: Vec<(&str, Outcome)>, fold: Fold) -> Grouped {
+        let outcomes = outcomes.into_iter();
         group(
-            outcomes
-                .into_iter()
-                .map(|(host, outcome)| (host.to_owned(), outcome)),
+            outcomes.map(|(host, outcome)| (host.to_owned(), outcome)),
+            fold,
         )
     }
 
@@ -219,6 +270,41 @@ mod tests {
             "as the first one has it"
         );
         assert_eq!(found.groups[0].jobs, [], "the output is all here");
+    }
+
+    #[test]
+    fn numbers_are_folded_only_if_asked() {
+        let disks = |size: &str, used: &str| {
+            format!("Filesystem  Size Use%\n/dev/vda1 {size:>5} {used:>4}\n")
+        };
+        let outcomes = || {
+            vec![
+                ("a", ran("1", 0, &disks("252G", "71%"))),
+                ("b", ran("2", 0, &disks("1.2G", "5%"))),
+                ("c", ran("3", 0, &disks("1.2T", "5%"))),
+                ("d", ran("4", 1, &disks("252G", "71%"))),
+                (
+                    "e",
+                    ran("5", 0, &disks("252G", "71%").replace("vda1", "vda2")),
+                ),
+            ]
+        };
+        assert_eq!(grouped(outcomes()).groups.len(), 5);
+        let found = folded_by(outcomes(), Fold::Numbers);
+        assert_eq!(hosts(&found), ["a b", "c", "d", "e"]);
+        assert!(found.groups[0].has_other_numbers);
+        assert!(!found.groups[1].has_other_numbers);
+        assert_eq!(found.groups[0].texts["stdout"], disks("252G", "71%"));
+        let twice = vec![("a", ran("1", 0, "7\n")), ("b", ran("2", 0, "7"))];
+        assert!(!folded_by(twice, Fold::Numbers).groups[0].has_other_numbers);
+        for (line, expect) in [
+            ("up 3 days, 12:30,  load 0.02", "up # days, #:#, load #"),
+            ("eth0 10.0.0.1/24", "eth0 #/#"),
+            ("", ""),
+            ("#5", "#"),
+        ] {
+            assert_eq!(without_numbers(line), expect, "{line}");
+        }
     }
 
     #[test]

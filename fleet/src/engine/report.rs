@@ -165,6 +165,10 @@ fn shown(group: &Group, majority: Option<&Group>, level: Level) -> Map<String, V
         differences.insert("from".to_owned(), json!(first));
         entry.insert("difference".to_owned(), differences.into());
     }
+    if group.has_other_numbers {
+        let note = "other hosts of this group have other numbers; these are of the first one";
+        entry.insert("numbers".to_owned(), json!(note));
+    }
     let jobs: BTreeMap<&String, &Value> = group
         .jobs
         .iter()
@@ -202,7 +206,7 @@ mod tests {
     use remit_common::text;
 
     use super::*;
-    use crate::engine::group;
+    use crate::engine::group::{self, Fold};
     use crate::link::Unreachable;
     use crate::link::answer::ToolResult;
 
@@ -226,10 +230,13 @@ mod tests {
     #[test]
     fn majority_has_its_output_and_others_the_difference() {
         let usual = lines(0, 20);
-        let grouped = group::group((0..5).map(|host| match host {
-            3 => ran(host, &usual.replace("line 7\n", "line VII\n")),
-            _ => ran(host, &usual),
-        }));
+        let grouped = group::group(
+            (0..5).map(|host| match host {
+                3 => ran(host, &usual.replace("line 7\n", "line VII\n")),
+                _ => ran(host, &usual),
+            }),
+            Fold::Exact,
+        );
         let report = fitted(&grouped, 24 << 10);
         let [first, second] = [&report["groups"][0], &report["groups"][1]];
         assert_eq!(first["hosts"], json!(["web0", "web1", "web2", "web4"]));
@@ -271,7 +278,7 @@ mod tests {
         ];
         for (name, outcomes) in many {
             let count = outcomes.len();
-            let grouped = group::group(outcomes);
+            let grouped = group::group(outcomes, Fold::Exact);
             for budget in [4096, 24 << 10, 40_000] {
                 let report = fitted(&grouped, budget);
                 assert!(
@@ -287,7 +294,7 @@ mod tests {
                 );
             }
         }
-        let nothing = fitted(&group::group([ran(0, "a")]), 10);
+        let nothing = fitted(&group::group([ran(0, "a")], Fold::Exact), 10);
         assert_eq!(nothing["hosts_asked"], 1);
     }
 
@@ -303,12 +310,12 @@ mod tests {
         };
         let false_names = json!({
             "job_id": "j", "state": "exited", "exit": 0, "hosts": ["web0", "web1"], "more_hosts": 9,
-            "jobs": {"web0": "j"}, "cut": 1, "difference": {"from": "web0"}, "is_error": true,
+            "jobs": {"web0": "j"}, "cut": 1, "numbers": 1, "difference": {"from": "web0"}, "is_error": true,
         });
         let long_facts = json!({"job_id": "j", "state": "exited", "x": "y".repeat(60_000)});
         let long_id = json!({"job_id": "j".repeat(60_000), "state": "running"});
         for data in [false_names, long_facts, long_id] {
-            let grouped = group::group([ran(0, "a\n"), ran(1, "a\n"), lie(data)]);
+            let grouped = group::group([ran(0, "a\n"), ran(1, "a\n"), lie(data)], Fold::Exact);
             let report = fitted(&grouped, 4096);
             assert_eq!(report["groups"][0]["hosts"], json!(["web0", "web1"]));
             assert_eq!(report["groups"][0]["stdout"], "a\n");
@@ -324,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_counted() {
-        let grouped = group::group((0..900).map(|n| ran(n, "same\n")));
+        let grouped = group::group((0..900).map(|n| ran(n, "same\n")), Fold::Exact);
         let report = fitted(&grouped, 4096);
         let group = &report["groups"][0];
         let listed = group["hosts"].as_array().unwrap().len();

@@ -2,13 +2,18 @@
 
 use serde_json::{Map, Value};
 
+use crate::engine::group::Fold;
 use crate::selector;
+
+/// Tools whose texts have numbers that differ from host to host.
+pub const FOLDING: [&str; 2] = ["run", "host"];
 
 /// A call without `on`.
 #[derive(Debug, PartialEq)]
 pub struct ToolCall {
     /// `None`: the only host.
     pub on: Option<Vec<String>>,
+    pub fold: Fold,
     pub arguments: Map<String, Value>,
 }
 
@@ -21,8 +26,8 @@ pub enum Reach {
 }
 
 impl ToolCall {
-    /// Takes `on` out of the arguments: a text of words, or a list of such.
-    pub fn new(mut arguments: Map<String, Value>) -> Result<Self, String> {
+    /// Takes `on` out of the arguments: a text of words, or a list of such. Also `fold`, of tools that have it.
+    pub fn new(tool: &str, mut arguments: Map<String, Value>) -> Result<Self, String> {
         let on = match arguments.remove("on") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(words(&text)),
@@ -34,7 +39,24 @@ impl ToolCall {
             }
             Some(_) => return Err("'on' is a text such as \"web* tag:prod !web3\"".to_owned()),
         };
-        Ok(Self { on, arguments })
+        let fold = match arguments.get("fold") {
+            Some(fold) if FOLDING.contains(&tool) => match fold.as_str() {
+                Some("numbers") => Fold::Numbers,
+                Some("exact") => Fold::Exact,
+                _ if fold.is_null() => Fold::Exact,
+                _ => return Err("'fold' is \"numbers\"".to_owned()),
+            },
+            // The host refuses it.
+            Some(_) | None => Fold::Exact,
+        };
+        if FOLDING.contains(&tool) {
+            arguments.remove("fold");
+        }
+        Ok(Self {
+            on,
+            fold,
+            arguments,
+        })
     }
 
     /// Adds a request id to a call that starts something, because it may be sent twice.
@@ -84,7 +106,7 @@ mod tests {
 
     #[test]
     fn hosts_are_a_text_or_a_list() {
-        let on = |on: Value| ToolCall::new(object(json!({"on": on, "a": 1})));
+        let on = |on: Value| ToolCall::new("run", object(json!({"on": on, "a": 1})));
         for (value, expect) in [
             (json!("web1"), vec!["web1"]),
             (
@@ -103,10 +125,26 @@ mod tests {
             assert_eq!(call.arguments, object(json!({"a": 1})));
         }
         assert_eq!(on(Value::Null).unwrap().on, None);
-        assert_eq!(ToolCall::new(Map::new()).unwrap().on, None);
+        assert_eq!(ToolCall::new("run", Map::new()).unwrap().on, None);
         for wrong in [json!(7), json!({}), json!(["web1", 7])] {
             assert!(on(wrong).is_err());
         }
+    }
+
+    #[test]
+    fn fold_stays_here() {
+        let call = |tool, fold: Value| ToolCall::new(tool, object(json!({"fold": fold})));
+        for (fold, expect) in [
+            (json!("numbers"), Fold::Numbers),
+            (json!("exact"), Fold::Exact),
+            (Value::Null, Fold::Exact),
+        ] {
+            let call = call("run", fold).unwrap();
+            assert_eq!((call.fold, call.arguments.len()), (expect, 0));
+        }
+        assert!(call("run", json!("words")).is_err());
+        let other = call("access", json!("numbers")).unwrap();
+        assert_eq!((other.fold, other.arguments.len()), (Fold::Exact, 1));
     }
 
     #[test]
@@ -118,7 +156,7 @@ mod tests {
             ("job", json!({}), None),
             ("job_stop", json!({}), None),
         ] {
-            let mut call = ToolCall::new(object(arguments)).unwrap();
+            let mut call = ToolCall::new(tool, object(arguments)).unwrap();
             call.identify(tool, || Ok("new".into())).unwrap();
             assert_eq!(
                 call.arguments.get("request_id").and_then(Value::as_str),

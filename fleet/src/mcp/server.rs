@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::call::{self, Reach, ToolCall};
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
-use crate::engine::group::{self, Outcome};
+use crate::engine::group::{self, Fold, Outcome};
 use crate::engine::{Engine, end_for_clients, report};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
@@ -77,7 +77,7 @@ async fn answer(
     arguments: Map<String, Value>,
     caller: &Caller,
 ) -> Result<Reply, String> {
-    let mut asked = ToolCall::new(arguments)?;
+    let mut asked = ToolCall::new(tool, arguments)?;
     let words: Option<Vec<&str>> = asked
         .on
         .as_ref()
@@ -107,7 +107,7 @@ async fn answer(
     };
     match (chosen.as_slice(), call::reach(tool, &call.arguments)) {
         ([host], _) => Ok(one(engine, host, &call, caller).await),
-        (_, Reach::Many) => Ok(many(engine, &chosen, &call, caller).await),
+        (_, Reach::Many) => Ok(many(engine, &chosen, (&call, asked.fold), caller).await),
         (hosts, Reach::One(why)) => {
             let names: Vec<&str> = hosts
                 .iter()
@@ -152,7 +152,12 @@ async fn one(engine: &Arc<Engine>, host: &Host, call: &HostCall, caller: &Caller
     }
 }
 
-async fn many(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall, caller: &Caller) -> Reply {
+async fn many(
+    engine: &Arc<Engine>,
+    hosts: &[Host],
+    (call, fold): (&HostCall, Fold),
+    caller: &Caller,
+) -> Reply {
     let (done, mut counts) = mpsc::unbounded_channel();
     let mut progress = Progress::new(caller);
     let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
@@ -178,7 +183,7 @@ async fn many(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall, caller: &Ca
         let outcome: Outcome = outcome.map(|answered| answered.result);
         (host, outcome)
     });
-    let grouped = group::group(outcomes);
+    let grouped = group::group(outcomes, fold);
     let is_error = grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
     // 'hosts' with a probe shows all of them.

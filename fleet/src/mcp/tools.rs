@@ -8,7 +8,10 @@ use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::call;
+
 const SHIM: &str = include_str!("tools.json");
+const FOLD: &str = "Many hosts: numbers alone make no difference.";
 const ON: &str = "Hosts: name, web*, tag:x, !x";
 
 #[derive(Deserialize)]
@@ -32,6 +35,10 @@ pub fn list(has_many: bool) -> Vec<Tool> {
         if let Value::Object(properties) = properties {
             let on = json!({ "type": "string", "description": ON });
             properties.insert("on".to_owned(), on);
+            if call::FOLDING.contains(&tool.name.as_ref()) {
+                let fold = json!({ "type": "string", "enum": ["numbers"], "description": FOLD });
+                properties.insert("fold".to_owned(), fold);
+            }
         }
         if has_many {
             let required = schema.entry("required").or_insert_with(|| json!([]));
@@ -148,9 +155,12 @@ mod tests {
     fn list_stays_small() {
         let shim: List = serde_json::from_str(SHIM).unwrap();
         let (own, shim) = (list(true), bytes(&shim.tools));
-        // 'on' and 'required' of a tool.
+        // 'on' and 'required' of each tool, 'fold' of two.
         let added = bytes(&own[1..]) - shim;
-        assert!(added <= 100 * 8, "{added} bytes for 'on'");
+        assert!(
+            added <= 100 * 8 + 110 * 2,
+            "{added} bytes for 'on' and 'fold'"
+        );
         assert!(bytes(&own) <= 13_500, "{} bytes", bytes(&own));
         assert!(INSTRUCTIONS.len() <= 2048, "{}", INSTRUCTIONS.len());
     }
@@ -162,7 +172,14 @@ mod tests {
             for closing in ["required", "additionalProperties", "oneOf", "anyOf"] {
                 assert!(!output.contains_key(closing), "{}: {closing}", tool.name);
             }
-            for name in ["on", "groups", "unreachable", "hosts_asked", "jobs"] {
+            for name in [
+                "on",
+                "numbers",
+                "groups",
+                "unreachable",
+                "hosts_asked",
+                "jobs",
+            ] {
                 let declared = output["properties"].get(name);
                 let is_free = declared.is_none() || tool.name == "job";
                 assert!(is_free, "{}: '{name}' is declared", tool.name);

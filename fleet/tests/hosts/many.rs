@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::stage::{RELEASE, Stage, canned, daemon, ran};
 
 #[test]
@@ -162,6 +163,34 @@ fn answer_of_many_hosts_has_a_budget() {
         data.contains("bytes left out") && data.contains("\"hosts_asked\":30"),
         "{data}"
     );
+}
+
+#[test]
+fn numbers_make_no_difference_if_asked() {
+    let stage = Stage::new(&["web1", "web2"]);
+    for (host, line) in [
+        ("web1", "/dev/vda1 252G 71%\n"),
+        ("web2", "/dev/vda1   9G  5%\n"),
+    ] {
+        stage.set_host(host, &canned("remit", RELEASE, &ran(line)));
+    }
+    let mut client = stage.client();
+    let groups = |client: &mut Client, arguments| {
+        let data = client.data("run", arguments);
+        data["groups"].as_array().unwrap().clone()
+    };
+    let exact = json!({"on": "*", "argv": ["x"]});
+    assert_eq!(groups(&mut client, exact).len(), 2);
+    let folded = json!({"on": "*", "argv": ["x"], "fold": "numbers"});
+    let folded = groups(&mut client, folded);
+    assert_eq!(
+        (folded.len(), &folded[0]["stdout"]),
+        (1, &json!("/dev/vda1 252G 71%\n"))
+    );
+    assert!(folded[0]["numbers"].is_string(), "{folded:?}");
+    let (status, out, _) = stage.run(&["run", "--on", "*", "--fold-numbers", "--", "x"]);
+    let expect = "== 2 of 2: web1 web2: exit 0\n  /dev/vda1 252G 71%\n-- numbers of the first host, others differ\n";
+    assert_eq!((status, &*out), (Some(0), expect));
 }
 
 #[test]
