@@ -27,7 +27,7 @@ runner = $(if $(1),--config 'target."cfg(all())".runner="$(1)"')
 COMPILER := gcc libc6-dev
 # What the tests use besides bash, coreutils and util-linux.
 PACKAGES := gcc g++ libc6-dev git btrfs-progs binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
-	curl findutils make mawk openssh-client patch sed strace tar vim zip $(if $(shell command -v npm),,npm)
+	curl findutils make mawk openssh-client openssh-server patch sed strace tar vim zip $(if $(shell command -v npm),,npm)
 # What tests/system/explain runs and the sandbox refuses.
 PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
 # What makes and checks packages, besides those.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use remit_common::admin::AdminRequest;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -38,6 +39,30 @@ fn same_answers_are_one_group_and_others_are_named() {
     );
     // These are three names of one machine. All hosts get the same request id, so it runs there once.
     assert_eq!(daemon.records("intent").len(), 1);
+}
+
+#[test]
+fn locked_host_refuses_for_itself() {
+    let (open, locked) = (daemon(), daemon());
+    let stage = Stage::new(&["web1", "web2"]);
+    stage.set_real("web1", &open);
+    stage.set_real("web2", &locked);
+    let lock = AdminRequest::Lock {
+        why: "for now".into(),
+        kill: false,
+    };
+    locked.administer(lock).unwrap();
+    let data = stage
+        .client()
+        .data("run", json!({"on": "*", "argv": ["echo", "a"]}));
+    assert_eq!(data["groups"][0]["hosts"], json!(["web1"]), "{data}");
+    assert_eq!(data["groups"][0]["stdout"], "a\n");
+    let refused = &data["groups"][1];
+    assert_eq!(
+        (&refused["hosts"], &refused["is_error"]),
+        (&json!(["web2"]), &json!(true))
+    );
+    assert_eq!(refused["error"]["code"], "locked", "{data}");
 }
 
 #[test]
