@@ -87,19 +87,17 @@ pub async fn rows(
     probes: bool,
     client: &str,
 ) -> Vec<HostRow> {
-    let mut probed = if probes {
-        probe(engine, hosts, client).await
-    } else {
-        Vec::new()
+    let mut probed = match probes {
+        true => probe(engine, hosts, client).await.into_iter(),
+        false => Vec::new().into_iter(),
     };
-    probed.reverse();
     hosts
         .iter()
         .map(|host| HostRow {
             name: host.name.to_string(),
             tags: host.tags.clone(),
             is_connected: engine.is_connected(&host.name),
-            probed: probed.pop(),
+            probed: probed.next(),
         })
         .collect()
 }
