@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Ids of owners and groups in a view, from 0: those that accounts and packages of a distribution use.
 pub const IDS: u32 = 1 << 16;
+/// Directories that are a view's own, with what is mounted beneath.
+pub const PRIVATE: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "var/tmp"];
 /// The file with the encoded [`Index`].
 pub const INDEX: &str = "index";
 pub const VIEW: &str = "view";

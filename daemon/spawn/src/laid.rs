@@ -13,7 +13,7 @@ pub const UPLOADS: usize = 64;
 pub struct LaidPlan {
     /// Absolute paths of uploaded bytes. Only their hash is believed.
     pub uploads: Vec<CString>,
-    /// Parents come before what is beneath them.
+    /// In the order in which a commit makes them.
     pub entries: Vec<LaidEntry>,
 }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 const BYTES: &[u8] = b"new\ntext\n";
 const FILE: Option<LaidKind> = Some(LaidKind::File);
 const DIRECTORY: Option<LaidKind> = Some(LaidKind::Directory);
+const CAPABILITY: &std::ffi::CStr = c"security.capability";
 const LINK: Option<LaidKind> = Some(LaidKind::Link);
 
 const fn owned(uid: u32, gid: u32, mode: u32) -> Owner {
@@ -146,13 +147,7 @@ fn view_is_as_the_plan_leaves_the_machine_which_is_untouched() {
             start: 0,
             length: 4,
         },
-        // cap_net_bind_service=ep, version 2.
-        capabilities: Some(
-            [1, 0, 0, 2, 0, 4, 0, 0]
-                .into_iter()
-                .chain([0; 12])
-                .collect(),
-        ),
+        capabilities: Some(capability()),
         mtime: None,
     };
     let at_time = LaidAs::File {
@@ -168,12 +163,12 @@ fn view_is_as_the_plan_leaves_the_machine_which_is_untouched() {
     let entries = vec![
         tree.entry("a", FILE, file(owned(7, 8, 0o4755))),
         tree.entry("cap", None, with_capability),
-        tree.entry("dir", DIRECTORY, LaidAs::Metadata(owned(9, 10, 0o2750))),
         tree.entry("dir/in", None, plain()),
-        tree.entry("full", DIRECTORY, LaidAs::Gone),
-        tree.entry("full/sub", DIRECTORY, LaidAs::Gone),
-        tree.entry("full/x", FILE, LaidAs::Gone),
+        tree.entry("dir", DIRECTORY, LaidAs::Metadata(owned(9, 10, 0o2750))),
         tree.entry("gone", FILE, LaidAs::Gone),
+        tree.entry("full/x", FILE, LaidAs::Gone),
+        tree.entry("full/sub", DIRECTORY, LaidAs::Gone),
+        tree.entry("full", DIRECTORY, LaidAs::Gone),
         tree.entry("link-gone", LINK, LaidAs::Gone),
         tree.entry("made", None, LaidAs::Directory(owned(1234, 5678, 0o1777))),
         tree.entry("made/deep", None, LaidAs::Directory(owned(0, 0, 0o700))),
@@ -227,6 +222,106 @@ cap cap_net_bind_service=ep
     assert!(!tree.0.join("z/on-a-mount").exists());
 }
 
+/// `cap_net_bind_service=ep`, version 2.
+fn capability() -> Vec<u8> {
+    let low = [1, 0, 0, 2, 0, 4, 0, 0];
+    low.into_iter().chain([0; 12]).collect()
+}
+
+/// As the commit does: only new bytes and a new owner take them away.
+#[test]
+fn capabilities_stay_if_a_mode_alone_changes() {
+    let tree = Tree::new();
+    for name in ["mode", "owner", "bytes", "empty", "kept"] {
+        tree.file(name, 0o755, 0, "old\n");
+        let file = fs::File::open(tree.0.join(name)).unwrap();
+        sys::set_xattr(&file, CAPABILITY, &capability()).unwrap();
+    }
+    let mut empty = file(owned(0, 0, 0o755));
+    if let LaidAs::File { bytes, .. } = &mut empty {
+        bytes.length = 0;
+    }
+    let entries = vec![
+        tree.entry("bytes", FILE, file(owned(0, 0, 0o755))),
+        tree.entry("empty", FILE, empty),
+        tree.entry("mode", FILE, LaidAs::Metadata(owned(0, 0, 0o4750))),
+        tree.entry("owner", FILE, LaidAs::Metadata(owned(0, 7, 0o750))),
+    ];
+    let script = format!(
+        "PATH=/usr/sbin:/sbin:$PATH; cd {} && stat -c '%n %a %g' mode owner && getcap bytes empty kept mode owner",
+        tree.at()
+    );
+    let expect =
+        "mode 4750 0\nowner 750 7\nkept cap_net_bind_service=ep\nmode cap_net_bind_service=ep\n";
+    assert_eq!(shown(entries, &script), expect);
+}
+
+/// As `remove_lists` of remit-commit. Each directory has a default list that its owner has chosen.
+#[test]
+fn new_files_have_the_lists_of_directories_of_root_and_of_their_owner_alone() {
+    let tree = Tree::new();
+    let chown =
+        |name: &str, uid| std::os::unix::fs::chown(tree.0.join(name), Some(uid), None).unwrap();
+    for (name, owner) in [("own", 0), ("others", 33), ("becomes", 33), ("was", 0)] {
+        tree.dir(name, 0o755);
+        chown(name, owner);
+        symlink("a", tree.0.join(format!("{name}/link"))).unwrap();
+        tree.file(&format!("{name}/old"), 0o644, 0, "old\n");
+        let directory = fs::File::open(tree.0.join(name)).unwrap();
+        let list = super::view_emptied::list(4);
+        sys::set_xattr(&directory, c"system.posix_acl_default", &list).unwrap();
+    }
+    let mut entries = Vec::new();
+    for name in ["becomes", "others", "own", "was"] {
+        let at = |rest: &str| format!("{name}/{rest}");
+        entries.extend([
+            tree.entry(&at("made"), None, LaidAs::Directory(owned(0, 0, 0o755))),
+            tree.entry(
+                &at("made/deep"),
+                None,
+                LaidAs::Directory(owned(5, 0, 0o755)),
+            ),
+            tree.entry(&at("made/deep/new"), None, file(owned(5, 0, 0o644))),
+            tree.entry(&at("made/deep/roots"), None, plain()),
+            tree.entry(&at("made/new"), None, plain()),
+            tree.entry(&at("mine"), None, file(owned(33, 0, 0o644))),
+            tree.entry(&at("new"), None, plain()),
+            tree.entry(&at("link"), LINK, plain()),
+            tree.entry(&at("old"), FILE, plain()),
+        ]);
+    }
+    entries.extend([
+        tree.entry("becomes", DIRECTORY, LaidAs::Metadata(owned(0, 0, 0o755))),
+        tree.entry("was", DIRECTORY, LaidAs::Metadata(owned(33, 0, 0o755))),
+    ]);
+    let script = format!(
+        "cd {} && find . -mindepth 2 | sort | /usr/bin/python3 -c '
+import os, sys
+for path in sys.stdin.read().split():
+    if any(name.startswith(\"system.posix_acl\") for name in os.listxattr(path)): print(path)'",
+        tree.at()
+    );
+    let with_lists = |name: &str| {
+        let names = [
+            "link",
+            "made",
+            "made/deep",
+            "made/deep/new",
+            "made/deep/roots",
+            "made/new",
+            "mine",
+            "new",
+        ];
+        names.map(|rest| format!("./{name}/{rest}\n")).concat()
+    };
+    let expect = format!(
+        "./becomes/mine\n./others/mine\n{}{}",
+        with_lists("own"),
+        with_lists("was")
+    );
+    assert_eq!(shown(entries, &script), expect);
+}
+
 /// What the requester wrote is shown, and nothing of the machine's beside it.
 #[test]
 fn hidden_stays_hidden() {
@@ -251,8 +346,8 @@ fn hidden_stays_hidden() {
         assert_eq!(found, (1, Why::Hidden, 0), "{entries:?}");
     }
     let entries = vec![
-        tree.entry("private", DIRECTORY, LaidAs::Metadata(owned(0, 0, 0o755))),
         tree.entry("private/new", None, plain()),
+        tree.entry("private", DIRECTORY, LaidAs::Metadata(owned(0, 0, 0o755))),
     ];
     let script = format!(
         "cd {} && find private; cat private/* key 2>/dev/null; true",
@@ -372,37 +467,38 @@ fn uploads_are_believed_by_their_hash_alone() {
     fs::set_permissions(&upload, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     symlink(&upload, tree.0.join("to-upload")).unwrap();
     let hash = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+    let packed = |name: &str, start: u64, length: u64, sha256: [u8; 32]| {
+        let what = LaidAs::File {
+            owner: owned(0, 0, 0o644),
+            bytes: LaidBytes {
+                upload: Some((0, sha256)),
+                start,
+                length,
+            },
+            capabilities: None,
+            mtime: None,
+        };
+        tree.entry(name, None, what)
+    };
     let of = |name: &str, start: u64, length: u64, sha256: [u8; 32]| LaidPlan {
         uploads: vec![CString::new(tree.0.join(name).as_os_str().as_bytes()).unwrap()],
-        entries: vec![tree.entry(
-            "b",
-            None,
-            LaidAs::File {
-                owner: owned(0, 0, 0o644),
-                bytes: LaidBytes {
-                    upload: Some((0, sha256)),
-                    start,
-                    length,
-                },
-                capabilities: None,
-                mtime: None,
-            },
-        )],
+        entries: vec![packed("b", start, length, sha256)],
     };
     let script = format!("cd {} && sha256sum <b; cat upload", tree.at());
-    let ran = laid(
-        &view(),
-        &of("upload", 3, 150_000, hash(&bytes[3..150_003])),
-        &script,
-    );
-    let expect: String = hash(&bytes[3..150_003])
+    let mut pack = of("upload", 0, 150_000, hash(&bytes[..150_000]));
+    let rest = packed("c", 150_000, 50_000, hash(&bytes[150_000..]));
+    pack.entries.push(rest);
+    let ran = laid(&view(), &pack, &script);
+    let expect: String = hash(&bytes[..150_000])
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
     assert_eq!(ran.out, format!("{expect}  -\n"));
     assert!(ran.err.contains("Permission denied"), "{ran:?}");
     for (name, start, length, sha256, errno) in [
-        ("upload", 4, 150_000, hash(&bytes[3..150_003]), 0),
+        ("upload", 1, 199_999, hash(&bytes), 0),
+        // The commit refuses bytes that no file has, too.
+        ("upload", 0, 150_000, hash(&bytes[..150_000]), 0),
         ("upload", 0, 200_001, hash(&bytes), 0),
         ("none", 0, 200_000, hash(&bytes), libc::ENOENT),
         ("to-upload", 0, 200_000, hash(&bytes), libc::ELOOP),

@@ -3,11 +3,14 @@
 use std::io;
 
 use remit_common::text;
+use remit_common::view::{PRIVATE, STAND_INS};
 use remit_policy::Eyes;
 use remit_spawn::{Step, Why};
 
 use crate::request::Plan;
 
+/// The way out, if no copy can have a change.
+const APART: &str = "plan this change apart from the others, or ask for them without this check";
 /// Bytes of a path in a sentence.
 const PATH: usize = 256;
 
@@ -128,17 +131,37 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
 /// Explains why an entry of the plan could not be laid into the copy of the machine of its check.
 fn unlaid(plan: &Plan, at: usize, why: Why, error: &io::Error) -> String {
     let bundle = plan.call().file_change().and_then(Result::ok);
-    let entry = bundle.and_then(|bundle| bundle.plan().entries().get(at));
+    // The entries are in the order of the commit.
+    let entry = bundle.and_then(|bundle| {
+        let at = *bundle.plan().operations().get(at)?;
+        bundle.plan().entries().get(at)
+    });
     let path = entry.map_or(&[][..], |entry| entry.path.as_bytes());
+    let is_in = |own: &&str| {
+        let rest = path
+            .strip_prefix(b"/")
+            .and_then(|path| path.strip_prefix(own.as_bytes()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    let private = PRIVATE.iter().find(|own| is_in(own));
+    let is_stand_in = STAND_INS.iter().any(|own| is_in(&own.path));
     let (path, profile) = (text::line(path, PATH), plan.bound.compiled.name());
     let (why, next) = match (why, error.raw_os_error()) {
+        (_, _) if let Some(private) = private => (
+            format!("a copy of the machine has a small /{private} of its own, without what the machine has there"),
+            APART,
+        ),
+        (Why::WrongKind, _) if is_stand_in => (
+            "a copy of the machine has a program of remit's own there".to_owned(),
+            APART,
+        ),
         (Why::Hidden, _) if plan.bound.compiled.profile().eyes == Eyes::Root => (
             "copies do not show it, or it cannot be changed there".to_owned(),
-            "plan this change apart from the others",
+            APART,
         ),
         (Why::Hidden, _) => (
-            "an operator's account cannot read it or what is above it, or its file system is not shown".to_owned(),
-            "plan this change apart from the others, or use a check whose profile has eyes = \"root\"",
+            "an operator's account cannot read it or what is above it, or something is mounted there that copies do not show".to_owned(),
+            "plan this change apart from the others, or, if an account cannot read it, use a check whose profile has eyes = \"root\"",
         ),
         (Why::WrongKind, _) => (
             "the copy of the machine does not have there what the plan has found".to_owned(),
@@ -154,7 +177,7 @@ fn unlaid(plan: &Plan, at: usize, why: Why, error: &io::Error) -> String {
         ),
         (Why::Errno, Some(libc::EROFS)) => (
             "its file system is shown read-only in copies".to_owned(),
-            "plan this change apart from the others",
+            APART,
         ),
         (Why::Errno, Some(libc::ELOOP)) => {
             ("its path has a symbolic link".to_owned(), "plan the path that the link leads to")

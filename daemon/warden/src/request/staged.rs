@@ -41,9 +41,12 @@ fn in_copy(
     command: &Command,
 ) -> Result<io::Result<OwnedFd>, Refusal> {
     let mut writer = LaidPlanWriter::new(bundle.plan(), uploads);
-    for (at, view) in bundle.views().enumerate() {
-        let added = writer.add(at, &view);
-        added.map_err(|why| cannot(&view, command, why, SPLIT))?;
+    let views: Vec<View<'_>> = bundle.views().collect();
+    // That of the commit, on which depends what new files have from their directories.
+    let order = bundle.plan().operations();
+    for (at, view) in order.iter().filter_map(|at| Some((*at, views.get(*at)?))) {
+        let added = writer.add(at, view);
+        added.map_err(|why| cannot(view, command, why, SPLIT))?;
     }
     Ok(writer.seal())
 }

@@ -246,10 +246,13 @@ pub(crate) fn owner(stat: &libc::stat) -> Owner {
     }
 }
 
-/// The owner first, because that clears set-id bits.
+/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
 pub(crate) fn own(fd: BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-    fchown(fd, Some(uid), Some(gid))?;
+    let now = sys::stat_of(fd)?;
+    if (now.st_uid, now.st_gid) != (owner.uid, owner.gid) {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        fchown(fd, Some(uid), Some(gid))?;
+    }
     Ok(fchmod(fd, Mode::from_bits_truncate(owner.mode))?)
 }
 

@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** all of the plan is laid, or no job starts.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,19 +16,22 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, pipe2};
-use remit_spawn::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, Staged, Why};
+use remit_common::view::PRIVATE;
+use remit_spawn::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, NOWHERE, Staged, Why};
 use sha2::{Digest, Sha256};
 
 use super::hidden::{ACCOUNTS, Cover, Hidden};
 use super::lines::changed_table;
 use super::mask::ACCOUNTS_BYTES;
 use super::name::{NameInView, kind};
-use super::table::{PRIVATE, is_in};
+use super::table::is_in;
 use crate::steps::private_root::{c_string, open_dir, own};
 use crate::steps::report::Fault;
 use crate::sys::{self, ForkCall};
 
 const CAPABILITY: &CStr = c"security.capability";
+/// The home of a job, which is made after the plan.
+const HOME: &[u8] = b"tmp/home";
 /// In nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 /// Status of the process that has said why it failed.
@@ -71,7 +75,8 @@ const fn because(why: Why) -> Unlaid {
 impl Laying {
     pub(crate) fn read(sealed: BorrowedFd<'_>) -> io::Result<Self> {
         let staged: Staged<LaidPlan> = Staged::read(sealed)?;
-        let uploads = staged.list.uploads.iter().map(|path| upload(path));
+        let uploads = staged.list.uploads.iter().zip(0..);
+        let uploads = uploads.map(|(path, at)| upload(path, needed(&staged.list, at)));
         Ok(Self {
             uploads: uploads.collect(),
             staged,
@@ -94,12 +99,13 @@ impl Laying {
         let child = || {
             let laid = match become_root() {
                 Ok(()) => self.lay_all(),
-                Err(_) => Err((0, because(Why::Unmet))),
+                Err(_) => Err((None, because(Why::Unmet))),
             };
             let Err((at, Unlaid { why, errno })) = laid else {
                 return 0;
             };
-            let [low, high] = u16::try_from(at).unwrap_or(u16::MAX).to_le_bytes();
+            let at = at.and_then(|at| u16::try_from(at).ok());
+            let [low, high] = at.unwrap_or(NOWHERE).to_le_bytes();
             let [a, b, c, d] = errno.to_le_bytes();
             let _ = sys::write(say.as_fd(), &[why as u8, low, high, a, b, c, d]);
             UNLAID
@@ -120,18 +126,24 @@ impl Laying {
         }
     }
 
-    /// Lays what is made and changed, parents first, and then removes, parents last. An error has the entry's position.
-    fn lay_all(&self) -> Result<(), (usize, Unlaid)> {
+    /// Lays the entries in their order. An error has the position of the entry that has failed.
+    fn lay_all(&self) -> Result<(), (Option<usize>, Unlaid)> {
         let root = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY);
-        let root = root.map_err(|error| (0, error.into()))?;
-        let entries = self.staged.list.entries.iter().enumerate();
-        let (gone, others): (Vec<_>, Vec<_>) =
-            entries.partition(|(_, entry)| matches!(entry.what, LaidAs::Gone));
-        let mut all = others.into_iter().chain(gone.into_iter().rev());
-        all.try_for_each(|(at, entry)| self.lay_one(root.as_fd(), entry).map_err(|why| (at, why)))
+        let root = root.map_err(|error| (None, error.into()))?;
+        let made = made(&self.staged.list);
+        let mut all = self.staged.list.entries.iter().enumerate();
+        all.try_for_each(|(at, entry)| {
+            self.lay_one(root.as_fd(), entry, &made)
+                .map_err(|why| (Some(at), why))
+        })
     }
 
-    fn lay_one(&self, root: BorrowedFd<'_>, entry: &LaidEntry) -> Result<(), Unlaid> {
+    fn lay_one(
+        &self,
+        root: BorrowedFd<'_>,
+        entry: &LaidEntry,
+        made: &BTreeSet<&[u8]>,
+    ) -> Result<(), Unlaid> {
         if !is_plain(entry.path.to_bytes()) {
             return Err(because(Why::Unmet));
         }
@@ -141,17 +153,22 @@ impl Laying {
         let path = Path::new(OsStr::from_bytes(entry.path.to_bytes()));
         let name = path.file_name().ok_or(because(Why::Unmet))?;
         let name = c_string(name.as_bytes())?;
-        let above = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                c_string(parent.as_os_str().as_bytes())?
-            }
-            _ => c".".to_owned(),
+        let directory = |path: &Path| {
+            let path = match path.as_os_str().as_bytes() {
+                [] => c".".to_owned(),
+                path => c_string(path)?,
+            };
+            sys::open_plain(root, &path, libc::O_PATH | libc::O_DIRECTORY)
         };
-        let above = sys::open_plain(root, &above, libc::O_PATH | libc::O_DIRECTORY)?;
+        let above = directory(path.parent().unwrap_or(path))?;
+        let is_made = |dir: &&Path| made.contains(dir.as_os_str().as_bytes());
+        let anchor = path.ancestors().skip(1).find(|dir| !is_made(dir));
+        let anchor = directory(anchor.unwrap_or(Path::new("")))?;
         let target = NameInView {
             above: above.as_fd(),
             name: &name,
             before: entry.before,
+            anchor: sys::stat_of(anchor.as_fd())?.st_uid,
         };
         let old = target.found()?;
         if old.as_ref().map(kind) != entry.before.map(Some) {
@@ -215,7 +232,7 @@ impl Laying {
             } => {
                 let mut file = target.new_file()?;
                 self.copy(*bytes, &mut file)?;
-                if old.is_none() {
+                if target.before != Some(LaidKind::File) {
                     target.remove_lists(&file, *owner)?;
                 }
                 own(file.as_fd(), *owner)?;
@@ -294,7 +311,7 @@ fn is_hidden(hidden: &Hidden, entry: &LaidEntry) -> bool {
     let path = entry.path.to_bytes();
     let is_new = entry.before.is_none();
     if PRIVATE.iter().any(|own| is_in(path, own.as_bytes())) {
-        return !is_new;
+        return !is_new || is_in(path, HOME);
     }
     if ACCOUNTS.contains(&path) {
         return false;
@@ -313,8 +330,27 @@ fn is_hidden(hidden: &Hidden, entry: &LaidEntry) -> bool {
     })
 }
 
-/// Opens an upload at a path of the daemon's. Its name is no link; its length and its hash are compared when it is copied.
-fn upload(path: &CStr) -> io::Result<File> {
+/// Returns the directories that the plan makes.
+fn made(plan: &LaidPlan) -> BTreeSet<&[u8]> {
+    let is_made = |entry: &&LaidEntry| matches!(entry.what, LaidAs::Directory(_));
+    let made = plan.entries.iter().filter(is_made);
+    made.map(|entry| entry.path.to_bytes()).collect()
+}
+
+/// Returns the length of the upload at this position.
+fn needed(plan: &LaidPlan, at: u16) -> u64 {
+    let ends = plan.entries.iter().filter_map(|entry| match &entry.what {
+        LaidAs::File { bytes, .. } => {
+            let (upload, _) = bytes.upload?;
+            (upload == at).then_some(bytes.start.saturating_add(bytes.length))
+        }
+        _ => None,
+    });
+    ends.max().unwrap_or(0)
+}
+
+/// Opens an upload at a path of the daemon's. Its name is no link. Its hash is compared when it is copied.
+fn upload(path: &CStr, length: u64) -> io::Result<File> {
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -322,9 +358,11 @@ fn upload(path: &CStr) -> io::Result<File> {
     let dir: OwnedFd = File::open(dir)?.into();
     let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = sys::open_plain(dir.as_fd(), &c_string(name.as_bytes())?, flags)?;
-    match sys::stat_of(file.as_fd())?.st_mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(file.into()),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
+    let stat = sys::stat_of(file.as_fd())?;
+    let is_whole = u64::try_from(stat.st_size) == Ok(length);
+    match stat.st_mode & libc::S_IFMT == libc::S_IFREG && is_whole {
+        true => Ok(file.into()),
+        false => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -372,6 +410,9 @@ mod tests {
             ("etc/ssl/privates", file, &mode, false),
             ("tmp/x", None, &new, false),
             ("tmp/x", file, &mode, true),
+            ("tmp/home", None, &new, true),
+            ("tmp/home/x", None, &new, true),
+            ("tmp/homes", None, &new, false),
             ("var/tmp/x", file, &LaidAs::Gone, true),
         ] {
             let entry = LaidEntry {

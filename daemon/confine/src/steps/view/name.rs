@@ -21,6 +21,8 @@ pub(super) struct NameInView<'a> {
     pub(super) name: &'a CStr,
     /// What the plan has found there.
     pub(super) before: Option<LaidKind>,
+    /// The owner of the nearest directory above it that the plan does not make.
+    pub(super) anchor: u32,
 }
 
 impl NameInView<'_> {
@@ -75,8 +77,7 @@ impl NameInView<'_> {
 
     /// Removes the access lists that a new name has from a directory of others, as remit-commit does.
     pub(super) fn remove_lists(&self, made: impl AsFd, owner: Owner) -> io::Result<()> {
-        let above = sys::stat_of(self.above)?.st_uid;
-        if above == 0 || above == owner.uid {
+        if self.anchor == 0 || self.anchor == owner.uid {
             return Ok(());
         }
         LISTS.iter().try_for_each(|list| {

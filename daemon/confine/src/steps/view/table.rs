@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 
+use remit_common::view::PRIVATE;
+
 /// File systems on which an overlay works, and whose owners a mount can map: the kernel's `FS_ALLOW_IDMAP`.
 const COPIED: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
 /// File systems of local disks and images. Those of networks and of users' programs (FUSE) can hang, and are left out.
 const READ_ONLY: [&str; 8] = [
     "vfat", "exfat", "ntfs3", "iso9660", "udf", "squashfs", "erofs", "overlay",
 ];
-/// Directories that are the view's own, with what is mounted beneath.
-pub(super) const PRIVATE: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "var/tmp"];
 /// The most mounts of a table, and of a view.
 const MOST: usize = 8192;
 

@@ -15,11 +15,12 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{AccessFlags, faccessat};
+use remit_common::view::PRIVATE;
 
 use super::budget::{Budget, Cost, hideable};
 use super::hidden::Cover;
 use super::known::{Known, Part, Place, part_of};
-use super::table::{PRIVATE, is_in};
+use super::table::is_in;
 use super::walker::{END, say};
 use crate::sys;
 
