@@ -384,6 +384,42 @@ fn check_of_plans_only_looks() {
             warns,
             "{more}: {found:?}"
         );
+        let any = "who may run 'x.check' runs any program in the profile 'x': a plan may replace the program";
+        let runs_any = common::lines(&found).contains(any);
+        assert_eq!(runs_any, base != strict, "{base}: {found:?}");
+    }
+}
+
+/// Whoever may run it without asking could read each file by a program of their own.
+#[test]
+fn check_in_a_copy_with_the_eyes_of_root_needs_an_approval() {
+    let rules = |profile: &str, grant: &str| {
+        format!(
+            "[[command]]\nname = 'x.check'\nsummary = 'x'\nargv = ['/usr/bin/true']\neffect = 'read'\nprofile = 'x'\nstdin = 'plan'\n\
+             [profile.x]\n{profile}\n[[grant]]\nto = ['deploy']\n{grant}\n"
+        )
+    };
+    let (eyes, approval) = (
+        "base = 'plan'\neyes = 'root'",
+        "approval = { by = ['%remit'] }",
+    );
+    for (profile, grant, is_refused) in [
+        (eyes, "allow = ['x.check']".to_owned(), true),
+        (eyes, "allow = ['x.*']\nunconfined = true".to_owned(), true),
+        (
+            eyes,
+            "allow = ['x.check']\napproval = 'none'".to_owned(),
+            true,
+        ),
+        (eyes, format!("allow = ['x.check']\n{approval}"), false),
+        ("base = 'plan'", "allow = ['x.check']".to_owned(), false),
+    ] {
+        let text = rules(profile, &grant);
+        let found = load(&[source("a.toml", &text)], &accounts()).err();
+        let said = found.map(|found| common::lines(&found)).unwrap_or_default();
+        let part = "'x.check' would run any program of a plan with the eyes of root (profile 'x') and without approval";
+        assert_eq!(said.contains(part), is_refused, "{text}: {said}");
+        assert_eq!(said.is_empty(), !is_refused, "{text}: {said}");
     }
 }
 

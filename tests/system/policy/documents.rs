@@ -145,16 +145,22 @@ fn examples_of_page_load_without_warning() {
     }
 }
 
+/// Returns the warnings that the example does not say itself. A check in a copy is never without its warning.
+fn unsaid(example: &str, found: Vec<String>) -> Vec<String> {
+    const ANY: &str = "runs any program in the profile";
+    let (said, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|one| one.contains(ANY));
+    assert_eq!(said.len(), example.matches(ANY).count(), "{said:?}");
+    others
+}
+
 #[test]
 fn shipped_examples_load_without_warning() {
     let examples = shipped();
     assert!(examples.len() >= 5, "{}", examples.len());
     assert_eq!(complaints(&vendor()), [""; 0], "the package's own");
     for example in &examples {
-        assert_eq!(
-            complaints(&[vendor(), vec![example.clone()]].concat()),
-            [""; 0]
-        );
+        let found = complaints(&[vendor(), vec![example.clone()]].concat());
+        assert_eq!(unsaid(&example.1, found), [""; 0]);
         let has = |text| example.1.contains(text);
         let parts = match (has("[[command]]"), has("\nargs.")) {
             (_, true) => ["[[test]]", "accepts", "rejects"].as_slice(),
@@ -166,7 +172,8 @@ fn shipped_examples_load_without_warning() {
         }
     }
     let all = [vendor(), examples].concat();
-    assert_eq!(complaints(&all), [""; 0], "all together");
+    let texts: String = all.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(unsaid(&texts, complaints(&all)), [""; 0], "all together");
 }
 
 /// A failing test table refuses the load, so tests of examples can fail.

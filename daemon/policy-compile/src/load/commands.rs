@@ -147,6 +147,15 @@ pub(crate) fn command<'a>(
         let help = "leave the job its own uid, or list in 'read' only what these callers may know";
         report.warning(profile_at.span.clone(), message, Some(help));
     }
+    if command.runs_any_program() {
+        let message = format!(
+            "who may run {} runs any program in the profile {}: a plan may replace the program of its check",
+            quoted(&command.name),
+            quoted(&command.profile.name)
+        );
+        let help = "grant it only to those who may run any program there";
+        report.warning(profile_at.span.clone(), message, Some(help));
+    }
     if let Err(why) = command.commits() {
         let help = "use the commands of 60-plans.toml; see 'paths' in remit-policy(5)";
         report.error_with_help(header.clone(), why, help);

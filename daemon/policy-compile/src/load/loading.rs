@@ -11,6 +11,7 @@ use crate::load::parameters::{OWN_TYPES, compiled, own_kind};
 use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Report, WithSpan, mistyped};
+use crate::load::rules::has_root_eyes;
 use crate::load::text::{is_name, summary};
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::machine::Machine;
@@ -117,7 +118,7 @@ impl<'a> Loading<'a> {
             let command = draft.command.map(Arc::new);
             if let Some(command) = command
                 .as_ref()
-                .filter(|one| one.profile.base == Base::Host)
+                .filter(|one| one.profile.base == Base::Host || has_root_eyes(one))
             {
                 let name = command.name.clone();
                 self.unconfined.insert(name, Arc::clone(command));

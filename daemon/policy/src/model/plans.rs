@@ -15,6 +15,13 @@ impl Command {
         self.stdin == Stdin::Plan && !self.is_commit()
     }
 
+    /// Returns true if a plan decides what it runs: in a copy of the machine, the plan may replace its program. So a grant of it is
+    /// one of any program in its profile.
+    #[must_use]
+    pub fn runs_any_program(&self) -> bool {
+        self.checks_plans() && self.profile.base == Base::Plan
+    }
+
     /// Returns true if its program commits changes of files. Only the whole name of such a command grants it.
     #[must_use]
     pub fn is_commit(&self) -> bool {

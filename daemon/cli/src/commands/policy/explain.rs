@@ -61,7 +61,14 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Question::Named(call) => ExplainOutcome::of_command(&explanation, call),
     };
     let words = outcome.profile.map(|profile| match granted(&explanation) {
-        Some(command) => words(&of_command(profile, command), &names),
+        Some(command) => {
+            let mut words = words(&of_command(profile, command), &names);
+            if command.runs_any_program() {
+                let any = "any program: a plan may replace the command's own".to_owned();
+                words.insert(1, ("runs", any));
+            }
+            words
+        }
         None => words(profile, &names),
     });
     match context.form {
