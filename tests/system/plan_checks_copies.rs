@@ -206,7 +206,7 @@ fn check_sees_all_of_a_plan_of_edits() {
     assert!(good.out.status.success(), "{}", good.answer);
     let shown = page(&fixture, &plan_id(&good).to_string()).replace('\n', " ");
     assert!(
-        shown.contains("checked     | exit 0 in a copy with all of the plan, "),
+        shown.contains("checked     | exit 0 in a copy with all of the plan, which"),
         "{shown}"
     );
     assert!(!shown.contains("FAILED"), "{shown}");
@@ -381,12 +381,117 @@ fn what_a_copy_cannot_have_is_refused_with_the_way_out() {
             fixture.at("a"),
             "does not have there what the plan has found",
         ),
+        ("/tmp/home".to_owned(), "has a small /tmp of its own"),
+        (
+            "/var/tmp/none/x".to_owned(),
+            "has a small /var/tmp of its own",
+        ),
+        (
+            "/usr/sbin/policy-rc.d".to_owned(),
+            "has a program of remit's own there",
+        ),
     ] {
         let forged = forge(&bundle, &path);
         let cause = not_started(&check(&fixture, &user_a(), Some(forged.as_bytes())).unwrap());
         assert!(cause.contains(words) && cause.contains(&path), "{cause}");
     }
     assert!(!fs::exists("/etc/shadow-x").unwrap());
+}
+
+/// What an approver reads of the checks of a plan, in one line.
+fn checks_on_page(fixture: &PlanFixture, plan: &str) -> String {
+    let page = page(fixture, plan);
+    let lines = page
+        .lines()
+        .map(|line| line.trim_start_matches([' ', '|', '+']));
+    lines.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn check_that_did_not_run_leaves_no_older_end_on_the_page() {
+    let fixture = lay();
+    let a = fixture.at("a");
+    let planned = fixture.asks_for(
+        &user_a(),
+        &["plan", "--mode", &a, "0600", "--check", "site.check"],
+    );
+    assert_eq!(checked(&planned.answer)[0].0, 0, "{}", planned.answer);
+    let plan = plan_id(&planned).to_string();
+    let bytes = bundle_of(&fixture, plan_id(&planned));
+    let well = "exit 0 in a copy with all of the plan, which decides what runs there,";
+    let not_run = "DID NOT RUN,";
+    let shown = checks_on_page(&fixture, &plan);
+    assert!(shown.contains(well) && !shown.contains(not_run), "{shown}");
+    // One that its child refuses.
+    let kept = fixture.dir.join("kept");
+    fs::rename(&a, &kept).unwrap();
+    not_started(&check(&fixture, &user_a(), Some(&bytes)).unwrap());
+    fs::rename(&kept, &a).unwrap();
+    let shown = checks_on_page(&fixture, &plan);
+    assert!(
+        shown.contains(not_run) && !shown.contains("exit 0"),
+        "{shown}"
+    );
+    // One that is refused before it is a job.
+    let seen = check(&fixture, &user_a(), Some(&bytes)).unwrap();
+    assert_eq!(seen.ending.unwrap().exit, Some(0));
+    let shown = checks_on_page(&fixture, &plan);
+    assert!(shown.contains(well) && !shown.contains(not_run), "{shown}");
+    let strict = policy(&fixture).replace("profile = \"site-copy\"", "profile = \"site-strict\"");
+    fixture.loads("30-checks.toml", &strict);
+    check(&fixture, &user_a(), Some(&bytes)).expect_err("base strict shows no mode");
+    let shown = checks_on_page(&fixture, &plan);
+    assert!(
+        shown.contains(not_run) && !shown.contains("exit 0"),
+        "{shown}"
+    );
+}
+
+/// The approver signs the bytes of the program: it runs in the copy, unless the plan replaces it.
+#[test]
+fn approved_check_runs_no_program_that_the_approver_saw_otherwise() {
+    let fixture = lay();
+    let program = fixture.file("program", "#!/bin/sh\necho approved\n");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let asks = format!(
+        r##"
+[[command]]
+name = "site.check"
+summary = "Run a program"
+argv = ["{program}"]
+effect = "read"
+profile = "site-copy"
+stdin = "plan"
+
+[profile.site-copy]
+base = "plan"
+eyes = "root"
+
+[[grant]]
+name = "checks"
+to = ["#64001"]
+allow = ["site.check"]
+approval = {{ by = ["#64005"] }}
+"##
+    );
+    fixture.loads("30-checks.toml", &asks);
+    fixture.ages();
+    let checked = |name: &str, action: Action| {
+        let bundle = fixture.bundle(vec![fixture.edit(name, action)]);
+        let run = Run {
+            stdin: Some(bundle.as_bytes().to_vec().into()),
+            wait_ms: Some(0),
+            ..named("site.check", &[])
+        };
+        let mut caller = Caller::new(&fixture.daemon, &user_a());
+        let asked = caller.run(run).expect("it asks");
+        assert!(fixture.approve(asked.job).status.success());
+        caller.end_of(asked.job)
+    };
+    let seen = checked("a", replacement(b"good", b"evil", 1));
+    ends(&seen, 0, "approved\n");
+    let cause = not_started(&checked("program", replacement(b"approved", b"other", 1)));
+    assert!(cause.contains("is not what was approved"), "{cause}");
 }
 
 /// A plan that makes a file at another path.

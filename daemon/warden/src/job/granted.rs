@@ -5,6 +5,7 @@ use remit_common::refusal::Refusal;
 use remit_policy::{Base, Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
+use crate::event_loop::timers;
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::kept_views;
@@ -93,6 +94,25 @@ fn start_or_queue(cx: &mut JobCx<'_>, slot: JobSlot, plan: Box<Plan>) -> Result<
 /// Binds a request to exactly what is executed under a rule, and gives it an id, a number and a uid. Fails as
 /// [`BoundCall::new`], or if the self-test did not pass or no uid is free. `requester`: its uid, or `None` for the daemon.
 pub fn bind(
+    cx: &mut RequestCx<'_>,
+    slot: JobSlot,
+    call: &Call,
+    terms: &Terms,
+    requester: Option<u32>,
+) -> Result<(BoundCall, NewJob), Refusal> {
+    let bound = bind_unnoted(cx, slot, call, terms, requester);
+    let is_check = terms
+        .command()
+        .is_some_and(|command| command.checks_plans());
+    if let (Err(_), true, Some(uid), Some(plan)) = (&bound, is_check, requester, call.plan_digest())
+    {
+        let checks = &mut cx.job.jobs.checks;
+        checks.on_refused(uid, plan, &call.command_hash(), timers::since_boot());
+    }
+    bound
+}
+
+fn bind_unnoted(
     cx: &mut RequestCx<'_>,
     slot: JobSlot,
     call: &Call,

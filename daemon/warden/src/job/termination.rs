@@ -23,7 +23,7 @@ use crate::job::kept_views::{self, LeftView};
 use crate::job::life::{Action, Event};
 use crate::job::live::{Job, Start};
 use crate::job::outcome::{end_record, ending};
-use crate::job::plan_checks::PlanCheck;
+use crate::job::plan_checks::{PlanCheck, PlanCheckEnd};
 use crate::job::state::Stuck;
 use crate::job::unkillable::AGAIN_MOST;
 use crate::job::{steps, unkillable};
@@ -280,8 +280,9 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         .ending
         .as_ref()
         .is_some_and(|ending| ending.exit != Some(0));
-    if !matches!(job.start, Start::Failed(_)) {
-        count_end(cx, &job.plan, !failed);
+    match job.start {
+        Start::Failed(_) => _ = count_check(cx, &job.plan, PlanCheckEnd::NotRun),
+        Start::Unknown | Start::Executed => count_end(cx, &job.plan, !failed),
     }
     let meta = JobMeta {
         then: cx.acts.begin(&job.plan, meta.ending.as_ref()),
@@ -326,9 +327,33 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
 /// Maximum bytes of a check's command for approvers.
 const CHECK: usize = 300;
 
+fn is_counted(plan: &Plan) -> bool {
+    !plan.basis().is_of_daemon() && *plan.basis() != Basis::TryByRoot
+}
+
+/// Remembers the end of a check for the approvers of its plan. Returns false if it is no check of a plan.
+fn count_check(cx: &mut JobCx<'_>, plan: &Plan, end: PlanCheckEnd) -> bool {
+    let call = plan.call();
+    let digest = call.plan_digest().filter(|_| plan.bound.staged.is_some());
+    let Some(digest) = digest.filter(|_| is_counted(plan)) else {
+        return false;
+    };
+    let check = PlanCheck {
+        plan: digest.to_owned(),
+        key: call.command_hash(),
+        command: foreign(plan.command(), CHECK),
+        job: Some(plan.job),
+        end,
+        is_in_copy: plan.bound.compiled.base() == Base::Plan,
+        ended: timers::since_boot(),
+    };
+    cx.jobs.checks.on_ended(plan.requester.subject.uid(), check);
+    true
+}
+
 /// Counts the end of a job that ran, for the floor, the breakers, and approvers of its plan.
 fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
-    if plan.basis().is_of_daemon() || *plan.basis() == Basis::TryByRoot {
+    if !is_counted(plan) {
         return;
     }
     let call = plan.call();
@@ -336,16 +361,11 @@ fn count_end(cx: &mut JobCx<'_>, plan: &Plan, is_well: bool) {
         let change = (&plan.requester.subject, call.name_in_rules());
         cx.reports.on_change_ended(change, is_well);
     }
-    if let Some(digest) = call.plan_digest().filter(|_| plan.bound.staged.is_some()) {
-        let check = PlanCheck {
-            plan: digest.to_owned(),
-            command: foreign(plan.command(), CHECK),
-            job: plan.job,
-            is_well,
-            is_in_copy: plan.bound.compiled.base() == Base::Plan,
-            ended: timers::since_boot(),
-        };
-        cx.jobs.checks.on_ended(plan.requester.subject.uid(), check);
+    let end = match is_well {
+        true => PlanCheckEnd::Well,
+        false => PlanCheckEnd::Failed,
+    };
+    if count_check(cx, plan, end) {
         return;
     }
     if let (Some(command), []) = (call.named(), call.args()) {
