@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use remit_plan::PlanPath;
-use remit_policy::model::command::CommitUse;
-use remit_policy::model::policy::CHANGE;
-use remit_policy::model::rule::GrantRule;
+use remit_policy::model::command::{Command, CommitUse};
+use remit_policy::model::glob::Glob;
+use remit_policy::model::policy::{CHANGE, Named};
+use remit_policy::model::profile::Eyes;
+use remit_policy::model::rule::{GrantRule, Nature};
 use remit_policy::quoted;
 
 use crate::load::limits::seconds;
@@ -175,6 +178,57 @@ impl Loading<'_> {
         let defined = self.commands.get(name)?;
         defined.value.as_ref()?.commit_use()
     }
+
+    /// Refuses commands without a sandbox, unless the rule asks for an approval or says that it is meant.
+    pub(crate) fn refuse_unapproved(
+        &self,
+        rule: &GrantRule,
+        is_meant: bool,
+        allowed: &[WithSpan<&str>],
+        report: &mut Report<'_>,
+    ) {
+        for item in allowed {
+            let glob = Glob::new(item.value);
+            let mut unconfined = self.unconfined.values();
+            let is_one = |command: &&Arc<Command>| {
+                if is_meant && !has_root_eyes(command) {
+                    return false;
+                }
+                if matches!(
+                    command.commit_use(),
+                    Some(CommitUse::Commit | CommitUse::Undo)
+                ) {
+                    return false;
+                }
+                let named =
+                    glob.matches(&command.name) && rule.patterns_reach(&glob, Nature::of(command));
+                named && rule.scope.suits(Named::Command(command))
+            };
+            if let Some(command) = unconfined.find(is_one) {
+                if has_root_eyes(command) {
+                    let message = format!(
+                        "'{}' would run any program of a plan with the eyes of root (profile '{}') and without approval",
+                        command.name, command.profile.name
+                    );
+                    let help = "add approval = { by = [\"%GROUP\"] }, or use a profile without eyes = \"root\"";
+                    report.error_with_help(item.span.clone(), message, help);
+                    continue;
+                }
+                let message = format!(
+                    "'{}' would run without sandbox (profile '{}') and without approval",
+                    command.name, command.profile.name
+                );
+                let help =
+                    "add approval = { by = [\"%GROUP\"] }, or unconfined = true if it is meant";
+                report.error_with_help(item.span.clone(), message, help);
+            }
+        }
+    }
+}
+
+/// Returns true for a check of plans that can show what is in every file: a plan decides what it runs.
+pub(crate) fn has_root_eyes(command: &Command) -> bool {
+    command.runs_any_program() && command.profile.eyes == Eyes::Root
 }
 
 /// Refuses one-off changes without an approval. `unconfined = true` does not permit them.

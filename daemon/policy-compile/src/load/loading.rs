@@ -7,11 +7,11 @@ use remit_common::caps;
 
 use crate::load::accounts::Resolved;
 use crate::load::commands::command;
+use crate::load::commits::has_root_eyes;
 use crate::load::parameters::{OWN_TYPES, compiled, own_kind};
 use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Report, WithSpan, mistyped};
-use crate::load::rules::has_root_eyes;
 use crate::load::text::{is_name, summary};
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::machine::Machine;

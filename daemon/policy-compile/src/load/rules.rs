@@ -18,11 +18,10 @@ use crate::load::reader::{Fields, Need, Report, WithSpan};
 use crate::load::text::is_rule_name;
 use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::Approval;
-use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
-use remit_policy::model::policy::{CHANGE, Named, RUN};
-use remit_policy::model::profile::{Eyes, Profile};
-use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
+use remit_policy::model::policy::{CHANGE, RUN};
+use remit_policy::model::profile::Profile;
+use remit_policy::model::rule::{DenyRule, GrantRule, RuleId};
 use remit_policy::model::scope::Scope;
 use remit_policy::quoted;
 
@@ -332,52 +331,6 @@ impl Loading<'_> {
         fields.finish(report);
         Some(Approval::new(by, expires_s.unwrap_or(EXPIRES_DEFAULT)))
     }
-
-    /// Refuses commands without a sandbox, unless the rule asks for an approval or says that it is meant.
-    fn refuse_unapproved(
-        &self,
-        rule: &GrantRule,
-        is_meant: bool,
-        allowed: &[WithSpan<&str>],
-        report: &mut Report<'_>,
-    ) {
-        for item in allowed {
-            let glob = Glob::new(item.value);
-            let mut unconfined = self.unconfined.values();
-            let is_one = |command: &&Arc<Command>| {
-                if is_meant && !has_root_eyes(command) {
-                    return false;
-                }
-                if matches!(
-                    command.commit_use(),
-                    Some(CommitUse::Commit | CommitUse::Undo)
-                ) {
-                    return false;
-                }
-                let named =
-                    glob.matches(&command.name) && rule.patterns_reach(&glob, Nature::of(command));
-                named && rule.scope.suits(Named::Command(command))
-            };
-            if let Some(command) = unconfined.find(is_one) {
-                if has_root_eyes(command) {
-                    let message = format!(
-                        "'{}' would run any program of a plan with the eyes of root (profile '{}') and without approval",
-                        command.name, command.profile.name
-                    );
-                    let help = "add approval = { by = [\"%GROUP\"] }, or use a profile without eyes = \"root\"";
-                    report.error_with_help(item.span.clone(), message, help);
-                    continue;
-                }
-                let message = format!(
-                    "'{}' would run without sandbox (profile '{}') and without approval",
-                    command.name, command.profile.name
-                );
-                let help =
-                    "add approval = { by = [\"%GROUP\"] }, or unconfined = true if it is meant";
-                report.error_with_help(item.span.clone(), message, help);
-            }
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -386,11 +339,6 @@ pub(crate) enum Unmatched {
     Warns,
     /// The command that should be denied is not.
     Refuses,
-}
-
-/// Returns true for a check of plans that can show what is in every file: a plan decides what it runs.
-pub(crate) fn has_root_eyes(command: &Command) -> bool {
-    command.runs_any_program() && command.profile.eyes == Eyes::Root
 }
 
 fn is_glob(text: &str) -> bool {

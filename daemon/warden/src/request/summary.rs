@@ -20,6 +20,23 @@ const OF_CHANGE: &str = "host";
 /// Bytes of a script on one line of a list. A record has more of it.
 const SCRIPT_LINE: usize = 200;
 
+impl Call {
+    /// Returns a hash of the command's name and its arguments.
+    pub fn command_hash(&self) -> [u8; 32] {
+        let mut args: Vec<&(String, String)> = self.args().iter().collect();
+        args.sort();
+        let mut hash = Sha256::new();
+        let words = args
+            .into_iter()
+            .flat_map(|(name, value)| [name.as_str(), value]);
+        for word in self.named().into_iter().chain(words) {
+            hash.update((word.len() as u64).to_le_bytes());
+            hash.update(word);
+        }
+        hash.finalize().into()
+    }
+}
+
 /// A request as text. Never contains values of the environment, standard input or secrets.
 #[derive(Debug)]
 pub struct RequestSummary {

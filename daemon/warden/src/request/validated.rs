@@ -168,21 +168,6 @@ impl Call {
         self.plan_digest.as_deref()
     }
 
-    /// Returns a hash of the command's name and its arguments.
-    pub fn command_hash(&self) -> [u8; 32] {
-        let mut args: Vec<&(String, String)> = self.args().iter().collect();
-        args.sort();
-        let mut hash = Sha256::new();
-        let words = args
-            .into_iter()
-            .flat_map(|(name, value)| [name.as_str(), value]);
-        for word in self.named().into_iter().chain(words) {
-            hash.update((word.len() as u64).to_le_bytes());
-            hash.update(word);
-        }
-        hash.finalize().into()
-    }
-
     /// Returns the plan on its standard input, or why there is none.
     pub fn file_change(&self) -> Option<Result<&Bundle, &str>> {
         let decoded = self.file_change.as_ref()?;
