@@ -15,7 +15,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags}
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, fstatfs};
 
 use crate::steps::changes::Changes;
-use crate::steps::view::{Known, Place, Shown, Watched, points};
+use crate::steps::view::{Known, Shown, Watched, WatchedMount, points};
 use crate::sys;
 
 /// `FAN_REPORT_FID`: the event names what has changed, and opens nothing. For a new name that is its directory.
@@ -29,7 +29,7 @@ const RECENT: usize = 1 << 16;
 const INODES: usize = 2_000_000;
 /// Bytes of a mount table, and mounts that are watched.
 const TABLE_BYTES: u64 = 1 << 20;
-const PLACES: usize = 256;
+const MOST_WATCHED: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -41,7 +41,7 @@ pub(super) struct Watch {
 struct On {
     group: Fanotify,
     changes: Changes,
-    places: Vec<Place>,
+    watched_mounts: Vec<WatchedMount>,
     known: Known,
     /// Inodes of the reports since `on` began.
     recent: Vec<u64>,
@@ -78,7 +78,7 @@ impl Watch {
         }
         Some(Watched {
             known: &on.known,
-            places: &on.places,
+            watched_mounts: &on.watched_mounts,
             changes,
             group: on.group.as_fd(),
             reports: self.reports + on.recent.len() as u64,
@@ -95,7 +95,9 @@ impl Watch {
         };
         let mut since = since.to_vec();
         since.sort_unstable();
-        found.retain(|(place, _), part| on.places.contains(place) && !part.has_any(&since));
+        found.retain(|(watched_mount, _), part| {
+            on.watched_mounts.contains(watched_mount) && !part.has_any(&since)
+        });
         on.known.append(&mut found);
         let inodes: usize = on.known.values().map(|part| part.inodes.len()).sum();
         if inodes > INODES {
@@ -125,18 +127,18 @@ impl On {
         let changes = Changes::here()?;
         let group = Fanotify::init(flags, EventFFlags::O_RDONLY)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-        let mut places = Vec::new();
-        for point in points(&table(&changes)?)?.into_iter().take(PLACES) {
+        let mut watched_mounts = Vec::new();
+        for point in points(&table(&changes)?)?.into_iter().take(MOST_WATCHED) {
             if point.shown == Shown::Copy
-                && let Ok(place) = mark(&group, host.as_fd(), &point.at)
+                && let Ok(watched_mount) = mark(&group, host.as_fd(), &point.at)
             {
-                places.extend(place);
+                watched_mounts.extend(watched_mount);
             }
         }
         Ok(On {
             group,
             changes,
-            places,
+            watched_mounts,
             known: Known::new(),
             recent: Vec::new(),
         })
@@ -167,7 +169,11 @@ impl On {
 }
 
 /// Watches the file system that is mounted there. Returns nothing for one that is not watched.
-fn mark(group: &Fanotify, host: BorrowedFd<'_>, at: &std::ffi::CStr) -> io::Result<Option<Place>> {
+fn mark(
+    group: &Fanotify,
+    host: BorrowedFd<'_>,
+    at: &std::ffi::CStr,
+) -> io::Result<Option<WatchedMount>> {
     let path = if at.is_empty() { c"." } else { at };
     let directory = sys::open_plain(host, path, libc::O_PATH | libc::O_DIRECTORY)?;
     if fstatfs(&directory)?.filesystem_type() != EXT4_SUPER_MAGIC {
@@ -183,7 +189,7 @@ fn mark(group: &Fanotify, host: BorrowedFd<'_>, at: &std::ffi::CStr) -> io::Resu
     let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
     group.mark(flags, mask, &directory, Some(Path::new(".")))?;
     let stat = sys::stat_of(directory.as_fd())?;
-    Ok(Some(Place {
+    Ok(Some(WatchedMount {
         at: at.to_bytes().to_vec(),
         device: stat.st_dev,
         inode: stat.st_ino,
@@ -308,25 +314,25 @@ mod tests {
     /// Without the kernel: what is learned when.
     #[test]
     fn what_changes_during_a_walk_is_not_learned() {
-        let place = Place {
+        let watched_mount = WatchedMount {
             at: Vec::new(),
             device: 1,
             inode: 2,
         };
-        let found = |place: &Place| {
+        let found = |watched_mount: &WatchedMount| {
             let part = |first: u64| Part {
                 first,
                 inodes: vec![first, first + 1],
                 ..Part::default()
             };
-            let key = |path: &[u8]| (place.clone(), path.to_vec());
+            let key = |path: &[u8]| (watched_mount.clone(), path.to_vec());
             let found: Known = [(key(b"a"), part(10)), (key(b"b"), part(20))].into();
             postcard::to_stdvec(&found).unwrap()
         };
         let on = |recent: &[u64]| On {
             group: Fanotify::init(InitFlags::FAN_CLASS_NOTIF, EventFFlags::O_RDONLY).unwrap(),
             changes: Changes::here().unwrap(),
-            places: vec![place.clone()],
+            watched_mounts: vec![watched_mount.clone()],
             known: Known::new(),
             recent: recent.to_vec(),
         };
@@ -342,7 +348,7 @@ mod tests {
                 .flat_map(|(_, path)| path)
                 .collect::<Vec<u8>>()
         };
-        let usual = found(&place);
+        let usual = found(&watched_mount);
         assert_eq!(learned(&[], 100, &usual), b"ab");
         assert_eq!(learned(&[11], 100, &usual), b"b");
         assert_eq!(learned(&[11], 101, &usual), b"ab");
@@ -351,9 +357,9 @@ mod tests {
         // From before the reports that are remembered, or from a time that is not yet.
         assert_eq!(learned(&[11], 99, &usual).len(), 0);
         assert_eq!(learned(&[11], 102, &usual).len(), 0);
-        let elsewhere = Place {
+        let elsewhere = WatchedMount {
             device: 3,
-            ..place.clone()
+            ..watched_mount.clone()
         };
         assert_eq!(learned(&[], 100, &found(&elsewhere)).len(), 0);
         assert_eq!(learned(&[], 100, &usual[..usual.len() - 1]).len(), 0);

@@ -266,38 +266,38 @@ const CHANGES: [Change; 18] = [
     (ABOVE, "file", |dir| {
         mode(dir.parent().unwrap(), 0o700);
     }),
-    ("another file in its place", "file", |dir| {
+    ("another file instead", "file", |dir| {
         fs::rename(dir.join("private"), dir.join("file")).unwrap();
     }),
-    ("another file in its place, exchanged", "file", |dir| {
+    ("another file instead, exchanged", "file", |dir| {
         let (one, two) = (dir.join("private"), dir.join("file"));
         let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
         let here = nix::fcntl::AT_FDCWD;
         nix::fcntl::renameat2(here, &one, here, &two, flags).unwrap();
     }),
-    ("a new file in its place", "file", |dir| {
+    ("a new file instead", "file", |dir| {
         fs::remove_file(dir.join("file")).unwrap();
         fs::write(dir.join("file"), "SECRET\n").unwrap();
         mode(&dir.join("file"), 0o600);
     }),
-    ("a link to a private file in its place", "file", |dir| {
+    ("a link to a private file instead", "file", |dir| {
         fs::remove_file(dir.join("file")).unwrap();
         fs::hard_link(dir.join("private"), dir.join("file")).unwrap();
     }),
-    ("another directory in the place of its own", "file", |dir| {
+    ("another directory instead of its own", "file", |dir| {
         let aside = dir.with_extension("aside");
         fs::rename(dir, &aside).unwrap();
         fs::rename(aside.join("closed"), dir).unwrap();
     }),
     (
-        "a directory from beside in the place of its own",
+        "a directory from beside instead of its own",
         "file",
         |dir| {
             fs::rename(dir, dir.with_extension("aside")).unwrap();
             fs::rename(dir.with_extension("closed"), dir).unwrap();
         },
     ),
-    ("a new directory in the place of its own", "file", |dir| {
+    ("a new directory instead of its own", "file", |dir| {
         fs::remove_dir_all(dir).unwrap();
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("file"), "SECRET\n").unwrap();

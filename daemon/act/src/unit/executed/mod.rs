@@ -216,7 +216,8 @@ impl Command {
 /// Returns what the manager executes for a mount or a swap. A helper of the type runs as root, with the source and options.
 fn of_manager(unit: &str, act: Act, all: &Properties) -> Result<Option<String>, Fault> {
     let text = |name: &str| settings::text(all, name).unwrap_or_default();
-    let (what, place, kind, options) = (text("What"), text("Where"), text("Type"), text("Options"));
+    let (what, mount_point, kind, options) =
+        (text("What"), text("Where"), text("Type"), text("Options"));
     let (is_mount, is_swap) = (unit.ends_with(".mount"), unit.ends_with(".swap"));
     let (when, words) = match (act, is_mount, is_swap) {
         (Act::Start | Act::Restart | Act::Reload, true, _) => {
@@ -225,10 +226,10 @@ fn of_manager(unit: &str, act: Act, all: &Properties) -> Result<Option<String>, 
             } else {
                 "to start"
             };
-            let argv = ["mount", "-t", &kind, "-o", &options, &what, &place];
+            let argv = ["mount", "-t", &kind, "-o", &options, &what, &mount_point];
             (when, argv.map(str::to_owned).to_vec())
         }
-        (Act::Stop, true, _) => ("to stop", vec!["umount".to_owned(), place]),
+        (Act::Stop, true, _) => ("to stop", vec!["umount".to_owned(), mount_point]),
         (Act::Start | Act::Restart, _, true) => {
             let argv = ["swapon", "-o", &options, &what];
             ("to start", argv.map(str::to_owned).to_vec())

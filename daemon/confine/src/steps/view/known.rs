@@ -10,7 +10,7 @@ use crate::steps::changes::Changes;
 
 /// A mounted directory whose file system is watched: where it is mounted, and what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct WatchedMount {
     pub(crate) at: Vec<u8>,
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -44,13 +44,13 @@ impl Part {
 }
 
 /// Parts by their first directories, which are relative to the root of the machine.
-pub(crate) type Known = BTreeMap<(Place, Vec<u8>), Part>;
+pub(crate) type Known = BTreeMap<(WatchedMount, Vec<u8>), Part>;
 
 /// What the worker of a child knew before it forked the child.
 #[derive(Debug)]
 pub(crate) struct Watched<'a> {
     pub(crate) known: &'a Known,
-    pub(crate) places: &'a [Place],
+    pub(crate) watched_mounts: &'a [WatchedMount],
     /// Made before `known` was compared with the kernel's reports.
     pub(crate) changes: Changes,
     /// The worker's own, which its children close.

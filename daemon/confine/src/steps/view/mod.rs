@@ -39,7 +39,7 @@ pub(crate) use furnish::devices;
 use hidden::{Cover, Hidden};
 #[cfg(test)]
 pub(crate) use known::Part;
-pub(crate) use known::{Known, Place, Watched};
+pub(crate) use known::{Known, Watched, WatchedMount};
 pub(crate) use lay::Laying;
 use mask::{Mask, is_masked};
 use mounts::{Mounted, Mounts};
@@ -197,12 +197,12 @@ impl Building<'_> {
         let nothing = Known::new();
         // After the clones of the mounts are made.
         let watched = self.watched.filter(|watched| watched.is_right());
-        let places = watched.map_or(&[][..], |watched| watched.places);
+        let watched_mounts = watched.map_or(&[][..], |watched| watched.watched_mounts);
         let copied = mounts.iter().filter(|mount| mount.is_copied);
         let tree = |mount: &'a Mounted| {
             let clone = mount.clone.as_fd();
             let stat = sys::stat_of(clone)?;
-            let place = Place {
+            let watched_mount = WatchedMount {
                 at: mount.at.to_bytes().to_vec(),
                 device: stat.st_dev,
                 inode: stat.st_ino,
@@ -210,7 +210,8 @@ impl Building<'_> {
             Ok(Tree {
                 at: &mount.at,
                 clone,
-                place: Some(place).filter(|place| places.contains(place)),
+                watched_mount: Some(watched_mount)
+                    .filter(|watched_mount| watched_mounts.contains(watched_mount)),
             })
         };
         let trees = copied.map(tree).collect::<io::Result<Vec<Tree<'a>>>>()?;

@@ -19,7 +19,7 @@ use remit_common::view::PRIVATE;
 
 use super::budget::{Budget, Cost, hideable};
 use super::hidden::Cover;
-use super::known::{Known, Part, Place, part_of};
+use super::known::{Known, Part, WatchedMount, part_of};
 use super::table::is_in;
 use super::walker::{END, say};
 use crate::sys;
@@ -52,7 +52,7 @@ pub(super) struct Tree<'a> {
     pub(super) at: &'a CStr,
     pub(super) clone: BorrowedFd<'a>,
     /// If changes of its file system are known.
-    pub(super) place: Option<Place>,
+    pub(super) watched_mount: Option<WatchedMount>,
 }
 
 /// A directory to be looked into: the number of its tree, and its path relative to the root of the machine.
@@ -160,13 +160,19 @@ impl<'a> Walk<'a> {
             tree: number,
             is_of_system: [&b""[..], b"usr"].contains(&at),
             path: at.to_vec(),
-            inode: tree.place.as_ref().map_or(0, |place| place.inode),
+            inode: tree
+                .watched_mount
+                .as_ref()
+                .map_or(0, |watched_mount| watched_mount.inode),
         }];
-        let mut parts: Vec<((Place, Vec<u8>), Part)> = Vec::new();
+        let mut parts: Vec<((WatchedMount, Vec<u8>), Part)> = Vec::new();
         let mut unsure = Vec::new();
         while let Some(next) = left.pop() {
             let first = part_of(at, &next.path).to_vec();
-            let key = tree.place.clone().map(|place| (place, first));
+            let key = tree
+                .watched_mount
+                .clone()
+                .map(|watched_mount| (watched_mount, first));
             let known = key.as_ref().filter(|(_, first)| *first == next.path);
             let known = known.and_then(|key| self.known.get(key));
             if let Some(part) = known.filter(|part| part.first == next.inode) {
