@@ -202,7 +202,7 @@ impl Building<'_> {
         let tree = |mount: &'a Mounted| {
             let clone = mount.clone.as_fd();
             let stat = sys::stat_of(clone)?;
-            let watched_mount = WatchedMount {
+            let this = WatchedMount {
                 at: mount.at.to_bytes().to_vec(),
                 device: stat.st_dev,
                 inode: stat.st_ino,
@@ -210,8 +210,7 @@ impl Building<'_> {
             Ok(Tree {
                 at: &mount.at,
                 clone,
-                watched_mount: Some(watched_mount)
-                    .filter(|watched_mount| watched_mounts.contains(watched_mount)),
+                watched: Some(this).filter(|this| watched_mounts.contains(this)),
             })
         };
         let trees = copied.map(tree).collect::<io::Result<Vec<Tree<'a>>>>()?;

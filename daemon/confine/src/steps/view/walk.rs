@@ -52,7 +52,7 @@ pub(super) struct Tree<'a> {
     pub(super) at: &'a CStr,
     pub(super) clone: BorrowedFd<'a>,
     /// If changes of its file system are known.
-    pub(super) watched_mount: Option<WatchedMount>,
+    pub(super) watched: Option<WatchedMount>,
 }
 
 /// A directory to be looked into: the number of its tree, and its path relative to the root of the machine.
@@ -160,19 +160,13 @@ impl<'a> Walk<'a> {
             tree: number,
             is_of_system: [&b""[..], b"usr"].contains(&at),
             path: at.to_vec(),
-            inode: tree
-                .watched_mount
-                .as_ref()
-                .map_or(0, |watched_mount| watched_mount.inode),
+            inode: tree.watched.as_ref().map_or(0, |watched| watched.inode),
         }];
         let mut parts: Vec<((WatchedMount, Vec<u8>), Part)> = Vec::new();
         let mut unsure = Vec::new();
         while let Some(next) = left.pop() {
             let first = part_of(at, &next.path).to_vec();
-            let key = tree
-                .watched_mount
-                .clone()
-                .map(|watched_mount| (watched_mount, first));
+            let key = tree.watched.clone().map(|watched| (watched, first));
             let known = key.as_ref().filter(|(_, first)| *first == next.path);
             let known = known.and_then(|key| self.known.get(key));
             if let Some(part) = known.filter(|part| part.first == next.inode) {
