@@ -52,6 +52,15 @@ const SCRIPT: &str = "for n in 1 2 3 4 5 6 7 8; do for d in 0 1 2 3 4 5; do
   mv d$d away; mv away d$d; mkdir d$d; echo copy >d$d/f$n; mv d$d/f$n d$d/g; rm -rf d$d/f1; cat d$d/*; ls -R d$d; chmod 711 d$d
   ln -sfn f2 d$d/link; cp -a d$d copied; rm -rf copied; done; done >/dev/null 2>&1; echo own >own";
 
+/// Ends the storm, also if a copy fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn storm_beneath_copies_ends_in_plans_and_refusals() {
     let fixture = lay();
@@ -71,6 +80,7 @@ fn storm_beneath_copies_ends_in_plans_and_refusals() {
         .ok();
     let (is_over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
     let ends = thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 round(&dir, rounds.fetch_add(1, Ordering::Relaxed));
@@ -88,9 +98,7 @@ fn storm_beneath_copies_ends_in_plans_and_refusals() {
             assert!(during > 0, "there was no storm");
             extracted.answer
         });
-        let ends: Vec<_> = ends.collect();
-        is_over.store(true, Ordering::Relaxed);
-        ends
+        ends.collect::<Vec<_>>()
     });
     for end in &ends {
         let said = end["stderr"].as_str().unwrap_or_default();
