@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, utimensat};
+use nix::sys::stat::{Mode, UtimensatFlags, futimens, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown};
 use remit_plan::{Change, Content, Metadata, PlanPath};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
@@ -29,8 +28,6 @@ const COPIED: [&[u8]; 4] = [
     b"security.selinux",
     b"security.SMACK64",
 ];
-/// ACLs.
-const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 /// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
 const DROPPED: [&[u8]; 4] = [
     b"security.capability",
@@ -128,31 +125,14 @@ impl Operation<'_> {
     }
 }
 
-/// Removes the ACLs that a new file or directory has from the directory that it is made in. They stay if root or the
-/// new owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
+/// Removes what a new file or directory has from the nearest directory that the plan does not make.
 pub fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) -> io::Result<()> {
-    let owner = sys::stat_of(operation.anchor.fd.as_fd())?.st_uid;
-    if owner == 0 || owner == meta.uid {
-        return Ok(());
-    }
-    let names = attributes(&made)?;
-    let lists = names.keys().filter(|name| is_any(name, &LISTS));
-    lists
-        .into_iter()
-        .try_for_each(|name| sys::remove_xattr(&made, name))
+    let anchor = sys::stat_of(operation.anchor.fd.as_fd())?;
+    sys::remove_lists_of(anchor.st_uid, made, meta.uid)
 }
 
-/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
 pub fn set_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
-    let now = sys::stat_of(file.as_fd())?;
-    if (now.st_uid, now.st_gid) != (meta.uid, meta.gid) {
-        fchown(
-            &file,
-            Some(Uid::from_raw(meta.uid)),
-            Some(Gid::from_raw(meta.gid)),
-        )?;
-    }
-    Ok(fchmod(file, Mode::from_bits_truncate(meta.mode))?)
+    sys::own(file.as_fd(), (meta.uid, meta.gid), meta.mode)
 }
 
 fn is_any(name: &CStr, list: &[&[u8]]) -> bool {

@@ -6,14 +6,42 @@
 mod descriptors;
 
 mod files {
-    //! Extended attributes, leases and statx(2) of files, for `remit-commit`.
+    //! Owners, extended attributes, leases and statx(2) of files.
 
-    use super::check;
+    use super::{check, stat_of};
+    use nix::sys::stat::{Mode, fchmod};
+    use nix::unistd::{Gid, Uid, fchown};
     use std::{
         ffi::CStr,
         io,
         os::fd::{AsFd, AsRawFd, BorrowedFd},
     };
+
+    /// Access lists that a new file or directory has from the directory that it is made in. acl(5).
+    pub const ACCESS_LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+
+    /// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
+    pub fn own(fd: BorrowedFd<'_>, (uid, gid): (u32, u32), mode: u32) -> io::Result<()> {
+        let now = stat_of(fd)?;
+        if (now.st_uid, now.st_gid) != (uid, gid) {
+            fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        Ok(fchmod(fd, Mode::from_bits_truncate(mode))?)
+    }
+
+    /// Removes the access lists that a new file or directory has from a directory of this owner. They stay if root or the new
+    /// owner owns that: anybody else would decide who reads and writes what an approver saw with its mode alone.
+    pub fn remove_lists_of(directory_owner: u32, made: impl AsFd, owner: u32) -> io::Result<()> {
+        if directory_owner == 0 || directory_owner == owner {
+            return Ok(());
+        }
+        ACCESS_LISTS.iter().try_for_each(|list| {
+            remove_xattr(&made, list).or_else(|error| match error.raw_os_error() {
+                Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
+                _ => Err(error),
+            })
+        })
+    }
 
     /// Looks at `name` in `dir`; does not follow a link. statx(2).
     pub fn statx_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {

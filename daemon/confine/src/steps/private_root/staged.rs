@@ -6,8 +6,8 @@ use crate::steps::report::Fault;
 use crate::sys;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, umount2};
-use nix::sys::stat::{Mode, SFlag, fchmod, mknodat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::sys::stat::{Mode, SFlag, mknodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_spawn::{Owner, Staged, StagedAs, StagedEntry};
 use std::{
     cell::Cell,
@@ -246,14 +246,8 @@ pub(crate) fn owner(stat: &libc::stat) -> Owner {
     }
 }
 
-/// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
 pub(crate) fn own(fd: BorrowedFd<'_>, owner: Owner) -> io::Result<()> {
-    let now = sys::stat_of(fd)?;
-    if (now.st_uid, now.st_gid) != (owner.uid, owner.gid) {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        fchown(fd, Some(uid), Some(gid))?;
-    }
-    Ok(fchmod(fd, Mode::from_bits_truncate(owner.mode))?)
+    sys::own(fd, (owner.uid, owner.gid), owner.mode)
 }
 
 pub(crate) fn c_string(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {

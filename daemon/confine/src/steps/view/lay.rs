@@ -189,7 +189,7 @@ impl Laying {
             LaidAs::Directory(owner) => {
                 sys::make_dir_at(target.above, target.name, 0o700)?;
                 let made = open_dir(target.above, target.name)?;
-                target.remove_lists(&made, *owner)?;
+                sys::remove_lists_of(target.anchor, &made, owner.uid)?;
                 Ok(own(made.as_fd(), *owner)?)
             }
             LaidAs::Link {
@@ -233,7 +233,7 @@ impl Laying {
                 let mut file = target.new_file()?;
                 self.copy(*bytes, &mut file)?;
                 if target.before != Some(LaidKind::File) {
-                    target.remove_lists(&file, *owner)?;
+                    sys::remove_lists_of(target.anchor, &file, owner.uid)?;
                 }
                 own(file.as_fd(), *owner)?;
                 // A new owner takes them away.

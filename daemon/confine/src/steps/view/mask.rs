@@ -34,8 +34,6 @@ const SHOWN: [&[u8]; 5] = [
 const COPIED_BYTES: usize = 1 << 20;
 pub(super) const ACCOUNTS_BYTES: usize = 4 << 20;
 
-/// Access lists of a directory, which everybody may read.
-const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 /// Of its kernel's policy: the view's own mounts have others.
 const LABEL: &[u8] = b"security.selinux";
 const OF_OVERLAYS: &[u8] = b"trusted.overlay.";
@@ -132,13 +130,12 @@ impl Mask<'_> {
         }
         let all = names(&host)?;
         let known = |name: &CString| {
-            let name = name.to_bytes();
-            LISTS.contains(&name) || name == LABEL || name.starts_with(OF_OVERLAYS)
+            is_list(name) || name.to_bytes() == LABEL || name.to_bytes().starts_with(OF_OVERLAYS)
         };
         if !all.iter().all(known) {
             return Ok(false);
         }
-        for list in all.iter().filter(|name| LISTS.contains(&name.to_bytes())) {
+        for list in all.iter().filter(|name| is_list(name)) {
             sys::set_xattr(made, list, &sys::xattr(&host, list)?)?;
         }
         own(made.as_fd(), owner(&stat)).map(|()| true)
@@ -197,6 +194,11 @@ fn names(fd: &OwnedFd) -> io::Result<Vec<CString>> {
     let name = |bytes: &[u8]| CStr::from_bytes_with_nul(bytes).map(CStr::to_owned);
     let names: Result<_, _> = names.map(name).collect();
     names.map_err(io::Error::other)
+}
+
+/// Access lists of a directory can be read by everybody.
+fn is_list(name: &CStr) -> bool {
+    sys::ACCESS_LISTS.contains(&name)
 }
 
 /// Returns `None` for a file of more bytes.

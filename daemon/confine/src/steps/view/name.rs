@@ -8,12 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use remit_spawn::{LaidKind, Owner};
+use remit_spawn::LaidKind;
 
 use crate::sys;
-
-/// Access lists that a new name has from its directory.
-const LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
 
 /// A name in a directory of the view.
 pub(super) struct NameInView<'a> {
@@ -73,20 +70,6 @@ impl NameInView<'_> {
 
     fn unlink(&self, flags: UnlinkatFlags) -> io::Result<()> {
         Ok(unlinkat(self.above, self.name, flags)?)
-    }
-
-    /// Removes the access lists that a new name has from a directory of others, as remit-commit does.
-    pub(super) fn remove_lists(&self, made: impl AsFd, owner: Owner) -> io::Result<()> {
-        if self.anchor == 0 || self.anchor == owner.uid {
-            return Ok(());
-        }
-        LISTS.iter().try_for_each(|list| {
-            let removed = sys::remove_xattr(made.as_fd(), list);
-            removed.or_else(|error| match error.raw_os_error() {
-                Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
-                _ => Err(error),
-            })
-        })
     }
 }
 
