@@ -50,7 +50,7 @@ fn lay() -> PlanFixture {
     fixture
 }
 
-fn check(
+pub fn check(
     fixture: &PlanFixture,
     by: &Identity,
     bundle: Option<&[u8]>,
@@ -68,7 +68,7 @@ fn check(
 }
 
 #[track_caller]
-fn ends(report: &JobReport, exit: i32, stdout: &str) {
+pub fn ends(report: &JobReport, exit: i32, stdout: &str) {
     let ending = report.ending.as_ref().expect("it has ended");
     let text = String::from_utf8_lossy(&report.stdout.head).into_owned();
     assert_eq!(
@@ -76,6 +76,13 @@ fn ends(report: &JobReport, exit: i32, stdout: &str) {
         (Some(exit), stdout),
         "{report:?}"
     );
+}
+
+/// Returns the page of a request to commit this plan.
+pub fn page(fixture: &PlanFixture, plan: &str) -> String {
+    let job = fixture.asks(&["change", "--plan", plan, "-m", "why", "--no-wait"]);
+    let page = fixture.daemon.remit(&admin(), &["show", &job.to_string()]);
+    String::from_utf8(page.stdout).expect("it is text")
 }
 
 fn fixes(fixture: &PlanFixture) -> Vec<Edit> {
@@ -116,10 +123,7 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
 
     let shown = |edits: Vec<Edit>| {
         let (report, _) = fixture.plan(edits);
-        let id = report.job.to_string();
-        let job = fixture.asks(&["change", "--plan", &id, "-m", "why", "--no-wait"]);
-        let page = fixture.daemon.remit(&admin(), &["show", &job.to_string()]);
-        String::from_utf8(page.stdout).expect("it is text")
+        page(&fixture, &report.job.to_string())
     };
     let page = shown(fixes(&fixture)).replace('\n', " ");
     assert!(page.contains("checked     | exit 0, "), "{page}");

@@ -4,16 +4,16 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use remit_common::names::JobId;
-use remit_common::refusal::{Code, Refusal};
+use remit_common::refusal::Code;
 use remit_plan::{Action, Bundle};
 use remit_tests::caller::{Caller, named};
-use remit_tests::daemon::{admin, user_a, user_b};
-use remit_tests::process::Identity;
+use remit_tests::daemon::{user_a, user_b};
 use remit_wire::Run;
 use remit_wire::outcome::{JobReport, State, Stream};
 use serde_json::Value;
 
 use crate::copies;
+use crate::plan_checks::{check, ends, page};
 use crate::plans::{PlanFixture, replacement};
 
 /// Prints what is in the directory of the site. It succeeds if the site's configuration includes files that are there.
@@ -72,34 +72,6 @@ fn lay() -> PlanFixture {
 
 const BEFORE: &str = "a f 644 0:0 \ngone f 644 0:0 \nlink l 777 0:0 a\nsite.conf f 644 0:0 \n";
 
-fn check(
-    fixture: &PlanFixture,
-    by: &Identity,
-    bundle: Option<&[u8]>,
-) -> Result<JobReport, Refusal> {
-    let run = Run {
-        stdin: bundle.map(|bytes| bytes.to_vec().into()),
-        ..named("site.check", &[])
-    };
-    let mut caller = Caller::new(&fixture.daemon, by);
-    let report = caller.run(run)?;
-    Ok(match report.ending {
-        Some(_) => report,
-        None => caller.end_of(report.job),
-    })
-}
-
-#[track_caller]
-fn ends(report: &JobReport, exit: i32, stdout: &str) {
-    let ending = report.ending.as_ref().expect("it has ended");
-    let text = String::from_utf8_lossy(&report.stdout.head).into_owned();
-    assert_eq!(
-        (ending.exit, text.as_str()),
-        (Some(exit), stdout),
-        "{report:?}"
-    );
-}
-
 /// Nothing of it ran. Returns why.
 #[track_caller]
 fn not_started(report: &JobReport) -> String {
@@ -107,12 +79,6 @@ fn not_started(report: &JobReport) -> String {
     assert_eq!(ending.state, State::NotStarted, "{report:?}");
     assert_eq!(report.stdout.head.as_ref(), b"", "{report:?}");
     ending.cause.clone()
-}
-
-fn page(fixture: &PlanFixture, plan: &str) -> String {
-    let job = fixture.asks(&["change", "--plan", plan, "-m", "why", "--no-wait"]);
-    let page = fixture.daemon.remit(&admin(), &["show", &job.to_string()]);
-    String::from_utf8(page.stdout).expect("it is text")
 }
 
 fn plan_id(ran: &copies::Ran) -> JobId {
