@@ -49,16 +49,21 @@ pub async fn act(verb: UnitVerb, name: &UnitName) -> Result<(), Fault> {
 async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
     let unit = named(bus, name).await?;
     let also = match verb {
-        UnitVerb::Enable => {
+        UnitVerb::Enable | UnitVerb::Disable => {
             let search = search_path(bus).await?;
-            install::linked(bus, verb, &unit, &search).await?.also
+            let links = install::linked(bus, verb, &unit, &search).await?;
+            if verb == UnitVerb::Enable {
+                links.also
+            } else {
+                Vec::new()
+            }
         }
         _ => Vec::new(),
     };
     effects::compute(bus, verb, &unit, &also).await?;
     match verb {
-        UnitVerb::Enable => link(bus, verb, "EnableUnitFiles", &unit).await,
-        UnitVerb::Disable => link(bus, verb, "DisableUnitFiles", &unit).await,
+        UnitVerb::Enable => link(bus, "EnableUnitFiles", &unit).await,
+        UnitVerb::Disable => link(bus, "DisableUnitFiles", &unit).await,
         UnitVerb::Start => job(bus, "StartUnit", &unit).await,
         UnitVerb::Stop => job(bus, "StopUnit", &unit).await,
         UnitVerb::Restart => job(bus, "RestartUnit", &unit).await,
@@ -199,8 +204,7 @@ async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
     }
 }
 
-async fn link(bus: &Bus, verb: UnitVerb, method: &str, unit: &Known) -> Result<(), Fault> {
-    install::linked(bus, verb, unit, &search_path(bus).await?).await?;
+async fn link(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     refuse_pending_reload(bus).await?;
     let id = unit.id.as_str();
     let files = [id];

@@ -6,7 +6,7 @@ use remit_common::{capability, text as escaped};
 use zbus::Variant;
 
 use super::Properties;
-use super::settings::{text, words};
+use super::settings::{quoted, text, words};
 use crate::args::Fault;
 
 /// The deprecated `PermissionsStartOnly=`: root runs each command but `ExecStart=`.
@@ -92,8 +92,11 @@ impl Identity {
         let user = name.filter(|_| !runs_as_root);
         let is_dynamic = flag("DynamicUser") == Some(true);
         let user = user.map(|name| match is_dynamic {
-            true => format!("{} (made for it unless there is such a user)", word(&name)),
-            false => word(&name),
+            true => format!(
+                "{} (made for it unless there is such a user)",
+                quoted(&name)
+            ),
+            false => quoted(&name),
         });
         // Without a name the user has that of the unit.
         let own = is_dynamic && filled("User").is_none() && !runs_as_root;
@@ -121,7 +124,7 @@ impl Identity {
     pub fn of(&self, prefixes: &Prefixes, is_control: bool) -> String {
         let is_outside = is_control && self.is_root_start_only;
         let within = self.root.as_ref().filter(|_| !is_outside);
-        let within = within.map_or_else(String::new, |root| format!(", within {}", word(root)));
+        let within = within.map_or_else(String::new, |root| format!(", within {}", quoted(root)));
         self.user_of(prefixes, is_control) + &within
     }
 
@@ -166,11 +169,6 @@ impl Identity {
 pub fn is_root(whom: &str) -> bool {
     let rest = whom.strip_prefix(ROOT);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(", ") || rest.starts_with(" ("))
-}
-
-/// A name can have spaces, and words after them.
-fn word(name: &str) -> String {
-    escaped::command_line(&[name], usize::MAX)
 }
 
 /// Returns the groups and capabilities that the user has by the unit.

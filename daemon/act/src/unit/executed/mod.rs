@@ -108,18 +108,15 @@ fn lines(
     for (property, when) in at(act, all) {
         for command in commands(property, all)? {
             let whom = identity.of(&command.prefixes, property != MAIN);
-            let name = command.name.as_deref().map_or_else(String::new, |name| {
-                format!(
-                    ", under the name {}",
-                    text::command_line(&[name], usize::MAX)
-                )
-            });
+            let name = command.name.as_deref();
+            let name = name.map(|name| format!(", under the name {}", settings::quoted(name)));
             let list = match identity::is_root(&whom) {
                 true => &mut lines.of_root,
                 false => &mut lines.of_others,
             };
             list.push(format!(
-                "{when}, {unit} executes as {whom}{name}: {}",
+                "{when}, {unit} executes as {whom}{}: {}",
+                name.unwrap_or_default(),
                 command.line
             ));
         }

@@ -74,21 +74,14 @@ pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
     let directory = text(all, DIRECTORY).unwrap_or_default();
     let directory = directory.strip_prefix('!').unwrap_or(&directory);
     if !directory.is_empty() {
-        let directory = text::command_line(&[directory], usize::MAX);
-        parts.push(format!("{DIRECTORY} {directory}"));
+        parts.push(setting(DIRECTORY, directory));
     }
     for name in LISTS {
-        for word in words(all, name) {
-            parts.push(format!(
-                "{name} {}",
-                text::command_line(&[word], usize::MAX)
-            ));
-        }
+        parts.extend(words(all, name).iter().map(|word| setting(name, word)));
     }
     for name in TEXTS {
         let filled = text(all, name).filter(|text| !text.is_empty());
-        parts
-            .extend(filled.map(|one| format!("{name} {}", text::command_line(&[one], usize::MAX))));
+        parts.extend(filled.map(|one| setting(name, &one)));
     }
     let input = text(all, INPUT).filter(|value| !NO_INPUT.contains(&value.as_str()));
     let outputs = OUTPUTS.map(|name| {
@@ -99,8 +92,7 @@ pub fn lines(unit: &str, all: &Properties) -> Vec<String> {
     for (name, value) in streams.into_iter().chain(outputs).flatten() {
         let is_file = matches!(value.as_str(), "file" | "append" | "truncate");
         let note = if is_file { NO_NAME } else { "" };
-        let value = text::command_line(&[value], usize::MAX);
-        parts.push(format!("{name} {value}{note}"));
+        parts.push(setting(name, &value) + note);
     }
     lines_of(&format!("{unit} sets for what it executes:"), &parts)
 }
@@ -112,12 +104,7 @@ pub fn socket(unit: &str, all: &Properties) -> Vec<String> {
     }
     let mut parts = Vec::new();
     for name in ["Listen", "Symlinks", "SocketUser", "SocketGroup"] {
-        for word in words(all, name) {
-            parts.push(format!(
-                "{name} {}",
-                text::command_line(&[word], usize::MAX)
-            ));
-        }
+        parts.extend(words(all, name).iter().map(|word| setting(name, word)));
     }
     for name in ["SocketMode", "DirectoryMode"] {
         if let Some(Variant::U32(mode)) = all.get(name).map(|value| &**value) {
@@ -131,6 +118,15 @@ pub fn socket(unit: &str, all: &Properties) -> Vec<String> {
         &format!("the service manager makes for {unit}, as root:"),
         &parts,
     )
+}
+
+fn setting(name: &str, word: &str) -> String {
+    format!("{name} {}", quoted(word))
+}
+
+/// One word, whatever is in it: a name can have spaces, and words after them.
+pub fn quoted(word: &str) -> String {
+    text::command_line(&[word], usize::MAX)
 }
 
 fn lines_of(begin: &str, parts: &[String]) -> Vec<String> {
