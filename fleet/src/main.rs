@@ -17,7 +17,6 @@ mod host_name;
 mod hosts;
 mod link;
 mod mcp;
-mod pattern;
 mod request_id;
 mod selector;
 mod ssh;

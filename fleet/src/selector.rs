@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use crate::pattern;
-
 const WORDS: usize = 1000;
 const WORD: usize = 300;
 /// Names that an error lists.
@@ -75,7 +73,7 @@ fn matching<H: Selectable>(hosts: &[H], word: &str) -> Result<Vec<usize>, Select
     let is_meant: Box<dyn Fn(&H) -> bool + '_> = match word.strip_prefix("tag:") {
         Some(tag) => Box::new(move |host| host.has_tag(tag)),
         None if word.len() > WORD => Box::new(|_| false),
-        None => Box::new(move |host| pattern::matches(word, host.name())),
+        None => Box::new(move |host| remit_openssh::matches(word, host.name())),
     };
     let found: Vec<usize> = hosts
         .iter()
@@ -88,7 +86,7 @@ fn matching<H: Selectable>(hosts: &[H], word: &str) -> Result<Vec<usize>, Select
     let word = shown(word);
     Err(SelectError(match word.strip_prefix("tag:") {
         Some(tag) => format!("no host has the tag '{tag}'; {}", tags(hosts)),
-        None if pattern::is_literal(&word) => {
+        None if remit_openssh::is_literal(&word) => {
             format!("no host is named '{word}'; {}", there_are(hosts))
         }
         None => format!("no host matches '{word}'; {}", there_are(hosts)),

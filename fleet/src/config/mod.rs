@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::host_name::HostName;
-use crate::pattern;
 use crate::selector::{self, Selectable};
 
 pub use limits::Limits;
@@ -188,7 +187,7 @@ fn hosts(config: &Config, names: &SshNames) -> Result<Vec<Host>, String> {
     }
     let mut found: Vec<HostName> = Vec::new();
     for word in include.iter().filter(|word| !word.starts_with('!')) {
-        if pattern::is_literal(word) {
+        if remit_openssh::is_literal(word) {
             found.push(word.parse().map_err(|why| format!("'{word}': {why}"))?);
             continue;
         }
@@ -196,7 +195,7 @@ fn hosts(config: &Config, names: &SshNames) -> Result<Vec<Host>, String> {
         let fitting = names.all.iter();
         found.extend(
             fitting
-                .filter(|name| pattern::matches(word, name.as_str()))
+                .filter(|name| remit_openssh::matches(word, name.as_str()))
                 .cloned(),
         );
         if found.len() == before {
@@ -208,7 +207,7 @@ fn hosts(config: &Config, names: &SshNames) -> Result<Vec<Host>, String> {
     }
     for word in include.iter().filter_map(|word| word.strip_prefix('!')) {
         let before = found.len();
-        found.retain(|name| !pattern::matches(word, name.as_str()));
+        found.retain(|name| !remit_openssh::matches(word, name.as_str()));
         if found.len() == before {
             return Err(format!("include: '!{word}' excludes no host"));
         }

@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use remit_openssh::{is_literal, matches, words};
+
 use crate::host_name::HostName;
-use crate::pattern;
 
 /// As ssh (`READCONF_MAX_DEPTH`).
 const DEPTH: usize = 16;
@@ -93,38 +94,6 @@ impl ConfigLine {
     }
 }
 
-/// Splits a line: quotes group, one `=` may follow the keyword, `#` begins a comment.
-fn words(line: &str) -> Vec<String> {
-    let line = line.trim();
-    let end = line.find(|c: char| c.is_ascii_whitespace() || c == '=');
-    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
-    if keyword.is_empty() || keyword.starts_with('#') {
-        return Vec::new();
-    }
-    let rest = rest.trim_start();
-    let rest = rest.strip_prefix('=').unwrap_or(rest);
-    let mut found = vec![keyword.trim_matches('"').to_owned()];
-    let (mut word, mut quote) = (String::new(), None);
-    for c in rest.chars() {
-        match (c, quote) {
-            (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.push(c),
-            ('"' | '\'', None) => quote = Some(c),
-            ('#', None) if word.is_empty() => break,
-            (c, None) if c.is_whitespace() => {
-                if !word.is_empty() {
-                    found.push(std::mem::take(&mut word));
-                }
-            }
-            (c, None) => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        found.push(word);
-    }
-    found
-}
-
 /// A relative path is in `~/.ssh`.
 fn included(home: &Path, pattern: &str) -> PathBuf {
     match pattern.strip_prefix("~/") {
@@ -138,7 +107,7 @@ fn glob(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in path.components() {
         let name = part.as_os_str().to_string_lossy();
-        if pattern::is_literal(&name) {
+        if is_literal(&name) {
             found.iter_mut().for_each(|path| path.push(part));
             continue;
         }
@@ -150,7 +119,7 @@ fn glob(path: &Path) -> Vec<PathBuf> {
             .filter(|entry| {
                 let entry = entry.file_name();
                 let entry = entry.to_string_lossy();
-                !entry.starts_with('.') && pattern::matches(&name, &entry)
+                !entry.starts_with('.') && matches(&name, &entry)
             })
             .map(|entry| entry.path())
             .take(FILES)

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use remit_openssh::{matches, words};
+
 use super::pattern::{self, Connection, PatternKind};
 
 const DIR: &str = "/etc/ssh";
@@ -161,40 +163,6 @@ fn criteria_of(words: &[String]) -> Vec<(String, String)> {
     found
 }
 
-/// Splits a line into words: quotes group, `=` may follow the keyword, `#` starts a comment.
-fn words(line: &str) -> Vec<String> {
-    let line = line.trim();
-    // As strdelim() of OpenSSH: the keyword ends at white space or one '='.
-    let end = line.find(|c: char| c.is_ascii_whitespace() || c == '=');
-    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
-    if keyword.is_empty() || keyword.starts_with('#') {
-        return Vec::new();
-    }
-    let rest = rest.trim_start();
-    let rest = rest.strip_prefix('=').unwrap_or(rest);
-    let mut found = vec![keyword.trim_matches('"').to_owned()];
-    let (mut word, mut quoted, mut open) = (String::new(), None, false);
-    for c in rest.chars() {
-        match (c, quoted) {
-            (c, Some(quote)) if c == quote => quoted = None,
-            (c, Some(_)) => word.push(c),
-            ('"' | '\'', None) => (quoted, open) = (Some(c), true),
-            ('#', None) if word.is_empty() && !open => break,
-            (c, None) if c.is_whitespace() => {
-                if open || !word.is_empty() {
-                    found.push(std::mem::take(&mut word));
-                }
-                open = false;
-            }
-            (c, None) => word.push(c),
-        }
-    }
-    if open || !word.is_empty() {
-        found.push(word);
-    }
-    found
-}
-
 /// Expands `*` and `?` in each path component (glob(7), without brackets).
 fn glob(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
@@ -211,7 +179,7 @@ fn glob(path: &Path) -> Vec<PathBuf> {
                 let entry = entry.file_name();
                 let entry = entry.to_string_lossy();
                 // Brackets match any name: this reads too many files rather than too few.
-                let loose = name.contains('[') || pattern::glob(&name, &entry);
+                let loose = name.contains('[') || matches(&name, &entry);
                 loose && !entry.starts_with('.')
             });
             next.extend(fitting.map(|entry| entry.path()));

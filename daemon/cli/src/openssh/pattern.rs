@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::{fmt, iter};
 
+use remit_openssh::matches;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatternKind {
     /// A pattern may be a network, `10.0.0.0/8`.
@@ -35,38 +37,10 @@ fn fits_one(kind: PatternKind, pattern: &str, value: &str) -> bool {
             })
         }
         PatternKind::Address | PatternKind::Host => {
-            glob(&pattern.to_ascii_lowercase(), &value.to_ascii_lowercase())
+            matches(&pattern.to_ascii_lowercase(), &value.to_ascii_lowercase())
         }
-        PatternKind::Number | PatternKind::Name => glob(pattern, value),
+        PatternKind::Number | PatternKind::Name => matches(pattern, value),
     }
-}
-
-pub fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut at, mut of) = (0, 0);
-    // Where to continue if the part after the last star does not match. Time is at most the product of both lengths.
-    let mut again: Option<(usize, usize)> = None;
-    while of < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                again = Some((at + 1, of));
-                at += 1;
-            }
-            Some(c) if *c == b'?' || name.get(of) == Some(c) => (at, of) = (at + 1, of + 1),
-            _ => match again {
-                Some((star, from)) => {
-                    again = Some((star, from + 1));
-                    (at, of) = (star, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern
-        .get(at..)
-        .unwrap_or_default()
-        .iter()
-        .all(|c| *c == b'*')
 }
 
 fn network(text: &str) -> Option<(IpAddr, u32)> {
@@ -243,7 +217,7 @@ mod tests {
             assert_eq!(fits(kind, list, value), expect, "{list} {value}");
         }
         let many = "*a".repeat(200);
-        assert!(!glob(&many, &"a".repeat(199)) && glob(&many, &"a".repeat(200)));
+        assert!(!matches(&many, &"a".repeat(199)) && matches(&many, &"a".repeat(200)));
     }
 
     #[test]

@@ -1,11 +1,46 @@
-//! Matches names with `*` and `?`, as ssh_config(5) does. Pure.
+//! Lines and patterns of OpenSSH's configuration files: ssh_config(5), sshd_config(5). Pure.
+#![forbid(unsafe_code)]
+
+/// Splits a line into words: quotes group, `=` may follow the keyword, `#` starts a comment.
+pub fn words(line: &str) -> Vec<String> {
+    let line = line.trim();
+    // As strdelim() of OpenSSH: the keyword ends at white space or one '='.
+    let end = line.find(|c: char| c.is_ascii_whitespace() || c == '=');
+    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
+    if keyword.is_empty() || keyword.starts_with('#') {
+        return Vec::new();
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest);
+    let mut found = vec![keyword.trim_matches('"').to_owned()];
+    let (mut word, mut quoted, mut open) = (String::new(), None, false);
+    for c in rest.chars() {
+        match (c, quoted) {
+            (c, Some(quote)) if c == quote => quoted = None,
+            (c, Some(_)) => word.push(c),
+            ('"' | '\'', None) => (quoted, open) = (Some(c), true),
+            ('#', None) if word.is_empty() && !open => break,
+            (c, None) if c.is_whitespace() => {
+                if open || !word.is_empty() {
+                    found.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            (c, None) => word.push(c),
+        }
+    }
+    if open || !word.is_empty() {
+        found.push(word);
+    }
+    found
+}
 
 /// A pattern without a wildcard is a name.
 pub fn is_literal(pattern: &str) -> bool {
     !pattern.contains(['*', '?'])
 }
 
-/// Time is at most the product of both lengths.
+/// Matches a name with `*` and `?`. Time is at most the product of both lengths.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut at, mut of) = (0, 0);
