@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, text};
+use remit_mcp::jsonrpc::Id;
 use rmcp::model::{
     ClientRequest, GetMeta, Implementation, MetaObject, ProtocolVersion, RequestMetaObject,
 };

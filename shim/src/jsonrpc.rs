@@ -1,12 +1,9 @@
-//! Classifies one line of input. Only methods of this server become typed requests; all others are answered here.
+//! Classifies one line of input: calls that take the direct way, and all that the protocol library or an error answers.
 
-use rmcp::ErrorData;
+use remit_mcp::jsonrpc::{self, ClientLine, Id};
 use rmcp::model::{ClientRequest, ErrorCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Number, Value};
-
-use remit_common::text;
+use serde_json::{Number, Value};
 
 use crate::direct::{Direct, Session};
 
@@ -14,8 +11,6 @@ use crate::direct::{Direct, Session};
 pub const MAX_LINE: usize = 4 << 20;
 /// JSON values in one line. Each needs far more memory than its bytes.
 pub const MAX_VALUES: usize = 64 << 10;
-const MAX_MESSAGE: usize = 400;
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum ClientId {
@@ -23,9 +18,10 @@ pub enum ClientId {
     Number(Number),
 }
 
-impl ClientId {
-    /// Returns the id, if it is a string or a whole number as MCP requires.
-    pub fn new(value: Value) -> Option<Self> {
+impl Id for ClientId {
+    const IS: &str = "a string or a whole number";
+
+    fn new(value: Value) -> Option<Self> {
         match value {
             Value::String(text) => Some(Self::Text(text)),
             Value::Number(number) if number.is_i64() || number.is_u64() => {
@@ -63,170 +59,45 @@ pub enum Incoming {
     Fault(Fault),
 }
 
-#[derive(Debug)]
-pub struct Fault {
-    pub id: Option<ClientId>,
-    pub error: ErrorData,
+pub type Fault = jsonrpc::Fault<ClientId>;
+
+pub fn too_long() -> Fault {
+    let message = format!("the line is longer than {MAX_LINE} bytes");
+    Fault::new(None, ErrorCode::INVALID_REQUEST, &message)
 }
 
-impl Fault {
-    pub fn too_long() -> Self {
-        let message = format!("the line is longer than {MAX_LINE} bytes");
-        Self::new(None, ErrorCode::INVALID_REQUEST, message)
-    }
-
-    pub fn duplicate(id: ClientId) -> Self {
-        let message = "a request with this id is still in flight";
-        Self::new(Some(id), ErrorCode::INVALID_REQUEST, message.to_owned())
-    }
-
-    fn new(id: Option<ClientId>, code: ErrorCode, message: String) -> Self {
-        let message = text::line(message.as_bytes(), MAX_MESSAGE);
-        Self {
-            id,
-            error: ErrorData::new(code, message, None),
-        }
-    }
+pub fn duplicate(id: ClientId) -> Fault {
+    let message = "a request with this id is still in flight";
+    Fault::new(Some(id), ErrorCode::INVALID_REQUEST, message)
 }
 
 pub fn parse(line: &[u8], session: &Session) -> Incoming {
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Incoming::Nothing;
-    }
     // A value needs at least one byte, so short lines are not counted.
     let many = line.len() > MAX_VALUES && values(line) > MAX_VALUES;
-    if !many && let Some((id, direct)) = session.direct(line) {
+    if many {
+        let message = format!("the line holds more than {MAX_VALUES} JSON values");
+        return Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &message));
+    }
+    if let Some((id, direct)) = session.direct(line) {
         return Incoming::Request {
             id,
             kind: RequestKind::Call,
             asked: Asked::Direct(Box::new(direct)),
         };
     }
-    if many {
-        let message = format!("the line holds more than {MAX_VALUES} JSON values");
-        return Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, message));
-    }
-    match serde_json::from_slice(line) {
-        Ok(Value::Object(message)) => object(message),
-        Ok(Value::Array(_)) => invalid(None, "batches are not supported".to_owned()),
-        Ok(_) => invalid(None, "a message is a JSON object".to_owned()),
-        Err(error) => Incoming::Fault(Fault::new(
-            None,
-            ErrorCode::PARSE_ERROR,
-            format!("not JSON: {error}"),
-        )),
-    }
-}
-
-fn object(mut message: Map<String, Value>) -> Incoming {
-    let sent = message.remove("id");
-    let has_id = sent.is_some();
-    let id = sent.and_then(ClientId::new);
-    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return invalid(id, "'jsonrpc' is not \"2.0\"".to_owned());
-    }
-    let answer = message.contains_key("result") || message.contains_key("error");
-    let method = match message.remove("method") {
-        Some(Value::String(method)) if !answer => method,
-        Some(Value::String(_)) => {
-            return invalid(id, "both a request and a response".to_owned());
-        }
-        Some(_) => return invalid(id, "'method' is not a string".to_owned()),
-        // This server sends no requests, so a response answers nothing.
-        None if answer => return Incoming::Nothing,
-        None => return invalid(id, "'method' is missing".to_owned()),
-    };
-    let params = match message.remove("params") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(params)) => Some(params),
-        Some(_) if !has_id => return Incoming::Nothing,
-        Some(_) => return invalid(id, "'params' is not an object".to_owned()),
-    };
-    match id {
-        Some(id) => request(id, method, params),
-        None if has_id => invalid(None, "'id' is not a string or a whole number".to_owned()),
-        None => notification(&method, params),
-    }
-}
-
-fn request(id: ClientId, method: String, params: Option<Map<String, Value>>) -> Incoming {
-    let cursor = params.as_ref().and_then(|params| params.get("cursor"));
-    if method == "tools/list" && cursor.is_some_and(|cursor| !cursor.is_null()) {
-        return Incoming::Fault(Fault::new(
-            Some(id),
-            ErrorCode::INVALID_PARAMS,
-            "unknown cursor: the list is one page".to_owned(),
-        ));
-    }
-    let (kind, request) = match method.as_str() {
-        "initialize" => (
-            RequestKind::Quick,
-            typed(method, params, ClientRequest::InitializeRequest),
-        ),
-        "server/discover" => (
-            RequestKind::Quick,
-            typed(method, params, ClientRequest::DiscoverRequest),
-        ),
-        "ping" => (
-            RequestKind::Quick,
-            typed(method, params, ClientRequest::PingRequest),
-        ),
-        "tools/list" => (
-            RequestKind::Quick,
-            typed(method, params, ClientRequest::ListToolsRequest),
-        ),
-        "tools/call" => (
-            RequestKind::Call,
-            typed(method, params, ClientRequest::CallToolRequest),
-        ),
-        _ => {
-            return Incoming::Fault(Fault::new(
-                Some(id),
-                ErrorCode::METHOD_NOT_FOUND,
-                format!("no such method: {method}"),
-            ));
-        }
-    };
-    match request {
-        Ok(request) => Incoming::Request {
+    match jsonrpc::parse(line) {
+        ClientLine::Request(id, request) => Incoming::Request {
             id,
-            kind,
-            asked: Asked::Library(Box::new(request)),
+            kind: match &*request {
+                ClientRequest::CallToolRequest(_) => RequestKind::Call,
+                _ => RequestKind::Quick,
+            },
+            asked: Asked::Library(request),
         },
-        Err(error) => Incoming::Fault(Fault::new(
-            Some(id),
-            ErrorCode::INVALID_PARAMS,
-            format!("bad params: {error}"),
-        )),
+        ClientLine::Cancelled(id) => Incoming::Cancelled(id),
+        ClientLine::Nothing => Incoming::Nothing,
+        ClientLine::Fault(fault) => Incoming::Fault(fault),
     }
-}
-
-fn typed<T: DeserializeOwned>(
-    method: String,
-    params: Option<Map<String, Value>>,
-    make: fn(T) -> ClientRequest,
-) -> Result<ClientRequest, serde_json::Error> {
-    let mut message = Map::new();
-    message.insert("method".to_owned(), Value::String(method));
-    message.insert(
-        "params".to_owned(),
-        Value::Object(params.unwrap_or_default()),
-    );
-    serde_json::from_value(Value::Object(message)).map(make)
-}
-
-fn notification(method: &str, params: Option<Map<String, Value>>) -> Incoming {
-    if method != "notifications/cancelled" {
-        return Incoming::Nothing;
-    }
-    params
-        .and_then(|mut params| params.remove("requestId"))
-        .and_then(ClientId::new)
-        .map_or(Incoming::Nothing, Incoming::Cancelled)
-}
-
-fn invalid(id: Option<ClientId>, message: String) -> Incoming {
-    Incoming::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, message))
 }
 
 fn values(line: &[u8]) -> usize {
@@ -245,6 +116,8 @@ fn values(line: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::text;
+
     use super::*;
 
     fn code(line: &str) -> Option<(i32, Option<String>)> {

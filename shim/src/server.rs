@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use remit_common::{RELEASE, caps, text, traceparent};
+use remit_common::{caps, text, traceparent};
+use remit_mcp::meta;
+use remit_mcp::output::Output;
 use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
-    ProgressToken, ProtocolVersion, RequestMetaObject, ServerCapabilities, ServerConfig,
+    PaginatedRequestParams, ProgressNotification, ProgressNotificationParam, ProgressToken,
+    RequestMetaObject, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -20,7 +21,6 @@ use crate::answer::{Answer, Form};
 use crate::arguments::PlanStep;
 use crate::daemon::Daemon;
 use crate::direct::{self, ToolCall};
-use crate::stdio::Output;
 use crate::tools::{self, INSTRUCTIONS, Tool};
 use crate::{arguments, transport};
 
@@ -83,7 +83,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut list = ListToolsResult::with_all_items(tools::list());
-        list.meta = meta(&context);
+        list.meta = meta(&context, implementation);
         Ok(list)
     }
 
@@ -111,31 +111,14 @@ impl ServerHandler for Server {
             // A cancelled request gets no answer, so nobody receives this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
             answer = self.answer(call, &client) => {
-                Ok(CallToolResult::from(answer).with_meta(meta(&context)).into())
+                Ok(CallToolResult::from(answer).with_meta(meta(&context, implementation)).into())
             }
         }
     }
 }
 
-fn implementation() -> Implementation {
-    let mut implementation = Implementation::new("remit", RELEASE);
-    implementation.title = Some("remit".to_owned());
-    implementation
-}
-
-/// From revision 2026-07-28 on there is no session, so each result names the server.
-fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
-    let version = context.protocol_version()?;
-    (version.as_str() >= ProtocolVersion::V_2026_07_28.as_str()).then(server_info)
-}
-
-pub fn server_info() -> MetaObject {
-    let mut meta = MetaObject::new();
-    meta.insert(
-        "io.modelcontextprotocol/serverInfo".to_owned(),
-        json!(implementation()),
-    );
-    meta
+pub fn implementation() -> Implementation {
+    remit_mcp::implementation("remit", "remit")
 }
 
 fn claimed_trace(meta: &RequestMetaObject) -> Option<String> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use remit_common::RELEASE;
 use remit_common::refusal::Refusal;
+use remit_mcp::output::broken;
 use remit_wire::Upload;
 use remit_wire::client::{Client, ClientError};
 use remit_wire::transfer::{TransferError, get, put};
@@ -138,7 +139,7 @@ async fn check(daemon: Daemon) -> Exit {
 
 async fn serve(daemon: Daemon) -> Exit {
     let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
-    let (lines, (output, broken)) = match ends {
+    let (lines, (output, why)) = match ends {
         Ok(ends) => ends,
         Err(error) => {
             say(&format!("cannot start: {error}"));
@@ -171,7 +172,7 @@ async fn serve(daemon: Daemon) -> Exit {
         biased;
         () = input_ended => Exit::Ok,
         () = stdio::reader_gone() => Exit::Ok,
-        exit = written(broken) => exit,
+        exit = written(why) => exit,
         end = protocol => {
             say(&format!("the protocol ended early: {end:?}"));
             Exit::Internal
@@ -179,14 +180,13 @@ async fn serve(daemon: Daemon) -> Exit {
     }
 }
 
-async fn written(broken: oneshot::Receiver<io::Error>) -> Exit {
-    match broken.await {
-        Ok(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
-        Ok(error) => {
+async fn written(why: oneshot::Receiver<io::Error>) -> Exit {
+    match broken(why).await {
+        None => Exit::Ok,
+        Some(error) => {
             say(&format!("cannot write to stdout: {error}"));
             Exit::Output
         }
-        Err(_) => std::future::pending().await,
     }
 }
 

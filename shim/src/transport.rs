@@ -7,6 +7,9 @@ use std::future;
 use std::io;
 use std::sync::Arc;
 
+use remit_mcp::lines::Line;
+use remit_mcp::output::Output;
+use remit_mcp::server_info;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
@@ -21,8 +24,7 @@ use crate::answer::Answer as ToolAnswer;
 use crate::direct::{Direct, Era, Session};
 use crate::in_flight::{Cancel, InFlight};
 use crate::jsonrpc::{self, Asked, ClientId, Fault, Incoming};
-use crate::server::{Server, server_info};
-use crate::stdio::{Line, Output};
+use crate::server::{Server, implementation};
 
 #[derive(Clone, Debug)]
 pub struct Table(Arc<watch::Sender<InFlight>>);
@@ -95,7 +97,7 @@ impl Stdio {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
             Line::TooLong => {
-                self.fault = Some(Fault::too_long());
+                self.fault = Some(jsonrpc::too_long());
                 return None;
             }
         };
@@ -104,7 +106,7 @@ impl Stdio {
                 let accepted = self
                     .table
                     .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), asked));
-                self.fault = accepted.err().map(Fault::duplicate);
+                self.fault = accepted.err().map(jsonrpc::duplicate);
                 None
             }
             Incoming::Cancelled(id) => self.cancel(&id),
@@ -269,7 +271,7 @@ fn encode(item: ServerJsonRpcMessage, id: Option<Option<ClientId>>) -> Option<Ve
 
 /// Returns the line for a call's answer. Its JSON already exists and is inserted unchanged.
 fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
-    let modern = matches!(era, Era::Modern).then(server_info);
+    let modern = matches!(era, Era::Modern).then(|| server_info(&implementation()));
     let (text, data) = (answer.text(), answer.data());
     let mut line = Vec::with_capacity(256 + data.len() + text.len() + text.len() / 4);
     line.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);

@@ -2,10 +2,10 @@
 //!
 //! **Invariant:** what a host sends is bounded: the length of a line, and all that answers nothing.
 
+use remit_mcp::lines::{Line, Lines};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::answer::{self, Message};
-use super::lines::{Line, Lines};
 use super::reason::Tail;
 
 /// Bytes of one line. An answer of mcp-shim has less than 80,000 before its text is escaped as JSON.

@@ -5,7 +5,6 @@
 
 pub mod answer;
 mod incoming;
-mod lines;
 mod reason;
 mod session;
 
@@ -24,7 +23,6 @@ use crate::ssh;
 use answer::{ServerInfo, ToolResult};
 use session::{Lost, Session};
 
-pub use lines::{Line, Lines};
 pub use session::News;
 
 /// Time for the answer beyond the wait that the call asks for.

@@ -2,16 +2,16 @@
 //! to their hosts.
 
 mod call;
-mod jsonrpc;
 mod server;
 mod stdio;
 mod tools;
 mod transport;
 
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
+use remit_mcp::output::broken;
 use rmcp::ServiceExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -33,7 +33,7 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
         );
     }
     let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
-    let (lines, (output, broken)) = match ends {
+    let (lines, (output, why)) = match ends {
         Ok(ends) => ends,
         Err(error) => {
             say(&format!("cannot start: {error}"));
@@ -59,7 +59,7 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     tokio::select! {
         biased;
         () = ended => Exit::Ok,
-        exit = written(broken) => exit,
+        exit = written(why) => exit,
         end = protocol => {
             say(&format!("the protocol ended early: {end:?}"));
             Exit::Internal
@@ -67,13 +67,12 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     }
 }
 
-async fn written(broken: oneshot::Receiver<io::Error>) -> Exit {
-    match broken.await {
-        Ok(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
-        Ok(error) => {
+async fn written(why: oneshot::Receiver<io::Error>) -> Exit {
+    match broken(why).await {
+        None => Exit::Ok,
+        Some(error) => {
             say(&format!("cannot write to stdout: {error}"));
             Exit::Output
         }
-        Err(_) => std::future::pending().await,
     }
 }

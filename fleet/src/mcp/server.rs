@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use remit_common::{RELEASE, text};
+use remit_common::text;
+use remit_mcp::meta;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
@@ -290,7 +291,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut list = ListToolsResult::with_all_items(self.tools.to_vec());
-        list.meta = meta(&context);
+        list.meta = meta(&context, implementation);
         Ok(list)
     }
 
@@ -324,28 +325,14 @@ impl ServerHandler for Server {
                     false => CallToolResult::success(content),
                 };
                 result.structured_content = Some(Value::Object(reply.data));
-                Ok(result.with_meta(meta(&context)).into())
+                Ok(result.with_meta(meta(&context, implementation)).into())
             }
         }
     }
 }
 
 fn implementation() -> Implementation {
-    let mut implementation = Implementation::new("remit-fleet", RELEASE);
-    implementation.title = Some("remit fleet".to_owned());
-    implementation
-}
-
-/// From revision 2026-07-28 on there is no session, so each result names the server.
-fn meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
-    let version = context.protocol_version()?;
-    let is_modern = version.as_str() >= ProtocolVersion::V_2026_07_28.as_str();
-    is_modern.then(|| {
-        let mut meta = MetaObject::new();
-        let key = "io.modelcontextprotocol/serverInfo";
-        meta.insert(key.to_owned(), json!(implementation()));
-        meta
-    })
+    remit_mcp::implementation("remit-fleet", "remit fleet")
 }
 
 /// Returns the name for the records of hosts: this program's, and the one that the client claims.

@@ -6,6 +6,9 @@ use std::future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use remit_mcp::jsonrpc::{self, ClientLine};
+use remit_mcp::lines::Line;
+use remit_mcp::output::Output;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
@@ -15,9 +18,9 @@ use rmcp::transport::Transport;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 
-use super::jsonrpc::{self, ClientLine, Fault};
-use super::stdio::{LONGEST_LINE, Output};
-use crate::link::Line;
+use super::stdio::LONGEST_LINE;
+
+type Fault = jsonrpc::Fault<RequestId>;
 
 /// Requests without an answer. More are refused, so a cancellation is never stuck behind them.
 const REQUESTS: usize = 32;

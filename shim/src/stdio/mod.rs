@@ -3,55 +3,18 @@
 
 mod end;
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::thread;
 
 use end::{Reader, StdioEnd, StdioKind, Writer};
+use remit_mcp::lines::{Line, Lines};
+use remit_mcp::output::{self, BUFFER, LINES_IN, Output, Task};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::jsonrpc::MAX_LINE;
 
 pub use end::Socket;
-
-const LINES_IN: usize = 1;
-const LINES_OUT: usize = 8;
-const BUFFER: usize = 32 << 10;
-
-#[derive(Debug)]
-enum Task {
-    Write(Vec<u8>),
-    Tell(oneshot::Sender<()>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Output(mpsc::Sender<Task>);
-
-pub struct OutputPermit<'a>(mpsc::Permit<'a, Task>);
-
-/// stdout is broken.
-#[derive(Debug)]
-pub struct Gone;
-
-impl Output {
-    /// Waits for free space. Dropping the future loses nothing.
-    pub async fn permit(&self) -> Result<OutputPermit<'_>, Gone> {
-        self.0.reserve().await.map(OutputPermit).map_err(|_| Gone)
-    }
-
-    pub async fn flush(&self) -> Result<(), Gone> {
-        let (done, written) = oneshot::channel();
-        self.0.send(Task::Tell(done)).await.map_err(|_| Gone)?;
-        written.await.map_err(|_| Gone)
-    }
-}
-
-impl OutputPermit<'_> {
-    /// `line` must end in a newline.
-    pub fn put(self, line: Vec<u8>) {
-        self.0.send(Task::Write(line));
-    }
-}
 
 /// Starts reading stdin. The channel ends with the input or at a read error.
 pub fn input() -> io::Result<mpsc::Receiver<Line>> {
@@ -65,7 +28,7 @@ pub fn input() -> io::Result<mpsc::Receiver<Line>> {
         StdioKind::Blocking => {
             thread::Builder::new()
                 .name("stdin".to_owned())
-                .spawn(move || read_waiting(end.into_file(), &lines))?;
+                .spawn(move || output::read(end.into_file(), MAX_LINE, &lines))?;
         }
     }
     Ok(receiver)
@@ -73,7 +36,7 @@ pub fn input() -> io::Result<mpsc::Receiver<Line>> {
 
 /// Starts writing stdout. The second value resolves if a write fails.
 pub fn output() -> io::Result<(Output, oneshot::Receiver<io::Error>)> {
-    let (sender, tasks) = mpsc::channel(LINES_OUT);
+    let (output, tasks) = Output::new();
     let (broken, why) = oneshot::channel();
     // After the end of the session nobody receives the error.
     let tell = move |written: io::Result<()>| drop(written.map_err(|error| broken.send(error)));
@@ -86,15 +49,15 @@ pub fn output() -> io::Result<(Output, oneshot::Receiver<io::Error>)> {
         StdioKind::Blocking => {
             thread::Builder::new()
                 .name("stdout".to_owned())
-                .spawn(move || tell(write_waiting(end.into_file(), tasks)))?;
+                .spawn(move || tell(output::write(end.into_file(), tasks)))?;
         }
     }
-    Ok((Output(sender), why))
+    Ok((output, why))
 }
 
 /// Sends the lines of `reader` until its end, or until nobody receives them.
 async fn read(reader: &Reader, lines: &mpsc::Sender<Line>) {
-    let (mut partial, mut buffer) = (Lines::default(), vec![0; BUFFER]);
+    let (mut partial, mut buffer) = (Lines::new(MAX_LINE), vec![0; BUFFER]);
     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
         let mut bytes = buffer.get(..count).unwrap_or_default();
         while !bytes.is_empty() {
@@ -113,43 +76,10 @@ async fn read(reader: &Reader, lines: &mpsc::Sender<Line>) {
     }
 }
 
-fn read_waiting(mut input: impl Read, lines: &mpsc::Sender<Line>) {
-    let (mut partial, mut buffer) = (Lines::default(), vec![0; BUFFER]);
-    loop {
-        let count = match input.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(_) => break,
-        };
-        let mut bytes = buffer.get(..count).unwrap_or_default();
-        while !bytes.is_empty() {
-            let (line, taken) = partial.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
-            if line.is_some_and(|line| lines.blocking_send(line).is_err()) {
-                return;
-            }
-        }
-    }
-    if let Some(line) = partial.last() {
-        let _ = lines.blocking_send(line);
-    }
-}
-
 async fn write(writer: &Writer, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Write(line) => writer.write(&line).await?,
-            Task::Tell(done) => drop(done.send(())),
-        }
-    }
-    Ok(())
-}
-
-fn write_waiting(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
-    while let Some(task) = tasks.blocking_recv() {
-        match task {
-            Task::Write(line) => output.write_all(&line)?,
             Task::Tell(done) => drop(done.send(())),
         }
     }
@@ -166,57 +96,12 @@ pub async fn writer_gone() {
     end::writer_gone(io::stdin().as_fd()).await;
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line {
-    Whole(Vec<u8>),
-    /// The line exceeded [`MAX_LINE`] and was dropped.
-    TooLong,
-}
-
-#[derive(Debug, Default)]
-pub struct Lines {
-    partial: Vec<u8>,
-    too_long: bool,
-}
-
-impl Lines {
-    /// Takes bytes up to the first newline, or all. Returns the line, if complete, and the number of bytes taken.
-    pub fn take(&mut self, bytes: &[u8]) -> (Option<Line>, usize) {
-        let newline = memchr::memchr(b'\n', bytes);
-        let part = bytes.get(..newline.unwrap_or(bytes.len()));
-        let part = part.unwrap_or_default();
-        if self.partial.len() + part.len() > MAX_LINE {
-            self.too_long = true;
-            self.partial = Vec::new();
-        }
-        if !self.too_long {
-            self.partial.extend_from_slice(part);
-        }
-        match newline {
-            Some(newline_at) => (Some(self.line()), newline_at + 1),
-            None => (None, part.len()),
-        }
-    }
-
-    pub fn last(&mut self) -> Option<Line> {
-        (self.too_long || !self.partial.is_empty()).then(|| self.line())
-    }
-
-    fn line(&mut self) -> Line {
-        let whole = std::mem::take(&mut self.partial);
-        match std::mem::take(&mut self.too_long) {
-            true => Line::TooLong,
-            false => Line::Whole(whole),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn lines(input: &[u8], buffer: usize) -> Vec<Line> {
-        let (mut lines, mut partial) = (Vec::new(), Lines::default());
+        let (mut lines, mut partial) = (Vec::new(), Lines::new(MAX_LINE));
         for mut bytes in input.chunks(buffer) {
             while !bytes.is_empty() {
                 let (line, taken) = partial.take(bytes);

@@ -26,7 +26,7 @@ impl Lines {
 
     /// Takes bytes up to the end of a line, or all. Returns the number of bytes taken.
     pub fn take(&mut self, bytes: &[u8]) -> (Option<Line>, usize) {
-        let newline = bytes.iter().position(|byte| *byte == b'\n');
+        let newline = memchr::memchr(b'\n', bytes);
         let part = bytes.get(..newline.unwrap_or(bytes.len()));
         let part = part.unwrap_or_default();
         let taken = part.len() + usize::from(newline.is_some());

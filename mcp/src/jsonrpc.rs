@@ -8,31 +8,51 @@ use serde_json::{Map, Value};
 
 const MAX_MESSAGE: usize = 400;
 
+/// The id of a request, as a server keeps it.
+pub trait Id: Sized {
+    /// What an id is, for clients that send something else.
+    const IS: &str;
+
+    fn new(value: Value) -> Option<Self>;
+}
+
+impl Id for RequestId {
+    const IS: &str = "a string or a whole number of 63 bits";
+
+    fn new(value: Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(Self::String(text.into())),
+            Value::Number(number) => number.as_i64().map(Self::Number),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug)]
-pub enum ClientLine {
-    Request(RequestId, Box<ClientRequest>),
-    Cancelled(RequestId),
+pub enum ClientLine<I> {
+    Request(I, Box<ClientRequest>),
+    Cancelled(I),
     /// A blank line, a response, or a notification without effect.
     Nothing,
-    Fault(Fault),
+    Fault(Fault<I>),
 }
 
 /// An error answer. Without an id the client at least sees that something was wrong.
 #[derive(Debug)]
-pub struct Fault {
-    pub id: Option<RequestId>,
+pub struct Fault<I> {
+    pub id: Option<I>,
     pub error: ErrorData,
 }
 
-impl Fault {
-    pub fn new(id: Option<RequestId>, code: ErrorCode, message: &str) -> Self {
+impl<I> Fault<I> {
+    pub fn new(id: Option<I>, code: ErrorCode, message: &str) -> Self {
         let message = text::line(message.as_bytes(), MAX_MESSAGE);
         let error = ErrorData::new(code, message, None);
         Self { id, error }
     }
 }
 
-pub fn parse(line: &[u8]) -> ClientLine {
+pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return ClientLine::Nothing;
     }
@@ -47,10 +67,10 @@ pub fn parse(line: &[u8]) -> ClientLine {
     }
 }
 
-fn object(mut message: Map<String, Value>) -> ClientLine {
+fn object<I: Id>(mut message: Map<String, Value>) -> ClientLine<I> {
     let sent = message.remove("id");
     let has_id = sent.is_some();
-    let id = sent.and_then(request_id);
+    let id = sent.and_then(I::new);
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return invalid(id, "'jsonrpc' is not \"2.0\"");
     }
@@ -71,25 +91,16 @@ fn object(mut message: Map<String, Value>) -> ClientLine {
     };
     match id {
         Some(id) => request(id, method, params),
-        None if has_id => invalid(None, "'id' is not a string or a whole number of 63 bits"),
+        None if has_id => invalid(None, &format!("'id' is not {}", I::IS)),
         None => notification(&method, params),
     }
 }
 
-fn request_id(value: Value) -> Option<RequestId> {
-    match value {
-        Value::String(text) => Some(RequestId::String(text.into())),
-        Value::Number(number) => number.as_i64().map(RequestId::Number),
-        _ => None,
-    }
-}
-
-fn request(id: RequestId, method: String, params: Map<String, Value>) -> ClientLine {
-    let fault = |code, why: &str| ClientLine::Fault(Fault::new(Some(id.clone()), code, why));
+fn request<I: Id>(id: I, method: String, params: Map<String, Value>) -> ClientLine<I> {
     let cursor = params.get("cursor");
     if method == "tools/list" && cursor.is_some_and(|cursor| !cursor.is_null()) {
         let why = "unknown cursor: the list is one page";
-        return fault(ErrorCode::INVALID_PARAMS, why);
+        return fault(id, ErrorCode::INVALID_PARAMS, why);
     }
     let request = match method.as_str() {
         "initialize" => typed(method, params, ClientRequest::InitializeRequest),
@@ -99,12 +110,16 @@ fn request(id: RequestId, method: String, params: Map<String, Value>) -> ClientL
         "tools/call" => typed(method, params, ClientRequest::CallToolRequest),
         _ => {
             let why = format!("no such method: {method}");
-            return fault(ErrorCode::METHOD_NOT_FOUND, &why);
+            return fault(id, ErrorCode::METHOD_NOT_FOUND, &why);
         }
     };
     match request {
         Ok(request) => ClientLine::Request(id, Box::new(request)),
-        Err(error) => fault(ErrorCode::INVALID_PARAMS, &format!("bad params: {error}")),
+        Err(error) => fault(
+            id,
+            ErrorCode::INVALID_PARAMS,
+            &format!("bad params: {error}"),
+        ),
     }
 }
 
@@ -120,15 +135,19 @@ fn typed<T: DeserializeOwned>(
     serde_json::from_value(Value::Object(message)).map(make)
 }
 
-fn notification(method: &str, mut params: Map<String, Value>) -> ClientLine {
+fn notification<I: Id>(method: &str, mut params: Map<String, Value>) -> ClientLine<I> {
     if method != "notifications/cancelled" {
         return ClientLine::Nothing;
     }
-    let id = params.remove("requestId").and_then(request_id);
+    let id = params.remove("requestId").and_then(I::new);
     id.map_or(ClientLine::Nothing, ClientLine::Cancelled)
 }
 
-fn invalid(id: Option<RequestId>, why: &str) -> ClientLine {
+fn fault<I>(id: I, code: ErrorCode, why: &str) -> ClientLine<I> {
+    ClientLine::Fault(Fault::new(Some(id), code, why))
+}
+
+fn invalid<I>(id: Option<I>, why: &str) -> ClientLine<I> {
     ClientLine::Fault(Fault::new(id, ErrorCode::INVALID_REQUEST, why))
 }
 
@@ -137,7 +156,7 @@ mod tests {
     use super::*;
 
     fn fault(line: &str) -> Option<(i32, Option<String>)> {
-        match parse(line.as_bytes()) {
+        match parse::<RequestId>(line.as_bytes()) {
             ClientLine::Fault(fault) => {
                 let id = fault.id.map(|id| serde_json::to_string(&id).unwrap());
                 assert!(fault.error.message.len() < 500);
@@ -218,7 +237,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
         ] {
             assert!(
-                matches!(parse(line.as_bytes()), ClientLine::Nothing),
+                matches!(parse::<RequestId>(line.as_bytes()), ClientLine::Nothing),
                 "{line}"
             );
         }

@@ -1,0 +1,41 @@
+//! What the MCP servers on standard input and output share.
+#![forbid(unsafe_code)]
+
+pub mod jsonrpc;
+pub mod lines;
+pub mod output;
+
+mod server {
+    //! How a server names itself.
+
+    use remit_common::RELEASE;
+    use rmcp::RoleServer;
+    use rmcp::model::{Implementation, MetaObject, ProtocolVersion};
+    use rmcp::service::RequestContext;
+    use serde_json::json;
+
+    pub fn implementation(name: &str, title: &str) -> Implementation {
+        let mut implementation = Implementation::new(name, RELEASE);
+        implementation.title = Some(title.to_owned());
+        implementation
+    }
+
+    /// From revision 2026-07-28 on there is no session, so each result names the server.
+    pub fn meta(
+        context: &RequestContext<RoleServer>,
+        server: impl FnOnce() -> Implementation,
+    ) -> Option<MetaObject> {
+        let version = context.protocol_version()?;
+        let is_modern = version.as_str() >= ProtocolVersion::V_2026_07_28.as_str();
+        is_modern.then(|| server_info(&server()))
+    }
+
+    pub fn server_info(server: &Implementation) -> MetaObject {
+        let mut meta = MetaObject::new();
+        let key = "io.modelcontextprotocol/serverInfo";
+        meta.insert(key.to_owned(), json!(server));
+        meta
+    }
+}
+
+pub use server::{implementation, meta, server_info};
