@@ -179,7 +179,7 @@ impl Loading<'_> {
         defined.value.as_ref()?.commit_use()
     }
 
-    /// Refuses commands without a sandbox, unless the rule asks for an approval or says that it is meant.
+    /// Refuses risky commands in a rule without approval, but for those without a sandbox if the rule says that it is meant.
     pub(crate) fn refuse_unapproved(
         &self,
         rule: &GrantRule,
@@ -189,39 +189,34 @@ impl Loading<'_> {
     ) {
         for item in allowed {
             let glob = Glob::new(item.value);
-            let mut unconfined = self.unconfined.values();
             let is_one = |command: &&Arc<Command>| {
-                if is_meant && !has_root_eyes(command) {
-                    return false;
-                }
-                if matches!(
+                let is_meant = is_meant && !has_root_eyes(command);
+                let has_rules_of_its_own = matches!(
                     command.commit_use(),
                     Some(CommitUse::Commit | CommitUse::Undo)
-                ) {
-                    return false;
-                }
-                let named =
-                    glob.matches(&command.name) && rule.patterns_reach(&glob, Nature::of(command));
-                named && rule.scope.suits(Named::Command(command))
-            };
-            if let Some(command) = unconfined.find(is_one) {
-                if has_root_eyes(command) {
-                    let message = format!(
-                        "'{}' would run any program of a plan with the eyes of root (profile '{}') and without approval",
-                        command.name, command.profile.name
-                    );
-                    let help = "add approval = { by = [\"%GROUP\"] }, or use a profile without eyes = \"root\"";
-                    report.error_with_help(item.span.clone(), message, help);
-                    continue;
-                }
-                let message = format!(
-                    "'{}' would run without sandbox (profile '{}') and without approval",
-                    command.name, command.profile.name
                 );
-                let help =
-                    "add approval = { by = [\"%GROUP\"] }, or unconfined = true if it is meant";
-                report.error_with_help(item.span.clone(), message, help);
-            }
+                !is_meant
+                    && !has_rules_of_its_own
+                    && glob.matches(&command.name)
+                    && rule.patterns_reach(&glob, Nature::of(command))
+                    && rule.scope.suits(Named::Command(command))
+            };
+            let Some(command) = self.risky.values().find(is_one) else {
+                continue;
+            };
+            let (what, instead) = match has_root_eyes(command) {
+                true => (
+                    "any program of a plan with the eyes of root",
+                    "use a profile without eyes = \"root\"",
+                ),
+                false => ("without sandbox", "unconfined = true if it is meant"),
+            };
+            let message = format!(
+                "'{}' would run {what} (profile '{}') and without approval",
+                command.name, command.profile.name
+            );
+            let help = format!("add approval = {{ by = [\"%GROUP\"] }}, or {instead}");
+            report.error_with_help(item.span.clone(), message, &help);
         }
     }
 }

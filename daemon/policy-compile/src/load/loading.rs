@@ -29,8 +29,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) types: Types,
     /// Commands with an error have only their name.
     pub(crate) commands: BTreeMap<String, Defined<Option<Arc<Command>>>>,
-    /// Those of base host.
-    pub(crate) unconfined: BTreeMap<String, Arc<Command>>,
+    /// Those of base host, and checks of plans with the eyes of root.
+    pub(crate) risky: BTreeMap<String, Arc<Command>>,
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
     pub(crate) taken: BTreeMap<String, String>,
@@ -61,7 +61,7 @@ impl<'a> Loading<'a> {
             profiles: built_in.into(),
             types: Types::new(),
             commands: BTreeMap::new(),
-            unconfined: BTreeMap::new(),
+            risky: BTreeMap::new(),
             grants: Vec::new(),
             denies: Vec::new(),
             taken: BTreeMap::new(),
@@ -121,7 +121,7 @@ impl<'a> Loading<'a> {
                 .filter(|one| one.profile.base == Base::Host || has_root_eyes(one))
             {
                 let name = command.name.clone();
-                self.unconfined.insert(name, Arc::clone(command));
+                self.risky.insert(name, Arc::clone(command));
             }
             define(&mut self.commands, &COMMANDS, &draft.name, command, report);
         }
