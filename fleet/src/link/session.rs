@@ -1,5 +1,5 @@
 //! One MCP session with the `mcp-shim` of a host, through the pipes of an ssh process: several calls in flight, identified
-//! by numbers. Dropping it ends the process; dropping a call tells the host that nobody waits for it.
+//! by numbers. Dropping it ends the process; dropping a call notifies the host that nobody waits for it.
 
 use std::collections::HashMap;
 use std::process::ExitStatus;
@@ -197,7 +197,7 @@ fn refused(why: String) -> ToolResult {
     }
 }
 
-/// Tells the host, if the call was not answered.
+/// Notifies the host, if the call was not answered.
 struct Forgotten<'a> {
     id: u64,
     shared: &'a Shared,

@@ -87,7 +87,7 @@ pub struct Known {
     pub restarted_by_restart: Vec<String>,
     pub started_by_start: Vec<String>,
     pub started_later: Vec<String>,
-    /// Stands for the services that a socket starts, one for each connection.
+    /// A stand-in for the services that a socket starts, one for each connection.
     pub connection: Option<String>,
     pub started_by_end: Vec<String>,
     pub reloaded_by_reload: Vec<String>,
