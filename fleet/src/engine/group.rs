@@ -89,9 +89,12 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
                         jobs: Vec::new(),
                         has_other_numbers: false,
                     });
-                } else if let Some(group) = grouped.groups.get_mut(at) {
+                } else if let Some(group) = grouped.groups.get_mut(at)
+                    && fold == Fold::Numbers
+                    && !group.has_other_numbers
+                {
                     let first = folded(&group.texts, Fold::Exact);
-                    group.has_other_numbers |= folded(&texts, Fold::Exact) != first;
+                    group.has_other_numbers = folded(&texts, Fold::Exact) != first;
                 }
                 if let Some(group) = grouped.groups.get_mut(at) {
                     group.jobs.extend(job.map(|job| (host.clone(), job)));
