@@ -83,8 +83,8 @@ test: packages ## everything that must be green
 	@$(STAGE) 'tests' $(MAKE) -s tests
 	@$(STAGE) 'sandbox with layers switched off' $(MAKE) -s sandbox-without-layers
 	@$(STAGE) 'sandbox without Landlock' $(MAKE) -s sandbox-without-landlock
-	@$(STAGE) 'system tests' $(MAKE) -s machine-tests
 	@$(STAGE) 'fuzz corpus' $(MAKE) -s fuzz-corpus
+	@$(STAGE) 'system tests' $(MAKE) -s machine-tests
 	@$(STAGE) --table
 
 .PHONY: check
@@ -112,6 +112,7 @@ shell:
 .PHONY: clippy
 clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --bins -- -D warnings
 
 .PHONY: documentation
 documentation:

@@ -8,8 +8,8 @@ mod descriptors;
 mod files {
     //! Owners, extended attributes, leases and statx(2) of files.
 
-    use super::{check, stat_of};
-    use nix::sys::stat::{Mode, fchmod};
+    use super::check;
+    use nix::sys::stat::{Mode, fchmod, fstat};
     use nix::unistd::{Gid, Uid, fchown};
     use std::{
         ffi::CStr,
@@ -22,7 +22,7 @@ mod files {
 
     /// Sets the owner if it differs, because that clears set-id bits and capabilities, and then the mode.
     pub fn own(fd: BorrowedFd<'_>, (uid, gid): (u32, u32), mode: u32) -> io::Result<()> {
-        let now = stat_of(fd)?;
+        let now = fstat(fd)?;
         if (now.st_uid, now.st_gid) != (uid, gid) {
             fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }

@@ -19,8 +19,8 @@ impl BeforeUndo for Full {
             uid: 33,
             gid: 33,
         };
-        let names = usize::MAX;
-        Some(FoundDirectory { names, meta })
+        let others = usize::MAX;
+        Some(FoundDirectory { others, meta })
     }
     fn accounts(&self, _: usize) -> Option<[Vec<u8>; 2]> {
         Some([b"a:x:33:33".to_vec(), Vec::new()])
