@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
-use remit_tests::process::{Process, descendants, ends_within, is_dead, status_field};
+use remit_tests::process::{Process, descendants, ends_within, is_dead, seen, status_field};
 use remit_wire::outcome::State;
 use remit_wire::{Reply, Request, Run};
 use serde_json::Value;
@@ -59,6 +59,33 @@ fn an_ended_job_is_still_known() {
         (again.state, stdout(&again).as_str()),
         (State::Exited, "kept\n")
     );
+    daemon.stop();
+}
+
+/// Sockets that the daemon has for clients, also those that it has not accepted yet. proc_net(5).
+fn connections(daemon: &Daemon) -> usize {
+    let socket = daemon.runtime().socket();
+    let path = socket.to_str().expect("a path of a test");
+    let all = std::fs::read_to_string("/proc/thread-self/net/unix").expect("it is readable");
+    all.lines().filter(|line| line.ends_with(path)).count()
+}
+
+#[test]
+fn connection_just_before_the_brokers_end_is_served_by_the_next() {
+    let daemon = Daemon::start(Options::default());
+    let before = connections(&daemon);
+    daemon.signal(Signal::SIGSTOP);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Caller::new(&daemon, &user_a()).run(script("echo served")));
+        seen("the connection", || {
+            (connections(&daemon) > before).then_some(())
+        });
+        kill_broker(&daemon);
+        daemon.signal(Signal::SIGCONT);
+        let report = waiting.join().expect("it is let in").expect("it may run");
+        assert_eq!(stdout(&report), "served\n", "{report:?}");
+    });
+    daemon.is_well();
     daemon.stop();
 }
 

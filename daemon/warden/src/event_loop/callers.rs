@@ -51,7 +51,7 @@ impl Warden {
         for _ in 0..most {
             let listeners = &mut self.callers.listeners;
             let stream = match door {
-                Door::Client if !self.reports.broker.is_ready() => return,
+                Door::Client if !self.reports.broker.can_take_clients() => return,
                 Door::Client => listeners.client(),
                 Door::Admin => listeners.admin(),
             };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_link::socket::Packed;
 use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
 use remit_sys::{spawn_service, sys};
@@ -298,6 +299,16 @@ impl Broker {
 
     pub fn is_ready(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.ready)
+    }
+
+    /// Asks the kernel as well: the event of its end may be behind that of a connection, which nobody would serve.
+    pub fn can_take_clients(&self) -> bool {
+        let has_ended = |process: &BrokerProcess| {
+            let mut ended = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
+            poll(&mut ended, PollTimeout::ZERO) != Ok(0)
+        };
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.ready && !has_ended(process))
     }
 
     pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
