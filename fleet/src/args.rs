@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 const EXIT: &str = "\
 Exit status:
   0 when standard input closes; with run: each host ran it with status 0;
-    with hosts --probe: each host answers
+    with logs: each host has a journal; with hosts --probe: each host answers
   1 a host did not, or did not answer
   64 wrong usage, 70 internal error, 71 no thread or runtime,
   74 output failed, 78 fleet.toml is missing or wrong";
@@ -32,6 +32,8 @@ pub enum Verb {
     Hosts(HostsArgs),
     /// Run a program in the read-only sandbox of each host
     Run(RunArgs),
+    /// Show the journals of the hosts as one, in the order of the times of their lines
+    Logs(LogsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +63,25 @@ pub struct RunArgs {
     /// Program and arguments, after '--'
     #[arg(last = true, required = true, value_name = "ARGV")]
     pub argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Where: 'web* tag:prod !web3'. Required if there is more than one host
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which lines, as for 'remit run --name logs': unit=nginx since=-1h priority=err grep=text lines=100
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub query: Vec<(String, String)>,
+}
+
+fn pair(word: &str) -> Result<(String, String), String> {
+    let pair = word.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("it must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod commands {
     //! What people type.
 
     pub mod hosts;
+    pub mod logs;
     mod render;
     pub mod run;
 }
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> Exit {
             Ok(engine) => match verb {
                 Verb::Hosts(args) => commands::hosts::hosts(&engine, &args).await,
                 Verb::Run(args) => commands::run::run(&engine, args).await,
+                Verb::Logs(args) => commands::logs::logs(&engine, args).await,
             },
             Err(error) => {
                 say(&error.0);

@@ -7,62 +7,30 @@ use tokio::sync::mpsc;
 
 use super::render::{self, print};
 use crate::args::RunArgs;
-use crate::engine::{Engine, group, report};
+use crate::engine::{Engine, HostOutcome, group, report};
 use crate::exit::{Exit, say};
+use crate::host_name::HostName;
 use crate::hosts;
 use crate::link::HostCall;
 use crate::request_id;
 use crate::selector;
 
 pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
-    let words: Option<Vec<&str>> = args.on.as_deref().map(|on| selector::words(on).collect());
-    let names: Vec<_> = match engine.choose(words.as_deref()) {
-        Ok(chosen) => chosen.into_iter().map(|host| host.name.clone()).collect(),
-        Err(error) => {
-            say(&error.0.replacen("'on'", "'--on'", 1));
-            return Exit::Usage;
-        }
+    let names = match chosen(engine, args.on.as_deref()) {
+        Ok(names) => names,
+        Err(exit) => return exit,
     };
     let fold = if args.fold_numbers {
         group::Fold::Numbers
     } else {
         group::Fold::Exact
     };
-    let request_id = match request_id::fresh() {
-        Ok(id) => id,
-        Err(error) => {
-            say(&format!("cannot read '/dev/urandom': {error}"));
-            return Exit::System;
-        }
+    let arguments = Map::from_iter([("argv".to_owned(), json!(args.argv))]);
+    let call = match followed(arguments, "remit-fleet run") {
+        Ok(call) => call,
+        Err(exit) => return exit,
     };
-    let call = HostCall {
-        tool: "run".to_owned(),
-        arguments: Map::from_iter([
-            ("argv".to_owned(), json!(args.argv)),
-            ("request_id".to_owned(), json!(request_id)),
-        ]),
-        client: "remit-fleet run".to_owned(),
-        until: None,
-        may_become_master: true,
-        follows: true,
-    };
-    let (done, mut counts) = mpsc::unbounded_channel();
-    let answers = engine.call_all(&names, &call, Some(done));
-    tokio::pin!(answers);
-    let outcomes = loop {
-        tokio::select! {
-            biased;
-            outcomes = &mut answers => break outcomes,
-            Some(count) = counts.recv() => {
-                if names.len() > 1 && count % 100 == 0 {
-                    say(&format!("{count} of {} hosts have answered", names.len()));
-                }
-            }
-        }
-    };
-    for (release, of) in hosts::other_releases(&outcomes) {
-        say(&format!("remit {release}: {}", of.join(" ")));
-    }
+    let outcomes = answers(engine, &names, &call).await;
     let outcomes = outcomes
         .into_iter()
         .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
@@ -80,4 +48,59 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         Exit::Ok if !all_ran => Exit::Failed,
         other => other,
     }
+}
+
+/// Returns the names of the hosts that the words choose.
+pub fn chosen(engine: &Engine, on: Option<&str>) -> Result<Vec<HostName>, Exit> {
+    let words: Option<Vec<&str>> = on.map(|on| selector::words(on).collect());
+    match engine.choose(words.as_deref()) {
+        Ok(chosen) => Ok(chosen.into_iter().map(|host| host.name.clone()).collect()),
+        Err(error) => {
+            say(&error.0.replacen("'on'", "'--on'", 1));
+            Err(Exit::Usage)
+        }
+    }
+}
+
+/// Returns a call of `run` that is followed to its job's end.
+pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostCall, Exit> {
+    let request_id = request_id::fresh().map_err(|error| {
+        say(&format!("cannot read '/dev/urandom': {error}"));
+        Exit::System
+    })?;
+    arguments.insert("request_id".to_owned(), json!(request_id));
+    Ok(HostCall {
+        tool: "run".to_owned(),
+        arguments,
+        client: client.to_owned(),
+        until: None,
+        may_become_master: true,
+        follows: true,
+    })
+}
+
+/// Makes the call on each host, and says how many have answered and which run another release.
+pub async fn answers(
+    engine: &Arc<Engine>,
+    names: &[HostName],
+    call: &HostCall,
+) -> Vec<(String, HostOutcome)> {
+    let (done, mut counts) = mpsc::unbounded_channel();
+    let answers = engine.call_all(names, call, Some(done));
+    tokio::pin!(answers);
+    let outcomes = loop {
+        tokio::select! {
+            biased;
+            outcomes = &mut answers => break outcomes,
+            Some(count) = counts.recv() => {
+                if names.len() > 1 && count % 100 == 0 {
+                    say(&format!("{count} of {} hosts have answered", names.len()));
+                }
+            }
+        }
+    };
+    for (release, of) in hosts::other_releases(&outcomes) {
+        say(&format!("remit {release}: {}", of.join(" ")));
+    }
+    outcomes
 }

@@ -2,7 +2,9 @@
 
 pub mod diff;
 pub mod group;
+pub mod logs;
 pub mod report;
+pub mod timeline;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +65,12 @@ impl Engine {
         Ok(chosen.iter().filter_map(|at| hosts.get(*at)).collect())
     }
 
+    /// Returns the host of this name.
+    pub fn name(&self, name: &str) -> Option<HostName> {
+        let mut hosts = self.fleet.hosts.iter().map(|host| &host.name);
+        hosts.find(|host| host.as_str() == name).cloned()
+    }
+
     /// Returns `USER@HOSTNAME:PORT` of a host that was asked.
     pub fn address(&self, host: &HostName) -> Option<String> {
         let link = self.links().get(host).cloned();
@@ -79,15 +87,18 @@ impl Engine {
         let link = self.link(host);
         let limits = &self.fleet.limits;
         let mut answer = link.call(&self.ssh, limits, call, (number, news)).await;
+        let first = answer.as_ref().ok().map(|first| first.asked_ms.0);
         while let Some(follow) = following(call, &answer) {
             answer = link.call(&self.ssh, limits, &follow, (number, None)).await;
+        }
+        if let (Ok(answer), Some(first)) = (&mut answer, first) {
+            answer.asked_ms.0 = first;
         }
         self.close_old();
         answer
     }
 
-    /// Calls each host, at most `parallel` at a time, until the call's deadline. `done` gets the number of answers.
-    /// Dropping the future ends all calls.
+    /// Makes the same call on each host.
     pub async fn call_all(
         self: &Arc<Self>,
         hosts: &[HostName],
@@ -97,12 +108,25 @@ impl Engine {
         let mut call = call.clone();
         // More masters than are kept would only push each other out.
         call.may_become_master = hosts.len() <= self.fleet.limits.masters();
-        let call = Arc::new(call);
+        let (until, call) = (call.until, Arc::new(call));
+        let calls = hosts.iter().map(|host| (host.clone(), Arc::clone(&call)));
+        self.call_each(calls.collect(), until, done).await
+    }
+
+    /// Makes a call on each host, at most `parallel` at a time, until the deadline. `done` gets the number of answers.
+    /// Dropping the future ends all calls.
+    pub async fn call_each(
+        self: &Arc<Self>,
+        calls: Vec<(HostName, Arc<HostCall>)>,
+        until: Option<Instant>,
+        done: Option<mpsc::UnboundedSender<usize>>,
+    ) -> Vec<(String, HostOutcome)> {
+        let hosts: Vec<String> = calls.iter().map(|(host, _)| host.to_string()).collect();
         let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
         let slots = Arc::new(Semaphore::new(slots));
         let mut tasks = JoinSet::new();
-        for (at, host) in hosts.iter().cloned().enumerate() {
-            let (engine, call, slots) = (Arc::clone(self), Arc::clone(&call), Arc::clone(&slots));
+        for (at, (host, call)) in calls.into_iter().enumerate() {
+            let (engine, slots) = (Arc::clone(self), Arc::clone(&slots));
             tasks.spawn(async move {
                 // The semaphore is never closed.
                 let _slot = slots.acquire_owned().await;
@@ -124,17 +148,15 @@ impl Engine {
                 }
             }
         };
-        match call.until {
+        match until {
             Some(until) => drop(timeout_at(until, collected).await),
             None => collected.await,
         }
         drop(tasks);
         let late = || Unreachable("no answer before the time for this call was over".to_owned());
-        hosts
-            .iter()
-            .zip(outcomes)
-            .map(|(host, outcome)| (host.to_string(), outcome.unwrap_or_else(|| Err(late()))))
-            .collect()
+        let outcomes = outcomes.into_iter();
+        let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|| Err(late())));
+        hosts.into_iter().zip(outcomes).collect()
     }
 
     fn link(&self, host: &HostName) -> Arc<Link> {

@@ -10,7 +10,7 @@ mod session;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
@@ -51,6 +51,8 @@ pub struct HostCall {
 pub struct Answered {
     pub result: ToolResult,
     pub server: ServerInfo,
+    /// When it was asked and when it had answered, by this computer's clock, in milliseconds since 1970.
+    pub asked_ms: (u64, u64),
 }
 
 /// Why there is no answer, and what to do.
@@ -128,10 +130,16 @@ impl Link {
                 .map(|until| until.saturating_duration_since(Instant::now()));
             let limit = limit(call, &arguments).min(left.unwrap_or(Duration::MAX));
             let answer = session.call(&call.tool, &arguments, news.clone());
+            let asked = now_ms();
             match timeout(limit, answer).await {
                 Ok(Ok(result)) => {
                     let server = session.server.clone();
-                    return Ok(Answered { result, server });
+                    let asked_ms = (asked, now_ms());
+                    return Ok(Answered {
+                        result,
+                        server,
+                        asked_ms,
+                    });
                 }
                 Ok(Err(Lost(why))) => {
                     self.forget(&session).await;
@@ -215,6 +223,11 @@ impl Link {
             *open = None;
         }
     }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn wait_ms(arguments: &Map<String, Value>) -> Option<Duration> {

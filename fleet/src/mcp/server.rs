@@ -18,7 +18,7 @@ use super::call::{self, Reach, ToolCall};
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
 use crate::engine::group::{self, Fold, Outcome};
-use crate::engine::{Engine, end_for_clients, report};
+use crate::engine::{Engine, end_for_clients, logs, report};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
 use crate::request_id;
@@ -144,7 +144,7 @@ async fn one(engine: &Arc<Engine>, host: &Host, call: &HostCall, caller: &Caller
         }
     };
     match outcome {
-        Ok(Answered { result, server }) => {
+        Ok(Answered { result, server, .. }) => {
             let mut named = vec![("on", json!(host.name.as_str()))];
             named.extend(hosts::other_release(&server).map(|words| ("release", json!(words))));
             Reply::named(result.is_error, result.text, result.data, &named)
@@ -180,12 +180,16 @@ async fn many(
         }
     };
     let releases = hosts::other_releases(&outcomes);
+    let (timeline, outcomes) = match logs::is_asked(call) {
+        true => logs::merged(engine, call, outcomes).await,
+        false => (None, outcomes),
+    };
     let outcomes = outcomes.into_iter().map(|(host, outcome)| {
         let outcome: Outcome = outcome.map(|answered| answered.result);
         (host, outcome)
     });
     let grouped = group::group(outcomes, fold);
-    let is_error = grouped.groups.iter().all(|group| group.is_error);
+    let is_error = timeline.is_none() && grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
     // 'hosts' with a probe shows all of them.
     let few = releases.iter().take(4).map(|(release, hosts)| {
@@ -198,7 +202,17 @@ async fn many(
     });
     let releases = Value::Object(few.collect());
     let reserved = releases.to_string().len() + 32;
-    let mut data = report::fitted(&grouped, budget.saturating_sub(reserved));
+    let budget = budget.saturating_sub(reserved);
+    let mut data = match timeline {
+        None => report::fitted(&grouped, budget),
+        // Answers that are no journal are few and short as a rule: the lines get what they leave.
+        Some(timeline) => {
+            let mut data = report::fitted(&grouped, budget / 4);
+            let others = Value::Object(data.clone()).to_string().len();
+            data.extend(timeline.fitted(budget.saturating_sub(others)));
+            data
+        }
+    };
     if releases != json!({}) {
         data.insert("other_releases".to_owned(), releases);
     }

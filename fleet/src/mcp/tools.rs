@@ -95,7 +95,7 @@ approval as a rule, because the kernel refuses every change there. change runs a
 say why in reason. Where a person must approve it, state is awaiting_approval: tell your user the line in approval, never type it yourself.
 
 run, access, host, history and job without job_id take many hosts: the answer has groups of hosts with the same result, largest first; others \
-have the difference from it; unreachable has the rest and why. change, plan, job with job_id and job_stop go to one host: \
+have the difference from it; unreachable has the rest and why. The command logs of many is one timeline. change, plan, job with job_id and job_stop go to one host: \
 ids of jobs and plans belong to it. jobs in a group names jobs whose output is not all here: call job with on and job_id.
 
 A call waits 20 s by default, 50 s at most. A job that takes longer goes on: state running, follow it with job. After a lost connection \

@@ -10,6 +10,7 @@
 
 mod client;
 mod hostile;
+mod logs;
 mod lost;
 mod many;
 mod one;

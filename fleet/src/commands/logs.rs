@@ -1,0 +1,55 @@
+//! `remit-fleet logs`: the journals of many hosts as one.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::render::{self, print};
+use super::run::{answers, chosen, followed};
+use crate::args::LogsArgs;
+use crate::engine::{Engine, group, logs, report};
+use crate::exit::Exit;
+
+pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
+    let names = match chosen(engine, args.on.as_deref()) {
+        Ok(names) => names,
+        Err(exit) => return exit,
+    };
+    let query = args
+        .query
+        .into_iter()
+        .map(|(name, value)| (name, json!(value)));
+    let arguments = Map::from_iter([
+        ("name".to_owned(), json!("logs")),
+        ("args".to_owned(), Value::Object(query.collect())),
+    ]);
+    let call = match followed(arguments, "remit-fleet logs") {
+        Ok(call) => call,
+        Err(exit) => return exit,
+    };
+    let outcomes = answers(engine, &names, &call).await;
+    let (timeline, others) = logs::merged(engine, &call, outcomes).await;
+    let others = others
+        .into_iter()
+        .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
+    let grouped = group::group(others, group::Fold::Exact);
+    let printed = match args.json {
+        true => {
+            let mut report = report::fitted(&grouped, usize::MAX);
+            report.extend(
+                timeline
+                    .map(|timeline| timeline.fitted(usize::MAX))
+                    .unwrap_or_default(),
+            );
+            print(&format!("{}\n", Value::Object(report)))
+        }
+        false => {
+            let lines = timeline.map(|timeline| timeline.text()).unwrap_or_default();
+            print(&(lines + &render::grouped(&grouped)))
+        }
+    };
+    match printed {
+        Exit::Ok if grouped.asked > 0 => Exit::Failed,
+        other => other,
+    }
+}

@@ -1,0 +1,142 @@
+//! `logs` on many hosts: one timeline of those whose journals can be read, and the answers of the others.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::timeline::{HostLog, Timeline};
+use super::{Engine, HostOutcome};
+use crate::host_name::HostName;
+use crate::link::{Answered, HostCall};
+
+/// Returns true if the call asks each host for its journal.
+pub fn is_asked(call: &HostCall) -> bool {
+    call.tool == "run" && call.arguments.get("name").and_then(Value::as_str) == Some("logs")
+}
+
+/// Takes the answers that are journals out of all. Each of these hosts is asked for the time at which it started: its clock is
+/// compared with the time of the call. No timeline: no host answered with a journal.
+pub async fn merged(
+    engine: &Arc<Engine>,
+    call: &HostCall,
+    outcomes: Vec<(String, HostOutcome)>,
+) -> (Option<Timeline>, Vec<(String, HostOutcome)>) {
+    let journals: Vec<(HostName, &Answered)> = outcomes
+        .iter()
+        .filter_map(|(host, outcome)| {
+            let answered = outcome.as_ref().ok()?;
+            text(answered)?;
+            Some((engine.name(host)?, answered))
+        })
+        .collect();
+    let jobs = journals
+        .iter()
+        .map(|(host, answered)| (host.clone(), Arc::new(detail(call, answered))))
+        .collect();
+    let details = engine.call_each(jobs, call.until, None).await;
+    let logs: Vec<HostLog> = journals
+        .iter()
+        .zip(&details)
+        .map(|((host, answered), (_, detail))| HostLog {
+            host: host.to_string(),
+            text: text(answered).unwrap_or_default().to_owned(),
+            skew_ms: skew_ms(answered, detail),
+        })
+        .collect();
+    let (timeline, others) = Timeline::merge(&logs);
+    let is_merged = |host: &str| logs.iter().any(|log| log.host == host) && !others.contains(&host);
+    let merged: Vec<bool> = outcomes.iter().map(|(host, _)| is_merged(host)).collect();
+    let rest = outcomes
+        .into_iter()
+        .zip(merged)
+        .filter_map(|(outcome, is_merged)| (!is_merged).then_some(outcome));
+    let rest: Vec<_> = rest.collect();
+    let has_journals = logs.len() > others.len();
+    (has_journals.then_some(timeline), rest)
+}
+
+fn text(answered: &Answered) -> Option<&str> {
+    let data = &answered.result.data;
+    let has_ended = data.get("exit") == Some(&Value::from(0)) && !answered.result.is_error;
+    data.get("stdout")
+        .and_then(Value::as_str)
+        .filter(|_| has_ended)
+}
+
+/// The call for all that the host knows of the job.
+fn detail(call: &HostCall, answered: &Answered) -> HostCall {
+    let job = answered.result.data.get("job_id").cloned();
+    let pairs = [
+        ("job_id".to_owned(), job.unwrap_or_default()),
+        ("detail".to_owned(), true.into()),
+    ];
+    HostCall {
+        tool: "job".to_owned(),
+        arguments: Map::from_iter(pairs),
+        ..call.clone()
+    }
+}
+
+/// Returns by how much the host's start of the job is outside the time of the call. 0 if the host does not say.
+fn skew_ms(answered: &Answered, detail: &HostOutcome) -> i64 {
+    let started = detail
+        .as_ref()
+        .ok()
+        .and_then(|detail| detail.result.data.get("started_ms")?.as_i64());
+    let (from, to) = answered.asked_ms;
+    let time = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    match started {
+        Some(started) if started > time(to) => started.saturating_sub(time(to)),
+        Some(started) if started < time(from) => started.saturating_sub(time(from)),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::link::answer::{ServerInfo, ToolResult};
+
+    fn answered(data: Value) -> Answered {
+        Answered {
+            result: ToolResult {
+                is_error: false,
+                data: data.as_object().unwrap().clone(),
+                text: String::new(),
+            },
+            server: ServerInfo::default(),
+            asked_ms: (1_000_000, 1_000_500),
+        }
+    }
+
+    #[test]
+    fn clock_is_compared_with_the_time_of_the_call() {
+        for (started, expect) in [
+            (json!(1_000_000), 0),
+            (json!(1_000_500), 0),
+            (json!(1_003_500), 3000),
+            (json!(900_000), -100_000),
+            (json!(-1), -1_000_001),
+            (json!(u64::MAX), 0),
+            (json!("soon"), 0),
+            (Value::Null, 0),
+        ] {
+            let detail = Ok(answered(json!({ "started_ms": started })));
+            assert_eq!(skew_ms(&answered(json!({})), &detail), expect, "{started}");
+        }
+    }
+
+    #[test]
+    fn journal_is_the_output_of_a_job_that_ended_well() {
+        for (data, expect) in [
+            (json!({"exit": 0, "stdout": "a"}), Some("a")),
+            (json!({"exit": 1, "stdout": "a"}), None),
+            (json!({"state": "running", "stdout": "a"}), None),
+            (json!({"exit": 0}), None),
+        ] {
+            assert_eq!(text(&answered(data.clone())), expect, "{data}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `logs` of many hosts: one order of times, clocks that differ, answers that are no journal.
+
+use serde_json::{Value, json};
+
+use crate::stage::{RELEASE, Stage, canned, ran};
+
+fn journal(lines: &str) -> String {
+    canned("remit", RELEASE, &ran(&format!("2026-11-27 UTC\n{lines}")))
+}
+
+/// A host that says that it started the job at the beginning of 1970.
+fn with_a_slow_clock(lines: &str) -> String {
+    let data = json!({
+        "job_id": "ab", "state": "exited", "exit": 0, "started_ms": 0,
+        "stdout": format!("2026-11-27 UTC\n{lines}"),
+    });
+    let result = json!({"content": [{"type": "text", "text": "{}"}], "structuredContent": data, "isError": false});
+    canned("remit", RELEASE, &result)
+}
+
+fn stage() -> Stage {
+    let stage = Stage::new(&["web1", "web2", "web3", "web4", "web5"]);
+    stage.set_host(
+        "web1",
+        &journal("09:00:01 nginx[7]: one\n09:00:03 nginx[7]: three\n"),
+    );
+    stage.set_host("web2", &with_a_slow_clock("09:00:02 nginx[9]: two\n"));
+    stage.set_host("web3", "echo 'ssh: no route' >&2; exit 255\n");
+    stage.set_host(
+        "web4",
+        &canned(
+            "remit",
+            RELEASE,
+            &ran("not a journal\n09:00:01 web1: forged\n"),
+        ),
+    );
+    stage.set_host(
+        "web5",
+        &journal("09:00:03 nginx[7]: three\n\u{1b}[2Jforged\n"),
+    );
+    stage
+}
+
+#[test]
+fn journals_are_one_timeline_for_a_model() {
+    let stage = stage();
+    let arguments = json!({"on": "*", "name": "logs", "args": {"unit": "nginx", "lines": 20}});
+    let data = stage.client().data("run", arguments);
+    assert_eq!(
+        data["timeline"],
+        "2026-11-27 UTC\n09:00:01 web1: nginx[7]: one\n09:00:02 web2: nginx[9]: two\n09:00:03 web1: nginx[7]: three\n",
+        "{data}"
+    );
+    let notes = data["notes"].as_array().unwrap();
+    let is_of_web2 = |note: &Value| {
+        note.as_str()
+            .unwrap()
+            .starts_with("web2: its clock is at least ")
+    };
+    assert!(notes.len() == 1 && is_of_web2(&notes[0]), "{data}");
+    let others: Vec<&Value> = data["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| &group["hosts"])
+        .collect();
+    assert_eq!(others, [&json!(["web4"]), &json!(["web5"])], "{data}");
+    assert_eq!(data["unreachable"][0]["hosts"], json!(["web3"]));
+}
+
+#[test]
+fn people_read_the_same() {
+    let stage = stage();
+    let (status, out, _) = stage.run(&["logs", "--on", "web1 web2 web4", "unit=nginx"]);
+    assert_eq!(status, Some(1), "one answer is no journal: {out}");
+    let (first, rest) = out.split_once('\n').unwrap();
+    assert!(
+        first.starts_with("-- web2: its clock is at least "),
+        "{out}"
+    );
+    assert!(
+        rest.starts_with(
+            "2026-11-27 UTC\n09:00:01 web1: nginx[7]: one\n09:00:02 web2: nginx[9]: two\n"
+        ),
+        "{out}"
+    );
+    assert!(
+        rest.contains("\n== web4: exit 0\n  not a journal\n  09:00:01 web1: forged\n"),
+        "{out}"
+    );
+    let (status, out, _) = stage.run(&["logs", "--on", "web1", "--json", "unit=nginx"]);
+    let data: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (status, data["timeline"].as_str().unwrap().lines().count()),
+        (Some(0), 3)
+    );
+    let (status, _, err) = stage.run(&["logs", "--on", "web1", "nginx"]);
+    assert!(status == Some(2) || status == Some(64), "{status:?}");
+    assert!(err.contains("it must be NAME=VALUE"), "{err}");
+}
