@@ -121,6 +121,7 @@ mod conditions {
 }
 mod copies;
 mod decide;
+mod fleet;
 mod flood;
 mod footprint;
 mod growth;
@@ -306,6 +307,7 @@ pub const PARTS: &[&str] = &[
     "decide",
     "changes",
     "copies",
+    "fleet",
 ];
 
 const HELP: &str = "\
@@ -319,7 +321,7 @@ Options:
   --sink SINK      the daemon's audit.sink: file (default) or journald
   --sync SYNC      the daemon's audit.sync: always, changes (default) or never
   --only PARTS     only these, with commas: calls, starts, load, growth, output, footprint,
-                   flood, search, decide (which needs neither stage nor root), changes, copies
+                   flood, search, decide (which needs neither stage nor root), changes, copies, fleet
   --peers FILE     others to compare with, where they are installed
   --records FILE   what remitd's cost_of_a_record has printed
   --against DIR    in place of 'calls': compare calls with the programs in this directory

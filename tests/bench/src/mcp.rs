@@ -230,6 +230,10 @@ impl Sshd {
         command
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn listens(&self) -> Result<(), Failure> {
         let start = Instant::now();
         loop {
@@ -266,7 +270,7 @@ fn prepare(dir: &Path) -> Result<u16, Failure> {
         format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\nPrintMotd no\nMaxStartups 100\n",
+             PermitRootLogin prohibit-password\nPrintMotd no\nMaxStartups 1000\n",
             file("host"),
             file("allowed")
         ),

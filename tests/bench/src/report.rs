@@ -10,6 +10,7 @@ use crate::changes::{self, Changes};
 use crate::conditions::Conditions;
 use crate::copies::{self, Copies};
 use crate::decide::{self, Decision};
+use crate::fleet;
 use crate::flood::{self, Meanwhile};
 use crate::footprint::{self, Footprint, Starts};
 use crate::growth::Growths;
@@ -36,6 +37,7 @@ pub struct Report {
     pub decide: Option<Vec<Decision>>,
     pub changes: Option<Changes>,
     pub copies: Option<Copies>,
+    pub fleet: Option<fleet::Runs>,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -71,6 +73,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         report.output = wanted(args, "output", || Outputs::take(args))?;
         report.changes = wanted(args, "changes", || changes::take(args))?;
         report.copies = wanted(args, "copies", || copies::take(args))?;
+        report.fleet = wanted(args, "fleet", || fleet::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
     report.decide = wanted(args, "decide", decide::take)?;
@@ -134,6 +137,7 @@ impl Report {
         all.extend(self.search.iter().map(search::section));
         all.extend(self.changes.iter().map(changes::section));
         all.extend(self.copies.iter().flat_map(Copies::sections));
+        all.extend(self.fleet.iter().map(fleet::section));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
         all
     }
