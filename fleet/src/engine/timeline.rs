@@ -1,7 +1,7 @@
 //! Lines of the journals of many hosts, in the order of their times. Pure.
 //!
 //! A host's lines are those of its command `logs`: a line with the day, `2026-11-27 UTC`, before the lines of that day, each
-//! of which begins with its time, `09:00:01`. Times are the host's own: a clock that is wrong is told, and moves no line.
+//! of which begins with its time, `09:00:01`. Times are the host's own: a note says which clock is wrong, and no line moves.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 const NAMES: usize = 6;
 /// Bytes of what a host says that is not a line of its journal.
 const NOTE: usize = 300;
-/// Clocks that differ less are not told: an answer takes time, too.
+/// Clocks that differ less need no note: an answer takes time, too.
 const SKEW_MS: i64 = 2000;
 
 /// The output of `logs` on one host.
@@ -19,7 +19,7 @@ const SKEW_MS: i64 = 2000;
 pub struct HostLog {
     pub host: String,
     pub text: String,
-    /// Milliseconds by which the host's clock is ahead, at least. Negative: it is behind.
+    /// Milliseconds by which the host's clock is fast, at least. Negative: it is slow.
     pub skew_ms: i64,
 }
 
@@ -159,7 +159,7 @@ fn read(log: &HostLog) -> Option<(Vec<Line>, Vec<String>)> {
     }
     if log.skew_ms.abs() >= SKEW_MS {
         let seconds = log.skew_ms.abs() / 1000;
-        let way = if log.skew_ms > 0 { "ahead" } else { "behind" };
+        let way = if log.skew_ms > 0 { "fast" } else { "slow" };
         let note = format!("{}: its clock is at least {seconds} s {way}", log.host);
         notes.push(note);
     }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_differ_are_told_and_move_nothing() {
+    fn clocks_that_differ_have_a_note() {
         let back = "2026-11-27 UTC\n10:00:00 x: a\n09:00:00 x: b\n";
         assert_eq!(
             merged(&[("a", back), ("b", "2026-11-27 UTC\n09:30:00 x: c\n")]),
@@ -299,8 +299,8 @@ mod tests {
         for (skew_ms, note) in [
             (1999, ""),
             (-1999, ""),
-            (2000, "-- a: its clock is at least 2 s ahead\n"),
-            (-61_900, "-- a: its clock is at least 61 s behind\n"),
+            (2000, "-- a: its clock is at least 2 s fast\n"),
+            (-61_900, "-- a: its clock is at least 61 s slow\n"),
         ] {
             let log = HostLog {
                 skew_ms,

@@ -7,9 +7,9 @@
 
 use crate::Sandbox;
 use crate::spec::compiled::Base;
+use crate::steps::changes::Changes;
 use crate::steps::private_root::{self, Seen};
 use crate::sys::{self, Propagation};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
     fs,
     io::{self, BufRead, BufReader, Seek},
@@ -23,36 +23,21 @@ pub(super) struct HostTree {
     shared: bool,
 }
 
-#[derive(Debug)]
-struct Changes(OwnedFd);
-
-impl Changes {
-    fn here() -> io::Result<Changes> {
-        sys::open(c"/proc/self/mountinfo", libc::O_RDONLY).map(Changes)
+fn all_are_shared(changes: &Changes) -> io::Result<bool> {
+    let mut mounts = BufReader::new(fs::File::from(changes.table()?));
+    mounts.rewind()?;
+    let (mut line, mut shared) = (Vec::new(), true);
+    while shared && mounts.read_until(b'\n', &mut line)? > 0 {
+        shared = is_shared(&line);
+        line.clear();
     }
-
-    /// Returns true if there was a change since the last call.
-    fn any(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
-        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
-    }
-
-    fn all_are_shared(&self) -> io::Result<bool> {
-        let mut mounts = BufReader::new(fs::File::from(self.0.try_clone()?));
-        mounts.rewind()?;
-        let (mut line, mut shared) = (Vec::new(), true);
-        while shared && mounts.read_until(b'\n', &mut line)? > 0 {
-            shared = is_shared(&line);
-            line.clear();
-        }
-        Ok(shared)
-    }
+    Ok(shared)
 }
 
 impl HostTree {
     pub(super) fn here() -> io::Result<HostTree> {
         let changes = Changes::here()?;
-        let shared = changes.all_are_shared()?;
+        let shared = all_are_shared(&changes)?;
         Ok(HostTree { changes, shared })
     }
 
@@ -61,7 +46,7 @@ impl HostTree {
         let busy = || io::Error::from_raw_os_error(libc::EBUSY);
         let changes = Changes::here()?;
         if self.changes.any()? {
-            self.shared = self.changes.all_are_shared()?;
+            self.shared = all_are_shared(&self.changes)?;
         }
         if !self.shared {
             return Err(busy());

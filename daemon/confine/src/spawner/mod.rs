@@ -22,19 +22,32 @@ mod protocol {
         pub(super) origin: Origin,
     }
 
-    const KEEP: u8 = 1;
+    /// What a child sends to its worker, with one descriptor.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub(super) enum FromChild {
+        /// The mount namespace of a job that ends soon: otherwise the job waits for the namespace's end.
+        Keep,
+        /// A memory file with what a walk has found that began after this number of reports.
+        News(u64),
+    }
 
-    /// Has the worker keep the mount namespace of a job that ends soon: otherwise the job waits for the namespace's end.
     pub(super) fn keep(worker: BorrowedFd<'_>, mount_ns: &OwnedFd) {
         // Without the worker the job ends a little later.
-        let _ = send_now(worker, &KEEP, &[mount_ns.as_fd()]);
+        let _ = send_now(worker, &FromChild::Keep, &[mount_ns.as_fd()]);
     }
 
-    pub(super) fn receive_kept(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
-        let kept = receive::<u8>(socket)?;
-        Ok(kept.and_then(|(_, mut fds)| fds.pop()))
+    pub(super) fn tell(worker: BorrowedFd<'_>, reports: u64, news: &[u8]) {
+        // Without the worker the next job has to look again.
+        let file = crate::sys::sealed_memfd(c"news", news);
+        let _ = file.and_then(|file| send_now(worker, &FromChild::News(reports), &[file.as_fd()]));
+    }
+
+    pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<(FromChild, OwnedFd)>> {
+        let heard = receive::<FromChild>(socket)?;
+        Ok(heard.and_then(|(what, mut fds)| Some((what, fds.pop()?))))
     }
 }
+mod watch;
 mod worker;
 
 pub use crate::spawner::family::Family;

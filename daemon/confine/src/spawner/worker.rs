@@ -1,7 +1,8 @@
 //! The worker's own life, and that of its children until their exec.
 
 use super::host::{HostTree, TreeAtFork};
-use super::protocol::{self, Setup};
+use super::protocol::{self, FromChild, Setup};
+use super::watch::Watch;
 use super::{Family, NAME, SOCKET};
 use crate::spec::compiled::Base;
 use crate::steps::enter::with_child_env;
@@ -19,7 +20,8 @@ use nix::unistd::{Gid, Uid, fchown};
 use remit_spawn::{Ends, Fork, Job, Order, Report, receive_ends};
 use remit_sys::{Doing, Error, Result};
 use std::{
-    io,
+    fs::File,
+    io::{self, Read},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     os::unix::ffi::OsStrExt,
 };
@@ -29,6 +31,10 @@ const ENDING_MS: u32 = 1000;
 /// Milliseconds for which a namespace is kept for its job to end in. It does not follow the host's unmounts.
 const KEPT_MS: u16 = 20;
 const NOT_STARTED: i32 = 127;
+/// Milliseconds after the last copy of the machine for which the kernel reports changes.
+const WATCHED_MS: i32 = 600_000;
+/// Bytes of news that are read.
+const NEWS: u64 = 16 << 20;
 /// Bytes of most orders, decoded.
 const USUAL: usize = 16 << 10;
 
@@ -87,6 +93,7 @@ fn try_serve() -> Result<()> {
         keeping,
         to_keep,
         kept: None,
+        watch: Watch::default(),
     };
     worker.run()
 }
@@ -104,6 +111,7 @@ struct Worker<'a> {
     to_keep: OwnedFd,
     /// The mount namespace of the last job, so that this does not wait for the namespace's end.
     kept: Option<OwnedFd>,
+    watch: Watch,
 }
 
 impl Worker<'_> {
@@ -150,6 +158,9 @@ impl Worker<'_> {
         ];
         let patience = match self.kept {
             Some(_) => PollTimeout::from(KEPT_MS),
+            None if self.watch.group().is_some() => {
+                PollTimeout::try_from(WATCHED_MS).unwrap_or(PollTimeout::NONE)
+            }
             None => PollTimeout::NONE,
         };
         let ready = match poll(&mut fds, patience) {
@@ -162,12 +173,28 @@ impl Worker<'_> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if kept {
-            self.kept = protocol::receive_kept(self.keeping.as_fd())?;
+            match protocol::hear(self.keeping.as_fd())? {
+                Some((FromChild::Keep, mount_ns)) => self.kept = Some(mount_ns),
+                Some((FromChild::News(reports), news)) => self.learn(reports, news),
+                None => {}
+            }
         }
-        if ready == 0 {
-            self.kept = None;
+        if ready == 0 && self.kept.take().is_none() {
+            self.watch.stop();
         }
         Ok(message)
+    }
+
+    fn learn(&mut self, reports: u64, news: OwnedFd) {
+        // Reading from anything else could wait.
+        if !sys::is_sealed(&news) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let read = File::from(news).take(NEWS).read_to_end(&mut bytes);
+        if read.is_ok() {
+            self.watch.learn(reports, &bytes);
+        }
     }
 
     fn fork(
@@ -182,6 +209,15 @@ impl Worker<'_> {
         let mut prepared = Preparing::new(sandbox, fork.own, size, cgroup, self.family.pid())
             .map_err(io::Error::other)?;
         prepared.staged = staged;
+        // What a child looks at before its job comes is no part of this.
+        let is_walked = matches!(&sandbox.base, Base::View(view) if !view.sees_all);
+        let group = match is_walked && fork.size.is_some() {
+            true => {
+                prepared.watched = self.watch.look();
+                prepared.watched.as_ref().map(|watched| watched.group)
+            }
+            false => self.watch.group(),
+        };
         let tree = match fork.size {
             Some(_) => None,
             None => {
@@ -206,29 +242,33 @@ impl Worker<'_> {
             for fd in always
                 .into_iter()
                 .chain(self.kept.as_ref().map(AsFd::as_fd))
+                .chain(group)
             {
                 sys::close_one(fd.as_raw_fd());
             }
-            let waiting = tree.map(|tree| (tree, self.to_keep.as_fd()));
-            become_job(prepared, self.log, socket, fork, waiting)
+            become_job(prepared, self.log, socket, fork, self.to_keep.as_fd(), tree)
         };
         self.family.fork(call, into, child).map(drop)
     }
 }
 
 /// The rest of a child's life. One that is `waiting` cuts itself off from the host's tree when its job comes, and gives its
-/// worker the mount namespace. Once it has its job, no destructor may run for descriptors that were closed by number.
+/// worker the mount namespace. One that is `watched` tells its worker what it has found. Once it has its job, no destructor may run for descriptors that were closed by number.
 fn become_job(
     mut child: Preparing<'_>,
     mut log: StepLog,
     socket: BorrowedFd<'_>,
     fork: Fork,
-    waiting: Option<(TreeAtFork, BorrowedFd<'_>)>,
+    worker: BorrowedFd<'_>,
+    waiting: Option<TreeAtFork>,
 ) -> i32 {
     let sandbox = child.sandbox;
     let prepared = walk(sandbox.base.lists().prepare, &mut log, |take| {
         take(&mut child)
     });
+    if let Some(watched) = child.watched.take() {
+        protocol::tell(worker, watched.reports, &std::mem::take(&mut child.news));
+    }
     // Touches the memory for the job's description in advance, so that it is this process's own.
     drop(std::hint::black_box(vec![1u8; USUAL]));
     let Some(ends) = receive_ends(socket) else {
@@ -246,7 +286,7 @@ fn become_job(
     };
     let mount_ns = child.mount_ns.take();
     let job = match (job, waiting) {
-        (Ok(job), Some((tree, worker))) => {
+        (Ok(job), Some(tree)) => {
             let refusal = match (prepared, tree.cut_off(sandbox, mount_ns.is_some())) {
                 (Err(_), _) => Some("it could not be prepared".to_owned()),
                 (_, Err(error)) => Some(format!("it cannot be cut off: {error}")),

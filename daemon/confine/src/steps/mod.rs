@@ -1,6 +1,7 @@
 //! The set-up steps that a child takes, in the order of [`lists`].
 
 pub(crate) mod arguments;
+pub(crate) mod changes;
 pub(crate) mod enter;
 
 pub(crate) mod exec {

@@ -6,7 +6,7 @@ use crate::steps::landlock::Fence;
 use crate::steps::mounts;
 use crate::steps::private_root::{self, Mount, MountParams};
 use crate::steps::report::{Fault, StepResult, Taken};
-use crate::steps::view::{self, Building, Laying, enter_view, first_id};
+use crate::steps::view::{self, Building, Built, Laying, Watched, enter_view, first_id};
 use crate::supervise::pidns_monitor::{Attendance, Go, Monitor, set_own};
 use crate::sys::{self, ForkCall, Propagation};
 use crate::{Error, Layer, Limits, Result, Sandbox, Why};
@@ -37,6 +37,9 @@ pub(crate) struct Preparing<'a> {
     /// The user namespace of a view, and what is left of the view after its job.
     pub(crate) users: Option<OwnedFd>,
     pub(crate) kept: Option<OwnedFd>,
+    /// What its worker knows of the machine's directories, and what it should know.
+    pub(crate) watched: Option<Watched<'a>>,
+    pub(crate) news: Vec<u8>,
     /// Its login uid, open for writing; missing on a kernel without audit.
     pub(crate) loginuid: Option<io::Result<OwnedFd>>,
     relay: Option<Relay>,
@@ -51,10 +54,7 @@ struct PrivateOptions {
     shared_pages: CString,
 }
 
-/// Bytes and inodes of each private directory.
-pub(crate) type PrivateSize = (u64, u64);
-
-pub(crate) fn private_size(limits: &Limits) -> PrivateSize {
+pub(crate) fn private_size(limits: &Limits) -> (u64, u64) {
     (limits.tmp_bytes, limits.tmp_inodes)
 }
 
@@ -62,11 +62,10 @@ impl<'a> Preparing<'a> {
     pub(crate) fn new(
         sandbox: &'a Sandbox,
         own: (u32, u32),
-        (bytes, inodes): PrivateSize,
+        (bytes, inodes): (u64, u64),
         cgroup: Option<BorrowedFd<'a>>,
         parent: u32,
     ) -> Result<Preparing<'a>> {
-        const PAGE: u64 = 4096;
         let (uid, gid) = sandbox.owner(own);
         let text = |text: String| {
             CString::new(text)
@@ -88,13 +87,15 @@ impl<'a> Preparing<'a> {
             private: PrivateOptions {
                 shared: options(0o1777)?,
                 own: options(0o755)?,
-                shared_pages: text(bytes.div_ceil(PAGE).to_string())?,
+                shared_pages: text(bytes.div_ceil(4096).to_string())?,
             },
             mount_ns: None,
             proc: None,
             laying: None,
             users: None,
             kept: None,
+            watched: None,
+            news: Vec::new(),
             loginuid: None,
             relay: None,
             go: None,
@@ -316,7 +317,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     let (Some(proc), Some(users)) = (&child.proc, &child.users) else {
         return Err(Fault::because(Why::Unmet));
     };
-    let (kept, hidden) = Building {
+    let Built { kept, hidden, news } = Building {
         layers: child.sandbox.layers,
         call: child.sandbox.kernel.fork,
         propagation: child.propagation,
@@ -324,6 +325,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
         users: users.as_fd(),
         own: child.own,
         groups: &child.sandbox.credentials.groups,
+        watched: child.watched.as_ref(),
         sees_all: view.sees_all,
         area: &area,
         shared: &child.private.shared,
@@ -335,6 +337,7 @@ pub(crate) fn view(child: &mut Preparing<'_>) -> Taken {
     .build()?;
     child.kept = Some(kept);
     child.laying = laying.map(|laying| laying.in_view(hidden));
+    child.news = news;
     child.ruleset = ruleset;
     Ok(StepResult::Done)
 }

@@ -299,4 +299,5 @@ mod view_eyes;
 mod view_laid;
 mod view_machine;
 mod view_secrets;
+mod view_watched;
 mod witness;

@@ -26,13 +26,18 @@ fn trees(count: usize) -> Tree {
 
 /// Two groups, of which `denied` may do nothing: acl(5), `struct posix_acl_xattr_entry`.
 pub(super) fn list(denied: u32) -> Vec<u8> {
+    list_of(denied, 0, 5)
+}
+
+/// What one group may do, and all others.
+pub(super) fn list_of(group: u32, may: u16, others: u16) -> Vec<u8> {
     let none = u32::MAX;
     let entries = [
         (1, 7, none),
-        (4, 5, none),
-        (8, 0, denied),
+        (4, others, none),
+        (8, may, group),
         (16, 5, none),
-        (32, 5, none),
+        (32, others, none),
     ];
     let entries = entries.map(|(tag, mode, id): (u16, u16, u32)| {
         [

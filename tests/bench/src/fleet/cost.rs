@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     pub cpu_ms: f64,
-    pub wall_ms: f64,
+    pub elapsed_ms: f64,
     /// Resident memory of the program itself, in bytes.
     pub peak: u64,
     /// Proportional memory of it and of all that it started, in bytes, as seen at pauses.
@@ -27,7 +27,7 @@ impl Cost {
     pub fn and(self, other: Self) -> Self {
         Self {
             cpu_ms: self.cpu_ms + other.cpu_ms,
-            wall_ms: self.wall_ms + other.wall_ms,
+            elapsed_ms: self.elapsed_ms + other.elapsed_ms,
             peak: self.peak.max(other.peak),
             pss: self.pss.max(other.pss),
         }
@@ -36,7 +36,7 @@ impl Cost {
     pub fn of_one(self, runs: usize) -> Self {
         Self {
             cpu_ms: self.cpu_ms / runs as f64,
-            wall_ms: self.wall_ms / runs as f64,
+            elapsed_ms: self.elapsed_ms / runs as f64,
             ..self
         }
     }
@@ -95,7 +95,7 @@ impl Group {
             cost.pss = cost.pss.max(self.pss());
             std::thread::sleep(PAUSE);
         };
-        cost.wall_ms = start.elapsed().as_secs_f64() * 1e3;
+        cost.elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
         cost.cpu_ms = self.cpu_ms()? - before;
         match status.success() {
             true => Ok(cost),

@@ -13,6 +13,8 @@ const ROOTS_TIME: Duration = Duration::from_secs(14);
 const OTHERS_TIME: Duration = Duration::from_secs(18);
 /// And how long one of these may take.
 const EACH_TIME: Duration = Duration::from_millis(500);
+/// Names between two looks at the clock.
+const NAMES_A_CLOCK: usize = 64;
 /// The longest and deepest path: what is beyond is hidden by the directory above it.
 const PATH_BYTES: usize = 1024;
 const PATH_DEPTH: usize = 48;
@@ -73,9 +75,37 @@ impl Budget {
 
     /// Fails with ENAMETOOLONG for a path that nothing can hide, with E2BIG or ETIMEDOUT once the budget is spent.
     pub(super) fn spend(&mut self, cost: Cost, path: &[u8]) -> io::Result<()> {
-        let error = |errno| Err(io::Error::from_raw_os_error(errno));
         let depth = 1 + path.iter().filter(|byte| **byte == b'/').count();
-        if path.len() > PATH_BYTES || depth > PATH_DEPTH {
+        self.spend_on(cost, path.len(), depth)?;
+        self.in_time()
+    }
+
+    /// Spends for a name that is looked at in a directory; now and then the clock is looked at, too.
+    pub(super) fn look(&mut self, directory: &[u8], name: &[u8]) -> io::Result<()> {
+        let above = match directory {
+            [] => [0; 2],
+            path => [
+                path.len() + 1,
+                1 + path.iter().filter(|byte| **byte == b'/').count(),
+            ],
+        };
+        self.spend_on(Cost::LookedAt, above[0] + name.len(), above[1] + 1)?;
+        match self.spent[0].is_multiple_of(NAMES_A_CLOCK) {
+            true => self.in_time(),
+            false => Ok(()),
+        }
+    }
+
+    fn in_time(&self) -> io::Result<()> {
+        match Instant::now() > self.end {
+            true => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+            false => Ok(()),
+        }
+    }
+
+    fn spend_on(&mut self, cost: Cost, length: usize, depth: usize) -> io::Result<()> {
+        let error = |errno| Err(io::Error::from_raw_os_error(errno));
+        if length > PATH_BYTES || depth > PATH_DEPTH {
             return error(libc::ENAMETOOLONG);
         }
         let costs = match cost {
@@ -92,10 +122,7 @@ impl Budget {
         {
             return error(libc::E2BIG);
         }
-        match Instant::now() > self.end {
-            true => error(libc::ETIMEDOUT),
-            false => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -152,6 +179,36 @@ mod tests {
             errno(late.spend(Cost::LookedAt, b"a")),
             Some(libc::ETIMEDOUT)
         );
+    }
+
+    #[test]
+    fn name_in_a_directory_costs_what_its_path_costs() {
+        let deep = |count: usize| vec!["a"; count].join("/").into_bytes();
+        for (directory, is_short) in [
+            (Vec::new(), true),
+            (b"a/b".to_vec(), true),
+            (deep(PATH_DEPTH - 1), true),
+            (deep(PATH_DEPTH), false),
+            (vec![b'a'; PATH_BYTES - 2], true),
+            (vec![b'a'; PATH_BYTES - 1], false),
+        ] {
+            let path = match directory.as_slice() {
+                [] => b"c".to_vec(),
+                directory => [directory, b"/c"].concat(),
+            };
+            let start = Instant::now();
+            let (mut one, mut two) = (Budget::of_root(start), Budget::of_root(start));
+            let looked = one.look(&directory, b"c").is_ok();
+            let spent = two.spend(Cost::LookedAt, &path).is_ok();
+            assert_eq!((looked, spent), (is_short, is_short), "{path:?}");
+            assert_eq!(one.spent, two.spent);
+        }
+        let past = Instant::now().checked_sub(OTHERS_TIME).unwrap();
+        let mut late = Budget::of_others(past);
+        let seen: Vec<bool> = (0..NAMES_A_CLOCK)
+            .map(|_| late.look(b"a", b"b").is_ok())
+            .collect();
+        assert_eq!(seen.iter().filter(|is_ok| !**is_ok).count(), 1);
     }
 
     #[test]

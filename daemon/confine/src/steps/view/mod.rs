@@ -6,6 +6,7 @@
 mod budget;
 mod furnish;
 mod hidden;
+mod known;
 mod lay;
 mod lines;
 mod mask;
@@ -16,6 +17,7 @@ mod stand_ins;
 mod table;
 mod users;
 mod walk;
+mod walker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
@@ -35,17 +37,21 @@ use crate::{Layer, Why};
 use budget::hideable;
 pub(crate) use furnish::devices;
 use hidden::{Cover, Hidden};
+#[cfg(test)]
+pub(crate) use known::Part;
+pub(crate) use known::{Known, Watched, WatchedMount};
 pub(crate) use lay::Laying;
 use mask::{Mask, is_masked};
 use mounts::{Mounted, Mounts};
 use site::{NO_WRITE, SITE_OPTIONS, Site};
 use table::is_in;
+pub(crate) use table::{Shown, points};
 pub(crate) use users::{CAPABILITIES, become_root_of, enter_view, first_id, user_namespace};
-use walk::{Account, Tree};
+use walk::Tree;
 
 /// Path at which the view is built: in this namespace `/proc` is of no other use.
 const SITE: &CStr = c"/proc";
-/// An id that nobody has, for a try.
+/// An id that nobody has, for a try, and for who looks.
 const PROBE: u32 = u32::MAX - 2;
 
 pub(crate) struct Building<'a> {
@@ -58,6 +64,8 @@ pub(crate) struct Building<'a> {
     /// The job's own ids, which no view has.
     pub(crate) own: (u32, u32),
     pub(crate) groups: &'a [u32],
+    /// What is known of the machine's directories.
+    pub(crate) watched: Option<&'a Watched<'a>>,
     /// Root reads all of it but what is kept back from every view.
     pub(crate) sees_all: bool,
     /// Mount options of the file system that gets what is written, and of a private directory open to all.
@@ -110,9 +118,18 @@ fn try_root(call: ForkCall) -> io::Result<()> {
     site.overlay("low", Some(["area/up", "area/work"]), "shown")
 }
 
+/// A view, and what is known of it once it is built.
+pub(crate) struct Built {
+    /// What is left of it after its job.
+    pub(crate) kept: OwnedFd,
+    pub(crate) hidden: Hidden,
+    /// What its worker should know of the machine's directories.
+    pub(crate) news: Vec<u8>,
+}
+
 impl Building<'_> {
-    /// Builds the view, and moves to its top. Returns what is left of it after its job, and what it hides.
-    pub(crate) fn build(&self) -> std::result::Result<(OwnedFd, Hidden), Fault> {
+    /// Builds the view, and moves to its top.
+    pub(crate) fn build(&self) -> std::result::Result<Built, Fault> {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         let started = started.map_err(io::Error::other)?;
         let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
@@ -127,9 +144,14 @@ impl Building<'_> {
         {
             return Err(Fault::because(Why::WrongKind));
         }
+        let mut news = Vec::new();
         let mut hidden = match self.layers.is_on(Layer::Mask) {
             true if self.sees_all => hidden::kept_back()?,
-            true => self.unreadable(&mounts)?,
+            true => {
+                let (found, new) = self.unreadable(&mounts)?;
+                news = new;
+                found
+            }
             false => Hidden::new(),
         };
         // After the walk, which can have met the directories beneath: what is mounted there is not theirs.
@@ -168,21 +190,34 @@ impl Building<'_> {
         sys::change_to(view.as_fd())?;
         sys::pivot_here()?;
         self.grant()?;
-        Ok((kept, hidden))
+        Ok(Built { kept, hidden, news })
     }
 
-    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<Hidden> {
-        let (uid, gid) = self.own;
-        let groups = self.groups;
+    fn unreadable<'a>(&self, mounts: &'a [Mounted]) -> io::Result<(Hidden, Vec<u8>)> {
+        let nothing = Known::new();
+        // After the clones of the mounts are made.
+        let watched = self.watched.filter(|watched| watched.is_right());
+        let watched_mounts = watched.map_or(&[][..], |watched| watched.watched_mounts);
         let copied = mounts.iter().filter(|mount| mount.is_copied);
-        let tree = |mount: &'a Mounted| Tree {
-            at: &mount.at,
-            clone: mount.clone.as_fd(),
+        let tree = |mount: &'a Mounted| {
+            let clone = mount.clone.as_fd();
+            let stat = sys::stat_of(clone)?;
+            let this = WatchedMount {
+                at: mount.at.to_bytes().to_vec(),
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            };
+            Ok(Tree {
+                at: &mount.at,
+                clone,
+                watched: Some(this).filter(|this| watched_mounts.contains(this)),
+            })
         };
-        let trees: Vec<Tree<'a>> = copied.map(tree).collect();
-        let mut found = walk::hidden(self.call, &Account { uid, gid, groups }, &trees)?;
+        let trees = copied.map(tree).collect::<io::Result<Vec<Tree<'a>>>>()?;
+        let known = watched.map_or(&nothing, |watched| watched.known);
+        let (mut found, news) = walker::hidden(self.call, self.groups, &trees, known)?;
         found.retain(|path, _| is_masked(path.to_bytes()));
-        Ok(found)
+        Ok((found, news))
     }
 
     /// Makes the overlay of each mount, the innermost first: one that cannot be made is hidden in the one around it.

@@ -16,7 +16,7 @@ const READ_ONLY: [&str; 8] = [
 const MOST: usize = 8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// By an overlay: what is written goes to the view's own memory.
     Copy,
     /// By an overlay to which nothing can be written.
@@ -26,15 +26,15 @@ pub(super) enum Shown {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// Relative to the root; empty for the root itself.
-    pub(super) at: CString,
-    pub(super) shown: Shown,
+    pub(crate) at: CString,
+    pub(crate) shown: Shown,
 }
 
 /// Reads a mount table: proc_pid_mountinfo(5). Returns parents before children, without those beneath one that is not shown.
 /// Of several mounts at one point the last one counts. Fails for a table that cannot be read, and for more than [`MOST`] mounts.
-pub(super) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
+pub(crate) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
     let mut found: BTreeMap<Vec<u8>, Shown> = BTreeMap::new();
     for line in mountinfo.split(|byte| *byte == b'\n') {
         if line.is_empty() {
