@@ -1,10 +1,12 @@
 //! Verifies that the records of an audit log are complete, ordered and unchanged. Pure. The root process does not link it.
 #![forbid(unsafe_code)]
 
+mod collected;
 mod verify;
 
 use remit_trail::{Hash, hash, unhex};
 
+pub use collected::{Collected, CollectedReport, Past, Remembered};
 pub use remit_trail::Expected;
 pub use verify::Verifier;
 
