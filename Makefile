@@ -29,7 +29,7 @@ COMPILER := gcc libc6-dev
 PACKAGES := gcc g++ libc6-dev git btrfs-progs binutils iproute2 procps e2fsprogs jq perl shellcheck python3-venv \
 	curl findutils make mawk openssh-client openssh-server patch sed strace tar vim zip $(if $(shell command -v npm),,npm)
 # What tests/system/explain runs and the sandbox refuses.
-PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip sudo systemd tcpdump wget
+PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip sudo systemd systemd-journal-remote tcpdump wget
 # What makes and checks packages, besides those.
 DEB := $(COMPILER) git jq dpkg-dev lintian
 PACKAGING := $(DEB) binutils rpm rpmlint

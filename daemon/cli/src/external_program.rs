@@ -1,5 +1,6 @@
 //! Runs programs by absolute path, with limits on time and output: no shell, no search path, no inherited variables.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -91,7 +92,7 @@ impl Program {
     }
 
     /// Runs it without input, to its end. Any exit status is a success.
-    pub fn run(&self, args: &[&str]) -> Result<Output, ProgramError> {
+    pub fn run(&self, args: &[impl AsRef<OsStr>]) -> Result<Output, ProgramError> {
         self.until(args, |_| false)
     }
 
@@ -100,7 +101,11 @@ impl Program {
         Ok(self.until(args, |stdout| stdout.contains(&b'\n'))?.stdout)
     }
 
-    fn until(&self, args: &[&str], is_enough: fn(&[u8]) -> bool) -> Result<Output, ProgramError> {
+    fn until(
+        &self,
+        args: &[impl AsRef<OsStr>],
+        is_enough: fn(&[u8]) -> bool,
+    ) -> Result<Output, ProgramError> {
         let mut child = Command::new(&self.0)
             .args(args)
             .env_clear()

@@ -8,6 +8,7 @@ use remit_audit_verify::Expected;
 use remit_common::builtin::Time;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::Code;
+use remit_common::span;
 use remit_trail::Event;
 use remit_wire::Kind;
 use remit_wire::outcome::State;
@@ -64,8 +65,30 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 
+    /// Verify each host whose journal a collector (systemd-journal-remote) keeps in this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["since", "until", "expect", "files", "config", "state"])]
+    pub journal: Option<PathBuf>,
+
+    /// With --journal: the directory that remembers the newest record of each host [default: ~/.local/state/remit/heads]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "journal")]
+    pub heads: Option<PathBuf>,
+
+    /// With --journal: accept what is found of this host, and judge what comes after it; may be given again
+    #[arg(long, value_name = "HOST", requires = "journal")]
+    pub accept: Vec<String>,
+
+    /// With --journal: a host of which nothing was heard for so long is a finding
+    #[arg(long, value_name = "TIME", requires = "journal", value_parser = silence)]
+    pub silent_after: Option<u32>,
+
     #[command(flatten)]
     pub source_args: RecordSourceArgs,
+}
+
+fn silence(text: &str) -> Result<u32, String> {
+    let seconds = span::seconds(text).map_err(|error| error.to_string())?;
+    Ok(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
 /// Verdicts that are no code of a refusal (remit-audit(7)).

@@ -226,6 +226,7 @@ note: jobs.max counts after a restart
 }
 mod approvals;
 mod audit;
+mod collector;
 mod completion;
 mod fake;
 mod follow;

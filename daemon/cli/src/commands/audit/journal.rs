@@ -1,7 +1,10 @@
 //! Reads records from the journal with journalctl(1), in bounded memory. Tells journald's losses from tampering.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::{fs, thread};
 
@@ -24,21 +27,17 @@ const SAID_READ: u64 = 4096;
 /// Matches of every daemon record. Any process can write fields, so others count only with `_UID`, which journald sets.
 const DAEMON_MATCHES: [&str; 2] = ["_UID=0", "SYSLOG_IDENTIFIER=remitd"];
 
-#[derive(Debug)]
-pub struct Journal(Program);
+#[derive(Clone, Debug)]
+pub struct Journal {
+    program: Program,
+    /// Files to read. None: this machine's journal.
+    files: Vec<PathBuf>,
+}
 
 impl Journal {
     /// Finds journalctl. Fails if it is missing or if this user may not read the system journal.
     pub fn open() -> Result<Self, Failure> {
-        let Some(program) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
-            let refusal = Refusal::new(
-                Code::NotFound,
-                "the records are in the journal, and there is no journalctl to read it",
-            );
-            return Err(Failure::Machine(refusal.lift(
-                "read what another machine has exported: remit audit … --file FILE",
-            )));
-        };
+        let journal = Self::unopened()?;
         if !geteuid().is_root() && !can_read() {
             let refusal = Refusal::new(
                 Code::DeniedRule,
@@ -48,7 +47,50 @@ impl Journal {
                 refusal.lift("be root, or a member of group systemd-journal or adm"),
             ));
         }
-        Ok(Self(program))
+        Ok(journal)
+    }
+
+    /// Finds journalctl, for [`Self::of_files`]. Fails if it is missing.
+    pub fn unopened() -> Result<Self, Failure> {
+        let Some(program) = Program::find(&["/usr/bin/journalctl", "/bin/journalctl"]) else {
+            let refusal = Refusal::new(
+                Code::NotFound,
+                "the records are in the journal, and there is no journalctl to read it",
+            );
+            return Err(Failure::Machine(refusal.lift(
+                "read what another machine has exported: remit audit … --file FILE",
+            )));
+        };
+        Ok(Self {
+            program,
+            files: Vec::new(),
+        })
+    }
+
+    pub fn of_files(&self, files: Vec<PathBuf>) -> Self {
+        Self {
+            program: self.program.clone(),
+            files,
+        }
+    }
+
+    /// Returns what journalctl finds wrong with the files themselves. Times that go back are no damage: a sender repeats.
+    pub fn damage(&self) -> Option<String> {
+        let args: Vec<OsString> = ["--verify".into(), "--quiet".into()]
+            .into_iter()
+            .chain(self.file_args())
+            .collect();
+        let output = self.program.run(&args).ok()?;
+        let said = text::line(output.stderr.trim_ascii(), SAID);
+        let is_damaged = !output.status.success() && !said.contains("out of synchronization");
+        is_damaged.then_some(said)
+    }
+
+    fn file_args(&self) -> Vec<OsString> {
+        let files = self.files.iter();
+        files
+            .flat_map(|file| ["--file".into(), pattern(file)])
+            .collect()
     }
 
     /// Passes each record to `take` until it breaks, oldest first or `newest_first`. `matches` are further journalctl
@@ -108,13 +150,14 @@ impl Journal {
     pub fn sync(&self) {
         if geteuid().is_root() {
             // On an error the missing records are reported as missing.
-            let _ = self.0.run(&["--sync"]);
+            let _ = self.program.run(&["--sync"]);
         }
     }
 
     fn start(&self, args: &[String]) -> Result<Child, Failure> {
-        Command::new(self.0.path())
+        Command::new(self.program.path())
             .args(["--output=json", "--all", "--no-pager", "--quiet"])
+            .args(self.file_args())
             .args(args)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -129,13 +172,23 @@ impl Journal {
     }
 
     fn failed(&self, why: &str) -> Failure {
-        let program = self.0.path().display();
-        let refusal = Refusal::new(
-            Code::NotStarted,
-            format!("the journal cannot be read by '{program}': {why}"),
-        );
+        let program = self.program.path().display();
+        let text = format!("the journal cannot be read by '{program}': {why}");
+        let refusal = Refusal::new(Code::NotStarted, text);
         Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
     }
+}
+
+/// journalctl takes a pattern (glob(7)). A name has a byte of one if a sender's name has.
+fn pattern(file: &Path) -> OsString {
+    let mut pattern = Vec::new();
+    for byte in file.as_os_str().as_bytes() {
+        if b"\\*?[]{}".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    OsString::from_vec(pattern)
 }
 
 fn can_read() -> bool {
@@ -238,8 +291,8 @@ pub struct Gaps {
 pub struct Gap {
     first: u64,
     last: u64,
-    from_ms: u64,
-    to_ms: u64,
+    pub from_ms: u64,
+    pub to_ms: u64,
 }
 
 impl Gaps {

@@ -20,6 +20,14 @@ pub struct AuditRecord {
     taken_ms: Option<u64>,
     /// The reason if the line is not a record.
     pub why: Option<&'static str>,
+    pub origin: Origin,
+}
+
+/// The machine that the record names as its own: journald's fields, which root of the machine can forge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    pub machine: Option<String>,
+    pub host: Option<String>,
 }
 
 impl AuditRecord {
@@ -40,6 +48,7 @@ impl AuditRecord {
             entry: Entry { fields, position },
             taken_ms: None,
             why: Some(why),
+            origin: Origin::default(),
         }
     }
 
@@ -110,6 +119,7 @@ struct Object {
     fields: Vec<(String, String)>,
     cursor: Option<String>,
     taken_us: Option<u64>,
+    origin: Origin,
     /// journalctl omitted a value.
     cut: bool,
 }
@@ -123,14 +133,16 @@ impl Object {
             ),
             None => position,
         };
+        let origin = self.origin;
+        let unreadable = |position, why| AuditRecord {
+            origin: origin.clone(),
+            ..AuditRecord::unreadable(position, why)
+        };
         if self.cut {
-            return AuditRecord::unreadable(
-                position,
-                "a value is left out: journalctl needs --all",
-            );
+            return unreadable(position, "a value is left out: journalctl needs --all");
         }
         if self.fields.is_empty() {
-            return AuditRecord::unreadable(position, "it has no field of a record");
+            return unreadable(position, "it has no field of a record");
         }
         AuditRecord {
             entry: Entry {
@@ -139,6 +151,7 @@ impl Object {
             },
             taken_ms: self.taken_us.map(|us| us / 1000),
             why: None,
+            origin,
         }
     }
 
@@ -148,6 +161,8 @@ impl Object {
             ("__REALTIME_TIMESTAMP", Value::Texts(texts)) => {
                 self.taken_us = texts.first().and_then(|us| us.parse().ok());
             }
+            ("_MACHINE_ID", Value::Texts(texts)) => self.origin.machine = texts.into_iter().next(),
+            ("_HOSTNAME", Value::Texts(texts)) => self.origin.host = texts.into_iter().next(),
             (name, Value::Cut) if belongs(name) => self.cut = true,
             (name, Value::Texts(texts)) if belongs(name) => {
                 let named = texts.into_iter().map(|text| (name.to_owned(), text));

@@ -8,6 +8,7 @@ use remit_audit_verify::{Expected, Finding, Kind, Note, Report, Verifier};
 use remit_trail::hex;
 use serde_json::{Value, json};
 
+use super::collector;
 use super::filter::Span;
 use super::head::Head;
 use super::journal::{self, Gaps};
@@ -39,6 +40,9 @@ struct Verification {
 }
 
 pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    if let Some(dir) = &args.journal {
+        return collector::verify(context, args, dir);
+    }
     let source = RecordSource::of(&args.source_args)?;
     let span = Span::of(&args.span);
     // The head comes before the records: later records only add to the expected ones.
@@ -278,7 +282,7 @@ fn sentence(finding: &Finding) -> String {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Gap => "gap",
         Kind::Edit => "edit",

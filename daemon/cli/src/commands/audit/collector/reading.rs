@@ -1,0 +1,171 @@
+//! Reads all records of one host from its files, in the order of their arrival.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use remit_audit_verify::Collected;
+use remit_common::text;
+
+use super::super::journal::{Gaps, Journal};
+use super::super::record::AuditRecord;
+use super::files::{self, HostName, JournalFile};
+use super::heads::{MachineHead, Memory};
+use super::host::Fault;
+use crate::error::Failure;
+
+/// Files of a busy host are rotated while they are read. Then it is read again, at most so many times.
+const TRIES: u32 = 5;
+/// Ample time for the collector to complete the header of a file.
+const MADE: Duration = Duration::from_millis(100);
+/// Machines in the files of one host. More than one is unusual; each takes memory.
+pub const MACHINES: usize = 256;
+const NAME: usize = 64;
+
+/// The records of one machine id, while they are read.
+pub struct Stream {
+    pub collected: Collected,
+    /// What the machine calls itself.
+    pub host: Option<String>,
+    pub gaps: Gaps,
+    pub times: Option<(u64, u64)>,
+}
+
+#[derive(Default)]
+pub struct Reading {
+    pub streams: BTreeMap<String, Stream>,
+    pub faults: Vec<Fault>,
+    pub notes: Vec<String>,
+    /// Number of files that this user may not read.
+    pub forbidden: usize,
+    /// Records of machines beyond the limit.
+    pub left_out: u64,
+}
+
+/// Reads all files, until none of them was rotated or made meanwhile.
+pub fn read(
+    journal: &Journal,
+    dir: &Path,
+    found: &HostName,
+    memory: Option<&Memory>,
+) -> Result<(Vec<JournalFile>, Reading), Failure> {
+    let ids = |files: &[JournalFile]| -> Vec<(PathBuf, (u64, u64))> {
+        files
+            .iter()
+            .map(|file| (file.path.clone(), file.id))
+            .collect()
+    };
+    let mut files = files::of_host(dir, &found.stem)?;
+    let mut tries = TRIES;
+    loop {
+        let mut reading = Reading::of(memory);
+        let mut is_made = false;
+        for file in &files {
+            let faults = reading.faults.len();
+            reading.take_file(journal, file)?;
+            is_made |= reading.faults.len() > faults && file.may_be_made_now();
+        }
+        let now = files::of_host(dir, &found.stem)?;
+        let is_same = ids(&now) == ids(&files);
+        files = now;
+        if is_same && (!is_made || tries == 0) {
+            return Ok((files, reading));
+        }
+        if is_made {
+            thread::sleep(MADE);
+        }
+        if tries == 0 {
+            let text = "its files were rotated each time they were read: what is missing may be in one of them";
+            reading.notes.push(text.to_owned());
+            return Ok((files, reading));
+        }
+        tries -= 1;
+    }
+}
+
+impl Reading {
+    /// With a stream for each remembered machine: if nothing of it comes, that is a finding.
+    fn of(memory: Option<&Memory>) -> Self {
+        let machines = memory.into_iter().flat_map(|memory| &memory.machines);
+        let streams = machines.map(|(id, head)| (id.clone(), Stream::new(Some(head))));
+        Self {
+            streams: streams.collect(),
+            ..Self::default()
+        }
+    }
+
+    fn take_file(&mut self, journal: &Journal, file: &JournalFile) -> Result<(), Failure> {
+        let name = file.path.display();
+        if !file.is_regular {
+            self.fault(format!("'{name}' is no regular file"));
+            return Ok(());
+        }
+        if file.bytes == 0 {
+            self.notes.push(format!("'{name}' is empty"));
+            return Ok(());
+        }
+        match File::open(&file.path) {
+            Ok(_) => {}
+            // Rotated away: the files are read again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                self.forbidden += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
+                self.fault(format!("cannot read '{name}': {error}"));
+                return Ok(());
+            }
+        }
+        let one = journal.of_files(vec![file.path.clone()]);
+        match one.records(&[], None, false, &mut |record| {
+            self.take(&record);
+            Ok(ControlFlow::Continue(()))
+        }) {
+            Err(Failure::Machine(refusal)) => {
+                self.fault(format!(
+                    "'{name}' is no journal, or damaged; move it away if nothing can be read from it: {}",
+                    refusal.message
+                ));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn fault(&mut self, text: String) {
+        self.faults.push(Fault::of_host("file", text));
+    }
+
+    fn take(&mut self, record: &AuditRecord) {
+        let id = record.origin.machine.as_deref().unwrap_or("unknown");
+        let id = text::line(id.as_bytes(), NAME);
+        if !self.streams.contains_key(&id) && self.streams.len() >= MACHINES {
+            self.left_out += 1;
+            return;
+        }
+        let stream = self.streams.entry(id).or_insert_with(|| Stream::new(None));
+        if !stream.collected.take(&record.entry) {
+            return;
+        }
+        stream.gaps.take(record);
+        if let Some(ms) = record.time_ms() {
+            stream.times = Some((stream.times.map_or(ms, |(first, _)| first), ms));
+        }
+        if let Some(host) = &record.origin.host {
+            stream.host = Some(text::line(host.as_bytes(), NAME));
+        }
+    }
+}
+
+impl Stream {
+    fn new(head: Option<&MachineHead>) -> Self {
+        Self {
+            collected: Collected::new(head.and_then(MachineHead::remembered)),
+            host: None,
+            gaps: Gaps::default(),
+            times: None,
+        }
+    }
+}

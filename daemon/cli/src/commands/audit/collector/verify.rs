@@ -1,0 +1,136 @@
+//! `remit audit verify --journal`: verifies the records of all hosts of a collector, and remembers the newest of each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use remit_common::calendar;
+use remit_common::refusal::{Code, Refusal};
+
+use super::super::journal::Journal;
+use super::files;
+use super::heads::Heads;
+use super::host::{Fault, Host};
+use super::page::Page;
+use crate::args::VerifyArgs;
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
+use crate::render::units;
+
+pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, Failure> {
+    let journal = Journal::unopened()?;
+    // journalctl runs in another directory.
+    let dir = &std::path::absolute(dir)?;
+    let found = files::list(dir)?;
+    let heads = Heads::open(args.heads.as_deref())?;
+    let now_ms = calendar::now_ms();
+    let mut hosts = Vec::new();
+    for host in &found {
+        let memory = heads.read(&host.stem);
+        hosts.push(Host::verify(&journal, dir, host, &memory)?);
+    }
+    if hosts.iter().all(|host| host.is_forbidden) {
+        let text = format!("you may read no journal file in '{}'", dir.display());
+        return Err(Failure::NotAllowed(
+            Refusal::new(Code::DeniedRule, text)
+                .lift("be root, or a member of the group that may read the collector's files"),
+        ));
+    }
+    for stem in heads.stems()? {
+        if !hosts.iter().any(|host| host.stem == stem) {
+            let name = files::name(&stem, |other| found.iter().any(|host| host.stem == other));
+            let memory = heads.path(&stem);
+            hosts.push(Host::gone(stem, name, &memory));
+        }
+    }
+    tell_shared_machines(&mut hosts);
+    if let Some(seconds) = args.silent_after {
+        tell_silent(&mut hosts, now_ms, u64::from(seconds) * 1000);
+    }
+    accept(&mut hosts, &args.accept)?;
+    for host in &hosts {
+        remember(&heads, host, now_ms)?;
+    }
+    let page = Page {
+        dir,
+        heads: heads.dir(),
+        hosts: &hosts,
+        now_ms,
+    };
+    match context.form {
+        Form::Json => output::json(&page.json())?,
+        Form::Text => output::text(&context.width.fold(&page.text()))?,
+    }
+    Ok(match page.is_whole() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    })
+}
+
+/// A machine id is the sender's word. Where two hosts have the same one, the host that had it before keeps it.
+fn tell_shared_machines(hosts: &mut [Host]) {
+    let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for host in hosts.iter() {
+        for machine in &host.machines {
+            let names = owners.entry(machine.id.clone()).or_default();
+            names.push(host.name.clone());
+        }
+    }
+    for host in hosts {
+        let mut faults = Vec::new();
+        for machine in &host.machines {
+            let names = owners.get(&machine.id).into_iter().flatten();
+            let others: Vec<&str> = names
+                .map(String::as_str)
+                .filter(|name| *name != host.name)
+                .collect();
+            if !others.is_empty() && !host.knows(&machine.id) {
+                let text = format!(
+                    "machine {} also sends as {}: one is a copy of the other, was given another name or address, or claims \
+                     to be the other",
+                    machine.id,
+                    others.join(", ")
+                );
+                faults.push(Fault::new("identity", &machine.id, 0, 0, text));
+            }
+        }
+        host.faults.extend(faults);
+    }
+}
+
+/// A host that sends nothing can hide whatever it does.
+fn tell_silent(hosts: &mut [Host], now_ms: u64, most_ms: u64) {
+    for host in hosts.iter_mut().filter(|host| !host.is_foreign()) {
+        let silent_ms = host.heard_ms.map(|heard| now_ms.saturating_sub(heard));
+        if let Some(silent_ms) = silent_ms.filter(|silent_ms| *silent_ms > most_ms) {
+            let text = format!("nothing was heard of it for {}", units::duration(silent_ms));
+            host.faults.push(Fault::of_host("silent", text));
+        }
+    }
+}
+
+fn accept(hosts: &mut [Host], names: &[String]) -> Result<(), Failure> {
+    for name in names {
+        match hosts.iter_mut().find(|host| host.name == *name) {
+            Some(host) => host.is_accepted = true,
+            None => {
+                let text = format!("--accept: there is no host '{name}'");
+                return Err(Failure::Input(
+                    Refusal::new(Code::NotFound, text)
+                        .lift("name a host as 'remit audit verify --journal' prints it"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remember(heads: &Heads, host: &Host, now_ms: u64) -> Result<(), Failure> {
+    if host.is_foreign() || !(host.is_whole() || host.is_accepted) {
+        return Ok(());
+    }
+    let memory = host.memory(now_ms);
+    match memory.machines.is_empty() {
+        true => heads.forget(&host.stem),
+        false => heads.write(&host.stem, &memory),
+    }
+}
