@@ -56,7 +56,7 @@ pub struct CollectedReport {
 pub struct Collected {
     remembered: Option<Remembered>,
     verifier: Verifier,
-    begin: Option<Begin>,
+    begin: Option<FirstRecord>,
     /// Records from before the beginning that came late: sent again after the collector had removed them.
     late: Option<Verifier>,
     /// They lead to the beginning.
@@ -72,7 +72,7 @@ pub struct Collected {
 
 /// The first record, and the one before it that it names.
 #[derive(Clone, Copy, Debug)]
-struct Begin {
+struct FirstRecord {
     seq: u64,
     before: Expected,
     /// The one before it may never have been written.
@@ -134,7 +134,7 @@ impl Collected {
         if let Some(Remembered { newest, accepted }) = self.remembered {
             self.compare(record, this, newest, accepted);
         }
-        self.begin.get_or_insert(Begin {
+        self.begin.get_or_insert(FirstRecord {
             seq: record.seq,
             before: Expected {
                 seq: record.base(),

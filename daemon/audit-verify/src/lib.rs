@@ -31,6 +31,22 @@ pub enum Kind {
     Unreadable,
 }
 
+impl Kind {
+    /// The word for it in texts and in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Edit => "edit",
+            Self::Order => "order",
+            Self::Double => "double",
+            Self::Truncated => "truncated",
+            Self::Fork => "fork",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// A note that is not a fault: records that the daemon itself doubts, or a beginning that was vacuumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

@@ -32,18 +32,7 @@ mod commands {
     pub mod audit {
         //! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
 
-        mod collector {
-            //! The records of many hosts, which a collector (systemd-journal-remote) received.
-
-            mod files;
-            mod heads;
-            mod host;
-            mod page;
-            mod reading;
-            mod verify;
-
-            pub use verify::verify;
-        }
+        mod collector;
         mod filter;
         mod head;
         mod journal;

@@ -224,7 +224,7 @@ fn host_that_rewrites_its_journal_is_named_and_others_are_whole() {
         "{text}"
     );
     assert!(
-        text.contains("finding      the past was rewritten: another record is in the place of record 40, which was verified at 20"),
+        text.contains("finding      the past was rewritten: another record has the number of record 40, which was verified at 20"),
         "{text}"
     );
     assert_eq!(text.matches(": whole\n").count(), 4, "{text}");
@@ -450,7 +450,7 @@ fn host_that_takes_another_identity_is_found_and_the_other_is_whole() {
         "{text}"
     );
     assert!(
-        text.contains("which only their own word tells apart"),
+        text.contains("which differ by their own word alone"),
         "{text}"
     );
 }

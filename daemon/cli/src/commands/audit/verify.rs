@@ -8,10 +8,10 @@ use remit_audit_verify::{Expected, Finding, Kind, Note, Report, Verifier};
 use remit_trail::hex;
 use serde_json::{Value, json};
 
-use super::collector;
+use super::collector::verify as verify_collected;
 use super::filter::Span;
 use super::head::Head;
-use super::journal::{self, Gaps};
+use super::journal::{Gaps, cause as journal_cause};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
@@ -41,7 +41,7 @@ struct Verification {
 
 pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     if let Some(dir) = &args.journal {
-        return collector::verify(context, args, dir);
+        return verify_collected(context, args, dir);
     }
     let source = RecordSource::of(&args.source_args)?;
     let span = Span::of(&args.span);
@@ -137,7 +137,7 @@ impl Verification {
         } = reading;
         let cause = |finding: &Finding| match (source, gaps.of(finding)) {
             (RecordSource::Journal(journal), Some(gap)) => {
-                Some(match journal::cause(journal, gap) {
+                Some(match journal_cause(journal, gap) {
                     Ok(cause) => cause,
                     Err(_) => "what journald says of itself cannot be read".to_owned(),
                 })
@@ -239,7 +239,7 @@ impl Verification {
         let findings: Vec<Value> = findings
             .map(|(finding, cause)| {
                 json!({
-                    "kind": kind(finding.kind),
+                    "kind": finding.kind.word(),
                     "seq": finding.seq,
                     "last": finding.last,
                     "place": finding.position,
@@ -279,17 +279,5 @@ fn sentence(finding: &Finding) -> String {
     match finding.position.as_str() {
         "" => finding.text.clone(),
         position => format!("{} ({position})", finding.text),
-    }
-}
-
-pub fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Gap => "gap",
-        Kind::Edit => "edit",
-        Kind::Order => "order",
-        Kind::Double => "double",
-        Kind::Truncated => "truncated",
-        Kind::Fork => "fork",
-        Kind::Unreadable => "unreadable",
     }
 }

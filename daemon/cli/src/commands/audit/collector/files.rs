@@ -55,8 +55,8 @@ enum Age {
         sequence: u128,
         first: u64,
     },
-    /// Put aside because it was damaged, or not closed.
-    PutAside,
+    /// Renamed because it was damaged, or not closed.
+    Damaged,
     Current,
 }
 
@@ -126,7 +126,7 @@ fn parse(name: &[u8]) -> Option<(OsString, Age)> {
     let stem = |name: &[u8]| (!name.is_empty()).then(|| OsString::from_vec(name.to_vec()));
     if let Some(name) = name.strip_suffix(b".journal~") {
         let length = tail(name, &[16, 16]).map_or(name.len(), |(length, _)| length);
-        return Some((stem(name.get(..length)?)?, Age::PutAside));
+        return Some((stem(name.get(..length)?)?, Age::Damaged));
     }
     let name = name.strip_suffix(b".journal")?;
     let Some((length, numbers)) = tail(name, &[32, 16, 16]) else {
@@ -166,14 +166,14 @@ fn in_order(files: Vec<JournalFile>) -> Vec<JournalFile> {
     for file in files {
         match file.age {
             Age::Archived { sequence, .. } => sequences.entry(sequence).or_default().push(file),
-            Age::PutAside => groups.push(vec![file]),
+            Age::Damaged => groups.push(vec![file]),
             Age::Current => current.push(file),
         }
     }
     for mut files in sequences.into_values() {
         files.sort_by_key(|file| match file.age {
             Age::Archived { first, .. } => first,
-            Age::PutAside | Age::Current => u64::MAX,
+            Age::Damaged | Age::Current => u64::MAX,
         });
         groups.push(files);
     }
@@ -224,9 +224,9 @@ mod tests {
             ),
             (
                 &format!("remote-w@{number}-{number}.journal~"),
-                Some(("remote-w", Age::PutAside)),
+                Some(("remote-w", Age::Damaged)),
             ),
-            ("remote-w.journal~", Some(("remote-w", Age::PutAside))),
+            ("remote-w.journal~", Some(("remote-w", Age::Damaged))),
             // Not of this form: part of a sender's name.
             ("remote-a@b.journal", Some(("remote-a@b", Age::Current))),
             (
@@ -260,14 +260,14 @@ mod tests {
         let other = "ea23ef89b0d84113a280b070f0baee23";
         let first =
             |id: &str, number: u64| format!("w@{id}-{number:016x}-{:016x}.journal", 99 - number);
-        let aside = format!("w@{:016x}-{:016x}.journal~", 7, 7);
+        let damaged = format!("w@{:016x}-{:016x}.journal~", 7, 7);
         let files = vec![
             file("w.journal", 1),
             file(&first(other, 5), 50),
             // Copied without its time.
             file(&first(ID, 40), 20),
             file(&first(ID, 1), 30),
-            file(&aside, 40),
+            file(&damaged, 40),
         ];
         let names: Vec<String> = in_order(files)
             .iter()
@@ -278,7 +278,7 @@ mod tests {
             [
                 first(ID, 1),
                 first(ID, 40),
-                aside,
+                damaged,
                 first(other, 5),
                 "w.journal".into()
             ]

@@ -5,32 +5,20 @@ use std::path::{Path, PathBuf};
 
 use remit_audit_verify::{CollectedReport, Finding, Past};
 
-use super::super::journal::{self, Gaps, Journal};
-use super::super::verify;
+use super::fault::Fault;
 use super::files::{HostName, JournalFile};
 use super::heads::{Accepted, MachineHead, Memory, RecordHead};
-use super::reading::{self, MACHINES, Reading, Stream};
+use super::reading::{self, HostReading, MACHINES, Stream};
+use crate::commands::audit::journal::{Gaps, Journal, cause as journal_cause};
 use crate::error::Failure;
 use crate::render::units;
 
 /// Files that journalctl examines to explain a finding.
 const EXAMINED: usize = 20;
 
-/// A fault of one host's records.
-#[derive(Debug)]
-pub struct Fault {
-    pub kind: &'static str,
-    pub machine: Option<String>,
-    pub seq: u64,
-    pub last: u64,
-    pub position: String,
-    pub text: String,
-    pub cause: Option<String>,
-}
-
 /// The records of one machine id.
 #[derive(Debug)]
-pub struct Machine {
+pub struct MachineRecords {
     pub id: String,
     /// What the machine calls itself.
     pub host: Option<String>,
@@ -46,7 +34,7 @@ pub struct Host {
     pub files: usize,
     /// When the collector last wrote to one of its files.
     pub heard_ms: Option<u64>,
-    pub machines: Vec<Machine>,
+    pub machines: Vec<MachineRecords>,
     pub faults: Vec<Fault>,
     pub more_faults: u64,
     pub notes: Vec<String>,
@@ -67,7 +55,7 @@ impl Host {
     ) -> Result<Self, Failure> {
         let known = memory.as_ref().ok().and_then(Option::as_ref);
         let (files, read) = reading::read(journal, dir, found, known)?;
-        let Reading {
+        let HostReading {
             streams,
             mut faults,
             mut notes,
@@ -105,7 +93,7 @@ impl Host {
         }
         if host.machines.len() > 1 {
             notes.push(format!(
-                "its files have records of {}, which only their own word tells apart",
+                "its files have records of {}, which differ by their own word alone",
                 units::count(host.machines.len() as u64, "machine")
             ));
         }
@@ -213,34 +201,13 @@ impl Host {
             let more = units::count(report.report.more_notes, "note");
             self.notes.push(format!("and {more} more"));
         }
-        self.machines.push(Machine {
+        self.machines.push(MachineRecords {
             id,
             host: stream.host,
             report,
             times: stream.times,
             head,
         });
-    }
-}
-
-impl Fault {
-    pub fn new(kind: &'static str, machine: &str, seq: u64, last: u64, text: String) -> Self {
-        Self {
-            kind,
-            machine: Some(machine.to_owned()),
-            seq,
-            last,
-            position: String::new(),
-            text,
-            cause: None,
-        }
-    }
-
-    pub fn of_host(kind: &'static str, text: String) -> Self {
-        Self {
-            machine: None,
-            ..Self::new(kind, "", 0, 0, text)
-        }
     }
 }
 
@@ -258,7 +225,7 @@ fn past(id: &str, report: &CollectedReport, head: Option<&MachineHead>) -> Optio
             "rewritten",
             seq,
             seq,
-            format!("the past was rewritten: another record is in the place of {known}"),
+            format!("the past was rewritten: another record has the number of {known}"),
         ),
         Past::Ends { last } => (
             "truncated",
@@ -295,7 +262,7 @@ fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal) -> Fault {
             units::time(gap.from_ms / 1000),
             units::time(gap.to_ms / 1000),
         );
-        let said = journal::cause(journal, gap)
+        let said = journal_cause(journal, gap)
             .unwrap_or_else(|_| "what journald says of itself cannot be read".to_owned());
         format!("written between {from} and {to}; {said}")
     });
@@ -303,7 +270,7 @@ fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal) -> Fault {
         position: finding.position.clone(),
         cause,
         ..Fault::new(
-            verify::kind(finding.kind),
+            finding.kind.word(),
             id,
             finding.seq,
             finding.last,

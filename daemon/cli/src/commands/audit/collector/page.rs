@@ -5,20 +5,21 @@ use std::path::Path;
 use remit_trail::hex;
 use serde_json::{Value, json};
 
-use super::host::{Fault, Host, Machine};
+use super::fault::Fault;
+use super::host::{Host, MachineRecords};
 use crate::render::{table, units};
 
 /// Names in a sentence.
 const NAMES: usize = 10;
 
-pub struct Page<'a> {
+pub struct HostsPage<'a> {
     pub dir: &'a Path,
     pub heads: &'a Path,
     pub hosts: &'a [Host],
     pub now_ms: u64,
 }
 
-impl Page<'_> {
+impl HostsPage<'_> {
     /// Returns true if nothing is wrong that was not accepted. Without a record there is nothing to trust.
     pub fn is_whole(&self) -> bool {
         self.wrong().next().is_none() && self.of_remit().next().is_some()
@@ -172,7 +173,7 @@ fn host_json(host: &Host) -> Value {
     })
 }
 
-fn named(machine: &Machine) -> String {
+fn named(machine: &MachineRecords) -> String {
     match &machine.host {
         Some(host) => format!("{}, calls itself {host}", machine.id),
         None => machine.id.clone(),

@@ -11,11 +11,11 @@ use std::time::Duration;
 use remit_audit_verify::Collected;
 use remit_common::text;
 
-use super::super::journal::{Gaps, Journal};
-use super::super::record::AuditRecord;
+use super::fault::Fault;
 use super::files::{self, HostName, JournalFile};
 use super::heads::{MachineHead, Memory};
-use super::host::Fault;
+use crate::commands::audit::journal::{Gaps, Journal};
+use crate::commands::audit::record::AuditRecord;
 use crate::error::Failure;
 
 /// Files of a busy host are rotated while they are read. Then it is read again, at most so many times.
@@ -36,7 +36,7 @@ pub struct Stream {
 }
 
 #[derive(Default)]
-pub struct Reading {
+pub struct HostReading {
     pub streams: BTreeMap<String, Stream>,
     pub faults: Vec<Fault>,
     pub notes: Vec<String>,
@@ -52,7 +52,7 @@ pub fn read(
     dir: &Path,
     found: &HostName,
     memory: Option<&Memory>,
-) -> Result<(Vec<JournalFile>, Reading), Failure> {
+) -> Result<(Vec<JournalFile>, HostReading), Failure> {
     let ids = |files: &[JournalFile]| -> Vec<(PathBuf, (u64, u64))> {
         files
             .iter()
@@ -62,7 +62,7 @@ pub fn read(
     let mut files = files::of_host(dir, &found.stem)?;
     let mut tries = TRIES;
     loop {
-        let mut reading = Reading::of(memory);
+        let mut reading = HostReading::of(memory);
         let mut is_made = false;
         for file in &files {
             let faults = reading.faults.len();
@@ -87,7 +87,7 @@ pub fn read(
     }
 }
 
-impl Reading {
+impl HostReading {
     /// With a stream for each remembered machine: if nothing of it comes, that is a finding.
     fn of(memory: Option<&Memory>) -> Self {
         let machines = memory.into_iter().flat_map(|memory| &memory.machines);

@@ -6,12 +6,13 @@ use std::path::Path;
 use remit_common::calendar;
 use remit_common::refusal::{Code, Refusal};
 
-use super::super::journal::Journal;
+use super::fault::Fault;
 use super::files;
 use super::heads::Heads;
-use super::host::{Fault, Host};
-use super::page::Page;
+use super::host::Host;
+use super::page::HostsPage;
 use crate::args::VerifyArgs;
+use crate::commands::audit::journal::Journal;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
@@ -50,7 +51,7 @@ pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, 
     for host in &hosts {
         remember(&heads, host, now_ms)?;
     }
-    let page = Page {
+    let page = HostsPage {
         dir,
         heads: heads.dir(),
         hosts: &hosts,

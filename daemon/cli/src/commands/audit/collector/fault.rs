@@ -1,0 +1,34 @@
+//! What is wrong with the records of a host, in words.
+
+/// A fault of one host's records.
+#[derive(Debug)]
+pub struct Fault {
+    pub kind: &'static str,
+    pub machine: Option<String>,
+    pub seq: u64,
+    pub last: u64,
+    pub position: String,
+    pub text: String,
+    pub cause: Option<String>,
+}
+
+impl Fault {
+    pub fn new(kind: &'static str, machine: &str, seq: u64, last: u64, text: String) -> Self {
+        Self {
+            kind,
+            machine: Some(machine.to_owned()),
+            seq,
+            last,
+            position: String::new(),
+            text,
+            cause: None,
+        }
+    }
+
+    pub fn of_host(kind: &'static str, text: String) -> Self {
+        Self {
+            machine: None,
+            ..Self::new(kind, "", 0, 0, text)
+        }
+    }
+}
