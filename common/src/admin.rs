@@ -4,12 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::JobId;
+use crate::names::{JobId, SetId};
 use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 10;
+pub const ADMIN_PROTOCOL: u8 = 11;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -305,6 +305,8 @@ pub struct PendingView {
     pub asked_ms: u64,
     pub left_ms: u64,
     pub digest: [u8; 32],
+    /// The set of requests on many hosts that it is said to belong to. Its requester says so, and it is not approved.
+    pub set: Option<SetId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

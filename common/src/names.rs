@@ -231,6 +231,39 @@ impl FromStr for JobId {
     }
 }
 
+/// Name of a set: the requests of one call for many hosts. 128 bits, written as 32 lower-case hexadecimal digits. The
+/// requester chooses it, so it proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SetId(pub [u8; 16]);
+
+impl fmt::Display for SetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        JobId(self.0).fmt(f)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotASetId;
+
+impl fmt::Display for NotASetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a set is 32 lower-case hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotASetId {}
+
+impl FromStr for SetId {
+    type Err = NotASetId;
+
+    fn from_str(text: &str) -> Result<Self, NotASetId> {
+        let JobId(bytes) = text.parse().map_err(|_| NotASetId)?;
+        let set = Self(bytes);
+        // One set has one form.
+        (set.to_string() == text).then_some(set).ok_or(NotASetId)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Runtime(PathBuf);
 
@@ -261,6 +294,15 @@ impl Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn set_has_one_form() {
+        let set = SetId([0xab; 16]);
+        assert_eq!(set.to_string().parse(), Ok(set));
+        for text in ["", "ab", &"AB".repeat(16), &"g".repeat(32), &"a".repeat(33)] {
+            assert_eq!(text.parse::<SetId>(), Err(NotASetId), "{text:?}");
+        }
+    }
 
     #[test]
     fn only_job_id_is_parsed() {

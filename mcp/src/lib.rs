@@ -38,4 +38,7 @@ mod server {
     }
 }
 
+/// Key in the `_meta` of a call: the set that it is a part of, as 32 hexadecimal digits.
+pub const SET_META: &str = "remit/set";
+
 pub use server::{implementation, meta, server_info};

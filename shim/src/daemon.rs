@@ -249,6 +249,7 @@ mod tests {
     fn run(wait_ms: Option<u32>) -> Request {
         Request::Run(Run {
             traceparent: None,
+            set: None,
             what: What::Argv(vec![]),
             cwd: None,
             env: vec![],

@@ -1,6 +1,6 @@
 //! Calls that have to do with a plan: several requests each, without progress.
 
-use remit_common::names::JobId;
+use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Upload};
 use remit_wire::edits::CallText;
@@ -27,9 +27,9 @@ impl Server {
                 Err(refusal) => return Answer::refused(&refusal),
             }
         }
-        let trace = match &request {
-            Request::Run(run) => run.traceparent.clone(),
-            _ => None,
+        let claims = match &request {
+            Request::Run(run) => (run.traceparent.clone(), run.set),
+            _ => (None, None),
         };
         let mut reply = self.daemon.call(client, request, None).await;
         let mut tried = None;
@@ -37,7 +37,8 @@ impl Server {
             && plan::is_made(report)
         {
             let extract = Run {
-                traceparent: trace.clone(),
+                traceparent: claims.0.clone(),
+                set: claims.1,
                 ..arguments::extract(report.job)
             };
             tried = Some(report.clone());
@@ -54,7 +55,7 @@ impl Server {
             Err(refusal) => return Answer::refused(&refusal),
         };
         // Boxed, because a rare case should not enlarge every call.
-        let checked = Box::pin(self.checked(&bundle, checks, trace.as_deref(), client)).await;
+        let checked = Box::pin(self.checked(&bundle, checks, &claims, client)).await;
         match plan::answer(&made, tried.as_deref(), &bundle, &checked) {
             Some(data) => data.into(),
             None => Answer::refused(&too_large()),
@@ -115,13 +116,14 @@ impl Server {
         &self,
         bundle: &Bundle,
         checks: &'a [CallText],
-        trace: Option<&str>,
+        (trace, set): &(Option<String>, Option<SetId>),
         client: &str,
     ) -> Vec<Checked<'a>> {
         let mut checked = Vec::new();
         for check in checks {
             let run = Run {
-                traceparent: trace.map(str::to_owned),
+                traceparent: trace.clone(),
+                set: *set,
                 ..arguments::check(check, bundle.as_bytes(), checks.len())
             };
             let reply = self.daemon.call(client, Request::Run(run), None).await;

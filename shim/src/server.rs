@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use remit_common::names::{NotASetId, SetId};
+use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text, traceparent};
-use remit_mcp::meta;
 use remit_mcp::output::Output;
+use remit_mcp::{SET_META, meta};
 use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
@@ -47,6 +49,10 @@ impl Server {
         };
         if let Request::Run(run) = &mut call.request {
             run.traceparent = claimed_trace(&meta);
+            run.set = match claimed_set(&meta) {
+                Ok(set) => set,
+                Err(refusal) => return Answer::refused(&refusal),
+            };
         }
         let form = Form::from_call(tool, &call);
         if call.plan != PlanStep::None {
@@ -123,6 +129,18 @@ pub fn implementation() -> Implementation {
 
 fn claimed_trace(meta: &RequestMetaObject) -> Option<String> {
     traceparent::checked(meta.get_traceparent().map(str::to_owned))
+}
+
+/// Returns the set that the call is said to be a part of. It is no argument: only programs send it, and models would
+/// read its description for nothing.
+fn claimed_set(meta: &RequestMetaObject) -> Result<Option<SetId>, Refusal> {
+    let Some(set) = meta.0.0.get(SET_META) else {
+        return Ok(None);
+    };
+    let set = set.as_str().unwrap_or_default().parse();
+    set.map(Some).map_err(|why: NotASetId| {
+        Refusal::new(Code::InvalidArgs, format!("'{SET_META}' in _meta: {why}"))
+    })
 }
 
 const TICK: Duration = Duration::from_secs(2);

@@ -69,6 +69,7 @@ pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
 pub fn run(what: What) -> Run {
     Run {
         traceparent: None,
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),

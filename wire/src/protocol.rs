@@ -1,5 +1,5 @@
 use remit_common::bounded_vec;
-use remit_common::names::JobId;
+use remit_common::names::{JobId, SetId};
 use remit_common::refusal::Refusal;
 pub use remit_common::wire::{
     Access, AccessReport, Asked, Bytes, CommandView, Effect, Goodbye, GrantView, HistoryEntry,
@@ -12,7 +12,7 @@ use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 10;
+pub const PROTOCOL: u16 = 11;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -122,6 +122,8 @@ pub struct Run {
     pub purpose: Purpose,
     /// The caller's trace (W3C Trace Context, `traceparent`), for the audit log.
     pub traceparent: Option<String>,
+    /// The set of one call for many hosts, for records and lists. A claim that decides nothing.
+    pub set: Option<SetId>,
 }
 
 /// Program, script or command of a run.
@@ -267,6 +269,7 @@ mod tests {
         }
         let run = Run {
             traceparent: None,
+            set: None,
             what: What::Argv(vec![Bytes::from(b"a".to_vec()), Bytes::new()]),
             cwd: None,
             env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],

@@ -239,6 +239,7 @@ fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferE
         request_id: Some(id),
         purpose: Purpose::Use,
         traceparent: None,
+        set: None,
     };
     match call(client, &Request::Run(run))? {
         Reply::Job { report, .. } => Ok(report),

@@ -2,7 +2,7 @@
 //! an unknown session, ticket or job is refused or dropped; one that does not decode ends the broker.
 
 use remit_common::denial::ProfileVisibility;
-use remit_common::names::JobId;
+use remit_common::names::{JobId, SetId};
 use remit_common::outcome::{ApprovalView, Ending, Enforced, FollowUp};
 use remit_common::refusal::Refusal;
 use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Kind, Purpose};
@@ -190,6 +190,7 @@ pub struct Spec {
     pub client: String,
     pub purpose: Purpose,
     pub traceparent: Option<String>,
+    pub set: Option<SetId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -281,6 +281,7 @@ impl Scene {
                     asked_ms: 1,
                     left_ms: 2,
                     digest: [0; 32],
+                    set: None,
                 },
                 loginuid: Some(64_001),
                 peer: "pid 77".into(),

@@ -87,6 +87,7 @@ pub(super) fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose)
 pub(super) fn of_what(what: What, purpose: Purpose) -> Run {
     Run {
         traceparent: None,
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),
@@ -114,6 +115,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     }
     Ok(Request::Run(Run {
         traceparent: None,
+        set: None,
         what,
         cwd: optional("cwd", args.cwd)?,
         env,
@@ -148,6 +150,7 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
     };
     Ok(Request::Run(Run {
         traceparent: None,
+        set: None,
         what: what.what()?,
         cwd: None,
         env: Vec::new(),
@@ -360,6 +363,7 @@ mod tests {
         );
         let expect = Run {
             traceparent: None,
+            set: None,
             what: What::Script {
                 text: text_bytes("echo \u{fc}\0".to_owned()),
                 interpreter: Some(Bytes::from(b"bash".to_vec())),
@@ -386,6 +390,7 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let expect = Run {
             traceparent: None,
+            set: None,
             what: What::Named {
                 name: "nginx.reload".to_owned(),
                 args: vec![pair("a", "x"), pair("b", "2"), pair("b", "1")],

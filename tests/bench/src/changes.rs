@@ -243,6 +243,7 @@ fn timed(
         request_id: None,
         purpose,
         traceparent: None,
+        set: None,
     });
     let start = Instant::now();
     let reply = client.call(request, drop)?;

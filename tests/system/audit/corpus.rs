@@ -103,6 +103,7 @@ fn requests(text: &[u8]) -> Vec<Run> {
             env: vec![(bytes(text), bytes(text))],
             stdin: Some(bytes(text)),
             traceparent: Some(utf8.clone()),
+            set: None,
             ..run(What::Argv(words))
         },
         run(What::Argv(vec![bytes(text)])),

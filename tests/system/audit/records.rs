@@ -339,6 +339,35 @@ fn every_record_of_a_request_has_its_trace() {
 }
 
 #[test]
+fn set_of_a_call_is_recorded_or_refused() {
+    let daemon = Daemon::start(Options::default());
+    let mut session = daemon.session(&user_a());
+    let set = "0123456789abcdef".repeat(2);
+    let mut call = |set: Value| {
+        let params = json!({
+            "name": "run", "arguments": {"argv": ["true"]}, "_meta": {"remit/set": set},
+        });
+        session.request("tools/call", &params)["result"].clone()
+    };
+    assert_eq!(call(json!(set))["isError"], false);
+    for wrong in [
+        json!(set.to_uppercase()),
+        json!(format!("{set}\nREMIT_UID=0")),
+        json!(7),
+    ] {
+        let result = call(wrong);
+        let error = &result["structuredContent"]["error"];
+        assert_eq!(error["code"], "invalid_args", "{result}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("'remit/set' in _meta: "), "{message}");
+    }
+    let intents = daemon.records("intent");
+    let sets: Vec<_> = intents.iter().map(|one| one["REMIT_SET"].clone()).collect();
+    assert_eq!(sets, [json!(set)]);
+    daemon.stop();
+}
+
+#[test]
 fn daemon_validates_traceparent_of_custom_client() {
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
@@ -349,6 +378,7 @@ fn daemon_validates_traceparent_of_custom_client() {
     ] {
         let run = Run {
             traceparent: Some(claim),
+            set: None,
             ..argv(&["true"])
         };
         caller.run(run).expect("a claim that is none is no mistake");

@@ -152,6 +152,7 @@ impl Arena {
     pub fn run(&mut self, argv: Vec<String>) -> JobReport {
         let run = Run {
             traceparent: None,
+            set: None,
             what: What::Argv(
                 argv.into_iter()
                     .map(|one| Bytes::from(one.into_bytes()))

@@ -580,6 +580,7 @@ pub fn argv(argv: &[&str]) -> Spec {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Spec {
         traceparent: None,
+        set: None,
         what: SpecWhat::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

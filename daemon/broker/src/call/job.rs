@@ -243,6 +243,7 @@ fn specified(run: Run, client: String) -> (Spec, Vec<Vec<u8>>) {
         client,
         purpose: run.purpose,
         traceparent: run.traceparent,
+        set: run.set,
     };
     contents.extend(stdin);
     (spec, contents)

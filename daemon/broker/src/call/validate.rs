@@ -266,6 +266,7 @@ mod tests {
     fn plain() -> Run {
         Run {
             traceparent: None,
+            set: None,
             what: What::Argv(vec![bytes(1)]),
             cwd: None,
             env: Vec::new(),

@@ -515,6 +515,7 @@ pub fn report(reply: Result<Reply, remit_common::refusal::Refusal>) -> JobReport
 pub fn run(argv: &[&str]) -> Run {
     Run {
         traceparent: None,
+        set: None,
         what: What::Argv(
             argv.iter()
                 .map(|arg| arg.as_bytes().to_vec().into())

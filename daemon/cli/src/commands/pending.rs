@@ -127,7 +127,7 @@ fn show(list: &List, columns: usize) -> String {
     heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT
 }
 
-/// Formats a request in two lines. The second is the requester's untrusted reason after a mark, as in `remit show`.
+/// Formats a request in two lines, and a third for its set. The second is the requester's untrusted reason after a mark, as in `remit show`.
 fn entry(request: &PendingView, columns: usize) -> String {
     let yours = match request.yours {
         true => "yes",
@@ -142,6 +142,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
             format!("| {}", untrusted_columns::cut(reason, width))
         }
     };
+    let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
     row(
         &name,
         yours,
@@ -150,6 +151,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         &request.command,
         columns,
     ) + &format!("{:14}{reason}\n", "")
+        + &set.unwrap_or_default()
 }
 
 fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: usize) -> String {

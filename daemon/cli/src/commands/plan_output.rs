@@ -51,6 +51,7 @@ pub fn request(
 pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
     Run {
         traceparent: claimed_trace(),
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),

@@ -200,6 +200,7 @@ fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure>
     };
     Ok(Run {
         traceparent: input::claimed_trace(),
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),
@@ -339,6 +340,7 @@ pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
 fn try_request(args: TryArgs) -> Run {
     Run {
         traceparent: None,
+        set: None,
         what: match args.script {
             Some(text) => What::Script {
                 text: text.into_vec().into(),

@@ -175,6 +175,10 @@ fn purpose(page: &mut Page, request: &ShownRequest) {
 }
 
 fn deadline_and_digest(page: &mut Page, pending: &PendingView) {
+    if let Some(set) = pending.set {
+        // Its form leaves no room for other words.
+        page.own_text("set", &format!("{set}, as its requester says"));
+    }
     page.own_text("until", &until(pending.left_ms));
     let digits = hex(&pending.digest);
     for (name, line) in ["digest", ""].into_iter().zip(groups(&digits).chunks(4)) {
@@ -325,6 +329,7 @@ pub fn pending_json(pending: &PendingView) -> Value {
         "asked_ms": pending.asked_ms,
         "left_ms": pending.left_ms,
         "digest": hex(&pending.digest),
+        "set": pending.set.map(|set| set.to_string()),
     })
 }
 
@@ -428,6 +433,7 @@ mod tests {
                 asked_ms: 0,
                 left_ms: 1000,
                 digest: [0xab; 32],
+                set: None,
             },
             login: String::new(),
             client: "x".into(),
@@ -598,6 +604,7 @@ mod tests {
                 asked_ms: 951_782_399_000,
                 left_ms: 599_000,
                 digest: [0x5a; 32],
+                set: None,
             },
             login: text(),
             client: text(),

@@ -18,7 +18,7 @@ use remit_approval::{
 use remit_common::admin::{
     ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant, PendingView,
 };
-use remit_common::names::JobId;
+use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_policy::{PathIs, Profile, User};
@@ -52,6 +52,7 @@ fn pending(job: JobId) -> PendingView {
         asked_ms: 951_782_399_000,
         left_ms: 599_000,
         digest: [0; 32],
+        set: None,
     }
 }
 
@@ -338,8 +339,22 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
             "asked_ms": 951_782_399_000_u64,
             "left_ms": 599_000,
             "digest": digest(),
+            "set": null,
         }])
     );
+    let of_set = AdminReply::Pending {
+        state: 1,
+        requests: vec![PendingView {
+            set: Some(SetId([7; 16])),
+            ..pending(job())
+        }],
+        omitted: 0,
+    };
+    let (fake, _heard) = Fake::admin(of_set);
+    let set = "07".repeat(16);
+    let text = fake.output(&["pending"]).text().to_owned();
+    assert!(text.contains(&format!("\n              : set {set}\n")), "{text}");
+    assert_eq!(fake.output(&["pending", "--json"]).json()["requests"][0]["set"], json!(set));
     let (fake, _heard) = Fake::admin(AdminReply::Pending {
         state: 1,
         requests: Vec::new(),

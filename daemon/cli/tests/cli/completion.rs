@@ -76,6 +76,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 asked_ms: 0,
                 left_ms: 1,
                 digest: [0; 32],
+                set: None,
             }],
             omitted: 0,
         },

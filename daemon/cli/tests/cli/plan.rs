@@ -105,6 +105,7 @@ fn check_gets_the_plan_and_is_shown_after_it() {
     let pairs = [("config", "/etc/nginx/a=b"), ("quiet", "")];
     let expect = Run {
         traceparent: None,
+        set: None,
         what: What::Named {
             name: "nginx.test".into(),
             args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),

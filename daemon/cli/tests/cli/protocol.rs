@@ -51,6 +51,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
     };
     let plain = Run {
         traceparent: None,
+        set: None,
         what: What::Argv(vec![bytes("df"), bytes("-h")]),
         cwd: None,
         env: Vec::new(),

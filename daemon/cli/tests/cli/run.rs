@@ -20,6 +20,7 @@ fn bytes(text: &str) -> Bytes {
 fn plain(what: What) -> Run {
     Run {
         traceparent: None,
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),

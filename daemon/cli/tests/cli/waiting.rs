@@ -354,6 +354,7 @@ fn job_lists_name_asked_approvers() {
                 asked_ms: 0,
                 left_ms: 1,
                 digest: [0; 32],
+                set: None,
             }],
             omitted: 0,
         },

@@ -20,6 +20,7 @@ fn pending() -> PendingView {
         asked_ms: u64::MAX,
         left_ms: u64::MAX,
         digest: [0xff; 32],
+        set: None,
     }
 }
 

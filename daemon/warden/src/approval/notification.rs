@@ -164,6 +164,7 @@ mod tests {
             asked_ms: 1,
             left_ms: 2,
             digest: [1; 32],
+            set: None,
         };
         let asked = ApprovalView {
             by: view.by.clone(),

@@ -58,6 +58,7 @@ impl Request {
             asked_ms: self.asked_ms,
             left_ms: self.left_ms(),
             digest: self.digest,
+            set: self.draft.asked().set(),
         }
     }
 

@@ -94,8 +94,9 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
     };
     let cause = |text: &str| Some(text::line(text.as_bytes(), CAUSE));
     let cause_field = || field("CAUSE").and_then(cause);
+    let set = || field("SET").map(|set| format!("set {set}"));
     let (kind, verdict, cause) = match record.event {
-        Event::Asked => (Kind::Asked, State::AwaitingApproval.as_str(), None),
+        Event::Asked => (Kind::Asked, State::AwaitingApproval.as_str(), set()),
         Event::Approved => {
             let by = field("APPROVER").map(|by| format!("approved by {by}"));
             (Kind::Decided, "approved", by.as_deref().and_then(cause))
@@ -108,7 +109,7 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
             (Kind::Decided, "confirmed", by.as_deref().and_then(cause))
         }
         Event::Unconfirmed => (Kind::Decided, field("VERDICT")?, cause_field()),
-        Event::Intent => (Kind::Started, field("VERDICT")?, None),
+        Event::Intent => (Kind::Started, field("VERDICT")?, set()),
         Event::End | Event::Interrupted => (Kind::Ended, field("STATE")?, cause_field()),
         Event::Refusal => (Kind::Refused, field("VERDICT")?, cause_field()),
         _ => return None,

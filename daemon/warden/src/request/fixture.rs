@@ -66,6 +66,7 @@ impl Scene {
 pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
     Spec {
         traceparent: None,
+        set: None,
         what,
         cwd: None,
         env: Vec::new(),

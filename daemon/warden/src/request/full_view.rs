@@ -68,6 +68,8 @@ impl Draft {
             request_id: _,
             // A name for records. It has no effect on what runs.
             traceparent: _,
+            // A claim about requests on other hosts, which this one cannot check. It has no effect on what runs.
+            set: _,
             // A hash of fields that are all here.
             content: _,
             file_change: _,

@@ -84,6 +84,7 @@ impl Call {
     ) -> Result<Self, Refusal> {
         let spec = Spec {
             traceparent: None,
+            set: None,
             what: SpecWhat::Named { name, args },
             cwd: None,
             env: Vec::new(),

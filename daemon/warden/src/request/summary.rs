@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use remit_common::builtin;
+use remit_common::names::SetId;
 use remit_common::text;
 use remit_common::wire::{Effect, Purpose};
 use remit_policy::{Command, ParamKind};
@@ -54,6 +55,7 @@ pub struct RequestSummary {
     request: Option<String>,
     client: String,
     traceparent: Option<String>,
+    set: Option<SetId>,
 }
 
 impl RequestSummary {
@@ -94,6 +96,7 @@ impl RequestSummary {
             request: call.request_id.clone(),
             client: call.client.clone(),
             traceparent: call.traceparent.clone(),
+            set: call.set,
         }
     }
 
@@ -142,6 +145,10 @@ impl RequestSummary {
         self.traceparent.as_deref()
     }
 
+    pub fn set(&self) -> Option<SetId> {
+        self.set
+    }
+
     pub fn program(&self, record: Record) -> Record {
         record
             .maybe("COMMAND", self.named.as_ref())
@@ -164,6 +171,7 @@ impl RequestSummary {
             .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
             .maybe("REQUEST_ID", self.request.as_ref())
+            .maybe("SET", self.set.map(|set| set.to_string()))
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use remit_common::names::SetId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{builtin, caps};
@@ -40,6 +41,7 @@ pub struct Call {
     pub(super) request_id: Option<String>,
     pub(super) client: String,
     pub(super) traceparent: Option<String>,
+    pub(super) set: Option<SetId>,
     pub(super) content: [u8; 32],
     /// Standard input of a command that takes a plan.
     pub(super) file_change: Option<Result<Bundle, String>>,
@@ -126,6 +128,7 @@ impl Call {
             request_id: bounded("request_id", spec.request_id, caps::REQUEST_ID)?,
             client: text::line(spec.client.as_bytes(), caps::CLIENT_NAME),
             traceparent: traceparent::checked(spec.traceparent),
+            set: spec.set,
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
@@ -251,7 +254,7 @@ impl Call {
     }
 }
 
-/// Input of the hash that compares two requests: all but the id, the client's name and the trace.
+/// Input of the hash that compares two requests: all but the id, the client's name, the trace and the set.
 #[derive(serde::Serialize)]
 struct Keyed<'a> {
     what: &'a SpecWhat,

@@ -216,5 +216,6 @@ fn spec() -> Spec {
         client: "remit-bench".into(),
         purpose: Purpose::Use,
         traceparent: None,
+        set: None,
     }
 }

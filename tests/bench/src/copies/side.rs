@@ -223,6 +223,7 @@ pub(super) fn request(
         request_id: None,
         purpose,
         traceparent: None,
+        set: None,
     })
 }
 

@@ -26,6 +26,7 @@ pub fn run(argv: &[&str]) -> Request {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Request::Run(Run {
         traceparent: None,
+        set: None,
         what: What::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

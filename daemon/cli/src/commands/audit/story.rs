@@ -19,7 +19,7 @@ use crate::render::untrusted_columns::Page;
 /// A job has fewer than ten records.
 const RECORDS: usize = 1000;
 
-const LABELS: [(&str, &str); 45] = [
+const LABELS: [(&str, &str); 46] = [
     ("USER", "user"),
     ("UID", "uid"),
     ("LOGINUID", "login uid"),
@@ -28,6 +28,7 @@ const LABELS: [(&str, &str); 45] = [
     ("CLIENT", "client says"),
     ("TRACEPARENT", "trace"),
     ("REQUEST_ID", "request"),
+    ("SET", "set"),
     ("COMMAND", "command"),
     ("ARGS", "arguments"),
     ("ARGV", "argv"),
