@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::approvals::request::Target;
+
 const EXIT: &str = "\
 Exit status:
   0 when standard input closes; with run: each host ran it with status 0;
-    with logs: each host has a journal; with hosts --probe: each host answers
-  1 a host did not, or did not answer
+    with logs: each host has a journal; with approve: each host ended with
+    status 0; else: each host did it
+  1 a host did not, or did not answer; approve: or nothing was approved
   64 wrong usage, 70 internal error, 71 no thread or runtime,
   74 output failed, 78 fleet.toml is missing or wrong";
 
@@ -34,6 +37,72 @@ pub enum Verb {
     Run(RunArgs),
     /// Show the journals of the hosts as one, in the order of the times of their lines
     Logs(LogsArgs),
+    /// List what waits for an approval, each set once
+    Pending(PendingArgs),
+    /// Show a set or a request, ask, and approve it on each host
+    Approve(ApproveArgs),
+    /// Deny a set or a request on each host
+    Deny(DenyArgs),
+    /// Run nothing more, on all hosts at once
+    Lock(LockArgs),
+    /// Accept requests again
+    Unlock(UnlockArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PendingArgs {
+    /// Only these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// Beginning of a set's id, or HOST:ID
+    #[arg(value_name = "SET|HOST:ID")]
+    pub target: Target,
+    /// Only on these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Do not ask: the digest of the whole list was shown before
+    #[arg(long, value_name = "HEX")]
+    pub digest: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    /// Beginning of a set's id, or HOST:ID
+    #[arg(value_name = "SET|HOST:ID")]
+    pub target: Target,
+    /// Only on these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// The reason, for the requester
+    #[arg(short, long, value_name = "WHY")]
+    pub message: String,
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Only these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// The reason, which refused users see
+    #[arg(short, long, value_name = "WHY")]
+    pub message: String,
+    /// End all running jobs too
+    #[arg(long)]
+    pub kill: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    /// Only these: 'web* tag:prod !web3'
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
 }
 
 #[derive(Debug, Args)]

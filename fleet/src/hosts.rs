@@ -107,6 +107,7 @@ async fn probe(engine: &Arc<Engine>, hosts: &[Host], client: &str) -> Vec<Probed
     let call = HostCall {
         tool: "access".to_owned(),
         arguments: Map::new(),
+        set: None,
         client: client.to_owned(),
         until: Some(end_for_clients()),
         may_become_master: true,

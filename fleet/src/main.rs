@@ -2,12 +2,16 @@
 //! and no secret: each host decides, records and approves by itself.
 #![forbid(unsafe_code)]
 
+mod approvals;
 mod args;
 mod commands {
     //! What people type.
 
+    pub mod approve;
     pub mod hosts;
+    pub mod lock;
     pub mod logs;
+    pub mod pending;
     mod render;
     pub mod run;
 }
@@ -18,9 +22,12 @@ mod host_name;
 mod hosts;
 mod link;
 mod mcp;
+mod remote;
 mod request_id;
 mod selector;
+mod set;
 mod ssh;
+mod terminal;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,6 +69,11 @@ async fn run(cli: Cli) -> Exit {
                 Verb::Hosts(args) => commands::hosts::hosts(&engine, &args).await,
                 Verb::Run(args) => commands::run::run(&engine, args).await,
                 Verb::Logs(args) => commands::logs::logs(&engine, args).await,
+                Verb::Pending(args) => commands::pending::pending(&engine, &args).await,
+                Verb::Approve(args) => commands::approve::approve(&engine, &args).await,
+                Verb::Deny(args) => commands::approve::deny(&engine, &args).await,
+                Verb::Lock(args) => commands::lock::lock(&engine, &args).await,
+                Verb::Unlock(args) => commands::lock::unlock(&engine, &args).await,
             },
             Err(error) => {
                 say(&error.0);

@@ -72,6 +72,7 @@ pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostC
     Ok(HostCall {
         tool: "run".to_owned(),
         arguments,
+        set: None,
         client: client.to_owned(),
         until: None,
         may_become_master: true,

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use crate::link::Unreachable;
 use crate::link::answer::ToolResult;
 
-/// Texts of a job. All else of its result is compared as it is.
-const OUTPUT: [&str; 2] = ["stdout", "stderr"];
+/// Texts of a job or a plan. All else of its result is compared as it is.
+const OUTPUT: [&str; 3] = ["stdout", "stderr", "diff"];
 /// Fields that differ from job to job and say nothing about the host.
-const VOLATILE: [&str; 9] = [
+const VOLATILE: [&str; 11] = [
     "job_id",
     "request_id",
     "created_ms",
@@ -18,9 +18,14 @@ const VOLATILE: [&str; 9] = [
     "ended_ms",
     "runtime_ms",
     "cpu_ms",
+    "cpu_usec",
+    "waited_ms",
     "memory_peak",
     "elapsed_ms",
 ];
+
+/// Results of other jobs in a result: commands that followed, the program of a plan and its checks.
+const OF_JOBS: [&str; 3] = ["then", "ran", "checks"];
 
 /// Bytes of the facts. More are a text, so that a host cannot crowd out the others.
 const FACTS: usize = 4096;
@@ -151,10 +156,12 @@ fn job(result: &ToolResult) -> Option<Value> {
 }
 
 fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static str, String>) {
-    let is_job = data.contains_key("job_id") || data.contains_key("error");
+    let is_job = ["job_id", "error", "diff"]
+        .iter()
+        .any(|key| data.contains_key(*key));
     let mut texts = BTreeMap::new();
     if is_job {
-        VOLATILE.iter().for_each(|name| drop(data.remove(*name)));
+        remove_volatile(&mut data);
         for name in OUTPUT {
             if let Some(Value::String(text)) = data.remove(name) {
                 texts.insert(name, text);
@@ -168,6 +175,23 @@ fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static
     let text = serde_json::to_string_pretty(&Value::Object(data)).unwrap_or_default();
     texts.insert("data", text);
     (Map::new(), texts)
+}
+
+fn remove_volatile(data: &mut Map<String, Value>) {
+    let of_job = |data: &mut Map<String, Value>| {
+        VOLATILE.iter().for_each(|name| drop(data.remove(*name)));
+    };
+    of_job(data);
+    for name in OF_JOBS {
+        match data.get_mut(name) {
+            Some(Value::Array(all)) => {
+                let all = all.iter_mut().filter_map(Value::as_object_mut);
+                all.for_each(of_job);
+            }
+            Some(Value::Object(one)) => of_job(one),
+            Some(_) | None => {}
+        }
+    }
 }
 
 fn key(

@@ -9,6 +9,7 @@ pub mod timeline;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, mpsc};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
 use crate::link::{Answered, HostCall, Link, News, Unreachable};
+use crate::remote;
 use crate::selector::{self, SelectError};
 use crate::ssh;
 
@@ -159,6 +161,43 @@ impl Engine {
         hosts.into_iter().zip(outcomes).collect()
     }
 
+    /// Runs `remit` with the words of each host, several at a time. Outcomes are in the order of the hosts.
+    pub async fn remit(
+        self: &Arc<Self>,
+        hosts: impl IntoIterator<Item = (HostName, Vec<String>)>,
+        limit: Option<Duration>,
+    ) -> Vec<(HostName, Result<Vec<u8>, String>)> {
+        let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
+        let slots = Arc::new(Semaphore::new(slots));
+        let mut tasks = JoinSet::new();
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        let mut outcomes: Vec<_> = hosts
+            .iter()
+            .map(|(host, _)| (host.clone(), Err("it was not asked".to_owned())))
+            .collect();
+        for (at, (host, words)) in hosts.into_iter().enumerate() {
+            let (engine, slots) = (Arc::clone(self), Arc::clone(&slots));
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _slot = slots.acquire_owned().await;
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let limits = &engine.fleet.limits;
+                (
+                    at,
+                    remote::remit(&engine.ssh, limits, &host, (&words, limit)).await,
+                )
+            });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            if let Ok((at, outcome)) = joined
+                && let Some((_, slot)) = outcomes.get_mut(at)
+            {
+                *slot = outcome;
+            }
+        }
+        outcomes
+    }
+
     fn link(&self, host: &HostName) -> Arc<Link> {
         let mut links = self.links();
         let link = links.entry(host.clone());
@@ -204,5 +243,5 @@ fn following(call: &HostCall, answer: &HostOutcome) -> Option<HostCall> {
 
 /// Returns the end of a call that began now, for clients that give up after 60 seconds.
 pub fn end_for_clients() -> Instant {
-    Instant::now() + std::time::Duration::from_secs(55)
+    Instant::now() + Duration::from_secs(55)
 }

@@ -115,7 +115,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The recursion is bounded: serde_json reads 128 levels at most.
-fn visible(value: Value) -> Value {
+pub fn visible(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(shown(&text)),
         Value::Array(items) => items.into_iter().map(visible).collect(),

@@ -5,13 +5,14 @@
 
 pub mod answer;
 mod incoming;
-mod reason;
+pub mod reason;
 mod session;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use remit_common::names::SetId;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -38,6 +39,8 @@ const WAIT_LONGEST: Duration = Duration::from_secs(50);
 pub struct HostCall {
     pub tool: String,
     pub arguments: Map<String, Value>,
+    /// The set that it is a part of, for the records of the host.
+    pub set: Option<SetId>,
     /// Name of the MCP client, for the records of the host.
     pub client: String,
     /// Nothing is waited for beyond it.
@@ -129,7 +132,7 @@ impl Link {
                 .until
                 .map(|until| until.saturating_duration_since(Instant::now()));
             let limit = limit(call, &arguments).min(left.unwrap_or(Duration::MAX));
-            let answer = session.call(&call.tool, &arguments, news.clone());
+            let answer = session.call(call, &arguments, news.clone());
             let asked = now_ms();
             match timeout(limit, answer).await {
                 Ok(Ok(result)) => {
@@ -200,7 +203,8 @@ impl Link {
         }
         let patience = limits.connect();
         let started = Instant::now();
-        let child = ssh.start(&self.host, &way, limits).await?;
+        let shim = ssh::RemoteCommand::shim();
+        let child = ssh.start(&self.host, &way, limits, &shim).await?;
         let first = match Session::open(child, &call.client, patience).await {
             Ok(session) => {
                 ssh.note_use(&way);
@@ -213,7 +217,7 @@ impl Link {
         if !was_silent || !ssh.drop_master(&way).await {
             return Err(first);
         }
-        let child = ssh.start(&self.host, &way, limits).await?;
+        let child = ssh.start(&self.host, &way, limits, &shim).await?;
         Session::open(child, &call.client, patience).await
     }
 
@@ -286,6 +290,7 @@ mod tests {
         HostCall {
             tool: tool.into(),
             arguments: arguments.as_object().unwrap().clone(),
+            set: None,
             client: String::new(),
             until,
             may_become_master: false,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use remit_common::RELEASE;
+use remit_mcp::SET_META;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
+use super::HostCall;
 use super::answer::{self, Message, ServerInfo, ToolResult};
 use super::incoming::{ENDED, Incoming};
 use super::reason::{self, Tail};
@@ -119,11 +121,14 @@ impl Session {
 
     pub async fn call(
         &self,
-        tool: &str,
+        call: &HostCall,
         arguments: &Map<String, Value>,
         news: News,
     ) -> Result<ToolResult, Lost> {
-        let params = json!({ "name": tool, "arguments": arguments });
+        let mut params = json!({ "name": call.tool, "arguments": arguments });
+        if let Some(set) = call.set {
+            add_meta(&mut params, SET_META, json!(set.to_string()));
+        }
         match self.request("tools/call", params, news).await? {
             Ok(result) => answer::tool_result(result).map_err(|what| {
                 // Its next answers are not believed, either.
@@ -154,10 +159,8 @@ impl Session {
         news: News,
     ) -> Result<Result<Value, String>, Lost> {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        if news.is_some()
-            && let Some(params) = params.as_object_mut()
-        {
-            params.insert("_meta".to_owned(), json!({ "progressToken": id }));
+        if news.is_some() {
+            add_meta(&mut params, "progressToken", json!(id));
         }
         let line = line(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         let (reply, answer) = oneshot::channel();
@@ -184,6 +187,14 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+fn add_meta(params: &mut Value, key: &str, value: Value) {
+    let params = params.as_object_mut();
+    let meta = params.map(|params| params.entry("_meta").or_insert_with(|| json!({})));
+    if let Some(meta) = meta.and_then(Value::as_object_mut) {
+        meta.insert(key.to_owned(), value);
     }
 }
 

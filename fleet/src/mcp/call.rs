@@ -1,12 +1,19 @@
 //! What a tool call means: which hosts, and what each of them gets. Pure.
 
+use std::ops::RangeInclusive;
+
+use remit_common::names::SetId;
 use serde_json::{Map, Value};
 
 use crate::engine::group::Fold;
 use crate::selector;
+use crate::set::{self, Order};
 
 /// Tools whose texts have numbers that differ from host to host.
 pub const FOLDING: [&str; 2] = ["run", "host"];
+/// Hosts of a change that does not say how many it means.
+const MAX_HOSTS: usize = 5;
+const CONCURRENCY: usize = 16;
 
 /// A call without `on`.
 #[derive(Debug, PartialEq)]
@@ -21,6 +28,8 @@ pub struct ToolCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     Many,
+    /// One after another, the first as a canary.
+    Set,
     /// One, with the reason.
     One(&'static str),
 }
@@ -82,16 +91,95 @@ fn words(text: &str) -> Vec<String> {
     selector::words(text).map(str::to_owned).collect()
 }
 
-/// Changes go to one host until a set of requests has a canary and a person sees it as one.
 pub fn reach(tool: &str, arguments: &Map<String, Value>) -> Reach {
     let of_one = "its job_id belongs to one host";
     match tool {
-        "change" => Reach::One("change goes to one host"),
-        "plan" => Reach::One("plan goes to one host, as its change does"),
+        "change" if arguments.contains_key("undo") => Reach::One("a commit belongs to one host"),
+        "change" => Reach::Set,
+        "plan" if arguments.contains_key("job_id") => Reach::One(of_one),
         "job_stop" => Reach::One(of_one),
         "job" if arguments.contains_key("job_id") => Reach::One(of_one),
         _ => Reach::Many,
     }
+}
+
+/// How a change goes to many hosts: arguments of the tool that stay here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetLimits {
+    pub max_hosts: usize,
+    pub order: Order,
+}
+
+impl Default for SetLimits {
+    fn default() -> Self {
+        Self {
+            max_hosts: MAX_HOSTS,
+            order: Order {
+                concurrency: 1,
+                max_errors: 0,
+            },
+        }
+    }
+}
+
+impl SetLimits {
+    /// Takes them out of the arguments.
+    pub fn take(arguments: &mut Map<String, Value>) -> Result<Self, String> {
+        let mut number = |name: &str, usual: usize, range: RangeInclusive<usize>| {
+            let value = match arguments.remove(name) {
+                None | Some(Value::Null) => return Ok(usual),
+                Some(value) => value.as_u64().and_then(|it| usize::try_from(it).ok()),
+            };
+            let value = value.filter(|value| range.contains(value));
+            value.ok_or_else(|| {
+                format!(
+                    "'{name}' is a number from {} to {}",
+                    range.start(),
+                    range.end()
+                )
+            })
+        };
+        let usual = Self::default();
+        let Order {
+            concurrency,
+            max_errors,
+        } = usual.order;
+        Ok(Self {
+            max_hosts: number("max_hosts", usual.max_hosts, 1..=set::HOSTS)?,
+            order: Order {
+                concurrency: number("concurrency", concurrency, 1..=CONCURRENCY)?,
+                max_errors: number("max_errors", max_errors, 0..=set::HOSTS)?,
+            },
+        })
+    }
+
+    /// Refuses more hosts than the call says that it means.
+    pub fn check(self, hosts: usize) -> Result<(), String> {
+        let max = self.max_hosts;
+        if hosts <= max {
+            return Ok(());
+        }
+        let way_out = match hosts <= set::HOSTS {
+            true => format!("name fewer, or give max_hosts {hosts} if your user means all of them"),
+            false => format!("name at most {} in one call", set::HOSTS),
+        };
+        Err(format!(
+            "'on' names {hosts} hosts, and a change goes to at most max_hosts ({max}): {way_out}"
+        ))
+    }
+}
+
+/// Returns the set that `job` or `job_stop` names.
+pub fn named_set(tool: &str, arguments: &Map<String, Value>) -> Result<Option<SetId>, String> {
+    let set = match arguments.get("set") {
+        Some(set) if ["job", "job_stop"].contains(&tool) && !set.is_null() => set,
+        _ => return Ok(None),
+    };
+    if arguments.contains_key("job_id") {
+        return Err("'set' and 'job_id' exclude each other".to_owned());
+    }
+    let set = set.as_str().unwrap_or_default().parse();
+    set.map(Some).map_err(|why| format!("'set': {why}"))
 }
 
 #[cfg(test)]
@@ -167,6 +255,61 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_a_set_stay_here_and_are_bounded() {
+        let take = |arguments: Value| {
+            let mut arguments = object(arguments);
+            SetLimits::take(&mut arguments).map(|limits| (limits, arguments.len()))
+        };
+        let (usual, left) = take(json!({"name": "a", "max_errors": null})).unwrap();
+        assert_eq!((usual.max_hosts, usual.order.concurrency, left), (5, 1, 1));
+        assert_eq!(usual.order.max_errors, 0);
+        let (limits, left) =
+            take(json!({"max_hosts": 64, "concurrency": 16, "max_errors": 3})).unwrap();
+        assert_eq!(
+            (limits.max_hosts, limits.order.concurrency, left),
+            (64, 16, 0)
+        );
+        for (wrong, expect) in [
+            (
+                json!({"max_hosts": 0}),
+                "'max_hosts' is a number from 1 to 64",
+            ),
+            (
+                json!({"max_hosts": 65}),
+                "'max_hosts' is a number from 1 to 64",
+            ),
+            (json!({"concurrency": 17}), "'concurrency' is a number"),
+            (json!({"concurrency": "2"}), "'concurrency' is a number"),
+            (json!({"max_errors": -1}), "'max_errors' is a number from 0"),
+        ] {
+            assert!(take(wrong).unwrap_err().starts_with(expect));
+        }
+        assert_eq!(usual.check(5), Ok(()));
+        let why = usual.check(12).unwrap_err();
+        assert!(
+            why.contains("12 hosts") && why.contains("give max_hosts 12"),
+            "{why}"
+        );
+        assert!(usual.check(65).unwrap_err().contains("at most 64"));
+    }
+
+    #[test]
+    fn set_is_named_alone() {
+        let named = |tool, arguments| named_set(tool, &object(arguments));
+        let id = "0123456789abcdef".repeat(2);
+        assert_eq!(named("job", json!({"set": id})).unwrap(), id.parse().ok());
+        assert_eq!(named("change", json!({"set": id})), Ok(None));
+        assert_eq!(named("job", json!({"set": null})), Ok(None));
+        for wrong in [
+            json!({"set": id, "job_id": "x"}),
+            json!({"set": 7}),
+            json!({"set": id.to_uppercase()}),
+        ] {
+            assert!(named("job_stop", wrong).is_err());
+        }
+    }
+
+    #[test]
     fn calls_that_belong_to_one_host_are_known() {
         for (tool, arguments, is_one) in [
             ("run", json!({"argv": ["df"]}), false),
@@ -175,8 +318,10 @@ mod tests {
             ("job", json!({}), false),
             ("job", json!({"job_id": "x"}), true),
             ("job_stop", json!({"job_id": "x"}), true),
-            ("change", json!({}), true),
-            ("plan", json!({}), true),
+            ("change", json!({"undo": "x"}), true),
+            ("change", json!({}), false),
+            ("plan", json!({"job_id": "x"}), true),
+            ("plan", json!({}), false),
             ("host", json!({"since": "boot"}), false),
         ] {
             let reach = reach(tool, &object(arguments));

@@ -3,6 +3,7 @@
 
 mod call;
 mod server;
+mod sets;
 mod stdio;
 mod tools;
 mod transport;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use crate::config::ConfigError;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
+use crate::set::Sets;
 
 use server::Server;
 use transport::{Stdio, Table};
@@ -42,14 +44,18 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     };
     let table = Table::default();
     let transport = Stdio::new(lines, output.clone(), table.clone());
+    let sets = Sets::default();
+    let server = Server::new(engine, sets.clone());
     let protocol = async {
-        match Server::new(engine).serve(transport).await {
+        match server.serve(transport).await {
             Ok(running) => running.waiting().await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
     };
     let ended = async {
         table.input_ended().await;
+        // A set that nobody watches goes no further. What waits is explained by the records of its hosts.
+        sets.end();
         let answered = async {
             table.empty().await;
             output.flush().await

@@ -14,7 +14,8 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::call::{self, Reach, ToolCall};
+use super::call::{self, Reach, SetLimits, ToolCall};
+use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
 use crate::engine::group::{self, Fold, Outcome};
@@ -22,6 +23,7 @@ use crate::engine::{Engine, end_for_clients, logs, report};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
 use crate::request_id;
+use crate::set::Sets;
 
 const CLIENT: usize = 80;
 const NAME: usize = 60;
@@ -34,23 +36,25 @@ pub struct Server {
     /// A broken configuration is reported at each call: a server that does not start says nothing to a model.
     engine: Result<Arc<Engine>, Arc<ConfigError>>,
     tools: Arc<[Tool]>,
+    sets: Sets,
 }
 
 /// The answer of a tool, for models and for programs.
-struct Reply {
-    is_error: bool,
+pub struct Reply {
+    pub is_error: bool,
     text: String,
     data: Map<String, Value>,
 }
 
 impl Server {
-    pub fn new(engine: Result<Arc<Engine>, ConfigError>) -> Self {
+    pub fn new(engine: Result<Arc<Engine>, ConfigError>, sets: Sets) -> Self {
         let has_many = engine
             .as_ref()
             .is_ok_and(|engine| engine.fleet.hosts.len() > 1);
         Self {
             engine: engine.map_err(Arc::new),
             tools: tools::list(has_many).into(),
+            sets,
         }
     }
 
@@ -59,7 +63,7 @@ impl Server {
             Ok(engine) => engine,
             Err(error) => return Reply::refused(NOT_STARTED, &error.0),
         };
-        match answer(engine, tool, arguments, caller).await {
+        match answer(engine, &self.sets, tool, arguments, caller).await {
             Ok(reply) => reply,
             Err(why) => Reply::refused(INVALID, &why),
         }
@@ -74,6 +78,7 @@ struct Caller {
 
 async fn answer(
     engine: &Arc<Engine>,
+    sets: &Sets,
     tool: &str,
     arguments: Map<String, Value>,
     caller: &Caller,
@@ -87,27 +92,47 @@ async fn answer(
         let listed = hosts::listed(engine, words.as_deref(), &asked.arguments, &caller.client);
         return listed.await.map(Reply::plain);
     }
+    if let Some(id) = call::named_set(tool, &asked.arguments)? {
+        return sets::named(engine, sets, tool, (id, &asked.arguments)).await;
+    }
     let chosen = engine.choose(words.as_deref());
     let chosen: Vec<Host> = chosen
         .map_err(|error| error.0)?
         .into_iter()
         .cloned()
         .collect();
+    let limits = match tool {
+        "change" => Some(SetLimits::take(&mut asked.arguments)?),
+        _ => None,
+    };
     asked.identify(tool, || {
         request_id::fresh().map_err(|error| {
             format!("cannot read '/dev/urandom': {error}; give a request_id of your own")
         })
     })?;
-    let call = HostCall {
+    let plans = sets.plans(&asked.arguments);
+    let mut call = HostCall {
         tool: tool.to_owned(),
         arguments: asked.arguments,
+        set: None,
         client: caller.client.clone(),
         until: Some(end_for_clients()),
         may_become_master: true,
         follows: false,
     };
     match (chosen.as_slice(), call::reach(tool, &call.arguments)) {
-        ([host], _) => Ok(one(engine, host, &call, caller).await),
+        ([host], _) => {
+            if let Some(plans) = plans {
+                let plan = sets::plan_of(&host.name, &plans)?;
+                call.arguments.insert("plan_id".to_owned(), json!(plan));
+            }
+            Ok(one(engine, host, &call, caller).await)
+        }
+        (hosts, Reach::Set) => {
+            let limits = limits.unwrap_or_default();
+            sets::change(engine, sets, (hosts, call, plans), limits).await
+        }
+        (hosts, Reach::Many) if tool == "plan" => sets::plan(engine, sets, hosts, call).await,
         (_, Reach::Many) => Ok(many(engine, &chosen, (&call, asked.fold), caller).await),
         (hosts, Reach::One(why)) => {
             let names: Vec<&str> = hosts
@@ -223,7 +248,7 @@ async fn many(
 }
 
 impl Reply {
-    fn plain(data: Map<String, Value>) -> Self {
+    pub fn plain(data: Map<String, Value>) -> Self {
         Self {
             is_error: false,
             text: Value::Object(data.clone()).to_string(),

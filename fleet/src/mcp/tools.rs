@@ -39,8 +39,10 @@ pub fn list(has_many: bool) -> Vec<Tool> {
                 let fold = json!({ "type": "string", "enum": ["numbers"], "description": FOLD });
                 properties.insert("fold".to_owned(), fold);
             }
+            properties.extend(of_sets(&tool.name));
         }
-        if has_many {
+        // A set has its hosts.
+        if has_many && !["job", "job_stop"].contains(&tool.name.as_ref()) {
             let required = schema.entry("required").or_insert_with(|| json!([]));
             if let Value::Array(required) = required {
                 required.push(json!("on"));
@@ -49,6 +51,27 @@ pub fn list(has_many: bool) -> Vec<Tool> {
         tools.push(tool);
     }
     tools
+}
+
+/// Returns the arguments of a tool that are about sets.
+fn of_sets(tool: &str) -> JsonObject {
+    let number = |what: &str| json!({ "type": "integer", "description": what });
+    let own = match tool {
+        "change" => json!({
+            "max_hosts": number("Many hosts: more are refused. Default 5."),
+            "concurrency": number("At a time, after the first. Default 1."),
+            "max_errors": number("More end the set. Default 0."),
+        }),
+        "job" => json!({ "set": { "type": "string", "description": "Or a set of change." } }),
+        "job_stop" => {
+            json!({ "set": { "type": "string", "description": "Or a set: send no more." } })
+        }
+        _ => json!({}),
+    };
+    match own {
+        Value::Object(own) => own,
+        _ => Map::new(),
+    }
 }
 
 fn hosts() -> Tool {
@@ -94,9 +117,10 @@ access says what you may do on a host. host gives facts. run executes a program 
 approval as a rule, because the kernel refuses every change there. change runs a named command that changes the host, if its policy grants you one: \
 say why in reason. Where a person must approve it, state is awaiting_approval: tell your user the line in approval, never type it yourself.
 
-run, access, host, history and job without job_id take many hosts: the answer has groups of hosts with the same result, largest first; others \
-have the difference from it; unreachable has the rest and why. The command logs of many is one timeline. change, plan, job with job_id and job_stop go to one host: \
-ids of jobs and plans belong to it. jobs in a group names jobs whose output is not all here: call job with on and job_id.
+Many hosts: the answer has groups of hosts with the same result, largest first; others \
+have the difference from it; unreachable has the rest and why. The command logs of many is one timeline. jobs in a group names jobs whose output is not all here: call job with on and job_id. \
+change on many hosts is a set: the first host alone, the others one by one if it ended well, none after an error. job with set shows it. \
+plan on many gives a plan_id for change on them. Else ids of jobs and plans belong to one host.
 
 A call waits 20 s by default, 50 s at most. A job that takes longer goes on: state running, follow it with job. After a lost connection \
 nothing runs twice. A non-zero exit is a result, not an error. An error is a refusal with a code: next says what you can do instead, lift what a human can do.
@@ -131,7 +155,8 @@ mod tests {
                 assert_eq!(schema["additionalProperties"], false, "{}", tool.name);
                 let required = schema.get("required").and_then(Value::as_array).cloned();
                 let is_required = required.unwrap_or_default().contains(&json!("on"));
-                assert_eq!(is_required, has_many && tool.name != HOSTS, "{}", tool.name);
+                let needs_hosts = ![HOSTS, "job", "job_stop"].contains(&tool.name.as_ref());
+                assert_eq!(is_required, has_many && needs_hosts, "{}", tool.name);
             }
         }
     }
@@ -155,13 +180,13 @@ mod tests {
     fn list_stays_small() {
         let shim: List = serde_json::from_str(SHIM).unwrap();
         let (own, shim) = (list(true), bytes(&shim.tools));
-        // 'on' and 'required' of each tool, 'fold' of two.
+        // 'on' and 'required' of each tool, 'fold' of two, what is about sets of three.
         let added = bytes(&own[1..]) - shim;
         assert!(
-            added <= 100 * 8 + 110 * 2,
-            "{added} bytes for 'on' and 'fold'"
+            added <= 100 * 8 + 110 * 2 + 420,
+            "{added} bytes for 'on', 'fold' and sets"
         );
-        assert!(bytes(&own) <= 13_500, "{} bytes", bytes(&own));
+        assert!(bytes(&own) <= 13_800, "{} bytes", bytes(&own));
         assert!(INSTRUCTIONS.len() <= 2048, "{}", INSTRUCTIONS.len());
     }
 

@@ -25,9 +25,32 @@ pub use masters::Masters;
 const QUICK: Duration = Duration::from_secs(10);
 /// Time for a word to a master. One that hangs is left alone.
 const WORD: Duration = Duration::from_secs(2);
-/// The program on the host.
-const SHIM: &str = "mcp-shim";
 const REASON: usize = 400;
+
+/// What the shell of a host runs.
+#[derive(Debug)]
+pub struct RemoteCommand(String);
+
+impl RemoteCommand {
+    pub fn shim() -> Self {
+        Self("mcp-shim".to_owned())
+    }
+
+    /// `remit` with these words, each quoted as the shells of hosts read it.
+    pub fn remit(words: &[&str]) -> Self {
+        let words = words.iter().map(|word| format!(" {}", quoted(word)));
+        Self(std::iter::once("remit".to_owned()).chain(words).collect())
+    }
+}
+
+/// Quotes a word for sh(1). Other shells read it alike, unless it ends in a backslash.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
 
 /// The ssh of one configuration, with its master connections.
 #[derive(Debug)]
@@ -92,6 +115,7 @@ impl Client {
         host: &HostName,
         way: &Way,
         limits: &Limits,
+        remote: &RemoteCommand,
     ) -> Result<Child, String> {
         if let (Some(masters), Some(socket), true) =
             (&self.masters, &way.master, way.becomes_master)
@@ -103,7 +127,7 @@ impl Client {
         }
         let mut command = self.command();
         command.args(session_options(way, limits));
-        command.args(["--", host.as_str(), SHIM]);
+        command.args(["--", host.as_str(), remote.0.as_str()]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -213,6 +237,35 @@ mod tests {
         };
         let all = session_options(&way, &Limits::default());
         all.join(" ".as_ref()).into_string().unwrap()
+    }
+
+    #[test]
+    fn words_for_the_shell_of_a_host_are_quoted() {
+        for (words, expect) in [
+            (&["pending", "--json"][..], "remit pending --json"),
+            (
+                &["lock", "-m", "what is it doing?"],
+                "remit lock -m 'what is it doing?'",
+            ),
+            (
+                &["lock", "-m", "it's $(reboot)"],
+                r"remit lock -m 'it'\''s $(reboot)'",
+            ),
+            (&["lock", "-m", ""], "remit lock -m ''"),
+        ] {
+            assert_eq!(RemoteCommand::remit(words).0, expect);
+        }
+        let hostile = "a'; touch /x; `b` \"c\" \\ !d * ~\n";
+        let RemoteCommand(line) = RemoteCommand::remit(&["lock", "-m", hostile]);
+        let line = format!("remit() {{ printf '%s|' \"$@\"; }}; {line}");
+        let ran = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(ran.stdout).unwrap(),
+            format!("lock|-m|{hostile}|")
+        );
     }
 
     #[test]

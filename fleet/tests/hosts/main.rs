@@ -8,6 +8,7 @@
     reason = "helpers of tests may fail"
 )]
 
+mod approving;
 mod client;
 mod hostile;
 mod logs;
@@ -17,4 +18,5 @@ mod one;
 mod people;
 mod protocol;
 mod real_ssh;
+mod sets;
 mod stage;

@@ -110,8 +110,8 @@ fn words_of_on_choose_hosts() {
     }
     let before = stage.logins().len();
     for (tool, arguments) in [
-        ("change", json!({"on": "web*", "name": "service.restart"})),
-        ("plan", json!({"on": "web*", "edits": []})),
+        ("change", json!({"on": "web*", "undo": "ab", "reason": "x"})),
+        ("plan", json!({"on": "web*", "job_id": "ab"})),
         ("job", json!({"on": "web*", "job_id": "ab"})),
         ("job_stop", json!({"on": "web*", "job_id": "ab"})),
     ] {

@@ -12,7 +12,7 @@ use remit_tests::test_dir::{TestDir, missing};
 use serde_json::json;
 
 use crate::client::Client;
-use crate::stage::daemon;
+use crate::stage::{daemon, shim};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -49,9 +49,14 @@ impl Machine {
         }
         let at = |name: &str| machine.path(name).display().to_string();
         let read = |name: &str| fs::read_to_string(machine.path(name)).unwrap();
-        let (shim, socket) = (daemon.program("mcp-shim"), daemon.runtime().socket());
-        let forced = format!("{} --socket {}", shim.display(), socket.display());
-        let key = format!("restrict,command=\"{forced}\" {}", read("user_key.pub"));
+        let login = format!("#!/bin/sh\nwords=$SSH_ORIGINAL_COMMAND\n{}", shim(daemon));
+        machine.write("login", &login);
+        fs::set_permissions(machine.path("login"), fs::Permissions::from_mode(0o755)).unwrap();
+        let key = format!(
+            "restrict,command=\"{}\" {}",
+            at("login"),
+            read("user_key.pub")
+        );
         machine.write("authorized_keys", &key);
         let known = format!("web1 {}", read("host_key.pub"));
         machine.write("known_hosts", &known);
@@ -191,6 +196,31 @@ fn master_that_hangs_is_left_for_a_new_one() {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     assert!(again.status.success(), "{again:?}");
     assert_eq!((machine.logins(), machine.masters().len()), (2, 1));
+}
+
+#[test]
+fn words_for_remit_pass_a_real_login() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "  RemoteCommand tmux attach\n") else {
+        return;
+    };
+    let why = "what's it doing? $(reboot) `id` \"x\" ;";
+    let output = machine.command(&["lock", "-m", why]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "web1: locked\n", "{:?}", output.stderr);
+    let locked = daemon.records("lock");
+    assert!(
+        locked[0]["MESSAGE"].as_str().unwrap().contains(why),
+        "{locked:?}"
+    );
+    let output = machine.command(&["pending"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text, "no requests wait for an approval\n",
+        "{:?}",
+        output.stderr
+    );
+    assert_eq!(machine.logins(), 1, "the second one went over the master");
 }
 
 #[test]

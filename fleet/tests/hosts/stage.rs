@@ -18,6 +18,30 @@ pub fn user() -> Identity {
     Identity::new(1000, &[SOCKET_GROUP])
 }
 
+/// The person who approves, on this computer and on each host. An account that is an administrator by itself.
+pub fn approver() -> Identity {
+    Identity::new(0, &[])
+}
+
+/// Who approves, in a policy.
+pub const BY: &str = "{ by = [\"root\"], expires = \"10min\" }";
+pub const NONE: &str = "\"none\"";
+
+/// A daemon with one change, `site.switch`, that runs this program.
+pub fn changing(program: &str, approval: &str) -> Daemon {
+    let policy = format!(
+        "[[command]]\nname = \"site.switch\"\nsummary = \"switches\"\nargv = [\"{program}\", \"{{to}}\"]\neffect = \"change\"\n\
+         profile = \"strict\"\nargs.to = {{ type = \"string\", pattern = \"[a-z ]+\", summary = \"to what\" }}\n\
+         [[grant]]\nname = \"asks\"\nto = [\"#0\", \"somebody\"]\nallow = [\"site.*\"]\neffect = \"change\"\napproval = {approval}\n"
+    );
+    Daemon::start(Options {
+        // A request that waits has its uid.
+        waiting: 8,
+        policy,
+        ..Options::default()
+    })
+}
+
 /// A daemon in whose sandbox the user may run anything.
 pub fn daemon() -> Daemon {
     let policy = "[[grant]]\nname = \"test\"\nto = [\"#0\", \"somebody\"]\nallow = [\"run\"]\nrun_profile = \"read\"\n";
@@ -88,7 +112,7 @@ impl Stage {
             echo \"$*\" >>\"$dir/hosts/.arguments\"\n\
             while [ \"$1\" != -- ]; do shift; done\n\
             host=$2\n\
-            [ \"$3\" = mcp-shim ] || exit 99\n\
+            words=$3\n\
             . \"$dir/hosts/$host\"\n";
         stage.script("ssh", ssh);
         let config: String = hosts
@@ -145,6 +169,10 @@ impl Stage {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(&user(), arguments)
+    }
+
+    pub fn command_of(&self, user: &Identity, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_remit-fleet"));
         command
             .args(arguments)
@@ -154,16 +182,20 @@ impl Stage {
             .env("HOME", self.path().join("home"))
             // The path below HOME is too long for a socket.
             .env("XDG_RUNTIME_DIR", self.path().join("r"));
-        user().runs(&mut command);
+        user.runs(&mut command);
         command
     }
 
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.run_of(&user(), arguments)
+    }
+
+    pub fn run_of(&self, user: &Identity, arguments: &[&str]) -> (Option<i32>, String, String) {
         let Output {
             status,
             stdout,
             stderr,
-        } = self.command(arguments).output().unwrap();
+        } = self.command_of(user, arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code(), text(stdout), text(stderr))
     }
@@ -176,13 +208,19 @@ impl Stage {
     }
 }
 
-/// Shell that becomes mcp-shim in front of this daemon.
+/// Shell that becomes mcp-shim in front of this daemon, or runs the words for `remit`, as the shell of a login does.
 pub fn shim(daemon: &Daemon) -> String {
     let program = daemon.program("mcp-shim");
     let socket = daemon.runtime().socket();
+    let remit = daemon.program("remit");
+    let runtime = daemon.runtime();
     format!(
-        "exec '{}' --socket '{}'\n",
+        "[ \"$words\" = mcp-shim ] && exec '{}' --socket '{}'\n\
+         remit() {{ '{}' --runtime '{}' \"$@\"; }}\n\
+         eval \"$words\"\n",
         program.display(),
-        socket.display()
+        socket.display(),
+        remit.display(),
+        runtime.dir().display()
     )
 }

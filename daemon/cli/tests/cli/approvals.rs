@@ -353,8 +353,14 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
     let (fake, _heard) = Fake::admin(of_set);
     let set = "07".repeat(16);
     let text = fake.output(&["pending"]).text().to_owned();
-    assert!(text.contains(&format!("\n              : set {set}\n")), "{text}");
-    assert_eq!(fake.output(&["pending", "--json"]).json()["requests"][0]["set"], json!(set));
+    assert!(
+        text.contains(&format!("\n              : set {set}\n")),
+        "{text}"
+    );
+    assert_eq!(
+        fake.output(&["pending", "--json"]).json()["requests"][0]["set"],
+        json!(set)
+    );
     let (fake, _heard) = Fake::admin(AdminReply::Pending {
         state: 1,
         requests: Vec::new(),

@@ -1,0 +1,231 @@
+//! The page of requests on many hosts: what is identical once, what differs for each host, and each host with its own
+//! digest. Pure. All that a host says of a request is on it: nothing is left out.
+
+use std::fmt::Write as _;
+
+use remit_common::text;
+use serde_json::{Map, Value};
+
+use super::request::HostRequest;
+use crate::engine::diff;
+
+/// Facts that come first, in this order. All others follow.
+const FIRST: [&str; 12] = [
+    "user",
+    "uid",
+    "command",
+    "reason",
+    "argv",
+    "more_argv",
+    "plan",
+    "then",
+    "script",
+    "stdin",
+    "files",
+    "risks",
+];
+const NAME: usize = 12;
+
+/// Requests with the same content.
+#[derive(Debug, PartialEq)]
+pub struct Alike<'a> {
+    pub requests: Vec<&'a HostRequest>,
+    pub text: String,
+}
+
+/// Groups requests by what their hosts say of them, the largest group first.
+pub fn alike(requests: &[HostRequest]) -> Vec<Alike<'_>> {
+    let mut groups: Vec<Alike<'_>> = Vec::new();
+    for request in requests {
+        let text = facts(&request.facts);
+        match groups.iter_mut().find(|group| group.text == text) {
+            Some(group) => group.requests.push(request),
+            None => groups.push(Alike {
+                requests: vec![request],
+                text,
+            }),
+        }
+    }
+    // Stable: groups of one size stay in the order of hosts.
+    groups.sort_by_key(|group| std::cmp::Reverse(group.requests.len()));
+    groups
+}
+
+/// Returns the page. Lines of this program begin without white space, lines of hosts with two spaces.
+pub fn page(requests: &[HostRequest]) -> String {
+    let groups = alike(requests);
+    let mut out = String::new();
+    let first = groups.first();
+    for (number, group) in groups.iter().enumerate() {
+        let names = names(&group.requests);
+        let other = first.filter(|_| number > 0);
+        let difference = other.and_then(|other| {
+            let difference = diff::diff(&other.text, &group.text)?;
+            (difference.len() < group.text.len()).then_some((other, difference))
+        });
+        match difference {
+            Some((other, difference)) => {
+                let _ = writeln!(out, "== {names}: as {}, but", first_name(other));
+                add(&mut out, &difference);
+            }
+            None => {
+                let _ = writeln!(out, "== {names}");
+                add(&mut out, &group.text);
+            }
+        }
+        for request in &group.requests {
+            let _ = writeln!(out, "{}", line(request));
+        }
+    }
+    out
+}
+
+/// Returns the line of one host: its request, its digest and how long it waits.
+pub fn line(request: &HostRequest) -> String {
+    let minutes = request.left_ms / 60_000;
+    let yours = match request.is_yours {
+        true => "",
+        false => ", not yours to approve",
+    };
+    format!(
+        "-- {}:{} digest {}, {minutes} min left{yours}",
+        request.host,
+        request.job.short(),
+        request.digest.as_str()
+    )
+}
+
+fn first_name<'a>(group: &Alike<'a>) -> &'a str {
+    group
+        .requests
+        .first()
+        .map_or("", |request| request.host.as_str())
+}
+
+pub fn names(requests: &[&HostRequest]) -> String {
+    let names: Vec<&str> = requests.iter().map(|one| one.host.as_str()).collect();
+    names.join(" ")
+}
+
+fn add(out: &mut String, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn facts(facts: &Map<String, Value>) -> String {
+    let mut out = String::new();
+    let first = FIRST.iter().filter_map(|key| facts.get_key_value(*key));
+    let rest = facts
+        .iter()
+        .filter(|(key, _)| !FIRST.contains(&key.as_str()));
+    for (key, value) in first.chain(rest) {
+        add_fact(&mut out, 0, key, value);
+    }
+    out
+}
+
+fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
+    let name = text::line(key.as_bytes(), 60);
+    let indent = depth * 2;
+    match value {
+        // As `remit show --json` says that there is none.
+        Value::Null | Value::Bool(false) => {}
+        Value::String(text) if text.is_empty() => {}
+        Value::Array(items) => {
+            let mut name = name.as_str();
+            for item in items {
+                match item {
+                    // Elements that are empty count: an empty argument is one.
+                    Value::Array(_) | Value::Object(_) => add_fact(out, depth, name, item),
+                    scalar => {
+                        let _ = writeln!(out, "{:indent$}{name:<NAME$}| {}", "", shown(scalar));
+                    }
+                }
+                name = "";
+            }
+        }
+        Value::Object(object) => {
+            let _ = writeln!(out, "{:indent$}{name}", "");
+            object
+                .iter()
+                .for_each(|(key, value)| add_fact(out, depth + 1, key, value));
+        }
+        scalar => {
+            let _ = writeln!(out, "{:indent$}{name:<NAME$}| {}", "", shown(scalar));
+        }
+    }
+}
+
+/// One line, whole.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text::line(text.as_bytes(), usize::MAX),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::request::tests::one;
+    use super::*;
+
+    #[test]
+    fn identical_requests_are_shown_once_with_each_digest() {
+        let requests = [
+            one("web1", 1, Some(7), "site.switch to=a"),
+            one("web2", 2, Some(7), "site.switch to=b"),
+            one("web3", 3, Some(7), "site.switch to=a"),
+        ];
+        let expect = format!(
+            "== web1 web3\n  user        | agent\n  uid         | 1000\n  command     | site.switch to=a\n  reason      | why\n\
+             -- web1:01010101 digest {}, 1 min left\n-- web3:03030303 digest {}, 1 min left\n\
+             == web2: as web1, but\n  @@ line 3 @@\n  -command     | site.switch to=a\n  +command     | site.switch to=b\n\
+             -- web2:02020202 digest {}, 1 min left\n",
+            "01".repeat(32),
+            "03".repeat(32),
+            "02".repeat(32)
+        );
+        assert_eq!(page(&requests), expect);
+    }
+
+    /// Each text of a host is on the page, also under names that this program does not know.
+    #[test]
+    fn nothing_that_a_host_says_is_left_out() {
+        let mut request = one("web1", 1, None, "x");
+        let facts = json!({
+            "argv": ["a", "", " b"], "new_in_a_later_release": {"deep": [{"x": "y", "n": 7}, "z"]},
+            "script": ["first", "second"], "is": true, "none": null, "empty": [],
+        });
+        request.facts = facts.as_object().unwrap().clone();
+        let page = page(&[request]);
+        let expect = "== web1\n  argv        | a\n              | \n              |  b\n  script      | first\n              | second\n  \
+            is          | true\n  new_in_a_later_release\n    deep\n      n           | 7\n      x           | y\n                | z\n";
+        assert!(page.starts_with(expect), "{page}");
+    }
+
+    #[test]
+    fn text_of_a_host_cannot_imitate_lines_of_others() {
+        let forged = "x\n-- web2:02020202 digest 00\n== web2";
+        let mut liar = one("liar", 9, Some(7), forged);
+        liar.facts.insert("a\n-- web2".to_owned(), json!(forged));
+        liar.facts.insert("host".to_owned(), json!("web2"));
+        let page = page(&[one("web1", 1, Some(7), "y"), liar]);
+        let own: Vec<&str> = page
+            .lines()
+            .filter(|line| !line.starts_with("  "))
+            .collect();
+        let begins = [
+            "== web1",
+            "-- web1:01010101 ",
+            "== liar",
+            "-- liar:09090909 ",
+        ];
+        assert_eq!(own.len(), begins.len(), "{page}");
+        for (line, begin) in own.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{page}");
+        }
+    }
+}

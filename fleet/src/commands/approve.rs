@@ -1,0 +1,296 @@
+//! `remit-fleet approve` and `deny`: shows what is asked on each host, asks once, and approves one host after another by the
+//! digest that this host sent with what was shown. Stops at the first failure.
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::pending::{Waiting, chosen, limit, say_missing, waiting, words};
+use super::render::print;
+use crate::approvals::page;
+use crate::approvals::request::{self, HostRequest, Target, digest_of_all};
+use crate::args::{ApproveArgs, DenyArgs};
+use crate::engine::Engine;
+use crate::exit::{Exit, say};
+use crate::host_name::HostName;
+use crate::remote;
+use crate::terminal::Terminal;
+
+const TRIES: usize = 3;
+/// Digits of the digest that are typed.
+const TYPED: usize = 8;
+
+pub async fn approve(engine: &Arc<Engine>, args: &ApproveArgs) -> Exit {
+    match approved(engine, args).await {
+        Ok(()) => Exit::Ok,
+        Err(Fault(exit, why)) => {
+            say(&why);
+            exit
+        }
+    }
+}
+
+struct Fault(Exit, String);
+
+fn not_approved(why: impl Into<String>) -> Fault {
+    Fault(Exit::Failed, why.into())
+}
+
+async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), Fault> {
+    let (listed, waiting) = meant(engine, &args.target, args.on.as_deref()).await?;
+    say_missing(&waiting);
+    let shown = shown(engine, listed).await.map_err(not_approved)?;
+    let others: Vec<&str> = shown
+        .iter()
+        .filter(|one| !one.is_yours)
+        .map(|one| one.host.as_str())
+        .collect();
+    if !others.is_empty() {
+        let others = others.join(" ");
+        let why = format!(
+            "nothing was approved: on {others} it is not yours to approve; --on names other hosts"
+        );
+        return Err(not_approved(why));
+    }
+    let digest = digest_of_all(&shown);
+    match &args.digest {
+        Some(given) if *given == digest => {}
+        Some(_) => {
+            let why = "nothing was approved: what waits now has another digest; without --digest it is shown";
+            return Err(not_approved(why));
+        }
+        None => confirmed(&shown, &waiting, &digest)?,
+    }
+    carry_out(engine, &shown).await
+}
+
+/// Returns what hosts list under this name.
+async fn meant(
+    engine: &Arc<Engine>,
+    target: &Target,
+    on: Option<&str>,
+) -> Result<(Vec<HostRequest>, Waiting), Fault> {
+    let mut hosts =
+        chosen(engine, on).map_err(|exit| Fault(exit, "nothing was done".to_owned()))?;
+    if let Target::One(name, _) = target {
+        hosts.retain(|host| host.as_str() == name);
+        if hosts.is_empty() {
+            let why = format!("no host is named '{name}'; 'remit-fleet hosts' lists them");
+            return Err(Fault(Exit::Usage, why));
+        }
+    }
+    let mut waiting = waiting(engine, hosts).await;
+    let listed = target.choose(std::mem::take(&mut waiting.requests));
+    if listed.is_err() {
+        say_missing(&waiting);
+    }
+    listed.map(|listed| (listed, waiting)).map_err(not_approved)
+}
+
+/// Asks each host for the page of its request.
+async fn shown(engine: &Arc<Engine>, listed: Vec<HostRequest>) -> Result<Vec<HostRequest>, String> {
+    let asked = listed.iter().map(|one| {
+        let job = one.job.to_string();
+        (one.host.clone(), words(&["show", &job, "--json"]))
+    });
+    let answers = engine.remit(asked, Some(limit(engine))).await;
+    let mut all = Vec::new();
+    for (one, (host, answer)) in listed.iter().zip(answers) {
+        let shown = answer
+            .and_then(|output| remote::object(&output))
+            .and_then(|facts| request::request(&host, facts))
+            .and_then(|shown| match (shown.job, shown.set) == (one.job, one.set) {
+                true => Ok(shown),
+                false => Err("it shows another request than it lists".to_owned()),
+            });
+        all.push(shown.map_err(|why| format!("nothing was approved: {host}: {why}"))?);
+    }
+    Ok(all)
+}
+
+/// Shows the page and asks on the same terminal, so the person who answers has seen it.
+fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(), Fault> {
+    let Some(mut terminal) = Terminal::open() else {
+        let page = page::page(shown);
+        let _ = print(&format!("{page}digest of all {digest}\n"));
+        let why = format!(
+            "nothing was approved: there is no terminal to ask at; if this is right: --digest {digest}"
+        );
+        return Err(not_approved(why));
+    };
+    let failed =
+        |error: io::Error| Fault(Exit::Output, format!("cannot use the terminal: {error}"));
+    terminal.show(&page::page(shown)).map_err(failed)?;
+    for (host, why) in &waiting.silent {
+        terminal
+            .show(&format!("not asked: {host}: {why}\n"))
+            .map_err(failed)?;
+    }
+    // A host may have sent a long page. What is approved stands at its end.
+    let hosts: Vec<&str> = shown.iter().map(|one| one.host.as_str()).collect();
+    let kinds = page::alike(shown).len();
+    let summary = match kinds {
+        1 => format!(
+            "\n{} hosts, the same on each: {}\n",
+            hosts.len(),
+            hosts.join(" ")
+        ),
+        _ => format!(
+            "\n{} hosts, {kinds} different requests, see above: {}\n",
+            hosts.len(),
+            hosts.join(" ")
+        ),
+    };
+    terminal.show(&summary).map_err(failed)?;
+    let digits = digest.get(..TYPED).unwrap_or(digest);
+    let question = format!("To approve exactly this, one host after another, type {digits}: ");
+    for _ in 0..TRIES {
+        match terminal.ask(&question).map_err(failed)? {
+            None => return Err(not_approved("nothing was typed, and nothing was approved")),
+            Some(typed) if is_begin(&typed, digest) => return Ok(()),
+            Some(_) => {}
+        }
+    }
+    Err(not_approved(
+        "that was not the digest, and nothing was approved",
+    ))
+}
+
+/// Returns true if at least 8 digits were typed and the digest starts with them. Spaces are ignored.
+fn is_begin(typed: &str, digest: &str) -> bool {
+    let digits: String = typed.split_whitespace().collect();
+    digits.len() >= TYPED && digest.starts_with(&digits.to_ascii_lowercase())
+}
+
+/// Approves on one host after another. Each gets its own job and digest.
+async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), Fault> {
+    for (at, one) in shown.iter().enumerate() {
+        let job = one.job.to_string();
+        let words = words(&["approve", &job, "--digest", one.digest.as_str(), "--json"]);
+        // A change takes the time that it takes.
+        let mut answers = engine.remit([(one.host.clone(), words)], None).await;
+        let ended = match answers.pop() {
+            Some((_, answer)) => answer.and_then(|output| remote::object(&output)),
+            None => Err("it was not asked".to_owned()),
+        };
+        let why = match ended.map(|answer| end(&answer)) {
+            Ok(Ok(words)) => {
+                let _ = print(&format!("{}: approved, {words}\n", one.host));
+                continue;
+            }
+            Ok(Err(words)) => format!("approved, and {words}"),
+            Err(why) => format!(
+                "{why}; whether it was approved: ssh {} remit show {job}",
+                one.host
+            ),
+        };
+        let left: Vec<&str> = shown
+            .iter()
+            .skip(at + 1)
+            .map(|one| one.host.as_str())
+            .collect();
+        let left = match left.is_empty() {
+            true => String::new(),
+            false => format!("; not approved: {}", left.join(" ")),
+        };
+        return Err(not_approved(format!("{}: {why}{left}", one.host)));
+    }
+    Ok(())
+}
+
+/// Returns how the job ended, as an error unless it ended with status 0.
+fn end(answer: &Map<String, Value>) -> Result<String, String> {
+    let end = answer.get("end").and_then(Value::as_object);
+    let of = |key: &str| {
+        end.and_then(|end| end.get(key))
+            .filter(|value| !value.is_null())
+    };
+    let words = match (of("exit"), of("state")) {
+        (Some(exit), _) => format!("it ended with status {exit}"),
+        (None, Some(Value::String(state))) => format!("it is {state}"),
+        _ => "its end is not known".to_owned(),
+    };
+    let follows = of("then").and_then(Value::as_array);
+    let has_failed = |one: &Value| one.get("exit") != Some(&Value::from(0));
+    match of("exit") == Some(&Value::from(0)) {
+        true if follows.is_some_and(|all| all.iter().any(has_failed)) => Err(format!(
+            "{words}, but a command that follows did not end well"
+        )),
+        true => Ok(words),
+        false => Err(words),
+    }
+}
+
+pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
+    let (listed, waiting) = match meant(engine, &args.target, args.on.as_deref()).await {
+        Ok(meant) => meant,
+        Err(Fault(exit, why)) => {
+            say(&why);
+            return exit;
+        }
+    };
+    let asked = listed.iter().map(|one| {
+        let job = one.job.to_string();
+        (
+            one.host.clone(),
+            words(&["deny", &job, "-m", &args.message]),
+        )
+    });
+    let answers = engine.remit(asked, Some(limit(engine))).await;
+    say_missing(&waiting);
+    done(answers, "denied", !waiting.silent.is_empty())
+}
+
+/// Prints what became of it on each host.
+pub fn done(
+    answers: Vec<(HostName, Result<Vec<u8>, String>)>,
+    word: &str,
+    has_failed: bool,
+) -> Exit {
+    let mut exit = match has_failed {
+        true => Exit::Failed,
+        false => Exit::Ok,
+    };
+    for (host, answer) in answers {
+        match answer {
+            Ok(_) => {
+                let _ = print(&format!("{host}: {word}\n"));
+            }
+            Err(why) => {
+                say(&format!("{host}: not {word}: {why}"));
+                exit = Exit::Failed;
+            }
+        }
+    }
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_exit_of_zero_goes_on_to_the_next_host() {
+        for (answer, is_well) in [
+            (
+                json!({"end": {"state": "exited", "exit": 0, "then": []}}),
+                true,
+            ),
+            (json!({"end": {"state": "exited", "exit": 1}}), false),
+            (json!({"end": {"state": "running", "exit": null}}), false),
+            (json!({"end": null}), false),
+            (json!({}), false),
+            (json!({"end": {"exit": "0"}}), false),
+            (
+                json!({"end": {"exit": 0, "then": [{"exit": 0}, {"exit": null}]}}),
+                false,
+            ),
+        ] {
+            let end = end(answer.as_object().unwrap());
+            assert_eq!(end.is_ok(), is_well, "{answer}: {end:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `remit-fleet pending`: what waits for an approval, each set once.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use remit_common::names::SetId;
+use serde_json::{Value, json};
+
+use super::render::print;
+use crate::approvals::page::{self, names};
+use crate::approvals::request::{self, HostRequest};
+use crate::args::PendingArgs;
+use crate::engine::Engine;
+use crate::exit::{Exit, say};
+use crate::host_name::HostName;
+use crate::remote;
+use crate::selector;
+
+/// Beyond the login.
+const SLACK: Duration = Duration::from_secs(30);
+const NEXT: &str =
+    "to go on: remit-fleet approve SET or HOST:ID; remit-fleet deny SET or HOST:ID -m WHY\n";
+
+/// What hosts list.
+pub struct Waiting {
+    pub requests: Vec<HostRequest>,
+    /// Hosts that list more than is shown, with the number.
+    pub omitted: Vec<(HostName, u64)>,
+    pub silent: Vec<(HostName, String)>,
+}
+
+pub async fn pending(engine: &Arc<Engine>, args: &PendingArgs) -> Exit {
+    let hosts = match chosen(engine, args.on.as_deref()) {
+        Ok(hosts) => hosts,
+        Err(exit) => return exit,
+    };
+    let waiting = waiting(engine, hosts).await;
+    let printed = match args.json {
+        true => print(&format!("{}\n", to_json(&waiting))),
+        false => print(&text(&waiting)),
+    };
+    say_missing(&waiting);
+    match printed {
+        Exit::Ok if !waiting.silent.is_empty() => Exit::Failed,
+        other => other,
+    }
+}
+
+/// Returns the hosts of `--on`, or all.
+pub fn chosen(engine: &Engine, on: Option<&str>) -> Result<Vec<HostName>, Exit> {
+    let words: Option<Vec<&str>> = on.map(|on| selector::words(on).collect());
+    let chosen = match &words {
+        None => engine.fleet.hosts.iter().collect(),
+        Some(words) => engine.choose(Some(words)).map_err(|error| {
+            say(&error.0);
+            Exit::Usage
+        })?,
+    };
+    Ok(chosen.into_iter().map(|host| host.name.clone()).collect())
+}
+
+pub fn limit(engine: &Engine) -> Duration {
+    engine.fleet.limits.connect() + SLACK
+}
+
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
+    let asked = hosts
+        .into_iter()
+        .map(|host| (host, words(&["pending", "--json"])));
+    let mut waiting = Waiting {
+        requests: Vec::new(),
+        omitted: Vec::new(),
+        silent: Vec::new(),
+    };
+    for (host, outcome) in engine.remit(asked, Some(limit(engine))).await {
+        let listed = outcome
+            .and_then(|output| remote::object(&output))
+            .and_then(|answer| request::listed(&host, answer));
+        match listed {
+            Ok((requests, more)) => {
+                waiting.requests.extend(requests);
+                if more > 0 {
+                    waiting.omitted.push((host, more));
+                }
+            }
+            Err(why) => waiting.silent.push((host, why)),
+        }
+    }
+    waiting
+}
+
+pub fn say_missing(waiting: &Waiting) {
+    for (host, why) in &waiting.silent {
+        say(&format!("{host}: {why}"));
+    }
+    for (host, more) in &waiting.omitted {
+        say(&format!("{host}: {more} more requests are not listed"));
+    }
+}
+
+type Sets<'a> = BTreeMap<SetId, Vec<&'a HostRequest>>;
+
+fn parted(requests: &[HostRequest]) -> (Sets<'_>, Vec<&HostRequest>) {
+    let mut sets = Sets::new();
+    let mut single = Vec::new();
+    for request in requests {
+        match request.set {
+            Some(set) => sets.entry(set).or_default().push(request),
+            None => single.push(request),
+        }
+    }
+    (sets, single)
+}
+
+fn text(waiting: &Waiting) -> String {
+    if waiting.requests.is_empty() {
+        return "no requests wait for an approval\n".to_owned();
+    }
+    let (sets, single) = parted(&waiting.requests);
+    let mut out = String::new();
+    for (set, requests) in sets {
+        let _ = writeln!(
+            out,
+            "set {set}, as its requester says: {}",
+            names(&requests)
+        );
+        out += &listed(&requests);
+    }
+    if !single.is_empty() {
+        out += "of no set\n";
+        out += &listed(&single);
+    }
+    out + NEXT
+}
+
+fn listed(requests: &[&HostRequest]) -> String {
+    let requests: Vec<HostRequest> = requests.iter().map(|one| (*one).clone()).collect();
+    page::page(&requests)
+}
+
+fn to_json(waiting: &Waiting) -> Value {
+    let entry = |request: &&HostRequest| {
+        let mut entry = request.facts.clone();
+        // Last, so that no host names another.
+        for (key, value) in [
+            ("host", json!(request.host.as_str())),
+            ("job_id", json!(request.job.to_string())),
+            ("digest", json!(request.digest.as_str())),
+            ("yours", json!(request.is_yours)),
+            ("left_ms", json!(request.left_ms)),
+        ] {
+            entry.insert(key.to_owned(), value);
+        }
+        Value::Object(entry)
+    };
+    let (sets, single) = parted(&waiting.requests);
+    let sets: Vec<Value> = sets
+        .iter()
+        .map(|(set, requests)| {
+            let requests: Vec<Value> = requests.iter().map(entry).collect();
+            json!({ "set": set.to_string(), "requests": requests })
+        })
+        .collect();
+    let single: Vec<Value> = single.iter().map(entry).collect();
+    let silent = waiting.silent.iter();
+    let silent: Vec<Value> = silent
+        .map(|(host, why)| json!({ "host": host.as_str(), "why": why }))
+        .collect();
+    let omitted: BTreeMap<&str, u64> = waiting
+        .omitted
+        .iter()
+        .map(|(host, more)| (host.as_str(), *more))
+        .collect();
+    json!({ "sets": sets, "single": single, "omitted": omitted, "unreachable": silent })
+}

@@ -1,0 +1,112 @@
+//! Runs `remit` on a host over the user's own ssh, and bounds what comes back.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use remit_common::text;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::host_name::HostName;
+use crate::link::answer;
+use crate::link::reason::{self, Tail};
+use crate::ssh::{self, RemoteCommand};
+
+/// Bytes of an answer. The page of one request has less than 300,000.
+const LARGEST: u64 = 1 << 20;
+const WORDS: usize = 600;
+/// Of ssh itself.
+const SSH_FAILED: i32 = 255;
+
+/// Returns what `remit WORDS` printed. An error is a sentence about the host.
+pub async fn remit(
+    ssh: &ssh::Client,
+    limits: &Limits,
+    host: &HostName,
+    (words, limit): (&[&str], Option<Duration>),
+) -> Result<Vec<u8>, String> {
+    let way = ssh.way(host, true).await?;
+    let command = RemoteCommand::remit(words);
+    let mut child = ssh.start(host, &way, limits, &command).await?;
+    drop(child.stdin.take());
+    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err("ssh has no pipes".to_owned());
+    };
+    let mut tail = Tail::default();
+    let answer = async {
+        // A host that prints too much would wait for its reader.
+        let said = async {
+            keep(&mut stderr, &mut tail).await;
+            Ok(())
+        };
+        let (output, ()) = tokio::try_join!(read(&mut stdout), said)?;
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((output, status))
+    };
+    let answered = match limit {
+        None => answer.await,
+        Some(limit) => timeout(limit, answer)
+            .await
+            .map_err(|_| format!("no answer within {} s", limit.as_secs()))?,
+    };
+    let (output, status) = answered?;
+    match status.code() {
+        Some(0) => {
+            ssh.note_use(&way);
+            Ok(output)
+        }
+        _ => Err(failure(status, &tail.lines())),
+    }
+}
+
+fn failure(status: ExitStatus, said: &str) -> String {
+    match status.code() {
+        Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, ""),
+        Some(code) => reason::sentence(&format!("status {code}"), said, ""),
+        None => "ssh was killed".to_owned(),
+    }
+}
+
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = from.take(LARGEST + 1).read_to_end(&mut bytes).await;
+    read.map_err(|error| format!("cannot read its output: {error}"))?;
+    match u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
+        true => Ok(bytes),
+        false => Err(format!("it printed more than {LARGEST} bytes")),
+    }
+}
+
+async fn keep(from: &mut (impl AsyncRead + Unpin), tail: &mut Tail) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        tail.add(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+/// Reads the JSON object that `remit --json` printed, with all texts escaped.
+pub fn object(output: &[u8]) -> Result<Map<String, Value>, String> {
+    match serde_json::from_slice(output).map(answer::visible) {
+        Ok(Value::Object(object)) => Ok(object),
+        _ => {
+            let said = text::line(output.trim_ascii(), WORDS);
+            Err(format!("it printed no object of JSON: {said}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_is_an_answer() {
+        let found = object(b"{\"a\":\"b\\u001b[2J\"}\n").unwrap();
+        assert_eq!(found["a"], "b\\x1b[2J");
+        for wrong in [&b""[..], b"[]", b"{", b"Welcome!\n{}", b"\xff"] {
+            assert!(object(wrong).is_err());
+        }
+    }
+}

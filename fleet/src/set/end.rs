@@ -1,0 +1,145 @@
+//! What one answer of a host means for the set. Pure.
+
+use serde_json::{Map, Value};
+
+use super::order::Stage;
+use crate::engine::HostOutcome;
+
+/// Bytes of a job's id. Those of remit have 32.
+const JOB: usize = 64;
+
+/// Returns the stage after this answer.
+pub fn stage(outcome: &HostOutcome, before: Stage) -> Stage {
+    let Ok(answered) = outcome else {
+        return Stage::Failed;
+    };
+    let result = &answered.result;
+    match state(&result.data) {
+        _ if result.is_error => Stage::Failed,
+        "awaiting_approval" if before == Stage::Withdrawing => Stage::Withdrawing,
+        "awaiting_approval" => Stage::Waiting,
+        "queued" | "running" => Stage::Sent,
+        // It was cancelled before anybody approved it.
+        "cancelled" if before == Stage::Withdrawing && !result.data.contains_key("runtime_ms") => {
+            Stage::Withdrawn
+        }
+        _ if is_well(&result.data) && all_followed(&result.data) => Stage::Well,
+        _ => Stage::Failed,
+    }
+}
+
+/// Returns the job that has not ended.
+pub fn open_job(outcome: &HostOutcome) -> Option<String> {
+    let result = &outcome.as_ref().ok()?.result;
+    let goes_on = ["awaiting_approval", "queued", "running"].contains(&state(&result.data));
+    let job = result.data.get("job_id")?.as_str()?;
+    let is_id = (1..=JOB).contains(&job.len());
+    (goes_on && is_id && !result.is_error).then(|| job.to_owned())
+}
+
+pub fn state(data: &Map<String, Value>) -> &str {
+    data.get("state").and_then(Value::as_str).unwrap_or("")
+}
+
+fn is_well(data: &Map<String, Value>) -> bool {
+    state(data) == "exited" && data.get("exit") == Some(&Value::from(0))
+}
+
+/// Returns false if a command that follows a commit of files did not end well.
+fn all_followed(data: &Map<String, Value>) -> bool {
+    match data.get("then") {
+        None => true,
+        Some(Value::Array(then)) => then.iter().all(|one| one.as_object().is_some_and(is_well)),
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::link::answer::{ServerInfo, ToolResult};
+    use crate::link::{Answered, Unreachable};
+
+    fn answer(data: Value) -> HostOutcome {
+        Ok(Answered {
+            result: ToolResult {
+                is_error: data.get("error").is_some(),
+                data: data.as_object().unwrap().clone(),
+                text: String::new(),
+            },
+            server: ServerInfo::default(),
+            asked_ms: (0, 0),
+        })
+    }
+
+    #[test]
+    fn only_an_exit_of_zero_is_well() {
+        for (data, expect) in [
+            (json!({"state": "exited", "exit": 0}), Stage::Well),
+            (json!({"state": "exited", "exit": 1}), Stage::Failed),
+            (json!({"state": "exited", "exit": "0"}), Stage::Failed),
+            (json!({"state": "exited"}), Stage::Failed),
+            (json!({"state": "signalled", "exit": 0}), Stage::Failed),
+            (json!({"state": "denied"}), Stage::Failed),
+            (json!({"state": "running"}), Stage::Sent),
+            (json!({"state": "queued"}), Stage::Sent),
+            (json!({"state": "awaiting_approval"}), Stage::Waiting),
+            (json!({"state": "cancelled"}), Stage::Failed),
+            (json!({}), Stage::Failed),
+            (
+                json!({"state": "exited", "exit": 0, "error": {}}),
+                Stage::Failed,
+            ),
+            (
+                json!({"state": "exited", "exit": 0, "then": [{"state": "exited", "exit": 0}]}),
+                Stage::Well,
+            ),
+            (
+                json!({"state": "exited", "exit": 0, "then": [{"state": "exited", "exit": 3}]}),
+                Stage::Failed,
+            ),
+            (
+                json!({"state": "exited", "exit": 0, "then": "well"}),
+                Stage::Failed,
+            ),
+        ] {
+            let shown = data.to_string();
+            assert_eq!(stage(&answer(data), Stage::Sent), expect, "{shown}");
+        }
+        let lost = Err(Unreachable("lost".into()));
+        assert_eq!(stage(&lost, Stage::Sent), Stage::Failed);
+    }
+
+    #[test]
+    fn withdrawn_is_what_never_ran() {
+        for (data, expect) in [
+            (json!({"state": "cancelled"}), Stage::Withdrawn),
+            (
+                json!({"state": "cancelled", "runtime_ms": 7}),
+                Stage::Failed,
+            ),
+            (json!({"state": "awaiting_approval"}), Stage::Withdrawing),
+            // A person was faster.
+            (json!({"state": "running"}), Stage::Sent),
+            (json!({"state": "exited", "exit": 0}), Stage::Well),
+        ] {
+            let shown = data.to_string();
+            assert_eq!(stage(&answer(data), Stage::Withdrawing), expect, "{shown}");
+        }
+    }
+
+    #[test]
+    fn job_that_goes_on_is_followed() {
+        let job = |data| open_job(&answer(data));
+        assert_eq!(
+            job(json!({"state": "running", "job_id": "ab"})).as_deref(),
+            Some("ab")
+        );
+        assert_eq!(job(json!({"state": "exited", "job_id": "ab"})), None);
+        assert_eq!(job(json!({"state": "running", "job_id": 7})), None);
+        let long = "a".repeat(JOB + 1);
+        assert_eq!(job(json!({"state": "running", "job_id": long})), None);
+    }
+}

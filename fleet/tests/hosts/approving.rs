@@ -1,0 +1,471 @@
+//! What an approver types: `pending`, `approve`, `deny`, `lock`, `unlock`, on real hosts and on hosts that lie.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use nix::pty::openpty;
+use remit_tests::daemon::Daemon;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::stage::{BY, Stage, approver, changing, user};
+
+/// Asks for the change on each of these hosts, as one set with `set`.
+fn asks(stage: &Stage, hosts: &[&str], set: &str) {
+    for host in hosts {
+        // As remit-fleet does after a canary: with the same request id and set.
+        let line = |id: u32, method: &str, params: Value| {
+            json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+        };
+        let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let change = json!({
+            "name": "change", "_meta": {"remit/set": set},
+            "arguments": {"name": "site.switch", "args": {"to": "a"}, "reason": "new release", "request_id": set},
+        });
+        let mut ssh = Command::new(stage.path().join("ssh"));
+        ssh.args(["--", host, "mcp-shim"]);
+        user().runs(&mut ssh);
+        let mut client = Client::start(ssh);
+        client.raw(format!("{}\n", line(900, "initialize", hello)).as_bytes());
+        client.answer(900);
+        client.raw(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n");
+        client.raw(format!("{}\n", line(901, "tools/call", change)).as_bytes());
+        let answer = client.answer(901);
+        let state = &answer["result"]["structuredContent"]["state"];
+        assert_eq!(state, "awaiting_approval", "{answer}");
+    }
+}
+
+fn set() -> String {
+    "0123456789abcdef".repeat(2)
+}
+
+/// Hosts with daemons whose changes wait for the approver.
+fn fleet<const N: usize>(names: [&str; N], programs: [&str; N]) -> (Stage, [Daemon; N]) {
+    let stage = Stage::new(&names);
+    let daemons = programs.map(|program| changing(program, BY));
+    for (host, daemon) in names.iter().zip(&daemons) {
+        stage.set_real(host, daemon);
+    }
+    (stage, daemons)
+}
+
+const TRUE: &str = "/usr/bin/true";
+
+fn run(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String, String) {
+    stage.run_of(&approver(), arguments)
+}
+
+fn listed(stage: &Stage) -> Value {
+    let (_, out, err) = run(stage, &["pending", "--json"]);
+    serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"))
+}
+
+/// The digest of the whole list, as it is shown without a terminal.
+fn digest(stage: &Stage, target: &str) -> String {
+    let (status, out, err) = run(stage, &["approve", target]);
+    assert_eq!(status, Some(1), "{out}{err}");
+    assert!(err.contains("there is no terminal to ask at"), "{err}");
+    let digest = out
+        .lines()
+        .find_map(|line| line.strip_prefix("digest of all "));
+    digest.unwrap_or_else(|| panic!("{out}{err}")).to_owned()
+}
+
+fn intents(daemons: &[Daemon]) -> Vec<usize> {
+    daemons
+        .iter()
+        .map(|daemon| daemon.records("intent").len())
+        .collect()
+}
+
+#[test]
+fn set_is_listed_once_and_approved_by_each_digest() {
+    let (stage, daemons) = fleet(["web1", "web2", "web3"], [TRUE; 3]);
+    let (status, out, _) = run(&stage, &["pending"]);
+    assert_eq!(
+        (status, &*out),
+        (Some(0), "no requests wait for an approval\n")
+    );
+    asks(&stage, &["web1", "web2"], &set());
+    asks(&stage, &["web3"], &"f".repeat(32));
+    let (status, out, err) = run(&stage, &["pending"]);
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert_eq!(out.matches("site.switch to=a").count(), 2, "{out}");
+    assert!(
+        out.contains(&format!(
+            "set {}, as its requester says: web1 web2\n",
+            set()
+        )),
+        "{out}"
+    );
+    let all = listed(&stage);
+    let requests = all["sets"][0]["requests"].as_array().unwrap().clone();
+    assert_eq!(
+        (requests.len(), &requests[0]["host"], &all["single"]),
+        (2, &json!("web1"), &json!([]))
+    );
+    for request in &requests {
+        let line = format!("-- {}:", request["host"].as_str().unwrap());
+        let line = out.lines().find(|it| it.starts_with(&line)).unwrap();
+        assert!(line.contains(request["digest"].as_str().unwrap()), "{out}");
+    }
+    let digest = digest(&stage, &set());
+    assert_eq!(intents(&daemons), [0, 0, 0]);
+    let wrong = "0".repeat(64);
+    let (status, _, err) = run(&stage, &["approve", &set(), "--digest", &wrong]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("nothing was approved"), "{err}");
+    assert_eq!(intents(&daemons), [0, 0, 0]);
+    let (status, out, err) = run(&stage, &["approve", &set()[..8], "--digest", &digest]);
+    let expect = "web1: approved, it ended with status 0\nweb2: approved, it ended with status 0\n";
+    assert_eq!((status, &*out), (Some(0), expect), "{err}");
+    assert_eq!(intents(&daemons), [1, 1, 0]);
+    for (daemon, request) in daemons.iter().zip(&requests) {
+        let approved = daemon.records("approved");
+        assert_eq!(approved[0]["REMIT_DIGEST"], request["digest"]);
+        assert_eq!(approved[0]["REMIT_APPROVER"], "root");
+        assert_eq!(approved[0]["REMIT_SET"], set());
+    }
+    let (status, out, _) = run(&stage, &["deny", "ffffffff", "-m", "it's late; $(reboot)"]);
+    assert_eq!((status, &*out), (Some(0), "web3: denied\n"));
+    let denied = daemons[2].records("denied");
+    assert!(
+        denied[0].to_string().contains("it's late; $(reboot)"),
+        "{denied:?}"
+    );
+    let (status, _, err) = run(&stage, &["approve", &set()]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("no such request waits"), "{err}");
+}
+
+/// A person at a terminal.
+struct Screen {
+    child: Child,
+    master: File,
+    seen: String,
+}
+
+impl Screen {
+    fn of(command: &Command) -> Self {
+        let pty = openpty(None, None).unwrap();
+        // setsid(1) makes it session leader with this controlling terminal.
+        let mut own = Command::new("setsid");
+        own.args(["-c", "-w"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir("/")
+            .env_clear();
+        for (name, value) in command.get_envs() {
+            own.env(name, value.unwrap_or_default());
+        }
+        let child = own
+            .stdin(pty.slave)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(own);
+        Self {
+            child,
+            master: File::from(pty.master),
+            seen: String::new(),
+        }
+    }
+
+    fn reads_until(&mut self, question: &str, times: usize) {
+        let mut chunk = [0; 4096];
+        while self.seen.matches(question).count() < times {
+            let length = self.master.read(&mut chunk).unwrap();
+            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
+        }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn end(mut self) -> (Option<i32>, String, String, String) {
+        let mut chunk = [0; 4096];
+        // Linux returns EIO after the last slave is closed (pty(7)).
+        while let Ok(length @ 1..) = self.master.read(&mut chunk) {
+            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
+        }
+        let output = self.child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+            self.seen,
+        )
+    }
+}
+
+const QUESTION: &str = "one host after another, type ";
+
+#[test]
+fn person_sees_all_of_it_and_types_the_digest() {
+    let (stage, daemons) = fleet(["web1", "web2", "web3"], [TRUE, TRUE, "/usr/bin/false"]);
+    asks(&stage, &["web1", "web2", "web3"], &set());
+    let command = stage.command_of(&approver(), &["approve", &set()]);
+    let mut screen = Screen::of(&command);
+    screen.reads_until(QUESTION, 1);
+    screen.types("yes\n");
+    screen.reads_until(QUESTION, 2);
+    assert_eq!(intents(&daemons), [0, 0, 0]);
+    let typed = screen.seen.rsplit(QUESTION).next().unwrap()[..8].to_owned();
+    screen.types(&format!("{typed}\n"));
+    let (status, out, err, seen) = screen.end();
+    // Hosts differ in where their policy is, and web3 has another program, which fails.
+    assert!(
+        seen.contains("/usr/bin/true") && seen.contains("/usr/bin/false"),
+        "{seen}"
+    );
+    assert_eq!(seen.matches("new release").count(), 1, "{seen}");
+    assert!(
+        seen.contains("3 hosts, 3 different requests, see above: web1 web2 web3"),
+        "{seen}"
+    );
+    for daemon in &daemons {
+        let asked = daemon.records("asked");
+        let digest = asked[0]["REMIT_DIGEST"].as_str().unwrap();
+        assert_eq!(seen.matches(digest).count(), 1, "{seen}");
+    }
+    assert_eq!(status, Some(1), "{err}");
+    assert!(
+        out.ends_with("web2: approved, it ended with status 0\n"),
+        "{out}"
+    );
+    assert!(
+        err.contains("web3: approved, and it ended with status 1"),
+        "{err}"
+    );
+    assert_eq!(intents(&daemons), [1, 1, 1]);
+}
+
+#[test]
+fn first_failure_leaves_the_others_waiting() {
+    let (stage, daemons) = fleet(["web1", "web2", "web3"], [TRUE, "/usr/bin/false", TRUE]);
+    asks(&stage, &["web1", "web2", "web3"], &set());
+    let digest = digest(&stage, &set());
+    let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+    assert_eq!(
+        (status, &*out),
+        (Some(1), "web1: approved, it ended with status 0\n")
+    );
+    assert!(
+        err.contains("web2: approved, and it ended with status 1; not approved: web3"),
+        "{err}"
+    );
+    assert_eq!(intents(&daemons), [1, 1, 0]);
+    assert_eq!(listed(&stage)["sets"][0]["requests"][0]["host"], "web3");
+    // Half of it is approved by its own name.
+    let job = listed(&stage)["sets"][0]["requests"][0]["job_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let one = format!("web3:{}", &job[..8]);
+    let digest = self::digest(&stage, &one);
+    let (status, _, err) = run(&stage, &["approve", &one, "--digest", &digest]);
+    assert_eq!(status, Some(0), "{err}");
+    assert_eq!(intents(&daemons), [1, 1, 1]);
+}
+
+/// Two names of one machine have the same request: nothing differs.
+#[test]
+fn identical_requests_are_shown_once() {
+    let (stage, [daemon]) = fleet(["web1"], [TRUE]);
+    stage.set_real("web2", &daemon);
+    let hosts = "Host web1\n  HostName 192.0.2.1\nHost web2\n  HostName 192.0.2.1\n";
+    std::fs::write(stage.ssh_config(), hosts).unwrap();
+    stage.set_fleet("[hosts]\ninclude = [\"*\"]\n");
+    asks(&stage, &["web1", "web2"], &set());
+    let (status, out, err) = run(&stage, &["approve", &set()]);
+    assert_eq!(status, Some(1), "{err}");
+    assert!(
+        out.starts_with("== web1 web2\n  user        | somebody\n"),
+        "{out}"
+    );
+    assert_eq!(
+        out.matches("/usr/bin/true").count(),
+        2,
+        "argv and file: {out}"
+    );
+    let lines = |host: &str| out.lines().filter(|line| line.starts_with(host)).count();
+    assert_eq!(
+        (lines("-- web1:"), lines("-- web2:"), lines("== ")),
+        (1, 1, 1),
+        "{out}"
+    );
+}
+
+/// What a host lies about is on its own line, and goes to no other host.
+#[test]
+fn lying_host_gets_nothing_else_approved() {
+    let (stage, daemons) = fleet(["web1", "liar"], [TRUE; 2]);
+    asks(&stage, &["web1"], &set());
+    let request = listed(&stage)["sets"][0]["requests"][0].clone();
+    let (job, digest) = (
+        request["job_id"].as_str().unwrap(),
+        request["digest"].as_str().unwrap(),
+    );
+    let liar = |listed: &Value, shown: &Value| {
+        stage.set_host(
+            "liar",
+            &format!(
+                "echo \"$words\" >>\"$dir/hosts/.liar\"\ncase $words in\n*pending*) printf '%s\\n' '{}' ;;\n*show*) printf '%s\\n' '{}' ;;\n\
+                 *approve*) echo '{{\"end\":{{\"exit\":0}}}}' ;;\nesac\n",
+                json!({"requests": [listed], "omitted": 0}),
+                shown
+            ),
+        );
+    };
+    let says = |job: &str, digest: &str, command: &str| json!({"job_id": job, "digest": digest, "set": set(), "yours": true, "command": command, "user": "somebody"});
+    let (other_job, other_digest) = ("ab".repeat(16), "cd".repeat(32));
+    // Words for a shell in the place of an id: it sent nothing, and is named.
+    for bad in [
+        says("$(touch /tmp/x)", &other_digest, "x"),
+        says(&other_job, "cd; reboot", "x"),
+        json!({"job_id": other_job, "digest": 7, "set": set()}),
+    ] {
+        liar(&bad, &bad);
+        let (status, out, err) = run(&stage, &["pending"]);
+        assert_eq!(status, Some(1), "{out}");
+        assert!(
+            err.contains("liar: it sent a request without a job_id and a digest"),
+            "{err}"
+        );
+        assert!(out.contains("as its requester says: web1\n"), "{out}");
+    }
+    // Another request than it listed, a page that begins another set, a page with more than is taken.
+    let good = says(&other_job, &other_digest, "x");
+    for (shown, expect) in [
+        (
+            says(job, digest, "x"),
+            "liar: it shows another request than it lists",
+        ),
+        (
+            json!({"job_id": other_job, "digest": other_digest, "yours": true}),
+            "liar: it shows another",
+        ),
+        (json!([]), "liar: it printed no object of JSON"),
+        (
+            json!({"x": "y".repeat(2 << 20)}),
+            "liar: it printed more than 1048576 bytes",
+        ),
+        (
+            says(&other_job, &other_digest, "x")
+                .as_object()
+                .map(|it| {
+                    let mut it = it.clone();
+                    it.insert("yours".into(), json!(false));
+                    Value::Object(it)
+                })
+                .unwrap(),
+            "on liar it is not yours to approve",
+        ),
+    ] {
+        if shown.to_string().len() > 100_000 {
+            stage.set_host(
+                "liar",
+                &format!(
+                    "case $words in *pending*) printf '%s\\n' '{}' ;; *) head -c 2000000 /dev/zero ;; esac\n",
+                    json!({"requests": [good], "omitted": 0})
+                ),
+            );
+        } else {
+            liar(&good, &shown);
+        }
+        let (status, _, err) = run(&stage, &["approve", &set()]);
+        assert_eq!(status, Some(1), "{err}");
+        assert!(
+            err.contains(expect) && err.contains("nothing was approved"),
+            "{err}"
+        );
+    }
+    // It claims the job and the digest of web1, with another page: both are shown, each goes to its own host.
+    let forged = says(job, digest, "x\n-- web1:00000000 digest 00\u{1b}[2J");
+    liar(&forged, &forged);
+    let list = self::digest(&stage, &set());
+    let (_, page, _) = run(&stage, &["approve", &set()]);
+    assert!(
+        page.contains("== liar") && !page.contains('\u{1b}'),
+        "{page}"
+    );
+    assert_eq!(
+        page.lines()
+            .filter(|line| line.starts_with("-- web1:"))
+            .count(),
+        1,
+        "{page}"
+    );
+    let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &list]);
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert_eq!(intents(&daemons), [1, 0]);
+    // If it changes what it shows, the digest of the list is another one.
+    asks(&stage, &["web1"], &"e".repeat(32));
+    let mut again = says(&other_job, &other_digest, "x");
+    again["set"] = json!("e".repeat(32));
+    liar(&again, &again);
+    let list = self::digest(&stage, "eeeeeeee");
+    again["digest"] = json!("ef".repeat(32));
+    liar(&again, &again);
+    let (status, _, err) = run(&stage, &["approve", "eeeeeeee", "--digest", &list]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("has another digest"), "{err}");
+    // A second request in the set would be guessed.
+    let twice = json!({"requests": [again, says(&other_job, &other_digest, "y")], "omitted": 0});
+    let mut twice = twice;
+    twice["requests"][1]["set"] = json!("e".repeat(32));
+    stage.set_host("liar", &format!("echo '{twice}'\n"));
+    let (_, _, err) = run(&stage, &["approve", "eeeeeeee"]);
+    assert!(
+        err.contains("liar has 2 requests that say they belong to it"),
+        "{err}"
+    );
+    assert_eq!(intents(&daemons), [1, 0]);
+}
+
+#[test]
+fn lock_reaches_all_hosts_at_once_and_names_who_did_not_answer() {
+    let (stage, daemons) = fleet(["web1", "web2", "down"], [TRUE; 3]);
+    stage.set_host(
+        "down",
+        "echo 'ssh: connect to host down: No route to host' >&2; exit 255\n",
+    );
+    let why = "what's it doing? `id` \"$HOME\" \\ !x";
+    let (status, out, err) = run(&stage, &["lock", "-m", why]);
+    assert_eq!(
+        (status, &*out),
+        (Some(1), "web1: locked\nweb2: locked\n"),
+        "{err}"
+    );
+    assert!(
+        err.contains("down: not locked: ") && err.contains("No route to host"),
+        "{err}"
+    );
+    for daemon in &daemons[..2] {
+        let locked = daemon.records("lock");
+        assert!(
+            locked[0].to_string().contains("what's it doing? `id`"),
+            "{locked:?}"
+        );
+    }
+    let (status, out, err) = run(&stage, &["unlock", "--on", "web*"]);
+    assert_eq!(
+        (status, &*out, &*err),
+        (Some(0), "web1: unlocked\nweb2: unlocked\n", "")
+    );
+    // Who may not is told by the host.
+    let (status, out, err) = stage.run(&["lock", "--on", "web1", "-m", "x"]);
+    assert_eq!((status, &*out), (Some(1), ""));
+    assert!(err.contains("web1: not locked: "), "{err}");
+    let (status, _, err) = run(&stage, &["lock", "--on", "nonsense", "-m", "x"]);
+    assert_eq!(status, Some(64), "{err}");
+    assert!(
+        run(&stage, &["lock"]).2.contains("--message"),
+        "a reason is required"
+    );
+}
