@@ -47,6 +47,7 @@ pub async fn change(
     call.set = Some(id);
     // Its jobs are followed for as long as they take.
     call.until = None;
+    call.may_become_master = hosts.len() <= engine.fleet.limits.masters();
     let call = SetCall {
         hosts,
         call,
@@ -54,8 +55,27 @@ pub async fn change(
         order: limits.order,
     };
     let set = sets.start(engine, id, call)?;
+    let unanswered = Unanswered(Some(&set));
     set.rests(until).await;
+    unanswered.answered();
     Ok(reply(engine, &set))
+}
+
+/// Stops the set of a cancelled call: nobody would know its id.
+struct Unanswered<'a>(Option<&'a Set>);
+
+impl Unanswered<'_> {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(set) = self.0 {
+            set.stop();
+        }
+    }
 }
 
 /// Shows a set, or stops it.

@@ -258,6 +258,29 @@ fn stopped_set_withdraws_what_waits() {
 }
 
 #[test]
+fn cancelled_call_stops_its_set() {
+    let (one, two) = (
+        changing("/usr/bin/sleep", NONE),
+        changing("/usr/bin/true", NONE),
+    );
+    let stage = Stage::new(&["web1", "web2"]);
+    stage.set_real("web1", &one);
+    stage.set_real("web2", &two);
+    let mut client = stage.client();
+    let mut call = switch("*");
+    call["args"]["to"] = json!("infinity");
+    let id = client.start_tool("change", call.clone());
+    wait_until("the canary runs", || one.records("intent").len() == 1);
+    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+    let job = one.records("intent")[0]["REMIT_JOB"].clone();
+    client.data("job_stop", json!({"on": "web1", "job_id": job}));
+    wait_until("it ends", || one.records("end").len() == 1);
+    assert_eq!(client.request("ping", json!({}))["result"], json!({}));
+    assert_eq!(two.records("intent"), [] as [Value; 0]);
+    assert_eq!(logins(&stage, "web2"), 0);
+}
+
+#[test]
 fn killed_client_sends_nothing_more() {
     let (one, two) = (
         changing("/usr/bin/true", BY),

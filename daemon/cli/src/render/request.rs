@@ -367,14 +367,7 @@ pub fn json(request: &ShownRequest) -> Value {
     });
     let files: Vec<Value> = files
         .iter()
-        .map(|file| {
-            json!({
-                "what": file.what,
-                "path": file.path,
-                "size": file.size,
-                "sha256": hex(&file.sha256),
-            })
-        })
+        .map(|one| json!({ "what": one.what, "path": one.path, "size": one.size, "sha256": hex(&one.sha256) }))
         .collect();
     let mut value = pending_json(pending);
     let more = json!({

@@ -9,11 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use remit_common::names::SetId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
-use remit_common::{builtin, caps};
-use remit_common::{text, traceparent};
+use remit_common::{builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_plan::{Bundle, summary};
 use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
