@@ -346,7 +346,7 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
         state: 1,
         requests: vec![PendingView {
             set: Some(SetId([7; 16])),
-            ..pending(job())
+            ..pending(JobId([0xab; 16]))
         }],
         omitted: 0,
     };
