@@ -43,7 +43,7 @@ pub enum Verb {
     Approve(ApproveArgs),
     /// Deny a set or a request on each host
     Deny(DenyArgs),
-    /// Run nothing more, on all hosts at once
+    /// Run nothing more, on any host
     Lock(LockArgs),
     /// Accept requests again
     Unlock(UnlockArgs),

@@ -20,14 +20,23 @@ const WORDS: usize = 600;
 /// Of ssh itself.
 const SSH_FAILED: i32 = 255;
 
+/// How hosts are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Time for the answer of one host. `None`: as long as it takes.
+    pub limit: Option<Duration>,
+    pub at_a_time: usize,
+    pub may_become_master: bool,
+}
+
 /// Returns what `remit WORDS` printed. An error is a sentence about the host.
 pub async fn remit(
     ssh: &ssh::Client,
     limits: &Limits,
     host: &HostName,
-    (words, limit): (&[&str], Option<Duration>),
+    (words, manner): (&[&str], Manner),
 ) -> Result<Vec<u8>, String> {
-    let way = ssh.way(host, true).await?;
+    let way = ssh.way(host, manner.may_become_master).await?;
     let command = RemoteCommand::remit(words);
     let mut child = ssh.start(host, &way, limits, &command).await?;
     drop(child.stdin.take());
@@ -45,7 +54,7 @@ pub async fn remit(
         let status = child.wait().await.map_err(|error| error.to_string())?;
         Ok::<_, String>((output, status))
     };
-    let answered = match limit {
+    let answered = match manner.limit {
         None => answer.await,
         Some(limit) => timeout(limit, answer)
             .await

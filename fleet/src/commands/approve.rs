@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::pending::{Waiting, chosen, limit, say_missing, waiting, words};
+use super::pending::{Waiting, chosen, say_missing, waiting, words};
 use super::render::print;
 use crate::approvals::page;
 use crate::approvals::request::{self, HostRequest, Target, digest_of_all};
@@ -14,7 +14,7 @@ use crate::args::{ApproveArgs, DenyArgs};
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
-use crate::remote;
+use crate::remote::{self, Manner};
 use crate::terminal::Terminal;
 
 const TRIES: usize = 3;
@@ -94,7 +94,7 @@ async fn shown(engine: &Arc<Engine>, listed: Vec<HostRequest>) -> Result<Vec<Hos
         let job = one.job.to_string();
         (one.host.clone(), words(&["show", &job, "--json"]))
     });
-    let answers = engine.remit(asked, Some(limit(engine))).await;
+    let answers = engine.remit(asked, engine.manner()).await;
     let mut all = Vec::new();
     for (one, (host, answer)) in listed.iter().zip(answers) {
         let shown = answer
@@ -165,11 +165,15 @@ fn is_begin(typed: &str, digest: &str) -> bool {
 
 /// Approves on one host after another. Each gets its own job and digest.
 async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), Fault> {
+    let patient = Manner {
+        // A change takes the time that it takes.
+        limit: None,
+        ..engine.manner()
+    };
     for (at, one) in shown.iter().enumerate() {
         let job = one.job.to_string();
         let words = words(&["approve", &job, "--digest", one.digest.as_str(), "--json"]);
-        // A change takes the time that it takes.
-        let mut answers = engine.remit([(one.host.clone(), words)], None).await;
+        let mut answers = engine.remit([(one.host.clone(), words)], patient).await;
         let ended = match answers.pop() {
             Some((_, answer)) => answer.and_then(|output| remote::object(&output)),
             None => Err("it was not asked".to_owned()),
@@ -237,7 +241,7 @@ pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
             words(&["deny", &job, "-m", &args.message]),
         )
     });
-    let answers = engine.remit(asked, Some(limit(engine))).await;
+    let answers = engine.remit(asked, engine.manner()).await;
     say_missing(&waiting);
     done(answers, "denied", !waiting.silent.is_empty())
 }

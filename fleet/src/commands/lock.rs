@@ -1,12 +1,16 @@
-//! `remit-fleet lock` and `unlock`: all hosts at once, and which of them did not answer.
+//! `remit-fleet lock` and `unlock`: all hosts, many at a time, and which of them did not answer.
 
 use std::sync::Arc;
 
 use super::approve::done;
-use super::pending::{chosen, limit, words};
+use super::pending::{chosen, words};
 use crate::args::{LockArgs, UnlockArgs};
 use crate::engine::Engine;
 use crate::exit::Exit;
+use crate::remote::Manner;
+
+/// Hosts that are down hold up nobody: it is urgent. Each is an ssh process.
+const AT_A_TIME: usize = 64;
 
 pub async fn lock(engine: &Arc<Engine>, args: &LockArgs) -> Exit {
     let mut words = words(&["lock", "-m", &args.message]);
@@ -24,6 +28,10 @@ async fn on_each(engine: &Arc<Engine>, on: Option<&str>, words: Vec<String>, wor
         Err(exit) => return exit,
     };
     let asked = hosts.into_iter().map(|host| (host, words.clone()));
-    let answers = engine.remit(asked, Some(limit(engine))).await;
+    let manner = Manner {
+        at_a_time: AT_A_TIME,
+        ..engine.manner()
+    };
+    let answers = engine.remit(asked, manner).await;
     done(answers, word, false)
 }

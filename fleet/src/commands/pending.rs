@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use remit_common::names::SetId;
 use serde_json::{Value, json};
@@ -18,8 +17,6 @@ use crate::host_name::HostName;
 use crate::remote;
 use crate::selector;
 
-/// Beyond the login.
-const SLACK: Duration = Duration::from_secs(30);
 const NEXT: &str =
     "to go on: remit-fleet approve SET or HOST:ID; remit-fleet deny SET or HOST:ID -m WHY\n";
 
@@ -61,10 +58,6 @@ pub fn chosen(engine: &Engine, on: Option<&str>) -> Result<Vec<HostName>, Exit> 
     Ok(chosen.into_iter().map(|host| host.name.clone()).collect())
 }
 
-pub fn limit(engine: &Engine) -> Duration {
-    engine.fleet.limits.connect() + SLACK
-}
-
 pub fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -78,7 +71,7 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
         omitted: Vec::new(),
         silent: Vec::new(),
     };
-    for (host, outcome) in engine.remit(asked, Some(limit(engine))).await {
+    for (host, outcome) in engine.remit(asked, engine.manner()).await {
         let listed = outcome
             .and_then(|output| remote::object(&output))
             .and_then(|answer| request::listed(&host, answer));

@@ -19,10 +19,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
 use crate::link::{Answered, HostCall, Link, News, Unreachable};
-use crate::remote;
+use crate::remote::{self, Manner};
 use crate::selector::{self, SelectError};
 use crate::ssh;
 
+/// Time for an answer of `remit` on a host beyond its login.
+const SLACK: Duration = Duration::from_secs(30);
 /// Sessions that stay open between calls. Each is an ssh process.
 const SESSIONS: usize = 64;
 
@@ -161,16 +163,18 @@ impl Engine {
         hosts.into_iter().zip(outcomes).collect()
     }
 
-    /// Runs `remit` with the words of each host, several at a time. Outcomes are in the order of the hosts.
+    /// Runs `remit` with the words of each host. Outcomes are in the order of the hosts.
     pub async fn remit(
         self: &Arc<Self>,
         hosts: impl IntoIterator<Item = (HostName, Vec<String>)>,
-        limit: Option<Duration>,
+        manner: Manner,
     ) -> Vec<(HostName, Result<Vec<u8>, String>)> {
-        let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
-        let slots = Arc::new(Semaphore::new(slots));
-        let mut tasks = JoinSet::new();
         let hosts: Vec<_> = hosts.into_iter().collect();
+        let mut manner = manner;
+        // As of calls.
+        manner.may_become_master &= hosts.len() <= self.fleet.limits.masters();
+        let slots = Arc::new(Semaphore::new(manner.at_a_time));
+        let mut tasks = JoinSet::new();
         let mut outcomes: Vec<_> = hosts
             .iter()
             .map(|(host, _)| (host.clone(), Err("it was not asked".to_owned())))
@@ -184,7 +188,7 @@ impl Engine {
                 let limits = &engine.fleet.limits;
                 (
                     at,
-                    remote::remit(&engine.ssh, limits, &host, (&words, limit)).await,
+                    remote::remit(&engine.ssh, limits, &host, (&words, manner)).await,
                 )
             });
         }
@@ -196,6 +200,15 @@ impl Engine {
             }
         }
         outcomes
+    }
+
+    /// Asks as many hosts at a time as calls do, and waits for an answer for a while beyond the login.
+    pub fn manner(&self) -> Manner {
+        Manner {
+            limit: Some(self.fleet.limits.connect() + SLACK),
+            at_a_time: usize::try_from(self.fleet.limits.parallel).unwrap_or(1),
+            may_become_master: true,
+        }
     }
 
     fn link(&self, host: &HostName) -> Arc<Link> {

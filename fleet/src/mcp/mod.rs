@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
     if io::stdin().is_terminal() {
         say(
-            "an MCP server speaks here, and a client starts it; for people there are 'remit-fleet hosts' and 'run'",
+            "an MCP server speaks here, and a client starts it; for people there are the commands of 'remit-fleet --help'",
         );
     }
     let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
