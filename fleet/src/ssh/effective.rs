@@ -1,7 +1,5 @@
 //! Reads what `ssh -G` prints about a host: lower-case keywords with their values. Pure.
 
-use std::path::PathBuf;
-
 use remit_common::text;
 
 const SHOWN: usize = 300;
@@ -22,7 +20,6 @@ const BREAKING: [(&str, &str, &str); 4] = [
 pub struct Effective {
     /// `USER@HOSTNAME:PORT`, escaped.
     pub address: String,
-    pub control_path: Option<PathBuf>,
     pub keeps_alive: bool,
     pub has_connect_timeout: bool,
     /// Options that replace the user's own for this session.
@@ -45,9 +42,6 @@ impl Effective {
         let is_set = |keyword| value(keyword).is_some_and(|value| !["0", "none"].contains(&value));
         Self {
             address: format!("{}@{}:{}", part("user"), part("hostname"), part("port")),
-            control_path: value("controlpath")
-                .filter(|path| *path != "none")
-                .map(PathBuf::from),
             keeps_alive: is_set("serveraliveinterval"),
             has_connect_timeout: is_set("connecttimeout"),
             overridden: BREAKING
@@ -65,7 +59,7 @@ mod tests {
 
     const USUAL: &str = "host web1\nuser ann\nhostname 10.0.0.1\nport 22\nsessiontype default\nstdinnull no\n\
         forkafterauthentication no\nserveraliveinterval 0\nconnecttimeout none\n\
-        controlpath /run/user/7/remit-fleet/0a1b\nremotecommand none\n";
+        remotecommand none\n";
 
     #[test]
     fn usual_host_needs_nothing_else() {
@@ -73,7 +67,6 @@ mod tests {
             Effective::parse(USUAL),
             Effective {
                 address: "ann@10.0.0.1:22".into(),
-                control_path: Some("/run/user/7/remit-fleet/0a1b".into()),
                 keeps_alive: false,
                 has_connect_timeout: false,
                 overridden: vec![],

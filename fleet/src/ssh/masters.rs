@@ -1,16 +1,19 @@
 //! The directory of master connections: private, with a bounded number. A file beside each socket has the time of its last
 //! use, for all processes of the user. Starts no ssh.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::Limits;
+use crate::host_name::HostName;
 
 const NAME: &str = "remit-fleet";
-/// `%C` of ssh_config(5): 40 digits.
+/// Digits of a hash.
 const HASH: usize = 40;
 /// ssh binds its socket under a longer name first, and macOS has 104 bytes for a path and its NUL.
 const ADDED: usize = 17;
@@ -39,21 +42,15 @@ impl Masters {
         })
     }
 
-    /// The option that has `ssh -G` print the socket of a host.
-    pub fn control_path(&self) -> OsString {
-        let mut option = OsString::from("ControlPath=");
-        // '%' begins a token of ssh.
-        option.push(self.dir.as_os_str().to_string_lossy().replace('%', "%%"));
-        option.push("/%C");
-        option
-    }
-
-    /// Returns the path that ssh named, if it is one of this directory.
-    pub fn socket(&self, named: &Path) -> Option<PathBuf> {
-        let name = named.file_name()?;
-        let is_hash =
-            name.len() == HASH && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit);
-        (is_hash && named.parent() == Some(&self.dir)).then(|| named.to_owned())
+    /// Returns the socket of a host: of its name and all that `ssh -G` says of it. `%C` of ssh_config(5) is the same for hosts
+    /// that have one address behind different proxies, and a master of one would lead to the other.
+    pub fn socket(&self, host: &HostName, effective: &[u8]) -> PathBuf {
+        let mut hash = Sha256::new_with_prefix(host.as_str());
+        hash.update(b"\0");
+        hash.update(effective);
+        let hash: [u8; 32] = hash.finalize().into();
+        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(digits.get(..HASH).unwrap_or(&digits))
     }
 
     /// Notes that a master is used now.
@@ -95,7 +92,7 @@ impl Masters {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let sockets = entries.filter(|entry| {
             let kind = entry.file_type();
-            kind.is_ok_and(|kind| kind.is_socket()) && self.socket(&entry.path()).is_some()
+            kind.is_ok_and(|kind| kind.is_socket()) && is_hash(&entry.file_name())
         });
         sockets
             .map(|entry| {
@@ -105,6 +102,10 @@ impl Masters {
             })
             .collect()
     }
+}
+
+fn is_hash(name: &OsStr) -> bool {
+    name.len() == HASH && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Makes the directory, or checks that it is a directory of this user that nobody else can enter.
@@ -201,19 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn only_own_sockets_are_used() {
+    fn each_host_has_a_socket_of_its_own() {
         let masters = Masters {
             dir: "/m".into(),
             max: 1,
         };
-        let of = |path: String| masters.socket(Path::new(&path));
-        assert_eq!(
-            of(format!("/m/{}", hash(7))),
-            Some(format!("/m/{}", hash(7)).into())
-        );
-        for other in ["/m/%C", "/m/../x", "/home/ann/.ssh/cm", "/m", "none"] {
-            assert_eq!(of(other.into()), None, "{other}");
+        let of = |host: &str, effective: &str| {
+            masters.socket(&host.parse().unwrap(), effective.as_bytes())
+        };
+        let one = of("web1", "hostname 10.0.0.1\nproxycommand a\n");
+        assert!(is_hash(one.file_name().unwrap()) && one.starts_with("/m"));
+        assert_eq!(of("web1", "hostname 10.0.0.1\nproxycommand a\n"), one);
+        assert_ne!(of("web2", "hostname 10.0.0.1\nproxycommand a\n"), one);
+        assert_ne!(of("web1", "hostname 10.0.0.1\nproxycommand b\n"), one);
+        for other in ["strange", &"g".repeat(HASH), &format!("{}.used", hash(7))] {
+            assert!(!is_hash(other.as_ref()), "{other}");
         }
-        assert_eq!(of(format!("/n/{}", hash(7))), None);
     }
 }

@@ -85,9 +85,6 @@ impl Client {
     /// Asks `ssh -G` what a host is. Its configuration may run programs (`Match exec`), as at each login.
     pub async fn way(&self, host: &HostName, may_become_master: bool) -> Result<Way, String> {
         let mut command = self.command();
-        if let Some(masters) = &self.masters {
-            command.arg("-o").arg(masters.control_path());
-        }
         command.args(["-G", "--", host.as_str()]);
         let output = timeout(QUICK, command.output()).await;
         let output = output
@@ -98,10 +95,8 @@ impl Client {
             return Err(format!("'ssh -G' failed: {said}"));
         }
         let effective = Effective::parse(&String::from_utf8_lossy(&output.stdout));
-        let master = self
-            .masters
-            .as_ref()
-            .and_then(|masters| masters.socket(effective.control_path.as_deref()?));
+        let masters = self.masters.as_ref();
+        let master = masters.map(|masters| masters.socket(host, &output.stdout));
         Ok(Way {
             effective,
             becomes_master: master.is_some() && may_become_master,

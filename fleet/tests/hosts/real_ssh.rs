@@ -198,6 +198,45 @@ fn master_that_hangs_is_left_for_a_new_one() {
     assert_eq!((machine.logins(), machine.masters().len()), (2, 1));
 }
 
+/// Two hosts with one address behind different proxies: `%C` of ssh_config(5) is the same for both.
+#[test]
+fn hosts_with_one_address_are_not_mixed_up() {
+    let (one, two) = (daemon(), daemon());
+    let Some(machine) = Machine::new(&one, "") else {
+        return;
+    };
+    // The second one starts another sshd, whose logins reach the other daemon.
+    let read = |name: &str| fs::read_to_string(machine.path(name)).unwrap();
+    machine.write(
+        "login2",
+        &format!("#!/bin/sh\nwords=$SSH_ORIGINAL_COMMAND\n{}", shim(&two)),
+    );
+    let keys = read("authorized_keys").replace("/login\"", "/login2\"");
+    machine.write("authorized_keys2", &keys);
+    let sshd = read("sshd_config").replace("authorized_keys", "authorized_keys2");
+    machine.write("sshd_config2", &sshd);
+    let proxy = read("proxy").replace("sshd_config", "sshd_config2");
+    machine.write("proxy2", &proxy);
+    for name in ["login2", "proxy2"] {
+        fs::set_permissions(machine.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let config = read("home/.ssh/config");
+    let second = config
+        .replace("Host web1", "Host web2")
+        .replace("/proxy\n", "/proxy2\n");
+    machine.write("home/.ssh/config", &(config + &second));
+    for host in ["web1", "web2", "web1"] {
+        let output = machine
+            .command(&["lock", "--on", host, "-m", host])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let reasons = |daemon: &Daemon| daemon.records("lock").len();
+    assert_eq!((reasons(&one), reasons(&two)), (2, 1));
+    assert_eq!(machine.masters().len(), 2);
+}
+
 #[test]
 fn words_for_remit_pass_a_real_login() {
     let daemon = daemon();
