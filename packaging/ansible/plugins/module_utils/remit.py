@@ -1,0 +1,231 @@
+# Copyright (c) the remit developers
+# MIT or Apache-2.0, as you like
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Calls the program remit, reads its JSON, and waits for jobs. Decides nothing about permissions: the daemon does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+
+# States of a job from which it can still go on.
+PENDING = "awaiting_approval"
+OPEN = (PENDING, "queued", "running")
+
+# Options of the modules that start a job.
+JOB_OPTIONS = dict(
+    name=dict(type="str"),
+    args=dict(type="dict", default={}),
+    argv=dict(type="list", elements="str"),
+    script=dict(type="str"),
+    interpreter=dict(type="str"),
+    profile=dict(type="str"),
+    cwd=dict(type="path"),
+    env=dict(type="dict", default={}),
+    stdin=dict(type="str"),
+    secrets=dict(type="dict", default={}, no_log=True),
+    job_timeout=dict(type="str"),
+    executable=dict(type="path"),
+)
+
+
+class Remit:
+    """The program remit on this host."""
+
+    def __init__(self, module):
+        self.module = module
+        self.program = module.params.get("executable") or module.get_bin_path("remit")
+        if not self.program:
+            msg = "remit is not installed on this host: apply the role remit.remit.install first"
+            # A task before may have installed it, if this were no check.
+            if module.check_mode:
+                module.exit_json(changed=False, skipped=True, msg=msg)
+            module.fail_json(msg=msg)
+
+    def call(self, words, data=None, seconds=None):
+        """Runs a verb with --json. Returns its status and its object; None for both after so many seconds."""
+        status, out, err = self.raw(["--json"] + words, data, seconds)
+        if status is None:
+            return None, None
+        try:
+            answer = json.loads(to_text(out, errors="surrogate_or_replace"))
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self.module.fail_json(
+                msg="cannot read the answer of '%s': %s" % (" ".join([self.program] + words[:2]), _first(err, out)), rc=status
+            )
+        return status, answer
+
+    def raw(self, words, data=None, seconds=None):
+        """Runs remit with these words. Returns its status and the bytes of both streams; None for all after so many seconds."""
+        command = [to_bytes(word, errors="surrogate_or_strict") for word in [self.program] + words]
+        try:
+            ended = subprocess.run(command, input=to_bytes(data or ""), capture_output=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            return None, None, None
+        except OSError as error:
+            self.module.fail_json(msg="cannot start '%s': %s" % (self.program, error.strerror))
+        return ended.returncode, ended.stdout, ended.stderr
+
+    def expect(self, words, data=None):
+        """Runs a verb with --json and returns its object, with the status of remit. A refusal fails the module."""
+        status, answer = self.call(words, data)
+        if "error" in answer:
+            self.refused(answer["error"])
+        return dict(answer, status=status)
+
+    def refused(self, error, what="remit refused"):
+        """Fails the module with what a refusal says, and with its way out."""
+        msg = error.get("message")
+        if error.get("code") != "daemon_unavailable":
+            msg = "%s: %s" % (what, msg)
+        if error.get("next"):
+            msg += "; to go on: %s" % error["next"]
+        if error.get("lift"):
+            msg += "; to lift it: %s" % error["lift"]
+        self.module.fail_json(msg=msg, code=error.get("code"), next=error.get("next"), lift=error.get("lift"))
+
+    def start(self, verb, options, data):
+        """Asks for a job and returns it as it is then. A request id that is known returns its first job."""
+        return self.expect([verb, "--no-wait"] + options, data)
+
+    def wait(self, job, approval_seconds):
+        """Waits for the end of a job, and returns it. A request that is still pending after these seconds is returned."""
+        deadline = time.monotonic() + approval_seconds
+        while job["state"] in OPEN:
+            left = max(0.0, deadline - time.monotonic()) if job["state"] == PENDING else None
+            if left == 0:
+                break
+            status, answer = self.call(["job", job["job_id"], "--wait"], seconds=left)
+            if answer is None:
+                # It may just have been approved; then its end is awaited as well.
+                answer = self.expect(["job", job["job_id"]])
+            elif "error" in answer:
+                self.refused(answer["error"])
+            job = dict(answer, status=status or 0)
+        return job
+
+    def whole_output(self, job):
+        """Returns a job with all of its output: an answer has only the beginning and the end of a long one."""
+        if not job.get("truncated"):
+            return job
+        job = dict(job)
+        for stream in ("stdout", "stderr"):
+            status, out, err = self.raw(["job", job["job_id"], "--" + stream])
+            if status != 0:
+                self.module.warn("the output of job %s is not kept whole: %s" % (job["job_id"], _first(err, b"")))
+                return job
+            job[stream] = to_text(out, errors="surrogate_or_replace")
+        job["truncated"] = False
+        return job
+
+
+def job_words(module):
+    """Returns the options and words of run and change for the module's parameters. A value that is no word fails the module."""
+    try:
+        return _words(module, module.params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+
+
+def _words(module, params):
+    words = []
+    for key in ("profile", "cwd", "interpreter"):
+        if params[key] is not None:
+            words += ["--" + key, params[key]]
+    if params["job_timeout"] is not None:
+        words += ["--timeout", params["job_timeout"]]
+    for name in sorted(params["env"]):
+        words += ["--env", "%s=%s" % (name, _text(params["env"][name]))]
+    for key in sorted(params["secrets"]):
+        words += ["--secret", "%s=%s" % (key, private_file(module, _text(params["secrets"][key])))]
+    if params["stdin"] is not None:
+        words += ["--stdin"]
+    if params["script"] is not None:
+        words += ["--script-file", private_file(module, params["script"])]
+    elif params["argv"]:
+        words += ["--"] + params["argv"]
+    elif params["name"] is not None:
+        words += ["--name", params["name"], "--"]
+        for key in sorted(params["args"]):
+            values = params["args"][key]
+            for value in values if isinstance(values, list) else [values]:
+                words.append("%s=%s" % (key, _text(value)))
+    return words
+
+
+def private_file(module, text):
+    """Returns the path of a file with this text, which only the user of the module can read."""
+    handle, path = tempfile.mkstemp(dir=module.tmpdir, prefix="remit-")
+    module.add_cleanup_file(path)
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(to_bytes(text))
+    return path
+
+
+def job_result(job):
+    """Returns what the modules return of a job, without newlines at the end of its output, as Ansible's own modules do."""
+    result = dict(
+        job_id=job["job_id"],
+        command=job.get("command"),
+        state=job["state"],
+        rc=job.get("exit"),
+        stdout=job.get("stdout", "").rstrip("\r\n"),
+        stderr=job.get("stderr", "").rstrip("\r\n"),
+        truncated=job.get("truncated", False),
+    )
+    for key in ("signal", "cause", "code", "next", "approval", "enforced", "denials", "notes", "then", "started_ms", "runtime_ms"):
+        if key in job:
+            result[key] = job[key]
+    return result
+
+
+def short_id(job):
+    """Returns the beginning of a job's id as people type it."""
+    return "%s-%s" % (job["job_id"][:4], job["job_id"][4:8])
+
+
+def end_problem(job):
+    """Returns why a job did not end well; None if it did."""
+    name = "'%s' (%s)" % (job.get("command"), short_id(job))
+    state, cause = job["state"], job.get("cause")
+    if state == PENDING:
+        approval = job.get("approval") or {}
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(approval.get("expires_ms", 0) / 1000.0))
+        return "%s waits for the approval of %s until %s: one of them runs '%s'" % (
+            name, ", ".join(approval.get("by", [])) or "another person", until, approval.get("line"),
+        )
+    if state == "exited":
+        if job.get("exit", 0) != 0:
+            return "%s exited with status %d" % (name, job["exit"])
+        # The status of remit is that of the command that followed.
+        return None if job["status"] == 0 else "%s was done, but a command after it ended with status %d" % (name, job["status"])
+    problem = "%s ended as %s" % (name, state)
+    if job.get("signal"):
+        problem += " by signal %d" % job["signal"]
+    if cause:
+        problem += ": %s" % cause
+    if job.get("next"):
+        problem += "; to go on: %s" % job["next"]
+    return problem
+
+
+def _text(value):
+    """Returns a value as a word. YAML's true is not Python's True."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)) or value is None:
+        raise ValueError("a value is a text, a number or a boolean, not '%s'" % type(value).__name__)
+    return to_text(value)
+
+
+def _first(err, out):
+    """Returns the first line of what a program said."""
+    lines = (to_text(err, errors="surrogate_or_replace") or to_text(out, errors="surrogate_or_replace")).strip().splitlines()
+    return lines[0] if lines else "it printed nothing"
