@@ -24,20 +24,20 @@ const TYPED: usize = 8;
 pub async fn approve(engine: &Arc<Engine>, args: &ApproveArgs) -> Exit {
     match approved(engine, args).await {
         Ok(()) => Exit::Ok,
-        Err(Fault(exit, why)) => {
+        Err(NotApproved(exit, why)) => {
             say(&why);
             exit
         }
     }
 }
 
-struct Fault(Exit, String);
+struct NotApproved(Exit, String);
 
-fn not_approved(why: impl Into<String>) -> Fault {
-    Fault(Exit::Failed, why.into())
+fn not_approved(why: impl Into<String>) -> NotApproved {
+    NotApproved(Exit::Failed, why.into())
 }
 
-async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), Fault> {
+async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApproved> {
     let (listed, waiting) = meant(engine, &args.target, args.on.as_deref()).await?;
     say_missing(&waiting);
     let shown = shown(engine, listed).await.map_err(not_approved)?;
@@ -55,7 +55,7 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), Fault>
     }
     let digest = digest_of_all(&shown);
     match &args.digest {
-        Some(given) if *given == digest => {}
+        Some(expected) if *expected == digest => {}
         Some(_) => {
             let why = "nothing was approved: what waits now has another digest; without --digest it is shown";
             return Err(not_approved(why));
@@ -70,14 +70,14 @@ async fn meant(
     engine: &Arc<Engine>,
     target: &Target,
     on: Option<&str>,
-) -> Result<(Vec<HostRequest>, Waiting), Fault> {
+) -> Result<(Vec<HostRequest>, Waiting), NotApproved> {
     let mut hosts =
-        chosen(engine, on).map_err(|exit| Fault(exit, "nothing was done".to_owned()))?;
+        chosen(engine, on).map_err(|exit| NotApproved(exit, "nothing was done".to_owned()))?;
     if let Target::One(name, _) = target {
         hosts.retain(|host| host.as_str() == name);
         if hosts.is_empty() {
             let why = format!("no host is named '{name}'; 'remit-fleet hosts' lists them");
-            return Err(Fault(Exit::Usage, why));
+            return Err(NotApproved(Exit::Usage, why));
         }
     }
     let mut waiting = waiting(engine, hosts).await;
@@ -110,7 +110,7 @@ async fn shown(engine: &Arc<Engine>, listed: Vec<HostRequest>) -> Result<Vec<Hos
 }
 
 /// Shows the page and asks on the same terminal, so the person who answers has seen it.
-fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(), Fault> {
+fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(), NotApproved> {
     let Some(mut terminal) = Terminal::open() else {
         let page = page::page(shown);
         let _ = print(&format!("{page}digest of all {digest}\n"));
@@ -120,14 +120,14 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
         return Err(not_approved(why));
     };
     let failed =
-        |error: io::Error| Fault(Exit::Output, format!("cannot use the terminal: {error}"));
+        |error: io::Error| NotApproved(Exit::Output, format!("cannot use the terminal: {error}"));
     terminal.show(&page::page(shown)).map_err(failed)?;
     for (host, why) in &waiting.silent {
         terminal
             .show(&format!("not asked: {host}: {why}\n"))
             .map_err(failed)?;
     }
-    // A host may have sent a long page. What is approved stands at its end.
+    // A host may have sent a long page. What is approved is at its end.
     let hosts: Vec<&str> = shown.iter().map(|one| one.host.as_str()).collect();
     let kinds = page::alike(shown).len();
     let summary = match kinds {
@@ -164,7 +164,7 @@ fn is_begin(typed: &str, digest: &str) -> bool {
 }
 
 /// Approves on one host after another. Each gets its own job and digest.
-async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), Fault> {
+async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), NotApproved> {
     let patient = Manner {
         // A change takes the time that it takes.
         limit: None,
@@ -229,7 +229,7 @@ fn end(answer: &Map<String, Value>) -> Result<String, String> {
 pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
     let (listed, waiting) = match meant(engine, &args.target, args.on.as_deref()).await {
         Ok(meant) => meant,
-        Err(Fault(exit, why)) => {
+        Err(NotApproved(exit, why)) => {
             say(&why);
             return exit;
         }

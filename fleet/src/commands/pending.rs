@@ -97,10 +97,10 @@ pub fn say_missing(waiting: &Waiting) {
     }
 }
 
-type Sets<'a> = BTreeMap<SetId, Vec<&'a HostRequest>>;
+type RequestsBySet<'a> = BTreeMap<SetId, Vec<&'a HostRequest>>;
 
-fn parted(requests: &[HostRequest]) -> (Sets<'_>, Vec<&HostRequest>) {
-    let mut sets = Sets::new();
+fn parted(requests: &[HostRequest]) -> (RequestsBySet<'_>, Vec<&HostRequest>) {
+    let mut sets = RequestsBySet::new();
     let mut single = Vec::new();
     for request in requests {
         match request.set {

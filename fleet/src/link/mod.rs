@@ -4,6 +4,7 @@
 //! once.
 
 pub mod answer;
+mod call;
 mod incoming;
 pub mod reason;
 mod session;
@@ -12,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use remit_common::names::SetId;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -24,6 +24,7 @@ use crate::ssh;
 use answer::{ServerInfo, ToolResult};
 use session::{Lost, Session};
 
+pub use call::HostCall;
 pub use session::News;
 
 /// Time for the answer beyond the wait that the call asks for.
@@ -33,22 +34,6 @@ const PING: Duration = Duration::from_secs(5);
 /// What mcp-shim waits if the call does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(20);
 const WAIT_LONGEST: Duration = Duration::from_secs(50);
-
-/// A call as each host gets it.
-#[derive(Clone, Debug)]
-pub struct HostCall {
-    pub tool: String,
-    pub arguments: Map<String, Value>,
-    /// The set that it is a part of, for the records of the host.
-    pub set: Option<SetId>,
-    /// Name of the MCP client, for the records of the host.
-    pub client: String,
-    /// Nothing is waited for beyond it.
-    pub until: Option<Instant>,
-    pub may_become_master: bool,
-    /// A job that still runs or waits for a slot is followed to its end.
-    pub follows: bool,
-}
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {

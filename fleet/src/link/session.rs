@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
-use super::HostCall;
 use super::answer::{self, Message, ServerInfo, ToolResult};
+use super::call::HostCall;
 use super::incoming::{ENDED, Incoming};
 use super::reason::{self, Tail};
 

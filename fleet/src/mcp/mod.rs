@@ -2,6 +2,7 @@
 //! to their hosts.
 
 mod call;
+mod reply;
 mod server;
 mod sets;
 mod stdio;

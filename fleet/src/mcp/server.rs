@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::call::{self, Reach, SetLimits, ToolCall};
+use super::reply::Reply;
 use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
@@ -37,13 +38,6 @@ pub struct Server {
     engine: Result<Arc<Engine>, Arc<ConfigError>>,
     tools: Arc<[Tool]>,
     sets: Sets,
-}
-
-/// The answer of a tool, for models and for programs.
-pub struct Reply {
-    pub is_error: bool,
-    text: String,
-    data: Map<String, Value>,
 }
 
 impl Server {
@@ -244,48 +238,6 @@ async fn many(
     Reply {
         is_error,
         ..Reply::plain(data)
-    }
-}
-
-impl Reply {
-    pub fn plain(data: Map<String, Value>) -> Self {
-        Self {
-            is_error: false,
-            text: Value::Object(data.clone()).to_string(),
-            data,
-        }
-    }
-
-    /// In the form of a refusal of mcp-shim, with one of its codes.
-    fn refused(code: &str, why: &str) -> Self {
-        let error = json!({ "code": code, "message": text::show(why.as_bytes()).text });
-        Self {
-            is_error: true,
-            ..Self::plain(Map::from_iter([("error".to_owned(), error)]))
-        }
-    }
-
-    /// A host's own answer, with the host named first.
-    fn named(
-        is_error: bool,
-        text: String,
-        mut data: Map<String, Value>,
-        named: &[(&str, Value)],
-    ) -> Self {
-        let mut first = String::new();
-        for (key, value) in named {
-            first += &format!("{}:{value},", json!(key));
-            data.insert((*key).to_owned(), value.clone());
-        }
-        let text = match text.strip_prefix('{').map(str::trim_start) {
-            Some(rest) if rest.starts_with('"') => format!("{{{first}{rest}"),
-            _ => format!("{{{}}}\n{text}", first.trim_end_matches(',')),
-        };
-        Self {
-            is_error,
-            text,
-            data,
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::call::SetLimits;
-use super::server::Reply;
+use super::reply::Reply;
 use crate::config::Host;
 use crate::engine::group::{self, Fold};
 use crate::engine::{Engine, report};

@@ -8,13 +8,13 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Set;
 use super::end;
 use super::order::{Stage, Step};
+use super::state::Set;
 use crate::engine::{Engine, HostOutcome};
 use crate::link::HostCall;
 
-/// Answers that a job is asked for in vain, one after another, until nobody knows how it ended.
+/// Questions about a job without an answer, one after another, until nobody knows how it ended.
 const TRIES: u32 = 6;
 /// Before the next try. It doubles.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ async fn follow(
     };
     let call = about(set, "job", &job, Some(WAIT_MS));
     loop {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut tries = 1;
         let mut outcome = engine.call(host, &call, None).await;
         while tries < TRIES && has_no_answer(&outcome) {
@@ -125,7 +125,7 @@ async fn follow(
         if events.send((at, outcome)).is_err() || !goes_on {
             return;
         }
-        sleep_until(begun + BETWEEN).await;
+        sleep_until(start + BETWEEN).await;
     }
 }
 

@@ -38,8 +38,8 @@ mod tests {
         };
         let usual = json!({"name": "a.b", "request_id": "r"});
         let one = id("change", usual.clone(), &["a", "b"]);
-        let waits = json!({"request_id": "r", "name": "a.b", "wait_ms": 7});
-        assert_eq!(id("change", waits, &["a", "b"]), one);
+        let patient = json!({"request_id": "r", "name": "a.b", "wait_ms": 7});
+        assert_eq!(id("change", patient, &["a", "b"]), one);
         for other in [
             id("plan", usual.clone(), &["a", "b"]),
             id("change", usual.clone(), &["b", "a"]),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::end;
 use super::order::{Order, Stage};
-use super::{Board, Set};
+use super::state::{Board, Set};
 use crate::engine::group::{self, Fold};
 use crate::engine::report;
 use crate::host_name::HostName;

@@ -324,7 +324,7 @@ fn lying_host_gets_nothing_else_approved() {
     };
     let says = |job: &str, digest: &str, command: &str| json!({"job_id": job, "digest": digest, "set": set(), "yours": true, "command": command, "user": "somebody"});
     let (other_job, other_digest) = ("ab".repeat(16), "cd".repeat(32));
-    // Words for a shell in the place of an id: it sent nothing, and is named.
+    // Words for a shell instead of an id: it sent nothing, and is named.
     for bad in [
         says("$(touch /tmp/x)", &other_digest, "x"),
         says(&other_job, "cd; reboot", "x"),
@@ -429,7 +429,7 @@ fn lying_host_gets_nothing_else_approved() {
 }
 
 #[test]
-fn lock_reaches_all_hosts_at_once_and_names_who_did_not_answer() {
+fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
     let (stage, daemons) = fleet(["web1", "web2", "down"], [TRUE; 3]);
     stage.set_host(
         "down",
@@ -458,7 +458,7 @@ fn lock_reaches_all_hosts_at_once_and_names_who_did_not_answer() {
         (status, &*out, &*err),
         (Some(0), "web1: unlocked\nweb2: unlocked\n", "")
     );
-    // Who may not is told by the host.
+    // The host says who may not.
     let (status, out, err) = stage.run(&["lock", "--on", "web1", "-m", "x"]);
     assert_eq!((status, &*out), (Some(1), ""));
     assert!(err.contains("web1: not locked: "), "{err}");

@@ -234,7 +234,7 @@ fn set_goes_on_after_approvals_and_a_denial_withdraws_the_rest() {
 }
 
 #[test]
-fn stopped_set_withdraws_what_waits() {
+fn stopped_set_withdraws_open_requests() {
     let (one, two) = (changing("/usr/bin/true", BY), changing("/usr/bin/true", BY));
     let stage = Stage::new(&["web1", "web2"]);
     stage.set_real("web1", &one);
