@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use remit_clients::{Destination, EntryArgs, McpClient};
 
-use crate::commands::client_config::{Destination, ServerName};
 use crate::enrollment::{Expires, Name, STATE};
 
 #[derive(Debug, Args)]
@@ -82,29 +82,8 @@ pub struct ClientConfigArgs {
     #[arg(value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub host: Destination,
 
-    /// The agent's account there
-    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
-    pub user: Option<Name>,
-
-    /// File with the agent's private key
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub identity: Option<String>,
-
-    /// What the client calls this server [default: the machine's name, without its domain]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<ServerName>,
-}
-
-/// An MCP client whose configuration is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum McpClient {
-    ClaudeDesktop,
-    ClaudeCode,
-    Cursor,
-    Vscode,
-    Zed,
-    Codex,
-    Generic,
+    #[command(flatten)]
+    pub entry: EntryArgs,
 }
 
 #[derive(Debug, Args)]

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use remit_clients::Destination;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
-use super::client_config::Destination;
 use super::enroll_inspect as inspect;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};

@@ -7,6 +7,8 @@ use std::str::FromStr;
 const LONGEST: usize = 255;
 /// Clients put the name before tool names, and some allow 60 characters for both.
 const NAME: usize = 40;
+/// Bytes of a user's name besides letters and digits.
+const USER: &[u8] = b"._-";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
@@ -30,17 +32,12 @@ impl FromStr for Destination {
     type Err = NoDestination;
 
     fn from_str(text: &str) -> Result<Self, NoDestination> {
-        let plain = |word: &str, more: &[u8]| {
-            let good = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
-            let length = 1..=LONGEST;
-            length.contains(&word.len()) && !word.starts_with('-') && word.bytes().all(good)
-        };
         let (user, host) = match text.split_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, text),
         };
         // Colon and percent sign occur in addresses such as fe80::1%eth0.
-        let good = plain(host, b"._-:%") && user.is_none_or(|user| plain(user, b"._-"));
+        let good = is_plain(host, b"._-:%") && user.is_none_or(|user| is_plain(user, USER));
         good.then(|| Self {
             user: user.map(str::to_owned),
             host: host.to_owned(),
@@ -58,14 +55,56 @@ impl fmt::Display for Destination {
     }
 }
 
+fn is_plain(word: &str, more: &[u8]) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+    (1..=LONGEST).contains(&word.len()) && !word.starts_with('-') && word.bytes().all(good)
+}
+
+/// The name of an account on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAUserName;
+
+impl fmt::Display for NotAUserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it must be of letters, digits and '.', '_', '-', and begin with no '-'")
+    }
+}
+
+impl std::error::Error for NotAUserName {}
+
+impl FromStr for UserName {
+    type Err = NotAUserName;
+
+    fn from_str(text: &str) -> Result<Self, NotAUserName> {
+        let good = is_plain(text, USER);
+        good.then(|| Self(text.to_owned())).ok_or(NotAUserName)
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName(String);
+
+/// For several machines at once.
+impl Default for ServerName {
+    fn default() -> Self {
+        Self("remit".to_owned())
+    }
+}
 
 impl ServerName {
     /// Returns the machine's name, because a client may use several machines; `remit` if the host is an address.
     pub fn of(to: &Destination) -> Self {
         let label = to.host.split('.').next().unwrap_or_default();
-        label.parse().unwrap_or_else(|_| Self("remit".to_owned()))
+        label.parse().unwrap_or_default()
     }
 
     pub fn as_str(&self) -> &str {

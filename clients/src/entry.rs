@@ -1,0 +1,293 @@
+//! What a client starts: ssh to one host, or `remit-fleet`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Args, ValueHint};
+use remit_common::text;
+
+use crate::client::{McpClient, Os};
+use crate::destination::{Destination, ServerName, UserName};
+
+/// The variable with the socket of the ssh agent.
+pub const AGENT: &str = "SSH_AUTH_SOCK";
+
+/// Options of an entry. They are the same wherever one is made.
+#[derive(Clone, Debug, Args)]
+pub struct EntryArgs {
+    /// The agent's account on HOST
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username, requires = "host")]
+    pub user: Option<UserName>,
+
+    /// File with the agent's private key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "host")]
+    pub identity: Option<Identity>,
+
+    /// Socket of the ssh agent, for a client that does not pass SSH_AUTH_SOCK on
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    pub agent: Option<Agent>,
+
+    /// System of the client's computer: it decides where ssh is
+    #[arg(long, value_name = "OS", requires = "host")]
+    pub os: Option<Os>,
+
+    /// What the client calls this server [default: the machine's name, without its domain]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ServerName>,
+}
+
+/// A path that a client passes on in one argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(String);
+
+/// An absolute path of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPath(&'static str);
+
+impl fmt::Display for NoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NoPath {}
+
+fn is_one_line(text: &str) -> bool {
+    text.chars()
+        .all(|c| text::is_plain(c) && !matches!(c, '\n' | '\t'))
+}
+
+impl FromStr for Identity {
+    type Err = NoPath;
+
+    fn from_str(text: &str) -> Result<Self, NoPath> {
+        let is_word = !text.is_empty() && !text.starts_with('-') && is_one_line(text);
+        is_word.then(|| Self(text.to_owned())).ok_or(NoPath(
+            "it is no name of a file that a client could pass on",
+        ))
+    }
+}
+
+impl FromStr for Agent {
+    type Err = NoPath;
+
+    fn from_str(text: &str) -> Result<Self, NoPath> {
+        // '$' and braces are references in some clients.
+        let is_path = text.starts_with('/') && is_one_line(text) && !text.contains(['$', '{']);
+        is_path.then(|| Self(text.to_owned())).ok_or(NoPath(
+            "it must be the absolute path of a socket, as 'echo $SSH_AUTH_SOCK' shows it",
+        ))
+    }
+}
+
+impl Agent {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a client starts, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: ServerName,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    pub agent: Option<Agent>,
+    pub os: Option<Os>,
+    /// Notes for a person about the choice of the command.
+    pub notes: Vec<String>,
+}
+
+impl Entry {
+    /// The entry of one host: ssh(1). An error says which options exclude each other.
+    pub fn ssh(client: McpClient, mut to: Destination, args: EntryArgs) -> Result<Self, String> {
+        match (&to.user, args.user) {
+            (Some(_), Some(_)) => {
+                return Err("USER@HOST and --user name a user each: give one".to_owned());
+            }
+            (None, Some(user)) => to.user = Some(user.to_string()),
+            (Some(_) | None, None) => {}
+        }
+        let identity = args.identity.as_ref().map(|identity| identity.0.as_str());
+        let command = ssh(ssh_path(client, args.os), &to, identity);
+        let mut notes = Vec::new();
+        if to.user.is_none() {
+            notes.push(
+                "without --user ssh logs in by the name it chooses itself, not the agent's"
+                    .to_owned(),
+            );
+        }
+        let check = text::command_line(&command, usize::MAX);
+        notes.push(format!(
+            "first check that this works without asking for a password: {check} --check"
+        ));
+        Ok(Self {
+            name: args.name.unwrap_or_else(|| ServerName::of(&to)),
+            command,
+            agent: args.agent,
+            os: args.os,
+            notes,
+        })
+    }
+
+    /// The entry of all hosts of `fleet.toml`: `program` is remit-fleet.
+    pub fn fleet(program: String, args: EntryArgs) -> Self {
+        Self {
+            name: args.name.unwrap_or_default(),
+            command: vec![program],
+            agent: args.agent,
+            os: args.os,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The text of `SSH_AUTH_SOCK` in the configuration, if it has to name that.
+    pub fn agent_text(&self, client: McpClient) -> Option<String> {
+        match &self.agent {
+            Some(agent) => Some(agent.0.clone()),
+            // ssh of Windows finds its agent without it.
+            None if self.os == Some(Os::Windows) => None,
+            None => client.reference(AGENT),
+        }
+    }
+}
+
+/// Returns where ssh is. Applications have a short PATH, and on Windows others install an ssh without the agent.
+fn ssh_path(client: McpClient, os: Option<Os>) -> &'static str {
+    match os {
+        Some(Os::Windows) => r"C:\Windows\System32\OpenSSH\ssh.exe",
+        Some(Os::Macos) => "/usr/bin/ssh",
+        Some(Os::Linux) if client.start().is_application => "/usr/bin/ssh",
+        Some(Os::Linux) | None => "ssh",
+    }
+}
+
+/// Returns the ssh(1) command that a client starts. It uses no terminal and no prompts. Keep-alives detect a dead
+/// connection within 45 seconds, before clients time out a call at 60. The job continues.
+fn ssh(program: &str, to: &Destination, identity: Option<&str>) -> Vec<String> {
+    let mut argv: Vec<&str> = vec![program, "-T"];
+    if let Some(identity) = identity {
+        argv.extend(["-i", identity, "-o", "IdentitiesOnly=yes"]);
+    }
+    argv.extend(["-o", "BatchMode=yes", "-o", "ServerAliveInterval=15"]);
+    let to = to.to_string();
+    argv.extend([to.as_str(), "mcp-shim"]);
+    argv.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> EntryArgs {
+        EntryArgs {
+            user: None,
+            identity: None,
+            agent: None,
+            os: None,
+            name: None,
+        }
+    }
+
+    fn entry(client: McpClient, args: EntryArgs) -> Entry {
+        Entry::ssh(client, "web-1.example.org".parse().unwrap(), args).unwrap()
+    }
+
+    #[test]
+    fn command_never_prompts() {
+        let user = Some("agent".parse().unwrap());
+        let plain = entry(
+            McpClient::Cursor,
+            EntryArgs {
+                user: user.clone(),
+                ..args()
+            },
+        );
+        assert_eq!(
+            plain.command.join(" "),
+            "ssh -T -o BatchMode=yes -o ServerAliveInterval=15 agent@web-1.example.org mcp-shim"
+        );
+        assert_eq!(plain.name.as_str(), "web-1");
+        assert_eq!(plain.notes.len(), 1, "{:?}", plain.notes);
+        let identity = Some("~/.ssh/my key".parse().unwrap());
+        let with_key = entry(McpClient::Cursor, EntryArgs { identity, ..args() });
+        assert_eq!(
+            with_key.command.get(2..6).unwrap(),
+            ["-i", "~/.ssh/my key", "-o", "IdentitiesOnly=yes"]
+        );
+        assert_eq!(with_key.notes.len(), 2, "no user: {:?}", with_key.notes);
+        let twice = Entry::ssh(
+            McpClient::Cursor,
+            "a@web".parse().unwrap(),
+            EntryArgs { user, ..args() },
+        );
+        assert!(twice.unwrap_err().contains("give one"));
+    }
+
+    #[test]
+    fn ssh_is_where_the_client_finds_it() {
+        for (client, os, expect) in [
+            (McpClient::Cursor, None, "ssh"),
+            (McpClient::ClaudeDesktop, None, "ssh"),
+            (McpClient::Cursor, Some(Os::Linux), "ssh"),
+            (McpClient::ClaudeDesktop, Some(Os::Linux), "/usr/bin/ssh"),
+            (McpClient::Antigravity, Some(Os::Macos), "/usr/bin/ssh"),
+            (
+                McpClient::Zed,
+                Some(Os::Windows),
+                r"C:\Windows\System32\OpenSSH\ssh.exe",
+            ),
+        ] {
+            assert_eq!(
+                entry(client, EntryArgs { os, ..args() }).command[0],
+                expect,
+                "{client:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn agent_is_a_path_or_a_reference() {
+        for text in [
+            "",
+            "agent",
+            "~/agent",
+            "/a\nb",
+            "/a\u{1b}b",
+            "/${HOME}/a",
+            "/{a}",
+        ] {
+            assert!(text.parse::<Agent>().is_err(), "{text:?}");
+        }
+        for text in ["", "-oProxyCommand=x", "a\nb", "a\tb", "a\u{202e}b"] {
+            assert!(text.parse::<Identity>().is_err(), "{text:?}");
+        }
+        let agent = Some("/run/user/7/agent".parse().unwrap());
+        let literal = entry(McpClient::Cursor, EntryArgs { agent, ..args() });
+        assert_eq!(
+            literal.agent_text(McpClient::Cursor).unwrap(),
+            "/run/user/7/agent"
+        );
+        let none = entry(McpClient::Cursor, args());
+        assert_eq!(
+            none.agent_text(McpClient::Cursor).unwrap(),
+            "${env:SSH_AUTH_SOCK}"
+        );
+        assert_eq!(
+            none.agent_text(McpClient::CopilotCli).unwrap(),
+            "${SSH_AUTH_SOCK:-}"
+        );
+        assert_eq!(none.agent_text(McpClient::ClaudeDesktop), None);
+        let windows = entry(
+            McpClient::Cursor,
+            EntryArgs {
+                os: Some(Os::Windows),
+                ..args()
+            },
+        );
+        assert_eq!(windows.agent_text(McpClient::Cursor), None);
+    }
+}
