@@ -133,11 +133,11 @@ impl Entry {
         })
     }
 
-    /// The entry of all hosts of `fleet.toml`: `program` is remit-fleet.
-    pub fn fleet(program: String, args: EntryArgs) -> Self {
+    /// The entry of all hosts of `fleet.toml`: `command` is remit-fleet.
+    pub fn fleet(command: Vec<String>, args: EntryArgs) -> Self {
         Self {
             name: args.name.unwrap_or_default(),
-            command: vec![program],
+            command,
             agent: args.agent,
             os: args.os,
             notes: Vec::new(),

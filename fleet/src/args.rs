@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::approvals::request::Target;
+use crate::commands::clients::ClientVerb;
 
 const EXIT: &str = "\
 Exit status:
   0 when standard input closes; with run: each host ran it with status 0;
     with logs: each host has a journal; with approve: each host ended with
-    status 0; else: each host did it
-  1 a host did not, or did not answer; approve: or nothing was approved
+    status 0; with client-check: nothing breaks; else: each host did it
+  1 a host did not, or did not answer; nothing was approved; something breaks
   64 wrong usage, 70 internal error, 71 no thread or runtime,
   74 output failed, 78 fleet.toml is missing or wrong";
 
@@ -47,6 +48,8 @@ pub enum Verb {
     Lock(LockArgs),
     /// Accept requests again
     Unlock(UnlockArgs),
+    #[command(flatten)]
+    Clients(ClientVerb),
 }
 
 #[derive(Debug, Args)]

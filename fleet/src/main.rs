@@ -8,6 +8,7 @@ mod commands {
     //! What people type.
 
     pub mod approve;
+    pub mod clients;
     pub mod hosts;
     pub mod lock;
     pub mod logs;
@@ -64,18 +65,17 @@ async fn run(cli: Cli) -> Exit {
     let engine = engine(&cli);
     match cli.verb {
         None => mcp::serve(engine).await,
-        Some(verb) => match engine {
-            Ok(engine) => match verb {
-                Verb::Hosts(args) => commands::hosts::hosts(&engine, &args).await,
-                Verb::Run(args) => commands::run::run(&engine, args).await,
-                Verb::Logs(args) => commands::logs::logs(&engine, args).await,
-                Verb::Pending(args) => commands::pending::pending(&engine, &args).await,
-                Verb::Approve(args) => commands::approve::approve(&engine, &args).await,
-                Verb::Deny(args) => commands::approve::deny(&engine, &args).await,
-                Verb::Lock(args) => commands::lock::lock(&engine, &args).await,
-                Verb::Unlock(args) => commands::lock::unlock(&engine, &args).await,
-            },
-            Err(error) => {
+        Some(verb) => match (verb, engine) {
+            (Verb::Clients(verb), _) => commands::clients::run(verb, cli.config.as_deref()).await,
+            (Verb::Hosts(args), Ok(engine)) => commands::hosts::hosts(&engine, &args).await,
+            (Verb::Run(args), Ok(engine)) => commands::run::run(&engine, args).await,
+            (Verb::Logs(args), Ok(engine)) => commands::logs::logs(&engine, args).await,
+            (Verb::Pending(args), Ok(engine)) => commands::pending::pending(&engine, &args).await,
+            (Verb::Approve(args), Ok(engine)) => commands::approve::approve(&engine, &args).await,
+            (Verb::Deny(args), Ok(engine)) => commands::approve::deny(&engine, &args).await,
+            (Verb::Lock(args), Ok(engine)) => commands::lock::lock(&engine, &args).await,
+            (Verb::Unlock(args), Ok(engine)) => commands::lock::unlock(&engine, &args).await,
+            (_, Err(error)) => {
                 say(&error.0);
                 Exit::Config
             }

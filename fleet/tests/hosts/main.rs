@@ -10,6 +10,7 @@
 
 mod approving;
 mod client;
+mod client_check;
 mod hostile;
 mod logs;
 mod lost;

@@ -16,13 +16,13 @@ use crate::stage::{daemon, shim};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-struct Machine {
+pub struct Machine {
     dir: TestDir,
 }
 
 impl Machine {
     /// `None` if sshd is not installed.
-    fn new(daemon: &Daemon, options: &str) -> Option<Self> {
+    pub fn new(daemon: &Daemon, options: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             missing("sshd");
             return None;
@@ -89,15 +89,15 @@ impl Machine {
         Some(machine)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_remit-fleet"));
         command
             .args(arguments)
@@ -109,7 +109,7 @@ impl Machine {
         command
     }
 
-    fn logins(&self) -> usize {
+    pub fn logins(&self) -> usize {
         fs::read_to_string(self.path("logins"))
             .unwrap_or_default()
             .lines()

@@ -1,0 +1,358 @@
+//! What an attempt says about an entry, in sentences with a way out. Pure.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use remit_clients::Entry;
+use remit_common::text;
+use serde_json::Value;
+
+use super::attempt::{Answered, Attempt, End, Limits};
+use super::environment::Environment;
+use crate::hosts::other_release;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Good,
+    /// Worth knowing; the client works.
+    Note,
+    Broken,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub kind: Kind,
+    pub what: String,
+    pub fix: Option<String>,
+}
+
+/// All that was tried.
+#[derive(Debug)]
+pub struct Tried<'a> {
+    pub entry: &'a Entry,
+    pub is_one_host: bool,
+    pub environment: &'a Environment,
+    pub limits: Limits,
+    /// For a client that starts a server twice: whether the first one answered.
+    pub first: Option<bool>,
+    pub attempt: &'a Attempt,
+    /// The same with the agent's socket, if a login was refused without it.
+    pub with_agent: Option<&'a Attempt>,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Note => "note",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+fn good(what: String) -> Finding {
+    Finding {
+        kind: Kind::Good,
+        what,
+        fix: None,
+    }
+}
+
+fn note(what: String, fix: &str) -> Finding {
+    Finding {
+        kind: Kind::Note,
+        what,
+        fix: Some(fix.to_owned()),
+    }
+}
+
+fn broken(what: String, fix: impl Into<String>) -> Finding {
+    Finding {
+        kind: Kind::Broken,
+        what,
+        fix: Some(fix.into()),
+    }
+}
+
+/// Returns true if a host refused a login, so that an agent could help.
+pub fn is_denied(attempt: &Attempt) -> bool {
+    attempt.said.contains(DENIED) || silent_hosts(attempt).any(|(_, why)| why.contains(DENIED))
+}
+
+const DENIED: &str = "Permission denied";
+
+/// Hosts of `remit-fleet` that did not answer, and why.
+fn silent_hosts(attempt: &Attempt) -> impl Iterator<Item = (&str, &str)> {
+    let data = match &attempt.end {
+        End::Answered(Answered {
+            call: Ok((result, _)),
+            ..
+        }) => Some(&result.data),
+        _ => None,
+    };
+    let hosts = data
+        .and_then(|data| data.get("hosts"))
+        .and_then(Value::as_array);
+    hosts.into_iter().flatten().filter_map(|host| {
+        let of = |key| host.get(key).and_then(Value::as_str);
+        Some((of("name")?, of("why")?))
+    })
+}
+
+/// Returns what was found, what is first in a session first.
+pub fn all(tried: &Tried<'_>) -> Vec<Finding> {
+    let attempt = tried.attempt;
+    let mut found = Vec::new();
+    if !attempt.noise.is_empty() {
+        found.push(broken(
+            format!("it printed what is no message: {}", attempt.noise),
+            "a login script or a command of authorized_keys prints it, and some clients stop there: let it print nothing \
+             without a terminal, or use remit-fleet's own entry, which passes over it",
+        ));
+    }
+    if let Some(lost) = agent_lost(tried) {
+        found.push(lost);
+    }
+    match &attempt.end {
+        End::Answered(answered) => found.extend(session(tried, answered)),
+        _ if tried.first == Some(true) => found.push(broken(
+            format!(
+                "this client may start a server twice, and only the first login worked: {}",
+                attempt.said
+            ),
+            "use remit-fleet's own entry, which logs in once",
+        )),
+        // Said already.
+        _ if tried.with_agent.is_some_and(is_answered) => {}
+        End::NotStarted(error) => found.push(not_started(tried, error.kind(), &error.to_string())),
+        End::Silent(what, patience) => found.push(too_slow(tried, what, *patience)),
+        End::Ended(status) => found.push(ended(tried, *status)),
+    }
+    if tried.first == Some(true) && tried.is_one_host && is_answered(attempt) {
+        found.push(note(
+            "some clients start a server twice at each connection: two logins".to_owned(),
+            "remit-fleet's own entry logs in once",
+        ));
+    }
+    found
+}
+
+fn is_answered(attempt: &Attempt) -> bool {
+    matches!(attempt.end, End::Answered(_))
+}
+
+fn agent_lost(tried: &Tried<'_>) -> Option<Finding> {
+    let with = tried.with_agent?;
+    let before = silent_hosts(tried.attempt).count();
+    let helps =
+        is_answered(with) && (!is_answered(tried.attempt) || silent_hosts(with).count() < before);
+    let socket = tried.environment.lost_agent.as_ref()?.to_string_lossy();
+    helps.then(|| {
+        broken(
+            "ssh has a key only through your agent, and this client does not pass SSH_AUTH_SOCK on".to_owned(),
+            format!(
+                "client-config with --agent {socket}, or --identity FILE, or IdentityAgent in ~/.ssh/config"
+            ),
+        )
+    })
+}
+
+fn not_started(tried: &Tried<'_>, kind: ErrorKind, error: &str) -> Finding {
+    let program = tried.entry.command.first().map_or("", String::as_str);
+    if kind != ErrorKind::NotFound {
+        return broken(
+            format!("cannot start '{program}': {error}"),
+            "check the path and its mode",
+        );
+    }
+    let path = tried.environment.variables.get(OsStr::new("PATH"));
+    let path = path.map_or_else(|| "no PATH".into(), |path| path.to_string_lossy());
+    broken(
+        format!("'{program}' is not found in {path}"),
+        "install the client of OpenSSH, or name the system with --os: the entry then has the path of ssh",
+    )
+}
+
+fn too_slow(tried: &Tried<'_>, what: &str, patience: Duration) -> Finding {
+    let seconds = patience.as_secs();
+    let words = match tried.attempt.said.as_str() {
+        "" => String::new(),
+        said => format!(" (ssh said: {said})"),
+    };
+    broken(
+        format!(
+            "too slow: no answer to {what} within {seconds} s, when this client gives up{words}"
+        ),
+        "see with 'ssh -v HOST' what takes the time, or use remit-fleet's own entry, which answers before it logs in",
+    )
+}
+
+/// Words of ssh or of a shell, what they mean, and what to do. The first one counts.
+const REASONS: [(&str, &str, &str); 9] = [
+    (
+        "has changed and you have requested strict checking",
+        "the key of the host is another one than before",
+        "find out why before you remove the old key with 'ssh-keygen -R HOST'",
+    ),
+    (
+        "Host key verification failed",
+        "the key of the host is not known on this computer",
+        "log in once by hand with 'ssh HOST' and compare the key",
+    ),
+    (
+        "this key starts mcp-shim and nothing else",
+        "the key may start nothing but mcp-shim",
+        "leave the command as client-config prints it",
+    ),
+    (
+        "password",
+        "the host wants a password: it accepts none of the keys that this client has",
+        "enroll the key there with 'remit enroll USER key.pub', or name the enrolled one with --identity",
+    ),
+    (
+        DENIED,
+        "the host accepts none of the keys that this client has",
+        "enroll the key there with 'remit enroll USER key.pub', or name the enrolled one with --identity",
+    ),
+    (
+        "not found",
+        "mcp-shim is not installed on the host",
+        "install remit there",
+    ),
+    (
+        "Could not resolve hostname",
+        "the name of the host is not known",
+        "check it in ~/.ssh/config; 'ssh -G HOST' shows what ssh makes of it",
+    ),
+    (
+        "Connection refused",
+        "no ssh server listens there",
+        "check the host and its port in ~/.ssh/config",
+    ),
+    (
+        "timed out",
+        "the host does not answer",
+        "check the network and the host's firewall",
+    ),
+];
+
+fn ended(tried: &Tried<'_>, status: Option<i32>) -> Finding {
+    let said = &tried.attempt.said;
+    let reason = REASONS.iter().find(|(words, ..)| {
+        // Only an answer to a login means that a password is wanted.
+        said.contains(words) && (*words != "password" || said.contains(DENIED))
+    });
+    let status = status.map_or_else(String::new, |status| format!(", status {status}"));
+    let words = match said.as_str() {
+        "" => format!("it ended without a word{status}"),
+        said => format!("{said}{status}"),
+    };
+    match reason {
+        Some((_, means, fix)) => broken(format!("{means}: {words}"), *fix),
+        None => broken(
+            format!("it ended before its first answer: {words}"),
+            format!(
+                "try by hand: {} --check",
+                text::command_line(&tried.entry.command, 400)
+            ),
+        ),
+    }
+}
+
+fn session(tried: &Tried<'_>, answered: &Answered) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let Answered {
+        server,
+        tools,
+        hello,
+        call,
+    } = answered;
+    let (took, limit) = (hello.as_secs_f32(), tried.limits.hello.as_secs());
+    if !["remit", "remit-fleet"].contains(&server.name.as_str()) {
+        let name = &server.name;
+        found.push(broken(
+            format!("'{name}' answers, and not remit"),
+            "leave the command as client-config prints it",
+        ));
+        return found;
+    }
+    found.push(good(format!(
+        "answers within {took:.2} s of {limit}, with {tools} tools"
+    )));
+    if *hello > tried.limits.hello / 2 {
+        found.push(note(
+            format!("that is slow: this client gives up after {limit} s"),
+            "remit-fleet's own entry answers before it logs in",
+        ));
+    }
+    if let Some(other) = other_release(server) {
+        found.push(note(other, "upgrade the older one"));
+    }
+    match call {
+        Err(why) => found.push(broken(
+            format!("a call failed: {why}"),
+            "look into the journal of the host: journalctl -u remitd",
+        )),
+        Ok((result, _)) if result.is_error => found.push(refused(result.data.get("error"))),
+        Ok((result, took)) if tried.is_one_host => found.push(access(&result.data, *took)),
+        Ok((result, _)) => {
+            let hosts = result
+                .data
+                .get("hosts")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
+            let silent: Vec<_> = silent_hosts(tried.attempt).collect();
+            found.push(good(format!(
+                "{} of {hosts} hosts answer",
+                hosts - silent.len()
+            )));
+            found.extend(silent.into_iter().map(|(host, why)| {
+                broken(
+                    format!("{host}: {why}"),
+                    format!("remit-fleet hosts --probe --on {host}"),
+                )
+            }));
+        }
+    }
+    found
+}
+
+fn refused(error: Option<&Value>) -> Finding {
+    let of = |key| {
+        error
+            .and_then(|error| error.get(key))
+            .and_then(Value::as_str)
+    };
+    let message = of("message").unwrap_or("no reason given");
+    // The text of mcp-shim for a socket that it may not open.
+    if message.starts_with("you may not connect") {
+        return broken(
+            format!("the account is not enrolled: {message}"),
+            "'remit enroll USER key.pub' on the host, as root",
+        );
+    }
+    let next = of("next").or_else(|| of("lift"));
+    broken(
+        format!("a call is refused: {message}"),
+        next.unwrap_or("ask an administrator of the host"),
+    )
+}
+
+fn access(data: &serde_json::Map<String, Value>, took: Duration) -> Finding {
+    let user = data.get("user").and_then(Value::as_str).unwrap_or("?");
+    let grants = data
+        .get("grants")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    match grants {
+        0 => broken(
+            format!("no rule grants '{user}' anything"),
+            "'remit enroll USER key.pub' on the host, or a grant in /etc/remit/policy.d",
+        ),
+        _ => good(format!(
+            "access of '{user}': {grants} grants, in {:.2} s",
+            took.as_secs_f32()
+        )),
+    }
+}
