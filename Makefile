@@ -32,7 +32,7 @@ PACKAGES := gcc g++ libc6-dev git btrfs-progs binutils iproute2 procps e2fsprogs
 PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip sudo systemd systemd-journal-remote tcpdump wget
 # What makes and checks packages, besides those.
 DEB := $(COMPILER) git jq dpkg-dev lintian
-PACKAGING := $(DEB) binutils rpm rpmlint
+PACKAGING := $(DEB) binutils rpm rpmlint zip
 # only NEXTEST-FILTER,CARGO-TEST-ARGUMENTS: a part of the tests. With nextest all are built with the features of the whole
 # workspace, as in the other stages: 'cargo test -p' compiles what they depend on once more.
 only = $(if $(NEXTEST),--workspace -E '$(1)',$(2))
@@ -61,7 +61,7 @@ deb: ## the .deb for this machine, in target/package: some minutes
 	packaging/build deb
 
 .PHONY: package
-package: ## the .deb, the .rpm, a static mcp-shim and remit-fleet, checked, in target/package
+package: ## the .deb, the .rpm, a static mcp-shim and remit-fleet, an .mcpb, in target/package
 	@tests/machine/packages $(PACKAGING)
 	packaging/build
 
@@ -156,6 +156,7 @@ machine-tests: build
 	# Making the machines' roots waits for the network and for disks, and the linker uses one core.
 	@tests/machine/packages $(PACKAGING)
 	@$(ROOT) tests/machine/all --roots & $(MAKE) -s package && built=0 || built=$$?; wait $$! && exit $$built
+	tests/mcp-bundle/check target/package
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
 .PHONY: test-kernels
