@@ -1,6 +1,6 @@
 """One session of the Python client: clients.py legacy|auto COMMAND [ARGUMENT...].
 
-EXPECT in the environment is 'runs' or 'unavailable'; see the script 'run'.
+EXPECT in the environment is 'runs' or 'unavailable', SERVER the server's name; see the script 'run'.
 """
 
 import asyncio
@@ -11,7 +11,10 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 
+SERVER = os.environ["SERVER"]
 NAMES = ["access", "host", "run", "plan", "change", "job", "job_stop", "history"]
+if SERVER == "remit-fleet":
+    NAMES = ["hosts", *NAMES]
 
 # What differs from a change that is granted, and the code of the refusal.
 REFUSED = [
@@ -32,7 +35,7 @@ def check(condition, what):
 async def session(mode, command, arguments):
     server = stdio_client(StdioServerParameters(command=command, args=arguments))
     async with Client(server, mode=mode) as client:
-        check(client.server_info.name == "remit", client.server_info)
+        check(client.server_info.name == SERVER, client.server_info)
         check((client.instructions or "").startswith("Root-safe access"), client.instructions)
 
         listed = await client.list_tools()

@@ -7,43 +7,8 @@ use remit_tests::daemon::{Daemon, Options, user_a};
 /// Exit status of the script if a client cannot be installed.
 const NOT_INSTALLED: i32 = 75;
 
-const COMMANDS: &str = r##"
-[[command]]
-name = "clients.say"
-summary = "Print words"
-argv = ["/usr/bin/echo", "{loud}", "{words}"]
-effect = "change"
-profile = "read"
-args.loud = { type = "bool", flag = "--loud" }
-args.words = { type = "string", repeat = 4 }
-
-[[command]]
-name = "clients.ask"
-summary = "Print words, when somebody agrees"
-argv = ["/usr/bin/echo", "{loud}", "{words}"]
-effect = "change"
-profile = "read"
-args.loud = { type = "bool", flag = "--loud" }
-args.words = { type = "string", repeat = 4 }
-
-[[command]]
-name = "clients.secret"
-summary = "Granted to nobody"
-argv = ["/usr/bin/echo"]
-effect = "change"
-profile = "read"
-
-[[grant]]
-name = "clients"
-to = ["#64001"]
-allow = ["clients.say"]
-
-[[grant]]
-name = "clients-ask"
-to = ["#64001"]
-allow = ["clients.ask"]
-approval = { by = ["%root"], expires = "10min" }
-"##;
+/// For the user 64001.
+const COMMANDS: &str = include_str!("../mcp-clients/policy.toml");
 
 #[test]
 fn clients_initialize_list_run_change_and_get_errors() {
@@ -72,7 +37,7 @@ fn clients_initialize_list_run_change_and_get_errors() {
         eprintln!("left out: {said}");
     } else {
         assert!(output.status.success(), "{said}");
-        assert_eq!(said.matches("content").count(), 5, "{said}");
+        assert_eq!(said.matches(", content").count(), 7, "{said}");
         assert!(daemon.records("intent").len() >= 5);
     }
     daemon.restart_cleanly();

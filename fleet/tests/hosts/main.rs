@@ -15,6 +15,7 @@ mod hostile;
 mod logs;
 mod lost;
 mod many;
+mod official_clients;
 mod one;
 mod people;
 mod protocol;
