@@ -37,7 +37,7 @@ pub enum Passed {
 
 /// How a client starts a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct StartFacts {
     pub passes: Passed,
     /// Started from a desktop: `PATH` has only directories of the system, and the working directory is `/`.
     pub is_application: bool,
@@ -79,8 +79,8 @@ impl McpClient {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    pub fn start(self) -> Start {
-        let usual = Start {
+    pub fn start(self) -> StartFacts {
+        let usual = StartFacts {
             passes: SDK,
             is_application: false,
             hello: Duration::from_secs(SDK_TIMEOUT),
@@ -90,56 +90,56 @@ impl McpClient {
         let seconds = Duration::from_secs;
         match self {
             // Reported by users: about 60 seconds, not to be changed.
-            Self::ClaudeDesktop => Start {
+            Self::ClaudeDesktop => StartFacts {
                 is_application: true,
                 ..usual
             },
             // Its documentation: MCP_TIMEOUT is 30 s. A call may last for hours, so the longest of remit counts.
-            Self::ClaudeCode => Start {
+            Self::ClaudeCode => StartFacts {
                 passes: Passed::All,
                 hello: seconds(30),
                 ..usual
             },
             Self::Cursor => usual,
             // Both pass the environment of a login shell on.
-            Self::Vscode | Self::Zed => Start {
+            Self::Vscode | Self::Zed => StartFacts {
                 passes: Passed::All,
                 ..usual
             },
             // Written into the entry; its own default for the start is 10 s.
-            Self::Codex => Start {
+            Self::Codex => StartFacts {
                 passes: CODEX,
                 hello: seconds(CODEX_HELLO),
                 call: seconds(CALL),
                 ..usual
             },
             // Its issue 903: since 1.0.10 it passes on "safe" variables, which nobody lists; before, PATH alone.
-            Self::CopilotCli => Start {
+            Self::CopilotCli => StartFacts {
                 call: seconds(CALL),
                 ..usual
             },
             // Reported by users: the application has hardly any environment; a call ends after 180 s (its issue 780).
-            Self::Antigravity => Start {
+            Self::Antigravity => StartFacts {
                 is_application: true,
                 call: seconds(180),
                 ..usual
             },
             // Written into the entry; 300 s is the default as well.
-            Self::Goose => Start {
+            Self::Goose => StartFacts {
                 passes: Passed::All,
                 hello: seconds(GOOSE),
                 call: seconds(GOOSE),
                 ..usual
             },
             // Written into the entry: its default of 5 s for listing the tools is too short for a login.
-            Self::Opencode => Start {
+            Self::Opencode => StartFacts {
                 passes: Passed::All,
                 hello: seconds(OPENCODE_HELLO),
                 call: seconds(CALL),
                 ..usual
             },
             // The worst of all: nobody knows which client it is.
-            Self::Generic => Start {
+            Self::Generic => StartFacts {
                 starts_twice: true,
                 ..usual
             },
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_client_waits_for_a_login_and_for_the_longest_call() {
+    fn every_client_has_time_for_a_login_and_for_the_longest_call() {
         for client in McpClient::value_variants() {
             let start = client.start();
             assert!(start.hello >= Duration::from_secs(20), "{client:?}");

@@ -21,11 +21,11 @@ pub struct EntryArgs {
 
     /// File with the agent's private key
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "host")]
-    pub identity: Option<Identity>,
+    pub identity: Option<KeyFile>,
 
     /// Socket of the ssh agent, for a client that does not pass SSH_AUTH_SOCK on
     #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
-    pub agent: Option<Agent>,
+    pub agent: Option<AgentSocket>,
 
     /// System of the client's computer: it decides where ssh is
     #[arg(long, value_name = "OS", requires = "host")]
@@ -38,11 +38,11 @@ pub struct EntryArgs {
 
 /// A path that a client passes on in one argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity(String);
+pub struct KeyFile(String);
 
 /// An absolute path of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent(String);
+pub struct AgentSocket(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPath(&'static str);
@@ -60,7 +60,7 @@ fn is_one_line(text: &str) -> bool {
         .all(|c| text::is_plain(c) && !matches!(c, '\n' | '\t'))
 }
 
-impl FromStr for Identity {
+impl FromStr for KeyFile {
     type Err = NoPath;
 
     fn from_str(text: &str) -> Result<Self, NoPath> {
@@ -71,7 +71,7 @@ impl FromStr for Identity {
     }
 }
 
-impl FromStr for Agent {
+impl FromStr for AgentSocket {
     type Err = NoPath;
 
     fn from_str(text: &str) -> Result<Self, NoPath> {
@@ -83,7 +83,7 @@ impl FromStr for Agent {
     }
 }
 
-impl Agent {
+impl AgentSocket {
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,17 +91,17 @@ impl Agent {
 
 /// What a client starts, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ServerEntry {
     pub name: ServerName,
     /// Program and arguments.
     pub command: Vec<String>,
-    pub agent: Option<Agent>,
+    pub agent: Option<AgentSocket>,
     pub os: Option<Os>,
     /// Notes for a person about the choice of the command.
     pub notes: Vec<String>,
 }
 
-impl Entry {
+impl ServerEntry {
     /// The entry of one host: ssh(1). An error says which options exclude each other.
     pub fn ssh(client: McpClient, mut to: Destination, args: EntryArgs) -> Result<Self, String> {
         match (&to.user, args.user) {
@@ -192,8 +192,8 @@ mod tests {
         }
     }
 
-    fn entry(client: McpClient, args: EntryArgs) -> Entry {
-        Entry::ssh(client, "web-1.example.org".parse().unwrap(), args).unwrap()
+    fn entry(client: McpClient, args: EntryArgs) -> ServerEntry {
+        ServerEntry::ssh(client, "web-1.example.org".parse().unwrap(), args).unwrap()
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             ["-i", "~/.ssh/my key", "-o", "IdentitiesOnly=yes"]
         );
         assert_eq!(with_key.notes.len(), 2, "no user: {:?}", with_key.notes);
-        let twice = Entry::ssh(
+        let twice = ServerEntry::ssh(
             McpClient::Cursor,
             "a@web".parse().unwrap(),
             EntryArgs { user, ..args() },
@@ -260,10 +260,10 @@ mod tests {
             "/${HOME}/a",
             "/{a}",
         ] {
-            assert!(text.parse::<Agent>().is_err(), "{text:?}");
+            assert!(text.parse::<AgentSocket>().is_err(), "{text:?}");
         }
         for text in ["", "-oProxyCommand=x", "a\nb", "a\tb", "a\u{202e}b"] {
-            assert!(text.parse::<Identity>().is_err(), "{text:?}");
+            assert!(text.parse::<KeyFile>().is_err(), "{text:?}");
         }
         let agent = Some("/run/user/7/agent".parse().unwrap());
         let literal = entry(McpClient::Cursor, EntryArgs { agent, ..args() });

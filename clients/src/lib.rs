@@ -6,7 +6,7 @@ mod destination;
 mod entry;
 mod format;
 
-pub use client::{DESKTOP_PATH, McpClient, Os, Passed, Start};
+pub use client::{DESKTOP_PATH, McpClient, Os, Passed, StartFacts};
 pub use destination::{Destination, ServerName, UserName};
-pub use entry::{AGENT, Agent, Entry, EntryArgs};
-pub use format::Config;
+pub use entry::{AGENT, AgentSocket, EntryArgs, ServerEntry};
+pub use format::ConfigText;

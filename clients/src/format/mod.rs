@@ -7,18 +7,18 @@ use remit_common::text;
 use serde_json::{Value, json};
 
 use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, OPENCODE_HELLO, Passed};
-use crate::entry::{AGENT, Entry};
+use crate::entry::{AGENT, ServerEntry};
 use ordered::Json;
 
 #[derive(Debug)]
-pub struct Config {
+pub struct ConfigText {
     pub content: String,
     /// Sentences for the person who puts it there.
     pub hints: Vec<&'static str>,
 }
 
-impl Config {
-    pub fn new(client: McpClient, entry: &Entry) -> Self {
+impl ConfigText {
+    pub fn new(client: McpClient, entry: &ServerEntry) -> Self {
         let content = content(client, entry, entry.agent_text(client).as_deref());
         let mut hints = hints(client).to_vec();
         let start = client.start();
@@ -33,7 +33,7 @@ impl Config {
     }
 }
 
-fn content(client: McpClient, entry: &Entry, agent: Option<&str>) -> String {
+fn content(client: McpClient, entry: &ServerEntry, agent: Option<&str>) -> String {
     let name = entry.name.as_str();
     let (program, args) = match entry.command.split_first() {
         Some((program, args)) => (program.as_str(), args),
@@ -185,13 +185,13 @@ mod tests {
 
     use super::*;
 
-    fn entry(identity: Option<&str>, agent: Option<&str>) -> Entry {
+    fn entry(identity: Option<&str>, agent: Option<&str>) -> ServerEntry {
         let mut command: Vec<&str> = vec!["ssh", "-T"];
         if let Some(identity) = identity {
             command.extend(["-i", identity]);
         }
         command.extend(["agent@web-1.example.org", "mcp-shim"]);
-        Entry {
+        ServerEntry {
             name: "remit".parse().unwrap(),
             command: command.into_iter().map(str::to_owned).collect(),
             agent: agent.map(|agent| agent.parse().unwrap()),
@@ -200,8 +200,8 @@ mod tests {
         }
     }
 
-    fn config(client: McpClient, entry: &Entry) -> String {
-        Config::new(client, entry).content
+    fn config(client: McpClient, entry: &ServerEntry) -> String {
+        ConfigText::new(client, entry).content
     }
 
     /// Reads the one form that no parser at hand reads: a line has a key and a value, and a value is JSON.
@@ -326,7 +326,7 @@ mod tests {
             (&json!("local"), &json!(20_000))
         );
         for client in McpClient::value_variants() {
-            let config = Config::new(*client, &plain);
+            let config = ConfigText::new(*client, &plain);
             assert!(config.content.ends_with('\n') && !config.hints.is_empty());
         }
     }
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn client_without_an_agent_is_named() {
         let is_named = |client, agent| {
-            let hints = Config::new(client, &entry(None, agent)).hints;
+            let hints = ConfigText::new(client, &entry(None, agent)).hints;
             hints.iter().any(|hint| hint.contains("--agent"))
         };
         for client in [

@@ -372,7 +372,7 @@ fn account_that_is_not_enrolled_is_named() {
 }
 
 #[test]
-fn other_release_is_noted() {
+fn other_release_is_a_note() {
     let daemon = daemon();
     let Some(computer) = Computer::new(&daemon) else {
         return;

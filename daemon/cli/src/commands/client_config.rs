@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use remit_clients::{Config, Entry};
+use remit_clients::{ConfigText, ServerEntry};
 use serde_json::json;
 
 use crate::args::{Cli, ClientConfigArgs};
@@ -14,8 +14,8 @@ use crate::render::output::{self, Context, Form};
 /// Prints only the configuration on stdout, and instructions on stderr.
 pub fn client_config(context: &Context, args: ClientConfigArgs) -> Result<Exit, Failure> {
     let client = args.client;
-    let entry = Entry::ssh(client, args.host, args.entry).map_err(|why| usage(&why))?;
-    let config = Config::new(client, &entry);
+    let entry = ServerEntry::ssh(client, args.host, args.entry).map_err(|why| usage(&why))?;
+    let config = ConfigText::new(client, &entry);
     match context.form {
         Form::Json => output::json(&json!({
             "client": client.name(),

@@ -30,33 +30,33 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Timeouts of a client.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ClientTimeouts {
     pub hello: Duration,
     pub call: Duration,
 }
 
 /// What an attempt showed.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct StartAttempt {
     /// Lines of standard output that are no messages, escaped.
     pub noise: String,
     /// The last lines of standard error, escaped.
     pub said: String,
-    pub end: End,
+    pub end: StartEnd,
 }
 
 #[derive(Debug)]
-pub enum End {
+pub enum StartEnd {
     NotStarted(io::Error),
     /// Its output ended before it had answered. The status, if it ended as well.
     Ended(Option<i32>),
     /// No answer to this request within the client's time.
     Silent(&'static str, Duration),
-    Answered(Answered),
+    GreetedServer(GreetedServer),
 }
 
 #[derive(Debug)]
-pub struct Answered {
+pub struct GreetedServer {
     pub server: ServerInfo,
     pub tools: usize,
     pub hello: Duration,
@@ -69,18 +69,18 @@ pub async fn session(
     command: &[String],
     environment: &Environment,
     client: &str,
-    limits: Limits,
+    limits: ClientTimeouts,
     tool: (&str, Value),
-) -> Attempt {
-    let mut server = match Server::start(command, environment) {
+) -> StartAttempt {
+    let mut server = match StartedServer::start(command, environment) {
         Ok(server) => server,
-        Err(error) => return Attempt::not_started(error),
+        Err(error) => return StartAttempt::not_started(error),
     };
     let end = match server.greet(client, limits.hello).await {
         Err(end) => end,
         Ok((info, tools, hello)) => {
             let call = server.call(tool, limits.call).await;
-            End::Answered(Answered {
+            StartEnd::GreetedServer(GreetedServer {
                 server: info,
                 tools,
                 hello,
@@ -98,7 +98,7 @@ pub async fn probe(
     client: &str,
     patience: Duration,
 ) -> bool {
-    let Ok(mut server) = Server::start(command, environment) else {
+    let Ok(mut server) = StartedServer::start(command, environment) else {
         return false;
     };
     let key = |name: &str| format!("io.modelcontextprotocol/{name}");
@@ -113,12 +113,12 @@ pub async fn probe(
     answer.is_ok()
 }
 
-impl Attempt {
+impl StartAttempt {
     fn not_started(error: io::Error) -> Self {
         Self {
             noise: String::new(),
             said: String::new(),
-            end: End::NotStarted(error),
+            end: StartEnd::NotStarted(error),
         }
     }
 }
@@ -129,7 +129,7 @@ enum NoAnswer {
     Silent,
 }
 
-struct Server {
+struct StartedServer {
     child: Child,
     stdin: ChildStdin,
     stdout: ChildStdout,
@@ -141,7 +141,7 @@ struct Server {
     next: u64,
 }
 
-impl Server {
+impl StartedServer {
     fn start(command: &[String], environment: &Environment) -> io::Result<Self> {
         let (program, args) = command.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut command = Command::new(program);
@@ -179,12 +179,12 @@ impl Server {
         &mut self,
         client: &str,
         patience: Duration,
-    ) -> Result<(ServerInfo, usize, Duration), End> {
+    ) -> Result<(ServerInfo, usize, Duration), StartEnd> {
         let started = Instant::now();
         let until = started + patience;
         let end = |what, why| match why {
-            NoAnswer::Ended => End::Ended(None),
-            NoAnswer::Silent => End::Silent(what, patience),
+            NoAnswer::Ended => StartEnd::Ended(None),
+            NoAnswer::Silent => StartEnd::Silent(what, patience),
         };
         let params = json!({
             "protocolVersion": REVISION, "capabilities": {},
@@ -297,11 +297,11 @@ impl Server {
         self.noise.add(b"\n");
     }
 
-    async fn finish(mut self, end: End) -> Attempt {
+    async fn finish(mut self, end: StartEnd) -> StartAttempt {
         let end = match end {
-            End::Ended(_) => {
+            StartEnd::Ended(_) => {
                 let status = timeout(LAST_WORDS, self.child.wait()).await;
-                End::Ended(
+                StartEnd::Ended(
                     status
                         .ok()
                         .and_then(Result::ok)
@@ -316,7 +316,7 @@ impl Server {
         let abort = self.errors.abort_handle();
         let said = timeout(LAST_WORDS, self.errors).await;
         abort.abort();
-        Attempt {
+        StartAttempt {
             noise: self.noise.lines(),
             said: said.ok().and_then(Result::ok).unwrap_or_default().lines(),
             end,

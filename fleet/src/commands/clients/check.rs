@@ -4,32 +4,32 @@ use std::env;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use remit_clients::{Entry, McpClient};
+use remit_clients::{McpClient, ServerEntry};
 use remit_common::text;
 use serde_json::json;
 
 use super::super::render::print;
-use super::attempt::{self, Attempt, Limits};
+use super::attempt::{self, ClientTimeouts, StartAttempt};
 use super::environment::Environment;
-use super::finding::{self, Kind, Tried};
+use super::finding::{self, FindingKind, Tried};
 use crate::exit::Exit;
 
 const LINE: usize = 1000;
 
 pub async fn check(
     client: McpClient,
-    entry: &Entry,
+    entry: &ServerEntry,
     is_one_host: bool,
     start_s: Option<u64>,
 ) -> Exit {
     let start = client.start();
-    let environment = Environment::of(client, entry, &env::vars_os().collect());
-    let limits = Limits {
+    let environment = Environment::from_client(client, entry, &env::vars_os().collect());
+    let limits = ClientTimeouts {
         hello: start_s.map_or(start.hello, Duration::from_secs),
         call: start.call,
     };
     let name = client.name();
-    let session = async |environment: &Environment| -> Attempt {
+    let session = async |environment: &Environment| -> StartAttempt {
         let tool = match is_one_host {
             true => ("access", json!({})),
             false => ("hosts", json!({ "probe": true })),
@@ -79,7 +79,9 @@ pub async fn check(
             );
         }
     }
-    let is_broken = findings.iter().any(|found| found.kind == Kind::Broken);
+    let is_broken = findings
+        .iter()
+        .any(|found| found.kind == FindingKind::Broken);
     match print(&out) {
         Exit::Ok if is_broken => Exit::Failed,
         other => other,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use remit_clients::{AGENT, DESKTOP_PATH, Entry, McpClient, Passed};
+use remit_clients::{AGENT, DESKTOP_PATH, McpClient, Passed, ServerEntry};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -16,7 +16,11 @@ pub struct Environment {
 
 impl Environment {
     /// `own` is the environment of the shell from which the client is configured.
-    pub fn of(client: McpClient, entry: &Entry, own: &BTreeMap<OsString, OsString>) -> Self {
+    pub fn from_client(
+        client: McpClient,
+        entry: &ServerEntry,
+        own: &BTreeMap<OsString, OsString>,
+    ) -> Self {
         let start = client.start();
         let is_passed = |name: &OsString| match start.passes {
             Passed::All => true,
@@ -77,14 +81,14 @@ mod tests {
             (AGENT, "/s"),
         ];
         let own = own.map(|(name, value)| (name.into(), value.into()));
-        let entry = Entry {
+        let entry = ServerEntry {
             name: "remit".parse().unwrap(),
             command: vec!["ssh".into()],
             agent: agent.map(|agent| agent.parse().unwrap()),
             os: None,
             notes: Vec::new(),
         };
-        Environment::of(client, &entry, &BTreeMap::from(own))
+        Environment::from_client(client, &entry, &BTreeMap::from(own))
     }
 
     #[test]

@@ -4,16 +4,16 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use remit_clients::Entry;
+use remit_clients::ServerEntry;
 use remit_common::text;
 use serde_json::Value;
 
-use super::attempt::{Answered, Attempt, End, Limits};
+use super::attempt::{ClientTimeouts, GreetedServer, StartAttempt, StartEnd};
 use super::environment::Environment;
 use crate::hosts::other_release;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FindingKind {
     Good,
     /// Worth knowing; the client works.
     Note,
@@ -21,8 +21,8 @@ pub enum Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub kind: Kind,
+pub struct CheckFinding {
+    pub kind: FindingKind,
     pub what: String,
     pub fix: Option<String>,
 }
@@ -30,18 +30,18 @@ pub struct Finding {
 /// All that was tried.
 #[derive(Debug)]
 pub struct Tried<'a> {
-    pub entry: &'a Entry,
+    pub entry: &'a ServerEntry,
     pub is_one_host: bool,
     pub environment: &'a Environment,
-    pub limits: Limits,
+    pub limits: ClientTimeouts,
     /// For a client that starts a server twice: whether the first one answered.
     pub first: Option<bool>,
-    pub attempt: &'a Attempt,
+    pub attempt: &'a StartAttempt,
     /// The same with the agent's socket, if a login was refused without it.
-    pub with_agent: Option<&'a Attempt>,
+    pub with_agent: Option<&'a StartAttempt>,
 }
 
-impl Kind {
+impl FindingKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Good => "ok",
@@ -51,41 +51,41 @@ impl Kind {
     }
 }
 
-fn good(what: String) -> Finding {
-    Finding {
-        kind: Kind::Good,
+fn good(what: String) -> CheckFinding {
+    CheckFinding {
+        kind: FindingKind::Good,
         what,
         fix: None,
     }
 }
 
-fn note(what: String, fix: &str) -> Finding {
-    Finding {
-        kind: Kind::Note,
+fn note(what: String, fix: &str) -> CheckFinding {
+    CheckFinding {
+        kind: FindingKind::Note,
         what,
         fix: Some(fix.to_owned()),
     }
 }
 
-fn broken(what: String, fix: impl Into<String>) -> Finding {
-    Finding {
-        kind: Kind::Broken,
+fn broken(what: String, fix: impl Into<String>) -> CheckFinding {
+    CheckFinding {
+        kind: FindingKind::Broken,
         what,
         fix: Some(fix.into()),
     }
 }
 
 /// Returns true if a host refused a login, so that an agent could help.
-pub fn is_denied(attempt: &Attempt) -> bool {
+pub fn is_denied(attempt: &StartAttempt) -> bool {
     attempt.said.contains(DENIED) || silent_hosts(attempt).any(|(_, why)| why.contains(DENIED))
 }
 
 const DENIED: &str = "Permission denied";
 
 /// Hosts of `remit-fleet` that did not answer, and why.
-fn silent_hosts(attempt: &Attempt) -> impl Iterator<Item = (&str, &str)> {
+fn silent_hosts(attempt: &StartAttempt) -> impl Iterator<Item = (&str, &str)> {
     let data = match &attempt.end {
-        End::Answered(Answered {
+        StartEnd::GreetedServer(GreetedServer {
             call: Ok((result, _)),
             ..
         }) => Some(&result.data),
@@ -101,7 +101,7 @@ fn silent_hosts(attempt: &Attempt) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Returns what was found, what is first in a session first.
-pub fn all(tried: &Tried<'_>) -> Vec<Finding> {
+pub fn all(tried: &Tried<'_>) -> Vec<CheckFinding> {
     let attempt = tried.attempt;
     let mut found = Vec::new();
     if !attempt.noise.is_empty() {
@@ -115,7 +115,7 @@ pub fn all(tried: &Tried<'_>) -> Vec<Finding> {
         found.push(lost);
     }
     match &attempt.end {
-        End::Answered(answered) => found.extend(session(tried, answered)),
+        StartEnd::GreetedServer(answered) => found.extend(session(tried, answered)),
         _ if tried.first == Some(true) => found.push(broken(
             format!(
                 "this client may start a server twice, and only the first login worked: {}",
@@ -125,9 +125,11 @@ pub fn all(tried: &Tried<'_>) -> Vec<Finding> {
         )),
         // Said already.
         _ if tried.with_agent.is_some_and(is_answered) => {}
-        End::NotStarted(error) => found.push(not_started(tried, error.kind(), &error.to_string())),
-        End::Silent(what, patience) => found.push(too_slow(tried, what, *patience)),
-        End::Ended(status) => found.push(ended(tried, *status)),
+        StartEnd::NotStarted(error) => {
+            found.push(not_started(tried, error.kind(), &error.to_string()))
+        }
+        StartEnd::Silent(what, patience) => found.push(too_slow(tried, what, *patience)),
+        StartEnd::Ended(status) => found.push(ended(tried, *status)),
     }
     if tried.first == Some(true) && tried.is_one_host && is_answered(attempt) {
         found.push(note(
@@ -138,11 +140,11 @@ pub fn all(tried: &Tried<'_>) -> Vec<Finding> {
     found
 }
 
-fn is_answered(attempt: &Attempt) -> bool {
-    matches!(attempt.end, End::Answered(_))
+fn is_answered(attempt: &StartAttempt) -> bool {
+    matches!(attempt.end, StartEnd::GreetedServer(_))
 }
 
-fn agent_lost(tried: &Tried<'_>) -> Option<Finding> {
+fn agent_lost(tried: &Tried<'_>) -> Option<CheckFinding> {
     let with = tried.with_agent?;
     let before = silent_hosts(tried.attempt).count();
     let helps =
@@ -158,7 +160,7 @@ fn agent_lost(tried: &Tried<'_>) -> Option<Finding> {
     })
 }
 
-fn not_started(tried: &Tried<'_>, kind: ErrorKind, error: &str) -> Finding {
+fn not_started(tried: &Tried<'_>, kind: ErrorKind, error: &str) -> CheckFinding {
     let program = tried.entry.command.first().map_or("", String::as_str);
     if kind != ErrorKind::NotFound {
         return broken(
@@ -174,7 +176,7 @@ fn not_started(tried: &Tried<'_>, kind: ErrorKind, error: &str) -> Finding {
     )
 }
 
-fn too_slow(tried: &Tried<'_>, what: &str, patience: Duration) -> Finding {
+fn too_slow(tried: &Tried<'_>, what: &str, patience: Duration) -> CheckFinding {
     let seconds = patience.as_secs();
     let words = match tried.attempt.said.as_str() {
         "" => String::new(),
@@ -237,7 +239,7 @@ const REASONS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-fn ended(tried: &Tried<'_>, status: Option<i32>) -> Finding {
+fn ended(tried: &Tried<'_>, status: Option<i32>) -> CheckFinding {
     let said = &tried.attempt.said;
     let reason = REASONS.iter().find(|(words, ..)| {
         // Only an answer to a login means that a password is wanted.
@@ -260,9 +262,9 @@ fn ended(tried: &Tried<'_>, status: Option<i32>) -> Finding {
     }
 }
 
-fn session(tried: &Tried<'_>, answered: &Answered) -> Vec<Finding> {
+fn session(tried: &Tried<'_>, answered: &GreetedServer) -> Vec<CheckFinding> {
     let mut found = Vec::new();
-    let Answered {
+    let GreetedServer {
         server,
         tools,
         hello,
@@ -318,7 +320,7 @@ fn session(tried: &Tried<'_>, answered: &Answered) -> Vec<Finding> {
     found
 }
 
-fn refused(error: Option<&Value>) -> Finding {
+fn refused(error: Option<&Value>) -> CheckFinding {
     let of = |key| {
         error
             .and_then(|error| error.get(key))
@@ -339,7 +341,7 @@ fn refused(error: Option<&Value>) -> Finding {
     )
 }
 
-fn access(data: &serde_json::Map<String, Value>, took: Duration) -> Finding {
+fn access(data: &serde_json::Map<String, Value>, took: Duration) -> CheckFinding {
     let user = data.get("user").and_then(Value::as_str).unwrap_or("?");
     let grants = data
         .get("grants")

@@ -9,7 +9,7 @@ use std::env;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use remit_clients::{Config, Destination, Entry, EntryArgs, McpClient};
+use remit_clients::{ConfigText, Destination, EntryArgs, McpClient, ServerEntry};
 use serde_json::json;
 
 use super::render::print;
@@ -18,13 +18,13 @@ use crate::exit::{Exit, say};
 #[derive(Debug, Subcommand)]
 pub enum ClientVerb {
     /// Print the configuration of an MCP client, for this program or for ssh to one host
-    ClientConfig(ClientConfigArgs),
+    ClientConfig(EntryConfigArgs),
     /// Start a server as an MCP client would, and name what breaks
-    ClientCheck(ClientCheckArgs),
+    ClientCheck(EntryCheckArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct ClientConfigArgs {
+pub struct EntryConfigArgs {
     #[command(flatten)]
     what: What,
     /// Print JSON
@@ -33,7 +33,7 @@ pub struct ClientConfigArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ClientCheckArgs {
+pub struct EntryCheckArgs {
     #[command(flatten)]
     what: What,
     /// Seconds that the client gives a start [default: its own]
@@ -74,10 +74,10 @@ pub async fn run(verb: ClientVerb, config: Option<&Path>) -> Exit {
     }
 }
 
-fn entry(what: &What, config: Option<&Path>) -> Result<Entry, String> {
+fn entry(what: &What, config: Option<&Path>) -> Result<ServerEntry, String> {
     let args = what.entry.clone();
     if let Some(host) = &what.host {
-        return Entry::ssh(what.client, host.clone(), args);
+        return ServerEntry::ssh(what.client, host.clone(), args);
     }
     // An absolute path: applications have a short PATH.
     let program = env::current_exe().ok();
@@ -89,12 +89,12 @@ fn entry(what: &What, config: Option<&Path>) -> Result<Entry, String> {
         command.push("--config".to_owned());
         command.push(path.ok_or("the path of --config is no text that a client could pass on")?);
     }
-    Ok(Entry::fleet(command, args))
+    Ok(ServerEntry::fleet(command, args))
 }
 
-fn show(args: &ClientConfigArgs, entry: &Entry) -> Exit {
+fn show(args: &EntryConfigArgs, entry: &ServerEntry) -> Exit {
     let client = args.what.client;
-    let config = Config::new(client, entry);
+    let config = ConfigText::new(client, entry);
     if args.json {
         let object = json!({
             "client": client.name(),
