@@ -94,14 +94,15 @@ impl McpClient {
                 is_application: true,
                 ..usual
             },
-            // Its documentation: MCP_TIMEOUT is 30 s. A call may last for hours, so the longest of remit counts.
+            // Its documentation: MCP_TIMEOUT is 30 s; a call may last for hours, so the longest of remit counts. Reported by
+            // users: a server gets its whole environment.
             Self::ClaudeCode => StartFacts {
                 passes: Passed::All,
                 hello: seconds(30),
                 ..usual
             },
             Self::Cursor => usual,
-            // Both pass the environment of a login shell on.
+            // Reported by users: both pass the environment of a login shell on.
             Self::Vscode | Self::Zed => StartFacts {
                 passes: Passed::All,
                 ..usual
@@ -124,14 +125,15 @@ impl McpClient {
                 call: seconds(180),
                 ..usual
             },
-            // Written into the entry; 300 s is the default as well.
+            // Its repository, extension_manager.rs: a server gets its whole environment. The time is in the entry.
             Self::Goose => StartFacts {
                 passes: Passed::All,
                 hello: seconds(GOOSE),
                 call: seconds(GOOSE),
                 ..usual
             },
-            // Written into the entry: its default of 5 s for listing the tools is too short for a login.
+            // Its repository, src/mcp/index.ts: a server gets its whole environment. The time is in the entry: its documented
+            // default of 5 s for listing the tools is too short for a login.
             Self::Opencode => StartFacts {
                 passes: Passed::All,
                 hello: seconds(OPENCODE_HELLO),
@@ -149,7 +151,7 @@ impl McpClient {
     /// How an entry names a variable of the client's own environment, if the client resolves that.
     pub fn reference(self, variable: &str) -> Option<String> {
         match self {
-            // Cursor's documentation of mcp.json.
+            // Its documentation of mcp.json.
             Self::Cursor => Some(format!("${{env:{variable}}}")),
             // Copilot CLI since 1.0.10 (its issue 903). Empty without the variable, which ssh takes as no agent.
             Self::CopilotCli => Some(format!("${{{variable}:-}}")),

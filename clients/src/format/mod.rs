@@ -33,6 +33,8 @@ impl ConfigText {
     }
 }
 
+/// The forms are those of the vendors' documentation: Claude (Desktop, Code), Cursor, VS Code, Zed, Codex, Copilot CLI, Antigravity
+/// (`mcp_config.json`), Goose (`config-files`), opencode (`mcp-servers`).
 fn content(client: McpClient, entry: &ServerEntry, agent: Option<&str>) -> String {
     let name = entry.name.as_str();
     let (program, args) = match entry.command.split_first() {
