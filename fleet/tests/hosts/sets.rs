@@ -273,7 +273,11 @@ fn cancelled_call_stops_its_set() {
     wait_until("the canary runs", || one.records("intent").len() == 1);
     client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
     let job = one.records("intent")[0]["REMIT_JOB"].clone();
-    client.data("job_stop", json!({"on": "web1", "job_id": job}));
+    // The record is before the start, and the host knows the job from its start on.
+    wait_until("the canary can be stopped", || {
+        let stopped = client.tool("job_stop", json!({"on": "web1", "job_id": job}));
+        stopped["isError"] == false
+    });
     wait_until("it ends", || one.records("end").len() == 1);
     assert_eq!(client.request("ping", json!({}))["result"], json!({}));
     assert_eq!(two.records("intent"), [] as [Value; 0]);

@@ -46,7 +46,7 @@ const JOBS: [(&str, &str); 8] = [
         "i=0; while [ $i -lt 20 ]; do sleep 1000 & i=$((i+1)); done; wait",
     ),
     ("strict", "kill -STOP $$"),
-    ("read", "while :; do (:) & done; sleep 1000"),
+    ("read", "while :; do (:) & (:) & wait; done"),
     // These wait for a slot.
     ("read", "sleep 1000"),
     ("strict", "sleep 1000"),
