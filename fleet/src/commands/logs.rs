@@ -32,7 +32,9 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
     let others = others
         .into_iter()
         .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
-    let grouped = group::group(others, group::Fold::Exact);
+    let mut grouped = group::group(others, group::Fold::Exact);
+    let is_complete = grouped.asked == 0;
+    grouped.asked = names.len();
     let printed = match args.json {
         true => {
             let mut report = report::fitted(&grouped, usize::MAX);
@@ -49,7 +51,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         }
     };
     match printed {
-        Exit::Ok if grouped.asked > 0 => Exit::Failed,
+        Exit::Ok if !is_complete => Exit::Failed,
         other => other,
     }
 }

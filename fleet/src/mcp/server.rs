@@ -207,7 +207,9 @@ async fn many(
         let outcome: Outcome = outcome.map(|answered| answered.result);
         (host, outcome)
     });
-    let grouped = group::group(outcomes, fold);
+    let mut grouped = group::group(outcomes, fold);
+    // Those of the timeline were asked, too.
+    grouped.asked = hosts.len();
     let is_error = timeline.is_none() && grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
     // 'hosts' with a probe shows all of them.

@@ -66,6 +66,7 @@ fn journals_are_one_timeline_for_a_model() {
         .collect();
     assert_eq!(others, [&json!(["web4"]), &json!(["web5"])], "{data}");
     assert_eq!(data["unreachable"][0]["hosts"], json!(["web3"]));
+    assert_eq!(data["hosts_asked"], 5, "{data}");
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn people_read_the_same() {
         "{out}"
     );
     assert!(
-        rest.contains("\n== web4: exit 0\n  not a journal\n  09:00:01 web1: forged\n"),
+        rest.contains("\n== 1 of 3: web4: exit 0\n  not a journal\n  09:00:01 web1: forged\n"),
         "{out}"
     );
     let (status, out, _) = stage.run(&["logs", "--on", "web1", "--json", "unit=nginx"]);
