@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use remit_trail::Hash;
 
-use crate::{Entry, Expected, Finding, Kind, Parsed, Read, Report, Verifier, records};
+use crate::{Entry, Expected, Finding, Kind, Note, Parsed, Read, Report, Verifier, records};
 
 /// What an earlier verification kept of a machine's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct CollectedReport {
     pub repeated: u64,
     /// Number of records that were not judged, because a later one was accepted.
     pub accepted: u64,
-    /// The newest record by its arrival.
+    /// The newest record by its arrival: of those sent again from before the beginning only if they do not lead to it.
     pub newest: Option<Expected>,
 }
 
@@ -58,16 +58,26 @@ pub struct Collected {
     verifier: Verifier,
     begin: Option<FirstRecord>,
     /// Records from before the beginning that came late: sent again after the collector had removed them.
-    late: Option<Verifier>,
-    /// They lead to the beginning.
-    is_joined: bool,
+    late: Option<Late>,
     seen: Seen,
     taken: u64,
     repeated: u64,
     accepted: u64,
+    is_restarted: bool,
     newest: Option<Expected>,
     is_kept: bool,
     is_other: bool,
+}
+
+#[derive(Debug)]
+struct Late {
+    verifier: Verifier,
+    taken: u64,
+    /// They lead to the beginning.
+    is_joined: bool,
+    newest: Option<Expected>,
+    /// Nothing came after it.
+    is_newest: bool,
 }
 
 /// The first record, and the one before it that it names.
@@ -75,8 +85,8 @@ pub struct Collected {
 struct FirstRecord {
     seq: u64,
     before: Expected,
-    /// The one before it may never have been written.
-    is_doubted: bool,
+    /// Number of the newest record before it that was surely written.
+    sure: u64,
 }
 
 impl Collected {
@@ -84,14 +94,14 @@ impl Collected {
     pub fn new(remembered: Option<Remembered>) -> Self {
         Self {
             remembered,
-            verifier: Verifier::default(),
+            verifier: Verifier::strict(),
             begin: None,
             late: None,
-            is_joined: false,
             seen: Seen::default(),
             taken: 0,
             repeated: 0,
             accepted: 0,
+            is_restarted: false,
             newest: None,
             is_kept: false,
             is_other: false,
@@ -101,23 +111,30 @@ impl Collected {
     /// Takes the next record. Returns false if it is the repetition of an earlier one.
     pub fn take(&mut self, entry: &Entry) -> bool {
         if let Read::Whole(record) = entry.read()
-            && (record.computed == record.claimed || record.is_older)
+            && record.computed == record.claimed
         {
-            // By content: a repetition with another REMIT_HASH says nothing new.
             if !self.seen.insert(record.computed) {
                 self.repeated += 1;
                 return false;
             }
-            self.note(&record);
-            if let Some(begin) = self.begin
-                && record.seq < begin.seq
-            {
-                let is_before =
-                    (record.seq, record.claimed) == (begin.before.seq, begin.before.hash);
-                self.is_joined |= is_before || begin.is_doubted;
-                self.late.get_or_insert_default().take(entry);
-                self.taken += 1;
+            let this = Expected {
+                seq: record.seq,
+                hash: record.claimed,
+            };
+            let is_judged = self.restart(this);
+            let begin = self.begin.filter(|begin| record.seq < begin.seq);
+            if !is_judged {
+                self.compare(&record, this, begin.is_some());
+            }
+            if let Some(begin) = begin {
+                let late = self.late.get_or_insert_with(Late::new);
+                late.take(entry, this, begin);
                 return true;
+            }
+            self.begin.get_or_insert(FirstRecord::of(&record));
+            self.newest = Some(this);
+            if let Some(late) = &mut self.late {
+                late.is_newest = false;
             }
         }
         self.verifier.take(entry);
@@ -125,71 +142,60 @@ impl Collected {
         true
     }
 
-    fn note(&mut self, record: &Parsed) {
-        let this = Expected {
-            seq: record.seq,
-            hash: record.claimed,
+    /// The verification begins at an accepted record, once. Repetitions of what came before are still known. If the
+    /// remembered record came already, this one was sent again: nothing that came before is forgotten. Returns true if
+    /// the remembered record was judged by it.
+    fn restart(&mut self, this: Expected) -> bool {
+        let Some(Remembered { newest, accepted }) = self.remembered else {
+            return false;
         };
-        self.newest = Some(this);
-        if let Some(Remembered { newest, accepted }) = self.remembered {
-            self.compare(record, this, newest, accepted);
+        if accepted != Some(this) || self.is_restarted {
+            return false;
         }
-        self.begin.get_or_insert(FirstRecord {
-            seq: record.seq,
-            before: Expected {
-                seq: record.base(),
-                hash: record.prev,
-            },
-            is_doubted: record.sure() < record.base(),
-        });
+        self.is_restarted = true;
+        if self.is_kept {
+            if let Some(late) = self.late.take() {
+                self.accepted += late.taken;
+            }
+            return false;
+        }
+        self.accepted += self.taken + self.late.take().map_or(0, |late| late.taken);
+        self.verifier = Verifier::strict();
+        (self.begin, self.taken) = (None, 0);
+        (self.is_kept, self.is_other) = (this == newest, false);
+        true
     }
 
-    fn compare(
-        &mut self,
-        record: &Parsed,
-        this: Expected,
-        newest: Expected,
-        accepted: Option<Expected>,
-    ) {
-        let follows = record.base() == newest.seq && record.prev == newest.hash;
+    fn compare(&mut self, record: &Parsed, this: Expected, is_late: bool) {
+        let Some(Remembered { newest, .. }) = self.remembered else {
+            return;
+        };
+        let before = match is_late {
+            true => self.late.as_ref().and_then(|late| late.newest),
+            false => self.newest,
+        };
+        // After a higher number, that it follows the remembered one is its own word alone.
+        let is_first = before.is_none_or(|before| before.seq < newest.seq);
+        let follows = is_first && record.base() == newest.seq && record.prev == newest.hash;
         self.is_kept |= this == newest || follows;
         self.is_other |= this.seq == newest.seq && this.hash != newest.hash;
-        if accepted == Some(this) {
-            // The verification begins here. Repetitions of what came before are still known.
-            self.verifier = Verifier::default();
-            (self.begin, self.late, self.is_joined) = (None, None, false);
-            self.accepted = self.taken;
-        }
     }
 
     #[must_use]
     pub fn finish(mut self) -> CollectedReport {
-        let mut report = std::mem::take(&mut self.verifier).finish(None);
-        if (self.accepted > 0 || self.late.is_some())
+        let verifier = std::mem::replace(&mut self.verifier, Verifier::strict());
+        let mut report = verifier.finish(None);
+        let late = self.late.take();
+        if (self.accepted > 0 || late.is_some())
             && let Some(begin) = self.begin
         {
             // It says that earlier records are not here, and they are.
             report.notes.retain(|note| note.seq != begin.seq);
         }
-        if let (Some(late), Some(begin)) = (self.late.take(), self.begin) {
-            let mut late = late.finish(None);
-            if let Some((first, last)) = late.range.filter(|_| !self.is_joined) {
-                let text = format!(
-                    "{} came after record {} and do not lead to it: a new chain, or another past",
-                    records(first, last),
-                    begin.seq
-                );
-                late.findings.insert(
-                    0,
-                    Finding {
-                        kind: Kind::Fork,
-                        seq: first,
-                        last,
-                        position: String::new(),
-                        text,
-                    },
-                );
-            }
+        let mut newest = self.newest;
+        if let (Some(late), Some(begin)) = (late, self.begin) {
+            let (late, of_another_chain) = late.finish(begin);
+            newest = of_another_chain.or(newest);
             join(&mut report, late);
         }
         CollectedReport {
@@ -197,7 +203,7 @@ impl Collected {
             report,
             repeated: self.repeated,
             accepted: self.accepted,
-            newest: self.newest,
+            newest,
         }
     }
 
@@ -206,13 +212,78 @@ impl Collected {
             return Past::Unknown;
         };
         match range {
-            _ if self.is_kept => Past::Kept,
             _ if self.is_other => Past::Rewritten,
+            _ if self.is_kept => Past::Kept,
             None => Past::NoRecords,
             Some((_, last)) if newest.seq > last => Past::Ends { last },
             Some((first, _)) if newest.seq < first => Past::Begins { first },
             Some(_) => Past::Missing,
         }
+    }
+}
+
+impl FirstRecord {
+    fn of(record: &Parsed) -> Self {
+        Self {
+            seq: record.seq,
+            before: Expected {
+                seq: record.base(),
+                hash: record.prev,
+            },
+            sure: record.sure(),
+        }
+    }
+
+    /// Returns true if it may follow a record with this number that is not the one that it names.
+    fn may_follow(&self, seq: u64) -> bool {
+        self.sure <= seq && seq < self.before.seq
+    }
+}
+
+impl Late {
+    fn new() -> Self {
+        Self {
+            verifier: Verifier::strict(),
+            taken: 0,
+            is_joined: false,
+            newest: None,
+            is_newest: true,
+        }
+    }
+
+    fn take(&mut self, entry: &Entry, this: Expected, begin: FirstRecord) {
+        self.is_joined |= this == begin.before;
+        (self.newest, self.is_newest) = (Some(this), true);
+        self.taken += 1;
+        self.verifier.take(entry);
+    }
+
+    /// Returns the report, and the newest record if it is of a chain that does not lead to the beginning.
+    fn finish(self, begin: FirstRecord) -> (Report, Option<Expected>) {
+        let mut report = self.verifier.finish(None);
+        let Some((first, last)) = report.range.filter(|_| !self.is_joined) else {
+            return (report, None);
+        };
+        let those = format!("{} came after record {}", records(first, last), begin.seq);
+        if begin.may_follow(last) {
+            report.notes.push(Note {
+                seq: first,
+                text: format!(
+                    "{those}, which doubts the record before it: that they are the ones before it is not proven"
+                ),
+            });
+            return (report, None);
+        }
+        let text = format!("{those} and do not lead to it: a new chain, or another past");
+        let fork = Finding {
+            kind: Kind::Fork,
+            seq: first,
+            last,
+            position: String::new(),
+            text,
+        };
+        report.findings.insert(0, fork);
+        (report, self.newest.filter(|_| self.is_newest))
     }
 }
 

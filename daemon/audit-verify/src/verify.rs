@@ -15,6 +15,15 @@ impl Verifier {
     pub const FINDINGS: usize = 20;
     pub const NOTES: usize = 20;
 
+    /// Takes no record of an older remit, whose content no hash covers: whoever can send records can imitate it.
+    #[must_use]
+    pub(crate) fn strict() -> Self {
+        Self {
+            has_newer: true,
+            ..Self::default()
+        }
+    }
+
     /// Requires this record, unless the audit log begins after it. Call it any number of times before [`Self::take`].
     pub fn expect(&mut self, expected: Expected) {
         if expected.seq > 0 {

@@ -197,3 +197,185 @@ fn chain_that_starts_again_is_found_until_accepted() {
     let found = verified(accepted, &[&third.entries]);
     assert_eq!((found.past, found.accepted), (Past::Rewritten, 0));
 }
+
+fn accepted(newest: Expected, accepted: Expected) -> Option<Remembered> {
+    Some(Remembered {
+        newest,
+        accepted: Some(accepted),
+    })
+}
+
+/// A log without record 5, which a person accepted up to record 10, and which was verified up to record 30.
+fn with_accepted_gap() -> (Vec<Entry>, Option<Remembered>, AuditLog) {
+    let log = AuditLog::plain(30);
+    let all = [&log.entries[..4], &log.entries[5..]].concat();
+    let known = accepted(at(&log, 30), at(&log, 10));
+    (all, known, log)
+}
+
+/// Records `first..=last` that follow another log's record before them.
+fn forged(log: &AuditLog, first: usize, last: usize) -> Vec<Entry> {
+    let mut prev = log.hash(first - 1);
+    let mut entries = log.entries[first - 1..last].to_vec();
+    for entry in &mut entries {
+        audit_logs::set(entry, "REMIT_PREV", &remit_trail::hex(&prev));
+        audit_logs::forge(entry, "MESSAGE", "forged");
+        let hash = entry.fields.iter().find(|(name, _)| name == "REMIT_HASH");
+        prev = remit_trail::unhex(&hash.unwrap().1).unwrap();
+    }
+    entries
+}
+
+#[test]
+fn accepted_record_that_comes_again_hides_nothing() {
+    let (all, known, log) = with_accepted_gap();
+    let ten = &log.entries[9..10];
+    let other = forged(&log, 11, 30);
+    let found = verified(known, &[&all]);
+    assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
+    assert_eq!((found.accepted, found.report.records), (8, 21));
+    // What was accepted is gone from the collector, and the host sends it again, with another past after it.
+    let found = verified(known, &[&log.entries[20..], ten, &other]);
+    assert_eq!(
+        (found.past, kinds(&found)[0]),
+        (Past::Rewritten, (Kind::Fork, 10))
+    );
+    let found = verified(known, &[ten, &other]);
+    assert_eq!((found.past, kinds(&found)), (Past::Rewritten, vec![]));
+    let found = verified(known, &[ten, &other[..15]]);
+    assert_eq!(found.past, Past::Ends { last: 25 });
+    // Skipping the number that is remembered does not help.
+    let mut skips = other.clone();
+    skips.remove(19);
+    let found = verified(known, &[ten, &skips]);
+    assert_eq!(found.past, Past::Ends { last: 29 });
+    // It starts once.
+    let found = verified(known, &[&all, ten, &other, ten]);
+    assert_eq!(
+        (found.past, kinds(&found).is_empty()),
+        (Past::Rewritten, false)
+    );
+}
+
+#[test]
+fn accepted_host_may_send_everything_again() {
+    let (all, known, log) = with_accepted_gap();
+    let found = verified(known, &[&log.entries[20..], &all]);
+    assert_eq!(
+        (found.past, kinds(&found)),
+        (Past::Kept, vec![]),
+        "{found:?}"
+    );
+    assert_eq!((found.accepted, found.newest), (8, Some(log.head())));
+    let not_accepted = remembered(&log, 30);
+    let found = verified(not_accepted, &[&log.entries[20..], &all]);
+    assert_eq!(
+        (kinds(&found), found.newest),
+        (vec![(Kind::Gap, 5)], Some(log.head()))
+    );
+}
+
+#[test]
+fn late_record_does_not_move_the_memory_back() {
+    let log = AuditLog::plain(40);
+    let found = verified(
+        remembered(&log, 40),
+        &[&log.entries[19..], &log.entries[18..19]],
+    );
+    assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
+    assert_eq!(found.newest, Some(log.head()));
+    // A chain that starts again is later, although its numbers are lower: accepted, it is judged from there on.
+    let again = AuditLog::seeded(9, 3);
+    let parts: &[&[Entry]] = &[&log.entries[19..], &again.entries[..5]];
+    let found = verified(remembered(&log, 40), parts);
+    assert_eq!(
+        (kinds(&found), found.newest),
+        (vec![(Kind::Fork, 1)], Some(at(&again, 5)))
+    );
+    let known = accepted(at(&again, 5), at(&again, 5));
+    let found = verified(known, &[parts, &[&again.entries[5..]]].concat());
+    assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
+    assert_eq!(found.newest, Some(again.head()));
+}
+
+#[test]
+fn form_of_an_older_remit_does_not_hide_other_content() {
+    let log = AuditLog::plain(20);
+    let mut forged = log.entries.clone();
+    for entry in &mut forged {
+        entry
+            .fields
+            .retain(|(name, _)| !matches!(name.as_str(), "REMIT_TIME" | "REMIT_BOOT"));
+        audit_logs::set(entry, "MESSAGE", "forged");
+    }
+    for known in [None, remembered(&log, 20)] {
+        let found = verified(known, &[&forged]);
+        assert_eq!(found.report.findings.len(), 20, "{found:?}");
+        assert!(
+            kinds(&found).iter().all(|(kind, _)| *kind == Kind::Edit),
+            "{found:?}"
+        );
+        assert_ne!(found.past, Past::Kept);
+    }
+    // Not as a repetition either.
+    let found = verified(None, &[&log.entries, &forged[4..5]]);
+    assert_eq!(found.repeated, 0);
+    assert!(!found.report.findings.is_empty());
+}
+
+#[test]
+fn beginning_with_a_doubt_admits_no_other_past() {
+    let log = AuditLog::plain(30);
+    let other = AuditLog::seeded(30, 7);
+    let doubts = |doubt: &str| {
+        let mut entry = AuditLog::plain(31).entries.remove(30);
+        audit_logs::set(&mut entry, "REMIT_DOUBT", doubt);
+        audit_logs::forge(&mut entry, "MESSAGE", "a new start");
+        [entry]
+    };
+    let begin = doubts("30");
+    let known = remembered(&log, 30);
+    let found = verified(known, &[&begin, &log.entries]);
+    assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
+    let found = verified(known, &[&begin, &other.entries]);
+    assert_eq!(
+        (found.past, kinds(&found)),
+        (Past::Rewritten, vec![(Kind::Fork, 1)])
+    );
+    let found = verified(None, &[&begin, &other.entries[..20]]);
+    assert_eq!(kinds(&found), [(Kind::Fork, 1)]);
+    // The one that it doubts was never written: nothing says which one is before it.
+    let found = verified(None, &[&begin, &log.entries[..29]]);
+    assert_eq!(kinds(&found), []);
+    let notes = &found.report.notes;
+    assert!(
+        notes.iter().any(|note| note.text.contains("is not proven")),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn record_that_only_says_to_follow_the_remembered_one_keeps_nothing() {
+    let log = AuditLog::plain(20);
+    let (_, known, _) = with_accepted_gap();
+    let known = known.map(|known| Remembered {
+        newest: at(&log, 20),
+        ..known
+    });
+    let after = |seq: u64, after: u64, prev: [u8; 32]| {
+        let mut entry = log.entries[0].clone();
+        for (name, value) in [
+            ("REMIT_SEQ", seq.to_string()),
+            ("REMIT_AFTER", after.to_string()),
+            ("REMIT_PREV", remit_trail::hex(&prev)),
+        ] {
+            audit_logs::set(&mut entry, name, &value);
+        }
+        audit_logs::forge(&mut entry, "MESSAGE", "forged");
+        entry
+    };
+    let false_21 = after(21, 10, log.hash(10));
+    let false_22 = after(22, 20, log.hash(20));
+    let found = verified(known, &[&log.entries[9..10], &[false_21, false_22]]);
+    assert_eq!(found.past, Past::Missing, "{found:?}");
+}
