@@ -59,7 +59,7 @@ pub struct Collected {
     begin: Option<FirstRecord>,
     /// Records from before the beginning that came late: sent again after the collector had removed them.
     late: Option<Late>,
-    seen: Seen,
+    number: u16,
     taken: u64,
     repeated: u64,
     accepted: u64,
@@ -90,14 +90,15 @@ struct FirstRecord {
 }
 
 impl Collected {
+    /// `number` tells this machine's records from those of others in the same [`Seen`].
     #[must_use]
-    pub fn new(remembered: Option<Remembered>) -> Self {
+    pub fn new(remembered: Option<Remembered>, number: u16) -> Self {
         Self {
             remembered,
             verifier: Verifier::strict(),
             begin: None,
             late: None,
-            seen: Seen::default(),
+            number,
             taken: 0,
             repeated: 0,
             accepted: 0,
@@ -109,11 +110,11 @@ impl Collected {
     }
 
     /// Takes the next record. Returns false if it is the repetition of an earlier one.
-    pub fn take(&mut self, entry: &Entry) -> bool {
+    pub fn take(&mut self, entry: &Entry, seen: &mut Seen) -> bool {
         if let Read::Whole(record) = entry.read()
             && record.computed == record.claimed
         {
-            if !self.seen.insert(record.computed) {
+            if !seen.insert(self.number, record.computed) {
                 self.repeated += 1;
                 return false;
             }
@@ -304,19 +305,20 @@ fn join(report: &mut Report, mut late: Report) {
 /// Number of records in one half of [`Seen`]. A repetition of more than that is reported as records out of order.
 const HALF: usize = 1 << 19;
 
-/// Hashes of the newest records, in two halves: when one is full, the older is forgotten. Half a hash is enough: whoever
+/// Hashes of the newest records of all machines of a host, in two halves: when one is full, the older is forgotten. Half a hash is enough: whoever
 /// finds two records with the same one may repeat the first, and nothing else.
 #[derive(Debug, Default)]
-struct Seen {
-    newer: HashSet<[u8; 16]>,
-    older: HashSet<[u8; 16]>,
+pub struct Seen {
+    newer: HashSet<(u16, [u8; 16])>,
+    older: HashSet<(u16, [u8; 16])>,
 }
 
 impl Seen {
     /// Returns false if it is known.
-    fn insert(&mut self, hash: Hash) -> bool {
+    fn insert(&mut self, machine: u16, hash: Hash) -> bool {
         let mut half = [0; 16];
         half.copy_from_slice(hash.split_at(16).0);
+        let half = (machine, half);
         if self.older.contains(&half) || !self.newer.insert(half) {
             return false;
         }

@@ -6,7 +6,7 @@ mod verify;
 
 use remit_trail::{Hash, hash, unhex};
 
-pub use collected::{Collected, CollectedReport, Past, Remembered};
+pub use collected::{Collected, CollectedReport, Past, Remembered, Seen};
 pub use remit_trail::Expected;
 pub use verify::Verifier;
 

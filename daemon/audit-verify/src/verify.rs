@@ -81,11 +81,14 @@ impl Verifier {
             );
             self.note(first, text);
         }
+        let more = self.findings.len().saturating_sub(Self::FINDINGS) as u64;
+        // Whoever rewrites the past does not hide it behind gaps.
+        self.findings
+            .sort_by_key(|(at, finding)| (finding.kind != Kind::Fork, *at));
+        self.findings.truncate(Self::FINDINGS);
         self.findings.sort_by_key(|(at, _)| *at);
         let findings = self.findings.into_iter().map(|(_, finding)| finding);
-        let mut findings: Vec<_> = findings.collect();
-        let more = findings.len().saturating_sub(Self::FINDINGS) as u64;
-        findings.truncate(Self::FINDINGS);
+        let findings: Vec<_> = findings.collect();
         self.notes.sort_by_key(|note| note.seq);
         Report {
             records: self.records,
@@ -292,8 +295,17 @@ impl Verifier {
     fn find_at(&mut self, at: u64, finding: Finding) {
         if self.findings.len() < Self::FINDINGS + PENDING {
             self.findings.push((at, finding));
-        } else {
-            self.more_findings += 1;
+            return;
+        }
+        self.more_findings += 1;
+        if finding.kind == Kind::Fork
+            && let Some(other) = self
+                .findings
+                .iter_mut()
+                .rev()
+                .find(|(_, other)| other.kind != Kind::Fork)
+        {
+            *other = (at, finding);
         }
     }
 

@@ -8,14 +8,16 @@
 #[allow(dead_code, reason = "another test uses the rest")]
 mod audit_logs;
 
-use remit_audit_verify::{Collected, CollectedReport, Entry, Expected, Kind, Past, Remembered};
+use remit_audit_verify::{
+    Collected, CollectedReport, Entry, Expected, Kind, Past, Remembered, Seen,
+};
 
 use audit_logs::{AuditLog, seq};
 
 fn verified(remembered: Option<Remembered>, parts: &[&[Entry]]) -> CollectedReport {
-    let mut collected = Collected::new(remembered);
+    let (mut collected, mut seen) = (Collected::new(remembered, 0), Seen::default());
     for entry in parts.iter().flat_map(|part| part.iter()) {
-        collected.take(entry);
+        collected.take(entry, &mut seen);
     }
     collected.finish()
 }
@@ -378,4 +380,29 @@ fn record_that_only_says_to_follow_the_remembered_one_keeps_nothing() {
     let false_22 = after(22, 20, log.hash(20));
     let found = verified(known, &[&log.entries[9..10], &[false_21, false_22]]);
     assert_eq!(found.past, Past::Missing, "{found:?}");
+}
+
+#[test]
+fn fork_is_reported_before_gaps() {
+    let log = AuditLog::plain(400);
+    let odd: Vec<Entry> = log.entries.iter().step_by(2).cloned().collect();
+    let other = AuditLog::seeded(400, 7);
+    let found = verified(None, &[&odd, &other.entries[396..397]]);
+    assert_eq!(found.report.findings.len(), 20);
+    assert_eq!(kinds(&found).last(), Some(&(Kind::Fork, 397)));
+    assert_eq!(found.report.more_findings, 180);
+}
+
+#[test]
+fn records_of_two_machines_are_no_repetitions_of_each_other() {
+    let log = AuditLog::plain(5);
+    let mut seen = Seen::default();
+    let mut machines = [Collected::new(None, 0), Collected::new(None, 1)];
+    for machine in &mut machines {
+        let new = log
+            .entries
+            .iter()
+            .filter(|entry| machine.take(entry, &mut seen));
+        assert_eq!(new.count(), 5);
+    }
 }

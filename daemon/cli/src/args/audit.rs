@@ -74,9 +74,9 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "journal")]
     pub heads: Option<PathBuf>,
 
-    /// With --journal: accept what is found of this host, and judge what comes after it; may be given again
-    #[arg(long, value_name = "HOST", requires = "journal")]
-    pub accept: Vec<String>,
+    /// With --journal: accept what is found of a host, as 'to accept' says, if this is still its newest record; may be given again
+    #[arg(long, value_name = "HOST@SEQ:HASH", requires = "journal", value_parser = accepted)]
+    pub accept: Vec<AcceptedHost>,
 
     /// With --journal: a host of which nothing was heard for so long is a finding
     #[arg(long, value_name = "TIME", requires = "journal", value_parser = silence)]
@@ -84,6 +84,50 @@ pub struct VerifyArgs {
 
     #[command(flatten)]
     pub source_args: RecordSourceArgs,
+}
+
+/// A host, and its newest record when a person looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedHost {
+    pub host: String,
+    /// Number and first digits of the hash. `None`: there was no record.
+    newest: Option<(u64, String)>,
+}
+
+impl AcceptedHost {
+    /// Fewer digits of a hash may fit another record.
+    const DIGITS: usize = 16;
+
+    pub fn is(&self, newest: Option<Expected>) -> bool {
+        match (&self.newest, newest) {
+            (None, None) => true,
+            (Some((seq, digits)), Some(newest)) => {
+                *seq == newest.seq && remit_trail::hex(&newest.hash).starts_with(digits)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn accepted(text: &str) -> Result<AcceptedHost, &'static str> {
+    const WRONG: &str = "not a host and its newest record; copy it from 'to accept' of 'remit audit verify --journal': \
+                         HOST@SEQ:HASH or HOST@none";
+    let (host, record) = text.rsplit_once('@').ok_or(WRONG)?;
+    let newest = match record {
+        "none" => None,
+        _ => {
+            let (seq, digits) = record.split_once(':').ok_or(WRONG)?;
+            let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or(WRONG)?;
+            let digits = digits.to_ascii_lowercase();
+            let is_hash = (AcceptedHost::DIGITS..=64).contains(&digits.len())
+                && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_hash.then_some((seq, digits)).ok_or(WRONG).map(Some)?
+        }
+    };
+    Ok(AcceptedHost {
+        host: host.to_owned(),
+        newest,
+    })
 }
 
 fn silence(text: &str) -> Result<u32, String> {

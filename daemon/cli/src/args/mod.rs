@@ -18,8 +18,8 @@ pub use approval::{
     ApproveArgs, ConfirmArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs,
 };
 pub use audit::{
-    AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs, RecordsArgs,
-    SpanArgs, VerifyArgs, is_of_end,
+    AcceptedHost, AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs,
+    RecordsArgs, SpanArgs, VerifyArgs, is_of_end,
 };
 pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,

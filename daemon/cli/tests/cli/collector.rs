@@ -92,6 +92,17 @@ impl Collector {
         (machine, host): (&str, &str),
         records: &[Vec<(&'static str, String)>],
     ) {
+        self.receives_with(file, (machine, host), records, b"");
+    }
+
+    /// With `bytes` as the field `X` of the last record.
+    fn receives_with(
+        &self,
+        file: &str,
+        (machine, host): (&str, &str),
+        records: &[Vec<(&'static str, String)>],
+        bytes: &[u8],
+    ) {
         let mut text = Vec::new();
         for fields in records {
             let seq: u64 = fields[3].1.parse().unwrap();
@@ -108,6 +119,13 @@ impl Collector {
                 put(format!("{name}={value}\n"));
             }
             put("\n".into());
+        }
+        if !bytes.is_empty() {
+            text.pop();
+            text.extend(b"X\n");
+            text.extend((bytes.len() as u64).to_le_bytes());
+            text.extend(bytes);
+            text.extend(b"\n\n");
         }
         let upload = self.dir.path().join("upload");
         fs::write(&upload, text).unwrap();
@@ -144,6 +162,16 @@ impl Collector {
             )
         });
         (said.status, hosts.collect())
+    }
+
+    /// Accepts what is found of a host, as its page says. Returns what the verification then says.
+    fn accept(&self, args: &[&str], host: &str) -> Said {
+        let json = self.verify(&[args, &["--json"]].concat()).json();
+        let mut hosts = json["hosts"].as_array().unwrap().iter();
+        let found = hosts.find(|found| found["host"] == host).unwrap();
+        let words = found["accept"].as_array().unwrap().iter();
+        let options = words.flat_map(|word| ["--accept", word.as_str().unwrap()]);
+        self.verify(&args.iter().copied().chain(options).collect::<Vec<_>>())
     }
 
     fn findings(&self, args: &[&str], host: &str) -> (Option<i32>, Vec<Value>) {
@@ -210,7 +238,10 @@ fn host_that_rewrites_its_journal_is_named_and_others_are_whole() {
     for (name, findings) in hosts {
         assert_eq!(findings.is_empty(), name != "web3", "{name}: {findings:?}");
         if name == "web3" {
-            assert_eq!(findings[0], json!(["fork", 12, 12]));
+            assert_eq!(
+                findings,
+                [json!(["rewritten", 40, 40]), json!(["fork", 12, 12])]
+            );
         }
     }
     // The collector's file is replaced too: only the memory tells.
@@ -251,7 +282,7 @@ fn accepted_host_is_judged_from_there_on() {
         collector.findings(&[], "web1"),
         (Some(1), vec![json!(["fork", 1, 1])])
     );
-    let said = collector.verify(&["--accept", "web1"]);
+    let said = collector.accept(&[], "web1");
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.text().contains("web1: accepted\n"), "{}", said.text());
     let said = collector.verify(&[]);
@@ -265,7 +296,13 @@ fn accepted_host_is_judged_from_there_on() {
     assert_eq!(collector.found(&[]).0, Some(0));
     collector.receives(file, web, &records(3, 20));
     let (status, findings) = collector.findings(&[], "web1");
-    assert_eq!((status, &findings[0]), (Some(1), &json!(["fork", 1, 4])));
+    assert_eq!(
+        (status, &findings[..2]),
+        (
+            Some(1),
+            &[json!(["rewritten", 10, 10]), json!(["fork", 1, 4])][..]
+        )
+    );
     // A host that is gone for good.
     fs::remove_file(collector.file(file)).unwrap();
     collector.receives("remote-web2.journal", (&id(2), "web2"), &records(4, 3));
@@ -273,12 +310,89 @@ fn accepted_host_is_judged_from_there_on() {
         collector.findings(&[], "web1"),
         (Some(1), vec![json!(["gone", 0, 0])])
     );
-    assert_eq!(collector.found(&["--accept", "web1"]).0, Some(0));
+    assert_eq!(collector.accept(&[], "web1").status, Some(0));
     let (status, hosts) = collector.found(&[]);
     assert_eq!((status, hosts.len()), (Some(0), 1));
-    let said = collector.verify(&["--accept", "web9"]);
+    let said = collector.verify(&["--accept", "web9@none"]);
     assert_eq!(said.status, Some(125), "{said:?}");
     assert!(said.stderr.contains("there is no host 'web9'"), "{said:?}");
+}
+
+/// Of no daemon of remit.
+fn lines() -> Vec<Vec<(&'static str, String)>> {
+    let mut lines = records(3, 2);
+    for fields in &mut lines {
+        fields[3].0 = "OTHER_SEQ";
+        fields.retain(|(name, _)| !name.starts_with("REMIT_"));
+    }
+    lines
+}
+
+#[test]
+fn memory_outlives_the_records() {
+    let Some(collector) = Collector::new() else {
+        return;
+    };
+    let (file, web) = ("remote-web1.journal", (&*id(1), "web1"));
+    let all = records(1, 30);
+    collector.receives(file, web, &all[..20]);
+    assert_eq!(collector.found(&[]).0, Some(0));
+    fs::remove_file(collector.file(file)).unwrap();
+    collector.receives(file, web, &lines());
+    let said = collector.verify(&[]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let text = said.text();
+    assert!(text.contains("the next must follow record 20"), "{text}");
+    // Neither a damaged file nor accepting it makes it forgotten.
+    let whole = fs::read(collector.file(file)).unwrap();
+    fs::write(collector.file(file), "garbage".repeat(1000)).unwrap();
+    let said = collector.accept(&[], "web1");
+    assert_eq!(said.status, Some(0), "{said:?}");
+    fs::write(collector.file(file), whole).unwrap();
+    collector.receives(file, web, &records(5, 3));
+    assert_eq!(
+        collector.findings(&[], "web1"),
+        (Some(1), vec![json!(["truncated", 4, 20])])
+    );
+}
+
+#[test]
+fn only_what_a_person_saw_is_accepted() {
+    let Some(collector) = Collector::new() else {
+        return;
+    };
+    let (file, web) = ("remote-web1.journal", (&*id(1), "web1"));
+    let all = records(1, 30);
+    collector.receives(file, web, &all[..10]);
+    collector.receives(file, web, &all[15..20]);
+    let said = collector.verify(&[]);
+    let text = said.text().to_owned();
+    let (_, word) = text.split_once("to accept    --accept '").unwrap();
+    let (word, _) = word.split_once('\'').unwrap();
+    assert!(word.starts_with("web1@20:"), "{text}");
+    // Another record comes before the person answers.
+    collector.receives(file, web, &all[25..]);
+    let (status, findings) = collector.findings(&["--accept", word], "web1");
+    assert_eq!(
+        (status, findings.last()),
+        (Some(1), Some(&json!(["accept", 0, 0])))
+    );
+    assert_eq!(collector.findings(&[], "web1").1.len(), 2);
+    for wrong in [
+        "web1",
+        "web1@20",
+        "web1@20:ab",
+        "web1@0:0123456789abcdef",
+        "@none:",
+    ] {
+        assert_eq!(
+            collector.verify(&["--accept", wrong]).status,
+            Some(64),
+            "{wrong}"
+        );
+    }
+    assert_eq!(collector.accept(&[], "web1").status, Some(0));
+    assert_eq!(collector.found(&[]).0, Some(0));
 }
 
 #[test]
@@ -300,7 +414,7 @@ fn each_odd_file_has_its_answer() {
         )
     };
     // Each begins with the first 20 records verified.
-    let cases: [Case<'_>; 15] = [
+    let cases: [Case<'_>; 17] = [
         ("nothing new", 0, &[], &|_| {}),
         ("more", 0, &[], &|c| c.receives(current, web, &all[20..])),
         ("all again, and more", 0, &[], &|c| {
@@ -327,18 +441,13 @@ fn each_odd_file_has_its_answer() {
             fs::remove_file(c.file(current)).unwrap();
             c.receives(current, web, &all[..15]);
         }),
-        (
-            "truncated",
-            1,
-            &[("file", 0, 0), ("truncated", 1, 20)],
-            &|c| {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .open(c.file(current))
-                    .unwrap();
-                file.set_len(100_000).unwrap();
-            },
-        ),
+        ("truncated", 1, &[("file", 0, 0)], &|c| {
+            let file = OpenOptions::new()
+                .write(true)
+                .open(c.file(current))
+                .unwrap();
+            file.set_len(100_000).unwrap();
+        }),
         ("a byte was changed", 1, &[("edit", 7, 7)], &|c| {
             let mut bytes = fs::read(c.file(current)).unwrap();
             let (time, other) = (b"REMIT_TIME=2026-11-20T08:00:07.042Z", b"3");
@@ -349,25 +458,28 @@ fn each_odd_file_has_its_answer() {
             bytes[at + time.len() - 2] = other[0];
             fs::write(c.file(current), bytes).unwrap();
         }),
-        (
-            "garbage",
-            1,
-            &[("file", 0, 0), ("truncated", 1, 20)],
-            &|c| {
-                fs::write(c.file(current), "garbage".repeat(1000)).unwrap();
-            },
-        ),
-        (
-            "a directory",
-            1,
-            &[("file", 0, 0), ("truncated", 1, 20)],
-            &|c| {
-                fs::remove_file(c.file(current)).unwrap();
-                fs::create_dir(c.file(current)).unwrap();
-            },
-        ),
-        ("an empty file", 1, &[("truncated", 1, 20)], &|c| {
+        ("garbage", 1, &[("file", 0, 0)], &|c| {
+            fs::write(c.file(current), "garbage".repeat(1000)).unwrap();
+        }),
+        ("a directory", 1, &[("file", 0, 0)], &|c| {
+            fs::remove_file(c.file(current)).unwrap();
+            fs::create_dir(c.file(current)).unwrap();
+        }),
+        ("an empty file", 0, &[], &|c| {
             fs::write(c.file(current), "").unwrap();
+        }),
+        ("a record of a newer remit", 0, &[], &|c| {
+            let mut more = records(1, 21).split_off(20);
+            more[0].retain(|(name, _)| *name != "REMIT_HASH");
+            more[0][1].1 = "f".repeat(32);
+            let newer = hash(more[0].iter().map(|(name, value)| (*name, value.as_str())));
+            more[0].push(("REMIT_HASH", hex(&newer)));
+            c.receives(current, web, &more);
+            c.receives(current, web, &chain(1, head(&more), 3));
+        }),
+        ("only other lines", 0, &[], &|c| {
+            fs::remove_file(c.file(current)).unwrap();
+            c.receives(current, web, &lines());
         }),
         ("another machine", 1, &[("identity", 3, 3)], &|c| {
             c.receives(current, (&id(9), "web9"), &records(9, 3));
@@ -426,9 +538,7 @@ fn host_that_takes_another_identity_is_found_and_the_other_is_whole() {
     collector.receives("remote-web1.journal", (&id(1), "web1"), &all);
     collector.receives("remote-web2.journal", (&id(2), "web2"), &records(2, 20));
     // Not of remit.
-    let mut foreign = records(3, 1);
-    foreign[0].retain(|(name, _)| !name.starts_with("MESSAGE_ID"));
-    collector.receives("remote-db1.journal", (&id(3), "db1"), &foreign);
+    collector.receives("remote-db1.journal", (&id(3), "db1"), &lines());
     assert_eq!(collector.found(&[]).0, Some(0));
     assert!(collector.verify(&[]).text().contains("no records   db1\n"));
     // web2 sends what web1 would send, with another end.
@@ -625,4 +735,31 @@ fn user_without_rights_verifies_what_is_readable() {
     mode("remote-web1.journal", 0o600);
     let said = verify();
     assert_eq!(said.status, Some(77), "{said:?}");
+}
+
+/// journalctl would take gigabytes for one field.
+#[test]
+fn field_that_exhausts_memory_is_a_finding_of_its_host_alone() {
+    let Some(collector) = Collector::new() else {
+        return;
+    };
+    collector.receives("remote-web1.journal", (&id(1), "web1"), &records(1, 5));
+    let large = records(2, 1);
+    // Does not compress, and is no text: an array of numbers as JSON.
+    let mut random = 1_u64;
+    let mut bytes = Vec::with_capacity(32 << 20);
+    while bytes.len() < 32 << 20 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        bytes.extend(random.to_be_bytes());
+    }
+    collector.receives_with("remote-web2.journal", (&id(2), "web2"), &large, &bytes);
+    let (status, hosts) = collector.found(&[]);
+    let kinds: Vec<_> = hosts
+        .iter()
+        .map(|(name, found)| (&**name, found.first().map(|found| found[0].clone())))
+        .collect();
+    assert_eq!(status, Some(1));
+    assert_eq!(kinds, [("web1", None), ("web2", Some(json!("file")))]);
 }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -32,6 +33,47 @@ pub struct Journal {
     program: Program,
     /// Files to read. None: this machine's journal.
     files: Vec<PathBuf>,
+    limits: Option<Limits>,
+}
+
+/// What journalctl may use for files that another machine filled.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    prlimit: Program,
+    until: Instant,
+}
+
+impl Limits {
+    /// In bytes of address space. journalctl takes some forty times the size of the largest field.
+    const MEMORY: u64 = 512 << 20;
+
+    /// Finds prlimit. Fails if it is missing.
+    pub fn new(time: Duration) -> Result<Self, Failure> {
+        let Some(prlimit) = Program::find(&["/usr/bin/prlimit", "/bin/prlimit"]) else {
+            let text = "a collector's files may make journalctl use all memory, and there is no prlimit to limit it";
+            let refusal = Refusal::new(Code::NotFound, text);
+            return Err(Failure::Machine(refusal.lift("install util-linux")));
+        };
+        Ok(Self {
+            prlimit,
+            until: Instant::now() + time,
+        })
+    }
+
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Arguments of prlimit before those of journalctl.
+    fn args(&self, program: &Program) -> Vec<OsString> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        vec![
+            format!("--as={0}:{0}", Self::MEMORY).into(),
+            // It may wait for its reader, but not compute for longer than is left.
+            format!("--cpu={0}:{0}", left.as_secs() + 1).into(),
+            program.path().into(),
+        ]
+    }
 }
 
 impl Journal {
@@ -64,23 +106,38 @@ impl Journal {
         Ok(Self {
             program,
             files: Vec::new(),
+            limits: None,
         })
     }
 
     pub fn of_files(&self, files: Vec<PathBuf>) -> Self {
         Self {
-            program: self.program.clone(),
             files,
+            ..self.clone()
+        }
+    }
+
+    pub fn limited(&self, limits: Limits) -> Self {
+        Self {
+            limits: Some(limits),
+            ..self.clone()
+        }
+    }
+
+    /// The program to start, and its first arguments.
+    fn program(&self) -> (&Program, Vec<OsString>) {
+        match &self.limits {
+            Some(limits) => (&limits.prlimit, limits.args(&self.program)),
+            None => (&self.program, Vec::new()),
         }
     }
 
     /// Returns what journalctl finds wrong with the files themselves. Times that go back are no damage: a sender repeats.
     pub fn damage(&self) -> Option<String> {
-        let args: Vec<OsString> = ["--verify".into(), "--quiet".into()]
-            .into_iter()
-            .chain(self.file_args())
-            .collect();
-        let output = self.program.run(&args).ok()?;
+        let (program, mut args) = self.program();
+        args.extend(["--verify".into(), "--quiet".into()]);
+        args.extend(self.file_args());
+        let output = program.run(&args).ok()?;
         let said = text::line(output.stderr.trim_ascii(), SAID);
         let is_damaged = !output.status.success() && !said.contains("out of synchronization");
         is_damaged.then_some(said)
@@ -113,6 +170,20 @@ impl Journal {
             args.push("--reverse".into());
         }
         self.each(&args, take)
+    }
+
+    /// Passes all records to `take`, also those of a newer remit, whose message ids this one does not know.
+    pub fn numbered(
+        &self,
+        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        self.each(
+            &DAEMON_MATCHES.map(str::to_owned),
+            &mut |record| match record.why.is_some() || record.own("SEQ").is_some() {
+                true => take(record),
+                false => Ok(ControlFlow::Continue(())),
+            },
+        )
     }
 
     pub fn each(
@@ -155,7 +226,9 @@ impl Journal {
     }
 
     fn start(&self, args: &[String]) -> Result<Child, Failure> {
-        Command::new(self.program.path())
+        let (program, first) = self.program();
+        Command::new(program.path())
+            .args(first)
             .args(["--output=json", "--all", "--no-pager", "--quiet"])
             .args(self.file_args())
             .args(args)
@@ -270,14 +343,23 @@ const MESSAGES: usize = 200;
 /// A message may come after the event: journald reports a rate limit when it is over.
 const AROUND_MS: u64 = 60_000;
 
+/// Who says what journald did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// This machine's journald.
+    Journald,
+    /// A host whose root can say anything.
+    Host,
+}
+
 /// Message ids of journald (sd-messages.h) and their meaning for a gap, the strongest first.
 const SAYINGS: [(&str, &str); 3] = [
     (
         "a596d6fe7bfa4994828e72309e95d61e",
-        "journald says that it dropped messages by its rate limit",
+        "dropped messages by its rate limit",
     ),
-    ("f77379a8490b408bbe5f6940505a777b", "journald started"),
-    ("d93fb3c9c24d451a97cea615ce59c00b", "journald stopped"),
+    ("f77379a8490b408bbe5f6940505a777b", "started"),
+    ("d93fb3c9c24d451a97cea615ce59c00b", "stopped"),
 ];
 
 #[derive(Debug, Default)]
@@ -323,7 +405,7 @@ impl Gaps {
     }
 }
 
-pub fn cause(journal: &Journal, gap: Gap) -> Result<String, Failure> {
+pub fn cause(journal: &Journal, gap: Gap, teller: Teller) -> Result<String, Failure> {
     let mut args = vec![
         "_TRANSPORT=driver".to_owned(),
         format!("--since=@{}", gap.from_ms.min(gap.to_ms) / 1000),
@@ -348,21 +430,28 @@ pub fn cause(journal: &Journal, gap: Gap) -> Result<String, Failure> {
             false => ControlFlow::Break(()),
         })
     })?;
-    Ok(sentence(said))
+    Ok(sentence(said, teller))
 }
 
-fn sentence(mut said: Vec<(usize, u64, String)>) -> String {
+fn sentence(mut said: Vec<(usize, u64, String)>, teller: Teller) -> String {
     // A rate limit of the daemon comes before one of another unit.
     said.sort_by_key(|(position, ms, message)| (*position, !message.contains("remitd"), *ms));
     let found = said
         .first()
         .and_then(|(position, ms, message)| Some((SAYINGS.get(*position)?.1, *ms, message)));
+    let (says, of) = match teller {
+        Teller::Journald => ("journald says that it", "journald says of itself"),
+        Teller::Host => (
+            "the host says that its journald",
+            "the host says of its journald",
+        ),
+    };
     match found {
         Some((what, ms, message)) => format!(
-            "{what} at {}: \"{message}\". Records may have been lost then; it is no proof that they were",
+            "{says} {what} at {}: \"{message}\". Records may have been lost then; it is no proof that they were",
             units::time(ms / 1000)
         ),
-        None => "nothing that journald says of itself explains it".to_owned(),
+        None => format!("nothing that {of} explains it"),
     }
 }
 
@@ -442,11 +531,11 @@ mod tests {
             said(0, "Suppressed 3 messages from cron.service"),
             said(0, "Suppressed 37 messages from remitd.service"),
         ];
-        let text = sentence(all);
+        let text = sentence(all, Teller::Journald);
         assert!(
             text.contains("37 messages") && text.contains("2000-02-28 23:59:59 UTC"),
             "{text}"
         );
-        assert!(sentence(Vec::new()).starts_with("nothing"));
+        assert!(sentence(Vec::new(), Teller::Host).starts_with("nothing that the host"));
     }
 }

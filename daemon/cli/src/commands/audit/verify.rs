@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::collector::verify as verify_collected;
 use super::filter::Span;
 use super::head::Head;
-use super::journal::{Gaps, cause as journal_cause};
+use super::journal::{Gaps, Teller, cause as journal_cause};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
@@ -137,7 +137,7 @@ impl Verification {
         } = reading;
         let cause = |finding: &Finding| match (source, gaps.of(finding)) {
             (RecordSource::Journal(journal), Some(gap)) => {
-                Some(match journal_cause(journal, gap) {
+                Some(match journal_cause(journal, gap, Teller::Journald) {
                     Ok(cause) => cause,
                     Err(_) => "what journald says of itself cannot be read".to_owned(),
                 })

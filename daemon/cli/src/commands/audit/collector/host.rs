@@ -2,19 +2,28 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use remit_audit_verify::{CollectedReport, Finding, Past};
+use remit_audit_verify::{CollectedReport, Expected, Finding, Past};
+use remit_trail::hex;
 
 use super::fault::Fault;
 use super::files::{HostName, JournalFile};
 use super::heads::{Accepted, MachineHead, Memory, RecordHead};
 use super::reading::{self, HostReading, MACHINES, Stream};
-use crate::commands::audit::journal::{Gaps, Journal, cause as journal_cause};
+use crate::args::AcceptedHost;
+use crate::commands::audit::journal::{Gaps, Journal, Limits, Teller, cause as journal_cause};
 use crate::error::Failure;
 use crate::render::units;
 
 /// Files that journalctl examines to explain a finding.
 const EXAMINED: usize = 20;
+/// Gaps that are explained.
+const EXPLAINED: usize = 20;
+/// To read and explain one host's records. A host can make this take as long as it likes.
+const TIME: Duration = Duration::from_secs(600);
+/// Digits of a hash in what a person copies: nobody makes two records with the same.
+const DIGITS: usize = 32;
 
 /// The records of one machine id.
 #[derive(Debug)]
@@ -43,6 +52,9 @@ pub struct Host {
     pub is_forbidden: bool,
     /// It was verified before.
     pub is_known: bool,
+    /// Only the memory is left.
+    pub is_gone: bool,
+    explained: usize,
 }
 
 impl Host {
@@ -54,13 +66,15 @@ impl Host {
         memory: &Result<Option<Memory>, String>,
     ) -> Result<Self, Failure> {
         let known = memory.as_ref().ok().and_then(Option::as_ref);
-        let (files, read) = reading::read(journal, dir, found, known)?;
+        let limits = Limits::new(TIME)?;
+        let (files, read) = reading::read(journal, &limits, dir, found, known)?;
         let HostReading {
             streams,
             mut faults,
             mut notes,
             forbidden,
             left_out,
+            ..
         } = read;
         if let Err(damaged) = memory {
             faults.push(Fault::of_host("memory", damaged.clone()));
@@ -73,7 +87,7 @@ impl Host {
             faults.push(Fault::of_host("identity", text));
         }
         let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        let journal = journal.of_files(paths);
+        let journal = journal.of_files(paths).limited(limits.clone());
         let mut host = Self {
             name: found.name.clone(),
             stem: found.stem.clone(),
@@ -86,10 +100,12 @@ impl Host {
             is_accepted: false,
             is_forbidden: forbidden > 0 && forbidden == files.len(),
             is_known: known.is_some(),
+            is_gone: false,
+            explained: 0,
         };
         for (id, stream) in streams {
             let head = known.and_then(|memory| memory.machines.get(&id)).cloned();
-            host.judge(id, stream, head, &journal);
+            host.judge(id, stream, head, &journal, &limits);
         }
         if host.machines.len() > 1 {
             notes.push(format!(
@@ -97,7 +113,7 @@ impl Host {
                 units::count(host.machines.len() as u64, "machine")
             ));
         }
-        if !host.faults.is_empty() {
+        if !host.faults.is_empty() && !limits.is_over() {
             notes.extend(damage(&journal, &files));
         }
         host.faults.splice(0..0, faults);
@@ -109,7 +125,7 @@ impl Host {
     pub fn gone(stem: OsString, name: String, memory: &Path) -> Self {
         let text = format!(
             "there is no file of it any more, and its records were verified before; if it is gone for good, accept \
-             that: --accept '{name}' removes '{}'",
+             that: this removes '{}'",
             memory.display()
         );
         Self {
@@ -124,6 +140,8 @@ impl Host {
             is_accepted: false,
             is_forbidden: false,
             is_known: true,
+            is_gone: true,
+            explained: 0,
         }
     }
 
@@ -144,7 +162,11 @@ impl Host {
     /// What a later verification must find.
     pub fn memory(&self, now_ms: u64) -> Memory {
         let heads = self.machines.iter().filter_map(|machine| {
-            let newest = RecordHead::of(machine.report.newest?);
+            let Some(newest) = machine.report.newest else {
+                // The next record must follow what is remembered.
+                return Some((machine.id.clone(), machine.head.clone()?));
+            };
+            let newest = RecordHead::of(newest);
             let accepted = match self.is_accepted && !self.is_whole() {
                 true => Some(Accepted {
                     record: newest.clone(),
@@ -162,23 +184,88 @@ impl Host {
         Memory::new(heads.collect())
     }
 
-    fn judge(&mut self, id: String, stream: Stream, head: Option<MachineHead>, journal: &Journal) {
+    /// What a person gives to accept the findings: the newest record of each machine, as it was shown.
+    pub fn to_accept(&self) -> Vec<String> {
+        let newest = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.report.newest);
+        let mut words: Vec<String> = newest
+            .map(|newest| {
+                let hash = hex(&newest.hash);
+                let digits = hash.get(..DIGITS).unwrap_or_default();
+                format!("{}@{}:{digits}", self.name, newest.seq)
+            })
+            .collect();
+        if words.is_empty() {
+            words.push(format!("{}@none", self.name));
+        }
+        words
+    }
+
+    /// Accepts what is found, if the newest records are those that the person saw. `all` are of other hosts, too.
+    pub fn accept(&mut self, all: &[AcceptedHost]) {
+        let given: Vec<&AcceptedHost> = all.iter().filter(|one| one.host == self.name).collect();
+        if given.is_empty() {
+            return;
+        }
+        let newest = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.report.newest);
+        let mut newest: Vec<Option<Expected>> = newest.map(Some).collect();
+        if newest.is_empty() {
+            newest.push(None);
+        }
+        let is_seen = newest
+            .iter()
+            .all(|newest| given.iter().any(|one| one.is(*newest)));
+        let is_there = given
+            .iter()
+            .all(|one| newest.iter().any(|newest| one.is(*newest)));
+        if is_seen && is_there {
+            self.is_accepted = true;
+            return;
+        }
+        let text = "not accepted: its newest records are others than those given with --accept; look at what is found now";
+        self.faults.push(Fault::of_host("accept", text.to_owned()));
+    }
+
+    fn judge(
+        &mut self,
+        id: String,
+        stream: Stream,
+        head: Option<MachineHead>,
+        journal: &Journal,
+        limits: &Limits,
+    ) {
         let report = stream.collected.finish();
         self.more_faults += report.report.more_findings;
         if let Some(fault) = past(&id, &report, head.as_ref()) {
             self.faults.push(fault);
         } else if self.is_known && head.is_none() {
             let text = format!(
-                "machine {id} is new in the files of this host: it was installed again, or sends under another name; if \
-                 you know why: --accept '{}'",
-                self.name
+                "machine {id} is new in the files of this host: it was installed again, or sends under another name"
             );
             let newest = report.newest.map_or(0, |newest| newest.seq);
             self.faults
                 .push(Fault::new("identity", &id, newest, newest, text));
         }
         for finding in &report.report.findings {
-            self.faults.push(fault(&id, finding, &stream.gaps, journal));
+            let is_explained = self.explained < EXPLAINED && !limits.is_over();
+            let fault = fault(&id, finding, &stream.gaps, journal, is_explained);
+            self.explained += usize::from(fault.cause.is_some());
+            self.faults.push(fault);
+        }
+        if report.past == Past::NoRecords
+            && let Some(head) = &head
+        {
+            self.notes.push(format!(
+                "there are no records of machine {id} here any more (removed by the collector, or by whoever is root \
+                 there); the next must follow record {}, which was verified at {}",
+                head.newest.seq,
+                units::time(head.verified_ms / 1000)
+            ));
         }
         if report.repeated > 0 {
             let those = units::count(report.repeated, "record");
@@ -220,7 +307,7 @@ fn past(id: &str, report: &CollectedReport, head: Option<&MachineHead>) -> Optio
         units::time(head.verified_ms / 1000)
     );
     let (kind, first, last, text) = match report.past {
-        Past::Unknown | Past::Kept => return None,
+        Past::Unknown | Past::Kept | Past::NoRecords => return None,
         Past::Rewritten => (
             "rewritten",
             seq,
@@ -246,24 +333,19 @@ fn past(id: &str, report: &CollectedReport, head: Option<&MachineHead>) -> Optio
             format!("the records begin with {first}, and so what came after {known}, is missing"),
         ),
         Past::Missing => ("gap", seq, seq, format!("{known}, is missing")),
-        Past::NoRecords => (
-            "truncated",
-            1,
-            seq,
-            format!("there are no records any more, not even {known}"),
-        ),
     };
     Some(Fault::new(kind, id, first, last, text))
 }
 
-fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal) -> Fault {
-    let cause = gaps.of(finding).map(|gap| {
+fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal, is_explained: bool) -> Fault {
+    let gap = gaps.of(finding).filter(|_| is_explained);
+    let cause = gap.map(|gap| {
         let (from, to) = (
             units::time(gap.from_ms / 1000),
             units::time(gap.to_ms / 1000),
         );
-        let said = journal_cause(journal, gap)
-            .unwrap_or_else(|_| "what journald says of itself cannot be read".to_owned());
+        let said = journal_cause(journal, gap, Teller::Host)
+            .unwrap_or_else(|_| "what its journald says of itself cannot be read".to_owned());
         format!("written between {from} and {to}; {said}")
     });
     Fault {

@@ -75,6 +75,9 @@ impl HostsPage<'_> {
                 let (from, to) = (units::time(first / 1000), self.moment(last));
                 lines += &table::fact("written", &format!("{from} to {to}"));
             }
+            if let Some(newest) = machine.report.newest {
+                lines += &table::fact("newest", &format!("record {}", newest.seq));
+            }
         }
         if let Some(heard) = host.heard_ms {
             lines += &table::fact("last heard", &self.moment(heard));
@@ -97,6 +100,9 @@ impl HostsPage<'_> {
         }
         for note in &host.notes {
             lines += &table::fact("note", note);
+        }
+        if is_wrong(host) {
+            lines += &table::fact("to accept", &accept_options(host));
         }
         lines
     }
@@ -167,10 +173,20 @@ fn host_json(host: &Host) -> Value {
         "files": host.files,
         "heard_ms": host.heard_ms,
         "machines": machines.collect::<Vec<_>>(),
+        "accept": is_wrong(host).then(|| host.to_accept()),
         "findings": findings.collect::<Vec<_>>(),
         "more_findings": host.more_faults,
         "notes": host.notes,
     })
+}
+
+/// For a shell: a sender's certificate may have any name.
+fn accept_options(host: &Host) -> String {
+    let words = host.to_accept();
+    let options = words
+        .iter()
+        .map(|word| format!("--accept '{}'", word.replace('\'', r"'\''")));
+    options.collect::<Vec<_>>().join(" ")
 }
 
 fn named(machine: &MachineRecords) -> String {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use remit_audit_verify::Collected;
+use remit_audit_verify::{Collected, Seen};
 use remit_common::text;
 
 use super::fault::Fault;
 use super::files::{self, HostName, JournalFile};
 use super::heads::{MachineHead, Memory};
-use crate::commands::audit::journal::{Gaps, Journal};
+use crate::commands::audit::journal::{Gaps, Journal, Limits};
 use crate::commands::audit::record::AuditRecord;
 use crate::error::Failure;
 
@@ -23,7 +23,7 @@ const TRIES: u32 = 5;
 /// Ample time for the collector to complete the header of a file.
 const MADE: Duration = Duration::from_millis(100);
 /// Machines in the files of one host. More than one is unusual; each takes memory.
-pub const MACHINES: usize = 256;
+pub const MACHINES: usize = 16;
 const NAME: usize = 64;
 
 /// The records of one machine id, while they are read.
@@ -44,11 +44,15 @@ pub struct HostReading {
     pub forbidden: usize,
     /// Records of machines beyond the limit.
     pub left_out: u64,
+    seen: Seen,
+    /// Machines that an earlier verification knew.
+    known: usize,
 }
 
 /// Reads all files, until none of them was rotated or made meanwhile.
 pub fn read(
     journal: &Journal,
+    limits: &Limits,
     dir: &Path,
     found: &HostName,
     memory: Option<&Memory>,
@@ -65,9 +69,18 @@ pub fn read(
         let mut reading = HostReading::of(memory);
         let mut is_made = false;
         for file in &files {
+            if limits.is_over() {
+                break;
+            }
             let faults = reading.faults.len();
-            reading.take_file(journal, file)?;
+            reading.take_file(journal, limits, file)?;
             is_made |= reading.faults.len() > faults && file.may_be_made_now();
+        }
+        if limits.is_over() {
+            let text = "it took too long to read its files, so they were not read to the end: have the collector keep \
+                        less of this host (MaxUse= in journal-remote.conf)";
+            reading.fault(text.to_owned());
+            return Ok((files, reading));
         }
         let now = files::of_host(dir, &found.stem)?;
         let is_same = ids(&now) == ids(&files);
@@ -80,7 +93,7 @@ pub fn read(
         }
         if tries == 0 {
             let text = "its files were rotated each time they were read: what is missing may be in one of them";
-            reading.notes.push(text.to_owned());
+            reading.fault(text.to_owned());
             return Ok((files, reading));
         }
         tries -= 1;
@@ -91,14 +104,23 @@ impl HostReading {
     /// With a stream for each remembered machine: if nothing of it comes, that is a finding.
     fn of(memory: Option<&Memory>) -> Self {
         let machines = memory.into_iter().flat_map(|memory| &memory.machines);
-        let streams = machines.map(|(id, head)| (id.clone(), Stream::new(Some(head))));
+        let streams = (0..).zip(machines);
+        let streams: BTreeMap<_, _> = streams
+            .map(|(number, (id, head))| (id.clone(), Stream::new(Some(head), number)))
+            .collect();
         Self {
-            streams: streams.collect(),
+            known: streams.len(),
+            streams,
             ..Self::default()
         }
     }
 
-    fn take_file(&mut self, journal: &Journal, file: &JournalFile) -> Result<(), Failure> {
+    fn take_file(
+        &mut self,
+        journal: &Journal,
+        limits: &Limits,
+        file: &JournalFile,
+    ) -> Result<(), Failure> {
         let name = file.path.display();
         if !file.is_regular {
             self.fault(format!("'{name}' is no regular file"));
@@ -119,10 +141,15 @@ impl HostReading {
             }
         }
         let one = journal.of_files(vec![file.path.clone()]);
-        match one.records(&[], None, false, &mut |record| {
+        match one.limited(limits.clone()).numbered(&mut |record| {
             self.take(&record);
-            Ok(ControlFlow::Continue(()))
+            Ok(match limits.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
         }) {
+            // The reader says so.
+            Err(Failure::Machine(_)) if limits.is_over() => Ok(()),
             Err(Failure::Machine(refusal)) => {
                 self.fault(format!(
                     "'{name}' is no journal, or damaged; move it away if nothing can be read from it: {}",
@@ -141,12 +168,14 @@ impl HostReading {
     fn take(&mut self, record: &AuditRecord) {
         let id = record.origin.machine.as_deref().unwrap_or("unknown");
         let id = text::line(id.as_bytes(), NAME);
-        if !self.streams.contains_key(&id) && self.streams.len() >= MACHINES {
+        if !self.streams.contains_key(&id) && self.streams.len() >= self.known + MACHINES {
             self.left_out += 1;
             return;
         }
-        let stream = self.streams.entry(id).or_insert_with(|| Stream::new(None));
-        if !stream.collected.take(&record.entry) {
+        let number = u16::try_from(self.streams.len()).unwrap_or(u16::MAX);
+        let stream = self.streams.entry(id);
+        let stream = stream.or_insert_with(|| Stream::new(None, number));
+        if !stream.collected.take(&record.entry, &mut self.seen) {
             return;
         }
         stream.gaps.take(record);
@@ -160,9 +189,9 @@ impl HostReading {
 }
 
 impl Stream {
-    fn new(head: Option<&MachineHead>) -> Self {
+    fn new(head: Option<&MachineHead>, number: u16) -> Self {
         Self {
-            collected: Collected::new(head.and_then(MachineHead::remembered)),
+            collected: Collected::new(head.and_then(MachineHead::remembered), number),
             host: None,
             gaps: Gaps::default(),
             times: None,

@@ -11,7 +11,7 @@ use super::files;
 use super::heads::Heads;
 use super::host::Host;
 use super::page::HostsPage;
-use crate::args::VerifyArgs;
+use crate::args::{AcceptedHost, VerifyArgs};
 use crate::commands::audit::journal::Journal;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -24,10 +24,32 @@ pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, 
     let found = files::list(dir)?;
     let heads = Heads::open(args.heads.as_deref())?;
     let now_ms = calendar::now_ms();
+    let mut gone = Vec::new();
+    for stem in heads.stems()? {
+        if !found.iter().any(|host| host.stem == stem) {
+            let name = files::name(&stem, |other| found.iter().any(|host| host.stem == other));
+            let memory = heads.path(&stem);
+            gone.push(Host::gone(stem, name, &memory));
+        }
+    }
+    let names = found.iter().map(|host| &host.name);
+    check_names(
+        names.chain(gone.iter().map(|host| &host.name)),
+        &args.accept,
+    )?;
     let mut hosts = Vec::new();
     for host in &found {
         let memory = heads.read(&host.stem);
-        hosts.push(Host::verify(&journal, dir, host, &memory)?);
+        let mut host = Host::verify(&journal, dir, host, &memory)?;
+        if let Some(seconds) = args.silent_after {
+            tell_silent(&mut host, now_ms, u64::from(seconds) * 1000);
+        }
+        host.accept(&args.accept);
+        // A later host may take long. Only a new host's findings depend on other hosts.
+        if host.is_known {
+            remember(&heads, &host, now_ms)?;
+        }
+        hosts.push(host);
     }
     if hosts.iter().all(|host| host.is_forbidden) {
         let text = format!("you may read no journal file in '{}'", dir.display());
@@ -36,19 +58,12 @@ pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, 
                 .lift("be root, or a member of the group that may read the collector's files"),
         ));
     }
-    for stem in heads.stems()? {
-        if !hosts.iter().any(|host| host.stem == stem) {
-            let name = files::name(&stem, |other| found.iter().any(|host| host.stem == other));
-            let memory = heads.path(&stem);
-            hosts.push(Host::gone(stem, name, &memory));
-        }
-    }
     tell_shared_machines(&mut hosts);
-    if let Some(seconds) = args.silent_after {
-        tell_silent(&mut hosts, now_ms, u64::from(seconds) * 1000);
+    for mut host in gone {
+        host.accept(&args.accept);
+        hosts.push(host);
     }
-    accept(&mut hosts, &args.accept)?;
-    for host in &hosts {
+    for host in hosts.iter().filter(|host| host.is_gone || !host.is_known) {
         remember(&heads, host, now_ms)?;
     }
     let page = HostsPage {
@@ -94,44 +109,47 @@ fn tell_shared_machines(hosts: &mut [Host]) {
                 faults.push(Fault::new("identity", &machine.id, 0, 0, text));
             }
         }
-        host.faults.extend(faults);
+        host.faults.splice(0..0, faults);
     }
 }
 
 /// A host that sends nothing can hide whatever it does.
-fn tell_silent(hosts: &mut [Host], now_ms: u64, most_ms: u64) {
-    for host in hosts.iter_mut().filter(|host| !host.is_foreign()) {
-        let silent_ms = host.heard_ms.map(|heard| now_ms.saturating_sub(heard));
-        if let Some(silent_ms) = silent_ms.filter(|silent_ms| *silent_ms > most_ms) {
-            let text = format!("nothing was heard of it for {}", units::duration(silent_ms));
-            host.faults.push(Fault::of_host("silent", text));
-        }
+fn tell_silent(host: &mut Host, now_ms: u64, most_ms: u64) {
+    let silent_ms = host.heard_ms.map(|heard| now_ms.saturating_sub(heard));
+    if let Some(silent_ms) =
+        silent_ms.filter(|silent_ms| *silent_ms > most_ms && !host.is_foreign())
+    {
+        let text = format!("nothing was heard of it for {}", units::duration(silent_ms));
+        host.faults.push(Fault::of_host("silent", text));
     }
 }
 
-fn accept(hosts: &mut [Host], names: &[String]) -> Result<(), Failure> {
-    for name in names {
-        match hosts.iter_mut().find(|host| host.name == *name) {
-            Some(host) => host.is_accepted = true,
-            None => {
-                let text = format!("--accept: there is no host '{name}'");
-                return Err(Failure::Input(
-                    Refusal::new(Code::NotFound, text)
-                        .lift("name a host as 'remit audit verify --journal' prints it"),
-                ));
-            }
+fn check_names<'a>(
+    names: impl Iterator<Item = &'a String>,
+    accepted: &[AcceptedHost],
+) -> Result<(), Failure> {
+    let names: Vec<&String> = names.collect();
+    match accepted.iter().find(|one| !names.contains(&&one.host)) {
+        Some(one) => {
+            let text = format!("--accept: there is no host '{}'", one.host);
+            Err(Failure::Input(Refusal::new(Code::NotFound, text).lift(
+                "name a host as 'remit audit verify --journal' prints it",
+            )))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn remember(heads: &Heads, host: &Host, now_ms: u64) -> Result<(), Failure> {
     if host.is_foreign() || !(host.is_whole() || host.is_accepted) {
         return Ok(());
     }
+    if host.is_gone {
+        return heads.forget(&host.stem);
+    }
     let memory = host.memory(now_ms);
     match memory.machines.is_empty() {
-        true => heads.forget(&host.stem),
+        true => Ok(()),
         false => heads.write(&host.stem, &memory),
     }
 }
