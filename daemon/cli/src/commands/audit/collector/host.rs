@@ -162,11 +162,11 @@ impl Host {
     /// What a later verification must find.
     pub fn memory(&self, now_ms: u64) -> Memory {
         let heads = self.machines.iter().filter_map(|machine| {
-            let Some(newest) = machine.report.newest else {
-                // The next record must follow what is remembered.
-                return Some((machine.id.clone(), machine.head.clone()?));
+            // Without records, the next one must follow what is remembered.
+            let Some(newest) = machine.report.newest.map(RecordHead::of) else {
+                let head = machine.head.clone()?;
+                return Some((machine.id.clone(), head));
             };
-            let newest = RecordHead::of(newest);
             let accepted = match self.is_accepted && !self.is_whole() {
                 true => Some(Accepted {
                     record: newest.clone(),
