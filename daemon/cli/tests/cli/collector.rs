@@ -763,3 +763,30 @@ fn field_that_exhausts_memory_is_a_finding_of_its_host_alone() {
     assert_eq!(status, Some(1));
     assert_eq!(kinds, [("web1", None), ("web2", Some(json!("file")))]);
 }
+
+#[test]
+fn host_with_two_addresses_is_one_finding_with_the_other_address() {
+    let Some(collector) = Collector::new() else {
+        return;
+    };
+    let all = records(1, 30);
+    let web = (&*id(1), "web1");
+    collector.receives("remote-10.0.0.7.journal", web, &all[..10]);
+    assert_eq!(collector.found(&[]).0, Some(0));
+    collector.receives("remote-fd00::7.journal", web, &all[10..20]);
+    collector.receives("remote-10.0.0.7.journal", web, &all[20..]);
+    let (status, hosts) = collector.found(&[]);
+    let found = [
+        ("10.0.0.7".to_owned(), vec![json!(["gap", 11, 20])]),
+        ("fd00::7".to_owned(), vec![]),
+    ];
+    assert_eq!((status, &hosts[..]), (Some(1), &found[..]));
+    let text = collector.verify(&[]).text().to_owned();
+    assert!(text.contains("; they came as fd00::7, "), "{text}");
+    // Another past with the same machine id explains nothing.
+    collector.receives("remote-10.0.0.9.journal", web, &records(7, 25));
+    let text = collector.verify(&[]).text().to_owned();
+    assert!(text.contains("; they came as fd00::7, "), "{text}");
+    let found = collector.findings(&[], "10.0.0.9");
+    assert_eq!(found.1, [json!(["identity", 0, 0])]);
+}

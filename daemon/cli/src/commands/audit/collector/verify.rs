@@ -59,6 +59,7 @@ pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, 
         ));
     }
     tell_shared_machines(&mut hosts);
+    tell_other_addresses(&mut hosts);
     for mut host in gone {
         host.accept(&args.accept);
         hosts.push(host);
@@ -110,6 +111,52 @@ fn tell_shared_machines(hosts: &mut [Host]) {
             }
         }
         host.faults.splice(0..0, faults);
+    }
+}
+
+/// A host with two addresses has two files, and what is missing in one may be in the other. Says so at the gap; a host
+/// that has nothing but what is missing there is no second finding.
+fn tell_other_addresses(hosts: &mut [Host]) {
+    let ranges: Vec<(String, String, (u64, u64))> = hosts
+        .iter()
+        .flat_map(|host| {
+            let machines = host.machines.iter().filter_map(|machine| {
+                let report = &machine.report.report;
+                let range = report.range.filter(|_| report.findings.is_empty())?;
+                Some((machine.id.clone(), host.name.clone(), range))
+            });
+            machines.collect::<Vec<_>>()
+        })
+        .collect();
+    let mut explained = Vec::new();
+    for host in hosts.iter_mut() {
+        for fault in host.faults.iter_mut().filter(|fault| fault.kind == "gap") {
+            let others = ranges.iter().filter(|(machine, name, (first, last))| {
+                fault.machine.as_ref() == Some(machine)
+                    && *name != host.name
+                    && (*first..=*last).contains(&fault.seq)
+                    && *last >= fault.last
+            });
+            let other = others.min_by_key(|(_, _, (first, last))| last - first);
+            if let Some((machine, name, range)) = other {
+                fault.text +=
+                    &format!("; they came as {name}, from the same machine by its own word");
+                if *range == (fault.seq, fault.last) {
+                    explained.push((machine.clone(), name.clone()));
+                }
+            }
+        }
+    }
+    for (machine, name) in explained {
+        for host in hosts
+            .iter_mut()
+            .filter(|host| host.name == name && !host.is_known)
+        {
+            let is_it = |fault: &Fault| {
+                fault.kind == "identity" && fault.machine.as_ref() == Some(&machine)
+            };
+            host.faults.retain(|fault| !is_it(fault));
+        }
     }
 }
 
