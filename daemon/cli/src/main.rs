@@ -34,6 +34,7 @@ mod commands {
 
         mod collector;
         mod filter;
+        mod gaps;
         mod head;
         mod journal;
         mod list;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::collector::verify as verify_collected;
 use super::filter::Span;
+use super::gaps::{Gaps, Teller, cause as journal_cause};
 use super::head::Head;
-use super::journal::{Gaps, Teller, cause as journal_cause};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};

@@ -12,7 +12,8 @@ use super::files::{HostName, JournalFile};
 use super::heads::{Accepted, MachineHead, Memory, RecordHead};
 use super::reading::{self, HostReading, MACHINES, Stream};
 use crate::args::AcceptedHost;
-use crate::commands::audit::journal::{Gaps, Journal, Limits, Teller, cause as journal_cause};
+use crate::commands::audit::gaps::{Gaps, Teller, cause as journal_cause};
+use crate::commands::audit::journal::{Journal, Limits};
 use crate::error::Failure;
 use crate::render::units;
 

@@ -14,7 +14,8 @@ use remit_common::text;
 use super::fault::Fault;
 use super::files::{self, HostName, JournalFile};
 use super::heads::{MachineHead, Memory};
-use crate::commands::audit::journal::{Gaps, Journal, Limits};
+use crate::commands::audit::gaps::Gaps;
+use crate::commands::audit::journal::{Journal, Limits};
 use crate::commands::audit::record::AuditRecord;
 use crate::error::Failure;
 
