@@ -7,6 +7,7 @@ mod completion;
 mod enrollment;
 mod error;
 mod external_program;
+mod json_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

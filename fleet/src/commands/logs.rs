@@ -29,12 +29,8 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
     };
     let outcomes = answers(engine, &names, &call).await;
     let (timeline, others) = logs::merged(engine, &call, outcomes).await;
-    let others = others
-        .into_iter()
-        .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
-    let mut grouped = group::group(others, group::Fold::Exact);
-    let is_complete = grouped.asked == 0;
-    grouped.asked = names.len();
+    let is_complete = others.is_empty();
+    let grouped = group::of_answers(others, group::Fold::Exact, names.len());
     let printed = match args.json {
         true => {
             let mut report = report::fitted(&grouped, usize::MAX);

@@ -31,10 +31,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         Err(exit) => return exit,
     };
     let outcomes = answers(engine, &names, &call).await;
-    let outcomes = outcomes
-        .into_iter()
-        .map(|(host, outcome)| (host, outcome.map(|answered| answered.result)));
-    let grouped = group::group(outcomes, fold);
+    let grouped = group::of_answers(outcomes, fold, names.len());
     let ran = |group: &group::Group| group.facts.get("exit") == Some(&Value::from(0));
     let all_ran = grouped.unreachable.is_empty() && grouped.groups.iter().all(ran);
     let printed = match args.json {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::link::Unreachable;
 use crate::link::answer::ToolResult;
+use crate::link::{Answered, Unreachable};
 
 /// Texts of a job or a plan. All else of its result is compared as it is.
 const OUTPUT: [&str; 3] = ["stdout", "stderr", "diff"];
@@ -67,6 +67,21 @@ pub struct Grouped {
     /// Reasons, each with its hosts.
     pub unreachable: Vec<(String, Vec<String>)>,
     pub asked: usize,
+}
+
+/// Groups the answers of a call to `asked` hosts, of which some may be shown in another form.
+pub fn of_answers(
+    answers: Vec<(String, Result<Answered, Unreachable>)>,
+    fold: Fold,
+    asked: usize,
+) -> Grouped {
+    let outcomes = answers
+        .into_iter()
+        .map(|(host, answer)| (host, answer.map(|answered| answered.result)));
+    Grouped {
+        asked,
+        ..group(outcomes, fold)
+    }
 }
 
 /// Groups outcomes that are in the order of hosts.

@@ -1,5 +1,6 @@
 //! `logs` on many hosts: one timeline of those whose journals can be read, and the answers of the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -26,13 +27,18 @@ pub async fn merged(
         .filter_map(|(host, outcome)| {
             let answered = outcome.as_ref().ok()?;
             text(answered)?;
-            Some((engine.name(host)?, answered))
+            Some((host.parse().ok()?, answered))
         })
         .collect();
-    let jobs = journals
-        .iter()
-        .map(|(host, answered)| (host.clone(), Arc::new(detail(call, answered))))
-        .collect();
+    let may_become_master = engine.keeps_masters(journals.len());
+    let details = journals.iter().map(|(host, answered)| {
+        let call = HostCall {
+            may_become_master,
+            ..detail(call, answered)
+        };
+        (host.clone(), Arc::new(call))
+    });
+    let jobs = details.collect();
     let details = engine.call_each(jobs, call.until, None).await;
     let logs: Vec<HostLog> = journals
         .iter()
@@ -44,15 +50,16 @@ pub async fn merged(
         })
         .collect();
     let (timeline, others) = Timeline::merge(&logs);
-    let is_merged = |host: &str| logs.iter().any(|log| log.host == host) && !others.contains(&host);
-    let merged: Vec<bool> = outcomes.iter().map(|(host, _)| is_merged(host)).collect();
-    let rest = outcomes
-        .into_iter()
-        .zip(merged)
-        .filter_map(|(outcome, is_merged)| (!is_merged).then_some(outcome));
-    let rest: Vec<_> = rest.collect();
-    let has_journals = logs.len() > others.len();
-    (has_journals.then_some(timeline), rest)
+    let others: BTreeSet<&str> = others.into_iter().collect();
+    let merged = logs.iter().map(|log| &log.host);
+    let merged: BTreeSet<String> = merged
+        .filter(|host| !others.contains(host.as_str()))
+        .cloned()
+        .collect();
+    let mut rest = outcomes;
+    rest.retain(|(host, _)| !merged.contains(host));
+    let timeline = (!merged.is_empty()).then_some(timeline);
+    (timeline, rest)
 }
 
 fn text(answered: &Answered) -> Option<&str> {

@@ -69,10 +69,10 @@ impl Engine {
         Ok(chosen.iter().filter_map(|at| hosts.get(*at)).collect())
     }
 
-    /// Returns the host of this name.
-    pub fn name(&self, name: &str) -> Option<HostName> {
-        let mut hosts = self.fleet.hosts.iter().map(|host| &host.name);
-        hosts.find(|host| host.as_str() == name).cloned()
+    /// Returns true if a call of so many hosts may make master connections. More masters than are kept would only push each
+    /// other out.
+    pub fn keeps_masters(&self, hosts: usize) -> bool {
+        hosts <= self.fleet.limits.masters()
     }
 
     /// Returns `USER@HOSTNAME:PORT` of a host that was asked.
@@ -110,8 +110,7 @@ impl Engine {
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
         let mut call = call.clone();
-        // More masters than are kept would only push each other out.
-        call.may_become_master = hosts.len() <= self.fleet.limits.masters();
+        call.may_become_master = self.keeps_masters(hosts.len());
         let (until, call) = (call.until, Arc::new(call));
         let calls = hosts.iter().map(|host| (host.clone(), Arc::clone(&call)));
         self.call_each(calls.collect(), until, done).await
@@ -172,7 +171,7 @@ impl Engine {
         let hosts: Vec<_> = hosts.into_iter().collect();
         let mut manner = manner;
         // As of calls.
-        manner.may_become_master &= hosts.len() <= self.fleet.limits.masters();
+        manner.may_become_master &= self.keeps_masters(hosts.len());
         let slots = Arc::new(Semaphore::new(manner.at_a_time));
         let mut tasks = JoinSet::new();
         let mut outcomes: Vec<_> = hosts

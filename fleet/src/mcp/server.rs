@@ -19,7 +19,7 @@ use super::reply::Reply;
 use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
-use crate::engine::group::{self, Fold, Outcome};
+use crate::engine::group::{self, Fold};
 use crate::engine::{Engine, end_for_clients, logs, report};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
@@ -203,13 +203,7 @@ async fn many(
         true => logs::merged(engine, call, outcomes).await,
         false => (None, outcomes),
     };
-    let outcomes = outcomes.into_iter().map(|(host, outcome)| {
-        let outcome: Outcome = outcome.map(|answered| answered.result);
-        (host, outcome)
-    });
-    let mut grouped = group::group(outcomes, fold);
-    // Those of the timeline were asked, too.
-    grouped.asked = hosts.len();
+    let grouped = group::of_answers(outcomes, fold, hosts.len());
     let is_error = timeline.is_none() && grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
     // 'hosts' with a probe shows all of them.

@@ -47,7 +47,7 @@ pub async fn change(
     call.set = Some(id);
     // Its jobs are followed for as long as they take.
     call.until = None;
-    call.may_become_master = hosts.len() <= engine.fleet.limits.masters();
+    call.may_become_master = engine.keeps_masters(hosts.len());
     let call = SetCall {
         hosts,
         call,
@@ -95,7 +95,7 @@ pub async fn named(
     Ok(reply(engine, &set))
 }
 
-/// Makes a plan on each host. Its id stands for the plans of all of them.
+/// Makes a plan on each host. Its id is that of the plans of all hosts.
 pub async fn plan(
     engine: &Arc<Engine>,
     sets: &Sets,

@@ -2,9 +2,9 @@
 //! before it is done, so after a crash some may not be done; enrolling again completes them.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::arguments::{End, Name};
+use crate::json_file::replace;
 
 const VERSION: u32 = 1;
 const FILE_BYTES: u64 = 4 << 20;
@@ -195,18 +196,7 @@ impl Store {
     pub fn save(&self, user: &Name, record: &EnrollmentRecord) -> Result<(), RecordError> {
         let new = self.dir.join(format!(".{}.new", user.as_str()));
         let failed = |error| RecordError::Io("write", new.clone(), error);
-        let mut text = serde_json::to_vec_pretty(record).map_err(|error| failed(error.into()))?;
-        text.push(b'\n');
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(failed)?;
-        file.write_all(&text).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&new, self.path(user)).map_err(failed)?;
+        replace(&self.path(user), &new, record).map_err(failed)?;
         self.sync()
     }
 

@@ -244,7 +244,7 @@ fn host_that_rewrites_its_journal_is_named_and_others_are_whole() {
             );
         }
     }
-    // The collector's file is replaced too: only the memory tells.
+    // The collector's file is replaced too: the memory alone has the true past.
     fs::remove_file(collector.file("remote-web3.journal")).unwrap();
     upload(3, &forged);
     let said = collector.verify(&[]);

@@ -253,7 +253,7 @@ impl Worker<'_> {
 }
 
 /// The rest of a child's life. One that is `waiting` cuts itself off from the host's tree when its job comes, and gives its
-/// worker the mount namespace. One that is `watched` tells its worker what it has found. Once it has its job, no destructor may run for descriptors that were closed by number.
+/// worker the mount namespace. One that is `watched` reports to its worker what it has found. Once it has its job, no destructor may run for descriptors that were closed by number.
 fn become_job(
     mut child: Preparing<'_>,
     mut log: StepLog,

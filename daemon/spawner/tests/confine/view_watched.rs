@@ -88,7 +88,7 @@ fn is_opened(watch: &Inotify) -> bool {
     }
 }
 
-/// A directory of which somebody tells when it is opened.
+/// A directory whose opening is reported.
 struct Seen {
     dir: PathBuf,
     watch: Inotify,

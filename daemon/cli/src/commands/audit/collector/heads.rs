@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -17,6 +17,7 @@ use remit_trail::{hex, unhex};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::json_file::replace;
 
 const VERSION: u32 = 1;
 /// In bytes. A machine takes some 300.
@@ -177,21 +178,9 @@ impl Heads {
     /// Replaces what is remembered of a host: the old or the new is there, whatever happens.
     pub fn write(&self, stem: &OsStr, memory: &Memory) -> Result<(), Failure> {
         let (new, path) = (self.dir.join(NEW), self.path(stem));
-        let write = || {
-            let mut text = serde_json::to_vec_pretty(memory)?;
-            text.push(b'\n');
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            self.locked.sync_all()
-        };
-        write().map_err(|error| cannot("write", &path, &error))
+        replace(&path, &new, memory)
+            .and_then(|()| self.locked.sync_all())
+            .map_err(|error| cannot("write", &path, &error))
     }
 
     pub fn forget(&self, stem: &OsStr) -> Result<(), Failure> {
