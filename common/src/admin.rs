@@ -9,7 +9,7 @@ use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 11;
+pub const ADMIN_PROTOCOL: u8 = 12;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -126,6 +126,13 @@ pub enum AdminReply {
     History(HistoryPage),
     AuditHead(AuditHead),
     Job(Box<AnyJob>),
+    /// To [`AdminRequest::Approve`]: the approval counts, and the request waits for more people.
+    Counted {
+        /// One sentence.
+        text: String,
+        /// Number of people whose approval is missing; at least one.
+        missing: u8,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,6 +308,10 @@ pub struct PendingView {
     pub reason: String,
     /// Approvers, as named in the policy.
     pub by: Vec<String>,
+    /// Names of those who have approved it, if one is not enough.
+    pub approved_by: Vec<String>,
+    /// Number of people whose approval is missing; at least one.
+    pub missing: u8,
     pub yours: bool,
     pub asked_ms: u64,
     pub left_ms: u64,

@@ -26,6 +26,7 @@ mod approvals {
     mod pages;
     pub mod plans;
     mod scene;
+    mod several;
     mod signed;
     mod void;
     mod words;

@@ -107,6 +107,7 @@ mod render {
     pub(crate) mod output;
     pub(crate) mod plan;
     pub(crate) mod request;
+    pub(crate) mod request_json;
     pub(crate) mod table;
     pub(crate) mod units;
     pub(crate) mod untrusted_columns;

@@ -277,6 +277,8 @@ impl Scene {
                     command: "it".into(),
                     reason: String::new(),
                     by: vec!["#64002".into()],
+                    approved_by: Vec::new(),
+                    missing: 1,
                     yours: true,
                     asked_ms: 1,
                     left_ms: 2,

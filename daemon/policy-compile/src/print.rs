@@ -9,7 +9,7 @@ use crate::load::destination;
 use crate::load::limits;
 use crate::load::template;
 use remit_plan::PlanPath;
-use remit_policy::model::approval::Approval;
+use remit_policy::model::approval::{Approval, Count};
 use remit_policy::model::capabilities;
 use remit_policy::model::command::{Command, Param, ParamKind, Part, PassAs, PathIs, Stdin};
 use remit_policy::model::policy::Policy;
@@ -317,9 +317,14 @@ fn grant(rule: &GrantRule) -> Vec<String> {
 
 fn approval(approval: &Approval) -> String {
     let expires = limits::print_seconds(approval.expires_s());
+    let count = match approval.count() {
+        Count::One => String::new(),
+        count => format!("count = {}, ", count.get()),
+    };
     format!(
-        "{{ by = {}, expires = {} }}",
-        list(approval.by()),
+        "{{ by = {}, {count}expires = {} }}",
+        // A rule of a file has one list.
+        list(approval.words()),
         quote(&expires)
     )
 }

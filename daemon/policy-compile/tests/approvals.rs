@@ -74,11 +74,52 @@ fn only_another_named_person_can_approve() {
     ] {
         let consent = consent(uid, gids, 1000);
         assert_eq!(pending().may_approve(&consent), expect, "{uid} {gids:?}");
-        let approved = pending().approved(&consent).map(|_| ());
+        let approved = pending().approved(&[consent]).map(|_| ());
         assert_eq!(approved, expect, "{uid} {gids:?}");
         let granted = pending().granted(&consent, 3, None).map(|_| ());
         assert_eq!(granted, expect, "{uid} {gids:?}");
     }
+}
+
+#[test]
+fn as_many_different_people_as_the_rule_asks_for_approve() {
+    let ask = Ask::Run {
+        profile: None,
+        argv0: b"df",
+        env_names: &[],
+    };
+    let of = |count: usize| {
+        let text = format!(
+            "[[grant]]\nname = 'look'\nto = ['#1000']\nallow = ['run']\n\
+             approval = {{ by = ['%#70', '#1000'], count = {count} }}\n"
+        );
+        asked(&text, &ask)
+    };
+    let by = |uids: &[u32]| -> Vec<Consent<'_>> {
+        uids.iter().map(|uid| consent(*uid, &[70], 1000)).collect()
+    };
+    let (few, again, own) = (
+        Err(NotApprover::TooFew),
+        Err(NotApprover::Again),
+        Err(NotApprover::Requester),
+    );
+    for (count, uids, expect) in [
+        (1, &[][..], few),
+        (1, &[7], Ok(())),
+        (2, &[7], few),
+        (2, &[7, 7], again),
+        (2, &[7, 1000], own),
+        (2, &[7, 8], Ok(())),
+        (3, &[7, 8], few),
+        (3, &[7, 8, 7], again),
+        (3, &[7, 8, 9], Ok(())),
+    ] {
+        let approved = of(count).approved(&by(uids)).map(|_| ());
+        assert_eq!(approved, expect, "{count} {uids:?}");
+    }
+    let one = consent(7, &[70], 1000);
+    assert_eq!(of(2).granted(&one, 3, None).map(|_| ()), few);
+    assert!(of(1).granted(&one, 3, None).is_ok());
 }
 
 #[test]
@@ -87,13 +128,13 @@ fn what_no_sandbox_holds_is_approved_each_time() {
     let consent = consent(7, &[], 1000);
     let granted = pending.clone().granted(&consent, 3, None);
     assert_eq!(granted, Err(NotApprover::Unconfined));
-    assert!(pending.approved(&consent).is_ok());
+    assert!(pending.approved(&[consent]).is_ok());
 }
 
 #[test]
 fn permission_names_the_approver() {
     let consent = consent(7, &[], 1000);
-    let approved = pending().approved(&consent).unwrap();
+    let approved = pending().approved(&[consent]).unwrap();
     let basis = approved.basis().to_string();
     assert_eq!(basis, "look (a.toml:1), approved by ann");
     let lifted = pending().granted(&consent, 3, None).unwrap();
@@ -119,7 +160,7 @@ fn one_off_change_is_never_granted_for_a_time() {
         let consent = consent(7, &[], 1000);
         let lifted = pending().granted(&consent, 3, None);
         assert_eq!(lifted, Err(NotApprover::Unconfined), "{profile:?}");
-        let grant = pending().approved(&consent).unwrap();
+        let grant = pending().approved(&[consent]).unwrap();
         assert_eq!(Some(grant.profile().name.as_str()), profile);
         assert!(grant.terms().is_one_off() && grant.command().is_none());
     }

@@ -165,7 +165,7 @@ fn c04_all_asking_rules_must_be_met() {
                 requester: 64001,
             };
             assert_eq!(pending.may_approve(&consent).is_ok(), may, "{uid} {gids:?}");
-            assert_eq!(pending.clone().approved(&consent).is_ok(), may);
+            assert_eq!(pending.clone().approved(&[consent]).is_ok(), may);
             assert_eq!(pending.clone().granted(&consent, 1, None).is_ok(), may);
         }
     }
@@ -200,7 +200,7 @@ fn c04_scoped_rule_adds_its_approvers() {
     let lists = |unit: &str| {
         pending(&policy, "unit.act", &[("unit", unit)])
             .approval()
-            .by()
+            .asked_of()
     };
     assert_eq!(lists("nginx.service"), ["%#70"]);
     assert_eq!(lists("db.service"), ["%#70", "and %#71"]);

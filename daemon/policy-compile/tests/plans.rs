@@ -61,7 +61,7 @@ fn check_plan(policy: &Policy, plan: &Bundle, expect: Result<Option<&str>, &str>
     match (policy.decide(caller, &ask), expect) {
         (Verdict::Allow(_), Ok(None)) => {}
         (Verdict::Ask(pending), Ok(Some(by))) => {
-            assert_eq!(pending.approval().by().join(" "), by);
+            assert_eq!(pending.approval().asked_of().join(" "), by);
         }
         (Verdict::Deny(denial), Err(part)) => {
             assert!(denial.what.contains(part), "{part:?} is not in {denial:?}");

@@ -115,7 +115,7 @@ fn answer(verdict: &Verdict) -> Answer {
     match verdict {
         Verdict::Allow(_) => Answer::Allow,
         Verdict::Ask(pending) => {
-            let by = pending.approval().by().into_iter();
+            let by = pending.approval().asked_of().into_iter();
             let by = by.map(|word| word.trim_start_matches("and ").to_owned());
             Answer::Ask(pending.approval().expires_s(), by.collect())
         }

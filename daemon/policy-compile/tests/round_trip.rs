@@ -134,6 +134,8 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
         "unconfined = true\neffect = 'change'",
         "effect = 'change'\napproval = { by = ['%ops', 'root'], expires = '90s' }",
         "effect = 'change'\napproval = { by = ['%remit'] }",
+        "effect = 'change'\napproval = { by = ['%remit'], count = 2 }",
+        "effect = 'change'\napproval = { by = ['%remit', 'root'], count = 3, expires = '1h' }",
         "approval = 'none'\nunconfined = true\nenv = ['TZ', 'LANG']",
     ]);
     let args = select(vec![

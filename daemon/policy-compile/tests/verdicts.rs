@@ -466,7 +466,7 @@ fn check_one_off(text: &str, ask: &Ask<'_>, expect: Result<(&str, &str), &str>) 
     };
     match (policy.decide(caller, ask), expect) {
         (Verdict::Ask(pending), Ok((by, profile))) => {
-            assert_eq!(pending.approval().by().join(" "), by, "{text}");
+            assert_eq!(pending.approval().asked_of().join(" "), by, "{text}");
             assert_eq!(pending.profile().name, profile, "{text}");
         }
         (Verdict::Deny(denial), Err(part)) => {

@@ -74,8 +74,8 @@ mod impersonators {
             ));
         }
         Ok(policy.asking().find_map(|asking| {
-            let by = asking.approval.by();
-            let named = by.iter().find(|word| match word.strip_prefix('%') {
+            let mut by = asking.approval.words();
+            let named = by.find(|word| match word.strip_prefix('%') {
                 Some(group) => {
                     number(group, |name| names.group(name)).is_some_and(|gid| groups.contains(&gid))
                 }

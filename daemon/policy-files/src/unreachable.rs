@@ -162,8 +162,8 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
     let mut by_rule = BTreeMap::new();
     for asking in policy.asking().take(MAX_CHECKED) {
         let mut able = BTreeSet::new();
-        for word in asking.approval.by() {
-            let named = Named::of(&word, names, &admins, &inside);
+        for word in asking.approval.words() {
+            let named = Named::of(word, names, &admins, &inside);
             able.extend(named.able);
             if let Some(why) = named.outside.filter(|_| reported.insert(word.clone())) {
                 found.push(format!(
@@ -186,8 +186,8 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
                  each of them, and nobody is; requests that both cover will expire",
                 one.rule,
                 other.rule,
-                one.approval.by().join(", "),
-                other.approval.by().join(", ")
+                one.approval.asked_of().join(", "),
+                other.approval.asked_of().join(", ")
             ));
         }
     }
@@ -275,12 +275,18 @@ impl Named {
 
 fn no_approver(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
     let rule = asking.rule;
-    let by = asking.approval.by().join(", ");
+    let by = asking.approval.asked_of().join(", ");
     let mut grantees = asking.uids();
     // A group may get another member, or have members that are not known here.
     let only = grantees.next().filter(|_| grantees.next().is_none());
     let only = only.filter(|_| asking.gids().next().is_none());
+    let count = asking.approval.count().get();
+    let others = able.iter().filter(|uid| only != Some(**uid)).count();
     match (able.len(), only) {
+        _ if count > 1 && others < count => Some(format!(
+            "too few people can approve what {rule} asks of {by}: {others} besides the requester; each request \
+             will expire"
+        )),
         (0, _) => Some(format!(
             "nobody can approve what {rule} asks of {by}: each request will expire"
         )),
@@ -353,8 +359,12 @@ mod tests {
     }
 
     fn approvers_reported(to: &str, by: &str, admins: &str) -> Vec<String> {
+        approvers_of(to, &format!("by = [{by}]"), admins)
+    }
+
+    fn approvers_of(to: &str, approval: &str, admins: &str) -> Vec<String> {
         let text = format!(
-            "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+            "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ {approval} }}\n"
         );
         let source = Source {
             name: "a.toml".into(),
@@ -401,6 +411,25 @@ mod tests {
                 format!("{no_approver} #64999: each request will expire"),
             ]
         );
+    }
+
+    #[test]
+    fn too_few_approvers_are_reported() {
+        let of = |to: &str, by: &str| approvers_of(to, &format!("by = [{by}], count = 2"), "bin");
+        let too_few = |by: &str, others: usize| {
+            format!(
+                "policy: warning: too few people can approve what look (a.toml:1) asks of 2 of {by}: {others} besides the \
+                 requester; each request will expire"
+            )
+        };
+        assert_eq!(of("\"daemon\"", "\"bin\", \"root\""), [""; 0]);
+        let cases = [
+            ("\"daemon\"", "\"bin\"", "bin", 1),
+            ("\"bin\"", "\"bin\", \"root\"", "(bin, root)", 1),
+        ];
+        for (to, by, shown, others) in cases {
+            assert_eq!(of(to, by), [too_few(shown, others)]);
+        }
     }
 
     #[test]

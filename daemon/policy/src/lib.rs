@@ -50,7 +50,7 @@ pub use decide::acts::Act;
 pub use decide::approval::{Consent, Lifted, NotApprover, Pending, PlanWithin};
 pub use decide::denial::Denial;
 pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
-pub use model::approval::Approval;
+pub use model::approval::{Approval, Count};
 pub use model::command::{
     ArgvElement, Command, CommitUse, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin,
     Word,

@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{ShownRequest, Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
@@ -39,6 +40,16 @@ pub fn ask<T>(
 pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure> {
     ask(context, request, |reply| match reply {
         AdminReply::Done(sentence) => Some(sentence),
+        _ => None,
+    })
+}
+
+/// Approves a request. Returns the daemon's sentence, and how many people still have to approve it.
+pub fn approve(context: &Context, job: JobId, digest: [u8; 32]) -> Result<(String, u8), Failure> {
+    let request = AdminRequest::Approve { job, digest };
+    ask(context, request, |reply| match reply {
+        AdminReply::Done(text) => Some((text, 0)),
+        AdminReply::Counted { text, missing } => Some((text, missing)),
         _ => None,
     })
 }

@@ -19,6 +19,7 @@ use crate::error::{Exit, Failure};
 use crate::render::job_end;
 use crate::render::output::{self, Context, Form, Terminal};
 use crate::render::request::{self, Detail};
+use crate::render::request_json;
 use crate::render::units;
 
 const TRIES: usize = 3;
@@ -39,11 +40,11 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
             (job, digest, undo_id(shown))
         }
     };
-    let done = admin_socket::done(context, AdminRequest::Approve { job, digest })?;
+    let (done, missing) = admin_socket::approve(context, job, digest)?;
     if context.form == Form::Text {
         output::text(&format!("{done}\n"))?;
     }
-    let end = match args.no_wait {
+    let end = match args.no_wait || missing > 0 {
         true => None,
         false => end(context, job),
     };
@@ -53,6 +54,7 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
                 "done": done,
                 "job_id": job.to_string(),
                 "digest": units::hex(&digest),
+                "missing": missing,
                 "end": end.as_ref().map(jobs::any),
             });
             if let (Some(undo), Some(answer)) = (undo, answer.as_object_mut()) {
@@ -163,7 +165,7 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
         Err(error) => return Err(error),
     };
     match context.form {
-        Form::Json => output::json(&request::json(&shown))?,
+        Form::Json => output::json(&request_json::shown(&shown))?,
         Form::Text => {
             let detail = match args.all {
                 true => Detail::All,

@@ -10,7 +10,7 @@ use crate::args::PendingArgs;
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
-use crate::render::{job_end, request, table, units, untrusted_columns};
+use crate::render::{job_end, request, request_json, table, units, untrusted_columns};
 
 /// At least; a wider terminal shows more of the command and the reason.
 const COLUMNS: usize = 80;
@@ -33,7 +33,7 @@ pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
     let list = list(context, None)?;
     match context.form {
         Form::Json => {
-            let requests: Vec<Value> = list.requests.iter().map(request::pending_json).collect();
+            let requests: Vec<Value> = list.requests.iter().map(request_json::pending).collect();
             output::json(&json!({ "requests": requests, "omitted": list.omitted }))?;
         }
         Form::Text => output::text(&show(&list, columns))?,
@@ -75,7 +75,7 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
                 continue;
             }
             match context.form {
-                Form::Json => output::json(&request::pending_json(request))?,
+                Form::Json => output::json(&request_json::pending(request))?,
                 Form::Text => output::text(&(entry(request, columns) + &line(request)))?,
             }
         }
@@ -143,6 +143,15 @@ fn entry(request: &PendingView, columns: usize) -> String {
         }
     };
     let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
+    let given = match request.approved_by.as_slice() {
+        [] => String::new(),
+        given => format!(
+            "{:14}: approved by {}; {} missing\n",
+            "",
+            given.join(", "),
+            units::count(request.missing.into(), "approval")
+        ),
+    };
     row(
         &name,
         yours,
@@ -152,6 +161,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         columns,
     ) + &format!("{:14}{reason}\n", "")
         + &set.unwrap_or_default()
+        + &given
 }
 
 fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: usize) -> String {

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
 use remit_page::{DOES, FileView, ShownRequest};
-use serde_json::{Value, json};
 
 use crate::render::plan;
 use crate::render::units::Colour;
@@ -240,6 +239,15 @@ fn risks(page: &mut Page, all: &[String]) {
 }
 
 fn approvers(page: &mut Page, pending: &PendingView, all: bool) {
+    if pending.missing > 1 || !pending.approved_by.is_empty() {
+        let given = match pending.approved_by.as_slice() {
+            [] => "nobody yet".to_owned(),
+            given => given.join(", "),
+        };
+        page.value("approved by", &given);
+        let missing = units::count(pending.missing.into(), "approval");
+        page.own_text("", &format!("{missing} missing, by different people"));
+    }
     if all || !pending.yours {
         page.value("by", &pending.by.join(", "));
         page.own_text(
@@ -317,85 +325,6 @@ fn groups(digits: &str) -> Vec<&str> {
     starts.filter_map(|at| digits.get(at..at + GROUP)).collect()
 }
 
-pub fn pending_json(pending: &PendingView) -> Value {
-    json!({
-        "job_id": pending.job.to_string(),
-        "user": pending.user,
-        "uid": pending.uid,
-        "command": pending.command,
-        "reason": pending.reason,
-        "by": pending.by,
-        "yours": pending.yours,
-        "asked_ms": pending.asked_ms,
-        "left_ms": pending.left_ms,
-        "digest": hex(&pending.digest),
-        "set": pending.set.map(|set| set.to_string()),
-    })
-}
-
-pub fn json(request: &ShownRequest) -> Value {
-    let ShownRequest {
-        pending,
-        login,
-        client,
-        reason,
-        summary,
-        argv,
-        more_argv,
-        files,
-        cwd,
-        env,
-        script,
-        stdin,
-        plan,
-        then,
-        profile,
-        limits,
-        risks,
-        rule,
-        policy,
-    } = request;
-    let plan = plan.as_ref().map(|plan| {
-        let entries: Vec<Value> = plan
-            .entries
-            .iter()
-            .map(|entry| json!({ "path": entry.path, "what": entry.what, "diff": entry.diff }))
-            .collect();
-        json!({
-            "commit_id": plan.commit_id, "undone": plan.undone, "checked": plan.checked, "entries": entries, "left_out": plan.left_out,
-        })
-    });
-    let files: Vec<Value> = files
-        .iter()
-        .map(|one| json!({ "what": one.what, "path": one.path, "size": one.size, "sha256": hex(&one.sha256) }))
-        .collect();
-    let mut value = pending_json(pending);
-    let more = json!({
-        "login": login,
-        "client": client,
-        "reason": reason,
-        "summary": summary,
-        "argv": argv,
-        "more_argv": more_argv,
-        "files": files,
-        "cwd": cwd,
-        "env": env,
-        "script": script,
-        "stdin": stdin,
-        "plan": plan,
-        "then": then,
-        "profile": profile,
-        "limits": limits,
-        "risks": risks,
-        "rule": rule,
-        "policy": policy,
-    });
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use remit_page::{EntryView, PlanView};
@@ -422,6 +351,8 @@ mod tests {
                 command: "bash script: x".into(),
                 reason: "x".into(),
                 by: vec!["ann".into()],
+                approved_by: Vec::new(),
+                missing: 1,
                 yours: true,
                 asked_ms: 0,
                 left_ms: 1000,
@@ -593,6 +524,8 @@ mod tests {
                 command: text(),
                 reason: text(),
                 by: vec![text()],
+                approved_by: Vec::new(),
+                missing: 1,
                 yours: true,
                 asked_ms: 951_782_399_000,
                 left_ms: 599_000,

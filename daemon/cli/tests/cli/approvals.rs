@@ -48,6 +48,8 @@ fn pending(job: JobId) -> PendingView {
         command: "service.restart unit=nginx.service".into(),
         reason: "certificate renewed".into(),
         by: vec!["%sre".into(), "bob".into()],
+        approved_by: Vec::new(),
+        missing: 1,
         yours: true,
         asked_ms: 951_782_399_000,
         left_ms: 599_000,
@@ -335,6 +337,8 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
             "command": "service.restart unit=nginx.service",
             "reason": "certificate renewed",
             "by": ["%sre", "bob"],
+            "approved_by": [],
+            "missing": 1,
             "yours": true,
             "asked_ms": 951_782_399_000_u64,
             "left_ms": 599_000,
@@ -839,7 +843,7 @@ fn a_slip_may_be_corrected_twice() {
     let (said, seen) = screen.end();
     assert_eq!(
         said.json(),
-        json!({ "done": "it is done", "job_id": job(), "digest": digest, "end": {
+        json!({ "done": "it is done", "job_id": job(), "digest": digest, "missing": 0, "end": {
             "job_id": job(),
             "user": "agent",
             "uid": 1001,

@@ -72,6 +72,8 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 command: "service.restart\nunit=x".into(),
                 reason: String::new(),
                 by: Vec::new(),
+                approved_by: Vec::new(),
+                missing: 1,
                 yours: true,
                 asked_ms: 0,
                 left_ms: 1,

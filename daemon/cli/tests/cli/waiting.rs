@@ -350,6 +350,8 @@ fn job_lists_name_asked_approvers() {
                 command: "web.reload".into(),
                 reason: "x".into(),
                 by: vec!["%sre".into()],
+                approved_by: Vec::new(),
+                missing: 1,
                 yours: false,
                 asked_ms: 0,
                 left_ms: 1,

@@ -254,6 +254,12 @@ fn line_of(pending: &PendingView) -> PendingView {
         command: words(&pending.command, LINE),
         reason: words(&pending.reason, LINE),
         by,
+        approved_by: pending
+            .approved_by
+            .iter()
+            .take(APPROVERS)
+            .map(|name| words(name, 100))
+            .collect(),
         ..pending.clone()
     }
 }

@@ -16,6 +16,8 @@ fn pending() -> PendingView {
         by: (0..500)
             .map(|at| format!("%group{at}{}", "g".repeat(90)))
             .collect(),
+        approved_by: vec!["z".repeat(900); 3],
+        missing: 2,
         yours: true,
         asked_ms: u64::MAX,
         left_ms: u64::MAX,

@@ -337,6 +337,7 @@ fn asks_same(one: &Approval, other: &Approval) -> bool {
         others.any(|other| list.ids.keys().eq(other.ids.keys()))
     };
     one.expires_s() == other.expires_s()
+        && one.count() == other.count()
         && one.lists().len() == other.lists().len()
         && one.lists().iter().all(is_there)
 }

@@ -17,7 +17,7 @@ use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
 use crate::load::text::is_rule_name;
 use remit_policy::call::variables::never_permitted;
-use remit_policy::model::approval::Approval;
+use remit_policy::model::approval::{Approval, Count};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, RUN};
 use remit_policy::model::profile::Profile;
@@ -327,10 +327,22 @@ impl Loading<'_> {
             &mut self.resolved,
             report,
         );
+        let count = count(&mut fields, report);
         let expires_s = seconds("expires", &EXPIRES, &mut fields, report);
         fields.finish(report);
-        Some(Approval::new(by, expires_s.unwrap_or(EXPIRES_DEFAULT)))
+        Some(Approval::new(
+            by,
+            count,
+            expires_s.unwrap_or(EXPIRES_DEFAULT),
+        ))
     }
+}
+
+fn count(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Count {
+    let number = fields.integer("count", (1, Count::ALL.len() as i64), report);
+    let at = number.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+    at.and_then(|at| Count::ALL.get(at).copied())
+        .unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]

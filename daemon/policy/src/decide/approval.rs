@@ -1,6 +1,7 @@
 //! Turns a [`Pending`] into a [`Grant`], only with a person's consent; a temporary grant only by spending a use. Explains
 //! why a plan of changes of files is not what a rule allows, or needs an approval.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
@@ -9,7 +10,7 @@ use remit_plan::{Bundle, Plan, PlanPath, View};
 use crate::call::variables::never_permitted;
 use crate::decide::denial::{self, Denial};
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict, lists};
-use crate::model::approval::Approval;
+use crate::model::approval::{Approval, Count};
 use crate::model::command::{Command, CommitUse, Stdin};
 use crate::model::policy::{CHANGE, Named, Policy};
 use crate::model::profile::{Base, Profile};
@@ -51,6 +52,10 @@ pub enum NotApprover {
     Requester,
     /// A rule that asks does not name them.
     NotNamed,
+    /// They have approved it already. A rule asks for different people.
+    Again,
+    /// A rule asks for more people than have approved it.
+    TooFew,
     /// It runs without a sandbox, is a one-off change, or a plan that a person has to see: each is approved by itself.
     Unconfined,
 }
@@ -87,10 +92,21 @@ impl Pending {
         }
     }
 
-    /// Returns the permission for this one request, approved by a person who [may approve](Self::may_approve) it.
-    pub fn approved(self, consent: &Consent<'_>) -> Result<Grant, NotApprover> {
-        self.may_approve(consent)?;
-        let by = consent.name.to_owned();
+    /// Returns the permission for this one request, approved by as many different people as its rules ask for, each of
+    /// whom [may approve](Self::may_approve) it.
+    pub fn approved(self, consents: &[Consent<'_>]) -> Result<Grant, NotApprover> {
+        let mut uids = BTreeSet::new();
+        for consent in consents {
+            self.may_approve(consent)?;
+            if !uids.insert(consent.by.uid) {
+                return Err(NotApprover::Again);
+            }
+        }
+        if uids.len() < self.approval.count().get() {
+            return Err(NotApprover::TooFew);
+        }
+        let by: Vec<&str> = consents.iter().map(|consent| consent.name).collect();
+        let by = by.join(" and ");
         let rule = self.rule;
         Ok(Grant {
             terms: self.terms,
@@ -99,8 +115,8 @@ impl Pending {
     }
 
     /// Covers this one request by an approver's grant for a time. It permits nothing until a use of that grant is
-    /// spent. Fails as [`Pending::may_approve`], always for a one-off change or if commands follow, and for base host
-    /// but a commit `within` the paths of the grant.
+    /// spent. Fails as [`Pending::may_approve`], always for a one-off change, if commands follow, or if one approver is
+    /// not enough, and for base host but a commit `within` the paths of the grant.
     pub fn granted(
         self,
         consent: &Consent<'_>,
@@ -108,6 +124,9 @@ impl Pending {
         within: Option<PlanWithin<'_>>,
     ) -> Result<Lifted, NotApprover> {
         self.may_approve(consent)?;
+        if self.approval.count() != Count::One {
+            return Err(NotApprover::TooFew);
+        }
         let commits = self.command().and_then(|command| command.commit_use());
         let is_covered = match within {
             Some(within) => commits == Some(CommitUse::Commit) && within.needs_no_approval(),

@@ -8,6 +8,7 @@ use remit_common::builtin;
 use remit_plan::PlanPath;
 
 use crate::decide::CallerIds;
+use crate::model::approval::Count;
 use crate::model::command::CommitUse;
 use crate::model::glob::Glob;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
@@ -42,6 +43,8 @@ pub enum NotGivable {
     NoCommit,
     /// A one-off change: nobody can know in advance what will run.
     OneOff,
+    /// A rule asks for the approval of several people: each run is approved by itself.
+    Several,
     /// No rule asks these recipients for an approval of them.
     Unasked,
     NotApprover(Vec<String>),
@@ -93,7 +96,7 @@ impl Policy {
             });
         }
         let mut others: Vec<String> = Vec::new();
-        let mut is_asked = false;
+        let (mut is_asked, mut is_several) = (false, false);
         for (name, nature) in confined {
             let grants = self.grants.iter();
             let about = grants
@@ -101,13 +104,15 @@ impl Policy {
             let asking = about.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
             let (mut one, mut all) = (false, true);
             for (rule, approval) in asking {
-                let is_met = approval.is_met_by(pre_approval.by);
+                let is_one_enough = approval.count() == Count::One;
+                is_several |= !is_one_enough;
+                let is_met = is_one_enough && approval.is_met_by(pre_approval.by);
                 one |= is_met;
                 // The giver must meet every rule that applies to each such request.
                 all &= is_met || !is_about_all(rule, pre_approval.to);
                 is_asked = true;
-                if !is_met {
-                    others.extend(approval.by());
+                if !is_met && is_one_enough {
+                    others.extend(approval.asked_of());
                 }
             }
             if one && all {
@@ -117,6 +122,7 @@ impl Policy {
         let mut reported = BTreeSet::new();
         others.retain(|word| reported.insert(word.clone()));
         Err(match is_asked {
+            true if is_several => NotGivable::Several,
             true => NotGivable::NotApprover(others),
             false => NotGivable::Unasked,
         })

@@ -6,22 +6,49 @@ use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
 use serde::{Deserialize, Serialize};
 
-/// An approval by one other person who is in each list. A rule has one list. A call has those of all its rules.
+/// An approval by `count` different people, none of them the requester. Each of them is in each list. A rule has one
+/// list. A call has those of all its rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     lists: Vec<Grantees>,
+    count: Count,
     expires_s: u32,
 }
 
+/// How many people have to approve a request: `approval = { count = 2 }`.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Count {
+    #[default]
+    One,
+    Two,
+    Three,
+}
+
+impl Count {
+    pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Three];
+
+    pub const fn get(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
 impl Approval {
-    pub fn new(by: Grantees, expires_s: u32) -> Self {
+    pub fn new(by: Grantees, count: Count, expires_s: u32) -> Self {
         Self {
             lists: vec![by],
+            count,
             expires_s,
         }
     }
 
-    /// Combines approvals: one person must be in all lists, within the shortest time. Returns `None` for none.
+    /// Combines approvals: each person must be in all lists, within the shortest time, and as many as the rule asks for
+    /// that asks for most. Returns `None` for none.
     pub fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
         asked.fold(None, |all, one| match all {
             None => Some(one.clone()),
@@ -31,6 +58,7 @@ impl Approval {
 
     fn and(mut self, other: &Self) -> Self {
         self.expires_s = self.expires_s.min(other.expires_s);
+        self.count = self.count.max(other.count);
         for list in &other.lists {
             // A list that contains another adds nothing.
             if self.lists.iter().any(|own| own.is_within(list)) {
@@ -54,16 +82,31 @@ impl Approval {
         self.lists().iter().flat_map(Grantees::gids)
     }
 
-    /// Returns the approvers as written: users, `%groups`, `#uid`, `%#gid`; later lists with `and`: all must be met.
-    pub fn by(&self) -> Vec<String> {
-        match self.lists.as_slice() {
-            [list] => list.words.clone(),
-            lists => {
+    /// Returns the approvers of all lists, as written.
+    pub fn words(&self) -> impl Iterator<Item = &String> {
+        self.lists.iter().flat_map(|list| &list.words)
+    }
+
+    /// Returns how many people have to approve.
+    pub fn count(&self) -> Count {
+        self.count
+    }
+
+    /// Returns the approvers for people to read: users, `%groups`, `#uid`, `%#gid`; later lists with `and`: all must be met. If
+    /// one person is not enough, the first begins with their number: `2 of %sre`.
+    pub fn asked_of(&self) -> Vec<String> {
+        match (self.count, self.lists.as_slice()) {
+            (Count::One, [list]) => list.words.clone(),
+            (_, lists) => {
                 let and = |at: usize| if at == 0 { "" } else { "and " };
                 let lists = lists.iter().enumerate();
-                lists
+                let mut by: Vec<String> = lists
                     .map(|(at, list)| format!("{}{}", and(at), list_text(list)))
-                    .collect()
+                    .collect();
+                if let (Count::Two | Count::Three, Some(first)) = (self.count, by.first_mut()) {
+                    *first = format!("{} of {first}", self.count.get());
+                }
+                by
             }
         }
     }
@@ -81,12 +124,24 @@ impl fmt::Display for Approval {
             s if s != 0 && s.is_multiple_of(60) => (s / 60, "min"),
             s => (s, "s"),
         };
-        match self.lists.as_slice() {
-            [list] => write!(f, "needs approval by {}", list.words.join(", "))?,
-            lists => {
+        match (self.count, self.lists.as_slice()) {
+            (Count::One, [list]) => write!(f, "needs approval by {}", list.words.join(", "))?,
+            (count, lists) => {
+                let is_one = lists.len() == 1;
                 let lists: Vec<String> = lists.iter().map(list_text).collect();
                 let lists = lists.join(" and ");
-                write!(f, "needs approval by {lists} (one person who is in each)")?;
+                match count {
+                    Count::One => {
+                        write!(f, "needs approval by {lists} (one person who is in each)")?;
+                    }
+                    Count::Two | Count::Three => {
+                        let number = count.get();
+                        write!(f, "needs approval by {number} different people of {lists}")?;
+                        if !is_one {
+                            f.write_str(" (each of whom is in each)")?;
+                        }
+                    }
+                }
             }
         }
         write!(f, ", asked for at most {number} {unit}")
@@ -121,7 +176,7 @@ mod tests {
 
     #[test]
     fn approver_must_be_in_every_list() {
-        let of = |words: &[&str], expires_s| Approval::new(list(words), expires_s);
+        let of = |words: &[&str], expires_s| Approval::new(list(words), Count::One, expires_s);
         let (a, ab, bc) = (
             of(&["#a"], 90),
             of(&["#a", "#bb"], 60),
@@ -138,15 +193,59 @@ mod tests {
             both.to_string(),
             "needs approval by (#a, #bb) and (#bb, #ccc) (one person who is in each), asked for at most 1 min"
         );
-        assert_eq!(both.by(), ["(#a, #bb)", "and (#bb, #ccc)"]);
+        assert_eq!(both.asked_of(), ["(#a, #bb)", "and (#bb, #ccc)"]);
         let met = |uid| both.is_met_by(CallerIds { uid, gids: &[] });
         assert_eq!([met(1), met(2), met(3)], [false, true, false]);
         assert_eq!(Approval::all(std::iter::empty()), None);
     }
 
     #[test]
+    fn number_of_approvers_is_the_largest_that_a_rule_asks_for() {
+        let of = |words: &[&str], count| Approval::new(list(words), count, 60);
+        let (one, two, three) = (
+            of(&["#a", "#bb"], Count::One),
+            of(&["#a", "#bb"], Count::Two),
+            of(&["#bb"], Count::Three),
+        );
+        let all = |asked: &[&Approval]| Approval::all(asked.iter().copied()).unwrap();
+        for (asked, count, text, by) in [
+            (
+                &[&one, &two][..],
+                2,
+                "needs approval by 2 different people of (#a, #bb), asked for at most 1 min",
+                "2 of (#a, #bb)",
+            ),
+            (
+                &[&two, &one],
+                2,
+                "needs approval by 2 different people of (#a, #bb), asked for at most 1 min",
+                "2 of (#a, #bb)",
+            ),
+            (
+                &[&two, &three],
+                3,
+                "needs approval by 3 different people of #bb, asked for at most 1 min",
+                "3 of #bb",
+            ),
+            (
+                &[&of(&["#a"], Count::Two), &of(&["#bb"], Count::One)],
+                2,
+                "needs approval by 2 different people of #a and #bb (each of whom is in each), asked for at most 1 min",
+                "2 of #a and #bb",
+            ),
+        ] {
+            let all = all(asked);
+            assert_eq!(all.count().get(), count, "{asked:?}");
+            assert_eq!(all.to_string(), text);
+            assert_eq!(all.asked_of().join(" "), by);
+        }
+    }
+
+    #[test]
     fn approval_is_shown_as_text() {
-        let text = |words: &[&str], expires_s| Approval::new(list(words), expires_s).to_string();
+        let text = |words: &[&str], expires_s| {
+            Approval::new(list(words), Count::One, expires_s).to_string()
+        };
         assert_eq!(
             text(&["%sre"], 600),
             "needs approval by %sre, asked for at most 10 min"

@@ -350,6 +350,7 @@ fn is_narrower(new: &GrantRule, was: &GrantRule) -> bool {
 
 fn is_asked_of_fewer(new: &Approval, was: &Approval) -> bool {
     new.expires_s() == was.expires_s()
+        && new.count() == was.count()
         && new.lists().len() == was.lists().len()
         && new
             .lists()

@@ -63,10 +63,10 @@ impl Admins {
         reports: &mut Reports,
         job: JobId,
         by: &Subject,
-        reply: Result<String, Refusal>,
+        reply: Result<AdminReply, Refusal>,
     ) {
         let reply = match reply {
-            Ok(sentence) => AdminReply::Done(sentence),
+            Ok(reply) => reply,
             Err(refusal) => reports.refuse(by, refusal),
         };
         self.tell(Wants::Approval(job), || reply);

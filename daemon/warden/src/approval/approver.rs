@@ -6,13 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{CallerIds, Consent, NotApprover, Policy, User};
+use remit_policy::{Approval, CallerIds, Consent, NotApprover, Policy, User};
 use remit_sys::sys;
 
 use super::table::Request;
 use crate::identity::accounts::{AccountState, People};
 use crate::identity::peer::Subject;
-use crate::request::Approved;
 
 /// Prefix of a job's cgroup name; the job id follows.
 const CGROUP: &str = "remit-";
@@ -80,12 +79,16 @@ fn is_inside(fdinfo: &str, cgroup: &str) -> Option<bool> {
     Some(nested || cgroup.lines().flat_map(|line| line.split('/')).any(of_job))
 }
 
-/// Checks an approver by the credentials that the kernel reported at connect. Fails if the request is their own,
-/// under any account of the person. Fails if the rule does not name them.
+/// Checks an approver by the credentials that the kernel reported at connect. Fails if the request is their own, or if
+/// they have approved it, under any account of the person. Fails if the rule does not name them.
 pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal> {
     let requester = &request.draft.requester.subject;
     if same_person(approver_uids(approver), requester_uids(requester)) {
         return Err(own());
+    }
+    let is_same = |earlier: &&Subject| same_person(approver_uids(approver), approver_uids(earlier));
+    if let Some(earlier) = request.approvals.iter().find(is_same) {
+        return Err(again(earlier.user(), request.missing()));
     }
     is_named(&consent(approver, requester), request)
 }
@@ -114,17 +117,24 @@ pub fn may_still_approve(
     is_named(&consent, request)
 }
 
-/// Returns why the approver of this could no longer approve it, by the user database as it is now.
-pub fn lost_approver(approved: &Approved, people: &People, admin_group: u32) -> Option<String> {
-    let (uid, user) = (approved.by.uid(), approved.by.user());
-    let why = match still_administers(uid, user, people, admin_group) {
-        Ok(gids) if approved.asked.is_met_by(CallerIds { uid, gids }) => return None,
-        Ok(_) => format!(
-            "{user} is no longer one of {}",
-            approved.asked.by().join(", ")
-        ),
-        Err(why) => why,
-    };
+/// Returns why one of the approvers of this could no longer approve it, by the user database as it is now.
+pub fn lost_approver(
+    approvers: &[Subject],
+    asked: &Approval,
+    people: &People,
+    admin_group: u32,
+) -> Option<String> {
+    let why = approvers.iter().find_map(|approver| {
+        let (uid, user) = (approver.uid(), approver.user());
+        match still_administers(uid, user, people, admin_group) {
+            Ok(gids) if asked.is_met_by(CallerIds { uid, gids }) => None,
+            Ok(_) => Some(format!(
+                "{user} is no longer one of {}",
+                asked.asked_of().join(", ")
+            )),
+            Err(why) => Some(why),
+        }
+    })?;
     Some(format!("its approver could no longer approve it: {why}"))
 }
 
@@ -154,8 +164,9 @@ fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
         .may_approve(consent)
         .map_err(|why| match why {
             NotApprover::Requester => own(),
-            NotApprover::NotNamed | NotApprover::Unconfined => {
-                let by = request.pending.approval().by().join(", ");
+            NotApprover::Again => again(consent.name, request.missing()),
+            NotApprover::NotNamed | NotApprover::Unconfined | NotApprover::TooFew => {
+                let by = request.pending.approval().asked_of().join(", ");
                 let text = format!("you are not one of its approvers ({by})");
                 Refusal::new(Code::DeniedRule, text)
                     .by(request.pending.rule().to_string())
@@ -176,6 +187,18 @@ fn own() -> Refusal {
     Refusal::new(
         Code::DeniedRule,
         "you cannot approve your own change, with any of your accounts",
+    )
+    .next("ask another approver")
+}
+
+fn again(earlier: &str, missing: usize) -> Refusal {
+    let more = match missing {
+        1 => "the approval of 1 other person is missing".to_owned(),
+        more => format!("the approvals of {more} other people are missing"),
+    };
+    Refusal::new(
+        Code::DeniedRule,
+        format!("you have approved it as {earlier}; {more}"),
     )
     .next("ask another approver")
 }

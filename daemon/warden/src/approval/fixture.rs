@@ -123,7 +123,7 @@ impl Scene {
         let (draft, pending) = self.asks(spec, Vec::new());
         let by = Subject::fake(64_002, "ann", Some(64_002));
         let consent = consent(&by, &draft.requester.subject);
-        let grant = pending.approved(&consent).unwrap();
+        let grant = pending.approved(&[consent]).unwrap();
         draft.granted(grant, None)
     }
 

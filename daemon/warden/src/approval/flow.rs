@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use remit_common::admin::AdminReply;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ToBroker;
@@ -161,6 +162,7 @@ fn admit_request(
         digest: [0; 32],
         asked_ms,
         since: Instant::now(),
+        approvals: Vec::new(),
         approving: None,
     };
     request.encoded = cx.approvals.encoded(&request);
@@ -217,6 +219,10 @@ pub fn approve(
     let hashed = request.draft.life.foresee(Event::Approve)?;
     let mut wanted = wanted(&request.draft);
     wanted.people.add(by);
+    request
+        .approvals
+        .iter()
+        .for_each(|by| wanted.people.add(by));
     let measuring = wanted.start(cx.job.reactor, serial)?;
     if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
         let by = by.clone();
@@ -231,7 +237,7 @@ fn finish_approval(
     serial: u64,
     by: &Subject,
     found: Result<MeasuredFiles, String>,
-) -> Result<String, Refusal> {
+) -> Result<AdminReply, Refusal> {
     end::end_expired(&mut cx.job);
     let request = cx.job.jobs.find::<Request>(serial);
     let request = request.ok_or_else(no_such_request)?;
@@ -250,16 +256,25 @@ fn finish_approval(
     let limits = &cx.settings.config.jobs;
     cx.job.jobs.slot_for(uid, limits, free_uids)?;
     cx.job.jobs.check_queued_bytes(uid, request.draft.held)?;
-    let queued = request.draft.life.foresee(Event::Approved)?;
+    let is_last = request.missing() <= 1;
+    let queued = match is_last {
+        true => Some(request.draft.life.foresee(Event::Approved)?),
+        false => None,
+    };
     // Nothing runs without a record. If this fails, the request still waits.
     let record = approved(request, by);
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     fault::point(&cx.job.reports.broker, Point::AfterApproval);
+    let Some(queued) = queued else {
+        return count_approval(cx, serial, by);
+    };
     let request = cx.job.jobs.take::<Request>(serial);
-    let request = request.ok_or_else(no_such_request)?;
+    let mut request = request.ok_or_else(no_such_request)?;
+    let mut approvers = std::mem::take(&mut request.approvals);
+    approvers.push(by.clone());
     let approved = Approved {
-        by: by.clone(),
+        by: approvers.clone(),
         asked: request.pending.approval().clone(),
         digest: request.digest,
         deadline: request.deadline,
@@ -270,7 +285,9 @@ fn finish_approval(
         mut draft, pending, ..
     } = request;
     draft.life.follow(queued);
-    let grant = match pending.approved(&consent(by, &draft.requester.subject)) {
+    let requester = &draft.requester.subject;
+    let consents: Vec<_> = approvers.iter().map(|by| consent(by, requester)).collect();
+    let grant = match pending.approved(&consents) {
         Ok(grant) => grant,
         // Checked above. If that check changes, this must still not run.
         Err(_) => {
@@ -285,11 +302,13 @@ fn finish_approval(
     let name = job.short();
     if cx.job.jobs.serial(job).is_some() {
         cx.job.reactor.timers.cancel(Timer::Approval(serial));
-        return Ok(format!("approved; job {name} has started"));
+        return Ok(AdminReply::Done(format!(
+            "approved; job {name} has started"
+        )));
     }
     if cx.job.jobs.is_waiting(job) {
         // The timer stays: the job waits for a slot no longer than it could for an approval.
-        return Ok(format!("approved; job {name} is queued"));
+        return Ok(AdminReply::Done(format!("approved; job {name} is queued")));
     }
     let ended = cx.job.jobs.ended().find(|meta| meta.job == job);
     let ending = ended.and_then(|meta| meta.ending.as_ref());
@@ -298,6 +317,27 @@ fn finish_approval(
         Code::NotStarted,
         format!("approved, but it did not start: {why}"),
     ))
+}
+
+/// Keeps a recorded approval of a request that waits for more people. The lists of those who wait for a change tell it.
+fn count_approval(
+    cx: &mut RequestCx<'_>,
+    serial: u64,
+    by: &Subject,
+) -> Result<AdminReply, Refusal> {
+    let request = cx.job.jobs.find_mut::<Request>(serial);
+    let request = request.ok_or_else(no_such_request)?;
+    request.approvals.push(by.clone());
+    let (missing, name) = (request.missing(), request.draft.job.short());
+    cx.job.jobs.generation += 1;
+    let people = match missing {
+        1 => "1 other person has".to_owned(),
+        more => format!("{more} other people have"),
+    };
+    Ok(AdminReply::Counted {
+        text: format!("your approval is recorded; {people} to approve job {name}, too"),
+        missing: u8::try_from(missing).unwrap_or(u8::MAX),
+    })
 }
 
 /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.

@@ -135,6 +135,8 @@ mod table {
         /// The same time on the boot clock, which nobody can set. This one decides.
         pub deadline: Duration,
         pub since: Instant,
+        /// Those who have approved it, fewer than its rules ask for.
+        pub approvals: Vec<Subject>,
         pub approving: Option<Approving>,
     }
 
@@ -145,6 +147,12 @@ mod table {
                 .held
                 .saturating_add(self.encoded.len())
                 .saturating_add(found)
+        }
+
+        /// Returns how many people still have to approve it.
+        pub fn missing(&self) -> usize {
+            let count = self.pending.approval().count().get();
+            count.saturating_sub(self.approvals.len())
         }
 
         /// Files to compare again just before the exec.

@@ -160,6 +160,8 @@ mod tests {
             command: "service.restart unit=a\\b\n\u{1b}[2J".into(),
             reason: "\"},{\"by\":[\"me\"]".into(),
             by: vec!["%sre".into(), "ann".into()],
+            approved_by: Vec::new(),
+            missing: 1,
             yours: false,
             asked_ms: 1,
             left_ms: 2,

@@ -54,6 +54,12 @@ impl Request {
             command: foreign(self.draft.command(), LINE),
             reason: quoted(reason.as_bytes(), LINE),
             by: self.named(),
+            approved_by: self
+                .approvals
+                .iter()
+                .map(|by| quoted(by.user().as_bytes(), LINE))
+                .collect(),
+            missing: u8::try_from(self.missing()).unwrap_or(u8::MAX),
             yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
             asked_ms: self.asked_ms,
             left_ms: self.left_ms(),
@@ -101,7 +107,7 @@ impl Request {
     }
 
     fn named(&self) -> Vec<String> {
-        let by = self.pending.approval().by();
+        let by = self.pending.approval().asked_of();
         let mut named: Vec<String> = by.iter().take(NAMED).cloned().collect();
         if let Some(more @ 1..) = by.len().checked_sub(NAMED) {
             named.push(format!("{more} more"));
@@ -144,7 +150,7 @@ fn host_jobs(jobs: &Jobs) -> Vec<String> {
 
 pub fn asked(request: &Request) -> Record {
     let draft = &request.draft;
-    let by = request.pending.approval().by().join(" ");
+    let by = request.pending.approval().asked_of().join(" ");
     let message = format!(
         "{} asks for a change in {} [{}], which {by} can approve: {}{}",
         draft.requester.subject.user(),
@@ -161,9 +167,20 @@ pub fn asked(request: &Request) -> Record {
 pub fn approved(request: &Request, by: &Subject) -> Record {
     let draft = &request.draft;
     let (approver, change) = (by.user(), draft.named("change"));
-    let message = format!("{approver} approves {change}: {}", draft.command());
+    let number = number(request);
+    let of = number
+        .as_ref()
+        .map_or_else(String::new, |number| format!(" ({number} approvals)"));
+    let message = format!("{approver} approves {change}{of}: {}", draft.command());
     let record = draft.about(Event::Approved, message, request.pending.rule(), "approved");
-    with_approver(about(draft.marked(record), request), by)
+    with_approver(about(draft.marked(record), request), by).maybe("APPROVALS", number)
+}
+
+/// `1 of 2`, if one person is not enough.
+fn number(request: &Request) -> Option<String> {
+    let count = request.pending.approval().count().get();
+    let given = request.approvals.len().saturating_add(1);
+    (count > 1).then(|| format!("{given} of {count}"))
 }
 
 pub fn about(record: Record, request: &Request) -> Record {

@@ -98,7 +98,8 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
     let (kind, verdict, cause) = match record.event {
         Event::Asked => (Kind::Asked, State::AwaitingApproval.as_str(), set()),
         Event::Approved => {
-            let by = field("APPROVER").map(|by| format!("approved by {by}"));
+            let of = field("APPROVALS").map_or_else(String::new, |of| format!(" ({of})"));
+            let by = field("APPROVER").map(|by| format!("approved by {by}{of}"));
             (Kind::Decided, "approved", by.as_deref().and_then(cause))
         }
         Event::Denied => (Kind::Decided, "denied", cause_field()),

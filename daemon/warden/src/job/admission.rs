@@ -232,6 +232,7 @@ mod tests {
             expires_ms: 0,
             deadline: Duration::ZERO,
             since: Instant::now(),
+            approvals: Vec::new(),
             approving: None,
         }
     }

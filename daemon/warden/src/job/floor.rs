@@ -6,7 +6,7 @@ use std::time::Duration;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_policy::model::rule::{Grantees, Principal, refused_id};
-use remit_policy::{Approval, Denial, Machine, Policy, Stdin, Verdict, quoted};
+use remit_policy::{Approval, Count, Denial, Machine, Policy, Stdin, Verdict, quoted};
 use remit_settings::{FloorConfig, RequiredCommand};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ impl Floor {
         Ok(match (config.approval, by.words.is_empty()) {
             (false, _) => Self::Off,
             (true, true) => Self::ByRule,
-            (true, false) => Self::By(Approval::new(by, EXPIRES_S)),
+            (true, false) => Self::By(Approval::new(by, Count::One, EXPIRES_S)),
         })
     }
 
@@ -256,7 +256,7 @@ mod tests {
         let policy = policy();
         let asked = |verdict: Verdict| match verdict {
             Verdict::Allow(_) => "allow".to_owned(),
-            Verdict::Ask(pending) => pending.approval().by().join(" "),
+            Verdict::Ask(pending) => pending.approval().asked_of().join(" "),
             Verdict::Deny(denial) => denial.object.unwrap_or_else(|| "deny".to_owned()),
         };
         let (off, by_rule, by) = (

@@ -124,7 +124,7 @@ fn measure_again(cx: &mut JobCx<'_>, waiting: Waiting) {
     let serial = cx.jobs.next_serial();
     let mut wanted = wanted(&waiting.plan);
     if let Some(approved) = &waiting.plan.approved {
-        wanted.people.add(&approved.by);
+        approved.by.iter().for_each(|by| wanted.people.add(by));
     }
     match wanted.start(cx.reactor, serial) {
         Ok(measuring) => {

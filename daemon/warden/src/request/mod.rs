@@ -145,7 +145,8 @@ pub struct Plan {
 /// What was approved. It is checked again just before the exec.
 #[derive(Clone, Debug)]
 pub struct Approved {
-    pub by: Subject,
+    /// As many different people as its rules ask for.
+    pub by: Vec<Subject>,
     pub asked: Approval,
 
     /// SHA-256 of all that runs.

@@ -130,7 +130,7 @@ fn rule_is_bounded() {
                     words,
                     ..Grantees::default()
                 };
-                rule.approval = Some(Approval::new(by, 60));
+                rule.approval = Some(Approval::new(by, crate::Count::One, 60));
             }),
         ],
     );

@@ -152,7 +152,7 @@ fn approvers_of_its_rule_and_root_confirm() {
     by.ids.insert(user, "ann".to_owned());
     by.words = words;
     let one = Unconfirmed {
-        approval: Some(Approval::new(by, 600)),
+        approval: Some(Approval::new(by, remit_policy::Count::One, 600)),
         ..waiting(1000)
     };
     for (uid, may) in [(1005, true), (1006, false), (0, true)] {

@@ -70,7 +70,7 @@ impl Unconfirmed {
         }
         let mut approval = self.approval.iter().filter(|_| by.uid() != 0);
         if let Some(approval) = approval.find(|approval| !approval.is_met_by(by.caller_ids())) {
-            let approvers = approval.by().join(", ");
+            let approvers = approval.asked_of().join(", ");
             let text = format!("you are not one of its approvers ({approvers})");
             return Err(denied(text).next("ask one of them, or root"));
         }

@@ -8,7 +8,7 @@ mod tests;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_policy::Basis;
+use remit_policy::{Approval, Basis};
 
 use crate::approval::approver::{lost_approver, may_still_approve};
 use crate::approval::file_hash::MeasuredFiles;
@@ -65,6 +65,8 @@ pub enum Condition {
     Allowed,
     /// The approver could still approve it.
     Approver,
+    /// Those who approved it before could still approve it.
+    EarlierApprovers,
     /// The child could look at its files.
     Hashed,
     /// The requester's account has not changed or lost a group.
@@ -82,8 +84,8 @@ pub enum Condition {
 /// The table. The first condition that is not met is the answer.
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
-        Allowed, Approver, Deadline, Effects, Files, Grant, Hashed, Loose, Open, Recovered,
-        Requester, Required, SamePolicy, Sandbox, Session, Unpaused, Unprotected,
+        Allowed, Approver, Deadline, EarlierApprovers, Effects, Files, Grant, Hashed, Loose, Open,
+        Recovered, Requester, Required, SamePolicy, Sandbox, Session, Unpaused, Unprotected,
     };
     match at {
         At::Examined => &[
@@ -94,6 +96,7 @@ const fn conditions(at: At) -> &'static [Condition] {
         ],
         At::Approving => &[
             Approver,
+            EarlierApprovers,
             SamePolicy,
             Hashed,
             Requester,
@@ -277,6 +280,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
             _ => Ok(()),
         },
         Condition::Approver => is_approver(cx, job),
+        Condition::EarlierApprovers => are_earlier_approvers(cx, job),
         Condition::Hashed => match job.found() {
             Some(Err(why)) => Err(Refusal::new(Code::NotStarted, why.clone())),
             _ => Ok(()),
@@ -368,12 +372,31 @@ fn is_approver(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
             may_still_approve(by, &found.people, group, request)
         }
         Check::Rehashed(_, approved, Ok(found)) => {
-            let lost = lost_approver(approved, &found.people, group);
-            lost.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)))
+            are_approvers(&approved.by, &approved.asked, found, group)
         }
         // Without an answer of the child, `Hashed` is not met.
         _ => Ok(()),
     }
+}
+
+fn are_earlier_approvers(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
+    match job {
+        Check::Approving(request, _, Ok(found)) => {
+            let asked = request.pending.approval();
+            are_approvers(&request.approvals, asked, found, cx.job.admins.group())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn are_approvers(
+    by: &[Subject],
+    asked: &Approval,
+    found: &MeasuredFiles,
+    admin_group: u32,
+) -> Result<(), Refusal> {
+    let lost = lost_approver(by, asked, &found.people, admin_group);
+    lost.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)))
 }
 
 #[cfg(not(feature = "mutate"))]

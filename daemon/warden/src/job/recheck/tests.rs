@@ -10,7 +10,7 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 17] = [
+const TABLE: [(C, &str); 18] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
     (C::Unpaused, "x x x x x"),
@@ -21,6 +21,7 @@ const TABLE: [(C, &str); 17] = [
     (C::SamePolicy, "x x x . x"),
     (C::Allowed, ". . . x ."),
     (C::Approver, ". . x . x"),
+    (C::EarlierApprovers, ". . x . ."),
     (C::Hashed, "x . x . x"),
     (C::Requester, "x . x . x"),
     (C::Files, ". . x . x"),
@@ -92,6 +93,7 @@ fn unmet_condition_decides_the_end() {
             true,
         ),
         (C::Approver, State::Denied, "no; it never ran", false),
+        (C::EarlierApprovers, State::Denied, "no; it never ran", true),
         (C::Files, State::Denied, "no; it never ran", true),
     ] {
         let unmet = Unmet {

@@ -1,0 +1,88 @@
+//! A request that waits for approval, as JSON.
+
+use remit_common::admin::PendingView;
+use remit_page::ShownRequest;
+use serde_json::{Value, json};
+
+use crate::render::units::hex;
+
+pub fn pending(pending: &PendingView) -> Value {
+    json!({
+        "job_id": pending.job.to_string(),
+        "user": pending.user,
+        "uid": pending.uid,
+        "command": pending.command,
+        "reason": pending.reason,
+        "by": pending.by,
+        "approved_by": pending.approved_by,
+        "missing": pending.missing,
+        "yours": pending.yours,
+        "asked_ms": pending.asked_ms,
+        "left_ms": pending.left_ms,
+        "digest": hex(&pending.digest),
+        "set": pending.set.map(|set| set.to_string()),
+    })
+}
+
+pub fn shown(request: &ShownRequest) -> Value {
+    let ShownRequest {
+        pending,
+        login,
+        client,
+        reason,
+        summary,
+        argv,
+        more_argv,
+        files,
+        cwd,
+        env,
+        script,
+        stdin,
+        plan,
+        then,
+        profile,
+        limits,
+        risks,
+        rule,
+        policy,
+    } = request;
+    let plan = plan.as_ref().map(|plan| {
+        let entries: Vec<Value> = plan
+            .entries
+            .iter()
+            .map(|entry| json!({ "path": entry.path, "what": entry.what, "diff": entry.diff }))
+            .collect();
+        json!({
+            "commit_id": plan.commit_id, "undone": plan.undone, "checked": plan.checked, "entries": entries, "left_out": plan.left_out,
+        })
+    });
+    let files: Vec<Value> = files
+        .iter()
+        .map(|one| json!({ "what": one.what, "path": one.path, "size": one.size, "sha256": hex(&one.sha256) }))
+        .collect();
+    let mut value = self::pending(pending);
+    let more = json!({
+        "login": login,
+        "client": client,
+        "reason": reason,
+        "summary": summary,
+        "argv": argv,
+        "more_argv": more_argv,
+        "files": files,
+        "cwd": cwd,
+        "env": env,
+        "script": script,
+        "stdin": stdin,
+        "plan": plan,
+        "then": then,
+        "profile": profile,
+        "limits": limits,
+        "risks": risks,
+        "rule": rule,
+        "policy": policy,
+    });
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}
