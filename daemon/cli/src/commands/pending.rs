@@ -10,7 +10,7 @@ use crate::args::PendingArgs;
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
-use crate::render::{job_end, request, request_json, table, units, untrusted_columns};
+use crate::render::{job_end, request_json, table, units, untrusted_columns};
 
 /// At least; a wider terminal shows more of the command and the reason.
 const COLUMNS: usize = 80;
