@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
@@ -25,6 +25,8 @@ use crate::ssh;
 
 /// Time for an answer of `remit` on a host beyond its login.
 const SLACK: Duration = Duration::from_secs(30);
+/// Between two questions about a job. A host may answer at once.
+pub const BETWEEN: Duration = Duration::from_secs(1);
 /// Sessions that stay open between calls. Each is an ssh process.
 const SESSIONS: usize = 64;
 
@@ -90,9 +92,12 @@ impl Engine {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let link = self.link(host);
         let limits = &self.fleet.limits;
+        let mut asked = Instant::now();
         let mut answer = link.call(&self.ssh, limits, call, (number, news)).await;
         let first = answer.as_ref().ok().map(|first| first.asked_ms.0);
         while let Some(follow) = following(call, &answer) {
+            sleep_until(asked + BETWEEN).await;
+            asked = Instant::now();
             answer = link.call(&self.ssh, limits, &follow, (number, None)).await;
         }
         if let (Ok(answer), Some(first)) = (&mut answer, first) {

@@ -11,16 +11,23 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::end;
 use super::order::{Stage, Step};
 use super::state::Set;
-use crate::engine::{Engine, HostOutcome};
+use crate::engine::{BETWEEN, Engine, HostOutcome};
+use crate::host_name::HostName;
 use crate::link::HostCall;
 
 /// Questions about a job without an answer, one after another, until nobody knows how it ended.
 const TRIES: u32 = 6;
 /// Before the next try. It doubles.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two questions about a job. A host may answer at once.
-const BETWEEN: Duration = Duration::from_secs(1);
 const WAIT_MS: u32 = 50_000;
+
+/// An answer of the host at this place.
+struct Heard {
+    at: usize,
+    outcome: HostOutcome,
+    /// It was cancelled, and nothing of it ran.
+    has_never_run: bool,
+}
 
 /// Runs until the set is over. Dropping it ends all calls; their jobs belong to the hosts.
 pub async fn drive(engine: Arc<Engine>, set: Arc<Set>) {
@@ -28,6 +35,7 @@ pub async fn drive(engine: Arc<Engine>, set: Arc<Set>) {
     let (events, mut news) = mpsc::unbounded_channel();
     let mut stops = set.news.subscribe();
     loop {
+        while tasks.try_join_next().is_some() {}
         let step = {
             let mut board = set.board();
             let step = set.call.order.step(&board.stages, board.is_stopped);
@@ -68,21 +76,21 @@ pub async fn drive(engine: Arc<Engine>, set: Arc<Set>) {
                     event = news.recv() => event,
                     _ = stops.changed() => None,
                 };
-                if let Some((at, outcome)) = event {
-                    note(&set, at, outcome);
+                if let Some(heard) = event {
+                    note(&set, heard);
                 }
             }
         }
     }
 }
 
-fn note(set: &Set, at: usize, outcome: HostOutcome) {
+fn note(set: &Set, heard: Heard) {
     let mut board = set.board();
-    if let Some(stage) = board.stages.get_mut(at) {
-        *stage = end::stage(&outcome, *stage);
+    if let Some(stage) = board.stages.get_mut(heard.at) {
+        *stage = end::stage(&heard.outcome, *stage, heard.has_never_run);
     }
-    if let Some(slot) = board.outcomes.get_mut(at) {
-        *slot = Some(without_text(outcome));
+    if let Some(slot) = board.outcomes.get_mut(heard.at) {
+        *slot = Some(without_text(heard.outcome));
     }
 }
 
@@ -95,38 +103,54 @@ fn without_text(mut outcome: HostOutcome) -> HostOutcome {
 }
 
 /// Asks one host, and reports each of its answers until the job has ended.
-async fn follow(
-    engine: &Engine,
-    set: &Set,
-    at: usize,
-    events: &UnboundedSender<(usize, HostOutcome)>,
-) {
+async fn follow(engine: &Engine, set: &Set, at: usize, events: &UnboundedSender<Heard>) {
     let Some(host) = set.call.hosts.get(at) else {
         return;
     };
     let first = engine.call(host, &set.call.of(host), None).await;
     // The host may name another job later; this one is the set's.
     let job = end::open_job(&first);
-    let _ = events.send((at, first));
+    let first = Heard {
+        at,
+        outcome: first,
+        has_never_run: false,
+    };
+    let _ = events.send(first);
     let Some(job) = job else {
         return;
     };
     let call = about(set, "job", &job, Some(WAIT_MS));
     loop {
         let start = Instant::now();
-        let mut tries = 1;
-        let mut outcome = engine.call(host, &call, None).await;
-        while tries < TRIES && has_no_answer(&outcome) {
-            sleep(PAUSE * 2_u32.pow(tries - 1)).await;
-            outcome = engine.call(host, &call, None).await;
-            tries += 1;
-        }
+        let outcome = ask(engine, host, &call).await;
+        let has_never_run = end::is_cancelled(&outcome) && {
+            let mut details = about(set, "job", &job, Some(0));
+            details.arguments.insert("detail".to_owned(), true.into());
+            end::never_ran(&ask(engine, host, &details).await)
+        };
         let goes_on = end::open_job(&outcome).is_some();
-        if events.send((at, outcome)).is_err() || !goes_on {
+        let heard = Heard {
+            at,
+            outcome,
+            has_never_run,
+        };
+        if events.send(heard).is_err() || !goes_on {
             return;
         }
         sleep_until(start + BETWEEN).await;
     }
+}
+
+/// Asks until there is an answer, or too often.
+async fn ask(engine: &Engine, host: &HostName, call: &HostCall) -> HostOutcome {
+    let mut tries = 1;
+    let mut outcome = engine.call(host, call, None).await;
+    while tries < TRIES && has_no_answer(&outcome) {
+        sleep(PAUSE * 2_u32.pow(tries - 1)).await;
+        outcome = engine.call(host, call, None).await;
+        tries += 1;
+    }
+    outcome
 }
 
 fn has_no_answer(outcome: &HostOutcome) -> bool {
@@ -135,7 +159,8 @@ fn has_no_answer(outcome: &HostOutcome) -> bool {
         .map_or(true, |answered| answered.result.is_error)
 }
 
-/// Withdraws a request that waits. A job that an approver has started meanwhile is left alone.
+/// Withdraws a request that waits. A job that an approver has started meanwhile is left alone. Whoever follows the job sees
+/// what becomes of it, and one that still waits is withdrawn again.
 async fn withdraw(engine: &Engine, set: &Set, at: usize) {
     let waiting = {
         let board = set.board();
@@ -152,7 +177,6 @@ async fn withdraw(engine: &Engine, set: &Set, at: usize) {
         .as_ref()
         .is_ok_and(|answered| end::state(&answered.result.data) == "awaiting_approval");
     if is_waiting {
-        // Whoever follows the job sees what becomes of it.
         let _ = engine
             .call(host, &about(set, "job_stop", &job, None), None)
             .await;

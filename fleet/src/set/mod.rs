@@ -25,7 +25,7 @@ pub use state::{Set, SetCall};
 
 /// Hosts of one set. An answer of each is kept.
 pub const HOSTS: usize = 64;
-/// Sets that are kept. The oldest that are over go.
+/// Sets that are kept. The oldest that are over go, then the oldest that were stopped.
 const SETS: usize = 16;
 
 /// The sets of one server, and the plans that many hosts made for it.
@@ -55,11 +55,17 @@ impl Sets {
             return Err("the client is gone".to_owned());
         }
         if known.sets.len() >= SETS {
-            let is_over = |set: &Arc<Set>| set.is_over();
-            let oldest = known.sets.iter().position(is_over).ok_or_else(|| {
+            let oldest = |is_meant: fn(&Arc<Set>) -> bool| known.sets.iter().position(is_meant);
+            // A host that says that its job runs for ever would keep a stopped set for ever.
+            let oldest = oldest(|set| set.is_over()).or_else(|| oldest(|set| set.is_stopped()));
+            let oldest = oldest.ok_or_else(|| {
                 format!("{SETS} sets are open; end one with job_stop and its set")
             })?;
-            known.sets.remove(oldest);
+            known
+                .sets
+                .remove(oldest)
+                .iter()
+                .for_each(|set| set.abandon());
         }
         let set = Arc::new(Set::new(id, call));
         let driver = tokio::spawn(drive::drive(Arc::clone(engine), Arc::clone(&set)));

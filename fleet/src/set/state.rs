@@ -106,6 +106,11 @@ impl Set {
         self.board().is_over(self.call.order)
     }
 
+    /// Returns true if its user stopped it.
+    pub fn is_stopped(&self) -> bool {
+        self.board().is_stopped
+    }
+
     /// Keeps the task that carries it, for [`Set::abandon`].
     pub fn is_driven_by(&self, driver: AbortHandle) {
         *self.driver.lock().unwrap_or_else(PoisonError::into_inner) = Some(driver);

@@ -1,6 +1,6 @@
 //! Hosts that are silent, endless, lying or of another release: bounded, and named.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ fn silent_host_after_hello_ends_by_the_deadline() {
         canned("remit", RELEASE, &ran("x")).replace("*'\"method\":\"tools/call\"'*", "never");
     stage.set_host("web1", &hello);
     let mut client = stage.client();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let why = client.refusal("access", json!({}));
     assert!(why.starts_with("web1: no answer within 10 s"), "{why}");
     let why = client.refusal("run", json!({"argv": ["x"], "wait_ms": 1}));
@@ -147,5 +147,28 @@ fn silent_host_after_hello_ends_by_the_deadline() {
         stage.logins().len(),
         2,
         "a silent session is not used again"
+    );
+}
+
+/// It says at once, each time, that its job runs.
+#[test]
+fn host_that_answers_at_once_is_asked_once_a_second() {
+    let stage = Stage::new(&["web1"]);
+    let running = json!({"content": [], "structuredContent": {"job_id": "ab", "state": "running"}, "isError": false});
+    let ended = ran("done\n");
+    let calls = format!(
+        "*'\"method\":\"tools/call\"'*) echo x >>\"$dir/hosts/.calls\"; result='{running}'\n\
+         [ \"$(wc -l <\"$dir/hosts/.calls\")\" -gt 3 ] && result='{ended}' ;;\n"
+    );
+    let other = "*'\"method\":\"tools/call\"'*";
+    let host = canned("remit", RELEASE, &ended).replacen(other, &(calls + other), 1);
+    stage.set_host("web1", &host);
+    let start = Instant::now();
+    let (status, out, err) = stage.run(&["run", "--on", "web1", "--", "x"]);
+    assert!(status == Some(0) && out.contains("done"), "{out}{err}");
+    assert!(
+        start.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
     );
 }

@@ -484,3 +484,79 @@ fn plan_of_many_hosts_is_asked_for_with_the_plan_of_each() {
         assert!(why.starts_with(expect), "{why}");
     }
 }
+
+/// A host whose request waits, that refuses to stop it this many times, and says how long it ran once it is stopped.
+fn withdrawn_after(refusals: usize, runtime_ms: u64) -> String {
+    let answer = |data: Value| {
+        let is_error = data.get("error").is_some();
+        json!({"content": [], "structuredContent": data, "isError": is_error})
+    };
+    let waiting = answer(json!({"job_id": "ab", "state": "awaiting_approval"}));
+    let stopped = answer(json!({"job_id": "ab", "state": "cancelled"}));
+    let details = answer(
+        json!({"job_id": "ab", "state": "cancelled", "runtime_ms": runtime_ms, "cpu_usec": 0, "memory_peak": 0}),
+    );
+    let refused = answer(json!({"error": {"message": "not now"}}));
+    let calls = format!(
+        "*'\"name\":\"job_stop\"'*) echo x >>\"$stops\"; result='{refused}'; is_stopped && result='{stopped}' ;;\n\
+         *'\"detail\":true'*) result='{details}' ;;\n\
+         *'\"name\":\"job\"'*) result='{waiting}'; is_stopped && result='{stopped}' ;;\n"
+    );
+    let begin = format!(
+        "stops=$dir/hosts/.stops\n\
+         is_stopped() {{ [ \"$(cat \"$stops\" 2>/dev/null | wc -l)\" -gt {refusals} ]; }}\n"
+    );
+    let other = "*'\"method\":\"tools/call\"'*";
+    begin + &canned("remit", RELEASE, &waiting).replacen(other, &(calls + other), 1)
+}
+
+/// Its withdrawal is tried again, and what an approver started just before is not said to have done nothing.
+#[test]
+fn withdrawn_is_what_the_host_says_never_ran() {
+    for (refusals, runtime_ms, expect) in [
+        (0, 0, json!(["web1"])),
+        (0, 300, json!(null)),
+        (2, 0, json!(["web1"])),
+    ] {
+        let stage = Stage::new(&["web1", "web2"]);
+        stage.set_host("web1", &withdrawn_after(refusals, runtime_ms));
+        stage.set_host("web2", "exit 255\n");
+        let mut client = stage.client();
+        let set = client.data("change", switch("*"))["set"].clone();
+        let data = client.data("job_stop", json!({"set": set, "wait_ms": 50_000}));
+        assert_eq!(
+            (&data["state"], &data["not_sent"], &data["withdrawn"]),
+            (&json!("stopped"), &json!(["web2"]), &expect),
+            "{refusals} {runtime_ms}: {data}"
+        );
+    }
+}
+
+/// A host keeps no set open: not without a job, and not for ever.
+#[test]
+fn host_without_an_end_does_not_hold_up_other_sets() {
+    let stage = Stage::new(&["liar", "web2"]);
+    let says = |data: Value| {
+        let answer = json!({"content": [], "structuredContent": data, "isError": false});
+        stage.set_host("liar", &canned("remit", RELEASE, &answer));
+    };
+    says(json!({"state": "running"}));
+    let data = stage.client().data("change", switch("*"));
+    assert_eq!(
+        (&data["state"], &data["not_sent"]),
+        (&json!("stopped"), &json!(["web2"])),
+        "{data}"
+    );
+    says(json!({"job_id": "ab", "state": "running"}));
+    let mut client = stage.client();
+    let mut call = switch("*");
+    call["wait_ms"] = json!(0);
+    let sets = [(); 16].map(|()| client.data("change", call.clone())["set"].clone());
+    let why = client.refusal("change", call.clone());
+    assert!(why.starts_with("16 sets are open; end one"), "{why}");
+    client.data("job_stop", json!({"set": sets[3], "wait_ms": 0}));
+    assert_eq!(client.data("change", call)["state"], "running");
+    let gone = client.refusal("job", json!({"set": sets[3]}));
+    assert!(gone.starts_with("this server has no set"), "{gone}");
+    client.data("job", json!({"set": sets[0], "wait_ms": 0}));
+}
