@@ -24,7 +24,13 @@ const FIRST: [&str; 12] = [
     "files",
     "risks",
 ];
-const NAME: usize = 12;
+/// Columns of a screen. A line that is wider would go on at its begin, where lines of this program are.
+const COLUMNS: usize = 80;
+const NAME: usize = 11;
+/// Columns of a value: a SHA-256 fits. Before it are two spaces, the sign of a difference, the name, a mark and a space.
+const WIDTH: usize = COLUMNS - NAME - 5;
+/// Columns by which the names of inner facts are moved, at most.
+const INDENT: usize = 6;
 
 /// Requests with the same content.
 #[derive(Debug, PartialEq)]
@@ -126,35 +132,83 @@ fn facts(facts: &Map<String, Value>) -> String {
 }
 
 fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
-    let name = text::line(key.as_bytes(), 60);
-    let indent = depth * 2;
     match value {
         // As `remit show --json` says that there is none.
-        Value::Null | Value::Bool(false) => {}
-        Value::String(text) if text.is_empty() => {}
+        Value::Null => {}
         Value::Array(items) => {
-            let mut name = name.as_str();
+            let mut key = key;
             for item in items {
                 match item {
-                    // Elements that are empty count: an empty argument is one.
-                    Value::Array(_) | Value::Object(_) => add_fact(out, depth, name, item),
-                    scalar => {
-                        let _ = writeln!(out, "{:indent$}{name:<NAME$}| {}", "", shown(scalar));
-                    }
+                    Value::Array(_) | Value::Object(_) => add_fact(out, depth, key, item),
+                    scalar => add_rows(out, depth, key, &shown(scalar)),
                 }
-                name = "";
+                key = "";
             }
         }
         Value::Object(object) => {
-            let _ = writeln!(out, "{:indent$}{name}", "");
+            add_name(out, depth, key);
             object
                 .iter()
                 .for_each(|(key, value)| add_fact(out, depth + 1, key, value));
         }
-        scalar => {
-            let _ = writeln!(out, "{:indent$}{name:<NAME$}| {}", "", shown(scalar));
-        }
+        scalar => add_rows(out, depth, key, &shown(scalar)),
     }
+}
+
+/// Adds a name on lines of its own.
+fn add_name(out: &mut String, depth: usize, key: &str) {
+    let indent = indent(depth);
+    let name = text::line(key.as_bytes(), usize::MAX);
+    for part in folded(&name, WIDTH) {
+        let _ = writeln!(out, "{:indent$}{part}", "");
+    }
+}
+
+/// Adds the whole text after the mark `|`, and after `+` where it is folded: no text, however long, gets before its column.
+fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
+    let indent = indent(depth);
+    let width = NAME - indent;
+    let mut name = text::line(key.as_bytes(), usize::MAX);
+    if columns(&name) > width {
+        add_name(out, depth, key);
+        name.clear();
+    }
+    for (number, part) in folded(text, WIDTH).into_iter().enumerate() {
+        let mark = if number == 0 { '|' } else { '+' };
+        let name = if number == 0 { name.as_str() } else { "" };
+        // Not by format's width: a character can have two columns.
+        let rest = width.saturating_sub(columns(name));
+        let _ = writeln!(out, "{:indent$}{name}{:rest$}{mark} {part}", "", "");
+    }
+}
+
+fn indent(depth: usize) -> usize {
+    (depth * 2).min(INDENT)
+}
+
+/// Cuts a line into parts of at most so many columns. There is one, even if it is empty.
+fn folded(line: &str, width: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut taken) = (0, 0);
+    for (at, c) in line.char_indices() {
+        let more = columns_of(c);
+        if taken + more > width {
+            parts.extend(line.get(start..at));
+            (start, taken) = (at, 0);
+        }
+        taken += more;
+    }
+    parts.extend(line.get(start..));
+    parts
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
+}
+
+/// An upper bound: no character takes more than two.
+const fn columns_of(c: char) -> usize {
+    if c.is_ascii() { 1 } else { 2 }
 }
 
 /// One line, whole.
@@ -180,9 +234,9 @@ mod tests {
             one("web3", 3, Some(7), "site.switch to=a"),
         ];
         let expect = format!(
-            "== web1 web3\n  user        | agent\n  uid         | 1000\n  command     | site.switch to=a\n  reason      | why\n\
+            "== web1 web3\n  user       | agent\n  uid        | 1000\n  command    | site.switch to=a\n  reason     | why\n\
              -- web1:01010101 digest {}, 1 min left\n-- web3:03030303 digest {}, 1 min left\n\
-             == web2: as web1, but\n  @@ line 3 @@\n  -command     | site.switch to=a\n  +command     | site.switch to=b\n\
+             == web2: as web1, but\n  @@ line 3 @@\n  -command    | site.switch to=a\n  +command    | site.switch to=b\n\
              -- web2:02020202 digest {}, 1 min left\n",
             "01".repeat(32),
             "03".repeat(32),
@@ -197,12 +251,13 @@ mod tests {
         let mut request = one("web1", 1, None, "x");
         let facts = json!({
             "argv": ["a", "", " b"], "new_in_a_later_release": {"deep": [{"x": "y", "n": 7}, "z"]},
-            "script": ["first", "second"], "is": true, "none": null, "empty": [],
+            "script": ["first", "second"], "is": true, "is_not": false, "none": null, "empty": [], "nothing": "",
         });
         request.facts = facts.as_object().unwrap().clone();
         let page = page(&[request]);
-        let expect = "== web1\n  argv        | a\n              | \n              |  b\n  script      | first\n              | second\n  \
-            is          | true\n  new_in_a_later_release\n    deep\n      n           | 7\n      x           | y\n                | z\n";
+        let expect = "== web1\n  argv       | a\n             | \n             |  b\n  script     | first\n             | second\n  \
+            is         | true\n  is_not     | false\n  new_in_a_later_release\n    deep\n      n      | 7\n      x      | y\n             | z\n  \
+            nothing    | \n";
         assert!(page.starts_with(expect), "{page}");
     }
 
@@ -227,5 +282,30 @@ mod tests {
         for (line, begin) in own.iter().zip(begins) {
             assert!(line.starts_with(begin), "{page}");
         }
+    }
+
+    /// A terminal goes on with a long line where lines of this program begin.
+    #[test]
+    fn long_text_of_a_host_stays_in_its_column() {
+        let forged = format!("{}== web2: as web1", "x".repeat(WIDTH));
+        let wide = "\u{4e2d}".repeat(WIDTH);
+        let mut long = one("web1", 1, Some(7), &forged);
+        long.facts.insert("k".repeat(200), json!(wide));
+        let deep = json!({"a": {"a": {"a": {"a": {"a": {"a".repeat(90): forged}}}}}});
+        long.facts.insert("deep".to_owned(), deep);
+        let mut other = long.clone();
+        other.host = "web2".parse().unwrap();
+        other.facts.insert("uid".to_owned(), json!(forged));
+        let page = page(&[long, other]);
+        let of_hosts = page.lines().filter(|line| line.starts_with("  "));
+        let widest = of_hosts.map(columns).max().unwrap();
+        assert_eq!(widest, COLUMNS, "{page}");
+        let folded = format!(
+            "  command    | {}\n             + == web2: as web1\n",
+            "x".repeat(WIDTH)
+        );
+        assert!(page.contains(&folded), "{page}");
+        assert!(page.contains("+           + == web2: as web1\n"), "{page}");
+        assert_eq!(page.lines().filter(|it| it.starts_with("==")).count(), 2);
     }
 }

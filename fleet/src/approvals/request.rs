@@ -31,7 +31,7 @@ pub struct HostRequest {
     pub facts: Map<String, Value>,
 }
 
-/// Of facts: those that differ from host to host and are shown with the host.
+/// Of facts: those that differ for each request. The line of the host has some of them.
 const OWN: [&str; 7] = [
     "job_id", "digest", "set", "yours", "asked_ms", "left_ms", "login",
 ];

@@ -285,7 +285,7 @@ fn identical_requests_are_shown_once() {
     let (status, out, err) = run(&stage, &["approve", &set()]);
     assert_eq!(status, Some(1), "{err}");
     assert!(
-        out.starts_with("== web1 web2\n  user        | somebody\n"),
+        out.starts_with("== web1 web2\n  user       | somebody\n"),
         "{out}"
     );
     assert_eq!(
