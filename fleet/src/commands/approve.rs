@@ -238,7 +238,7 @@ pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
         let job = one.job.to_string();
         (
             one.host.clone(),
-            words(&["deny", &job, "-m", &args.message]),
+            words(&["deny", &job, &format!("--message={}", args.message)]),
         )
     });
     let answers = engine.remit(asked, engine.manner()).await;

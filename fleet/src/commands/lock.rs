@@ -13,7 +13,7 @@ use crate::remote::Manner;
 const AT_A_TIME: usize = 64;
 
 pub async fn lock(engine: &Arc<Engine>, args: &LockArgs) -> Exit {
-    let mut words = words(&["lock", "-m", &args.message]);
+    let mut words = words(&["lock", &format!("--message={}", args.message)]);
     words.extend(args.kill.then(|| "--kill".to_owned()));
     on_each(engine, args.on.as_deref(), words, "locked").await
 }

@@ -462,6 +462,14 @@ fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
     let (status, out, err) = stage.run(&["lock", "--on", "web1", "-m", "x"]);
     assert_eq!((status, &*out), (Some(1), ""));
     assert!(err.contains("web1: not locked: "), "{err}");
+    // A reason that looks like an option is one all the same.
+    let (status, _, err) = run(&stage, &["lock", "--on", "web1", "--message=--kill it"]);
+    assert_eq!(status, Some(0), "{err}");
+    let locked = daemons[0].records("lock");
+    assert!(
+        locked.iter().any(|it| it.to_string().contains("--kill it")),
+        "{locked:?}"
+    );
     let (status, _, err) = run(&stage, &["lock", "--on", "nonsense", "-m", "x"]);
     assert_eq!(status, Some(64), "{err}");
     assert!(
