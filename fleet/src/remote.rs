@@ -17,6 +17,8 @@ use crate::ssh::{self, RemoteCommand};
 /// Bytes of an answer. The page of one request has less than 300,000.
 const LARGEST: u64 = 1 << 20;
 const WORDS: usize = 600;
+/// Time for the last words of an ssh that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Of ssh itself.
 const SSH_FAILED: i32 = 255;
 
@@ -46,13 +48,22 @@ pub async fn remit(
     let mut tail = Tail::default();
     let answer = async {
         // A host that prints too much would wait for its reader.
-        let said = async {
-            keep(&mut stderr, &mut tail).await;
-            Ok(())
+        let said = keep(&mut stderr, &mut tail);
+        tokio::pin!(said);
+        let ended = async {
+            let output = read(&mut stdout).await?;
+            let status = child.wait().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((output, status))
         };
-        let (output, ()) = tokio::try_join!(read(&mut stdout), said)?;
-        let status = child.wait().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((output, status))
+        tokio::pin!(ended);
+        tokio::select! {
+            ended = &mut ended => {
+                // A master connection of an old ssh holds it open.
+                let _ = timeout(LAST_WORDS, said).await;
+                ended
+            }
+            () = &mut said => ended.await,
+        }
     };
     let answered = match manner.limit {
         None => answer.await,

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
 use serde_json::{Value, json};
 
@@ -426,6 +428,21 @@ fn lying_host_gets_nothing_else_approved() {
         "{err}"
     );
     assert_eq!(intents(&daemons), [1, 0]);
+}
+
+/// A master connection of OpenSSH before 8.5 keeps the standard error of the ssh that made it.
+#[test]
+fn answer_counts_though_standard_error_stays_open() {
+    let stage = Stage::new(&["web1"]);
+    stage.set_host(
+        "web1",
+        "sleep 1000 >/dev/null </dev/null &\necho $! >\"$dir/hosts/.pid\"\necho '{\"requests\": [], \"omitted\": 0}'\n",
+    );
+    let (status, out, err) = run(&stage, &["pending"]);
+    let pid = std::fs::read_to_string(stage.path().join("hosts/.pid")).unwrap();
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    let expect = "no requests wait for an approval\n";
+    assert_eq!((status, &*out, &*err), (Some(0), expect, ""));
 }
 
 #[test]
