@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use remit_common::text;
 use serde_json::{Map, Value};
 
 use super::pending::{Waiting, chosen, say_missing, waiting, words};
@@ -18,6 +19,8 @@ use crate::remote::{self, Manner};
 use crate::terminal::Terminal;
 
 const TRIES: usize = 3;
+/// Bytes of a host's words about an end.
+const WORDS: usize = 1000;
 /// Digits of the digest that are typed.
 const TYPED: usize = 8;
 
@@ -173,6 +176,11 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
     for (at, one) in shown.iter().enumerate() {
         let job = one.job.to_string();
         let words = words(&["approve", &job, "--digest", one.digest.as_str(), "--json"]);
+        // A host may let its approver wait for ever.
+        say(&format!(
+            "{}: waiting for its end; Ctrl-C leaves, its job continues, and the others are not approved",
+            one.host
+        ));
         let mut answers = engine.remit([(one.host.clone(), words)], patient).await;
         let ended = match answers.pop() {
             Some((_, answer)) => answer.and_then(|output| remote::object(&output)),
@@ -210,11 +218,16 @@ fn end(answer: &Map<String, Value>) -> Result<String, String> {
         end.and_then(|end| end.get(key))
             .filter(|value| !value.is_null())
     };
-    let words = match (of("exit"), of("state")) {
+    let mut words = match (of("exit"), of("state")) {
         (Some(exit), _) => format!("it ended with status {exit}"),
         (None, Some(Value::String(state))) => format!("it is {state}"),
         _ => "its end is not known".to_owned(),
     };
+    if let Some(Value::String(unconfirmed)) = of("unconfirmed") {
+        words += &format!("; {unconfirmed}");
+    }
+    // Otherwise a host could print lines about others.
+    let words = text::line(words.as_bytes(), WORDS);
     let follows = of("then").and_then(Value::as_array);
     let has_failed = |one: &Value| one.get("exit") != Some(&Value::from(0));
     match of("exit") == Some(&Value::from(0)) {
@@ -296,5 +309,26 @@ mod tests {
             let end = end(answer.as_object().unwrap());
             assert_eq!(end.is_ok(), is_well, "{answer}: {end:?}");
         }
+    }
+
+    #[test]
+    fn words_of_a_host_are_one_line() {
+        let forged = "running\nremit-fleet: web2: approved, it ended with status 0";
+        for (answer, expect) in [
+            (
+                json!({"end": {"state": forged}}),
+                Err("it is running\\nremit-fleet: web2: approved, it ended with status 0"),
+            ),
+            (
+                json!({"end": {"exit": 0, "unconfirmed": "undone in 2 min\nweb2: x"}}),
+                Ok("it ended with status 0; undone in 2 min\\nweb2: x"),
+            ),
+        ] {
+            let end = end(answer.as_object().unwrap());
+            let end = end.as_deref().map_err(String::as_str);
+            assert_eq!(end, expect);
+        }
+        let long = json!({"end": {"state": "x".repeat(1 << 20)}});
+        assert!(end(long.as_object().unwrap()).unwrap_err().len() <= WORDS + 3);
     }
 }

@@ -261,6 +261,10 @@ fn first_failure_leaves_the_others_waiting() {
         err.contains("web2: approved, and it ended with status 1; not approved: web3"),
         "{err}"
     );
+    assert!(
+        err.contains("web2: waiting for its end") && !err.contains("web3: waiting"),
+        "{err}"
+    );
     assert_eq!(intents(&daemons), [1, 1, 0]);
     assert_eq!(listed(&stage)["sets"][0]["requests"][0]["host"], "web3");
     // Half of it is approved by its own name.
