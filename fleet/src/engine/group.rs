@@ -35,7 +35,7 @@ const JOB: usize = 64;
 /// What counts as the same output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fold {
-    /// White space at the ends of lines and of the text does not count.
+    /// White space at the ends of lines and of the text does not count, except in a diff.
     #[default]
     Exact,
     /// Numbers and the width of columns do not count, either.
@@ -222,7 +222,11 @@ fn key(
 fn folded(texts: &BTreeMap<&'static str, String>, fold: Fold) -> BTreeMap<&'static str, String> {
     texts
         .iter()
-        .map(|(name, text)| (*name, normalized(text, fold)))
+        .map(|(name, text)| match *name {
+            // A blank at the end of a line of a file counts.
+            "diff" => (*name, text.clone()),
+            _ => (*name, normalized(text, fold)),
+        })
         .collect()
 }
 
@@ -312,6 +316,17 @@ mod tests {
             "as the first one has it"
         );
         assert_eq!(found.groups[0].jobs, [], "the output is all here");
+    }
+
+    #[test]
+    fn diffs_are_the_same_only_byte_by_byte() {
+        let plan = |diff: &str| answer(json!({"diff": diff, "entries": []}));
+        let found = grouped(vec![
+            ("a", plan("+x\\\n")),
+            ("b", plan("+x\\ \n")),
+            ("c", plan("+x\\\n")),
+        ]);
+        assert_eq!(hosts(&found), ["a c", "b"]);
     }
 
     #[test]
