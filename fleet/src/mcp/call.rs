@@ -37,6 +37,8 @@ pub enum Reach {
 impl ToolCall {
     /// Takes `on` out of the arguments: a text of words, or a list of such. Also `fold`, of tools that have it.
     pub fn new(tool: &str, mut arguments: Map<String, Value>) -> Result<Self, String> {
+        // Some models name all arguments. One that is null is none, here as on the host.
+        arguments.retain(|_, value| !value.is_null());
         let on = match arguments.remove("on") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(words(&text)),
@@ -217,6 +219,14 @@ mod tests {
         for wrong in [json!(7), json!({}), json!(["web1", 7])] {
             assert!(on(wrong).is_err());
         }
+    }
+
+    #[test]
+    fn argument_that_is_null_is_none() {
+        let nulls = json!({"name": "a.b", "plan_id": null, "undo": null, "job_id": null});
+        let call = ToolCall::new("change", object(nulls)).unwrap();
+        assert_eq!(call.arguments, object(json!({"name": "a.b"})));
+        assert_eq!(reach("change", &call.arguments), Reach::Set);
     }
 
     #[test]

@@ -7,14 +7,15 @@ use serde_json::{Map, Value, json};
 use super::end;
 use super::order::{Order, Stage};
 use super::state::{Board, Set};
+use crate::approvals::request::Digest;
 use crate::engine::group::{self, Fold};
 use crate::engine::report;
 use crate::host_name::HostName;
 use crate::link::Unreachable;
 use crate::link::answer::ToolResult;
 
-/// Digits of a digest.
-const DIGEST: usize = 64;
+/// Bytes of a plan's id. Those of remit have 32.
+const PLAN: usize = 64;
 
 /// Returns the answer about the set in at most `budget` bytes.
 pub fn report(set: &Set, budget: usize) -> Map<String, Value> {
@@ -66,7 +67,7 @@ fn own(id: &str, hosts: &[HostName], board: &Board, order: Order) -> Map<String,
         .filter_map(|(host, outcome)| {
             let data = &outcome.as_ref()?.as_ref().ok()?.result.data;
             let digest = data.get("approval")?.get("digest")?.as_str()?;
-            (digest.len() == DIGEST).then_some((host.as_str(), digest))
+            Digest::parse(digest).map(|_| (host.as_str(), digest))
         })
         .collect();
     if !digests.is_empty() {
@@ -126,7 +127,7 @@ pub fn planned(
         let outcome = outcome.map(|mut result| {
             if let Some(Value::String(plan)) = result.data.remove("plan_id")
                 && !result.is_error
-                && plan.len() <= DIGEST
+                && plan.len() <= PLAN
             {
                 plans.insert(host.clone(), plan);
             }
