@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::{JobId, SetId};
+use remit_common::text;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +12,8 @@ use crate::host_name::HostName;
 
 /// Requests of one host. More are counted.
 const LISTED: usize = 100;
+/// Bytes of the name of a state.
+const STATE: usize = 40;
 /// Digits by which a set is named.
 const SET_DIGITS: usize = 8;
 
@@ -49,13 +52,20 @@ impl Digest {
 
 /// Reads a request of `remit show --json`, or one of `remit pending --json`.
 pub fn request(host: &HostName, mut facts: Map<String, Value>) -> Result<HostRequest, String> {
-    let text = |key: &str| facts.get(key).and_then(Value::as_str);
-    let job = text("job_id").and_then(|job| job.parse().ok());
-    let digest = text("digest").and_then(Digest::parse);
+    let of = |key: &str| facts.get(key).and_then(Value::as_str);
+    let job = of("job_id").and_then(|job| job.parse().ok());
+    let digest = of("digest").and_then(Digest::parse);
     let (Some(job), Some(digest)) = (job, digest) else {
-        return Err("it sent a request without a job_id and a digest".to_owned());
+        return Err(match (facts.get("digest"), of("state")) {
+            // `remit show` of a job that is over, or that another approver has started.
+            (None, Some(state)) => {
+                let state = text::line(state.as_bytes(), STATE);
+                format!("the request waits no longer, its job is {state}")
+            }
+            _ => "it sent a request without a job_id and a digest".to_owned(),
+        });
     };
-    let set = text("set").and_then(|set| set.parse().ok());
+    let set = of("set").and_then(|set| set.parse().ok());
     let is_yours = facts.get("yours") == Some(&Value::Bool(true));
     let left_ms = facts.get("left_ms").and_then(Value::as_u64).unwrap_or(0);
     OWN.iter().for_each(|key| drop(facts.remove(*key)));
@@ -225,6 +235,9 @@ pub mod tests {
             wrong.insert(key.to_owned(), value);
             assert!(request(&host, wrong).is_err(), "{key}");
         }
+        let over = json!({"job_id": "ab".repeat(16), "state": "cancelled\n", "exit": null});
+        let why = request(&host, over.as_object().unwrap().clone()).unwrap_err();
+        assert_eq!(why, "the request waits no longer, its job is cancelled\\n");
         // A set of another form is none.
         let mut odd = good.as_object().unwrap().clone();
         odd.insert("set".to_owned(), json!("x"));

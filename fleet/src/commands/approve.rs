@@ -124,27 +124,25 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
     };
     let failed =
         |error: io::Error| NotApproved(Exit::Output, format!("cannot use the terminal: {error}"));
-    terminal.show(&page::page(shown)).map_err(failed)?;
+    let page = page::page(shown);
+    terminal.show(&page).map_err(failed)?;
     for (host, why) in &waiting.silent {
         terminal
             .show(&format!("not asked: {host}: {why}\n"))
             .map_err(failed)?;
     }
-    // A host may have sent a long page. What is approved is at its end.
+    // A host may have sent a long page, and those of others have left the screen. What is approved is at its end.
     let hosts: Vec<&str> = shown.iter().map(|one| one.host.as_str()).collect();
-    let kinds = page::alike(shown).len();
-    let summary = match kinds {
-        1 => format!(
-            "\n{} hosts, the same on each: {}\n",
-            hosts.len(),
-            hosts.join(" ")
-        ),
-        _ => format!(
-            "\n{} hosts, {kinds} different requests, see above: {}\n",
-            hosts.len(),
-            hosts.join(" ")
-        ),
+    let kinds = match page::alike(shown).len() {
+        1 => "the same on each".to_owned(),
+        kinds => format!("{kinds} different requests"),
     };
+    let summary = format!(
+        "\n{} hosts, {kinds}, in {} lines above: {}\n",
+        hosts.len(),
+        page.lines().count(),
+        hosts.join(" ")
+    );
     terminal.show(&summary).map_err(failed)?;
     let digits = digest.get(..TYPED).unwrap_or(digest);
     let question = format!("To approve exactly this, one host after another, type {digits}: ");

@@ -226,8 +226,12 @@ fn person_sees_all_of_it_and_types_the_digest() {
         "{seen}"
     );
     assert_eq!(seen.matches("new release").count(), 1, "{seen}");
+    let lines = seen.split("\r\n\r\n3 hosts").next().unwrap();
+    let lines = lines.lines().count();
     assert!(
-        seen.contains("3 hosts, 3 different requests, see above: web1 web2 web3"),
+        seen.contains(&format!(
+            "3 hosts, 3 different requests, in {lines} lines above: web1 web2 web3"
+        )),
         "{seen}"
     );
     for daemon in &daemons {
