@@ -120,7 +120,7 @@ impl ServerEntry {
                     .to_owned(),
             );
         }
-        let check = text::command_line(&command, usize::MAX);
+        let check = shell_line(args.os, &command);
         notes.push(format!(
             "first check that this works without asking for a password: {check} --check"
         ));
@@ -133,15 +133,21 @@ impl ServerEntry {
         })
     }
 
-    /// The entry of all hosts of `fleet.toml`: `command` is remit-fleet.
-    pub fn fleet(command: Vec<String>, args: EntryArgs) -> Self {
-        Self {
+    /// The entry of all hosts of `fleet.toml`: `command` is remit-fleet. An error says which word no client could pass on.
+    pub fn fleet(command: Vec<String>, args: EntryArgs) -> Result<Self, String> {
+        if let Some(word) = command.iter().find(|word| !is_one_line(word)) {
+            let word = text::line(word.as_bytes(), usize::MAX);
+            return Err(format!(
+                "'{word}' has characters that a client could not pass on: give the file another name"
+            ));
+        }
+        Ok(Self {
             name: args.name.unwrap_or_default(),
             command,
             agent: args.agent,
             os: args.os,
             notes: Vec::new(),
-        }
+        })
     }
 
     /// The text of `SSH_AUTH_SOCK` in the configuration, if it has to name that.
@@ -153,6 +159,23 @@ impl ServerEntry {
             None => client.reference(AGENT),
         }
     }
+}
+
+/// Returns the words as a line for a shell of the client's computer.
+pub(crate) fn shell_line(os: Option<Os>, words: &[String]) -> String {
+    if os != Some(Os::Windows) {
+        return text::command_line(words, usize::MAX);
+    }
+    // Double quotes are those of all its shells: cmd.exe knows no others, and bash needs some around a backslash.
+    let quoted = words.iter().map(|word| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "+,-./:=@_".contains(c);
+        match word.is_empty() || !word.chars().all(is_plain) {
+            true if word.contains(['"', '$', '`']) => text::command_line(&[word], usize::MAX),
+            true => format!("\"{word}\""),
+            false => word.clone(),
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns where ssh is. Applications have a short PATH, and on Windows others install an ssh without the agent.
@@ -245,6 +268,45 @@ mod tests {
                 entry(client, EntryArgs { os, ..args() }).command[0],
                 expect,
                 "{client:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn line_is_quoted_for_the_shells_of_the_system() {
+        let words = ["C:\\a b\\ssh.exe", "-T", "agent@web", "", "a$b", "it's"].map(str::to_owned);
+        for (os, expect) in [
+            (None, r"'C:\a b\ssh.exe' -T agent@web '' 'a$b' 'it'\''s'"),
+            (
+                Some(Os::Windows),
+                r#""C:\a b\ssh.exe" -T agent@web "" 'a$b' "it's""#,
+            ),
+        ] {
+            assert_eq!(shell_line(os, &words), expect);
+        }
+        let windows = EntryArgs {
+            os: Some(Os::Windows),
+            ..args()
+        };
+        let note = entry(McpClient::ClaudeCode, windows).notes.concat();
+        assert!(
+            note.contains(r#": "C:\Windows\System32\OpenSSH\ssh.exe" -T "#),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn word_that_no_client_passes_on_is_refused() {
+        let fleet = |config: &str| {
+            let command = ["remit-fleet", "--config", config].map(str::to_owned);
+            ServerEntry::fleet(command.into(), args())
+        };
+        assert!(fleet("/home/me/my fleet.toml").is_ok());
+        for config in ["/a\nb", "/a\tb", "/a\u{1b}[2Jb", "/a\u{202e}b"] {
+            let why = fleet(config).unwrap_err();
+            assert!(
+                why.chars().all(text::is_plain) && why.contains("another name"),
+                "{why}"
             );
         }
     }

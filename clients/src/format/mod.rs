@@ -3,11 +3,10 @@
 
 mod ordered;
 
-use remit_common::text;
 use serde_json::{Value, json};
 
 use crate::client::{CALL, CODEX_HELLO, GOOSE, McpClient, OPENCODE_HELLO, Passed};
-use crate::entry::{AGENT, ServerEntry};
+use crate::entry::{AGENT, ServerEntry, shell_line};
 use ordered::Json;
 
 #[derive(Debug)]
@@ -61,11 +60,11 @@ fn content(client: McpClient, entry: &ServerEntry, agent: Option<&str>) -> Strin
         | McpClient::Antigravity
         | McpClient::Generic => below("mcpServers", plain()),
         McpClient::ClaudeCode => {
-            let variable =
-                agent.map(|agent| text::command_line(&[format!("{AGENT}={agent}")], usize::MAX));
+            let variable = agent.map(|agent| shell_line(entry.os, &[format!("{AGENT}={agent}")]));
             let variable = variable.map_or_else(String::new, |words| format!(" --env {words}"));
-            let words = text::command_line(&entry.command, usize::MAX);
-            format!("claude mcp add --transport stdio --scope user{variable} {name} -- {words}\n")
+            let words = shell_line(entry.os, &entry.command);
+            // --env takes all words up to the next option (its issue 62332): the name must not follow it.
+            format!("claude mcp add{variable} --transport stdio --scope user {name} -- {words}\n")
         }
         McpClient::Vscode => {
             let server = Json::object([
@@ -127,8 +126,10 @@ fn content(client: McpClient, entry: &ServerEntry, agent: Option<&str>) -> Strin
                 Some(agent) => format!("    envs: {}\n", value(json!({ AGENT: agent }))),
                 None => String::new(),
             };
+            // Without quotes 'no' or 'null' would be no text.
+            let key = value(json!(name));
             format!(
-                "extensions:\n  {name}:\n    enabled: true\n    type: stdio\n    name: {name}\n    \
+                "extensions:\n  {key}:\n    enabled: true\n    type: stdio\n    name: {key}\n    \
                  description: servers that run remit\n    cmd: {}\n    args: {}\n{variable}    timeout: {GOOSE}\n",
                 value(json!(program)),
                 value(json!(args)),
@@ -214,7 +215,10 @@ mod tests {
             let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
             (key.to_owned(), value)
         });
-        assert!(text.starts_with("extensions:\n  remit:\n    "), "{text}");
+        assert!(
+            text.starts_with("extensions:\n  \"remit\":\n    "),
+            "{text}"
+        );
         Value::Object(pairs.collect())
     }
 
@@ -257,13 +261,15 @@ mod tests {
             }
             McpClient::ClaudeCode => {
                 let words = words(content);
-                let options = ["--transport", "stdio", "--scope", "user"];
-                assert_eq!(words[..4], options);
                 let at = words.iter().position(|word| word == "--").unwrap();
-                assert_eq!(words[at - 1], "remit");
-                let env = words[4..at - 1]
-                    .iter()
-                    .find_map(|word| word.split_once('='));
+                let options = ["--transport", "stdio", "--scope", "user", "remit"];
+                assert_eq!(words[at - 5..at], options);
+                // --env takes all words up to the next option.
+                let env = match &words[..at - 5] {
+                    [option, word] if option == "--env" => word.split_once('='),
+                    [] => None,
+                    other => panic!("{other:?}"),
+                };
                 let env = env.map(|(name, value)| json!({ name: value }));
                 json!({ "command": words[at + 1], "args": words[at + 2..], "env": env })
             }

@@ -89,7 +89,7 @@ fn entry(what: &What, config: Option<&Path>) -> Result<ServerEntry, String> {
         command.push("--config".to_owned());
         command.push(path.ok_or("the path of --config is no text that a client could pass on")?);
     }
-    Ok(ServerEntry::fleet(command, args))
+    ServerEntry::fleet(command, args)
 }
 
 fn show(args: &EntryConfigArgs, entry: &ServerEntry) -> Exit {
