@@ -379,7 +379,11 @@ fn other_release_is_a_note() {
     };
     let out = computer.works(&["cursor", "web1"]);
     assert!(!out.contains("note"), "{out}");
-    let result = json!({"structuredContent": {"user": "root", "grants": [{}]}});
+    let without_tools = json!({"structuredContent": {"user": "root", "grants": [{}]}});
+    computer
+        .set_forced(&canned("remit", RELEASE, &without_tools).replace("tools/call\"", "tools/"));
+    computer.breaks(&["cursor", "web1"], "answers within", "the same release");
+    let result = json!({"tools": [{}], "structuredContent": {"user": "root", "grants": [{}]}});
     computer.set_forced(&canned("remit", "0.0.1", &result).replace("tools/call\"", "tools/"));
     let out = computer.works(&["cursor", "web1"]);
     let expect = format!("\nnote    remit 0.0.1 there, {RELEASE} here");

@@ -58,7 +58,7 @@ pub async fn check(
     });
     let mut out = format!(
         "as {name}, with {}{}: {}\n",
-        environment.names(),
+        text::line(environment.names().as_bytes(), LINE),
         environment
             .directory
             .map_or_else(String::new, |dir| format!(" in {dir}")),

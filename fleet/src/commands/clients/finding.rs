@@ -279,9 +279,14 @@ fn session(tried: &Tried<'_>, answered: &GreetedServer) -> Vec<CheckFinding> {
         ));
         return found;
     }
-    found.push(good(format!(
-        "answers within {took:.2} s of {limit}, with {tools} tools"
-    )));
+    let answers = format!("answers within {took:.2} s of {limit}, with {tools} tools");
+    found.push(match tools {
+        0 => broken(
+            format!("{answers}: a client has nothing to call"),
+            "install the same release of remit on both sides",
+        ),
+        _ => good(answers),
+    });
     if *hello > tried.limits.hello / 2 {
         found.push(note(
             format!("that is slow: this client gives up after {limit} s"),
