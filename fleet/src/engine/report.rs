@@ -60,7 +60,7 @@ pub fn fitted(grouped: &Grouped, budget: usize) -> Map<String, Value> {
 }
 
 /// Returns the largest number of a range that fits. The first one does.
-fn largest(first: usize, last: usize, fits: impl Fn(usize) -> bool) -> usize {
+pub(super) fn largest(first: usize, last: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (first, last + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
