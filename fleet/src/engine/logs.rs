@@ -15,6 +15,11 @@ pub fn is_asked(call: &HostCall) -> bool {
     call.tool == "run" && call.arguments.get("name").and_then(Value::as_str) == Some("logs")
 }
 
+/// Pages of an output that does not fit into one answer. A longer one is no part of the timeline.
+const PAGES: usize = 8;
+/// Bytes of a page. mcp-shim sends what fits.
+const PAGE: u64 = 65_536;
+
 /// Takes the answers that are journals out of all. Each of these hosts is asked for the time at which it started: its clock is
 /// compared with the time of the call. No timeline: no host answered with a journal.
 pub async fn merged(
@@ -40,12 +45,14 @@ pub async fn merged(
     });
     let jobs = details.collect();
     let details = engine.call_each(jobs, call.until, None).await;
+    let texts = whole(engine, call, &journals).await;
     let logs: Vec<HostLog> = journals
         .iter()
         .zip(&details)
-        .map(|((host, answered), (_, detail))| HostLog {
+        .zip(texts)
+        .map(|(((host, answered), (_, detail)), text)| HostLog {
             host: host.to_string(),
-            text: text(answered).unwrap_or_default().to_owned(),
+            text,
             skew_ms: skew_ms(answered, detail),
         })
         .collect();
@@ -60,6 +67,81 @@ pub async fn merged(
     rest.retain(|(host, _)| !merged.contains(host));
     let timeline = (!merged.is_empty()).then_some(timeline);
     (timeline, rest)
+}
+
+/// Returns the output of each host. One that an answer has cut in the middle is read page by page.
+async fn whole(
+    engine: &Arc<Engine>,
+    call: &HostCall,
+    journals: &[(HostName, &Answered)],
+) -> Vec<String> {
+    let own = |answered| text(answered).unwrap_or_default().to_owned();
+    let mut texts: Vec<String> = journals.iter().map(|(_, answered)| own(answered)).collect();
+    let is_cut = |answered: &Answered| answered.result.data.contains_key("truncated");
+    let cut = journals.iter().enumerate();
+    let mut cut: Vec<(usize, Pages)> = cut
+        .filter(|(_, (_, answered))| is_cut(answered))
+        .map(|(at, _)| (at, Pages::default()))
+        .collect();
+    for _ in 0..PAGES {
+        let calls = cut.iter().filter_map(|(at, pages)| {
+            let (host, answered) = journals.get(*at)?;
+            Some((host.clone(), Arc::new(pages.next(call, answered))))
+        });
+        let answers = engine.call_each(calls.collect(), call.until, None).await;
+        let mut open = Vec::new();
+        for ((at, mut pages), (_, answer)) in cut.into_iter().zip(answers) {
+            match answer.ok().and_then(|answer| pages.add(&answer)) {
+                Some(true) => {
+                    if let Some(text) = texts.get_mut(at) {
+                        *text = pages.text;
+                    }
+                }
+                Some(false) => open.push((at, pages)),
+                // It stays as it is, which is no journal.
+                None => {}
+            }
+        }
+        cut = open;
+        if cut.is_empty() {
+            break;
+        }
+    }
+    texts
+}
+
+/// What is read of one output.
+#[derive(Debug, Default)]
+struct Pages {
+    text: String,
+    offset: u64,
+}
+
+impl Pages {
+    fn next(&self, call: &HostCall, answered: &Answered) -> HostCall {
+        let job = answered.result.data.get("job_id").cloned();
+        let pairs = [
+            ("job_id".to_owned(), job.unwrap_or_default()),
+            ("offset".to_owned(), self.offset.into()),
+            ("limit".to_owned(), PAGE.into()),
+        ];
+        HostCall {
+            tool: "job".to_owned(),
+            arguments: Map::from_iter(pairs),
+            ..call.clone()
+        }
+    }
+
+    /// Adds a page. Returns true after the last one; `None` if the answer is no page that goes on.
+    fn add(&mut self, answer: &Answered) -> Option<bool> {
+        let page = answer.result.data.get("page")?;
+        let next = page.get("next")?.as_u64()?;
+        self.text += page.get("data")?.as_str()?;
+        let is_last = page.get("eof")?.as_bool()?;
+        let goes_on = is_last || next > self.offset;
+        self.offset = next;
+        goes_on.then_some(is_last)
+    }
 }
 
 fn text(answered: &Answered) -> Option<&str> {
@@ -133,6 +215,22 @@ mod tests {
             let detail = Ok(answered(json!({ "started_ms": started })));
             assert_eq!(skew_ms(&answered(json!({})), &detail), expect, "{started}");
         }
+    }
+
+    #[test]
+    fn pages_are_added_as_long_as_they_go_on() {
+        let mut pages = Pages::default();
+        for (page, expect) in [
+            (json!({"data": "a", "next": 1, "eof": false}), Some(false)),
+            (json!({"data": "b", "next": 1, "eof": false}), None),
+            (json!({"data": "c", "next": 2, "eof": true}), Some(true)),
+            (json!({"data": 7, "next": 3, "eof": true}), None),
+            (json!({}), None),
+        ] {
+            let answer = answered(json!({ "page": page }));
+            assert_eq!(pages.add(&answer), expect, "{page}");
+        }
+        assert_eq!((&*pages.text, pages.offset), ("abc", 2));
     }
 
     #[test]

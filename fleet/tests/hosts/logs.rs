@@ -69,6 +69,49 @@ fn journals_are_one_timeline_for_a_model() {
     assert_eq!(data["hosts_asked"], 5, "{data}");
 }
 
+/// A host whose journal does not fit into one answer.
+fn with_a_long_journal(lines: &str) -> String {
+    let whole = format!("2026-11-27 UTC\n{lines}");
+    let (first, rest) = whole.split_at(20);
+    let result = |data: Value| json!({"content": [], "structuredContent": data});
+    let cut = result(json!({
+        "job_id": "ab", "state": "exited", "exit": 0, "truncated": true,
+        "stdout": "2026-11-27 UTC\n09:0\n[… 9 bytes omitted: read them with job, offset=9 …]\n02 nginx",
+    }));
+    let page = |data: &str, next: u64, is_last: bool| {
+        result(
+            json!({"page": {"offset": 0, "next": next, "total": 99, "eof": is_last, "data": data}}),
+        )
+    };
+    let quoted = |value: &Value| value.to_string().replace('\'', "'\\''");
+    let answer = canned("remit", RELEASE, &cut);
+    // The whole case of a call of a tool, with others before it.
+    let pages = format!(
+        "case $line in\n*'\"offset\":0'*) result='{}' ;;\n*'\"offset\":20'*) result='{}' ;;\nesac\nprintf",
+        quoted(&page(first, 20, false)),
+        quoted(&page(rest, 99, true))
+    );
+    answer.replacen("printf", &pages, 1)
+}
+
+#[test]
+fn journal_longer_than_an_answer_is_read_whole() {
+    let stage = Stage::new(&["web1", "web2"]);
+    stage.set_host("web1", &journal("09:00:02 nginx[7]: two\n"));
+    let lines = "09:00:01 nginx[9]: one\n    at line 7\n09:00:03 nginx[9]: three\n";
+    stage.set_host("web2", &with_a_long_journal(lines));
+    let data = stage
+        .client()
+        .data("run", json!({"on": "*", "name": "logs"}));
+    assert_eq!(
+        data["timeline"],
+        "2026-11-27 UTC\n09:00:01 web2: nginx[9]: one\n    at line 7\n09:00:02 web1: nginx[7]: two\n\
+         09:00:03 web2: nginx[9]: three\n",
+        "{data}"
+    );
+    assert_eq!(data["groups"], json!([]), "{data}");
+}
+
 #[test]
 fn people_read_the_same() {
     let stage = stage();
