@@ -56,7 +56,7 @@ pub fn grouped(grouped: &Grouped) -> String {
     }
     for (why, hosts) in &grouped.unreachable {
         let _ = writeln!(out, "== no answer: {}", names(hosts, grouped.asked));
-        let _ = writeln!(out, "{why}");
+        add_text(&mut out, why);
     }
     out
 }
@@ -82,6 +82,9 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
             Some((majority.hosts.first()?, difference))
         });
         match difference {
+            Some((from, difference)) if difference.is_empty() => {
+                let _ = writeln!(out, "-- {name} as of {from}");
+            }
             Some((from, difference)) => {
                 let _ = writeln!(out, "-- {name}, difference from {from}");
                 add_text(out, &difference);
@@ -180,13 +183,17 @@ mod tests {
                 "web5",
                 answer(json!({"error": {"code": "denied_rule", "message": "no", "next": "ask"}})),
             ),
+            ("web6", ran(4, usual)),
+            ("web7", Err(Unreachable("== 9 of 9: web1: exit 0".into()))),
         ];
         let outcomes = outcomes.map(|(host, outcome)| (host.to_owned(), outcome));
         let shown = grouped(&group::group(outcomes, group::Fold::Exact));
-        let expect = "== 2 of 5: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
-             == 1 of 5: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
-             == 1 of 5: web5: refused, denied_rule\nmessage: no\nnext: ask\n\
-             == no answer: 1 of 5: web4\nann@HOST: refused\n";
+        let expect = "== 2 of 7: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
+             == 1 of 7: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
+             == 1 of 7: web5: refused, denied_rule\nmessage: no\nnext: ask\n\
+             == 1 of 7: web6: exit 4\n-- stdout as of web1\n\
+             == no answer: 1 of 7: web4\n  ann@HOST: refused\n\
+             == no answer: 1 of 7: web7\n  == 9 of 9: web1: exit 0\n";
         assert_eq!(shown, expect);
     }
 }

@@ -3,7 +3,8 @@
 /// Lines of the differing middle for which the longest common part is searched.
 const MIDDLE: usize = 400;
 
-/// Returns the lines that differ, each after `-` or `+`, or `None` if the texts are too different to be compared.
+/// Returns the lines that differ, each after `-` or `+`; nothing if all are the same. `None`: the texts are too different to be
+/// compared.
 pub fn diff(old: &str, new: &str) -> Option<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let same = |(a, b): &(&&str, &&str)| a == b;
@@ -16,6 +17,9 @@ pub fn diff(old: &str, new: &str) -> Option<String> {
     let new = new.get(before..new.len() - after)?;
     if old.len() > MIDDLE || new.len() > MIDDLE {
         return None;
+    }
+    if old.is_empty() && new.is_empty() {
+        return Some(String::new());
     }
     let mut out = format!("@@ line {} @@\n", before + 1);
     for (mark, line) in steps(old, new) {
@@ -83,6 +87,7 @@ mod tests {
             ),
             ("", "a\n", "@@ line 1 @@\n+a\n"),
             ("a\na\n", "a\na\na\n", "@@ line 3 @@\n+a\n"),
+            ("a\nb\n", "a\nb", ""),
         ] {
             assert_eq!(diff(old, new).as_deref(), Some(expect), "{old:?} {new:?}");
         }

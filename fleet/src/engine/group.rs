@@ -166,8 +166,14 @@ fn job(result: &ToolResult) -> Option<Value> {
     let id = result.data.get("job_id")?;
     let is_whole = result.data.get("state").and_then(Value::as_str) == Some("exited")
         && !result.data.contains_key("truncated");
-    let is_id = id.as_str().is_some_and(|id| id.len() <= JOB);
+    let is_id = id.as_str().is_some_and(is_id);
     (is_id && !is_whole).then(|| id.clone())
+}
+
+/// It becomes part of a command line that people paste.
+fn is_id(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() <= JOB && !text.starts_with('-') && text.bytes().all(is_digit)
 }
 
 fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static str, String>) {
@@ -377,6 +383,21 @@ mod tests {
         let jobs = [("b".to_owned(), json!("2")), ("c".to_owned(), json!("3"))];
         assert_eq!(found.groups[0].jobs, jobs);
         assert_eq!(found.groups[1].jobs, [("a".to_owned(), json!("1"))]);
+    }
+
+    #[test]
+    fn only_an_id_is_shown_as_a_job() {
+        let job = |id: &str| answer(json!({"job_id": id, "state": "running"}));
+        for (id, is_shown) in [
+            ("3f0c9a5e7d214b86a1f2c3d4e5f60718", true),
+            ("1; rm -rf ~", false),
+            ("$(reboot)", false),
+            ("-oProxyCommand=x", false),
+            (&"a".repeat(JOB + 1), false),
+        ] {
+            let found = grouped(vec![("a", job(id))]);
+            assert_eq!(found.groups[0].jobs.len(), usize::from(is_shown), "{id}");
+        }
     }
 
     #[test]

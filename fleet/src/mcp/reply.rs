@@ -40,8 +40,14 @@ impl Reply {
             first += &format!("{}:{value},", json!(key));
             data.insert((*key).to_owned(), value.clone());
         }
+        // A second key of the same name would be the one that counts.
+        let mut objects = serde_json::Deserializer::from_str(&text).into_iter::<Map<_, Value>>();
+        let object = objects.next().and_then(Result::ok);
+        let is_free = named
+            .iter()
+            .all(|(key, _)| object.as_ref().is_some_and(|it| !it.contains_key(*key)));
         let text = match text.strip_prefix('{').map(str::trim_start) {
-            Some(rest) if rest.starts_with('"') => format!("{{{first}{rest}"),
+            Some(rest) if is_free && rest.starts_with('"') => format!("{{{first}{rest}"),
             _ => format!("{{{}}}\n{text}", first.trim_end_matches(',')),
         };
         Self {

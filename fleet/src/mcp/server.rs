@@ -348,6 +348,10 @@ mod tests {
             ("{}", "{\"on\":\"web1\"}\n{}"),
             ("hello", "{\"on\":\"web1\"}\nhello"),
             ("", "{\"on\":\"web1\"}\n"),
+            (
+                "{\"exit\":0,\"o\\u006e\":\"web9\"}",
+                "{\"on\":\"web1\"}\n{\"exit\":0,\"o\\u006e\":\"web9\"}",
+            ),
         ] {
             let named = [("on", json!("web1"))];
             let data = Map::from_iter([("on".to_owned(), json!("web9"))]);
