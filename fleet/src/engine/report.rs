@@ -35,9 +35,38 @@ struct Level {
     text: usize,
 }
 
+/// Texts of a group as the difference from those of the largest one, if that is shorter.
+type Differences = BTreeMap<&'static str, String>;
+
+/// Answers, with what is the same for each level.
+struct Compared<'a> {
+    grouped: &'a Grouped,
+    /// Of each group. Empty for the largest.
+    differences: Vec<Differences>,
+}
+
+impl<'a> Compared<'a> {
+    fn new(grouped: &'a Grouped) -> Self {
+        let majority = grouped.groups.first();
+        let of_group = |(number, group): (usize, &Group)| {
+            let majority = majority.filter(|_| number > 0);
+            let texts = group.texts.iter().filter_map(|(name, text)| {
+                let difference = diff::diff(majority?.texts.get(name)?, text)?;
+                (difference.len() < text.len()).then_some((*name, difference))
+            });
+            texts.collect()
+        };
+        Self {
+            grouped,
+            differences: grouped.groups.iter().enumerate().map(of_group).collect(),
+        }
+    }
+}
+
 /// Returns the report in at most `budget` bytes. If not even one group fits, it has counts alone.
 pub fn fitted(grouped: &Grouped, budget: usize) -> Map<String, Value> {
-    let fits = |level: Level| size(&report(grouped, level)) <= budget;
+    let compared = Compared::new(grouped);
+    let fits = |level: Level| size(&report(&compared, level)) <= budget;
     let all = grouped.groups.len().max(grouped.unreachable.len());
     for hosts in HOSTS {
         let with = |groups, text| Level {
@@ -46,14 +75,14 @@ pub fn fitted(grouped: &Grouped, budget: usize) -> Map<String, Value> {
             text,
         };
         if fits(with(all, usize::MAX)) {
-            return report(grouped, with(all, usize::MAX));
+            return report(&compared, with(all, usize::MAX));
         }
         let is_last = HOSTS.last() == Some(&hosts);
         let least = if is_last { 1 } else { all.min(GROUPS) };
         if fits(with(least, USEFUL)) {
             let groups = largest(least, all, |groups| fits(with(groups, USEFUL)));
             let text = largest(USEFUL, budget, |text| fits(with(groups, text)));
-            return report(grouped, with(groups, text));
+            return report(&compared, with(groups, text));
         }
     }
     counts(grouped, "the answers are too long; ask fewer hosts")
@@ -90,15 +119,14 @@ fn counts(grouped: &Grouped, note: &str) -> Map<String, Value> {
     ])
 }
 
-fn report(grouped: &Grouped, level: Level) -> Map<String, Value> {
-    let majority = grouped.groups.first();
+fn report(compared: &Compared<'_>, level: Level) -> Map<String, Value> {
+    let grouped = compared.grouped;
+    let majority = grouped.groups.first().and_then(|group| group.hosts.first());
     let mut report = Map::from_iter([("hosts_asked".to_owned(), json!(grouped.asked))]);
-    let groups = grouped.groups.iter().take(level.groups).enumerate();
+    let groups = grouped.groups.iter().zip(&compared.differences);
     let groups: Vec<Value> = groups
-        .map(|(number, group)| {
-            let majority = majority.filter(|_| number > 0);
-            Value::Object(shown(group, majority, level))
-        })
+        .take(level.groups)
+        .map(|(group, differences)| Value::Object(shown(group, (majority, differences), level)))
         .collect();
     report.insert("groups".to_owned(), groups.into());
     let more = grouped.groups.len().saturating_sub(level.groups);
@@ -134,7 +162,11 @@ fn names(hosts: &[String], level: Level) -> Map<String, Value> {
     entry
 }
 
-fn shown(group: &Group, majority: Option<&Group>, level: Level) -> Map<String, Value> {
+fn shown(
+    group: &Group,
+    (majority, known): (Option<&String>, &Differences),
+    level: Level,
+) -> Map<String, Value> {
     let mut entry = group.facts.clone();
     // What a host sends under these names would be about other hosts.
     OWN.iter().for_each(|name| drop(entry.remove(*name)));
@@ -145,11 +177,9 @@ fn shown(group: &Group, majority: Option<&Group>, level: Level) -> Map<String, V
     let mut left_out = false;
     let mut differences = Map::new();
     for (name, text) in &group.texts {
-        let other = majority.and_then(|majority| majority.texts.get(name));
-        let difference = other.and_then(|other| diff::diff(other, text));
-        match difference.filter(|difference| difference.len() < text.len()) {
+        match known.get(name) {
             Some(difference) => {
-                let (text, is_cut) = cut(&difference, level.text);
+                let (text, is_cut) = cut(difference, level.text);
                 left_out |= is_cut;
                 differences.insert((*name).to_owned(), text.into());
             }
@@ -160,7 +190,7 @@ fn shown(group: &Group, majority: Option<&Group>, level: Level) -> Map<String, V
             }
         }
     }
-    if let Some(first) = majority.and_then(|majority| majority.hosts.first())
+    if let Some(first) = majority
         && !differences.is_empty()
     {
         differences.insert("from".to_owned(), json!(first));
