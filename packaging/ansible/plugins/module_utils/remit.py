@@ -16,6 +16,8 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 # States of a job from which it can still go on.
 PENDING = "awaiting_approval"
 OPEN = (PENDING, "queued", "running")
+# States of a job whose program was started, whatever it did then.
+STARTED = ("exited", "signalled", "timed_out", "oom_killed", "output_limit")
 
 # Options of the modules that start a job.
 JOB_OPTIONS = dict(
@@ -53,7 +55,7 @@ class Remit:
         if status is None:
             return None, None
         try:
-            answer = json.loads(to_text(out, errors="surrogate_or_replace"))
+            answer = json.loads(readable(out))
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
@@ -93,7 +95,13 @@ class Remit:
 
     def start(self, verb, options, data):
         """Asks for a job and returns it as it is then. A request id that is known returns its first job."""
-        return self.expect([verb, "--no-wait"] + options, data)
+        return self.job(self.expect([verb, "--no-wait"] + options, data))
+
+    def job(self, answer):
+        """Returns the answer if it is a job. Another one, as of another release, fails the module."""
+        if not all(isinstance(answer.get(key), str) for key in ("job_id", "state")):
+            self.module.fail_json(msg="the answer of '%s' is no job: install the release of this collection" % self.program)
+        return answer
 
     def wait(self, job, approval_seconds):
         """Waits for the end of a job, and returns it. A request that is still pending after these seconds is returned."""
@@ -106,9 +114,11 @@ class Remit:
             if answer is None:
                 # It may just have been approved; then its end is awaited as well.
                 answer = self.expect(["job", job["job_id"]])
-            elif "error" in answer:
-                self.refused(answer["error"])
-            job = dict(answer, status=status or 0)
+            else:
+                if "error" in answer:
+                    self.refused(answer["error"])
+                answer["status"] = status
+            job = self.job(answer)
         return job
 
     def whole_output(self, job):
@@ -121,7 +131,7 @@ class Remit:
             if status != 0:
                 self.module.warn("the output of job %s is not kept whole: %s" % (job["job_id"], _first(err, b"")))
                 return job
-            job[stream] = to_text(out, errors="surrogate_or_replace")
+            job[stream] = readable(out)
         job["truncated"] = False
         return job
 
@@ -135,6 +145,10 @@ def job_words(module):
 
 
 def _words(module, params):
+    if params["args"] and params["name"] is None:
+        raise ValueError("'args' are those of 'name', which is not given: arguments of a program belong into 'argv'")
+    if params["argv"] == []:
+        raise ValueError("'argv' is empty: it has a program and its arguments")
     words = []
     for key in ("profile", "cwd", "interpreter"):
         if params[key] is not None:
@@ -149,7 +163,7 @@ def _words(module, params):
         words += ["--stdin"]
     if params["script"] is not None:
         words += ["--script-file", private_file(module, params["script"])]
-    elif params["argv"]:
+    elif params["argv"] is not None:
         words += ["--"] + params["argv"]
     elif params["name"] is not None:
         words += ["--name", params["name"], "--"]
@@ -186,9 +200,19 @@ def job_result(job):
     return result
 
 
+def readable(data):
+    """Returns bytes as text, with an escape for each that is none. Ansible refuses a result with surrogates, also after a change."""
+    return data.decode("utf-8", errors="backslashreplace")
+
+
 def short_id(job):
     """Returns the beginning of a job's id as people type it."""
     return "%s-%s" % (job["job_id"][:4], job["job_id"][4:8])
+
+
+def was_started(job):
+    """Returns whether the program of a job that has ended was started. A job that was withdrawn has no time then."""
+    return job["state"] in STARTED or job.get("runtime_ms", 0) > 0
 
 
 def end_problem(job):
@@ -227,5 +251,5 @@ def _text(value):
 
 def _first(err, out):
     """Returns the first line of what a program said."""
-    lines = (to_text(err, errors="surrogate_or_replace") or to_text(out, errors="surrogate_or_replace")).strip().splitlines()
+    lines = (readable(err) or readable(out)).strip().splitlines()
     return lines[0] if lines else "it printed nothing"
