@@ -15,6 +15,7 @@ description:
   - A policy is right or wrong as a whole. So C(remit policy check) judges a copy of the configuration of the host with all of
     the new files. If it finds an error, nothing is changed, and the task fails with each error, its file and its line.
   - Then the files are replaced and the daemon loads them. If the daemon refuses them, the old files are put back.
+  - The daemon also loads them if no file had to be changed. It is changed if the policy in force was another one then.
   - It needs root.
 options:
   files:
@@ -83,15 +84,16 @@ changes:
   sample: ["%remit gains service.restart (needs approval by %remit-admin, asked for at most 10 min)"]
 """
 
+import json
 import os
 import re
 import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible.module_utils.common.text.converters import to_bytes
 
-from ansible_collections.remit.remit.plugins.module_utils.remit import Remit
+from ansible_collections.remit.remit.plugins.module_utils.remit import Remit, readable
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.toml")
 
@@ -104,6 +106,10 @@ class Change:
         self.path = os.path.join(directory, name)
         self.after = after
         self.before = None
+        # Files in the directory above, which the daemon does not read: the new one, and then the old one.
+        self.new = None
+        self.old = None
+        self.is_made = False
         if os.path.lexists(self.path):
             with open(self.path, "rb") as opened:
                 self.before = opened.read()
@@ -112,40 +118,62 @@ class Change:
         """Returns whether the file is not yet as it has to be."""
         return self.before != self.after
 
-    def make(self, path=None):
-        """Gives the file its new bytes."""
-        write(path or self.path, self.after)
+    def prepare(self):
+        """Writes the new bytes beside. All that can fail for want of space fails here, where nothing is changed yet."""
+        if self.after is not None:
+            self.new = written(os.path.dirname(os.path.dirname(self.path)), self.after)
+
+    def make(self):
+        """Replaces the file in one step, and keeps the old one with its mode and owner."""
+        old = os.path.join(os.path.dirname(os.path.dirname(self.path)), ".policy-old-%s-%d" % (self.name, os.getpid()))
+        if self.after is None:
+            os.rename(self.path, old)
+            self.old = old
+            return
+        if self.before is not None:
+            os.link(self.path, old, follow_symlinks=False)
+            self.old = old
+        os.rename(self.new, self.path)
+        self.new = None
+        self.is_made = True
 
     def undo(self):
-        """Gives the file its old bytes."""
-        write(self.path, self.before)
+        """Puts the old file back."""
+        if self.old is not None:
+            os.rename(self.old, self.path)
+            self.old = None
+        elif self.is_made:
+            os.unlink(self.path)
+
+    def clean(self):
+        """Removes what lies beside."""
+        for path in (self.new, self.old):
+            if path is not None:
+                os.unlink(path)
 
     def diff(self):
         """Returns the difference as Ansible shows it."""
         return dict(
             before_header=self.path if self.before is not None else "/dev/null",
             after_header=self.path if self.after is not None else "/dev/null",
-            before=to_text(self.before or b"", errors="surrogate_or_replace"),
-            after=to_text(self.after or b"", errors="surrogate_or_replace"),
+            before=readable(self.before or b""),
+            after=readable(self.after or b""),
         )
 
 
-def write(path, content):
-    """Replaces a file in one step; None removes it. Its temporary name is in the directory above, which the daemon does not read."""
-    if content is None:
-        if os.path.lexists(path):
-            os.unlink(path)
-        return
-    handle, beside = tempfile.mkstemp(dir=os.path.dirname(os.path.dirname(path)), prefix=".policy-")
+def written(directory, content):
+    """Returns the path of a new file with these bytes, which all can read."""
+    handle, path = tempfile.mkstemp(dir=directory, prefix=".policy-")
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(content)
             os.fchmod(opened.fileno(), 0o644)
             os.fsync(opened.fileno())
-        os.rename(beside, path)
-    except OSError:
-        os.unlink(beside)
-        raise
+    except OSError as failed:
+        os.unlink(path)
+        # One of a write does not name the file.
+        raise OSError(failed.errno, failed.strerror, path)
+    return path
 
 
 def wanted(module):
@@ -157,6 +185,12 @@ def wanted(module):
             module.fail_json(msg="'%s' is no name of a policy file: it has letters, digits, '.', '_' and '-', and ends in '.toml'" % name)
     for name in set(params["files"]) & set(params["absent"]):
         module.fail_json(msg="'%s' is in files and in absent: take it out of one of them" % name)
+    for name, content in params["files"].items():
+        if not isinstance(content, str):
+            module.fail_json(msg="the content of '%s' is no text" % name)
+    # Through a link, the copy that is checked would be the real directory. The daemon refuses one, too.
+    if os.path.islink(directory):
+        module.fail_json(msg="'%s' is a symbolic link, which the daemon refuses: put the real directory there" % directory)
     if not os.path.isdir(directory):
         module.fail_json(msg="there is no directory '%s': apply the role remit.remit.install first" % directory)
     try:
@@ -174,8 +208,14 @@ def check(module, remit, changes):
     try:
         module.run_command(["cp", "-a", os.path.join(config, "."), copy], check_rc=True)
         for change in changes:
-            change.make(os.path.join(copy, "policy.d", change.name))
+            place = os.path.join(copy, "policy.d", change.name)
+            if os.path.lexists(place):
+                os.unlink(place)
+            if change.after is not None:
+                os.rename(written(copy, change.after), place)
         answer = remit.expect(["policy", "check", "--config", copy])
+    except OSError as failed:
+        module.fail_json(msg="cannot check the policy in '%s': %s" % (copy, failed.strerror))
     finally:
         shutil.rmtree(copy, ignore_errors=True)
     # Only the files of the copy have another path.
@@ -191,32 +231,68 @@ def check(module, remit, changes):
     return shown
 
 
+def loaded(remit):
+    """Returns the digest of the policy that the daemon has in force; None if it does not run."""
+    return remit.call(["status"])[1].get("policy")
+
+
 def install(module, remit, changes):
     """Makes the changes and has the daemon load them. Returns what they mean; all files are as before if that fails."""
-    done = []
     try:
-        for change in changes:
-            done.append(change)
-            change.make()
-    except OSError as error:
-        back(done)
-        module.fail_json(msg="cannot write '%s': %s; all files are as before" % (error.filename, error.strerror))
-    answer = remit.call(["policy", "reload"])[1]
+        replace(changes)
+        answer = reload(remit)
+    except OSError as failed:
+        back(module, remit, changes)
+        module.fail_json(msg="cannot write '%s': %s; all files are as before" % (failed.filename, failed.strerror))
+    except ValueError as failed:
+        back(module, remit, changes)
+        module.fail_json(msg="%s; all files are as before" % failed)
     error = answer.get("error")
-    if not error:
-        return answer["changes"]
-    if error["code"] == "daemon_unavailable":
+    if error and error["code"] != "daemon_unavailable":
+        back(module, remit, changes)
+        remit.refused(error, "the daemon refuses the policy, and all files are as before")
+    for change in changes:
+        change.clean()
+    if error:
         module.warn("the daemon does not run: it loads the policy when it starts")
-        return []
-    back(done)
-    remit.call(["policy", "reload"])
-    remit.refused(error, "the daemon refuses the policy, and all files are as before")
+    return answer
 
 
-def back(changes):
-    """Undoes changes, the last one first."""
+def replace(changes):
+    """Writes all new files, and then puts each in its place."""
+    for change in changes:
+        change.prepare()
+    for change in changes:
+        change.make()
+
+
+def reload(remit):
+    """Has the daemon load the policy. An answer that is none is a ValueError."""
+    status, out, err = remit.raw(["--json", "policy", "reload"])
+    try:
+        answer = json.loads(readable(out))
+        if isinstance(answer, dict):
+            return answer
+    except ValueError:
+        pass
+    said = readable(err or out).strip()
+    raise ValueError("cannot read the answer of 'remit policy reload' (status %s): %s" % (status, said[:300]))
+
+
+def back(module, remit, changes):
+    """Undoes changes, the last one first. One that fails does not keep the others."""
+    problems = []
     for change in reversed(changes):
-        change.undo()
+        try:
+            change.undo()
+            change.clean()
+        except OSError as failed:
+            problems.append("'%s' is in '%s' (%s)" % (change.path, change.old, failed.strerror))
+    if problems:
+        module.fail_json(msg="the policy is not as before: the old content of %s" % ", of ".join(problems))
+    if changes:
+        # Whatever it says, the files are those that it had.
+        remit.raw(["--json", "policy", "reload"])
 
 
 def main():
@@ -241,8 +317,13 @@ def main():
         findings=findings,
         diff=[change.diff() for change in changes],
     )
-    if changes and not module.check_mode:
-        result["changes"] = install(module, remit, changes)
+    if not module.check_mode:
+        before = loaded(remit)
+        answer = install(module, remit, changes)
+        result["changes"] = answer.get("changes", [])
+        # An earlier task may have ended between its files and their load.
+        if before is not None and answer.get("policy", before) != before:
+            result["changed"] = True
     module.exit_json(**result)
 
 
