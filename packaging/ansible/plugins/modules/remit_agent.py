@@ -45,6 +45,8 @@ requirements:
 attributes:
   check_mode:
     description: The key is read, and the host is compared with what would be done.
+    details:
+      - A line of the key that somebody removed from the file of keys, or changed, is written again. Check mode does not see that.
     support: full
   diff_mode:
     description: The account, its group, keys and their ends are shown.
@@ -97,29 +99,36 @@ from ansible_collections.remit.remit.plugins.module_utils.remit import Remit
 
 RECORDS = "/var/lib/remit/enrolled"
 DURATION = re.compile(r"([0-9]+[a-z]+)+")
+# The daemon's own rule is stricter. This one keeps a name from being a path or an option.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def found(name):
+def found(module):
     """Returns what the host has of this agent. The record of enroll is docs/formats.md's 'enrolled accounts'."""
+    name = module.params["name"]
     record = {}
     try:
         with open(os.path.join(RECORDS, name), encoding="utf-8") as opened:
             record = json.load(opened)
     except FileNotFoundError:
         pass
+    except (OSError, ValueError) as error:
+        module.fail_json(msg="cannot read the record of agent '%s': %s" % (name, error))
     try:
-        account = pwd.getpwnam(name).pw_uid
+        account = pwd.getpwnam(name)
     except KeyError:
         account = None
-    members = []
     try:
-        members = grp.getgrnam("remit").gr_mem
+        group = grp.getgrnam("remit")
     except KeyError:
-        pass
+        group = None
+    is_primary = group is not None and account is not None and account.pw_gid == group.gr_gid
     return dict(
         account=account is not None,
         enrolled=bool(record),
-        group=name in members,
+        made=record.get("account_made", False),
+        joined=record.get("group_added") is not None,
+        group=is_primary or group is not None and name in group.gr_mem,
         keys=dict(("%s %s" % (key["kind"], key["base64"]), key.get("expires")) for key in record.get("keys", [])),
     )
 
@@ -138,26 +147,45 @@ def end_of(params):
     return ["--expires", params["expires"]] if params["expires"] is not None else []
 
 
+def read_key(module, remit):
+    """Returns the key as the record has it, and its end. A bad key or end fails the module."""
+    params = module.params
+    # A key that is removed may have ended.
+    end = end_of(params) if params["state"] == "present" else []
+    words = ["enroll", "--print"] + end + ["--", params["name"], "-"]
+    line = remit.expect(words, params["key"] + "\n")["line"]
+    # restrict,command="…"[,expiry-time="…"] TYPE KEY COMMENT
+    options, key = re.fullmatch(r'((?:[^" ]|"[^"]*")*) (\S+ \S+).*', line.strip()).groups()
+    expires = re.search(r'expiry-time="([0-9]+)Z"', options)
+    return key, seconds(expires.group(1)) if expires else None
+
+
+def has_nothing_to_remove(module, remit, before):
+    """Returns whether the agent, or its key, is already absent."""
+    if not before["enrolled"]:
+        return True
+    return module.params["key"] is not None and read_key(module, remit)[0] not in before["keys"]
+
+
 def predicted(module, remit, before):
-    """Returns the state after the module, for check mode. A bad key or end fails the module."""
+    """Returns the state after the module, for check mode."""
     params = module.params
     after = dict(before, keys=dict(before["keys"]))
-    key = None
-    if params["key"] is not None:
-        line = remit.expect(["enroll", "--print"] + end_of(params) + [params["name"], "-"], params["key"] + "\n")["line"]
-        # restrict,command="…"[,expiry-time="…"] TYPE KEY COMMENT
-        options, key = re.fullmatch(r'((?:[^" ]|"[^"]*")*) (\S+ \S+).*', line.strip()).groups()
-        expires = re.search(r'expiry-time="([0-9]+)Z"', options)
     if params["state"] == "absent":
-        if key is None:
+        if has_nothing_to_remove(module, remit, before):
+            return after
+        if params["key"] is None:
             after["keys"] = {}
-            after["group"] = after["enrolled"] = False
+            after["enrolled"] = False
+            after["account"] = not before["made"]
+            after["group"] = before["group"] and not before["joined"]
         else:
-            after["keys"].pop(key, None)
+            after["keys"].pop(read_key(module, remit)[0], None)
         return after
+    key, expires = read_key(module, remit)
     after["account"] = after["group"] = after["enrolled"] = True
     if params["expires"] is not None or key not in after["keys"]:
-        after["keys"][key] = seconds(expires.group(1)) if expires else None
+        after["keys"][key] = expires
     return after
 
 
@@ -167,24 +195,26 @@ def seconds(stamp):
 
 
 def act(module, remit, before):
-    """Enrolls or removes the agent, and returns what to tell of it."""
+    """Enrolls or removes the agent. Returns what to tell of it, and whether the file of keys was changed."""
     params = module.params
     name, key = params["name"], params["key"]
     if params["state"] == "present":
-        answer = remit.expect(["enroll"] + end_of(params) + [name, "-"], key + "\n")
+        answer = remit.expect(["enroll"] + end_of(params) + ["--", name, "-"], key + "\n")
         notes = answer["warnings"] + answer["daemon_refuses"]
         result = dict(file=answer["file"], client=answer["client"])
+        changed = answer["key"] != "unchanged"
     else:
-        if not before["enrolled"]:
-            return dict()
-        answer = remit.expect(["unenroll", name] + ([] if key is None else ["-"]), None if key is None else key + "\n")
+        if has_nothing_to_remove(module, remit, before):
+            return dict(), False
+        answer = remit.expect(["unenroll", "--", name] + ([] if key is None else ["-"]), None if key is None else key + "\n")
         notes = answer["notes"] + answer["daemon_refuses"]
         result = dict()
+        changed = True
         if answer["problems"]:
-            module.fail_json(msg="'%s' could not be removed wholly: %s" % (name, "; ".join(answer["problems"])))
+            module.fail_json(msg="'%s' could not be removed wholly: %s" % (name, "; ".join(answer["problems"])), changed=True)
     for note in notes:
         module.warn(note)
-    return result
+    return result, changed
 
 
 def main():
@@ -205,15 +235,17 @@ def main():
         module.fail_json(msg="accounts and keys belong to root: add 'become: true' to the task")
     if params["expires"] is not None and DURATION.fullmatch(params["expires"]):
         module.fail_json(msg="expires '%s' would be another end in each run: write a day or a time, as 2026-12-31" % params["expires"])
+    if not NAME.fullmatch(params["name"]):
+        module.fail_json(msg="'%s' is no name of an account" % params["name"])
     remit = Remit(module)
-    before = found(params["name"])
+    before = found(module)
     if module.check_mode:
-        result = dict()
+        result, changed = dict(), False
         after = predicted(module, remit, before)
     else:
-        result = act(module, remit, before)
-        after = found(params["name"])
-    module.exit_json(changed=before != after, diff=dict(before=shown(before), after=shown(after)), **result)
+        result, changed = act(module, remit, before)
+        after = found(module)
+    module.exit_json(changed=changed or before != after, diff=dict(before=shown(before), after=shown(after)), **result)
 
 
 if __name__ == "__main__":
