@@ -1,5 +1,7 @@
 //! What people type: `hosts` and `run`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::stage::{RELEASE, Stage, canned, daemon, ran};
@@ -115,9 +117,12 @@ fn run_follows_a_long_job_to_its_end() {
         "case $line in *tools/call*) break ;; esac\ndone\n",
         1,
     );
-    stage.set_host("web1", &(first + &ends));
+    // The second answer that it still runs comes at once: the host is asked again after a pause.
+    stage.set_host("web1", &(first.repeat(3) + &ends));
+    let started = Instant::now();
     let (status, out, _) = stage.run(&["run", "--", "sleep", "100"]);
     assert_eq!((status, &*out), (Some(0), "== web1: exit 0\n  at last\n"));
+    assert!(started.elapsed() >= Duration::from_secs(2));
 }
 
 #[test]
