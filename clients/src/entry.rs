@@ -60,11 +60,18 @@ fn is_one_line(text: &str) -> bool {
         .all(|c| text::is_plain(c) && !matches!(c, '\n' | '\t'))
 }
 
+/// Some clients take these for references to variables and files.
+const REFERENCES: [&str; 3] = ["${", "{env:", "{file:"];
+
+fn is_passed_on(text: &str) -> bool {
+    is_one_line(text) && !REFERENCES.iter().any(|start| text.contains(start))
+}
+
 impl FromStr for KeyFile {
     type Err = NoPath;
 
     fn from_str(text: &str) -> Result<Self, NoPath> {
-        let is_word = !text.is_empty() && !text.starts_with('-') && is_one_line(text);
+        let is_word = !text.is_empty() && !text.starts_with('-') && is_passed_on(text);
         is_word.then(|| Self(text.to_owned())).ok_or(NoPath(
             "it is no name of a file that a client could pass on",
         ))
@@ -135,10 +142,10 @@ impl ServerEntry {
 
     /// The entry of all hosts of `fleet.toml`: `command` is remit-fleet. An error says which word no client could pass on.
     pub fn fleet(command: Vec<String>, args: EntryArgs) -> Result<Self, String> {
-        if let Some(word) = command.iter().find(|word| !is_one_line(word)) {
+        if let Some(word) = command.iter().find(|word| !is_passed_on(word)) {
             let word = text::line(word.as_bytes(), usize::MAX);
             return Err(format!(
-                "'{word}' has characters that a client could not pass on: give the file another name"
+                "'{word}' is nothing that each client passes on as it is: give the file another name"
             ));
         }
         Ok(Self {
@@ -302,7 +309,7 @@ mod tests {
             ServerEntry::fleet(command.into(), args())
         };
         assert!(fleet("/home/me/my fleet.toml").is_ok());
-        for config in ["/a\nb", "/a\tb", "/a\u{1b}[2Jb", "/a\u{202e}b"] {
+        for config in ["/a\nb", "/a\tb", "/a\u{1b}[2Jb", "/a\u{202e}b", "/{file:x}"] {
             let why = fleet(config).unwrap_err();
             assert!(
                 why.chars().all(text::is_plain) && why.contains("another name"),
@@ -324,7 +331,15 @@ mod tests {
         ] {
             assert!(text.parse::<AgentSocket>().is_err(), "{text:?}");
         }
-        for text in ["", "-oProxyCommand=x", "a\nb", "a\tb", "a\u{202e}b"] {
+        for text in [
+            "",
+            "-oProxyCommand=x",
+            "a\nb",
+            "a\tb",
+            "a\u{202e}b",
+            "/${HOME}/a",
+            "/{env:HOME}/a",
+        ] {
             assert!(text.parse::<KeyFile>().is_err(), "{text:?}");
         }
         let agent = Some("/run/user/7/agent".parse().unwrap());
