@@ -15,6 +15,7 @@ description:
     or a plan of changes of files.
   - If the policy asks for an approval, another person decides on the host, with C(remit show) and C(remit approve).
     The module waits for that up to O(timeout) seconds, and then for the end of the job.
+  - It is changed if the job ran in this run of the task, also if it failed then.
   - A request that is denied, expired, void or refused fails the task. So does one that is still pending after O(timeout).
     The message names the request and the line that approves it.
   - The same O(request_id) is the same request. A task that is repeated runs nothing again and returns the result of the first run.
@@ -164,6 +165,7 @@ from ansible_collections.remit.remit.plugins.module_utils.remit import (
     end_problem,
     job_result,
     job_words,
+    was_started,
 )
 
 
@@ -207,12 +209,14 @@ def main():
     job = remit.wait(job, params["timeout"])
     job = remit.whole_output(job)
     repeated = job["state"] != PENDING and job.get("started_ms", began_ms) + job.get("runtime_ms", 0) < began_ms
+    # A program that failed may have changed something before.
+    changed = was_started(job) and not repeated
     problem = end_problem(job)
     if problem:
         if job["state"] == PENDING:
             problem += ". It stays pending: repeat this task to go on waiting"
-        module.fail_json(msg=problem, changed=False, repeated=repeated, **job_result(job))
-    module.exit_json(changed=not repeated, repeated=repeated, **job_result(job))
+        module.fail_json(msg=problem, changed=changed, repeated=repeated, **job_result(job))
+    module.exit_json(changed=changed, repeated=repeated, **job_result(job))
 
 
 if __name__ == "__main__":

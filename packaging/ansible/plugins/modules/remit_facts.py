@@ -107,7 +107,7 @@ def main():
         supports_check_mode=True,
     )
     remit = Remit(module)
-    facts = dict(remit_host=asked(remit, ["host"] + module.params["sections"]))
+    facts = dict(remit_host=asked(remit, ["host", "--"] + module.params["sections"]))
     if module.params["since"] is not None:
         facts["remit_changes"] = asked(remit, ["host", "--since", module.params["since"]])
     facts["remit_version"] = to_text(remit.raw(["--version"])[1]).strip().split(" ")[-1]
