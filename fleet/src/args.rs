@@ -1,11 +1,13 @@
 //! Command line and help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::approvals::request::Target;
 use crate::commands::clients::ClientVerb;
+use crate::files;
 
 const EXIT: &str = "\
 Exit status:
@@ -38,6 +40,10 @@ pub enum Verb {
     Run(RunArgs),
     /// Show the journals of the hosts as one, in the order of the times of their lines
     Logs(LogsArgs),
+    /// Fetch a file of each host
+    Get(GetArgs),
+    /// Send files to each host, for plans
+    Put(PutArgs),
     /// List what waits for an approval, each set once
     Pending(PendingArgs),
     /// Show a set or a request, ask, and approve it on each host
@@ -148,6 +154,41 @@ pub struct LogsArgs {
     /// Which lines, as for 'remit run --name logs': unit=nginx since=-1h priority=err grep=text lines=100
     #[arg(value_name = "NAME=VALUE", value_parser = pair)]
     pub query: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Where: 'web* tag:prod !web3'. Required if there is more than one host
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// The most that a host may send
+    #[arg(long, value_name = "MIB", default_value_t = files::LARGEST >> 20, value_parser = value_parser!(u64).range(1..=1 << 20))]
+    pub max_mib: u64,
+    /// Print JSON, one file a line
+    #[arg(long)]
+    pub json: bool,
+    /// The file: an absolute path of the hosts
+    #[arg(value_name = "REMOTE")]
+    pub remote: OsString,
+    /// Where to write it; of many hosts a directory, in which each has its own [default: this directory]
+    #[arg(value_name = "LOCAL")]
+    pub local: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// Where: 'web* tag:prod !web3'. Required if there is more than one host
+    #[arg(long, value_name = "HOSTS")]
+    pub on: Option<String>,
+    /// Print JSON, one file and host a line
+    #[arg(long)]
+    pub json: bool,
+    /// Files of up to 256 MiB; a plan says where they go
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 fn pair(word: &str) -> Result<(String, String), String> {

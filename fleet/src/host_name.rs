@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// The longest host name (RFC 1035).
 const LONGEST: usize = 255;
 
-/// A `Host` of ssh_config(5), a name or an address. It never begins with a hyphen, so ssh reads no option in it.
+/// A `Host` of ssh_config(5), a name or an address. It never begins with a hyphen, so ssh reads no option in it, or
+/// with a dot, so it names a directory below another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(String);
 
@@ -26,7 +27,7 @@ impl FromStr for HostName {
     fn from_str(text: &str) -> Result<Self, NoHostName> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let is_name = (1..=LONGEST).contains(&text.len())
-            && !text.starts_with('-')
+            && !text.starts_with(['-', '.'])
             && text.bytes().all(is_plain);
         let is_address = || text.parse::<Ipv6Addr>().is_ok();
         match is_name || is_address() {
@@ -45,7 +46,7 @@ impl fmt::Display for HostName {
 impl fmt::Display for NoHostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the name of a host has letters, digits and '.', '_', '-', and begins with no '-'; \
+            "the name of a host has letters, digits and '.', '_', '-', and begins with no '-' or '.'; \
              user and port belong in ~/.ssh/config",
         )
     }
@@ -68,6 +69,9 @@ mod tests {
             "",
             "-oProxyCommand=x",
             "-",
+            ".",
+            "..",
+            ".web1",
             "ann@web1",
             "ssh://web1",
             "web1:22",

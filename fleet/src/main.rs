@@ -9,6 +9,7 @@ mod commands {
 
     pub mod approve;
     pub mod clients;
+    pub mod files;
     pub mod hosts;
     pub mod lock;
     pub mod logs;
@@ -19,6 +20,7 @@ mod commands {
 mod config;
 mod engine;
 mod exit;
+mod files;
 mod host_name;
 mod hosts;
 mod link;
@@ -70,6 +72,8 @@ async fn run(cli: Cli) -> Exit {
             (Verb::Hosts(args), Ok(engine)) => commands::hosts::hosts(&engine, &args).await,
             (Verb::Run(args), Ok(engine)) => commands::run::run(&engine, args).await,
             (Verb::Logs(args), Ok(engine)) => commands::logs::logs(&engine, args).await,
+            (Verb::Get(args), Ok(engine)) => commands::files::get(&engine, &args).await,
+            (Verb::Put(args), Ok(engine)) => commands::files::put(&engine, &args).await,
             (Verb::Pending(args), Ok(engine)) => commands::pending::pending(&engine, &args).await,
             (Verb::Approve(args), Ok(engine)) => commands::approve::approve(&engine, &args).await,
             (Verb::Deny(args), Ok(engine)) => commands::approve::deny(&engine, &args).await,

@@ -81,7 +81,7 @@ pub async fn remit(
     }
 }
 
-fn failure(status: ExitStatus, said: &str) -> String {
+pub fn failure(status: ExitStatus, said: &str) -> String {
     match status.code() {
         Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, ""),
         Some(code) => reason::sentence(&format!("status {code}"), said, ""),

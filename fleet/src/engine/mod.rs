@@ -1,6 +1,7 @@
 //! Calls on one host or many: chooses them, keeps their sessions within a bound, and asks several at a time.
 
 pub mod diff;
+mod each;
 pub mod group;
 pub mod logs;
 pub mod report;
@@ -12,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+pub use each::each;
 
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
@@ -49,6 +51,11 @@ impl Engine {
             links: Mutex::default(),
             calls: AtomicU64::new(1),
         })
+    }
+
+    /// The ways to hosts, for sessions of another kind than calls.
+    pub fn ssh(&self) -> &ssh::Client {
+        &self.ssh
     }
 
     pub fn has_masters(&self) -> bool {
@@ -131,36 +138,25 @@ impl Engine {
     ) -> Vec<(String, HostOutcome)> {
         let hosts: Vec<String> = calls.iter().map(|(host, _)| host.to_string()).collect();
         let slots = usize::try_from(self.fleet.limits.parallel).unwrap_or(1);
-        let slots = Arc::new(Semaphore::new(slots));
-        let mut tasks = JoinSet::new();
-        for (at, (host, call)) in calls.into_iter().enumerate() {
-            let (engine, slots) = (Arc::clone(self), Arc::clone(&slots));
-            tasks.spawn(async move {
-                // The semaphore is never closed.
-                let _slot = slots.acquire_owned().await;
-                (at, engine.call(&host, &call, None).await)
-            });
-        }
+        let calls = calls.into_iter().map(|(host, call)| {
+            let engine = Arc::clone(self);
+            async move { engine.call(&host, &call, None).await }
+        });
         let mut outcomes: Vec<Option<HostOutcome>> = vec![None; hosts.len()];
         let mut count = 0;
-        let collected = async {
-            while let Some(joined) = tasks.join_next().await {
-                if let Ok((at, outcome)) = joined
-                    && let Some(slot) = outcomes.get_mut(at)
-                {
-                    *slot = Some(outcome);
-                    count += 1;
-                    if let Some(done) = &done {
-                        let _ = done.send(count);
-                    }
+        let collected = each(calls, slots, |at, outcome| {
+            if let Some(slot) = outcomes.get_mut(at) {
+                *slot = Some(outcome);
+                count += 1;
+                if let Some(done) = &done {
+                    let _ = done.send(count);
                 }
             }
-        };
+        });
         match until {
             Some(until) => drop(timeout_at(until, collected).await),
             None => collected.await,
         }
-        drop(tasks);
         let late = || Unreachable("no answer before the time for this call was over".to_owned());
         let outcomes = outcomes.into_iter();
         let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|| Err(late())));
@@ -177,32 +173,24 @@ impl Engine {
         let mut manner = manner;
         // As of calls.
         manner.may_become_master &= self.keeps_masters(hosts.len());
-        let slots = Arc::new(Semaphore::new(manner.at_a_time));
-        let mut tasks = JoinSet::new();
         let mut outcomes: Vec<_> = hosts
             .iter()
             .map(|(host, _)| (host.clone(), Err("it was not asked".to_owned())))
             .collect();
-        for (at, (host, words)) in hosts.into_iter().enumerate() {
-            let (engine, slots) = (Arc::clone(self), Arc::clone(&slots));
-            tasks.spawn(async move {
-                // The semaphore is never closed.
-                let _slot = slots.acquire_owned().await;
+        let asked = hosts.into_iter().map(|(host, words)| {
+            let engine = Arc::clone(self);
+            async move {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let limits = &engine.fleet.limits;
-                (
-                    at,
-                    remote::remit(&engine.ssh, limits, &host, (&words, manner)).await,
-                )
-            });
-        }
-        while let Some(joined) = tasks.join_next().await {
-            if let Ok((at, outcome)) = joined
-                && let Some((_, slot)) = outcomes.get_mut(at)
-            {
+                remote::remit(&engine.ssh, limits, &host, (&words, manner)).await
+            }
+        });
+        each(asked, manner.at_a_time, |at, outcome| {
+            if let Some((_, slot)) = outcomes.get_mut(at) {
                 *slot = outcome;
             }
-        }
+        })
+        .await;
         outcomes
     }
 

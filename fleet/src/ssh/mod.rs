@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use remit_common::path_word::path_word;
 use remit_common::text;
+use remit_plan::Upload;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -34,6 +36,16 @@ pub struct RemoteCommand(String);
 impl RemoteCommand {
     pub fn shim() -> Self {
         Self("mcp-shim".to_owned())
+    }
+
+    /// Sends standard input as this upload, as `remit put` does. No shell changes the name of one.
+    pub fn put(upload: Upload) -> Self {
+        Self(format!("mcp-shim --put {upload}"))
+    }
+
+    /// Prints a file, as `remit get` does.
+    pub fn get(path: &[u8]) -> Self {
+        Self(format!("mcp-shim --get {}", path_word(path)))
     }
 
     /// `remit` with these words, each quoted as the shells of hosts read it.

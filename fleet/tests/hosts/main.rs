@@ -11,6 +11,7 @@
 mod approving;
 mod client;
 mod client_check;
+mod files;
 mod hostile;
 mod logs;
 mod lost;

@@ -215,7 +215,7 @@ pub fn shim(daemon: &Daemon) -> String {
     let remit = daemon.program("remit");
     let runtime = daemon.runtime();
     format!(
-        "[ \"$words\" = mcp-shim ] && exec '{}' --socket '{}'\n\
+        "case $words in mcp-shim*) exec '{}' --socket '{}' ${{words#mcp-shim}} ;; esac\n\
          remit() {{ '{}' --runtime '{}' \"$@\"; }}\n\
          eval \"$words\"\n",
         program.display(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::{iter, thread};
 
 use remit_common::names::Runtime;
+use remit_common::path_word::path_word;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{RELEASE, caps, text};
 use remit_plan::{Action, Edit, Plan, Upload};
@@ -217,7 +218,7 @@ fn fetched(
         let mut client = connected(runtime)?;
         return transfer::get(&mut client, path, &mut to, output::note).map_err(failed);
     };
-    let option = format!("--get {}", transfer::path_word(path));
+    let option = format!("--get {}", path_word(path));
     through_ssh(host, &option, Stdio::null(), to, None)
 }
 

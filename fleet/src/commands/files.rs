@@ -1,0 +1,180 @@
+//! `remit-fleet get` and `put`: a file of each host, or files to each host. A line for each that is there, as they come.
+
+use std::future::pending;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use remit_plan::Upload;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::render::print;
+use super::run::chosen;
+use crate::args::{GetArgs, PutArgs};
+use crate::engine::{Engine, each};
+use crate::exit::{Exit, say};
+use crate::files::local::{self, Part};
+use crate::files::outgoing::Outgoing;
+use crate::files::place::Place;
+use crate::files::shown;
+use crate::files::transfer::{self, Road};
+use crate::host_name::HostName;
+
+/// A file that was fetched.
+struct Fetched {
+    path: String,
+    upload: Upload,
+}
+
+pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
+    let hosts = match chosen(engine, args.on.as_deref()) {
+        Ok(hosts) => hosts,
+        Err(exit) => return exit,
+    };
+    let remote: Arc<[u8]> = args.remote.as_bytes().into();
+    let place = match Place::new(args.local.as_deref(), &remote, hosts.len()) {
+        Ok(place) => place,
+        Err(why) => {
+            say(&why);
+            return Exit::Usage;
+        }
+    };
+    let made = match place.dir().map(local::make_all) {
+        Some(Err(why)) => {
+            say(&why);
+            return Exit::Failed;
+        }
+        Some(Ok(true)) => place.dir(),
+        Some(Ok(false)) | None => None,
+    };
+    let most = args.max_mib << 20;
+    let works = roads(engine, &hosts).map(|road| {
+        let (target, remote, may_replace) = (place.target(&road.host), remote.clone(), args.force);
+        async move {
+            let mut part = Part::new(target, may_replace)?;
+            let upload = transfer::get(&road, &remote, &mut part, most).await?;
+            let path = shown(&part.keep()?);
+            Ok(Fetched { path, upload })
+        }
+    });
+    let exit = on_each(engine, &hosts, works, |host, outcome| {
+        match (outcome, args.json) {
+            (Ok(Fetched { path, upload }), true) => {
+                let upload = upload.to_string();
+                line(&json!({ "host": host.as_str(), "file": path, "upload": upload }));
+            }
+            (Ok(Fetched { path, upload }), false) => line(&format!("{upload}  {path}")),
+            (Err(why), true) => line(&json!({ "host": host.as_str(), "why": why })),
+            (Err(why), false) => say(&format!("{host}: not fetched: {why}")),
+        }
+    })
+    .await;
+    local::remove(made);
+    exit
+}
+
+pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
+    let hosts = match chosen(engine, args.on.as_deref()) {
+        Ok(hosts) => hosts,
+        Err(exit) => return exit,
+    };
+    let opened: Result<Vec<_>, String> =
+        args.files.iter().map(|path| Outgoing::open(path)).collect();
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(why) => {
+            say(&why);
+            return Exit::Usage;
+        }
+    };
+    let mut exit = Exit::Ok;
+    // One file after another: a host takes a few at a time from one account.
+    for Outgoing { path, upload, file } in opened {
+        let file = Arc::new(file);
+        let works = roads(engine, &hosts).map(|road| {
+            let file = Arc::clone(&file);
+            async move { transfer::put(&road, upload, &file).await }
+        });
+        let name = upload.to_string();
+        let sent = on_each(engine, &hosts, works, |host, outcome| {
+            match (outcome, args.json) {
+                (Ok(()), true) => {
+                    line(&json!({ "host": host.as_str(), "file": path, "upload": name }));
+                }
+                (Ok(()), false) => line(&format!("{host}: sent {path}")),
+                (Err(why), true) => {
+                    line(&json!({ "host": host.as_str(), "file": path, "why": why }));
+                }
+                (Err(why), false) => say(&format!("{host}: not sent: {path}: {why}")),
+            }
+        })
+        .await;
+        match sent {
+            Exit::Ok if args.json => {}
+            Exit::Ok => line(&format!("{upload}  {path}")),
+            failed => exit = failed,
+        }
+    }
+    exit
+}
+
+fn roads(engine: &Arc<Engine>, hosts: &[HostName]) -> impl Iterator<Item = Road> {
+    let may_become_master = engine.keeps_masters(hosts.len());
+    hosts.iter().map(move |host| Road {
+        engine: Arc::clone(engine),
+        host: host.clone(),
+        may_become_master,
+    })
+}
+
+/// Does the work of each host, some at a time, until a signal ends it. What is begun by then leaves nothing behind.
+async fn on_each<T: Send + 'static>(
+    engine: &Engine,
+    hosts: &[HostName],
+    works: impl Iterator<Item = impl Future<Output = Result<T, String>> + Send + 'static>,
+    done: impl Fn(&HostName, Result<T, String>),
+) -> Exit {
+    let mut exit = Exit::Ok;
+    let mut open: Vec<Option<&HostName>> = hosts.iter().map(Some).collect();
+    let all = each(works, engine.manner().at_a_time, |at, outcome| {
+        if outcome.is_err() {
+            exit = Exit::Failed;
+        }
+        if let Some(host) = open.get_mut(at).and_then(Option::take) {
+            done(host, outcome);
+        }
+    });
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = stopped() => {}
+    }
+    for host in open.into_iter().flatten() {
+        done(host, Err("ended before it was whole".to_owned()));
+        exit = Exit::Failed;
+    }
+    exit
+}
+
+/// Waits for a signal that would end this program.
+async fn stopped() {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    match kinds.map(signal) {
+        [Ok(mut one), Ok(mut two), Ok(mut three)] => tokio::select! {
+            _ = one.recv() => {}
+            _ = two.recv() => {}
+            _ = three.recv() => {}
+        },
+        // It ends the program at once, as usual.
+        _ => pending().await,
+    }
+}
+
+fn line(text: &impl ToString) {
+    // A reader that is gone does not end what is begun.
+    let _ = print(&format!("{}\n", text.to_string()));
+}

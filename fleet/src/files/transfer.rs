@@ -1,0 +1,224 @@
+//! One file to or from one host. Time and bytes of a host are bounded.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use remit_common::RELEASE;
+use remit_plan::Upload;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use super::naming::Naming;
+use super::receipt::Said;
+use crate::engine::Engine;
+use crate::exit::say;
+use crate::host_name::HostName;
+use crate::remote;
+use crate::ssh::RemoteCommand;
+
+const PIECE: usize = 64 << 10;
+/// Time until the first byte: the job that prints it may wait for a slot, or for a person.
+const FIRST: Duration = Duration::from_secs(600);
+/// Time for each further piece, and for the end after the last one.
+const NEXT: Duration = Duration::from_secs(60);
+/// Time for words after the end: something else can hold standard error open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Bytes that a host may print while it gets a file, such as a login's words.
+const CHATTER: u64 = 64 << 10;
+
+/// The way to one host.
+#[derive(Clone, Debug)]
+pub struct Road {
+    pub engine: Arc<Engine>,
+    pub host: HostName,
+    pub may_become_master: bool,
+}
+
+/// Sends the bytes that the upload names.
+pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
+    let mut session = Session::start(road, &RemoteCommand::put(upload)).await?;
+    let (mut stdin, mut stdout) = session.pipes()?;
+    let work = async {
+        let sent = async {
+            send(&mut stdin, upload, file).await?;
+            // It reads to the end.
+            drop(stdin);
+            Ok(())
+        };
+        tokio::try_join!(sent, pass_over(&mut stdout)).map(drop)
+    };
+    let ((), status) = session.attend(&road.host, work).await?;
+    session.judge(status, upload)
+}
+
+/// Writes what the host prints, at most so many bytes. Returns their name.
+pub async fn get<W: Write>(
+    road: &Road,
+    path: &[u8],
+    to: &mut W,
+    most: u64,
+) -> Result<Upload, String> {
+    let mut session = Session::start(road, &RemoteCommand::get(path)).await?;
+    let (_, mut stdout) = session.pipes()?;
+    let work = receive(&mut stdout, to, most);
+    let (upload, status) = session.attend(&road.host, work).await?;
+    session.judge(status, upload)?;
+    Ok(upload)
+}
+
+/// An ssh process, which ends when this is dropped, and its words so far.
+struct Session {
+    child: Child,
+    said: Said,
+}
+
+impl Session {
+    async fn start(road: &Road, command: &RemoteCommand) -> Result<Self, String> {
+        let (ssh, limits) = (road.engine.ssh(), &road.engine.fleet.limits);
+        let way = ssh.way(&road.host, road.may_become_master).await?;
+        let child = ssh.start(&road.host, &way, limits, command).await?;
+        ssh.note_use(&way);
+        let said = Said::default();
+        Ok(Self { child, said })
+    }
+
+    fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout), String> {
+        let pipes = self.child.stdin.take().zip(self.child.stdout.take());
+        pipes.ok_or_else(|| "ssh has no pipes".to_owned())
+    }
+
+    /// Does the work with the pipes, waits for the end of ssh, and reads its words meanwhile.
+    async fn attend<T>(
+        &mut self,
+        host: &HostName,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<(T, ExitStatus), String> {
+        let stderr = self.child.stderr.take().ok_or("ssh has no pipes")?;
+        let child = &mut self.child;
+        let mut work = pin!(async {
+            let done = work.await?;
+            let status = timeout(NEXT, child.wait()).await;
+            let status = status.map_err(|_| late("the end", NEXT))?;
+            let status = status.map_err(|error| format!("cannot wait for ssh: {error}"))?;
+            Ok((done, status))
+        });
+        let mut listening = pin!(listen(stderr, &mut self.said, host));
+        let (done, is_silent) = tokio::select! {
+            biased;
+            done = &mut work => (done, false),
+            () = &mut listening => (work.await, true),
+        };
+        if !is_silent {
+            // What came until then counts.
+            let _ = timeout(LAST_WORDS, listening).await;
+        }
+        done
+    }
+
+    /// Fails unless all was well there, and the receipt names these bytes: something else than mcp-shim may have answered.
+    fn judge(&self, status: ExitStatus, expected: Upload) -> Result<(), String> {
+        match (status.code(), self.said.receipt()) {
+            (Some(0), Some(receipt)) if receipt == expected => Ok(()),
+            (Some(0), Some(receipt)) => Err(format!(
+                "its receipt is for {} other bytes; a login there that prints something spoils files",
+                receipt.size
+            )),
+            (Some(0), None) => Err(format!(
+                "no receipt came: mcp-shim of remit {RELEASE} has to answer there"
+            )),
+            (Some(code), _) if let Some(own) = self.said.own() => {
+                Err(format!("{own} (status {code})"))
+            }
+            _ => Err(remote::failure(status, &self.said.last())),
+        }
+    }
+}
+
+/// Reads standard error to its end. Shows why nothing comes yet, once.
+async fn listen(mut from: ChildStderr, said: &mut Said, host: &HostName) {
+    let mut buffer = [0; 4096];
+    let mut is_shown = false;
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let waits = said.add(buffer.get(..count).unwrap_or_default());
+        if let Some(waits) = waits
+            && !is_shown
+        {
+            say(&format!("{host}: {waits}"));
+            is_shown = true;
+        }
+    }
+    said.end();
+}
+
+fn late(what: &str, limit: Duration) -> String {
+    format!("{what} did not come within {} s", limit.as_secs())
+}
+
+async fn send(to: &mut ChildStdin, upload: Upload, file: &File) -> Result<(), String> {
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while at < upload.size {
+        let length = piece
+            .len()
+            .min(usize::try_from(upload.size - at).unwrap_or(PIECE));
+        let read = file.read_at(piece.get_mut(..length).unwrap_or_default(), at);
+        let read = read.map_err(|error| format!("cannot read the file: {error}"))?;
+        if read == 0 {
+            // It is shorter now. The host says so.
+            break;
+        }
+        let sent = to.write_all(piece.get(..read).unwrap_or_default());
+        match timeout(NEXT, sent).await {
+            Err(_) => return Err(format!("it takes nothing for {} s", NEXT.as_secs())),
+            // Its words and its status say why.
+            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => break,
+            Ok(Err(error)) => return Err(format!("cannot write to ssh: {error}")),
+            Ok(Ok(())) => at += read as u64,
+        }
+    }
+    Ok(())
+}
+
+/// Reads what nobody asked for. A host that prints without end would wait for its reader.
+async fn pass_over(from: &mut ChildStdout) -> Result<(), String> {
+    let mut buffer = [0; 4096];
+    let mut printed = 0;
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        printed += count as u64;
+        if printed > CHATTER {
+            return Err("it prints without end, and mcp-shim prints nothing".to_owned());
+        }
+    }
+    Ok(())
+}
+
+async fn receive(from: &mut ChildStdout, to: &mut impl Write, most: u64) -> Result<Upload, String> {
+    let (mut naming, mut piece) = (Naming::default(), vec![0; PIECE]);
+    loop {
+        let (what, limit) = match naming.size() {
+            0 => ("a first byte", FIRST),
+            _ => ("more of the file", NEXT),
+        };
+        let read = timeout(limit, from.read(&mut piece)).await;
+        let read = read.map_err(|_| late(what, limit))?;
+        let read = read.map_err(|error| format!("cannot read from ssh: {error}"))?;
+        if read == 0 {
+            return Ok(naming.end());
+        }
+        let bytes = piece.get(..read).unwrap_or_default();
+        naming.add(bytes);
+        if naming.size() > most {
+            return Err(format!(
+                "it sent more than {most} bytes; --max-mib allows more"
+            ));
+        }
+        to.write_all(bytes)
+            .map_err(|error| format!("cannot write the file here: {error}"))?;
+    }
+}
