@@ -50,6 +50,8 @@ pub enum Verb {
     Approve(ApproveArgs),
     /// Deny a set or a request on each host
     Deny(DenyArgs),
+    /// Ask one host to undo a commit
+    Undo(UndoArgs),
     /// Run nothing more, on any host
     Lock(LockArgs),
     /// Accept requests again
@@ -92,6 +94,25 @@ pub struct DenyArgs {
     /// The reason, for the requester
     #[arg(short, long, value_name = "WHY")]
     pub message: String,
+}
+
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The host. Required if there is more than one
+    #[arg(long, value_name = "HOST")]
+    pub on: Option<String>,
+    /// The reason, for whoever approves it and for the record
+    #[arg(short, long, value_name = "WHY")]
+    pub message: String,
+    /// Also take away what others have made in new directories of the commit
+    #[arg(long)]
+    pub with_contents: bool,
+    /// Afterwards run this command, as 'service.reload unit=nginx.service'; up to 4 times
+    #[arg(long, value_name = "CALL")]
+    pub then: Vec<String>,
+    /// The id that the commit gave: 32 digits
+    #[arg(value_name = "ID", value_parser = commit)]
+    pub id: String,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +210,13 @@ pub struct PutArgs {
     /// Files of up to 256 MiB; a plan says where they go
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+fn commit(word: &str) -> Result<String, &'static str> {
+    let is_id = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id
+        .then(|| word.to_owned())
+        .ok_or("it does not have 32 hexadecimal digits")
 }
 
 fn pair(word: &str) -> Result<(String, String), String> {

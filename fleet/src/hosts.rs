@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use remit_common::{RELEASE, text};
+use remit_common::text;
 use serde_json::{Map, Value, json};
 
 use crate::config::Host;
-use crate::engine::{Engine, HostOutcome, end_for_clients};
+use crate::engine::{Engine, end_for_clients};
 use crate::link::answer::ServerInfo;
 use crate::link::{HostCall, Unreachable};
 
@@ -29,28 +29,6 @@ pub struct Probed {
     pub address: String,
     /// The account there, and its release of remit.
     pub answer: Result<(String, ServerInfo), String>,
-}
-
-/// Says which release a host has, if it is not this one.
-pub fn other_release(server: &ServerInfo) -> Option<String> {
-    (server.version != RELEASE).then(|| {
-        let there = &server.version;
-        format!("remit {there} there, {RELEASE} here: arguments may differ")
-    })
-}
-
-/// Returns the hosts of each other release.
-pub fn other_releases(outcomes: &[(String, HostOutcome)]) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (host, outcome) in outcomes {
-        if let Ok(answered) = outcome
-            && answered.server.version != RELEASE
-        {
-            let version = answered.server.version.clone();
-            found.entry(version).or_default().push(host.clone());
-        }
-    }
-    found
 }
 
 /// Returns the answer of the tool `hosts`.
@@ -208,16 +186,5 @@ mod tests {
         assert_eq!(data["more_hosts"], json!(4000 - listed));
         assert_eq!(data["tags"], json!({"prod": 4000}));
         assert!(Value::Object(data).to_string().len() < LARGEST + 200);
-    }
-
-    #[test]
-    fn other_release_is_named() {
-        let server = |version: &str| ServerInfo {
-            name: "remit".into(),
-            version: version.into(),
-        };
-        assert_eq!(other_release(&server(RELEASE)), None);
-        let said = other_release(&server("0.0.9")).unwrap();
-        assert!(said.starts_with("remit 0.0.9 there"), "{said}");
     }
 }

@@ -10,12 +10,14 @@ mod commands {
     pub mod approve;
     pub mod clients;
     pub mod files;
+    mod host_status;
     pub mod hosts;
     pub mod lock;
     pub mod logs;
     pub mod pending;
     mod render;
     pub mod run;
+    pub mod undo;
 }
 mod config;
 mod engine;
@@ -25,6 +27,7 @@ mod host_name;
 mod hosts;
 mod link;
 mod mcp;
+mod releases;
 mod remote;
 mod request_id;
 mod selector;
@@ -77,6 +80,7 @@ async fn run(cli: Cli) -> Exit {
             (Verb::Pending(args), Ok(engine)) => commands::pending::pending(&engine, &args).await,
             (Verb::Approve(args), Ok(engine)) => commands::approve::approve(&engine, &args).await,
             (Verb::Deny(args), Ok(engine)) => commands::approve::deny(&engine, &args).await,
+            (Verb::Undo(args), Ok(engine)) => commands::undo::undo(&engine, &args).await,
             (Verb::Lock(args), Ok(engine)) => commands::lock::lock(&engine, &args).await,
             (Verb::Unlock(args), Ok(engine)) => commands::lock::unlock(&engine, &args).await,
             (_, Err(error)) => {

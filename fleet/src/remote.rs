@@ -19,6 +19,8 @@ const LARGEST: u64 = 1 << 20;
 const WORDS: usize = 600;
 /// Time for the last words of an ssh that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How `remit` begins a line of its own.
+const OWN: &str = "remit: ";
 /// Of ssh itself.
 const SSH_FAILED: i32 = 255;
 
@@ -83,6 +85,10 @@ pub async fn remit(
 
 pub fn failure(status: ExitStatus, said: &str) -> String {
     match status.code() {
+        // What remit says needs no guess about its meaning.
+        Some(code) if said.starts_with(OWN) || said.contains(&format!("; {OWN}")) => {
+            format!("{said} (status {code})")
+        }
         Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, ""),
         Some(code) => reason::sentence(&format!("status {code}"), said, ""),
         None => "ssh was killed".to_owned(),

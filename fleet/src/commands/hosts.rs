@@ -1,7 +1,11 @@
 //! `remit-fleet hosts`: a line for each host.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
+use super::host_status::{self, HostStatus};
 use super::render::{self, print};
 use crate::args::HostsArgs;
 use crate::config::Host;
@@ -23,14 +27,41 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
         },
     };
     let rows = hosts::rows(engine, &chosen, args.probe, "remit-fleet hosts").await;
+    // Only the rows of a probe have answers.
+    let has_answered =
+        |row: &&hosts::HostRow| row.probed.as_ref().is_some_and(|it| it.answer.is_ok());
+    let answering: BTreeSet<&str> = rows
+        .iter()
+        .filter(has_answered)
+        .map(|row| &*row.name)
+        .collect();
+    let names = chosen.iter().map(|host| host.name.clone());
+    let names = names.filter(|name| answering.contains(name.as_str()));
+    let statuses = host_status::asked(engine, names.collect()).await;
+    let of = |row: &hosts::HostRow| {
+        let mut all = statuses.iter();
+        let (_, status) = all.find(|(host, _)| host.as_str() == row.name)?;
+        status.as_ref().ok()
+    };
     let text: String = match args.json {
         true => rows
             .iter()
-            .map(|row| format!("{}\n", hosts::to_json(row)))
+            .map(|row| format!("{}\n", with_status(hosts::to_json(row), of(row))))
             .collect(),
-        false => render::hosts(&rows),
+        false => {
+            render::hosts(&rows, |row| of(row)?.locked.clone()) + &host_status::policies(&statuses)
+        }
     };
     let printed = print(&text);
+    let silent: Vec<&str> = statuses
+        .iter()
+        .filter(|(_, status)| status.is_err())
+        .map(|(host, _)| host.as_str())
+        .collect();
+    if let Some((_, Err(why))) = statuses.iter().find(|(_, status)| status.is_err()) {
+        let silent = silent.join(" ");
+        say(&format!("policy and lock are not known of {silent}: {why}"));
+    }
     if args.probe && !engine.has_masters() {
         say(
             "each call logs in: no private directory for master connections, or '[limits] masters = 0'",
@@ -41,4 +72,14 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
         Exit::Ok if rows.iter().any(is_silent) => Exit::Failed,
         other => other,
     }
+}
+
+fn with_status(mut row: Value, status: Option<&HostStatus>) -> Value {
+    if let (Value::Object(row), Some(status)) = (&mut row, status) {
+        row.insert("policy".to_owned(), json!(status.policy));
+        if let Some(why) = &status.locked {
+            row.insert("locked".to_owned(), json!(why));
+        }
+    }
+    row
 }

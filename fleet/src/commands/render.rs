@@ -26,7 +26,8 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-pub fn hosts(rows: &[HostRow]) -> String {
+/// A line for each host. `locked` says why one is locked.
+pub fn hosts(rows: &[HostRow], locked: impl Fn(&HostRow) -> Option<String>) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for row in rows {
@@ -36,6 +37,7 @@ pub fn hosts(rows: &[HostRow]) -> String {
                 Ok((user, server)) => format!("remit {} as {user}", server.version),
                 Err(why) => format!("no answer: {why}"),
             });
+            words.extend(locked(row).map(|why| format!("LOCKED {why}")));
             words.push(probed.address.clone());
         }
         words.extend(row.tags.iter().map(|tag| format!("tag:{tag}")));

@@ -10,8 +10,8 @@ use crate::args::RunArgs;
 use crate::engine::{Engine, HostOutcome, group, report};
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
-use crate::hosts;
 use crate::link::HostCall;
+use crate::releases;
 use crate::request_id;
 use crate::selector;
 
@@ -97,7 +97,9 @@ pub async fn answers(
             }
         }
     };
-    for (release, of) in hosts::other_releases(&outcomes) {
+    let named = outcomes.iter();
+    let named = named.map(|(host, outcome)| (host.as_str(), outcome));
+    for (release, of) in releases::others(named) {
         say(&format!("remit {release}: {}", of.join(" ")));
     }
     outcomes

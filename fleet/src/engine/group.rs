@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::events;
 use crate::link::answer::ToolResult;
 use crate::link::{Answered, Unreachable};
 
@@ -58,6 +59,8 @@ pub struct Group {
     pub jobs: Vec<(String, Value)>,
     /// Some of these hosts have other numbers than the texts, which are of the first one.
     pub has_other_numbers: bool,
+    /// A list of jobs or records, of which the others have ids and times of their own.
+    pub has_other_ids: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -97,8 +100,12 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
         match outcome {
             Ok(result) => {
                 let job = job(&result);
+                let events = events::without_ids(&result.data);
                 let (facts, texts) = split(result.data);
-                let key = key(result.is_error, &facts, &texts, fold);
+                let key = match &events {
+                    Some(events) => key(result.is_error, events, &BTreeMap::new(), fold),
+                    None => key(result.is_error, &facts, &texts, fold),
+                };
                 let at = *known.entry(key).or_insert(grouped.groups.len());
                 if at == grouped.groups.len() {
                     grouped.groups.push(Group {
@@ -108,7 +115,12 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
                         texts,
                         jobs: Vec::new(),
                         has_other_numbers: false,
+                        has_other_ids: false,
                     });
+                } else if let Some(group) = grouped.groups.get_mut(at)
+                    && events.is_some()
+                {
+                    group.has_other_ids |= group.texts != texts;
                 } else if let Some(group) = grouped.groups.get_mut(at)
                     && fold == Fold::Numbers
                     && !group.has_other_numbers

@@ -2,6 +2,7 @@
 
 pub mod diff;
 mod each;
+mod events;
 pub mod group;
 pub mod logs;
 pub mod report;

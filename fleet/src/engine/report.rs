@@ -15,7 +15,7 @@ const GROUPS: usize = 8;
 /// A text that is cut shows at least so much, or fewer groups are shown.
 const USEFUL: usize = 160;
 /// Keys of a group that are not the host's.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "hosts",
     "more_hosts",
     "is_error",
@@ -23,6 +23,7 @@ const OWN: [&str; 7] = [
     "jobs",
     "cut",
     "numbers",
+    "ids",
 ];
 const REASON: usize = 600;
 
@@ -86,6 +87,17 @@ pub fn fitted(grouped: &Grouped, budget: usize) -> Map<String, Value> {
         }
     }
     counts(grouped, "the answers are too long; ask fewer hosts")
+}
+
+/// Returns the report with what this program itself says, in at most `budget` bytes. No host has a key in that.
+pub fn fitted_with(
+    grouped: &Grouped,
+    own: Map<String, Value>,
+    budget: usize,
+) -> Map<String, Value> {
+    let mut report = fitted(grouped, budget.saturating_sub(size(&own)));
+    report.extend(own);
+    report
 }
 
 /// Returns the largest number of a range that fits. The first one does.
@@ -199,6 +211,10 @@ fn shown(
     if group.has_other_numbers {
         let note = "other hosts of this group have other numbers; these are of the first one";
         entry.insert("numbers".to_owned(), json!(note));
+    }
+    if group.has_other_ids {
+        let note = "ids and times are of the first host; ask one of the others for its own";
+        entry.insert("ids".to_owned(), json!(note));
     }
     let jobs: BTreeMap<&String, &Value> = group
         .jobs

@@ -23,6 +23,7 @@ use crate::engine::group::{self, Fold};
 use crate::engine::{Engine, end_for_clients, logs, report};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
+use crate::releases;
 use crate::request_id;
 use crate::set::Sets;
 
@@ -165,7 +166,7 @@ async fn one(engine: &Arc<Engine>, host: &Host, call: &HostCall, caller: &Caller
     match outcome {
         Ok(Answered { result, server, .. }) => {
             let mut named = vec![("on", json!(host.name.as_str()))];
-            named.extend(hosts::other_release(&server).map(|words| ("release", json!(words))));
+            named.extend(releases::other(&server).map(|words| ("release", json!(words))));
             Reply::named(result.is_error, result.text, result.data, &named)
         }
         Err(Unreachable(why)) => Reply::refused(UNREACHABLE, &format!("{}: {why}", host.name)),
@@ -198,7 +199,8 @@ async fn many(
             }
         }
     };
-    let releases = hosts::other_releases(&outcomes);
+    let named = outcomes.iter();
+    let own = releases::noted(named.map(|(host, outcome)| (host.as_str(), outcome)));
     let (timeline, outcomes) = match logs::is_asked(call) {
         true => logs::merged(engine, call, outcomes).await,
         false => (None, outcomes),
@@ -206,31 +208,16 @@ async fn many(
     let grouped = group::of_answers(outcomes, fold, hosts.len());
     let is_error = timeline.is_none() && grouped.groups.iter().all(|group| group.is_error);
     let budget = usize::try_from(engine.fleet.limits.answer_bytes).unwrap_or(0);
-    // 'hosts' with a probe shows all of them.
-    let few = releases.iter().take(4).map(|(release, hosts)| {
-        let listed: Vec<&String> = hosts.iter().take(4).collect();
-        let more = hosts.len() - listed.len();
-        (
-            release.clone(),
-            json!({ "hosts": listed, "more_hosts": more }),
-        )
-    });
-    let releases = Value::Object(few.collect());
-    let reserved = releases.to_string().len() + 32;
-    let budget = budget.saturating_sub(reserved);
-    let mut data = match timeline {
-        None => report::fitted(&grouped, budget),
+    let data = match timeline {
+        None => report::fitted_with(&grouped, own, budget),
         // Answers that are no journal are few and short as a rule: the lines get what they leave.
         Some(timeline) => {
-            let mut data = report::fitted(&grouped, budget / 4);
+            let mut data = report::fitted_with(&grouped, own, budget / 4);
             let others = Value::Object(data.clone()).to_string().len();
             data.extend(timeline.fitted(budget.saturating_sub(others)));
             data
         }
     };
-    if releases != json!({}) {
-        data.insert("other_releases".to_owned(), releases);
-    }
     Reply {
         is_error,
         ..Reply::plain(data)

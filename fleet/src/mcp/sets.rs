@@ -15,6 +15,7 @@ use crate::engine::group::{self, Fold};
 use crate::engine::{Engine, report};
 use crate::host_name::HostName;
 use crate::link::HostCall;
+use crate::releases;
 use crate::set::{self, Set, SetCall, Sets};
 
 /// What a call waits if it does not say, as mcp-shim does.
@@ -106,12 +107,14 @@ pub async fn plan(
     let id = set::id_of(&call.tool, &call.arguments, &names);
     call.set = Some(id);
     let outcomes = engine.call_all(&names, &call, None).await;
+    let named = outcomes.iter();
+    let mut own = releases::noted(named.map(|(host, outcome)| (host.as_str(), outcome)));
     let outcomes = names.iter().cloned().zip(outcomes);
     let outcomes =
         outcomes.map(|(host, (_, outcome))| (host, outcome.map(|answered| answered.result)));
     let (answers, plans) = set::planned(outcomes.collect());
     let grouped = group::group(answers, Fold::Exact);
-    let mut own = Map::from_iter([("set".to_owned(), json!(id.to_string()))]);
+    own.insert("set".to_owned(), json!(id.to_string()));
     if !plans.is_empty() {
         let next = format!(
             "nothing has changed; compare the groups; change {{\"plan_id\": \"{id}\", \"reason\": …}} asks each of these \
@@ -124,12 +127,9 @@ pub async fn plan(
         );
         own.insert("next".to_owned(), json!(next));
     }
-    let size = Value::Object(own.clone()).to_string().len();
     let is_error = plans.is_empty();
     sets.keep_plans(id, plans);
-    let mut data = report::fitted(&grouped, budget(engine).saturating_sub(size));
-    data.extend(own);
-    let mut reply = Reply::plain(data);
+    let mut reply = Reply::plain(report::fitted_with(&grouped, own, budget(engine)));
     reply.is_error = is_error;
     Ok(reply)
 }
@@ -147,7 +147,14 @@ pub fn plan_of<'a>(host: &HostName, plans: &'a Plans) -> Result<&'a str, String>
 }
 
 fn reply(engine: &Engine, set: &Set) -> Reply {
-    Reply::plain(set::report(set, budget(engine)))
+    let board = set.snapshot();
+    let outcomes = set.hosts().iter().zip(&board.outcomes);
+    let outcomes = outcomes.filter_map(|(host, outcome)| Some((host.as_str(), outcome.as_ref()?)));
+    let releases = releases::noted(outcomes);
+    let size = Value::Object(releases.clone()).to_string().len();
+    let mut data = set::report(set, budget(engine).saturating_sub(size));
+    data.extend(releases);
+    Reply::plain(data)
 }
 
 fn budget(engine: &Engine) -> usize {

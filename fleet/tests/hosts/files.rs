@@ -12,7 +12,7 @@ use remit_tests::daemon::Daemon;
 use serde_json::Value;
 
 use crate::real_ssh::Machine;
-use crate::stage::{Stage, approver, daemon, user};
+use crate::stage::{Stage, approver, daemon, plans, user};
 
 /// More bytes than one page of a job.
 const LARGE: &str = "/usr/bin/bash";
@@ -306,16 +306,9 @@ fn signal_in_the_middle_leaves_no_file() {
 
 /// A daemon that takes files for plans.
 fn planning() -> Daemon {
-    let mut daemon = daemon();
-    let commands = include_str!("../../../packaging/policy.d/60-plans.toml");
-    let bin = daemon.path().join("bin").display().to_string();
-    let commit = "/usr/libexec/remit/remit-commit";
-    let commands = commands.replace(commit, &format!("{bin}/remit-commit"));
-    daemon.set_file("vendor/policy.d/60-plans.toml", &commands);
-    let policy = "[[grant]]\nname = \"test\"\nto = [\"#0\", \"somebody\"]\nallow = [\"plan.make\", \"run\"]\nrun_profile = \"read\"\n";
-    daemon.set_file("config/policy.d/10-test.toml", policy);
-    daemon.restart_cleanly();
-    daemon
+    plans(
+        "[[grant]]\nname = \"test\"\nto = [\"#0\", \"somebody\"]\nallow = [\"plan.make\", \"run\"]\nrun_profile = \"read\"\n",
+    )
 }
 
 #[test]

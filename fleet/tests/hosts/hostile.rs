@@ -114,6 +114,15 @@ fn other_release_is_named_and_served() {
     let data = client.data("run", json!({"on": "*", "argv": ["x"]}));
     assert_eq!(data["groups"][0]["hosts"], json!(["old", "new"]), "{data}");
     assert_eq!(data["other_releases"]["0.0.1"]["hosts"], json!(["old"]));
+    // A set and a plan on many hosts say the same.
+    for (tool, arguments) in [
+        ("change", json!({"on": "*", "name": "x", "reason": "x"})),
+        ("plan", json!({"on": "*", "edits": []})),
+    ] {
+        let result = client.tool(tool, arguments);
+        let old = &result["structuredContent"]["other_releases"]["0.0.1"];
+        assert_eq!(*old, json!({"hosts": ["old"], "more_hosts": 0}), "{result}");
+    }
     let one = client.data("run", json!({"on": "old", "argv": ["x"]}));
     assert!(
         one["release"]

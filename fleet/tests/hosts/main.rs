@@ -23,3 +23,4 @@ mod protocol;
 mod real_ssh;
 mod sets;
 mod stage;
+mod undo;

@@ -66,6 +66,33 @@ fn locked_host_refuses_for_itself() {
 }
 
 #[test]
+fn the_same_past_is_one_group() {
+    let daemons = [daemon(), daemon(), daemon()];
+    let stage = Stage::new(&["web1", "web2", "web3"]);
+    for (host, daemon) in ["web1", "web2", "web3"].iter().zip(&daemons) {
+        stage.set_real(host, daemon);
+    }
+    let mut client = stage.client();
+    for on in ["web3", "web1 web2 web3"] {
+        let data = client.data("run", json!({"on": on, "argv": ["echo", "same"]}));
+        assert_eq!(data.get("unreachable"), None, "{data}");
+    }
+    for tool in ["job", "history"] {
+        let data = client.data(tool, json!({"on": "*"}));
+        let groups = data["groups"].as_array().unwrap();
+        let hosts: Vec<&Value> = groups.iter().map(|group| &group["hosts"]).collect();
+        let expect = [&json!(["web1", "web2"]), &json!(["web3"])];
+        assert_eq!(hosts, expect, "{data}");
+        assert!(groups[0]["ids"].is_string() && groups[1].get("ids").is_none());
+        let text = groups[0]["data"].as_str().unwrap();
+        assert!(
+            text.contains("job_id") && text.contains("echo same"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn words_of_on_choose_hosts() {
     let stage = Stage::new(&["web1", "web2", "db1"]);
     stage.set_fleet("[hosts]\ninclude = [\"*\"]\n[tags]\nprod = [\"web1\", \"db1\"]\n");

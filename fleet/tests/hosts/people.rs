@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use remit_common::admin::AdminRequest;
 use serde_json::{Value, json};
 
-use crate::stage::{RELEASE, Stage, canned, daemon, ran};
+use crate::stage::{NONE, RELEASE, Stage, approver, canned, changing, daemon, ran};
 
 #[test]
 fn hosts_are_listed_and_probed() {
@@ -50,6 +51,59 @@ fn hosts_are_listed_and_probed() {
         .data("hosts", json!({"probe": true, "on": "web1"}));
     assert_eq!(data["hosts"][0]["release"], RELEASE, "{data}");
     assert_eq!(data["tags"], json!({"prod": 1}));
+}
+
+#[test]
+fn probe_shows_policies_and_locks_to_administrators() {
+    let (usual, other) = (daemon(), changing("/usr/bin/true", NONE));
+    let stage = Stage::new(&["web1", "web2", "web3", "web4"]);
+    for (host, daemon) in [("web1", &usual), ("web2", &other), ("web3", &usual)] {
+        stage.set_real(host, daemon);
+    }
+    stage.set_host("web4", "exit 255\n");
+    let lock = AdminRequest::Lock {
+        why: "what\u{1b} is it doing?".into(),
+        kill: false,
+    };
+    other.administer(lock).unwrap();
+    let (status, out, err) = stage.run_of(&approver(), &["hosts", "--probe"]);
+    assert_eq!((status, &*err), (Some(1), ""), "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 6, "{out}");
+    assert!(
+        !lines[0].contains("LOCKED") && !lines[2].contains("LOCKED"),
+        "{out}"
+    );
+    assert!(
+        lines[1].contains("  LOCKED by ") && lines[1].contains(": what\\x1b is it doing?  "),
+        "{out}"
+    );
+    assert!(lines[4].ends_with("  on 2 of 3"), "{out}");
+    assert!(lines[5].ends_with("  on 1 of 3: web2"), "{out}");
+    let (_, out, _) = stage.run_of(&approver(), &["hosts", "--probe", "--json"]);
+    let rows: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows[0]["policy"], rows[2]["policy"]);
+    assert_ne!(rows[0]["policy"], rows[1]["policy"]);
+    let digest = rows[1]["policy"].as_str().unwrap();
+    assert!(
+        lines[5].starts_with(&format!("policy {}  ", &digest[..12])),
+        "{digest}"
+    );
+    assert!(rows[1]["locked"].is_string() && rows[0].get("locked").is_none());
+    assert_eq!(
+        (rows[3].get("policy"), rows[3]["why"].is_string()),
+        (None, true)
+    );
+    // Others see what they saw.
+    let (status, out, err) = stage.run(&["hosts", "--probe", "--on", "web1"]);
+    assert_eq!((status, out.lines().count()), (Some(0), 1), "{out}");
+    assert!(
+        err.starts_with("remit-fleet: policy and lock are not known of web1: "),
+        "{err}"
+    );
 }
 
 #[test]

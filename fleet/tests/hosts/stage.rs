@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 use remit_tests::process::Identity;
-use remit_tests::test_dir::TestDir;
+use remit_tests::test_dir::{TestDir, built};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -49,6 +49,27 @@ pub fn daemon() -> Daemon {
         policy: policy.to_owned(),
         ..Options::default()
     })
+}
+
+/// A daemon with the commands of plans. To run them, the test has `remit-look` where the package has it.
+pub fn plans(policy: &str) -> Daemon {
+    let mut daemon = Daemon::start(Options {
+        waiting: 8,
+        ..Options::default()
+    });
+    let commands = include_str!("../../../packaging/policy.d/60-plans.toml");
+    let commit = daemon.program("remit-commit");
+    let commits = daemon.path().join("state/commits");
+    let commands = commands
+        .replace("/usr/libexec/remit/remit-commit", commit.to_str().unwrap())
+        .replace("/var/lib/remit/commits", commits.to_str().unwrap());
+    daemon.set_file("vendor/policy.d/60-plans.toml", &commands);
+    daemon.set_file("config/policy.d/10-test.toml", policy);
+    // Other tests have links to the program, and each new one would be a change of it.
+    fs::remove_file(&commit).unwrap();
+    fs::copy(built().join("remit-commit"), &commit).unwrap();
+    daemon.restart_cleanly();
+    daemon
 }
 
 pub struct Stage {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::attempt::{ClientTimeouts, GreetedServer, StartAttempt, StartEnd};
 use super::environment::Environment;
-use crate::hosts::other_release;
+use crate::releases;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {
@@ -293,7 +293,7 @@ fn session(tried: &Tried<'_>, answered: &GreetedServer) -> Vec<CheckFinding> {
             "remit-fleet's own entry answers before it logs in",
         ));
     }
-    if let Some(other) = other_release(server) {
+    if let Some(other) = releases::other(server) {
         found.push(note(other, "upgrade the older one"));
     }
     match call {
