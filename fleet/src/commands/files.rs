@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use remit_plan::Upload;
@@ -13,11 +14,12 @@ use super::run::chosen;
 use crate::args::{GetArgs, PutArgs};
 use crate::engine::{Engine, each};
 use crate::exit::{Exit, say};
-use crate::files::local::{self, Part};
+use crate::files::directory::{Directory, Made};
+use crate::files::local::{Existing, Part};
 use crate::files::outgoing::Outgoing;
 use crate::files::place::Place;
 use crate::files::shown;
-use crate::files::transfer::{self, Road};
+use crate::files::transfer::{self, Bound, Road};
 use crate::host_name::HostName;
 
 /// A file that was fetched.
@@ -39,19 +41,27 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let made = match place.dir().map(local::make_all) {
+    // It stays if a file comes.
+    let made = match place.dir().map(directory_of_all) {
+        Some(Ok(made)) => made,
         Some(Err(why)) => {
             say(&why);
             return Exit::Failed;
         }
-        Some(Ok(true)) => place.dir(),
-        Some(Ok(false)) | None => None,
+        None => Made::none(),
     };
-    let most = args.max_mib << 20;
-    let works = roads(engine, &hosts).map(|road| {
-        let (target, remote, may_replace) = (place.target(&road.host), remote.clone(), args.force);
+    let most = Bound {
+        bytes: args.max_mib << 20,
+        way_out: "--max-mib allows more",
+    };
+    let existing = match args.force {
+        true => Existing::Replaced,
+        false => Existing::Stays("--force replaces it"),
+    };
+    let works = Road::each(engine, &hosts).map(|road| {
+        let (target, remote) = (place.target(&road.host), remote.clone());
         async move {
-            let mut part = Part::new(target, may_replace)?;
+            let mut part = Part::new(&target, existing)?;
             let upload = transfer::get(&road, &remote, &mut part, most).await?;
             let path = shown(&part.keep()?);
             Ok(Fetched { path, upload })
@@ -69,7 +79,7 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
         }
     })
     .await;
-    local::remove(made);
+    drop(made);
     exit
 }
 
@@ -91,7 +101,7 @@ pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
     // One file after another: a host takes a few at a time from one account.
     for Outgoing { path, upload, file } in opened {
         let file = Arc::new(file);
-        let works = roads(engine, &hosts).map(|road| {
+        let works = Road::each(engine, &hosts).map(|road| {
             let file = Arc::clone(&file);
             async move { transfer::put(&road, upload, &file).await }
         });
@@ -118,13 +128,13 @@ pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
     exit
 }
 
-fn roads(engine: &Arc<Engine>, hosts: &[HostName]) -> impl Iterator<Item = Road> {
-    let may_become_master = engine.keeps_masters(hosts.len());
-    hosts.iter().map(move |host| Road {
-        engine: Arc::clone(engine),
-        host: host.clone(),
-        may_become_master,
-    })
+/// Makes it, unless it is there.
+fn directory_of_all(dir: &Path) -> Result<Made, String> {
+    let (Some(name), false) = (dir.file_name(), dir.is_dir()) else {
+        return Ok(Made::none());
+    };
+    let parent = Directory::open(dir.parent().unwrap_or(Path::new("")))?;
+    Made::child(parent, name).map(|(made, _)| made)
 }
 
 /// Does the work of each host, some at a time, until a signal ends it. What is begun by then leaves nothing behind.

@@ -29,6 +29,7 @@ pub struct Config {
     tags: BTreeMap<String, Vec<String>>,
     limits: Limits,
     ssh: SshTable,
+    files: FilesTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +43,12 @@ struct HostsTable {
 struct SshTable {
     program: Option<PathBuf>,
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilesTable {
+    directory: Option<PathBuf>,
 }
 
 /// The ssh that is started, and its configuration.
@@ -78,6 +85,8 @@ pub struct Fleet {
     pub hosts: Vec<Host>,
     pub limits: Limits,
     pub ssh: Ssh,
+    /// Where models may send files from and fetch files to. `None`: nowhere.
+    pub files: Option<PathBuf>,
 }
 
 /// A sentence about what is wrong, and the file.
@@ -134,6 +143,7 @@ pub fn load(paths: &UserPaths, file: &Path) -> Result<Fleet, ConfigError> {
         hosts,
         limits: config.limits,
         ssh,
+        files: config.files.directory.as_ref().map(expanded),
     })
 }
 
@@ -170,11 +180,16 @@ pub fn parse(text: &str) -> Result<Config, String> {
         }
     })?;
     config.limits.check()?;
-    if let Some(path) = &config.ssh.program
-        && !path.is_absolute()
-        && !path.starts_with("~")
-    {
-        return Err("[ssh] program: give an absolute path".to_owned());
+    for (name, path) in [
+        ("[ssh] program", &config.ssh.program),
+        ("[files] directory", &config.files.directory),
+    ] {
+        if path
+            .as_ref()
+            .is_some_and(|path| !path.is_absolute() && !path.starts_with("~"))
+        {
+            return Err(format!("{name}: give an absolute path"));
+        }
     }
     Ok(config)
 }
@@ -351,6 +366,10 @@ mod tests {
             (
                 "[ssh]\nprogram='ssh'",
                 "[ssh] program: give an absolute path",
+            ),
+            (
+                "[files]\ndirectory='files'",
+                "[files] directory: give an absolute path",
             ),
             ("[ssh]\noptions=['-v']", "line 2: unknown field `options`"),
         ] {

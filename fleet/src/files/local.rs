@@ -3,157 +3,125 @@
 //! **Invariant:** bytes go to a hidden file beside the target, which gets the final name at the end. A file that is there
 //! is replaced only if the user says so, and only a regular one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::directory::{Directory, Found, Made};
 use super::place::Target;
 use crate::request_id;
+
+/// What becomes of a file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// With the way out.
+    Stays(&'static str),
+    Replaced,
+}
 
 /// A file under a temporary name. Dropping it removes it, and the directory that was made for it.
 #[derive(Debug)]
 pub struct Part {
-    file: File,
-    path: PathBuf,
-    to: PathBuf,
-    made: Option<PathBuf>,
-    may_replace: bool,
+    // Dropped in this order: the directory is empty when it goes.
+    temporary: Temporary,
+    to: OsString,
+    existing: Existing,
+    made: Made,
 }
 
-/// Fails if the target cannot be made because of what is there now.
-pub fn check(to: &Path, may_replace: bool) -> Result<(), String> {
-    let shown = to.display();
-    match to.symlink_metadata() {
-        Ok(found) if found.is_dir() => Err(format!("'{shown}' is a directory")),
-        Ok(found) if !found.is_file() => {
-            Err(format!("'{shown}' is no regular file and is not replaced"))
-        }
-        Ok(_) if !may_replace => Err(format!("'{shown}' is there; --force replaces it")),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(unwritable(to, &error)),
-    }
+#[derive(Debug)]
+struct Temporary {
+    dir: Directory,
+    name: OsString,
+    file: File,
 }
 
 impl Part {
-    pub fn new(target: Target, may_replace: bool) -> Result<Self, String> {
-        let Target { file: to, dir } = target;
-        check(&to, may_replace)?;
-        let made = match dir {
-            Some(dir) => make(&dir)?.then_some(dir),
-            None => None,
+    /// A file where the user's words say.
+    pub fn new(target: &Target, existing: Existing) -> Result<Self, String> {
+        let parent = |path: &Path| Directory::open(path.parent().unwrap_or(Path::new("")));
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+        let (made, dir) = match &target.dir {
+            Some(dir) => Made::child(parent(dir)?, &name(dir))?,
+            None => (Made::none(), parent(&target.file)?),
         };
-        let opened = request_id::fresh().and_then(|id| {
-            let path = to.with_file_name(format!(".remit-{id}.part"));
-            let mut options = OpenOptions::new();
-            let file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)?;
-            Ok((file, path))
-        });
-        match opened {
-            Ok((file, path)) => Ok(Self {
-                file,
-                path,
-                to,
-                made,
-                may_replace,
-            }),
-            Err(error) => {
-                remove(made.as_deref());
-                Err(unwritable(&to, &error))
+        Self::within((made, dir), name(&target.file), existing)
+    }
+
+    pub fn within(
+        (made, dir): (Made, Directory),
+        to: OsString,
+        existing: Existing,
+    ) -> Result<Self, String> {
+        let shown = dir.path_of(&to);
+        let shown = shown.display();
+        match (dir.find(&to)?, existing) {
+            (Found::Nothing, _) | (Found::File, Existing::Replaced) => {}
+            (Found::File, Existing::Stays(way_out)) => {
+                return Err(format!("'{shown}' is there; {way_out}"));
+            }
+            (Found::Directory, _) => return Err(format!("'{shown}' is a directory")),
+            (Found::Other, _) => {
+                return Err(format!("'{shown}' is no regular file and is not replaced"));
             }
         }
+        let opened = request_id::fresh().and_then(|id| {
+            let name = OsString::from(format!(".remit-{id}.part"));
+            Ok((dir.create(&name)?, name))
+        });
+        let (file, name) = opened.map_err(|error| format!("cannot write '{shown}': {error}"))?;
+        Ok(Self {
+            temporary: Temporary { dir, name, file },
+            to,
+            existing,
+            made,
+        })
     }
 
     /// Gives the file its name, and returns that.
     pub fn keep(mut self) -> Result<PathBuf, String> {
+        let Temporary { dir, name, file } = &self.temporary;
+        let path = dir.path_of(&self.to);
         // After a crash of the computer there is no shorter file under the name.
-        let placed = self.file.sync_all().and_then(|()| self.place());
-        placed.map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                format!(
-                    "'{}' came into being meanwhile; it stays",
-                    self.to.display()
-                )
+        let placed = file.sync_all().and_then(|()| match self.existing {
+            Existing::Replaced => dir.rename(name, &self.to),
+            Existing::Stays(_) => dir.rename_new(name, &self.to),
+        });
+        match placed {
+            Ok(()) => {
+                self.made.keep();
+                Ok(path)
             }
-            _ => unwritable(&self.to, &error),
-        })?;
-        self.made = None;
-        Ok(self.to.clone())
-    }
-
-    fn place(&self) -> io::Result<()> {
-        if self.may_replace {
-            return fs::rename(&self.path, &self.to);
-        }
-        match fs::hard_link(&self.path, &self.to) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                // A file system without hard links: an empty file keeps the name until the rename.
-                File::create_new(&self.to)?;
-                fs::rename(&self.path, &self.to).inspect_err(|_| drop(fs::remove_file(&self.to)))
-            }
-            linked => linked,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(format!(
+                "'{}' came into being meanwhile; it stays",
+                path.display()
+            )),
+            Err(error) => Err(format!("cannot write '{}': {error}", path.display())),
         }
     }
 }
 
 impl Write for Part {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.temporary.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.temporary.file.flush()
     }
 }
 
-impl Drop for Part {
+impl Drop for Temporary {
     fn drop(&mut self) {
         // It has another name by then, or goes.
-        let _ = fs::remove_file(&self.path);
-        remove(self.made.as_deref());
+        self.dir.remove(&self.name);
     }
-}
-
-/// Makes a directory of the user's alone. Returns false if it was there. A link to one is refused.
-fn make(dir: &Path) -> Result<bool, String> {
-    let shown = dir.display();
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => match dir.symlink_metadata() {
-            Ok(found) if found.is_dir() => Ok(false),
-            Ok(_) => Err(format!("'{shown}' is no directory")),
-            Err(error) => Err(unwritable(dir, &error)),
-        },
-        Err(error) => Err(unwritable(dir, &error)),
-    }
-}
-
-/// Makes the directory of all hosts, unless it is there.
-pub fn make_all(dir: &Path) -> Result<bool, String> {
-    match dir.is_dir() {
-        true => Ok(false),
-        false => make(dir),
-    }
-}
-
-/// Removes a directory that was made for nothing. One with something in it stays.
-pub fn remove(dir: Option<&Path>) {
-    if let Some(dir) = dir {
-        let _ = fs::remove_dir(dir);
-    }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> String {
-    format!("cannot write '{}': {error}", path.display())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use remit_tests::test_dir::TestDir;
@@ -161,7 +129,11 @@ mod tests {
     use super::*;
 
     fn part(file: PathBuf, dir: Option<PathBuf>, may_replace: bool) -> Result<Part, String> {
-        Part::new(Target { file, dir }, may_replace)
+        let existing = match may_replace {
+            true => Existing::Replaced,
+            false => Existing::Stays("--force replaces it"),
+        };
+        Part::new(&Target { file, dir }, existing)
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -223,8 +195,8 @@ mod tests {
             ("dir", "is a directory"),
             ("link", "is no regular file and is not replaced"),
             ("dangling", "is no regular file and is not replaced"),
-            ("nothing/a", "cannot write"),
-            ("file/a", "cannot write"),
+            ("nothing/a", "cannot use"),
+            ("file/a", "cannot use"),
         ] {
             let why = part(at(name), None, true).unwrap_err();
             assert!(why.contains(expect), "{name}: {why}");

@@ -3,6 +3,8 @@
 //! **Invariant:** a host sends bytes and nothing else. Where they go and how many they may be is decided here, and they get
 //! their name only if the host's receipt has their hash.
 
+pub mod below;
+pub mod directory;
 pub mod local;
 mod naming;
 pub mod outgoing;

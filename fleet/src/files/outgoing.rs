@@ -31,7 +31,8 @@ impl Outgoing {
         Self::named(shown(path), File::open(path).map_err(failed)?)
     }
 
-    fn named(path: String, file: File) -> Result<Self, String> {
+    /// Reads an open file.
+    pub fn named(path: String, file: File) -> Result<Self, String> {
         let mut naming = Naming::default();
         let mut piece = vec![0; 64 << 10];
         let mut bounded = (&file).take(FILE_BYTES + 1);

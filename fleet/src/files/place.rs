@@ -84,7 +84,7 @@ impl Place {
 }
 
 /// Returns the last part of an absolute path of a host.
-fn name_of(remote: &[u8]) -> Result<&OsStr, String> {
+pub fn name_of(remote: &[u8]) -> Result<&OsStr, String> {
     let path = Path::new(OsStr::from_bytes(remote));
     let name = path.file_name().filter(|_| path.is_absolute());
     if remote.contains(&0) {

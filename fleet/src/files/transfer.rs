@@ -32,12 +32,30 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes that a host may print while it gets a file, such as a login's words.
 const CHATTER: u64 = 64 << 10;
 
+/// What a host may send, and the way out if that is too little.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    pub bytes: u64,
+    pub way_out: &'static str,
+}
+
 /// The way to one host.
 #[derive(Clone, Debug)]
 pub struct Road {
     pub engine: Arc<Engine>,
     pub host: HostName,
     pub may_become_master: bool,
+}
+
+impl Road {
+    pub fn each(engine: &Arc<Engine>, hosts: &[HostName]) -> impl Iterator<Item = Self> {
+        let may_become_master = engine.keeps_masters(hosts.len());
+        hosts.iter().map(move |host| Self {
+            engine: Arc::clone(engine),
+            host: host.clone(),
+            may_become_master,
+        })
+    }
 }
 
 /// Sends the bytes that the upload names.
@@ -57,12 +75,12 @@ pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String>
     session.judge(status, upload)
 }
 
-/// Writes what the host prints, at most so many bytes. Returns their name.
+/// Writes what the host prints, within the bound. Returns their name.
 pub async fn get<W: Write>(
     road: &Road,
     path: &[u8],
     to: &mut W,
-    most: u64,
+    most: Bound,
 ) -> Result<Upload, String> {
     let mut session = Session::start(road, &RemoteCommand::get(path)).await?;
     let (_, mut stdout) = session.pipes()?;
@@ -198,7 +216,11 @@ async fn pass_over(from: &mut ChildStdout) -> Result<(), String> {
     Ok(())
 }
 
-async fn receive(from: &mut ChildStdout, to: &mut impl Write, most: u64) -> Result<Upload, String> {
+async fn receive(
+    from: &mut ChildStdout,
+    to: &mut impl Write,
+    most: Bound,
+) -> Result<Upload, String> {
     let (mut naming, mut piece) = (Naming::default(), vec![0; PIECE]);
     loop {
         let (what, limit) = match naming.size() {
@@ -213,9 +235,10 @@ async fn receive(from: &mut ChildStdout, to: &mut impl Write, most: u64) -> Resu
         }
         let bytes = piece.get(..read).unwrap_or_default();
         naming.add(bytes);
-        if naming.size() > most {
+        if naming.size() > most.bytes {
             return Err(format!(
-                "it sent more than {most} bytes; --max-mib allows more"
+                "it sent more than {} bytes; {}",
+                most.bytes, most.way_out
             ));
         }
         to.write_all(bytes)

@@ -2,6 +2,7 @@
 //! to their hosts.
 
 mod call;
+mod files;
 mod reply;
 mod server;
 mod sets;

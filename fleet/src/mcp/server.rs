@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::call::{self, Reach, SetLimits, ToolCall};
+use super::files;
 use super::reply::Reply;
 use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
@@ -46,9 +47,12 @@ impl Server {
         let has_many = engine
             .as_ref()
             .is_ok_and(|engine| engine.fleet.hosts.len() > 1);
+        let has_files = engine
+            .as_ref()
+            .is_ok_and(|engine| engine.fleet.files.is_some());
         Self {
             engine: engine.map_err(Arc::new),
-            tools: tools::list(has_many).into(),
+            tools: tools::list(has_many, has_files).into(),
             sets,
         }
     }
@@ -96,6 +100,9 @@ async fn answer(
         .into_iter()
         .cloned()
         .collect();
+    if [files::UPLOAD, files::DOWNLOAD].contains(&tool) {
+        return files::call(engine, tool, &chosen, &asked.arguments).await;
+    }
     let limits = match tool {
         "change" => Some(SetLimits::take(&mut asked.arguments)?),
         _ => None,

@@ -8,7 +8,7 @@ use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::call;
+use super::{call, files};
 
 const SHIM: &str = include_str!("tools.json");
 const FOLD: &str = "Many hosts: numbers alone make no difference.";
@@ -25,7 +25,7 @@ const ALWAYS_LOADED: &str = "anthropic/alwaysLoad";
 pub const HOSTS: &str = "hosts";
 
 /// Returns the list. With many hosts `on` is required.
-pub fn list(has_many: bool) -> Vec<Tool> {
+pub fn list(has_many: bool, has_files: bool) -> Vec<Tool> {
     // The text is part of this program, and a test reads it.
     let list: List = serde_json::from_str(SHIM).unwrap_or(List { tools: Vec::new() });
     let mut tools = vec![hosts()];
@@ -49,6 +49,10 @@ pub fn list(has_many: bool) -> Vec<Tool> {
             }
         }
         tools.push(tool);
+    }
+    if has_files {
+        let on = json!({ "type": "string", "description": ON });
+        tools.extend(files::tools(&on, has_many));
     }
     tools
 }
@@ -138,13 +142,13 @@ mod tests {
 
     #[test]
     fn every_tool_of_the_shim_has_on() {
-        let names: Vec<String> = list(true)
+        let names: Vec<String> = list(true, false)
             .iter()
             .map(|tool| tool.name.to_string())
             .collect();
         let expect = "hosts access host run plan change job job_stop history";
         assert_eq!(names.join(" "), expect);
-        for (tools, has_many) in [(list(true), true), (list(false), false)] {
+        for (tools, has_many) in [(list(true, false), true), (list(false, false), false)] {
             for tool in tools {
                 let schema = tool.input_schema;
                 assert_eq!(
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn tools_that_a_session_begins_with_are_marked() {
-        let tools = list(true);
+        let tools = list(true, false);
         let is_marked = |tool: &&Tool| {
             let meta = tool.meta.as_ref().and_then(|meta| meta.get(ALWAYS_LOADED));
             meta == Some(&json!(true))
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn list_stays_small() {
         let shim: List = serde_json::from_str(SHIM).unwrap();
-        let (own, shim) = (list(true), bytes(&shim.tools));
+        let (own, shim) = (list(true, false), bytes(&shim.tools));
         // 'on' and 'required' of each tool, 'fold' of two, what is about sets of three.
         let added = bytes(&own[1..]) - shim;
         assert!(
@@ -191,8 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn files_are_tools_only_if_there_is_a_directory() {
+        let tools = list(true, true);
+        let names: Vec<&str> = tools.iter().skip(9).map(|tool| &*tool.name).collect();
+        assert_eq!(names, ["upload", "download"]);
+        let added = bytes(&tools) - bytes(&list(true, false));
+        assert!(added <= 1500, "{added} bytes");
+        for tool in &tools[9..] {
+            assert_eq!(tool.input_schema["required"], json!(["path", "on"]));
+            assert_eq!(tool.input_schema["additionalProperties"], false);
+        }
+        let only = list(false, true);
+        assert_eq!(only[9].input_schema["required"], json!(["path"]));
+    }
+
+    #[test]
     fn results_of_many_hosts_fit_the_schemas() {
-        for tool in list(true) {
+        for tool in list(true, false) {
             let output = tool.output_schema.unwrap();
             for closing in ["required", "additionalProperties", "oneOf", "anyOf"] {
                 assert!(!output.contains_key(closing), "{}: {closing}", tool.name);

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
-use serde_json::Value;
+use remit_tests::test_dir::install_look;
+use serde_json::{Value, json};
 
 use crate::real_ssh::Machine;
 use crate::stage::{Stage, approver, daemon, plans, user};
@@ -422,4 +423,152 @@ fn files_pass_a_real_login() {
     );
     assert!(fs::read(at("bash")).unwrap() == fs::read(LARGE).unwrap());
     assert_eq!(machine.logins(), 1, "the second one went over the master");
+}
+
+/// A fleet whose models may have files of this directory.
+fn with_files(hosts: &[&str]) -> (Stage, PathBuf) {
+    let stage = Stage::new(hosts);
+    let dir = home(&stage);
+    stage.set_fleet(&format!(
+        "[hosts]\ninclude = [\"*\"]\n[files]\ndirectory = \"{}\"\n",
+        dir.display()
+    ));
+    (stage, dir)
+}
+
+#[test]
+fn model_sends_a_file_and_plans_with_it() {
+    install_look();
+    let daemons = [planning(), planning()];
+    let (stage, dir) = with_files(&["web1", "web2", "web3"]);
+    stage.set_real("web1", &daemons[0]);
+    stage.set_real("web2", &daemons[1]);
+    stage.set_host("web3", "echo 'no route' >&2; exit 255\n");
+    fs::write(dir.join("app"), [&b"\0\xff"[..]; 50_000].concat()).unwrap();
+    let mut client = stage.client();
+    let data = client.data("upload", json!({"on": "*", "path": "app"}));
+    assert_eq!(data["upload"], *name(&dir.join("app")), "{data}");
+    assert_eq!(data["hosts"], json!(["web1", "web2"]));
+    assert_eq!(data["failed"][0]["hosts"], json!(["web3"]));
+    let edits = json!([{"path": "/srv/app-of-a-test", "upload": data["upload"]}]);
+    let plan = client.data("plan", json!({"on": "web1 web2", "edits": edits}));
+    assert_eq!(plan["planned"], json!(["web1", "web2"]), "{plan}");
+    assert_eq!(plan["groups"].as_array().unwrap().len(), 1, "{plan}");
+    let refused = client.tool("upload", json!({"on": "web3", "path": "app"}));
+    assert_eq!(refused["isError"], true, "{refused}");
+}
+
+#[test]
+fn model_fetches_into_one_directory_only() {
+    let daemon = daemon();
+    let (stage, dir) = with_files(&["web1", "web2"]);
+    stage.set_real("web1", &daemon);
+    stage.set_host("web2", "exec cat /dev/zero\n");
+    let mut client = stage.client();
+    let data = client.data("download", json!({"on": "*", "path": LARGE, "to": "a/b"}));
+    let upload = name(Path::new(LARGE));
+    let (hash, size) = upload.split_once('-').unwrap();
+    let expect = json!([{
+        "host": "web1", "path": dir.join("a/b/web1/bash").to_str().unwrap(),
+        "sha256": hash, "bytes": size.parse::<u64>().unwrap(),
+    }]);
+    assert_eq!(data["files"], expect, "{data}");
+    assert!(fs::read(dir.join("a/b/web1/bash")).unwrap() == fs::read(LARGE).unwrap());
+    let why = data["failed"][0]["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("it sent more than 67108864 bytes; a person may"),
+        "{why}"
+    );
+    assert_eq!(names(&dir.join("a/b")), ["web1"]);
+    let before = stage.logins().len();
+    let again = client.tool(
+        "download",
+        json!({"on": "web1", "path": LARGE, "to": "a/b"}),
+    );
+    assert_eq!(again["isError"], true);
+    assert!(
+        again
+            .to_string()
+            .contains("files are not replaced: give another 'to'"),
+        "{again}"
+    );
+    symlink("/etc", dir.join("link")).unwrap();
+    fs::write(dir.join(".env"), "secret").unwrap();
+    for (tool, arguments, expect) in [
+        (
+            "upload",
+            json!({"on": "*", "path": "/etc/passwd"}),
+            "a path here is relative",
+        ),
+        (
+            "upload",
+            json!({"on": "*", "path": "../ssh"}),
+            "a path here is relative",
+        ),
+        (
+            "upload",
+            json!({"on": "*", "path": ".env"}),
+            "a path here is relative",
+        ),
+        (
+            "upload",
+            json!({"on": "*", "path": "link/passwd"}),
+            "link' is no directory",
+        ),
+        (
+            "upload",
+            json!({"on": "*", "path": "nothing"}),
+            "No such file",
+        ),
+        ("upload", json!({"on": "*"}), "'path' says which file"),
+        ("upload", json!({"on": "*", "path": 7}), "'path' is a text"),
+        (
+            "upload",
+            json!({"on": "*", "path": "a", "to": "b"}),
+            "upload has no argument 'to'",
+        ),
+        (
+            "upload",
+            json!({"path": "a"}),
+            "'on' is required, because there are 2 hosts",
+        ),
+        (
+            "download",
+            json!({"on": "*", "path": "etc/passwd"}),
+            "give an absolute path",
+        ),
+        (
+            "download",
+            json!({"on": "*", "path": "/a", "to": "../x"}),
+            "a path here is relative",
+        ),
+    ] {
+        let why = client.refusal(tool, arguments);
+        assert!(why.contains(expect), "{why}");
+    }
+    let linked = json!({"on": "*", "path": "/etc/hostname", "to": "link"});
+    let linked = client.tool("download", linked);
+    assert!(
+        linked.to_string().contains("link' is no directory"),
+        "{linked}"
+    );
+    assert_eq!(stage.logins().len(), before, "nothing was asked");
+}
+
+#[test]
+fn without_a_directory_there_are_no_tools_for_files() {
+    let stage = Stage::new(&["web1", "web2"]);
+    let mut client = stage.client();
+    let list = client.request("tools/list", json!({}));
+    let tools = list["result"]["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), 9, "{list}");
+    let call = json!({"name": "upload", "arguments": {"on": "*", "path": "a"}});
+    let answer = client.request("tools/call", call);
+    let why = answer["error"]["message"].as_str().unwrap();
+    assert!(why.starts_with("unknown tool 'upload'"), "{answer}");
+    // A directory that is gone is a reason, and no end of the server.
+    let (stage, dir) = with_files(&["web1"]);
+    fs::remove_dir(&dir).unwrap();
+    let why = stage.client().refusal("upload", json!({"path": "a"}));
+    assert!(why.contains("No such file or directory"), "{why}");
 }
