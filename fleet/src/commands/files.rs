@@ -1,6 +1,7 @@
 //! `remit-fleet get` and `put`: a file of each host, or files to each host. A line for each that is there, as they come.
 
 use std::future::pending;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,7 +81,9 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
     })
     .await;
     drop(made);
-    exit
+    match exit {
+        ControlFlow::Continue(exit) | ControlFlow::Break(exit) => exit,
+    }
 }
 
 pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
@@ -120,9 +123,10 @@ pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
         })
         .await;
         match sent {
-            Exit::Ok if args.json => {}
-            Exit::Ok => line(&format!("{upload}  {path}")),
-            failed => exit = failed,
+            ControlFlow::Continue(Exit::Ok) if args.json => {}
+            ControlFlow::Continue(Exit::Ok) => line(&format!("{upload}  {path}")),
+            ControlFlow::Continue(failed) => exit = failed,
+            ControlFlow::Break(failed) => return failed,
         }
     }
     exit
@@ -137,13 +141,13 @@ fn directory_of_all(dir: &Path) -> Result<Made, String> {
     Made::child(parent, name).map(|(made, _)| made)
 }
 
-/// Does the work of each host, some at a time, until a signal ends it. What is begun by then leaves nothing behind.
+/// Does the work of each host, some at a time, until a signal breaks it. What is begun by then leaves nothing behind.
 async fn on_each<T: Send + 'static>(
     engine: &Engine,
     hosts: &[HostName],
     works: impl Iterator<Item = impl Future<Output = Result<T, String>> + Send + 'static>,
     done: impl Fn(&HostName, Result<T, String>),
-) -> Exit {
+) -> ControlFlow<Exit, Exit> {
     let mut exit = Exit::Ok;
     let mut open: Vec<Option<&HostName>> = hosts.iter().map(Some).collect();
     let all = each(works, engine.manner().at_a_time, |at, outcome| {
@@ -156,14 +160,13 @@ async fn on_each<T: Send + 'static>(
     });
     tokio::select! {
         biased;
-        () = all => {}
+        () = all => return ControlFlow::Continue(exit),
         () = stopped() => {}
     }
     for host in open.into_iter().flatten() {
         done(host, Err("ended before it was whole".to_owned()));
-        exit = Exit::Failed;
     }
-    exit
+    ControlFlow::Break(Exit::Failed)
 }
 
 /// Waits for a signal that would end this program.

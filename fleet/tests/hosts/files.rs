@@ -305,6 +305,36 @@ fn signal_in_the_middle_leaves_no_file() {
     }
 }
 
+#[test]
+fn signal_ends_the_files_that_are_left_too() {
+    let stage = Stage::new(&["web1"]);
+    let script = "echo 'mcp-shim: job ab waits for an approval' >&2; exec sleep 1000\n";
+    stage.set_host("web1", script);
+    let home = home(&stage);
+    for name in ["one", "two"] {
+        fs::write(home.join(name), name).unwrap();
+    }
+    let mut command = stage.command(&["put", "one", "two"]);
+    command.current_dir(&home).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .unwrap()
+            .contains("waits for an approval")
+    );
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(
+        rest,
+        ["remit-fleet: web1: not sent: one: ended before it was whole"]
+    );
+    assert_eq!(stage.logins().len(), 1);
+}
+
 /// A daemon that takes files for plans.
 fn planning() -> Daemon {
     plans(
