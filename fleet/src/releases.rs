@@ -36,7 +36,7 @@ pub fn others<'a>(
 }
 
 /// Returns `other_releases` of an answer about many hosts, or nothing.
-pub fn noted<'a>(
+pub fn other_releases<'a>(
     outcomes: impl IntoIterator<Item = (&'a str, &'a HostOutcome)>,
 ) -> Map<String, Value> {
     let found = others(outcomes);
@@ -68,6 +68,6 @@ mod tests {
         let said = other(&server("0.0.9")).unwrap();
         assert!(said.starts_with("remit 0.0.9 there"), "{said}");
         let silent: HostOutcome = Err(Unreachable("down".into()));
-        assert_eq!(noted([("web1", &silent)]), Map::new());
+        assert_eq!(other_releases([("web1", &silent)]), Map::new());
     }
 }

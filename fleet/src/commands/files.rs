@@ -18,8 +18,8 @@ use crate::exit::{Exit, say};
 use crate::files::directory::{Directory, Made};
 use crate::files::local::{Existing, Part};
 use crate::files::outgoing::Outgoing;
-use crate::files::place::Place;
 use crate::files::shown;
+use crate::files::targets::Targets;
 use crate::files::transfer::{self, Bound, Road};
 use crate::host_name::HostName;
 
@@ -35,15 +35,15 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
         Err(exit) => return exit,
     };
     let remote: Arc<[u8]> = args.remote.as_bytes().into();
-    let place = match Place::new(args.local.as_deref(), &remote, hosts.len()) {
-        Ok(place) => place,
+    let targets = match Targets::new(args.local.as_deref(), &remote, hosts.len()) {
+        Ok(targets) => targets,
         Err(why) => {
             say(&why);
             return Exit::Usage;
         }
     };
     // It stays if a file comes.
-    let made = match place.dir().map(directory_of_all) {
+    let made = match targets.dir().map(directory_of_all) {
         Some(Ok(made)) => made,
         Some(Err(why)) => {
             say(&why);
@@ -60,7 +60,7 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
         false => Existing::Stays("--force replaces it"),
     };
     let works = Road::each(engine, &hosts).map(|road| {
-        let (target, remote) = (place.target(&road.host), remote.clone());
+        let (target, remote) = (targets.target(&road.host), remote.clone());
         async move {
             let mut part = Part::new(&target, existing)?;
             let upload = transfer::get(&road, &remote, &mut part, most).await?;

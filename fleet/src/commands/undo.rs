@@ -53,7 +53,10 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let answer = answers.into_iter().next().map(|(_, answer)| answer);
     let answer = answer.unwrap_or_else(|| Err("it was not asked".to_owned()));
     match answer.and_then(|output| remote::object(&output)) {
-        Ok(answer) => print(&format!("{host}: {}\n", told(host.as_str(), &answer))),
+        Ok(answer) => print(&format!(
+            "{host}: {}\n",
+            undo_report(host.as_str(), &answer)
+        )),
         Err(why) => {
             say(&format!("{host}: not undone: {why}"));
             Exit::Failed
@@ -62,7 +65,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
 }
 
 /// Says what became of the request, and what to type next.
-fn told(host: &str, answer: &Map<String, Value>) -> String {
+fn undo_report(host: &str, answer: &Map<String, Value>) -> String {
     let word = |key: &str| {
         let word = answer.get(key).and_then(Value::as_str).unwrap_or("?");
         text::line(word.as_bytes(), 64)

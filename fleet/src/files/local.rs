@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::directory::{Directory, Found, Made};
-use super::place::Target;
+use super::targets::LocalFile;
 use crate::request_id;
 
 /// What becomes of a file that is there.
@@ -39,7 +39,7 @@ struct Temporary {
 
 impl Part {
     /// A file where the user's words say.
-    pub fn new(target: &Target, existing: Existing) -> Result<Self, String> {
+    pub fn new(target: &LocalFile, existing: Existing) -> Result<Self, String> {
         let parent = |path: &Path| Directory::open(path.parent().unwrap_or(Path::new("")));
         let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
         let (made, dir) = match &target.dir {
@@ -84,11 +84,11 @@ impl Part {
         let Temporary { dir, name, file } = &self.temporary;
         let path = dir.path_of(&self.to);
         // After a crash of the computer there is no shorter file under the name.
-        let placed = file.sync_all().and_then(|()| match self.existing {
+        let renamed = file.sync_all().and_then(|()| match self.existing {
             Existing::Replaced => dir.rename(name, &self.to),
             Existing::Stays(_) => dir.rename_new(name, &self.to),
         });
-        match placed {
+        match renamed {
             Ok(()) => {
                 self.made.keep();
                 Ok(path)
@@ -133,7 +133,7 @@ mod tests {
             true => Existing::Replaced,
             false => Existing::Stays("--force replaces it"),
         };
-        Part::new(&Target { file, dir }, existing)
+        Part::new(&LocalFile { file, dir }, existing)
     }
 
     fn names(dir: &Path) -> Vec<String> {

@@ -8,8 +8,8 @@ pub mod directory;
 pub mod local;
 mod naming;
 pub mod outgoing;
-pub mod place;
 mod receipt;
+pub mod targets;
 pub mod transfer;
 
 use std::os::unix::ffi::OsStrExt;

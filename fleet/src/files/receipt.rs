@@ -9,7 +9,7 @@ use crate::link::reason::Tail;
 const LINE: usize = 1024;
 /// How `mcp-shim` begins a line of its own.
 const OWN: &str = "mcp-shim: ";
-const WAITS: &str = "waits for an approval";
+const WAITING: &str = "waits for an approval";
 
 /// The words of one session so far.
 #[derive(Debug, Default)]
@@ -24,16 +24,16 @@ impl Said {
     /// Adds bytes of any kind, in pieces of any length. Returns the line that says why nothing comes yet.
     pub fn add(&mut self, bytes: &[u8]) -> Option<String> {
         self.tail.add(bytes);
-        let mut waits = None;
+        let mut waiting = None;
         for byte in bytes {
             match byte {
-                b'\n' => waits = self.end_line().or(waits),
+                b'\n' => waiting = self.end_line().or(waiting),
                 // The rest of a longer line is no receipt.
                 _ if self.line.len() <= LINE => self.line.push(*byte),
                 _ => {}
             }
         }
-        waits
+        waiting
     }
 
     /// The last line counts without its end, too.
@@ -50,7 +50,7 @@ impl Said {
         }
         let own = line.strip_prefix(OWN)?.to_owned();
         self.own = Some(own.clone());
-        own.contains(WAITS).then_some(own)
+        own.contains(WAITING).then_some(own)
     }
 
     pub fn receipt(&self) -> Option<Upload> {
@@ -97,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_shim_are_told_from_others() {
+    fn words_of_the_shim_are_not_those_of_others() {
         let mut said = Said::default();
         assert_eq!(said.add(b"Welcome\nmcp-shim: job ab wai"), None);
-        let waits = said.add(b"ts for an approval\n");
-        assert_eq!(waits.as_deref(), Some("job ab waits for an approval"));
+        let waiting = said.add(b"ts for an approval\n");
+        assert_eq!(waiting.as_deref(), Some("job ab waits for an approval"));
         said.add(b"mcp-shim: job ab: cat: /x\x1b[2J: No such file or directory\nBye\n");
         assert_eq!(
             said.own(),

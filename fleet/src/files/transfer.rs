@@ -60,7 +60,7 @@ impl Road {
 
 /// Sends the bytes that the upload names.
 pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
-    let mut session = Session::start(road, &RemoteCommand::put(upload)).await?;
+    let mut session = Transfer::start(road, &RemoteCommand::put(upload)).await?;
     let (mut stdin, mut stdout) = session.pipes()?;
     let work = async {
         let sent = async {
@@ -82,7 +82,7 @@ pub async fn get<W: Write>(
     to: &mut W,
     most: Bound,
 ) -> Result<Upload, String> {
-    let mut session = Session::start(road, &RemoteCommand::get(path)).await?;
+    let mut session = Transfer::start(road, &RemoteCommand::get(path)).await?;
     let (_, mut stdout) = session.pipes()?;
     let work = receive(&mut stdout, to, most);
     let (upload, status) = session.attend(&road.host, work).await?;
@@ -91,12 +91,12 @@ pub async fn get<W: Write>(
 }
 
 /// An ssh process, which ends when this is dropped, and its words so far.
-struct Session {
+struct Transfer {
     child: Child,
     said: Said,
 }
 
-impl Session {
+impl Transfer {
     async fn start(road: &Road, command: &RemoteCommand) -> Result<Self, String> {
         let (ssh, limits) = (road.engine.ssh(), &road.engine.fleet.limits);
         let way = ssh.way(&road.host, road.may_become_master).await?;
@@ -163,11 +163,11 @@ async fn listen(mut from: ChildStderr, said: &mut Said, host: &HostName) {
     let mut buffer = [0; 4096];
     let mut is_shown = false;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let waits = said.add(buffer.get(..count).unwrap_or_default());
-        if let Some(waits) = waits
+        let waiting = said.add(buffer.get(..count).unwrap_or_default());
+        if let Some(waiting) = waiting
             && !is_shown
         {
-            say(&format!("{host}: {waits}"));
+            say(&format!("{host}: {waiting}"));
             is_shown = true;
         }
     }

@@ -14,8 +14,8 @@ use crate::config::Host;
 use crate::engine::{Engine, each, end_for_clients};
 use crate::files::below::{self, Below};
 use crate::files::outgoing::Outgoing;
-use crate::files::place;
 use crate::files::shown;
+use crate::files::targets;
 use crate::files::transfer::{self, Bound, Road};
 use crate::host_name::HostName;
 
@@ -82,7 +82,7 @@ async fn download(
 ) -> Result<Reply, String> {
     let [remote, to] = texts(DOWNLOAD, arguments, ["path", "to"])?;
     let remote: Arc<[u8]> = remote.ok_or("'path' says which file")?.as_bytes().into();
-    let name = place::name_of(&remote)?;
+    let name = targets::name_of(&remote)?;
     let to = to.map(Below::parse).transpose()?;
     let works = Road::each(engine, hosts).map(|road| {
         let (root, to, name) = (root.to_owned(), to.clone(), name.to_owned());

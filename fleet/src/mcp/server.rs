@@ -207,7 +207,7 @@ async fn many(
         }
     };
     let named = outcomes.iter();
-    let own = releases::noted(named.map(|(host, outcome)| (host.as_str(), outcome)));
+    let own = releases::other_releases(named.map(|(host, outcome)| (host.as_str(), outcome)));
     let (timeline, outcomes) = match logs::is_asked(call) {
         true => logs::merged(engine, call, outcomes).await,
         false => (None, outcomes),

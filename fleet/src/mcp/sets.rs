@@ -108,7 +108,7 @@ pub async fn plan(
     call.set = Some(id);
     let outcomes = engine.call_all(&names, &call, None).await;
     let named = outcomes.iter();
-    let mut own = releases::noted(named.map(|(host, outcome)| (host.as_str(), outcome)));
+    let mut own = releases::other_releases(named.map(|(host, outcome)| (host.as_str(), outcome)));
     let outcomes = names.iter().cloned().zip(outcomes);
     let outcomes =
         outcomes.map(|(host, (_, outcome))| (host, outcome.map(|answered| answered.result)));
@@ -150,7 +150,7 @@ fn reply(engine: &Engine, set: &Set) -> Reply {
     let board = set.snapshot();
     let outcomes = set.hosts().iter().zip(&board.outcomes);
     let outcomes = outcomes.filter_map(|(host, outcome)| Some((host.as_str(), outcome.as_ref()?)));
-    let releases = releases::noted(outcomes);
+    let releases = releases::other_releases(outcomes);
     let size = Value::Object(releases.clone()).to_string().len();
     let mut data = set::report(set, budget(engine).saturating_sub(size));
     data.extend(releases);

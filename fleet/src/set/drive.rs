@@ -21,7 +21,7 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(1);
 const WAIT_MS: u32 = 50_000;
 
-/// An answer of the host at this place.
+/// An answer of the host at this position.
 struct Heard {
     at: usize,
     outcome: HostOutcome,

@@ -98,7 +98,7 @@ fn denial_of_one_ends_what_another_approved() {
 
 /// Both are administrators at first. `five` is no longer one before the last approval.
 #[test]
-fn earlier_approver_who_lost_the_right_voids_the_request() {
+fn request_is_void_if_an_earlier_approver_lost_the_right() {
     let accounts = |admins: Vec<&'static str>| Accounts {
         users: vec![("five", 64_005), ("six", 64_006)],
         groups: vec![
@@ -154,7 +154,7 @@ fn approval_under_another_policy_does_not_count() {
 }
 
 #[test]
-fn grant_for_a_time_is_not_given_by_one_of_several() {
+fn one_of_several_cannot_create_a_temporary_grant() {
     let daemon = started(2);
     let args = ["grant", "--for", "1h", "#64001", "site.switch"];
     let output = daemon.remit(&admin(), &args);

@@ -143,12 +143,12 @@ fn entry(request: &PendingView, columns: usize) -> String {
         }
     };
     let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
-    let given = match request.approved_by.as_slice() {
+    let approved_by = match request.approved_by.as_slice() {
         [] => String::new(),
-        given => format!(
+        approved_by => format!(
             "{:14}: approved by {}; {} missing\n",
             "",
-            given.join(", "),
+            approved_by.join(", "),
             units::count(request.missing.into(), "approval")
         ),
     };
@@ -161,7 +161,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         columns,
     ) + &format!("{:14}{reason}\n", "")
         + &set.unwrap_or_default()
-        + &given
+        + &approved_by
 }
 
 fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: usize) -> String {

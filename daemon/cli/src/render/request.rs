@@ -240,11 +240,11 @@ fn risks(page: &mut Page, all: &[String]) {
 
 fn approvers(page: &mut Page, pending: &PendingView, all: bool) {
     if pending.missing > 1 || !pending.approved_by.is_empty() {
-        let given = match pending.approved_by.as_slice() {
+        let approved_by = match pending.approved_by.as_slice() {
             [] => "nobody yet".to_owned(),
-            given => given.join(", "),
+            approved_by => approved_by.join(", "),
         };
-        page.value("approved by", &given);
+        page.value("approved by", &approved_by);
         let missing = units::count(pending.missing.into(), "approval");
         page.own_text("", &format!("{missing} missing, by different people"));
     }

@@ -179,8 +179,8 @@ pub fn approved(request: &Request, by: &Subject) -> Record {
 /// `1 of 2`, if one person is not enough.
 fn number(request: &Request) -> Option<String> {
     let count = request.pending.approval().count().get();
-    let given = request.approvals.len().saturating_add(1);
-    (count > 1).then(|| format!("{given} of {count}"))
+    let approvals = request.approvals.len().saturating_add(1);
+    (count > 1).then(|| format!("{approvals} of {count}"))
 }
 
 pub fn about(record: Record, request: &Request) -> Record {

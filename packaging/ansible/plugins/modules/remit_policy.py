@@ -208,11 +208,11 @@ def check(module, remit, changes):
     try:
         module.run_command(["cp", "-a", os.path.join(config, "."), copy], check_rc=True)
         for change in changes:
-            place = os.path.join(copy, "policy.d", change.name)
-            if os.path.lexists(place):
-                os.unlink(place)
+            path = os.path.join(copy, "policy.d", change.name)
+            if os.path.lexists(path):
+                os.unlink(path)
             if change.after is not None:
-                os.rename(written(copy, change.after), place)
+                os.rename(written(copy, change.after), path)
         answer = remit.expect(["policy", "check", "--config", copy])
     except OSError as failed:
         module.fail_json(msg="cannot check the policy in '%s': %s" % (copy, failed.strerror))
@@ -259,7 +259,7 @@ def install(module, remit, changes):
 
 
 def replace(changes):
-    """Writes all new files, and then puts each in its place."""
+    """Writes all new files, and then gives each its name."""
     for change in changes:
         change.prepare()
     for change in changes:

@@ -206,8 +206,8 @@ impl Host {
 
     /// Accepts what is found, if the newest records are those that the person saw. `all` are of other hosts, too.
     pub fn accept(&mut self, all: &[AcceptedHost]) {
-        let given: Vec<&AcceptedHost> = all.iter().filter(|one| one.host == self.name).collect();
-        if given.is_empty() {
+        let accepted: Vec<&AcceptedHost> = all.iter().filter(|one| one.host == self.name).collect();
+        if accepted.is_empty() {
             return;
         }
         let newest = self
@@ -220,8 +220,8 @@ impl Host {
         }
         let is_seen = newest
             .iter()
-            .all(|newest| given.iter().any(|one| one.is(*newest)));
-        let is_there = given
+            .all(|newest| accepted.iter().any(|one| one.is(*newest)));
+        let is_there = accepted
             .iter()
             .all(|one| newest.iter().any(|newest| one.is(*newest)));
         if is_seen && is_there {

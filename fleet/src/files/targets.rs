@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::host_name::HostName;
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Targets {
     /// The file of the only host.
     One(PathBuf),
     /// The file of this name of each host, in a directory of the host's name below this one.
@@ -16,12 +16,12 @@ pub enum Place {
 
 /// A file, and the directory that is made for it if it is not there.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct LocalFile {
     pub file: PathBuf,
     pub dir: Option<PathBuf>,
 }
 
-impl Place {
+impl Targets {
     /// Reads the user's words. Asks the file system, and makes nothing.
     pub fn new(local: Option<&Path>, remote: &[u8], hosts: usize) -> Result<Self, String> {
         let name = name_of(remote)?;
@@ -65,16 +65,16 @@ impl Place {
         }
     }
 
-    pub fn target(&self, host: &HostName) -> Target {
+    pub fn target(&self, host: &HostName) -> LocalFile {
         match self {
-            Self::One(file) => Target {
+            Self::One(file) => LocalFile {
                 file: file.clone(),
                 dir: None,
             },
             Self::Each { dir, name } => {
                 // The name of a host is one component, and neither '.' nor '..'.
                 let dir = dir.join(host.as_str());
-                Target {
+                LocalFile {
                     file: dir.join(name),
                     dir: Some(dir),
                 }
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
 
     fn target(local: Option<&str>, remote: &str, hosts: usize) -> Result<String, String> {
-        let place = Place::new(local.map(Path::new), remote.as_bytes(), hosts)?;
-        let target = place.target(&"web1".parse().unwrap());
+        let targets = Targets::new(local.map(Path::new), remote.as_bytes(), hosts)?;
+        let target = targets.target(&"web1".parse().unwrap());
         Ok(target.file.display().to_string())
     }
 
