@@ -12,7 +12,7 @@ use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
-use crate::request::{RequestSummary, with_subject};
+use crate::request::{RequestSummary, with_groups, with_subject};
 
 /// Maximum delay until omitted refusals are recorded, one record per user.
 const TELL: Duration = Duration::from_secs(5);
@@ -135,9 +135,10 @@ impl Reports {
             }
             None => record,
         };
-        let record = match asked {
-            Some(asked) => asked.whole(record),
-            None => record,
+        let record = match (asked, subject) {
+            (Some(asked), Some(subject)) => with_groups(asked.whole(record), subject),
+            (Some(asked), None) => asked.whole(record),
+            (None, _) => record,
         };
         record
             .field("VERDICT", refusal.code.as_str())

@@ -30,7 +30,7 @@ pub use crate::request::full_view::Whole;
 pub use crate::request::summary::{RequestSummary, args};
 pub use crate::request::validated::Call;
 pub use bound::{BoundAct, BoundCall, PolicyContext};
-pub use record::{with_requester, with_subject};
+pub use record::{with_groups, with_requester, with_subject};
 
 /// Bytes of an argv on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;

@@ -119,7 +119,8 @@ impl Draft {
         let is_commit = self.bound.effect == Effect::Change && event != Event::End;
         let changes = is_commit.then(|| self.call.plan_changes()).flatten();
         let record = self.core(event, message, rule, verdict);
-        self.asked().whole(record).maybe("PLAN_CHANGES", changes)
+        with_groups(self.asked().whole(record), &self.requester.subject)
+            .maybe("PLAN_CHANGES", changes)
     }
 
     fn core(&self, event: Event, message: String, rule: impl ToString, verdict: &str) -> Record {
@@ -143,6 +144,13 @@ pub fn with_requester(record: Record, asked: Option<&Subject>) -> Record {
         Some(subject) => with_subject(record, subject, None),
         None => record,
     }
+}
+
+/// Adds the groups with which the policy decided, for a replay under another policy.
+pub fn with_groups(record: Record, subject: &Subject) -> Record {
+    let gids = subject.caller_ids().gids.iter();
+    let gids: Vec<String> = gids.map(u32::to_string).collect();
+    record.maybe("GIDS", (!gids.is_empty()).then(|| gids.join(" ")))
 }
 
 pub fn with_subject(record: Record, subject: &Subject, session: Option<u64>) -> Record {

@@ -47,6 +47,9 @@ pub struct RequestSummary {
     /// SHA-256 and length of all arguments, if `argv` is not exactly these bytes.
     whole: Option<([u8; 32], usize)>,
     cwd: Vec<u8>,
+    /// Names of the caller's variables on one line, if there are any.
+    env: Option<String>,
+    is_try: bool,
     profile: Option<String>,
     effect: Effect,
     reason: Option<String>,
@@ -85,6 +88,11 @@ impl RequestSummary {
                 .named()
                 .map(|name| text::line(name.as_bytes(), COMMAND_LINE)),
             cwd: call.cwd.as_bytes().to_vec(),
+            env: match call.env_names().as_slice() {
+                [] => None,
+                names => Some(text::command_line(names, COMMAND_LINE)),
+            },
+            is_try: matches!(call.purpose, Purpose::Try),
             profile: profile.or(default).map(str::to_owned),
             effect: call.effect(),
             reason: reason(&call.purpose),
@@ -167,6 +175,8 @@ impl RequestSummary {
         self.program(record)
             .maybe("REASON", self.reason.as_ref())
             .field("CWD", &self.cwd)
+            .maybe("ENV", self.env.as_ref())
+            .maybe("TRY", self.is_try.then_some("yes"))
             .maybe("SCRIPT", script.map(|(start, _)| start))
             .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
