@@ -44,7 +44,10 @@ mod commands {
         mod story;
         mod verify;
 
+        pub use filter::Span;
         pub use list::export;
+        pub use record::AuditRecord;
+        pub use source::RecordSource;
         pub use verify::verify;
 
         use crate::args::RecordsArgs;
@@ -80,11 +83,13 @@ mod commands {
         mod explain;
         mod files;
         mod outcome;
+        mod replay;
 
         pub use check::check;
         pub use examples::test;
         pub use explain::explain;
         pub use files::{diff, reload};
+        pub use replay::replay;
     }
     pub mod run;
     pub mod status;
@@ -166,6 +171,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             PolicyVerb::Test(args) => commands::policy::test(context, &args),
             PolicyVerb::Explain(args) => commands::policy::explain(context, &args),
             PolicyVerb::Diff(args) => commands::policy::diff(context, &args),
+            PolicyVerb::Replay(args) => commands::policy::replay(context, &args),
             PolicyVerb::Reload(args) => commands::policy::reload(context, &args),
         },
         Verb::Audit { verb } => match verb {

@@ -27,7 +27,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 42] = [
+const EXAMPLES: [(&[&str], &str); 43] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -81,6 +81,10 @@ const EXAMPLES: [(&[&str], &str); 42] = [
     (
         &["policy", "diff"],
         "remit policy diff /etc/remit ./new-configuration",
+    ),
+    (
+        &["policy", "replay"],
+        "remit policy replay --since 30d --config ./new-configuration",
     ),
     (&["policy", "reload"], "remit policy reload"),
     (&["audit"], "remit audit show --user agent --since today"),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use remit_clients::{Destination, EntryArgs, McpClient};
 
+use crate::args::SpanArgs;
 use crate::enrollment::{Expires, Name, STATE};
 
 #[derive(Debug, Args)]
@@ -125,6 +126,8 @@ pub enum PolicyVerb {
     Explain(ExplainArgs),
     /// Show who gains and who loses what between two states of policy files
     Diff(DiffArgs),
+    /// Decide past requests again under another policy, and show which verdicts change
+    Replay(ReplayArgs),
     /// Make the daemon load the policy files again; on an error the old policy stays in force
     Reload(ReloadArgs),
 }
@@ -148,6 +151,36 @@ pub struct FilesArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Instead print candidates of rules for requests that were refused or approved 3 times or more
+    #[arg(long)]
+    pub from_denials: bool,
+
+    /// Configuration directory to decide by; its policy.d holds the policy files
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
+    pub config: PathBuf,
+
+    /// Directory of the package's own policy.d; the configuration can replace its files
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/usr/lib/remit")]
+    pub vendor: PathBuf,
+
+    /// Accept files not owned by root (for policy that is not installed yet)
+    #[arg(long)]
+    pub any_owner: bool,
+
+    #[command(flatten)]
+    pub span: SpanArgs,
+
+    /// Read these records, several files from the oldest on; '-' is standard input [default: the daemon's audit log]
+    #[arg(long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+
+    /// The daemon's state directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/var/lib/remit")]
+    pub state: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ pub use audit::{
 };
 pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
-    FilesArgs, LockArgs, MachineArgs, PolicyVerb, ReloadArgs, ResumeArgs, UnenrollArgs,
+    FilesArgs, LockArgs, MachineArgs, PolicyVerb, ReloadArgs, ReplayArgs, ResumeArgs, UnenrollArgs,
 };
 pub use plan::{
     CopyArgs, GetArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs,

@@ -237,6 +237,7 @@ mod man;
 mod plan;
 mod policy;
 mod protocol;
+mod replay;
 mod run;
 mod search {
     use remit_wire::outcome::{Line, Matches, OutputPart, Stream};

@@ -1,0 +1,383 @@
+//! The verdicts that change under another policy, grouped by the rule that decides, the worst first. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::judge::{CannotTell, Now};
+use super::past::{Past, PastRequest};
+use crate::render::{table, units};
+
+/// Users that a group names.
+const USERS: usize = 8;
+/// Numbers of records that a group keeps, and shows.
+const SEQS: usize = 1000;
+const SEQS_SHOWN: usize = 8;
+
+/// From the worst on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    RefusedThenAllowed,
+    AskedThenAllowed,
+    RefusedThenAsked,
+    AllowedThenRefused,
+    AskedThenRefused,
+    AllowedThenAsked,
+}
+
+impl Change {
+    pub fn of(past: &Past, now: &Now) -> Option<Self> {
+        Some(match (past, now) {
+            (Past::Allowed, Now::Allow { .. })
+            | (Past::Asked, Now::Ask { .. })
+            | (Past::Refused(_), Now::Deny { .. }) => return None,
+            (Past::Refused(_), Now::Allow { .. }) => Self::RefusedThenAllowed,
+            (Past::Asked, Now::Allow { .. }) => Self::AskedThenAllowed,
+            (Past::Refused(_), Now::Ask { .. }) => Self::RefusedThenAsked,
+            (Past::Allowed, Now::Deny { .. }) => Self::AllowedThenRefused,
+            (Past::Asked, Now::Deny { .. }) => Self::AskedThenRefused,
+            (Past::Allowed, Now::Ask { .. }) => Self::AllowedThenAsked,
+        })
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::RefusedThenAllowed => "refused_now_allowed",
+            Self::AskedThenAllowed => "asked_now_allowed",
+            Self::RefusedThenAsked => "refused_now_asked",
+            Self::AllowedThenRefused => "allowed_now_refused",
+            Self::AskedThenRefused => "asked_now_refused",
+            Self::AllowedThenAsked => "allowed_now_asked",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::RefusedThenAllowed => "now allowed without an approval, was refused",
+            Self::AskedThenAllowed => "now allowed without an approval, needed one",
+            Self::RefusedThenAsked => "now allowed with an approval, was refused",
+            Self::AllowedThenRefused => "now refused, was allowed",
+            Self::AskedThenRefused => "now refused, needed an approval",
+            Self::AllowedThenAsked => "now needs an approval, was allowed without one",
+        }
+    }
+}
+
+/// Requests that are alike: how many, by whom, and the last one.
+#[derive(Debug, Default)]
+struct Group {
+    count: u64,
+    by: BTreeMap<String, u64>,
+    /// Numbers of the first records.
+    seqs: Vec<u64>,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    seq: Option<u64>,
+    at_ms: Option<u64>,
+    example: String,
+    then: String,
+    why: Option<String>,
+}
+
+impl Group {
+    fn add(&mut self, request: &PastRequest, why: Option<String>) {
+        self.count += 1;
+        *self.by.entry(request.user.clone()).or_default() += 1;
+        self.seqs
+            .extend(request.seq.filter(|_| self.seqs.len() < SEQS));
+        let then = match (&request.past, &request.rule) {
+            (Past::Refused(code), None) => code.clone(),
+            (Past::Refused(code), Some(rule)) => format!("{code}, {rule}"),
+            (Past::Allowed | Past::Asked, rule) => rule.clone().unwrap_or_default(),
+        };
+        self.last = Some(Last {
+            seq: request.seq,
+            at_ms: request.at_ms,
+            example: request.shown.clone(),
+            then,
+            why,
+        });
+    }
+
+    fn records(&self) -> String {
+        let shown = self.seqs.iter().take(SEQS_SHOWN);
+        let shown: Vec<String> = shown.map(u64::to_string).collect();
+        match self.count - shown.len() as u64 {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+
+    fn by(&self) -> String {
+        let mut by: Vec<(&String, &u64)> = self.by.iter().collect();
+        by.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let shown = by.iter().take(USERS);
+        let mut shown: Vec<String> = shown
+            .map(|(user, count)| format!("{} {count}", table::cell(user)))
+            .collect();
+        if by.len() > USERS {
+            shown.push(format!("and {} more users", by.len() - USERS));
+        }
+        shown.join(", ")
+    }
+}
+
+impl Last {
+    fn when(&self) -> String {
+        let time = self.at_ms.map_or_else(
+            || "at an unknown time".to_owned(),
+            |ms| units::time(ms / 1000),
+        );
+        match self.seq {
+            Some(seq) => format!("{time}, record {seq}"),
+            None => time,
+        }
+    }
+}
+
+/// What the replay of all decisions found.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub decisions: u64,
+    /// Decided with the groups of now, as the records have none.
+    pub with_groups_of_now: u64,
+    changed: BTreeMap<(Change, String), Group>,
+    cannot_tell: BTreeMap<CannotTell, Group>,
+}
+
+impl Changes {
+    pub fn add(&mut self, request: &PastRequest, now: Result<Now, CannotTell>) {
+        self.decisions += 1;
+        let now = match now {
+            Ok(now) => now,
+            Err(why) => return self.cannot_tell.entry(why).or_default().add(request, None),
+        };
+        let Some(change) = Change::of(&request.past, &now) else {
+            return;
+        };
+        let (rule, why) = match now {
+            Now::Allow { rule } | Now::Ask { rule } => (rule, None),
+            Now::Deny { rule, why } => (rule.unwrap_or_default(), Some(why)),
+        };
+        // Without a rule that denies, the one that is missed names the group.
+        let rule = match (rule.as_str(), &request.rule) {
+            ("", Some(then)) => format!("no rule, instead of {then}"),
+            ("", None) => "no rule".to_owned(),
+            (_, _) => rule,
+        };
+        self.changed
+            .entry((change, rule))
+            .or_default()
+            .add(request, why);
+    }
+
+    pub fn changed(&self) -> u64 {
+        self.changed.values().map(|group| group.count).sum()
+    }
+
+    pub fn untold(&self) -> u64 {
+        self.cannot_tell.values().map(|group| group.count).sum()
+    }
+
+    pub fn lines(&self) -> String {
+        let mut lines = String::new();
+        for ((change, rule), group) in &self.changed {
+            lines += &format!("{}: {}\n", change.title(), group.count);
+            lines += &table::fact("decides now", rule);
+            lines += &group.lines();
+        }
+        for (why, group) in &self.cannot_tell {
+            lines += &format!("cannot tell: {}\n", group.count);
+            lines += &table::fact("because", &why.to_string());
+            lines += &group.lines();
+        }
+        lines
+    }
+
+    pub fn json(&self) -> (Vec<Value>, Vec<Value>) {
+        let changed = self.changed.iter().map(|((change, rule), group)| {
+            group.json(json!({ "change": change.word(), "rule": rule }))
+        });
+        let untold = self
+            .cannot_tell
+            .iter()
+            .map(|(why, group)| group.json(json!({ "why": why.word(), "text": why.to_string() })));
+        (changed.collect(), untold.collect())
+    }
+}
+
+impl Group {
+    fn lines(&self) -> String {
+        let mut lines = table::fact("by", &self.by());
+        if self.count > 1 {
+            lines += &table::fact("records", &self.records());
+        }
+        if let Some(last) = &self.last {
+            if let Some(why) = &last.why {
+                lines += &table::fact("because", why);
+            }
+            lines += &table::fact("last", &last.when());
+            lines += &table::fact("", &last.example);
+            lines += &table::fact("then", &last.then);
+        }
+        lines
+    }
+
+    fn json(&self, mut object: Value) -> Value {
+        let last = self.last.as_ref();
+        let more = json!({
+            "count": self.count,
+            "by": self.by,
+            "seqs": self.seqs,
+            "because": last.and_then(|last| last.why.as_ref()),
+            "then": last.map(|last| &last.then),
+            "last_seq": last.and_then(|last| last.seq),
+            "last_ms": last.and_then(|last| last.at_ms),
+            "example": last.map(|last| &last.example),
+        });
+        if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+            object.extend(more);
+        }
+        object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::policy::replay::past::{Program, What};
+
+    fn request(user: &str, past: Past, rule: Option<&str>) -> PastRequest {
+        PastRequest {
+            seq: Some(7),
+            at_ms: Some(1_795_163_148_042),
+            user: user.to_owned(),
+            uid: Some(1000),
+            gids: None,
+            what: What::Following,
+            past,
+            rule: rule.map(str::to_owned),
+            policy: String::new(),
+            shown: "df \\x1b".to_owned(),
+            program: Program::default(),
+        }
+    }
+
+    #[test]
+    fn worst_comes_first_and_alike_are_together() {
+        let (refused, rule) = (Past::Refused("denied_rule".into()), |rule: &str| {
+            rule.to_owned()
+        });
+        let deny = |why: &str| Now::Deny {
+            rule: None,
+            why: why.to_owned(),
+        };
+        let mut changes = Changes::default();
+        let mut add = |user: &str, past: &Past, rule: Option<&str>, now| {
+            changes.add(&request(user, past.clone(), rule), now);
+        };
+        add(
+            "ann",
+            &Past::Allowed,
+            Some("look (f:1)"),
+            Ok(deny("nothing grants it")),
+        );
+        add(
+            "bob",
+            &Past::Allowed,
+            Some("look (f:1)"),
+            Ok(deny("nothing grants it to 2")),
+        );
+        add(
+            "bob",
+            &refused,
+            None,
+            Ok(Now::Ask {
+                rule: rule("asks (f:9)"),
+            }),
+        );
+        add(
+            "bob",
+            &refused,
+            None,
+            Ok(Now::Allow {
+                rule: rule("all (f:5)"),
+            }),
+        );
+        add("bob", &refused, None, Ok(deny("no")));
+        add(
+            "bob",
+            &Past::Asked,
+            None,
+            Ok(Now::Ask {
+                rule: rule("asks (f:9)"),
+            }),
+        );
+        add("eve\u{1b}[2J", &refused, None, Err(CannotTell::Secret));
+        assert_eq!(
+            (changes.decisions, changes.changed(), changes.untold()),
+            (7, 4, 1)
+        );
+        let last = "  last         2026-11-20 08:25:48 UTC, record 7\n               df \\x1b\n";
+        assert_eq!(
+            changes.lines(),
+            format!(
+                "now allowed without an approval, was refused: 1\n  decides now  all (f:5)\n  by           bob 1\n{last}\
+                 \x20 then         denied_rule\n\
+                 now allowed with an approval, was refused: 1\n  decides now  asks (f:9)\n  by           bob 1\n{last}\
+                 \x20 then         denied_rule\n\
+                 now refused, was allowed: 2\n  decides now  no rule, instead of look (f:1)\n  by           ann 1, bob 1\n\
+                 \x20 records      7, 7\n  because      nothing grants it to 2\n{last}  then         look (f:1)\n\
+                 cannot tell: 1\n  because      the value of a secret is in no record\n  by           eve\\x1b[2J 1\n{last}\
+                 \x20 then         denied_rule\n"
+            )
+        );
+        let (changed, untold) = changes.json();
+        let words: Vec<_> = changed
+            .iter()
+            .map(|one| one["change"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "refused_now_allowed",
+                "refused_now_asked",
+                "allowed_now_refused"
+            ]
+        );
+        assert_eq!(changed[2]["by"], json!({ "ann": 1, "bob": 1 }));
+        assert_eq!(untold[0]["why"], "secret");
+    }
+
+    #[test]
+    fn each_pair_of_verdicts_is_a_change_or_none() {
+        let rule = || "r".to_owned();
+        let now = [
+            Now::Allow { rule: rule() },
+            Now::Ask { rule: rule() },
+            Now::Deny {
+                rule: None,
+                why: rule(),
+            },
+        ];
+        let words = |past: Past| {
+            now.each_ref()
+                .map(|now| Change::of(&past, now).map(Change::word))
+        };
+        assert_eq!(
+            words(Past::Allowed),
+            [None, Some("allowed_now_asked"), Some("allowed_now_refused")]
+        );
+        assert_eq!(
+            words(Past::Asked),
+            [Some("asked_now_allowed"), None, Some("asked_now_refused")]
+        );
+        assert_eq!(
+            words(Past::Refused("x".into())),
+            [Some("refused_now_allowed"), Some("refused_now_asked"), None]
+        );
+    }
+}

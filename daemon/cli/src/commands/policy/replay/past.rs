@@ -1,0 +1,445 @@
+//! What one audit record says of a past decision: the request as far as the trail has it, and how it was decided. Pure.
+
+use std::collections::BTreeMap;
+
+use remit_common::refusal::Code;
+use remit_common::text::{self, Word};
+use remit_trail::Event;
+use remit_wire::Effect;
+
+use crate::commands::audit::AuditRecord;
+
+/// Shown instead of a value that may be a secret.
+const HIDDEN: &str = "***";
+/// What the daemon calls itself in a request that follows a commit.
+const FOLLOWS: &str = "remitd, after job ";
+/// `RULE` of what the daemon starts itself: no rule decides about it.
+const OF_DAEMON: [&str; 3] = [
+    "approval.notify of remit.toml",
+    "recovery of commits",
+    "undo of what nobody confirmed",
+];
+const SHOWN: usize = 300;
+
+/// How the rules decided then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Past {
+    Allowed,
+    Asked,
+    /// With the code of the refusal.
+    Refused(String),
+}
+
+/// A value of the request. `Unknown` if the record does not have it as it was: hidden, truncated, escaped or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded<T> {
+    Known(T),
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Any program, in a profile, with the names of the caller's variables.
+    Run(String, Recorded<Vec<String>>),
+    Try(String, Recorded<Vec<String>>),
+    OneOff(String, Recorded<Vec<String>>),
+    Named {
+        name: String,
+        effect: Effect,
+        args: Recorded<Vec<(String, String)>>,
+        has_stdin: bool,
+        has_env: bool,
+    },
+    /// A command that followed a commit: the rule of the commit decided.
+    Following,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastRequest {
+    pub seq: Option<u64>,
+    pub at_ms: Option<u64>,
+    pub user: String,
+    pub uid: Option<u32>,
+    /// `None`: the record was made by a remit that did not record groups.
+    pub gids: Option<Recorded<Vec<u32>>>,
+    pub what: What,
+    pub past: Past,
+    /// The rule that decided then, as recorded.
+    pub rule: Option<String>,
+    /// Digest of the policy of then.
+    pub policy: String,
+    /// The request on one line.
+    pub shown: String,
+    pub program: Program,
+}
+
+/// What of the record makes a candidate of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// The argument list. Unknown if the record has not exactly it.
+    pub argv: Option<Vec<String>>,
+    pub is_script: bool,
+    pub has_stdin: bool,
+    pub cwd: String,
+    /// Who could approve it.
+    pub by: Option<String>,
+}
+
+/// What a record is to a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// About something else.
+    Other,
+    Decided(Box<PastRequest>),
+    /// Allowed, but waits for a slot. Its intent follows if it is started.
+    Queued(String, Box<PastRequest>),
+    /// A refusal for the state of the machine, a limit or a person's word, with its code.
+    NotByRules(String),
+    /// So many refusals that are in the trail only as a number.
+    Counted(u64),
+}
+
+pub fn seen(record: &AuditRecord) -> Seen {
+    let own = |name: &str| record.own(name);
+    let Some(event) = own("EVENT").and_then(Event::of_name) else {
+        return Seen::Other;
+    };
+    if let (Event::Refusal, Some(count)) = (event, own("SUPPRESSED")) {
+        return Seen::Counted(count.parse().unwrap_or(1));
+    }
+    let rule = own("RULE").unwrap_or_default();
+    if own("ARGV").is_none() || OF_DAEMON.contains(&rule) {
+        return Seen::Other;
+    }
+    let past = match event {
+        // An approved request was decided when it was asked for.
+        Event::Intent | Event::Queued if own("DIGEST").is_some() => return Seen::Other,
+        Event::Intent | Event::Queued if is_by_grant(rule) => Past::Asked,
+        Event::Intent | Event::Queued => Past::Allowed,
+        Event::Asked => Past::Asked,
+        Event::Refusal => {
+            let code = own("VERDICT").unwrap_or_default();
+            match is_by_rules(code, own("COMMAND").is_some()) {
+                true => Past::Refused(code.to_owned()),
+                false => return Seen::NotByRules(code.to_owned()),
+            }
+        }
+        _ => return Seen::Other,
+    };
+    let request = Box::new(request(record, past));
+    match (event, own("JOB")) {
+        (Event::Queued, Some(job)) => Seen::Queued(job.to_owned(), request),
+        _ => Seen::Decided(request),
+    }
+}
+
+/// A temporary grant spared the approval that the rule asks for.
+fn is_by_grant(rule: &str) -> bool {
+    let grant = rule.rsplit_once(", grant ").map(|(_, grant)| grant);
+    let number = grant.and_then(|grant| grant.split_once(" given by "));
+    number.is_some_and(|(number, _)| number.parse::<u64>().is_ok())
+}
+
+/// Returns true if rules or the definition of a command led to this refusal. Those of programs never look at arguments.
+fn is_by_rules(code: &str, is_named: bool) -> bool {
+    let is = |other: Code| code == other.as_str();
+    is(Code::DeniedRule) || is(Code::NotFound) || (is_named && is(Code::InvalidArgs))
+}
+
+fn request(record: &AuditRecord, past: Past) -> PastRequest {
+    let own = |name: &str| record.own(name);
+    let gids = own("GIDS").map(gids);
+    let shown = record.command().unwrap_or_default();
+    PastRequest {
+        seq: record.seq(),
+        at_ms: record.time_ms(),
+        user: own("USER").unwrap_or_default().to_owned(),
+        uid: own("UID").and_then(|uid| uid.parse().ok()),
+        what: what(record, gids.is_some()),
+        gids,
+        past,
+        rule: own("RULE").map(str::to_owned),
+        policy: own("POLICY").unwrap_or_default().to_owned(),
+        shown: text::line(shown.as_bytes(), SHOWN),
+        program: program(record),
+    }
+}
+
+fn gids(text: &str) -> Recorded<Vec<u32>> {
+    let gids = text.split(' ').map(|gid| gid.parse().ok()).collect();
+    match gids {
+        Some(gids) => Recorded::Known(gids),
+        None => Recorded::Unknown,
+    }
+}
+
+/// `has_env`: the record was made by a remit that records the names of variables.
+fn what(record: &AuditRecord, has_env: bool) -> What {
+    let own = |name: &str| record.own(name);
+    let effect = match own("EFFECT") {
+        Some("change") => Effect::Change,
+        _ => Effect::Read,
+    };
+    if own("CLIENT").is_some_and(|client| client.starts_with(FOLLOWS)) {
+        return What::Following;
+    }
+    if let Some(name) = own("COMMAND") {
+        return What::Named {
+            name: name.to_owned(),
+            effect,
+            args: args(own("ARGS").unwrap_or_default()),
+            has_stdin: own("STDIN_SHA256").is_some(),
+            has_env: own("ENV").is_some(),
+        };
+    }
+    let env = match (own("ENV"), has_env) {
+        (None, true) => Recorded::Known(Vec::new()),
+        (None, false) => Recorded::Unknown,
+        (Some(line), _) => match exact(text::words(line)) {
+            Some(names) => Recorded::Known(names),
+            None => Recorded::Unknown,
+        },
+    };
+    let profile = own("PROFILE").unwrap_or_default().to_owned();
+    let is_try = own("TRY").is_some() || own("VERDICT") == Some("try by root");
+    match effect {
+        _ if is_try => What::Try(profile, env),
+        Effect::Read => What::Run(profile, env),
+        Effect::Change => What::OneOff(profile, env),
+    }
+}
+
+fn exact(words: Option<Vec<Word>>) -> Option<Vec<String>> {
+    let exact = |word: Word| (!word.ambiguous).then_some(word.text);
+    words?.into_iter().map(exact).collect()
+}
+
+fn args(line: &str) -> Recorded<Vec<(String, String)>> {
+    let pair = |word: String| {
+        let (name, value) = word.split_once('=')?;
+        (value != HIDDEN).then(|| (name.to_owned(), value.to_owned()))
+    };
+    let words = exact(text::words(line));
+    match words.and_then(|words| words.into_iter().map(pair).collect()) {
+        Some(args) => Recorded::Known(args),
+        None => Recorded::Unknown,
+    }
+}
+
+fn program(record: &AuditRecord) -> Program {
+    let own = |name: &str| record.own(name);
+    let is_script = own("SCRIPT").is_some();
+    let is_exact = !is_script && own("ARGV_SHA256").is_none() && own("COMMAND").is_none();
+    // Without a hash, nothing in it was escaped.
+    let words = || text::words(own("ARGV")?);
+    let argv = is_exact.then(words).flatten();
+    Program {
+        argv: argv.map(|words| words.into_iter().map(|word| word.text).collect()),
+        is_script,
+        has_stdin: own("STDIN_SHA256").is_some(),
+        cwd: own("CWD").unwrap_or("/").to_owned(),
+        by: own("BY").map(str::to_owned),
+    }
+}
+
+/// Requests that waited for a slot, until the records of their starts.
+#[derive(Debug, Default)]
+pub struct Queue(BTreeMap<String, Box<PastRequest>>);
+
+impl Queue {
+    pub fn put(&mut self, job: String, request: Box<PastRequest>) {
+        self.0.insert(job, request);
+    }
+
+    /// Forgets a request whose start was recorded: that decided.
+    pub fn started(&mut self, record: &AuditRecord) {
+        if let Some(job) = record
+            .own("JOB")
+            .filter(|_| record.own("EVENT") == Some("intent"))
+        {
+            self.0.remove(job);
+        }
+    }
+
+    /// Those that never started: what decided then is all that is known.
+    pub fn rest(self) -> impl Iterator<Item = PastRequest> {
+        self.0.into_values().map(|request| *request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &str) -> AuditRecord {
+        AuditRecord::of_line(format!("{{{fields}}}").as_bytes(), 1)
+    }
+
+    fn request_of(fields: &str) -> PastRequest {
+        match seen(&record(fields)) {
+            Seen::Decided(request) => *request,
+            other => panic!("{fields}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_record_is_told_apart() {
+        for (fields, expect) in [
+            (r#""REMIT_EVENT":"start""#, Seen::Other),
+            (r#""REMIT_EVENT":"no-such","REMIT_ARGV":"df""#, Seen::Other),
+            (r#""REMIT_EVENT":"end","REMIT_ARGV":"df""#, Seen::Other),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"busy""#,
+                Seen::Other,
+            ),
+            (
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_DIGEST":"00""#,
+                Seen::Other,
+            ),
+            (
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"recovery of commits""#,
+                Seen::Other,
+            ),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_SUPPRESSED":"7""#,
+                Seen::Counted(7),
+            ),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"locked","REMIT_ARGV":"a""#,
+                Seen::NotByRules("locked".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"invalid_args","REMIT_ARGV":"a""#,
+                Seen::NotByRules("invalid_args".into()),
+            ),
+        ] {
+            assert_eq!(seen(&record(fields)), expect, "{fields}");
+        }
+    }
+
+    #[test]
+    fn past_verdict_is_that_of_the_rules() {
+        for (fields, expect) in [
+            (
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"r (f:1)""#,
+                Past::Allowed,
+            ),
+            (
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"r (f:1), grant 3 given by bob""#,
+                Past::Asked,
+            ),
+            (r#""REMIT_EVENT":"asked","REMIT_ARGV":"a""#, Past::Asked),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"denied_rule","REMIT_ARGV":"a""#,
+                Past::Refused("denied_rule".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"invalid_args","REMIT_ARGV":"a","REMIT_COMMAND":"a.b""#,
+                Past::Refused("invalid_args".into()),
+            ),
+        ] {
+            assert_eq!(request_of(fields).past, expect, "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_recorded_as_it_was_is_unknown() {
+        let named = |args: &str| {
+            let fields = format!(
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_COMMAND":"a.b","REMIT_ARGS":{}"#,
+                serde_json::to_string(args).unwrap()
+            );
+            match request_of(&fields).what {
+                What::Named { args, .. } => args,
+                other => panic!("{other:?}"),
+            }
+        };
+        let known =
+            |name: &str, value: &str| Recorded::Known(vec![(name.to_owned(), value.to_owned())]);
+        assert_eq!(named("x=1"), known("x", "1"));
+        assert_eq!(named("'x=a b=c'"), known("x", "a b=c"));
+        assert_eq!(named(""), Recorded::Known(Vec::new()));
+        for unknown in ["x='***'", "'x=***'", r"'x=a\x1bb'", "x=1…", "x", "'x=1"] {
+            assert_eq!(named(unknown), Recorded::Unknown, "{unknown}");
+        }
+        let env = |fields: &str| {
+            let fields = format!(r#""REMIT_EVENT":"intent","REMIT_ARGV":"a"{fields}"#);
+            match request_of(&fields).what {
+                What::Run(_, env) => env,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(env(""), Recorded::Unknown);
+        assert_eq!(env(r#","REMIT_GIDS":"1 2""#), Recorded::Known(Vec::new()));
+        let names = Recorded::Known(vec!["A".to_owned(), "B".to_owned()]);
+        assert_eq!(env(r#","REMIT_GIDS":"1","REMIT_ENV":"A B""#), names);
+        assert_eq!(
+            env(r#","REMIT_GIDS":"1","REMIT_ENV":"A…""#),
+            Recorded::Unknown
+        );
+        let gids = |fields: &str| {
+            request_of(&format!(
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a"{fields}"#
+            ))
+            .gids
+        };
+        assert_eq!(gids(""), None);
+        assert_eq!(
+            gids(r#","REMIT_GIDS":"1 2""#),
+            Some(Recorded::Known(vec![1, 2]))
+        );
+        assert_eq!(gids(r#","REMIT_GIDS":"1 2…""#), Some(Recorded::Unknown));
+    }
+
+    #[test]
+    fn what_was_asked_is_told_apart() {
+        let what = |fields: &str| {
+            request_of(&format!(
+                r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_GIDS":"1","REMIT_PROFILE":"p"{fields}"#
+            ))
+            .what
+        };
+        let none = || Recorded::Known(Vec::new());
+        for (fields, expect) in [
+            ("", What::Run("p".into(), none())),
+            (
+                r#","REMIT_EFFECT":"change""#,
+                What::OneOff("p".into(), none()),
+            ),
+            (
+                r#","REMIT_EFFECT":"change","REMIT_TRY":"yes""#,
+                What::Try("p".into(), none()),
+            ),
+            (
+                r#","REMIT_VERDICT":"try by root""#,
+                What::Try("p".into(), none()),
+            ),
+            (
+                r#","REMIT_CLIENT":"remitd, after job 7f3a91c2""#,
+                What::Following,
+            ),
+        ] {
+            assert_eq!(what(fields), expect, "{fields}");
+        }
+    }
+
+    #[test]
+    fn argv_is_known_only_if_it_is_exact() {
+        let argv = |fields: &str| {
+            request_of(&format!(r#""REMIT_EVENT":"intent","REMIT_ARGV":{fields}"#))
+                .program
+                .argv
+        };
+        let of = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(argv(r#""df '-h x'""#), of(&["df", "-h x"]));
+        assert_eq!(argv(r#""grep 'a\\nb'""#), of(&["grep", r"a\nb"]));
+        for inexact in [
+            r#""df\\x1b","REMIT_ARGV_SHA256":"00""#,
+            r#""df…","REMIT_ARGV_SHA256":"00""#,
+            r#""sh script: df","REMIT_SCRIPT":"df""#,
+            r#""df","REMIT_COMMAND":"a.b""#,
+        ] {
+            assert_eq!(argv(inexact), None, "{inexact}");
+        }
+    }
+}

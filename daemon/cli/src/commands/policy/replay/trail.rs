@@ -1,0 +1,132 @@
+//! Reads the past decisions from the audit log, and checks its chain on the way.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use remit_audit_verify::{Report, Verifier};
+use serde_json::{Value, json};
+
+use super::past::{PastRequest, Queue, Seen, seen};
+use crate::commands::audit::{RecordSource, Span};
+use crate::error::Failure;
+use crate::render::{table, units};
+
+/// What of the trail is no decision, and whether it is whole.
+#[derive(Debug)]
+pub struct Trail {
+    source: String,
+    report: Report,
+    not_by_rules: BTreeMap<String, u64>,
+    counted: u64,
+    times: Option<(u64, u64)>,
+}
+
+/// Passes each decision of this time to `take`, in the order of the trail; last those whose start is not recorded.
+pub fn read(
+    source: &RecordSource,
+    span: Span,
+    take: &mut dyn FnMut(PastRequest),
+) -> Result<Trail, Failure> {
+    let mut verifier = Verifier::default();
+    let mut queue = Queue::default();
+    let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
+    let mut started = span.since.is_none();
+    source.all(span.since, &mut |record| {
+        if let Some(ms) = record.time_ms() {
+            started |= span.has_started(ms);
+            if started && span.is_over(ms) {
+                return Ok(ControlFlow::Break(()));
+            }
+            if started {
+                times = Some((times.map_or(ms, |(first, _)| first), ms));
+            }
+        }
+        // The daemon may be writing the last line.
+        if !started || record.is_half() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        verifier.take(&record.entry);
+        queue.started(&record);
+        match seen(&record) {
+            Seen::Other => {}
+            Seen::Decided(request) => take(*request),
+            Seen::Queued(job, request) => queue.put(job, request),
+            Seen::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
+            Seen::Counted(count) => counted += count,
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    queue.rest().for_each(take);
+    Ok(Trail {
+        source: source.name(),
+        report: verifier.finish(None),
+        not_by_rules,
+        counted,
+        times,
+    })
+}
+
+impl Trail {
+    pub fn is_whole(&self) -> bool {
+        self.report.findings.is_empty()
+    }
+
+    /// What a reader has to know before the results.
+    pub fn facts(&self) -> String {
+        let mut lines = table::fact("read", &self.source);
+        lines += &table::fact("records", &self.report.records.to_string());
+        if let Some((first, last)) = self.times {
+            let (first, last) = (units::time(first / 1000), units::time(last / 1000));
+            lines += &table::fact("written", &format!("{first} to {last}"));
+        }
+        for finding in &self.report.findings {
+            lines += &table::fact("not whole", &finding.text);
+        }
+        if self.report.more_findings > 0 {
+            let more = units::count(self.report.more_findings, "finding");
+            lines += &table::fact("", &format!("and {more} more"));
+        }
+        if !self.is_whole() {
+            let advice = "decisions may be missing or forged; what is there was decided; see remit audit verify";
+            lines += &table::fact("", advice);
+        }
+        lines
+    }
+
+    /// Requests that cannot be replayed, because no rule decided or nobody recorded them.
+    pub fn left_out(&self) -> String {
+        let mut lines = String::new();
+        let codes = self.not_by_rules.iter();
+        let codes: Vec<String> = codes
+            .map(|(code, count)| format!("{code} {count}"))
+            .collect();
+        if !codes.is_empty() {
+            let all = self.not_by_rules.values().sum::<u64>();
+            lines += &format!("not refused by rules, and not decided again: {all}\n");
+            lines += &table::fact("with", &codes.join(", "));
+        }
+        if self.counted > 0 {
+            lines += &format!("cannot tell: {}\n", self.counted);
+            let why = "so many refusals came at once that the trail only counts them";
+            lines += &table::fact("because", why);
+        }
+        lines
+    }
+
+    pub fn json(&self) -> Value {
+        let findings = self.report.findings.iter().map(|finding| {
+            json!({ "kind": finding.kind.word(), "seq": finding.seq, "last": finding.last, "text": finding.text })
+        });
+        json!({
+            "read": self.source,
+            "records": self.report.records,
+            "first_ms": self.times.map(|(first, _)| first),
+            "last_ms": self.times.map(|(_, last)| last),
+            "whole": self.is_whole(),
+            "findings": findings.collect::<Vec<_>>(),
+            "more_findings": self.report.more_findings,
+            "not_by_rules": self.not_by_rules,
+            "counted": self.counted,
+        })
+    }
+}
