@@ -92,7 +92,10 @@ fn record(event: &str, fields: &[(&'static str, &str)]) -> Fields {
         ("REMIT_POLICY", "00"),
         ("REMIT_PROFILE", "read"),
     ];
-    let fields = own.iter().chain(fields);
+    let own = own
+        .iter()
+        .filter(|(name, _)| fields.iter().all(|(other, _)| other != name));
+    let fields = own.chain(fields);
     fields
         .map(|(name, value)| (*name, (*value).to_owned()))
         .collect()
@@ -307,4 +310,71 @@ fn hostile_records_reach_no_terminal_raw() {
         let hostile = |c: char| !remit_common::text::is_plain(c);
         assert!(!said.text().contains(hostile), "{said:?}");
     }
+}
+
+#[test]
+fn candidates_are_a_policy_file() {
+    let denied = &[
+        ("REMIT_VERDICT", "denied_rule"),
+        ("REMIT_PROFILE", "strict"),
+    ];
+    let change = |event: &str, job: &str| {
+        let fields = [
+            ("REMIT_ARGV", "id -G"),
+            ("REMIT_EFFECT", "change"),
+            ("REMIT_JOB", job),
+            ("REMIT_BY", "root %root"),
+        ];
+        record(event, &fields)
+    };
+    let mut records = vec![
+        run("refusal", "id -u", denied),
+        run("refusal", "id -g", denied),
+        run("refusal", "id -u", denied),
+        // Once, so it is nothing that happens again and again.
+        run("refusal", "id -u -r x", denied),
+        run(
+            "refusal",
+            "sh script: id",
+            &[denied, &[("REMIT_SCRIPT", "id")][..]].concat(),
+        ),
+    ];
+    for job in ["1", "2", "3", "4"] {
+        records.push(change("asked", job));
+        // The last one was not approved.
+        if job != "4" {
+            records.push(change("approved", job));
+        }
+    }
+    let scene = Scene::new(POLICY, &records);
+    let said = scene.replay(&["--from-denials"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let text = said.text().to_owned();
+    for part in [
+        "# 3 requests of #64001: denied_rule, the last 2026-11-04 08:00:00 UTC (record 3)\n#   id -u\n",
+        "values = [\"-g\", \"-u\"]",
+        "# 3 requests of #64001: approved, the last ",
+        "approval = { by = [\"root\", \"%root\"] }",
+        "# 1 times, as it cannot be a candidate: a script is no list of words",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(text.matches("\n[[command]]\n").count(), 2, "{text}");
+    let json = scene.replay(&["--from-denials", "--json"]).json();
+    assert_eq!(json["candidates"][1]["count"], 3);
+    assert_eq!(json["candidates"][0]["users"], json!(["#64001"]));
+
+    scene.write("policy.d/30.toml", &text);
+    let dir = scene.0.path().to_str().unwrap();
+    let check = [
+        "policy",
+        "check",
+        "--config",
+        dir,
+        "--vendor",
+        "/nonexistent",
+        "--any-owner",
+    ];
+    let output = remit(Path::new("/nonexistent"), &check).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }

@@ -253,6 +253,7 @@ mod tests {
     fn request(user: &str, past: Past, rule: Option<&str>) -> PastRequest {
         PastRequest {
             seq: Some(7),
+            job: None,
             at_ms: Some(1_795_163_148_042),
             user: user.to_owned(),
             uid: Some(1000),

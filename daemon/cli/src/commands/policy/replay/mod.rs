@@ -1,7 +1,10 @@
 //! `remit policy replay`: decides the requests of the audit log again under another policy, or prints candidates of rules
 //! for requests that were refused or approved again and again. Needs no daemon, and changes nothing.
 
+mod candidate;
 mod changes;
+mod denials;
+mod from_denials;
 mod judge;
 mod past;
 mod trail;
@@ -19,8 +22,10 @@ use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
 use changes::Changes;
+use denials::Denials;
 use judge::{Floor, judge};
 use past::{PastRequest, Recorded};
+use trail::Decision;
 
 /// Digits of a digest that name a policy in messages.
 const DIGEST: usize = 12;
@@ -43,8 +48,24 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         config: PathBuf::from("/etc/remit"),
         state: args.state.clone(),
     })?;
+    let span = Span::of(&args.span);
+    if args.from_denials {
+        let mut denials = Denials::default();
+        let now = |request: &PastRequest| {
+            let (gids, _) = gids(request, &names);
+            judge(policy, floor, request, gids.as_deref())
+        };
+        let trail = trail::read(&source, span, &mut |decision| match decision {
+            Decision::Made(request) => denials.add(*request, now),
+            Decision::Approved(job) => denials.approved(&job, now),
+        })?;
+        return from_denials::print(context, &denials, &trail, &loaded, &names);
+    }
     let mut changes = Changes::default();
-    let trail = trail::read(&source, Span::of(&args.span), &mut |request| {
+    let trail = trail::read(&source, span, &mut |decision| {
+        let Decision::Made(request) = decision else {
+            return;
+        };
         let (gids, is_of_now) = gids(&request, &names);
         changes.with_groups_of_now += u64::from(is_of_now);
         let now = judge(policy, floor, &request, gids.as_deref());

@@ -57,6 +57,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastRequest {
     pub seq: Option<u64>,
+    pub job: Option<String>,
     pub at_ms: Option<u64>,
     pub user: String,
     pub uid: Option<u32>,
@@ -93,6 +94,8 @@ pub enum Seen {
     Decided(Box<PastRequest>),
     /// Allowed, but waits for a slot. Its intent follows if it is started.
     Queued(String, Box<PastRequest>),
+    /// A person approved the request with this id.
+    Approved(String),
     /// A refusal for the state of the machine, a limit or a person's word, with its code.
     NotByRules(String),
     /// So many refusals that are in the trail only as a number.
@@ -106,6 +109,9 @@ pub fn seen(record: &AuditRecord) -> Seen {
     };
     if let (Event::Refusal, Some(count)) = (event, own("SUPPRESSED")) {
         return Seen::Counted(count.parse().unwrap_or(1));
+    }
+    if let (Event::Approved, Some(job)) = (event, own("JOB")) {
+        return Seen::Approved(job.to_owned());
     }
     let rule = own("RULE").unwrap_or_default();
     if own("ARGV").is_none() || OF_DAEMON.contains(&rule) {
@@ -152,6 +158,7 @@ fn request(record: &AuditRecord, past: Past) -> PastRequest {
     let shown = record.command().unwrap_or_default();
     PastRequest {
         seq: record.seq(),
+        job: own("JOB").map(str::to_owned),
         at_ms: record.time_ms(),
         user: own("USER").unwrap_or_default().to_owned(),
         uid: own("UID").and_then(|uid| uid.parse().ok()),
@@ -262,8 +269,8 @@ impl Queue {
     }
 
     /// Those that never started: what decided then is all that is known.
-    pub fn rest(self) -> impl Iterator<Item = PastRequest> {
-        self.0.into_values().map(|request| *request)
+    pub fn rest(self) -> impl Iterator<Item = Box<PastRequest>> {
+        self.0.into_values()
     }
 }
 

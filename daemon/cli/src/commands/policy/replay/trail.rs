@@ -21,11 +21,18 @@ pub struct Trail {
     times: Option<(u64, u64)>,
 }
 
+/// What of the trail a replay takes.
+pub enum Decision {
+    Made(Box<PastRequest>),
+    /// A person approved the request with this id.
+    Approved(String),
+}
+
 /// Passes each decision of this time to `take`, in the order of the trail; last those whose start is not recorded.
 pub fn read(
     source: &RecordSource,
     span: Span,
-    take: &mut dyn FnMut(PastRequest),
+    take: &mut dyn FnMut(Decision),
 ) -> Result<Trail, Failure> {
     let mut verifier = Verifier::default();
     let mut queue = Queue::default();
@@ -49,14 +56,15 @@ pub fn read(
         queue.started(&record);
         match seen(&record) {
             Seen::Other => {}
-            Seen::Decided(request) => take(*request),
+            Seen::Decided(request) => take(Decision::Made(request)),
+            Seen::Approved(job) => take(Decision::Approved(job)),
             Seen::Queued(job, request) => queue.put(job, request),
             Seen::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
             Seen::Counted(count) => counted += count,
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    queue.rest().for_each(take);
+    queue.rest().map(Decision::Made).for_each(take);
     Ok(Trail {
         source: source.name(),
         report: verifier.finish(None),
