@@ -291,6 +291,7 @@ mod policy {
     mod probes;
     mod profiles;
     mod reload;
+    mod replay;
     mod scene;
     mod strangers;
 }
