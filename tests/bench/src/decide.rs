@@ -91,7 +91,7 @@ const QUESTIONS: [Question; 5] = [
 pub fn take() -> Result<Vec<Decision>, Failure> {
     let spread = policy(GROUPS)?;
     let one_group = policy(1)?;
-    let gids: Vec<u32> = (GID..GID + 10).collect();
+    let gids: Vec<u32> = gids().collect();
     let caller = CallerIds {
         uid: 1000,
         gids: &gids,
@@ -178,6 +178,19 @@ fn policy(groups: u32) -> Result<Policy, Failure> {
         format!("the policy does not load: {}", first.unwrap_or_default())
     })?;
     Ok(policy)
+}
+
+/// Returns the policy for many groups, which it names by number.
+pub fn text_by_number() -> Result<String, Failure> {
+    let numbered = |text: String, at: u32| {
+        text.replace(&format!("\"%g{at}\""), &format!("\"%#{}\"", GID + at))
+    };
+    Ok((0..GROUPS).fold(text(GROUPS)?, numbered))
+}
+
+/// Returns the groups of the caller.
+pub fn gids() -> impl Iterator<Item = u32> {
+    GID..GID + 10
 }
 
 fn text(groups: u32) -> Result<String, Failure> {
@@ -292,7 +305,7 @@ mod tests {
 
     #[test]
     fn each_question_has_its_answer_under_both_policies() {
-        let gids: Vec<u32> = (GID..GID + 10).collect();
+        let gids: Vec<u32> = gids().collect();
         let caller = CallerIds {
             uid: 1000,
             gids: &gids,

@@ -131,6 +131,7 @@ mod machine;
 mod mcp;
 mod output;
 mod peers;
+mod replay;
 mod report;
 mod search;
 mod section {
@@ -305,6 +306,7 @@ pub const PARTS: &[&str] = &[
     "flood",
     "search",
     "decide",
+    "replay",
     "changes",
     "copies",
     "fleet",
@@ -321,7 +323,8 @@ Options:
   --sink SINK      the daemon's audit.sink: file (default) or journald
   --sync SYNC      the daemon's audit.sync: always, changes (default) or never
   --only PARTS     only these, with commas: calls, starts, load, growth, output, footprint,
-                   flood, search, decide (which needs neither stage nor root), changes, copies, fleet
+                   flood, search, decide and replay (which need neither stage nor root), changes, copies,
+                   fleet
   --peers FILE     others to compare with, where they are installed
   --records FILE   what remitd's cost_of_a_record has printed
   --against DIR    in place of 'calls': compare calls with the programs in this directory
@@ -387,7 +390,9 @@ impl Args {
     }
 
     pub fn needs_stage(&self) -> bool {
-        self.parts.iter().any(|part| part != "decide")
+        self.parts
+            .iter()
+            .any(|part| !["decide", "replay"].contains(&part.as_str()))
     }
 }
 

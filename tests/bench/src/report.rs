@@ -17,6 +17,7 @@ use crate::growth::Growths;
 use crate::lanes::{self, Ways};
 use crate::load::{self, Load};
 use crate::output::Outputs;
+use crate::replay::{self, Replay};
 use crate::search::{self, Searches};
 use crate::section::{Section, ratio};
 use crate::stage::Stage;
@@ -35,6 +36,7 @@ pub struct Report {
     pub floods: Option<Vec<Meanwhile>>,
     pub search: Option<Searches>,
     pub decide: Option<Vec<Decision>>,
+    pub replay: Option<Replay>,
     pub changes: Option<Changes>,
     pub copies: Option<Copies>,
     pub fleet: Option<fleet::Runs>,
@@ -77,6 +79,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
     report.decide = wanted(args, "decide", decide::take)?;
+    report.replay = wanted(args, "replay", replay::take)?;
     Ok(report)
 }
 
@@ -139,6 +142,7 @@ impl Report {
         all.extend(self.copies.iter().flat_map(Copies::sections));
         all.extend(self.fleet.iter().map(fleet::section));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
+        all.extend(self.replay.iter().map(replay::section));
         all
     }
 }
