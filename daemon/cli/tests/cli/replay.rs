@@ -355,7 +355,7 @@ fn candidates_are_a_policy_file() {
         "values = [\"-g\", \"-u\"]",
         "# 3 requests of #64001: approved, the last ",
         "approval = { by = [\"root\", \"%root\"] }",
-        "# 1 times, as it cannot be a candidate: a script is no list of words",
+        "# 1 time, as it cannot be a candidate: a script is no list of words",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -12,6 +12,7 @@ use super::denials::{Asker, Denials, Family, Kind};
 use super::trail::Trail;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
+use crate::render::units;
 
 /// Candidates that are made and loaded; further families are only counted.
 const MOST: usize = 50;
@@ -81,9 +82,8 @@ fn text(found: &Found, trail: &Trail) -> String {
         example,
     } in &found.left_out
     {
-        lines += &comment(&format!(
-            "{count} times, as it cannot be a candidate: {why}"
-        ));
+        let times = units::count(*count, "time");
+        lines += &comment(&format!("{times}, as it cannot be a candidate: {why}"));
         lines += &comment(&format!("  {example}"));
     }
     lines
@@ -185,15 +185,17 @@ fn unused(of: &str, taken: &BTreeSet<String>) -> String {
         .next()
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let plain = |c: &char| {
-        c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-".contains(&(*c as u8)) && c.is_ascii()
-    };
+    let plain = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     let stem: String = last
         .chars()
         .map(|c| if c == '.' { '-' } else { c })
         .filter(plain)
         .take(NAME)
         .collect();
+    let stem = match stem.as_str() {
+        "" => "command",
+        stem => stem,
+    };
     let name = format!("{PREFIX}.{stem}");
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut names = std::iter::once(name.clone()).chain(numbered);
@@ -204,8 +206,10 @@ fn unused(of: &str, taken: &BTreeSet<String>) -> String {
 
 /// Returns how policy files name a user: by name if it is still the same account.
 fn word(asker: &Asker, names: &Names) -> String {
+    // Those mean a group or a number there.
+    let is_name = !asker.user.starts_with(['%', '#']);
     match names.user(&asker.user) {
-        Some(ids) if ids.uid == asker.uid => asker.user.clone(),
+        Some(ids) if is_name && ids.uid == asker.uid => asker.user.clone(),
         Some(_) | None => format!("#{}", asker.uid),
     }
 }
