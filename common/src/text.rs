@@ -115,7 +115,7 @@ pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
 
 /// A word of a [`command_line`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct LineWord {
     pub text: String,
     /// It may be another text: a backslash in it may have been one, or the start of an escape of [`line`].
     pub ambiguous: bool,
@@ -123,7 +123,7 @@ pub struct Word {
 
 /// Returns the words of a [`command_line`]. `None` if it is none, or was truncated.
 #[must_use]
-pub fn words(line: &str) -> Option<Vec<Word>> {
+pub fn words(line: &str) -> Option<Vec<LineWord>> {
     if line.ends_with('…') {
         return None;
     }
@@ -154,7 +154,7 @@ pub fn words(line: &str) -> Option<Vec<Word>> {
         }
         let is_escape = |after: &str| after.starts_with(['n', 't', 'x', 'u']);
         let ambiguous = text.split('\\').skip(1).any(is_escape);
-        words.push(Word { text, ambiguous });
+        words.push(LineWord { text, ambiguous });
         match rest.strip_prefix(' ') {
             // A line never ends in a space.
             Some("") => return None,
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn words_of_a_command_line_are_found_again() {
-        let word = |text: &str, ambiguous| Word {
+        let word = |text: &str, ambiguous| LineWord {
             text: text.to_owned(),
             ambiguous,
         };

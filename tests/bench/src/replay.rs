@@ -1,4 +1,4 @@
-//! Measures `remit policy replay` on a trail of 10,000 decisions, with the policy of [`decide`](crate::decide): as a
+//! Measures `remit policy replay` on an audit log of 10,000 decisions, with the policy of [`decide`](crate::decide): as a
 //! process, with the load of the policy and the check of the chain. Needs neither a stage nor root.
 
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ const CHANGED: u64 = 3;
 #[derive(Debug, Serialize)]
 pub struct Replay {
     pub decisions: u64,
-    pub trail_bytes: u64,
+    pub log_bytes: u64,
     /// Microseconds.
     pub time: Summary,
     /// The same with candidates of rules.
@@ -43,35 +43,35 @@ impl Drop for Scratch {
 pub fn take() -> Result<Replay, Failure> {
     let name = format!("remit-bench-replay-{}", std::process::id());
     let scratch = Scratch(std::env::temp_dir().join(name));
-    let (config, trail) = (scratch.0.join("policy.d"), scratch.0.join("trail"));
+    let (config, log) = (scratch.0.join("policy.d"), scratch.0.join("audit.jsonl"));
     fs::create_dir_all(&config)?;
     fs::write(config.join("10-bench.toml"), decide::text_by_number()?)?;
     let text = text()?;
-    fs::write(&trail, &text)?;
-    let said: Value = serde_json::from_slice(&replay(&scratch.0, &trail, &["--json"])?)?;
+    fs::write(&log, &text)?;
+    let said: Value = serde_json::from_slice(&replay(&scratch.0, &log, &["--json"])?)?;
     let is = |name: &str, count: u64| said.get(name).and_then(Value::as_u64) == Some(count);
     if !is("decisions", DECISIONS) || !is("changed", CHANGED) || !is("untold", 0) {
         return Err(format!("it found something else: {said:#}").into());
     }
     Ok(Replay {
         decisions: DECISIONS,
-        trail_bytes: text.len() as u64,
-        time: timed(&scratch.0, &trail, &[])?,
-        from_denials: timed(&scratch.0, &trail, &["--from-denials"])?,
+        log_bytes: text.len() as u64,
+        time: timed(&scratch.0, &log, &[])?,
+        from_denials: timed(&scratch.0, &log, &["--from-denials"])?,
     })
 }
 
-fn timed(config: &Path, trail: &Path, args: &[&str]) -> Result<Summary, Failure> {
+fn timed(config: &Path, log: &Path, args: &[&str]) -> Result<Summary, Failure> {
     let mut series = Series::default();
     for _ in 0..TIMES {
         let start = Instant::now();
-        replay(config, trail, args)?;
+        replay(config, log, args)?;
         series.push(start.elapsed());
     }
     Ok(series.summary())
 }
 
-fn replay(config: &Path, trail: &Path, args: &[&str]) -> Result<Vec<u8>, Failure> {
+fn replay(config: &Path, log: &Path, args: &[&str]) -> Result<Vec<u8>, Failure> {
     let remit = std::env::current_exe()?.with_file_name("remit");
     let output = Command::new(remit)
         .args([
@@ -84,7 +84,7 @@ fn replay(config: &Path, trail: &Path, args: &[&str]) -> Result<Vec<u8>, Failure
         .arg("--config")
         .arg(config)
         .arg("--file")
-        .arg(trail)
+        .arg(log)
         .args(args)
         .output()?;
     match output.status.code() {
@@ -97,7 +97,7 @@ fn replay(config: &Path, trail: &Path, args: &[&str]) -> Result<Vec<u8>, Failure
     }
 }
 
-/// Returns a trail of programs and commands that ran or were refused, a third each, chained as the daemon's.
+/// Returns an audit log of programs and commands that ran or were refused, a third each, chained as the daemon's.
 fn text() -> Result<String, Failure> {
     let mut prev = [0; 32];
     let mut text = String::new();
@@ -204,7 +204,7 @@ pub fn section(replay: &Replay) -> Section {
     );
     section.note(format!(
         "A process: loads 2,000 rules and 500 commands, reads and verifies {} MiB of records, decides each. {TIMES} runs.",
-        crate::section::mib(replay.trail_bytes)
+        crate::section::mib(replay.log_bytes)
     ));
     section
 }

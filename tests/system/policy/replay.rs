@@ -120,7 +120,7 @@ fn changed(daemon: &Daemon, said: &Value) -> Vec<(String, Vec<String>)> {
         let found = records
             .iter()
             .find(|record| record["REMIT_SEQ"].as_str() == Some(&seq.to_string()));
-        let found = found.expect("it is in the trail");
+        let found = found.expect("it is in the audit log");
         format!(
             "{} {}",
             found["REMIT_USER"],
@@ -197,7 +197,7 @@ fn same_policy_changes_nothing_and_another_exactly_what_it_says() {
         ..argv(&["true"])
     };
     caller.run(at_once(one_off)).expect("it may be asked for");
-    let given = daemon.administer(AdminRequest::Grant(NewGrant {
+    let granted = daemon.administer(AdminRequest::Grant(NewGrant {
         to: Grantee::User {
             name: "agent".into(),
             uid: 64_001,
@@ -209,14 +209,14 @@ fn same_policy_changes_nothing_and_another_exactly_what_it_says() {
         across_reboot: false,
         paths: Vec::new(),
     }));
-    assert!(given.is_ok(), "{given:?}");
+    assert!(granted.is_ok(), "{granted:?}");
     caller
         .run(change("site.switch", &[("to", "red")]))
         .expect("it is granted");
 
     let (status, said) = json(&daemon, &daemon.path().join("config"));
     assert_eq!((status, &said["changed"]), (Some(0), &0.into()), "{said:#}");
-    assert_eq!(said["trail"]["whole"], true, "{said:#}");
+    assert_eq!(said["audit"]["whole"], true, "{said:#}");
     // 8 ran, 5 and 1 were refused, 1 by a group, 3 and 1 were asked for, 1 by a temporary grant. A built-in command with
     // a wrong argument is refused before any rule.
     assert_eq!(said["decisions"], 20, "{said:#}");

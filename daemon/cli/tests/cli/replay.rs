@@ -10,7 +10,7 @@ use crate::fake::{Directory, Said, remit};
 
 type Fields = Vec<(&'static str, String)>;
 
-/// A trail as the daemon's file has it, and a configuration to decide by.
+/// An audit log as the daemon's file has it, and a configuration to decide by.
 struct Scene(Directory);
 
 impl Scene {
@@ -18,7 +18,7 @@ impl Scene {
         let scene = Self(Directory::new());
         fs::create_dir(scene.0.path().join("policy.d")).unwrap();
         scene.write("policy.d/20.toml", policy);
-        scene.write("trail", &trail(records).join("\n"));
+        scene.write("audit.jsonl", &audit_log(records).join("\n"));
         scene
     }
 
@@ -27,13 +27,13 @@ impl Scene {
     }
 
     fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.0.path().join("trail")).unwrap();
+        let text = fs::read_to_string(self.0.path().join("audit.jsonl")).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
     fn replay(&self, args: &[&str]) -> Said {
         let dir = self.0.path().to_str().unwrap();
-        let trail = format!("{dir}/trail");
+        let log = format!("{dir}/audit.jsonl");
         let own = [
             "policy",
             "replay",
@@ -43,7 +43,7 @@ impl Scene {
             "/nonexistent",
             "--any-owner",
             "--file",
-            &trail,
+            &log,
         ];
         let output = remit(Path::new("/nonexistent"), &[&own, args].concat()).output();
         let mut said = Said::from(output.unwrap());
@@ -56,7 +56,7 @@ impl Scene {
     }
 }
 
-fn trail(records: &[Fields]) -> Vec<String> {
+fn audit_log(records: &[Fields]) -> Vec<String> {
     let mut prev = [0; 32];
     let lines = records.iter().zip(1..).map(|(record, seq): (_, u64)| {
         let mut fields = vec![
@@ -172,8 +172,8 @@ not refused by rules, and not decided again: 1
         (&json["decisions"], &json["same"]),
         (&201.into(), &198.into())
     );
-    assert_eq!(json["trail"]["not_by_rules"], json!({ "busy": 1 }));
-    assert_eq!(json["trail"]["whole"], true);
+    assert_eq!(json["audit"]["not_by_rules"], json!({ "busy": 1 }));
+    assert_eq!(json["audit"]["whole"], true);
 
     let same = Scene::new(&POLICY.replace(r#""b"]"#, r#""b", "c", "d"]"#), &records);
     let said = same.replay(&[]);
@@ -214,7 +214,7 @@ fn worst_change_comes_first() {
 }
 
 #[test]
-fn damaged_trail_is_told_and_the_rest_decided() {
+fn damaged_log_is_reported_and_the_rest_decided() {
     let records: Vec<Fields> = (0..9).map(|_| reload("intent", "c")).collect();
     for damage in [
         |lines: &mut Vec<String>| drop(lines.remove(4)),
@@ -224,18 +224,18 @@ fn damaged_trail_is_told_and_the_rest_decided() {
         let scene = Scene::new(POLICY, &records);
         let mut lines = scene.lines();
         damage(&mut lines);
-        scene.write("trail", &lines.join("\n"));
+        scene.write("audit.jsonl", &lines.join("\n"));
         let said = scene.replay(&[]);
         assert_eq!(said.status, Some(1), "{said:?}");
         assert!(said.text().contains("\n  not whole    "), "{said:?}");
         let json = scene.json();
-        assert_eq!(json["trail"]["whole"], false);
+        assert_eq!(json["audit"]["whole"], false);
         assert!(json["changed"].as_u64().unwrap() >= 8, "{json}");
     }
 }
 
 #[test]
-fn what_cannot_be_told_is_counted() {
+fn unknown_verdicts_are_counted() {
     let mut old = run("intent", "df", &[]);
     old.retain(|(name, _)| *name != "REMIT_GIDS");
     let mut hidden = reload("refusal", "***");
@@ -252,7 +252,7 @@ fn what_cannot_be_told_is_counted() {
         [("no_groups", json!([1])), ("no_arguments", json!([2]))]
     );
     assert_eq!(
-        (&json["untold"], &json["trail"]["counted"]),
+        (&json["untold"], &json["audit"]["counted"]),
         (&2.into(), &40.into())
     );
     let said = scene.replay(&[]);
@@ -287,7 +287,7 @@ fn time_and_faults_bound_a_replay() {
     );
     let json = scene.replay(&["--json"]).json();
     assert_eq!(json["changes"][0]["change"], "allowed_now_refused");
-    fs::remove_file(scene.0.path().join("trail")).unwrap();
+    fs::remove_file(scene.0.path().join("audit.jsonl")).unwrap();
     let said = scene.replay(&[]);
     assert!(said.status != Some(0) && said.status != Some(1), "{said:?}");
 }

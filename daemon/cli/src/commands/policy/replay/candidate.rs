@@ -1,4 +1,4 @@
-//! The text of a candidate: tables of a policy file that allow the requests of a family and no others. Words of the trail
+//! The text of a candidate: tables of a policy file that allow the requests of a family and no others. Words of the log
 //! are hostile: they are in quotes, where nothing ends a string early, or in comments of one printable line. Pure.
 
 use std::fmt::Write as _;
@@ -6,17 +6,17 @@ use std::fmt::Write as _;
 use remit_common::text;
 use remit_policy::{Policy, Stdin};
 
-use super::denials::{Family, Kind, varying};
+use super::denials::{Family, FamilyKind, varying};
 use crate::render::units;
 
 const SUMMARY: usize = 120;
 const COMMENT: usize = 300;
-/// Who approves a change of which the trail does not say it.
+/// Who approves a change of which the log does not say it.
 const ADMINS: &str = "%remit-admin";
 /// The argument of a candidate that varies.
 const VALUE: &str = "value";
 
-pub struct Candidate<'a> {
+pub struct CandidateText<'a> {
     pub family: &'a Family,
     /// Of the new command and its rule.
     pub name: &'a str,
@@ -29,7 +29,7 @@ pub struct Candidate<'a> {
 /// Why a family has no candidate, as part of a sentence.
 type Why = String;
 
-impl Candidate<'_> {
+impl CandidateText<'_> {
     pub fn toml(&self, policy: &Policy) -> Result<String, Why> {
         let tally = &self.family.tally;
         let ends: Vec<&str> = tally.ends.iter().map(String::as_str).collect();
@@ -47,7 +47,7 @@ impl Candidate<'_> {
         ));
         toml += &comment(&format!("  {}", tally.example));
         toml += &match &self.family.kind {
-            Kind::Program { effect, .. } => {
+            FamilyKind::Program { effect, .. } => {
                 let command = self.command()?;
                 let calls = self.values().into_iter();
                 let calls = calls.map(|value| {
@@ -58,7 +58,7 @@ impl Candidate<'_> {
                 });
                 command + &self.rule(self.name, "", effect.is_change(), calls.collect())
             }
-            Kind::Named { name, effect, args } => {
+            FamilyKind::Named { name, effect, args } => {
                 let scope = self.scope(policy, name, args)?;
                 let calls = self.family.words.iter();
                 let calls =
@@ -84,7 +84,7 @@ impl Candidate<'_> {
 
     /// A command with the words that were seen.
     fn command(&self) -> Result<String, Why> {
-        let Kind::Program {
+        let FamilyKind::Program {
             program,
             effect,
             profile,
@@ -218,7 +218,7 @@ impl Candidate<'_> {
         is_change: bool,
         calls: Vec<Vec<(String, String)>>,
     ) -> String {
-        let to: Vec<String> = self.to.iter().map(|who| quoted(who)).collect();
+        let to: Vec<String> = self.to.iter().map(|user| quoted(user)).collect();
         let mut toml = format!(
             "[[grant]]\nname = {}\nto = [{}]\nallow = [{}]\n{scope}",
             quoted(self.name),
@@ -227,8 +227,8 @@ impl Candidate<'_> {
         );
         if is_change {
             let by = match &self.family.kind {
-                Kind::Program { by: Some(by), .. } => by.as_str(),
-                Kind::Program { by: None, .. } | Kind::Named { .. } => ADMINS,
+                FamilyKind::Program { by: Some(by), .. } => by.as_str(),
+                FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => ADMINS,
             };
             let by: Vec<String> = by.split(' ').map(quoted).collect();
             let _ = writeln!(toml, "approval = {{ by = [{}] }}", by.join(", "));
@@ -237,9 +237,9 @@ impl Candidate<'_> {
             true => ("change", "ask"),
             false => ("run", "allow"),
         };
-        for (who, call) in to
+        for (user, call) in to
             .iter()
-            .flat_map(|who| calls.iter().map(move |call| (who, call)))
+            .flat_map(|user| calls.iter().map(move |call| (user, call)))
         {
             let words = call
                 .iter()
@@ -247,7 +247,7 @@ impl Candidate<'_> {
             let words: String = words.collect();
             let _ = write!(
                 toml,
-                "\n[[test]]\nwho = {who}\nwhat = [\"{tool}\", {}{words}]\nverdict = \"{verdict}\"\n",
+                "\n[[test]]\nwho = {user}\nwhat = [\"{tool}\", {}{words}]\nverdict = \"{verdict}\"\n",
                 quoted(command),
             );
         }

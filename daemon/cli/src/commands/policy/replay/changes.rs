@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::judge::{CannotTell, Now};
-use super::past::{Past, PastRequest};
+use super::judge::{CannotTell, NewVerdict};
+use super::past::{PastRequest, PastVerdict};
 use crate::render::{table, units};
 
 /// Users that a group names.
@@ -16,7 +16,7 @@ const SEQS_SHOWN: usize = 8;
 
 /// From the worst on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
+pub enum VerdictChange {
     RefusedThenAllowed,
     AskedThenAllowed,
     RefusedThenAsked,
@@ -25,18 +25,18 @@ pub enum Change {
     AllowedThenAsked,
 }
 
-impl Change {
-    pub fn of(past: &Past, now: &Now) -> Option<Self> {
+impl VerdictChange {
+    pub fn between(past: &PastVerdict, now: &NewVerdict) -> Option<Self> {
         Some(match (past, now) {
-            (Past::Allowed, Now::Allow { .. })
-            | (Past::Asked, Now::Ask { .. })
-            | (Past::Refused(_), Now::Deny { .. }) => return None,
-            (Past::Refused(_), Now::Allow { .. }) => Self::RefusedThenAllowed,
-            (Past::Asked, Now::Allow { .. }) => Self::AskedThenAllowed,
-            (Past::Refused(_), Now::Ask { .. }) => Self::RefusedThenAsked,
-            (Past::Allowed, Now::Deny { .. }) => Self::AllowedThenRefused,
-            (Past::Asked, Now::Deny { .. }) => Self::AskedThenRefused,
-            (Past::Allowed, Now::Ask { .. }) => Self::AllowedThenAsked,
+            (PastVerdict::Allowed, NewVerdict::Allow { .. })
+            | (PastVerdict::Asked, NewVerdict::Ask { .. })
+            | (PastVerdict::Refused(_), NewVerdict::Deny { .. }) => return None,
+            (PastVerdict::Refused(_), NewVerdict::Allow { .. }) => Self::RefusedThenAllowed,
+            (PastVerdict::Asked, NewVerdict::Allow { .. }) => Self::AskedThenAllowed,
+            (PastVerdict::Refused(_), NewVerdict::Ask { .. }) => Self::RefusedThenAsked,
+            (PastVerdict::Allowed, NewVerdict::Deny { .. }) => Self::AllowedThenRefused,
+            (PastVerdict::Asked, NewVerdict::Deny { .. }) => Self::AskedThenRefused,
+            (PastVerdict::Allowed, NewVerdict::Ask { .. }) => Self::AllowedThenAsked,
         })
     }
 
@@ -65,16 +65,16 @@ impl Change {
 
 /// Requests that are alike: how many, by whom, and the last one.
 #[derive(Debug, Default)]
-struct Group {
+struct RequestGroup {
     count: u64,
     by: BTreeMap<String, u64>,
     /// Numbers of the first records.
     seqs: Vec<u64>,
-    last: Option<Last>,
+    last: Option<LastRequest>,
 }
 
 #[derive(Debug)]
-struct Last {
+struct LastRequest {
     seq: Option<u64>,
     at_ms: Option<u64>,
     example: String,
@@ -82,18 +82,18 @@ struct Last {
     why: Option<String>,
 }
 
-impl Group {
+impl RequestGroup {
     fn add(&mut self, request: &PastRequest, why: Option<String>) {
         self.count += 1;
         *self.by.entry(request.user.clone()).or_default() += 1;
         self.seqs
             .extend(request.seq.filter(|_| self.seqs.len() < SEQS));
         let then = match (&request.past, &request.rule) {
-            (Past::Refused(code), None) => code.clone(),
-            (Past::Refused(code), Some(rule)) => format!("{code}, {rule}"),
-            (Past::Allowed | Past::Asked, rule) => rule.clone().unwrap_or_default(),
+            (PastVerdict::Refused(code), None) => code.clone(),
+            (PastVerdict::Refused(code), Some(rule)) => format!("{code}, {rule}"),
+            (PastVerdict::Allowed | PastVerdict::Asked, rule) => rule.clone().unwrap_or_default(),
         };
-        self.last = Some(Last {
+        self.last = Some(LastRequest {
             seq: request.seq,
             at_ms: request.at_ms,
             example: request.shown.clone(),
@@ -125,7 +125,7 @@ impl Group {
     }
 }
 
-impl Last {
+impl LastRequest {
     fn when(&self) -> String {
         let time = self.at_ms.map_or_else(
             || "at an unknown time".to_owned(),
@@ -140,27 +140,27 @@ impl Last {
 
 /// What the replay of all decisions found.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub struct VerdictChanges {
     pub decisions: u64,
     /// Decided with the groups of now, as the records have none.
     pub with_groups_of_now: u64,
-    changed: BTreeMap<(Change, String), Group>,
-    cannot_tell: BTreeMap<CannotTell, Group>,
+    changed: BTreeMap<(VerdictChange, String), RequestGroup>,
+    cannot_tell: BTreeMap<CannotTell, RequestGroup>,
 }
 
-impl Changes {
-    pub fn add(&mut self, request: &PastRequest, now: Result<Now, CannotTell>) {
+impl VerdictChanges {
+    pub fn add(&mut self, request: &PastRequest, now: Result<NewVerdict, CannotTell>) {
         self.decisions += 1;
         let now = match now {
             Ok(now) => now,
             Err(why) => return self.cannot_tell.entry(why).or_default().add(request, None),
         };
-        let Some(change) = Change::of(&request.past, &now) else {
+        let Some(change) = VerdictChange::between(&request.past, &now) else {
             return;
         };
         let (rule, why) = match now {
-            Now::Allow { rule } | Now::Ask { rule } => (rule, None),
-            Now::Deny { rule, why } => (rule.unwrap_or_default(), Some(why)),
+            NewVerdict::Allow { rule } | NewVerdict::Ask { rule } => (rule, None),
+            NewVerdict::Deny { rule, why } => (rule.unwrap_or_default(), Some(why)),
         };
         // Without a rule that denies, the one that is missed names the group.
         let rule = match (rule.as_str(), &request.rule) {
@@ -209,7 +209,7 @@ impl Changes {
     }
 }
 
-impl Group {
+impl RequestGroup {
     fn lines(&self) -> String {
         let mut lines = table::fact("by", &self.by());
         if self.count > 1 {
@@ -248,9 +248,9 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::policy::replay::past::{Program, What};
+    use crate::commands::policy::replay::past::{PastProgram, PastWhat};
 
-    fn request(user: &str, past: Past, rule: Option<&str>) -> PastRequest {
+    fn request(user: &str, past: PastVerdict, rule: Option<&str>) -> PastRequest {
         PastRequest {
             seq: Some(7),
             job: None,
@@ -258,37 +258,37 @@ mod tests {
             user: user.to_owned(),
             uid: Some(1000),
             gids: None,
-            what: What::Following,
+            what: PastWhat::Following,
             past,
             rule: rule.map(str::to_owned),
             policy: String::new(),
             shown: "df \\x1b".to_owned(),
-            program: Program::default(),
+            program: PastProgram::default(),
         }
     }
 
     #[test]
     fn worst_comes_first_and_alike_are_together() {
-        let (refused, rule) = (Past::Refused("denied_rule".into()), |rule: &str| {
+        let (refused, rule) = (PastVerdict::Refused("denied_rule".into()), |rule: &str| {
             rule.to_owned()
         });
-        let deny = |why: &str| Now::Deny {
+        let deny = |why: &str| NewVerdict::Deny {
             rule: None,
             why: why.to_owned(),
         };
-        let mut changes = Changes::default();
-        let mut add = |user: &str, past: &Past, rule: Option<&str>, now| {
+        let mut changes = VerdictChanges::default();
+        let mut add = |user: &str, past: &PastVerdict, rule: Option<&str>, now| {
             changes.add(&request(user, past.clone(), rule), now);
         };
         add(
             "ann",
-            &Past::Allowed,
+            &PastVerdict::Allowed,
             Some("look (f:1)"),
             Ok(deny("nothing grants it")),
         );
         add(
             "bob",
-            &Past::Allowed,
+            &PastVerdict::Allowed,
             Some("look (f:1)"),
             Ok(deny("nothing grants it to 2")),
         );
@@ -296,7 +296,7 @@ mod tests {
             "bob",
             &refused,
             None,
-            Ok(Now::Ask {
+            Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
             }),
         );
@@ -304,16 +304,16 @@ mod tests {
             "bob",
             &refused,
             None,
-            Ok(Now::Allow {
+            Ok(NewVerdict::Allow {
                 rule: rule("all (f:5)"),
             }),
         );
         add("bob", &refused, None, Ok(deny("no")));
         add(
             "bob",
-            &Past::Asked,
+            &PastVerdict::Asked,
             None,
-            Ok(Now::Ask {
+            Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
             }),
         );
@@ -357,27 +357,27 @@ mod tests {
     fn each_pair_of_verdicts_is_a_change_or_none() {
         let rule = || "r".to_owned();
         let now = [
-            Now::Allow { rule: rule() },
-            Now::Ask { rule: rule() },
-            Now::Deny {
+            NewVerdict::Allow { rule: rule() },
+            NewVerdict::Ask { rule: rule() },
+            NewVerdict::Deny {
                 rule: None,
                 why: rule(),
             },
         ];
-        let words = |past: Past| {
+        let words = |past: PastVerdict| {
             now.each_ref()
-                .map(|now| Change::of(&past, now).map(Change::word))
+                .map(|now| VerdictChange::between(&past, now).map(VerdictChange::word))
         };
         assert_eq!(
-            words(Past::Allowed),
+            words(PastVerdict::Allowed),
             [None, Some("allowed_now_asked"), Some("allowed_now_refused")]
         );
         assert_eq!(
-            words(Past::Asked),
+            words(PastVerdict::Asked),
             [Some("asked_now_allowed"), None, Some("asked_now_refused")]
         );
         assert_eq!(
-            words(Past::Refused("x".into())),
+            words(PastVerdict::Refused("x".into())),
             [Some("refused_now_allowed"), Some("refused_now_asked"), None]
         );
     }

@@ -6,15 +6,15 @@ use std::fmt;
 use remit_common::refusal::Code;
 use remit_wire::Effect;
 
-use super::judge::{CannotTell, Now};
-use super::past::{Past, PastRequest, Recorded, What};
+use super::judge::{CannotTell, NewVerdict};
+use super::past::{PastRequest, PastVerdict, PastWhat, RecordedValue};
 
 const INVALID: &str = Code::InvalidArgs.as_str();
 /// Fewer requests make no candidate.
 pub const LEAST: u64 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FamilyKind {
     /// Argument lists of one program and length.
     Program {
         program: String,
@@ -64,7 +64,7 @@ pub struct Asker {
 /// Requests that one candidate covers, and no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family {
-    pub kind: Kind,
+    pub kind: FamilyKind,
     /// What was seen: argument lists, or values of the arguments. They differ at one position at most.
     pub words: Vec<Vec<String>>,
     pub askers: BTreeSet<Asker>,
@@ -95,7 +95,7 @@ impl Tally {
 
 /// Why requests make no candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LeftOut {
+pub enum NoCandidate {
     Script,
     Input,
     Variables,
@@ -108,7 +108,7 @@ pub enum LeftOut {
     Untold(CannotTell),
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for NoCandidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Script => "a script is no list of words: install it, and make a [[command]] of it",
@@ -128,47 +128,47 @@ impl fmt::Display for LeftOut {
 }
 
 #[derive(Debug, Default)]
-pub struct Denials {
+pub struct RepeatedDenials {
     /// Asked for, and not approved yet.
     waiting: BTreeMap<String, PastRequest>,
-    seen: BTreeMap<(Kind, Asker), BTreeMap<Vec<String>, Tally>>,
-    pub left_out: BTreeMap<LeftOut, (u64, String)>,
+    seen: BTreeMap<(FamilyKind, Asker), BTreeMap<Vec<String>, Tally>>,
+    pub left_out: BTreeMap<NoCandidate, (u64, String)>,
 }
 
-impl Denials {
+impl RepeatedDenials {
     /// Takes a request that was refused at once. One that waits for a person counts once it is approved.
     pub fn add(
         &mut self,
         request: PastRequest,
-        now: impl FnOnce(&PastRequest) -> Result<Now, CannotTell>,
+        now: impl FnOnce(&PastRequest) -> Result<NewVerdict, CannotTell>,
     ) {
         match (&request.past, &request.job) {
-            (Past::Refused(_), _) => {
+            (PastVerdict::Refused(_), _) => {
                 let now = now(&request);
-                self.settle(&request, now);
+                self.keep(&request, now);
             }
-            (Past::Asked, Some(job)) => drop(self.waiting.insert(job.clone(), request)),
-            (Past::Asked | Past::Allowed, _) => {}
+            (PastVerdict::Asked, Some(job)) => drop(self.waiting.insert(job.clone(), request)),
+            (PastVerdict::Asked | PastVerdict::Allowed, _) => {}
         }
     }
 
     pub fn approved(
         &mut self,
         job: &str,
-        now: impl FnOnce(&PastRequest) -> Result<Now, CannotTell>,
+        now: impl FnOnce(&PastRequest) -> Result<NewVerdict, CannotTell>,
     ) {
         if let Some(request) = self.waiting.remove(job) {
             let now = now(&request);
-            self.settle(&request, now);
+            self.keep(&request, now);
         }
     }
 
-    fn settle(&mut self, request: &PastRequest, now: Result<Now, CannotTell>) {
+    fn keep(&mut self, request: &PastRequest, now: Result<NewVerdict, CannotTell>) {
         match member(request, now) {
             Ok((key, words)) => {
                 let end = match &request.past {
-                    Past::Refused(code) => code.clone(),
-                    Past::Asked | Past::Allowed => "approved".to_owned(),
+                    PastVerdict::Refused(code) => code.clone(),
+                    PastVerdict::Asked | PastVerdict::Allowed => "approved".to_owned(),
                 };
                 let tally = Tally {
                     count: 1,
@@ -190,7 +190,7 @@ impl Denials {
 
     /// Returns the families, those with the most requests first. The same requests of several users are one family.
     pub fn families(&self) -> Vec<Family> {
-        let mut families: BTreeMap<Key<'_>, (BTreeSet<Asker>, Tally)> = BTreeMap::new();
+        let mut families: BTreeMap<FamilyKey<'_>, (BTreeSet<Asker>, Tally)> = BTreeMap::new();
         for ((kind, asker), seen) in &self.seen {
             for words in alike(seen) {
                 let mut tally = Tally::default();
@@ -220,53 +220,58 @@ impl Denials {
 }
 
 /// What users have to have asked for alike to be in one family.
-type Key<'a> = (&'a Kind, Vec<Vec<String>>);
-type Member = ((Kind, Asker), Vec<String>);
+type FamilyKey<'a> = (&'a FamilyKind, Vec<Vec<String>>);
+type Member = ((FamilyKind, Asker), Vec<String>);
 
-fn member(request: &PastRequest, now: Result<Now, CannotTell>) -> Result<Member, LeftOut> {
-    let is_approved = request.past == Past::Asked;
+fn member(
+    request: &PastRequest,
+    now: Result<NewVerdict, CannotTell>,
+) -> Result<Member, NoCandidate> {
+    let is_approved = request.past == PastVerdict::Asked;
     match now {
-        Ok(Now::Deny { .. }) => {}
-        Ok(Now::Ask { .. }) if is_approved => {}
-        Ok(Now::Allow { .. } | Now::Ask { .. }) => return Err(LeftOut::AllowedNow),
-        Err(why) => return Err(LeftOut::Untold(why)),
+        Ok(NewVerdict::Deny { .. }) => {}
+        Ok(NewVerdict::Ask { .. }) if is_approved => {}
+        Ok(NewVerdict::Allow { .. } | NewVerdict::Ask { .. }) => {
+            return Err(NoCandidate::AllowedNow);
+        }
+        Err(why) => return Err(NoCandidate::Untold(why)),
     }
-    let uid = request.uid.ok_or(LeftOut::Untold(CannotTell::NoUid))?;
+    let uid = request.uid.ok_or(NoCandidate::Untold(CannotTell::NoUid))?;
     let asker = Asker {
         user: request.user.clone(),
         uid,
     };
     let (effect, profile, env) = match &request.what {
-        What::Run(_, _) if is_approved => return Err(LeftOut::AskedByRule),
-        What::Run(profile, env) => (EffectWord::Read, profile, env),
-        What::OneOff(profile, env) => (EffectWord::Change, profile, env),
-        What::Try(..) => return Err(LeftOut::Try),
-        What::Following => return Err(LeftOut::Untold(CannotTell::Following)),
-        What::Named { .. } if is_approved => return Err(LeftOut::AskedByRule),
-        What::Named { .. } if request.past == Past::Refused(INVALID.to_owned()) => {
-            return Err(LeftOut::Arguments);
+        PastWhat::Run(_, _) if is_approved => return Err(NoCandidate::AskedByRule),
+        PastWhat::Run(profile, env) => (EffectWord::Read, profile, env),
+        PastWhat::OneOff(profile, env) => (EffectWord::Change, profile, env),
+        PastWhat::Try(..) => return Err(NoCandidate::Try),
+        PastWhat::Following => return Err(NoCandidate::Untold(CannotTell::Following)),
+        PastWhat::Named { .. } if is_approved => return Err(NoCandidate::AskedByRule),
+        PastWhat::Named { .. } if request.past == PastVerdict::Refused(INVALID.to_owned()) => {
+            return Err(NoCandidate::Arguments);
         }
-        What::Named {
+        PastWhat::Named {
             name,
             effect,
             args,
             has_stdin,
             has_env,
         } => {
-            let Recorded::Known(args) = args else {
-                return Err(LeftOut::Inexact);
+            let RecordedValue::Known(args) = args else {
+                return Err(NoCandidate::Inexact);
             };
             let mut args = args.clone();
             args.sort();
-            let kind = Kind::Named {
+            let kind = FamilyKind::Named {
                 name: name.clone(),
                 effect: EffectWord::from(*effect),
                 args: args.iter().map(|(name, _)| name.clone()).collect(),
             };
             return match (has_stdin, has_env) {
-                (true, _) => Err(LeftOut::Input),
-                (_, true) => Err(LeftOut::Variables),
-                _ if remit_common::builtin::find(name).is_ok() => Err(LeftOut::Builtin),
+                (true, _) => Err(NoCandidate::Input),
+                (_, true) => Err(NoCandidate::Variables),
+                _ if remit_common::builtin::find(name).is_ok() => Err(NoCandidate::Builtin),
                 _ => Ok((
                     (kind, asker),
                     args.into_iter().map(|(_, value)| value).collect(),
@@ -276,14 +281,14 @@ fn member(request: &PastRequest, now: Result<Now, CannotTell>) -> Result<Member,
     };
     let program = &request.program;
     match env {
-        _ if program.is_script => return Err(LeftOut::Script),
-        _ if program.has_stdin => return Err(LeftOut::Input),
-        Recorded::Known(names) if names.is_empty() => {}
-        Recorded::Known(_) | Recorded::Unknown => return Err(LeftOut::Variables),
+        _ if program.is_script => return Err(NoCandidate::Script),
+        _ if program.has_stdin => return Err(NoCandidate::Input),
+        RecordedValue::Known(names) if names.is_empty() => {}
+        RecordedValue::Known(_) | RecordedValue::Unknown => return Err(NoCandidate::Variables),
     }
-    let argv = program.argv.clone().ok_or(LeftOut::Inexact)?;
-    let kind = Kind::Program {
-        program: argv.first().cloned().ok_or(LeftOut::Inexact)?,
+    let argv = program.argv.clone().ok_or(NoCandidate::Inexact)?;
+    let kind = FamilyKind::Program {
+        program: argv.first().cloned().ok_or(NoCandidate::Inexact)?,
         words: argv.len(),
         effect,
         profile: profile.clone(),

@@ -7,9 +7,9 @@ use remit_policy::{Machine, PATH_DIRS, Severity, Source};
 use remit_policy_files::{Loaded, Names};
 use serde_json::{Value, json};
 
-use super::candidate::{Candidate, comment};
-use super::denials::{Asker, Denials, Family, Kind};
-use super::trail::Trail;
+use super::audit_log::AuditLog;
+use super::candidate::{CandidateText, comment};
+use super::denials::{Asker, Family, FamilyKind, RepeatedDenials};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
@@ -22,20 +22,20 @@ const NAME: usize = 32;
 
 /// What becomes of families, and why others become nothing.
 #[derive(Debug, Default)]
-pub struct Found {
-    pub accepted: Vec<Accepted>,
-    pub left_out: Vec<LeftOut>,
+pub struct Candidates {
+    pub accepted: Vec<PolicyCandidate>,
+    pub left_out: Vec<OmittedFamily>,
 }
 
 #[derive(Debug)]
-pub struct Accepted {
+pub struct PolicyCandidate {
     pub toml: String,
     pub to: Vec<String>,
     pub family: Family,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct OmittedFamily {
     pub why: String,
     pub count: u64,
     pub example: String,
@@ -43,24 +43,24 @@ pub struct LeftOut {
 
 pub fn print(
     context: &Context,
-    denials: &Denials,
-    trail: &Trail,
+    denials: &RepeatedDenials,
+    log: &AuditLog,
     loaded: &Loaded,
     names: &Names,
 ) -> Result<Exit, Failure> {
     let found = find(denials, loaded, names, &resolve);
     match context.form {
         Form::Json => output::json(&json!({
-            "candidates": found.accepted.iter().map(Accepted::json).collect::<Vec<_>>(),
-            "left_out": found.left_out.iter().map(LeftOut::json).collect::<Vec<_>>(),
-            "trail": trail.json(),
+            "candidates": found.accepted.iter().map(PolicyCandidate::json).collect::<Vec<_>>(),
+            "left_out": found.left_out.iter().map(OmittedFamily::json).collect::<Vec<_>>(),
+            "audit": log.json(),
         }))?,
-        Form::Text => output::text(&text(&found, trail))?,
+        Form::Text => output::text(&text(&found, log))?,
     }
     Ok(Exit::OK)
 }
 
-fn text(found: &Found, trail: &Trail) -> String {
+fn text(found: &Candidates, log: &AuditLog) -> String {
     let mut lines = match found.accepted.len() {
         0 => comment(
             "No candidate: nothing that a rule could allow was refused or approved 3 times.",
@@ -69,14 +69,14 @@ fn text(found: &Found, trail: &Trail) -> String {
             "Candidates of rules, for a person to read, change and copy into policy.d. Nothing is in force.",
         ),
     };
-    lines += &trail.facts().lines().map(comment).collect::<String>();
-    for Accepted { toml, .. } in &found.accepted {
+    lines += &log.facts().lines().map(comment).collect::<String>();
+    for PolicyCandidate { toml, .. } in &found.accepted {
         lines += &format!("\n{toml}");
     }
     if !found.left_out.is_empty() {
         lines += &format!("\n{}", comment("Left out:"));
     }
-    for LeftOut {
+    for OmittedFamily {
         why,
         count,
         example,
@@ -91,12 +91,12 @@ fn text(found: &Found, trail: &Trail) -> String {
 
 /// Makes a candidate of each family that loads together with the policy and the candidates before it.
 pub fn find(
-    denials: &Denials,
+    denials: &RepeatedDenials,
     loaded: &Loaded,
     names: &Names,
     resolve: &dyn Fn(&str) -> Option<String>,
-) -> Found {
-    let mut found = Found::default();
+) -> Candidates {
+    let mut found = Candidates::default();
     let mut taken: BTreeSet<String> = loaded
         .policy
         .commands()
@@ -131,8 +131,8 @@ pub fn find(
             Ok((toml, to))
         });
         match loads {
-            Ok((toml, to)) => found.accepted.push(Accepted { toml, to, family }),
-            Err(why) => found.left_out.push(LeftOut {
+            Ok((toml, to)) => found.accepted.push(PolicyCandidate { toml, to, family }),
+            Err(why) => found.left_out.push(OmittedFamily {
                 why,
                 count: family.tally.count,
                 example: family.tally.example,
@@ -142,7 +142,7 @@ pub fn find(
     let others = denials.left_out.iter();
     found
         .left_out
-        .extend(others.map(|(why, (count, example))| LeftOut {
+        .extend(others.map(|(why, (count, example))| OmittedFamily {
             why: why.to_string(),
             count: *count,
             example: example.clone(),
@@ -158,8 +158,8 @@ fn candidate(
     taken: &mut BTreeSet<String>,
 ) -> Result<(String, Vec<String>), String> {
     let (last, program) = match &family.kind {
-        Kind::Program { program, .. } => (program.as_str(), resolve(program)),
-        Kind::Named { name, .. } => (name.as_str(), None),
+        FamilyKind::Program { program, .. } => (program.as_str(), resolve(program)),
+        FamilyKind::Named { name, .. } => (name.as_str(), None),
     };
     let name = unused(last, taken);
     let to: Vec<String> = family
@@ -167,7 +167,7 @@ fn candidate(
         .iter()
         .map(|asker| word(asker, names))
         .collect();
-    let candidate = Candidate {
+    let candidate = CandidateText {
         family,
         name: &name,
         to: &to,
@@ -223,7 +223,7 @@ fn resolve(program: &str) -> Option<String> {
     paths.find(|path| Path::new(path).is_file())
 }
 
-impl Accepted {
+impl PolicyCandidate {
     fn json(&self) -> Value {
         let tally = &self.family.tally;
         json!({
@@ -236,7 +236,7 @@ impl Accepted {
     }
 }
 
-impl LeftOut {
+impl OmittedFamily {
     fn json(&self) -> Value {
         json!({ "why": self.why, "count": self.count, "example": self.example })
     }
@@ -250,8 +250,10 @@ mod tests {
     use remit_wire::Effect;
 
     use super::*;
-    use crate::commands::policy::replay::judge::Now;
-    use crate::commands::policy::replay::past::{Past, PastRequest, Program, Recorded, What};
+    use crate::commands::policy::replay::judge::NewVerdict;
+    use crate::commands::policy::replay::past::{
+        PastProgram, PastRequest, PastVerdict, PastWhat, RecordedValue,
+    };
 
     const POLICY: &str = r##"
 [[command]]
@@ -299,10 +301,10 @@ deny = ["*"]
         Loaded::of(files, &names, &remit_policy_compile::load).unwrap()
     }
 
-    fn request(uid: u32, past: &str, what: What, argv: &[String]) -> PastRequest {
+    fn request(uid: u32, past: &str, what: PastWhat, argv: &[String]) -> PastRequest {
         let past = match past {
-            "approved" => Past::Asked,
-            code => Past::Refused(code.to_owned()),
+            "approved" => PastVerdict::Asked,
+            code => PastVerdict::Refused(code.to_owned()),
         };
         PastRequest {
             seq: Some(7),
@@ -316,23 +318,23 @@ deny = ["*"]
             rule: None,
             policy: String::new(),
             shown: remit_common::text::command_line(argv, 4096),
-            program: Program {
+            program: PastProgram {
                 argv: Some(argv.to_vec()),
                 cwd: "/".to_owned(),
-                ..Program::default()
+                ..PastProgram::default()
             },
         }
     }
 
-    fn none() -> Recorded<Vec<String>> {
-        Recorded::Known(Vec::new())
+    fn none() -> RecordedValue<Vec<String>> {
+        RecordedValue::Known(Vec::new())
     }
 
     fn run(uid: u32, argv: &[String]) -> PastRequest {
         request(
             uid,
             "denied_rule",
-            What::Run("read".to_owned(), none()),
+            PastWhat::Run("read".to_owned(), none()),
             argv,
         )
     }
@@ -341,17 +343,17 @@ deny = ["*"]
         line.split(' ').map(str::to_owned).collect()
     }
 
-    fn deny(_: &PastRequest) -> Result<Now, super::super::judge::CannotTell> {
-        Ok(Now::Deny {
+    fn deny(_: &PastRequest) -> Result<NewVerdict, super::super::judge::CannotTell> {
+        Ok(NewVerdict::Deny {
             rule: None,
             why: String::new(),
         })
     }
 
-    fn found(requests: impl IntoIterator<Item = PastRequest>) -> (Found, Policy) {
-        let mut denials = Denials::default();
+    fn found(requests: impl IntoIterator<Item = PastRequest>) -> (Candidates, Policy) {
+        let mut denials = RepeatedDenials::default();
         for request in requests {
-            let is_approved = request.past == Past::Asked;
+            let is_approved = request.past == PastVerdict::Asked;
             denials.add(request, deny);
             if is_approved {
                 denials.approved("7f3a", deny);
@@ -401,10 +403,10 @@ verdict = "allow"
 
     #[test]
     fn each_family_has_its_candidate_or_a_reason() {
-        let named = |name: &str, args: &[(&str, &str)], effect| What::Named {
+        let named = |name: &str, args: &[(&str, &str)], effect| PastWhat::Named {
             name: name.to_owned(),
             effect,
-            args: Recorded::Known(
+            args: RecordedValue::Known(
                 args.iter()
                     .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                     .collect(),
@@ -412,20 +414,20 @@ verdict = "allow"
             has_stdin: false,
             has_env: false,
         };
-        let script = Program {
+        let script = PastProgram {
             is_script: true,
-            ..Program::default()
+            ..PastProgram::default()
         };
         let base = || run(64001, &words("id -u"));
         let one_off = |by: Option<&str>| PastRequest {
-            program: Program {
+            program: PastProgram {
                 by: by.map(str::to_owned),
                 ..base().program
             },
             ..request(
                 64001,
                 "approved",
-                What::OneOff("host".to_owned(), none()),
+                PastWhat::OneOff("host".to_owned(), none()),
                 &words("id -u"),
             )
         };
@@ -490,14 +492,17 @@ verdict = "allow"
             ),
             (
                 PastRequest {
-                    what: What::Run("no-such".to_owned(), none()),
+                    what: PastWhat::Run("no-such".to_owned(), none()),
                     ..base()
                 },
                 "would not load with it",
             ),
             (
                 PastRequest {
-                    what: What::Run("read".to_owned(), Recorded::Known(vec!["TZ".to_owned()])),
+                    what: PastWhat::Run(
+                        "read".to_owned(),
+                        RecordedValue::Known(vec!["TZ".to_owned()]),
+                    ),
                     ..base()
                 },
                 "it set variables",
@@ -644,7 +649,7 @@ verdict = "allow"
             }
             let rules = found.accepted.len() + 1;
             prop_assert_eq!(policy.rules(), rules);
-            for Accepted { toml, .. } in &found.accepted {
+            for PolicyCandidate { toml, .. } in &found.accepted {
                 prop_assert!(toml.chars().all(remit_common::text::is_plain));
             }
         }

@@ -1,5 +1,5 @@
 //! Decides a past request under another policy: by [`Policy::decide`], as the daemon does, then by the command's check of
-//! its arguments. What the trail does not have is never guessed. Pure.
+//! its arguments. What the log does not have is never guessed. Pure.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use remit_common::caps;
 use remit_policy::{Ask, CallerIds, Command, ParamKind, Policy, Stdin, Verdict};
 use remit_wire::Effect;
 
-use super::past::{Past, PastRequest, Recorded, What};
+use super::past::{PastRequest, PastVerdict, PastWhat, RecordedValue};
 
 /// The verdict of the other policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Now {
+pub enum NewVerdict {
     Allow { rule: String },
     Ask { rule: String },
     Deny { rule: Option<String>, why: String },
@@ -65,7 +65,7 @@ impl fmt::Display for CannotTell {
 
 /// What turns a permission for a change into a question or a refusal: `[floor]` of remit.toml.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Floor {
+pub enum FloorSetting {
     #[default]
     Off,
     Asks,
@@ -78,16 +78,18 @@ const FLOOR: &str = "floor.approval of remit.toml";
 /// Judges a request whose groups are those of `gids`, or unknown.
 pub fn judge(
     policy: &Policy,
-    floor: Floor,
+    floor: FloorSetting,
     request: &PastRequest,
     gids: Option<&[u32]>,
-) -> Result<Now, CannotTell> {
+) -> Result<NewVerdict, CannotTell> {
     let uid = request.uid.ok_or(CannotTell::NoUid)?;
     let gids = gids.ok_or(CannotTell::NoGroups)?;
     let now = decide(policy, floor, CallerIds { uid, gids }, &request.what)?;
     let is_other = match (&request.past, &now) {
-        (Past::Refused(_), Now::Allow { .. } | Now::Ask { .. }) => true,
-        (Past::Allowed | Past::Asked, Now::Deny { rule, .. }) => rule.as_deref() != Some(FLOOR),
+        (PastVerdict::Refused(_), NewVerdict::Allow { .. } | NewVerdict::Ask { .. }) => true,
+        (PastVerdict::Allowed | PastVerdict::Asked, NewVerdict::Deny { rule, .. }) => {
+            rule.as_deref() != Some(FLOOR)
+        }
         _ => false,
     };
     match is_other && request.policy == policy.digest() {
@@ -98,25 +100,29 @@ pub fn judge(
 
 fn decide(
     policy: &Policy,
-    floor: Floor,
+    floor: FloorSetting,
     caller: CallerIds<'_>,
-    what: &What,
-) -> Result<Now, CannotTell> {
+    what: &PastWhat,
+) -> Result<NewVerdict, CannotTell> {
     match what {
-        What::Run(profile, env) => program(policy, caller, (profile, env), |profile, env_names| {
-            Ask::Run {
-                profile: Some(profile),
-                argv0: b"",
-                env_names,
-            }
-        }),
-        What::Try(profile, env) => program(policy, caller, (profile, env), |profile, env_names| {
-            Ask::Try {
-                profile: Some(profile),
-                env_names,
-            }
-        }),
-        What::OneOff(profile, env) => {
+        PastWhat::Run(profile, env) => {
+            program(policy, caller, (profile, env), |profile, env_names| {
+                Ask::Run {
+                    profile: Some(profile),
+                    argv0: b"",
+                    env_names,
+                }
+            })
+        }
+        PastWhat::Try(profile, env) => {
+            program(policy, caller, (profile, env), |profile, env_names| {
+                Ask::Try {
+                    profile: Some(profile),
+                    env_names,
+                }
+            })
+        }
+        PastWhat::OneOff(profile, env) => {
             program(policy, caller, (profile, env), |profile, env_names| {
                 Ask::Change {
                     profile: Some(profile),
@@ -124,7 +130,7 @@ fn decide(
                 }
             })
         }
-        What::Named {
+        PastWhat::Named {
             name,
             effect,
             args,
@@ -139,7 +145,7 @@ fn decide(
             };
             call.decide(policy, floor, caller, args)
         }
-        What::Following => Err(CannotTell::Following),
+        PastWhat::Following => Err(CannotTell::Following),
     }
 }
 
@@ -147,12 +153,12 @@ fn decide(
 fn program(
     policy: &Policy,
     caller: CallerIds<'_>,
-    (profile, env): (&str, &Recorded<Vec<String>>),
+    (profile, env): (&str, &RecordedValue<Vec<String>>),
     ask: impl for<'a> FnOnce(&'a str, &'a [&'a [u8]]) -> Ask<'a>,
-) -> Result<Now, CannotTell> {
+) -> Result<NewVerdict, CannotTell> {
     let (names, is_known): (Vec<&[u8]>, bool) = match env {
-        Recorded::Known(names) => (names.iter().map(String::as_bytes).collect(), true),
-        Recorded::Unknown => (Vec::new(), false),
+        RecordedValue::Known(names) => (names.iter().map(String::as_bytes).collect(), true),
+        RecordedValue::Unknown => (Vec::new(), false),
     };
     match policy.decide(caller, &ask(profile, &names)) {
         Verdict::Allow(_) | Verdict::Ask(_) if !is_known => Err(CannotTell::NoVariables),
@@ -171,13 +177,13 @@ impl NamedCall<'_> {
     fn decide(
         &self,
         policy: &Policy,
-        floor: Floor,
+        floor: FloorSetting,
         caller: CallerIds<'_>,
-        args: &Recorded<Vec<(String, String)>>,
-    ) -> Result<Now, CannotTell> {
+        args: &RecordedValue<Vec<(String, String)>>,
+    ) -> Result<NewVerdict, CannotTell> {
         let (mut values, is_known) = match args {
-            Recorded::Known(args) => (args.clone(), true),
-            Recorded::Unknown => (Vec::new(), false),
+            RecordedValue::Known(args) => (args.clone(), true),
+            RecordedValue::Unknown => (Vec::new(), false),
         };
         policy.complete(self.name, &mut values);
         let ask = Ask::Command {
@@ -209,11 +215,13 @@ impl NamedCall<'_> {
             self.has_env.then(|| why.to_owned())
         });
         if let Some(why) = refused {
-            return Ok(Now::Deny { rule: None, why });
+            return Ok(NewVerdict::Deny { rule: None, why });
         }
         Ok(match (now(verdict), self.effect, floor) {
-            (Now::Allow { .. }, Effect::Change, Floor::Asks) => Now::Ask { rule: FLOOR.into() },
-            (Now::Allow { .. }, Effect::Change, Floor::Refuses) => Now::Deny {
+            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Asks) => {
+                NewVerdict::Ask { rule: FLOOR.into() }
+            }
+            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Refuses) => NewVerdict::Deny {
                 rule: Some(FLOOR.into()),
                 why: "every change needs an approval, and nobody is named who could give it".into(),
             },
@@ -257,15 +265,15 @@ impl NamedCall<'_> {
     }
 }
 
-fn now(verdict: Verdict) -> Now {
+fn now(verdict: Verdict) -> NewVerdict {
     match verdict {
-        Verdict::Allow(grant) => Now::Allow {
+        Verdict::Allow(grant) => NewVerdict::Allow {
             rule: grant.basis().to_string(),
         },
-        Verdict::Ask(pending) => Now::Ask {
+        Verdict::Ask(pending) => NewVerdict::Ask {
             rule: pending.rule().to_string(),
         },
-        Verdict::Deny(denial) => Now::Deny {
+        Verdict::Deny(denial) => NewVerdict::Deny {
             rule: denial.rule.map(|rule| rule.to_string()),
             why: denial.what,
         },
@@ -279,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::commands::audit::AuditRecord;
-    use crate::commands::policy::replay::past::{Seen, seen};
+    use crate::commands::policy::replay::past::{RecordKind, seen};
 
     const POLICY: &str = r##"
 [[command]]
@@ -340,24 +348,24 @@ args = { unit = ["b"] }
     fn request(fields: &str) -> PastRequest {
         let line = format!(r#"{{"REMIT_ARGV":"x","REMIT_PROFILE":"read",{fields}}}"#);
         match seen(&AuditRecord::of_line(line.as_bytes(), 1)) {
-            Seen::Decided(request) => *request,
+            RecordKind::Decided(request) => *request,
             other => panic!("{fields}: {other:?}"),
         }
     }
 
-    fn judged(floor: Floor, fields: &str) -> String {
+    fn judged(floor: FloorSetting, fields: &str) -> String {
         let request = request(fields);
         let gids = match &request.gids {
-            Some(Recorded::Known(gids)) => Some(gids.clone()),
-            Some(Recorded::Unknown) | None => None,
+            Some(RecordedValue::Known(gids)) => Some(gids.clone()),
+            Some(RecordedValue::Unknown) | None => None,
         };
         match judge(&policy(), floor, &request, gids.as_deref()) {
-            Ok(Now::Allow { rule }) => format!("allow {rule}"),
-            Ok(Now::Ask { rule }) => format!("ask {rule}"),
-            Ok(Now::Deny {
+            Ok(NewVerdict::Allow { rule }) => format!("allow {rule}"),
+            Ok(NewVerdict::Ask { rule }) => format!("ask {rule}"),
+            Ok(NewVerdict::Deny {
                 rule: Some(rule), ..
             }) => format!("deny {rule}"),
-            Ok(Now::Deny { rule: None, .. }) => "deny".to_owned(),
+            Ok(NewVerdict::Deny { rule: None, .. }) => "deny".to_owned(),
             Err(why) => why.word().to_owned(),
         }
     }
@@ -377,7 +385,7 @@ args = { unit = ["b"] }
         let bob = r#""REMIT_UID":"1001","REMIT_GIDS":"9""#;
         let eve = r#""REMIT_UID":"1002","REMIT_GIDS":"9""#;
         let (look, asks) = ("look (p.toml:28)", "asks (p.toml:35)");
-        for (who, what, expect) in [
+        for (user, what, expect) in [
             (ann, run.to_owned(), format!("allow {look}")),
             (bob, run.to_owned(), format!("ask {asks}")),
             (eve, run.to_owned(), "deny".to_owned()),
@@ -483,9 +491,9 @@ args = { unit = ["b"] }
             ),
         ] {
             assert_eq!(
-                judged(Floor::Off, &format!("{who},{what}")),
+                judged(FloorSetting::Off, &format!("{user},{what}")),
                 expect,
-                "{who},{what}"
+                "{user},{what}"
             );
         }
     }
@@ -502,10 +510,18 @@ args = { unit = ["b"] }
             )
         };
         for (floor, effect, expect) in [
-            (Floor::Asks, "change", format!("ask {FLOOR}")),
-            (Floor::Refuses, "change", format!("deny {FLOOR}")),
-            (Floor::Asks, "read", "allow look (p.toml:28)".to_owned()),
-            (Floor::Refuses, "read", "allow look (p.toml:28)".to_owned()),
+            (FloorSetting::Asks, "change", format!("ask {FLOOR}")),
+            (FloorSetting::Refuses, "change", format!("deny {FLOOR}")),
+            (
+                FloorSetting::Asks,
+                "read",
+                "allow look (p.toml:28)".to_owned(),
+            ),
+            (
+                FloorSetting::Refuses,
+                "read",
+                "allow look (p.toml:28)".to_owned(),
+            ),
         ] {
             assert_eq!(judged(floor, &of(effect)), expect);
         }
@@ -519,11 +535,14 @@ args = { unit = ["b"] }
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"denied_rule","REMIT_UID":"1000","REMIT_GIDS":"9","REMIT_POLICY":"{digest}""#
             )
         };
-        assert_eq!(judged(Floor::Off, &refused("00")), "allow look (p.toml:28)");
-        assert_eq!(judged(Floor::Off, &refused(&digest)), "same_policy");
+        assert_eq!(
+            judged(FloorSetting::Off, &refused("00")),
+            "allow look (p.toml:28)"
+        );
+        assert_eq!(judged(FloorSetting::Off, &refused(&digest)), "same_policy");
         let allowed = format!(
             r#""REMIT_EVENT":"intent","REMIT_UID":"1002","REMIT_GIDS":"9","REMIT_POLICY":"{digest}""#
         );
-        assert_eq!(judged(Floor::Off, &allowed), "same_policy");
+        assert_eq!(judged(FloorSetting::Off, &allowed), "same_policy");
     }
 }

@@ -1,13 +1,13 @@
 //! `remit policy replay`: decides the requests of the audit log again under another policy, or prints candidates of rules
 //! for requests that were refused or approved again and again. Needs no daemon, and changes nothing.
 
+mod audit_log;
 mod candidate;
 mod changes;
 mod denials;
 mod from_denials;
 mod judge;
 mod past;
-mod trail;
 
 use std::path::PathBuf;
 
@@ -21,11 +21,11 @@ use crate::commands::audit::{RecordSource, Span};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
-use changes::Changes;
-use denials::Denials;
-use judge::{Floor, judge};
-use past::{PastRequest, Recorded};
-use trail::Decision;
+use audit_log::AuditedDecision;
+use changes::VerdictChanges;
+use denials::RepeatedDenials;
+use judge::{FloorSetting, judge};
+use past::{PastRequest, RecordedValue};
 
 /// Digits of a digest that name a policy in messages.
 const DIGEST: usize = 12;
@@ -50,20 +50,20 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
     })?;
     let span = Span::of(&args.span);
     if args.from_denials {
-        let mut denials = Denials::default();
+        let mut denials = RepeatedDenials::default();
         let now = |request: &PastRequest| {
             let (gids, _) = gids(request, &names);
             judge(policy, floor, request, gids.as_deref())
         };
-        let trail = trail::read(&source, span, &mut |decision| match decision {
-            Decision::Made(request) => denials.add(*request, now),
-            Decision::Approved(job) => denials.approved(&job, now),
+        let log = audit_log::read(&source, span, &mut |decision| match decision {
+            AuditedDecision::Made(request) => denials.add(*request, now),
+            AuditedDecision::Approved(job) => denials.approved(&job, now),
         })?;
-        return from_denials::print(context, &denials, &trail, &loaded, &names);
+        return from_denials::print(context, &denials, &log, &loaded, &names);
     }
-    let mut changes = Changes::default();
-    let trail = trail::read(&source, span, &mut |decision| {
-        let Decision::Made(request) = decision else {
+    let mut changes = VerdictChanges::default();
+    let log = audit_log::read(&source, span, &mut |decision| {
+        let AuditedDecision::Made(request) = decision else {
             return;
         };
         let (gids, is_of_now) = gids(&request, &names);
@@ -77,7 +77,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
             let (changes_json, cannot_tell) = changes.json();
             output::json(&json!({
                 "policy": policy.digest(),
-                "trail": trail.json(),
+                "audit": log.json(),
                 "decisions": changes.decisions,
                 "changed": changed,
                 "same": changes.decisions - changed - untold,
@@ -89,7 +89,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         }
         Form::Text => {
             let mut lines = summary(policy, &changes);
-            lines += &trail.facts();
+            lines += &log.facts();
             if changes.with_groups_of_now > 0 {
                 let now = changes.with_groups_of_now;
                 let of_now = format!(
@@ -98,7 +98,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
                 lines += &table::fact("groups", &of_now);
             }
             lines += &changes.lines();
-            lines += &trail.left_out();
+            lines += &log.left_out();
             output::text(&lines)?;
         }
     }
@@ -108,7 +108,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn summary(policy: &Policy, changes: &Changes) -> String {
+fn summary(policy: &Policy, changes: &VerdictChanges) -> String {
     let digest = policy.digest();
     let digest = digest.get(..DIGEST).unwrap_or(digest);
     let decisions = changes.decisions;
@@ -118,7 +118,7 @@ fn summary(policy: &Policy, changes: &Changes) -> String {
     };
     let untold = match changes.untold() {
         0 => String::new(),
-        untold => format!(", of {untold} it cannot be told"),
+        untold => format!(", {untold} are unknown"),
     };
     let change = match changes.changed() {
         1 => "1 verdict changes",
@@ -144,10 +144,10 @@ fn files_args(args: &ReplayArgs) -> FilesArgs {
 }
 
 /// Reads `[floor]` of the configuration's remit.toml, which also decides about changes.
-fn floor(args: &ReplayArgs) -> Result<Floor, String> {
+fn floor(args: &ReplayArgs) -> Result<FloorSetting, String> {
     let file = args.config.join("remit.toml");
     let Ok(file) = file.canonicalize() else {
-        return Ok(Floor::Off);
+        return Ok(FloorSetting::Off);
     };
     let text = read_file(&file, Owners::Any)?.unwrap_or_default();
     let text = String::from_utf8(text).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -155,9 +155,9 @@ fn floor(args: &ReplayArgs) -> Result<Floor, String> {
         .map_err(|found| found.to_string())?;
     Ok(
         match (settings.floor.approval, settings.floor.approvers.is_empty()) {
-            (false, _) => Floor::Off,
-            (true, false) => Floor::Asks,
-            (true, true) => Floor::Refuses,
+            (false, _) => FloorSetting::Off,
+            (true, false) => FloorSetting::Asks,
+            (true, true) => FloorSetting::Refuses,
         },
     )
 }
@@ -165,8 +165,8 @@ fn floor(args: &ReplayArgs) -> Result<Floor, String> {
 /// Returns the groups of then, if they were recorded; otherwise, and true, those that the account has now.
 fn gids(request: &PastRequest, names: &Names) -> (Option<Vec<u32>>, bool) {
     match &request.gids {
-        Some(Recorded::Known(gids)) => (Some(gids.clone()), false),
-        Some(Recorded::Unknown) => (None, false),
+        Some(RecordedValue::Known(gids)) => (Some(gids.clone()), false),
+        Some(RecordedValue::Unknown) => (None, false),
         None => {
             let is_same = names.user(&request.user).map(|ids| ids.uid) == request.uid;
             let subject = is_same.then(|| Subject::named(&request.user, names).ok());

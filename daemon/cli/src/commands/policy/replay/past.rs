@@ -1,9 +1,9 @@
-//! What one audit record says of a past decision: the request as far as the trail has it, and how it was decided. Pure.
+//! What one audit record says of a past decision: the request as far as the log has it, and how it was decided. Pure.
 
 use std::collections::BTreeMap;
 
 use remit_common::refusal::Code;
-use remit_common::text::{self, Word};
+use remit_common::text::{self, LineWord};
 use remit_trail::Event;
 use remit_wire::Effect;
 
@@ -23,7 +23,7 @@ const SHOWN: usize = 300;
 
 /// How the rules decided then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Past {
+pub enum PastVerdict {
     Allowed,
     Asked,
     /// With the code of the refusal.
@@ -32,21 +32,21 @@ pub enum Past {
 
 /// A value of the request. `Unknown` if the record does not have it as it was: hidden, truncated, escaped or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recorded<T> {
+pub enum RecordedValue<T> {
     Known(T),
     Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum PastWhat {
     /// Any program, in a profile, with the names of the caller's variables.
-    Run(String, Recorded<Vec<String>>),
-    Try(String, Recorded<Vec<String>>),
-    OneOff(String, Recorded<Vec<String>>),
+    Run(String, RecordedValue<Vec<String>>),
+    Try(String, RecordedValue<Vec<String>>),
+    OneOff(String, RecordedValue<Vec<String>>),
     Named {
         name: String,
         effect: Effect,
-        args: Recorded<Vec<(String, String)>>,
+        args: RecordedValue<Vec<(String, String)>>,
         has_stdin: bool,
         has_env: bool,
     },
@@ -62,21 +62,21 @@ pub struct PastRequest {
     pub user: String,
     pub uid: Option<u32>,
     /// `None`: the record was made by a remit that did not record groups.
-    pub gids: Option<Recorded<Vec<u32>>>,
-    pub what: What,
-    pub past: Past,
+    pub gids: Option<RecordedValue<Vec<u32>>>,
+    pub what: PastWhat,
+    pub past: PastVerdict,
     /// The rule that decided then, as recorded.
     pub rule: Option<String>,
     /// Digest of the policy of then.
     pub policy: String,
     /// The request on one line.
     pub shown: String,
-    pub program: Program,
+    pub program: PastProgram,
 }
 
 /// What of the record makes a candidate of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Program {
+pub struct PastProgram {
     /// The argument list. Unknown if the record has not exactly it.
     pub argv: Option<Vec<String>>,
     pub is_script: bool,
@@ -88,7 +88,7 @@ pub struct Program {
 
 /// What a record is to a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum RecordKind {
     /// About something else.
     Other,
     Decided(Box<PastRequest>),
@@ -98,44 +98,44 @@ pub enum Seen {
     Approved(String),
     /// A refusal for the state of the machine, a limit or a person's word, with its code.
     NotByRules(String),
-    /// So many refusals that are in the trail only as a number.
+    /// So many refusals that are in the log only as a number.
     Counted(u64),
 }
 
-pub fn seen(record: &AuditRecord) -> Seen {
+pub fn seen(record: &AuditRecord) -> RecordKind {
     let own = |name: &str| record.own(name);
     let Some(event) = own("EVENT").and_then(Event::of_name) else {
-        return Seen::Other;
+        return RecordKind::Other;
     };
     if let (Event::Refusal, Some(count)) = (event, own("SUPPRESSED")) {
-        return Seen::Counted(count.parse().unwrap_or(1));
+        return RecordKind::Counted(count.parse().unwrap_or(1));
     }
     if let (Event::Approved, Some(job)) = (event, own("JOB")) {
-        return Seen::Approved(job.to_owned());
+        return RecordKind::Approved(job.to_owned());
     }
     let rule = own("RULE").unwrap_or_default();
     if own("ARGV").is_none() || OF_DAEMON.contains(&rule) {
-        return Seen::Other;
+        return RecordKind::Other;
     }
     let past = match event {
         // An approved request was decided when it was asked for.
-        Event::Intent | Event::Queued if own("DIGEST").is_some() => return Seen::Other,
-        Event::Intent | Event::Queued if is_by_grant(rule) => Past::Asked,
-        Event::Intent | Event::Queued => Past::Allowed,
-        Event::Asked => Past::Asked,
+        Event::Intent | Event::Queued if own("DIGEST").is_some() => return RecordKind::Other,
+        Event::Intent | Event::Queued if is_by_grant(rule) => PastVerdict::Asked,
+        Event::Intent | Event::Queued => PastVerdict::Allowed,
+        Event::Asked => PastVerdict::Asked,
         Event::Refusal => {
             let code = own("VERDICT").unwrap_or_default();
             match is_by_rules(code, own("COMMAND").is_some()) {
-                true => Past::Refused(code.to_owned()),
-                false => return Seen::NotByRules(code.to_owned()),
+                true => PastVerdict::Refused(code.to_owned()),
+                false => return RecordKind::NotByRules(code.to_owned()),
             }
         }
-        _ => return Seen::Other,
+        _ => return RecordKind::Other,
     };
     let request = Box::new(request(record, past));
     match (event, own("JOB")) {
-        (Event::Queued, Some(job)) => Seen::Queued(job.to_owned(), request),
-        _ => Seen::Decided(request),
+        (Event::Queued, Some(job)) => RecordKind::Queued(job.to_owned(), request),
+        _ => RecordKind::Decided(request),
     }
 }
 
@@ -152,7 +152,7 @@ fn is_by_rules(code: &str, is_named: bool) -> bool {
     is(Code::DeniedRule) || is(Code::NotFound) || (is_named && is(Code::InvalidArgs))
 }
 
-fn request(record: &AuditRecord, past: Past) -> PastRequest {
+fn request(record: &AuditRecord, past: PastVerdict) -> PastRequest {
     let own = |name: &str| record.own(name);
     let gids = own("GIDS").map(gids);
     let shown = record.command().unwrap_or_default();
@@ -172,26 +172,26 @@ fn request(record: &AuditRecord, past: Past) -> PastRequest {
     }
 }
 
-fn gids(text: &str) -> Recorded<Vec<u32>> {
+fn gids(text: &str) -> RecordedValue<Vec<u32>> {
     let gids = text.split(' ').map(|gid| gid.parse().ok()).collect();
     match gids {
-        Some(gids) => Recorded::Known(gids),
-        None => Recorded::Unknown,
+        Some(gids) => RecordedValue::Known(gids),
+        None => RecordedValue::Unknown,
     }
 }
 
 /// `has_env`: the record was made by a remit that records the names of variables.
-fn what(record: &AuditRecord, has_env: bool) -> What {
+fn what(record: &AuditRecord, has_env: bool) -> PastWhat {
     let own = |name: &str| record.own(name);
     let effect = match own("EFFECT") {
         Some("change") => Effect::Change,
         _ => Effect::Read,
     };
     if own("CLIENT").is_some_and(|client| client.starts_with(FOLLOWS)) {
-        return What::Following;
+        return PastWhat::Following;
     }
     if let Some(name) = own("COMMAND") {
-        return What::Named {
+        return PastWhat::Named {
             name: name.to_owned(),
             effect,
             args: args(own("ARGS").unwrap_or_default()),
@@ -200,47 +200,47 @@ fn what(record: &AuditRecord, has_env: bool) -> What {
         };
     }
     let env = match (own("ENV"), has_env) {
-        (None, true) => Recorded::Known(Vec::new()),
-        (None, false) => Recorded::Unknown,
+        (None, true) => RecordedValue::Known(Vec::new()),
+        (None, false) => RecordedValue::Unknown,
         (Some(line), _) => match exact(text::words(line)) {
-            Some(names) => Recorded::Known(names),
-            None => Recorded::Unknown,
+            Some(names) => RecordedValue::Known(names),
+            None => RecordedValue::Unknown,
         },
     };
     let profile = own("PROFILE").unwrap_or_default().to_owned();
     let is_try = own("TRY").is_some() || own("VERDICT") == Some("try by root");
     match effect {
-        _ if is_try => What::Try(profile, env),
-        Effect::Read => What::Run(profile, env),
-        Effect::Change => What::OneOff(profile, env),
+        _ if is_try => PastWhat::Try(profile, env),
+        Effect::Read => PastWhat::Run(profile, env),
+        Effect::Change => PastWhat::OneOff(profile, env),
     }
 }
 
-fn exact(words: Option<Vec<Word>>) -> Option<Vec<String>> {
-    let exact = |word: Word| (!word.ambiguous).then_some(word.text);
+fn exact(words: Option<Vec<LineWord>>) -> Option<Vec<String>> {
+    let exact = |word: LineWord| (!word.ambiguous).then_some(word.text);
     words?.into_iter().map(exact).collect()
 }
 
-fn args(line: &str) -> Recorded<Vec<(String, String)>> {
+fn args(line: &str) -> RecordedValue<Vec<(String, String)>> {
     let pair = |word: String| {
         let (name, value) = word.split_once('=')?;
         (value != HIDDEN).then(|| (name.to_owned(), value.to_owned()))
     };
     let words = exact(text::words(line));
     match words.and_then(|words| words.into_iter().map(pair).collect()) {
-        Some(args) => Recorded::Known(args),
-        None => Recorded::Unknown,
+        Some(args) => RecordedValue::Known(args),
+        None => RecordedValue::Unknown,
     }
 }
 
-fn program(record: &AuditRecord) -> Program {
+fn program(record: &AuditRecord) -> PastProgram {
     let own = |name: &str| record.own(name);
     let is_script = own("SCRIPT").is_some();
     let is_exact = !is_script && own("ARGV_SHA256").is_none() && own("COMMAND").is_none();
     // Without a hash, nothing in it was escaped.
     let words = || text::words(own("ARGV")?);
     let argv = is_exact.then(words).flatten();
-    Program {
+    PastProgram {
         argv: argv.map(|words| words.into_iter().map(|word| word.text).collect()),
         is_script,
         has_stdin: own("STDIN_SHA256").is_some(),
@@ -251,9 +251,9 @@ fn program(record: &AuditRecord) -> Program {
 
 /// Requests that waited for a slot, until the records of their starts.
 #[derive(Debug, Default)]
-pub struct Queue(BTreeMap<String, Box<PastRequest>>);
+pub struct QueuedRequests(BTreeMap<String, Box<PastRequest>>);
 
-impl Queue {
+impl QueuedRequests {
     pub fn put(&mut self, job: String, request: Box<PastRequest>) {
         self.0.insert(job, request);
     }
@@ -284,40 +284,46 @@ mod tests {
 
     fn request_of(fields: &str) -> PastRequest {
         match seen(&record(fields)) {
-            Seen::Decided(request) => *request,
+            RecordKind::Decided(request) => *request,
             other => panic!("{fields}: {other:?}"),
         }
     }
 
     #[test]
-    fn each_kind_of_record_is_told_apart() {
+    fn each_kind_of_record_is_distinguished() {
         for (fields, expect) in [
-            (r#""REMIT_EVENT":"start""#, Seen::Other),
-            (r#""REMIT_EVENT":"no-such","REMIT_ARGV":"df""#, Seen::Other),
-            (r#""REMIT_EVENT":"end","REMIT_ARGV":"df""#, Seen::Other),
+            (r#""REMIT_EVENT":"start""#, RecordKind::Other),
+            (
+                r#""REMIT_EVENT":"no-such","REMIT_ARGV":"df""#,
+                RecordKind::Other,
+            ),
+            (
+                r#""REMIT_EVENT":"end","REMIT_ARGV":"df""#,
+                RecordKind::Other,
+            ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"busy""#,
-                Seen::Other,
+                RecordKind::Other,
             ),
             (
                 r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_DIGEST":"00""#,
-                Seen::Other,
+                RecordKind::Other,
             ),
             (
                 r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"recovery of commits""#,
-                Seen::Other,
+                RecordKind::Other,
             ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_SUPPRESSED":"7""#,
-                Seen::Counted(7),
+                RecordKind::Counted(7),
             ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"locked","REMIT_ARGV":"a""#,
-                Seen::NotByRules("locked".into()),
+                RecordKind::NotByRules("locked".into()),
             ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"invalid_args","REMIT_ARGV":"a""#,
-                Seen::NotByRules("invalid_args".into()),
+                RecordKind::NotByRules("invalid_args".into()),
             ),
         ] {
             assert_eq!(seen(&record(fields)), expect, "{fields}");
@@ -329,20 +335,23 @@ mod tests {
         for (fields, expect) in [
             (
                 r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"r (f:1)""#,
-                Past::Allowed,
+                PastVerdict::Allowed,
             ),
             (
                 r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_RULE":"r (f:1), grant 3 given by bob""#,
-                Past::Asked,
+                PastVerdict::Asked,
             ),
-            (r#""REMIT_EVENT":"asked","REMIT_ARGV":"a""#, Past::Asked),
+            (
+                r#""REMIT_EVENT":"asked","REMIT_ARGV":"a""#,
+                PastVerdict::Asked,
+            ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"denied_rule","REMIT_ARGV":"a""#,
-                Past::Refused("denied_rule".into()),
+                PastVerdict::Refused("denied_rule".into()),
             ),
             (
                 r#""REMIT_EVENT":"refusal","REMIT_VERDICT":"invalid_args","REMIT_ARGV":"a","REMIT_COMMAND":"a.b""#,
-                Past::Refused("invalid_args".into()),
+                PastVerdict::Refused("invalid_args".into()),
             ),
         ] {
             assert_eq!(request_of(fields).past, expect, "{fields}");
@@ -357,32 +366,36 @@ mod tests {
                 serde_json::to_string(args).unwrap()
             );
             match request_of(&fields).what {
-                What::Named { args, .. } => args,
+                PastWhat::Named { args, .. } => args,
                 other => panic!("{other:?}"),
             }
         };
-        let known =
-            |name: &str, value: &str| Recorded::Known(vec![(name.to_owned(), value.to_owned())]);
+        let known = |name: &str, value: &str| {
+            RecordedValue::Known(vec![(name.to_owned(), value.to_owned())])
+        };
         assert_eq!(named("x=1"), known("x", "1"));
         assert_eq!(named("'x=a b=c'"), known("x", "a b=c"));
-        assert_eq!(named(""), Recorded::Known(Vec::new()));
+        assert_eq!(named(""), RecordedValue::Known(Vec::new()));
         for unknown in ["x='***'", "'x=***'", r"'x=a\x1bb'", "x=1…", "x", "'x=1"] {
-            assert_eq!(named(unknown), Recorded::Unknown, "{unknown}");
+            assert_eq!(named(unknown), RecordedValue::Unknown, "{unknown}");
         }
         let env = |fields: &str| {
             let fields = format!(r#""REMIT_EVENT":"intent","REMIT_ARGV":"a"{fields}"#);
             match request_of(&fields).what {
-                What::Run(_, env) => env,
+                PastWhat::Run(_, env) => env,
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(env(""), Recorded::Unknown);
-        assert_eq!(env(r#","REMIT_GIDS":"1 2""#), Recorded::Known(Vec::new()));
-        let names = Recorded::Known(vec!["A".to_owned(), "B".to_owned()]);
+        assert_eq!(env(""), RecordedValue::Unknown);
+        assert_eq!(
+            env(r#","REMIT_GIDS":"1 2""#),
+            RecordedValue::Known(Vec::new())
+        );
+        let names = RecordedValue::Known(vec!["A".to_owned(), "B".to_owned()]);
         assert_eq!(env(r#","REMIT_GIDS":"1","REMIT_ENV":"A B""#), names);
         assert_eq!(
             env(r#","REMIT_GIDS":"1","REMIT_ENV":"A…""#),
-            Recorded::Unknown
+            RecordedValue::Unknown
         );
         let gids = |fields: &str| {
             request_of(&format!(
@@ -393,37 +406,40 @@ mod tests {
         assert_eq!(gids(""), None);
         assert_eq!(
             gids(r#","REMIT_GIDS":"1 2""#),
-            Some(Recorded::Known(vec![1, 2]))
+            Some(RecordedValue::Known(vec![1, 2]))
         );
-        assert_eq!(gids(r#","REMIT_GIDS":"1 2…""#), Some(Recorded::Unknown));
+        assert_eq!(
+            gids(r#","REMIT_GIDS":"1 2…""#),
+            Some(RecordedValue::Unknown)
+        );
     }
 
     #[test]
-    fn what_was_asked_is_told_apart() {
+    fn requests_are_distinguished() {
         let what = |fields: &str| {
             request_of(&format!(
                 r#""REMIT_EVENT":"intent","REMIT_ARGV":"a","REMIT_GIDS":"1","REMIT_PROFILE":"p"{fields}"#
             ))
             .what
         };
-        let none = || Recorded::Known(Vec::new());
+        let none = || RecordedValue::Known(Vec::new());
         for (fields, expect) in [
-            ("", What::Run("p".into(), none())),
+            ("", PastWhat::Run("p".into(), none())),
             (
                 r#","REMIT_EFFECT":"change""#,
-                What::OneOff("p".into(), none()),
+                PastWhat::OneOff("p".into(), none()),
             ),
             (
                 r#","REMIT_EFFECT":"change","REMIT_TRY":"yes""#,
-                What::Try("p".into(), none()),
+                PastWhat::Try("p".into(), none()),
             ),
             (
                 r#","REMIT_VERDICT":"try by root""#,
-                What::Try("p".into(), none()),
+                PastWhat::Try("p".into(), none()),
             ),
             (
                 r#","REMIT_CLIENT":"remitd, after job 7f3a91c2""#,
-                What::Following,
+                PastWhat::Following,
             ),
         ] {
             assert_eq!(what(fields), expect, "{fields}");

@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use remit_audit_verify::{Report, Verifier};
 use serde_json::{Value, json};
 
-use super::past::{PastRequest, Queue, Seen, seen};
+use super::past::{PastRequest, QueuedRequests, RecordKind, seen};
 use crate::commands::audit::{RecordSource, Span};
 use crate::error::Failure;
 use crate::render::{table, units};
 
-/// What of the trail is no decision, and whether it is whole.
+/// What of the log is no decision, and whether it is whole.
 #[derive(Debug)]
-pub struct Trail {
+pub struct AuditLog {
     source: String,
     report: Report,
     not_by_rules: BTreeMap<String, u64>,
@@ -21,21 +21,21 @@ pub struct Trail {
     times: Option<(u64, u64)>,
 }
 
-/// What of the trail a replay takes.
-pub enum Decision {
+/// What of the log a replay takes.
+pub enum AuditedDecision {
     Made(Box<PastRequest>),
     /// A person approved the request with this id.
     Approved(String),
 }
 
-/// Passes each decision of this time to `take`, in the order of the trail; last those whose start is not recorded.
+/// Passes each decision of this time to `take`, in the order of the log; last those whose start is not recorded.
 pub fn read(
     source: &RecordSource,
     span: Span,
-    take: &mut dyn FnMut(Decision),
-) -> Result<Trail, Failure> {
+    take: &mut dyn FnMut(AuditedDecision),
+) -> Result<AuditLog, Failure> {
     let mut verifier = Verifier::default();
-    let mut queue = Queue::default();
+    let mut queue = QueuedRequests::default();
     let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
     let mut started = span.since.is_none();
     source.all(span.since, &mut |record| {
@@ -55,17 +55,17 @@ pub fn read(
         verifier.take(&record.entry);
         queue.started(&record);
         match seen(&record) {
-            Seen::Other => {}
-            Seen::Decided(request) => take(Decision::Made(request)),
-            Seen::Approved(job) => take(Decision::Approved(job)),
-            Seen::Queued(job, request) => queue.put(job, request),
-            Seen::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
-            Seen::Counted(count) => counted += count,
+            RecordKind::Other => {}
+            RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
+            RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
+            RecordKind::Queued(job, request) => queue.put(job, request),
+            RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
+            RecordKind::Counted(count) => counted += count,
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    queue.rest().map(Decision::Made).for_each(take);
-    Ok(Trail {
+    queue.rest().map(AuditedDecision::Made).for_each(take);
+    Ok(AuditLog {
         source: source.name(),
         report: verifier.finish(None),
         not_by_rules,
@@ -74,7 +74,7 @@ pub fn read(
     })
 }
 
-impl Trail {
+impl AuditLog {
     pub fn is_whole(&self) -> bool {
         self.report.findings.is_empty()
     }
@@ -115,7 +115,7 @@ impl Trail {
         }
         if self.counted > 0 {
             lines += &format!("cannot tell: {}\n", self.counted);
-            let why = "so many refusals came at once that the trail only counts them";
+            let why = "so many refusals came at once that the log only counts them";
             lines += &table::fact("because", why);
         }
         lines
