@@ -92,6 +92,15 @@ impl Approval {
         self.count
     }
 
+    /// Returns the same approval by one person.
+    #[must_use]
+    pub fn by_one(&self) -> Self {
+        Self {
+            count: Count::One,
+            ..self.clone()
+        }
+    }
+
     /// Returns the approvers for people to read: users, `%groups`, `#uid`, `%#gid`; later lists with `and`: all must be met. If
     /// one person is not enough, the first begins with their number: `2 of %sre`.
     pub fn asked_of(&self) -> Vec<String> {

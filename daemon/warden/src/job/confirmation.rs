@@ -63,6 +63,7 @@ pub struct Unconfirmed {
     /// The uid that the requester logged in with, if it was proven.
     pub login: Option<u32>,
     /// Who could approve it. `None`: it needed no approval, and any administrator confirms it.
+    #[serde(with = "store::saved_approval")]
     pub approval: Option<Approval>,
     pub window_s: u32,
     /// Commands that have followed the commit, each since before it started. They follow its undo.

@@ -25,6 +25,30 @@ const MAGIC: &[u8; 16] = b"remit confirm 1\n";
 /// Bytes. Approvers of one take less than 64 KiB.
 const FILE: u64 = 8 << 20;
 
+/// Who could approve a commit, as it is saved. However many have to approve it, one person confirms it: the bytes are
+/// those of releases that knew no number.
+pub(super) mod saved_approval {
+    use remit_policy::model::rule::Grantees;
+    use remit_policy::{Approval, Count};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(approval: &Option<Approval>, to: S) -> Result<S::Ok, S::Error> {
+        let saved = approval.as_ref().map(|one| (one.lists(), one.expires_s()));
+        saved.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Approval>, D::Error> {
+        let saved: Option<(Vec<Grantees>, u32)> = Option::deserialize(from)?;
+        Ok(saved.and_then(|(lists, expires_s)| {
+            let lists = lists.into_iter();
+            let all: Vec<Approval> = lists
+                .map(|list| Approval::new(list, Count::One, expires_s))
+                .collect();
+            Approval::all(all.iter())
+        }))
+    }
+}
+
 /// All of them, as they are saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedConfirmations {
@@ -183,7 +207,7 @@ impl Confirmations {
             approval: plan
                 .approved
                 .as_ref()
-                .map(|approved| approved.asked.clone()),
+                .map(|approved| approved.asked.by_one()),
             window_s: window.seconds,
             then: Vec::new(),
             ended: Duration::ZERO,

@@ -162,6 +162,30 @@ fn approvers_of_its_rule_and_root_confirm() {
     }
 }
 
+/// A new daemon reads what an earlier one has saved: a commit that locked people out is still undone after an upgrade.
+#[test]
+fn saved_approval_has_the_bytes_of_a_release_without_count() {
+    let mut by = remit_policy::model::rule::Grantees::default();
+    let user = remit_policy::model::rule::Principal::User(1005);
+    by.ids.insert(user, "ann".to_owned());
+    by.words = vec!["ann".to_owned()];
+    let asked = |count| Approval::new(by.clone(), count, 600);
+    let one = Unconfirmed {
+        approval: Some(asked(remit_policy::Count::Two).by_one()),
+        ..waiting(1000)
+    };
+    let approval = Some((vec![by.clone()], 600_u32));
+    let saved = (
+        (&one.commit, one.job, &one.user, one.uid, one.login),
+        (approval, one.window_s, &one.then, one.ended),
+        (one.is_extended, &one.stage, one.undo),
+    );
+    let saved = postcard::to_extend(&saved, Vec::new()).unwrap();
+    assert_eq!(postcard::from_bytes(&saved), Ok(one.clone()));
+    assert_eq!(postcard::to_extend(&one, Vec::new()), Ok(saved));
+    assert_eq!(one.approval, Some(asked(remit_policy::Count::One)));
+}
+
 #[test]
 fn nothing_is_confirmed_that_runs_or_is_being_undone() {
     let ann = Subject::fake(1005, "ann", None);
