@@ -1,6 +1,6 @@
 //! `remit pending`: lists requests that wait for approval, or watches them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
@@ -63,7 +63,8 @@ pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
 fn watch(context: &Context) -> Result<Exit, Failure> {
     let columns = columns(context);
     let mut seen = None;
-    let mut known: HashSet<JobId> = HashSet::new();
+    // With the number of missing approvals: a request is shown again when somebody has approved it.
+    let mut known: HashMap<JobId, u8> = HashMap::new();
     loop {
         let now = list(context, seen)?;
         if seen.is_none() && context.form == Form::Text {
@@ -71,7 +72,7 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
             output::text(&heading(columns))?;
         }
         for request in &now.requests {
-            if known.contains(&request.job) {
+            if known.get(&request.job) == Some(&request.missing) {
                 continue;
             }
             match context.form {
@@ -82,11 +83,14 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
         let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
         // A request omitted from the answer may still wait.
         if context.form == Form::Text && now.omitted == 0 {
-            for job in known.iter().filter(is_over) {
+            for job in known.keys().filter(is_over) {
                 output::text(&over(context, *job))?;
             }
         }
-        known = now.requests.iter().map(|request| request.job).collect();
+        let requests = now.requests.iter();
+        known = requests
+            .map(|request| (request.job, request.missing))
+            .collect();
         seen = Some(now.state);
     }
 }

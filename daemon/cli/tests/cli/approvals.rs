@@ -444,6 +444,40 @@ fn watch_shows_each_request_once() {
     );
 }
 
+/// Others who watch see that their approval is the one that is missing.
+#[test]
+fn watch_shows_a_request_again_that_somebody_has_approved() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let asked = AtomicU32::new(0);
+    let _heard = fake.answer_each_administrator(move |_| {
+        let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        assert!(number <= 3, "the daemon goes");
+        let (approved_by, missing) = match number {
+            1 => (Vec::new(), 2),
+            _ => (vec!["ann".to_owned()], 1),
+        };
+        AdminReply::Pending {
+            state: number.into(),
+            requests: vec![PendingView {
+                approved_by,
+                missing,
+                ..pending(JobId([1; 16]))
+            }],
+            omitted: 0,
+        }
+    });
+    let (child, lines) = watch(&fake, &["--json"]);
+    let seen: Vec<String> = lines
+        .map(|line| {
+            let one: serde_json::Value = serde_json::from_str(&line).unwrap();
+            format!("{} {}", one["approved_by"], one["missing"])
+        })
+        .collect();
+    // The last is the error.
+    assert_eq!(seen, ["[] 2", "[\"ann\"] 1", "null null"]);
+    child.wait_with_output().unwrap();
+}
+
 #[test]
 fn a_signal_ends_the_watch() {
     let (fake, _go, _heard) = growing();
