@@ -267,7 +267,7 @@ pub struct ApprovalView {
     pub by: Vec<String>,
     /// Until when, in milliseconds since 1970; then it is void.
     pub expires_ms: u64,
-    /// The line that one of them types in a terminal of their own.
+    /// The line that approvers type in a terminal of their own.
     pub line: String,
     /// SHA-256 of all that will run, in hexadecimal: what they approve.
     pub digest: String,

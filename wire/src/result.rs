@@ -321,7 +321,7 @@ impl JobResult {
 /// The next step for an agent whose request waits for an approval.
 fn until_approved(approval: &ApprovalView) -> String {
     format!(
-        "it waits for {} until {}: tell the person you work for the line that one of them types in a terminal of \
+        "it waits for {} until {}: tell the person you work for the line that approvers type in a terminal of \
          their own: {}. Never type \
          it yourself or have it typed by a command. Approved, it starts by itself: follow it by its job_id",
         approval.by.join(", "),

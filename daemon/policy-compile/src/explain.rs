@@ -3,6 +3,7 @@
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
+use remit_policy::Count;
 use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Policy, RUN};
@@ -79,10 +80,15 @@ fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> S
             grant.basis()
         ),
         Verdict::Ask(pending) => format!(
-            "allowed in profile {} by {}; it {}; one of them, never who asks, types: remit approve ID",
+            "allowed in profile {} by {}; it {}; {} of them, never who asks, types: remit approve ID",
             pending.profile().name,
             pending.rule(),
-            pending.approval()
+            pending.approval(),
+            match pending.approval().count() {
+                Count::One => "one",
+                Count::Two => "each of two",
+                Count::Three => "each of three",
+            }
         ),
         Verdict::Deny(denial) => match question {
             Some(question) if question.run.is_none() && denial.is_as_unknown() => {

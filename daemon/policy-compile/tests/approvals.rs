@@ -12,7 +12,7 @@ use remit_policy::{
     Ask, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, Pending, PreApproval,
     Recipient, Source, Verdict,
 };
-use remit_policy_compile::load;
+use remit_policy_compile::{explain, load};
 
 fn asked(text: &str, ask: &Ask<'_>) -> Pending {
     let source = Source {
@@ -120,6 +120,28 @@ fn as_many_different_people_as_the_rule_asks_for_approve() {
     let one = consent(7, &[70], 1000);
     assert_eq!(of(2).granted(&one, 3, None).map(|_| ()), few);
     assert!(of(1).granted(&one, 3, None).is_ok());
+}
+
+#[test]
+fn explanation_says_how_many_have_to_type_it() {
+    for (count, expect) in [(1, "; one of them,"), (2, "; each of two of them,")] {
+        let text = format!(
+            "[[grant]]\nname = 'look'\nto = ['#1000']\nallow = ['run']\napproval = {{ by = ['%#70'], count = {count} }}\n"
+        );
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+        let (uid, gids) = (1000, &[][..]);
+        let ask = Ask::Run {
+            profile: None,
+            argv0: b"df",
+            env_names: &[],
+        };
+        let why = explain(&policy, CallerIds { uid, gids }, &ask).why;
+        assert!(why.contains(expect), "{why}");
+    }
 }
 
 #[test]

@@ -256,10 +256,7 @@ fn the_strictest_of_all_matching_grants_decides() {
     assert_eq!(answer.by.as_deref(), Some("hour (a.toml:7)"));
     assert!(answer.message.contains(hour), "{answer}");
     let next = answer.next.as_deref().unwrap();
-    assert!(
-        next.contains("waits until one of them approves"),
-        "{answer}"
-    );
+    assert!(next.contains("waits until they approve it"), "{answer}");
 }
 
 #[test]

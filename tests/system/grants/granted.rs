@@ -151,10 +151,7 @@ fn access_tells_what_is_left() {
         .asked
         .expect("it is asked about");
     assert!(!asks.allowed && asks.approval.is_some(), "{asks:?}");
-    assert!(
-        asks.why.contains("waits until one of them approves"),
-        "{asks:?}"
-    );
+    assert!(asks.why.contains("waits until they approve it"), "{asks:?}");
 
     let mut new = to_a("site.*");
     (new.uses, new.for_s) = (Some(4), 720);

@@ -223,10 +223,7 @@ pub fn tell_approval(report: &JobReport) {
         report.job,
         approvers(approval)
     ));
-    output::note(&format!(
-        "to approve it, one of them runs: {}",
-        approval.line
-    ));
+    output::note(&format!("to approve it, they run: {}", approval.line));
     output::note(&format!("it expires at {}", approval_end(approval)));
 }
 

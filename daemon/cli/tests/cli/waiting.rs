@@ -39,7 +39,7 @@ fn awaiting() -> JobReport {
 fn waiting_note() -> String {
     format!(
         "remit: job {} waits for the approval of another person: %sre, bob\n\
-         remit: to approve it, one of them runs: remit approve abab-abab\n\
+         remit: to approve it, they run: remit approve abab-abab\n\
          remit: it expires at 2000-02-28 23:59:59 UTC\n",
         job()
     )

@@ -64,8 +64,8 @@ impl From<Pending> for Refusal {
         let refusal = Self::new(Code::NeedsApproval, format!("{what} {asks}"))
             .by(pending.rule().to_string())
             .next(
-                "ask for it all the same, with the reason: the request waits until one of them approves or \
-                 denies it, and then starts by itself",
+                "ask for it all the same, with the reason: the request waits until they approve it, or one of them denies \
+                 it; approved, it starts by itself",
             );
         match pending.terms().is_one_off() {
             // Nothing lifts the approval of a one-off change.

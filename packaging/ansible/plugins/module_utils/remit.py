@@ -222,7 +222,7 @@ def end_problem(job):
     if state == PENDING:
         approval = job.get("approval") or {}
         until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(approval.get("expires_ms", 0) / 1000.0))
-        return "%s waits for the approval of %s until %s: one of them runs '%s'" % (
+        return "%s waits for the approval of %s until %s: they run '%s'" % (
             name, ", ".join(approval.get("by", [])) or "another person", until, approval.get("line"),
         )
     if state == "exited":
