@@ -189,6 +189,19 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
                 one.approval.asked_of().join(", "),
                 other.approval.asked_of().join(", ")
             ));
+            continue;
+        }
+        let count = one.approval.count().max(other.approval.count()).get();
+        let both = first.intersection(second).count();
+        if both < count {
+            found.push(format!(
+                "too few people can approve what {} and {} ask of both {} and {}: each approver must be named by each \
+                 of them, and {both} of {count} are; requests that both cover will expire",
+                one.rule,
+                other.rule,
+                one.approval.asked_of().join(", "),
+                other.approval.asked_of().join(", ")
+            ));
         }
     }
     let more = found.len() > MAX_WARNINGS;
@@ -437,7 +450,7 @@ mod tests {
         let two = |first: &str, second: &str| {
             let rule = |by: &str| {
                 format!(
-                    "[[grant]]\nto = [\"daemon\"]\nallow = [\"run\"]\napproval = {{ by = [{by}] }}\n"
+                    "[[grant]]\nto = [\"daemon\"]\nallow = [\"run\"]\napproval = {{ by = [{by} }}\n"
                 )
             };
             let source = Source {
@@ -451,13 +464,22 @@ mod tests {
             found.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(
-            two("\"bin\"", "\"root\""),
+            two("\"bin\"]", "\"root\"]"),
             [
                 "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: an \
               approver must be named by each of them, and nobody is; requests that both cover will expire"
             ]
         );
-        assert_eq!(two("\"bin\", \"root\"", "\"root\""), Vec::<String>::new());
+        assert_eq!(two("\"bin\", \"root\"]", "\"root\"]"), Vec::<String>::new());
+        let both = "\"bin\", \"root\"], count = 2";
+        assert_eq!(two(both, "\"bin\", \"root\"]"), Vec::<String>::new());
+        assert_eq!(
+            two(both, "\"root\"]"),
+            [
+                "policy: warning: too few people can approve what a.toml:1 and a.toml:5 ask of both 2 of (bin, root) and \
+              root: each approver must be named by each of them, and 1 of 2 are; requests that both cover will expire"
+            ]
+        );
     }
 
     #[test]
