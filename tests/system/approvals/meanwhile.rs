@@ -14,7 +14,7 @@ use remit_tests::caller::Caller;
 use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
 use remit_wire::outcome::State;
 
-use super::scene::{POLICY, asks, code, deny, does, events, listed, options, status};
+use super::scene::{POLICY, approve_as, asks, code, deny, does, events, listed, options, status};
 
 /// The maximum size that is hashed.
 const BIG: usize = 64 << 20;
@@ -36,13 +36,17 @@ struct Slow {
 }
 
 fn slow() -> Slow {
+    slow_of(POLICY)
+}
+
+fn slow_of(policy: &str) -> Slow {
     let dir = nix::unistd::mkdtemp("/run/remit-approvals-XXXXXX").expect("/run is root's");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let dir = Dir(dir);
     let big = dir.0.join("big");
     fs::write(&big, vec![7; BIG]).expect("it is ours");
     let argv = format!("/usr/bin/true\", \"{}", big.display());
-    let policy = POLICY.replace("/usr/bin/true", &argv);
+    let policy = policy.replace("/usr/bin/true", &argv);
     let daemon = Daemon::start(Options {
         policy,
         ..options()
@@ -106,6 +110,26 @@ fn one_approval_is_carried_out_at_a_time() {
     assert_eq!(slow.caller.end_of(slow.job).state, State::Exited);
     let kinds = events(&slow.daemon, slow.job);
     assert_eq!(kinds, ["asked", "approved", "intent", "end"]);
+    slow.daemon.stop();
+}
+
+/// Both are needed: the one who comes too early is told to come again.
+#[test]
+fn second_of_two_people_approves_after_the_first() {
+    let by = r##"by = ["#64005", "%#64400", "#64001", "#64008"]"##;
+    let mut slow = slow_of(&POLICY.replace(by, r##"by = ["#64005", "#64006"], count = 2"##));
+    let mut stream = slow.approving();
+    let second = || approve_as(&slow.daemon, &other_admin(), slow.job, slow.digest);
+    let early = second().expect_err("the first is in progress");
+    assert_eq!(early.code, Code::Busy, "{early:?}");
+    let next = early.next.unwrap_or_default();
+    assert!(next.starts_with("approve it again"), "{next}");
+    match frame::read(&mut stream, caps::ADMIN_FRAME).expect("an answer comes") {
+        AdminReply::Counted { missing, .. } => assert_eq!(missing, 1),
+        other => panic!("{other:?}"),
+    }
+    assert!(second().expect("it is the last").contains("has started"));
+    assert_eq!(slow.caller.end_of(slow.job).state, State::Exited);
     slow.daemon.stop();
 }
 

@@ -96,6 +96,27 @@ fn denial_of_one_ends_what_another_approved() {
     daemon.stop();
 }
 
+#[test]
+fn end_of_a_request_names_those_who_approved_it() {
+    let daemon = Daemon::start(Options {
+        policy: policy(2).replace("10min", "10s"),
+        ..options()
+    });
+    let (mut caller, job, _) = asked(&daemon);
+    assert_eq!(counted(&daemon, &admin(), job).unwrap(), 1);
+    let report = caller.end_of(job);
+    assert_eq!(report.state, State::Expired);
+    let cause = report.ending.expect("it has ended").cause;
+    assert_eq!(
+        cause,
+        "only 1 of 2 people approved it in time (#64005); it never ran"
+    );
+    let records = about(&daemon, job);
+    let said = records[2]["MESSAGE"].as_str().unwrap();
+    assert!(said.starts_with("only 1 of 2 people approved"), "{said}");
+    daemon.stop();
+}
+
 /// Both are administrators at first. `five` is no longer one before the last approval.
 #[test]
 fn request_is_void_if_an_earlier_approver_lost_the_right() {

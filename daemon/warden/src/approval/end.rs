@@ -48,8 +48,8 @@ impl RequestEnd {
         }
     }
 
-    fn expired() -> Self {
-        let cause = "nobody approved it in time; it never ran".to_owned();
+    fn expired(request: &Request) -> Self {
+        let cause = not_approved("it", request);
         let next = "ask again when an approver is available, and inform them";
         Self {
             refused: Some((Code::ApprovalExpired, next)),
@@ -86,7 +86,7 @@ impl RequestEnd {
                 let why = text::line(why.as_bytes(), WORDS);
                 format!("{} denies {change} ({why})", by.user())
             }
-            (None, Event::Expired) => format!("nobody approved {change} in time; it never ran"),
+            (None, Event::Expired) => not_approved(&change, request),
             (None, Event::Void) => format!("{change} is void ({cause})"),
             (None, _) => format!("{change} is no longer wanted ({cause})"),
         };
@@ -110,6 +110,20 @@ impl RequestEnd {
             None => ending,
         }
     }
+}
+
+/// Says of a request that has expired who approved it.
+fn not_approved(what: &str, request: &Request) -> String {
+    let given: Vec<&str> = request.approvals.iter().map(Subject::user).collect();
+    if given.is_empty() {
+        return format!("nobody approved {what} in time; it never ran");
+    }
+    let count = request.pending.approval().count().get();
+    format!(
+        "only {} of {count} people approved {what} in time ({}); it never ran",
+        given.len(),
+        given.join(" and ")
+    )
 }
 
 /// Ends a waiting request. Does nothing if it no longer waits.
@@ -146,9 +160,10 @@ pub fn end_expired(cx: &mut JobCx<'_>) {
     let now = timers::since_boot();
     let over = cx.jobs.all::<Request>();
     let over = over.filter(|(_, request)| request.deadline <= now);
-    let over: Vec<u64> = over.map(|(serial, _)| serial).collect();
-    for serial in over {
-        end_request(cx, serial, RequestEnd::expired());
+    let over = over.map(|(serial, request)| (serial, RequestEnd::expired(request)));
+    let over: Vec<(u64, RequestEnd)> = over.collect();
+    for (serial, end) in over {
+        end_request(cx, serial, end);
     }
 }
 

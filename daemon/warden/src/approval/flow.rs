@@ -208,7 +208,11 @@ pub fn approve(
     }
     if let Some(other) = &request.approving {
         let text = format!("{} is approving it just now", other.by.user());
-        return Err(Refusal::new(Code::Busy, text).next("remit jobs shows the result"));
+        let next = match request.missing() {
+            1 => "remit jobs shows the result",
+            _ => "approve it again in a second: others have to approve it, too",
+        };
+        return Err(Refusal::new(Code::Busy, text).next(next));
     }
     if !cx.job.jobs.may_approve_more() {
         let text = "too many approvals are in progress";
