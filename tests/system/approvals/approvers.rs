@@ -14,6 +14,7 @@ use remit_tests::daemon::{
     ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
 };
 use remit_tests::process::{Identity, Slice};
+use remit_wire::outcome::State;
 use serde_json::Value;
 
 use crate::approvals::scene::{
@@ -134,6 +135,37 @@ fn another_account_of_the_same_login_approves_nothing() {
     assert!(output.status.success(), "{output:?}");
     let approved = &daemon.records("approved")[0];
     assert_eq!(approved["REMIT_APPROVER_LOGINUID_CLAIMED"], "64012");
+    daemon.stop();
+}
+
+/// 64005 has approved it. No other account of that person is the second of two: neither by a login, nor by root.
+#[test]
+fn another_account_of_one_who_has_approved_is_not_the_second() {
+    let by = r##"by = ["#64005", "%#64400", "#64001", "#64008"]"##;
+    let two = r##"by = ["#0", "#64005", "#64006", "#64008"], count = 2"##;
+    let daemon = Daemon::start(Options {
+        policy: POLICY.replace(by, two),
+        ..options()
+    });
+    let (mut caller, job, _) = asked(&daemon);
+    let first = approves_logged_in(&daemon, 64_012, 64_005, job);
+    assert!(first.status.success(), "{first:?}");
+    for (login, uid) in [
+        (64_012, 64_006),
+        (64_005, 64_008),
+        (64_005, 0),
+        (64_009, 64_005),
+    ] {
+        let output = approves_logged_in(&daemon, login, uid, job);
+        assert!(!output.status.success(), "{login} {uid}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let expect = "you have approved it as #64005; the approval of 1 other person is missing";
+        assert!(said.contains(expect), "{login} {uid}: {said}");
+    }
+    assert_eq!(events(&daemon, job), ["asked", "approved"]);
+    let second = approves_logged_in(&daemon, 64_013, 64_006, job);
+    assert!(second.status.success(), "{second:?}");
+    assert_eq!(caller.end_of(job).state, State::Exited);
     daemon.stop();
 }
 
