@@ -13,7 +13,8 @@ const EXIT: &str = "\
 Exit status:
   0 when standard input closes; with run: each host ran it with status 0;
     with logs: each host has a journal; with approve: each host ended with
-    status 0; with client-check: nothing breaks; else: each host did it
+    status 0 or waits for further people; with client-check: nothing breaks;
+    else: each host did it
   1 a host did not, or did not answer; nothing was approved; something breaks
   64 wrong usage, 70 internal error, 71 no thread or runtime,
   74 output failed, 78 fleet.toml is missing or wrong";

@@ -209,8 +209,16 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
     Ok(())
 }
 
-/// Returns how the job ended, as an error unless it ended with status 0.
+/// Returns how the job ended, as an error unless it ended with status 0. Nothing runs while approvals are missing, so the
+/// next host can be approved.
 fn end(answer: &Map<String, Value>) -> Result<String, String> {
+    if let Some(missing @ 1..) = answer.get("missing").and_then(Value::as_u64) {
+        let people = match missing {
+            1 => "1 other person has".to_owned(),
+            more => format!("{more} other people have"),
+        };
+        return Ok(format!("and {people} to approve it, too"));
+    }
     let end = answer.get("end").and_then(Value::as_object);
     let of = |key: &str| {
         end.and_then(|end| end.get(key))
@@ -297,6 +305,9 @@ mod tests {
             (json!({"end": {"state": "exited", "exit": 1}}), false),
             (json!({"end": {"state": "running", "exit": null}}), false),
             (json!({"end": null}), false),
+            (json!({"end": null, "missing": 0}), false),
+            (json!({"end": null, "missing": 2}), true),
+            (json!({"end": null, "missing": "2"}), false),
             (json!({}), false),
             (json!({"end": {"exit": "0"}}), false),
             (

@@ -142,6 +142,31 @@ fn set_is_listed_once_and_approved_by_each_digest() {
     assert!(err.contains("no such request waits"), "{err}");
 }
 
+/// Nothing runs before the second person, so no host keeps the others from being approved.
+#[test]
+fn set_that_several_have_to_approve_is_approved_on_each_host() {
+    let names = ["web1", "web2"];
+    let stage = Stage::new(&names);
+    let several = "{ by = [\"root\", \"#64005\"], count = 2, expires = \"10min\" }";
+    let daemons = [(); 2].map(|()| changing(TRUE, several));
+    for (host, daemon) in names.iter().zip(&daemons) {
+        stage.set_real(host, daemon);
+    }
+    asks(&stage, &names, &set());
+    let digest = digest(&stage, &set());
+    let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+    let counted = "approved, and 1 other person has to approve it, too";
+    let expect = format!("web1: {counted}\nweb2: {counted}\n");
+    assert_eq!((status, out), (Some(0), expect), "{err}");
+    for daemon in &daemons {
+        assert_eq!(daemon.records("approved")[0]["REMIT_APPROVALS"], "1 of 2");
+    }
+    assert_eq!(intents(&daemons), [0, 0]);
+    let (status, _, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+    assert_eq!(status, Some(1));
+    assert!(err.contains("not yours to approve"), "{err}");
+}
+
 /// A person at a terminal.
 struct Screen {
     child: Child,
