@@ -167,6 +167,17 @@ fn approvals_come_and_go() {
             "deploy now needs approval by %remit, asked for at most 10 min (before: needs approval by %remit, asked for at most 90 s): nginx.test",
         ],
     );
+    let two = asks.replace("by = ", "count = 2, by = ");
+    check(
+        &asks,
+        &two,
+        &[
+            "deploy now needs approval by 2 different people of %remit, asked for at most 10 min (before: needs approval by %remit, asked for at most 10 min): nginx.test",
+        ],
+        &[
+            "deploy now needs approval by %remit, asked for at most 10 min (before: needs approval by 2 different people of %remit, asked for at most 10 min): nginx.test",
+        ],
+    );
     check(
         "",
         &asks,
@@ -464,6 +475,11 @@ fn a02_grantee_asked_less_is_not_within() {
     let asks = "[[grant]]\nto = ['bot']\nallow = ['run']\napproval = { by = ['bob', '#9'] }\n";
     let also = "[[grant]]\nto = ['%agents']\nallow = ['run']\napproval = 'none'\n";
     let both = format!("{asks}{also}");
+    let of = |count: u8| asks.replace("by = ", &format!("count = {count}, by = "));
+    for (new, old) in [(1, 2), (2, 1), (2, 3)] {
+        let load = |count| policy(&of(count), &[("bot", 1), ("bob", 2)], &[]);
+        assert!(!load(new).is_within(&load(old)), "{old} to {new}");
+    }
     for (text, users, is_within) in [
         (asks, &[("bob", 2)][..], true),
         (both.as_str(), &[("bob", 2)], false),
