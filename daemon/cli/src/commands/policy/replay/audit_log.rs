@@ -24,7 +24,7 @@ pub struct AuditLog {
 /// What of the log a replay takes.
 pub enum AuditedDecision {
     Made(Box<PastRequest>),
-    /// A person approved the request with this id.
+    /// The request with this id was approved by all whom its rule asks for.
     Approved(String),
 }
 

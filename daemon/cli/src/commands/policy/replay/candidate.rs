@@ -7,6 +7,7 @@ use remit_common::text;
 use remit_policy::{Policy, Stdin};
 
 use super::denials::{Family, FamilyKind, varying};
+use super::past::approvers;
 use crate::render::units;
 
 const SUMMARY: usize = 120;
@@ -226,12 +227,17 @@ impl CandidateText<'_> {
             quoted(command),
         );
         if is_change {
-            let by = match &self.family.kind {
-                FamilyKind::Program { by: Some(by), .. } => by.as_str(),
-                FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => ADMINS,
+            let (count, by) = match &self.family.kind {
+                FamilyKind::Program { by: Some(by), .. } => approvers(by),
+                FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => (1, None),
             };
-            let by: Vec<String> = by.split(' ').map(quoted).collect();
-            let _ = writeln!(toml, "approval = {{ by = [{}] }}", by.join(", "));
+            let by = by.unwrap_or_else(|| vec![ADMINS]);
+            let by: Vec<String> = by.into_iter().map(quoted).collect();
+            let count = match count {
+                1 => String::new(),
+                more => format!(", count = {more}"),
+            };
+            let _ = writeln!(toml, "approval = {{ by = [{}]{count} }}", by.join(", "));
         }
         let (tool, verdict) = match is_change {
             true => ("change", "ask"),

@@ -1,11 +1,12 @@
 //! The verdicts that change under another policy, grouped by the rule that decides, the worst first. Pure.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::judge::{CannotTell, NewVerdict};
-use super::past::{PastRequest, PastVerdict};
+use super::past::{PastRequest, PastVerdict, approvers};
 use crate::render::{table, units};
 
 /// Users that a group names.
@@ -20,9 +21,11 @@ pub enum VerdictChange {
     RefusedThenAllowed,
     AskedThenAllowed,
     RefusedThenAsked,
+    AskedOfFewer,
     AllowedThenRefused,
     AskedThenRefused,
     AllowedThenAsked,
+    AskedOfMore,
 }
 
 impl VerdictChange {
@@ -40,11 +43,27 @@ impl VerdictChange {
         })
     }
 
+    /// Returns how the number of approvers changes, if both policies ask for an approval.
+    fn of_approvers(request: &PastRequest, now: &NewVerdict) -> Option<Self> {
+        let (PastVerdict::Asked, NewVerdict::Ask { people, .. }, Some(by)) =
+            (&request.past, now, &request.program.by)
+        else {
+            return None;
+        };
+        match people.cmp(&approvers(by).0) {
+            Ordering::Less => Some(Self::AskedOfFewer),
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Self::AskedOfMore),
+        }
+    }
+
     pub const fn word(self) -> &'static str {
         match self {
             Self::RefusedThenAllowed => "refused_now_allowed",
             Self::AskedThenAllowed => "asked_now_allowed",
             Self::RefusedThenAsked => "refused_now_asked",
+            Self::AskedOfFewer => "asked_now_of_fewer",
+            Self::AskedOfMore => "asked_now_of_more",
             Self::AllowedThenRefused => "allowed_now_refused",
             Self::AskedThenRefused => "asked_now_refused",
             Self::AllowedThenAsked => "allowed_now_asked",
@@ -56,6 +75,8 @@ impl VerdictChange {
             Self::RefusedThenAllowed => "now allowed without an approval, was refused",
             Self::AskedThenAllowed => "now allowed without an approval, needed one",
             Self::RefusedThenAsked => "now allowed with an approval, was refused",
+            Self::AskedOfFewer => "now needs fewer people to approve it",
+            Self::AskedOfMore => "now needs more people to approve it",
             Self::AllowedThenRefused => "now refused, was allowed",
             Self::AskedThenRefused => "now refused, needed an approval",
             Self::AllowedThenAsked => "now needs an approval, was allowed without one",
@@ -155,11 +176,12 @@ impl VerdictChanges {
             Ok(now) => now,
             Err(why) => return self.cannot_tell.entry(why).or_default().add(request, None),
         };
-        let Some(change) = VerdictChange::between(&request.past, &now) else {
+        let change = VerdictChange::between(&request.past, &now);
+        let Some(change) = change.or_else(|| VerdictChange::of_approvers(request, &now)) else {
             return;
         };
         let (rule, why) = match now {
-            NewVerdict::Allow { rule } | NewVerdict::Ask { rule } => (rule, None),
+            NewVerdict::Allow { rule } | NewVerdict::Ask { rule, .. } => (rule, None),
             NewVerdict::Deny { rule, why } => (rule.unwrap_or_default(), Some(why)),
         };
         // Without a rule that denies, the one that is missed names the group.
@@ -298,6 +320,7 @@ mod tests {
             None,
             Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
+                people: 1,
             }),
         );
         add(
@@ -315,6 +338,7 @@ mod tests {
             None,
             Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
+                people: 1,
             }),
         );
         add("eve\u{1b}[2J", &refused, None, Err(CannotTell::Secret));
@@ -354,11 +378,34 @@ mod tests {
     }
 
     #[test]
+    fn another_number_of_approvers_is_a_change() {
+        for (by, people, expect) in [
+            (Some("2 of (ann, bob)"), 1, Some("asked_now_of_fewer")),
+            (Some("ann bob"), 2, Some("asked_now_of_more")),
+            (Some("2 of %sre"), 2, None),
+            (Some("ann"), 1, None),
+            (None, 2, None),
+        ] {
+            let mut asked = request("bob", PastVerdict::Asked, None);
+            asked.program.by = by.map(str::to_owned);
+            let mut changes = VerdictChanges::default();
+            let rule = "r".to_owned();
+            changes.add(&asked, Ok(NewVerdict::Ask { rule, people }));
+            let (changed, _) = changes.json();
+            let word = changed.first().and_then(|one| one["change"].as_str());
+            assert_eq!(word, expect, "{by:?} {people}");
+        }
+    }
+
+    #[test]
     fn each_pair_of_verdicts_is_a_change_or_none() {
         let rule = || "r".to_owned();
         let now = [
             NewVerdict::Allow { rule: rule() },
-            NewVerdict::Ask { rule: rule() },
+            NewVerdict::Ask {
+                rule: rule(),
+                people: 1,
+            },
             NewVerdict::Deny {
                 rule: None,
                 why: rule(),

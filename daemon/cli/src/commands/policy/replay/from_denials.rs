@@ -439,6 +439,10 @@ verdict = "allow"
                 "approval = { by = [\"%#60\", \"#7\"] }",
             ),
             (
+                one_off(Some("2 of (%#60, #7)")),
+                "approval = { by = [\"%#60\", \"#7\"], count = 2 }",
+            ),
+            (
                 of(
                     "not_found",
                     named("unit.reload", &[("unit", "a.service")], Effect::Change),

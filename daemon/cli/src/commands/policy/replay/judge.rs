@@ -14,7 +14,7 @@ use super::past::{PastRequest, PastVerdict, PastWhat, RecordedValue};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewVerdict {
     Allow { rule: String },
-    Ask { rule: String },
+    Ask { rule: String, people: usize },
     Deny { rule: Option<String>, why: String },
 }
 
@@ -218,9 +218,10 @@ impl NamedCall<'_> {
             return Ok(NewVerdict::Deny { rule: None, why });
         }
         Ok(match (now(verdict), self.effect, floor) {
-            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Asks) => {
-                NewVerdict::Ask { rule: FLOOR.into() }
-            }
+            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Asks) => NewVerdict::Ask {
+                rule: FLOOR.into(),
+                people: 1,
+            },
             (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Refuses) => NewVerdict::Deny {
                 rule: Some(FLOOR.into()),
                 why: "every change needs an approval, and nobody is named who could give it".into(),
@@ -272,6 +273,7 @@ fn now(verdict: Verdict) -> NewVerdict {
         },
         Verdict::Ask(pending) => NewVerdict::Ask {
             rule: pending.rule().to_string(),
+            people: pending.approval().count().get(),
         },
         Verdict::Deny(denial) => NewVerdict::Deny {
             rule: denial.rule.map(|rule| rule.to_string()),
@@ -361,7 +363,7 @@ args = { unit = ["b"] }
         };
         match judge(&policy(), floor, &request, gids.as_deref()) {
             Ok(NewVerdict::Allow { rule }) => format!("allow {rule}"),
-            Ok(NewVerdict::Ask { rule }) => format!("ask {rule}"),
+            Ok(NewVerdict::Ask { rule, .. }) => format!("ask {rule}"),
             Ok(NewVerdict::Deny {
                 rule: Some(rule), ..
             }) => format!("deny {rule}"),

@@ -86,6 +86,22 @@ pub struct PastProgram {
     pub by: Option<String>,
 }
 
+/// Reads who could approve a request: how many people, and of whom. `None`: of several lists.
+pub fn approvers(by: &str) -> (usize, Option<Vec<&str>>) {
+    let number = by.split_once(" of ");
+    let number = number.and_then(|(count, rest)| Some((count.parse().ok()?, rest)));
+    let (count, list) = number.unwrap_or((1, by));
+    let words: Vec<&str> = match list.strip_prefix('(') {
+        None => list.split(' ').collect(),
+        Some(list) => match list.strip_suffix(')') {
+            Some(list) => list.split(", ").collect(),
+            None => return (count, None),
+        },
+    };
+    let is_word = |word: &&str| !word.contains(['(', ')', ' ']) && *word != "and";
+    (count, words.iter().all(is_word).then_some(words))
+}
+
 /// What a record is to a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordKind {
@@ -94,7 +110,7 @@ pub enum RecordKind {
     Decided(Box<PastRequest>),
     /// Allowed, but waits for a slot. Its intent follows if it is started.
     Queued(String, Box<PastRequest>),
-    /// A person approved the request with this id.
+    /// The request with this id was approved by all whom its rule asks for.
     Approved(String),
     /// A refusal for the state of the machine, a limit or a person's word, with its code.
     NotByRules(String),
@@ -111,7 +127,11 @@ pub fn seen(record: &AuditRecord) -> RecordKind {
         return RecordKind::Counted(count.parse().unwrap_or(1));
     }
     if let (Event::Approved, Some(job)) = (event, own("JOB")) {
-        return RecordKind::Approved(job.to_owned());
+        let number = own("APPROVALS").and_then(|number| number.split_once(" of "));
+        return match number.is_none_or(|(given, count)| given == count) {
+            true => RecordKind::Approved(job.to_owned()),
+            false => RecordKind::Other,
+        };
     }
     let rule = own("RULE").unwrap_or_default();
     if own("ARGV").is_none() || OF_DAEMON.contains(&rule) {
@@ -290,8 +310,37 @@ mod tests {
     }
 
     #[test]
+    fn approvers_are_read_as_the_daemon_writes_them() {
+        for (by, count, words) in [
+            ("ann", 1, Some(&["ann"][..])),
+            ("%sre ann", 1, Some(&["%sre", "ann"])),
+            ("2 of %sre", 2, Some(&["%sre"])),
+            ("3 of (%sre, ann)", 3, Some(&["%sre", "ann"])),
+            ("(%sre, ann) and bob", 1, None),
+            ("(%sre, ann) and (bob, eve)", 1, None),
+            ("2 of (%sre, ann) and (bob, eve)", 2, None),
+            ("2 of ann and bob", 2, None),
+        ] {
+            let (found, all) = approvers(by);
+            assert_eq!((found, all.as_deref()), (count, words), "{by}");
+        }
+    }
+
+    #[test]
     fn each_kind_of_record_is_distinguished() {
         for (fields, expect) in [
+            (
+                r#""REMIT_EVENT":"approved","REMIT_JOB":"7f""#,
+                RecordKind::Approved("7f".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"approved","REMIT_JOB":"7f","REMIT_APPROVALS":"1 of 2""#,
+                RecordKind::Other,
+            ),
+            (
+                r#""REMIT_EVENT":"approved","REMIT_JOB":"7f","REMIT_APPROVALS":"2 of 2""#,
+                RecordKind::Approved("7f".into()),
+            ),
             (r#""REMIT_EVENT":"start""#, RecordKind::Other),
             (
                 r#""REMIT_EVENT":"no-such","REMIT_ARGV":"df""#,
