@@ -22,6 +22,7 @@ mod approvals {
     mod files;
     mod interrupted;
     mod meanwhile;
+    mod notified;
     mod one_off;
     mod pages;
     pub mod plans;

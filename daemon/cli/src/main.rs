@@ -30,6 +30,7 @@ mod client {
 mod commands {
     pub mod access;
     pub mod approve;
+    pub mod approver_shell;
     pub mod audit {
         //! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
 
@@ -63,6 +64,7 @@ mod commands {
     }
     pub mod client_config;
     pub mod enroll;
+    pub mod enroll_approver;
     pub mod enroll_inspect;
     pub mod grant;
     pub mod history;
@@ -180,6 +182,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             AuditVerb::Export(args) => commands::audit::export(context, &args),
         },
         Verb::Enroll(args) => commands::enroll::enroll(context, &args),
+        Verb::EnrollApprover(args) => commands::enroll_approver::enroll_approver(context, &args),
+        Verb::ApproverShell => commands::approver_shell::approver_shell(context),
         Verb::Unenroll(args) => commands::enroll::unenroll(context, &args),
         Verb::ClientConfig(args) => commands::client_config::client_config(context, args),
         Verb::Completions(args) => completion::completions(&args),

@@ -21,13 +21,21 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Administering",
         &[
-            "lock", "unlock", "resume", "policy", "audit", "enroll", "unenroll",
+            "lock",
+            "unlock",
+            "resume",
+            "policy",
+            "audit",
+            "enroll",
+            "enroll-approver",
+            "unenroll",
+            "approver-shell",
         ],
     ),
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 43] = [
+const EXAMPLES: [(&[&str], &str); 45] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -95,7 +103,12 @@ const EXAMPLES: [(&[&str], &str); 43] = [
     ),
     (&["audit", "export"], "remit audit export --since yesterday"),
     (&["enroll"], "sudo remit enroll agent key.pub --expires 90d"),
+    (
+        &["enroll-approver"],
+        "sudo remit enroll-approver ann phone.pub --expires 90d",
+    ),
     (&["unenroll"], "sudo remit unenroll agent"),
+    (&["approver-shell"], "remit approver-shell"),
     (
         &["client-config"],
         "remit client-config claude-code agent@web1",
@@ -155,7 +168,7 @@ fn template(command: &Command) -> String {
         .iter()
         .map(|(title, verbs)| {
             let verbs = verbs.iter();
-            let lines = verbs.map(|verb| format!("  {verb:<14} {}\n", about(verb)));
+            let lines = verbs.map(|verb| format!("  {verb:<15} {}\n", about(verb)));
             format!("{title}:\n{}", lines.collect::<String>())
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Arguments of `remit policy`, `enroll`, `unenroll`, `client-config`, `completions`, `doctor` and `lock`.
+//! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor` and `lock`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,6 +39,28 @@ pub struct EnrollArgs {
     pub state: StateArgs,
 }
 
+#[derive(Debug, Args)]
+pub struct EnrollApproverArgs {
+    /// The approver's account; it is created if it does not exist
+    #[arg(value_name = "USER")]
+    pub user: Name,
+
+    /// File with the approver's public key; '-' is standard input
+    #[arg(value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    pub keyfile: PathBuf,
+
+    /// End of the key: 2026-12-31, 2026-12-31T08:00, or from now: 90m, 12h, 30d, 1w; or never
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Expires>,
+
+    /// Only print the line for authorized_keys
+    #[arg(long)]
+    pub print: bool,
+
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Answer {
     Yes,
@@ -54,7 +76,7 @@ pub struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub struct UnenrollArgs {
-    /// The agent
+    /// The agent or approver
     #[arg(value_name = "USER")]
     pub user: Name,
 

@@ -22,8 +22,9 @@ pub use audit::{
     RecordsArgs, SpanArgs, VerifyArgs, is_of_end,
 };
 pub use machine::{
-    Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollArgs, ExplainArgs,
-    FilesArgs, LockArgs, MachineArgs, PolicyVerb, ReloadArgs, ReplayArgs, ResumeArgs, UnenrollArgs,
+    Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
+    EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, PolicyVerb, ReloadArgs, ReplayArgs,
+    ResumeArgs, UnenrollArgs,
 };
 pub use plan::{
     CopyArgs, GetArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs,
@@ -170,8 +171,12 @@ pub enum Verb {
     },
     /// Give an agent an account and a key for remit only (root)
     Enroll(EnrollArgs),
-    /// Remove an agent's key, and what 'enroll' made (root)
+    /// Give a key for approving changes, and nothing else (root)
+    EnrollApprover(EnrollApproverArgs),
+    /// Remove a key of an agent or approver, and what was made (root)
     Unenroll(UnenrollArgs),
+    /// Approve over ssh; a key of 'enroll-approver' starts it
+    ApproverShell,
     /// Print the configuration of an MCP client
     ClientConfig(ClientConfigArgs),
     /// Print a completion script for a shell

@@ -1,4 +1,5 @@
-//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh. Needs root.
+//! Runs the checks of agents' accounts: what each can do without remit, by itself and by ssh; and of approvers' keys.
+//! Needs root.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,15 @@ use nix::unistd::Group;
 use remit_common::names::Runtime;
 
 use super::agents::{self, AccountDatabase, AccountFacts};
+use super::approvers::{self, Enrolled};
 use super::file_facts::FileFacts;
-use super::keys::Now;
+use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
 use super::{files, keys_in_other_accounts, privilege_escalation, started, writable_paths};
-use crate::enrollment;
+use crate::enrollment::{self, Role};
 use crate::openssh::effective::{Answers, Effective};
+use crate::openssh::keys::blob;
 use crate::openssh::pattern::Connection;
 
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
@@ -61,6 +64,14 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
         checks.extend(writable_paths::checks(account, &guarded));
         by_ssh.extend(ssh);
     }
+    for (account, record) in &found.approvers {
+        let keys = || record.keys.iter().filter_map(|key| blob(key.as_bytes()));
+        let enrolled = match record.is_made {
+            true => Enrolled::All,
+            false => Enrolled::Only(keys().collect()),
+        };
+        by_ssh.extend(approver_checks(account, &enrolled, accounts, &sshd, &now));
+    }
     if by_ssh.is_empty() {
         by_ssh.push(match found.agents.is_empty() {
             true => Check::ok("keys", "nobody is enrolled"),
@@ -96,7 +107,7 @@ fn account_checks(
         by_ssh.extend(connection_checks(account, &settings, sshd, now));
         let keys = keys_in_other_accounts::keys_of(account, &settings.effective);
         by_ssh.extend(foreign_key_checks(
-            &account.name,
+            (&account.name, Role::Agent),
             &keys,
             accounts,
             sshd,
@@ -106,8 +117,46 @@ fn account_checks(
     (checks, by_ssh)
 }
 
+/// Checks the keys that an approver has for remit, for each kind of connection.
+fn approver_checks(
+    account: &AccountFacts,
+    enrolled: &Enrolled,
+    accounts: &AccountDatabase,
+    sshd: &Answers,
+    now: &Now,
+) -> Vec<Check> {
+    let Some(settings) = ssh::settings(account, sshd) else {
+        return Vec::new();
+    };
+    let mut checks: Vec<Check> = settings.problem.iter().cloned().collect();
+    let (own, mut keys) = approvers::checks(account, &settings.effective, enrolled, now);
+    checks.extend(own);
+    let ways = sshd.ways(&account.name).into_iter();
+    for connection in ways.filter_map(|way| way.connection) {
+        // Another check already reports an sshd that does not answer.
+        let Ok(effective) = sshd.ask(&account.name, &connection) else {
+            continue;
+        };
+        let (there, more) = approvers::checks(account, &effective, enrolled, now);
+        keys.extend(more);
+        for check in there {
+            if !matches!(check.verdict, Verdict::Ok(_)) && !checks.contains(&check) {
+                checks.push(check);
+            }
+        }
+    }
+    checks.extend(foreign_key_checks(
+        (&account.name, Role::Approver),
+        &keys,
+        accounts,
+        sshd,
+        now,
+    ));
+    checks
+}
+
 fn foreign_key_checks(
-    user: &str,
+    (user, role): (&str, Role),
     keys: &BTreeSet<Vec<u8>>,
     accounts: &AccountDatabase,
     sshd: &Answers,
@@ -125,7 +174,19 @@ fn foreign_key_checks(
             false => all,
         }
     };
-    keys_in_other_accounts::checks(user, keys, &others, settings_of, now)
+    let is_more = |one: keys_in_other_accounts::Elsewhere<'_>, sshd: &Effective| match role {
+        Role::Agent => {
+            let location = KeyLocation {
+                user: one.user,
+                file: one.file,
+                line: one.line,
+            };
+            keys::is_more(location, one.key, sshd, now)
+        }
+        // A key that approves in two accounts would count as two people, and one that starts mcp-shim could ask.
+        Role::Approver => true,
+    };
+    keys_in_other_accounts::checks((user, role), keys, &others, settings_of, is_more)
 }
 
 /// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
@@ -144,7 +205,34 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
         }
     };
     checks.extend(foreign_key_checks(
-        user,
+        (user, Role::Agent),
+        &BTreeSet::from([key]),
+        &accounts,
+        &sshd,
+        &now,
+    ));
+    Ok(checks)
+}
+
+/// Checks an account that is about to become an approver's, and finds other accounts that its new `key` opens. Needs root.
+pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+    let accounts = AccountDatabase::read()?;
+    let (sshd, now) = (Answers::read(), ssh::now());
+    let mut checks = Vec::new();
+    if let Some(account) = accounts.account(user)? {
+        let settings = ssh::settings(&account, &sshd);
+        if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings)) {
+            checks.push(Check::failure(
+                format!("{user}: keys"),
+                format!("a key of '{user}' starts mcp-shim: who asks for changes cannot be who approves them"),
+                "choose another account for the approver",
+            ));
+        }
+        let none = Enrolled::Only(BTreeSet::new());
+        checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
+    }
+    checks.extend(foreign_key_checks(
+        (user, Role::Approver),
         &BTreeSet::from([key]),
         &accounts,
         &sshd,
@@ -170,6 +258,11 @@ fn members(found: &agents::Found) -> Vec<Check> {
         names => names.join(" "),
     };
     let mut checks = vec![Check::ok("agents", agents)];
+    if !found.approvers.is_empty() {
+        let names = found.approvers.iter().map(|(one, _)| one.name.as_str());
+        let names: Vec<&str> = names.collect();
+        checks.push(Check::ok("approvers", names.join(" ")));
+    }
     if !found.people.is_empty() {
         let people = found.people.join(" ");
         checks.push(Check::ok(

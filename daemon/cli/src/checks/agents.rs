@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::Named;
-use crate::enrollment::{Agent, account};
+use crate::enrollment::{EnrolledAccount, Role, account};
 
 /// Maximum number of group members that are checked.
 const MOST: usize = 32;
@@ -37,6 +37,7 @@ pub enum Password {
 #[derive(Debug)]
 pub struct Found {
     pub agents: Vec<AccountFacts>,
+    pub approvers: Vec<(AccountFacts, EnrolledAccount)>,
     pub people: Vec<String>,
     /// Number of accounts beyond the bound, not checked.
     pub more: usize,
@@ -77,27 +78,31 @@ impl AccountDatabase {
         }))
     }
 
-    /// Finds the `enrolled` agents, and sorts other members of `gid` into agents and people by `is_agent`.
+    /// Finds the `enrolled` agents and approvers, and sorts other members of `gid` into agents and people by `is_agent`.
     pub fn find(
         &self,
         gid: u32,
-        enrolled: &[Agent],
+        enrolled: &[EnrolledAccount],
         is_agent: impl Fn(&AccountFacts) -> bool,
     ) -> io::Result<Found> {
         let mut found = Found {
             agents: Vec::new(),
+            approvers: Vec::new(),
             people: Vec::new(),
             more: 0,
             records: Vec::new(),
         };
-        for agent in enrolled {
-            match self.account(&agent.name)? {
-                Some(account) if agent.uid.is_none_or(|uid| uid == account.uid) => {
-                    found.agents.push(account);
+        for record in enrolled {
+            match self.account(&record.name)? {
+                Some(account) if record.uid.is_none_or(|uid| uid == account.uid) => {
+                    match record.role {
+                        Role::Agent => found.agents.push(account),
+                        Role::Approver => found.approvers.push((account, record.clone())),
+                    }
                 }
                 other => found
                     .records
-                    .push(lost_account_check(agent, other.is_some())),
+                    .push(lost_account_check(record, other.is_some())),
             }
         }
         let mut members = first_group(&self.passwd, gid);
@@ -122,13 +127,13 @@ impl AccountDatabase {
     }
 }
 
-fn lost_account_check(agent: &Agent, another: bool) -> Check {
-    let name = &agent.name;
+fn lost_account_check(record: &EnrolledAccount, another: bool) -> Check {
+    let (name, noun) = (&record.name, record.role.noun());
     let why = match another {
         true => {
             format!("'{name}' is not the account that was enrolled by this name")
         }
-        false => format!("agent '{name}' was enrolled, but its account no longer exists"),
+        false => format!("{noun} '{name}' was enrolled, but its account no longer exists"),
     };
     let fix = match another {
         true => {

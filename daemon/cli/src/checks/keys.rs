@@ -4,9 +4,22 @@ use std::path::{Path, PathBuf};
 
 use remit_common::text;
 
-use super::report::Check;
+use super::report::{Check, Verdict};
+use crate::enrollment::Role;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::AuthorizedKey;
+
+/// Returns true if the key opens more than mcp-shim.
+pub fn is_more(
+    location: KeyLocation<'_>,
+    key: &AuthorizedKey<'_>,
+    sshd: &Effective,
+    now: &Now,
+) -> bool {
+    let judged = judge(location, key, sshd, now);
+    let is_failure = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
+    judged.iter().any(is_failure)
+}
 
 pub const WANTED: &str = "restrict,command=\"/usr/bin/mcp-shim\"";
 const COMMAND_BYTES: usize = 120;
@@ -72,22 +85,37 @@ pub fn judge(
             &fix,
         )),
     }
+    found.extend(expiry(location, Role::Agent, key, now));
+    found
+}
+
+/// Warns of a key that sshd does not accept any more.
+pub fn expiry(
+    KeyLocation { user, file, line }: KeyLocation<'_>,
+    role: Role,
+    key: &AuthorizedKey<'_>,
+    now: &Now,
+) -> Option<Check> {
+    let name = format!("{user}: keys");
+    let shown_location = format!("'{}':{line}", file.display());
     match expired(key, now) {
-        Ok(false) => {}
-        Ok(true) => found.push(Check::warning(
-            &name,
+        Ok(false) => None,
+        Ok(true) => Some(Check::warning(
+            name,
             format!("{shown_location} has expired"),
-            format!("remove line {line}, or: remit enroll {user} KEYFILE --expires TIME"),
+            format!(
+                "remove line {line}, or: remit {} {user} KEYFILE --expires TIME",
+                role.verb()
+            ),
         )),
-        Err(time) => found.push(Check::warning(
-            &name,
+        Err(time) => Some(Check::warning(
+            name,
             format!(
                 "{shown_location} expires at '{time}', which is not a time: sshd refuses the key"
             ),
             format!("write expiry-time=\"YYYYMMDDHHMM\" in line {line}"),
         )),
     }
-    found
 }
 
 /// Returns the command that a login with this key runs. sshd's ForceCommand overrides the key's `command=`.
@@ -149,7 +177,6 @@ fn expired(key: &AuthorizedKey<'_>, now: &Now) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::report::Verdict;
     use crate::openssh::keys::KeyLine;
 
     const KEY: &str =

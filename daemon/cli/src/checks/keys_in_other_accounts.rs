@@ -1,4 +1,4 @@
-//! Finds an agent's keys in other accounts, because there they may open a shell: in the files in which sshd looks for
+//! Finds an enrolled account's keys in other accounts, because there they may open a shell: in the files in which sshd looks for
 //! keys of each local account (passwd(5)), for each kind of connection. Expired keys are reported too.
 
 use std::collections::BTreeSet;
@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use super::agents::AccountFacts;
 use super::file_facts;
-use super::keys::{self, KeyLocation, Now};
-use super::report::{Check, Verdict, or_ok};
+use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
+use crate::enrollment::Role;
 use crate::openssh::effective::Effective;
-use crate::openssh::keys::{KeyLine, lines};
+use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
@@ -40,13 +40,22 @@ pub fn keys_of(account: &AccountFacts, sshd: &Effective) -> BTreeSet<Vec<u8>> {
     own.iter().flat_map(|file| blobs(file)).collect()
 }
 
-/// Checks if a key of `user` opens more than mcp-shim in another account. `settings`: sshd's, one for each connection.
+/// A line with one of the keys, in another account.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere<'a> {
+    pub user: &'a str,
+    pub file: &'a Path,
+    pub line: usize,
+    pub key: &'a AuthorizedKey<'a>,
+}
+
+/// Checks if a key of `user` opens another account, in a way that `is_more` says counts. `settings`: sshd's, one for each connection.
 pub fn checks(
-    user: &str,
+    (user, role): (&str, Role),
     keys: &BTreeSet<Vec<u8>>,
     others: &[Other],
     settings: impl Fn(&str) -> Vec<Rc<Effective>>,
-    now: &Now,
+    is_more: impl Fn(Elsewhere<'_>, &Effective) -> bool,
 ) -> Vec<Check> {
     let name = format!("{user}: keys elsewhere");
     let mut found = Vec::new();
@@ -77,14 +86,13 @@ pub fn checks(
                 if !keys.contains(&key.blob) {
                     continue;
                 }
-                let location = KeyLocation {
+                let elsewhere = Elsewhere {
                     user: &other.name,
                     file: &file,
                     line,
+                    key: &key,
                 };
-                let judged = keys::judge(location, &key, &sshd, now);
-                let is_more = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
-                if judged.iter().any(is_more) {
+                if is_more(elsewhere, &sshd) {
                     found.push(Check::failure(
                         &name,
                         format!(
@@ -93,8 +101,9 @@ pub fn checks(
                             file.display()
                         ),
                         format!(
-                            "remove line {line} of {}, or give the agent another key",
-                            word(&file)
+                            "remove line {line} of {}, or give the {} another key",
+                            word(&file),
+                            role.noun()
                         ),
                     ));
                 }
@@ -127,7 +136,9 @@ mod tests {
     use std::fs;
 
     use super::super::agents::tests::agent;
+    use super::super::keys::{self, KeyLocation, Now};
     use super::*;
+    use crate::checks::report::Verdict;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
@@ -168,7 +179,15 @@ mod tests {
         let keys = keys_of(&account, &sshd);
         let look = |others: &[Other]| {
             let same = |_: &str| vec![Rc::new(sshd.clone())];
-            checks(&account.name, &keys, others, same, &now)
+            let is_more = |one: Elsewhere<'_>, sshd: &Effective| {
+                let location = KeyLocation {
+                    user: one.user,
+                    file: one.file,
+                    line: one.line,
+                };
+                keys::is_more(location, one.key, sshd, &now)
+            };
+            checks((&account.name, Role::Agent), &keys, others, same, is_more)
         };
         let found = look(&all);
         let without_bob = look(

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod agents;
+mod approvers;
 mod daemon;
 pub(crate) mod file_facts;
 mod files;
@@ -33,7 +34,7 @@ use crate::external_program::ProgramError;
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
 
-pub use accounts::checks_of_new_agent;
+pub use accounts::{checks_of_new_agent, checks_of_new_approver};
 pub use report::{Check, Report, Verdict};
 pub use screen::{paint, text};
 

@@ -160,16 +160,29 @@ pub fn settings_checks(account: &AccountFacts, sshd: &Effective) -> Vec<Check> {
         let why = format!("PermitTunnel is '{value}': even a restricted key may open a tunnel");
         warn(why, in_match("PermitTunnel no"));
     }
-    for pattern in sshd.values("acceptenv").flat_map(str::split_whitespace) {
-        if let Some(variable) = STEERING.iter().find(|name| fits(pattern, name)) {
-            let why = format!(
-                "AcceptEnv '{pattern}' lets the agent set {variable}, and so run any program instead of mcp-shim"
-            );
-            let fix = format!("remove '{pattern}' from AcceptEnv in sshd_config");
-            found.push(Check::failure(&name, why, fix));
-        }
-    }
+    found.extend(steering_faults(account, sshd, "the agent", "mcp-shim"));
     or_ok(found, &name, "no setting bypasses mcp-shim")
+}
+
+/// Finds variables that a client may set, and by which it runs another program than the forced one.
+pub fn steering_faults(
+    account: &AccountFacts,
+    sshd: &Effective,
+    whose: &str,
+    program: &str,
+) -> Vec<Check> {
+    let patterns = sshd.values("acceptenv").flat_map(str::split_whitespace);
+    let fault = |pattern: &str| {
+        let variable = STEERING.iter().find(|name| fits(pattern, name))?;
+        Some(Check::failure(
+            format!("{}: sshd", account.name),
+            format!(
+                "AcceptEnv '{pattern}' lets {whose} set {variable}, and so run any program instead of {program}"
+            ),
+            format!("remove '{pattern}' from AcceptEnv in sshd_config"),
+        ))
+    };
+    patterns.filter_map(fault).collect()
 }
 
 /// Matches a pattern of `*` and `?` (ssh_config(5), PATTERNS).
@@ -244,7 +257,7 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
     }
     found.extend(shims.iter().filter_map(|shim| shim_fault(account, shim)));
     if count > 0 {
-        found.extend(shell_fault(account));
+        found.extend(shell_fault(account, "mcp-shim", "the agent"));
     }
     let text = match count {
         0 => "none".to_owned(),
@@ -254,7 +267,7 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
     or_ok(found, &name, text)
 }
 
-fn file_faults(account: &AccountFacts, file: &Path) -> Vec<Check> {
+pub fn file_faults(account: &AccountFacts, file: &Path) -> Vec<Check> {
     let name = format!("{}: keys", account.name);
     let along_path = match FileFacts::along_path(file) {
         Ok(along_path) => along_path,
@@ -289,7 +302,7 @@ fn shim_fault(account: &AccountFacts, shim: &Path) -> Option<Check> {
     }
 }
 
-fn shell_fault(account: &AccountFacts) -> Option<Check> {
+pub fn shell_fault(account: &AccountFacts, program: &str, whose: &str) -> Option<Check> {
     let shell = &account.shell;
     let refuses = ["nologin", "false", "true"]
         .iter()
@@ -303,7 +316,7 @@ fn shell_fault(account: &AccountFacts) -> Option<Check> {
     Some(Check::warning(
         format!("{user}: keys"),
         format!(
-            "the shell '{}' does not start mcp-shim: the agent cannot log in",
+            "the shell '{}' does not start {program}: {whose} cannot log in",
             shell.display()
         ),
         format!("usermod -s /bin/sh {user}"),
@@ -466,7 +479,11 @@ mod tests {
                 shell: shell.into(),
                 ..agent(&[])
             };
-            assert_eq!(shell_fault(&account).is_some(), expect, "{shell}");
+            assert_eq!(
+                shell_fault(&account, "mcp-shim", "the agent").is_some(),
+                expect,
+                "{shell}"
+            );
         }
     }
 }

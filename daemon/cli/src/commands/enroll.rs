@@ -12,7 +12,7 @@ use super::enroll_inspect as inspect;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::enrollment::{
-    self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Undo, Undone,
+    self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Role, Undo, Undone,
 };
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -36,6 +36,7 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     as_root("enroll")?;
     let key = key(&args.keyfile)?;
     let enrolled = enrollment::enroll(&Request {
+        role: Role::Agent,
         name: &args.user,
         group: &args.group,
         key: &key,
@@ -83,18 +84,18 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
 
 fn print(args: &EnrollArgs) -> Result<String, Failure> {
     let key = key(&args.keyfile)?;
-    enrollment::printed(&key, args.expires.as_ref())
+    enrollment::printed(Role::Agent, &key, args.expires.as_ref())
         .map_err(|refused| Failure::Machine(refused.into()))
 }
 
-fn account(enrolled: &Enrolled) -> &'static str {
+pub fn account(enrolled: &Enrolled) -> &'static str {
     match enrolled.account {
         AccountWas::Made => "made",
         AccountWas::There => "was there",
     }
 }
 
-fn change(enrolled: &Enrolled) -> &'static str {
+pub fn change(enrolled: &Enrolled) -> &'static str {
     match enrolled.change {
         Change::Added => "added",
         Change::Updated => "updated",

@@ -1,5 +1,5 @@
-//! Decides which accounts may become agents: none in a group with power close to root, which doctor reports too. Makes
-//! and removes accounts. The decisions are pure. The machine's own programs (shadow-utils) make the changes.
+//! Decides which accounts may become agents or approvers. An agent's is in no group with power close to root, which
+//! doctor reports too; an approver's may be, because the key starts one command only. Makes and removes accounts. The decisions are pure. The machine's own programs (shadow-utils) make the changes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_common::accounts::ROOT_GROUPS;
 
 use super::arguments::Name;
+use super::role::Role;
 use crate::external_program::{Program, ProgramError};
 
 /// First uid that is not a system account (login.defs(5), UID_MIN).
 const FIRST_UID: u32 = 1000;
 /// Also owner of everything without a valid owner.
 const OVERFLOW_UID: u32 = 65_534;
-/// Marks accounts that remit made.
-const COMMENT: &str = "remit agent";
 /// sshd starts a forced command with the account's shell (sshd(8)).
 const SHELL: &str = "/bin/sh";
+const OWN_PROCESS: &str = "remit-broker";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -41,7 +41,7 @@ pub enum AccountError {
     Powerful(Vec<String>),
     /// The home is not a directory of its own.
     Home(PathBuf),
-    Shell(PathBuf),
+    Shell(Role, PathBuf),
     Leftover(PathBuf),
     GroupLeft,
     NoProgram(&'static str),
@@ -78,9 +78,13 @@ impl fmt::Display for AccountError {
                     home.display()
                 )
             }
-            Self::Shell(shell) => write!(
+            Self::Shell(role, shell) => write!(
                 f,
-                "sshd starts mcp-shim through the account's shell, and '{}' starts nothing",
+                "sshd starts {} through the account's shell, and '{}' starts nothing",
+                match role {
+                    Role::Agent => "mcp-shim",
+                    Role::Approver => "remit",
+                },
                 shell.display()
             ),
             Self::Leftover(home) => write!(
@@ -112,7 +116,7 @@ impl AccountError {
             Self::Root | Self::System(_) | Self::Home(_) => {
                 "choose an unused name and remit will create the account".to_owned()
             }
-            Self::Shell(_) => format!("usermod --shell {SHELL} {name}"),
+            Self::Shell(..) => format!("usermod --shell {SHELL} {name}"),
             Self::Leftover(_) => "move it away, or choose another name".to_owned(),
             Self::GroupLeft => format!("groupdel {name}, or choose another name"),
             Self::NoGroup(group) => {
@@ -152,19 +156,24 @@ pub fn gid(group: &str) -> Result<Option<u32>, AccountError> {
 }
 
 impl Account {
-    /// Decides if this account may become an agent's. Returns its groups other than the primary one and `group`.
-    pub fn judge(&self, name: &Name, group: &Name) -> Result<Vec<String>, AccountError> {
+    /// Decides if this account may get the role. Returns its groups other than the primary one and `group`.
+    pub fn judge(
+        &self,
+        role: Role,
+        name: &Name,
+        group: &Name,
+    ) -> Result<Vec<String>, AccountError> {
         match self.uid {
             0 => return Err(AccountError::Root),
             OVERFLOW_UID => return Err(AccountError::System(OVERFLOW_UID)),
             uid if uid < FIRST_UID => return Err(AccountError::System(uid)),
             _ => {}
         }
-        let (powerful, others): (Vec<String>, Vec<String>) = self
-            .groups
-            .iter()
-            .cloned()
-            .partition(|one| of_power(one).is_some());
+        let (powerful, others): (Vec<String>, Vec<String>) =
+            self.groups.iter().cloned().partition(|one| match role {
+                Role::Agent => of_power(one).is_some(),
+                Role::Approver => one == OWN_PROCESS,
+            });
         if !powerful.is_empty() {
             return Err(AccountError::Powerful(powerful));
         }
@@ -175,7 +184,9 @@ impl Account {
             return Err(AccountError::Home(home.to_owned()));
         }
         match self.shell.file_name().and_then(|name| name.to_str()) {
-            Some("nologin" | "false" | "true") => Err(AccountError::Shell(self.shell.clone())),
+            Some("nologin" | "false" | "true") => {
+                Err(AccountError::Shell(role, self.shell.clone()))
+            }
             Some(_) | None => Ok(others
                 .into_iter()
                 .filter(|one| one != group.as_str() && one != name.as_str())
@@ -183,20 +194,20 @@ impl Account {
         }
     }
 
-    pub fn to_be(home: &Path) -> Self {
+    pub fn to_be(role: Role, home: &Path) -> Self {
         Self {
             uid: OVERFLOW_UID,
             gid: OVERFLOW_UID,
             home: home.to_owned(),
             shell: SHELL.into(),
-            comment: COMMENT.to_owned(),
+            comment: role.comment().to_owned(),
             groups: Vec::new(),
         }
     }
 
     /// Returns true if [`make`] probably made this account. The only evidence is the comment.
-    pub fn is_made(&self) -> bool {
-        self.comment == COMMENT
+    pub fn is_made(&self, role: Role) -> bool {
+        self.comment == role.comment()
     }
 
     pub fn is_in(&self, group: &Name) -> bool {
@@ -212,7 +223,7 @@ fn of_power(group: &str) -> Option<&'static str> {
     match group {
         "adm" => Some("its members read all logs"),
         "remit-admin" => Some("its members lock and unlock remit"),
-        "remit-broker" => Some("remit's own process has it"),
+        OWN_PROCESS => Some("remit's own process has it"),
         other => root_group_reason(other),
     }
 }
@@ -242,7 +253,7 @@ pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
 }
 
 /// Makes an account in its own group only, with an empty home. Password `*`: with `!`, sshd without PAM refuses keys.
-pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
+pub fn make(role: Role, name: &Name, home: &Path) -> Result<(), AccountError> {
     let home = home.to_string_lossy();
     program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[
         "--create-home",
@@ -256,7 +267,7 @@ pub fn make(name: &Name, home: &Path) -> Result<(), AccountError> {
         "--password",
         "*",
         "--comment",
-        COMMENT,
+        role.comment(),
         name.as_str(),
     ])?;
     Ok(())
@@ -327,12 +338,16 @@ mod tests {
     fn plain_agent_account_is_accepted() {
         let mut account = agent();
         assert_eq!(
-            account.judge(&name("agent"), &name("remit")).unwrap(),
+            account
+                .judge(Role::Agent, &name("agent"), &name("remit"))
+                .unwrap(),
             [""; 0]
         );
         account.groups.push("web".into());
         assert_eq!(
-            account.judge(&name("agent"), &name("remit")).unwrap(),
+            account
+                .judge(Role::Agent, &name("agent"), &name("remit"))
+                .unwrap(),
             ["web"]
         );
     }
@@ -393,10 +408,28 @@ mod tests {
         for (reason, change) in cases {
             let mut account = agent();
             change(&mut account);
-            let error = account.judge(&name("agent"), &name("remit")).unwrap_err();
+            let error = account
+                .judge(Role::Agent, &name("agent"), &name("remit"))
+                .unwrap_err();
             assert!(error.to_string().contains(reason), "{error} for {reason}");
             assert!(error.lift(&name("agent")).is_some(), "{error}");
         }
+    }
+
+    #[test]
+    fn approver_may_be_an_administrator_with_a_shell() {
+        let mut account = agent();
+        account.groups = vec!["agent".into(), "sudo".into(), "remit-admin".into()];
+        let judge =
+            |account: &Account| account.judge(Role::Approver, &name("agent"), &name("remit-admin"));
+        assert_eq!(judge(&account).unwrap(), ["sudo"]);
+        account.shell = "/usr/sbin/nologin".into();
+        let said = judge(&account).unwrap_err().to_string();
+        assert!(said.starts_with("sshd starts remit through"), "{said}");
+        account.groups.push("remit-broker".into());
+        assert!(matches!(judge(&account), Err(AccountError::Powerful(_))));
+        account.uid = 999;
+        assert!(matches!(judge(&account), Err(AccountError::System(999))));
     }
 
     #[test]
@@ -404,8 +437,8 @@ mod tests {
         let root = find(&name("root")).unwrap().unwrap();
         assert_eq!((root.uid, root.home.to_str()), (0, Some("/root")));
         assert!(root.groups.contains(&"root".to_owned()));
-        assert!(!root.is_made());
-        let refused = root.judge(&name("root"), &name("remit"));
+        assert!(!root.is_made(Role::Agent));
+        let refused = root.judge(Role::Approver, &name("root"), &name("remit"));
         assert!(matches!(refused, Err(AccountError::Root)));
         assert_eq!(find(&name("no-such-agent")).unwrap(), None);
     }

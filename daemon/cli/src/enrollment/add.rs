@@ -1,4 +1,4 @@
-//! Enrolls an agent: all checks first, then the record, then each step. A second run does the steps that are missing.
+//! Enrolls an agent or an approver: all checks first, then the record, then each step. A second run does the steps that are missing.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,10 @@ use super::arguments::{End, Name};
 use super::around::{check_bypasses, check_not_root_key, sshd_of};
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
+use super::role::Role;
 use crate::enrollment;
 use crate::enrollment::authorized_keys_file::KeyFile;
-use crate::enrollment::authorized_keys_line::{self, COMMAND, Change, Foreign};
+use crate::enrollment::authorized_keys_line::{self, Change, Foreign};
 use crate::enrollment::safe_open::{Absent, Dir, Owner, Trust, WalkError};
 use crate::external_program::Program;
 use crate::openssh::effective;
@@ -31,15 +32,19 @@ pub struct Enrolled {
     pub warnings: Vec<String>,
 }
 
-/// Gives an agent's key its access. After an error the completed steps stay recorded and are not repeated.
+/// Gives a key its access. After an error the completed steps stay recorded and are not repeated.
 pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
-    check_group(request.group)?;
+    check_group(request.role, request.group)?;
     let expires = request.expires.map(enrollment::resolve).transpose()?;
     let store = Store::open(request.state)?;
     let name = request.name;
-    if let Some(other) = store.other_with(name, &request.key.base64)? {
-        let text =
-            format!("this key is that of agent '{other}': each agent needs a key of its own");
+    let role = request.role;
+    if let Some((whose, other)) = store.other_with(name, &request.key.base64)? {
+        let text = format!(
+            "this key is that of {} '{other}': each {} needs a key of its own",
+            whose.noun(),
+            role.noun()
+        );
         return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
     }
     let (mut record, found, home) = find_account(request, &store)?;
@@ -47,21 +52,21 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
     let groups = match &found {
         Some(account) => account
-            .judge(name, request.group)
+            .judge(role, name, request.group)
             .map_err(|e| account_refusal(e, name))?,
         None => Vec::new(),
     };
     let key = KeyEntry {
         request,
-        line: authorized_keys_line::line(request.key, expires),
+        line: authorized_keys_line::line(role, request.key, expires),
         expires,
     };
-    check_not_root_key(request.key)?;
+    check_not_root_key(role, request.key)?;
     // Nothing is made if the agent could not log in afterwards.
     let (account, made) = match (&found, &home) {
         (Some(account), _) => (account.clone(), record.account_made),
         (None, home) => (
-            Account::to_be(home.as_deref().unwrap_or(Path::new("/"))),
+            Account::to_be(role, home.as_deref().unwrap_or(Path::new("/"))),
             true,
         ),
     };
@@ -78,7 +83,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         record.account_made = true;
         record.directories_made = vec![home.clone()];
         store.save(name, &record)?;
-        account::make(name, &home).map_err(|e| account_refusal(e, name))?;
+        account::make(role, name, &home).map_err(|e| account_refusal(e, name))?;
     }
     let account = account::find(name)
         .map_err(|e| account_refusal(e, name))?
@@ -123,15 +128,16 @@ pub(super) fn account_refusal(error: AccountError, name: &Name) -> Refused {
     }
 }
 
-fn check_group(group: &Name) -> Result<(), Refused> {
-    if Program::find(&[COMMAND]).is_none() {
-        let text = format!("there is no '{COMMAND}', the only program that the key may start");
+fn check_group(role: Role, group: &Name) -> Result<(), Refused> {
+    let program = role.program();
+    if Program::find(&[program]).is_none() {
+        let text = format!("there is no '{program}', the only program that the key may start");
         return Err(Refused::new(text).lift("install remit's package"));
     }
     account::gid(group.as_str())
         .and_then(|gid| gid.ok_or_else(|| AccountError::NoGroup(group.to_string())))
         .map_err(|e| account_refusal(e, group))?;
-    match account::is_powerful(group) {
+    match role == Role::Agent && account::is_powerful(group) {
         true => Err(Refused::new(format!(
             "members of group '{group}' may do more than an agent"
         ))),
@@ -147,6 +153,11 @@ fn find_account(
     let found = account::find(name).map_err(|e| account_refusal(e, name))?;
     let record = store.load(name)?;
     match (found, record) {
+        (_, Some(record)) if record.role != request.role => Err(Refused::new(format!(
+            "'{name}' is enrolled as {}: an account is an agent's or an approver's, not both",
+            record.role.with_article()
+        ))
+        .lift(format!("choose another name; or: remit unenroll {name}"))),
         (Some(account), Some(record)) if record.is_of(&account) => match &record.group_added {
             // Unenroll removes only one group, so a second one would stay.
             Some(group) if group != request.group.as_str() => Err(Refused::new(format!(
@@ -157,14 +168,14 @@ fn find_account(
         },
         (Some(_), Some(_)) => Err(different_account(name, store)),
         (Some(account), None) => Ok((
-            EnrollmentRecord::new(Some(account.uid)),
+            EnrollmentRecord::new(request.role, Some(account.uid)),
             Some(account),
             None,
         )),
         // An older record is void because its account is gone.
         (None, _) => {
             let home = account::new_home(name).map_err(|e| account_refusal(e, name))?;
-            Ok((EnrollmentRecord::new(None), None, Some(home)))
+            Ok((EnrollmentRecord::new(request.role, None), None, Some(home)))
         }
     }
 }
@@ -235,7 +246,11 @@ impl KeyEntry<'_> {
         missing: Missing,
     ) -> Result<Option<Prepared>, Refused> {
         let name = self.request.name;
-        let files = sshd_of(name)?.authorized_keys_files(name.as_str(), account.uid, &account.home);
+        let files = sshd_of(self.request.role, name)?.authorized_keys_files(
+            name.as_str(),
+            account.uid,
+            &account.home,
+        );
         let (first, others) = files.split_first().ok_or_else(|| {
             Refused::new(format!("sshd reads no file for keys of user '{name}'"))
                 .lift("set AuthorizedKeysFile in '/etc/ssh/sshd_config'")
@@ -261,8 +276,9 @@ impl KeyEntry<'_> {
             walked => walked?,
         };
         let file = KeyFile::read(dir, file, trust(account))?;
-        let (text, change) = authorized_keys_line::put(file.text(), self.request.key, &self.line)
-            .map_err(|Foreign(line)| opens_more(first, line))?;
+        let (text, change) =
+            authorized_keys_line::put(file.text(), self.request.role, self.request.key, &self.line)
+                .map_err(|Foreign(line)| opens_more(self.request.role, first, line))?;
         Ok(Some(Prepared {
             file,
             text,
@@ -277,8 +293,9 @@ impl KeyEntry<'_> {
             walked => walked?,
         };
         let file = KeyFile::read(dir, name, trust(account))?;
-        match authorized_keys_line::find_foreign_line(file.text(), self.request.key) {
-            Some(line) => Err(opens_more(path, line)),
+        let role = self.request.role;
+        match authorized_keys_line::find_foreign_line(file.text(), role, self.request.key) {
+            Some(line) => Err(opens_more(role, path, line)),
             None => Ok(()),
         }
     }
@@ -322,10 +339,13 @@ impl KeyEntry<'_> {
     }
 }
 
-fn opens_more(path: &Path, line: usize) -> Refused {
+fn opens_more(role: Role, path: &Path, line: usize) -> Refused {
     Refused::new(format!(
         "the key is in '{}', line {line}, with options that remit did not set",
         path.display()
     ))
-    .lift("remove that line, or give the agent another key")
+    .lift(format!(
+        "remove that line, or give the {} another key",
+        role.noun()
+    ))
 }

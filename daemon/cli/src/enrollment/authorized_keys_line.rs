@@ -1,17 +1,14 @@
-//! Adds an agent's line to an authorized_keys text and removes it. Pure. Other lines stay the same, byte for byte.
+//! Adds the line of an agent or approver to an authorized_keys text and removes it. Pure. Other lines stay the same, byte for byte.
 
 use crate::openssh::keys::{self, AuthorizedKey, KeyLine};
-use crate::openssh::options::Options;
 
 use super::arguments::End;
 use super::key::PublicKey;
+use super::role::Role;
 
-/// sshd always runs this for an agent, whatever the client requests.
-pub const COMMAND: &str = "/usr/bin/mcp-shim";
-
-/// Returns the line for a key. `restrict` denies all that sshd can forward, also in later releases (sshd(8)).
-pub fn line(key: &PublicKey, expires: Option<End>) -> String {
-    let mut line = format!("restrict,command=\"{COMMAND}\"");
+/// Returns the line for a key.
+pub fn line(role: Role, key: &PublicKey, expires: Option<End>) -> String {
+    let mut line = role.options();
     if let Some(end) = expires {
         line += &format!(",expiry-time=\"{}\"", end.sshd());
     }
@@ -35,13 +32,18 @@ pub enum Change {
 pub struct Foreign(pub usize);
 
 /// Returns `text` with the line of `key` once. Fails if the key has other options: it would open something else.
-pub fn put(text: &[u8], key: &PublicKey, line: &str) -> Result<(Vec<u8>, Change), Foreign> {
+pub fn put(
+    text: &[u8],
+    role: Role,
+    key: &PublicKey,
+    line: &str,
+) -> Result<(Vec<u8>, Change), Foreign> {
     let mut out = Vec::with_capacity(text.len() + line.len() + 2);
     let mut change = Change::Added;
     for (number, old) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
         match of_key(old, &key.base64) {
             None => out.extend_from_slice(old),
-            Some(found) if !is_own(&found.options) => return Err(Foreign(number)),
+            Some(found) if !role.has_written(&found.options) => return Err(Foreign(number)),
             Some(_) if change != Change::Added => change = Change::Updated,
             Some(_) => {
                 change = match old.strip_suffix(b"\n").unwrap_or(old) == line.as_bytes() {
@@ -74,10 +76,12 @@ pub fn remove(text: &[u8], keys: &[&str]) -> (Vec<u8>, usize) {
     (kept.concat(), gone.len())
 }
 
-pub fn find_foreign_line(text: &[u8], key: &PublicKey) -> Option<usize> {
+pub fn find_foreign_line(text: &[u8], role: Role, key: &PublicKey) -> Option<usize> {
     (1..)
         .zip(text.split(|byte| *byte == b'\n'))
-        .find(|(_, line)| of_key(line, &key.base64).is_some_and(|found| !is_own(&found.options)))
+        .find(|(_, line)| {
+            of_key(line, &key.base64).is_some_and(|found| !role.has_written(&found.options))
+        })
         .map(|(number, _)| number)
 }
 
@@ -90,15 +94,6 @@ fn of_key<'a>(line: &'a [u8], base64: &str) -> Option<AuthorizedKey<'a>> {
     }
 }
 
-/// Returns true if [`line()`] could have written these options.
-fn is_own(options: &Options) -> bool {
-    options.has("restrict")
-        && options.command() == Some(COMMAND.as_bytes())
-        && options
-            .names()
-            .all(|name| matches!(name, "restrict" | "command" | "expiry-time"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::key::tests::{ED25519, OTHER};
@@ -109,7 +104,7 @@ mod tests {
     }
 
     fn own_line(text: &str) -> String {
-        line(&key(text), None)
+        line(Role::Agent, &key(text), None)
     }
 
     #[test]
@@ -117,18 +112,27 @@ mod tests {
         let end = serde_json::from_str("1798675200").unwrap();
         let key = key(&format!("{ED25519} me"));
         assert_eq!(
-            line(&key, None),
+            line(Role::Agent, &key, None),
             format!("restrict,command=\"/usr/bin/mcp-shim\" {ED25519} me")
         );
-        let line = line(&key, Some(end));
-        let KeyLine::AuthorizedKey(read) = KeyLine::parse(line.as_bytes()) else {
-            panic!("{line}");
-        };
-        assert_eq!(read.options.command(), Some(COMMAND.as_bytes()));
-        assert_eq!(read.options.rights(), [""; 0]);
-        let expiry: Vec<&[u8]> = read.options.values("expiry-time").collect();
-        assert_eq!(expiry, [b"20261231000000Z"]);
-        assert!(is_own(&read.options));
+        assert_eq!(
+            line(Role::Approver, &key, None),
+            format!("restrict,pty,command=\"/usr/bin/remit approver-shell\" {ED25519} me")
+        );
+        for (role, other, rights) in [
+            (Role::Agent, Role::Approver, &[][..]),
+            (Role::Approver, Role::Agent, &["pty"]),
+        ] {
+            let line = line(role, &key, Some(end));
+            let KeyLine::AuthorizedKey(read) = KeyLine::parse(line.as_bytes()) else {
+                panic!("{line}");
+            };
+            assert_eq!(read.options.command(), Some(role.command().as_bytes()));
+            assert_eq!(read.options.rights(), rights);
+            let expiry: Vec<&[u8]> = read.options.values("expiry-time").collect();
+            assert_eq!(expiry, [b"20261231000000Z"]);
+            assert!(role.has_written(&read.options) && !other.has_written(&read.options));
+        }
     }
 
     #[test]
@@ -136,6 +140,7 @@ mod tests {
         use Change::*;
         let mine = own_line(ED25519);
         let old = line(
+            Role::Agent,
             &key(ED25519),
             Some(serde_json::from_str("1577836800").unwrap()),
         );
@@ -166,7 +171,7 @@ mod tests {
             ),
         ];
         for (before, after, change) in cases {
-            let put = put(before.as_bytes(), &key(ED25519), &mine);
+            let put = put(before.as_bytes(), Role::Agent, &key(ED25519), &mine);
             assert_eq!(put, Ok((after.into_bytes(), change)), "{before:?}");
         }
     }
@@ -182,12 +187,40 @@ mod tests {
             "restrict,command=\"/usr/bin/mcp-shim\",port-forwarding ",
             "restrict,command=\"/usr/bin/mcp-shim\",from=\"10.0.0.1\" ",
             "restrict,command=\"/usr/bin/mcp-shim\",cert-authority ",
+            "restrict,pty,command=\"/usr/bin/remit approver-shell\" ",
         ] {
             let text = format!("# x\n{}\n{options}{ED25519} again\n", own_line(ED25519));
-            let refused = put(text.as_bytes(), &key(ED25519), &own_line(ED25519));
+            let (text, agent) = (text.as_bytes(), Role::Agent);
+            let refused = put(text, agent, &key(ED25519), &own_line(ED25519));
             assert_eq!(refused, Err(Foreign(3)), "{options}");
-            assert_eq!(find_foreign_line(text.as_bytes(), &key(ED25519)), Some(3));
-            assert_eq!(find_foreign_line(text.as_bytes(), &key(OTHER)), None);
+            assert_eq!(find_foreign_line(text, agent, &key(ED25519)), Some(3));
+            assert_eq!(find_foreign_line(text, agent, &key(OTHER)), None);
+        }
+    }
+
+    #[test]
+    fn the_approvers_key_has_a_terminal_and_nothing_else() {
+        let (own, approver) = (line(Role::Approver, &key(ED25519), None), Role::Approver);
+        for options in [
+            "restrict,command=\"/usr/bin/remit approver-shell\" ",
+            "pty,restrict,command=\"/usr/bin/remit approver-shell\" ",
+        ] {
+            let text = format!("{options}{ED25519}\n");
+            let put = put(text.as_bytes(), approver, &key(ED25519), &own);
+            let expect = (format!("{own}\n").into_bytes(), Change::Updated);
+            assert_eq!(put, Ok(expect), "{options}");
+        }
+        for options in [
+            "pty,command=\"/usr/bin/remit approver-shell\" ",
+            "restrict,pty,command=\"/usr/bin/remit\" ",
+            "restrict,pty,command=\"/usr/bin/remit approver-shell\",agent-forwarding ",
+            "restrict,pty,command=\"/usr/bin/remit approver-shell\",environment=\"A=b\" ",
+            "restrict,pty,command=\"/usr/bin/remit approver-shell; sh\" ",
+            "restrict,command=\"/usr/bin/mcp-shim\" ",
+        ] {
+            let text = format!("{options}{ED25519}\n");
+            let put = put(text.as_bytes(), approver, &key(ED25519), &own);
+            assert_eq!(put, Err(Foreign(1)), "{options}");
         }
     }
 

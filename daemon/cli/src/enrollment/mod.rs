@@ -1,4 +1,4 @@
-//! Creates and removes an agent's access: an account whose only access is ssh, by a key that may only start the shim.
+//! Creates and removes the access of an agent or an approver: an account that a key opens by ssh for one command only.
 //! The key is in the home: a directory below `/etc/ssh` would need a change of sshd's settings. A new account owns
 //! neither its home nor its key files: root does, which sshd accepts (sshd_config(5), StrictModes). So whoever controls
 //! the account cannot lift the restrictions of its keys or leave files that a login reads.
@@ -11,6 +11,7 @@ pub(crate) mod authorized_keys_file;
 pub(crate) mod authorized_keys_line;
 mod key;
 mod record;
+mod role;
 
 mod refused {
     //! An enrollment that was refused: the reason, and how to make it possible. It becomes a refusal as the daemon gives them.
@@ -122,19 +123,21 @@ pub use arguments::Expires;
 pub use arguments::Name;
 pub use authorized_keys_line::Change;
 pub use key::{FILE as KEY_FILE, PublicKey};
-pub use record::{Agent, enrolled};
+pub use record::{EnrolledAccount, enrolled};
 pub use refused::Refused;
+pub use role::Role;
 pub use undo::{Undo, Undone, unenroll};
 
-pub fn printed(key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
+pub fn printed(role: Role, key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
     let expires = expires.map(resolve).transpose()?.flatten();
-    Ok(authorized_keys_line::line(key, expires))
+    Ok(authorized_keys_line::line(role, key, expires))
 }
 
 pub const STATE: &str = "/var/lib/remit";
 
 #[derive(Debug)]
 pub struct Request<'a> {
+    pub role: Role,
     pub name: &'a Name,
     pub group: &'a Name,
     pub key: &'a PublicKey,

@@ -1,4 +1,4 @@
-//! Records what was done for each agent, to undo it: `STATE/enrolled/USER`, JSON, only for root. A step is recorded
+//! Records what was done for each agent and approver, to undo it: `STATE/enrolled/USER`, JSON, only for root. A step is recorded
 //! before it is done, so after a crash some may not be done; enrolling again completes them.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::arguments::{End, Name};
+use super::role::Role;
 use crate::json_file::replace;
 
 const VERSION: u32 = 1;
@@ -22,6 +23,8 @@ const FILE_BYTES: u64 = 4 << 20;
 #[serde(deny_unknown_fields)]
 pub struct EnrollmentRecord {
     version: u32,
+    #[serde(default, skip_serializing_if = "is_agent")]
+    pub role: Role,
     pub account_made: bool,
     pub uid: Option<u32>,
     /// `None` if the account already was a member.
@@ -43,9 +46,10 @@ pub struct Kept {
 }
 
 impl EnrollmentRecord {
-    pub fn new(uid: Option<u32>) -> Self {
+    pub fn new(role: Role, uid: Option<u32>) -> Self {
         Self {
             version: VERSION,
+            role,
             account_made: false,
             uid,
             group_added: None,
@@ -65,8 +69,16 @@ impl EnrollmentRecord {
         // A crash may have come before the uid was recorded.
         let same = self.uid.map_or(self.account_made, |uid| uid == account.uid);
         // A new account may reuse the uid of a removed one.
-        same && (!self.account_made || account.is_made())
+        same && (!self.account_made || account.is_made(self.role))
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_agent(role: &Role) -> bool {
+    *role == Role::Agent
 }
 
 #[derive(Debug)]
@@ -99,12 +111,16 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
+pub struct EnrolledAccount {
     pub name: String,
     pub uid: Option<u32>,
+    pub role: Role,
+    pub is_made: bool,
+    /// Base64 of its keys.
+    pub keys: Vec<String>,
 }
 
-pub fn enrolled(state: &Path) -> Result<Vec<Agent>, RecordError> {
+pub fn enrolled(state: &Path) -> Result<Vec<EnrolledAccount>, RecordError> {
     let dir = state.join("enrolled");
     let failed = |error| RecordError::Io("read", dir.clone(), error);
     let entries = match fs::read_dir(&dir) {
@@ -120,8 +136,13 @@ pub fn enrolled(state: &Path) -> Result<Vec<Agent>, RecordError> {
         };
         if let Some(record) = read(&dir.join(name))? {
             let name = name.to_owned();
-            let uid = record.uid;
-            found.push(Agent { name, uid });
+            found.push(EnrolledAccount {
+                name,
+                uid: record.uid,
+                role: record.role,
+                is_made: record.account_made,
+                keys: record.keys.into_iter().map(|key| key.base64).collect(),
+            });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -174,7 +195,11 @@ impl Store {
         read(&self.path(user))
     }
 
-    pub fn other_with(&self, user: &Name, base64: &str) -> Result<Option<String>, RecordError> {
+    pub fn other_with(
+        &self,
+        user: &Name,
+        base64: &str,
+    ) -> Result<Option<(Role, String)>, RecordError> {
         let failed = |error| RecordError::Io("read", self.dir.clone(), error);
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -184,10 +209,11 @@ impl Store {
             if name == user.as_str() {
                 continue;
             }
-            let record = read(&self.dir.join(name))?;
-            let keys = record.map(|record| record.keys).unwrap_or_default();
-            if keys.iter().any(|key| key.base64 == base64) {
-                return Ok(Some(name.to_owned()));
+            let Some(record) = read(&self.dir.join(name))? else {
+                continue;
+            };
+            if record.keys.iter().any(|key| key.base64 == base64) {
+                return Ok(Some((record.role, name.to_owned())));
             }
         }
         Ok(None)
@@ -254,8 +280,25 @@ mod tests {
                 comment: String::new(),
                 expires: Some(serde_json::from_str("1798675200").unwrap()),
             }],
-            ..EnrollmentRecord::new(None)
+            ..EnrollmentRecord::new(Role::Agent, None)
         }
+    }
+
+    #[test]
+    fn record_without_a_role_is_an_agents() {
+        let json = serde_json::to_string(&record()).unwrap();
+        assert!(!json.contains("role"), "{json}");
+        let approver = EnrollmentRecord {
+            role: Role::Approver,
+            ..record()
+        };
+        let json = serde_json::to_string(&approver).unwrap();
+        assert!(json.contains("\"role\":\"approver\""), "{json}");
+        assert_eq!(
+            serde_json::from_str::<EnrollmentRecord>(&json).unwrap(),
+            approver
+        );
+        assert!(serde_json::from_str::<EnrollmentRecord>(&json.replace("approver", "x")).is_err());
     }
 
     #[test]
@@ -264,7 +307,7 @@ mod tests {
         let store = Store::open(&stage.0).unwrap();
         assert_eq!(store.load(&name("a")).unwrap(), None);
         store
-            .save(&name("a"), &EnrollmentRecord::new(None))
+            .save(&name("a"), &EnrollmentRecord::new(Role::Agent, None))
             .unwrap();
         store.save(&name("a"), &record()).unwrap();
         assert_eq!(store.load(&name("a")).unwrap(), Some(record()));
@@ -274,7 +317,7 @@ mod tests {
         let mode = fs::metadata(store.path(&name("a"))).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = |user: &str, key| store.other_with(&name(user), key).unwrap();
-        assert_eq!(other("b", "AAAA").as_deref(), Some("a"));
+        assert_eq!(other("b", "AAAA"), Some((Role::Agent, "a".to_owned())));
         assert_eq!((other("a", "AAAA"), other("b", "BBBB")), (None, None));
         store.forget(&name("a")).unwrap();
         assert_eq!(store.load(&name("a")).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Undoes all steps in an agent's record, even if one fails: then the record stays, and a second run does the rest.
+//! Undoes all steps in a record of an agent or approver, even if one fails: then the record stays, and a second run does the rest.
 
 use std::path::{Path, PathBuf};
 
@@ -47,9 +47,9 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     let name = undo.name;
     let store = Store::open(undo.state)?;
     let mut record = store.load(name)?.ok_or_else(|| {
-        Refused::not_found(format!("user '{name}' was not enrolled by 'remit enroll'")).lift(
-            format!("remove its key lines by hand, and: gpasswd --delete {name} remit"),
-        )
+        Refused::not_found(format!("user '{name}' was not enrolled by remit")).lift(format!(
+            "remove its key lines by hand, and: gpasswd --delete {name} remit"
+        ))
     })?;
     let account = account::find(name).map_err(|error| account_refusal(error, name))?;
     if account
@@ -65,7 +65,8 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         .partition(|kept| undo.key.is_none_or(|key| key.base64 == kept.base64));
     if undo.key.is_some() && going.is_empty() {
         return Err(Refused::not_found(format!(
-            "agent '{name}' has no such key"
+            "{} '{name}' has no such key",
+            record.role.noun()
         )));
     }
 

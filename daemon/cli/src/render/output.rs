@@ -148,7 +148,8 @@ fn whole(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-const LINE_BYTES: usize = 256;
+/// Longer lines are read and not kept whole.
+pub const LINE_BYTES: usize = 256;
 
 #[derive(Debug)]
 pub struct Terminal(File);

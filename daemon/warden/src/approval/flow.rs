@@ -181,8 +181,9 @@ fn admit_request(
     }
     cx.job.reactor.timers.add(lasts, Timer::Approval(serial));
     let (pending, view) = (request.pending_view(None), request.view());
+    let gist = request.draft.asked().gist();
     cx.job.jobs.insert(serial, request);
-    notification::tell_people(cx, &pending, &view);
+    notification::tell_people(cx, &pending, &view, &gist);
     Ok(Outcome::Started)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use nix::unistd::gethostname;
 use remit_common::admin::PendingView;
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::{Code, Refusal};
@@ -10,19 +11,22 @@ use remit_link::memfd;
 
 use super::shared::{NOTIFICATIONS, WITHIN};
 use crate::audit::{Event, Record, json};
-use crate::job::breaker::Pause;
+use crate::job::breaker::{Pause, PauseScope};
 use crate::job::context::RequestCx;
 use crate::job::granted;
 use crate::request::{Call, Requester};
 use crate::service::log::{self, Weight};
 
+/// Characters of a title: what a phone shows of a notification.
+const TITLE: usize = 120;
+
 /// Runs the notification command of remit.toml. A failure is recorded, and the request still waits.
-pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalView) {
+pub fn tell_people(cx: &mut RequestCx<'_>, view: &PendingView, asked: &ApprovalView, gist: &str) {
     if cx.settings.config.approval.notify.is_empty() {
         return;
     }
     let result = match cx.approvals.people.take(view.uid, Instant::now()) {
-        true => run_notification(cx, &described(view, asked)),
+        true => run_notification(cx, &described(view, asked, gist, &host())),
         false => {
             let minutes = WITHIN.as_secs() / 60;
             let text = format!(
@@ -62,7 +66,7 @@ pub fn tell_of_pauses(cx: &mut RequestCx<'_>) {
         if cx.settings.config.approval.notify.is_empty() {
             continue;
         }
-        if let Err(refusal) = run_notification(cx, &described_pause(&pause)) {
+        if let Err(refusal) = run_notification(cx, &described_pause(&pause, &host())) {
             say!(
                 "nobody was notified that {} is paused: {}",
                 pause.user,
@@ -72,13 +76,40 @@ pub fn tell_of_pauses(cx: &mut RequestCx<'_>) {
     }
 }
 
-fn described_pause(pause: &Pause) -> String {
+/// Returns this machine's name as a word for a command line.
+fn host() -> String {
+    let name = gethostname().unwrap_or_default();
+    host_word(&name.to_string_lossy()).to_owned()
+}
+
+fn host_word(name: &str) -> &str {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        true => name,
+        false => "HOST",
+    }
+}
+
+/// Makes a title that means nothing but its letters to any service: no markup, no quotes, one line of ASCII.
+fn title(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " .,:()#_@+/-".contains(c);
+    let plain = text.chars().map(|c| if is_plain(c) { c } else { '?' });
+    plain.take(TITLE).collect()
+}
+
+fn described_pause(pause: &Pause, host: &str) -> String {
+    let (what, verb) = match pause.scope {
+        PauseScope::Changes => ("the changes of ", "are"),
+        PauseScope::Everything => ("", "is"),
+    };
+    let title = title(&format!("{host}: {what}{} {verb} paused", pause.user));
     let mut text = String::from("{\"paused\":");
     json::string(&mut text, pause.scope.name());
     for (name, value) in [
         ("user", &pause.user),
         ("reason", &pause.why),
         ("line", &format!("remit resume {}", pause.user)),
+        ("title", &title),
     ] {
         text += &format!(",\"{name}\":");
         json::string(&mut text, value);
@@ -103,7 +134,12 @@ fn run_notification(cx: &mut RequestCx<'_>, json: &str) -> Result<(), Refusal> {
     granted::start_granted(cx, Requester::daemon(), call, grant).map(drop)
 }
 
-fn described(view: &PendingView, asked: &ApprovalView) -> String {
+fn described(view: &PendingView, asked: &ApprovalView, gist: &str, host: &str) -> String {
+    let approvals = match view.missing {
+        0 | 1 => String::new(),
+        count => format!(", {count} approvals"),
+    };
+    let title = title(&format!("{host}: {} asks for {gist}{approvals}", view.user));
     let mut text = String::from("{\"id\":");
     json::string(&mut text, &view.job.to_string());
     for (name, value) in [
@@ -112,6 +148,8 @@ fn described(view: &PendingView, asked: &ApprovalView) -> String {
         ("reason", &view.reason),
         ("digest", &asked.digest),
         ("line", &asked.line),
+        ("title", &title),
+        ("approve", &format!("ssh -t {host} {}", asked.line)),
     ] {
         text += &format!(",\"{name}\":");
         json::string(&mut text, value);
@@ -132,7 +170,6 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
-    use crate::job::breaker::PauseScope;
 
     #[test]
     fn pause_is_one_json_line() {
@@ -145,10 +182,20 @@ mod tests {
             since_ms: 7,
         };
         assert_eq!(
-            described_pause(&pause),
+            described_pause(&pause, "web1"),
             "{\"paused\":\"changes\",\"user\":\"ag\\\"ent\\u000a\",\"reason\":\"changes that failed in a row: 3\",\
-             \"line\":\"remit resume ag\\\"ent\\u000a\",\"uid\":1000,\"since_ms\":7}\n"
+             \"line\":\"remit resume ag\\\"ent\\u000a\",\"title\":\"web1: the changes of ag?ent? are paused\",\"uid\":1000,\"since_ms\":7}\n"
         );
+    }
+
+    #[test]
+    fn only_a_plain_name_of_the_machine_is_named() {
+        for name in ["web1", "web1.example.org", "a_b"] {
+            assert_eq!(host_word(name), name);
+        }
+        for name in ["", "-oProxyCommand=x", "a b", "a;b", "h\u{f6}st", "a\nb"] {
+            assert_eq!(host_word(name), "HOST");
+        }
     }
 
     #[test]
@@ -174,7 +221,7 @@ mod tests {
             line: "remit approve abab-abab".into(),
             digest: "01".repeat(32),
         };
-        let text = described(&view, &asked);
+        let text = described(&view, &asked, "service.restart (1 argument)", "web1");
         assert_eq!(text.matches('\n').count(), 1);
         assert!(!text.contains('\u{1b}'));
         assert!(
@@ -189,10 +236,29 @@ mod tests {
             text.contains(r#""by":["%sre","ann"],"expires_ms":7}"#),
             "{text}"
         );
+        assert!(
+            text.contains(
+                r#","title":"web1: ag?ent asks for service.restart (1 argument)","approve":"ssh -t web1 remit approve abab-abab","#
+            ),
+            "{text}"
+        );
+        let two = PendingView {
+            missing: 2,
+            user: "<!channel> *x* \u{202e}".into(),
+            ..view.clone()
+        };
+        let gist = "x".repeat(200);
+        let text = described(&two, &asked, &gist, "web1");
+        let begin = r#""title":"web1: ??channel? ?x? ? asks for xxx"#;
+        assert!(text.contains(begin), "{text}");
+        let title = text.split("\"title\":\"").nth(1).unwrap();
+        assert_eq!(title.find('"'), Some(TITLE));
+        let text = described(&two, &asked, "a script", "web1");
+        assert!(text.contains(" asks for a script, 2 approvals\""), "{text}");
         let no_approver = ApprovalView {
             by: vec![],
             ..asked
         };
-        assert!(described(&view, &no_approver).contains(r#""by":[],"#));
+        assert!(described(&view, &no_approver, "x", "HOST").contains(r#""by":[],"#));
     }
 }

@@ -43,6 +43,8 @@ impl Call {
 pub struct RequestSummary {
     command: String,
     named: Option<String>,
+    /// Number of arguments, without the command itself.
+    arguments: usize,
     argv: String,
     /// SHA-256 and length of all arguments, if `argv` is not exactly these bytes.
     whole: Option<([u8; 32], usize)>,
@@ -87,6 +89,10 @@ impl RequestSummary {
             named: call
                 .named()
                 .map(|name| text::line(name.as_bytes(), COMMAND_LINE)),
+            arguments: match &call.what {
+                What::Program(argv) => argv.len().saturating_sub(1),
+                What::Named { args, .. } => args.len(),
+            },
             cwd: call.cwd.as_bytes().to_vec(),
             env: match call.env_names().as_slice() {
                 [] => None,
@@ -143,6 +149,19 @@ impl RequestSummary {
 
     pub fn named(&self) -> Option<&str> {
         self.named.as_deref()
+    }
+
+    /// Returns the command's name and the number of its arguments, and nothing of what they or a script say.
+    pub fn gist(&self) -> String {
+        let count = match self.arguments {
+            1 => "1 argument".to_owned(),
+            count => format!("{count} arguments"),
+        };
+        match (&self.named, &self.script) {
+            (Some(name), _) => format!("{name} ({count})"),
+            (None, Some(_)) => "a script".to_owned(),
+            (None, None) => format!("a program ({count})"),
+        }
     }
 
     pub fn client(&self) -> &str {

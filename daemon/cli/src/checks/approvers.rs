@@ -1,0 +1,225 @@
+//! Checks that the key of an enrolled approver starts the approver's command and nothing else. A person's account has
+//! other keys, which are the person's own, so only the enrolled ones count; in an account that remit made, all do.
+
+use std::collections::BTreeSet;
+
+use remit_common::text;
+
+use super::agents::AccountFacts;
+use super::file_facts::{self, word};
+use super::keys::{self, KeyLocation, Now};
+use super::report::{Check, or_ok};
+use super::ssh;
+use crate::enrollment::Role;
+use crate::openssh::effective::Effective;
+use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
+
+const COMMAND_BYTES: usize = 120;
+
+/// The keys that an approver has for remit, as blobs.
+#[derive(Clone, Debug)]
+pub enum Enrolled {
+    /// All keys of an account that remit made.
+    All,
+    Only(BTreeSet<Vec<u8>>),
+}
+
+impl Enrolled {
+    fn has(&self, key: &AuthorizedKey<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(blobs) => blobs.contains(&key.blob),
+        }
+    }
+}
+
+/// Checks settings and keys, and returns the blobs of the keys.
+pub fn checks(
+    account: &AccountFacts,
+    sshd: &Effective,
+    enrolled: &Enrolled,
+    now: &Now,
+) -> (Vec<Check>, BTreeSet<Vec<u8>>) {
+    let name = format!("{}: keys", account.name);
+    let mut found = ssh::steering_faults(account, sshd, "the approver", "remit");
+    let mut blobs = BTreeSet::new();
+    for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
+        found.extend(ssh::file_faults(account, &file));
+        let bytes = match file_facts::read_bytes(&file) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => continue,
+            Err(error) => {
+                let why = format!(
+                    "cannot read '{}', so its keys are unknown: {error}",
+                    file.display()
+                );
+                found.push(Check::failure(&name, why, format!("ls -l {}", word(&file))));
+                continue;
+            }
+        };
+        for (line, of_line) in lines(&bytes) {
+            let KeyLine::AuthorizedKey(key) = of_line else {
+                continue;
+            };
+            if enrolled.has(&key) {
+                let location = KeyLocation {
+                    user: &account.name,
+                    file: &file,
+                    line,
+                };
+                found.extend(judge(location, &key, sshd, now));
+                blobs.insert(key.blob);
+            }
+        }
+    }
+    if !blobs.is_empty() {
+        found.extend(ssh::shell_fault(account, "remit", "the approver"));
+    }
+    let text = match blobs.len() {
+        0 => "none".to_owned(),
+        count => format!("{count}, only for approving"),
+    };
+    (or_ok(found, &name, text), blobs)
+}
+
+fn judge(
+    location: KeyLocation<'_>,
+    key: &AuthorizedKey<'_>,
+    sshd: &Effective,
+    now: &Now,
+) -> Vec<Check> {
+    let KeyLocation { user, file, line } = location;
+    let name = format!("{user}: keys");
+    let shown_location = format!("'{}':{line}", file.display());
+    let role = Role::Approver;
+    let fix = format!(
+        "put {} before the key in line {line}, or remove the line and: remit {} {user} KEYFILE",
+        role.options(),
+        role.verb()
+    );
+    let mut found = Vec::new();
+    match keys::forced(key, sshd) {
+        Some(command) if command == role.command().as_bytes() => {}
+        Some(command) => found.push(Check::failure(
+            &name,
+            format!(
+                "{shown_location}: its command is not the approver's: {}",
+                text::line(&command, COMMAND_BYTES)
+            ),
+            &fix,
+        )),
+        None => found.push(Check::failure(
+            &name,
+            format!("{shown_location} has no command=: the key opens a shell as '{user}'"),
+            &fix,
+        )),
+    }
+    let rights = key.options.rights();
+    let left = rights
+        .into_iter()
+        .filter(|right| *right != "pty" && keys::grants(sshd, right));
+    let left: Vec<&str> = left.collect();
+    if !left.is_empty() {
+        found.push(Check::failure(
+            &name,
+            format!(
+                "{shown_location} is not restricted, it allows {}",
+                left.join(", ")
+            ),
+            &fix,
+        ));
+    }
+    found.extend(keys::expiry(location, role, key, now));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checks::report::whys;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    fn judged(options: &str, sshd: &str) -> Vec<String> {
+        let line = format!("{options} {KEY}");
+        let KeyLine::AuthorizedKey(key) = KeyLine::parse(line.as_bytes()) else {
+            panic!("{line}");
+        };
+        let location = KeyLocation {
+            user: "ann",
+            file: Path::new("/k"),
+            line: 3,
+        };
+        let now = Now {
+            utc: "20261120100000".into(),
+            local: "20261120100000".into(),
+        };
+        let checks = judge(location, &key, &Effective::parse(sshd), &now);
+        whys(&checks)
+    }
+
+    #[test]
+    fn the_enrolled_line_is_good() {
+        let own = Role::Approver.options();
+        for (options, sshd) in [
+            (own.as_str(), ""),
+            (
+                "restrict,command=\"/usr/bin/remit approver-shell\"",
+                "permittty no",
+            ),
+            ("restrict,pty", "forcecommand /usr/bin/remit approver-shell"),
+            (
+                "command=\"/usr/bin/remit approver-shell\"",
+                "disableforwarding yes\npermituserrc no",
+            ),
+        ] {
+            assert_eq!(judged(options, sshd), [""; 0], "{options}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_opens_more_is_named() {
+        for (options, sshd, why) in [
+            ("restrict", "", "has no command="),
+            (
+                "restrict,pty,command=\"/usr/bin/remit\"",
+                "",
+                "is not the approver's: /usr/bin/remit",
+            ),
+            (
+                "restrict,command=\"/usr/bin/remit approver-shell; sh\"",
+                "",
+                "is not the approver's",
+            ),
+            (
+                "restrict,command=\"/usr/bin/mcp-shim\"",
+                "",
+                "is not the approver's: /usr/bin/mcp-shim",
+            ),
+            (
+                "command=\"/usr/bin/remit approver-shell\"",
+                "",
+                "it allows agent-forwarding, port-forwarding, x11-forwarding, user-rc",
+            ),
+            (
+                "restrict,pty,command=\"/usr/bin/remit approver-shell\"",
+                "forcecommand /bin/bash",
+                "is not the approver's: /bin/bash",
+            ),
+            (
+                "restrict,pty,command=\"/usr/bin/remit approver-shell\",expiry-time=\"20200101\"",
+                "",
+                "has expired",
+            ),
+        ] {
+            let whys = judged(options, sshd);
+            assert!(
+                whys.len() == 1 && whys[0].contains(why),
+                "{options}: {whys:?}"
+            );
+        }
+    }
+}
