@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -298,13 +298,19 @@ fn approval() -> AdminRequest {
     }
 }
 
+fn variables(command: &Command) -> Vec<(OsString, OsString)> {
+    let set = |(name, value): (&OsStr, Option<&OsStr>)| Some((name.to_owned(), value?.to_owned()));
+    command.get_envs().filter_map(set).collect()
+}
+
 /// setsid removes the terminal that the tests may have.
 fn without_terminal(mut command: Command) -> Said {
     let mut alone = Command::new("setsid");
     alone
         .arg("-w")
         .arg(command.get_program())
-        .args(command.get_args());
+        .args(command.get_args())
+        .envs(variables(&command));
     command = alone;
     Said::from(command.stdin(Stdio::null()).output().unwrap())
 }
@@ -781,7 +787,8 @@ impl Screen {
         own.arg("-c")
             .arg("-w")
             .arg(command.get_program())
-            .args(command.get_args());
+            .args(command.get_args())
+            .envs(variables(&command));
         let child = own
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
@@ -799,8 +806,12 @@ impl Screen {
     }
 
     fn asked(&mut self, times: usize) {
+        self.shows("8 digits of the digest: ", times);
+    }
+
+    fn shows(&mut self, text: &str, times: usize) {
         let mut chunk = [0; 4096];
-        while self.seen.matches("8 digits of the digest: ").count() < times {
+        while self.seen.matches(text).count() < times {
             let length = self.master.read(&mut chunk).unwrap();
             self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
         }
@@ -1401,4 +1412,125 @@ fn grants_are_a_table_and_end_by_number() {
         assert_eq!((said.status, said.text()), (Some(0), "2 grants ended\n"));
         assert_eq!(heard.recv().unwrap(), AdminRequest::Revoke { grant });
     }
+}
+
+/// The daemon, and `remit approver-shell` as sshd starts it for a client that asks for `line`.
+fn approver_shell(line: &str) -> (Said, Vec<AdminRequest>) {
+    let (fake, heard) = one(shown());
+    let mut command = fake.remit(&["approver-shell"]);
+    command.env("SSH_ORIGINAL_COMMAND", line);
+    let said = without_terminal(command);
+    (said, all(&heard))
+}
+
+#[test]
+fn approvers_key_reaches_the_daemon_by_four_verbs() {
+    let pending = AdminRequest::Pending { seen: None };
+    let (said, heard) = approver_shell("remit pending --json");
+    assert_eq!(
+        (said.json()["omitted"].as_u64(), heard),
+        (Some(2), vec![pending])
+    );
+    let (said, heard) = approver_shell("show abababab");
+    assert!(said.text().contains("certificate renewed"), "{said:?}");
+    assert_eq!(heard, [show_of("abababab")]);
+    let (said, heard) = approver_shell(&format!(
+        "remit approve {} --digest {} --no-wait",
+        job(),
+        digest()
+    ));
+    assert_eq!((said.status, heard), (Some(0), vec![approval()]));
+    let (said, heard) = approver_shell(&format!(
+        r"remit deny {} '--message=it'\''s $(id); night'",
+        job()
+    ));
+    let why = "it's $(id); night".to_owned();
+    assert_eq!(
+        (said.status, heard),
+        (Some(0), vec![AdminRequest::Deny { job: JOB, why }])
+    );
+    // Without a terminal it approves nothing, as ever.
+    let (said, heard) = approver_shell("approve abababab");
+    assert_eq!((said.status, heard), (Some(125), vec![show_of("abababab")]));
+}
+
+#[test]
+fn approvers_key_reaches_nothing_else() {
+    for (line, status, why) in [
+        (
+            "remit lock -m x",
+            125,
+            "this key only approves: 'lock' is not permitted",
+        ),
+        (
+            "remit grant agent x --for 1h",
+            125,
+            "'grant' is not permitted",
+        ),
+        (
+            "remit approver-shell",
+            125,
+            "'approver-shell' is not permitted",
+        ),
+        (
+            "sh",
+            125,
+            "type one of: pending; show ID; approve ID; deny ID -m WHY",
+        ),
+        (
+            "remit pending; remit unlock",
+            125,
+            "no shell reads this line: put ';' into single quotes",
+        ),
+        (
+            "remit --runtime /tmp pending",
+            125,
+            "--runtime is not permitted",
+        ),
+        ("remit deny abab", 64, "--message"),
+        ("", 125, "there is no terminal to ask at"),
+        ("remit \u{1b}[2J", 125, "\\x1b[2J"),
+    ] {
+        let (said, heard) = approver_shell(line);
+        assert_eq!(
+            (said.status, heard),
+            (Some(status), Vec::new()),
+            "{line}: {said:?}"
+        );
+        assert!(said.stderr.contains(why), "{line}: {said:?}");
+        assert!(said.text().is_empty(), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn approver_without_a_command_is_asked_for_one() {
+    let (fake, heard) = one(shown());
+    let mut screen = Screen::of(fake.remit(&["approver-shell"]));
+    let long = format!("deny {} -m {}", job(), "x".repeat(300));
+    let deny = format!("deny {} -m 'not now'", job());
+    for (at, line) in ["lock -m x", &long, &deny, "", "exit"]
+        .into_iter()
+        .enumerate()
+    {
+        screen.shows("remit> ", at + 1);
+        screen.types(&format!("{line}\n"));
+    }
+    let (said, _) = screen.end();
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(
+        said.text().matches("certificate renewed").count(),
+        2,
+        "{said:?}"
+    );
+    assert!(said.stderr.contains("'lock' is not permitted"), "{said:?}");
+    assert!(
+        said.stderr.contains("a line has less than 256 bytes"),
+        "{said:?}"
+    );
+    let why = "not now".to_owned();
+    let pending = || AdminRequest::Pending { seen: None };
+    assert_eq!(
+        all(&heard),
+        [pending(), AdminRequest::Deny { job: JOB, why }, pending()]
+    );
 }
