@@ -53,6 +53,10 @@ pub struct EnrollApproverArgs {
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 
+    /// Group whose members may use the socket for administrators
+    #[arg(long, value_name = "NAME", default_value = "remit-admin")]
+    pub group: Name,
+
     /// Only print the line for authorized_keys
     #[arg(long)]
     pub print: bool,

@@ -8,13 +8,10 @@ use serde_json::json;
 use super::enroll::{account, as_root, change, key, refusals, warn_of};
 use crate::args::EnrollApproverArgs;
 use crate::client::admin_socket;
-use crate::enrollment::{self, AccountWas, Change, Enrolled, Name, Role};
+use crate::enrollment::{self, AccountWas, Change, Enrolled, Role};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
-
-/// Members may use the socket at which changes are approved. Which changes, rules of the policy say.
-const GROUP: &str = "remit-admin";
 
 pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<Exit, Failure> {
     if args.print {
@@ -22,11 +19,10 @@ pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<E
     }
     as_root(Role::Approver.verb())?;
     let key = key(&args.keyfile)?;
-    let group: Name = GROUP.parse().map_err(|_| Failure::off_protocol())?;
     let enrolled = enrollment::enroll(&enrollment::Request {
         role: Role::Approver,
         name: &args.user,
-        group: &group,
+        group: &args.group,
         key: &key,
         expires: args.expires.as_ref(),
         state: &args.state.state,
@@ -44,7 +40,7 @@ pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<E
         Form::Json => output::json(&json!({
             "user": args.user.as_str(),
             "account": account(&enrolled),
-            "group": GROUP,
+            "group": args.group.as_str(),
             "other_groups": enrolled.groups,
             "file": enrolled.file.display().to_string(),
             "key": change(&enrolled),
@@ -73,8 +69,8 @@ fn print(context: &Context, args: &EnrollApproverArgs) -> Result<Exit, Failure> 
         Form::Text => {
             output::text(&format!("{line}\n"))?;
             output::note(&format!(
-                "nothing was done: put this line into the authorized_keys of '{}', and the user into group '{GROUP}'",
-                args.user
+                "nothing was done: put this line into the authorized_keys of '{}', and the user into group '{}'",
+                args.user, args.group
             ));
         }
     }
@@ -98,7 +94,7 @@ fn show(args: &EnrollApproverArgs, enrolled: &Enrolled, line: &str) -> String {
             }
         },
     );
-    lines += &table::fact("group", GROUP);
+    lines += &table::fact("group", args.group.as_str());
     if !enrolled.groups.is_empty() {
         lines += &table::fact("also in", &enrolled.groups.join(" "));
     }

@@ -137,9 +137,14 @@ fn check_group(role: Role, group: &Name) -> Result<(), Refused> {
     account::gid(group.as_str())
         .and_then(|gid| gid.ok_or_else(|| AccountError::NoGroup(group.to_string())))
         .map_err(|e| account_refusal(e, group))?;
-    match role == Role::Agent && account::is_powerful(group) {
+    let does_more = match role {
+        Role::Agent => account::is_powerful(group),
+        Role::Approver => account::root_group_reason(group.as_str()).is_some(),
+    };
+    match does_more {
         true => Err(Refused::new(format!(
-            "members of group '{group}' may do more than an agent"
+            "members of group '{group}' may do more than {}",
+            role.with_article()
         ))),
         false => Ok(()),
     }
