@@ -155,7 +155,7 @@ fn smtp(mut stream: TcpStream) -> Got {
 struct Example {
     name: &'static str,
     /// The account that reads the secret. The kernel counts the processes of one in all tests.
-    keeper: u32,
+    notified_user: u32,
     text: &'static str,
     serve: Serve,
     /// The host and port that the example names.
@@ -168,7 +168,7 @@ struct Example {
 
 const SLACK: Example = Example {
     name: "slack",
-    keeper: 64_021,
+    notified_user: 64_021,
     text: include_str!("../../../packaging/examples/notify-slack.toml"),
     serve: http,
     network: "hooks.slack.com:443",
@@ -178,7 +178,7 @@ const SLACK: Example = Example {
 
 const NTFY: Example = Example {
     name: "ntfy",
-    keeper: 64_022,
+    notified_user: 64_022,
     text: include_str!("../../../packaging/examples/notify-ntfy.toml"),
     serve: http,
     network: "ntfy.sh:443",
@@ -188,7 +188,7 @@ const NTFY: Example = Example {
 
 const MATRIX: Example = Example {
     name: "matrix",
-    keeper: 64_023,
+    notified_user: 64_023,
     text: include_str!("../../../packaging/examples/notify-matrix.toml"),
     serve: http,
     network: "matrix.example.org:443",
@@ -198,7 +198,7 @@ const MATRIX: Example = Example {
 
 const TELEGRAM: Example = Example {
     name: "telegram",
-    keeper: 64_024,
+    notified_user: 64_024,
     text: include_str!("../../../packaging/examples/notify-telegram.toml"),
     serve: http,
     network: "api.telegram.org:443",
@@ -208,7 +208,7 @@ const TELEGRAM: Example = Example {
 
 const MAIL: Example = Example {
     name: "mail",
-    keeper: 64_025,
+    notified_user: 64_025,
     text: include_str!("../../../packaging/examples/notify-mail.toml"),
     serve: smtp,
     network: "127.0.0.1:25",
@@ -237,12 +237,22 @@ impl Notified {
         let service = Service::start(example.serve);
         let here = format!("127.0.0.1:{}", service.port);
         let dir = nix::unistd::mkdtemp("/run/remit-notify-XXXXXX").expect("/run is root's");
-        chown(&dir, Some(example.keeper), Some(example.keeper)).expect("it is ours");
+        chown(
+            &dir,
+            Some(example.notified_user),
+            Some(example.notified_user),
+        )
+        .expect("it is ours");
         let secret = dir.join(format!("{}.curl", example.name));
         let text = example.secret.replace("@PORT@", &service.port.to_string());
         fs::write(&secret, text).expect("it is ours");
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o400)).expect("it is ours");
-        chown(&secret, Some(example.keeper), Some(example.keeper)).expect("it is ours");
+        chown(
+            &secret,
+            Some(example.notified_user),
+            Some(example.notified_user),
+        )
+        .expect("it is ours");
         let mut rules = example.text.to_owned();
         let scheme = example.address.split("://").next().unwrap_or_default();
         let scheme = if scheme == "https" { "http" } else { scheme };
@@ -250,7 +260,10 @@ impl Notified {
             (example.address, format!("{scheme}://{here}")),
             (example.network, here),
             ("/etc/remit/notify", dir.display().to_string()),
-            ("\"remit-notify\"", format!("\"#{}\"", example.keeper)),
+            (
+                "\"remit-notify\"",
+                format!("\"#{}\"", example.notified_user),
+            ),
         ] {
             if !own.is_empty() {
                 rules = rules.replace(own, &here);
@@ -274,7 +287,7 @@ impl Notified {
     }
 
     /// What the service gets of the JSON, given by a user as the command's input.
-    fn told(&self, json: &Value) -> Got {
+    fn notify(&self, json: &Value) -> Got {
         let run = Run {
             stdin: Some(Bytes::from(format!("{json}\n").into_bytes())),
             ..change(&self.command, &[])
@@ -345,7 +358,7 @@ fn slack_gets_plain_text() {
     };
     let text = format!("{title}\n{approve}\ndigest {digest}");
     assert_eq!(got.json(), message(&title, text));
-    let got = notified.told(&hostile());
+    let got = notified.notify(&hostile());
     keeps_secrets(&got);
     // Without '<' there is no mention, no link and no date; entities are what Slack shows as these characters.
     let shown = "a &amp; &lt;!channel&gt; *b* _c_ `d` &lt;b&gt;e&lt;/b&gt; \"f\" \\g @here [h](i)\r\nX-Evil: 1\u{202e}\u{fc}";
@@ -356,7 +369,7 @@ fn slack_gets_plain_text() {
     assert_eq!(got.json(), message(shown, format!("{shown}{rest}")));
     let paused = "web1: the changes of agent are paused";
     let text = format!("{paused}\nremit resume agent");
-    assert_eq!(notified.told(&pause()).json(), message(paused, text));
+    assert_eq!(notified.notify(&pause()).json(), message(paused, text));
     notified.daemon.stop();
 }
 
@@ -369,12 +382,12 @@ fn ntfy_gets_one_line_in_a_header() {
     assert!(got.has(&format!("Title: {title}")), "{got:?}");
     assert!(got.has("Content-Type: text/plain"), "{got:?}");
     assert_eq!(got.body, format!("{approve}\ndigest {digest}"));
-    let got = notified.told(&hostile());
+    let got = notified.notify(&hostile());
     keeps_secrets(&got);
     let shown = "Title: a & <!channel> *b* _c_ `d` <b>e</b> ?f? ?g @here [h](i)??X-Evil: 1";
     assert_eq!(got.begins("Title:"), [shown]);
     assert!(got.begins("X-Evil").is_empty(), "{got:?}");
-    let got = notified.told(&pause());
+    let got = notified.notify(&pause());
     assert_eq!(got.body, "remit resume agent");
     notified.daemon.stop();
 }
@@ -397,7 +410,7 @@ fn matrix_gets_text_without_html() {
         body.ends_with(&format!("{}\ndigest {}", view.line, view.digest)),
         "{body}"
     );
-    let got = notified.told(&hostile());
+    let got = notified.notify(&hostile());
     keeps_secrets(&got);
     let title = hostile()["title"]
         .as_str()
@@ -415,7 +428,7 @@ fn matrix_gets_text_without_html() {
         got.line,
         format!("{room}/remit-0123456789abcdef0123456789abcdef HTTP/1.1")
     );
-    let names: Vec<String> = (0..2).map(|_| notified.told(&pause()).line).collect();
+    let names: Vec<String> = (0..2).map(|_| notified.notify(&pause()).line).collect();
     assert_eq!(names[0], names[1]);
     let name = names[0]
         .strip_prefix(&format!("{room}/remit-"))
@@ -439,7 +452,7 @@ fn telegram_gets_text_without_a_parse_mode() {
         got.json(),
         message(format!("{title}\n{approve}\ndigest {digest}"))
     );
-    let got = notified.told(&hostile());
+    let got = notified.notify(&hostile());
     keeps_secrets(&got);
     let title = hostile()["title"]
         .as_str()
@@ -478,7 +491,7 @@ fn mail_has_one_line_in_each_header() {
     assert!(got.has("To: oncall@example.org"), "{got:?}");
     assert!(got.has(&format!("Subject: {title}")), "{got:?}");
     assert_eq!(got.body, format!("{approve}\ndigest {digest}\n"));
-    let got = notified.told(&hostile());
+    let got = notified.notify(&hostile());
     keeps_secrets(&got);
     assert_eq!(got.line, envelope);
     assert_eq!(got.headers.len(), own.len(), "{got:?}");
@@ -489,7 +502,7 @@ fn mail_has_one_line_in_each_header() {
         got.body,
         format!("ssh -t web1 remit approve 0123-4567\ndigest {digest}\n")
     );
-    assert_eq!(notified.told(&pause()).body, "remit resume agent\n");
+    assert_eq!(notified.notify(&pause()).body, "remit resume agent\n");
     notified.daemon.stop();
 }
 
@@ -507,12 +520,12 @@ fn forbidding(mut stream: TcpStream) -> Got {
     }
 }
 
-/// The failure is on record, because a request that nobody knows of waits in vain.
+/// The failure is on record, because a request that nobody knows of waits without effect.
 #[test]
 fn service_that_refuses_fails_the_command() {
     let notified = Notified::start(&Example {
         serve: forbidding,
-        keeper: 64_029,
+        notified_user: 64_029,
         ..SLACK
     });
     let run = Run {

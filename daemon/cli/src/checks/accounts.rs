@@ -174,7 +174,7 @@ fn foreign_key_checks(
             false => all,
         }
     };
-    let is_more = |one: keys_in_other_accounts::Elsewhere<'_>, sshd: &Effective| match role {
+    let is_more = |one: keys_in_other_accounts::OtherAccountsKey<'_>, sshd: &Effective| match role {
         Role::Agent => {
             let location = KeyLocation {
                 user: one.user,

@@ -42,7 +42,7 @@ pub fn keys_of(account: &AccountFacts, sshd: &Effective) -> BTreeSet<Vec<u8>> {
 
 /// A line with one of the keys, in another account.
 #[derive(Clone, Copy, Debug)]
-pub struct Elsewhere<'a> {
+pub struct OtherAccountsKey<'a> {
     pub user: &'a str,
     pub file: &'a Path,
     pub line: usize,
@@ -55,7 +55,7 @@ pub fn checks(
     keys: &BTreeSet<Vec<u8>>,
     others: &[Other],
     settings: impl Fn(&str) -> Vec<Rc<Effective>>,
-    is_more: impl Fn(Elsewhere<'_>, &Effective) -> bool,
+    is_more: impl Fn(OtherAccountsKey<'_>, &Effective) -> bool,
 ) -> Vec<Check> {
     let name = format!("{user}: keys elsewhere");
     let mut found = Vec::new();
@@ -86,13 +86,13 @@ pub fn checks(
                 if !keys.contains(&key.blob) {
                     continue;
                 }
-                let elsewhere = Elsewhere {
+                let other_key = OtherAccountsKey {
                     user: &other.name,
                     file: &file,
                     line,
                     key: &key,
                 };
-                if is_more(elsewhere, &sshd) {
+                if is_more(other_key, &sshd) {
                     found.push(Check::failure(
                         &name,
                         format!(
@@ -179,7 +179,7 @@ mod tests {
         let keys = keys_of(&account, &sshd);
         let look = |others: &[Other]| {
             let same = |_: &str| vec![Rc::new(sshd.clone())];
-            let is_more = |one: Elsewhere<'_>, sshd: &Effective| {
+            let is_more = |one: OtherAccountsKey<'_>, sshd: &Effective| {
                 let location = KeyLocation {
                     user: one.user,
                     file: one.file,

@@ -114,15 +114,15 @@ impl RequestEnd {
 
 /// Says of a request that has expired who approved it.
 fn not_approved(what: &str, request: &Request) -> String {
-    let given: Vec<&str> = request.approvals.iter().map(Subject::user).collect();
-    if given.is_empty() {
+    let approvers: Vec<&str> = request.approvals.iter().map(Subject::user).collect();
+    if approvers.is_empty() {
         return format!("nobody approved {what} in time; it never ran");
     }
     let count = request.pending.approval().count().get();
     format!(
         "only {} of {count} people approved {what} in time ({}); it never ran",
-        given.len(),
-        given.join(" and ")
+        approvers.len(),
+        approvers.join(" and ")
     )
 }
 

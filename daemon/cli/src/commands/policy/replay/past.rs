@@ -128,7 +128,7 @@ pub fn seen(record: &AuditRecord) -> RecordKind {
     }
     if let (Event::Approved, Some(job)) = (event, own("JOB")) {
         let number = own("APPROVALS").and_then(|number| number.split_once(" of "));
-        return match number.is_none_or(|(given, count)| given == count) {
+        return match number.is_none_or(|(this, count)| this == count) {
             true => RecordKind::Approved(job.to_owned()),
             false => RecordKind::Other,
         };
