@@ -1,4 +1,4 @@
-//! Measures `remit policy replay` on an audit log of 10,000 decisions, with the policy of [`decide`](crate::decide): as a
+//! Measures `remit policy replay` on an audit log of 10,000 decisions, with the policy of [`crate::decide`]: as a
 //! process, with the load of the policy and the check of the chain. Needs neither a stage nor root.
 
 use std::fmt::Write as _;
