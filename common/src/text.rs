@@ -117,7 +117,7 @@ pub fn command_line<T: AsRef<[u8]>>(argv: &[T], cap: usize) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineWord {
     pub text: String,
-    /// It may be another text: a backslash in it may have been one, or the start of an escape of [`line`].
+    /// It may be another text: a backslash in it may have been one, or the start of an escape of [`line()`].
     pub ambiguous: bool,
 }
 
