@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use remit_common::text;
 
 use super::agents::AccountFacts;
-use super::file_facts::{self, word};
+use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, or_ok};
 use super::ssh;
@@ -45,17 +45,9 @@ pub fn checks(
     let mut blobs = BTreeSet::new();
     for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
         found.extend(ssh::file_faults(account, &file));
-        let bytes = match file_facts::read_bytes(&file) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => continue,
-            Err(error) => {
-                let why = format!(
-                    "cannot read '{}', so its keys are unknown: {error}",
-                    file.display()
-                );
-                found.push(Check::failure(&name, why, format!("ls -l {}", word(&file))));
-                continue;
-            }
+        let unread = |why, fix| found.push(Check::failure(&name, why, fix));
+        let Some(bytes) = file_facts::read_keys(&file, unread) else {
+            continue;
         };
         for (line, of_line) in lines(&bytes) {
             let KeyLine::AuthorizedKey(key) = of_line else {

@@ -178,6 +178,18 @@ pub fn read_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Reads a file of keys; `None` if it is missing. `unread` takes why it cannot be read, and the way out.
+pub fn read_keys(file: &Path, unread: impl FnOnce(String, String)) -> Option<Vec<u8>> {
+    read_bytes(file).unwrap_or_else(|error| {
+        let why = format!(
+            "cannot read '{}', so its keys are unknown: {error}",
+            file.display()
+        );
+        unread(why, format!("ls -l {}", word(file)));
+        None
+    })
+}
+
 pub fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok(read_bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -67,17 +67,9 @@ pub fn checks(
     });
     for (other, sshd) in by_way {
         for file in sshd.authorized_keys_files(&other.name, other.uid, &other.home) {
-            let text = match file_facts::read_bytes(&file) {
-                Ok(Some(text)) => text,
-                Ok(None) => continue,
-                Err(error) => {
-                    let why = format!(
-                        "cannot read '{}', so its keys are unknown: {error}",
-                        file.display()
-                    );
-                    found.push(Check::warning(&name, why, format!("ls -l {}", word(&file))));
-                    continue;
-                }
+            let unread = |why, fix| found.push(Check::warning(&name, why, fix));
+            let Some(text) = file_facts::read_keys(&file, unread) else {
+                continue;
             };
             for (line, of_line) in lines(&text) {
                 let KeyLine::AuthorizedKey(key) = of_line else {

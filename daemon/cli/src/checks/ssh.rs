@@ -217,17 +217,9 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
     let mut count = 0;
     for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
         found.extend(file_faults(account, &file));
-        let bytes = match file_facts::read_bytes(&file) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => continue,
-            Err(error) => {
-                let why = format!(
-                    "cannot read '{}', so its keys are unknown: {error}",
-                    file.display()
-                );
-                found.push(Check::failure(&name, why, format!("ls -l {}", word(&file))));
-                continue;
-            }
+        let unread = |why, fix| found.push(Check::failure(&name, why, fix));
+        let Some(bytes) = file_facts::read_keys(&file, unread) else {
+            continue;
         };
         let mut unread = Vec::new();
         for (line, of_line) in lines(&bytes) {

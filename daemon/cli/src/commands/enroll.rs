@@ -20,18 +20,8 @@ use crate::render::table;
 
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     if args.print {
-        let line = print(args)?;
-        match context.form {
-            Form::Json => output::json(&json!({ "line": line }))?,
-            Form::Text => {
-                output::text(&format!("{line}\n"))?;
-                output::note(&format!(
-                    "nothing was done: put this line into the authorized_keys of '{}', and the user into group '{}'",
-                    args.user, args.group
-                ));
-            }
-        }
-        return Ok(Exit::OK);
+        let line = enrollment::printed(Role::Agent, &key(&args.keyfile)?, args.expires.as_ref());
+        return print(context, line, args.user.as_str(), args.group.as_str());
     }
     as_root("enroll")?;
     let key = key(&args.keyfile)?;
@@ -46,12 +36,7 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     .map_err(|refused| Failure::Machine(refused.into()))?;
     let inspects = inspect::decide(args, context.form == Form::Text)?;
     let refuses = refusals(admin_socket::check_configuration());
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    // It becomes part of a line that users paste.
-    let host = match host.trim().parse::<Destination>() {
-        Ok(_) => host.trim(),
-        Err(_) => "HOST",
-    };
+    let host = host();
     let client = format!("ssh -T {}@{host} mcp-shim", args.user);
     match context.form {
         Form::Json => output::json(&json!({
@@ -69,23 +54,65 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         }))?,
         Form::Text => {
             let inspects = table::fact("inspect", inspects.sentence());
-            output::text(&(show(args, &enrolled, &client, host) + &inspects))?;
+            output::text(&(show(args, &enrolled, &client, &host) + &inspects))?;
         }
     }
+    warn(&enrolled, &refuses);
+    Ok(Exit::OK)
+}
+
+/// Prints the line of a key, for people who enroll by hand.
+pub fn print(
+    context: &Context,
+    line: Result<String, enrollment::Refused>,
+    user: &str,
+    group: &str,
+) -> Result<Exit, Failure> {
+    let line = line.map_err(|refused| Failure::Machine(refused.into()))?;
+    match context.form {
+        Form::Json => output::json(&json!({ "line": line }))?,
+        Form::Text => {
+            output::text(&format!("{line}\n"))?;
+            output::note(&format!(
+                "nothing was done: put this line into the authorized_keys of '{user}', and the user into group '{group}'"
+            ));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Returns the name of this machine for a line that users paste, or `HOST`.
+pub fn host() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim().parse::<Destination>() {
+        Ok(_) => host.trim().to_owned(),
+        Err(_) => "HOST".to_owned(),
+    }
+}
+
+/// Reports what is wrong with the account or the policy, although the key is enrolled.
+pub fn warn(enrolled: &Enrolled, refuses: &[String]) {
     for warning in &enrolled.warnings {
         output::note(&format!("warning: {warning}"));
     }
     if !enrolled.warnings.is_empty() {
         output::note("for the fixes, run: remit doctor");
     }
-    warn_of(&refuses);
-    Ok(Exit::OK)
+    warn_of(refuses);
 }
 
-fn print(args: &EnrollArgs) -> Result<String, Failure> {
-    let key = key(&args.keyfile)?;
-    enrollment::printed(Role::Agent, &key, args.expires.as_ref())
-        .map_err(|refused| Failure::Machine(refused.into()))
+/// Facts about an enrollment that do not depend on the role.
+pub fn facts(enrolled: &Enrolled, account: &str, group: &str) -> String {
+    let mut lines = table::fact("account", account);
+    lines += &table::fact("group", group);
+    if !enrolled.groups.is_empty() {
+        lines += &table::fact("also in", &enrolled.groups.join(" "));
+    }
+    let file = enrolled.file.display();
+    lines += &table::fact("key", &format!("{} in {file}", change(enrolled)));
+    let expires = enrolled.expires;
+    let expires = expires.map_or_else(|| "never".to_owned(), |end| end.to_string());
+    lines + &table::fact("expires", &expires)
 }
 
 pub fn account(enrolled: &Enrolled) -> &'static str {
@@ -115,16 +142,7 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
             "existed before: it keeps its rights and files, and its shell reads them before mcp-shim starts"
         }
     };
-    lines += &table::fact("account", from);
-    lines += &table::fact("group", args.group.as_str());
-    if !enrolled.groups.is_empty() {
-        lines += &table::fact("also in", &enrolled.groups.join(" "));
-    }
-    let file = enrolled.file.display();
-    lines += &table::fact("key", &format!("{} in {file}", change(enrolled)));
-    let expires = enrolled.expires;
-    let expires = expires.map_or_else(|| "never".to_owned(), |end| end.to_string());
-    lines += &table::fact("expires", &expires);
+    lines += &facts(enrolled, from, args.group.as_str());
     lines += &table::fact("try there", &format!("{client} --check"));
     lines += &table::fact(
         "configure",
@@ -169,7 +187,7 @@ pub fn refusals(answer: Result<ConfigAnswer, String>) -> Vec<String> {
     errors.into_iter().map(one).collect()
 }
 
-pub fn warn_of(refuses: &[String]) {
+fn warn_of(refuses: &[String]) {
     for why in refuses {
         output::note(&format!("remitd would not start again: {why}"));
     }
