@@ -41,6 +41,7 @@ mod commands {
         mod journal;
         mod list;
         mod record;
+        mod report;
         mod source;
         mod story;
         mod verify;
@@ -48,6 +49,7 @@ mod commands {
         pub use filter::Span;
         pub use list::export;
         pub use record::AuditRecord;
+        pub use report::report;
         pub use source::RecordSource;
         pub use verify::verify;
 
@@ -180,6 +182,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
             AuditVerb::Verify(args) => commands::audit::verify(context, &args),
             AuditVerb::Show(args) => commands::audit::show(context, &args),
             AuditVerb::Export(args) => commands::audit::export(context, &args),
+            AuditVerb::Report(args) => commands::audit::report(context, &args),
         },
         Verb::Enroll(args) => commands::enroll::enroll(context, &args),
         Verb::EnrollApprover(args) => commands::enroll_approver::enroll_approver(context, &args),

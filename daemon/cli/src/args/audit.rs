@@ -26,6 +26,8 @@ pub enum AuditVerb {
     Show(RecordsArgs),
     /// Print records as JSON Lines, with exactly the fields that their hashes cover
     Export(ExportArgs),
+    /// Write a page for auditors, one HTML file: what was asked, refused, approved and changed, and if the audit log is whole
+    Report(AuditReportArgs),
 }
 
 /// Where the records are.
@@ -193,6 +195,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "JOB")]
     pub job: Option<IdPrefix>,
 
+    /// With this number
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seq: Option<u64>,
+
     /// With this verdict, such as allow, denied_rule, approved, denied, void or timed_out
     #[arg(long, value_name = "VERDICT", value_parser = verdict)]
     pub verdict: Option<String>,
@@ -213,7 +219,7 @@ pub struct FilterArgs {
 pub struct RecordsArgs {
     /// Tell all of this job: its id or how it begins, 4 digits or more
     #[arg(value_name = "JOB",
-          conflicts_with_all = ["user", "job", "verdict", "event", "command", "since", "until", "lines"])]
+          conflicts_with_all = ["user", "job", "seq", "verdict", "event", "command", "since", "until", "lines"])]
     pub story: Option<IdPrefix>,
 
     #[command(flatten)]
@@ -243,6 +249,27 @@ pub struct ExportArgs {
 
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    #[command(flatten)]
+    pub source_args: RecordSourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AuditReportArgs {
+    #[command(flatten)]
+    pub span: SpanArgs,
+
+    /// Write the page to this file, for its owner alone; '-' is standard output
+    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+
+    /// Replace the file also if it is no report
+    #[arg(long)]
+    pub force: bool,
+
+    /// A record that an earlier 'verify' or report printed: it must still be there; may be given again
+    #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
+    pub expect: Vec<Expected>,
 
     #[command(flatten)]
     pub source_args: RecordSourceArgs,

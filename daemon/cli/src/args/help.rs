@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 45] = [
+const EXAMPLES: [(&[&str], &str); 46] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -102,6 +102,10 @@ const EXAMPLES: [(&[&str], &str); 45] = [
         "remit audit show --user agent --verdict denied --since today",
     ),
     (&["audit", "export"], "remit audit export --since yesterday"),
+    (
+        &["audit", "report"],
+        "remit audit report --since 2026-11-01 -o report.html",
+    ),
     (&["enroll"], "sudo remit enroll agent key.pub --expires 90d"),
     (
         &["enroll-approver"],

@@ -18,8 +18,8 @@ pub use approval::{
     ApproveArgs, ConfirmArgs, DenyArgs, GrantArgs, PendingArgs, RevokeArgs, ShowArgs,
 };
 pub use audit::{
-    AcceptedHost, AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs, RecordSourceArgs,
-    RecordsArgs, SpanArgs, VerifyArgs, is_of_end,
+    AcceptedHost, AuditReportArgs, AuditVerb, ExportArgs, FilterArgs, Format, HistoryArgs,
+    RecordSourceArgs, RecordsArgs, SpanArgs, VerifyArgs, is_of_end,
 };
 pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
@@ -41,7 +41,7 @@ Exit status:
     number if a signal ended it
   doctor: the number of failed checks, at most 63
   approve: 1 what was typed was not the digest
-  audit verify: 1 something is wrong; audit show JOB: 1 no such job
+  audit verify, report: 1 something is wrong; audit show JOB: 1 no such job
   policy check, test, explain, diff: 1 errors, a test failed, not allowed,
     a difference; 2 trouble
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
@@ -163,7 +163,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: PolicyVerb,
     },
-    /// Verify, show and export audit records
+    /// Verify, show and export audit records; a page for auditors
     #[command(disable_help_subcommand = true)]
     Audit {
         #[command(subcommand)]

@@ -280,7 +280,7 @@ impl Rows {
 }
 
 /// Escapes control, invisible and combining characters, and every space other than U+0020.
-fn piece(c: char) -> String {
+pub fn piece(c: char) -> String {
     match c {
         '\n' => "\\n".to_owned(),
         '\t' => "\\t".to_owned(),

@@ -42,6 +42,7 @@ impl Span {
 pub struct Filter {
     user: Option<String>,
     job: Option<IdPrefix>,
+    seq: Option<u64>,
     verdict: Option<String>,
     events: Vec<&'static str>,
     command: Option<String>,
@@ -53,6 +54,7 @@ impl Filter {
         Self {
             user: args.user.clone(),
             job: args.job.clone(),
+            seq: args.seq,
             verdict: args.verdict.clone(),
             events: args.event.iter().map(|event| event.name()).collect(),
             command: args.command.as_deref().map(str::to_lowercase),
@@ -70,11 +72,12 @@ impl Filter {
     pub fn matches(&self) -> Vec<String> {
         let whole = self.job.iter().filter_map(IdPrefix::whole);
         let jobs = whole.map(|job| format!("REMIT_JOB={job}"));
+        let seqs = self.seq.iter().map(|seq| format!("REMIT_SEQ={seq}"));
         let events = self.events.iter().map(|name| format!("REMIT_EVENT={name}"));
         // A word of another field cannot be preselected.
         let verdicts = self.verdict.iter().filter(|word| !is_of_end(word));
         let verdicts = verdicts.map(|verdict| format!("REMIT_VERDICT={verdict}"));
-        jobs.chain(events).chain(verdicts).collect()
+        jobs.chain(seqs).chain(events).chain(verdicts).collect()
     }
 
     /// Returns the job that the filter names. Fails if these records are about several such jobs.
@@ -105,6 +108,7 @@ impl Filter {
             .job
             .as_ref()
             .is_none_or(|id| record.job().is_some_and(|job| id.begins(job)));
+        let of_seq = self.seq.is_none() || self.seq == record.seq();
         let verdict = self.verdict.as_deref();
         let with_verdict =
             verdict.is_none_or(|word| [record.own("VERDICT"), record.word()].contains(&Some(word)));
@@ -116,6 +120,7 @@ impl Filter {
         in_time
             && of_event
             && of_job
+            && of_seq
             && with_command
             && with_verdict
             && (is(&self.user, "USER") || is(&self.user, "UID") || is(&self.user, "APPROVER"))
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn each_part_of_a_filter_counts() {
         let record = record(
-            r#""REMIT_EVENT":"intent","REMIT_USER":"alice","REMIT_UID":"1000","REMIT_VERDICT":"allow","REMIT_JOB":"7f3a91c2000000000000000000000000","REMIT_ARGV":"df -H","REMIT_TIME":"1970-01-01T00:00:01.500Z""#,
+            r#""REMIT_EVENT":"intent","REMIT_SEQ":"12","REMIT_USER":"alice","REMIT_UID":"1000","REMIT_VERDICT":"allow","REMIT_JOB":"7f3a91c2000000000000000000000000","REMIT_ARGV":"df -H","REMIT_TIME":"1970-01-01T00:00:01.500Z""#,
         );
         let some = |text: &str| Some(text.to_owned());
         let span = |since, until| Filter {
@@ -145,6 +150,16 @@ mod tests {
             events,
             ..Filter::default()
         };
+        for (seq, taken) in [(12, true), (1, false)] {
+            let filter = Filter {
+                seq: Some(seq),
+                ..Filter::default()
+            };
+            assert_eq!(
+                (filter.takes(&record), filter.matches()),
+                (taken, vec![format!("REMIT_SEQ={seq}")])
+            );
+        }
         type Set = fn(&mut Filter, Option<String>);
         let sets: [(Set, &str, &str); 5] = [
             (|f, v| f.user = v, "alice", "alic"),

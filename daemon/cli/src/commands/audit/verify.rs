@@ -1,6 +1,7 @@
 //! `remit audit verify`: checks that all records exist, in order, and unchanged.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::collector::verify as verify_collected;
 use super::filter::Span;
 use super::gaps::{Gaps, Teller, cause as journal_cause};
 use super::head::Head;
+use super::record::AuditRecord;
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
@@ -22,6 +24,24 @@ use crate::render::{table, units};
 const WRITTEN: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 
+/// What is verified.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    pub source: &'a RecordSource,
+    pub state: &'a Path,
+    pub span: Span,
+    pub expect: &'a [Expected],
+}
+
+/// Reads each record that is verified. If the journal has to be read again, a new one begins.
+pub trait RecordReader: Default {
+    fn take(&mut self, record: &AuditRecord);
+}
+
+impl RecordReader for () {
+    fn take(&mut self, _: &AuditRecord) {}
+}
+
 struct Reading {
     report: Report,
     gaps: Gaps,
@@ -29,7 +49,7 @@ struct Reading {
     times: Option<(u64, u64)>,
 }
 
-struct Verification {
+pub struct Verification {
     report: Report,
     times: Option<(u64, u64)>,
     source: String,
@@ -45,34 +65,18 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     }
     let source = RecordSource::of(&args.source_args)?;
     let span = Span::of(&args.span);
-    // The head comes before the records: later records only add to the expected ones.
-    let head = match (source.is_live(), span.until) {
-        (true, None) => Head::ask(context, &args.source_args.state),
-        (true, Some(_)) => Head::Unknown("what came after --until was not read".into()),
-        (false, _) => Head::Unknown("--expect says what these files must have".into()),
+    let of = Of {
+        source: &source,
+        state: &args.source_args.state,
+        span,
+        expect: &args.expect,
     };
-    let mut reading = read(&source, span, &args.expect, &head)?;
-    if let RecordSource::Journal(journal) = &source {
-        let mut tries = TRIES;
-        while ends_early(&reading.report) && head.expected().is_some() && tries > 0 {
-            journal.sync();
-            thread::sleep(WRITTEN);
-            tries -= 1;
-            reading = read(&source, span, &args.expect, &head)?;
-        }
-    }
-    if let Some(finding) = head.is_behind(context, &args.source_args.state, &reading.report) {
-        reading.report.findings.push(finding);
-    }
-    let verification = Verification::of(reading, &source, head, span);
+    let (verification, ()) = Verification::new(context, &of)?;
     match context.form {
         Form::Json => output::json(&verification.json())?,
         Form::Text => output::text(&verification.page())?,
     }
-    Ok(match verification.is_whole() {
-        true => Exit::OK,
-        false => Exit::FOUND,
-    })
+    Ok(verification.exit())
 }
 
 fn ends_early(report: &Report) -> bool {
@@ -80,18 +84,15 @@ fn ends_early(report: &Report) -> bool {
     kinds.into_iter().any(|kind| kind == Kind::Truncated)
 }
 
-fn read(
-    source: &RecordSource,
-    span: Span,
-    expect: &[Expected],
-    head: &Head,
-) -> Result<Reading, Failure> {
+fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failure> {
+    let Of { source, span, .. } = *of;
+    let mut reader = R::default();
     let mut verifier = Verifier::default();
     let mut gaps = Gaps::default();
     let mut times = None;
     let mut started = span.since.is_none();
     let mut half = None;
-    expect.iter().for_each(|one| verifier.expect(*one));
+    of.expect.iter().for_each(|one| verifier.expect(*one));
     source.all(span.since, &mut |record| {
         if let Some(ms) = record.time_ms() {
             started |= span.has_started(ms);
@@ -107,6 +108,7 @@ fn read(
                 times = Some((times.map_or(ms, |(first, _)| first), ms));
             }
             verifier.take(&record.entry);
+            reader.take(&record);
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -121,14 +123,56 @@ fn read(
              daemon removes it when it starts"
         ),
     }));
-    Ok(Reading {
+    let reading = Reading {
         report,
         gaps,
         times,
-    })
+    };
+    Ok((reading, reader))
 }
 
 impl Verification {
+    /// Verifies the records, which `R` reads, too.
+    pub fn new<R: RecordReader>(context: &Context, of: &Of<'_>) -> Result<(Self, R), Failure> {
+        let Of {
+            source,
+            span,
+            state,
+            ..
+        } = *of;
+        // The head comes before the records: later records only add to the expected ones.
+        let head = match (source.is_live(), span.until) {
+            (true, None) => Head::ask(context, state),
+            (true, Some(_)) => Head::Unknown("what came after --until was not read".into()),
+            (false, _) => Head::Unknown("--expect says what these files must have".into()),
+        };
+        let (mut reading, mut reader) = read(of, &head)?;
+        if let RecordSource::Journal(journal) = source {
+            let mut tries = TRIES;
+            while ends_early(&reading.report) && head.expected().is_some() && tries > 0 {
+                journal.sync();
+                thread::sleep(WRITTEN);
+                tries -= 1;
+                (reading, reader) = read(of, &head)?;
+            }
+        }
+        if let Some(finding) = head.is_behind(context, state, &reading.report) {
+            reading.report.findings.push(finding);
+        }
+        Ok((Self::of(reading, source, head, span), reader))
+    }
+
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub fn exit(&self) -> Exit {
+        match self.is_whole() {
+            true => Exit::OK,
+            false => Exit::FOUND,
+        }
+    }
+
     fn of(reading: Reading, source: &RecordSource, head: Head, span: Span) -> Self {
         let Reading {
             report,
@@ -159,7 +203,7 @@ impl Verification {
     }
 
     /// Returns true if verification passed. An empty audit log needs a known end or a time range for that.
-    fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         let is_conclusive =
             self.report.records > 0 || self.head.expected().is_some() || self.of_a_time;
         self.report.findings.is_empty() && is_conclusive
@@ -176,13 +220,24 @@ impl Verification {
     }
 
     fn page(&self) -> String {
+        let facts = self.facts();
+        let facts = facts.iter().map(|(name, value)| table::fact(name, value));
+        format!("{}\n{}", self.verdict(), facts.collect::<String>())
+    }
+
+    pub fn verdict(&self) -> String {
+        match (self.report.findings.first(), self.report.records) {
+            (Some(first), _) => format!("the audit log is not whole: {}", sentence(first)),
+            (None, 0) => "there are no records".to_owned(),
+            (None, _) => "the audit log is whole".to_owned(),
+        }
+    }
+
+    /// Names and values, in the order of reading. A value without a name belongs to the one before.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
         let report = &self.report;
-        let mut lines = match (report.findings.first(), report.records) {
-            (Some(first), _) => format!("the audit log is not whole: {}\n", sentence(first)),
-            (None, 0) => "there are no records\n".to_owned(),
-            (None, _) => "the audit log is whole\n".to_owned(),
-        };
-        let mut fact = |name: &str, value: &str| lines += &table::fact(name, value);
+        let mut facts = Vec::new();
+        let mut fact = |name, value: &str| facts.push((name, value.to_owned()));
         fact("read", &self.source);
         fact("records", &report.records.to_string());
         if let Some((first, last)) = report.range {
@@ -230,7 +285,7 @@ impl Verification {
         if let Some(keep) = self.keep() {
             fact("keep this", &format!("remit audit verify --expect {keep}"));
         }
-        lines
+        facts
     }
 
     fn json(&self) -> Value {

@@ -1,0 +1,195 @@
+//! Reads records into what the page shows: exact totals, and lists of the newest. In bounded memory. Pure.
+
+use std::rc::Rc;
+
+use remit_trail::Event;
+
+use super::super::record::AuditRecord;
+use super::super::verify::RecordReader;
+use super::cited::{self, Cited, Newest};
+use super::counts::{AgentName, AgentTotals, ByName, Days, Deed, DeedCounts};
+use super::stories::Stories;
+
+pub const DAY_MS: u64 = 86_400_000;
+
+#[derive(Debug, Default)]
+pub struct Contents {
+    read: u64,
+    pub totals: DeedCounts,
+    pub days: Days,
+    /// Requesters.
+    pub agents: ByName<AgentTotals>,
+    pub approvers: ByName<DeedCounts>,
+    pub changes: Stories,
+    pub looks: Stories,
+    pub decisions: Newest,
+    pub refusals: Newest,
+    pub undos: Newest,
+    pub grants: Newest,
+    pub policies: Newest,
+    pub locks: Newest,
+    pub files: Newest,
+    pub daemon: Newest,
+    pub unreadable: u64,
+    pub host: RecordHost,
+}
+
+/// The machine that records of a journal name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RecordHost {
+    #[default]
+    Unknown,
+    One(String),
+    Several,
+}
+
+impl RecordReader for Contents {
+    fn take(&mut self, record: &AuditRecord) {
+        self.read += 1;
+        if record.why.is_some() {
+            self.unreadable += 1;
+            return;
+        }
+        self.see_host(record.origin.host.as_deref());
+        self.count(record);
+        let cited = Rc::new(Cited::new(record, self.read));
+        self.list(record, &cited);
+        self.tell(record, &cited);
+    }
+}
+
+impl Contents {
+    fn see_host(&mut self, host: Option<&str>) {
+        let Some(host) = host else {
+            return;
+        };
+        match &self.host {
+            RecordHost::Unknown => self.host = RecordHost::One(host.to_owned()),
+            RecordHost::One(known) if known == host => {}
+            RecordHost::One(_) | RecordHost::Several => self.host = RecordHost::Several,
+        }
+    }
+
+    fn count(&mut self, record: &AuditRecord) {
+        let ms = record.time_ms();
+        let day = ms.map(|ms| ms / DAY_MS);
+        let of_agent = is_request(record) && record.own("UID").is_some();
+        for (deed, count) in Deed::from_record(record) {
+            self.totals.add(deed, count);
+            self.days.add(day, deed, count);
+            if of_agent {
+                let agent = self.agents.entry(cited::user(record));
+                agent.counts.add(deed, count);
+                agent.days.add(day, deed, count);
+                agent.saw(ms);
+            }
+            if let Some(person) = person(deed, record) {
+                self.approvers.entry(person).add(deed, count);
+            }
+        }
+    }
+
+    fn list(&mut self, record: &AuditRecord, cited: &Rc<Cited>) {
+        let is_undo = record.own("COMMAND") == Some("plan.undo");
+        let of_grant = record.own("GRANT").is_some();
+        match record.own("EVENT").and_then(Event::of_name) {
+            Some(Event::Refusal) => self.refusals.add(cited),
+            Some(Event::Granted | Event::Revoked) => self.grants.add(cited),
+            Some(Event::Expired) if of_grant => self.grants.add(cited),
+            Some(Event::Approved | Event::Denied | Event::Expired | Event::Void) => {
+                self.decisions.add(cited)
+            }
+            Some(Event::Intent | Event::End) if is_undo => self.undos.add(cited),
+            Some(Event::Confirmed | Event::Unconfirmed) => self.undos.add(cited),
+            Some(Event::Policy | Event::SelfTest) => self.policies.add(cited),
+            Some(Event::Lock | Event::Unlock | Event::Paused | Event::Resumed) => {
+                self.locks.add(cited)
+            }
+            Some(Event::Upload | Event::Drop) => self.files.add(cited),
+            // They are in the stories of jobs.
+            Some(
+                Event::Asked | Event::Queued | Event::Intent | Event::End | Event::Interrupted,
+            ) => {}
+            _ => self.daemon.add(cited),
+        }
+    }
+
+    fn tell(&mut self, record: &AuditRecord, cited: &Rc<Cited>) {
+        let Some(job) = record.job().filter(|_| is_request(record)) else {
+            return;
+        };
+        let is_change = record.own("EFFECT") == Some("change") || self.changes.has(job);
+        match record.own("EVENT") {
+            Some("refusal") if !self.changes.has(job) => {}
+            _ if is_change => self.changes.add(job, cited),
+            _ => self.looks.add(job, cited),
+        }
+    }
+}
+
+/// Returns true for records of requests and jobs.
+fn is_request(record: &AuditRecord) -> bool {
+    use Event::{
+        Approved, Asked, Denied, End, Expired, Intent, Interrupted, Queued, Refusal, Void,
+    };
+    matches!(
+        record.own("EVENT").and_then(Event::of_name),
+        Some(
+            Asked
+                | Approved
+                | Denied
+                | Expired
+                | Void
+                | Queued
+                | Intent
+                | End
+                | Interrupted
+                | Refusal
+        )
+    ) && record.own("GRANT").is_none()
+}
+
+/// Returns the person that decided it. The giver of a grant is the user of its record; so is the person that revokes one.
+fn person(deed: Deed, record: &AuditRecord) -> Option<AgentName> {
+    match deed {
+        Deed::Approved | Deed::Denied => record.own("APPROVER").map(|_| cited::approver(record)),
+        Deed::Granted | Deed::Revoked => record.own("UID").map(|_| cited::user(record)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decision_counts_for_its_person() {
+        let lines = [
+            r#"{"REMIT_EVENT":"approved","REMIT_USER":"alice","REMIT_UID":"1","REMIT_APPROVER":"bob","REMIT_APPROVER_UID":"2"}"#,
+            r#"{"REMIT_EVENT":"denied","REMIT_USER":"alice","REMIT_UID":"1","REMIT_APPROVER":"bob","REMIT_APPROVER_UID":"2"}"#,
+            r#"{"REMIT_EVENT":"given","REMIT_USER":"bob","REMIT_UID":"2","REMIT_GRANT":"1"}"#,
+            r#"{"REMIT_EVENT":"revoked","REMIT_USER":"ann","REMIT_UID":"3","REMIT_GRANT":"1","REMIT_APPROVER":"bob","REMIT_APPROVER_UID":"2"}"#,
+            r#"{"REMIT_EVENT":"revoked","REMIT_GRANT":"2","REMIT_APPROVER":"bob","REMIT_APPROVER_UID":"2"}"#,
+            r#"{"REMIT_EVENT":"expired","REMIT_GRANT":"3","REMIT_APPROVER":"bob","REMIT_APPROVER_UID":"2"}"#,
+        ];
+        let mut contents = Contents::default();
+        for line in lines {
+            contents.take(&AuditRecord::of_line(line.as_bytes(), 1));
+        }
+        let of = |name: &str, uid: &str| {
+            let counts = contents
+                .approvers
+                .named
+                .get(&(name.to_owned(), uid.to_owned()));
+            let deeds = [Deed::Approved, Deed::Denied, Deed::Granted, Deed::Revoked];
+            counts.map(|counts| deeds.map(|deed| counts.get(deed)))
+        };
+        assert_eq!(of("bob", "2"), Some([1, 1, 1, 0]));
+        assert_eq!(of("ann", "3"), Some([0, 0, 0, 1]));
+        assert_eq!(contents.approvers.named.len(), 2);
+        assert_eq!(contents.totals.get(Deed::Revoked), 2);
+        let agents: Vec<_> = contents.agents.named.keys().collect();
+        assert_eq!(agents, [&("alice".to_owned(), "1".to_owned())]);
+        assert_eq!((contents.grants.count, contents.decisions.count), (4, 2));
+    }
+}

@@ -1,0 +1,245 @@
+//! DeedCounts what records say happened: in all, by day, by user, by approver. Totals are exact, in bounded memory. Pure.
+
+use std::collections::BTreeMap;
+
+use remit_trail::Event;
+
+use super::super::record::AuditRecord;
+
+/// What a record says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    Asked,
+    /// A job was started that changes nothing, by the definition of its command.
+    Looked,
+    Changed,
+    /// A change that puts back what a commit had changed.
+    Undone,
+    /// A job did not end with exit status 0.
+    Failed,
+    Refused,
+    Approved,
+    Denied,
+    /// Nobody approved it in time, or it was not what was asked for any more.
+    Lapsed,
+    Granted,
+    Revoked,
+}
+
+impl Deed {
+    pub const COUNT: usize = 11;
+
+    /// Returns what a record says happened, and how often.
+    pub fn from_record(record: &AuditRecord) -> impl Iterator<Item = (Self, u64)> {
+        let own = |name| record.own(name);
+        let is_change = own("EFFECT") == Some("change");
+        let is_undo = is_change && own("COMMAND") == Some("plan.undo");
+        let of_grant = own("GRANT").is_some();
+        let has_failed = || own("STATE") != Some("exited") || own("EXIT") != Some("0");
+        let suppressed = || own("SUPPRESSED").and_then(|count| count.parse().ok());
+        let (first, second) = match own("EVENT").and_then(Event::of_name) {
+            Some(Event::Asked) => (Some((Self::Asked, 1)), None),
+            Some(Event::Intent) if is_undo => (Some((Self::Changed, 1)), Some((Self::Undone, 1))),
+            Some(Event::Intent) if is_change => (Some((Self::Changed, 1)), None),
+            Some(Event::Intent) => (Some((Self::Looked, 1)), None),
+            Some(Event::End | Event::Interrupted) if has_failed() => {
+                (Some((Self::Failed, 1)), None)
+            }
+            Some(Event::Refusal) => (Some((Self::Refused, suppressed().unwrap_or(1))), None),
+            Some(Event::Approved) => (Some((Self::Approved, 1)), None),
+            Some(Event::Denied) => (Some((Self::Denied, 1)), None),
+            Some(Event::Expired) if of_grant => (None, None),
+            Some(Event::Expired | Event::Void) => (Some((Self::Lapsed, 1)), None),
+            Some(Event::Granted) => (Some((Self::Granted, 1)), None),
+            Some(Event::Revoked) => (Some((Self::Revoked, 1)), None),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeedCounts([u64; Deed::COUNT]);
+
+impl DeedCounts {
+    pub fn get(&self, deed: Deed) -> u64 {
+        self.0.get(deed as usize).copied().unwrap_or(0)
+    }
+
+    pub fn add(&mut self, deed: Deed, count: u64) {
+        if let Some(sum) = self.0.get_mut(deed as usize) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    pub fn add_all(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+}
+
+/// DeedCounts of each day, in days since 1970; those of the oldest days together if there are too many.
+#[derive(Clone, Debug, Default)]
+pub struct Days {
+    pub days: BTreeMap<u64, DeedCounts>,
+    pub before: DeedCounts,
+    /// Of records without a time.
+    pub untimed: DeedCounts,
+}
+
+impl Days {
+    const MOST: usize = 1500;
+
+    pub fn add(&mut self, day: Option<u64>, deed: Deed, count: u64) {
+        let Some(day) = day else {
+            self.untimed.add(deed, count);
+            return;
+        };
+        self.days.entry(day).or_default().add(deed, count);
+        if self.days.len() > Self::MOST
+            && let Some((_, counts)) = self.days.pop_first()
+        {
+            self.before.add_all(&counts);
+        }
+    }
+}
+
+/// A user's name and uid, as in the record.
+pub type AgentName = (String, String);
+
+/// A value for each name; one for all names that are more than the page lists.
+#[derive(Clone, Debug)]
+pub struct ByName<T> {
+    pub named: BTreeMap<AgentName, T>,
+    pub others: Option<T>,
+}
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self {
+            named: BTreeMap::new(),
+            others: None,
+        }
+    }
+}
+
+impl<T: Default> ByName<T> {
+    pub const MOST: usize = 100;
+
+    pub fn entry(&mut self, name: AgentName) -> &mut T {
+        match self.named.len() < Self::MOST || self.named.contains_key(&name) {
+            true => self.named.entry(name).or_default(),
+            false => self.others.get_or_insert_default(),
+        }
+    }
+}
+
+/// What one user did.
+#[derive(Clone, Debug, Default)]
+pub struct AgentTotals {
+    pub counts: DeedCounts,
+    pub days: Days,
+    /// Times of the first and last record, in milliseconds since 1970.
+    pub times: Option<(u64, u64)>,
+}
+
+impl AgentTotals {
+    pub fn saw(&mut self, ms: Option<u64>) {
+        if let Some(ms) = ms {
+            let (first, last) = self.times.unwrap_or((ms, ms));
+            self.times = Some((first.min(ms), last.max(ms)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &[(&str, &str)]) -> AuditRecord {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (format!("REMIT_{name}"), serde_json::json!(value)));
+        let object = serde_json::Value::Object(fields.collect());
+        AuditRecord::of_line(object.to_string().as_bytes(), 1)
+    }
+
+    #[test]
+    fn each_event_has_its_deeds() {
+        use Deed::*;
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(Deed, u64)]);
+        let cases: [Case<'_>; 17] = [
+            (&[("EVENT", "asked"), ("EFFECT", "change")], &[(Asked, 1)]),
+            (&[("EVENT", "intent"), ("EFFECT", "read")], &[(Looked, 1)]),
+            (&[("EVENT", "intent")], &[(Looked, 1)]),
+            (
+                &[("EVENT", "intent"), ("EFFECT", "change")],
+                &[(Changed, 1)],
+            ),
+            (
+                &[
+                    ("EVENT", "intent"),
+                    ("EFFECT", "change"),
+                    ("COMMAND", "plan.undo"),
+                ],
+                &[(Changed, 1), (Undone, 1)],
+            ),
+            (&[("EVENT", "end"), ("STATE", "exited"), ("EXIT", "0")], &[]),
+            (
+                &[("EVENT", "end"), ("STATE", "exited"), ("EXIT", "1")],
+                &[(Failed, 1)],
+            ),
+            (
+                &[("EVENT", "interrupted"), ("STATE", "interrupted")],
+                &[(Failed, 1)],
+            ),
+            (&[("EVENT", "refusal")], &[(Refused, 1)]),
+            (
+                &[("EVENT", "refusal"), ("SUPPRESSED", "70")],
+                &[(Refused, 70)],
+            ),
+            (
+                &[("EVENT", "refusal"), ("SUPPRESSED", "-1")],
+                &[(Refused, 1)],
+            ),
+            (
+                &[("EVENT", "approved"), ("APPROVALS", "1 of 2")],
+                &[(Approved, 1)],
+            ),
+            (&[("EVENT", "expired")], &[(Lapsed, 1)]),
+            (&[("EVENT", "expired"), ("GRANT", "1")], &[]),
+            (&[("EVENT", "void")], &[(Lapsed, 1)]),
+            (&[("EVENT", "policy")], &[]),
+            (&[("EVENT", "<b>")], &[]),
+        ];
+        for (fields, expect) in cases {
+            let found: Vec<_> = Deed::from_record(&record(fields)).collect();
+            assert_eq!(found, expect, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn totals_are_exact_and_memory_is_bounded() {
+        let mut days = Days::default();
+        let mut names = ByName::<DeedCounts>::default();
+        for number in 0..5000 {
+            days.add(Some(number), Deed::Asked, 1);
+            names
+                .entry((format!("u{number:04}"), String::new()))
+                .add(Deed::Asked, 1);
+        }
+        assert_eq!(days.days.len(), Days::MOST);
+        assert_eq!(days.days.first_key_value().map(|(day, _)| *day), Some(3500));
+        assert_eq!(days.before.get(Deed::Asked), 3500);
+        assert_eq!(names.named.len(), 100);
+        assert_eq!(
+            names.others.map(|counts| counts.get(Deed::Asked)),
+            Some(4900)
+        );
+        let mut most = DeedCounts::default();
+        most.add(Deed::Refused, u64::MAX);
+        most.add(Deed::Refused, 2);
+        assert_eq!(most.get(Deed::Refused), u64::MAX);
+    }
+}

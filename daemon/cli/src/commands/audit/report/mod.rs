@@ -1,0 +1,94 @@
+//! `remit audit report`: one HTML file for auditors, with the verification at its top.
+
+mod cited;
+mod contents;
+mod counts;
+mod document;
+mod file;
+mod html;
+mod page;
+mod people;
+mod plot;
+mod sections;
+mod stories;
+
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use remit_common::{calendar, text};
+use serde_json::json;
+
+use self::contents::Contents;
+use self::page::ReportPage;
+use super::filter::Span;
+use super::source::RecordSource;
+use super::verify::{Of, Verification};
+use crate::args::AuditReportArgs;
+use crate::error::{Exit, Failure};
+use crate::render::output::{self, Context, Form};
+use crate::render::units;
+
+/// Bytes of a path that the page or a line shows.
+const PATH: usize = 1024;
+
+/// Writes the page. The exit status is that of `remit audit verify`.
+pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure> {
+    let is_stdout = args.output == Path::new("-");
+    if !is_stdout {
+        file::check(&args.output, args.force)?;
+    }
+    let source = RecordSource::of(&args.source_args)?;
+    let of = Of {
+        source: &source,
+        state: &args.source_args.state,
+        span: Span::of(&args.span),
+        expect: &args.expect,
+    };
+    let (verification, contents): (_, Contents) = Verification::new(context, &of)?;
+    let files = files(&args.source_args.files);
+    let page = ReportPage::new(&contents, &verification, calendar::now_ms(), &files);
+    let page = document::document(&page);
+    if is_stdout {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(page.as_bytes())?;
+        stdout.flush()?;
+        return Ok(verification.exit());
+    }
+    file::write(&args.output, &page, args.force)?;
+    let name = text::line(args.output.as_os_str().as_bytes(), PATH);
+    let records = verification.report().records;
+    match context.form {
+        Form::Json => output::json(&json!({
+            "file": name,
+            "whole": verification.is_whole(),
+            "verdict": verification.verdict(),
+            "records": records,
+        }))?,
+        Form::Text => {
+            let verdict = verification.verdict();
+            let records = units::count(records, "record");
+            output::text(&format!("{verdict}\n{name}: {records}\n"))?;
+        }
+    }
+    Ok(verification.exit())
+}
+
+/// Returns the arguments that name the files, as a shell reads them. Standard input has no name: it becomes `FILE`.
+fn files(paths: &[PathBuf]) -> String {
+    let words = paths.iter().flat_map(|path| {
+        let name = match path.as_os_str().as_bytes() {
+            b"-" => b"FILE",
+            name => name,
+        };
+        [b"--file".as_slice(), name]
+    });
+    let words: Vec<&[u8]> = words.collect();
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(" {}", text::command_line(&words, PATH)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
