@@ -285,4 +285,5 @@ pub mod session {
         }
     }
 }
+pub mod terminal_screen;
 pub mod test_dir;

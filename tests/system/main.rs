@@ -335,6 +335,7 @@ mod soak;
 mod spawner;
 mod steps;
 mod strangers;
+mod top;
 mod uploads;
 
 /// The warden against hostile peers: a broker played by the test, misbehaving administrators, and a wrong

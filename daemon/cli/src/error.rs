@@ -116,10 +116,13 @@ impl Exit {
     /// As grep(1).
     pub const NO_MATCH: Self = Self(1);
 
+    /// 128 and SIGHUP: the terminal is gone.
+    pub const HUNG_UP: Self = Self(129);
+
     /// 128 and SIGKILL: killed by the kernel or the daemon.
     const KILLED: Self = Self(137);
     /// 128 and SIGTERM: stopped by its owner.
-    const TERMINATED: Self = Self(143);
+    pub const TERMINATED: Self = Self(143);
 
     /// The number of failed checks, at most 63, because sysexits.h defines statuses from 64 on.
     pub fn of_failures(count: usize) -> Self {

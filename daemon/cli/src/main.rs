@@ -97,6 +97,7 @@ mod commands {
     }
     pub mod run;
     pub mod status;
+    pub mod top;
     pub mod transfer;
 }
 
@@ -165,6 +166,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Grant(args) => commands::grant::grant(context, args),
         Verb::Grants => commands::grant::grants(context),
         Verb::Revoke(args) => commands::grant::revoke(context, &args),
+        Verb::Top => commands::top::top(context),
         Verb::Status => commands::status::status(context),
         Verb::Doctor(args) => checks::doctor(context, &args),
         Verb::Lock(args) => commands::status::lock(context, args),

@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Approving changes (administrators)",
         &[
-            "pending", "show", "approve", "deny", "confirm", "grant", "grants", "revoke",
+            "top", "pending", "show", "approve", "deny", "confirm", "grant", "grants", "revoke",
         ],
     ),
     ("Diagnosing", &["status", "doctor"]),
@@ -63,6 +63,7 @@ const EXAMPLES: [(&[&str], &str); 46] = [
     (&["job"], "remit job 97447f9f --follow"),
     (&["stop"], "remit stop 97447f9f"),
     (&["history"], "remit history --since -2h --kind refused"),
+    (&["top"], "remit top"),
     (&["pending"], "remit pending --watch"),
     (&["show"], "remit show 9744-7f9f"),
     (&["approve"], "remit approve 9744-7f9f"),

@@ -131,6 +131,8 @@ pub enum Verb {
     Stop(StopArgs),
     /// List what was asked, decided, run and refused, newest first
     History(HistoryArgs),
+    /// Show jobs and requests live; approve, deny, stop
+    Top,
     /// List requests that wait for approval, oldest first
     Pending(PendingArgs),
     /// Show a pending request in full

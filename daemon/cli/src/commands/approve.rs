@@ -22,7 +22,7 @@ use crate::render::request::{self, Detail};
 use crate::render::request_json;
 use crate::render::units;
 
-const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     let (job, digest, undo) = match args.digest {
@@ -128,7 +128,7 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
         let Some(typed) = terminal.ask(question)? else {
             return Err(Failure::NotApproved("nothing was typed"));
         };
-        if is_begin(&typed, &wanted) {
+        if is_beginning(&typed, &wanted) {
             return Ok(());
         }
         if left > 0 {
@@ -143,7 +143,7 @@ fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
 }
 
 /// Returns true if at least 8 digits were typed and the digest starts with them. Spaces are ignored.
-fn is_begin(typed: &str, digest: &str) -> bool {
+pub fn is_beginning(typed: &str, digest: &str) -> bool {
     let digits: String = typed.split_whitespace().collect();
     digits.len() >= 8 && digest.starts_with(&digits.to_ascii_lowercase())
 }
@@ -190,7 +190,7 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
     };
     match context.form {
         Form::Json => output::json(&jobs::any(&job))?,
-        Form::Text => output::text(&job_end::page(&job))?,
+        Form::Text => output::page(&job_end::page(&job))?,
     }
     Ok(Exit::OK)
 }
@@ -203,7 +203,7 @@ mod tests {
     fn eight_digits_are_enough_and_seven_are_not() {
         let digest = "0123456789abcdef".repeat(4);
         for typed in ["01234567", " 0123 4567\r", "0123456789AB", &digest] {
-            assert!(is_begin(typed, &digest), "{typed}");
+            assert!(is_beginning(typed, &digest), "{typed}");
         }
         for typed in [
             "",
@@ -213,7 +213,7 @@ mod tests {
             "012345678a",
             &format!("{digest}0"),
         ] {
-            assert!(!is_begin(typed, &digest), "{typed}");
+            assert!(!is_beginning(typed, &digest), "{typed}");
         }
     }
 }

@@ -72,7 +72,7 @@ fn jobs_of_all_users(context: &Context) -> Result<Option<(Vec<AnyJob>, u32)>, Fa
     }
 }
 
-trait Listed<const N: usize> {
+pub trait Listed<const N: usize> {
     const HEADINGS: [&str; N];
 
     fn id(&self) -> JobId;
@@ -273,7 +273,7 @@ fn row_json<const N: usize, J: Listed<N>>(
 }
 
 /// Returns the queue position of each queued job. The list is newest first; the oldest job of a user runs next.
-fn queue_positions<const N: usize, J: Listed<N>>(jobs: &[J]) -> Vec<Option<QueuePosition>> {
+pub fn queue_positions<const N: usize, J: Listed<N>>(jobs: &[J]) -> Vec<Option<QueuePosition>> {
     let is_queued = |job: &&J| job.state() == State::Queued;
     let mut after = jobs.iter();
     jobs.iter()

@@ -19,10 +19,11 @@ const BEFORE_COMMAND: usize = 53;
 const BEFORE_REASON: usize = 16;
 const NEXT: &str = "to go on: remit show ID; remit approve ID; remit deny ID -m WHY\n";
 
+#[derive(Debug)]
 pub struct List {
-    state: u64,
+    pub state: u64,
     pub requests: Vec<PendingView>,
-    omitted: u32,
+    pub omitted: u32,
 }
 
 pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {

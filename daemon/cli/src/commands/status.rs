@@ -11,15 +11,19 @@ use crate::render::output::{self, Context, Form};
 use crate::render::{table, units};
 
 pub fn status(context: &Context) -> Result<Exit, Failure> {
-    let status = admin_socket::ask(context, AdminRequest::Status, |reply| match reply {
-        AdminReply::Status(status) => Some(status),
-        _ => None,
-    })?;
+    let status = ask(context)?;
     match context.form {
         Form::Json => output::json(&status)?,
         Form::Text => output::text(&context.width.fold(&show(&status)))?,
     }
     Ok(Exit::OK)
+}
+
+pub fn ask(context: &Context) -> Result<Box<Status>, Failure> {
+    admin_socket::ask(context, AdminRequest::Status, |reply| match reply {
+        AdminReply::Status(status) => Some(status),
+        _ => None,
+    })
 }
 
 fn show(status: &Status) -> String {
@@ -93,7 +97,7 @@ fn show(status: &Status) -> String {
 }
 
 /// Summarizes the lines below: what keeps remit from running commands, or from working as configured.
-fn health(status: &Status) -> String {
+pub fn health(status: &Status) -> String {
     let problems = [
         (status.locked.is_some(), "locked, so nothing runs"),
         (
@@ -137,7 +141,7 @@ fn grants(count: u32) -> String {
     }
 }
 
-fn locked(status: &Status) -> String {
+pub fn locked(status: &Status) -> String {
     let Some(why) = &status.locked else {
         return "no".to_owned();
     };

@@ -44,6 +44,31 @@ impl Failure {
         }
     }
 
+    /// Returns what [`Self::tell`] prints, without its lines of a rule.
+    pub fn sentence(&self) -> String {
+        let with = |message: &str, next: Option<String>| match next {
+            Some(next) => format!("{message}; to go on: {next}"),
+            None => message.to_owned(),
+        };
+        match self {
+            Self::Usage(error) => error.to_string(),
+            Self::Client(error) => {
+                let (_, refusal) = client(error);
+                with(&sentence(error), refusal.next.or(refusal.lift))
+            }
+            Self::Input(refusal) => with(&refusal.message, refusal.next.clone()),
+            Self::Machine(refusal) | Self::NotAllowed(refusal) => {
+                with(&refusal.message, refusal.lift.clone())
+            }
+            Self::NotApproved(why) => format!("not approved: {why}"),
+            Self::NotRoot(verb) => format!("only root may use 'remit {verb}'"),
+            Self::Gone => "nobody reads the output".to_owned(),
+            Self::Unread(job) => format!("nobody reads the output; job {job} goes on"),
+            Self::Output(error) => format!("cannot write output: {error}"),
+            Self::Lost(what) => what.clone(),
+        }
+    }
+
     /// Prints it on standard error. Returns also the `error` of JSON, if there is one.
     pub fn tell(&self) -> (Exit, Option<Refusal>) {
         let (exit, refusal) = match self {

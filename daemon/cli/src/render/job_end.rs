@@ -248,7 +248,7 @@ pub fn sentence(job: &AnyJob) -> String {
     }
 }
 
-pub fn page(job: &AnyJob) -> String {
+pub fn page(job: &AnyJob) -> Page {
     let mut page = Page::default();
     page.line(&format!("request {}", job.job));
     page.line("");
@@ -275,5 +275,5 @@ pub fn page(job: &AnyJob) -> String {
         "",
         "who asked, who decided and when (as root or in group systemd-journal)",
     );
-    page.into_text()
+    page
 }

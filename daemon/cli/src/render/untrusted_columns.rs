@@ -100,6 +100,11 @@ impl Page {
         self.text(false)
     }
 
+    /// Returns the lines, which are escaped already.
+    pub fn into_lines(self) -> Vec<(Colour, String)> {
+        self.0
+    }
+
     pub fn lines(&self) -> usize {
         self.0.len()
     }
@@ -126,8 +131,10 @@ impl Page {
     }
 }
 
+/// Escapes the text and cuts it to this many columns. The width alone bounds the work: each character has a column.
 pub fn cut(text: &str, width: usize) -> String {
-    let pieces: Vec<String> = text.chars().map(piece).collect();
+    let start = text.chars().take(width.saturating_add(1));
+    let pieces: Vec<String> = start.map(piece).collect();
     let whole = pieces.concat();
     if columns(&whole) <= width {
         return whole;
@@ -295,7 +302,7 @@ pub fn piece(c: char) -> String {
 }
 
 /// Returns an upper bound of the columns: no character takes more than two.
-fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     let width = |c: char| if c.is_ascii() { 1 } else { 2 };
     text.chars().map(width).sum()
 }

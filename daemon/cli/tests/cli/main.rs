@@ -411,5 +411,6 @@ mod search {
     }
 }
 mod terminal;
+mod top;
 mod verbs;
 mod waiting;

@@ -68,7 +68,7 @@ fn of_other_user(context: &Context, args: &JobArgs, job: &AnyJob) -> Result<Exit
     }
     match context.form {
         Form::Json => output::json(&jobs::any(job))?,
-        Form::Text => output::text(&job_end::page(job))?,
+        Form::Text => output::page(&job_end::page(job))?,
     }
     Ok(Exit::OK)
 }
@@ -159,7 +159,7 @@ pub fn stop(context: &Context, args: &StopArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn stop_as_administrator(
+pub fn stop_as_administrator(
     context: &Context,
     job: JobId,
     signal: Option<i32>,
