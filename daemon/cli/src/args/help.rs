@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 46] = [
+const EXAMPLES: [(&[&str], &str); 47] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
