@@ -95,7 +95,7 @@ fn answers(screen: &mut TerminalScreen, question: &str, keys: &str) {
     screen.types(keys);
 }
 
-fn is_given_back(left: &Left) {
+fn assert_restored(left: &Left) {
     assert!(left.is_restored, "{left:?}");
     for end in ["\x1b[?1049l", "\x1b[?25h", "\x1b[?2004l"] {
         assert!(left.written.contains(end), "{end:?} {left:?}");
@@ -177,7 +177,7 @@ fn request_is_approved_denied_and_job_stopped() {
     screen.types("q");
     let left = screen.end();
     assert_eq!(left.status.code(), Some(0), "{left:?}");
-    is_given_back(&left);
+    assert_restored(&left);
     daemon.stop();
 }
 
@@ -217,16 +217,16 @@ fn hostile_request_is_shown_whole_and_escaped() {
     assert_eq!(forged.count(), 0, "{rows:#?}");
     screen.signal(Signal::SIGTERM);
     let left = screen.end();
-    is_given_back(&left);
+    assert_restored(&left);
     let controls = left.written.split("\x1b[").skip(1);
-    let ours = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '?');
+    let own_row = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '?');
     let (mut all, mut foreign) = (0, Vec::new());
     for text in controls {
         all += 1;
         // The cursor, attributes, modes, and one erasing of the screen at the begin.
         let end = text.find(|c: char| c.is_ascii_alphabetic());
         let sign = end.and_then(|end| text[end..].chars().next());
-        if !(ours(text) && sign.is_some_and(|sign| "HmhlJ".contains(sign))) {
+        if !(own_row(text) && sign.is_some_and(|sign| "HmhlJ".contains(sign))) {
             foreign.push(&text[..text.len().min(20)]);
         }
     }
@@ -262,7 +262,7 @@ fn screen_follows_its_size() {
     screen.until("COMMAND");
     screen.types("q");
     let left = screen.end();
-    is_given_back(&left);
+    assert_restored(&left);
     assert!(!left.written.contains(COLOR), "NO_COLOR: {left:?}");
     daemon.stop();
 }
@@ -281,14 +281,14 @@ fn signals_give_the_terminal_back() {
         screen.signal(signal);
         let left = screen.end();
         assert_eq!(left.status.code(), Some(status), "{signal}: {left:?}");
-        is_given_back(&left);
+        assert_restored(&left);
     }
     let mut screen = top_of(&daemon, &admin(), (80, 24));
     screen.until("Tab next list");
     screen.types("\x03");
     let left = screen.end();
     assert_eq!(left.status.code(), Some(130), "{left:?}");
-    is_given_back(&left);
+    assert_restored(&left);
     daemon.stop();
 }
 
@@ -305,12 +305,12 @@ fn daemon_that_restarts_is_found_again() {
     screen.until(&name(job));
     screen.until_so("an answer", |screen| !screen.has("NO ANSWER"));
     screen.types("q");
-    is_given_back(&screen.end());
+    assert_restored(&screen.end());
     daemon.stop();
 }
 
 #[test]
-fn who_may_not_ask_sees_no_screen() {
+fn a_stranger_sees_no_screen() {
     let daemon = started();
     let left = top_of(&daemon, &stranger(), (80, 24)).end();
     assert_eq!(left.status.code(), Some(77), "{left:?}");
@@ -378,7 +378,7 @@ fn masked(rows: &[String]) -> String {
     text
 }
 
-/// The picture of the documentation: `REMIT_DRAW=1` writes it anew.
+/// The picture of the documentation: `REMIT_DRAW=1` writes it again.
 #[test]
 fn picture_shows_what_the_program_draws() {
     let daemon = started();
@@ -399,12 +399,12 @@ fn picture_shows_what_the_program_draws() {
     screen.until("-- Refused last: 1 -");
     let drawn = masked(&screen.rows());
     screen.types("q");
-    is_given_back(&screen.end());
+    assert_restored(&screen.end());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures/top.txt");
     if std::env::var_os("REMIT_DRAW").is_some() {
         fs::write(&path, &drawn).expect("the repository can be written");
     }
     let picture = fs::read_to_string(&path).expect("the picture is there");
-    assert_eq!(drawn, picture, "REMIT_DRAW=1 draws it anew");
+    assert_eq!(drawn, picture, "REMIT_DRAW=1 draws it again");
     daemon.stop();
 }

@@ -18,7 +18,7 @@ use remit_common::refusal::{Code, Refusal};
 
 use self::daemon::Daemon;
 use self::screen::Screen;
-use self::state::{End, Event, State};
+use self::state::{End, Event, TopState};
 use super::{pending, status};
 use crate::error::{Exit, Failure};
 use crate::render::output::{Context, Form};
@@ -52,7 +52,7 @@ pub fn top(context: &Context) -> Result<Exit, Failure> {
     let (sender, events) = mpsc::channel();
     daemon::watch_signals(sender.clone())?;
     let mut screen = Screen::open()?;
-    let mut state = State::new(screen::size(), units::is_color_wanted());
+    let mut state = TopState::new(screen::size(), units::is_color_wanted());
     let own = Context {
         runtime: context.runtime.clone(),
         ..*context
@@ -67,10 +67,10 @@ pub fn top(context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-/// Draws after each event. [`State`] counts only what was drawn as shown.
+/// Draws after each event. [`TopState`] counts only what was drawn as shown.
 fn run(
     screen: &mut Screen,
-    state: &mut State,
+    state: &mut TopState,
     daemon: &Daemon,
     first: [Event; 2],
     events: &Receiver<Event>,

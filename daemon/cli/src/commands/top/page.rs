@@ -17,7 +17,7 @@ pub struct Approvable {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct PageRow {
     /// Number of its line.
     line: usize,
     pub colour: Colour,
@@ -30,7 +30,7 @@ pub struct OpenPage {
     /// `None` for a page of a job, which nobody can approve.
     pub approvable: Option<Approvable>,
     lines: Vec<(Colour, String)>,
-    rows: Vec<Row>,
+    rows: Vec<PageRow>,
     width: usize,
     height: usize,
     top: usize,
@@ -93,7 +93,7 @@ impl OpenPage {
         self.top = self.top.saturating_add_signed(rows).min(last);
     }
 
-    /// Rows of a screenful less one, so that a reader finds the place again.
+    /// Rows of a screenful less one, so that a reader finds the position again.
     pub fn screenful(&self) -> isize {
         isize::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(isize::MAX)
     }
@@ -104,7 +104,7 @@ impl OpenPage {
         self.scroll(0);
     }
 
-    pub fn visible(&self) -> &[Row] {
+    pub fn visible(&self) -> &[PageRow] {
         let bottom = (self.top + self.height).min(self.rows.len());
         self.rows.get(self.top..bottom).unwrap_or_default()
     }
@@ -133,7 +133,7 @@ impl OpenPage {
     }
 }
 
-fn fold(lines: &[(Colour, String)], width: usize) -> Vec<Row> {
+fn fold(lines: &[(Colour, String)], width: usize) -> Vec<PageRow> {
     let mut rows = Vec::new();
     for (number, (colour, line)) in lines.iter().enumerate() {
         let mut row = String::new();
@@ -144,12 +144,12 @@ fn fold(lines: &[(Colour, String)], width: usize) -> Vec<Row> {
                 let text = std::mem::replace(&mut row, CONTINUED.to_owned());
                 used = CONTINUED.len();
                 let (line, colour) = (number, *colour);
-                rows.push(Row { line, colour, text });
+                rows.push(PageRow { line, colour, text });
             }
             row.push(c);
             used += wide;
         }
-        rows.push(Row {
+        rows.push(PageRow {
             line: number,
             colour: *colour,
             text: row,

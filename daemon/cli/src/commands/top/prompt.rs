@@ -13,7 +13,7 @@ const TYPED: usize = 256;
 const QUIET_MS: u64 = 200;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum PromptQuestion {
     /// To approve exactly this.
     Approve {
         what: Approvable,
@@ -31,7 +31,7 @@ pub enum Question {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    pub question: Question,
+    pub question: PromptQuestion,
     pub typed: String,
     /// When the question, or the last ignored key, came; `None` after the first answer.
     ignored_at: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Prompt {
 
 /// What becomes of a prompt after Enter, or after a key if one key is the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PromptAnswer {
     Approve(Approvable),
     Deny(JobId, String),
     Stop(JobId),
@@ -52,18 +52,18 @@ pub enum Answer {
 impl Prompt {
     pub fn approve(what: Approvable, now: u64) -> Self {
         let tries = TRIES;
-        Self::new(Question::Approve { what, tries }, now)
+        Self::new(PromptQuestion::Approve { what, tries }, now)
     }
 
     pub fn deny(job: JobId, now: u64) -> Self {
-        Self::new(Question::Deny { job }, now)
+        Self::new(PromptQuestion::Deny { job }, now)
     }
 
     pub fn stop(job: JobId, what: String, now: u64) -> Self {
-        Self::new(Question::Stop { job, what }, now)
+        Self::new(PromptQuestion::Stop { job, what }, now)
     }
 
-    fn new(question: Question, now: u64) -> Self {
+    fn new(question: PromptQuestion, now: u64) -> Self {
         Self {
             question,
             typed: String::new(),
@@ -83,14 +83,14 @@ impl Prompt {
     /// Returns the question. Texts of others in it are escaped.
     pub fn text(&self) -> String {
         match &self.question {
-            Question::Approve { .. } => {
+            PromptQuestion::Approve { .. } => {
                 "To approve exactly this, type the first 8 digits of the digest: ".to_owned()
             }
-            Question::Deny { job } => {
+            PromptQuestion::Deny { job } => {
                 let name = units::name(*job);
                 format!("Why is {name} denied? The requester reads it: ")
             }
-            Question::Stop { job, what } => {
+            PromptQuestion::Stop { job, what } => {
                 let what = untrusted_columns::cut(what, 60);
                 format!("Stop {}, {what}? y or n: ", units::name(*job))
             }
@@ -98,11 +98,11 @@ impl Prompt {
     }
 
     /// Takes what was typed or pasted. Returns an answer if a single key is one.
-    pub fn types(&mut self, text: &str) -> Option<Answer> {
-        if let Question::Stop { job, .. } = &self.question {
+    pub fn types(&mut self, text: &str) -> Option<PromptAnswer> {
+        if let PromptQuestion::Stop { job, .. } = &self.question {
             return Some(match text {
-                "y" | "Y" => Answer::Stop(*job),
-                _ => Answer::Ended("nothing was stopped".to_owned()),
+                "y" | "Y" => PromptAnswer::Stop(*job),
+                _ => PromptAnswer::Ended("nothing was stopped".to_owned()),
             });
         }
         let left = TYPED.saturating_sub(self.typed.chars().count());
@@ -115,30 +115,30 @@ impl Prompt {
         self.typed.pop();
     }
 
-    pub fn enters(&mut self) -> Answer {
+    pub fn enters(&mut self) -> PromptAnswer {
         let typed = std::mem::take(&mut self.typed);
         match &mut self.question {
-            Question::Approve { what, tries } => {
+            PromptQuestion::Approve { what, tries } => {
                 let wanted = units::hex(&what.digest);
                 *tries = tries.saturating_sub(1);
                 match (is_beginning(&typed, &wanted), *tries) {
-                    (true, _) => Answer::Approve(*what),
-                    (false, 0) => {
-                        Answer::Ended("not approved: what was typed is not the digest".to_owned())
-                    }
+                    (true, _) => PromptAnswer::Approve(*what),
+                    (false, 0) => PromptAnswer::Ended(
+                        "not approved: what was typed is not the digest".to_owned(),
+                    ),
                     (false, _) => {
                         let (digits, _) = wanted.split_at_checked(8).unwrap_or((&wanted, ""));
-                        Answer::Again(format!(
+                        PromptAnswer::Again(format!(
                             "That is not the digest. Type {digits}… to approve, Esc to leave (it stays pending)."
                         ))
                     }
                 }
             }
-            Question::Deny { .. } if typed.trim().is_empty() => {
-                Answer::Ended("not denied: no reason was typed".to_owned())
+            PromptQuestion::Deny { .. } if typed.trim().is_empty() => {
+                PromptAnswer::Ended("not denied: no reason was typed".to_owned())
             }
-            Question::Deny { job } => Answer::Deny(*job, typed),
-            Question::Stop { .. } => Answer::Ended("nothing was stopped".to_owned()),
+            PromptQuestion::Deny { job } => PromptAnswer::Deny(*job, typed),
+            PromptQuestion::Stop { .. } => PromptAnswer::Ended("nothing was stopped".to_owned()),
         }
     }
 }
@@ -152,7 +152,7 @@ mod tests {
         digest: [0xab; 32],
     };
 
-    fn entered(prompt: &mut Prompt, text: &str) -> Answer {
+    fn entered(prompt: &mut Prompt, text: &str) -> PromptAnswer {
         assert_eq!(prompt.types(text), None);
         prompt.enters()
     }
@@ -161,26 +161,30 @@ mod tests {
     fn digest_needs_eight_digits_and_three_tries_end_it() {
         for text in ["abababab", "ABAB abab", &"ab".repeat(32)] {
             let mut prompt = Prompt::approve(WHAT, 0);
-            assert_eq!(entered(&mut prompt, text), Answer::Approve(WHAT), "{text}");
+            assert_eq!(
+                entered(&mut prompt, text),
+                PromptAnswer::Approve(WHAT),
+                "{text}"
+            );
         }
         let mut prompt = Prompt::approve(WHAT, 0);
         for text in ["y", "abababa"] {
-            let Answer::Again(said) = entered(&mut prompt, text) else {
+            let PromptAnswer::Again(said) = entered(&mut prompt, text) else {
                 panic!("{text}");
             };
             assert!(said.contains("Type abababab… to approve"), "{said}");
         }
-        assert!(matches!(entered(&mut prompt, ""), Answer::Ended(_)));
+        assert!(matches!(entered(&mut prompt, ""), PromptAnswer::Ended(_)));
     }
 
     #[test]
     fn denial_needs_a_reason() {
         for text in ["", "  "] {
             let mut prompt = Prompt::deny(WHAT.job, 0);
-            assert!(matches!(entered(&mut prompt, text), Answer::Ended(_)));
+            assert!(matches!(entered(&mut prompt, text), PromptAnswer::Ended(_)));
         }
         let mut prompt = Prompt::deny(WHAT.job, 0);
-        let denied = Answer::Deny(WHAT.job, "not now".into());
+        let denied = PromptAnswer::Deny(WHAT.job, "not now".into());
         assert_eq!(entered(&mut prompt, "not\x1b now"), denied);
     }
 
@@ -188,12 +192,12 @@ mod tests {
     fn only_y_stops() {
         for text in ["n", " ", "yes", "\n", "q"] {
             let answer = Prompt::stop(WHAT.job, "x".into(), 0).types(text);
-            assert!(matches!(answer, Some(Answer::Ended(_))), "{text}");
+            assert!(matches!(answer, Some(PromptAnswer::Ended(_))), "{text}");
         }
         let answer = Prompt::stop(WHAT.job, "x".into(), 0).types("y");
-        assert_eq!(answer, Some(Answer::Stop(WHAT.job)));
+        assert_eq!(answer, Some(PromptAnswer::Stop(WHAT.job)));
         let answer = Prompt::stop(WHAT.job, "x".into(), 0).enters();
-        assert!(matches!(answer, Answer::Ended(_)));
+        assert!(matches!(answer, PromptAnswer::Ended(_)));
     }
 
     #[test]

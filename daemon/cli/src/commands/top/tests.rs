@@ -10,7 +10,7 @@ use remit_wire::outcome::State as JobState;
 
 use super::page::Approvable;
 use super::screen::paint;
-use super::state::{Action, End, Event, Key, Pane, Shown, Size, State};
+use super::state::{Action, End, Event, Key, Pane, Shown, Size, TopState};
 use super::view;
 use crate::commands::pending::List;
 use crate::error::Exit;
@@ -113,8 +113,8 @@ fn jobs(jobs: Vec<AnyJob>) -> Event {
     Event::Jobs { jobs, omitted: 0 }
 }
 
-fn at(columns: u16, rows: u16) -> State {
-    let mut state = State::new(Size { columns, rows }, false);
+fn at(columns: u16, rows: u16) -> TopState {
+    let mut state = TopState::new(Size { columns, rows }, false);
     state.on_event(Event::Status(status()), 0);
     state.on_event(list(vec![request(1), request(2)]), 0);
     let all = vec![
@@ -127,7 +127,7 @@ fn at(columns: u16, rows: u16) -> State {
     state
 }
 
-fn key(state: &mut State, key: Key) -> Vec<Action> {
+fn key(state: &mut TopState, key: Key) -> Vec<Action> {
     let now = state.now + LATER;
     let mut actions = state.on_event(Event::Key(key), now);
     state.on_drawn();
@@ -135,12 +135,12 @@ fn key(state: &mut State, key: Key) -> Vec<Action> {
     actions
 }
 
-fn types(state: &mut State, text: &str) -> Vec<Action> {
+fn types(state: &mut TopState, text: &str) -> Vec<Action> {
     let all = text.chars().map(|c| key(state, Key::Char(c)));
     all.collect::<Vec<_>>().concat()
 }
 
-fn show(state: &mut State, lines: usize, approvable: bool) {
+fn show(state: &mut TopState, lines: usize, approvable: bool) {
     let mut page = Page::default();
     for line in 0..lines {
         page.value(&format!("line {line}"), "text of the page");
@@ -158,14 +158,14 @@ fn show(state: &mut State, lines: usize, approvable: bool) {
     state.on_drawn();
 }
 
-fn resize(state: &mut State, columns: u16, rows: u16) {
+fn resize(state: &mut TopState, columns: u16, rows: u16) {
     state.size = Size { columns, rows };
     let now = state.now;
     state.on_event(Event::Tick, now);
     state.on_drawn();
 }
 
-fn terminal(state: &State) -> Terminal<TestBackend> {
+fn terminal(state: &TopState) -> Terminal<TestBackend> {
     let backend = TestBackend::new(state.size.columns, state.size.rows);
     let mut terminal = Terminal::new(backend).unwrap();
     terminal
@@ -174,7 +174,7 @@ fn terminal(state: &State) -> Terminal<TestBackend> {
     terminal
 }
 
-fn drawn(state: &State) -> Vec<String> {
+fn drawn(state: &TopState) -> Vec<String> {
     let terminal = terminal(state);
     let buffer = terminal.backend().buffer();
     let row = |y| {
@@ -184,7 +184,7 @@ fn drawn(state: &State) -> Vec<String> {
     (0..buffer.area.height).map(row).collect()
 }
 
-fn has(state: &State, text: &str) -> bool {
+fn has(state: &TopState, text: &str) -> bool {
     drawn(state).iter().any(|line| line.contains(text))
 }
 
@@ -265,7 +265,7 @@ jobs 1 of 64, queued 2, waiting 2, grants 1; audit journald
 fn selection_stays_with_its_request() {
     let mut state = at(80, 24);
     key(&mut state, Key::Down);
-    let selected = |state: &mut State| key(state, Key::Enter);
+    let selected = |state: &mut TopState| key(state, Key::Enter);
     state.on_event(list(vec![request(7), request(1), request(2)]), 0);
     assert_eq!(selected(&mut state), [Action::Show(id(2))]);
     state.busy = None;
@@ -424,14 +424,14 @@ fn ends_have_their_status() {
 
 #[test]
 fn polls_are_no_more_than_needed() {
-    let mut state = State::new(
+    let mut state = TopState::new(
         Size {
             columns: 80,
             rows: 24,
         },
         false,
     );
-    let tick = |state: &mut State, now| state.on_event(Event::Tick, now);
+    let tick = |state: &mut TopState, now| state.on_event(Event::Tick, now);
     assert_eq!(tick(&mut state, 0), [Action::PollJobs, Action::PollStatus]);
     assert_eq!(tick(&mut state, 9000), [], "the daemon has not answered");
     let answered = state.on_event(jobs(Vec::new()), 9000);

@@ -1,4 +1,4 @@
-//! Events that [`super::State`] takes, and the actions that it answers with.
+//! Events that [`super::TopState`] takes, and the actions that it answers with.
 
 use remit_common::admin::{AnyJob, Status};
 use remit_common::names::JobId;

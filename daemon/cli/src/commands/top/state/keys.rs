@@ -3,14 +3,14 @@
 use remit_common::admin::RecentRefusal;
 use remit_common::names::JobId;
 
-use super::{Action, End, Key, Pane, State};
+use super::{Action, End, Key, Pane, TopState};
 use crate::commands::top::page::OpenPage;
-use crate::commands::top::prompt::{Answer, Prompt};
+use crate::commands::top::prompt::{Prompt, PromptAnswer};
 use crate::error::Exit;
 use crate::render::units;
 use crate::render::untrusted_columns::Page;
 
-impl State {
+impl TopState {
     pub(super) fn on_key(&mut self, key: Key, actions: &mut Vec<Action>) {
         self.message = None;
         if self.is_too_small() && key != Key::Char('q') {
@@ -67,20 +67,20 @@ impl State {
         }
     }
 
-    fn on_answer(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+    fn on_answer(&mut self, answer: PromptAnswer, actions: &mut Vec<Action>) {
         let (busy, action) = match answer {
-            Answer::Again(said) => {
+            PromptAnswer::Again(said) => {
                 self.message = Some(said);
                 return;
             }
-            Answer::Ended(said) => {
+            PromptAnswer::Ended(said) => {
                 self.prompt = None;
                 self.message = Some(said);
                 return;
             }
-            Answer::Approve(what) => ("approving …", Action::Approve(what)),
-            Answer::Deny(job, why) => ("denying …", Action::Deny(job, why)),
-            Answer::Stop(job) => ("stopping …", Action::Stop(job)),
+            PromptAnswer::Approve(what) => ("approving …", Action::Approve(what)),
+            PromptAnswer::Deny(job, why) => ("denying …", Action::Deny(job, why)),
+            PromptAnswer::Stop(job) => ("stopping …", Action::Stop(job)),
         };
         (self.prompt, self.page) = (None, None);
         self.begin(busy, action, actions);

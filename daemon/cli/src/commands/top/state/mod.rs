@@ -46,7 +46,7 @@ impl Pane {
 }
 
 #[derive(Debug)]
-pub struct State {
+pub struct TopState {
     pub size: Size,
     pub is_coloured: bool,
     /// Milliseconds on a clock that never goes back.
@@ -75,7 +75,7 @@ pub struct State {
     pub end: Option<End>,
 }
 
-impl State {
+impl TopState {
     pub fn new(size: Size, is_coloured: bool) -> Self {
         Self {
             size,

@@ -4,11 +4,11 @@ use remit_common::admin::{AnyJob, PendingView, RecentRefusal};
 
 use super::{Line, WIDE, Weight, rule};
 use crate::client::user_socket;
-use crate::commands::top::state::{Pane, State};
+use crate::commands::top::state::{Pane, TopState};
 use crate::render::units::{self, Colour};
 use crate::render::untrusted_columns::{cell, columns, cut};
 
-pub fn list(state: &State, pane: Pane, width: usize, height: usize) -> Vec<Line> {
+pub fn list(state: &TopState, pane: Pane, width: usize, height: usize) -> Vec<Line> {
     let is_focused = pane == state.pane;
     let (title, heading) = match pane {
         Pane::Waiting => ("Waiting for approval", waiting_heading(width)),
@@ -54,7 +54,7 @@ pub fn list(state: &State, pane: Pane, width: usize, height: usize) -> Vec<Line>
     lines
 }
 
-fn entry(state: &State, pane: Pane, index: usize, is_selected: bool, width: usize) -> Vec<Line> {
+fn entry(state: &TopState, pane: Pane, index: usize, is_selected: bool, width: usize) -> Vec<Line> {
     let lines = match pane {
         Pane::Waiting => state
             .pending
@@ -88,12 +88,12 @@ fn waiting_heading(width: usize) -> String {
 }
 
 /// Formats a request in two rows. The second has the requester's untrusted reason after a mark, as in `remit pending`.
-fn waiting(state: &State, request: &PendingView, width: usize) -> Vec<Line> {
+fn waiting(state: &TopState, request: &PendingView, width: usize) -> Vec<Line> {
     let name = units::name(request.job);
     let left = units::duration(state.left_ms(request) / 1000 * 1000);
     let yours = if request.yours { "yes" } else { "no" };
-    let given = request.approved_by.len();
-    let approved = format!("{given} of {}", given + usize::from(request.missing));
+    let count = request.approved_by.len();
+    let approved = format!("{count} of {}", count + usize::from(request.missing));
     let (first, second) = match width >= WIDE {
         true => (
             format!(
@@ -138,7 +138,7 @@ fn job_heading(width: usize) -> String {
     }
 }
 
-fn job(state: &State, index: usize, job: &AnyJob, width: usize) -> Line {
+fn job(state: &TopState, index: usize, job: &AnyJob, width: usize) -> Line {
     let name = units::name(job.job);
     let position = state.queue_position(index).map(user_socket::queue_position);
     let runtime = match job.state.is_waiting() {

@@ -6,7 +6,7 @@ mod list;
 use remit_common::admin::Status;
 
 use self::list::list;
-use super::state::{LEAST, Pane, State};
+use super::state::{LEAST, Pane, TopState};
 use crate::commands::status;
 use crate::render::units::{self, Colour};
 use crate::render::untrusted_columns::{columns, cut};
@@ -55,7 +55,7 @@ impl Line {
 }
 
 /// Returns exactly as many lines as the screen has rows.
-pub fn lines(state: &State) -> Vec<Line> {
+pub fn lines(state: &TopState) -> Vec<Line> {
     let (width, rows) = (state.size.columns.into(), state.size.rows.into());
     let mut lines = match (state.is_too_small(), &state.page) {
         (true, _) => too_small(state),
@@ -73,11 +73,11 @@ pub fn lines(state: &State) -> Vec<Line> {
 }
 
 /// Returns the rows that a page has.
-pub fn page_height(state: &State) -> usize {
+pub fn page_height(state: &TopState) -> usize {
     usize::from(state.size.rows).saturating_sub(1 + footer(state).len())
 }
 
-fn too_small(state: &State) -> Vec<Line> {
+fn too_small(state: &TopState) -> Vec<Line> {
     let text = format!(
         "too small: at least {} x {}; q quits",
         LEAST.columns, LEAST.rows
@@ -86,7 +86,7 @@ fn too_small(state: &State) -> Vec<Line> {
     folded(&text, width).into_iter().map(Line::new).collect()
 }
 
-fn page(state: &State) -> Vec<Line> {
+fn page(state: &TopState) -> Vec<Line> {
     let Some(page) = &state.page else {
         return Vec::new();
     };
@@ -106,7 +106,7 @@ fn page(state: &State) -> Vec<Line> {
         .collect()
 }
 
-fn lists(state: &State) -> Vec<Line> {
+fn lists(state: &TopState) -> Vec<Line> {
     let (width, rows) = (
         usize::from(state.size.columns),
         usize::from(state.size.rows),
@@ -125,7 +125,7 @@ fn lists(state: &State) -> Vec<Line> {
 }
 
 /// Divides the rows: the refusals are few, and the other lists get what they need, or half each.
-fn heights(state: &State, rows: usize) -> [usize; 3] {
+fn heights(state: &TopState, rows: usize) -> [usize; 3] {
     let refused = 2 + state.refusals().len().clamp(1, 5);
     let rest = rows.saturating_sub(refused);
     let more = |omitted: u32| usize::from(omitted > 0);
@@ -140,7 +140,7 @@ fn heights(state: &State, rows: usize) -> [usize; 3] {
     [waiting, rest - waiting, refused]
 }
 
-fn header(state: &State, width: usize) -> Vec<Line> {
+fn header(state: &TopState, width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(why) = &state.lost {
         let text = cut(
@@ -213,7 +213,7 @@ fn rule(title: &str, sign: char, width: usize) -> Line {
     Line::new(text)
 }
 
-fn footer(state: &State) -> Vec<Line> {
+fn footer(state: &TopState) -> Vec<Line> {
     let width = usize::from(state.size.columns).max(1);
     let mut lines = Vec::new();
     let message = state.message.as_deref().or(state.busy);
@@ -238,7 +238,7 @@ fn footer(state: &State) -> Vec<Line> {
     lines
 }
 
-fn keys(state: &State, width: usize) -> &'static str {
+fn keys(state: &TopState, width: usize) -> &'static str {
     match (&state.page, width >= WIDE) {
         (Some(page), _) if page.approvable.is_none() => "space more  Esc back  q quit",
         (Some(_), true) => "space, arrows: more   a approve   d deny   Esc back   q quit",
