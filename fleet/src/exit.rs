@@ -13,6 +13,8 @@ pub enum Exit {
     System = 71,
     Output = 74,
     Config = 78,
+    /// By SIGINT, as shells have it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

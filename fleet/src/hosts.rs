@@ -90,6 +90,7 @@ async fn probe(engine: &Arc<Engine>, hosts: &[Host], client: &str) -> Vec<Probed
         until: Some(end_for_clients()),
         may_become_master: true,
         follows: false,
+        is_patient: false,
     };
     let outcomes = engine.call_all(&names, &call, None).await;
     let answers = outcomes.into_iter().map(|(_, outcome)| match outcome {

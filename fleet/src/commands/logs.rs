@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::render::{self, print};
-use super::run::{answers, chosen, followed};
+use super::run::{Answers, answers, chosen, followed};
 use crate::args::LogsArgs;
 use crate::engine::{Engine, group, logs, report};
 use crate::exit::Exit;
@@ -27,7 +27,10 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let outcomes = answers(engine, &names, &call).await;
+    let Answers {
+        outcomes,
+        is_interrupted,
+    } = answers(engine, &names, &call).await;
     let (timeline, others) = logs::merged(engine, &call, outcomes).await;
     let is_complete = others.is_empty();
     let grouped = group::of_answers(others, group::Fold::Exact, names.len());
@@ -47,6 +50,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         }
     };
     match printed {
+        Exit::Ok if is_interrupted => Exit::Interrupted,
         Exit::Ok if !is_complete => Exit::Failed,
         other => other,
     }

@@ -1,8 +1,10 @@
 //! `remit-fleet run`: a program on each host, followed to its end.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 
 use super::render::{self, print};
@@ -30,7 +32,10 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let outcomes = answers(engine, &names, &call).await;
+    let Answers {
+        outcomes,
+        is_interrupted,
+    } = answers(engine, &names, &call).await;
     let grouped = group::of_answers(outcomes, fold, names.len());
     let ran = |group: &group::Group| group.facts.get("exit") == Some(&Value::from(0));
     let all_ran = grouped.unreachable.is_empty() && grouped.groups.iter().all(ran);
@@ -42,6 +47,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         false => print(&render::grouped(&grouped)),
     };
     match printed {
+        Exit::Ok if is_interrupted => Exit::Interrupted,
         Exit::Ok if !all_ran => Exit::Failed,
         other => other,
     }
@@ -74,25 +80,39 @@ pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostC
         until: None,
         may_become_master: true,
         follows: true,
+        is_patient: false,
     })
 }
 
-/// Makes the call on each host, and says how many have answered and which run another release.
-pub async fn answers(
-    engine: &Arc<Engine>,
-    names: &[HostName],
-    call: &HostCall,
-) -> Vec<(String, HostOutcome)> {
+#[derive(Debug)]
+pub struct Answers {
+    pub outcomes: Vec<(String, HostOutcome)>,
+    /// SIGINT came first. Those who had answered are complete.
+    pub is_interrupted: bool,
+}
+
+/// Makes the call on each host, and says how many have answered and which run another release. SIGINT ends the wait.
+pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) -> Answers {
     let (done, mut counts) = mpsc::unbounded_channel();
-    let answers = engine.call_all(names, call, Some(done));
-    tokio::pin!(answers);
-    let outcomes = loop {
-        tokio::select! {
-            biased;
-            outcomes = &mut answers => break outcomes,
-            Some(count) = counts.recv() => {
-                if names.len() > 1 && count % 100 == 0 {
-                    say(&format!("{count} of {} hosts have answered", names.len()));
+    let mut is_interrupted = false;
+    let interrupt = async {
+        if ctrl_c().await.is_err() {
+            pending::<()>().await;
+        }
+        is_interrupted = true;
+        "interrupted before its end; a job that it started there goes on: call job there, or 'remit jobs'"
+    };
+    let outcomes = {
+        let answers = engine.call_all_until(names, call, interrupt, Some(done));
+        tokio::pin!(answers);
+        loop {
+            tokio::select! {
+                biased;
+                outcomes = &mut answers => break outcomes,
+                Some(count) = counts.recv() => {
+                    if names.len() > 1 && count % 100 == 0 {
+                        say(&format!("{count} of {} hosts have answered", names.len()));
+                    }
                 }
             }
         }
@@ -102,5 +122,8 @@ pub async fn answers(
     for (release, of) in releases::others(named) {
         say(&format!("remit {release}: {}", of.join(" ")));
     }
-    outcomes
+    Answers {
+        outcomes,
+        is_interrupted,
+    }
 }

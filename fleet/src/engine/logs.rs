@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::timeline::{HostLog, Timeline};
-use super::{Engine, HostOutcome};
+use super::{Engine, HostOutcome, too_late};
 use crate::host_name::HostName;
 use crate::link::{Answered, HostCall};
 
@@ -44,7 +44,7 @@ pub async fn merged(
         (host.clone(), Arc::new(call))
     });
     let jobs = details.collect();
-    let details = engine.call_each(jobs, call.until, None).await;
+    let details = engine.call_each(jobs, too_late(call.until), None).await;
     let texts = whole(engine, call, &journals).await;
     let logs: Vec<HostLog> = journals
         .iter()
@@ -88,7 +88,9 @@ async fn whole(
             let (host, answered) = journals.get(*at)?;
             Some((host.clone(), Arc::new(pages.next(call, answered))))
         });
-        let answers = engine.call_each(calls.collect(), call.until, None).await;
+        let answers = engine
+            .call_each(calls.collect(), too_late(call.until), None)
+            .await;
         let mut open = Vec::new();
         for ((at, mut pages), (_, answer)) in cut.into_iter().zip(answers) {
             match answer.ok().and_then(|answer| pages.add(&answer)) {

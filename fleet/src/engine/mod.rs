@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 pub use each::each;
 
@@ -122,19 +122,31 @@ impl Engine {
         call: &HostCall,
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
-        let mut call = call.clone();
-        call.may_become_master = self.keeps_masters(hosts.len());
-        let (until, call) = (call.until, Arc::new(call));
-        let calls = hosts.iter().map(|host| (host.clone(), Arc::clone(&call)));
-        self.call_each(calls.collect(), until, done).await
+        self.call_all_until(hosts, call, too_late(call.until), done)
+            .await
     }
 
-    /// Makes a call on each host, at most `parallel` at a time, until the deadline. `done` gets the number of answers.
-    /// Dropping the future ends all calls.
+    /// As [`Engine::call_all`], until `end` says why nothing more is waited for.
+    pub async fn call_all_until(
+        self: &Arc<Self>,
+        hosts: &[HostName],
+        call: &HostCall,
+        end: impl Future<Output = &'static str>,
+        done: Option<mpsc::UnboundedSender<usize>>,
+    ) -> Vec<(String, HostOutcome)> {
+        let mut call = call.clone();
+        call.may_become_master = self.keeps_masters(hosts.len());
+        let call = Arc::new(call);
+        let calls = hosts.iter().map(|host| (host.clone(), Arc::clone(&call)));
+        self.call_each(calls.collect(), end, done).await
+    }
+
+    /// Makes a call on each host, at most `parallel` at a time, until `end` says why nothing more is waited for. `done` gets
+    /// the number of answers. Dropping the future ends all calls.
     pub async fn call_each(
         self: &Arc<Self>,
         calls: Vec<(HostName, Arc<HostCall>)>,
-        until: Option<Instant>,
+        end: impl Future<Output = &'static str>,
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
         let hosts: Vec<String> = calls.iter().map(|(host, _)| host.to_string()).collect();
@@ -154,13 +166,14 @@ impl Engine {
                 }
             }
         });
-        match until {
-            Some(until) => drop(timeout_at(until, collected).await),
-            None => collected.await,
-        }
-        let late = || Unreachable("no answer before the time for this call was over".to_owned());
+        let why = tokio::select! {
+            biased;
+            why = end => why,
+            () = collected => "it was not asked",
+        };
+        let missing = || Unreachable(why.to_owned());
         let outcomes = outcomes.into_iter();
-        let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|| Err(late())));
+        let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|| Err(missing())));
         hosts.into_iter().zip(outcomes).collect()
     }
 
@@ -245,6 +258,15 @@ fn following(call: &HostCall, answer: &HostOutcome) -> Option<HostCall> {
         arguments,
         ..call.clone()
     })
+}
+
+/// Ends calls at this time, if there is one.
+pub async fn too_late(until: Option<Instant>) -> &'static str {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+    "no answer before the time for this call was over"
 }
 
 /// Returns the end of a call that began now, for clients that give up after 60 seconds.

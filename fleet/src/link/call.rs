@@ -18,4 +18,6 @@ pub struct HostCall {
     pub may_become_master: bool,
     /// A job that still runs or waits for a slot is followed to its end.
     pub follows: bool,
+    /// It is sent again for about a minute while nobody knows whether the host has it.
+    pub is_patient: bool,
 }

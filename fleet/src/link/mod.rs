@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::Limits;
 use crate::host_name::HostName;
@@ -29,6 +29,11 @@ pub use session::News;
 
 /// Time for the answer beyond the wait that the call asks for.
 const SLACK: Duration = Duration::from_secs(10);
+/// Times that a call is sent while the connection is lost without an answer.
+const TRIES: u32 = 2;
+const PATIENT: u32 = 6;
+/// Before the third try. It doubles.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Time for the answer of an idle session to a ping.
 const PING: Duration = Duration::from_secs(5);
 /// What mcp-shim waits if the call does not say.
@@ -93,7 +98,7 @@ impl Link {
         is_idle
     }
 
-    /// Makes the call, twice if the connection was lost.
+    /// Makes the call, again if the connection was lost.
     pub async fn call(
         &self,
         ssh: &ssh::Client,
@@ -103,15 +108,22 @@ impl Link {
     ) -> Result<Answered, Unreachable> {
         self.used.store(number, Ordering::Relaxed);
         let started = Instant::now();
-        let mut lost = None;
-        for _ in 0..2 {
-            let session = self
-                .session(ssh, limits, call)
-                .await
-                .map_err(|why| match &lost {
-                    None => Unreachable(why),
-                    Some(first) => Unreachable(format!("{first}, and then: {why}{}", hint(call))),
-                })?;
+        let mut lost: Option<String> = None;
+        for attempt in 0..if call.is_patient { PATIENT } else { TRIES } {
+            if attempt > 1 {
+                sleep(PAUSE * 2_u32.pow(attempt - 2)).await;
+            }
+            let session = match (self.session(ssh, limits, call).await, &mut lost) {
+                (Ok(session), _) => session,
+                (Err(why), None) => return Err(Unreachable(why)),
+                (Err(why), Some(lost)) => {
+                    // The first two reasons say most.
+                    if attempt == 1 {
+                        *lost += &format!(", and then: {why}");
+                    }
+                    continue;
+                }
+            };
             let arguments = with_wait(call, started, Instant::now());
             let left = call
                 .until
@@ -131,13 +143,15 @@ impl Link {
                 }
                 Ok(Err(Lost(why))) => {
                     self.forget(&session).await;
-                    lost = Some(format!("the connection was lost: {why}"));
+                    lost.get_or_insert(format!("the connection was lost: {why}"));
                 }
                 Err(_) => {
                     // What is silent now would be silent at the next call, too.
                     self.forget(&session).await;
-                    let why = format!("no answer within {} s", limit.as_secs());
-                    return Err(Unreachable(why + &hint(call)));
+                    lost.get_or_insert(format!("no answer within {} s", limit.as_secs()));
+                    if !call.is_patient {
+                        break;
+                    }
                 }
             }
         }
@@ -280,6 +294,7 @@ mod tests {
             until,
             may_become_master: false,
             follows: false,
+            is_patient: false,
         }
     }
 

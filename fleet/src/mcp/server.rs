@@ -121,6 +121,7 @@ async fn answer(
         until: Some(end_for_clients()),
         may_become_master: true,
         follows: false,
+        is_patient: false,
     };
     match (chosen.as_slice(), call::reach(tool, &call.arguments)) {
         ([host], _) => {

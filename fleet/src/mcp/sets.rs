@@ -48,6 +48,8 @@ pub async fn change(
     call.set = Some(id);
     // Its jobs are followed for as long as they take.
     call.until = None;
+    // A request that was sent may wait for a person or run, whatever became of the connection.
+    call.is_patient = true;
     call.may_become_master = engine.keeps_masters(hosts.len());
     let call = SetCall {
         hosts,
@@ -121,10 +123,12 @@ pub async fn plan(
              hosts for its own plan"
         );
         own.insert("plan_id".to_owned(), json!(id.to_string()));
-        own.insert(
-            "planned".to_owned(),
-            json!(plans.keys().map(HostName::as_str).collect::<Vec<_>>()),
-        );
+        let planned = match plans.len() <= set::HOSTS {
+            true => json!(plans.keys().map(HostName::as_str).collect::<Vec<_>>()),
+            // A change goes to fewer, and the groups have the names.
+            false => json!(plans.len()),
+        };
+        own.insert("planned".to_owned(), planned);
         own.insert("next".to_owned(), json!(next));
     }
     let is_error = plans.is_empty();

@@ -159,7 +159,7 @@ fn has_no_answer(outcome: &HostOutcome) -> bool {
         .map_or(true, |answered| answered.result.is_error)
 }
 
-/// Withdraws a request that waits. A job that an approver has started meanwhile is left alone. Whoever follows the job sees
+/// Withdraws a request that has not started. A job that has started meanwhile is left alone. Whoever follows the job sees
 /// what becomes of it, and one that still waits is withdrawn again.
 async fn withdraw(engine: &Engine, set: &Set, at: usize) {
     let waiting = {
@@ -173,10 +173,7 @@ async fn withdraw(engine: &Engine, set: &Set, at: usize) {
     let now = engine
         .call(host, &about(set, "job", &job, Some(0)), None)
         .await;
-    let is_waiting = now
-        .as_ref()
-        .is_ok_and(|answered| end::state(&answered.result.data) == "awaiting_approval");
-    if is_waiting {
+    if end::has_not_started(&now) {
         let _ = engine
             .call(host, &about(set, "job_stop", &job, None), None)
             .await;
@@ -191,6 +188,7 @@ fn about(set: &Set, tool: &str, job: &str, wait_ms: Option<u32>) -> HostCall {
         tool: tool.to_owned(),
         arguments: Map::from_iter([job].into_iter().chain(wait)),
         set: None,
+        is_patient: false,
         ..set.call.call.clone()
     }
 }

@@ -19,7 +19,8 @@ pub fn stage(outcome: &HostOutcome, before: Stage, has_never_run: bool) -> Stage
         // It goes on, and nobody can ask about it: without this the set would never be over.
         "awaiting_approval" | "queued" | "running" if open_job(outcome).is_none() => Stage::Failed,
         "awaiting_approval" => Stage::Waiting,
-        "queued" | "running" => Stage::Sent,
+        "queued" => Stage::Queued,
+        "running" => Stage::Sent,
         "cancelled" if before == Stage::Withdrawing && has_never_run => Stage::Withdrawn,
         _ if is_well(&result.data) && all_followed(&result.data) => Stage::Well,
         _ => Stage::Failed,
@@ -47,6 +48,14 @@ pub fn never_ran(details: &HostOutcome) -> bool {
         .iter()
         .all(is_zero);
     !answered.result.is_error && is_unmeasured && !data.contains_key("enforced")
+}
+
+/// Returns true if its request waits for a person or for a slot.
+pub fn has_not_started(outcome: &HostOutcome) -> bool {
+    let state = outcome
+        .as_ref()
+        .map(|answered| state(&answered.result.data));
+    state.is_ok_and(|state| ["awaiting_approval", "queued"].contains(&state))
 }
 
 pub fn is_cancelled(outcome: &HostOutcome) -> bool {
@@ -102,7 +111,7 @@ mod tests {
             (json!({"state": "signalled", "exit": 0}), Stage::Failed),
             (json!({"state": "denied"}), Stage::Failed),
             (json!({"state": "running", "job_id": "ab"}), Stage::Sent),
-            (json!({"state": "queued", "job_id": "ab"}), Stage::Sent),
+            (json!({"state": "queued", "job_id": "ab"}), Stage::Queued),
             (
                 json!({"state": "awaiting_approval", "job_id": "ab"}),
                 Stage::Waiting,

@@ -7,9 +7,11 @@ pub enum Stage {
     NotSent,
     /// It was asked, or its job runs.
     Sent,
+    /// Its job waits for a slot of the host.
+    Queued,
     /// Its request waits for an approval.
     Waiting,
-    /// Its request waited when the set stopped, and is being withdrawn.
+    /// Its request had not started when the set stopped, and is being withdrawn.
     Withdrawing,
     Withdrawn,
     Well,
@@ -52,7 +54,8 @@ impl Order {
             _ if is_ending => Vec::new(),
             Some(Stage::NotSent) => vec![0],
             Some(Stage::Well) => {
-                let free = self.concurrency.saturating_sub(count(stages, Stage::Sent));
+                let open = count(stages, Stage::Sent) + count(stages, Stage::Queued);
+                let free = self.concurrency.saturating_sub(open);
                 at(Stage::NotSent).into_iter().take(free).collect()
             }
             _ => Vec::new(),
@@ -60,15 +63,18 @@ impl Order {
         if !to_send.is_empty() {
             return Step::Send(to_send);
         }
-        let waiting = at(Stage::Waiting);
-        if is_ending && !waiting.is_empty() {
-            return Step::Withdraw(waiting);
+        let mut not_started = [at(Stage::Waiting), at(Stage::Queued)].concat();
+        not_started.sort_unstable();
+        if is_ending && !not_started.is_empty() {
+            return Step::Withdraw(not_started);
         }
-        let is_open =
-            |stage: &Stage| matches!(stage, Stage::Sent | Stage::Waiting | Stage::Withdrawing);
-        match stages.iter().any(is_open) {
-            true => Step::Wait,
-            false => Step::Over,
+        let is_over = |stage: &Stage| {
+            use Stage::{Failed, NotSent, Well, Withdrawn};
+            matches!(stage, NotSent | Withdrawn | Well | Failed)
+        };
+        match stages.iter().all(is_over) {
+            true => Step::Over,
+            false => Step::Wait,
         }
     }
 }
@@ -85,6 +91,7 @@ mod tests {
         let one = |c| match c {
             '.' => Stage::NotSent,
             's' => Stage::Sent,
+            'q' => Stage::Queued,
             'w' => Stage::Waiting,
             'x' => Stage::Withdrawing,
             '-' => Stage::Withdrawn,
@@ -116,6 +123,8 @@ mod tests {
             ("+!!s.", Step::Wait),
             ("+!!ww.", Step::Withdraw(vec![3, 4])),
             ("+!!xs.", Step::Wait),
+            ("+sq.", Step::Wait),
+            ("+!!qw.s", Step::Withdraw(vec![3, 4])),
             ("+!!-+.", Step::Over),
             ("++++", Step::Over),
         ] {
@@ -135,21 +144,22 @@ mod tests {
     /// Whatever hosts do, no host is sent anything once more errors than allowed were seen, or before the canary is well.
     #[test]
     fn nothing_is_sent_after_too_many_errors() {
-        let all = ['.', 's', 'w', 'x', '-', '+', '!'];
+        let all = ['.', 's', 'q', 'w', 'x', '-', '+', '!'];
         for max_errors in 0..3 {
             let order = Order {
                 concurrency: 2,
                 max_errors,
             };
-            for number in 0..7_usize.pow(4) {
+            for number in 0..8_usize.pow(4) {
                 let text: String = (0..4)
-                    .map(|digit| all[number / 7_usize.pow(digit) % 7])
+                    .map(|digit| all[number / 8_usize.pow(digit) % 8])
                     .collect();
                 let stages = stages(&text);
                 if let Step::Send(sent) = order.step(&stages, false) {
                     assert!(text.matches('!').count() <= max_errors, "{text}");
                     assert!(sent == [0] || text.starts_with('+'), "{text}");
-                    let flying = count(&stages, Stage::Sent) + sent.len();
+                    let open = count(&stages, Stage::Sent) + count(&stages, Stage::Queued);
+                    let flying = open + sent.len();
                     assert!(flying <= 2 || sent == [0], "{text}");
                     assert!(sent.iter().all(|at| stages[*at] == Stage::NotSent));
                 }

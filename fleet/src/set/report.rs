@@ -78,7 +78,7 @@ fn own(id: &str, hosts: &[HostName], board: &Board, order: Order) -> Map<String,
 
 fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
     let has = |wanted: Stage| board.stages.contains(&wanted);
-    let goes_on = has(Stage::Sent) || has(Stage::Withdrawing);
+    let goes_on = has(Stage::Sent) || has(Stage::Queued) || has(Stage::Withdrawing);
     let follow = format!("job {{\"set\": \"{id}\"}} shows it");
     if board.is_over(order) {
         let is_cut = has(Stage::NotSent) || has(Stage::Withdrawn);

@@ -139,7 +139,8 @@ impl Board {
     }
 
     fn rests(&self, order: Order) -> bool {
-        let is_open = |stage: &Stage| matches!(stage, Stage::Sent | Stage::Withdrawing);
+        let is_open =
+            |stage: &Stage| matches!(stage, Stage::Sent | Stage::Queued | Stage::Withdrawing);
         match order.step(&self.stages, self.is_stopped) {
             order::Step::Over => true,
             order::Step::Wait => !self.stages.iter().any(is_open),

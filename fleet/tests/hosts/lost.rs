@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
 use serde_json::json;
 
-use crate::stage::{RELEASE, Stage, canned, daemon, ran, shim};
+use crate::stage::{NONE, RELEASE, Stage, canned, changing, daemon, ran, shim};
 
 /// A host whose sessions write their pid.
 fn with_pids(stage: &Stage, daemon: &Daemon) {
@@ -97,6 +97,32 @@ fn connection_that_is_lost_twice_names_the_request() {
     assert_eq!(again["state"], "running", "{again}");
     assert_eq!(daemon.records("intent").len(), 1);
     client.data("job_stop", json!({"job_id": again["job_id"]}));
+}
+
+/// The host has the request: another answer would be a guess, and the rest of the set depends on it.
+#[test]
+fn change_of_a_set_is_sent_until_the_host_says_what_became_of_it() {
+    let daemon = changing("/usr/bin/yes", NONE);
+    let stage = Stage::new(&["web1", "web2"]);
+    with_pids(&stage, &daemon);
+    stage.set_real("web2", &daemon);
+    let mut client = stage.client();
+    let call =
+        json!({"on": "*", "name": "site.switch", "args": {"to": "a"}, "reason": "x", "wait_ms": 0});
+    let set = client.data("change", call)["set"].clone();
+    for session in 0..3 {
+        wait_until("a session", || pids(&stage).len() > session);
+        wait_until("the job starts", || daemon.records("intent").len() == 1);
+        kill(Pid::from_raw(pids(&stage)[session]), Signal::SIGKILL).unwrap();
+    }
+    wait_until("a fourth session", || pids(&stage).len() == 4);
+    let state = client.data("job", json!({"set": set, "wait_ms": 0}));
+    assert_eq!(
+        (&state["state"], &state["not_sent"]),
+        (&json!("running"), &json!(["web2"])),
+        "{state}"
+    );
+    assert_eq!(daemon.records("intent").len(), 1);
 }
 
 /// As after sleep of this computer: the connection is open, and nobody answers.

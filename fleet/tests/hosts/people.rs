@@ -1,7 +1,10 @@
 //! What people type: `hosts` and `run`.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::admin::AdminRequest;
 use serde_json::{Value, json};
 
@@ -177,6 +180,39 @@ fn run_follows_a_long_job_to_its_end() {
     let (status, out, _) = stage.run(&["run", "--", "sleep", "100"]);
     assert_eq!((status, &*out), (Some(0), "== web1: exit 0\n  at last\n"));
     assert!(started.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
+fn interrupted_run_shows_those_who_had_answered() {
+    let daemon = daemon();
+    let mut stage = Stage::new(&["web1", "web2"]);
+    // The second is asked once the first has answered.
+    stage.set_limits("connect_s = 10\nparallel = 1");
+    stage.set_fleet("[hosts]\ninclude = [\"web1\", \"web2\"]\n");
+    stage.set_host("web1", &canned("remit", RELEASE, &ran("a\n")));
+    stage.set_real("web2", &daemon);
+    let mut command = stage.command(&["run", "--on", "*", "--", "sleep", "1000"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = command.spawn().unwrap();
+    let start = Instant::now();
+    while daemon.records("intent").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "no job");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(run.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let left = run.wait_with_output().unwrap();
+    let out = String::from_utf8(left.stdout).unwrap();
+    assert_eq!(left.status.code(), Some(130), "{out}");
+    assert!(out.contains("web1: exit 0"), "{out}");
+    assert!(
+        out.contains("web2") && out.contains("interrupted before its end"),
+        "{out}"
+    );
+    assert_eq!(
+        daemon.records("outcome"),
+        [] as [Value; 0],
+        "its job goes on"
+    );
 }
 
 #[test]
