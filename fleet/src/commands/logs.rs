@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::render::{self, print};
-use super::run::{Answers, answers, chosen, followed};
+use super::run::{HostAnswers, answers, chosen, followed};
 use crate::args::LogsArgs;
 use crate::engine::{Engine, group, logs, report};
 use crate::exit::Exit;
@@ -27,7 +27,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let Answers {
+    let HostAnswers {
         outcomes,
         is_interrupted,
     } = answers(engine, &names, &call).await;

@@ -32,7 +32,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let Answers {
+    let HostAnswers {
         outcomes,
         is_interrupted,
     } = answers(engine, &names, &call).await;
@@ -85,14 +85,14 @@ pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostC
 }
 
 #[derive(Debug)]
-pub struct Answers {
+pub struct HostAnswers {
     pub outcomes: Vec<(String, HostOutcome)>,
     /// SIGINT came first. Those who had answered are complete.
     pub is_interrupted: bool,
 }
 
 /// Makes the call on each host, and says how many have answered and which run another release. SIGINT ends the wait.
-pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) -> Answers {
+pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) -> HostAnswers {
     let (done, mut counts) = mpsc::unbounded_channel();
     let mut is_interrupted = false;
     let interrupt = async {
@@ -122,7 +122,7 @@ pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) 
     for (release, of) in releases::others(named) {
         say(&format!("remit {release}: {}", of.join(" ")));
     }
-    Answers {
+    HostAnswers {
         outcomes,
         is_interrupted,
     }

@@ -183,7 +183,7 @@ fn run_follows_a_long_job_to_its_end() {
 }
 
 #[test]
-fn interrupted_run_shows_those_who_had_answered() {
+fn interrupted_run_shows_the_answers_so_far() {
     let daemon = daemon();
     let mut stage = Stage::new(&["web1", "web2"]);
     // The second is asked once the first has answered.
