@@ -156,6 +156,11 @@ impl Broker {
                     let _ = waiting.answer.send(answer.map(Granted::Answer));
                 }
             }
+            ToBroker::Counted {
+                job,
+                approved_by,
+                missing,
+            } => self.with(job, |job| job.counted(approved_by, missing)),
             ToBroker::Approved { job } => self.with(job, Job::approved),
             ToBroker::Started {
                 job,

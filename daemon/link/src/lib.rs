@@ -114,7 +114,7 @@ pub use closer::{Closer, ForeignPipe};
 pub use foreign::ForeignSocket;
 pub use message::{
     Answer, HistoryMark, HistoryRecord, JobMeta, Owner, Spec, SpecWhat, ToBroker, ToWarden, Totals,
-    WaitReason,
+    WaitReason, WaitingApproval,
 };
 pub use parts::LinkError;
 pub use socket::Link;

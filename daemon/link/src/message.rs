@@ -84,7 +84,13 @@ pub enum ToBroker {
         ticket: u64,
         answer: Result<Answer, Refusal>,
     },
-    /// An approval was given for a job, which now waits for a slot.
+    /// One of several people has approved a job, which waits for the others.
+    Counted {
+        job: JobId,
+        approved_by: Vec<String>,
+        missing: u8,
+    },
+    /// The last approval was given for a job, which now waits for a slot.
     Approved { job: JobId },
     /// A waiting job got a slot. Descriptors: as of a job that was started.
     Started {
@@ -240,7 +246,16 @@ pub struct JobMeta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitReason {
     QueuePosition,
-    Approval(Box<ApprovalView>),
+    Approval(Box<WaitingApproval>),
+}
+
+/// A request that waits for people, and what they have said so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingApproval {
+    pub view: ApprovalView,
+    /// Those who have approved it, if one is not enough.
+    pub approved_by: Vec<String>,
+    pub missing: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::accounts::Accounts;
-use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a};
 use remit_tests::process::Identity;
 use remit_wire::outcome::State;
@@ -58,6 +58,9 @@ fn two_different_people_approve() {
         "{again:?}"
     );
     assert_eq!(events(&daemon, job), ["asked", "approved"], "nothing runs");
+    let notes = caller.job(job, 0).unwrap().notes;
+    let so_far = "approved by #64005; 1 other person has to approve it, too";
+    assert_eq!(notes, [so_far], "its requester knows");
     assert!(pending(&daemon, &other_admin())[0].yours);
     assert_eq!(counted(&daemon, &other_admin(), job).unwrap(), 0);
     assert_eq!(caller.end_of(job).state, State::Exited);
@@ -71,6 +74,30 @@ fn two_different_people_approve() {
     );
     let said = records[3]["MESSAGE"].as_str().unwrap();
     assert!(said.contains("approved by #64005 and #64006"), "{said}");
+    daemon.stop();
+}
+
+/// A slot is needed for the job, so for the last approval alone.
+#[test]
+fn approval_that_starts_nothing_needs_no_slot() {
+    let daemon = Daemon::start(Options {
+        jobs: 1,
+        queue: "queue = 0".to_owned(),
+        policy: policy(2),
+        ..options()
+    });
+    let mut holder = Caller::new(&daemon, &user_a());
+    let held = holder.run(at_once(argv(&["sleep", "60"]))).unwrap().job;
+    let (mut caller, job, _) = asked(&daemon);
+    assert_eq!(counted(&daemon, &admin(), job).unwrap(), 1);
+    let full = counted(&daemon, &other_admin(), job).unwrap_err();
+    assert_eq!(full.code, Code::Busy, "{full:?}");
+    let said = "not approved, as it cannot start now; #64001 would be told: ";
+    assert!(full.message.starts_with(said), "{full:?}");
+    holder.stop(held).unwrap();
+    let _ = holder.end_of(held);
+    assert_eq!(counted(&daemon, &other_admin(), job).unwrap(), 0);
+    assert_eq!(caller.end_of(job).state, State::Exited);
     daemon.stop();
 }
 

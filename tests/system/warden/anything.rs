@@ -143,7 +143,7 @@ impl World {
                 &[ReportedState::Queued, ReportedState::Runs],
                 ReportedState::Ended,
             ),
-            ToBroker::Approved { job } => {
+            ToBroker::Counted { job, .. } | ToBroker::Approved { job } => {
                 goes(job, &[ReportedState::Queued], ReportedState::Queued)
             }
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),

@@ -203,6 +203,14 @@ impl Job {
         self.changed.notify_waiters();
     }
 
+    /// Notes who has approved it, while others have not.
+    pub fn counted(&self, by: Vec<String>, still: u8) {
+        if let Some(WaitReason::Approval(waiting)) = &mut *self.waiting.borrow_mut() {
+            (waiting.approved_by, waiting.missing) = (by, still);
+        }
+        self.changed.notify_waiters();
+    }
+
     pub fn is_waiting(&self) -> bool {
         self.waiting.borrow().is_some()
     }
@@ -213,8 +221,23 @@ impl Job {
 
     pub fn approval(&self) -> Option<ApprovalView> {
         match &*self.waiting.borrow() {
-            Some(WaitReason::Approval(view)) => Some(view.as_ref().clone()),
+            Some(WaitReason::Approval(waiting)) => Some(waiting.view.clone()),
             Some(WaitReason::QueuePosition) | None => None,
+        }
+    }
+
+    /// Returns who has approved it and how many have not. `None` if nobody has, or nobody has to.
+    pub fn approved_so_far(&self) -> Option<String> {
+        match &*self.waiting.borrow() {
+            Some(WaitReason::Approval(waiting)) if !waiting.approved_by.is_empty() => {
+                let others = match waiting.missing {
+                    1 => "1 other person has".to_owned(),
+                    more => format!("{more} other people have"),
+                };
+                let by = waiting.approved_by.join(", ");
+                Some(format!("approved by {by}; {others} to approve it, too"))
+            }
+            Some(WaitReason::Approval(_) | WaitReason::QueuePosition) | None => None,
         }
     }
 

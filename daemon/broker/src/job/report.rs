@@ -50,6 +50,7 @@ impl Job {
                 .map(|lost| lost.sentence(amount)),
         );
         notes.extend(self.withheld());
+        notes.extend(self.approved_so_far());
         let found_nothing = amount.is_none() && self.about.borrow().looks;
         let is_over = |ending: &Ending| matches!(ending.exit, Some(0 | 1));
         if found_nothing && facts.ending.as_ref().is_some_and(is_over) {
@@ -187,7 +188,11 @@ impl Job {
         let bytes = self.part(latest, file.as_ref(), part, there).bytes;
         let line = last_line(&bytes);
         let mut last_line = match self.approval() {
-            Some(view) => format!("waiting for an approval by {}", view.by.join(", ")),
+            Some(view) => {
+                let so_far = self.approved_so_far();
+                let so_far = so_far.map_or_else(String::new, |so_far| format!("; {so_far}"));
+                format!("waiting for an approval by {}{so_far}", view.by.join(", "))
+            }
             None => text::line(line, LAST_LINE),
         };
         last_line.truncate(last_line.floor_char_boundary(LAST_LINE));

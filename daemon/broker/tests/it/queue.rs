@@ -1,6 +1,6 @@
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_link::{ToBroker, ToWarden, WaitReason};
+use remit_link::{ToBroker, ToWarden, WaitReason, WaitingApproval};
 use remit_wire::outcome::{ApprovalView, Ending, JobReport, QueuePosition, State};
 use remit_wire::{Reply, Request};
 
@@ -50,6 +50,14 @@ fn asked() -> ApprovalView {
     }
 }
 
+fn waiting() -> Option<WaitReason> {
+    Some(WaitReason::Approval(Box::new(WaitingApproval {
+        view: asked(),
+        approved_by: Vec::new(),
+        missing: 2,
+    })))
+}
+
 /// Without its own wait_ms a call does not wait for an approval.
 #[test]
 fn approved_request_is_queued_under_same_id() {
@@ -61,7 +69,7 @@ fn approved_request_is_queued_under_same_id() {
         panic!("no run")
     };
     let (mut job, pipes) = FakeJob::new(1, 1000);
-    job.meta.waiting = Some(WaitReason::Approval(Box::new(asked())));
+    job.meta.waiting = waiting();
     let meta = Box::new(job.meta.clone());
     let ticket = Some(ticket);
     broker.tell(
@@ -86,8 +94,26 @@ fn approved_request_is_queued_under_same_id() {
         panic!("no sign of life")
     };
     assert_eq!(progress.last_line, "waiting for an approval by %sre");
-    broker.tell(&ToBroker::Approved { job: job.id }, &[]);
+    broker.tell(
+        &ToBroker::Counted {
+            job: job.id,
+            approved_by: vec!["ann".into()],
+            missing: 1,
+        },
+        &[],
+    );
     let mut other = broker.client(1000);
+    let counted = other.job(job.id, 0);
+    let so_far = "approved by ann; 1 other person has to approve it, too";
+    assert_eq!(
+        (counted.state, counted.approval, counted.notes),
+        (
+            State::AwaitingApproval,
+            Some(asked()),
+            vec![so_far.to_owned()]
+        )
+    );
+    broker.tell(&ToBroker::Approved { job: job.id }, &[]);
     let queued = other.job(job.id, 0);
     assert_eq!(
         (queued.state, queued.approval, queued.queue_position),
@@ -113,7 +139,7 @@ fn request_denied_after_handover_keeps_reason() {
     let dir = Dir::new();
     let broker = Broker::fresh(&dir);
     let (mut job, _pipes) = FakeJob::new(1, 1000);
-    job.meta.waiting = Some(WaitReason::Approval(Box::new(asked())));
+    job.meta.waiting = waiting();
     broker.hand_over(&job.meta, &[]);
     broker.tell(&ToBroker::Adopted, &[]);
     let mut broker = broker;

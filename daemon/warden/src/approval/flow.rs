@@ -256,14 +256,19 @@ fn finish_approval(
         }
         Err(unmet) => return Err(unmet.refusal),
     }
-    let uid = request.draft.requester.subject.uid();
-    let free_uids = cx.job.sandbox.free_uids();
-    let limits = &cx.settings.config.jobs;
-    cx.job.jobs.slot_for(uid, limits, free_uids)?;
-    cx.job.jobs.check_queued_bytes(uid, request.draft.held)?;
     let is_last = request.missing() <= 1;
     let queued = match is_last {
-        true => Some(request.draft.life.foresee(Event::Approved)?),
+        true => {
+            // Only the last approval starts the job.
+            let uid = request.draft.requester.subject.uid();
+            let free_uids = cx.job.sandbox.free_uids();
+            let limits = &cx.settings.config.jobs;
+            let slot = cx.job.jobs.slot_for(uid, limits, free_uids);
+            slot.map(drop)
+                .and_then(|()| cx.job.jobs.check_queued_bytes(uid, request.draft.held))
+                .map_err(|busy| not_now(request, busy))?;
+            Some(request.draft.life.foresee(Event::Approved)?)
+        }
         false => None,
     };
     // Nothing runs without a record. If this fails, the request still waits.
@@ -324,7 +329,17 @@ fn finish_approval(
     ))
 }
 
-/// Keeps a recorded approval of a request that waits for more people. The lists of those who wait for a change tell it.
+/// Words a refusal that is about the requester for the approver.
+fn not_now(request: &Request, busy: Refusal) -> Refusal {
+    let user = request.draft.requester.subject.user();
+    let message = format!(
+        "not approved, as it cannot start now; {user} would be told: {}",
+        busy.message
+    );
+    Refusal { message, ..busy }.next("approve it again when a job has ended: it still waits")
+}
+
+/// Keeps a recorded approval of a request that waits for more people. Its requester and the lists of approvers show it.
 fn count_approval(
     cx: &mut RequestCx<'_>,
     serial: u64,
@@ -333,15 +348,22 @@ fn count_approval(
     let request = cx.job.jobs.find_mut::<Request>(serial);
     let request = request.ok_or_else(no_such_request)?;
     request.approvals.push(by.clone());
-    let (missing, name) = (request.missing(), request.draft.job.short());
+    let (job, missing) = (request.draft.job, request.still_missing());
+    let approved_by = request.approved_by();
+    cx.job.reports.tell(&ToBroker::Counted {
+        job,
+        approved_by,
+        missing,
+    });
     cx.job.jobs.generation += 1;
     let people = match missing {
         1 => "1 other person has".to_owned(),
         more => format!("{more} other people have"),
     };
+    let name = job.short();
     Ok(AdminReply::Counted {
         text: format!("your approval is recorded; {people} to approve job {name}, too"),
-        missing: u8::try_from(missing).unwrap_or(u8::MAX),
+        missing,
     })
 }
 

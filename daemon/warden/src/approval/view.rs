@@ -8,7 +8,7 @@ use remit_common::admin::PendingView;
 use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
-use remit_link::{JobMeta, WaitReason};
+use remit_link::{JobMeta, WaitReason, WaitingApproval};
 use remit_policy::Base;
 
 use super::approver;
@@ -54,12 +54,8 @@ impl Request {
             command: foreign(self.draft.command(), LINE),
             reason: quoted(reason.as_bytes(), LINE),
             by: self.named(),
-            approved_by: self
-                .approvals
-                .iter()
-                .map(|by| quoted(by.user().as_bytes(), LINE))
-                .collect(),
-            missing: u8::try_from(self.missing()).unwrap_or(u8::MAX),
+            approved_by: self.approved_by(),
+            missing: self.still_missing(),
             yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
             asked_ms: self.asked_ms,
             left_ms: self.left_ms(),
@@ -101,9 +97,22 @@ impl Request {
 
     pub fn meta(&self) -> JobMeta {
         JobMeta {
-            waiting: Some(WaitReason::Approval(Box::new(self.view()))),
+            waiting: Some(WaitReason::Approval(Box::new(WaitingApproval {
+                view: self.view(),
+                approved_by: self.approved_by(),
+                missing: self.still_missing(),
+            }))),
             ..self.draft.meta(self.asked_ms, self.since)
         }
+    }
+
+    pub fn approved_by(&self) -> Vec<String> {
+        let users = self.approvals.iter();
+        users.map(|by| quoted(by.user().as_bytes(), LINE)).collect()
+    }
+
+    pub fn still_missing(&self) -> u8 {
+        u8::try_from(self.missing()).unwrap_or(u8::MAX)
     }
 
     fn named(&self) -> Vec<String> {
