@@ -351,9 +351,9 @@ fn candidates_are_a_policy_file() {
     assert_eq!(said.status, Some(0), "{said:?}");
     let text = said.text().to_owned();
     for part in [
-        "# 3 requests of #64001: denied_rule, the last 2026-11-04 08:00:00 UTC (record 3)\n#   id -u\n",
+        "# 3 requests of #64001 (then 'ann'): denied_rule, the last 2026-11-04 08:00:00 UTC (record 3)\n#   id -u\n",
         "values = [\"-g\", \"-u\"]",
-        "# 3 requests of #64001: approved, the last ",
+        "# 3 requests of #64001 (then 'ann'): approved, the last ",
         "approval = { by = [\"root\", \"%root\"] }",
         "# 1 time, as it cannot be a candidate: a script is no list of words",
     ] {

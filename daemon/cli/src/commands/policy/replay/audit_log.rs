@@ -26,6 +26,8 @@ pub enum AuditedDecision {
     Made(Box<PastRequest>),
     /// The request with this id was approved by all whom its rule asks for.
     Approved(String),
+    /// Of the request with this id, which nobody can approve any more.
+    Lapsed(String),
 }
 
 /// Passes each decision of this time to `take`, in the order of the log; last those whose start is not recorded.
@@ -58,6 +60,7 @@ pub fn read(
             RecordKind::Other => {}
             RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
             RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
+            RecordKind::Lapsed(job) => take(AuditedDecision::Lapsed(job)),
             RecordKind::Queued(job, request) => queue.put(job, request),
             RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
             RecordKind::Counted(count) => counted += count,

@@ -23,6 +23,8 @@ pub struct CandidateText<'a> {
     pub name: &'a str,
     /// The users, as policy files name them.
     pub to: &'a [String],
+    /// The same users, with the names that they had then if they have others now.
+    pub askers: &'a [String],
     /// The absolute path of the program.
     pub program: Option<&'a str>,
 }
@@ -43,7 +45,7 @@ impl CandidateText<'_> {
         let mut toml = comment(&format!(
             "{} of {}: {}{last}{seq}",
             units::count(tally.count, "request"),
-            self.to.join(", "),
+            self.askers.join(", "),
             ends.join(", "),
         ));
         toml += &comment(&format!("  {}", tally.example));
@@ -57,14 +59,14 @@ impl CandidateText<'_> {
                         .into_iter()
                         .collect()
                 });
-                command + &self.rule(self.name, "", effect.is_change(), calls.collect())
+                command + &self.rule(self.name, "", effect.is_change(), calls.collect())?
             }
             FamilyKind::Named { name, effect, args } => {
                 let scope = self.scope(policy, name, args)?;
                 let calls = self.family.words.iter();
                 let calls =
                     calls.map(|values| args.iter().cloned().zip(values.iter().cloned()).collect());
-                self.rule(name, &scope, effect.is_change(), calls.collect())
+                self.rule(name, &scope, effect.is_change(), calls.collect())?
             }
         };
         Ok(toml)
@@ -218,7 +220,7 @@ impl CandidateText<'_> {
         scope: &str,
         is_change: bool,
         calls: Vec<Vec<(String, String)>>,
-    ) -> String {
+    ) -> Result<String, Why> {
         let to: Vec<String> = self.to.iter().map(|user| quoted(user)).collect();
         let mut toml = format!(
             "[[grant]]\nname = {}\nto = [{}]\nallow = [{}]\n{scope}",
@@ -227,17 +229,7 @@ impl CandidateText<'_> {
             quoted(command),
         );
         if is_change {
-            let (count, by) = match &self.family.kind {
-                FamilyKind::Program { by: Some(by), .. } => approvers(by),
-                FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => (1, None),
-            };
-            let by = by.unwrap_or_else(|| vec![ADMINS]);
-            let by: Vec<String> = by.into_iter().map(quoted).collect();
-            let count = match count {
-                1 => String::new(),
-                more => format!(", count = {more}"),
-            };
-            let _ = writeln!(toml, "approval = {{ by = [{}]{count} }}", by.join(", "));
+            toml += &self.approval()?;
         }
         let (tool, verdict) = match is_change {
             true => ("change", "ask"),
@@ -257,7 +249,32 @@ impl CandidateText<'_> {
                 quoted(command),
             );
         }
-        toml
+        Ok(toml)
+    }
+
+    /// Who approves a change: those who could then. Fails if one list cannot say that.
+    fn approval(&self) -> Result<String, Why> {
+        let (count, by) = match &self.family.kind {
+            FamilyKind::Program { by: Some(by), .. } => match approvers(by) {
+                (count, Some(by)) => (count, by),
+                (_, None) => {
+                    return Err(format!(
+                        "several rules asked for its approval, of {}: write them by hand",
+                        line(by)
+                    ));
+                }
+            },
+            FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => (1, vec![ADMINS]),
+        };
+        let by: Vec<String> = by.into_iter().map(quoted).collect();
+        let count = match count {
+            1 => String::new(),
+            more => format!(", count = {more}"),
+        };
+        Ok(format!(
+            "approval = {{ by = [{}]{count} }}\n",
+            by.join(", ")
+        ))
     }
 }
 

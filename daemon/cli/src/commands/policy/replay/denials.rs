@@ -163,6 +163,11 @@ impl RepeatedDenials {
         }
     }
 
+    /// Forgets a request, of which a long log has many.
+    pub fn lapsed(&mut self, job: &str) {
+        self.waiting.remove(job);
+    }
+
     fn keep(&mut self, request: &PastRequest, now: Result<NewVerdict, CannotTell>) {
         match member(request, now) {
             Ok((key, words)) => {

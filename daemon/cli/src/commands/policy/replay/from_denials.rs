@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use remit_policy::{Machine, PATH_DIRS, Severity, Source};
+use remit_policy::{Diagnostic, Machine, PATH_DIRS, Severity, Source};
 use remit_policy_files::{Loaded, Names};
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ const MOST: usize = 50;
 /// The first part of the names of new commands.
 const PREFIX: &str = "seen";
 const NAME: usize = 32;
+/// The file of candidates in findings.
+const CANDIDATES: &str = "candidates";
 
 /// What becomes of families, and why others become nothing.
 #[derive(Debug, Default)]
@@ -109,26 +111,29 @@ pub fn find(
             false => Err(format!("there are {MOST} candidates before it")),
         };
         let loads = made.and_then(|(toml, to)| {
-            let all: String = found
-                .accepted
-                .iter()
-                .map(|one| one.toml.as_str())
-                .chain([toml.as_str()])
-                .collect();
+            let before: String = found.accepted.iter().map(|one| one.toml.as_str()).collect();
+            let first = before.lines().count();
             sources.truncate(loaded.sources.len());
             sources.push(Source {
-                name: "candidates".to_owned(),
-                text: all.into_bytes(),
+                name: CANDIDATES.to_owned(),
+                text: (before + &toml).into_bytes(),
             });
-            remit_policy_compile::load(&sources, names).map_err(|findings| {
-                let mut errors = findings
-                    .iter()
-                    .filter(|one| one.severity() == Severity::Error);
-                errors.next().map_or_else(String::new, |error| {
-                    format!("the policy would not load with it: {}", error.message())
-                })
-            })?;
-            Ok((toml, to))
+            let (_, warnings) =
+                remit_policy_compile::load(&sources, names).map_err(|findings| {
+                    let mut errors = findings
+                        .iter()
+                        .filter(|one| one.severity() == Severity::Error);
+                    errors.next().map_or_else(String::new, |error| {
+                        format!("the policy would not load with it: {}", error.message())
+                    })
+                })?;
+            // Whoever copies it reads them here first, as of a script that somebody else can write.
+            let is_own = |one: &&Diagnostic| {
+                one.file() == CANDIDATES && one.line().is_none_or(|line| line > first)
+            };
+            let warnings = warnings.iter().filter(is_own);
+            let warnings = warnings.map(|one| comment(&format!("warning: {}", one.message())));
+            Ok((warnings.collect::<String>() + &toml, to))
         });
         match loads {
             Ok((toml, to)) => found.accepted.push(PolicyCandidate { toml, to, family }),
@@ -167,10 +172,12 @@ fn candidate(
         .iter()
         .map(|asker| word(asker, names))
         .collect();
+    let askers: Vec<String> = family.askers.iter().zip(&to).map(whose).collect();
     let candidate = CandidateText {
         family,
         name: &name,
         to: &to,
+        askers: &askers,
         program: program.as_deref(),
     };
     let toml = candidate.toml(&loaded.policy)?;
@@ -211,6 +218,14 @@ fn word(asker: &Asker, names: &Names) -> String {
     match names.user(&asker.user) {
         Some(ids) if is_name && ids.uid == asker.uid => asker.user.clone(),
         Some(_) | None => format!("#{}", asker.uid),
+    }
+}
+
+/// Returns how a comment names a user: a number may be another account's by now.
+fn whose((asker, word): (&Asker, &String)) -> String {
+    match *word == asker.user {
+        true => word.clone(),
+        false => format!("{word} (then '{}')", asker.user),
     }
 }
 
@@ -310,7 +325,7 @@ deny = ["*"]
             seq: Some(7),
             job: Some("7f3a".to_owned()),
             at_ms: None,
-            user: "somebody".to_owned(),
+            user: format!("#{uid}"),
             uid: Some(uid),
             gids: None,
             what,
@@ -401,6 +416,59 @@ verdict = "allow"
         assert_eq!(found.accepted[0].toml, expect);
     }
 
+    /// What the loader warns of is read before it is copied.
+    #[test]
+    fn warnings_about_a_candidate_are_beside_it() {
+        let lines = ["python3 /srv/x.py", "df -h", "bash -c id"];
+        let requests = lines
+            .iter()
+            .flat_map(|line| vec![run(64001, &words(line)); 3]);
+        let (found, _) = found(requests);
+        assert_eq!(found.left_out, []);
+        for PolicyCandidate { toml, family, .. } in &found.accepted {
+            let warning = match family.tally.example.as_str() {
+                "python3 /srv/x.py" => Some("'/usr/bin/python3' is an interpreter: "),
+                "bash -c id" => Some("'/usr/bin/bash' is a shell: "),
+                _ => None,
+            };
+            let found: Vec<&str> = toml
+                .lines()
+                .filter(|line| line.starts_with("# warning"))
+                .collect();
+            let expect: Vec<String> = warning
+                .map(|text| format!("# warning: {text}"))
+                .into_iter()
+                .collect();
+            assert_eq!(found.len(), expect.len(), "{toml}");
+            assert!(expect.iter().all(|text| toml.starts_with(text)), "{toml}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_approved_is_forgotten() {
+        let mut denials = RepeatedDenials::default();
+        let change = PastWhat::OneOff("host".to_owned(), none());
+        let asked = request(64001, "approved", change, &words("id"));
+        for _ in 0..3 {
+            denials.add(asked.clone(), deny);
+            denials.lapsed("7f3a");
+            denials.approved("7f3a", deny);
+        }
+        assert_eq!(denials.families(), []);
+    }
+
+    #[test]
+    fn number_of_a_user_is_beside_its_name_of_then() {
+        let renamed = PastRequest {
+            user: "old\n[[grant]]".to_owned(),
+            ..run(64001, &words("id"))
+        };
+        let (found, _) = found(vec![renamed; 3]);
+        let toml = &found.accepted[0].toml;
+        let begin = "# 3 requests of #64001 (then 'old\\n[[grant]]'): denied_rule (record 7)\n";
+        assert!(toml.starts_with(begin), "{toml}");
+    }
+
     #[test]
     fn each_family_has_its_candidate_or_a_reason() {
         let named = |name: &str, args: &[(&str, &str)], effect| PastWhat::Named {
@@ -441,6 +509,14 @@ verdict = "allow"
             (
                 one_off(Some("2 of (%#60, #7)")),
                 "approval = { by = [\"%#60\", \"#7\"], count = 2 }",
+            ),
+            (
+                one_off(Some("(%#60, #8) and #7")),
+                "several rules asked for its approval, of (%#60, #8) and #7",
+            ),
+            (
+                one_off(Some("2 of (%#60, #8) and (#7, #9)")),
+                "several rules asked for its approval",
             ),
             (
                 of(

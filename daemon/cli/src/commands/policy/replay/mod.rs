@@ -58,6 +58,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         let log = audit_log::read(&source, span, &mut |decision| match decision {
             AuditedDecision::Made(request) => denials.add(*request, now),
             AuditedDecision::Approved(job) => denials.approved(&job, now),
+            AuditedDecision::Lapsed(job) => denials.lapsed(&job),
         })?;
         return from_denials::print(context, &denials, &log, &loaded, &names);
     }

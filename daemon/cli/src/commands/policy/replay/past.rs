@@ -112,6 +112,8 @@ pub enum RecordKind {
     Queued(String, Box<PastRequest>),
     /// The request with this id was approved by all whom its rule asks for.
     Approved(String),
+    /// The request with this id waits no longer: denied, expired or void.
+    Lapsed(String),
     /// A refusal for the state of the machine, a limit or a person's word, with its code.
     NotByRules(String),
     /// So many refusals that are in the log only as a number.
@@ -132,6 +134,9 @@ pub fn seen(record: &AuditRecord) -> RecordKind {
             true => RecordKind::Approved(job.to_owned()),
             false => RecordKind::Other,
         };
+    }
+    if let (Event::Denied | Event::Expired | Event::Void, Some(job)) = (event, own("JOB")) {
+        return RecordKind::Lapsed(job.to_owned());
     }
     let rule = own("RULE").unwrap_or_default();
     if own("ARGV").is_none() || OF_DAEMON.contains(&rule) {
@@ -340,6 +345,18 @@ mod tests {
             (
                 r#""REMIT_EVENT":"approved","REMIT_JOB":"7f","REMIT_APPROVALS":"2 of 2""#,
                 RecordKind::Approved("7f".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"denied","REMIT_JOB":"7f","REMIT_ARGV":"df""#,
+                RecordKind::Lapsed("7f".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"expired","REMIT_JOB":"7f""#,
+                RecordKind::Lapsed("7f".into()),
+            ),
+            (
+                r#""REMIT_EVENT":"expired","REMIT_GRANT":"7""#,
+                RecordKind::Other,
             ),
             (r#""REMIT_EVENT":"start""#, RecordKind::Other),
             (
