@@ -36,7 +36,15 @@ pub fn check(path: &Path, force: bool) -> Result<(), Failure> {
 
 pub fn write(path: &Path, page: &str, force: bool) -> Result<(), Failure> {
     let new = beside(path);
-    let written = write_new(&new, page)
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    // Whatever is there already is somebody else's, and stays.
+    let mut file = options
+        .open(&new)
+        .map_err(|error| unwritable(&new, &error))?;
+    let written = file
+        .write_all(page.as_bytes())
+        .and_then(|()| file.sync_all())
         .map_err(|error| unwritable(path, &error))
         .and_then(|()| put(&new, path, force));
     if written.is_err() {
@@ -44,16 +52,6 @@ pub fn write(path: &Path, page: &str, force: bool) -> Result<(), Failure> {
         let _ = fs::remove_file(&new);
     }
     written
-}
-
-fn write_new(new: &Path, page: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(new)?;
-    file.write_all(page.as_bytes())?;
-    file.sync_all()
 }
 
 /// A file that came meanwhile is judged, too: link(2) replaces none.
@@ -143,6 +141,12 @@ mod tests {
             write(path, &page, force).unwrap_err();
         }
         assert!(link.symlink_metadata().unwrap().is_symlink());
+        // Somebody was there first, and it is theirs.
+        let theirs = beside(&file);
+        fs::write(&theirs, "theirs").unwrap();
+        write(&file, &page, true).unwrap_err();
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+        fs::remove_file(&theirs).unwrap();
         let mut left: Vec<_> = fs::read_dir(&dir)
             .unwrap()
             .map(|one| one.unwrap().file_name())
