@@ -194,7 +194,7 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
     let (sshd, now) = (Answers::read(), ssh::now());
     let mut checks = match accounts.account(user)? {
-        None => Vec::new(),
+        None => steering_faults((user, "the agent", "mcp-shim"), &sshd),
         Some(account) => {
             let admins = group_of(
                 &Runtime::new(Runtime::DEFAULT).admin_socket(),
@@ -230,6 +230,8 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
         }
         let none = Enrolled::Only(BTreeSet::new());
         checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
+    } else {
+        checks.extend(steering_faults((user, "the approver", "remit"), &sshd));
     }
     checks.extend(foreign_key_checks(
         (user, Role::Approver),
@@ -239,6 +241,24 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
         &now,
     ));
     Ok(checks)
+}
+
+/// Checks the settings of sshd for an account that is not there yet, for each kind of connection.
+fn steering_faults((user, whose, program): (&str, &str, &str), sshd: &Answers) -> Vec<Check> {
+    let ways = sshd.ways(user).into_iter().filter_map(|way| way.connection);
+    let mut found = Vec::new();
+    for connection in iter::once(Connection::default()).chain(ways) {
+        // An enrollment asks the same, and fails without an answer.
+        let Ok(effective) = sshd.ask(user, &connection) else {
+            continue;
+        };
+        for fault in ssh::steering_faults(user, &effective, whose, program) {
+            if !found.contains(&fault) {
+                found.push(fault);
+            }
+        }
+    }
+    found
 }
 
 fn group_of(socket: &Path, name: &str) -> Option<u32> {

@@ -15,6 +15,9 @@ use crate::openssh::effective::Effective;
 use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
 
 const COMMAND_BYTES: usize = 120;
+/// Restricts every key to approving, including keys without options.
+const APPROVING_ALONE: &str =
+    "ForceCommand /usr/bin/remit approver-shell, DisableForwarding yes, PermitUserRC no";
 
 /// The keys that an approver has for remit, as blobs.
 #[derive(Clone, Debug)]
@@ -41,7 +44,10 @@ pub fn checks(
     now: &Now,
 ) -> (Vec<Check>, BTreeSet<Vec<u8>>) {
     let name = format!("{}: keys", account.name);
-    let mut found = ssh::steering_faults(account, sshd, "the approver", "remit");
+    let mut found = ssh::steering_faults(&account.name, sshd, "the approver", "remit");
+    if let Enrolled::All = enrolled {
+        found.extend(unseen(&account.name, sshd));
+    }
     let mut blobs = BTreeSet::new();
     for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
         found.extend(ssh::file_faults(account, &file));
@@ -72,6 +78,19 @@ pub fn checks(
         count => format!("{count}, only for approving"),
     };
     (or_ok(found, &name, text), blobs)
+}
+
+/// Warns of logins that open a shell with the approver's groups. A person's own account has them of old.
+fn unseen(user: &str, sshd: &Effective) -> Vec<Check> {
+    if sshd.get("forcecommand") == Some(Role::Approver.command()) {
+        return Vec::new();
+    }
+    let found = ssh::unseen_logins(sshd, APPROVING_ALONE).into_iter();
+    let check = |(why, lift): (String, &str)| {
+        let fix = format!("set '{lift}' in a 'Match User {user}' block of sshd_config");
+        Check::warning(format!("{user}: sshd"), why, fix)
+    };
+    found.map(check).collect()
 }
 
 fn judge(
@@ -170,6 +189,43 @@ mod tests {
         ] {
             assert_eq!(judged(options, sshd), [""; 0], "{options}");
         }
+    }
+
+    #[test]
+    fn logins_without_a_key_file_are_named_in_an_account_of_remit() {
+        let account = super::super::agents::tests::agent(&[]);
+        let now = Now {
+            utc: "20261120100000".into(),
+            local: "20261120100000".into(),
+        };
+        let found = |sshd: &str, enrolled: &Enrolled| {
+            let sshd = format!("authorizedkeysfile none\n{sshd}");
+            whys(&checks(&account, &Effective::parse(&sshd), enrolled, &now).0)
+        };
+        let (made, person) = (Enrolled::All, Enrolled::Only(BTreeSet::new()));
+        for (sshd, why) in [
+            (
+                "trustedusercakeys /etc/ca",
+                "warning: keys that this check cannot see",
+            ),
+            (
+                "authorizedkeyscommand /x",
+                "warning: keys that this check cannot see",
+            ),
+            (
+                "hostbasedauthentication yes",
+                "warning: HostbasedAuthentication",
+            ),
+        ] {
+            let whys = found(sshd, &made);
+            assert!(
+                whys.len() == 1 && whys[0].starts_with(why),
+                "{sshd}: {whys:?}"
+            );
+            assert_eq!(found(sshd, &person), [""; 0], "{sshd}");
+        }
+        let forced = "trustedusercakeys /etc/ca\nforcecommand /usr/bin/remit approver-shell";
+        assert_eq!(found(forced, &made), [""; 0]);
     }
 
     #[test]

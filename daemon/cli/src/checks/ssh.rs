@@ -144,38 +144,42 @@ pub fn settings_checks(account: &AccountFacts, sshd: &Effective) -> Vec<Check> {
     // A key that this check cannot see has every right that sshd's settings leave to keys.
     let is_shim_alone = forces_shim && !RIGHTS.iter().any(|right| keys::grants(sshd, right));
     if !is_shim_alone {
-        for keyword in ["authorizedkeyscommand", "trustedusercakeys"] {
-            if let Some(value) = sshd.get(keyword) {
-                let why = format!("keys that this check cannot see may log in: {keyword} {value}");
-                warn(why, in_match(SHIM_ALONE));
-            }
-        }
-        if sshd.is_yes("hostbasedauthentication") {
-            let why =
-                "HostbasedAuthentication accepts logins that another host vouches for".to_owned();
-            warn(why, in_match("HostbasedAuthentication no"));
+        for (why, lift) in unseen_logins(sshd, SHIM_ALONE) {
+            warn(why, in_match(lift));
         }
     }
     if let Some(value) = sshd.get("permittunnel").filter(|value| *value != "no") {
         let why = format!("PermitTunnel is '{value}': even a restricted key may open a tunnel");
         warn(why, in_match("PermitTunnel no"));
     }
-    found.extend(steering_faults(account, sshd, "the agent", "mcp-shim"));
+    found.extend(steering_faults(user, sshd, "the agent", "mcp-shim"));
     or_ok(found, &name, "no setting bypasses mcp-shim")
 }
 
+/// Finds ways in that no file of keys shows, and the setting against each. `alone`: those that restrict any key.
+pub fn unseen_logins<'a>(sshd: &Effective, alone: &'a str) -> Vec<(String, &'a str)> {
+    let keywords = ["authorizedkeyscommand", "trustedusercakeys"].into_iter();
+    let set = keywords.filter_map(|keyword| Some((keyword, sshd.get(keyword)?)));
+    let mut found: Vec<(String, &str)> = set
+        .map(|(keyword, value)| {
+            let why = format!("keys that this check cannot see may log in: {keyword} {value}");
+            (why, alone)
+        })
+        .collect();
+    if sshd.is_yes("hostbasedauthentication") {
+        let why = "HostbasedAuthentication accepts logins that another host vouches for".to_owned();
+        found.push((why, "HostbasedAuthentication no"));
+    }
+    found
+}
+
 /// Finds variables that a client may set, and by which it runs another program than the forced one.
-pub fn steering_faults(
-    account: &AccountFacts,
-    sshd: &Effective,
-    whose: &str,
-    program: &str,
-) -> Vec<Check> {
+pub fn steering_faults(user: &str, sshd: &Effective, whose: &str, program: &str) -> Vec<Check> {
     let patterns = sshd.values("acceptenv").flat_map(str::split_whitespace);
     let fault = |pattern: &str| {
         let variable = STEERING.iter().find(|name| fits(pattern, name))?;
         Some(Check::failure(
-            format!("{}: sshd", account.name),
+            format!("{user}: sshd"),
             format!(
                 "AcceptEnv '{pattern}' lets {whose} set {variable}, and so run any program instead of {program}"
             ),
