@@ -9,7 +9,7 @@ use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 12;
+pub const ADMIN_PROTOCOL: u8 = 13;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -225,6 +225,25 @@ pub struct Status {
     pub missing: Vec<String>,
     /// Recent refusals, newest first; at most [`crate::caps::RECENT_REFUSALS`].
     pub refusals: Vec<RecentRefusal>,
+    pub totals: Totals,
+}
+
+/// Counts since the daemon's start. They only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Jobs recorded before their start, with and without an approval.
+    pub started: u64,
+    pub asked: u64,
+    /// Approvals; a request that needs two people counts twice.
+    pub approved: u64,
+    pub denied: u64,
+    pub expired: u64,
+    pub void: u64,
+    /// Refused requests; a code without any is left out.
+    pub refused: Vec<(Code, u64)>,
+    pub records: u64,
+    /// Records that could not be written. Nothing ran for them.
+    pub lost_records: u64,
 }
 
 /// Commits in [`Status::unconfirmed`].

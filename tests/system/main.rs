@@ -272,6 +272,7 @@ mod copies_storm;
 mod large_plans;
 mod mcp;
 mod mcp_clients;
+mod metrics;
 mod mounts;
 mod people;
 mod pids;

@@ -8,6 +8,7 @@ mod enrollment;
 mod error;
 mod external_program;
 mod json_file;
+mod own_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ mod commands {
     mod input;
     pub mod job;
     pub mod jobs;
+    pub mod metrics;
     pub mod pending;
     pub mod plan;
     pub mod plan_check;
@@ -168,6 +170,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Revoke(args) => commands::grant::revoke(context, &args),
         Verb::Top => commands::top::top(context),
         Verb::Status => commands::status::status(context),
+        Verb::Metrics(args) => commands::metrics::metrics(context, &args),
         Verb::Doctor(args) => checks::doctor(context, &args),
         Verb::Lock(args) => commands::status::lock(context, args),
         Verb::Unlock => commands::status::unlock(context),

@@ -101,7 +101,9 @@ fn vendor() -> Vec<(String, String)> {
 fn shipped() -> Vec<(String, String)> {
     let dir = root().join("packaging/examples");
     let entries = fs::read_dir(dir).expect("there are examples");
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let is_policy = |path: &PathBuf| path.extension().is_some_and(|end| end == "toml");
+    let mut paths: Vec<PathBuf> = paths.filter(is_policy).collect();
     paths.sort();
     let file = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("it is text");

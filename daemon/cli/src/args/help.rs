@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "top", "pending", "show", "approve", "deny", "confirm", "grant", "grants", "revoke",
         ],
     ),
-    ("Diagnosing", &["status", "doctor"]),
+    ("Diagnosing", &["status", "metrics", "doctor"]),
     (
         "Administering",
         &[
@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 47] = [
+const EXAMPLES: [(&[&str], &str); 48] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -76,6 +76,10 @@ const EXAMPLES: [(&[&str], &str); 47] = [
     (&["grants"], "remit grants"),
     (&["revoke"], "remit revoke 1"),
     (&["status"], "remit status"),
+    (
+        &["metrics"],
+        "sudo remit metrics -o /var/lib/prometheus/node-exporter/remit.prom",
+    ),
     (&["doctor"], "sudo remit doctor"),
     (&["lock"], "remit lock -m 'an incident is examined' --kill"),
     (&["unlock"], "remit unlock"),

@@ -1,4 +1,4 @@
-//! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor` and `lock`.
+//! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor`, `metrics` and `lock`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -76,6 +76,13 @@ pub struct DoctorArgs {
     /// List every check, not only warnings and failures
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Replace this file at once, for everybody to read; '-' is standard output
+    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath, default_value = "-")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -23,8 +23,8 @@ pub use audit::{
 };
 pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
-    EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, PolicyVerb, ReloadArgs, ReplayArgs,
-    ResumeArgs, UnenrollArgs,
+    EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, MetricsArgs, PolicyVerb, ReloadArgs,
+    ReplayArgs, ResumeArgs, UnenrollArgs,
 };
 pub use plan::{
     CopyArgs, GetArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs,
@@ -151,6 +151,8 @@ pub enum Verb {
     Revoke(RevokeArgs),
     /// Show the daemon's state (administrators)
     Status,
+    /// Write figures for Prometheus (administrators)
+    Metrics(MetricsArgs),
     /// Check the sandbox here, and that nothing bypasses remit (root)
     Doctor(DoctorArgs),
     /// Refuse all new requests, until 'unlock' (administrators)

@@ -9,13 +9,15 @@
 )]
 
 mod admin {
+    use std::sync::mpsc::Receiver;
+
     use remit_common::admin::{
-        AdminReply, AdminRequest, RecentRefusal, Reloaded, Status, UnconfirmedView,
+        AdminReply, AdminRequest, RecentRefusal, Reloaded, Status, Totals, UnconfirmedView,
     };
     use remit_common::names::JobId;
     use remit_common::refusal::{Code, Refusal};
 
-    use crate::fake::Fake;
+    use crate::fake::{Directory, Fake, Said, remit};
 
     fn status() -> Status {
         Status {
@@ -63,6 +65,15 @@ mod admin {
             }],
             pending: 2,
             grants: 1,
+            totals: Totals {
+                started: 7,
+                asked: 5,
+                approved: 2,
+                denied: 1,
+                refused: vec![(Code::Locked, 3)],
+                records: 40,
+                ..Totals::default()
+            },
         }
     }
 
@@ -116,6 +127,116 @@ mod admin {
         let json = fake.output(&["status", "--json"]).json();
         assert_eq!(json["locked"], "incident 7");
         assert_eq!(json["broker_restarts"], 1);
+    }
+
+    const UP: &str = "# HELP remit_up Whether remitd answers.\n# TYPE remit_up gauge\nremit_up 1\n";
+    const DOWN: &str =
+        "# HELP remit_up Whether remitd answers.\n# TYPE remit_up gauge\nremit_up 0\n";
+
+    fn fake_with_status() -> (Fake, Receiver<AdminRequest>) {
+        Fake::admin(AdminReply::Status(Box::new(status())))
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_status() {
+        let (fake, _heard) = fake_with_status();
+        let said = fake.output(&["metrics"]);
+        assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+        assert!(said.text().starts_with(UP), "{said:?}");
+        let samples: Vec<&str> = said
+            .text()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        for sample in [
+            "remit_build_info{version=\"9.9\"} 1",
+            "remit_policy_info{digest=\"sha256:ab\"} 1",
+            "remit_uptime_seconds 14520",
+            "remit_locked 1",
+            "remit_audit_error 1",
+            "remit_policy_error 1",
+            "remit_policy_warnings 1",
+            "remit_settings_not_in_force 2",
+            "remit_profiles_refused 1",
+            "remit_jobs_running 2",
+            "remit_jobs_limit 64",
+            "remit_jobs_queued 5",
+            "remit_jobs_stuck 1",
+            "remit_approvals_pending 2",
+            "remit_temporary_grants 1",
+            "remit_sessions 3",
+            "remit_users_paused 1",
+            "remit_commits_unconfirmed 0",
+            "remit_commits_not_undone 1",
+            "remit_broker_restarts_total 1",
+            "remit_jobs_started_total 7",
+            "remit_approvals_asked_total 5",
+            "remit_approval_decisions_total{decision=\"approved\"} 2",
+            "remit_approval_decisions_total{decision=\"denied\"} 1",
+            "remit_approval_decisions_total{decision=\"expired\"} 0",
+            "remit_refusals_total{code=\"locked\"} 3",
+            "remit_refusals_total{code=\"busy\"} 0",
+            "remit_audit_records_total 40",
+            "remit_audit_records_lost_total 0",
+        ] {
+            assert!(samples.contains(&sample), "no '{sample}' in {samples:#?}");
+        }
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/man/remit.1");
+        let page = std::fs::read_to_string(page).unwrap();
+        let names = said.text().lines().filter_map(|line| {
+            let name = line.strip_prefix("# TYPE ")?.split(' ').next();
+            Some(name.unwrap().to_owned())
+        });
+        for name in names {
+            let line = format!("\n.B {name}\n");
+            let with_label = format!("\n.BR {name} {{");
+            let is_there = page.contains(&line) || page.contains(&with_label);
+            assert!(is_there, "{name} is not in remit.1");
+        }
+        let json = fake.output(&["metrics", "--json"]).json();
+        let first = &json["metrics"][0];
+        assert_eq!(
+            (&first["name"], &first["type"]),
+            (&"remit_up".into(), &"gauge".into())
+        );
+        assert_eq!(first["samples"][0]["value"], 1.0);
+    }
+
+    #[test]
+    fn metrics_replace_their_own_file_and_tell_that_nobody_answers() {
+        let ((fake, _heard), dir) = (fake_with_status(), Directory::new());
+        let path = dir.path().join("remit.prom");
+        let output = ["metrics", "-o", path.to_str().unwrap()];
+        let read = || std::fs::read_to_string(&path).unwrap();
+        let said = fake.output(&output);
+        assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
+        assert_eq!(read(), fake.output(&["metrics"]).text());
+        drop(fake);
+
+        let nobody = Said::from(remit(dir.path(), &output).output().unwrap());
+        assert_eq!((nobody.status, nobody.text()), (Some(0), ""), "{nobody:?}");
+        assert!(
+            nobody.stderr.contains("remitd is not running"),
+            "{nobody:?}"
+        );
+        assert_eq!(read(), DOWN);
+
+        let (fake, _heard) = Fake::admin(AdminReply::Refused(Refusal::new(Code::Locked, "no")));
+        assert_eq!(fake.output(&output).status, Some(125));
+        assert_eq!(read(), DOWN, "a refusal tells nothing about the daemon");
+        std::fs::write(&path, "mine\n").unwrap();
+        let (fake, _heard) = fake_with_status();
+        let refused = fake.output(&output);
+        assert_eq!(refused.status, Some(125), "{refused:?}");
+        assert!(
+            refused
+                .stderr
+                .contains("was not written by 'remit metrics'"),
+            "{refused:?}"
+        );
+        assert_eq!(read(), "mine\n");
+        let names = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(names, 1, "nothing else is left");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub(crate) use record::json;
 pub use record::{Event, Record};
+use remit_common::admin::Totals;
 use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;
 
@@ -88,6 +89,8 @@ pub struct Audit {
     chain: Chain,
     /// Records that could not be written. Nothing ran for them.
     lost: u64,
+    /// Without refused requests, most of which a flood leaves out.
+    totals: Totals,
     error: Option<String>,
     budget: Budget,
     pub history: HistoryOutbox,
@@ -119,6 +122,7 @@ impl Audit {
             sync: config.sync,
             chain,
             lost: 0,
+            totals: Totals::default(),
             error: None,
             budget: Budget::new(config.per_user),
             history: HistoryOutbox::default(),
@@ -127,6 +131,10 @@ impl Audit {
 
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     pub fn newest(&self) -> Link {
@@ -218,6 +226,7 @@ impl Audit {
         let (kept, written) = match written {
             Ok(()) => {
                 self.charge(&linked.record);
+                linked.record.count(&mut self.totals);
                 self.history.add(&linked.record, linked.seq(), now);
                 // The record is written, so its action happens even if the head cannot be kept.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
@@ -267,6 +276,7 @@ impl Audit {
                 say!("a record was lost: {why}");
             }
             self.lost = self.lost.saturating_add(1);
+            self.totals.lost_records += 1;
         }
     }
 

@@ -1,5 +1,6 @@
 //! An audit record: an event, a sentence for people, and fields for machines.
 
+use remit_common::admin::Totals;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_link::Owner;
@@ -120,6 +121,22 @@ impl Record {
         })
     }
 
+    pub fn count(&self, totals: &mut Totals) {
+        totals.records += 1;
+        match self.event {
+            Event::Intent => totals.started += 1,
+            Event::Asked => totals.asked += 1,
+            Event::Approved => totals.approved += 1,
+            Event::Denied => totals.denied += 1,
+            // The end of a temporary grant is the same event, and no state of a job.
+            Event::Expired if self.fields.iter().any(|(name, _)| *name == "STATE") => {
+                totals.expired += 1;
+            }
+            Event::Void => totals.void += 1,
+            _ => {}
+        }
+    }
+
     pub fn of_change(self) -> Self {
         let is_change = true;
         Self { is_change, ..self }
@@ -209,6 +226,30 @@ pub(crate) mod json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_counted_and_grants_are_not() {
+        let mut totals = Totals::default();
+        let of_grant = Record::new(Event::Expired, "x").field("CAUSE", "x");
+        let of_request = Record::new(Event::Expired, "x").field("STATE", "expired");
+        of_grant.count(&mut totals);
+        of_request.count(&mut totals);
+        for event in Event::ALL {
+            Record::new(event, "x").count(&mut totals);
+        }
+        let expect = Totals {
+            started: 1,
+            asked: 1,
+            approved: 1,
+            denied: 1,
+            expired: 1,
+            void: 1,
+            refused: Vec::new(),
+            records: 2 + Event::ALL.len() as u64,
+            lost_records: 0,
+        };
+        assert_eq!(totals, expect);
+    }
 
     #[test]
     fn no_value_can_forge_a_line() {

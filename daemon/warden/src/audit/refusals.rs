@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use remit_common::admin::RecentRefusal;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 
 use crate::audit::rate_limit::{Floods, LeftOut};
@@ -226,14 +226,22 @@ fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
 
 const SENTENCE: usize = 300;
 
-/// The newest refusals, for `remit status`. The audit log has all of them.
+/// The newest refusals, and the number of all, for `remit status`. In a flood the audit log has only numbers.
 #[derive(Debug, Default)]
-pub struct Refusals(VecDeque<RecentRefusal>);
+pub struct Refusals {
+    newest: VecDeque<RecentRefusal>,
+    /// By the code's place in [`Code::ALL`].
+    counts: [u64; Code::ALL.len()],
+}
 
 impl Refusals {
     pub fn add(&mut self, user: Option<&str>, refusal: &Refusal) {
-        self.0.truncate(caps::RECENT_REFUSALS.saturating_sub(1));
-        self.0.push_front(RecentRefusal {
+        for (count, code) in self.counts.iter_mut().zip(Code::ALL) {
+            *count += u64::from(code == refusal.code);
+        }
+        self.newest
+            .truncate(caps::RECENT_REFUSALS.saturating_sub(1));
+        self.newest.push_front(RecentRefusal {
             at_ms: timers::unix_ms(),
             user: user.map(str::to_owned),
             code: refusal.code,
@@ -242,15 +250,31 @@ impl Refusals {
     }
 
     pub fn list(&self) -> Vec<RecentRefusal> {
-        self.0.iter().cloned().collect()
+        self.newest.iter().cloned().collect()
+    }
+
+    pub fn totals(&self) -> Vec<(Code, u64)> {
+        let counts = Code::ALL.into_iter().zip(self.counts);
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use remit_common::refusal::Code;
-
     use super::*;
+
+    #[test]
+    fn refusals_are_counted_by_code_beyond_the_newest() {
+        let mut refusals = Refusals::default();
+        for _ in 0..=caps::RECENT_REFUSALS {
+            refusals.add(None, &Refusal::new(Code::NotStarted, "x"));
+        }
+        refusals.add(Some("ann"), &Refusal::new(Code::DeniedRule, "y"));
+        assert_eq!(refusals.list().len(), caps::RECENT_REFUSALS);
+        let many = caps::RECENT_REFUSALS as u64 + 1;
+        let expect = [(Code::DeniedRule, 1), (Code::NotStarted, many)];
+        assert_eq!(refusals.totals(), expect);
+    }
 
     #[test]
     fn left_out_refusals_are_recorded_by_count() {

@@ -1,6 +1,6 @@
 //! Reports the state of the daemon to administrators.
 
-use remit_common::admin::{AdminReply, Reloaded, Status};
+use remit_common::admin::{AdminReply, Reloaded, Status, Totals};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 
@@ -75,6 +75,10 @@ pub fn status(warden: &Warden) -> Status {
             .refused_profiles(&warden.policies.sandboxes),
         missing: warden.sandbox.manager.absent(),
         refusals: warden.reports.recent.list(),
+        totals: Totals {
+            refused: warden.reports.recent.totals(),
+            ..warden.reports.audit.totals().clone()
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use ratatui_core::backend::TestBackend;
 use ratatui_core::style::{Color, Modifier};
 use ratatui_core::terminal::Terminal;
-use remit_common::admin::{AnyJob, PendingView, RecentRefusal, Status};
+use remit_common::admin::{AnyJob, PendingView, RecentRefusal, Status, Totals};
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_wire::outcome::State as JobState;
@@ -98,6 +98,7 @@ fn status() -> Box<Status> {
         }],
         pending: 2,
         grants: 1,
+        totals: Totals::default(),
     })
 }
 

@@ -4,7 +4,6 @@ mod cited;
 mod contents;
 mod counts;
 mod document;
-mod file;
 mod html;
 mod page;
 mod people;
@@ -20,12 +19,14 @@ use remit_common::{calendar, text};
 use serde_json::json;
 
 use self::contents::Contents;
+use self::html::START;
 use self::page::ReportPage;
 use super::filter::Span;
 use super::source::RecordSource;
 use super::verify::{Of, Verification};
 use crate::args::AuditReportArgs;
 use crate::error::{Exit, Failure};
+use crate::own_file::OwnFile;
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
 
@@ -35,8 +36,16 @@ const PATH: usize = 1024;
 /// Writes the page. The exit status is that of `remit audit verify`.
 pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure> {
     let is_stdout = args.output == Path::new("-");
+    let file = OwnFile {
+        path: &args.output,
+        start: START,
+        mode: 0o600,
+        writer: "remit audit report",
+        next: "name another file, or give --force",
+        force: args.force,
+    };
     if !is_stdout {
-        file::check(&args.output, args.force)?;
+        file.check()?;
     }
     let source = RecordSource::of(&args.source_args)?;
     let of = Of {
@@ -55,7 +64,7 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
         stdout.flush()?;
         return Ok(verification.exit());
     }
-    file::write(&args.output, &page, args.force)?;
+    file.write(&page)?;
     let name = text::line(args.output.as_os_str().as_bytes(), PATH);
     let records = verification.report().records;
     match context.form {
