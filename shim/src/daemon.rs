@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::request_id;
-use remit_wire::{Reply, Request};
+use remit_wire::{Reply, Request, Run};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -91,9 +91,16 @@ impl Daemon {
     }
 
     /// Makes a call and reports its progress to `news`. Dropping the future cancels the call, but its job continues.
-    pub async fn call(&self, client: &str, request: Request, news: News) -> Result<Reply, Refusal> {
+    pub async fn call(
+        &self,
+        client: &str,
+        mut request: Request,
+        news: News,
+    ) -> Result<Reply, Refusal> {
         self.clock.call();
-        let request = identified(request)?;
+        if let Request::Run(run) = &mut request {
+            identify(run)?;
+        }
         let limit = limit(&request);
         let hint = lost_hint(&request);
         match timeout(limit, self.call_twice(client, request, news)).await {
@@ -161,10 +168,8 @@ async fn reopen(socket: &Path, client: &str, lost: Instant) -> Result<Connection
 }
 
 /// Adds a request id to a run without one, because the run may be sent twice.
-fn identified(mut request: Request) -> Result<Request, Refusal> {
-    if let Request::Run(run) = &mut request
-        && run.request_id.is_none()
-    {
+pub fn identify(run: &mut Run) -> Result<(), Refusal> {
+    if run.request_id.is_none() {
         let id = request_id::fresh().map_err(|error| {
             Refusal::new(
                 Code::NotStarted,
@@ -174,7 +179,7 @@ fn identified(mut request: Request) -> Result<Request, Refusal> {
         })?;
         run.request_id = Some(id);
     }
-    Ok(request)
+    Ok(())
 }
 
 fn limit(request: &Request) -> Duration {
@@ -242,7 +247,7 @@ fn lost_hint(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
-    use remit_wire::{JobQuery, Purpose, Run, What};
+    use remit_wire::{JobQuery, Purpose, What};
 
     use super::*;
 

@@ -24,6 +24,8 @@ pub struct ToolCall {
     pub tool: Tool,
     pub call: Result<DaemonCall, Refusal>,
     pub meta: RequestMetaObject,
+    /// What the client sends back of an answer that asked for a further round. Responses to questions are ignored: none is asked.
+    pub state: Option<String>,
 }
 
 #[derive(Debug)]
@@ -132,6 +134,8 @@ struct Params<'a> {
     arguments: Option<&'a RawValue>,
     #[serde(rename = "_meta")]
     meta: Option<MetaObject>,
+    #[serde(rename = "requestState")]
+    state: Option<String>,
 }
 
 fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
@@ -149,6 +153,7 @@ fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
         tool,
         call: arguments::read(tool, arguments)?,
         meta: RequestMetaObject(params.meta.unwrap_or_default()),
+        state: params.state,
     };
     Some((id, call))
 }

@@ -15,6 +15,7 @@ mod in_flight;
 pub(crate) mod jsonrpc;
 mod plan;
 mod plan_calls;
+mod rounds;
 mod server;
 mod session;
 mod stdio;

@@ -10,9 +10,9 @@ use remit_mcp::output::Output;
 use remit_mcp::{SET_META, meta};
 use remit_wire::{Progress, Request};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
-    PaginatedRequestParams, ProgressNotification, ProgressNotificationParam, ProgressToken,
-    RequestMetaObject, ServerCapabilities, ServerConfig,
+    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, InputRequiredResult,
+    ListToolsResult, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
+    ProgressToken, RequestMetaObject, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -22,7 +22,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use crate::answer::{Answer, Form};
 use crate::arguments::PlanStep;
 use crate::daemon::Daemon;
-use crate::direct::{self, ToolCall};
+use crate::direct::{self, Era, ToolCall};
+use crate::rounds::{NextRound, Response};
 use crate::tools::{self, INSTRUCTIONS, Tool};
 use crate::{arguments, transport};
 
@@ -41,8 +42,17 @@ impl Server {
     }
 
     /// Makes the call and reports progress. Dropping the future cancels the call.
-    pub async fn answer(&self, call: ToolCall, client: &str) -> Answer {
-        let ToolCall { tool, call, meta } = call;
+    pub async fn respond(&self, mut call: ToolCall, era: Era, client: &str) -> Response {
+        match NextRound::of(&mut call, era) {
+            Ok(next) => next.response(self.answer(call, client).await),
+            Err(refusal) => Response::Complete(Answer::refused(&refusal)),
+        }
+    }
+
+    async fn answer(&self, call: ToolCall, client: &str) -> Answer {
+        let ToolCall {
+            tool, call, meta, ..
+        } = call;
         let mut call = match call {
             Ok(call) => call,
             Err(refusal) => return Answer::refused(&refusal),
@@ -110,15 +120,26 @@ impl ServerHandler for Server {
             tool,
             call: arguments::call(tool, request.arguments.unwrap_or_default()),
             meta: context.meta.clone(),
+            state: request.request_state,
+        };
+        let meta = meta(&context, implementation);
+        let era = match meta {
+            Some(_) => Era::Modern,
+            None => Era::Legacy,
         };
         let client = direct::client_name(context.client_info().as_ref());
         tokio::select! {
             biased;
             // A cancelled request gets no answer, so nobody receives this.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
-            answer = self.answer(call, &client) => {
-                Ok(CallToolResult::from(answer).with_meta(meta(&context, implementation)).into())
-            }
+            response = self.respond(call, era, &client) => Ok(match response {
+                Response::Complete(answer) => CallToolResult::from(answer).with_meta(meta).into(),
+                Response::Waits(state) => {
+                    let mut result = InputRequiredResult::from_request_state(state.to_string());
+                    result.meta = meta;
+                    result.into()
+                }
+            }),
         }
     }
 }

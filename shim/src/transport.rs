@@ -17,6 +17,7 @@ use rmcp::model::{
 };
 use rmcp::transport::Transport;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -24,6 +25,7 @@ use crate::answer::Answer as ToolAnswer;
 use crate::direct::{Direct, Era, Session};
 use crate::in_flight::{Cancel, InFlight};
 use crate::jsonrpc::{self, Asked, ClientId, Fault, Incoming};
+use crate::rounds::{RequestState, Response};
 use crate::server::{Server, implementation};
 
 #[derive(Clone, Debug)]
@@ -123,12 +125,15 @@ impl Stdio {
             (self.server.clone(), self.output.clone(), self.table.clone());
         let task = tokio::spawn(async move {
             let Direct { call, era, client } = direct;
-            let answer = server.answer(call, &client).await;
+            let response = server.respond(call, era, &client).await;
             let id = table.quietly(None, |table| table.answer(key));
             if let Some(id) = id
                 && let Ok(permit) = output.permit().await
             {
-                permit.put(answered(&id, &answer, era));
+                permit.put(match &response {
+                    Response::Complete(answer) => answered(&id, answer, era),
+                    Response::Waits(state) => waits(&id, state),
+                });
             }
             table.change(|table| table.answered(key));
         });
@@ -290,6 +295,21 @@ fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
     add(&mut line, &answer.is_error());
     line.extend_from_slice(b"}}\n");
     line
+}
+
+/// Returns the line that asks for the same call again. Only clients of the modern era get it.
+fn waits(id: &ClientId, state: &RequestState) -> Vec<u8> {
+    let result = json!({
+        "resultType": "input_required",
+        "_meta": server_info(&implementation()),
+        "requestState": state.to_string(),
+    });
+    to_line(&WireAnswer {
+        jsonrpc: "2.0",
+        id: Some(id),
+        result: Some(result),
+        error: None,
+    })
 }
 
 fn add(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {

@@ -52,13 +52,22 @@ async function session(kind, client, call) {
       assert.equal(result.structuredContent.error.code, code);
     }
     // A person decides: told at once, withdrawn by its job_id.
-    const asked = await call({ name: "change", arguments: { ...change, name: "clients.ask" } });
+    const ask = { ...change, name: "clients.ask" };
+    const waitsInProtocol = kind === "auto" && SERVER === "remit";
+    const atOnce = waitsInProtocol ? { wait_ms: 0 } : {};
+    const asked = await call({ name: "change", arguments: { ...ask, ...atOnce } });
     const waits = asked.structuredContent;
     assert.ok(!asked.isError, JSON.stringify(asked));
     assert.deepEqual([waits.state, waits.code], ["awaiting_approval", "needs_approval"]);
     assert.match(waits.approval.line, /^remit approve /);
     const stopped = await call({ name: "job_stop", arguments: { job_id: waits.job_id } });
     assert.equal(stopped.structuredContent.state, "cancelled", JSON.stringify(stopped));
+    if (waitsInProtocol && process.env.APPROVES) {
+      const approved = { ...ask, args: { words: ["approve"] } };
+      const { structuredContent } = await call({ name: "change", arguments: approved });
+      const { state, stdout } = structuredContent;
+      assert.deepEqual([state, stdout], ["exited", "approve\n"], JSON.stringify(structuredContent));
+    }
   } else {
     assert.ok(result.isError);
     assert.equal(result.structuredContent.error.code, "daemon_unavailable");

@@ -74,13 +74,20 @@ async def session(mode, command, arguments):
                 check(result.is_error, result)
                 check(result.structured_content["error"]["code"] == code, result)
             # A person decides: told at once, withdrawn by its job_id.
-            result = await client.call_tool("change", {**change, "name": "clients.ask"})
+            ask = {**change, "name": "clients.ask"}
+            waits_in_protocol = mode == "auto" and SERVER == "remit"
+            at_once = {"wait_ms": 0} if waits_in_protocol else {}
+            result = await client.call_tool("change", {**ask, **at_once})
             waits = result.structured_content
             check(not result.is_error, result)
             check((waits["state"], waits["code"]) == ("awaiting_approval", "needs_approval"), waits)
             check(waits["approval"]["line"].startswith("remit approve "), waits)
             result = await client.call_tool("job_stop", {"job_id": waits["job_id"]})
             check(result.structured_content["state"] == "cancelled", result)
+            if waits_in_protocol and "APPROVES" in os.environ:
+                result = await client.call_tool("change", {**ask, "args": {"words": ["approve"]}})
+                job = result.structured_content
+                check((job["state"], job["stdout"]) == ("exited", "approve\n"), result)
         else:
             check(result.is_error, result)
             check(result.structured_content["error"]["code"] == "daemon_unavailable", result)

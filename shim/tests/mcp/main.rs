@@ -202,4 +202,5 @@ mod pipe {
     }
 }
 mod plan;
+mod rounds;
 mod search;
