@@ -9,7 +9,7 @@ use crate::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 
 #[derive(Debug)]
 pub enum ClientError {
@@ -124,11 +124,7 @@ impl Client {
 /// Makes one request on the admin socket. Fails as [`Client::connect`] and [`Client::call`].
 pub fn admin(socket: &Path, request: AdminRequest) -> Result<AdminReply, ClientError> {
     let mut stream = connect(socket)?;
-    let call = AdminCall {
-        protocol: ADMIN_PROTOCOL,
-        request,
-    };
-    let sent = frame::write(&mut stream, &call, caps::ADMIN_FRAME);
+    let sent = send_call(&mut stream, request)?;
     match frame::read(&mut stream, caps::ADMIN_FRAME) {
         Ok(AdminReply::Refused(refusal)) => Err(ClientError::Refused(refusal)),
         Ok(reply) => Ok(reply),
@@ -140,11 +136,7 @@ pub fn admin(socket: &Path, request: AdminRequest) -> Result<AdminReply, ClientE
 /// and if the parts contradict each other or hold more than [`caps::SHOWN`] bytes.
 pub fn show(socket: &Path, id: String) -> Result<Vec<u8>, ClientError> {
     let mut stream = connect(socket)?;
-    let call = AdminCall {
-        protocol: ADMIN_PROTOCOL,
-        request: AdminRequest::Show { id },
-    };
-    let sent = frame::write(&mut stream, &call, caps::ADMIN_FRAME);
+    let sent = send_call(&mut stream, AdminRequest::Show { id })?;
     let mut all = Vec::new();
     let mut expected = None;
     loop {
@@ -165,6 +157,25 @@ pub fn show(socket: &Path, id: String) -> Result<Vec<u8>, ClientError> {
             Ok(_) => return Err(FrameError::Malformed.into()),
             Err(error) => return Err(sent.err().unwrap_or(error).into()),
         }
+    }
+}
+
+/// Sends a request. An error of the socket is returned beside: the daemon may have answered before it closed. A request
+/// that is too long is refused here, because the daemon never gets it and so never answers.
+fn send_call(
+    stream: &mut UnixStream,
+    request: AdminRequest,
+) -> Result<Result<(), FrameError>, ClientError> {
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request,
+    };
+    match frame::write(stream, &call, caps::ADMIN_FRAME) {
+        Err(FrameError::TooLong { length, cap }) => {
+            let text = format!("the request has {length} bytes, the maximum is {cap}");
+            Err(ClientError::Refused(Refusal::new(Code::InvalidArgs, text)))
+        }
+        sent => Ok(sent),
     }
 }
 

@@ -101,15 +101,13 @@ fn approval_covers_one_run_and_digest() {
     assert_eq!(events(&daemon, job), ["asked"]);
     assert!(approve_as(&daemon, &admin(), job, digest).is_ok());
     assert_eq!(caller.end_of(job).state, State::Exited);
-    // A replay is answered like an unknown id, and so is the other request with this digest.
+    // A replay approves nothing, like an unknown id, and says why. So does the other request with this digest.
     let replayed = approve_as(&daemon, &admin(), job, digest).expect_err("it ran");
-    let unknown = approve_as(
-        &daemon,
-        &admin(),
-        remit_common::names::JobId([7; 16]),
-        digest,
+    let text = format!(
+        "job {} is not waiting for an approval: it has ended",
+        job.short()
     );
-    assert_eq!(Err(replayed), unknown);
+    assert_eq!((replayed.code, replayed.message), (Code::NotFound, text));
     assert!(approve_as(&daemon, &admin(), other, digest).is_err());
     assert_eq!(daemon.records("intent").len(), 1);
     daemon.stop();

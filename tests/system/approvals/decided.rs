@@ -24,6 +24,20 @@ fn a_denial_tells_the_requester_why() {
         "without a reason"
     );
     let digest = listed(&daemon, job).digest;
+    // A character of two bytes, and one that becomes an escape: the bytes that the requester would read count.
+    for long in [
+        "é".repeat(501),
+        "w".repeat(1001),
+        format!("{}\u{7}", "w".repeat(999)),
+    ] {
+        let refusal = deny(&daemon, &admin(), job, &long).expect_err("it is too long");
+        assert_eq!(refusal.code, Code::InvalidArgs, "{refusal:?}");
+        assert!(
+            refusal.message.contains("the maximum is 1000"),
+            "{refusal:?}"
+        );
+    }
+    assert_eq!(status(&daemon).pending, 1, "it still waits");
     deny(&daemon, &admin(), job, "not\non friday").expect("an administrator can");
     let report = caller.end_of(job);
     assert_eq!(
@@ -40,6 +54,12 @@ fn a_denial_tells_the_requester_why() {
     );
     let refusal = approve_as(&daemon, &admin(), job, digest).expect_err("it was denied");
     assert_eq!(refusal.code, Code::NotFound);
+    assert!(
+        refusal
+            .message
+            .contains(": denied by #64005: not\\non friday"),
+        "{refusal:?}"
+    );
     assert_eq!(
         deny(&daemon, &admin(), job, "again")
             .expect_err("it has ended")
@@ -50,6 +70,17 @@ fn a_denial_tells_the_requester_why() {
         (status(&daemon).pending, daemon.records("intent").len()),
         (0, 0)
     );
+    daemon.stop();
+}
+
+#[test]
+fn longest_reason_is_kept_whole() {
+    let daemon = started();
+    let (mut caller, job, _) = asked(&daemon);
+    let why = format!(" {}\n", "é".repeat(caps::WHY / 2));
+    deny(&daemon, &admin(), job, &why).expect("an administrator can");
+    let told = cause(&caller.end_of(job)).to_owned();
+    assert_eq!(told, format!("denied by #64005: {}", why.trim()));
     daemon.stop();
 }
 

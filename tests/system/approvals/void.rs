@@ -11,7 +11,8 @@ use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_wire::outcome::State;
 
 use super::scene::{
-    POLICY, approve, approve_as, asked, asks, code, does, events, listed, options, started, status,
+    POLICY, approve, approve_as, asked, asks, code, deny, does, events, listed, options, started,
+    status,
 };
 
 fn is_void(caller: &mut Caller, job: remit_common::names::JobId, why: &str) {
@@ -48,7 +49,23 @@ fn new_policy_voids_pending_request() {
     assert_eq!(status(&daemon).pending, 0);
     is_void(&mut caller, job, "the policy has changed");
     assert_eq!(events(&daemon, job), ["asked", "void"]);
-    assert!(approve_as(&daemon, &admin(), job, digest).is_err());
+    let refused = [
+        approve_as(&daemon, &admin(), job, digest).expect_err("it is void"),
+        deny(&daemon, &admin(), job, "no").expect_err("it is void"),
+    ];
+    for refusal in refused {
+        let text = format!(
+            "job {} is not waiting for an approval: the policy has changed; it never ran",
+            job.short()
+        );
+        assert_eq!((refusal.code, refusal.message), (Code::NotFound, text));
+    }
+    let unknown = remit_common::names::JobId([7; 16]);
+    let refusal = approve_as(&daemon, &admin(), unknown, digest).expect_err("nobody asked");
+    assert!(
+        refusal.message.contains("no request with this id"),
+        "{refusal:?}"
+    );
     daemon.stop();
 }
 

@@ -27,19 +27,33 @@ pub struct List {
 }
 
 pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
-    if args.watch {
-        return watch(context);
-    }
-    let columns = columns(context);
-    let list = list(context, None)?;
-    match context.form {
-        Form::Json => {
-            let requests: Vec<Value> = list.requests.iter().map(request_json::pending).collect();
-            output::json(&json!({ "requests": requests, "omitted": list.omitted }))?;
+    match (args.watch, context.form) {
+        (true, Form::Json) => watch_lists(context),
+        (true, Form::Text) => watch(context),
+        (false, form) => {
+            let list = list(context, None)?;
+            match form {
+                Form::Json => output::json(&json_list(&list))?,
+                Form::Text => output::text(&show(&list, columns(context)))?,
+            }
+            Ok(Exit::OK)
         }
-        Form::Text => output::text(&show(&list, columns))?,
     }
-    Ok(Exit::OK)
+}
+
+fn json_list(list: &List) -> Value {
+    let requests: Vec<Value> = list.requests.iter().map(request_json::pending).collect();
+    json!({ "requests": requests, "omitted": list.omitted })
+}
+
+/// Prints the whole list at each change: a program that reads it also sees which requests are gone.
+fn watch_lists(context: &Context) -> Result<Exit, Failure> {
+    let mut seen = None;
+    loop {
+        let now = list(context, seen)?;
+        output::json(&json_list(&now))?;
+        seen = Some(now.state);
+    }
 }
 
 pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
@@ -68,7 +82,7 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
     let mut known: HashMap<JobId, u8> = HashMap::new();
     loop {
         let now = list(context, seen)?;
-        if seen.is_none() && context.form == Form::Text {
+        if seen.is_none() {
             output::note("waiting for requests; Ctrl-C leaves");
             output::text(&heading(columns))?;
         }
@@ -76,14 +90,11 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
             if known.get(&request.job) == Some(&request.missing) {
                 continue;
             }
-            match context.form {
-                Form::Json => output::json(&request_json::pending(request))?,
-                Form::Text => output::text(&(entry(request, columns) + &line(request)))?,
-            }
+            output::text(&(entry(request, columns) + &line(request)))?;
         }
         let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
         // A request omitted from the answer may still wait.
-        if context.form == Form::Text && now.omitted == 0 {
+        if now.omitted == 0 {
             for job in known.keys().filter(is_over) {
                 output::text(&over(context, *job))?;
             }

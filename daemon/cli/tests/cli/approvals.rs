@@ -475,12 +475,55 @@ fn watch_shows_a_request_again_that_somebody_has_approved() {
     let (child, lines) = watch(&fake, &["--json"]);
     let seen: Vec<String> = lines
         .map(|line| {
-            let one: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let list: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let one = &list["requests"][0];
             format!("{} {}", one["approved_by"], one["missing"])
         })
         .collect();
     // The last is the error.
-    assert_eq!(seen, ["[] 2", "[\"ann\"] 1", "null null"]);
+    assert_eq!(seen, ["[] 2", "[\"ann\"] 1", "[\"ann\"] 1", "null null"]);
+    child.wait_with_output().unwrap();
+}
+
+#[test]
+fn watch_as_json_is_the_whole_list_at_each_change() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let asked = AtomicU32::new(0);
+    let _heard = fake.answer_each_administrator(move |request| {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        let seen = (number > 0).then(|| u64::from(number) - 1);
+        assert_eq!(*request, AdminRequest::Pending { seen });
+        let waiting: &[u8] = match number {
+            0 => &[],
+            1 => &[1],
+            2 => &[1, 2],
+            3 => &[2],
+            _ => panic!("the daemon goes"),
+        };
+        AdminReply::Pending {
+            state: number.into(),
+            requests: waiting.iter().map(|n| pending(JobId([*n; 16]))).collect(),
+            omitted: u32::from(number == 2),
+        }
+    });
+    let (child, lines) = watch(&fake, &["--json"]);
+    let lists: Vec<(Vec<String>, u64)> = lines
+        .take(4)
+        .map(|line| {
+            let list: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let ids = list["requests"].as_array().unwrap().iter();
+            let ids = ids.map(|one| one["job_id"].as_str().unwrap()[..2].to_owned());
+            (ids.collect(), list["omitted"].as_u64().unwrap())
+        })
+        .collect();
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    let expected = [
+        (ids(&[]), 0),
+        (ids(&["01"]), 0),
+        (ids(&["01", "02"]), 1),
+        (ids(&["02"]), 0),
+    ];
+    assert_eq!(lists, expected);
     child.wait_with_output().unwrap();
 }
 
@@ -488,14 +531,14 @@ fn watch_shows_a_request_again_that_somebody_has_approved() {
 fn a_signal_ends_the_watch() {
     let (fake, _go, _heard) = growing();
     let (mut child, lines) = watch(&fake, &["--json"]);
-    let ids: Vec<String> = lines
+    let lengths: Vec<usize> = lines
         .take(3)
         .map(|line| {
-            let one: serde_json::Value = serde_json::from_str(&line).unwrap();
-            one["job_id"].as_str().unwrap()[..2].to_owned()
+            let list: serde_json::Value = serde_json::from_str(&line).unwrap();
+            list["requests"].as_array().unwrap().len()
         })
         .collect();
-    assert_eq!(ids, ["01", "02", "03"]);
+    assert_eq!(lengths, [1, 2, 3]);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     // Not SIGINT, because shells ignore it in background processes.
     kill(pid, Signal::SIGTERM).unwrap();
@@ -1210,6 +1253,11 @@ fn a_denial_carries_its_reason() {
     }
     let json = fake.output(&["--json", "deny", &job(), "-m", "no"]).json();
     assert_eq!(json, json!({ "done": "it is done" }));
+    // It cannot be sent, so no answer to it comes.
+    let long = "w".repeat(100_000);
+    let said = fake.output(&["deny", &job(), "-m", &long]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+    assert!(said.stderr.contains("the maximum is 65536"), "{said:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::identity::peer::Subject;
 use crate::job::context::JobCx;
 use crate::job::ended;
 use crate::job::state::NeverRan;
+use crate::job::table::Jobs;
 
 /// Bytes of a denial's reason in the record's sentence. A field has all of it.
 const WORDS: usize = 200;
@@ -200,15 +201,43 @@ pub fn cancel_request(cx: &mut JobCx<'_>, job: JobId, cause: &str) {
     }
 }
 
-/// Fails if no such request waits, or if the reason is empty.
+/// Refuses a decision about a request that no longer waits for one. Says how it ended, if that is remembered.
+pub fn no_longer_waits(jobs: &Jobs, job: JobId) -> Refusal {
+    let ended = jobs.ended().find(|meta| meta.job == job);
+    let ending = ended.and_then(|meta| meta.ending.as_ref());
+    let why = match ending {
+        Some(ending) if never_ran(ending.state) => text::line(ending.cause.as_bytes(), WORDS),
+        Some(_) => "it has ended".to_owned(),
+        None if jobs.serial(job).is_some() => "it is running".to_owned(),
+        None if jobs.is_waiting(job) => "it is queued".to_owned(),
+        None => return no_such_request(),
+    };
+    let refusal = no_such_request();
+    Refusal {
+        message: format!("job {} is not waiting for an approval: {why}", job.short()),
+        ..refusal
+    }
+}
+
+const fn never_ran(state: State) -> bool {
+    matches!(state, State::Denied | State::Expired | State::Cancelled)
+}
+
+/// Fails if no such request waits, or if the reason is empty or too long: the requester reads all of it.
 pub fn deny(cx: &mut JobCx<'_>, by: &Subject, job: JobId, why: &str) -> Result<String, Refusal> {
     end_expired(cx);
     let serial = cx.jobs.serial_of::<Request>(job);
-    let serial = serial.ok_or_else(no_such_request)?;
-    let why = text::line(why.trim().as_bytes(), caps::WHY);
+    let serial = serial.ok_or_else(|| no_longer_waits(cx.jobs, job))?;
+    let why = text::line(why.trim().as_bytes(), usize::MAX);
+    let invalid = |text: String| Refusal::new(Code::InvalidArgs, text).object("why");
     if why.is_empty() {
         let text = "a denial needs a reason, which the requester sees";
-        return Err(Refusal::new(Code::InvalidArgs, text).object("why"));
+        return Err(invalid(text.to_owned()));
+    }
+    if why.len() > caps::WHY {
+        let (most, length) = (caps::WHY, why.len());
+        let text = format!("not denied: the reason has {length} bytes, the maximum is {most}");
+        return Err(invalid(text).next("deny it again with a shorter reason"));
     }
     end_request(cx, serial, RequestEnd::denied(by, &why));
     Ok(format!("denied; job {} will not run", job.short()))

@@ -198,7 +198,7 @@ pub fn approve(
     end::end_expired(&mut cx.job);
     let serial = cx.job.jobs.serial_of::<Request>(job);
     let found = serial.and_then(|serial| Some((serial, cx.job.jobs.find::<Request>(serial)?)));
-    let (serial, request) = found.ok_or_else(no_such_request)?;
+    let (serial, request) = found.ok_or_else(|| end::no_longer_waits(cx.job.jobs, job))?;
     cx.policies.caller_ids(by)?;
     approver::may_approve(by, request)?;
     if request.digest != *digest {

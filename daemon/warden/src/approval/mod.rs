@@ -161,7 +161,7 @@ mod table {
         }
     }
 
-    /// Returns the same answer for an unknown id and for a request that no longer waits.
+    /// The answer for an unknown id, and for a request that no longer waits and whose end is not remembered.
     pub fn no_such_request() -> Refusal {
         Refusal::new(
             Code::NotFound,
