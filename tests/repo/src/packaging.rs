@@ -340,3 +340,66 @@ fn every_policy_and_example_is_packaged() {
         assert!(seen >= 5, "only {seen} files were seen in {dir}");
     }
 }
+
+/// The page of Cockpit shows texts of strangers to approvers. It must not parse HTML, run a text, load anything from
+/// elsewhere, or ask for administrative access.
+#[test]
+fn cockpit_page_makes_nothing_of_a_text() {
+    let banned = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "DOMParser",
+        "createContextualFragment",
+        "setHTML",
+        "srcdoc",
+        "eval(",
+        "new Function",
+        "javascript:",
+        "http:",
+        "https:",
+        "<script>",
+        "<style",
+        " style=",
+        " onclick=",
+        "superuser",
+        "pty:",
+    ];
+    let texts = repo::texts(&["js", "html", "css", "json"]).into_iter();
+    let page: Vec<_> = texts
+        .filter(|(file, _)| file.starts_with("cockpit"))
+        .collect();
+    assert!(page.len() >= 9, "{page:?}");
+    for (file, text) in &page {
+        for word in banned {
+            assert!(!text.contains(word), "{}: '{word}'", file.display());
+        }
+    }
+    let text = |name: &str| {
+        let found = page.iter().find(|(file, _)| file.ends_with(name));
+        &found.expect("it is a file of the page").1
+    };
+    let manifest: Value = serde_json::from_str(text("manifest.json")).expect("it is JSON");
+    let policy = manifest["content-security-policy"]
+        .as_str()
+        .expect("a policy");
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ] {
+        assert!(policy.split("; ").any(|found| found == rule), "{rule}");
+    }
+    let bounds = std::fs::read_to_string(repo::root().join("common/src/caps.rs")).expect("a file");
+    let most = text("text.js")
+        .split("REASON_BYTES = ")
+        .nth(1)
+        .and_then(|rest| rest.split(';').next())
+        .expect("a bound");
+    assert!(
+        bounds.contains(&format!("pub const WHY: usize = {most};")),
+        "{most}"
+    );
+}

@@ -1,0 +1,82 @@
+/* A request in full, as `remit show --json` has it: the rows of a <dl>. Every value that others chose is in a box. */
+
+import { classed, element, facts, said } from "./dom.js";
+import { count, duration, grouped } from "./text.js";
+
+/* Marks a line of `risks` that says what the change does. */
+const DOES = "does: ";
+
+const note = text => element("small", text);
+const risk = text => classed("risk", element("strong", said(text, "")));
+
+export function approvals(request) {
+    const by = request.approved_by ?? [];
+    if (by.length === 0 && (request.missing ?? 1) === 1)
+        return null;
+    const who = by.length ? `approved by ${by.join(", ")}` : "approved by nobody yet";
+    return said(`${who}; ${count(request.missing, "approval")} missing`, "");
+}
+
+/* True if a value is cut: no text of others can have this mark of remit's. */
+export function isCut(request) {
+    return JSON.stringify(request).includes("[… ");
+}
+
+function file(one) {
+    return [one.what, said(`${one.path}\n${one.size} bytes, sha256 ${one.sha256}`)];
+}
+
+function diffLine(line) {
+    const kinds = { "+": "said line added", "-": "said line removed", "@": "said line hunk" };
+    return said(line, kinds[line[0]] ?? "said line");
+}
+
+function planRows(plan) {
+    const rows = plan.entries.map(entry => ["change",
+        said(entry.path), said(entry.what, "words"),
+        ...(entry.diff.length ? [classed("diff", element("div", ...entry.diff.map(diffLine)))] : [])]);
+    if (plan.left_out)
+        rows.push(["not shown", risk(plan.left_out)]);
+    if (plan.undone)
+        rows.push(["undone", said(plan.undone, "words")]);
+    rows.push(...plan.checked.map(check => ["checked", said(check, "words")]));
+    return rows;
+}
+
+export function requestFacts(request) {
+    const does = request.risks.filter(line => line.startsWith(DOES)).map(line => line.slice(DOES.length));
+    const risks = request.risks.filter(line => !line.startsWith(DOES));
+    const rows = [
+        ["who", said(`${request.user} (uid ${request.uid})`)],
+        ["reason", request.reason ? said(request.reason) : note("no reason was given"), note("the requester's words")],
+        ["command", said(request.command)],
+    ];
+    if (request.summary)
+        rows.push(["purpose", said(request.summary, "words")]);
+    rows.push(["program", ...request.argv.map(word => said(word)),
+        request.more_argv ? risk(`and ${count(request.more_argv, "argument")} more that are not shown`) : null]);
+    if (request.script.length)
+        rows.push(["script", said(request.script.join("\n"))]);
+    if (request.plan)
+        rows.push(...planRows(request.plan));
+    else if (request.stdin)
+        rows.push(["input", said(request.stdin)]);
+    rows.push(...request.then.map(line => ["then", said(line)]));
+    rows.push(...does.map(line => ["does", said(line, "words")]));
+    rows.push(...(risks.length ? risks.map(line => ["RISK", risk(line)]) : [["risk", note("none that remit knows of")]]));
+    if (request.set)
+        rows.push(["set", said(request.set), note("requests on many hosts, as the requester says")]);
+    rows.push(["by", said(request.by.join(", "), "words"), approvals(request)]);
+    rows.push(["until", `${duration(request.left_ms)} left`]);
+    rows.push(["digest", classed("said digest", element("bdi", grouped(request.digest)))]);
+    rows.push(...request.files.map(file));
+    rows.push(["directory", said(request.cwd)]);
+    if (request.env.length)
+        rows.push(["variables", said(request.env.join("\n"))]);
+    rows.push(["sandbox", ...request.profile.map(line => said(line, "words"))]);
+    rows.push(["limits", said(request.limits.join("; "), "words")]);
+    rows.push(["rule", said(request.rule, "words"), said(request.policy, "words")]);
+    rows.push(["login", said(request.login, "words")]);
+    rows.push(["client", said(request.client), note("a name that the client gives itself")]);
+    return facts(rows.map(row => row.filter(one => one !== null)));
+}
