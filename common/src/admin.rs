@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{JobId, SetId};
 use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
+use crate::signed::Signed;
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
 pub const ADMIN_PROTOCOL: u8 = 13;
@@ -55,6 +56,9 @@ pub enum AdminRequest {
         job: JobId,
         /// Digest that was shown: SHA-256 of all that will run.
         digest: [u8; 32],
+        /// Signature of the request's text (`remit_approval::statement`), as `ssh-keygen -Y sign` prints it. Its rules may ask
+        /// for one.
+        signature: Option<String>,
     },
     Deny {
         job: JobId,
@@ -331,6 +335,8 @@ pub struct PendingView {
     pub approved_by: Vec<String>,
     /// Number of people whose approval is missing; at least one.
     pub missing: u8,
+    /// What the signature of each approval has to prove, if one is asked for.
+    pub signed: Option<Signed>,
     pub yours: bool,
     pub asked_ms: u64,
     pub left_ms: u64,

@@ -240,6 +240,7 @@ pub mod panics {
 pub mod refusal;
 pub mod service;
 pub mod shebang;
+pub mod signed;
 pub mod span;
 pub mod text;
 pub mod token_bucket;

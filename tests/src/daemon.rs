@@ -601,6 +601,12 @@ impl Daemon {
     /// Returns what an administrator's program shows of a request. Panics if it is not there.
     #[must_use]
     pub fn shows(&self, job: JobId) -> ShownRequest {
+        remit_page::shown(&self.verified(job))
+    }
+
+    /// Returns a request as an administrator's program checks it. Panics if it is not there.
+    #[must_use]
+    pub fn verified(&self, job: JobId) -> Verified {
         let (user, socket) = (admin(), self.runtime().admin_socket());
         // A separate thread, because it keeps the identity.
         let ask = move || {
@@ -609,7 +615,7 @@ impl Daemon {
         };
         let answer = std::thread::spawn(ask).join();
         let answer = answer.expect("asking does not panic").expect("it waits");
-        remit_page::shown(&Verified::from_answer(&answer).expect("the daemon does not lie"))
+        Verified::from_answer(&answer).expect("the daemon does not lie")
     }
 
     /// Runs the command line tool as `user`.

@@ -155,6 +155,7 @@ pub mod holdings;
 pub mod process;
 pub mod random;
 pub mod scene;
+pub mod security_key;
 pub mod session {
     //! An MCP session over the shim's standard input and output: newline-delimited JSON-RPC.
 

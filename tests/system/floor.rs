@@ -107,7 +107,14 @@ fn accesses(daemon: &Daemon, name: Option<&str>) -> AccessReport {
 
 fn approve(daemon: &Daemon, job: JobId) -> Result<AdminReply, Refusal> {
     let digest = daemon.shows(job).pending.digest;
-    daemon.administers(&admin(), AdminRequest::Approve { job, digest })
+    daemon.administers(
+        &admin(),
+        AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        },
+    )
 }
 
 fn resume(daemon: &Daemon, by: &Identity) -> Result<String, Refusal> {
@@ -144,7 +151,14 @@ fn change_without_approval_asks_where_floor_asks() {
     let other = Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP]);
     let digest = daemon.shows(report.job).pending.digest;
     let job = report.job;
-    let refusal = daemon.administers(&other, AdminRequest::Approve { job, digest });
+    let refusal = daemon.administers(
+        &other,
+        AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        },
+    );
     assert_eq!(
         refusal.expect_err("nobody named them").code,
         Code::DeniedRule

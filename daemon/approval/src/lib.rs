@@ -5,10 +5,13 @@
 
 mod encode;
 mod request;
+pub mod signers;
+mod statement;
+pub mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use remit_common::admin::PendingView;
+use remit_common::admin::{AuditHead, PendingView};
 use remit_common::wire::Bytes;
 use remit_policy::Profile;
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,7 @@ pub use request::{
     ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
     Loose, Unbound, arguments_sentence, name_of_argument, sentence, sentences,
 };
+pub use statement::Statement;
 
 /// How a line of [`ApprovalRequest::does`] begins that says what becomes of a commit that nobody confirms.
 pub const UNCONFIRMED: &str = "undone by itself ";
@@ -54,6 +58,8 @@ pub struct Context {
     pub host_jobs: Vec<String>,
     /// What each command runs that follows a commit, in their order.
     pub acts: Vec<ActContext>,
+    /// The newest record when the request was recorded, part of the text that an approver signs.
+    pub head: AuditHead,
 }
 
 /// How a command ended that has seen the files of the plan.

@@ -124,6 +124,11 @@ impl Exit {
     /// 128 and SIGTERM: stopped by its owner.
     pub const TERMINATED: Self = Self(143);
 
+    /// The status of ssh(1): that of the command over there, or 255. Killed by a signal counts as 255.
+    pub fn of_ssh(code: Option<i32>) -> Self {
+        Self(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+    }
+
     /// The number of failed checks, at most 63, because sysexits.h defines statuses from 64 on.
     pub fn of_failures(count: usize) -> Self {
         Self(u8::try_from(count.min(63)).unwrap_or(63))

@@ -26,11 +26,13 @@ mod client {
     pub(crate) mod ctrl_c;
     pub(crate) mod follow;
     pub(crate) mod user_socket;
+    pub(crate) mod verifier;
 }
 
 mod commands {
     pub mod access;
     pub mod approve;
+    pub mod approve_on;
     pub mod approver_shell;
     pub mod audit {
         //! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
@@ -43,6 +45,7 @@ mod commands {
         mod list;
         mod record;
         mod report;
+        mod signatures;
         mod source;
         mod story;
         mod verify;
@@ -98,6 +101,7 @@ mod commands {
         pub use replay::replay;
     }
     pub mod run;
+    pub mod signing;
     pub mod status;
     pub mod top;
     pub mod transfer;

@@ -7,7 +7,7 @@ use remit_approval::{
     ActContext, AnswerHead, ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass,
     BoundPath, Context, FileBinding, Loose, Unbound,
 };
-use remit_common::admin::PendingView;
+use remit_common::admin::{AuditHead, PendingView};
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 use remit_policy::{
@@ -279,6 +279,7 @@ impl Scene {
                     by: vec!["#64002".into()],
                     approved_by: Vec::new(),
                     missing: 1,
+                    signed: None,
                     yours: true,
                     asked_ms: 1,
                     left_ms: 2,
@@ -297,6 +298,10 @@ impl Scene {
                 today: BTreeMap::new(),
                 required: Vec::new(),
                 checks: Vec::new(),
+                head: AuditHead {
+                    seq: 3,
+                    hash: [9; 32],
+                },
                 host_jobs: Vec::new(),
                 acts: Vec::new(),
             },

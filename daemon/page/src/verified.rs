@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context};
+use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context, Statement};
 use remit_common::names::JobId;
 use remit_plan::{Change, PlanPath, Stat};
 use remit_policy::model::command::THEN_WORD;
@@ -153,6 +153,12 @@ impl Verified {
             self.old = unread.collect();
         }
         self
+    }
+
+    /// Returns the text that an approver signs.
+    #[must_use]
+    pub fn statement(&self) -> String {
+        Statement::of(&self.request, self.digest, self.context.head).to_string()
     }
 
     #[must_use]

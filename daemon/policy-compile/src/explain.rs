@@ -80,7 +80,7 @@ fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> S
             grant.basis()
         ),
         Verdict::Ask(pending) => format!(
-            "allowed in profile {} by {}; it {}; {} of them, never who asks, types: remit approve ID",
+            "allowed in profile {} by {}; it {}; {} of them, never who asks, types: remit approve ID{}",
             pending.profile().name,
             pending.rule(),
             pending.approval(),
@@ -88,7 +88,8 @@ fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> S
                 Count::One => "one",
                 Count::Two => "each of two",
                 Count::Three => "each of three",
-            }
+            },
+            pending.approval().signed().map_or("", |_| " --signed"),
         ),
         Verdict::Deny(denial) => match question {
             Some(question) if question.run.is_none() && denial.is_as_unknown() => {

@@ -321,8 +321,12 @@ fn approval(approval: &Approval) -> String {
         Count::One => String::new(),
         count => format!("count = {}, ", count.get()),
     };
+    let signed = match approval.signed() {
+        None => String::new(),
+        Some(signed) => format!("signed = {}, ", quote(signed.as_str())),
+    };
     format!(
-        "{{ by = {}, {count}expires = {} }}",
+        "{{ by = {}, {count}{signed}expires = {} }}",
         // A rule of a file has one list.
         list(approval.words()),
         quote(&expires)

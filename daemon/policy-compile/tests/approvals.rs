@@ -55,6 +55,7 @@ fn consent(uid: u32, gids: &[u32], requester: u32) -> Consent<'_> {
         by: CallerIds { uid, gids },
         name: "ann",
         requester,
+        proof: None,
     }
 }
 

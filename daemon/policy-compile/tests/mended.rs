@@ -163,6 +163,7 @@ fn c04_all_asking_rules_must_be_met() {
                 by: CallerIds { uid, gids },
                 name: "ann",
                 requester: 64001,
+                proof: None,
             };
             assert_eq!(pending.may_approve(&consent).is_ok(), may, "{uid} {gids:?}");
             assert_eq!(pending.clone().approved(&[consent]).is_ok(), may);

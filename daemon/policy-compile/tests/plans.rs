@@ -788,6 +788,7 @@ fn grant_for_a_time_covers_no_command_that_follows() {
         by: CallerIds { uid: 8, gids: &[] },
         name: "bob",
         requester: 7,
+        proof: None,
     };
     let paths = [PlanPath::new("/srv").unwrap()];
     let plan = plan(&[("/srv/a", 0o644)]);
@@ -1005,6 +1006,7 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
         by: CallerIds { uid: 8, gids: &[] },
         name: "bob",
         requester: 7,
+        proof: None,
     };
     let paths = [PlanPath::new("/srv").unwrap()];
     // The caller is uid 7 with group 901.

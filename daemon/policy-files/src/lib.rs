@@ -1,6 +1,7 @@
 //! Reads the inputs of a policy from this machine: the drop-in files and the names they use. The warden calls this
 //! crate in a forked child, because it may wait for a disk or a directory service; `remit policy` calls it offline.
 
+mod approver_keys;
 mod drop_ins;
 mod guard;
 
@@ -200,6 +201,7 @@ use std::path::Path;
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 
 pub use crate::trust::{UNIT_DIRS, own_files};
+pub use approver_keys::approver_keys;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use guard::protected;
 pub use impersonators::impersonators;

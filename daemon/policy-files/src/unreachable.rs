@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use remit_policy::{Asking, CallerIds, Diagnostic, Machine, Policy, Severity};
 
+use crate::approver_keys::ApproverKeys;
 use crate::names::Names;
+use crate::trust::Owners;
 
 /// Maximum number of members that a warning names per group.
 const NAMED: usize = 5;
@@ -151,7 +154,13 @@ pub(crate) fn local_users() -> io::Result<Vec<LocalUser>> {
 
 /// Returns a warning for each rule whose approval nobody can give, and for each approver outside the group of
 /// administrators. Limits of the answers are those of [`unreachable_grantees`]. It may wait for a directory service.
-pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnostic> {
+/// `config`: the directory with the keys of approvers.
+pub fn approvers(
+    policy: &Policy,
+    names: &Names,
+    admin_gid: u32,
+    (config, owners): (&Path, Owners),
+) -> Vec<Diagnostic> {
     let admins = group(admin_gid).filter(|_| !names.are_of_other_host());
     let Some(admins) = admins else {
         return Vec::new();
@@ -160,6 +169,11 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
     let mut found = Vec::new();
     let mut reported = BTreeSet::new();
     let mut by_rule = BTreeMap::new();
+    let is_signed = |asking: Asking<'_>| asking.approval.signed().is_some();
+    let keys = policy
+        .asking()
+        .any(is_signed)
+        .then(|| ApproverKeys::read(config, owners));
     for asking in policy.asking().take(MAX_CHECKED) {
         let mut able = BTreeSet::new();
         for word in asking.approval.words() {
@@ -173,6 +187,7 @@ pub fn approvers(policy: &Policy, names: &Names, admin_gid: u32) -> Vec<Diagnost
             }
         }
         found.extend(no_approver(&asking, &able));
+        found.extend(keys.as_ref().and_then(|keys| keys.shortage(&asking, &able)));
         by_rule.insert(asking.rule, able);
     }
     let able = |asking: &Asking<'_>| by_rule.get(asking.rule).filter(|able| !able.is_empty());
@@ -386,7 +401,12 @@ mod tests {
         let names = Names::default();
         let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
         let gid = Group::from_name(admins).unwrap().unwrap().gid.as_raw();
-        let found = approvers(&policy, &names, gid);
+        let found = approvers(
+            &policy,
+            &names,
+            gid,
+            (Path::new("/nonexistent"), Owners::Root),
+        );
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -460,7 +480,12 @@ mod tests {
             let names = Names::default();
             let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
             let gid = Group::from_name("bin").unwrap().unwrap().gid.as_raw();
-            let found = approvers(&policy, &names, gid);
+            let found = approvers(
+                &policy,
+                &names,
+                gid,
+                (Path::new("/nonexistent"), Owners::Root),
+            );
             found.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(

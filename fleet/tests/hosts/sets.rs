@@ -36,7 +36,11 @@ fn only(daemon: &Daemon) -> PendingView {
 
 fn approve(daemon: &Daemon) {
     let PendingView { job, digest, .. } = only(daemon);
-    let request = AdminRequest::Approve { job, digest };
+    let request = AdminRequest::Approve {
+        job,
+        digest,
+        signature: None,
+    };
     daemon.administers(&approver(), request).unwrap();
 }
 

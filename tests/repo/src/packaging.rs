@@ -121,7 +121,7 @@ fn programs_may_be_executed_and_nothing_else() {
             .any(|dir| dest.starts_with(dir));
         let mode = match dest.as_str() {
             // The kernel makes no process that may not read its program traceable by its own uid, from the exec on.
-            "/usr/libexec/remit/remit-compiler" => "711",
+            "/usr/libexec/remit/remit-compiler" | "/usr/libexec/remit/remit-verify" => "711",
             _ if program => "755",
             _ => "644",
         };

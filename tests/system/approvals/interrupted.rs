@@ -34,7 +34,11 @@ fn admin_stream(daemon: &Daemon) -> UnixStream {
 fn approval(job: JobId, digest: [u8; 32]) -> Vec<u8> {
     let call = AdminCall {
         protocol: ADMIN_PROTOCOL,
-        request: AdminRequest::Approve { job, digest },
+        request: AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        },
     };
     frame::encode(&call, caps::ADMIN_FRAME).expect("it is small")
 }
@@ -163,7 +167,14 @@ fn daemon_killed_at_any_step_never_runs_request() {
                         return None;
                     };
                     let (job, digest) = requests.first().map(|view| (view.job, view.digest))?;
-                    let _ = client::admin(&socket, AdminRequest::Approve { job, digest });
+                    let _ = client::admin(
+                        &socket,
+                        AdminRequest::Approve {
+                            job,
+                            digest,
+                            signature: None,
+                        },
+                    );
                     Some((job, digest))
                 };
                 std::thread::spawn(ask).join().expect("no panic")

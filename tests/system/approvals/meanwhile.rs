@@ -76,7 +76,11 @@ impl Slow {
         let (job, digest) = (self.job, self.digest);
         let call = AdminCall {
             protocol: ADMIN_PROTOCOL,
-            request: AdminRequest::Approve { job, digest },
+            request: AdminRequest::Approve {
+                job,
+                digest,
+                signature: None,
+            },
         };
         let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is small");
         stream

@@ -84,7 +84,14 @@ pub fn approve_as(
     job: JobId,
     digest: [u8; 32],
 ) -> Result<String, Refusal> {
-    done(daemon.administers(user, AdminRequest::Approve { job, digest }))
+    done(daemon.administers(
+        user,
+        AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        },
+    ))
 }
 
 pub fn approve(daemon: &Daemon, job: JobId) -> Result<String, Refusal> {

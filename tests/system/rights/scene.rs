@@ -184,7 +184,14 @@ pub fn approve(
     view: &PendingView,
 ) -> Result<AdminReply, Refusal> {
     let (job, digest) = (view.job, view.digest);
-    daemon.administers(user, AdminRequest::Approve { job, digest })
+    daemon.administers(
+        user,
+        AdminRequest::Approve {
+            job,
+            digest,
+            signature: None,
+        },
+    )
 }
 
 pub fn newest(daemon: &Daemon, event: &str) -> Value {

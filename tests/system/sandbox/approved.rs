@@ -157,7 +157,11 @@ fn approves(daemon: &Daemon, report: &JobReport) {
     let of = requests.iter().find(|request| request.job == report.job);
     let digest = of.expect("it waits").digest;
     let job = report.job;
-    let done = daemon.administer(AdminRequest::Approve { job, digest });
+    let done = daemon.administer(AdminRequest::Approve {
+        job,
+        digest,
+        signature: None,
+    });
     assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
 }
 
@@ -254,6 +258,7 @@ fn what_changes_before_the_approval_is_void() {
         let approve = AdminRequest::Approve {
             job: report.job,
             digest: request.digest,
+            signature: None,
         };
         let answer = daemon.administer(approve);
         assert!(!matches!(answer, Ok(AdminReply::Done(_))), "{answer:?}");

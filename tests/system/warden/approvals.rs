@@ -195,7 +195,11 @@ fn request_with_unrecorded_end_is_not_approvable() {
     };
     assert_eq!(stop(2), Ok(Answer::Stopping(job)));
     assert_eq!(pending(&stage), []);
-    let reply = stage.ask(AdminRequest::Approve { job, digest });
+    let reply = stage.ask(AdminRequest::Approve {
+        job,
+        digest,
+        signature: None,
+    });
     assert!(matches!(reply, AdminReply::Refused(_)), "{reply:?}");
     assert!(
         !readable(broker.link.as_fd(), 300),

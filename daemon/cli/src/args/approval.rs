@@ -1,5 +1,7 @@
 //! Arguments of `remit pending`, `show`, `approve`, `deny`, `grant` and `revoke`.
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Args, ValueHint};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::{caps, span};
@@ -20,6 +22,14 @@ pub struct ShowArgs {
     /// Show everything: what is cut without this, and environment, sandbox, limits, rule, client
     #[arg(long)]
     pub all: bool,
+
+    /// Print only the text that an approver signs
+    #[arg(long, conflicts_with = "all")]
+    pub sign_text: bool,
+
+    /// Print the request as data, for 'remit approve --on'
+    #[arg(long, conflicts_with_all = ["all", "sign_text"])]
+    pub bytes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -35,6 +45,33 @@ pub struct ApproveArgs {
     /// Return at once, without waiting for the end of the job
     #[arg(long)]
     pub no_wait: bool,
+
+    /// Sign it with a key of yours, by ssh-keygen
+    #[arg(long)]
+    pub signed: bool,
+
+    /// The key to sign with; without it a security key or another key in ~/.ssh
+    #[arg(long, value_name = "FILE", requires = "signed", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+
+    /// A signature of what 'remit show ID --sign-text' prints; - reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "signed", requires = "digest",
+          value_hint = ValueHint::FilePath)]
+    pub signature: Option<PathBuf>,
+
+    /// Approve a request of this host, over ssh: what is shown and signed is computed here
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["digest", "signature"], value_hint = ValueHint::Hostname,
+          value_parser = host)]
+    pub on: Option<String>,
+}
+
+/// As ssh takes it. A word that begins with a hyphen would be an option of ssh.
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !"'\"\\`$".contains(c);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("not a host of ssh: expected HOST, USER@HOST or ssh://USER@HOST:PORT"),
+    }
 }
 
 #[derive(Debug, Args)]

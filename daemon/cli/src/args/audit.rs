@@ -67,6 +67,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 
+    /// Check the signatures of approvers by the keys in this file (allowed_signers of ssh-keygen(1)), as of when each was made
+    #[arg(long, value_name = "FILE", conflicts_with = "journal", value_hint = ValueHint::FilePath)]
+    pub signers: Option<PathBuf>,
+
     /// Verify each host whose journal a collector (systemd-journal-remote) keeps in this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["since", "until", "expect", "files", "config", "state"])]

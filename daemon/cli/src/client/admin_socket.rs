@@ -45,8 +45,17 @@ pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure>
 }
 
 /// Approves a request. Returns the daemon's sentence, and how many people still have to approve it.
-pub fn approve(context: &Context, job: JobId, digest: [u8; 32]) -> Result<(String, u8), Failure> {
-    let request = AdminRequest::Approve { job, digest };
+pub fn approve(
+    context: &Context,
+    job: JobId,
+    digest: [u8; 32],
+    signature: Option<String>,
+) -> Result<(String, u8), Failure> {
+    let request = AdminRequest::Approve {
+        job,
+        digest,
+        signature,
+    };
     ask(context, request, |reply| match reply {
         AdminReply::Done(text) => Some((text, 0)),
         AdminReply::Counted { text, missing } => Some((text, missing)),
@@ -81,12 +90,18 @@ pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
 }
 
 pub fn verified(context: &Context, id: IdPrefix) -> Result<Verified, Failure> {
+    Ok(answer(context, id)?.0.with_old(old_bytes))
+}
+
+/// Returns a request, checked, and the daemon's answer that has it.
+pub fn answer(context: &Context, id: IdPrefix) -> Result<(Verified, Vec<u8>), Failure> {
     let answer = client::show(&context.runtime.admin_socket(), id.clone().into())?;
     let verified =
         Verified::from_answer(&answer).and_then(|verified| match id.begins(verified.job()) {
-            true => Ok(verified.with_old(old_bytes)),
+            true => Ok(verified),
             false => Err(Unverified::OtherJob(verified.job())),
         });
+    let verified = verified.map(|verified| (verified, answer));
     verified.map_err(|why| {
         let refusal = Refusal::new(Code::InvalidArgs, why.to_string());
         Failure::Machine(refusal.lift("compare the releases: remit --version, remit status"))

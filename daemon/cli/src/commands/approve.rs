@@ -2,17 +2,18 @@
 //! a reason for the requester. The digest is computed here, from the bytes that the page is made of. Typing it only
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
-use remit_common::admin::{AdminRequest, AnyJob, PendingView};
+use remit_common::admin::{AdminRequest, AnyJob};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::Signed;
 use remit_common::text;
 use remit_page::ShownRequest;
 use remit_wire::client::ClientError;
 use remit_wire::edits::COMMIT;
 use serde_json::json;
 
-use super::jobs;
+use super::{approve_on, jobs, signing};
 use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
@@ -25,22 +26,16 @@ use crate::render::units;
 pub const TRIES: usize = 3;
 
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
-    let (job, digest, undo) = match args.digest {
-        Some(digest) => match args.id.whole() {
-            Some(job) => (job, digest, None),
-            None => {
-                let shown = admin_socket::shown(context, args.id)?;
-                (shown.pending.job, digest, undo_id(shown))
-            }
-        },
-        None => {
-            let shown = admin_socket::shown(context, args.id)?;
-            confirm(&shown)?;
-            let PendingView { job, digest, .. } = shown.pending;
-            (job, digest, undo_id(shown))
-        }
-    };
-    let (done, missing) = admin_socket::approve(context, job, digest)?;
+    if let Some(host) = &args.on {
+        return approve_on::approve(context, &args, host);
+    }
+    let Decided {
+        job,
+        digest,
+        undo,
+        signature,
+    } = decide(context, &args)?;
+    let (done, missing) = admin_socket::approve(context, job, digest, signature)?;
     if context.form == Form::Text {
         output::text(&format!("{done}\n"))?;
     }
@@ -79,6 +74,59 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
+/// What a person has decided to approve, and their signature of it.
+struct Decided {
+    job: JobId,
+    digest: [u8; 32],
+    undo: Option<String>,
+    signature: Option<String>,
+}
+
+fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
+    let signature = args.signature.as_deref().map(signing::read).transpose()?;
+    if let (Some(digest), Some(job), false) = (args.digest, args.id.whole(), args.signed) {
+        return Ok(Decided {
+            job,
+            digest,
+            undo: None,
+            signature,
+        });
+    }
+    let verified = admin_socket::verified(context, args.id.clone())?;
+    let shown = remit_page::shown(&verified);
+    let job = shown.pending.job;
+    let asked = shown.pending.signed;
+    if let (Some(asked), false, None) = (asked, args.signed, &signature) {
+        return Err(unsigned(job, asked));
+    }
+    match args.digest {
+        None => confirm(&shown)?,
+        Some(digest) if args.signed && digest != verified.digest() => {
+            let text = "nothing was signed: this is not the digest of what would run";
+            let refusal = Refusal::new(Code::InvalidArgs, text);
+            return Err(Failure::Machine(refusal.next("run remit show again")));
+        }
+        // The daemon compares it.
+        Some(_) => {}
+    }
+    let signature = match args.signed {
+        true => Some(signing::sign(&verified.statement(), args.key.as_deref())?),
+        false => signature,
+    };
+    Ok(Decided {
+        job,
+        digest: args.digest.unwrap_or_else(|| verified.digest()),
+        undo: undo_id(shown),
+        signature,
+    })
+}
+
+fn unsigned(job: JobId, asked: Signed) -> Failure {
+    let text = format!("nothing was approved: its rule asks for {}", asked.asked());
+    let line = format!("remit approve {} --signed", units::name(job));
+    Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))
+}
+
 fn undo_id(shown: ShownRequest) -> Option<String> {
     let is_commit = shown.pending.command.split(' ').next() == Some(COMMIT);
     shown.plan.filter(|_| is_commit).map(|plan| plan.commit_id)
@@ -107,7 +155,7 @@ pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
 }
 
 /// Shows the request and asks on the same terminal, so the person who answers has seen it.
-fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
+pub fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
     let pending = &shown.pending;
     let Some(mut terminal) = Terminal::open() else {
         let why = format!(
@@ -156,6 +204,16 @@ pub fn deny(context: &Context, args: DenyArgs) -> Result<Exit, Failure> {
 }
 
 pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
+    if args.sign_text {
+        // Not escaped: each byte is signed, and it has none that could harm.
+        output::text(&admin_socket::verified(context, args.id)?.statement())?;
+        return Ok(Exit::OK);
+    }
+    if args.bytes {
+        let (_, answer) = admin_socket::answer(context, args.id)?;
+        output::bytes(&[approve_on::title().as_bytes(), &answer].concat())?;
+        return Ok(Exit::OK);
+    }
     let shown = match admin_socket::verified(context, args.id.clone()) {
         Ok(verified) if args.all => remit_page::whole(&verified),
         Ok(verified) => remit_page::shown(&verified),

@@ -40,6 +40,13 @@ pub fn text(lines: &str) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(shown.as_bytes())?)
 }
 
+/// Writes data for a program on stdout.
+pub fn bytes(data: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(data)?;
+    Ok(stdout.flush()?)
+}
+
 /// Prints a page on stdout, in color on a terminal. Fails as [`text()`].
 pub fn page(page: &Page) -> Result<(), Failure> {
     let text = page.text(units::is_color_wanted());

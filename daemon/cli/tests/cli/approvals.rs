@@ -50,6 +50,7 @@ fn pending(job: JobId) -> PendingView {
         by: vec!["%sre".into(), "bob".into()],
         approved_by: Vec::new(),
         missing: 1,
+        signed: None,
         yours: true,
         asked_ms: 951_782_399_000,
         left_ms: 599_000,
@@ -295,6 +296,7 @@ fn approval() -> AdminRequest {
     AdminRequest::Approve {
         job: JOB,
         digest: digest_bytes(),
+        signature: None,
     }
 }
 
@@ -1145,6 +1147,7 @@ fn without_a_terminal_only_the_whole_digest_approves() {
     let sent = AdminRequest::Approve {
         job: JOB,
         digest: [0; 32],
+        signature: None,
     };
     assert_eq!(all(&heard), [sent]);
 }

@@ -74,6 +74,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 by: Vec::new(),
                 approved_by: Vec::new(),
                 missing: 1,
+                signed: None,
                 yours: true,
                 asked_ms: 0,
                 left_ms: 1,

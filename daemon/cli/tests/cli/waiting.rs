@@ -352,6 +352,7 @@ fn job_lists_name_asked_approvers() {
                 by: vec!["%sre".into()],
                 approved_by: Vec::new(),
                 missing: 1,
+                signed: None,
                 yours: false,
                 asked_ms: 0,
                 left_ms: 1,

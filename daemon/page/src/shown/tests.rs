@@ -18,6 +18,7 @@ fn pending() -> PendingView {
             .collect(),
         approved_by: vec!["z".repeat(900); 3],
         missing: 2,
+        signed: None,
         yours: true,
         asked_ms: u64::MAX,
         left_ms: u64::MAX,

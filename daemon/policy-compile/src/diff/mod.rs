@@ -338,6 +338,7 @@ fn asks_same(one: &Approval, other: &Approval) -> bool {
     };
     one.expires_s() == other.expires_s()
         && one.count() == other.count()
+        && one.signed() == other.signed()
         && one.lists().len() == other.lists().len()
         && one.lists().iter().all(is_there)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
 use remit_common::caps;
+use remit_common::signed::Signed;
 use remit_common::text::is_plain;
 use remit_common::wire::Effect;
 
@@ -328,13 +329,17 @@ impl Loading<'_> {
             report,
         );
         let count = count(&mut fields, report);
+        let signed = fields.string("signed", report);
+        let signed = choice(
+            "signed",
+            signed,
+            &Signed::ALL.map(|one| (one.as_str(), one)),
+            report,
+        );
         let expires_s = seconds("expires", &EXPIRES, &mut fields, report);
         fields.finish(report);
-        Some(Approval::new(
-            by,
-            count,
-            expires_s.unwrap_or(EXPIRES_DEFAULT),
-        ))
+        let expires_s = expires_s.unwrap_or(EXPIRES_DEFAULT);
+        Some(Approval::new(by, count, expires_s).with_signed(signed))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
+use remit_common::signed::{Touch, proves};
 use remit_plan::{Bundle, Plan, PlanPath, View};
 
 use crate::call::variables::never_permitted;
@@ -29,6 +30,14 @@ pub struct Consent<'a> {
     pub by: CallerIds<'a>,
     pub name: &'a str,
     pub requester: u32,
+    /// `None`: it is not signed.
+    pub proof: Option<Proof>,
+}
+
+/// A verified signature of the one who consents. `touch`: what a security key reports; absent for a key that is a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    pub touch: Option<Touch>,
 }
 
 /// A plan of changes of files, and where a grant for a time lets plans change something.
@@ -56,6 +65,8 @@ pub enum NotApprover {
     Again,
     /// A rule asks for more people than have approved it.
     TooFew,
+    /// A rule asks for a signature of each request, and this has none, or one that proves less.
+    Unsigned,
     /// It runs without a sandbox, is a one-off change, or a plan that a person has to see: each is approved by itself.
     Unconfined,
 }
@@ -93,11 +104,15 @@ impl Pending {
     }
 
     /// Returns the permission for this one request, approved by as many different people as its rules ask for, each of
-    /// whom [may approve](Self::may_approve) it.
+    /// whom [may approve](Self::may_approve) it, and has signed it as its rules ask.
     pub fn approved(self, consents: &[Consent<'_>]) -> Result<Grant, NotApprover> {
         let mut uids = BTreeSet::new();
         for consent in consents {
             self.may_approve(consent)?;
+            if let Some(asked) = self.approval.signed() {
+                let proof = consent.proof.ok_or(NotApprover::Unsigned)?;
+                proves(proof.touch, asked).map_err(|_| NotApprover::Unsigned)?;
+            }
             if !uids.insert(consent.by.uid) {
                 return Err(NotApprover::Again);
             }
@@ -115,8 +130,8 @@ impl Pending {
     }
 
     /// Covers this one request by an approver's grant for a time. It permits nothing until a use of that grant is
-    /// spent. Fails as [`Pending::may_approve`], always for a one-off change, if commands follow, or if one approver is
-    /// not enough, and for base host but a commit `within` the paths of the grant.
+    /// spent. Fails as [`Pending::may_approve`], always for a one-off change, if commands follow, if one approver is not
+    /// enough, or if a signature is asked for, and for base host but a commit `within` the paths of the grant.
     pub fn granted(
         self,
         consent: &Consent<'_>,
@@ -126,6 +141,9 @@ impl Pending {
         self.may_approve(consent)?;
         if self.approval.count() != Count::One {
             return Err(NotApprover::TooFew);
+        }
+        if self.approval.signed().is_some() {
+            return Err(NotApprover::Unsigned);
         }
         let commits = self.command().and_then(|command| command.commit_use());
         let is_covered = match within {

@@ -45,6 +45,8 @@ pub enum NotGivable {
     OneOff,
     /// A rule asks for the approval of several people: each run is approved by itself.
     Several,
+    /// A rule asks for a signature: each run is signed by itself.
+    Signed,
     /// No rule asks these recipients for an approval of them.
     Unasked,
     NotApprover(Vec<String>),
@@ -96,7 +98,7 @@ impl Policy {
             });
         }
         let mut others: Vec<String> = Vec::new();
-        let (mut is_asked, mut is_several) = (false, false);
+        let (mut is_asked, mut is_several, mut is_signed) = (false, false, false);
         for (name, nature) in confined {
             let grants = self.grants.iter();
             let about = grants
@@ -106,12 +108,14 @@ impl Policy {
             for (rule, approval) in asking {
                 let is_one_enough = approval.count() == Count::One;
                 is_several |= !is_one_enough;
-                let is_met = is_one_enough && approval.is_met_by(pre_approval.by);
+                is_signed |= approval.signed().is_some();
+                let is_givable = is_one_enough && approval.signed().is_none();
+                let is_met = is_givable && approval.is_met_by(pre_approval.by);
                 one |= is_met;
                 // The giver must meet every rule that applies to each such request.
                 all &= is_met || !is_about_all(rule, pre_approval.to);
                 is_asked = true;
-                if !is_met && is_one_enough {
+                if !is_met && is_givable {
                     others.extend(approval.asked_of());
                 }
             }
@@ -123,6 +127,7 @@ impl Policy {
         others.retain(|word| reported.insert(word.clone()));
         Err(match is_asked {
             true if is_several => NotGivable::Several,
+            true if is_signed => NotGivable::Signed,
             true => NotGivable::NotApprover(others),
             false => NotGivable::Unasked,
         })

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use remit_common::signed::Signed;
+use serde::{Deserialize, Serialize};
+
 use crate::decide::CallerIds;
 use crate::model::rule::Grantees;
-use serde::{Deserialize, Serialize};
 
 /// An approval by `count` different people, none of them the requester. Each of them is in each list. A rule has one
 /// list. A call has those of all its rules.
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Approval {
     lists: Vec<Grantees>,
     count: Count,
+    signed: Option<Signed>,
     expires_s: u32,
 }
 
@@ -43,12 +46,19 @@ impl Approval {
         Self {
             lists: vec![by],
             count,
+            signed: None,
             expires_s,
         }
     }
 
-    /// Combines approvals: each person must be in all lists, within the shortest time, and as many as the rule asks for
-    /// that asks for most. Returns `None` for none.
+    /// Returns the same approval, which each approver has to sign if `signed` is something.
+    #[must_use]
+    pub fn with_signed(self, signed: Option<Signed>) -> Self {
+        Self { signed, ..self }
+    }
+
+    /// Combines approvals: each person must be in all lists, within the shortest time; as many as the rule asks for that
+    /// asks for most, and signed as the strictest rule asks. Returns `None` for none.
     pub fn all<'a>(asked: impl Iterator<Item = &'a Self>) -> Option<Self> {
         asked.fold(None, |all, one| match all {
             None => Some(one.clone()),
@@ -59,6 +69,7 @@ impl Approval {
     fn and(mut self, other: &Self) -> Self {
         self.expires_s = self.expires_s.min(other.expires_s);
         self.count = self.count.max(other.count);
+        self.signed = self.signed.max(other.signed);
         for list in &other.lists {
             // A list that contains another adds nothing.
             if self.lists.iter().any(|own| own.is_within(list)) {
@@ -92,11 +103,17 @@ impl Approval {
         self.count
     }
 
-    /// Returns the same approval by one person.
+    /// Returns what each approver's signature has to prove, if they have to sign.
+    pub fn signed(&self) -> Option<Signed> {
+        self.signed
+    }
+
+    /// Returns the same approval by one person, who need not sign.
     #[must_use]
     pub fn by_one(&self) -> Self {
         Self {
             count: Count::One,
+            signed: None,
             ..self.clone()
         }
     }
@@ -152,6 +169,9 @@ impl fmt::Display for Approval {
                     }
                 }
             }
+        }
+        if let Some(signed) = self.signed {
+            write!(f, ", each with {}", signed.asked())?;
         }
         write!(f, ", asked for at most {number} {unit}")
     }
@@ -248,6 +268,25 @@ mod tests {
             assert_eq!(all.to_string(), text);
             assert_eq!(all.asked_of().join(" "), by);
         }
+    }
+
+    #[test]
+    fn signature_is_what_the_strictest_rule_asks_for() {
+        let of = |signed| Approval::new(list(&["#a"]), Count::One, 60).with_signed(signed);
+        let (none, key, touch) = (of(None), of(Some(Signed::Key)), of(Some(Signed::Touch)));
+        for (asked, expect) in [
+            (&[&none, &none][..], None),
+            (&[&none, &key], Some(Signed::Key)),
+            (&[&touch, &key, &none], Some(Signed::Touch)),
+        ] {
+            let all = Approval::all(asked.iter().copied()).unwrap();
+            assert_eq!(all.signed(), expect, "{asked:?}");
+            assert_eq!(all.by_one().signed(), None);
+        }
+        assert_eq!(
+            touch.to_string(),
+            "needs approval by #a, each with a signature by a security key that was touched, asked for at most 1 min"
+        );
     }
 
     #[test]

@@ -188,6 +188,16 @@ fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(),
                 .object(what.as_str())
                 .next("wait until it is requested, then use remit pending and remit approve")
         }
+        NotGivable::Signed => {
+            let text = format!(
+                "a rule requires a signature of each approval for '{what}': each run needs its own"
+            );
+            Refusal::new(Code::DeniedRule, text)
+                .object(what.as_str())
+                .next(
+                    "wait until it is requested, then use remit pending and remit approve --signed",
+                )
+        }
         NotGivable::Several => {
             let text = format!(
                 "a rule requires the approval of several people for '{what}': each run needs its own"

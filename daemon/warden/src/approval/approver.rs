@@ -87,7 +87,7 @@ pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal>
         return Err(own());
     }
     let is_same = |earlier: &&Subject| same_person(approver_uids(approver), approver_uids(earlier));
-    if let Some(earlier) = request.approvals.iter().find(is_same) {
+    if let Some(earlier) = request.approvers().find(is_same) {
         return Err(again(earlier.user(), request.missing()));
     }
     is_named(&consent(approver, requester), request)
@@ -118,13 +118,13 @@ pub fn may_still_approve(
 }
 
 /// Returns why one of the approvers of this could no longer approve it, by the user database as it is now.
-pub fn lost_approver(
-    approvers: &[Subject],
+pub fn lost_approver<'a>(
+    approvers: impl IntoIterator<Item = &'a Subject>,
     asked: &Approval,
     people: &People,
     admin_group: u32,
 ) -> Option<String> {
-    let why = approvers.iter().find_map(|approver| {
+    let why = approvers.into_iter().find_map(|approver| {
         let (uid, user) = (approver.uid(), approver.user());
         match still_administers(uid, user, people, admin_group) {
             Ok(gids) if asked.is_met_by(CallerIds { uid, gids }) => None,
@@ -165,7 +165,10 @@ fn is_named(consent: &Consent<'_>, request: &Request) -> Result<(), Refusal> {
         .map_err(|why| match why {
             NotApprover::Requester => own(),
             NotApprover::Again => again(consent.name, request.missing()),
-            NotApprover::NotNamed | NotApprover::Unconfined | NotApprover::TooFew => {
+            NotApprover::NotNamed
+            | NotApprover::Unconfined
+            | NotApprover::TooFew
+            | NotApprover::Unsigned => {
                 let by = request.pending.approval().asked_of().join(", ");
                 let text = format!("you are not one of its approvers ({by})");
                 Refusal::new(Code::DeniedRule, text)
@@ -180,6 +183,7 @@ pub fn consent<'a>(approver: &'a Subject, requester: &Subject) -> Consent<'a> {
         by: approver.caller_ids(),
         name: approver.user(),
         requester: requester.uid(),
+        proof: None,
     }
 }
 

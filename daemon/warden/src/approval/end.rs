@@ -115,7 +115,7 @@ impl RequestEnd {
 
 /// Says of a request that has expired who approved it.
 fn not_approved(what: &str, request: &Request) -> String {
-    let approvers: Vec<&str> = request.approvals.iter().map(Subject::user).collect();
+    let approvers: Vec<&str> = request.approvers().map(Subject::user).collect();
     if approvers.is_empty() {
         return format!("nobody approved {what} in time; it never ran");
     }

@@ -3,16 +3,18 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use remit_common::admin::AdminReply;
+use remit_common::admin::{AdminReply, AuditHead};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ToBroker;
 use remit_policy::Pending;
+use remit_trail::Link;
 
-use super::approver::{self, consent};
+use super::approver;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
-use super::table::{Approving, MeasuringRequest, Request, no_such_request};
+use super::signature::{SignatureWanted, check_form, unsigned};
+use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
 use super::wanted::{hold_copies, wanted};
 use super::{copies, notification};
@@ -162,6 +164,11 @@ fn admit_request(
         digest: [0; 32],
         asked_ms,
         since: Instant::now(),
+        // Set once it is recorded.
+        head: AuditHead {
+            seq: 0,
+            hash: [0; 32],
+        },
         approvals: Vec::new(),
         approving: None,
     };
@@ -179,6 +186,8 @@ fn admit_request(
         ended::release_draft(&mut cx.job, request.draft);
         return Err(refusal);
     }
+    let Link { seq, hash } = cx.job.reports.audit.newest();
+    request.head = AuditHead { seq, hash };
     cx.job.reactor.timers.add(lasts, Timer::Approval(serial));
     let (pending, view) = (request.pending_view(None), request.view());
     let gist = request.draft.asked().gist();
@@ -193,6 +202,7 @@ pub fn approve(
     by: &Subject,
     job: JobId,
     digest: &[u8; 32],
+    signature: Option<String>,
 ) -> Result<Wants, Refusal> {
     cx.life.check_open()?;
     end::end_expired(&mut cx.job);
@@ -206,6 +216,11 @@ pub fn approve(
         return Err(Refusal::new(Code::InvalidArgs, text)
             .object(job.to_string())
             .next("run remit show again, and approve what it shows"));
+    }
+    match (&signature, request.pending.approval().signed()) {
+        (None, Some(asked)) => return Err(unsigned(request, asked)),
+        (Some(signature), _) => check_form(signature)?,
+        (None, None) => {}
     }
     if let Some(other) = &request.approving {
         let text = format!("{} is approving it just now", other.by.user());
@@ -224,10 +239,15 @@ pub fn approve(
     let hashed = request.draft.life.foresee(Event::Approve)?;
     let mut wanted = wanted(&request.draft);
     wanted.people.add(by);
-    request
-        .approvals
-        .iter()
-        .for_each(|by| wanted.people.add(by));
+    request.approvers().for_each(|by| wanted.people.add(by));
+    wanted.signature = signature.map(|signature| SignatureWanted {
+        config: cx.settings.args.config.clone(),
+        id: cx.settings.config.jobs.uid_first,
+        statement: cx.approvals.statement(request),
+        signature,
+        account: by.user().to_owned(),
+        at_ms: timers::unix_ms(),
+    });
     let measuring = wanted.start(cx.job.reactor, serial)?;
     if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
         let by = by.clone();
@@ -271,20 +291,31 @@ fn finish_approval(
         }
         false => None,
     };
+    // Only what `Signature` has accepted.
+    let signature = found.ok().and_then(|found| found.signature?.ok());
+    let approval = Approval {
+        by: by.clone(),
+        signature,
+    };
+    let counter = approval.counter();
+    let before = counter.and_then(|(key, _)| cx.approvals.counters.get(key).copied());
     // Nothing runs without a record. If this fails, the request still waits.
-    let record = approved(request, by);
+    let record = approved(request, &approval, before);
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     fault::point(&cx.job.reports.broker, Point::AfterApproval);
+    if let Some((key, counter)) = counter {
+        cx.approvals.counters.insert(key.to_owned(), counter);
+    }
     let Some(queued) = queued else {
-        return count_approval(cx, serial, by);
+        return count_approval(cx, serial, approval);
     };
     let request = cx.job.jobs.take::<Request>(serial);
     let mut request = request.ok_or_else(no_such_request)?;
-    let mut approvers = std::mem::take(&mut request.approvals);
-    approvers.push(by.clone());
+    let mut approvals = std::mem::take(&mut request.approvals);
+    approvals.push(approval);
     let approved = Approved {
-        by: approvers.clone(),
+        by: approvals.iter().map(|one| one.by.clone()).collect(),
         asked: request.pending.approval().clone(),
         digest: request.digest,
         deadline: request.deadline,
@@ -296,7 +327,7 @@ fn finish_approval(
     } = request;
     draft.life.follow(queued);
     let requester = &draft.requester.subject;
-    let consents: Vec<_> = approvers.iter().map(|by| consent(by, requester)).collect();
+    let consents: Vec<_> = approvals.iter().map(|one| one.consent(requester)).collect();
     let grant = match pending.approved(&consents) {
         Ok(grant) => grant,
         // Checked above. If that check changes, this must still not run.
@@ -343,11 +374,11 @@ fn not_now(request: &Request, busy: Refusal) -> Refusal {
 fn count_approval(
     cx: &mut RequestCx<'_>,
     serial: u64,
-    by: &Subject,
+    approval: Approval,
 ) -> Result<AdminReply, Refusal> {
     let request = cx.job.jobs.find_mut::<Request>(serial);
     let request = request.ok_or_else(no_such_request)?;
-    request.approvals.push(by.clone());
+    request.approvals.push(approval);
     let (job, missing) = (request.draft.job, request.still_missing());
     let approved_by = request.approved_by();
     cx.job.reports.tell(&ToBroker::Counted {

@@ -9,6 +9,7 @@ pub mod file_hash;
 pub(crate) mod flow;
 pub(crate) mod grants;
 pub(crate) mod notification;
+pub mod signature;
 mod shared {
     //! What all requests for approval share: the key of their digests, the grants, limits, and comparisons of copies.
 
@@ -17,11 +18,12 @@ mod shared {
     use std::io::{self, Read};
     use std::time::{Duration, Instant};
 
+    use remit_approval::Statement;
     use remit_common::caps;
     use remit_common::refusal::{Code, Refusal};
     use remit_sys::Answer;
 
-    use super::digest::{Key, Parts, encode};
+    use super::digest::{Key, Parts, encode, statement};
     use super::grants::Grants;
     use super::table::Request;
     use crate::audit::rate_limit::RateWindow;
@@ -52,6 +54,8 @@ mod shared {
         asks: RateWindow,
         /// Limits notifications to people.
         pub people: RateWindow,
+        /// Of each security key, by fingerprint, the counter of its last signature.
+        pub counters: BTreeMap<String, u32>,
     }
 
     impl Approvals {
@@ -66,6 +70,7 @@ mod shared {
                 grants,
                 asks: RateWindow::new(ASKS, WITHIN),
                 people: RateWindow::new(NOTIFICATIONS, WITHIN),
+                counters: BTreeMap::new(),
             })
         }
 
@@ -81,15 +86,24 @@ mod shared {
         }
 
         pub fn encoded(&self, request: &Request) -> Vec<u8> {
-            encode(&Parts {
+            encode(&self.parts(request))
+        }
+
+        /// Returns the text that approvers of the request sign.
+        pub fn statement(&self, request: &Request) -> Statement {
+            statement(&self.parts(request), request.digest, request.head)
+        }
+
+        fn parts<'a>(&'a self, request: &'a Request) -> Parts<'a> {
+            Parts {
                 machine_id: &self.machine_id,
                 key: &self.key,
                 draft: &request.draft,
                 files: &request.found.files,
                 does: &request.found.does,
-                rule: &request.pending.rule().to_string(),
+                rule: request.pending.rule(),
                 expires_ms: request.expires_ms,
-            })
+            }
         }
     }
 }
@@ -98,11 +112,14 @@ mod table {
 
     use std::time::{Duration, Instant};
 
+    use remit_common::admin::AuditHead;
     use remit_common::refusal::{Code, Refusal};
-    use remit_policy::Pending;
+    use remit_policy::{Consent, Pending};
     use remit_spawn::Measured;
 
+    use crate::approval::approver::consent;
     use crate::approval::file_hash::{AsFound, Measuring};
+    use crate::approval::signature::VerifiedSignature;
     use crate::identity::peer::Subject;
     use crate::request::Draft;
 
@@ -121,6 +138,13 @@ mod table {
         pub measuring: Measuring,
     }
 
+    /// One person's approval.
+    #[derive(Clone, Debug)]
+    pub struct Approval {
+        pub by: Subject,
+        pub signature: Option<VerifiedSignature>,
+    }
+
     #[derive(Debug)]
     pub struct Request {
         pub draft: Box<Draft>,
@@ -135,9 +159,26 @@ mod table {
         /// The same time on the boot clock, which nobody can set. This one decides.
         pub deadline: Duration,
         pub since: Instant,
-        /// Those who have approved it, fewer than its rules ask for.
-        pub approvals: Vec<Subject>,
+        /// The newest record when the request was recorded.
+        pub head: AuditHead,
+        /// Approvals that it has, fewer than its rules ask for.
+        pub approvals: Vec<Approval>,
         pub approving: Option<Approving>,
+    }
+
+    impl Approval {
+        pub fn consent(&self, requester: &Subject) -> Consent<'_> {
+            Consent {
+                proof: self.signature.as_ref().map(VerifiedSignature::proof),
+                ..consent(&self.by, requester)
+            }
+        }
+
+        /// Returns the security key that has signed, and its counter.
+        pub fn counter(&self) -> Option<(&str, u32)> {
+            let signature = self.signature.as_ref()?;
+            Some((&signature.fingerprint, signature.touch?.counter))
+        }
     }
 
     impl Request {
@@ -147,6 +188,10 @@ mod table {
                 .held
                 .saturating_add(self.encoded.len())
                 .saturating_add(found)
+        }
+
+        pub fn approvers(&self) -> impl Iterator<Item = &Subject> {
+            self.approvals.iter().map(|approval| &approval.by)
         }
 
         /// Returns how many people still have to approve it.

@@ -209,6 +209,7 @@ mod tests {
             by: vec!["%sre".into(), "ann".into()],
             approved_by: Vec::new(),
             missing: 1,
+            signed: None,
             yours: false,
             asked_ms: 1,
             left_ms: 2,
@@ -244,6 +245,7 @@ mod tests {
         );
         let two = PendingView {
             missing: 2,
+            signed: None,
             user: "<!channel> *x* \u{202e}".into(),
             ..view.clone()
         };

@@ -12,7 +12,7 @@ use remit_link::{JobMeta, WaitReason, WaitingApproval};
 use remit_policy::Base;
 
 use super::approver;
-use super::table::Request;
+use super::table::{Approval, Request};
 use crate::approval::file_hash::is_own_program;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
@@ -56,6 +56,7 @@ impl Request {
             by: self.named(),
             approved_by: self.approved_by(),
             missing: self.still_missing(),
+            signed: self.pending.approval().signed(),
             yours: reader.is_some_and(|reader| approver::may_approve(reader, self).is_ok()),
             asked_ms: self.asked_ms,
             left_ms: self.left_ms(),
@@ -84,6 +85,7 @@ impl Request {
             checks: self.checks(jobs),
             host_jobs: host_jobs(jobs),
             acts: bound.acts.iter().map(act).collect(),
+            head: self.head,
         }
     }
 
@@ -107,7 +109,7 @@ impl Request {
     }
 
     pub fn approved_by(&self) -> Vec<String> {
-        let users = self.approvals.iter();
+        let users = self.approvers();
         users.map(|by| quoted(by.user().as_bytes(), LINE)).collect()
     }
 
@@ -173,16 +175,28 @@ pub fn asked(request: &Request) -> Record {
     about(draft.marked(record), request).field("BY", by)
 }
 
-pub fn approved(request: &Request, by: &Subject) -> Record {
+/// `before`: the counter of the key's last signature.
+pub fn approved(request: &Request, approval: &Approval, before: Option<u32>) -> Record {
+    let Approval { by, signature } = approval;
     let draft = &request.draft;
     let (approver, change) = (by.user(), draft.named("change"));
     let number = number(request);
     let of = number
         .as_ref()
         .map_or_else(String::new, |number| format!(" ({number} approvals)"));
-    let message = format!("{approver} approves {change}{of}: {}", draft.command());
+    let signed = signature.as_ref().map_or_else(String::new, |one| {
+        format!(", signed by {}", one.fingerprint)
+    });
+    let message = format!(
+        "{approver} approves {change}{of}{signed}: {}",
+        draft.command()
+    );
     let record = draft.about(Event::Approved, message, request.pending.rule(), "approved");
-    with_approver(about(draft.marked(record), request), by).maybe("APPROVALS", number)
+    let record = with_approver(about(draft.marked(record), request), by).maybe("APPROVALS", number);
+    match signature {
+        Some(signature) => signature.on_record(record, before),
+        None => record,
+    }
 }
 
 /// `1 of 2`, if one person is not enough.

@@ -227,10 +227,12 @@ impl Warden {
                 return show(&mut request_cx!(self), number, subject, &id)
                     .map_err(AdminReply::Refused);
             }
-            AdminRequest::Approve { job, digest } => {
-                flow::approve(&mut request_cx!(self), subject, job, &digest)
-                    .map_err(|refusal| self.reports.refuse(subject, refusal))
-            }
+            AdminRequest::Approve {
+                job,
+                digest,
+                signature,
+            } => flow::approve(&mut request_cx!(self), subject, job, &digest, signature)
+                .map_err(|refusal| self.reports.refuse(subject, refusal)),
             AdminRequest::Deny { job, why } => {
                 Err(match end::deny(&mut job_cx!(self), subject, job, &why) {
                     Ok(sentence) => AdminReply::Done(sentence),

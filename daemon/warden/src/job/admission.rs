@@ -232,6 +232,10 @@ mod tests {
             expires_ms: 0,
             deadline: Duration::ZERO,
             since: Instant::now(),
+            head: AuditHead {
+                seq: 0,
+                hash: [0; 32],
+            },
             approvals: Vec::new(),
             approving: None,
         }

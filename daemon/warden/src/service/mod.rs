@@ -6,6 +6,7 @@ pub mod log;
 
 pub mod broker_process;
 pub mod bus_process;
+pub mod helper;
 pub mod program {
     //! Finds and starts the package's programs without rights.
 

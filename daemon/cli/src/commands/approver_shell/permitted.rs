@@ -5,7 +5,7 @@
 //! for whoever holds the key. An option that reads a file, writes one, or starts a program must be left out.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Subcommand};
@@ -95,16 +95,44 @@ fn decide(line: CommandLine<ApproverVerb>) -> Result<Permitted, Failure> {
         ApproverVerb::Pending(PendingArgs { watch }) => {
             ApproverVerb::Pending(PendingArgs { watch })
         }
-        ApproverVerb::Show(ShowArgs { id, all }) => ApproverVerb::Show(ShowArgs { id, all }),
+        ApproverVerb::Show(ShowArgs {
+            id,
+            all,
+            sign_text,
+            bytes,
+        }) => ApproverVerb::Show(ShowArgs {
+            id,
+            all,
+            sign_text,
+            bytes,
+        }),
         ApproverVerb::Approve(ApproveArgs {
             id,
             digest,
             no_wait,
-        }) => ApproverVerb::Approve(ApproveArgs {
-            id,
-            digest,
-            no_wait,
-        }),
+            signed,
+            key,
+            signature,
+            on,
+        }) => {
+            // They would use the server's files and programs.
+            let is_input = |path: &PathBuf| path.as_os_str() == "-";
+            if signed || on.is_some() || key.is_some() || !signature.as_ref().is_none_or(is_input) {
+                return Err(refused(
+                    "this key only approves: sign on your own computer, and send the signature with --signature -"
+                        .to_owned(),
+                ));
+            }
+            ApproverVerb::Approve(ApproveArgs {
+                id,
+                digest,
+                no_wait,
+                signed: false,
+                key: None,
+                signature,
+                on: None,
+            })
+        }
         ApproverVerb::Deny(DenyArgs { id, message }) => {
             ApproverVerb::Deny(DenyArgs { id, message })
         }
@@ -222,6 +250,7 @@ mod tests {
         for line in [
             "pending --watch=x",
             "approve 0123 --signature -",
+            "approve 0123 --key /etc/passwd",
             "approve",
             "show 0123 4567",
             "deny 0123",
@@ -233,6 +262,24 @@ mod tests {
                 said(line)
             );
         }
+        for line in [
+            "approve 0123 --signed",
+            "approve 0123 --signed --key /root/.ssh/id",
+            "approve 0123 --on other",
+            &format!(
+                "approve 0123 --digest {} --signature /etc/shadow",
+                "ab".repeat(32)
+            ),
+        ] {
+            let expect = "refused: this key only approves: sign on your own computer";
+            assert!(said(line).starts_with(expect), "{line}: {}", said(line));
+        }
+        let digest = "ab".repeat(32);
+        let sent = said(&format!(
+            "remit approve 0123 --digest {digest} --signature -"
+        ));
+        assert!(sent.contains("signature: Some(\"-\")"), "{sent}");
+        assert!(said("remit show 0123 --bytes").contains("bytes: true"));
         let other = "refused: this key only approves: --runtime is not permitted";
         assert_eq!(said("remit --runtime /tmp pending"), other);
         assert_eq!(said("pending --runtime=/tmp"), other);
@@ -269,9 +316,15 @@ mod tests {
                 "pending watch",
                 "show id",
                 "show all",
+                "show sign_text",
+                "show bytes",
                 "approve id",
                 "approve digest",
                 "approve no_wait",
+                "approve signed",
+                "approve key",
+                "approve signature",
+                "approve on",
                 "deny id",
                 "deny message"
             ]

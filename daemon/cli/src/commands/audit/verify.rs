@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use remit_audit_verify::{Expected, Finding, Kind, Note, Report, Verifier};
+use remit_common::calendar::now_ms;
 use remit_trail::hex;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use super::filter::Span;
 use super::gaps::{Gaps, Teller, cause as journal_cause};
 use super::head::Head;
 use super::record::AuditRecord;
+use super::signatures::{Signatures, SignaturesReport, read_signers};
 use super::source::RecordSource;
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
@@ -71,12 +73,35 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         span,
         expect: &args.expect,
     };
-    let (verification, ()) = Verification::new(context, &of)?;
+    // Before the log is read, which may take minutes.
+    let keys = args.signers.as_deref().map(read_signers).transpose()?;
+    let (verification, signatures) = match keys {
+        None => (Verification::new::<()>(context, &of)?.0, None),
+        Some(keys) => {
+            let (verification, signatures) = Verification::new::<Signatures>(context, &of)?;
+            (verification, Some(signatures.check(&keys, now_ms())?))
+        }
+    };
     match context.form {
-        Form::Json => output::json(&verification.json())?,
-        Form::Text => output::text(&verification.page())?,
+        Form::Json => {
+            let mut answer = verification.json();
+            if let (Some(answer), Some(signatures)) = (answer.as_object_mut(), &signatures) {
+                answer.insert("signatures".to_owned(), signatures.json());
+            }
+            output::json(&answer)?;
+        }
+        Form::Text => {
+            let facts = signatures.iter().flat_map(SignaturesReport::facts);
+            let facts: String = facts
+                .map(|(name, value)| table::fact(name, &value))
+                .collect();
+            output::text(&(verification.page() + &facts))?;
+        }
     }
-    Ok(verification.exit())
+    match signatures.is_none_or(|signatures| signatures.is_good()) {
+        true => Ok(verification.exit()),
+        false => Ok(Exit::FOUND),
+    }
 }
 
 fn ends_early(report: &Report) -> bool {

@@ -127,7 +127,8 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
         // `None` if the group is missing, for example if remit is not installed.
         Ok([socket, admin]) => {
             let outside = socket.map(|gid| unreachable_grantees(policy, names, gid, admin));
-            let unable = admin.map(|gid| approvers(policy, names, gid));
+            let keys = (config, Owners::Any);
+            let unable = admin.map(|gid| approvers(policy, names, gid, keys));
             let jobs = impersonators(policy, &loaded.sources, names, admin);
             [outside, unable, Some(jobs)]
                 .map(Option::unwrap_or_default)

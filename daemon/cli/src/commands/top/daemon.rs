@@ -145,7 +145,7 @@ fn done(sentence: Result<String, Failure>) -> Event {
 }
 
 fn approve(context: &Context, events: &Sender<Event>, what: Approvable) {
-    let approved = admin_socket::approve(context, what.job, what.digest);
+    let approved = admin_socket::approve(context, what.job, what.digest, None);
     let starts = matches!(approved, Ok((_, 0)));
     let _ = events.send(done(approved.map(|(sentence, _)| sentence)));
     if starts && let Ok(job) = admin_socket::any_job(context, what.job.to_string(), true) {

@@ -35,6 +35,7 @@ fn request(number: u8) -> PendingView {
         by: vec!["%sre".into()],
         approved_by: Vec::new(),
         missing: 1,
+        signed: None,
         yours: true,
         asked_ms: 0,
         left_ms: 599_000,

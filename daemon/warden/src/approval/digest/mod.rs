@@ -3,8 +3,10 @@
 use std::fmt;
 
 use remit_approval::{
-    ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath,
+    ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, Statement,
 };
+use remit_common::admin::AuditHead;
+use remit_policy::RuleId;
 use remit_spawn::{Measured, PathIs};
 use remit_sys::Limits;
 use sha2::{Digest, Sha256};
@@ -29,7 +31,7 @@ pub struct Parts<'a> {
     pub draft: &'a Draft,
     pub files: &'a [FileFound],
     pub does: &'a [String],
-    pub rule: &'a str,
+    pub rule: &'a RuleId,
     pub expires_ms: u64,
 }
 
@@ -39,6 +41,11 @@ pub fn digest(encoded: &[u8]) -> [u8; 32] {
 
 pub fn encode(parts: &Parts<'_>) -> Vec<u8> {
     remit_approval::encode(&signed(parts))
+}
+
+/// Returns what an approver signs.
+pub fn statement(parts: &Parts<'_>, digest: [u8; 32], head: AuditHead) -> Statement {
+    Statement::of(&signed(parts), digest, head)
 }
 
 fn signed(parts: &Parts<'_>) -> ApprovalRequest {
@@ -105,7 +112,7 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         env: env.clone(),
         profile: compiled.name().to_owned(),
         policy: policy.clone(),
-        rule: (*rule).to_owned(),
+        rule: rule.to_string(),
         limits: bounds(limits),
         runtime_s: runtime.seconds,
         reason: reason.map(str::to_owned),

@@ -21,6 +21,7 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
+use crate::approval::signature::{SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
@@ -48,6 +49,8 @@ pub struct Wanted {
     pub reader: ReaderIdentity,
     pub uid: u32,
     pub people: Question,
+    /// The signature of an approver.
+    pub signature: Option<SignatureWanted>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ pub struct MeasuredFiles {
     pub stays: Option<String>,
     pub loose: BTreeSet<Loose>,
     pub people: People,
+    /// `None`: none was wanted.
+    pub signature: Option<Result<VerifiedSignature, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +232,7 @@ impl MeasuredFiles {
             stays,
             people,
             loose,
+            signature: _,
         } = self;
         let found = AsFound {
             files,
@@ -239,6 +245,8 @@ impl MeasuredFiles {
 
     /// Measures; may block. `copies` has a memory file for each argument that is copied, in order.
     fn of(wanted: &Wanted, copies: &[BorrowedFd<'_>]) -> Result<Self, String> {
+        // First, with all rights: the verifier gets an identity of its own.
+        let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
         let requester = ReaderIdentity::alone(wanted.uid);
         let Some(Word::Literal(program) | Word::Text(program)) = wanted.argv.first() else {
             return Err("no program is named".to_owned());
@@ -296,6 +304,7 @@ impl MeasuredFiles {
             stays,
             loose,
             people: People::look_up(&wanted.people),
+            signature,
         })
     }
 }

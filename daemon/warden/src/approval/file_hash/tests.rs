@@ -58,6 +58,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
             accounts: [(0, "root".to_owned())].into(),
             gids: BTreeSet::new(),
         },
+        signature: None,
     }
 }
 

@@ -274,6 +274,9 @@ impl TemporaryGrant {
             Err(NotGivable::NotApprover(_)) => {
                 why(format!("no rule lets {name} approve what it covers"))
             }
+            Err(NotGivable::Signed) => {
+                Some("a signature of each approval is asked for what it covers".to_owned())
+            }
             Err(NotGivable::Several) => {
                 Some("the approval of several people is asked for what it covers".to_owned())
             }

@@ -76,6 +76,7 @@ impl Giver {
             by: self.caller_ids(),
             name: &self.name,
             requester,
+            proof: None,
         }
     }
 

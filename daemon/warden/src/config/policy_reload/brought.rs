@@ -183,8 +183,10 @@ impl Brought {
             user_names::optional_group(&config.accounts.socket_group).map(|group| {
                 remit_policy_files::unreachable_grantees(&loaded.policy, &names, group, admins)
             });
-        let approvers =
-            admins.map(|group| remit_policy_files::approvers(&loaded.policy, &names, group));
+        let approvers = admins.map(|group| {
+            let keys = (args.config.as_path(), Owners::Root);
+            remit_policy_files::approvers(&loaded.policy, &names, group, keys)
+        });
         let unable = [unreachable_grantees, approvers]
             .map(Option::unwrap_or_default)
             .concat();

@@ -2,27 +2,17 @@
 //! account has, in a sandbox of its own, with no descriptor but two pipes. The child that reads the files does this: the
 //! loop never waits for it, and kills both if they take too long.
 
-use std::ffi::{CStr, OsStr};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::pipe2;
 use remit_common::caps;
 use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 use remit_settings::JobsConfig;
-use remit_sys::{spawn_service, sys};
 
 use super::LoadError;
 use crate::config::Config;
-use crate::service::program::{self, c_string, environment, wait_for_exit};
-use crate::startup::error::{Fatal, chain};
+use crate::service::helper::Helper;
 
 const PROGRAM: &str = "remit-compiler";
 /// The kernel's own uid and gid for those without an account (user_namespaces(7)).
@@ -183,148 +173,35 @@ fn are_bounded(found: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, String> {
 }
 
 fn run(request: &ToCompiler, machine: &dyn Machine, runs: Runs) -> Result<FromCompiler, String> {
-    let mut process = Process::start(runs).map_err(|error| format!("was not started: {error}"))?;
-    let answer = process.converse(request, machine);
-    answer.map_err(|error| match error.kind() {
-        ErrorKind::TimedOut => format!("did not answer in {} s", runs.patience.as_secs()),
-        ErrorKind::InvalidData => format!("sent nonsense: {error}"),
-        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => process.end(),
-        _ => format!("does not answer: {error}"),
-    })
+    let mut process = Helper::start(PROGRAM, runs.id, runs.patience)
+        .map_err(|error| format!("was not started: {error}"))?;
+    let answer = converse(&mut process, request, machine);
+    answer.map_err(|error| process.fault(&error, runs.patience))
 }
 
-struct Process {
-    pid: i32,
-    pidfd: OwnedFd,
-    to: Pipe,
-    from: Pipe,
-}
-
-impl Process {
-    fn start(runs: Runs) -> Result<Self, Fatal> {
-        let program = program::find(PROGRAM)?;
-        let program = c_string(program.as_os_str().as_encoded_bytes())?;
-        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
-        let (its_input, to) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
-        let (from, its_output) = pipe().map_err(Fatal::call("cannot make a pipe"))?;
-        let (pid, pidfd) = spawn(&program, runs.id, its_input, its_output)?;
-        let until = Instant::now() + runs.patience;
-        let end = |pipe, ready| Pipe::new(pipe, ready, until);
-        Ok(Self {
-            pid,
-            pidfd,
-            to: end(to, PollFlags::POLLOUT)?,
-            from: end(from, PollFlags::POLLIN)?,
-        })
-    }
-
-    fn converse(
-        &mut self,
-        request: &ToCompiler,
-        machine: &dyn Machine,
-    ) -> io::Result<FromCompiler> {
-        send(&mut self.to, request)?;
-        let mut asked = 0;
-        loop {
-            match receive(&mut self.from)? {
-                FromCompiler::Asks(question) => {
-                    asked += QUESTION + question.length();
-                    if asked > ASKED || question.length() > caps::PATH {
-                        let text = "its questions are too many or too long";
-                        return Err(io::Error::new(ErrorKind::InvalidData, text));
-                    }
-                    let begin = Instant::now();
-                    let answer = question.ask(machine);
-                    // A name server has its own patience.
-                    self.to.until += begin.elapsed();
-                    self.from.until = self.to.until;
-                    send(&mut self.to, &ToCompiler::Answer(answer))?;
+fn converse(
+    process: &mut Helper,
+    request: &ToCompiler,
+    machine: &dyn Machine,
+) -> io::Result<FromCompiler> {
+    send(&mut process.to, request)?;
+    let mut asked = 0;
+    loop {
+        match receive(&mut process.from)? {
+            FromCompiler::Asks(question) => {
+                asked += QUESTION + question.length();
+                if asked > ASKED || question.length() > caps::PATH {
+                    let text = "its questions are too many or too long";
+                    return Err(io::Error::new(ErrorKind::InvalidData, text));
                 }
-                last => return Ok(last),
+                let begin = Instant::now();
+                let answer = question.ask(machine);
+                // A name server has its own patience.
+                process.extend(begin.elapsed());
+                send(&mut process.to, &ToCompiler::Answer(answer))?;
             }
+            last => return Ok(last),
         }
-    }
-
-    fn end(&self) -> String {
-        wait_for_exit(self.pidfd.as_fd(), Duration::from_secs(1));
-        match sys::reap(self.pid) {
-            Some((status, _)) => format!("ended without an answer ({status})"),
-            None => "closed its output without an answer".to_owned(),
-        }
-    }
-}
-
-fn spawn(
-    program: &CStr,
-    id: u32,
-    input: OwnedFd,
-    output: OwnedFd,
-) -> Result<(i32, OwnedFd), Fatal> {
-    if !nix::unistd::geteuid().is_root() {
-        // `--check` by somebody who has no right to give up.
-        let mut command = Command::new(OsStr::from_bytes(program.to_bytes()));
-        let child = command.env_clear().stdin(input).stdout(output).spawn();
-        let child = child.map_err(Fatal::call("cannot start it"))?;
-        let pid = child.id().cast_signed();
-        let pidfd = sys::pidfd_open(pid).map_err(Fatal::call("cannot start it"))?;
-        return Ok((pid, pidfd));
-    }
-    let argv = [program.to_owned()];
-    let ends = [(input.as_fd(), 0), (output.as_fd(), 1)];
-    spawn_service(program, &argv, &environment()?, id, id, &[], &ends)
-        .map_err(|error| Fatal::System(chain(&error)))
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
-        wait_for_exit(self.pidfd.as_fd(), Duration::from_secs(1));
-        let _ = sys::reap(self.pid);
-    }
-}
-
-struct Pipe {
-    file: File,
-    ready: PollFlags,
-    until: Instant,
-}
-
-impl Pipe {
-    fn new(end: OwnedFd, ready: PollFlags, until: Instant) -> Result<Self, Fatal> {
-        fcntl(&end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-            .map_err(|errno| Fatal::call("cannot set up a pipe")(errno.into()))?;
-        Ok(Self {
-            file: end.into(),
-            ready,
-            until,
-        })
-    }
-
-    fn wait(&self) -> io::Result<()> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.file.as_fd(), self.ready)], left)? {
-            0 => Err(ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Read for Pipe {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.wait()?;
-        self.file.read(bytes)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait()?;
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

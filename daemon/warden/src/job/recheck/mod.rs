@@ -12,6 +12,7 @@ use remit_policy::{Approval, Basis};
 
 use crate::approval::approver::{lost_approver, may_still_approve};
 use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::signature::check_signed;
 use crate::approval::{AsFound, Request};
 use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
@@ -67,6 +68,8 @@ pub enum Condition {
     Approver,
     /// Those who approved it before could still approve it.
     EarlierApprovers,
+    /// The approver has signed it as its rules ask.
+    Signature,
     /// The child could look at its files.
     Hashed,
     /// The requester's account has not changed or lost a group.
@@ -85,7 +88,8 @@ pub enum Condition {
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
         Allowed, Approver, Deadline, EarlierApprovers, Effects, Files, Grant, Hashed, Loose, Open,
-        Recovered, Requester, Required, SamePolicy, Sandbox, Session, Unpaused, Unprotected,
+        Recovered, Requester, Required, SamePolicy, Sandbox, Session, Signature, Unpaused,
+        Unprotected,
     };
     match at {
         At::Examined => &[
@@ -99,6 +103,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             EarlierApprovers,
             SamePolicy,
             Hashed,
+            Signature,
             Requester,
             Files,
             Loose,
@@ -165,7 +170,11 @@ impl Unmet {
     pub const fn is_change(&self) -> bool {
         !matches!(
             self.condition,
-            Condition::Approver | Condition::Open | Condition::Unpaused | Condition::Required
+            Condition::Approver
+                | Condition::Signature
+                | Condition::Open
+                | Condition::Unpaused
+                | Condition::Required
         )
     }
 }
@@ -281,6 +290,11 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         },
         Condition::Approver => is_approver(cx, job),
         Condition::EarlierApprovers => are_earlier_approvers(cx, job),
+        Condition::Signature => match job {
+            Check::Approving(request, by, Ok(found)) => check_signed(request, by, found),
+            // Without an answer of the child, `Hashed` is not met.
+            _ => Ok(()),
+        },
         Condition::Hashed => match job.found() {
             Some(Err(why)) => Err(Refusal::new(Code::NotStarted, why.clone())),
             _ => Ok(()),
@@ -383,14 +397,14 @@ fn are_earlier_approvers(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refu
     match job {
         Check::Approving(request, _, Ok(found)) => {
             let asked = request.pending.approval();
-            are_approvers(&request.approvals, asked, found, cx.job.admins.group())
+            are_approvers(request.approvers(), asked, found, cx.job.admins.group())
         }
         _ => Ok(()),
     }
 }
 
-fn are_approvers(
-    by: &[Subject],
+fn are_approvers<'a>(
+    by: impl IntoIterator<Item = &'a Subject>,
     asked: &Approval,
     found: &MeasuredFiles,
     admin_group: u32,

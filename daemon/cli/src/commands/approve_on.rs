@@ -1,0 +1,108 @@
+//! `remit approve --on HOST`: approves a request of another host from here. The host sends the request as data; this
+//! computer makes the page and the digest of it, asks, and signs. The host gets back the digest and the signature alone,
+//! so it cannot show one request and have another one signed.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use remit_common::admin::ADMIN_PROTOCOL;
+use remit_common::caps;
+use remit_common::id_prefix::IdPrefix;
+use remit_common::refusal::{Code, Refusal};
+use remit_page::{Unverified, Verified};
+
+use super::approve::confirm;
+use super::signing;
+use crate::args::ApproveArgs;
+use crate::error::{Exit, Failure};
+use crate::render::output::{Context, Form};
+use crate::render::units;
+
+const SSH: &str = "ssh";
+/// First line of a request as data. The daemon and this program must have the same protocol, as on one host.
+const TITLE: &str = "remit request";
+
+/// Returns the line before the request's bytes.
+pub fn title() -> String {
+    format!("{TITLE} {ADMIN_PROTOCOL}\n")
+}
+
+pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit, Failure> {
+    let verified = fetch(host, &args.id)?;
+    let shown = remit_page::shown(&verified);
+    confirm(&shown)?;
+    let signature = match args.signed || shown.pending.signed.is_some() {
+        true => Some(signing::sign(&verified.statement(), args.key.as_deref())?),
+        false => None,
+    };
+    let mut words = vec![
+        "remit".to_owned(),
+        "approve".to_owned(),
+        verified.job().to_string(),
+        "--digest".to_owned(),
+        units::hex(&verified.digest()),
+    ];
+    let mut more = |word: &str, is_wanted: bool| words.extend(is_wanted.then(|| word.to_owned()));
+    more("--signature", signature.is_some());
+    more("-", signature.is_some());
+    more("--no-wait", args.no_wait);
+    more("--json", context.form == Form::Json);
+    let mut child = start(host, &words, Stdio::inherit())?;
+    if let (Some(mut input), Some(signature)) = (child.stdin.take(), signature) {
+        // If ssh has ended, its status says so.
+        let _ = input.write_all(signature.as_bytes());
+    }
+    let status = child.wait()?;
+    Ok(Exit::of_ssh(status.code()))
+}
+
+/// Gets the request, and checks that it is whole and the one that was asked for.
+fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
+    let id_text = id.to_string();
+    let words = ["remit", "show", &id_text, "--bytes"].map(str::to_owned);
+    let mut child = start(host, &words, Stdio::piped())?;
+    let mut bytes = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        let most = u64::try_from(caps::SHOWN).unwrap_or(u64::MAX);
+        output
+            .take(most.saturating_add(64))
+            .read_to_end(&mut bytes)?;
+    }
+    let status = child.wait()?;
+    let failed = |code, why: String| {
+        let text = format!("nothing was approved: '{SSH} {host}' {why}");
+        Failure::Machine(Refusal::new(code, text))
+    };
+    if !status.success() {
+        return Err(failed(Code::NotStarted, format!("failed ({status})")));
+    }
+    let answer = bytes.strip_prefix(title().as_bytes()).ok_or_else(|| {
+        let why = "sent no request as this release of remit reads it; compare the releases: remit --version";
+        failed(Code::InvalidArgs, why.to_owned())
+    })?;
+    let verified =
+        Verified::from_answer(answer).and_then(|verified| match id.begins(verified.job()) {
+            true => Ok(verified),
+            false => Err(Unverified::OtherJob(verified.job())),
+        });
+    verified.map_err(|why| {
+        failed(
+            Code::InvalidArgs,
+            format!("sent what does not fit together: {why}"),
+        )
+    })
+}
+
+fn start(host: &str, words: &[String], output: Stdio) -> Result<Child, Failure> {
+    let started = Command::new(SSH)
+        // No shell: sshd or a forced command splits this line, and no word has a blank or a quote.
+        .args(["-T", "--", host])
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(output)
+        .spawn();
+    started.map_err(|error| {
+        let text = format!("nothing was approved: cannot run '{SSH}': {error}");
+        Failure::Machine(Refusal::new(Code::NotStarted, text).next("install OpenSSH's client"))
+    })
+}

@@ -1,0 +1,281 @@
+//! Checks the signatures of approvers in an audit log, years later and without the daemon: `remit audit verify --signers`.
+//! The keys are those of the file as it is now; whether one was valid is judged at the time of the record.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use remit_approval::Statement;
+use remit_approval::signers::{Signer, Signers};
+use remit_approval::verifier::{Answer, Good, Question};
+use remit_common::admin::AuditHead;
+use remit_common::calendar;
+use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::{NAMESPACE, Touch, armored};
+use remit_common::text;
+use remit_trail::unhex;
+use serde_json::{Value, json};
+
+use super::record::AuditRecord;
+use super::verify::RecordReader;
+use crate::client::verifier;
+use crate::error::Failure;
+use crate::render::units;
+
+/// Signatures in a log: each takes a process of a few milliseconds.
+const MOST: usize = 100_000;
+/// Requests whose first record is remembered.
+const ASKED: usize = 100_000;
+const NAME: usize = 100;
+
+/// A signed approval as its record has it.
+#[derive(Debug)]
+struct Signature {
+    seq: u64,
+    at_ms: u64,
+    approver: String,
+    /// Made of the record's fields. `None`: one is missing or cannot be read.
+    statement: Option<Statement>,
+    signature: String,
+    fingerprint: String,
+    flags: Option<String>,
+    counter: Option<String>,
+    /// The first record of its request, by which the text names the trail: number and hash. `None`: it was not read.
+    asked: Option<(u64, String)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Signatures {
+    asked: BTreeMap<String, (u64, String)>,
+    signed: Vec<Signature>,
+    unsigned: u64,
+    more: u64,
+}
+
+impl RecordReader for Signatures {
+    fn take(&mut self, record: &AuditRecord) {
+        let own = |name: &str| record.own(name).map(str::to_owned);
+        let job = own("JOB").unwrap_or_default();
+        match record.own("EVENT") {
+            Some("asked") => {
+                if let (Some(seq), Some(hash)) = (record.seq(), own("HASH"))
+                    && self.asked.len() < ASKED
+                {
+                    self.asked.insert(job, (seq, hash));
+                }
+            }
+            Some("approved") => {
+                let Some(signature) = own("SIGNATURE") else {
+                    self.unsigned += 1;
+                    return;
+                };
+                if self.signed.len() == MOST {
+                    self.more += 1;
+                    return;
+                }
+                self.signed.push(Signature {
+                    seq: record.seq().unwrap_or_default(),
+                    at_ms: record.time_ms().unwrap_or_default(),
+                    approver: own("APPROVER").unwrap_or_default(),
+                    asked: self.asked.get(&job).cloned(),
+                    statement: statement(record),
+                    signature,
+                    fingerprint: own("SIGNED_BY").unwrap_or_default(),
+                    flags: own("SIGNED_FLAGS"),
+                    counter: own("SIGNED_COUNTER"),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn statement(record: &AuditRecord) -> Option<Statement> {
+    let (seq, hash) = record.own("SIGNED_TRAIL")?.split_once(':')?;
+    Some(Statement {
+        summary: record.own("SIGNED_SUMMARY")?.to_owned(),
+        host: record.own("SIGNED_HOST")?.to_owned(),
+        job: record.job()?,
+        digest: unhex(record.own("DIGEST")?)?,
+        expires_ms: record.own("EXPIRES")?.parse().ok()?,
+        head: AuditHead {
+            seq: seq.parse().ok()?,
+            hash: unhex(hash)?,
+        },
+    })
+}
+
+/// What was found out about the signatures of a log.
+#[derive(Debug, Default)]
+pub struct SignaturesReport {
+    good: u64,
+    unsigned: u64,
+    /// Number of the record, and a sentence.
+    findings: Vec<(u64, String)>,
+    notes: Vec<(u64, String)>,
+}
+
+/// Reads the keys.
+pub fn read_signers(file: &Path) -> Result<Signers, Failure> {
+    let wrong = |why: String| {
+        let text = format!("cannot use '{}': {why}", file.display());
+        Failure::Input(
+            Refusal::new(Code::InvalidArgs, text)
+                .next("ssh-keygen(1) has the format, ALLOWED SIGNERS"),
+        )
+    };
+    let bytes = fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    Signers::parse(&bytes).map_err(|error| wrong(error.to_string()))
+}
+
+impl Signatures {
+    /// Judges each of them.
+    pub fn check(self, keys: &Signers, now_ms: u64) -> Result<SignaturesReport, Failure> {
+        let mut report = SignaturesReport {
+            unsigned: self.unsigned,
+            ..SignaturesReport::default()
+        };
+        for one in self.signed {
+            match one.check(keys, now_ms)? {
+                Ok(note) => {
+                    report.good += 1;
+                    report.notes.extend(note.map(|note| (one.seq, note)));
+                }
+                Err(why) => {
+                    let approver = text::line(one.approver.as_bytes(), NAME);
+                    let why = format!("the approval by {approver} is not proven: {why}");
+                    report.findings.push((one.seq, why));
+                }
+            }
+        }
+        if self.more > 0 {
+            let why = format!(
+                "{} more were not checked",
+                units::count(self.more, "signature")
+            );
+            report.findings.push((0, why));
+        }
+        Ok(report)
+    }
+}
+
+type Judged = Result<Option<String>, String>;
+
+impl Signature {
+    fn check(&self, keys: &Signers, now_ms: u64) -> Result<Judged, Failure> {
+        let Some(statement) = &self.statement else {
+            return Ok(Err(
+                "the record does not have all that was signed".to_owned()
+            ));
+        };
+        let question = Question {
+            namespace: NAMESPACE.to_owned(),
+            text: statement.to_string(),
+            signature: armored(&self.signature),
+            keys: keys
+                .0
+                .iter()
+                .map(|key| (key.line, key.key.clone()))
+                .collect(),
+        };
+        let answer = verifier::ask(&question)?;
+        Ok(self.judge(statement, &answer, keys, now_ms))
+    }
+
+    /// Compares what was verified with the record. Returns a note, if there is something to say of a good one.
+    fn judge(
+        &self,
+        statement: &Statement,
+        answer: &Answer,
+        keys: &Signers,
+        now_ms: u64,
+    ) -> Judged {
+        let good = match answer {
+            Answer::Good(good) => good,
+            Answer::Bad(bad) => return Err(bad.to_string()),
+        };
+        if good.fingerprint != self.fingerprint || self.reported() != report_of(good) {
+            return Err("the record names another key, or another report of the key".to_owned());
+        }
+        let used = || keys.0.iter().filter(|key| good.lines.contains(&key.line));
+        let own: Vec<&Signer> = used().filter(|key| key.is_of(&self.approver)).collect();
+        if own.is_empty() {
+            return Err("its key is not one of this account".to_owned());
+        }
+        let is_then = |key: &&&Signer| key.refuses(self.at_ms).is_none();
+        if own.iter().find(is_then).is_none() {
+            let why = own.first().and_then(|key| key.refuses(self.at_ms));
+            return Err(format!(
+                "{}, and it signed later or earlier",
+                why.unwrap_or_default()
+            ));
+        }
+        let ended = own.iter().all(|key| key.refuses(now_ms).is_some());
+        let head = &statement.head;
+        let is_linked = self
+            .asked
+            .as_ref()
+            .map(|(seq, hash)| head.seq == *seq && unhex(hash) == Some(head.hash));
+        match is_linked {
+            Some(false) => Err("it names another record of the trail than that of its request".to_owned()),
+            None => Ok(Some(
+                "good; the record of its request was not read, so the trail before it was not compared".to_owned(),
+            )),
+            Some(true) if ended => {
+                let time = calendar::timestamp(self.at_ms);
+                Ok(Some(format!("good: its key was valid then ({time}), and is no longer")))
+            }
+            Some(true) => Ok(None),
+        }
+    }
+
+    fn reported(&self) -> [Option<String>; 2] {
+        [self.flags.clone(), self.counter.clone()]
+    }
+}
+
+fn report_of(good: &Good) -> [Option<String>; 2] {
+    let part = |of: fn(Touch) -> String| good.touch.map(of);
+    [
+        part(|touch| touch.flags.to_string()),
+        part(|touch| touch.counter.to_string()),
+    ]
+}
+
+impl SignaturesReport {
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let bad = self.findings.len();
+        let mut facts = vec![(
+            "signatures",
+            format!(
+                "{} good, {bad} not, {} without one",
+                self.good,
+                units::count(self.unsigned, "approval")
+            ),
+        )];
+        let record = |(seq, text): &(u64, String)| match seq {
+            0 => text.clone(),
+            seq => format!("record {seq}: {text}"),
+        };
+        facts.extend(self.findings.iter().map(|one| ("finding", record(one))));
+        facts.extend(self.notes.iter().map(|one| ("note", record(one))));
+        facts
+    }
+
+    pub fn json(&self) -> Value {
+        let list = |all: &[(u64, String)]| -> Vec<Value> {
+            let one = |(seq, text): &(u64, String)| json!({ "seq": seq, "text": text });
+            all.iter().map(one).collect()
+        };
+        json!({
+            "good": self.good,
+            "unsigned": self.unsigned,
+            "findings": list(&self.findings),
+            "notes": list(&self.notes),
+        })
+    }
+}

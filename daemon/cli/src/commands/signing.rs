@@ -1,0 +1,106 @@
+//! Signs the text of a request with a key of the approver, by ssh-keygen(1): it asks for the passphrase, the PIN and the
+//! touch. Reads signatures that were made elsewhere. The daemon alone judges them.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::{NAMESPACE, SIGNATURE};
+
+use crate::error::Failure;
+
+const PROGRAM: &str = "ssh-keygen";
+/// Keys that are looked for without `--key`, below `~/.ssh`: security keys first.
+const KEYS: [&str; 4] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa"];
+
+/// Signs with this key, or with the first of the usual ones.
+pub fn sign(text: &str, key: Option<&Path>) -> Result<String, Failure> {
+    let key = match key {
+        Some(key) => key.to_owned(),
+        None => usual_key()?,
+    };
+    let failed = |why: String| {
+        let text = format!("nothing was approved: '{PROGRAM}' {why}");
+        Failure::Machine(
+            Refusal::new(Code::NotStarted, text).next("check the key: ssh-keygen -l -f KEY"),
+        )
+    };
+    let start = |error: io::Error| failed(format!("cannot be run: {error}"));
+    let mut child = Command::new(PROGRAM)
+        .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(&key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    if let Some(mut input) = child.stdin.take() {
+        // It may end without reading.
+        let _ = input.write_all(text.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    if !output.status.success() {
+        return Err(failed(format!(
+            "did not sign with '{}' ({})",
+            key.display(),
+            output.status
+        )));
+    }
+    checked(output.stdout).map_err(failed)
+}
+
+fn usual_key() -> Result<PathBuf, Failure> {
+    let home = env::var_os("HOME").unwrap_or_default();
+    let keys = KEYS
+        .iter()
+        .map(|name| Path::new(&home).join(".ssh").join(name));
+    // Of a key in an agent there may be the public part alone.
+    let mut found = keys.filter(|key| key.exists() || public(key).exists());
+    found.next().ok_or_else(|| {
+        let text = format!("there is none of the keys {} in ~/.ssh", KEYS.join(", "));
+        Failure::Input(Refusal::new(Code::InvalidArgs, text).next("name the key: --key FILE"))
+    })
+}
+
+fn public(key: &Path) -> PathBuf {
+    let mut name = key.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+/// Reads a signature from a file; `-` is standard input.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(SIGNATURE)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let read = match path.as_os_str() == OsStr::new("-") {
+        true => io::stdin().lock().take(most).read_to_end(&mut bytes),
+        false => File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+    };
+    let shown = path.display();
+    let wrong = |why: String| {
+        let text = format!("cannot use the signature of '{shown}': {why}");
+        Failure::Input(Refusal::new(Code::InvalidArgs, text))
+    };
+    read.map_err(|error| wrong(error.to_string()))?;
+    checked(bytes).map_err(wrong)
+}
+
+fn checked(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.len() > SIGNATURE {
+        return Err(format!(
+            "gave over {SIGNATURE} bytes; use an ed25519, ECDSA P-256 or security key"
+        ));
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|text| {
+            text.trim_start()
+                .starts_with("-----BEGIN SSH SIGNATURE-----")
+        })
+        .ok_or_else(|| "gave no signature of ssh-keygen -Y sign".to_owned())
+}
