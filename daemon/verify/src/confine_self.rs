@@ -10,8 +10,8 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// Seconds of processor time: beyond the daemon's own patience.
-const CPU_S: u64 = 2;
+/// Seconds of processor time. The largest question takes some milliseconds.
+const CPU_S: u64 = 1;
 /// Bytes of address space. The largest question needs a few MiB.
 const MEMORY: u64 = 256 << 20;
 

@@ -20,6 +20,7 @@ const WARDEN_NEVER: &[&str] = &[
     "toml",
     "toml_parser",
     "clap",
+    "ssh-key",
 ];
 
 /// Permitted licenses. Also in `deny.toml`.

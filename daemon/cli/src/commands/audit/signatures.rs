@@ -183,13 +183,7 @@ impl Signature {
     }
 
     /// Compares what was verified with the record. Returns a note, if there is something to say of a good one.
-    fn judge(
-        &self,
-        statement: &Statement,
-        answer: &Answer,
-        keys: &Signers,
-        now_ms: u64,
-    ) -> Judged {
+    fn judge(&self, statement: &Statement, answer: &Answer, keys: &Signers, now_ms: u64) -> Judged {
         let good = match answer {
             Answer::Good(good) => good,
             Answer::Bad(bad) => return Err(bad.to_string()),
