@@ -158,6 +158,9 @@ fn entry(request: &PendingView, columns: usize) -> String {
             format!("| {}", untrusted_columns::cut(reason, width))
         }
     };
+    let signed = request
+        .signed
+        .map(|signed| format!("{:14}: needs {}\n", "", signed.asked()));
     let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
     let approved_by = match request.approved_by.as_slice() {
         [] => String::new(),
@@ -177,6 +180,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         columns,
     ) + &format!("{:14}{reason}\n", "")
         + &set.unwrap_or_default()
+        + &signed.unwrap_or_default()
         + &approved_by
 }
 

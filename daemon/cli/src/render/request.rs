@@ -248,6 +248,9 @@ fn approvers(page: &mut Page, pending: &PendingView, all: bool) {
         let missing = units::count(pending.missing.into(), "approval");
         page.own_text("", &format!("{missing} missing, by different people"));
     }
+    if let Some(signed) = pending.signed {
+        page.own_text("signed", &format!("each approval needs {}", signed.asked()));
+    }
     if all || !pending.yours {
         page.value("by", &pending.by.join(", "));
         page.own_text(

@@ -1,6 +1,7 @@
 //! A request that waits for approval, as JSON.
 
 use remit_common::admin::PendingView;
+use remit_common::signed::Signed;
 use remit_page::ShownRequest;
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ pub fn pending(pending: &PendingView) -> Value {
         "by": pending.by,
         "approved_by": pending.approved_by,
         "missing": pending.missing,
+        "signed": pending.signed.map(Signed::as_str),
         "yours": pending.yours,
         "asked_ms": pending.asked_ms,
         "left_ms": pending.left_ms,
