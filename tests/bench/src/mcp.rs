@@ -270,7 +270,7 @@ fn prepare(dir: &Path) -> Result<u16, Failure> {
         format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             PermitRootLogin prohibit-password\nPrintMotd no\nMaxStartups 1000\n",
+             PermitRootLogin prohibit-password\nPrintMotd no\nMaxStartups 1000\nSubsystem sftp internal-sftp\n",
             file("host"),
             file("allowed")
         ),
