@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::behalf::Behalf;
 use crate::names::{JobId, SetId};
 use crate::outcome::{FollowUp, State};
 use crate::refusal::{Code, Refusal};
@@ -343,6 +344,8 @@ pub struct PendingView {
     pub digest: [u8; 32],
     /// The set of requests on many hosts that it is said to belong to. Its requester says so, and it is not approved.
     pub set: Option<SetId>,
+    /// Whom the requester says it acts for. Nobody verifies it, and it is not approved.
+    pub behalf: Option<Behalf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

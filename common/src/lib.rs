@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod behalf;
 pub mod bounded_vec {
     //! Keeps one element of a list above the bound, so callers see the excess: empty ones take 24 times their frame.
 

@@ -41,4 +41,7 @@ mod server {
 /// Key in the `_meta` of a call: the set that it is a part of, as 32 hexadecimal digits.
 pub const SET_META: &str = "remit/set";
 
+/// Key in the `_meta` of a call: whom the agent says it acts for.
+pub const BEHALF_META: &str = "remit/behalf";
+
 pub use server::{implementation, meta, server_info};

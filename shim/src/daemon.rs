@@ -255,6 +255,7 @@ mod tests {
         Request::Run(Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Argv(vec![]),
             cwd: None,
             env: vec![],

@@ -1,5 +1,6 @@
 //! Calls that have to do with a plan: several requests each, without progress.
 
+use remit_common::behalf::Behalf;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Upload};
@@ -28,8 +29,8 @@ impl Server {
             }
         }
         let claims = match &request {
-            Request::Run(run) => (run.traceparent.clone(), run.set),
-            _ => (None, None),
+            Request::Run(run) => (run.traceparent.clone(), run.set, run.behalf.clone()),
+            _ => (None, None, None),
         };
         let mut reply = self.daemon.call(client, request, None).await;
         let mut tried = None;
@@ -39,6 +40,7 @@ impl Server {
             let extract = Run {
                 traceparent: claims.0.clone(),
                 set: claims.1,
+                behalf: claims.2.clone(),
                 ..arguments::extract(report.job)
             };
             tried = Some(report.clone());
@@ -116,7 +118,7 @@ impl Server {
         &self,
         bundle: &Bundle,
         checks: &'a [CallText],
-        (trace, set): &(Option<String>, Option<SetId>),
+        (trace, set, behalf): &(Option<String>, Option<SetId>, Option<Behalf>),
         client: &str,
     ) -> Vec<Checked<'a>> {
         let mut checked = Vec::new();
@@ -124,6 +126,7 @@ impl Server {
             let run = Run {
                 traceparent: trace.clone(),
                 set: *set,
+                behalf: behalf.clone(),
                 ..arguments::check(check, bundle.as_bytes(), checks.len())
             };
             let reply = self.daemon.call(client, Request::Run(run), None).await;

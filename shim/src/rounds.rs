@@ -124,6 +124,7 @@ mod tests {
         let run = Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Argv(Vec::new()),
             cwd: None,
             env: Vec::new(),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use remit_common::behalf::Behalf;
 use remit_common::names::{NotASetId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text, traceparent};
 use remit_mcp::output::Output;
-use remit_mcp::{SET_META, meta};
+use remit_mcp::{BEHALF_META, SET_META, meta};
 use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, InputRequiredResult,
@@ -16,6 +17,7 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -31,13 +33,16 @@ use crate::{arguments, transport};
 pub struct Server {
     pub(crate) daemon: Arc<Daemon>,
     output: Output,
+    /// Whom the whole session is said to act for. A call can name another.
+    behalf: Option<Behalf>,
 }
 
 impl Server {
-    pub fn new(daemon: Daemon, output: Output) -> Self {
+    pub fn new(daemon: Daemon, output: Output, behalf: Option<Behalf>) -> Self {
         Self {
             daemon: Arc::new(daemon),
             output,
+            behalf,
         }
     }
 
@@ -61,6 +66,10 @@ impl Server {
             run.traceparent = claimed_trace(&meta);
             run.set = match claimed_set(&meta) {
                 Ok(set) => set,
+                Err(refusal) => return Answer::refused(&refusal),
+            };
+            run.behalf = match claimed_behalf(&meta) {
+                Ok(behalf) => behalf.or_else(|| self.behalf.clone()),
                 Err(refusal) => return Answer::refused(&refusal),
             };
         }
@@ -162,6 +171,18 @@ fn claimed_set(meta: &RequestMetaObject) -> Result<Option<SetId>, Refusal> {
     set.map(Some).map_err(|why: NotASetId| {
         Refusal::new(Code::InvalidArgs, format!("'{SET_META}' in _meta: {why}"))
     })
+}
+
+/// Returns whom the call is said to act for. As the set, it is no argument: a model would invent it.
+fn claimed_behalf(meta: &RequestMetaObject) -> Result<Option<Behalf>, Refusal> {
+    match meta.0.0.get(BEHALF_META) {
+        None => Ok(None),
+        Some(Value::String(words)) => Ok(Behalf::new(words.as_bytes())),
+        Some(_) => {
+            let why = format!("'{BEHALF_META}' in _meta: it is no text");
+            Err(Refusal::new(Code::InvalidArgs, why))
+        }
+    }
 }
 
 const TICK: Duration = Duration::from_secs(2);

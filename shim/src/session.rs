@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use remit_common::RELEASE;
+use remit_common::behalf::Behalf;
 use remit_common::refusal::Refusal;
 use remit_mcp::output::broken;
 use remit_wire::Upload;
@@ -29,11 +30,12 @@ use crate::transport::{Stdio, Table};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// `original` is `SSH_ORIGINAL_COMMAND`: sshd passes no client arguments to a forced command. What is not for this program
-/// counts only without arguments. If it is absent over ssh, a person probably tried to log in and gets a hint.
+/// counts only without arguments. `behalf` is what `REMIT_BEHALF` says, which sshd passes on only with `AcceptEnv`. If it is absent over ssh, a person probably tried to log in and gets a hint.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
     original: Option<OsString>,
     by_ssh: bool,
+    behalf: Option<Behalf>,
 ) -> Exit {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let is_login = by_ssh && original.is_none();
@@ -71,7 +73,7 @@ pub fn main(
             get(client, &path, &mut io::stdout().lock(), say)
         }),
         Mode::Check => block_on(|| check(Daemon::new(socket))),
-        Mode::Serve => block_on(|| serve(Daemon::new(socket))),
+        Mode::Serve => block_on(|| serve(Daemon::new(socket), behalf)),
     }
 }
 
@@ -137,7 +139,7 @@ async fn check(daemon: Daemon) -> Exit {
     exit
 }
 
-async fn serve(daemon: Daemon) -> Exit {
+async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
     let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
     let (lines, (output, why)) = match ends {
         Ok(ends) => ends,
@@ -147,7 +149,7 @@ async fn serve(daemon: Daemon) -> Exit {
         }
     };
     let table = Table::new();
-    let server = Server::new(daemon, output.clone());
+    let server = Server::new(daemon, output.clone(), behalf);
     let transport = Stdio::new(lines, output.clone(), table.clone(), server.clone());
     let protocol = async {
         match server.serve(transport).await {

@@ -70,6 +70,7 @@ pub fn run(what: What) -> Run {
     Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what,
         cwd: None,
         env: Vec::new(),

@@ -15,6 +15,7 @@ mod approvals {
     mod approved;
     mod approvers;
     mod attacks;
+    mod claimed;
     mod confirm;
     mod confirm_attacks;
     mod decided;

@@ -1,3 +1,4 @@
+use remit_common::behalf::Behalf;
 use remit_common::bounded_vec;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::Refusal;
@@ -12,7 +13,7 @@ use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 11;
+pub const PROTOCOL: u16 = 12;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]
@@ -124,6 +125,8 @@ pub struct Run {
     pub traceparent: Option<String>,
     /// The set of one call for many hosts, for records and lists. A claim that decides nothing.
     pub set: Option<SetId>,
+    /// Whom the caller says it acts for. A claim that decides nothing.
+    pub behalf: Option<Behalf>,
 }
 
 /// Program, script or command of a run.
@@ -270,6 +273,7 @@ mod tests {
         let run = Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Argv(vec![Bytes::from(b"a".to_vec()), Bytes::new()]),
             cwd: None,
             env: vec![(Bytes::from(b"A".to_vec()), Bytes::from(b"b".to_vec()))],

@@ -240,6 +240,7 @@ fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferE
         purpose: Purpose::Use,
         traceparent: None,
         set: None,
+        behalf: None,
     };
     match call(client, &Request::Run(run))? {
         Reply::Job { report, .. } => Ok(report),

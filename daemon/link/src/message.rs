@@ -1,6 +1,7 @@
 //! Messages between warden and broker: one closed table. The broker names sessions, never an identity. A message with
 //! an unknown session, ticket or job is refused or dropped; one that does not decode ends the broker.
 
+use remit_common::behalf::Behalf;
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::{JobId, SetId};
 use remit_common::outcome::{ApprovalView, Ending, Enforced, FollowUp};
@@ -197,6 +198,7 @@ pub struct Spec {
     pub purpose: Purpose,
     pub traceparent: Option<String>,
     pub set: Option<SetId>,
+    pub behalf: Option<Behalf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

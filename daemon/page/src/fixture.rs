@@ -285,6 +285,7 @@ impl Scene {
                     left_ms: 2,
                     digest: [0; 32],
                     set: None,
+                    behalf: None,
                 },
                 loginuid: Some(64_001),
                 peer: "pid 77".into(),

@@ -88,6 +88,7 @@ pub(super) fn of_what(what: What, purpose: Purpose) -> Run {
     Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what,
         cwd: None,
         env: Vec::new(),
@@ -116,6 +117,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     Ok(Request::Run(Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what,
         cwd: optional("cwd", args.cwd)?,
         env,
@@ -151,6 +153,7 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
     Ok(Request::Run(Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: what.what()?,
         cwd: None,
         env: Vec::new(),
@@ -364,6 +367,7 @@ mod tests {
         let expect = Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Script {
                 text: text_bytes("echo \u{fc}\0".to_owned()),
                 interpreter: Some(Bytes::from(b"bash".to_vec())),
@@ -391,6 +395,7 @@ mod tests {
         let expect = Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Named {
                 name: "nginx.reload".to_owned(),
                 args: vec![pair("a", "x"), pair("b", "2"), pair("b", "1")],

@@ -11,6 +11,7 @@
 mod bad_input;
 mod calls;
 mod change;
+mod claims;
 mod daemon;
 mod eras;
 mod flow;
@@ -38,6 +39,7 @@ mod pipe {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-shim"));
         command
             .args(args)
+            .env_remove("REMIT_BEHALF")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -56,7 +58,18 @@ mod pipe {
         }
 
         pub fn unread(socket: &str) -> (Self, ChildStdout) {
-            let mut child = command(&["--socket", socket]).spawn().unwrap();
+            Self::spawn(&mut command(&["--socket", socket]))
+        }
+
+        pub fn with_env(socket: &str, name: &str, value: &str) -> Self {
+            let mut command = command(&["--socket", socket]);
+            let (mut shim, stdout) = Self::spawn(command.env(name, value));
+            shim.read(stdout);
+            shim
+        }
+
+        fn spawn(command: &mut Command) -> (Self, ChildStdout) {
+            let mut child = command.spawn().unwrap();
             let stdout = child.stdout.take().unwrap();
             let stdin = child.stdin.take();
             let (_, lines) = mpsc::channel();

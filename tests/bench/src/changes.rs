@@ -244,6 +244,7 @@ fn timed(
         purpose,
         traceparent: None,
         set: None,
+        behalf: None,
     });
     let start = Instant::now();
     let reply = client.call(request, drop)?;

@@ -104,6 +104,7 @@ fn requests(text: &[u8]) -> Vec<Run> {
             stdin: Some(bytes(text)),
             traceparent: Some(utf8.clone()),
             set: None,
+            behalf: None,
             ..run(What::Argv(words))
         },
         run(What::Argv(vec![bytes(text)])),

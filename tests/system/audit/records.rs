@@ -379,6 +379,7 @@ fn daemon_validates_traceparent_of_custom_client() {
         let run = Run {
             traceparent: Some(claim),
             set: None,
+            behalf: None,
             ..argv(&["true"])
         };
         caller.run(run).expect("a claim that is none is no mistake");

@@ -153,6 +153,7 @@ impl Arena {
         let run = Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Argv(
                 argv.into_iter()
                     .map(|one| Bytes::from(one.into_bytes()))

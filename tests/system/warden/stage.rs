@@ -581,6 +581,7 @@ pub fn argv(argv: &[&str]) -> Spec {
     Spec {
         traceparent: None,
         set: None,
+        behalf: None,
         what: SpecWhat::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

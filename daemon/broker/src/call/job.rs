@@ -244,6 +244,7 @@ fn specified(run: Run, client: String) -> (Spec, Vec<Vec<u8>>) {
         purpose: run.purpose,
         traceparent: run.traceparent,
         set: run.set,
+        behalf: run.behalf,
     };
     contents.extend(stdin);
     (spec, contents)

@@ -267,6 +267,7 @@ mod tests {
         Run {
             traceparent: None,
             set: None,
+            behalf: None,
             what: What::Argv(vec![bytes(1)]),
             cwd: None,
             env: Vec::new(),

@@ -516,6 +516,7 @@ pub fn run(argv: &[&str]) -> Run {
     Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: What::Argv(
             argv.iter()
                 .map(|arg| arg.as_bytes().to_vec().into())

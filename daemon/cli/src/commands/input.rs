@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use remit_common::behalf::Behalf;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{builtin, caps, text, traceparent};
 use remit_wire::{Bytes, What};
@@ -19,6 +21,11 @@ pub fn usage(why: &str) -> Failure {
 
 pub fn claimed_trace() -> Option<String> {
     traceparent::checked(std::env::var("TRACEPARENT").ok())
+}
+
+pub fn claimed_behalf() -> Option<Behalf> {
+    let words = std::env::var_os("REMIT_BEHALF")?;
+    Behalf::new(words.as_bytes())
 }
 
 pub fn conflict(one: &str, other: &str) -> Failure {

@@ -143,7 +143,7 @@ fn show(list: &List, columns: usize) -> String {
     heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT
 }
 
-/// Formats a request in two lines, and a third for its set. The second is the requester's untrusted reason after a mark, as in `remit show`.
+/// Formats a request in two lines, and more for what is claimed. After a mark, as in `remit show`, are untrusted words of the requester.
 fn entry(request: &PendingView, columns: usize) -> String {
     let yours = match request.yours {
         true => "yes",
@@ -162,6 +162,11 @@ fn entry(request: &PendingView, columns: usize) -> String {
         .signed
         .map(|signed| format!("{:14}: needs {}\n", "", signed.asked()));
     let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
+    let behalf = request.behalf.as_ref().map(|behalf| {
+        let words = format!("unverified: for {behalf}");
+        let width = columns.saturating_sub(BEFORE_REASON);
+        format!("{:14}| {}\n", "", untrusted_columns::cut(&words, width))
+    });
     let approved_by = match request.approved_by.as_slice() {
         [] => String::new(),
         approved_by => format!(
@@ -179,6 +184,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
         &request.command,
         columns,
     ) + &format!("{:14}{reason}\n", "")
+        + &behalf.unwrap_or_default()
         + &set.unwrap_or_default()
         + &signed.unwrap_or_default()
         + &approved_by

@@ -9,7 +9,7 @@ use remit_wire::edits::{COMMIT, THEN};
 use remit_wire::outcome::Stream;
 use remit_wire::{Bytes, Purpose, Run, What};
 
-use super::input::claimed_trace;
+use super::input::{claimed_behalf, claimed_trace};
 use super::job::own_id;
 use super::transfer::check_plan;
 use crate::client::user_socket::Daemon;
@@ -52,6 +52,7 @@ pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
     Run {
         traceparent: claimed_trace(),
         set: None,
+        behalf: claimed_behalf(),
         what,
         cwd: None,
         env: Vec::new(),

@@ -201,6 +201,7 @@ fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure>
     Ok(Run {
         traceparent: input::claimed_trace(),
         set: None,
+        behalf: input::claimed_behalf(),
         what,
         cwd: None,
         env: Vec::new(),
@@ -341,6 +342,7 @@ fn try_request(args: TryArgs) -> Run {
     Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: match args.script {
             Some(text) => What::Script {
                 text: text.into_vec().into(),

@@ -178,6 +178,10 @@ fn deadline_and_digest(page: &mut Page, pending: &PendingView) {
         // Its form leaves no room for other words.
         page.own_text("set", &format!("{set}, as its requester says"));
     }
+    if let Some(behalf) = &pending.behalf {
+        page.value("for", behalf.as_str());
+        page.own_text("", "words of the requester that nobody has verified");
+    }
     page.own_text("until", &until(pending.left_ms));
     let digits = hex(&pending.digest);
     for (name, line) in ["digest", ""].into_iter().zip(groups(&digits).chunks(4)) {
@@ -362,6 +366,7 @@ mod tests {
                 left_ms: 1000,
                 digest: [0xab; 32],
                 set: None,
+                behalf: None,
             },
             login: String::new(),
             client: "x".into(),
@@ -536,6 +541,7 @@ mod tests {
                 left_ms: 599_000,
                 digest: [0x5a; 32],
                 set: None,
+                behalf: None,
             },
             login: text(),
             client: text(),

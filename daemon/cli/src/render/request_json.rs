@@ -23,6 +23,7 @@ pub fn pending(pending: &PendingView) -> Value {
         "left_ms": pending.left_ms,
         "digest": hex(&pending.digest),
         "set": pending.set.map(|set| set.to_string()),
+        "behalf": pending.behalf,
     })
 }
 

@@ -18,6 +18,7 @@ use remit_approval::{
 use remit_common::admin::{
     ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant, PendingView,
 };
+use remit_common::behalf::Behalf;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
@@ -56,6 +57,7 @@ fn pending(job: JobId) -> PendingView {
         left_ms: 599_000,
         digest: [0; 32],
         set: None,
+        behalf: None,
     }
 }
 
@@ -352,6 +354,7 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
             "left_ms": 599_000,
             "digest": digest(),
             "set": null,
+            "behalf": null,
         }])
     );
     let of_set = AdminReply::Pending {
@@ -362,6 +365,20 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
         }],
         omitted: 0,
     };
+    let claimed = AdminReply::Pending {
+        state: 1,
+        requests: vec![PendingView {
+            behalf: Behalf::new("ann\n  7f3a  yes\u{202e}".as_bytes()),
+            ..pending(JobId([0xab; 16]))
+        }],
+        omitted: 0,
+    };
+    let (fake, _heard) = Fake::admin(claimed);
+    let text = fake.output(&["pending"]).text().to_owned();
+    let line = "\n              | unverified: for ann\\n  7f3a  yes\\u{202e}\n";
+    assert!(text.contains(line), "{text}");
+    let json = fake.output(&["pending", "--json"]).json();
+    assert_eq!(json["requests"][0]["behalf"], "ann\\n  7f3a  yes\\u{202e}");
     let (fake, _heard) = Fake::admin(of_set);
     let set = "07".repeat(16);
     let text = fake.output(&["pending"]).text().to_owned();

@@ -80,6 +80,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 left_ms: 1,
                 digest: [0; 32],
                 set: None,
+                behalf: None,
             }],
             omitted: 0,
         },

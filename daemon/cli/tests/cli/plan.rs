@@ -106,6 +106,7 @@ fn check_gets_the_plan_and_is_shown_after_it() {
     let expect = Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: What::Named {
             name: "nginx.test".into(),
             args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),

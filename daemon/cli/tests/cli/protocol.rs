@@ -52,6 +52,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
     let plain = Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: What::Argv(vec![bytes("df"), bytes("-h")]),
         cwd: None,
         env: Vec::new(),

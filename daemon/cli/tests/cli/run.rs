@@ -21,6 +21,7 @@ fn plain(what: What) -> Run {
     Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what,
         cwd: None,
         env: Vec::new(),

@@ -358,6 +358,7 @@ fn job_lists_name_asked_approvers() {
                 left_ms: 1,
                 digest: [0; 32],
                 set: None,
+                behalf: None,
             }],
             omitted: 0,
         },

@@ -24,6 +24,7 @@ fn pending() -> PendingView {
         left_ms: u64::MAX,
         digest: [0xff; 32],
         set: None,
+        behalf: None,
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
             left_ms: 2,
             digest: [1; 32],
             set: None,
+            behalf: None,
         };
         let asked = ApprovalView {
             by: view.by.clone(),

@@ -62,6 +62,7 @@ impl Request {
             left_ms: self.left_ms(),
             digest: self.digest,
             set: self.draft.asked().set(),
+            behalf: self.draft.asked().behalf().cloned(),
         }
     }
 

@@ -94,9 +94,14 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
     };
     let cause = |text: &str| Some(text::line(text.as_bytes(), CAUSE));
     let cause_field = || field("CAUSE").and_then(cause);
-    let set = || field("SET").map(|set| format!("set {set}"));
+    let claims = || {
+        let set = field("SET").map(|set| format!("set {set}"));
+        let behalf = field("BEHALF").map(|behalf| format!("says it acts for {behalf}"));
+        let claims: Vec<String> = set.into_iter().chain(behalf).collect();
+        (!claims.is_empty()).then(|| claims.join("; "))
+    };
     let (kind, verdict, cause) = match record.event {
-        Event::Asked => (Kind::Asked, State::AwaitingApproval.as_str(), set()),
+        Event::Asked => (Kind::Asked, State::AwaitingApproval.as_str(), claims()),
         Event::Approved => {
             let of = field("APPROVALS").map_or_else(String::new, |of| format!(" ({of})"));
             let by = field("APPROVER").map(|by| format!("approved by {by}{of}"));
@@ -110,7 +115,7 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
             (Kind::Decided, "confirmed", by.as_deref().and_then(cause))
         }
         Event::Unconfirmed => (Kind::Decided, field("VERDICT")?, cause_field()),
-        Event::Intent => (Kind::Started, field("VERDICT")?, set()),
+        Event::Intent => (Kind::Started, field("VERDICT")?, claims()),
         Event::End | Event::Interrupted => (Kind::Ended, field("STATE")?, cause_field()),
         Event::Refusal => (Kind::Refused, field("VERDICT")?, cause_field()),
         _ => return None,
@@ -228,6 +233,13 @@ mod tests {
         };
         let cause = Some("too many jobs");
         check(Event::Asked, &[], (Kind::Asked, "awaiting_approval", None));
+        let claims = [("SET", "07"), ("BEHALF", "ann")];
+        let claimed = Some("set 07; says it acts for ann");
+        check(
+            Event::Asked,
+            &claims,
+            (Kind::Asked, "awaiting_approval", claimed),
+        );
         check(
             Event::Approved,
             &[("APPROVER", "bob")],

@@ -67,6 +67,7 @@ pub fn spec(what: SpecWhat, purpose: Purpose) -> Spec {
     Spec {
         traceparent: None,
         set: None,
+        behalf: None,
         what,
         cwd: None,
         env: Vec::new(),

@@ -70,6 +70,8 @@ impl Draft {
             traceparent: _,
             // A claim about requests on other hosts, which this one cannot check. It has no effect on what runs.
             set: _,
+            // A claim about a person. It has no effect on what runs.
+            behalf: _,
             // A hash of fields that are all here.
             content: _,
             file_change: _,

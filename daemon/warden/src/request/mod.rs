@@ -85,6 +85,7 @@ impl Call {
         let spec = Spec {
             traceparent: None,
             set: None,
+            behalf: None,
             what: SpecWhat::Named { name, args },
             cwd: None,
             env: Vec::new(),

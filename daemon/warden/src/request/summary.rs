@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
+use remit_common::behalf::Behalf;
 use remit_common::builtin;
 use remit_common::names::SetId;
 use remit_common::text;
@@ -61,6 +62,7 @@ pub struct RequestSummary {
     client: String,
     traceparent: Option<String>,
     set: Option<SetId>,
+    behalf: Option<Behalf>,
 }
 
 impl RequestSummary {
@@ -111,6 +113,7 @@ impl RequestSummary {
             client: call.client.clone(),
             traceparent: call.traceparent.clone(),
             set: call.set,
+            behalf: call.behalf.clone(),
         }
     }
 
@@ -176,6 +179,10 @@ impl RequestSummary {
         self.set
     }
 
+    pub fn behalf(&self) -> Option<&Behalf> {
+        self.behalf.as_ref()
+    }
+
     pub fn program(&self, record: Record) -> Record {
         record
             .maybe("COMMAND", self.named.as_ref())
@@ -186,6 +193,7 @@ impl RequestSummary {
             .maybe("PROFILE", self.profile.as_ref())
             .field("EFFECT", self.effect.name())
             .field("CLIENT", &self.client)
+            .maybe("BEHALF", self.behalf.as_ref().map(Behalf::as_str))
             .maybe("TRACEPARENT", self.traceparent.as_ref())
     }
 

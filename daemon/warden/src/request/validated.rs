@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
-use remit_common::{builtin, caps, names::SetId, text, traceparent};
+use remit_common::{behalf::Behalf, builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_plan::{Bundle, summary};
 use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
@@ -40,6 +40,7 @@ pub struct Call {
     pub(super) client: String,
     pub(super) traceparent: Option<String>,
     pub(super) set: Option<SetId>,
+    pub(super) behalf: Option<Behalf>,
     pub(super) content: [u8; 32],
     /// Standard input of a command that takes a plan.
     pub(super) file_change: Option<Result<Bundle, String>>,
@@ -127,6 +128,7 @@ impl Call {
             client: text::line(spec.client.as_bytes(), caps::CLIENT_NAME),
             traceparent: traceparent::checked(spec.traceparent),
             set: spec.set,
+            behalf: spec.behalf,
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
@@ -252,7 +254,7 @@ impl Call {
     }
 }
 
-/// Input of the hash that compares two requests: all but the id, the client's name, the trace and the set.
+/// Input of the hash that compares two requests: all but the id, the client's name, the trace, the set and whom it is for.
 #[derive(serde::Serialize)]
 struct Keyed<'a> {
     what: &'a SpecWhat,

@@ -217,5 +217,6 @@ fn spec() -> Spec {
         purpose: Purpose::Use,
         traceparent: None,
         set: None,
+        behalf: None,
     }
 }

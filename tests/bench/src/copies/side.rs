@@ -224,6 +224,7 @@ pub(super) fn request(
         purpose,
         traceparent: None,
         set: None,
+        behalf: None,
     })
 }
 

@@ -27,6 +27,7 @@ pub fn run(argv: &[&str]) -> Request {
     Request::Run(Run {
         traceparent: None,
         set: None,
+        behalf: None,
         what: What::Argv(argv.collect()),
         cwd: None,
         env: Vec::new(),

@@ -19,13 +19,14 @@ use crate::render::untrusted_columns::Page;
 /// A job has fewer than ten records.
 const RECORDS: usize = 1000;
 
-const LABELS: [(&str, &str); 46] = [
+const LABELS: [(&str, &str); 47] = [
     ("USER", "user"),
     ("UID", "uid"),
     ("LOGINUID", "login uid"),
     ("SESSION", "session"),
     ("PEER", "process"),
     ("CLIENT", "client says"),
+    ("BEHALF", "says for"),
     ("TRACEPARENT", "trace"),
     ("REQUEST_ID", "request"),
     ("SET", "set"),

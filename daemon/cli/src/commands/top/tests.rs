@@ -41,6 +41,7 @@ fn request(number: u8) -> PendingView {
         left_ms: 599_000,
         digest: DIGEST,
         set: None,
+        behalf: None,
     }
 }
 
