@@ -222,7 +222,7 @@ fn figures_are_those_of_the_daemon() {
     daemon
         .administers(&admin(), AdminRequest::Approve { job, digest })
         .unwrap();
-    caller.end_of(first);
+    let _ = caller.end_of(first);
     let why = "not now".to_owned();
     let deny = AdminRequest::Deny { job: second, why };
     daemon.administers(&admin(), deny).unwrap();
