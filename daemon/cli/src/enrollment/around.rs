@@ -1,7 +1,7 @@
 //! Checks for ways around remit: sshd's settings, keys, rights. Kills processes of accounts that lose access.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -155,28 +155,122 @@ pub fn in_group(uid: u32, gid: u32) -> io::Result<usize> {
     Ok(of(uid)?.iter().filter(|pid| has_it(pid)).count())
 }
 
-/// Returns processes with this effective uid, which owns them in `/proc` (proc(5)). An unreaped zombie counts.
+/// Returns processes with this effective uid, which owns them in `/proc` (proc(5)). An unreaped zombie counts. Those of
+/// a container do not: there the same number is another account.
 fn of(uid: u32) -> io::Result<Vec<i32>> {
+    let own = Namespaces::of("self");
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+        let Some(name) = name.to_str() else {
             continue;
         };
-        if entry.metadata().is_ok_and(|found| found.uid() == uid) {
+        let Ok(pid) = name.parse() else {
+            continue;
+        };
+        let is_of_uid = entry.metadata().is_ok_and(|found| found.uid() == uid);
+        if is_of_uid && !Namespaces::of(name).is_container_of(&own) {
             pids.push(pid);
         }
     }
     Ok(pids)
 }
 
+/// Namespaces of a process (namespaces(7)). `None`: it has ended, or nobody may look.
+#[derive(Debug)]
+struct Namespaces {
+    user: Option<PathBuf>,
+    pid: Option<PathBuf>,
+}
+
+impl Namespaces {
+    fn of(process: &str) -> Self {
+        let link = |name: &str| fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
+        Self {
+            user: link("user"),
+            pid: link("pid"),
+        }
+    }
+
+    /// Only root makes a pid namespace without a user namespace, so no account hides a process of its own there.
+    fn is_container_of(&self, own: &Self) -> bool {
+        let is_same_user = self.user.is_some() && self.user == own.user;
+        is_same_user && self.pid.is_some() && own.pid.is_some() && self.pid != own.pid
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::process::{CommandExt, ExitStatusExt};
     use std::process::Command;
 
     use super::*;
+
+    /// A container's process may have the number of an account of the host.
+    #[test]
+    fn process_of_a_container_is_not_of_the_account() {
+        let uid = 60_179;
+        let mut container = Command::new("unshare")
+            .args(["--pid", "--fork"])
+            .args([
+                "setpriv",
+                "--reuid",
+                "60179",
+                "--clear-groups",
+                "/bin/sh",
+                "-c",
+            ])
+            .arg("echo ready; read -r end")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        let mut stdout = container.stdout.take().unwrap();
+        stdout.read_exact(&mut ready).unwrap();
+        let mut own = Command::new("/bin/sleep");
+        let mut own = own.arg("600").uid(uid).spawn().unwrap();
+        assert_eq!(count(uid).unwrap(), 1);
+        let reaper = thread::spawn(move || own.wait().unwrap().signal());
+        assert_eq!(end(uid).unwrap(), 1);
+        assert_eq!(reaper.join().unwrap(), Some(9));
+        assert_eq!(
+            container.try_wait().unwrap(),
+            None,
+            "it has a child that runs"
+        );
+        // It ends with its input.
+        drop(container.stdin.take());
+        container.wait().unwrap();
+    }
+
+    #[test]
+    fn a_user_namespace_hides_no_process() {
+        let namespaces = |user: &str, pid: &str| Namespaces {
+            user: Some(user.into()),
+            pid: Some(pid.into()),
+        };
+        let own = namespaces("user:[1]", "pid:[1]");
+        for (user, pid, expect) in [
+            ("user:[1]", "pid:[1]", false),
+            ("user:[1]", "pid:[2]", true),
+            ("user:[2]", "pid:[2]", false),
+            ("user:[2]", "pid:[1]", false),
+        ] {
+            assert_eq!(
+                namespaces(user, pid).is_container_of(&own),
+                expect,
+                "{user} {pid}"
+            );
+        }
+        let gone = Namespaces {
+            user: None,
+            pid: None,
+        };
+        assert!(!gone.is_container_of(&own) && !own.is_container_of(&gone));
+    }
 
     #[test]
     fn all_of_one_account_end_and_no_other() {
