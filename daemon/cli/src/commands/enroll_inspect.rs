@@ -90,11 +90,24 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
 }
 
 fn write(text: &str) -> Result<(), Failure> {
+    write_whole(Path::new(RULES), text).map_err(cannot_keep)
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o644);
-    let file = options.open(Path::new(RULES));
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(cannot_keep)
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A part of the rules would be a policy of its own, or keep the daemon from starting.
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 fn cannot_keep(error: io::Error) -> Failure {
@@ -105,4 +118,39 @@ fn failure(what: String) -> Failure {
     let text = format!("the agent is enrolled, but {what}");
     let lift = format!("cp {EXAMPLE} {RULES} && remit policy check");
     Failure::Machine(Refusal::new(Code::InvalidArgs, text).lift(lift))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const CHILD: &str = "REMIT_TEST_FULL";
+
+    /// The test runs itself with a limit of the size of files, which ends a write as a full disk does.
+    #[test]
+    fn rules_are_there_whole_or_not_at_all() {
+        if let Some(path) = std::env::var_os(CHILD) {
+            let path = Path::new(&path);
+            write_whole(path, &"#".repeat(100_000)).unwrap_err();
+            assert!(!path.exists());
+            write_whole(path, "# short\n").unwrap();
+            write_whole(path, "# other\n").unwrap_err();
+            return;
+        }
+        let path = std::env::temp_dir().join(format!("remit-rules-{}", std::process::id()));
+        let name = "commands::enroll_inspect::tests::rules_are_there_whole_or_not_at_all";
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact --nocapture \"$1\"";
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(CHILD, &path)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "# short\n");
+        fs::remove_file(path).unwrap();
+    }
 }
