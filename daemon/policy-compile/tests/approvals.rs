@@ -7,10 +7,11 @@
     reason = "a test may fail"
 )]
 
+use remit_common::signed::Touch;
 use remit_common::wire::Effect;
 use remit_policy::{
     Ask, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, Pending, PreApproval,
-    Recipient, Source, Verdict,
+    Proof, Recipient, Source, Verdict,
 };
 use remit_policy_compile::{explain, load};
 
@@ -121,6 +122,62 @@ fn as_many_different_people_as_the_rule_asks_for_approve() {
     let one = consent(7, &[70], 1000);
     assert_eq!(of(2).granted(&one, 3, None).map(|_| ()), few);
     assert!(of(1).granted(&one, 3, None).is_ok());
+}
+
+#[test]
+fn permission_needs_the_signatures_that_the_rule_asks_for() {
+    let ask = Ask::Run {
+        profile: None,
+        argv0: b"df",
+        env_names: &[],
+    };
+    let of = |approval: &str| {
+        let text = format!(
+            "[[grant]]\nname = 'look'\nto = ['#1000']\nallow = ['run']\n\
+             approval = {{ by = ['%#70'], {approval} }}\n"
+        );
+        asked(&text, &ask)
+    };
+    let sk = |flags| {
+        Some(Proof {
+            touch: Some(Touch { flags, counter: 1 }),
+        })
+    };
+    let file = Some(Proof { touch: None });
+    let signed = |uid, proof| Consent {
+        proof,
+        ..consent(uid, &[70], 1000)
+    };
+    let no = Err(NotApprover::Unsigned);
+    for (approval, proofs, expect) in [
+        ("signed = 'key'", &[None][..], no),
+        ("signed = 'key'", &[file], Ok(())),
+        ("signed = 'key'", &[sk(0)], Ok(())),
+        ("signed = 'touch'", &[file], no),
+        ("signed = 'touch'", &[sk(4)], no),
+        ("signed = 'touch'", &[sk(1)], Ok(())),
+        ("signed = 'verify'", &[sk(1)], no),
+        ("signed = 'verify'", &[sk(5)], Ok(())),
+        ("count = 2, signed = 'touch'", &[sk(1), None], no),
+        (
+            "count = 2, signed = 'touch'",
+            &[sk(1)],
+            Err(NotApprover::TooFew),
+        ),
+        ("count = 2, signed = 'touch'", &[sk(1), sk(5)], Ok(())),
+        ("count = 1", &[None], Ok(())),
+    ] {
+        let consents: Vec<_> = (7..)
+            .zip(proofs)
+            .map(|(uid, proof)| signed(uid, *proof))
+            .collect();
+        let approved = of(approval).approved(&consents).map(|_| ());
+        assert_eq!(approved, expect, "{approval} {proofs:?}");
+    }
+    let granted = of("signed = 'key'")
+        .granted(&signed(7, file), 3, None)
+        .map(|_| ());
+    assert_eq!(granted, no);
 }
 
 #[test]

@@ -135,6 +135,8 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
         "effect = 'change'\napproval = { by = ['%ops', 'root'], expires = '90s' }",
         "effect = 'change'\napproval = { by = ['%remit'] }",
         "effect = 'change'\napproval = { by = ['%remit'], count = 2 }",
+        "effect = 'change'\napproval = { by = ['%remit'], signed = 'key' }",
+        "effect = 'change'\napproval = { by = ['%remit'], count = 2, signed = 'verify' }",
         "effect = 'change'\napproval = { by = ['%remit', 'root'], count = 3, expires = '1h' }",
         "approval = 'none'\nunconfined = true\nenv = ['TZ', 'LANG']",
     ]);

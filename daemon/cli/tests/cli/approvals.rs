@@ -16,7 +16,7 @@ use remit_approval::{
     Context, FileBinding,
 };
 use remit_common::admin::{
-    ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant, PendingView,
+    ActiveGrant, AdminReply, AdminRequest, AnyJob, AuditHead, Grantee, NewGrant, PendingView,
 };
 use remit_common::behalf::Behalf;
 use remit_common::names::{JobId, SetId};
@@ -30,6 +30,10 @@ use sha2::{Digest, Sha256};
 
 use crate::fake::{Answer, Fake, JOB, Said, job};
 
+const HEAD: AuditHead = AuditHead {
+    seq: 3,
+    hash: [9; 32],
+};
 const SHORT: &str = "ABAB-abab";
 
 fn digest_bytes() -> [u8; 32] {
@@ -185,6 +189,7 @@ fn shown() -> Shown {
             checks: Vec::new(),
             host_jobs: Vec::new(),
             acts: Vec::new(),
+            head: HEAD,
         },
         contents: Vec::new(),
     }
@@ -242,6 +247,7 @@ fn nasty(text: &str) -> Shown {
             checks: Vec::new(),
             host_jobs: vec![owned()],
             acts: Vec::new(),
+            head: HEAD,
             ..usual.context
         },
         contents,

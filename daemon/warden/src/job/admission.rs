@@ -180,6 +180,7 @@ fn is_of(draft: &Draft, uid: u32) -> bool {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use remit_common::admin::AuditHead;
     use remit_common::wire::Purpose;
     use remit_link::SpecWhat;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use remit_approval::{FileBinding, VERSION};
 use remit_common::names::JobId;
@@ -15,6 +16,15 @@ use crate::identity::peer::Subject;
 
 const KEY: Key = Key([9; 32]);
 
+/// `ops (t.toml:34)` and the next line.
+static RULES: LazyLock<[RuleId; 2]> = LazyLock::new(|| {
+    [34, 35].map(|line| RuleId {
+        file: "t.toml".to_owned(),
+        line,
+        name: Some("ops".to_owned()),
+    })
+});
+
 fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
     Parts {
         machine_id: "00112233445566778899aabbccddeeff",
@@ -22,7 +32,7 @@ fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
         draft,
         files,
         does: &[],
-        rule: "ops (t.toml:34)",
+        rule: &RULES[0],
         expires_ms: 1_700_000_000_000,
     }
 }
@@ -205,7 +215,7 @@ fn each_part_counts() {
     );
     look(
         parts(Parts {
-            rule: "ops (t.toml:35)",
+            rule: &RULES[1],
             ..same
         }),
         "rule",
