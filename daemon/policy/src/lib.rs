@@ -47,10 +47,10 @@ pub use call::request::{check_argv, check_cwd, check_env_count, check_script, ch
 pub use call::subject::{Call, Subject};
 pub use decide::access::{Access, Usable};
 pub use decide::acts::Act;
-pub use decide::approval::{Consent, Lifted, NotApprover, Pending, PlanWithin, Proof};
+pub use decide::approval::{Consent, Lifted, NotApprover, Pending, PlanWithin};
 pub use decide::denial::Denial;
 pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
-pub use model::approval::{Approval, Count};
+pub use model::approval::{Approval, Count, Proof};
 pub use model::command::{
     ArgvElement, Command, CommitUse, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin,
     Word,

@@ -355,6 +355,7 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
             "by": ["%sre", "bob"],
             "approved_by": [],
             "missing": 1,
+            "signed": null,
             "yours": true,
             "asked_ms": 951_782_399_000_u64,
             "left_ms": 599_000,

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
-use remit_common::signed::{Touch, proves};
 use remit_plan::{Bundle, Plan, PlanPath, View};
 
 use crate::call::variables::never_permitted;
 use crate::decide::denial::{self, Denial};
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict, lists};
-use crate::model::approval::{Approval, Count};
+use crate::model::approval::{Approval, Count, Proof};
 use crate::model::command::{Command, CommitUse, Stdin};
 use crate::model::policy::{CHANGE, Named, Policy};
 use crate::model::profile::{Base, Profile};
@@ -32,12 +31,6 @@ pub struct Consent<'a> {
     pub requester: u32,
     /// `None`: it is not signed.
     pub proof: Option<Proof>,
-}
-
-/// A verified signature of the one who consents. `touch`: what a security key reports; absent for a key that is a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    pub touch: Option<Touch>,
 }
 
 /// A plan of changes of files, and where a grant for a time lets plans change something.
@@ -109,9 +102,8 @@ impl Pending {
         let mut uids = BTreeSet::new();
         for consent in consents {
             self.may_approve(consent)?;
-            if let Some(asked) = self.approval.signed() {
-                let proof = consent.proof.ok_or(NotApprover::Unsigned)?;
-                proves(proof.touch, asked).map_err(|_| NotApprover::Unsigned)?;
+            if !self.approval.is_signed_by(consent.proof) {
+                return Err(NotApprover::Unsigned);
             }
             if !uids.insert(consent.by.uid) {
                 return Err(NotApprover::Again);
@@ -121,8 +113,7 @@ impl Pending {
             return Err(NotApprover::TooFew);
         }
         let by: Vec<&str> = consents.iter().map(|consent| consent.name).collect();
-        let by = by.join(" and ");
-        let rule = self.rule;
+        let (rule, by) = (self.rule, by.join(" and "));
         Ok(Grant {
             terms: self.terms,
             basis: Basis::Approved { rule, by },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use remit_common::signed::Signed;
+use remit_common::signed::{Signed, Touch, proves};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::CallerIds;
@@ -39,6 +39,12 @@ impl Count {
             Self::Three => 3,
         }
     }
+}
+
+/// A verified signature. `touch`: what a security key reports; absent for a key that is a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    pub touch: Option<Touch>,
 }
 
 impl Approval {
@@ -106,6 +112,12 @@ impl Approval {
     /// Returns what each approver's signature has to prove, if they have to sign.
     pub fn signed(&self) -> Option<Signed> {
         self.signed
+    }
+
+    /// Returns whether an approver has signed as is asked for.
+    pub fn is_signed_by(&self, proof: Option<Proof>) -> bool {
+        self.signed
+            .is_none_or(|asked| proof.is_some_and(|proof| proves(proof.touch, asked).is_ok()))
     }
 
     /// Returns the same approval by one person, who need not sign.

@@ -10,7 +10,7 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 18] = [
+const TABLE: [(C, &str); 19] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
     (C::Unpaused, "x x x x x"),
@@ -22,6 +22,7 @@ const TABLE: [(C, &str); 18] = [
     (C::Allowed, ". . . x ."),
     (C::Approver, ". . x . x"),
     (C::EarlierApprovers, ". . x . ."),
+    (C::Signature, ". . x . ."),
     (C::Hashed, "x . x . x"),
     (C::Requester, "x . x . x"),
     (C::Files, ". . x . x"),
