@@ -142,7 +142,7 @@ mod table {
     #[derive(Clone, Debug)]
     pub struct Approval {
         pub by: Subject,
-        pub signature: Option<VerifiedSignature>,
+        pub signature: Option<Box<VerifiedSignature>>,
     }
 
     #[derive(Debug)]
@@ -169,7 +169,7 @@ mod table {
     impl Approval {
         pub fn consent(&self, requester: &Subject) -> Consent<'_> {
             Consent {
-                proof: self.signature.as_ref().map(VerifiedSignature::proof),
+                proof: self.signature.as_deref().map(VerifiedSignature::proof),
                 ..consent(&self.by, requester)
             }
         }

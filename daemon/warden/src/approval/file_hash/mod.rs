@@ -137,7 +137,7 @@ pub struct MeasuredFiles {
     pub loose: BTreeSet<Loose>,
     pub people: People,
     /// `None`: none was wanted.
-    pub signature: Option<Result<VerifiedSignature, String>>,
+    pub signature: Option<Result<Box<VerifiedSignature>, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,6 +247,7 @@ impl MeasuredFiles {
     fn of(wanted: &Wanted, copies: &[BorrowedFd<'_>]) -> Result<Self, String> {
         // First, with all rights: the verifier gets an identity of its own.
         let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
+        let signature = signature.map(|verified| verified.map(Box::new));
         let requester = ReaderIdentity::alone(wanted.uid);
         let Some(Word::Literal(program) | Word::Text(program)) = wanted.argv.first() else {
             return Err("no program is named".to_owned());
