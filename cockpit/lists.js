@@ -1,7 +1,7 @@
 /* Lists of the page: requests that wait, jobs that run, the state of the daemon, last events. */
 
 import { button, classed, element, facts, said } from "./dom.js";
-import { approvals } from "./request.js";
+import { approvals, signature } from "./request.js";
 import { duration, shortId, time } from "./text.js";
 
 const small = text => element("small", text);
@@ -16,9 +16,9 @@ export function waitingRow(request, { age, isShown, onShow }) {
         said(request.command), request.reason ? said(request.reason, "said reason") : small("no reason was given"),
         small([`${duration(request.left_ms - age)} left`, request.yours ? "" : "you cannot approve it"]
             .filter(Boolean).join(", ")));
-    const approved = approvals(request);
-    if (approved)
-        row.append(classed("approvals", element("small", approved)));
+    for (const line of [approvals(request), signature(request)])
+        if (line)
+            row.append(classed("approvals", element("small", line)));
     return element("li", row);
 }
 

@@ -3,7 +3,7 @@
 import { byId, replace, said } from "./dom.js";
 import { historyRow, runningRow, stateFacts, verifiedSentence, waitingRow } from "./lists.js";
 import { Remit } from "./remit.js";
-import { isCut, requestFacts } from "./request.js";
+import { isApprovable, isCut, requestFacts } from "./request.js";
 import { count, isBeginning, reasonProblem, shortId } from "./text.js";
 import { followTheme } from "./theme.js";
 
@@ -114,9 +114,11 @@ function show(request) {
     byId("request-title").textContent = `Request ${shortId(request.job_id)}`;
     byId("facts").replaceChildren(...requestFacts(request));
     byId("whole").hidden = !isCut(request);
-    byId("approve-form").hidden = !request.yours;
-    byId("not-yours").hidden = request.yours;
-    byId("not-yours").textContent = `You cannot approve it; those who can: ${request.by.join(", ")}`;
+    byId("approve-form").hidden = !isApprovable(request);
+    byId("not-yours").hidden = isApprovable(request);
+    byId("not-yours").textContent = request.yours
+        ? `Approve it in a terminal, because it needs a signature: remit approve ${shortId(request.job_id)} --signed`
+        : `You cannot approve it; those who can: ${request.by.join(", ")}`;
     byId("request").hidden = false;
     if (!isSame) {
         byId("digits").value = byId("why").value = "";
@@ -144,7 +146,7 @@ function allow() {
     const why = byId("why").value;
     const problem = reasonProblem(why);
     tell("why-problem", problem);
-    byId("approve").disabled = isDeciding || !shown?.yours || !isBeginning(byId("digits").value, shown.digest);
+    byId("approve").disabled = isDeciding || !shown || !isApprovable(shown) || !isBeginning(byId("digits").value, shown.digest);
     byId("deny").disabled = isDeciding || !shown || problem !== "" || why.trim() === "";
     const lockWhy = byId("lock-why").value;
     byId("lock-form").hidden = status === null || status.locked !== null;

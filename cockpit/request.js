@@ -17,6 +17,12 @@ export function approvals(request) {
     return said(`${who}; ${count(request.missing, "approval")} missing`, "");
 }
 
+export const signature = request =>
+    request.signed ? `each approval needs a signature: ${request.signed}` : null;
+
+/* A signature is made by a key of the person, which no browser has. */
+export const isApprovable = request => request.yours && !request.signed;
+
 /* True if a value is cut: no text of others can have this mark of remit's. */
 export function isCut(request) {
     return JSON.stringify(request).includes("[… ");
@@ -66,7 +72,7 @@ export function requestFacts(request) {
     rows.push(...(risks.length ? risks.map(line => ["RISK", risk(line)]) : [["risk", note("none that remit knows of")]]));
     if (request.set)
         rows.push(["set", said(request.set), note("requests on many hosts, as the requester says")]);
-    rows.push(["by", said(request.by.join(", "), "words"), approvals(request)]);
+    rows.push(["by", said(request.by.join(", "), "words"), approvals(request), signature(request)]);
     rows.push(["until", `${duration(request.left_ms)} left`]);
     rows.push(["digest", classed("said digest", element("bdi", grouped(request.digest)))]);
     rows.push(...request.files.map(file));
