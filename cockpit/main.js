@@ -19,6 +19,7 @@ let waitingSince = 0;
 let shown = null;
 let status = null;
 let isDeciding = false;
+let isVerifying = false;
 let running = [];
 let stopAsked = null;
 const look = { timer: null, isOn: false, isDue: false };
@@ -153,7 +154,8 @@ function allow() {
     tell("lock-problem", reasonProblem(lockWhy));
     byId("lock").disabled = isDeciding || lockWhy.trim() === "" || reasonProblem(lockWhy) !== "";
     byId("unlock").hidden = status === null || status.locked === null;
-    byId("unlock").disabled = byId("verify").disabled = isDeciding;
+    byId("unlock").disabled = isDeciding;
+    byId("verify").disabled = isVerifying;
 }
 
 /* One decision at a time; its sentence stays on the page. */
@@ -193,12 +195,16 @@ function stop(job) {
 }
 
 async function verify() {
+    isVerifying = true;
+    allow();
     tell("verified", "reading the audit log …");
     try {
-        tell("verified", verifiedSentence(await remit.ask("audit", "verify")));
+        tell("verified", verifiedSentence(await remit.askAside("audit", "verify")));
     } catch (failure) {
         tell("verified", failure.message);
     }
+    isVerifying = false;
+    allow();
 }
 
 async function lookOnce() {

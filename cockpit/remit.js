@@ -1,5 +1,5 @@
 /* The `remit` command as the person who is logged in: never with administrative access, never by a shell or a terminal.
-   One call at a time and one watcher: the daemon takes few connections of one person. */
+   One call at a time and one watcher: the daemon takes few connections of one person. A call that takes minutes goes beside them. */
 
 const OPTIONS = { err: "message", environ: ["LC_ALL=C.UTF-8"] };
 /* A call that hangs must not keep the page from the next one. The audit log of a year takes minutes. */
@@ -34,6 +34,11 @@ export class Remit {
         const next = this.#last.then(() => this.#call(words));
         this.#last = next.catch(() => {});
         return next;
+    }
+
+    /* The same at once: nobody waits with a decision for the end of this. */
+    askAside(...words) {
+        return this.#call(words);
     }
 
     #call(words) {
