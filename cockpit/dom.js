@@ -24,10 +24,12 @@ export function said(text, name = "said") {
     return box;
 }
 
+/* A double click and a key that is held count once: the second would confirm what the first only asks about. */
 export function button(label, onClick) {
     const made = element("button", label);
     made.type = "button";
-    made.addEventListener("click", onClick);
+    made.addEventListener("click", event => event.detail > 1 || onClick());
+    made.addEventListener("keydown", event => event.repeat && event.preventDefault());
     return made;
 }
 
@@ -37,8 +39,11 @@ export function facts(rows) {
         [element("dt", name), ...values.map(value => element("dd", value))]);
 }
 
-/* Replaces the children of a list. The focus stays on the control of the same `data-key`. */
+/* Replaces the children of a list. The focus stays on the control of the same `data-key`. While a control is pressed, nothing is
+   replaced, because its release would be no click; the next look draws the list. */
 export function replace(list, rows) {
+    if (list.matches(":active"))
+        return;
     const key = list.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
     list.replaceChildren(...rows);
     if (key)
