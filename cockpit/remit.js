@@ -111,6 +111,8 @@ function settle(ex, out, resolve, reject) {
         reject(new Failure(error.message + by + next, error.code, ex.exit_status));
     } else if (ex.problem === "not-found") {
         reject(new Failure("remit is not installed on this machine", ex.problem));
+    } else if (ex.problem === "timeout") {
+        reject(new Failure("remit has not answered in time; if it was done, it is among the last events", ex.problem));
     } else if (told && ex.exit_status === 1) {
         resolve(told);
     } else {

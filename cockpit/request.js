@@ -23,14 +23,18 @@ export const signature = request =>
 /* A signature is made by a key of the person, which no browser has. */
 export const isApprovable = request => request.yours && !request.signed;
 
-/* True if a value is cut: no text of others can have this mark of remit's. */
-export function isCut(request) {
-    return JSON.stringify(request).includes("[… ");
-}
+/* Ends the risks about parts that are cut and that `remit show --all` has whole. */
+const READ = "; to read it: remit show --all";
+
+export const isCut = request => risksOf(request).some(line => line.endsWith(READ));
+
+const risksOf = request => request.risks.filter(line => !line.startsWith(DOES));
 
 function file(one) {
-    return [one.what, said(`${one.path}\n${one.size} bytes, sha256 ${one.sha256}`)];
+    return [one.what, said(one.path), said(`${one.size} bytes, sha256 ${one.sha256}`, "words")];
 }
+
+const lines = (name, boxes) => classed(name, element("div", ...boxes));
 
 function diffLine(line) {
     const kinds = { "+": "said line added", "-": "said line removed", "@": "said line hunk" };
@@ -40,18 +44,18 @@ function diffLine(line) {
 function planRows(plan) {
     const rows = plan.entries.map(entry => ["change",
         said(entry.path), said(entry.what, "words"),
-        ...(entry.diff.length ? [classed("diff", element("div", ...entry.diff.map(diffLine)))] : [])]);
+        ...(entry.diff.length ? [lines("diff", entry.diff.map(diffLine))] : [])]);
     if (plan.left_out)
         rows.push(["not shown", risk(plan.left_out)]);
     if (plan.undone)
         rows.push(["undone", said(plan.undone, "words")]);
-    rows.push(...plan.checked.map(check => ["checked", said(check, "words")]));
+    rows.push(...plan.checked.map(check => ["checked", said(check)]));
     return rows;
 }
 
 export function requestFacts(request) {
     const does = request.risks.filter(line => line.startsWith(DOES)).map(line => line.slice(DOES.length));
-    const risks = request.risks.filter(line => !line.startsWith(DOES));
+    const risks = risksOf(request);
     const rows = [
         ["who", said(`${request.user} (uid ${request.uid})`)],
         ["reason", request.reason ? said(request.reason) : note("no reason was given"), note("the requester's words")],
@@ -62,13 +66,13 @@ export function requestFacts(request) {
     rows.push(["program", ...request.argv.map(word => said(word)),
         request.more_argv ? risk(`and ${count(request.more_argv, "argument")} more that are not shown`) : null]);
     if (request.script.length)
-        rows.push(["script", said(request.script.join("\n"))]);
+        rows.push(["script", lines("diff script", request.script.map(line => said(line, "said line")))]);
     if (request.plan)
         rows.push(...planRows(request.plan));
     else if (request.stdin)
         rows.push(["input", said(request.stdin)]);
     rows.push(...request.then.map(line => ["then", said(line)]));
-    rows.push(...does.map(line => ["does", said(line, "words")]));
+    rows.push(...does.map(line => ["does", said(line)]));
     rows.push(...(risks.length ? risks.map(line => ["RISK", risk(line)]) : [["risk", note("none that remit knows of")]]));
     if (request.set)
         rows.push(["set", said(request.set), note("requests on many hosts, as the requester says")]);
@@ -78,7 +82,7 @@ export function requestFacts(request) {
     rows.push(...request.files.map(file));
     rows.push(["directory", said(request.cwd)]);
     if (request.env.length)
-        rows.push(["variables", said(request.env.join("\n"))]);
+        rows.push(["variables", ...request.env.map(variable => said(variable))]);
     rows.push(["sandbox", ...request.profile.map(line => said(line, "words"))]);
     rows.push(["limits", said(request.limits.join("; "), "words")]);
     rows.push(["rule", said(request.rule, "words"), said(request.policy, "words")]);
