@@ -220,7 +220,14 @@ fn figures_are_those_of_the_daemon() {
     };
     let job = first;
     daemon
-        .administers(&admin(), AdminRequest::Approve { job, digest })
+        .administers(
+            &admin(),
+            AdminRequest::Approve {
+                job,
+                digest,
+                signature: None,
+            },
+        )
         .unwrap();
     let _ = caller.end_of(first);
     let why = "not now".to_owned();

@@ -56,7 +56,9 @@ impl OwnFile<'_> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         // Whatever is there already is somebody else's, and stays.
-        let file = options.open(&new).map_err(|error| self.unwritable(&error))?;
+        let file = options
+            .open(&new)
+            .map_err(|error| self.unwritable(&error))?;
         let written = self
             .fill(file, text)
             .map_err(|error| self.unwritable(&error))
