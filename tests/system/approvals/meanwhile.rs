@@ -1,17 +1,19 @@
 //! Events during an approval: its files are hashed again, which takes time.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
-use remit_tests::caller::Caller;
+use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
+use remit_wire::Run;
 use remit_wire::outcome::State;
 
 use super::scene::{POLICY, approve_as, asks, code, deny, does, events, listed, options, status};
@@ -164,7 +166,7 @@ fn denial_on_same_connection_overrides_running_approval() {
     };
     let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is small");
     stream.write_all(&bytes).expect("it is accepted");
-    let patience = Some(std::time::Duration::from_secs(20));
+    let patience = Some(Duration::from_secs(20));
     stream.set_read_timeout(patience).expect("it is a socket");
     let first = refused(&mut stream);
     assert_eq!(first.code, Code::ApprovalDenied, "{first:?}");
@@ -223,4 +225,69 @@ fn broker_death_does_not_stop_approved_request() {
     assert_eq!(caller.end_of(slow.job).state, State::Exited);
     assert_eq!(status(&slow.daemon).pending, 0);
     slow.daemon.stop();
+}
+
+const FEEDS: &str = r#"
+[[command]]
+name = "site.feed"
+summary = "passes on what it reads"
+argv = ["/usr/bin/cat"]
+effect = "change"
+profile = "strict"
+stdin = "caller"
+"#;
+
+fn connects(daemon: &Daemon) -> UnixStream {
+    let socket = daemon.runtime().admin_socket();
+    let connect = move || {
+        admin().adopt().expect("the tests run as root");
+        UnixStream::connect(socket).expect("the kernel lets them in")
+    };
+    let connected = std::thread::spawn(connect).join();
+    connected.expect("connecting does not panic")
+}
+
+/// Reads a part of a request. Returns how many bytes are left, or `None` if there is none.
+fn part(stream: &mut UnixStream) -> Option<u64> {
+    match frame::read(stream, caps::ADMIN_FRAME) {
+        Ok(AdminReply::Shown { left, .. }) => Some(left),
+        Ok(other) => panic!("{other:?}"),
+        Err(_) => None,
+    }
+}
+
+#[test]
+fn shown_request_is_not_cut_off_for_newer_connections() {
+    let daemon = Daemon::start(Options {
+        policy: format!("{POLICY}{FEEDS}"),
+        ..options()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    let report = caller
+        .run(at_once(Run {
+            stdin: Some(vec![b'x'; caps::STDIN].into()),
+            ..change("site.feed", &[])
+        }))
+        .expect("it may be asked for");
+    let mut slow = connects(&daemon);
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request: AdminRequest::Show {
+            id: report.job.to_string(),
+        },
+    };
+    frame::write(&mut slow, &call, caps::ADMIN_FRAME).expect("it is open");
+    let mut left = part(&mut slow).expect("it waits");
+    assert!(left > 512 << 10, "a socket holds no such rest");
+    // More than one user may have. The oldest that waits for nothing goes.
+    let mut idle = connects(&daemon);
+    let limit = Some(Duration::from_secs(60));
+    idle.set_read_timeout(limit).expect("it is a socket");
+    let newer: Vec<UnixStream> = (0..70).map(|_| connects(&daemon)).collect();
+    assert_eq!(idle.read(&mut [0]).expect("it is closed in time"), 0);
+    while left > 0 {
+        left = part(&mut slow).expect("it is shown to its end");
+    }
+    drop(newer);
+    daemon.stop();
 }

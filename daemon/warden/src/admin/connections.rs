@@ -88,6 +88,7 @@ impl Admins {
             let left = live.filter(|(number, admin)| {
                 !ended.contains(number)
                     && self.waiting_for(*number) == 0
+                    && !self.showing.contains_key(number)
                     && !admin.standing.is_asked()
                     && is_meant(*number, admin)
             });
