@@ -14,6 +14,7 @@ export function waitingRow(request, { age, isShown, onShow }) {
     row.replaceChildren(
         element("strong", shortId(request.job_id)), " ", said(request.user, "said user"),
         said(request.command), request.reason ? said(request.reason, "said reason") : small("no reason was given"),
+        request.behalf ? said(`unverified: for ${request.behalf}`, "said reason") : "",
         small([`${duration(request.left_ms - age)} left`, request.yours ? "" : "you cannot approve it"]
             .filter(Boolean).join(", ")));
     for (const line of [approvals(request), signature(request)])

@@ -61,6 +61,8 @@ export function requestFacts(request) {
         ["reason", request.reason ? said(request.reason) : note("no reason was given"), note("the requester's words")],
         ["command", said(request.command)],
     ];
+    if (request.behalf)
+        rows.splice(1, 0, ["for", said(request.behalf), note("words of the requester that nobody has verified")]);
     if (request.summary)
         rows.push(["purpose", said(request.summary, "words")]);
     rows.push(["program", ...request.argv.map(word => said(word)),
