@@ -95,10 +95,8 @@ impl Call {
         // `file_change::check` has the bound of commands that take no plan.
         let is_named = matches!(what, What::Named { .. });
         let most_stdin = if is_named { caps::BUNDLE } else { caps::STDIN };
-        let stdin = match spec.stdin {
-            true => Some(sealed(fds.next(), "stdin", most_stdin)?),
-            false => None,
-        };
+        let stdin = spec.stdin.then(|| sealed(fds.next(), "stdin", most_stdin));
+        let stdin = stdin.transpose()?;
         let cwd = spec.cwd.map_or(b"/".to_vec(), Bytes::into_vec);
         remit_policy::check_cwd(&cwd)?;
         let mut content = Sha256::new_with_prefix(&content_spec);
