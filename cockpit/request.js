@@ -68,7 +68,7 @@ export function requestFacts(request) {
     rows.push(["program", ...request.argv.map(word => said(word)),
         request.more_argv ? risk(`and ${count(request.more_argv, "argument")} more that are not shown`) : null]);
     if (request.script.length)
-        rows.push(["script", lines("diff script", request.script.map(line => said(line, "said line")))]);
+        rows.push([request.script[0].startsWith("[…") ? "copies" : "script", lines("diff script", request.script.map(line => said(line, "said line")))]);
     if (request.plan)
         rows.push(...planRows(request.plan));
     else if (request.stdin)
