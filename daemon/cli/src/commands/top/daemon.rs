@@ -168,6 +168,7 @@ fn show(context: &Context, job: JobId) -> Result<Shown, Failure> {
             approvable: Some(Approvable {
                 job: shown.pending.job,
                 digest: shown.pending.digest,
+                signed: shown.pending.signed,
             }),
         }),
         Err(Failure::Client(ClientError::Refused(refusal))) if refusal.code == Code::NotFound => {

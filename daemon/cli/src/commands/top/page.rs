@@ -2,6 +2,7 @@
 //! its rows were on the screen, because nobody approves what was not shown to them.
 
 use remit_common::names::JobId;
+use remit_common::signed::Signed;
 
 use crate::render::units::Colour;
 use crate::render::untrusted_columns::{Page, columns};
@@ -14,6 +15,8 @@ const CONTINUED: &str = "              + ";
 pub struct Approvable {
     pub job: JobId,
     pub digest: [u8; 32],
+    /// What its rule asks for, which is not made here.
+    pub signed: Option<Signed>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

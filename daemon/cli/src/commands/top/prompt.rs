@@ -150,6 +150,7 @@ mod tests {
     const WHAT: Approvable = Approvable {
         job: JobId([7; 16]),
         digest: [0xab; 32],
+        signed: None,
     };
 
     fn entered(prompt: &mut Prompt, text: &str) -> PromptAnswer {

@@ -6,6 +6,7 @@ use ratatui_core::terminal::Terminal;
 use remit_common::admin::{AnyJob, PendingView, RecentRefusal, Status, Totals};
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
+use remit_common::signed::Signed;
 use remit_wire::outcome::State as JobState;
 
 use super::page::Approvable;
@@ -144,6 +145,15 @@ fn types(state: &mut TopState, text: &str) -> Vec<Action> {
 }
 
 fn show(state: &mut TopState, lines: usize, approvable: bool) {
+    let what = Approvable {
+        job: id(1),
+        digest: DIGEST,
+        signed: None,
+    };
+    show_of(state, lines, approvable.then_some(what));
+}
+
+fn show_of(state: &mut TopState, lines: usize, approvable: Option<Approvable>) {
     let mut page = Page::default();
     for line in 0..lines {
         page.value(&format!("line {line}"), "text of the page");
@@ -151,10 +161,7 @@ fn show(state: &mut TopState, lines: usize, approvable: bool) {
     let shown = Shown {
         title: "request 0101-0101".into(),
         page,
-        approvable: approvable.then_some(Approvable {
-            job: id(1),
-            digest: DIGEST,
-        }),
+        approvable,
     };
     let now = state.now;
     state.on_event(Event::Shown(Ok(shown)), now);
@@ -315,6 +322,7 @@ fn approval_needs_page_and_digits() {
         let approve = Action::Approve(Approvable {
             job: id(1),
             digest: DIGEST,
+            signed: None,
         });
         assert_eq!(key(&mut state, Key::Enter), [approve]);
         assert!(state.page.is_none() && state.prompt.is_none());
@@ -340,6 +348,29 @@ fn page_that_fits_is_asked_about_at_once() {
     assert!(state.prompt.is_none() && state.page.is_some());
     key(&mut state, Key::Escape);
     assert!(state.page.is_none());
+}
+
+#[test]
+fn signature_is_asked_for_elsewhere() {
+    let what = Approvable {
+        job: id(1),
+        digest: DIGEST,
+        signed: Some(Signed::Touch),
+    };
+    let mut state = at(80, 24);
+    key(&mut state, Key::Char('a'));
+    show_of(&mut state, 3, Some(what));
+    for _ in 0..2 {
+        assert!(state.prompt.is_none());
+        assert!(
+            has(&state, "remit approve 0101-0101 --signed"),
+            "{:#?}",
+            drawn(&state)
+        );
+        key(&mut state, Key::Char('a'));
+    }
+    key(&mut state, Key::Char('d'));
+    assert!(state.prompt.is_some(), "it can be denied");
 }
 
 #[test]

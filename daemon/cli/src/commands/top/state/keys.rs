@@ -2,6 +2,7 @@
 
 use remit_common::admin::RecentRefusal;
 use remit_common::names::JobId;
+use remit_common::signed::Signed;
 
 use super::{Action, End, Key, Pane, TopState};
 use crate::commands::top::page::OpenPage;
@@ -194,6 +195,9 @@ impl TopState {
         let Some(what) = self.page.as_ref().and_then(|page| page.approvable) else {
             return self.says("it does not wait for an approval any more");
         };
+        if let Some(asked) = what.signed {
+            return self.says_unsigned(what.job, asked);
+        }
         self.prompt = Some(Prompt::approve(what, self.now));
         self.fit_page();
         if !self.page.as_ref().is_some_and(OpenPage::is_whole) {
@@ -209,6 +213,9 @@ impl TopState {
         let Some(what) = page.approvable else {
             return self.says("it does not wait for an approval any more");
         };
+        if let Some(asked) = what.signed {
+            return self.says_unsigned(what.job, asked);
+        }
         if let Some(busy) = self.busy {
             self.message = Some(format!("wait: {busy}"));
             return;
@@ -221,6 +228,13 @@ impl TopState {
         // The digest is at the end.
         page.scroll(isize::MAX);
         self.prompt = Some(Prompt::approve(what, self.now));
+    }
+
+    fn says_unsigned(&mut self, job: JobId, asked: Signed) {
+        let (asked, name) = (asked.asked(), units::name(job));
+        self.message = Some(format!(
+            "not here, but by 'remit approve {name} --signed': its rule asks for {asked}"
+        ));
     }
 
     fn says_unshown(&mut self) {
