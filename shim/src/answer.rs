@@ -107,7 +107,7 @@ pub struct Answer {
     text: Option<String>,
     is_error: bool,
     /// It is a job that has to be approved, or denied.
-    waits_for_person: bool,
+    is_awaiting_person: bool,
 }
 
 impl Answer {
@@ -137,8 +137,8 @@ impl Answer {
         self.is_error
     }
 
-    pub fn waits_for_person(&self) -> bool {
-        self.waits_for_person
+    pub fn is_awaiting_person(&self) -> bool {
+        self.is_awaiting_person
     }
 }
 
@@ -148,7 +148,7 @@ impl From<String> for Answer {
             data,
             text: None,
             is_error: false,
-            waits_for_person: false,
+            is_awaiting_person: false,
         }
     }
 }
@@ -235,7 +235,7 @@ fn job(form: Form, report: &JobReport) -> Option<Answer> {
 /// Returns the answer with the job's output between marks in its text, about as long as the JSON.
 fn fence_output(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
     let is_error = form.tool.starts() && is_refused(&answer.job);
-    let waits_for_person = form.tool.starts() && answer.job.state == State::AwaitingApproval;
+    let is_awaiting_person = form.tool.starts() && answer.job.state == State::AwaitingApproval;
     let JobAnswer { job, page, matches } = &mut answer;
     let pieces = text_fence::taken(job, page.as_mut(), matches.as_mut());
     let text = (!pieces.is_empty()).then(|| {
@@ -246,7 +246,7 @@ fn fence_output(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
         data,
         text,
         is_error,
-        waits_for_person,
+        is_awaiting_person,
     }
 }
 

@@ -51,7 +51,7 @@ impl std::fmt::Display for RequestState {
 pub enum Response {
     Complete(Answer),
     /// It sends the call again, with this.
-    Waits(RequestState),
+    Repeat(RequestState),
 }
 
 /// The state for the next round. `None`: the answer is the last one.
@@ -91,7 +91,7 @@ impl NextRound {
 
     pub fn response(self, answer: Answer) -> Response {
         match self.0 {
-            Some(state) if answer.waits_for_person() => Response::Waits(state),
+            Some(state) if answer.is_awaiting_person() => Response::Repeat(state),
             _ => Response::Complete(answer),
         }
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_not_ours_is_refused() {
+    fn foreign_state_is_refused() {
         let long = format!("remit/1 1 {}", "x".repeat(caps::REQUEST_ID + 1));
         for text in [
             "",

@@ -143,7 +143,7 @@ impl ServerHandler for Server {
             () = context.ct.cancelled() => Err(ErrorData::internal_error("cancelled", None)),
             response = self.respond(call, era, &client) => Ok(match response {
                 Response::Complete(answer) => CallToolResult::from(answer).with_meta(meta).into(),
-                Response::Waits(state) => {
+                Response::Repeat(state) => {
                     let mut result = InputRequiredResult::from_request_state(state.to_string());
                     result.meta = meta;
                     result.into()

@@ -132,7 +132,7 @@ impl Stdio {
             {
                 permit.put(match &response {
                     Response::Complete(answer) => answered(&id, answer, era),
-                    Response::Waits(state) => waits(&id, state),
+                    Response::Repeat(state) => repeat(&id, state),
                 });
             }
             table.change(|table| table.answered(key));
@@ -298,7 +298,7 @@ fn answered(id: &ClientId, answer: &ToolAnswer, era: Era) -> Vec<u8> {
 }
 
 /// Returns the line that asks for the same call again. Only clients of the modern era get it.
-fn waits(id: &ClientId, state: &RequestState) -> Vec<u8> {
+fn repeat(id: &ClientId, state: &RequestState) -> Vec<u8> {
     let result = json!({
         "resultType": "input_required",
         "_meta": server_info(&implementation()),

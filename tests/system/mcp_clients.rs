@@ -18,7 +18,7 @@ const NOT_INSTALLED: i32 = 75;
 const COMMANDS: &str = include_str!("../mcp-clients/policy.toml");
 
 /// What the shim writes to a client that is to wait.
-const WAITS: &str = "\"resultType\":\"input_required\"";
+const INPUT_REQUIRED: &str = "\"resultType\":\"input_required\"";
 
 fn run_clients(daemon: &Daemon, transcript: &Path) -> Output {
     let here = env!("CARGO_MANIFEST_DIR");
@@ -42,14 +42,14 @@ fn run_clients(daemon: &Daemon, transcript: &Path) -> Output {
     clients.output().expect("the script runs")
 }
 
-/// Approves what a client waits for, once it was told to wait.
+/// Approves what a client waits for, once the client waits.
 fn approve(daemon: &Daemon, transcript: &Path, is_over: &AtomicBool) {
     let root = Identity::new(0, &[]);
-    let mut told = 0;
+    let mut before = 0;
     while !is_over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(20));
         let now = fs::read_to_string(transcript).unwrap_or_default();
-        let now = now.matches(WAITS).count();
+        let now = now.matches(INPUT_REQUIRED).count();
         let Ok(AdminReply::Pending { requests, .. }) =
             daemon.administers(&root, AdminRequest::Pending { seen: None })
         else {
@@ -57,7 +57,7 @@ fn approve(daemon: &Daemon, transcript: &Path, is_over: &AtomicBool) {
         };
         let mut requests = requests.into_iter();
         let asked = requests.find(|view| view.command.ends_with("words=approve"));
-        if let Some(view) = asked.filter(|_| now > told) {
+        if let Some(view) = asked.filter(|_| now > before) {
             let (job, digest) = (view.job, view.digest);
             let approve = AdminRequest::Approve {
                 job,
@@ -65,7 +65,7 @@ fn approve(daemon: &Daemon, transcript: &Path, is_over: &AtomicBool) {
                 signature: None,
             };
             daemon.administers(&root, approve).expect("root may");
-            told = now;
+            before = now;
         }
     }
 }

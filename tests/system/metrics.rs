@@ -209,7 +209,7 @@ fn figures_are_those_of_the_daemon() {
     let mut caller = Caller::new(&daemon, &user_a());
     caller.run(argv(&["true"])).unwrap();
     let mut ask = || caller.run(at_once(change("site.switch", &[]))).unwrap().job;
-    let (first, second, _waits) = (ask(), ask(), ask());
+    let (first, second, _third) = (ask(), ask(), ask());
     caller.run(change("no.such", &[])).unwrap_err();
     let digest = match daemon.administers(&admin(), AdminRequest::Pending { seen: None }) {
         Ok(AdminReply::Pending { requests, .. }) => {
@@ -233,9 +233,9 @@ fn figures_are_those_of_the_daemon() {
     let why = "not now".to_owned();
     let deny = AdminRequest::Deny { job: second, why };
     daemon.administers(&admin(), deny).unwrap();
-    let waits = run(&daemon);
-    assert_eq!(waits["remit_approvals_pending"], 1.0);
-    assert_eq!(waits["remit_locked"], 0.0);
+    let figures = run(&daemon);
+    assert_eq!(figures["remit_approvals_pending"], 1.0);
+    assert_eq!(figures["remit_locked"], 0.0);
     let why = "a test".to_owned();
     let lock = AdminRequest::Lock { why, kill: false };
     daemon.administers(&admin(), lock).unwrap();

@@ -55,7 +55,7 @@ impl OwnFile<'_> {
         let new = self.beside();
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        // Whatever is there already is somebody else's, and stays.
+        // Whatever is there already belongs to somebody else, and stays.
         let file = options
             .open(&new)
             .map_err(|error| self.unwritable(&error))?;
@@ -195,12 +195,12 @@ mod tests {
         assert!(!file(&fifo, false).is_own().unwrap());
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(read(), page);
-        // Somebody was there first, and it is theirs.
-        let theirs = file(&path, true).beside();
-        fs::write(&theirs, "theirs").unwrap();
+        // Somebody was there first, and owns it.
+        let other = file(&path, true).beside();
+        fs::write(&other, "other").unwrap();
         file(&path, true).write(&second).unwrap_err();
-        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
-        fs::remove_file(&theirs).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other");
+        fs::remove_file(&other).unwrap();
         let mut left: Vec<_> = fs::read_dir(&dir)
             .unwrap()
             .map(|one| one.unwrap().file_name())

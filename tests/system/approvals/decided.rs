@@ -79,8 +79,8 @@ fn longest_reason_is_kept_whole() {
     let (mut caller, job, _) = asked(&daemon);
     let why = format!(" {}\n", "é".repeat(caps::WHY / 2));
     deny(&daemon, &admin(), job, &why).expect("an administrator can");
-    let told = cause(&caller.end_of(job)).to_owned();
-    assert_eq!(told, format!("denied by #64005: {}", why.trim()));
+    let cause_seen = cause(&caller.end_of(job)).to_owned();
+    assert_eq!(cause_seen, format!("denied by #64005: {}", why.trim()));
     daemon.stop();
 }
 

@@ -119,7 +119,7 @@ fn one_approval_is_carried_out_at_a_time() {
     slow.daemon.stop();
 }
 
-/// Both are needed: the one who comes too early is told to come again.
+/// Both are needed: the one who comes too early gets "busy".
 #[test]
 fn second_of_two_people_approves_after_the_first() {
     let by = r##"by = ["#64005", "%#64400", "#64001", "#64008"]"##;

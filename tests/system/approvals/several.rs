@@ -99,7 +99,7 @@ fn approval_that_starts_nothing_needs_no_slot() {
     assert_eq!(counted(&daemon, &admin(), job).unwrap(), 1);
     let full = counted(&daemon, &other_admin(), job).unwrap_err();
     assert_eq!(full.code, Code::Busy, "{full:?}");
-    let said = "not approved, as it cannot start now; #64001 would be told: ";
+    let said = "not approved, as it cannot start now; #64001 would get: ";
     assert!(full.message.starts_with(said), "{full:?}");
     holder.stop(held).unwrap();
     let _ = holder.end_of(held);

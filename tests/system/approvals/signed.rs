@@ -64,7 +64,7 @@ fn approve(
 }
 
 #[test]
-fn touched_key_approves_and_stands_in_the_record() {
+fn touched_key_approves_and_is_in_the_record() {
     let key = SecurityKey::new(1);
     let daemon = started("signed = \"touch\"", &key.line("ann"));
     let (mut caller, job, _) = asked(&daemon);

@@ -203,7 +203,7 @@ mod admin {
     }
 
     #[test]
-    fn metrics_replace_their_own_file_and_tell_that_nobody_answers() {
+    fn metrics_replace_their_own_file_and_say_that_the_daemon_is_down() {
         let ((fake, _heard), dir) = (fake_with_status(), Directory::new());
         let path = dir.path().join("remit.prom");
         let output = ["metrics", "-o", path.to_str().unwrap()];
@@ -213,12 +213,9 @@ mod admin {
         assert_eq!(read(), fake.output(&["metrics"]).text());
         drop(fake);
 
-        let nobody = Said::from(remit(dir.path(), &output).output().unwrap());
-        assert_eq!((nobody.status, nobody.text()), (Some(0), ""), "{nobody:?}");
-        assert!(
-            nobody.stderr.contains("remitd is not running"),
-            "{nobody:?}"
-        );
+        let down = Said::from(remit(dir.path(), &output).output().unwrap());
+        assert_eq!((down.status, down.text()), (Some(0), ""), "{down:?}");
+        assert!(down.stderr.contains("remitd is not running"), "{down:?}");
         assert_eq!(read(), DOWN);
 
         let (fake, _heard) = Fake::admin(AdminReply::Refused(Refusal::new(Code::Locked, "no")));

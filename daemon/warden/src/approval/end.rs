@@ -202,7 +202,7 @@ pub fn cancel_request(cx: &mut JobCx<'_>, job: JobId, cause: &str) {
 }
 
 /// Refuses a decision about a request that no longer waits for one. Says how it ended, if that is remembered.
-pub fn no_longer_waits(jobs: &Jobs, job: JobId) -> Refusal {
+pub fn not_waiting(jobs: &Jobs, job: JobId) -> Refusal {
     let ended = jobs.ended().find(|meta| meta.job == job);
     let ending = ended.and_then(|meta| meta.ending.as_ref());
     let why = match ending {
@@ -227,7 +227,7 @@ const fn never_ran(state: State) -> bool {
 pub fn deny(cx: &mut JobCx<'_>, by: &Subject, job: JobId, why: &str) -> Result<String, Refusal> {
     end_expired(cx);
     let serial = cx.jobs.serial_of::<Request>(job);
-    let serial = serial.ok_or_else(|| no_longer_waits(cx.jobs, job))?;
+    let serial = serial.ok_or_else(|| not_waiting(cx.jobs, job))?;
     let why = text::line(why.trim().as_bytes(), usize::MAX);
     let invalid = |text: String| Refusal::new(Code::InvalidArgs, text).object("why");
     if why.is_empty() {

@@ -11,6 +11,7 @@ use remit_policy::Pending;
 use remit_trail::Link;
 
 use super::approver;
+use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
 use super::signature::{SignatureWanted, check_form, unsigned};
@@ -208,7 +209,7 @@ pub fn approve(
     end::end_expired(&mut cx.job);
     let serial = cx.job.jobs.serial_of::<Request>(job);
     let found = serial.and_then(|serial| Some((serial, cx.job.jobs.find::<Request>(serial)?)));
-    let (serial, request) = found.ok_or_else(|| end::no_longer_waits(cx.job.jobs, job))?;
+    let (serial, request) = found.ok_or_else(|| end::not_waiting(cx.job.jobs, job))?;
     cx.policies.caller_ids(by)?;
     approver::may_approve(by, request)?;
     if request.digest != *digest {
@@ -364,38 +365,10 @@ fn finish_approval(
 fn not_now(request: &Request, busy: Refusal) -> Refusal {
     let user = request.draft.requester.subject.user();
     let message = format!(
-        "not approved, as it cannot start now; {user} would be told: {}",
+        "not approved, as it cannot start now; {user} would get: {}",
         busy.message
     );
     Refusal { message, ..busy }.next("approve it again when a job has ended: it still waits")
-}
-
-/// Keeps a recorded approval of a request that waits for more people. Its requester and the lists of approvers show it.
-fn count_approval(
-    cx: &mut RequestCx<'_>,
-    serial: u64,
-    approval: Approval,
-) -> Result<AdminReply, Refusal> {
-    let request = cx.job.jobs.find_mut::<Request>(serial);
-    let request = request.ok_or_else(no_such_request)?;
-    request.approvals.push(approval);
-    let (job, missing) = (request.draft.job, request.still_missing());
-    let approved_by = request.approved_by();
-    cx.job.reports.tell(&ToBroker::Counted {
-        job,
-        approved_by,
-        missing,
-    });
-    cx.job.jobs.generation += 1;
-    let people = match missing {
-        1 => "1 other person has".to_owned(),
-        more => format!("{more} other people have"),
-    };
-    let name = job.short();
-    Ok(AdminReply::Counted {
-        text: format!("your approval is recorded; {people} to approve job {name}, too"),
-        missing,
-    })
 }
 
 /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.

@@ -3,6 +3,7 @@
 
 pub mod approver;
 pub mod copies;
+mod counted;
 pub mod digest;
 pub(crate) mod end;
 pub mod file_hash;

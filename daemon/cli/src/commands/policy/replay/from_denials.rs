@@ -445,7 +445,7 @@ verdict = "allow"
     }
 
     #[test]
-    fn what_nobody_approved_is_forgotten() {
+    fn unapproved_is_forgotten() {
         let mut denials = RepeatedDenials::default();
         let change = PastWhat::OneOff("host".to_owned(), none());
         let asked = request(64001, "approved", change, &words("id"));
