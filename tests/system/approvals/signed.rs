@@ -259,6 +259,19 @@ fn two_approvals_are_by_keys_of_different_people() {
     assert!(refusal.message.contains("not one of bob"), "{refusal:?}");
     approve(&daemon, &other_admin(), job, by(&bob, 1)).unwrap();
     assert_eq!(caller.end_of(job).state, State::Exited);
+    // Two keys of one third person.
+    let keys_of_carl = ann.line("ann,carl") + &bob.line("bob,carl");
+    daemon.set_file("config/approvers", &keys_of_carl);
+    let (_caller, job, _) = asked(&daemon);
+    let text = daemon.verified(job).statement();
+    let by = |key: &SecurityKey, counter| Some(key.sign(NAMESPACE, &text, 1, counter));
+    approve(&daemon, &admin(), job, by(&ann, 8)).unwrap();
+    let refusal = approve(&daemon, &other_admin(), job, by(&bob, 2)).unwrap_err();
+    assert!(
+        refusal.message.contains("who has approved it already"),
+        "{refusal:?}"
+    );
+    daemon.set_file("config/approvers", &keys);
     // The shared key first: then it is one person, with whatever key the second account signs.
     let (_caller, job, _) = asked(&daemon);
     let text = daemon.verified(job).statement();
@@ -434,6 +447,19 @@ fn command_line_signs_with_a_key_of_ssh_keygen() {
     daemon.stop();
 }
 
+/// `remit audit verify --signers` of this log and these keys: whether all is well, and what it says.
+fn checked_later(daemon: &Daemon, dir: &TestDir, log: &str, keys: &str) -> (bool, String) {
+    fs::write(dir.path().join("log"), log).unwrap();
+    fs::write(dir.path().join("keys"), keys).unwrap();
+    let output = Command::new(daemon.program("remit"))
+        .args(["audit", "verify", "--file", "log", "--signers", "keys"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), said)
+}
+
 /// Keys of last year: one is still good, one was valid until after it signed, one is gone, one belongs to another account.
 #[test]
 fn signatures_are_checked_later_without_the_daemon() {
@@ -447,20 +473,7 @@ fn signatures_are_checked_later_without_the_daemon() {
         assert_eq!(caller.end_of(job).state, State::Exited);
     }
     let log = fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
-    let remit = daemon.program("remit");
-    let verify = |log: &str, keys: String| {
-        fs::write(dir.path().join("log"), log).unwrap();
-        fs::write(dir.path().join("keys"), keys).unwrap();
-        let output = Command::new(&remit)
-            .args(["audit", "verify", "--file", "log", "--signers", "keys"])
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
-    };
+    let verify = |log: &str, keys: String| checked_later(&daemon, &dir, log, &keys);
     let until = |year: u32| format!("bob valid-before=\"{year}0101Z\"");
     let far = 2199;
     for (keys, is_good, said) in [
@@ -507,6 +520,88 @@ fn signatures_are_checked_later_without_the_daemon() {
         !is_good && page.contains("not a signature of this request's text"),
         "{page}"
     );
+    daemon.stop();
+}
+
+/// What the daemon verifies is what it records: no approval is made whose record proves nothing later.
+#[test]
+fn signature_with_text_around_it_approves_nothing() {
+    let key = SecurityKey::new(1);
+    let daemon = started("signed = \"touch\"", &key.line("ann"));
+    let (_caller, job, _) = asked(&daemon);
+    let whole = key.sign(NAMESPACE, &daemon.verified(job).statement(), 1, 1);
+    for around in [format!("a note\n{whole}"), format!("{whole}a note\n")] {
+        refused(&daemon, &admin(), job, around, "not a whole signature");
+    }
+    daemon.stop();
+}
+
+/// Whoever can write the log cannot make an approval of it that nobody gave.
+#[test]
+fn forged_records_of_approvals_are_found_later() {
+    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
+    let keys = ann.line("ann") + &bob.line("bob");
+    let dir = TestDir::new();
+    let daemon = started("count = 2, signed = \"key\"", &keys);
+    let (mut caller, job, _) = asked(&daemon);
+    let text = daemon.verified(job).statement();
+    for (user, key) in [(admin(), &ann), (other_admin(), &bob)] {
+        let signature = key.sign(NAMESPACE, &text, 0, 1);
+        approve(&daemon, &user, job, Some(signature)).unwrap();
+    }
+    assert_eq!(caller.end_of(job).state, State::Exited);
+    let log = fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
+    let (is_good, page) = checked_later(&daemon, &dir, &log, &keys);
+    assert!(is_good && page.contains("2 good, 0 not"), "{page}");
+    let of = |event: &str| format!("\"REMIT_EVENT\":\"{event}\"");
+    let without = |event: &str| -> String {
+        let lines = log.split_inclusive('\n');
+        lines.filter(|line| !line.contains(&of(event))).collect()
+    };
+    let by_ann = |line: &&str| line.contains(&of("approved")) && line.contains(r#"APPROVER":"ann"#);
+    let first = log.split_inclusive('\n').find(by_ann).unwrap();
+    for (forged, why) in [
+        (without("asked"), "the record of its request is missing"),
+        (
+            log.clone() + first,
+            "has signed an earlier approval of this request",
+        ),
+        (
+            log.replace("\"REMIT_SIGNATURE\"", "\"REMIT_X\""),
+            "its rule asks for a signature, and it has none",
+        ),
+        (
+            log.replace("\"REMIT_SIGNED\":\"key\"", "\"REMIT_SIGNED\":\"touch\""),
+            "nobody touched the security key",
+        ),
+    ] {
+        let (is_good, page) = checked_later(&daemon, &dir, &forged, &keys);
+        assert!(!is_good && page.contains(why), "{why}: {page}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn first_of_two_approvals_ends_with_its_key() {
+    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
+    let both = ann.line("ann") + &bob.line("bob");
+    let daemon = started("count = 2, signed = \"touch\"", &both);
+    let until = ann.line("ann valid-before=\"20200101Z\"");
+    for (keys, why) in [
+        (bob.line("bob"), "the key is no longer one of ann"),
+        (until + &bob.line("bob"), "was valid before 2020-01-01"),
+    ] {
+        daemon.set_file("config/approvers", &both);
+        let (_caller, job, _) = asked(&daemon);
+        let text = daemon.verified(job).statement();
+        let by = |key: &SecurityKey| Some(key.sign(NAMESPACE, &text, 1, 1));
+        approve(&daemon, &admin(), job, by(&ann)).unwrap();
+        daemon.set_file("config/approvers", &keys);
+        let refusal = approve(&daemon, &other_admin(), job, by(&bob)).unwrap_err();
+        assert_eq!(refusal.code, Code::ApprovalVoid, "{refusal:?}");
+        assert!(refusal.message.contains(why), "{why}: {refusal:?}");
+        assert_eq!(events(&daemon, job), ["asked", "approved", "void"]);
+    }
     daemon.stop();
 }
 

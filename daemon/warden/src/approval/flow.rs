@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use remit_common::admin::{AdminReply, AuditHead};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::{armored, body};
 use remit_link::ToBroker;
 use remit_policy::Pending;
 use remit_trail::Link;
@@ -245,8 +246,10 @@ pub fn approve(
         config: cx.settings.args.config.clone(),
         id: cx.settings.config.jobs.uid_first,
         statement: cx.approvals.statement(request),
-        signature,
+        // As its record has it: what is verified now can be verified later.
+        signature: armored(&body(&signature)),
         account: by.user().to_owned(),
+        earlier: request.signed_before(),
         at_ms: timers::unix_ms(),
     });
     let measuring = wanted.start(cx.job.reactor, serial)?;

@@ -120,7 +120,7 @@ mod table {
 
     use crate::approval::approver::consent;
     use crate::approval::file_hash::{AsFound, Measuring};
-    use crate::approval::signature::VerifiedSignature;
+    use crate::approval::signature::{SignedBefore, VerifiedSignature};
     use crate::identity::peer::Subject;
     use crate::request::Draft;
 
@@ -193,6 +193,18 @@ mod table {
 
         pub fn approvers(&self) -> impl Iterator<Item = &Subject> {
             self.approvals.iter().map(|approval| &approval.by)
+        }
+
+        /// Returns who has signed it.
+        pub fn signed_before(&self) -> Vec<SignedBefore> {
+            let signed = self.approvals.iter();
+            let signed = signed.filter_map(|one| Some((&one.by, one.signature.as_ref()?)));
+            signed
+                .map(|(by, signature)| SignedBefore {
+                    account: by.user().to_owned(),
+                    key: signature.key.clone(),
+                })
+                .collect()
         }
 
         /// Returns how many people still have to approve it.

@@ -6,8 +6,9 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use remit_approval::Statement;
+use remit_approval::signers::{self, Signers};
 use remit_approval::verifier::{self, Answer, Question};
-use remit_approval::{Statement, signers};
 use remit_common::frame::FrameError;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::{NAMESPACE, SIGNATURE, Signed, Touch, body, proves};
@@ -19,7 +20,6 @@ use crate::approval::file_hash::MeasuredFiles;
 use crate::approval::table::Request;
 use crate::audit::Record;
 use crate::audit::chain::hex;
-use crate::identity::peer::Subject;
 use crate::service::helper::Helper;
 
 /// Time for the verifier, which needs a millisecond. Its own limit is a second of processor time: on a busy machine the
@@ -37,8 +37,17 @@ pub struct SignatureWanted {
     pub signature: String,
     /// Account of the approver.
     pub account: String,
+    /// Those who have signed the request before.
+    pub earlier: Vec<SignedBefore>,
     /// Milliseconds since 1970.
     pub at_ms: u64,
+}
+
+/// An account that has signed the request, and the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBefore {
+    pub account: String,
+    pub key: String,
 }
 
 /// A signature by a key of the approver, over exactly the text of the request.
@@ -47,7 +56,11 @@ pub struct VerifiedSignature {
     pub statement: Statement,
     pub signature: String,
     pub fingerprint: String,
+    /// As the file has it: kind and base64.
+    pub key: String,
     pub touch: Option<Touch>,
+    /// Why an earlier signature of the request no longer counts.
+    pub lost: Option<String>,
     /// All accounts for which the key is listed, at any time.
     pub accounts: BTreeSet<String>,
 }
@@ -111,8 +124,27 @@ impl SignatureWanted {
             statement: self.statement.clone(),
             signature: body(&self.signature),
             fingerprint: good.fingerprint,
+            key: used().map(|key| key.key.clone()).next().unwrap_or_default(),
             touch: good.touch,
+            lost: self
+                .earlier
+                .iter()
+                .find_map(|one| one.lost(&keys, self.at_ms)),
             accounts: used().flat_map(|key| key.names.iter().cloned()).collect(),
+        })
+    }
+}
+
+impl SignedBefore {
+    fn lost(&self, keys: &Signers, at_ms: u64) -> Option<String> {
+        let Self { account, key } = self;
+        let own = keys.0.iter();
+        let own = own.filter(|line| line.key == *key && line.is_of(account));
+        let refused: Option<Vec<String>> = own.map(|line| line.refuses(at_ms)).collect();
+        let why = refused?.pop();
+        Some(match why {
+            Some(why) => format!("{account} has signed it, and {why}"),
+            None => format!("{account} has signed it, and the key is no longer one of {account}"),
         })
     }
 }
@@ -144,7 +176,7 @@ fn as_io(error: FrameError) -> io::Error {
 }
 
 /// Decides whether the approval of this person is signed as the request's rules ask. Pure.
-pub fn check_signed(request: &Request, by: &Subject, found: &MeasuredFiles) -> Result<(), Refusal> {
+pub fn check_signed(request: &Request, found: &MeasuredFiles) -> Result<(), Refusal> {
     let asked = request.pending.approval().signed();
     let verified = match (&found.signature, asked) {
         (None, None) => return Ok(()),
@@ -160,7 +192,7 @@ pub fn check_signed(request: &Request, by: &Subject, found: &MeasuredFiles) -> R
     let mut earlier = request.approvals.iter();
     let is_shared = earlier.any(|one| {
         let own = one.signature.as_ref().map(|one| &one.accounts);
-        is_of(one.by.user()) || own.is_some_and(|accounts| accounts.contains(by.user()))
+        is_of(one.by.user()) || own.is_some_and(|own| !own.is_disjoint(&verified.accounts))
     });
     match is_shared {
         true => Err(not_accepted(

@@ -8,6 +8,7 @@ use remit_common::admin::PendingView;
 use remit_common::escape::{foreign, quoted};
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
+use remit_common::signed::Signed;
 use remit_link::{JobMeta, WaitReason, WaitingApproval};
 use remit_policy::Base;
 
@@ -212,6 +213,10 @@ pub fn about(record: Record, request: &Request) -> Record {
         .maybe("UNDO_STAYS", request.found.stays.clone())
         .field("DIGEST", hex(&request.digest))
         .number("EXPIRES", request.expires_ms)
+        .maybe(
+            "SIGNED",
+            request.pending.approval().signed().map(Signed::as_str),
+        )
 }
 
 pub fn with_approver(record: Record, by: &Subject) -> Record {

@@ -1,7 +1,7 @@
 //! Checks the signatures of approvers in an audit log, years later and without the daemon: `remit audit verify --signers`.
 //! The keys are those of the file as it is now; whether one was valid is judged at the time of the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use remit_approval::verifier::{Answer, Good, Question};
 use remit_common::admin::AuditHead;
 use remit_common::calendar;
 use remit_common::refusal::{Code, Refusal};
-use remit_common::signed::{NAMESPACE, Touch, armored};
+use remit_common::signed::{NAMESPACE, Signed, Touch, armored, proves};
 use remit_common::text;
 use remit_trail::unhex;
 use serde_json::{Value, json};
@@ -40,15 +40,36 @@ struct Signature {
     fingerprint: String,
     flags: Option<String>,
     counter: Option<String>,
-    /// The first record of its request, by which the text names the trail: number and hash. `None`: it was not read.
-    asked: Option<(u64, String)>,
+    /// What its rule asks for.
+    demand: Option<Signed>,
+    asked: Link,
+}
+
+/// The first record of a request, by which the text names the trail.
+#[derive(Clone, Debug)]
+struct Asked {
+    seq: u64,
+    hash: String,
+    demand: Option<Signed>,
+}
+
+#[derive(Debug)]
+enum Link {
+    To(Asked),
+    /// It is older than the records that were read.
+    Unread,
+    /// The records of that time were read.
+    Missing,
 }
 
 #[derive(Debug, Default)]
 pub struct Signatures {
-    asked: BTreeMap<String, (u64, String)>,
+    first: Option<u64>,
+    asked: BTreeMap<String, Asked>,
     signed: Vec<Signature>,
     unsigned: u64,
+    /// Number and approver of records without the signature that their rule asks for.
+    stripped: Vec<(u64, String)>,
     more: u64,
 }
 
@@ -56,29 +77,47 @@ impl RecordReader for Signatures {
     fn take(&mut self, record: &AuditRecord) {
         let own = |name: &str| record.own(name).map(str::to_owned);
         let job = own("JOB").unwrap_or_default();
+        let demand = demand(record);
+        let seq = record.seq().unwrap_or_default();
+        self.first = self.first.or(record.seq());
         match record.own("EVENT") {
             Some("asked") => {
                 if let (Some(seq), Some(hash)) = (record.seq(), own("HASH"))
                     && self.asked.len() < ASKED
                 {
-                    self.asked.insert(job, (seq, hash));
+                    self.asked.insert(job, Asked { seq, hash, demand });
                 }
             }
             Some("approved") => {
+                let approver = own("APPROVER").unwrap_or_default();
+                let asked = self.asked.get(&job);
+                let demand = demand.max(asked.and_then(|asked| asked.demand));
                 let Some(signature) = own("SIGNATURE") else {
                     self.unsigned += 1;
+                    if demand.is_some() && self.stripped.len() < MOST {
+                        self.stripped.push((seq, approver));
+                    }
                     return;
+                };
+                let statement = statement(record);
+                let head = statement.as_ref().map(|one| one.head.seq);
+                let is_read = self.first.is_some() && head >= self.first;
+                let link = match asked {
+                    Some(asked) => Link::To(asked.clone()),
+                    None if is_read && self.asked.len() < ASKED => Link::Missing,
+                    None => Link::Unread,
                 };
                 if self.signed.len() == MOST {
                     self.more += 1;
                     return;
                 }
                 self.signed.push(Signature {
-                    seq: record.seq().unwrap_or_default(),
+                    seq,
                     at_ms: record.time_ms().unwrap_or_default(),
-                    approver: own("APPROVER").unwrap_or_default(),
-                    asked: self.asked.get(&job).cloned(),
-                    statement: statement(record),
+                    approver,
+                    demand,
+                    asked: link,
+                    statement,
                     signature,
                     fingerprint: own("SIGNED_BY").unwrap_or_default(),
                     flags: own("SIGNED_FLAGS"),
@@ -88,6 +127,11 @@ impl RecordReader for Signatures {
             _ => {}
         }
     }
+}
+
+fn demand(record: &AuditRecord) -> Option<Signed> {
+    let word = record.own("SIGNED")?;
+    Signed::ALL.into_iter().find(|one| one.as_str() == word)
 }
 
 fn statement(record: &AuditRecord) -> Option<Statement> {
@@ -135,16 +179,28 @@ impl Signatures {
             unsigned: self.unsigned,
             ..SignaturesReport::default()
         };
+        let finding = |approver: &str, why: String| {
+            let approver = text::line(approver.as_bytes(), NAME);
+            format!("the approval by {approver} is not proven: {why}")
+        };
+        for (seq, approver) in self.stripped {
+            let why = "its rule asks for a signature, and it has none".to_owned();
+            report.findings.push((seq, finding(&approver, why)));
+        }
+        let mut counted = BTreeSet::new();
         for one in self.signed {
-            match one.check(keys, now_ms)? {
+            let mut judged = one.check(keys, now_ms)?;
+            let job = one.statement.as_ref().map(|statement| statement.job);
+            if judged.is_ok() && !counted.insert((job, one.fingerprint.clone())) {
+                judged = Err("its key has signed an earlier approval of this request".to_owned());
+            }
+            match judged {
                 Ok(note) => {
                     report.good += 1;
                     report.notes.extend(note.map(|note| (one.seq, note)));
                 }
                 Err(why) => {
-                    let approver = text::line(one.approver.as_bytes(), NAME);
-                    let why = format!("the approval by {approver} is not proven: {why}");
-                    report.findings.push((one.seq, why));
+                    report.findings.push((one.seq, finding(&one.approver, why)));
                 }
             }
         }
@@ -191,6 +247,9 @@ impl Signature {
         if good.fingerprint != self.fingerprint || self.reported() != report_of(good) {
             return Err("the record names another key, or another report of the key".to_owned());
         }
+        if let Some(Err(why)) = self.demand.map(|demand| proves(good.touch, demand)) {
+            return Err(format!("its rule asks for more: {why}"));
+        }
         let used = || keys.0.iter().filter(|key| good.lines.contains(&key.line));
         let own: Vec<&Signer> = used().filter(|key| key.is_of(&self.approver)).collect();
         if own.is_empty() {
@@ -206,10 +265,11 @@ impl Signature {
         }
         let ended = own.iter().all(|key| key.refuses(now_ms).is_some());
         let head = &statement.head;
-        let is_linked = self
-            .asked
-            .as_ref()
-            .map(|(seq, hash)| head.seq == *seq && unhex(hash) == Some(head.hash));
+        let is_linked = match &self.asked {
+            Link::To(asked) => Some(head.seq == asked.seq && unhex(&asked.hash) == Some(head.hash)),
+            Link::Unread => None,
+            Link::Missing => return Err("the record of its request is missing".to_owned()),
+        };
         match is_linked {
             Some(false) => Err("it names another record of the trail than that of its request".to_owned()),
             None => Ok(Some(

@@ -291,7 +291,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         Condition::Approver => is_approver(cx, job),
         Condition::EarlierApprovers => are_earlier_approvers(cx, job),
         Condition::Signature => match job {
-            Check::Approving(request, by, Ok(found)) => check_signed(request, by, found),
+            Check::Approving(request, _, Ok(found)) => check_signed(request, found),
             // Without an answer of the child, `Hashed` is not met.
             _ => Ok(()),
         },
@@ -397,7 +397,10 @@ fn are_earlier_approvers(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refu
     match job {
         Check::Approving(request, _, Ok(found)) => {
             let asked = request.pending.approval();
-            are_approvers(request.approvers(), asked, found, cx.job.admins.group())
+            are_approvers(request.approvers(), asked, found, cx.job.admins.group())?;
+            let signature = found.signature.as_ref().and_then(|one| one.as_ref().ok());
+            let lost = signature.and_then(|one| one.lost.clone());
+            lost.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)))
         }
         _ => Ok(()),
     }
