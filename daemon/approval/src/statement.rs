@@ -35,14 +35,11 @@ pub struct Statement {
 impl Statement {
     #[must_use]
     pub fn of(request: &ApprovalRequest, digest: [u8; 32], head: AuditHead) -> Self {
-        let argv: Vec<&[u8]> = request.argv.iter().map(|word| word.as_bytes()).collect();
-        let name = request.command.as_deref().unwrap_or("run");
         let summary = format!(
-            "{} (uid {}) asks for {}: {}",
+            "{} (uid {}) asks for {}",
             text::line(request.requester_name.as_bytes(), NAME),
             request.requester_uid,
-            text::line(name.as_bytes(), NAME),
-            text::command_line(&argv, SUMMARY)
+            Self::command(request)
         );
         Self {
             summary,
@@ -52,6 +49,18 @@ impl Statement {
             expires_ms: request.expires_ms,
             head,
         }
+    }
+
+    /// Returns the name of the command and its argv, in one line.
+    #[must_use]
+    pub fn command(request: &ApprovalRequest) -> String {
+        let argv: Vec<&[u8]> = request.argv.iter().map(|word| word.as_bytes()).collect();
+        let name = request.command.as_deref().unwrap_or("run");
+        format!(
+            "{}: {}",
+            text::line(name.as_bytes(), NAME),
+            text::command_line(&argv, SUMMARY)
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use remit_approval::{AnswerHead, ApprovalRequest, COPIES, Context, Statement};
+use remit_common::escape::foreign;
 use remit_common::names::JobId;
 use remit_plan::{Change, PlanPath, Stat};
 use remit_policy::model::command::THEN_WORD;
@@ -11,6 +12,9 @@ use sha2::{Digest, Sha256};
 use crate::decode::{Undecodable, decode};
 use crate::hex;
 use crate::shown::OldBytes;
+
+/// Bytes of the line with the command.
+const COMMAND: usize = 512;
 
 /// A request whose digest was computed here, with contents that have its hashes.
 #[derive(Clone, Debug)]
@@ -159,6 +163,15 @@ impl Verified {
     #[must_use]
     pub fn statement(&self) -> String {
         Statement::of(&self.request, self.digest, self.context.head).to_string()
+    }
+
+    /// Returns the same, with the command of the signed bytes in place of the one that the list names: whoever sent the
+    /// list is not believed.
+    #[must_use]
+    pub fn from_afar(mut self) -> Self {
+        let command = Statement::command(&self.request);
+        self.context.pending.command = foreign(&command, COMMAND);
+        self
     }
 
     #[must_use]

@@ -776,6 +776,50 @@ fn approver_afar_refuses_a_server_that_lies() {
     daemon.stop();
 }
 
+/// A server writes what it likes to the approver's terminal, says that its bytes ask for something else, and shows the
+/// request of another host.
+#[test]
+fn approver_afar_reads_what_is_signed_and_no_escapes() {
+    let afar = Afar::new();
+    let daemon = started("signed = \"key\"", &afar.key.line("ann"));
+    let (mut caller, job, _) = asked(&daemon);
+    let real = daemon.remit(&admin(), &["show", &job.to_string(), "--bytes"]);
+    let mut bytes = real.stdout;
+    // What the list says of it, which no digest covers.
+    let at = bytes.windows(4).position(|part| part == b"blue").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"dark");
+    fs::write(afar.path("lie"), bytes).unwrap();
+    let escape = r"printf '\033]0;owned\007'";
+    let forced = format!(
+        "{escape} >&2\ncase $SSH_ORIGINAL_COMMAND in 'remit show'*) exec cat {};; esac\n{escape}\n{}",
+        afar.path("lie"),
+        shell(&daemon)
+    );
+    let key = afar.path("ann");
+    let mut screen = afar.approves(
+        &daemon,
+        &forced,
+        &job.to_string(),
+        &["--key", &key, "--signed"],
+    );
+    screen.until("type the first 8 digits");
+    let statement = daemon.verified(job).statement();
+    let mut lines = statement.lines().skip(1);
+    let (summary, host) = (lines.next().unwrap(), lines.next().unwrap());
+    let command = summary.split_once(" asks for ").unwrap().1;
+    for part in [command, host.strip_prefix("host ").unwrap()] {
+        assert!(screen.has(part), "{part}: {:#?}", screen.rows());
+    }
+    assert!(!screen.has("dark"), "{:#?}", screen.rows());
+    screen.types(&format!("{}\n", digits(&daemon, job)));
+    let left = screen.end();
+    assert!(left.status.success(), "{left:?}");
+    assert!(left.written.contains("owned"), "{left:?}");
+    assert!(!left.written.contains("\u{1b}]0;"), "{left:?}");
+    assert_eq!(caller.end_of(job).state, State::Exited);
+    daemon.stop();
+}
+
 #[test]
 fn verifier_ends_for_every_input_that_is_no_question() {
     let huge = u32::MAX.to_le_bytes();

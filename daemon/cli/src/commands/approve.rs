@@ -100,7 +100,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         return Err(unsigned(job, asked));
     }
     match args.digest {
-        None => confirm(&shown)?,
+        None => confirm(&shown, args.signed.then(|| verified.statement()).as_deref())?,
         Some(digest) if args.signed && digest != verified.digest() => {
             let text = "nothing was signed: this is not the digest of what would run";
             let refusal = Refusal::new(Code::InvalidArgs, text);
@@ -154,8 +154,8 @@ pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
     }
 }
 
-/// Shows the request and asks on the same terminal, so the person who answers has seen it.
-pub fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
+/// Shows the request and what will be signed, and asks on the same terminal, so the person who answers has seen it.
+pub fn confirm(shown: &ShownRequest, signs: Option<&str>) -> Result<(), Failure> {
     let pending = &shown.pending;
     let Some(mut terminal) = Terminal::open() else {
         let why = format!(
@@ -168,7 +168,12 @@ pub fn confirm(shown: &ShownRequest) -> Result<(), Failure> {
             Refusal::new(Code::NeedsApproval, why).lift(line),
         ));
     };
-    terminal.show_page(&request::page(shown, Detail::Short))?;
+    let mut page = request::page(shown, Detail::Short);
+    let names = std::iter::once("you sign").chain(std::iter::repeat(""));
+    for (name, line) in names.zip(signs.into_iter().flat_map(str::lines)) {
+        page.value(name, line);
+    }
+    terminal.show_page(&page)?;
     let wanted = units::hex(&pending.digest);
     let (digits, _) = wanted.split_at_checked(8).unwrap_or((&wanted, ""));
     let question = "\nTo approve exactly this, type the first 8 digits of the digest: ";

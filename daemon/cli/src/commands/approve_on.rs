@@ -2,8 +2,9 @@
 //! computer makes the page and the digest of it, asks, and signs. The host gets back the digest and the signature alone,
 //! so it cannot show one request and have another one signed.
 
-use std::io::{Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use remit_common::admin::ADMIN_PROTOCOL;
 use remit_common::caps;
@@ -15,7 +16,7 @@ use super::approve::confirm;
 use super::signing;
 use crate::args::ApproveArgs;
 use crate::error::{Exit, Failure};
-use crate::render::output::{Context, Form};
+use crate::render::output::{Context, Form, Sink};
 use crate::render::units;
 
 const SSH: &str = "ssh";
@@ -28,13 +29,13 @@ pub fn title() -> String {
 }
 
 pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit, Failure> {
-    let verified = fetch(host, &args.id)?;
+    let verified = fetch(host, &args.id)?.from_afar();
     let shown = remit_page::shown(&verified);
-    confirm(&shown)?;
-    let signature = match args.signed || shown.pending.signed.is_some() {
-        true => Some(signing::sign(&verified.statement(), args.key.as_deref())?),
-        false => None,
-    };
+    let is_signed = args.signed || shown.pending.signed.is_some();
+    let statement = is_signed.then(|| verified.statement());
+    confirm(&shown, statement.as_deref())?;
+    let sign = |text: &String| signing::sign(text, args.key.as_deref());
+    let signature = statement.as_ref().map(sign).transpose()?;
     let mut words = vec![
         "remit".to_owned(),
         "approve".to_owned(),
@@ -47,20 +48,37 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
     more("-", signature.is_some());
     more("--no-wait", args.no_wait);
     more("--json", context.form == Form::Json);
-    let mut child = start(host, &words, Stdio::inherit())?;
+    let (mut child, errors) = start(host, &words)?;
     if let (Some(mut input), Some(signature)) = (child.stdin.take(), signature) {
         // If ssh has ended, its status says so.
         let _ = input.write_all(signature.as_bytes());
     }
+    if let Some(output) = child.stdout.take() {
+        relay(output, io::stdout())?;
+    }
     let status = child.wait()?;
+    let _ = errors.join();
     Ok(Exit::of_ssh(status.code()))
+}
+
+/// Copies what the host writes. A terminal gets it as text: the host is not believed.
+fn relay(mut from: impl Read, to: impl Write + IsTerminal) -> io::Result<()> {
+    let mut sink = Sink::new(to);
+    let mut bytes = [0; 4096];
+    loop {
+        match from.read(&mut bytes)? {
+            0 => return sink.finish(),
+            length => sink.write(bytes.get(..length).unwrap_or_default())?,
+        }
+        sink.flush()?;
+    }
 }
 
 /// Gets the request, and checks that it is whole and the one that was asked for.
 fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     let id_text = id.to_string();
     let words = ["remit", "show", &id_text, "--bytes"].map(str::to_owned);
-    let mut child = start(host, &words, Stdio::piped())?;
+    let (mut child, errors) = start(host, &words)?;
     let mut bytes = Vec::new();
     if let Some(output) = child.stdout.take() {
         let most = u64::try_from(caps::SHOWN).unwrap_or(u64::MAX);
@@ -69,6 +87,8 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
             .read_to_end(&mut bytes)?;
     }
     let status = child.wait()?;
+    // All that it says comes before the page.
+    let _ = errors.join();
     let failed = |code, why: String| {
         let text = format!("nothing was approved: '{SSH} {host}' {why}");
         Failure::Machine(Refusal::new(code, text))
@@ -93,16 +113,20 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     })
 }
 
-fn start(host: &str, words: &[String], output: Stdio) -> Result<Child, Failure> {
+fn start(host: &str, words: &[String]) -> Result<(Child, JoinHandle<io::Result<()>>), Failure> {
     let started = Command::new(SSH)
         // No shell: sshd or a forced command splits this line, and no word has a blank or a quote.
         .args(["-T", "--", host])
         .args(words)
         .stdin(Stdio::piped())
-        .stdout(output)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn();
-    started.map_err(|error| {
+    let mut child = started.map_err(|error| {
         let text = format!("nothing was approved: cannot run '{SSH}': {error}");
         Failure::Machine(Refusal::new(Code::NotStarted, text).next("install OpenSSH's client"))
-    })
+    })?;
+    let errors = child.stderr.take();
+    let relayed = thread::spawn(move || errors.map_or(Ok(()), |from| relay(from, io::stderr())));
+    Ok((child, relayed))
 }
