@@ -1,6 +1,7 @@
 //! Keys of approvers: a file in the format of allowed_signers (ssh-keygen(1)), a line each: account names, options, key.
 //! A principal is the whole name of an account, without a pattern. A line that is not understood refuses the file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use remit_common::signed::NAMESPACE;
@@ -168,11 +169,15 @@ fn signer(line: u32, text: &str) -> Result<Signer, String> {
 
 impl Signer {
     fn options(&mut self, options: &str) -> Result<(), String> {
+        let mut given = BTreeSet::new();
         for option in split_options(options)? {
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name, Some(unquoted(value)?)),
                 None => (option, None),
             };
+            if !given.insert(name.to_ascii_lowercase()) {
+                return Err(format!("the option {} is given twice", quoted(name)));
+            }
             match (name.to_ascii_lowercase().as_str(), value) {
                 ("cert-authority", _) => {
                     return Err(
@@ -372,6 +377,10 @@ mod tests {
                 "double quotes",
             ),
             (&format!("ann namespaces=\"!x\" {KEY}"), "without '!'"),
+            (
+                &format!("ann valid-before=\"20200101Z\",Valid-Before=\"20990101Z\" {KEY}"),
+                "the option 'Valid-Before' is given twice",
+            ),
             (
                 &format!("ann no-touch-required {KEY}"),
                 "unknown option 'no-touch",

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::unistd::{Uid, User};
 use remit_approval::signers::{FILE, Signers};
+use remit_common::calendar::now_ms;
 use remit_common::signed::Signed;
 use remit_policy::Asking;
 
@@ -51,7 +52,7 @@ impl ApproverKeys {
         };
         let has_key = |uid: &&u32| {
             let user = User::from_uid(Uid::from_raw(**uid)).ok().flatten();
-            user.is_some_and(|user| has_key(keys, &user.name, signed))
+            user.is_some_and(|user| has_key(keys, &user.name, signed, now_ms()))
         };
         let count = asking.approval.count().get();
         match able.iter().filter(has_key).count() {
@@ -67,9 +68,10 @@ impl ApproverKeys {
     }
 }
 
-fn has_key(keys: &Signers, account: &str, signed: Signed) -> bool {
-    let mut own = keys.0.iter().filter(|key| key.is_of(account));
-    own.any(|key| signed == Signed::Key || key.is_security_key())
+fn has_key(keys: &Signers, account: &str, signed: Signed, at_ms: u64) -> bool {
+    let own = keys.0.iter().filter(|key| key.is_of(account));
+    let mut valid = own.filter(|key| key.refuses(at_ms).is_none());
+    valid.any(|key| signed == Signed::Key || key.is_security_key())
 }
 
 #[cfg(test)]
@@ -78,14 +80,16 @@ mod tests {
 
     #[test]
     fn plain_key_is_no_key_for_a_rule_that_asks_for_a_touch() {
-        let text = "ann ssh-ed25519 AAAA\nbob sk-ssh-ed25519@openssh.com AAAA\n";
+        let text = "ann ssh-ed25519 AAAA\nbob sk-ssh-ed25519@openssh.com AAAA\n\
+            eve valid-before=\"20200101Z\" sk-ssh-ed25519@openssh.com AAAA\n";
         let keys = Signers::parse(text.as_bytes()).unwrap();
         for (account, expect) in [
             ("ann", [true, false, false]),
             ("bob", [true, true, true]),
             ("eve", [false, false, false]),
         ] {
-            let found = Signed::ALL.map(|signed| has_key(&keys, account, signed));
+            let found =
+                Signed::ALL.map(|signed| has_key(&keys, account, signed, 1_800_000_000_000));
             assert_eq!(found, expect, "{account}");
         }
     }
