@@ -5,6 +5,7 @@ use std::fmt;
 use remit_audit_verify::Entry;
 use remit_common::builtin::Time;
 use remit_common::names::JobId;
+use remit_common::signed::Signed;
 use remit_common::text;
 use serde::Deserializer;
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -80,6 +81,12 @@ impl AuditRecord {
 
     pub fn job(&self) -> Option<JobId> {
         self.own("JOB")?.parse().ok()
+    }
+
+    /// Returns what its rule asks of each approver's signature.
+    pub fn signed(&self) -> Option<Signed> {
+        let word = self.own("SIGNED")?;
+        Signed::ALL.into_iter().find(|one| one.as_str() == word)
     }
 
     /// Returns the word for how the job or request ended, otherwise the decision.

@@ -77,7 +77,7 @@ impl RecordReader for Signatures {
     fn take(&mut self, record: &AuditRecord) {
         let own = |name: &str| record.own(name).map(str::to_owned);
         let job = own("JOB").unwrap_or_default();
-        let demand = demand(record);
+        let demand = record.signed();
         let seq = record.seq().unwrap_or_default();
         self.first = self.first.or(record.seq());
         match record.own("EVENT") {
@@ -127,11 +127,6 @@ impl RecordReader for Signatures {
             _ => {}
         }
     }
-}
-
-fn demand(record: &AuditRecord) -> Option<Signed> {
-    let word = record.own("SIGNED")?;
-    Signed::ALL.into_iter().find(|one| one.as_str() == word)
 }
 
 fn statement(record: &AuditRecord) -> Option<Statement> {

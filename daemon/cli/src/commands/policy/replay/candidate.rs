@@ -254,9 +254,13 @@ impl CandidateText<'_> {
 
     /// Who approves a change: those who could then. Fails if one list cannot say that.
     fn approval(&self) -> Result<String, Why> {
-        let (count, by) = match &self.family.kind {
-            FamilyKind::Program { by: Some(by), .. } => match approvers(by) {
-                (count, Some(by)) => (count, by),
+        let (count, by, signed) = match &self.family.kind {
+            FamilyKind::Program {
+                by: Some(by),
+                signed,
+                ..
+            } => match approvers(by) {
+                (count, Some(by)) => (count, by, *signed),
                 (_, None) => {
                     return Err(format!(
                         "several rules asked for its approval, of {}: write them by hand",
@@ -264,15 +268,18 @@ impl CandidateText<'_> {
                     ));
                 }
             },
-            FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => (1, vec![ADMINS]),
+            FamilyKind::Program { by: None, .. } | FamilyKind::Named { .. } => {
+                (1, vec![ADMINS], None)
+            }
         };
         let by: Vec<String> = by.into_iter().map(quoted).collect();
         let count = match count {
             1 => String::new(),
             more => format!(", count = {more}"),
         };
+        let signed = signed.map_or_else(String::new, |signed| format!(", signed = \"{signed}\""));
         Ok(format!(
-            "approval = {{ by = [{}]{count} }}\n",
+            "approval = {{ by = [{}]{count}{signed} }}\n",
             by.join(", ")
         ))
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use remit_common::refusal::Code;
+use remit_common::signed::Signed;
 use remit_wire::Effect;
 
 use super::judge::{CannotTell, NewVerdict};
@@ -24,6 +25,7 @@ pub enum FamilyKind {
         cwd: String,
         /// Who could approve it, if it was approved.
         by: Option<String>,
+        signed: Option<Signed>,
     },
     /// Calls of a command with these arguments.
     Named {
@@ -299,6 +301,7 @@ fn member(
         profile: profile.clone(),
         cwd: program.cwd.clone(),
         by: program.by.clone(),
+        signed: program.signed,
     };
     Ok(((kind, asker), argv))
 }

@@ -260,6 +260,7 @@ impl OmittedFamily {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use remit_common::signed::Signed;
     use remit_policy::{ArgvElement, Ask, CallerIds, Policy, Verdict};
     use remit_policy_files::PolicyFiles;
     use remit_wire::Effect;
@@ -509,6 +510,16 @@ verdict = "allow"
             (
                 one_off(Some("2 of (%#60, #7)")),
                 "approval = { by = [\"%#60\", \"#7\"], count = 2 }",
+            ),
+            (
+                PastRequest {
+                    program: PastProgram {
+                        signed: Some(Signed::Touch),
+                        ..one_off(Some("%#60")).program
+                    },
+                    ..one_off(Some("%#60"))
+                },
+                "approval = { by = [\"%#60\"], signed = \"touch\" }",
             ),
             (
                 one_off(Some("(%#60, #8) and #7")),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use remit_common::refusal::Code;
+use remit_common::signed::Signed;
 use remit_common::text::{self, LineWord};
 use remit_trail::Event;
 use remit_wire::Effect;
@@ -84,6 +85,8 @@ pub struct PastProgram {
     pub cwd: String,
     /// Who could approve it.
     pub by: Option<String>,
+    /// What each approver's signature had to prove.
+    pub signed: Option<Signed>,
 }
 
 /// Reads who could approve a request: how many people, and of whom. `None`: of several lists.
@@ -271,6 +274,7 @@ fn program(record: &AuditRecord) -> PastProgram {
         has_stdin: own("STDIN_SHA256").is_some(),
         cwd: own("CWD").unwrap_or("/").to_owned(),
         by: own("BY").map(str::to_owned),
+        signed: record.signed(),
     }
 }
 
