@@ -162,3 +162,13 @@ fn what_is_changed_is_refused() {
         assert_eq!(bad(&question(&key, &long)), Bad::NotASignature);
     }
 }
+
+#[test]
+fn bytes_behind_a_signature_are_refused() {
+    let (key, signature) = signed(EDWARDS, 1, TEXT, 1);
+    let body = body(&signature);
+    let longer = body.replace("==", "AA");
+    assert_ne!(longer, body);
+    let answer = judge(&question(&key, &armored(&longer)));
+    assert_eq!(answer, Answer::Bad(Bad::NotASignature));
+}
