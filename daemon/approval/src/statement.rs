@@ -73,7 +73,7 @@ impl fmt::Display for Statement {
         writeln!(f, "job {}", self.job)?;
         writeln!(f, "digest {}", hex(&self.digest))?;
         writeln!(f, "expires {}", calendar::timestamp(self.expires_ms))?;
-        writeln!(f, "trail {} {}", self.head.seq, hex(&self.head.hash))
+        writeln!(f, "record {} {}", self.head.seq, hex(&self.head.hash))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let found = text(&request("ann", &["/bin/echo", "a b"]));
         let expect = format!(
             "remit approval 1\nann (uid 1000) asks for run: /bin/echo 'a b'\nhost {}\njob {}\ndigest {}\n\
-             expires 2027-01-15T08:00:00.005Z\ntrail 12 {}\n",
+             expires 2027-01-15T08:00:00.005Z\nrecord 12 {}\n",
             "0f".repeat(16),
             JobId([0x7f; 16]),
             "01".repeat(32),

@@ -236,7 +236,7 @@ impl VerifiedSignature {
         let record = record
             .field("SIGNED_SUMMARY", summary)
             .field("SIGNED_HOST", host)
-            .field("SIGNED_TRAIL", format!("{}:{}", head.seq, hex(&head.hash)))
+            .field("SIGNED_RECORD", format!("{}:{}", head.seq, hex(&head.hash)))
             .field("SIGNATURE", &self.signature)
             .field("SIGNED_BY", &self.fingerprint);
         let Some(Touch { flags, counter }) = self.touch else {

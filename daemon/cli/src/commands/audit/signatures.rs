@@ -45,7 +45,7 @@ struct Signature {
     asked: Link,
 }
 
-/// The first record of a request, by which the text names the trail.
+/// The first record of a request, which the text names.
 #[derive(Clone, Debug)]
 struct Asked {
     seq: u64,
@@ -130,7 +130,7 @@ impl RecordReader for Signatures {
 }
 
 fn statement(record: &AuditRecord) -> Option<Statement> {
-    let (seq, hash) = record.own("SIGNED_TRAIL")?.split_once(':')?;
+    let (seq, hash) = record.own("SIGNED_RECORD")?.split_once(':')?;
     Some(Statement {
         summary: record.own("SIGNED_SUMMARY")?.to_owned(),
         host: record.own("SIGNED_HOST")?.to_owned(),
@@ -266,9 +266,9 @@ impl Signature {
             Link::Missing => return Err("the record of its request is missing".to_owned()),
         };
         match is_linked {
-            Some(false) => Err("it names another record of the trail than that of its request".to_owned()),
+            Some(false) => Err("it names another record than that of its request".to_owned()),
             None => Ok(Some(
-                "good; the record of its request was not read, so the trail before it was not compared".to_owned(),
+                "good; the record of its request was not read, so the log before it was not compared".to_owned(),
             )),
             Some(true) if ended => {
                 let time = calendar::timestamp(self.at_ms);
