@@ -80,6 +80,17 @@ pub fn request(host: &HostName, mut facts: Map<String, Value>) -> Result<HostReq
     })
 }
 
+impl HostRequest {
+    /// Returns what approves it, if the host wants a signature with the approval.
+    pub fn signing_command(&self) -> Option<String> {
+        let signed = self
+            .facts
+            .get("signed")
+            .is_some_and(|signed| !signed.is_null());
+        signed.then(|| format!("remit approve --on {} {}", self.host, self.job.short()))
+    }
+}
+
 /// Reads `remit pending --json`. Returns how many requests are not listed.
 pub fn listed(
     host: &HostName,

@@ -56,6 +56,17 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
         );
         return Err(not_approved(why));
     }
+    let signing: Vec<String> = shown
+        .iter()
+        .filter_map(HostRequest::signing_command)
+        .collect();
+    if !signing.is_empty() {
+        let why = format!(
+            "nothing was approved: a signature is needed, of each request alone: {}",
+            signing.join("; ")
+        );
+        return Err(not_approved(why));
+    }
     let digest = digest_of_all(&shown);
     match &args.digest {
         Some(expected) if *expected == digest => {}

@@ -233,6 +233,24 @@ impl Screen {
 const QUESTION: &str = "one host after another, type ";
 
 #[test]
+fn request_that_needs_a_signature_leads_to_the_command_that_signs() {
+    let daemon = changing(
+        TRUE,
+        "{ by = [\"root\"], expires = \"10min\", signed = \"key\" }",
+    );
+    let stage = Stage::new(&["web1"]);
+    stage.set_real("web1", &daemon);
+    asks(&stage, &["web1"], &set());
+    let (status, _, said) = run(&stage, &["approve", &set()]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("a signature is needed") && said.contains("remit approve --on web1 "),
+        "{said}"
+    );
+    assert_eq!(intents(&[daemon]), [0]);
+}
+
+#[test]
 fn person_sees_all_of_it_and_types_the_digest() {
     let (stage, daemons) = fleet(["web1", "web2", "web3"], [TRUE, TRUE, "/usr/bin/false"]);
     asks(&stage, &["web1", "web2", "web3"], &set());
