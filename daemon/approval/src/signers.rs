@@ -169,13 +169,13 @@ fn signer(line: u32, text: &str) -> Result<Signer, String> {
 
 impl Signer {
     fn options(&mut self, options: &str) -> Result<(), String> {
-        let mut given = BTreeSet::new();
+        let mut found = BTreeSet::new();
         for option in split_options(options)? {
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name, Some(unquoted(value)?)),
                 None => (option, None),
             };
-            if !given.insert(name.to_ascii_lowercase()) {
+            if !found.insert(name.to_ascii_lowercase()) {
                 return Err(format!("the option {} is given twice", quoted(name)));
             }
             match (name.to_ascii_lowercase().as_str(), value) {

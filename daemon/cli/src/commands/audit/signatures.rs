@@ -47,7 +47,7 @@ struct Signature {
 
 /// The first record of a request, which the text names.
 #[derive(Clone, Debug)]
-struct Asked {
+struct RecordedRequest {
     seq: u64,
     hash: String,
     demand: Option<Signed>,
@@ -55,7 +55,7 @@ struct Asked {
 
 #[derive(Debug)]
 enum Link {
-    To(Asked),
+    To(RecordedRequest),
     /// It is older than the records that were read.
     Unread,
     /// The records of that time were read.
@@ -65,7 +65,7 @@ enum Link {
 #[derive(Debug, Default)]
 pub struct Signatures {
     first: Option<u64>,
-    asked: BTreeMap<String, Asked>,
+    asked: BTreeMap<String, RecordedRequest>,
     signed: Vec<Signature>,
     unsigned: u64,
     /// Number and approver of records without the signature that their rule asks for.
@@ -85,7 +85,8 @@ impl RecordReader for Signatures {
                 if let (Some(seq), Some(hash)) = (record.seq(), own("HASH"))
                     && self.asked.len() < ASKED
                 {
-                    self.asked.insert(job, Asked { seq, hash, demand });
+                    self.asked
+                        .insert(job, RecordedRequest { seq, hash, demand });
                 }
             }
             Some("approved") => {

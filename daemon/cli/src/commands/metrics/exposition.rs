@@ -22,7 +22,7 @@ impl Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Family {
+pub struct MetricFamily {
     pub name: &'static str,
     #[serde(rename = "type")]
     pub kind: Kind,
@@ -43,12 +43,12 @@ pub struct Label {
     pub value: String,
 }
 
-pub fn text(families: &[Family]) -> String {
+pub fn text(families: &[MetricFamily]) -> String {
     families.iter().map(family).collect()
 }
 
-fn family(family: &Family) -> String {
-    let Family { name, help, .. } = family;
+fn family(family: &MetricFamily) -> String {
+    let MetricFamily { name, help, .. } = family;
     let mut text = format!(
         "# HELP {name} {help}\n# TYPE {name} {}\n",
         family.kind.name()
@@ -80,7 +80,7 @@ mod tests {
             name: "version",
             value: "a\\\"b\n".into(),
         };
-        let family = Family {
+        let family = MetricFamily {
             name: "remit_x",
             kind: Kind::Gauge,
             help: "An x.",

@@ -3,14 +3,14 @@
 use remit_common::admin::{Status, Totals};
 use remit_common::refusal::Code;
 
-use super::exposition::{Family, Kind, Label, Sample};
+use super::exposition::{Kind, Label, MetricFamily, Sample};
 
-pub fn is_up(is_up: bool) -> Family {
+pub fn is_up(is_up: bool) -> MetricFamily {
     gauge("remit_up", "Whether remitd answers.", flag(is_up))
 }
 
 /// Returns all families, with a sample for each value of their labels: what was never seen is 0, not absent.
-pub fn up(status: &Status) -> Vec<Family> {
+pub fn up(status: &Status) -> Vec<MetricFamily> {
     let mut families = vec![
         is_up(true),
         info(
@@ -34,7 +34,7 @@ pub fn up(status: &Status) -> Vec<Family> {
     families
 }
 
-fn gauges(status: &Status) -> Vec<Family> {
+fn gauges(status: &Status) -> Vec<MetricFamily> {
     let unconfirmed = |has_failed: bool| {
         let commits = status.unconfirmed.iter();
         count(commits.filter(|one| one.has_failed == has_failed).count())
@@ -135,7 +135,7 @@ fn gauges(status: &Status) -> Vec<Family> {
     ]
 }
 
-fn counters(totals: &Totals) -> Vec<Family> {
+fn counters(totals: &Totals) -> Vec<MetricFamily> {
     let decisions = [
         ("approved", totals.approved),
         ("denied", totals.denied),
@@ -183,9 +183,9 @@ fn counters(totals: &Totals) -> Vec<Family> {
     ]
 }
 
-fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
+fn gauge(name: &'static str, help: &'static str, value: f64) -> MetricFamily {
     let samples = vec![Sample { label: None, value }];
-    Family {
+    MetricFamily {
         name,
         kind: Kind::Gauge,
         help,
@@ -193,7 +193,11 @@ fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
     }
 }
 
-fn info(name: &'static str, help: &'static str, (label, value): (&'static str, &str)) -> Family {
+fn info(
+    name: &'static str,
+    help: &'static str,
+    (label, value): (&'static str, &str),
+) -> MetricFamily {
     let label = Label {
         name: label,
         value: value.to_owned(),
@@ -202,7 +206,7 @@ fn info(name: &'static str, help: &'static str, (label, value): (&'static str, &
         label: Some(label),
         value: 1.0,
     }];
-    Family {
+    MetricFamily {
         name,
         kind: Kind::Gauge,
         help,
@@ -210,8 +214,8 @@ fn info(name: &'static str, help: &'static str, (label, value): (&'static str, &
     }
 }
 
-fn counter(name: &'static str, help: &'static str, value: u64) -> Family {
-    Family {
+fn counter(name: &'static str, help: &'static str, value: u64) -> MetricFamily {
+    MetricFamily {
         kind: Kind::Counter,
         ..gauge(name, help, exact(value))
     }
@@ -222,7 +226,7 @@ fn labeled(
     help: &'static str,
     label: &'static str,
     values: impl Iterator<Item = (&'static str, u64)>,
-) -> Family {
+) -> MetricFamily {
     let sample = |(value, count): (&str, u64)| Sample {
         label: Some(Label {
             name: label,
@@ -230,7 +234,7 @@ fn labeled(
         }),
         value: exact(count),
     };
-    Family {
+    MetricFamily {
         name,
         kind: Kind::Counter,
         help,

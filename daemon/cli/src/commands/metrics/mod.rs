@@ -12,7 +12,7 @@ use std::time::Duration;
 use remit_common::admin::{AdminReply, AdminRequest, Status};
 use remit_wire::client::{self, ClientError};
 
-use self::exposition::Family;
+use self::exposition::MetricFamily;
 use crate::args::MetricsArgs;
 use crate::error::{Exit, Failure};
 use crate::own_file::OwnFile;
@@ -53,7 +53,7 @@ pub fn metrics(context: &Context, args: &MetricsArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn json(file: &OwnFile<'_>, is_stdout: bool, families: &[Family]) -> Result<Exit, Failure> {
+fn json(file: &OwnFile<'_>, is_stdout: bool, families: &[MetricFamily]) -> Result<Exit, Failure> {
     if !is_stdout {
         file.write(&exposition::text(families))?;
     }

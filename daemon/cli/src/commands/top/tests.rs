@@ -351,7 +351,7 @@ fn page_that_fits_is_asked_about_at_once() {
 }
 
 #[test]
-fn signature_is_asked_for_elsewhere() {
+fn signature_is_asked_for_by_its_own_command() {
     let what = Approvable {
         job: id(1),
         digest: DIGEST,
