@@ -1,5 +1,5 @@
 //! The screen of `remit top` as lines. Pure: the size alone bounds the work, however long lists and texts are. Texts of
-//! others pass through [`untrusted_columns`], so no control character and no bidirectional mark reaches the terminal.
+//! others pass through `untrusted_columns`, so no control character and no bidirectional mark reaches the terminal.
 
 mod list;
 
