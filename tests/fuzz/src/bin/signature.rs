@@ -33,7 +33,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     if let Answer::Good(good) = judge(&question) {
         assert!(good.is_plausible());
-        assert!(good.lines.iter().all(|line| question.keys.iter().any(|(other, _)| other == line)));
+        assert!(
+            good.lines
+                .iter()
+                .all(|line| question.keys.iter().any(|(other, _)| other == line))
+        );
         // As the record keeps it.
         question.signature = armored(&body(signature));
         assert_eq!(judge(&question), Answer::Good(good));
