@@ -1,8 +1,6 @@
 //! `remit-compiler`: turns the texts of a policy, or of `remit.toml`, into a model for the daemon. Its standard input and
 //! output are its only way to the machine: it asks its parent about users, groups, hosts and programs.
 
-mod confine_self;
-
 use std::cell::RefCell;
 use std::io::{self, Read, Write, stdin, stdout};
 use std::net::IpAddr;
@@ -10,10 +8,17 @@ use std::process::ExitCode;
 
 use remit_policy::exchange::{Answer, FromCompiler, Question, ToCompiler, receive, send};
 use remit_policy::{Ids, Machine, Policy, Program, Source};
+use remit_self_confine::{Limits, confine};
+
+/// Time beyond the daemon's own patience. A policy at all its limits needs a quarter of the memory.
+const LIMITS: Limits = Limits {
+    cpu_s: 60,
+    memory: 1 << 30,
+};
 
 fn main() -> ExitCode {
     remit_common::panics::end_process();
-    let served = confine_self::confine()
+    let served = confine(LIMITS)
         .and_then(|()| serve(stdin().lock(), stdout().lock()).map_err(|error| error.to_string()));
     match served {
         Ok(()) => ExitCode::SUCCESS,

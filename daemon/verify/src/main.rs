@@ -1,17 +1,22 @@
 //! `remit-verify`: verifies one signature of an approver. Its standard input has the question, its standard output gets
 //! the answer, and it has no other way to the machine.
 
-mod confine_self;
-
 use std::io::{Write, stdin, stdout};
 use std::process::ExitCode;
 
 use remit_approval::verifier::Question;
+use remit_self_confine::{Limits, confine};
 use remit_verify::judge;
+
+/// The largest question takes some milliseconds and needs a few MiB.
+const LIMITS: Limits = Limits {
+    cpu_s: 1,
+    memory: 256 << 20,
+};
 
 fn main() -> ExitCode {
     remit_common::panics::end_process();
-    match confine_self::confine().and_then(|()| serve()) {
+    match confine(LIMITS).and_then(|()| serve()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("remit-verify: {why}");

@@ -1,4 +1,6 @@
-//! The compiler's sandbox, before the first byte: nothing is opened, started or signaled; time and memory are bounded.
+//! The sandbox of a program that only computes, entered by itself before its first byte: nothing is opened, started or
+//! signaled; time and memory are bounded.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 
@@ -10,12 +12,16 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// Seconds of processor time: beyond the daemon's own patience.
-const CPU_S: u64 = 60;
-/// Bytes of address space. A policy at all its limits needs a quarter.
-const MEMORY: u64 = 1 << 30;
+/// What the program may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Seconds of processor time.
+    pub cpu_s: u64,
+    /// Bytes of address space.
+    pub memory: u64,
+}
 
-/// Calls on memory, on the two pipes, and those by which a process ends. Others kill it.
+/// Calls on memory, on its standard descriptors, and those by which a process ends. Others kill it.
 const ALLOWED: [c_long; 21] = [
     libc::SYS_read,
     libc::SYS_readv,
@@ -40,12 +46,13 @@ const ALLOWED: [c_long; 21] = [
     libc::SYS_close,
 ];
 
-pub fn confine() -> Result<(), String> {
+/// Confines this process for good. An error says what could not be restricted.
+pub fn confine(limits: Limits) -> Result<(), String> {
     // No other process of this uid can trace it. The exec has reset this, unless the program's file is unreadable.
     prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))?;
     for (resource, most) in [
-        (Resource::RLIMIT_CPU, CPU_S),
-        (Resource::RLIMIT_AS, MEMORY),
+        (Resource::RLIMIT_CPU, limits.cpu_s),
+        (Resource::RLIMIT_AS, limits.memory),
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
     ] {
