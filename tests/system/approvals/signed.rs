@@ -373,8 +373,9 @@ fn verifier_that_does_not_answer_approves_nothing() {
     for (script, why) in [
         ("kill -9 $$", "ended without an answer"),
         ("exit 0", "ended without an answer"),
+        // It stays until the question is written: otherwise its end may come first.
         (
-            "echo this is not an answer of the verifier",
+            "echo this is not an answer of the verifier; exec sleep 60",
             "sent nonsense",
         ),
         ("exec sleep 60", "did not answer in 5 s"),
