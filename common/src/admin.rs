@@ -11,7 +11,7 @@ use crate::refusal::{Code, Refusal};
 use crate::signed::Signed;
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 13;
+pub const ADMIN_PROTOCOL: u8 = 14;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -195,6 +195,8 @@ pub struct Status {
     pub policy_error: Option<String>,
     /// Warnings for the author of the live policy, one per line.
     pub policy_warnings: Vec<String>,
+    /// The shadow policy and how often its verdict was another, if one is in use.
+    pub shadow: Option<String>,
     /// Keys of `remit.toml` changed since the start. They take effect after a restart.
     pub needs_restart: Vec<String>,
     pub locked: Option<String>,

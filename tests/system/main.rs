@@ -296,6 +296,7 @@ mod policy {
     mod reload;
     mod replay;
     mod scene;
+    mod shadow;
     mod strangers;
 }
 

@@ -44,6 +44,9 @@ fn show(status: &Status) -> String {
     for warning in &status.policy_warnings {
         fact("warning", warning);
     }
+    if let Some(shadow) = &status.shadow {
+        fact("shadow", shadow);
+    }
     if !status.needs_restart.is_empty() {
         let keys = status.needs_restart.join(", ");
         fact("changed", &format!("{keys}: systemctl restart remitd"));

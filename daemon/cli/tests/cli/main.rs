@@ -28,6 +28,9 @@ mod admin {
             rules: 3,
             policy_error: Some("'/etc/remit/policy.d/x.toml':1:1: unknown key\n  1 | x".into()),
             policy_warnings: vec!["'/etc/remit/policy.d/y': it is not read".into()],
+            shadow: Some(
+                "0123456789ab: other verdicts on 2 of 9 requests since it was loaded".into(),
+            ),
             needs_restart: vec!["jobs.max".into(), "audit.sink".into()],
             locked: Some("incident 7".into()),
             locked_by: Some("root".into()),
@@ -101,6 +104,7 @@ mod admin {
                 "not live '/etc/remit/policy.d/x.toml':1:1: unknown key",
                 "1 | x",
                 "warning '/etc/remit/policy.d/y': it is not read",
+                "shadow 0123456789ab: other verdicts on 2 of 9 requests since it was loaded",
                 "changed jobs.max, audit.sink: systemctl restart remitd",
                 "locked by root at 2000-02-28 23:59:59 UTC: incident 7",
                 "floor every change needs approval by %ops",

@@ -152,6 +152,23 @@ impl Terms {
         self.is_one_off
     }
 
+    /// Compares the terms of two policies: names, not the definitions that they have there.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let names = |terms: &Self| {
+            let command = terms.command.as_ref().map(|command| command.name.clone());
+            (terms.profile.name.clone(), command)
+        };
+        names(self) == names(other)
+            && self.is_one_off == other.is_one_off
+            && self.undo_paths == other.undo_paths
+            && self.confirm_s == other.confirm_s
+            && self
+                .acts
+                .iter()
+                .map(Act::text)
+                .eq(other.acts.iter().map(Act::text))
+    }
+
     pub fn undo_paths(&self) -> &[Vec<PlanPath>] {
         &self.undo_paths
     }

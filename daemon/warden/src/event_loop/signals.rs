@@ -16,6 +16,7 @@ use crate::audit::{Event, Record};
 use crate::config::policy_reload::{
     Live, LoadError, Loaded, Loading, PolicyErrors, in_short, save_names, short,
 };
+use crate::config::shadow::Shadow;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::shutdown::{self, shutdown_note};
 use crate::event_loop::status::reload_reply;
@@ -292,6 +293,7 @@ fn loaded(live: &Live, asked: Option<&Subject>) -> Record {
         .field("POLICY", &live.digest)
         .field("VERDICT", "loaded")
         .field("CHANGES", changes)
+        .maybe("SHADOW_POLICY", live.shadow.as_ref().map(Shadow::digest))
 }
 
 fn loader(asked: Option<&Subject>) -> String {

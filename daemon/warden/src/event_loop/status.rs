@@ -6,6 +6,7 @@ use remit_common::wire::Effect;
 
 use crate::approval::Request;
 use crate::config::policy_reload::{Live, Policies, findings, in_short};
+use crate::config::shadow::Shadow;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers;
 use crate::job::breaker::{Breakers, Pause};
@@ -39,6 +40,7 @@ pub fn status(warden: &Warden) -> Status {
         rules: count(warden.policies.live.policy.rules()),
         policy_error: warden.policies.error.as_ref().map(|text| first_lines(text)),
         policy_warnings: warnings(&warden.policies.live.warnings),
+        shadow: warden.policies.live.shadow.as_ref().map(Shadow::line),
         needs_restart: warden
             .policies
             .needs_restart

@@ -30,6 +30,7 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
         let mut call = Call::new(spec, fds)?;
         call.complete(&cx.policies.live.policy);
         upload::add_words(&mut call, cx.settings, subject);
+        call.shadow = cx.policies.shadow_verdict(subject, &call);
         asked = Some(cx.policies.summary_of(&call));
         let subject = subject.clone();
         let requester = Requester {

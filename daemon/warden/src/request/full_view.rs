@@ -76,6 +76,7 @@ impl Draft {
             content: _,
             file_change: _,
             plan_digest: _,
+            shadow: _,
         } = call;
         Whole {
             job: *job,

@@ -2,14 +2,29 @@
 
 use remit_common::text;
 use remit_common::wire::Effect;
+use remit_plan::summary;
 use remit_policy::Basis;
 
-use super::{Draft, Plan, Requester};
+use super::{Call, Draft, Plan, Requester};
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::identity::peer::Subject;
 
 const BECAUSE: usize = 200;
+/// Bytes of a plan's summary.
+const PLAN: usize = 7 << 10;
+
+impl Call {
+    fn plan_paths(&self) -> Option<String> {
+        let bundle = self.file_change()?.ok()?;
+        Some(bundle.plan().entries().len().to_string())
+    }
+
+    fn plan_changes(&self) -> Option<String> {
+        let bundle = self.file_change()?.ok()?;
+        Some(summary(bundle.plan(), PLAN))
+    }
+}
 
 impl Plan {
     pub fn queued(&self) -> Record {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::COMMAND_LINE;
 use crate::audit::Record;
 use crate::audit::chain::hex;
+use crate::config::shadow::ShadowVerdict;
 use crate::request::arguments::HIDDEN;
 use crate::request::validated::{Call, What};
 
@@ -63,6 +64,7 @@ pub struct RequestSummary {
     traceparent: Option<String>,
     set: Option<SetId>,
     behalf: Option<Behalf>,
+    shadow: Option<ShadowVerdict>,
 }
 
 impl RequestSummary {
@@ -114,6 +116,7 @@ impl RequestSummary {
             traceparent: call.traceparent.clone(),
             set: call.set,
             behalf: call.behalf.clone(),
+            shadow: call.shadow.clone(),
         }
     }
 
@@ -198,7 +201,7 @@ impl RequestSummary {
     }
 
     pub fn whole(&self, record: Record) -> Record {
-        let script = self.script.as_ref();
+        let (script, shadow) = (self.script.as_ref(), self.shadow.as_ref());
         self.program(record)
             .maybe("REASON", self.reason.as_ref())
             .field("CWD", &self.cwd)
@@ -209,6 +212,16 @@ impl RequestSummary {
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
             .maybe("REQUEST_ID", self.request.as_ref())
             .maybe("SET", self.set.map(|set| set.to_string()))
+            .maybe("SHADOW", shadow.map(|shadow| shadow.verdict))
+            .maybe(
+                "SHADOW_RULE",
+                shadow.and_then(|shadow| shadow.rule.as_ref()),
+            )
+            .maybe(
+                "SHADOW_CAUSE",
+                shadow.and_then(|shadow| shadow.cause.as_ref()),
+            )
+            .maybe("SHADOW_POLICY", shadow.map(|shadow| &shadow.policy))
     }
 }
 

@@ -13,17 +13,17 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{behalf::Behalf, builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_plan::{Bundle, summary};
+use remit_plan::Bundle;
 use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
+use crate::config::shadow::ShadowVerdict;
 
 /// The sandbox puts the script at descriptor 3 for the interpreter.
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
 const DEFAULT_INTERPRETER: &[u8] = b"sh";
 const SCRIPT_IN_RECORD: usize = 8 << 10;
-const PLAN_IN_RECORD: usize = 7 << 10;
 
 #[derive(Debug)]
 pub struct Call {
@@ -48,6 +48,8 @@ pub struct Call {
     pub(super) plan_digest: Option<String>,
     /// Further words of a command of remit-commit. Only the daemon sets them.
     pub(super) own_words: Vec<String>,
+    /// What the shadow policy says of it, if the policy in force says something else.
+    pub shadow: Option<ShadowVerdict>,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,7 @@ impl Call {
             file_change: None,
             plan_digest: None,
             own_words: Vec::new(),
+            shadow: None,
         })
     }
 
@@ -153,16 +156,6 @@ impl Call {
             }
             self.file_change = Some(bundle);
         }
-    }
-
-    pub(super) fn plan_paths(&self) -> Option<String> {
-        let bundle = self.file_change()?.ok()?;
-        Some(bundle.plan().entries().len().to_string())
-    }
-
-    pub(super) fn plan_changes(&self) -> Option<String> {
-        let bundle = self.file_change()?.ok()?;
-        Some(summary(bundle.plan(), PLAN_IN_RECORD))
     }
 
     pub fn plan_digest(&self) -> Option<&str> {
@@ -245,6 +238,10 @@ impl Call {
 
     pub(super) fn script(&self) -> Option<BorrowedFd<'_>> {
         self.script.as_ref().map(|part| part.fd.as_fd())
+    }
+
+    pub fn has_stdin(&self) -> bool {
+        self.stdin.is_some()
     }
 
     pub(super) fn stdin(&self) -> Option<BorrowedFd<'_>> {

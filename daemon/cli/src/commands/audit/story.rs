@@ -19,7 +19,7 @@ use crate::render::untrusted_columns::Page;
 /// A job has fewer than ten records.
 const RECORDS: usize = 1000;
 
-const LABELS: [(&str, &str); 47] = [
+const LABELS: [(&str, &str); 51] = [
     ("USER", "user"),
     ("UID", "uid"),
     ("LOGINUID", "login uid"),
@@ -43,6 +43,10 @@ const LABELS: [(&str, &str); 47] = [
     ("VERDICT", "verdict"),
     ("RULE", "rule"),
     ("POLICY", "policy"),
+    ("SHADOW", "shadow says"),
+    ("SHADOW_RULE", "its rule"),
+    ("SHADOW_CAUSE", "its cause"),
+    ("SHADOW_POLICY", "its policy"),
     ("PROFILE", "profile"),
     ("EFFECT", "effect"),
     ("APPROVER", "approver"),
@@ -70,8 +74,18 @@ const LABELS: [(&str, &str); 47] = [
 ];
 
 /// Fields that are folded between words. The others are shown exactly.
-const PROSE: [&str; 9] = [
-    "REASON", "RULE", "APPROVER", "APPROVAL", "BY", "GRANT", "ENFORCED", "CAUSE", "DENIALS",
+const PROSE: [&str; 11] = [
+    "REASON",
+    "RULE",
+    "APPROVER",
+    "APPROVAL",
+    "BY",
+    "GRANT",
+    "ENFORCED",
+    "CAUSE",
+    "DENIALS",
+    "SHADOW_RULE",
+    "SHADOW_CAUSE",
 ];
 
 /// Fields of the hash chain, which say nothing about the job.

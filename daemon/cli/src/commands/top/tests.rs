@@ -72,6 +72,7 @@ fn status() -> Box<Status> {
         rules: 3,
         policy_error: None,
         policy_warnings: Vec::new(),
+        shadow: None,
         needs_restart: Vec::new(),
         locked: None,
         locked_by: None,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Changes, Live, LoadError, PolicyErrors, compiler};
 use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
+use crate::config::shadow::{self, ShadowLoad};
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
 use crate::job::floor::{self, Floor};
@@ -106,6 +107,8 @@ pub struct Brought {
     pub changes: Changes,
     pub floor: Floor,
     pub protected: Protected,
+    /// The model of the shadow policy, if one is in use.
+    pub shadow: Option<Bytes>,
 }
 
 impl Brought {
@@ -134,6 +137,7 @@ impl Brought {
         let (changes, unavailable) = (RefCell::default(), Cell::new(false));
         // A check puts nothing in force, and a container may lack the range.
         let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
+        let shadow = ShadowLoad::prepare(args, &names.last_known(), runs);
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = live.map(|(live, _)| &live.policy);
             let compiled = compiler::compile(sources, machine, before, runs).map_err(|error| {
@@ -197,8 +201,19 @@ impl Brought {
             let text = "none of its files has a rule, so nobody has any permission";
             warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
         }
+        let shadow = match shadow.map(|load| load.map(ShadowLoad::finish)) {
+            None => None,
+            Some(Ok(shadow::Loaded::Model(model))) => Some(model),
+            Some(Ok(shadow::Loaded::Unusable(why)) | Err(why)) => {
+                let text = format!("it is not in use: {why}");
+                warnings
+                    .push(Diagnostic::whole(Severity::Warning, "shadow policy", text).to_string());
+                None
+            }
+        };
         let sources = loaded.sources.into_iter();
         Ok(Self {
+            shadow,
             settings: config,
             changes: changes.take(),
             floor,

@@ -8,6 +8,7 @@ use super::{Live, Loading, PATIENCE, PolicyErrors, findings, in_short, short};
 use crate::approval::grants::Grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
+use crate::config::shadow::ShadowVerdict;
 use crate::config::{MachineLimits, Settings};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
@@ -61,6 +62,13 @@ impl Policies {
     pub fn caller_ids<'a>(&self, subject: &'a Subject) -> Result<CallerIds<'a>, Refusal> {
         self.live.knows(subject.uid(), subject.user())?;
         Ok(subject.caller_ids())
+    }
+
+    /// Returns what the shadow policy says of this request, if it is something else than what this policy says.
+    pub fn shadow_verdict(&self, subject: &Subject, call: &Call) -> Option<ShadowVerdict> {
+        let shadow = self.live.shadow.as_ref()?;
+        let live = (&self.live.policy, &self.live.floor);
+        shadow.judge(live, subject.caller_ids(), call)
     }
 
     /// Applies the policy and the temporary grants. Denials are errors.

@@ -3,7 +3,7 @@
 //! `remit.toml` applies from the next start, but a value that would prevent that start must be reported now.
 
 mod brought;
-mod compiler;
+pub(in crate::config) mod compiler;
 mod in_force;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ use remit_sys::{Answer, in_child};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::config::shadow::{self, Shadow};
 use crate::identity::accounts::{People, Question};
 use crate::identity::peer::Subject;
 use crate::job::floor::Floor;
@@ -50,6 +51,7 @@ pub struct Live {
     pub floor: Floor,
     /// What no plan may change, at the time of the load.
     pub protected: Rc<Protected>,
+    pub shadow: Option<Shadow>,
 }
 
 #[derive(Debug)]
@@ -156,7 +158,7 @@ impl Loading {
         });
         match answer {
             Ok(answer) => Ok(Self {
-                answer: answer.up_to(MODEL),
+                answer: answer.up_to(MODEL + shadow::MODEL),
                 again: false,
                 asked: asked.cloned(),
                 is_unasked: false,
@@ -240,6 +242,10 @@ fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
         changes: brought.changes,
         floor: brought.floor,
         protected: Rc::new(brought.protected),
+        shadow: brought
+            .shadow
+            .map(|model| Shadow::decode(&model))
+            .transpose()?,
     };
     let settings = brought.settings;
     Ok(Loaded { live, settings })

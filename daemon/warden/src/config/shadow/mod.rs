@@ -1,0 +1,69 @@
+//! The shadow policy: a second policy whose verdicts are recorded beside those of the policy in force, and change
+//! nothing. It is the directory `shadow/policy.d` beside `policy.d`, together with the vendor's files.
+
+mod load;
+mod verdict;
+
+use std::cell::Cell;
+
+use remit_policy::{CallerIds, Policy};
+
+use super::policy_reload::short;
+use crate::job::floor::Floor;
+use crate::request::Call;
+
+pub use load::{Loaded, MODEL, ShadowLoad};
+pub use verdict::ShadowVerdict;
+
+/// Where it is, in the directory of the configuration.
+pub const DIRECTORY: &str = "shadow/policy.d";
+
+#[derive(Debug)]
+pub struct Shadow {
+    policy: Policy,
+    /// Requests since it was loaded, and those on which both policies differ.
+    decided: Cell<u64>,
+    differ: Cell<u64>,
+}
+
+impl Shadow {
+    /// Decodes a model. Fails with a sentence.
+    pub fn decode(model: &[u8]) -> Result<Self, String> {
+        let policy = Policy::decode(model)
+            .map_err(|why| format!("the child that reads the shadow policy sent none: {why}"))?;
+        Ok(Self {
+            policy,
+            decided: Cell::new(0),
+            differ: Cell::new(0),
+        })
+    }
+
+    pub fn digest(&self) -> &str {
+        self.policy.digest()
+    }
+
+    /// Returns what this policy says of a request, if the policy in force says something else.
+    pub fn judge(
+        &self,
+        live: (&Policy, &Floor),
+        caller: CallerIds<'_>,
+        call: &Call,
+    ) -> Option<ShadowVerdict> {
+        self.decided.update(|count| count + 1);
+        let (policy, floor) = live;
+        let found = ShadowVerdict::between((policy, &self.policy), floor, caller, call);
+        self.differ
+            .update(|count| count + u64::from(found.is_some()));
+        found
+    }
+
+    /// Describes it in the status of the daemon.
+    pub fn line(&self) -> String {
+        format!(
+            "{}: other verdicts on {} of {} requests since it was loaded",
+            short(self.digest()),
+            self.differ.get(),
+            self.decided.get()
+        )
+    }
+}
