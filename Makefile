@@ -180,12 +180,13 @@ fuzz-corpus:
 BENCH_PACKAGES := openssh-server bubblewrap
 
 .PHONY: bench
-bench: ## what a call costs, beside floors and rivals, optimised: 20 minutes; ONLY=PARTS, AGAINST=DIR, JSON=FILE, MARKDOWN=FILE
+bench: ## what a call costs, beside floors and rivals, optimised: 20 minutes; ONLY=PARTS, AGAINST=DIR, JSON=FILE, MARKDOWN=FILE, PICTURE=FILE
 	@tests/machine/packages $(BENCH_PACKAGES) || echo 'without $(BENCH_PACKAGES): ways that need them are left out'
 	cargo build --locked --release $(addprefix -p ,$(PROGRAMS)) -p remit-fleet -p remit-bench
 	REMIT_BENCH=1 cargo test --locked --release -p remitd --bin remitd $(call runner,$(ROOT)) cost_of_a_record -- --nocapture >$(BUILT)/release/records
 	$(ROOT) tests/bench/run --records $(BUILT)/release/records $(if $(ONLY),--only $(ONLY)) \
-		$(if $(AGAINST),--against $(abspath $(AGAINST))) $(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN)))
+		$(if $(AGAINST),--against $(abspath $(AGAINST))) $(if $(JSON),--json $(abspath $(JSON))) $(if $(MARKDOWN),--markdown $(abspath $(MARKDOWN))) \
+		$(if $(SOAK_SECONDS),--seconds $(SOAK_SECONDS)) $(if $(PICTURE),--picture $(abspath $(PICTURE)))
 
 .PHONY: soak
 soak: build ## 10,000 jobs, and what is left of them: a minute

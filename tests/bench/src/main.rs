@@ -260,6 +260,7 @@ mod section {
     }
 }
 mod series;
+mod soak;
 mod stage;
 mod usage;
 
@@ -294,6 +295,10 @@ pub struct Args {
     pub against: Option<PathBuf>,
     pub json: Option<PathBuf>,
     pub markdown: Option<PathBuf>,
+    /// Duration of `soak`.
+    pub seconds: u64,
+    /// Where `soak` leaves its picture, as SVG.
+    pub picture: Option<PathBuf>,
 }
 
 pub const PARTS: &[&str] = &[
@@ -311,6 +316,9 @@ pub const PARTS: &[&str] = &[
     "copies",
     "fleet",
 ];
+/// A part that only runs if it is named: it takes an hour.
+pub const SOAK: &str = "soak";
+const HOUR_S: u64 = 3600;
 
 const HELP: &str = "\
 Usage: remit-bench --stage DIR [OPTIONS]
@@ -324,7 +332,9 @@ Options:
   --sync SYNC      the daemon's audit.sync: always, changes (default) or never
   --only PARTS     only these, with commas: calls, starts, load, growth, output, footprint,
                    flood, search, decide and replay (which need neither stage nor root), changes, copies,
-                   fleet
+                   fleet; and soak, which is only run if it is named
+  --seconds N      how long soak runs jobs (default 3600)
+  --picture FILE   leave the curve of soak there, as SVG
   --peers FILE     others to compare with, where they are installed
   --records FILE   what remitd's cost_of_a_record has printed
   --against DIR    in place of 'calls': compare calls with the programs in this directory
@@ -349,6 +359,8 @@ pub fn parse() -> Result<Args, Failure> {
         against: None,
         json: None,
         markdown: None,
+        seconds: HOUR_S,
+        picture: None,
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -360,13 +372,16 @@ pub fn parse() -> Result<Args, Failure> {
             }
             Long("only") => {
                 let parts = parser.value()?.string()?;
-                let parts = parts.split(',').map(|part| one_of(PARTS, part));
+                let known = [PARTS, &[SOAK]].concat();
+                let parts = parts.split(',').map(|part| one_of(&known, part));
                 args.parts = parts.collect::<Result<_, _>>()?;
             }
             Long("peers") => args.peers = Some(PathBuf::from(parser.value()?)),
             Long("records") => args.records = Some(PathBuf::from(parser.value()?)),
             Long("against") => args.against = Some(PathBuf::from(parser.value()?)),
             Long("json") => args.json = Some(PathBuf::from(parser.value()?)),
+            Long("seconds") => args.seconds = parser.value()?.string()?.parse()?,
+            Long("picture") => args.picture = Some(PathBuf::from(parser.value()?)),
             Long("markdown") => args.markdown = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => {
                 print!("{HELP}");

@@ -20,6 +20,7 @@ use crate::output::Outputs;
 use crate::replay::{self, Replay};
 use crate::search::{self, Searches};
 use crate::section::{Section, ratio};
+use crate::soak::{self, Soak};
 use crate::stage::Stage;
 use crate::{Args, Failure};
 
@@ -40,6 +41,7 @@ pub struct Report {
     pub changes: Option<Changes>,
     pub copies: Option<Copies>,
     pub fleet: Option<fleet::Runs>,
+    pub soak: Option<Soak>,
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
@@ -76,6 +78,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         report.changes = wanted(args, "changes", || changes::take(args))?;
         report.copies = wanted(args, "copies", || copies::take(args))?;
         report.fleet = wanted(args, "fleet", || fleet::take(args))?;
+        report.soak = wanted(args, "soak", || soak::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
     report.decide = wanted(args, "decide", decide::take)?;
@@ -136,6 +139,7 @@ impl Report {
         all.extend(self.growth.iter().flat_map(Growths::sections));
         all.extend(self.output.iter().flat_map(Outputs::sections));
         all.extend(self.footprint.iter().flat_map(Footprint::sections));
+        all.extend(self.soak.iter().map(soak::section));
         all.extend(self.floods.iter().map(|floods| flood::section(floods)));
         all.extend(self.search.iter().map(search::section));
         all.extend(self.changes.iter().map(changes::section));
