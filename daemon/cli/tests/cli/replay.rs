@@ -214,6 +214,35 @@ fn worst_change_comes_first() {
 }
 
 #[test]
+fn weaker_and_stronger_signatures_are_shown() {
+    let asked = |signed: Option<&str>| {
+        let mut fields = reload("asked", "a");
+        fields.push(("REMIT_BY", "ann".to_owned()));
+        fields.extend(signed.map(|word| ("REMIT_SIGNED", word.to_owned())));
+        fields
+    };
+    let records = [asked(None), asked(Some("key")), asked(Some("touch"))];
+    let approval = "approval = { by = [\"#64009\"], signed = \"key\" }\n";
+    let scene = Scene::new(&format!("{POLICY}{approval}"), &records);
+    let json = scene.json();
+    let found = json["changes"].as_array().unwrap().iter();
+    let found: Vec<_> = found
+        .map(|one| (one["change"].as_str().unwrap(), one["seqs"].clone()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("signed_now_weaker", json!([3])),
+            ("signed_now_stronger", json!([1])),
+        ]
+    );
+    let said = scene.replay(&[]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let why = "its rule asks for a signature, and asked for a signature by a security key that was touched\n";
+    assert!(said.text().contains(why), "{said:?}");
+}
+
+#[test]
 fn damaged_log_is_reported_and_the_rest_decided() {
     let records: Vec<Fields> = (0..9).map(|_| reload("intent", "c")).collect();
     for damage in [

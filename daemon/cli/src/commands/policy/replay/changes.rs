@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use remit_common::signed::Signed;
 use serde_json::{Value, json};
 
 use super::judge::{CannotTell, NewVerdict};
@@ -22,10 +23,12 @@ pub enum VerdictChange {
     AskedThenAllowed,
     RefusedThenAsked,
     AskedOfFewer,
+    SignedWeaker,
     AllowedThenRefused,
     AskedThenRefused,
     AllowedThenAsked,
     AskedOfMore,
+    SignedStronger,
 }
 
 impl VerdictChange {
@@ -43,18 +46,22 @@ impl VerdictChange {
         })
     }
 
-    /// Returns how the number of approvers changes, if both policies ask for an approval.
-    fn of_approvers(request: &PastRequest, now: &NewVerdict) -> Option<Self> {
-        let (PastVerdict::Asked, NewVerdict::Ask { people, .. }, Some(by)) =
+    /// Returns how the approval changes, if both policies ask for one: what is weaker first.
+    fn of_approval(request: &PastRequest, now: &NewVerdict) -> Option<Self> {
+        let (PastVerdict::Asked, NewVerdict::Ask { people, signed, .. }, Some(by)) =
             (&request.past, now, &request.program.by)
         else {
             return None;
         };
-        match people.cmp(&approvers(by).0) {
-            Ordering::Less => Some(Self::AskedOfFewer),
-            Ordering::Equal => None,
-            Ordering::Greater => Some(Self::AskedOfMore),
-        }
+        let people = people.cmp(&approvers(by).0);
+        let signed = signed.cmp(&request.program.signed);
+        Some(match (people, signed) {
+            (Ordering::Less, _) => Self::AskedOfFewer,
+            (_, Ordering::Less) => Self::SignedWeaker,
+            (Ordering::Greater, _) => Self::AskedOfMore,
+            (_, Ordering::Greater) => Self::SignedStronger,
+            (Ordering::Equal, Ordering::Equal) => return None,
+        })
     }
 
     pub const fn word(self) -> &'static str {
@@ -63,7 +70,9 @@ impl VerdictChange {
             Self::AskedThenAllowed => "asked_now_allowed",
             Self::RefusedThenAsked => "refused_now_asked",
             Self::AskedOfFewer => "asked_now_of_fewer",
+            Self::SignedWeaker => "signed_now_weaker",
             Self::AskedOfMore => "asked_now_of_more",
+            Self::SignedStronger => "signed_now_stronger",
             Self::AllowedThenRefused => "allowed_now_refused",
             Self::AskedThenRefused => "asked_now_refused",
             Self::AllowedThenAsked => "allowed_now_asked",
@@ -76,12 +85,23 @@ impl VerdictChange {
             Self::AskedThenAllowed => "now allowed without an approval, needed one",
             Self::RefusedThenAsked => "now allowed with an approval, was refused",
             Self::AskedOfFewer => "now needs fewer people to approve it",
+            Self::SignedWeaker => "now needs a weaker signature of its approvers, or none",
             Self::AskedOfMore => "now needs more people to approve it",
+            Self::SignedStronger => "now needs a stronger signature of its approvers",
             Self::AllowedThenRefused => "now refused, was allowed",
             Self::AskedThenRefused => "now refused, needed an approval",
             Self::AllowedThenAsked => "now needs an approval, was allowed without one",
         }
     }
+}
+
+/// Says which signatures the policies ask for, if that is the change.
+fn signature(change: VerdictChange, request: &PastRequest, now: Option<Signed>) -> Option<String> {
+    use VerdictChange::{SignedStronger, SignedWeaker};
+    let asked = |signed: Option<Signed>| signed.map_or("no signature", Signed::asked);
+    let then = asked(request.program.signed);
+    matches!(change, SignedWeaker | SignedStronger)
+        .then(|| format!("its rule asks for {}, and asked for {then}", asked(now)))
 }
 
 /// Requests that are alike: how many, by whom, and the last one.
@@ -177,11 +197,12 @@ impl VerdictChanges {
             Err(why) => return self.cannot_tell.entry(why).or_default().add(request, None),
         };
         let change = VerdictChange::between(&request.past, &now);
-        let Some(change) = change.or_else(|| VerdictChange::of_approvers(request, &now)) else {
+        let Some(change) = change.or_else(|| VerdictChange::of_approval(request, &now)) else {
             return;
         };
         let (rule, why) = match now {
-            NewVerdict::Allow { rule } | NewVerdict::Ask { rule, .. } => (rule, None),
+            NewVerdict::Allow { rule } => (rule, None),
+            NewVerdict::Ask { rule, signed, .. } => (rule, signature(change, request, signed)),
             NewVerdict::Deny { rule, why } => (rule.unwrap_or_default(), Some(why)),
         };
         // Without a rule that denies, the one that is missed names the group.
@@ -321,6 +342,7 @@ mod tests {
             Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
                 people: 1,
+                signed: None,
             }),
         );
         add(
@@ -339,6 +361,7 @@ mod tests {
             Ok(NewVerdict::Ask {
                 rule: rule("asks (f:9)"),
                 people: 1,
+                signed: None,
             }),
         );
         add("eve\u{1b}[2J", &refused, None, Err(CannotTell::Secret));
@@ -378,22 +401,44 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_approvers_is_a_change() {
-        for (by, people, expect) in [
-            (Some("2 of (ann, bob)"), 1, Some("asked_now_of_fewer")),
-            (Some("ann bob"), 2, Some("asked_now_of_more")),
-            (Some("2 of %sre"), 2, None),
-            (Some("ann"), 1, None),
-            (None, 2, None),
+    fn another_approval_is_a_change() {
+        const KEY: Option<Signed> = Some(Signed::Key);
+        const TOUCH: Option<Signed> = Some(Signed::Touch);
+        for (by, then, people, now, expect) in [
+            (
+                Some("2 of (ann, bob)"),
+                None,
+                1,
+                None,
+                Some("asked_now_of_fewer"),
+            ),
+            (Some("ann bob"), None, 2, None, Some("asked_now_of_more")),
+            (Some("2 of %sre"), None, 2, None, None),
+            (Some("ann"), TOUCH, 1, TOUCH, None),
+            (Some("ann"), TOUCH, 1, KEY, Some("signed_now_weaker")),
+            (Some("ann"), KEY, 1, None, Some("signed_now_weaker")),
+            (Some("ann"), KEY, 1, TOUCH, Some("signed_now_stronger")),
+            (Some("ann"), None, 1, KEY, Some("signed_now_stronger")),
+            (Some("2 of %sre"), KEY, 1, TOUCH, Some("asked_now_of_fewer")),
+            (Some("ann"), KEY, 2, None, Some("signed_now_weaker")),
+            (Some("ann"), KEY, 2, TOUCH, Some("asked_now_of_more")),
+            // A temporary grant: the record has neither.
+            (None, None, 2, KEY, None),
         ] {
             let mut asked = request("bob", PastVerdict::Asked, None);
             asked.program.by = by.map(str::to_owned);
+            asked.program.signed = then;
             let mut changes = VerdictChanges::default();
             let rule = "r".to_owned();
-            changes.add(&asked, Ok(NewVerdict::Ask { rule, people }));
+            let ask = NewVerdict::Ask {
+                rule,
+                people,
+                signed: now,
+            };
+            changes.add(&asked, Ok(ask));
             let (changed, _) = changes.json();
             let word = changed.first().and_then(|one| one["change"].as_str());
-            assert_eq!(word, expect, "{by:?} {people}");
+            assert_eq!(word, expect, "{by:?} {then:?} {people} {now:?}");
         }
     }
 
@@ -405,6 +450,7 @@ mod tests {
             NewVerdict::Ask {
                 rule: rule(),
                 people: 1,
+                signed: None,
             },
             NewVerdict::Deny {
                 rule: None,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use remit_common::builtin::Builtin;
 use remit_common::caps;
+use remit_common::signed::Signed;
 use remit_policy::{Ask, CallerIds, Command, ParamKind, Policy, Stdin, Verdict};
 use remit_wire::Effect;
 
@@ -13,9 +14,18 @@ use super::past::{PastRequest, PastVerdict, PastWhat, RecordedValue};
 /// The verdict of the other policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewVerdict {
-    Allow { rule: String },
-    Ask { rule: String, people: usize },
-    Deny { rule: Option<String>, why: String },
+    Allow {
+        rule: String,
+    },
+    Ask {
+        rule: String,
+        people: usize,
+        signed: Option<Signed>,
+    },
+    Deny {
+        rule: Option<String>,
+        why: String,
+    },
 }
 
 /// Why there is no verdict.
@@ -221,6 +231,7 @@ impl NamedCall<'_> {
             (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Asks) => NewVerdict::Ask {
                 rule: FLOOR.into(),
                 people: 1,
+                signed: None,
             },
             (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Refuses) => NewVerdict::Deny {
                 rule: Some(FLOOR.into()),
@@ -274,6 +285,7 @@ fn now(verdict: Verdict) -> NewVerdict {
         Verdict::Ask(pending) => NewVerdict::Ask {
             rule: pending.rule().to_string(),
             people: pending.approval().count().get(),
+            signed: pending.approval().signed(),
         },
         Verdict::Deny(denial) => NewVerdict::Deny {
             rule: denial.rule.map(|rule| rule.to_string()),
