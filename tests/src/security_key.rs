@@ -36,6 +36,13 @@ impl SecurityKey {
         format!("{names} {KIND} {}\n", STANDARD.encode(self.blob()))
     }
 
+    /// Returns what `ssh-keygen -l` prints of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let digits = STANDARD.encode(Sha256::digest(self.blob()));
+        format!("SHA256:{}", digits.trim_end_matches('='))
+    }
+
     /// Returns what `ssh-keygen -Y sign` prints, with this report of the key.
     #[must_use]
     pub fn sign(&self, namespace: &str, text: &str, flags: u8, counter: u32) -> String {

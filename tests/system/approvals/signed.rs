@@ -524,6 +524,54 @@ fn signatures_are_checked_later_without_the_daemon() {
     daemon.stop();
 }
 
+/// The page for auditors has each signed approval with its key, and the result of `remit audit verify --signers` if asked to.
+#[test]
+fn report_has_the_result_of_each_signature() {
+    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
+    let dir = TestDir::new();
+    let daemon = started("signed = \"touch\"", &(ann.line("ann") + &bob.line("bob")));
+    for (user, key) in [(admin(), &ann), (other_admin(), &bob)] {
+        let (mut caller, job, _) = asked(&daemon);
+        let signature = key.sign(NAMESPACE, &daemon.verified(job).statement(), 1, 1);
+        approve(&daemon, &user, job, Some(signature)).unwrap();
+        assert_eq!(caller.end_of(job).state, State::Exited);
+    }
+    let log = fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
+    fs::write(dir.path().join("log"), log).unwrap();
+    let reported = |keys: Option<String>| {
+        let mut remit = Command::new(daemon.program("remit"));
+        remit.args(["audit", "report", "--file", "log", "-o", "page.html"]);
+        if let Some(keys) = keys {
+            fs::write(dir.path().join("keys"), keys).unwrap();
+            remit.args(["--signers", "keys"]);
+        }
+        let done = remit.current_dir(dir.path()).output().unwrap();
+        let page = fs::read_to_string(dir.path().join("page.html")).unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        (done.status.code(), said, page)
+    };
+    let signed = |page: &str, key: &SecurityKey, result: &str| {
+        let by = format!("signed by <bdi>{}</bdi>, {result}", key.fingerprint());
+        page.matches(&by).count()
+    };
+    let (status, said, page) = reported(None);
+    assert_eq!(status, Some(0), "{said}");
+    let unchecked = [&ann, &bob].map(|key| signed(&page, key, "not checked<"));
+    assert_eq!(unchecked, [2, 2], "{page}");
+    let (status, said, page) = reported(Some(ann.line("ann") + &bob.line("bob")));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("2 good, 0 not"), "{said}");
+    let good = [&ann, &bob].map(|key| signed(&page, key, "checked: good<"));
+    assert_eq!(good, [2, 2], "{page}");
+    let (status, said, page) = reported(Some(ann.line("ann") + &bob.line("eve")));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("1 good, 1 not"), "{said}");
+    let bad = "checked: <span class=\"doubt\"><bdi>the approval by bob is not proven: its key is not one of this account";
+    assert_eq!(signed(&page, &bob, bad), 2, "{page}");
+    assert_eq!(signed(&page, &ann, "checked: good<"), 2, "{page}");
+    daemon.stop();
+}
+
 /// What the daemon verifies is what it records: no approval is made whose record proves nothing later.
 #[test]
 fn signature_with_text_around_it_approves_nothing() {

@@ -275,6 +275,10 @@ pub struct AuditReportArgs {
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 
+    /// Check the signatures of approvers by the keys in this file, as 'verify' does
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub signers: Option<PathBuf>,
+
     #[command(flatten)]
     pub source_args: RecordSourceArgs,
 }

@@ -145,10 +145,18 @@ fn statement(record: &AuditRecord) -> Option<Statement> {
     })
 }
 
+/// The result of the check of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureVerdict<'a> {
+    Good { note: Option<&'a str> },
+    Bad { why: &'a str },
+}
+
 /// What was found out about the signatures of a log.
 #[derive(Debug, Default)]
 pub struct SignaturesReport {
-    good: u64,
+    /// Numbers of the records.
+    good: Vec<u64>,
     unsigned: u64,
     /// Number of the record, and a sentence.
     findings: Vec<(u64, String)>,
@@ -192,7 +200,7 @@ impl Signatures {
             }
             match judged {
                 Ok(note) => {
-                    report.good += 1;
+                    report.good.push(one.seq);
                     report.notes.extend(note.map(|note| (one.seq, note)));
                 }
                 Err(why) => {
@@ -284,6 +292,13 @@ impl Signature {
     }
 }
 
+fn with_record((seq, text): &(u64, String)) -> String {
+    match seq {
+        0 => text.clone(),
+        seq => format!("record {seq}: {text}"),
+    }
+}
+
 fn report_of(good: &Good) -> [Option<String>; 2] {
     let part = |of: fn(Touch) -> String| good.touch.map(of);
     [
@@ -297,23 +312,33 @@ impl SignaturesReport {
         self.findings.is_empty()
     }
 
+    /// Returns how many are good, and how many are not.
+    pub fn summary(&self) -> String {
+        let (good, bad) = (self.good.len(), self.findings.len());
+        let unsigned = units::count(self.unsigned, "approval");
+        format!("{good} good, {bad} not, {unsigned} without one")
+    }
+
+    /// Returns the result of each record by its number. Of several with one number, the worst.
+    pub fn verdicts(&self) -> BTreeMap<u64, SignatureVerdict<'_>> {
+        let good = self.good.iter();
+        let good = good.map(|seq| (*seq, SignatureVerdict::Good { note: None }));
+        let notes = self.notes.iter();
+        let notes = notes.map(|(seq, note)| (*seq, SignatureVerdict::Good { note: Some(note) }));
+        let bad = self.findings.iter();
+        let bad = bad.map(|(seq, why)| (*seq, SignatureVerdict::Bad { why }));
+        good.chain(notes).chain(bad).collect()
+    }
+
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let bad = self.findings.len();
-        let mut facts = vec![(
-            "signatures",
-            format!(
-                "{} good, {bad} not, {} without one",
-                self.good,
-                units::count(self.unsigned, "approval")
-            ),
-        )];
-        let record = |(seq, text): &(u64, String)| match seq {
-            0 => text.clone(),
-            seq => format!("record {seq}: {text}"),
-        };
-        facts.extend(self.findings.iter().map(|one| ("finding", record(one))));
-        facts.extend(self.notes.iter().map(|one| ("note", record(one))));
+        let mut facts = vec![("signatures", self.summary())];
+        facts.extend(self.findings().into_iter().map(|text| ("finding", text)));
+        facts.extend(self.notes.iter().map(|one| ("note", with_record(one))));
         facts
+    }
+
+    pub fn findings(&self) -> Vec<String> {
+        self.findings.iter().map(with_record).collect()
     }
 
     pub fn json(&self) -> Value {
@@ -322,7 +347,7 @@ impl SignaturesReport {
             all.iter().map(one).collect()
         };
         json!({
-            "good": self.good,
+            "good": self.good.len(),
             "unsigned": self.unsigned,
             "findings": list(&self.findings),
             "notes": list(&self.notes),

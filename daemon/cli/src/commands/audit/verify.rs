@@ -44,6 +44,13 @@ impl RecordReader for () {
     fn take(&mut self, _: &AuditRecord) {}
 }
 
+impl<A: RecordReader, B: RecordReader> RecordReader for (A, B) {
+    fn take(&mut self, record: &AuditRecord) {
+        self.0.take(record);
+        self.1.take(record);
+    }
+}
+
 struct Reading {
     report: Report,
     gaps: Gaps,
@@ -98,10 +105,7 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
             output::text(&(verification.page() + &facts))?;
         }
     }
-    match signatures.is_none_or(|signatures| signatures.is_good()) {
-        true => Ok(verification.exit()),
-        false => Ok(Exit::FOUND),
-    }
+    Ok(verification.exit(signatures.as_ref()))
 }
 
 fn ends_early(report: &Report) -> bool {
@@ -191,8 +195,9 @@ impl Verification {
         &self.report
     }
 
-    pub fn exit(&self) -> Exit {
-        match self.is_whole() {
+    /// `signatures`: those of the same log, if they were checked.
+    pub fn exit(&self, signatures: Option<&SignaturesReport>) -> Exit {
+        match self.is_whole() && signatures.is_none_or(SignaturesReport::is_good) {
             true => Exit::OK,
             false => Exit::FOUND,
         }

@@ -8,6 +8,7 @@ use remit_common::text;
 
 use super::super::record::AuditRecord;
 use super::counts::AgentName;
+use super::signature::CitedSignature;
 
 /// Maximum bytes of a sentence, a command and a word.
 const SENTENCE: usize = 600;
@@ -36,6 +37,7 @@ pub struct Cited {
     pub approver: String,
     /// `1 of 2`.
     pub approvals: String,
+    pub signature: Option<CitedSignature>,
     pub message: String,
     pub job: Option<JobId>,
     pub exit: String,
@@ -66,6 +68,7 @@ impl Cited {
             rule: cut(record.own("RULE"), SENTENCE),
             approver: word("APPROVER"),
             approvals: word("APPROVALS"),
+            signature: CitedSignature::of(record),
             message: cut(record.get("MESSAGE"), SENTENCE),
             job: record.job(),
             exit: cut(Some(&number), WORD),

@@ -8,6 +8,7 @@ use super::super::record::AuditRecord;
 use super::super::verify::RecordReader;
 use super::cited::{self, Cited, Newest};
 use super::counts::{AgentName, AgentTotals, ByName, Days, Deed, DeedCounts};
+use super::signature::CitedSignature;
 use super::stories::Stories;
 
 pub const DAY_MS: u64 = 86_400_000;
@@ -31,6 +32,8 @@ pub struct Contents {
     pub files: Newest,
     pub daemon: Newest,
     pub unreadable: u64,
+    /// Approvals with a signature.
+    pub signed: u64,
     pub host: RecordHost,
 }
 
@@ -53,6 +56,8 @@ impl RecordReader for Contents {
         self.see_host(record.origin.host.as_deref());
         self.count(record);
         let cited = Rc::new(Cited::new(record, self.read));
+        let signature = cited.signature.as_ref();
+        self.signed += u64::from(signature.is_some_and(CitedSignature::is_there));
         self.list(record, &cited);
         self.tell(record, &cited);
     }

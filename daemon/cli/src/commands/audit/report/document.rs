@@ -7,6 +7,10 @@ use super::counts::Deed;
 use super::html::{Attribute, Html, PageAnchor, Tag};
 use super::page::ReportPage;
 use super::{people, sections};
+use crate::render::units;
+
+/// Findings about signatures that the page lists.
+const FINDINGS: usize = 50;
 
 /// A section: its position, its heading, how many it is about, and what writes it.
 pub struct ReportSection {
@@ -157,6 +161,7 @@ fn verdict(page: &ReportPage<'_>, html: &mut Html) {
             }
         }
     });
+    signatures(page, html);
     if page.verification.report().more_findings > 0 {
         let text = "There are more findings than are listed, so a record that is not marked may be in doubt, too.";
         html.line(Tag::P, &[Attribute::Class("doubt")], text);
@@ -167,6 +172,43 @@ fn verdict(page: &ReportPage<'_>, html: &mut Html) {
             page.contents.unreadable
         );
         html.line(Tag::P, &[], &text);
+    }
+}
+
+/// Writes whether the signatures of approvers were checked, and which are not good.
+fn signatures(page: &ReportPage<'_>, html: &mut Html) {
+    let Some(report) = page.signatures else {
+        if page.contents.signed > 0 {
+            let signed = units::count(page.contents.signed, "signature");
+            let text = format!(
+                "This report has not checked {signed} of approvers: '--signers FILE' checks them."
+            );
+            html.line(Tag::P, &[], &text);
+        }
+        return;
+    };
+    let class = match report.is_good() {
+        true => "soft",
+        false => "doubt",
+    };
+    let text = format!(
+        "Signatures of approvers, checked by the keys of a file: {}.",
+        report.summary()
+    );
+    html.line(Tag::P, &[Attribute::Class(class)], &text);
+    // The newest approvals alone are listed below; an old one can be the bad one.
+    let findings = report.findings();
+    html.element(Tag::Ul, &[], |html| {
+        for finding in findings.iter().take(FINDINGS) {
+            html.element(Tag::Li, &[], |html| html.foreign(finding));
+        }
+    });
+    if findings.len() > FINDINGS {
+        let more = format!(
+            "and {} more; 'remit audit verify --signers' lists all",
+            findings.len() - FINDINGS
+        );
+        html.line(Tag::P, &[], &more);
     }
 }
 

@@ -9,6 +9,7 @@ mod page;
 mod people;
 mod plot;
 mod sections;
+mod signature;
 mod stories;
 
 use std::io::{self, Write};
@@ -22,13 +23,14 @@ use self::contents::Contents;
 use self::html::START;
 use self::page::ReportPage;
 use super::filter::Span;
+use super::signatures::{Signatures, SignaturesReport, read_signers};
 use super::source::RecordSource;
 use super::verify::{Of, Verification};
 use crate::args::AuditReportArgs;
 use crate::error::{Exit, Failure};
 use crate::own_file::OwnFile;
 use crate::render::output::{self, Context, Form};
-use crate::render::units;
+use crate::render::{table, units};
 
 /// Bytes of a path that the page or a line shows.
 const PATH: usize = 1024;
@@ -47,6 +49,8 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
     if !is_stdout {
         file.check()?;
     }
+    // Before the log is read, which may take minutes.
+    let keys = args.signers.as_deref().map(read_signers).transpose()?;
     let source = RecordSource::of(&args.source_args)?;
     let of = Of {
         source: &source,
@@ -54,15 +58,32 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
         span: Span::of(&args.span),
         expect: &args.expect,
     };
-    let (verification, contents): (_, Contents) = Verification::new(context, &of)?;
+    let now_ms = calendar::now_ms();
+    let (verification, contents, signatures) = match &keys {
+        None => {
+            let (verification, contents): (_, Contents) = Verification::new(context, &of)?;
+            (verification, contents, None)
+        }
+        Some(keys) => {
+            let (verification, (contents, signatures)): (_, (Contents, Signatures)) =
+                Verification::new(context, &of)?;
+            (
+                verification,
+                contents,
+                Some(signatures.check(keys, now_ms)?),
+            )
+        }
+    };
+    let signatures = signatures.as_ref();
+    let exit = verification.exit(signatures);
     let files = files(&args.source_args.files);
-    let page = ReportPage::new(&contents, &verification, calendar::now_ms(), &files);
+    let page = ReportPage::new(&contents, &verification, signatures, now_ms, &files);
     let page = document::document(&page);
     if is_stdout {
         let mut stdout = io::stdout().lock();
         stdout.write_all(page.as_bytes())?;
         stdout.flush()?;
-        return Ok(verification.exit());
+        return Ok(exit);
     }
     file.write(&page)?;
     let name = text::line(args.output.as_os_str().as_bytes(), PATH);
@@ -73,14 +94,17 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
             "whole": verification.is_whole(),
             "verdict": verification.verdict(),
             "records": records,
+            "signatures": signatures.map(SignaturesReport::json),
         }))?,
         Form::Text => {
             let verdict = verification.verdict();
             let records = units::count(records, "record");
-            output::text(&format!("{verdict}\n{name}: {records}\n"))?;
+            let signatures = signatures.map(|one| table::fact("signatures", &one.summary()));
+            let signatures = signatures.unwrap_or_default();
+            output::text(&format!("{verdict}\n{signatures}{name}: {records}\n"))?;
         }
     }
-    Ok(verification.exit())
+    Ok(exit)
 }
 
 /// Returns the arguments that name the files, as a shell reads them. Standard input has no name: it becomes `FILE`.

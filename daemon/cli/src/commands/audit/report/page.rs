@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use remit_audit_verify::Kind;
 
+use super::super::signatures::{SignatureVerdict, SignaturesReport};
 use super::super::verify::Verification;
 use super::cited::{Cited, Newest};
 use super::contents::Contents;
@@ -18,6 +19,9 @@ pub struct ReportPage<'a> {
     pub now_ms: u64,
     /// Arguments of `remit audit` that name the files.
     pub files: &'a str,
+    /// `None`: the signatures were not checked.
+    pub signatures: Option<&'a SignaturesReport>,
+    signature_verdicts: BTreeMap<u64, SignatureVerdict<'a>>,
     cited: BTreeMap<u64, (Rc<Cited>, PageAnchor)>,
 }
 
@@ -25,6 +29,7 @@ impl<'a> ReportPage<'a> {
     pub fn new(
         contents: &'a Contents,
         verification: &'a Verification,
+        signatures: Option<&'a SignaturesReport>,
         now_ms: u64,
         files: &'a str,
     ) -> Self {
@@ -40,6 +45,10 @@ impl<'a> ReportPage<'a> {
         Self {
             contents,
             verification,
+            signatures,
+            signature_verdicts: signatures
+                .map(SignaturesReport::verdicts)
+                .unwrap_or_default(),
             now_ms,
             files,
             cited,
@@ -48,6 +57,11 @@ impl<'a> ReportPage<'a> {
 
     pub fn cited(&self) -> impl Iterator<Item = &(Rc<Cited>, PageAnchor)> {
         self.cited.values()
+    }
+
+    /// Returns the result of the check of this approval's signature. `None`: it was not checked.
+    pub fn signature(&self, cited: &Cited) -> Option<SignatureVerdict<'a>> {
+        self.signature_verdicts.get(&cited.seq?).copied()
     }
 
     /// Returns true if a finding is about this record: what it says may not be what the daemon wrote.

@@ -6,6 +6,7 @@ use super::cited::{Cited, Newest};
 use super::html::{Attribute, Html, Tag};
 use super::page::ReportPage;
 use super::people::left_out;
+use super::signature;
 use super::stories::{Stories, Story};
 
 type Cell = fn(&ReportPage<'_>, &mut Html, &Cited);
@@ -46,8 +47,9 @@ pub fn undone(page: &ReportPage<'_>, html: &mut Html) {
 pub fn decisions(page: &ReportPage<'_>, html: &mut Html) {
     const APPROVER: ListColumn =
         ListColumn("by", "user", |_, html, cited| html.foreign(&cited.approver));
-    const DECISION: ListColumn =
-        ListColumn("decision", "word", |_, html, cited| decision(html, cited));
+    const DECISION: ListColumn = ListColumn("decision", "word", |page, html, cited| {
+        decision(page, html, cited)
+    });
     const COLUMNS: &[ListColumn] = &[TIME, APPROVER, DECISION, USER, COMMAND, RECORD];
     let caption = "What persons decided about requests of others, and requests that lapsed without a decision. \
                    'user' is who asked.";
@@ -124,6 +126,7 @@ pub fn records(page: &ReportPage<'_>, html: &mut Html) {
                         html.element(Tag::P, &[Attribute::Class("hash soft")], |html| {
                             html.foreign(&cited.hash)
                         });
+                        signature::details(html, cited);
                         if let Some(seq) = cited.seq {
                             let command =
                                 format!("remit audit show --json --seq {seq}{}", page.files);
@@ -194,6 +197,7 @@ fn row_of_story(page: &ReportPage<'_>, html: &mut Html, story: &Story) {
                         html.text(", ");
                         html.foreign(&step.approvals);
                     }
+                    signature::line(page, html, step);
                 });
             }
             if story.more > 0 {
@@ -288,12 +292,13 @@ fn remark(html: &mut Html, word: &str, value: &str) {
     });
 }
 
-fn decision(html: &mut Html, cited: &Cited) {
+fn decision(page: &ReportPage<'_>, html: &mut Html, cited: &Cited) {
     html.foreign(&cited.event);
     if !cited.approvals.is_empty() {
         html.text(", ");
         html.foreign(&cited.approvals);
     }
+    signature::line(page, html, cited);
 }
 
 fn outcome(html: &mut Html, last: &Cited) {

@@ -64,7 +64,13 @@ fn page_of(lines: &[String]) -> (String, bool) {
     };
     let (verification, contents): (_, Contents) = Verification::new(&context, &of).unwrap();
     fs::remove_file(&file).unwrap();
-    let page = ReportPage::new(&contents, &verification, 1_795_163_148_042, " --file 'a b'");
+    let page = ReportPage::new(
+        &contents,
+        &verification,
+        None,
+        1_795_163_148_042,
+        " --file 'a b'",
+    );
     let page = document::document(&page);
     (page, verification.is_whole())
 }
@@ -185,6 +191,47 @@ fn change_shows_people_and_leads_to_its_records() {
 }
 
 #[test]
+fn signed_approval_shows_its_key_and_that_it_was_not_checked() {
+    let approved = |more: FieldPairs<'static>| {
+        let mut fields = vec![("EVENT", "approved"), ("JOB", JOB), ("EFFECT", "change")];
+        fields.extend([("APPROVER", "bob"), ("APPROVER_UID", "1001")]);
+        fields.extend(more);
+        fields
+    };
+    let records = [
+        approved(&[
+            ("SIGNED", "touch"),
+            ("SIGNATURE", "QUJD"),
+            ("SIGNED_BY", "SHA256:abc"),
+            ("SIGNED_RECORD", "7:00ff"),
+            ("SIGNED_FLAGS", "5"),
+            ("SIGNED_COUNTER", "9"),
+            ("SIGNED_RISK", "the counter went back"),
+        ]),
+        approved(&[("SIGNED", "key")]),
+        approved(&[]),
+    ];
+    let records: Vec<FieldPairs<'_>> = records.iter().map(Vec::as_slice).collect();
+    let (page, is_whole) = page_of(&lines(&records));
+    assert!(is_whole);
+    is_sound(&page);
+    let times = |part: &str| page.matches(part).count();
+    // In the story of the job, and in the list of decisions.
+    let line = "<bdi>approved</bdi>, signed by <bdi>SHA256:abc</bdi>, not checked";
+    let step = "<bdi>bob</bdi>, signed by <bdi>SHA256:abc</bdi>, not checked";
+    assert_eq!((times(line), times(step)), (1, 1), "{page}");
+    let missing = "no signature, and its rule asks for a signature</span>";
+    assert_eq!((times(missing), times("not checked<")), (2, 2), "{page}");
+    for part in [
+        "This report has not checked 1 signature of approvers: &#39;--signers FILE&#39; checks them.",
+        "the rule asks for a signature by a security key that was touched; over record <bdi>7:00ff</bdi>",
+        "the key reports <bdi>flags 5, counter 9</bdi>; <bdi>the counter went back</bdi>",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[test]
 fn hostile_text_stays_text_in_each_field() {
     let texts = [
         "</style><script>alert(1)</script>",
@@ -213,7 +260,13 @@ fn hostile_text_stays_text_in_each_field() {
         "start",
         "another",
     ];
-    const FIELDS: [&str; 18] = [
+    const FIELDS: [&str; 24] = [
+        "SIGNATURE",
+        "SIGNED_BY",
+        "SIGNED_RECORD",
+        "SIGNED_FLAGS",
+        "SIGNED_COUNTER",
+        "SIGNED_RISK",
         "USER",
         "UID",
         "ARGV",
