@@ -11,15 +11,17 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::{NAMESPACE, SIGNATURE, body};
 use remit_tests::accounts::Accounts;
-use remit_tests::caller::{Caller, at_once, change};
-use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a};
+use remit_tests::caller::{Caller, argv, at_once, cause, change};
+use remit_tests::daemon::{
+    ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
+};
 use remit_tests::process::Identity;
 use remit_tests::security_key::{PlainKey, SecurityKey};
 use remit_tests::terminal_screen::TerminalScreen;
 use remit_tests::test_dir::{TestDir, built};
 use remit_wire::outcome::State;
 
-use super::scene::{POLICY, about, asked, events, listed, options};
+use super::scene::{POLICY, about, asked, code, events, listed, options};
 
 fn policy(more: &str) -> String {
     let by = r##"by = ["#64005", "%#64400", "#64001", "#64008"]"##;
@@ -650,6 +652,107 @@ fn first_of_two_approvals_ends_with_its_key() {
         assert_eq!(refusal.code, Code::ApprovalVoid, "{refusal:?}");
         assert!(refusal.message.contains(why), "{why}: {refusal:?}");
         assert_eq!(events(&daemon, job), ["asked", "approved", "void"]);
+    }
+    daemon.stop();
+}
+
+/// Hours can pass until a slot is free: the keys are those of then, and with them each signature has to be accepted again.
+#[test]
+fn approved_job_ends_in_the_queue_with_a_key_of_its_approvers() {
+    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
+    let both = ann.line("ann") + &bob.line("bob");
+    let daemon = Daemon::start(Options {
+        policy: policy("count = 2, signed = \"touch\""),
+        accounts: Some(accounts()),
+        jobs: 1,
+        ..options()
+    });
+    let mut other = Caller::new(&daemon, &user_b());
+    let of_ann = |options: &str| ann.line(&format!("ann {options}")) + &bob.line("bob");
+    for (keys, why) in [
+        (both.clone(), None),
+        (
+            format!("# people\n{}{}", bob.line("bob,eve"), ann.line("ann")),
+            None,
+        ),
+        (of_ann("valid-before=\"29990101Z\""), None),
+        (
+            bob.line("bob"),
+            Some("ann has signed it, and the key is no longer one of ann"),
+        ),
+        (
+            of_ann("valid-before=\"20200101Z\""),
+            Some("was valid before 2020-01-01"),
+        ),
+        (
+            of_ann("namespaces=\"git\""),
+            Some("is not for the namespace"),
+        ),
+        (
+            ann.line("ann,robot") + &bob.line("bob"),
+            Some("its key is one of robot, too"),
+        ),
+        (
+            ann.line("ann") + &bob.line("bob,ann"),
+            Some("bob has signed it, and its key is one of ann, too"),
+        ),
+        (both.replace("ann", "*"), Some("patterns are not allowed")),
+        (String::new(), Some("the key is no longer one of")),
+    ] {
+        daemon.set_file("config/approvers", &both);
+        let holder = other.run(at_once(argv(&["sleep", "50"]))).unwrap();
+        let (mut caller, job, _) = asked(&daemon);
+        let text = daemon.verified(job).statement();
+        for (user, key) in [(admin(), &ann), (other_admin(), &bob)] {
+            let signature = key.sign(NAMESPACE, &text, 1, 1);
+            approve(&daemon, &user, job, Some(signature)).unwrap();
+        }
+        daemon.set_file("config/approvers", &keys);
+        other.stop(holder.job).unwrap();
+        let report = caller.end_of(job);
+        let Some(why) = why else {
+            assert_eq!(report.state, State::Exited, "{keys}: {report:?}");
+            assert_eq!(
+                events(&daemon, job),
+                ["asked", "approved", "approved", "intent", "end"]
+            );
+            continue;
+        };
+        assert_eq!(
+            (report.state, code(&report)),
+            (State::Denied, "approval_void"),
+            "{keys}: {report:?}"
+        );
+        assert!(cause(&report).contains(why), "{why}: {report:?}");
+        assert_eq!(
+            events(&daemon, job),
+            ["asked", "approved", "approved", "end"]
+        );
+    }
+    daemon.stop();
+}
+
+/// A signature that no rule asked for counts as one: a key that was stolen has perhaps made it.
+#[test]
+fn signature_that_is_not_asked_for_ends_with_its_key_too() {
+    let ann = SecurityKey::new(1);
+    let daemon = Daemon::start(Options {
+        policy: policy("count = 1"),
+        accounts: Some(accounts()),
+        jobs: 1,
+        ..options()
+    });
+    let mut other = Caller::new(&daemon, &user_b());
+    for (is_signed, state) in [(true, State::Denied), (false, State::Exited)] {
+        daemon.set_file("config/approvers", &ann.line("ann"));
+        let holder = other.run(at_once(argv(&["sleep", "50"]))).unwrap();
+        let (mut caller, job, _) = asked(&daemon);
+        let signature = ann.sign(NAMESPACE, &daemon.verified(job).statement(), 1, 1);
+        approve(&daemon, &admin(), job, is_signed.then_some(signature)).unwrap();
+        daemon.set_file("config/approvers", "");
+        other.stop(holder.job).unwrap();
+        let report = caller.end_of(job);
+        assert_eq!(report.state, state, "{is_signed}: {report:?}");
     }
     daemon.stop();
 }

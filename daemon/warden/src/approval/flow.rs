@@ -15,7 +15,7 @@ use super::approver;
 use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
-use super::signature::{SignatureWanted, check_form, unsigned};
+use super::signature::{AcceptedSignatures, SignatureWanted, check_form, unsigned};
 use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
 use super::wanted::{hold_copies, wanted};
@@ -249,9 +249,15 @@ pub fn approve(
         // As its record has it: what is verified now can be verified later.
         signature: armored(&body(&signature)),
         account: by.user().to_owned(),
-        earlier: request.signed_before(),
         at_ms: timers::unix_ms(),
     });
+    let signed = request.approvals.iter().filter_map(Approval::signed_before);
+    wanted.accepted = Some(AcceptedSignatures::new(
+        &cx.settings.args.config,
+        &request.draft.requester.subject,
+        request.approvers(),
+        signed.collect(),
+    ));
     let measuring = wanted.start(cx.job.reactor, serial)?;
     if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
         let by = by.clone();
@@ -320,6 +326,10 @@ fn finish_approval(
     approvals.push(approval);
     let approved = Approved {
         by: approvals.iter().map(|one| one.by.clone()).collect(),
+        signed: approvals
+            .iter()
+            .filter_map(Approval::signed_before)
+            .collect(),
         asked: request.pending.approval().clone(),
         digest: request.digest,
         deadline: request.deadline,

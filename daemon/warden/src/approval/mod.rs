@@ -175,6 +175,13 @@ mod table {
             }
         }
 
+        pub fn signed_before(&self) -> Option<SignedBefore> {
+            self.signature.as_ref().map(|signature| SignedBefore {
+                account: self.by.user().to_owned(),
+                key: signature.key.clone(),
+            })
+        }
+
         /// Returns the security key that has signed, and its counter.
         pub fn counter(&self) -> Option<(&str, u32)> {
             let signature = self.signature.as_ref()?;
@@ -193,18 +200,6 @@ mod table {
 
         pub fn approvers(&self) -> impl Iterator<Item = &Subject> {
             self.approvals.iter().map(|approval| &approval.by)
-        }
-
-        /// Returns who has signed it.
-        pub fn signed_before(&self) -> Vec<SignedBefore> {
-            let signed = self.approvals.iter();
-            let signed = signed.filter_map(|one| Some((&one.by, one.signature.as_ref()?)));
-            signed
-                .map(|(by, signature)| SignedBefore {
-                    account: by.user().to_owned(),
-                    key: signature.key.clone(),
-                })
-                .collect()
         }
 
         /// Returns how many people still have to approve it.

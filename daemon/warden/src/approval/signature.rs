@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_approval::Statement;
@@ -20,6 +20,8 @@ use crate::approval::file_hash::MeasuredFiles;
 use crate::approval::table::Request;
 use crate::audit::Record;
 use crate::audit::chain::hex;
+use crate::event_loop::timers;
+use crate::identity::peer::Subject;
 use crate::service::helper::Helper;
 
 /// Time for the verifier, which needs a millisecond. Its own limit is a second of processor time: on a busy machine the
@@ -37,8 +39,6 @@ pub struct SignatureWanted {
     pub signature: String,
     /// Account of the approver.
     pub account: String,
-    /// Those who have signed the request before.
-    pub earlier: Vec<SignedBefore>,
     /// Milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -50,6 +50,18 @@ pub struct SignedBefore {
     pub key: String,
 }
 
+/// Signatures of a request that were accepted, and the file in which their keys have to be still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedSignatures {
+    /// The directory with the file of keys.
+    pub config: PathBuf,
+    pub signed: Vec<SignedBefore>,
+    /// Accounts of the requester and the approvers: none of them has the key of another.
+    pub people: Vec<String>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
 /// A signature by a key of the approver, over exactly the text of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedSignature {
@@ -59,8 +71,6 @@ pub struct VerifiedSignature {
     /// As the file has it: kind and base64.
     pub key: String,
     pub touch: Option<Touch>,
-    /// Why an earlier signature of the request no longer counts.
-    pub lost: Option<String>,
     /// All accounts for which the key is listed, at any time.
     pub accounts: BTreeSet<String>,
 }
@@ -85,8 +95,7 @@ impl SignatureWanted {
     pub fn verify(&self) -> Result<VerifiedSignature, String> {
         let file = self.config.join(signers::FILE);
         let file = file.display();
-        let keys = remit_policy_files::approver_keys(&self.config, Owners::Root)?
-            .ok_or_else(|| format!("there is no '{file}' with the keys of approvers"))?;
+        let keys = read_keys(&self.config)?;
         let mut own = keys
             .0
             .iter()
@@ -126,26 +135,65 @@ impl SignatureWanted {
             fingerprint: good.fingerprint,
             key: used().map(|key| key.key.clone()).next().unwrap_or_default(),
             touch: good.touch,
-            lost: self
-                .earlier
-                .iter()
-                .find_map(|one| one.lost(&keys, self.at_ms)),
             accounts: used().flat_map(|key| key.names.iter().cloned()).collect(),
         })
     }
 }
 
+fn read_keys(config: &Path) -> Result<Signers, String> {
+    let file = config.join(signers::FILE);
+    remit_policy_files::approver_keys(config, Owners::Root)?.ok_or_else(|| {
+        format!(
+            "there is no '{}' with the keys of approvers",
+            file.display()
+        )
+    })
+}
+
+impl AcceptedSignatures {
+    pub fn new<'a>(
+        config: &Path,
+        requester: &'a Subject,
+        approvers: impl IntoIterator<Item = &'a Subject>,
+        signed: Vec<SignedBefore>,
+    ) -> Self {
+        let people = std::iter::once(requester).chain(approvers);
+        Self {
+            config: config.to_owned(),
+            signed,
+            people: people.map(|one| one.user().to_owned()).collect(),
+            at_ms: timers::unix_ms(),
+        }
+    }
+
+    /// Reads the keys, and says why one of the signatures would not be accepted now; may block.
+    pub fn lost(&self) -> Option<String> {
+        let mut signed = self.signed.iter();
+        match read_keys(&self.config) {
+            Ok(keys) => signed.find_map(|one| one.lost(&keys, &self.people, self.at_ms)),
+            Err(why) => signed.next().map(|one| one.sentence(&why)),
+        }
+    }
+}
+
 impl SignedBefore {
-    fn lost(&self, keys: &Signers, at_ms: u64) -> Option<String> {
+    fn lost(&self, keys: &Signers, people: &[String], at_ms: u64) -> Option<String> {
         let Self { account, key } = self;
-        let own = keys.0.iter();
-        let own = own.filter(|line| line.key == *key && line.is_of(account));
+        let used = || keys.0.iter().filter(|line| line.key == *key);
+        let mut others = people.iter().filter(|person| *person != account);
+        if let Some(other) = others.find(|other| used().any(|line| line.is_of(other))) {
+            return Some(self.sentence(&format!("its key is one of {other}, too")));
+        }
+        let own = used().filter(|line| line.is_of(account));
         let refused: Option<Vec<String>> = own.map(|line| line.refuses(at_ms)).collect();
-        let why = refused?.pop();
-        Some(match why {
-            Some(why) => format!("{account} has signed it, and {why}"),
-            None => format!("{account} has signed it, and the key is no longer one of {account}"),
+        Some(match refused?.pop() {
+            Some(why) => self.sentence(&why),
+            None => self.sentence(&format!("the key is no longer one of {account}")),
         })
+    }
+
+    fn sentence(&self, why: &str) -> String {
+        format!("{} has signed it, and {why}", self.account)
     }
 }
 
@@ -252,5 +300,87 @@ impl VerifiedSignature {
             .number("SIGNED_FLAGS", flags)
             .number("SIGNED_COUNTER", counter)
             .maybe("SIGNED_RISK", risk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPx";
+    /// Milliseconds since 1970, in November 2026.
+    const NOW: u64 = 1_795_163_148_042;
+
+    #[test]
+    fn signature_is_lost_with_its_key() {
+        let one = SignedBefore {
+            account: "ann".to_owned(),
+            key: KEY.to_owned(),
+        };
+        let people = ["agent", "ann", "bob"].map(str::to_owned);
+        for (file, expect) in [
+            (format!("ann {KEY}"), None),
+            (format!("eve,ann {KEY} comment"), None),
+            (format!("ann valid-before=\"20270101Z\" {KEY}"), None),
+            // One of the lines is enough.
+            (
+                format!("ann valid-before=\"20200101Z\" {KEY}\nann {KEY}"),
+                None,
+            ),
+            (String::new(), Some("the key is no longer one of ann")),
+            (
+                format!("eve {KEY}"),
+                Some("the key is no longer one of ann"),
+            ),
+            (
+                format!("ann {KEY}x"),
+                Some("the key is no longer one of ann"),
+            ),
+            (
+                format!("ann valid-before=\"20200101Z\" {KEY}"),
+                Some("was valid before 2020-01-01"),
+            ),
+            (
+                format!("ann valid-after=\"20990101Z\" {KEY}"),
+                Some("is valid after 2099-01-01"),
+            ),
+            (
+                format!("ann namespaces=\"git\" {KEY}"),
+                Some("is not for the namespace"),
+            ),
+            (
+                format!("ann {KEY}\nagent {KEY}"),
+                Some("its key is one of agent, too"),
+            ),
+            (format!("ann,bob {KEY}"), Some("its key is one of bob, too")),
+        ] {
+            let keys = Signers::parse(file.as_bytes()).unwrap();
+            let lost = one.lost(&keys, &people, NOW);
+            let is_expected = match (&lost, expect) {
+                (Some(why), Some(expect)) => {
+                    why.starts_with("ann has signed it, and ") && why.contains(expect)
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(is_expected, "{file}: {lost:?}");
+        }
+    }
+
+    #[test]
+    fn signatures_are_lost_with_the_file() {
+        let mut accepted = AcceptedSignatures {
+            config: PathBuf::from("/nonexistent/remit"),
+            signed: Vec::new(),
+            people: Vec::new(),
+            at_ms: NOW,
+        };
+        assert_eq!(accepted.lost(), None);
+        accepted.signed.push(SignedBefore {
+            account: "ann".to_owned(),
+            key: KEY.to_owned(),
+        });
+        let why = "ann has signed it, and there is no '/nonexistent/remit/approvers' with the keys of approvers";
+        assert_eq!(accepted.lost().as_deref(), Some(why));
     }
 }

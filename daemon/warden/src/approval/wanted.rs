@@ -126,6 +126,7 @@ pub fn wanted(draft: &Draft) -> Wanted {
         uid: subject.uid(),
         people: Question::of([subject]),
         signature: None,
+        accepted: None,
     }
 }
 

@@ -7,6 +7,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 
 use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::signature::AcceptedSignatures;
 use crate::approval::wanted;
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;
@@ -84,7 +85,7 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
     }
     match waiting.plan.life.advance(Event::Turn) {
         Ok(Action::Hash) => {
-            measure_again(&mut cx.job, waiting);
+            measure_again(cx, waiting);
             return true;
         }
         Ok(_) => {}
@@ -120,12 +121,20 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
 }
 
 /// Starts the recheck. The plan starts or ends when the result arrives.
-fn measure_again(cx: &mut JobCx<'_>, waiting: Waiting) {
-    let serial = cx.jobs.next_serial();
+fn measure_again(cx: &mut RequestCx<'_>, waiting: Waiting) {
     let mut wanted = wanted(&waiting.plan);
     if let Some(approved) = &waiting.plan.approved {
         approved.by.iter().for_each(|by| wanted.people.add(by));
+        let config = &cx.settings.args.config;
+        wanted.accepted = Some(AcceptedSignatures::new(
+            config,
+            &waiting.plan.requester.subject,
+            &approved.by,
+            approved.signed.clone(),
+        ));
     }
+    let cx = &mut cx.job;
+    let serial = cx.jobs.next_serial();
     match wanted.start(cx.reactor, serial) {
         Ok(measuring) => {
             cx.jobs

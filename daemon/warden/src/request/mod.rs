@@ -18,6 +18,7 @@ use remit_policy::{Act, Approval, Basis, Command, CommitUse, Grant, PATH_DIRS};
 use remit_spawn::{KeptView, Measured};
 
 use crate::approval::AsFound;
+use crate::approval::signature::SignedBefore;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUid;
@@ -148,8 +149,9 @@ pub struct Plan {
 pub struct Approved {
     /// As many different people as its rules ask for.
     pub by: Vec<Subject>,
+    /// Those of them who have signed it.
+    pub signed: Vec<SignedBefore>,
     pub asked: Approval,
-
     /// SHA-256 of all that runs.
     pub digest: [u8; 32],
     /// Latest start, as time since boot (CLOCK_BOOTTIME).

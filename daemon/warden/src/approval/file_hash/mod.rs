@@ -21,7 +21,7 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::signature::{SignatureWanted, VerifiedSignature};
+use crate::approval::signature::{AcceptedSignatures, SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
@@ -51,6 +51,8 @@ pub struct Wanted {
     pub people: Question,
     /// The signature of an approver.
     pub signature: Option<SignatureWanted>,
+    /// Those of earlier approvals.
+    pub accepted: Option<AcceptedSignatures>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +140,8 @@ pub struct MeasuredFiles {
     pub people: People,
     /// `None`: none was wanted.
     pub signature: Option<Result<Box<VerifiedSignature>, String>>,
+    /// Why a signature of an earlier approval would not be accepted now.
+    pub lost_signature: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -233,6 +237,7 @@ impl MeasuredFiles {
             people,
             loose,
             signature: _,
+            lost_signature: _,
         } = self;
         let found = AsFound {
             files,
@@ -248,6 +253,8 @@ impl MeasuredFiles {
         // First, with all rights: the verifier gets an identity of its own.
         let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
         let signature = signature.map(|verified| verified.map(Box::new));
+        let accepted = wanted.accepted.as_ref();
+        let lost_signature = accepted.and_then(AcceptedSignatures::lost);
         let requester = ReaderIdentity::alone(wanted.uid);
         let Some(Word::Literal(program) | Word::Text(program)) = wanted.argv.first() else {
             return Err("no program is named".to_owned());
@@ -306,6 +313,7 @@ impl MeasuredFiles {
             loose,
             people: People::look_up(&wanted.people),
             signature,
+            lost_signature,
         })
     }
 }

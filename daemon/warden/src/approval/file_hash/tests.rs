@@ -59,6 +59,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
             gids: BTreeSet::new(),
         },
         signature: None,
+        accepted: None,
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Condition {
     Approver,
     /// Those who approved it before could still approve it.
     EarlierApprovers,
+    /// The signatures of those who approved it would be accepted now.
+    EarlierSignatures,
     /// The approver has signed it as its rules ask.
     Signature,
     /// The child could look at its files.
@@ -87,9 +89,9 @@ pub enum Condition {
 /// The table. The first condition that is not met is the answer.
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
-        Allowed, Approver, Deadline, EarlierApprovers, Effects, Files, Grant, Hashed, Loose, Open,
-        Recovered, Requester, Required, SamePolicy, Sandbox, Session, Signature, Unpaused,
-        Unprotected,
+        Allowed, Approver, Deadline, EarlierApprovers, EarlierSignatures, Effects, Files, Grant,
+        Hashed, Loose, Open, Recovered, Requester, Required, SamePolicy, Sandbox, Session,
+        Signature, Unpaused, Unprotected,
     };
     match at {
         At::Examined => &[
@@ -101,6 +103,7 @@ const fn conditions(at: At) -> &'static [Condition] {
         At::Approving => &[
             Approver,
             EarlierApprovers,
+            EarlierSignatures,
             SamePolicy,
             Hashed,
             Signature,
@@ -128,6 +131,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Unpaused,
             Required,
             Approver,
+            EarlierSignatures,
             SamePolicy,
             Hashed,
             Requester,
@@ -290,6 +294,10 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         },
         Condition::Approver => is_approver(cx, job),
         Condition::EarlierApprovers => are_earlier_approvers(cx, job),
+        Condition::EarlierSignatures => {
+            let found = job.found().and_then(|found| found.as_ref().ok());
+            void(found.and_then(|found| found.lost_signature.clone()))
+        }
         Condition::Signature => match job {
             Check::Approving(request, _, Ok(found)) => check_signed(request, found),
             // Without an answer of the child, `Hashed` is not met.
@@ -397,10 +405,7 @@ fn are_earlier_approvers(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refu
     match job {
         Check::Approving(request, _, Ok(found)) => {
             let asked = request.pending.approval();
-            are_approvers(request.approvers(), asked, found, cx.job.admins.group())?;
-            let signature = found.signature.as_ref().and_then(|one| one.as_ref().ok());
-            let lost = signature.and_then(|one| one.lost.clone());
-            lost.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)))
+            are_approvers(request.approvers(), asked, found, cx.job.admins.group())
         }
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 19] = [
+const TABLE: [(C, &str); 20] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
     (C::Unpaused, "x x x x x"),
@@ -22,6 +22,7 @@ const TABLE: [(C, &str); 19] = [
     (C::Allowed, ". . . x ."),
     (C::Approver, ". . x . x"),
     (C::EarlierApprovers, ". . x . ."),
+    (C::EarlierSignatures, ". . x . x"),
     (C::Signature, ". . x . ."),
     (C::Hashed, "x . x . x"),
     (C::Requester, "x . x . x"),
@@ -95,6 +96,12 @@ fn unmet_condition_decides_the_end() {
         ),
         (C::Approver, State::Denied, "no; it never ran", false),
         (C::EarlierApprovers, State::Denied, "no; it never ran", true),
+        (
+            C::EarlierSignatures,
+            State::Denied,
+            "no; it never ran",
+            true,
+        ),
         (C::Files, State::Denied, "no; it never ran", true),
     ] {
         let unmet = Unmet {
