@@ -18,9 +18,11 @@ use remit_tests::daemon::{
 use remit_tests::process::Identity;
 use remit_tests::security_key::{PlainKey, SecurityKey};
 use remit_tests::terminal_screen::TerminalScreen;
-use remit_tests::test_dir::{TestDir, built};
+use remit_tests::test_dir::{TestDir, built, missing};
 use remit_wire::outcome::State;
 
+use super::confirm::{Login, login, now, own_sessions};
+use super::plans::{PlanFixture, exit, id_of, plan};
 use super::scene::{POLICY, about, asked, code, events, listed, options};
 
 fn policy(more: &str) -> String {
@@ -755,6 +757,61 @@ fn signature_that_is_not_asked_for_ends_with_its_key_too() {
         assert_eq!(report.state, state, "{is_signed}: {report:?}");
     }
     daemon.stop();
+}
+
+const CONFIRMED: &str = r##"
+[[grant]]
+name = "signed"
+to = ["#64002"]
+allow = ["plan.commit"]
+paths = ["@DIR@/watched"]
+approval = { by = ["#64005"], signed = "touch" }
+confirm = "10min"
+"##;
+
+/// A login keeps what was approved with a key, and the record says so, also after a restart.
+#[test]
+fn confirmation_is_by_a_login_and_its_record_says_what_was_asked_for() {
+    own_sessions();
+    let ann = SecurityKey::new(1);
+    let accounts = Some(accounts());
+    let mut fixture = PlanFixture::with_rules(
+        Options {
+            accounts,
+            ..options()
+        },
+        CONFIRMED,
+    );
+    fixture
+        .daemon
+        .set_file("config/approvers", &ann.line("ann"));
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    for name in ["watched/a", "watched/b"] {
+        fixture.put(name, "old");
+        let bundle = plan(&[fixture.write(name, "new")]);
+        let job = fixture.asks(&mut caller, &bundle);
+        let signature = ann.sign(NAMESPACE, &fixture.daemon.verified(job).statement(), 1, 1);
+        approve(&fixture.daemon, &admin(), job, Some(signature)).unwrap();
+        assert_eq!(exit(&caller.end_of(job)), Some(0));
+        let before = fixture.daemon.records("confirmed").len();
+        if name == "watched/b" {
+            assert!(fixture.daemon.end_alone());
+            fixture.daemon.restart();
+        }
+        let login = login!(now());
+        login
+            .confirms(&fixture.daemon, &admin(), &id_of(&bundle))
+            .expect("a new login is enough");
+        let record = &fixture.daemon.records("confirmed")[before];
+        assert_eq!(record["REMIT_SIGNED"], "touch");
+        assert!(record.get("REMIT_SIGNATURE").is_none(), "{record}");
+        let message = record["MESSAGE"].as_str().unwrap();
+        assert!(
+            message.ends_with("by a login: only its approval was signed"),
+            "{message}"
+        );
+    }
+    fixture.daemon.stop();
 }
 
 /// The approver's own computer, and the way to the server by the real ssh and sshd, without a network.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp, State};
+use remit_common::signed::Signed;
 use remit_plan::Phase;
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub struct Unconfirmed {
     /// Who could approve it. `None`: it needed no approval, and any administrator confirms it.
     #[serde(with = "store::saved_approval")]
     pub approval: Option<Approval>,
+    /// What its rule asked of each approver's signature. It is saved beside, in [`store`].
+    #[serde(skip)]
+    pub signed: Option<Signed>,
     pub window_s: u32,
     /// Commands that have followed the commit, each since before it started. They follow its undo.
     pub then: Vec<String>,

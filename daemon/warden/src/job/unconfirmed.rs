@@ -11,6 +11,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::Signed;
 use remit_link::Owner;
 use remit_plan::{Journal, Phase};
 
@@ -181,8 +182,12 @@ fn try_confirm(
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
     }
+    let unsigned = match one.signed {
+        Some(_) => ", by a login: only its approval was signed",
+        None => "",
+    };
     let message = format!(
-        "{} confirms commit {} of {} [{}]: it stays",
+        "{} confirms commit {} of {} [{}]: it stays{unsigned}",
         by.user(),
         one.commit,
         one.user,
@@ -190,7 +195,8 @@ fn try_confirm(
     );
     let record = with_subject(Record::new(Event::Confirmed, message), by, None)
         .field("JOB", one.job.to_string())
-        .field("COMMIT", &one.commit);
+        .field("COMMIT", &one.commit)
+        .maybe("SIGNED", one.signed.map(Signed::as_str));
     let written = cx.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     let before = cx.confirmations.all.clone();

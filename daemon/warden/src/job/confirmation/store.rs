@@ -11,7 +11,8 @@ use remit_common::admin::{UNCONFIRMED, UnconfirmedView};
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::CommitUse;
+use remit_common::signed::Signed;
+use remit_policy::{Approval, CommitUse};
 use serde::{Deserialize, Serialize};
 
 use super::admission::{self, Starting, has_share};
@@ -60,6 +61,25 @@ pub struct SavedConfirmations {
 }
 
 impl SavedConfirmations {
+    /// What approvals were signed with follows the bytes of a release that knew no signatures, which ignores it.
+    pub fn encode(&self) -> postcard::Result<Vec<u8>> {
+        let signed: Vec<Option<Signed>> = self.all.iter().map(|one| one.signed).collect();
+        let body = postcard::to_extend(self, Vec::new())?;
+        postcard::to_extend(&signed, body)
+    }
+
+    pub fn decode(body: &[u8]) -> postcard::Result<Self> {
+        let (mut saved, rest): (Self, &[u8]) = postcard::take_from_bytes(body)?;
+        let signed: Vec<Option<Signed>> = match rest {
+            [] => Vec::new(),
+            rest => postcard::from_bytes(rest)?,
+        };
+        for (one, signed) in saved.all.iter_mut().zip(signed) {
+            one.signed = signed;
+        }
+        Ok(saved)
+    }
+
     /// Continues them in another daemon. A clock that was set back adds no time.
     pub fn restarted(self, boot_id: &str, now: Clocks) -> Vec<Unconfirmed> {
         let saved = Clocks {
@@ -127,8 +147,8 @@ impl Confirmations {
         let all = match file.read().map_err(damaged)? {
             None => Vec::new(),
             Some(body) => {
-                let saved: SavedConfirmations =
-                    postcard::from_bytes(&body).map_err(|error| damaged(error.to_string()))?;
+                let saved = SavedConfirmations::decode(&body);
+                let saved = saved.map_err(|error| damaged(error.to_string()))?;
                 saved.restarted(&boot_id, clocks())
             }
         };
@@ -154,7 +174,7 @@ impl Confirmations {
             unix_ms: now.unix_ms,
             all: self.all.clone(),
         };
-        let body = postcard::to_extend(&saved, Vec::new()).map_err(io::Error::other)?;
+        let body = saved.encode().map_err(io::Error::other)?;
         self.file.replace(&body, true)
     }
 
@@ -198,16 +218,15 @@ impl Confirmations {
         };
         let requester = &plan.requester.subject;
         has_share(&self.all, requester.uid())?;
+        let asked = plan.approved.as_ref().map(|approved| &approved.asked);
         self.all.push(Unconfirmed {
             commit,
             job: plan.job,
             user: requester.user().to_owned(),
             uid: requester.uid(),
             login: requester.loginuid(),
-            approval: plan
-                .approved
-                .as_ref()
-                .map(|approved| approved.asked.by_one()),
+            approval: asked.map(Approval::by_one),
+            signed: asked.and_then(Approval::signed),
             window_s: window.seconds,
             then: Vec::new(),
             ended: Duration::ZERO,

@@ -24,6 +24,7 @@ pub(super) fn committing() -> Unconfirmed {
         uid: 1000,
         login: Some(1001),
         approval: None,
+        signed: None,
         window_s: WINDOW,
         then: Vec::new(),
         ended: Duration::ZERO,
@@ -184,6 +185,31 @@ fn saved_approval_has_the_bytes_of_a_release_without_count() {
     assert_eq!(postcard::from_bytes(&saved), Ok(one.clone()));
     assert_eq!(postcard::to_extend(&one, Vec::new()), Ok(saved));
     assert_eq!(one.approval, Some(asked(remit_policy::Count::One)));
+}
+
+/// In both directions: an older daemon reads what this one has saved, and this one what that has.
+#[test]
+fn saved_signature_follows_the_bytes_of_a_release_without_signatures() {
+    let signed = Unconfirmed {
+        signed: Some(Signed::Touch),
+        ..waiting(1000)
+    };
+    let saved = SavedConfirmations {
+        boot_id: "one".to_owned(),
+        boot: at(100).boot,
+        unix_ms: at(100).unix_ms,
+        all: vec![signed, waiting(1000)],
+    };
+    let bytes = saved.encode().unwrap();
+    assert_eq!(SavedConfirmations::decode(&bytes), Ok(saved.clone()));
+    let older = SavedConfirmations {
+        all: vec![waiting(1000), waiting(1000)],
+        ..saved
+    };
+    let of_older = postcard::to_extend(&older, Vec::new()).unwrap();
+    assert_eq!(SavedConfirmations::decode(&of_older), Ok(older.clone()));
+    assert_eq!(postcard::from_bytes(&bytes), Ok(older));
+    assert!(SavedConfirmations::decode(&bytes[..bytes.len() - 1]).is_err());
 }
 
 #[test]
