@@ -1,7 +1,8 @@
 //! Administrators are looked up again for each request, and approvers at the moment of the approval.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::names::JobId;
@@ -116,6 +117,10 @@ fn ask(stream: &mut UnixStream, request: AdminRequest) -> Result<AdminReply, Ref
     };
     let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is short");
     stream.write_all(&bytes).expect("it is open");
+    reads(stream)
+}
+
+fn reads(stream: &mut UnixStream) -> Result<AdminReply, Refusal> {
     let mut field = [0; frame::HEADER];
     stream.read_exact(&mut field).expect("there is an answer");
     let length = frame::header(field, caps::ADMIN_FRAME).expect("it is short");
@@ -221,6 +226,94 @@ fn w07_connections_of_administrators_end_with_their_groups() {
     reload(&daemon);
     until("ann's connection ends", || !is_open(&mut of_ann));
     assert!(is_open(&mut of_bob));
+    daemon.stop();
+}
+
+fn waits_for_change(stream: &mut UnixStream, state: u64) {
+    let call = AdminCall {
+        protocol: ADMIN_PROTOCOL,
+        request: AdminRequest::Pending { seen: Some(state) },
+    };
+    let bytes = frame::encode(&call, caps::ADMIN_FRAME).expect("it is short");
+    stream.write_all(&bytes).expect("it is open");
+}
+
+fn list(reply: Result<AdminReply, Refusal>) -> (u64, Vec<JobId>) {
+    match reply.expect("they administer remit") {
+        AdminReply::Pending {
+            state, requests, ..
+        } => (state, requests.iter().map(|one| one.job).collect()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nothing is reloaded, and the list was asked for while ann was an administrator.
+#[test]
+fn w07_list_is_not_sent_to_one_who_has_lost_the_group() {
+    let mut daemon = started();
+    let (mut of_ann, mut of_bob) = (connects(&daemon, ann()), connects(&daemon, bob()));
+    let first = asked(&daemon).job;
+    let mut state = 0;
+    for stream in [&mut of_ann, &mut of_bob] {
+        let (now, jobs) = list(ask(stream, AdminRequest::Pending { seen: None }));
+        assert_eq!(jobs, [first]);
+        waits_for_change(stream, now);
+        state = now;
+    }
+    // Each gets the next one, as long as both are administrators.
+    let second = asked(&daemon).job;
+    for stream in [&mut of_ann, &mut of_bob] {
+        let (now, jobs) = list(reads(stream));
+        assert!(now > state && jobs == [first, second], "{jobs:?}");
+        waits_for_change(stream, now);
+    }
+    // A request on the same connection is looked up before the group is lost: that look-up is not one for the list.
+    assert!(ask(&mut of_ann, AdminRequest::Status).is_ok());
+    daemon.set_accounts(without_ann_in_ops());
+    let third = asked(&daemon).job;
+    let (_, jobs) = list(reads(&mut of_bob));
+    assert_eq!(jobs, [first, second, third]);
+    let refusal = reads(&mut of_ann).expect_err("ann administers nothing");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    assert!(
+        refusal.message.contains("no longer an administrator"),
+        "{refusal:?}"
+    );
+    assert_eq!(of_ann.read(&mut [0; 1]).expect("it is closed"), 0);
+    assert_eq!(newest(&daemon, "refusal")["REMIT_USER"], "ann");
+    daemon.stop();
+}
+
+/// `remit pending --watch` ends, and says why.
+#[test]
+fn w07_watch_ends_with_the_group() {
+    let mut daemon = started();
+    let first = asked(&daemon).job;
+    let mut watch = Command::new(daemon.program("remit"));
+    watch.arg("--runtime").arg(daemon.runtime().dir());
+    watch.args(["pending", "--watch"]).stdin(Stdio::null());
+    watch.stdout(Stdio::piped()).stderr(Stdio::piped());
+    ann().runs(&mut watch);
+    let mut watch = watch.spawn().expect("it starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("it is a pipe")).lines();
+    let has = |line: &str, job: JobId| line.replace('-', "").contains(&job.short());
+    assert!(
+        lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| has(&line, first))
+    );
+    daemon.set_accounts(without_ann_in_ops());
+    let second = asked(&daemon).job;
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(rest.iter().all(|line| !has(line, second)), "{rest:?}");
+    let done = watch.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success(), "{said}");
+    assert!(
+        said.contains("you are no longer an administrator of remit"),
+        "{said}"
+    );
     daemon.stop();
 }
 

@@ -18,6 +18,7 @@ use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 use remit_sys::sys;
 
+use super::watchers::ListsDue;
 use super::{Admin, Admins};
 use crate::approval::still_administers;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
@@ -42,6 +43,7 @@ impl Admin {
             output: Vec::new(),
             busy_until: Instant::now() + ASKS_WITHIN,
             standing: AdminStanding::Unknown,
+            lists: ListsDue::None,
         }
     }
 
@@ -90,6 +92,7 @@ impl Admins {
                     && self.waiting_for(*number) == 0
                     && !self.showing.contains_key(number)
                     && !admin.standing.is_asked()
+                    && admin.lists == ListsDue::None
                     && is_meant(*number, admin)
             });
             left.map(|(number, _)| number).collect::<Vec<u64>>()

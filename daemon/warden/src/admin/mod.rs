@@ -7,6 +7,7 @@ pub(crate) mod granting;
 pub(crate) mod history;
 mod replies;
 mod showing;
+mod watchers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,8 +24,10 @@ use remit_policy::Policy;
 use self::connections::{AdminStanding, Askers, has_frame, knows_standing, take_frame};
 pub use self::connections::{Wants, refuse};
 use self::history::HistoryQuestions;
+pub use self::replies::pending_list;
 pub use self::showing::show_compared;
 use self::showing::{PARTS, Showing, next_part};
+use self::watchers::ListsDue;
 use crate::approval::{from_outside, not_a_jobs_user};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::login_session;
@@ -47,6 +50,7 @@ pub struct Admin {
     /// Until then the connection is not idle.
     busy_until: Instant,
     standing: AdminStanding,
+    lists: ListsDue,
 }
 
 pub type JudgedCall = (AdminCall, Result<(), Refusal>);

@@ -71,25 +71,6 @@ impl Admins {
         };
         self.tell(Wants::Approval(job), || reply);
     }
-
-    /// Sends the list of waiting requests to those who wait for a change of it, if it has changed.
-    pub fn tell_pending(&mut self, jobs: &Jobs) {
-        if std::mem::replace(&mut self.reported, jobs.generation) == jobs.generation {
-            return;
-        }
-        let is_meant = |(_, what): &mut (u64, Wants)| *what == Wants::Pending;
-        let reported: Vec<_> = self.waiting.extract_if(.., is_meant).collect();
-        for (number, _) in reported {
-            let Some(admin) = self.live.get_mut(&number) else {
-                continue;
-            };
-            let reply = pending_list(jobs, &admin.subject);
-            if let Ok(bytes) = frame::encode(&reply, caps::ADMIN_FRAME) {
-                admin.output.extend(bytes);
-                self.due.push_back(number);
-            }
-        }
-    }
 }
 
 pub fn pending_list(jobs: &Jobs, subject: &Subject) -> AdminReply {

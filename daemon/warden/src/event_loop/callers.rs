@@ -10,7 +10,7 @@ use crate::admin::connections::on_standing_looked_up;
 use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
-use crate::admin::{Admin, Wants, failed, may_ask, refuse};
+use crate::admin::{Admin, Wants, failed, may_ask, pending_list, refuse};
 use crate::approval::grants::ended::on_use_looked_up;
 use crate::approval::{end, flow};
 use crate::event_loop::status::status;
@@ -148,6 +148,7 @@ impl Warden {
 
     fn serve_admin(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
         let closed = admin.receive()?;
+        self.send_lists(number, admin)?;
         for _ in 0..CALLS {
             let (lookups, reactor) = (&mut self.callers.lookups, &mut self.reactor);
             let next = self.admins.next_call(lookups, reactor, number, admin)?;
@@ -176,11 +177,32 @@ impl Warden {
             };
             self.admins.answer(number, admin, reply)?;
         }
+        self.send_lists(number, admin)?;
         self.admins.send(&self.jobs, number, admin)?;
         match closed && !admin.has_request() {
             true => Err(FrameError::Closed),
             false => Ok(()),
         }
+    }
+
+    /// Answers those who wait for a change of the list. Ends the connection of a user who administers nothing any more.
+    fn send_lists(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
+        let (lookups, reactor) = (&mut self.callers.lookups, &mut self.reactor);
+        let Some((count, standing)) = self.admins.next_lists(lookups, reactor, number, admin)
+        else {
+            return Ok(());
+        };
+        if let Err(refusal) = standing {
+            let reply = self.reports.refuse(admin.subject(), refusal);
+            self.admins.answer(number, admin, Some(reply))?;
+            self.admins.send(&self.jobs, number, admin)?;
+            return Err(FrameError::Closed);
+        }
+        for _ in 0..count {
+            let list = pending_list(&self.jobs, admin.subject());
+            self.admins.answer(number, admin, Some(list))?;
+        }
+        Ok(())
     }
 
     /// `Ok`: the answer follows. Errors: The answer now.
