@@ -113,15 +113,11 @@ fn other_verdicts_of_the_shadow_policy_are_recorded_and_change_nothing() {
             "allow",
             "deny there is no command 'site.look'",
         ),
-        (
-            named("site.other", &[]),
-            "not_found",
-            "allow in profile read",
-        ),
+        (named("site.other", &[]), "not_found", "allow no approval"),
         (
             argv(&["/bin/echo", "x"]),
             "allow",
-            "ask needs approval by #64002",
+            "ask an approval: needs approval by #64002",
         ),
         (named("site.word", &[("word", "a")]), "allow", "- -"),
         (
@@ -135,7 +131,7 @@ fn other_verdicts_of_the_shadow_policy_are_recorded_and_change_nothing() {
         (
             change("site.act", &[]),
             "needs_approval",
-            "ask needs approval by 2 different people",
+            "ask another approval: needs approval by 2 different people",
         ),
         (
             named("site.key", &[("key", SECRET)]),

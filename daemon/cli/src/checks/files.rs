@@ -25,9 +25,11 @@ const PROGRAMS: [&str; 9] = [
     "/usr/bin/mcp-shim",
 ];
 /// Configuration and policy, and the sshd files that restrict agents to mcp-shim.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 7] = [
     "/etc/remit",
     "/etc/remit/policy.d",
+    "/etc/remit/shadow",
+    "/etc/remit/shadow/policy.d",
     "/usr/lib/remit/policy.d",
     "/etc/ssh/sshd_config",
     "/etc/ssh/sshd_config.d",

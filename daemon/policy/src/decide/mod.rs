@@ -152,21 +152,27 @@ impl Terms {
         self.is_one_off
     }
 
-    /// Compares the terms of two policies: names, not the definitions that they have there.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let names = |terms: &Self| {
-            let command = terms.command.as_ref().map(|command| command.name.clone());
-            (terms.profile.name.clone(), command)
-        };
-        names(self) == names(other)
-            && self.is_one_off == other.is_one_off
-            && self.undo_paths == other.undo_paths
-            && self.confirm_s == other.confirm_s
-            && self
-                .acts
-                .iter()
-                .map(Act::text)
-                .eq(other.acts.iter().map(Act::text))
+    /// Says in what these terms of another policy differ: by names, not by the definitions that they have there.
+    pub fn other_than(&self, other: &Self) -> Option<&'static str> {
+        let command = |terms: &Self| terms.command.as_ref().map(|command| command.name.clone());
+        let acts = |terms: &Self| terms.acts.iter().map(Act::text).collect::<Vec<_>>();
+        let differs = [
+            ("another profile", self.profile.name != other.profile.name),
+            ("another command", command(self) != command(other)),
+            (
+                "another kind of change",
+                self.is_one_off != other.is_one_off,
+            ),
+            (
+                "other paths of an undo",
+                self.undo_paths != other.undo_paths,
+            ),
+            ("another time to confirm", self.confirm_s != other.confirm_s),
+            ("other commands that follow", acts(self) != acts(other)),
+        ];
+        differs
+            .iter()
+            .find_map(|(what, differs)| differs.then_some(*what))
     }
 
     pub fn undo_paths(&self) -> &[Vec<PlanPath>] {

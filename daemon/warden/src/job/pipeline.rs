@@ -28,36 +28,43 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
     let mut asked = None;
     let reply = cx.sessions.subject(session).and_then(|subject| {
         let mut call = Call::new(spec, fds)?;
+        let sent = cx.policies.has_shadow().then(|| call.args().to_vec());
         call.complete(&cx.policies.live.policy);
         upload::add_words(&mut call, cx.settings, subject);
-        call.shadow = cx.policies.shadow_verdict(subject, &call);
-        asked = Some(cx.policies.summary_of(&call));
+        let asked = asked.insert(cx.policies.summary_of(&call));
         let subject = subject.clone();
         let requester = Requester {
             subject,
             session,
             ticket,
         };
-        start_request(cx, requester, call)
+        if let Some(known) = check_request(cx, &requester.subject, &call)? {
+            return Ok(Outcome::Answered(Answer::Known(known)));
+        }
+        if let Some(sent) = sent {
+            call.shadow = cx.policies.shadow_verdict(&requester.subject, &call, &sent);
+            asked.shadow.clone_from(&call.shadow);
+        }
+        decide_request(cx, requester, call, None)
     });
     let (reports, to) = (&mut cx.job.reports, (session, ticket));
     reports.reply(cx.sessions, to, asked.as_ref(), reply);
 }
 
-fn start_request(
-    cx: &mut RequestCx<'_>,
-    requester: Requester,
-    call: Call,
-) -> Result<Outcome, Refusal> {
-    let subject: &Subject = &requester.subject;
+/// Checks what needs no policy. Returns the job of the same request, if there is one.
+fn check_request(
+    cx: &RequestCx<'_>,
+    subject: &Subject,
+    call: &Call,
+) -> Result<Option<JobId>, Refusal> {
     if let Some(job) = cx.job.jobs.same_request(subject.owner(), call.request())? {
-        return Ok(Outcome::Answered(Answer::Known(job)));
+        return Ok(Some(job));
     }
     backpressure::check_not_parked(cx, subject.uid(), call.request())?;
     cx.life.check_open()?;
     cx.job.reports.breakers.check(subject.uid(), Effect::Read)?;
     cx.job.reports.audit.may_write(subject.uid())?;
-    decide_request(cx, requester, call, None)
+    Ok(None)
 }
 
 /// Applies the policy to a request. `people`: the accounts that the request rests on, if they were looked up.

@@ -64,7 +64,7 @@ pub struct RequestSummary {
     traceparent: Option<String>,
     set: Option<SetId>,
     behalf: Option<Behalf>,
-    shadow: Option<ShadowVerdict>,
+    pub shadow: Option<ShadowVerdict>,
 }
 
 impl RequestSummary {
@@ -217,10 +217,7 @@ impl RequestSummary {
                 "SHADOW_RULE",
                 shadow.and_then(|shadow| shadow.rule.as_ref()),
             )
-            .maybe(
-                "SHADOW_CAUSE",
-                shadow.and_then(|shadow| shadow.cause.as_ref()),
-            )
+            .maybe("SHADOW_CAUSE", shadow.map(|shadow| &shadow.cause))
             .maybe("SHADOW_POLICY", shadow.map(|shadow| &shadow.policy))
     }
 }

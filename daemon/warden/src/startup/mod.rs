@@ -20,6 +20,7 @@ use crate::approval::grants::ended::take_over_grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Audit, Event, Record};
 use crate::config::policy_reload::{self, Loaded, Policies};
+use crate::config::shadow::Shadow;
 use crate::config::{MachineLimits, Settings};
 use crate::event_loop::bus;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
@@ -188,6 +189,10 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
     let record = record
         .field("RELEASE", remit_common::RELEASE)
         .field("POLICY", &warden.policies.live.digest)
+        .maybe(
+            "SHADOW_POLICY",
+            warden.policies.live.shadow.as_ref().map(Shadow::digest),
+        )
         .number("LANDLOCK", landlock)
         .field("SINK", warden.reports.audit.sink())
         .field("CONTROLLERS", controllers.join(" "))

@@ -122,6 +122,7 @@ enum GroupSetting {
 /// Warns of grantees who may not connect and approvers who cannot approve. Errors: profiles whose user may approve.
 fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
     let policy = &loaded.policy;
+    let config = files::settings_directory(config);
     let file = config.join("remit.toml");
     match groups(&file) {
         // `None` if the group is missing, for example if remit is not installed.

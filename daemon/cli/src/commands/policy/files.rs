@@ -72,6 +72,15 @@ fn directory(config: &Path, vendor: &Path, owners: Owners) -> Result<PolicyFiles
     remit_policy_files::read(&vendor.join("policy.d"), &admin, owners)
 }
 
+/// Returns where `remit.toml` and the keys of approvers are for a directory of policy files: a shadow policy has those of
+/// the directory above it.
+pub fn settings_directory(config: &Path) -> &Path {
+    match (config.file_name(), config.parent()) {
+        (Some(name), Some(above)) if name == "shadow" && above.join("policy.d").is_dir() => above,
+        _ => config,
+    }
+}
+
 /// Returns an absolute path. If owners are checked, links stay, and are refused later.
 fn resolve(dir: &Path, owners: Owners) -> PathBuf {
     match dir.is_absolute() && owners == Owners::Root {

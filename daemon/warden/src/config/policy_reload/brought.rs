@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use remit_common::wire::Bytes;
 use remit_plan::Protected;
@@ -119,7 +120,19 @@ impl Brought {
         people: &Question,
     ) -> Result<Self, LoadError> {
         let running = live.map(|(_, running)| running);
+        let begin = Instant::now();
         let config = settings(&args.config, Runs::new(running, live.is_none()))?;
+        let (last, unknown) = match live {
+            Some((live, _)) => (live.last_known.clone(), None),
+            None => match names_file::read(&args.state) {
+                Ok(last) => (last, None),
+                Err(why) => (LastKnown::default(), Some(why)),
+            },
+        };
+        // A check puts nothing in force, and a container may lack the range.
+        let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
+        // Before anything is looked up: a user database may start threads.
+        let shadow = ShadowLoad::prepare(args, &last, runs, live.is_none());
         if live.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }
@@ -127,17 +140,11 @@ impl Brought {
         let own = [&args.config, &args.vendor, &args.state, &args.runtime];
         let own = remit_policy_files::own_files(&own.map(PathBuf::as_path));
         let names = Names::new(own.clone());
-        let (names, unknown) = match live {
-            Some((live, _)) => (names.after(live.last_known.clone()), None),
-            None => match names_file::read(&args.state) {
-                Ok(last) => (names.at_start().after(last), None),
-                Err(why) => (names.at_start(), Some(why)),
-            },
+        let names = match live {
+            Some(_) => names.after(last),
+            None => names.at_start().after(last),
         };
         let (changes, unavailable) = (RefCell::default(), Cell::new(false));
-        // A check puts nothing in force, and a container may lack the range.
-        let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
-        let shadow = ShadowLoad::prepare(args, &names.last_known(), runs);
         let compile = |sources: &[Source], machine: &dyn Machine| {
             let before = live.map(|(live, _)| &live.policy);
             let compiled = compiler::compile(sources, machine, before, runs).map_err(|error| {
@@ -201,19 +208,9 @@ impl Brought {
             let text = "none of its files has a rule, so nobody has any permission";
             warnings.push(Diagnostic::whole(Severity::Warning, "policy", text).to_string());
         }
-        let shadow = match shadow.map(|load| load.map(ShadowLoad::finish)) {
-            None => None,
-            Some(Ok(shadow::Loaded::Model(model))) => Some(model),
-            Some(Ok(shadow::Loaded::Unusable(why)) | Err(why)) => {
-                let text = format!("it is not in use: {why}");
-                warnings
-                    .push(Diagnostic::whole(Severity::Warning, "shadow policy", text).to_string());
-                None
-            }
-        };
         let sources = loaded.sources.into_iter();
-        Ok(Self {
-            shadow,
+        let mut brought = Self {
+            shadow: None,
             settings: config,
             changes: changes.take(),
             floor,
@@ -224,7 +221,14 @@ impl Brought {
             warnings,
             last_known: names.last_known(),
             people: People::look_up(people),
-        })
+        };
+        // Last: nothing that is looked up here has to be again, and the rest of the time is its own.
+        match shadow.map(|load| load.and_then(|load| load.finish(begin))) {
+            None => {}
+            Some(Ok(model)) => brought.shadow = Some(model),
+            Some(Err(why)) => brought.warnings.push(shadow::unusable(&why)),
+        }
+        Ok(brought)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Live, Loading, PATIENCE, PolicyErrors, findings, in_short, short};
 use crate::approval::grants::Grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
-use crate::config::shadow::ShadowVerdict;
+use crate::config::shadow::{Sent, ShadowVerdict};
 use crate::config::{MachineLimits, Settings};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
@@ -64,11 +64,22 @@ impl Policies {
         Ok(subject.caller_ids())
     }
 
-    /// Returns what the shadow policy says of this request, if it is something else than what this policy says.
-    pub fn shadow_verdict(&self, subject: &Subject, call: &Call) -> Option<ShadowVerdict> {
+    pub const fn has_shadow(&self) -> bool {
+        self.live.shadow.is_some()
+    }
+
+    /// Returns what the shadow policy says of this request, if it is something else than what this policy says. `args`: as
+    /// they were sent.
+    pub fn shadow_verdict(
+        &self,
+        subject: &Subject,
+        call: &Call,
+        args: &[(String, String)],
+    ) -> Option<ShadowVerdict> {
         let shadow = self.live.shadow.as_ref()?;
-        let live = (&self.live.policy, &self.live.floor);
-        shadow.judge(live, subject.caller_ids(), call)
+        let caller = self.caller_ids(subject).ok()?;
+        let sent = Sent { caller, call, args };
+        shadow.judge(&self.live.policy, &self.live.floor, sent)
     }
 
     /// Applies the policy and the temporary grants. Denials are errors.

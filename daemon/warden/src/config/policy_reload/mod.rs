@@ -216,6 +216,11 @@ pub fn load_now(args: &Args) -> Result<Loaded, Fatal> {
     }
 }
 
+/// Returns the time for the whole load.
+pub const fn patience(is_start: bool) -> Duration {
+    if is_start { START } else { PATIENCE }
+}
+
 pub fn late() -> PolicyErrors {
     late_after(PATIENCE)
 }
@@ -231,7 +236,7 @@ fn late_after(patience: Duration) -> PolicyErrors {
 fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
     let policy = Policy::decode(&brought.model)
         .map_err(|why| format!("the child that reads the policy sent none: {why}"))?;
-    let live = Live {
+    let mut live = Live {
         digest: policy.digest().to_owned(),
         policy,
         files: brought.files,
@@ -242,11 +247,13 @@ fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
         changes: brought.changes,
         floor: brought.floor,
         protected: Rc::new(brought.protected),
-        shadow: brought
-            .shadow
-            .map(|model| Shadow::decode(&model))
-            .transpose()?,
+        shadow: None,
     };
+    match brought.shadow.map(|model| Shadow::decode(&model)) {
+        None => {}
+        Some(Ok(shadow)) => live.shadow = Some(shadow),
+        Some(Err(why)) => live.warnings.push(shadow::unusable(&why)),
+    }
     let settings = brought.settings;
     Ok(Loaded { live, settings })
 }

@@ -6,17 +6,22 @@ mod verdict;
 
 use std::cell::Cell;
 
-use remit_policy::{CallerIds, Policy};
+use remit_policy::{Diagnostic, Policy, Severity};
 
 use super::policy_reload::short;
 use crate::job::floor::Floor;
-use crate::request::Call;
 
-pub use load::{Loaded, MODEL, ShadowLoad};
-pub use verdict::ShadowVerdict;
+pub use load::{MODEL, ShadowLoad};
+pub use verdict::{Sent, ShadowVerdict};
 
 /// Where it is, in the directory of the configuration.
 pub const DIRECTORY: &str = "shadow/policy.d";
+
+/// Says in a warning of the load why there is none.
+pub fn unusable(why: &str) -> String {
+    let text = format!("it is not in use: {why}");
+    Diagnostic::whole(Severity::Warning, "shadow policy", text).to_string()
+}
 
 #[derive(Debug)]
 pub struct Shadow {
@@ -43,15 +48,9 @@ impl Shadow {
     }
 
     /// Returns what this policy says of a request, if the policy in force says something else.
-    pub fn judge(
-        &self,
-        live: (&Policy, &Floor),
-        caller: CallerIds<'_>,
-        call: &Call,
-    ) -> Option<ShadowVerdict> {
+    pub fn judge(&self, live: &Policy, floor: &Floor, sent: Sent<'_>) -> Option<ShadowVerdict> {
         self.decided.update(|count| count + 1);
-        let (policy, floor) = live;
-        let found = ShadowVerdict::between((policy, &self.policy), floor, caller, call);
+        let found = ShadowVerdict::between([live, &self.policy], floor, sent);
         self.differ
             .update(|count| count + u64::from(found.is_some()));
         found

@@ -146,7 +146,7 @@ fn files_args(args: &ReplayArgs) -> FilesArgs {
 
 /// Reads `[floor]` of the configuration's remit.toml, which also decides about changes.
 fn floor(args: &ReplayArgs) -> Result<FloorSetting, String> {
-    let file = args.config.join("remit.toml");
+    let file = files::settings_directory(&args.config).join("remit.toml");
     let Ok(file) = file.canonicalize() else {
         return Ok(FloorSetting::Off);
     };
