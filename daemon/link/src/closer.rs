@@ -39,10 +39,14 @@ impl Default for Closer {
     }
 }
 
+/// Each has its own condition: a wake-up of threads that find nothing to do costs more than a close.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    /// One descriptor more is there: wakes one thread.
+    added: Condvar,
+    /// All of them were taken.
+    taken: Condvar,
 }
 
 #[derive(Default)]
@@ -78,16 +82,18 @@ impl Closer {
             // If no thread can be spawned now, the next call spawns one, which closes this descriptor too.
             if thread.spawn(move || shared.work()).is_ok() {
                 state.threads += 1;
+                return;
             }
         }
-        self.shared.changed.notify_all();
+        drop(state);
+        self.shared.added.notify_one();
     }
 
     fn until_taken(&self) {
         let mut state = self.shared.lock();
         while !state.waiting.is_empty() {
-            let changed = self.shared.changed.wait(state);
-            state = changed.unwrap_or_else(PoisonError::into_inner);
+            let taken = self.shared.taken.wait(state);
+            state = taken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -101,7 +107,9 @@ impl Shared {
         let mut state = self.lock();
         loop {
             if let Some((fd, then)) = state.waiting.pop_front() {
-                self.changed.notify_all();
+                if state.waiting.is_empty() {
+                    self.taken.notify_all();
+                }
                 drop(state);
                 drop(fd);
                 drop(then);
@@ -109,7 +117,7 @@ impl Shared {
                 continue;
             }
             state.idle += 1;
-            let waited = self.changed.wait_timeout(state, IDLE);
+            let waited = self.added.wait_timeout(state, IDLE);
             let (woken, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
