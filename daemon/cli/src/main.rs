@@ -87,6 +87,7 @@ mod commands {
         //! `remit policy`: checks and explains policy files, and makes the daemon reload them. Every verb except reload
         //! reads the files itself and resolves names here, as a load by the daemon would.
 
+        mod approver_keys;
         mod check;
         mod examples;
         mod explain;

@@ -122,7 +122,7 @@ pub use add::{AccountWas, Enrolled, enroll};
 pub use arguments::Expires;
 pub use arguments::Name;
 pub use authorized_keys_line::Change;
-pub use key::{FILE as KEY_FILE, PublicKey};
+pub use key::{FILE as KEY_FILE, KeyError, PublicKey};
 pub use record::{EnrolledAccount, enrolled};
 pub use refused::Refused;
 pub use role::Role;

@@ -121,6 +121,65 @@ file ownership and permissions were not checked
     assert_eq!(json["owners"], false);
 }
 
+#[test]
+fn check_names_each_line_of_approvers_that_is_no_key() {
+    const GOOD: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICO1nvuBYP16wRDExFPKSwSTmomzJJmbULoAnVF9yLLV";
+    let plain = POLICY.replace("groups = [\"#64010\"]\n", "");
+    let policy = Configuration::new(&plain.replace("[\"/srv/stamp", "[\"-/srv/stamp"));
+    let checked = |approvers: &str| {
+        fs::write(policy.dir().join("approvers"), approvers).unwrap();
+        policy.said(&["check"])
+    };
+    let loads = "the policy loads: 3 rules and 2 commands in 1 file";
+    let good = checked(&format!("# people\nann {GOOD} ann@home\n"));
+    assert_eq!(good.status, Some(0), "{good:?}");
+    assert!(good.text().starts_with(loads), "{good:?}");
+    for (line, why) in [
+        ("ann ssh-ed25519 AAAA", "line 2: it has no valid public key"),
+        (
+            "ann ssh-ed25519 no-base64!",
+            "line 2: it has no valid public key",
+        ),
+        (
+            "ann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPx",
+            "line 2: it has no valid public key",
+        ),
+        (
+            "ann sk-ssh-ed25519@openssh.com AAAAC3NzaC1lZDI1NTE5AAAAICO1nvuBYP16wRDExFPKSwSTmomzJJmbULoAnVF9yLLV",
+            "line 2: it has no valid public key",
+        ),
+        (
+            "ann ssh-rsa AAAAB3",
+            "keys of the kind 'ssh-rsa' are not accepted",
+        ),
+        ("* ssh-ed25519 AAAA", "'*' is not the name of an account"),
+    ] {
+        let said = checked(&format!("ann {GOOD}\n{line}\n"));
+        let text = said.text();
+        assert_eq!(said.status, Some(1), "{said:?}");
+        assert!(
+            text.starts_with("~/approvers: error: line 2: ") && text.contains(why),
+            "{line}: {text}"
+        );
+        assert!(text.contains(loads), "{text}");
+        assert!(
+            text.contains(
+                "\nno signature of an approver is accepted: 1 error in the file of their keys\n"
+            ),
+            "{text}"
+        );
+    }
+    let twice = checked("ann ssh-ed25519 AAAA\nbob ssh-ed25519 AAAB\n");
+    assert_eq!(
+        twice.text().matches("approvers: error: line ").count(),
+        2,
+        "{twice:?}"
+    );
+    let json = policy.said(&["check", "--json"]).json();
+    assert_eq!((&json["loads"], &json["errors"]), (&true.into(), &2.into()));
+}
+
 /// The mistakes are those of a test of the loader, where each diagnostic is compared word for word.
 #[test]
 fn check_ends_each_mistake_with_what_to_write() {

@@ -12,12 +12,13 @@ use remit_policy_files::{
 use serde::Deserialize;
 use serde_json::json;
 
+use super::approver_keys;
 use super::files::{self, count, errors};
 use crate::args::FilesArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 
-/// Prints findings. The exit status shows if the daemon would refuse the files.
+/// Prints findings. The exit status shows if the daemon would refuse the files, or the keys of approvers.
 pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
     let (made, names) = files::of_args(args);
     let (loaded, mut found) = match made {
@@ -32,6 +33,10 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         found.extend(missing_paths(&loaded.policy, &names));
     }
     let loaded = loaded.filter(|_| errors(&found) == 0);
+    // The daemon loads the policy without them, and then accepts no signature.
+    let keys = approver_keys::faults(&args.config, files::owners(args));
+    let has_faults = !keys.is_empty();
+    found.extend(keys);
     match context.form {
         Form::Json => output::json(&json!({
             "loads": loaded.is_some(),
@@ -47,8 +52,8 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         Form::Text => output::text(&show(loaded.as_ref(), &found, args))?,
     }
     Ok(match loaded {
-        Some(_) => Exit::OK,
-        None => Exit::FOUND,
+        Some(_) if !has_faults => Exit::OK,
+        Some(_) | None => Exit::FOUND,
     })
 }
 
@@ -77,6 +82,12 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
             count(errors, "error")
         ),
     };
+    if loaded.is_some() && errors > 0 {
+        let errors = count(errors, "error");
+        lines += &format!(
+            "no signature of an approver is accepted: {errors} in the file of their keys\n"
+        );
+    }
     if args.any_owner || args.machine.other_machine {
         lines += "file ownership and permissions were not checked\n";
     } else if loaded.is_none() && found.iter().any(|one| one.line().is_none()) {

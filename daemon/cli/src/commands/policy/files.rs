@@ -34,12 +34,15 @@ pub fn of_args(args: &FilesArgs) -> (Made, Names) {
 }
 
 pub fn read(args: &FilesArgs) -> (Result<PolicyFiles, Vec<Diagnostic>>, Names) {
-    let owners = match args.any_owner || args.machine.other_machine {
+    let files = directory(&args.config, &args.machine.vendor, owners(args));
+    (files, names(&[&args.config], &args.machine))
+}
+
+pub fn owners(args: &FilesArgs) -> Owners {
+    match args.any_owner || args.machine.other_machine {
         true => Owners::Any,
         false => Owners::Root,
-    };
-    let files = directory(&args.config, &args.machine.vendor, owners);
-    (files, names(&[&args.config], &args.machine))
+    }
 }
 
 /// Reads a configuration with the vendor's files, or one file, to compare. Any owner is allowed.
