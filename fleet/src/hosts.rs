@@ -86,6 +86,7 @@ async fn probe(engine: &Arc<Engine>, hosts: &[Host], client: &str) -> Vec<Probed
         tool: "access".to_owned(),
         arguments: Map::new(),
         set: None,
+        behalf: None,
         client: client.to_owned(),
         until: Some(end_for_clients()),
         may_become_master: true,

@@ -1,6 +1,7 @@
 //! What the MCP servers on standard input and output share.
 #![forbid(unsafe_code)]
 
+mod behalf;
 pub mod jsonrpc;
 pub mod lines;
 pub mod output;
@@ -41,7 +42,5 @@ mod server {
 /// Key in the `_meta` of a call: the set that it is a part of, as 32 hexadecimal digits.
 pub const SET_META: &str = "remit/set";
 
-/// Key in the `_meta` of a call: whom the agent says it acts for.
-pub const BEHALF_META: &str = "remit/behalf";
-
+pub use behalf::{BEHALF_META, behalf_of_environment, claimed_behalf};
 pub use server::{implementation, meta, server_info};

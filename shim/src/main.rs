@@ -24,17 +24,13 @@ mod tools;
 mod transport;
 pub(crate) mod truncate;
 
-use std::os::unix::ffi::OsStrExt;
-
-use remit_common::behalf::Behalf;
-
 fn main() -> std::process::ExitCode {
     remit_common::panics::end_process();
     session::main(
         std::env::args_os().skip(1),
         std::env::var_os("SSH_ORIGINAL_COMMAND"),
         std::env::var_os("SSH_CONNECTION").is_some(),
-        std::env::var_os("REMIT_BEHALF").and_then(|words| Behalf::new(words.as_bytes())),
+        remit_mcp::behalf_of_environment(),
     )
     .into()
 }

@@ -8,7 +8,7 @@ use remit_common::names::{NotASetId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text, traceparent};
 use remit_mcp::output::Output;
-use remit_mcp::{BEHALF_META, SET_META, meta};
+use remit_mcp::{SET_META, claimed_behalf, meta};
 use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, InputRequiredResult,
@@ -17,7 +17,6 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -70,7 +69,7 @@ impl Server {
             };
             run.behalf = match claimed_behalf(&meta) {
                 Ok(behalf) => behalf.or_else(|| self.behalf.clone()),
-                Err(refusal) => return Answer::refused(&refusal),
+                Err(why) => return Answer::refused(&Refusal::new(Code::InvalidArgs, why)),
             };
         }
         let form = Form::from_call(tool, &call);
@@ -171,18 +170,6 @@ fn claimed_set(meta: &RequestMetaObject) -> Result<Option<SetId>, Refusal> {
     set.map(Some).map_err(|why: NotASetId| {
         Refusal::new(Code::InvalidArgs, format!("'{SET_META}' in _meta: {why}"))
     })
-}
-
-/// Returns whom the call is said to act for. As the set, it is no argument: a model would invent it.
-fn claimed_behalf(meta: &RequestMetaObject) -> Result<Option<Behalf>, Refusal> {
-    match meta.0.0.get(BEHALF_META) {
-        None => Ok(None),
-        Some(Value::String(words)) => Ok(Behalf::new(words.as_bytes())),
-        Some(_) => {
-            let why = format!("'{BEHALF_META}' in _meta: it is no text");
-            Err(Refusal::new(Code::InvalidArgs, why))
-        }
-    }
 }
 
 const TICK: Duration = Duration::from_secs(2);

@@ -76,6 +76,7 @@ pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostC
         tool: "run".to_owned(),
         arguments,
         set: None,
+        behalf: remit_mcp::behalf_of_environment(),
         client: client.to_owned(),
         until: None,
         may_become_master: true,

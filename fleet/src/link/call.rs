@@ -1,5 +1,6 @@
 //! What is asked of a host.
 
+use remit_common::behalf::Behalf;
 use remit_common::names::SetId;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -11,6 +12,8 @@ pub struct HostCall {
     pub arguments: Map<String, Value>,
     /// The set that it is a part of, for the records of the host.
     pub set: Option<SetId>,
+    /// Whom it is said to act for, for the records of the host.
+    pub behalf: Option<Behalf>,
     /// Name of the MCP client, for the records of the host.
     pub client: String,
     /// Nothing is waited for beyond it.

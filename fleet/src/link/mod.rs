@@ -290,6 +290,7 @@ mod tests {
             tool: tool.into(),
             arguments: arguments.as_object().unwrap().clone(),
             set: None,
+            behalf: None,
             client: String::new(),
             until,
             may_become_master: false,

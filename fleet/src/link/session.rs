@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use remit_common::RELEASE;
-use remit_mcp::SET_META;
+use remit_mcp::{BEHALF_META, SET_META};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
@@ -128,6 +128,9 @@ impl Session {
         let mut params = json!({ "name": call.tool, "arguments": arguments });
         if let Some(set) = call.set {
             add_meta(&mut params, SET_META, json!(set.to_string()));
+        }
+        if let Some(behalf) = &call.behalf {
+            add_meta(&mut params, BEHALF_META, json!(behalf.as_str()));
         }
         match self.request("tools/call", params, news).await? {
             Ok(result) => answer::tool_result(result).map_err(|what| {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use remit_common::behalf::Behalf;
 use remit_common::text;
-use remit_mcp::meta;
+use remit_mcp::{behalf_of_environment, claimed_behalf, meta};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
     ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
@@ -40,6 +41,8 @@ pub struct Server {
     engine: Result<Arc<Engine>, Arc<ConfigError>>,
     tools: Arc<[Tool]>,
     sets: Sets,
+    /// Whom calls act for that say nothing themselves.
+    behalf: Option<Behalf>,
 }
 
 impl Server {
@@ -54,6 +57,7 @@ impl Server {
             engine: engine.map_err(Arc::new),
             tools: tools::list(has_many, has_files).into(),
             sets,
+            behalf: behalf_of_environment(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Server {
 /// Who calls, and who hears of progress.
 struct Caller {
     client: String,
+    behalf: Option<Behalf>,
     progress: Option<(Peer<RoleServer>, ProgressToken)>,
 }
 
@@ -117,6 +122,7 @@ async fn answer(
         tool: tool.to_owned(),
         arguments: asked.arguments,
         set: None,
+        behalf: caller.behalf.clone(),
         client: caller.client.clone(),
         until: Some(end_for_clients()),
         may_become_master: true,
@@ -288,7 +294,12 @@ impl ServerHandler for Server {
             let why = format!("unknown tool '{name}': there are {}", names.join(", "));
             return Err(ErrorData::invalid_params(why, None));
         }
+        let behalf = match claimed_behalf(&context.meta) {
+            Ok(behalf) => behalf.or_else(|| self.behalf.clone()),
+            Err(why) => return Err(ErrorData::invalid_params(why, None)),
+        };
         let caller = Caller {
+            behalf,
             client: client_name(context.client_info().as_ref()),
             progress: context
                 .meta

@@ -2,6 +2,9 @@
 
 use serde_json::json;
 
+use remit_tests::daemon::Daemon;
+
+use crate::client::Client;
 use crate::stage::{Stage, daemon, shim};
 
 #[test]
@@ -53,6 +56,69 @@ fn records_of_a_host_name_the_client() {
     let records = daemon.records("intent");
     let record = records[0].to_string();
     assert!(record.contains("remit-fleet for tests 7"), "{record}");
+}
+
+/// What a call claims, or else the variable of this program: ssh passes no variable on.
+#[test]
+fn host_records_whom_the_client_acts_for() {
+    let daemons = [daemon(), daemon()];
+    let stage = Stage::new(&["web1", "web2"]);
+    for (host, daemon) in ["web1", "web2"].iter().zip(&daemons) {
+        stage.set_real(host, daemon);
+    }
+    let recorded = |daemon: &Daemon| {
+        let records = daemon.records("intent");
+        let record = records.last().unwrap();
+        record
+            .get("REMIT_BEHALF")
+            .map(|words| words.as_str().unwrap().to_owned())
+    };
+    for (variable, claim, expect) in [
+        (None, json!(null), None),
+        (None, json!("ann@laptop"), Some("ann@laptop")),
+        (Some("bob"), json!(null), Some("bob")),
+        (
+            Some("bob"),
+            json!("ann\nREMIT_UID=0"),
+            Some("ann\\nREMIT_UID=0"),
+        ),
+    ] {
+        let mut command = stage.command(&[]);
+        command.envs(variable.map(|words| ("REMIT_BEHALF", words)));
+        let mut client = Client::start(command);
+        client.initialize("2025-11-25");
+        for on in ["web1", "*"] {
+            let arguments = json!({"argv": ["true"], "on": on});
+            let mut params = json!({"name": "run", "arguments": arguments});
+            if !claim.is_null() {
+                params["_meta"] = json!({"remit/behalf": claim});
+            }
+            let answer = client.request("tools/call", params);
+            assert_eq!(answer["result"]["isError"], false, "{answer}");
+            let asked = if on == "*" {
+                &daemons[..]
+            } else {
+                &daemons[..1]
+            };
+            for daemon in asked {
+                assert_eq!(recorded(daemon).as_deref(), expect, "{variable:?} {claim}");
+            }
+        }
+        let params = json!({"name": "run", "arguments": {"argv": ["true"], "on": "web1"}, "_meta": {"remit/behalf": 7}});
+        let refused = client.request("tools/call", params);
+        assert!(
+            refused["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("it is no text"),
+            "{refused}"
+        );
+    }
+    // The same for people.
+    let mut command = stage.command(&["run", "--on", "web2", "--", "true"]);
+    let said = command.env("REMIT_BEHALF", "carol").output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(recorded(&daemons[1]).as_deref(), Some("carol"));
 }
 
 #[test]

@@ -236,7 +236,8 @@ pub fn shim(daemon: &Daemon) -> String {
     let remit = daemon.program("remit");
     let runtime = daemon.runtime();
     format!(
-        "case $words in mcp-shim*) exec '{}' --socket '{}' ${{words#mcp-shim}} ;; esac\n\
+        "unset REMIT_BEHALF # as sshd does\n\
+         case $words in mcp-shim*) exec '{}' --socket '{}' ${{words#mcp-shim}} ;; esac\n\
          remit() {{ '{}' --runtime '{}' \"$@\"; }}\n\
          eval \"$words\"\n",
         program.display(),
