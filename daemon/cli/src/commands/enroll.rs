@@ -6,7 +6,7 @@ use std::path::Path;
 
 use remit_clients::Destination;
 use remit_common::refusal::{Code, Refusal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::enroll_inspect as inspect;
 use crate::args::{EnrollArgs, UnenrollArgs};
@@ -39,19 +39,11 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     let host = host();
     let client = format!("ssh -T {}@{host} mcp-shim", args.user);
     match context.form {
-        Form::Json => output::json(&json!({
-            "user": args.user.as_str(),
-            "account": account(&enrolled),
-            "group": args.group.as_str(),
-            "other_groups": enrolled.groups,
-            "file": enrolled.file.display().to_string(),
-            "key": change(&enrolled),
-            "expires": enrolled.expires.map(|end| end.json()),
-            "client": client,
-            "inspect": inspects.word(),
-            "warnings": enrolled.warnings,
-            "daemon_refuses": refuses,
-        }))?,
+        Form::Json => {
+            let own = json!({ "client": client, "inspect": inspects.word() });
+            let (user, group) = (args.user.as_str(), args.group.as_str());
+            output::json(&object(&enrolled, user, group, &refuses, own))?;
+        }
         Form::Text => {
             let inspects = table::fact("inspect", inspects.sentence());
             output::text(&(show(args, &enrolled, &client, &host) + &inspects))?;
@@ -115,14 +107,36 @@ pub fn facts(enrolled: &Enrolled, account: &str, group: &str) -> String {
     lines + &table::fact("expires", &expires)
 }
 
-pub fn account(enrolled: &Enrolled) -> &'static str {
-    match enrolled.account {
+/// Adds to the fields of one role those of both.
+pub fn object(
+    enrolled: &Enrolled,
+    user: &str,
+    group: &str,
+    refuses: &[String],
+    mut own: Value,
+) -> Value {
+    let account = match enrolled.account {
         AccountWas::Made => "made",
         AccountWas::There => "was there",
+    };
+    let both = json!({
+        "user": user,
+        "account": account,
+        "group": group,
+        "other_groups": enrolled.groups,
+        "file": enrolled.file.display().to_string(),
+        "key": change(enrolled),
+        "expires": enrolled.expires.map(|end| end.json()),
+        "warnings": enrolled.warnings,
+        "daemon_refuses": refuses,
+    });
+    if let (Value::Object(own), Value::Object(both)) = (&mut own, both) {
+        own.extend(both);
     }
+    own
 }
 
-pub fn change(enrolled: &Enrolled) -> &'static str {
+fn change(enrolled: &Enrolled) -> &'static str {
     match enrolled.change {
         Change::Added => "added",
         Change::Updated => "updated",
@@ -289,6 +303,39 @@ fn show_undone(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn object_has_the_fields_of_both_roles_and_its_own() {
+        let enrolled = Enrolled {
+            account: AccountWas::There,
+            groups: vec!["adm".to_owned()],
+            file: "/home/ann/.ssh/authorized_keys".into(),
+            change: Change::Updated,
+            expires: None,
+            warnings: vec!["w".to_owned()],
+        };
+        let refuses = ["r".to_owned()];
+        let object = object(
+            &enrolled,
+            "ann",
+            "remit",
+            &refuses,
+            json!({ "line": "ssh" }),
+        );
+        let expect = json!({
+            "user": "ann",
+            "account": "was there",
+            "group": "remit",
+            "other_groups": ["adm"],
+            "file": "/home/ann/.ssh/authorized_keys",
+            "key": "updated",
+            "expires": null,
+            "warnings": ["w"],
+            "daemon_refuses": ["r"],
+            "line": "ssh",
+        });
+        assert_eq!(object, expect);
+    }
 
     #[test]
     fn only_refusals_are_reported() {

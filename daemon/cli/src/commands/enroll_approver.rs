@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::enroll::{account, as_root, change, facts, host, key, print, refusals, warn};
+use super::enroll::{as_root, facts, host, key, object, print, refusals, warn};
 use crate::args::EnrollApproverArgs;
 use crate::client::admin_socket;
 use crate::enrollment::{self, AccountWas, Change, Enrolled, Role};
@@ -29,18 +29,11 @@ pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<E
     let refuses = refusals(admin_socket::check_configuration());
     let line = format!("ssh -t {}@{}", args.user, host());
     match context.form {
-        Form::Json => output::json(&json!({
-            "user": args.user.as_str(),
-            "account": account(&enrolled),
-            "group": args.group.as_str(),
-            "other_groups": enrolled.groups,
-            "file": enrolled.file.display().to_string(),
-            "key": change(&enrolled),
-            "expires": enrolled.expires.map(|end| end.json()),
-            "line": line,
-            "warnings": enrolled.warnings,
-            "daemon_refuses": refuses,
-        }))?,
+        Form::Json => {
+            let own = json!({ "line": line });
+            let (user, group) = (args.user.as_str(), args.group.as_str());
+            output::json(&object(&enrolled, user, group, &refuses, own))?;
+        }
         Form::Text => output::text(&show(args, &enrolled, &line))?,
     }
     warn(&enrolled, &refuses);
