@@ -95,12 +95,13 @@ mod commands {
         mod outcome;
         mod replay;
 
-        pub use check::check;
+        pub use check::{check, group_words};
         pub use examples::test;
         pub use explain::explain;
-        pub use files::{diff, reload};
+        pub use files::{diff, directory, of_args, reload, unloaded};
         pub use replay::replay;
     }
+    pub mod prove;
     pub mod run;
     pub mod signing;
     pub mod status;
@@ -176,6 +177,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Top => commands::top::top(context),
         Verb::Status => commands::status::status(context),
         Verb::Metrics(args) => commands::metrics::metrics(context, &args),
+        Verb::Prove(args) => commands::prove::prove(context, &args),
         Verb::Doctor(args) => checks::doctor(context, &args),
         Verb::Lock(args) => commands::status::lock(context, args),
         Verb::Unlock => commands::status::unlock(context),

@@ -46,8 +46,30 @@ const ALLOWED: [c_long; 21] = [
     libc::SYS_close,
 ];
 
+/// Calls that read files besides. What may be read, and that nothing is written, is for the caller to restrict before.
+const READING: [c_long; 9] = [
+    libc::SYS_lseek,
+    libc::SYS_openat2,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_fgetxattr,
+    libc::SYS_fcntl,
+    libc::SYS_clock_gettime,
+];
+
 /// Confines this process for good. An error says what could not be restricted.
 pub fn confine(limits: Limits) -> Result<(), String> {
+    confine_with(limits, &[])
+}
+
+/// As [`confine`], for a process that reads files.
+pub fn confine_reader(limits: Limits) -> Result<(), String> {
+    confine_with(limits, &READING)
+}
+
+fn confine_with(limits: Limits, more: &[c_long]) -> Result<(), String> {
     // No other process of this uid can trace it. The exec has reset this, unless the program's file is unreadable.
     prctl::set_dumpable(false).map_err(|error| format!("cannot become undumpable: {error}"))?;
     for (resource, most) in [
@@ -60,13 +82,14 @@ pub fn confine(limits: Limits) -> Result<(), String> {
     }
     let cannot =
         |error: &dyn std::fmt::Display| format!("cannot restrict itself with seccomp: {error}");
-    let program = filter().map_err(|error| cannot(&error))?;
+    let program = filter(more).map_err(|error| cannot(&error))?;
     apply_filter(&program).map_err(|error| cannot(&error))
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter(more: &[c_long]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let allowed = ALLOWED.iter().chain(more);
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+        allowed.map(|call| (*call, Vec::new())).collect();
     // No memory becomes executable, and nothing but memory is mapped.
     let not_executable = || -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         let exec = u64::from(libc::PROT_EXEC.unsigned_abs());

@@ -1,4 +1,4 @@
-//! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor`, `metrics` and `lock`.
+//! Arguments of `remit policy`, `enroll`, `enroll-approver`, `unenroll`, `client-config`, `completions`, `doctor`, `prove`, `metrics` and `lock`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -74,6 +74,21 @@ pub enum Answer {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// List every check, not only warnings and failures
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// Who: a user, or %group for a member of only that group [default: every agent]
+    #[arg(value_name = "WHO")]
+    pub who: Option<String>,
+
+    /// Look at the machine whose files lie beneath this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/")]
+    pub root: PathBuf,
+
+    /// Show the reason of each step, everything that was not looked at, and what it took
     #[arg(short, long)]
     pub verbose: bool,
 }

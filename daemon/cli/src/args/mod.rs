@@ -23,8 +23,8 @@ pub use audit::{
 };
 pub use machine::{
     Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
-    EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, MetricsArgs, PolicyVerb, ReloadArgs,
-    ReplayArgs, ResumeArgs, UnenrollArgs,
+    EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, MetricsArgs, PolicyVerb, ProveArgs,
+    ReloadArgs, ReplayArgs, ResumeArgs, UnenrollArgs,
 };
 pub use plan::{
     CopyArgs, GetArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, PutArgs, UndoArgs,
@@ -155,6 +155,8 @@ pub enum Verb {
     Metrics(MetricsArgs),
     /// Check the sandbox here, and that nothing bypasses remit (root)
     Doctor(DoctorArgs),
+    /// Find how an agent could become root on this machine (root)
+    Prove(ProveArgs),
     /// Refuse all new requests, until 'unlock' (administrators)
     Lock(LockArgs),
     /// Accept requests again (administrators)

@@ -158,6 +158,26 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
 }
 
 fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
+    let AccountSettings {
+        socket_group,
+        admin_group,
+    } = account_settings(file)?;
+    Ok([gid(&socket_group)?, gid(&admin_group)?])
+}
+
+/// Returns the groups that may connect and that administer, by name or as `#gid`.
+pub fn group_words(file: &Path) -> Result<[String; 2], String> {
+    let AccountSettings {
+        socket_group,
+        admin_group,
+    } = account_settings(file)?;
+    Ok([socket_group, admin_group].map(|group| match group {
+        GroupSetting::Id(gid) => format!("#{gid}"),
+        GroupSetting::Name(name) => name,
+    }))
+}
+
+fn account_settings(file: &Path) -> Result<AccountSettings, String> {
     let file = file.canonicalize().unwrap_or_default();
     let text = match file.as_os_str().is_empty() {
         true => None,
@@ -166,11 +186,7 @@ fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
     let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
     let settings: ReachSettings =
         toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))?;
-    let AccountSettings {
-        socket_group,
-        admin_group,
-    } = settings.accounts;
-    Ok([gid(&socket_group)?, gid(&admin_group)?])
+    Ok(settings.accounts)
 }
 
 fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {

@@ -57,7 +57,11 @@ pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
     Loaded::of(files, names, &load)
 }
 
-fn directory(config: &Path, vendor: &Path, owners: Owners) -> Result<PolicyFiles, Vec<Diagnostic>> {
+pub fn directory(
+    config: &Path,
+    vendor: &Path,
+    owners: Owners,
+) -> Result<PolicyFiles, Vec<Diagnostic>> {
     if let Err(error) = config.metadata() {
         let path = config.to_string_lossy();
         return Err(vec![Diagnostic::whole(

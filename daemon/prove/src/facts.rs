@@ -1,0 +1,183 @@
+//! What was found on a machine, as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use remit_common::text;
+
+use crate::machine::entry::Entry;
+use crate::machine::{End, Machine, Unknown, Way};
+use crate::path::FilePath;
+use crate::rules::RuleId;
+use crate::sources::accounts::Accounts;
+
+/// Bytes of a source's line that are shown.
+const SHOWN: usize = 160;
+
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub accounts: Accounts,
+    pub obeys: Vec<Obeys>,
+    pub sudo: Vec<SudoRule>,
+    /// Sockets and devices: who can write them has this account.
+    pub powerful: Vec<Obeys>,
+    /// Units of the service manager that exist, templates with their `@`.
+    pub units: BTreeSet<String>,
+    /// Templates that give the text behind `@` to a program: unit, uid, program, where.
+    pub templates: Vec<(String, u32, Vec<u8>, Source)>,
+    /// Of the files whose presence alone matters, those that exist.
+    pub present: BTreeSet<String>,
+    /// Of the paths above: where they lead.
+    pub ways: BTreeMap<FilePath, Way>,
+    pub files: BTreeMap<FilePath, Entry>,
+    pub unknown: Vec<Unknown>,
+    /// Unknown parts that are not listed.
+    pub more_unknown: usize,
+}
+
+/// An account does what a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obeys {
+    pub uid: u32,
+    pub file: FilePath,
+    pub rule: RuleId,
+    pub when: When,
+    pub source: Source,
+}
+
+/// What has to happen before an account reads or executes a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// It happens without anybody's help: at boot, by a timer, at a login.
+    ByItself,
+    /// Somebody has this unit started.
+    Started(String),
+    /// Somebody calls this command of the policy, which runs it in this profile.
+    Called { command: String, profile: String },
+}
+
+/// The place that a fact was read from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    pub file: FilePath,
+    /// From 1; 0 is the whole file.
+    pub line: usize,
+    pub text: String,
+}
+
+impl Source {
+    pub fn whole(file: &FilePath) -> Self {
+        Self {
+            file: file.clone(),
+            line: 0,
+            text: String::new(),
+        }
+    }
+
+    pub fn line(file: &FilePath, line: usize, bytes: &[u8]) -> Self {
+        Self {
+            file: file.clone(),
+            line,
+            text: text::line(bytes.trim_ascii(), SHOWN),
+        }
+    }
+
+    /// Says that a file which `self` executes mentions another.
+    #[must_use]
+    pub fn mentioned(&self, file: &FilePath, line: usize, bytes: &[u8]) -> Self {
+        let own = Self::line(file, line, bytes);
+        Self {
+            text: format!("{} (mentioned by a script of {self})", own.text),
+            ..own
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.text.as_str()) {
+            (0, "") => write!(f, "{}", self.file),
+            (0, text) => write!(f, "{}: {text}", self.file),
+            (line, text) => write!(f, "{}:{line}: {text}", self.file),
+        }
+    }
+}
+
+/// One permission of sudoers(5), for accounts that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SudoRule {
+    /// Uids.
+    pub of: BTreeSet<u32>,
+    pub runas: u32,
+    pub password: bool,
+    pub command: SudoCommand,
+    pub source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SudoCommand {
+    All,
+    /// An editor on a copy, whose result replaces this file.
+    Edit(FilePath),
+    Program {
+        path: FilePath,
+        /// `None`: any arguments.
+        args: Option<Vec<u8>>,
+    },
+}
+
+/// Collects facts while sources read the machine.
+#[derive(Debug)]
+pub struct Look<'m> {
+    pub machine: &'m Machine,
+    pub facts: Facts,
+}
+
+impl<'m> Look<'m> {
+    pub fn new(machine: &'m Machine) -> Self {
+        Self {
+            machine,
+            facts: Facts::default(),
+        }
+    }
+
+    pub fn obeys(&mut self, uid: u32, file: FilePath, rule: RuleId, when: &When, source: &Source) {
+        self.way(&file);
+        self.facts.obeys.push(Obeys {
+            uid,
+            file,
+            rule,
+            when: when.clone(),
+            source: source.clone(),
+        });
+    }
+
+    pub fn powerful(&mut self, uid: u32, file: FilePath, rule: RuleId, source: &Source) {
+        self.way(&file);
+        self.facts.powerful.push(Obeys {
+            uid,
+            file,
+            rule,
+            when: When::ByItself,
+            source: source.clone(),
+        });
+    }
+
+    /// Keeps where a path leads.
+    pub fn way(&mut self, file: &FilePath) -> &Way {
+        let machine = self.machine;
+        let ways = &mut self.facts.ways;
+        ways.entry(file.clone())
+            .or_insert_with(|| machine.way(file))
+    }
+
+    pub fn exists(&mut self, file: &FilePath) -> bool {
+        matches!(self.way(file).end, End::There(_))
+    }
+}
+
+/// Lines with their numbers from 1, without the final newline.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    lines.map(|(at, line)| (at.saturating_add(1), line))
+}

@@ -1,0 +1,14 @@
+//! Finds how an account of a machine could become root: facts by reading files, rules that turn them into clauses, and
+//! the shortest proof. It changes nothing, and "no path found" never means that there is none.
+#![forbid(unsafe_code)]
+
+pub mod closure;
+pub mod facts;
+pub mod grants;
+pub mod machine;
+pub mod path;
+pub mod question;
+pub mod report;
+pub mod rules;
+pub mod sources;
+pub mod text;

@@ -1,0 +1,305 @@
+//! Reads a machine that lies beneath a directory: bounded, without following a link out of it. It changes nothing. What
+//! could not be read is remembered with its reason.
+
+pub mod entry;
+mod way;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::read;
+use remit_sys::sys;
+
+use crate::path::FilePath;
+use entry::{Entry, Kind, parse_acl};
+pub use way::{End, Way};
+
+/// Bounds of one look at a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Files and directories that are looked at.
+    pub entries: usize,
+    /// Bytes of one file, and of all.
+    pub file: usize,
+    pub bytes: usize,
+    pub time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            entries: 400_000,
+            file: 1 << 20,
+            bytes: 256 << 20,
+            time: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A part of the machine that was not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unknown {
+    pub path: FilePath,
+    pub why: String,
+}
+
+#[derive(Debug)]
+pub struct Machine {
+    root: OwnedFd,
+    bounds: Bounds,
+    begin: Instant,
+    bytes: Cell<usize>,
+    seen: RefCell<BTreeMap<FilePath, Option<Entry>>>,
+    unknown: RefCell<BTreeMap<FilePath, String>>,
+    unlisted: Cell<usize>,
+}
+
+/// More reasons are only counted.
+const UNKNOWN: usize = 1000;
+
+impl Machine {
+    /// Opens the directory that is the machine's `/`.
+    pub fn open(root: &Path, bounds: Bounds) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self::new(open(root, flags, Mode::empty())?, bounds))
+    }
+
+    pub fn new(root: OwnedFd, bounds: Bounds) -> Self {
+        Self {
+            root,
+            bounds,
+            begin: Instant::now(),
+            bytes: Cell::new(0),
+            seen: RefCell::default(),
+            unknown: RefCell::default(),
+            unlisted: Cell::new(0),
+        }
+    }
+
+    pub fn directory(&self) -> impl AsFd {
+        &self.root
+    }
+
+    /// Notes a part of the machine that stays unknown.
+    pub fn unknown(&self, path: &FilePath, why: impl Into<String>) {
+        let mut unknown = self.unknown.borrow_mut();
+        if unknown.len() < UNKNOWN {
+            unknown.entry(path.clone()).or_insert_with(|| why.into());
+        } else {
+            self.unlisted.set(self.unlisted.get().saturating_add(1));
+        }
+    }
+
+    /// Takes what was seen, what stays unknown, and how many further parts do.
+    pub fn take(&self) -> (BTreeMap<FilePath, Entry>, Vec<Unknown>, usize) {
+        let seen = self.seen.take().into_iter();
+        let seen = seen.filter_map(|(path, entry)| Some((path, entry?)));
+        let unknown = self.unknown.take().into_iter();
+        let unknown = unknown.map(|(path, why)| Unknown { path, why });
+        (seen.collect(), unknown.collect(), self.unlisted.get())
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// Looks at a path whose directories are no links, without following it. `None`: missing, or unknown.
+    fn look(&self, path: &FilePath) -> Option<Entry> {
+        if let Some(entry) = self.seen.borrow().get(path) {
+            return entry.clone();
+        }
+        if self.is_over(path) {
+            return None;
+        }
+        let entry = match self.describe(path) {
+            Ok(entry) => Some(entry),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
+            Err(errno) => {
+                self.unknown(path, reason(errno));
+                None
+            }
+        };
+        self.seen.borrow_mut().insert(path.clone(), entry.clone());
+        entry
+    }
+
+    fn is_over(&self, path: &FilePath) -> bool {
+        let why = match () {
+            () if self.seen.borrow().len() >= self.bounds.entries => {
+                format!("more than {} files were looked at", self.bounds.entries)
+            }
+            () if self.elapsed() > self.bounds.time => {
+                format!(
+                    "looking took longer than {} s",
+                    self.bounds.time.as_secs_f32()
+                )
+            }
+            () => return false,
+        };
+        self.unknown(path, why);
+        true
+    }
+
+    fn open_at(&self, path: &FilePath, flags: OFlag) -> nix::Result<OwnedFd> {
+        let name = match path.as_bytes() {
+            b"/" => b".",
+            [_, rest @ ..] => rest,
+            [] => b".",
+        };
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let how = OpenHow::new().flags(flags).resolve(resolve);
+        openat2(&self.root, name, how)
+    }
+
+    fn describe(&self, path: &FilePath) -> nix::Result<Entry> {
+        const TYPE: u32 = libc::S_IFMT;
+        // RESOLVE_NO_SYMLINKS refuses a final link, except to O_PATH with O_NOFOLLOW.
+        let fd = self.open_at(path, OFlag::O_PATH)?;
+        let stat = fstat(&fd)?;
+        let kind = match stat.st_mode & TYPE {
+            libc::S_IFREG => Kind::File,
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFLNK => Kind::Link(std::os::unix::ffi::OsStringExt::into_vec(readlinkat(
+                &fd, "",
+            )?)),
+            libc::S_IFSOCK => Kind::Socket,
+            _ => Kind::Other,
+        };
+        let mut entry = Entry {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: stat.st_mode & !TYPE,
+            acl: Vec::new(),
+            has_capabilities: false,
+            kind,
+        };
+        // Only an open file has attributes; opening anything else may have an effect.
+        if matches!(entry.kind, Kind::File | Kind::Directory) {
+            let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+            let list = attribute(&fd, c"system.posix_acl_access")?;
+            entry.acl = match list {
+                None => Vec::new(),
+                Some(list) => parse_acl(&list, entry.gid).unwrap_or_else(|| {
+                    self.unknown(path, "its access list is malformed");
+                    Vec::new()
+                }),
+            };
+            entry.has_capabilities =
+                entry.is_executable() && attribute(&fd, c"security.capability")?.is_some();
+        }
+        Ok(entry)
+    }
+
+    /// Returns the content of a file, through links. `None` if there is none, or it is unknown.
+    pub fn read(&self, path: &FilePath) -> Option<Vec<u8>> {
+        self.content(path, self.bounds.file, &[])
+    }
+
+    /// Returns the content of a file that begins with `#!`, at most so many bytes.
+    pub fn script(&self, path: &FilePath, most: usize) -> Option<Vec<u8>> {
+        self.content(path, most, b"#!")
+    }
+
+    fn content(&self, path: &FilePath, most: usize, begin: &[u8]) -> Option<Vec<u8>> {
+        let (end, entry) = self.entry(path)?;
+        if entry.kind != Kind::File {
+            return None;
+        }
+        let content = self.read_file(&end, most, begin);
+        content.unwrap_or_else(|errno| {
+            self.unknown(&end, reason(errno));
+            None
+        })
+    }
+
+    fn read_file(
+        &self,
+        path: &FilePath,
+        most: usize,
+        begin: &[u8],
+    ) -> nix::Result<Option<Vec<u8>>> {
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let left = self.bounds.bytes.saturating_sub(self.bytes.get());
+        let most = most.min(left);
+        let mut content = Vec::new();
+        let mut buffer = vec![0; 4096];
+        while content.len() <= most {
+            let length = read(&fd, &mut buffer)?;
+            if length == 0 {
+                break;
+            }
+            content.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            if !content.starts_with(begin) {
+                return Ok(None);
+            }
+            buffer.resize(1 << 16, 0);
+        }
+        if content.len() > most {
+            self.unknown(path, format!("only its first {most} bytes were read"));
+            content.truncate(most);
+        }
+        self.bytes
+            .set(self.bytes.get().saturating_add(content.len()));
+        Ok(content.starts_with(begin).then_some(content))
+    }
+
+    /// Returns the names in a directory, sorted, through links. Empty if there is none, or it is unknown.
+    pub fn list(&self, path: &FilePath) -> Vec<Vec<u8>> {
+        let End::There(end) = self.way(path).end else {
+            return Vec::new();
+        };
+        if !self.look(&end).is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
+            return Vec::new();
+        }
+        let list = || -> nix::Result<Vec<Vec<u8>>> {
+            let fd = self.open_at(&end, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            let mut names = Vec::new();
+            for found in Dir::from_fd(fd)?.iter() {
+                let name = found?.file_name().to_bytes().to_vec();
+                if name == b"." || name == b".." {
+                    continue;
+                }
+                if names.len() >= self.bounds.entries {
+                    self.unknown(&end, format!("only {} of its names were read", names.len()));
+                    break;
+                }
+                names.push(name);
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        list().unwrap_or_else(|errno| {
+            self.unknown(&end, reason(errno));
+            Vec::new()
+        })
+    }
+}
+
+fn reason(errno: Errno) -> String {
+    match errno {
+        Errno::ELOOP => "it became a link while it was read".to_owned(),
+        errno => errno.desc().to_lowercase(),
+    }
+}
+
+fn attribute(fd: &OwnedFd, name: &CStr) -> nix::Result<Option<Vec<u8>>> {
+    match sys::xattr(fd, name) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(None),
+            code => Err(Errno::from_raw(code.unwrap_or(libc::EIO))),
+        },
+    }
+}

@@ -1,0 +1,127 @@
+//! The question that `remit prove` asks of the program, and its answer: `remit_policy::exchange` carries both.
+
+use std::collections::BTreeSet;
+
+use remit_policy::Policy;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::grants::Grants;
+use crate::machine::Machine;
+use crate::report::{Goals, Report, Subject, prove};
+use crate::sources;
+use crate::sources::accounts::{Accounts, User};
+
+pub const PROGRAM: &str = "remit-prove";
+/// A uid that no account has, for a member of one group only. 4294967295 is no uid, and this is next to it.
+const MEMBER: u32 = u32::MAX - 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// That of the asking program: another may mean something else by the same bytes.
+    pub release: String,
+    /// The directory that is the machine's `/`.
+    pub root: Vec<u8>,
+    /// `Policy::encode`.
+    pub policy: Vec<u8>,
+    /// A user, or `%group` for a member of it alone. `None`: each agent.
+    pub subject: Option<String>,
+    /// Groups of `remit.toml`, by name or as `#gid`.
+    pub socket_group: String,
+    pub admin_group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Report(Report),
+    Refused(String),
+}
+
+/// Answers by looking at a machine. An error is a sentence.
+pub fn answer(question: &Question, machine: Machine) -> Result<Report, String> {
+    if question.release != remit_common::RELEASE {
+        let (own, other) = (remit_common::RELEASE, &question.release);
+        return Err(format!(
+            "it is of release {own}, and was asked by release {other}"
+        ));
+    }
+    let policy = Policy::decode(&question.policy)
+        .map_err(|why| format!("the policy is not usable: {why}"))?;
+    let mut facts = sources::look(
+        &machine,
+        |accounts| add_member(accounts, question.subject.as_deref()),
+        &policy,
+    );
+    let milliseconds = || u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let grants = Grants::of(&policy, &facts.accounts, facts.units.iter());
+    let (subjects, goals) = subjects(question, &facts, &policy)?;
+    let begin = milliseconds();
+    let (files, unknown, more_unknown) = machine.take();
+    facts.files = files;
+    facts.unknown = unknown;
+    facts.more_unknown = more_unknown;
+    let mut report = prove(&facts, &grants, &subjects, &goals);
+    report.figures.milliseconds = milliseconds().max(begin);
+    Ok(report)
+}
+
+/// Adds an account for `%group`.
+fn add_member(accounts: &mut Accounts, subject: Option<&str>) {
+    let Some(group) = subject.and_then(|subject| subject.strip_prefix('%')) else {
+        return;
+    };
+    if let Some(gid) = accounts.gid(group) {
+        let user = User {
+            uid: MEMBER,
+            gid,
+            home: None,
+            shell: b"/usr/sbin/nologin".to_vec(),
+            has_password: false,
+        };
+        accounts.users.insert(format!("%{group}"), user);
+    }
+}
+
+fn subjects(
+    question: &Question,
+    facts: &Facts,
+    policy: &Policy,
+) -> Result<(Vec<Subject>, Goals), String> {
+    let accounts = &facts.accounts;
+    let members = |group: &str| -> BTreeSet<u32> {
+        let gid = accounts.gid(group);
+        let users = accounts
+            .users
+            .iter()
+            .filter(|(name, _)| !name.starts_with('%'));
+        let users =
+            users.filter(|(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
+        users.map(|(_, user)| user.uid).collect()
+    };
+    let mut approvers = members(&question.admin_group);
+    for word in policy.asking().flat_map(|asking| asking.approval.words()) {
+        match word.strip_prefix('%') {
+            Some(group) => approvers.extend(members(group)),
+            None => approvers.extend(accounts.uid(word)),
+        }
+    }
+    let mut agents = members(&question.socket_group);
+    agents.retain(|uid| !approvers.contains(uid) && *uid != 0);
+    let subjects = match &question.subject {
+        None => agents
+            .iter()
+            .map(|uid| (crate::rules::user(facts, *uid), *uid))
+            .collect(),
+        Some(name) => {
+            let uid = accounts.uid(name);
+            let uid = uid.ok_or_else(|| {
+                format!("there is no '{name}' in the tables of accounts of this machine")
+            })?;
+            vec![(name.clone(), uid)]
+        }
+    };
+    let subjects = subjects
+        .into_iter()
+        .map(|(name, uid)| Subject { name, uid });
+    Ok((subjects.collect(), Goals { agents, approvers }))
+}

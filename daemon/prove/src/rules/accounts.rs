@@ -1,0 +1,63 @@
+//! Accounts and their groups.
+
+use crate::closure::{Clause, Clauses};
+use crate::facts::Facts;
+use crate::rules::{Atom, RuleId};
+
+/// Groups whose members do by a daemon or a device what root can, and a file whose presence says that it is there.
+const GROUPS: [(&str, &[&str], RuleId); 7] = [
+    (
+        "docker",
+        &["/usr/bin/dockerd", "/usr/sbin/dockerd"],
+        RuleId::EngineGroup,
+    ),
+    (
+        "lxd",
+        &["/usr/bin/lxd", "/snap/bin/lxd"],
+        RuleId::EngineGroup,
+    ),
+    (
+        "incus-admin",
+        &["/usr/bin/incusd", "/usr/libexec/incus/incusd"],
+        RuleId::EngineGroup,
+    ),
+    (
+        "libvirt",
+        &["/usr/sbin/libvirtd", "/usr/sbin/virtqemud"],
+        RuleId::EngineGroup,
+    ),
+    ("podman", &["/run/podman/podman.sock"], RuleId::EngineGroup),
+    ("disk", &[], RuleId::Device),
+    ("kmem", &["/dev/mem"], RuleId::Device),
+];
+
+/// The files of the table, for the reader.
+pub fn engines() -> impl Iterator<Item = &'static str> {
+    GROUPS
+        .iter()
+        .flat_map(|(_, files, _)| files.iter().copied())
+}
+
+pub fn rules(facts: &Facts, clauses: &mut Clauses) {
+    for (name, user) in &facts.accounts.users {
+        for gid in facts.accounts.gids(name) {
+            let group = super::files::group(facts, gid);
+            let body = [Atom::Account(user.uid)];
+            let clause = Clause::new(Atom::Member(gid), body, RuleId::Member);
+            let clause = clause.detail(format!("{name} is in group {group}"));
+            clauses.add(match gid == user.gid {
+                true => clause,
+                false => clause.fix(format!("gpasswd -d {name} {group}")),
+            });
+        }
+        clauses.add(Clause::hidden(Atom::Anyone, [Atom::Account(user.uid)]));
+    }
+    for (name, files, rule) in GROUPS {
+        let is_there = |path: &&str| facts.present.contains(*path);
+        let gid = facts.accounts.gid(name);
+        if let Some(gid) = gid.filter(|_| files.is_empty() || files.iter().any(is_there)) {
+            let clause = Clause::new(Atom::Account(0), [Atom::Member(gid)], rule);
+            clauses.add(clause.detail(format!("members of {name} are as strong as root")));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Who decides what a file says has the account that does it.
+
+use crate::closure::{Clause, Clauses};
+use crate::facts::{Facts, Obeys, When};
+use crate::machine::End;
+use crate::machine::entry::Kind;
+use crate::rules::files::user;
+use crate::rules::{Atom, RuleId};
+
+/// Programs of templates of which the argument is what they execute, or a file that says what to execute.
+const EXECUTE_THEIR_ARGUMENT: [&[u8]; 5] =
+    [b"podman", b"docker-compose", b"docker", b"modprobe", b"sh"];
+
+pub fn rules(facts: &Facts, clauses: &mut Clauses) {
+    for one in facts.obeys.iter().filter(|one| has_content(facts, one)) {
+        clauses.add(clause(facts, one));
+    }
+    for one in &facts.powerful {
+        // What matters is writing this very socket or device: in another one's place nothing answers.
+        if let Some(End::There(end)) = facts.ways.get(&one.file).map(|way| &way.end) {
+            let head = Atom::Account(one.uid);
+            let body = [Atom::Write(end.clone())];
+            clauses.add(
+                Clause::new(head, body, one.rule).detail(format!("{} leads to root", one.file)),
+            );
+        }
+    }
+    for (unit, uid, program, source) in &facts.templates {
+        let name = program
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        if EXECUTE_THEIR_ARGUMENT.contains(&name) {
+            let body = [Atom::StartTyped(unit.clone())];
+            let clause = Clause::new(Atom::Account(*uid), body, RuleId::Template);
+            clauses.add(clause.detail(source.to_string()));
+        }
+    }
+    for unit in &facts.units {
+        let by_template = unit.split_once('@').and_then(|(prefix, rest)| {
+            let suffix = rest.rsplit_once('.')?.1;
+            Some(format!("{prefix}@.{suffix}"))
+        });
+        if let Some(template) = by_template {
+            clauses.add(Clause::hidden(
+                Atom::Start(unit.clone()),
+                [Atom::StartTyped(template)],
+            ));
+        }
+    }
+}
+
+/// Returns false for devices, sockets and pipes: what is written to them stays nowhere.
+fn has_content(facts: &Facts, one: &Obeys) -> bool {
+    let end = match facts.ways.get(&one.file).map(|way| &way.end) {
+        Some(End::There(end)) => facts.files.get(end),
+        _ => None,
+    };
+    end.is_none_or(|entry| matches!(entry.kind, Kind::File | Kind::Directory))
+}
+
+fn clause(facts: &Facts, one: &Obeys) -> Clause {
+    let change = Atom::Change(one.file.clone());
+    let (head, body) = match &one.when {
+        _ if one.rule == RuleId::RemitFile => (Atom::Remit, vec![change]),
+        When::ByItself => (Atom::Account(one.uid), vec![change]),
+        When::Started(unit) => (
+            Atom::Account(one.uid),
+            vec![change, Atom::Start(unit.clone())],
+        ),
+        When::Called { command, profile } => (
+            Atom::Inside(profile.clone()),
+            vec![change, Atom::Call(command.clone())],
+        ),
+    };
+    let user = user(facts, one.uid);
+    let detail = match one.source.file == one.file && one.source.line == 0 {
+        true => format!("{user} reads or runs {}", one.file),
+        false => format!("{user} reads or runs {} by {}", one.file, one.source),
+    };
+    Clause::new(head, body, one.rule).detail(detail)
+}

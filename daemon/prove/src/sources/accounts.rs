@@ -1,0 +1,136 @@
+//! Accounts and groups of passwd(5), group(5) and shadow(5). Directory services are not asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::facts::lines;
+use crate::machine::Machine;
+use crate::path::FilePath;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// By name.
+    pub users: BTreeMap<String, User>,
+    pub groups: BTreeMap<String, Group>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    pub home: Option<FilePath>,
+    pub shell: Vec<u8>,
+    pub has_password: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub gid: u32,
+    pub members: BTreeSet<String>,
+}
+
+impl User {
+    /// Returns true if its shell is one that a person or a program gets commands by.
+    pub fn has_shell(&self) -> bool {
+        let name = self.shell.rsplit(|byte| *byte == b'/').next();
+        !matches!(name, Some(b"nologin" | b"false" | b"sync"))
+    }
+}
+
+impl Accounts {
+    pub fn read(machine: &Machine) -> Self {
+        let text = |path: &str| {
+            let path = FilePath::new(path);
+            path.and_then(|path| machine.read(&path))
+                .unwrap_or_default()
+        };
+        let users = text("/etc/passwd");
+        Self::parse(&users, &text("/etc/group"), &text("/etc/shadow"))
+    }
+
+    /// Malformed lines are left out, as by the C library.
+    pub fn parse(passwd: &[u8], group: &[u8], shadow: &[u8]) -> Self {
+        let mut all = Self::default();
+        for (_, line) in lines(passwd) {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+            let [name, password, uid, gid, _, home, shell] = fields.as_slice() else {
+                continue;
+            };
+            if let (Some(name), Some(uid), Some(gid)) = (name_of(name), number(uid), number(gid)) {
+                let user = User {
+                    uid,
+                    gid,
+                    home: FilePath::new(home),
+                    shell: shell.to_vec(),
+                    has_password: is_password(password),
+                };
+                all.users.entry(name).or_insert(user);
+            }
+        }
+        for (_, line) in lines(group) {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+            let [name, _, gid, members] = fields.as_slice() else {
+                continue;
+            };
+            if let (Some(name), Some(gid)) = (name_of(name), number(gid)) {
+                let members = members.split(|byte| *byte == b',').filter_map(name_of);
+                let members = members.collect();
+                all.groups.entry(name).or_insert(Group { gid, members });
+            }
+        }
+        for (_, line) in lines(shadow) {
+            let mut fields = line.split(|byte| *byte == b':');
+            let name = fields.next().and_then(name_of);
+            let user = name.and_then(|name| all.users.get_mut(&name));
+            if let (Some(user), Some(password)) = (user, fields.next()) {
+                user.has_password = is_password(password);
+            }
+        }
+        all
+    }
+
+    pub fn name_of(&self, uid: u32) -> Option<&str> {
+        let found = self.users.iter().find(|(_, user)| user.uid == uid);
+        found.map(|(name, _)| name.as_str())
+    }
+
+    pub fn group_name_of(&self, gid: u32) -> Option<&str> {
+        let found = self.groups.iter().find(|(_, group)| group.gid == gid);
+        found.map(|(name, _)| name.as_str())
+    }
+
+    pub fn uid(&self, name: &str) -> Option<u32> {
+        self.users.get(name).map(|user| user.uid)
+    }
+
+    pub fn gid(&self, name: &str) -> Option<u32> {
+        self.groups.get(name).map(|group| group.gid)
+    }
+
+    /// Returns all gids of this account's login, with the primary one first.
+    pub fn gids(&self, name: &str) -> Vec<u32> {
+        let primary = self.users.get(name).map(|user| user.gid);
+        let listed = self.groups.values();
+        let listed = listed.filter(|group| group.members.contains(name));
+        let mut gids: Vec<u32> = primary.into_iter().collect();
+        for group in listed {
+            if !gids.contains(&group.gid) {
+                gids.push(group.gid);
+            }
+        }
+        gids
+    }
+}
+
+fn name_of(bytes: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    (!name.is_empty() && !name.chars().any(char::is_control)).then(|| name.to_owned())
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// `x` refers to shadow(5); `!` and `*` begin what no password matches.
+fn is_password(field: &[u8]) -> bool {
+    !matches!(field, [b'!' | b'*', ..] | b"x")
+}

@@ -1,0 +1,220 @@
+//! Tables of cron(8) and anacron(8), and the directories that they run.
+
+use super::fixed;
+use super::program::Execution;
+use crate::facts::{Look, Source, When, lines};
+use crate::path::FilePath;
+use crate::rules::RuleId;
+
+const TABLES: [&str; 2] = ["/etc/crontab", "/etc/anacrontab"];
+const DIRECTORIES: [&str; 5] = [
+    "/etc/cron.hourly",
+    "/etc/cron.daily",
+    "/etc/cron.weekly",
+    "/etc/cron.monthly",
+    "/etc/cron.yearly",
+];
+const SPOOLS: [&str; 2] = ["/var/spool/cron/crontabs", "/var/spool/cron"];
+
+pub fn look(look: &mut Look<'_>) {
+    if !["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
+        .map(fixed)
+        .iter()
+        .any(|program| look.exists(program))
+    {
+        return;
+    }
+    for path in TABLES.map(fixed) {
+        if look.exists(&path) {
+            table(look, &path, None);
+        }
+    }
+    let tables = fixed("/etc/cron.d");
+    directory(look, &tables);
+    for name in look.machine.list(&tables) {
+        if let Some(path) = tables.join(&name) {
+            table(look, &path, None);
+        }
+    }
+    for path in DIRECTORIES.map(fixed) {
+        directory(look, &path);
+        for name in look.machine.list(&path) {
+            let is_run = name
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
+            if let Some(script) = path.join(&name).filter(|_| is_run) {
+                let by = Execution::new(
+                    0,
+                    RuleId::CronProgram,
+                    When::ByItself,
+                    Source::whole(&script),
+                );
+                look.executes(&by, &[script.as_bytes().to_vec()]);
+            }
+        }
+    }
+    for path in SPOOLS.map(fixed) {
+        users(look, &path);
+    }
+}
+
+/// Who can make a file in one of these directories decides what root runs.
+fn directory(look: &mut Look<'_>, path: &FilePath) {
+    if look.exists(path) {
+        look.obeys(
+            0,
+            path.clone(),
+            RuleId::CronTable,
+            &When::ByItself,
+            &Source::whole(path),
+        );
+    }
+}
+
+fn users(look: &mut Look<'_>, spool: &FilePath) {
+    for name in look.machine.list(spool) {
+        let user = String::from_utf8(name.clone()).ok();
+        let uid = user.and_then(|user| look.facts.accounts.uid(&user));
+        if let (Some(path), Some(uid)) = (spool.join(&name), uid) {
+            table(look, &path, Some(uid));
+        }
+    }
+}
+
+/// A line of a table.
+#[derive(Debug, PartialEq, Eq)]
+enum Row<'a> {
+    Variable(&'a [u8], &'a [u8]),
+    /// `None`: the table's own user.
+    Command(Option<&'a [u8]>, &'a [u8]),
+}
+
+fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
+    let uid = owner.unwrap_or(0);
+    look.obeys(
+        uid,
+        path.clone(),
+        RuleId::CronTable,
+        &When::ByItself,
+        &Source::whole(path),
+    );
+    let content = look.machine.read(path).unwrap_or_default();
+    let is_anacron = path.name() == b"anacrontab";
+    let mut search = vec![fixed("/usr/bin"), fixed("/bin")];
+    for (number, line) in lines(&content) {
+        let (user, command) = match row(line, owner.is_some(), is_anacron) {
+            Some(Row::Variable(b"PATH", value)) => {
+                let parts = value.split(|byte| *byte == b':');
+                search = parts.filter_map(FilePath::new).collect();
+                continue;
+            }
+            Some(Row::Command(user, command)) => (user, command),
+            Some(Row::Variable(..)) | None => continue,
+        };
+        let uid = match user {
+            None => Some(uid),
+            Some(user) => std::str::from_utf8(user)
+                .ok()
+                .and_then(|user| look.facts.accounts.uid(user)),
+        };
+        let Some(uid) = uid else {
+            look.machine
+                .unknown(path, format!("the user of its line {number} is unknown"));
+            continue;
+        };
+        let by = Execution {
+            path: search.clone(),
+            ..Execution::new(
+                uid,
+                RuleId::CronProgram,
+                When::ByItself,
+                Source::line(path, number, line),
+            )
+        };
+        look.shell_text(&by, command);
+    }
+}
+
+/// crontab(5): a variable, or five fields or `@when`, in a system table a user, and a command. anacrontab(5) has a
+/// period, a delay and a name.
+fn row(line: &[u8], is_own: bool, is_anacron: bool) -> Option<Row<'_>> {
+    let line = line.trim_ascii();
+    let first = *line.first()?;
+    if first == b'#' {
+        return None;
+    }
+    if first.is_ascii_alphabetic() || first == b'_' {
+        let at = line.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = line.split_at(at);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let quotes = |byte: &u8| matches!(byte, b'"' | b'\'');
+        let value = match value {
+            [open, value @ .., close] if quotes(open) && open == close => value,
+            value => value,
+        };
+        return Some(Row::Variable(name.trim_ascii(), value));
+    }
+    let fields = match (is_anacron, first) {
+        (true, _) => 3,
+        (false, b'@') => 1,
+        (false, _) => 5,
+    };
+    let rest = (0..fields).try_fold(line, |rest, _| after_field(rest))?;
+    match is_own || is_anacron {
+        true => Some(Row::Command(None, rest)),
+        false => {
+            let end = rest.iter().position(u8::is_ascii_whitespace)?;
+            let (user, command) = rest.split_at(end);
+            Some(Row::Command(Some(user), command.trim_ascii()))
+        }
+    }
+}
+
+fn after_field(line: &[u8]) -> Option<&[u8]> {
+    let end = line.iter().position(u8::is_ascii_whitespace)?;
+    let rest = line.get(end..)?.trim_ascii_start();
+    (!rest.is_empty()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rows_have_users_and_commands() {
+        let root: Option<&[u8]> = Some(b"root");
+        let found = |line: &'static str, own, anacron| row(line.as_bytes(), own, anacron);
+        assert_eq!(
+            found("5 4 * * * root /a b", false, false),
+            Some(Row::Command(root, b"/a b"))
+        );
+        assert_eq!(
+            found("@daily root\t/a", false, false),
+            Some(Row::Command(root, b"/a"))
+        );
+        assert_eq!(
+            found("5 4 * * * /a b", true, false),
+            Some(Row::Command(None, b"/a b"))
+        );
+        assert_eq!(
+            found("1 5 x run-parts /d", false, true),
+            Some(Row::Command(None, b"run-parts /d"))
+        );
+        assert_eq!(
+            found(" PATH = \"/a:/b\"", false, false),
+            Some(Row::Variable(b"PATH", b"/a:/b"))
+        );
+        for none in ["", "# x", "5 4 * *", "5 4 * * * root"] {
+            assert_eq!(found(none, false, false), None, "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read(bytes: Vec<u8>, own: bool, anacron: bool) {
+            let _ = row(&bytes, own, anacron);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Sockets of daemons that do for a client what root can, and devices that hold the machine's memory or disks.
+
+use super::fixed;
+use crate::facts::{Look, Source};
+use crate::rules::RuleId;
+
+/// As `remit doctor` has them.
+const SOCKETS: [&str; 11] = [
+    "/run/docker.sock",
+    "/var/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/lib/lxd/unix.socket",
+    "/var/snap/lxd/common/lxd/unix.socket",
+    "/var/lib/incus/unix.socket",
+    "/run/incus/unix.socket",
+    "/run/libvirt/libvirt-sock",
+];
+const DEVICES: [&str; 4] = ["/dev/mem", "/dev/kmem", "/dev/port", "/dev/kcore"];
+/// Prefixes of names of block devices.
+const DISKS: [&[u8]; 7] = [b"sd", b"vd", b"nvme", b"xvd", b"dm-", b"mmcblk", b"md"];
+
+pub fn look(look: &mut Look<'_>) {
+    for path in crate::rules::engines() {
+        if look.machine.entry(&fixed(path)).is_some() {
+            look.facts.present.insert(path.to_owned());
+        }
+    }
+    for path in SOCKETS.map(fixed) {
+        let is_socket = look
+            .machine
+            .entry(&path)
+            .is_some_and(|(_, entry)| entry.kind == crate::machine::entry::Kind::Socket);
+        if is_socket {
+            let source = Source::whole(&path);
+            look.powerful(0, path, RuleId::EngineSocket, &source);
+        }
+    }
+    let devices = fixed("/dev");
+    let disks = look.machine.list(&devices).into_iter();
+    let disks = disks.filter(|name| DISKS.iter().any(|prefix| name.starts_with(prefix)));
+    let disks: Vec<_> = disks.filter_map(|name| devices.join(name)).collect();
+    for path in DEVICES.map(fixed).into_iter().chain(disks) {
+        if look.exists(&path) {
+            let source = Source::whole(&path);
+            look.powerful(0, path, RuleId::Device, &source);
+        }
+    }
+}

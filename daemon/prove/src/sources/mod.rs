@@ -1,0 +1,43 @@
+//! Each source reads one mechanism of the machine by which an account does what a file says.
+
+pub mod accounts;
+pub mod commands;
+pub mod cron;
+pub mod engines;
+pub mod login;
+pub mod own;
+pub mod program;
+pub mod shell;
+pub mod sudo;
+pub mod systemd;
+
+use remit_policy::Policy;
+
+use crate::facts::{Facts, Look};
+use crate::machine::Machine;
+use crate::path::FilePath;
+use accounts::Accounts;
+
+/// Looks at a machine with all sources. `add` adds accounts that the machine does not have.
+pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> Facts {
+    let mut look = Look::new(machine);
+    look.facts.accounts = Accounts::read(machine);
+    add(&mut look.facts.accounts);
+    for source in [
+        systemd::look,
+        cron::look,
+        sudo::look,
+        login::look,
+        engines::look,
+        own::look,
+    ] {
+        source(&mut look);
+    }
+    commands::look(&mut look, policy);
+    look.facts
+}
+
+/// Paths that this program itself names are plain.
+pub(crate) fn fixed(path: &str) -> FilePath {
+    FilePath::new(path).unwrap_or_else(FilePath::root)
+}

@@ -1,0 +1,45 @@
+//! Files that decide who is root whatever executes: tables of accounts, the loader's settings, remit itself.
+
+use super::fixed;
+use crate::facts::{Look, Source, When};
+use crate::rules::RuleId;
+
+/// Who can write one of these is root.
+const TABLES: [&str; 12] = [
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ld.so.preload",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/pam.d",
+    "/etc/polkit-1/rules.d",
+    "/etc/ssh/sshd_config",
+];
+
+/// Who can write one of these decides what remit permits.
+pub const REMIT: [&str; 6] = [
+    "/etc/remit",
+    "/etc/remit/remit.toml",
+    "/etc/remit/policy.d",
+    "/usr/lib/remit/policy.d",
+    "/usr/libexec/remit",
+    "/var/lib/remit",
+];
+
+pub fn look(look: &mut Look<'_>) {
+    for (paths, rule) in [
+        (&TABLES[..], RuleId::SystemTable),
+        (&REMIT, RuleId::RemitFile),
+    ] {
+        for path in paths.iter().map(|path| fixed(path)) {
+            if look.exists(&path) || path.name() == b"ld.so.preload" {
+                let source = Source::whole(&path);
+                look.obeys(0, path, rule, &When::ByItself, &source);
+            }
+        }
+    }
+}

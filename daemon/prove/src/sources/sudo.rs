@@ -1,0 +1,390 @@
+//! Permissions of sudoers(5), with includes and aliases, for accounts of the machine's own tables. An exception (`!`) of
+//! a command is left out: sudoers(5) says that it stops nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fixed;
+use super::systemd::words;
+use crate::facts::{Look, Source, SudoCommand, SudoRule, lines};
+use crate::path::FilePath;
+
+/// Files that include one another.
+const DEPTH: usize = 16;
+/// Aliases in aliases.
+const ALIASES: usize = 8;
+
+#[derive(Debug, Default)]
+struct Sudoers {
+    aliases: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    /// Lines that give permissions: left of the first `=`, and right of it.
+    permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
+    /// `Defaults !authenticate`.
+    is_free: bool,
+}
+
+pub fn look(look: &mut Look<'_>) {
+    let sudo = ["/usr/bin/sudo", "/usr/local/bin/sudo"].map(fixed);
+    if !sudo.iter().any(|path| look.exists(path)) {
+        return;
+    }
+    let mut sudoers = Sudoers::default();
+    file(look, &fixed("/etc/sudoers"), 0, &mut sudoers);
+    for (source, subject, commands) in &sudoers.permissions {
+        permission(look, &sudoers, source, subject, commands);
+    }
+}
+
+fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoers) {
+    if depth > DEPTH {
+        look.machine
+            .unknown(path, "too many files include one another");
+        return;
+    }
+    let content = look.machine.read(path).unwrap_or_default();
+    let directory = path.parent().unwrap_or_else(FilePath::root);
+    for (number, line) in joined_lines(&content) {
+        let line = without_comment(&line);
+        let line = line.trim_ascii();
+        let included = |names: [&[u8]; 2]| {
+            let rest = names.iter().find_map(|name| line.strip_prefix(*name));
+            let rest = rest.filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace))?;
+            let word = words(rest).into_iter().next()?;
+            directory.resolve(word)
+        };
+        if let Some(other) = included([b"@includedir", b"#includedir"]) {
+            for name in look.machine.list(&other) {
+                let is_read = !name.ends_with(b"~") && !name.contains(&b'.');
+                if let Some(path) = other.join(&name).filter(|_| is_read) {
+                    file(look, &path, depth.saturating_add(1), sudoers);
+                }
+            }
+        } else if let Some(other) = included([b"@include", b"#include"]) {
+            file(look, &other, depth.saturating_add(1), sudoers);
+        } else if line.starts_with(b"Defaults") {
+            sudoers.is_free |= line.windows(13).any(|part| part == b"!authenticate");
+        } else {
+            statement(path, number, line, sudoers);
+        }
+    }
+}
+
+fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers) {
+    const KINDS: [&[u8]; 5] = [
+        b"User_Alias",
+        b"Runas_Alias",
+        b"Host_Alias",
+        b"Cmnd_Alias",
+        b"Cmd_Alias",
+    ];
+    let alias = KINDS.iter().find_map(|kind| line.strip_prefix(*kind));
+    if let Some(definitions) = alias {
+        for definition in split(definitions, b':') {
+            if let Some((name, members)) = halves(&definition) {
+                sudoers.aliases.insert(name, split(&members, b','));
+            }
+        }
+    } else if let Some((subject, commands)) = halves(line) {
+        sudoers
+            .permissions
+            .push((Source::line(path, number, line), subject, commands));
+    }
+}
+
+fn permission(
+    look: &mut Look<'_>,
+    sudoers: &Sudoers,
+    source: &Source,
+    subject: &[u8],
+    commands: &[u8],
+) {
+    // The last word is the list of hosts.
+    let subject = around_commas(subject);
+    let Some(at) = subject.iter().rposition(u8::is_ascii_whitespace) else {
+        return;
+    };
+    let (users, _) = subject.split_at(at);
+    let of = accounts(look, sudoers, &split(users, b','), 0);
+    let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
+    for item in split(commands, b',') {
+        let mut rest = item.as_slice();
+        if let Some(inner) = rest.strip_prefix(b"(") {
+            let end = inner
+                .iter()
+                .position(|byte| *byte == b')')
+                .unwrap_or(inner.len());
+            let (list, after) = inner.split_at(end);
+            let list = list.split(|byte| *byte == b':').next().unwrap_or_default();
+            runas = split(list, b',');
+            rest = after.get(1..).unwrap_or_default().trim_ascii_start();
+        }
+        while let Some((tag, after)) = tag(rest) {
+            match tag {
+                b"NOPASSWD" => password = false,
+                b"PASSWD" => password = true,
+                _ => {}
+            }
+            rest = after;
+        }
+        let runas_uids = match runas.is_empty() {
+            true => BTreeSet::new(),
+            false => accounts(look, sudoers, &runas, 0),
+        };
+        for command in expand(sudoers, rest, 0) {
+            let Some(command) = parse_command(&command) else {
+                continue;
+            };
+            // Of all accounts root is the strongest.
+            let as_whom = match runas_uids.contains(&0) {
+                true => BTreeSet::from([0]),
+                false => runas_uids.clone(),
+            };
+            for runas in as_whom {
+                look.facts.sudo.push(SudoRule {
+                    of: of.clone(),
+                    runas,
+                    password,
+                    command: command.clone(),
+                    source: source.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Returns the uids that a list names; a later `!` takes some back.
+fn accounts(look: &Look<'_>, sudoers: &Sudoers, list: &[Vec<u8>], depth: usize) -> BTreeSet<u32> {
+    let accounts = &look.facts.accounts;
+    let mut found = BTreeSet::new();
+    for word in list {
+        let negations = word.iter().take_while(|byte| **byte == b'!').count();
+        let word = word.get(negations..).unwrap_or_default().trim_ascii();
+        let text = String::from_utf8_lossy(word);
+        let members = |gid: Option<u32>| {
+            let users = accounts.users.iter();
+            let users = users
+                .filter(move |(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
+            users.map(|(_, user)| user.uid).collect()
+        };
+        let named: BTreeSet<u32> = match text.as_bytes() {
+            b"ALL" => accounts.users.values().map(|user| user.uid).collect(),
+            [b'%', b'#', ..] => members(text.get(2..).and_then(|gid| gid.parse().ok())),
+            [b'%', ..] => members(text.get(1..).and_then(|name| accounts.gid(name))),
+            [b'#', ..] => text
+                .get(1..)
+                .and_then(|uid| uid.parse().ok())
+                .into_iter()
+                .collect(),
+            _ => match sudoers.aliases.get(word) {
+                Some(alias) if depth < ALIASES => {
+                    self::accounts(look, sudoers, alias, depth.saturating_add(1))
+                }
+                _ => accounts.uid(&text).into_iter().collect(),
+            },
+        };
+        match negations % 2 {
+            0 => found.extend(named),
+            _ => found.retain(|uid| !named.contains(uid)),
+        }
+    }
+    found
+}
+
+fn expand(sudoers: &Sudoers, command: &[u8], depth: usize) -> Vec<Vec<u8>> {
+    match sudoers.aliases.get(command) {
+        Some(alias) if depth < ALIASES => {
+            let parts = alias.iter();
+            parts
+                .flat_map(|one| expand(sudoers, one, depth.saturating_add(1)))
+                .collect()
+        }
+        _ => vec![command.to_vec()],
+    }
+}
+
+fn parse_command(command: &[u8]) -> Option<SudoCommand> {
+    let mut words = command.splitn(2, u8::is_ascii_whitespace);
+    let mut program = words.next()?;
+    let mut args = words.next().map(<[u8]>::trim_ascii);
+    if program.starts_with(b"sha") && program.contains(&b':') {
+        return parse_command(args?);
+    }
+    if program == b"sudoedit" {
+        let path = FilePath::new(args?)?;
+        return Some(SudoCommand::Edit(path));
+    }
+    if program == b"ALL" {
+        return Some(SudoCommand::All);
+    }
+    if args == Some(b"\"\"") {
+        args = Some(b"");
+    }
+    if let Some(directory) = program.strip_suffix(b"/") {
+        program = directory;
+    }
+    let path = FilePath::new(program)?;
+    let args = args.map(<[u8]>::to_vec);
+    Some(SudoCommand::Program { path, args })
+}
+
+fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_uppercase() && *byte != b'_')?;
+    let (tag, rest) = text.split_at(end);
+    let rest = rest.trim_ascii_start().strip_prefix(b":")?;
+    (!tag.is_empty()).then(|| (tag, rest.trim_ascii_start()))
+}
+
+/// Both sides of the first `=` that no backslash precedes.
+fn halves(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut parts = split_at_most(line, b'=', 2).into_iter();
+    let (left, right) = (parts.next()?, parts.next()?);
+    (!left.is_empty() && !right.is_empty()).then_some((left, right))
+}
+
+fn split(text: &[u8], at: u8) -> Vec<Vec<u8>> {
+    split_at_most(text, at, usize::MAX)
+}
+
+/// Parts without white space around them. A backslash before `at` makes it a part of the text; quotes do as well.
+fn split_at_most(text: &[u8], at: u8, most: usize) -> Vec<Vec<u8>> {
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let (mut escaped, mut quoted, mut depth) = (false, false, 0_usize);
+    for &byte in text {
+        match byte {
+            _ if escaped => {
+                if byte != at {
+                    part.push(b'\\');
+                }
+                part.push(byte);
+                escaped = false;
+            }
+            b'\\' => escaped = true,
+            b'"' => {
+                quoted = !quoted;
+                part.push(byte);
+            }
+            _ if byte == at && !quoted && depth == 0 && parts.len().saturating_add(1) < most => {
+                parts.push(std::mem::take(&mut part));
+            }
+            _ => {
+                match byte {
+                    b'(' => depth = depth.saturating_add(1),
+                    b')' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                part.push(byte);
+            }
+        }
+    }
+    parts.push(part);
+    let parts = parts.iter().map(|part| part.trim_ascii().to_vec());
+    parts.collect()
+}
+
+/// Removes white space around commas, so that a list is one word.
+fn around_commas(text: &[u8]) -> Vec<u8> {
+    split(text.trim_ascii(), b',').join(&b',')
+}
+
+/// Lines of which a final backslash joins the next, with the number of the first.
+fn joined_lines(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
+    let mut open = false;
+    for (number, line) in lines(text) {
+        let (line, goes_on) = match line.strip_suffix(b"\\") {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        match found.last_mut() {
+            Some((_, last)) if open => {
+                last.push(b' ');
+                last.extend_from_slice(line);
+            }
+            _ => found.push((number, line.to_vec())),
+        }
+        open = goes_on;
+    }
+    found
+}
+
+/// A `#` before a digit is a uid or gid; at `#include` it is no comment either.
+fn without_comment(line: &[u8]) -> Vec<u8> {
+    if line.trim_ascii_start().starts_with(b"#include") {
+        return line.to_vec();
+    }
+    let mut before = b' ';
+    for (at, &byte) in line.iter().enumerate() {
+        let next = line.get(at.saturating_add(1));
+        let is_id = next.is_some_and(u8::is_ascii_digit) && (at > 0 || line.contains(&b'='));
+        if byte == b'#' && before != b'\\' && before != b'%' && !is_id {
+            return line.get(..at).unwrap_or_default().to_vec();
+        }
+        before = byte;
+    }
+    line.to_vec()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn statements_are_split() {
+        let mut sudoers = Sudoers::default();
+        let path = fixed("/etc/sudoers");
+        for line in [
+            &b"User_Alias OPS = ann, bob : WEB = carl"[..],
+            b"Cmnd_Alias X = /bin/a, /bin/b \\=c",
+            b"OPS , dan ALL = (root) NOPASSWD: X, /bin/c d, PASSWD: ALL",
+        ] {
+            statement(&path, 1, line, &mut sudoers);
+        }
+        assert_eq!(sudoers.aliases.len(), 3);
+        assert_eq!(sudoers.aliases.get(&b"X"[..]).unwrap().len(), 2);
+        let (_, subject, commands) = sudoers.permissions.first().unwrap();
+        assert_eq!(around_commas(subject), b"OPS,dan ALL");
+        assert_eq!(split(commands, b',').len(), 3);
+        assert_eq!(tag(b"NOPASSWD: X"), Some((&b"NOPASSWD"[..], &b"X"[..])));
+        assert_eq!(tag(b"/bin/x:"), None);
+    }
+
+    #[test]
+    fn commands_have_arguments_or_any() {
+        let path = fixed("/bin/a");
+        let program = |args: Option<&[u8]>| SudoCommand::Program {
+            path: path.clone(),
+            args: args.map(<[u8]>::to_vec),
+        };
+        assert_eq!(parse_command(b"/bin/a").unwrap(), program(None));
+        assert_eq!(parse_command(b"/bin/a \"\"").unwrap(), program(Some(b"")));
+        assert_eq!(parse_command(b"/bin/a b *").unwrap(), program(Some(b"b *")));
+        assert_eq!(
+            parse_command(b"sha224:ab= /bin/a b").unwrap(),
+            program(Some(b"b"))
+        );
+        assert_eq!(parse_command(b"ALL").unwrap(), SudoCommand::All);
+        assert!(parse_command(b"bin/a").is_none());
+    }
+
+    #[test]
+    fn comment_ends_a_line_and_uid_does_not() {
+        assert_eq!(without_comment(b"a ALL=ALL # x"), b"a ALL=ALL ");
+        assert_eq!(without_comment(b"#1000 ALL=ALL"), b"#1000 ALL=ALL");
+        assert_eq!(without_comment(b"# 1000"), b"");
+        assert_eq!(without_comment(b"#includedir /x"), b"#includedir /x");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>) {
+            let mut sudoers = Sudoers::default();
+            statement(&fixed("/etc/sudoers"), 1, &without_comment(&bytes), &mut sudoers);
+            let _ = (parse_command(&bytes), tag(&bytes), around_commas(&bytes));
+        }
+    }
+}

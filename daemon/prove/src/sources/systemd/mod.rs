@@ -1,0 +1,328 @@
+//! Units of the system's service manager: what they execute, as whom, and which of them start without anybody's help.
+
+mod graph;
+mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fixed;
+use super::program::Execution;
+use crate::facts::{Look, Source, When};
+use crate::path::FilePath;
+use crate::rules::RuleId;
+use graph::started;
+pub(super) use parse::words;
+use parse::{Setting, command_lines, expand, settings};
+
+/// systemd.unit(5), "System Unit Search Path", first to last.
+const DIRECTORIES: [&str; 12] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+    "/etc/systemd/system.attached",
+];
+
+const TYPES: [&str; 11] = [
+    ".service",
+    ".socket",
+    ".timer",
+    ".path",
+    ".target",
+    ".mount",
+    ".swap",
+    ".slice",
+    ".automount",
+    ".device",
+    ".scope",
+];
+
+/// A unit with the settings of its file and its drop-ins.
+#[derive(Debug, Default)]
+struct Unit {
+    settings: Vec<(FilePath, Setting)>,
+    /// Its files.
+    files: Vec<FilePath>,
+}
+
+impl Unit {
+    /// All values of a setting; an empty one takes back those before.
+    fn list(&self, key: &str) -> Vec<&(FilePath, Setting)> {
+        let mut found = Vec::new();
+        for one in self
+            .settings
+            .iter()
+            .filter(|(_, one)| one.key == key.as_bytes())
+        {
+            match one.1.value.is_empty() {
+                true => found.clear(),
+                false => found.push(one),
+            }
+        }
+        found
+    }
+
+    fn value(&self, key: &str) -> Option<&[u8]> {
+        self.list(key)
+            .last()
+            .map(|(_, setting)| setting.value.as_slice())
+    }
+}
+
+/// Where units and drop-ins lie.
+#[derive(Debug, Default)]
+struct Layout {
+    /// The first file of each name, in the order of the directories.
+    files: BTreeMap<String, FilePath>,
+    /// Names that are links to another unit in the same tree.
+    drop_ins: BTreeMap<String, BTreeMap<Vec<u8>, FilePath>>,
+    /// Units in `NAME.wants` and `NAME.requires`.
+    wanted: BTreeSet<String>,
+}
+
+pub fn look(look: &mut Look<'_>) {
+    let layout = layout(look);
+    let mut names: BTreeSet<String> = layout.files.keys().cloned().collect();
+    // Instances of templates that something starts.
+    names.extend(layout.wanted.iter().cloned());
+    let mut units = BTreeMap::new();
+    for name in names {
+        if let Some(unit) = unit(look, &layout, &name) {
+            units.insert(name, unit);
+        }
+    }
+    let started = started(&units, &layout.wanted);
+    look.facts.units = units.keys().cloned().collect();
+    for (name, unit) in &units {
+        let when = match started.contains(name) {
+            true => When::ByItself,
+            false => When::Started(name.clone()),
+        };
+        files(look, unit, &when);
+        executions(look, name, unit, &when);
+    }
+}
+
+fn layout(look: &mut Look<'_>) -> Layout {
+    let mut layout = Layout::default();
+    let mut seen = BTreeSet::new();
+    for directory in DIRECTORIES.map(fixed) {
+        look.obeys(
+            0,
+            directory.clone(),
+            RuleId::UnitDirectory,
+            &When::ByItself,
+            &Source::whole(&directory),
+        );
+        let real = look.machine.entry(&directory).map(|(real, _)| real);
+        // On a merged /usr, /lib/systemd/system is the same directory again.
+        if real.is_none_or(|real| !seen.insert(real)) {
+            continue;
+        }
+        for name in look.machine.list(&directory) {
+            let (Some(path), Ok(name)) = (directory.join(&name), String::from_utf8(name)) else {
+                continue;
+            };
+            if TYPES.iter().any(|suffix| name.ends_with(suffix)) {
+                layout.files.entry(name).or_insert(path);
+            } else if let Some(unit) = name.strip_suffix(".d") {
+                for file in look.machine.list(&path) {
+                    if let Some(path) = path.join(&file).filter(|_| file.ends_with(b".conf")) {
+                        let of = layout.drop_ins.entry(unit.to_owned()).or_default();
+                        of.entry(file).or_insert(path);
+                    }
+                }
+                look.obeys(
+                    0,
+                    path.clone(),
+                    RuleId::DropIn,
+                    &When::ByItself,
+                    &Source::whole(&path),
+                );
+            } else if name.ends_with(".wants")
+                || name.ends_with(".requires")
+                || name.ends_with(".upholds")
+            {
+                let names = look.machine.list(&path).into_iter();
+                layout
+                    .wanted
+                    .extend(names.filter_map(|name| String::from_utf8(name).ok()));
+            }
+        }
+    }
+    layout
+}
+
+/// Reads a unit, or an instance by its template.
+fn unit(look: &mut Look<'_>, layout: &Layout, name: &str) -> Option<Unit> {
+    let template = template(name);
+    let file = layout
+        .files
+        .get(name)
+        .or_else(|| layout.files.get(template.as_deref()?))?;
+    let mut unit = Unit::default();
+    let mut drop_ins: BTreeMap<&[u8], &FilePath> = BTreeMap::new();
+    for of in drop_in_names(name, template.as_deref()) {
+        for (file, path) in layout.drop_ins.get(&of).into_iter().flatten() {
+            drop_ins.entry(file).or_insert(path);
+        }
+    }
+    for path in std::iter::once(file).chain(drop_ins.into_values()) {
+        let content = look.machine.read(path).unwrap_or_default();
+        let found = settings(&content).into_iter();
+        unit.settings
+            .extend(found.map(|setting| (path.clone(), setting)));
+        unit.files.push(path.clone());
+    }
+    Some(unit)
+}
+
+/// `a@.service` of `a@b.service`.
+pub(super) fn template(name: &str) -> Option<String> {
+    let (prefix, rest) = name.split_once('@')?;
+    let (instance, suffix) = rest.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
+}
+
+/// The names whose `.d` directories hold drop-ins of a unit, the most special first.
+fn drop_in_names(name: &str, template: Option<&str>) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    names.extend(template.map(ToOwned::to_owned));
+    if let Some((stem, suffix)) = name.rsplit_once('.') {
+        let cuts = stem.match_indices('-').map(|(at, _)| at);
+        for at in cuts.collect::<Vec<_>>().into_iter().rev() {
+            names.extend(stem.get(..=at).map(|prefix| format!("{prefix}.{suffix}")));
+        }
+        names.push(suffix.to_owned());
+    }
+    names
+}
+
+fn files(look: &mut Look<'_>, unit: &Unit, when: &When) {
+    for file in &unit.files {
+        look.obeys(
+            0,
+            file.clone(),
+            RuleId::UnitFile,
+            when,
+            &Source::whole(file),
+        );
+    }
+}
+
+fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
+    const EXEC: [&str; 8] = [
+        "ExecCondition",
+        "ExecStartPre",
+        "ExecStart",
+        "ExecStartPost",
+        "ExecReload",
+        "ExecStop",
+        "ExecStopPost",
+        "ExecMount",
+    ];
+    let Some(user) = user(look, name, unit) else {
+        return;
+    };
+    for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
+        let (value, takes_instance) = expand(&setting.value, name);
+        let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
+        let source = Source::line(file, setting.line, &shown);
+        for command in command_lines(&value) {
+            let uid = if command.is_full { 0 } else { user };
+            let by = Execution {
+                path: search_path(unit),
+                ..Execution::new(uid, RuleId::UnitProgram, when.clone(), source.clone())
+            };
+            look.executes(&by, &command.argv);
+            if takes_instance {
+                let program = command.argv.first().cloned().unwrap_or_default();
+                look.facts
+                    .templates
+                    .push((name.to_owned(), uid, program, source.clone()));
+            }
+        }
+    }
+    for (file, setting) in unit.list("EnvironmentFile") {
+        let value = expand(&setting.value, name).0;
+        let path = value.strip_prefix(b"-").unwrap_or(&value);
+        if let Some(path) = FilePath::new(path) {
+            let source = Source::line(
+                file,
+                setting.line,
+                &[b"EnvironmentFile=", value.as_slice()].concat(),
+            );
+            look.obeys(user, path, RuleId::EnvironmentFile, when, &source);
+        }
+    }
+    for (file, setting) in unit.list("Environment") {
+        for word in words(&setting.value) {
+            let source = Source::line(
+                file,
+                setting.line,
+                &[b"Environment=", word.as_slice()].concat(),
+            );
+            libraries(look, user, &word, when, &source);
+        }
+    }
+}
+
+/// Directories and files from which the dynamic loader takes code, ld.so(8).
+fn libraries(look: &mut Look<'_>, uid: u32, word: &[u8], when: &When, source: &Source) {
+    for key in [
+        &b"LD_LIBRARY_PATH="[..],
+        b"LD_PRELOAD=",
+        b"LD_AUDIT=",
+        b"PYTHONPATH=",
+        b"PERL5LIB=",
+    ] {
+        let paths = word.strip_prefix(key).unwrap_or_default();
+        for path in paths
+            .split(|byte| matches!(byte, b':' | b' '))
+            .filter_map(FilePath::new)
+        {
+            look.obeys(uid, path, RuleId::LibraryPath, when, source);
+        }
+    }
+}
+
+fn search_path(unit: &Unit) -> Vec<FilePath> {
+    let own = unit.list("ExecSearchPath");
+    let own = own
+        .iter()
+        .flat_map(|(_, one)| one.value.split(|byte| *byte == b':'));
+    let own: Vec<FilePath> = own.filter_map(FilePath::new).collect();
+    match own.is_empty() {
+        true => super::program::PATH
+            .iter()
+            .filter_map(FilePath::new)
+            .collect(),
+        false => own,
+    }
+}
+
+/// Returns the uid of its processes. `None`: a user that is unknown, or made for each run.
+fn user(look: &mut Look<'_>, name: &str, unit: &Unit) -> Option<u32> {
+    let is_dynamic = matches!(
+        unit.value("DynamicUser"),
+        Some(b"yes" | b"true" | b"1" | b"on")
+    );
+    let Some(user) = unit.value("User") else {
+        return (!is_dynamic).then_some(0);
+    };
+    let text = String::from_utf8(expand(user, name).0).unwrap_or_default();
+    let uid = text.parse().ok().or_else(|| look.facts.accounts.uid(&text));
+    let is_open = is_dynamic || text.is_empty();
+    if let (None, false, Some(file)) = (uid, is_open, unit.files.first()) {
+        let why = format!("its user '{}' is unknown", text.escape_default());
+        look.machine.unknown(file, why);
+    }
+    uid
+}

@@ -1,0 +1,221 @@
+//! Reads unit files as systemd.syntax(7) describes them, and splits command lines. Total on any bytes.
+
+use crate::facts::lines;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub section: Vec<u8>,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub line: usize,
+}
+
+/// Settings of one file in their order. What is no setting is left out, as systemd does with a warning.
+pub fn settings(text: &[u8]) -> Vec<Setting> {
+    let mut section = Vec::new();
+    let mut found = Vec::new();
+    for (line, text) in statements(text) {
+        let text = text.trim_ascii();
+        if let Some(name) = text
+            .strip_prefix(b"[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+        {
+            section = name.to_vec();
+        } else if let Some(at) = text.iter().position(|byte| *byte == b'=') {
+            let (key, value) = text.split_at(at);
+            found.push(Setting {
+                section: section.clone(),
+                key: key.trim_ascii().to_vec(),
+                value: value.get(1..).unwrap_or_default().trim_ascii().to_vec(),
+                line,
+            });
+        }
+    }
+    found
+}
+
+/// Comment lines are left out, also between lines that a backslash joins.
+fn statements(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
+    let mut open = false;
+    for (number, line) in lines(text) {
+        if matches!(line.trim_ascii_start().first(), Some(b'#' | b';')) {
+            continue;
+        }
+        let (line, goes_on) = match line.strip_suffix(b"\\") {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        match found.last_mut() {
+            Some((_, last)) if open => {
+                last.push(b' ');
+                last.extend_from_slice(line);
+            }
+            _ => found.push((number, line.to_vec())),
+        }
+        open = goes_on;
+    }
+    found
+}
+
+/// A command of an `Exec` setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `+` or `!`: its user is root whatever `User` says.
+    pub is_full: bool,
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// systemd.service(5), "Command lines": prefixes, words with quotes, several commands between semicolons.
+pub fn command_lines(value: &[u8]) -> Vec<CommandLine> {
+    let mut found = Vec::new();
+    let words = words(value);
+    for part in words.split(|word| word == b";") {
+        let Some((first, rest)) = part.split_first() else {
+            continue;
+        };
+        let prefixes = first
+            .iter()
+            .take_while(|byte| b"@-:+!|".contains(byte))
+            .count();
+        let (prefix, program) = first.split_at(prefixes);
+        let is_named = prefix.contains(&b'@');
+        let rest = if is_named {
+            rest.get(1..).unwrap_or_default()
+        } else {
+            rest
+        };
+        found.push(CommandLine {
+            is_full: prefix.contains(&b'+') || prefix.contains(&b'!'),
+            argv: [&[program.to_vec()], rest].concat(),
+        });
+    }
+    found
+}
+
+/// Splits at white space; quotes and backslashes as in a shell, without variables.
+pub fn words(value: &[u8]) -> Vec<Vec<u8>> {
+    let (mut found, mut word, mut is_word) = (Vec::new(), Vec::new(), false);
+    let (mut quote, mut escaped) = (None, false);
+    for &byte in value {
+        match byte {
+            _ if escaped => {
+                word.push(byte);
+                escaped = false;
+            }
+            b'\\' => {
+                escaped = true;
+                is_word = true;
+            }
+            b'\'' | b'"' if quote == Some(byte) => quote = None,
+            b'\'' | b'"' if quote.is_none() => {
+                quote = Some(byte);
+                is_word = true;
+            }
+            _ if byte.is_ascii_whitespace() && quote.is_none() => {
+                if is_word {
+                    found.push(std::mem::take(&mut word));
+                    is_word = false;
+                }
+            }
+            _ => {
+                word.push(byte);
+                is_word = true;
+            }
+        }
+    }
+    if is_word {
+        found.push(word);
+    }
+    found
+}
+
+/// Replaces specifiers of systemd.unit(5) that the unit's name decides. `%i` of a template stays, and is reported.
+pub fn expand(value: &[u8], unit: &str) -> (Vec<u8>, bool) {
+    let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
+    let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
+    let is_template = stem.ends_with('@');
+    let (mut expanded, mut takes_instance) = (Vec::with_capacity(value.len()), false);
+    let mut bytes = value.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte != b'%' {
+            expanded.push(byte);
+            continue;
+        }
+        let specifier = bytes.next().copied();
+        let text = match specifier {
+            Some(b'%') => "%",
+            Some(b'n') => unit,
+            Some(b'N') => stem,
+            Some(b'p' | b'P') => prefix,
+            Some(b't') => "/run",
+            Some(b'S') => "/var/lib",
+            Some(b'C') => "/var/cache",
+            Some(b'L') => "/var/log",
+            Some(b'E') => "/etc",
+            Some(b'h') => "/root",
+            Some(b'i' | b'I' | b'j' | b'J' | b'f') => {
+                takes_instance = true;
+                instance
+            }
+            _ => "",
+        };
+        expanded.extend_from_slice(text.as_bytes());
+    }
+    (expanded, takes_instance && is_template)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn settings_have_sections_lines_and_continuations() {
+        let found =
+            settings(b"# x\n[Service]\nExecStart=/a \\\n# not\n  -b\nbad\nUser = web\n[Unit");
+        let shown: Vec<_> = found
+            .iter()
+            .map(|one| (one.line, one.value.as_slice()))
+            .collect();
+        assert_eq!(shown, [(3, &b"/a    -b"[..]), (7, b"web")]);
+        assert!(found.iter().all(|one| one.section == b"Service"));
+    }
+
+    #[test]
+    fn command_lines_have_prefixes_and_quotes() {
+        let found = command_lines(b"-+/bin/a 'b c' ; @/bin/d name \"e\"");
+        assert_eq!(found.len(), 2);
+        assert!(found.first().unwrap().is_full);
+        assert_eq!(
+            found.first().unwrap().argv,
+            [b"/bin/a".to_vec(), b"b c".to_vec()]
+        );
+        assert_eq!(
+            found.last().unwrap().argv,
+            [b"/bin/d".to_vec(), b"e".to_vec()]
+        );
+    }
+
+    #[test]
+    fn specifiers_are_of_the_unit() {
+        assert_eq!(
+            expand(b"/x/%p/%i/%%", "a@b.service"),
+            (b"/x/a/b/%".to_vec(), false)
+        );
+        assert_eq!(expand(b"%I", "a@.service"), (Vec::new(), true));
+        assert_eq!(expand(b"100%", "a.service"), (b"100".to_vec(), false));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>, unit: String) {
+            for setting in settings(&bytes) {
+                command_lines(&expand(&setting.value, &unit).0);
+            }
+            command_lines(&bytes);
+        }
+    }
+}
