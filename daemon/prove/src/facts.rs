@@ -19,6 +19,8 @@ pub struct Facts {
     pub accounts: Accounts,
     pub obeys: Vec<Obeys>,
     pub sudo: Vec<SudoRule>,
+    pub permits: Vec<Permit>,
+    pub set_ids: Vec<SetId>,
     /// Sockets and devices: who can write them has this account.
     pub powerful: Vec<Obeys>,
     /// Units of the service manager that exist, templates with their `@`.
@@ -110,8 +112,29 @@ pub struct SudoRule {
     pub of: BTreeSet<u32>,
     pub runas: u32,
     pub password: bool,
+    /// The caller may set variables.
+    pub sets_variables: bool,
     pub command: SudoCommand,
     pub source: Source,
+}
+
+/// A rule of polkit that answers yes to somebody, about an action that leads to root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    pub users: BTreeSet<u32>,
+    pub groups: BTreeSet<u32>,
+    /// It names neither.
+    pub is_for_all: bool,
+    /// Empty: all units.
+    pub units: Vec<String>,
+    pub source: Source,
+}
+
+/// A program that gives this account to who executes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetId {
+    pub uid: u32,
+    pub program: FilePath,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

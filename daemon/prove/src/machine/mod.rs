@@ -20,7 +20,7 @@ use nix::unistd::read;
 use remit_sys::sys;
 
 use crate::path::FilePath;
-use entry::{Entry, Kind, parse_acl};
+use entry::{Entry, Kind, parse_acl, parse_capabilities};
 pub use way::{End, Way};
 
 /// Bounds of one look at a machine.
@@ -182,7 +182,7 @@ impl Machine {
             gid: stat.st_gid,
             mode: stat.st_mode & !TYPE,
             acl: Vec::new(),
-            has_capabilities: false,
+            capabilities: 0,
             kind,
         };
         // Only an open file has attributes; opening anything else may have an effect.
@@ -196,8 +196,10 @@ impl Machine {
                     Vec::new()
                 }),
             };
-            entry.has_capabilities =
-                entry.is_executable() && attribute(&fd, c"security.capability")?.is_some();
+            if entry.is_executable() {
+                let found = attribute(&fd, c"security.capability")?;
+                entry.capabilities = found.map_or(0, |found| parse_capabilities(&found));
+            }
         }
         Ok(entry)
     }

@@ -4,6 +4,7 @@ mod accounts;
 mod files;
 mod grants;
 mod obeys;
+mod permits;
 mod sudo;
 
 use crate::closure::Clauses;
@@ -69,6 +70,19 @@ rules! {
     EngineSocket "engine-socket" "who can connect to a container engine starts a container with the machine's root directory" "docker(1), unix(7)";
     EngineGroup "engine-group" "who is in the group of a container engine can connect to it" "docker(1), lxc(1)";
     Device "device" "who can write a disk or the memory as a device changes any file" "sd(4), mem(4)";
+    PamModule "pam-module" "who can change a module of PAM has its code loaded by programs of root" "pam(8)";
+    PamProgram "pam-program" "who can change a program that pam_exec runs has it run by root" "pam_exec(8)";
+    Hook "hook" "who can change a hook of the system has it run by root at its event" "run-parts(8), systemd.generator(7), NetworkManager-dispatcher(8)";
+    ConfiguredFile "configured-file" "who can write a configuration that has commands decides what root runs" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
+    ConfiguredProgram "configured-program" "who can change a program that such a configuration names has it run by root" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
+    BusService "bus-service" "who can change what the system bus starts has its account" "dbus-daemon(1)";
+    PolkitRoot "polkit-root" "who gets a yes of polkit for this action does what root does" "polkit(8), systemd-run(1)";
+    PolkitUnit "polkit-unit" "who gets a yes of polkit for a unit can have it started" "polkit(8)";
+    SetId "set-id" "who can execute a program with another account or capabilities, and it executes its arguments, has them" "execve(2), capabilities(7)";
+    Venv "venv" "who can write the packages of a Python environment has the account that runs its interpreter" "python3(1), site";
+    GitHook "git-hook" "who can write the settings or hooks of a repository has the account that runs git in it" "githooks(5), git-config(1)";
+    KeysCommand "keys-command" "who can change the program that sshd asks for keys logs in as everybody" "sshd_config(5)";
+    SudoVariables "sudo-variables" "who may set variables for a program of sudo has libraries loaded into it" "sudoers(5), ld.so(8)";
     SudoAll "sudo-all" "who may run every command with sudo has the account that it runs as" "sudoers(5)";
     SudoProgram "sudo-program" "who can change a program that they may run with sudo has the account that it runs as" "sudoers(5)";
     SudoArguments "sudo-arguments" "who may give any arguments to a program that executes some of them has its account" "sudoers(5)";
@@ -91,6 +105,7 @@ pub fn clauses(facts: &Facts, grants: &Grants) -> Clauses {
     accounts::rules(facts, &mut clauses);
     obeys::rules(facts, &mut clauses);
     sudo::rules(facts, &mut clauses);
+    permits::rules(facts, &mut clauses);
     grants::rules(facts, grants, &mut clauses);
     files::rules(facts, &mut clauses);
     clauses

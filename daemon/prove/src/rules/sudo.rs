@@ -36,6 +36,9 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                 vec![account.clone(), change],
                 RuleId::SudoProgram,
             );
+            if rule.sets_variables {
+                add(head.clone(), vec![account.clone()], RuleId::SudoVariables);
+            }
             if executes_arguments(path, args.as_deref()) {
                 add(head, vec![account.clone()], RuleId::SudoArguments);
             }

@@ -1,6 +1,6 @@
 //! What a login and a shell of an account read: its start files and keys. Of root, and of accounts with a shell.
 
-use super::fixed;
+use super::{fixed, sshd};
 use crate::facts::{Look, Source, When};
 use crate::path::FilePath;
 use crate::rules::RuleId;
@@ -17,7 +17,6 @@ const START: [&str; 8] = [
     ".zshenv",
     ".config/fish/config.fish",
 ];
-const KEYS: [&str; 3] = [".ssh/authorized_keys", ".ssh/authorized_keys2", ".ssh/rc"];
 const SHARED: [&str; 5] = [
     "/etc/profile",
     "/etc/bash.bashrc",
@@ -27,30 +26,30 @@ const SHARED: [&str; 5] = [
 ];
 
 pub fn look(look: &mut Look<'_>) {
-    let users = look.facts.accounts.users.values();
-    let users = users.filter(|user| user.uid == 0 || user.has_shell());
-    let homes: Vec<(u32, FilePath)> = users
-        .filter_map(|user| Some((user.uid, user.home.clone()?)))
+    let keys = sshd::look(look);
+    let users = look.facts.accounts.users.iter();
+    let users = users.filter(|(_, user)| user.uid == 0 || user.has_shell());
+    let homes: Vec<(String, u32, FilePath)> = users
+        .filter_map(|(name, user)| Some((name.clone(), user.uid, user.home.clone()?)))
         .collect();
     if homes.len() > ACCOUNTS {
-        let why = format!(
-            "homes of {} accounts were not looked at",
-            homes.len().saturating_sub(ACCOUNTS)
-        );
+        let left = homes.len().saturating_sub(ACCOUNTS);
+        let why = format!("homes of {left} accounts were not looked at");
         look.machine.unknown(&fixed("/etc/passwd"), why);
     }
-    for (uid, home) in homes.into_iter().take(ACCOUNTS) {
-        if !look.exists(&home) {
-            continue;
-        }
-        for (names, rule) in [
-            (&START[..], RuleId::StartFile),
-            (&KEYS, RuleId::AuthorizedKeys),
-        ] {
-            for file in names.iter().filter_map(|name| home.join(name)) {
+    for (name, uid, home) in homes.into_iter().take(ACCOUNTS) {
+        // What somebody else makes in the place of a home that is missing is theirs, and sshd refuses it.
+        let is_home = look.exists(&home);
+        let files = keys.files.iter().filter(|_| is_home);
+        for file in files.filter_map(|pattern| sshd::file(pattern, &name, &home)) {
+            if !keys.is_strict || is_accepted(look, uid, &file, &home) {
                 let source = Source::whole(&file);
-                look.obeys(uid, file, rule, &When::ByItself, &source);
+                look.obeys(uid, file, RuleId::AuthorizedKeys, &When::ByItself, &source);
             }
+        }
+        for file in START.iter().filter_map(|name| home.join(name)) {
+            let source = Source::whole(&file);
+            look.obeys(uid, file, RuleId::StartFile, &When::ByItself, &source);
         }
     }
     let scripts = fixed("/etc/profile.d");
@@ -64,4 +63,20 @@ pub fn look(look: &mut Look<'_>) {
             look.obeys(0, file, RuleId::StartFile, &When::ByItself, &source);
         }
     }
+}
+
+/// Returns true if sshd accepts keys of this file: it, or what is there of its directories up to the home, belongs to the
+/// account or root, and nobody else can write it.
+fn is_accepted(look: &Look<'_>, uid: u32, file: &FilePath, home: &FilePath) -> bool {
+    let mut at = Some(file.clone());
+    while let Some(path) = at {
+        if let Some((_, entry)) = look.machine.entry(&path) {
+            let is_own = entry.uid == 0 || entry.uid == uid;
+            if !is_own || entry.mode & 0o022 != 0 {
+                return false;
+            }
+        }
+        at = path.parent().filter(|_| path != *home);
+    }
+    true
 }

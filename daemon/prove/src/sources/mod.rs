@@ -1,15 +1,25 @@
 //! Each source reads one mechanism of the machine by which an account does what a file says.
 
 pub mod accounts;
+pub mod bus;
 pub mod commands;
 pub mod cron;
 pub mod engines;
+pub mod git;
+pub mod hooks;
+pub mod loader;
 pub mod login;
+pub mod mounts;
 pub mod own;
+pub mod pam;
+pub mod polkit;
 pub mod program;
+pub mod setid;
 pub mod shell;
+pub mod sshd;
 pub mod sudo;
 pub mod systemd;
+pub mod texts;
 
 use remit_policy::Policy;
 
@@ -30,6 +40,14 @@ pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> 
         login::look,
         engines::look,
         own::look,
+        pam::look,
+        loader::look,
+        hooks::look,
+        texts::look,
+        bus::look,
+        polkit::look,
+        setid::look,
+        mounts::look,
     ] {
         source(&mut look);
     }

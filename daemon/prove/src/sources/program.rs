@@ -76,6 +76,7 @@ impl Look<'_> {
 
     /// Notes what a shell text executes.
     pub fn shell_text(&mut self, by: &Execution, text: &[u8]) {
+        super::git::mentioned(self, by, text);
         for mention in mentions(text) {
             if mention.is_command {
                 self.runs_word(by, &mention.word, true);
@@ -120,6 +121,7 @@ impl Look<'_> {
 
     fn runs(&mut self, by: &Execution, path: FilePath, follow: bool) {
         self.obeys(by.uid, path.clone(), by.rule, &by.when, &by.source);
+        self.venv(by, &path);
         if !follow {
             return;
         }
@@ -127,6 +129,28 @@ impl Look<'_> {
             return;
         };
         self.script(by, &path, &content);
+    }
+
+    /// The interpreter of a Python environment loads its packages: site, `pyvenv.cfg`.
+    fn venv(&mut self, by: &Execution, program: &FilePath) {
+        let Some(environment) = program.parent().and_then(|bin| bin.parent()) else {
+            return;
+        };
+        let settings = environment.join("pyvenv.cfg");
+        if settings.is_none_or(|path| self.machine.entry(&path).is_none()) {
+            return;
+        }
+        let Some(libraries) = environment.join("lib") else {
+            return;
+        };
+        for name in self.machine.list(&libraries) {
+            let packages = libraries
+                .join(name)
+                .and_then(|path| path.join("site-packages"));
+            for path in packages.into_iter().chain(environment.join("pyvenv.cfg")) {
+                self.obeys(by.uid, path, RuleId::Venv, &by.when, &by.source);
+            }
+        }
     }
 
     fn script(&mut self, by: &Execution, path: &FilePath, content: &[u8]) {
@@ -148,6 +172,7 @@ impl Look<'_> {
                 self.runs_word(&interpreter, word, false);
             }
         }
+        super::git::mentioned(self, by, content);
         let is_of_shell = words
             .iter()
             .any(|word| is_shell(word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()));

@@ -20,6 +20,8 @@ struct Sudoers {
     permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
     /// `Defaults !authenticate`.
     is_free: bool,
+    /// `Defaults setenv`, `!env_reset`, or a variable of the loader that is kept.
+    keeps_variables: bool,
 }
 
 pub fn look(look: &mut Look<'_>) {
@@ -61,7 +63,20 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
         } else if let Some(other) = included([b"@include", b"#include"]) {
             file(look, &other, depth.saturating_add(1), sudoers);
         } else if line.starts_with(b"Defaults") {
-            sudoers.is_free |= line.windows(13).any(|part| part == b"!authenticate");
+            let has = |part: &str| {
+                line.windows(part.len())
+                    .any(|found| found == part.as_bytes())
+            };
+            sudoers.is_free |= has("!authenticate");
+            let loader = [
+                "!env_reset",
+                "LD_PRELOAD",
+                "LD_LIBRARY_PATH",
+                "PYTHONPATH",
+                "PERL5LIB",
+            ];
+            sudoers.keeps_variables |= loader.into_iter().any(has) && !has("env_delete");
+            sudoers.keeps_variables |= has(" setenv") || has("\tsetenv");
         } else {
             statement(path, number, line, sudoers);
         }
@@ -105,6 +120,7 @@ fn permission(
     let (users, _) = subject.split_at(at);
     let of = accounts(look, sudoers, &split(users, b','), 0);
     let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
+    let mut sets_variables = sudoers.keeps_variables;
     for item in split(commands, b',') {
         let mut rest = item.as_slice();
         if let Some(inner) = rest.strip_prefix(b"(") {
@@ -121,6 +137,8 @@ fn permission(
             match tag {
                 b"NOPASSWD" => password = false,
                 b"PASSWD" => password = true,
+                b"SETENV" => sets_variables = true,
+                b"NOSETENV" => sets_variables = false,
                 _ => {}
             }
             rest = after;
@@ -143,6 +161,7 @@ fn permission(
                     of: of.clone(),
                     runas,
                     password,
+                    sets_variables,
                     command: command.clone(),
                     source: source.clone(),
                 });

@@ -11,8 +11,8 @@ use crate::facts::{Look, Source, When};
 use crate::path::FilePath;
 use crate::rules::RuleId;
 use graph::started;
-pub(super) use parse::words;
-use parse::{Setting, command_lines, expand, settings};
+use parse::{Setting, command_lines, expand};
+pub(super) use parse::{settings, words};
 
 /// systemd.unit(5), "System Unit Search Path", first to last.
 const DIRECTORIES: [&str; 12] = [
@@ -88,7 +88,8 @@ struct Layout {
 }
 
 pub fn look(look: &mut Look<'_>) {
-    let layout = layout(look);
+    let mut layout = layout(look);
+    layout.wanted.extend(super::bus::units(look.machine));
     let mut names: BTreeSet<String> = layout.files.keys().cloned().collect();
     // Instances of templates that something starts.
     names.extend(layout.wanted.iter().cloned());
@@ -237,6 +238,9 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
         let source = Source::line(file, setting.line, &shown);
         for command in command_lines(&value) {
             let uid = if command.is_full { 0 } else { user };
+            if let Some(directory) = unit.value("WorkingDirectory").and_then(FilePath::new) {
+                super::git::repository(look, uid, &directory, &command.argv, when, &source);
+            }
             let by = Execution {
                 path: search_path(unit),
                 ..Execution::new(uid, RuleId::UnitProgram, when.clone(), source.clone())

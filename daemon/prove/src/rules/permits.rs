@@ -1,0 +1,69 @@
+//! What polkit permits, and what programs with set-id bits give.
+
+use crate::closure::{Clause, Clauses};
+use crate::facts::{Facts, Permit};
+use crate::machine::entry::{Holder, SEARCH};
+use crate::rules::{Atom, RuleId};
+
+pub fn rules(facts: &Facts, clauses: &mut Clauses) {
+    for permit in &facts.permits {
+        let users = permit.users.iter().copied().map(Atom::Account);
+        let groups = permit.groups.iter().copied().map(Atom::Member);
+        let all = permit.is_for_all.then_some(Atom::Anyone);
+        for holder in users.chain(groups).chain(all) {
+            permitted(facts, permit, &holder, clauses);
+        }
+    }
+    for one in &facts.set_ids {
+        let Some(entry) = facts.files.get(&one.program) else {
+            continue;
+        };
+        let name = std::str::from_utf8(one.program.name()).unwrap_or_default();
+        if remit_programs::known(name).is_none() || USUAL.contains(&name) {
+            continue;
+        }
+        for holder in entry.holders(SEARCH) {
+            let of = match holder {
+                Holder::Anyone => Atom::Anyone,
+                Holder::User(uid) => Atom::Account(uid),
+                Holder::Group(gid) => Atom::Member(gid),
+            };
+            let enter = one.program.parent().map(Atom::Enter);
+            let detail = format!(
+                "{} is {}",
+                one.program,
+                super::files::describe(facts, entry)
+            );
+            let clause = Clause::new(
+                Atom::Account(one.uid),
+                enter.into_iter().chain([of]),
+                RuleId::SetId,
+            );
+            let clause = clause.detail(detail);
+            clauses.add(clause.fix(format!("chmod u-s {0}, setcap -r {0}", one.program)));
+        }
+    }
+}
+
+/// Programs of the table that are set-uid by design, and check who calls them.
+const USUAL: [&str; 12] = [
+    "su", "sudo", "doas", "pkexec", "mount", "umount", "newgrp", "sg", "chsh", "passwd", "crontab",
+    "at",
+];
+
+fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clauses) {
+    let mut add = |head: Atom, rule: RuleId| {
+        let clause = Clause::new(head, [holder.clone()], rule).detail(permit.source.to_string());
+        let place = format!("{}:{}", permit.source.file, permit.source.line);
+        clauses.add(clause.fix(format!("narrow {place}")));
+    };
+    if permit.units.is_empty() {
+        // It includes units that are made for the call (systemd-run(1)).
+        add(Atom::Account(0), RuleId::PolkitRoot);
+    }
+    for unit in &permit.units {
+        for atom in super::grants::starts(facts, unit, false) {
+            add(atom, RuleId::PolkitUnit);
+        }
+    }
+}

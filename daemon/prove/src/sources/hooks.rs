@@ -1,0 +1,107 @@
+//! Directories whose programs root runs at some event: one table, since their kinds differ in nothing else.
+
+use super::fixed;
+use super::program::Execution;
+use crate::facts::{Look, Source, When};
+use crate::rules::RuleId;
+
+/// Each with the program that runs what is in it, if that can be missing.
+const DIRECTORIES: [(&str, &str); 34] = [
+    ("/etc/update-motd.d", "/etc/pam.d/sshd"),
+    (
+        "/etc/NetworkManager/dispatcher.d",
+        "/usr/sbin/NetworkManager",
+    ),
+    (
+        "/etc/NetworkManager/dispatcher.d/pre-up.d",
+        "/usr/sbin/NetworkManager",
+    ),
+    (
+        "/etc/NetworkManager/dispatcher.d/pre-down.d",
+        "/usr/sbin/NetworkManager",
+    ),
+    (
+        "/usr/lib/NetworkManager/dispatcher.d",
+        "/usr/sbin/NetworkManager",
+    ),
+    (
+        "/etc/networkd-dispatcher/routable.d",
+        "/usr/bin/networkd-dispatcher",
+    ),
+    (
+        "/etc/networkd-dispatcher/off.d",
+        "/usr/bin/networkd-dispatcher",
+    ),
+    ("/etc/network/if-up.d", "/sbin/ifup"),
+    ("/etc/network/if-down.d", "/sbin/ifup"),
+    ("/etc/network/if-pre-up.d", "/sbin/ifup"),
+    ("/etc/network/if-post-down.d", "/sbin/ifup"),
+    ("/etc/dhcp/dhclient-enter-hooks.d", "/sbin/dhclient"),
+    ("/etc/dhcp/dhclient-exit-hooks.d", "/sbin/dhclient"),
+    ("/etc/ppp/ip-up.d", "/usr/sbin/pppd"),
+    ("/etc/ppp/ip-down.d", "/usr/sbin/pppd"),
+    ("/etc/kernel/postinst.d", "/usr/bin/dpkg"),
+    ("/etc/kernel/postrm.d", "/usr/bin/dpkg"),
+    ("/etc/kernel/preinst.d", "/usr/bin/dpkg"),
+    ("/etc/kernel/prerm.d", "/usr/bin/dpkg"),
+    ("/etc/initramfs/post-update.d", "/usr/sbin/update-initramfs"),
+    ("/etc/initramfs-tools/hooks", "/usr/sbin/update-initramfs"),
+    ("/etc/initramfs-tools/scripts", "/usr/sbin/update-initramfs"),
+    ("/etc/grub.d", "/usr/sbin/grub-mkconfig"),
+    (
+        "/etc/ca-certificates/update.d",
+        "/usr/sbin/update-ca-certificates",
+    ),
+    ("/etc/letsencrypt/renewal-hooks/deploy", "/usr/bin/certbot"),
+    ("/etc/letsencrypt/renewal-hooks/post", "/usr/bin/certbot"),
+    ("/etc/letsencrypt/renewal-hooks/pre", "/usr/bin/certbot"),
+    ("/etc/qemu/fsfreeze-hook.d", "/usr/sbin/qemu-ga"),
+    ("/etc/systemd/system-generators", "/usr/bin/systemctl"),
+    ("/usr/lib/systemd/system-generators", "/usr/bin/systemctl"),
+    (
+        "/usr/local/lib/systemd/system-generators",
+        "/usr/bin/systemctl",
+    ),
+    ("/usr/lib/systemd/system-sleep", "/usr/bin/systemctl"),
+    ("/usr/lib/systemd/system-shutdown", "/usr/bin/systemctl"),
+    (
+        "/usr/lib/systemd/system-environment-generators",
+        "/usr/bin/systemctl",
+    ),
+];
+const FILES: [&str; 1] = ["/etc/rc.local"];
+
+pub fn look(look: &mut Look<'_>) {
+    for (directory, program) in DIRECTORIES {
+        let (directory, program) = (fixed(directory), fixed(program));
+        if !look.exists(&directory) || look.machine.entry(&program).is_none() {
+            continue;
+        }
+        look.obeys(
+            0,
+            directory.clone(),
+            RuleId::Hook,
+            &When::ByItself,
+            &Source::whole(&directory),
+        );
+        for name in look.machine.list(&directory) {
+            if let Some(path) = directory.join(name) {
+                run(look, &path);
+            }
+        }
+    }
+    for path in FILES.map(fixed) {
+        run(look, &path);
+    }
+}
+
+fn run(look: &mut Look<'_>, path: &crate::path::FilePath) {
+    let is_run = look
+        .machine
+        .entry(path)
+        .is_some_and(|(_, entry)| entry.is_executable());
+    if is_run {
+        let by = Execution::new(0, RuleId::Hook, When::ByItself, Source::whole(path));
+        look.executes(&by, &[path.as_bytes().to_vec()]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Modules that pam(8) loads into programs of root, and programs that pam_exec(8) runs.
+
+use super::fixed;
+use super::program::Execution;
+use crate::facts::{Look, Source, When, lines};
+use crate::path::FilePath;
+use crate::rules::RuleId;
+
+const DIRECTORIES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
+const MODULES: [&str; 6] = [
+    "/lib/x86_64-linux-gnu/security",
+    "/usr/lib/x86_64-linux-gnu/security",
+    "/lib/aarch64-linux-gnu/security",
+    "/usr/lib/aarch64-linux-gnu/security",
+    "/usr/lib64/security",
+    "/lib/security",
+];
+
+pub fn look(look: &mut Look<'_>) {
+    for directory in DIRECTORIES.map(fixed) {
+        for name in look.machine.list(&directory) {
+            let Some(path) = directory.join(&name) else {
+                continue;
+            };
+            look.obeys(
+                0,
+                path.clone(),
+                RuleId::SystemTable,
+                &When::ByItself,
+                &Source::whole(&path),
+            );
+            let content = look.machine.read(&path).unwrap_or_default();
+            for (number, line) in lines(&content) {
+                if let Some((module, args)) = module(line) {
+                    let source = Source::line(&path, number, line);
+                    loads(look, module, &args, source);
+                }
+            }
+        }
+    }
+}
+
+fn loads(look: &mut Look<'_>, module: &[u8], args: &[&[u8]], source: Source) {
+    let directories = MODULES.map(fixed);
+    let found = match FilePath::new(module) {
+        Some(path) => Some(path),
+        None => {
+            let mut paths = directories
+                .iter()
+                .filter_map(|directory| directory.join(module));
+            paths.find(|path| look.machine.entry(path).is_some())
+        }
+    };
+    if let Some(path) = found {
+        look.obeys(0, path, RuleId::PamModule, &When::ByItself, &source);
+    }
+    if module.ends_with(b"pam_exec.so")
+        && let Some(program) = args.iter().find(|arg| arg.first() == Some(&b'/'))
+    {
+        let by = Execution::new(0, RuleId::PamProgram, When::ByItself, source);
+        look.executes(&by, &[program.to_vec()]);
+    }
+}
+
+/// pam.d(5): type, control, module and arguments. A control in brackets has white space.
+fn module(line: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+    let line = line.split(|byte| *byte == b'#').next()?.trim_ascii();
+    let (kind, rest) = word(line)?;
+    let kind = kind.strip_prefix(b"-").unwrap_or(kind);
+    if !matches!(kind, b"auth" | b"account" | b"password" | b"session") {
+        return None;
+    }
+    let rest = match rest.strip_prefix(b"[") {
+        Some(inner) => {
+            let end = inner.iter().position(|byte| *byte == b']')?;
+            inner.get(end.saturating_add(1)..)?.trim_ascii_start()
+        }
+        None => word(rest)?.1,
+    };
+    let (module, mut rest) = word(rest)?;
+    let mut args = Vec::new();
+    while let Some((arg, after)) = word(rest) {
+        args.push(arg);
+        rest = after;
+    }
+    // `include` and `substack` name another file of the same directory, which is read anyway.
+    module.contains(&b'.').then_some((module, args))
+}
+
+fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let end = text
+        .iter()
+        .position(u8::is_ascii_whitespace)
+        .unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    (!word.is_empty()).then(|| (word, rest.trim_ascii_start()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn modules_have_arguments() {
+        let (found, args) =
+            module(b"-session [success=1 default=ignore]  pam_exec.so quiet /a # x").unwrap();
+        assert_eq!(
+            (found, args),
+            (&b"pam_exec.so"[..], vec![&b"quiet"[..], b"/a"])
+        );
+        assert!(module(b"auth include common-auth").is_none());
+        assert!(module(b"@include common-auth").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read(bytes: Vec<u8>) {
+            let _ = module(&bytes);
+        }
+    }
+}

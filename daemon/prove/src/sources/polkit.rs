@@ -1,0 +1,210 @@
+//! Rules of polkit(8) that answer yes without a password. They are programs; what is found is words: the groups, users,
+//! actions and units that a rule names beside its answer.
+
+use super::fixed;
+use crate::facts::{Look, Permit, Source};
+use crate::path::FilePath;
+
+const DIRECTORIES: [&str; 4] = [
+    "/etc/polkit-1/rules.d",
+    "/run/polkit-1/rules.d",
+    "/usr/local/share/polkit-1/rules.d",
+    "/usr/share/polkit-1/rules.d",
+];
+
+/// Actions by which a client gets what root has.
+const STRONG: [&str; 8] = [
+    "org.freedesktop.systemd1.manage-units",
+    "org.freedesktop.systemd1.manage-unit-files",
+    "org.freedesktop.policykit.exec",
+    "org.freedesktop.packagekit.package-install-untrusted",
+    "org.freedesktop.accounts.user-administration",
+    "org.freedesktop.machine1.host-shell",
+    "org.libvirt.unix.manage",
+    "org.freedesktop.udisks2.modify-device-system",
+];
+
+pub fn look(look: &mut Look<'_>) {
+    if look
+        .machine
+        .entry(&fixed("/usr/lib/polkit-1/polkitd"))
+        .is_none()
+        && look.machine.entry(&fixed("/usr/libexec/polkitd")).is_none()
+    {
+        return;
+    }
+    for directory in DIRECTORIES.map(fixed) {
+        for name in look.machine.list(&directory) {
+            if let Some(path) = directory.join(&name).filter(|_| name.ends_with(b".rules")) {
+                rules(look, &path);
+            }
+        }
+    }
+}
+
+fn rules(look: &mut Look<'_>, path: &FilePath) {
+    let content = look.machine.read(path).unwrap_or_default();
+    for found in permits(&String::from_utf8_lossy(&content)) {
+        let accounts = &look.facts.accounts;
+        let users = found.users.iter().filter_map(|name| accounts.uid(name));
+        let groups = found.groups.iter().filter_map(|name| accounts.gid(name));
+        look.facts.permits.push(Permit {
+            users: users.collect(),
+            groups: groups.collect(),
+            is_for_all: found.users.is_empty() && found.groups.is_empty(),
+            units: found.units,
+            source: Source::line(path, found.line, found.text.as_bytes()),
+        });
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    line: usize,
+    text: String,
+    users: Vec<String>,
+    groups: Vec<String>,
+    /// Empty: all of what the action does.
+    units: Vec<String>,
+}
+
+/// Each function that is added as a rule, answers yes, and names a strong action or none.
+fn permits(text: &str) -> Vec<Found> {
+    let text = without_comments(text);
+    let mut found = Vec::new();
+    let begins: Vec<usize> = text.match_indices("addRule").map(|(at, _)| at).collect();
+    for (number, begin) in begins.iter().enumerate() {
+        let end = begins
+            .get(number.saturating_add(1))
+            .copied()
+            .unwrap_or(text.len());
+        let rule = text.get(*begin..end).unwrap_or_default();
+        let words = quoted(rule);
+        let actions: Vec<&str> = words
+            .iter()
+            .map(|(word, _)| *word)
+            .filter(|word| is_action(word))
+            .collect();
+        let is_strong = |action: &&str| STRONG.iter().any(|strong| strong.starts_with(*action));
+        if !rule.contains("Result.YES") || (!actions.is_empty() && !actions.iter().any(is_strong)) {
+            continue;
+        }
+        let after = |call: &str| -> Vec<String> {
+            let named = words
+                .iter()
+                .filter(|(_, before)| before.trim_end().ends_with(call));
+            named.map(|(word, _)| (*word).to_owned()).collect()
+        };
+        let is_user = |before: &str| {
+            let before = before.trim_end().trim_end_matches('=').trim_end();
+            before.ends_with("subject.user")
+        };
+        let users = words.iter().filter(|(_, before)| is_user(before));
+        let units = words.iter().filter(|(word, _)| is_unit(word));
+        let line = text
+            .get(..*begin)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            .saturating_add(1);
+        found.push(Found {
+            line,
+            text: rule.split_whitespace().collect::<Vec<_>>().join(" "),
+            users: users.map(|(word, _)| (*word).to_owned()).collect(),
+            groups: after("isInGroup("),
+            units: units.map(|(word, _)| (*word).to_owned()).collect(),
+        });
+    }
+    found
+}
+
+fn is_action(word: &str) -> bool {
+    word.matches('.').count() >= 2 && word.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn is_unit(word: &str) -> bool {
+    [
+        ".service", ".timer", ".socket", ".path", ".target", ".mount",
+    ]
+    .iter()
+    .any(|suffix| word.ends_with(suffix))
+}
+
+/// Each quoted word with the text before it.
+fn quoted(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..) {
+        let Some(open) = rest.find(['"', '\'']) else {
+            break;
+        };
+        let quote = rest
+            .get(open..)
+            .and_then(|rest| rest.chars().next())
+            .unwrap_or('"');
+        let inner = rest.get(open.saturating_add(1)..).unwrap_or_default();
+        let Some(close) = inner.find(quote) else {
+            break;
+        };
+        let before = rest.get(..open).unwrap_or_default();
+        found.push((inner.get(..close).unwrap_or_default(), before));
+        at = at
+            .saturating_add(open)
+            .saturating_add(close)
+            .saturating_add(2);
+    }
+    found
+}
+
+/// Comments become spaces, so that lines stay.
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once("//") {
+        Some((code, _)) => code,
+        None => line,
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some((code, comment)) = rest.split_once("/*") {
+        let (comment, after) = comment.split_once("*/").unwrap_or((comment, ""));
+        kept += code;
+        kept.extend(comment.chars().filter(|c| *c == '\n'));
+        rest = after;
+    }
+    kept + rest
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rules_that_say_yes_are_found() {
+        let text = "// polkit.addRule YES\npolkit.addRule(function(action, subject) {\n\
+             if (action.id == \"org.freedesktop.systemd1.manage-units\" && subject.isInGroup(\"ops\")\n\
+             && action.lookup('unit') == 'web.service') return polkit.Result.YES;\n});\n\
+             polkit.addRule(function(a, s) { if (s.isInGroup(\"x\")) return polkit.Result.AUTH_ADMIN; });\n\
+             polkit.addRule(function(a, s) { if (a.id == \"org.freedesktop.color.x\") return polkit.Result.YES; });\n\
+             polkit.addRule(function(a, subject) { if (subject.user == \"bob\") { return polkit.Result.YES; } });";
+        let found = permits(text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        let [first, second] = found.as_slice() else {
+            panic!()
+        };
+        assert_eq!(
+            (first.line, &first.groups[..], &first.units[..]),
+            (2, &["ops".to_owned()][..], &["web.service".to_owned()][..])
+        );
+        assert_eq!(second.users, ["bob"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text: String) {
+            let _ = permits(&format!("addRule{text}Result.YES"));
+        }
+    }
+}

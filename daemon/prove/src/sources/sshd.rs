@@ -1,0 +1,120 @@
+//! Settings of sshd_config(5) that say which keys log in. All values count, in whatever `Match` block they are.
+
+use super::fixed;
+use super::program::Execution;
+use crate::facts::{Look, Source, When, lines};
+use crate::path::FilePath;
+use crate::rules::RuleId;
+
+/// Files that include one another.
+const FILES: usize = 100;
+
+#[derive(Debug)]
+pub struct Keys {
+    /// Files of keys as they are written: `%u`, `%h`, relative to the home.
+    pub files: Vec<String>,
+    /// sshd refuses files and directories that others can write, `StrictModes`.
+    pub is_strict: bool,
+}
+
+pub fn look(look: &mut Look<'_>) -> Keys {
+    let mut keys = Keys {
+        files: Vec::new(),
+        is_strict: true,
+    };
+    let mut left = vec![fixed("/etc/ssh/sshd_config")];
+    let mut seen = 0_usize;
+    while let Some(path) = left.pop() {
+        seen = seen.saturating_add(1);
+        if seen > FILES {
+            look.machine.unknown(&path, "too many files are included");
+            break;
+        }
+        let Some(content) = look.machine.read(&path) else {
+            continue;
+        };
+        look.obeys(
+            0,
+            path.clone(),
+            RuleId::SystemTable,
+            &When::ByItself,
+            &Source::whole(&path),
+        );
+        for (number, line) in lines(&content) {
+            let source = Source::line(&path, number, line);
+            let text = String::from_utf8_lossy(line);
+            let Some((key, value)) = setting(&text) else {
+                continue;
+            };
+            match key.to_ascii_lowercase().as_str() {
+                "include" => left.extend(value.iter().flat_map(|glob| included(look, glob))),
+                "authorizedkeysfile" => keys
+                    .files
+                    .extend(value.iter().map(|word| (*word).to_owned())),
+                "strictmodes" => keys.is_strict &= !value.contains(&"no"),
+                "authorizedkeyscommand" | "authorizedprincipalscommand" => {
+                    let by = Execution::new(0, RuleId::KeysCommand, When::ByItself, source);
+                    let argv: Vec<Vec<u8>> =
+                        value.iter().map(|word| word.as_bytes().to_vec()).collect();
+                    look.executes(&by, &argv);
+                }
+                "trustedusercakeys" => {
+                    if let Some(path) = value.first().and_then(FilePath::new) {
+                        look.obeys(0, path, RuleId::KeysCommand, &When::ByItself, &source);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    if keys.files.is_empty() {
+        keys.files = [".ssh/authorized_keys", ".ssh/authorized_keys2"]
+            .map(str::to_owned)
+            .to_vec();
+    }
+    keys
+}
+
+fn setting(line: &str) -> Option<(&str, Vec<&str>)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let (key, rest) = line.split_once(|c: char| c.is_whitespace() || c == '=')?;
+    let words = rest
+        .split_whitespace()
+        .map(|word| word.trim_matches(['"', '=']));
+    Some((
+        key,
+        words
+            .filter(|word| !word.is_empty() && *word != "none")
+            .collect(),
+    ))
+}
+
+/// A star is for the last part alone, as in `sshd_config.d/*.conf`.
+fn included(look: &Look<'_>, glob: &str) -> Vec<FilePath> {
+    let Some(path) = fixed("/etc/ssh").resolve(glob) else {
+        return Vec::new();
+    };
+    let name = path.name().to_vec();
+    let Some(at) = name.iter().position(|byte| *byte == b'*') else {
+        return vec![path];
+    };
+    let (before, after) = name.split_at(at);
+    let after = after.get(1..).unwrap_or_default();
+    let directory = path.parent().unwrap_or_else(FilePath::root);
+    let names = look.machine.list(&directory).into_iter();
+    let names = names.filter(|name| name.starts_with(before) && name.ends_with(after));
+    names.filter_map(|name| directory.join(name)).collect()
+}
+
+/// Returns a file of keys of this account. `None`: a path with parts that are not known.
+pub fn file(pattern: &str, name: &str, home: &FilePath) -> Option<FilePath> {
+    let text = pattern
+        .replace("%%", "\0")
+        .replace("%u", name)
+        .replace("%h", &home.to_string());
+    let is_known = !text.contains('%');
+    home.resolve(text.replace('\0', "%")).filter(|_| is_known)
+}
