@@ -50,3 +50,104 @@ fn restrict(machine: &Machine) -> std::io::Result<()> {
     sys::landlock_grant(ruleset.as_fd(), directory.as_fd(), READS)?;
     sys::landlock_restrict(ruleset.as_fd(), 0)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::fs;
+    use std::io::Error;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::PathBuf;
+    use std::process::{Command, Output};
+
+    use remit_prove::machine::Bounds;
+    use remit_prove::path::FilePath;
+
+    use super::*;
+
+    const PROBE: &str = "REMIT_PROVE_PROBE";
+
+    fn directory() -> PathBuf {
+        std::env::temp_dir().join(format!("remit-prove-confined-{}", std::process::id()))
+    }
+
+    /// Runs [`probe`] in a process of its own, because the sandbox is for good.
+    fn tried(probe: &str) -> Output {
+        let directory = directory();
+        fs::create_dir_all(&directory).unwrap();
+        for (name, mode) in [("secret", 0o600), ("open", 0o666)] {
+            let path = directory.join(name);
+            fs::write(&path, "content").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "confine::tests::probe",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(PROBE, probe)
+            .env("REMIT_PROVE_ROOT", &directory)
+            .output()
+            .unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        output
+    }
+
+    fn said(probe: &str) -> String {
+        let output = tried(probe);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    #[test]
+    fn confined_process_reads_and_does_nothing_else() {
+        assert!(said("read").contains("read 7"), "{}", said("read"));
+        for probe in ["socket", "execute", "fork", "signal"] {
+            let output = tried(probe);
+            assert_eq!(
+                output.status.signal(),
+                Some(libc::SIGSYS),
+                "{probe}: {output:?}"
+            );
+        }
+        if sys::landlock_abi().unwrap_or(0) > 0 {
+            for probe in ["write", "outside"] {
+                assert!(said(probe).contains("errno 13"), "{probe}: {}", said(probe));
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "another test starts it as a process of its own"]
+    fn probe() {
+        use nix::fcntl::{OFlag, OpenHow, openat2};
+
+        let root = PathBuf::from(std::env::var("REMIT_PROVE_ROOT").unwrap());
+        let machine = Machine::open(&root, Bounds::default()).unwrap();
+        let open = |path: &str, flags: OFlag| {
+            let opened = openat2(machine.directory(), path, OpenHow::new().flags(flags));
+            opened.map_err(|errno| errno as i32)
+        };
+        confine(&machine).unwrap();
+        let probe = std::env::var(PROBE).unwrap();
+        match probe.as_str() {
+            "read" => {
+                let content = machine.read(&FilePath::new("/secret").unwrap());
+                eprintln!("read {}", content.unwrap().len());
+            }
+            "write" => eprintln!("errno {:?}", open("open", OFlag::O_WRONLY).unwrap_err()),
+            "outside" => eprintln!(
+                "errno {:?}",
+                open("/etc/passwd", OFlag::O_RDONLY).unwrap_err()
+            ),
+            "socket" => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
+            "execute" => drop(Command::new("/bin/true").status()),
+            "fork" => drop(std::thread::spawn(|| ()).join()),
+            "signal" => drop(sys::kill(1, 0)),
+            _ => panic!("{probe}: {}", Error::last_os_error()),
+        }
+        std::process::exit(0);
+    }
+}

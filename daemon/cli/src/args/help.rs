@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "top", "pending", "show", "approve", "deny", "confirm", "grant", "grants", "revoke",
         ],
     ),
-    ("Diagnosing", &["status", "metrics", "doctor"]),
+    ("Diagnosing", &["status", "metrics", "doctor", "prove"]),
     (
         "Administering",
         &[
@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Setting up", &["client-config", "completions", "help"]),
 ];
 
-const EXAMPLES: [(&[&str], &str); 48] = [
+const EXAMPLES: [(&[&str], &str); 49] = [
     (&["run"], "remit run -- df -h"),
     (
         &["change"],
@@ -81,6 +81,7 @@ const EXAMPLES: [(&[&str], &str); 48] = [
         "sudo remit metrics -o /var/lib/prometheus/node-exporter/remit.prom",
     ),
     (&["doctor"], "sudo remit doctor"),
+    (&["prove"], "sudo remit prove agent"),
     (&["lock"], "remit lock -m 'an incident is examined' --kill"),
     (&["unlock"], "remit unlock"),
     (&["resume"], "remit resume agent"),

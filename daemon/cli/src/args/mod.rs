@@ -42,6 +42,7 @@ Exit status:
   doctor: the number of failed checks, at most 63
   approve: 1 what was typed was not the digest
   audit verify, report: 1 something is wrong; audit show JOB: 1 no such job
+  prove: 1 a path was found
   policy check, test, explain, diff: 1 errors, a test failed, not allowed,
     a difference; 2 trouble
   64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,

@@ -13,13 +13,14 @@ use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::render::units;
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     REMITD,
     "/usr/libexec/remit/remit-spawner",
     "/usr/libexec/remit/remit-broker",
     "/usr/libexec/remit/remit-bus",
     "/usr/libexec/remit/remit-compiler",
     "/usr/libexec/remit/remit-verify",
+    "/usr/libexec/remit/remit-prove",
     LOOK,
     "/usr/bin/remit",
     "/usr/bin/mcp-shim",

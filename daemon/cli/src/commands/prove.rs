@@ -26,8 +26,7 @@ const PACKAGED: &str = "/usr/libexec/remit";
 /// The exit status shows if a path was found.
 pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
     if !Uid::effective().is_root() {
-        let refusal = Refusal::new(Code::DeniedKernel, "only root can read the whole machine");
-        return Err(Failure::Machine(refusal.next("sudo remit prove")));
+        return Err(Failure::NotRoot("prove"));
     }
     let root = args.root.canonicalize();
     let root = root.map_err(|error| failed(&args.root, &error))?;

@@ -1,5 +1,7 @@
 //! Lays a described machine out beneath a temporary directory, and asks about it.
 
+#![allow(dead_code)]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -265,9 +267,17 @@ impl Laid {
         }
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn report(&self) -> Report {
         let machine = Machine::open(&self.root, Bounds::default()).unwrap();
-        let accounts = Accounts::read(&machine);
+        self.report_of(machine).unwrap()
+    }
+
+    pub fn report_of(&self, machine: Machine) -> Result<Report, String> {
+        let accounts = Accounts::read(&Machine::open(&self.root, Bounds::default()).unwrap());
         let source = Source {
             name: "a.toml".into(),
             text: self.described.policy.clone().into_bytes(),
@@ -282,7 +292,7 @@ impl Laid {
             socket_group: "remit".into(),
             admin_group: "remit-admin".into(),
         };
-        answer(&question, machine).unwrap()
+        answer(&question, machine)
     }
 
     pub fn check(&self) -> Result<(), String> {

@@ -1,0 +1,255 @@
+//! Machines that are large, broken or hostile: the look ends, says what it did not see, and shows no raw byte of a name.
+//! Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use common::Laid;
+use remit_prove::machine::{Bounds, Machine};
+use remit_prove::text::text;
+
+const AGENT: &str = "about = \"\"\nagent = \"agent\"\nuser = [{ name = \"agent\", uid = 5001, groups = [\"deploy\"] }]\n\
+                     group = [{ name = \"deploy\", gid = 6001 }]\n";
+
+fn laid(name: &str) -> Laid {
+    let laid = Laid::out(name, AGENT);
+    fs::create_dir_all(laid.root().join("etc/systemd/system")).unwrap();
+    fs::create_dir_all(laid.root().join("etc/cron.d")).unwrap();
+    fs::create_dir_all(laid.root().join("usr/sbin")).unwrap();
+    fs::write(laid.root().join("usr/sbin/cron"), "").unwrap();
+    laid
+}
+
+fn rows(directory: &Path, count: usize, suffix: &str, content: &str) {
+    fs::create_dir_all(directory).unwrap();
+    for number in 0..count {
+        fs::write(directory.join(format!("file-{number}{suffix}")), content).unwrap();
+    }
+}
+
+#[test]
+fn hundred_thousand_files_are_looked_at() {
+    let laid = laid("large");
+    rows(&laid.root().join("opt/site"), 80_000, "", "x");
+    rows(
+        &laid.root().join("etc/systemd/system"),
+        10_000,
+        ".service",
+        "[Service]\nExecStart=/opt/site/file-1 /opt/x\n",
+    );
+    rows(
+        &laid.root().join("etc/cron.d"),
+        10_000,
+        "",
+        "5 5 * * * root /opt/site/file-2\n",
+    );
+    let report = laid.report();
+    assert!(
+        report.subjects[0].reaches.is_empty(),
+        "{}",
+        text(&report, true)
+    );
+    assert!(report.unknown.is_empty(), "{:?}", report.unknown);
+    assert!(report.figures.files > 100_000, "{:?}", report.figures);
+}
+
+#[test]
+fn bounds_end_a_look_and_are_reported() {
+    let laid = laid("bounded");
+    rows(&laid.root().join("opt/site"), 2000, "", "x");
+    fs::write(laid.root().join("etc/cron.d/long"), "# x\n".repeat(10_000)).unwrap();
+    let few = Bounds {
+        entries: 500,
+        ..Bounds::default()
+    };
+    let short = Bounds {
+        file: 1000,
+        ..Bounds::default()
+    };
+    let late = Bounds {
+        time: Duration::ZERO,
+        ..Bounds::default()
+    };
+    for (bounds, why) in [
+        (few, "more than 500 files were looked at"),
+        (short, "only its first 1000 bytes were read"),
+        (late, "looking took longer"),
+    ] {
+        let report = laid.report_of(Machine::open(laid.root(), bounds).unwrap());
+        let report = match report {
+            Ok(report) => report,
+            // Not even the accounts were read.
+            Err(_) if bounds.time.is_zero() => continue,
+            Err(why) => panic!("{why}"),
+        };
+        assert!(
+            report.unknown.iter().any(|(_, found)| found.contains(why)),
+            "{why}: {:?}",
+            report.unknown
+        );
+    }
+}
+
+#[test]
+fn link_cycles_end() {
+    let laid = laid("links");
+    let system = laid.root().join("etc/systemd/system");
+    symlink("b.service", system.join("a.service")).unwrap();
+    symlink("a.service", system.join("b.service")).unwrap();
+    symlink(".", laid.root().join("opt")).unwrap();
+    symlink("/opt/opt/opt/srv", laid.root().join("srv")).unwrap();
+    symlink("../../../../../../..", laid.root().join("home")).unwrap();
+    fs::write(
+        laid.root().join("etc/cron.d/x"),
+        "@daily root /opt/opt/x; /srv/y; /home/etc/z\n",
+    )
+    .unwrap();
+    let report = laid.report();
+    assert!(
+        report.subjects[0].reaches.is_empty(),
+        "{}",
+        text(&report, true)
+    );
+    let cycles = report
+        .unknown
+        .iter()
+        .filter(|(_, why)| why.contains("too many links"));
+    assert!(cycles.count() >= 2, "{:?}", report.unknown);
+}
+
+#[test]
+fn link_out_of_the_machine_stays_inside() {
+    let laid = laid("escape");
+    let outside = std::env::temp_dir().join(format!("remit-prove-outside-{}", std::process::id()));
+    fs::write(&outside, "@daily root /opt/agents\n").unwrap();
+    let up = format!("../../../../../../../..{}", outside.display());
+    symlink(&outside, laid.root().join("etc/cron.d/absolute")).unwrap();
+    symlink(up, laid.root().join("etc/cron.d/up")).unwrap();
+    fs::create_dir(laid.root().join("opt")).unwrap();
+    std::os::unix::fs::chown(laid.root().join("opt"), Some(5001), None).unwrap();
+    let report = laid.report();
+    fs::remove_file(&outside).unwrap();
+    assert!(
+        report.subjects[0].reaches.is_empty(),
+        "{}",
+        text(&report, true)
+    );
+}
+
+#[test]
+fn hostile_names_and_contents_are_escaped() {
+    let laid = laid("hostile");
+    let site = laid.root().join("srv/site");
+    fs::create_dir_all(&site).unwrap();
+    std::os::unix::fs::chown(&site, None, Some(6001)).unwrap();
+    fs::set_permissions(&site, std::os::unix::fs::PermissionsExt::from_mode(0o775)).unwrap();
+    let name = OsStr::from_bytes(b"a\x1b]0;x\x07\xff\nroot ALL");
+    fs::write(site.join(name), "#!/bin/sh\n").unwrap();
+    let line = [
+        b"@daily root '/srv/site/a\x1b]0;x\x07\xff' \xe2\x80\xae\n@daily root /srv/site/x\n"
+            .as_slice(),
+        &[0, 255, 10],
+    ]
+    .concat();
+    fs::write(laid.root().join("etc/cron.d").join(name), line).unwrap();
+    fs::write(
+        laid.root()
+            .join("etc/systemd/system")
+            .join("\u{202e}.service"),
+        "[Service]\nExecStart=/srv/site/x",
+    )
+    .unwrap();
+    let report = laid.report();
+    assert!(!report.subjects[0].reaches.is_empty());
+    let shown = text(&report, true);
+    let raw: Vec<char> = shown
+        .chars()
+        .filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}')
+        .collect();
+    assert!(raw.is_empty(), "{raw:?} in {shown}");
+    assert!(
+        shown.lines().all(|line| !line.starts_with("root ALL")),
+        "{shown}"
+    );
+}
+
+#[test]
+fn half_written_files_are_read_as_far_as_they_go() {
+    let laid = laid("half");
+    for (number, text) in [
+        "[Service",
+        "[Service]\nExecStart",
+        "[Service]\nExecStart=\\",
+        "[Service]\nExecStart=-+@!",
+        "[Service]\nExecStart=\"/opt/x\nUser=",
+        "[Service]\nUser=%",
+        "\u{feff}[Service]\r\nExecStart=/x\r\n",
+        "=\n==\n[=]\n",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = laid
+            .root()
+            .join(format!("etc/systemd/system/u{number}.service"));
+        fs::write(path, text).unwrap();
+    }
+    for (path, text) in [
+        (
+            "etc/sudoers",
+            "agent ALL=\n@include /etc/sudoers\nX=Y=Z\n%deploy\n(((\n",
+        ),
+        (
+            "etc/cron.d/x",
+            "* * * *\n@\n@daily\nPATH\n=\n1 1 1 1 1 nobody-there /x\n",
+        ),
+        ("etc/ld.so.conf", "include /etc/ld.so.conf\n:,::\n"),
+    ] {
+        fs::write(laid.root().join(path), text).unwrap();
+    }
+    fs::create_dir_all(laid.root().join("usr/bin")).unwrap();
+    fs::write(laid.root().join("usr/bin/sudo"), "").unwrap();
+    let report = laid.report();
+    assert!(
+        report.subjects[0].reaches.is_empty(),
+        "{}",
+        text(&report, true)
+    );
+    let unknown: Vec<&str> = report.unknown.iter().map(|(_, why)| why.as_str()).collect();
+    assert!(
+        unknown
+            .iter()
+            .any(|why| why.contains("too many files include one another")),
+        "{unknown:?}"
+    );
+    assert!(
+        unknown
+            .iter()
+            .any(|why| why.contains("the user of its line 6 is unknown")),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn special_files_are_not_opened() {
+    let laid = laid("special");
+    let cron = laid.root().join("etc/cron.d");
+    nix::unistd::mkfifo(&cron.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(cron.join("directory")).unwrap();
+    symlink("/nowhere", cron.join("dangling")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(cron.join("socket")).unwrap());
+    let report = laid.report();
+    assert!(
+        report.subjects[0].reaches.is_empty(),
+        "{}",
+        text(&report, true)
+    );
+}
