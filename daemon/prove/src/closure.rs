@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use crate::rules::{Atom, RuleId};
+use crate::atom::Atom;
+use crate::rule::RuleId;
 
 /// If all atoms of the body hold, the head does.
 #[derive(Clone, Debug)]

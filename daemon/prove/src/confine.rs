@@ -8,7 +8,7 @@ use remit_self_confine::{Limits, confine_reader};
 use remit_sys::sys;
 
 /// `nobody`: no file that matters is its own, and it cannot write those that are.
-const NOBODY: u32 = 65534;
+const READER: u32 = 65534;
 /// `CAP_DAC_READ_SEARCH`, capabilities(7).
 const READ: u64 = 1 << 2;
 /// Beyond the look's own bound of time.
@@ -24,7 +24,7 @@ pub fn confine(machine: &Machine) -> Result<(), String> {
     let cannot =
         |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
     sys::drop_bounding_but(READ).map_err(cannot("give up capabilities"))?;
-    sys::become_user_with(NOBODY, NOBODY, &[], READ).map_err(cannot("become another user"))?;
+    sys::become_user_with(READER, READER, &[], READ).map_err(cannot("become another user"))?;
     sys::no_new_privs().map_err(cannot("give up new privileges"))?;
     restrict(machine).map_err(cannot("restrict itself with landlock"))?;
     confine_reader(LIMITS)

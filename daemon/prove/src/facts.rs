@@ -5,11 +5,12 @@ use std::fmt;
 
 use remit_common::text;
 
+use crate::accounts::Accounts;
+use crate::machine::Unknown;
 use crate::machine::entry::Entry;
-use crate::machine::{End, Machine, Unknown, Way};
+use crate::machine::entry::Way;
 use crate::path::FilePath;
-use crate::rules::RuleId;
-use crate::sources::accounts::Accounts;
+use crate::rule::RuleId;
 
 /// Bytes of a source's line that are shown.
 const SHOWN: usize = 160;
@@ -58,7 +59,7 @@ pub enum When {
     Called { command: String, profile: String },
 }
 
-/// The place that a fact was read from.
+/// Where a fact was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     pub file: FilePath,
@@ -147,60 +148,4 @@ pub enum SudoCommand {
         /// `None`: any arguments.
         args: Option<Vec<u8>>,
     },
-}
-
-/// Collects facts while sources read the machine.
-#[derive(Debug)]
-pub struct Look<'m> {
-    pub machine: &'m Machine,
-    pub facts: Facts,
-}
-
-impl<'m> Look<'m> {
-    pub fn new(machine: &'m Machine) -> Self {
-        Self {
-            machine,
-            facts: Facts::default(),
-        }
-    }
-
-    pub fn obeys(&mut self, uid: u32, file: FilePath, rule: RuleId, when: &When, source: &Source) {
-        self.way(&file);
-        self.facts.obeys.push(Obeys {
-            uid,
-            file,
-            rule,
-            when: when.clone(),
-            source: source.clone(),
-        });
-    }
-
-    pub fn powerful(&mut self, uid: u32, file: FilePath, rule: RuleId, source: &Source) {
-        self.way(&file);
-        self.facts.powerful.push(Obeys {
-            uid,
-            file,
-            rule,
-            when: When::ByItself,
-            source: source.clone(),
-        });
-    }
-
-    /// Keeps where a path leads.
-    pub fn way(&mut self, file: &FilePath) -> &Way {
-        let machine = self.machine;
-        let ways = &mut self.facts.ways;
-        ways.entry(file.clone())
-            .or_insert_with(|| machine.way(file))
-    }
-
-    pub fn exists(&mut self, file: &FilePath) -> bool {
-        matches!(self.way(file).end, End::There(_))
-    }
-}
-
-/// Lines with their numbers from 1, without the final newline.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
-    lines.map(|(at, line)| (at.saturating_add(1), line))
 }

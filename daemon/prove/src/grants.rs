@@ -7,7 +7,7 @@ use remit_policy::{
 };
 use remit_programs::Class;
 
-use crate::sources::accounts::Accounts;
+use crate::accounts::Accounts;
 
 /// Accounts that are asked about.
 const ACCOUNTS: usize = 500;
@@ -46,7 +46,7 @@ pub struct ProgramFact {
 pub struct Granted {
     pub uid: u32,
     pub what: What,
-    /// The rule's name and place.
+    /// The rule's name, file and line.
     pub rule: String,
     pub command: String,
 }
@@ -67,7 +67,7 @@ pub enum What {
 
 impl Grants {
     /// `units` are those of the machine, templates with their `@`.
-    pub fn of<'a>(
+    pub fn from_policy<'a>(
         policy: &Policy,
         accounts: &Accounts,
         units: impl Iterator<Item = &'a String> + Clone,

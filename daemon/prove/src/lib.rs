@@ -2,13 +2,18 @@
 //! the shortest proof. It changes nothing, and "no path found" never means that there is none.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
+pub mod atom;
 pub mod closure;
 pub mod facts;
 pub mod grants;
+pub mod lines;
+pub mod look;
 pub mod machine;
 pub mod path;
 pub mod question;
 pub mod report;
+pub mod rule;
 pub mod rules;
 pub mod sources;
 pub mod text;

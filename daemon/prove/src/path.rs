@@ -16,6 +16,11 @@ impl FilePath {
         Self(b"/".to_vec())
     }
 
+    /// A path that this program itself names, which is plain.
+    pub(crate) fn fixed(path: &str) -> Self {
+        Self::new(path).unwrap_or_else(Self::root)
+    }
+
     /// Returns `None` if it is not absolute, too long, or has a NUL.
     pub fn new(bytes: impl AsRef<[u8]>) -> Option<Self> {
         let bytes = bytes.as_ref();

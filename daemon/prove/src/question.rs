@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use remit_policy::Policy;
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::{Accounts, User};
 use crate::facts::Facts;
 use crate::grants::Grants;
 use crate::machine::Machine;
 use crate::report::{Goals, Report, Subject, prove};
 use crate::sources;
-use crate::sources::accounts::{Accounts, User};
 
 pub const PROGRAM: &str = "remit-prove";
 /// A uid that no account has, for a member of one group only. 4294967295 is no uid, and this is next to it.
@@ -53,7 +53,7 @@ pub fn answer(question: &Question, machine: Machine) -> Result<Report, String> {
         &policy,
     );
     let milliseconds = || u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let grants = Grants::of(&policy, &facts.accounts, facts.units.iter());
+    let grants = Grants::from_policy(&policy, &facts.accounts, facts.units.iter());
     let (subjects, goals) = subjects(question, &facts, &policy)?;
     let begin = milliseconds();
     let (files, unknown, more_unknown) = machine.take();

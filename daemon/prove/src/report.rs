@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses, Closure};
 use crate::facts::Facts;
 use crate::grants::Grants;
-use crate::rules::{Atom, RuleId, clauses};
+use crate::rule::RuleId;
+use crate::rules::clauses;
 
 /// Entries of a list in an answer.
 const LISTED: usize = 200;
@@ -29,6 +31,8 @@ pub struct Figures {
     pub facts: usize,
     pub clauses: usize,
     pub milliseconds: u64,
+    /// The most memory that the look had; the asking program knows it.
+    pub kibibytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +103,7 @@ pub fn prove(facts: &Facts, grants: &Grants, subjects: &[Subject], goals: &Goals
                 .saturating_add(facts.sudo.len()),
             clauses: clauses.count(),
             milliseconds: 0,
+            kibibytes: 0,
         },
     }
 }

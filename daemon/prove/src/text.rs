@@ -33,8 +33,12 @@ pub fn text(report: &Report, verbose: bool) -> String {
     if verbose {
         let figures = &report.figures;
         lines.push(format!(
-            "{} files, {} facts, {} clauses, {} ms",
-            figures.files, figures.facts, figures.clauses, figures.milliseconds
+            "{} files, {} facts, {} clauses, {} ms, {} MiB",
+            figures.files,
+            figures.facts,
+            figures.clauses,
+            figures.milliseconds,
+            figures.kibibytes >> 10
         ));
     }
     let lines = lines

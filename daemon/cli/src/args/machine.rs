@@ -82,7 +82,7 @@ pub struct DoctorArgs {
 pub struct ProveArgs {
     /// Who: a user, or %group for a member of only that group [default: every agent]
     #[arg(value_name = "WHO")]
-    pub who: Option<String>,
+    pub subject: Option<String>,
 
     /// Look at the machine whose files lie beneath this directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/")]

@@ -5,15 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::resource::{UsageWho as Whose, getrusage};
 use nix::unistd::Uid;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::exchange::{receive, send};
 use remit_policy::{Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
+use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::question::{Answer, PROGRAM, Question};
 use remit_prove::report::Report;
-use remit_prove::sources::accounts::Accounts;
 use remit_prove::text;
 
 use super::policy;
@@ -40,7 +41,7 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         release: remit_common::RELEASE.to_owned(),
         root: root.as_os_str().as_bytes().to_vec(),
         policy: policy.encode(),
-        subject: args.who.clone(),
+        subject: args.subject.clone(),
         socket_group,
         admin_group,
     };
@@ -132,7 +133,12 @@ fn ask(question: &Question) -> Result<Report, Failure> {
     let answer = child.stdout.take().map(|mut output| receive(&mut output));
     let status = child.wait().map_err(|error| failed(&program, &error))?;
     match (sent, answer) {
-        (Some(Ok(())), Some(Ok(Answer::Report(report)))) => Ok(report),
+        (Some(Ok(())), Some(Ok(Answer::Report(mut report)))) => {
+            let usage = getrusage(Whose::RUSAGE_CHILDREN);
+            let memory = usage.map_or(0, |usage| usage.max_rss());
+            report.figures.kibibytes = u64::try_from(memory).unwrap_or(0);
+            Ok(report)
+        }
         (Some(Ok(())), Some(Ok(Answer::Refused(why)))) => {
             Err(Failure::Machine(Refusal::new(Code::InvalidArgs, why)))
         }

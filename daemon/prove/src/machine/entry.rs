@@ -1,5 +1,7 @@
 //! What decides about access to one file: owner, mode, access list. Pure.
 
+use crate::path::FilePath;
+
 /// One entry of the file system, as lstat(2) and its access list (acl(5)) describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -22,6 +24,24 @@ pub enum Kind {
     Link(Vec<u8>),
     Socket,
     Other,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The links that are followed, each by its real path.
+    pub links: Vec<FilePath>,
+    pub end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The real path.
+    There(FilePath),
+    /// The real path of the first part that is missing. Its directory exists.
+    Missing(FilePath),
+    /// It could not be looked at, or has too many links.
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

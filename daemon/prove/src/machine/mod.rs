@@ -20,8 +20,7 @@ use nix::unistd::read;
 use remit_sys::sys;
 
 use crate::path::FilePath;
-use entry::{Entry, Kind, parse_acl, parse_capabilities};
-pub use way::{End, Way};
+use entry::{End, Entry, Kind, parse_acl, parse_capabilities};
 
 /// Bounds of one look at a machine.
 #[derive(Clone, Copy, Debug)]

@@ -4,28 +4,11 @@
 use std::collections::VecDeque;
 
 use super::Machine;
-use super::entry::{Entry, Kind};
+use super::entry::{End, Entry, Kind, Way};
 use crate::path::FilePath;
 
 /// As the kernel's MAXSYMLINKS.
 const LINKS: usize = 40;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// The links that are followed, each by its real path.
-    pub links: Vec<FilePath>,
-    pub end: End,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The real path.
-    There(FilePath),
-    /// The real path of the first part that is missing. Its directory exists.
-    Missing(FilePath),
-    /// It could not be looked at, or has too many links.
-    Unknown,
-}
 
 impl Machine {
     pub fn way(&self, path: &FilePath) -> Way {

@@ -1,8 +1,9 @@
 //! Accounts and their groups.
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
-use crate::rules::{Atom, RuleId};
+use crate::rule::RuleId;
 
 /// Groups whose members do by a daemon or a device what root can, and a file whose presence says that it is there.
 const GROUPS: [(&str, &[&str], RuleId); 7] = [

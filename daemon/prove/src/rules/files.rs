@@ -2,39 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
-use crate::machine::End;
+use crate::machine::entry::End;
 use crate::machine::entry::{Entry, Holder, SEARCH, WRITE};
 use crate::path::FilePath;
-use crate::rules::RuleId;
-
-/// What somebody hostile may have reached.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Atom {
-    /// What every account can do.
-    Anyone,
-    Account(u32),
-    Member(u32),
-    /// Passing a directory. Real paths only, as the next two.
-    Enter(FilePath),
-    /// Changing the content of a file, or the entries of a directory.
-    Write(FilePath),
-    /// Putting something else in the place of a path.
-    Replace(FilePath),
-    /// Deciding what is found by a path, as somebody names it.
-    Change(FilePath),
-    /// Having a unit started.
-    Start(String),
-    /// Having a template started with any text behind its `@`.
-    StartTyped(String),
-    /// Calling a command of the policy without another person.
-    Call(String),
-    /// Deciding what runs in a profile of the policy.
-    Inside(String),
-    /// Deciding what remit permits.
-    Remit,
-}
+use crate::rule::RuleId;
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     let mut real = BTreeSet::new();
@@ -88,7 +62,7 @@ fn entry(facts: &Facts, path: &FilePath, clauses: &mut Clauses) {
     };
     if !matches!(entry.kind, crate::machine::entry::Kind::Link(_)) {
         for holder in entry.holders(bits) {
-            let body = enter.iter().cloned().chain([of(holder)]);
+            let body = enter.iter().cloned().chain([atom(holder)]);
             let detail = format!("{path} is {}", describe(facts, entry));
             let clause = Clause::new(write.clone(), body, RuleId::FileMode).detail(detail);
             clauses.add(clause.fix(close(facts, path, entry, holder)));
@@ -96,7 +70,7 @@ fn entry(facts: &Facts, path: &FilePath, clauses: &mut Clauses) {
     }
     if entry.is_directory() {
         for holder in entry.holders(SEARCH) {
-            let body = enter.iter().cloned().chain([of(holder)]);
+            let body = enter.iter().cloned().chain([atom(holder)]);
             clauses.add(Clause::hidden(Atom::Enter(path.clone()), body));
         }
     }
@@ -121,7 +95,7 @@ fn entry(facts: &Facts, path: &FilePath, clauses: &mut Clauses) {
     clauses.add(Clause::hidden(write, [replace]));
 }
 
-fn of(holder: Holder) -> Atom {
+fn atom(holder: Holder) -> Atom {
     match holder {
         Holder::Anyone => Atom::Anyone,
         Holder::User(uid) => Atom::Account(uid),

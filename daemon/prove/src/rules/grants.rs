@@ -1,11 +1,12 @@
 //! What the policy lets an account do.
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
 use crate::grants::{Grants, ProfileFact, What};
 use crate::path::FilePath;
+use crate::rule::RuleId;
 use crate::rules::files::user;
-use crate::rules::{Atom, RuleId};
 
 /// Sockets at which a client that is root gets everything.
 const OF_ROOT: [&str; 4] = [

@@ -1,11 +1,12 @@
 //! Who decides what a file says has the account that does it.
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, Obeys, When};
-use crate::machine::End;
+use crate::machine::entry::End;
 use crate::machine::entry::Kind;
+use crate::rule::RuleId;
 use crate::rules::files::user;
-use crate::rules::{Atom, RuleId};
 
 /// Programs of templates of which the argument is what they execute, or a file that says what to execute.
 const EXECUTE_THEIR_ARGUMENT: [&[u8]; 5] =
@@ -16,7 +17,7 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         clauses.add(clause(facts, one));
     }
     for one in &facts.powerful {
-        // What matters is writing this very socket or device: in another one's place nothing answers.
+        // What matters is writing this very socket or device: at another one nothing answers.
         if let Some(End::There(end)) = facts.ways.get(&one.file).map(|way| &way.end) {
             let head = Atom::Account(one.uid);
             let body = [Atom::Write(end.clone())];

@@ -1,9 +1,10 @@
 //! What polkit permits, and what programs with set-id bits give.
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, Permit};
 use crate::machine::entry::{Holder, SEARCH};
-use crate::rules::{Atom, RuleId};
+use crate::rule::RuleId;
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     for permit in &facts.permits {
@@ -54,8 +55,8 @@ const USUAL: [&str; 12] = [
 fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clauses) {
     let mut add = |head: Atom, rule: RuleId| {
         let clause = Clause::new(head, [holder.clone()], rule).detail(permit.source.to_string());
-        let place = format!("{}:{}", permit.source.file, permit.source.line);
-        clauses.add(clause.fix(format!("narrow {place}")));
+        let line = format!("{}:{}", permit.source.file, permit.source.line);
+        clauses.add(clause.fix(format!("narrow {line}")));
     };
     if permit.units.is_empty() {
         // It includes units that are made for the call (systemd-run(1)).

@@ -2,10 +2,11 @@
 
 use remit_programs::Class;
 
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule};
 use crate::path::FilePath;
-use crate::rules::{Atom, RuleId};
+use crate::rule::RuleId;
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     for rule in &facts.sudo {

@@ -1,12 +1,12 @@
 //! Services that the system bus starts when somebody calls them: dbus-daemon(1).
 
-use super::fixed;
-use super::program::Execution;
+use super::execution::Execution;
 use super::systemd::{settings, words};
-use crate::facts::{Look, Source, When};
+use crate::facts::{Source, When};
+use crate::look::Look;
 use crate::machine::Machine;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 const DIRECTORIES: [&str; 3] = [
     "/usr/local/share/dbus-1/system-services",
@@ -15,7 +15,7 @@ const DIRECTORIES: [&str; 3] = [
 ];
 
 fn files(machine: &Machine) -> Vec<FilePath> {
-    let directories = DIRECTORIES.iter().map(|path| fixed(path));
+    let directories = DIRECTORIES.iter().map(|path| FilePath::fixed(path));
     let files = directories.flat_map(|directory| {
         let names = machine.list(&directory).into_iter();
         names.filter_map(move |name| directory.join(name))
@@ -36,7 +36,7 @@ pub fn units(machine: &Machine) -> Vec<String> {
 }
 
 pub fn look(look: &mut Look<'_>) {
-    for directory in DIRECTORIES.map(fixed) {
+    for directory in DIRECTORIES.map(FilePath::fixed) {
         if look.exists(&directory) {
             let source = Source::whole(&directory);
             look.obeys(0, directory, RuleId::BusService, &When::ByItself, &source);

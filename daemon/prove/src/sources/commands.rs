@@ -2,11 +2,12 @@
 
 use remit_policy::Policy;
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When};
+use super::execution::Execution;
+use crate::facts::{Source, When};
 use crate::grants::programs;
-use crate::rules::RuleId;
+use crate::look::Look;
+use crate::path::FilePath;
+use crate::rule::RuleId;
 
 pub fn look(look: &mut Look<'_>, policy: &Policy) {
     for program in programs(policy) {
@@ -16,7 +17,7 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
         };
         let source = Source {
             text: format!("command {} of {}", program.command, program.rule),
-            ..Source::whole(&fixed("/etc/remit/policy.d"))
+            ..Source::whole(&FilePath::fixed("/etc/remit/policy.d"))
         };
         let by = Execution::new(program.uid, RuleId::GrantProgram, when, source);
         let argv: Vec<Vec<u8>> = program

@@ -1,10 +1,11 @@
 //! Tables of cron(8) and anacron(8), and the directories that they run.
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When, lines};
+use super::execution::Execution;
+use crate::facts::{Source, When};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 const TABLES: [&str; 2] = ["/etc/crontab", "/etc/anacrontab"];
 const DIRECTORIES: [&str; 5] = [
@@ -18,25 +19,25 @@ const SPOOLS: [&str; 2] = ["/var/spool/cron/crontabs", "/var/spool/cron"];
 
 pub fn look(look: &mut Look<'_>) {
     if !["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
-        .map(fixed)
+        .map(FilePath::fixed)
         .iter()
         .any(|program| look.exists(program))
     {
         return;
     }
-    for path in TABLES.map(fixed) {
+    for path in TABLES.map(FilePath::fixed) {
         if look.exists(&path) {
             table(look, &path, None);
         }
     }
-    let tables = fixed("/etc/cron.d");
+    let tables = FilePath::fixed("/etc/cron.d");
     directory(look, &tables);
     for name in look.machine.list(&tables) {
         if let Some(path) = tables.join(&name) {
             table(look, &path, None);
         }
     }
-    for path in DIRECTORIES.map(fixed) {
+    for path in DIRECTORIES.map(FilePath::fixed) {
         directory(look, &path);
         for name in look.machine.list(&path) {
             let is_run = name
@@ -53,7 +54,7 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
-    for path in SPOOLS.map(fixed) {
+    for path in SPOOLS.map(FilePath::fixed) {
         users(look, &path);
     }
 }
@@ -100,7 +101,7 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     );
     let content = look.machine.read(path).unwrap_or_default();
     let is_anacron = path.name() == b"anacrontab";
-    let mut search = vec![fixed("/usr/bin"), fixed("/bin")];
+    let mut search = vec![FilePath::fixed("/usr/bin"), FilePath::fixed("/bin")];
     for (number, line) in lines(&content) {
         let (user, command) = match row(line, owner.is_some(), is_anacron) {
             Some(Row::Variable(b"PATH", value)) => {

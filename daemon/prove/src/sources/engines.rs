@@ -1,8 +1,9 @@
 //! Sockets of daemons that do for a client what root can, and devices that hold the machine's memory or disks.
 
-use super::fixed;
-use crate::facts::{Look, Source};
-use crate::rules::RuleId;
+use crate::facts::Source;
+use crate::look::Look;
+use crate::path::FilePath;
+use crate::rule::RuleId;
 
 /// As `remit doctor` has them.
 const SOCKETS: [&str; 11] = [
@@ -24,11 +25,11 @@ const DISKS: [&[u8]; 7] = [b"sd", b"vd", b"nvme", b"xvd", b"dm-", b"mmcblk", b"m
 
 pub fn look(look: &mut Look<'_>) {
     for path in crate::rules::engines() {
-        if look.machine.entry(&fixed(path)).is_some() {
+        if look.machine.entry(&FilePath::fixed(path)).is_some() {
             look.facts.present.insert(path.to_owned());
         }
     }
-    for path in SOCKETS.map(fixed) {
+    for path in SOCKETS.map(FilePath::fixed) {
         let is_socket = look
             .machine
             .entry(&path)
@@ -38,11 +39,11 @@ pub fn look(look: &mut Look<'_>) {
             look.powerful(0, path, RuleId::EngineSocket, &source);
         }
     }
-    let devices = fixed("/dev");
+    let devices = FilePath::fixed("/dev");
     let disks = look.machine.list(&devices).into_iter();
     let disks = disks.filter(|name| DISKS.iter().any(|prefix| name.starts_with(prefix)));
     let disks: Vec<_> = disks.filter_map(|name| devices.join(name)).collect();
-    for path in DEVICES.map(fixed).into_iter().chain(disks) {
+    for path in DEVICES.map(FilePath::fixed).into_iter().chain(disks) {
         if look.exists(&path) {
             let source = Source::whole(&path);
             look.powerful(0, path, RuleId::Device, &source);

@@ -1,11 +1,11 @@
 //! Repositories in which git(1) is run by somebody stronger: its settings and hooks name programs.
 
-use super::fixed;
-use super::program::Execution;
+use super::execution::Execution;
 use super::shell::mentions;
-use crate::facts::{Look, Source, When};
+use crate::facts::{Source, When};
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 /// Notes the repositories that a text names, if it runs git.
 pub fn mentioned(look: &mut Look<'_>, by: &Execution, text: &[u8]) {
@@ -74,7 +74,7 @@ fn is_any_safe(look: &Look<'_>) -> bool {
         "/root/.gitconfig",
         "/root/.config/git/config",
     ]
-    .map(fixed)
+    .map(FilePath::fixed)
     .iter()
     .any(|path| {
         let content = look.machine.read(path).unwrap_or_default();

@@ -1,9 +1,10 @@
 //! Directories whose programs root runs at some event: one table, since their kinds differ in nothing else.
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When};
-use crate::rules::RuleId;
+use super::execution::Execution;
+use crate::facts::{Source, When};
+use crate::look::Look;
+use crate::path::FilePath;
+use crate::rule::RuleId;
 
 /// Each with the program that runs what is in it, if that can be missing.
 const DIRECTORIES: [(&str, &str); 34] = [
@@ -73,7 +74,7 @@ const FILES: [&str; 1] = ["/etc/rc.local"];
 
 pub fn look(look: &mut Look<'_>) {
     for (directory, program) in DIRECTORIES {
-        let (directory, program) = (fixed(directory), fixed(program));
+        let (directory, program) = (FilePath::fixed(directory), FilePath::fixed(program));
         if !look.exists(&directory) || look.machine.entry(&program).is_none() {
             continue;
         }
@@ -90,12 +91,12 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
-    for path in FILES.map(fixed) {
+    for path in FILES.map(FilePath::fixed) {
         run(look, &path);
     }
 }
 
-fn run(look: &mut Look<'_>, path: &crate::path::FilePath) {
+fn run(look: &mut Look<'_>, path: &FilePath) {
     let is_run = look
         .machine
         .entry(path)

@@ -1,17 +1,18 @@
 //! Directories of the dynamic loader, and what it loads into every program: ld.so(8), ldconfig(8).
 
-use super::fixed;
-use crate::facts::{Look, Source, When, lines};
+use crate::facts::{Source, When};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 pub fn look(look: &mut Look<'_>) {
-    let directory = fixed("/etc/ld.so.conf.d");
+    let directory = FilePath::fixed("/etc/ld.so.conf.d");
     let names = look.machine.list(&directory).into_iter();
     let names = names.filter(|name| name.ends_with(b".conf"));
     let mut files: Vec<FilePath> = names.filter_map(|name| directory.join(name)).collect();
-    files.push(fixed("/etc/ld.so.conf"));
-    files.push(fixed("/etc/ld.so.preload"));
+    files.push(FilePath::fixed("/etc/ld.so.conf"));
+    files.push(FilePath::fixed("/etc/ld.so.preload"));
     for file in files {
         let content = look.machine.read(&file).unwrap_or_default();
         for (number, line) in lines(&content) {

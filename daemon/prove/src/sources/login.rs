@@ -1,9 +1,10 @@
 //! What a login and a shell of an account read: its start files and keys. Of root, and of accounts with a shell.
 
-use super::{fixed, sshd};
-use crate::facts::{Look, Source, When};
+use super::sshd;
+use crate::facts::{Source, When};
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 /// Accounts whose homes are looked at.
 const ACCOUNTS: usize = 2000;
@@ -35,10 +36,10 @@ pub fn look(look: &mut Look<'_>) {
     if homes.len() > ACCOUNTS {
         let left = homes.len().saturating_sub(ACCOUNTS);
         let why = format!("homes of {left} accounts were not looked at");
-        look.machine.unknown(&fixed("/etc/passwd"), why);
+        look.machine.unknown(&FilePath::fixed("/etc/passwd"), why);
     }
     for (name, uid, home) in homes.into_iter().take(ACCOUNTS) {
-        // What somebody else makes in the place of a home that is missing is theirs, and sshd refuses it.
+        // If a home is missing, what somebody else makes there is theirs, and sshd refuses it.
         let is_home = look.exists(&home);
         let files = keys.files.iter().filter(|_| is_home);
         for file in files.filter_map(|pattern| sshd::file(pattern, &name, &home)) {
@@ -52,8 +53,8 @@ pub fn look(look: &mut Look<'_>) {
             look.obeys(uid, file, RuleId::StartFile, &When::ByItself, &source);
         }
     }
-    let scripts = fixed("/etc/profile.d");
-    let mut shared: Vec<FilePath> = SHARED.map(fixed).to_vec();
+    let scripts = FilePath::fixed("/etc/profile.d");
+    let mut shared: Vec<FilePath> = SHARED.map(FilePath::fixed).to_vec();
     let names = look.machine.list(&scripts).into_iter();
     shared.extend(names.filter_map(|name| scripts.join(name)));
     shared.push(scripts);

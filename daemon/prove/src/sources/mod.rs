@@ -1,10 +1,10 @@
 //! Each source reads one mechanism of the machine by which an account does what a file says.
 
-pub mod accounts;
 pub mod bus;
 pub mod commands;
 pub mod cron;
 pub mod engines;
+pub mod execution;
 pub mod git;
 pub mod hooks;
 pub mod loader;
@@ -23,10 +23,10 @@ pub mod texts;
 
 use remit_policy::Policy;
 
-use crate::facts::{Facts, Look};
+use crate::accounts::Accounts;
+use crate::facts::Facts;
+use crate::look::Look;
 use crate::machine::Machine;
-use crate::path::FilePath;
-use accounts::Accounts;
 
 /// Looks at a machine with all sources. `add` adds accounts that the machine does not have.
 pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> Facts {
@@ -53,9 +53,4 @@ pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> 
     }
     commands::look(&mut look, policy);
     look.facts
-}
-
-/// Paths that this program itself names are plain.
-pub(crate) fn fixed(path: &str) -> FilePath {
-    FilePath::new(path).unwrap_or_else(FilePath::root)
 }

@@ -1,7 +1,7 @@
 //! File systems whose server or whose user decides who writes: what is on them stays unknown.
 
-use super::fixed;
-use crate::facts::{Look, lines};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
 
 pub fn look(look: &mut Look<'_>) {
@@ -17,7 +17,7 @@ pub fn look(look: &mut Look<'_>) {
     ];
     let content = look
         .machine
-        .read(&fixed("/proc/self/mounts"))
+        .read(&FilePath::fixed("/proc/self/mounts"))
         .unwrap_or_default();
     for (_, line) in lines(&content) {
         let mut fields = line.split(|byte| *byte == b' ');

@@ -1,8 +1,9 @@
 //! Files that decide who is root whatever executes: tables of accounts, the loader's settings, remit itself.
 
-use super::fixed;
-use crate::facts::{Look, Source, When};
-use crate::rules::RuleId;
+use crate::facts::{Source, When};
+use crate::look::Look;
+use crate::path::FilePath;
+use crate::rule::RuleId;
 
 /// Who can write one of these is root.
 const TABLES: [&str; 12] = [
@@ -35,7 +36,7 @@ pub fn look(look: &mut Look<'_>) {
         (&TABLES[..], RuleId::SystemTable),
         (&REMIT, RuleId::RemitFile),
     ] {
-        for path in paths.iter().map(|path| fixed(path)) {
+        for path in paths.iter().map(|path| FilePath::fixed(path)) {
             if look.exists(&path) || path.name() == b"ld.so.preload" {
                 let source = Source::whole(&path);
                 look.obeys(0, path, rule, &When::ByItself, &source);

@@ -1,10 +1,11 @@
 //! Modules that pam(8) loads into programs of root, and programs that pam_exec(8) runs.
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When, lines};
+use super::execution::Execution;
+use crate::facts::{Source, When};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 const DIRECTORIES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
 const MODULES: [&str; 6] = [
@@ -17,7 +18,7 @@ const MODULES: [&str; 6] = [
 ];
 
 pub fn look(look: &mut Look<'_>) {
-    for directory in DIRECTORIES.map(fixed) {
+    for directory in DIRECTORIES.map(FilePath::fixed) {
         for name in look.machine.list(&directory) {
             let Some(path) = directory.join(&name) else {
                 continue;
@@ -41,7 +42,7 @@ pub fn look(look: &mut Look<'_>) {
 }
 
 fn loads(look: &mut Look<'_>, module: &[u8], args: &[&[u8]], source: Source) {
-    let directories = MODULES.map(fixed);
+    let directories = MODULES.map(FilePath::fixed);
     let found = match FilePath::new(module) {
         Some(path) => Some(path),
         None => {

@@ -1,8 +1,8 @@
 //! Rules of polkit(8) that answer yes without a password. They are programs; what is found is words: the groups, users,
 //! actions and units that a rule names beside its answer.
 
-use super::fixed;
-use crate::facts::{Look, Permit, Source};
+use crate::facts::{Permit, Source};
+use crate::look::Look;
 use crate::path::FilePath;
 
 const DIRECTORIES: [&str; 4] = [
@@ -27,13 +27,16 @@ const STRONG: [&str; 8] = [
 pub fn look(look: &mut Look<'_>) {
     if look
         .machine
-        .entry(&fixed("/usr/lib/polkit-1/polkitd"))
+        .entry(&FilePath::fixed("/usr/lib/polkit-1/polkitd"))
         .is_none()
-        && look.machine.entry(&fixed("/usr/libexec/polkitd")).is_none()
+        && look
+            .machine
+            .entry(&FilePath::fixed("/usr/libexec/polkitd"))
+            .is_none()
     {
         return;
     }
-    for directory in DIRECTORIES.map(fixed) {
+    for directory in DIRECTORIES.map(FilePath::fixed) {
         for name in look.machine.list(&directory) {
             if let Some(path) = directory.join(&name).filter(|_| name.ends_with(b".rules")) {
                 rules(look, &path);

@@ -1,47 +1,16 @@
 //! What executing a program touches: its file, the interpreter of a script, what an interpreter is to run, and what a
 //! script mentions, one level deep.
 
+use super::execution::Execution;
 use super::shell::mentions;
-use crate::facts::{Look, Source, When, lines};
+use crate::facts::Source;
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
-
-/// The search path of systemd(1) and of most shells.
-pub const PATH: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+use crate::rule::RuleId;
 
 /// Bytes of a script that are read for mentions.
 const SCRIPT: usize = 256 << 10;
-
-/// An execution: as whom, by which rule, when, and where that is written.
-#[derive(Clone, Debug)]
-pub struct Execution {
-    pub uid: u32,
-    pub rule: RuleId,
-    pub when: When,
-    pub source: Source,
-    /// Directories in which a name without a slash is looked for.
-    pub path: Vec<FilePath>,
-}
-
-impl Execution {
-    pub fn new(uid: u32, rule: RuleId, when: When, source: Source) -> Self {
-        let path = PATH.iter().filter_map(FilePath::new).collect();
-        Self {
-            uid,
-            rule,
-            when,
-            source,
-            path,
-        }
-    }
-}
 
 impl Look<'_> {
     /// Notes the execution of `argv`. The first word may be a name.

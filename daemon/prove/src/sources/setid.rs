@@ -1,7 +1,7 @@
 //! Programs that give whoever executes them another account or capabilities: set-id bits, capabilities(7).
 
-use super::fixed;
-use crate::facts::{Look, SetId};
+use crate::facts::SetId;
+use crate::look::Look;
 use crate::path::FilePath;
 
 /// Each with how deep it is looked at.
@@ -22,7 +22,7 @@ const STRONG: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 7 | 1 << 16 | 1 << 17 | 1 << 19 |
 
 pub fn look(look: &mut Look<'_>) {
     for (directory, depth) in DIRECTORIES {
-        walk(look, &fixed(directory), depth);
+        walk(look, &FilePath::fixed(directory), depth);
     }
 }
 

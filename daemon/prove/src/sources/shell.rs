@@ -1,4 +1,4 @@
-//! Finds what a shell text executes, as far as words show it: absolute paths, and names in the place of a command. What
+//! Finds what a shell text executes, as far as words show it: absolute paths, and names where a command begins. What
 //! variables and functions do is not followed. Total on any bytes.
 
 /// Words of one text that are kept.
@@ -7,7 +7,7 @@ const WORDS: usize = 2000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
     pub line: usize,
-    /// An absolute path, or a name without a slash in the place of a command.
+    /// An absolute path, or a name without a slash where a command begins.
     pub word: Vec<u8>,
     /// It is a command, or what `.` and `source` read; otherwise some argument.
     pub is_command: bool,

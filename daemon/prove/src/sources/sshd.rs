@@ -1,10 +1,11 @@
 //! Settings of sshd_config(5) that say which keys log in. All values count, in whatever `Match` block they are.
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When, lines};
+use super::execution::Execution;
+use crate::facts::{Source, When};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 /// Files that include one another.
 const FILES: usize = 100;
@@ -22,7 +23,7 @@ pub fn look(look: &mut Look<'_>) -> Keys {
         files: Vec::new(),
         is_strict: true,
     };
-    let mut left = vec![fixed("/etc/ssh/sshd_config")];
+    let mut left = vec![FilePath::fixed("/etc/ssh/sshd_config")];
     let mut seen = 0_usize;
     while let Some(path) = left.pop() {
         seen = seen.saturating_add(1);
@@ -94,7 +95,7 @@ fn setting(line: &str) -> Option<(&str, Vec<&str>)> {
 
 /// A star is for the last part alone, as in `sshd_config.d/*.conf`.
 fn included(look: &Look<'_>, glob: &str) -> Vec<FilePath> {
-    let Some(path) = fixed("/etc/ssh").resolve(glob) else {
+    let Some(path) = FilePath::fixed("/etc/ssh").resolve(glob) else {
         return Vec::new();
     };
     let name = path.name().to_vec();

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fixed;
 use super::systemd::words;
-use crate::facts::{Look, Source, SudoCommand, SudoRule, lines};
+use crate::facts::{Source, SudoCommand, SudoRule};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
 
 /// Files that include one another.
@@ -25,12 +26,12 @@ struct Sudoers {
 }
 
 pub fn look(look: &mut Look<'_>) {
-    let sudo = ["/usr/bin/sudo", "/usr/local/bin/sudo"].map(fixed);
+    let sudo = ["/usr/bin/sudo", "/usr/local/bin/sudo"].map(FilePath::fixed);
     if !sudo.iter().any(|path| look.exists(path)) {
         return;
     }
     let mut sudoers = Sudoers::default();
-    file(look, &fixed("/etc/sudoers"), 0, &mut sudoers);
+    file(look, &FilePath::fixed("/etc/sudoers"), 0, &mut sudoers);
     for (source, subject, commands) in &sudoers.permissions {
         permission(look, &sudoers, source, subject, commands);
     }
@@ -152,11 +153,11 @@ fn permission(
                 continue;
             };
             // Of all accounts root is the strongest.
-            let as_whom = match runas_uids.contains(&0) {
+            let run_as = match runas_uids.contains(&0) {
                 true => BTreeSet::from([0]),
                 false => runas_uids.clone(),
             };
-            for runas in as_whom {
+            for runas in run_as {
                 look.facts.sudo.push(SudoRule {
                     of: of.clone(),
                     runas,
@@ -355,7 +356,7 @@ mod tests {
     #[test]
     fn statements_are_split() {
         let mut sudoers = Sudoers::default();
-        let path = fixed("/etc/sudoers");
+        let path = FilePath::fixed("/etc/sudoers");
         for line in [
             &b"User_Alias OPS = ann, bob : WEB = carl"[..],
             b"Cmnd_Alias X = /bin/a, /bin/b \\=c",
@@ -374,7 +375,7 @@ mod tests {
 
     #[test]
     fn commands_have_arguments_or_any() {
-        let path = fixed("/bin/a");
+        let path = FilePath::fixed("/bin/a");
         let program = |args: Option<&[u8]>| SudoCommand::Program {
             path: path.clone(),
             args: args.map(<[u8]>::to_vec),
@@ -402,7 +403,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read(bytes: Vec<u8>) {
             let mut sudoers = Sudoers::default();
-            statement(&fixed("/etc/sudoers"), 1, &without_comment(&bytes), &mut sudoers);
+            statement(&FilePath::fixed("/etc/sudoers"), 1, &without_comment(&bytes), &mut sudoers);
             let _ = (parse_command(&bytes), tag(&bytes), around_commas(&bytes));
         }
     }

@@ -1,11 +1,12 @@
 //! Commands in configuration files of root's programs: logrotate(8), apt.conf(5), dpkg(1), udev(7).
 
-use super::fixed;
-use super::program::Execution;
+use super::execution::Execution;
 use super::systemd::words;
-use crate::facts::{Look, Source, When, lines};
+use crate::facts::{Source, When};
+use crate::lines::lines;
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 
 pub fn look(look: &mut Look<'_>) {
     files(
@@ -42,10 +43,10 @@ type Find = fn(&[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)>;
 
 /// Reads files and directories of files, if the program that obeys them is there.
 fn files(look: &mut Look<'_>, program: &str, paths: &[&str], suffix: &[u8], find: Find) {
-    if look.machine.entry(&fixed(program)).is_none() {
+    if look.machine.entry(&FilePath::fixed(program)).is_none() {
         return;
     }
-    for path in paths.iter().map(|path| fixed(path)) {
+    for path in paths.iter().map(|path| FilePath::fixed(path)) {
         if !look.exists(&path) {
             continue;
         }
@@ -74,7 +75,7 @@ fn files(look: &mut Look<'_>, program: &str, paths: &[&str], suffix: &[u8], find
                 let source = Source::line(&file, number, &line);
                 let mut by = Execution::new(0, RuleId::ConfiguredProgram, When::ByItself, source);
                 if program.ends_with("udevadm") {
-                    by.path = vec![fixed("/usr/lib/udev")];
+                    by.path = vec![FilePath::fixed("/usr/lib/udev")];
                 }
                 look.shell_text(&by, &text);
             }

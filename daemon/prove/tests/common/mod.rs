@@ -7,10 +7,10 @@ use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use remit_policy::{Ids, MachineTable, Source};
+use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::question::{Question, answer};
 use remit_prove::report::Report;
-use remit_prove::sources::accounts::Accounts;
 use remit_prove::text::text;
 use serde::Deserialize;
 

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Unit, parse::words, template};
+use super::parse::words;
+use super::unit::{Unit, template};
 
 /// Settings that name units which start with this one, or because of it.
 const PULLS: [&str; 9] = [
@@ -18,10 +19,7 @@ const PULLS: [&str; 9] = [
     "Service",
 ];
 
-pub(super) fn started(
-    units: &BTreeMap<String, Unit>,
-    wanted: &BTreeSet<String>,
-) -> BTreeSet<String> {
+pub fn started(units: &BTreeMap<String, Unit>, wanted: &BTreeSet<String>) -> BTreeSet<String> {
     let mut started = BTreeSet::new();
     let targets = units.keys().filter(|name| name.ends_with(".target"));
     let mut left: Vec<String> = wanted.iter().chain(targets).cloned().collect();

@@ -2,17 +2,19 @@
 
 mod graph;
 mod parse;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fixed;
-use super::program::Execution;
-use crate::facts::{Look, Source, When};
+use super::execution::Execution;
+use crate::facts::{Source, When};
+use crate::look::Look;
 use crate::path::FilePath;
-use crate::rules::RuleId;
+use crate::rule::RuleId;
 use graph::started;
-use parse::{Setting, command_lines, expand};
+use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
+use unit::{Unit, template};
 
 /// systemd.unit(5), "System Unit Search Path", first to last.
 const DIRECTORIES: [&str; 12] = [
@@ -43,38 +45,6 @@ const TYPES: [&str; 11] = [
     ".device",
     ".scope",
 ];
-
-/// A unit with the settings of its file and its drop-ins.
-#[derive(Debug, Default)]
-struct Unit {
-    settings: Vec<(FilePath, Setting)>,
-    /// Its files.
-    files: Vec<FilePath>,
-}
-
-impl Unit {
-    /// All values of a setting; an empty one takes back those before.
-    fn list(&self, key: &str) -> Vec<&(FilePath, Setting)> {
-        let mut found = Vec::new();
-        for one in self
-            .settings
-            .iter()
-            .filter(|(_, one)| one.key == key.as_bytes())
-        {
-            match one.1.value.is_empty() {
-                true => found.clear(),
-                false => found.push(one),
-            }
-        }
-        found
-    }
-
-    fn value(&self, key: &str) -> Option<&[u8]> {
-        self.list(key)
-            .last()
-            .map(|(_, setting)| setting.value.as_slice())
-    }
-}
 
 /// Where units and drop-ins lie.
 #[derive(Debug, Default)]
@@ -114,7 +84,7 @@ pub fn look(look: &mut Look<'_>) {
 fn layout(look: &mut Look<'_>) -> Layout {
     let mut layout = Layout::default();
     let mut seen = BTreeSet::new();
-    for directory in DIRECTORIES.map(fixed) {
+    for directory in DIRECTORIES.map(FilePath::fixed) {
         look.obeys(
             0,
             directory.clone(),
@@ -183,13 +153,6 @@ fn unit(look: &mut Look<'_>, layout: &Layout, name: &str) -> Option<Unit> {
         unit.files.push(path.clone());
     }
     Some(unit)
-}
-
-/// `a@.service` of `a@b.service`.
-pub(super) fn template(name: &str) -> Option<String> {
-    let (prefix, rest) = name.split_once('@')?;
-    let (instance, suffix) = rest.rsplit_once('.')?;
-    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
 }
 
 /// The names whose `.d` directories hold drop-ins of a unit, the most special first.
@@ -304,7 +267,7 @@ fn search_path(unit: &Unit) -> Vec<FilePath> {
         .flat_map(|(_, one)| one.value.split(|byte| *byte == b':'));
     let own: Vec<FilePath> = own.filter_map(FilePath::new).collect();
     match own.is_empty() {
-        true => super::program::PATH
+        true => super::execution::PATH
             .iter()
             .filter_map(FilePath::new)
             .collect(),

@@ -1,6 +1,6 @@
 //! Reads unit files as systemd.syntax(7) describes them, and splits command lines. Total on any bytes.
 
-use crate::facts::lines;
+use crate::lines::lines;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {

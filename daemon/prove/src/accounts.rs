@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::facts::lines;
+use crate::lines::lines;
 use crate::machine::Machine;
 use crate::path::FilePath;
 

@@ -1,0 +1,39 @@
+//! What is known of an execution before its words are looked at.
+
+use crate::facts::{Source, When};
+use crate::path::FilePath;
+use crate::rule::RuleId;
+
+/// The search path of systemd(1) and of most shells.
+pub const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// An execution: as whom, by which rule, when, and where that is written.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub uid: u32,
+    pub rule: RuleId,
+    pub when: When,
+    pub source: Source,
+    /// Directories in which a name without a slash is looked for.
+    pub path: Vec<FilePath>,
+}
+
+impl Execution {
+    pub fn new(uid: u32, rule: RuleId, when: When, source: Source) -> Self {
+        let path = PATH.iter().filter_map(FilePath::new).collect();
+        Self {
+            uid,
+            rule,
+            when,
+            source,
+            path,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A unit, and names of units.
+
+use super::parse::Setting;
+use crate::path::FilePath;
+
+/// A unit with the settings of its file and its drop-ins.
+#[derive(Debug, Default)]
+pub struct Unit {
+    pub settings: Vec<(FilePath, Setting)>,
+    /// Its files.
+    pub files: Vec<FilePath>,
+}
+
+impl Unit {
+    /// All values of a setting; an empty one takes back those before.
+    pub fn list(&self, key: &str) -> Vec<&(FilePath, Setting)> {
+        let mut found = Vec::new();
+        for one in self
+            .settings
+            .iter()
+            .filter(|(_, one)| one.key == key.as_bytes())
+        {
+            match one.1.value.is_empty() {
+                true => found.clear(),
+                false => found.push(one),
+            }
+        }
+        found
+    }
+
+    pub fn value(&self, key: &str) -> Option<&[u8]> {
+        self.list(key)
+            .last()
+            .map(|(_, setting)| setting.value.as_slice())
+    }
+}
+
+/// `a@.service` of `a@b.service`.
+pub fn template(name: &str) -> Option<String> {
+    let (prefix, rest) = name.split_once('@')?;
+    let (instance, suffix) = rest.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
+}
