@@ -82,12 +82,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
         let output = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "confine::tests::probe",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "confine::tests::probe", "--nocapture"])
             .env(PROBE, probe)
             .env("REMIT_PROVE_ROOT", &directory)
             .output()
@@ -120,10 +115,13 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "another test starts it as a process of its own"]
     fn probe() {
         use nix::fcntl::{OFlag, OpenHow, openat2};
 
+        // The test above starts this as a process of its own.
+        let Ok(probe) = std::env::var(PROBE) else {
+            return;
+        };
         let root = PathBuf::from(std::env::var("REMIT_PROVE_ROOT").unwrap());
         let machine = Machine::open(&root, Bounds::default()).unwrap();
         let open = |path: &str, flags: OFlag| {
@@ -131,7 +129,6 @@ mod tests {
             opened.map_err(|errno| errno as i32)
         };
         confine(&machine).unwrap();
-        let probe = std::env::var(PROBE).unwrap();
         match probe.as_str() {
             "read" => {
                 let content = machine.read(&FilePath::new("/secret").unwrap());

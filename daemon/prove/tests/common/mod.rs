@@ -277,6 +277,11 @@ impl Laid {
     }
 
     pub fn report_of(&self, machine: Machine) -> Result<Report, String> {
+        answer(&self.question(), machine)
+    }
+
+    /// Asks about the described agent, with the described policy.
+    pub fn question(&self) -> Question {
         let accounts = Accounts::read(&Machine::open(&self.root, Bounds::default()).unwrap());
         let source = Source {
             name: "a.toml".into(),
@@ -284,15 +289,14 @@ impl Laid {
         };
         let policy = remit_policy_compile::load(&[source], &table(&accounts));
         let (policy, _) = policy.unwrap_or_else(|found| panic!("{}", found[0]));
-        let question = Question {
+        Question {
             release: remit_common::RELEASE.to_owned(),
-            root: Vec::new(),
+            root: self.root.as_os_str().as_encoded_bytes().to_vec(),
             policy: policy.encode(),
             subject: Some(self.described.agent.clone()),
             socket_group: "remit".into(),
             admin_group: "remit-admin".into(),
-        };
-        answer(&question, machine)
+        }
     }
 
     pub fn check(&self) -> Result<(), String> {
