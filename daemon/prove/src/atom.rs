@@ -16,10 +16,14 @@ pub enum Atom {
     Replace(FilePath),
     /// Deciding what is found by a path, as somebody names it.
     Change(FilePath),
+    /// Changing a file as root, so that it stays root's.
+    AsRoot(FilePath),
     /// Having a unit started.
     Start(String),
     /// Having a template started with any text behind its `@`.
     StartTyped(String),
+    /// Having a program run by sudo as an account.
+    Sudo(FilePath, u32),
     /// Calling a command of the policy without another person.
     Call(String),
     /// Deciding what runs in a profile of the policy.

@@ -46,6 +46,8 @@ pub struct Obeys {
     pub rule: RuleId,
     pub when: When,
     pub source: Source,
+    /// The program that reads it refuses it unless it is root's, and only root can write it.
+    pub is_of_root: bool,
 }
 
 /// What has to happen before an account reads or executes a file.
@@ -57,6 +59,8 @@ pub enum When {
     Started(String),
     /// Somebody calls this command of the policy, which runs it in this profile.
     Called { command: String, profile: String },
+    /// Somebody runs this program by sudo(8).
+    Sudo { program: FilePath, runas: u32 },
 }
 
 /// Where a fact was read.

@@ -2,7 +2,7 @@
 
 use crate::facts::{Facts, Obeys, Source, When};
 use crate::machine::Machine;
-use crate::machine::entry::{End, Way};
+use crate::machine::entry::{End, Kind, Way};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -21,25 +21,54 @@ impl<'m> Look<'m> {
     }
 
     pub fn obeys(&mut self, uid: u32, file: FilePath, rule: RuleId, when: &When, source: &Source) {
-        self.way(&file);
-        self.facts.obeys.push(Obeys {
+        let obeys = Self::fact(uid, file, rule, when, source);
+        self.add(obeys);
+    }
+
+    /// As `obeys`, of a file that its program refuses unless it is root's, and only root can write it.
+    pub fn obeys_roots(
+        &mut self,
+        uid: u32,
+        file: FilePath,
+        rule: RuleId,
+        when: &When,
+        source: &Source,
+    ) {
+        let obeys = Self::fact(uid, file, rule, when, source);
+        self.add(Obeys {
+            is_of_root: true,
+            ..obeys
+        });
+    }
+
+    fn fact(uid: u32, file: FilePath, rule: RuleId, when: &When, source: &Source) -> Obeys {
+        Obeys {
             uid,
             file,
             rule,
             when: when.clone(),
             source: source.clone(),
-        });
+            is_of_root: false,
+        }
+    }
+
+    fn add(&mut self, obeys: Obeys) {
+        self.way(&obeys.file);
+        self.facts.obeys.push(obeys);
+    }
+
+    /// Returns true if this is a file of that account, which neither its group nor others can write.
+    pub fn is_private(&self, file: &FilePath, uid: u32) -> bool {
+        let entry = self.machine.entry(file);
+        entry.is_some_and(|(_, entry)| {
+            entry.kind == Kind::File && entry.uid == uid && entry.mode & 0o022 == 0
+        })
     }
 
     pub fn powerful(&mut self, uid: u32, file: FilePath, rule: RuleId, source: &Source) {
         self.way(&file);
-        self.facts.powerful.push(Obeys {
-            uid,
-            file,
-            rule,
-            when: When::ByItself,
-            source: source.clone(),
-        });
+        let fact = Self::fact(uid, file, rule, &When::ByItself, source);
+        self.facts.powerful.push(fact);
     }
 
     /// Keeps where a path leads.

@@ -70,7 +70,8 @@ rules! {
     KeysCommand "keys-command" "who can change the program that sshd asks for keys logs in as everybody" "sshd_config(5)";
     SudoVariables "sudo-variables" "who may set variables for a program of sudo has libraries loaded into it" "sudoers(5), ld.so(8)";
     SudoAll "sudo-all" "who may run every command with sudo has the account that it runs as" "sudoers(5)";
-    SudoProgram "sudo-program" "who can change a program that they may run with sudo has the account that it runs as" "sudoers(5)";
+    SudoCall "sudo-call" "who may run a program with sudo can have it run" "sudoers(5)";
+    SudoProgram "sudo-program" "who can change a program that is run with sudo has the account that it runs as" "sudoers(5)";
     SudoArguments "sudo-arguments" "who may give any arguments to a program that executes some of them has its account" "sudoers(5)";
     SudoUnit "sudo-unit" "who may run systemctl on a unit with sudo can have it started" "systemctl(1)";
     SudoEdit "sudo-edit" "who may edit a file with sudoedit decides its content" "sudo(8)";

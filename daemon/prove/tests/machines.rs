@@ -5,31 +5,63 @@
 
 mod common;
 
-use std::fs;
-use std::path::Path;
-
-use common::Laid;
+use common::laid::goals;
+use common::{Laid, machines};
+use remit_prove::text::text;
 
 #[test]
 fn each_machine_is_judged_as_described() {
-    let machines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machines");
-    let mut files: Vec<_> = fs::read_dir(machines)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    let only = std::env::var("REMIT_PROVE_MACHINE").unwrap_or_default();
     let mut wrong = Vec::new();
-    for file in files
-        .iter()
-        .filter(|file| file.to_string_lossy().contains(&only))
-    {
-        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let laid = Laid::out(&name, &fs::read_to_string(file).unwrap());
-        if let Err(why) = laid.check() {
+    for (name, described) in machines() {
+        if let Err(why) = Laid::of(&described).check() {
             wrong.push(format!("{name}: {why}"));
         }
     }
-    assert!(!files.is_empty());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Each planted path has changes after which nothing is found: no step was superfluous.
+#[test]
+fn mended_machine_has_no_path() {
+    let mut wrong = Vec::new();
+    for (name, described) in machines() {
+        if described.mend.is_empty() != described.reaches.is_empty() {
+            wrong.push(format!(
+                "{name}: a path has mends, a clean machine has none"
+            ));
+        }
+        for mend in &described.mend {
+            if let Err(why) = Laid::of(&described.mended(mend)).check() {
+                wrong.push(format!("{name}, {}: {why}", mend.about));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Each change that an answer proposes is made: its goal is reached no more, on the machine as it is then read.
+#[test]
+fn proposed_change_closes_the_path() {
+    let mut wrong = Vec::new();
+    let mut made = 0;
+    for (name, described) in machines() {
+        let report = Laid::of(&described).report();
+        for path in &report.subjects[0].reaches {
+            for change in &path.closed_by {
+                let mut laid = Laid::of(&described);
+                if let Err(why) = laid.make(change) {
+                    wrong.push(format!("{name}: {why}"));
+                    continue;
+                }
+                let after = laid.report();
+                if goals(&after.subjects[0]).contains(&path.goal.as_str()) {
+                    let shown = text(&after, true);
+                    wrong.push(format!("{name}: '{change}' does not close:\n{shown}"));
+                }
+                made += 1;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(made > 0);
 }

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
-use crate::machine::entry::End;
-use crate::machine::entry::{Entry, Holder, SEARCH, WRITE};
+use crate::machine::entry::{End, Entry, Holder, Kind, SEARCH, WRITE};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -60,7 +59,7 @@ fn entry(facts: &Facts, path: &FilePath, clauses: &mut Clauses) {
         true => WRITE | SEARCH,
         false => WRITE,
     };
-    if !matches!(entry.kind, crate::machine::entry::Kind::Link(_)) {
+    if !matches!(entry.kind, Kind::Link(_)) {
         for holder in entry.holders(bits) {
             let body = enter.iter().cloned().chain([atom(holder)]);
             let detail = format!("{path} is {}", describe(facts, entry));
@@ -80,19 +79,35 @@ fn entry(facts: &Facts, path: &FilePath, clauses: &mut Clauses) {
         return;
     };
     let replace = Atom::Replace(path.clone());
-    let mut body = vec![Atom::Write(parent.clone())];
+    let in_parent = [Atom::Write(parent.clone())];
     if above.is_sticky() {
-        body.push(Atom::Account(entry.uid));
-        let owner = [Atom::Write(parent.clone()), Atom::Account(above.uid)];
-        let detail = format!(
-            "{path} is in {parent}, whose owner is {}",
-            user(facts, above.uid)
-        );
-        clauses.add(Clause::new(replace.clone(), owner, RuleId::Directory).detail(detail));
+        for (uid, of, fix) in [
+            (above.uid, &parent, "chown root"),
+            (entry.uid, path, chown(entry)),
+        ] {
+            let body = in_parent.iter().cloned().chain([Atom::Account(uid)]);
+            let detail = format!(
+                "{path} is in {parent}, and the owner of {of} is {}",
+                user(facts, uid)
+            );
+            let clause = Clause::new(replace.clone(), body, RuleId::Directory).detail(detail);
+            clauses.add(clause.fix(format!("{fix} {of}")));
+        }
+    } else {
+        let detail = format!("{path} is in {parent}");
+        clauses.add(Clause::new(replace.clone(), in_parent, RuleId::Directory).detail(detail));
     }
-    let detail = format!("{path} is in {parent}");
-    clauses.add(Clause::new(replace.clone(), body, RuleId::Directory).detail(detail));
     clauses.add(Clause::hidden(write, [replace]));
+}
+
+/// The atom of changing, as root, what is found by a path.
+pub fn as_root(facts: &Facts, path: &FilePath) -> Atom {
+    let end = match facts.ways.get(path).map(|way| &way.end) {
+        Some(End::There(end)) => Some(end.clone()),
+        Some(End::Missing(missing)) => missing.parent(),
+        Some(End::Unknown) | None => None,
+    };
+    Atom::AsRoot(end.unwrap_or_else(|| path.clone()))
 }
 
 fn atom(holder: Holder) -> Atom {
@@ -108,6 +123,14 @@ pub fn describe(facts: &Facts, entry: &Entry) -> String {
     let list = if entry.acl.is_empty() { "" } else { "+" };
     let (user, group) = (user(facts, entry.uid), group(facts, entry.gid));
     format!("{user}:{group} {:04o}{list}", entry.mode)
+}
+
+/// Of a link the owner of the link itself.
+fn chown(entry: &Entry) -> &'static str {
+    match entry.kind {
+        Kind::Link(_) => "chown -h root",
+        _ => "chown root",
+    }
 }
 
 fn close(facts: &Facts, path: &FilePath, entry: &Entry, holder: Holder) -> String {

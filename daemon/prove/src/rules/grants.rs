@@ -45,6 +45,7 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
                     };
                     if beneath.is_empty() || beneath.iter().any(is_in) {
                         add(Atom::Change(path.clone()), RuleId::GrantCommit);
+                        add(super::files::as_root(facts, path), RuleId::GrantCommit);
                     }
                 }
             }
@@ -73,6 +74,10 @@ fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
                 profile.uid == 0 || entry.is_some_and(|entry| entry.uid == profile.uid);
             if is_writable {
                 let detail = format!("profile {} lets {of} write {path}", profile.name);
+                if profile.uid == 0 {
+                    let as_root = Atom::AsRoot(known.clone());
+                    add(as_root, RuleId::GrantWrite, detail.clone());
+                }
                 add(Atom::Write(known.clone()), RuleId::GrantWrite, detail);
             }
         }

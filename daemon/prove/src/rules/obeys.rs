@@ -61,13 +61,20 @@ fn has_content(facts: &Facts, one: &Obeys) -> bool {
 }
 
 fn clause(facts: &Facts, one: &Obeys) -> Clause {
-    let change = Atom::Change(one.file.clone());
+    let change = match one.is_of_root {
+        true => super::files::as_root(facts, &one.file),
+        false => Atom::Change(one.file.clone()),
+    };
     let (head, body) = match &one.when {
         _ if one.rule == RuleId::RemitFile => (Atom::Remit, vec![change]),
         When::ByItself => (Atom::Account(one.uid), vec![change]),
         When::Started(unit) => (
             Atom::Account(one.uid),
             vec![change, Atom::Start(unit.clone())],
+        ),
+        When::Sudo { program, runas } => (
+            Atom::Account(one.uid),
+            vec![change, Atom::Sudo(program.clone(), *runas)],
         ),
         When::Called { command, profile } => (
             Atom::Inside(profile.clone()),

@@ -6,6 +6,8 @@ use crate::facts::{Facts, Permit};
 use crate::machine::entry::{Holder, SEARCH};
 use crate::rule::RuleId;
 
+const SET_UID: u32 = 0o4000;
+
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     for permit in &facts.permits {
         let users = permit.users.iter().copied().map(Atom::Account);
@@ -41,7 +43,11 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
                 RuleId::SetId,
             );
             let clause = clause.detail(detail);
-            clauses.add(clause.fix(format!("chmod u-s {0}, setcap -r {0}", one.program)));
+            let close = match entry.mode & SET_UID {
+                0 => "setcap -r",
+                _ => "chmod u-s",
+            };
+            clauses.add(clause.fix(format!("{close} {}", one.program)));
         }
     }
 }

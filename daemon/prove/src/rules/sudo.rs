@@ -29,14 +29,22 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
     };
     match &rule.command {
         SudoCommand::All => add(head, vec![account], RuleId::SudoAll),
-        SudoCommand::Edit(path) => add(Atom::Change(path.clone()), vec![account], RuleId::SudoEdit),
-        SudoCommand::Program { path, args } => {
-            let change = Atom::Change(path.clone());
+        SudoCommand::Edit(path) => {
             add(
-                head.clone(),
-                vec![account.clone(), change],
-                RuleId::SudoProgram,
+                Atom::Change(path.clone()),
+                vec![account.clone()],
+                RuleId::SudoEdit,
             );
+            // sudoedit keeps the owner and the mode of the file.
+            add(
+                super::files::as_root(facts, path),
+                vec![account],
+                RuleId::SudoEdit,
+            );
+        }
+        SudoCommand::Program { path, args } => {
+            let run = Atom::Sudo(path.clone(), rule.runas);
+            add(run, vec![account.clone()], RuleId::SudoCall);
             if rule.sets_variables {
                 add(head.clone(), vec![account.clone()], RuleId::SudoVariables);
             }

@@ -31,7 +31,16 @@ pub fn look(look: &mut Look<'_>) {
         }
     }
     let tables = FilePath::fixed("/etc/cron.d");
-    directory(look, &tables);
+    if look.exists(&tables) {
+        let source = Source::whole(&tables);
+        look.obeys_roots(
+            0,
+            tables.clone(),
+            RuleId::CronTable,
+            &When::ByItself,
+            &source,
+        );
+    }
     for name in look.machine.list(&tables) {
         if let Some(path) = tables.join(&name) {
             table(look, &path, None);
@@ -92,7 +101,11 @@ enum Row<'a> {
 
 fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     let uid = owner.unwrap_or(0);
-    look.obeys(
+    // cron refuses other tables: "WRONG FILE OWNER", "INSECURE MODE".
+    if !look.is_private(path, uid) {
+        return;
+    }
+    look.obeys_roots(
         uid,
         path.clone(),
         RuleId::CronTable,

@@ -21,6 +21,8 @@ pub struct Execution {
     pub rule: RuleId,
     pub when: When,
     pub source: Source,
+    /// The program is not run unless it is root's, and only root can write it.
+    pub is_of_root: bool,
     /// Directories in which a name without a slash is looked for.
     pub path: Vec<FilePath>,
 }
@@ -33,6 +35,7 @@ impl Execution {
             rule,
             when,
             source,
+            is_of_root: false,
             path,
         }
     }

@@ -74,35 +74,46 @@ const FILES: [&str; 1] = ["/etc/rc.local"];
 
 pub fn look(look: &mut Look<'_>) {
     for (directory, program) in DIRECTORIES {
+        // Both dispatchers refuse a script that is not root's, or that others can write.
+        let is_of_root = directory.contains("dispatcher");
         let (directory, program) = (FilePath::fixed(directory), FilePath::fixed(program));
         if !look.exists(&directory) || look.machine.entry(&program).is_none() {
             continue;
         }
-        look.obeys(
+        let source = Source::whole(&directory);
+        let obeys = match is_of_root {
+            true => Look::obeys_roots,
+            false => Look::obeys,
+        };
+        obeys(
+            look,
             0,
             directory.clone(),
             RuleId::Hook,
             &When::ByItself,
-            &Source::whole(&directory),
+            &source,
         );
         for name in look.machine.list(&directory) {
             if let Some(path) = directory.join(name) {
-                run(look, &path);
+                run(look, &path, is_of_root);
             }
         }
     }
     for path in FILES.map(FilePath::fixed) {
-        run(look, &path);
+        run(look, &path, false);
     }
 }
 
-fn run(look: &mut Look<'_>, path: &FilePath) {
+fn run(look: &mut Look<'_>, path: &FilePath, is_of_root: bool) {
     let is_run = look
         .machine
         .entry(path)
         .is_some_and(|(_, entry)| entry.is_executable());
-    if is_run {
-        let by = Execution::new(0, RuleId::Hook, When::ByItself, Source::whole(path));
+    if is_run && (!is_of_root || look.is_private(path, 0)) {
+        let by = Execution {
+            is_of_root,
+            ..Execution::new(0, RuleId::Hook, When::ByItself, Source::whole(path))
+        };
         look.executes(&by, &[path.as_bytes().to_vec()]);
     }
 }

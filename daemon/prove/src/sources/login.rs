@@ -56,6 +56,7 @@ pub fn look(look: &mut Look<'_>) {
     let scripts = FilePath::fixed("/etc/profile.d");
     let mut shared: Vec<FilePath> = SHARED.map(FilePath::fixed).to_vec();
     let names = look.machine.list(&scripts).into_iter();
+    let names = names.filter(|name| name.ends_with(b"sh") || name.ends_with(b".local"));
     shared.extend(names.filter_map(|name| scripts.join(name)));
     shared.push(scripts);
     for file in shared {

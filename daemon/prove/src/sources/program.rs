@@ -89,7 +89,11 @@ impl Look<'_> {
     }
 
     fn runs(&mut self, by: &Execution, path: FilePath, follow: bool) {
-        self.obeys(by.uid, path.clone(), by.rule, &by.when, &by.source);
+        let obeys = match by.is_of_root {
+            true => Self::obeys_roots,
+            false => Self::obeys,
+        };
+        obeys(self, by.uid, path.clone(), by.rule, &by.when, &by.source);
         self.venv(by, &path);
         if !follow {
             return;
@@ -133,6 +137,7 @@ impl Look<'_> {
             .collect();
         let interpreter = Execution {
             rule: RuleId::Interpreter,
+            is_of_root: false,
             source: Source::line(path, 1, first),
             ..by.clone()
         };
@@ -177,6 +182,7 @@ impl Look<'_> {
             .unwrap_or_default();
         let by = Execution {
             rule: RuleId::Mentioned,
+            is_of_root: false,
             source: by.source.mentioned(script, line, shown),
             ..by.clone()
         };

@@ -50,6 +50,7 @@ fn walk(look: &mut Look<'_>, directory: &FilePath, depth: usize) {
             };
             let is_script = look.machine.script(&real, 256).is_some();
             if !is_script || entry.capabilities != 0 {
+                look.way(&real);
                 look.facts.set_ids.push(SetId { uid, program: real });
             }
         }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::execution::Execution;
 use super::systemd::words;
-use crate::facts::{Source, SudoCommand, SudoRule};
+use crate::facts::{Source, SudoCommand, SudoRule, When};
 use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
+use crate::rule::RuleId;
 
 /// Files that include one another.
 const DEPTH: usize = 16;
@@ -158,6 +160,13 @@ fn permission(
                 false => runas_uids.clone(),
             };
             for runas in run_as {
+                if let SudoCommand::Program { path, args } = &command {
+                    let program = path.clone();
+                    let when = When::Sudo { program, runas };
+                    let by = Execution::new(runas, RuleId::SudoProgram, when, source.clone());
+                    let args = words(args.as_deref().unwrap_or_default());
+                    look.executes(&by, &[vec![path.as_bytes().to_vec()], args].concat());
+                }
                 look.facts.sudo.push(SudoRule {
                     of: of.clone(),
                     runas,

@@ -9,48 +9,74 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 pub fn look(look: &mut Look<'_>) {
-    files(
-        look,
-        "/usr/sbin/logrotate",
-        &["/etc/logrotate.conf", "/etc/logrotate.d"],
-        b"",
-        logrotate,
-    );
-    files(
-        look,
-        "/usr/bin/apt-get",
-        &["/etc/apt/apt.conf", "/etc/apt/apt.conf.d"],
-        b"",
-        apt,
-    );
-    files(
-        look,
-        "/usr/bin/dpkg",
-        &["/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d"],
-        b"",
-        dpkg,
-    );
-    let rules = [
-        "/etc/udev/rules.d",
-        "/run/udev/rules.d",
-        "/usr/lib/udev/rules.d",
-    ];
-    files(look, "/usr/bin/udevadm", &rules, b".rules", udev);
+    for kind in KINDS {
+        files(look, &kind);
+    }
 }
+
+/// A kind of configuration: the program that obeys it, and where it lies.
+struct Configuration {
+    program: &'static str,
+    paths: &'static [&'static str],
+    suffix: &'static [u8],
+    /// The program ignores files that are not root's, or that others can write.
+    is_of_root: bool,
+    find: Find,
+}
+
+const KINDS: [Configuration; 4] = [
+    Configuration {
+        program: "/usr/sbin/logrotate",
+        paths: &["/etc/logrotate.conf", "/etc/logrotate.d"],
+        suffix: b"",
+        is_of_root: true,
+        find: logrotate,
+    },
+    Configuration {
+        program: "/usr/bin/apt-get",
+        paths: &["/etc/apt/apt.conf", "/etc/apt/apt.conf.d"],
+        suffix: b"",
+        is_of_root: false,
+        find: apt,
+    },
+    Configuration {
+        program: "/usr/bin/dpkg",
+        paths: &["/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d"],
+        suffix: b"",
+        is_of_root: false,
+        find: dpkg,
+    },
+    Configuration {
+        program: "/usr/bin/udevadm",
+        paths: &[
+            "/etc/udev/rules.d",
+            "/run/udev/rules.d",
+            "/usr/lib/udev/rules.d",
+        ],
+        suffix: b".rules",
+        is_of_root: false,
+        find: udev,
+    },
+];
 
 /// Finds commands in one file: the line's number, the line, and the text that is executed.
 type Find = fn(&[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)>;
 
 /// Reads files and directories of files, if the program that obeys them is there.
-fn files(look: &mut Look<'_>, program: &str, paths: &[&str], suffix: &[u8], find: Find) {
-    if look.machine.entry(&FilePath::fixed(program)).is_none() {
+fn files(look: &mut Look<'_>, kind: &Configuration) {
+    if look.machine.entry(&FilePath::fixed(kind.program)).is_none() {
         return;
     }
-    for path in paths.iter().map(|path| FilePath::fixed(path)) {
+    let obeys = match kind.is_of_root {
+        true => Look::obeys_roots,
+        false => Look::obeys,
+    };
+    for path in kind.paths.iter().map(|path| FilePath::fixed(path)) {
         if !look.exists(&path) {
             continue;
         }
-        look.obeys(
+        obeys(
+            look,
             0,
             path.clone(),
             RuleId::ConfiguredFile,
@@ -58,23 +84,27 @@ fn files(look: &mut Look<'_>, program: &str, paths: &[&str], suffix: &[u8], find
             &Source::whole(&path),
         );
         let names = look.machine.list(&path).into_iter();
-        let names = names.filter(|name| name.ends_with(suffix));
+        let names = names.filter(|name| name.ends_with(kind.suffix));
         let inside: Vec<FilePath> = names.filter_map(|name| path.join(name)).collect();
         for file in inside.into_iter().chain([path]) {
+            if kind.is_of_root && !look.is_private(&file, 0) {
+                continue;
+            }
             let Some(content) = look.machine.read(&file) else {
                 continue;
             };
-            look.obeys(
+            obeys(
+                look,
                 0,
                 file.clone(),
                 RuleId::ConfiguredFile,
                 &When::ByItself,
                 &Source::whole(&file),
             );
-            for (number, line, text) in find(&content) {
+            for (number, line, text) in (kind.find)(&content) {
                 let source = Source::line(&file, number, &line);
                 let mut by = Execution::new(0, RuleId::ConfiguredProgram, When::ByItself, source);
-                if program.ends_with("udevadm") {
+                if kind.program.ends_with("udevadm") {
                     by.path = vec![FilePath::fixed("/usr/lib/udev")];
                 }
                 look.shell_text(&by, &text);
