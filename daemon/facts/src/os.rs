@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_wire::host::Os;
@@ -141,22 +142,50 @@ fn virt(at: &Sources) -> Result<String, Why> {
     if let Ok(kind) = read::word(&at.sys.join("hypervisor/type")) {
         return Ok(kind);
     }
-    if let Ok(kind) = read::word(&at.proc.join("device-tree/hypervisor/compatible")) {
-        return Ok(kind);
+    let tree = at.proc.join("device-tree");
+    match &*compatible(&tree.join("hypervisor")) {
+        "" => {}
+        "linux,kvm" => return Ok("kvm".to_owned()),
+        kind if kind.starts_with("xen") => return Ok("xen".to_owned()),
+        kind => return Ok(kind.to_owned()),
     }
-    let mut flag = false;
+    let nodes = read::entries(&tree).unwrap_or_default();
+    if nodes
+        .iter()
+        .any(|node| read::name(node).starts_with("fw-cfg@"))
+    {
+        return Ok("qemu".to_owned());
+    }
+    let board = compatible(&tree);
+    if board == "linux,dummy-virt" {
+        return Ok("unknown hypervisor".to_owned());
+    }
+    let mut flag = None;
     read::lines(&at.proc.join("cpuinfo"), 4 << 20, |line| {
         match line.strip_prefix("flags") {
             Some(flags) => {
-                flag = flags
-                    .split_ascii_whitespace()
-                    .any(|flag| flag == "hypervisor");
+                let mut flags = flags.split_ascii_whitespace();
+                flag = Some(flags.any(|flag| flag == "hypervisor"));
                 ControlFlow::Break(())
             }
             None => ControlFlow::Continue(()),
         }
     })?;
-    Ok(if flag { "unknown hypervisor" } else { "none" }.to_owned())
+    match flag {
+        Some(true) => Ok("unknown hypervisor".to_owned()),
+        Some(false) => Ok("none".to_owned()),
+        // Only x86 has that flag.
+        None if firmware.trim().is_empty() && board.is_empty() => {
+            Err("this machine has neither DMI tables nor a device tree".to_owned())
+        }
+        None => Ok("none".to_owned()),
+    }
+}
+
+/// Returns the first, most exact name of a node of the device tree, or an empty text.
+fn compatible(node: &Path) -> String {
+    let names = read::text(&node.join("compatible"), 4096).unwrap_or_default();
+    read::shown(names.split('\0').next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -190,6 +219,44 @@ mod tests {
                 .as_ref()
                 .map(|said| expect.is_some_and(|end| said.ends_with(end)));
             assert_eq!(is_it, expect.map(|_| true), "{now}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn hypervisor_is_known_by_its_signs() {
+        const X86: (&str, &[u8]) = ("proc/cpuinfo", b"flags\t\t: fpu hypervisor\n");
+        const METAL: (&str, &[u8]) = ("proc/cpuinfo", b"flags\t\t: fpu\n");
+        const ARM: (&str, &[u8]) = ("proc/cpuinfo", b"Features\t: fp asimd\n");
+        let tree = |name: &str| format!("proc/device-tree/{name}");
+        let (board, node, xen) = (
+            tree("compatible"),
+            tree("fw-cfg@9020000/reg"),
+            tree("hypervisor/compatible"),
+        );
+        let vendor = "sys/class/dmi/id/sys_vendor";
+        type Case<'a> = (&'a [(&'a str, &'a [u8])], Option<&'a str>);
+        let cases: &[Case<'_>] = &[
+            (&[X86], Some("unknown hypervisor")),
+            (&[METAL], Some("none")),
+            (&[ARM], None),
+            (&[ARM, (vendor, b"Ampere")], Some("none")),
+            (&[ARM, (vendor, b"QEMU")], Some("qemu")),
+            (&[ARM, (&board, b"raspberrypi,4-model-b\0")], Some("none")),
+            (
+                &[ARM, (&board, b"linux,dummy-virt\0"), (&node, b"")],
+                Some("qemu"),
+            ),
+            (
+                &[ARM, (&board, b"linux,dummy-virt\0")],
+                Some("unknown hypervisor"),
+            ),
+            (&[ARM, (&xen, b"xen,xen-4.17\0xen,xen\0")], Some("xen")),
+        ];
+        for (files, expect) in cases {
+            let scratch = Scratch::new();
+            scratch.put(files);
+            let said = virt(&scratch.sources());
+            assert_eq!(said.as_deref().ok(), *expect, "{files:?}: {said:?}");
         }
     }
 

@@ -306,10 +306,7 @@ fn fork(_: &[String]) -> Tried {
 }
 
 fn signal_child(_: &[String]) -> Tried {
-    let child = raw::fork(|| {
-        let _ = sys!(libc::SYS_pause);
-        0
-    })?;
+    let child = raw::fork(raw::pause)?;
     sys!(libc::SYS_kill, child, libc::SIGKILL)?;
     raw::wait(child)?;
     Ok("killed".into())

@@ -1,7 +1,7 @@
 //! Attacks by kernel interfaces that a diagnostic does not need.
 
 use super::REFUSED;
-use super::raw::{self, path, sys, zeroed};
+use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
 
 const UNKNOWN: Expect = Expect::Errno(libc::ENOSYS);
@@ -11,6 +11,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("io-uring", "seccomp_refused", REFUSED, "set up io_uring, which makes sockets past a filter", io_uring),
     #[cfg(target_arch = "x86_64")]
     attack("int80", "seccomp_architecture", Expect::Killed(libc::SIGSYS), "make a 32-bit system call", int80),
+    #[cfg(target_arch = "aarch64")]
+    attack("arm32", "seccomp_architecture", Expect::Killed(libc::SIGSYS), "make a 32-bit system call", arm32).absent(&[libc::ENOEXEC]),
     #[cfg(target_arch = "x86_64")]
     attack("x32", "seccomp_unknown", UNKNOWN, "make an x32 system call", x32).impossible("kernels are built without x32 today, and then answer the same"),
     attack("unknown-call", "seccomp_unknown", UNKNOWN, "make a system call of a newer kernel", unknown_call).impossible("a kernel that does not know it answers the same"),
@@ -52,9 +54,39 @@ fn io_uring(_: &[String]) -> Tried {
 
 #[cfg(target_arch = "x86_64")]
 fn int80(_: &[String]) -> Tried {
-    match raw::int80_getpid() {
+    match super::raw::int80_getpid() {
         pid if pid > 0 => Ok(format!("pid {pid}")),
         error => Err(super::Refused(-error)),
+    }
+}
+
+/// A program for 32-bit ARM that calls getpid(2) and exit(2): 64-bit code cannot make such a call.
+#[cfg(target_arch = "aarch64")]
+#[rustfmt::skip] // one field a line
+const ARM32: [u32; 26] = [
+    0x464c_457f, 0x0001_0101, 0, 0, // 32-bit, little-endian
+    0x0028_0002, 1, // an executable for ARM
+    0x0001_0054, 52, 0, // entry, program headers
+    0x0500_0200, 0x0020_0034, 0x0028_0001, 0, // EABI 5
+    1, 0, 0x0001_0000, 0x0001_0000, 104, 104, 5, 0x1000, // load all of it, readable and executable
+    0xe3a0_7014, 0xef00_0000, // getpid()
+    0xe3a0_0000, 0xe3a0_7001, 0xef00_0000, // exit(0)
+];
+
+/// Ends by the signal that ends the program. ENOEXEC: the kernel or the processor has no 32-bit mode.
+#[cfg(target_arch = "aarch64")]
+fn arm32(_: &[String]) -> Tried {
+    use std::os::unix::process::ExitStatusExt;
+    let file = sys!(libc::SYS_memfd_create, path("arm32").as_ptr(), 0)?;
+    let program = ARM32.map(u32::to_le_bytes);
+    sys!(libc::SYS_write, file, program.as_ptr(), 104)?;
+    let status = std::process::Command::new(format!("/proc/self/fd/{file}")).status()?;
+    match status.signal() {
+        Some(signal) => {
+            sys!(libc::SYS_kill, std::process::id(), signal)?;
+            Err(super::Refused(libc::EINTR))
+        }
+        None => Ok(status.to_string()),
     }
 }
 

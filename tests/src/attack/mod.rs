@@ -103,6 +103,12 @@ mod raw {
         Ok(status)
     }
 
+    /// Waits for a signal; pause(2) does not exist on newer architectures. Returns an exit status.
+    pub fn pause() -> i32 {
+        let _ = sys!(libc::SYS_ppoll, 0, 0, 0, 0, 0);
+        0
+    }
+
     /// Calls getpid(2) by the 32-bit system call table (`int 0x80`), which 64-bit code may also use.
     #[cfg(target_arch = "x86_64")]
     pub fn int80_getpid() -> i32 {

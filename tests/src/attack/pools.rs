@@ -222,13 +222,11 @@ fn shm_huge(_: &[String]) -> Tried {
 
 /// Forks up to the requested number of children. Returns how many forks succeeded.
 fn forks(arguments: &[String]) -> Tried {
-    let wait = || {
-        let _ = sys!(libc::SYS_pause);
-        0
-    };
     let mut children = Vec::new();
     for _ in 0..number(arguments, 0) {
-        let Ok(child) = raw::fork(wait) else { break };
+        let Ok(child) = raw::fork(raw::pause) else {
+            break;
+        };
         children.push(child);
     }
     for child in &children {
@@ -246,8 +244,7 @@ fn sessions(arguments: &[String]) -> Tried {
         raw::fork(|| {
             let started = [u8::from(sys!(libc::SYS_setsid).is_ok())];
             let _ = sys!(libc::SYS_write, pipe[1], started.as_ptr(), 1);
-            let _ = sys!(libc::SYS_pause);
-            0
+            raw::pause()
         })?;
     }
     let mut started = 0;

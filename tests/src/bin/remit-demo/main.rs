@@ -31,6 +31,8 @@ const ATTACKS: &[&str] = &[
     "shmget", "mq-open", "flock", "fcntl-lock", "userns-mount", "unshare-user", "proc-root", "io-uring",
     #[cfg(target_arch = "x86_64")]
     "int80",
+    #[cfg(target_arch = "aarch64")]
+    "arm32",
 ];
 
 fn main() -> ExitCode {

@@ -194,9 +194,9 @@ fn if_set(program: &Program, arch: Arch, n: u32, name: &str, rule: (u8, &[Check]
 
 #[test]
 fn design_examples() {
-    let p = compile_for(Arch::X86_64, EnabledLayers::ALL, Class::default());
-    let at = |n: libc::c_long, args: [u64; 6]| run(&p, Arch::X86_64.audit(), n as u32, args);
-    #[cfg(target_arch = "x86_64")]
+    let arch = Arch::here().unwrap();
+    let p = compile_for(arch, EnabledLayers::ALL, Class::default());
+    let at = |n: libc::c_long, args: [u64; 6]| run(&p, arch.audit(), n as u32, args);
     for (n, args, want) in [
         (libc::SYS_clone3, [0; 6], errno(libc::ENOSYS)),
         (libc::SYS_openat2, [0; 6], errno(libc::ENOSYS)),

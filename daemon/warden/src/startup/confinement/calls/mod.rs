@@ -356,7 +356,7 @@ mod tests {
         libc::SYS_truncate,
         libc::SYS_fchmod,
         libc::SYS_fchmodat,
-        libc::SYS_fchmodat2,
+        452, // fchmodat2, which libc does not have for aarch64.
         libc::SYS_fchown,
         libc::SYS_fchownat,
         libc::SYS_utimensat,
