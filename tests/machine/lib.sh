@@ -7,10 +7,19 @@
 #   kernels/SERIES        vmlinuz and initrd of one kernel series
 #   debs/SUITE/PACKAGE    a package with what it depends on, for test-packages-copies; debs/SUITE/PACKAGE.ok: for which machine
 #   machines/NAME         one machine: console, ssh (a client configuration), its writes
+#   arm64/…               the same for machines of that architecture, with REMIT_ARCH=arm64: virtual machines only
 
 REMIT_TESTBED=${REMIT_TESTBED:-/var/tmp/remit-testbed}
 MACHINE_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 PATH=$PATH:/usr/sbin:/sbin
+# Debian's name of the architecture, and the GNU triplet if it is not this computer's.
+REMIT_ARCH=${REMIT_ARCH:-$(dpkg --print-architecture)}
+foreign=''
+if [ "$REMIT_ARCH" != "$(dpkg --print-architecture)" ]; then
+  [ "$REMIT_ARCH" = arm64 ] || { echo "REMIT_ARCH is '$REMIT_ARCH': arm64 is the only other architecture" >&2; exit 2; }
+  foreign=aarch64-linux-gnu
+  [[ $REMIT_TESTBED == */arm64 ]] || REMIT_TESTBED+=/arm64
+fi
 
 fail() {
   echo "FAIL  ${0##*/}: $*" >&2
@@ -40,6 +49,18 @@ mirror() {
     sed -nE 's,^(URIs:|deb( \[[^]]*\])?) +(https?://[^ ]+)/debian/?( .*)?$,\3,p' | head -n 1)
   [ -n "$url" ] || fail "no Debian mirror found in /etc/apt/sources.list and /etc/apt/sources.list.d"
   echo "$url"
+}
+
+# index_of WORK SUITE...: the index of these suites of Debian, below WORK; the options of apt for it are in $apt.
+index_of() {
+  local work=$1 suite url
+  url=$(mirror)
+  mkdir -p "$work"/{lists/partial,archives/partial}
+  for suite in $(printf '%s\n' "${@:2}" | sort -u); do echo "deb $url/debian $suite main"; done >"$work/sources.list"
+  apt=(-qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$work/lists"
+    -o Dir::Cache="$work" -o Acquire::Languages=none -o APT::Sandbox::User=root
+    -o APT::Architecture="$REMIT_ARCH" -o APT::Architectures="$REMIT_ARCH")
+  apt-get "${apt[@]}" update
 }
 
 # machine_dir NAME, machine_cgroup NAME: where a machine lies. All its processes are in the one cgroup, which is how
@@ -88,7 +109,7 @@ wait_up() {
 }
 
 # built: the directory of the built binaries.
-built() { readlink -f "${REMIT_BUILT:-${CARGO_TARGET_DIR:-$MACHINE_DIR/../../target}/debug}"; }
+built() { readlink -f "${REMIT_BUILT:-${CARGO_TARGET_DIR:-$MACHINE_DIR/../../target}/${foreign:+aarch64-unknown-linux-gnu/}debug}"; }
 
 # put_program NAME PROGRAM...: programs of the tests into the machine's /usr/local/bin. Through a pipe and without what
 # only a debugger reads: an emulated machine takes seconds for what that would weigh.
@@ -96,7 +117,7 @@ put_program() {
   local name=$1 program dir
   shift
   dir=$(mktemp -d)
-  for program; do strip -o "$dir/$program" "$(built)/$program"; done
+  for program; do "${foreign:+$foreign-}strip" -o "$dir/$program" "$(built)/$program"; done
   # By name: the mode of the temporary directory is nobody's business in the machine.
   (cd "$dir" && tar -c -- *) | on "$name" tar -C /usr/local/bin -x --no-same-owner
   rm -rf "$dir"
