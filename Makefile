@@ -33,6 +33,9 @@ PACKAGES += bind9-dnsutils cron dbus iptables iputils-ping passwd python3-pip su
 # What makes and checks packages, besides those.
 DEB := $(COMPILER) git jq dpkg-dev lintian
 PACKAGING := $(DEB) binutils rpm rpmlint zip
+# What compiles for arm64 elsewhere, and runs a program of it.
+AARCH64 := aarch64-unknown-linux-gnu
+CROSS := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 # only NEXTEST-FILTER,CARGO-TEST-ARGUMENTS: a part of the tests. With nextest all are built with the features of the whole
 # workspace, as in the other stages: 'cargo test -p' compiles what they depend on once more.
 only = $(if $(NEXTEST),--workspace -E '$(1)',$(2))
@@ -41,7 +44,7 @@ SANDBOX := $(call only,binary_id(remit-tests::system) and test(/^sandbox::/),-p 
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
 
 .PHONY: packages
 packages: ## install the Debian packages that the tests use
@@ -64,6 +67,15 @@ deb: ## the .deb for this machine, in target/package: some minutes
 package: ## the .deb, the .rpm, a static mcp-shim and remit-fleet, an .mcpb, in target/package
 	@tests/machine/packages $(PACKAGING)
 	packaging/build
+
+.PHONY: package-arm64
+package-arm64: aarch64 ## the .deb, the .rpm, static programs for arm64, by a cross compiler, in target/package/arm64
+	@tests/machine/packages $(PACKAGING) $(CROSS)
+	packaging/build arm64
+
+.PHONY: aarch64
+aarch64:
+	@rustc --print target-libdir --target $(AARCH64) | xargs test -d || rustup target add $(AARCH64)
 
 .PHONY: demo
 demo: compiler ## show remit at work on this machine
@@ -91,6 +103,10 @@ test: packages ## everything that must be green
 check: compiler check-format ## format, clippy, and the rules of the repository: a minute when warm
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(TEST) --locked -p remit-repo $(if $(NEXTEST),-E 'not test(/^binaries::|marked_examples/)',-- --skip binaries:: --skip marked_examples)
+
+.PHONY: check-arm64
+check-arm64: compiler aarch64 ## clippy for aarch64: two minutes the first time
+	cargo clippy --locked --workspace --all-targets --target $(AARCH64) -- -D warnings
 
 .PHONY: test-fast
 test-fast: compiler ## unit tests, and the tests of single crates: two minutes when warm
@@ -162,6 +178,14 @@ machine-tests: build
 .PHONY: test-kernels
 test-kernels: build package ## the package on kernels 5.10 to the newest, emulated: an hour (REMIT_UBUNTU_MIRROR: for 5.15)
 	$(ROOT) tests/machine/kernels target/package/remit_*.deb
+
+.PHONY: test-arm64
+test-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
+test-arm64: package-arm64 ## the package for arm64 on kernels 6.1 and the newest, emulated: an hour
+	cargo build --locked --target $(AARCH64) -p remit-tests --bins
+	cargo test --locked --target $(AARCH64) -p remit-confine --lib --no-run --message-format json | jq -r '.executable // empty' | \
+		xargs -I '{}' install '{}' $(BUILT)/$(AARCH64)/debug/remit-confine-tests
+	$(ROOT) tests/machine/arm64 target/package/arm64/remit_*.deb
 
 .PHONY: everyday
 everyday: build ## everyday commands as root and through remit, compared (installs 2 GB)

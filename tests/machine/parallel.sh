@@ -35,6 +35,11 @@ begin() {
   titles+=("$title")
 }
 
+# fact NAME LOG: what test-package, or a test, said of the machine.
+fact() { sed -n "s/^$1: //p" "$2" | tail -n 1; }
+# attacks LOG: what test-sandbox counted.
+attacks() { if grep -qE '^[0-9]+ held' "$1"; then grep -oE '^[0-9]+ held|[0-9]+ lost$' "$1" | paste -sd ' '; else echo FAILED; fi; }
+
 # reason LOG: why a run failed: what a test printed from its last FAIL or LOST on, or last at all, then the end of the
 # daemon's journal, which test-package prints after it.
 reason() {
