@@ -27,13 +27,13 @@ pub struct Packages {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum PackageChange {
     Installed,
     Changed,
     Removed,
 }
 
-impl Kind {
+impl PackageChange {
     const fn of(change: &Change) -> Self {
         match change {
             Change::Create { .. } => Self::Installed,
@@ -59,7 +59,7 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
         let Some(file) = file.filter(|file| !file.contains(&b'/')) else {
             continue;
         };
-        let kind = Kind::of(&view.entry.change);
+        let kind = PackageChange::of(&view.entry.change);
         match (file.strip_suffix(b".list"), file.strip_suffix(b".md5sums")) {
             (Some(name), _) => match word(name) {
                 Some(name) => _ = lists.insert(name, kind),
@@ -68,7 +68,7 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
             // Another version can have the same files.
             (_, Some(name)) => {
                 if let Some(name) = word(name) {
-                    lists.entry(name).or_insert(Kind::Changed);
+                    lists.entry(name).or_insert(PackageChange::Changed);
                 }
             }
             _ => {}
@@ -80,13 +80,19 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
     let versions = versions(status.unwrap_or_default());
     let mut packages = Packages::default();
     for (name, kind) in lists {
-        let version = versions.get(name).filter(|_| kind != Kind::Removed);
+        let version = versions
+            .get(name)
+            .filter(|_| kind != PackageChange::Removed);
         packages.of(kind).push(match version {
             Some(version) => format!("{name} {version}"),
             None => name.to_owned(),
         });
     }
-    for kind in [Kind::Installed, Kind::Changed, Kind::Removed] {
+    for kind in [
+        PackageChange::Installed,
+        PackageChange::Changed,
+        PackageChange::Removed,
+    ] {
         packages.of(kind).sort_unstable();
         if let Some(count) = others.get(&kind) {
             // First, as what comes later can be counted only.
@@ -127,11 +133,11 @@ fn versions(status: &[u8]) -> BTreeMap<String, &str> {
 }
 
 impl Packages {
-    fn of(&mut self, kind: Kind) -> &mut Vec<String> {
+    fn of(&mut self, kind: PackageChange) -> &mut Vec<String> {
         match kind {
-            Kind::Installed => &mut self.installed,
-            Kind::Changed => &mut self.changed,
-            Kind::Removed => &mut self.removed,
+            PackageChange::Installed => &mut self.installed,
+            PackageChange::Changed => &mut self.changed,
+            PackageChange::Removed => &mut self.removed,
         }
     }
 

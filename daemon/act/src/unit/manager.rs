@@ -114,7 +114,7 @@ impl Manager for Bus {
     async fn unit(&self, name: &str) -> Result<Known, Fault> {
         let object: OwnedObjectPath = self.call(&SYSTEMD, "LoadUnit", &name).await?;
         let all = self.get_all(&SYSTEMD, object.as_str(), UNIT).await?;
-        let mut known = Properties(all).known(name)?;
+        let mut known = InterfaceProperties(all).known(name)?;
         known.object = object.as_str().to_owned();
         if known.id.ends_with(".socket") {
             known.connection = connection(self, &known).await?;
@@ -139,7 +139,7 @@ async fn connection(bus: &Bus, socket: &Known) -> Result<Option<String>, Fault> 
     let service = of_connection(&socket.id);
     let object: OwnedObjectPath = bus.call(&SYSTEMD, "LoadUnit", &service).await?;
     let all = bus.get_all(&SYSTEMD, object.as_str(), UNIT).await?;
-    let known = Properties(all).known(&service)?;
+    let known = InterfaceProperties(all).known(&service)?;
     is_as_template(&service, &known)?;
     Ok(Some(service))
 }
@@ -216,16 +216,16 @@ fn differs(service: &str, by: &str) -> Fault {
 async fn undoes(bus: &Bus, object: &str) -> Result<bool, Fault> {
     let interface = "org.freedesktop.systemd1.Service";
     let all = bus.get_all(&SYSTEMD, object, interface).await?;
-    let mut own = Properties(all);
+    let mut own = InterfaceProperties(all);
     let stays = own.take("RemainAfterExit").unwrap_or(true);
     let kind: String = own.take("Type").unwrap_or_default();
     Ok(kind == "oneshot" && stays && !own.is_empty_list("ExecStop"))
 }
 
 /// Properties of one interface. A property that an older manager does not have counts as empty.
-struct Properties(HashMap<String, OwnedVariant>);
+struct InterfaceProperties(HashMap<String, OwnedVariant>);
 
-impl Properties {
+impl InterfaceProperties {
     fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
         self.0.remove(name)?.try_into().ok()
     }

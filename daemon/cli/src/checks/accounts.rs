@@ -10,7 +10,7 @@ use nix::unistd::Group;
 use remit_common::names::Runtime;
 
 use super::agents::{self, AccountDatabase, AccountFacts};
-use super::approvers::{self, Enrolled};
+use super::approvers::{self, EnrolledKeys};
 use super::file_facts::FileFacts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, Finding, Verdict, or_ok};
@@ -67,8 +67,8 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
     for (account, record) in &found.approvers {
         let keys = || record.keys.iter().filter_map(|key| blob(key.as_bytes()));
         let enrolled = match record.is_made {
-            true => Enrolled::All,
-            false => Enrolled::Only(keys().collect()),
+            true => EnrolledKeys::All,
+            false => EnrolledKeys::Only(keys().collect()),
         };
         by_ssh.extend(approver_checks(account, &enrolled, accounts, &sshd, &now));
     }
@@ -120,7 +120,7 @@ fn account_checks(
 /// Checks the keys that an approver has for remit, for each kind of connection.
 fn approver_checks(
     account: &AccountFacts,
-    enrolled: &Enrolled,
+    enrolled: &EnrolledKeys,
     accounts: &AccountDatabase,
     sshd: &Answers,
     now: &Now,
@@ -228,7 +228,7 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
                 "choose another account for the approver",
             ));
         }
-        let none = Enrolled::Only(BTreeSet::new());
+        let none = EnrolledKeys::Only(BTreeSet::new());
         checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
     } else {
         checks.extend(steering_faults((user, "the approver", "remit"), &sshd));

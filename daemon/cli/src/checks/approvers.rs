@@ -21,13 +21,13 @@ const APPROVING_ALONE: &str =
 
 /// The keys that an approver has for remit, as blobs.
 #[derive(Clone, Debug)]
-pub enum Enrolled {
+pub enum EnrolledKeys {
     /// All keys of an account that remit made.
     All,
     Only(BTreeSet<Vec<u8>>),
 }
 
-impl Enrolled {
+impl EnrolledKeys {
     fn has(&self, key: &AuthorizedKey<'_>) -> bool {
         match self {
             Self::All => true,
@@ -40,12 +40,12 @@ impl Enrolled {
 pub fn checks(
     account: &AccountFacts,
     sshd: &Effective,
-    enrolled: &Enrolled,
+    enrolled: &EnrolledKeys,
     now: &Now,
 ) -> (Vec<Check>, BTreeSet<Vec<u8>>) {
     let name = format!("{}: keys", account.name);
     let mut found = ssh::steering_faults(&account.name, sshd, "the approver", "remit");
-    if let Enrolled::All = enrolled {
+    if let EnrolledKeys::All = enrolled {
         found.extend(unseen(&account.name, sshd));
     }
     let mut blobs = BTreeSet::new();
@@ -198,11 +198,11 @@ mod tests {
             utc: "20261120100000".into(),
             local: "20261120100000".into(),
         };
-        let found = |sshd: &str, enrolled: &Enrolled| {
+        let found = |sshd: &str, enrolled: &EnrolledKeys| {
             let sshd = format!("authorizedkeysfile none\n{sshd}");
             whys(&checks(&account, &Effective::parse(&sshd), enrolled, &now).0)
         };
-        let (made, person) = (Enrolled::All, Enrolled::Only(BTreeSet::new()));
+        let (made, person) = (EnrolledKeys::All, EnrolledKeys::Only(BTreeSet::new()));
         for (sshd, why) in [
             (
                 "trustedusercakeys /etc/ca",

@@ -105,9 +105,9 @@ pub(crate) fn of_whole_program(program: &CStr, path: &[CString], uid: u32) -> bo
                         return false;
                     }
                     match looked_up(by_env, path, uid) {
-                        Found::Nothing => return true,
-                        Found::Untrusted => return false,
-                        Found::At(name) => Some(name),
+                        SearchResult::Nothing => return true,
+                        SearchResult::Untrusted => return false,
+                        SearchResult::At(name) => Some(name),
                     }
                 }
             },
@@ -119,35 +119,35 @@ pub(crate) fn of_whole_program(program: &CStr, path: &[CString], uid: u32) -> bo
 
 // On the stack for one call, because nothing allocates between fork and exec.
 #[allow(clippy::large_enum_variant)]
-enum Found {
+enum SearchResult {
     Nothing,
     Untrusted,
     At(Name),
 }
 
-fn looked_up(name: &[u8], path: &[CString], uid: u32) -> Found {
+fn looked_up(name: &[u8], path: &[CString], uid: u32) -> SearchResult {
     for dir in path {
         let (Some(dir), Some(whole)) = (
             Name::new(dir.to_bytes(), b""),
             Name::new(dir.to_bytes(), name),
         ) else {
-            return Found::Untrusted;
+            return SearchResult::Untrusted;
         };
         let (Some(dir), Some(program)) = (dir.text(), whole.text()) else {
-            return Found::Untrusted;
+            return SearchResult::Untrusted;
         };
         if sys::mode_of(dir).is_err() {
             continue;
         }
         if !of_way(program, uid) {
-            return Found::Untrusted;
+            return SearchResult::Untrusted;
         }
         let is_program = |mode| mode & libc::S_IFMT == libc::S_IFREG && mode & 0o111 != 0;
         if sys::mode_of(program).is_ok_and(is_program) {
-            return Found::At(whole);
+            return SearchResult::At(whole);
         }
     }
-    Found::Nothing
+    SearchResult::Nothing
 }
 
 struct Name([u8; NAME]);

@@ -28,13 +28,13 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Lists that wait to be asked for: jobs and status.
 const POLLS: usize = 2;
 
-pub struct Daemon {
+pub struct DaemonWatch {
     context: Arc<Context>,
     events: Sender<Event>,
     polls: SyncSender<Action>,
 }
 
-impl Daemon {
+impl DaemonWatch {
     /// Starts to watch the requests, from the state `seen` on.
     pub fn start(context: Context, events: Sender<Event>, seen: u64) -> io::Result<Self> {
         let context = Arc::new(context);

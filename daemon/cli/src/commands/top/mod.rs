@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
 
-use self::daemon::Daemon;
+use self::daemon::DaemonWatch;
 use self::screen::Screen;
-use self::state::{End, Event, TopState};
+use self::state::{Event, TopOutcome, TopState};
 use super::{pending, status};
 use crate::error::{Exit, Failure};
 use crate::render::output::{Context, Form};
@@ -57,13 +57,13 @@ pub fn top(context: &Context) -> Result<Exit, Failure> {
         runtime: context.runtime.clone(),
         ..*context
     };
-    let daemon = Daemon::start(own, sender.clone(), seen.unwrap_or_default())?;
+    let daemon = DaemonWatch::start(own, sender.clone(), seen.unwrap_or_default())?;
     screen::watch_keys(sender)?;
     let end = run(&mut screen, &mut state, &daemon, first, &events);
     drop(screen);
     match end? {
-        End::Exit(exit) => Ok(exit),
-        End::Failed(failure) => Err(failure),
+        TopOutcome::Exit(exit) => Ok(exit),
+        TopOutcome::Failed(failure) => Err(failure),
     }
 }
 
@@ -71,10 +71,10 @@ pub fn top(context: &Context) -> Result<Exit, Failure> {
 fn run(
     screen: &mut Screen,
     state: &mut TopState,
-    daemon: &Daemon,
+    daemon: &DaemonWatch,
     first: [Event; 2],
     events: &Receiver<Event>,
-) -> Result<End, Failure> {
+) -> Result<TopOutcome, Failure> {
     let begin = Instant::now();
     let mut first = first.into_iter();
     loop {

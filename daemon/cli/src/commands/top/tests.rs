@@ -11,7 +11,7 @@ use remit_wire::outcome::State as JobState;
 
 use super::page::Approvable;
 use super::screen::paint;
-use super::state::{Action, End, Event, Key, Pane, Shown, Size, TopState};
+use super::state::{Action, Event, Key, Pane, Shown, Size, TopOutcome, TopState};
 use super::view;
 use crate::commands::pending::List;
 use crate::error::Exit;
@@ -450,7 +450,7 @@ fn ends_have_their_status() {
     ] {
         let mut state = at(80, 24);
         state.on_event(event, LATER);
-        assert!(matches!(state.end, Some(End::Exit(exit)) if exit == expect));
+        assert!(matches!(state.end, Some(TopOutcome::Exit(exit)) if exit == expect));
     }
     let mut state = at(30, 5);
     key(&mut state, Key::Char('q'));

@@ -73,7 +73,7 @@ pub enum Action {
 }
 
 #[derive(Debug)]
-pub enum End {
+pub enum TopOutcome {
     Exit(Exit),
     Failed(Failure),
 }

@@ -4,7 +4,7 @@ use remit_common::admin::RecentRefusal;
 use remit_common::names::JobId;
 use remit_common::signed::Signed;
 
-use super::{Action, End, Key, Pane, TopState};
+use super::{Action, Key, Pane, TopOutcome, TopState};
 use crate::commands::top::page::OpenPage;
 use crate::commands::top::prompt::{Prompt, PromptAnswer};
 use crate::error::Exit;
@@ -21,7 +21,7 @@ impl TopState {
             return self.on_prompt_key(key, actions);
         }
         match key {
-            Key::Char('q') => self.end = Some(End::Exit(Exit::OK)),
+            Key::Char('q') => self.end = Some(TopOutcome::Exit(Exit::OK)),
             Key::Char('a') => self.on_approve(actions),
             Key::Char('d') => self.on_deny(),
             Key::Char('s') => self.on_stop(),

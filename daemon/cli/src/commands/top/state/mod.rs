@@ -9,7 +9,7 @@ use remit_common::admin::{AnyJob, PendingView, RecentRefusal, Status};
 use remit_common::names::JobId;
 use remit_wire::outcome::{QueuePosition, State as JobState};
 
-pub use self::event::{Action, End, Event, Key, Shown, Size};
+pub use self::event::{Action, Event, Key, Shown, Size, TopOutcome};
 use self::selection::{Poll, Selection};
 use super::page::OpenPage;
 use super::prompt::Prompt;
@@ -72,7 +72,7 @@ pub struct TopState {
     asks_after_page: bool,
     polled_jobs: Poll,
     polled_status: Poll,
-    pub end: Option<End>,
+    pub end: Option<TopOutcome>,
 }
 
 impl TopState {
@@ -109,7 +109,7 @@ impl TopState {
         self.now = now;
         let mut actions = Vec::new();
         match event {
-            Event::Key(Key::CtrlC) => self.end = Some(End::Exit(Exit::INTERRUPTED)),
+            Event::Key(Key::CtrlC) => self.end = Some(TopOutcome::Exit(Exit::INTERRUPTED)),
             Event::Key(key) => self.on_key(key, &mut actions),
             Event::Pasted(text) => match &self.prompt {
                 Some(_) if !self.is_too_small() => self.on_text(&text, &mut actions),
@@ -144,8 +144,8 @@ impl TopState {
                 (self.polled_jobs.at, self.polled_status.at) = (None, None);
             }
             Event::Ended(sentence) => self.message = Some(sentence),
-            Event::Signal(exit) => self.end = Some(End::Exit(exit)),
-            Event::Failed(failure) => self.end = Some(End::Failed(failure)),
+            Event::Signal(exit) => self.end = Some(TopOutcome::Exit(exit)),
+            Event::Failed(failure) => self.end = Some(TopOutcome::Failed(failure)),
         }
         self.settle();
         // Nobody sees the jobs behind a page.
