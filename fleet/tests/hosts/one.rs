@@ -60,7 +60,7 @@ fn records_of_a_host_name_the_client() {
 
 /// What a call claims, or else the variable of this program: ssh passes no variable on.
 #[test]
-fn host_records_whom_the_client_acts_for() {
+fn host_records_for_which_user_the_client_acts() {
     let daemons = [daemon(), daemon()];
     let stage = Stage::new(&["web1", "web2"]);
     for (host, daemon) in ["web1", "web2"].iter().zip(&daemons) {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{UsageWho as Whose, getrusage};
+use nix::sys::resource::{UsageWho as Usage, getrusage};
 use nix::unistd::Uid;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::exchange::{receive, send};
@@ -134,7 +134,7 @@ fn ask(question: &Question) -> Result<Report, Failure> {
     let status = child.wait().map_err(|error| failed(&program, &error))?;
     match (sent, answer) {
         (Some(Ok(())), Some(Ok(Answer::Report(mut report)))) => {
-            let usage = getrusage(Whose::RUSAGE_CHILDREN);
+            let usage = getrusage(Usage::RUSAGE_CHILDREN);
             let memory = usage.map_or(0, |usage| usage.max_rss());
             report.figures.kibibytes = u64::try_from(memory).unwrap_or(0);
             Ok(report)

@@ -39,10 +39,10 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     let store = Store::open(request.state)?;
     let name = request.name;
     let role = request.role;
-    if let Some((whose, other)) = store.other_with(name, &request.key.base64)? {
+    if let Some((holder, other)) = store.other_with(name, &request.key.base64)? {
         let text = format!(
             "this key is that of {} '{other}': each {} needs a key of its own",
-            whose.noun(),
+            holder.noun(),
             role.noun()
         );
         return Err(Refused::new(text).lift(format!("remit unenroll {other}")));

@@ -11,11 +11,12 @@ use remit_link::ToBroker;
 use remit_policy::Pending;
 use remit_trail::Link;
 
+use super::accepted::AcceptedSignatures;
 use super::approver;
 use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
-use super::signature::{AcceptedSignatures, SignatureWanted, check_form, unsigned};
+use super::signature::{SignatureWanted, check_form, unsigned};
 use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
 use super::wanted::{hold_copies, wanted};

@@ -1,6 +1,7 @@
 //! Requests that another person must approve. [`flow`] is the sequence of one request. An approval is bound to a digest
 //! of everything that will run ([`digest`]). A forked child hashes the files ([`file_hash`]).
 
+pub mod accepted;
 pub mod approver;
 pub mod copies;
 mod counted;
@@ -118,9 +119,10 @@ mod table {
     use remit_policy::{Consent, Pending};
     use remit_spawn::Measured;
 
+    use crate::approval::accepted::SignedBefore;
     use crate::approval::approver::consent;
     use crate::approval::file_hash::{AsFound, Measuring};
-    use crate::approval::signature::{SignedBefore, VerifiedSignature};
+    use crate::approval::signature::VerifiedSignature;
     use crate::identity::peer::Subject;
     use crate::request::Draft;
 

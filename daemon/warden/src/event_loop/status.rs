@@ -5,7 +5,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 
 use crate::approval::Request;
-use crate::config::policy_reload::{Live, Policies, findings, in_short};
+use crate::config::policy_reload::{Live, Policies, findings, in_short, short};
 use crate::config::shadow::Shadow;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers;
@@ -40,7 +40,7 @@ pub fn status(warden: &Warden) -> Status {
         rules: count(warden.policies.live.policy.rules()),
         policy_error: warden.policies.error.as_ref().map(|text| first_lines(text)),
         policy_warnings: warnings(&warden.policies.live.warnings),
-        shadow: warden.policies.live.shadow.as_ref().map(Shadow::line),
+        shadow: warden.policies.live.shadow.as_ref().map(shadow),
         needs_restart: warden
             .policies
             .needs_restart
@@ -82,6 +82,11 @@ pub fn status(warden: &Warden) -> Status {
             ..warden.reports.audit.totals().clone()
         },
     }
+}
+
+fn shadow(shadow: &Shadow) -> String {
+    let (digest, (differ, all)) = (short(shadow.digest()), shadow.counts());
+    format!("{digest}: other verdicts on {differ} of {all} requests since it was loaded")
 }
 
 fn floor(warden: &Warden) -> Vec<String> {

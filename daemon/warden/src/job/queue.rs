@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 
+use crate::approval::accepted::AcceptedSignatures;
 use crate::approval::file_hash::MeasuredFiles;
-use crate::approval::signature::AcceptedSignatures;
 use crate::approval::wanted;
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;

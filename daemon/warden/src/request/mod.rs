@@ -18,7 +18,7 @@ use remit_policy::{Act, Approval, Basis, Command, CommitUse, Grant, PATH_DIRS};
 use remit_spawn::{KeptView, Measured};
 
 use crate::approval::AsFound;
-use crate::approval::signature::SignedBefore;
+use crate::approval::accepted::SignedBefore;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUid;
@@ -28,6 +28,7 @@ use crate::sandbox::PreforkedJob;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
 pub use crate::request::full_view::Whole;
+pub use crate::request::shadow::ShadowVerdict;
 pub use crate::request::summary::{RequestSummary, args};
 pub use crate::request::validated::Call;
 pub use bound::{BoundAct, BoundCall, PolicyContext};
@@ -307,6 +308,7 @@ pub(crate) mod file_change;
 pub mod fixture;
 pub(crate) mod full_view;
 mod laid;
+mod shadow;
 pub(crate) mod staged;
 pub(crate) mod summary;
 #[cfg(test)]

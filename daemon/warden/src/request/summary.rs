@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use super::COMMAND_LINE;
 use crate::audit::Record;
 use crate::audit::chain::hex;
-use crate::config::shadow::ShadowVerdict;
 use crate::request::arguments::HIDDEN;
+use crate::request::shadow::ShadowVerdict;
 use crate::request::validated::{Call, What};
 
 /// The profiles of a run and of a one-off change that name none. remit-policy decides the same.
@@ -201,8 +201,9 @@ impl RequestSummary {
     }
 
     pub fn whole(&self, record: Record) -> Record {
-        let (script, shadow) = (self.script.as_ref(), self.shadow.as_ref());
-        self.program(record)
+        let script = self.script.as_ref();
+        let record = self
+            .program(record)
             .maybe("REASON", self.reason.as_ref())
             .field("CWD", &self.cwd)
             .maybe("ENV", self.env.as_ref())
@@ -211,14 +212,11 @@ impl RequestSummary {
             .maybe("SCRIPT_SHA256", script.map(|(_, hash)| hex(hash)))
             .maybe("STDIN_SHA256", self.stdin_sha256.map(|hash| hex(&hash)))
             .maybe("REQUEST_ID", self.request.as_ref())
-            .maybe("SET", self.set.map(|set| set.to_string()))
-            .maybe("SHADOW", shadow.map(|shadow| shadow.verdict))
-            .maybe(
-                "SHADOW_RULE",
-                shadow.and_then(|shadow| shadow.rule.as_ref()),
-            )
-            .maybe("SHADOW_CAUSE", shadow.map(|shadow| &shadow.cause))
-            .maybe("SHADOW_POLICY", shadow.map(|shadow| &shadow.policy))
+            .maybe("SET", self.set.map(|set| set.to_string()));
+        match &self.shadow {
+            Some(shadow) => shadow.add_to(record),
+            None => record,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
-use crate::config::shadow::ShadowVerdict;
+use crate::request::shadow::ShadowVerdict;
 
 /// The sandbox puts the script at descriptor 3 for the interpreter.
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";

@@ -21,7 +21,8 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::signature::{AcceptedSignatures, SignatureWanted, VerifiedSignature};
+use crate::approval::accepted::AcceptedSignatures;
+use crate::approval::signature::{SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;

@@ -12,10 +12,12 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::{Changes, Live, LoadError, PolicyErrors, compiler};
+use super::refused::{LoadError, PolicyErrors};
+use super::shadow_load::ShadowLoad;
+use super::{Changes, Live, compiler, patience};
 use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
-use crate::config::shadow::{self, ShadowLoad};
+use crate::config::shadow;
 use crate::identity::accounts::{People, Question};
 use crate::identity::user_names;
 use crate::job::floor::{self, Floor};
@@ -132,7 +134,8 @@ impl Brought {
         // A check puts nothing in force, and a container may lack the range.
         let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
         // Before anything is looked up: a user database may start threads.
-        let shadow = ShadowLoad::prepare(args, &last, runs, live.is_none());
+        let shadow =
+            ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
         if live.is_some() {
             judge(&config).map_err(|error| error.to_string())?;
         }

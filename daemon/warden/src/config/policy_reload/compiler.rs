@@ -10,7 +10,7 @@ use remit_policy::exchange::{FromCompiler, ToCompiler, receive, send};
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source};
 use remit_settings::JobsConfig;
 
-use super::LoadError;
+use super::refused::LoadError;
 use crate::config::Config;
 use crate::service::helper::Helper;
 

@@ -3,8 +3,10 @@
 //! `remit.toml` applies from the next start, but a value that would prevent that start must be reported now.
 
 mod brought;
-pub(in crate::config) mod compiler;
+mod compiler;
 mod in_force;
+mod refused;
+mod shadow_load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,6 +34,7 @@ use crate::startup::error::{Fatal, chain};
 use brought::Brought;
 pub use brought::names_file::save_names;
 pub use in_force::{Decided, Policies};
+pub use refused::{LoadError, PolicyErrors, findings, in_short, short};
 
 #[derive(Debug)]
 pub struct Live {
@@ -72,29 +75,6 @@ pub struct Loading {
     pub before: Changes,
 }
 
-pub type PolicyErrors = String;
-
-#[derive(Debug, Serialize, Deserialize)]
-pub enum LoadError {
-    Refused(PolicyErrors),
-    /// The compiler gave no answer. The next try may get one.
-    Unavailable(PolicyErrors),
-}
-
-impl From<String> for LoadError {
-    fn from(text: String) -> Self {
-        Self::Refused(text)
-    }
-}
-
-impl LoadError {
-    pub fn text(self) -> PolicyErrors {
-        match self {
-            Self::Refused(text) | Self::Unavailable(text) => text,
-        }
-    }
-}
-
 /// Timeout for reading the policy, looking up its names and comparing it. Longer than host names alone may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The same at a start: longer than the compiler alone may take then.
@@ -103,28 +83,6 @@ const START: Duration = Duration::from_secs(80);
 const MODEL: usize = 64 << 20;
 /// Bytes of private memory of the child. It holds the longest message, 64 MiB, about six times, and two policies.
 const MEMORY: u64 = 1 << 30;
-
-/// Returns the sentence of each finding, without the lines that show the location in the file.
-pub fn findings(why: &str) -> Vec<&str> {
-    why.lines().filter(|line| !line.starts_with(' ')).collect()
-}
-
-pub fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
-}
-
-/// Returns the first error and the number of further ones. Without errors, the same for warnings.
-pub fn in_short(why: &str) -> String {
-    let (warnings, errors): (Vec<_>, Vec<_>) = findings(why)
-        .into_iter()
-        .partition(|line| line.contains(": warning: "));
-    let findings_shown = if errors.is_empty() { warnings } else { errors };
-    let first = findings_shown.first().copied().unwrap_or_default();
-    match findings_shown.len() {
-        0 | 1 => first.to_owned(),
-        many => format!("{first} (and {} more)", many - 1),
-    }
-}
 
 impl Live {
     /// Checks that a user is the account of this uid in the policy. A reused uid gets no rights of the old account.
@@ -158,7 +116,7 @@ impl Loading {
         });
         match answer {
             Ok(answer) => Ok(Self {
-                answer: answer.up_to(MODEL + shadow::MODEL),
+                answer: answer.up_to(MODEL + shadow_load::MODEL),
                 again: false,
                 asked: asked.cloned(),
                 is_unasked: false,
@@ -306,25 +264,6 @@ fn count(number: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn short_form_is_first_error_and_count() {
-        let check = |why: &str, expect: &str| assert_eq!(in_short(why), expect, "{why}");
-        check("", "");
-        check(
-            "a.toml:1:1: error: m\n  1 | x\n    | ^\n    = h",
-            "a.toml:1:1: error: m",
-        );
-        check(
-            "a.toml:1:1: warning: w\n  1 | x\nb.toml: error: m\n  = h",
-            "b.toml: error: m",
-        );
-        check(
-            "a: error: m\nb: warning: w\nc: error: n",
-            "a: error: m (and 1 more)",
-        );
-        check("a: warning: v\nb: warning: w", "a: warning: v (and 1 more)");
-    }
 
     #[test]
     fn changes_of_two_loads_are_merged_within_bound() {

@@ -1,21 +1,16 @@
 //! The shadow policy: a second policy whose verdicts are recorded beside those of the policy in force, and change
 //! nothing. It is the directory `shadow/policy.d` beside `policy.d`, together with the vendor's files.
 
-mod load;
 mod verdict;
 
 use std::cell::Cell;
 
 use remit_policy::{Diagnostic, Policy, Severity};
 
-use super::policy_reload::short;
 use crate::job::floor::Floor;
+use crate::request::ShadowVerdict;
 
-pub use load::{MODEL, ShadowLoad};
-pub use verdict::{Sent, ShadowVerdict};
-
-/// Where it is, in the directory of the configuration.
-pub const DIRECTORY: &str = "shadow/policy.d";
+pub use verdict::Sent;
 
 /// Says in a warning of the load why there is none.
 pub fn unusable(why: &str) -> String {
@@ -50,19 +45,14 @@ impl Shadow {
     /// Returns what this policy says of a request, if the policy in force says something else.
     pub fn judge(&self, live: &Policy, floor: &Floor, sent: Sent<'_>) -> Option<ShadowVerdict> {
         self.decided.update(|count| count + 1);
-        let found = ShadowVerdict::between([live, &self.policy], floor, sent);
+        let found = verdict::difference([live, &self.policy], floor, sent);
         self.differ
             .update(|count| count + u64::from(found.is_some()));
         found
     }
 
-    /// Describes it in the status of the daemon.
-    pub fn line(&self) -> String {
-        format!(
-            "{}: other verdicts on {} of {} requests since it was loaded",
-            short(self.digest()),
-            self.differ.get(),
-            self.decided.get()
-        )
+    /// Returns the number of requests with another verdict, and of all, since it was loaded.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.differ.get(), self.decided.get())
     }
 }

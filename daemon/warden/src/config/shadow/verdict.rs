@@ -4,20 +4,10 @@ use remit_common::text;
 use remit_policy::{Ask, CallerIds, Command, ParamKind, Policy, Stdin, Terms, Verdict};
 
 use crate::job::floor::Floor;
-use crate::request::Call;
+use crate::request::{Call, ShadowVerdict};
 
 /// Bytes of the reason in a record.
 const CAUSE: usize = 300;
-
-/// What the shadow policy says of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShadowVerdict {
-    /// `allow`, `ask`, `deny` or `unknown`.
-    pub verdict: &'static str,
-    pub rule: Option<String>,
-    pub cause: String,
-    pub policy: String,
-}
 
 /// A request as it was sent. Each policy completes the arguments by its own types.
 #[derive(Clone, Copy)]
@@ -36,44 +26,42 @@ enum Decision {
     OtherInput(String),
 }
 
-impl ShadowVerdict {
-    /// Returns the verdict of the second policy if the first one's is another. Both have the same `[floor]`, and no
-    /// grant for a time counts.
-    pub fn between(policies: [&Policy; 2], floor: &Floor, sent: Sent<'_>) -> Option<Self> {
-        let [live, shadow] = policies;
-        let takes_plan = takes_plan(definition(live, sent.call));
-        let now = Decision::of(live, floor, sent, takes_plan);
-        let then = Decision::of(shadow, floor, sent, takes_plan);
-        let other = then.other_than(&now)?;
-        let (verdict, rule, cause) = match then {
-            Decision::Verdict(Verdict::Allow(grant)) => {
-                ("allow", Some(grant.basis().to_string()), other.to_owned())
-            }
-            Decision::Verdict(Verdict::Ask(pending)) => {
-                let cause = format!("{other}: {}", pending.approval());
-                ("ask", Some(pending.rule().to_string()), cause)
-            }
-            Decision::Verdict(Verdict::Deny(denial)) => {
-                // A sentence may have a value of `then`, and the other policy may have a secret of this name.
-                let cause = match policies
-                    .iter()
-                    .any(|one| takes_secret(definition(one, sent.call)))
-                {
-                    true => denial.code.to_string(),
-                    false => denial.what,
-                };
-                ("deny", denial.rule.map(|rule| rule.to_string()), cause)
-            }
-            Decision::WrongArguments(rule) => ("deny", Some(rule), other.to_owned()),
-            Decision::OtherInput(rule) => ("unknown", Some(rule), other.to_owned()),
-        };
-        Some(Self {
-            verdict,
-            rule,
-            cause: text::line(cause.as_bytes(), CAUSE),
-            policy: shadow.digest().to_owned(),
-        })
-    }
+/// Returns the verdict of the second policy if the first one's is another. Both have the same `[floor]`, and no grant for
+/// a time counts.
+pub fn difference(policies: [&Policy; 2], floor: &Floor, sent: Sent<'_>) -> Option<ShadowVerdict> {
+    let [live, shadow] = policies;
+    let takes_plan = takes_plan(definition(live, sent.call));
+    let now = Decision::of(live, floor, sent, takes_plan);
+    let then = Decision::of(shadow, floor, sent, takes_plan);
+    let other = then.other_than(&now)?;
+    let (verdict, rule, cause) = match then {
+        Decision::Verdict(Verdict::Allow(grant)) => {
+            ("allow", Some(grant.basis().to_string()), other.to_owned())
+        }
+        Decision::Verdict(Verdict::Ask(pending)) => {
+            let cause = format!("{other}: {}", pending.approval());
+            ("ask", Some(pending.rule().to_string()), cause)
+        }
+        Decision::Verdict(Verdict::Deny(denial)) => {
+            // A sentence may have a value of `then`, and the other policy may have a secret of this name.
+            let cause = match policies
+                .iter()
+                .any(|one| takes_secret(definition(one, sent.call)))
+            {
+                true => denial.code.to_string(),
+                false => denial.what,
+            };
+            ("deny", denial.rule.map(|rule| rule.to_string()), cause)
+        }
+        Decision::WrongArguments(rule) => ("deny", Some(rule), other.to_owned()),
+        Decision::OtherInput(rule) => ("unknown", Some(rule), other.to_owned()),
+    };
+    Some(ShadowVerdict {
+        verdict,
+        rule,
+        cause: text::line(cause.as_bytes(), CAUSE),
+        policy: shadow.digest().to_owned(),
+    })
 }
 
 fn definition<'a>(policy: &'a Policy, call: &Call) -> Option<&'a Command> {
@@ -199,7 +187,7 @@ mod tests {
             call: &call,
             args: &sent,
         };
-        let found = ShadowVerdict::between([live, shadow], &Floor::Off, sent)?;
+        let found = difference([live, shadow], &Floor::Off, sent)?;
         Some(format!("{} {}", found.verdict, found.cause))
     }
 

@@ -7,8 +7,8 @@ use remit_common::names::JobId;
 use remit_common::text;
 
 use super::super::record::AuditRecord;
+use super::cited_signature::CitedSignature;
 use super::counts::AgentName;
-use super::signature::CitedSignature;
 
 /// Maximum bytes of a sentence, a command and a word.
 const SENTENCE: usize = 600;

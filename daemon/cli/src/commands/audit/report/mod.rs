@@ -1,6 +1,7 @@
 //! `remit audit report`: one HTML file for auditors, with the verification at its top.
 
 mod cited;
+mod cited_signature;
 mod contents;
 mod counts;
 mod document;

@@ -12,12 +12,13 @@ use remit_policy::{Machine, Source};
 use remit_policy_files::{LastKnown, Names, Owners};
 use remit_sys::{Answer, in_child_with};
 
-use super::DIRECTORY;
-use crate::config::policy_reload::compiler::{self, Runs};
-use crate::config::policy_reload::{in_short, patience};
+use super::compiler::{self, Runs};
+use super::refused::in_short;
 use crate::startup::arguments::Args;
 use crate::startup::error::chain;
 
+/// Where it is, in the directory of the configuration.
+const DIRECTORY: &str = "shadow/policy.d";
 /// Bytes of its answer. The warden holds the model beside that of the policy in force.
 pub const MODEL: usize = 16 << 20;
 /// Time for it after the other policy was read, if so much is left of the time for both.
@@ -36,11 +37,12 @@ pub struct ShadowLoad {
 }
 
 impl ShadowLoad {
-    /// Returns the load, or why there is none. `None`: this machine has no shadow policy.
+    /// Returns the load, or why there is none. `None`: this machine has no shadow policy. `whole`: the time of both loads.
     pub fn prepare(
         args: &Args,
         last: &LastKnown,
         runs: Runs,
+        whole: Duration,
         is_start: bool,
     ) -> Option<Result<Self, String>> {
         let at = args.config.join("shadow");
@@ -65,7 +67,6 @@ impl ShadowLoad {
                 postcard::to_extend(&loaded, Vec::new()).unwrap_or_default()
             });
             let answer = answer.map_err(io::Error::other)?.up_to(MODEL);
-            let whole = patience(is_start);
             Ok(Self {
                 answer,
                 begin,
