@@ -60,7 +60,7 @@ fn records_of_a_host_name_the_client() {
 
 /// What a call claims, or else the variable of this program: ssh passes no variable on.
 #[test]
-fn host_records_for_which_user_the_client_acts() {
+fn claim_of_the_client_is_in_the_records_of_the_host() {
     let daemons = [daemon(), daemon()];
     let stage = Stage::new(&["web1", "web2"]);
     for (host, daemon) in ["web1", "web2"].iter().zip(&daemons) {

@@ -655,6 +655,19 @@ fn first_of_two_approvals_ends_with_its_key() {
         assert!(refusal.message.contains(why), "{why}: {refusal:?}");
         assert_eq!(events(&daemon, job), ["asked", "approved", "void"]);
     }
+    // A file that cannot be used now, as while root edits it, ends nothing: the second signs again.
+    daemon.set_file("config/approvers", &both);
+    let (mut caller, job, _) = asked(&daemon);
+    let text = daemon.verified(job).statement();
+    let by = |key: &SecurityKey| Some(key.sign(NAMESPACE, &text, 1, 1));
+    approve(&daemon, &admin(), job, by(&ann)).unwrap();
+    daemon.set_file("config/approvers", "half a line");
+    let refusal = approve(&daemon, &other_admin(), job, by(&bob)).unwrap_err();
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    assert_eq!(events(&daemon, job), ["asked", "approved"]);
+    daemon.set_file("config/approvers", &both);
+    approve(&daemon, &other_admin(), job, by(&bob)).unwrap();
+    assert_eq!(caller.end_of(job).state, State::Exited);
     daemon.stop();
 }
 

@@ -229,7 +229,7 @@ fn w07_connections_of_administrators_end_with_their_groups() {
     daemon.stop();
 }
 
-fn change_is_pending(stream: &mut UnixStream, state: u64) {
+fn asks_for_change(stream: &mut UnixStream, state: u64) {
     let call = AdminCall {
         protocol: ADMIN_PROTOCOL,
         request: AdminRequest::Pending { seen: Some(state) },
@@ -249,7 +249,7 @@ fn list(reply: Result<AdminReply, Refusal>) -> (u64, Vec<JobId>) {
 
 /// Nothing is reloaded, and the list was asked for while ann was an administrator.
 #[test]
-fn w07_list_is_not_sent_without_the_group() {
+fn w07_list_is_not_sent_after_the_group_is_lost() {
     let mut daemon = started();
     let (mut of_ann, mut of_bob) = (connects(&daemon, ann()), connects(&daemon, bob()));
     let first = asked(&daemon).job;
@@ -257,7 +257,7 @@ fn w07_list_is_not_sent_without_the_group() {
     for stream in [&mut of_ann, &mut of_bob] {
         let (now, jobs) = list(ask(stream, AdminRequest::Pending { seen: None }));
         assert_eq!(jobs, [first]);
-        change_is_pending(stream, now);
+        asks_for_change(stream, now);
         state = now;
     }
     // Each gets the next one, as long as both are administrators.
@@ -265,7 +265,7 @@ fn w07_list_is_not_sent_without_the_group() {
     for stream in [&mut of_ann, &mut of_bob] {
         let (now, jobs) = list(reads(stream));
         assert!(now > state && jobs == [first, second], "{jobs:?}");
-        change_is_pending(stream, now);
+        asks_for_change(stream, now);
     }
     // A request on the same connection is looked up before the group is lost: that look-up is not one for the list.
     assert!(ask(&mut of_ann, AdminRequest::Status).is_ok());

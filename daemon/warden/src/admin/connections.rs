@@ -18,7 +18,6 @@ use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
 use remit_sys::sys;
 
-use super::watchers::ListsDue;
 use super::{Admin, Admins};
 use crate::approval::still_administers;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
@@ -249,6 +248,26 @@ impl AdminStanding {
             Self::Known(known) => known,
             Self::Unknown | Self::Asked => Err(unsure("it was not looked up")),
         }
+    }
+}
+
+/// The lists that a connection gets, one for each request that asked for the next change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ListsDue {
+    #[default]
+    None,
+    Changed(usize),
+    /// The connection's look-up is for them, and for no request.
+    LookedUp(usize),
+}
+
+impl ListsDue {
+    pub(super) fn add(&mut self) {
+        *self = match *self {
+            Self::None => Self::Changed(1),
+            Self::Changed(number) => Self::Changed(number.saturating_add(1)),
+            Self::LookedUp(number) => Self::LookedUp(number.saturating_add(1)),
+        };
     }
 }
 

@@ -5,9 +5,9 @@ pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod granting;
 pub(crate) mod history;
-mod replies;
+pub(crate) mod replies;
 mod showing;
-mod watchers;
+pub(crate) mod watchers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,13 +21,11 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 use remit_policy::Policy;
 
-use self::connections::{AdminStanding, Askers, has_frame, knows_standing, take_frame};
+use self::connections::{AdminStanding, Askers, ListsDue, has_frame, knows_standing, take_frame};
 pub use self::connections::{Wants, refuse};
 use self::history::HistoryQuestions;
-pub use self::replies::pending_list;
 pub use self::showing::show_compared;
 use self::showing::{PARTS, Showing, next_part};
-use self::watchers::ListsDue;
 use crate::approval::{from_outside, not_a_jobs_user};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::login_session;

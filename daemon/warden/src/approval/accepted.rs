@@ -21,7 +21,7 @@ pub struct AcceptedSignatures {
     /// The directory with the file of keys.
     pub config: PathBuf,
     pub signed: Vec<SignedBefore>,
-    /// Accounts of the requester and the approvers: none of them has the key of another.
+    /// Accounts of the requester and of those who have approved it: none of them has the key of another.
     pub people: Vec<String>,
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -56,6 +56,9 @@ impl AcceptedSignatures {
 
     /// Reads the keys, and says why one of the signatures would not be accepted now; may block.
     pub fn lost(&self) -> Option<String> {
+        if self.signed.is_empty() {
+            return None;
+        }
         let mut signed = self.signed.iter();
         match read_keys(&self.config) {
             Ok(keys) => signed.find_map(|one| one.lost(&keys, &self.people, self.at_ms)),

@@ -10,7 +10,9 @@ use crate::admin::connections::on_standing_looked_up;
 use crate::admin::gate::{lock, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
-use crate::admin::{Admin, Wants, failed, may_ask, pending_list, refuse};
+use crate::admin::replies::pending_list;
+use crate::admin::watchers::next_lists;
+use crate::admin::{Admin, Wants, failed, may_ask, refuse};
 use crate::approval::grants::ended::on_use_looked_up;
 use crate::approval::{end, flow};
 use crate::event_loop::status::status;
@@ -188,7 +190,7 @@ impl Warden {
     /// Answers those who wait for a change of the list. Ends the connection of a user who administers nothing any more.
     fn send_lists(&mut self, number: u64, admin: &mut Admin) -> Result<(), FrameError> {
         let (lookups, reactor) = (&mut self.callers.lookups, &mut self.reactor);
-        let Some((count, standing)) = self.admins.next_lists(lookups, reactor, number, admin)
+        let Some((count, standing)) = next_lists(&mut self.admins, lookups, reactor, number, admin)
         else {
             return Ok(());
         };

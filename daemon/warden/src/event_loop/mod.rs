@@ -20,6 +20,7 @@ use remit_link::{Answer, ToBroker, ToWarden};
 use remit_plan::Upload;
 
 use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
+use crate::admin::watchers::tell_pending;
 use crate::approval::end::on_approval_timeout;
 use crate::approval::flow::{drop_measured, on_measuring_timeout, read_measured};
 use crate::approval::grants::ended::drop_uses;
@@ -78,7 +79,7 @@ impl Warden {
             queue::start_all_queued(&mut request_cx!(self));
             recovery::recover_if_due(&mut request_cx!(self));
             recovery::undo_if_due(&mut request_cx!(self));
-            self.admins.tell_pending(&self.jobs);
+            tell_pending(&mut self.admins, &self.jobs);
             self.serve_due_admins();
             self.tell_note();
             self.reports.send_history();

@@ -7,8 +7,8 @@ use remit_common::names::JobId;
 use remit_common::text;
 
 use super::super::record::AuditRecord;
-use super::cited_signature::CitedSignature;
 use super::counts::AgentName;
+use super::signature::CitedSignature;
 
 /// Maximum bytes of a sentence, a command and a word.
 const SENTENCE: usize = 600;
@@ -68,7 +68,7 @@ impl Cited {
             rule: cut(record.own("RULE"), SENTENCE),
             approver: word("APPROVER"),
             approvals: word("APPROVALS"),
-            signature: CitedSignature::of(record),
+            signature: CitedSignature::from_record(record),
             message: cut(record.get("MESSAGE"), SENTENCE),
             job: record.job(),
             exit: cut(Some(&number), WORD),

@@ -7,8 +7,8 @@ use remit_trail::Event;
 use super::super::record::AuditRecord;
 use super::super::verify::RecordReader;
 use super::cited::{self, Cited, Newest};
-use super::cited_signature::CitedSignature;
 use super::counts::{AgentName, AgentTotals, ByName, Days, Deed, DeedCounts};
+use super::signature::CitedSignature;
 use super::stories::Stories;
 
 pub const DAY_MS: u64 = 86_400_000;

@@ -198,6 +198,9 @@ fn signatures(page: &ReportPage<'_>, html: &mut Html) {
     html.line(Tag::P, &[Attribute::Class(class)], &text);
     // The newest approvals alone are listed below; an old one can be the bad one.
     let findings = report.findings();
+    if findings.is_empty() {
+        return;
+    }
     html.element(Tag::Ul, &[], |html| {
         for finding in findings.iter().take(FINDINGS) {
             html.element(Tag::Li, &[], |html| html.foreign(finding));

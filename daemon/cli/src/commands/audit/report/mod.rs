@@ -1,7 +1,6 @@
 //! `remit audit report`: one HTML file for auditors, with the verification at its top.
 
 mod cited;
-mod cited_signature;
 mod contents;
 mod counts;
 mod document;
@@ -9,6 +8,7 @@ mod html;
 mod page;
 mod people;
 mod plot;
+mod proof;
 mod sections;
 mod signature;
 mod stories;

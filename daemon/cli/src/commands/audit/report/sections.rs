@@ -6,7 +6,7 @@ use super::cited::{Cited, Newest};
 use super::html::{Attribute, Html, Tag};
 use super::page::ReportPage;
 use super::people::left_out;
-use super::signature;
+use super::proof::{signature, signature_details};
 use super::stories::{Stories, Story};
 
 type Cell = fn(&ReportPage<'_>, &mut Html, &Cited);
@@ -126,7 +126,7 @@ pub fn records(page: &ReportPage<'_>, html: &mut Html) {
                         html.element(Tag::P, &[Attribute::Class("hash soft")], |html| {
                             html.foreign(&cited.hash)
                         });
-                        signature::details(html, cited);
+                        signature_details(html, cited);
                         if let Some(seq) = cited.seq {
                             let command =
                                 format!("remit audit show --json --seq {seq}{}", page.files);
@@ -197,7 +197,7 @@ fn row_of_story(page: &ReportPage<'_>, html: &mut Html, story: &Story) {
                         html.text(", ");
                         html.foreign(&step.approvals);
                     }
-                    signature::line(page, html, step);
+                    signature(page, html, step);
                 });
             }
             if story.more > 0 {
@@ -298,7 +298,7 @@ fn decision(page: &ReportPage<'_>, html: &mut Html, cited: &Cited) {
         html.text(", ");
         html.foreign(&cited.approvals);
     }
-    signature::line(page, html, cited);
+    signature(page, html, cited);
 }
 
 fn outcome(html: &mut Html, last: &Cited) {
