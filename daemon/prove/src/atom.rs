@@ -8,6 +8,8 @@ pub enum Atom {
     Anyone,
     Account(u32),
     Member(u32),
+    /// Having the private keys of those that log in to an account. An account that was taken over does not give them.
+    Keys(u32),
     /// Passing a directory. Real paths only, as the next two.
     Enter(FilePath),
     /// Changing the content of a file, or the entries of a directory.

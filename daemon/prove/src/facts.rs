@@ -28,6 +28,10 @@ pub struct Facts {
     pub units: BTreeSet<String>,
     /// Templates that give the text behind `@` to a program: unit, uid, program, where.
     pub templates: Vec<(String, u32, Vec<u8>, Source)>,
+    /// Units that start because another one does: this one, the other, where.
+    pub pulls: Vec<(String, String, Source)>,
+    /// Accounts that the same key opens: two uids, and where the second lists it.
+    pub same_keys: Vec<SameKey>,
     /// Of the files whose presence alone matters, those that exist.
     pub present: BTreeSet<String>,
     /// Of the paths above: where they lead.
@@ -108,6 +112,15 @@ impl fmt::Display for Source {
             (line, text) => write!(f, "{}:{line}: {text}", self.file),
         }
     }
+}
+
+/// A key that is listed for two accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SameKey {
+    pub of: u32,
+    pub opens: u32,
+    pub listed: Source,
+    pub also: Source,
 }
 
 /// One permission of sudoers(5), for accounts that it names.

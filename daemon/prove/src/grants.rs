@@ -12,6 +12,9 @@ use crate::accounts::Accounts;
 /// Accounts that are asked about.
 const ACCOUNTS: usize = 500;
 
+/// A uid that no account has: that of a throw-away account.
+pub const JOB: u32 = u32::MAX - 2;
+
 #[derive(Debug, Default)]
 pub struct Grants {
     pub profiles: Vec<ProfileFact>,
@@ -26,7 +29,10 @@ pub struct Grants {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProfileFact {
     pub name: String,
-    pub uid: u32,
+    /// `None`: a throw-away account for each job.
+    pub uid: Option<u32>,
+    pub gids: Vec<u32>,
+    pub capabilities: u64,
     pub is_host: bool,
     pub writes: Vec<String>,
     pub sockets: Vec<String>,
@@ -37,7 +43,8 @@ pub struct ProfileFact {
 pub struct ProgramFact {
     pub command: String,
     pub profile: String,
-    pub uid: u32,
+    /// `None`: a throw-away account.
+    pub uid: Option<u32>,
     pub argv: Vec<String>,
     pub rule: String,
 }
@@ -61,6 +68,8 @@ pub enum What {
     Start(String),
     /// It has this template started with a text of the caller.
     StartTyped(String),
+    /// A program writes input of the caller to files: these, or if there are none, any that its profile writes.
+    Input { profile: String, files: Vec<String> },
     /// It commits changes of files beneath these; empty is any path.
     Commit { beneath: Vec<Vec<u8>> },
 }
@@ -139,6 +148,10 @@ impl Grants {
             let profile = command.profile.name.clone();
             add(What::Code { profile });
         }
+        if let Some(files) = writes_input(command) {
+            let profile = command.profile.name.clone();
+            add(What::Input { profile, files });
+        }
         if command.is_commit() {
             let paths = usable.only.paths.iter();
             let beneath = paths.map(|path| path.as_bytes().to_vec()).collect();
@@ -147,14 +160,23 @@ impl Grants {
     }
 }
 
+/// Returns `None` if code in this profile has no more rights than without it.
 fn profile_fact(profile: &Profile) -> Option<ProfileFact> {
-    let User::Fixed { uid, .. } = profile.user else {
-        return None;
+    let mut gids = profile.groups.clone();
+    let uid = match profile.user {
+        User::Fixed { uid, gid, .. } => {
+            gids.push(gid);
+            Some(uid)
+        }
+        User::Own if gids.is_empty() && profile.capabilities == 0 => return None,
+        User::Own => None,
     };
     let paths = |list: &[remit_policy::Listed]| list.iter().map(|one| one.path.clone()).collect();
     Some(ProfileFact {
         name: profile.name.clone(),
         uid,
+        gids,
+        capabilities: profile.capabilities,
         is_host: profile.base == remit_policy::Base::Host,
         writes: paths(&profile.write),
         sockets: paths(&profile.sockets),
@@ -168,7 +190,6 @@ pub fn programs(policy: &Policy) -> Vec<ProgramFact> {
         .collect()
 }
 
-/// Only of commands that run as an account of the machine: others have no right to lose.
 fn program_fact(command: &Command) -> Option<ProgramFact> {
     let uid = profile_fact(&command.profile)?.uid;
     let words = command.argv.iter().map(|part| match part {
@@ -233,6 +254,19 @@ fn literal_unit(command: &Command) -> Vec<String> {
             .is_some_and(|(stem, _)| !stem.contains('/'))
     };
     words.filter(is_unit).cloned().collect()
+}
+
+/// Returns the files that a program writes its input to. `None`: it writes none, or has no input of the caller.
+fn writes_input(command: &Command) -> Option<Vec<String>> {
+    let name = literal(command, 0).rsplit('/').next().unwrap_or_default();
+    let writes = ["tee", "dd", "sponge", "patch", "cpio", "tar"].contains(&name);
+    if command.stdin != Stdin::Caller || !writes {
+        return None;
+    }
+    let words = (1..command.argv.len()).map(|at| literal(command, at));
+    let files = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
+    let files = files.filter(|word| word.starts_with('/'));
+    Some(files.map(str::to_owned).collect())
 }
 
 /// An instance that no rule names, to ask whether any text is permitted.

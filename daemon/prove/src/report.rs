@@ -112,6 +112,8 @@ fn limits(grants: &Grants) -> Vec<String> {
     let mut limits = vec![
         "what a program does by itself is not known: only which files it is, and by whom it is run"
             .to_owned(),
+        "what an account can read, such as passwords and private keys, is not followed".to_owned(),
+        "grants that an approver gave for a time are not looked at".to_owned(),
         "weaknesses of programs and of the kernel are not looked for".to_owned(),
     ];
     if grants.asking > 0 {
@@ -130,7 +132,11 @@ fn limits(grants: &Grants) -> Vec<String> {
 }
 
 fn one(facts: &Facts, clauses: &Clauses, subject: &Subject, goals: &Goals) -> SubjectReport {
-    let begin = [Atom::Anyone, Atom::Account(subject.uid)];
+    let begin = [
+        Atom::Anyone,
+        Atom::Account(subject.uid),
+        Atom::Keys(subject.uid),
+    ];
     let closure = clauses.close(&begin, None);
     let name = |uid: u32| crate::rules::user(facts, uid);
     let mut wanted = vec![("root".to_owned(), Atom::Account(0))];

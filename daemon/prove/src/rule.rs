@@ -40,6 +40,7 @@ rules! {
     Link "link" "who can replace a link on the way to a file decides which file it is" "path_resolution(7)";
     UnitProgram "unit-program" "who can change a program that a unit starts has the unit's account" "systemd.service(5)";
     UnitFile "unit-file" "who can change the file of a unit decides what it starts, as whom" "systemd.unit(5)";
+    PulledUnit "pulled-unit" "who can have a unit started has those started that it wants, requires or activates" "systemd.unit(5)";
     DropIn "drop-in" "who can make a file in the .d directory of a unit decides what it starts" "systemd.unit(5)";
     UnitDirectory "unit-directory" "who can make a file in a directory of units has root start a unit of their own" "systemd.unit(5)";
     EnvironmentFile "environment-file" "who can change the EnvironmentFile of a unit sets its variables, LD_PRELOAD among them" "systemd.exec(5), ld.so(8)";
@@ -52,6 +53,7 @@ rules! {
     Mentioned "mentioned" "who can change a program that a script calls has the account that runs the script" "execve(2), sh(1)";
     StartFile "start-file" "who can change a start file of a shell has the account of its next login" "bash(1)";
     AuthorizedKeys "authorized-keys" "who can write the authorized_keys of an account logs in as it" "sshd(8)";
+    SameKey "same-key" "who has the private key of an account logs in to each account that lists it" "sshd(8)";
     SystemTable "system-table" "who can write a table that says who is root, or what a login loads, is root" "passwd(5), sudoers(5), ld.so(8), pam.d(5)";
     EngineSocket "engine-socket" "who can connect to a container engine starts a container with the machine's root directory" "docker(1), unix(7)";
     EngineGroup "engine-group" "who is in the group of a container engine can connect to it" "docker(1), lxc(1)";
@@ -78,6 +80,7 @@ rules! {
     GrantCall "grant-call" "who may call a command without another person can have its program run" "remit-policy(5)";
     GrantProgram "grant-program" "who can change the program of a command that they may call decides what runs in its profile" "remit-policy(5), execve(2)";
     GrantArguments "grant-arguments" "who gives text to a program that executes it decides what runs in its profile" "remit-policy(5)";
+    GrantInput "grant-input" "who gives input to a program that writes it to files decides their content, where its profile writes" "remit-policy(5), tee(1), dd(1)";
     GrantHost "grant-host" "code in a profile without a sandbox has the account of the profile" "remit-policy(5)";
     GrantUnit "grant-unit" "who may start a unit without another person can have it started" "remit-policy(5)";
     GrantWrite "grant-write" "code in a profile writes the paths that the profile lists" "remit-policy(5)";

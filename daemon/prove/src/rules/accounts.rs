@@ -53,6 +53,17 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         }
         clauses.add(Clause::hidden(Atom::Anyone, [Atom::Account(user.uid)]));
     }
+    for one in &facts.same_keys {
+        let head = Atom::Account(one.opens);
+        let clause = Clause::new(head, [Atom::Keys(one.of)], RuleId::SameKey);
+        let (of, opens) = (super::user(facts, one.of), super::user(facts, one.opens));
+        let (listed, also) = (&one.listed, &one.also);
+        let clause = clause.detail(format!(
+            "{of} and {opens} have the same key: {}:{}, {}:{}",
+            listed.file, listed.line, also.file, also.line
+        ));
+        clauses.add(clause.fix(format!("take back {}:{}", also.file, also.line)));
+    }
     for (name, files, rule) in GROUPS {
         let is_there = |path: &&str| facts.present.contains(*path);
         let gid = facts.accounts.gid(name);

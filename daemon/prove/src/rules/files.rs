@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
+use crate::grants::JOB;
 use crate::machine::entry::{End, Entry, Holder, Kind, SEARCH, WRITE};
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -144,6 +145,9 @@ fn close(facts: &Facts, path: &FilePath, entry: &Entry, holder: Holder) -> Strin
 }
 
 pub fn user(facts: &Facts, uid: u32) -> String {
+    if uid == JOB {
+        return "a job".to_owned();
+    }
     facts
         .accounts
         .name_of(uid)

@@ -4,6 +4,7 @@ use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
 use crate::grants::{Grants, ProfileFact, What};
+use crate::machine::entry::{End, Entry, Holder, Kind, WRITE};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 use crate::rules::files::user;
@@ -38,6 +39,15 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
                 }
             }
             What::StartTyped(unit) => add(Atom::StartTyped(unit.clone()), RuleId::GrantUnit),
+            What::Input { profile, files } => {
+                let profile = grants.profiles.iter().find(|one| one.name == *profile);
+                for path in profile.iter().flat_map(|one| input(facts, one, files)) {
+                    if profile.is_some_and(|one| one.uid == Some(0)) {
+                        add(super::files::as_root(facts, path), RuleId::GrantInput);
+                    }
+                    add(Atom::Change(path.clone()), RuleId::GrantInput);
+                }
+            }
             What::Commit { beneath } => {
                 for path in facts.ways.keys() {
                     let is_in = |above: &Vec<u8>| {
@@ -56,38 +66,87 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
     }
 }
 
-/// What code in a sandbox reaches whose account is one of the machine.
+/// Returns the paths whose content input of the caller decides.
+fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&'f FilePath> {
+    let writes: Vec<FilePath> = profile.writes.iter().filter_map(FilePath::new).collect();
+    let paths = facts.ways.iter().filter(|(path, way)| {
+        let end = match &way.end {
+            End::There(end) => Some(end.clone()),
+            End::Missing(missing) => missing.parent(),
+            End::Unknown => None,
+        };
+        let entry = end.and_then(|end| facts.files.get(&end));
+        let is_named =
+            files.is_empty() || files.iter().any(|file| path.as_bytes() == file.as_bytes());
+        let is_shown = profile.is_host || writes.iter().any(|above| path.is_beneath(above));
+        is_named && is_shown && entry.is_some_and(|entry| has(profile, entry, WRITE))
+    });
+    paths.map(|(path, _)| path).collect()
+}
+
+/// What code in a sandbox reaches beyond what every account does.
 fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
     let inside = [Atom::Inside(profile.name.clone())];
-    let of = user(facts, profile.uid);
+    let of = profile
+        .uid
+        .map_or_else(|| "a job".to_owned(), |uid| user(facts, uid));
     let mut add = |head: Atom, rule: RuleId, detail: String| {
         clauses.add(Clause::new(head, inside.clone(), rule).detail(detail));
     };
-    if profile.is_host {
+    if let Some(uid) = profile.uid.filter(|_| profile.is_host) {
         let detail = format!("profile {} is {of} without a sandbox", profile.name);
-        add(Atom::Account(profile.uid), RuleId::GrantHost, detail);
+        add(Atom::Account(uid), RuleId::GrantHost, detail);
     }
     for path in profile.writes.iter().filter_map(FilePath::new) {
-        for known in facts.files.keys().filter(|known| known.is_beneath(&path)) {
-            let entry = facts.files.get(known);
-            let is_writable =
-                profile.uid == 0 || entry.is_some_and(|entry| entry.uid == profile.uid);
-            if is_writable {
-                let detail = format!("profile {} lets {of} write {path}", profile.name);
-                if profile.uid == 0 {
-                    let as_root = Atom::AsRoot(known.clone());
-                    add(as_root, RuleId::GrantWrite, detail.clone());
-                }
-                add(Atom::Write(known.clone()), RuleId::GrantWrite, detail);
+        let known = facts.files.iter();
+        for (known, _) in known.filter(|(known, entry)| {
+            known.is_beneath(&path) && (has(profile, entry, WRITE) || overrides(profile))
+        }) {
+            let detail = format!("profile {} lets {of} write {path}", profile.name);
+            if profile.uid == Some(0) {
+                let as_root = Atom::AsRoot(known.clone());
+                add(as_root, RuleId::GrantWrite, detail.clone());
             }
+            add(Atom::Write(known.clone()), RuleId::GrantWrite, detail);
         }
     }
-    for socket in profile.sockets.iter().filter(|_| profile.uid == 0) {
-        if OF_ROOT.contains(&socket.as_str()) {
-            let detail = format!("profile {} lets root connect to {socket}", profile.name);
+    for socket in &profile.sockets {
+        let is_of_root = profile.uid == Some(0) && OF_ROOT.contains(&socket.as_str());
+        if is_of_root || is_powerful(facts, profile, socket) {
+            let detail = format!("profile {} lets {of} connect to {socket}", profile.name);
             add(Atom::Account(0), RuleId::GrantSocket, detail);
         }
     }
+}
+
+/// CHOWN, DAC_OVERRIDE and FOWNER of capabilities(7): each makes any file writable that the sandbox shows so.
+fn overrides(profile: &ProfileFact) -> bool {
+    profile.capabilities & (1 | 1 << 1 | 1 << 3) != 0
+}
+
+/// Returns true if the account of the profile has these bits. Other accounts need no profile for what anybody has.
+fn has(profile: &ProfileFact, entry: &Entry, bits: u32) -> bool {
+    entry.holders(bits).iter().any(|holder| match holder {
+        Holder::Anyone => profile.uid.is_some(),
+        Holder::User(uid) => profile.uid == Some(*uid),
+        Holder::Group(gid) => profile.gids.contains(gid),
+    })
+}
+
+/// Returns true if the profile's account can open the socket of a container engine.
+fn is_powerful(facts: &Facts, profile: &ProfileFact, socket: &str) -> bool {
+    let end = |path: &FilePath| match facts.ways.get(path).map(|way| &way.end) {
+        Some(End::There(end)) => Some(end.clone()),
+        _ => None,
+    };
+    let listed = FilePath::new(socket);
+    let engines = facts.powerful.iter().filter_map(|one| {
+        let end = end(&one.file)?;
+        let is_it = listed.as_ref() == Some(&one.file) || listed.as_ref() == Some(&end);
+        facts.files.get(&end).filter(|_| is_it)
+    });
+    let mut engines = engines.filter(|entry| entry.kind == Kind::Socket);
+    engines.any(|entry| has(profile, entry, WRITE) || overrides(profile))
 }
 
 /// The atoms of having a unit started. `any`: an instance or a pattern may be meant.

@@ -37,6 +37,11 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             clauses.add(clause.detail(source.to_string()));
         }
     }
+    for (unit, other, source) in &facts.pulls {
+        let body = [Atom::Start(unit.clone())];
+        let clause = Clause::new(Atom::Start(other.clone()), body, RuleId::PulledUnit);
+        clauses.add(clause.detail(format!("{unit} starts {other} by {source}")));
+    }
     for unit in &facts.units {
         let by_template = unit.split_once('@').and_then(|(prefix, rest)| {
             let suffix = rest.rsplit_once('.')?.1;

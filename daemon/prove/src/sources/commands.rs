@@ -1,10 +1,10 @@
-//! Programs of the policy's commands that run as an account of the machine.
+//! Programs of the policy's commands whose profile has more rights than every account.
 
 use remit_policy::Policy;
 
 use super::execution::Execution;
 use crate::facts::{Source, When};
-use crate::grants::programs;
+use crate::grants::{JOB, programs};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -19,7 +19,8 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
             text: format!("command {} of {}", program.command, program.rule),
             ..Source::whole(&FilePath::fixed("/etc/remit/policy.d"))
         };
-        let by = Execution::new(program.uid, RuleId::GrantProgram, when, source);
+        let uid = program.uid.unwrap_or(JOB);
+        let by = Execution::new(uid, RuleId::GrantProgram, when, source);
         let argv: Vec<Vec<u8>> = program
             .argv
             .iter()

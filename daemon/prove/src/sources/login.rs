@@ -1,5 +1,6 @@
 //! What a login and a shell of an account read: its start files and keys. Of root, and of accounts with a shell.
 
+use super::keys::Keys;
 use super::sshd;
 use crate::facts::{Source, When};
 use crate::look::Look;
@@ -27,7 +28,8 @@ const SHARED: [&str; 5] = [
 ];
 
 pub fn look(look: &mut Look<'_>) {
-    let keys = sshd::look(look);
+    let settings = sshd::look(look);
+    let mut keys = Keys::default();
     let users = look.facts.accounts.users.iter();
     let users = users.filter(|(_, user)| user.uid == 0 || user.has_shell());
     let homes: Vec<(String, u32, FilePath)> = users
@@ -41,9 +43,13 @@ pub fn look(look: &mut Look<'_>) {
     for (name, uid, home) in homes.into_iter().take(ACCOUNTS) {
         // If a home is missing, what somebody else makes there is theirs, and sshd refuses it.
         let is_home = look.exists(&home);
-        let files = keys.files.iter().filter(|_| is_home);
+        let files = settings.files.iter();
         for file in files.filter_map(|pattern| sshd::file(pattern, &name, &home)) {
-            if !keys.is_strict || is_accepted(look, uid, &file, &home) {
+            if !is_home && file.is_beneath(&home) {
+                continue;
+            }
+            if !settings.is_strict || is_accepted(look, uid, &file, &home) {
+                keys.add(look, uid, &file);
                 let source = Source::whole(&file);
                 look.obeys(uid, file, RuleId::AuthorizedKeys, &When::ByItself, &source);
             }
@@ -53,6 +59,7 @@ pub fn look(look: &mut Look<'_>) {
             look.obeys(uid, file, RuleId::StartFile, &When::ByItself, &source);
         }
     }
+    keys.compare(look);
     let scripts = FilePath::fixed("/etc/profile.d");
     let mut shared: Vec<FilePath> = SHARED.map(FilePath::fixed).to_vec();
     let names = look.machine.list(&scripts).into_iter();

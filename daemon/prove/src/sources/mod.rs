@@ -7,6 +7,7 @@ pub mod engines;
 pub mod execution;
 pub mod git;
 pub mod hooks;
+pub mod keys;
 pub mod loader;
 pub mod login;
 pub mod mounts;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::words;
 use super::unit::{Unit, template};
+use crate::facts::Source;
 
 /// Settings that name units which start with this one, or because of it.
 const PULLS: [&str; 9] = [
@@ -19,23 +20,46 @@ const PULLS: [&str; 9] = [
     "Service",
 ];
 
-pub fn started(units: &BTreeMap<String, Unit>, wanted: &BTreeSet<String>) -> BTreeSet<String> {
+/// A unit that starts with another one, and where that is written.
+pub type Pulled = (String, Source);
+
+/// What each unit pulls in.
+pub fn pulls(units: &BTreeMap<String, Unit>) -> BTreeMap<String, Vec<Pulled>> {
+    let all = units
+        .iter()
+        .map(|(name, unit)| (name.clone(), pulled(name, unit)));
+    all.collect()
+}
+
+fn pulled(name: &str, unit: &Unit) -> Vec<Pulled> {
+    let mut found = Vec::new();
+    for (file, setting) in PULLS.iter().flat_map(|key| unit.list(key)) {
+        let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
+        let source = Source::line(file, setting.line, &shown);
+        let names = words(&setting.value).into_iter();
+        let names = names.filter_map(|name| String::from_utf8(name).ok());
+        found.extend(names.map(|name| (name, source.clone())));
+    }
+    let file = unit.files.first();
+    if let (Some(other), Some(file)) = (activated(name, accepts(unit)), file) {
+        found.push((other, Source::whole(file)));
+    }
+    found
+}
+
+pub fn started(
+    pulls: &BTreeMap<String, Vec<Pulled>>,
+    wanted: &BTreeSet<String>,
+) -> BTreeSet<String> {
     let mut started = BTreeSet::new();
-    let targets = units.keys().filter(|name| name.ends_with(".target"));
+    let targets = pulls.keys().filter(|name| name.ends_with(".target"));
     let mut left: Vec<String> = wanted.iter().chain(targets).cloned().collect();
     while let Some(name) = left.pop() {
         if !started.insert(name.clone()) {
             continue;
         }
-        let unit = units.get(&name);
-        for (_, setting) in unit
-            .iter()
-            .flat_map(|unit| PULLS.iter().flat_map(|key| unit.list(key)))
-        {
-            let names = words(&setting.value).into_iter();
-            left.extend(names.filter_map(|name| String::from_utf8(name).ok()));
-        }
-        left.extend(activated(&name, unit.is_some_and(accepts)));
+        let others = pulls.get(&name).into_iter().flatten();
+        left.extend(others.map(|(other, _)| other.clone()));
         left.extend(template(&name));
     }
     started

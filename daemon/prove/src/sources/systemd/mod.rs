@@ -11,7 +11,7 @@ use crate::facts::{Source, When};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
-use graph::started;
+use graph::{pulls, started};
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
 use unit::{Unit, template};
@@ -69,7 +69,8 @@ pub fn look(look: &mut Look<'_>) {
             units.insert(name, unit);
         }
     }
-    let started = started(&units, &layout.wanted);
+    let pulls = pulls(&units);
+    let started = started(&pulls, &layout.wanted);
     look.facts.units = units.keys().cloned().collect();
     for (name, unit) in &units {
         let when = match started.contains(name) {
@@ -79,6 +80,14 @@ pub fn look(look: &mut Look<'_>) {
         files(look, unit, &when);
         executions(look, name, unit, &when);
     }
+    let pulls = pulls.into_iter().flat_map(|(name, pulled)| {
+        let pulled = pulled.into_iter();
+        pulled.map(move |(other, source)| (name.clone(), other, source))
+    });
+    // A unit that starts by itself needs nobody to start it.
+    look.facts.pulls = pulls
+        .filter(|(_, other, _)| !started.contains(other))
+        .collect();
 }
 
 fn layout(look: &mut Look<'_>) -> Layout {
