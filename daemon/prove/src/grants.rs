@@ -62,13 +62,12 @@ pub struct Granted {
 pub enum What {
     /// Calling it is possible.
     Call,
-    /// It runs code of the caller.
-    Code { profile: String },
     /// It has this unit started.
     Start(String),
     /// It has this template started with a text of the caller.
     StartTyped(String),
-    /// A program writes input of the caller to files: these, or if there are none, any that its profile writes.
+    /// A program writes what the caller gives to files: at or beneath these, or if there are none, anywhere that its
+    /// profile writes.
     Input { profile: String, files: Vec<String> },
     /// It commits changes of files beneath these; empty is any path.
     Commit { beneath: Vec<Vec<u8>> },
@@ -143,10 +142,6 @@ impl Grants {
         add(What::Call);
         for unit in literal_unit(command) {
             add(What::Start(unit));
-        }
-        if takes_code(command) {
-            let profile = command.profile.name.clone();
-            add(What::Code { profile });
         }
         if let Some(files) = writes_input(command) {
             let profile = command.profile.name.clone();
@@ -256,11 +251,18 @@ fn literal_unit(command: &Command) -> Vec<String> {
     words.filter(is_unit).cloned().collect()
 }
 
-/// Returns the files that a program writes its input to. `None`: it writes none, or has no input of the caller.
+/// Returns where a program writes what the caller gives. `None`: it writes nothing of it. A program that would execute
+/// it is refused when the policy is loaded.
 fn writes_input(command: &Command) -> Option<Vec<String>> {
+    const INPUT: [&str; 6] = ["tee", "dd", "sponge", "patch", "cpio", "tar"];
+    const FILES: [&str; 8] = ["cp", "install", "mv", "ln", "rsync", "tar", "unzip", "tee"];
     let name = literal(command, 0).rsplit('/').next().unwrap_or_default();
-    let writes = ["tee", "dd", "sponge", "patch", "cpio", "tar"].contains(&name);
-    if command.stdin != Stdin::Caller || !writes {
+    let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
+    let is_chosen =
+        |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
+    let is_given = command.params.iter().any(is_chosen)
+        && (FILES.contains(&name) || writes_file(command, name));
+    if !has_input && !is_given {
         return None;
     }
     let words = (1..command.argv.len()).map(|at| literal(command, at));
@@ -269,24 +271,16 @@ fn writes_input(command: &Command) -> Option<Vec<String>> {
     Some(files.map(str::to_owned).collect())
 }
 
+/// Returns true if one of its options names a file to write, as `curl -o`.
+fn writes_file(command: &Command, name: &str) -> bool {
+    let Some(Class::Tool(tool)) = remit_programs::known(name).map(|program| &program.class) else {
+        return false;
+    };
+    (1..command.argv.len()).any(|at| tool.writes.contains(&literal(command, at)))
+}
+
 /// An instance that no rule names, to ask whether any text is permitted.
 fn template_instance(unit: &str) -> Option<String> {
     let (prefix, suffix) = unit.split_once("@.")?;
     Some(format!("{prefix}@remit-prove-asks.{suffix}"))
-}
-
-/// Returns true if a shell, an interpreter or a program that starts others gets text or input of the caller.
-fn takes_code(command: &Command) -> bool {
-    let program = literal(command, 0);
-    let name = program.rsplit('/').next().unwrap_or_default();
-    let runs_code = remit_programs::known(name).is_some_and(|program| {
-        matches!(
-            program.class,
-            Class::Shell | Class::Interpreter(_) | Class::Wrapper(_) | Class::Joins(_)
-        )
-    });
-    let is_free = |param: &Param| matches!(param.kind, ParamKind::Text { .. });
-    let has_script = command.argv.len() > 1 && !literal(command, 1).is_empty();
-    runs_code
-        && ((command.stdin == Stdin::Caller && !has_script) || command.params.iter().any(is_free))
 }

@@ -79,8 +79,7 @@ rules! {
     SudoEdit "sudo-edit" "who may edit a file with sudoedit decides its content" "sudo(8)";
     GrantCall "grant-call" "who may call a command without another person can have its program run" "remit-policy(5)";
     GrantProgram "grant-program" "who can change the program of a command that they may call decides what runs in its profile" "remit-policy(5), execve(2)";
-    GrantArguments "grant-arguments" "who gives text to a program that executes it decides what runs in its profile" "remit-policy(5)";
-    GrantInput "grant-input" "who gives input to a program that writes it to files decides their content, where its profile writes" "remit-policy(5), tee(1), dd(1)";
+    GrantInput "grant-input" "who gives input or files to a program that writes them decides what is where its profile writes" "remit-policy(5), tee(1), cp(1)";
     GrantHost "grant-host" "code in a profile without a sandbox has the account of the profile" "remit-policy(5)";
     GrantUnit "grant-unit" "who may start a unit without another person can have it started" "remit-policy(5)";
     GrantWrite "grant-write" "code in a profile writes the paths that the profile lists" "remit-policy(5)";

@@ -32,7 +32,6 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
         };
         match &one.what {
             What::Call => add(Atom::Call(one.command.clone()), RuleId::GrantCall),
-            What::Code { profile } => add(Atom::Inside(profile.clone()), RuleId::GrantArguments),
             What::Start(unit) => {
                 for atom in starts(facts, unit, false) {
                     add(atom, RuleId::GrantUnit);
@@ -69,6 +68,7 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
 /// Returns the paths whose content input of the caller decides.
 fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&'f FilePath> {
     let writes: Vec<FilePath> = profile.writes.iter().filter_map(FilePath::new).collect();
+    let named: Vec<FilePath> = files.iter().filter_map(FilePath::new).collect();
     let paths = facts.ways.iter().filter(|(path, way)| {
         let end = match &way.end {
             End::There(end) => Some(end.clone()),
@@ -76,8 +76,7 @@ fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&
             End::Unknown => None,
         };
         let entry = end.and_then(|end| facts.files.get(&end));
-        let is_named =
-            files.is_empty() || files.iter().any(|file| path.as_bytes() == file.as_bytes());
+        let is_named = files.is_empty() || named.iter().any(|file| path.is_beneath(file));
         let is_shown = profile.is_host || writes.iter().any(|above| path.is_beneath(above));
         is_named && is_shown && entry.is_some_and(|entry| has(profile, entry, WRITE))
     });
