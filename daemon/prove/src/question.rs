@@ -26,9 +26,19 @@ pub struct Question {
     pub policy: Vec<u8>,
     /// A user, or `%group` for a member of it alone. `None`: each agent.
     pub subject: Option<String>,
+    /// Accounts that the tables of the machine may lack, as its user database knows them.
+    pub accounts: Vec<KnownAccount>,
     /// Groups of `remit.toml`, by name or as `#gid`.
     pub socket_group: String,
     pub admin_group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAccount {
+    pub name: String,
+    pub uid: u32,
+    /// The primary one first.
+    pub gids: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +59,12 @@ pub fn answer(question: &Question, machine: Machine) -> Result<Report, String> {
         .map_err(|why| format!("the policy is not usable: {why}"))?;
     let mut facts = sources::look(
         &machine,
-        |accounts| add_member(accounts, question.subject.as_deref()),
+        |accounts| {
+            for known in &question.accounts {
+                add_known(accounts, known);
+            }
+            add_member(accounts, question.subject.as_deref());
+        },
         &policy,
     );
     let milliseconds = || u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -63,6 +78,28 @@ pub fn answer(question: &Question, machine: Machine) -> Result<Report, String> {
     let mut report = prove(&facts, &grants, &subjects, &goals);
     report.figures.milliseconds = milliseconds().max(begin);
     Ok(report)
+}
+
+fn add_known(accounts: &mut Accounts, known: &KnownAccount) {
+    let KnownAccount { name, uid, gids } = known;
+    let Some(gid) = gids.first() else {
+        return;
+    };
+    accounts.users.entry(name.clone()).or_insert_with(|| User {
+        uid: *uid,
+        gid: *gid,
+        home: None,
+        shell: Vec::new(),
+        has_password: true,
+    });
+    for gid in gids {
+        let group = accounts
+            .group_name_of(*gid)
+            .map_or_else(|| format!("#{gid}"), str::to_owned);
+        let group = accounts.groups.entry(group).or_default();
+        group.gid = *gid;
+        group.members.insert(name.clone());
+    }
 }
 
 /// Adds an account for `%group`.

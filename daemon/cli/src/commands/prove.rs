@@ -1,19 +1,20 @@
 //! `remit prove`: has `remit-prove` look at the machine and answer what an agent could reach. That program reads what
 //! strangers wrote, so it is a process of its own; its answer is printed as text of a stranger.
 
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{UsageWho as Usage, getrusage};
-use nix::unistd::Uid;
+use nix::unistd::{Gid, Uid, User, getgrouplist};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::exchange::{receive, send};
 use remit_policy::{Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
-use remit_prove::question::{Answer, PROGRAM, Question};
+use remit_prove::question::{Answer, KnownAccount, PROGRAM, Question};
 use remit_prove::report::Report;
 use remit_prove::text;
 
@@ -42,6 +43,11 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         root: root.as_os_str().as_bytes().to_vec(),
         policy: policy.encode(),
         subject: args.subject.clone(),
+        accounts: args
+            .subject
+            .iter()
+            .filter_map(|name| known(&root, name))
+            .collect(),
         socket_group,
         admin_group,
     };
@@ -59,6 +65,22 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         .iter()
         .any(|subject| !subject.reaches.is_empty());
     Ok(if is_reached { Exit::FOUND } else { Exit::OK })
+}
+
+/// Asks the user database about an account: a directory service may have it, or more groups of it.
+fn known(root: &Path, name: &str) -> Option<KnownAccount> {
+    if root != Path::new("/") {
+        return None;
+    }
+    let user = User::from_name(name).ok()??;
+    let gids = getgrouplist(&CString::new(name).ok()?, user.gid).ok()?;
+    let others = gids.into_iter().filter(|gid| *gid != user.gid);
+    let gids = std::iter::once(user.gid).chain(others);
+    Some(KnownAccount {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gids: gids.map(Gid::as_raw).collect(),
+    })
 }
 
 /// Loads the policy of a machine. Without files of a policy nothing is granted.

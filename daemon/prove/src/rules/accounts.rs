@@ -46,10 +46,12 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             let body = [Atom::Account(user.uid)];
             let clause = Clause::new(Atom::Member(gid), body, RuleId::Member);
             let clause = clause.detail(format!("{name} is in group {group}"));
-            clauses.add(match gid == user.gid {
-                true => clause,
-                false => clause.fix(format!("gpasswd -d {name} {group}")),
-            });
+            clauses.add(clause.fix(match gid == user.gid {
+                // A member of one group is asked about, not an account.
+                true if name.starts_with('%') => format!("keep group {group} empty"),
+                true => format!("usermod -g OTHER {name}"),
+                false => format!("gpasswd -d {name} {group}"),
+            }));
         }
         clauses.add(Clause::hidden(Atom::Anyone, [Atom::Account(user.uid)]));
     }

@@ -239,6 +239,7 @@ impl Laid {
             root: self.root.as_os_str().as_encoded_bytes().to_vec(),
             policy: policy.encode(),
             subject: Some(self.described.agent.clone()),
+            accounts: Vec::new(),
             socket_group: "remit".into(),
             admin_group: "remit-admin".into(),
         }
