@@ -11,6 +11,11 @@ pub struct Accounts {
     /// By name.
     pub users: BTreeMap<String, User>,
     pub groups: BTreeMap<String, Group>,
+    /// Gids of the groups that list a user.
+    listed: BTreeMap<String, Vec<u32>>,
+    /// The first name of a number, in the order of names.
+    names: BTreeMap<u32, String>,
+    group_names: BTreeMap<u32, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,17 +90,39 @@ impl Accounts {
                 user.has_password = is_password(password);
             }
         }
+        all.index();
         all
     }
 
+    fn index(&mut self) {
+        for (name, user) in &self.users {
+            self.names.entry(user.uid).or_insert_with(|| name.clone());
+        }
+        for (name, group) in &self.groups {
+            self.group_names
+                .entry(group.gid)
+                .or_insert_with(|| name.clone());
+            for member in &group.members {
+                self.listed
+                    .entry(member.clone())
+                    .or_default()
+                    .push(group.gid);
+            }
+        }
+    }
+
     pub fn name_of(&self, uid: u32) -> Option<&str> {
-        let found = self.users.iter().find(|(_, user)| user.uid == uid);
-        found.map(|(name, _)| name.as_str())
+        self.names.get(&uid).map(String::as_str)
     }
 
     pub fn group_name_of(&self, gid: u32) -> Option<&str> {
-        let found = self.groups.iter().find(|(_, group)| group.gid == gid);
-        found.map(|(name, _)| name.as_str())
+        self.group_names.get(&gid).map(String::as_str)
+    }
+
+    /// Adds a user that the tables do not have.
+    pub fn insert(&mut self, name: String, user: User) {
+        self.names.entry(user.uid).or_insert(name.clone());
+        self.users.insert(name, user);
     }
 
     pub fn uid(&self, name: &str) -> Option<u32> {
@@ -109,12 +136,10 @@ impl Accounts {
     /// Returns all gids of this account's login, with the primary one first.
     pub fn gids(&self, name: &str) -> Vec<u32> {
         let primary = self.users.get(name).map(|user| user.gid);
-        let listed = self.groups.values();
-        let listed = listed.filter(|group| group.members.contains(name));
         let mut gids: Vec<u32> = primary.into_iter().collect();
-        for group in listed {
-            if !gids.contains(&group.gid) {
-                gids.push(group.gid);
+        for gid in self.listed.get(name).into_iter().flatten() {
+            if !gids.contains(gid) {
+                gids.push(*gid);
             }
         }
         gids

@@ -28,6 +28,8 @@ pub enum Atom {
     Sudo(FilePath, u32),
     /// Calling a command of the policy without another person.
     Call(String),
+    /// Using a permission of the policy: a command and a rule.
+    Uses(String),
     /// Deciding what runs in a profile of the policy.
     Inside(String),
     /// Deciding what remit permits.

@@ -78,22 +78,36 @@ pub struct Goals {
     pub approvers: BTreeSet<u32>,
 }
 
-pub fn prove(facts: &Facts, grants: &Grants, subjects: &[Subject], goals: &Goals) -> Report {
+/// `is_late` ends the search for proofs; what is then missing is in the report's limits.
+pub fn prove(
+    facts: &Facts,
+    grants: &Grants,
+    subjects: &[Subject],
+    goals: &Goals,
+    is_late: &dyn Fn() -> bool,
+) -> Report {
     let clauses = clauses(facts, grants);
-    let subjects = subjects
-        .iter()
-        .map(|subject| one(facts, &clauses, subject, goals));
+    let mut limits = limits(grants);
+    let mut answered = Vec::new();
+    for (number, subject) in subjects.iter().enumerate() {
+        if number > 0 && is_late() {
+            let left = subjects.len().saturating_sub(number);
+            limits.push(format!("{left} accounts were not judged: it took too long"));
+            break;
+        }
+        answered.push(one(facts, &clauses, subject, goals, is_late, &mut limits));
+    }
     let unknown = facts.unknown.iter().take(LISTED);
     let unknown: Vec<(String, String)> = unknown
         .map(|one| (one.path.to_string(), one.why.clone()))
         .collect();
     Report {
-        subjects: subjects.collect(),
+        subjects: answered,
         more_unknown: facts
             .more_unknown
             .saturating_add(facts.unknown.len().saturating_sub(unknown.len())),
         unknown,
-        limits: limits(grants),
+        limits,
         figures: Figures {
             files: facts.files.len(),
             facts: facts
@@ -131,7 +145,14 @@ fn limits(grants: &Grants) -> Vec<String> {
     limits
 }
 
-fn one(facts: &Facts, clauses: &Clauses, subject: &Subject, goals: &Goals) -> SubjectReport {
+fn one(
+    facts: &Facts,
+    clauses: &Clauses,
+    subject: &Subject,
+    goals: &Goals,
+    is_late: &dyn Fn() -> bool,
+    limits: &mut Vec<String>,
+) -> SubjectReport {
     let begin = [
         Atom::Anyone,
         Atom::Account(subject.uid),
@@ -156,10 +177,26 @@ fn one(facts: &Facts, clauses: &Clauses, subject: &Subject, goals: &Goals) -> Su
         wanted.extend(others.map(|(goal, uid)| (goal, Atom::Account(uid))));
         wanted.push(("remit".to_owned(), Atom::Remit));
     }
-    let paths = wanted.into_iter().filter(|(_, atom)| closure.holds(atom));
-    let reaches: Vec<Path> = paths
-        .map(|(goal, atom)| path(clauses, &closure, &begin, goal, &atom))
+    let mut reached: Vec<Reached<'_>> = wanted
+        .into_iter()
+        .filter(|(_, atom)| closure.holds(atom))
+        .map(|(goal, atom)| Reached::new(&closure, goal, atom))
         .collect();
+    if reached.len() > LISTED {
+        let more = reached.len().saturating_sub(LISTED);
+        limits.push(format!(
+            "{more} more goals of {} are not shown",
+            subject.name
+        ));
+        reached.truncate(LISTED);
+    }
+    if !try_fixes(clauses, &begin, &mut reached, is_late) {
+        let name = &subject.name;
+        limits.push(format!(
+            "not each change was tried for {name}: it took too long"
+        ));
+    }
+    let reaches = reached.into_iter().map(Reached::path).collect();
     let users = facts.accounts.users.iter();
     let is_other = |uid: u32| uid != subject.uid && closure.holds(&Atom::Account(uid));
     let accounts = users
@@ -181,30 +218,63 @@ fn one(facts: &Facts, clauses: &Clauses, subject: &Subject, goals: &Goals) -> Su
     }
 }
 
-fn path(
-    clauses: &Clauses,
-    closure: &Closure<'_>,
-    begin: &[Atom],
+/// A goal with its proof.
+struct Reached<'a> {
     goal: String,
-    atom: &Atom,
-) -> Path {
-    let proof = closure.proof(atom);
-    let mut fixes: Vec<&str> = Vec::new();
-    for fix in proof.iter().filter_map(|clause| clause.fix.as_deref()) {
-        if !fixes.contains(&fix) {
-            fixes.push(fix);
+    atom: Atom,
+    proof: Vec<&'a Clause>,
+    /// Changes of its steps, each with whether it closes the path.
+    fixes: Vec<(&'a str, bool)>,
+}
+
+impl<'a> Reached<'a> {
+    fn new(closure: &Closure<'a>, goal: String, atom: Atom) -> Self {
+        let proof = closure.proof(&atom);
+        let mut fixes: Vec<(&str, bool)> = Vec::new();
+        for fix in proof.iter().filter_map(|clause| clause.fix.as_deref()) {
+            if !fixes.iter().any(|(other, _)| *other == fix) {
+                fixes.push((fix, false));
+            }
+        }
+        Self {
+            goal,
+            atom,
+            proof,
+            fixes,
         }
     }
-    let closes = |fix: &&str| !clauses.close(begin, Some(fix)).holds(atom);
-    Path {
-        goal,
-        steps: proof.iter().filter_map(|clause| step(clause)).collect(),
-        closed_by: fixes
-            .into_iter()
-            .filter(closes)
-            .map(ToOwned::to_owned)
-            .collect(),
+
+    fn path(self) -> Path {
+        let closing = self.fixes.into_iter().filter(|(_, closes)| *closes);
+        Path {
+            goal: self.goal,
+            steps: self.proof.into_iter().filter_map(step).collect(),
+            closed_by: closing.map(|(fix, _)| fix.to_owned()).collect(),
+        }
     }
+}
+
+/// Finds the changes that close paths: each is tried once, for all paths. Returns false if it was too late for some.
+fn try_fixes(
+    clauses: &Clauses,
+    begin: &[Atom],
+    reached: &mut [Reached<'_>],
+    is_late: &dyn Fn() -> bool,
+) -> bool {
+    let fixes = reached.iter().flat_map(|one| &one.fixes);
+    let fixes: BTreeSet<&str> = fixes.map(|(fix, _)| *fix).collect();
+    for fix in fixes {
+        if is_late() {
+            return false;
+        }
+        let closure = clauses.close(begin, Some(fix));
+        for one in reached.iter_mut() {
+            let closes = !closure.holds(&one.atom);
+            let same = one.fixes.iter_mut().filter(|(other, _)| *other == fix);
+            same.for_each(|(_, found)| *found = closes);
+        }
+    }
+    true
 }
 
 fn step(clause: &Clause) -> Option<Step> {

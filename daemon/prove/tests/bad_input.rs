@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Laid;
 use remit_prove::machine::{Bounds, Machine};
@@ -252,4 +252,34 @@ fn special_files_are_not_opened() {
         "{}",
         text(&report, true)
     );
+}
+
+/// Users with groups of their own, in one more group that may commit changes anywhere and can write each home.
+fn crowd(count: usize) -> String {
+    let users = (0..count).map(|number| {
+        let uid = 10_000 + number;
+        format!("[[user]]\nname = \"u{number}\"\nuid = {uid}\ngroups = [\"remit\"]\n[[file]]\npath = \"/home/u{number}\"\nowner = \"u{number}\"\ngroup = \"remit\"\nmode = \"775\"\n")
+    });
+    let users: String = users.collect();
+    format!("{users}[[group]]\nname = \"remit\"\ngid = 6003\n")
+}
+
+#[test]
+fn many_goals_and_accounts_are_answered() {
+    let machine = format!("about = \"\"\nagent = \"u0\"\n{}", crowd(400));
+    let laid = Laid::out("crowd", &machine);
+    let begin = Instant::now();
+    let report = laid.report();
+    let all = &report.subjects[0].reaches;
+    // Proofs have 30 s.
+    assert!(begin.elapsed() < Duration::from_secs(60), "{begin:?}");
+    assert_eq!(all.len(), 200);
+    assert!(
+        report
+            .limits
+            .contains(&"199 more goals of u0 are not shown".to_owned()),
+        "{:?}",
+        report.limits
+    );
+    assert!(all.iter().all(|path| path.steps.len() == 4), "{:?}", all[0]);
 }

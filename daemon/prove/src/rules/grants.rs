@@ -1,5 +1,7 @@
 //! What the policy lets an account do.
 
+use std::collections::BTreeSet;
+
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::Facts;
@@ -17,7 +19,22 @@ const OF_ROOT: [&str; 4] = [
     "/run/podman/podman.sock",
 ];
 
+/// Files of the kernel and of remit, which no commit changes.
+const OWN: [&[u8]; 8] = [
+    b"/dev/",
+    b"/proc/",
+    b"/run/",
+    b"/sys/",
+    b"/etc/remit",
+    b"/usr/lib/remit",
+    b"/usr/libexec/remit",
+    b"/var/lib/remit",
+];
+
 pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
+    let profile_of = |name: &String| grants.profiles.iter().find(|one| one.name == *name);
+    // What a permission decides is the same for each account that has it.
+    let mut used = BTreeSet::new();
     for one in &grants.granted {
         let account = [Atom::Account(one.uid)];
         let detail = format!(
@@ -39,29 +56,43 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
             }
             What::StartTyped(unit) => add(Atom::StartTyped(unit.clone()), RuleId::GrantUnit),
             What::Input { profile, files } => {
-                let profile = grants.profiles.iter().find(|one| one.name == *profile);
-                for path in profile.iter().flat_map(|one| input(facts, one, files)) {
-                    if profile.is_some_and(|one| one.uid == Some(0)) {
-                        add(super::files::as_root(facts, path), RuleId::GrantInput);
+                let uses = Atom::Uses(format!("{} {}", one.command, one.rule));
+                add(uses.clone(), RuleId::GrantInput);
+                if let Some(profile) = profile_of(profile).filter(|_| used.insert(uses.clone())) {
+                    for path in input(facts, profile, files) {
+                        decides(facts, &uses, path, profile.uid == Some(0), clauses);
                     }
-                    add(Atom::Change(path.clone()), RuleId::GrantInput);
                 }
             }
             What::Commit { beneath } => {
-                for path in facts.ways.keys() {
-                    let is_in = |above: &Vec<u8>| {
-                        FilePath::new(above).is_some_and(|above| path.is_beneath(&above))
-                    };
-                    if beneath.is_empty() || beneath.iter().any(is_in) {
-                        add(Atom::Change(path.clone()), RuleId::GrantCommit);
-                        add(super::files::as_root(facts, path), RuleId::GrantCommit);
-                    }
+                let uses = Atom::Uses(format!("{} {}", one.command, one.rule));
+                add(uses.clone(), RuleId::GrantCommit);
+                let beneath: Vec<FilePath> = beneath.iter().filter_map(FilePath::new).collect();
+                let paths = facts.ways.keys().filter(|path| {
+                    let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
+                    let is_in = beneath.iter().any(|above| path.is_beneath(above));
+                    !is_own && (beneath.is_empty() || is_in)
+                });
+                for path in paths.filter(|_| !used.contains(&uses)) {
+                    decides(facts, &uses, path, true, clauses);
                 }
+                used.insert(uses);
             }
         }
     }
     for profile in &grants.profiles {
         inside(facts, profile, clauses);
+    }
+}
+
+/// Adds that this permission decides what is found by a path.
+fn decides(facts: &Facts, uses: &Atom, path: &FilePath, as_root: bool, clauses: &mut Clauses) {
+    let heads = [
+        Some(Atom::Change(path.clone())),
+        as_root.then(|| super::files::as_root(facts, path)),
+    ];
+    for head in heads.into_iter().flatten() {
+        clauses.add(Clause::hidden(head, [uses.clone()]));
     }
 }
 
