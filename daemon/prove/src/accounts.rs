@@ -94,7 +94,11 @@ impl Accounts {
         all
     }
 
-    fn index(&mut self) {
+    /// Notes names and memberships by number, after a change of the tables.
+    pub fn index(&mut self) {
+        self.listed.clear();
+        self.names.clear();
+        self.group_names.clear();
         for (name, user) in &self.users {
             self.names.entry(user.uid).or_insert_with(|| name.clone());
         }
@@ -117,12 +121,6 @@ impl Accounts {
 
     pub fn group_name_of(&self, gid: u32) -> Option<&str> {
         self.group_names.get(&gid).map(String::as_str)
-    }
-
-    /// Adds a user that the tables do not have.
-    pub fn insert(&mut self, name: String, user: User) {
-        self.names.entry(user.uid).or_insert(name.clone());
-        self.users.insert(name, user);
     }
 
     pub fn uid(&self, name: &str) -> Option<u32> {

@@ -120,7 +120,7 @@ fn add_member(accounts: &mut Accounts, subject: Option<&str>) {
             shell: b"/usr/sbin/nologin".to_vec(),
             has_password: false,
         };
-        accounts.insert(format!("%{group}"), user);
+        accounts.users.insert(format!("%{group}"), user);
     }
 }
 

@@ -34,6 +34,7 @@ pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> 
     let mut look = Look::new(machine);
     look.facts.accounts = Accounts::read(machine);
     add(&mut look.facts.accounts);
+    look.facts.accounts.index();
     for source in [
         systemd::look,
         cron::look,

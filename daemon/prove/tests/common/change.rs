@@ -27,6 +27,7 @@ impl Laid {
                 lchown(self.at(path), Some(uid), None).map_err(|error| error.to_string())
             }
             ["setfacl", "-x", entry, path] => self.take_entry(path, entry),
+            ["usermod", "-g", "OTHER", user] => self.take_primary(user),
             ["gpasswd", "-d", user, group] => self.leave(user, group),
             ["take", "back", place] | ["narrow", place] => self.take_line(place),
             ["narrow", .., place] => self.take_rule(place),
@@ -61,6 +62,18 @@ impl Laid {
             .collect();
         let written = remit_sys::sys::set_xattr(&opened, c"system.posix_acl_access", &list);
         written.map_err(|error| error.to_string())
+    }
+
+    fn take_primary(&self, user: &str) -> Result<(), String> {
+        let path = self.at("/etc/passwd");
+        let uid = self.number(user);
+        let before = fs::read_to_string(&path).unwrap();
+        let own = format!("{user}:x:{uid}:{uid}:");
+        if !before.contains(&own) {
+            return Err(format!("there is no {own}"));
+        }
+        let after = before.replace(&own, &format!("{user}:x:{uid}:65533:"));
+        fs::write(&path, after).map_err(|error| error.to_string())
     }
 
     fn leave(&mut self, user: &str, group: &str) -> Result<(), String> {
