@@ -181,7 +181,7 @@ test-kernels: build package ## the package on kernels 5.10 to the newest, emulat
 
 .PHONY: test-arm64
 test-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
-test-arm64: package-arm64 ## the package for arm64 on kernels 6.1 and the newest, emulated: an hour
+test-arm64: package-arm64 ## the package for arm64 on kernels 6.1 and the newest, emulated: 45 minutes
 	cargo build --locked --target $(AARCH64) -p remit-tests --bins
 	cargo test --locked --target $(AARCH64) -p remit-confine --lib --no-run --message-format json | jq -r '.executable // empty' | \
 		xargs -I '{}' install '{}' $(BUILT)/$(AARCH64)/debug/remit-confine-tests
