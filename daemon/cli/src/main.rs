@@ -25,6 +25,7 @@ mod client {
     pub(crate) mod admin_socket;
     pub(crate) mod ctrl_c;
     pub(crate) mod follow;
+    pub(crate) mod prover;
     pub(crate) mod user_socket;
     pub(crate) mod verifier;
 }
@@ -92,13 +93,15 @@ mod commands {
         mod examples;
         mod explain;
         mod files;
+        mod groups;
         mod outcome;
         mod replay;
 
-        pub use check::{check, group_words};
+        pub use check::check;
         pub use examples::test;
         pub use explain::explain;
         pub use files::{diff, directory, of_args, reload, unloaded};
+        pub use groups::group_words;
         pub use replay::replay;
     }
     pub mod prove;

@@ -167,7 +167,7 @@ pub struct CompletionsArgs {
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
     /// Report errors in policy files, and what somebody should look at
-    Check(FilesArgs),
+    Check(CheckArgs),
     /// Run the tests and examples in policy files
     Test(FilesArgs),
     /// Show what a user may do: which rule decides, and what would be executed
@@ -199,6 +199,16 @@ pub struct FilesArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also look for ways to root that this policy opens on this machine, as 'remit prove' does (root)
+    #[arg(long, conflicts_with = "other_machine")]
+    pub prove: bool,
+
+    #[command(flatten)]
+    pub files: FilesArgs,
 }
 
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ pub use audit::{
     RecordSourceArgs, RecordsArgs, SpanArgs, VerifyArgs, is_of_end,
 };
 pub use machine::{
-    Answer, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
+    Answer, CheckArgs, ClientConfigArgs, CompletionsArgs, DiffArgs, DoctorArgs, EnrollApproverArgs,
     EnrollArgs, ExplainArgs, FilesArgs, LockArgs, MachineArgs, MetricsArgs, PolicyVerb, ProveArgs,
     ReloadArgs, ReplayArgs, ResumeArgs, UnenrollArgs,
 };

@@ -11,6 +11,7 @@ mod journal;
 mod kernel;
 mod keys;
 pub(crate) mod keys_in_other_accounts;
+mod paths;
 pub(crate) mod privilege_escalation;
 mod report;
 mod screen;
@@ -53,8 +54,11 @@ pub fn examine(runtime: &Runtime) -> Report {
         Some(Err(_)) | None => Vec::new(),
     };
     let own = files::own(&units);
-    let (agents, ssh) = match geteuid().is_root() {
-        true => accounts::checks(runtime, &own),
+    let (agents, ssh, paths) = match geteuid().is_root() {
+        true => {
+            let (agents, ssh) = accounts::checks(runtime, &own);
+            (agents, ssh, paths::checks())
+        }
         false => {
             let skipped = || {
                 vec![Check::skipped(
@@ -62,7 +66,7 @@ pub fn examine(runtime: &Runtime) -> Report {
                     "only root can check this: sudo remit doctor",
                 )]
             };
-            (skipped(), skipped())
+            (skipped(), skipped(), skipped())
         }
     };
     let part = |title, checks| Part { title, checks };
@@ -71,6 +75,7 @@ pub fn examine(runtime: &Runtime) -> Report {
         kernel,
         part("agents", agents),
         part("ssh", ssh),
+        part("paths", paths),
         part("files", files::checks(runtime, &own)),
         part("service", [lock, service_checks(service)].concat()),
         part("journal", journal::checks(checkup.as_ref(), asked)),

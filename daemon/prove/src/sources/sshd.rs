@@ -11,15 +11,15 @@ use crate::rule::RuleId;
 const FILES: usize = 100;
 
 #[derive(Debug)]
-pub struct Keys {
+pub struct KeySettings {
     /// Files of keys as they are written: `%u`, `%h`, relative to the home.
     pub files: Vec<String>,
     /// sshd refuses files and directories that others can write, `StrictModes`.
     pub is_strict: bool,
 }
 
-pub fn look(look: &mut Look<'_>) -> Keys {
-    let mut keys = Keys {
+pub fn look(look: &mut Look<'_>) -> KeySettings {
+    let mut keys = KeySettings {
         files: Vec::new(),
         is_strict: true,
     };

@@ -4,22 +4,27 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use nix::unistd::Group;
+use nix::unistd::Uid;
 use remit_policy::{Base, Diagnostic, Listed, Policy, Profile, Severity};
-use remit_policy_files::{
-    Loaded, Names, Owners, approvers, impersonators, read_file, unreachable_grantees,
-};
-use serde::Deserialize;
+use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, unreachable_grantees};
 use serde_json::json;
+
+use remit_prove::report::Path as Reached;
 
 use super::approver_keys;
 use super::files::{self, count, errors};
-use crate::args::FilesArgs;
+use super::groups::groups;
+use crate::args::{CheckArgs, FilesArgs};
+use crate::client::prover;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 
 /// Prints findings. The exit status shows if the daemon would refuse the files, or the keys of approvers.
-pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
+pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
+    let CheckArgs { prove, files: args } = args;
+    if *prove && !Uid::effective().is_root() {
+        return Err(Failure::NotRoot("policy check --prove"));
+    }
     let (made, names) = files::of_args(args);
     let (loaded, mut found) = match made {
         Ok(mut loaded) => {
@@ -31,6 +36,9 @@ pub fn check(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
     if let Some(loaded) = &loaded {
         found.extend(findings(loaded, &names, &args.config));
         found.extend(missing_paths(&loaded.policy, &names));
+        if *prove {
+            found.extend(opened_paths(&loaded.policy));
+        }
     }
     let loaded = loaded.filter(|_| errors(&found) == 0);
     // The daemon loads the policy without them, and then accepts no signature.
@@ -100,34 +108,32 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
     lines
 }
 
-/// The used part of `remit.toml` (remit.toml(5)). `remitd --check` judges the rest.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ReachSettings {
-    accounts: AccountSettings,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct AccountSettings {
-    socket_group: GroupSetting,
-    admin_group: GroupSetting,
-}
-
-impl Default for AccountSettings {
-    fn default() -> Self {
-        Self {
-            socket_group: GroupSetting::Name("remit".into()),
-            admin_group: GroupSetting::Name("remit-admin".into()),
+/// Returns a warning for each way of an agent to more than it should have of which a permission of this policy is a step.
+fn opened_paths(policy: &Policy) -> Vec<Diagnostic> {
+    let warning = |why: String| Diagnostic::whole(Severity::Warning, "policy", why);
+    let question = prover::question(Path::new("/"), policy, None);
+    let report = match question.and_then(|question| prover::ask(&question)) {
+        Ok(report) => report,
+        Err(why) => return vec![warning(format!("cannot look for ways to root: {why}"))],
+    };
+    let mut found = Vec::new();
+    for subject in &report.subjects {
+        let is_opened = |path: &&Reached| {
+            path.steps
+                .iter()
+                .any(|step| step.rule.starts_with("grant-"))
+        };
+        for path in subject.reaches.iter().filter(is_opened) {
+            let steps: Vec<&str> = path.steps.iter().map(|step| step.fact.as_str()).collect();
+            let (name, goal) = (&subject.name, &path.goal);
+            let closed_by = path.closed_by.join("; or ");
+            found.push(warning(format!(
+                "agent {name} reaches {goal}: {}; closed by: {closed_by}",
+                steps.join("; ")
+            )));
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum GroupSetting {
-    Id(u32),
-    Name(String),
+    found
 }
 
 /// Warns of grantees who may not connect and approvers who cannot approve. Errors: profiles whose user may approve.
@@ -154,47 +160,6 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
                 why,
             )]
         }
-    }
-}
-
-fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
-    let AccountSettings {
-        socket_group,
-        admin_group,
-    } = account_settings(file)?;
-    Ok([gid(&socket_group)?, gid(&admin_group)?])
-}
-
-/// Returns the groups that may connect and that administer, by name or as `#gid`.
-pub fn group_words(file: &Path) -> Result<[String; 2], String> {
-    let AccountSettings {
-        socket_group,
-        admin_group,
-    } = account_settings(file)?;
-    Ok([socket_group, admin_group].map(|group| match group {
-        GroupSetting::Id(gid) => format!("#{gid}"),
-        GroupSetting::Name(name) => name,
-    }))
-}
-
-fn account_settings(file: &Path) -> Result<AccountSettings, String> {
-    let file = file.canonicalize().unwrap_or_default();
-    let text = match file.as_os_str().is_empty() {
-        true => None,
-        false => read_file(&file, Owners::Any)?,
-    };
-    let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
-    let settings: ReachSettings =
-        toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))?;
-    Ok(settings.accounts)
-}
-
-fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {
-    match account {
-        GroupSetting::Id(gid) => Ok(Some(*gid)),
-        GroupSetting::Name(name) => Group::from_name(name)
-            .map(|group| group.map(|group| group.gid.as_raw()))
-            .map_err(|errno| errno.desc().to_owned()),
     }
 }
 

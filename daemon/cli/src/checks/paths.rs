@@ -1,0 +1,99 @@
+//! Asks `remit-prove` if an agent could become root, or act as an approver or another agent. `remit prove` shows the steps.
+
+use std::path::Path;
+
+use remit_prove::report::Report;
+
+use super::report::Check;
+use crate::client::prover;
+
+/// Needs root.
+pub fn checks() -> Vec<Check> {
+    match look() {
+        Ok(report) => judge(&report),
+        Err(why) => vec![Check::skipped("all", why)],
+    }
+}
+
+fn look() -> Result<Report, String> {
+    let root = Path::new("/");
+    let policy = prover::policy_of(root);
+    let policy = policy.map_err(|_| "the policy does not load: remit policy check".to_owned())?;
+    prover::ask(&prover::question(root, &policy, None)?)
+}
+
+fn judge(report: &Report) -> Vec<Check> {
+    if report.subjects.is_empty() {
+        return vec![Check::ok("all", "there is no agent")];
+    }
+    let unknown = report.unknown.len().saturating_add(report.more_unknown);
+    let subjects = report.subjects.iter().map(|subject| {
+        let name = format!("{}: paths", subject.name);
+        match subject.reaches.first() {
+            None => Check::ok(
+                name,
+                format!("no path found; {unknown} parts of the machine were not looked at"),
+            ),
+            Some(path) => {
+                let steps: Vec<&str> = path.steps.iter().map(|step| step.fact.as_str()).collect();
+                let why = format!(
+                    "'{}' reaches {}: {}",
+                    subject.name,
+                    path.goal,
+                    steps.join("; ")
+                );
+                Check::warning(name, why, format!("remit prove {}", subject.name))
+            }
+        }
+    });
+    subjects.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_prove::report::{Path, Step, SubjectReport};
+
+    use super::super::report::{Verdict, whys};
+    use super::*;
+
+    #[test]
+    fn path_is_a_warning_and_none_is_never_safe() {
+        let subject = |name: &str, reaches: Vec<Path>| SubjectReport {
+            name: name.to_owned(),
+            groups: Vec::new(),
+            reaches,
+            accounts: Vec::new(),
+        };
+        let step = |fact: &str| Step {
+            rule: "r".to_owned(),
+            fact: fact.to_owned(),
+            sentence: String::new(),
+            source: String::new(),
+        };
+        let path = Path {
+            goal: "root".to_owned(),
+            steps: vec![step("a is in docker"), step("docker leads to root")],
+            closed_by: Vec::new(),
+        };
+        let report = Report {
+            subjects: vec![subject("a", vec![path]), subject("b", Vec::new())],
+            more_unknown: 3,
+            ..Report::default()
+        };
+        let checks = judge(&report);
+        assert_eq!(
+            whys(&checks),
+            ["warning: 'a' reaches root: a is in docker; docker leads to root"]
+        );
+        let expect =
+            Verdict::Ok("no path found; 3 parts of the machine were not looked at".to_owned());
+        assert!(
+            checks.iter().any(|check| check.verdict == expect),
+            "{checks:?}"
+        );
+        assert_eq!(
+            judge(&Report::default()),
+            [Check::ok("all", "there is no agent")]
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Asks `remit-prove` what accounts of a machine could reach. It reads what strangers wrote, so it is a process of its own.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::{Gid, User, getgrouplist};
+use remit_policy::exchange::{receive, send};
+use remit_policy::{Diagnostic, Ids, MachineTable, Policy};
+use remit_policy_files::{Owners, PolicyFiles};
+use remit_prove::accounts::Accounts;
+use remit_prove::machine::{Bounds, Machine};
+use remit_prove::question::{Answer, KnownAccount, PROGRAM, Question};
+use remit_prove::report::Report;
+
+use crate::args::{FilesArgs, MachineArgs};
+use crate::commands::policy;
+
+const PACKAGED: &str = "/usr/libexec/remit";
+
+/// Makes the question about a machine under this policy. `None` as the subject: each agent.
+pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Question, String> {
+    let settings = root.join("etc/remit/remit.toml");
+    let [socket_group, admin_group] =
+        policy::group_words(&settings).map_err(|why| failed(&settings, &why))?;
+    Ok(Question {
+        release: remit_common::RELEASE.to_owned(),
+        root: root.as_os_str().as_bytes().to_vec(),
+        policy: policy.encode(),
+        subject: subject.map(ToOwned::to_owned),
+        accounts: subject
+            .iter()
+            .filter_map(|name| known(root, name))
+            .collect(),
+        socket_group,
+        admin_group,
+    })
+}
+
+/// Asks the user database about an account: a directory service may have it, or more groups of it.
+fn known(root: &Path, name: &str) -> Option<KnownAccount> {
+    if root != Path::new("/") {
+        return None;
+    }
+    let user = User::from_name(name).ok()??;
+    let gids = getgrouplist(&CString::new(name).ok()?, user.gid).ok()?;
+    let others = gids.into_iter().filter(|gid| *gid != user.gid);
+    let gids = std::iter::once(user.gid).chain(others);
+    Some(KnownAccount {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gids: gids.map(Gid::as_raw).collect(),
+    })
+}
+
+/// Loads the policy of a machine. Without files of a policy nothing is granted.
+pub fn policy_of(root: &Path) -> Result<Policy, Vec<Diagnostic>> {
+    let (config, vendor) = (root.join("etc/remit"), root.join("usr/lib/remit"));
+    if root == Path::new("/") && config.exists() {
+        let args = FilesArgs {
+            config,
+            any_owner: false,
+            machine: MachineArgs {
+                vendor,
+                other_machine: false,
+            },
+        };
+        return policy::of_args(&args).0.map(|loaded| loaded.policy);
+    }
+    let files = match config.exists() {
+        true => policy::directory(&config, &vendor, Owners::Any)?,
+        false => PolicyFiles {
+            sources: Vec::new(),
+            warnings: Vec::new(),
+        },
+    };
+    let accounts = Machine::open(root, Bounds::default()).map(|machine| Accounts::read(&machine));
+    let table = table(&accounts.unwrap_or_default());
+    remit_policy_compile::load(&files.sources, &table).map(|(policy, _)| policy)
+}
+
+/// Answers about names as the tables of another machine do.
+fn table(accounts: &Accounts) -> MachineTable {
+    let users = accounts.users.iter();
+    let groups = accounts.groups.iter();
+    let listed = groups.clone().map(|(_, group)| {
+        let members = accounts.users.iter();
+        let members = members.filter(|(name, _)| accounts.gids(name).contains(&group.gid));
+        (group.gid, members.map(|(_, user)| user.uid).collect())
+    });
+    MachineTable {
+        users: users
+            .clone()
+            .map(|(name, user)| {
+                let (uid, gid) = (user.uid, user.gid);
+                (name.clone(), Ids { uid, gid })
+            })
+            .collect(),
+        groups: groups
+            .clone()
+            .map(|(name, group)| (name.clone(), group.gid))
+            .collect(),
+        members: users
+            .map(|(name, _)| (name.clone(), accounts.gids(name)))
+            .collect(),
+        listed: listed.collect(),
+        ..MachineTable::default()
+    }
+}
+
+pub fn ask(question: &Question) -> Result<Report, String> {
+    let program = find();
+    let mut child = Command::new(&program)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&program, &error))?;
+    // It reads the whole question before it answers, and ends by itself: its time is limited.
+    let sent = child
+        .stdin
+        .take()
+        .map(|mut input| send(&mut input, question));
+    let answer = child.stdout.take().map(|mut output| receive(&mut output));
+    let status = child.wait().map_err(|error| failed(&program, &error))?;
+    match (sent, answer) {
+        (Some(Ok(())), Some(Ok(Answer::Report(mut report)))) => {
+            let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+            let memory = usage.map_or(0, |usage| usage.max_rss());
+            report.figures.kibibytes = u64::try_from(memory).unwrap_or(0);
+            Ok(report)
+        }
+        (Some(Ok(())), Some(Ok(Answer::Refused(why)))) => Err(why),
+        _ => Err(failed(&program, &format!("it gave no answer ({status})"))),
+    }
+}
+
+fn failed(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("'{}': {why}", path.display())
+}
+
+/// Next to this program, as in a build, or in the package's directory.
+fn find() -> PathBuf {
+    let own = std::env::current_exe().ok();
+    let beside = own
+        .map(|own| own.with_file_name(PROGRAM))
+        .filter(|path| path.exists());
+    beside.unwrap_or_else(|| Path::new(PACKAGED).join(PROGRAM))
+}

@@ -1,0 +1,79 @@
+//! The groups of `remit.toml`: who may connect, who administers.
+
+use std::path::Path;
+
+use nix::unistd::Group;
+use remit_policy_files::{Owners, read_file};
+use serde::Deserialize;
+
+/// The used part of `remit.toml` (remit.toml(5)). `remitd --check` judges the rest.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ReachSettings {
+    accounts: AccountSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct AccountSettings {
+    socket_group: GroupSetting,
+    admin_group: GroupSetting,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self {
+            socket_group: GroupSetting::Name("remit".into()),
+            admin_group: GroupSetting::Name("remit-admin".into()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum GroupSetting {
+    Id(u32),
+    Name(String),
+}
+
+/// Returns their gids; `None` for one that is missing, for example if remit is not installed.
+pub fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
+    let AccountSettings {
+        socket_group,
+        admin_group,
+    } = account_settings(file)?;
+    Ok([gid(&socket_group)?, gid(&admin_group)?])
+}
+
+/// Returns the groups that may connect and that administer, by name or as `#gid`.
+pub fn group_words(file: &Path) -> Result<[String; 2], String> {
+    let AccountSettings {
+        socket_group,
+        admin_group,
+    } = account_settings(file)?;
+    Ok([socket_group, admin_group].map(|group| match group {
+        GroupSetting::Id(gid) => format!("#{gid}"),
+        GroupSetting::Name(name) => name,
+    }))
+}
+
+fn account_settings(file: &Path) -> Result<AccountSettings, String> {
+    let file = file.canonicalize().unwrap_or_default();
+    let text = match file.as_os_str().is_empty() {
+        true => None,
+        false => read_file(&file, Owners::Any)?,
+    };
+    let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
+    let settings: ReachSettings =
+        toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))?;
+    Ok(settings.accounts)
+}
+
+fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {
+    match account {
+        GroupSetting::Id(gid) => Ok(Some(*gid)),
+        GroupSetting::Name(name) => Group::from_name(name)
+            .map(|group| group.map(|group| group.gid.as_raw()))
+            .map_err(|errno| errno.desc().to_owned()),
+    }
+}
