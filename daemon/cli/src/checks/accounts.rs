@@ -13,7 +13,7 @@ use super::agents::{self, AccountDatabase, AccountFacts};
 use super::approvers::{self, EnrolledKeys};
 use super::file_facts::FileFacts;
 use super::keys::{self, KeyLocation, Now};
-use super::report::{Check, Finding, Verdict, or_ok};
+use super::report::{AccountChecks, Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
 use super::{files, keys_in_other_accounts, privilege_escalation, started, writable_paths};
 use crate::enrollment::{self, Role};
@@ -21,12 +21,12 @@ use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::keys::blob;
 use crate::openssh::pattern::Connection;
 
-pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
+pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     let clients = group_of(&runtime.socket(), "remit");
     let Some(clients) = clients else {
         let why = "there is no socket of remit and no group 'remit'";
         let failure = Check::failure("members", why, "install the package again");
-        return (vec![failure], vec![Check::skipped("all", why)]);
+        return AccountChecks::unknown(failure, why);
     };
     let sshd = Answers::read();
     let accounts = AccountDatabase::read();
@@ -49,7 +49,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
                 &why,
                 "getent group remit; ls /var/lib/remit/enrolled",
             );
-            return (vec![failure], vec![Check::skipped("all", why)]);
+            return AccountChecks::unknown(failure, &why);
         }
     };
     let admins = group_of(&runtime.admin_socket(), "remit-admin");
@@ -78,7 +78,15 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> (Vec<Check>, Vec<Check>) {
             false => Check::skipped("all", "there is no sshd on this machine"),
         });
     }
-    (checks, by_ssh)
+    AccountChecks {
+        accounts: checks,
+        ssh: by_ssh,
+        agents: found
+            .agents
+            .iter()
+            .map(|agent| agent.name.clone())
+            .collect(),
+    }
 }
 
 fn account_checks(

@@ -26,7 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use daemon::DaemonAnswer;
 use nix::unistd::geteuid;
 use remit_common::names::Runtime;
-use report::Part;
+use report::{AccountChecks, Part};
 use service::Service;
 
 use crate::args::DoctorArgs;
@@ -56,8 +56,12 @@ pub fn examine(runtime: &Runtime) -> Report {
     let own = files::own(&units);
     let (agents, ssh, paths) = match geteuid().is_root() {
         true => {
-            let (agents, ssh) = accounts::checks(runtime, &own);
-            (agents, ssh, paths::checks())
+            let AccountChecks {
+                accounts,
+                ssh,
+                agents,
+            } = accounts::checks(runtime, &own);
+            (accounts, ssh, paths::checks(&agents))
         }
         false => {
             let skipped = || {

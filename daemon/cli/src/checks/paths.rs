@@ -7,10 +7,13 @@ use remit_prove::report::Report;
 use super::report::Check;
 use crate::client::prover;
 
-/// Needs root.
-pub fn checks() -> Vec<Check> {
+/// Checks these agents. Needs root.
+pub fn checks(agents: &[String]) -> Vec<Check> {
+    if agents.is_empty() {
+        return vec![Check::ok("all", "there is no agent")];
+    }
     match look() {
-        Ok(report) => judge(&report),
+        Ok(report) => judge(&report, agents),
         Err(why) => vec![Check::skipped("all", why)],
     }
 }
@@ -22,12 +25,11 @@ fn look() -> Result<Report, String> {
     prover::ask(&prover::question(root, &policy, None)?)
 }
 
-fn judge(report: &Report) -> Vec<Check> {
-    if report.subjects.is_empty() {
-        return vec![Check::ok("all", "there is no agent")];
-    }
+fn judge(report: &Report, agents: &[String]) -> Vec<Check> {
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
-    let subjects = report.subjects.iter().map(|subject| {
+    let subjects = report.subjects.iter();
+    let subjects = subjects.filter(|subject| agents.contains(&subject.name));
+    let checks = subjects.map(|subject| {
         let name = format!("{}: paths", subject.name);
         match subject.reaches.first() {
             None => Check::ok(
@@ -46,7 +48,7 @@ fn judge(report: &Report) -> Vec<Check> {
             }
         }
     });
-    subjects.collect()
+    checks.collect()
 }
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
             more_unknown: 3,
             ..Report::default()
         };
-        let checks = judge(&report);
+        let checks = judge(&report, &["a".to_owned(), "b".to_owned()]);
         assert_eq!(
             whys(&checks),
             ["warning: 'a' reaches root: a is in docker; docker leads to root"]
@@ -92,8 +94,9 @@ mod tests {
             "{checks:?}"
         );
         assert_eq!(
-            judge(&Report::default()),
-            [Check::ok("all", "there is no agent")]
+            whys(&judge(&report, &["b".to_owned()])),
+            Vec::<String>::new()
         );
+        assert_eq!(super::checks(&[]), [Check::ok("all", "there is no agent")]);
     }
 }

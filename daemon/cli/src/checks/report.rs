@@ -166,6 +166,23 @@ impl Check {
     }
 }
 
+/// Checks of agents' accounts and of ssh, and whose they are.
+pub struct AccountChecks {
+    pub accounts: Vec<Check>,
+    pub ssh: Vec<Check>,
+    pub agents: Vec<String>,
+}
+
+impl AccountChecks {
+    pub fn unknown(failure: Check, why: &str) -> Self {
+        Self {
+            accounts: vec![failure],
+            ssh: vec![Check::skipped("all", why)],
+            agents: Vec::new(),
+        }
+    }
+}
+
 pub fn or_ok(found: Vec<Check>, name: &str, text: impl Into<String>) -> Vec<Check> {
     match found.is_empty() {
         true => vec![Check::ok(name, text)],

@@ -24,6 +24,7 @@ pub fn look(look: &mut Look<'_>) {
         let (path, kind) = (fields.nth(1).and_then(FilePath::new), fields.next());
         if let (Some(path), Some(kind)) = (path, kind)
             && REMOTE.iter().any(|prefix| kind.starts_with(prefix))
+            && kind != b"fusectl"
         {
             let why = format!(
                 "who writes on this file system ({}) is not decided here",
