@@ -78,14 +78,11 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
             false => Check::skipped("all", "there is no sshd on this machine"),
         });
     }
+    let agents = found.agents.iter().map(|agent| agent.name.clone());
     AccountChecks {
         accounts: checks,
         ssh: by_ssh,
-        agents: found
-            .agents
-            .iter()
-            .map(|agent| agent.name.clone())
-            .collect(),
+        agents: agents.collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use remit_policy::{Base, Diagnostic, Listed, Policy, Profile, Severity};
 use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, unreachable_grantees};
 use serde_json::json;
 
-use remit_prove::report::Path as Reached;
+use remit_prove::report::{Path as Reached, Report};
 
 use super::approver_keys;
 use super::files::{self, count, errors};
@@ -110,12 +110,18 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
 
 /// Returns a warning for each way of an agent to more than it should have of which a permission of this policy is a step.
 fn opened_paths(policy: &Policy) -> Vec<Diagnostic> {
-    let warning = |why: String| Diagnostic::whole(Severity::Warning, "policy", why);
     let question = prover::question(Path::new("/"), policy, None);
-    let report = match question.and_then(|question| prover::ask(&question)) {
-        Ok(report) => report,
-        Err(why) => return vec![warning(format!("cannot look for ways to root: {why}"))],
-    };
+    match question.and_then(|question| prover::ask(&question)) {
+        Ok(report) => opened(&report),
+        Err(why) => vec![Diagnostic::whole(
+            Severity::Warning,
+            "policy",
+            format!("cannot look for ways to root: {why}"),
+        )],
+    }
+}
+
+fn opened(report: &Report) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for subject in &report.subjects {
         let is_opened = |path: &&Reached| {
@@ -125,12 +131,13 @@ fn opened_paths(policy: &Policy) -> Vec<Diagnostic> {
         };
         for path in subject.reaches.iter().filter(is_opened) {
             let steps: Vec<&str> = path.steps.iter().map(|step| step.fact.as_str()).collect();
-            let (name, goal) = (&subject.name, &path.goal);
-            let closed_by = path.closed_by.join("; or ");
-            found.push(warning(format!(
-                "agent {name} reaches {goal}: {}; closed by: {closed_by}",
-                steps.join("; ")
-            )));
+            let (name, goal, steps) = (&subject.name, &path.goal, steps.join("; "));
+            let closed_by = match path.closed_by.is_empty() {
+                true => "no single change closes it".to_owned(),
+                false => format!("closed by: {}", path.closed_by.join("; or ")),
+            };
+            let why = format!("agent {name} reaches {goal}: {steps}; {closed_by}");
+            found.push(Diagnostic::whole(Severity::Warning, "policy", why));
         }
     }
     found
@@ -237,6 +244,36 @@ mod tests {
         let (policy, _) = remit_policy_compile::load(&[source], names).unwrap();
         let found = missing_paths(&policy, names);
         found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn only_paths_by_a_grant_are_of_the_policy() {
+        use remit_prove::report::{Step, SubjectReport};
+
+        let step = |rule: &str, fact: &str| Step {
+            rule: rule.to_owned(),
+            fact: fact.to_owned(),
+            sentence: String::new(),
+            source: String::new(),
+        };
+        let path = |rule: &str, fact: &str| Reached {
+            goal: "root".to_owned(),
+            steps: vec![step("member", "a is in deploy"), step(rule, fact)],
+            closed_by: vec!["narrow x".to_owned()],
+        };
+        let subject = SubjectReport {
+            name: "a".to_owned(),
+            groups: Vec::new(),
+            reaches: vec![path("sudo-all", "sudo"), path("grant-unit", "a may call u")],
+            accounts: Vec::new(),
+        };
+        let report = Report {
+            subjects: vec![subject],
+            ..Report::default()
+        };
+        let found: Vec<String> = opened(&report).iter().map(ToString::to_string).collect();
+        let expect = "policy: warning: agent a reaches root: a is in deploy; a may call u; closed by: narrow x";
+        assert_eq!(found, [expect]);
     }
 
     #[test]
