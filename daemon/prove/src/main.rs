@@ -28,6 +28,8 @@ fn main() -> ExitCode {
 fn serve() -> Result<(), String> {
     // The question is of root's own process, and only its directory is used before the rights are gone.
     let question: Question = receive(&mut stdin().lock()).map_err(|error| error.to_string())?;
+    // Beyond all bounds of a look: a file system that does not answer must not keep the asking program.
+    nix::unistd::alarm::set(180);
     let root = Path::new(OsStr::from_bytes(&question.root));
     let machine = Machine::open(root, Bounds::default());
     let answer = match machine {

@@ -2,6 +2,7 @@
 //! could not be read is remembered with its reason.
 
 pub mod entry;
+mod mounts;
 mod way;
 
 use std::cell::{Cell, RefCell};
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::read;
 use remit_sys::sys;
 
 use crate::path::FilePath;
 use entry::{End, Entry, Kind, parse_acl, parse_capabilities};
+use mounts::{Closed, closed};
 
 /// Bounds of one look at a machine.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +59,27 @@ pub struct Machine {
     bounds: Bounds,
     begin: Instant,
     bytes: Cell<usize>,
-    seen: RefCell<BTreeMap<FilePath, Option<Entry>>>,
+    closed: Vec<Closed>,
+    seen: RefCell<BTreeMap<FilePath, Seen>>,
     unknown: RefCell<BTreeMap<FilePath, String>>,
     unlisted: Cell<usize>,
+}
+
+/// What a look at one path gives.
+#[derive(Clone, Debug)]
+enum Seen {
+    There(Entry),
+    Missing,
+    Unknown,
+}
+
+impl Seen {
+    fn entry(self) -> Option<Entry> {
+        match self {
+            Self::There(entry) => Some(entry),
+            Self::Missing | Self::Unknown => None,
+        }
+    }
 }
 
 /// More reasons are only counted.
@@ -74,6 +94,7 @@ impl Machine {
 
     pub fn new(root: OwnedFd, bounds: Bounds) -> Self {
         Self {
+            closed: closed(&root),
             root,
             bounds,
             begin: Instant::now(),
@@ -90,18 +111,22 @@ impl Machine {
 
     /// Notes a part of the machine that stays unknown.
     pub fn unknown(&self, path: &FilePath, why: impl Into<String>) {
-        let mut unknown = self.unknown.borrow_mut();
-        if unknown.len() < UNKNOWN {
-            unknown.entry(path.clone()).or_insert_with(|| why.into());
-        } else {
-            self.unlisted.set(self.unlisted.get().saturating_add(1));
+        let (mut unknown, why) = (self.unknown.borrow_mut(), why.into());
+        let has_room = unknown.len() < UNKNOWN;
+        match unknown.get_mut(path) {
+            Some(known) if known.split("; ").any(|one| one == why) => {}
+            Some(known) => *known = format!("{known}; {why}"),
+            None if has_room => {
+                unknown.insert(path.clone(), why);
+            }
+            None => self.unlisted.set(self.unlisted.get().saturating_add(1)),
         }
     }
 
     /// Takes what was seen, what stays unknown, and how many further parts do.
     pub fn take(&self) -> (BTreeMap<FilePath, Entry>, Vec<Unknown>, usize) {
         let seen = self.seen.take().into_iter();
-        let seen = seen.filter_map(|(path, entry)| Some((path, entry?)));
+        let seen = seen.filter_map(|(path, seen)| Some((path, seen.entry()?)));
         let unknown = self.unknown.take().into_iter();
         let unknown = unknown.map(|(path, why)| Unknown { path, why });
         (seen.collect(), unknown.collect(), self.unlisted.get())
@@ -111,24 +136,32 @@ impl Machine {
         self.begin.elapsed()
     }
 
-    /// Looks at a path whose directories are no links, without following it. `None`: missing, or unknown.
-    fn look(&self, path: &FilePath) -> Option<Entry> {
-        if let Some(entry) = self.seen.borrow().get(path) {
-            return entry.clone();
+    /// Looks at a path whose directories are no links, without following it.
+    fn look(&self, path: &FilePath) -> Seen {
+        if let Some(seen) = self.seen.borrow().get(path) {
+            return seen.clone();
         }
         if self.is_over(path) {
-            return None;
+            return Seen::Unknown;
         }
-        let entry = match self.describe(path) {
-            Ok(entry) => Some(entry),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
-            Err(errno) => {
-                self.unknown(path, reason(errno));
-                None
+        let closed = self.closed.iter().find(|one| path.is_beneath(&one.path));
+        let seen = match closed {
+            Some(Closed { path, kind }) => {
+                let why = format!("a file system of {kind} is not looked at: it may not answer");
+                self.unknown(path, why);
+                Seen::Unknown
             }
+            None => match self.describe(path) {
+                Ok(entry) => Seen::There(entry),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => Seen::Missing,
+                Err(errno) => {
+                    self.unknown(path, reason(errno));
+                    Seen::Unknown
+                }
+            },
         };
-        self.seen.borrow_mut().insert(path.clone(), entry.clone());
-        entry
+        self.seen.borrow_mut().insert(path.clone(), seen.clone());
+        seen
     }
 
     fn is_over(&self, path: &FilePath) -> bool {
@@ -184,23 +217,31 @@ impl Machine {
             capabilities: 0,
             kind,
         };
-        // Only an open file has attributes; opening anything else may have an effect.
-        if matches!(entry.kind, Kind::File | Kind::Directory) {
-            let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-            let list = attribute(&fd, c"system.posix_acl_access")?;
-            entry.acl = match list {
-                None => Vec::new(),
-                Some(list) => parse_acl(&list, entry.gid).unwrap_or_else(|| {
-                    self.unknown(path, "its access list is malformed");
-                    Vec::new()
-                }),
-            };
-            if entry.is_executable() {
-                let found = attribute(&fd, c"security.capability")?;
-                entry.capabilities = found.map_or(0, |found| parse_capabilities(&found));
-            }
+        // Owner and mode are known; without the rest a path may be missed.
+        if let Err(errno) = self.attributes(path, &stat, &mut entry) {
+            self.unknown(path, format!("its access list: {}", reason(errno)));
         }
         Ok(entry)
+    }
+
+    /// Reads the access list and capabilities. Only an open file has them; opening anything else may have an effect.
+    fn attributes(&self, path: &FilePath, stat: &FileStat, entry: &mut Entry) -> nix::Result<()> {
+        if !matches!(entry.kind, Kind::File | Kind::Directory) {
+            return Ok(());
+        }
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let opened = fstat(&fd)?;
+        if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+            return Err(Errno::ESTALE);
+        }
+        if let Some(list) = attribute(&fd, c"system.posix_acl_access")? {
+            entry.acl = parse_acl(&list, entry.gid).ok_or(Errno::EBADMSG)?;
+        }
+        if entry.is_executable() {
+            let found = attribute(&fd, c"security.capability")?;
+            entry.capabilities = found.map_or(0, |found| parse_capabilities(&found));
+        }
+        Ok(())
     }
 
     /// Returns the content of a file, through links. `None` if there is none, or it is unknown.
@@ -232,6 +273,9 @@ impl Machine {
         begin: &[u8],
     ) -> nix::Result<Option<Vec<u8>>> {
         let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        if fstat(&fd)?.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(Errno::ESTALE);
+        }
         let left = self.bounds.bytes.saturating_sub(self.bytes.get());
         let most = most.min(left);
         let mut content = Vec::new();
@@ -261,7 +305,8 @@ impl Machine {
         let End::There(end) = self.way(path).end else {
             return Vec::new();
         };
-        if !self.look(&end).is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
+        let entry = self.look(&end).entry();
+        if !entry.is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
             return Vec::new();
         }
         let list = || -> nix::Result<Vec<Vec<u8>>> {
@@ -290,7 +335,9 @@ impl Machine {
 
 fn reason(errno: Errno) -> String {
     match errno {
-        Errno::ELOOP => "it became a link while it was read".to_owned(),
+        Errno::ELOOP | Errno::ESTALE => "it changed while it was read".to_owned(),
+        Errno::EBADMSG => "it is malformed".to_owned(),
+        Errno::EAGAIN => "it is held by a lease, or is a pipe".to_owned(),
         errno => errno.desc().to_lowercase(),
     }
 }

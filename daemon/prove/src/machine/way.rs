@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::Machine;
 use super::entry::{End, Entry, Kind, Way};
+use super::{Machine, Seen};
 use crate::path::FilePath;
 
 /// As the kernel's MAXSYMLINKS.
@@ -20,14 +20,14 @@ impl Machine {
     /// Returns what is at the end of a path, and its real path.
     pub fn entry(&self, path: &FilePath) -> Option<(FilePath, Entry)> {
         match self.way(path).end {
-            End::There(end) => self.look(&end).map(|entry| (end, entry)),
+            End::There(end) => self.look(&end).entry().map(|entry| (end, entry)),
             End::Missing(_) | End::Unknown => None,
         }
     }
 
     fn follow(&self, path: &FilePath, links: &mut Vec<FilePath>) -> Option<End> {
         let mut at = FilePath::root();
-        self.look(&at)?;
+        self.look(&at).entry()?;
         let mut left: VecDeque<Vec<u8>> = path.parts().map(<[u8]>::to_vec).collect();
         while let Some(part) = left.pop_front() {
             if part == b".." {
@@ -35,11 +35,10 @@ impl Machine {
                 continue;
             }
             let next = at.join(&part)?;
-            let Some(entry) = self.look(&next) else {
-                return Some(match self.unknown.borrow().contains_key(&next) {
-                    true => End::Unknown,
-                    false => End::Missing(next),
-                });
+            let entry = match self.look(&next) {
+                Seen::There(entry) => entry,
+                Seen::Missing => return Some(End::Missing(next)),
+                Seen::Unknown => return Some(End::Unknown),
             };
             let Kind::Link(text) = &entry.kind else {
                 at = next;

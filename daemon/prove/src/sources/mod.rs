@@ -10,7 +10,6 @@ pub mod hooks;
 pub mod keys;
 pub mod loader;
 pub mod login;
-pub mod mounts;
 pub mod own;
 pub mod pam;
 pub mod polkit;
@@ -49,7 +48,6 @@ pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> 
         bus::look,
         polkit::look,
         setid::look,
-        mounts::look,
     ] {
         source(&mut look);
     }

@@ -1,0 +1,104 @@
+//! Mounts whose server or program may never answer: looking there could take forever, and what it says is its own.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use crate::lines::lines;
+use crate::path::FilePath;
+
+const REMOTE: [&[u8]; 9] = [
+    b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"ceph", b"gluster", b"afs", b"autofs",
+];
+
+/// A mount that is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    pub path: FilePath,
+    pub kind: String,
+}
+
+/// Returns such mounts beneath a directory, by their paths from there. Empty if the kernel does not show them.
+pub fn closed(root: &OwnedFd) -> Vec<Closed> {
+    let link = format!("/proc/self/fd/{}", root.as_raw_fd());
+    let directory = fs::read_link(link).map(|path| OsString::from(path).into_vec());
+    let directory = directory.ok().and_then(FilePath::new);
+    // Of this thread: another one may have another mount namespace.
+    let table = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    directory.map_or_else(Vec::new, |directory| parse(&table, &directory))
+}
+
+/// proc_pid_mountinfo(5).
+fn parse(table: &[u8], directory: &FilePath) -> Vec<Closed> {
+    let rows = lines(table).filter_map(|(_, line)| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let path = FilePath::new(unescape(fields.nth(4)?))?;
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let is_remote = REMOTE.iter().any(|prefix| kind.starts_with(prefix));
+        // A disk's file system by a program: as slow as the disk, and only root mounts it.
+        (is_remote && kind != b"fuseblk" && path.is_beneath(directory)).then_some((path, kind))
+    });
+    let rows = rows.filter_map(|(path, kind)| {
+        let rest = match directory.as_bytes() {
+            b"/" => path.as_bytes(),
+            above => path.as_bytes().strip_prefix(above)?,
+        };
+        Some(Closed {
+            path: FilePath::new(rest)?,
+            kind: kind.escape_ascii().to_string(),
+        })
+    });
+    rows.collect()
+}
+
+/// `\040` and the like.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).filter(|_| *first == b'\\');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn mounts_beneath_a_directory_are_found() {
+        let table = b"36 35 98:0 / / rw - ext4 /dev/sda1 rw\n\
+            37 36 0:1 / /srv/a\\040b rw,nosuid shared:1 - fuse.sshfs x rw\n\
+            38 36 0:2 / /machine/home rw - nfs4 server:/ rw\n\
+            39 36 0:3 / /mnt rw - fuseblk /dev/sdb rw\nbroken - \n";
+        let found = |directory: &str| {
+            let found = parse(table, &FilePath::fixed(directory)).into_iter();
+            let found = found.map(|one| format!("{} {}", one.path, one.kind));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(found("/"), ["/srv/a b fuse.sshfs", "/machine/home nfs4"]);
+        assert_eq!(found("/machine"), ["/home nfs4"]);
+        assert!(found("/mach").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_is_read(bytes: Vec<u8>) {
+            let _ = parse(&bytes, &FilePath::root());
+        }
+    }
+}
