@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::Laid;
+use proptest::prelude::*;
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::text::text;
 
@@ -282,4 +283,132 @@ fn many_goals_and_accounts_are_answered() {
         report.limits
     );
     assert!(all.iter().all(|path| path.steps.len() == 4), "{:?}", all[0]);
+}
+
+/// Fragments of all formats: unlike random bytes, they get past the first word of a parser.
+const FRAGMENTS: [&str; 60] = [
+    "[Service]",
+    "[Unit]",
+    "ExecStart=",
+    "-+!@",
+    "/srv/agent/x",
+    "%i",
+    "%%",
+    "%",
+    "User=",
+    "root",
+    "agent",
+    "\\",
+    "\n",
+    "\n",
+    "\n",
+    " ",
+    "\t",
+    "\"",
+    "'",
+    "=",
+    ",",
+    ":",
+    ";",
+    "#",
+    "//",
+    "/*",
+    "*/",
+    "{",
+    "}",
+    "(",
+    ")",
+    "!",
+    "*",
+    "ALL",
+    "NOPASSWD:",
+    "Cmnd_Alias X",
+    "Defaults",
+    "@include",
+    "@includedir",
+    "/etc/sudoers",
+    "sudoedit",
+    "5 4 * * *",
+    "@daily",
+    "PATH",
+    "SHELL",
+    "Match User",
+    "AuthorizedKeysFile",
+    "command=",
+    "AAAA",
+    "auth required",
+    "pam_exec.so",
+    "polkit.addRule(function(a, s)",
+    "Result.YES",
+    "org.freedesktop.systemd1.manage-units",
+    "postrotate",
+    "endscript",
+    "DPkg::Post-Invoke",
+    "RUN+=",
+    "\u{202e}",
+    "\u{7f}\u{1b}[2J",
+];
+const PLACES: [&str; 20] = [
+    "etc/passwd",
+    "etc/group",
+    "etc/shadow",
+    "etc/sudoers",
+    "etc/sudoers.d/x",
+    "etc/crontab",
+    "etc/anacrontab",
+    "etc/cron.d/x",
+    "etc/cron.daily/x",
+    "etc/systemd/system/x.service",
+    "etc/systemd/system/x@.service",
+    "etc/systemd/system/x.timer",
+    "etc/pam.d/sshd",
+    "etc/ssh/sshd_config",
+    "root/.ssh/authorized_keys",
+    "etc/polkit-1/rules.d/x.rules",
+    "etc/ld.so.conf",
+    "etc/logrotate.d/x",
+    "etc/apt/apt.conf.d/x",
+    "etc/udev/rules.d/x.rules",
+];
+const READERS: [&str; 8] = [
+    "usr/bin/sudo",
+    "usr/sbin/logrotate",
+    "usr/bin/apt-get",
+    "usr/bin/dpkg",
+    "usr/bin/udevadm",
+    "usr/lib/polkit-1/polkitd",
+    "usr/sbin/anacron",
+    "usr/bin/git",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn fragments_of_all_formats_are_answered(
+        files in prop::collection::vec(prop::collection::vec(0..FRAGMENTS.len() + 1, 0..60), PLACES.len())
+    ) {
+        let laid = laid("fragments");
+        for path in READERS.iter().chain(&PLACES) {
+            fs::create_dir_all(laid.root().join(path).parent().unwrap()).unwrap();
+        }
+        for path in READERS {
+            fs::write(laid.root().join(path), "").unwrap();
+        }
+        for (path, words) in PLACES.iter().zip(&files) {
+            let words = words.iter().map(|word| FRAGMENTS.get(*word).map_or(&b"\0\xff\xfe"[..], |word| word.as_bytes()));
+            let content: Vec<u8> = words.flatten().copied().collect();
+            // The tables keep the account that is asked about.
+            let before = match *path {
+                "etc/passwd" => fs::read(laid.root().join(path)).unwrap(),
+                _ if path.ends_with(".daily/x") => b"#!/bin/sh\n".to_vec(),
+                _ => Vec::new(),
+            };
+            fs::write(laid.root().join(path), [before, content].concat()).unwrap();
+        }
+        let report = laid.report();
+        let shown = text(&report, true);
+        let is_raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        prop_assert!(!shown.contains(is_raw), "{}", shown);
+    }
 }

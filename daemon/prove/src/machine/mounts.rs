@@ -36,8 +36,9 @@ fn parse(table: &[u8], directory: &FilePath) -> Vec<Closed> {
         let path = FilePath::new(unescape(fields.nth(4)?))?;
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
         let is_remote = REMOTE.iter().any(|prefix| kind.starts_with(prefix));
-        // A disk's file system by a program: as slow as the disk, and only root mounts it.
-        (is_remote && kind != b"fuseblk" && path.is_beneath(directory)).then_some((path, kind))
+        // A disk's file system by a program: as slow as the disk, and only root mounts it. The other is of the kernel.
+        let is_quick = matches!(kind, b"fuseblk" | b"fusectl");
+        (is_remote && !is_quick && path.is_beneath(directory)).then_some((path, kind))
     });
     let rows = rows.filter_map(|(path, kind)| {
         let rest = match directory.as_bytes() {
@@ -84,7 +85,7 @@ mod tests {
         let table = b"36 35 98:0 / / rw - ext4 /dev/sda1 rw\n\
             37 36 0:1 / /srv/a\\040b rw,nosuid shared:1 - fuse.sshfs x rw\n\
             38 36 0:2 / /machine/home rw - nfs4 server:/ rw\n\
-            39 36 0:3 / /mnt rw - fuseblk /dev/sdb rw\nbroken - \n";
+            39 36 0:3 / /mnt rw - fuseblk /dev/sdb rw\n40 36 0:4 / /sys/fs/fuse rw - fusectl x rw\nbroken - \n";
         let found = |directory: &str| {
             let found = parse(table, &FilePath::fixed(directory)).into_iter();
             let found = found.map(|one| format!("{} {}", one.path, one.kind));
