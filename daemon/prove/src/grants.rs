@@ -260,9 +260,9 @@ fn writes_input(command: &Command) -> Option<Vec<String>> {
     let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
     let is_chosen =
         |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let is_given = command.params.iter().any(is_chosen)
+    let is_argument = command.params.iter().any(is_chosen)
         && (FILES.contains(&name) || writes_file(command, name));
-    if !has_input && !is_given {
+    if !has_input && !is_argument {
         return None;
     }
     let words = (1..command.argv.len()).map(|at| literal(command, at));

@@ -117,7 +117,7 @@ fn paths_that_change_are_answered() {
     let files = "[[file]]\npath = \"/etc/cron.d/a\"\ntext = \"\"\n[[file]]\npath = \"/srv/agent\"\nowner = \"agent\"\n";
     let laid = Laid::out("changing", &format!("{AGENT}{files}"));
     let done = AtomicBool::new(false);
-    let places = [
+    let locations = [
         "etc/cron.d/a",
         "etc/cron.d/b",
         "etc/systemd/system/x.service",
@@ -127,9 +127,9 @@ fn paths_that_change_are_answered() {
         scope.spawn(|| {
             let mut number = 0_usize;
             while !done.load(Ordering::Relaxed) {
-                for place in places {
+                for location in locations {
                     number = number.wrapping_add(1);
-                    change(&laid.root().join(place), number);
+                    change(&laid.root().join(location), number);
                 }
             }
         });

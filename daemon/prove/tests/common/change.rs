@@ -29,8 +29,8 @@ impl Laid {
             ["setfacl", "-x", entry, path] => self.take_entry(path, entry),
             ["usermod", "-g", "OTHER", user] => self.take_primary(user),
             ["gpasswd", "-d", user, group] => self.leave(user, group),
-            ["take", "back", place] | ["narrow", place] => self.take_line(place),
-            ["narrow", .., place] => self.take_rule(place),
+            ["take", "back", location] | ["narrow", location] => self.take_line(location),
+            ["narrow", .., location] => self.take_rule(location),
             _ => Err(format!("'{change}' is no change that is known")),
         }
     }
@@ -96,9 +96,11 @@ impl Laid {
     }
 
     /// `FILE:LINE`: empties a statement, with the lines that a backslash joins, or until a rule of polkit ends.
-    fn take_line(&self, place: &str) -> Result<(), String> {
-        let (path, line) = place.rsplit_once(':').ok_or("no place")?;
-        let line: usize = line.parse().map_err(|_| format!("{place} is no place"))?;
+    fn take_line(&self, location: &str) -> Result<(), String> {
+        let (path, line) = location.rsplit_once(':').ok_or("no location")?;
+        let line: usize = line
+            .parse()
+            .map_err(|_| format!("{location} is no location"))?;
         let path = self.at(path);
         let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
         let mut lines: Vec<&str> = text.lines().collect();
@@ -121,14 +123,16 @@ impl Laid {
     }
 
     /// `(a.toml:LINE)`: removes the table that begins there.
-    fn take_rule(&mut self, place: &str) -> Result<(), String> {
-        let line = place
+    fn take_rule(&mut self, location: &str) -> Result<(), String> {
+        let line = location
             .strip_prefix("(a.toml:")
             .and_then(|rest| rest.strip_suffix(')'))
-            .ok_or_else(|| format!("'{place}' is no place in the policy"))?;
-        let line: usize = line.parse().map_err(|_| format!("'{place}' has no line"))?;
+            .ok_or_else(|| format!("'{location}' is no location in the policy"))?;
+        let line: usize = line
+            .parse()
+            .map_err(|_| format!("'{location}' has no line"))?;
         let lines: Vec<&str> = self.described.policy.lines().collect();
-        // The place is the table's first line, or a key in it.
+        // The location is the table's first line, or a key in it.
         let begin = (0..line)
             .rev()
             .find(|at| lines[*at].starts_with("[[grant]]"));

@@ -12,7 +12,6 @@ use remit_policy::Pending;
 use remit_trail::Link;
 
 use super::accepted::AcceptedSignatures;
-use super::approver;
 use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
@@ -20,7 +19,7 @@ use super::signature::{SignatureWanted, check_form, unsigned};
 use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
 use super::wanted::{hold_copies, wanted};
-use super::{copies, notification};
+use super::{approver, copies, notification};
 use crate::admin::Wants;
 use crate::approval::file_hash::{self, MeasuredFiles, Measuring};
 use crate::audit::reports::Outcome;
