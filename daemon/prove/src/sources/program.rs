@@ -2,7 +2,7 @@
 //! script mentions, one level deep.
 
 use super::execution::Execution;
-use super::shell::mentions;
+use super::shell::{is_interpreter, is_shell, mentions};
 use crate::facts::Source;
 use crate::lines::lines;
 use crate::look::Look;
@@ -188,27 +188,4 @@ impl Look<'_> {
         };
         self.runs_word(&by, word, false);
     }
-}
-
-pub fn is_shell(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"sh" | b"bash" | b"dash" | b"zsh" | b"ksh" | b"ash" | b"fish" | b"busybox"
-    )
-}
-
-fn is_interpreter(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 10] = [
-        b"python",
-        b"perl",
-        b"ruby",
-        b"node",
-        b"php",
-        b"lua",
-        b"tclsh",
-        b"pypy",
-        b"gunicorn",
-        b"uwsgi",
-    ];
-    is_shell(name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -58,7 +58,7 @@ pub fn mentions(text: &[u8]) -> Vec<Mention> {
     let mut found = Vec::new();
     let mut line = 1_usize;
     let mut word: Vec<u8> = Vec::new();
-    let mut state = State::Command;
+    let (mut state, mut directory) = (State::Command, None);
     let (mut quote, mut escaped, mut is_comment) = (None, false, false);
     for &byte in text.iter().chain(b"\n") {
         if found.len() >= WORDS {
@@ -85,7 +85,7 @@ pub fn mentions(text: &[u8]) -> Vec<Mention> {
             b' ' | b'\t' | b'\n' | b';' | b'|' | b'&' | b'(' | b')' | b'{' | b'}' | b'<' | b'>'
             | b'`' => {
                 let is_end = matches!(byte, b'\n' | b';' | b'|' | b'&' | b'(' | b'{' | b'`');
-                state = state.after(&word, line, &mut found);
+                state = state.after(&word, line, &mut directory, &mut found);
                 word.clear();
                 state = match byte {
                     b'>' | b'<' => State::Target,
@@ -110,36 +110,97 @@ enum State {
     Argument,
     /// The next word is a file for input or output.
     Target,
+    /// The next word is the directory of what follows.
+    Directory,
+    /// The next word is an option, or what an interpreter runs.
+    Script {
+        is_shell: bool,
+    },
 }
 
 impl State {
-    fn after(self, word: &[u8], line: usize, found: &mut Vec<Mention>) -> Self {
-        if self == Self::Target && !word.is_empty() {
+    fn after(
+        self,
+        word: &[u8],
+        line: usize,
+        directory: &mut Option<Vec<u8>>,
+        found: &mut Vec<Mention>,
+    ) -> Self {
+        if word.is_empty() {
+            return self;
+        }
+        if self == Self::Target {
             return Self::Argument;
         }
         let is_option = word.first() == Some(&b'-');
         let is_assignment = word.contains(&b'=') && word.first() != Some(&b'/');
-        let is_command = self == Self::Command;
-        if word.is_empty() || (is_command && (is_option || is_assignment)) {
-            return self;
+        let is_script = matches!(self, Self::Script { .. });
+        let is_command = self == Self::Command || is_script;
+        match self {
+            Self::Script { is_shell: true } if is_option && word.ends_with(b"c") => {
+                return Self::Command;
+            }
+            Self::Script { .. } if matches!(word, b"-c" | b"-e" | b"-m") => return Self::Argument,
+            _ if is_command && (is_option || is_assignment) => return self,
+            Self::Command if BEFORE.contains(&word) => return Self::Command,
+            Self::Command if word == b"cd" => return Self::Directory,
+            Self::Directory => *directory = Some(word.to_vec()),
+            _ => {}
         }
-        if is_command && BEFORE.contains(&word) {
-            return Self::Command;
-        }
+        let is_plain = !word.contains(&b'$') && !word.contains(&b'*');
+        let is_path = word.first() == Some(&b'/') && is_plain;
         let is_name = !word.iter().all(u8::is_ascii_digit)
             && word
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._+-[".contains(byte));
-        let is_path = word.first() == Some(&b'/') && !word.contains(&b'$') && !word.contains(&b'*');
-        if is_path || (is_command && is_name && !BUILT_IN.contains(&word)) {
+        // A name of a script lies in the directory; a name of a command is looked for.
+        let is_beneath = is_command && is_plain && (is_script || word.contains(&b'/'));
+        let above = directory.as_ref().filter(|_| is_beneath && !is_path);
+        let word = match above {
+            Some(above) => [above.as_slice(), b"/", word].concat(),
+            None => word.to_vec(),
+        };
+        let is_known = is_path || above.is_some();
+        if is_known || (self == Self::Command && is_name && !BUILT_IN.contains(&word.as_slice())) {
+            let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let next = match self {
+                Self::Command if is_interpreter(name) => Self::Script {
+                    is_shell: is_shell(name),
+                },
+                _ => Self::Argument,
+            };
             found.push(Mention {
                 line,
-                word: word.to_vec(),
+                word,
                 is_command,
             });
+            return next;
         }
         Self::Argument
     }
+}
+
+pub fn is_shell(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"sh" | b"bash" | b"dash" | b"zsh" | b"ksh" | b"ash" | b"fish" | b"busybox"
+    )
+}
+
+pub fn is_interpreter(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 10] = [
+        b"python",
+        b"perl",
+        b"ruby",
+        b"node",
+        b"php",
+        b"lua",
+        b"tclsh",
+        b"pypy",
+        b"gunicorn",
+        b"uwsgi",
+    ];
+    is_shell(name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -176,6 +237,32 @@ mod tests {
         ];
         let expect = expect.map(|(word, is_command)| (word.to_owned(), is_command));
         assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn scripts_of_interpreters_and_directories_are_found() {
+        let found = words(
+            "cd /srv/a && ./run --x; bin/y\npython3 -u /opt/job.py /in\n. /etc/x; cd /srv/b && /usr/bin/perl -w job.pl in\n\
+             python3 -m http.server; bash -ec 'cd /srv/c; ./z'; perl -e 'a/b'",
+        );
+        let commands: Vec<&str> = found
+            .iter()
+            .filter_map(|(word, is_command)| is_command.then_some(word.as_str()))
+            .collect();
+        let expect = [
+            "/srv/a/./run",
+            "/srv/a/bin/y",
+            "python3",
+            "/opt/job.py",
+            "/etc/x",
+            "/usr/bin/perl",
+            "/srv/b/job.pl",
+            "python3",
+            "bash",
+            "/srv/c/./z",
+            "perl",
+        ];
+        assert_eq!(commands, expect);
     }
 
     #[test]
