@@ -48,13 +48,13 @@ rules! {
     Template "template-argument" "who can start a template with a text of their own writes an argument of its program, and this program executes it" "systemd.unit(5)";
     CronTable "cron-table" "who can write a table of cron has its account" "crontab(5), cron(8)";
     CronProgram "cron-program" "who can change a program that cron runs has its account" "crontab(5), run-parts(8)";
-    SearchPath "search-path" "who can put a program into an earlier directory of the search path has it run" "execvp(3), crontab(5)";
+    SearchPath "search-path" "who can put a program into a directory of the search path has it run in the place of others" "execvp(3), crontab(5)";
     Interpreter "interpreter" "who can change the interpreter of a script decides what the script does" "execve(2)";
     Mentioned "mentioned" "who can change a program that a script calls has the account that runs the script" "execve(2), sh(1)";
     StartFile "start-file" "who can change a start file of a shell has the account of its next login" "bash(1)";
     AuthorizedKeys "authorized-keys" "who can write the authorized_keys of an account logs in as it" "sshd(8)";
     SameKey "same-key" "who has the private key of an account logs in to each account that lists it" "sshd(8)";
-    SystemTable "system-table" "who can write a table that says who is root, or what a login loads, is root" "passwd(5), sudoers(5), ld.so(8), pam.d(5)";
+    SystemTable "system-table" "who can write a table that says who is root, or what a login or the boot loads, is root" "passwd(5), sudoers(5), ld.so(8), pam.d(5)";
     EngineSocket "engine-socket" "who can connect to a container engine starts a container with the machine's root directory" "docker(1), unix(7)";
     EngineGroup "engine-group" "who is in the group of a container engine can connect to it" "docker(1), lxc(1)";
     Device "device" "who can write a disk or the memory as a device changes any file" "sd(4), mem(4)";

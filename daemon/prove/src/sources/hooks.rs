@@ -7,7 +7,8 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 /// Each with the program that runs what is in it, if that can be missing.
-const DIRECTORIES: [(&str, &str); 34] = [
+const DIRECTORIES: [(&str, &str); 35] = [
+    ("/etc/init.d", "/usr/bin/systemctl"),
     ("/etc/update-motd.d", "/etc/pam.d/sshd"),
     (
         "/etc/NetworkManager/dispatcher.d",

@@ -1,5 +1,6 @@
 //! What a login and a shell of an account read: its start files and keys. Of root, and of accounts with a shell.
 
+use super::execution::PATH;
 use super::keys::Keys;
 use super::sshd;
 use crate::facts::{Source, When};
@@ -60,6 +61,13 @@ pub fn look(look: &mut Look<'_>) {
         }
     }
     keys.compare(look);
+    // root's own shell looks there, too.
+    for directory in PATH.map(FilePath::fixed) {
+        if look.exists(&directory) {
+            let source = Source::whole(&directory);
+            look.obeys(0, directory, RuleId::SearchPath, &When::ByItself, &source);
+        }
+    }
     let scripts = FilePath::fixed("/etc/profile.d");
     let mut shared: Vec<FilePath> = SHARED.map(FilePath::fixed).to_vec();
     let names = look.machine.list(&scripts).into_iter();

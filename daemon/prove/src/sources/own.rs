@@ -6,7 +6,12 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 /// Who can write one of these is root.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 17] = [
+    "/boot",
+    "/boot/grub/grub.cfg",
+    "/etc/fstab",
+    "/etc/modprobe.d",
+    "/usr/lib/modules",
     "/etc/passwd",
     "/etc/shadow",
     "/etc/group",
@@ -31,7 +36,27 @@ pub const REMIT: [&str; 6] = [
     "/var/lib/remit",
 ];
 
+/// Mechanisms that no source reads.
+const UNREAD: [&str; 10] = [
+    "/etc/doas.conf",
+    "/etc/supervisor",
+    "/etc/supervisord.conf",
+    "/etc/monit",
+    "/etc/inetd.conf",
+    "/etc/xinetd.d",
+    "/etc/incron.d",
+    "/var/spool/incron",
+    "/etc/init",
+    "/etc/runit",
+];
+
 pub fn look(look: &mut Look<'_>) {
+    for path in UNREAD.map(FilePath::fixed) {
+        if look.exists(&path) {
+            let why = "this program is not known: commands that it runs are not followed";
+            look.machine.unknown(&path, why);
+        }
+    }
     for (paths, rule) in [
         (&TABLES[..], RuleId::SystemTable),
         (&REMIT, RuleId::RemitFile),
