@@ -348,7 +348,7 @@ const FRAGMENTS: [&str; 60] = [
     "\u{202e}",
     "\u{7f}\u{1b}[2J",
 ];
-const PLACES: [&str; 20] = [
+const LOCATIONS: [&str; 20] = [
     "etc/passwd",
     "etc/group",
     "etc/shadow",
@@ -386,16 +386,16 @@ proptest! {
 
     #[test]
     fn fragments_of_all_formats_are_answered(
-        files in prop::collection::vec(prop::collection::vec(0..FRAGMENTS.len() + 1, 0..60), PLACES.len())
+        files in prop::collection::vec(prop::collection::vec(0..FRAGMENTS.len() + 1, 0..60), LOCATIONS.len())
     ) {
         let laid = laid("fragments");
-        for path in READERS.iter().chain(&PLACES) {
+        for path in READERS.iter().chain(&LOCATIONS) {
             fs::create_dir_all(laid.root().join(path).parent().unwrap()).unwrap();
         }
         for path in READERS {
             fs::write(laid.root().join(path), "").unwrap();
         }
-        for (path, words) in PLACES.iter().zip(&files) {
+        for (path, words) in LOCATIONS.iter().zip(&files) {
             let words = words.iter().map(|word| FRAGMENTS.get(*word).map_or(&b"\0\xff\xfe"[..], |word| word.as_bytes()));
             let content: Vec<u8> = words.flatten().copied().collect();
             // The tables keep the account that is asked about.

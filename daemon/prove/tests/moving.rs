@@ -164,7 +164,7 @@ fn change(path: &Path, number: usize) {
 
 /// Without the right to read everything: what could not be entered is unknown, and not clean.
 #[test]
-fn places_that_cannot_be_entered_are_unknown() {
+fn locations_that_cannot_be_entered_are_unknown() {
     let files = "[[file]]\npath = \"/etc/cron.d\"\nmode = \"700\"\n[[file]]\npath = \"/etc/cron.d/x\"\ntext = \"\"\n\
                 [[file]]\npath = \"/etc/sudoers\"\nmode = \"400\"\ntext = \"agent ALL = NOPASSWD: ALL\\n\"\n\
                 [[file]]\npath = \"/usr/bin/sudo\"\nmode = \"4755\"\ntext = \"x\"\n";
