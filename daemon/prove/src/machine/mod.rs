@@ -112,11 +112,11 @@ impl Machine {
     /// Notes a part of the machine that stays unknown.
     pub fn unknown(&self, path: &FilePath, why: impl Into<String>) {
         let (mut unknown, why) = (self.unknown.borrow_mut(), why.into());
-        let has_room = unknown.len() < UNKNOWN;
+        let has_capacity = unknown.len() < UNKNOWN;
         match unknown.get_mut(path) {
             Some(known) if known.split("; ").any(|one| one == why) => {}
             Some(known) => *known = format!("{known}; {why}"),
-            None if has_room => {
+            None if has_capacity => {
                 unknown.insert(path.clone(), why);
             }
             None => self.unlisted.set(self.unlisted.get().saturating_add(1)),
