@@ -48,7 +48,7 @@ rules! {
     Template "template-argument" "who can start a template with a text of their own writes an argument of its program, and this program executes it" "systemd.unit(5)";
     CronTable "cron-table" "who can write a table of cron has its account" "crontab(5), cron(8)";
     CronProgram "cron-program" "who can change a program that cron runs has its account" "crontab(5), run-parts(8)";
-    SearchPath "search-path" "who can put a program into a directory of the search path has it run in the location of others" "execvp(3), crontab(5)";
+    SearchPath "search-path" "who can put a program into a directory of the search path has it run instead of others" "execvp(3), crontab(5)";
     Interpreter "interpreter" "who can change the interpreter of a script decides what the script does" "execve(2)";
     Mentioned "mentioned" "who can change a program that a script calls has the account that runs the script" "execve(2), sh(1)";
     StartFile "start-file" "who can change a start file of a shell has the account of its next login" "bash(1)";
