@@ -260,9 +260,9 @@ fn writes_input(command: &Command) -> Option<Vec<String>> {
     let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
     let is_chosen =
         |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let is_argument = command.params.iter().any(is_chosen)
+    let is_chosen_path = command.params.iter().any(is_chosen)
         && (FILES.contains(&name) || writes_file(command, name));
-    if !has_input && !is_argument {
+    if !has_input && !is_chosen_path {
         return None;
     }
     let words = (1..command.argv.len()).map(|at| literal(command, at));

@@ -1,4 +1,4 @@
-//! Findings whose path was made by the text of a policy, which is refused since: the compiler refuses it, and what still
+//! Findings whose path was made by the text of a policy, which is refused since: the load is what prevents it, and what still
 //! loads is found as a path.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -157,7 +157,7 @@ fn lists_that_lead_to_root_are_refused_without_the_key() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Of C9, what the prover knows as a location of code of root: each list with the key is a path if the agent decides what
+/// Of C9, what the prover knows as a path of code of root: each list with the key is a path if the agent decides what
 /// runs in the profile.
 #[test]
 fn lists_that_lead_to_root_are_paths() {
