@@ -117,7 +117,7 @@ fn paths_that_change_are_answered() {
     let files = "[[file]]\npath = \"/etc/cron.d/a\"\ntext = \"\"\n[[file]]\npath = \"/srv/agent\"\nowner = \"agent\"\n";
     let laid = Laid::out("changing", &format!("{AGENT}{files}"));
     let done = AtomicBool::new(false);
-    let places = [
+    let locations = [
         "etc/cron.d/a",
         "etc/cron.d/b",
         "etc/systemd/system/x.service",
@@ -127,7 +127,7 @@ fn paths_that_change_are_answered() {
         scope.spawn(|| {
             let mut number = 0_usize;
             while !done.load(Ordering::Relaxed) {
-                for location in places {
+                for location in locations {
                     number = number.wrapping_add(1);
                     change(&laid.root().join(location), number);
                 }
@@ -164,7 +164,7 @@ fn change(path: &Path, number: usize) {
 
 /// Without the right to read everything: what could not be entered is unknown, and not clean.
 #[test]
-fn places_that_cannot_be_entered_are_unknown() {
+fn locations_that_cannot_be_entered_are_unknown() {
     let files = "[[file]]\npath = \"/etc/cron.d\"\nmode = \"700\"\n[[file]]\npath = \"/etc/cron.d/x\"\ntext = \"\"\n\
                 [[file]]\npath = \"/etc/sudoers\"\nmode = \"400\"\ntext = \"agent ALL = NOPASSWD: ALL\\n\"\n\
                 [[file]]\npath = \"/usr/bin/sudo\"\nmode = \"4755\"\ntext = \"x\"\n";
