@@ -20,7 +20,8 @@ pub fn text(report: &Report, verbose: bool) -> String {
     }
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
     if unknown > 0 {
-        lines.push(format!("not looked at: {unknown} parts of the machine"));
+        let parts = if unknown == 1 { "part" } else { "parts" };
+        lines.push(format!("not looked at: {unknown} {parts} of the machine"));
         let most = if verbose { usize::MAX } else { UNKNOWN };
         let shown = report.unknown.iter().take(most);
         lines.extend(shown.clone().map(|(path, why)| format!("  {path}: {why}")));
