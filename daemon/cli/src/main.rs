@@ -25,6 +25,7 @@ mod client {
     pub(crate) mod admin_socket;
     pub(crate) mod ctrl_c;
     pub(crate) mod follow;
+    mod helper;
     pub(crate) mod prover;
     pub(crate) mod user_socket;
     pub(crate) mod verifier;

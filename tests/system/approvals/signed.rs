@@ -465,19 +465,26 @@ fn checked_later(daemon: &Daemon, dir: &TestDir, log: &str, keys: &str) -> (bool
     (output.status.success(), said)
 }
 
-/// Keys of last year: one is still good, one was valid until after it signed, one is gone, one belongs to another account.
-#[test]
-fn signatures_are_checked_later_without_the_daemon() {
-    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
-    let dir = TestDir::new();
+/// A daemon with two changes, each signed by another approver: with their keys, and its records.
+fn two_signed() -> (Daemon, [SecurityKey; 2], String) {
+    let keys = [SecurityKey::new(1), SecurityKey::new(2)];
+    let [ann, bob] = &keys;
     let daemon = started("signed = \"touch\"", &(ann.line("ann") + &bob.line("bob")));
-    for (user, key) in [(admin(), &ann), (other_admin(), &bob)] {
+    for (user, key) in [(admin(), ann), (other_admin(), bob)] {
         let (mut caller, job, _) = asked(&daemon);
         let signature = key.sign(NAMESPACE, &daemon.verified(job).statement(), 1, 1);
         approve(&daemon, &user, job, Some(signature)).unwrap();
         assert_eq!(caller.end_of(job).state, State::Exited);
     }
     let log = fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
+    (daemon, keys, log)
+}
+
+/// Keys of last year: one is still good, one was valid until after it signed, one is gone, one belongs to another account.
+#[test]
+fn signatures_are_checked_later_without_the_daemon() {
+    let dir = TestDir::new();
+    let (daemon, [ann, bob], log) = two_signed();
     let verify = |log: &str, keys: String| checked_later(&daemon, &dir, log, &keys);
     let until = |year: u32| format!("bob valid-before=\"{year}0101Z\"");
     let far = 2199;
@@ -531,16 +538,8 @@ fn signatures_are_checked_later_without_the_daemon() {
 /// The page for auditors has each signed approval with its key, and the result of `remit audit verify --signers` if asked to.
 #[test]
 fn report_has_the_result_of_each_signature() {
-    let (ann, bob) = (SecurityKey::new(1), SecurityKey::new(2));
     let dir = TestDir::new();
-    let daemon = started("signed = \"touch\"", &(ann.line("ann") + &bob.line("bob")));
-    for (user, key) in [(admin(), &ann), (other_admin(), &bob)] {
-        let (mut caller, job, _) = asked(&daemon);
-        let signature = key.sign(NAMESPACE, &daemon.verified(job).statement(), 1, 1);
-        approve(&daemon, &user, job, Some(signature)).unwrap();
-        assert_eq!(caller.end_of(job).state, State::Exited);
-    }
-    let log = fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
+    let (daemon, [ann, bob], log) = two_signed();
     fs::write(dir.path().join("log"), log).unwrap();
     let reported = |keys: Option<String>| {
         let mut remit = Command::new(daemon.program("remit"));

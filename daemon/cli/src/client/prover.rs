@@ -2,8 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{Gid, User, getgrouplist};
@@ -16,9 +15,8 @@ use remit_prove::question::{Answer, KnownAccount, PROGRAM, Question};
 use remit_prove::report::Report;
 
 use crate::args::{FilesArgs, MachineArgs};
+use crate::client::helper;
 use crate::commands::policy;
-
-const PACKAGED: &str = "/usr/libexec/remit";
 
 /// Makes the question about a machine under this policy. `None` as the subject: each agent.
 pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Question, String> {
@@ -111,42 +109,19 @@ fn table(accounts: &Accounts) -> MachineTable {
 }
 
 pub fn ask(question: &Question) -> Result<Report, String> {
-    let program = find();
-    let mut child = Command::new(&program)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(&program, &error))?;
-    // It reads the whole question before it answers, and ends by itself: its time is limited.
-    let sent = child
-        .stdin
-        .take()
-        .map(|mut input| send(&mut input, question));
-    let answer = child.stdout.take().map(|mut output| receive(&mut output));
-    let status = child.wait().map_err(|error| failed(&program, &error))?;
-    match (sent, answer) {
-        (Some(Ok(())), Some(Ok(Answer::Report(mut report)))) => {
+    let program = helper::find(PROGRAM);
+    let answer = helper::ask(&program, |input| send(input, question), receive);
+    match answer.map_err(|why| failed(&program, &why))? {
+        Answer::Report(mut report) => {
             let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
             let memory = usage.map_or(0, |usage| usage.max_rss());
             report.figures.kibibytes = u64::try_from(memory).unwrap_or(0);
             Ok(report)
         }
-        (Some(Ok(())), Some(Ok(Answer::Refused(why)))) => Err(why),
-        _ => Err(failed(&program, &format!("it gave no answer ({status})"))),
+        Answer::Refused(why) => Err(why),
     }
 }
 
 fn failed(path: &Path, why: &dyn std::fmt::Display) -> String {
     format!("'{}': {why}", path.display())
-}
-
-/// Next to this program, as in a build, or in the package's directory.
-fn find() -> PathBuf {
-    let own = std::env::current_exe().ok();
-    let beside = own
-        .map(|own| own.with_file_name(PROGRAM))
-        .filter(|path| path.exists());
-    beside.unwrap_or_else(|| Path::new(PACKAGED).join(PROGRAM))
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::execution::Execution;
 use super::systemd::words;
 use crate::facts::{Source, SudoCommand, SudoRule, When};
-use crate::lines::lines;
+use crate::lines::{joined, lines};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -47,7 +47,7 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     }
     let content = look.machine.read(path).unwrap_or_default();
     let directory = path.parent().unwrap_or_else(FilePath::root);
-    for (number, line) in joined_lines(&content) {
+    for (number, line) in joined(lines(&content)) {
         let line = without_comment(&line);
         let line = line.trim_ascii();
         let included = |names: [&[u8]; 2]| {
@@ -315,27 +315,6 @@ fn split_at_most(text: &[u8], at: u8, most: usize) -> Vec<Vec<u8>> {
 /// Removes white space around commas, so that a list is one word.
 fn around_commas(text: &[u8]) -> Vec<u8> {
     split(text.trim_ascii(), b',').join(&b',')
-}
-
-/// Lines of which a final backslash joins the next, with the number of the first.
-fn joined_lines(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
-    let mut open = false;
-    for (number, line) in lines(text) {
-        let (line, goes_on) = match line.strip_suffix(b"\\") {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
-        match found.last_mut() {
-            Some((_, last)) if open => {
-                last.push(b' ');
-                last.extend_from_slice(line);
-            }
-            _ => found.push((number, line.to_vec())),
-        }
-        open = goes_on;
-    }
-    found
 }
 
 /// A `#` before a digit is a uid or gid; at `#include` it is no comment either.

@@ -1,6 +1,6 @@
 //! Reads unit files as systemd.syntax(7) describes them, and splits command lines. Total on any bytes.
 
-use crate::lines::lines;
+use crate::lines::{joined, lines};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -36,26 +36,8 @@ pub fn settings(text: &[u8]) -> Vec<Setting> {
 
 /// Comment lines are left out, also between lines that a backslash joins.
 fn statements(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
-    let mut open = false;
-    for (number, line) in lines(text) {
-        if matches!(line.trim_ascii_start().first(), Some(b'#' | b';')) {
-            continue;
-        }
-        let (line, goes_on) = match line.strip_suffix(b"\\") {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
-        match found.last_mut() {
-            Some((_, last)) if open => {
-                last.push(b' ');
-                last.extend_from_slice(line);
-            }
-            _ => found.push((number, line.to_vec())),
-        }
-        open = goes_on;
-    }
-    found
+    let is_comment = |line: &[u8]| matches!(line.trim_ascii_start().first(), Some(b'#' | b';'));
+    joined(lines(text).filter(|(_, line)| !is_comment(line)))
 }
 
 /// A command of an `Exec` setting.
