@@ -225,6 +225,7 @@ pub mod names;
 pub mod outcome;
 pub mod pack;
 pub mod path_word;
+pub mod prove;
 pub mod panics {
     /// Makes a panic of any thread end the process, as in packages, also where a build unwinds: development builds and tests
     /// share what they compile. A task that died must not leave the others with half a state.

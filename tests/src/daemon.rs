@@ -199,7 +199,7 @@ impl Daemon {
     }
 
     fn write_configuration(&self) {
-        for name in ["config/policy.d", "vendor/policy.d"] {
+        for name in ["config/policy.d", "vendor/policy.d", "machine"] {
             let _ = self.test_dir.directory(name);
         }
         let Options {
@@ -276,7 +276,7 @@ impl Daemon {
     /// Starts a program of the ended daemon, which fails, and returns what it says.
     #[must_use]
     pub fn refuses_to_start(&self) -> String {
-        let names = ["config", "vendor", "runtime", "state"].iter();
+        let names = ["config", "vendor", "runtime", "state", "machine"].iter();
         let arguments = names.flat_map(|name| {
             let path = self.path().join(name);
             [format!("--{name}"), path.display().to_string()]
@@ -381,7 +381,7 @@ impl Daemon {
 
     fn arguments(&self) -> Vec<String> {
         let dir = |name: &str| self.test_dir.path().join(name).display().to_string();
-        ["config", "vendor", "runtime", "state"]
+        ["config", "vendor", "runtime", "state", "machine"]
             .iter()
             .flat_map(|name| [format!("--{name}"), dir(name)])
             .collect()

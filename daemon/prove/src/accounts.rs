@@ -127,8 +127,10 @@ impl Accounts {
         self.users.get(name).map(|user| user.uid)
     }
 
+    /// `name`: of a group, or `#gid`.
     pub fn gid(&self, name: &str) -> Option<u32> {
-        self.groups.get(name).map(|group| group.gid)
+        let number = || name.strip_prefix('#')?.parse().ok();
+        self.groups.get(name).map(|group| group.gid).or_else(number)
     }
 
     /// Returns all gids of this account's login, with the primary one first.

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod lines;
 pub mod look;
 pub mod machine;
+pub mod opened;
 pub mod path;
 pub mod question;
 pub mod report;

@@ -10,9 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use remit_common::prove::{PROGRAM, Question};
 use remit_policy::exchange::{receive, send};
 use remit_prove::machine::{Bounds, Machine};
-use remit_prove::question::{Answer, PROGRAM, Question, answer};
+use remit_prove::question::{self, Answer};
 
 fn main() -> ExitCode {
     remit_common::panics::end_process();
@@ -30,16 +31,39 @@ fn serve() -> Result<(), String> {
     let question: Question = receive(&mut stdin().lock()).map_err(|error| error.to_string())?;
     // Beyond all bounds of a look: a file system that does not answer must not keep the asking program.
     nix::unistd::alarm::set(180);
+    let mut to = stdout().lock();
+    match &question.compared {
+        None => {
+            let report = open(&question, Bounds::default());
+            let report = report?.and_then(|machine| question::answer(&question, &machine));
+            send(
+                &mut to,
+                &report.map_or_else(Answer::Refused, Answer::Report),
+            )
+        }
+        Some(compared) => {
+            let bounds = Bounds {
+                time: compared.patience(),
+                ..Bounds::default()
+            };
+            let opened = open(&question, bounds)?;
+            let opened =
+                opened.and_then(|mut machine| question::opened(&question, compared, &mut machine));
+            send(&mut to, &opened)
+        }
+    }
+    .map_err(|error| error.to_string())?;
+    to.flush().map_err(|error| error.to_string())
+}
+
+/// Gives up all rights once the machine is open. The inner error is one for the asking program.
+fn open(question: &Question, bounds: Bounds) -> Result<Result<Machine, String>, String> {
     let root = Path::new(OsStr::from_bytes(&question.root));
-    let machine = Machine::open(root, Bounds::default());
-    let answer = match machine {
+    match Machine::open(root, bounds) {
         Ok(machine) => {
             confine::confine(&machine)?;
-            answer(&question, machine).map_or_else(Answer::Refused, Answer::Report)
+            Ok(Ok(machine))
         }
-        Err(error) => Answer::Refused(format!("cannot open '{}': {error}", root.display())),
-    };
-    let mut to = stdout().lock();
-    send(&mut to, &answer).map_err(|error| error.to_string())?;
-    to.flush().map_err(|error| error.to_string())
+        Err(error) => Ok(Err(format!("cannot open '{}': {error}", root.display()))),
+    }
 }

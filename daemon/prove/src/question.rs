@@ -1,8 +1,9 @@
-//! The question that `remit prove` asks of the program, and its answer: `remit_policy::exchange` carries both.
+//! Answers a question of `remit_common::prove` by looking at a machine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use remit_common::prove::{Compared, KnownAccount, Opened, Question};
 use remit_policy::Policy;
 use serde::{Deserialize, Serialize};
 
@@ -10,39 +11,14 @@ use crate::accounts::{Accounts, User};
 use crate::facts::Facts;
 use crate::grants::Grants;
 use crate::machine::Machine;
+use crate::opened;
 use crate::report::{Goals, Report, Subject, prove};
 use crate::sources;
 
-pub const PROGRAM: &str = "remit-prove";
 /// Time for proofs and for trying what closes them.
 const PROOFS: Duration = Duration::from_secs(30);
 /// A uid that no account has, for a member of one group only. 4294967295 is no uid, and this is next to it.
 const MEMBER: u32 = u32::MAX - 1;
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// That of the asking program: another may mean something else by the same bytes.
-    pub release: String,
-    /// The directory that is the machine's `/`.
-    pub root: Vec<u8>,
-    /// `Policy::encode`.
-    pub policy: Vec<u8>,
-    /// A user, or `%group` for a member of it alone. `None`: each agent.
-    pub subject: Option<String>,
-    /// Accounts that the tables of the machine may lack, as its user database knows them.
-    pub accounts: Vec<KnownAccount>,
-    /// Groups of `remit.toml`, by name or as `#gid`.
-    pub socket_group: String,
-    pub admin_group: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownAccount {
-    pub name: String,
-    pub uid: u32,
-    /// The primary one first.
-    pub gids: Vec<u32>,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -50,35 +26,62 @@ pub enum Answer {
     Refused(String),
 }
 
-/// Answers by looking at a machine. An error is a sentence.
-pub fn answer(question: &Question, machine: Machine) -> Result<Report, String> {
-    if question.release != remit_common::RELEASE {
-        let (own, other) = (remit_common::RELEASE, &question.release);
-        return Err(format!(
+/// Answers a question without `compared`. An error is a sentence.
+pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> {
+    check_release(question)?;
+    report(question, machine, &decode(&question.policy)?)
+}
+
+/// Answers what a change opens: the machine is looked at as it is, and as it would be.
+pub fn opened(
+    question: &Question,
+    compared: &Compared,
+    machine: &mut Machine,
+) -> Result<Opened, String> {
+    check_release(question)?;
+    let policy = decode(&question.policy)?;
+    let earlier = compared.before.as_deref().map(|bytes| decode(bytes));
+    let earlier = earlier.transpose()?;
+    let before = report(question, machine, earlier.as_ref().unwrap_or(&policy))?;
+    machine.change(&compared.changes)?;
+    let after = report(question, machine, &policy)?;
+    Ok(opened::opened(&before, &after))
+}
+
+fn check_release(question: &Question) -> Result<(), String> {
+    let (own, other) = (remit_common::RELEASE, &question.release);
+    match own == other {
+        true => Ok(()),
+        false => Err(format!(
             "it is of release {own}, and was asked by release {other}"
-        ));
+        )),
     }
-    let policy = Policy::decode(&question.policy)
-        .map_err(|why| format!("the policy is not usable: {why}"))?;
+}
+
+fn decode(policy: &[u8]) -> Result<Policy, String> {
+    Policy::decode(policy).map_err(|why| format!("the policy is not usable: {why}"))
+}
+
+fn report(question: &Question, machine: &Machine, policy: &Policy) -> Result<Report, String> {
     let mut facts = sources::look(
-        &machine,
+        machine,
         |accounts| {
             for known in &question.accounts {
                 add_known(accounts, known);
             }
             add_member(accounts, question.subject.as_deref());
         },
-        &policy,
+        policy,
     );
     let milliseconds = || u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let grants = Grants::from_policy(&policy, &facts.accounts, facts.units.iter());
-    let (subjects, goals) = subjects(question, &facts, &policy)?;
+    let grants = Grants::from_policy(policy, &facts.accounts, facts.units.iter());
+    let (subjects, goals) = subjects(question, &facts, policy)?;
     let begin = milliseconds();
     let (files, unknown, more_unknown) = machine.take();
     facts.files = files;
     facts.unknown = unknown;
     facts.more_unknown = more_unknown;
-    let late = machine.elapsed().saturating_add(PROOFS);
+    let late = machine.elapsed().saturating_add(machine.proofs(PROOFS));
     let is_late = || machine.elapsed() > late;
     let mut report = prove(&facts, &grants, &subjects, &goals, &is_late);
     report.figures.milliseconds = milliseconds().max(begin);

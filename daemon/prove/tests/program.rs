@@ -8,8 +8,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::Laid;
+use remit_common::prove::Question;
 use remit_policy::exchange::{receive, send};
-use remit_prove::question::{Answer, Question};
+use remit_prove::question::Answer;
 
 const MACHINE: &str = include_str!("machines/cron-script-in-a-directory-of-a-group.toml");
 
@@ -59,14 +60,14 @@ fn wrong_questions_are_refused_with_the_reason() {
         ),
         (
             Question {
-                root: b"/no/such/directory".to_vec(),
+                root: b"/no/such/directory".to_vec().into(),
                 ..question.clone()
             },
             "cannot open '/no/such/directory'",
         ),
         (
             Question {
-                policy: b"nonsense".to_vec(),
+                policy: b"nonsense".to_vec().into(),
                 ..question.clone()
             },
             "the policy is not usable",

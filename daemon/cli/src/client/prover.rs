@@ -6,12 +6,13 @@ use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{Gid, User, getgrouplist};
+use remit_common::prove::{KnownAccount, PROGRAM, Question};
 use remit_policy::exchange::{receive, send};
 use remit_policy::{Diagnostic, Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
-use remit_prove::question::{Answer, KnownAccount, PROGRAM, Question};
+use remit_prove::question::Answer;
 use remit_prove::report::Report;
 
 use crate::args::{FilesArgs, MachineArgs};
@@ -25,8 +26,9 @@ pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Q
         policy::group_words(&settings).map_err(|why| failed(&settings, &why))?;
     Ok(Question {
         release: remit_common::RELEASE.to_owned(),
-        root: root.as_os_str().as_bytes().to_vec(),
-        policy: policy.encode(),
+        root: root.as_os_str().as_bytes().to_vec().into(),
+        policy: policy.encode().into(),
+        compared: None,
         subject: subject.map(ToOwned::to_owned),
         accounts: subject
             .iter()

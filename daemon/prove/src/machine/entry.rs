@@ -75,6 +75,20 @@ impl Entry {
         self.kind == Kind::File && self.mode & 0o111 != 0
     }
 
+    /// Returns its access list once the file has another mode and group: a change of mode sets the mask.
+    pub fn acl_as(&self, mode: u32, gid: u32) -> Vec<Acl> {
+        let (old, mask) = (self.mode >> 3 & 7, mode >> 3 & 7);
+        let entries = self.acl.iter().map(|entry| Acl {
+            of: match entry.of {
+                Holder::Group(group) if group == self.gid => Holder::Group(gid),
+                of => of,
+            },
+            // What the old mask hid is not known: it may be there.
+            bits: (entry.bits | !old) & mask,
+        });
+        entries.collect()
+    }
+
     /// Returns who has all of these bits. The owner has every bit, because an owner can change the mode.
     pub fn holders(&self, bits: u32) -> Vec<Holder> {
         let has = |found: u32| found & bits == bits;

@@ -1,6 +1,7 @@
 //! Reads a machine that lies beneath a directory: bounded, without following a link out of it. It changes nothing. What
 //! could not be read is remembered with its reason.
 
+mod changes;
 pub mod entry;
 mod mounts;
 mod way;
@@ -18,9 +19,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::unistd::read;
+use remit_common::prove::{Content, FileChange};
 use remit_sys::sys;
 
 use crate::path::FilePath;
+use changes::{Changed, Changes};
 use entry::{End, Entry, Kind, parse_acl, parse_capabilities};
 use mounts::{Closed, closed};
 
@@ -60,6 +63,7 @@ pub struct Machine {
     begin: Instant,
     bytes: Cell<usize>,
     closed: Vec<Closed>,
+    changes: Changes,
     seen: RefCell<BTreeMap<FilePath, Seen>>,
     unknown: RefCell<BTreeMap<FilePath, String>>,
     unlisted: Cell<usize>,
@@ -99,10 +103,20 @@ impl Machine {
             bounds,
             begin: Instant::now(),
             bytes: Cell::new(0),
+            changes: Changes::default(),
             seen: RefCell::default(),
             unknown: RefCell::default(),
             unlisted: Cell::new(0),
         }
+    }
+
+    /// Starts over, as if these changes were made. The time of both looks together is bounded.
+    pub fn change(&mut self, changes: &[FileChange]) -> Result<(), String> {
+        self.changes = Changes::new(changes)?;
+        self.bytes.set(0);
+        self.take();
+        self.unlisted.set(0);
+        Ok(())
     }
 
     pub fn directory(&self) -> impl AsFd {
@@ -132,6 +146,11 @@ impl Machine {
         (seen.collect(), unknown.collect(), self.unlisted.get())
     }
 
+    /// The time for proofs: no more than for looking.
+    pub fn proofs(&self, most: Duration) -> Duration {
+        self.bounds.time.min(most)
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.begin.elapsed()
     }
@@ -144,24 +163,58 @@ impl Machine {
         if self.is_over(path) {
             return Seen::Unknown;
         }
-        let closed = self.closed.iter().find(|one| path.is_beneath(&one.path));
-        let seen = match closed {
-            Some(Closed { path, kind }) => {
-                let why = format!("a file system of {kind} is not looked at: it may not answer");
-                self.unknown(path, why);
-                Seen::Unknown
-            }
-            None => match self.describe(path) {
-                Ok(entry) => Seen::There(entry),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => Seen::Missing,
-                Err(errno) => {
-                    self.unknown(path, reason(errno));
-                    Seen::Unknown
-                }
-            },
-        };
+        let seen = self.as_changed(path);
         self.seen.borrow_mut().insert(path.clone(), seen.clone());
         seen
+    }
+
+    fn as_changed(&self, path: &FilePath) -> Seen {
+        let changed = match self.changes.of(path) {
+            None => return self.as_it_is(path),
+            Some(Changed::Removed) => return Seen::Missing,
+            Some(changed) => changed,
+        };
+        let (entry, known) = match (changed, self.as_it_is(path)) {
+            // A file that replaces another keeps its access list.
+            (Changed::Whole(entry), Seen::There(known)) if entry.kind == known.kind => {
+                (entry, known)
+            }
+            (Changed::Whole(entry), _) => return Seen::There(entry),
+            (Changed::Metadata(after), Seen::There(known)) => {
+                let (uid, gid, mode) = (after.uid, after.gid, after.mode);
+                let entry = Entry {
+                    uid,
+                    gid,
+                    mode,
+                    capabilities: after.capabilities,
+                    ..known.clone()
+                };
+                (entry, known)
+            }
+            (_, seen) => return seen,
+        };
+        Seen::There(Entry {
+            acl: known.acl_as(entry.mode, entry.gid),
+            ..entry
+        })
+    }
+
+    fn as_it_is(&self, path: &FilePath) -> Seen {
+        if let Some(Closed { path, kind }) =
+            self.closed.iter().find(|one| path.is_beneath(&one.path))
+        {
+            let why = format!("a file system of {kind} is not looked at: it may not answer");
+            self.unknown(path, why);
+            return Seen::Unknown;
+        }
+        match self.describe(path) {
+            Ok(entry) => Seen::There(entry),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Seen::Missing,
+            Err(errno) => {
+                self.unknown(path, reason(errno));
+                Seen::Unknown
+            }
+        }
     }
 
     fn is_over(&self, path: &FilePath) -> bool {
@@ -259,7 +312,14 @@ impl Machine {
         if entry.kind != Kind::File {
             return None;
         }
-        let content = self.read_file(&end, most, begin);
+        let content = match self.changes.content(&end) {
+            None => self.read_file(&end, most, begin),
+            Some(Content::File(bytes)) => Ok(self.bounded(&end, bytes, most, begin)),
+            Some(_) => {
+                self.unknown(&end, "its new bytes are not known here");
+                return None;
+            }
+        };
         content.unwrap_or_else(|errno| {
             self.unknown(&end, reason(errno));
             None
@@ -291,13 +351,23 @@ impl Machine {
             }
             buffer.resize(1 << 16, 0);
         }
-        if content.len() > most {
+        Ok(self.bounded(path, &content, most, begin))
+    }
+
+    /// Returns the first `most` bytes of a file that begins so.
+    fn bounded(
+        &self,
+        path: &FilePath,
+        content: &[u8],
+        most: usize,
+        begin: &[u8],
+    ) -> Option<Vec<u8>> {
+        let known = content.get(..most).unwrap_or(content);
+        if known.len() < content.len() {
             self.unknown(path, format!("only its first {most} bytes were read"));
-            content.truncate(most);
         }
-        self.bytes
-            .set(self.bytes.get().saturating_add(content.len()));
-        Ok(content.starts_with(begin).then_some(content))
+        self.bytes.set(self.bytes.get().saturating_add(known.len()));
+        known.starts_with(begin).then(|| known.to_vec())
     }
 
     /// Returns the names in a directory, sorted, through links. Empty if there is none, or it is unknown.
@@ -309,12 +379,21 @@ impl Machine {
         if !entry.is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
             return Vec::new();
         }
+        let (new, removed) = self.changes.names(&end);
         let list = || -> nix::Result<Vec<Vec<u8>>> {
-            let fd = self.open_at(&end, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-            let mut names = Vec::new();
+            let mut names: Vec<Vec<u8>> = new.iter().map(|name| name.to_vec()).collect();
+            let fd = match self.open_at(&end, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+                Ok(fd) => fd,
+                // It is new itself.
+                Err(Errno::ENOENT | Errno::ENOTDIR) if self.changes.content(&end).is_some() => {
+                    return Ok(names);
+                }
+                Err(errno) => return Err(errno),
+            };
             for found in Dir::from_fd(fd)?.iter() {
                 let name = found?.file_name().to_bytes().to_vec();
-                if name == b"." || name == b".." {
+                let is_changed = new.contains(&&name[..]) || removed.contains(&&name[..]);
+                if name == b"." || name == b".." || is_changed {
                     continue;
                 }
                 if names.len() >= self.bounds.entries {

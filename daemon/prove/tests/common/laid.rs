@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use remit_common::prove::Question;
 use remit_policy::{Ids, MachineTable, Source};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
-use remit_prove::question::{Question, answer};
+use remit_prove::question::answer;
 use remit_prove::report::{Report, SubjectReport};
 use remit_prove::text::text;
 
@@ -222,7 +223,7 @@ impl Laid {
     }
 
     pub fn report_of(&self, machine: Machine) -> Result<Report, String> {
-        answer(&self.question(), machine)
+        answer(&self.question(), &machine)
     }
 
     /// Asks about the described agent, with the described policy.
@@ -236,8 +237,9 @@ impl Laid {
         let (policy, _) = policy.unwrap_or_else(|found| panic!("{}", found[0]));
         Question {
             release: remit_common::RELEASE.to_owned(),
-            root: self.root.as_os_str().as_encoded_bytes().to_vec(),
-            policy: policy.encode(),
+            root: self.root.as_os_str().as_encoded_bytes().to_vec().into(),
+            policy: policy.encode().into(),
+            compared: None,
             subject: Some(self.described.agent.clone()),
             accounts: Vec::new(),
             socket_group: "remit".into(),

@@ -1,5 +1,5 @@
-//! A program of the package without rights, for one question: it has a uid that no account has, and no descriptor but two
-//! pipes. It confines itself. Whoever starts it may wait, so never the loop. Dropping it kills it.
+//! A program of the package for one question: it has a uid that no account has, or gives up root's rights itself, and no
+//! descriptor but two pipes. It confines itself. Whoever starts it may wait, so never the loop. Dropping it kills it.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
-use remit_sys::{spawn_service, sys};
+use remit_sys::{spawn_root, spawn_service, sys};
 
 use super::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
@@ -28,6 +28,15 @@ pub struct Helper {
 impl Helper {
     /// Starts it as this uid and gid. Both pipes fail once `patience` is over.
     pub fn start(name: &str, id: u32, patience: Duration) -> Result<Self, Fatal> {
+        Self::start_as(name, Some(id), patience)
+    }
+
+    /// Starts it as root: it gives up its rights itself.
+    pub fn start_as_root(name: &str, patience: Duration) -> Result<Self, Fatal> {
+        Self::start_as(name, None, patience)
+    }
+
+    fn start_as(name: &str, id: Option<u32>, patience: Duration) -> Result<Self, Fatal> {
         let program = program::find(name)?;
         let program = c_string(program.as_os_str().as_encoded_bytes())?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from);
@@ -71,7 +80,7 @@ impl Helper {
 
 fn spawn(
     program: &CStr,
-    id: u32,
+    id: Option<u32>,
     input: OwnedFd,
     output: OwnedFd,
 ) -> Result<(i32, OwnedFd), Fatal> {
@@ -86,8 +95,12 @@ fn spawn(
     }
     let argv = [program.to_owned()];
     let ends = [(input.as_fd(), 0), (output.as_fd(), 1)];
-    spawn_service(program, &argv, &environment()?, id, id, &[], &ends)
-        .map_err(|error| Fatal::System(chain(&error)))
+    let env = environment()?;
+    let spawned = match id {
+        Some(id) => spawn_service(program, &argv, &env, id, id, &[], &ends),
+        None => spawn_root(program, &argv, &env, &ends),
+    };
+    spawned.map_err(|error| Fatal::System(chain(&error)))
 }
 
 impl Drop for Helper {

@@ -77,5 +77,6 @@ pub mod program {
         let _ = poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], patience);
     }
 }
+pub mod prover;
 pub mod sd_notify;
 pub mod sink;

@@ -12,6 +12,8 @@ pub struct Args {
     pub vendor: PathBuf,
     pub runtime: PathBuf,
     pub state: PathBuf,
+    /// Where ways to root are looked for.
+    pub machine: PathBuf,
     pub check: bool,
 }
 
@@ -25,6 +27,7 @@ Options:
   --vendor DIR   the package's policy.d (default /usr/lib/remit)
   --runtime DIR  sockets (default /run/remit)
   --state DIR    ledger, lock, output of jobs, audit file (default /var/lib/remit)
+  --machine DIR  the files in which ways to root are looked for (default /)
   --check        load configuration and policy, report, and exit
   -h, --help     print this
   -V, --version  print the release
@@ -45,6 +48,7 @@ fn from(mut parser: lexopt::Parser) -> Result<Args, Fatal> {
         vendor: "/usr/lib/remit".into(),
         runtime: Runtime::DEFAULT.into(),
         state: "/var/lib/remit".into(),
+        machine: "/".into(),
         check: false,
     };
     let usage = |error: lexopt::Error| Fatal::Usage(error.to_string());
@@ -54,6 +58,7 @@ fn from(mut parser: lexopt::Parser) -> Result<Args, Fatal> {
             Long("vendor") => args.vendor = dir(&mut parser)?,
             Long("runtime") => args.runtime = dir(&mut parser)?,
             Long("state") => args.state = dir(&mut parser)?,
+            Long("machine") => args.machine = dir(&mut parser)?,
             Long("check") => args.check = true,
             Long("help") | Short('h') => print_and_end(HELP),
             Long("version") | Short('V') => {
