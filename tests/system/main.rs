@@ -290,6 +290,7 @@ mod policy {
     mod compiler;
     mod documents;
     mod inspect;
+    mod opened;
     mod paths;
     mod probes;
     mod profiles;

@@ -9,6 +9,7 @@ use crate::load::destination;
 use crate::load::limits;
 use crate::load::template;
 use remit_plan::PlanPath;
+use remit_policy::model::accepted::AcceptedPath;
 use remit_policy::model::approval::{Approval, Count};
 use remit_policy::model::capabilities;
 use remit_policy::model::command::{Command, Param, ParamKind, Part, PassAs, PathIs, Stdin};
@@ -36,7 +37,12 @@ pub fn print(policy: &Policy) -> String {
         .denies
         .iter()
         .map(|one| (header("[[deny]]"), deny(one)));
-    let tables = profiles.chain(commands).chain(grants).chain(denies);
+    let accepts = policy
+        .accepts
+        .iter()
+        .map(|one| (header("[[accept]]"), accept(one)));
+    let rules = grants.chain(denies).chain(accepts);
+    let tables = profiles.chain(commands).chain(rules);
     let tables = tables.map(|(header, lines)| format!("{header}\n{}\n", lines.join("\n")));
     tables.collect::<Vec<_>>().join("\n")
 }
@@ -341,6 +347,17 @@ fn deny(rule: &DenyRule) -> Vec<String> {
     table.raw("to", &list(&rule.to.words));
     table.raw("deny", &list(rule.deny.iter().map(|glob| glob.as_str())));
     scope(&mut table, &rule.scope);
+    table.0
+}
+
+fn accept(accepted: &AcceptedPath) -> Vec<String> {
+    let mut table = Table::default();
+    if let Some(name) = accepted.id.name() {
+        table.text("name", name);
+    }
+    table.text("agent", &accepted.agent);
+    table.text("reaches", &accepted.reaches);
+    table.text("reason", &accepted.reason);
     table.0
 }
 

@@ -54,6 +54,32 @@ a.toml:4:11: warning: 'profile' is only for 'run', which this rule does not allo
 }
 
 #[test]
+fn accepted_path_is_printed_compared_and_about_one_account() {
+    let text = "[[accept]]\nname = 'cron'\nagent = 'deploy'\nreaches = 'root'\nreason = 'it says \"yes\"'\n";
+    let (accepts, found) = policy(text);
+    assert_eq!(lines(&found), "");
+    assert!(accepts.accepted("deploy", "root").is_some());
+    assert!(accepts.accepted("deploy", "remit").is_none());
+    let printed = remit_policy_compile::print(&accepts);
+    let (again, _) = load(&[source("a.toml", &printed)], &accounts()).unwrap();
+    assert_eq!(accepts.accepts, again.accepts, "{printed}");
+    let (nothing, _) = policy("");
+    let more = remit_policy_compile::diff(&nothing, &accepts);
+    assert_eq!(more, ["a path of deploy to root is accepted"]);
+    let fewer = remit_policy_compile::diff(&accepts, &nothing);
+    assert_eq!(fewer, ["a path of deploy to root is not accepted any more"]);
+    check(
+        "[[accept]]\nagent = 'ghost'\nreaches = 'deploy'\nreason = 'x'\n",
+        "\
+a.toml:2:9: warning: there is no user 'ghost': nothing is accepted for it
+  2 | agent = 'ghost'
+    |         ^^^^^^^
+    = write the name of a user, or of what is reached: \"root\" or \"remit\"
+",
+    );
+}
+
+#[test]
 fn missing_program_or_directory_is_warned_of() {
     check(
         "\

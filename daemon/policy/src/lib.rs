@@ -23,6 +23,7 @@ pub mod exchange;
 
 /// What a policy is made of: data.
 pub mod model {
+    pub mod accepted;
     pub mod approval;
     pub mod bounds;
     pub mod capabilities;
@@ -50,6 +51,7 @@ pub use decide::acts::Act;
 pub use decide::approval::{Consent, Lifted, NotApprover, Pending, PlanWithin};
 pub use decide::denial::Denial;
 pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
+pub use model::accepted::AcceptedPath;
 pub use model::approval::{Approval, Count, Proof};
 pub use model::command::{
     ArgvElement, Command, CommitUse, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use sections::{
     AccountRef, Approval, AuditConfig, AuditSink, BreakerConfig, BusConfig, FloorConfig, JobLimits,
-    Output, RequiredCommand, Sync,
+    Output, PolicyConfig, RequiredCommand, Sync,
 };
 
 /// Seconds that a stop waits for changes, as package upgrades: less than systemd at power-off (JobTimeoutSec=).
@@ -40,6 +40,7 @@ pub struct Config {
     pub bus: BusConfig,
     pub floor: FloorConfig,
     pub breaker: BreakerConfig,
+    pub policy: PolicyConfig,
 }
 
 impl Config {
@@ -56,6 +57,8 @@ impl Config {
             bus,
             floor,
             breaker,
+            // Each load reads it.
+            policy: _,
         } = self;
         let keys = [
             ("audit.sink", audit.sink != new.audit.sink),

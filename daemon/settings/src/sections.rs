@@ -102,6 +102,20 @@ pub struct RequiredCommand {
     pub within_s: u32,
 }
 
+/// `[policy]`: how a policy is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// A reload asks `remit-prove` which ways to root the new policy opens, and refuses those that it does not accept.
+    pub prove: bool,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self { prove: true }
+    }
+}
+
 /// `[breaker]`: when a user is paused until an administrator resumes them. A number 0 switches its breaker off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use remit_policy::Policy;
 use remit_prove::report::Report;
 
 use super::report::Check;
@@ -13,25 +14,44 @@ pub fn checks(agents: &[String]) -> Vec<Check> {
         return vec![Check::ok("all", "there is no agent")];
     }
     match look() {
-        Ok(report) => judge(&report, agents),
+        Ok((report, policy)) => judge(&report, agents, &|agent, goal| {
+            policy
+                .accepted(agent, goal)
+                .map(|accepted| accepted.reason.clone())
+        }),
         Err(why) => vec![Check::skipped("all", why)],
     }
 }
 
-fn look() -> Result<Report, String> {
+fn look() -> Result<(Report, Policy), String> {
     let root = Path::new("/");
     let policy = prover::policy_of(root);
     let policy = policy.map_err(|_| "the policy does not load: remit policy check".to_owned())?;
-    prover::ask(&prover::question(root, &policy, None)?)
+    let report = prover::ask(&prover::question(root, &policy, None)?)?;
+    Ok((report, policy))
 }
 
-fn judge(report: &Report, agents: &[String]) -> Vec<Check> {
+/// Why a path of an agent to a goal is accepted, if it is.
+type Accepted<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
+
+fn judge(report: &Report, agents: &[String], accepted: Accepted<'_>) -> Vec<Check> {
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
     let subjects = report.subjects.iter();
     let subjects = subjects.filter(|subject| agents.contains(&subject.name));
     let checks = subjects.map(|subject| {
         let name = format!("{}: paths", subject.name);
-        match subject.reaches.first() {
+        let reason = |goal: &str| accepted(&subject.name, goal);
+        let mut reaches = subject.reaches.iter();
+        match reaches.find(|path| reason(&path.goal).is_none()) {
+            None if !subject.reaches.is_empty() => {
+                let reached = subject.reaches.iter();
+                let reached = reached.map(|path| {
+                    let reason = reason(&path.goal).unwrap_or_default();
+                    format!("{}, as the policy accepts: {reason}", path.goal)
+                });
+                let reached: Vec<String> = reached.collect();
+                Check::ok(name, format!("reaches {}", reached.join("; ")))
+            }
             None => Check::ok(
                 name,
                 format!("no path found; {unknown} parts of the machine were not looked at"),
@@ -82,7 +102,7 @@ mod tests {
             more_unknown: 3,
             ..Report::default()
         };
-        let checks = judge(&report, &["a".to_owned(), "b".to_owned()]);
+        let checks = judge(&report, &["a".to_owned(), "b".to_owned()], &|_, _| None);
         assert_eq!(
             whys(&checks),
             ["warning: 'a' reaches root: a is in docker; docker leads to root"]
@@ -94,9 +114,14 @@ mod tests {
             "{checks:?}"
         );
         assert_eq!(
-            whys(&judge(&report, &["b".to_owned()])),
+            whys(&judge(&report, &["b".to_owned()], &|_, _| None)),
             Vec::<String>::new()
         );
+        let accepted = judge(&report, &["a".to_owned()], &|agent, goal| {
+            (agent == "a" && goal == "root").then(|| "it is trusted".to_owned())
+        });
+        let expect = Verdict::Ok("reaches root, as the policy accepts: it is trusted".to_owned());
+        assert_eq!(accepted[0].verdict, expect);
         assert_eq!(super::checks(&[]), [Check::ok("all", "there is no agent")]);
     }
 }

@@ -34,7 +34,28 @@ pub fn diff(old: &Policy, new: &Policy) -> Vec<String> {
     lines
         .into_iter()
         .chain(definitions::changes(old, new))
+        .chain(accepted(old, new))
         .collect()
+}
+
+/// Returns the paths that one policy accepts and the other does not.
+fn accepted(old: &Policy, new: &Policy) -> Vec<String> {
+    let paths = |policy: &Policy| -> BTreeSet<(String, String)> {
+        let accepts = policy.accepts.iter();
+        accepts
+            .map(|one| (one.agent.clone(), one.reaches.clone()))
+            .collect()
+    };
+    let (old, new) = (paths(old), paths(new));
+    let line = |(agent, reaches): &(String, String), how: &str| {
+        let text = format!("a path of {agent} to {reaches} {how}");
+        line(text.as_bytes(), caps::NAME.saturating_mul(8))
+    };
+    let more = new.difference(&old).map(|one| line(one, "is accepted"));
+    let fewer = old
+        .difference(&new)
+        .map(|one| line(one, "is not accepted any more"));
+    more.chain(fewer).collect()
 }
 
 /// Returns the subjects that the rules of either policy name. If one name meant two ids, the id is added.

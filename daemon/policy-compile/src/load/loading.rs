@@ -13,6 +13,7 @@ use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
 use crate::load::reader::{Fields, Report, WithSpan, mistyped};
 use crate::load::text::{is_name, summary};
+use remit_policy::model::accepted::AcceptedPath;
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::machine::Machine;
 use remit_policy::model::profile::{Base, Profile};
@@ -33,6 +34,7 @@ pub(crate) struct Loading<'a> {
     pub(crate) risky: BTreeMap<String, Arc<Command>>,
     pub(crate) grants: Vec<GrantRule>,
     pub(crate) denies: Vec<DenyRule>,
+    pub(crate) accepts: Vec<AcceptedPath>,
     pub(crate) taken: BTreeMap<String, String>,
     pub(crate) matched: BTreeMap<String, bool>,
     /// Patterns of grants that match commands which change the host, in rules that do not say so.
@@ -64,6 +66,7 @@ impl<'a> Loading<'a> {
             risky: BTreeMap::new(),
             grants: Vec::new(),
             denies: Vec::new(),
+            accepts: Vec::new(),
             taken: BTreeMap::new(),
             matched: BTreeMap::new(),
             unsaid: Vec::new(),

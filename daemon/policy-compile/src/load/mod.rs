@@ -1,5 +1,6 @@
 //! Compiles texts into a [`Policy`]: bounds, the order of reading, the digest.
 
+mod accepts;
 pub(crate) mod accounts;
 pub(crate) mod argument_filters;
 pub(crate) mod commands;
@@ -50,7 +51,7 @@ pub fn load(
     let mut tests = Vec::new();
     for document in &documents {
         let (mut top, mut report) = document.open(&mut findings);
-        for key in ["command", "grant", "deny"] {
+        for key in ["command", "grant", "deny", "accept"] {
             top.get(key);
         }
         loading.read_types(&mut top, &mut report);
@@ -69,6 +70,7 @@ pub fn load(
     for document in &documents {
         let (mut top, mut report) = document.open(&mut findings);
         loading.read_rules(&mut top, &mut report);
+        loading.read_accepts(&mut top, &mut report);
     }
     for document in &documents {
         let (_, mut report) = document.open(&mut findings);
@@ -82,6 +84,7 @@ pub fn load(
     let policy = Policy::new(Parts {
         grants: loading.grants,
         denies: loading.denies,
+        accepts: loading.accepts,
         commands: commands
             .filter_map(|(name, command)| Some((name, command.value?)))
             .collect(),

@@ -134,7 +134,7 @@ impl Loading<'_> {
     }
 
     /// Reads the rule's identity. A name belongs to one rule only, because it is in the audit log.
-    fn id(&mut self, fields: &mut Fields<'_>, report: &mut Report<'_>) -> RuleId {
+    pub(crate) fn id(&mut self, fields: &mut Fields<'_>, report: &mut Report<'_>) -> RuleId {
         let line = report.line(fields.header().start);
         let file = report.file().to_owned();
         let name = fields.string("name", report).and_then(|name| {

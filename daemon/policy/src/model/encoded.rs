@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::bind::param_position;
 use crate::call::variables::never_permitted;
+use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
 use crate::model::bounds::{self, Checked};
 use crate::model::capabilities;
@@ -25,6 +26,7 @@ use crate::model::scope::Scope;
 struct Sent<'a> {
     grants: &'a [GrantRule],
     denies: &'a [DenyRule],
+    accepts: &'a [AcceptedPath],
     commands: Vec<&'a Command>,
     profiles: Vec<&'a Profile>,
     digest: &'a str,
@@ -34,6 +36,7 @@ struct Sent<'a> {
 struct Received {
     grants: Vec<GrantRule>,
     denies: Vec<DenyRule>,
+    accepts: Vec<AcceptedPath>,
     commands: Vec<Command>,
     /// Those of files.
     profiles: Vec<Profile>,
@@ -67,6 +70,7 @@ impl Policy {
         let sent = Sent {
             grants: &self.grants,
             denies: &self.denies,
+            accepts: &self.accepts,
             commands: self.commands().map(|one| &**one).collect(),
             profiles: self.profiles().map(|one| &**one).filter(own).collect(),
             digest: self.digest(),
@@ -91,6 +95,7 @@ impl Received {
         let Self {
             mut grants,
             denies,
+            accepts,
             commands,
             profiles,
             digest,
@@ -101,6 +106,7 @@ impl Received {
                 grants.len().saturating_add(denies.len()),
                 caps::POLICY_RULES,
             ),
+            ("accepted paths", accepts.len(), caps::POLICY_RULES),
             ("commands", commands.len(), caps::POLICY_COMMANDS),
             ("profiles", profiles.len(), caps::POLICY_PROFILES),
         ];
@@ -146,9 +152,16 @@ impl Received {
             rule.check()
                 .map_err(|why| format!("denial {} {why}", rule.id.line()))?;
         }
+        for accepted in &accepts {
+            let fault = accepted
+                .fault()
+                .map(|why| format!("[[accept]] {} {why}", accepted.id.line()));
+            fault.map_or(Ok(()), Err)?;
+        }
         Ok(Parts {
             grants,
             denies,
+            accepts,
             commands: named,
             profiles: all,
             digest,

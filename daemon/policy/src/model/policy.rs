@@ -9,6 +9,7 @@ use remit_common::builtin::{self, UnitName};
 use remit_common::wire::Effect;
 
 use crate::decide::index::Index;
+use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
 use crate::model::command::{Command, Param, ParamKind, THEN};
 use crate::model::profile::{Base, Profile};
@@ -20,6 +21,7 @@ pub struct Policy {
     /// The strictest first.
     pub grants: Vec<GrantRule>,
     pub denies: Vec<DenyRule>,
+    pub accepts: Vec<AcceptedPath>,
     pub commands: BTreeMap<String, Arc<Command>>,
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub read: Arc<Profile>,
@@ -34,6 +36,7 @@ pub struct Policy {
 pub struct Parts {
     pub grants: Vec<GrantRule>,
     pub denies: Vec<DenyRule>,
+    pub accepts: Vec<AcceptedPath>,
     pub commands: BTreeMap<String, Arc<Command>>,
     /// Those of files; `read`, `strict` and `host` are added.
     pub profiles: BTreeMap<String, Arc<Profile>>,
@@ -45,6 +48,7 @@ impl Policy {
         let Parts {
             mut grants,
             mut denies,
+            accepts,
             commands,
             mut profiles,
             digest,
@@ -87,6 +91,7 @@ impl Policy {
         Self {
             grants,
             denies,
+            accepts,
             commands,
             profiles,
             read,
@@ -171,6 +176,11 @@ impl Policy {
                 .any(|list| list.words.contains(&number))
         };
         self.grants.iter().any(lists)
+    }
+
+    /// Returns the table that accepts this path, if there is one.
+    pub fn accepted(&self, agent: &str, goal: &str) -> Option<&AcceptedPath> {
+        self.accepts.iter().find(|one| one.is_about(agent, goal))
     }
 
     pub fn rules(&self) -> usize {

@@ -108,11 +108,12 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
     lines
 }
 
-/// Returns a warning for each way of an agent to more than it should have of which a permission of this policy is a step.
+/// Returns a warning for each way of an agent to more than it should have of which a permission of this policy is a step. A
+/// path that the policy accepts has its reason.
 fn opened_paths(policy: &Policy) -> Vec<Diagnostic> {
     let question = prover::question(Path::new("/"), policy, None);
     match question.and_then(|question| prover::ask(&question)) {
-        Ok(report) => opened(&report),
+        Ok(report) => opened(&report, policy),
         Err(why) => vec![Diagnostic::whole(
             Severity::Warning,
             "policy",
@@ -121,7 +122,7 @@ fn opened_paths(policy: &Policy) -> Vec<Diagnostic> {
     }
 }
 
-fn opened(report: &Report) -> Vec<Diagnostic> {
+fn opened(report: &Report, policy: &Policy) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for subject in &report.subjects {
         let is_opened = |path: &&Reached| {
@@ -136,7 +137,11 @@ fn opened(report: &Report) -> Vec<Diagnostic> {
                 true => "no single change closes it".to_owned(),
                 false => format!("closed by: {}", path.closed_by.join("; or ")),
             };
-            let why = format!("agent {name} reaches {goal}: {steps}; {closed_by}");
+            let ends = match policy.accepted(name, goal) {
+                Some(accepted) => format!("accepted by {}: {}", accepted.id, accepted.reason),
+                None => closed_by,
+            };
+            let why = format!("agent {name} reaches {goal}: {steps}; {ends}");
             found.push(Diagnostic::whole(Severity::Warning, "policy", why));
         }
     }
@@ -232,7 +237,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use remit_policy::Source;
+    use remit_policy::{MachineTable, Source};
 
     use super::*;
 
@@ -271,9 +276,20 @@ mod tests {
             subjects: vec![subject],
             ..Report::default()
         };
-        let found: Vec<String> = opened(&report).iter().map(ToString::to_string).collect();
-        let expect = "policy: warning: agent a reaches root: a is in deploy; a may call u; closed by: narrow x";
-        assert_eq!(found, [expect]);
+        let reached = |text: &str| {
+            let source = Source {
+                name: "a.toml".to_owned(),
+                text: text.into(),
+            };
+            let loaded = remit_policy_compile::load(&[source], &MachineTable::default());
+            let found = opened(&report, &loaded.unwrap().0);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let steps = "policy: warning: agent a reaches root: a is in deploy; a may call u";
+        assert_eq!(reached(""), [format!("{steps}; closed by: narrow x")]);
+        let accepts = "[[accept]]\nagent = 'a'\nreaches = 'root'\nreason = 'it is trusted'\n";
+        let accepted = [format!("{steps}; accepted by a.toml:1: it is trusted")];
+        assert_eq!(reached(accepts), accepted);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
+use super::opened;
 use super::refused::{LoadError, PolicyErrors};
 use super::shadow_load::ShadowLoad;
 use super::{Changes, Live, compiler, patience};
@@ -165,6 +166,10 @@ impl Brought {
                 false => LoadError::Refused(text),
             }
         })?;
+        let opened = match live.filter(|_| config.policy.prove) {
+            Some((live, _)) => opened::check(args, &config, &live.policy, &loaded.policy)?,
+            None => Vec::new(),
+        };
         let mut unsure = Vec::new();
         let mut admin_gids = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
@@ -205,7 +210,7 @@ impl Brought {
             .map(Option::unwrap_or_default)
             .concat();
         let warnings = [loaded.warnings, unsure, unable].concat();
-        let warnings = [unknown.into_iter().collect(), lines(&warnings)].concat();
+        let warnings = [unknown.into_iter().collect(), lines(&warnings), opened].concat();
         let mut warnings = warnings;
         if loaded.policy.rules() == 0 && !loaded.sources.is_empty() {
             let text = "none of its files has a rule, so nobody has any permission";

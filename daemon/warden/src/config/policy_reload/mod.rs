@@ -5,6 +5,7 @@
 mod brought;
 mod compiler;
 mod in_force;
+mod opened;
 mod refused;
 mod shadow_load;
 
