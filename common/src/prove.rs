@@ -43,7 +43,7 @@ pub struct Compared {
     pub before: Option<Bytes>,
     /// Changes of the machine's files.
     pub changes: Vec<FileChange>,
-    /// Time for both looks. What was not looked at then is in the answer.
+    /// Time for all looks. A bound that was reached is in the answer.
     pub milliseconds: u64,
 }
 
@@ -88,7 +88,9 @@ pub struct Opened {
     pub paths: Vec<OpenedPath>,
     /// Parts of the machine that were not looked at.
     pub unknown: usize,
-    /// Why the comparison may be incomplete, in sentences.
+    /// The bound that was reached, and where: more paths may be opened.
+    pub incomplete: Option<String>,
+    /// What else was not compared, in sentences.
     pub limits: Vec<String>,
 }
 

@@ -471,6 +471,55 @@ fn a02_fewer_grantees_and_more_denied_is_within() {
 }
 
 #[test]
+fn policy_that_takes_only_away_is_known_at_any_line() {
+    let users = [("bot", 1), ("bob", 2), ("ann", 7)];
+    let grant = |to: &str, allow: &str, more: &str| {
+        format!("[[grant]]\nto = ['{to}']\nallow = ['{allow}']\n{more}\n")
+    };
+    let deny = |to: &str| format!("[[deny]]\nto = ['{to}']\ndeny = ['logs']\n");
+    let run = grant("bot", "run", "");
+    let logs = grant("bob", "logs", "");
+    let asks = grant("bot", "logs", "approval = { by = ['ann'] }");
+    let free = grant("bot", "logs", "approval = 'none'");
+    let both = format!("{run}{logs}");
+    for (old, new, is) in [
+        (both.clone(), both.clone(), true),
+        (both.clone(), run.clone(), true),
+        (both.clone(), format!("# line\n\n{logs}"), true),
+        (both.clone(), String::new(), true),
+        (both.clone(), format!("{both}{}", deny("bob")), true),
+        (both.clone(), both.replace("'bob'", "'bob', 'ann'"), false),
+        (
+            both.clone(),
+            format!("{both}{}", grant("ann", "logs", "")),
+            false,
+        ),
+        (run.clone(), both.clone(), false),
+        (format!("{both}{}", deny("bob")), both.clone(), false),
+        (
+            format!("{both}{}", deny("bob")),
+            format!("{both}{}", deny("ann")),
+            false,
+        ),
+        // Without the rule that asks, the other one allows the same.
+        (format!("{asks}{free}"), free.clone(), false),
+        (format!("{asks}{free}"), asks.clone(), true),
+        (asks.clone(), free.clone(), false),
+        (asks.clone(), String::new(), true),
+    ] {
+        let [before, after] = [&old, &new].map(|text| policy(text, &users, &[]));
+        assert_eq!(after.takes_only_away(&before), is, "{old}\nto\n{new}");
+    }
+    let fewer = policy(
+        "[[grant]]\nto = ['bot', 'bob']\nallow = ['run']\n",
+        &users,
+        &[],
+    );
+    let before = "[[grant]]\nto = ['bot', 'bob', 'ann']\nallow = ['run']\n";
+    assert!(fewer.takes_only_away(&policy(before, &users, &[])));
+}
+
+#[test]
 fn a02_grantee_asked_less_is_not_within() {
     let asks = "[[grant]]\nto = ['bot']\nallow = ['run']\napproval = { by = ['bob', '#9'] }\n";
     let also = "[[grant]]\nto = ['%agents']\nallow = ['run']\napproval = 'none'\n";

@@ -33,6 +33,7 @@ pub mod model {
     pub mod glob;
     pub mod machine;
     pub mod names;
+    mod narrower;
     pub mod paths;
     pub mod pattern;
     pub(crate) mod plans;

@@ -3,6 +3,8 @@
 
 use std::os::fd::AsFd;
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use remit_prove::machine::Machine;
 use remit_self_confine::{Limits, confine_reader};
 use remit_sys::sys;
@@ -25,6 +27,8 @@ pub fn confine(machine: &Machine) -> Result<(), String> {
         |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
     sys::drop_bounding_but(READ).map_err(cannot("give up capabilities"))?;
     sys::become_user_with(READER, READER, &[], READ).map_err(cannot("become another user"))?;
+    // The change of identity undoes it. A daemon that gives up the load must not leave this process.
+    set_pdeathsig(Signal::SIGKILL).map_err(|errno| cannot("end with its parent")(errno.into()))?;
     sys::no_new_privs().map_err(cannot("give up new privileges"))?;
     restrict(machine).map_err(cannot("restrict itself with landlock"))?;
     confine_reader(LIMITS)

@@ -42,6 +42,37 @@ pub struct Facts {
     pub more_unknown: usize,
 }
 
+impl Facts {
+    /// Takes the quoted lines out of sources that not everybody may read: whoever reads the answer may be somebody else.
+    pub fn hide_private(&mut self) {
+        let Self {
+            obeys,
+            sudo,
+            permits,
+            powerful,
+            templates,
+            pulls,
+            same_keys,
+            files,
+            ..
+        } = self;
+        let keys = same_keys.iter_mut();
+        let sources = (obeys.iter_mut().chain(powerful).map(|one| &mut one.source))
+            .chain(sudo.iter_mut().map(|one| &mut one.source))
+            .chain(permits.iter_mut().map(|one| &mut one.source))
+            .chain(templates.iter_mut().map(|(_, _, _, source)| source))
+            .chain(pulls.iter_mut().map(|(_, _, source)| source))
+            .chain(keys.flat_map(|one| [&mut one.listed, &mut one.also]));
+        for source in sources {
+            let entry = files.get(&source.file);
+            let is_public = entry.is_some_and(|entry| entry.mode & 0o004 != 0);
+            if !is_public && !source.file.is_beneath(&FilePath::fixed("/etc/remit")) {
+                source.text.clear();
+            }
+        }
+    }
+}
+
 /// An account does what a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obeys {

@@ -1,5 +1,7 @@
 //! What the policy lets accounts do without another person, as plain data. Calls that ask for an approval are counted.
 
+use std::collections::HashSet;
+
 use remit_common::service::is_protected;
 use remit_policy::{
     Access, CallerIds, Command, Named, Param, ParamKind, Part, Policy, Profile, Stdin, Usable,
@@ -10,7 +12,7 @@ use remit_programs::Class;
 use crate::accounts::Accounts;
 
 /// Accounts that are asked about.
-const ACCOUNTS: usize = 500;
+const ACCOUNTS: usize = 5000;
 
 /// A uid that no account has: that of a throw-away account.
 pub const JOB: u32 = u32::MAX - 2;
@@ -58,7 +60,7 @@ pub struct Granted {
     pub command: String,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// Calling it is possible.
     Call,
@@ -73,7 +75,31 @@ pub enum What {
     Commit { beneath: Vec<Vec<u8>> },
 }
 
+impl Granted {
+    fn effect(&self) -> (u32, &What, &str) {
+        (self.uid, &self.what, &self.command)
+    }
+}
+
+/// Returns true if each program of the commands is one of `other` in the same profile.
+pub fn programs_are_within(policy: &Policy, other: &Policy) -> bool {
+    let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv);
+    let known: HashSet<_> = programs(other).into_iter().map(effect).collect();
+    programs(policy)
+        .into_iter()
+        .all(|one| known.contains(&effect(one)))
+}
+
 impl Grants {
+    /// Returns true if each permission is one of `other`, by whatever rule: then nothing more follows from them.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let granted: HashSet<_> = other.granted.iter().map(Granted::effect).collect();
+        let mut own = self.granted.iter();
+        own.all(|one| granted.contains(&one.effect()))
+            && self.profiles.iter().all(|one| other.profiles.contains(one))
+            && self.left_out <= other.left_out
+    }
+
     /// `units` are those of the machine, templates with their `@`.
     pub fn from_policy<'a>(
         policy: &Policy,

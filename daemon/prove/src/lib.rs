@@ -12,6 +12,7 @@ pub mod look;
 pub mod machine;
 pub mod opened;
 pub mod path;
+pub mod people;
 pub mod question;
 pub mod report;
 pub mod rule;

@@ -35,18 +35,19 @@ fn serve() -> Result<(), String> {
     match &question.compared {
         None => {
             let report = open(&question, Bounds::default());
-            let report = report?.and_then(|machine| question::answer(&question, &machine));
+            let report = report.and_then(|machine| question::answer(&question, &machine));
             send(
                 &mut to,
                 &report.map_or_else(Answer::Refused, Answer::Report),
             )
         }
         Some(compared) => {
+            let looks = if compared.changes.is_empty() { 1 } else { 2 };
             let bounds = Bounds {
-                time: compared.patience(),
+                time: compared.patience() / looks,
                 ..Bounds::default()
             };
-            let opened = open(&question, bounds)?;
+            let opened = open(&question, bounds);
             let opened =
                 opened.and_then(|mut machine| question::opened(&question, compared, &mut machine));
             send(&mut to, &opened)
@@ -56,14 +57,11 @@ fn serve() -> Result<(), String> {
     to.flush().map_err(|error| error.to_string())
 }
 
-/// Gives up all rights once the machine is open. The inner error is one for the asking program.
-fn open(question: &Question, bounds: Bounds) -> Result<Result<Machine, String>, String> {
+/// Gives up all rights once the machine is open.
+fn open(question: &Question, bounds: Bounds) -> Result<Machine, String> {
     let root = Path::new(OsStr::from_bytes(&question.root));
-    match Machine::open(root, bounds) {
-        Ok(machine) => {
-            confine::confine(&machine)?;
-            Ok(Ok(machine))
-        }
-        Err(error) => Ok(Err(format!("cannot open '{}': {error}", root.display()))),
-    }
+    let machine = Machine::open(root, bounds);
+    let machine = machine.map_err(|error| format!("cannot open '{}': {error}", root.display()))?;
+    confine::confine(&machine)?;
+    Ok(machine)
 }

@@ -1,19 +1,20 @@
 //! Answers a question of `remit_common::prove` by looking at a machine.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use remit_common::prove::{Compared, KnownAccount, Opened, Question};
+use remit_common::prove::{Compared, FileChange, KnownAccount, Opened, Question};
 use remit_policy::Policy;
+use remit_policy::model::rule::Principal;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Accounts, User};
-use crate::facts::Facts;
-use crate::grants::Grants;
+use crate::grants::{Grants, programs_are_within};
 use crate::machine::Machine;
-use crate::opened;
-use crate::report::{Goals, Report, Subject, prove};
-use crate::sources;
+use crate::opened::{Side, compare};
+use crate::people::People;
+use crate::report::{Report, prove};
+use crate::rules::clauses;
+use crate::sources::{self, Begun};
 
 /// Time for proofs and for trying what closes them.
 const PROOFS: Duration = Duration::from_secs(30);
@@ -29,10 +30,21 @@ pub enum Answer {
 /// Answers a question without `compared`. An error is a sentence.
 pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> {
     check_release(question)?;
-    report(question, machine, &decode(&question.policy)?)
+    let policy = decode(&question.policy)?;
+    let begun = begin(question, machine, &[&policy]);
+    let accounts = &begun.facts().accounts;
+    let grants = Grants::from_policy(&policy, accounts, begun.facts().units.iter());
+    let people = People::of(question, accounts, &[&policy]);
+    let subjects = people.subjects(question, begun.facts())?;
+    let (mut facts, commands) = begun.finish();
+    facts.obeys.extend(commands.into_iter().flatten());
+    let is_late = late(machine);
+    let mut report = prove(&facts, &grants, &subjects, &people.goals, &is_late);
+    report.figures.milliseconds = u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(report)
 }
 
-/// Answers what a change opens: the machine is looked at as it is, and as it would be.
+/// Answers what a policy or a change of files opens.
 pub fn opened(
     question: &Question,
     compared: &Compared,
@@ -40,12 +52,99 @@ pub fn opened(
 ) -> Result<Opened, String> {
     check_release(question)?;
     let policy = decode(&question.policy)?;
-    let earlier = compared.before.as_deref().map(|bytes| decode(bytes));
-    let earlier = earlier.transpose()?;
-    let before = report(question, machine, earlier.as_ref().unwrap_or(&policy))?;
-    machine.change(&compared.changes)?;
-    let after = report(question, machine, &policy)?;
-    Ok(opened::opened(&before, &after))
+    let before = compared.before.as_deref().map(|bytes| decode(bytes));
+    let before = before.transpose()?;
+    let before = before.as_ref().unwrap_or(&policy);
+    match compared.changes.is_empty() {
+        true => by_policy(question, before, &policy, machine),
+        false => by_files(question, before, &policy, &compared.changes, machine),
+    }
+}
+
+/// Both policies meet the same look: what an account changes meanwhile opens nothing.
+fn by_policy(
+    question: &Question,
+    before: &Policy,
+    after: &Policy,
+    machine: &Machine,
+) -> Result<Opened, String> {
+    let policies = [before, after];
+    let begun = begin(question, machine, &policies);
+    let accounts = &begun.facts().accounts;
+    let units = begun.facts().units.iter();
+    let grants = policies.map(|policy| Grants::from_policy(policy, accounts, units.clone()));
+    let [old, new] = &grants;
+    // Whatever the machine is like, and however long a look at it takes.
+    if new.is_within(old) && programs_are_within(after, before) {
+        return Ok(Opened::default());
+    }
+    let people = People::of(question, accounts, &policies);
+    let limits = people.limits(&policies, accounts, new);
+    let (mut facts, commands) = begun.finish();
+    facts.hide_private();
+    let own = facts.obeys.len();
+    let mut clauses = commands.into_iter().zip(&grants).map(|(commands, grants)| {
+        facts.obeys.truncate(own);
+        facts.obeys.extend(commands);
+        clauses(&facts, grants)
+    });
+    let (Some(old), Some(new)) = (clauses.next(), clauses.next()) else {
+        return Err("a policy was not looked at".to_owned());
+    };
+    drop(clauses);
+    let sides = [&old, &new].map(|clauses| Side {
+        clauses,
+        unknown: &facts.unknown,
+        more_unknown: facts.more_unknown,
+    });
+    let is_late = late(machine);
+    let mut opened = compare(&sides, &facts, &people, &is_late);
+    opened.incomplete = opened.incomplete.or(machine.incomplete());
+    opened.limits.extend(limits);
+    Ok(opened)
+}
+
+/// The machine is looked at as it is, and as it would be.
+fn by_files(
+    question: &Question,
+    before: &Policy,
+    after: &Policy,
+    changes: &[FileChange],
+    machine: &mut Machine,
+) -> Result<Opened, String> {
+    let whole = |machine: &Machine, policy: &Policy| {
+        let begun = begin(question, machine, &[policy]);
+        let accounts = &begun.facts().accounts;
+        let grants = Grants::from_policy(policy, accounts, begun.facts().units.iter());
+        let people = People::of(question, accounts, &[before, after]);
+        let limits = people.limits(&[policy], accounts, &grants);
+        let (mut facts, commands) = begun.finish();
+        facts.obeys.extend(commands.into_iter().flatten());
+        facts.hide_private();
+        let clauses = clauses(&facts, &grants);
+        (facts, clauses, people, limits)
+    };
+    let (old_facts, old, mut people, _) = whole(machine, before);
+    let incomplete = machine.incomplete();
+    machine.change(changes)?;
+    let (facts, new, later, limits) = whole(machine, after);
+    // A change that makes somebody an approver does not take an agent out of the question.
+    people.add(later);
+    let sides = [(&old, &old_facts), (&new, &facts)].map(|(clauses, facts)| Side {
+        clauses,
+        unknown: &facts.unknown,
+        more_unknown: facts.more_unknown,
+    });
+    let is_late = late(machine);
+    let mut opened = compare(&sides, &facts, &people, &is_late);
+    opened.incomplete = opened.incomplete.or(incomplete).or(machine.incomplete());
+    opened.limits.extend(limits);
+    Ok(opened)
+}
+
+fn late(machine: &Machine) -> impl Fn() -> bool {
+    let end = machine.elapsed().saturating_add(machine.proofs(PROOFS));
+    move || machine.elapsed() > end
 }
 
 fn check_release(question: &Question) -> Result<(), String> {
@@ -62,30 +161,15 @@ fn decode(policy: &[u8]) -> Result<Policy, String> {
     Policy::decode(policy).map_err(|why| format!("the policy is not usable: {why}"))
 }
 
-fn report(question: &Question, machine: &Machine, policy: &Policy) -> Result<Report, String> {
-    let mut facts = sources::look(
-        machine,
-        |accounts| {
-            for known in &question.accounts {
-                add_known(accounts, known);
-            }
-            add_member(accounts, question.subject.as_deref());
-        },
-        policy,
-    );
-    let milliseconds = || u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let grants = Grants::from_policy(policy, &facts.accounts, facts.units.iter());
-    let (subjects, goals) = subjects(question, &facts, policy)?;
-    let begin = milliseconds();
-    let (files, unknown, more_unknown) = machine.take();
-    facts.files = files;
-    facts.unknown = unknown;
-    facts.more_unknown = more_unknown;
-    let late = machine.elapsed().saturating_add(machine.proofs(PROOFS));
-    let is_late = || machine.elapsed() > late;
-    let mut report = prove(&facts, &grants, &subjects, &goals, &is_late);
-    report.figures.milliseconds = milliseconds().max(begin);
-    Ok(report)
+fn begin<'m>(question: &Question, machine: &'m Machine, policies: &[&Policy]) -> Begun<'m> {
+    let add = |accounts: &mut Accounts| {
+        for known in &question.accounts {
+            add_known(accounts, known);
+        }
+        add_member(accounts, question.subject.as_deref());
+        add_granted(accounts, policies, &question.socket_group);
+    };
+    sources::begin(machine, add, policies)
 }
 
 fn add_known(accounts: &mut Accounts, known: &KnownAccount) {
@@ -127,46 +211,23 @@ fn add_member(accounts: &mut Accounts, subject: Option<&str>) {
     }
 }
 
-fn subjects(
-    question: &Question,
-    facts: &Facts,
-    policy: &Policy,
-) -> Result<(Vec<Subject>, Goals), String> {
-    let accounts = &facts.accounts;
-    let members = |group: &str| -> BTreeSet<u32> {
-        let gid = accounts.gid(group);
-        let users = accounts
-            .users
-            .iter()
-            .filter(|(name, _)| !name.starts_with('%'));
-        let users =
-            users.filter(|(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
-        users.map(|(_, user)| user.uid).collect()
-    };
-    let mut approvers = members(&question.admin_group);
-    for word in policy.asking().flat_map(|asking| asking.approval.words()) {
-        match word.strip_prefix('%') {
-            Some(group) => approvers.extend(members(group)),
-            None => approvers.extend(accounts.uid(word)),
+/// Adds accounts that policies name and the tables lack: numbers, and accounts of a directory service. Their groups there
+/// are not known.
+fn add_granted(accounts: &mut Accounts, policies: &[&Policy], socket_group: &str) {
+    let gid = accounts.gid(socket_group).unwrap_or(MEMBER);
+    let granted = policies.iter().flat_map(|policy| &policy.grants);
+    let granted = granted.flat_map(|rule| &rule.to.ids);
+    for (principal, word) in granted {
+        let Principal::User(uid) = *principal else {
+            continue;
+        };
+        if uid != 0 && !accounts.users.values().any(|user| user.uid == uid) {
+            let known = KnownAccount {
+                name: word.clone(),
+                uid,
+                gids: vec![gid],
+            };
+            add_known(accounts, &known);
         }
     }
-    let mut agents = members(&question.socket_group);
-    agents.retain(|uid| !approvers.contains(uid) && *uid != 0);
-    let subjects = match &question.subject {
-        None => agents
-            .iter()
-            .map(|uid| (crate::rules::user(facts, *uid), *uid))
-            .collect(),
-        Some(name) => {
-            let uid = accounts.uid(name);
-            let uid = uid.ok_or_else(|| {
-                format!("there is no '{name}' in the tables of accounts of this machine")
-            })?;
-            vec![(name.clone(), uid)]
-        }
-    };
-    let subjects = subjects
-        .into_iter()
-        .map(|(name, uid)| Subject { name, uid });
-    Ok((subjects.collect(), Goals { agents, approvers }))
 }

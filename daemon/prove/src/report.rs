@@ -159,25 +159,7 @@ fn one(
         Atom::Keys(subject.uid),
     ];
     let closure = clauses.close(&begin, None);
-    let name = |uid: u32| crate::rules::user(facts, uid);
-    let mut wanted = vec![("root".to_owned(), Atom::Account(0))];
-    // Whoever is root has every account.
-    if !closure.holds(&Atom::Account(0)) {
-        let agents = goals
-            .agents
-            .iter()
-            .map(|uid| (format!("the account of agent {}", name(*uid)), *uid));
-        let approvers = goals
-            .approvers
-            .iter()
-            .map(|uid| (format!("the account of approver {}", name(*uid)), *uid));
-        let others = agents
-            .chain(approvers)
-            .filter(|(_, uid)| *uid != subject.uid && *uid != 0);
-        wanted.extend(others.map(|(goal, uid)| (goal, Atom::Account(uid))));
-        wanted.push(("remit".to_owned(), Atom::Remit));
-    }
-    let mut reached: Vec<Reached<'_>> = wanted
+    let mut reached: Vec<Reached<'_>> = wanted(subject, &closure, facts, goals)
         .into_iter()
         .filter(|(_, atom)| closure.holds(atom))
         .map(|(goal, atom)| Reached::new(&closure, goal, atom))
@@ -218,8 +200,36 @@ fn one(
     }
 }
 
+/// The goals that are worth reaching for an account, with their names.
+pub(crate) fn wanted(
+    subject: &Subject,
+    closure: &Closure<'_>,
+    facts: &Facts,
+    goals: &Goals,
+) -> Vec<(String, Atom)> {
+    let name = |uid: u32| crate::rules::user(facts, uid);
+    let mut wanted = vec![("root".to_owned(), Atom::Account(0))];
+    // Whoever is root has every account.
+    if !closure.holds(&Atom::Account(0)) {
+        let agents = goals
+            .agents
+            .iter()
+            .map(|uid| (format!("the account of agent {}", name(*uid)), *uid));
+        let approvers = goals
+            .approvers
+            .iter()
+            .map(|uid| (format!("the account of approver {}", name(*uid)), *uid));
+        let others = agents
+            .chain(approvers)
+            .filter(|(_, uid)| *uid != subject.uid && *uid != 0);
+        wanted.extend(others.map(|(goal, uid)| (goal, Atom::Account(uid))));
+        wanted.push(("remit".to_owned(), Atom::Remit));
+    }
+    wanted
+}
+
 /// A goal with its proof.
-struct Reached<'a> {
+pub(crate) struct Reached<'a> {
     goal: String,
     atom: Atom,
     proof: Vec<&'a Clause>,
@@ -228,7 +238,7 @@ struct Reached<'a> {
 }
 
 impl<'a> Reached<'a> {
-    fn new(closure: &Closure<'a>, goal: String, atom: Atom) -> Self {
+    pub(crate) fn new(closure: &Closure<'a>, goal: String, atom: Atom) -> Self {
         let proof = closure.proof(&atom);
         let mut fixes: Vec<(&str, bool)> = Vec::new();
         for fix in proof.iter().filter_map(|clause| clause.fix.as_deref()) {
@@ -244,7 +254,7 @@ impl<'a> Reached<'a> {
         }
     }
 
-    fn path(self) -> Path {
+    pub(crate) fn path(self) -> Path {
         let closing = self.fixes.into_iter().filter(|(_, closes)| *closes);
         Path {
             goal: self.goal,
@@ -255,7 +265,7 @@ impl<'a> Reached<'a> {
 }
 
 /// Finds the changes that close paths: each is tried once, for all paths. Returns false if it was too late for some.
-fn try_fixes(
+pub(crate) fn try_fixes(
     clauses: &Clauses,
     begin: &[Atom],
     reached: &mut [Reached<'_>],

@@ -131,6 +131,7 @@ mod machine;
 mod mcp;
 mod output;
 mod peers;
+mod prove;
 mod replay;
 mod report;
 mod search;
@@ -312,6 +313,7 @@ pub const PARTS: &[&str] = &[
     "search",
     "decide",
     "replay",
+    "prove",
     "changes",
     "copies",
     "fleet",
@@ -331,8 +333,8 @@ Options:
   --sink SINK      the daemon's audit.sink: file (default) or journald
   --sync SYNC      the daemon's audit.sync: always, changes (default) or never
   --only PARTS     only these, with commas: calls, starts, load, growth, output, footprint,
-                   flood, search, decide and replay (which need neither stage nor root), changes, copies,
-                   fleet; and soak, which is only run if it is named
+                   flood, search, decide and replay (which need neither stage nor root), prove, changes,
+                   copies, fleet; and soak, which is only run if it is named
   --seconds N      how long soak runs jobs (default 3600)
   --picture FILE   leave the curve of soak there, as SVG
   --peers FILE     others to compare with, where they are installed

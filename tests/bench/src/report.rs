@@ -17,6 +17,7 @@ use crate::growth::Growths;
 use crate::lanes::{self, Ways};
 use crate::load::{self, Load};
 use crate::output::Outputs;
+use crate::prove::{self, Proofs};
 use crate::replay::{self, Replay};
 use crate::search::{self, Searches};
 use crate::section::{Section, ratio};
@@ -38,6 +39,7 @@ pub struct Report {
     pub search: Option<Searches>,
     pub decide: Option<Vec<Decision>>,
     pub replay: Option<Replay>,
+    pub prove: Option<Proofs>,
     pub changes: Option<Changes>,
     pub copies: Option<Copies>,
     pub fleet: Option<fleet::Runs>,
@@ -78,6 +80,7 @@ fn measure(args: &Args) -> Result<Report, Failure> {
         report.changes = wanted(args, "changes", || changes::take(args))?;
         report.copies = wanted(args, "copies", || copies::take(args))?;
         report.fleet = wanted(args, "fleet", || fleet::take(args))?;
+        report.prove = wanted(args, "prove", || prove::take(args))?;
         report.soak = wanted(args, "soak", || soak::take(args))?;
         report.footprint = wanted(args, "footprint", || Footprint::take(args))?;
     }
@@ -147,6 +150,7 @@ impl Report {
         all.extend(self.fleet.iter().map(fleet::section));
         all.extend(self.decide.iter().map(|all| decide::section(all)));
         all.extend(self.replay.iter().map(replay::section));
+        all.extend(self.prove.iter().flat_map(prove::sections));
         all
     }
 }

@@ -1,5 +1,6 @@
 //! A separate daemon: how it differs from others, its files, its start, its end.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,7 +24,7 @@ use crate::{Args, Failure};
 const BROKER: u32 = 64_200;
 pub const CLIENTS: u32 = 64_201;
 /// The first uid of the clients. These users need no account.
-const FIRST_CLIENT: u32 = 400_000;
+pub const FIRST_CLIENT: u32 = 400_000;
 const ALL_CLIENTS: u32 = 16_384;
 /// The last of them: a policy can name it, and one that approves what it asks for.
 pub const NAMED_CLIENT: u32 = FIRST_CLIENT + ALL_CLIENTS - 1;
@@ -67,6 +68,7 @@ impl Stage {
             .args(["--vendor".as_ref(), dir("vendor").as_os_str()])
             .args(["--runtime".as_ref(), runtime.as_os_str()])
             .args(["--state".as_ref(), dir("state").as_os_str()])
+            .args(looked_at(setting))
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -160,6 +162,12 @@ impl Drop for Stage {
         // Outputs of jobs may be gigabytes.
         let _ = fs::remove_dir_all(&self.own);
     }
+}
+
+fn looked_at(setting: &Setting) -> Vec<&OsStr> {
+    let path = setting.looked_at.as_deref();
+    let words = path.map(|path| [OsStr::new("--machine"), path.as_os_str()]);
+    words.into_iter().flatten().collect()
 }
 
 fn as_client<T>(uid: u32, what: impl FnOnce() -> T) -> Result<T, Failure> {
@@ -276,6 +284,8 @@ pub struct Setting {
     pub programs: Option<PathBuf>,
     /// Its root file system, if not this computer's.
     pub machine: Option<Rc<Machine>>,
+    /// Where ways to root are looked for, if not in `/`. Older programs have no such argument.
+    pub looked_at: Option<PathBuf>,
 }
 
 impl Default for Setting {
@@ -288,6 +298,7 @@ impl Default for Setting {
             broker: "remit-broker",
             programs: None,
             machine: None,
+            looked_at: None,
         }
     }
 }

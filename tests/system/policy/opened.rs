@@ -76,11 +76,9 @@ fn policy_that_opens_a_path_is_refused_with_its_steps_until_it_accepts_it() {
     daemon.set_file(FILE, &whole(&[BEFORE, OPENS]));
     let refused = reload(&daemon).expect_err("bot becomes root").message;
     for part in [
-        "this policy opens a path: bot reaches root:",
-        "1. bot may call site.schedule by schedule (",
-        "2. root reads or runs /etc/cron.d/site [cron-table]",
-        "closed by: narrow schedule (",
-        "write: [[accept]] with agent = \"bot\", reaches = \"root\" and the reason",
+        "this policy opens a path: bot reaches root: 1. bot may call site.schedule by schedule (",
+        " 2. root reads or runs /etc/cron.d/site [cron-table]; closed by: narrow schedule (",
+        "to accept it, write [[accept]] with agent = \"bot\", reaches = \"root\" and the reason",
     ] {
         assert!(refused.contains(part), "{refused}");
     }
@@ -104,19 +102,64 @@ fn policy_that_opens_a_path_is_refused_with_its_steps_until_it_accepts_it() {
 }
 
 #[test]
-fn same_permission_of_somebody_without_a_path_loads() {
+fn account_that_the_tables_lack_is_judged() {
     let daemon = daemon(Options::default());
-    let stranger = OPENS.replace("#64001", "#64002");
-    daemon.set_file(FILE, &whole(&[BEFORE, &stranger]));
-    let _ = reload(&daemon).expect("no agent of the machine is uid 64002");
+    daemon.set_file(FILE, &whole(&[BEFORE, &OPENS.replace("#64001", "#64002")]));
+    let refused = reload(&daemon)
+        .expect_err("a number is an agent, too")
+        .message;
+    assert!(
+        refused.contains("#64002 reaches root: 1. #64002 may call"),
+        "{refused}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn policy_that_makes_an_agent_an_approver_is_refused_all_the_same() {
+    let daemon = daemon(Options::default());
+    let approver = "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.schedule\"]\neffect = \"change\"\napproval = { by = [\"#64001\"] }\n";
+    daemon.set_file(FILE, &whole(&[BEFORE, OPENS, approver]));
+    assert!(
+        reload(&daemon).is_err(),
+        "bot is an agent by the policy in force"
+    );
+    daemon.stop();
+}
+
+/// Whatever an agent does to its own files, an administrator can take permissions away.
+#[test]
+fn machine_that_cannot_be_looked_at_keeps_only_wider_policies_out() {
+    let daemon = daemon(Options::default());
+    let stranger = OPENS
+        .replace("#64001", "#64003")
+        .replace("schedule\"\nto", "strangers\"\nto");
     daemon.set_file(
         "machine/etc/passwd",
-        "root:x:0:0::/root:/bin/bash\nbot:x:64002:64002::/home/bot:/bin/bash\n",
+        "root:x:0:0::/root:/bin/bash\ncat:x:64003:64003::/:/bin/sh\n",
     );
-    daemon.set_file(FILE, BEFORE);
+    daemon.set_file(
+        FILE,
+        &whole(&[
+            BEFORE,
+            &stranger,
+            "[[grant]]\nname = \"logs\"\nto = [\"#64003\"]\nallow = [\"logs\"]\n",
+            &ACCEPTS.replace("bot", "cat"),
+        ]),
+    );
+    let _ = reload(&daemon).expect("it is accepted");
+    // An account makes root's reader stop: more names than it reads.
+    let home = daemon.path().join("machine/home/bot");
+    fs::remove_dir(&home).expect("it is empty");
+    std::os::unix::fs::symlink("/home/bot/loop", &home).expect("the directory is writable");
+    // A grant above a command is gone, so its line is another one: rules alone do not tell.
+    daemon.set_file(
+        FILE,
+        &whole(&[BEFORE, &stranger, &ACCEPTS.replace("bot", "cat")]),
+    );
     let _ = reload(&daemon).expect("it grants less");
-    daemon.set_file(FILE, &whole(&[BEFORE, &stranger]));
-    assert!(reload(&daemon).is_err(), "bot is uid 64002 now");
+    daemon.set_file(FILE, &whole(&["# one line more\n", BEFORE, &stranger]));
+    let _ = reload(&daemon).expect("it grants the same");
     daemon.stop();
 }
 

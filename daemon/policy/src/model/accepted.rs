@@ -23,8 +23,13 @@ impl AcceptedPath {
     pub fn is_about(&self, agent: &str, goal: &str) -> bool {
         let of_account = goal.strip_prefix("the account of ");
         let account = of_account.and_then(|account| account.split_once(' '));
-        let reached = account.map_or(goal, |(_, name)| name);
-        self.agent == agent && self.reaches == reached
+        let is_reached = match account {
+            // An account of that name is not meant.
+            Some((_, "root" | "remit")) => false,
+            Some((_, name)) => self.reaches == name,
+            None => self.reaches == goal,
+        };
+        self.agent == agent && is_reached
     }
 
     /// Returns the part of a sentence that says what is wrong with it.
@@ -33,9 +38,12 @@ impl AcceptedPath {
         match () {
             () if texts.iter().any(|text| text.is_empty()) => Some("has an empty text"),
             () if texts.iter().any(|text| text.len() > TEXT) => Some("has a text over 1000 bytes"),
-            () if texts.iter().any(|text| !text.chars().all(is_plain)) => Some(
-                "has a text with control characters or signs that change the direction of text",
-            ),
+            () if texts.iter().any(|text| text.contains(['\n', '\t'])) => {
+                Some("has a text of several lines")
+            }
+            () if texts.iter().any(|text| !text.chars().all(is_plain)) => {
+                Some("has a text with characters that cannot be seen")
+            }
             () => None,
         }
     }
@@ -64,7 +72,8 @@ mod tests {
             ("alice", "the account of agent alice", true),
             ("alice", "the account of agent bob", false),
             ("approver alice", "the account of approver alice", false),
-            ("root", "the account of agent root", true),
+            ("root", "the account of agent root", false),
+            ("remit", "the account of agent remit", false),
             ("alice", "root", false),
         ] {
             assert_eq!(

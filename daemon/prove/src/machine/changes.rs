@@ -26,7 +26,8 @@ impl Changes {
     pub fn new(changes: &[FileChange]) -> Result<Self, String> {
         let mut all = BTreeMap::new();
         for FileChange { path, after } in changes {
-            let plain = FilePath::new(path).ok_or("a path of the change is not absolute")?;
+            let plain = FilePath::new(path).filter(|path| !path.parts().any(|part| part == b".."));
+            let plain = plain.ok_or("a path of the change is not a plain path")?;
             all.insert(plain, after.clone());
         }
         Ok(Self(all))

@@ -67,6 +67,7 @@ pub struct Machine {
     seen: RefCell<BTreeMap<FilePath, Seen>>,
     unknown: RefCell<BTreeMap<FilePath, String>>,
     unlisted: Cell<usize>,
+    over: RefCell<Option<String>>,
 }
 
 /// What a look at one path gives.
@@ -107,16 +108,23 @@ impl Machine {
             seen: RefCell::default(),
             unknown: RefCell::default(),
             unlisted: Cell::new(0),
+            over: RefCell::default(),
         }
     }
 
-    /// Starts over, as if these changes were made. The time of both looks together is bounded.
+    /// Starts over, with all bounds, as if these changes were made.
     pub fn change(&mut self, changes: &[FileChange]) -> Result<(), String> {
         self.changes = Changes::new(changes)?;
+        self.begin = Instant::now();
         self.bytes.set(0);
         self.take();
         self.unlisted.set(0);
         Ok(())
+    }
+
+    /// The first bound of a look that was reached, and where. What is seen later is less than what is there.
+    pub fn incomplete(&self) -> Option<String> {
+        self.over.borrow().clone()
     }
 
     pub fn directory(&self) -> impl AsFd {
@@ -230,8 +238,14 @@ impl Machine {
             }
             () => return false,
         };
+        self.over(path, &why);
         self.unknown(path, why);
         true
+    }
+
+    fn over(&self, path: &FilePath, why: &str) {
+        let mut over = self.over.borrow_mut();
+        over.get_or_insert_with(|| format!("{why}; the first that was not is {path}"));
     }
 
     fn open_at(&self, path: &FilePath, flags: OFlag) -> nix::Result<OwnedFd> {
@@ -336,8 +350,7 @@ impl Machine {
         if fstat(&fd)?.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::ESTALE);
         }
-        let left = self.bounds.bytes.saturating_sub(self.bytes.get());
-        let most = most.min(left);
+        let most = self.left(most);
         let mut content = Vec::new();
         let mut buffer = vec![0; 4096];
         while content.len() <= most {
@@ -354,6 +367,11 @@ impl Machine {
         Ok(self.bounded(path, &content, most, begin))
     }
 
+    /// Returns how many of so many bytes may be read.
+    fn left(&self, most: usize) -> usize {
+        most.min(self.bounds.bytes.saturating_sub(self.bytes.get()))
+    }
+
     /// Returns the first `most` bytes of a file that begins so.
     fn bounded(
         &self,
@@ -362,9 +380,14 @@ impl Machine {
         most: usize,
         begin: &[u8],
     ) -> Option<Vec<u8>> {
+        let most = self.left(most);
         let known = content.get(..most).unwrap_or(content);
         if known.len() < content.len() {
             self.unknown(path, format!("only its first {most} bytes were read"));
+            if self.left(self.bounds.file) < self.bounds.file {
+                let bytes = self.bounds.bytes;
+                self.over(path, &format!("more than {bytes} bytes were read"));
+            }
         }
         self.bytes.set(self.bytes.get().saturating_add(known.len()));
         known.starts_with(begin).then(|| known.to_vec())
@@ -385,9 +408,7 @@ impl Machine {
             let fd = match self.open_at(&end, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
                 Ok(fd) => fd,
                 // It is new itself.
-                Err(Errno::ENOENT | Errno::ENOTDIR) if self.changes.content(&end).is_some() => {
-                    return Ok(names);
-                }
+                Err(_) if self.changes.content(&end).is_some() => return Ok(names),
                 Err(errno) => return Err(errno),
             };
             for found in Dir::from_fd(fd)?.iter() {

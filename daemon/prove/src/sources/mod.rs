@@ -24,33 +24,68 @@ pub mod texts;
 use remit_policy::Policy;
 
 use crate::accounts::Accounts;
-use crate::facts::Facts;
+use crate::facts::{Facts, Obeys};
 use crate::look::Look;
 use crate::machine::Machine;
 
-/// Looks at a machine with all sources. `add` adds accounts that the machine does not have.
-pub fn look(machine: &Machine, add: impl Fn(&mut Accounts), policy: &Policy) -> Facts {
+/// A look of which accounts, units and the programs of policies are known, and the rest is not read yet.
+pub struct Begun<'m> {
+    look: Look<'m>,
+    /// What the commands of each policy execute.
+    commands: Vec<Vec<Obeys>>,
+}
+
+/// Begins with what decides what policies mean here. Only root writes most of it, so nobody else can make it long. `add`
+/// adds accounts that the machine does not have.
+pub fn begin<'m>(
+    machine: &'m Machine,
+    add: impl Fn(&mut Accounts),
+    policies: &[&Policy],
+) -> Begun<'m> {
     let mut look = Look::new(machine);
     look.facts.accounts = Accounts::read(machine);
     add(&mut look.facts.accounts);
     look.facts.accounts.index();
-    for source in [
-        systemd::look,
-        cron::look,
-        sudo::look,
-        login::look,
-        engines::look,
-        own::look,
-        pam::look,
-        loader::look,
-        hooks::look,
-        texts::look,
-        bus::look,
-        polkit::look,
-        setid::look,
-    ] {
-        source(&mut look);
+    systemd::look(&mut look);
+    let of_units = look.facts.obeys.len();
+    let commands = policies.iter().map(|policy| {
+        commands::look(&mut look, policy);
+        look.facts.obeys.split_off(of_units)
+    });
+    let commands = commands.collect();
+    Begun { look, commands }
+}
+
+impl Begun<'_> {
+    pub fn facts(&self) -> &Facts {
+        &self.look.facts
     }
-    commands::look(&mut look, policy);
-    look.facts
+
+    /// Looks with all other sources. Returns the facts without those of the commands, and these for each policy.
+    pub fn finish(mut self) -> (Facts, Vec<Vec<Obeys>>) {
+        for source in [
+            cron::look,
+            sudo::look,
+            login::look,
+            engines::look,
+            own::look,
+            pam::look,
+            loader::look,
+            hooks::look,
+            texts::look,
+            bus::look,
+            polkit::look,
+            // The last one walks through directories of accounts.
+            setid::look,
+        ] {
+            source(&mut self.look);
+        }
+        let machine = self.look.machine;
+        let mut facts = self.look.facts;
+        let (files, unknown, more_unknown) = machine.take();
+        facts.files = files;
+        facts.unknown = unknown;
+        facts.more_unknown = more_unknown;
+        (facts, self.commands)
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::prove::{Compared, Opened, OpenedPath, PROGRAM, Question};
 use remit_common::text;
@@ -13,42 +13,64 @@ use remit_settings::{AccountRef, Accounts};
 use super::helper::Helper;
 use crate::startup::error::chain;
 
-/// Its start, and what it does besides looking.
+/// Its start, and what it does besides looking: facts become proofs in about the time that they were read in.
 const BESIDE: Duration = Duration::from_secs(2);
 /// Paths that are shown, steps of each, and bytes of a line.
-const PATHS: usize = 20;
+pub const PATHS: usize = 20;
 const STEPS: usize = 40;
 const LINE: usize = 600;
 
-/// `policy`: `Policy::encode`. Fails with a sentence.
-pub fn opened(
-    machine: &Path,
-    accounts: &Accounts,
-    policy: Vec<u8>,
-    compared: Compared,
-) -> Result<Opened, String> {
-    let patience = compared.patience().saturating_add(BESIDE);
-    let question = Question {
-        release: remit_common::RELEASE.to_owned(),
-        root: machine.as_os_str().as_encoded_bytes().to_vec().into(),
-        policy: policy.into(),
-        compared: Some(compared),
-        subject: None,
-        accounts: Vec::new(),
-        socket_group: word(&accounts.socket_group),
-        admin_group: word(&accounts.admin_group),
-    };
-    let mut process = Helper::start_as_root(PROGRAM, patience)
-        .map_err(|error| format!("'{PROGRAM}' was not started: {}", chain(&error)))?;
-    let mut converse = || -> io::Result<Result<Opened, String>> {
-        send(&mut process.to, &question)?;
-        receive(&mut process.from)
-    };
-    let answer = converse();
-    let answer =
-        answer.map_err(|error| format!("'{PROGRAM}' {}", process.fault(&error, patience)))?;
-    let opened = answer.map_err(|why| format!("'{PROGRAM}' refused: {}", line(&why)))?;
-    Ok(bounded(opened))
+/// The program, which has no question yet. A process that has looked up names may have threads, and forks no more.
+#[derive(Debug)]
+pub struct Prover {
+    process: Result<Helper, String>,
+    begin: Instant,
+    patience: Duration,
+}
+
+impl Prover {
+    /// `looking`: the time for its look.
+    pub fn start(looking: Duration) -> Self {
+        let patience = looking.saturating_mul(2).saturating_add(BESIDE);
+        let process = Helper::start_as_root(PROGRAM, patience)
+            .map_err(|error| format!("'{PROGRAM}' was not started: {}", chain(&error)));
+        Self {
+            process,
+            begin: Instant::now(),
+            patience,
+        }
+    }
+
+    /// `policy`: `Policy::encode`. Fails with a sentence.
+    pub fn opened(
+        self,
+        machine: &Path,
+        accounts: &Accounts,
+        policy: Vec<u8>,
+        compared: Compared,
+    ) -> Result<Opened, String> {
+        let question = Question {
+            release: remit_common::RELEASE.to_owned(),
+            root: machine.as_os_str().as_encoded_bytes().to_vec().into(),
+            policy: policy.into(),
+            compared: Some(compared),
+            subject: None,
+            accounts: Vec::new(),
+            socket_group: word(&accounts.socket_group),
+            admin_group: word(&accounts.admin_group),
+        };
+        let mut process = self.process?;
+        process.extend(self.begin.elapsed());
+        let mut converse = || -> io::Result<Result<Opened, String>> {
+            send(&mut process.to, &question)?;
+            receive(&mut process.from)
+        };
+        let answer = converse();
+        let answer = answer
+            .map_err(|error| format!("'{PROGRAM}' {}", process.fault(&error, self.patience)))?;
+        let opened = answer.map_err(|why| format!("'{PROGRAM}' refused: {}", line(&why)))?;
+        Ok(bounded(opened))
+    }
 }
 
 fn word(group: &AccountRef) -> String {
@@ -58,10 +80,8 @@ fn word(group: &AccountRef) -> String {
     }
 }
 
-/// The program read what strangers wrote: its texts are escaped and cut once more.
+/// The program read what strangers wrote: its texts are escaped and cut once more. No path is left out.
 fn bounded(mut opened: Opened) -> Opened {
-    let more = opened.paths.len().saturating_sub(PATHS);
-    opened.paths.truncate(PATHS);
     for path in &mut opened.paths {
         path.steps.truncate(STEPS);
         path.closed_by.truncate(STEPS);
@@ -71,12 +91,8 @@ fn bounded(mut opened: Opened) -> Opened {
             .for_each(|text| *text = line(text));
     }
     opened.limits.truncate(PATHS);
-    opened.limits.iter_mut().for_each(|text| *text = line(text));
-    if more > 0 {
-        opened
-            .limits
-            .push(format!("{more} more paths are not shown"));
-    }
+    let limits = opened.limits.iter_mut().chain(&mut opened.incomplete);
+    limits.for_each(|text| *text = line(text));
     opened
 }
 
@@ -110,17 +126,19 @@ mod tests {
         let opened = Opened {
             paths: vec![path; 30],
             unknown: 1,
+            incomplete: Some("a\nb".to_owned()),
             limits: Vec::new(),
         };
         let opened = bounded(opened);
-        assert_eq!(opened.paths.len(), PATHS);
-        assert_eq!(opened.limits, ["10 more paths are not shown"]);
+        assert_eq!(opened.paths.len(), 30);
         let shown = lines(&opened.paths[0]);
         assert_eq!(shown.len(), STEPS + 2);
-        assert!(
-            shown
-                .iter()
-                .all(|line| line.len() < 700 && !line.contains(char::is_control))
-        );
+        let texts = shown.iter().chain(&opened.incomplete);
+        for text in texts {
+            assert!(
+                text.len() < 700 && !text.contains(char::is_control),
+                "{text}"
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::opened;
+use super::opened::Look;
 use super::refused::{LoadError, PolicyErrors};
 use super::shadow_load::ShadowLoad;
 use super::{Changes, Live, compiler, patience};
@@ -134,7 +134,9 @@ impl Brought {
         };
         // A check puts nothing in force, and a container may lack the range.
         let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
-        // Before anything is looked up: a user database may start threads.
+        // Both before anything is looked up: a user database may start threads.
+        let look = live.filter(|_| config.policy.prove);
+        let look = look.map(|(live, running)| (Look::start(), live, running));
         let shadow =
             ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
         if live.is_some() {
@@ -166,10 +168,6 @@ impl Brought {
                 false => LoadError::Refused(text),
             }
         })?;
-        let opened = match live.filter(|_| config.policy.prove) {
-            Some((live, _)) => opened::check(args, &config, &live.policy, &loaded.policy)?,
-            None => Vec::new(),
-        };
         let mut unsure = Vec::new();
         let mut admin_gids = Vec::new();
         // The running settings apply until a restart and the new ones after it. The policy must fit both.
@@ -196,6 +194,12 @@ impl Brought {
                     .map_err(|why| format!("cannot use approval.notify of remit.toml: {why}"))?;
             }
         }
+        let opened = match look {
+            Some((look, live, running)) => {
+                look.check(args, running, &live.policy, &loaded.policy)?
+            }
+            None => Vec::new(),
+        };
         let floor = Floor::resolve(&running.unwrap_or(&config).floor, &names)?;
         let admins = user_names::optional_group(&config.accounts.admin_group);
         let unreachable_grantees =

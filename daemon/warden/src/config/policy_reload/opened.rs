@@ -1,65 +1,96 @@
 //! Refuses a policy by which an agent would become root, or another account, unless the policy accepts that path.
 
+use std::time::Duration;
+
 use remit_common::prove::{Compared, OpenedPath};
 use remit_policy::Policy;
 
 use super::refused::LoadError;
 use crate::config::Config;
-use crate::service::prover;
+use crate::service::prover::{PATHS, Prover};
 use crate::startup::arguments::Args;
 
-/// Milliseconds for looking at the machine twice. A part that was not looked at by then is a warning.
-const PATIENCE: u64 = 10_000;
+/// Time for looking at the machine.
+const LOOK: Duration = Duration::from_secs(8);
 
-/// Compares `new` with the policy in force, which `is_within` tells apart from one that only takes permissions away: that
-/// loads whatever the machine is like. Returns warnings.
-pub fn check(
-    args: &Args,
-    config: &Config,
-    live: &Policy,
-    new: &Policy,
-) -> Result<Vec<String>, LoadError> {
-    if new.is_within(live) {
-        return Ok(Vec::new());
+/// The program that looks, started before the load looks anything up.
+#[derive(Debug)]
+pub struct Look(Prover);
+
+impl Look {
+    pub fn start() -> Self {
+        Self(Prover::start(LOOK))
     }
-    let compared = Compared {
-        before: Some(live.encode().into()),
-        changes: Vec::new(),
-        milliseconds: PATIENCE,
-    };
-    let opened = prover::opened(&args.machine, &config.accounts, new.encode(), compared);
-    let opened = opened.map_err(|why| {
-        LoadError::Refused(format!(
-            "policy: error: the ways to root that this policy opens are not known: {why}; mend that, or write \
-             'prove = false' in the section [policy] of remit.toml"
-        ))
-    })?;
-    let accepted = |path: &&OpenedPath| new.accepted(&path.agent, &path.goal).is_some();
-    let (accepted, refused): (Vec<_>, Vec<_>) = opened.paths.iter().partition(accepted);
-    if !refused.is_empty() {
-        let refused: Vec<String> = refused.into_iter().map(refusal).collect();
-        return Err(LoadError::Refused(refused.join("\n")));
+
+    /// Compares `new` with the policy in force. One that only takes permissions away loads whatever the machine is like: an
+    /// agent could change that. Returns warnings.
+    pub fn check(
+        self,
+        args: &Args,
+        running: &Config,
+        live: &Policy,
+        new: &Policy,
+    ) -> Result<Vec<String>, LoadError> {
+        if new.takes_only_away(live) {
+            return Ok(Vec::new());
+        }
+        let compared = Compared {
+            before: Some(live.encode().into()),
+            changes: Vec::new(),
+            milliseconds: u64::try_from(LOOK.as_millis()).unwrap_or(u64::MAX),
+        };
+        let Self(prover) = self;
+        let opened = prover.opened(&args.machine, &running.accounts, new.encode(), compared);
+        let opened = opened.map_err(|why| unknown(&why))?;
+        let is_accepted = |path: &&OpenedPath| new.accepted(&path.agent, &path.goal).is_some();
+        let (accepted, refused): (Vec<_>, Vec<_>) = opened.paths.iter().partition(is_accepted);
+        if !refused.is_empty() {
+            let more = refused.len().saturating_sub(PATHS);
+            let refused = refused.into_iter().take(PATHS).map(refusal);
+            let more = (more > 0).then(|| format!("policy: error: it opens {more} more paths"));
+            let refused: Vec<String> = refused.chain(more).collect();
+            return Err(LoadError::Refused(refused.join("\n")));
+        }
+        if let Some(why) = &opened.incomplete {
+            return Err(unknown(why));
+        }
+        let accepted = accepted.into_iter().map(|path| {
+            let (agent, goal, steps) = (&path.agent, &path.goal, steps(path));
+            format!("policy: warning: {agent} reaches {goal}, as accepted: {steps}")
+        });
+        let limits = opened.limits.iter();
+        let limits = limits.map(|limit| format!("policy: warning: ways to root: {limit}"));
+        Ok(accepted.take(PATHS).chain(limits).collect())
     }
-    let accepted = accepted.into_iter().map(|path| {
-        let (agent, goal, steps) = (&path.agent, &path.goal, path.steps.join("; "));
-        format!("policy: warning: {agent} reaches {goal}, as accepted: {steps}")
-    });
-    let limits = opened.limits.iter().map(|limit| {
-        format!("policy: warning: the look for ways to root is not complete: {limit}")
-    });
-    Ok(accepted.chain(limits).collect())
 }
 
+fn unknown(why: &str) -> LoadError {
+    LoadError::Refused(format!(
+        "policy: error: the ways to root that this policy opens are not known: {why}; mend that, or write \
+         'prove = false' in the section [policy] of remit.toml"
+    ))
+}
+
+/// One line, because a short answer has the first lines alone.
 fn refusal(path: &OpenedPath) -> String {
     let goal = path.goal.strip_prefix("the account of ");
     let reaches = goal.and_then(|goal| goal.split_once(' '));
     let reaches = reaches.map_or(path.goal.as_str(), |(_, name)| name);
-    let lines = prover::lines(path).join("\n");
+    let (agent, goal, steps) = (&path.agent, &path.goal, steps(path));
+    let closed_by = match path.closed_by.is_empty() {
+        true => "no single change closes it".to_owned(),
+        false => format!("closed by: {}", path.closed_by.join("; or ")),
+    };
     format!(
-        "policy: error: this policy opens a path: {lines}\n  to accept it, write: [[accept]] with agent = \"{}\", reaches = \"{reaches}\" \
-         and the reason",
-        path.agent
+        "policy: error: this policy opens a path: {agent} reaches {goal}: {steps}; {closed_by}; to accept it, write \
+         [[accept]] with agent = \"{agent}\", reaches = \"{reaches}\" and the reason"
     )
+}
+
+fn steps(path: &OpenedPath) -> String {
+    let steps = (1_usize..).zip(&path.steps);
+    let steps: Vec<String> = steps.map(|(at, step)| format!("{at}. {step}")).collect();
+    steps.join(" ")
 }
 
 #[cfg(test)]
@@ -76,8 +107,8 @@ mod tests {
         };
         assert_eq!(
             refusal(&path),
-            "policy: error: this policy opens a path: bot reaches the account of approver ann:\n  \
-             1. bot may call a.b\n  2. it leads on\n  closed by: narrow it\n  to accept it, write: [[accept]] with \
+            "policy: error: this policy opens a path: bot reaches the account of approver ann: \
+             1. bot may call a.b 2. it leads on; closed by: narrow it; to accept it, write [[accept]] with \
              agent = \"bot\", reaches = \"ann\" and the reason"
         );
     }

@@ -1,0 +1,104 @@
+//! Whose reach is asked, and what is worth reaching: agents and approvers.
+
+use std::collections::BTreeSet;
+
+use remit_common::prove::Question;
+use remit_policy::Policy;
+
+use crate::accounts::Accounts;
+use crate::facts::Facts;
+use crate::grants::Grants;
+use crate::report::{Goals, Subject};
+use crate::rules::user;
+
+#[derive(Debug, Default)]
+pub struct People {
+    /// Agents by any of the policies: who may connect, and is no approver by all of them.
+    pub agents: BTreeSet<u32>,
+    pub goals: Goals,
+}
+
+impl People {
+    pub fn of(question: &Question, accounts: &Accounts, policies: &[&Policy]) -> Self {
+        let members = |group: &str| -> BTreeSet<u32> {
+            let gid = accounts.gid(group);
+            let users = accounts.users.iter();
+            let users = users.filter(|(name, _)| !name.starts_with('%'));
+            let users =
+                users.filter(|(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
+            users.map(|(_, user)| user.uid).collect()
+        };
+        let administrators = members(&question.admin_group);
+        let asked = |policy: &&Policy| {
+            let words = policy.asking().flat_map(|asking| asking.approval.words());
+            let mut asked = BTreeSet::new();
+            for word in words {
+                match word.strip_prefix('%') {
+                    Some(group) => asked.extend(members(group)),
+                    None => asked.extend(accounts.uid(word)),
+                }
+            }
+            asked
+        };
+        let asked: Vec<BTreeSet<u32>> = policies.iter().map(asked).collect();
+        let is_always_asked = |uid: &u32| asked.iter().all(|one| one.contains(uid));
+        let mut agents = members(&question.socket_group);
+        agents.retain(|uid| *uid != 0 && !administrators.contains(uid) && !is_always_asked(uid));
+        let approvers = administrators.iter().chain(asked.iter().flatten());
+        let goals = Goals {
+            agents: agents.clone(),
+            approvers: approvers.copied().collect(),
+        };
+        Self { agents, goals }
+    }
+
+    pub fn add(&mut self, others: Self) {
+        let Self { agents, goals } = others;
+        self.agents.extend(agents);
+        self.goals.agents.extend(goals.agents);
+        self.goals.approvers.extend(goals.approvers);
+    }
+
+    /// Returns whom a question is about. An error is a sentence.
+    pub fn subjects(&self, question: &Question, facts: &Facts) -> Result<Vec<Subject>, String> {
+        let Some(name) = &question.subject else {
+            return Ok(self.all(facts));
+        };
+        let uid = facts.accounts.uid(name);
+        let uid = uid.ok_or_else(|| {
+            format!("there is no '{name}' in the tables of accounts of this machine")
+        })?;
+        let name = name.clone();
+        Ok(vec![Subject { name, uid }])
+    }
+
+    pub fn all(&self, facts: &Facts) -> Vec<Subject> {
+        let agents = self.agents.iter().map(|uid| Subject {
+            name: user(facts, *uid),
+            uid: *uid,
+        });
+        agents.collect()
+    }
+
+    /// Returns who is not judged, in sentences.
+    pub fn limits(
+        &self,
+        policies: &[&Policy],
+        accounts: &Accounts,
+        grants: &Grants,
+    ) -> Vec<String> {
+        let mut limits = Vec::new();
+        let granted = policies.iter().flat_map(|policy| &policy.grants);
+        let gids: BTreeSet<u32> = granted.flat_map(|rule| rule.to.gids()).collect();
+        let known: BTreeSet<u32> = accounts.groups.values().map(|group| group.gid).collect();
+        for gid in gids.difference(&known) {
+            limits.push(format!(
+                "members of group {gid}, which only a directory service knows, are not judged"
+            ));
+        }
+        if grants.left_out > 0 {
+            limits.push(format!("{} accounts are not judged", grants.left_out));
+        }
+        limits
+    }
+}
