@@ -6,6 +6,9 @@ use crate::machine::entry::{End, Kind, Way};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
+/// Of what files make accounts do. A text of a stranger can name the same again and again.
+const FACTS: usize = 200_000;
+
 #[derive(Debug)]
 pub struct Look<'m> {
     pub machine: &'m Machine,
@@ -53,6 +56,11 @@ impl<'m> Look<'m> {
     }
 
     fn add(&mut self, obeys: Obeys) {
+        if self.facts.obeys.len() >= FACTS {
+            let why = format!("more than {FACTS} facts were found: the rest of them is left out");
+            self.machine.unknown(&FilePath::root(), why);
+            return;
+        }
         self.way(&obeys.file);
         self.facts.obeys.push(obeys);
     }

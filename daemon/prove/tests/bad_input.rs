@@ -412,3 +412,94 @@ proptest! {
         prop_assert!(!shown.contains(is_raw), "{}", shown);
     }
 }
+
+/// Texts that name the same again and again, so that the whole of what they say has billions of parts.
+#[test]
+fn repeated_names_end_and_are_reported() {
+    let aliases = |kind: &str, last: &str| -> String {
+        let next = |number: u32| match number {
+            39 => last.to_owned(),
+            _ => [format!("A{}", number + 1).as_str(); 12].join(", "),
+        };
+        let row = |number| format!("{kind} A{number} = {}\n", next(number));
+        (0..40).map(row).collect()
+    };
+    let commands = aliases("Cmnd_Alias", "/opt/a") + "agent ALL = (root) NOPASSWD: A0\n";
+    let users = aliases("User_Alias", "agent") + "A0 ALL = (root) NOPASSWD: ALL\n";
+    let cycle = "User_Alias A = B, B : B = A, A, agent\nA ALL = (root) NOPASSWD: ALL\n".to_owned();
+    let product = format!(
+        "Cmnd_Alias A = /opt/a{}\nagent ALL = NOPASSWD: A{}\n",
+        ", /opt/b".repeat(4000),
+        ", A".repeat(4000)
+    );
+    let deep = (0..200).map(|number| format!("User_Alias A{number} = A{}\n", number + 1));
+    let deep = deep.collect::<String>() + "A0 ALL = ALL\n";
+    let included = "@include /etc/sudoers.d/a\n".repeat(20);
+    let search = format!(
+        "PATH={}\n{}",
+        "/srv/a:".repeat(20_000),
+        "* * * * * x y\n".repeat(2000)
+    );
+    let strangers = "* * * * * stranger x\n".repeat(40_000);
+    for (path, content, is_reached, why) in [
+        ("etc/sudoers", commands, true, None),
+        ("etc/sudoers", users, true, None),
+        ("etc/sudoers", cycle, true, None),
+        ("etc/sudoers", product, true, Some("it permits too much")),
+        (
+            "etc/sudoers",
+            deep,
+            false,
+            Some("aliases name one another too deeply"),
+        ),
+        (
+            "etc/sudoers.d/a",
+            included,
+            false,
+            Some("too many files include one another"),
+        ),
+        (
+            "var/spool/cron/crontabs/root",
+            search,
+            false,
+            Some("only the first 64 directories"),
+        ),
+        (
+            "etc/cron.d/x",
+            strangers,
+            false,
+            Some("the user of its line 1 is unknown"),
+        ),
+    ] {
+        let laid = laid("repeated");
+        for directory in ["etc/sudoers.d", "var/spool/cron/crontabs", "usr/bin", "opt"] {
+            fs::create_dir_all(laid.root().join(directory)).unwrap();
+        }
+        fs::write(laid.root().join("usr/bin/sudo"), "").unwrap();
+        fs::write(
+            laid.root().join("etc/sudoers"),
+            "@includedir /etc/sudoers.d\n",
+        )
+        .unwrap();
+        let opt = laid.root().join("opt/a");
+        fs::write(&opt, "").unwrap();
+        std::os::unix::fs::chown(&opt, Some(5001), None).unwrap();
+        fs::write(laid.root().join(path), &content).unwrap();
+        let report = laid.report();
+        let shown = text(&report, true);
+        assert_eq!(
+            !report.subjects[0].reaches.is_empty(),
+            is_reached,
+            "{path}: {shown}"
+        );
+        let unknown = report.unknown.iter();
+        let found: Vec<&str> = unknown.map(|(_, why)| why.as_str()).collect();
+        match why {
+            None => assert_eq!(found, [""; 0], "{path}"),
+            Some(why) => assert!(
+                found.iter().any(|one| one.contains(why)),
+                "{why}: {found:?}"
+            ),
+        }
+    }
+}

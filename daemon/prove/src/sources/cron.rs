@@ -115,11 +115,12 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     let content = look.machine.read(path).unwrap_or_default();
     let is_anacron = path.name() == b"anacrontab";
     let mut search = vec![FilePath::fixed("/usr/bin"), FilePath::fixed("/bin")];
+    // One is enough: each reason of a file is added to those before.
+    let mut has_stranger = false;
     for (number, line) in lines(&content) {
         let (user, command) = match row(line, owner.is_some(), is_anacron) {
             Some(Row::Variable(b"PATH", value)) => {
-                let parts = value.split(|byte| *byte == b':');
-                search = parts.filter_map(FilePath::new).collect();
+                search = look.search_path(path, value.split(|byte| *byte == b':'));
                 continue;
             }
             Some(Row::Command(user, command)) => (user, command),
@@ -132,8 +133,11 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
                 .and_then(|user| look.facts.accounts.uid(user)),
         };
         let Some(uid) = uid else {
-            look.machine
-                .unknown(path, format!("the user of its line {number} is unknown"));
+            if !has_stranger {
+                let why = format!("the user of its line {number} is unknown");
+                look.machine.unknown(path, why);
+            }
+            has_stranger = true;
             continue;
         };
         let by = Execution {

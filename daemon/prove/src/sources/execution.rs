@@ -1,6 +1,7 @@
 //! What is known of an execution before its words are looked at.
 
 use crate::facts::{Source, When};
+use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -13,6 +14,26 @@ pub const PATH: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// Directories of one search path that are looked at.
+const SEARCHED: usize = 64;
+
+impl Look<'_> {
+    /// Returns the directories of a search path that this file has.
+    pub fn search_path<'a>(
+        &self,
+        file: &FilePath,
+        parts: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<FilePath> {
+        let mut found: Vec<FilePath> = parts.filter_map(FilePath::new).collect();
+        if found.len() > SEARCHED {
+            let why = format!("only the first {SEARCHED} directories of its search path count");
+            self.machine.unknown(file, why);
+            found.truncate(SEARCHED);
+        }
+        found
+    }
+}
 
 /// An execution: as whom, by which rule, when, and where that is written.
 #[derive(Clone, Debug)]

@@ -76,7 +76,11 @@ fn permits(text: &str) -> Vec<Found> {
     let text = without_comments(text);
     let mut found = Vec::new();
     let begins: Vec<usize> = text.match_indices("addRule").map(|(at, _)| at).collect();
+    let (mut line, mut counted) = (1_usize, 0);
     for (number, begin) in begins.iter().enumerate() {
+        let before = text.get(counted..*begin).unwrap_or_default();
+        line = line.saturating_add(before.matches('\n').count());
+        counted = *begin;
         let end = begins
             .get(number.saturating_add(1))
             .copied()
@@ -104,12 +108,6 @@ fn permits(text: &str) -> Vec<Found> {
         };
         let users = words.iter().filter(|(_, before)| is_user(before));
         let units = words.iter().filter(|(word, _)| is_unit(word));
-        let line = text
-            .get(..*begin)
-            .unwrap_or_default()
-            .matches('\n')
-            .count()
-            .saturating_add(1);
         found.push(Found {
             line,
             text: rule.split_whitespace().collect::<Vec<_>>().join(" "),

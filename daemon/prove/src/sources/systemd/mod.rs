@@ -204,17 +204,19 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     let Some(user) = user(look, name, unit) else {
         return;
     };
+    let directory = unit.value("WorkingDirectory").and_then(FilePath::new);
+    let search = search_path(look, unit);
     for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
         let (value, takes_instance) = expand(&setting.value, name);
         let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
         let source = Source::line(file, setting.line, &shown);
         for command in command_lines(&value) {
             let uid = if command.is_full { 0 } else { user };
-            if let Some(directory) = unit.value("WorkingDirectory").and_then(FilePath::new) {
-                super::git::repository(look, uid, &directory, &command.argv, when, &source);
+            if let Some(directory) = &directory {
+                super::git::repository(look, uid, directory, &command.argv, when, &source);
             }
             let by = Execution {
-                path: search_path(unit),
+                path: search.clone(),
                 ..Execution::new(uid, RuleId::UnitProgram, when.clone(), source.clone())
             };
             look.executes(&by, &command.argv);
@@ -269,12 +271,15 @@ fn libraries(look: &mut Look<'_>, uid: u32, word: &[u8], when: &When, source: &S
     }
 }
 
-fn search_path(unit: &Unit) -> Vec<FilePath> {
+fn search_path(look: &Look<'_>, unit: &Unit) -> Vec<FilePath> {
     let own = unit.list("ExecSearchPath");
     let own = own
         .iter()
         .flat_map(|(_, one)| one.value.split(|byte| *byte == b':'));
-    let own: Vec<FilePath> = own.filter_map(FilePath::new).collect();
+    let own = match unit.files.first() {
+        Some(file) => look.search_path(file, own),
+        None => Vec::new(),
+    };
     match own.is_empty() {
         true => super::execution::PATH
             .iter()
