@@ -42,11 +42,17 @@ fn restrict(machine: &Machine) -> std::io::Result<()> {
         1 => 13,
         2 => 14,
         3 | 4 => 15,
-        _ => 16,
+        5..=8 => 16,
+        _ => 17,
+    };
+    let net = match abi {
+        0..=3 => 0,
+        4..=9 => 0b11,
+        _ => 0b1111,
     };
     let handled = sys::Handled {
         fs: (1 << fs) - 1,
-        net: if abi >= 4 { 3 } else { 0 },
+        net,
         scoped: if abi >= 6 { 3 } else { 0 },
     };
     let ruleset = sys::landlock_ruleset(&handled)?;

@@ -8,6 +8,7 @@ use super::proxy::{FarNetwork, Proxy};
 use super::slot::{FarSide, OwnAddresses, Slot};
 use super::tcp::{OWN, bind_to, tcp};
 use super::{Duty, MOST, Net, Target, netlink::Routes};
+use crate::steps::landlock::{NET_BIND_TCP, NET_BIND_UDP, NET_CONNECT_SEND_UDP, NET_CONNECT_TCP};
 use crate::sys::{self, ForkCall};
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -27,8 +28,8 @@ const DESCRIPTORS: u64 = 256;
 const BACKLOG: i32 = 128;
 /// Time for which what a job has sent is still forwarded after its end.
 const PATIENCE: Duration = Duration::from_secs(1);
-const BIND_TCP: u64 = 1;
-const CONNECT_TCP: u64 = 1 << 1;
+/// Port of name servers, which a proxy asks.
+const NAMES: u16 = 53;
 
 /// A running relay. It dies with the process that started it.
 #[derive(Debug)]
@@ -179,27 +180,34 @@ fn listener_on(target: &Target) -> io::Result<OwnedFd> {
 }
 
 /// Forbids writing to any file and binding to a port, and lets connections go only to the profile's ports. Connections
-/// to the host's own addresses go to any port, from a port that the kernel chooses.
+/// to the host's own addresses go to any port, from a port that the kernel chooses; so does what a proxy asks name servers.
 fn fence(net: &Net) -> io::Result<()> {
     let Some(mut handled) = net.handled else {
         return Ok(());
     };
     let asks = net.duty == Duty::ThisHost;
     if asks {
-        handled.net &= !CONNECT_TCP;
+        handled.net &= !NET_CONNECT_TCP;
     }
     let ruleset = sys::landlock_ruleset(&handled)?;
-    let ports: Vec<u16> = match &net.duty {
-        Duty::Names(list) => list.iter().map(|(_, port)| *port).collect(),
-        Duty::Listed | Duty::ThisHost => net.targets.iter().map(|t| t.address.port()).collect(),
+    let grant = |port, right| match handled.net & right {
+        0 => Ok(()),
+        _ => sys::landlock_grant_port(ruleset.as_fd(), port, right),
     };
-    if handled.net & CONNECT_TCP != 0 {
-        for port in ports {
-            sys::landlock_grant_port(ruleset.as_fd(), port, CONNECT_TCP)?;
+    match &net.duty {
+        Duty::Names(list) => {
+            for (_, port) in list {
+                grant(*port, NET_CONNECT_TCP)?;
+            }
+            grant(NAMES, NET_CONNECT_SEND_UDP)?;
+            grant(0, NET_BIND_UDP)?;
         }
-    }
-    if asks && handled.net & BIND_TCP != 0 {
-        sys::landlock_grant_port(ruleset.as_fd(), 0, BIND_TCP)?;
+        Duty::Listed => {
+            for target in &net.targets {
+                grant(target.address.port(), NET_CONNECT_TCP)?;
+            }
+        }
+        Duty::ThisHost => grant(0, NET_BIND_TCP)?,
     }
     sys::landlock_restrict(ruleset.as_fd(), 0)
 }

@@ -413,6 +413,38 @@ fn profiles_that_contradict_themselves_are_refused() {
     }
 }
 
+/// Landlock's ninth version refuses what only mounts and modes decided before: sockets that are not listed.
+#[test]
+fn socket_beside_a_listed_one_is_refused_by_landlock() {
+    let dir = HostDir::new();
+    let [listed_one, other] = ["listed", "other"].map(|name| dir.0.join(name));
+    let _listeners = [&listed_one, &other].map(|path| {
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        listener
+    });
+    let profile = StrictProfile {
+        sockets: vec![listed(&listed_one)],
+        read: vec![listed(&dir.0)],
+        ..plain()
+    };
+    let perl = "use Socket; for my $at (@ARGV) { socket(S, AF_UNIX, SOCK_STREAM, 0) or die; \
+        print connect(S, pack_sockaddr_un($at)) ? qq(met\n) : qq($!\n) } \
+        socket(L, AF_UNIX, SOCK_STREAM, 0) and bind(L, pack_sockaddr_un('/tmp/own')) and listen(L, 1) or die; \
+        socket(S, AF_UNIX, SOCK_STREAM, 0) or die; print connect(S, pack_sockaddr_un('/tmp/own')) ? qq(own\n) : qq($!\n)";
+    let [first, second] = [&listed_one, &other].map(|path| path.display().to_string());
+    let ran = run_strict(
+        &profile,
+        &["perl", "-e", perl, &first, &second],
+        &With::default(),
+    );
+    let expected = match probe().unwrap().landlock_abi {
+        0..=8 => "met\nmet\nown\n",
+        _ => "met\nPermission denied\nown\n",
+    };
+    assert_eq!(ran.out, expected, "{ran:?}");
+}
+
 #[test]
 fn a_listed_device_and_a_listed_socket_work() {
     let dir = HostDir::new();

@@ -189,7 +189,8 @@ fn allow(params: &MountParams<'_>, access: Access, kind: u32, mount: &OwnedFd) -
         }
         Access::Files { write: true, .. } => grant(params, target, |fence| fence.on_files),
         Access::Device => grant(params, target, |fence| fence.on_listed_devices),
-        Access::Files { .. } | Access::Socket => Ok(()),
+        Access::Socket => grant(params, target, |fence| fence.on_sockets),
+        Access::Files { .. } => Ok(()),
     }
 }
 
@@ -198,8 +199,11 @@ fn grant(
     target: BorrowedFd<'_>,
     rights: impl FnOnce(&Fence) -> u64,
 ) -> io::Result<()> {
-    match params.ruleset {
-        Some((ruleset, fence)) => sys::landlock_grant(ruleset, target, rights(fence)),
-        None => Ok(()),
+    match params
+        .ruleset
+        .map(|(ruleset, fence)| (ruleset, rights(fence)))
+    {
+        None | Some((_, 0)) => Ok(()),
+        Some((ruleset, rights)) => sys::landlock_grant(ruleset, target, rights),
     }
 }

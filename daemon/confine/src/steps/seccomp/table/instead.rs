@@ -28,7 +28,7 @@ pub(in crate::steps::seccomp) const LOOKING: &[&str] = &[
     "fchdir", "uname", "sysinfo", "getrusage", "times",
     "write", "writev", "poll", "ppoll", "select", "pselect6",
     "execve", "execveat", "exit", "exit_group", "brk", "mmap", "munmap", "mprotect", "mremap", "madvise", "arch_prctl",
-    "set_tid_address", "set_robust_list", "rseq", "futex", "sigaltstack", "rt_sigaction", "rt_sigprocmask",
+    "set_tid_address", "set_robust_list", "rseq", "rseq_slice_yield", "futex", "sigaltstack", "rt_sigaction", "rt_sigprocmask",
     "rt_sigreturn", "restart_syscall", "tgkill", "getrandom", "sched_getaffinity", "sched_yield", "clock_gettime",
     "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getpid", "gettid", "getppid", "getuid", "geteuid",
     "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrlimit", "capget", "seccomp",
