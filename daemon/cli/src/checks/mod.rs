@@ -15,6 +15,7 @@ mod paths;
 pub(crate) mod privilege_escalation;
 mod report;
 mod screen;
+mod selinux;
 mod service;
 mod ssh;
 mod started;

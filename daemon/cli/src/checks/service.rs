@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::kernel::without;
 use super::report::{Check, or_ok};
+use super::selinux::domain_of;
 use crate::client::admin_socket::REMITD;
 use crate::external_program::{Program, ProgramError};
 
@@ -157,6 +158,7 @@ impl Service {
         checks.extend(settings(&self.service));
         if let Ok(pid @ 1..) = self.service.get("MainPID").parse::<u32>() {
             checks.extend(process(pid));
+            checks.extend(domain_of(Path::new("/"), pid));
         }
         checks
     }
