@@ -9,8 +9,7 @@ use crate::closure::Clauses;
 use crate::facts::Facts;
 use crate::machine::Unknown;
 use crate::path::FilePath;
-use crate::people::People;
-use crate::report::{Path, Reached, Step, Subject, try_fixes, wanted};
+use crate::report::{Goals, Path, Reached, Step, Subject, try_fixes, wanted};
 
 /// What holds before the change, or after it.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +24,7 @@ pub struct Side<'s> {
 pub fn compare(
     sides: &[Side<'_>; 2],
     facts: &Facts,
-    people: &People,
+    (subjects, goals): (&[Subject], &Goals),
     is_late: &dyn Fn() -> bool,
 ) -> Opened {
     let [before, after] = sides;
@@ -34,7 +33,7 @@ pub fn compare(
         limits: newly_unknown(before, after).into_iter().collect(),
         ..Opened::default()
     };
-    for subject in people.all(facts) {
+    for subject in subjects {
         if is_late() {
             let why = format!(
                 "not all accounts were judged in time: {} was not",
@@ -45,45 +44,73 @@ pub fn compare(
         }
         opened
             .paths
-            .extend(of(&subject, sides, facts, people, is_late));
+            .extend(of(subject, sides, facts, goals, is_late));
     }
     opened
 }
 
 fn of(
     subject: &Subject,
-    [before, after]: &[Side<'_>; 2],
+    sides: &[Side<'_>; 2],
     facts: &Facts,
-    people: &People,
+    goals: &Goals,
     is_late: &dyn Fn() -> bool,
 ) -> Vec<OpenedPath> {
-    // Without its keys: whoever lists a key of root in its own account would seem to be root already.
-    let begin = [Atom::Anyone, Atom::Account(subject.uid)];
-    let known = before.clauses.close(&begin, None);
+    let (anyone, account) = (Atom::Anyone, Atom::Account(subject.uid));
+    let keys = Atom::Keys(subject.uid);
+    // With its keys whoever lists a key of root in its own account seems to be root before. Without them the way by a key
+    // that is listed elsewhere is not found.
+    let mut paths = between(
+        &[anyone.clone(), account.clone()],
+        sides,
+        subject,
+        facts,
+        goals,
+        is_late,
+    );
+    let more = between(
+        &[anyone, account, keys],
+        sides,
+        subject,
+        facts,
+        goals,
+        is_late,
+    );
+    let more = more
+        .into_iter()
+        .filter(|path| paths.iter().all(|known| known.goal != path.goal));
+    let more: Vec<Path> = more.collect();
+    paths.extend(more);
+    let paths = paths.into_iter().map(|path| OpenedPath {
+        agent: subject.name.clone(),
+        goal: path.goal,
+        steps: path.steps.iter().map(step).collect(),
+        closed_by: path.closed_by,
+    });
+    paths.collect()
+}
+
+/// Returns what follows from `begin` on the second side only.
+fn between(
+    begin: &[Atom],
+    [before, after]: &[Side<'_>; 2],
+    subject: &Subject,
+    facts: &Facts,
+    goals: &Goals,
+    is_late: &dyn Fn() -> bool,
+) -> Vec<Path> {
+    let known = before.clauses.close(begin, None);
     if known.holds(&Atom::Account(0)) {
         return Vec::new();
     }
-    let closure = after.clauses.close(&begin, None);
-    let goals = wanted(subject, &closure, facts, &people.goals).into_iter();
+    let closure = after.clauses.close(begin, None);
+    let goals = wanted(subject, &closure, facts, goals).into_iter();
     let goals = goals.filter(|(_, atom)| closure.holds(atom) && !known.holds(atom));
     let mut reached: Vec<Reached<'_>> = goals
         .map(|(goal, atom)| Reached::new(&closure, goal, atom))
         .collect();
-    let _ = try_fixes(after.clauses, &begin, &mut reached, is_late);
-    let paths = reached.into_iter().map(Reached::path);
-    let paths = paths.map(
-        |Path {
-             goal,
-             steps,
-             closed_by,
-         }| OpenedPath {
-            agent: subject.name.clone(),
-            goal,
-            steps: steps.iter().map(step).collect(),
-            closed_by,
-        },
-    );
-    paths.collect()
+    let _ = try_fixes(after.clauses, begin, &mut reached, is_late);
+    reached.into_iter().map(Reached::path).collect()
 }
 
 fn step(step: &Step) -> String {

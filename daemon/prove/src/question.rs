@@ -98,7 +98,8 @@ fn by_policy(
         more_unknown: facts.more_unknown,
     });
     let is_late = late(machine);
-    let mut opened = compare(&sides, &facts, &people, &is_late);
+    let subjects = people.subjects(question, &facts)?;
+    let mut opened = compare(&sides, &facts, (&subjects, &people.goals), &is_late);
     opened.incomplete = opened.incomplete.or(machine.incomplete());
     opened.limits.extend(limits);
     Ok(opened)
@@ -136,7 +137,8 @@ fn by_files(
         more_unknown: facts.more_unknown,
     });
     let is_late = late(machine);
-    let mut opened = compare(&sides, &facts, &people, &is_late);
+    let subjects = people.subjects(question, &facts)?;
+    let mut opened = compare(&sides, &facts, (&subjects, &people.goals), &is_late);
     opened.incomplete = opened.incomplete.or(incomplete).or(machine.incomplete());
     opened.limits.extend(limits);
     Ok(opened)
