@@ -177,7 +177,13 @@ machine-tests: build
 
 .PHONY: test-kernels
 test-kernels: build package ## the package on kernels 5.10 to the newest, emulated: an hour (REMIT_UBUNTU_MIRROR: for 5.15)
+	cargo test --locked -p remit-confine --lib --no-run --message-format json | jq -r '.executable // empty' | \
+		xargs -I '{}' install '{}' $(BUILT)/debug/remit-confine-tests
 	$(ROOT) tests/machine/kernels target/package/remit_*.deb
+
+.PHONY: test-distributions
+test-distributions: build deb ## the package on the next Debian, and beside netplan, snapd and AppArmor: ten minutes
+	$(ROOT) tests/machine/distributions target/package/remit_*.deb
 
 .PHONY: test-arm64
 test-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
