@@ -1,9 +1,10 @@
 //! Permissions of sudoers(5), with includes and aliases, for accounts of the machine's own tables. An exception (`!`) of
 //! a command is left out: sudoers(5) says that it stops nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::execution::Execution;
+use super::sudo_lists::{Aliases, Lists};
 use super::systemd::words;
 use crate::facts::{Source, SudoCommand, SudoRule, When};
 use crate::lines::{joined, lines};
@@ -14,10 +15,6 @@ use crate::rule::RuleId;
 /// Files that include one another, in a chain and of all. sudoers(5) has 128 in a chain.
 const DEPTH: usize = 16;
 const FILES: usize = 1000;
-/// Aliases in aliases.
-const ALIASES: usize = 64;
-/// Accounts that lists name, and commands of aliases.
-const STEPS: usize = 1_000_000;
 /// Each permission costs as much as so many of them: its program is looked at.
 const PERMISSION: usize = 50;
 
@@ -25,7 +22,7 @@ const PERMISSION: usize = 50;
 struct Sudoers {
     /// Files that were read.
     files: usize,
-    aliases: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    aliases: Aliases,
     /// Lines that give permissions: left of the first `=`, and right of it.
     permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
     /// `Defaults !authenticate`.
@@ -41,7 +38,7 @@ pub fn look(look: &mut Look<'_>) {
     }
     let mut sudoers = Sudoers::default();
     file(look, &FilePath::fixed("/etc/sudoers"), 0, &mut sudoers);
-    let mut lists = Lists::default();
+    let mut lists = Lists::new(&sudoers.aliases);
     for (source, subject, commands) in &sudoers.permissions {
         permission(look, &sudoers, &mut lists, source, subject, commands);
     }
@@ -120,7 +117,7 @@ fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers)
 fn permission(
     look: &mut Look<'_>,
     sudoers: &Sudoers,
-    lists: &mut Lists,
+    lists: &mut Lists<'_>,
     source: &Source,
     subject: &[u8],
     commands: &[u8],
@@ -131,7 +128,7 @@ fn permission(
         return;
     };
     let (users, _) = subject.split_at(at);
-    let of = lists.accounts(look, sudoers, &split(users, b','), 0);
+    let of = lists.accounts(look, &split(users, b','), 0);
     let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
     let mut sets_variables = sudoers.keeps_variables;
     for item in split(commands, b',') {
@@ -158,9 +155,9 @@ fn permission(
         }
         let runas_uids = match runas.is_empty() {
             true => BTreeSet::new(),
-            false => lists.accounts(look, sudoers, &runas, 0),
+            false => lists.accounts(look, &runas, 0),
         };
-        for command in lists.expand(look, sudoers, rest) {
+        for command in lists.expand(look, rest) {
             let Some(command) = parse_command(&command) else {
                 continue;
             };
@@ -190,112 +187,6 @@ fn permission(
                 });
             }
         }
-    }
-}
-
-/// Uids of lists and aliases, each worked out once: aliases of aliases name the same accounts again and again.
-#[derive(Debug, Default)]
-struct Lists {
-    known: BTreeMap<Vec<u8>, BTreeSet<u32>>,
-    steps: usize,
-}
-
-impl Lists {
-    /// Counts what is done. Returns false beyond the bound, which is then in the answer.
-    fn may(&mut self, look: &Look<'_>, steps: usize) -> bool {
-        self.steps = self.steps.saturating_add(steps);
-        if self.steps > STEPS {
-            let why = "it permits too much: not all of it was looked at";
-            look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
-        }
-        self.steps <= STEPS
-    }
-
-    /// Returns the uids that a list names; a later `!` takes some back.
-    fn accounts(
-        &mut self,
-        look: &Look<'_>,
-        sudoers: &Sudoers,
-        list: &[Vec<u8>],
-        depth: usize,
-    ) -> BTreeSet<u32> {
-        let mut found = BTreeSet::new();
-        for word in list {
-            let negations = word.iter().take_while(|byte| **byte == b'!').count();
-            let word = word.get(negations..).unwrap_or_default().trim_ascii();
-            let named = self.named(look, sudoers, word, depth);
-            if !self.may(look, named.len().saturating_add(1)) {
-                break;
-            }
-            match negations % 2 {
-                0 => found.extend(named),
-                _ => found.retain(|uid| !named.contains(uid)),
-            }
-        }
-        found
-    }
-
-    fn named(
-        &mut self,
-        look: &Look<'_>,
-        sudoers: &Sudoers,
-        word: &[u8],
-        depth: usize,
-    ) -> BTreeSet<u32> {
-        if let Some(known) = self.known.get(word) {
-            return known.clone();
-        }
-        // An alias of itself names nobody by that: sudo refuses it.
-        self.known.insert(word.to_vec(), BTreeSet::new());
-        let accounts = &look.facts.accounts;
-        let text = String::from_utf8_lossy(word);
-        let members = |gid: Option<u32>| {
-            let users = accounts.users.iter();
-            let users = users
-                .filter(move |(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
-            users.map(|(_, user)| user.uid).collect()
-        };
-        let named: BTreeSet<u32> = match text.as_bytes() {
-            b"ALL" => accounts.users.values().map(|user| user.uid).collect(),
-            [b'%', b'#', ..] => members(text.get(2..).and_then(|gid| gid.parse().ok())),
-            [b'%', ..] => members(text.get(1..).and_then(|name| accounts.gid(name))),
-            [b'#', ..] => text
-                .get(1..)
-                .and_then(|uid| uid.parse().ok())
-                .into_iter()
-                .collect(),
-            _ => match sudoers.aliases.get(word) {
-                Some(_) if depth >= ALIASES => {
-                    let why = "aliases name one another too deeply";
-                    look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
-                    BTreeSet::new()
-                }
-                Some(alias) => self.accounts(look, sudoers, alias, depth.saturating_add(1)),
-                None => accounts.uid(&text).into_iter().collect(),
-            },
-        };
-        self.may(look, accounts.users.len());
-        self.known.insert(word.to_vec(), named.clone());
-        named
-    }
-
-    /// Returns a command, or those of an alias, each alias once.
-    fn expand(&mut self, look: &Look<'_>, sudoers: &Sudoers, command: &[u8]) -> Vec<Vec<u8>> {
-        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut left = vec![command];
-        while let Some(command) = left.pop() {
-            if !self.may(look, 1) {
-                break;
-            }
-            match sudoers.aliases.get(command) {
-                Some(alias) if seen.insert(command) => {
-                    left.extend(alias.iter().rev().map(Vec::as_slice));
-                }
-                Some(_) => {}
-                None => found.push(command.to_vec()),
-            }
-        }
-        found
     }
 }
 

@@ -1,0 +1,118 @@
+//! Accounts and commands that lists and aliases of sudoers(5) name, each worked out once and bounded: aliases of aliases can
+//! name billions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::look::Look;
+use crate::path::FilePath;
+
+/// Aliases in aliases.
+const ALIASES: usize = 64;
+/// Accounts that lists name, and commands of aliases.
+const STEPS: usize = 1_000_000;
+
+/// Members of each alias.
+pub type Aliases = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+
+/// Uids of lists and aliases, each worked out once: aliases of aliases name the same accounts again and again.
+#[derive(Debug)]
+pub struct Lists<'a> {
+    aliases: &'a Aliases,
+    known: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+    steps: usize,
+}
+
+impl<'a> Lists<'a> {
+    pub fn new(aliases: &'a Aliases) -> Self {
+        Self {
+            aliases,
+            known: BTreeMap::new(),
+            steps: 0,
+        }
+    }
+
+    /// Counts what is done. Returns false beyond the bound, which is then in the answer.
+    pub fn may(&mut self, look: &Look<'_>, steps: usize) -> bool {
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps > STEPS {
+            let why = "it permits too much: not all of it was looked at";
+            look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
+        }
+        self.steps <= STEPS
+    }
+
+    /// Returns the uids that a list names; a later `!` takes some back.
+    pub fn accounts(&mut self, look: &Look<'_>, list: &[Vec<u8>], depth: usize) -> BTreeSet<u32> {
+        let mut found = BTreeSet::new();
+        for word in list {
+            let negations = word.iter().take_while(|byte| **byte == b'!').count();
+            let word = word.get(negations..).unwrap_or_default().trim_ascii();
+            let named = self.named(look, word, depth);
+            if !self.may(look, named.len().saturating_add(1)) {
+                break;
+            }
+            match negations % 2 {
+                0 => found.extend(named),
+                _ => found.retain(|uid| !named.contains(uid)),
+            }
+        }
+        found
+    }
+
+    fn named(&mut self, look: &Look<'_>, word: &[u8], depth: usize) -> BTreeSet<u32> {
+        if let Some(known) = self.known.get(word) {
+            return known.clone();
+        }
+        // An alias of itself names nobody by that: sudo refuses it.
+        self.known.insert(word.to_vec(), BTreeSet::new());
+        let accounts = &look.facts.accounts;
+        let text = String::from_utf8_lossy(word);
+        let members = |gid: Option<u32>| {
+            let users = accounts.users.iter();
+            let users = users
+                .filter(move |(name, _)| gid.is_some_and(|gid| accounts.gids(name).contains(&gid)));
+            users.map(|(_, user)| user.uid).collect()
+        };
+        let named: BTreeSet<u32> = match text.as_bytes() {
+            b"ALL" => accounts.users.values().map(|user| user.uid).collect(),
+            [b'%', b'#', ..] => members(text.get(2..).and_then(|gid| gid.parse().ok())),
+            [b'%', ..] => members(text.get(1..).and_then(|name| accounts.gid(name))),
+            [b'#', ..] => text
+                .get(1..)
+                .and_then(|uid| uid.parse().ok())
+                .into_iter()
+                .collect(),
+            _ => match self.aliases.get(word) {
+                Some(_) if depth >= ALIASES => {
+                    let why = "aliases name one another too deeply";
+                    look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
+                    BTreeSet::new()
+                }
+                Some(alias) => self.accounts(look, alias, depth.saturating_add(1)),
+                None => accounts.uid(&text).into_iter().collect(),
+            },
+        };
+        self.may(look, accounts.users.len());
+        self.known.insert(word.to_vec(), named.clone());
+        named
+    }
+
+    /// Returns a command, or those of an alias, each alias once.
+    pub fn expand(&mut self, look: &Look<'_>, command: &[u8]) -> Vec<Vec<u8>> {
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut left = vec![command];
+        while let Some(command) = left.pop() {
+            if !self.may(look, 1) {
+                break;
+            }
+            match self.aliases.get(command) {
+                Some(alias) if seen.insert(command) => {
+                    left.extend(alias.iter().rev().map(Vec::as_slice));
+                }
+                Some(_) => {}
+                None => found.push(command.to_vec()),
+            }
+        }
+        found
+    }
+}
