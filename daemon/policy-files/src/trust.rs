@@ -209,7 +209,13 @@ const FIXED: [&str; 7] = [
     "/etc/sysusers.d/remit.conf",
     "/etc/tmpfiles.d/remit.conf",
 ];
-const UNITS: [&str; 3] = ["remitd.service", "remitd.socket", "remitd-admin.socket"];
+const UNITS: [&str; 5] = [
+    "remitd.service",
+    "remitd.socket",
+    "remitd-admin.socket",
+    "remit-prove.service",
+    "remit-prove.timer",
+];
 /// Search path of system units: each unit can be replaced and extended in any of them (systemd.unit(5)).
 pub const UNIT_DIRS: [&str; 7] = [
     "/etc/systemd/system.control",

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod atom;
 pub mod closure;
+pub mod compare;
 pub mod facts;
 pub mod grants;
 pub mod lines;

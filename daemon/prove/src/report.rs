@@ -296,3 +296,10 @@ fn step(clause: &Clause) -> Option<Step> {
         source: rule.source().to_owned(),
     })
 }
+
+impl SubjectReport {
+    /// There are more goals than are listed.
+    pub fn is_cut(&self) -> bool {
+        self.reaches.len() >= LISTED
+    }
+}

@@ -2,6 +2,7 @@
 
 use remit_common::text;
 
+use crate::compare::{Comparison, GonePath, NewPath};
 use crate::report::{Path, Report, SubjectReport};
 
 /// Bytes of one line.
@@ -42,10 +43,54 @@ pub fn text(report: &Report, verbose: bool) -> String {
             figures.kibibytes >> 10
         ));
     }
+    escaped(&lines)
+}
+
+fn escaped(lines: &[String]) -> String {
     let lines = lines
         .iter()
         .map(|line| text::line(line.as_bytes(), LINE) + "\n");
     lines.collect()
+}
+
+/// What is new, gone or not comparable since an earlier look. Escaped as `text`.
+pub fn comparison(found: &Comparison, verbose: bool) -> String {
+    let mut lines = Vec::new();
+    for NewPath {
+        account,
+        is_known_goal,
+        path,
+    } in &found.new
+    {
+        lines.push(match is_known_goal {
+            true => format!("new: {account} reaches {} by other steps:", path.goal),
+            false => format!("new: {account} reaches {}:", path.goal),
+        });
+        of_path(path, verbose, &mut lines);
+    }
+    for GonePath { account, path } in &found.gone {
+        lines.push(format!("gone: {account} reached {}:", path.goal));
+        for (number, (rule, fact)) in (1_usize..).zip(&path.steps) {
+            lines.push(format!("  {number}. {fact} [{rule}]"));
+        }
+    }
+    if !found.uncompared.is_empty() {
+        let count = found.uncompared.len();
+        lines.push(format!(
+            "looked at then and not now: {count}, a path there is not seen"
+        ));
+        let most = if verbose { usize::MAX } else { UNKNOWN };
+        let shown = found.uncompared.iter().take(most);
+        lines.extend(shown.clone().map(|(what, why)| format!("  {what}: {why}")));
+        let more = count.saturating_sub(shown.count());
+        if more > 0 {
+            lines.push(format!("  … and {more} more"));
+        }
+    }
+    if found.new.is_empty() {
+        lines.push("no new path found".to_owned());
+    }
+    escaped(&lines)
 }
 
 fn of_subject(subject: &SubjectReport, verbose: bool, lines: &mut Vec<String>) {

@@ -227,10 +227,18 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
+/// Entries of the journal that are no audit records.
+const NIGHTLY: &str = "daemon/cli/src/commands/prove/journal.rs";
+
 #[test]
 fn every_record_has_an_entry_in_the_catalog() {
-    let code = read("daemon/trail/src/lib.rs");
-    let code: BTreeSet<&str> = code.split('"').filter(|text| is_id(text)).collect();
+    let records = read("daemon/trail/src/lib.rs");
+    let others = read(NIGHTLY);
+    let ids =
+        |text| -> BTreeSet<&str> { str::split(text, '"').filter(|text| is_id(text)).collect() };
+    let (records, others) = (ids(&records), ids(&others));
+    assert!(records.is_disjoint(&others) && !others.is_empty());
+    let code: BTreeSet<&str> = records.union(&others).copied().collect();
     let catalog = read("systemd/remit.catalog");
     let entries: Vec<&str> = catalog
         .lines()
@@ -249,9 +257,13 @@ fn catalog_names_existing_fields_and_pages() {
         .filter(|(file, _)| file.starts_with("daemon/warden/src"))
         .map(|(_, text)| text)
         .collect();
+    let nightly = read(NIGHTLY);
     let body = catalog.split_once("\n\n").map_or("", |(_, body)| body);
     for field in body.split('@').skip(1).step_by(2) {
-        let name = field.strip_prefix("REMIT_");
+        let (name, source) = match field.strip_prefix("REMIT_PROVE_") {
+            Some(name) => (Some(name), &nightly),
+            None => (field.strip_prefix("REMIT_"), &source),
+        };
         assert!(
             name.is_some_and(|name| source.contains(&format!("\"{name}\""))),
             "no record has '{field}'"
@@ -273,18 +285,67 @@ fn settings(unit: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn the_unit_starts_what_is_shipped() {
-    let unit = read("systemd/remitd.service");
+fn units_start_what_is_shipped() {
     let shipped = table("deb");
-    let mut found = 0;
-    for (name, value) in settings(&unit) {
-        if name.starts_with("Exec") {
-            let program = value.split(' ').next().unwrap_or_default();
-            assert!(shipped.contains_key(program), "{name}={value}");
-            found += 1;
+    for (unit, expect) in [("remitd", 2), ("remit-prove", 1)] {
+        let unit = read(&format!("systemd/{unit}.service"));
+        let lines = settings(&unit).into_iter();
+        let started = lines.filter(|(name, _)| name.starts_with("Exec"));
+        let started: Vec<&str> = started.map(|(_, value)| value).collect();
+        assert_eq!(started.len(), expect, "{started:?}");
+        for line in started {
+            let program = line.split(' ').next().unwrap_or_default();
+            assert!(shipped.contains_key(program), "{line}");
         }
     }
-    assert!(found >= 2, "ExecStart= and ExecReload=");
+}
+
+/// The look writes one file, where `remit doctor` looks for it; and it must see the machine as it is.
+#[test]
+fn nightly_unit_writes_its_file_and_hides_nothing() {
+    let unit = read("systemd/remit-prove.service");
+    let settings = settings(&unit);
+    let value = |name: &str| {
+        let mut found = settings.iter().filter(|(one, _)| *one == name);
+        found.next().map(|(_, value)| *value)
+    };
+    let code = read("daemon/cli/src/commands/prove/looks.rs");
+    let file = code
+        .split("NIGHTLY: &str = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("its name");
+    let state = value("StateDirectory").expect("a directory");
+    let name = file.strip_prefix(&format!("/var/lib/{state}/"));
+    assert!(name.is_some_and(|name| !name.contains('/')), "{file}");
+    let command = value("ExecStart").expect("a command");
+    assert!(
+        command.contains(&format!(" --compare {file} ")),
+        "{command}"
+    );
+    assert!(read("systemd/remit.catalog").contains("remit prove --compare @REMIT_PROVE_FILE@"));
+    for (name, expect) in [
+        ("ProtectSystem", Some("strict")),
+        ("ProtectHome", Some("read-only")),
+        ("PrivateNetwork", Some("yes")),
+        ("NoNewPrivileges", Some("yes")),
+        ("ReadWritePaths", None),
+    ] {
+        assert_eq!(value(name), expect, "{name}");
+    }
+    let hiding = unit.lines().filter_map(|line| line.strip_prefix("#   "));
+    let hiding: Vec<&str> = hiding.flat_map(str::split_whitespace).collect();
+    assert!(hiding.len() > 5, "{hiding:?}");
+    for name in hiding
+        .into_iter()
+        .chain(["PrivateUsers", "RestrictSUIDSGID"])
+    {
+        assert_eq!(
+            value(name),
+            None,
+            "{name}= keeps the look from a part of the machine"
+        );
+    }
 }
 
 /// Indented comments in the unit list what it does not set. A wrong list is worse than none.
@@ -308,9 +369,13 @@ fn maintainer_scripts_know_every_unit() {
     let units: Vec<String> = names("systemd")
         .into_iter()
         .map(|unit| unit.display().to_string())
-        .filter(|unit| unit.ends_with(".service") || unit.ends_with(".socket"))
+        .filter(|unit| {
+            [".service", ".socket", ".timer"]
+                .iter()
+                .any(|kind| unit.ends_with(kind))
+        })
         .collect();
-    assert_eq!(units.len(), 3);
+    assert_eq!(units.len(), 5);
     for script in [
         "deb/postinst",
         "deb/prerm",
@@ -320,7 +385,13 @@ fn maintainer_scripts_know_every_unit() {
     ] {
         let text = read(&format!("packaging/{script}"));
         for unit in &units {
-            assert!(text.contains(unit), "packaging/{script}: no '{unit}'");
+            // A unit that nothing enables is only stopped.
+            let is_enabled = read(&format!("systemd/{unit}")).contains("[Install]");
+            let stops = script.contains("pre");
+            assert!(
+                text.contains(unit) == (is_enabled || stops),
+                "packaging/{script}: '{unit}'"
+            );
         }
     }
 }

@@ -91,6 +91,14 @@ pub struct ProveArgs {
     /// Show the reason of each step, everything that was not looked at, and what it took
     #[arg(short, long)]
     pub verbose: bool,
+
+    /// Show what is new and what is gone since the look that this file keeps, and keep this one there
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub compare: Option<PathBuf>,
+
+    /// With --compare: log what is new since the last look to the journal, as remit-prove.service does each night
+    #[arg(long, requires = "compare")]
+    pub log: bool,
 }
 
 #[derive(Debug, Args)]

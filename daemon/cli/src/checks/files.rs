@@ -37,11 +37,12 @@ const SETTINGS: [&str; 7] = [
 ];
 const STATE: &str = "/var/lib/remit";
 /// Subdirectories of the state directory, and the only user other than root who may enter.
-const PRIVATE: [(&str, Option<&str>); 4] = [
+const PRIVATE: [(&str, Option<&str>); 5] = [
     ("warden", None),
     ("spool", Some("remit-broker")),
     ("history", Some("remit-broker")),
     ("enrolled", None),
+    ("prove", None),
 ];
 /// Maximum number of names in one directory that are checked.
 const NAMES: usize = 1024;

@@ -11,6 +11,7 @@ mod journal;
 mod kernel;
 mod keys;
 pub(crate) mod keys_in_other_accounts;
+mod nightly;
 mod paths;
 pub(crate) mod privilege_escalation;
 mod report;
@@ -62,7 +63,8 @@ pub fn examine(runtime: &Runtime) -> Report {
                 ssh,
                 agents,
             } = accounts::checks(runtime, &own);
-            (accounts, ssh, paths::checks(&agents))
+            let paths = [paths::checks(&agents), nightly::checks()].concat();
+            (accounts, ssh, paths)
         }
         false => {
             let skipped = || {

@@ -99,7 +99,18 @@ impl Properties {
         Ok(Self::parse(&String::from_utf8_lossy(&text)))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Returns what systemd says of these units. `None`: it does not run this machine.
+    pub fn of(units: &[&str]) -> Option<Result<Vec<Self>, ProgramError>> {
+        // sd_booted(3).
+        if !Path::new("/run/systemd/system").is_dir() {
+            return None;
+        }
+        let systemctl = Program::find(&["/usr/bin/systemctl", "/bin/systemctl"])?;
+        let units = units.iter();
+        Some(units.map(|unit| Self::ask(&systemctl, unit)).collect())
+    }
+
+    pub fn parse(text: &str) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
@@ -107,7 +118,7 @@ impl Properties {
         Self(text.lines().filter_map(pair).collect())
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(of, _)| of == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
@@ -126,19 +137,16 @@ pub struct Service {
 
 impl Service {
     pub fn ask() -> Option<Result<Self, ProgramError>> {
-        // sd_booted(3).
-        if !Path::new("/run/systemd/system").is_dir() {
-            return None;
-        }
-        let systemctl = Program::find(&["/usr/bin/systemctl", "/bin/systemctl"])?;
-        let all = || {
-            let of = |unit: &'static str| Ok((unit, Properties::ask(&systemctl, unit)?));
-            Ok(Self {
-                service: Properties::ask(&systemctl, SERVICE)?,
-                sockets: SOCKETS.into_iter().map(of).collect::<Result<_, _>>()?,
-            })
-        };
-        Some(all())
+        let units = [&[SERVICE], SOCKETS.as_slice()].concat();
+        let units = Properties::of(&units)?.map(|found| {
+            let mut found = found.into_iter();
+            let service = found.next().unwrap_or_default();
+            Self {
+                service,
+                sockets: SOCKETS.into_iter().zip(found).collect(),
+            }
+        });
+        Some(units)
     }
 
     pub fn files(&self) -> Vec<PathBuf> {

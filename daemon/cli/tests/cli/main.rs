@@ -359,6 +359,7 @@ mod man;
 mod plan;
 mod policy;
 mod protocol;
+mod prove;
 mod replay;
 mod run;
 mod search {
