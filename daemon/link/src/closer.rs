@@ -24,13 +24,16 @@ pub const CLOSE: u8 = b'c';
 const THREADS: usize = 1024;
 /// Threads of the warden's closing process. If all hang, it takes no more, and the warden kills it with them.
 const SINK_THREADS: usize = 128;
+/// How long a descriptor waits to be closed with others: the wake-up of a thread costs more than many closes.
+const SOON: Duration = Duration::from_millis(10);
+/// Descriptors that are closed together, at most.
+const BATCH: usize = 64;
 const IDLE: Duration = Duration::from_secs(2);
 const STACK: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
 pub struct Closer {
     shared: Arc<Shared>,
-    most: usize,
 }
 
 impl Default for Closer {
@@ -40,23 +43,48 @@ impl Default for Closer {
 }
 
 /// Each has its own condition: a wake-up of threads that find nothing to do costs more than a close.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    most: usize,
     state: Mutex<State>,
     /// One descriptor more is there: wakes one thread.
     added: Condvar,
     /// All of them were taken.
     taken: Condvar,
+    /// The batch has [`BATCH`] descriptors: wakes its keeper.
+    full: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Work>,
+    /// Goes to `waiting` as a whole.
+    batch: Vec<Work>,
+    keeper: Keeper,
     idle: usize,
     threads: usize,
+    /// A thread was woken or spawned, and has not looked yet.
+    is_called: bool,
+}
+
+/// The thread that lets the batch grow. It does not count as idle.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Keeper {
+    #[default]
+    Absent,
+    Wanted,
+    Present,
 }
 
 type Work = (OwnedFd, Box<dyn Send>);
+
+impl State {
+    /// Returns how many threads have something to do.
+    fn wanted(&self) -> usize {
+        let keeper = self.keeper == Keeper::Wanted && !self.batch.is_empty();
+        self.waiting.len() + usize::from(keeper)
+    }
+}
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,27 +94,51 @@ impl std::fmt::Debug for State {
 
 impl Closer {
     fn with(most: usize) -> Self {
-        Self {
-            shared: Arc::default(),
+        let [added, taken, full] = [const { Condvar::new() }; 3];
+        let shared = Arc::new(Shared {
             most,
-        }
+            state: Mutex::default(),
+            added,
+            taken,
+            full,
+        });
+        Self { shared }
     }
 
     /// Closes `fd` on another thread, then drops `then`. Never blocks.
     pub fn close(&self, fd: OwnedFd, then: impl Send + 'static) {
         let mut state = self.shared.lock();
         state.waiting.push_back((fd, Box::new(then)));
-        if state.waiting.len() > state.idle && state.threads < self.most {
-            let shared = Arc::clone(&self.shared);
-            let thread = thread::Builder::new().stack_size(STACK);
-            // If no thread can be spawned now, the next call spawns one, which closes this descriptor too.
-            if thread.spawn(move || shared.work()).is_ok() {
-                state.threads += 1;
-                return;
-            }
-        }
+        // If no thread can be spawned now, the next call spawns one, which closes this descriptor too.
+        let wakes = state.wanted() <= state.idle || !self.shared.spawn(&mut state);
         drop(state);
-        self.shared.added.notify_one();
+        if wakes {
+            self.shared.added.notify_one();
+        }
+    }
+
+    /// Does the same within [`SOON`], with other descriptors.
+    pub fn close_soon(&self, fd: OwnedFd, then: impl Send + 'static) {
+        let mut state = self.shared.lock();
+        state.batch.push((fd, Box::new(then)));
+        let is_full = state.batch.len() == BATCH;
+        if state.keeper == Keeper::Present {
+            drop(state);
+            if is_full {
+                self.shared.full.notify_one();
+            }
+        } else {
+            state.keeper = Keeper::Wanted;
+            self.shared.call_another(state);
+        }
+    }
+
+    /// Closes all of them as [`Closer::close`], without a wake-up for each.
+    fn close_all(&self, fds: impl Iterator<Item = OwnedFd>) {
+        let mut state = self.shared.lock();
+        let works = fds.map(|fd| -> Work { (fd, Box::new(())) });
+        state.waiting.extend(works);
+        self.shared.call_another(state);
     }
 
     fn until_taken(&self) {
@@ -103,17 +155,49 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
+    fn spawn(self: &Arc<Self>, state: &mut State) -> bool {
+        if state.threads >= self.most {
+            return false;
+        }
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().stack_size(STACK);
+        let is_spawned = thread.spawn(move || shared.work()).is_ok();
+        state.threads += usize::from(is_spawned);
+        is_spawned
+    }
+
+    /// Has another thread look, unless one is about to: a close of this one may hang.
+    fn call_another(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.is_called {
+            return;
+        }
+        let is_one_idle = state.idle > 0;
+        state.is_called = is_one_idle || self.spawn(&mut state);
+        drop(state);
+        if is_one_idle {
+            self.added.notify_one();
+        }
+    }
+
+    fn work(self: &Arc<Self>) {
         let mut state = self.lock();
+        state.is_called = false;
         loop {
             if let Some((fd, then)) = state.waiting.pop_front() {
                 if state.waiting.is_empty() {
                     self.taken.notify_all();
                 }
-                drop(state);
+                match state.wanted() {
+                    0 => drop(state),
+                    _ => self.call_another(state),
+                }
                 drop(fd);
                 drop(then);
                 state = self.lock();
+                continue;
+            }
+            if state.keeper == Keeper::Wanted {
+                state = self.keep(state);
                 continue;
             }
             state.idle += 1;
@@ -121,15 +205,32 @@ impl Shared {
             let (woken, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if timed_out.timed_out() && state.waiting.is_empty() {
+            state.is_called = false;
+            if timed_out.timed_out() && state.wanted() == 0 {
                 state.threads -= 1;
                 return;
             }
         }
     }
+
+    /// Lets the batch grow, then passes it on. While there is more to close, it is due again without a wake-up.
+    fn keep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.keeper = Keeper::Present;
+        let grows = |state: &mut State| state.batch.len() < BATCH;
+        let waited = self.full.wait_timeout_while(state, SOON, grows);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let batch = std::mem::take(&mut state.batch);
+        state.keeper = match batch.is_empty() {
+            true => Keeper::Absent,
+            false => Keeper::Wanted,
+        };
+        state.waiting.extend(batch);
+        state
+    }
 }
 
 /// A job's pipe. Drop passes it to a [`Closer`]: the last close takes its lock, and a holder blocks it uninterruptibly.
+/// Nobody waits for this close, so it is not worth a wake-up of its own.
 #[derive(Debug)]
 pub struct ForeignPipe {
     fd: ManuallyDrop<OwnedFd>,
@@ -159,7 +260,7 @@ impl AsRawFd for ForeignPipe {
 
 impl Drop for ForeignPipe {
     fn drop(&mut self) {
-        self.closer.close(sys::take(&mut self.fd), ());
+        self.closer.close_soon(sys::take(&mut self.fd), ());
     }
 }
 
@@ -188,7 +289,7 @@ pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
             }
         }
         if byte == [CLOSE] {
-            held.drain(..).for_each(|fd| closer.close(fd, ()));
+            closer.close_all(held.drain(..));
         }
     }
 }
@@ -220,6 +321,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn batch_is_closed_by_time_or_when_full_and_again() {
+        for count in [1, BATCH - 1, 3 * BATCH, 1] {
+            let closer = Closer::default();
+            for _ in 0..2 {
+                let (done, is_done) = mpsc::channel::<()>();
+                let mut readers = Vec::new();
+                for _ in 0..count {
+                    let (reader, writer) = std::io::pipe().unwrap();
+                    closer.close_soon(writer.into(), done.clone());
+                    readers.push(reader);
+                }
+                drop(done);
+                assert_eq!(is_done.recv(), Err(mpsc::RecvError));
+                for mut reader in readers {
+                    assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+                }
+            }
+            // One keeps the batch, and another one is there if that hangs. A pipe has no thread of its own.
+            assert!(closer.shared.lock().threads < BATCH);
+        }
+    }
+
     struct Hangs(mpsc::Receiver<()>);
 
     impl Drop for Hangs {
@@ -240,6 +364,26 @@ mod tests {
         }
         let (done, is_done) = mpsc::channel::<()>();
         closer.close(pipe(), done);
+        assert_eq!(is_done.recv(), Err(mpsc::RecvError));
+        drop(held);
+    }
+
+    #[test]
+    fn one_that_hangs_in_a_batch_keeps_no_other_waiting() {
+        let closer = Closer::default();
+        let pipe = || std::io::pipe().unwrap().0.into();
+        let (done, is_done) = mpsc::channel::<()>();
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let (release, released) = mpsc::channel();
+            closer.close_soon(pipe(), Hangs(released));
+            closer.close_soon(pipe(), done.clone());
+            held.push(release);
+        }
+        drop(done);
+        assert_eq!(is_done.recv(), Err(mpsc::RecvError));
+        let (done, is_done) = mpsc::channel::<()>();
+        closer.close_soon(pipe(), done);
         assert_eq!(is_done.recv(), Err(mpsc::RecvError));
         drop(held);
     }
