@@ -39,7 +39,7 @@ pub struct Child<'a> {
     sandbox: u64,
     is_waiting: bool,
     /// Without it the child ends by itself.
-    socket: OwnedFd,
+    socket: Rc<OwnedFd>,
     process: ChildProcess,
     pipes: Option<Ends>,
 }
@@ -61,11 +61,19 @@ pub struct StartedJob {
     pub stderr: OwnedFd,
     pub steps: OwnedFd,
     pub reports: Reports,
+    /// Of a child that waited.
+    pub mount_ns: Option<OwnedFd>,
 }
 
-/// The socket by which the child reports.
+/// The socket by which the child reports. It hangs up at the exec, so whoever has watched it for the child's end stops.
 #[derive(Debug)]
-pub struct Reports(OwnedFd);
+pub struct Reports(Rc<OwnedFd>);
+
+impl AsFd for Reports {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// A view that outlives its job. Without it, nothing is left of what the job wrote. It keeps the machine's file systems in use
 /// that it shows. The job's uid owns the user namespace, and any process of that uid has all rights over it: the uid must be no
@@ -121,7 +129,7 @@ impl<'a> Child<'a> {
             forker,
             sandbox,
             is_waiting: size.is_none(),
-            socket,
+            socket: Rc::new(socket),
             process: ChildProcess::Unreported,
             pipes: Some(pipes),
         })
@@ -154,17 +162,18 @@ impl<'a> Child<'a> {
         let doing = || DOING.to_owned();
         self.wait_forked().doing(doing)?;
         socket::send(self.socket.as_fd(), &Order::new(job), &Order::fds(job)).doing(doing)?;
-        if self.is_waiting {
-            self.wait_started()?;
-        }
+        let mount_ns = match self.is_waiting {
+            true => self.wait_started()?,
+            false => None,
+        };
         let process = std::mem::replace(&mut self.process, ChildProcess::Foreign);
         let (ChildProcess::Here(pid, pidfd), Some(pipes)) = (process, self.pipes.take()) else {
             return Err(Error::refused(DOING, "it has ended"));
         };
         let [stdout, stderr, steps] = pipes;
-        let reports = Reports(self.socket.try_clone().doing(doing)?);
         Ok(StartedJob {
-            reports,
+            reports: Reports(Rc::clone(&self.socket)),
+            mount_ns,
             pid,
             pidfd,
             stdout,
@@ -204,7 +213,7 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn wait_started(&self) -> Result<()> {
+    fn wait_started(&self) -> Result<Option<OwnedFd>> {
         let heard = self
             .hear()
             .or_else(|error| match (&self.process, error.kind()) {
@@ -216,7 +225,7 @@ impl<'a> Child<'a> {
                 _ => Err(error),
             });
         match heard.doing(|| DOING.to_owned())? {
-            (Report::Started, ..) => Ok(()),
+            (Report::Started, _, mount_ns) => Ok(mount_ns),
             (Report::Refused(why), ..) => Err(Error::refused(DOING, why)),
             _ => Err(Error::refused(DOING, "its child's answer means nothing")),
         }

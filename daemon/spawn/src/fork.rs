@@ -34,7 +34,7 @@ pub enum Report {
     /// The child exists: its pid comes with the message.
     Forked,
     Failed(i32),
-    /// The child that waited is the job now, and goes on.
+    /// The child that waited is the job now, and goes on. With it comes its mount namespace, if it has one of its own.
     Started,
     /// The child that waited cannot be this job. It ends.
     Refused(String),

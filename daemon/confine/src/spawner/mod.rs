@@ -2,7 +2,7 @@
 //! again: so it holds none of the spawner's memory, and a fork has little to copy. It walks the list `setup` of its sandbox
 //! (`steps::lists`) once, with the half of the filter that costs most. Each child walks `prepare` by itself, in advance or
 //! when its job comes, and gets the job from the warden on a socket of its own. Children are the warden's (`CLONE_PARENT`):
-//! only the warden reaps them. Of a child only its mount namespace returns to the worker. The worker is root, and reads only
+//! only the warden reaps them. Of a child only what it has found on the machine returns to the worker. The worker is root, and reads only
 //! the spawner's messages. When the warden dies, it ends all jobs, as the watchdog does, and then itself.
 
 pub(crate) mod family;
@@ -22,28 +22,18 @@ mod protocol {
         pub(super) origin: Origin,
     }
 
-    /// What a child sends to its worker, with one descriptor.
+    /// What a child sends to its worker, with a memory file: what a walk has found that began after this number of reports.
     #[derive(Debug, Serialize, Deserialize)]
-    pub(super) enum FromChild {
-        /// The mount namespace of a job that ends soon: otherwise the job waits for the namespace's end.
-        Keep,
-        /// A memory file with what a walk has found that began after this number of reports.
-        News(u64),
-    }
-
-    pub(super) fn keep(worker: BorrowedFd<'_>, mount_ns: &OwnedFd) {
-        // Without the worker the job ends a little later.
-        let _ = send_now(worker, &FromChild::Keep, &[mount_ns.as_fd()]);
-    }
+    pub(super) struct News(pub(super) u64);
 
     pub(super) fn tell(worker: BorrowedFd<'_>, reports: u64, news: &[u8]) {
         // Without the worker the next job has to look again.
         let file = crate::sys::sealed_memfd(c"news", news);
-        let _ = file.and_then(|file| send_now(worker, &FromChild::News(reports), &[file.as_fd()]));
+        let _ = file.and_then(|file| send_now(worker, &News(reports), &[file.as_fd()]));
     }
 
-    pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<(FromChild, OwnedFd)>> {
-        let heard = receive::<FromChild>(socket)?;
+    pub(super) fn hear(socket: BorrowedFd<'_>) -> io::Result<Option<(News, OwnedFd)>> {
+        let heard = receive::<News>(socket)?;
         Ok(heard.and_then(|(what, mut fds)| Some((what, fds.pop()?))))
     }
 }

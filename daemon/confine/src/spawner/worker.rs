@@ -1,7 +1,7 @@
 //! The worker's own life, and that of its children until their exec.
 
 use super::host::{HostTree, TreeAtFork};
-use super::protocol::{self, FromChild, Setup};
+use super::protocol::{self, News, Setup};
 use super::watch::Watch;
 use super::{Family, NAME, SOCKET};
 use crate::spec::compiled::Base;
@@ -28,8 +28,6 @@ use std::{
 
 /// Milliseconds in which the warden must end once its socket is closed.
 const ENDING_MS: u32 = 1000;
-/// Milliseconds for which a namespace is kept for its job to end in. It does not follow the host's unmounts.
-const KEPT_MS: u16 = 20;
 const NOT_STARTED: i32 = 127;
 /// Milliseconds after the last copy of the machine for which the kernel reports changes.
 const WATCHED_MS: i32 = 600_000;
@@ -82,7 +80,7 @@ fn try_serve() -> Result<()> {
     // The only copy goes: who holds one can answer for the jobs.
     let ready = Report::Ready.say(socket.as_fd(), own.listener.take().as_ref());
     ready.doing(doing)?;
-    let (keeping, to_keep) = protocol::patient_pair().doing(doing)?;
+    let (hearing, to_tell) = protocol::patient_pair().doing(doing)?;
     let worker = Worker {
         socket,
         sandbox: &sandbox,
@@ -90,9 +88,8 @@ fn try_serve() -> Result<()> {
         log,
         family: Family::of_parent(warden),
         switch,
-        keeping,
-        to_keep,
-        kept: None,
+        hearing,
+        to_tell,
         watch: Watch::default(),
     };
     worker.run()
@@ -106,11 +103,9 @@ struct Worker<'a> {
     log: StepLog,
     family: Family,
     switch: OwnedFd,
-    /// Children send their mount namespaces from one of these to the other.
-    keeping: OwnedFd,
-    to_keep: OwnedFd,
-    /// The mount namespace of the last job, so that this does not wait for the namespace's end.
-    kept: Option<OwnedFd>,
+    /// Children send what they have found from one of these to the other.
+    hearing: OwnedFd,
+    to_tell: OwnedFd,
     watch: Watch,
 }
 
@@ -154,13 +149,10 @@ impl Worker<'_> {
         let mut fds = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.family.pidfd(), PollFlags::POLLIN),
-            PollFd::new(self.keeping.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.hearing.as_fd(), PollFlags::POLLIN),
         ];
-        let patience = match self.kept {
-            Some(_) => PollTimeout::from(KEPT_MS),
-            None if self.watch.group().is_some() => {
-                PollTimeout::try_from(WATCHED_MS).unwrap_or(PollTimeout::NONE)
-            }
+        let patience = match self.watch.group() {
+            Some(_) => PollTimeout::try_from(WATCHED_MS).unwrap_or(PollTimeout::NONE),
             None => PollTimeout::NONE,
         };
         let ready = match poll(&mut fds, patience) {
@@ -168,18 +160,14 @@ impl Worker<'_> {
             Err(Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
         };
-        let [message, orphaned, kept] = fds.map(|fd| fd.any() == Some(true));
+        let [message, orphaned, news] = fds.map(|fd| fd.any() == Some(true));
         if orphaned {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if kept {
-            match protocol::hear(self.keeping.as_fd())? {
-                Some((FromChild::Keep, mount_ns)) => self.kept = Some(mount_ns),
-                Some((FromChild::News(reports), news)) => self.learn(reports, news),
-                None => {}
-            }
+        if news && let Some((News(reports), news)) = protocol::hear(self.hearing.as_fd())? {
+            self.learn(reports, news);
         }
-        if ready == 0 && self.kept.take().is_none() {
+        if ready == 0 {
             self.watch.stop();
         }
         Ok(message)
@@ -237,23 +225,19 @@ impl Worker<'_> {
                 self.socket.as_fd(),
                 self.family.pidfd(),
                 self.switch.as_fd(),
-                self.keeping.as_fd(),
+                self.hearing.as_fd(),
             ];
-            for fd in always
-                .into_iter()
-                .chain(self.kept.as_ref().map(AsFd::as_fd))
-                .chain(group)
-            {
+            for fd in always.into_iter().chain(group) {
                 sys::close_one(fd.as_raw_fd());
             }
-            become_job(prepared, self.log, socket, fork, self.to_keep.as_fd(), tree)
+            become_job(prepared, self.log, socket, fork, self.to_tell.as_fd(), tree)
         };
         self.family.fork(call, into, child).map(drop)
     }
 }
 
-/// The rest of a child's life. One that is `waiting` cuts itself off from the host's tree when its job comes, and gives its
-/// worker the mount namespace. One that is `watched` reports to its worker what it has found. Once it has its job, no destructor may run for descriptors that were closed by number.
+/// The rest of a child's life. One that is `waiting` cuts itself off from the host's tree when its job comes, and gives the
+/// warden its mount namespace. One that is `watched` reports to its worker what it has found. Once it has its job, no destructor may run for descriptors that were closed by number.
 fn become_job(
     mut child: Preparing<'_>,
     mut log: StepLog,
@@ -298,11 +282,8 @@ fn become_job(
                 return NOT_STARTED;
             }
             // From here on the warden takes it for the job.
-            if Report::Started.say(socket, None).is_err() {
+            if Report::Started.say(socket, mount_ns.as_ref()).is_err() {
                 return NOT_STARTED;
-            }
-            if let Some(mount_ns) = &mount_ns {
-                protocol::keep(worker, mount_ns);
             }
             job
         }

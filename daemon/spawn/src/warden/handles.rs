@@ -77,6 +77,10 @@ pub struct Spawned {
     pub stderr: OutputEnd,
     pub steps: OwnedFd,
     pub reports: Reports,
+    /// Its mount namespace. Whoever is the last to leave one waits for its end, which may hang on a file system of the host
+    /// that is unmounted meanwhile. So the job is not the last, and neither is who reaps it. It must not outlive the job
+    /// for long: it does not follow the host's unmounts.
+    pub mount_ns: Option<OutputEnd>,
 }
 
 /// The process that ends all jobs when the warden dies.

@@ -163,6 +163,7 @@ impl Spawner {
             stderr: self.0.closing.guard(started.stderr),
             steps: started.steps,
             reports: started.reports,
+            mount_ns: started.mount_ns.map(|fd| self.0.closing.guard(fd)),
         })
     }
 

@@ -46,9 +46,10 @@ use crate::state::{Warden, job_cx, request_cx};
 const MESSAGES: usize = 64;
 /// Delay before the cleanup after jobs.
 const REST: Duration = Duration::from_millis(10);
-/// Jobs that start the cleanup at once. Each holds six descriptors.
+/// Jobs that start the cleanup at once. Each holds eight descriptors.
 const LEFTOVERS: usize = 16;
-const CLOSED_AT_ONCE: usize = 2 * LEFTOVERS;
+/// Output and mount namespaces of ended jobs that are closed at once.
+const CLOSED_AT_ONCE: usize = 3 * LEFTOVERS;
 
 impl Warden {
     /// Runs until the daemon has stopped in order. Fails if epoll fails.

@@ -96,6 +96,8 @@ fn follow(cx: &mut JobCx<'_>, mut job: Job) {
     cx.reactor.timers.add(STEPS, Timer::Steps(serial));
     let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
     let watched = cx.reactor.add(pidfd, token, Interest::ReadOnce);
+    // A child that waited was watched for its end. The exec would wake the loop for nothing.
+    cx.reactor.remove(&job.process.reports);
     let meta = Box::new(job.meta());
     let message = match job.plan.waited_ms() {
         None => ToBroker::Job {

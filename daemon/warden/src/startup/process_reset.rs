@@ -78,8 +78,8 @@ pub fn enough_descriptors(max: usize, queue: usize) -> Result<(), Fatal> {
     )))
 }
 
-/// Pidfd, output, steps, cgroup, script and standard input of a job.
-const JOB_DESCRIPTORS: usize = 8;
+/// Pidfd, output (two), steps, reports, mount namespace, cgroup (two), script and standard input of a job.
+const JOB_DESCRIPTORS: usize = 10;
 /// Script and standard input of a queued job.
 const WAITING_DESCRIPTORS: usize = 2;
 /// A pidfd per session; socket and pidfd per connection that is looked up and per administrator; script and standard
