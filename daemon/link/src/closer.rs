@@ -26,6 +26,9 @@ const THREADS: usize = 1024;
 const SINK_THREADS: usize = 128;
 /// How long a descriptor waits to be closed with others: the wake-up of a thread costs more than many closes.
 const SOON: Duration = Duration::from_millis(10);
+/// Time for the threads of a watched closer: the end of a mount namespace takes a grace period of RCU, one after another.
+/// Then a thread may hang, and another one goes on.
+const SLOW: Duration = Duration::from_millis(100);
 /// Descriptors that are closed together, at most.
 const BATCH: usize = 64;
 const IDLE: Duration = Duration::from_secs(2);
@@ -38,7 +41,7 @@ pub struct Closer {
 
 impl Default for Closer {
     fn default() -> Self {
-        Self::with(THREADS)
+        Self::with(THREADS, false)
     }
 }
 
@@ -46,6 +49,8 @@ impl Default for Closer {
 #[derive(Debug)]
 struct Shared {
     most: usize,
+    /// Somebody is in [`Closer::until_taken`], so a thread that hangs is noticed.
+    is_watched: bool,
     state: Mutex<State>,
     /// One descriptor more is there: wakes one thread.
     added: Condvar,
@@ -93,10 +98,11 @@ impl std::fmt::Debug for State {
 }
 
 impl Closer {
-    fn with(most: usize) -> Self {
+    fn with(most: usize, is_watched: bool) -> Self {
         let [added, taken, full] = [const { Condvar::new() }; 3];
         let shared = Arc::new(Shared {
             most,
+            is_watched,
             state: Mutex::default(),
             added,
             taken,
@@ -144,8 +150,13 @@ impl Closer {
     fn until_taken(&self) {
         let mut state = self.shared.lock();
         while !state.waiting.is_empty() {
-            let taken = self.shared.taken.wait(state);
-            state = taken.unwrap_or_else(PoisonError::into_inner);
+            let taken = self.shared.taken.wait_timeout(state, SLOW);
+            let (woken, timed_out) = taken.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if timed_out.timed_out() && !state.waiting.is_empty() {
+                self.shared.call_another(state);
+                state = self.shared.lock();
+            }
         }
     }
 }
@@ -187,9 +198,10 @@ impl Shared {
                 if state.waiting.is_empty() {
                     self.taken.notify_all();
                 }
-                match state.wanted() {
-                    0 => drop(state),
-                    _ => self.call_another(state),
+                // An idle thread looks by itself after its time, so it is not woken for each batch.
+                match state.wanted() > 0 && state.idle == 0 && !self.is_watched {
+                    true => self.call_another(state),
+                    false => drop(state),
                 }
                 drop(fd);
                 drop(then);
@@ -267,7 +279,7 @@ impl Drop for ForeignPipe {
 /// Closes descriptors that arrive on `from`, a blocking SOCK_SEQPACKET socket, until the other end is closed. The
 /// process must do nothing else. The sender kills it if it takes no more. Returns errors of recvmsg(2).
 pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
-    let closer = Closer::with(SINK_THREADS);
+    let closer = Closer::with(SINK_THREADS, true);
     let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let mut held = Vec::new();
     loop {
