@@ -56,7 +56,7 @@ struct Shared {
     added: Condvar,
     /// All of them were taken.
     taken: Condvar,
-    /// The batch has [`BATCH`] descriptors: wakes its keeper.
+    /// The batch has [`BATCH`] descriptors: wakes its collector.
     full: Condvar,
 }
 
@@ -65,7 +65,7 @@ struct State {
     waiting: VecDeque<Work>,
     /// Goes to `waiting` as a whole.
     batch: Vec<Work>,
-    keeper: Keeper,
+    collector: Collector,
     idle: usize,
     threads: usize,
     /// A thread was woken or spawned, and has not looked yet.
@@ -74,7 +74,7 @@ struct State {
 
 /// The thread that lets the batch grow. It does not count as idle.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Keeper {
+enum Collector {
     #[default]
     Absent,
     Wanted,
@@ -86,8 +86,7 @@ type Work = (OwnedFd, Box<dyn Send>);
 impl State {
     /// Returns how many threads have something to do.
     fn wanted(&self) -> usize {
-        let keeper = self.keeper == Keeper::Wanted && !self.batch.is_empty();
-        self.waiting.len() + usize::from(keeper)
+        self.waiting.len() + usize::from(self.collector == Collector::Wanted)
     }
 }
 
@@ -128,13 +127,13 @@ impl Closer {
         let mut state = self.shared.lock();
         state.batch.push((fd, Box::new(then)));
         let is_full = state.batch.len() == BATCH;
-        if state.keeper == Keeper::Present {
+        if state.collector == Collector::Present {
             drop(state);
             if is_full {
                 self.shared.full.notify_one();
             }
         } else {
-            state.keeper = Keeper::Wanted;
+            state.collector = Collector::Wanted;
             self.shared.call_another(state);
         }
     }
@@ -208,7 +207,7 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
-            if state.keeper == Keeper::Wanted {
+            if state.collector == Collector::Wanted {
                 state = self.keep(state);
                 continue;
             }
@@ -225,17 +224,14 @@ impl Shared {
         }
     }
 
-    /// Lets the batch grow, then passes it on. While there is more to close, it is due again without a wake-up.
+    /// Lets the batch grow, then passes it on.
     fn keep<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.keeper = Keeper::Present;
+        state.collector = Collector::Present;
         let grows = |state: &mut State| state.batch.len() < BATCH;
         let waited = self.full.wait_timeout_while(state, SOON, grows);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.collector = Collector::Absent;
         let batch = std::mem::take(&mut state.batch);
-        state.keeper = match batch.is_empty() {
-            true => Keeper::Absent,
-            false => Keeper::Wanted,
-        };
         state.waiting.extend(batch);
         state
     }

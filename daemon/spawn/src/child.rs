@@ -52,6 +52,17 @@ enum ChildProcess {
     Foreign,
 }
 
+/// A child to which its job was sent. It may go on already.
+#[derive(Debug)]
+pub struct OrderedChild<'a>(Child<'a>);
+
+impl OrderedChild<'_> {
+    /// Hears if the child goes on. For a child that waited, an error says that it will never start.
+    pub fn started(self) -> Result<StartedJob> {
+        self.0.started()
+    }
+}
+
 /// A child that has its job, and goes on. The descriptors are the read ends, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct StartedJob {
@@ -157,11 +168,20 @@ impl<'a> Child<'a> {
         poll(&mut socket, patience).is_ok_and(|ready| ready > 0)
     }
 
-    /// Gives it its job, once the child is known. For a child that waited, an error says that it will never start.
-    pub fn begin(mut self, job: &Job<'_>) -> Result<StartedJob> {
+    /// Gives it its job, and hears if it goes on.
+    pub fn begin(self, job: &Job<'_>) -> Result<StartedJob> {
+        self.order(job)?.started()
+    }
+
+    /// Gives it its job, once the child is known.
+    pub fn order(mut self, job: &Job<'_>) -> Result<OrderedChild<'a>> {
         let doing = || DOING.to_owned();
         self.wait_forked().doing(doing)?;
         socket::send(self.socket.as_fd(), &Order::new(job), &Order::fds(job)).doing(doing)?;
+        Ok(OrderedChild(self))
+    }
+
+    fn started(mut self) -> Result<StartedJob> {
         let mount_ns = match self.is_waiting {
             true => self.wait_started()?,
             false => None,

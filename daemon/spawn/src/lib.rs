@@ -201,7 +201,7 @@ mod staged;
 mod steps;
 mod warden;
 
-pub use child::{Child, Forker, KeptView, Reports, StartedJob};
+pub use child::{Child, Forker, KeptView, OrderedChild, Reports, StartedJob};
 pub use fork::{Ends, Fork, Report, receive_ends};
 pub use job::{Argument, Job, Kept, MOST_ARGUMENTS, Measured, PathIs, What, join};
 pub use kernel::Kernel;
@@ -217,7 +217,9 @@ pub use message::{
 pub use order::{Order, WithFds};
 pub use staged::{Owner, Staged, StagedAs, StagedEntry, StagedList};
 pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
-pub use warden::{Compile, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog};
+pub use warden::{
+    Compile, OrderedJob, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog,
+};
 
 /// Numbers of the descriptors that a spawner is born with: its socket, and the warden's pidfd.
 pub const SOCKET: i32 = 3;

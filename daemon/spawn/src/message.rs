@@ -38,8 +38,8 @@ pub enum Request {
         sandbox: u64,
     },
     EndWorkers,
-    /// Forks a child; its descriptors are those of `fork`. The child has its own socket: what a job is, the spawner does
-    /// not hear. No answer for a child that waits: its socket says if there is none.
+    /// Forks a child for a job that is there; its descriptors are those of `fork`. The child has its own socket: what a job
+    /// is, the spawner does not hear.
     Fork {
         sandbox: u64,
         fork: Fork,
@@ -52,6 +52,11 @@ pub enum Request {
     SelfTest {
         sandbox: u64,
         own: (u32, u32),
+    },
+    /// Asks for the socket of a worker that is ready. On it the warden asks the worker itself for a pre-forked child, by a
+    /// [`Fork`] without an answer: the child's socket says if there is none. Answer: `Worker`, with the socket.
+    Worker {
+        sandbox: u64,
     },
 }
 
@@ -78,6 +83,7 @@ pub enum Answer {
         description: Box<Description>,
     },
     Testing,
+    Worker,
 }
 
 /// Refuses a number that wait4(2) and kill(2) take for more than one process, and process 1.

@@ -11,7 +11,7 @@ use nix::unistd::pipe2;
 use remit_confine::spawner;
 use remit_confine::{Family, Kernel, Sandbox, SelfTest, Watchdog, Workers, probe, pull, self_test};
 use remit_spawn::{
-    Answer, Failure, Findings, Fork, Reply, Report, Request, SOCKET, WARDEN, Wanted, socket,
+    Answer, Failure, Findings, Fork, Reply, Request, SOCKET, WARDEN, Wanted, socket,
 };
 use remit_sys::{Doing, Error, Result, sys};
 
@@ -179,16 +179,6 @@ impl Service {
                 self.sandboxes.all.remove(&sandbox);
                 Ok(())
             }
-            Request::Fork { sandbox, fork } if fork.size.is_none() => {
-                if let (Err(error), Some(socket)) = (self.fork(sandbox, fork, &fds), fds.first()) {
-                    let source = std::error::Error::source(&error);
-                    let errno = source.and_then(|source| source.downcast_ref::<io::Error>());
-                    let errno = errno.and_then(io::Error::raw_os_error);
-                    let report = Report::Failed(errno.unwrap_or(Errno::EAGAIN as i32));
-                    let _ = report.say(socket.as_fd(), None);
-                }
-                Ok(())
-            }
             request => match self.handle(request, fds) {
                 Ok((answer, fd)) => {
                     let fd = fd.as_ref().map(AsFd::as_fd);
@@ -238,6 +228,10 @@ impl Service {
             Request::EndWorkers => self.workers.end(),
             Request::EndWorker { sandbox } => self.workers.end_of(self.sandboxes.get(sandbox)?),
             Request::Fork { sandbox, fork } => self.fork(sandbox, fork, &fds)?,
+            Request::Worker { sandbox } => {
+                let worker = self.workers.socket(self.sandboxes.get(sandbox)?)?;
+                return Ok((Answer::Worker, Some(worker)));
+            }
             Request::SelfTest { sandbox, own } => {
                 let cgroup = one(fds)?;
                 let sandbox = self.sandboxes.get(sandbox)?;
@@ -255,7 +249,7 @@ impl Service {
 
     fn fork(&self, sandbox: u64, fork: Fork, fds: &[OwnedFd]) -> Result<()> {
         let sandbox = self.sandboxes.get(sandbox)?;
-        if fds.len() != fork.fds() {
+        if fds.len() != fork.fds() || fork.size.is_none() {
             return Err(nonsense());
         }
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

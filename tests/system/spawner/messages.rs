@@ -5,12 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 
-use nix::poll::{PollFd, PollFlags, poll};
 use remit_spawn::{Fork, Job, ListedPath, Progress, Request, VERSION, Why, socket};
 use remit_sys::{Cgroup, Limits, sys};
 use remit_tests::test_dir::built;
 
-use super::stage::{ENDS_MS, LIMITS, Stage, compile, output, own_children_named, progress, setup};
+use super::stage::{LIMITS, Stage, compile, output, own_children_named, progress, setup};
 
 #[test]
 fn program_without_a_socket_ends() {
@@ -113,6 +112,15 @@ fn request_that_the_table_does_not_allow_is_refused() {
             size: Some((1, 1)),
         },
     };
+    let preforked = Request::Fork {
+        sandbox,
+        fork: Fork {
+            cgroup: true,
+            staged: false,
+            own,
+            size: None,
+        },
+    };
     let end = |sandbox| Request::EndWorker { sandbox };
     for (what, request, fds) in [
         ("a second setup", setup(), &[switch][..]),
@@ -131,6 +139,12 @@ fn request_that_the_table_does_not_allow_is_refused() {
         ("a child without a cgroup", fork(sandbox), &both[..1]),
         ("a child with two cgroups", fork(sandbox), &three),
         ("a child without its plan", staged(true), &both),
+        ("a pre-forked child", preforked, &both),
+        (
+            "a worker of nothing",
+            Request::Worker { sandbox: unknown },
+            &[],
+        ),
         (
             "a child with a plan that nobody meant",
             staged(false),
@@ -150,37 +164,15 @@ fn request_that_the_table_does_not_allow_is_refused() {
     stage.ends_with_its_socket();
 }
 
-/// A child that waits has no answer: its socket says that there is none.
+/// The warden asks a worker itself, which exists and is ready, or there is no socket of it.
 #[test]
-fn child_that_cannot_be_is_no_child() {
+fn worker_is_handed_out_when_it_is_ready() {
     let (stage, sandbox) = Stage::ready();
     let cgroup = stage.cgroup("asked");
-    let hangs_up = |socket: &OwnedFd, what| {
-        let mut socket = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-        assert_eq!(poll(&mut socket, ENDS_MS), Ok(1), "{what}");
-    };
-    let prepare = |sandbox, cgroups: usize| {
-        let (own_end, its) = socket::patient_pair().unwrap();
-        let fork = Fork {
-            cgroup: true,
-            staged: false,
-            own: (stage.uid, stage.uid),
-            size: None,
-        };
-        let cgroups = vec![cgroup.fd(); cgroups].into_iter();
-        let fds: Vec<_> = std::iter::once(its.as_fd()).chain(cgroups).collect();
-        socket::send(stage.socket.as_fd(), &Request::Fork { sandbox, fork }, &fds).unwrap();
-        own_end
-    };
-    hangs_up(&prepare(sandbox, 1), "without a worker");
+    let asked = |sandbox| stage.ask(&Request::Worker { sandbox }, &[]);
+    assert!(asked(sandbox).is_err(), "without a worker");
     stage.ask(&Request::Warm { sandbox }, &[]).unwrap();
-    for (what, sandbox, cgroups) in [
-        ("for nothing", 4711, 1),
-        ("without a cgroup", sandbox, 0),
-        ("with two cgroups", sandbox, 2),
-    ] {
-        hangs_up(&prepare(sandbox, cgroups), what);
-    }
+    assert!(asked(4711).is_err(), "of nothing");
     let child = stage.child(sandbox, &cgroup, true).unwrap();
     child.wait();
     assert!(!child.has_ended());
@@ -190,6 +182,18 @@ fn child_that_cannot_be_is_no_child() {
         1,
         "only the worker is left"
     );
+    let (_, worker) = asked(sandbox).unwrap();
+    stage.ask(&Request::EndWorker { sandbox }, &[]).unwrap();
+    assert!(asked(sandbox).is_err(), "of one that was ended");
+    let fork = Fork {
+        cgroup: false,
+        staged: false,
+        own: (stage.uid, stage.uid),
+        size: None,
+    };
+    let (_held, its) = socket::patient_pair().unwrap();
+    let sent = socket::send(worker[0].as_fd(), &fork, &[its.as_fd()]);
+    assert!(sent.is_err(), "nobody has the other end");
     stage.ends_with_its_socket();
 }
 

@@ -189,13 +189,15 @@ impl Stage {
 
 impl Forker for &Stage {
     fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> remit_sys::Result<()> {
-        let request = Request::Fork { sandbox, fork };
+        let refused = |why| Error::refused("fork", why);
         if fork.size.is_none() {
-            socket::send(self.socket.as_fd(), &request, fds).unwrap();
+            let worker = self.ask(&Request::Worker { sandbox }, &[]);
+            let (_, worker) = worker.map_err(refused)?;
+            socket::send(worker[0].as_fd(), &fork, fds).unwrap();
             return Ok(());
         }
-        let asked = self.ask(&request, fds);
-        asked.map(drop).map_err(|why| Error::refused("fork", why))
+        let asked = self.ask(&Request::Fork { sandbox, fork }, fds);
+        asked.map(drop).map_err(refused)
     }
 
     fn end_worker(&self, sandbox: u64) {

@@ -3,7 +3,7 @@
 //! (`steps::lists`) once, with the half of the filter that costs most. Each child walks `prepare` by itself, in advance or
 //! when its job comes, and gets the job from the warden on a socket of its own. Children are the warden's (`CLONE_PARENT`):
 //! only the warden reaps them. Of a child only what it has found on the machine returns to the worker. The worker is root, and reads only
-//! the spawner's messages. When the warden dies, it ends all jobs, as the watchdog does, and then itself.
+//! messages of the spawner and the warden. When the warden dies, it ends all jobs, as the watchdog does, and then itself.
 
 pub(crate) mod family;
 mod host;

@@ -57,7 +57,24 @@ impl Workers {
         self.ready(sandbox, switch).map(drop)
     }
 
-    /// Passes a question for a child on to its worker. If the job is not there yet, fails unless a worker is ready.
+    /// Returns the socket of a worker that is ready now, by which the warden asks it for children that wait.
+    pub fn socket(&self, sandbox: &Sandbox) -> Result<OwnedFd> {
+        let doing = || "cannot fork a job".to_owned();
+        let worker = self.serving(sandbox);
+        let worker = worker.ok_or_else(|| Error::refused(doing(), "there is no worker"))?;
+        let ready = match sys::pidfd_alive(worker.pidfd.as_fd()) {
+            // Its death is noticed here or never, if all its jobs' children have waited.
+            Ok(false) => Err(io::ErrorKind::BrokenPipe.into()),
+            alive => alive.and_then(|_| worker.is_ready()),
+        };
+        match ready.inspect_err(|error| self.lost(&worker, error)) {
+            Ok(true) => worker.socket.try_clone().doing(doing),
+            Ok(false) => Err(Error::refused(doing(), "no worker is ready")),
+            Err(error) => Err(error).doing(doing),
+        }
+    }
+
+    /// Passes a question for the child of a job on to its worker.
     pub fn fork(
         &self,
         sandbox: &Sandbox,
@@ -66,14 +83,7 @@ impl Workers {
         fds: &[BorrowedFd<'_>],
     ) -> Result<()> {
         let doing = || "cannot fork a job".to_owned();
-        let worker = match fork.size {
-            Some(_) => self.ready(sandbox, switch)?,
-            None => self
-                .serving(sandbox)
-                .filter(|worker| worker.is_ready().is_ok_and(|ready| ready))
-                .ok_or_else(|| Error::refused(doing(), "no worker is ready"))?,
-        };
-        // The death of a worker whose jobs are all pre-forked is noticed here or never.
+        let worker = self.ready(sandbox, switch)?;
         protocol::send(worker.socket.as_fd(), fork, fds)
             .inspect_err(|error| self.lost(&worker, error))
             .doing(doing)

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use remit_sys::{Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{Child, Clamped, Description, Finding, Findings, Reports, Request};
+use crate::{Child, Clamped, Description, Finding, Findings, OrderedChild, Reports, Request};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(spawner) = &self.spawner {
+            spawner.forget_worker(self.id);
             // If this fails, the spawner keeps it a little longer, or has ended.
             let _ = spawner.send(&Request::Forget { sandbox: self.id }, &[]);
         }
@@ -67,6 +68,7 @@ impl Drop for Sandbox {
 }
 
 pub type PreforkedChild = Child<'static>;
+pub type OrderedJob = OrderedChild<'static>;
 
 /// A child on its way to its exec, or beyond. The descriptors are the read ends, non-blocking and close-on-exec.
 #[derive(Debug)]

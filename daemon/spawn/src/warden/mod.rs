@@ -3,6 +3,7 @@
 mod handles;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::cell::RefCell;
 use std::io;
@@ -14,9 +15,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_sys::{Closing, Doing, Error, Result, Switch, sys};
 
+use self::workers::{WorkerSockets, has_ended};
 use crate::message::VERSION;
-use crate::{Answer, Child, Fork, Forker, Job, Kernel, Reply, Request, Wanted, socket};
-pub use handles::{PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
+use crate::{Answer, Child, Job, Kernel, Reply, Request, Wanted, socket};
+pub use handles::{OrderedJob, PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
 
 /// Timeout for an answer. The spawner itself waits up to a second for a worker, a few times in the worst case.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +43,7 @@ struct Process {
     over: RefCell<Option<String>>,
     late: RefCell<Vec<i32>>,
     lost: RefCell<Option<String>>,
+    workers: WorkerSockets,
 }
 
 impl Spawner {
@@ -67,6 +70,7 @@ impl Spawner {
             over: RefCell::default(),
             late: RefCell::default(),
             lost: RefCell::default(),
+            workers: WorkerSockets::default(),
         };
         process.set_patience(START)?;
         let request = Request::Setup {
@@ -126,20 +130,35 @@ impl Spawner {
         Child::ask(self.0.clone(), sandbox.id, own, None, Some(cgroup), None).ok()
     }
 
-    /// Makes `waiting`, which was made for it, the job; or, if it cannot be or the job has staged files, a new child. Returns when the child exists,
-    /// not when it executes: read `steps`. If a worker is lost on the way, another one is tried once.
-    pub fn spawn(
+    /// Gives the job to `waiting`, if that was made for it and the job has no staged files. `None`: it has no child.
+    pub fn order(
         &self,
         sandbox: &Sandbox,
         job: &Job<'_>,
         waiting: Option<PreforkedChild>,
-    ) -> Result<Spawned> {
+    ) -> Result<Option<OrderedJob>> {
+        self.check(sandbox, job)?;
+        let waiting = waiting.filter(|child| sandbox.is_served_by(child) && job.staged.is_none());
+        Ok(waiting.and_then(|child| child.order(job).ok()))
+    }
+
+    fn check(&self, sandbox: &Sandbox, job: &Job<'_>) -> Result<()> {
         job.vet(sandbox.description.needs_cgroup)?;
         // A spawner that errs may err about a child, too.
-        if self.0.over.borrow().is_some() {
-            return Err(Error::refused(ASKING, ENDED));
+        match *self.0.over.borrow() {
+            Some(_) => Err(Error::refused(ASKING, ENDED)),
+            None => Ok(()),
         }
-        let waiting = waiting.filter(|child| sandbox.is_served_by(child) && job.staged.is_none());
+    }
+
+    /// Returns the job of the child that has it; or, if that will never start, of a new one. Returns when the child
+    /// exists, not when it executes: read `steps`. If a worker is lost on the way, another one is tried once.
+    pub fn spawn(
+        &self,
+        sandbox: &Sandbox,
+        job: &Job<'_>,
+        ordered: Option<OrderedJob>,
+    ) -> Result<Spawned> {
         let size = Some((job.limits.tmp_bytes, job.limits.tmp_inodes));
         let fork = || {
             Child::ask(
@@ -152,9 +171,12 @@ impl Spawner {
             )?
             .begin(job)
         };
-        let started = match waiting.map(|child| child.begin(job)) {
+        let started = match ordered.map(OrderedJob::started) {
             Some(Ok(started)) => started,
-            Some(Err(_)) | None => fork().or_else(|_| fork())?,
+            Some(Err(_)) | None => {
+                self.check(sandbox, job)?;
+                fork().or_else(|_| fork())?
+            }
         };
         Ok(Spawned {
             pid: started.pid,
@@ -186,6 +208,7 @@ impl Spawner {
 
     /// Ends all workers. Waits up to `patience` for those that have not ended yet.
     pub fn end_workers(&self, patience: Duration) {
+        self.0.forget_workers();
         let _ = self.0.done(&Request::EndWorkers, &[]);
         let deadline = Instant::now() + patience;
         self.0.late.borrow_mut().retain(|pid| {
@@ -225,28 +248,6 @@ impl Compile for Spawner {
             }),
             _ => Err(self.0.nonsense()),
         }
-    }
-}
-
-impl Forker for Process {
-    fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        let request = Request::Fork { sandbox, fork };
-        match fork.size {
-            Some(_) => self.done(&request, fds),
-            None => self.send(&request, fds),
-        }
-    }
-
-    fn end_worker(&self, sandbox: u64) {
-        // If this fails, the spawner has ended, and its workers with it.
-        if self.done(&Request::EndWorker { sandbox }, &[]).is_ok() {
-            let why = "it did not fork a child".to_owned();
-            self.lost.borrow_mut().get_or_insert(why);
-        }
-    }
-
-    fn leave(&self, pid: i32) {
-        self.reap(vec![pid]);
     }
 }
 
@@ -294,16 +295,14 @@ impl Process {
     }
 
     fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+        use io::ErrorKind::WouldBlock;
         if self.over.borrow().is_some() {
             return Err(Error::refused(ASKING, ENDED));
         }
         match socket::send(self.socket.as_fd(), request, fds) {
             // Its queue is full, and it did not read for so long.
             Err(error) if error.kind() == WouldBlock => Err(self.lose_slow()),
-            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
-                Err(self.lose(ENDED.to_owned()))
-            }
+            Err(error) if has_ended(&error) => Err(self.lose(ENDED.to_owned())),
             // Nothing was sent: there is not enough memory, for example.
             sent => sent.doing(|| ASKING.to_owned()),
         }
@@ -364,6 +363,7 @@ impl Process {
     fn lose(&self, why: String) -> Error {
         // The first reason is the one that it was killed for.
         let why = self.over.borrow_mut().get_or_insert(why).clone();
+        self.forget_workers();
         let _ = sys::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
         Error::refused(ASKING, why)
     }

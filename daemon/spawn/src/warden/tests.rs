@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::Report;
+use crate::{Fork, Report};
 
 /// A process that lives until it is killed, and the other end of its socket.
 fn process() -> (Process, OwnedFd) {
@@ -18,6 +18,7 @@ fn process() -> (Process, OwnedFd) {
         over: RefCell::default(),
         late: RefCell::default(),
         lost: RefCell::default(),
+        workers: WorkerSockets::default(),
     };
     (process, its)
 }
@@ -137,18 +138,29 @@ fn full_queue_ends_the_spawner() {
     (0..1000).for_each(|_| forget());
 }
 
+/// Has the spawner hand out a worker. Returns the worker's end.
+fn worker(its: &OwnedFd) -> OwnedFd {
+    let (one, other) = socket::pair(1).unwrap();
+    let answer = said(Ok(Answer::Worker));
+    socket::send(its.as_fd(), &answer, &[one.as_fd()]).unwrap();
+    other
+}
+
+fn was_asked_for_worker(its: &OwnedFd) -> bool {
+    let (request, fds) = socket::receive::<Request>(its.as_fd()).unwrap().unwrap();
+    matches!(request, Request::Worker { sandbox: 0 }) && fds.is_empty()
+}
+
 /// The question has no answer. What there is of the child is heard on its own socket.
 #[test]
 fn preforked_child_is_asked_for_without_answer() {
     let (process, its) = process();
     let spawner = Spawner(Rc::new(process));
     let sandbox = Sandbox::only(crate::Description::default());
+    let worker = worker(&its);
     let prepare = || {
         let child = spawner.prepare(&sandbox, its.as_fd(), (7, 7)).unwrap();
-        let (request, mut fds) = socket::receive::<Request>(its.as_fd()).unwrap().unwrap();
-        let Request::Fork { fork, .. } = request else {
-            panic!("{request:?}");
-        };
+        let (fork, mut fds) = socket::receive::<Fork>(worker.as_fd()).unwrap().unwrap();
         assert_eq!((fork.size, fork.own, fds.len()), (None, (7, 7), 2));
         (child, fds.remove(0))
     };
@@ -162,13 +174,35 @@ fn preforked_child_is_asked_for_without_answer() {
         .say(socket.as_fd(), None)
         .unwrap();
     drop((one, other));
-    assert!(spawner.why_over().is_none());
+    assert!(spawner.why_over().is_none() && was_asked_for_worker(&its));
     let mut more = [readable(its.as_fd())];
     assert_eq!(
         poll(&mut more, PollTimeout::ZERO),
         Ok(0),
         "it was asked more"
     );
+}
+
+#[test]
+fn ended_worker_is_replaced_by_its_successor_or_by_none() {
+    let (process, its) = process();
+    let spawner = Spawner(Rc::new(process));
+    let sandbox = Sandbox::only(crate::Description::default());
+    let prepare = || spawner.prepare(&sandbox, its.as_fd(), (7, 7));
+    for _ in 0..2 {
+        let worker = worker(&its);
+        let child = prepare().unwrap();
+        let (fork, fds) = socket::receive::<Fork>(worker.as_fd()).unwrap().unwrap();
+        assert_eq!((fork.size, fds.len()), (None, 2));
+        let failed = Report::Failed(libc::EAGAIN);
+        failed.say(fds[0].as_fd(), None).unwrap();
+        drop(child);
+        assert!(was_asked_for_worker(&its));
+    }
+    let none = Error::refused("cannot fork a job", "there is no worker");
+    socket::send(its.as_fd(), &said(Err(none.into())), &[]).unwrap();
+    assert!(prepare().is_none() && was_asked_for_worker(&its));
+    assert!(spawner.why_over().is_none());
 }
 
 #[test]

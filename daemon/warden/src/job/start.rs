@@ -69,7 +69,13 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
     };
     cx.sandbox.pool.want(&recorded.bound.compiled);
     let started = (Instant::now(), timers::unix_ms());
-    let (process, cgroup) = match cx.sandbox.manager.spawn(&recorded, ready) {
+    let ordered = match cx.sandbox.manager.order(&recorded, ready) {
+        Ok(ordered) => ordered,
+        Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
+    };
+    // What is left of earlier jobs is cleaned up now, while the child begins. Otherwise this process would sleep until then.
+    cx.sandbox.clean_up();
+    let (process, cgroup) = match cx.sandbox.manager.spawn(&recorded, ordered) {
         Ok(spawned) => spawned,
         Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
     };
@@ -84,8 +90,6 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
 /// Watches a job that was just forked, and hands it to the broker.
 fn follow(cx: &mut JobCx<'_>, mut job: Job) {
     let pack = job.plan.pack.take().map(|pack| pack.broker);
-    // Clients who learn that the job runs must find it in the history. The job already starts meanwhile.
-    cx.reports.send_history();
     let ticket = job.plan.requester.ticket;
     let runtime = Duration::from_secs(job.plan.bound.runtime.seconds.into());
     let serial = cx.jobs.add(job);
@@ -111,6 +115,8 @@ fn follow(cx: &mut JobCx<'_>, mut job: Job) {
             waited_ms,
         },
     };
+    // Clients who learn that the job runs must find it in the history. Sent just before, it wakes the broker once for both.
+    cx.reports.send_history();
     let fds = output(&job.process).map(AsFd::as_fd).into_iter();
     let fds: Vec<_> = fds.chain(pack.as_ref().map(AsFd::as_fd)).collect();
     cx.reports.broker.send(&message, &fds);

@@ -11,7 +11,8 @@ use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_policy::{Base, Eyes};
 use remit_spawn::{
-    Job, Kept, Kernel, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN, Watchdog,
+    Job, Kept, Kernel, OrderedJob, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN,
+    Watchdog,
 };
 use remit_sys::{
     Cgroup, Cgroups, Closing, Controller, Doing, Error, Limits, Result, Switch, spawn_root, sys,
@@ -40,6 +41,13 @@ pub struct HostSupport {
     cgroups: Cgroups,
 }
 
+/// A job that its child may have begun, if it has one.
+pub struct Ordered<'a> {
+    secrets: Secrets<'a>,
+    cgroup: Cgroup,
+    child: Option<OrderedJob>,
+}
+
 impl HostSupport {
     /// Fails if the kernel cannot confine, or if cgroups, the spawner or the `Watchdog` cannot be created.
     pub fn set_up(config: &Config, program: &SpawnerProgram, closing: Closing) -> Result<Self> {
@@ -57,11 +65,12 @@ impl HostSupport {
         })
     }
 
-    pub fn spawn(
+    /// Gives a job to the child that was made for it, if there is one.
+    pub fn order<'a>(
         &self,
-        plan: &Recorded<Box<Plan>>,
+        plan: &'a Recorded<Box<Plan>>,
         ready: Option<PreforkedJob>,
-    ) -> Result<(Spawned, Cgroup)> {
+    ) -> Result<Ordered<'a>> {
         let bound = &plan.bound;
         let secrets = Secrets::seal(bound)?;
         let ready = match ready {
@@ -77,10 +86,35 @@ impl HostSupport {
             drop(PreforkedJob::of(cgroup));
             return Err(error);
         }
+        let sandbox = bound.compiled.sandbox();
+        let ordered = self.with_job(plan, &secrets, &cgroup, |job| {
+            self.spawner.order(sandbox, job, waiting)
+        });
+        match ordered {
+            Ok(child) => Ok(Ordered {
+                secrets,
+                cgroup,
+                child,
+            }),
+            Err(error) => {
+                drop(PreforkedJob::of(cgroup));
+                Err(error)
+            }
+        }
+    }
+
+    fn with_job<T>(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        secrets: &Secrets<'_>,
+        cgroup: &Cgroup,
+        then: impl FnOnce(&Job<'_>) -> T,
+    ) -> T {
+        let bound = &plan.bound;
         // A check sees the files of its plan instead.
         let stdin = plan.stdin().filter(|_| bound.staged.is_none());
         let stdin = plan.pack.as_ref().map(|pack| pack.job.as_fd()).or(stdin);
-        let job = Job {
+        then(&Job {
             uid: plan.uid.get(),
             gid: plan.uid.get(),
             loginuid: plan.requester.subject.loginuid(),
@@ -102,9 +136,24 @@ impl HostSupport {
                 .map_or(&[], |approved| &approved.files),
             cgroup: Some(cgroup.fd()),
             limits: &self.own(&bound.limits, bound.compiled.fixed_uid()),
-        };
-        let sandbox = bound.compiled.sandbox();
-        let spawned = self.spawner.spawn(sandbox, &job, waiting);
+        })
+    }
+
+    /// Returns the job, of the child that has it or of a new one.
+    pub fn spawn(
+        &self,
+        plan: &Recorded<Box<Plan>>,
+        ordered: Ordered<'_>,
+    ) -> Result<(Spawned, Cgroup)> {
+        let Ordered {
+            secrets,
+            cgroup,
+            child,
+        } = ordered;
+        let sandbox = plan.bound.compiled.sandbox();
+        let spawned = self.with_job(plan, &secrets, &cgroup, |job| {
+            self.spawner.spawn(sandbox, job, child)
+        });
         if let Some(why) = self.spawner.loss() {
             say!("a worker process ended: {why}; the next job of its profile starts another one");
         }

@@ -1,4 +1,4 @@
-//! Builds the sandboxes of jobs and has them tested. [`SandboxManager::spawn`] forks nothing into an untested one.
+//! Builds the sandboxes of jobs and has them tested. [`SandboxManager::order`] starts nothing in an untested one.
 
 pub(crate) mod checkup;
 mod compiled;
@@ -27,7 +27,7 @@ use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
 use crate::job::allocation::JobUid;
 use crate::request::Plan;
-use crate::sandbox::host_support::{HostSupport, SpawnerProgram};
+use crate::sandbox::host_support::{HostSupport, Ordered, SpawnerProgram};
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::BaseState;
 pub use crate::sandbox::self_test::{TestedAt, broken};
@@ -200,17 +200,26 @@ impl SandboxManager {
         self.base_state_mut(confined).prove();
     }
 
-    /// Forks a job in its sandbox. Accepts only recorded plans. `ready` is what was prepared for it.
+    /// Gives a job to the child that was prepared for it. Accepts only recorded plans. `ready` is what was prepared.
+    pub fn order<'a>(
+        &self,
+        plan: &'a Recorded<Box<Plan>>,
+        ready: Option<PreforkedJob>,
+    ) -> Result<Ordered<'a>, Error> {
+        let confined = ConfinedBase::of(plan.bound.compiled.base());
+        match confined.and_then(|confined| self.base_state(confined).why_not()) {
+            None => self.host_support()?.order(plan, ready),
+            Some(why) => Err(unbuilt(why)),
+        }
+    }
+
+    /// Returns the process of a job that was ordered just before. Without a child that goes on, forks one.
     pub fn spawn(
         &self,
         plan: &Recorded<Box<Plan>>,
-        ready: Option<PreforkedJob>,
+        ordered: Ordered<'_>,
     ) -> Result<(Spawned, Cgroup), Error> {
-        let confined = ConfinedBase::of(plan.bound.compiled.base());
-        match confined.and_then(|confined| self.base_state(confined).why_not()) {
-            None => self.host_support()?.spawn(plan, ready),
-            Some(why) => Err(unbuilt(why)),
-        }
+        self.host_support()?.spawn(plan, ordered)
     }
 
     pub fn allocate(&self, job: JobId) -> Result<PreforkedJob, Error> {

@@ -152,12 +152,13 @@ impl Sandboxing {
             return false;
         };
         let uid = prepared.uid.get();
-        prepared.tried = self.manager.prefork(&mut prepared.ready, wanted, uid);
+        prepared.tried = true;
+        let is_asked = self.manager.prefork(&mut prepared.ready, wanted, uid);
         if let Some(end) = prepared.ready.end() {
             // If this fails, the end of the child is noticed when the job comes.
             let _ = reactor.add(end, Token::PreparedJob, Interest::End);
         }
-        prepared.tried
+        is_asked
     }
 
     /// Frees the uid of an ended job, at once or when its questions to the bus are known.

@@ -1,0 +1,96 @@
+//! Asks workers for pre-forked children, on the sockets that the spawner hands out. Starts no worker and ends none.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use remit_sys::{Doing, Error, Result};
+
+use super::{ASKING, ENDED, Process};
+use crate::{Answer, Fork, Forker, Request, socket};
+
+/// The spawner has as many workers at most.
+const MOST: usize = 4;
+
+/// Sockets of the workers that were asked last, by the numbers of their sandboxes.
+#[derive(Debug, Default)]
+pub(super) struct WorkerSockets(RefCell<VecDeque<(u64, Rc<OwnedFd>)>>);
+
+impl Process {
+    /// Asks a worker for a pre-forked child. A worker that has ended may have a successor.
+    fn prefork(&self, sandbox: u64, fork: &Fork, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        // A spawner that errs may err about a worker, too.
+        if self.over.borrow().is_some() {
+            return Err(Error::refused(ASKING, ENDED));
+        }
+        let known = self.worker(sandbox)?;
+        let sent = socket::send_now(known.as_fd(), fork, fds);
+        let sent = match sent {
+            Err(error) if has_ended(&error) => {
+                self.forget_worker(sandbox);
+                let next = self.worker(sandbox)?;
+                socket::send_now(next.as_fd(), fork, fds)
+            }
+            sent => sent,
+        };
+        sent.doing(|| "cannot ask a worker for a child".to_owned())
+    }
+
+    fn worker(&self, sandbox: u64) -> Result<Rc<OwnedFd>> {
+        let of = |(of, socket): &(u64, Rc<OwnedFd>)| (*of == sandbox).then(|| Rc::clone(socket));
+        if let Some(socket) = self.workers.0.borrow().iter().find_map(of) {
+            return Ok(socket);
+        }
+        let (Answer::Worker, [socket]) = self.ask(&Request::Worker { sandbox }, &[])? else {
+            return Err(self.nonsense());
+        };
+        let socket = Rc::new(socket);
+        let mut workers = self.workers.0.borrow_mut();
+        workers.push_back((sandbox, Rc::clone(&socket)));
+        if workers.len() > MOST {
+            workers.pop_front();
+        }
+        Ok(socket)
+    }
+
+    /// Without its sockets a worker ends.
+    pub(super) fn forget_workers(&self) {
+        self.workers.0.borrow_mut().clear();
+    }
+
+    pub(super) fn forget_worker(&self, sandbox: u64) {
+        self.workers.0.borrow_mut().retain(|(of, _)| *of != sandbox);
+    }
+}
+
+impl Forker for Process {
+    fn fork(&self, sandbox: u64, fork: Fork, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        match fork.size {
+            Some(_) => self.done(&Request::Fork { sandbox, fork }, fds),
+            None => self.prefork(sandbox, &fork, fds),
+        }
+    }
+
+    fn end_worker(&self, sandbox: u64) {
+        self.forget_worker(sandbox);
+        // If this fails, the spawner has ended, and its workers with it.
+        if self.done(&Request::EndWorker { sandbox }, &[]).is_ok() {
+            let why = "it did not fork a child".to_owned();
+            self.lost.borrow_mut().get_or_insert(why);
+        }
+    }
+
+    fn leave(&self, pid: i32) {
+        self.reap(vec![pid]);
+    }
+}
+
+/// Returns true if nobody has the other end of a socket any more.
+pub(super) fn has_ended(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
