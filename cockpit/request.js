@@ -53,6 +53,12 @@ function planRows(plan) {
     return rows;
 }
 
+/* How a change opens a path: `risks` begins with a sentence for each of `opens`. */
+function way(opened) {
+    const steps = (opened?.steps ?? []).map((step, at) => said(`${at + 1}. ${step}`, "words"));
+    return [...steps, ...(opened?.closed_by ?? []).map(change => said(`closed by: ${change}`, "words"))];
+}
+
 export function requestFacts(request) {
     const does = request.risks.filter(line => line.startsWith(DOES)).map(line => line.slice(DOES.length));
     const risks = risksOf(request);
@@ -75,7 +81,7 @@ export function requestFacts(request) {
         rows.push(["input", said(request.stdin)]);
     rows.push(...request.then.map(line => ["then", said(line)]));
     rows.push(...does.map(line => ["does", said(line)]));
-    rows.push(...(risks.length ? risks.map(line => ["RISK", risk(line)]) : [["risk", note("none that remit knows of")]]));
+    rows.push(...(risks.length ? risks.map((line, at) => ["RISK", risk(line), ...way(request.opens?.[at])]) : [["risk", note("none that remit knows of")]]));
     if (request.set)
         rows.push(["set", said(request.set), note("requests on many hosts, as the requester says")]);
     rows.push(["by", said(request.by.join(", "), "words"), approvals(request), signature(request)]);

@@ -25,6 +25,7 @@ mod approvals {
     mod meanwhile;
     mod notified;
     mod one_off;
+    mod opens;
     mod pages;
     pub mod plans;
     mod scene;

@@ -1,7 +1,7 @@
 //! Encodes a request. An approver approves the SHA-256 of these bytes, and each record names it.
 //!
-//! # The encoding, version 2
-//! The bytes begin with the line `remit approval digest 2`, followed by all
+//! # The encoding, version 3
+//! The bytes begin with the line `remit approval digest 3`, followed by all
 //! parts below, in this order. A part is written in one of two ways:
 //!
 //! ```text
@@ -24,6 +24,8 @@
 //! | `slots` | list of `index` (into argv, from 0), `before` (the text before it in the element), `what`; for `path` then `under`, `beneath`, `is` (`file`, `directory`, `either`), `pass` (`path`, `descriptor`, `copy`: a descriptor of a copy that was made when it was asked for); for `secret` then `keyed` |
 //! | `files` | list of `what`, `held` (`checked`: compared again just before the exec, `seen`: not compared again, `copied`), `name`, `real` (links resolved), `dev`, `ino`, `ctime-ns`, `size`, `sha256` |
 //! | `does` | list of `line`: what the package's own program says that the change would do |
+//! | `opens` | list of `agent`, `goal`, the list `steps` of `step`, the list `closed-by` of `change`: which way to root or to another account the change opens, as `remit-prove` found when it was asked for |
+//! | `opens-unknown` | list of `why`: why it may open ways that are not in `opens` |
 //! | `script` | list: `sha256` |
 //! | `stdin` | list: `sha256` |
 //! | `secret-stdin` | list: `keyed` |
@@ -49,11 +51,12 @@
 //! The policy's digest covers its text and the meaning of each name in it. So the profile's name represents the
 //! whole profile: paths, uid, capabilities, addresses. `remit.toml` is read when the daemon starts.
 
+use remit_common::prove::OpenedPath;
 use remit_policy::PathIs;
 
 use crate::request::{ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPath};
 
-pub const VERSION: &[u8] = b"remit approval digest 2\n";
+pub const VERSION: &[u8] = b"remit approval digest 3\n";
 
 #[must_use]
 pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
@@ -69,6 +72,8 @@ pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
         slots,
         files,
         does,
+        opens,
+        opens_unknown,
         script,
         stdin,
         secret_stdin,
@@ -94,6 +99,10 @@ pub fn encode(request: &ApprovalRequest) -> Vec<u8> {
     out.list("slots", slots, Encoder::slot);
     out.list("files", files, Encoder::file);
     out.list("does", does, |out, line| out.value("line", line));
+    out.list("opens", opens, Encoder::opened);
+    out.list("opens-unknown", opens_unknown, |out, why| {
+        out.value("why", why);
+    });
     let sha256 = |out: &mut Encoder, sha256: &[u8; 32]| out.value("sha256", hex(sha256));
     out.list("script", script, sha256);
     out.list("stdin", stdin, sha256);
@@ -198,6 +207,21 @@ impl Encoder {
         self.value("ctime-ns", ctime_ns.to_string());
         self.value("size", size.to_string());
         self.value("sha256", hex(sha256));
+    }
+
+    fn opened(&mut self, path: &OpenedPath) {
+        let OpenedPath {
+            agent,
+            goal,
+            steps,
+            closed_by,
+        } = path;
+        self.value("agent", agent);
+        self.value("goal", goal);
+        self.list("steps", steps, |out, step| out.value("step", step));
+        self.list("closed-by", closed_by, |out, change| {
+            out.value("change", change);
+        });
     }
 
     fn limits(&mut self, limits: &BoundLimits) {

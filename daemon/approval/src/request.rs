@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 
 use remit_common::names::JobId;
+use remit_common::prove::OpenedPath;
 use remit_common::wire::Effect;
 use remit_policy::PathIs;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,10 @@ pub struct ApprovalRequest {
     pub slots: Vec<BoundArgument>,
     pub files: Vec<BoundFile>,
     pub does: Vec<String>,
+    /// Ways to root or to another account that exist only after the change.
+    pub opens: Vec<OpenedPath>,
+    /// Why it may open others, a sentence each.
+    pub opens_unknown: Vec<String>,
     pub script: Option<[u8; 32]>,
     pub stdin: Option<[u8; 32]>,
     pub secret_stdin: Option<[u8; 32]>,

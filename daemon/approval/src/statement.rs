@@ -107,6 +107,8 @@ mod tests {
             slots: Vec::new(),
             files: Vec::new(),
             does: Vec::new(),
+            opens: Vec::new(),
+            opens_unknown: Vec::new(),
             script: None,
             stdin: None,
             secret_stdin: None,

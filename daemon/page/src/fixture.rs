@@ -256,6 +256,8 @@ impl Scene {
                 slots: Vec::new(),
                 files: Vec::new(),
                 does: Vec::new(),
+                opens: Vec::new(),
+                opens_unknown: Vec::new(),
                 script: None,
                 stdin: None,
                 secret_stdin: None,

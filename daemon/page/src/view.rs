@@ -9,6 +9,9 @@ use crate::hex;
 /// Beginning of a sentence of [`ShownRequest::risks`] that says what the change will do. It is no risk by itself.
 pub const DOES: &str = "does: ";
 
+/// Beginning of a sentence of [`ShownRequest::risks`] about a way to root or to another account that the change opens.
+pub const OPENS: &str = "opens a path: ";
+
 pub(crate) const OVERHEAD: usize = 4;
 
 /// How much of what it does, of the script, of standard input and of a plan is shown.
@@ -46,6 +49,8 @@ pub struct ShownRequest {
     /// Description of the sandbox, one sentence each; the first names the user and the profile.
     pub profile: Vec<String>,
     pub limits: Vec<String>,
+    /// Ways to root or to another account that the change opens. `risks` begins with a sentence for each of them.
+    pub opens: Vec<OpensView>,
     /// Risks for the approver, a sentence each, most serious first; then what the change will do, each after [`DOES`].
     pub risks: Vec<String>,
     pub rule: String,
@@ -74,6 +79,16 @@ pub struct FileView {
     pub path: String,
     pub size: u64,
     pub sha256: [u8; 32],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpensView {
+    /// `bot reaches root`.
+    pub what: String,
+    /// How, one after the other.
+    pub steps: Vec<String>,
+    /// Changes each of which closes it.
+    pub closed_by: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

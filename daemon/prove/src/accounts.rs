@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_common::text;
+
 use crate::lines::lines;
 use crate::machine::Machine;
 use crate::path::FilePath;
+
+/// Bytes of a name.
+const NAME: usize = 256;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts {
@@ -146,16 +151,56 @@ impl Accounts {
     }
 }
 
+/// The C library takes any bytes for a name: an odd one is escaped.
 fn name_of(bytes: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(bytes).ok()?;
-    (!name.is_empty() && !name.chars().any(char::is_control)).then(|| name.to_owned())
+    let name = without_blanks(bytes);
+    (!name.is_empty()).then(|| text::line(name, NAME))
 }
 
+/// Cuts what isspace(3) skips.
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | 0x09..=0x0d);
+    let blanks = text.iter().take_while(is_blank).count();
+    text.get(blanks..).unwrap_or_default()
+}
+
+/// Reads a number as the C library does, by strtoul(3): blanks and a sign may be before it.
 fn number(bytes: &[u8]) -> Option<u32> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    let text = str::from_utf8(without_blanks(bytes).trim_ascii_end()).ok()?;
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let value: u64 = is_number.then(|| digits.parse().ok())??;
+    let value = if is_negative {
+        value.wrapping_neg()
+    } else {
+        value
+    };
+    u32::try_from(value).ok()
 }
 
 /// `x` refers to shadow(5); `!` and `*` begin what no password matches.
 fn is_password(field: &[u8]) -> bool {
     !matches!(field, [b'!' | b'*', ..] | b"x")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A line that the C library takes for a group, and this does not, would hide who is in it.
+    #[test]
+    fn odd_lines_count_as_the_c_library_reads_them() {
+        let group = b"do\x1bcker:x: +6002:bot\n\xff:x:-18446744073709545613:bot\n\t late:x:6004:bot\n:x:6005:bot\n";
+        let passwd = b"bot:x:5001: 5001::/:/bin/sh\nother:x:5002x:5002::/:/bin/sh\n";
+        let found = Accounts::parse(passwd, group, b"");
+        let gids: BTreeSet<u32> = found.gids("bot").into_iter().collect();
+        assert_eq!(gids, [5001, 6002, 6003, 6004].into());
+        let names: Vec<&str> = found.groups.keys().map(String::as_str).collect();
+        assert_eq!(names, ["\\xff", "do\\x1bcker", "late"]);
+        assert!(!found.users.contains_key("other"));
+    }
 }

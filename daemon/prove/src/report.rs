@@ -11,6 +11,8 @@ use crate::grants::Grants;
 use crate::rule::RuleId;
 use crate::rules::clauses;
 
+/// How a limit ends that is about time.
+pub const LATE: &str = "it took too long";
 /// Entries of a list in an answer.
 const LISTED: usize = 200;
 
@@ -92,7 +94,7 @@ pub fn prove(
     for (number, subject) in subjects.iter().enumerate() {
         if number > 0 && is_late() {
             let left = subjects.len().saturating_sub(number);
-            limits.push(format!("{left} accounts were not judged: it took too long"));
+            limits.push(format!("{left} accounts were not judged: {LATE}"));
             break;
         }
         answered.push(one(facts, &clauses, subject, goals, is_late, &mut limits));
@@ -174,9 +176,7 @@ fn one(
     }
     if !try_fixes(clauses, &begin, &mut reached, is_late) {
         let name = &subject.name;
-        limits.push(format!(
-            "not each change was tried for {name}: it took too long"
-        ));
+        limits.push(format!("not each change was tried for {name}: {LATE}"));
     }
     let reaches = reached.into_iter().map(Reached::path).collect();
     let users = facts.accounts.users.iter();

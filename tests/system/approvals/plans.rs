@@ -217,7 +217,7 @@ pub fn edit(path: impl AsRef<Path>, action: Action) -> Edit {
 }
 
 /// Returns what is at a path, as the reader of `plan.make` would.
-fn found(path: &Path) -> Option<Found> {
+pub(super) fn found(path: &Path) -> Option<Found> {
     let stat = stat(path)?;
     let bytes = (stat.kind == Kind::File).then(|| fs::read(path).expect("it is readable"));
     let sha256 = bytes.as_deref().map(sha256);

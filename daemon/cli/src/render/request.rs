@@ -1,10 +1,11 @@
 //! Shows a request to approvers. [`remit_page`] makes its texts from signed bytes, [`super::untrusted_columns`] keeps
 //! them in their column. Pure but for the clock. Invariant: a short page omits only defaults of a requester's choices.
 
+use std::iter;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
-use remit_page::{DOES, FileView, ShownRequest};
+use remit_page::{DOES, FileView, OpensView, ShownRequest};
 
 use crate::render::plan;
 use crate::render::units::Colour;
@@ -136,7 +137,7 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
         page.value("rule", &request.rule);
         page.value("policy", &request.policy);
     }
-    risks(&mut page, &request.risks);
+    risks(&mut page, request);
     approvers(&mut page, pending, all);
     deadline_and_digest(&mut page, pending);
     if !all {
@@ -224,7 +225,8 @@ fn script(page: &mut Page, lines: &[String]) {
     }
 }
 
-fn risks(page: &mut Page, all: &[String]) {
+fn risks(page: &mut Page, request: &ShownRequest) {
+    let all = &request.risks;
     let does: Vec<String> = all
         .iter()
         .filter_map(|sentence| sentence.strip_prefix(DOES).map(str::to_owned))
@@ -239,7 +241,21 @@ fn risks(page: &mut Page, all: &[String]) {
     if risks.peek().is_none() {
         page.own_text("risks", "none that remit knows of");
     }
-    risks.for_each(|risk| page.warning("RISK", risk));
+    let ways = request.opens.iter().map(Some).chain(iter::repeat(None));
+    for (risk, way) in risks.zip(ways) {
+        page.warning("RISK", risk);
+        if let Some(way) = way {
+            steps(page, way);
+        }
+    }
+}
+
+fn steps(page: &mut Page, way: &OpensView) {
+    for (number, step) in (1_usize..).zip(&way.steps) {
+        page.sentence("", &format!("{number}. {step}"));
+    }
+    let changes = way.closed_by.iter();
+    changes.for_each(|change| page.sentence("closed by", change));
 }
 
 fn approvers(page: &mut Page, pending: &PendingView, all: bool) {
@@ -314,7 +330,7 @@ fn named(page: &mut Page, name: &str, texts: &[String], show: fn(&mut Page, &str
     if texts.is_empty() {
         page.own_text(name, "none");
     }
-    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    let names = iter::once(name).chain(iter::repeat(""));
     for (name, text) in names.zip(texts) {
         show(page, name, text);
     }
@@ -382,6 +398,7 @@ mod tests {
             plan: None,
             profile: vec!["root, without a sandbox".into()],
             limits: Vec::new(),
+            opens: Vec::new(),
             risks: vec!["the worst".into(), "another".into(), "does: x".into()],
             rule: String::new(),
             policy: String::new(),
@@ -575,6 +592,11 @@ mod tests {
             }),
             profile: vec![text()],
             limits: vec![text()],
+            opens: vec![OpensView {
+                what: text(),
+                steps: vec![text()],
+                closed_by: vec![text()],
+            }],
             risks: vec![text()],
             rule: text(),
             policy: text(),

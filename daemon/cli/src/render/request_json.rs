@@ -45,6 +45,7 @@ pub fn shown(request: &ShownRequest) -> Value {
         then,
         profile,
         limits,
+        opens,
         risks,
         rule,
         policy,
@@ -59,6 +60,10 @@ pub fn shown(request: &ShownRequest) -> Value {
             "commit_id": plan.commit_id, "undone": plan.undone, "checked": plan.checked, "entries": entries, "left_out": plan.left_out,
         })
     });
+    let opens: Vec<Value> = opens
+        .iter()
+        .map(|one| json!({ "what": one.what, "steps": one.steps, "closed_by": one.closed_by }))
+        .collect();
     let files: Vec<Value> = files
         .iter()
         .map(|one| json!({ "what": one.what, "path": one.path, "size": one.size, "sha256": hex(&one.sha256) }))
@@ -80,6 +85,7 @@ pub fn shown(request: &ShownRequest) -> Value {
         "then": then,
         "profile": profile,
         "limits": limits,
+        "opens": opens,
         "risks": risks,
         "rule": rule,
         "policy": policy,

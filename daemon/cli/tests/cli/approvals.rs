@@ -20,6 +20,7 @@ use remit_common::admin::{
 };
 use remit_common::behalf::Behalf;
 use remit_common::names::{JobId, SetId};
+use remit_common::prove::OpenedPath;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_policy::{PathIs, Profile, User};
@@ -143,6 +144,8 @@ fn shown() -> Shown {
             slots: Vec::new(),
             files: vec![file("program", "/usr/sbin/unit-act")],
             does: vec![line.into()],
+            opens: Vec::new(),
+            opens_unknown: Vec::new(),
             script: None,
             stdin: None,
             secret_stdin: None,
@@ -217,6 +220,13 @@ fn nasty(text: &str) -> Shown {
             argv: vec![c(); 3],
             files: vec![nasty_file],
             does: vec![owned()],
+            opens: vec![OpenedPath {
+                agent: owned(),
+                goal: String::new(),
+                steps: vec![owned()],
+                closed_by: Vec::new(),
+            }],
+            opens_unknown: Vec::new(),
             script: hash,
             stdin: hash,
             cwd: c(),

@@ -10,6 +10,7 @@ use remit_approval::{
     VERSION, kind_name,
 };
 use remit_common::names::JobId;
+use remit_common::prove::OpenedPath;
 use remit_common::wire::Effect;
 use remit_policy::PathIs;
 
@@ -48,6 +49,8 @@ pub fn decode(bytes: &[u8]) -> Result<ApprovalRequest, Undecodable> {
         slots: input.list("slots", Decoder::slot)?,
         files: input.list("files", Decoder::file)?,
         does: input.list("does", |input| input.text("line"))?,
+        opens: input.list("opens", Decoder::opened)?,
+        opens_unknown: input.list("opens-unknown", |input| input.text("why"))?,
         script: input.option("script", |input| input.hash("sha256"))?,
         stdin: input.option("stdin", |input| input.hash("sha256"))?,
         secret_stdin: input.option("secret-stdin", |input| input.hash("keyed"))?,
@@ -192,6 +195,15 @@ impl<'a> Decoder<'a> {
             ctime_ns: self.spelled("ctime-ns")?,
             size: self.spelled("size")?,
             sha256: self.hash("sha256")?,
+        })
+    }
+
+    fn opened(&mut self) -> Result<OpenedPath, Undecodable> {
+        Ok(OpenedPath {
+            agent: self.text("agent")?,
+            goal: self.text("goal")?,
+            steps: self.list("steps", |input| input.text("step"))?,
+            closed_by: self.list("closed-by", |input| input.text("change"))?,
         })
     }
 

@@ -97,6 +97,16 @@ fn limits() -> impl Strategy<Value = BoundLimits> {
     })
 }
 
+fn opened() -> impl Strategy<Value = OpenedPath> {
+    let lists = (vec(any::<String>(), 0..3), vec(any::<String>(), 0..3));
+    (any::<[String; 2]>(), lists).prop_map(|([agent, goal], (steps, closed_by))| OpenedPath {
+        agent,
+        goal,
+        steps,
+        closed_by,
+    })
+}
+
 fn request() -> impl Strategy<Value = ApprovalRequest> {
     let texts = (
         any::<[String; 5]>(),
@@ -111,6 +121,8 @@ fn request() -> impl Strategy<Value = ApprovalRequest> {
         vec(any::<String>(), 0..3),
         vec(c_text(), 0..3),
         c_text(),
+        vec(opened(), 0..3),
+        vec(any::<String>(), 0..3),
     );
     let hashes = any::<[Option<[u8; 32]>; 3]>();
     let numbers = (any::<[u8; 16]>(), any::<[u32; 2]>(), any::<u64>());
@@ -118,7 +130,7 @@ fn request() -> impl Strategy<Value = ApprovalRequest> {
     (texts, lists, hashes, numbers, limits(), effect).prop_map(
         |(texts, lists, [script, stdin, secret_stdin], numbers, limits, effect)| {
             let ([machine_id, requester_name, profile, policy, rule], command, reason) = texts;
-            let (path, argv, slots, files, does, env, cwd) = lists;
+            let (path, argv, slots, files, does, env, cwd, opens, opens_unknown) = lists;
             let (job, [requester_uid, runtime_s], expires_ms) = numbers;
             ApprovalRequest {
                 machine_id,
@@ -132,6 +144,8 @@ fn request() -> impl Strategy<Value = ApprovalRequest> {
                 slots,
                 files,
                 does,
+                opens,
+                opens_unknown,
                 script,
                 stdin,
                 secret_stdin,
@@ -162,6 +176,8 @@ fn plain() -> ApprovalRequest {
         slots: Vec::new(),
         files: Vec::new(),
         does: Vec::new(),
+        opens: Vec::new(),
+        opens_unknown: Vec::new(),
         script: Some([0xab; 32]),
         stdin: None,
         secret_stdin: None,
@@ -215,7 +231,7 @@ fn each_error_names_its_part() {
     assert!(decode(good.as_bytes()).is_ok());
     let hash = "ab".repeat(32);
     for (from, to, part) in [
-        ("digest 2\n", "digest 3\n", "version"),
+        ("digest 3\n", "digest 2\n", "version"),
         ("machine-id 4\n", "machine-id 04\n", "machine-id"),
         ("machine-id 4\n", "machine-id 5\n", "machine-id"),
         ("machine-id 4\n", "machine-ib 4\n", "machine-id"),
@@ -233,6 +249,9 @@ fn each_error_names_its_part() {
         ("cwd 1\n/", "cwd 1\n\0", "cwd"),
         (&hash, &hash.to_uppercase(), "sha256"),
         ("stdin x0\n", "stdin x2\n", "sha256"),
+        ("opens x0\n", "opens x1\n", "agent"),
+        ("opens x0\n", "", "opens"),
+        ("opens-unknown x0\n", "opens-unknown x1\nwhat 0\n\n", "why"),
         ("300", "030", "runtime-s"),
         ("memory x0\n", "memory x1\nn 2\n-1\n", "n"),
         ("reason x0\n", "reason x2\ntext 0\n\ntext 0\n\n", "reason"),

@@ -1,6 +1,7 @@
 //! Builds what an approver sees. Every byte is shown, or counted and hashed. Any request fits one frame.
 
 mod contents;
+mod opens;
 mod plan;
 
 pub use plan::OldBytes;
@@ -120,6 +121,12 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         .map(|bundle| plan::plan(bundle, &verified.old, &request.does, extent));
     let plan = plan.map(|(plan, is_cut)| (plan.with(&context.checks), is_cut));
     let (of_undo, does) = plan::undo_risks(verified);
+    let opens = opens::opens(request, extent);
+    let (opened, may_open) = opens::sentences(request);
+    let steps: Vec<String> = opens
+        .iter()
+        .flat_map(|view| view.steps.iter().chain(&view.closed_by).cloned())
+        .collect();
     let stdin = match (request.secret_stdin, &plan) {
         (Some(_), _) => Some("[… a secret …]".into()),
         (None, Some(_)) => verified.stdin().map(|stdin| {
@@ -148,6 +155,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             "what it does",
             does.get(..).filter(|_| are_cut).unwrap_or_default(),
         ),
+        ("how it opens a path", &steps),
         ("the script", script.as_deref().unwrap_or_default()),
         ("standard input", stdin.as_slice()),
         ("the environment", &env),
@@ -164,11 +172,13 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
+            opened,
             bundle
                 .as_ref()
                 .map(|bundle| plan::sentences(bundle, &verified.old))
                 .unwrap_or_default(),
             of_undo,
+            may_open.into_iter().collect(),
             cut,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
@@ -176,6 +186,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             does,
         ]
         .concat(),
+        opens,
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
         files: views(&request.files),
@@ -202,7 +213,7 @@ fn cut_parts(argv: &[String], parts: &[(&str, &[String])]) -> Vec<String> {
     let has_cut = |(name, texts): &(&str, &[String])| {
         let is_one = texts.iter().any(|text| is_cut(text));
         let read = match *name {
-            "what it does" | "the script" | "standard input" => READ,
+            "what it does" | "how it opens a path" | "the script" | "standard input" => READ,
             _ => "",
         };
         is_one.then(|| format!("{name} {CUT}{read}"))

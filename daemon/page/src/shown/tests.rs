@@ -53,6 +53,7 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         then,
         profile,
         limits,
+        opens,
         risks,
         rule,
         policy,
@@ -71,11 +72,16 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
     ];
     let lists = [&pending.by, argv, env, script, then, profile, limits, risks];
     let files = files.iter().flat_map(|file| [&file.what, &file.path]);
+    let ways = opens.iter().flat_map(|way| {
+        let lists = way.steps.iter().chain(&way.closed_by);
+        lists.chain([&way.what])
+    });
     let lists = lists.into_iter().flatten();
     one.into_iter()
         .chain(lists)
         .chain(stdin)
         .chain(files)
+        .chain(ways)
         .collect()
 }
 

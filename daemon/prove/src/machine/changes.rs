@@ -9,7 +9,11 @@ use crate::path::FilePath;
 
 /// By real path: a plan names no path behind a link.
 #[derive(Debug, Default)]
-pub struct Changes(BTreeMap<FilePath, Option<FileAfter>>);
+pub struct Changes {
+    all: BTreeMap<FilePath, Option<FileAfter>>,
+    /// Names in each directory, sorted, and whether they are there after it: a plan has thousands, and so has a look.
+    within: BTreeMap<FilePath, Vec<(Vec<u8>, bool)>>,
+}
 
 /// What a change says of a path.
 #[derive(Debug)]
@@ -30,11 +34,19 @@ impl Changes {
             let plain = plain.ok_or("a path of the change is not a plain path")?;
             all.insert(plain, after.clone());
         }
-        Ok(Self(all))
+        let mut within: BTreeMap<FilePath, Vec<(Vec<u8>, bool)>> = BTreeMap::new();
+        for (path, after) in &all {
+            if let Some(directory) = path.parent() {
+                let name = (path.name().to_vec(), after.is_some());
+                within.entry(directory).or_default().push(name);
+            }
+        }
+        within.values_mut().for_each(|names| names.sort());
+        Ok(Self { all, within })
     }
 
     pub fn of(&self, path: &FilePath) -> Option<Changed<'_>> {
-        let Some(after) = self.0.get(path)? else {
+        let Some(after) = self.all.get(path)? else {
             return Some(Changed::Removed);
         };
         let kind = match &after.content {
@@ -55,23 +67,21 @@ impl Changes {
 
     /// The new bytes of a file. `None`: its bytes do not change.
     pub fn content(&self, path: &FilePath) -> Option<&Content> {
-        let after = self.0.get(path)?.as_ref()?;
+        let after = self.all.get(path)?.as_ref()?;
         match &after.content {
             Content::Same => None,
             content => Some(content),
         }
     }
 
-    /// Names that are new in this directory, and those that are removed.
+    /// Names that are new in this directory, and those that are removed: both sorted.
     pub fn names(&self, directory: &FilePath) -> (Vec<&[u8]>, Vec<&[u8]>) {
-        let (mut there, mut removed) = (Vec::new(), Vec::new());
-        let within = self.0.iter();
-        for (path, after) in within.filter(|(path, _)| path.parent().as_ref() == Some(directory)) {
-            match after {
-                Some(_) => there.push(path.name()),
-                None => removed.push(path.name()),
-            }
-        }
-        (there, removed)
+        let names = self.within.get(directory).into_iter().flatten();
+        let (there, removed): (Vec<_>, Vec<_>) = names.partition(|(_, is_there)| *is_there);
+        (bytes(&there), bytes(&removed))
     }
+}
+
+fn bytes<'a>(names: &[&'a (Vec<u8>, bool)]) -> Vec<&'a [u8]> {
+    names.iter().map(|(name, _)| name.as_slice()).collect()
 }

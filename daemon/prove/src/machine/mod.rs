@@ -413,7 +413,8 @@ impl Machine {
             };
             for found in Dir::from_fd(fd)?.iter() {
                 let name = found?.file_name().to_bytes().to_vec();
-                let is_changed = new.contains(&&name[..]) || removed.contains(&&name[..]);
+                let is_in = |sorted: &[&[u8]]| sorted.binary_search(&&name[..]).is_ok();
+                let is_changed = is_in(&new) || is_in(&removed);
                 if name == b"." || name == b".." || is_changed {
                     continue;
                 }

@@ -103,6 +103,7 @@ mod shared {
                 draft: &request.draft,
                 files: &request.found.files,
                 does: &request.found.does,
+                opens: &request.found.opens,
                 rule: request.pending.rule(),
                 expires_ms: request.expires_ms,
             }

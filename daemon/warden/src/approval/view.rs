@@ -211,6 +211,8 @@ fn number(request: &Request) -> Option<String> {
 pub fn about(record: Record, request: &Request) -> Record {
     record
         .maybe("UNDO_STAYS", request.found.stays.clone())
+        .maybe("OPENS", request.found.opens.in_short())
+        .maybe("OPENS_UNKNOWN", request.found.opens.why_unknown())
         .field("DIGEST", hex(&request.digest))
         .number("EXPIRES", request.expires_ms)
         .maybe(

@@ -10,7 +10,7 @@ use remit_policy::Base;
 use remit_spawn::PathIs;
 
 use crate::approval::file_hash::{
-    self, AsFound, FileFound, Measuring, ReaderIdentity, Wanted, Word,
+    self, AsFound, ChangeOfFiles, FileFound, Measuring, OpensWanted, ReaderIdentity, Wanted, Word,
 };
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
@@ -65,11 +65,21 @@ pub fn hold_copies(
 
 impl Wanted {
     pub fn start(&self, reactor: &mut Reactor, serial: u64) -> Result<Measuring, Refusal> {
+        self.start_with(reactor, serial, None)
+    }
+
+    /// `opens`: also asks which ways to root a change opens.
+    pub fn start_with(
+        &self,
+        reactor: &mut Reactor,
+        serial: u64,
+        opens: Option<&OpensWanted<'_>>,
+    ) -> Result<Measuring, Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot hash its files: {why}");
             Refusal::new(Code::NotStarted, text)
         };
-        let measuring = Measuring::start(self).map_err(cannot)?;
+        let measuring = Measuring::start(self, opens).map_err(cannot)?;
         reactor
             .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
             .map_err(|error| cannot(error.to_string()))?;
@@ -127,6 +137,15 @@ pub fn wanted(draft: &Draft) -> Wanted {
         people: Question::of([subject]),
         signature: None,
         accepted: None,
+    }
+}
+
+/// Returns the change of files that a person is to decide about.
+pub fn change_of_files(draft: &Draft) -> Option<ChangeOfFiles<'_>> {
+    match (draft.call().file_change(), &draft.bound.undo) {
+        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
+        (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
+        (Some(Err(_)) | None, None) => None,
     }
 }
 

@@ -105,6 +105,29 @@ impl Undo {
         Ok(changed::encode(&self.journal()?.plan.changed_by_undo()))
     }
 
+    /// Returns what the undo does with each path, with the bytes that it puts back, up to as many of one file and of all.
+    pub fn put_back(&self, most: usize, all: usize) -> Result<Vec<PutBack>, String> {
+        let journal = self.journal()?;
+        let entries = journal.plan.entries().iter().enumerate();
+        let mut left = all;
+        let entries = entries.map(|(at, entry)| {
+            let entry = entry.reversed();
+            let path = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
+            let kept = || self.kept(path, at);
+            let bytes = match entry.change.makes() {
+                Some(New::Link(_)) => {
+                    let link = kept().and_then(|kept| fs::read_link(kept).ok());
+                    link.map(|link| link.into_os_string().into_vec())
+                }
+                Some(New::File(_)) => kept().and_then(|kept| read_kept(&kept, most.min(left))),
+                Some(New::Directory) | None => None,
+            };
+            left = left.saturating_sub(bytes.as_ref().map_or(0, Vec::len));
+            (entry, bytes)
+        });
+        Ok(entries.collect())
+    }
+
     fn journal(&self) -> Result<Journal, String> {
         let none =
             |why: String| format!("there is no commit with this id that can be undone: {why}");
@@ -203,6 +226,19 @@ impl Undo {
             None => Ok(()),
         }
     }
+}
+
+/// An entry as its undo changes the path, with the bytes that are there again, if they are at hand.
+type PutBack = (Entry, Option<Vec<u8>>);
+
+fn read_kept(path: &Path, most: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let is_file = fs::symlink_metadata(path).ok()?.is_file();
+    let mut some = is_file
+        .then(|| File::open(path).ok())??
+        .take(most as u64 + 1);
+    some.read_to_end(&mut bytes).ok()?;
+    (bytes.len() <= most).then_some(bytes)
 }
 
 /// The machine as an undo finds it.

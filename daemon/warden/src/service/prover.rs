@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use remit_common::prove::{Compared, Opened, OpenedPath, PROGRAM, Question};
+use remit_common::prove::{Compared, Opened, PROGRAM, Question};
 use remit_common::text;
 use remit_policy::exchange::{receive, send};
 use remit_settings::{AccountRef, Accounts};
@@ -15,6 +15,8 @@ use crate::startup::error::chain;
 
 /// Its start, and what it does besides looking: facts become proofs in about the time that they were read in.
 const BESIDE: Duration = Duration::from_secs(2);
+/// For an answer that is there when it is asked for late.
+const READING: Duration = Duration::from_millis(300);
 /// Paths that are shown, steps of each, and bytes of a line.
 pub const PATHS: usize = 20;
 const STEPS: usize = 40;
@@ -24,31 +26,39 @@ const LINE: usize = 600;
 #[derive(Debug)]
 pub struct Prover {
     process: Result<Helper, String>,
-    begin: Instant,
+    since: Instant,
+    patience: Duration,
+}
+
+/// A question that is asked and not answered yet. Dropping it ends the program.
+#[derive(Debug)]
+pub struct Asked {
+    process: Helper,
+    since: Instant,
     patience: Duration,
 }
 
 impl Prover {
-    /// `looking`: the time for its look.
-    pub fn start(looking: Duration) -> Self {
-        let patience = looking.saturating_mul(2).saturating_add(BESIDE);
+    /// `patience`: for its whole answer, from the question on.
+    pub fn start(patience: Duration) -> Self {
+        let patience = patience.saturating_add(BESIDE);
         let process = Helper::start_as_root(PROGRAM, patience)
             .map_err(|error| format!("'{PROGRAM}' was not started: {}", chain(&error)));
         Self {
             process,
-            begin: Instant::now(),
+            since: Instant::now(),
             patience,
         }
     }
 
-    /// `policy`: `Policy::encode`. Fails with a sentence.
-    pub fn opened(
+    /// Returns when the program has read the question. `policy`: `Policy::encode`. Fails with a sentence.
+    pub fn ask(
         self,
         machine: &Path,
         accounts: &Accounts,
         policy: Vec<u8>,
         compared: Compared,
-    ) -> Result<Opened, String> {
+    ) -> Result<Asked, String> {
         let question = Question {
             release: remit_common::RELEASE.to_owned(),
             root: machine.as_os_str().as_encoded_bytes().to_vec().into(),
@@ -60,16 +70,32 @@ impl Prover {
             admin_group: word(&accounts.admin_group),
         };
         let mut process = self.process?;
-        process.extend(self.begin.elapsed());
-        let mut converse = || -> io::Result<Result<Opened, String>> {
-            send(&mut process.to, &question)?;
-            receive(&mut process.from)
+        process.extend(self.since.elapsed());
+        let mut asked = Asked {
+            process,
+            since: Instant::now(),
+            patience: self.patience,
         };
-        let answer = converse();
-        let answer = answer
-            .map_err(|error| format!("'{PROGRAM}' {}", process.fault(&error, self.patience)))?;
+        match send(&mut asked.process.to, &question) {
+            Ok(()) => Ok(asked),
+            Err(error) => Err(asked.fault(&error)),
+        }
+    }
+}
+
+impl Asked {
+    /// Blocks until the answer is there, or the time is over. An answer that came meanwhile is read in any case.
+    pub fn answer(mut self) -> Result<Opened, String> {
+        let late = self.since.elapsed().saturating_add(READING);
+        self.process.extend(late.saturating_sub(self.patience));
+        let answer: io::Result<Result<Opened, String>> = receive(&mut self.process.from);
+        let answer = answer.map_err(|error| self.fault(&error))?;
         let opened = answer.map_err(|why| format!("'{PROGRAM}' refused: {}", line(&why)))?;
         Ok(bounded(opened))
+    }
+
+    fn fault(&self, error: &io::Error) -> String {
+        format!("'{PROGRAM}' {}", self.process.fault(error, self.patience))
     }
 }
 
@@ -100,19 +126,10 @@ fn line(text: &str) -> String {
     text::line(text.as_bytes(), LINE)
 }
 
-/// The path for a person: what is reached, the steps, and what closes it.
-pub fn lines(path: &OpenedPath) -> Vec<String> {
-    let mut lines = vec![format!("{} reaches {}:", path.agent, path.goal)];
-    let steps = (1_usize..).zip(&path.steps);
-    lines.extend(steps.map(|(number, step)| format!("  {number}. {step}")));
-    if !path.closed_by.is_empty() {
-        lines.push(format!("  closed by: {}", path.closed_by.join("; or ")));
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
+    use remit_common::prove::OpenedPath;
+
     use super::*;
 
     #[test]
@@ -131,9 +148,10 @@ mod tests {
         };
         let opened = bounded(opened);
         assert_eq!(opened.paths.len(), 30);
-        let shown = lines(&opened.paths[0]);
-        assert_eq!(shown.len(), STEPS + 2);
-        let texts = shown.iter().chain(&opened.incomplete);
+        let path = &opened.paths[0];
+        assert_eq!(path.steps.len(), STEPS);
+        let shown = path.steps.iter().chain(&path.closed_by);
+        let texts = shown.chain([&path.agent]).chain(&opened.incomplete);
         for text in texts {
             assert!(
                 text.len() < 700 && !text.contains(char::is_control),

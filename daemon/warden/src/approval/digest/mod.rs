@@ -11,7 +11,7 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
-use crate::approval::file_hash::FileFound;
+use crate::approval::file_hash::{FileFound, Opens};
 use crate::job::confirmation::window::ConfirmWindow;
 use crate::request::{ArgumentSlot, BoundCall, Draft, Passed, SlotWhat, Whole};
 
@@ -31,6 +31,7 @@ pub struct Parts<'a> {
     pub draft: &'a Draft,
     pub files: &'a [FileFound],
     pub does: &'a [String],
+    pub opens: &'a Opens,
     pub rule: &'a RuleId,
     pub expires_ms: u64,
 }
@@ -55,6 +56,7 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         draft,
         files,
         does,
+        opens,
         rule,
         expires_ms,
     } = parts;
@@ -105,6 +107,8 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         slots: slots.iter().map(|slot| argument(slot, key)).collect(),
         files: files.iter().map(file).collect(),
         does: confirm.chain(does.iter().cloned()).collect(),
+        opens: opens.paths.clone(),
+        opens_unknown: opens.unknown.clone(),
         script: script.map(|script| script.sha256),
         stdin: stdin.map(|stdin| stdin.sha256),
         secret_stdin: secret_stdin.as_ref().map(|secret| key.of(secret)),

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use remit_approval::{FileBinding, VERSION};
 use remit_common::names::JobId;
+use remit_common::prove::OpenedPath;
 use remit_common::wire::Effect;
 
 use super::*;
@@ -25,6 +26,11 @@ static RULES: LazyLock<[RuleId; 2]> = LazyLock::new(|| {
     })
 });
 
+static NOTHING: Opens = Opens {
+    paths: Vec::new(),
+    unknown: Vec::new(),
+};
+
 fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
     Parts {
         machine_id: "00112233445566778899aabbccddeeff",
@@ -32,6 +38,7 @@ fn parts<'a>(draft: &'a Draft, files: &'a [FileFound]) -> Parts<'a> {
         draft,
         files,
         does: &[],
+        opens: &NOTHING,
         rule: &RULES[0],
         expires_ms: 1_700_000_000_000,
     }
@@ -213,6 +220,46 @@ fn each_part_counts() {
         }),
         "line",
     );
+    let path = OpenedPath {
+        agent: "bot".to_owned(),
+        goal: "root".to_owned(),
+        steps: vec!["a".to_owned()],
+        closed_by: vec!["b".to_owned()],
+    };
+    let other = |name: &str| {
+        let (mut paths, mut unknown) = (vec![path.clone()], Vec::new());
+        match name {
+            "agent" => paths[0].agent.push('x'),
+            "goal" => paths[0].goal.push('x'),
+            "step" => paths[0].steps[0].push('x'),
+            "steps" => paths[0].steps.clear(),
+            "change" => paths[0].closed_by[0].push('x'),
+            "closed-by" => paths[0].closed_by.clear(),
+            "opens-unknown" => unknown.push(String::new()),
+            "why" => unknown.push("it is slow".to_owned()),
+            _ => {}
+        }
+        Opens { paths, unknown }
+    };
+    for name in [
+        "opens",
+        "agent",
+        "goal",
+        "step",
+        "steps",
+        "change",
+        "closed-by",
+        "opens-unknown",
+        "why",
+    ] {
+        look(
+            parts(Parts {
+                opens: &other(name),
+                ..same
+            }),
+            name,
+        );
+    }
     look(
         parts(Parts {
             rule: &RULES[1],
@@ -329,7 +376,7 @@ fn the_encoding_is_as_written_down() {
     let bytes = encode(&parts(&draft, &program()));
     let sha = "05".repeat(32);
     let want = format!(
-        "remit approval digest 2\n\
+        "remit approval digest 3\n\
          machine-id 32\n00112233445566778899aabbccddeeff\n\
          job 32\n07070707070707070707070707070707\n\
          requester-uid 5\n64001\n\
@@ -342,6 +389,8 @@ fn the_encoding_is_as_written_down() {
          files x1\nwhat 7\nprogram\nheld 7\nchecked\nname 13\n/usr/bin/true\nreal 13\n/usr/bin/true\n\
          dev 1\n1\nino 1\n2\nctime-ns 2\n-3\nsize 1\n4\nsha256 64\n{sha}\n\
          does x0\n\
+         opens x0\n\
+         opens-unknown x0\n\
          script x0\n\
          stdin x0\n\
          secret-stdin x0\n\
@@ -359,6 +408,6 @@ fn the_encoding_is_as_written_down() {
         remit_policy::PATH_DIRS[0],
     );
     assert_eq!(String::from_utf8(bytes).unwrap(), want);
-    let golden = "f6a4205ac8ba1977fa00090bee59507c61d87891fdb9f827c9f84b373029149f";
+    let golden = "549dec2e9b66281f5878cf5480713b1ec2916a9462deee4f71e211717f48319f";
     assert_eq!(hex(&digest(&encode(&parts(&draft, &program())))), golden);
 }

@@ -5,6 +5,7 @@
 mod does;
 mod file;
 mod names;
+mod opens;
 mod word;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,8 @@ use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
 pub use does::{asking, asking_after, is_own_program};
+use opens::OpensAsked;
+pub use opens::{ChangeOfFiles, Opens, OpensWanted};
 pub use word::is_as_copied;
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
@@ -102,6 +105,8 @@ pub struct AsFound {
     pub loose: BTreeSet<Loose>,
     /// What the change would do, by line, if its program describes it.
     pub does: Vec<String>,
+    /// Which ways to root the change opens. It is not asked again when it is approved.
+    pub opens: Opens,
     /// The directories that an undo leaves.
     pub stays: Option<String>,
 }
@@ -120,7 +125,7 @@ impl AsFound {
             .map(|line| size_of::<String>() + line.len())
             .sum();
         let stays = self.stays.as_ref().map_or(0, String::len);
-        files + does + stays + self.loose.len() * size_of::<Loose>()
+        files + does + self.opens.held() + stays + self.loose.len() * size_of::<Loose>()
     }
 
     pub fn checked(&self) -> Vec<Measured> {
@@ -136,6 +141,7 @@ impl AsFound {
 pub struct MeasuredFiles {
     pub files: Vec<FileFound>,
     pub does: Vec<String>,
+    pub opens: Opens,
     pub stays: Option<String>,
     pub loose: BTreeSet<Loose>,
     pub people: People,
@@ -167,7 +173,7 @@ pub struct Measuring {
 pub type Copies = Vec<(usize, OwnedFd)>;
 
 impl Measuring {
-    pub fn start(wanted: &Wanted) -> Result<Self, String> {
+    pub fn start(wanted: &Wanted, opens: Option<&OpensWanted<'_>>) -> Result<Self, String> {
         let numbered = wanted.argv.iter().enumerate();
         let copied = numbered.filter(|(_, word)| matches!(word, Word::Path { copied: true, .. }));
         let copies = copied
@@ -176,7 +182,7 @@ impl Measuring {
             .map_err(|error| format!("no memory file for a copy: {error}"))?;
         let files: Vec<_> = copies.iter().map(|(_, file)| file.as_fd()).collect();
         let answer = in_child_with(&files, |files| {
-            let found = MeasuredFiles::of(wanted, files);
+            let found = MeasuredFiles::of(wanted, opens, files);
             postcard::to_extend(&found, Vec::new()).unwrap_or_default()
         });
         Ok(Self {
@@ -234,6 +240,7 @@ impl MeasuredFiles {
         let Self {
             files,
             does,
+            opens,
             stays,
             people,
             loose,
@@ -244,16 +251,23 @@ impl MeasuredFiles {
             files,
             loose,
             does,
+            opens,
             stays,
         };
         (found, people)
     }
 
     /// Measures; may block. `copies` has a memory file for each argument that is copied, in order.
-    fn of(wanted: &Wanted, copies: &[BorrowedFd<'_>]) -> Result<Self, String> {
+    fn of(
+        wanted: &Wanted,
+        opens: Option<&OpensWanted<'_>>,
+        copies: &[BorrowedFd<'_>],
+    ) -> Result<Self, String> {
         // First, with all rights: the verifier gets an identity of its own.
         let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
         let signature = signature.map(|verified| verified.map(Box::new));
+        // It works while this child measures.
+        let opens = opens.map(OpensWanted::ask);
         let accepted = wanted.accepted.as_ref();
         let lost_signature = accepted.and_then(AcceptedSignatures::lost);
         let requester = ReaderIdentity::alone(wanted.uid);
@@ -310,6 +324,7 @@ impl MeasuredFiles {
         Ok(Self {
             files,
             does,
+            opens: opens.map(OpensAsked::answer).unwrap_or_default(),
             stays,
             loose,
             people: People::look_up(&wanted.people),

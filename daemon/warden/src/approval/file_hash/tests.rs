@@ -65,7 +65,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
 
 /// Does not fork, which needs a process of one thread. Uses the encoding of the pipe.
 fn measure(wanted: &Wanted) -> Result<MeasuredFiles, String> {
-    let found = MeasuredFiles::of(wanted, &[]);
+    let found = MeasuredFiles::of(wanted, None, &[]);
     let bytes = postcard::to_extend(&found, Vec::new()).unwrap();
     assert_eq!(postcard::from_bytes(&bytes), Ok(found.clone()));
     found

@@ -7,7 +7,7 @@ use remit_policy::Policy;
 
 use super::refused::LoadError;
 use crate::config::Config;
-use crate::service::prover::{PATHS, Prover};
+use crate::service::prover::{Asked, PATHS, Prover};
 use crate::startup::arguments::Args;
 
 /// Time for looking at the machine.
@@ -19,7 +19,8 @@ pub struct Look(Prover);
 
 impl Look {
     pub fn start() -> Self {
-        Self(Prover::start(LOOK))
+        // Facts become proofs in about the time that they were read in.
+        Self(Prover::start(LOOK.saturating_mul(2)))
     }
 
     /// Compares `new` with the policy in force. One that only takes permissions away loads whatever the machine is like: an
@@ -40,8 +41,8 @@ impl Look {
             milliseconds: u64::try_from(LOOK.as_millis()).unwrap_or(u64::MAX),
         };
         let Self(prover) = self;
-        let opened = prover.opened(&args.machine, &running.accounts, new.encode(), compared);
-        let opened = opened.map_err(|why| unknown(&why))?;
+        let asked = prover.ask(&args.machine, &running.accounts, new.encode(), compared);
+        let opened = asked.and_then(Asked::answer).map_err(|why| unknown(&why))?;
         let is_accepted = |path: &&OpenedPath| new.accepted(&path.agent, &path.goal).is_some();
         let (accepted, refused): (Vec<_>, Vec<_>) = opened.paths.iter().partition(is_accepted);
         if !refused.is_empty() {
