@@ -333,7 +333,7 @@ fn request_goes_on_without_an_answer_and_says_why() {
 
 /// The loop serves others meanwhile.
 #[test]
-fn program_that_hangs_delays_nobody_else() {
+fn program_that_hangs_delays_no_other_job() {
     let machine = Machine::lay();
     machine.prover("#!/bin/sh\nexec sleep 600\n", 0o755);
     let bundle = super::plans::plan(&[machine.0.write("files/new", "x\n")]);

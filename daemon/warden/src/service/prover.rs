@@ -30,9 +30,9 @@ pub struct Prover {
     patience: Duration,
 }
 
-/// A question that is asked and not answered yet. Dropping it ends the program.
+/// The answer to a question that is asked, and may not be there yet. Dropping it ends the program.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ProverAnswer {
     process: Helper,
     since: Instant,
     patience: Duration,
@@ -58,7 +58,7 @@ impl Prover {
         accounts: &Accounts,
         policy: Vec<u8>,
         compared: Compared,
-    ) -> Result<Asked, String> {
+    ) -> Result<ProverAnswer, String> {
         let question = Question {
             release: remit_common::RELEASE.to_owned(),
             root: machine.as_os_str().as_encoded_bytes().to_vec().into(),
@@ -71,7 +71,7 @@ impl Prover {
         };
         let mut process = self.process?;
         process.extend(self.since.elapsed());
-        let mut asked = Asked {
+        let mut asked = ProverAnswer {
             process,
             since: Instant::now(),
             patience: self.patience,
@@ -83,9 +83,9 @@ impl Prover {
     }
 }
 
-impl Asked {
+impl ProverAnswer {
     /// Blocks until the answer is there, or the time is over. An answer that came meanwhile is read in any case.
-    pub fn answer(mut self) -> Result<Opened, String> {
+    pub fn take(mut self) -> Result<Opened, String> {
         let late = self.since.elapsed().saturating_add(READING);
         self.process.extend(late.saturating_sub(self.patience));
         let answer: io::Result<Result<Opened, String>> = receive(&mut self.process.from);

@@ -7,7 +7,7 @@ use remit_policy::Policy;
 
 use super::refused::LoadError;
 use crate::config::Config;
-use crate::service::prover::{Asked, PATHS, Prover};
+use crate::service::prover::{PATHS, Prover, ProverAnswer};
 use crate::startup::arguments::Args;
 
 /// Time for looking at the machine.
@@ -42,7 +42,9 @@ impl Look {
         };
         let Self(prover) = self;
         let asked = prover.ask(&args.machine, &running.accounts, new.encode(), compared);
-        let opened = asked.and_then(Asked::answer).map_err(|why| unknown(&why))?;
+        let opened = asked
+            .and_then(ProverAnswer::take)
+            .map_err(|why| unknown(&why))?;
         let is_accepted = |path: &&OpenedPath| new.accepted(&path.agent, &path.goal).is_some();
         let (accepted, refused): (Vec<_>, Vec<_>) = opened.paths.iter().partition(is_accepted);
         if !refused.is_empty() {

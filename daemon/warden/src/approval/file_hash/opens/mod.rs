@@ -23,7 +23,7 @@ use remit_sys::sys;
 use serde::{Deserialize, Serialize};
 
 use crate::request::file_change::Undo;
-use crate::service::prover::{Asked, Prover};
+use crate::service::prover::{Prover, ProverAnswer};
 
 /// Time for looking at the machine, twice.
 const LOOK_MS: u64 = 4_000;
@@ -64,7 +64,7 @@ pub enum ChangeOfFiles<'a> {
 
 /// A question about a change, or why there is none.
 #[derive(Debug)]
-pub struct OpensAsked(Result<Asked, String>);
+pub struct OpensAsked(Result<ProverAnswer, String>);
 
 impl Opens {
     /// Bytes that it keeps in memory.
@@ -170,7 +170,7 @@ impl OpensWanted<'_> {
 impl OpensAsked {
     /// Blocks until the answer is there, or the time is over.
     pub fn answer(self) -> Opens {
-        match self.0.and_then(Asked::answer) {
+        match self.0.and_then(ProverAnswer::take) {
             Ok(opened) => Opens {
                 paths: opened.paths,
                 unknown: opened.incomplete.into_iter().chain(opened.limits).collect(),

@@ -61,8 +61,8 @@ fn entry(path: &str, change: Change) -> Entry {
     Entry { path, change }
 }
 
-/// Returns what the program is told of each entry, in their order.
-fn told(root: &Path, entries: &[(Entry, Option<&[u8]>)]) -> Vec<FileChange> {
+/// Returns what the program gets of each entry, in their order.
+fn asked(root: &Path, entries: &[(Entry, Option<&[u8]>)]) -> Vec<FileChange> {
     let mut bytes = FileBytes {
         machine: root,
         left: FILES,
@@ -76,13 +76,14 @@ fn told(root: &Path, entries: &[(Entry, Option<&[u8]>)]) -> Vec<FileChange> {
 }
 
 fn contents(root: &Path, entries: &[(Entry, Option<&[u8]>)]) -> Vec<Option<Content>> {
-    let told = told(root, entries).into_iter();
-    told.map(|one| one.after.map(|after| after.content))
+    let asked = asked(root, entries).into_iter();
+    asked
+        .map(|one| one.after.map(|after| after.content))
         .collect()
 }
 
 #[test]
-fn each_kind_of_change_is_told_as_it_is() {
+fn each_kind_of_change_is_asked_about_as_it_is() {
     let root = Root::new("kinds");
     let create = |new| Change::Create { new, meta: META };
     let file = content(b"new", Source::Bundle);
@@ -117,8 +118,8 @@ fn each_kind_of_change_is_told_as_it_is() {
             None,
         ),
     ];
-    let told = told(&root.0, &entries);
-    let found: Vec<_> = told
+    let asked = asked(&root.0, &entries);
+    let found: Vec<_> = asked
         .iter()
         .map(|one| one.after.as_ref().map(|after| &after.content))
         .collect();
@@ -134,9 +135,9 @@ fn each_kind_of_change_is_told_as_it_is() {
             None
         ]
     );
-    let after = told[0].after.as_ref().unwrap();
+    let after = asked[0].after.as_ref().unwrap();
     assert_eq!((after.uid, after.gid, after.mode), (0, 7, 0o644));
-    assert_eq!(&told[0].path[..], b"/etc/a");
+    assert_eq!(&asked[0].path[..], b"/etc/a");
 }
 
 /// What is left out of the question is unknown, not empty.
@@ -200,8 +201,8 @@ fn capabilities_that_a_plan_leaves_out_are_read_from_the_file() {
     let bits = |capabilities| {
         let base = base(Kind::File, capabilities);
         let change = Change::SetMetadata { base, meta: META };
-        let told = told(&root.0, &[(entry("/etc/tool", change), None)]);
-        told[0].after.as_ref().unwrap().capabilities
+        let asked = asked(&root.0, &[(entry("/etc/tool", change), None)]);
+        asked[0].after.as_ref().unwrap().capabilities
     };
     assert_eq!(bits(OldCapabilities::Unread), 1 << 7);
     assert_eq!(bits(OldCapabilities::Read(Some(own))), 1 << 7);
