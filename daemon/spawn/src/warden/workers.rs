@@ -13,10 +13,19 @@ use crate::{Answer, Fork, Forker, Request, socket};
 
 /// The spawner has as many workers at most.
 const MOST: usize = 4;
+/// Children after which the spawner is asked again: one that is stopped is noticed.
+const USES: u32 = 64;
 
-/// Sockets of the workers that were asked last, by the numbers of their sandboxes.
+/// Sockets of the workers that were asked for last, by the numbers of their sandboxes.
 #[derive(Debug, Default)]
-pub(super) struct WorkerSockets(RefCell<VecDeque<(u64, Rc<OwnedFd>)>>);
+pub(super) struct WorkerSockets(RefCell<VecDeque<WorkerSocket>>);
+
+#[derive(Debug)]
+struct WorkerSocket {
+    sandbox: u64,
+    socket: Rc<OwnedFd>,
+    left: u32,
+}
 
 impl Process {
     /// Asks a worker for a pre-forked child. A worker that has ended may have a successor.
@@ -33,22 +42,33 @@ impl Process {
                 let next = self.worker(sandbox)?;
                 socket::send_now(next.as_fd(), fork, fds)
             }
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.forget_worker(sandbox);
+                Err(error)
+            }
             sent => sent,
         };
         sent.doing(|| "cannot ask a worker for a child".to_owned())
     }
 
     fn worker(&self, sandbox: u64) -> Result<Rc<OwnedFd>> {
-        let of = |(of, socket): &(u64, Rc<OwnedFd>)| (*of == sandbox).then(|| Rc::clone(socket));
-        if let Some(socket) = self.workers.0.borrow().iter().find_map(of) {
+        if let Some(socket) = self.workers.known(sandbox) {
             return Ok(socket);
         }
         let (Answer::Worker, [socket]) = self.ask(&Request::Worker { sandbox }, &[])? else {
             return Err(self.nonsense());
         };
+        // The answer of a spawner that is lost meanwhile counts no more.
+        if self.over.borrow().is_some() {
+            return Err(Error::refused(ASKING, ENDED));
+        }
         let socket = Rc::new(socket);
         let mut workers = self.workers.0.borrow_mut();
-        workers.push_back((sandbox, Rc::clone(&socket)));
+        workers.push_back(WorkerSocket {
+            sandbox,
+            socket: Rc::clone(&socket),
+            left: USES,
+        });
         if workers.len() > MOST {
             workers.pop_front();
         }
@@ -61,7 +81,23 @@ impl Process {
     }
 
     pub(super) fn forget_worker(&self, sandbox: u64) {
-        self.workers.0.borrow_mut().retain(|(of, _)| *of != sandbox);
+        let mut workers = self.workers.0.borrow_mut();
+        workers.retain(|one| one.sandbox != sandbox);
+    }
+}
+
+impl WorkerSockets {
+    /// Returns the socket of a worker, unless it was used so often that the spawner is to be asked again.
+    fn known(&self, sandbox: u64) -> Option<Rc<OwnedFd>> {
+        let mut all = self.0.borrow_mut();
+        let at = all.iter().position(|one| one.sandbox == sandbox)?;
+        let one = all.get_mut(at)?;
+        one.left = one.left.saturating_sub(1);
+        if one.left == 0 {
+            all.remove(at);
+            return None;
+        }
+        Some(Rc::clone(&one.socket))
     }
 }
 
@@ -75,7 +111,7 @@ impl Forker for Process {
 
     fn end_worker(&self, sandbox: u64) {
         self.forget_worker(sandbox);
-        // If this fails, the spawner has ended, and its workers with it.
+        // If this fails, the spawner has ended. Its workers do once their sockets are dropped.
         if self.done(&Request::EndWorker { sandbox }, &[]).is_ok() {
             let why = "it did not fork a child".to_owned();
             self.lost.borrow_mut().get_or_insert(why);

@@ -127,6 +127,8 @@ pub fn on_spawner_died(cx: &mut JobCx<'_>) -> Option<String> {
     let spawner = cx.sandbox.manager.spawner()?;
     cx.reactor.remove(spawner.pidfd());
     let why = spawner.why_over().unwrap_or("it was killed".to_owned());
+    // Its workers have lost one of their two ends; this drops the other.
+    spawner.end_workers(Duration::ZERO);
     cx.sandbox.manager.end_jobs();
     let message = format!("remit-spawner died: {why}");
     say_error!("{message}; all jobs are ended, and remitd ends");

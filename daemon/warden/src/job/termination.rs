@@ -212,6 +212,8 @@ fn await_output(cx: &mut JobCx<'_>, serial: u64) {
     let Some(job) = cx.jobs.get(serial) else {
         return;
     };
+    // The last reference to it would keep file systems busy, and hold up the end of a daemon that is killed.
+    drop(job.process.mount_ns.take());
     if std::mem::take(&mut job.cgroup_watched) {
         cx.reactor.remove(job.cgroup.events());
     }
