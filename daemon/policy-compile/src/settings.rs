@@ -65,7 +65,8 @@ mod tests {
         let shipped = include_str!("../../../packaging/remit.toml");
         let table: toml::Table = toml::from_str(shipped).unwrap();
         let mut keys = Vec::new();
-        for (section, values) in &table {
+        // Each load reads the section about loads.
+        for (section, values) in table.iter().filter(|(section, _)| *section != "policy") {
             for (key, value) in values.as_table().unwrap() {
                 let other = match (key.as_str(), value) {
                     ("sink", _) => Value::from("file"),

@@ -15,7 +15,7 @@ const ROOT: &str = "root";
 /// What is kept of a look to compare a later one with. Its form is a part of the file of `remit prove --compare`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seen {
+pub struct SeenPaths {
     /// Paths of each account that was judged.
     pub accounts: BTreeMap<String, Vec<SeenPath>>,
     /// Parts of the machine that were not looked at: path and reason.
@@ -53,7 +53,7 @@ pub struct GonePath {
     pub path: SeenPath,
 }
 
-impl Seen {
+impl SeenPaths {
     pub fn of(report: &Report) -> Self {
         let accounts = report.subjects.iter().map(|subject| {
             let paths = subject.reaches.iter().map(SeenPath::of);
@@ -104,10 +104,10 @@ impl Comparison {
 }
 
 /// Without an earlier look every path is new, and nothing is missing.
-pub fn compare(before: Option<&Seen>, now: &Report) -> Comparison {
+pub fn compare(before: Option<&SeenPaths>, now: &Report) -> Comparison {
     let mut found = Comparison::default();
     let Some(before) = before else {
-        let nothing = Seen::default();
+        let nothing = SeenPaths::default();
         for subject in &now.subjects {
             of_account(&nothing, subject, &mut found);
         }
@@ -142,7 +142,7 @@ fn keys(paths: &[SeenPath]) -> BTreeSet<PathKey> {
     paths.iter().map(SeenPath::key).collect()
 }
 
-fn of_account(before: &Seen, subject: &SubjectReport, found: &mut Comparison) {
+fn of_account(before: &SeenPaths, subject: &SubjectReport, found: &mut Comparison) {
     let known = before.accounts.get(&subject.name);
     let known = known.map(Vec::as_slice).unwrap_or_default();
     let known_keys = keys(known);

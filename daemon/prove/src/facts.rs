@@ -140,6 +140,7 @@ impl fmt::Display for Source {
         match (self.line, self.text.as_str()) {
             (0, "") => write!(f, "{}", self.file),
             (0, text) => write!(f, "{}: {text}", self.file),
+            (line, "") => write!(f, "{}:{line}", self.file),
             (line, text) => write!(f, "{}:{line}: {text}", self.file),
         }
     }

@@ -17,6 +17,8 @@ pub struct Side<'s> {
     pub clauses: &'s Clauses,
     pub unknown: &'s [Unknown],
     pub more_unknown: usize,
+    /// Whose accounts were worth reaching.
+    pub goals: &'s Goals,
 }
 
 /// Returns what accounts reach only after the change, with the proofs. What one reached before, it reaches anyway: another
@@ -105,12 +107,23 @@ fn between(
     }
     let closure = after.clauses.close(begin, None);
     let goals = wanted(subject, &closure, facts, goals).into_iter();
-    let goals = goals.filter(|(_, atom)| closure.holds(atom) && !known.holds(atom));
+    let was_reached = |atom: &Atom| known.holds(atom) && !is_new(atom, before.goals, after.goals);
+    let goals = goals.filter(|(_, atom)| closure.holds(atom) && !was_reached(atom));
     let mut reached: Vec<Reached<'_>> = goals
         .map(|(goal, atom)| Reached::new(&closure, goal, atom))
         .collect();
     let _ = try_fixes(after.clauses, begin, &mut reached, is_late);
     reached.into_iter().map(Reached::path).collect()
+}
+
+/// Returns true if an account becomes one that is worth reaching, or more so: an approver.
+fn is_new(atom: &Atom, before: &Goals, after: &Goals) -> bool {
+    let Atom::Account(uid) = atom else {
+        return false;
+    };
+    let is_approver = |goals: &Goals| goals.approvers.contains(uid);
+    let is_goal = |goals: &Goals| is_approver(goals) || goals.agents.contains(uid);
+    (is_approver(after) && !is_approver(before)) || (*uid != 0 && !is_goal(before))
 }
 
 fn step(step: &Step) -> String {

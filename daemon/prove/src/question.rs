@@ -14,7 +14,7 @@ use crate::opened::{Side, compare};
 use crate::people::People;
 use crate::report::{Report, prove};
 use crate::rules::clauses;
-use crate::sources::{self, Begun};
+use crate::sources::{self, FirstLook};
 
 /// Time for proofs and for trying what closes them.
 const PROOFS: Duration = Duration::from_secs(30);
@@ -31,12 +31,12 @@ pub enum Answer {
 pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> {
     check_release(question)?;
     let policy = decode(&question.policy)?;
-    let begun = begin(question, machine, &[&policy]);
-    let accounts = &begun.facts().accounts;
-    let grants = Grants::from_policy(&policy, accounts, begun.facts().units.iter());
+    let first = begin(question, machine, &[&policy]);
+    let accounts = &first.facts().accounts;
+    let grants = Grants::from_policy(&policy, accounts, first.facts().units.iter());
     let people = People::of(question, accounts, &[&policy]);
-    let subjects = people.subjects(question, begun.facts())?;
-    let (mut facts, commands) = begun.finish();
+    let subjects = people.subjects(question, first.facts())?;
+    let (mut facts, commands) = first.finish();
     facts.obeys.extend(commands.into_iter().flatten());
     let is_late = late(machine);
     let mut report = prove(&facts, &grants, &subjects, &people.goals, &is_late);
@@ -69,9 +69,9 @@ fn by_policy(
     machine: &Machine,
 ) -> Result<Opened, String> {
     let policies = [before, after];
-    let begun = begin(question, machine, &policies);
-    let accounts = &begun.facts().accounts;
-    let units = begun.facts().units.iter();
+    let first = begin(question, machine, &policies);
+    let accounts = &first.facts().accounts;
+    let units = first.facts().units.iter();
     let grants = policies.map(|policy| Grants::from_policy(policy, accounts, units.clone()));
     let [old, new] = &grants;
     // Whatever the machine is like, and however long a look at it takes.
@@ -80,7 +80,7 @@ fn by_policy(
     }
     let people = People::of(question, accounts, &policies);
     let limits = people.limits(&policies, accounts, new);
-    let (mut facts, commands) = begun.finish();
+    let (mut facts, commands) = first.finish();
     facts.hide_private();
     let own = facts.obeys.len();
     let mut clauses = commands.into_iter().zip(&grants).map(|(commands, grants)| {
@@ -92,10 +92,13 @@ fn by_policy(
         return Err("a policy was not looked at".to_owned());
     };
     drop(clauses);
-    let sides = [&old, &new].map(|clauses| Side {
+    let goals = policies.map(|policy| People::of(question, &facts.accounts, &[policy]).goals);
+    let [old_goals, new_goals] = &goals;
+    let sides = [(&old, old_goals), (&new, new_goals)].map(|(clauses, goals)| Side {
         clauses,
         unknown: &facts.unknown,
         more_unknown: facts.more_unknown,
+        goals,
     });
     let is_late = late(machine);
     let subjects = people.subjects(question, &facts)?;
@@ -114,27 +117,31 @@ fn by_files(
     machine: &mut Machine,
 ) -> Result<Opened, String> {
     let whole = |machine: &Machine, policy: &Policy| {
-        let begun = begin(question, machine, &[policy]);
-        let accounts = &begun.facts().accounts;
-        let grants = Grants::from_policy(policy, accounts, begun.facts().units.iter());
+        let first = begin(question, machine, &[policy]);
+        let accounts = &first.facts().accounts;
+        let grants = Grants::from_policy(policy, accounts, first.facts().units.iter());
         let people = People::of(question, accounts, &[before, after]);
         let limits = people.limits(&[policy], accounts, &grants);
-        let (mut facts, commands) = begun.finish();
+        let (mut facts, commands) = first.finish();
         facts.obeys.extend(commands.into_iter().flatten());
         facts.hide_private();
         let clauses = clauses(&facts, &grants);
         (facts, clauses, people, limits)
     };
     let (old_facts, old, mut people, _) = whole(machine, before);
+    let old_goals = people.goals.clone();
     let incomplete = machine.incomplete();
     machine.change(changes)?;
     let (facts, new, later, limits) = whole(machine, after);
+    let new_goals = later.goals.clone();
     // A change that makes somebody an approver does not take an agent out of the question.
     people.add(later);
-    let sides = [(&old, &old_facts), (&new, &facts)].map(|(clauses, facts)| Side {
+    let sides = [(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)];
+    let sides = sides.map(|(clauses, facts, goals)| Side {
         clauses,
         unknown: &facts.unknown,
         more_unknown: facts.more_unknown,
+        goals,
     });
     let is_late = late(machine);
     let subjects = people.subjects(question, &facts)?;
@@ -163,7 +170,7 @@ fn decode(policy: &[u8]) -> Result<Policy, String> {
     Policy::decode(policy).map_err(|why| format!("the policy is not usable: {why}"))
 }
 
-fn begin<'m>(question: &Question, machine: &'m Machine, policies: &[&Policy]) -> Begun<'m> {
+fn begin<'m>(question: &Question, machine: &'m Machine, policies: &[&Policy]) -> FirstLook<'m> {
     let add = |accounts: &mut Accounts| {
         for known in &question.accounts {
             add_known(accounts, known);

@@ -4,7 +4,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use remit_prove::compare::{Comparison, Seen, compare};
+use remit_prove::compare::{Comparison, SeenPaths, compare};
 use remit_prove::report::{Path, Report, Step, SubjectReport};
 use remit_prove::text;
 
@@ -136,7 +136,7 @@ fn paths_are_new_gone_or_not_comparable() {
         ),
     ];
     for (before, now, expect) in rows {
-        let found = compare(Some(&Seen::of(&report(before))), &report(now));
+        let found = compare(Some(&SeenPaths::of(&report(before))), &report(now));
         assert_eq!(said(&found), *expect, "{before:?} {now:?}");
         let is_news = expect.iter().any(|line| !line.starts_with("gone"));
         assert_eq!(found.is_news(), is_news, "{before:?} {now:?}");
@@ -145,7 +145,7 @@ fn paths_are_new_gone_or_not_comparable() {
     let found = compare(None, &report(&["a root <- x", "b", "?/srv: w", "+1"]));
     assert_eq!(said(&found), ["new a root"]);
     // Of a list that was cut nothing is known to be gone.
-    let before = Seen::of(&report(&["a other <- x"]));
+    let before = SeenPaths::of(&report(&["a other <- x"]));
     let found = compare(Some(&before), &report(&cut));
     assert_eq!(found.gone, []);
     assert_eq!(found.uncompared[0].0, "1 paths of a");
@@ -155,13 +155,13 @@ fn paths_are_new_gone_or_not_comparable() {
 fn comparison_is_shown_with_steps_and_escaped() {
     let before = report(&["a remit <- f", "b root <- x"]);
     let now = report(&["a remit <- g\u{1b}[2J", "b", "?/srv: w"]);
-    let found = compare(Some(&Seen::of(&before)), &now);
+    let found = compare(Some(&SeenPaths::of(&before)), &now);
     let shown = text::comparison(&found, true);
     let expect = "new: a reaches remit by other steps:\n  1. g\\x1b[2J [rule]\n     sentence: source(5)\n  closed by: chmod\n\
                   gone: b reached root:\n  1. x [rule]\n\
                   looked at then and not now: 1, a path there is not seen\n  /srv: w\n";
     assert_eq!(shown, expect);
-    let same = compare(Some(&Seen::of(&before)), &before);
+    let same = compare(Some(&SeenPaths::of(&before)), &before);
     assert_eq!(text::comparison(&same, false), "no new path found\n");
 }
 
@@ -179,7 +179,7 @@ proptest! {
             steps: facts.iter().map(|fact| Step { rule: String::new(), fact: fact.clone(), sentence: String::new(), source: String::new() }).collect(),
             closed_by: Vec::new(),
         }).collect();
-        let found = compare(Some(&Seen::of(&one)), &one);
+        let found = compare(Some(&SeenPaths::of(&one)), &one);
         prop_assert!(!found.is_news() && found.gone.is_empty());
     }
 }

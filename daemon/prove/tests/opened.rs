@@ -10,11 +10,13 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use common::described::{Described, Mend};
 use common::laid::goals;
 use common::{Laid, machines};
 use remit_common::prove::{Compared, Content, FileAfter, FileChange, Opened, Question};
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::question::opened;
+use remit_prove::report::Step;
 
 /// Everything beneath a directory, by its path from there.
 fn tree(root: &Path) -> BTreeMap<PathBuf, Metadata> {
@@ -114,6 +116,13 @@ fn asked(before: &Laid, after: &Laid) -> Option<Opened> {
     Some(opened(&question, &compared, &mut machine).unwrap())
 }
 
+/// Returns true if the mend takes a rule about approvers or their group away, and nothing else.
+fn is_about_people(described: &Described, mend: &Mend) -> bool {
+    let mended = described.mended(mend);
+    let is_same = mend.file.is_empty() && mend.remove.is_empty() && mend.leaves.is_empty();
+    is_same && mended.policy != described.policy && described.policy.contains("approval")
+}
+
 #[test]
 fn change_opens_the_paths_of_the_machine_that_it_makes() {
     let (mut wrong, mut judged, mut left_out) = (Vec::new(), 0, Vec::new());
@@ -131,11 +140,20 @@ fn change_opens_the_paths_of_the_machine_that_it_makes() {
                 wrong.push(format!("{name}, {}, back: {back:#?}", mend.about));
             }
             let shown: Vec<&str> = found.paths.iter().map(|path| path.goal.as_str()).collect();
-            let steps = found.paths.iter().flat_map(|path| path.steps.clone());
+            let steps: Vec<&String> = found.paths.iter().flat_map(|path| &path.steps).collect();
+            // Only approvers and agents are other: no permission is new.
+            if shown.is_empty() && is_about_people(&described, mend) {
+                continue;
+            }
             let reaches = expect.subjects[0].reaches.iter();
-            let expected = reaches.flat_map(|path| &path.steps);
-            let expected = expected.map(|step| format!("{} [{}]", step.fact, step.rule));
-            if shown != goals(&expect.subjects[0]) || !steps.eq(expected) {
+            let expected: Vec<_> = reaches.flat_map(|path| &path.steps).collect();
+            let is_step = |(found, step): (&&String, &&Step)| {
+                let fact = found.strip_suffix(&format!(" [{}]", step.rule));
+                // Lines of private files are not quoted.
+                fact.is_some_and(|fact| step.fact.starts_with(fact))
+            };
+            let all = steps.len() == expected.len() && steps.iter().zip(&expected).all(is_step);
+            if shown != goals(&expect.subjects[0]) || !all {
                 wrong.push(format!("{name}, {}: {found:#?}", mend.about));
             }
         }

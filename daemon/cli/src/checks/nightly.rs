@@ -101,11 +101,11 @@ fn of_timer(timer: &Properties) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use remit_common::refusal::Code;
-    use remit_prove::compare::{Seen, SeenPath};
+    use remit_prove::compare::{SeenPath, SeenPaths};
 
     use super::super::report::whys;
     use super::*;
-    use crate::commands::prove::looks::{Asked, KeptLook};
+    use crate::commands::prove::looks::{KeptLook, LookQuestion};
 
     const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -114,9 +114,9 @@ mod tests {
             goal: goal.to_owned(),
             steps: Vec::new(),
         });
-        let seen = Seen {
+        let seen = SeenPaths {
             accounts: [("agent".to_owned(), path.into_iter().collect())].into(),
-            ..Seen::default()
+            ..SeenPaths::default()
         };
         KeptLook {
             at_ms,
@@ -127,7 +127,7 @@ mod tests {
 
     fn looks(newest: KeptLook, shown: Option<KeptLook>) -> Result<Option<Looks>, Refusal> {
         Ok(Some(Looks::new(
-            Asked::new(Path::new("/"), None),
+            LookQuestion::new(Path::new("/"), None),
             newest,
             shown,
         )))

@@ -32,9 +32,9 @@ fn look() -> Result<(Report, Policy), String> {
 }
 
 /// Why a path of an agent to a goal is accepted, if it is.
-type Accepted<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
+type AcceptedReason<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
 
-fn judge(report: &Report, agents: &[String], accepted: Accepted<'_>) -> Vec<Check> {
+fn judge(report: &Report, agents: &[String], accepted: AcceptedReason<'_>) -> Vec<Check> {
     let unknown = report.unknown.len().saturating_add(report.more_unknown);
     let subjects = report.subjects.iter();
     let subjects = subjects.filter(|subject| agents.contains(&subject.name));

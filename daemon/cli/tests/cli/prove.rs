@@ -216,7 +216,7 @@ fn file_that_cannot_be_believed_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn look_that_nobody_read_is_not_kept() {
+fn unread_look_is_not_kept() {
     let Some(scene) = Scene::new("unread") else {
         return;
     };

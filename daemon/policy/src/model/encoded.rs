@@ -1,6 +1,8 @@
 //! Sends a policy to another process, and checks what came from one. Everything that the loader guarantees and that
 //! decisions, arguments or sandboxes rely on is checked again. What a rule allows is not judged here.
 
+pub(crate) mod by_name;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -41,27 +43,6 @@ struct Received {
     /// Those of files.
     profiles: Vec<Profile>,
     digest: String,
-}
-
-/// A profile is sent as its name. Decoding finds it among the policy's profiles.
-pub(crate) mod by_name {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::model::profile::Profile;
-
-    pub fn serialize<S: Serializer>(profile: &Arc<Profile>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&profile.name)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Profile>, D::Error> {
-        let name = String::deserialize(from)?;
-        Ok(Arc::new(Profile {
-            name,
-            ..Profile::strict()
-        }))
-    }
 }
 
 impl Policy {
@@ -152,12 +133,7 @@ impl Received {
             rule.check()
                 .map_err(|why| format!("denial {} {why}", rule.id.line()))?;
         }
-        for accepted in &accepts {
-            let fault = accepted
-                .fault()
-                .map(|why| format!("[[accept]] {} {why}", accepted.id.line()));
-            fault.map_or(Ok(()), Err)?;
-        }
+        accepts.iter().try_for_each(AcceptedPath::check)?;
         Ok(Parts {
             grants,
             denies,

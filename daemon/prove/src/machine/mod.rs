@@ -4,6 +4,7 @@
 mod changes;
 pub mod entry;
 mod mounts;
+mod reading;
 mod way;
 
 use std::cell::{Cell, RefCell};
@@ -14,17 +15,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat};
-use nix::unistd::read;
-use remit_common::prove::{Content, FileChange};
+use remit_common::prove::FileChange;
 use remit_sys::sys;
 
 use crate::path::FilePath;
 use changes::{Changed, Changes};
-use entry::{End, Entry, Kind, parse_acl, parse_capabilities};
+use entry::{Entry, Kind, parse_acl, parse_capabilities};
 use mounts::{Closed, closed};
 
 /// Bounds of one look at a machine.
@@ -309,128 +308,6 @@ impl Machine {
             entry.capabilities = found.map_or(0, |found| parse_capabilities(&found));
         }
         Ok(())
-    }
-
-    /// Returns the content of a file, through links. `None` if there is none, or it is unknown.
-    pub fn read(&self, path: &FilePath) -> Option<Vec<u8>> {
-        self.content(path, self.bounds.file, &[])
-    }
-
-    /// Returns the content of a file that begins with `#!`, at most so many bytes.
-    pub fn script(&self, path: &FilePath, most: usize) -> Option<Vec<u8>> {
-        self.content(path, most, b"#!")
-    }
-
-    fn content(&self, path: &FilePath, most: usize, begin: &[u8]) -> Option<Vec<u8>> {
-        let (end, entry) = self.entry(path)?;
-        if entry.kind != Kind::File {
-            return None;
-        }
-        let content = match self.changes.content(&end) {
-            None => self.read_file(&end, most, begin),
-            Some(Content::File(bytes)) => Ok(self.bounded(&end, bytes, most, begin)),
-            Some(_) => {
-                self.unknown(&end, "its new bytes are not known here");
-                return None;
-            }
-        };
-        content.unwrap_or_else(|errno| {
-            self.unknown(&end, reason(errno));
-            None
-        })
-    }
-
-    fn read_file(
-        &self,
-        path: &FilePath,
-        most: usize,
-        begin: &[u8],
-    ) -> nix::Result<Option<Vec<u8>>> {
-        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-        if fstat(&fd)?.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Err(Errno::ESTALE);
-        }
-        let most = self.left(most);
-        let mut content = Vec::new();
-        let mut buffer = vec![0; 4096];
-        while content.len() <= most {
-            let length = read(&fd, &mut buffer)?;
-            if length == 0 {
-                break;
-            }
-            content.extend_from_slice(buffer.get(..length).unwrap_or_default());
-            if !content.starts_with(begin) {
-                return Ok(None);
-            }
-            buffer.resize(1 << 16, 0);
-        }
-        Ok(self.bounded(path, &content, most, begin))
-    }
-
-    /// Returns how many of so many bytes may be read.
-    fn left(&self, most: usize) -> usize {
-        most.min(self.bounds.bytes.saturating_sub(self.bytes.get()))
-    }
-
-    /// Returns the first `most` bytes of a file that begins so.
-    fn bounded(
-        &self,
-        path: &FilePath,
-        content: &[u8],
-        most: usize,
-        begin: &[u8],
-    ) -> Option<Vec<u8>> {
-        let most = self.left(most);
-        let known = content.get(..most).unwrap_or(content);
-        if known.len() < content.len() {
-            self.unknown(path, format!("only its first {most} bytes were read"));
-            if self.left(self.bounds.file) < self.bounds.file {
-                let bytes = self.bounds.bytes;
-                self.over(path, &format!("more than {bytes} bytes were read"));
-            }
-        }
-        self.bytes.set(self.bytes.get().saturating_add(known.len()));
-        known.starts_with(begin).then(|| known.to_vec())
-    }
-
-    /// Returns the names in a directory, sorted, through links. Empty if there is none, or it is unknown.
-    pub fn list(&self, path: &FilePath) -> Vec<Vec<u8>> {
-        let End::There(end) = self.way(path).end else {
-            return Vec::new();
-        };
-        let entry = self.look(&end).entry();
-        if !entry.is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
-            return Vec::new();
-        }
-        let (new, removed) = self.changes.names(&end);
-        let list = || -> nix::Result<Vec<Vec<u8>>> {
-            let mut names: Vec<Vec<u8>> = new.iter().map(|name| name.to_vec()).collect();
-            let fd = match self.open_at(&end, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-                Ok(fd) => fd,
-                // It is new itself.
-                Err(_) if self.changes.content(&end).is_some() => return Ok(names),
-                Err(errno) => return Err(errno),
-            };
-            for found in Dir::from_fd(fd)?.iter() {
-                let name = found?.file_name().to_bytes().to_vec();
-                let is_in = |sorted: &[&[u8]]| sorted.binary_search(&&name[..]).is_ok();
-                let is_changed = is_in(&new) || is_in(&removed);
-                if name == b"." || name == b".." || is_changed {
-                    continue;
-                }
-                if names.len() >= self.bounds.entries {
-                    self.unknown(&end, format!("only {} of its names were read", names.len()));
-                    break;
-                }
-                names.push(name);
-            }
-            names.sort_unstable();
-            Ok(names)
-        };
-        list().unwrap_or_else(|errno| {
-            self.unknown(&end, reason(errno));
-            Vec::new()
-        })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::look::Look;
 use crate::machine::Machine;
 
 /// A look of which accounts, units and the programs of policies are known, and the rest is not read yet.
-pub struct Begun<'m> {
+pub struct FirstLook<'m> {
     look: Look<'m>,
     /// What the commands of each policy execute.
     commands: Vec<Vec<Obeys>>,
@@ -42,7 +42,7 @@ pub fn begin<'m>(
     machine: &'m Machine,
     add: impl Fn(&mut Accounts),
     policies: &[&Policy],
-) -> Begun<'m> {
+) -> FirstLook<'m> {
     let mut look = Look::new(machine);
     look.facts.accounts = Accounts::read(machine);
     add(&mut look.facts.accounts);
@@ -54,10 +54,10 @@ pub fn begin<'m>(
         look.facts.obeys.split_off(of_units)
     });
     let commands = commands.collect();
-    Begun { look, commands }
+    FirstLook { look, commands }
 }
 
-impl Begun<'_> {
+impl FirstLook<'_> {
     pub fn facts(&self) -> &Facts {
         &self.look.facts
     }

@@ -6,7 +6,7 @@ use remit_common::outcome::{DENIED_BY, Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, names::JobId, text};
 
-use super::table::{ASK_AGAIN, Request, no_such_request};
+use super::table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
 use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
@@ -241,4 +241,19 @@ pub fn deny(cx: &mut JobCx<'_>, by: &Subject, job: JobId, why: &str) -> Result<S
     }
     end_request(cx, serial, RequestEnd::denied(by, &why));
     Ok(format!("denied; job {} will not run", job.short()))
+}
+
+/// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
+pub fn drop_measured(cx: &mut JobCx<'_>) {
+    for serial in cx.jobs.serials_of::<MeasuringRequest>() {
+        let Some(fresh) = cx.jobs.take::<MeasuringRequest>(serial) else {
+            continue;
+        };
+        cx.reactor.remove(fresh.measuring.fd());
+        let text = "the broker died while the request was examined";
+        let draft = &fresh.draft;
+        cx.reports
+            .drop_request(&draft.requester, draft.asked(), text);
+        ended::release_draft(cx, fresh.draft);
+    }
 }

@@ -26,7 +26,7 @@ use crate::audit::reports::Outcome;
 use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
-use crate::job::context::{JobCx, RequestCx};
+use crate::job::context::RequestCx;
 use crate::job::ended;
 use crate::job::life::Event;
 use crate::job::queue;
@@ -390,19 +390,4 @@ fn not_now(request: &Request, busy: Refusal) -> Refusal {
         busy.message
     );
     Refusal { message, ..busy }.next("approve it again when a job has ended: it still waits")
-}
-
-/// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
-pub fn drop_measured(cx: &mut JobCx<'_>) {
-    for serial in cx.jobs.serials_of::<MeasuringRequest>() {
-        let Some(fresh) = cx.jobs.take::<MeasuringRequest>(serial) else {
-            continue;
-        };
-        cx.reactor.remove(fresh.measuring.fd());
-        let text = "the broker died while the request was examined";
-        let draft = &fresh.draft;
-        cx.reports
-            .drop_request(&draft.requester, draft.asked(), text);
-        ended::release_draft(cx, fresh.draft);
-    }
 }

@@ -21,8 +21,9 @@ use remit_plan::Upload;
 
 use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
 use crate::admin::watchers::tell_pending;
+use crate::approval::end::drop_measured;
 use crate::approval::end::on_approval_timeout;
-use crate::approval::flow::{drop_measured, on_measuring_timeout, read_measured};
+use crate::approval::flow::{on_measuring_timeout, read_measured};
 use crate::approval::grants::ended::drop_uses;
 use crate::approval::grants::ended::end_grants;
 use crate::approval::notification::tell_of_pauses;

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use remit_policy::{MachineTable, Policy};
-use remit_prove::compare::{Seen, compare};
+use remit_prove::compare::{SeenPaths, compare};
 use remit_prove::grants::Grants;
 use remit_prove::machine::entry::{parse_acl, parse_capabilities};
 use remit_prove::machine::{Bounds, Machine};
@@ -155,6 +155,6 @@ fn look(length: usize) {
         let is_raw = |c: char| c.is_control() && c != '\n';
         assert!(!shown.contains(is_raw), "{shown:?}");
     }
-    let news = compare(Some(&Seen::of(&report)), &report);
+    let news = compare(Some(&SeenPaths::of(&report)), &report);
     assert!(!news.is_news() && news.gone.is_empty(), "{news:?}");
 }

@@ -165,7 +165,7 @@ impl JournalEntry {
 
 #[cfg(test)]
 mod tests {
-    use remit_prove::compare::{Seen, compare};
+    use remit_prove::compare::{SeenPaths, compare};
     use remit_prove::report::{Path as Reached, Step, SubjectReport};
 
     use super::*;
@@ -226,7 +226,7 @@ mod tests {
     fn text_of_a_stranger_begins_no_field() {
         let hostile =
             report("/srv/x\nMESSAGE_ID=0f46946454ed4d13afac535a47951ec5\nREMIT_SEQ=1\u{1b}[2J");
-        let found = compare(Some(&Seen::default()), &hostile);
+        let found = compare(Some(&SeenPaths::default()), &hostile);
         for entry in entries(&hostile, &found, None, Path::new("/f\nREMIT_SEQ=2")) {
             let datagram = entry.datagram();
             let names: Vec<&str> = datagram

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_prove::compare::Seen;
+use remit_prove::compare::SeenPaths;
 use remit_prove::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub const NIGHTLY: &str = "/var/lib/remit/prove/nightly.json";
 #[serde(deny_unknown_fields)]
 pub struct Looks {
     version: u32,
-    asked: Asked,
+    asked: LookQuestion,
     pub newest: KeptLook,
     /// The newest look whose news a person saw. `None`: there is none.
     pub shown: Option<KeptLook>,
@@ -35,7 +35,7 @@ pub struct Looks {
 /// The question. Answers to different ones cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct LookQuestion {
     root: String,
     subject: Option<String>,
 }
@@ -46,7 +46,7 @@ pub struct KeptLook {
     /// Milliseconds since 1970.
     pub at_ms: u64,
     pub release: String,
-    pub seen: Seen,
+    pub seen: SeenPaths,
 }
 
 /// All versions have this.
@@ -55,7 +55,7 @@ struct Versioned {
     version: u32,
 }
 
-impl Asked {
+impl LookQuestion {
     pub fn new(root: &Path, subject: Option<&str>) -> Self {
         Self {
             root: word(root),
@@ -78,13 +78,13 @@ impl KeptLook {
         Self {
             at_ms,
             release: remit_common::RELEASE.to_owned(),
-            seen: Seen::of(report),
+            seen: SeenPaths::of(report),
         }
     }
 }
 
 impl Looks {
-    pub fn new(asked: Asked, newest: KeptLook, shown: Option<KeptLook>) -> Self {
+    pub fn new(asked: LookQuestion, newest: KeptLook, shown: Option<KeptLook>) -> Self {
         Self {
             version: VERSION,
             asked,
@@ -145,7 +145,7 @@ impl LooksFile {
     }
 
     /// Returns the looks that it keeps. `None`: there is no file.
-    pub fn load(&self, asked: &Asked) -> Result<Option<Looks>, Refusal> {
+    pub fn load(&self, asked: &LookQuestion) -> Result<Option<Looks>, Refusal> {
         let looks = read(&self.file)?;
         match looks {
             Some(looks) if looks.asked != *asked => {

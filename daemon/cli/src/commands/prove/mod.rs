@@ -21,7 +21,7 @@ use crate::client::prover;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
-use looks::{Asked, KeptLook, Looks, LooksFile};
+use looks::{KeptLook, LookQuestion, Looks, LooksFile};
 
 /// The exit status shows if a path was found; with `--compare`, a new one.
 pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
@@ -30,7 +30,7 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
     }
     let root = args.root.canonicalize();
     let root = root.map_err(|error| failed(&format!("'{}': {error}", args.root.display())))?;
-    let asked = Asked::new(&root, args.subject.as_deref());
+    let asked = LookQuestion::new(&root, args.subject.as_deref());
     // Before the look: it takes its time, and an error of the file is known without it.
     let kept = match &args.compare {
         Some(file) => {
@@ -89,7 +89,7 @@ fn compared(
     context: &Context,
     args: &ProveArgs,
     report: &Report,
-    asked: Asked,
+    asked: LookQuestion,
     store: &LooksFile,
     looks: Option<Looks>,
 ) -> Result<Exit, Failure> {

@@ -12,7 +12,7 @@ use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, 
 use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
 use serde::{Deserialize, Serialize};
 
-use super::opened::Look;
+use super::opened::OpenedCheck;
 use super::refused::{LoadError, PolicyErrors};
 use super::shadow_load::ShadowLoad;
 use super::{Changes, Live, compiler, patience};
@@ -136,7 +136,7 @@ impl Brought {
         let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
         // Both before anything is looked up: a user database may start threads.
         let look = live.filter(|_| config.policy.prove);
-        let look = look.map(|(live, running)| (Look::start(), live, running));
+        let look = look.map(|(live, running)| (OpenedCheck::start(), live, running));
         let shadow =
             ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
         if live.is_some() {

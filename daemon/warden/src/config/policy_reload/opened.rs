@@ -15,9 +15,9 @@ const LOOK: Duration = Duration::from_secs(8);
 
 /// The program that looks, started before the load looks anything up.
 #[derive(Debug)]
-pub struct Look(Prover);
+pub struct OpenedCheck(Prover);
 
-impl Look {
+impl OpenedCheck {
     pub fn start() -> Self {
         // Facts become proofs in about the time that they were read in.
         Self(Prover::start(LOOK.saturating_mul(2)))
