@@ -3,7 +3,6 @@
 use remit_common::text::is_plain;
 use serde::{Deserialize, Serialize};
 
-use crate::model::bounds::Checked;
 use crate::model::rule::RuleId;
 
 /// Bytes of a text.
@@ -20,13 +19,6 @@ pub struct AcceptedPath {
 }
 
 impl AcceptedPath {
-    pub(crate) fn check(&self) -> Checked {
-        let fault = self.fault();
-        fault.map_or(Ok(()), |why| {
-            Err(format!("[[accept]] {} {why}", self.id.line()))
-        })
-    }
-
     /// `goal`: as `remit-prove` names it: `root`, `remit`, `the account of agent NAME`.
     pub fn is_about(&self, agent: &str, goal: &str) -> bool {
         let of_account = goal.strip_prefix("the account of ");

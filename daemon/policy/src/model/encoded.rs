@@ -133,7 +133,12 @@ impl Received {
             rule.check()
                 .map_err(|why| format!("denial {} {why}", rule.id.line()))?;
         }
-        accepts.iter().try_for_each(AcceptedPath::check)?;
+        accepts.iter().try_for_each(|one| {
+            let fault = one.fault();
+            fault.map_or(Ok(()), |why| {
+                Err(format!("[[accept]] {} {why}", one.id.line()))
+            })
+        })?;
         Ok(Parts {
             grants,
             denies,

@@ -91,7 +91,14 @@ fn lay_out() {
     unshare(CloneFlags::CLONE_NEWNS).expect("root, for a mount namespace");
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("an own namespace");
-    mount(none, ROOT, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("an own namespace");
+    mount(
+        none,
+        ROOT,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .expect("an own namespace");
     for path in FILES.iter().chain(&PROGRAMS) {
         fs::create_dir_all(at(path).parent().expect("it is absolute")).expect("an own directory");
     }
