@@ -80,7 +80,10 @@ impl Stage {
         let _ = test_dir.program(&way.program);
         let _ = test_dir.program(&way.program.with_file_name("remit-spawner"));
         let _ = test_dir.program(&built().join("remit-look"));
-        let _ = test_dir.program(&built().join("remit-compiler"));
+        for name in ["remit-compiler", "remit-prove"] {
+            let _ = test_dir.program(&built().join(name));
+        }
+        let _ = test_dir.directory("machine");
         let fake = test_dir.program(&built().join("fake-broker"));
         fs::rename(&fake, fake.with_file_name("remit-broker")).unwrap();
         for name in ["config/policy.d", "vendor/policy.d"] {
@@ -145,7 +148,7 @@ impl Stage {
                 sh
             }
         };
-        for name in ["config", "vendor", "runtime", "state"] {
+        for name in ["config", "vendor", "runtime", "state", "machine"] {
             command
                 .arg(format!("--{name}"))
                 .arg(self.test_dir.path().join(name));
