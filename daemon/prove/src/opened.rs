@@ -15,24 +15,28 @@ use crate::report::{Goals, Path, Reached, Step, Subject, try_fixes, wanted};
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'s> {
     pub clauses: &'s Clauses,
-    pub unknown: &'s [Unknown],
-    pub more_unknown: usize,
+    pub facts: &'s Facts,
     /// Whose accounts were worth reaching.
     pub goals: &'s Goals,
 }
 
 /// Returns what accounts reach only after the change, with the proofs. What one reached before, it reaches anyway: another
-/// way there opens nothing. `facts`: those after the change.
+/// way there opens nothing.
 pub fn compare(
     sides: &[Side<'_>; 2],
-    facts: &Facts,
     (subjects, goals): (&[Subject], &Goals),
     is_late: &dyn Fn() -> bool,
 ) -> Opened {
     let [before, after] = sides;
     let mut opened = Opened {
-        unknown: after.unknown.len().saturating_add(after.more_unknown),
-        limits: newly_unknown(before, after).into_iter().collect(),
+        unknown: after
+            .facts
+            .unknown
+            .len()
+            .saturating_add(after.facts.more_unknown),
+        limits: newly_unknown(before.facts, after.facts)
+            .into_iter()
+            .collect(),
         ..Opened::default()
     };
     for subject in subjects {
@@ -44,9 +48,7 @@ pub fn compare(
             opened.incomplete = Some(why);
             break;
         }
-        opened
-            .paths
-            .extend(of(subject, sides, facts, goals, is_late));
+        opened.paths.extend(of(subject, sides, goals, is_late));
     }
     opened
 }
@@ -54,7 +56,6 @@ pub fn compare(
 fn of(
     subject: &Subject,
     sides: &[Side<'_>; 2],
-    facts: &Facts,
     goals: &Goals,
     is_late: &dyn Fn() -> bool,
 ) -> Vec<OpenedPath> {
@@ -66,18 +67,10 @@ fn of(
         &[anyone.clone(), account.clone()],
         sides,
         subject,
-        facts,
         goals,
         is_late,
     );
-    let more = between(
-        &[anyone, account, keys],
-        sides,
-        subject,
-        facts,
-        goals,
-        is_late,
-    );
+    let more = between(&[anyone, account, keys], sides, subject, goals, is_late);
     let more = more
         .into_iter()
         .filter(|path| paths.iter().all(|known| known.goal != path.goal));
@@ -97,7 +90,6 @@ fn between(
     begin: &[Atom],
     [before, after]: &[Side<'_>; 2],
     subject: &Subject,
-    facts: &Facts,
     goals: &Goals,
     is_late: &dyn Fn() -> bool,
 ) -> Vec<Path> {
@@ -106,7 +98,7 @@ fn between(
         return Vec::new();
     }
     let closure = after.clauses.close(begin, None);
-    let goals = wanted(subject, &closure, facts, goals).into_iter();
+    let goals = wanted(subject, &closure, after.facts, goals).into_iter();
     let was_reached = |atom: &Atom| known.holds(atom) && !is_new(atom, before.goals, after.goals);
     let goals = goals.filter(|(_, atom)| closure.holds(atom) && !was_reached(atom));
     let mut reached: Vec<Reached<'_>> = goals
@@ -131,7 +123,7 @@ fn step(step: &Step) -> String {
 }
 
 /// Says which parts are unknown only as the change makes them: new bytes that are not known here, mostly.
-fn newly_unknown(before: &Side<'_>, after: &Side<'_>) -> Option<String> {
+fn newly_unknown(before: &Facts, after: &Facts) -> Option<String> {
     let known: BTreeSet<&FilePath> = before.unknown.iter().map(|one| &one.path).collect();
     let mut new = after
         .unknown

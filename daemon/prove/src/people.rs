@@ -13,8 +13,7 @@ use crate::rules::user;
 
 #[derive(Debug, Default)]
 pub struct People {
-    /// Agents by any of the policies: who may connect, and is no approver by all of them.
-    pub agents: BTreeSet<u32>,
+    /// Its agents are those by any of the policies: who may connect, and is no approver by all of them.
     pub goals: Goals,
 }
 
@@ -46,15 +45,14 @@ impl People {
         agents.retain(|uid| *uid != 0 && !administrators.contains(uid) && !is_always_asked(uid));
         let approvers = administrators.iter().chain(asked.iter().flatten());
         let goals = Goals {
-            agents: agents.clone(),
+            agents,
             approvers: approvers.copied().collect(),
         };
-        Self { agents, goals }
+        Self { goals }
     }
 
     pub fn add(&mut self, others: Self) {
-        let Self { agents, goals } = others;
-        self.agents.extend(agents);
+        let Self { goals } = others;
         self.goals.agents.extend(goals.agents);
         self.goals.approvers.extend(goals.approvers);
     }
@@ -73,7 +71,7 @@ impl People {
     }
 
     pub fn all(&self, facts: &Facts) -> Vec<Subject> {
-        let agents = self.agents.iter().map(|uid| Subject {
+        let agents = self.goals.agents.iter().map(|uid| Subject {
             name: user(facts, *uid),
             uid: *uid,
         });

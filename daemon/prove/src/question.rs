@@ -96,16 +96,10 @@ fn by_policy(
     let [old_goals, new_goals] = &goals;
     let sides = [(&old, old_goals), (&new, new_goals)].map(|(clauses, goals)| Side {
         clauses,
-        unknown: &facts.unknown,
-        more_unknown: facts.more_unknown,
+        facts: &facts,
         goals,
     });
-    let is_late = late(machine);
-    let subjects = people.subjects(question, &facts)?;
-    let mut opened = compare(&sides, &facts, (&subjects, &people.goals), &is_late);
-    opened.incomplete = opened.incomplete.or(machine.incomplete());
-    opened.limits.extend(limits);
-    Ok(opened)
+    judge(question, machine, &sides, &people, limits)
 }
 
 /// The machine is looked at as it is, and as it would be.
@@ -130,7 +124,6 @@ fn by_files(
     };
     let (old_facts, old, mut people, _) = whole(machine, before);
     let old_goals = people.goals.clone();
-    let incomplete = machine.incomplete();
     machine.change(changes)?;
     let (facts, new, later, limits) = whole(machine, after);
     let new_goals = later.goals.clone();
@@ -139,14 +132,24 @@ fn by_files(
     let sides = [(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)];
     let sides = sides.map(|(clauses, facts, goals)| Side {
         clauses,
-        unknown: &facts.unknown,
-        more_unknown: facts.more_unknown,
+        facts,
         goals,
     });
+    judge(question, machine, &sides, &people, limits)
+}
+
+fn judge(
+    question: &Question,
+    machine: &Machine,
+    sides: &[Side<'_>; 2],
+    people: &People,
+    limits: Vec<String>,
+) -> Result<Opened, String> {
+    let [_, after] = sides;
     let is_late = late(machine);
-    let subjects = people.subjects(question, &facts)?;
-    let mut opened = compare(&sides, &facts, (&subjects, &people.goals), &is_late);
-    opened.incomplete = opened.incomplete.or(incomplete).or(machine.incomplete());
+    let subjects = people.subjects(question, after.facts)?;
+    let mut opened = compare(sides, (&subjects, &people.goals), &is_late);
+    opened.incomplete = opened.incomplete.or(machine.incomplete());
     opened.limits.extend(limits);
     Ok(opened)
 }
