@@ -122,7 +122,7 @@ impl Closer {
         }
     }
 
-    /// Does the same within [`SOON`], with other descriptors.
+    /// Does the same some milliseconds later, with other descriptors.
     pub fn close_soon(&self, fd: OwnedFd, then: impl Send + 'static) {
         let mut state = self.shared.lock();
         state.batch.push((fd, Box::new(then)));
