@@ -66,7 +66,11 @@ pub enum AdminRequest {
         why: String,
     },
     /// Approves runs in advance, for a limited time.
-    Grant(NewGrant),
+    Grant {
+        new: NewGrant,
+        /// Ways to root, or to another account, that it opens are accepted. Else it is refused.
+        accepts_paths: bool,
+    },
     /// Returns the temporary grants, oldest first.
     Grants,
     /// Ends a temporary grant. It starts nothing after the answer.

@@ -1,5 +1,6 @@
 //! The question to `remit-prove`, and what it answers to the daemon. Frames of `remit_policy::exchange` carry both.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct Question {
     pub subject: Option<String>,
     /// Accounts that the tables of the machine may lack, as its user database knows them.
     pub accounts: Vec<KnownAccount>,
+    /// Temporary grants in force.
+    pub permitted: Vec<Permitted>,
     /// Groups of `remit.toml`, by name or as `#gid`.
     pub socket_group: String,
     pub admin_group: String,
@@ -36,6 +39,35 @@ pub struct KnownAccount {
     pub gids: Vec<u32>,
 }
 
+/// What a person permits, where the policy asks one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Permitted {
+    /// One call, which the policy has decided about.
+    Call {
+        uid: u32,
+        command: String,
+        args: Vec<(String, String)>,
+    },
+    /// Calls in advance, as far as the policy asks about them.
+    Grant {
+        to: PermittedTo,
+        /// Names of commands.
+        commands: BTreeSet<String>,
+        /// Arguments of each call, with exactly these values. Others are free.
+        args: Vec<(String, String)>,
+        /// Of a command that commits plans: beneath which paths. Empty: any that its rule allows.
+        paths: Vec<Bytes>,
+        /// `grant 3 of ann`.
+        by: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PermittedTo {
+    User(u32),
+    Group(u32),
+}
+
 /// What would be different: only paths that this opens are answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
@@ -43,6 +75,8 @@ pub struct Compared {
     pub before: Option<Bytes>,
     /// Changes of the machine's files.
     pub changes: Vec<FileChange>,
+    /// Calls that a person is asked to permit.
+    pub permitted: Vec<Permitted>,
     /// Time for all looks. A bound that was reached is in the answer.
     pub milliseconds: u64,
 }
@@ -94,6 +128,20 @@ pub struct Opened {
     pub limits: Vec<String>,
 }
 
+impl Opened {
+    /// Adds what another comparison with the same machine found.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let of = |path: &OpenedPath| (path.agent.clone(), path.goal.clone());
+        let known: BTreeSet<_> = self.paths.iter().map(of).collect();
+        let more = other.paths.into_iter();
+        self.paths
+            .extend(more.filter(|path| !known.contains(&of(path))));
+        self.incomplete = self.incomplete.or(other.incomplete);
+        self
+    }
+}
+
 /// An account reaches what it did not reach before. All texts are escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedPath {
@@ -103,4 +151,24 @@ pub struct OpenedPath {
     pub steps: Vec<String>,
     /// Changes each of which closes it.
     pub closed_by: Vec<String>,
+}
+
+impl OpenedPath {
+    /// `bot reaches root: 1. STEP 2. STEP; closed by: CHANGE; or CHANGE`.
+    pub fn in_words(&self) -> String {
+        let (agent, goal, steps) = (&self.agent, &self.goal, self.steps_in_words());
+        match self.closed_by.is_empty() {
+            true => format!("{agent} reaches {goal}: {steps}; no single change closes it"),
+            false => {
+                let closed_by = self.closed_by.join("; or ");
+                format!("{agent} reaches {goal}: {steps}; closed by: {closed_by}")
+            }
+        }
+    }
+
+    pub fn steps_in_words(&self) -> String {
+        let steps = (1_usize..).zip(&self.steps);
+        let steps: Vec<String> = steps.map(|(at, step)| format!("{at}. {step}")).collect();
+        steps.join(" ")
+    }
 }

@@ -225,6 +225,7 @@ mod floor;
 mod grants {
     mod ends;
     mod granted;
+    mod opens;
     mod refused;
     mod scene;
 }
@@ -291,13 +292,13 @@ mod policy {
     mod compiler;
     mod documents;
     mod inspect;
-    mod opened;
+    pub mod opened;
     mod paths;
     mod probes;
     mod profiles;
     mod reload;
     mod replay;
-    mod scene;
+    pub mod scene;
     mod shadow;
     mod strangers;
 }

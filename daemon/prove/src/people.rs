@@ -83,7 +83,7 @@ impl People {
         &self,
         policies: &[&Policy],
         accounts: &Accounts,
-        grants: &Grants,
+        grants: &[Grants],
     ) -> Vec<String> {
         let mut limits = Vec::new();
         let granted = policies.iter().flat_map(|policy| &policy.grants);
@@ -94,8 +94,9 @@ impl People {
                 "members of group {gid}, which only a directory service knows, are not judged"
             ));
         }
-        if grants.left_out > 0 {
-            limits.push(format!("{} accounts are not judged", grants.left_out));
+        let left_out = grants.iter().map(|grants| grants.left_out).max();
+        if let Some(left_out) = left_out.filter(|count| *count > 0) {
+            limits.push(format!("{left_out} accounts are not judged"));
         }
         limits
     }

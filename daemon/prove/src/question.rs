@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use remit_common::prove::{Compared, FileChange, KnownAccount, Opened, Question};
+use remit_common::prove::{Compared, FileChange, KnownAccount, Opened, Permitted, Question};
 use remit_policy::Policy;
 use remit_policy::model::rule::Principal;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Accounts, User};
+use crate::closure::Clauses;
+use crate::facts::Facts;
 use crate::grants::{Grants, programs_are_within};
 use crate::machine::Machine;
 use crate::opened::{Side, compare};
 use crate::people::People;
-use crate::report::{Report, prove};
+use crate::report::{Goals, Report, prove};
 use crate::rules::clauses;
 use crate::sources::{self, FirstLook};
 
@@ -33,7 +35,8 @@ pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> 
     let policy = decode(&question.policy)?;
     let first = begin(question, machine, &[&policy]);
     let accounts = &first.facts().accounts;
-    let grants = Grants::from_policy(&policy, accounts, first.facts().units.iter());
+    let permitted: Vec<_> = question.permitted.iter().collect();
+    let grants = Grants::of(&policy, &permitted, accounts, &first.facts().units);
     let people = People::of(question, accounts, &[&policy]);
     let subjects = people.subjects(question, first.facts())?;
     let (mut facts, commands) = first.finish();
@@ -54,74 +57,110 @@ pub fn opened(
     let policy = decode(&question.policy)?;
     let before = compared.before.as_deref().map(|bytes| decode(bytes));
     let before = before.transpose()?;
-    let before = before.as_ref().unwrap_or(&policy);
+    let in_force = &question.permitted;
+    let rights = [
+        Rights::new(before.as_ref().unwrap_or(&policy), in_force, &[]),
+        Rights::new(&policy, in_force, &compared.permitted),
+    ];
     match compared.changes.is_empty() {
-        true => by_policy(question, before, &policy, machine),
-        false => by_files(question, before, &policy, &compared.changes, machine),
+        true => by_rights(question, &rights, machine),
+        false => by_files(question, &rights, &compared.changes, machine),
     }
 }
 
-/// Both policies meet the same look: what an account changes meanwhile opens nothing.
-fn by_policy(
+/// What accounts may do without another person.
+struct Rights<'q> {
+    policy: &'q Policy,
+    /// Without temporary grants, and with them if there are any: they take part in paths, and hide none that stays longer.
+    permitted: Vec<Vec<&'q Permitted>>,
+}
+
+impl<'q> Rights<'q> {
+    fn new(policy: &'q Policy, in_force: &'q [Permitted], new: &'q [Permitted]) -> Self {
+        let with = in_force.iter().chain(new).collect();
+        let with = Some(with).filter(|_| !in_force.is_empty());
+        Self {
+            policy,
+            permitted: [Some(new.iter().collect()), with]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
+    }
+
+    fn grants(&self, first: &FirstLook<'_>) -> Vec<Grants> {
+        let facts = first.facts();
+        let permitted = self.permitted.iter();
+        permitted
+            .map(|permitted| Grants::of(self.policy, permitted, &facts.accounts, &facts.units))
+            .collect()
+    }
+}
+
+/// Both sides meet the same look: what an account changes meanwhile opens nothing.
+fn by_rights(
     question: &Question,
-    before: &Policy,
-    after: &Policy,
+    rights: &[Rights<'_>; 2],
     machine: &Machine,
 ) -> Result<Opened, String> {
-    let policies = [before, after];
+    let policies = rights.each_ref().map(|one| one.policy);
     let first = begin(question, machine, &policies);
-    let accounts = &first.facts().accounts;
-    let units = first.facts().units.iter();
-    let grants = policies.map(|policy| Grants::from_policy(policy, accounts, units.clone()));
+    let grants = rights.each_ref().map(|one| one.grants(&first));
     let [old, new] = &grants;
+    let [before, after] = policies;
+    let is_within = new.iter().zip(old).all(|(new, old)| new.is_within(old));
     // Whatever the machine is like, and however long a look at it takes.
-    if new.is_within(old) && programs_are_within(after, before) {
+    if is_within && programs_are_within(after, before) {
         return Ok(Opened::default());
     }
+    let accounts = &first.facts().accounts;
     let people = People::of(question, accounts, &policies);
     let limits = people.limits(&policies, accounts, new);
     let (mut facts, commands) = first.finish();
     facts.hide_private();
     let own = facts.obeys.len();
-    let mut clauses = commands.into_iter().zip(&grants).map(|(commands, grants)| {
+    let mut all_clauses = commands.into_iter().zip(&grants).map(|(commands, grants)| {
         facts.obeys.truncate(own);
         facts.obeys.extend(commands);
-        clauses(&facts, grants)
+        let grants = grants.iter();
+        grants.map(|grants| clauses(&facts, grants)).collect()
     });
-    let (Some(old), Some(new)) = (clauses.next(), clauses.next()) else {
+    let (Some(old), Some(new)): (Option<Vec<_>>, Option<Vec<_>>) =
+        (all_clauses.next(), all_clauses.next())
+    else {
         return Err("a policy was not looked at".to_owned());
     };
-    drop(clauses);
+    drop(all_clauses);
     let goals = policies.map(|policy| People::of(question, &facts.accounts, &[policy]).goals);
     let [old_goals, new_goals] = &goals;
-    let sides = [(&old, old_goals), (&new, new_goals)].map(|(clauses, goals)| Side {
-        clauses,
-        facts: &facts,
-        goals,
-    });
-    judge(question, machine, &sides, &people, limits)
+    let sides = [(&old, &facts, old_goals), (&new, &facts, new_goals)];
+    judge(question, machine, sides, &people, limits)
 }
 
 /// The machine is looked at as it is, and as it would be.
 fn by_files(
     question: &Question,
-    before: &Policy,
-    after: &Policy,
+    rights: &[Rights<'_>; 2],
     changes: &[FileChange],
     machine: &mut Machine,
 ) -> Result<Opened, String> {
-    let whole = |machine: &Machine, policy: &Policy| {
-        let first = begin(question, machine, &[policy]);
+    let policies = rights.each_ref().map(|one| one.policy);
+    let whole = |machine: &Machine, rights: &Rights<'_>| {
+        let first = begin(question, machine, &[rights.policy]);
+        let grants = rights.grants(&first);
         let accounts = &first.facts().accounts;
-        let grants = Grants::from_policy(policy, accounts, first.facts().units.iter());
-        let people = People::of(question, accounts, &[before, after]);
-        let limits = people.limits(&[policy], accounts, &grants);
+        let people = People::of(question, accounts, &policies);
+        let limits = people.limits(&[rights.policy], accounts, &grants);
         let (mut facts, commands) = first.finish();
         facts.obeys.extend(commands.into_iter().flatten());
         facts.hide_private();
-        let clauses = clauses(&facts, &grants);
+        let clauses: Vec<_> = grants
+            .iter()
+            .map(|grants| clauses(&facts, grants))
+            .collect();
         (facts, clauses, people, limits)
     };
+    let [before, after] = rights;
     let (old_facts, old, mut people, _) = whole(machine, before);
     let old_goals = people.goals.clone();
     machine.change(changes)?;
@@ -130,25 +169,30 @@ fn by_files(
     // A change that makes somebody an approver does not take an agent out of the question.
     people.add(later);
     let sides = [(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)];
-    let sides = sides.map(|(clauses, facts, goals)| Side {
-        clauses,
-        facts,
-        goals,
-    });
-    judge(question, machine, &sides, &people, limits)
+    judge(question, machine, sides, &people, limits)
 }
 
+/// Without temporary grants and with them: what either opens is opened.
 fn judge(
     question: &Question,
     machine: &Machine,
-    sides: &[Side<'_>; 2],
+    sides: [(&Vec<Clauses>, &Facts, &Goals); 2],
     people: &People,
     limits: Vec<String>,
 ) -> Result<Opened, String> {
-    let [_, after] = sides;
+    let [(old, old_facts, old_goals), (new, facts, goals)] = sides;
     let is_late = late(machine);
-    let subjects = people.subjects(question, after.facts)?;
-    let mut opened = compare(sides, (&subjects, &people.goals), &is_late);
+    let subjects = people.subjects(question, facts)?;
+    let compared = old.iter().zip(new).map(|(old, new)| {
+        let sides = [(old, old_facts, old_goals), (new, facts, goals)];
+        let sides = sides.map(|(clauses, facts, goals)| Side {
+            clauses,
+            facts,
+            goals,
+        });
+        compare(&sides, (&subjects, &people.goals), &is_late)
+    });
+    let mut opened = compared.reduce(Opened::and).unwrap_or_default();
     opened.incomplete = opened.incomplete.or(machine.incomplete());
     opened.limits.extend(limits);
     Ok(opened)

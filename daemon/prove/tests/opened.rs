@@ -106,6 +106,7 @@ fn asked(before: &Laid, after: &Laid) -> Option<Opened> {
     let compared = Compared {
         before: Some(before.question().policy),
         changes: changes(before.root(), after.root())?,
+        permitted: Vec::new(),
         milliseconds: 60_000,
     };
     let question = Question {

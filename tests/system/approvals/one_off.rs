@@ -375,9 +375,13 @@ fn no_user_approves_their_own_or_in_advance() {
             across_reboot: false,
             paths: Vec::new(),
         };
-        let refusal = fixture
-            .daemon
-            .administers(&admin(), AdminRequest::Grant(new));
+        let refusal = fixture.daemon.administers(
+            &admin(),
+            AdminRequest::Grant {
+                new,
+                accepts_paths: false,
+            },
+        );
         let refusal = refusal.expect_err("nobody approves it in advance");
         assert!(
             [Code::DeniedRule, Code::InvalidArgs].contains(&refusal.code),

@@ -25,12 +25,43 @@ const CRON: &str = "7 3 * * * root /srv/site/bin/backup\n";
 const RISK: &str = "opens a path: bot reaches root";
 const NOT_KNOWN: &str = "it is not known whether it opens a path to root: ";
 
+/// Calls of these commands ask an approver. One writes what its caller gives to a table of cron.
+const SCHEDULE: &str = r##"
+[[command]]
+name = "cron.write"
+summary = "Write a table of cron"
+argv = ["/usr/bin/tee", "/etc/cron.d/site"]
+effect = "change"
+stdin = "caller"
+profile = "cron"
+
+[[command]]
+name = "cron.read"
+summary = "Read it"
+argv = ["/usr/bin/cat", "/etc/cron.d/site"]
+effect = "change"
+profile = "cron"
+
+[profile.cron]
+base = "strict"
+user = "root"
+write = ["/etc/cron.d"]
+leads_to_root = true
+
+[[grant]]
+name = "cron"
+to = ["#64001"]
+allow = ["cron.*"]
+effect = "change"
+approval = { by = ["#64005"] }
+"##;
+
 /// A daemon, and a machine on which the agent `bot` reaches nothing.
 struct Machine(PlanFixture);
 
 impl Machine {
     fn lay() -> Self {
-        let machine = Self(PlanFixture::with_rules(options(), ""));
+        let machine = Self(PlanFixture::with_rules(options(), SCHEDULE));
         machine.put(
             "/etc/passwd",
             &format!("root:x:0:0::/root:/bin/bash\n{BOT}"),
@@ -207,6 +238,34 @@ fn same_plan_without_the_agent_opens_nothing() {
     let about = |risk: &String| risk.contains("path to root") || risk.contains("opens a path");
     assert!(!page.risks.iter().any(about), "{:?}", page.risks);
     assert_eq!(machine.record(job, "asked")["REMIT_OPENS"], Value::Null);
+    machine.0.daemon.stop();
+}
+
+#[test]
+fn call_that_opens_a_path_says_so() {
+    let machine = Machine::lay();
+    machine.put("/usr/bin/tee", "\u{7f}ELF", 0, 0o755);
+    machine.put("/etc/cron.d/site", "# nothing\n", 0, 0o644);
+    let daemon = &machine.0.daemon;
+    let mut caller = Caller::new(daemon, &user_a());
+    for (name, expect) in [("cron.write", 1), ("cron.read", 0)] {
+        let (job, _) = asks(&mut caller, name, &[]);
+        let page = daemon.shows(job);
+        assert_eq!(page.opens.len(), expect, "{page:?}");
+        let is_risk = page.risks.first().is_some_and(|risk| risk == RISK);
+        assert_eq!(is_risk, expect == 1, "{page:?}");
+        let record = machine.record(job, "asked");
+        let said = record["REMIT_OPENS"].as_str();
+        assert_eq!(
+            said,
+            (expect == 1).then_some("bot reaches root"),
+            "{record}"
+        );
+        if let [way] = &page.opens[..] {
+            let begin = "bot may call cron.write by this request";
+            assert!(way.steps[0].starts_with(begin), "{way:?}");
+        }
+    }
     machine.0.daemon.stop();
 }
 

@@ -516,10 +516,13 @@ pub(super) fn gives(fixture: &PlanFixture, what: &str, paths: &[&str]) -> Result
         across_reboot: false,
         paths: paths.iter().map(ToString::to_string).collect(),
     };
-    match fixture
-        .daemon
-        .administers(&admin(), AdminRequest::Grant(new))?
-    {
+    match fixture.daemon.administers(
+        &admin(),
+        AdminRequest::Grant {
+            new,
+            accepts_paths: false,
+        },
+    )? {
         AdminReply::Granted(granted) => Ok(granted.grant),
         other => panic!("{other:?}"),
     }

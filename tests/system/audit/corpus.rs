@@ -186,18 +186,21 @@ fn administrator_text_cannot_forge_record() {
             why: why.clone(),
         });
         let _ = daemon.administer(AdminRequest::Show { id: why.clone() });
-        let _ = daemon.administer(AdminRequest::Grant(NewGrant {
-            to: Grantee::User {
-                name: why.clone(),
-                uid: 64_001,
+        let _ = daemon.administer(AdminRequest::Grant {
+            new: NewGrant {
+                to: Grantee::User {
+                    name: why.clone(),
+                    uid: 64_001,
+                },
+                what: why.clone(),
+                args: vec![(why.clone(), why)],
+                for_s: 60,
+                uses: None,
+                across_reboot: false,
+                paths: Vec::new(),
             },
-            what: why.clone(),
-            args: vec![(why.clone(), why)],
-            for_s: 60,
-            uses: None,
-            across_reboot: false,
-            paths: Vec::new(),
-        }));
+            accepts_paths: false,
+        });
     }
     daemon.is_well();
     let records = read(&daemon);

@@ -111,7 +111,13 @@ pub fn to_a(what: &str) -> NewGrant {
 }
 
 pub fn give_as(daemon: &Daemon, user: &Identity, new: NewGrant) -> Result<ActiveGrant, Refusal> {
-    match daemon.administers(user, AdminRequest::Grant(new))? {
+    match daemon.administers(
+        user,
+        AdminRequest::Grant {
+            new,
+            accepts_paths: false,
+        },
+    )? {
         AdminReply::Granted(granted) => Ok(granted),
         other => panic!("{other:?}"),
     }

@@ -8,7 +8,7 @@ use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 use super::scene::{FILE, reload, status};
 
 /// Lets user A write a table of cron, as root.
-const OPENS: &str = r##"
+pub const OPENS: &str = r##"
 [[command]]
 name = "site.schedule"
 summary = "Write the site's table of cron"
@@ -46,6 +46,11 @@ fn daemon(options: Options) -> Daemon {
         policy: BEFORE.to_owned(),
         ..options
     });
+    lay_machine(&daemon);
+    daemon
+}
+
+pub fn lay_machine(daemon: &Daemon) {
     let machine = daemon.path().join("machine");
     for directory in ["etc/cron.d", "usr/sbin", "usr/bin", "home/bot"] {
         fs::create_dir_all(machine.join(directory)).expect("the directory is writable");
@@ -66,7 +71,6 @@ fn daemon(options: Options) -> Daemon {
         fs::write(&path, "\u{7f}ELF").expect("the directory is writable");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
     }
-    daemon
 }
 
 #[test]

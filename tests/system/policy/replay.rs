@@ -201,18 +201,21 @@ fn same_policy_changes_nothing_and_another_exactly_what_it_says() {
         ..argv(&["true"])
     };
     caller.run(at_once(one_off)).expect("it may be asked for");
-    let granted = daemon.administer(AdminRequest::Grant(NewGrant {
-        to: Grantee::User {
-            name: "agent".into(),
-            uid: 64_001,
+    let granted = daemon.administer(AdminRequest::Grant {
+        new: NewGrant {
+            to: Grantee::User {
+                name: "agent".into(),
+                uid: 64_001,
+            },
+            what: "site.switch".into(),
+            args: Vec::new(),
+            for_s: 600,
+            uses: None,
+            across_reboot: false,
+            paths: Vec::new(),
         },
-        what: "site.switch".into(),
-        args: Vec::new(),
-        for_s: 600,
-        uses: None,
-        across_reboot: false,
-        paths: Vec::new(),
-    }));
+        accepts_paths: false,
+    });
     assert!(granted.is_ok(), "{granted:?}");
     caller
         .run(change("site.switch", &[("to", "red")]))

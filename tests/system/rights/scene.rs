@@ -126,7 +126,13 @@ pub fn to_bot(what: &str) -> NewGrant {
 }
 
 pub fn give_as(daemon: &Daemon, user: &Identity, new: NewGrant) -> Result<ActiveGrant, Refusal> {
-    match daemon.administers(user, AdminRequest::Grant(new))? {
+    match daemon.administers(
+        user,
+        AdminRequest::Grant {
+            new,
+            accepts_paths: false,
+        },
+    )? {
         AdminReply::Granted(granted) => Ok(granted),
         other => panic!("{other:?}"),
     }

@@ -133,6 +133,10 @@ pub struct GrantArgs {
     #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub paths: Vec<String>,
 
+    /// Give it also if it opens a way to root, or to another account
+    #[arg(long)]
+    pub accept_paths: bool,
+
     /// Keep the grant after a reboot
     #[arg(long)]
     pub across_reboot: bool,

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{Gid, User, getgrouplist};
-use remit_common::prove::{KnownAccount, PROGRAM, Question};
+use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee};
+use remit_common::prove::{KnownAccount, PROGRAM, Permitted, PermittedTo, Question};
 use remit_policy::exchange::{receive, send};
-use remit_policy::{Diagnostic, Ids, MachineTable, Policy};
+use remit_policy::{Diagnostic, Glob, Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
@@ -16,8 +17,10 @@ use remit_prove::question::Answer;
 use remit_prove::report::Report;
 
 use crate::args::{FilesArgs, MachineArgs};
-use crate::client::helper;
+use crate::client::{admin_socket, helper};
 use crate::commands::policy;
+use crate::error::Failure;
+use crate::render::output::Context;
 
 /// Makes the question about a machine under this policy. `None` as the subject: each agent.
 pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Question, String> {
@@ -34,9 +37,40 @@ pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Q
             .iter()
             .filter_map(|name| known(root, name))
             .collect(),
+        permitted: Vec::new(),
         socket_group,
         admin_group,
     })
+}
+
+/// Returns what temporary grants permit, as the daemon has them. A pattern counts for all commands that it matches now.
+pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<Permitted>, Failure> {
+    let grants = admin_socket::ask(context, AdminRequest::Grants, |reply| match reply {
+        AdminReply::Grants(grants) => Some(grants),
+        _ => None,
+    })?;
+    let permitted = grants.into_iter().map(|entry| {
+        let ActiveGrant { grant, new, by, .. } = entry;
+        // The daemon adds the commands that it covers: `service.* (service.reload, service.restart)`.
+        let pattern = new.what.split_once(" (");
+        let pattern = pattern.map_or(new.what.as_str(), |(pattern, _)| pattern);
+        let covered = Glob::parse(pattern).map(|glob| policy.covered(&glob, !new.paths.is_empty()));
+        Permitted::Grant {
+            to: match new.to {
+                Grantee::User { uid, .. } => PermittedTo::User(uid),
+                Grantee::Group { gid, .. } => PermittedTo::Group(gid),
+            },
+            commands: covered.into_iter().flatten().collect(),
+            args: new.args,
+            paths: new
+                .paths
+                .into_iter()
+                .map(|path| path.into_bytes().into())
+                .collect(),
+            by: format!("grant {grant} of {by}"),
+        }
+    });
+    Ok(permitted.collect())
 }
 
 /// Asks the user database about an account: a directory service may have it, or more groups of it.

@@ -24,7 +24,11 @@ pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
         across_reboot: args.across_reboot,
         paths: args.paths,
     };
-    let entry = admin_socket::ask(context, AdminRequest::Grant(new), |reply| match reply {
+    let request = AdminRequest::Grant {
+        new,
+        accepts_paths: args.accept_paths,
+    };
+    let entry = admin_socket::ask(context, request, |reply| match reply {
         AdminReply::Granted(entry) => Some(entry),
         _ => None,
     })?;

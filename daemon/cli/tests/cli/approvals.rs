@@ -1418,7 +1418,10 @@ fn grant_shows_its_terms() {
     );
     assert_eq!(
         heard.recv().unwrap(),
-        AdminRequest::Grant(sample_grant(root(), Some(5)).new)
+        AdminRequest::Grant {
+            new: sample_grant(root(), Some(5)).new,
+            accepts_paths: false
+        }
     );
     let json = fake.output(&[&["--json"], &args[..]].concat()).json();
     assert_eq!(
@@ -1445,18 +1448,21 @@ fn grant_shows_its_terms() {
     fake.output(&["grant", "%#64999", "x", "--for", "1d", "--across-reboot"]);
     assert_eq!(
         heard.recv().unwrap(),
-        AdminRequest::Grant(NewGrant {
-            to: Grantee::Group {
-                name: "#64999".into(),
-                gid: 64999
+        AdminRequest::Grant {
+            new: NewGrant {
+                to: Grantee::Group {
+                    name: "#64999".into(),
+                    gid: 64999
+                },
+                what: "x".into(),
+                args: Vec::new(),
+                for_s: 86_400,
+                uses: None,
+                across_reboot: true,
+                paths: Vec::new(),
             },
-            what: "x".into(),
-            args: Vec::new(),
-            for_s: 86_400,
-            uses: None,
-            across_reboot: true,
-            paths: Vec::new(),
-        })
+            accepts_paths: false
+        }
     );
     let said = fake.output(&["grant", "no-such-user-x", "x", "--for", "1d"]);
     assert_eq!(

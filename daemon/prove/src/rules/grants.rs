@@ -45,7 +45,10 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
         );
         let mut add = |head: Atom, rule: RuleId| {
             let clause = Clause::new(head, account.clone(), rule).detail(detail.clone());
-            clauses.add(clause.fix(format!("narrow {}", one.rule)));
+            clauses.add(match one.is_rule {
+                true => clause.fix(format!("narrow {}", one.rule)),
+                false => clause,
+            });
         };
         match &one.what {
             What::Call => add(Atom::Call(one.command.clone()), RuleId::GrantCall),
@@ -67,7 +70,6 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
             What::Commit { beneath } => {
                 let uses = Atom::Uses(format!("{} {}", one.command, one.rule));
                 add(uses.clone(), RuleId::GrantCommit);
-                let beneath: Vec<FilePath> = beneath.iter().filter_map(FilePath::new).collect();
                 let paths = facts.ways.keys().filter(|path| {
                     let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
                     let is_in = beneath.iter().any(|above| path.is_beneath(above));

@@ -242,6 +242,7 @@ impl Laid {
             compared: None,
             subject: Some(self.described.agent.clone()),
             accounts: Vec::new(),
+            permitted: Vec::new(),
             socket_group: "remit".into(),
             admin_group: "remit-admin".into(),
         }

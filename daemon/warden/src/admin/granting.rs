@@ -9,6 +9,7 @@ use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
 use crate::approval::grants::{Covered, Giver, described, in_full, in_words, paths, with_grant};
+use crate::approval::opens::{GrantOpened, GrantOpens};
 use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
@@ -25,7 +26,7 @@ pub fn look_up_give(
     names: &mut UserNames,
     number: u64,
     subject: &Subject,
-    mut new: NewGrant,
+    (mut new, accepts_paths): (NewGrant, bool),
 ) -> Result<Wants, Refusal> {
     cx.life.check_open()?;
     let mut question = Question::of([subject]);
@@ -44,26 +45,41 @@ pub fn look_up_give(
         connection: number,
         subject: subject.clone(),
         new,
+        accepts_paths,
     };
+    let in_force = cx.approvals.grants.permitted();
+    let is_asked = cx.policies.live.is_proved;
+    let new = giving.new.clone();
+    let opens = GrantOpens::of(&new, subject.user(), cx.situation(&in_force));
+    let opens = Some(opens).filter(|_| is_asked);
     let then = LookUpPurpose::Give(Box::new(giving));
-    cx.lookups.look_up(cx.job.reactor, &question, then)?;
+    let reactor = &mut *cx.job.reactor;
+    cx.lookups
+        .look_up_with(reactor, &question, then, opens.as_ref())?;
     Ok(Wants::Grant(serial))
 }
 
 /// Creates the grant once it is recorded and saved. Creates nothing if the connection is gone.
-pub fn on_give_looked_up(cx: &mut RequestCx<'_>, giving: Giving, people: Result<People, String>) {
+pub fn on_give_looked_up(
+    cx: &mut RequestCx<'_>,
+    giving: Giving,
+    people: Result<People, String>,
+    opens: Option<GrantOpened>,
+) {
     let Giving {
         serial,
         connection,
         subject,
         new,
+        accepts_paths,
     } = giving;
+    let opens = opens.unwrap_or_default();
     if !cx.job.admins.live.contains_key(&connection) {
         return;
     }
     let granted = people
         .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
-        .and_then(|people| make_grant(cx, &subject, new, &people));
+        .and_then(|people| make_grant(cx, &subject, new, &people, (&opens, accepts_paths)));
     let reply = granted.unwrap_or_else(|refusal| cx.job.reports.refuse(&subject, refusal));
     cx.job.admins.tell(Wants::Grant(serial), || reply);
 }
@@ -73,6 +89,7 @@ fn make_grant(
     subject: &Subject,
     mut new: NewGrant,
     people: &People,
+    (opens, accepts_paths): (&GrantOpened, bool),
 ) -> Result<AdminReply, Refusal> {
     cx.life.check_open()?;
     cx.policies.caller_ids(subject)?;
@@ -89,6 +106,9 @@ fn make_grant(
     not_to_oneself(&giver, &new.to)?;
     check_grantable(&cx.policies.live.policy, &giver, &new)?;
     check_grant_limits(cx, &new)?;
+    if !accepts_paths {
+        opens.check_accepted(&cx.policies.live.policy)?;
+    }
     let number = cx.approvals.grants.next_number();
     let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
     let uses = match new.uses {
@@ -115,6 +135,7 @@ fn make_grant(
             "ACROSS_REBOOT",
             if new.across_reboot { "yes" } else { "no" },
         );
+    let record = opens.on_record(record);
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     let policy = &cx.policies.live.policy;

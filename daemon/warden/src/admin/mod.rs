@@ -233,7 +233,7 @@ pub fn may_ask(
     let lets_run = matches!(
         request,
         AdminRequest::Approve { .. }
-            | AdminRequest::Grant(_)
+            | AdminRequest::Grant { .. }
             | AdminRequest::Unlock
             | AdminRequest::Resume { .. }
             | AdminRequest::Confirm { .. }

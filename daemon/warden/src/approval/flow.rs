@@ -15,13 +15,14 @@ use super::accepted::AcceptedSignatures;
 use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
+use super::opens::OpensWanted;
 use super::signature::{SignatureWanted, check_form, unsigned};
 use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
-use super::wanted::{change_of_files, hold_copies, wanted};
+use super::wanted::{hold_copies, wanted};
 use super::{approver, copies, notification};
 use crate::admin::Wants;
-use crate::approval::file_hash::{self, MeasuredFiles, Measuring, OpensWanted};
+use crate::approval::file_hash::{self, MeasuredFiles, Measuring};
 use crate::audit::reports::Outcome;
 use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
@@ -45,12 +46,8 @@ pub fn ask_a_person(
     let allowed = check_pending_limits(cx, &draft)
         .and_then(|()| cx.approvals.check_ask_rate(draft.requester.subject.uid()));
     let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
-    let opens = change_of_files(&draft).map(|change| OpensWanted {
-        machine: &cx.settings.args.machine,
-        accounts: &cx.settings.config.accounts,
-        policy: &cx.policies.live.policy,
-        change,
-    });
+    let in_force = cx.approvals.grants.permitted();
+    let opens = OpensWanted::of(&draft, cx.situation(&in_force));
     let reactor = &mut *cx.job.reactor;
     let started = examined.and_then(|_| wanted(&draft).start_with(reactor, serial, opens.as_ref()));
     match started {

@@ -226,6 +226,7 @@ mod table {
         .next("remit pending lists waiting requests, remit jobs lists decided ones")
     }
 }
+pub mod opens;
 mod view;
 mod wanted;
 

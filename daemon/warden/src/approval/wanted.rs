@@ -10,8 +10,9 @@ use remit_policy::Base;
 use remit_spawn::PathIs;
 
 use crate::approval::file_hash::{
-    self, AsFound, ChangeOfFiles, FileFound, Measuring, OpensWanted, ReaderIdentity, Wanted, Word,
+    self, AsFound, FileFound, Measuring, ReaderIdentity, Wanted, Word,
 };
+use crate::approval::opens::OpensWanted;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::Question;
@@ -68,7 +69,7 @@ impl Wanted {
         self.start_with(reactor, serial, None)
     }
 
-    /// `opens`: also asks which ways to root a change opens.
+    /// `opens`: also asks which ways to root it opens.
     pub fn start_with(
         &self,
         reactor: &mut Reactor,
@@ -137,15 +138,6 @@ pub fn wanted(draft: &Draft) -> Wanted {
         people: Question::of([subject]),
         signature: None,
         accepted: None,
-    }
-}
-
-/// Returns the change of files that a person is to decide about.
-pub fn change_of_files(draft: &Draft) -> Option<ChangeOfFiles<'_>> {
-    match (draft.call().file_change(), &draft.bound.undo) {
-        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
-        (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
-        (Some(Err(_)) | None, None) => None,
     }
 }
 

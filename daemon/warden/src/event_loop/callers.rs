@@ -16,11 +16,10 @@ use crate::admin::{Admin, Wants, failed, may_ask, refuse};
 use crate::approval::grants::ended::on_use_looked_up;
 use crate::approval::{end, flow};
 use crate::event_loop::status::status;
-use crate::identity::accounts::People;
 use crate::identity::arrivals::{
     Admitted, ArrivalCx, Door, arrive, let_client_in, on_name_looked_up,
 };
-use crate::identity::lookups::LookUpPurpose;
+use crate::identity::lookups::{LookUpPurpose, LookedUp};
 use crate::identity::peer;
 use crate::job::unconfirmed::confirm;
 use crate::sandbox::checkup::start_self_test;
@@ -84,7 +83,11 @@ impl Warden {
         }
     }
 
-    pub fn on_looked_up(&mut self, serial: u64, people: Result<People, String>) {
+    pub fn on_looked_up(&mut self, serial: u64, found: Result<LookedUp, String>) {
+        let (people, opens) = match found {
+            Ok(LookedUp { people, opens }) => (Ok(people), opens),
+            Err(why) => (Err(why), None),
+        };
         let lookups = &mut self.callers.lookups;
         match lookups.end(serial, &mut self.reactor) {
             Some(LookUpPurpose::Name(uid)) => {
@@ -96,7 +99,7 @@ impl Warden {
                 on_use_looked_up(&mut request_cx!(self), *used, people);
             }
             Some(LookUpPurpose::Give(giving)) => {
-                on_give_looked_up(&mut request_cx!(self), *giving, people);
+                on_give_looked_up(&mut request_cx!(self), *giving, people, opens);
             }
             Some(LookUpPurpose::Serve(uid, user)) => {
                 let (admins, reactor) = (&mut self.admins, &mut self.reactor);
@@ -240,7 +243,7 @@ impl Warden {
             | AdminRequest::Approve { .. }
             | AdminRequest::Show { .. }
             | AdminRequest::Job { .. }
-            | AdminRequest::Grant(_)
+            | AdminRequest::Grant { .. }
                 if !self.admins.may_wait(number) =>
             {
                 let (what, why) = ("too many requests are waiting", "wait for an answer first");
@@ -263,9 +266,10 @@ impl Warden {
                     Err(refusal) => self.reports.refuse(subject, refusal),
                 })
             }
-            AdminRequest::Grant(new) => {
+            AdminRequest::Grant { new, accepts_paths } => {
                 let names = &mut self.callers.names;
-                look_up_give(&mut request_cx!(self), names, number, subject, new)
+                let wanted = (new, accepts_paths);
+                look_up_give(&mut request_cx!(self), names, number, subject, wanted)
                     .map_err(|refusal| self.reports.refuse(subject, refusal))
             }
             AdminRequest::Grants => Err(list_grants(&mut request_cx!(self))),

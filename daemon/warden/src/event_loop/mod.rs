@@ -133,8 +133,8 @@ impl Warden {
             Token::SelfTestRun => on_self_test_event(cx),
             Token::Measuring(serial) => read_measured(&mut request_cx!(self), serial),
             Token::LookUp(serial) => {
-                if let Some(people) = self.callers.lookups.read(serial) {
-                    self.on_looked_up(serial, people);
+                if let Some(found) = self.callers.lookups.read(serial) {
+                    self.on_looked_up(serial, found);
                 }
             }
             Token::Audit => {

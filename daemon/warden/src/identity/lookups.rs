@@ -6,7 +6,9 @@ use std::time::Duration;
 use remit_common::admin::NewGrant;
 use remit_common::refusal::{Code, Refusal};
 use remit_sys::{Answer, in_child};
+use serde::{Deserialize, Serialize};
 
+use crate::approval::opens::{GrantOpened, GrantOpens};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
@@ -32,6 +34,14 @@ pub struct Giving {
     pub connection: u64,
     pub subject: Subject,
     pub new: NewGrant,
+    pub accepts_paths: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LookedUp {
+    pub people: People,
+    /// Of a grant that is to be given.
+    pub opens: Option<GrantOpened>,
 }
 
 #[derive(Debug)]
@@ -72,6 +82,17 @@ impl LookUps {
         question: &Question,
         then: LookUpPurpose,
     ) -> Result<(), Refusal> {
+        self.look_up_with(reactor, question, then, None)
+    }
+
+    /// The child also asks what a grant opens.
+    pub fn look_up_with(
+        &mut self,
+        reactor: &mut Reactor,
+        question: &Question,
+        then: LookUpPurpose,
+        grant: Option<&GrantOpens<'_>>,
+    ) -> Result<(), Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot look up accounts: {why}");
             Refusal::new(Code::NotStarted, text).next("try again in a moment")
@@ -85,8 +106,12 @@ impl LookUps {
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
         let answer = in_child(|| {
+            // Before anything is looked up: a user database may start threads.
+            let prover = grant.map(|grant| (grant, GrantOpens::start()));
             let people = People::look_up(question);
-            postcard::to_extend(&people, Vec::new()).unwrap_or_default()
+            let opens = prover.map(|(grant, prover)| grant.ask(prover, &people));
+            let found = LookedUp { people, opens };
+            postcard::to_extend(&found, Vec::new()).unwrap_or_default()
         });
         let answer = answer.map_err(|error| cannot(chain(&error)))?;
         self.next += 1;
@@ -99,12 +124,12 @@ impl LookUps {
         Ok(())
     }
 
-    pub fn read(&mut self, serial: u64) -> Option<Result<People, String>> {
+    pub fn read(&mut self, serial: u64) -> Option<Result<LookedUp, String>> {
         match self.live.get_mut(&serial)?.answer.read() {
             Ok(None) => None,
             Ok(Some(bytes)) => {
-                let people = postcard::from_bytes(&bytes);
-                Some(people.map_err(|_| "the child that looks up accounts died".to_owned()))
+                let found = postcard::from_bytes(&bytes);
+                Some(found.map_err(|_| "the child that looks up accounts died".to_owned()))
             }
             Err(error) => Some(Err(chain(&error))),
         }

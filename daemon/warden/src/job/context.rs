@@ -1,5 +1,7 @@
 //! What code about jobs touches: these parts of the daemon, and no others.
 
+use remit_common::prove::Permitted;
+
 use crate::admin::Admins;
 use crate::approval::Approvals;
 use crate::audit::reports::Reports;
@@ -14,6 +16,7 @@ use crate::job::commits::Commits;
 use crate::job::confirmation::store::Confirmations;
 use crate::job::table::Jobs;
 use crate::sandbox::pool::Sandboxing;
+use crate::service::prover::Situation;
 use crate::state_dir::ledger::Ledger;
 
 /// What starts, follows and ends jobs.
@@ -39,4 +42,19 @@ pub struct RequestCx<'a> {
     pub sessions: &'a Sessions,
     pub life: &'a Lifecycle,
     pub settings: &'a Settings,
+}
+
+impl<'a> RequestCx<'a> {
+    /// Returns what a look at the machine is about. `permitted`: by temporary grants.
+    pub fn situation<'p>(&self, permitted: &'p [Permitted]) -> Situation<'p>
+    where
+        'a: 'p,
+    {
+        Situation {
+            machine: &self.settings.args.machine,
+            accounts: &self.settings.config.accounts,
+            policy: &self.policies.live.policy,
+            permitted,
+        }
+    }
 }

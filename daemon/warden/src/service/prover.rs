@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use remit_common::prove::{Compared, Opened, PROGRAM, Question};
+use remit_common::prove::{Compared, KnownAccount, Opened, PROGRAM, Permitted, Question};
 use remit_common::text;
+use remit_policy::Policy;
 use remit_policy::exchange::{receive, send};
 use remit_settings::{AccountRef, Accounts};
 
@@ -30,6 +31,18 @@ pub struct Prover {
     patience: Duration,
 }
 
+/// The machine as it is, and what accounts may do on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The directory that is its `/`.
+    pub machine: &'a Path,
+    pub accounts: &'a Accounts,
+    /// Of a policy load: the new one.
+    pub policy: &'a Policy,
+    /// By temporary grants.
+    pub permitted: &'a [Permitted],
+}
+
 /// The answer to a question that is asked, and may not be there yet. Dropping it ends the program.
 #[derive(Debug)]
 pub struct ProverAnswer {
@@ -51,21 +64,28 @@ impl Prover {
         }
     }
 
-    /// Returns when the program has read the question. `policy`: `Policy::encode`. Fails with a sentence.
+    /// Returns when the program has read the question. `known`: accounts that the tables of the machine may lack. Fails with a
+    /// sentence.
     pub fn ask(
         self,
-        machine: &Path,
-        accounts: &Accounts,
-        policy: Vec<u8>,
+        situation: Situation<'_>,
+        known: Vec<KnownAccount>,
         compared: Compared,
     ) -> Result<ProverAnswer, String> {
+        let Situation {
+            machine,
+            accounts,
+            policy,
+            permitted,
+        } = situation;
         let question = Question {
             release: remit_common::RELEASE.to_owned(),
             root: machine.as_os_str().as_encoded_bytes().to_vec().into(),
-            policy: policy.into(),
+            policy: policy.encode().into(),
             compared: Some(compared),
             subject: None,
-            accounts: Vec::new(),
+            accounts: known,
+            permitted: permitted.to_vec(),
             socket_group: word(&accounts.socket_group),
             admin_group: word(&accounts.admin_group),
         };

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::policy;
 use crate::args::ProveArgs;
-use crate::client::prover;
+use crate::client::{admin_socket, prover};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::units;
@@ -45,8 +45,17 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         Err(found) => return policy::unloaded(context, found),
     };
     let question = prover::question(&root, &policy, args.subject.as_deref());
-    let question = question.map_err(|why| failed(&why))?;
+    let mut question = question.map_err(|why| failed(&why))?;
+    // Without the daemon no temporary grant permits anything.
+    let is_served = root == Path::new("/") && admin_socket::may_ask(context);
+    let in_force = is_served.then(|| prover::in_force(context, &policy));
+    let is_unlisted = matches!(in_force, Some(Err(_)));
+    question.permitted = in_force.and_then(Result::ok).unwrap_or_default();
     let mut report = prover::ask(&question).map_err(|why| failed(&why))?;
+    if is_unlisted {
+        let why = "temporary grants are not followed: remitd did not list them";
+        report.limits.push(why.to_owned());
+    }
     if !root.join("etc/remit").exists() {
         let why = "there is no policy in /etc/remit: nothing is granted";
         report.limits.push(why.to_owned());

@@ -11,7 +11,8 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::Limits;
 use sha2::{Digest, Sha256};
 
-use crate::approval::file_hash::{FileFound, Opens};
+use crate::approval::file_hash::FileFound;
+use crate::approval::opens::Opens;
 use crate::job::confirmation::window::ConfirmWindow;
 use crate::request::{ArgumentSlot, BoundCall, Draft, Passed, SlotWhat, Whole};
 

@@ -5,7 +5,6 @@
 mod does;
 mod file;
 mod names;
-mod opens;
 mod word;
 
 use std::collections::BTreeSet;
@@ -23,13 +22,12 @@ use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::accepted::AcceptedSignatures;
+use crate::approval::opens::{Opens, OpensAsked, OpensWanted};
 use crate::approval::signature::{SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
 pub use does::{asking, asking_after, is_own_program};
-use opens::OpensAsked;
-pub use opens::{ChangeOfFiles, Opens, OpensWanted};
 pub use word::is_as_copied;
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
@@ -105,7 +103,7 @@ pub struct AsFound {
     pub loose: BTreeSet<Loose>,
     /// What the change would do, by line, if its program describes it.
     pub does: Vec<String>,
-    /// Which ways to root the change opens. It is not asked again when it is approved.
+    /// Which ways to root it opens. It is not asked again when it is approved.
     pub opens: Opens,
     /// The directories that an undo leaves.
     pub stays: Option<String>,

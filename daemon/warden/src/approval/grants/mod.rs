@@ -57,6 +57,7 @@ use std::io;
 use std::path::Path;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
+use remit_common::prove::{Permitted, PermittedTo};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::Bundle;
 use remit_policy::{Basis, Lifted, Pending, Policy};
@@ -136,6 +137,17 @@ impl Grants {
     pub fn of<'a>(&'a self, subject: &'a Subject) -> impl Iterator<Item = &'a TemporaryGrant> {
         let own = move |granted: &&TemporaryGrant| granted.is_to(&GrantUser::of(subject));
         self.table.live(Moment::now()).filter(own)
+    }
+
+    /// Returns what grants permit, for a look at what that opens.
+    pub fn permitted(&self) -> Vec<Permitted> {
+        let live = self.table.live(Moment::now());
+        let permitted = live.map(|granted| {
+            let covered = granted.covered.as_deref().unwrap_or_default();
+            let by = format!("grant {} of {}", granted.number, granted.giver.name);
+            permitted(&granted.new, covered, by)
+        });
+        permitted.collect()
     }
 
     /// Groups that grants are given to. A user who loses such a group loses the grant.
@@ -289,6 +301,21 @@ impl Grants {
             | Basis::Unconfirmed
             | Basis::Approved { .. } => Ok(()),
         }
+    }
+}
+
+/// Describes a grant, or one that is to be.
+pub fn permitted(new: &NewGrant, covered: &[Covered], by: String) -> Permitted {
+    let paths = new.paths.iter();
+    Permitted::Grant {
+        to: match new.to {
+            Grantee::User { uid, .. } => PermittedTo::User(uid),
+            Grantee::Group { gid, .. } => PermittedTo::Group(gid),
+        },
+        commands: covered.iter().map(|one| one.name.clone()).collect(),
+        args: new.args.clone(),
+        paths: paths.map(|path| path.as_bytes().to_vec().into()).collect(),
+        by,
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::opened::OpenedCheck;
 use super::refused::{LoadError, PolicyErrors};
 use super::shadow_load::ShadowLoad;
-use super::{Changes, Live, compiler, patience};
+use super::{Changes, Running, compiler, patience};
 use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
 use crate::config::shadow;
@@ -116,17 +116,14 @@ pub struct Brought {
 }
 
 impl Brought {
-    /// Reads everything. `live`: the current policy and the settings of the running daemon. Fails with all findings.
-    pub fn of(
-        args: &Args,
-        live: Option<(&Live, &Config)>,
-        people: &Question,
-    ) -> Result<Self, LoadError> {
-        let running = live.map(|(_, running)| running);
+    /// Reads everything. `now`: what is in force. Fails with all findings.
+    pub fn of(args: &Args, now: Option<Running<'_>>, people: &Question) -> Result<Self, LoadError> {
+        let live = now.map(|now| now.live);
+        let running = now.map(|now| now.config);
         let begin = Instant::now();
         let config = settings(&args.config, Runs::new(running, live.is_none()))?;
         let (last, unknown) = match live {
-            Some((live, _)) => (live.last_known.clone(), None),
+            Some(live) => (live.last_known.clone(), None),
             None => match names_file::read(&args.state) {
                 Ok(last) => (last, None),
                 Err(why) => (LastKnown::default(), Some(why)),
@@ -135,8 +132,8 @@ impl Brought {
         // A check puts nothing in force, and a container may lack the range.
         let runs = Runs::new(running.or((!args.check).then_some(&config)), live.is_none());
         // Both before anything is looked up: a user database may start threads.
-        let look = live.filter(|_| config.policy.prove);
-        let look = look.map(|(live, running)| (OpenedCheck::start(), live, running));
+        let look = now.filter(|_| config.policy.prove);
+        let look = look.map(|now| (OpenedCheck::start(), now));
         let shadow =
             ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
         if live.is_some() {
@@ -152,7 +149,7 @@ impl Brought {
         };
         let (changes, unavailable) = (RefCell::default(), Cell::new(false));
         let compile = |sources: &[Source], machine: &dyn Machine| {
-            let before = live.map(|(live, _)| &live.policy);
+            let before = live.map(|live| &live.policy);
             let compiled = compiler::compile(sources, machine, before, runs).map_err(|error| {
                 unavailable.set(matches!(error, NotCompiled::Unavailable(_)));
                 error.findings()
@@ -195,9 +192,7 @@ impl Brought {
             }
         }
         let opened = match look {
-            Some((look, live, running)) => {
-                look.check(args, running, &live.policy, &loaded.policy)?
-            }
+            Some((look, now)) => look.check(args, now, &loaded.policy)?,
             None => Vec::new(),
         };
         let floor = Floor::resolve(&running.unwrap_or(&config).floor, &names)?;

@@ -1,10 +1,11 @@
 //! The policy in force, and the load of the next one.
 
+use remit_common::prove::Permitted;
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
 use remit_policy::{CallerIds, Grant, Lifted, Pending, Verdict};
 
-use super::{Live, Loading, PATIENCE, PolicyErrors, findings, in_short, short};
+use super::{Live, Loading, PATIENCE, PolicyErrors, Running, findings, in_short, short};
 use crate::approval::grants::Grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
@@ -114,11 +115,12 @@ impl Policies {
         }
     }
 
-    /// Starts to read the policy again. The one in force stays until the new one is complete and valid.
+    /// Starts to read the policy again. The one in force stays until the new one is complete and valid. `permitted`: by
+    /// temporary grants.
     pub fn reload(
         &mut self,
         settings: &Settings,
-        people: &Question,
+        (people, permitted): (&Question, &[Permitted]),
         asked: Option<&Subject>,
         reactor: &mut Reactor,
     ) -> Result<(), Fatal> {
@@ -127,8 +129,12 @@ impl Policies {
             loading.again = true;
             return Ok(());
         }
-        let live = Some((&self.live, &settings.config));
-        let loading = Loading::start(&settings.args, live, people, asked)?;
+        let running = Running {
+            live: &self.live,
+            config: &settings.config,
+            permitted,
+        };
+        let loading = Loading::start(&settings.args, Some(running), people, asked)?;
         reactor
             .add(loading.fd(), Token::Policy, Interest::Read)
             .map_err(Fatal::call("cannot watch the policy's child"))?;

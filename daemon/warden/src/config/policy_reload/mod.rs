@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
+use remit_common::prove::Permitted;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_plan::Protected;
@@ -56,6 +57,17 @@ pub struct Live {
     /// What no plan may change, at the time of the load.
     pub protected: Rc<Protected>,
     pub shadow: Option<Shadow>,
+    /// `prove` of `remit.toml`, at the time of the load.
+    pub is_proved: bool,
+}
+
+/// What is in force while a policy is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    pub live: &'a Live,
+    pub config: &'a Config,
+    /// By temporary grants.
+    pub permitted: &'a [Permitted],
 }
 
 #[derive(Debug)]
@@ -103,16 +115,16 @@ impl Live {
 }
 
 impl Loading {
-    /// Forks the child. It reads the files, looks up `people`, and compares with the policy and settings of `live` as
-    /// of now. Without `live` it does not look up the accounts of `remit.toml`: the start-up does that.
+    /// Forks the child. It reads the files, looks up `people`, and compares with what is in force now. Without that it does
+    /// not look up the accounts of `remit.toml`: the start-up does that.
     pub fn start(
         args: &Args,
-        live: Option<(&Live, &Config)>,
+        running: Option<Running<'_>>,
         people: &Question,
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {
         let answer = in_child(|| {
-            let brought = limit_memory().and_then(|()| Brought::of(args, live, people));
+            let brought = limit_memory().and_then(|()| Brought::of(args, running, people));
             postcard::to_extend(&brought, Vec::new()).unwrap_or_default()
         });
         match answer {
@@ -207,6 +219,7 @@ fn make(brought: Brought) -> Result<Loaded, PolicyErrors> {
         floor: brought.floor,
         protected: Rc::new(brought.protected),
         shadow: None,
+        is_proved: brought.settings.policy.prove,
     };
     match brought.shadow.map(|model| Shadow::decode(&model)) {
         None => {}

@@ -5,9 +5,9 @@ use std::time::Duration;
 use remit_common::prove::{Compared, OpenedPath};
 use remit_policy::Policy;
 
+use super::Running;
 use super::refused::LoadError;
-use crate::config::Config;
-use crate::service::prover::{PATHS, Prover, ProverAnswer};
+use crate::service::prover::{PATHS, Prover, ProverAnswer, Situation};
 use crate::startup::arguments::Args;
 
 /// Time for looking at the machine.
@@ -28,20 +28,31 @@ impl OpenedCheck {
     pub fn check(
         self,
         args: &Args,
-        running: &Config,
-        live: &Policy,
+        running: Running<'_>,
         new: &Policy,
     ) -> Result<Vec<String>, LoadError> {
-        if new.takes_only_away(live) {
+        let Running {
+            live,
+            config,
+            permitted,
+        } = running;
+        if new.takes_only_away(&live.policy) {
             return Ok(Vec::new());
         }
         let compared = Compared {
-            before: Some(live.encode().into()),
+            before: Some(live.policy.encode().into()),
             changes: Vec::new(),
+            permitted: Vec::new(),
             milliseconds: u64::try_from(LOOK.as_millis()).unwrap_or(u64::MAX),
         };
         let Self(prover) = self;
-        let asked = prover.ask(&args.machine, &running.accounts, new.encode(), compared);
+        let situation = Situation {
+            machine: &args.machine,
+            accounts: &config.accounts,
+            policy: new,
+            permitted,
+        };
+        let asked = prover.ask(situation, Vec::new(), compared);
         let opened = asked
             .and_then(ProverAnswer::take)
             .map_err(|why| unknown(&why))?;
@@ -58,7 +69,7 @@ impl OpenedCheck {
             return Err(unknown(why));
         }
         let accepted = accepted.into_iter().map(|path| {
-            let (agent, goal, steps) = (&path.agent, &path.goal, steps(path));
+            let (agent, goal, steps) = (&path.agent, &path.goal, path.steps_in_words());
             format!("policy: warning: {agent} reaches {goal}, as accepted: {steps}")
         });
         let limits = opened.limits.iter();
@@ -79,21 +90,11 @@ fn refusal(path: &OpenedPath) -> String {
     let goal = path.goal.strip_prefix("the account of ");
     let reaches = goal.and_then(|goal| goal.split_once(' '));
     let reaches = reaches.map_or(path.goal.as_str(), |(_, name)| name);
-    let (agent, goal, steps) = (&path.agent, &path.goal, steps(path));
-    let closed_by = match path.closed_by.is_empty() {
-        true => "no single change closes it".to_owned(),
-        false => format!("closed by: {}", path.closed_by.join("; or ")),
-    };
+    let (agent, path) = (&path.agent, path.in_words());
     format!(
-        "policy: error: this policy opens a path: {agent} reaches {goal}: {steps}; {closed_by}; to accept it, write \
-         [[accept]] with agent = \"{agent}\", reaches = \"{reaches}\" and the reason"
+        "policy: error: this policy opens a path: {path}; to accept it, write [[accept]] with agent = \"{agent}\", \
+         reaches = \"{reaches}\" and the reason"
     )
-}
-
-fn steps(path: &OpenedPath) -> String {
-    let steps = (1_usize..).zip(&path.steps);
-    let steps: Vec<String> = steps.map(|(at, step)| format!("{at}. {step}")).collect();
-    steps.join(" ")
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Asks which ways to root, or to another account, a change of files opens. The child asks before it measures, and takes the
-//! answer afterwards. An answer that is missing refuses nothing: the approver reads why it is missing.
+//! Describes a change of files to `remit-prove`: with the new bytes, as far as they are at hand.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -11,50 +10,19 @@ use std::path::Path;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 
-use remit_common::escape::words;
-use remit_common::prove::{Compared, Content, FileAfter, FileChange, OpenedPath};
+use remit_common::prove::{Content, FileAfter, FileChange};
 use remit_plan::{
     Bundle, Change, Entry, FileCapabilities, Kind, New, Source, TABLE_BYTES, TableChange, View,
     changed_table,
 };
-use remit_policy::Policy;
-use remit_settings::Accounts;
 use remit_sys::sys;
-use serde::{Deserialize, Serialize};
 
 use crate::request::file_change::Undo;
-use crate::service::prover::{Prover, ProverAnswer};
 
-/// Time for looking at the machine, twice.
-const LOOK_MS: u64 = 4_000;
 /// Bytes of one file that the program gets, and of all. Others are unknown to it.
 const FILE: usize = 1 << 20;
 const FILES: usize = 16 << 20;
-/// Bytes of all that is shown.
-const SHOWN: usize = 32 << 10;
-/// Bytes in a record.
-const IN_SHORT: usize = 2 << 10;
-/// Steps of a path that is too long.
-const FIRST: usize = 8;
 const CAPABILITIES: &CStr = c"security.capability";
-
-/// Which ways a change opens, as an approver is shown them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opens {
-    pub paths: Vec<OpenedPath>,
-    /// Why it may open others, in sentences.
-    pub unknown: Vec<String>,
-}
-
-/// A change of files, and what the question about it needs besides.
-#[derive(Clone, Copy, Debug)]
-pub struct OpensWanted<'a> {
-    pub machine: &'a Path,
-    pub accounts: &'a Accounts,
-    /// In force.
-    pub policy: &'a Policy,
-    pub change: ChangeOfFiles<'a>,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeOfFiles<'a> {
@@ -62,96 +30,18 @@ pub enum ChangeOfFiles<'a> {
     Undo(&'a Undo),
 }
 
-/// A question about a change, or why there is none.
-#[derive(Debug)]
-pub struct OpensAsked(Result<ProverAnswer, String>);
-
-impl Opens {
-    /// Bytes that it keeps in memory.
-    pub fn held(&self) -> usize {
-        let unknown: usize = self.unknown.iter().map(|why| held(why)).sum();
-        self.paths.iter().map(path_held).sum::<usize>() + unknown
-    }
-
-    fn unknown(why: String) -> Self {
-        Self {
-            paths: Vec::new(),
-            unknown: vec![why],
-        }
-    }
-
-    /// Leaves out what is too much to keep and to read. Who reaches what counts more than each step.
-    fn bounded(mut self) -> Self {
-        let mut left = SHOWN;
-        let mut more = 0_usize;
-        self.paths.retain_mut(|path| {
-            if path_held(path) > left.min(SHOWN / 2) {
-                path.steps.truncate(FIRST);
-                path.closed_by.truncate(FIRST);
-            }
-            let rest = left.checked_sub(path_held(path));
-            left = rest.unwrap_or(left);
-            more = more.saturating_add(usize::from(rest.is_none()));
-            rest.is_some()
-        });
-        if more > 0 {
-            self.unknown
-                .insert(0, format!("{more} more paths are not shown"));
-        }
-        self
-    }
-
-    /// Names who reaches what, in one line.
-    pub fn in_short(&self) -> Option<String> {
-        let paths = self.paths.iter();
-        in_short(paths.map(|path| format!("{} reaches {}", path.agent, path.goal)))
-    }
-
-    pub fn why_unknown(&self) -> Option<String> {
-        in_short(self.unknown.iter().cloned())
-    }
-}
-
-fn in_short(all: impl Iterator<Item = String>) -> Option<String> {
-    let joined = all.collect::<Vec<_>>().join("; ");
-    (!joined.is_empty()).then(|| words(&joined, IN_SHORT))
-}
-
-fn held(text: &str) -> usize {
-    size_of::<String>().saturating_add(text.len())
-}
-
-fn path_held(path: &OpenedPath) -> usize {
-    let lists = path.steps.iter().chain(&path.closed_by);
-    let texts = lists.chain([&path.agent, &path.goal]);
-    texts.map(|text| held(text)).sum()
-}
-
-impl OpensWanted<'_> {
-    /// Starts the program, and returns when it has read the question.
-    pub fn ask(&self) -> OpensAsked {
-        OpensAsked(self.changes().and_then(|changes| {
-            let compared = Compared {
-                before: None,
-                changes,
-                milliseconds: LOOK_MS,
-            };
-            let prover = Prover::start(compared.patience());
-            prover.ask(self.machine, self.accounts, self.policy.encode(), compared)
-        }))
-    }
-
-    fn changes(&self) -> Result<Vec<FileChange>, String> {
+impl ChangeOfFiles<'_> {
+    pub(super) fn described(self, machine: &Path) -> Result<Vec<FileChange>, String> {
         let mut bytes = FileBytes {
-            machine: self.machine,
+            machine,
             left: FILES,
         };
-        match self.change {
-            ChangeOfFiles::Commit(bundle) => {
+        match self {
+            Self::Commit(bundle) => {
                 let changes = bundle.views().map(|view| bytes.change(&view));
                 Ok(changes.collect())
             }
-            ChangeOfFiles::Undo(undo) => {
+            Self::Undo(undo) => {
                 let old = undo.put_back(FILE, FILES)?;
                 let changes = old.iter().map(|(entry, old)| {
                     let new = old.as_deref();
@@ -163,20 +53,6 @@ impl OpensWanted<'_> {
                 });
                 Ok(changes.collect())
             }
-        }
-    }
-}
-
-impl OpensAsked {
-    /// Blocks until the answer is there, or the time is over.
-    pub fn answer(self) -> Opens {
-        match self.0.and_then(ProverAnswer::take) {
-            Ok(opened) => Opens {
-                paths: opened.paths,
-                unknown: opened.incomplete.into_iter().chain(opened.limits).collect(),
-            }
-            .bounded(),
-            Err(why) => Opens::unknown(why),
         }
     }
 }

@@ -218,33 +218,3 @@ fn capabilities_that_a_plan_leaves_out_are_read_from_the_file() {
     assert_eq!(permitted(&of_another_root), 1 << 7 | 1 << 32);
     assert_eq!(permitted(&[]), 0);
 }
-
-#[test]
-fn what_is_kept_is_bounded_and_says_what_is_left_out() {
-    let path = |length: usize| OpenedPath {
-        agent: "bot".to_owned(),
-        goal: "root".to_owned(),
-        steps: vec!["x".repeat(length); 40],
-        closed_by: Vec::new(),
-    };
-    let opens = |paths: Vec<OpenedPath>| {
-        let unknown = Vec::new();
-        Opens { paths, unknown }.bounded()
-    };
-    assert_eq!(opens(vec![path(10); 3]).paths, vec![path(10); 3]);
-    let long = opens(vec![path(600); 20]);
-    assert!(long.held() < SHOWN + 100, "{}", long.held());
-    let (kept, left_out) = (long.paths.len(), 20 - long.paths.len());
-    assert!(kept > 1, "{kept}");
-    assert_eq!(
-        long.unknown,
-        [format!("{left_out} more paths are not shown")]
-    );
-    let short = opens(vec![path(10); 3]).in_short().unwrap();
-    assert_eq!(
-        short,
-        "bot reaches root; bot reaches root; bot reaches root"
-    );
-    assert!(opens(vec![path(1); 20]).in_short().unwrap().len() <= IN_SHORT);
-    assert_eq!(Opens::default().in_short(), None);
-}

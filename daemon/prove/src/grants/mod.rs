@@ -1,0 +1,219 @@
+//! What the policy lets accounts do without another person, as plain data. Calls that ask for an approval are counted, and
+//! followed if a person permits them.
+
+mod command;
+mod permission;
+
+use std::collections::{BTreeSet, HashSet};
+
+use remit_common::prove::Permitted;
+use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
+
+use crate::accounts::Accounts;
+use crate::path::FilePath;
+use permission::{Permission, is_to};
+
+/// Accounts that are asked about.
+const ACCOUNTS: usize = 5000;
+
+/// A uid that no account has: that of a throw-away account.
+pub const JOB: u32 = u32::MAX - 2;
+
+#[derive(Debug, Default)]
+pub struct Grants {
+    pub profiles: Vec<ProfileFact>,
+    pub granted: Vec<Granted>,
+    /// Calls that need another person, and so are not followed: account and command.
+    pub asking: usize,
+    /// Accounts that were not asked about.
+    pub left_out: usize,
+}
+
+/// A sandbox with more rights than a throw-away account, or none.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProfileFact {
+    pub name: String,
+    /// `None`: a throw-away account for each job.
+    pub uid: Option<u32>,
+    pub gids: Vec<u32>,
+    pub capabilities: u64,
+    pub is_host: bool,
+    pub writes: Vec<String>,
+    pub sockets: Vec<String>,
+}
+
+/// A command runs this program in this profile.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProgramFact {
+    pub command: String,
+    pub profile: String,
+    /// `None`: a throw-away account.
+    pub uid: Option<u32>,
+    pub argv: Vec<String>,
+    pub rule: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub uid: u32,
+    pub what: What,
+    /// The rule's name, file and line; or what else permits it.
+    pub rule: String,
+    /// An administrator can narrow the rule.
+    pub is_rule: bool,
+    pub command: String,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Calling it is possible.
+    Call,
+    /// It has this unit started.
+    Start(String),
+    /// It has this template started with a text of the caller.
+    StartTyped(String),
+    /// A program writes what the caller gives to files: at or beneath these, or if there are none, anywhere that its
+    /// profile writes.
+    Input { profile: String, files: Vec<String> },
+    /// It commits changes of files beneath these; empty is any path.
+    Commit { beneath: Vec<FilePath> },
+}
+
+impl Granted {
+    fn effect(&self) -> (u32, &What, &str) {
+        (self.uid, &self.what, &self.command)
+    }
+}
+
+/// Returns true if each program of the commands is one of `other` in the same profile.
+pub fn programs_are_within(policy: &Policy, other: &Policy) -> bool {
+    let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv);
+    let known: HashSet<_> = programs(other).into_iter().map(effect).collect();
+    programs(policy)
+        .into_iter()
+        .all(|one| known.contains(&effect(one)))
+}
+
+impl Grants {
+    /// Returns true if each permission is one of `other`, by whatever rule: then nothing more follows from them.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let granted: HashSet<_> = other.granted.iter().map(Granted::effect).collect();
+        let mut own = self.granted.iter();
+        own.all(|one| granted.contains(&one.effect()))
+            && self.profiles.iter().all(|one| other.profiles.contains(one))
+            && self.left_out <= other.left_out
+    }
+
+    /// `permitted`: calls for which the policy asks, and which are permitted all the same.
+    pub fn of(
+        policy: &Policy,
+        permitted: &[&Permitted],
+        accounts: &Accounts,
+        units: &BTreeSet<String>,
+    ) -> Self {
+        let mut grants = Self::default();
+        let profiles = policy
+            .profiles()
+            .filter_map(|profile| profile_fact(profile));
+        grants.profiles.extend(profiles);
+        let users = accounts.users.iter().filter(|(_, user)| user.uid != 0);
+        grants.left_out = users.clone().count().saturating_sub(ACCOUNTS);
+        for (name, user) in users.take(ACCOUNTS) {
+            let gids = accounts.gids(name);
+            let caller = CallerIds {
+                uid: user.uid,
+                gids: &gids,
+            };
+            let own = permitted.iter().copied();
+            let own = own.filter(|one| is_to(one, &caller));
+            let Access { commands, .. } = policy.access(caller);
+            for usable in &commands {
+                let Named::Command(command) = usable.named else {
+                    continue;
+                };
+                let is_asked = !matches!(usable.verdict(), Verdict::Allow(_));
+                grants.asking = grants.asking.saturating_add(is_asked.into());
+                let by_rule = [Permission::Rule(usable)].into_iter();
+                let in_advance = own.clone().map(|one| Permission::Advance(usable, one));
+                for permission in by_rule.chain(in_advance) {
+                    grants.add(user.uid, command, &permission, units);
+                }
+            }
+            for permission in own.filter_map(|one| Permission::of_call(one)) {
+                let command = policy.commands().find(|one| permission.is_of(one));
+                if let Some(command) = command {
+                    grants.add(user.uid, command, &permission, units);
+                }
+            }
+        }
+        grants
+    }
+
+    fn add(
+        &mut self,
+        uid: u32,
+        command: &Command,
+        permission: &Permission<'_>,
+        units: &BTreeSet<String>,
+    ) {
+        let effects = permission.effects(command, units);
+        self.granted.extend(effects.into_iter().map(|what| Granted {
+            uid,
+            what,
+            rule: permission.by(),
+            is_rule: matches!(permission, Permission::Rule(_)),
+            command: command.name.clone(),
+        }));
+    }
+}
+
+/// Returns `None` if code in this profile has no more rights than without it.
+fn profile_fact(profile: &Profile) -> Option<ProfileFact> {
+    let mut gids = profile.groups.clone();
+    let uid = match profile.user {
+        User::Fixed { uid, gid, .. } => {
+            gids.push(gid);
+            Some(uid)
+        }
+        User::Own if gids.is_empty() && profile.capabilities == 0 => return None,
+        User::Own => None,
+    };
+    let paths = |list: &[remit_policy::Listed]| list.iter().map(|one| one.path.clone()).collect();
+    Some(ProfileFact {
+        name: profile.name.clone(),
+        uid,
+        gids,
+        capabilities: profile.capabilities,
+        is_host: profile.base == remit_policy::Base::Host,
+        writes: paths(&profile.write),
+        sockets: paths(&profile.sockets),
+    })
+}
+
+pub fn programs(policy: &Policy) -> Vec<ProgramFact> {
+    let commands = policy.commands();
+    commands
+        .filter_map(|command| program_fact(command))
+        .collect()
+}
+
+fn program_fact(command: &Command) -> Option<ProgramFact> {
+    let uid = profile_fact(&command.profile)?.uid;
+    let words = command.argv.iter().map(|part| match part {
+        // A hyphen before the program means that it may be missing.
+        Part::Word(Word::Literal(word)) => Some(
+            word.strip_prefix('-')
+                .filter(|word| word.starts_with('/'))
+                .unwrap_or(word)
+                .to_owned(),
+        ),
+        Part::Word(_) | Part::Group(_) => None,
+    });
+    Some(ProgramFact {
+        command: command.name.clone(),
+        profile: command.profile.name.clone(),
+        uid,
+        argv: words.map_while(|word| word).collect(),
+        rule: command.id.to_string(),
+    })
+}
