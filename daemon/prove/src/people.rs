@@ -34,7 +34,7 @@ impl People {
             for word in words {
                 match word.strip_prefix('%') {
                     Some(group) => asked.extend(members(group)),
-                    None => asked.extend(accounts.uid(word)),
+                    None => asked.extend(accounts.uid(word).or_else(|| number(word))),
                 }
             }
             asked
@@ -62,7 +62,11 @@ impl People {
         let Some(name) = &question.subject else {
             return Ok(self.all(facts));
         };
-        let uid = facts.accounts.uid(name);
+        let mut known = question.accounts.iter();
+        let uid = facts.accounts.uid(name).or_else(|| {
+            let known = known.find(|one| one.name == *name)?;
+            Some(known.uid)
+        });
         let uid = uid.ok_or_else(|| {
             format!("there is no '{name}' in the tables of accounts of this machine")
         })?;
@@ -100,4 +104,9 @@ impl People {
         }
         limits
     }
+}
+
+/// The policy names an account without a name as `#uid`.
+fn number(word: &str) -> Option<u32> {
+    word.strip_prefix('#')?.parse().ok()
 }

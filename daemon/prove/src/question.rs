@@ -233,6 +233,13 @@ fn add_known(accounts: &mut Accounts, known: &KnownAccount) {
     let Some(gid) = gids.first() else {
         return;
     };
+    let mut users = accounts.users.iter();
+    // The tables may have the account under another name.
+    let listed = users.find(|(_, user)| user.uid == *uid);
+    let name = match listed.filter(|_| !accounts.users.contains_key(name)) {
+        Some((listed, _)) => listed.clone(),
+        None => name.clone(),
+    };
     accounts.users.entry(name.clone()).or_insert_with(|| User {
         uid: *uid,
         gid: *gid,

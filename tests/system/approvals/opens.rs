@@ -10,12 +10,13 @@ use remit_common::names::JobId;
 use remit_page::ShownRequest;
 use remit_plan::{Action, Bundle, Edit};
 use remit_tests::caller::Caller;
-use remit_tests::daemon::{SOCKET_GROUP, admin, user_a};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::descendants;
 use serde_json::Value;
 
 use super::plans::{PlanFixture, edit, exit, found, id_of};
 use super::scene::{about, approve, asks, listed, options, until};
+use crate::policy::opened;
 
 const DEPLOY: u32 = 6001;
 const DOCKER: u32 = 6002;
@@ -25,43 +26,12 @@ const CRON: &str = "7 3 * * * root /srv/site/bin/backup\n";
 const RISK: &str = "opens a path: bot reaches root";
 const NOT_KNOWN: &str = "it is not known whether it opens a path to root: ";
 
-/// Calls of these commands ask an approver. One writes what its caller gives to a table of cron.
-const SCHEDULE: &str = r##"
-[[command]]
-name = "cron.write"
-summary = "Write a table of cron"
-argv = ["/usr/bin/tee", "/etc/cron.d/site"]
-effect = "change"
-stdin = "caller"
-profile = "cron"
-
-[[command]]
-name = "cron.read"
-summary = "Read it"
-argv = ["/usr/bin/cat", "/etc/cron.d/site"]
-effect = "change"
-profile = "cron"
-
-[profile.cron]
-base = "strict"
-user = "root"
-write = ["/etc/cron.d"]
-leads_to_root = true
-
-[[grant]]
-name = "cron"
-to = ["#64001"]
-allow = ["cron.*"]
-effect = "change"
-approval = { by = ["#64005"] }
-"##;
-
 /// A daemon, and a machine on which the agent `bot` reaches nothing.
 struct Machine(PlanFixture);
 
 impl Machine {
     fn lay() -> Self {
-        let machine = Self(PlanFixture::with_rules(options(), SCHEDULE));
+        let machine = Self(PlanFixture::of_agents(options()));
         machine.put(
             "/etc/passwd",
             &format!("root:x:0:0::/root:/bin/bash\n{BOT}"),
@@ -241,32 +211,39 @@ fn same_plan_without_the_agent_opens_nothing() {
     machine.0.daemon.stop();
 }
 
+/// Two commands as root: one writes what its caller gives to a table of cron.
 #[test]
 fn call_that_opens_a_path_says_so() {
-    let machine = Machine::lay();
-    machine.put("/usr/bin/tee", "\u{7f}ELF", 0, 0o755);
-    machine.put("/etc/cron.d/site", "# nothing\n", 0, 0o644);
-    let daemon = &machine.0.daemon;
-    let mut caller = Caller::new(daemon, &user_a());
-    for (name, expect) in [("cron.write", 1), ("cron.read", 0)] {
+    let read = "\n[[command]]\nname = \"site.read\"\nsummary = \"Read the table\"\nargv = [\"/usr/bin/cat\", \
+                \"/etc/cron.d/site\"]\neffect = \"change\"\nprofile = \"cron\"\n";
+    let both = "\"site.schedule\", \"site.read\"]";
+    let policy = opened::asking().replace("\"site.schedule\"]", both);
+    let daemon = Daemon::start(Options {
+        policy: format!("{policy}{read}"),
+        ..options()
+    });
+    opened::lay_machine(&daemon);
+    let mut caller = Caller::new(&daemon, &user_a());
+    for (name, expect) in [("site.schedule", true), ("site.read", false)] {
         let (job, _) = asks(&mut caller, name, &[]);
         let page = daemon.shows(job);
-        assert_eq!(page.opens.len(), expect, "{page:?}");
         let is_risk = page.risks.first().is_some_and(|risk| risk == RISK);
-        assert_eq!(is_risk, expect == 1, "{page:?}");
-        let record = machine.record(job, "asked");
-        let said = record["REMIT_OPENS"].as_str();
         assert_eq!(
-            said,
-            (expect == 1).then_some("bot reaches root"),
-            "{record}"
+            (page.opens.len(), is_risk),
+            (expect.into(), expect),
+            "{page:?}"
         );
+        let records = about(&daemon, job);
+        let mut records = records.iter();
+        let asked = records.find(|record| record["REMIT_EVENT"] == "asked");
+        let said = asked.expect("it is recorded")["REMIT_OPENS"].as_str();
+        assert_eq!(said, expect.then_some("bot reaches root"));
         if let [way] = &page.opens[..] {
-            let begin = "bot may call cron.write by this request";
+            let begin = "bot may call site.schedule by this request";
             assert!(way.steps[0].starts_with(begin), "{way:?}");
         }
     }
-    machine.0.daemon.stop();
+    daemon.stop();
 }
 
 /// A way that is there anyway is not opened by a plan.

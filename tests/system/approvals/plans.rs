@@ -107,6 +107,12 @@ impl PlanFixture {
     }
 
     /// With more rules.
+    /// User A is asked about nothing of others, and so is an agent.
+    pub fn of_agents(options: Options) -> Self {
+        let policy = format!("{COMMANDS}{POLICY}").replace(", \"#64001\", \"%", ", \"%");
+        Self::of(Options { policy, ..options })
+    }
+
     pub fn with_rules(options: Options, more: &str) -> Self {
         let policy = format!("{COMMANDS}{POLICY}{more}");
         Self::of(Options { policy, ..options })

@@ -8,17 +8,11 @@ use remit_common::refusal::{Code, Refusal};
 use remit_tests::daemon::{Daemon, Options, admin};
 
 use super::scene::{give_as, listed, options, to_a};
-use crate::policy::opened::{OPENS, lay_machine};
+use crate::policy::opened::{OPENS, asking, lay_machine};
 use crate::policy::scene::{FILE, reload};
 
 const ACCEPTS: &str =
     "[[accept]]\nagent = \"bot\"\nreaches = \"root\"\nreason = \"it keeps the site's table\"\n";
-
-/// Each write of the table asks an approver.
-fn asking() -> String {
-    let asks = "allow = [\"site.schedule\"]\napproval = { by = [\"#64005\"] }";
-    OPENS.replace("allow = [\"site.schedule\"]", asks)
-}
 
 fn daemon() -> Daemon {
     let daemon = Daemon::start(Options {
@@ -53,10 +47,10 @@ fn grant_that_opens_a_path_is_refused_until_it_is_accepted() {
     }
     let next = refused.next.expect("there is a way out");
     assert!(next.contains("--accept-paths"), "{next}");
-    assert!(listed(&daemon).is_empty() && daemon.records("granted").is_empty());
+    assert!(listed(&daemon).is_empty() && daemon.records("given").is_empty());
     let _ = insist(&daemon, to_a("site.schedule")).expect("its giver accepts it");
-    let [record] = &daemon.records("granted")[..] else {
-        panic!("{:?}", daemon.records("granted"));
+    let [record] = &daemon.records("given")[..] else {
+        panic!("{:?}", daemon.records("given"));
     };
     assert_eq!(record["REMIT_OPENS"], "bot reaches root", "{record}");
     daemon.set_file(FILE, &format!("{}{ACCEPTS}", asking()));
@@ -90,8 +84,8 @@ fn grant_without_an_answer_is_refused() {
     let expect = "the ways to root that this grant opens are not known: 'remit-prove' ";
     assert!(refused.message.starts_with(expect), "{refused:?}");
     let _ = insist(&daemon, to_a("site.schedule")).expect("its giver accepts that");
-    let [record] = &daemon.records("granted")[..] else {
-        panic!("{:?}", daemon.records("granted"));
+    let [record] = &daemon.records("given")[..] else {
+        panic!("{:?}", daemon.records("given"));
     };
     let why = record["REMIT_OPENS_UNKNOWN"].as_str().expect("it is said");
     assert!(why.starts_with("'remit-prove' "), "{why}");

@@ -29,6 +29,12 @@ to = ["#64001"]
 allow = ["site.schedule"]
 "##;
 
+/// The same, where each write of the table asks an approver.
+pub fn asking() -> String {
+    let asks = "allow = [\"site.schedule\"]\napproval = { by = [\"#64005\"] }";
+    OPENS.replace("allow = [\"site.schedule\"]", asks)
+}
+
 /// Its test grants nothing.
 const BEFORE: &str =
     "[[grant]]\nname = \"look\"\nto = [\"#64001\", \"#64002\"]\nallow = [\"run\"]\n";

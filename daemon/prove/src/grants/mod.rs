@@ -139,7 +139,7 @@ impl Grants {
                     grants.add(user.uid, command, &permission, units);
                 }
             }
-            for permission in own.filter_map(|one| Permission::of_call(one)) {
+            for permission in own.filter_map(Permission::of_call) {
                 let command = policy.commands().find(|one| permission.is_of(one));
                 if let Some(command) = command {
                     grants.add(user.uid, command, &permission, units);
