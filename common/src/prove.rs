@@ -25,7 +25,9 @@ pub struct Question {
     /// Accounts that the tables of the machine may lack, as its user database knows them.
     pub accounts: Vec<KnownAccount>,
     /// Temporary grants in force.
-    pub permitted: Vec<Permitted>,
+    pub in_force: Vec<PermittedGrant>,
+    /// Each change needs a person, whatever the rules and temporary grants say: `approval` of `[floor]` in `remit.toml`.
+    pub asks_for_changes: bool,
     /// Groups of `remit.toml`, by name or as `#gid`.
     pub socket_group: String,
     pub admin_group: String,
@@ -42,24 +44,36 @@ pub struct KnownAccount {
 /// What a person permits, where the policy asks one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Permitted {
-    /// One call, which the policy has decided about.
-    Call {
-        uid: u32,
-        command: String,
-        args: Vec<(String, String)>,
-    },
-    /// Calls in advance, as far as the policy asks about them.
-    Grant {
-        to: PermittedTo,
-        /// Names of commands.
-        commands: BTreeSet<String>,
-        /// Arguments of each call, with exactly these values. Others are free.
-        args: Vec<(String, String)>,
-        /// Of a command that commits plans: beneath which paths. Empty: any that its rule allows.
-        paths: Vec<Bytes>,
-        /// `grant 3 of ann`.
-        by: String,
-    },
+    Call(PermittedCall),
+    Grant(PermittedGrant),
+}
+
+/// One call, which the policy has decided about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermittedCall {
+    pub uid: u32,
+    pub command: String,
+    pub args: Vec<(String, String)>,
+}
+
+/// Calls in advance, as far as the policy asks about them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermittedGrant {
+    pub to: PermittedTo,
+    /// Names of commands.
+    pub commands: BTreeSet<String>,
+    /// Arguments of each call, with exactly these values. Others are free.
+    pub args: Vec<(String, String)>,
+    /// Of a command that commits plans: beneath which paths. Empty: any that its rule allows.
+    pub paths: Vec<Bytes>,
+    /// `grant 3 of ann`.
+    pub by: String,
+    /// The command that ends it, if it is in force.
+    pub ended_by: Option<String>,
+    /// Milliseconds until it ends by itself.
+    pub left_ms: u64,
+    /// It ends sooner, after a number of runs.
+    pub is_counted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +91,7 @@ pub struct Compared {
     pub changes: Vec<FileChange>,
     /// Calls that a person is asked to permit.
     pub permitted: Vec<Permitted>,
-    /// Time for all looks. A bound that was reached is in the answer.
+    /// Time for all looks and proofs. A bound that was reached is in the answer.
     pub milliseconds: u64,
 }
 
@@ -129,7 +143,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Adds what another comparison with the same machine found.
+    /// Adds what another comparison found.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         let of = |path: &OpenedPath| (path.agent.clone(), path.goal.clone());
@@ -137,7 +151,12 @@ impl Opened {
         let more = other.paths.into_iter();
         self.paths
             .extend(more.filter(|path| !known.contains(&of(path))));
+        self.unknown = self.unknown.max(other.unknown);
         self.incomplete = self.incomplete.or(other.incomplete);
+        let more = other.limits.into_iter();
+        let more = more.filter(|limit| !self.limits.contains(limit));
+        let more: Vec<String> = more.collect();
+        self.limits.extend(more);
         self
     }
 }

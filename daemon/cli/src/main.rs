@@ -102,7 +102,7 @@ mod commands {
         pub use examples::test;
         pub use explain::explain;
         pub use files::{diff, directory, of_args, reload, unloaded};
-        pub use groups::group_words;
+        pub use groups::{asks_for_changes, group_words};
         pub use replay::replay;
     }
     pub mod prove;

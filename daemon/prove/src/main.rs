@@ -42,9 +42,10 @@ fn serve() -> Result<(), String> {
             )
         }
         Some(compared) => {
-            let looks = if compared.changes.is_empty() { 1 } else { 2 };
+            // One look or two, and the proofs.
+            let parts = if compared.changes.is_empty() { 2 } else { 3 };
             let bounds = Bounds {
-                time: compared.patience() / looks,
+                time: compared.patience() / parts,
                 ..Bounds::default()
             };
             let opened = open(&question, bounds);

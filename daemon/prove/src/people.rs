@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::prove::Question;
+use remit_common::prove::{Permitted, PermittedGrant, PermittedTo, Question};
 use remit_policy::Policy;
 
 use crate::accounts::Accounts;
@@ -104,6 +104,21 @@ impl People {
         }
         limits
     }
+}
+
+/// Returns why a temporary grant is not judged that a person is about to give.
+pub fn unjudged(permitted: &[Permitted], accounts: &Accounts) -> Option<String> {
+    let gids = permitted.iter().filter_map(|one| match one {
+        Permitted::Grant(PermittedGrant {
+            to: PermittedTo::Group(gid),
+            ..
+        }) => Some(*gid),
+        Permitted::Grant(_) | Permitted::Call(_) => None,
+    });
+    let mut missing = gids.filter(|gid| !accounts.groups.values().any(|group| group.gid == *gid));
+    missing
+        .next()
+        .map(|gid| format!("no member of group {gid} is known"))
 }
 
 /// The policy names an account without a name as `#uid`.

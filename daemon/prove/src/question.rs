@@ -1,8 +1,11 @@
 //! Answers a question of `remit_common::prove` by looking at a machine.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use remit_common::prove::{Compared, FileChange, KnownAccount, Opened, Permitted, Question};
+use remit_common::prove::{
+    Compared, FileChange, KnownAccount, Opened, Permitted, PermittedGrant, Question,
+};
 use remit_policy::Policy;
 use remit_policy::model::rule::Principal;
 use serde::{Deserialize, Serialize};
@@ -10,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Accounts, User};
 use crate::closure::Clauses;
 use crate::facts::Facts;
-use crate::grants::{Grants, programs_are_within};
+use crate::grants::{Grants, Rights, names_that_matter, programs_are_within};
 use crate::machine::Machine;
 use crate::opened::{Side, compare};
-use crate::people::People;
+use crate::people::{People, unjudged};
 use crate::report::{Goals, Report, prove};
 use crate::rules::clauses;
 use crate::sources::{self, FirstLook};
@@ -22,6 +25,8 @@ use crate::sources::{self, FirstLook};
 const PROOFS: Duration = Duration::from_secs(30);
 /// A uid that no account has, for a member of one group only. 4294967295 is no uid, and this is next to it.
 const MEMBER: u32 = u32::MAX - 1;
+/// Temporary grants in force that are compared: each is a time of its own.
+const GRANTS: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -35,13 +40,19 @@ pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> 
     let policy = decode(&question.policy)?;
     let first = begin(question, machine, &[&policy]);
     let accounts = &first.facts().accounts;
-    let permitted: Vec<_> = question.permitted.iter().collect();
-    let grants = Grants::of(&policy, &permitted, accounts, &first.facts().units);
+    let rights = Rights {
+        policy: &policy,
+        in_advance: question.in_force.iter().collect(),
+        calls: Vec::new(),
+        asks_for_changes: question.asks_for_changes,
+    };
+    let grants = Grants::of(&rights, accounts, &first.facts().units);
     let people = People::of(question, accounts, &[&policy]);
     let subjects = people.subjects(question, first.facts())?;
     let (mut facts, commands) = first.finish();
     facts.obeys.extend(commands.into_iter().flatten());
-    let is_late = late(machine);
+    let end = end(machine);
+    let is_late = || machine.elapsed() > end;
     let mut report = prove(&facts, &grants, &subjects, &people.goals, &is_late);
     report.figures.milliseconds = u64::try_from(machine.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
@@ -57,42 +68,84 @@ pub fn opened(
     let policy = decode(&question.policy)?;
     let before = compared.before.as_deref().map(|bytes| decode(bytes));
     let before = before.transpose()?;
-    let in_force = &question.permitted;
+    let before = before.as_ref().unwrap_or(&policy);
+    let times = times(&question.in_force, [before, &policy])?;
     let rights = [
-        Rights::new(before.as_ref().unwrap_or(&policy), in_force, &[]),
-        Rights::new(&policy, in_force, &compared.permitted),
+        Times::new(question, before, &times, &[]),
+        Times::new(question, &policy, &times, &compared.permitted),
     ];
     match compared.changes.is_empty() {
-        true => by_rights(question, &rights, machine),
+        true => by_rights(question, &rights, &compared.permitted, machine),
         false => by_files(question, &rights, &compared.changes, machine),
     }
 }
 
-/// What accounts may do without another person.
-struct Rights<'q> {
-    policy: &'q Policy,
-    /// Without temporary grants, and with them if there are any: they take part in paths, and hide none that stays longer.
-    permitted: Vec<Vec<&'q Permitted>>,
+/// Returns the temporary grants that may be in force together later: those that last longest, and those that no number of
+/// runs ends. What ends soon hides no path that would stay.
+fn times<'q>(
+    in_force: &'q [PermittedGrant],
+    policies: [&Policy; 2],
+) -> Result<Vec<Vec<&'q PermittedGrant>>, String> {
+    let matter = policies.map(names_that_matter);
+    let mut in_force: Vec<&PermittedGrant> = in_force.iter().collect();
+    in_force.retain(|grant| {
+        matter
+            .iter()
+            .any(|names| !names.is_disjoint(&grant.commands))
+    });
+    if in_force.len() > GRANTS {
+        return Err(format!(
+            "over {GRANTS} temporary grants may take part: remit grants"
+        ));
+    }
+    let mut found: Vec<Vec<&PermittedGrant>> = vec![Vec::new()];
+    for counted_last in [false, true] {
+        let mut sorted = in_force.clone();
+        sorted.sort_by_key(|one| (counted_last && one.is_counted, Reverse(one.left_ms)));
+        let sets = (1..=sorted.len()).map(|count| sorted.iter().copied().take(count).collect());
+        found.extend(sets);
+    }
+    Ok(found)
 }
 
-impl<'q> Rights<'q> {
-    fn new(policy: &'q Policy, in_force: &'q [Permitted], new: &'q [Permitted]) -> Self {
-        let with = in_force.iter().chain(new).collect();
-        let with = Some(with).filter(|_| !in_force.is_empty());
+/// The rights under one policy, at each of the times.
+struct Times<'q> {
+    policy: &'q Policy,
+    rights: Vec<Rights<'q>>,
+}
+
+impl<'q> Times<'q> {
+    fn new(
+        question: &Question,
+        policy: &'q Policy,
+        times: &[Vec<&'q PermittedGrant>],
+        new: &'q [Permitted],
+    ) -> Self {
+        let granted = new.iter().filter_map(|one| match one {
+            Permitted::Grant(grant) => Some(grant),
+            Permitted::Call(_) => None,
+        });
+        let calls = new.iter().filter_map(|one| match one {
+            Permitted::Call(call) => Some(call),
+            Permitted::Grant(_) => None,
+        });
+        let rights = times.iter().map(|in_force| Rights {
+            policy,
+            in_advance: in_force.iter().copied().chain(granted.clone()).collect(),
+            calls: calls.clone().collect(),
+            asks_for_changes: question.asks_for_changes,
+        });
         Self {
             policy,
-            permitted: [Some(new.iter().collect()), with]
-                .into_iter()
-                .flatten()
-                .collect(),
+            rights: rights.collect(),
         }
     }
 
     fn grants(&self, first: &FirstLook<'_>) -> Vec<Grants> {
         let facts = first.facts();
-        let permitted = self.permitted.iter();
-        permitted
-            .map(|permitted| Grants::of(self.policy, permitted, &facts.accounts, &facts.units))
+        let rights = self.rights.iter();
+        rights
+            .map(|rights| Grants::of(rights, &facts.accounts, &facts.units))
             .collect()
     }
 }
@@ -100,7 +153,8 @@ impl<'q> Rights<'q> {
 /// Both sides meet the same look: what an account changes meanwhile opens nothing.
 fn by_rights(
     question: &Question,
-    rights: &[Rights<'_>; 2],
+    rights: &[Times<'_>; 2],
+    permitted: &[Permitted],
     machine: &Machine,
 ) -> Result<Opened, String> {
     let policies = rights.each_ref().map(|one| one.policy);
@@ -108,44 +162,47 @@ fn by_rights(
     let grants = rights.each_ref().map(|one| one.grants(&first));
     let [old, new] = &grants;
     let [before, after] = policies;
+    let accounts = &first.facts().accounts;
+    let unjudged = unjudged(permitted, accounts);
     let is_within = new.iter().zip(old).all(|(new, old)| new.is_within(old));
     // Whatever the machine is like, and however long a look at it takes.
-    if is_within && programs_are_within(after, before) {
+    if is_within && programs_are_within(after, before) && unjudged.is_none() {
         return Ok(Opened::default());
     }
-    let accounts = &first.facts().accounts;
     let people = People::of(question, accounts, &policies);
     let limits = people.limits(&policies, accounts, new);
     let (mut facts, commands) = first.finish();
-    facts.hide_private();
-    let own = facts.obeys.len();
-    let mut all_clauses = commands.into_iter().zip(&grants).map(|(commands, grants)| {
-        facts.obeys.truncate(own);
-        facts.obeys.extend(commands);
-        let grants = grants.iter();
-        grants.map(|grants| clauses(&facts, grants)).collect()
-    });
-    let (Some(old), Some(new)): (Option<Vec<_>>, Option<Vec<_>>) =
-        (all_clauses.next(), all_clauses.next())
-    else {
+    let Ok([old_commands, new_commands]) = <[_; 2]>::try_from(commands) else {
         return Err("a policy was not looked at".to_owned());
     };
-    drop(all_clauses);
+    facts.hide_private();
+    let own = facts.obeys.len();
     let goals = policies.map(|policy| People::of(question, &facts.accounts, &[policy]).goals);
-    let [old_goals, new_goals] = &goals;
-    let sides = [(&old, &facts, old_goals), (&new, &facts, new_goals)];
-    judge(question, machine, sides, &people, limits)
+    let mut judged = Judged::new(question, machine, &people, limits);
+    for (old, new) in distinct(old, new) {
+        let sides = [(old, &old_commands), (new, &new_commands)];
+        let clauses = sides.map(|(grants, commands)| {
+            facts.obeys.truncate(own);
+            facts.obeys.extend(commands.iter().cloned());
+            clauses(&facts, grants)
+        });
+        let ([old, new], [old_goals, new_goals]) = (&clauses, &goals);
+        judged.add([(old, &facts, old_goals), (new, &facts, new_goals)])?;
+    }
+    let mut opened = judged.opened();
+    opened.incomplete = opened.incomplete.or(unjudged);
+    Ok(opened)
 }
 
 /// The machine is looked at as it is, and as it would be.
 fn by_files(
     question: &Question,
-    rights: &[Rights<'_>; 2],
+    rights: &[Times<'_>; 2],
     changes: &[FileChange],
     machine: &mut Machine,
 ) -> Result<Opened, String> {
     let policies = rights.each_ref().map(|one| one.policy);
-    let whole = |machine: &Machine, rights: &Rights<'_>| {
+    let whole = |machine: &Machine, rights: &Times<'_>| {
         let first = begin(question, machine, &[rights.policy]);
         let grants = rights.grants(&first);
         let accounts = &first.facts().accounts;
@@ -154,11 +211,7 @@ fn by_files(
         let (mut facts, commands) = first.finish();
         facts.obeys.extend(commands.into_iter().flatten());
         facts.hide_private();
-        let clauses: Vec<_> = grants
-            .iter()
-            .map(|grants| clauses(&facts, grants))
-            .collect();
-        (facts, clauses, people, limits)
+        (facts, grants, people, limits)
     };
     let [before, after] = rights;
     let (old_facts, old, mut people, _) = whole(machine, before);
@@ -168,39 +221,78 @@ fn by_files(
     let new_goals = later.goals.clone();
     // A change that makes somebody an approver does not take an agent out of the question.
     people.add(later);
-    let sides = [(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)];
-    judge(question, machine, sides, &people, limits)
+    let mut judged = Judged::new(question, machine, &people, limits);
+    for (old, new) in distinct(&old, &new) {
+        let (old, new) = (clauses(&old_facts, old), clauses(&facts, new));
+        judged.add([(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)])?;
+    }
+    Ok(judged.opened())
 }
 
-/// Without temporary grants and with them: what either opens is opened.
-fn judge(
-    question: &Question,
-    machine: &Machine,
-    sides: [(&Vec<Clauses>, &Facts, &Goals); 2],
-    people: &People,
+/// Leaves out times at which the same is permitted as at another.
+fn distinct<'g>(old: &'g [Grants], new: &'g [Grants]) -> Vec<(&'g Grants, &'g Grants)> {
+    let mut found: Vec<(&Grants, &Grants)> = Vec::new();
+    for (old, new) in old.iter().zip(new) {
+        let mut known = found.iter();
+        if !known.any(|known| known.0.is_same(old) && known.1.is_same(new)) {
+            found.push((old, new));
+        }
+    }
+    found
+}
+
+/// What is opened at any of the times.
+struct Judged<'q> {
+    question: &'q Question,
+    machine: &'q Machine,
+    people: &'q People,
+    /// Of all proofs.
+    end: Duration,
     limits: Vec<String>,
-) -> Result<Opened, String> {
-    let [(old, old_facts, old_goals), (new, facts, goals)] = sides;
-    let is_late = late(machine);
-    let subjects = people.subjects(question, facts)?;
-    let compared = old.iter().zip(new).map(|(old, new)| {
-        let sides = [(old, old_facts, old_goals), (new, facts, goals)];
+    opened: Opened,
+}
+
+impl<'q> Judged<'q> {
+    fn new(
+        question: &'q Question,
+        machine: &'q Machine,
+        people: &'q People,
+        limits: Vec<String>,
+    ) -> Self {
+        Self {
+            question,
+            machine,
+            people,
+            end: end(machine),
+            limits,
+            opened: Opened::default(),
+        }
+    }
+
+    fn add(&mut self, sides: [(&Clauses, &Facts, &Goals); 2]) -> Result<(), String> {
+        let [_, (_, facts, _)] = sides;
+        let is_late = || self.machine.elapsed() > self.end;
+        let subjects = self.people.subjects(self.question, facts)?;
         let sides = sides.map(|(clauses, facts, goals)| Side {
             clauses,
             facts,
             goals,
         });
-        compare(&sides, (&subjects, &people.goals), &is_late)
-    });
-    let mut opened = compared.reduce(Opened::and).unwrap_or_default();
-    opened.incomplete = opened.incomplete.or(machine.incomplete());
-    opened.limits.extend(limits);
-    Ok(opened)
+        let opened = compare(&sides, (&subjects, &self.people.goals), &is_late);
+        self.opened = std::mem::take(&mut self.opened).and(opened);
+        Ok(())
+    }
+
+    fn opened(self) -> Opened {
+        let mut opened = self.opened;
+        opened.incomplete = opened.incomplete.or(self.machine.incomplete());
+        opened.limits.extend(self.limits);
+        opened
+    }
 }
 
-fn late(machine: &Machine) -> impl Fn() -> bool {
-    let end = machine.elapsed().saturating_add(machine.proofs(PROOFS));
-    move || machine.elapsed() > end
+fn end(machine: &Machine) -> Duration {
+    machine.elapsed().saturating_add(machine.proofs(PROOFS))
 }
 
 fn check_release(question: &Question) -> Result<(), String> {

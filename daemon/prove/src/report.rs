@@ -129,7 +129,6 @@ fn limits(grants: &Grants) -> Vec<String> {
         "what a program does by itself is not known: only which files it is, and by whom it is run"
             .to_owned(),
         "what an account can read, such as passwords and private keys, is not followed".to_owned(),
-        "grants that an approver gave for a time are not looked at".to_owned(),
         "weaknesses of programs and of the kernel are not looked for".to_owned(),
     ];
     if grants.asking > 0 {

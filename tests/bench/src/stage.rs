@@ -217,6 +217,7 @@ fn copy_programs(to: &Path, setting: &Setting) -> Result<(), Failure> {
         ("mcp-shim", "mcp-shim"),
         ("remit-look", "remit-look"),
         ("remit-commit", "remit-commit"),
+        ("remit-prove", "remit-prove"),
         ("remit-bench-floor", "remit-bench-floor"),
     ] {
         let from = match &setting.programs {

@@ -388,7 +388,7 @@ fn program_that_hangs_delays_no_other_job() {
         assert_eq!(exit(&report), Some(0), "{report:?}");
         assert!(!asking.is_finished(), "it hangs");
         let (job, page) = asking.join().unwrap();
-        let line = format!("{NOT_KNOWN}'remit-prove' did not answer in 6 s");
+        let line = format!("{NOT_KNOWN}'remit-prove' did not answer in 8 s");
         assert!(page.risks.contains(&line), "{:?}", page.risks);
         assert_eq!(page.pending.digest, listed(daemon, job).digest);
     });

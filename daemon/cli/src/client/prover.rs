@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee};
-use remit_common::prove::{KnownAccount, PROGRAM, Permitted, PermittedTo, Question};
+use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, PermittedTo, Question};
 use remit_policy::exchange::{receive, send};
 use remit_policy::{Diagnostic, Glob, Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
@@ -37,25 +37,34 @@ pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Q
             .iter()
             .filter_map(|name| known(root, name))
             .collect(),
-        permitted: Vec::new(),
+        in_force: Vec::new(),
+        asks_for_changes: policy::asks_for_changes(&settings)
+            .map_err(|why| failed(&settings, &why))?,
         socket_group,
         admin_group,
     })
 }
 
 /// Returns what temporary grants permit, as the daemon has them. A pattern counts for all commands that it matches now.
-pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<Permitted>, Failure> {
+pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<PermittedGrant>, Failure> {
     let grants = admin_socket::ask(context, AdminRequest::Grants, |reply| match reply {
         AdminReply::Grants(grants) => Some(grants),
         _ => None,
     })?;
     let permitted = grants.into_iter().map(|entry| {
-        let ActiveGrant { grant, new, by, .. } = entry;
+        let ActiveGrant {
+            grant,
+            new,
+            by,
+            left_ms,
+            uses_left,
+            ..
+        } = entry;
         // The daemon adds the commands that it covers: `service.* (service.reload, service.restart)`.
         let pattern = new.what.split_once(" (");
         let pattern = pattern.map_or(new.what.as_str(), |(pattern, _)| pattern);
         let covered = Glob::parse(pattern).map(|glob| policy.covered(&glob, !new.paths.is_empty()));
-        Permitted::Grant {
+        PermittedGrant {
             to: match new.to {
                 Grantee::User { uid, .. } => PermittedTo::User(uid),
                 Grantee::Group { gid, .. } => PermittedTo::Group(gid),
@@ -68,6 +77,9 @@ pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<Permitted>, Fa
                 .map(|path| path.into_bytes().into())
                 .collect(),
             by: format!("grant {grant} of {by}"),
+            ended_by: Some(format!("remit revoke {grant}")),
+            left_ms,
+            is_counted: uses_left.is_some(),
         }
     });
     Ok(permitted.collect())

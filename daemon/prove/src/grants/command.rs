@@ -3,6 +3,15 @@
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::Class;
 
+const VERBS: [&str; 6] = [
+    "start",
+    "restart",
+    "reload",
+    "try-restart",
+    "reload-or-restart",
+    "stop",
+];
+
 pub fn literal(command: &Command, at: usize) -> &str {
     match command.argv.get(at) {
         Some(Part::Word(Word::Literal(word))) => word.strip_prefix('-').unwrap_or(word),
@@ -11,61 +20,88 @@ pub fn literal(command: &Command, at: usize) -> &str {
 }
 
 fn is_systemctl(command: &Command) -> bool {
-    let verbs = [
-        "start",
-        "restart",
-        "reload",
-        "try-restart",
-        "reload-or-restart",
-        "stop",
-    ];
     let program = literal(command, 0);
     let acts = program.ends_with("/remit-act") && literal(command, 1) == "unit";
-    (acts && verbs.contains(&literal(command, 2)))
-        || (program.ends_with("/systemctl") && command.argv.iter().any(|part| matches!(part, Part::Word(Word::Literal(word)) if verbs.contains(&word.as_str()))))
+    (acts && VERBS.contains(&literal(command, 2)))
+        || (program.ends_with("/systemctl") && command.argv.iter().any(|part| matches!(part, Part::Word(Word::Literal(word)) if VERBS.contains(&word.as_str()))))
 }
 
-pub fn starts_unit(command: &Command) -> Option<(&Param, bool)> {
+/// Returns true if calls start a unit, write what the caller gives, or commit a plan.
+pub fn leads_on(command: &Command) -> bool {
+    is_systemctl(command) || command.is_commit() || written(command, &|_| None).is_some()
+}
+
+/// Returns the parameters that name a unit to start, and whether it may be an instance.
+pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
     let params = command.params.iter().filter(|_| is_systemctl(command));
-    let mut units = params.filter_map(|param| match param.kind {
+    params.filter_map(|param| match param.kind {
         ParamKind::Unit { instances } => Some((param, instances)),
         ParamKind::Text { .. } => Some((param, true)),
         _ => None,
-    });
-    units.next()
+    })
 }
 
-pub fn literal_unit(command: &Command) -> Vec<String> {
-    let words = command.argv.iter().filter(|_| is_systemctl(command));
-    let words = words.filter_map(|part| match part {
-        Part::Word(Word::Literal(word)) => Some(word),
-        _ => None,
-    });
-    let is_unit = |word: &&String| {
-        word.rsplit_once('.')
-            .is_some_and(|(stem, _)| !stem.contains('/'))
-    };
-    words.filter(is_unit).cloned().collect()
+/// Returns the units that the definition names, behind the verb.
+pub fn literal_units(command: &Command) -> Vec<String> {
+    let words = (1..command.argv.len()).map(|at| literal(command, at));
+    let words = words.filter(|_| is_systemctl(command));
+    let behind = words.skip_while(|word| !VERBS.contains(word)).skip(1);
+    let units =
+        behind.filter(|word| !word.is_empty() && !word.contains('/') && !word.starts_with('-'));
+    units.map(unit_name).collect()
 }
 
-/// Returns where a program writes what the caller gives. `None`: it writes nothing of it. A program that would execute
-/// it is refused when the policy is loaded.
-pub fn writes_input(command: &Command) -> Option<Vec<String>> {
+/// As systemctl(1) completes it.
+pub fn unit_name(word: &str) -> String {
+    const KINDS: [&str; 11] = [
+        "service",
+        "socket",
+        "target",
+        "timer",
+        "path",
+        "mount",
+        "automount",
+        "swap",
+        "slice",
+        "scope",
+        "device",
+    ];
+    match word.rsplit_once('.') {
+        Some((_, kind)) if KINDS.contains(&kind) => word.to_owned(),
+        _ => format!("{word}.service"),
+    }
+}
+
+/// Returns where a program writes what the caller gives. Empty: anywhere. `None`: it writes nothing of it. A program that
+/// would execute it is refused when the policy is loaded. `fixed`: the values of a parameter that each call has.
+pub fn written(
+    command: &Command,
+    fixed: &dyn Fn(&Param) -> Option<Vec<String>>,
+) -> Option<Vec<String>> {
     const INPUT: [&str; 6] = ["tee", "dd", "sponge", "patch", "cpio", "tar"];
     const FILES: [&str; 8] = ["cp", "install", "mv", "ln", "rsync", "tar", "unzip", "tee"];
     let name = literal(command, 0).rsplit('/').next().unwrap_or_default();
     let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
     let is_chosen =
-        |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let is_chosen_path = command.params.iter().any(is_chosen)
-        && (FILES.contains(&name) || writes_file(command, name));
+        |param: &&Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
+    let mut chosen = command.params.iter().filter(is_chosen).peekable();
+    let is_chosen_path =
+        chosen.peek().is_some() && (FILES.contains(&name) || writes_file(command, name));
     if !has_input && !is_chosen_path {
         return None;
     }
     let words = (1..command.argv.len()).map(|at| literal(command, at));
-    let files = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
-    let files = files.filter(|word| word.starts_with('/'));
-    Some(files.map(str::to_owned).collect())
+    let words = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
+    let words = words.filter(|word| word.starts_with('/'));
+    let values: Option<Vec<_>> = chosen.map(fixed).collect();
+    let values: Vec<String> = values.into_iter().flatten().flatten().collect();
+    // Where another name leads is not known here.
+    let is_plain = |value: &String| value.starts_with('/') && !value.contains("/..");
+    let values = match values.iter().all(is_plain) {
+        true => values,
+        false => Vec::new(),
+    };
+    Some(words.map(str::to_owned).chain(values).collect())
 }
 
 /// Returns true if one of its options names a file to write, as `curl -o`.

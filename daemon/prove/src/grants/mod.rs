@@ -6,18 +6,29 @@ mod permission;
 
 use std::collections::{BTreeSet, HashSet};
 
-use remit_common::prove::Permitted;
+use remit_common::prove::{PermittedCall, PermittedGrant, PermittedTo};
+use remit_common::wire::Effect;
 use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
 
 use crate::accounts::Accounts;
 use crate::path::FilePath;
-use permission::{Permission, is_to};
+use permission::Permission;
 
 /// Accounts that are asked about.
 const ACCOUNTS: usize = 5000;
 
 /// A uid that no account has: that of a throw-away account.
 pub const JOB: u32 = u32::MAX - 2;
+
+/// What accounts may do without another person, before it is known what that leads to.
+#[derive(Clone, Debug)]
+pub struct Rights<'q> {
+    pub policy: &'q Policy,
+    pub in_advance: Vec<&'q PermittedGrant>,
+    pub calls: Vec<&'q PermittedCall>,
+    /// Each change needs a person, whatever a rule or a temporary grant says.
+    pub asks_for_changes: bool,
+}
 
 #[derive(Debug, Default)]
 pub struct Grants {
@@ -59,8 +70,8 @@ pub struct Granted {
     pub what: What,
     /// The rule's name, file and line; or what else permits it.
     pub rule: String,
-    /// An administrator can narrow the rule.
-    pub is_rule: bool,
+    /// The change that ends it.
+    pub fix: Option<String>,
     pub command: String,
 }
 
@@ -85,6 +96,13 @@ impl Granted {
     }
 }
 
+/// Returns the commands that lead to anything, whatever their arguments are.
+pub fn names_that_matter(policy: &Policy) -> BTreeSet<String> {
+    let called = programs(policy).into_iter().map(|one| one.command);
+    let commands = policy.commands().filter(|one| command::leads_on(one));
+    called.chain(commands.map(|one| one.name.clone())).collect()
+}
+
 /// Returns true if each program of the commands is one of `other` in the same profile.
 pub fn programs_are_within(policy: &Policy, other: &Policy) -> bool {
     let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv);
@@ -104,18 +122,21 @@ impl Grants {
             && self.left_out <= other.left_out
     }
 
-    /// `permitted`: calls for which the policy asks, and which are permitted all the same.
-    pub fn of(
-        policy: &Policy,
-        permitted: &[&Permitted],
-        accounts: &Accounts,
-        units: &BTreeSet<String>,
-    ) -> Self {
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_within(other) && other.is_within(self)
+    }
+
+    pub fn of(rights: &Rights<'_>, accounts: &Accounts, units: &BTreeSet<String>) -> Self {
         let mut grants = Self::default();
+        let policy = rights.policy;
         let profiles = policy
             .profiles()
             .filter_map(|profile| profile_fact(profile));
         grants.profiles.extend(profiles);
+        let called: HashSet<String> = programs(policy)
+            .into_iter()
+            .map(|one| one.command)
+            .collect();
         let users = accounts.users.iter().filter(|(_, user)| user.uid != 0);
         grants.left_out = users.clone().count().saturating_sub(ACCOUNTS);
         for (name, user) in users.take(ACCOUNTS) {
@@ -124,8 +145,23 @@ impl Grants {
                 uid: user.uid,
                 gids: &gids,
             };
-            let own = permitted.iter().copied();
-            let own = own.filter(|one| is_to(one, &caller));
+            let mut add = |command: &Command, permission: &Permission<'_>| {
+                let is_called = called.contains(&command.name);
+                let effects = permission.effects(command, is_called, units);
+                grants
+                    .granted
+                    .extend(effects.into_iter().map(|what| Granted {
+                        uid: user.uid,
+                        what,
+                        rule: permission.by(),
+                        fix: permission.fix(),
+                        command: command.name.clone(),
+                    }));
+            };
+            let in_advance = rights.in_advance.iter().filter(|one| match one.to {
+                PermittedTo::User(uid) => uid == user.uid,
+                PermittedTo::Group(gid) => gids.contains(&gid),
+            });
             let Access { commands, .. } = policy.access(caller);
             for usable in &commands {
                 let Named::Command(command) = usable.named else {
@@ -133,37 +169,26 @@ impl Grants {
                 };
                 let is_asked = !matches!(usable.verdict(), Verdict::Allow(_));
                 grants.asking = grants.asking.saturating_add(is_asked.into());
-                let by_rule = [Permission::Rule(usable)].into_iter();
-                let in_advance = own.clone().map(|one| Permission::Advance(usable, one));
-                for permission in by_rule.chain(in_advance) {
-                    grants.add(user.uid, command, &permission, units);
+                // Then neither a rule nor a grant starts anything.
+                if rights.asks_for_changes && command.effect == Effect::Change {
+                    continue;
+                }
+                add(command, &Permission::Rule(usable));
+                let of_command = in_advance
+                    .clone()
+                    .filter(|one| one.commands.contains(&command.name));
+                for grant in of_command {
+                    add(command, &Permission::Advance(usable, grant));
                 }
             }
-            for permission in own.filter_map(Permission::of_call) {
-                let command = policy.commands().find(|one| permission.is_of(one));
+            for call in rights.calls.iter().filter(|call| call.uid == user.uid) {
+                let command = policy.commands().find(|one| one.name == call.command);
                 if let Some(command) = command {
-                    grants.add(user.uid, command, &permission, units);
+                    add(command, &Permission::Call(call));
                 }
             }
         }
         grants
-    }
-
-    fn add(
-        &mut self,
-        uid: u32,
-        command: &Command,
-        permission: &Permission<'_>,
-        units: &BTreeSet<String>,
-    ) {
-        let effects = permission.effects(command, units);
-        self.granted.extend(effects.into_iter().map(|what| Granted {
-            uid,
-            what,
-            rule: permission.by(),
-            is_rule: matches!(permission, Permission::Rule(_)),
-            command: command.name.clone(),
-        }));
     }
 }
 

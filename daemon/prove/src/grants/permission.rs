@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::prove::{Permitted, PermittedTo};
+use remit_common::prove::{PermittedCall, PermittedGrant};
 use remit_common::service::is_protected;
-use remit_policy::{CallerIds, Command, Param, Usable, Verdict};
+use remit_policy::{Command, Count, Param, Pending, Usable, Verdict};
 
 use super::What;
 use super::command::{
-    literal, literal_unit, starts_unit, template_instance, template_of, writes_input,
+    literal, literal_units, template_instance, template_of, unit_name, unit_params, written,
 };
 use crate::path::FilePath;
 
@@ -16,47 +16,48 @@ pub enum Permission<'p> {
     /// A rule of the policy alone.
     Rule(&'p Usable<'p>),
     /// A temporary grant, where a rule asks.
-    Advance(&'p Usable<'p>, &'p Permitted),
+    Advance(&'p Usable<'p>, &'p PermittedGrant),
     /// The approval of one call.
-    Call(&'p str, &'p [(String, String)]),
+    Call(&'p PermittedCall),
 }
 
 impl<'p> Permission<'p> {
-    pub fn of_call(permitted: &'p Permitted) -> Option<Self> {
-        match permitted {
-            Permitted::Call { command, args, .. } => Some(Self::Call(command, args)),
-            Permitted::Grant { .. } => None,
-        }
-    }
-
-    pub fn is_of(&self, command: &Command) -> bool {
-        match self {
-            Self::Call(name, _) => command.name == *name,
-            Self::Rule(_) => true,
-            Self::Advance(_, Permitted::Grant { commands, .. }) => commands.contains(&command.name),
-            Self::Advance(_, Permitted::Call { .. }) => false,
-        }
-    }
-
+    /// The rule's name, file and line; or what else permits it.
     pub fn by(&self) -> String {
         match self {
             Self::Rule(usable) => usable.rule.to_string(),
-            Self::Advance(_, Permitted::Grant { by, .. }) => by.clone(),
-            Self::Advance(_, Permitted::Call { .. }) | Self::Call(..) => "this request".to_owned(),
+            Self::Advance(_, grant) => grant.by.clone(),
+            Self::Call(_) => "this request".to_owned(),
         }
     }
 
-    pub fn effects(&self, command: &Command, units: &BTreeSet<String>) -> Vec<What> {
-        if !self.is_of(command) {
-            return Vec::new();
+    /// The change that ends it.
+    pub fn fix(&self) -> Option<String> {
+        match self {
+            Self::Rule(usable) => Some(format!("narrow {}", usable.rule)),
+            Self::Advance(_, grant) => grant.ended_by.clone(),
+            Self::Call(_) => None,
         }
+    }
+
+    /// `is_called`: what the program reads or runs matters.
+    pub fn effects(
+        &self,
+        command: &Command,
+        is_called: bool,
+        units: &BTreeSet<String>,
+    ) -> Vec<What> {
         let mut effects = self.starts(command, units);
         if !self.permits_any() {
             return effects;
         }
-        effects.push(What::Call);
-        effects.extend(literal_unit(command).into_iter().map(What::Start));
-        if let Some(files) = writes_input(command) {
+        effects.extend(is_called.then_some(What::Call));
+        effects.extend(literal_units(command).into_iter().map(What::Start));
+        let fixed = |param: &Param| {
+            let values = self.values_of(param)?.into_iter();
+            Some(values.map(str::to_owned).collect())
+        };
+        if let Some(files) = written(command, &fixed) {
             let profile = command.profile.name.clone();
             effects.push(What::Input { profile, files });
         }
@@ -68,38 +69,57 @@ impl<'p> Permission<'p> {
     fn permits_any(&self) -> bool {
         match self {
             Self::Rule(usable) | Self::Advance(usable, _) => self.is_met(&usable.verdict()),
-            Self::Call(..) => true,
+            Self::Call(_) => true,
         }
     }
 
     fn permits(&self, param: &Param, value: &str) -> bool {
-        let args = [(param.name.clone(), value.to_owned())];
+        let own = (param.name.clone(), value.to_owned());
         match self {
-            Self::Rule(usable) | Self::Advance(usable, _) => {
+            Self::Call(_) => true,
+            Self::Rule(usable) => {
+                let args = [own];
                 usable.is_about(&args) && self.is_met(&usable.verdict_of(&args))
             }
-            Self::Call(..) => true,
+            Self::Advance(usable, grant) => {
+                let others = grant.args.iter().filter(|(name, _)| *name != param.name);
+                let args: Vec<_> = others.cloned().chain([own]).collect();
+                usable.is_about(&args) && self.is_met(&usable.verdict_of(&args))
+            }
         }
     }
 
     fn is_met(&self, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Allow(_) => matches!(self, Self::Rule(_)),
-            Verdict::Ask(_) => !matches!(self, Self::Rule(_)),
+            Verdict::Ask(pending) => !matches!(self, Self::Rule(_)) && takes_grants(pending),
             Verdict::Deny(_) => false,
         }
     }
 
     /// Returns the units that calls have started.
     fn starts(&self, command: &Command, units: &BTreeSet<String>) -> Vec<What> {
-        let Some((param, instances)) = starts_unit(command) else {
-            return Vec::new();
-        };
-        if let Some(values) = self.values_of(param) {
-            let permitted = values.into_iter().filter(|unit| self.permits(param, unit));
-            let units = permitted.flat_map(|unit| [template_of(unit), Some(unit.to_owned())]);
-            return units.flatten().map(What::Start).collect();
-        }
+        let params = unit_params(command);
+        let params = params.map(|(param, instances)| match self.values_of(param) {
+            Some(values) => self.named(param, &values),
+            None => self.any(command, (param, instances), units),
+        });
+        params.flatten().collect()
+    }
+
+    fn named(&self, param: &Param, values: &[&str]) -> Vec<What> {
+        let permitted = values.iter().filter(|value| self.permits(param, value));
+        let units = permitted.map(|value| unit_name(value));
+        let units = units.flat_map(|unit| [template_of(&unit), Some(unit)]);
+        units.flatten().map(What::Start).collect()
+    }
+
+    fn any(
+        &self,
+        command: &Command,
+        (param, instances): (&Param, bool),
+        units: &BTreeSet<String>,
+    ) -> Vec<What> {
         let is_own = literal(command, 0).ends_with("/remit-act");
         let units = units.iter();
         let units = units.filter(|unit| !is_own || is_protected(unit).is_none());
@@ -114,20 +134,21 @@ impl<'p> Permission<'p> {
     }
 
     /// Returns the values that each of the calls has. `None`: any.
-    fn values_of(&self, param: &'p Param) -> Option<Vec<&'p str>> {
-        let (args, is_whole) = match self {
+    fn values_of<'v>(&'v self, param: &'v Param) -> Option<Vec<&'v str>>
+    where
+        'p: 'v,
+    {
+        let args = match self {
             Self::Rule(_) => return None,
-            Self::Call(_, args) => (*args, true),
-            Self::Advance(_, Permitted::Grant { args, .. } | Permitted::Call { args, .. }) => {
-                (args.as_slice(), false)
-            }
+            Self::Call(call) => &call.args,
+            Self::Advance(_, grant) => &grant.args,
         };
         let own = args.iter().filter(|(name, _)| *name == param.name);
         let values: Vec<&str> = own.map(|(_, value)| value.as_str()).collect();
-        match (values.is_empty(), is_whole) {
+        match (values.is_empty(), self) {
             (false, _) => Some(values),
-            (true, true) => Some(param.default.as_deref().into_iter().collect()),
-            (true, false) => None,
+            (true, Self::Call(_)) => Some(param.default.as_deref().into_iter().collect()),
+            (true, _) => None,
         }
     }
 
@@ -135,9 +156,9 @@ impl<'p> Permission<'p> {
     fn beneath(&self) -> Option<Vec<FilePath>> {
         let (rule, grant): (_, &[_]) = match self {
             Self::Rule(usable) => (usable.only.paths, &[]),
-            Self::Advance(usable, Permitted::Grant { paths, .. }) => (usable.only.paths, paths),
+            Self::Advance(usable, grant) => (usable.only.paths, &grant.paths),
             // Its plan is described by its files.
-            Self::Advance(_, Permitted::Call { .. }) | Self::Call(..) => return None,
+            Self::Call(_) => return None,
         };
         let rule = rule.iter().map(|path| FilePath::new(path.as_bytes()));
         let rule: Vec<FilePath> = rule.flatten().collect();
@@ -157,12 +178,8 @@ impl<'p> Permission<'p> {
     }
 }
 
-pub fn is_to(permitted: &Permitted, caller: &CallerIds<'_>) -> bool {
-    match permitted {
-        Permitted::Call { uid, .. } => *uid == caller.uid,
-        Permitted::Grant { to, .. } => match to {
-            PermittedTo::User(uid) => *uid == caller.uid,
-            PermittedTo::Group(gid) => caller.gids.contains(gid),
-        },
-    }
+/// A request that needs several people or a signature needs its own approval.
+fn takes_grants(pending: &Pending) -> bool {
+    let approval = pending.approval();
+    approval.count() == Count::One && approval.signed().is_none()
 }

@@ -45,9 +45,9 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
         );
         let mut add = |head: Atom, rule: RuleId| {
             let clause = Clause::new(head, account.clone(), rule).detail(detail.clone());
-            clauses.add(match one.is_rule {
-                true => clause.fix(format!("narrow {}", one.rule)),
-                false => clause,
+            clauses.add(match &one.fix {
+                Some(fix) => clause.fix(fix),
+                None => clause,
             });
         };
         match &one.what {

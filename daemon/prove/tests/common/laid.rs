@@ -242,7 +242,8 @@ impl Laid {
             compared: None,
             subject: Some(self.described.agent.clone()),
             accounts: Vec::new(),
-            permitted: Vec::new(),
+            in_force: Vec::new(),
+            asks_for_changes: false,
             socket_group: "remit".into(),
             admin_group: "remit-admin".into(),
         }

@@ -9,7 +9,7 @@ use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
 use crate::approval::grants::{Covered, Giver, described, in_full, in_words, paths, with_grant};
-use crate::approval::opens::{GrantOpened, GrantOpens};
+use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
@@ -29,6 +29,7 @@ pub fn look_up_give(
     (mut new, accepts_paths): (NewGrant, bool),
 ) -> Result<Wants, Refusal> {
     cx.life.check_open()?;
+    check(&new)?;
     let mut question = Question::of([subject]);
     match &mut new.to {
         Grantee::User { name, uid } => {
@@ -46,11 +47,12 @@ pub fn look_up_give(
         subject: subject.clone(),
         new,
         accepts_paths,
+        judged: Judged::now(cx),
     };
-    let in_force = cx.approvals.grants.permitted();
+    let in_force = cx.approvals.grants.in_force();
     let is_asked = cx.policies.live.is_proved;
     let new = giving.new.clone();
-    let opens = GrantOpens::of(&new, subject.user(), cx.situation(&in_force));
+    let opens = GrantQuestion::of(&new, subject.user(), cx.situation(&in_force));
     let opens = Some(opens).filter(|_| is_asked);
     let then = LookUpPurpose::Give(Box::new(giving));
     let reactor = &mut *cx.job.reactor;
@@ -64,7 +66,7 @@ pub fn on_give_looked_up(
     cx: &mut RequestCx<'_>,
     giving: Giving,
     people: Result<People, String>,
-    opens: Option<GrantOpened>,
+    opens: Option<GrantAnswer>,
 ) {
     let Giving {
         serial,
@@ -72,6 +74,7 @@ pub fn on_give_looked_up(
         subject,
         new,
         accepts_paths,
+        judged,
     } = giving;
     let opens = opens.unwrap_or_default();
     if !cx.job.admins.live.contains_key(&connection) {
@@ -79,9 +82,42 @@ pub fn on_give_looked_up(
     }
     let granted = people
         .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
+        .and_then(|people| judged.check(cx).map(|()| people))
         .and_then(|people| make_grant(cx, &subject, new, &people, (&opens, accepts_paths)));
     let reply = granted.unwrap_or_else(|refusal| cx.job.reports.refuse(&subject, refusal));
     cx.job.admins.tell(Wants::Grant(serial), || reply);
+}
+
+/// What a look at a grant was about. Another grant or policy may open a path with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Judged {
+    policy: String,
+    is_proved: bool,
+    next_number: u64,
+}
+
+impl Judged {
+    fn now(cx: &RequestCx<'_>) -> Self {
+        Self {
+            policy: cx.policies.live.digest.clone(),
+            is_proved: cx.policies.live.is_proved,
+            next_number: cx.approvals.grants.next_number(),
+        }
+    }
+
+    /// Fails if that has changed, or is about to: a load that is under way has not seen this grant.
+    fn check(&self, cx: &RequestCx<'_>) -> Result<(), Refusal> {
+        let loading = cx.policies.loading.as_ref();
+        // One that nobody asked for permits nothing new.
+        let is_loading = loading.is_some_and(|loading| !loading.is_unasked);
+        match *self == Self::now(cx) && !is_loading {
+            true => Ok(()),
+            false => {
+                let text = "the policy or the temporary grants have changed meanwhile";
+                Err(Refusal::new(Code::Busy, text).next("give it again"))
+            }
+        }
+    }
 }
 
 fn make_grant(
@@ -89,7 +125,7 @@ fn make_grant(
     subject: &Subject,
     mut new: NewGrant,
     people: &People,
-    (opens, accepts_paths): (&GrantOpened, bool),
+    (opens, accepts_paths): (&GrantAnswer, bool),
 ) -> Result<AdminReply, Refusal> {
     cx.life.check_open()?;
     cx.policies.caller_ids(subject)?;
@@ -107,7 +143,7 @@ fn make_grant(
     check_grantable(&cx.policies.live.policy, &giver, &new)?;
     check_grant_limits(cx, &new)?;
     if !accepts_paths {
-        opens.check_accepted(&cx.policies.live.policy)?;
+        opens.check_accepted()?;
     }
     let number = cx.approvals.grants.next_number();
     let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));

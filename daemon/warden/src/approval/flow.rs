@@ -46,7 +46,7 @@ pub fn ask_a_person(
     let allowed = check_pending_limits(cx, &draft)
         .and_then(|()| cx.approvals.check_ask_rate(draft.requester.subject.uid()));
     let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
-    let in_force = cx.approvals.grants.permitted();
+    let in_force = cx.approvals.grants.in_force();
     let opens = OpensWanted::of(&draft, cx.situation(&in_force));
     let reactor = &mut *cx.job.reactor;
     let started = examined.and_then(|_| wanted(&draft).start_with(reactor, serial, opens.as_ref()));

@@ -78,9 +78,9 @@ impl Warden {
         let mut people = Question::of(connected.chain(waiting));
         self.approvals.grants.ask_about(&mut people);
         let reactor = &mut self.reactor;
-        let permitted = self.approvals.grants.permitted();
+        let in_force = self.approvals.grants.in_force();
         self.policies
-            .reload(&self.settings, (&people, &permitted), asked, reactor)
+            .reload(&self.settings, (&people, &in_force), asked, reactor)
     }
 
     /// Reloads the policy once for each account that changed. Nobody gains by it: that needs an administrator.

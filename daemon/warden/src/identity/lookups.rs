@@ -8,7 +8,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_sys::{Answer, in_child};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::opens::{GrantOpened, GrantOpens};
+use crate::admin::granting::Judged;
+use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
@@ -35,13 +36,14 @@ pub struct Giving {
     pub subject: Subject,
     pub new: NewGrant,
     pub accepts_paths: bool,
+    pub judged: Judged,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookedUp {
     pub people: People,
     /// Of a grant that is to be given.
-    pub opens: Option<GrantOpened>,
+    pub opens: Option<GrantAnswer>,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl LookUps {
         reactor: &mut Reactor,
         question: &Question,
         then: LookUpPurpose,
-        grant: Option<&GrantOpens<'_>>,
+        grant: Option<&GrantQuestion<'_>>,
     ) -> Result<(), Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot look up accounts: {why}");
@@ -107,7 +109,7 @@ impl LookUps {
         }
         let answer = in_child(|| {
             // Before anything is looked up: a user database may start threads.
-            let prover = grant.map(|grant| (grant, GrantOpens::start()));
+            let prover = grant.map(|grant| (grant, GrantQuestion::start()));
             let people = People::look_up(question);
             let opens = prover.map(|(grant, prover)| grant.ask(prover, &people));
             let found = LookedUp { people, opens };
@@ -119,7 +121,9 @@ impl LookUps {
         reactor
             .add(answer.fd(), Token::LookUp(serial), Interest::Read)
             .map_err(|error| cannot(error.to_string()))?;
-        reactor.timers.add(PATIENCE, Timer::LookUp(serial));
+        let more = grant.map(|_| GrantQuestion::PATIENCE).unwrap_or_default();
+        let patience = PATIENCE.saturating_add(more);
+        reactor.timers.add(patience, Timer::LookUp(serial));
         self.live.insert(serial, LookUp { answer, then });
         Ok(())
     }

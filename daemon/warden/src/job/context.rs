@@ -1,6 +1,7 @@
 //! What code about jobs touches: these parts of the daemon, and no others.
 
-use remit_common::prove::Permitted;
+use remit_common::prove::PermittedGrant;
+use remit_common::wire::Effect;
 
 use crate::admin::Admins;
 use crate::approval::Approvals;
@@ -45,8 +46,8 @@ pub struct RequestCx<'a> {
 }
 
 impl<'a> RequestCx<'a> {
-    /// Returns what a look at the machine is about. `permitted`: by temporary grants.
-    pub fn situation<'p>(&self, permitted: &'p [Permitted]) -> Situation<'p>
+    /// Returns what a look at the machine is about. `in_force`: temporary grants.
+    pub fn situation<'p>(&self, in_force: &'p [PermittedGrant]) -> Situation<'p>
     where
         'a: 'p,
     {
@@ -54,7 +55,8 @@ impl<'a> RequestCx<'a> {
             machine: &self.settings.args.machine,
             accounts: &self.settings.config.accounts,
             policy: &self.policies.live.policy,
-            permitted,
+            in_force,
+            asks_for_changes: !self.policies.live.floor.takes_grants(Effect::Change),
         }
     }
 }

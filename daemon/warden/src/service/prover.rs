@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use remit_common::prove::{Compared, KnownAccount, Opened, PROGRAM, Permitted, Question};
+use remit_common::prove::{Compared, KnownAccount, Opened, PROGRAM, PermittedGrant, Question};
 use remit_common::text;
 use remit_policy::Policy;
 use remit_policy::exchange::{receive, send};
@@ -14,7 +14,7 @@ use remit_settings::{AccountRef, Accounts};
 use super::helper::Helper;
 use crate::startup::error::chain;
 
-/// Its start, and what it does besides looking: facts become proofs in about the time that they were read in.
+/// Its start, and what it does besides looking and proving.
 const BESIDE: Duration = Duration::from_secs(2);
 /// For an answer that is there when it is asked for late.
 const READING: Duration = Duration::from_millis(300);
@@ -39,8 +39,10 @@ pub struct Situation<'a> {
     pub accounts: &'a Accounts,
     /// Of a policy load: the new one.
     pub policy: &'a Policy,
-    /// By temporary grants.
-    pub permitted: &'a [Permitted],
+    /// Temporary grants.
+    pub in_force: &'a [PermittedGrant],
+    /// Each change needs a person: `approval` of `[floor]` in `remit.toml`.
+    pub asks_for_changes: bool,
 }
 
 /// The answer to a question that is asked, and may not be there yet. Dropping it ends the program.
@@ -76,7 +78,8 @@ impl Prover {
             machine,
             accounts,
             policy,
-            permitted,
+            in_force,
+            asks_for_changes,
         } = situation;
         let question = Question {
             release: remit_common::RELEASE.to_owned(),
@@ -85,7 +88,8 @@ impl Prover {
             compared: Some(compared),
             subject: None,
             accounts: known,
-            permitted: permitted.to_vec(),
+            in_force: in_force.to_vec(),
+            asks_for_changes,
             socket_group: word(&accounts.socket_group),
             admin_group: word(&accounts.admin_group),
         };

@@ -11,6 +11,13 @@ use serde::Deserialize;
 #[serde(default)]
 struct ReachSettings {
     accounts: AccountSettings,
+    floor: FloorSettings,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FloorSettings {
+    approval: bool,
 }
 
 #[derive(Deserialize)]
@@ -57,16 +64,23 @@ pub fn group_words(file: &Path) -> Result<[String; 2], String> {
     }))
 }
 
+/// Returns true if each change needs a person, whatever the rules say.
+pub fn asks_for_changes(file: &Path) -> Result<bool, String> {
+    Ok(settings(file)?.floor.approval)
+}
+
 fn account_settings(file: &Path) -> Result<AccountSettings, String> {
+    Ok(settings(file)?.accounts)
+}
+
+fn settings(file: &Path) -> Result<ReachSettings, String> {
     let file = file.canonicalize().unwrap_or_default();
     let text = match file.as_os_str().is_empty() {
         true => None,
         false => read_file(&file, Owners::Any)?,
     };
     let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
-    let settings: ReachSettings =
-        toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))?;
-    Ok(settings.accounts)
+    toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))
 }
 
 fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {

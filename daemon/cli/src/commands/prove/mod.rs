@@ -46,15 +46,16 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
     };
     let question = prover::question(&root, &policy, args.subject.as_deref());
     let mut question = question.map_err(|why| failed(&why))?;
-    // Without the daemon no temporary grant permits anything.
-    let is_served = root == Path::new("/") && admin_socket::may_ask(context);
+    // Without the daemon no temporary grant permits anything; a nightly look must not start it.
+    let is_served = !args.log && root == Path::new("/") && admin_socket::may_ask(context);
     let in_force = is_served.then(|| prover::in_force(context, &policy));
     let is_unlisted = matches!(in_force, Some(Err(_)));
-    question.permitted = in_force.and_then(Result::ok).unwrap_or_default();
+    question.in_force = in_force.and_then(Result::ok).unwrap_or_default();
     let mut report = prover::ask(&question).map_err(|why| failed(&why))?;
-    if is_unlisted {
-        let why = "temporary grants are not followed: remitd did not list them";
-        report.limits.push(why.to_owned());
+    if is_unlisted || args.log {
+        report
+            .limits
+            .push("temporary grants are not followed".to_owned());
     }
     if !root.join("etc/remit").exists() {
         let why = "there is no policy in /etc/remit: nothing is granted";

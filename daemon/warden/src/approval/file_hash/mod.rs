@@ -319,13 +319,14 @@ impl MeasuredFiles {
             does.push(line.clone());
             does.extend(does::ask(describe.as_deref(), changed.as_deref())?);
         }
+        let people = People::look_up(&wanted.people);
         Ok(Self {
             files,
             does,
             opens: opens.map(OpensAsked::answer).unwrap_or_default(),
             stays,
             loose,
-            people: People::look_up(&wanted.people),
+            people,
             signature,
             lost_signature,
         })

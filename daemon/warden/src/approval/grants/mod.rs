@@ -57,7 +57,7 @@ use std::io;
 use std::path::Path;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
-use remit_common::prove::{Permitted, PermittedTo};
+use remit_common::prove::{PermittedGrant, PermittedTo};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::Bundle;
 use remit_policy::{Basis, Lifted, Pending, Policy};
@@ -140,14 +140,18 @@ impl Grants {
     }
 
     /// Returns what grants permit, for a look at what that opens.
-    pub fn permitted(&self) -> Vec<Permitted> {
-        let live = self.table.live(Moment::now());
-        let permitted = live.map(|granted| {
+    pub fn in_force(&self) -> Vec<PermittedGrant> {
+        let now = Moment::now();
+        let in_force = self.table.live(now).map(|granted| {
             let covered = granted.covered.as_deref().unwrap_or_default();
-            let by = format!("grant {} of {}", granted.number, granted.giver.name);
-            permitted(&granted.new, covered, by)
+            PermittedGrant {
+                by: format!("grant {} of {}", granted.number, granted.giver.name),
+                ended_by: Some(format!("remit revoke {}", granted.number)),
+                left_ms: granted.end.left(now),
+                ..permitted(&granted.new, covered, &granted.giver.name)
+            }
         });
-        permitted.collect()
+        in_force.collect()
     }
 
     /// Groups that grants are given to. A user who loses such a group loses the grant.
@@ -304,10 +308,10 @@ impl Grants {
     }
 }
 
-/// Describes a grant, or one that is to be.
-pub fn permitted(new: &NewGrant, covered: &[Covered], by: String) -> Permitted {
+/// Describes a grant that is to be given.
+pub fn permitted(new: &NewGrant, covered: &[Covered], giver: &str) -> PermittedGrant {
     let paths = new.paths.iter();
-    Permitted::Grant {
+    PermittedGrant {
         to: match new.to {
             Grantee::User { uid, .. } => PermittedTo::User(uid),
             Grantee::Group { gid, .. } => PermittedTo::Group(gid),
@@ -315,7 +319,10 @@ pub fn permitted(new: &NewGrant, covered: &[Covered], by: String) -> Permitted {
         commands: covered.iter().map(|one| one.name.clone()).collect(),
         args: new.args.clone(),
         paths: paths.map(|path| path.as_bytes().to_vec().into()).collect(),
-        by,
+        by: format!("this grant of {giver}"),
+        ended_by: None,
+        left_ms: u64::from(new.for_s).saturating_mul(1000),
+        is_counted: new.uses.is_some(),
     }
 }
 

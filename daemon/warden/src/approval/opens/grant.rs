@@ -1,8 +1,10 @@
 //! A temporary grant that opens a way to root, or to another account, is refused, unless its giver or the policy accepts that.
 
+use std::time::Duration;
+
 use remit_common::admin::{Grantee, NewGrant};
 use remit_common::escape::words;
-use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted};
+use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted, PermittedGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -11,36 +13,44 @@ use super::{LOOK_MS, Opens};
 use crate::approval::grants::{Covered, permitted};
 use crate::audit::Record;
 use crate::identity::accounts::{AccountState, People};
+use crate::identity::user_names::{self, Login};
 use crate::service::prover::{Prover, ProverAnswer, Situation};
 
 /// Bytes of the paths in a refusal: the frame of an answer has them all.
 const REFUSED: usize = 8 << 10;
+/// Members of a group that are looked up.
+const MEMBERS: usize = 64;
 
 /// A grant that is to be given.
 #[derive(Debug)]
-pub struct GrantOpens<'a> {
+pub struct GrantQuestion<'a> {
     situation: Situation<'a>,
-    grant: Permitted,
+    grant: PermittedGrant,
     to: &'a Grantee,
 }
 
 /// What it opens.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct GrantOpened {
+pub struct GrantAnswer {
     opens: Opens,
-    /// Why it may open others: a bound, or an answer that is missing.
+    /// The paths that the policy does not accept.
+    refused: Option<String>,
+    /// Why it may open others: a bound, accounts that are not judged, or an answer that is missing.
     unknown: Option<String>,
 }
 
-impl<'a> GrantOpens<'a> {
+impl<'a> GrantQuestion<'a> {
     pub fn of(new: &'a NewGrant, giver: &str, situation: Situation<'a>) -> Self {
         let covered = Covered::by(new, situation.policy);
         Self {
             situation,
-            grant: permitted(new, &covered, format!("this grant of {giver}")),
+            grant: permitted(new, &covered, giver),
             to: &new.to,
         }
     }
+
+    /// Time for the program, besides that of look-ups.
+    pub const PATIENCE: Duration = Duration::from_millis(LOOK_MS + 3_000);
 
     /// Starts the program that looks.
     pub fn start() -> Prover {
@@ -57,54 +67,68 @@ impl<'a> GrantOpens<'a> {
     }
 
     /// Blocks until the answer is there, or the time is over.
-    pub fn ask(&self, prover: Prover, people: &People) -> GrantOpened {
-        let compared = Self::compared(vec![self.grant.clone()]);
-        let known = self.known(people).into_iter().collect();
+    pub fn ask(&self, prover: Prover, people: &People) -> GrantAnswer {
+        let compared = Self::compared(vec![Permitted::Grant(self.grant.clone())]);
+        let known = self.known(people);
         let asked = prover.ask(self.situation, known, compared);
-        GrantOpened::of(asked.and_then(ProverAnswer::take))
+        GrantAnswer::of(asked.and_then(ProverAnswer::take), self.situation.policy)
     }
 
-    fn known(&self, people: &People) -> Option<KnownAccount> {
-        let Grantee::User { name, uid } = self.to else {
-            return None;
+    /// The tables of the machine may lack them.
+    fn known(&self, people: &People) -> Vec<KnownAccount> {
+        let known = |uid: u32, login: &Login| KnownAccount {
+            name: login.name.clone(),
+            uid,
+            gids: login.groups.clone(),
         };
-        match people.account(*uid, name) {
-            Some(AccountState::Is(login)) => Some(KnownAccount {
-                name: login.name.clone(),
-                uid: *uid,
-                gids: login.groups.clone(),
-            }),
-            Some(AccountState::NoAccount | AccountState::Unknown(_)) | None => None,
+        match self.to {
+            Grantee::User { name, uid } => match people.account(*uid, name) {
+                Some(AccountState::Is(login)) => vec![known(*uid, login)],
+                Some(AccountState::NoAccount | AccountState::Unknown(_)) | None => Vec::new(),
+            },
+            Grantee::Group { gid, .. } => {
+                let members = user_names::members(*gid, MEMBERS).unwrap_or_default();
+                members
+                    .iter()
+                    .map(|(uid, login)| known(*uid, login))
+                    .collect()
+            }
         }
     }
 }
 
-impl GrantOpened {
-    fn of(answer: Result<Opened, String>) -> Self {
+impl GrantAnswer {
+    fn of(answer: Result<Opened, String>, policy: &Policy) -> Self {
         let unknown = match &answer {
             Ok(opened) => opened.incomplete.clone(),
             Err(why) => Some(why.clone()),
         };
-        let opens = Opens::of(answer);
-        Self { opens, unknown }
+        // Of all paths, before some are left out.
+        let paths = answer.iter().flat_map(|opened| &opened.paths);
+        let refused = paths.filter(|path| policy.accepted(&path.agent, &path.goal).is_none());
+        let refused: Vec<String> = refused.map(OpenedPath::in_words).collect();
+        let refused = words(&refused.join("; and "), REFUSED);
+        Self {
+            opens: Opens::of(answer),
+            refused: Some(refused).filter(|refused| !refused.is_empty()),
+            unknown,
+        }
     }
 
     /// Fails if it opens a path that the policy does not accept, or if that is not known.
-    pub fn check_accepted(&self, policy: &Policy) -> Result<(), Refusal> {
-        let refused = |text: String, next: &str| Refusal::new(Code::DeniedRule, text).next(next);
-        let paths = self.opens.paths.iter();
-        let opened = paths.filter(|path| policy.accepted(&path.agent, &path.goal).is_none());
-        let opened: Vec<String> = opened.map(OpenedPath::in_words).collect();
-        if !opened.is_empty() {
-            let opened = words(&opened.join("; and "), REFUSED);
-            let text = format!("this grant opens a path: {opened}");
-            let next = "close it; or add --accept-paths, for as long as the grant lasts";
-            return Err(refused(text, next));
-        }
-        self.unknown.as_ref().map_or(Ok(()), |why| {
-            let text = format!("the ways to root that this grant opens are not known: {why}");
-            Err(refused(text, "mend that; or add --accept-paths"))
-        })
+    pub fn check_accepted(&self) -> Result<(), Refusal> {
+        let (text, next) = match (&self.refused, &self.unknown) {
+            (Some(paths), _) => (
+                format!("this grant opens a path: {paths}"),
+                "close it; or add --accept-paths, for as long as the grant lasts",
+            ),
+            (None, Some(why)) => (
+                format!("the ways to root that this grant opens are not known: {why}"),
+                "mend that; or add --accept-paths",
+            ),
+            (None, None) => return Ok(()),
+        };
+        Err(Refusal::new(Code::DeniedRule, text).next(next))
     }
 
     pub fn on_record(&self, record: Record) -> Record {

@@ -6,17 +6,17 @@ mod files;
 mod grant;
 
 use remit_common::escape::words;
-use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted};
+use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted, PermittedCall};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::peer::Subject;
 use crate::request::Draft;
 use crate::service::prover::{Prover, ProverAnswer, Situation};
 pub use files::ChangeOfFiles;
-pub use grant::{GrantOpened, GrantOpens};
+pub use grant::{GrantAnswer, GrantQuestion};
 
-/// Time for looking at the machine, twice.
-const LOOK_MS: u64 = 4_000;
+/// Time for looking at the machine and for proofs.
+const LOOK_MS: u64 = 6_000;
 /// Bytes of all that is shown.
 const SHOWN: usize = 32 << 10;
 /// Bytes in a record.
@@ -124,10 +124,12 @@ impl<'a> OpensWanted<'a> {
             (Some(Err(_)) | None, None) => None,
         };
         let subject = &draft.requester.subject;
-        let permitted = |name: &str, args: &[(String, String)]| Permitted::Call {
-            uid: subject.uid(),
-            command: name.to_owned(),
-            args: args.to_vec(),
+        let permitted = |name: &str, args: &[(String, String)]| {
+            Permitted::Call(PermittedCall {
+                uid: subject.uid(),
+                command: name.to_owned(),
+                args: args.to_vec(),
+            })
         };
         let acts = draft.bound.acts.iter();
         let acts = acts.map(|one| permitted(&one.act.command.name, &one.act.args));

@@ -1,6 +1,6 @@
 //! The policy in force, and the load of the next one.
 
-use remit_common::prove::Permitted;
+use remit_common::prove::PermittedGrant;
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
 use remit_policy::{CallerIds, Grant, Lifted, Pending, Verdict};
@@ -115,12 +115,12 @@ impl Policies {
         }
     }
 
-    /// Starts to read the policy again. The one in force stays until the new one is complete and valid. `permitted`: by
+    /// Starts to read the policy again. The one in force stays until the new one is complete and valid. `in_force`:
     /// temporary grants.
     pub fn reload(
         &mut self,
         settings: &Settings,
-        (people, permitted): (&Question, &[Permitted]),
+        (people, in_force): (&Question, &[PermittedGrant]),
         asked: Option<&Subject>,
         reactor: &mut Reactor,
     ) -> Result<(), Fatal> {
@@ -132,7 +132,7 @@ impl Policies {
         let running = Running {
             live: &self.live,
             config: &settings.config,
-            permitted,
+            in_force,
         };
         let loading = Loading::start(&settings.args, Some(running), people, asked)?;
         reactor

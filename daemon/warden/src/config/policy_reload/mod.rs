@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
-use remit_common::prove::Permitted;
+use remit_common::prove::PermittedGrant;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_plan::Protected;
@@ -66,8 +66,8 @@ pub struct Live {
 pub struct Running<'a> {
     pub live: &'a Live,
     pub config: &'a Config,
-    /// By temporary grants.
-    pub permitted: &'a [Permitted],
+    /// Temporary grants.
+    pub in_force: &'a [PermittedGrant],
 }
 
 #[derive(Debug)]

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use remit_common::prove::{Compared, OpenedPath};
+use remit_common::prove::{Compared, OpenedPath, PermittedGrant};
 use remit_policy::Policy;
 
-use super::Running;
 use super::refused::LoadError;
+use super::{Live, Running};
 use crate::service::prover::{PATHS, Prover, ProverAnswer, Situation};
 use crate::startup::arguments::Args;
 
-/// Time for looking at the machine.
-const LOOK: Duration = Duration::from_secs(8);
+/// Time for looking at the machine and for proofs.
+const LOOK: Duration = Duration::from_secs(16);
 
 /// The program that looks, started before the load looks anything up.
 #[derive(Debug)]
@@ -19,8 +19,7 @@ pub struct OpenedCheck(Prover);
 
 impl OpenedCheck {
     pub fn start() -> Self {
-        // Facts become proofs in about the time that they were read in.
-        Self(Prover::start(LOOK.saturating_mul(2)))
+        Self(Prover::start(LOOK))
     }
 
     /// Compares `new` with the policy in force. One that only takes permissions away loads whatever the machine is like: an
@@ -34,7 +33,7 @@ impl OpenedCheck {
         let Running {
             live,
             config,
-            permitted,
+            in_force,
         } = running;
         if new.takes_only_away(&live.policy) {
             return Ok(Vec::new());
@@ -46,11 +45,14 @@ impl OpenedCheck {
             milliseconds: u64::try_from(LOOK.as_millis()).unwrap_or(u64::MAX),
         };
         let Self(prover) = self;
+        let in_force: Vec<PermittedGrant> =
+            in_force.iter().map(|one| kept(one, live, new)).collect();
         let situation = Situation {
             machine: &args.machine,
             accounts: &config.accounts,
             policy: new,
-            permitted,
+            in_force: &in_force,
+            asks_for_changes: config.floor.approval,
         };
         let asked = prover.ask(situation, Vec::new(), compared);
         let opened = asked
@@ -76,6 +78,14 @@ impl OpenedCheck {
         let limits = limits.map(|limit| format!("policy: warning: ways to root: {limit}"));
         Ok(accepted.take(PATHS).chain(limits).collect())
     }
+}
+
+/// A grant loses the commands that a load defines anew.
+fn kept(grant: &PermittedGrant, live: &Live, new: &Policy) -> PermittedGrant {
+    let mut grant = grant.clone();
+    let is_same = |name: &String| live.policy.definition(name) == new.definition(name);
+    grant.commands.retain(is_same);
+    grant
 }
 
 fn unknown(why: &str) -> LoadError {
