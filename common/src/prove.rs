@@ -43,7 +43,7 @@ pub struct KnownAccount {
 
 /// What a person permits, where the policy asks one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Permitted {
+pub enum PermittedWhat {
     Call(PermittedCall),
     Grant(PermittedGrant),
 }
@@ -90,7 +90,7 @@ pub struct Compared {
     /// Changes of the machine's files.
     pub changes: Vec<FileChange>,
     /// Calls that a person is asked to permit.
-    pub permitted: Vec<Permitted>,
+    pub permitted: Vec<PermittedWhat>,
     /// Time for all looks and proofs. A bound that was reached is in the answer.
     pub milliseconds: u64,
 }

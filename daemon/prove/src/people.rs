@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::prove::{Permitted, PermittedGrant, PermittedTo, Question};
+use remit_common::prove::{PermittedGrant, PermittedTo, PermittedWhat, Question};
 use remit_policy::Policy;
 
 use crate::accounts::Accounts;
@@ -107,13 +107,13 @@ impl People {
 }
 
 /// Returns why a temporary grant is not judged that a person is about to give.
-pub fn unjudged(permitted: &[Permitted], accounts: &Accounts) -> Option<String> {
+pub fn unjudged(permitted: &[PermittedWhat], accounts: &Accounts) -> Option<String> {
     let gids = permitted.iter().filter_map(|one| match one {
-        Permitted::Grant(PermittedGrant {
+        PermittedWhat::Grant(PermittedGrant {
             to: PermittedTo::Group(gid),
             ..
         }) => Some(*gid),
-        Permitted::Grant(_) | Permitted::Call(_) => None,
+        PermittedWhat::Grant(_) | PermittedWhat::Call(_) => None,
     });
     let mut missing = gids.filter(|gid| !accounts.groups.values().any(|group| group.gid == *gid));
     missing

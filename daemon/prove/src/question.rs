@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use remit_common::prove::{
-    Compared, FileChange, KnownAccount, Opened, Permitted, PermittedGrant, Question,
+    Compared, FileChange, KnownAccount, Opened, PermittedGrant, PermittedWhat, Question,
 };
 use remit_policy::Policy;
 use remit_policy::model::rule::Principal;
@@ -71,8 +71,8 @@ pub fn opened(
     let before = before.as_ref().unwrap_or(&policy);
     let times = times(&question.in_force, [before, &policy])?;
     let rights = [
-        Times::new(question, before, &times, &[]),
-        Times::new(question, &policy, &times, &compared.permitted),
+        RightsOverTime::new(question, before, &times, &[]),
+        RightsOverTime::new(question, &policy, &times, &compared.permitted),
     ];
     match compared.changes.is_empty() {
         true => by_rights(question, &rights, &compared.permitted, machine),
@@ -109,25 +109,25 @@ fn times<'q>(
 }
 
 /// The rights under one policy, at each of the times.
-struct Times<'q> {
+struct RightsOverTime<'q> {
     policy: &'q Policy,
     rights: Vec<Rights<'q>>,
 }
 
-impl<'q> Times<'q> {
+impl<'q> RightsOverTime<'q> {
     fn new(
         question: &Question,
         policy: &'q Policy,
         times: &[Vec<&'q PermittedGrant>],
-        new: &'q [Permitted],
+        new: &'q [PermittedWhat],
     ) -> Self {
         let granted = new.iter().filter_map(|one| match one {
-            Permitted::Grant(grant) => Some(grant),
-            Permitted::Call(_) => None,
+            PermittedWhat::Grant(grant) => Some(grant),
+            PermittedWhat::Call(_) => None,
         });
         let calls = new.iter().filter_map(|one| match one {
-            Permitted::Call(call) => Some(call),
-            Permitted::Grant(_) => None,
+            PermittedWhat::Call(call) => Some(call),
+            PermittedWhat::Grant(_) => None,
         });
         let rights = times.iter().map(|in_force| Rights {
             policy,
@@ -153,8 +153,8 @@ impl<'q> Times<'q> {
 /// Both sides meet the same look: what an account changes meanwhile opens nothing.
 fn by_rights(
     question: &Question,
-    rights: &[Times<'_>; 2],
-    permitted: &[Permitted],
+    rights: &[RightsOverTime<'_>; 2],
+    permitted: &[PermittedWhat],
     machine: &Machine,
 ) -> Result<Opened, String> {
     let policies = rights.each_ref().map(|one| one.policy);
@@ -178,7 +178,7 @@ fn by_rights(
     facts.hide_private();
     let own = facts.obeys.len();
     let goals = policies.map(|policy| People::of(question, &facts.accounts, &[policy]).goals);
-    let mut judged = Judged::new(question, machine, &people, limits);
+    let mut comparing = Comparing::new(question, machine, &people, limits);
     for (old, new) in distinct(old, new) {
         let sides = [(old, &old_commands), (new, &new_commands)];
         let clauses = sides.map(|(grants, commands)| {
@@ -187,9 +187,9 @@ fn by_rights(
             clauses(&facts, grants)
         });
         let ([old, new], [old_goals, new_goals]) = (&clauses, &goals);
-        judged.add([(old, &facts, old_goals), (new, &facts, new_goals)])?;
+        comparing.add([(old, &facts, old_goals), (new, &facts, new_goals)])?;
     }
-    let mut opened = judged.opened();
+    let mut opened = comparing.opened();
     opened.incomplete = opened.incomplete.or(unjudged);
     Ok(opened)
 }
@@ -197,12 +197,12 @@ fn by_rights(
 /// The machine is looked at as it is, and as it would be.
 fn by_files(
     question: &Question,
-    rights: &[Times<'_>; 2],
+    rights: &[RightsOverTime<'_>; 2],
     changes: &[FileChange],
     machine: &mut Machine,
 ) -> Result<Opened, String> {
     let policies = rights.each_ref().map(|one| one.policy);
-    let whole = |machine: &Machine, rights: &Times<'_>| {
+    let whole = |machine: &Machine, rights: &RightsOverTime<'_>| {
         let first = begin(question, machine, &[rights.policy]);
         let grants = rights.grants(&first);
         let accounts = &first.facts().accounts;
@@ -221,12 +221,12 @@ fn by_files(
     let new_goals = later.goals.clone();
     // A change that makes somebody an approver does not take an agent out of the question.
     people.add(later);
-    let mut judged = Judged::new(question, machine, &people, limits);
+    let mut comparing = Comparing::new(question, machine, &people, limits);
     for (old, new) in distinct(&old, &new) {
         let (old, new) = (clauses(&old_facts, old), clauses(&facts, new));
-        judged.add([(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)])?;
+        comparing.add([(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)])?;
     }
-    Ok(judged.opened())
+    Ok(comparing.opened())
 }
 
 /// Leaves out times at which the same is permitted as at another.
@@ -242,7 +242,7 @@ fn distinct<'g>(old: &'g [Grants], new: &'g [Grants]) -> Vec<(&'g Grants, &'g Gr
 }
 
 /// What is opened at any of the times.
-struct Judged<'q> {
+struct Comparing<'q> {
     question: &'q Question,
     machine: &'q Machine,
     people: &'q People,
@@ -252,7 +252,7 @@ struct Judged<'q> {
     opened: Opened,
 }
 
-impl<'q> Judged<'q> {
+impl<'q> Comparing<'q> {
     fn new(
         question: &'q Question,
         machine: &'q Machine,

@@ -9,8 +9,8 @@ use common::described::Described;
 use common::laid::goals;
 use common::{Laid, machines};
 use remit_common::prove::{
-    Compared, Content, FileAfter, FileChange, Opened, Permitted, PermittedCall, PermittedGrant,
-    PermittedTo, Question,
+    Compared, Content, FileAfter, FileChange, Opened, PermittedCall, PermittedGrant, PermittedTo,
+    PermittedWhat, Question,
 };
 use remit_policy::Policy;
 use remit_prove::machine::{Bounds, Machine};
@@ -47,8 +47,8 @@ fn args(args: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn call(command: &str, values: &[(&str, &str)]) -> Permitted {
-    Permitted::Call(PermittedCall {
+fn call(command: &str, values: &[(&str, &str)]) -> PermittedWhat {
+    PermittedWhat::Call(PermittedCall {
         uid: AGENT,
         command: command.to_owned(),
         args: args(values),
@@ -68,8 +68,8 @@ fn in_advance(commands: &[&str], values: &[(&str, &str)]) -> PermittedGrant {
     }
 }
 
-fn grant(commands: &[&str], values: &[(&str, &str)]) -> Permitted {
-    Permitted::Grant(in_advance(commands, values))
+fn grant(commands: &[&str], values: &[(&str, &str)]) -> PermittedWhat {
+    PermittedWhat::Grant(in_advance(commands, values))
 }
 
 /// A grant of all commands of the policy.
@@ -82,7 +82,7 @@ fn of_all(question: &Question) -> PermittedGrant {
 fn asked_with(
     laid: &Laid,
     in_force: &[PermittedGrant],
-    permitted: &[Permitted],
+    permitted: &[PermittedWhat],
     changes: &[FileChange],
 ) -> Opened {
     let question = Question {
@@ -99,7 +99,7 @@ fn asked_with(
     opened(&question, &compared, &mut machine).unwrap()
 }
 
-fn asked(laid: &Laid, permitted: &[Permitted]) -> Vec<String> {
+fn asked(laid: &Laid, permitted: &[PermittedWhat]) -> Vec<String> {
     let opened = asked_with(laid, &[], permitted, &[]);
     assert_eq!(opened.incomplete, None);
     opened.paths.into_iter().map(|path| path.goal).collect()
@@ -119,7 +119,7 @@ fn is_step(found: &str, expect: &Step) -> bool {
 }
 
 #[test]
-fn temporary_grant_opens_the_path_of_the_rule_that_asks_nobody() {
+fn temporary_grant_opens_the_path_of_a_rule_without_approval() {
     let (mut wrong, mut judged) = (Vec::new(), 0);
     for (name, described) in machines() {
         let steps = described.reaches.iter().flat_map(|one| &one.steps);
@@ -136,7 +136,7 @@ fn temporary_grant_opens_the_path_of_the_rule_that_asks_nobody() {
         let opened = asked_with(
             &laid,
             &[],
-            &[Permitted::Grant(of_all(&laid.question()))],
+            &[PermittedWhat::Grant(of_all(&laid.question()))],
             &[],
         );
         let shown: Vec<&str> = opened.paths.iter().map(|path| path.goal.as_str()).collect();
@@ -150,7 +150,7 @@ fn temporary_grant_opens_the_path_of_the_rule_that_asks_nobody() {
             wrong.push(format!("{name}: {opened:#?}\n{expected:#?}"));
         }
         // To another account it is nothing.
-        let other = Permitted::Grant(PermittedGrant {
+        let other = PermittedWhat::Grant(PermittedGrant {
             to: PermittedTo::User(4_000),
             ..of_all(&laid.question())
         });
@@ -247,7 +247,7 @@ approval = { by = ["root"] }
     let writes = in_advance(&["site.write"], &[]);
     let gives = |in_force: &[&PermittedGrant], new: &[&PermittedGrant]| {
         let owned = |all: &[&PermittedGrant]| all.iter().copied().cloned().collect::<Vec<_>>();
-        let new: Vec<_> = owned(new).into_iter().map(Permitted::Grant).collect();
+        let new: Vec<_> = owned(new).into_iter().map(PermittedWhat::Grant).collect();
         let opened = asked_with(&laid, &owned(in_force), &new, &[]);
         assert_eq!(opened.incomplete, None);
         opened.paths
@@ -293,7 +293,7 @@ fn many_grants_in_force_are_judged_or_said_to_be_too_many() {
     let new = grant(&["service.restart"], &[]);
     let harmless = vec![in_advance(&["site.look"], &[]); 300];
     assert_eq!(
-        asked_with(&laid, &harmless, &[new.clone()], &[])
+        asked_with(&laid, &harmless, std::slice::from_ref(&new), &[])
             .paths
             .len(),
         1
@@ -322,7 +322,7 @@ fn floor_takes_permissions_away() {
         .unwrap();
     let laid = Laid::of(&described);
     let restart = call("service.restart", &[("unit", "deploy-site.service")]);
-    let opens = |asks_for_changes: bool, permitted: Permitted| {
+    let opens = |asks_for_changes: bool, permitted: PermittedWhat| {
         let question = Question {
             asks_for_changes,
             ..laid.question()
@@ -388,10 +388,10 @@ fn path_that_each_call_names_is_the_one_that_is_written() {
 }
 
 #[test]
-fn group_of_which_nobody_is_known_is_not_judged() {
+fn group_of_which_no_member_is_known_is_not_judged() {
     let laid = Laid::of(&named("grant-starts-a-unit-of-the-agents-group"));
     let to = |gid: u32| {
-        let grant = Permitted::Grant(PermittedGrant {
+        let grant = PermittedWhat::Grant(PermittedGrant {
             to: PermittedTo::Group(gid),
             ..in_advance(&["service.restart"], &[])
         });
@@ -422,7 +422,7 @@ fn changed_file_and_what_follows_count_together() {
         }),
     };
     let restart = call("service.restart", &[("unit", "deploy-site.service")]);
-    let paths = |permitted: &[Permitted], changes: &[FileChange]| {
+    let paths = |permitted: &[PermittedWhat], changes: &[FileChange]| {
         asked_with(&laid, &[], permitted, changes).paths.len()
     };
     let (file, act) = ([writable], [restart]);
@@ -436,7 +436,7 @@ fn grant_with_paths_commits_beneath_them_and_beneath_those_of_its_rule() {
     let laid = Laid::of(&named("grant-of-commits-of-cron"));
     let commits = |paths: &[&str]| {
         let paths = paths.iter();
-        Permitted::Grant(PermittedGrant {
+        PermittedWhat::Grant(PermittedGrant {
             paths: paths.map(|path| path.as_bytes().to_vec().into()).collect(),
             ..in_advance(&["plan.commit"], &[])
         })

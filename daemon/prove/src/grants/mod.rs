@@ -11,8 +11,8 @@ use remit_common::wire::Effect;
 use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
 
 use crate::accounts::Accounts;
-use crate::path::FilePath;
-use permission::Permission;
+use permission::PermittedBy;
+pub use permission::What;
 
 /// Accounts that are asked about.
 const ACCOUNTS: usize = 5000;
@@ -75,21 +75,6 @@ pub struct Granted {
     pub command: String,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub enum What {
-    /// Calling it is possible.
-    Call,
-    /// It has this unit started.
-    Start(String),
-    /// It has this template started with a text of the caller.
-    StartTyped(String),
-    /// A program writes what the caller gives to files: at or beneath these, or if there are none, anywhere that its
-    /// profile writes.
-    Input { profile: String, files: Vec<String> },
-    /// It commits changes of files beneath these; empty is any path.
-    Commit { beneath: Vec<FilePath> },
-}
-
 impl Granted {
     fn effect(&self) -> (u32, &What, &str) {
         (self.uid, &self.what, &self.command)
@@ -145,7 +130,7 @@ impl Grants {
                 uid: user.uid,
                 gids: &gids,
             };
-            let mut add = |command: &Command, permission: &Permission<'_>| {
+            let mut add = |command: &Command, permission: &PermittedBy<'_>| {
                 let is_called = called.contains(&command.name);
                 let effects = permission.effects(command, is_called, units);
                 grants
@@ -173,18 +158,18 @@ impl Grants {
                 if rights.asks_for_changes && command.effect == Effect::Change {
                     continue;
                 }
-                add(command, &Permission::Rule(usable));
+                add(command, &PermittedBy::Rule(usable));
                 let of_command = in_advance
                     .clone()
                     .filter(|one| one.commands.contains(&command.name));
                 for grant in of_command {
-                    add(command, &Permission::Advance(usable, grant));
+                    add(command, &PermittedBy::Advance(usable, grant));
                 }
             }
             for call in rights.calls.iter().filter(|call| call.uid == user.uid) {
                 let command = policy.commands().find(|one| one.name == call.command);
                 if let Some(command) = command {
-                    add(command, &Permission::Call(call));
+                    add(command, &PermittedBy::Call(call));
                 }
             }
         }

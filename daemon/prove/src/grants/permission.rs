@@ -6,13 +6,27 @@ use remit_common::prove::{PermittedCall, PermittedGrant};
 use remit_common::service::is_protected;
 use remit_policy::{Command, Count, Param, Pending, Usable, Verdict};
 
-use super::What;
 use super::command::{
     literal, literal_units, template_instance, template_of, unit_name, unit_params, written,
 };
 use crate::path::FilePath;
 
-pub enum Permission<'p> {
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Calling it is possible.
+    Call,
+    /// It has this unit started.
+    Start(String),
+    /// It has this template started with a text of the caller.
+    StartTyped(String),
+    /// A program writes what the caller gives to files: at or beneath these, or if there are none, anywhere that its
+    /// profile writes.
+    Input { profile: String, files: Vec<String> },
+    /// It commits changes of files beneath these; empty is any path.
+    Commit { beneath: Vec<FilePath> },
+}
+
+pub enum PermittedBy<'p> {
     /// A rule of the policy alone.
     Rule(&'p Usable<'p>),
     /// A temporary grant, where a rule asks.
@@ -21,7 +35,7 @@ pub enum Permission<'p> {
     Call(&'p PermittedCall),
 }
 
-impl<'p> Permission<'p> {
+impl<'p> PermittedBy<'p> {
     /// The rule's name, file and line; or what else permits it.
     pub fn by(&self) -> String {
         match self {

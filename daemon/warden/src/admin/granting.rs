@@ -14,7 +14,7 @@ use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::accounts::{AccountState, People, Question};
-use crate::identity::lookups::{Giving, LookUpPurpose};
+use crate::identity::lookups::{Giving, JudgedBy, LookUpPurpose};
 use crate::identity::peer::Subject;
 use crate::identity::user_names::{UserNames, nameless};
 use crate::job::context::RequestCx;
@@ -47,17 +47,17 @@ pub fn look_up_give(
         subject: subject.clone(),
         new,
         accepts_paths,
-        judged: Judged::now(cx),
+        judged: judged_by(cx),
     };
     let in_force = cx.approvals.grants.in_force();
     let is_asked = cx.policies.live.is_proved;
     let new = giving.new.clone();
-    let opens = GrantQuestion::of(&new, subject.user(), cx.situation(&in_force));
-    let opens = Some(opens).filter(|_| is_asked);
+    let question_of_grant = GrantQuestion::of(&new, subject.user(), cx.situation(&in_force));
+    let begin: &dyn Fn() -> _ = &|| question_of_grant.begin();
+    let beside = is_asked.then_some((begin, GrantQuestion::PATIENCE));
     let then = LookUpPurpose::Give(Box::new(giving));
     let reactor = &mut *cx.job.reactor;
-    cx.lookups
-        .look_up_with(reactor, &question, then, opens.as_ref())?;
+    cx.lookups.look_up_with(reactor, &question, then, beside)?;
     Ok(Wants::Grant(serial))
 }
 
@@ -66,7 +66,7 @@ pub fn on_give_looked_up(
     cx: &mut RequestCx<'_>,
     giving: Giving,
     people: Result<People, String>,
-    opens: Option<GrantAnswer>,
+    beside: Option<Vec<u8>>,
 ) {
     let Giving {
         serial,
@@ -76,46 +76,36 @@ pub fn on_give_looked_up(
         accepts_paths,
         judged,
     } = giving;
-    let opens = opens.unwrap_or_default();
+    let opens = beside.map_or_else(GrantAnswer::default, |bytes| GrantAnswer::decode(&bytes));
     if !cx.job.admins.live.contains_key(&connection) {
         return;
     }
     let granted = people
         .map_err(|why| Refusal::new(Code::NotStarted, why).next("try again"))
-        .and_then(|people| judged.check(cx).map(|()| people))
+        .and_then(|people| check_judged(cx, &judged).map(|()| people))
         .and_then(|people| make_grant(cx, &subject, new, &people, (&opens, accepts_paths)));
     let reply = granted.unwrap_or_else(|refusal| cx.job.reports.refuse(&subject, refusal));
     cx.job.admins.tell(Wants::Grant(serial), || reply);
 }
 
-/// What a look at a grant was about. Another grant or policy may open a path with it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Judged {
-    policy: String,
-    is_proved: bool,
-    next_number: u64,
+fn judged_by(cx: &RequestCx<'_>) -> JudgedBy {
+    JudgedBy {
+        policy: cx.policies.live.digest.clone(),
+        is_proved: cx.policies.live.is_proved,
+        next_number: cx.approvals.grants.next_number(),
+    }
 }
 
-impl Judged {
-    fn now(cx: &RequestCx<'_>) -> Self {
-        Self {
-            policy: cx.policies.live.digest.clone(),
-            is_proved: cx.policies.live.is_proved,
-            next_number: cx.approvals.grants.next_number(),
-        }
-    }
-
-    /// Fails if that has changed, or is about to: a load that is under way has not seen this grant.
-    fn check(&self, cx: &RequestCx<'_>) -> Result<(), Refusal> {
-        let loading = cx.policies.loading.as_ref();
-        // One that nobody asked for permits nothing new.
-        let is_loading = loading.is_some_and(|loading| !loading.is_unasked);
-        match *self == Self::now(cx) && !is_loading {
-            true => Ok(()),
-            false => {
-                let text = "the policy or the temporary grants have changed meanwhile";
-                Err(Refusal::new(Code::Busy, text).next("give it again"))
-            }
+/// Fails if that has changed, or is about to: a load that is under way has not seen this grant.
+fn check_judged(cx: &RequestCx<'_>, judged: &JudgedBy) -> Result<(), Refusal> {
+    let loading = cx.policies.loading.as_ref();
+    // One that nobody asked for permits nothing new.
+    let is_loading = loading.is_some_and(|loading| !loading.is_unasked);
+    match *judged == judged_by(cx) && !is_loading {
+        true => Ok(()),
+        false => {
+            let text = "the policy or the temporary grants have changed meanwhile";
+            Err(Refusal::new(Code::Busy, text).next("give it again"))
         }
     }
 }

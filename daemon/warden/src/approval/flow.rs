@@ -15,11 +15,10 @@ use super::accepted::AcceptedSignatures;
 use super::counted::count_approval;
 use super::digest::digest;
 use super::end::{self, RequestEnd};
-use super::opens::OpensWanted;
 use super::signature::{SignatureWanted, check_form, unsigned};
 use super::table::{Approval, Approving, MeasuringRequest, Request, no_such_request};
 use super::view::{approved, asked};
-use super::wanted::{hold_copies, wanted};
+use super::wanted::{hold_copies, opens_wanted, wanted};
 use super::{approver, copies, notification};
 use crate::admin::Wants;
 use crate::approval::file_hash::{self, MeasuredFiles, Measuring};
@@ -47,7 +46,7 @@ pub fn ask_a_person(
         .and_then(|()| cx.approvals.check_ask_rate(draft.requester.subject.uid()));
     let examined = allowed.and_then(|()| Ok(draft.life.advance(Event::NeedsApproval)?));
     let in_force = cx.approvals.grants.in_force();
-    let opens = OpensWanted::of(&draft, cx.situation(&in_force));
+    let opens = opens_wanted(&draft, cx.situation(&in_force));
     let reactor = &mut *cx.job.reactor;
     let started = examined.and_then(|_| wanted(&draft).start_with(reactor, serial, opens.as_ref()));
     match started {

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::time::Instant;
 
 use remit_approval::{FileBinding, name_of_argument};
+use remit_common::prove::{KnownAccount, PermittedCall, PermittedWhat};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_policy::Base;
@@ -12,12 +13,14 @@ use remit_spawn::PathIs;
 use crate::approval::file_hash::{
     self, AsFound, FileFound, Measuring, ReaderIdentity, Wanted, Word,
 };
-use crate::approval::opens::OpensWanted;
+use crate::approval::opens::{ChangeOfFiles, OpensWanted};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::Question;
+use crate::identity::peer::Subject;
 use crate::job::table::Jobs;
 use crate::request::{BoundAct, BoundCall, Draft, Passed, SlotWhat};
+use crate::service::prover::Situation;
 
 /// Bytes of the argv of a command that follows.
 const ACT: usize = 1024;
@@ -138,6 +141,43 @@ pub fn wanted(draft: &Draft) -> Wanted {
         people: Question::of([subject]),
         signature: None,
         accepted: None,
+    }
+}
+
+/// Returns `None` for a program that the requester chose: what it does is on the page, and nothing else knows it.
+pub fn opens_wanted<'a>(draft: &'a Draft, situation: Situation<'a>) -> Option<OpensWanted<'a>> {
+    let call = draft.call();
+    let files = match (call.file_change(), &draft.bound.undo) {
+        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
+        (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
+        (Some(Err(_)) | None, None) => None,
+    };
+    let subject = &draft.requester.subject;
+    let permitted = |name: &str, args: &[(String, String)]| {
+        PermittedWhat::Call(PermittedCall {
+            uid: subject.uid(),
+            command: name.to_owned(),
+            args: args.to_vec(),
+        })
+    };
+    let acts = draft.bound.acts.iter();
+    let acts = acts.map(|one| permitted(&one.act.command.name, &one.act.args));
+    let own = call.named().filter(|_| files.is_none());
+    let own = own.map(|name| permitted(name, call.args()));
+    let calls: Vec<PermittedWhat> = own.into_iter().chain(acts).collect();
+    (files.is_some() || !calls.is_empty()).then(|| OpensWanted {
+        situation,
+        files,
+        calls,
+        requester: known(subject),
+    })
+}
+
+fn known(subject: &Subject) -> KnownAccount {
+    KnownAccount {
+        name: subject.user().to_owned(),
+        uid: subject.uid(),
+        gids: subject.gids().to_vec(),
     }
 }
 

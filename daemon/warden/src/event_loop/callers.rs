@@ -84,8 +84,8 @@ impl Warden {
     }
 
     pub fn on_looked_up(&mut self, serial: u64, found: Result<LookedUp, String>) {
-        let (people, opens) = match found {
-            Ok(LookedUp { people, opens }) => (Ok(people), opens),
+        let (people, beside) = match found {
+            Ok(LookedUp { people, beside }) => (Ok(people), beside),
             Err(why) => (Err(why), None),
         };
         let lookups = &mut self.callers.lookups;
@@ -99,7 +99,7 @@ impl Warden {
                 on_use_looked_up(&mut request_cx!(self), *used, people);
             }
             Some(LookUpPurpose::Give(giving)) => {
-                on_give_looked_up(&mut request_cx!(self), *giving, people, opens);
+                on_give_looked_up(&mut request_cx!(self), *giving, people, beside);
             }
             Some(LookUpPurpose::Serve(uid, user)) => {
                 let (admins, reactor) = (&mut self.admins, &mut self.reactor);

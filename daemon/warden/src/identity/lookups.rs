@@ -8,8 +8,6 @@ use remit_common::refusal::{Code, Refusal};
 use remit_sys::{Answer, in_child};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::granting::Judged;
-use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
@@ -36,14 +34,26 @@ pub struct Giving {
     pub subject: Subject,
     pub new: NewGrant,
     pub accepts_paths: bool,
-    pub judged: Judged,
+    pub judged: JudgedBy,
 }
+
+/// What a look at a grant is about. Another grant or policy may open a path with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct JudgedBy {
+    /// Its digest.
+    pub policy: String,
+    pub is_proved: bool,
+    pub next_number: u64,
+}
+
+/// What the child asks besides: started before anything is looked up, because a user database may start threads.
+pub type AskedBeside<'a> = Box<dyn FnOnce(&People) -> Vec<u8> + 'a>;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookedUp {
     pub people: People,
-    /// Of a grant that is to be given.
-    pub opens: Option<GrantAnswer>,
+    /// What was asked besides.
+    pub beside: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -87,13 +97,13 @@ impl LookUps {
         self.look_up_with(reactor, question, then, None)
     }
 
-    /// The child also asks what a grant opens.
-    pub fn look_up_with(
+    /// `beside`: what the child also asks, and how long that takes.
+    pub fn look_up_with<'b>(
         &mut self,
         reactor: &mut Reactor,
         question: &Question,
         then: LookUpPurpose,
-        grant: Option<&GrantQuestion<'_>>,
+        beside: Option<(&dyn Fn() -> AskedBeside<'b>, Duration)>,
     ) -> Result<(), Refusal> {
         let cannot = |why: String| {
             let text = format!("cannot look up accounts: {why}");
@@ -108,11 +118,10 @@ impl LookUps {
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
         let answer = in_child(|| {
-            // Before anything is looked up: a user database may start threads.
-            let prover = grant.map(|grant| (grant, GrantQuestion::start()));
+            let ask = beside.map(|(begin, _)| begin());
             let people = People::look_up(question);
-            let opens = prover.map(|(grant, prover)| grant.ask(prover, &people));
-            let found = LookedUp { people, opens };
+            let beside = ask.map(|ask| ask(&people));
+            let found = LookedUp { people, beside };
             postcard::to_extend(&found, Vec::new()).unwrap_or_default()
         });
         let answer = answer.map_err(|error| cannot(chain(&error)))?;
@@ -121,7 +130,7 @@ impl LookUps {
         reactor
             .add(answer.fd(), Token::LookUp(serial), Interest::Read)
             .map_err(|error| cannot(error.to_string()))?;
-        let more = grant.map(|_| GrantQuestion::PATIENCE).unwrap_or_default();
+        let more = beside.map(|(_, more)| more).unwrap_or_default();
         let patience = PATIENCE.saturating_add(more);
         reactor.timers.add(patience, Timer::LookUp(serial));
         self.live.insert(serial, LookUp { answer, then });

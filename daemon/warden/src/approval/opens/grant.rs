@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use remit_common::admin::{Grantee, NewGrant};
 use remit_common::escape::words;
-use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted, PermittedGrant};
+use remit_common::prove::{
+    Compared, KnownAccount, Opened, OpenedPath, PermittedGrant, PermittedWhat,
+};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::Policy;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use super::{LOOK_MS, Opens};
 use crate::approval::grants::{Covered, permitted};
 use crate::audit::Record;
 use crate::identity::accounts::{AccountState, People};
+use crate::identity::lookups::AskedBeside;
 use crate::identity::user_names::{self, Login};
 use crate::service::prover::{Prover, ProverAnswer, Situation};
 
@@ -52,12 +55,15 @@ impl<'a> GrantQuestion<'a> {
     /// Time for the program, besides that of look-ups.
     pub const PATIENCE: Duration = Duration::from_millis(LOOK_MS + 3_000);
 
-    /// Starts the program that looks.
-    pub fn start() -> Prover {
-        Prover::start(Self::compared(Vec::new()).patience())
+    /// Starts the program that looks. The answer is for [`GrantAnswer::decode`].
+    pub fn begin(&self) -> AskedBeside<'_> {
+        let prover = Prover::start(Self::compared(Vec::new()).patience());
+        Box::new(move |people| {
+            postcard::to_extend(&self.ask(prover, people), Vec::new()).unwrap_or_default()
+        })
     }
 
-    const fn compared(permitted: Vec<Permitted>) -> Compared {
+    const fn compared(permitted: Vec<PermittedWhat>) -> Compared {
         Compared {
             before: None,
             changes: Vec::new(),
@@ -67,8 +73,8 @@ impl<'a> GrantQuestion<'a> {
     }
 
     /// Blocks until the answer is there, or the time is over.
-    pub fn ask(&self, prover: Prover, people: &People) -> GrantAnswer {
-        let compared = Self::compared(vec![Permitted::Grant(self.grant.clone())]);
+    fn ask(&self, prover: Prover, people: &People) -> GrantAnswer {
+        let compared = Self::compared(vec![PermittedWhat::Grant(self.grant.clone())]);
         let known = self.known(people);
         let asked = prover.ask(self.situation, known, compared);
         GrantAnswer::of(asked.and_then(ProverAnswer::take), self.situation.policy)
@@ -98,6 +104,13 @@ impl<'a> GrantQuestion<'a> {
 }
 
 impl GrantAnswer {
+    pub fn decode(bytes: &[u8]) -> Self {
+        postcard::from_bytes(bytes).unwrap_or_else(|_| Self {
+            unknown: Some("the child that asks for them died".to_owned()),
+            ..Self::default()
+        })
+    }
+
     fn of(answer: Result<Opened, String>, policy: &Policy) -> Self {
         let unknown = match &answer {
             Ok(opened) => opened.incomplete.clone(),

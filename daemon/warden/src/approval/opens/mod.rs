@@ -6,11 +6,9 @@ mod files;
 mod grant;
 
 use remit_common::escape::words;
-use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, Permitted, PermittedCall};
+use remit_common::prove::{Compared, KnownAccount, Opened, OpenedPath, PermittedWhat};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::peer::Subject;
-use crate::request::Draft;
 use crate::service::prover::{Prover, ProverAnswer, Situation};
 pub use files::ChangeOfFiles;
 pub use grant::{GrantAnswer, GrantQuestion};
@@ -37,7 +35,7 @@ pub struct Opens {
 pub struct OpensWanted<'a> {
     pub situation: Situation<'a>,
     pub files: Option<ChangeOfFiles<'a>>,
-    pub calls: Vec<Permitted>,
+    pub calls: Vec<PermittedWhat>,
     /// Who asks: the tables of the machine may lack the account.
     pub requester: KnownAccount,
 }
@@ -114,36 +112,7 @@ fn path_held(path: &OpenedPath) -> usize {
     texts.map(|text| held(text)).sum()
 }
 
-impl<'a> OpensWanted<'a> {
-    /// Returns `None` for a program that the requester chose: what it does is on the page, and nothing else knows it.
-    pub fn of(draft: &'a Draft, situation: Situation<'a>) -> Option<Self> {
-        let call = draft.call();
-        let files = match (call.file_change(), &draft.bound.undo) {
-            (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
-            (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
-            (Some(Err(_)) | None, None) => None,
-        };
-        let subject = &draft.requester.subject;
-        let permitted = |name: &str, args: &[(String, String)]| {
-            Permitted::Call(PermittedCall {
-                uid: subject.uid(),
-                command: name.to_owned(),
-                args: args.to_vec(),
-            })
-        };
-        let acts = draft.bound.acts.iter();
-        let acts = acts.map(|one| permitted(&one.act.command.name, &one.act.args));
-        let own = call.named().filter(|_| files.is_none());
-        let own = own.map(|name| permitted(name, call.args()));
-        let calls: Vec<Permitted> = own.into_iter().chain(acts).collect();
-        (files.is_some() || !calls.is_empty()).then(|| Self {
-            situation,
-            files,
-            calls,
-            requester: known(subject),
-        })
-    }
-
+impl OpensWanted<'_> {
     /// Starts the program, and returns when it has read the question.
     pub fn ask(&self) -> OpensAsked {
         let files = self
@@ -166,14 +135,6 @@ impl OpensAsked {
     /// Blocks until the answer is there, or the time is over.
     pub fn answer(self) -> Opens {
         Opens::of(self.0.and_then(ProverAnswer::take))
-    }
-}
-
-fn known(subject: &Subject) -> KnownAccount {
-    KnownAccount {
-        name: subject.user().to_owned(),
-        uid: subject.uid(),
-        gids: subject.gids().to_vec(),
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::opened::OpenedCheck;
 use super::refused::{LoadError, PolicyErrors};
 use super::shadow_load::ShadowLoad;
-use super::{Changes, Running, compiler, patience};
+use super::{Changes, PolicyInForce, compiler, patience};
 use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
 use crate::config::shadow;
@@ -117,7 +117,11 @@ pub struct Brought {
 
 impl Brought {
     /// Reads everything. `now`: what is in force. Fails with all findings.
-    pub fn of(args: &Args, now: Option<Running<'_>>, people: &Question) -> Result<Self, LoadError> {
+    pub fn of(
+        args: &Args,
+        now: Option<PolicyInForce<'_>>,
+        people: &Question,
+    ) -> Result<Self, LoadError> {
         let live = now.map(|now| now.live);
         let running = now.map(|now| now.config);
         let begin = Instant::now();

@@ -5,7 +5,7 @@ use remit_common::refusal::Refusal;
 use remit_link::Owner;
 use remit_policy::{CallerIds, Grant, Lifted, Pending, Verdict};
 
-use super::{Live, Loading, PATIENCE, PolicyErrors, Running, findings, in_short, short};
+use super::{Live, Loading, PATIENCE, PolicyErrors, PolicyInForce, findings, in_short, short};
 use crate::approval::grants::Grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
@@ -129,7 +129,7 @@ impl Policies {
             loading.again = true;
             return Ok(());
         }
-        let running = Running {
+        let running = PolicyInForce {
             live: &self.live,
             config: &settings.config,
             in_force,

@@ -63,7 +63,7 @@ pub struct Live {
 
 /// What is in force while a policy is loaded.
 #[derive(Clone, Copy, Debug)]
-pub struct Running<'a> {
+pub struct PolicyInForce<'a> {
     pub live: &'a Live,
     pub config: &'a Config,
     /// Temporary grants.
@@ -119,7 +119,7 @@ impl Loading {
     /// not look up the accounts of `remit.toml`: the start-up does that.
     pub fn start(
         args: &Args,
-        running: Option<Running<'_>>,
+        running: Option<PolicyInForce<'_>>,
         people: &Question,
         asked: Option<&Subject>,
     ) -> Result<Self, Fatal> {

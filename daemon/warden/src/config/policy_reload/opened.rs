@@ -6,7 +6,7 @@ use remit_common::prove::{Compared, OpenedPath, PermittedGrant};
 use remit_policy::Policy;
 
 use super::refused::LoadError;
-use super::{Live, Running};
+use super::{Live, PolicyInForce};
 use crate::service::prover::{PATHS, Prover, ProverAnswer, Situation};
 use crate::startup::arguments::Args;
 
@@ -27,10 +27,10 @@ impl OpenedCheck {
     pub fn check(
         self,
         args: &Args,
-        running: Running<'_>,
+        running: PolicyInForce<'_>,
         new: &Policy,
     ) -> Result<Vec<String>, LoadError> {
-        let Running {
+        let PolicyInForce {
             live,
             config,
             in_force,
@@ -80,7 +80,7 @@ impl OpenedCheck {
     }
 }
 
-/// A grant loses the commands that a load defines anew.
+/// A grant loses the commands whose definitions change.
 fn kept(grant: &PermittedGrant, live: &Live, new: &Policy) -> PermittedGrant {
     let mut grant = grant.clone();
     let is_same = |name: &String| live.policy.definition(name) == new.definition(name);
