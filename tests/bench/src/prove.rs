@@ -17,6 +17,22 @@ use crate::{Args, Failure};
 
 const TIMES: usize = 7;
 const FILES: usize = 100_000;
+/// A permission that may lead on, so that the machine is looked at. It does not.
+const WRITES: &str = r#"
+[[command]]
+name = "bench.write"
+summary = "Writes its input"
+argv = ["/usr/bin/tee", "/srv/bench"]
+effect = "change"
+stdin = "caller"
+profile = "bench"
+
+[profile.bench]
+base = "strict"
+user = "root"
+write = ["/srv"]
+
+"#;
 /// Files in one directory of the made machine.
 const EACH: usize = 500;
 
@@ -133,9 +149,8 @@ fn reload(
     let mut series = Series::default();
     for turn in 0..TIMES {
         let user = FIRST_CLIENT + u32::try_from(turn % 2)?;
-        let grant =
-            format!("[[grant]]\nto = [\"#{user}\"]\nallow = [\"run\"]\nrun_profile = \"strict\"\n");
-        fs::write(&policy, grant)?;
+        let grant = format!("[[grant]]\nto = [\"#{user}\"]\nallow = [\"bench.write\"]\n");
+        fs::write(&policy, format!("{WRITES}{grant}"))?;
         let start = Instant::now();
         let output = Command::new(stage.dir().join("bin/remit"))
             .arg("--runtime")
@@ -153,7 +168,7 @@ fn reload(
 pub fn sections(proofs: &Proofs) -> Vec<Section> {
     let mut looks = Section::new(
         "Ways to root: remit prove",
-        &["files", "p50 ms", "p95 ms", "MiB"],
+        &["machine", "files", "p50 ms", "p95 ms", "MiB"],
     );
     for look in &proofs.looks {
         let Look { time, .. } = look;
@@ -170,13 +185,16 @@ pub fn sections(proofs: &Proofs) -> Vec<Section> {
     looks.note(format!(
         "One account is asked about; a process with its helper. {TIMES} runs."
     ));
-    let mut reloads = Section::new("Ways to root: remit policy reload", &["p50 ms", "p95 ms"]);
+    let mut reloads = Section::new(
+        "Ways to root: remit policy reload",
+        &["machine", "p50 ms", "p95 ms"],
+    );
     for (name, time) in &proofs.reloads {
         reloads.row(name.as_str(), [ms(time.p50), ms(time.p95)]);
     }
     reloads.note(format!(
-        "The machine is looked at twice, with the policy before and after. A policy that only takes permissions away is loaded \
-         without a look. {TIMES} loads."
+        "One look, and what follows from it with the policy before and after. A policy without a permission that leads on is \
+         loaded without a look. {TIMES} loads."
     ));
     vec![looks, reloads]
 }

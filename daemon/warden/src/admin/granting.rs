@@ -6,6 +6,7 @@ use remit_common::{calendar, caps, frame, text};
 use remit_plan::PlanPath;
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
+use super::judged::{check_judged, judged_by};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
 use crate::approval::grants::{Covered, Giver, described, in_full, in_words, paths, with_grant};
@@ -14,7 +15,7 @@ use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::accounts::{AccountState, People, Question};
-use crate::identity::lookups::{Giving, JudgedBy, LookUpPurpose};
+use crate::identity::lookups::{Giving, LookUpPurpose};
 use crate::identity::peer::Subject;
 use crate::identity::user_names::{UserNames, nameless};
 use crate::job::context::RequestCx;
@@ -86,28 +87,6 @@ pub fn on_give_looked_up(
         .and_then(|people| make_grant(cx, &subject, new, &people, (&opens, accepts_paths)));
     let reply = granted.unwrap_or_else(|refusal| cx.job.reports.refuse(&subject, refusal));
     cx.job.admins.tell(Wants::Grant(serial), || reply);
-}
-
-fn judged_by(cx: &RequestCx<'_>) -> JudgedBy {
-    JudgedBy {
-        policy: cx.policies.live.digest.clone(),
-        is_proved: cx.policies.live.is_proved,
-        next_number: cx.approvals.grants.next_number(),
-    }
-}
-
-/// Fails if that has changed, or is about to: a load that is under way has not seen this grant.
-fn check_judged(cx: &RequestCx<'_>, judged: &JudgedBy) -> Result<(), Refusal> {
-    let loading = cx.policies.loading.as_ref();
-    // One that nobody asked for permits nothing new.
-    let is_loading = loading.is_some_and(|loading| !loading.is_unasked);
-    match *judged == judged_by(cx) && !is_loading {
-        true => Ok(()),
-        false => {
-            let text = "the policy or the temporary grants have changed meanwhile";
-            Err(Refusal::new(Code::Busy, text).next("give it again"))
-        }
-    }
 }
 
 fn make_grant(

@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod gate;
 pub(crate) mod granting;
 pub(crate) mod history;
+mod judged;
 pub(crate) mod replies;
 mod showing;
 pub(crate) mod watchers;
