@@ -74,6 +74,7 @@ pub struct PermittedGrant {
     pub left_ms: u64,
     /// It ends sooner, after a number of runs.
     pub is_counted: bool,
+    pub survives_reboot: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ const PROOFS: Duration = Duration::from_secs(30);
 /// A uid that no account has, for a member of one group only. 4294967295 is no uid, and this is next to it.
 const MEMBER: u32 = u32::MAX - 1;
 /// Temporary grants in force that are compared: each is a time of its own.
-const GRANTS: usize = 64;
+const GRANTS: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
@@ -80,31 +80,57 @@ pub fn opened(
     }
 }
 
-/// Returns the temporary grants that may be in force together later: those that last longest, and those that no number of
-/// runs ends. What ends soon hides no path that would stay.
+/// Returns sets of the temporary grants that may be in force together later: each ends by its time, by its runs, by a reboot,
+/// or by a person. What ends hides no path that would stay. Not each set of many is one.
 fn times<'q>(
     in_force: &'q [PermittedGrant],
     policies: [&Policy; 2],
 ) -> Result<Vec<Vec<&'q PermittedGrant>>, String> {
     let matter = policies.map(names_that_matter);
-    let mut in_force: Vec<&PermittedGrant> = in_force.iter().collect();
-    in_force.retain(|grant| {
-        matter
-            .iter()
-            .any(|names| !names.is_disjoint(&grant.commands))
+    let matters = |grant: &&PermittedGrant| {
+        let mut matter = matter.iter();
+        matter.any(|names| !names.is_disjoint(&grant.commands))
+    };
+    let mut all: Vec<&PermittedGrant> = in_force.iter().filter(matters).collect();
+    // Of the same permissions the one that lasts longest.
+    all.sort_by_key(|one| (one.is_counted, Reverse(one.left_ms)));
+    let mut whats = Vec::new();
+    all.retain(|one| {
+        let what = (
+            one.to,
+            &one.commands,
+            &one.args,
+            &one.paths,
+            one.survives_reboot,
+        );
+        let is_new = !whats.contains(&what);
+        whats.push(what);
+        is_new
     });
-    if in_force.len() > GRANTS {
+    if all.len() > GRANTS {
         return Err(format!(
             "over {GRANTS} temporary grants may take part: remit grants"
         ));
     }
-    let mut found: Vec<Vec<&PermittedGrant>> = vec![Vec::new()];
-    for counted_last in [false, true] {
-        let mut sorted = in_force.clone();
-        sorted.sort_by_key(|one| (counted_last && one.is_counted, Reverse(one.left_ms)));
-        let sets = (1..=sorted.len()).map(|count| sorted.iter().copied().take(count).collect());
-        found.extend(sets);
-    }
+    let prefixes = |sorted: &[&'q PermittedGrant]| -> Vec<Vec<&'q PermittedGrant>> {
+        let counts = 1..=sorted.len();
+        counts
+            .map(|count| sorted.iter().copied().take(count).collect())
+            .collect()
+    };
+    let mut by_time = all.clone();
+    by_time.sort_by_key(|one| Reverse(one.left_ms));
+    let alone = all.iter().map(|one| vec![*one]);
+    let without = |left_out: &&PermittedGrant| {
+        let rest = all.iter().filter(|one| !std::ptr::eq(**one, *left_out));
+        rest.copied().collect()
+    };
+    let survive = all.iter().filter(|one| one.survives_reboot);
+    let mut found: Vec<Vec<&PermittedGrant>> = vec![Vec::new(), survive.copied().collect()];
+    found.extend(prefixes(&all));
+    found.extend(prefixes(&by_time));
+    found.extend(alone);
+    found.extend(all.iter().map(without));
     Ok(found)
 }
 
@@ -180,6 +206,9 @@ fn by_rights(
     let goals = policies.map(|policy| People::of(question, &facts.accounts, &[policy]).goals);
     let mut comparing = Comparing::new(question, machine, &people, limits);
     for (old, new) in distinct(old, new) {
+        if comparing.is_late() {
+            break;
+        }
         let sides = [(old, &old_commands), (new, &new_commands)];
         let clauses = sides.map(|(grants, commands)| {
             facts.obeys.truncate(own);
@@ -223,6 +252,9 @@ fn by_files(
     people.add(later);
     let mut comparing = Comparing::new(question, machine, &people, limits);
     for (old, new) in distinct(&old, &new) {
+        if comparing.is_late() {
+            break;
+        }
         let (old, new) = (clauses(&old_facts, old), clauses(&facts, new));
         comparing.add([(&old, &old_facts, &old_goals), (&new, &facts, &new_goals)])?;
     }
@@ -267,6 +299,16 @@ impl<'q> Comparing<'q> {
             limits,
             opened: Opened::default(),
         }
+    }
+
+    /// Returns true, and notes it, if no time is left.
+    fn is_late(&mut self) -> bool {
+        let is_late = self.machine.elapsed() > self.end;
+        if is_late {
+            let why = "not all temporary grants were compared in time";
+            self.opened.incomplete.get_or_insert_with(|| why.to_owned());
+        }
+        is_late
     }
 
     fn add(&mut self, sides: [(&Clauses, &Facts, &Goals); 2]) -> Result<(), String> {

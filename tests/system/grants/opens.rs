@@ -7,7 +7,7 @@ use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::daemon::{Daemon, Options, admin};
 
-use super::scene::{give_as, listed, options, to_a};
+use super::scene::{give_as, listed, options, revoke, to_a};
 use crate::policy::opened::{OPENS, asking, lay_machine};
 use crate::policy::scene::{FILE, reload};
 
@@ -53,6 +53,9 @@ fn grant_that_opens_a_path_is_refused_until_it_is_accepted() {
         panic!("{:?}", daemon.records("given"));
     };
     assert_eq!(record["REMIT_OPENS"], "bot reaches root", "{record}");
+    let again = give_as(&daemon, &admin(), to_a("site.schedule"));
+    assert!(again.is_err(), "the one that is accepted ends sooner");
+    let _ = revoke(&daemon, None).expect("they end");
     daemon.set_file(FILE, &format!("{}{ACCEPTS}", asking()));
     let _ = reload(&daemon).expect("it grants nothing");
     let _ = give_as(&daemon, &admin(), to_a("site.schedule")).expect("the policy accepts it");

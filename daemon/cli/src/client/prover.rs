@@ -80,6 +80,7 @@ pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<PermittedGrant
             ended_by: Some(format!("remit revoke {grant}")),
             left_ms,
             is_counted: uses_left.is_some(),
+            survives_reboot: new.across_reboot,
         }
     });
     Ok(permitted.collect())

@@ -28,7 +28,7 @@ fn is_systemctl(command: &Command) -> bool {
 
 /// Returns true if calls start a unit, write what the caller gives, or commit a plan.
 pub fn leads_on(command: &Command) -> bool {
-    is_systemctl(command) || command.is_commit() || written(command, &|_| None).is_some()
+    is_systemctl(command) || command.is_commit() || written(command).is_some()
 }
 
 /// Returns the parameters that name a unit to start, and whether it may be an instance.
@@ -73,35 +73,23 @@ pub fn unit_name(word: &str) -> String {
 }
 
 /// Returns where a program writes what the caller gives. Empty: anywhere. `None`: it writes nothing of it. A program that
-/// would execute it is refused when the policy is loaded. `fixed`: the values of a parameter that each call has.
-pub fn written(
-    command: &Command,
-    fixed: &dyn Fn(&Param) -> Option<Vec<String>>,
-) -> Option<Vec<String>> {
+/// would execute it is refused when the policy is loaded. Where a path of the caller leads is not known: it may be a link.
+pub fn written(command: &Command) -> Option<Vec<String>> {
     const INPUT: [&str; 6] = ["tee", "dd", "sponge", "patch", "cpio", "tar"];
     const FILES: [&str; 8] = ["cp", "install", "mv", "ln", "rsync", "tar", "unzip", "tee"];
     let name = literal(command, 0).rsplit('/').next().unwrap_or_default();
     let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
     let is_chosen =
-        |param: &&Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let mut chosen = command.params.iter().filter(is_chosen).peekable();
-    let is_chosen_path =
-        chosen.peek().is_some() && (FILES.contains(&name) || writes_file(command, name));
+        |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
+    let is_chosen_path = command.params.iter().any(is_chosen)
+        && (FILES.contains(&name) || writes_file(command, name));
     if !has_input && !is_chosen_path {
         return None;
     }
     let words = (1..command.argv.len()).map(|at| literal(command, at));
-    let words = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
-    let words = words.filter(|word| word.starts_with('/'));
-    let values: Option<Vec<_>> = chosen.map(fixed).collect();
-    let values: Vec<String> = values.into_iter().flatten().flatten().collect();
-    // Where another name leads is not known here.
-    let is_plain = |value: &String| value.starts_with('/') && !value.contains("/..");
-    let values = match values.iter().all(is_plain) {
-        true => values,
-        false => Vec::new(),
-    };
-    Some(words.map(str::to_owned).chain(values).collect())
+    let files = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
+    let files = files.filter(|word| word.starts_with('/'));
+    Some(files.map(str::to_owned).collect())
 }
 
 /// Returns true if one of its options names a file to write, as `curl -o`.

@@ -67,11 +67,7 @@ impl<'p> PermittedBy<'p> {
         }
         effects.extend(is_called.then_some(What::Call));
         effects.extend(literal_units(command).into_iter().map(What::Start));
-        let fixed = |param: &Param| {
-            let values = self.values_of(param)?.into_iter();
-            Some(values.map(str::to_owned).collect())
-        };
-        if let Some(files) = written(command, &fixed) {
+        if let Some(files) = written(command) {
             let profile = command.profile.name.clone();
             effects.push(What::Input { profile, files });
         }
@@ -114,9 +110,11 @@ impl<'p> PermittedBy<'p> {
     /// Returns the units that calls have started.
     fn starts(&self, command: &Command, units: &BTreeSet<String>) -> Vec<What> {
         let params = unit_params(command);
+        // systemctl(1) takes patterns, too.
+        let is_name = |value: &&str| !value.contains(['*', '?', '[']);
         let params = params.map(|(param, instances)| match self.values_of(param) {
-            Some(values) => self.named(param, &values),
-            None => self.any(command, (param, instances), units),
+            Some(values) if values.iter().all(is_name) => self.named(param, &values),
+            Some(_) | None => self.any(command, (param, instances), units),
         });
         params.flatten().collect()
     }

@@ -59,7 +59,7 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
             }
             What::StartTyped(unit) => add(Atom::StartTyped(unit.clone()), RuleId::GrantUnit),
             What::Input { profile, files } => {
-                let uses = Atom::Uses(format!("{} {}", one.command, one.rule));
+                let uses = Atom::Uses(format!("{} {} {:?}", one.command, one.rule, one.what));
                 add(uses.clone(), RuleId::GrantInput);
                 if let Some(profile) = profile_of(profile).filter(|_| used.insert(uses.clone())) {
                     for path in input(facts, profile, files) {
@@ -68,7 +68,7 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
                 }
             }
             What::Commit { beneath } => {
-                let uses = Atom::Uses(format!("{} {}", one.command, one.rule));
+                let uses = Atom::Uses(format!("{} {} {:?}", one.command, one.rule, one.what));
                 add(uses.clone(), RuleId::GrantCommit);
                 let paths = facts.ways.keys().filter(|path| {
                     let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));

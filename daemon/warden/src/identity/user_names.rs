@@ -107,11 +107,15 @@ pub fn of_gid(gid: u32) -> Result<Option<String>, Errno> {
     Ok(absent(Group::from_gid(gid.into()))?.map(|group| group.name))
 }
 
-/// Looks up the accounts that a group lists, at most `most`, with their uids. May block on a directory service.
+/// Looks up the accounts that a group lists, with their uids. Fails if there are more than `most`. May block on a directory
+/// service.
 pub fn members(gid: u32, most: usize) -> Result<Vec<(u32, Login)>, Errno> {
     let group = absent(Group::from_gid(gid.into()))?;
-    let names = group.into_iter().flat_map(|group| group.mem);
-    let users = names.take(most).map(|name| absent(User::from_name(&name)));
+    let names = group.map(|group| group.mem).unwrap_or_default();
+    if names.len() > most {
+        return Err(Errno::E2BIG);
+    }
+    let users = names.iter().map(|name| absent(User::from_name(name)));
     let logins = users.filter_map(|user| match user {
         Ok(user) => user.map(|user| Ok((user.uid.as_raw(), login(user)?))),
         Err(errno) => Some(Err(errno)),

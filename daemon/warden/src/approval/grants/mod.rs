@@ -323,6 +323,7 @@ pub fn permitted(new: &NewGrant, covered: &[Covered], giver: &str) -> PermittedG
         ended_by: None,
         left_ms: u64::from(new.for_s).saturating_mul(1000),
         is_counted: new.uses.is_some(),
+        survives_reboot: new.across_reboot,
     }
 }
 

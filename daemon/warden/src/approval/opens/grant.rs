@@ -76,28 +76,31 @@ impl<'a> GrantQuestion<'a> {
     fn ask(&self, prover: Prover, people: &People) -> GrantAnswer {
         let compared = Self::compared(vec![PermittedWhat::Grant(self.grant.clone())]);
         let known = self.known(people);
-        let asked = prover.ask(self.situation, known, compared);
+        let asked = known.and_then(|known| prover.ask(self.situation, known, compared));
         GrantAnswer::of(asked.and_then(ProverAnswer::take), self.situation.policy)
     }
 
     /// The tables of the machine may lack them.
-    fn known(&self, people: &People) -> Vec<KnownAccount> {
+    fn known(&self, people: &People) -> Result<Vec<KnownAccount>, String> {
         let known = |uid: u32, login: &Login| KnownAccount {
             name: login.name.clone(),
             uid,
             gids: login.groups.clone(),
         };
         match self.to {
-            Grantee::User { name, uid } => match people.account(*uid, name) {
+            Grantee::User { name, uid } => Ok(match people.account(*uid, name) {
                 Some(AccountState::Is(login)) => vec![known(*uid, login)],
                 Some(AccountState::NoAccount | AccountState::Unknown(_)) | None => Vec::new(),
-            },
+            }),
             Grantee::Group { gid, .. } => {
-                let members = user_names::members(*gid, MEMBERS).unwrap_or_default();
-                members
+                let members = user_names::members(*gid, MEMBERS);
+                let members = members.map_err(|errno| {
+                    format!("cannot look up the members of group {gid}: {errno}")
+                })?;
+                Ok(members
                     .iter()
                     .map(|(uid, login)| known(*uid, login))
-                    .collect()
+                    .collect())
             }
         }
     }
