@@ -12,6 +12,7 @@ pub mod lines;
 pub mod look;
 pub mod machine;
 pub mod opened;
+mod over_time;
 pub mod path;
 pub mod people;
 pub mod question;
