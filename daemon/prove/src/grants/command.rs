@@ -3,7 +3,7 @@
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::Class;
 
-const VERBS: [&str; 6] = [
+pub const STARTING_VERBS: [&str; 6] = [
     "start",
     "restart",
     "reload",
@@ -22,8 +22,8 @@ pub fn literal(command: &Command, at: usize) -> &str {
 fn is_systemctl(command: &Command) -> bool {
     let program = literal(command, 0);
     let acts = program.ends_with("/remit-act") && literal(command, 1) == "unit";
-    (acts && VERBS.contains(&literal(command, 2)))
-        || (program.ends_with("/systemctl") && command.argv.iter().any(|part| matches!(part, Part::Word(Word::Literal(word)) if VERBS.contains(&word.as_str()))))
+    (acts && STARTING_VERBS.contains(&literal(command, 2)))
+        || (program.ends_with("/systemctl") && command.argv.iter().any(|part| matches!(part, Part::Word(Word::Literal(word)) if STARTING_VERBS.contains(&word.as_str()))))
 }
 
 /// Returns true if calls start a unit, write what the caller gives, or commit a plan.
@@ -45,7 +45,9 @@ pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
 pub fn literal_units(command: &Command) -> Vec<String> {
     let words = (1..command.argv.len()).map(|at| literal(command, at));
     let words = words.filter(|_| is_systemctl(command));
-    let behind = words.skip_while(|word| !VERBS.contains(word)).skip(1);
+    let behind = words
+        .skip_while(|word| !STARTING_VERBS.contains(word))
+        .skip(1);
     let units =
         behind.filter(|word| !word.is_empty() && !word.contains('/') && !word.starts_with('-'));
     units.map(unit_name).collect()

@@ -11,6 +11,7 @@ use remit_common::wire::Effect;
 use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
 
 use crate::accounts::Accounts;
+pub use command::STARTING_VERBS;
 use permission::PermittedBy;
 pub use permission::What;
 

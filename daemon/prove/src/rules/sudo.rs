@@ -5,6 +5,7 @@ use remit_programs::Class;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule};
+use crate::grants::STARTING_VERBS;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -84,17 +85,7 @@ fn units(facts: &Facts, path: &FilePath, args: Option<&[u8]>) -> Vec<Atom> {
         .split_ascii_whitespace()
         .filter(|word| !word.starts_with("--"));
     let verb = words.next().unwrap_or_default();
-    if path.name() != b"systemctl"
-        || ![
-            "start",
-            "restart",
-            "reload",
-            "try-restart",
-            "reload-or-restart",
-            "stop",
-        ]
-        .contains(&verb)
-    {
+    if path.name() != b"systemctl" || !STARTING_VERBS.contains(&verb) {
         return Vec::new();
     }
     let unit = words.next().unwrap_or_default();
