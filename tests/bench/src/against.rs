@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::growth::jobs;
+use crate::handovers;
 use crate::lanes::{Lane, open, ping, shim_command};
 use crate::section::{Section, mib, ms};
 use crate::series::{CALLS_PER_USER, Series, Shuffle, Summary};
@@ -29,6 +30,8 @@ pub struct Against {
     pub memory: [Daemon; 2],
     /// Microseconds of processor time for each call of `read`: this set, the other one.
     pub cpu: [Parts; 2],
+    /// Of each call of `read`: this set, the other one.
+    pub handovers: [f64; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -104,12 +107,14 @@ impl Against {
             }
             calls.push(compared(title, &pairs, &mut shuffle));
         }
+        let handovers = handovers_of(&mut stages)?;
         Ok(Self {
             other: other.display().to_string(),
             calls,
             turns,
             memory,
             cpu,
+            handovers,
         })
     }
 
@@ -146,20 +151,20 @@ impl Against {
             "broker",
             "helpers",
             "job",
+            "handovers",
             "RSS of root, MiB",
         ];
         let mut parts = Section::new("Processor time of a call of 'read', µs", &columns);
-        for (name, (cpu, memory)) in ["this", "other"]
-            .into_iter()
-            .zip(self.cpu.iter().zip(&self.memory))
-        {
+        let sets = ["this", "other"].into_iter().zip(self.handovers);
+        for ((name, handovers), (cpu, memory)) in sets.zip(self.cpu.iter().zip(&self.memory)) {
             let of = [cpu.warden, cpu.broker, cpu.helpers, cpu.job];
             let cells = of.map(|micros| format!("{micros:.0}"));
             let root = memory.of_root();
             let root = format!("{} (PSS {})", mib(root.rss), mib(root.pss));
-            parts.row(name, cells.into_iter().chain([root]));
+            let handovers = format!("{handovers:.1}");
+            parts.row(name, cells.into_iter().chain([handovers, root]));
         }
-        parts.note("Helpers: watchdog, spawner and worker. Root: those and the warden, before the first call.");
+        parts.note("Helpers: watchdog, spawner and worker. Root: those and the warden, before the first call. Handovers: context switches of the whole system.");
         vec![times, parts]
     }
 }
@@ -186,6 +191,20 @@ impl Ratio {
 fn spent(stages: &[Stage; 2]) -> Result<(Spent, Spent), Failure> {
     let [this, other] = stages;
     Ok((this.members()?.cpu()?, other.members()?.cpu()?))
+}
+
+/// Returns what a call of `read` takes in blocks of each set's calls, in turns: the least of each.
+fn handovers_of(stages: &mut [Stage; 2]) -> Result<[f64; 2], Failure> {
+    let [(_, open), ..] = WAYS;
+    let mut least = [f64::INFINITY; 2];
+    for _ in 0..handovers::BLOCKS {
+        for (stage, least) in stages.iter_mut().zip(&mut least) {
+            let mut lane = open(stage)?;
+            turn(lane.as_mut())?;
+            *least = least.min(handovers::of(lane.as_mut(), handovers::CALLS)?);
+        }
+    }
+    Ok(least)
 }
 
 /// The calls of one turn of each set, in microseconds.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::decide::{self, Cost};
+use crate::handovers::{self, Handovers};
 use crate::lanes::{self, Ways};
 use crate::section::{Section, ms, ratio};
 use crate::series::{self, Part, Summary, Times, split};
@@ -14,6 +15,7 @@ pub struct Calls {
     pub ways: Vec<Call>,
     pub missing: Vec<String>,
     pub split: Vec<Part>,
+    pub handovers: Vec<Handovers>,
     pub records: Vec<Cost>,
 }
 
@@ -63,13 +65,15 @@ pub fn take(args: &Args, stage: &mut Stage, ways: &Ways) -> Result<Calls, Failur
         ways: calls.collect(),
         missing: ways.missing.clone(),
         split: split(&times(|time| time.p50), &times(|time| time.p10)),
+        handovers: handovers::take(stage, ways)?,
         records,
     })
 }
 
 impl Calls {
     pub fn sections(&self) -> Vec<Section> {
-        let mut sections = vec![self.compared(), self.parts()];
+        let handovers = handovers::section(&self.handovers);
+        let mut sections = vec![self.compared(), self.parts(), handovers];
         if !self.records.is_empty() {
             sections.push(decide::record_section(&self.records));
         }

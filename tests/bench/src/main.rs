@@ -125,6 +125,7 @@ mod fleet;
 mod flood;
 mod footprint;
 mod growth;
+mod handovers;
 mod lanes;
 mod load;
 mod machine;
