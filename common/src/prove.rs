@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::{Grantee, NewGrant};
 use crate::wire::Bytes;
 
 pub const PROGRAM: &str = "remit-prove";
@@ -75,6 +76,38 @@ pub struct PermittedGrant {
     /// It ends sooner, after a number of runs.
     pub is_counted: bool,
     pub survives_reboot: bool,
+}
+
+impl PermittedGrant {
+    /// Describes a grant of these commands that is to be given.
+    pub fn new(grant: &NewGrant, commands: BTreeSet<String>, giver: &str) -> Self {
+        let paths = grant.paths.iter();
+        Self {
+            to: match grant.to {
+                Grantee::User { uid, .. } => PermittedTo::User(uid),
+                Grantee::Group { gid, .. } => PermittedTo::Group(gid),
+            },
+            commands,
+            args: grant.args.clone(),
+            paths: paths.map(|path| path.as_bytes().to_vec().into()).collect(),
+            by: format!("this grant of {giver}"),
+            ended_by: None,
+            left_ms: u64::from(grant.for_s).saturating_mul(1000),
+            is_counted: grant.uses.is_some(),
+            survives_reboot: grant.across_reboot,
+        }
+    }
+
+    /// Describes it while it is in force.
+    #[must_use]
+    pub fn in_force(self, number: u64, giver: &str, left_ms: u64) -> Self {
+        Self {
+            by: format!("grant {number} of {giver}"),
+            ended_by: Some(format!("remit revoke {number}")),
+            left_ms,
+            ..self
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

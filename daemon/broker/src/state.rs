@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_link::{
-    Closer, ForeignPipe, ForeignSocket, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden,
+    Closer, Delivery, ForeignPipe, ForeignSocket, HistoryRecord, JobMeta, Link, LinkError, Owner,
+    ToBroker, ToWarden,
 };
 use remit_wire::Bytes;
 use remit_wire::outcome::Ending;
@@ -102,8 +103,13 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
     spawn_local(async move { keeping.uploads.serve().await });
     let listen = async {
         loop {
-            let (message, fds) = link.receive().await?;
-            broker.take(message, fds);
+            let (Delivery { entry, message }, fds) = link.receive().await?;
+            if let Some(entry) = entry {
+                broker.store(&entry);
+            }
+            if let Some(message) = message {
+                broker.take(message, fds);
+            }
             coop::consume_budget().await;
         }
     };
@@ -138,6 +144,12 @@ impl Broker {
             removing: Semaphore::new(1),
             sessions: RefCell::default(),
             closer: Closer::default(),
+        }
+    }
+
+    fn store(&self, entry: &HistoryRecord) {
+        if let Some(seq) = self.history.store(entry) {
+            self.warden.tell(&ToWarden::HistoryStored { seq });
         }
     }
 
@@ -209,11 +221,6 @@ impl Broker {
                 uid_count,
             } => self.hear(uid_first..uid_first.saturating_add(uid_count), fds),
             ToBroker::Adopted => self.spool.sweep(|job| self.jobs.get(job).is_some()),
-            ToBroker::History { entry } => {
-                if let Some(seq) = self.history.store(&entry) {
-                    self.warden.tell(&ToWarden::HistoryStored { seq });
-                }
-            }
             ToBroker::HistoryQuestion {
                 question,
                 user,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::socket::Packed;
-use remit_link::{Answer, Link, LinkError, ToBroker, ToWarden};
+use remit_link::{Answer, Delivery, Link, LinkError, ToWarden};
 use tokio::sync::{Notify, oneshot};
 
 use crate::call::CallRefusal;
@@ -155,7 +155,7 @@ impl Watched {
         Ok(Self { link, socket })
     }
 
-    pub async fn receive(&self) -> Result<(ToBroker, Vec<OwnedFd>), LinkError> {
+    pub async fn receive(&self) -> Result<(Delivery, Vec<OwnedFd>), LinkError> {
         loop {
             let mut ready = self.socket.readable().await.map_err(LinkError::Io)?;
             match self.link.recv() {

@@ -47,7 +47,7 @@ pub enum ToWarden {
     },
     /// The broker itself refused something (limits, bad frames). For the audit log; the client has the answer.
     Refused { session: u64, refusal: Refusal },
-    /// All output of an exited job is on disk.
+    /// All output of a job is on disk, and nothing can write more. Most jobs end then.
     Drained { job: JobId, totals: Totals },
     /// A job exceeded its output limit and must end.
     OverLimit { job: JobId },
@@ -124,14 +124,20 @@ pub enum ToBroker {
     },
     /// All live or remembered jobs were passed. Sent once, directly after them.
     Adopted,
-    /// An entry of the history, to be stored. Sent before any other message to a client about the same event.
-    History { entry: Box<HistoryRecord> },
     HistoryQuestion {
         question: u64,
         /// Name of the user in question; all users if absent.
         user: Option<String>,
         query: HistoryQuery,
     },
+}
+
+/// What the broker receives at once, so that it wakes up once: an entry of the history, which it stores, and then a message,
+/// with its descriptors. Clients who learn of an event find it in the history. The warden sends references.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery<Entry = Box<HistoryRecord>, Message = ToBroker> {
+    pub entry: Option<Entry>,
+    pub message: Option<Message>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -226,6 +226,37 @@ fn c04_scoped_rule_adds_its_approvers() {
 }
 
 #[test]
+fn verdicts_are_of_values_that_rules_tell_apart() {
+    let rules = "[[command]]\nname = 'unit.act'\nsummary = 'x'\nargv = ['/bin/x', '{how}', '{unit}']\neffect = 'change'\n\
+                 profile = 'strict'\nargs.unit = { type = 'unit' }\n\
+                 args.how = { type = 'enum', values = ['try', 'force', 'wait'] }\n\
+                 [[grant]]\nto = ['%remit']\nallow = ['unit.act']\n\
+                 args = { unit = ['db*'], how = ['try', 'force'] }\napproval = 'none'\n\
+                 [[deny]]\nto = ['%remit']\ndeny = ['unit.act']\nargs = { unit = ['db*'], how = ['force'] }\n";
+    let asks = "[[grant]]\nto = ['%remit']\nallow = ['unit.act']\nargs = { how = ['try'] }\n\
+                approval = { by = ['%#70'], expires = '5min' }\n";
+    let found = |rules: &str, unit: &str| {
+        let (policy, _) = policy(rules);
+        let caller = CallerIds {
+            uid: 64001,
+            gids: &[900],
+        };
+        let args = [("unit".to_owned(), unit.to_owned())];
+        let access = policy.access(caller);
+        let verdicts = access.commands.iter();
+        let verdicts = verdicts.flat_map(|one| one.verdicts_with(&args));
+        verdicts
+            .map(|verdict| matches!(verdict, Verdict::Allow(_)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(rules, "db.service"), [true], "only with 'try'");
+    assert!(found(rules, "web.service").is_empty(), "another unit");
+    // The only value that is granted and not denied needs an approval.
+    let asked = found(&format!("{rules}{asks}"), "db.service");
+    assert!(!asked.is_empty() && !asked.contains(&true), "{asked:?}");
+}
+
+#[test]
 fn c03_template_instance_is_taken_if_type_allows() {
     let rules = |kind: &str, globs: &str| {
         command("unit.act", "change", &format!("args.unit = {{ {kind} }}"))

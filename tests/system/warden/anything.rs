@@ -149,10 +149,6 @@ impl World {
             ToBroker::Forgotten { .. } => panic!("there are not so many: {text}"),
             ToBroker::KernelAudit { .. } => panic!("nobody configured it: {text}"),
             ToBroker::HistoryQuestion { .. } => panic!("no administrator asked: {text}"),
-            // What is not reported as stored is sent again to the next broker.
-            ToBroker::History { entry } => {
-                self.say(&ToWarden::HistoryStored { seq: entry.seq });
-            }
             ToBroker::Session { .. } | ToBroker::SessionGone { .. } | ToBroker::Adopted => {}
         }
         self.pipes.extend(fds);
@@ -160,8 +156,9 @@ impl World {
 
     fn hear(&mut self, soon: u16) {
         while readable(self.broker().link.as_fd(), soon) {
-            let (message, fds) = self.broker().link.recv().unwrap();
-            self.heard(message, fds);
+            if let Some((message, fds)) = self.broker().hear_one() {
+                self.heard(message, fds);
+            }
         }
     }
 

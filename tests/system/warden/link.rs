@@ -18,7 +18,7 @@ use serde_json::Value;
 use remit_tests::process::{descendants, ends_within};
 use remit_tests::test_dir::missing;
 
-use crate::warden::stage::{ALICE, BOB, SOON, Stage, Way, all_of, argv, script, sealed};
+use crate::warden::stage::{ALICE, BOB, SOON, Stage, Way, all_of, argv, readable, script, sealed};
 
 #[test]
 fn job_of_correct_broker_leaves_nothing() {
@@ -64,6 +64,89 @@ fn drained_job_end_has_enforced_layers() {
         _ => Err(fds),
     });
     assert_eq!(ended, (None, State::NotStarted));
+    stage.stop();
+}
+
+/// A broker that reports the end of the output at any time, and again and again, changes nothing about a job's end.
+#[test]
+fn early_and_repeated_drained_changes_no_end() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let before = stage.records("end").len();
+    let (many, mut ticket) = (40, 0);
+    let mut run = |spec| {
+        ticket += 1;
+        broker.run(session, ticket, spec, &[]);
+        let (job, _pipes) = broker.started(ticket);
+        loop {
+            broker.drained(job);
+            while readable(broker.link.as_fd(), 0) {
+                if let Some((
+                    ToBroker::Ended {
+                        enforced, ending, ..
+                    },
+                    _,
+                )) = broker.hear_one()
+                {
+                    return (ending.state, ending.exit, enforced.is_some());
+                }
+            }
+        }
+    };
+    for _ in 0..many {
+        let ended = run(argv(&["no-such-program"]));
+        assert_eq!(ended, (State::NotStarted, Some(127), false));
+    }
+    let later = "exec >&- 2>&-; sleep 0.3; exit 3";
+    assert_eq!(
+        run(argv(&["sh", "-c", later])),
+        (State::Exited, Some(3), true)
+    );
+    stage.idle();
+    stage.sleeps();
+    assert_eq!(stage.records("end").len(), before + many + 1);
+    stage.stop();
+}
+
+/// The end of the first process is seen without a word of the broker, and others that hold its output are ended.
+#[test]
+fn end_is_seen_without_the_broker() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sh", "-c", "sleep 600 & exit 3"]), &[]);
+    let (job, pipes) = broker.started(1);
+    for pipe in pipes {
+        assert!(all_of(pipe).is_empty(), "the other process was ended");
+    }
+    let ending = broker.finish(job);
+    assert_eq!((ending.state, ending.exit), (State::Exited, Some(3)));
+    stage.stop();
+}
+
+/// All jobs are ended when the watchdog dies. One that has ended by itself, which nobody has said yet, was not.
+#[test]
+fn job_that_has_ended_is_not_recorded_as_ended_by_the_daemon() {
+    let (stage, broker) = Stage::start();
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", stage.pid()));
+    let children = children.unwrap();
+    let mut pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let watchdog = pids.find(|pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.trim() == "remit-watchdog")
+    });
+    let watchdog = Pid::from_raw(watchdog.unwrap());
+    broker.run(session, 1, argv(&["true"]), &[]);
+    let (job, pipes) = broker.started(1);
+    for pipe in pipes {
+        all_of(pipe);
+    }
+    kill(watchdog, Signal::SIGKILL).unwrap();
+    let ending = broker.finish(job);
+    assert_eq!((ending.state, ending.exit), (State::Exited, Some(0)));
     stage.stop();
 }
 

@@ -24,7 +24,7 @@ use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::Refusal;
 use remit_common::{caps, frame};
 use remit_link::socket::Packed;
-use remit_link::{Answer, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+use remit_link::{Answer, Delivery, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_tests::daemon::of_sinks;
 use remit_tests::process::{Identity, descendants, ends_within};
 use remit_tests::test_dir::{TestDir, built, unique};
@@ -475,12 +475,25 @@ impl Broker {
     }
 
     pub fn hear(&self) -> (ToBroker, Vec<OwnedFd>) {
-        assert!(readable(self.link.as_fd(), SOON), "the warden says nothing");
-        let heard = self.link.recv().unwrap();
-        if let ToBroker::Exited { job } = &heard.0 {
+        loop {
+            assert!(readable(self.link.as_fd(), SOON), "the warden says nothing");
+            if let Some(heard) = self.hear_one() {
+                return heard;
+            }
+        }
+    }
+
+    /// Says that an entry of the history is stored, and returns the message that came with it, or alone.
+    pub fn hear_one(&self) -> Option<(ToBroker, Vec<OwnedFd>)> {
+        let (Delivery { entry, message }, fds) = self.link.recv::<Delivery>().unwrap();
+        if let Some(entry) = entry {
+            self.say(&ToWarden::HistoryStored { seq: entry.seq });
+        }
+        let message = message?;
+        if let ToBroker::Exited { job } = &message {
             self.exited.borrow_mut().insert(*job);
         }
-        heard
+        Some((message, fds))
     }
 
     pub fn adopted(&self) -> Vec<(ToBroker, Vec<OwnedFd>)> {

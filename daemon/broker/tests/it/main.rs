@@ -159,8 +159,7 @@ mod history {
 
     fn tell(broker: &Broker, seqs: std::ops::RangeInclusive<u64>, uid: u32) {
         for seq in seqs {
-            let entry = Box::new(record(seq, uid));
-            broker.tell(&ToBroker::History { entry }, &[]);
+            broker.deliver(Some(&record(seq, uid)), None, &[]);
         }
     }
 
@@ -182,13 +181,20 @@ mod history {
         page.entries.iter().map(|entry| entry.seq).collect()
     }
 
-    fn any(broker: &Broker, user: Option<&str>) -> Vec<u64> {
-        let question = ToBroker::HistoryQuestion {
+    fn question(user: Option<&str>) -> ToBroker {
+        ToBroker::HistoryQuestion {
             question: 7,
             user: user.map(str::to_owned),
             query: query(),
-        };
-        broker.tell(&question, &[]);
+        }
+    }
+
+    fn any(broker: &Broker, user: Option<&str>) -> Vec<u64> {
+        broker.tell(&question(user), &[]);
+        answered(broker)
+    }
+
+    fn answered(broker: &Broker) -> Vec<u64> {
         loop {
             match broker.hear_any().0 {
                 ToWarden::HistoryAnswer {
@@ -225,6 +231,16 @@ mod history {
         let mut broker = start(&dir, Some(newest));
         tell(&broker, 6..=6, 8);
         assert_eq!(own(&mut broker.client(8)), [6, 3, 2, 1]);
+    }
+
+    #[test]
+    fn entry_is_stored_before_the_message_that_comes_with_it() {
+        let dir = Dir::new();
+        let broker = start(&dir, None);
+        broker.deliver(Some(&record(1, 8)), Some(&question(None)), &[]);
+        assert_eq!(answered(&broker), [1]);
+        broker.deliver(Some(&record(2, 8)), None, &[]);
+        assert_eq!(any(&broker, None), [2, 1]);
     }
 
     #[test]

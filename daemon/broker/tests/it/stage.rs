@@ -14,7 +14,9 @@ use remit_common::caps;
 use remit_common::frame;
 use remit_common::names::JobId;
 use remit_link::socket::Packed;
-use remit_link::{JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals};
+use remit_link::{
+    Delivery, HistoryRecord, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden, Totals,
+};
 use remit_wire::outcome::{
     Ending, JobReport, JobSummary, Matches, OutputPart, Page, State, Stream,
 };
@@ -137,7 +139,16 @@ impl Broker {
     }
 
     pub fn tell(&self, message: &ToBroker, fds: &[&OwnedFd]) {
-        let packed = Packed::new(message).unwrap();
+        self.deliver(None, Some(message), fds);
+    }
+
+    pub fn deliver(
+        &self,
+        entry: Option<&HistoryRecord>,
+        message: Option<&ToBroker>,
+        fds: &[&OwnedFd],
+    ) {
+        let packed = Packed::new(&Delivery { entry, message }).unwrap();
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         loop {
             match self.link().send(&packed, &fds) {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::{Gid, User, getgrouplist};
-use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee};
-use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, PermittedTo, Question};
+use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest};
+use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, Question};
 use remit_policy::exchange::{receive, send};
 use remit_policy::{Diagnostic, Glob, Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
@@ -52,36 +52,13 @@ pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<PermittedGrant
         _ => None,
     })?;
     let permitted = grants.into_iter().map(|entry| {
-        let ActiveGrant {
-            grant,
-            new,
-            by,
-            left_ms,
-            uses_left,
-            ..
-        } = entry;
+        let ActiveGrant { new, by, .. } = &entry;
         // The daemon adds the commands that it covers: `service.* (service.reload, service.restart)`.
         let pattern = new.what.split_once(" (");
         let pattern = pattern.map_or(new.what.as_str(), |(pattern, _)| pattern);
         let covered = Glob::parse(pattern).map(|glob| policy.covered(&glob, !new.paths.is_empty()));
-        PermittedGrant {
-            to: match new.to {
-                Grantee::User { uid, .. } => PermittedTo::User(uid),
-                Grantee::Group { gid, .. } => PermittedTo::Group(gid),
-            },
-            commands: covered.into_iter().flatten().collect(),
-            args: new.args,
-            paths: new
-                .paths
-                .into_iter()
-                .map(|path| path.into_bytes().into())
-                .collect(),
-            by: format!("grant {grant} of {by}"),
-            ended_by: Some(format!("remit revoke {grant}")),
-            left_ms,
-            is_counted: uses_left.is_some(),
-            survives_reboot: new.across_reboot,
-        }
+        let permitted = PermittedGrant::new(new, covered.into_iter().flatten().collect(), by);
+        permitted.in_force(entry.grant, by, entry.left_ms)
     });
     Ok(permitted.collect())
 }

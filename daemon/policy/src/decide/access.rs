@@ -34,7 +34,7 @@ pub struct Usable<'a> {
     pub only: Coverage<'a>,
     pub except: Vec<&'a Scope>,
     deciding: &'a GrantRule,
-    asking: Vec<&'a GrantRule>,
+    pub(super) asking: Vec<&'a GrantRule>,
 }
 
 impl Usable<'_> {

@@ -18,6 +18,7 @@ pub mod access;
 pub(crate) mod acts;
 pub(crate) mod approval;
 mod basis;
+mod choices;
 pub(crate) mod denial;
 pub mod index;
 pub(crate) mod pre_approval;

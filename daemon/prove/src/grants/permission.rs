@@ -83,20 +83,18 @@ impl<'p> PermittedBy<'p> {
         }
     }
 
+    /// Returns true if a call with this value is permitted, with some values of the arguments that are free.
     fn permits(&self, param: &Param, value: &str) -> bool {
+        let (usable, others): (_, &[_]) = match self {
+            Self::Call(_) => return true,
+            Self::Rule(usable) => (usable, &[]),
+            Self::Advance(usable, grant) => (usable, &grant.args),
+        };
+        let others = others.iter().filter(|(name, _)| *name != param.name);
         let own = (param.name.clone(), value.to_owned());
-        match self {
-            Self::Call(_) => true,
-            Self::Rule(usable) => {
-                let args = [own];
-                usable.is_about(&args) && self.is_met(&usable.verdict_of(&args))
-            }
-            Self::Advance(usable, grant) => {
-                let others = grant.args.iter().filter(|(name, _)| *name != param.name);
-                let args: Vec<_> = others.cloned().chain([own]).collect();
-                usable.is_about(&args) && self.is_met(&usable.verdict_of(&args))
-            }
-        }
+        let args: Vec<_> = others.cloned().chain([own]).collect();
+        let mut verdicts = usable.verdicts_with(&args);
+        verdicts.any(|verdict| self.is_met(&verdict))
     }
 
     fn is_met(&self, verdict: &Verdict) -> bool {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use remit_common::outcome::State;
 use remit_common::text;
 use remit_common::wire::Kind;
-use remit_link::{HistoryMark, HistoryRecord, Owner, ToBroker};
+use remit_link::{HistoryMark, HistoryRecord, Owner};
 
 use super::{Event, Record};
 
@@ -66,11 +66,11 @@ impl HistoryOutbox {
         self.is_losing = false;
     }
 
-    pub fn next(&mut self) -> Option<ToBroker> {
+    /// Returns the next entry for the broker, and whether it is the last one for now.
+    pub fn next(&mut self) -> Option<(&HistoryRecord, bool)> {
         let entry = self.entries.get(self.sent).filter(|_| self.is_open)?;
         self.sent += 1;
-        let entry = Box::new(entry.clone());
-        Some(ToBroker::History { entry })
+        Some((entry, self.sent == self.entries.len()))
     }
 
     fn forget(&mut self, count: usize) {
@@ -153,11 +153,15 @@ mod tests {
     }
 
     fn sent(outbox: &mut HistoryOutbox) -> Vec<u64> {
-        let next = || match outbox.next()? {
-            ToBroker::History { entry } => Some(entry.seq),
-            other => panic!("{other:?}"),
+        let mut is_last = true;
+        let next = || {
+            let (entry, last) = outbox.next()?;
+            is_last = last;
+            Some(entry.seq)
         };
-        std::iter::from_fn(next).collect()
+        let seqs = std::iter::from_fn(next).collect();
+        assert!(is_last, "{seqs:?}");
+        seqs
     }
 
     fn mark(seq: u64, at_ms: u64) -> Option<HistoryMark> {

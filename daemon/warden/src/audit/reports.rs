@@ -1,5 +1,6 @@
 //! What leaves the daemon: records to the log, messages to the broker. The broker gets entries of the history first.
 
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use remit_common::admin::AdminReply;
@@ -53,13 +54,23 @@ impl Reports {
     }
 
     pub fn tell(&mut self, message: &ToBroker) {
-        self.send_history();
-        self.broker.send(message, &[]);
+        self.tell_with(message, &[]);
+    }
+
+    /// Sends a message with descriptors, after the entries of the history so far. The last of them travels with it.
+    pub fn tell_with(&mut self, message: &ToBroker, fds: &[BorrowedFd<'_>]) {
+        while let Some((entry, is_last)) = self.audit.history.next() {
+            if is_last {
+                return self.broker.send_after(entry, message, fds);
+            }
+            self.broker.store(entry);
+        }
+        self.broker.send(message, fds);
     }
 
     pub fn send_history(&mut self) {
-        while let Some(message) = self.audit.history.next() {
-            self.broker.send(&message, &[]);
+        while let Some((entry, _)) = self.audit.history.next() {
+            self.broker.store(entry);
         }
     }
 

@@ -31,7 +31,7 @@ pub fn millis(duration: Duration) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     Runtime(u64),
-    /// The job should have executed its program by now.
+    /// The job should have executed its program by now. From now on its end is watched for.
     Steps(u64),
     Grace(u64),
     Kill(u64),

@@ -304,8 +304,7 @@ pub fn let_client_in(
                 return;
             }
             let message = ToBroker::Session { session, owner };
-            reports.send_history();
-            reports.broker.send(&message, &[stream.as_fd()]);
+            reports.tell_with(&message, &[stream.as_fd()]);
         }
         Err(refusal) => {
             reports.record_refusal(Some(&subject), None, &refusal, None);

@@ -1,5 +1,6 @@
 //! A job that was forked, until its end is recorded.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use remit_common::outcome::{Ending, Enforced, State};
 use remit_link::{JobMeta, Totals};
 use remit_spawn::{KeptView, Spawned, StepReader};
 use remit_sys::Cgroup;
-use remit_sys::sys::Usage;
+use remit_sys::sys::{self, Usage};
 
 use crate::job::spawn_failure::Failure;
 use crate::request::Plan;
@@ -34,6 +35,8 @@ pub struct Job {
     pub cgroup_watched: bool,
     pub reader: StepReader,
     pub steps_watched: bool,
+    /// The first process is in the reactor, which reports its end.
+    pub exit_watched: bool,
     pub start: Start,
     pub enforced: Option<Enforced>,
     pub stop: Option<Stop>,
@@ -65,6 +68,7 @@ impl Job {
             cgroup_watched: false,
             reader: StepReader::new(),
             steps_watched: false,
+            exit_watched: false,
             start: Start::Unknown,
             enforced: None,
             stop: None,
@@ -101,6 +105,12 @@ impl Job {
             ending: Some(ending),
             ..self.meta()
         }
+    }
+
+    /// Returns true if the first process has ended and was not reaped.
+    pub fn has_ended_itself(&self) -> bool {
+        let is_alive = || sys::pidfd_alive(self.process.pidfd.as_fd());
+        self.status.is_none() && matches!(is_alive(), Ok(false))
     }
 
     /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can.

@@ -5,25 +5,23 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use remit_common::inspect::EXTRACTED_JOB;
-use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, ToBroker};
 
 use crate::audit::{Record, Unwritten, unrecorded};
-use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::job::context::JobCx;
 use crate::job::kept_views;
 use crate::job::life::{Event, OutOfOrder};
 use crate::job::live::Job;
 use crate::job::table::output;
-use crate::job::termination::end_job;
 use crate::request::{Draft, Plan};
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
 use crate::state_dir::ledger::QueuedFor;
 
-/// Delay before a job's steps are read and reported. Most jobs have ended by then, and their end reports all steps.
+/// Delay before a job's steps are read and reported, and its end is watched for. Most jobs have ended by then: the broker has
+/// reported the end of their output, so this process has looked for their end, which reports all steps.
 const STEPS: Duration = Duration::from_millis(5);
 
 /// Starts a plan, in order: confirmation, ledger, audit record, fork. The only way to run anything. On error nothing ran.
@@ -98,8 +96,6 @@ fn follow(cx: &mut JobCx<'_>, mut job: Job) {
         return;
     };
     cx.reactor.timers.add(STEPS, Timer::Steps(serial));
-    let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
-    let watched = cx.reactor.add(pidfd, token, Interest::ReadOnce);
     // A child that waited was watched for its end. The exec would wake the loop for nothing.
     cx.reactor.remove(&job.process.reports);
     let meta = Box::new(job.meta());
@@ -115,16 +111,10 @@ fn follow(cx: &mut JobCx<'_>, mut job: Job) {
             waited_ms,
         },
     };
-    // Clients who learn that the job runs must find it in the history. Sent just before, it wakes the broker once for both.
-    cx.reports.send_history();
+    // Clients who learn that the job runs must find it in the history.
     let fds = output(&job.process).map(AsFd::as_fd).into_iter();
     let fds: Vec<_> = fds.chain(pack.as_ref().map(AsFd::as_fd)).collect();
-    cx.reports.broker.send(&message, &fds);
-    if let Err(error) = watched {
-        // A job that cannot be watched must not continue.
-        say!("cannot watch a job: {error}");
-        end_job(cx, serial, State::Interrupted, "it could not be watched");
-    }
+    cx.reports.tell_with(&message, &fds);
 }
 
 #[derive(Debug)]

@@ -9,8 +9,10 @@ use crate::event_loop::epoll::{Interest, Token};
 use crate::job::context::JobCx;
 use crate::job::live::Start;
 use crate::job::spawn_failure::Failure;
+use crate::job::termination::watch_exit;
 
 pub fn on_steps_timeout(cx: &mut JobCx<'_>, serial: u64) {
+    watch_exit(cx, serial);
     read_steps(cx, serial);
     let Some(job) = cx.jobs.get(serial) else {
         return;

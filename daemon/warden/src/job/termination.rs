@@ -1,6 +1,6 @@
 //! Job termination: signal, kill, reap, verify the end, drain output, record the end, notify the broker.
 
-use std::os::fd::AsFd;
+use std::io;
 use std::time::{Duration, Instant};
 
 use remit_common::escape::foreign;
@@ -14,7 +14,7 @@ use remit_sys::sys;
 
 use crate::approval::end;
 use crate::event_loop::bus;
-use crate::event_loop::epoll::{Interest, Token};
+use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::job::acts;
 use crate::job::context::JobCx;
@@ -75,8 +75,8 @@ pub fn ask_to_end(cx: &mut JobCx<'_>, serial: u64, signal: i32, state: State, ca
     let Some(job) = cx.jobs.get(serial) else {
         return;
     };
-    // A job that has just ended by itself was not stopped. Its end is about to be handled.
-    if matches!(sys::pidfd_alive(job.process.pidfd.as_fd()), Ok(false)) {
+    // A job that has just ended by itself was not stopped. Its end is handled within `start::STEPS`.
+    if job.has_ended_itself() {
         return;
     }
     // A repeated stop does not extend the time.
@@ -93,6 +93,14 @@ pub fn ask_to_end(cx: &mut JobCx<'_>, serial: u64, signal: i32, state: State, ca
 }
 
 pub fn end_job(cx: &mut JobCx<'_>, serial: u64, state: State, cause: &str) {
+    // One that has just ended by itself was not stopped.
+    if cx
+        .jobs
+        .get(serial)
+        .is_some_and(|job| job.has_ended_itself())
+    {
+        on_job_exited(cx, serial);
+    }
     let Some(job) = cx.jobs.get(serial) else {
         return;
     };
@@ -133,10 +141,16 @@ fn kill_all(cx: &mut JobCx<'_>, serial: u64) {
         job.kill_pause = pause;
         cx.reactor.timers.add(pause, Timer::KillAgain(serial));
     }
+    if !job.exit_watched && job.status.is_none() && try_watch_exit(cx.reactor, job, serial).is_err()
+    {
+        say!("the end of job {} cannot be watched yet", job.plan.job);
+    }
 }
 
 /// Kills again until the cgroup is seen to be empty, even if the job is recorded as ended by then.
 pub fn kill_again(cx: &mut JobCx<'_>, serial: u64) {
+    // The end of one that could not be watched is looked for.
+    on_job_exited(cx, serial);
     look_at_cgroup(cx, serial);
     let (cgroup, pause) = match cx.jobs.get(serial) {
         Some(job) if job.plan.life.is_empty() => return,
@@ -155,22 +169,56 @@ pub fn kill_again(cx: &mut JobCx<'_>, serial: u64) {
     cx.reactor.timers.add(pause, Timer::KillAgain(serial));
 }
 
+/// Has the loop report the end of the first process. Fails if that is not possible.
+fn try_watch_exit(reactor: &Reactor, job: &mut Job, serial: u64) -> io::Result<()> {
+    let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
+    match job.exit_watched {
+        // It was reported once, too early.
+        true => reactor.set(pidfd, token, Interest::ReadOnce),
+        false => {
+            reactor.add(pidfd, token, Interest::ReadOnce)?;
+            job.exit_watched = true;
+            Ok(())
+        }
+    }
+}
+
+/// Has the loop report the end of the first process. A job that cannot be watched is killed.
+pub fn watch_exit(cx: &mut JobCx<'_>, serial: u64) {
+    let Some(job) = cx.jobs.get(serial).filter(|job| job.status.is_none()) else {
+        return;
+    };
+    if let Err(error) = try_watch_exit(cx.reactor, job, serial) {
+        say!("cannot watch a job: {error}");
+        job.stop(State::Interrupted, "it could not be watched");
+        follow_life(cx, serial, Event::Kill);
+    }
+}
+
+/// Takes the end of the first process if it has ended. Otherwise has it reported.
 pub fn on_job_exited(cx: &mut JobCx<'_>, serial: u64) {
-    steps::read_steps(cx, serial);
     let Some(job) = cx.jobs.get(serial) else {
         return unkillable::on_stuck_exited(cx, serial);
     };
-    let Some(status) = sys::reap(job.process.pid) else {
-        let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
-        let _ = cx.reactor.set(pidfd, token, Interest::ReadOnce);
+    // Its number may be another process's by now.
+    if job.status.is_some() {
         return;
+    }
+    let Some(status) = sys::reap(job.process.pid) else {
+        steps::read_steps(cx, serial);
+        return watch_exit(cx, serial);
     };
     job.status = Some(status);
     job.exited = Some(Instant::now());
+    if std::mem::take(&mut job.exit_watched) {
+        cx.reactor.remove(&job.process.pidfd);
+    }
     let event = match job.cgroup.populated() {
         Ok(false) => Event::ExitedLast,
         Ok(true) | Err(_) => Event::Exited,
     };
+    // After its end: what it reported last counts.
+    steps::read_steps(cx, serial);
     follow_life(cx, serial, event);
 }
 
@@ -240,8 +288,8 @@ pub fn on_drained(cx: &mut JobCx<'_>, serial: u64, totals: Totals) {
     };
     job.totals = Some(totals);
     match job.plan.life.is_running() {
-        // The job most likely ends soon. Work done now does not delay its end.
-        true => steps::read_steps(cx, serial),
+        // Most jobs have ended by then.
+        true => on_job_exited(cx, serial),
         false => follow_life(cx, serial, Event::Drained),
     }
 }

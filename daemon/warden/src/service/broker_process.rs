@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_link::socket::Packed;
-use remit_link::{ForeignSocket, Link, LinkError, ToBroker, ToWarden};
+use remit_link::{Delivery, ForeignSocket, HistoryRecord, Link, LinkError, ToBroker, ToWarden};
 use remit_sys::{spawn_service, sys};
 
 use crate::config::{Config, Output};
@@ -174,18 +174,27 @@ impl Broker {
 
     /// Sends a message or queues it. Without a broker it is dropped: the next one gets all that matters.
     pub fn send(&mut self, message: &ToBroker, fds: &[BorrowedFd<'_>]) {
+        self.deliver(None, Some(message), fds);
+    }
+
+    fn deliver(
+        &mut self,
+        entry: Option<&HistoryRecord>,
+        message: Option<&ToBroker>,
+        fds: &[BorrowedFd<'_>],
+    ) {
+        match packed(entry, message) {
+            Ok(packed) => self.send_packed(packed, fds),
+            Err(error) => say!("a message to the broker was lost: {error}"),
+        }
+    }
+
+    fn send_packed(&mut self, packed: Packed, fds: &[BorrowedFd<'_>]) {
         let Some(process) = &mut self.process else {
             return;
         };
         let Some(link) = &process.link else {
             return;
-        };
-        let packed = match Packed::new(message) {
-            Ok(packed) => packed,
-            Err(error) => {
-                say!("a message to the broker was lost: {error}");
-                return;
-            }
         };
         if process.queue.messages.is_empty() {
             match link.send(&packed, fds) {
@@ -200,6 +209,27 @@ impl Broker {
             Ok(copies) if process.queue.has_capacity() => process.queue.push(packed, copies),
             Ok(_) => self.kill("it does not read its messages"),
             Err(error) => self.kill(&format!("a descriptor for it cannot be kept: {error}")),
+        }
+    }
+
+    /// Has it store an entry of the history.
+    pub fn store(&mut self, entry: &HistoryRecord) {
+        self.deliver(Some(entry), None, &[]);
+    }
+
+    /// Has it store an entry, and then handle a message: in one, if both together are not too large for that.
+    pub fn send_after(
+        &mut self,
+        entry: &HistoryRecord,
+        message: &ToBroker,
+        fds: &[BorrowedFd<'_>],
+    ) {
+        match packed(Some(entry), Some(message)) {
+            Ok(packed) => self.send_packed(packed, fds),
+            Err(_) => {
+                self.store(entry);
+                self.send(message, fds);
+            }
         }
     }
 
@@ -324,6 +354,10 @@ impl Broker {
     pub fn restarts(&self) -> u32 {
         self.starts.saturating_sub(1)
     }
+}
+
+fn packed(entry: Option<&HistoryRecord>, message: Option<&ToBroker>) -> Result<Packed, LinkError> {
+    Packed::new(&Delivery { entry, message })
 }
 
 fn alive(process: &BrokerProcess) -> bool {

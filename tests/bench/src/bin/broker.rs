@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_common::names::JobId;
 use remit_link::closer;
 use remit_link::socket::Packed;
-use remit_link::{Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
+use remit_link::{Delivery, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_wire::Purpose;
 use remit_wire::outcome::Ending;
 
@@ -91,15 +91,20 @@ impl Broker {
         Ok(self.link.send(&Packed::new(message)?, &[])?)
     }
 
+    fn receive(&self) -> Result<(Option<ToBroker>, Vec<OwnedFd>), LinkError> {
+        let (Delivery { message, .. }, fds) = self.link.recv::<Delivery>()?;
+        Ok((message, fds))
+    }
+
     /// Handles a message while no job runs. Returns false at the end of the link.
     fn listen(&mut self) -> Result<bool, Failure> {
-        match self.link.recv() {
-            Ok((ToBroker::Session { session, .. }, mut fds)) => {
+        match self.receive() {
+            Ok((Some(ToBroker::Session { session, .. }), mut fds)) => {
                 let socket = UnixStream::from(fds.pop().ok_or("a session without a socket")?);
                 socket.set_nonblocking(true)?;
                 self.clients.push((session, socket));
             }
-            Ok((ToBroker::SessionGone { session }, _)) => self.close(session),
+            Ok((Some(ToBroker::SessionGone { session }), _)) => self.close(session),
             Ok(_) | Err(LinkError::Empty) => {}
             Err(LinkError::Closed) => return Ok(false),
             Err(error) => return Err(error.into()),
@@ -172,23 +177,25 @@ impl Broker {
             if ready.first() != Some(&true) {
                 continue;
             }
-            match self.link.recv() {
+            match self.receive() {
                 Ok((
-                    ToBroker::Job {
+                    Some(ToBroker::Job {
                         ticket: Some(of),
                         meta,
                         ..
-                    },
+                    }),
                     fds,
                 )) if of == ticket => {
                     own_job = Some(meta.job);
                     pipes = fds;
                 }
-                Ok((ToBroker::Started { job, .. }, fds)) if own_job == Some(job) => pipes = fds,
-                Ok((ToBroker::Answer { ticket: of, answer }, _)) if of == ticket => {
+                Ok((Some(ToBroker::Started { job, .. }), fds)) if own_job == Some(job) => {
+                    pipes = fds
+                }
+                Ok((Some(ToBroker::Answer { ticket: of, answer }), _)) if of == ticket => {
                     return Err(format!("'/bin/true' was refused: {answer:?}").into());
                 }
-                Ok((ToBroker::Ended { job, ending, .. }, _)) if own_job == Some(job) => {
+                Ok((Some(ToBroker::Ended { job, ending, .. }), _)) if own_job == Some(job) => {
                     return Ok(ending);
                 }
                 Ok(_) | Err(LinkError::Empty) => {}

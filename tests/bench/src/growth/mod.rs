@@ -7,7 +7,7 @@ use remit_wire::outcome::State;
 use remit_wire::{Reply, Request, Run, What};
 use serde::Serialize;
 
-use crate::growth::pair::{Cost, LISTED, PATHS, PLAIN, SMALL, Side, Size, compare};
+use crate::growth::pair::{Cost, LARGEST, LISTED, PATHS, PLAIN, SMALL, Side, Size, compare};
 use crate::section::{Section, mib, ms, ratio};
 use crate::stage::Stage;
 use crate::usage::Daemon;
@@ -16,6 +16,8 @@ use crate::{Args, Failure, lanes};
 pub use pair::jobs;
 
 const ROUNDS: usize = 600;
+/// Further mounts of a machine, each with the number of its daemon.
+const MOUNTS: [(u32, usize); 2] = [(4, 480), (8, 4980)];
 pub const ALIVE: usize = 1000;
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,13 +41,11 @@ impl Growths {
         let mut small = Stage::with(args, &SMALL.setting(args, "small", 1)?)?;
         let mut all = Vec::new();
         {
-            let policy = Size {
-                rules: 2000,
-                commands: 500,
-                ..SMALL
+            let mut large = Stage::with(args, &LARGEST.setting(args, "policy", 2)?)?;
+            let title = |what| {
+                let (rules, commands) = (LARGEST.rules, LARGEST.commands);
+                format!("{what}: 10 → {rules} rules, 5 → {commands} commands")
             };
-            let mut large = Stage::with(args, &policy.setting(args, "policy", 2)?)?;
-            let title = |what| format!("{what}: 10 → 2,000 rules, 5 → 500 commands");
             let mut pair = Pair(&mut small, &mut large);
             all.push(pair.compare("rules", title("run"), run_true())?);
             all.push(pair.compare("rules_command", title("a command"), named(PLAIN))?);
@@ -59,12 +59,9 @@ impl Growths {
             let title = format!("strict: {} → {PATHS} paths in its profile", SMALL.paths);
             all.push(Pair(&mut small, &mut large).compare("paths", title, named(LISTED))?);
         }
-        {
-            let mounts = Size {
-                mounts: 480,
-                ..SMALL
-            };
-            let mut large = Stage::with(args, &mounts.setting(args, "mounts", 4)?)?;
+        for (number, mounts) in MOUNTS {
+            let mounts = Size { mounts, ..SMALL };
+            let mut large = Stage::with(args, &mounts.setting(args, "mounts", number)?)?;
             let (few, many) = (small.mounts()?, large.mounts()?);
             let title = |what| format!("{what}: {few} → {many} mounts");
             let mut pair = Pair(&mut small, &mut large);

@@ -160,6 +160,12 @@ pub const SMALL: Size = Size {
     paths: 4,
     mounts: 0,
 };
+/// A policy of as many rules and commands as one may have; the drop-in has one rule, the catalogue of the package some commands.
+pub const LARGEST: Size = Size {
+    rules: caps::POLICY_RULES,
+    commands: caps::POLICY_COMMANDS,
+    ..SMALL
+};
 /// The maximum that a policy may list.
 pub const PATHS: usize = caps::PROFILE_PATHS;
 /// The first job uid. Each daemon has its own range, because none may take another's job for its own.
@@ -256,10 +262,8 @@ mod tests {
     #[test]
     fn generated_policy_has_requested_size_and_allows_command() {
         let large = Size {
-            rules: 2000,
-            commands: 500,
             paths: PATHS,
-            ..SMALL
+            ..LARGEST
         };
         for size in [SMALL, large] {
             let text = size

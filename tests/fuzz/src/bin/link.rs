@@ -8,13 +8,13 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use remit_link::socket::Packed;
-use remit_link::{Link, ToBroker, ToWarden};
+use remit_link::{Delivery, Link, ToWarden};
 use serde::{Serialize, de::DeserializeOwned};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if !bytes.is_empty() {
         read::<ToWarden>(bytes);
-        read::<ToBroker>(bytes);
+        read::<Delivery>(bytes);
     }
 });
 

@@ -57,7 +57,7 @@ use std::io;
 use std::path::Path;
 
 use remit_common::admin::{ActiveGrant, Grantee, NewGrant};
-use remit_common::prove::{PermittedGrant, PermittedTo};
+use remit_common::prove::PermittedGrant;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::Bundle;
 use remit_policy::{Basis, Lifted, Pending, Policy};
@@ -144,12 +144,8 @@ impl Grants {
         let now = Moment::now();
         let in_force = self.table.live(now).map(|granted| {
             let covered = granted.covered.as_deref().unwrap_or_default();
-            PermittedGrant {
-                by: format!("grant {} of {}", granted.number, granted.giver.name),
-                ended_by: Some(format!("remit revoke {}", granted.number)),
-                left_ms: granted.end.left(now),
-                ..permitted(&granted.new, covered, &granted.giver.name)
-            }
+            let (number, giver) = (granted.number, &granted.giver.name);
+            permitted(&granted.new, covered, giver).in_force(number, giver, granted.end.left(now))
         });
         in_force.collect()
     }
@@ -310,21 +306,8 @@ impl Grants {
 
 /// Describes a grant that is to be given.
 pub fn permitted(new: &NewGrant, covered: &[Covered], giver: &str) -> PermittedGrant {
-    let paths = new.paths.iter();
-    PermittedGrant {
-        to: match new.to {
-            Grantee::User { uid, .. } => PermittedTo::User(uid),
-            Grantee::Group { gid, .. } => PermittedTo::Group(gid),
-        },
-        commands: covered.iter().map(|one| one.name.clone()).collect(),
-        args: new.args.clone(),
-        paths: paths.map(|path| path.as_bytes().to_vec().into()).collect(),
-        by: format!("this grant of {giver}"),
-        ended_by: None,
-        left_ms: u64::from(new.for_s).saturating_mul(1000),
-        is_counted: new.uses.is_some(),
-        survives_reboot: new.across_reboot,
-    }
+    let commands = covered.iter().map(|one| one.name.clone()).collect();
+    PermittedGrant::new(new, commands, giver)
 }
 
 fn void(grant: u64) -> Refusal {
