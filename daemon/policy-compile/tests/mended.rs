@@ -226,7 +226,7 @@ fn c04_scoped_rule_adds_its_approvers() {
 }
 
 #[test]
-fn verdicts_are_of_values_that_rules_tell_apart() {
+fn verdicts_are_of_values_that_rules_distinguish() {
     let rules = "[[command]]\nname = 'unit.act'\nsummary = 'x'\nargv = ['/bin/x', '{how}', '{unit}']\neffect = 'change'\n\
                  profile = 'strict'\nargs.unit = { type = 'unit' }\n\
                  args.how = { type = 'enum', values = ['try', 'force', 'wait'] }\n\

@@ -21,7 +21,6 @@ const SET_DIGITS: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest(String);
 
-/// A request of one host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostRequest {
     pub host: HostName,

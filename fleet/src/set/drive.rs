@@ -180,7 +180,6 @@ async fn withdraw(engine: &Engine, set: &Set, at: usize) {
     }
 }
 
-/// A call about a job of the set.
 fn about(set: &Set, tool: &str, job: &str, wait_ms: Option<u32>) -> HostCall {
     let wait = wait_ms.map(|wait| ("wait_ms".to_owned(), Value::from(wait)));
     let job = ("job_id".to_owned(), Value::from(job));

@@ -6,7 +6,6 @@ use super::arguments::End;
 use super::key::PublicKey;
 use super::role::Role;
 
-/// Returns the line for a key.
 pub fn line(role: Role, key: &PublicKey, expires: Option<End>) -> String {
     let mut line = role.options();
     if let Some(end) = expires {

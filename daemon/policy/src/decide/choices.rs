@@ -14,7 +14,7 @@ const MOST: usize = 256;
 const OTHER: &str = "remit-asks";
 
 impl Usable<'_> {
-    /// Returns the verdicts on calls with these arguments. Of the others, it tries the values that rules tell apart: those
+    /// Returns the verdicts on calls with these arguments. Of the others, it tries the values that rules distinguish: those
     /// that rules name, those of an enumeration, one that no rule names, and none.
     pub fn verdicts_with(&self, args: &[(String, String)]) -> impl Iterator<Item = Verdict> {
         let mut calls = vec![args.to_vec()];

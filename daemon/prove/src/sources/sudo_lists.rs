@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::look::Look;
 use crate::path::FilePath;
 
-/// Aliases in aliases.
 const ALIASES: usize = 64;
 /// Accounts that lists name, and commands of aliases.
 const STEPS: usize = 1_000_000;

@@ -212,7 +212,6 @@ impl Broker {
         }
     }
 
-    /// Has it store an entry of the history.
     pub fn store(&mut self, entry: &HistoryRecord) {
         self.deliver(Some(entry), None, &[]);
     }

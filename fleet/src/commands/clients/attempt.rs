@@ -28,7 +28,6 @@ const NOISE: usize = 256 << 10;
 /// Time for the last words of a server that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Timeouts of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
     pub hello: Duration,

@@ -24,7 +24,6 @@ const SHOWN: usize = 60;
 const PROGRAM: [&str; 2] = ["remit", "/usr/bin/remit"];
 const HELP: &str = "ID is a request's id, or how it begins: 4 digits or more.";
 
-/// The verbs of an approver.
 #[derive(Debug, Subcommand)]
 pub enum ApproverVerb {
     /// List requests that wait for approval, oldest first

@@ -82,7 +82,6 @@ pub(super) struct Walk<'a> {
     of_others: Vec<(bool, Unvisited)>,
 }
 
-/// What a walk has found.
 #[derive(Default)]
 struct Found {
     /// As [`say`] puts it.

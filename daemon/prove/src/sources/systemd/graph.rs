@@ -23,7 +23,6 @@ const PULLS: [&str; 9] = [
 /// A unit that starts with another one, and where that is written.
 pub type Pulled = (String, Source);
 
-/// What each unit pulls in.
 pub fn pulls(units: &BTreeMap<String, Unit>) -> BTreeMap<String, Vec<Pulled>> {
     let all = units
         .iter()

@@ -7,7 +7,6 @@ use crate::path::FilePath;
 #[derive(Debug, Default)]
 pub struct Unit {
     pub settings: Vec<(FilePath, Setting)>,
-    /// Its files.
     pub files: Vec<FilePath>,
 }
 
