@@ -148,8 +148,8 @@ pub const POLICY_FILES: usize = 256;
 /// All policy files together.
 pub const POLICY: usize = 4 << 20;
 /// Grants and denials in all policy files.
-pub const POLICY_RULES: usize = 10_240;
-pub const POLICY_COMMANDS: usize = 2048;
+pub const POLICY_RULES: usize = 4096;
+pub const POLICY_COMMANDS: usize = 1024;
 pub const POLICY_PROFILES: usize = 64;
 pub const PROFILE_PATHS: usize = 64;
 pub const PROFILE_DESTINATIONS: usize = 16;

@@ -251,6 +251,16 @@ fn verdicts_are_of_values_that_rules_distinguish() {
     };
     assert_eq!(found(rules, "db.service"), [true], "only with 'try'");
     assert!(found(rules, "web.service").is_empty(), "another unit");
+    // 'force' is the only value of the pattern, and it is denied.
+    let of_pattern = rules.replace("how = ['try', 'force'] }", "how = ['f*'] }");
+    assert!(found(&of_pattern, "db.service").is_empty());
+    // A star stands for some text that is not denied.
+    let text = rules.replace(
+        "{ type = 'enum', values = ['try', 'force', 'wait'] }",
+        "{ type = 'string', pattern = '[a-z-]+' }",
+    );
+    let some = text.replace("how = ['try', 'force'] }", "how = ['force*'] }");
+    assert!(found(&some, "db.service").contains(&true));
     // The only value that is granted and not denied needs an approval.
     let asked = found(&format!("{rules}{asks}"), "db.service");
     assert!(!asked.is_empty() && !asked.contains(&true), "{asked:?}");

@@ -35,6 +35,7 @@ mod job {
     pub mod confirmation;
     pub mod context;
     pub mod ended;
+    pub mod exit;
     pub mod floor;
     pub mod granted;
     pub mod kept_views;

@@ -103,6 +103,7 @@ fn early_and_repeated_drained_changes_no_end() {
         run(argv(&["sh", "-c", later])),
         (State::Exited, Some(3), true)
     );
+    broker.say(&ToWarden::Closed { session });
     stage.idle();
     stage.sleeps();
     assert_eq!(stage.records("end").len(), before + many + 1);

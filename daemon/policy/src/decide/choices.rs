@@ -14,8 +14,8 @@ const MOST: usize = 256;
 const OTHER: &str = "remit-asks";
 
 impl Usable<'_> {
-    /// Returns the verdicts on calls with these arguments. Of the others, it tries the values that rules distinguish: those
-    /// that rules name, those of an enumeration, one that no rule names, and none.
+    /// Returns the verdicts on calls with these arguments. Of the others, it tries the values that this rule names, those of
+    /// an enumeration, one that no rule names, and none.
     pub fn verdicts_with(&self, args: &[(String, String)]) -> impl Iterator<Item = Verdict> {
         let mut calls = vec![args.to_vec()];
         for (name, values) in self.choices(args) {
@@ -26,46 +26,55 @@ impl Usable<'_> {
             let more = calls.iter();
             let more = more.flat_map(|call| values.iter().map(move |value| with(call, value)));
             let more: Vec<Vec<_>> = more.take(MOST).collect();
-            calls.extend(more);
+            // Without a value that this rule wants, it covers no call.
+            match self.own_globs(name) {
+                Some(_) if !more.is_empty() => calls = more,
+                _ => calls.extend(more),
+            }
             calls.truncate(MOST);
         }
         let covered = calls.into_iter().filter(|call| self.is_about(call));
         covered.map(|call| self.verdict_of(&call))
     }
 
-    /// Returns the arguments that rules are about, without those that are known, each with the values to try.
+    /// Returns the arguments that rules are about, without those that are known, each with the values to try. What other rules
+    /// name can be avoided: they deny, or ask for more.
     fn choices(&self, known: &[(String, String)]) -> BTreeMap<&str, BTreeSet<String>> {
         let asking = self.asking.iter().map(|rule| &rule.scope);
         let scopes = [self.only.scope].into_iter().chain(asking);
         let scopes = scopes.chain(self.except.iter().copied());
-        let mut choices: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for (name, globs) in scopes.flat_map(|scope| scope.args()) {
-            if known.iter().all(|(own, _)| own != name) {
-                let values = choices.entry(name).or_default();
-                values.extend(globs.iter().map(matching));
-                values.extend(self.values(name));
-            }
-        }
-        choices
+        let names = scopes.flat_map(|scope| scope.args().map(|(name, _)| name));
+        let names = names.filter(|name| known.iter().all(|(own, _)| own != name));
+        let names: BTreeSet<&str> = names.collect();
+        names
+            .into_iter()
+            .map(|name| (name, self.values(name)))
+            .collect()
     }
 
-    fn values(&self, name: &str) -> Vec<String> {
-        let Named::Command(command) = self.named else {
-            return Vec::new();
+    fn own_globs(&self, name: &str) -> Option<&[Glob]> {
+        let mut own = self.only.scope.args();
+        own.find(|(own, _)| *own == name).map(|(_, globs)| globs)
+    }
+
+    fn values(&self, name: &str) -> BTreeSet<String> {
+        let own = self.own_globs(name);
+        let param = match self.named {
+            Named::Command(command) => command.params.iter().find(|param| param.name == name),
+            Named::Builtin(_) => None,
         };
-        let mut params = command.params.iter();
-        match params
-            .find(|param| param.name == name)
-            .map(|param| &param.kind)
-        {
+        let values: Vec<String> = match param.map(|param| &param.kind) {
             Some(ParamKind::Enum(values)) => values.clone(),
             Some(ParamKind::Flag(_)) => vec!["true".to_owned(), "false".to_owned()],
-            Some(_) => vec![OTHER.to_owned()],
-            None => Vec::new(),
-        }
+            Some(_) | None => {
+                let globs = own.into_iter().flatten();
+                let named =
+                    globs.flat_map(|glob| ["", OTHER].map(|text| glob.as_str().replace('*', text)));
+                named.chain([OTHER.to_owned()]).collect()
+            }
+        };
+        let is_own =
+            |value: &String| own.is_none_or(|globs| globs.iter().any(|glob| glob.matches(value)));
+        values.into_iter().filter(is_own).collect()
     }
-}
-
-fn matching(glob: &Glob) -> String {
-    glob.as_str().replace('*', "")
 }

@@ -4,6 +4,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
 use super::check;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,13 @@ pub fn exit(status: i32) -> ! {
 
 pub fn reap(pid: i32) -> Option<(ExitStatus, Usage)> {
     wait(pid, libc::WNOHANG).ok().flatten()
+}
+
+/// Returns true if a child has ended with a status of its own, and not by a signal. It stays to be reaped.
+pub fn has_exited(pid: i32) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let ended = waitid(Id::Pid(Pid::from_raw(pid)), flags);
+    matches!(ended, Ok(WaitStatus::Exited(..)))
 }
 
 pub fn wait(pid: i32, options: i32) -> io::Result<Option<(ExitStatus, Usage)>> {

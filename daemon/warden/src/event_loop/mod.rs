@@ -37,7 +37,7 @@ use crate::identity::arrivals::{Door, close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
-use crate::job::{kept_views, life, pipeline, queue, recovery, steps, termination};
+use crate::job::{exit, kept_views, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::request::{copies, upload};
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
@@ -125,7 +125,7 @@ impl Warden {
                 let sessions = &mut self.callers.sessions;
                 end_session(sessions, &mut self.reports, &self.reactor, session);
             }
-            Token::Job(serial) => termination::on_job_exited(cx, serial),
+            Token::Job(serial) => exit::on_job_exited(cx, serial),
             Token::Steps(serial) => steps::read_steps(cx, serial),
             Token::Cgroup(serial) => termination::on_cgroup_changed(cx, serial),
             Token::Signals => self.signal(),

@@ -1,6 +1,5 @@
 //! A job that was forked, until its end is recorded.
 
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -107,15 +106,11 @@ impl Job {
         }
     }
 
-    /// Returns true if the first process has ended and was not reaped.
-    pub fn has_ended_itself(&self) -> bool {
-        let is_alive = || sys::pidfd_alive(self.process.pidfd.as_fd());
-        self.status.is_none() && matches!(is_alive(), Ok(false))
-    }
-
-    /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can.
+    /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can. A signal may
+    /// be of whatever also ends the job: the death of a process of the daemon kills jobs.
     pub fn stop(&mut self, state: State, cause: impl Into<String>) {
-        if self.status.is_some() && state != State::OutputLimit {
+        let has_ended = self.status.is_some() || sys::has_exited(self.process.pid);
+        if has_ended && state != State::OutputLimit {
             return;
         }
         self.stop.get_or_insert_with(|| Stop {

@@ -7,9 +7,9 @@ use remit_spawn::Progress;
 
 use crate::event_loop::epoll::{Interest, Token};
 use crate::job::context::JobCx;
+use crate::job::exit::watch_exit;
 use crate::job::live::Start;
 use crate::job::spawn_failure::Failure;
-use crate::job::termination::watch_exit;
 
 pub fn on_steps_timeout(cx: &mut JobCx<'_>, serial: u64) {
     watch_exit(cx, serial);

@@ -1,7 +1,7 @@
 //! Job termination: signal, kill, reap, verify the end, drain output, record the end, notify the broker.
 
-use std::io;
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use remit_common::escape::foreign;
 use remit_common::names::JobId;
@@ -14,19 +14,20 @@ use remit_sys::sys;
 
 use crate::approval::end;
 use crate::event_loop::bus;
-use crate::event_loop::epoll::{Interest, Reactor, Token};
+use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::job::acts;
 use crate::job::context::JobCx;
 use crate::job::ended::{self, follow_end};
+use crate::job::exit::{on_job_exited, try_watch_exit};
 use crate::job::kept_views::{self, LeftView};
 use crate::job::life::{Action, Event};
 use crate::job::live::{Job, Start};
 use crate::job::outcome::{end_record, ending};
 use crate::job::plan_checks::{PlanCheck, PlanCheckEnd};
 use crate::job::state::Stuck;
+use crate::job::unkillable;
 use crate::job::unkillable::AGAIN_MOST;
-use crate::job::{steps, unkillable};
 use crate::request::Plan;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
@@ -76,7 +77,7 @@ pub fn ask_to_end(cx: &mut JobCx<'_>, serial: u64, signal: i32, state: State, ca
         return;
     };
     // A job that has just ended by itself was not stopped. Its end is handled within `start::STEPS`.
-    if job.has_ended_itself() {
+    if matches!(sys::pidfd_alive(job.process.pidfd.as_fd()), Ok(false)) {
         return;
     }
     // A repeated stop does not extend the time.
@@ -93,14 +94,6 @@ pub fn ask_to_end(cx: &mut JobCx<'_>, serial: u64, signal: i32, state: State, ca
 }
 
 pub fn end_job(cx: &mut JobCx<'_>, serial: u64, state: State, cause: &str) {
-    // One that has just ended by itself was not stopped.
-    if cx
-        .jobs
-        .get(serial)
-        .is_some_and(|job| job.has_ended_itself())
-    {
-        on_job_exited(cx, serial);
-    }
     let Some(job) = cx.jobs.get(serial) else {
         return;
     };
@@ -167,59 +160,6 @@ pub fn kill_again(cx: &mut JobCx<'_>, serial: u64) {
         let _ = cgroup.kill();
     }
     cx.reactor.timers.add(pause, Timer::KillAgain(serial));
-}
-
-/// Has the loop report the end of the first process. Fails if that is not possible.
-fn try_watch_exit(reactor: &Reactor, job: &mut Job, serial: u64) -> io::Result<()> {
-    let (pidfd, token) = (&job.process.pidfd, Token::Job(serial));
-    match job.exit_watched {
-        // It was reported once, too early.
-        true => reactor.set(pidfd, token, Interest::ReadOnce),
-        false => {
-            reactor.add(pidfd, token, Interest::ReadOnce)?;
-            job.exit_watched = true;
-            Ok(())
-        }
-    }
-}
-
-/// Has the loop report the end of the first process. A job that cannot be watched is killed.
-pub fn watch_exit(cx: &mut JobCx<'_>, serial: u64) {
-    let Some(job) = cx.jobs.get(serial).filter(|job| job.status.is_none()) else {
-        return;
-    };
-    if let Err(error) = try_watch_exit(cx.reactor, job, serial) {
-        say!("cannot watch a job: {error}");
-        job.stop(State::Interrupted, "it could not be watched");
-        follow_life(cx, serial, Event::Kill);
-    }
-}
-
-/// Takes the end of the first process if it has ended. Otherwise has it reported.
-pub fn on_job_exited(cx: &mut JobCx<'_>, serial: u64) {
-    let Some(job) = cx.jobs.get(serial) else {
-        return unkillable::on_stuck_exited(cx, serial);
-    };
-    // Its number may be another process's by now.
-    if job.status.is_some() {
-        return;
-    }
-    let Some(status) = sys::reap(job.process.pid) else {
-        steps::read_steps(cx, serial);
-        return watch_exit(cx, serial);
-    };
-    job.status = Some(status);
-    job.exited = Some(Instant::now());
-    if std::mem::take(&mut job.exit_watched) {
-        cx.reactor.remove(&job.process.pidfd);
-    }
-    let event = match job.cgroup.populated() {
-        Ok(false) => Event::ExitedLast,
-        Ok(true) | Err(_) => Event::Exited,
-    };
-    // After its end: what it reported last counts.
-    steps::read_steps(cx, serial);
-    follow_life(cx, serial, event);
 }
 
 fn kill_others(cx: &mut JobCx<'_>, serial: u64) {
