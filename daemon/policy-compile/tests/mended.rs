@@ -254,7 +254,7 @@ fn verdicts_are_of_values_that_rules_distinguish() {
     // 'force' is the only value of the pattern, and it is denied.
     let of_pattern = rules.replace("how = ['try', 'force'] }", "how = ['f*'] }");
     assert!(found(&of_pattern, "db.service").is_empty());
-    // A star stands for some text that is not denied.
+    // A star matches some text that is not denied.
     let text = rules.replace(
         "{ type = 'enum', values = ['try', 'force', 'wait'] }",
         "{ type = 'string', pattern = '[a-z-]+' }",

@@ -201,7 +201,7 @@ fn handovers_of(stages: &mut [Stage; 2]) -> Result<[f64; 2], Failure> {
         for (stage, least) in stages.iter_mut().zip(&mut least) {
             let mut lane = open(stage)?;
             turn(lane.as_mut())?;
-            *least = least.min(handovers::of(lane.as_mut(), handovers::CALLS)?);
+            *least = least.min(handovers::of(lane.as_mut())?);
         }
     }
     Ok(least)

@@ -12,7 +12,7 @@ use crate::series;
 use crate::stage::Stage;
 
 /// Calls of one block. What else runs on the machine counts, too, so the block that counts least is taken.
-pub const CALLS: usize = 150;
+const CALLS: usize = 150;
 pub const BLOCKS: usize = 5;
 
 #[derive(Debug, Serialize)]
@@ -29,7 +29,7 @@ pub fn take(stage: &mut Stage, ways: &Ways) -> Result<Vec<Handovers>, Failure> {
         let mut least = f64::INFINITY;
         for _ in 0..BLOCKS {
             for lane in &mut series::open(stage, [way])? {
-                least = least.min(of(lane.as_mut(), CALLS)?);
+                least = least.min(of(lane.as_mut())?);
             }
         }
         Ok(Handovers {
@@ -40,14 +40,14 @@ pub fn take(stage: &mut Stage, ways: &Ways) -> Result<Vec<Handovers>, Failure> {
     ways.some(&keys).map(count).collect()
 }
 
-/// Returns the context switches of each of so many calls, one after another.
-pub fn of(lane: &mut dyn Lane, calls: usize) -> Result<f64, Failure> {
+/// Returns the context switches of each call of one block.
+pub fn of(lane: &mut dyn Lane) -> Result<f64, Failure> {
     let before = switches()?;
-    for _ in 0..calls {
+    for _ in 0..CALLS {
         lane.go()?;
         lane.check()?;
     }
-    Ok((switches()? - before) as f64 / calls as f64)
+    Ok((switches()? - before) as f64 / CALLS as f64)
 }
 
 pub fn section(all: &[Handovers]) -> Section {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decide::Verdict;
 use crate::decide::access::Usable;
 use crate::model::command::ParamKind;
-use crate::model::glob::Glob;
 use crate::model::policy::Named;
+use crate::model::scope::param;
 
 /// Calls that are tried at most.
 const MOST: usize = 256;
@@ -26,10 +26,10 @@ impl Usable<'_> {
             let more = calls.iter();
             let more = more.flat_map(|call| values.iter().map(move |value| with(call, value)));
             let more: Vec<Vec<_>> = more.take(MOST).collect();
-            // Without a value that this rule wants, it covers no call.
-            match self.own_globs(name) {
-                Some(_) if !more.is_empty() => calls = more,
-                _ => calls.extend(more),
+            match self.only.scope.globs(name) {
+                // Without a value that this rule wants, it covers no call.
+                Some(_) => calls = more,
+                None => calls.extend(more),
             }
             calls.truncate(MOST);
         }
@@ -52,15 +52,10 @@ impl Usable<'_> {
             .collect()
     }
 
-    fn own_globs(&self, name: &str) -> Option<&[Glob]> {
-        let mut own = self.only.scope.args();
-        own.find(|(own, _)| *own == name).map(|(_, globs)| globs)
-    }
-
     fn values(&self, name: &str) -> BTreeSet<String> {
-        let own = self.own_globs(name);
+        let own = self.only.scope.globs(name);
         let param = match self.named {
-            Named::Command(command) => command.params.iter().find(|param| param.name == name),
+            Named::Command(command) => param(command, name),
             Named::Builtin(_) => None,
         };
         let values: Vec<String> = match param.map(|param| &param.kind) {

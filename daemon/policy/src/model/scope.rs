@@ -40,6 +40,10 @@ impl Scope {
         args.map(|(name, globs)| (name.as_str(), globs.as_slice()))
     }
 
+    pub fn globs(&self, name: &str) -> Option<&[Glob]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
     /// Returns true if it can be about calls of this command: the command has all these arguments.
     pub fn suits(&self, named: Named<'_>) -> bool {
         let mut names = self.0.keys();
@@ -73,7 +77,7 @@ impl Scope {
     /// Returns true if an approval for these calls covers this call: as [`Scope::covers`], a package in any spelling.
     pub fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         let is_one = |name: &str| {
-            let globs = self.0.get(name).map_or(&[][..], Vec::as_slice);
+            let globs = self.globs(name).unwrap_or_default();
             let values = values(named, name, args);
             let is_about =
                 |value: &Cow<'_, str>| globs.iter().any(|glob| is_about_package(glob, value));
@@ -157,7 +161,7 @@ fn is_package(named: Named<'_>, name: &str) -> bool {
     param(command, name).is_some_and(|param| matches!(param.kind, ParamKind::Package))
 }
 
-fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
+pub fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
     let found = command.params.iter().find(|param| param.name == name);
     found.filter(|param| !matches!(param.kind, ParamKind::Secret { .. }))
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::look::Look;
 use crate::path::FilePath;
 
+/// Depth of aliases in aliases.
 const ALIASES: usize = 64;
 /// Accounts that lists name, and commands of aliases.
 const STEPS: usize = 1_000_000;

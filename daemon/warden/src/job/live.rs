@@ -106,8 +106,8 @@ impl Job {
         }
     }
 
-    /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can. A signal may
-    /// be of whatever also ends the job: the death of a process of the daemon kills jobs.
+    /// Sets the reason to end the job; the first is kept. After the exit of the first process only `OutputLimit` can. An end
+    /// by a signal that was not reaped yet may be of the same cause: the death of a process of the daemon kills jobs.
     pub fn stop(&mut self, state: State, cause: impl Into<String>) {
         let has_ended = self.status.is_some() || sys::has_exited(self.process.pid);
         if has_ended && state != State::OutputLimit {

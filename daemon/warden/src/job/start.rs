@@ -111,7 +111,6 @@ fn follow(cx: &mut JobCx<'_>, mut job: Job) {
             waited_ms,
         },
     };
-    // Clients who learn that the job runs must find it in the history.
     let fds = output(&job.process).map(AsFd::as_fd).into_iter();
     let fds: Vec<_> = fds.chain(pack.as_ref().map(AsFd::as_fd)).collect();
     cx.reports.tell_with(&message, &fds);

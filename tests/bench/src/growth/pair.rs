@@ -160,7 +160,7 @@ pub const SMALL: Size = Size {
     paths: 4,
     mounts: 0,
 };
-/// A policy of as many rules and commands as one may have; the drop-in has one rule, the catalogue of the package some commands.
+/// A policy of as many rules and commands as one may have. One of the rules is in a drop-in of every daemon.
 pub const LARGEST: Size = Size {
     rules: caps::POLICY_RULES,
     commands: caps::POLICY_COMMANDS,
