@@ -155,7 +155,7 @@ pub const PROFILE_PATHS: usize = 64;
 pub const PROFILE_DESTINATIONS: usize = 16;
 /// Names with a port that copies of the machine reach.
 pub const PROFILE_NAMES: usize = 32;
-/// Bytes of the commands in one answer about access.
+/// Bytes of the commands, and of the grants, in one answer about access.
 pub const ACCESS_BYTES: usize = 512 << 10;
 /// Commands in an answer to a query.
 pub const ACCESS_FOUND: usize = 16;

@@ -27,7 +27,10 @@ mod access {
         /// The caller's name on this machine, or `#uid`.
         pub user: String,
         pub uid: u32,
+        /// At most [`crate::caps::ACCESS_BYTES`], first those of the policy.
         pub grants: Vec<GrantView>,
+        /// Grants that are not shown.
+        pub more_grants: u32,
         pub asked: Option<Asked>,
         /// Names and a sentence each for the profiles named in the grants.
         pub profiles: Vec<ProfileView>,

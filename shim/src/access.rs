@@ -130,7 +130,9 @@ pub fn answer(report: &AccessReport, question: Question, count: usize) -> Access
         more_commands: report
             .more_commands
             .saturating_add(number(commands.len() - shown_commands.len())),
-        more_grants: number(grants.len() - shown_grants.len()),
+        more_grants: report
+            .more_grants
+            .saturating_add(number(grants.len() - shown_grants.len())),
         note: note(report, question),
     }
 }

@@ -212,6 +212,25 @@ impl Caller {
         }
     }
 
+    /// Reads all of a job's output, in pages of `limit` bytes.
+    pub fn whole(&mut self, job: JobId, stream: Stream, limit: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let offset = u64::try_from(bytes.len()).expect("it fits");
+            let page = self.page(job, stream, offset, limit);
+            let page = page.expect("the job is ours");
+            // Removed output has no offset to start at.
+            let gone = page.bytes.is_empty() && page.eof;
+            assert!(page.offset == offset || gone, "{page:?}");
+            assert!(page.bytes.len() <= limit as usize);
+            assert!(page.eof || !page.bytes.is_empty(), "no progress: {page:?}");
+            bytes.extend_from_slice(&page.bytes);
+            if page.eof {
+                return bytes;
+            }
+        }
+    }
+
     /// Searches a job's output.
     pub fn grep(&mut self, job: JobId, grep: GrepQuery) -> Result<Matches, Refusal> {
         match self.part(job, PartQuery::Grep(grep))? {

@@ -13,7 +13,7 @@ use crate::host::{HostChanges, HostReport, Section, Since, SnapshotMark};
 use crate::outcome::{Followed, JobReport, JobSummary, OutputPart, QueuePosition, Stream};
 
 /// Protocol version; both sides must have the same.
-pub const PROTOCOL: u16 = 12;
+pub const PROTOCOL: u16 = 13;
 
 // Most messages are calls, and a client has few at a time.
 #[allow(clippy::large_enum_variant)]

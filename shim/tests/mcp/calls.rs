@@ -211,6 +211,7 @@ fn access_to_one_command_shows_no_other() {
                 None => all.clone(),
             },
             more_commands: 0,
+            more_grants: 0,
         })))
     });
     let mut shim = session(&daemon);
@@ -251,6 +252,7 @@ fn access_and_host_are_passed_through() {
                 profiles: vec![],
                 commands: vec![],
                 more_commands: 0,
+                more_grants: 0,
             }),
             _ => Reply::Host(Box::new(HostReport {
                 time: 7,

@@ -267,6 +267,7 @@ fn report(grants: usize, commands: usize) -> AccessReport {
         profiles: vec![],
         commands: vec![command; commands],
         more_commands: 5,
+        more_grants: 0,
     }
 }
 

@@ -11,7 +11,7 @@ use remit_tests::process::Identity;
 use remit_wire::outcome::{JobReport, State, Stream};
 use remit_wire::{Bytes, Run};
 
-use super::scene::{kept, noise, resident, whole};
+use super::scene::{kept, noise, resident};
 
 const KIB: usize = 1 << 10;
 
@@ -45,7 +45,7 @@ fn is_kept(caller: &mut Caller, (job, bytes): &(JobId, Vec<u8>)) -> bool {
         );
         return false;
     }
-    let got = whole(caller, *job, Stream::Stdout, 1 << 18);
+    let got = caller.whole(*job, Stream::Stdout, 1 << 18);
     assert!(got == *bytes, "{} bytes are kept", got.len());
     true
 }
@@ -107,7 +107,7 @@ fn concurrent_spool_filling_users_both_progress() {
                     jobs.push(written(&mut caller, 100, number as u64 * 100 + turn + 1));
                     // Read while others free space: the bytes are right, or there are none.
                     for (job, bytes) in jobs.iter().rev().take(2) {
-                        let got = whole(&mut caller, *job, Stream::Stdout, 8 << 10);
+                        let got = caller.whole(*job, Stream::Stdout, 8 << 10);
                         assert!(bytes.starts_with(&got), "other bytes than were written");
                     }
                 }
@@ -126,7 +126,7 @@ fn concurrent_spool_filling_users_both_progress() {
         for (job, bytes) in jobs {
             let report = caller.job(*job, 0).expect("the job is known");
             assert_eq!(report.stdout.total, bytes.len() as u64);
-            let got = whole(&mut caller, *job, Stream::Stdout, 1 << 18);
+            let got = caller.whole(*job, Stream::Stdout, 1 << 18);
             assert!(bytes.starts_with(&got), "other bytes than were written");
             kept_bytes += got.len();
         }
@@ -170,7 +170,7 @@ fn full_disk_truncates_output_and_ends_no_job() {
         report.notes
     );
     let mut caller = Caller::new(&daemon, &user_a());
-    let text = whole(&mut caller, report.job, Stream::Stdout, 1 << 18);
+    let text = caller.whole(report.job, Stream::Stdout, 1 << 18);
     assert!(
         (512 * KIB..1025 * KIB).contains(&text.len()),
         "{} bytes are kept",

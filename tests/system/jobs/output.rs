@@ -15,7 +15,7 @@ use remit_wire::outcome::{Captured, State, Stream};
 use remit_wire::{GrepQuery, PageQuery, Request, Run};
 use serde_json::{Value, json};
 
-use super::scene::{kept, noise, resident, whole};
+use super::scene::{kept, noise, resident};
 
 const MIB: u64 = 1 << 20;
 /// Bytes that the broker moves at a time.
@@ -89,7 +89,7 @@ fn output_flood_ends_at_share_and_is_counted() {
     assert!(written.total > SHARE, "{} bytes", written.total);
 
     let expected = numbers(SHARE as usize);
-    let kept = whole(&mut caller, job, Stream::Stdout, caps::PAGE as u32);
+    let kept = caller.whole(job, Stream::Stdout, caps::PAGE as u32);
     assert!(kept == expected, "{} bytes are kept", kept.len());
     let followed = slow.join().expect("it is served to the end");
     assert!(followed == expected, "{} bytes", followed.len());
@@ -142,7 +142,7 @@ fn floods_on_both_streams_are_counted_separately() {
         (Stream::Stdout, &report.stdout),
         (Stream::Stderr, &report.stderr),
     ] {
-        let kept = whole(&mut caller, report.job, stream, caps::PAGE as u32);
+        let kept = caller.whole(report.job, stream, caps::PAGE as u32);
         assert!(kept == numbers(kept.len()), "{stream:?}");
         assert!(kept.len() as u64 <= written.total);
         sum += kept.len() as u64;
@@ -188,7 +188,7 @@ fn counts_stay_exact_over_deaths_of_the_broker() {
         "{report:?}"
     );
     assert_eq!((report.stderr.total, report.stderr.lines), (4, 1));
-    let kept = whole(&mut caller, job, Stream::Stdout, caps::PAGE as u32);
+    let kept = caller.whole(job, Stream::Stdout, caps::PAGE as u32);
     assert!(kept == numbers(length as usize), "{} bytes", kept.len());
     daemon.is_well();
     daemon.stop();
@@ -248,7 +248,7 @@ fn output_limit_is_inclusive() {
         (State::Exited, &b"after\n"[..])
     );
     assert_eq!(
-        whole(&mut caller, report.job, Stream::Stdout, 1000),
+        caller.whole(report.job, Stream::Stdout, 1000),
         &text[..LIMIT - 6]
     );
     assert_eq!(report.notes, [""; 0]);
@@ -257,7 +257,7 @@ fn output_limit_is_inclusive() {
     assert_eq!(report.state, State::OutputLimit, "{report:?}");
     assert_eq!(report.stdout.total, LIMIT as u64 + 1);
     assert_eq!(
-        whole(&mut caller, report.job, Stream::Stdout, 4096),
+        caller.whole(report.job, Stream::Stdout, 4096),
         &text[..LIMIT]
     );
     assert!(
@@ -304,7 +304,7 @@ fn non_text_bytes_are_returned_unchanged() {
         assert!(bytes.starts_with(&report.stdout.head), "{name}");
         assert!(bytes.ends_with(&report.stdout.tail), "{name}");
         for limit in [4093, 65_536] {
-            let got = whole(&mut caller, report.job, Stream::Stdout, limit);
+            let got = caller.whole(report.job, Stream::Stdout, limit);
             assert!(got == bytes, "{name}: by pages of {limit}");
         }
         let got = in_whole_characters(&mut caller, report.job);

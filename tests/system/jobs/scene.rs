@@ -7,7 +7,7 @@ use remit_tests::holdings::Held;
 use remit_tests::process::Identity;
 use remit_tests::random::Random;
 use remit_wire::Run;
-use remit_wire::outcome::{JobReport, Page, State, Stream};
+use remit_wire::outcome::{JobReport, State};
 
 pub fn one_slot() -> Options {
     Options {
@@ -79,25 +79,6 @@ pub fn end_of(daemon: &Daemon, job: JobId) -> String {
     assert_eq!(ends.len(), 1, "{ends:?}");
     let state = ends[0]["REMIT_STATE"].as_str();
     state.expect("an end has a state").to_owned()
-}
-
-pub fn whole(caller: &mut Caller, job: JobId, stream: Stream, limit: u32) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let offset = u64::try_from(bytes.len()).expect("it fits");
-        let page: Page = caller
-            .page(job, stream, offset, limit)
-            .expect("the job is ours");
-        // Removed output has no offset to start at.
-        let gone = page.bytes.is_empty() && page.eof;
-        assert!(page.offset == offset || gone, "{page:?}");
-        assert!(page.bytes.len() <= limit as usize);
-        assert!(page.eof || !page.bytes.is_empty(), "no progress: {page:?}");
-        bytes.extend_from_slice(&page.bytes);
-        if page.eof {
-            return bytes;
-        }
-    }
 }
 
 /// In KiB.

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use remit_common::inspect::LOOK;
-use remit_tests::caller::{named, stdout};
+use remit_tests::caller::{Caller, named, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::test_dir::install_look;
-use remit_wire::outcome::JobReport;
+use remit_wire::outcome::{JobReport, Stream};
 use serde_json::Value;
 
 use super::scene::{FILE, asked, exit, reload, with};
@@ -71,7 +71,10 @@ fn looks(daemon: &Daemon, name: &str, args: &[(&str, &str)]) -> JobReport {
 }
 
 fn lines(report: &JobReport) -> Vec<Value> {
-    let out = stdout(report);
+    objects(&stdout(report))
+}
+
+fn objects(out: &str) -> Vec<Value> {
     let json = out.lines().filter(|line| line.starts_with('{'));
     json.map(|line| serde_json::from_str(line).expect("it is JSON"))
         .collect()
@@ -105,7 +108,10 @@ fn processes_and_private_names_are_shown_escaped() {
 
     let deleted = looks(&daemon, "a.deleted", &[]);
     assert_eq!(exit(&deleted), Some(0), "{deleted:?}");
-    let found = lines(&deleted);
+    // Among those of the whole machine.
+    let mut caller = Caller::new(&daemon, &user_a());
+    let all = caller.whole(deleted.job, Stream::Stdout, 1 << 18);
+    let found = objects(&String::from_utf8_lossy(&all));
     let held_by = holder.id();
     let is_held = |one: &&Value| one["holders"][0]["pid"] == held_by;
     let held = found.iter().find(is_held).expect("it is found");

@@ -194,6 +194,29 @@ fn access_lists_searches_and_explains_usable_commands() {
 }
 
 #[test]
+fn access_shows_as_many_grants_as_fit_and_counts_the_others() {
+    const GRANTS: usize = 4_000;
+    let pad = "x".repeat(150);
+    let grants: String = (0..GRANTS)
+        .map(|i| {
+            format!(
+                "[[grant]]\nto = [\"#64001\"]\nallow = [\"service.restart\"]\neffect = \"change\"\n\
+                 args.unit = \"{pad}{i}.service\"\n"
+            )
+        })
+        .collect();
+    let daemon = with(&grants);
+    let all = report(&daemon, &user_a(), access(None, None));
+    let shown = all.grants.len();
+    assert!(shown > 1_000 && shown < GRANTS, "{shown}");
+    let more = usize::try_from(all.more_grants).expect("it is small");
+    // Those of the test's own policy besides.
+    assert!(shown + more >= GRANTS, "{shown} and {more}");
+    daemon.is_well();
+    daemon.stop();
+}
+
+#[test]
 fn request_needing_approval_names_approvers() {
     let policy = secret()
         + "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.*\"]\neffect = \"change\"\n\

@@ -286,6 +286,7 @@ mod tests {
             .map(command)
             .into(),
             more_commands: 0,
+            more_grants: 0,
         };
         keep_found(&mut report, query);
         report

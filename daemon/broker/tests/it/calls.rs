@@ -329,6 +329,7 @@ fn access_is_the_wardens_to_answer() {
         profiles: Vec::new(),
         commands: Vec::new(),
         more_commands: 0,
+        more_grants: 0,
     };
     broker.tell(
         &ToBroker::Answer {

@@ -128,6 +128,9 @@ fn all(report: &AccessReport, width: Width) -> String {
     if !left.is_empty() {
         lines += &format!("\nfor a time\n{left}");
     }
+    if report.more_grants > 0 {
+        lines += &format!("\n{} more grants are not shown\n", report.more_grants);
+    }
     if !report.commands.is_empty() {
         lines += "\nto explain one: remit access --name COMMAND\n";
     }

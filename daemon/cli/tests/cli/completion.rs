@@ -44,6 +44,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 profiles: Vec::new(),
                 commands,
                 more_commands: 0,
+                more_grants: 0,
             }))
         }
         Request::Jobs { .. } => {

@@ -85,6 +85,7 @@ fn words_of_the_daemon_are_escaped() {
             profiles: Vec::new(),
             commands: Vec::new(),
             more_commands: 0,
+            more_grants: 0,
         })),
         _ => paged(&report, b"", request),
     });
@@ -160,6 +161,7 @@ fn long_values() -> (Fake, Receiver<AdminRequest>) {
                 }],
                 commands: vec![command(Effect::Read), command(Effect::Change)],
                 more_commands: 7,
+                more_grants: 0,
             }))
         }
         Request::History(_) => Answer::Reply(Reply::History(HistoryPage {

@@ -163,6 +163,7 @@ fn access(asked: Option<Asked>) -> Fake {
                 effect: Effect::Read,
             }],
             more_commands: 0,
+            more_grants: 0,
         }))
     })
 }
@@ -220,6 +221,7 @@ fn access_shows_approvers_and_next_step() {
                 command("nginx.reload", Effect::Change, Some(approval)),
             ],
             more_commands: 12,
+            more_grants: 0,
         }))
     });
     let said = fake.output(&["access", "--query", "NGINX"]);

@@ -388,6 +388,7 @@ fn access_tells_what_is_left_of_a_grant() {
             profiles: Vec::new(),
             commands: Vec::new(),
             more_commands: 0,
+            more_grants: 0,
         }))
     });
     let shown = squeezed(fake.output(&["access"]).text());

@@ -1,6 +1,7 @@
 //! Lists what one caller may use, as [`Policy::decide`] would answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use remit_common::wire::GrantView;
@@ -32,9 +33,11 @@ pub struct Usable<'a> {
     /// Approvals before each run, whatever its other arguments: of this rule, and of rules about all calls.
     pub approval: Option<Approval>,
     pub only: Coverage<'a>,
-    pub except: Vec<&'a Scope>,
+    /// Of all entries of this command together.
+    pub except: Rc<[&'a Scope]>,
     deciding: &'a GrantRule,
-    pub(super) asking: Vec<&'a GrantRule>,
+    /// Rules that ask for an approval, of all entries of this command together.
+    pub(super) asking: Rc<[&'a GrantRule]>,
 }
 
 impl Usable<'_> {
@@ -96,6 +99,42 @@ pub struct Deciding<'a> {
     pub approval: Option<Approval>,
 }
 
+/// Approvals that rules ask for, each with the position of its first rule, by scope: thousands of rules may be about one
+/// command.
+struct AskedByScope<'a>(BTreeMap<&'a Scope, Vec<(usize, Coverage<'a>, &'a Approval)>>);
+
+impl<'a> AskedByScope<'a> {
+    fn of(speaking: &[(usize, &'a GrantRule, Coverage<'a>)]) -> Self {
+        let mut by_scope: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (position, rule, coverage) in speaking {
+            let Some(approval) = &rule.approval else {
+                continue;
+            };
+            let same: &mut Vec<_> = by_scope.entry(coverage.scope).or_default();
+            let is_known = |(_, known, asked): &(usize, Coverage<'_>, &Approval)| {
+                known == coverage && *asked == approval
+            };
+            if !same.iter().any(is_known) {
+                same.push((*position, *coverage, approval));
+            }
+        }
+        Self(by_scope)
+    }
+
+    /// Returns what is asked for each call that is covered.
+    fn about(&self, covered: &Coverage<'_>) -> Option<Approval> {
+        let any = Scope::default();
+        let own = (!covered.scope.is_any()).then_some(covered.scope);
+        // Only these can include it.
+        let scopes = [Some(&any), own].into_iter().flatten();
+        let rules = scopes.filter_map(|scope| self.0.get(scope)).flatten();
+        let about = rules.filter(|(_, coverage, _)| coverage.includes(covered));
+        let mut about: Vec<_> = about.collect();
+        about.sort_by_key(|(position, ..)| *position);
+        Approval::all(about.into_iter().map(|(.., approval)| *approval))
+    }
+}
+
 impl Policy {
     pub fn access(&self, caller: CallerIds<'_>) -> Access<'_> {
         if refused_id(caller.uid).is_some() {
@@ -137,7 +176,8 @@ impl Policy {
             let except: BTreeSet<&Scope> = denials(named.name()).map(|rule| &rule.scope).collect();
             let deciding = self.deciding(&granting, named);
             let positions = self.granting.positions(&granting, named.name());
-            let asking: Vec<&GrantRule> = positions
+            let except: Rc<[&Scope]> = except.into_iter().collect();
+            let asking: Rc<[&GrantRule]> = positions
                 .filter_map(|position| self.grants.get(position))
                 .filter(|rule| rule.approval.is_some())
                 .collect();
@@ -159,9 +199,9 @@ impl Policy {
                     rule: &rule.id,
                     approval,
                     only: coverage,
-                    except: except.iter().copied().collect(),
+                    except: Rc::clone(&except),
                     deciding: rule,
-                    asking: asking.clone(),
+                    asking: Rc::clone(&asking),
                 });
             }
         }
@@ -189,36 +229,36 @@ impl Policy {
     pub fn deciding<'a>(&'a self, granting: &CallerRules, named: Named<'_>) -> Vec<Deciding<'a>> {
         let nature = named.nature();
         let positions = self.granting.positions(granting, named.name());
-        let speaking: Vec<(usize, &GrantRule)> = positions
+        let speaking: Vec<(usize, &GrantRule, Coverage<'_>)> = positions
             .filter_map(|position| Some((position, self.grants.get(position)?)))
+            .map(|(position, rule)| (position, rule, rule.coverage(nature)))
             .collect();
-        // Asked for every call that is covered.
-        let asked = |covered: &Coverage<'_>| {
-            let about = speaking.iter().map(|(_, rule)| rule);
-            let about = about.filter(|rule| rule.coverage(nature).includes(covered));
-            Approval::all(about.filter_map(|rule| rule.approval.as_ref()))
-        };
+        let asked = AskedByScope::of(&speaking);
         let mut found: Vec<Deciding<'_>> = Vec::new();
-        for (position, rule) in &speaking {
-            let covered = rule.coverage(nature);
-            let approval = asked(&covered);
-            let is_new = found.iter().all(|before| {
+        let mut known: BTreeSet<Coverage<'_>> = BTreeSet::new();
+        // Positions in `found` of those about all calls.
+        let mut open: Vec<usize> = Vec::new();
+        for (position, rule, coverage) in speaking {
+            if known.contains(&coverage) {
+                continue;
+            }
+            let approval = asked.about(&coverage);
+            let decides_all = |before: &Deciding<'_>| {
                 let follow = |acts: &BTreeSet<String>| {
                     let before = before.coverage.acts;
                     before.is_some_and(|before| acts.is_subset(before))
                 };
-                let all = before.coverage.is_any()
-                    && before.approval == approval
-                    && covered.acts.is_none_or(follow);
-                before.coverage != covered && !all
-            });
-            let is_needed =
-                rule.approval.is_some() || found.iter().all(|before| !before.coverage.is_any());
-            if is_new && is_needed {
+                before.approval == approval && coverage.acts.is_none_or(follow)
+            };
+            let mut before = open.iter().filter_map(|at| found.get(*at));
+            let is_needed = rule.approval.is_some() || open.is_empty();
+            if is_needed && !before.any(decides_all) {
+                known.insert(coverage);
+                open.extend(coverage.is_any().then_some(found.len()));
                 found.push(Deciding {
-                    position: *position,
+                    position,
                     rule,
-                    coverage: covered,
+                    coverage,
                     approval,
                 });
             }

@@ -39,27 +39,41 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
             asked = Some(answer);
             (vec![view], 0)
         }
-        None => {
-            let mut left = caps::ACCESS_BYTES;
-            let fits = |view: &CommandView| {
-                let approval = view.approval.as_ref().map_or(0, String::len);
-                left = left.saturating_sub(view.usage.len() + view.summary.len() + approval);
-                left > 0
-            };
-            let commands: Vec<_> = own.commands.iter().map(&listed).take_while(fits).collect();
-            let more = own.commands.len() - commands.len();
-            (commands, u32::try_from(more).unwrap_or(u32::MAX))
-        }
+        None => bounded(own.commands.iter().map(&listed), |view| {
+            let approval = view.approval.as_ref().map_or(0, String::len);
+            view.usage.len() + view.summary.len() + approval
+        }),
     };
+    let (grants, more_grants) = bounded([own.grants, granted].concat().into_iter(), |view| {
+        let words = view.allow.iter().chain(&view.env).chain(&view.approval);
+        view.rule.len() + view.profile.len() + words.map(String::len).sum::<usize>()
+    });
     Ok(Answer::Access(Box::new(AccessReport {
         user: subject.user().to_owned(),
         uid: subject.uid(),
-        grants: [own.grants, granted].concat(),
+        grants,
+        more_grants,
         asked,
         profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
         commands,
         more_commands,
     })))
+}
+
+/// Returns the first items that have [`caps::ACCESS_BYTES`] together, and the number of the others.
+fn bounded<T>(
+    items: impl ExactSizeIterator<Item = T>,
+    bytes: impl Fn(&T) -> usize,
+) -> (Vec<T>, u32) {
+    let all = items.len();
+    let mut left = caps::ACCESS_BYTES;
+    let fits = |item: &T| {
+        left = left.saturating_sub(bytes(item));
+        left > 0
+    };
+    let first: Vec<T> = items.take_while(fits).collect();
+    let more = all.saturating_sub(first.len());
+    (first, u32::try_from(more).unwrap_or(u32::MAX))
 }
 
 /// Describes a command and if it would be allowed. Refuses a name that the caller may not use.

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_common::caps;
+use remit_common::refusal::{Code, Refusal};
 use remit_link::socket::Packed;
 use remit_link::{Delivery, ForeignSocket, HistoryRecord, Link, LinkError, ToBroker, ToWarden};
 use remit_sys::{spawn_service, sys};
@@ -185,7 +187,12 @@ impl Broker {
     ) {
         match packed(entry, message) {
             Ok(packed) => self.send_packed(packed, fds),
-            Err(error) => say!("a message to the broker was lost: {error}"),
+            Err(error) => {
+                say!("a message to the broker was lost: {error}");
+                if let Some(refusal) = message.and_then(too_large) {
+                    self.send(&refusal, &[]);
+                }
+            }
         }
     }
 
@@ -359,6 +366,66 @@ fn packed(entry: Option<&HistoryRecord>, message: Option<&ToBroker>) -> Result<P
     Packed::new(&Delivery { entry, message })
 }
 
+/// Returns what to send instead of an answer that cannot be packed: its client would never hear of it.
+fn too_large(message: &ToBroker) -> Option<ToBroker> {
+    let ToBroker::Answer {
+        ticket,
+        answer: Ok(_),
+    } = message
+    else {
+        return None;
+    };
+    let most = caps::LINK_MESSAGE >> 20;
+    let refusal = Refusal::new(
+        Code::TooLarge,
+        format!("the answer has more than {most} MiB"),
+    );
+    Some(ToBroker::Answer {
+        ticket: *ticket,
+        answer: Err(refusal.next("ask for less")),
+    })
+}
+
 fn alive(process: &BrokerProcess) -> bool {
     sys::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::AccessReport;
+    use remit_link::Answer;
+
+    use super::*;
+
+    #[test]
+    fn refusal_is_sent_for_an_answer_that_is_too_large() {
+        let message = |bytes| {
+            let report = AccessReport {
+                user: "a".repeat(bytes),
+                uid: 1000,
+                grants: Vec::new(),
+                more_grants: 0,
+                asked: None,
+                profiles: Vec::new(),
+                commands: Vec::new(),
+                more_commands: 0,
+            };
+            ToBroker::Answer {
+                ticket: 7,
+                answer: Ok(Answer::Access(Box::new(report))),
+            }
+        };
+        assert!(packed(None, Some(&message(1 << 20))).is_ok());
+        let large = message(caps::LINK_MESSAGE);
+        assert!(packed(None, Some(&large)).is_err());
+        let refusal = too_large(&large).expect("it is an answer");
+        assert!(packed(None, Some(&refusal)).is_ok());
+        let ToBroker::Answer { ticket: 7, answer } = &refusal else {
+            panic!("{refusal:?}");
+        };
+        let code = answer.as_ref().err().map(|refusal| refusal.code);
+        assert_eq!(code, Some(Code::TooLarge), "{refusal:?}");
+        assert!(too_large(&refusal).is_none());
+        assert!(too_large(&ToBroker::Adopted).is_none());
+    }
 }
