@@ -39,6 +39,7 @@ mod commands {
     pub mod audit {
         //! `remit audit`: reads records with the caller's rights. The daemon is asked only for the newest one.
 
+        mod chain;
         mod collector;
         mod filter;
         mod gaps;
@@ -102,7 +103,7 @@ mod commands {
         pub use examples::test;
         pub use explain::explain;
         pub use files::{diff, directory, of_args, reload, unloaded};
-        pub use groups::{asks_for_changes, group_words};
+        pub use groups::{asks_for_changes, broker_word, group_words};
         pub use replay::replay;
     }
     pub mod prove;

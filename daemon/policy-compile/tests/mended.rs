@@ -593,3 +593,29 @@ fn approval_applies_beside_unconfined_with_a_warning() {
         "{warned}"
     );
 }
+
+#[test]
+fn sight_without_an_approval_has_a_warning() {
+    let warned = |profile: &str, base: &str, rest: &str| {
+        let text = format!(
+            "[profile.etc]\nbase = '{base}'\n{profile}\n\
+             [[grant]]\nto = ['%remit']\nallow = ['run']\nrun_profile = 'etc'\n{rest}\n"
+        );
+        let (_, warnings) = policy(&text);
+        lines(&warnings)
+    };
+    let by_root = "user = 'root'\nread = ['/etc', '/root']";
+    for (profile, base, sees) in [
+        (by_root, "strict", "root"),
+        ("capabilities = ['CAP_DAC_READ_SEARCH']", "read", "root"),
+        ("groups = ['ops']", "read", "a group of it"),
+    ] {
+        let found = warned(profile, base, "");
+        let expect = format!("without an approval, and see there what {sees} sees");
+        assert!(found.contains(&expect), "{profile}: {found}");
+        let found = warned(profile, base, "approval = { by = ['%ops'] }");
+        assert!(!found.contains("see there"), "{profile}: {found}");
+    }
+    let found = warned("read = ['/etc']", "strict", "");
+    assert!(!found.contains("see there"), "{found}");
+}

@@ -200,12 +200,11 @@ fn access_shows_as_many_grants_as_fit_and_counts_the_others() {
     let grants: String = (0..GRANTS)
         .map(|i| {
             format!(
-                "[[grant]]\nto = [\"#64001\"]\nallow = [\"service.restart\"]\neffect = \"change\"\n\
-                 args.unit = \"{pad}{i}.service\"\n"
+                "[[grant]]\nto = [\"#64001\"]\nallow = [\"site.secret\"]\nargs.word = [\"{pad}{i}\"]\n"
             )
         })
         .collect();
-    let daemon = with(&grants);
+    let daemon = with(&(secret() + &grants));
     let all = report(&daemon, &user_a(), access(None, None));
     let shown = all.grants.len();
     assert!(shown > 1_000 && shown < GRANTS, "{shown}");

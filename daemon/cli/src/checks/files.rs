@@ -11,6 +11,7 @@ use remit_common::names::Runtime;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
+use crate::commands::policy::broker_word;
 use crate::render::units;
 
 const PROGRAMS: [&str; 10] = [
@@ -36,14 +37,11 @@ const SETTINGS: [&str; 7] = [
     "/etc/ssh/sshd_config.d",
 ];
 const STATE: &str = "/var/lib/remit";
-/// Subdirectories of the state directory, and the only user other than root who may enter.
-const PRIVATE: [(&str, Option<&str>); 5] = [
-    ("warden", None),
-    ("spool", Some("remit-broker")),
-    ("history", Some("remit-broker")),
-    ("enrolled", None),
-    ("prove", None),
-];
+const REMIT_TOML: &str = "/etc/remit/remit.toml";
+/// Subdirectories of the state directory that nobody but root may enter.
+const OF_ROOT: [&str; 4] = ["warden", "commits", "enrolled", "prove"];
+/// Those that nobody but root and the broker may enter.
+const OF_BROKER: [&str; 3] = ["spool", "history", "uploads"];
 /// Maximum number of names in one directory that are checked.
 const NAMES: usize = 1024;
 /// Bytes of free space below which audit records and output will soon not fit.
@@ -238,19 +236,29 @@ fn socket(path: &Path, group: &str, unit: &str, facts: Option<&FileFacts>) -> Ch
 }
 
 fn state() -> Vec<Check> {
-    let parts = PRIVATE.iter().filter_map(|(part, owner)| {
+    // Another check says what is wrong with the file.
+    let broker = broker_word(Path::new(REMIT_TOML)).unwrap_or_else(|_| "remit-broker".into());
+    let of_root = OF_ROOT.map(|part| (part, "root"));
+    let of_broker = OF_BROKER.map(|part| (part, broker.as_str()));
+    let parts = of_root.into_iter().chain(of_broker);
+    let parts = parts.filter_map(|(part, owner)| {
         let path = Path::new(STATE).join(part);
         let facts = FileFacts::look(&path).ok().flatten()?;
-        private(&facts, *owner)
+        private(&facts, owner)
     });
     or_ok(parts.collect(), "state", STATE)
 }
 
-fn private(facts: &FileFacts, owner: Option<&str>) -> Option<Check> {
+/// `owner`: a name, or `#uid`.
+fn private(facts: &FileFacts, owner: &str) -> Option<Check> {
     let shown = facts.path.display();
-    let owner = owner.unwrap_or("root");
     let shell = word(&facts.path);
-    if facts.kind != FileKind::Directory || facts.owner.name != owner {
+    let is_owner = match owner.strip_prefix('#') {
+        Some(uid) => facts.owner.id.to_string() == uid,
+        None => facts.owner.name == owner,
+    };
+    let owner = owner.trim_start_matches('#');
+    if facts.kind != FileKind::Directory || !is_owner {
         let why = format!("'{shown}' is not a directory of user '{owner}'");
         return Some(Check::failure(
             "state",
@@ -378,12 +386,19 @@ mod tests {
 
     #[test]
     fn private_parts_are_their_owners() {
-        let root = |mode| private(&facts(FileKind::Directory, 0, "root", mode), None).is_none();
+        let root = |mode| private(&facts(FileKind::Directory, 0, "root", mode), "root").is_none();
         assert!(root(0o700) && !root(0o711) && !root(0o750));
         let spool = facts(FileKind::Directory, 7, "x", 0o700);
-        assert!(private(&spool, Some("remit-broker")).is_none());
-        assert!(private(&spool, None).is_some());
-        assert!(private(&facts(FileKind::Link, 0, "x", 0o777), None).is_some());
+        for (owner, is_well) in [
+            ("remit-broker", true),
+            ("#7", true),
+            ("#8", false),
+            ("svc-remit", false),
+            ("root", false),
+        ] {
+            assert_eq!(private(&spool, owner).is_none(), is_well, "{owner}");
+        }
+        assert!(private(&facts(FileKind::Link, 0, "x", 0o777), "root").is_some());
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
 pub fn doctor(context: &Context, args: &DoctorArgs) -> Result<Exit, Failure> {
     let report = examine(&context.runtime);
     match context.form {
-        Form::Json => output::json(&report.json())?,
+        Form::Json => output::verdict_json(&report.json())?,
         Form::Text => {
             let mut lines = context.width.fold(&text(&report, args.verbose));
             if units::is_color_wanted() {

@@ -14,6 +14,8 @@ use crate::error::Failure;
 use crate::render::output;
 
 const EXAMPLE: &str = "/usr/share/doc/remit/examples/inspect.toml";
+/// The same text: a machine may leave documents out when it installs packages.
+const TEXT: &str = include_str!("../../../../packaging/examples/inspect.toml");
 const RULES: &str = "/etc/remit/policy.d/40-inspect.toml";
 const NO: &str = "# Agents do not look at what only root sees: answered at 'remit enroll'. To grant it, replace this file by\n\
                   # /usr/share/doc/remit/examples/inspect.toml, or delete it to be asked again.\n";
@@ -73,10 +75,8 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     match answer {
         Answer::No => write(NO).map(|()| Inspects::Declined),
         Answer::Yes => {
-            let rules = fs::read_to_string(EXAMPLE)
-                .map_err(|error| failure(format!("cannot read '{EXAMPLE}': {error}")))?;
             let group = format!("\"%{}\"", args.group);
-            write(&rules.replace("\"%remit\"", &group))?;
+            write(&TEXT.replace("\"%remit\"", &group))?;
             let refused = refusals(admin_socket::check_configuration());
             if let Some(why) = refused.first() {
                 fs::remove_file(RULES).map_err(cannot_keep)?;

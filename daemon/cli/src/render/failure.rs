@@ -56,9 +56,9 @@ impl Failure {
                 let (_, refusal) = client(error);
                 with(&sentence(error), refusal.next.or(refusal.lift))
             }
-            Self::Input(refusal) => with(&refusal.message, refusal.next.clone()),
-            Self::Machine(refusal) | Self::NotAllowed(refusal) => {
-                with(&refusal.message, refusal.lift.clone())
+            Self::Input(refusal) | Self::Machine(refusal) | Self::NotAllowed(refusal) => {
+                let next = refusal.next.as_ref().or(refusal.lift.as_ref());
+                with(&refusal.message, next.cloned())
             }
             Self::NotApproved(why) => format!("not approved: {why}"),
             Self::NotRoot(verb) => format!("only root may use 'remit {verb}'"),
@@ -88,17 +88,10 @@ impl Failure {
                 output::note(what);
                 return (Exit::OUTPUT, None);
             }
-            Self::Input(refusal) => {
+            Self::Input(refusal) | Self::Machine(refusal) | Self::NotAllowed(refusal) => {
                 output::note(&refusal.message);
-                if let Some(next) = &refusal.next {
+                for next in refusal.next.iter().chain(&refusal.lift) {
                     output::note(&format!("to go on: {next}"));
-                }
-                (Exit::REFUSED, refusal.clone())
-            }
-            Self::Machine(refusal) | Self::NotAllowed(refusal) => {
-                output::note(&refusal.message);
-                if let Some(lift) = &refusal.lift {
-                    output::note(&format!("to go on: {lift}"));
                 }
                 let exit = match self {
                     Self::NotAllowed(_) => Exit::NOT_ALLOWED,

@@ -40,6 +40,23 @@ pub fn text(lines: &str) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(shown.as_bytes())?)
 }
 
+/// As [`text()`], for an answer that the exit status gives as well: a reader that left does not make it a success.
+pub fn verdict(lines: &str) -> Result<(), Failure> {
+    unless_gone(text(lines))
+}
+
+/// As [`verdict`], for JSON.
+pub fn verdict_json(value: &impl Serialize) -> Result<(), Failure> {
+    unless_gone(json(value))
+}
+
+fn unless_gone(printed: Result<(), Failure>) -> Result<(), Failure> {
+    match printed {
+        Err(Failure::Gone) => Ok(()),
+        printed => printed,
+    }
+}
+
 /// Writes data for a program on stdout.
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

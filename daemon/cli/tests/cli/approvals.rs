@@ -29,7 +29,7 @@ use remit_wire::{Bytes, Effect};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::fake::{Answer, Fake, JOB, Said, job};
+use crate::fake::{Answer, Directory, Fake, JOB, Said, job, remit};
 
 const HEAD: AuditHead = AuditHead {
     seq: 3,
@@ -1339,6 +1339,16 @@ fn invalid_id_is_not_sent() {
         }
     }
     assert_eq!(all(&heard), []);
+}
+
+#[test]
+fn missing_client_of_ssh_says_what_to_install() {
+    let dir = Directory::new();
+    let mut command = remit(dir.path(), &["approve", "--on", "web1", "7f3a-91c2"]);
+    let said = Said::from(command.env("PATH", dir.path()).output().unwrap());
+    assert_ne!(said.status, Some(0), "{said:?}");
+    let next = "to go on: install OpenSSH's client";
+    assert!(said.stderr.contains(next), "{said:?}");
 }
 
 #[test]

@@ -241,6 +241,92 @@ fn end_is_compared_with_daemon_head() {
 }
 
 #[test]
+fn end_of_a_time_is_compared_too() {
+    let (lines, hash) = audit_log(20);
+    let (fake, _heard) = Fake::admin(AdminReply::AuditHead(AuditHead { seq: 20, hash }));
+    let state = Directory::new();
+    let config = Directory::new();
+    let sink = "[audit]\nsink = \"file\"\n";
+    fs::write(config.path().join("remit.toml"), sink).unwrap();
+    let [state_dir, config_dir] = [&state, &config].map(|dir| dir.path().to_str().unwrap());
+    let garbage: Vec<String> = (0..50).map(|_| "garbage".to_owned()).collect();
+    let mended = |at: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[at] = line.to_owned();
+        lines
+    };
+    let without = |from: usize, to: usize| [&lines[..from], &lines[to..]].concat();
+    // Record N is of 08:N; the last one of 08:20.
+    for (what, lines, since, records, finding) in [
+        ("whole", lines.clone(), "08:10", 11, None),
+        ("whole, nothing since", lines.clone(), "09:00", 0, None),
+        ("cut", lines[..14].to_vec(), "09:00", 0, Some("truncated")),
+        ("cut", lines[..14].to_vec(), "08:10", 5, Some("truncated")),
+        ("empty", Vec::new(), "09:00", 0, Some("truncated")),
+        ("garbage", garbage, "09:00", 16, Some("unreadable")),
+        (
+            "garbage at the end",
+            mended(19, "x"),
+            "09:00",
+            1,
+            Some("unreadable"),
+        ),
+        (
+            "garbage at the start",
+            mended(9, "x"),
+            "08:10",
+            11,
+            Some("unreadable"),
+        ),
+        ("start removed", without(9, 12), "08:10", 8, Some("gap")),
+        ("removed before it", without(2, 4), "08:10", 11, None),
+    ] {
+        write(&state, "audit.jsonl", &lines);
+        let since = format!("2026-11-20 {since}:00");
+        let args = ["audit", "verify", "--json", "--since", &since];
+        let said =
+            fake.output(&[&args, &["--state", state_dir, "--config", config_dir][..]].concat());
+        let expect = if finding.is_some() { 1 } else { 0 };
+        assert_eq!(said.status, Some(expect), "{what}: {said:?}");
+        let json = said.json();
+        assert_eq!(json["records"], records, "{what}: {json}");
+        assert_eq!(
+            json["findings"][0]["kind"].as_str(),
+            finding,
+            "{what}: {json}"
+        );
+    }
+}
+
+#[test]
+fn verdict_that_nobody_reads_is_in_the_status() {
+    let (lines, _) = audit_log(4);
+    let dir = Directory::new();
+    let whole = write(&dir, "whole", &lines);
+    let cut = write(&dir, "cut", &[&lines[..1], &lines[2..]].concat());
+    fs::create_dir(dir.path().join("policy.d")).unwrap();
+    write(&dir, "policy.d/broken.toml", &["[[grant]]".to_owned()]);
+    let config = dir.path().to_str().unwrap();
+    for (args, expect) in [
+        (["audit", "verify", "--file", &whole].to_vec(), 0),
+        (["audit", "verify", "--file", &cut].to_vec(), 1),
+        (
+            ["policy", "check", "--any-owner", "--config", config].to_vec(),
+            1,
+        ),
+    ] {
+        for form in [&[][..], &["--json"]] {
+            let args = [&args[..], form].concat();
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = remit(dir.path(), &args);
+            let status = command.stdout(writer).status().unwrap();
+            assert_eq!(status.code(), Some(expect), "{args:?}");
+        }
+    }
+}
+
+#[test]
 fn head_file_is_used_without_daemon() {
     let (lines, hash) = audit_log(20);
     let state = Directory::new();

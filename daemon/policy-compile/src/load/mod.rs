@@ -15,6 +15,7 @@ pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod regex;
 pub(crate) mod rules;
+pub(crate) mod sight;
 pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;

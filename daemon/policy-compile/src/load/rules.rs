@@ -16,6 +16,7 @@ use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
+use crate::load::sight::warn_of_sight;
 use crate::load::text::is_rule_name;
 use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::{Approval, Count};
@@ -86,6 +87,9 @@ impl Loading<'_> {
         let paths = self.paths(&mut fields, &allowed, report);
         let confirm_s = self.confirm(&mut fields, &allowed, report);
         let acts = self.acts(&mut fields, &allowed, report);
+        let run_profile = fields
+            .key_span("run_profile")
+            .or_else(|| fields.key_span("profile"));
         fields.finish(report);
         let rule = GrantRule {
             id,
@@ -105,6 +109,7 @@ impl Loading<'_> {
         if rule.approval.is_none() {
             self.refuse_unapproved(&rule, unconfined, &allowed, report);
         }
+        warn_of_sight(&rule, run_profile, report);
         self.check_private_files(&rule, &allowed, report);
         refuse_one_off(&rule, &allowed, report);
         self.check_patterns(&rule, &allowed, report);

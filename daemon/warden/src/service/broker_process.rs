@@ -375,7 +375,7 @@ fn too_large(message: &ToBroker) -> Option<ToBroker> {
     else {
         return None;
     };
-    let most = caps::LINK_MESSAGE >> 20;
+    let most = caps::LINK_PARTS >> 20;
     let refusal = Refusal::new(
         Code::TooLarge,
         format!("the answer has more than {most} MiB"),
@@ -416,7 +416,7 @@ mod tests {
             }
         };
         assert!(packed(None, Some(&message(1 << 20))).is_ok());
-        let large = message(caps::LINK_MESSAGE);
+        let large = message(caps::LINK_PARTS);
         assert!(packed(None, Some(&large)).is_err());
         let refusal = too_large(&large).expect("it is an answer");
         assert!(packed(None, Some(&refusal)).is_ok());

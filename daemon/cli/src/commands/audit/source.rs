@@ -98,6 +98,16 @@ impl RecordSource {
         }
     }
 
+    /// Passes the records of this number. A file has none but those that [`Self::all`] passes.
+    pub fn numbered(&self, seq: u64, take: &mut Take<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Journal(journal) => {
+                journal.records(&[format!("REMIT_SEQ={seq}")], None, true, take)
+            }
+            Self::Files { .. } => Ok(()),
+        }
+    }
+
     pub fn some(&self, filter: &Filter, take: &mut Take<'_>) -> Result<(), Failure> {
         let since = filter.span.since;
         let take = &mut |record: AuditRecord| match filter.takes(&record) {

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use remit_audit_verify::{Expected, Finding, Kind, Note, Report, Verifier};
+use remit_audit_verify::{Expected, Finding, Kind, Note, Report};
 use remit_common::calendar::now_ms;
 use remit_trail::hex;
 use serde_json::{Value, json};
 
+use super::chain::Chain;
 use super::collector::verify as verify_collected;
 use super::filter::Span;
 use super::gaps::{Gaps, Teller, cause as journal_cause};
@@ -95,14 +96,14 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
             if let (Some(answer), Some(signatures)) = (answer.as_object_mut(), &signatures) {
                 answer.insert("signatures".to_owned(), signatures.json());
             }
-            output::json(&answer)?;
+            output::verdict_json(&answer)?;
         }
         Form::Text => {
             let facts = signatures.iter().flat_map(SignaturesReport::facts);
             let facts: String = facts
                 .map(|(name, value)| table::fact(name, &value))
                 .collect();
-            output::text(&(verification.page() + &facts))?;
+            output::verdict(&(verification.page() + &facts))?;
         }
     }
     Ok(verification.exit(signatures.as_ref()))
@@ -116,12 +117,11 @@ fn ends_early(report: &Report) -> bool {
 fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failure> {
     let Of { source, span, .. } = *of;
     let mut reader = R::default();
-    let mut verifier = Verifier::default();
+    let mut chain = Chain::new(of.expect);
     let mut gaps = Gaps::default();
     let mut times = None;
     let mut started = span.since.is_none();
     let mut half = None;
-    of.expect.iter().for_each(|one| verifier.expect(*one));
     source.all(span.since, &mut |record| {
         if let Some(ms) = record.time_ms() {
             started |= span.has_started(ms);
@@ -129,22 +129,29 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if started && record.is_half() && head.allows_half() {
+        if record.is_half() && head.allows_half() {
             half = Some(record.entry.position);
-        } else if started {
+        } else if !started {
+            chain.take_before(record);
+        } else {
             gaps.take(&record);
             if let Some(ms) = record.time_ms() {
                 times = Some((times.map_or(ms, |(first, _)| first), ms));
             }
-            verifier.take(&record.entry);
+            chain.take(&record);
             reader.take(&record);
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    // Possibly no record was written since `--since`, so the head is not required.
-    let may_be_none = span.since.is_some() && times.is_none();
-    let head = head.expected().filter(|_| !may_be_none);
-    let mut report = verifier.finish(head);
+    // Possibly no record was written since `--since`. Then the newest one is before it.
+    let head = head.expected();
+    if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_begun()) {
+        source.numbered(head.seq, &mut |record| {
+            chain.take_before(record);
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
+    let mut report = chain.finish(head);
     report.notes.extend(half.map(|position| Note {
         seq: 0,
         text: format!(

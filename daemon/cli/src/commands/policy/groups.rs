@@ -1,4 +1,4 @@
-//! The groups of `remit.toml`: who may connect, who administers.
+//! The accounts of `remit.toml`: who may connect, who administers, and the broker's.
 
 use std::path::Path;
 
@@ -23,24 +23,35 @@ struct FloorSettings {
 #[derive(Deserialize)]
 #[serde(default)]
 struct AccountSettings {
-    socket_group: GroupSetting,
-    admin_group: GroupSetting,
+    broker: AccountWord,
+    socket_group: AccountWord,
+    admin_group: AccountWord,
 }
 
 impl Default for AccountSettings {
     fn default() -> Self {
         Self {
-            socket_group: GroupSetting::Name("remit".into()),
-            admin_group: GroupSetting::Name("remit-admin".into()),
+            broker: AccountWord::Name("remit-broker".into()),
+            socket_group: AccountWord::Name("remit".into()),
+            admin_group: AccountWord::Name("remit-admin".into()),
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum GroupSetting {
+enum AccountWord {
     Id(u32),
     Name(String),
+}
+
+impl AccountWord {
+    fn word(self) -> String {
+        match self {
+            Self::Id(id) => format!("#{id}"),
+            Self::Name(name) => name,
+        }
+    }
 }
 
 /// Returns their gids; `None` for one that is missing, for example if remit is not installed.
@@ -48,6 +59,7 @@ pub fn groups(file: &Path) -> Result<[Option<u32>; 2], String> {
     let AccountSettings {
         socket_group,
         admin_group,
+        ..
     } = account_settings(file)?;
     Ok([gid(&socket_group)?, gid(&admin_group)?])
 }
@@ -57,11 +69,14 @@ pub fn group_words(file: &Path) -> Result<[String; 2], String> {
     let AccountSettings {
         socket_group,
         admin_group,
+        ..
     } = account_settings(file)?;
-    Ok([socket_group, admin_group].map(|group| match group {
-        GroupSetting::Id(gid) => format!("#{gid}"),
-        GroupSetting::Name(name) => name,
-    }))
+    Ok([socket_group, admin_group].map(AccountWord::word))
+}
+
+/// Returns the broker's account, by name or as `#uid`.
+pub fn broker_word(file: &Path) -> Result<String, String> {
+    Ok(account_settings(file)?.broker.word())
 }
 
 /// Returns true if each change needs a person, whatever the rules say.
@@ -83,10 +98,10 @@ fn settings(file: &Path) -> Result<ReachSettings, String> {
     toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))
 }
 
-fn gid(account: &GroupSetting) -> Result<Option<u32>, String> {
+fn gid(account: &AccountWord) -> Result<Option<u32>, String> {
     match account {
-        GroupSetting::Id(gid) => Ok(Some(*gid)),
-        GroupSetting::Name(name) => Group::from_name(name)
+        AccountWord::Id(gid) => Ok(Some(*gid)),
+        AccountWord::Name(name) => Group::from_name(name)
             .map(|group| group.map(|group| group.gid.as_raw()))
             .map_err(|errno| errno.desc().to_owned()),
     }

@@ -65,8 +65,8 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         return compared(context, args, &report, asked, &store, looks);
     }
     match context.form {
-        Form::Json => output::json(&report)?,
-        Form::Text => output::text(&text(&report, args.verbose))?,
+        Form::Json => output::verdict_json(&report)?,
+        Form::Text => output::verdict(&text(&report, args.verbose))?,
     }
     let is_reached = report
         .subjects
@@ -110,7 +110,7 @@ fn compared(
     let found = compare(before.map(|look| &look.seen), report);
     match (args.log, context.form) {
         (true, _) => journal::log(report, &found, before, store.file())?,
-        (false, Form::Json) => output::json(&Compared {
+        (false, Form::Json) => output::verdict_json(&Compared {
             report,
             since_ms: before.map(|look| look.at_ms),
             since_release: before.map(|look| look.release.as_str()),
@@ -122,7 +122,7 @@ fn compared(
                 lines += "there is no agent on this machine: name a user, or %group\n";
             }
             lines += &comparison(&found, args.verbose);
-            output::text(&lines)?;
+            output::verdict(&lines)?;
         }
     }
     io::stdout().flush()?;

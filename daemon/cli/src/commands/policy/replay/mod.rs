@@ -76,7 +76,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Json => {
             let (changes_json, cannot_tell) = changes.json();
-            output::json(&json!({
+            output::verdict_json(&json!({
                 "policy": policy.digest(),
                 "audit": log.json(),
                 "decisions": changes.decisions,
@@ -100,7 +100,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
             }
             lines += &changes.lines();
             lines += &log.left_out();
-            output::text(&lines)?;
+            output::verdict(&lines)?;
         }
     }
     Ok(match changed {

@@ -1,0 +1,73 @@
+//! Verifies the records of a time as part of the whole chain: they follow the record before that time.
+
+use remit_audit_verify::{Expected, Report, Verifier};
+
+use super::record::AuditRecord;
+
+#[derive(Default)]
+pub struct Chain {
+    verifier: Verifier,
+    has_begun: bool,
+    /// The newest record before the time.
+    before: Option<AuditRecord>,
+    /// Lines after that one which are no records, and so may be of the time.
+    unreadable: Vec<AuditRecord>,
+}
+
+impl Chain {
+    /// Kept of lines that are no records: each is a finding.
+    const UNREADABLE: usize = 16;
+
+    /// `expect`: records that must exist, unless the log begins after them.
+    pub fn new(expect: &[Expected]) -> Self {
+        let mut chain = Self::default();
+        expect.iter().for_each(|one| chain.verifier.expect(*one));
+        chain
+    }
+
+    /// Takes a record before the time.
+    pub fn take_before(&mut self, record: AuditRecord) {
+        if record.seq().is_some() {
+            self.unreadable.clear();
+            self.before = Some(record);
+        } else if self.unreadable.len() < Self::UNREADABLE {
+            self.unreadable.push(record);
+        }
+    }
+
+    /// Takes a record of the time.
+    pub fn take(&mut self, record: &AuditRecord) {
+        self.begin();
+        self.has_begun = true;
+        self.verifier.take(&record.entry);
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// `head` must be in the log, of the time or before it. The report counts the records of the time.
+    pub fn finish(mut self, head: Option<Expected>) -> Report {
+        let before = self.before.as_ref().and_then(AuditRecord::seq);
+        if !self.has_begun {
+            self.begin();
+        }
+        let mut report = self.verifier.finish(head);
+        if let Some(before) = before {
+            report.records = report.records.saturating_sub(1);
+            let range = report.range.filter(|_| self.has_begun);
+            report.range = range.map(|(first, last)| (first.max(before + 1).min(last), last));
+        }
+        report
+    }
+
+    fn begin(&mut self) {
+        if self.has_begun {
+            return;
+        }
+        for record in self.before.iter().chain(&self.unreadable) {
+            self.verifier.take(&record.entry);
+        }
+        self.unreadable.clear();
+    }
+}
