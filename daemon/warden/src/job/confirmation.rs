@@ -136,10 +136,15 @@ pub enum CommitEnd {
 }
 
 impl Unconfirmed {
-    /// Handles the end of its commit. One that was killed may have changed something.
+    /// Handles the end of its commit. One that was killed may have changed something. The same end again begins no other
+    /// window: it is recorded once more if the audit log had no space.
     pub fn on_commit_end(&mut self, ending: &Ending, now: Clocks) -> Option<CommitEnd> {
-        if self.stage != ConfirmStage::Committing {
-            return None;
+        match self.stage {
+            ConfirmStage::Committing => {}
+            ConfirmStage::Waiting(at) => return Some(CommitEnd::Armed(self.note(at, now))),
+            ConfirmStage::Undoing { .. }
+            | ConfirmStage::Following { .. }
+            | ConfirmStage::Failed { .. } => return None,
         }
         let is_nothing = match ending.state {
             State::Exited => matches!(ending.exit, Some(1 | LOCK_IS_BUSY)),
@@ -161,6 +166,10 @@ impl Unconfirmed {
         self.ended = now.monotonic;
         let at = now.boot.saturating_add(self.window());
         self.stage = ConfirmStage::Waiting(at);
+        self.note(at, now)
+    }
+
+    fn note(&self, at: Duration, now: Clocks) -> String {
         format!(
             "undone at {} unless somebody confirms it: log in again and run: {}",
             utc_at(at, now),

@@ -87,11 +87,21 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
             }
             CommitEnd::Disarmed => assert!(!is_armed, "{state:?} {exit:?}"),
         }
-        // Its end is reported once, even if it is recorded later.
-        if is_armed {
-            assert_eq!(one.on_commit_end(&ending(state, exit), at(999)), None);
-        }
     }
+}
+
+#[test]
+fn end_that_is_recorded_again_has_the_same_note_and_window() {
+    let end = ending(State::Exited, Some(0));
+    let mut one = committing();
+    let first = one.on_commit_end(&end, at(100));
+    assert!(matches!(first, Some(CommitEnd::Armed(_))), "{first:?}");
+    let waiting = one.clone();
+    assert_eq!(one.on_commit_end(&end, at(150)), first);
+    assert_eq!(one, waiting);
+    // The undo has begun before the audit log had space.
+    one.on_undo_started(JobId([9; 16]));
+    assert_eq!(one.on_commit_end(&end, at(300)), None);
 }
 
 #[test]
