@@ -183,6 +183,8 @@ fn look_at_cgroup(cx: &mut JobCx<'_>, serial: u64) {
 }
 
 pub fn on_kill_timeout(cx: &mut JobCx<'_>, serial: u64) {
+    // A first process that has ended and is not reaped is not stuck.
+    on_job_exited(cx, serial);
     look_at_cgroup(cx, serial);
     follow_life(cx, serial, Event::KillTimeout);
 }
