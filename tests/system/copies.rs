@@ -7,10 +7,14 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use remit_common::names::JobId;
 use remit_sys::sys;
+use remit_tests::caller::Caller;
 use remit_tests::daemon::{admin, user_a, user_b};
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, descendants, until};
+use remit_wire::outcome::State;
 use serde_json::Value;
 
 use super::plans::PlanFixture;
@@ -501,6 +505,74 @@ fn copies_run_two_at_a_time_for_each_user() {
     }
     let again = fixture.on_copy(&user_a(), "true");
     assert!(again.out.status.success(), "{}", again.answer);
+}
+
+const ASKED: &str = r##"
+[profile.asked]
+base = "plan"
+limits = { runtime = "10min", tasks = 64 }
+
+[[grant]]
+name = "asked"
+to = ["#64001"]
+allow = ["run"]
+run_profile = "asked"
+approval = { by = ["#64005"] }
+"##;
+
+#[test]
+fn approved_jobs_wait_until_a_copy_is_free() {
+    let fixture = lay();
+    fixture.loads("30-asked.toml", ASKED);
+    // The shell ends well after its child was killed.
+    let script = "sleep 300; true";
+    let words = ["run", "--profile", "asked", "--no-wait", "--"];
+    let words = [&words[..], &["sh", "-c", script]].concat();
+    let jobs: Vec<JobId> = (0..3).map(|_| fixture.asks(&words)).collect();
+    for job in &jobs {
+        let approved = fixture.approve(*job);
+        assert!(approved.status.success(), "{approved:?}");
+    }
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let mut states = || -> Vec<State> {
+        let state = |job: &JobId| caller.job(*job, 0).expect("it is known").state;
+        jobs.iter().map(state).collect()
+    };
+    let (running, queued) = (State::Running, State::Queued);
+    until("two run", || states() == [running, running, queued]);
+    let sleeps = || -> Vec<Pid> {
+        let all = descendants(fixture.daemon.pid()).into_iter();
+        let all = all.filter(|process| process.name == "sleep");
+        all.map(|process| Pid::from_raw(process.pid)).collect()
+    };
+    until("two jobs sleep", || sleeps().len() == 2);
+    // Those that wait take no copy from other users.
+    let of_other = fixture.on_copy(&user_b(), "true");
+    assert!(of_other.out.status.success(), "{}", of_other.answer);
+    assert_eq!(states(), [running, running, queued]);
+    kill(sleeps()[0], Signal::SIGKILL).expect("it sleeps");
+    until("the third runs", || states()[2] == running);
+    until("all have ended", || {
+        for sleep in sleeps() {
+            let _ = kill(sleep, Signal::SIGKILL);
+        }
+        !states().contains(&running)
+    });
+    for job in &jobs {
+        let ending = caller.end_of(*job).ending.expect("it has ended");
+        assert_eq!((ending.state, ending.exit), (State::Exited, Some(0)));
+    }
+    let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    let mut at_once = 0;
+    for record in fixture.daemon.audit() {
+        let is_ours = ids.iter().any(|id| record["REMIT_JOB"] == id.as_str());
+        match record["REMIT_EVENT"].as_str() {
+            Some("intent") if is_ours => at_once += 1,
+            Some("end") if is_ours => at_once -= 1,
+            _ => {}
+        }
+        assert!(at_once <= 2, "{record}");
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod job {
     pub mod commits;
     pub mod confirmation;
     pub mod context;
+    pub mod copy_bounds;
     pub mod ended;
     pub mod exit;
     pub mod floor;

@@ -113,13 +113,14 @@ impl Scene {
         (Draft::new(call, bound, requester, new), pending)
     }
 
-    /// Approved by another user.
     pub fn plan(&self) -> Plan {
+        self.approved("disk.wipe", &[("disk", "a")])
+    }
+
+    /// A command that another user has approved.
+    pub fn approved(&self, name: &str, args: &[(&str, &str)]) -> Plan {
         let reason = "it is due".into();
-        let spec = spec(
-            named("disk.wipe", &[("disk", "a")]),
-            Purpose::Change { reason },
-        );
+        let spec = spec(named(name, args), Purpose::Change { reason });
         let (draft, pending) = self.asks(spec, Vec::new());
         let by = Subject::fake(64_002, "ann", Some(64_002));
         let consent = consent(&by, &draft.requester.subject);

@@ -71,7 +71,7 @@ fn check_pending_limits(cx: &RequestCx<'_>, draft: &Draft) -> Result<(), Refusal
     cx.job.jobs.check_requests(uid, draft.held)?;
     // Waiting requests must not take the uids of jobs that could run now.
     let free_slots = cx.settings.config.jobs.max;
-    let free_slots = free_slots.saturating_sub(cx.job.jobs.slots(uid).0);
+    let free_slots = free_slots.saturating_sub(cx.job.jobs.slots.all());
     match cx.job.sandbox.free_uids() < free_slots {
         false => Ok(()),
         true => {

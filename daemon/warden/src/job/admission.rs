@@ -5,6 +5,8 @@ use remit_common::refusal::{Code, Refusal};
 
 use crate::approval::{MeasuringRequest, Request};
 use crate::config::JobsConfig;
+use crate::job::copy_bounds::check_copy;
+use crate::job::state::Waiting;
 use crate::job::table::Jobs;
 use crate::request::Draft;
 
@@ -44,15 +46,20 @@ impl Jobs {
         limits: &JobsConfig,
         free_uids: usize,
     ) -> Result<JobSlot, Refusal> {
-        let (all, own) = self.slots(uid);
+        let (all, own) = (self.slots.all(), self.slots.of(uid));
         let queue = self.turns();
-        // A slot that has just become free belongs to the jobs that wait.
-        let is_next = |uid| self.slots(uid).1 < limits.max_per_user;
+        // A slot that has just become free belongs to the jobs that wait. One that waits for a copy cannot take it.
+        let is_next = || {
+            queue.has_next(
+                |uid| self.has_free_slot(uid, limits),
+                |serial| self.has_what_it_needs(*serial),
+            )
+        };
         let over = if own >= limits.max_per_user {
             format!("you have {own} running jobs, the maximum")
         } else if all >= limits.max {
             format!("this machine has {all} running jobs, the maximum")
-        } else if !queue.users().any(is_next) {
+        } else if !is_next() {
             return Ok(JobSlot::Now);
         } else {
             "the jobs of other users are next".to_owned()
@@ -76,6 +83,16 @@ impl Jobs {
             return Ok(JobSlot::Later);
         };
         Err(Refusal::new(Code::Busy, over).next("wait for a job to end, or stop one of yours"))
+    }
+
+    pub fn has_free_slot(&self, uid: u32, limits: &JobsConfig) -> bool {
+        self.slots.all() < limits.max && self.slots.of(uid) < limits.max_per_user
+    }
+
+    /// Returns whether a queued job lacks nothing but a slot.
+    pub fn has_what_it_needs(&self, serial: u64) -> bool {
+        let waiting = self.find::<Waiting>(serial);
+        waiting.is_none_or(|waiting| check_copy(self, &waiting.plan).is_ok())
     }
 
     /// Checks the bytes that waiting jobs hold. Each user has a share of them. A user with nothing waiting is admitted

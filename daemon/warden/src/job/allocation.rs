@@ -1,7 +1,8 @@
-//! What jobs share: turns of users in a queue, in which each user's items are first come, first served; and uids that
-//! belong to one job each. Pure.
+//! What jobs share: turns of users in a queue, in which each user's items are first come, first served; how many of
+//! something are in use; and uids that belong to one job each. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Items by user. The user whose turn is next comes first.
 #[derive(Debug)]
@@ -24,15 +25,35 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes the first item of the first user who may have a turn. That user then goes to the end.
-    pub fn next(&mut self, mut may: impl FnMut(u32) -> bool) -> Option<T> {
-        let at = self.users.iter().position(|(uid, _)| may(*uid))?;
+    /// Takes the first item that may have a turn, of the first user who may. That user then goes to the end.
+    pub fn next(
+        &mut self,
+        user_may: impl Fn(u32) -> bool,
+        item_may: impl Fn(&T) -> bool,
+    ) -> Option<T> {
+        let (at, first) = self.find(user_may, item_may)?;
         let (uid, mut own) = self.users.remove(at)?;
-        let item = own.pop_front();
+        let item = own.remove(first);
         if !own.is_empty() {
             self.users.push_back((uid, own));
         }
         item
+    }
+
+    /// Returns whether [`Self::next`] would take an item.
+    pub fn has_next(&self, user_may: impl Fn(u32) -> bool, item_may: impl Fn(&T) -> bool) -> bool {
+        self.find(user_may, item_may).is_some()
+    }
+
+    /// Returns the place of a user, and of one of the user's items. Items of a user who may have no turn are not looked at.
+    fn find(
+        &self,
+        user_may: impl Fn(u32) -> bool,
+        item_may: impl Fn(&T) -> bool,
+    ) -> Option<(usize, usize)> {
+        let users = self.users.iter().enumerate();
+        let mut users = users.filter(|(_, (uid, _))| user_may(*uid));
+        users.find_map(|(at, (_, own))| Some((at, own.iter().position(&item_may)?)))
     }
 
     /// Puts back what [`Self::next`] took: it comes next again.
@@ -60,10 +81,6 @@ impl<T> Turns<T> {
         self.users.iter().flat_map(|(_, own)| own)
     }
 
-    pub fn users(&self) -> impl Iterator<Item = u32> {
-        self.users.iter().map(|(uid, _)| *uid)
-    }
-
     pub fn len(&self) -> usize {
         self.users.iter().map(|(_, own)| own.len()).sum()
     }
@@ -75,6 +92,38 @@ impl<T> Turns<T> {
 
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
+    }
+}
+
+/// How many of something are in use, of all users and of each.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    all: usize,
+    own: BTreeMap<u32, usize>,
+}
+
+impl Slots {
+    pub fn add(&mut self, uid: u32) {
+        self.all += 1;
+        *self.own.entry(uid).or_default() += 1;
+    }
+
+    pub fn remove(&mut self, uid: u32) {
+        if let Entry::Occupied(mut own) = self.own.entry(uid) {
+            self.all -= 1;
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+
+    pub fn of(&self, uid: u32) -> usize {
+        self.own.get(&uid).copied().unwrap_or_default()
+    }
+
+    pub const fn all(&self) -> usize {
+        self.all
     }
 }
 
@@ -159,7 +208,7 @@ mod tests {
     }
 
     fn all(mut turns: Turns<char>) -> String {
-        std::iter::from_fn(|| turns.next(|_| true)).collect()
+        std::iter::from_fn(|| turns.next(|_| true, |_| true)).collect()
     }
 
     #[test]
@@ -177,8 +226,8 @@ mod tests {
     #[test]
     fn refused_user_is_skipped_and_keeps_turn() {
         let mut turns = turns(&[(1, 'a'), (1, 'b'), (2, 'x'), (2, 'y')]);
-        assert_eq!(turns.next(|uid| uid == 2), Some('x'));
-        assert_eq!(turns.next(|_| false), None);
+        assert_eq!(turns.next(|uid| uid == 2, |_| true), Some('x'));
+        assert_eq!(turns.next(|_| false, |_| true), None);
         assert_eq!(
             (turns.len(), turns.of(1), turns.of(2), turns.of(3)),
             (3, 2, 1, 0)
@@ -187,9 +236,35 @@ mod tests {
     }
 
     #[test]
+    fn refused_item_is_skipped_and_keeps_turn() {
+        let items = [(1, 'A'), (1, 'b'), (2, 'X'), (3, 'p')];
+        let mut turns = turns(&items);
+        let may = char::is_ascii_lowercase;
+        assert_eq!(turns.next(|_| true, may), Some('b'));
+        assert!(turns.has_next(|_| true, may) && !turns.has_next(|uid| uid < 3, may));
+        assert_eq!(turns.next(|_| true, may), Some('p'));
+        assert_eq!(turns.next(|_| true, may), None);
+        assert_eq!(all(turns), "XA");
+    }
+
+    #[test]
+    fn slots_are_counted_for_all_and_for_each() {
+        let mut slots = Slots::default();
+        for uid in [1, 1, 2] {
+            slots.add(uid);
+        }
+        assert_eq!((slots.all(), slots.of(1), slots.of(2)), (3, 2, 1));
+        for uid in [1, 2, 3, 1] {
+            slots.remove(uid);
+        }
+        assert_eq!(slots.all(), 0);
+        assert!(slots.own.is_empty());
+    }
+
+    #[test]
     fn put_back_item_is_next_removed_is_gone() {
         let mut turns = turns(&[(1, 'a'), (1, 'b'), (2, 'x')]);
-        let first = turns.next(|_| true).unwrap();
+        let first = turns.next(|_| true, |_| true).unwrap();
         turns.put_back(1, first);
         assert_eq!(turns.iter().collect::<String>(), "abx");
         assert_eq!(turns.remove(|item| *item == 'x'), Some('x'));

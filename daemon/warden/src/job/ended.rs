@@ -56,7 +56,7 @@ pub fn end_all_waiting_if_closed(cx: &mut JobCx<'_>, life: &Lifecycle) -> bool {
 }
 
 pub fn end_all_waiting(cx: &mut JobCx<'_>, state: State, cause: &str) {
-    while let Some(waiting) = cx.jobs.next_turn(|_, _| true) {
+    while let Some(waiting) = cx.jobs.take_queued() {
         end_waiting(cx, waiting, state, cause.to_owned());
     }
     for serial in cx.jobs.serials_of::<MeasuringAgain>() {

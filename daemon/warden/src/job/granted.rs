@@ -2,12 +2,13 @@
 
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_policy::{Base, Basis, Command, Grant, Lifted, Terms};
+use remit_policy::{Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
 use crate::event_loop::timers;
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
+use crate::job::copy_bounds::check_new_copy;
 use crate::job::kept_views;
 use crate::job::life::Event;
 use crate::job::{backpressure, ended, queue};
@@ -129,8 +130,8 @@ fn bind_unnoted(
         let used = command.and_then(Command::commit_use);
         cx.job.confirmations.may_start(used, uid, &bound)?;
     }
-    if bound.compiled.base() == Base::Plan {
-        kept_views::may_run(&cx.job, requester)?;
+    if bound.is_on_copy() {
+        check_new_copy(cx.job.jobs, requester)?;
         // Root can try it before a policy uses it.
         test_plan_if_new(&mut cx.job);
     }

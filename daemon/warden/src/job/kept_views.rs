@@ -13,7 +13,6 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::names::JobId;
-use remit_common::refusal::{Code, Refusal};
 use remit_policy::Base;
 use remit_spawn::KeptView;
 
@@ -31,9 +30,6 @@ const FILE: u64 = 2 << 10;
 /// Views of one user, and of all.
 const OWN: usize = 4;
 const ALL: usize = 16;
-/// Jobs of one user, and of all, that have a copy at the same time.
-const RUNNING_OWN: usize = 2;
-const RUNNING: usize = 4;
 
 #[derive(Debug)]
 pub struct LeftView {
@@ -172,24 +168,6 @@ impl KeptViews {
     }
 }
 
-/// Fails with `busy` if one more job may not have a copy of the machine: what jobs write to theirs is in memory.
-pub fn may_run(cx: &JobCx<'_>, requester: Option<u32>) -> Result<(), Refusal> {
-    let jobs = || {
-        let waiting = cx.jobs.waiting().map(|waiting| &waiting.plan);
-        let live = cx.jobs.live().map(|(_, job)| &job.plan);
-        let plans = waiting.chain(live);
-        plans.filter(|plan| plan.bound.compiled.base() == Base::Plan)
-    };
-    let own = jobs().filter(|plan| Some(plan.requester.subject.uid()) == requester);
-    let over = match (own.count(), jobs().count()) {
-        (own, _) if own >= RUNNING_OWN => format!("you have {own} jobs on copies of the machine"),
-        (_, all) if all >= RUNNING => format!("there are {all} jobs on copies of this machine"),
-        _ => return Ok(()),
-    };
-    Err(Refusal::new(Code::Busy, format!("{over}, the maximum"))
-        .next("wait for one of them to end"))
-}
-
 /// Gives an extraction the view that it names. Errors: a sentence.
 pub fn lend(cx: &mut JobCx<'_>, plan: &mut Plan) -> Result<(), String> {
     if plan.bound.compiled.base() != Base::Extract {
@@ -208,7 +186,7 @@ pub fn lend(cx: &mut JobCx<'_>, plan: &mut Plan) -> Result<(), String> {
 
 /// Takes the view of a job that has ended well. Otherwise nothing is kept of what it wrote.
 pub fn take_left(job: &mut Job, has_succeeded: bool) {
-    let is_copy = job.plan.bound.compiled.base() == Base::Plan;
+    let is_copy = job.plan.bound.is_on_copy();
     // The end of a job is recorded once more if the audit log had no space.
     if !is_copy || job.left.is_some() {
         return;

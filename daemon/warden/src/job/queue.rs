@@ -1,4 +1,4 @@
-//! Queues jobs that wait for a slot, and starts them in turn. An approved plan first has its files hashed, and its requester
+//! Queues jobs that wait for a slot or a copy of the machine, and starts them in turn. An approved plan first has its files hashed, and its requester
 //! and approver looked up, again: days can pass until a slot is free. It has its slot meanwhile, so no other starts first.
 
 use std::time::{Duration, Instant};
@@ -60,11 +60,7 @@ pub fn start_all_queued(cx: &mut RequestCx<'_>) {
     }
     let turn = Instant::now();
     while turn.elapsed() < TURN {
-        let most = &cx.settings.config.jobs;
-        let Some(waiting) = cx.job.jobs.next_turn(|jobs, uid| {
-            let (all, own) = jobs.slots(uid);
-            all < most.max && own < most.max_per_user
-        }) else {
+        let Some(waiting) = cx.job.jobs.next_turn(&cx.settings.config.jobs) else {
             return;
         };
         if !start_queued(cx, waiting) {

@@ -100,6 +100,7 @@ pub struct Stuck {
     pub first: Option<(i32, OwnedFd)>,
     pub cgroup: Cgroup,
     pub life: Life,
+    pub is_on_copy: bool,
 }
 
 pub trait Held: Sized + 'static {
@@ -198,6 +199,15 @@ impl JobState {
             }
             Self::Stuck(held) => Some(held.owner),
         }
+    }
+
+    /// The user whose copy of the machine it has. A job has its copy as long as it has its slot.
+    pub fn copy_of(&self) -> Option<u32> {
+        let is_on_copy = match self {
+            Self::Stuck(held) => held.is_on_copy,
+            _ => self.draft().is_some_and(|draft| draft.bound.is_on_copy()),
+        };
+        self.slot_of().filter(|_| is_on_copy)
     }
 
     pub fn waiting_requester(&self) -> Option<&Subject> {

@@ -11,9 +11,10 @@ use remit_spawn::Spawned;
 use remit_sys::OutputEnd;
 
 use crate::approval::file_hash::Measuring;
+use crate::config::JobsConfig;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
-use crate::job::allocation::Turns;
+use crate::job::allocation::{Slots, Turns};
 use crate::job::floor::RequiredCommands;
 use crate::job::kept_views::KeptViews;
 use crate::job::life::Event;
@@ -34,9 +35,10 @@ pub struct Jobs {
     serials: BTreeMap<JobId, u64>,
     /// Queued jobs, in the order in which they start.
     turns: Turns<u64>,
-    /// Slots in use, of all users and of each.
-    slots: usize,
-    own_slots: BTreeMap<u32, usize>,
+    /// Slots in use.
+    pub slots: Slots,
+    /// Jobs that have a slot and a copy of the machine.
+    pub copies: Slots,
     /// Increases when a request begins or ceases to wait for an approval.
     pub generation: u64,
     ended: EndedJobs,
@@ -67,8 +69,10 @@ impl Jobs {
     pub fn insert<T: Held>(&mut self, serial: u64, held: T) {
         let state = held.into_state();
         if let Some(uid) = state.slot_of() {
-            self.slots += 1;
-            *self.own_slots.entry(uid).or_default() += 1;
+            self.slots.add(uid);
+        }
+        if let Some(uid) = state.copy_of() {
+            self.copies.add(uid);
         }
         if let Some(job) = state.id() {
             self.serials.insert(job, serial);
@@ -83,14 +87,11 @@ impl Jobs {
     pub fn take<T: Held>(&mut self, serial: u64) -> Option<T> {
         T::of(self.states.get(&serial)?)?;
         let state = self.states.remove(&serial)?;
-        if let Some(uid) = state.slot_of()
-            && let Entry::Occupied(mut own) = self.own_slots.entry(uid)
-        {
-            self.slots -= 1;
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
-            }
+        if let Some(uid) = state.slot_of() {
+            self.slots.remove(uid);
+        }
+        if let Some(uid) = state.copy_of() {
+            self.copies.remove(uid);
         }
         if let Some(job) = state.id() {
             self.serials.remove(&job);
@@ -158,12 +159,21 @@ impl Jobs {
         self.turns.put_back(uid, serial);
     }
 
-    /// Takes the queued job of the next user who may have a turn.
-    pub fn next_turn(&mut self, may: impl Fn(&Self, u32) -> bool) -> Option<Waiting> {
+    /// Takes the queued job that may start next.
+    pub fn next_turn(&mut self, limits: &JobsConfig) -> Option<Waiting> {
         let mut turns = std::mem::take(&mut self.turns);
-        let serial = turns.next(|uid| may(self, uid));
+        let serial = turns.next(
+            |uid| self.has_free_slot(uid, limits),
+            |serial| self.has_what_it_needs(*serial),
+        );
         self.turns = turns;
         self.take(serial?)
+    }
+
+    /// Takes the first queued job, whether it may start or not.
+    pub fn take_queued(&mut self) -> Option<Waiting> {
+        let serial = self.turns.next(|_| true, |_| true)?;
+        self.take(serial)
     }
 
     pub fn unqueue(&mut self, job: JobId) -> Option<Waiting> {
@@ -298,11 +308,6 @@ impl Jobs {
         self.all().map(|(_, end): (_, &NeverRan)| &end.before)
     }
 
-    pub fn slots(&self, uid: u32) -> (usize, usize) {
-        let own = self.own_slots.get(&uid).copied().unwrap_or_default();
-        (self.slots, own)
-    }
-
     /// Returns ended jobs, oldest first, without `enforced`.
     pub fn ended(&self) -> impl Iterator<Item = &JobMeta> {
         self.ended.iter()
@@ -417,24 +422,21 @@ pub mod tests {
         for (serial, uid) in [(1, 1000), (2, 1000), (3, 1001)] {
             jobs.insert(serial, parked(&scene, uid));
         }
-        assert_eq!(
-            [1000, 1001, 1002].map(|uid| jobs.slots(uid)),
-            [(3, 2), (3, 1), (3, 0)]
-        );
+        let slots = |jobs: &Jobs| (jobs.slots.all(), jobs.slots.of(1000), jobs.slots.of(1001));
+        assert_eq!((slots(&jobs), jobs.slots.of(1002)), ((3, 2, 1), 0));
         assert!(jobs.take::<Waiting>(1).is_none());
         assert!(jobs.take::<Parked>(4).is_none());
-        assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((3, 2), (3, 1)));
+        assert_eq!(slots(&jobs), (3, 2, 1));
 
         let Parked { plan, .. } = jobs.take(1).unwrap();
         assert!(jobs.take::<Parked>(1).is_none());
-        assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((2, 1), (2, 1)));
+        assert_eq!(slots(&jobs), (2, 1, 1));
         jobs.queue(Waiting::new(plan, 0));
-        assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((2, 1), (2, 1)));
-        assert!(jobs.next_turn(|_, _| true).is_some());
-        assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((2, 1), (2, 1)));
+        assert_eq!(slots(&jobs), (2, 1, 1));
+        assert!(jobs.take_queued().is_some());
+        assert_eq!(slots(&jobs), (2, 1, 1));
 
         assert!(jobs.take::<Parked>(2).is_some() && jobs.take::<Parked>(3).is_some());
-        assert_eq!((jobs.slots(1000), jobs.slots(1001)), ((0, 0), (0, 0)));
-        assert!(jobs.own_slots.is_empty());
+        assert_eq!(slots(&jobs), (0, 0, 0));
     }
 }

@@ -32,6 +32,7 @@ pub fn keep_stuck(cx: &mut JobCx<'_>, serial: u64, job: Job) {
         first,
         cgroup,
         life: draft.life,
+        is_on_copy: draft.bound.is_on_copy(),
     };
     cx.jobs.insert(serial, stuck);
     cx.reactor.timers.add(AGAIN_MOST, Timer::KillAgain(serial));

@@ -166,6 +166,11 @@ impl BoundAct {
 }
 
 impl BoundCall {
+    /// Returns whether it runs on a copy of the machine.
+    pub fn is_on_copy(&self) -> bool {
+        self.compiled.base() == Base::Plan
+    }
+
     pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
         let argued = self.slots.iter().filter_map(|slot| match &slot.what {
             SlotWhat::Secret(value) => Some(value.as_slice()),

@@ -18,6 +18,7 @@ use crate::config::policy_reload::Decided;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
+use crate::job::copy_bounds::check_copy;
 use crate::job::granted::may_commit;
 use crate::request::file_change;
 use crate::request::{Approved, Draft, Plan};
@@ -84,13 +85,15 @@ pub enum Condition {
     Unprotected,
     /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed.
     Recovered,
+    /// A copy of the machine is free, if it runs on one. At other stages it has its copy, as its slot.
+    Copies,
 }
 
 /// The table. The first condition that is not met is the answer.
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
-        Allowed, Approver, Deadline, EarlierApprovers, EarlierSignatures, Effects, Files, Grant,
-        Hashed, Loose, Open, Recovered, Requester, Required, SamePolicy, Sandbox, Session,
+        Allowed, Approver, Copies, Deadline, EarlierApprovers, EarlierSignatures, Effects, Files,
+        Grant, Hashed, Loose, Open, Recovered, Requester, Required, SamePolicy, Sandbox, Session,
         Signature, Unpaused, Unprotected,
     };
     match at {
@@ -125,6 +128,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Unprotected,
             Recovered,
             Sandbox,
+            Copies,
         ],
         At::Rehashed => &[
             Open,
@@ -158,7 +162,8 @@ impl Unmet {
             | Condition::Sandbox
             | Condition::Unpaused
             | Condition::Required
-            | Condition::Recovered => State::NotStarted,
+            | Condition::Recovered
+            | Condition::Copies => State::NotStarted,
             Condition::Deadline => State::Expired,
             _ => State::Denied,
         };
@@ -335,6 +340,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         ),
         Condition::Unprotected => is_unprotected(cx, job),
         Condition::Recovered => job.plan().map_or(Ok(()), |plan| may_commit(cx, plan)),
+        Condition::Copies => check_copy(cx.job.jobs, job.draft()),
     }
 }
 

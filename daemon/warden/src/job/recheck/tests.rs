@@ -10,7 +10,7 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 20] = [
+const TABLE: [(C, &str); 21] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
     (C::Unpaused, "x x x x x"),
@@ -31,6 +31,7 @@ const TABLE: [(C, &str); 20] = [
     (C::Effects, ". . x . x"),
     (C::Unprotected, ". . x x x"),
     (C::Recovered, ". x . x x"),
+    (C::Copies, ". . . x ."),
 ];
 
 fn refusal() -> Refusal {
@@ -86,6 +87,7 @@ fn unmet_condition_decides_the_end() {
         (C::Sandbox, State::NotStarted, "no; it never ran", true),
         (C::Unpaused, State::NotStarted, "no; it never ran", false),
         (C::Required, State::NotStarted, "no; it never ran", false),
+        (C::Copies, State::NotStarted, "no; it never ran", true),
         (C::Deadline, State::Expired, "no; it never ran", true),
         (C::Grant, State::Denied, "no; it never ran", true),
         (
