@@ -5,17 +5,12 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use libc::{O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
-use remit_sys::sys;
+use remit_sys::{NOBODYS, open_private};
 
 use crate::journal::count;
 use crate::tree::c_string;
-
-/// The owner and group of private directories: an id that no account and no copy of the machine has. Root of a copy reads
-/// what the machine's root owns, also what appears while its job runs.
-const NOBODYS: u32 = 0xffff_0000;
 
 /// A directory that the plan neither makes nor removes. New and old files of entries beneath it are in a private
 /// directory in it, so that nobody reaches a file with a set-id bit by another name.
@@ -55,12 +50,7 @@ impl Anchor {
 
     /// Opens the private directory. `None` if somebody else can enter it.
     fn private(&self) -> io::Result<Option<OwnedFd>> {
-        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-        let fd = sys::open_plain(self.fd.as_fd(), &self.name, flags)?;
-        let stat = sys::stat_of(fd.as_fd())?;
-        // Root's: a kill came before it was given away.
-        let is_private = [0, NOBODYS].contains(&stat.st_uid) && stat.st_mode & 0o077 == 0;
-        Ok(is_private.then_some(fd))
+        open_private(self.fd.as_fd(), &self.name)
     }
 
     pub fn make_beside(&self) -> io::Result<&OwnedFd> {

@@ -139,6 +139,7 @@ mod output {
         }
     }
 }
+mod private;
 pub mod rights {
     //! Drops the rights of a process of ours that needs none.
 
@@ -180,5 +181,6 @@ pub use cgroup::{Cgroup, Cgroups, Controller, Limits, Oom, Switch};
 pub use error::{Doing, Error, Result};
 pub use forked_task::{Answer, in_child, in_child_with};
 pub use output::{Closing, OutputEnd};
+pub use private::{NOBODYS, open_private};
 pub use service::{spawn_root, spawn_service};
 pub use sys::inherited_listener;

@@ -1,6 +1,8 @@
 //! Changes of files: what a plan may not change, whoever approves it, and what an undo puts back.
 //! **Invariant:** what is checked is what `remit-commit` gets: the decoded bytes are those of the sealed standard input.
 
+mod kept;
+
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,6 +21,7 @@ use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
 use crate::request::Call;
+use kept::KeptFile;
 
 pub fn check(call: &Call, command: Option<&Command>, protected: &Protected) -> Result<(), Refusal> {
     if command.is_none_or(|command| command.stdin != Stdin::Plan) {
@@ -111,15 +114,11 @@ impl Undo {
         let entries = journal.plan.entries().iter().enumerate();
         let mut left = all;
         let entries = entries.map(|(at, entry)| {
+            let kept = || self.kept(entry, at);
             let entry = entry.reversed();
-            let path = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
-            let kept = || self.kept(path, at);
             let bytes = match entry.change.makes() {
-                Some(New::Link(_)) => {
-                    let link = kept().and_then(|kept| fs::read_link(kept).ok());
-                    link.map(|link| link.into_os_string().into_vec())
-                }
-                Some(New::File(_)) => kept().and_then(|kept| read_kept(&kept, most.min(left))),
+                Some(New::Link(_)) => kept().and_then(|kept| kept.target()),
+                Some(New::File(_)) => kept().and_then(|kept| kept.read(most.min(left))),
                 Some(New::Directory) | None => None,
             };
             left = left.saturating_sub(bytes.as_ref().map_or(0, Vec::len));
@@ -146,15 +145,10 @@ impl Undo {
         }
     }
 
-    /// Returns where `remit-commit` keeps what was at the path of an entry.
-    fn kept(&self, path: &Path, at: usize) -> Option<PathBuf> {
-        let slot = at.to_string();
-        let kept = self.directory.join(&self.id).join(&slot);
-        if fs::symlink_metadata(&kept).is_ok() {
-            return Some(kept);
-        }
-        let beside = format!(".remit-{}", self.id);
-        Some(path.parent()?.join(beside).join(slot))
+    /// Opens what `remit-commit` keeps of the path of an entry.
+    fn kept(&self, entry: &Entry, at: usize) -> Option<KeptFile> {
+        let old = entry.change.base()?.stat;
+        KeptFile::open(&self.directory, &self.id, (&entry.path, at), old)
     }
 
     /// Reads a file of accounts as it is, and as the undo makes it again. `None` if one of them is another one than the
@@ -162,26 +156,21 @@ impl Undo {
     fn accounts(&self, journal: &Journal, at: usize) -> Option<[Vec<u8>; 2]> {
         let entry = journal.plan.entries().get(at)?;
         let path = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
-        let read = |path: &Path| {
-            let (mut bytes, file) = (Vec::new(), File::open(path).ok()?);
-            let inode = file.metadata().ok()?.ino();
-            let mut some = file.take(TABLE_BYTES as u64 + 1);
-            some.read_to_end(&mut bytes).ok()?;
-            Some((bytes, inode))
-        };
         let now = match entry.change.makes() {
             Some(New::File(content)) => {
-                let (now, _) = read(path)?;
+                let (mut now, file) = (Vec::new(), File::open(path).ok()?);
+                let mut some = file.take(TABLE_BYTES as u64 + 1);
+                some.read_to_end(&mut now).ok()?;
                 (sha256(&now) == content.sha256).then_some(now)?
             }
             _ => Vec::new(),
         };
         let again = match entry.change.base() {
             Some(base) => {
-                let (again, inode) = read(&self.kept(path, at)?)?;
+                let again = self.kept(entry, at)?.read(TABLE_BYTES)?;
                 // The plan of a copy has no hash of a table of passwords, and only root may write what is kept.
                 let old = base.sha256.or(journal.hashes.get(at).copied().flatten());
-                let is_old = inode == base.stat.ino && old.is_none_or(|old| old == sha256(&again));
+                let is_old = old.is_none_or(|old| old == sha256(&again));
                 is_old.then_some(again)?
             }
             None => Vec::new(),
@@ -231,16 +220,6 @@ impl Undo {
 /// An entry as its undo changes the path, with the bytes that are there again, if they are at hand.
 type PutBack = (Entry, Option<Vec<u8>>);
 
-fn read_kept(path: &Path, most: usize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let is_file = fs::symlink_metadata(path).ok()?.is_file();
-    let mut some = is_file
-        .then(|| File::open(path).ok())??
-        .take(most as u64 + 1);
-    some.read_to_end(&mut bytes).ok()?;
-    (bytes.len() <= most).then_some(bytes)
-}
-
 /// The machine as an undo finds it.
 struct Machine<'a> {
     undo: &'a Undo,
@@ -266,12 +245,12 @@ impl<'a> Machine<'a> {
 impl BeforeUndo for Machine<'_> {
     /// The old link is where `remit-commit` keeps it.
     fn link_target(&self, at: usize, is_old: bool) -> Option<Vec<u8>> {
-        let path = self.path(at)?;
-        let link = match is_old {
-            true => fs::read_link(self.undo.kept(path, at)?),
-            false => fs::read_link(path),
-        };
-        Some(link.ok()?.into_os_string().into_vec())
+        if is_old {
+            let entry = self.journal.plan.entries().get(at)?;
+            return self.undo.kept(entry, at)?.target();
+        }
+        let link = fs::read_link(self.path(at)?).ok()?;
+        Some(link.into_os_string().into_vec())
     }
 
     fn directory(&self, at: usize) -> Option<FoundDirectory> {

@@ -1,7 +1,7 @@
 //! Starts the daemon, in one visible order. Nothing is served before all of it is done.
 
 pub(crate) mod arguments;
-mod confinement;
+pub mod confinement;
 pub(crate) mod error;
 pub(crate) mod fault;
 pub(crate) mod process_reset;

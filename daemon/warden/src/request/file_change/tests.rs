@@ -1,67 +1,231 @@
-use remit_plan::{Base, Change, Content, Entry, Kind, OldCapabilities, Plan, Source, Stat, sha256};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use remit_plan::{Base, Change, Content, Entry, Kind, Plan, Source, Stat, sha256};
 
 use super::*;
+use crate::startup::confinement;
+
+/// A directory of one test.
+struct Scene(PathBuf);
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("remit-undo-{name}-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(dir.join("own")).unwrap();
+        Self(dir)
+    }
+
+    /// Returns the undo of a commit that replaced `own/current`, whose old inode is this one, and the directories where the
+    /// old file may be: that of the journal, and the private one.
+    fn undo(&self, kind: Kind, ino: u64) -> (Undo, [PathBuf; 2]) {
+        let meta = Metadata {
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+        };
+        let stat = Stat {
+            kind,
+            dev: 1,
+            ino,
+            ctime_ns: 3,
+            size: 3,
+            meta,
+        };
+        let entry = Entry {
+            path: PlanPath::new(self.0.join("own/current").as_os_str().as_bytes()).unwrap(),
+            change: Change::Replace {
+                base: Base::new(stat, Some(sha256(b"old"))),
+                content: Content {
+                    size: 3,
+                    sha256: sha256(b"new"),
+                    source: Source::Bundle,
+                    capabilities: None,
+                    mtime: None,
+                },
+                meta,
+            },
+        };
+        let plan = Plan::new(vec![entry]).unwrap();
+        let (mut journal, _) = Journal::begin(&plan);
+        journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
+        let id = plan.id();
+        let kept = self.0.join("commits").join(&id);
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(kept.join("journal"), &journal).unwrap();
+        let private = self.0.join("own").join(format!(".remit-{id}"));
+        let undo = Undo {
+            directory: self.0.join("commits"),
+            id,
+            allowed: vec![vec![PlanPath::new(self.0.as_os_str().as_bytes()).unwrap()]],
+            protected: Rc::default(),
+            with_contents: false,
+        };
+        (undo, [kept, private])
+    }
+
+    /// Makes an old link or an old file, to be moved to where it is kept. Returns its inode.
+    fn old(&self, kind: Kind) -> u64 {
+        let old = self.0.join("old");
+        match kind {
+            Kind::Symlink => symlink("old", &old).unwrap(),
+            _ => fs::write(&old, "old").unwrap(),
+        }
+        fs::symlink_metadata(&old).unwrap().ino()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn make_private(directory: &Path, owner: u32, mode: u32) {
+    DirBuilder::new().recursive(true).create(directory).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+    chown(directory, Some(owner), Some(owner)).unwrap();
+}
 
 #[test]
 fn page_of_an_undo_has_the_targets_of_links() {
-    let name = format!("remit-undo-{}", std::process::id());
-    let dir = std::env::temp_dir().join(name);
-    let meta = Metadata {
-        mode: 0o777,
-        uid: 0,
-        gid: 0,
-    };
-    let stat = Stat {
-        kind: Kind::Symlink,
-        dev: 1,
-        ino: 2,
-        ctime_ns: 3,
-        size: 3,
-        meta,
-    };
-    let path = dir.join("current");
-    let entry = Entry {
-        path: PlanPath::new(path.as_os_str().as_bytes()).unwrap(),
-        change: Change::Replace {
-            base: Base {
-                stat,
-                sha256: Some(sha256(b"old")),
-                capabilities: OldCapabilities::Unread,
-            },
-            content: Content {
-                size: 3,
-                sha256: sha256(b"new"),
-                source: Source::Bundle,
-                capabilities: None,
-                mtime: None,
-            },
-            meta,
-        },
-    };
-    let plan = Plan::new(vec![entry]).unwrap();
-    let (mut journal, _) = Journal::begin(&plan);
-    journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
-    let id = plan.id();
-    let undo = Undo {
-        directory: dir.clone(),
-        id: id.clone(),
-        allowed: vec![vec![PlanPath::new(dir.as_os_str().as_bytes()).unwrap()]],
-        protected: Rc::default(),
-        with_contents: false,
-    };
-    for kept in [dir.join(&id), dir.join(format!(".remit-{id}"))] {
-        fs::create_dir_all(dir.join(&id)).unwrap();
-        fs::create_dir_all(&kept).unwrap();
-        fs::write(dir.join(&id).join("journal"), &journal).unwrap();
-        std::os::unix::fs::symlink("old", kept.join("0")).unwrap();
-        std::os::unix::fs::symlink("new", &path).unwrap();
+    for place in 0..2 {
+        let scene = Scene::new("targets");
+        let (undo, kept) = scene.undo(Kind::Symlink, scene.old(Kind::Symlink));
+        make_private(&kept[place], 0, 0o700);
+        fs::rename(scene.0.join("old"), kept[place].join("0")).unwrap();
+        symlink("new", scene.0.join("own/current")).unwrap();
         let lines = undo.page().unwrap().lines.join("\n");
-        fs::remove_dir_all(&dir).unwrap();
         let words = [
             "again a symbolic link to 'old'",
             "now a symbolic link to 'new'",
         ];
         assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
+    }
+}
+
+/// Returns what an undo finds of the old file, by its bytes or its target, once `change` was made to the private
+/// directory, in which the file is.
+fn put_back(kind: Kind, owner: u32, change: impl FnOnce(&Path)) -> Option<Vec<u8>> {
+    put_back_in(&Scene::new("exchanged"), kind, owner, change)
+}
+
+fn put_back_in(
+    scene: &Scene,
+    kind: Kind,
+    owner: u32,
+    change: impl FnOnce(&Path),
+) -> Option<Vec<u8>> {
+    let (undo, [_, private]) = scene.undo(kind, scene.old(kind));
+    make_private(&private, owner, 0o700);
+    fs::rename(scene.0.join("old"), private.join("0")).unwrap();
+    change(&private);
+    let read = undo.put_back(10, 10).unwrap().remove(0).1;
+    if kind == Kind::Symlink {
+        let lines = undo.page().unwrap().lines.join("\n");
+        let is_named = lines.contains("again a symbolic link to 'old'");
+        assert_eq!(is_named, read.is_some(), "{lines}");
+        assert!(!lines.contains("forged"), "{lines}");
+    }
+    read
+}
+
+/// Puts something else in the slot, with the inode of nothing that was there.
+fn forge(private: &Path, make: impl FnOnce(&Path)) {
+    fs::rename(private.join("0"), private.join("1")).unwrap();
+    make(&private.join("0"));
+}
+
+/// The owner of the directory above exchanges the private directory, or what seems to be in it.
+#[test]
+fn old_file_of_a_forged_private_directory_is_unknown() {
+    let none = |_: &Path| ();
+    let owned = |private: &Path| make_private(private, 1000, 0o700);
+    let opened = |private: &Path| make_private(private, 0, 0o755);
+    let linked = |private: &Path| {
+        let other = private.with_file_name("other");
+        fs::rename(private, &other).unwrap();
+        symlink(other, private).unwrap();
+    };
+    let above = |private: &Path| {
+        let (own, other) = (private.parent().unwrap(), private.parent().unwrap());
+        let other = other.with_file_name("other");
+        fs::rename(own, &other).unwrap();
+        symlink(other, own).unwrap();
+    };
+    for kind in [Kind::File, Kind::Symlink] {
+        for owner in [0, remit_sys::NOBODYS] {
+            assert_eq!(put_back(kind, owner, none), Some(b"old".to_vec()));
+            assert_eq!(put_back(kind, owner, owned), None);
+            assert_eq!(put_back(kind, owner, opened), None);
+            assert_eq!(put_back(kind, owner, linked), None);
+            assert_eq!(put_back(kind, owner, above), None);
+        }
+        for make in [
+            |slot: &Path| fs::write(slot, "forged").unwrap(),
+            |slot: &Path| symlink("forged", slot).unwrap(),
+            // To a file that exists, and to the old one.
+            |slot: &Path| symlink("/etc/passwd", slot).unwrap(),
+            |slot: &Path| symlink("1", slot).unwrap(),
+            // A test that opened it would wait.
+            |slot: &Path| mkfifo(slot, Mode::S_IRUSR).unwrap(),
+        ] {
+            assert_eq!(put_back(kind, 0, |private| forge(private, make)), None);
+        }
+    }
+}
+
+/// A user answers the kernel for a file system that is mounted on the private directory.
+#[test]
+fn old_file_in_a_mount_on_the_private_directory_is_unknown() {
+    let scene = Scene::new("mounted");
+    let in_thread = || {
+        // Of this thread alone.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, "/", none, private, none).unwrap();
+        put_back_in(&scene, Kind::File, 0, |private| {
+            let inside = private.join("0");
+            let bind = private.with_file_name("bind");
+            fs::rename(private, &bind).unwrap();
+            make_private(private, 0, 0o700);
+            let tmpfs = Some("tmpfs");
+            mount(tmpfs, private, tmpfs, MsFlags::empty(), Some("mode=700")).unwrap();
+            fs::write(&inside, "").unwrap();
+            // The inode is right, so only the device of the directory differs.
+            let from = Some(&bind.join("0"));
+            mount(from, &inside, none, MsFlags::MS_BIND, none).unwrap();
+        })
+    };
+    let read = std::thread::scope(|scope| scope.spawn(in_thread).join());
+    assert_eq!(read.unwrap(), None);
+}
+
+/// As the daemon's children are: with its capabilities, its paths and its system calls.
+#[test]
+fn old_file_is_read_in_the_daemons_own_sandbox() {
+    for kind in [Kind::File, Kind::Symlink] {
+        let read = || put_back(kind, remit_sys::NOBODYS, |_| confinement::enter_layers());
+        let mut answer = remit_sys::in_child(|| read().unwrap_or_default()).unwrap();
+        let bytes = loop {
+            let mut ready = [PollFd::new(answer.fd(), PollFlags::POLLIN)];
+            assert!(poll(&mut ready, PollTimeout::NONE).unwrap() > 0);
+            if let Some(bytes) = answer.read().unwrap() {
+                break bytes;
+            }
+        };
+        assert_eq!(bytes, b"old", "{kind:?}");
     }
 }
 

@@ -132,3 +132,15 @@ pub fn enter(written: &[PathBuf]) -> Result<Vec<LayerCheck>, Fatal> {
         ))),
     }
 }
+
+/// Enters the sandbox without trying it: for tests of what the daemon does inside. It writes beneath directories of tests.
+#[cfg(test)]
+pub fn enter_layers() {
+    nix::sys::prctl::set_no_new_privs().unwrap();
+    assert!(
+        paths::enter(&[std::env::temp_dir()]).unwrap(),
+        "a kernel without Landlock"
+    );
+    capabilities::enter().unwrap();
+    calls::enter().unwrap();
+}
