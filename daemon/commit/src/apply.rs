@@ -12,6 +12,7 @@ use remit_sys::sys;
 use crate::failure::Failure;
 use crate::journal::{JournalFile, count};
 use crate::link;
+use crate::lists;
 use crate::new_file::set_metadata;
 use crate::stage::{is_free, lease};
 use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
@@ -141,10 +142,13 @@ impl Operation<'_> {
     /// Checks that the file which has got this owner and mode is the one that was compared: who could write to it before
     /// may not any more.
     fn check_set(&self, file: &File, to: Metadata) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        if lists::stay(&self.entry.change, file).map_err(fail)? {
+            return Err(Failure::changed(self.entry, lists::LISTED));
+        }
         if !self.entry.change.binds_bytes() {
             return Ok(());
         }
-        let fail = |error: io::Error| Failure::new(self.entry, &error);
         let changed = |why: &str| {
             Err(Failure::changed(
                 self.entry,
@@ -315,7 +319,18 @@ impl Operation<'_> {
                         Some(why) => left(&why),
                         None => Ok(()),
                     },
-                    None => set_metadata(&file, meta).map_err(fail),
+                    None => {
+                        set_metadata(&file, meta).map_err(fail)?;
+                        match now {
+                            Some(now)
+                                if lists::stay_at_root(&file, now.meta, meta).map_err(fail)? =>
+                            {
+                                set_metadata(&file, now.meta).map_err(fail)?;
+                                left(lists::LISTED)
+                            }
+                            _ => Ok(()),
+                        }
+                    }
                 }
             }
         }
@@ -336,11 +351,14 @@ impl Operation<'_> {
             return Ok(Some("its bytes have changed".to_owned()));
         }
         set_metadata(file, meta)?;
-        if is_same()? && is_free(file) {
-            return Ok(None);
-        }
+        // Asked only now, when the owner until now can make none any more.
+        let why = match lists::stay_at_root(file, now.meta, meta)? {
+            true => lists::LISTED,
+            false if is_same()? && is_free(file) => return Ok(None),
+            false => "somebody opens it for writing",
+        };
         set_metadata(file, now.meta)?;
-        Ok(Some("somebody opens it for writing".to_owned()))
+        Ok(Some(why.to_owned()))
     }
 
     /// Returns true if the new directory in its slot has something in it, which others have made.

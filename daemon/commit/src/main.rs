@@ -11,6 +11,7 @@ mod failure;
 mod journal;
 mod lines;
 mod link;
+mod lists;
 mod new_file;
 mod recover;
 mod restore;

@@ -15,6 +15,7 @@ use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
+use crate::lists;
 use crate::tree::{Attributes, Operation, attributes};
 
 pub const CAPABILITY: &CStr = c"security.capability";
@@ -139,8 +140,8 @@ fn is_any(name: &CStr, list: &[&[u8]]) -> bool {
     list.iter().any(|start| name.to_bytes().starts_with(start))
 }
 
-/// Returns the attributes that a new file takes over. Errors: one that cannot be kept.
-pub fn copied(attributes: &Attributes) -> Result<Attributes, String> {
+/// Returns the attributes that a new file takes over, whose owner and mode change like this. Errors: one that cannot be kept.
+pub fn copied(attributes: &Attributes, metas: (Metadata, Metadata)) -> Result<Attributes, String> {
     let unknown = attributes
         .keys()
         .find(|name| !is_any(name, &COPIED) && !is_any(name, &DROPPED));
@@ -151,7 +152,9 @@ pub fn copied(attributes: &Attributes) -> Result<Attributes, String> {
             name.escape_debug()
         ));
     }
-    let kept = attributes.iter().filter(|(name, _)| is_any(name, &COPIED));
+    let kept = attributes
+        .iter()
+        .filter(|(name, _)| is_any(name, &COPIED) && lists::is_kept(name, metas));
     Ok(kept
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect())

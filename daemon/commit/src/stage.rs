@@ -14,6 +14,7 @@ use remit_sys::sys;
 use crate::failure::Failure;
 use crate::journal::count;
 use crate::link;
+use crate::lists;
 use crate::new_file;
 use crate::tree::{Look, Operation, about, attributes, hash, look, open_file};
 
@@ -55,6 +56,9 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
+    if lists::stay(&entry.change, &file).map_err(fail)? {
+        return Err(Failure::changed(entry, lists::LISTED));
+    }
     let own = operation
         .attributes
         .get(new_file::CAPABILITY)
@@ -246,8 +250,10 @@ pub fn stage(
     };
     // A link has no attributes for the file that replaces it.
     let taken = match entry.change {
-        Change::Replace { .. } => {
-            Some(new_file::copied(&operation.attributes).map_err(|why| about(entry, why))?)
+        Change::Replace { base, meta, .. } => {
+            let metas = (base.stat.meta, meta);
+            let copied = new_file::copied(&operation.attributes, metas);
+            Some(copied.map_err(|why| about(entry, why))?)
         }
         _ => None,
     };

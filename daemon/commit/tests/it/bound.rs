@@ -64,7 +64,7 @@ fn unread(edits: &[Edit]) -> Vec<u8> {
 }
 
 /// Injects something at the first call of this name.
-fn injected(call: &str, what: &str) -> Vec<String> {
+pub fn injected(call: &str, what: &str) -> Vec<String> {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{what}");
     [

@@ -11,6 +11,7 @@ mod bound;
 mod capabilities;
 mod forgotten;
 mod interrupted;
+mod lists;
 mod operations;
 mod partly;
 mod races;

@@ -181,7 +181,7 @@ fn file_and_link_that_somebody_changes_in_between_are_left() {
 }
 
 /// As an extended attribute has it: user::rw- user:7:r-- group::r-- mask::r-- other::---. acl(5)
-fn access_list() -> Vec<u8> {
+pub fn access_list() -> Vec<u8> {
     let entry = |tag: u16, rights: u16, id: u32| {
         [
             &tag.to_le_bytes()[..],
