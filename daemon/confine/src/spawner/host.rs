@@ -12,51 +12,51 @@ use crate::steps::private_root::{self, Seen};
 use crate::sys::{self, Propagation};
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Seek},
+    io::{self, Read, Seek},
     os::fd::{AsFd, OwnedFd},
 };
+
+/// Bytes of the longest mount table.
+const TABLE_BYTES: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct HostTree {
     changes: Changes,
-    /// All its mounts are shared, as systemd makes them.
-    shared: bool,
+    /// A child can wait, as the mounts were at the last change.
+    may_wait: bool,
 }
 
-fn all_are_shared(changes: &Changes) -> io::Result<bool> {
-    let mut mounts = BufReader::new(fs::File::from(changes.table()?));
-    mounts.rewind()?;
-    let (mut line, mut shared) = (Vec::new(), true);
-    while shared && mounts.read_until(b'\n', &mut line)? > 0 {
-        shared = is_shared(&line);
-        line.clear();
-    }
-    Ok(shared)
+/// Returns true if a child of this sandbox can wait. Asks no file system: one that is mounted may not answer.
+fn may_wait(changes: &Changes, sandbox: &Sandbox) -> io::Result<bool> {
+    let (mut table, mut bytes) = (fs::File::from(changes.table()?), Vec::new());
+    table.rewind()?;
+    table.take(TABLE_BYTES).read_to_end(&mut bytes)?;
+    let root = match &sandbox.base {
+        Base::Strict(strict) => Some(&strict.root),
+        Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => None,
+    };
+    Ok((bytes.len() as u64) < TABLE_BYTES && private_root::may_wait(root, &bytes))
 }
 
 impl HostTree {
-    pub(super) fn here() -> io::Result<HostTree> {
+    pub(super) fn new(sandbox: &Sandbox) -> io::Result<HostTree> {
         let changes = Changes::here()?;
-        let shared = all_are_shared(&changes)?;
-        Ok(HostTree { changes, shared })
+        let may_wait = may_wait(&changes, sandbox)?;
+        Ok(HostTree { changes, may_wait })
     }
 
     /// Returns the tree before the fork of a child that waits. Fails if the child would keep mounts of the host busy.
     pub(super) fn before_fork(&mut self, sandbox: &Sandbox) -> io::Result<TreeAtFork> {
-        let busy = || io::Error::from_raw_os_error(libc::EBUSY);
         let changes = Changes::here()?;
         if self.changes.any()? {
-            self.shared = all_are_shared(&self.changes)?;
+            self.may_wait = may_wait(&self.changes, sandbox)?;
         }
-        if !self.shared {
-            return Err(busy());
+        if !self.may_wait {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         let shown = match &sandbox.base {
             Base::Strict(strict) => {
                 let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-                if !private_root::may_wait(&strict.root, host.as_fd())? {
-                    return Err(busy());
-                }
                 let seen = Seen::new(&strict.root, host.as_fd())?;
                 Some((host, seen))
             }
@@ -96,34 +96,5 @@ impl TreeAtFork {
     }
 }
 
-/// Parses a line of `/proc/PID/mountinfo`: its optional fields are between the sixth field and a lone hyphen.
-fn is_shared(line: &[u8]) -> bool {
-    let fields = line.split(|byte| *byte == b' ').skip(6);
-    let mut optional = fields.take_while(|field| *field != b"-");
-    optional.any(|field| field.starts_with(b"shared:"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shared_mount_is_recognized_by_optional_fields() {
-        for (line, want) in [
-            (
-                "36 35 98:0 /m /m rw,noatime shared:1 - ext3 /dev/root rw",
-                true,
-            ),
-            (
-                "36 35 98:0 /m /m rw master:2 shared:1 - ext3 /dev/root rw",
-                true,
-            ),
-            ("36 35 98:0 /m /m rw master:2 - ext3 /dev/root rw", false),
-            ("36 35 98:0 /m /m rw - ext3 shared:1 rw", false),
-            ("36 35 98:0 /shared:1 /m rw - ext3 /dev/root rw", false),
-            ("", false),
-        ] {
-            assert_eq!(is_shared(line.as_bytes()), want, "{line}");
-        }
-    }
-}
+mod tests;

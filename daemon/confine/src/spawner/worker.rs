@@ -84,7 +84,7 @@ fn try_serve() -> Result<()> {
     let worker = Worker {
         socket,
         sandbox: &sandbox,
-        host: HostTree::here().doing(doing)?,
+        host: HostTree::new(&sandbox).doing(doing)?,
         log,
         family: Family::of_parent(warden),
         switch,

@@ -102,6 +102,7 @@ mod build;
 mod model;
 mod plan;
 mod staged;
+mod waiting;
 
 use std::ffi::CString;
 use std::io;
@@ -111,10 +112,10 @@ use std::os::unix::ffi::OsStrExt;
 pub(crate) use build::{MountParams, build, put};
 pub(crate) use model::{Access, Content, DEVICES, Host, MAX_DEVICES, Mount, Root};
 use model::{Private, is_missing, relative};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 pub(crate) use staged::{c_string, open_dir, own, owner};
+pub(crate) use waiting::may_wait;
 
 use crate::{ListedPath, Network, StrictProfile};
 use crate::{Result, sys};
@@ -201,35 +202,6 @@ impl Seen {
         let all: io::Result<_> = sources(root, host).map(identity).collect();
         all.map(Seen)
     }
-}
-
-/// Returns true if a root can wait for its job without hindering anyone. It keeps every file system that it shows: its
-/// device stays busy after an unmount. So the root may show only those of `/` and `/usr`, which stay anyway, and those
-/// without a device. No other may be on the way to what it shows either, because a look-up must not hang.
-pub(crate) fn may_wait(root: &Root, host: BorrowedFd<'_>) -> io::Result<bool> {
-    let device = |fd: BorrowedFd<'_>| sys::stat_of(fd).map(|stat| stat.st_dev);
-    let usr = sys::open_at(Some(host), c"usr", libc::O_PATH)?;
-    let staying = [device(host)?, device(usr.as_fd())?];
-    for mount in &root.mounts {
-        let Content::Host(shown) = &mount.what else {
-            continue;
-        };
-        let mut directory = host.try_clone_to_owned()?;
-        for part in shown.source.to_bytes().split(|byte| *byte == b'/') {
-            let flags = libc::O_PATH | libc::O_NOFOLLOW;
-            let found = sys::open_at(Some(directory.as_fd()), &CString::new(part)?, flags);
-            directory = match found {
-                Err(e) if shown.optional && is_missing(&e) => break,
-                other => other?,
-            };
-            if !staying.contains(&device(directory.as_fd())?)
-                && fstatfs(&directory)?.filesystem_type() != TMPFS_MAGIC
-            {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
 }
 
 fn sources<'a>(

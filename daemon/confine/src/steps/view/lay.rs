@@ -24,7 +24,7 @@ use super::hidden::{ACCOUNTS, Cover, Hidden};
 use super::lines::changed_table;
 use super::mask::ACCOUNTS_BYTES;
 use super::name::{NameInView, kind};
-use super::table::is_in;
+use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own};
 use crate::steps::report::Fault;
 use crate::sys::{self, ForkCall};

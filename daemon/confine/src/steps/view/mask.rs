@@ -17,7 +17,7 @@ use remit_common::accounts::shown_table;
 use remit_spawn::Owner;
 
 use super::hidden::{ACCOUNTS, Cover, is_for_packages};
-use super::table::is_in;
+use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own, owner};
 use crate::sys;
 

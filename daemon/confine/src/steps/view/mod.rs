@@ -30,6 +30,7 @@ use remit_common::view::{self, IDS, Index, VIEW, lower, upper};
 use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;
+use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, own, owner};
 use crate::steps::report::{EnabledLayers, Fault};
 use crate::sys::{self, ForkCall, Propagation};
@@ -44,7 +45,6 @@ pub(crate) use lay::Laying;
 use mask::{Mask, is_masked};
 use mounts::{Mounted, Mounts};
 use site::{NO_WRITE, SITE_OPTIONS, Site};
-use table::is_in;
 pub(crate) use table::{Shown, points};
 pub(crate) use users::{CAPABILITIES, become_root_of, enter_view, first_id, user_namespace};
 use walk::Tree;

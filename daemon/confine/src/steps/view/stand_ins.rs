@@ -11,7 +11,7 @@ use remit_spawn::Owner;
 use super::Building;
 use super::mask::Mask;
 use super::site::{NO_WRITE, Site};
-use super::table::is_in;
+use crate::steps::mount_line::is_in;
 use crate::steps::private_root::{c_string, open_dir, own};
 use crate::sys;
 

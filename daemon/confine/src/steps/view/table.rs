@@ -6,6 +6,8 @@ use std::io;
 
 use remit_common::view::PRIVATE;
 
+use crate::steps::mount_line::{MountLine, is_in};
+
 /// File systems on which an overlay works, and whose owners a mount can map: the kernel's `FS_ALLOW_IDMAP`.
 const COPIED: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
 /// File systems of local disks and images. Those of networks and of users' programs (FUSE) can hang, and are left out.
@@ -40,8 +42,9 @@ pub(crate) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
         if line.is_empty() {
             continue;
         }
-        let (at, shown) = mount(line).ok_or(io::ErrorKind::InvalidData)?;
-        found.insert(at, shown);
+        let mount = MountLine::parse(line).ok_or(io::ErrorKind::InvalidData)?;
+        let shown = shown(&mount);
+        found.insert(mount.at, shown);
     }
     let is_private = |at: &[u8]| PRIVATE.iter().any(|own| is_in(at, own.as_bytes()));
     found.retain(|at, _| !is_private(at));
@@ -61,52 +64,22 @@ pub(crate) fn points(mountinfo: &[u8]) -> io::Result<Vec<Point>> {
     found.into_iter().map(point).collect()
 }
 
-/// Returns true if `path` is `directory` or beneath it. Both are relative.
-pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
-    let rest = path.strip_prefix(directory);
-    rest.is_some_and(|rest| directory.is_empty() || matches!(rest.first(), None | Some(b'/')))
-}
-
-fn mount(line: &[u8]) -> Option<(Vec<u8>, Shown)> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let at = unescaped(fields.nth(4)?)?;
-    let own = fields.next()?;
-    fields.by_ref().find(|field| *field == b"-")?;
-    let kind = std::str::from_utf8(fields.next()?).ok()?;
-    let whole = fields.nth(1)?;
-    let is_fixed =
-        [own, whole].map(|options| options.split(|byte| *byte == b',').any(|one| one == b"ro"));
-    let shown = match kind {
+fn shown(mount: &MountLine<'_>) -> Shown {
+    let is_fixed = mount
+        .options
+        .map(|options| options.split(|byte| *byte == b',').any(|one| one == b"ro"));
+    match mount.kind {
         kind if COPIED.contains(&kind) && is_fixed == [false; 2] => Shown::Copy,
         kind if COPIED.contains(&kind) || READ_ONLY.contains(&kind) => Shown::ReadOnly,
         _ => Shown::Not,
-    };
-    Some((at, shown))
-}
-
-/// Returns a path without its slash at the front. The kernel escapes spaces, tabs, line ends and backslashes.
-fn unescaped(field: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = field.strip_prefix(b"/")?;
-    let mut path = Vec::with_capacity(rest.len());
-    while let Some((first, others)) = rest.split_first() {
-        rest = others;
-        if *first != b'\\' {
-            path.push(*first);
-            continue;
-        }
-        let (digits, others) = rest.split_at_checked(3)?;
-        rest = others;
-        let digits = std::str::from_utf8(digits).ok()?;
-        path.push(u8::from_str_radix(digits, 8).ok()?);
     }
-    Some(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(table: &str) -> Vec<(String, Shown)> {
+    fn shown_points(table: &str) -> Vec<(String, Shown)> {
         let points = points(table.as_bytes()).unwrap();
         let text = |point: Point| (point.at.into_string().unwrap(), point.shown);
         points.into_iter().map(text).collect()
@@ -137,7 +110,7 @@ mod tests {
         let copied = |at: &str| (at.to_owned(), Shown::Copy);
         let fixed = |at: &str| (at.to_owned(), Shown::ReadOnly);
         assert_eq!(
-            shown(table),
+            shown_points(table),
             [
                 copied(""),
                 fixed("boot/efi"),

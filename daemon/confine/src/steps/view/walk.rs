@@ -20,8 +20,8 @@ use remit_common::view::PRIVATE;
 use super::budget::{Budget, Cost, hideable};
 use super::hidden::Cover;
 use super::known::{Known, Part, WatchedMount, part_of};
-use super::table::is_in;
 use super::walker::{END, say};
+use crate::steps::mount_line::is_in;
 use crate::sys;
 
 /// Directories of packages with many names, where nobody keeps what is private. All others are looked at.
