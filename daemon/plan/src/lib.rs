@@ -40,6 +40,7 @@ mod undo;
 mod unit;
 mod upload;
 mod view;
+mod ways;
 
 pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;

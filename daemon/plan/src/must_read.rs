@@ -1,22 +1,19 @@
 //! What an approver has to read, and so is no upload: at its own path, or where links of the plan lead to, as far as its paths
 //! say. Links that are on the machine are not known here.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::codec::PlanError;
 use crate::deciding::{by_path, is_setting_in_home, is_startup};
 use crate::of_packages::PackageNames;
-use crate::plan::{Entry, New};
 use crate::risk::{Reading, Risk};
 use crate::view::View;
+use crate::ways::{Led, Ways, target_of};
 use crate::{OLD_BYTES, PlanPath};
 
-/// Links that are followed one after the other: path_resolution(7).
-const LINKS: usize = 40;
 /// Links that decide beside uploads, at most.
 const DECIDING: usize = 1000;
 const MANY: &str =
     "the plan has uploads, and too many links that decide who may do what: make two plans";
+const FAR: &str = "the plan has uploads, and links that decide who may do what lead to too many other links: make two plans";
 const LINKED: &str = "it is a link that decides who may do what, and what it leads to may be an upload of this plan, which nobody \
                       reads: make two plans";
 const UPLOADED: &str = "whoever approves reads it, so give it with 'write', not as an upload";
@@ -62,163 +59,38 @@ fn reading(path: &PlanPath) -> Reading {
 
 /// Fails for uploads whose content an approver has to read. Its time grows with the plan, and no faster.
 pub fn check_uploads(views: &[View<'_>]) -> Result<(), PlanError> {
-    let refused = |entry: &Entry, why| PlanError::Entry {
-        path: entry.path.clone(),
+    let refused = |path: &PlanPath, why| PlanError::Entry {
+        path: path.clone(),
         why,
     };
     let mut uploads = views.iter().filter_map(|view| {
         let uploaded = view.entry.change.uploaded()?;
-        Some((view.entry, uploaded))
+        Some((&view.entry.path, uploaded))
     });
     if uploads.clone().next().is_none() {
         return Ok(());
     }
     let packages = PackageNames::new(views.iter().map(|view| &view.entry.path));
-    if let Some((entry, _)) = uploads.find(|(entry, new)| packages.is_read(&entry.path, new.size)) {
-        return Err(refused(entry, UPLOADED));
+    if let Some((path, _)) = uploads.find(|(path, new)| packages.is_read(path, new.size)) {
+        return Err(refused(path, UPLOADED));
     }
     let leads = |view: &&View<'_>| target_of(view).is_some() && is_strong(&view.entry.path);
-    let deciding = || views.iter().filter(leads);
-    if let Some(view) = deciding().nth(DECIDING) {
-        return Err(refused(view.entry, MANY));
+    let deciding = views.iter().filter(leads);
+    let deciding: Vec<&PlanPath> = deciding.map(|view| &view.entry.path).collect();
+    if let Some(path) = deciding.get(DECIDING) {
+        return Err(refused(path, MANY));
     }
-    let ways = Ways::new(views);
-    match deciding().find(|view| ways.may_reach_upload(view)) {
-        Some(view) => Err(refused(view.entry, LINKED)),
+    match Ways::new(views).first_led(&deciding) {
+        Some((link, Led::ToUpload)) => Err(refused(link, LINKED)),
+        Some((link, Led::TooFar)) => Err(refused(link, FAR)),
         None => Ok(()),
     }
-}
-
-/// What is needed of a plan to follow its links.
-struct Ways<'a> {
-    /// By path.
-    views: BTreeMap<&'a [u8], &'a View<'a>>,
-    /// Directories with uploads or links beneath them.
-    above: BTreeSet<&'a [u8]>,
-    /// Names in the paths of uploads.
-    upload_names: BTreeSet<&'a [u8]>,
-    /// Names in the paths of links, with the target if all links of this name have one.
-    link_names: BTreeMap<&'a [u8], Option<PlanPath>>,
-}
-
-impl<'a> Ways<'a> {
-    fn new(views: &'a [View<'a>]) -> Self {
-        let mut ways = Self {
-            views: views
-                .iter()
-                .map(|view| (view.entry.path.as_bytes(), view))
-                .collect(),
-            above: BTreeSet::new(),
-            upload_names: BTreeSet::new(),
-            link_names: BTreeMap::new(),
-        };
-        for view in views {
-            let path = &view.entry.path;
-            let is_upload = view.entry.change.uploaded().is_some();
-            let target = target_of(view);
-            if !is_upload && target.is_none() {
-                continue;
-            }
-            ways.above.extend(path.ancestors());
-            if is_upload {
-                ways.upload_names.extend(names(path.as_bytes()));
-            }
-            if let Some(target) = target {
-                let target = resolved(path.as_bytes(), target);
-                for name in names(path.as_bytes()) {
-                    let known = ways
-                        .link_names
-                        .entry(name)
-                        .or_insert_with(|| target.clone());
-                    if *known != target {
-                        *known = None;
-                    }
-                }
-            }
-        }
-        ways
-    }
-
-    /// Returns true if the way of this link may end at an upload of the same plan, in a directory with one, or in one with
-    /// further links.
-    ///
-    /// The parents of an entry are no links: a commit refuses that. So a way to a path of an entry ends there, or goes on if
-    /// it is a link. What other paths lead to is not known, but it has the last name of the path.
-    fn may_reach_upload(&self, link: &View<'_>) -> bool {
-        let mut at = link.entry.path.clone();
-        for _ in 0..LINKS {
-            let Some(view) = self.views.get(at.as_bytes()) else {
-                return false;
-            };
-            let Some(target) = target_of(view) else {
-                return false;
-            };
-            let Some(path) = resolved(at.as_bytes(), target) else {
-                return true;
-            };
-            if path.ancestors().any(|dir| {
-                self.views
-                    .get(dir)
-                    .is_some_and(|view| target_of(view).is_some())
-            }) {
-                return true;
-            }
-            match self.views.get(path.as_bytes()) {
-                Some(view) if view.entry.change.uploaded().is_some() => return true,
-                _ if self.above.contains(path.as_bytes()) => return true,
-                Some(_) => at = path,
-                None => {
-                    let name = path.name();
-                    let is_other = match self.link_names.get(name) {
-                        Some(only) => only.as_ref() != Some(&path),
-                        None => false,
-                    };
-                    return is_other || self.upload_names.contains(name);
-                }
-            }
-        }
-        true
-    }
-}
-
-fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty())
-}
-
-fn target_of<'a>(view: &View<'a>) -> Option<&'a [u8]> {
-    match view.entry.change.makes() {
-        Some(New::Link(_)) => view.new,
-        _ => None,
-    }
-}
-
-/// Returns the path that a target names from the directory of the link; nothing for the root, and for a `..` behind a name
-/// of the target, which may be a link.
-fn resolved(link: &[u8], target: &[u8]) -> Option<PlanPath> {
-    let slash = link.iter().rposition(|byte| *byte == b'/')?;
-    let mut parts: Vec<&[u8]> = match target.first() {
-        Some(b'/') => Vec::new(),
-        _ => names(link.get(..slash)?).collect(),
-    };
-    let mut is_named = false;
-    for part in names(target).filter(|part| part != b".") {
-        match part {
-            b".." if is_named => return None,
-            b".." => drop(parts.pop()),
-            part => {
-                is_named = true;
-                parts.push(part);
-            }
-        }
-    }
-    PlanPath::new([&b"/"[..], &parts.join(&b'/')].concat()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Change, Content, Metadata, Source};
+    use crate::plan::{Change, Content, Entry, Metadata, New, Source};
     use crate::{Bundle, Plan, sha256};
 
     fn made(path: &str, new: New, mode: u32) -> Entry {
