@@ -3,6 +3,9 @@
 //! It is data: no IO, no dependency. A name alone decides nothing, and no list of programs is complete.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 mod alternatives;
 
 pub(crate) mod container_runner {
@@ -208,6 +211,11 @@ pub fn all() -> impl Iterator<Item = &'static Program> {
     starters.chain(tools::PROGRAMS)
 }
 
+static BY_NAME: LazyLock<BTreeMap<&str, &Program>> = LazyLock::new(|| {
+    let named = |program: &'static Program| program.names.iter().map(move |name| (*name, program));
+    all().flat_map(named).collect()
+});
+
 /// Suffixes of distributions for one of several builds, or for a diverted program.
 const BUILDS: [&str; 8] = [
     "-dbg", ".basic", ".distrib", ".nox", ".openbsd", ".orig", ".real", ".tiny",
@@ -219,8 +227,8 @@ pub fn known(name: &str) -> Option<&'static Program> {
     let stem = built.unwrap_or(name);
     let stem =
         stem.trim_end_matches(|char: char| char.is_ascii_digit() || char == '.' || char == '-');
-    let of = |name: &str| all().find(|program| program.names.contains(&name));
-    of(name).or_else(|| of(stem))
+    let program = BY_NAME.get(name).or_else(|| BY_NAME.get(stem));
+    program.copied()
 }
 
 pub fn is_shell(name: &str) -> bool {

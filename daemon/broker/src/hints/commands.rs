@@ -6,6 +6,8 @@ use remit_programs::Class;
 // Bytes of a request that are parsed.
 const LOOKED_AT: usize = 64 << 10;
 const MOST: usize = 16;
+// Programs that are looked up, also of what is no command in the end.
+const LOOKED_UP: usize = 4 * MOST;
 const WORDS: usize = 12;
 // Bytes kept of one word.
 const WORD: usize = 200;
@@ -33,15 +35,15 @@ pub struct Commands(Vec<Command>);
 impl Commands {
     /// Parses an argv. A shell with `-c` is parsed as a script, a wrapper by the program that it starts.
     pub fn of_argv(argv: &[&[u8]]) -> Self {
-        let mut found = Self::default();
-        found.add(argv, DEPTH);
-        found
+        let mut parse = CommandParse::default();
+        parse.add(argv, DEPTH);
+        Self(parse.found)
     }
 
     pub fn of_script(text: &[u8]) -> Self {
-        let mut found = Self::default();
-        found.add_script(text, DEPTH);
-        found
+        let mut parse = CommandParse::default();
+        parse.add_script(text, DEPTH);
+        Self(parse.found)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Command> {
@@ -54,20 +56,32 @@ impl Commands {
             _ => None,
         }
     }
+}
 
+#[derive(Default)]
+struct CommandParse {
+    found: Vec<Command>,
+    looked_up: usize,
+}
+
+impl CommandParse {
     fn add(&mut self, argv: &[&[u8]], depth: usize) {
         let Some(((program, args), depth)) = argv.split_first().zip(depth.checked_sub(1)) else {
             return;
         };
+        if self.is_over() {
+            return;
+        }
+        self.looked_up += 1;
         let name = name_of(program);
         if let Some(script) = script(&name, args) {
             return self.add_script(script, depth);
         }
         match inner(&name, args) {
             Some(inner) => self.add(inner, depth),
-            None if self.0.len() < MOST && !name.is_empty() => {
+            None if !name.is_empty() => {
                 let args = args.iter().take(WORDS - 1);
-                self.0.push(Command {
+                self.found.push(Command {
                     name,
                     args: args.map(|arg| text::line(arg, WORD)).collect(),
                 });
@@ -76,10 +90,14 @@ impl Commands {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.found.len() == MOST || self.looked_up == LOOKED_UP
+    }
+
     fn add_script(&mut self, text: &[u8], depth: usize) {
         let text = text.get(..LOOKED_AT).unwrap_or(text);
         for command in text.split(|byte| b"|;&(){}`\n".contains(byte)) {
-            if self.0.len() >= MOST {
+            if self.is_over() {
                 return;
             }
             let words: Vec<&[u8]> = command
@@ -235,5 +253,23 @@ mod tests {
         let word = vec![b'x'; 1 << 16];
         assert!(Commands::of_argv(&[b"a", &word]).0[0].args[0].len() <= WORD + 8);
         assert_eq!(Commands::of_argv(&[b"sh", b"-c"]).0[0].name, "sh");
+    }
+
+    /// None of these segments is a command.
+    #[test]
+    fn segments_without_a_command_are_counted() {
+        for (segment, each) in [
+            ("/;", 1),
+            ("env env env env env env env;", 6),
+            ("sh -c /;", 2),
+        ] {
+            let mut parse = CommandParse::default();
+            parse.add_script(&segment.repeat(1000).into_bytes(), DEPTH);
+            assert!(parse.found.is_empty(), "{segment}");
+            assert_eq!(parse.looked_up, LOOKED_UP, "{segment}");
+            // What follows a few of them is found.
+            let few = [segment.repeat(LOOKED_UP / each / 2), "curl x".to_owned()].concat();
+            assert_eq!(shown(&Commands::of_script(few.as_bytes())), ["curl x"]);
+        }
     }
 }

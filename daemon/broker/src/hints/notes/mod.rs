@@ -1,8 +1,7 @@
 //! Notes of one line, at most three, about programs, found by name, whose output can mislead in the `read` sandbox.
 
+mod scan;
 mod table;
-
-use std::borrow::Cow;
 
 use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
@@ -11,11 +10,7 @@ use remit_wire::{Run, What};
 
 use crate::hints::answer::instead;
 use crate::hints::{Command, Commands};
-
-const MOST: usize = 3;
-const LOOKED_AT: usize = 64 << 10;
-
-const ARGS: usize = 12;
+use scan::Notes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
@@ -39,7 +34,11 @@ pub fn of_run(run: &Run) -> About {
             about(&argv, is_read)
         }
         What::Script { text, .. } => About {
-            notes: if is_read { of_script(text) } else { Vec::new() },
+            notes: if is_read {
+                Notes::of_script(text).found
+            } else {
+                Vec::new()
+            },
             commands: Commands::of_script(text),
             looks: false,
         },
@@ -61,7 +60,11 @@ pub fn of_line(meta: &JobMeta) -> About {
 
 fn about(argv: &[&[u8]], is_read: bool) -> About {
     About {
-        notes: if is_read { of_argv(argv) } else { Vec::new() },
+        notes: if is_read {
+            Notes::of_argv(argv).found
+        } else {
+            Vec::new()
+        },
         commands: Commands::of_argv(argv),
         looks: false,
     }
@@ -108,101 +111,12 @@ pub fn of_network(enforced: &Enforced) -> Option<String> {
     Some(format!("the copy has a network: {names}"))
 }
 
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Notes {
-    fn add(&mut self, note: Option<String>) {
-        if let Some(note) = note.filter(|note| self.0.len() < MOST && !self.0.contains(note)) {
-            self.0.push(note);
-        }
-    }
-}
-
-fn of_argv(argv: &[&[u8]]) -> Vec<String> {
-    let argv: Vec<_> = argv.iter().map(|arg| text(arg)).collect();
-    let Some((program, args)) = argv.split_first() else {
-        return Vec::new();
-    };
-    let mut notes = Notes::default();
-    let name = program.rsplit('/').next().unwrap_or_default();
-    if remit_programs::is_shell(name) {
-        for script in args.iter().skip_while(|arg| arg.starts_with('-')) {
-            add_of_script(script, &mut notes);
-        }
-        return notes.0;
-    }
-    notes.add(of_program(name, args));
-    for arg in args {
-        notes.add(table::of_file(arg).map(str::to_owned));
-    }
-    notes.0
-}
-
-fn of_script(script: &[u8]) -> Vec<String> {
-    let mut notes = Notes::default();
-    add_of_script(&text(script), &mut notes);
-    notes.0
-}
-
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes.get(..LOOKED_AT).unwrap_or(bytes))
-}
-
-/// Treats each word as a possible program with arguments. Any language works; too many notes are better than none.
-fn add_of_script(text: &str, notes: &mut Notes) {
-    for command in text.split(['|', ';', '&', '(', ')', '{', '}', '`', '\n']) {
-        let is_edge = |c: char| c.is_ascii_whitespace() || "\"',[]<>=$".contains(c);
-        let words: Vec<&str> = command
-            .split_inclusive(is_edge)
-            .filter(|part| !is_descriptor(part))
-            .map(|part| part.trim_end_matches(is_edge))
-            .filter(|word| !word.is_empty())
-            .collect();
-        let mut reads = false;
-        let mut names = false;
-        let mut rest = words.as_slice();
-        while let Some((word, args)) = rest.split_first() {
-            notes.add(table::of_file(word).map(str::to_owned));
-            if let Some(name) = program_in(word).filter(|_| !names) {
-                notes.add(of_program(name, args.get(..ARGS).unwrap_or(args)));
-                let is_reader = table::READERS.contains(&name);
-                reads |= is_reader;
-                // find starts programs.
-                names = table::NAMERS.contains(&name) || (is_reader && name != "find");
-            }
-            rest = args;
-        }
-        if reads && silences_errors(command) {
-            notes.add(Some(table::UNSEEN.to_owned()));
-        }
-    }
-}
-
-/// Returns the program that a word of a script can be: a path such as `/etc/ssh` is none.
-fn program_in(word: &str) -> Option<&str> {
-    match word.rsplit_once('/') {
-        None => Some(word),
-        Some((dir, name)) => dir.ends_with("bin").then_some(name),
-    }
-}
-
-/// Returns true for the number before a redirection, as in `2>/dev/null`.
-fn is_descriptor(part: &str) -> bool {
-    let number = part.strip_suffix(['<', '>']).unwrap_or_default();
-    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn silences_errors(command: &str) -> bool {
-    command.contains("2>/dev/null") || command.contains("2> /dev/null")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn argv(words: &[&str]) -> Vec<String> {
-        of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+        Notes::of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).found
     }
 
     fn note(typed: &str) -> String {
@@ -241,21 +155,6 @@ mod tests {
     }
 
     #[test]
-    fn script_gets_at_most_three_distinct_notes() {
-        assert_eq!(of_script(b"df -h; df -i\nfindmnt"), [note("df")]);
-        let many = b"a|/bin/dmesg;$(curl x)\nlsof `crontab`";
-        let expect = ["dmesg", "curl x", "lsof"].map(note);
-        assert_eq!(of_script(many), expect);
-        assert_eq!(argv(&["sh", "-c", "dmesg | tail"]), [note("dmesg")]);
-        assert_eq!(
-            argv(&["sh", "-c", "dmesg; df; lsof", "curl"]).len(),
-            MOST,
-            "over all arguments of the shell"
-        );
-        assert!(of_script(b"remount dfx my-curl /etc/ssh ~/.ssh; ls /tmp/ssh mount").is_empty());
-    }
-
-    #[test]
     fn a_read_only_disk_is_the_sandboxs() {
         let line = b"touch: cannot touch '/x': Read-only file system\n";
         assert!(of_errors("read", line).is_some());
@@ -266,52 +165,6 @@ mod tests {
         let terminal = b"script: failed to create pseudo-terminal: Permission denied\n";
         assert!(of_errors("read", terminal).is_some_and(|note| note.contains("no terminal")));
         assert!(of_errors("read", b"").is_none());
-    }
-
-    #[test]
-    fn a_script_is_looked_at_command_by_command() {
-        for (script, expect) in [
-            ("ss -tn; ps -p 1", None),
-            ("timeout 2 ss -tp", Some("ss -p")),
-            ("subprocess.run([\"df\", \"-h\"])", Some("df")),
-            ("require('os').userInfo().username", None),
-            ("journalctl -u ssh -n 5", None),
-            ("last reboot", None),
-            ("systemctl list-timers | cat", None),
-            ("getent hosts x.org", Some("getent hosts x.org")),
-            ("sleep 1; ps aux | grep docker && curl x", Some("curl")),
-            ("shutdown -r now", Some("shutdown -r now")),
-        ] {
-            let expect: Vec<_> = expect.map(note).into_iter().collect();
-            assert_eq!(of_script(script.as_bytes()), expect, "{script}");
-        }
-        let plain = note("dpkg --verify");
-        assert_eq!(of_script(b"dpkg --verify 2>/dev/null | wc -l"), [plain]);
-        assert_eq!(of_script(b"dpkg -V nginx 2>&1"), [note("dpkg -V nginx")]);
-        for script in ["wc -l </proc/mounts", "grep ssh /proc/mounts"] {
-            assert_eq!(of_script(script.as_bytes()), [table::MOUNTS], "{script}");
-        }
-    }
-
-    #[test]
-    fn script_that_silences_read_errors_gets_note() {
-        for (script, has_note) in [
-            ("find / -name x 2>/dev/null | wc -l", true),
-            ("n=$(ls /proc/*/fd 2> /dev/null)", true),
-            ("find / -name x | wc -l", false),
-            ("command -v x 2>/dev/null; ls", false),
-        ] {
-            let expect: &[&str] = if has_note { &[table::UNSEEN] } else { &[] };
-            assert_eq!(of_script(script.as_bytes()), expect, "{script}");
-        }
-    }
-
-    #[test]
-    fn only_start_of_script_is_scanned() {
-        let mut text = vec![b' '; LOOKED_AT];
-        text.extend(b"df");
-        assert!(of_script(&text).is_empty());
-        assert_eq!(of_script(&text[2..]), [note("df")]);
     }
 
     #[test]
