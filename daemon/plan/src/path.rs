@@ -100,6 +100,13 @@ impl PlanPath {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
+    /// Returns the path with the lowest byte for `/`: sorted by it, what lies beneath a directory comes next to it.
+    pub(crate) fn tree_key(&self) -> Vec<u8> {
+        // A path has no NUL.
+        let lowest = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+        self.0.iter().map(lowest).collect()
+    }
+
     /// Returns true if sshd reads keys or hosts from it, as far as its name says.
     #[must_use]
     pub fn holds_login_keys(&self) -> bool {
@@ -108,6 +115,30 @@ impl PlanPath {
         let mut parts = self.as_bytes().split(|byte| *byte == b'/');
         self.name().starts_with(b"authorized_keys") || parts.any(is_one)
     }
+}
+
+/// Returns true if the path of this key lies beneath that of the other one.
+pub fn is_beneath(key: &[u8], directory: &[u8]) -> bool {
+    let rest = key.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.starts_with(&[0]))
+}
+
+/// Returns, for each of the paths, the position of the nearest one above it. No ancestor is looked up: a stranger chooses how
+/// many there are.
+pub fn nearest_above<'a>(paths: impl Iterator<Item = &'a PlanPath>) -> Vec<Option<usize>> {
+    let mut sorted: Vec<(Vec<u8>, usize)> = paths.map(PlanPath::tree_key).zip(0..).collect();
+    sorted.sort();
+    let mut found = vec![None; sorted.len()];
+    let mut above: Vec<(&[u8], usize)> = Vec::new();
+    for (key, at) in &sorted {
+        let is_other = |(parent, _): &mut (&[u8], usize)| !is_beneath(key, parent);
+        while above.pop_if(is_other).is_some() {}
+        if let Some(found) = found.get_mut(*at) {
+            *found = above.last().map(|(_, parent)| *parent);
+        }
+        above.push((key, *at));
+    }
+    found
 }
 
 impl TryFrom<Vec<u8>> for PlanPath {
@@ -193,5 +224,25 @@ mod tests {
         assert!(!path.is_in(b"/etc/ng") && !path.is_in(b"/etc/nginx/a"));
         assert_eq!(PlanPath::new("/etc").unwrap().parent(), b"/");
         assert_eq!(path.to_string(), "/etc/nginx/a b\\n");
+    }
+
+    #[test]
+    fn nearest_path_above_is_found_among_names_that_begin_the_same() {
+        let paths = [
+            "/a", "/a!", "/a!/b", "/a-/b", "/a/b/c", "/a/b/c/d", "/a/b/d", "/ab", "/c/d",
+        ];
+        let paths = paths.map(|path| PlanPath::new(path).unwrap());
+        let expect = [
+            None,
+            None,
+            Some(1),
+            None,
+            Some(0),
+            Some(4),
+            Some(0),
+            None,
+            None,
+        ];
+        assert_eq!(nearest_above(paths.iter()), expect);
     }
 }

@@ -3,13 +3,13 @@
 //! **Invariant:** entries are sorted by path, each path has one, and an entry beneath another is beneath a directory
 //! that is new or stays, or both are removed.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::codec::{self, PlanError};
+use crate::path::nearest_above;
 pub use crate::stat::{Kind, Metadata, Stat};
 use crate::upload::Upload;
 use crate::{CONTENT_BYTES, ENTRIES, FILE_BYTES, PLAN_BYTES, PlanPath};
@@ -358,9 +358,9 @@ impl Plan {
             path: entry.path.clone(),
             why,
         };
-        let mut seen: BTreeMap<&[u8], &Change> = BTreeMap::new();
+        let above = nearest_above(self.entries.iter().map(|entry| &entry.path));
         let (mut bytes, mut packed, mut last) = (0_u64, 0_u64, None);
-        for entry in &self.entries {
+        for (entry, above) in self.entries.iter().zip(above) {
             if last.is_some_and(|last| last >= &entry.path) {
                 return Err(refused(entry, "it is there twice, or out of order"));
             }
@@ -368,12 +368,11 @@ impl Plan {
             entry.change.check().map_err(|why| refused(entry, why))?;
             let of_lines = entry.change.check_lines(&entry.path);
             of_lines.map_err(|why| refused(entry, why))?;
-            let above = entry.path.ancestors().find_map(|dir| seen.get(dir));
-            if above.is_some_and(|above| !above.may_contain(&entry.change)) {
+            let above = above.and_then(|at| self.entries.get(at));
+            if above.is_some_and(|above| !above.change.may_contain(&entry.change)) {
                 let why = "the same plan makes a file of a directory above it, or removes that";
                 return Err(refused(entry, why));
             }
-            seen.insert(entry.path.as_bytes(), &entry.change);
             let size = entry.change.content().map_or(0, |content| content.size);
             bytes = bytes.saturating_add(size);
             let size = entry.change.uploaded().map_or(0, |content| content.size);

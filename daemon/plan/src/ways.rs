@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::PlanPath;
+use crate::path::is_beneath;
 use crate::plan::New;
 use crate::view::View;
 
@@ -36,7 +37,7 @@ pub struct Ways<'a> {
 }
 
 struct Place<'a> {
-    /// Its path with the lowest byte for `/`: what lies beneath it comes next to it.
+    /// Its path for the order of trees.
     key: Vec<u8>,
     path: &'a PlanPath,
     kind: PlaceKind<'a>,
@@ -69,7 +70,7 @@ enum Met {
 impl<'a> Ways<'a> {
     pub fn new(views: &[View<'a>]) -> Self {
         let place = |view: &View<'a>| Place {
-            key: key(view.entry.path.as_bytes()),
+            key: view.entry.path.tree_key(),
             path: &view.entry.path,
             kind: match target_of(view) {
                 Some(target) => PlaceKind::Link(target),
@@ -159,16 +160,14 @@ impl<'a> Ways<'a> {
     }
 
     fn at(&self, path: &PlanPath) -> Next {
-        let mut key = key(path.as_bytes());
+        let mut key = path.tree_key();
         let end = self.places.partition_point(|place| place.key <= key);
         let last = end.checked_sub(1);
         let is_at = |place: &Place<'_>| place.key == key;
         let place = last.and_then(|last| self.places.get(last));
         // Nothing comes between a link and what would lie beneath it.
         let is_beneath_link = place.is_some_and(|place| {
-            let rest = key.strip_prefix(place.key.as_slice());
-            matches!(place.kind, PlaceKind::Link(_))
-                && rest.is_some_and(|rest| rest.starts_with(&[0]))
+            matches!(place.kind, PlaceKind::Link(_)) && is_beneath(&key, &place.key)
         });
         let found = place.filter(|place| is_at(place)).map(|place| place.kind);
         key.push(1);
@@ -221,12 +220,6 @@ impl Place<'_> {
             PlaceKind::Upload | PlaceKind::Other => None,
         }
     }
-}
-
-fn key(path: &[u8]) -> Vec<u8> {
-    // A path has no NUL.
-    let lowest = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    path.iter().map(lowest).collect()
 }
 
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {

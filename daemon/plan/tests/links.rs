@@ -1,4 +1,4 @@
-//! Links of plans that a stranger sends: the daemon follows them before it decides anything. Bounds are of processor time and of
+//! Links and paths of plans that a stranger sends: the daemon reads them before it decides anything. Bounds are of processor time and of
 //! memory of this process, never of a clock.
 #![allow(clippy::unwrap_used)]
 
@@ -101,4 +101,20 @@ fn many_names_of_links_take_no_memory() {
     Bundle::decode(bytes).unwrap();
     let grown = peak_kib() - before;
     assert!(grown < 16 * size, "{grown} KiB for a plan of {size} KiB");
+}
+
+/// The same bytes, with as many parts as a path can have and with few.
+#[test]
+fn deep_paths_cost_as_much_as_others() {
+    let cost = |rest: &str| {
+        let path = |n: usize| format!("/{n:05}{}", rest.repeat(63)).into_bytes();
+        let file = || New::File(content(b"", Source::Bundle));
+        let entries = (0..5000).map(|n| made(&path(n), file(), 0o644));
+        let bytes = Plan::new(entries.collect()).unwrap().encode();
+        let before = used_ns();
+        Plan::decode(&bytes).unwrap();
+        used_ns() - before
+    };
+    let (few, many) = (cost("aa"), cost("/a"));
+    assert!(many < few * 2, "{few} ns, deep {many} ns");
 }
