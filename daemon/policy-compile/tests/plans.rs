@@ -11,6 +11,7 @@ mod common;
 
 use common::{accounts, policy, source};
 use proptest::prelude::*;
+use remit_common::wire::Effect;
 use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, OldCapabilities, Plan,
     PlanPath, Source, Stat, sha256,
@@ -1046,6 +1047,29 @@ fn hash_of_unreadable_bytes_needs_an_approval() {
             };
             let lifted = pending.granted(&consent, 1, Some(within));
             assert_eq!(lifted.is_ok(), is_readable, "{mode:o} {uid} {gid}");
+        }
+    }
+}
+
+/// The daemon decodes the plan of a call only if a rule grants its command to the caller.
+#[test]
+fn plan_of_a_caller_without_a_grant_changes_no_verdict() {
+    let granted = rule("'/srv'", "'none'");
+    let denied = "[[deny]]\nto = ['#9']\ndeny = ['plan.commit']\n";
+    let (policy, _) = policy(&format!("{COMMANDS}\n{granted}{denied}"));
+    let (name, args) = ("plan.commit", &[][..]);
+    for (uid, is_granted) in [(7, true), (8, false), (9, false), (65_534, false)] {
+        let caller = CallerIds { uid, gids: &[] };
+        assert_eq!(policy.is_granted(caller, name), is_granted, "{uid}");
+        let effect = Effect::Change;
+        let unread = policy.decide(caller, &Ask::Command { name, effect, args });
+        for path in ["/srv/x", "/etc/x"] {
+            let plan = &plan(&[(path, 0o644)]);
+            let read = policy.decide(caller, &Ask::Commit { name, args, plan });
+            assert!(
+                is_granted || read == unread,
+                "{uid}: {read:?}, not {unread:?}"
+            );
         }
     }
 }

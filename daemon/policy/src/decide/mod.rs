@@ -257,6 +257,13 @@ impl Policy {
         verdict.unwrap_or_else(Verdict::Deny)
     }
 
+    /// Returns true if a rule grants this caller a command, with any arguments. Otherwise all calls of it have one verdict.
+    pub fn is_granted(&self, caller: CallerIds<'_>, name: &str) -> bool {
+        let speaking = self.granting.of(caller);
+        let mut granting = self.granting.positions(&speaking, name);
+        refused_id(caller.uid).is_none() && granting.next().is_some()
+    }
+
     fn run(
         &self,
         caller: CallerIds<'_>,

@@ -265,3 +265,25 @@ profile = "host"
     assert_eq!(bound.literal, [true, true, true, false, false, false]);
     assert!(fields(&bound.asked).contains(&("ARGV", expect)));
 }
+
+/// A caller without a rule about the command is refused before that.
+#[test]
+fn plan_is_not_decoded_with_the_arguments() {
+    let text = "[[command]]\nname = \"site.commit\"\nsummary = \"x\"\neffect = \"change\"\nprofile = \"host\"\n\
+                argv = [\"/usr/libexec/remit/remit-commit\", \"commit\", \"/var/lib/remit/commits\"]\n\
+                stdin = \"plan\"\n";
+    let policy = Scene::of(text, &MachineTable::default()).policy;
+    let purpose = Purpose::Change {
+        reason: "a test".into(),
+    };
+    let spec = Spec {
+        stdin: true,
+        ..spec(named("site.commit", &[]), purpose)
+    };
+    let stdin = vec![memfd::seal(c"stdin", b"no plan").unwrap()];
+    let mut call = Call::new(spec, stdin).unwrap();
+    call.complete(&policy);
+    assert!(call.file_change().is_none());
+    call.decode_plan(&policy);
+    assert!(matches!(call.file_change(), Some(Err(_))));
+}

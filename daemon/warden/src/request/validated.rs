@@ -7,14 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{behalf::Behalf, builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_plan::Bundle;
-use remit_policy::{Ask, CHANGE, Command, Policy, RUN, Stdin};
+use remit_policy::{Ask, CHANGE, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
@@ -137,14 +136,18 @@ impl Call {
         })
     }
 
-    /// Completes its arguments ([`Policy::complete`]), and decodes its plan. The content's hash stays that of what was sent.
+    /// Completes its arguments ([`Policy::complete`]). The content's hash stays that of what was sent.
     pub fn complete(&mut self, policy: &Policy) {
-        let What::Named { name, args } = &mut self.what else {
-            return;
-        };
-        policy.complete(name, args);
-        let takes_plan = |command: &&Arc<Command>| command.stdin == Stdin::Plan;
-        if let (Some(_), Some(input)) = (policy.command(name).filter(takes_plan), &self.stdin) {
+        if let What::Named { name, args } = &mut self.what {
+            policy.complete(name, args);
+        }
+    }
+
+    /// Decodes its plan, if its command takes one.
+    pub fn decode_plan(&mut self, policy: &Policy) {
+        let command = self.named().and_then(|name| policy.command(name));
+        let takes_plan = command.is_some_and(|command| command.stdin == Stdin::Plan);
+        if let Some(input) = self.stdin.as_ref().filter(|_| takes_plan) {
             let bundle = input
                 .bytes()
                 .map_err(|error| error.to_string())

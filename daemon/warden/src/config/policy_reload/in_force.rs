@@ -9,7 +9,7 @@ use super::{Live, Loading, PATIENCE, PolicyErrors, PolicyInForce, findings, in_s
 use crate::approval::grants::Grants;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
-use crate::config::shadow::Sent;
+use crate::config::shadow::{Sent, Shadow};
 use crate::config::{MachineLimits, Settings};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
@@ -63,6 +63,18 @@ impl Policies {
     pub fn caller_ids<'a>(&self, subject: &'a Subject) -> Result<CallerIds<'a>, Refusal> {
         self.live.knows(subject.uid(), subject.user())?;
         Ok(subject.caller_ids())
+    }
+
+    /// Returns true if the verdict about this call can depend on more than its name: a rule of the policy in force or of the
+    /// shadow policy grants it to the subject, or root tries it.
+    pub fn may_grant(&self, subject: &Subject, call: &Call) -> bool {
+        let Ok(caller) = self.caller_ids(subject) else {
+            return false;
+        };
+        let shadow = self.live.shadow.as_ref().map(Shadow::policy);
+        let mut policies = [&self.live.policy].into_iter().chain(shadow);
+        let is_granted = |name| policies.any(|policy| policy.is_granted(caller, name));
+        caller.uid == 0 || call.named().is_some_and(is_granted)
     }
 
     pub const fn has_shadow(&self) -> bool {

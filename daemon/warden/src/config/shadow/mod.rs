@@ -42,6 +42,10 @@ impl Shadow {
         self.policy.digest()
     }
 
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Returns what this policy says of a request, if the policy in force says something else.
     pub fn judge(&self, live: &Policy, floor: &Floor, sent: Sent<'_>) -> Option<ShadowVerdict> {
         self.decided.update(|count| count + 1);
