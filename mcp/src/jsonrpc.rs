@@ -6,6 +6,8 @@ use rmcp::model::{ClientRequest, ErrorCode, RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::readable_id;
+
 const MAX_MESSAGE: usize = 400;
 
 /// The id of a request, as a server keeps it.
@@ -62,7 +64,8 @@ pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
         Ok(_) => invalid(None, "a message is a JSON object"),
         Err(error) => {
             let why = format!("not JSON: {error}");
-            ClientLine::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &why))
+            let id = readable_id::of_line(line);
+            ClientLine::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &why))
         }
     }
 }
@@ -172,6 +175,7 @@ mod tests {
         for (line, code, id) in [
             ("{", -32700, None),
             ("\"\\ud800\"", -32700, None),
+            (r#"{"method":"\ud800","id":7}"#, -32700, Some("7")),
             ("[]", -32600, None),
             ("7", -32600, None),
             (r#"{"id":3}"#, -32600, Some("3")),

@@ -5,6 +5,7 @@ mod behalf;
 pub mod jsonrpc;
 pub mod lines;
 pub mod output;
+pub mod readable_id;
 
 mod server {
     //! How a server names itself.

@@ -1,6 +1,8 @@
 //! Classifies one line of input: calls that take the direct way, and all that the protocol library or an error answers.
 
 use remit_mcp::jsonrpc::{self, ClientLine, Id};
+use remit_mcp::lines::LineEnds;
+use remit_mcp::readable_id;
 use rmcp::model::{ClientRequest, ErrorCode};
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -11,6 +13,7 @@ use crate::direct::{Direct, Session};
 pub const MAX_LINE: usize = 4 << 20;
 /// JSON values in one line. Each needs far more memory than its bytes.
 pub const MAX_VALUES: usize = 64 << 10;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum ClientId {
@@ -61,9 +64,13 @@ pub enum Incoming {
 
 pub type Fault = jsonrpc::Fault<ClientId>;
 
-pub fn too_long() -> Fault {
+pub fn too_long(ends: &LineEnds) -> Fault {
     let message = format!("the line is longer than {MAX_LINE} bytes");
-    Fault::new(None, ErrorCode::INVALID_REQUEST, &message)
+    Fault::new(
+        readable_id::of_ends(ends),
+        ErrorCode::INVALID_REQUEST,
+        &message,
+    )
 }
 
 pub fn duplicate(id: ClientId) -> Fault {
@@ -76,7 +83,8 @@ pub fn parse(line: &[u8], session: &Session) -> Incoming {
     let many = line.len() > MAX_VALUES && values(line) > MAX_VALUES;
     if many {
         let message = format!("the line holds more than {MAX_VALUES} JSON values");
-        return Incoming::Fault(Fault::new(None, ErrorCode::PARSE_ERROR, &message));
+        let id = readable_id::of_line(line);
+        return Incoming::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &message));
     }
     if let Some((id, direct)) = session.direct(line) {
         return Incoming::Request {

@@ -98,8 +98,8 @@ impl Stdio {
     fn take(&mut self, line: Line) -> Option<ClientJsonRpcMessage> {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
-            Line::TooLong => {
-                self.fault = Some(jsonrpc::too_long());
+            Line::TooLong(ends) => {
+                self.fault = Some(jsonrpc::too_long(&ends));
                 return None;
             }
         };

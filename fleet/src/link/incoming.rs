@@ -64,11 +64,12 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             }
             let (line, taken) = self.lines.take(bytes);
             self.taken += taken;
+            let too_long = || format!("it sent a line of more than {LONGEST_LINE} bytes");
             match line {
+                // The line may have no end, so it is not waited for.
+                None if self.lines.is_dropping() => return Err(too_long()),
                 None => {}
-                Some(Line::TooLong) => {
-                    return Err(format!("it sent a line of more than {LONGEST_LINE} bytes"));
-                }
+                Some(Line::TooLong(_)) => return Err(too_long()),
                 Some(Line::Whole(line)) => {
                     let message = parse(&line);
                     let is_answer = matches!(message, Message::Answer(..));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use remit_mcp::jsonrpc::{self, ClientLine};
 use remit_mcp::lines::Line;
 use remit_mcp::output::Output;
+use remit_mcp::readable_id;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
@@ -113,9 +114,13 @@ impl Stdio {
 
     /// Returns the message for the library, or an error to answer.
     fn take(&self, line: Line) -> Result<Option<ClientJsonRpcMessage>, Fault> {
-        let Line::Whole(line) = line else {
-            let why = format!("the line is longer than {LONGEST_LINE} bytes");
-            return Err(Fault::new(None, ErrorCode::INVALID_REQUEST, &why));
+        let line = match line {
+            Line::Whole(line) => line,
+            Line::TooLong(ends) => {
+                let why = format!("the line is longer than {LONGEST_LINE} bytes");
+                let id = readable_id::of_ends(&ends);
+                return Err(Fault::new(id, ErrorCode::INVALID_REQUEST, &why));
+            }
         };
         match jsonrpc::parse(&line) {
             ClientLine::Request(id, request) => match self.table.accept(&id) {

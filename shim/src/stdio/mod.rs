@@ -137,8 +137,9 @@ mod tests {
         assert_eq!(got.len(), 2);
         assert!(matches!(&got[0], Line::Whole(line) if line.len() == MAX_LINE));
         input.insert(0, b'x');
-        assert_eq!(lines(&input, 8192), [Line::TooLong, whole("after")]);
+        let got = lines(&input, 8192);
+        assert!(matches!(&got[..], [Line::TooLong(_), after] if *after == whole("after")));
         input.truncate(MAX_LINE + 1);
-        assert_eq!(lines(&input, 8192), [Line::TooLong]);
+        assert!(matches!(lines(&input, 8192)[..], [Line::TooLong(_)]));
     }
 }

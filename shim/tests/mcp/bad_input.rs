@@ -12,6 +12,11 @@ enum Expect {
 }
 use Expect::{Error, ErrorFor, Nothing};
 
+/// Returns a line over the bound.
+fn long(head: &str, tail: &str) -> Vec<u8> {
+    [head.as_bytes(), &b"x".repeat(4 << 20), tail.as_bytes()].concat()
+}
+
 fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let text = |line: &str| line.as_bytes().to_vec();
     vec![
@@ -19,10 +24,10 @@ fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "truncated",
             text(r#"{"jsonrpc":"2.0","id":77,"method":"#),
-            Error(-32700),
+            ErrorFor(-32700),
         ),
         ("two values", text(r#"{"jsonrpc":"2.0"} {}"#), Error(-32700)),
-        ("trailing comma", text(r#"{"id":77,}"#), Error(-32700)),
+        ("trailing comma", text(r#"{"id":77,}"#), ErrorFor(-32700)),
         ("single quotes", text("{'id':77}"), Error(-32700)),
         ("NaN", text(r#"{"id":NaN}"#), Error(-32700)),
         ("raw NUL", b"\0".to_vec(), Error(-32700)),
@@ -35,13 +40,13 @@ fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "not UTF-8",
             b"{\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"\xff\"}".to_vec(),
-            Error(-32700),
+            ErrorFor(-32700),
         ),
         ("overlong UTF-8", b"\"\xc0\xaf\"".to_vec(), Error(-32700)),
         (
             "lone surrogate",
             text(r#"{"jsonrpc":"2.0","id":77,"method":"\ud800"}"#),
-            Error(-32700),
+            ErrorFor(-32700),
         ),
         (
             "deep array",
@@ -334,6 +339,65 @@ fn lines() -> Vec<(&'static str, Vec<u8>, Expect)> {
             Error(-32600),
         ),
         ("line of 4 MiB", vec![b'x'; 4 << 20], Error(-32700)),
+        (
+            "lone surrogate in an argument, id last",
+            text(
+                r#"{"method":"tools/call","params":{"name":"run","arguments":{"argv":["echo","cut \ud83d"]}},"jsonrpc":"2.0","id":77}"#,
+            ),
+            ErrorFor(-32700),
+        ),
+        (
+            "NaN, id last",
+            text(r#"{"method":"tools/call","params":{"id":1,"x":NaN},"jsonrpc":"2.0","id":77}"#),
+            ErrorFor(-32700),
+        ),
+        (
+            "two ids",
+            text(r#"{"id":77,"params":"\ud83d","id":77}"#),
+            Error(-32700),
+        ),
+        (
+            "response with a lone surrogate",
+            text(r#"{"id":77,"result":"\ud83d"}"#),
+            Error(-32700),
+        ),
+        ("id that may be cut", text(r#"{"id":77"#), Error(-32700)),
+        (
+            "long line, id first",
+            long(r#"{"jsonrpc":"2.0","id":77,"method":""#, r#""}"#),
+            ErrorFor(-32600),
+        ),
+        (
+            "long line, id last",
+            long(
+                r#"{"method":"tools/call","params":{"x":""#,
+                r#""},"jsonrpc":"2.0","id":77}"#,
+            ),
+            ErrorFor(-32600),
+        ),
+        (
+            "long line, id of an argument",
+            long(
+                r#"{"method":"tools/call","params":{"x":""#,
+                r#"","id":77}}"#,
+            ),
+            Error(-32600),
+        ),
+        (
+            "long line, two ids",
+            long(r#"{"id":77,"x":""#, r#"","id":78}"#),
+            Error(-32600),
+        ),
+        (
+            "many values, id last",
+            [
+                b"{\"params\":[".to_vec(),
+                b"0,".repeat(1 << 17),
+                b"0],\"id\":77}".to_vec(),
+            ]
+            .concat(),
+            ErrorFor(-32700),
+        ),
         (
             "many values",
             [b"[".to_vec(), b"0,".repeat(1 << 20), b"0]".to_vec()].concat(),

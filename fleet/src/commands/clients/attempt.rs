@@ -263,7 +263,8 @@ impl StartedServer {
             self.buffer.drain(..taken);
             let line = match line {
                 Some(Line::Whole(line)) => line,
-                Some(Line::TooLong) => return None,
+                Some(Line::TooLong(_)) => return None,
+                None if self.lines.is_dropping() => return None,
                 None => {
                     let mut bytes = [0; 4096];
                     let count = self.stdout.read(&mut bytes).await.unwrap_or(0);
