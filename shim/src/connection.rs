@@ -53,6 +53,8 @@ impl From<ConnectError> for Refusal {
 #[derive(Debug)]
 pub enum CallError {
     Lost(String),
+    /// The daemon ended the connection. It may have taken the call before.
+    Dismissed(Refusal),
     Refused(Refusal),
 }
 
@@ -169,7 +171,7 @@ impl Shared {
 impl Calls {
     fn how_it_ended(&self) -> CallError {
         match &self.end {
-            Some((ConnectionEnd::Goodbye(refusal), _)) => CallError::Refused(refusal.clone()),
+            Some((ConnectionEnd::Goodbye(refusal), _)) => CallError::Dismissed(refusal.clone()),
             Some((ConnectionEnd::Broken(why), _)) => CallError::Lost(why.clone()),
             None => CallError::Lost("the connection ended".to_owned()),
         }

@@ -1,5 +1,5 @@
 //! The daemon as the tools see it: connected at the first call, and again after a loss. A call whose connection breaks
-//! is retried once. That is safe: a run has a request id, so the daemon returns the job of the first time. A lost
+//! or is ended by the daemon is retried once. That is safe: a run has a request id, so the daemon returns the job of the first time. A lost
 //! daemon may be restarting, so it is waited for; one that was never reached is not.
 
 use std::path::{Path, PathBuf};
@@ -121,22 +121,32 @@ impl Daemon {
     ) -> Result<Reply, Refusal> {
         let started = Instant::now();
         let connection = self.connect(client).await?;
-        match connection.call(request.clone(), &news).await {
+        let farewell = match connection.call(request.clone(), &news).await {
             Ok(reply) => return Ok(reply),
             Err(CallError::Refused(refusal)) => return Err(refusal),
-            Err(CallError::Lost(_)) => {}
-        }
+            Err(CallError::Dismissed(refusal)) => Some(refusal),
+            Err(CallError::Lost(_)) => None,
+        };
         let hint = lost_hint(&request);
-        let lost = |why: &dyn std::fmt::Display| {
-            Refusal::new(
+        // Such a refusal is about a connection: the call that was sent may have started a job.
+        let dismissed = |refusal: Refusal| {
+            let next = match &refusal.next {
+                Some(next) => format!("{next}; {hint}"),
+                None => hint.clone(),
+            };
+            refusal.next(next)
+        };
+        let lost = |why: &dyn std::fmt::Display| match farewell.clone() {
+            Some(refusal) => dismissed(refusal),
+            None => Refusal::new(
                 Code::DaemonUnavailable,
                 format!("the connection to remitd was lost during the call, and then: {why}"),
             )
             .lift("systemctl status remitd shows why")
-            .next(hint.clone())
+            .next(hint.clone()),
         };
         let connection = self.connect(client).await.map_err(|error| match error {
-            ConnectError::Refused(refusal) => refusal,
+            ConnectError::Refused(refusal) => dismissed(refusal),
             ConnectError::NotAllowed(_)
             | ConnectError::Absent(_)
             | ConnectError::Unavailable(_) => lost(&Refusal::from(error).message),
@@ -145,6 +155,7 @@ impl Daemon {
         match connection.call(again, &news).await {
             Ok(reply) => Ok(reply),
             Err(CallError::Refused(refusal)) => Err(refusal),
+            Err(CallError::Dismissed(refusal)) => Err(dismissed(refusal)),
             Err(CallError::Lost(why)) => Err(lost(&why)),
         }
     }

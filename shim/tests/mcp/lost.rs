@@ -175,12 +175,57 @@ fn breaking_daemon_is_asked_twice_only() {
 }
 
 #[test]
-fn a_goodbye_ends_the_calls_with_its_reason() {
+fn run_with_goodbye_is_repeated_with_id() {
+    let mut first = true;
+    let daemon = Daemon::start(move |_| match std::mem::take(&mut first) {
+        true => React::Goodbye(Refusal::new(Code::Busy, "busy")),
+        false => answer(ended(b"found")),
+    });
+    let mut shim = session(&daemon);
+    let arguments = json!({"name": "a.b", "reason": "why"});
+    let result = call(&mut shim, "change", arguments);
+    assert_eq!(result["structuredContent"]["stdout"], "found");
+    let [first, second] = [(); 2].map(|()| match daemon.next_call() {
+        (_, Request::Run(run)) => run,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(first.request_id.as_ref().map(String::len), Some(32));
+    assert_eq!(first.request_id, second.request_id);
+    assert_eq!(first.what, second.what);
+}
+
+#[test]
+fn second_goodbye_is_reason_with_hint() {
     let refusal = Refusal::new(Code::Locked, "locked").next("wait");
     let daemon = Daemon::start(move |_| React::Goodbye(refusal.clone()));
     let mut shim = session(&daemon);
-    let result = call(&mut shim, "run", json!({"argv": ["a"]}));
-    assert_eq!(result["structuredContent"]["error"]["code"], "locked");
+    let arguments = json!({"argv": ["a"], "request_id": "mine"});
+    let result = call(&mut shim, "run", arguments);
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "locked");
+    let next = error["next"].as_str().unwrap();
+    assert!(
+        next.starts_with("wait; ") && next.contains("'mine'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn goodbye_of_lost_daemon_is_reason_with_hint() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    let arguments = json!({"argv": ["a"], "request_id": "mine"});
+    shim.call(1, "run", arguments);
+    daemon.next_call();
+    daemon.unlink();
+    daemon.send(&ToClient::Goodbye(Refusal::new(Code::Locked, "locked")));
+    let result = shim.next()["result"].clone();
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "locked");
+    assert!(
+        error["next"].as_str().unwrap().contains("'mine'"),
+        "{error}"
+    );
 }
 
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
