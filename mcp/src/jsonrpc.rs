@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::readable_id;
+use crate::unique::{self, ParseError};
 
 const MAX_MESSAGE: usize = 400;
 
@@ -58,11 +59,15 @@ pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return ClientLine::Nothing;
     }
-    match serde_json::from_slice(line) {
+    match unique::parse(line) {
         Ok(Value::Object(message)) => object(message),
         Ok(Value::Array(_)) => invalid(None, "batches are not supported"),
         Ok(_) => invalid(None, "a message is a JSON object"),
-        Err(error) => {
+        Err(ParseError::Twice(name)) => {
+            let why = format!("a name is given twice: {name}");
+            invalid(readable_id::of_line(line), &why)
+        }
+        Err(ParseError::Json(error)) => {
             let why = format!("not JSON: {error}");
             let id = readable_id::of_line(line);
             ClientLine::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &why))
@@ -213,6 +218,16 @@ mod tests {
                 r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"x"}}"#,
                 -32602,
                 Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"x","method":"ping"}"#,
+                -32600,
+                Some("1"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"id":1,"method":"ping"}"#,
+                -32600,
+                None,
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#,

@@ -6,6 +6,7 @@ pub mod jsonrpc;
 pub mod lines;
 pub mod output;
 pub mod readable_id;
+pub mod unique;
 
 mod server {
     //! How a server names itself.

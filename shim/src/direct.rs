@@ -6,6 +6,7 @@ use std::sync::Arc;
 use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, text};
 use remit_mcp::jsonrpc::Id;
+use remit_mcp::unique::UniqueMap;
 use rmcp::model::{
     ClientRequest, GetMeta, Implementation, MetaObject, ProtocolVersion, RequestMetaObject,
 };
@@ -133,7 +134,7 @@ struct Params<'a> {
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
     #[serde(rename = "_meta")]
-    meta: Option<MetaObject>,
+    meta: Option<UniqueMap<Value>>,
     #[serde(rename = "requestState")]
     state: Option<String>,
 }
@@ -149,10 +150,11 @@ fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
         .into_iter()
         .find(|tool| tool.name() == params.name)?;
     let arguments = params.arguments.map_or("{}", RawValue::get);
+    let meta = params.meta.unwrap_or_default().0.into_iter().collect();
     let call = ToolCall {
         tool,
         call: arguments::read(tool, arguments)?,
-        meta: RequestMetaObject(params.meta.unwrap_or_default()),
+        meta: RequestMetaObject(MetaObject(meta)),
         state: params.state,
     };
     Some((id, call))

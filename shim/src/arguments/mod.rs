@@ -10,6 +10,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use remit_mcp::unique::{self, ParseError};
 use remit_wire::edits::CallText;
 use remit_wire::host::Section;
 use remit_wire::{Access, Request};
@@ -110,12 +111,22 @@ pub fn call(tool: Tool, arguments: Map<String, Value>) -> Result<DaemonCall, Ref
 
 /// What `tool` asks for with the arguments in this JSON text. None where that is not an object.
 pub fn read(tool: Tool, arguments: &str) -> Option<Result<DaemonCall, Refusal>> {
-    let asked = RawArguments::Text(arguments).call(tool);
-    match asked {
-        Ok(_) => Some(asked),
-        // If it is JSON, the error message is the same as for other arguments.
-        Err(_) => direct::object(arguments).map(|arguments| call(tool, arguments)),
-    }
+    let refusal = match RawArguments::Text(arguments).call(tool) {
+        Ok(call) => return Some(Ok(call)),
+        Err(refusal) => refusal,
+    };
+    // The values only word the error: they never become a call that the text was not.
+    let refusal = match unique::parse(arguments.as_bytes()) {
+        Ok(Value::Object(arguments)) => call(tool, arguments).err().unwrap_or(refusal),
+        Err(ParseError::Twice(name)) => {
+            let name = text::line(name.as_bytes(), QUOTED);
+            invalid(&format!("an argument is given twice: {name}"))
+                .object(name)
+                .next("give it once, or a list if it takes several values")
+        }
+        Ok(_) | Err(ParseError::Json(_)) => return None,
+    };
+    Some(Err(refusal))
 }
 
 enum RawArguments<'a> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
+use remit_mcp::unique::UniqueMap;
 use remit_wire::edits::{COMMIT, THEN, UNDO};
 use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
@@ -24,13 +25,15 @@ pub struct RunArgs {
     /// A named command that looks: service.status, logs.
     name: Option<String>,
     /// {"unit": "nginx"}; a list repeats one.
-    args: Option<Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    args: Option<UniqueMap<Value>>,
     /// Sandbox. Default read; access lists yours.
     profile: Option<String>,
     /// Directory. Default /.
     cwd: Option<String>,
     /// Variables to add.
-    env: Option<BTreeMap<String, String>>,
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    env: Option<UniqueMap<String>>,
     /// Standard input, up to 1 MiB.
     stdin: Option<String>,
     /// Milliseconds. Default 20000.
@@ -57,7 +60,8 @@ pub struct ChangeArgs {
     /// Commands after it: service.reload unit=a.service
     then: Option<Vec<String>>,
     /// As run.
-    args: Option<Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    args: Option<UniqueMap<Value>>,
     /// As root, once a person approves.
     argv: Option<Vec<String>>,
     /// As argv.
@@ -111,7 +115,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
     };
     let what = what.what()?;
     let mut env = Vec::new();
-    for (name, value) in args.env.unwrap_or_default() {
+    for (name, value) in args.env.unwrap_or_default().0 {
         env.push((bytes("env", name)?, bytes("env", value)?));
     }
     Ok(Request::Run(Run {
@@ -231,7 +235,7 @@ pub(super) struct Runnable {
     pub(super) script: Option<String>,
     pub(super) interpreter: Option<String>,
     pub(super) name: Option<String>,
-    pub(super) args: Option<Map<String, Value>>,
+    pub(super) args: Option<UniqueMap<Value>>,
 }
 
 impl Runnable {
@@ -262,7 +266,7 @@ impl Runnable {
     }
 }
 
-fn command(name: String, args: Option<Map<String, Value>>) -> Result<What, Refusal> {
+fn command(name: String, args: Option<UniqueMap<Value>>) -> Result<What, Refusal> {
     let args = pairs(args.unwrap_or_default())?;
     Ok(What::Named { name, args })
 }
@@ -305,9 +309,9 @@ fn text_bytes(text: String) -> Bytes {
 const QUOTED: usize = 64;
 
 /// Returns name and value pairs, one per list element. Names are bounded, because each element copies it.
-fn pairs(args: Map<String, Value>) -> Result<Vec<(String, String)>, Refusal> {
+fn pairs(args: UniqueMap<Value>) -> Result<Vec<(String, String)>, Refusal> {
     let mut pairs = Vec::new();
-    for (name, value) in args {
+    for (name, value) in args.0 {
         let shown = text::line(name.as_bytes(), QUOTED);
         if name.len() > caps::NAME {
             let message = format!("'{shown}' in 'args' is longer than {} bytes", caps::NAME);

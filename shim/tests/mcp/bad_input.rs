@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::calls::session;
+use crate::daemon::Daemon;
 use crate::pipe::{Shim, initialize_params, modern};
 
 #[derive(Clone, Copy, Debug)]
@@ -597,4 +599,75 @@ fn bad_arguments_are_results_that_name_the_argument() {
             .unwrap()
             .contains("nope")
     );
+}
+
+#[test]
+fn name_given_twice_never_reaches_the_daemon() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for (tool, arguments, name) in [
+        ("run", r#"{"argv":["a"],"argv":["b"]}"#, "argv"),
+        ("run", r#"{"argv":["a"],"\u0061rgv":["b"]}"#, "argv"),
+        (
+            "run",
+            r#"{"name":"a","args":{"unit":"a","unit":"b"}}"#,
+            "unit",
+        ),
+        ("run", r#"{"argv":["a"],"env":{"A":"a","A":"b"}}"#, "A"),
+        (
+            "change",
+            r#"{"reason":"r","name":"a","args":{"u":1,"u":1}}"#,
+            "u",
+        ),
+        (
+            "plan",
+            r#"{"edits":[{"path":"/a","path":"/b","mkdir":true}]}"#,
+            "path",
+        ),
+        ("job_stop", r#"{"job_id":"x","job_id":"x"}"#, "job_id"),
+    ] {
+        let params = format!(r#"{{"name":"{tool}","arguments":{arguments}}}"#);
+        shim.raw(request(&params).as_bytes());
+        let answer = shim.next();
+        assert_eq!(answer["id"], 77, "{answer}");
+        let error = &answer["result"]["structuredContent"]["error"];
+        assert_eq!(error["code"], "invalid_args", "{answer}");
+        let expect = format!("an argument is given twice: {name}");
+        assert_eq!(error["message"], expect, "{arguments}");
+    }
+    let run = r#""name":"run","arguments":{"argv":["a"]}"#;
+    for (line, name) in [
+        (request(&format!(r#"{{"name":"host",{run}}}"#)), "name"),
+        (
+            request(&format!(r#"{{"arguments":{{}},{run}}}"#)),
+            "arguments",
+        ),
+        (
+            request(&format!(r#"{{{run},"_meta":{{"a":1,"a":2}}}}"#)),
+            "a",
+        ),
+        // The library takes a call with a task.
+        (
+            request(&format!(r#"{{{run},"task":{{"ttl":1,"ttl":2}}}}"#)),
+            "ttl",
+        ),
+        (request(&format!(r#"{{{run}}},"params":{{}}"#)), "params"),
+        (request(&format!(r#"{{{run}}},"method":"ping""#)), "method"),
+    ] {
+        shim.raw(line.as_bytes());
+        let answer = shim.next();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(77), &json!(-32600)),
+            "{answer}"
+        );
+        let expect = format!("a name is given twice: {name}");
+        assert_eq!(answer["error"]["message"], expect, "{line}");
+    }
+    shim.nothing_more();
+    assert!(daemon.untouched());
+}
+
+fn request(params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{params}}}"#) + "\n"
 }
