@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::connection::{CallError, ConnectError, Connection, News};
 
 /// Time for the daemon beyond the requested wait. The sum stays below 60 s, after which clients give up.
-const SLACK: Duration = Duration::from_secs(8);
+pub const SLACK: Duration = Duration::from_secs(8);
 /// Timeout of a call that does not wait for a job.
 const UNWAITED: Duration = Duration::from_secs(30);
 
@@ -105,11 +105,7 @@ impl Daemon {
         let hint = lost_hint(&request);
         match timeout(limit, self.call_twice(client, request, news)).await {
             Ok(reply) => reply,
-            Err(_) => Err(Refusal::new(
-                Code::DaemonUnavailable,
-                format!("remitd did not answer within {} seconds", limit.as_secs()),
-            )
-            .next(hint)),
+            Err(_) => Err(unanswered(limit, &hint)),
         }
     }
 
@@ -193,6 +189,11 @@ pub fn identify(run: &mut Run) -> Result<(), Refusal> {
     Ok(())
 }
 
+pub fn unanswered(limit: Duration, hint: &str) -> Refusal {
+    let message = format!("remitd did not answer within {} seconds", limit.as_secs());
+    Refusal::new(Code::DaemonUnavailable, message).next(hint)
+}
+
 fn limit(request: &Request) -> Duration {
     let wait = match request {
         Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
@@ -234,7 +235,7 @@ fn shortened(mut request: Request, gone: Duration) -> Request {
     request
 }
 
-fn lost_hint(request: &Request) -> String {
+pub fn lost_hint(request: &Request) -> String {
     match request {
         Request::Run(run) => format!(
             "it may have started: call job without arguments to list your jobs, or call \

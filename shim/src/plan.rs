@@ -9,7 +9,7 @@ use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, packages, risks};
 use remit_wire::edits::{self, Accounts, EditText};
-use remit_wire::outcome::{JobReport, Stream};
+use remit_wire::outcome::{JobReport, State, Stream};
 use remit_wire::result::JobResult;
 use remit_wire::{Bytes, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
@@ -109,6 +109,11 @@ pub fn is_made(report: &JobReport) -> bool {
     report.ending.as_ref().is_some_and(Ending::has_succeeded)
 }
 
+/// Returns true if the job may still write a plan.
+pub fn is_unfinished(report: &JobReport) -> bool {
+    matches!(report.state, State::Queued | State::Running)
+}
+
 /// Asks for the output from `offset` on.
 pub fn page(job: JobId, offset: usize) -> Request {
     Request::Job(JobQuery {
@@ -134,6 +139,10 @@ pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
         let message = format!("the output of job {job} is no plan: {error}");
         Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn notes(said: &[u8]) -> String {
@@ -194,11 +203,7 @@ pub fn answer(
         };
         PlanAnswer {
             plan_id: job.to_string(),
-            digest: plan
-                .digest()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            digest: hex(&plan.digest()),
             entries: bundle.views().take(ENTRIES).map(entry).collect(),
             more: plan.entries().len().saturating_sub(ENTRIES),
             diff,

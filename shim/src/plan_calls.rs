@@ -1,54 +1,157 @@
-//! Calls that have to do with a plan: several requests each, without progress.
+//! Calls that have to do with a plan: several requests each. Together they wait no longer than one call may.
+
+use std::time::{Duration, Instant};
 
 use remit_common::behalf::Behalf;
+use remit_common::caps;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Upload};
 use remit_wire::edits::CallText;
 use remit_wire::outcome::{OutputPart, Page};
 use remit_wire::{Bytes, Reply, Request, Run, UploadPart, transfer};
+use tokio::time::timeout;
 
 use crate::answer::{Answer, Form, another, too_large};
 use crate::arguments::PlanStep;
+use crate::connection::News;
+use crate::daemon::{SLACK, identify, lost_hint, unanswered};
 use crate::plan::Checked;
 use crate::server::Server;
 use crate::{arguments, plan};
 
+const WAIT: Duration = Duration::from_millis(caps::WAIT_MS as u64);
+
+/// What the steps of one call have in common.
+struct StepContext<'a> {
+    client: &'a str,
+    news: &'a News,
+    /// When no step waits any longer.
+    until: Instant,
+    /// Of the call.
+    request_id: String,
+    traceparent: Option<String>,
+    set: Option<SetId>,
+    behalf: Option<Behalf>,
+    /// What to do if the answer to the call is lost.
+    hint: String,
+}
+
+impl StepContext<'_> {
+    /// Shortens the wait of a step to what is left of the call's. A step that does not wait still starts its job.
+    /// A default stays one, because with it the daemon does not wait for a person.
+    fn shortened(&self, wait_ms: Option<u32>) -> Option<u32> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let left = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        match wait_ms {
+            None if left >= caps::WAIT_MS_DEFAULT => None,
+            wait => Some(wait.unwrap_or(caps::WAIT_MS_DEFAULT).min(left)),
+        }
+    }
+
+    /// Makes `run` a step of the call.
+    fn step(&self, run: Run) -> Request {
+        Request::Run(Run {
+            traceparent: self.traceparent.clone(),
+            set: self.set,
+            behalf: self.behalf.clone(),
+            wait_ms: self.shortened(run.wait_ms),
+            ..run
+        })
+    }
+}
+
 impl Server {
+    /// Makes the call, and reports the progress of its jobs to `news`.
     pub(crate) async fn planned(
         &self,
         form: Form,
         mut request: Request,
         checks: &[CallText],
         client: &str,
+        news: &News,
     ) -> Answer {
-        if let (PlanStep::Commit(plan), Request::Run(run)) = (form.plan, &mut request) {
+        if let Request::Run(run) = &mut request
+            && let Err(refusal) = identify(run)
+        {
+            return Answer::refused(&refusal);
+        }
+        let hint = lost_hint(&request);
+        let Request::Run(run) = request else {
+            return Answer::new(form, self.daemon.call(client, request, news.clone()).await);
+        };
+        let context = StepContext {
+            client,
+            news,
+            until: Instant::now() + WAIT,
+            request_id: run.request_id.clone().unwrap_or_default(),
+            traceparent: run.traceparent.clone(),
+            set: run.set,
+            behalf: run.behalf.clone(),
+            hint,
+        };
+        let limit = WAIT + SLACK;
+        match timeout(limit, self.steps(form, run, checks, &context)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::refused(&unanswered(limit, &context.hint)),
+        }
+    }
+
+    async fn steps(
+        &self,
+        form: Form,
+        mut run: Run,
+        checks: &[CallText],
+        context: &StepContext<'_>,
+    ) -> Answer {
+        let client = context.client;
+        if let PlanStep::Commit(plan) = form.plan {
             match self.whole(plan, client).await {
                 Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
                 Err(refusal) => return Answer::refused(&refusal),
             }
         }
-        let claims = match &request {
-            Request::Run(run) => (run.traceparent.clone(), run.set, run.behalf.clone()),
-            _ => (None, None, None),
+        let call = |run: Run| {
+            let request = context.step(run);
+            self.daemon.call(client, request, context.news.clone())
         };
-        let mut reply = self.daemon.call(client, request, None).await;
+        let mut reply = call(run).await;
         let mut tried = None;
         if let (PlanStep::Try, Ok(Reply::Job { report, .. })) = (form.plan, &reply)
             && plan::is_made(report)
         {
-            let extract = Run {
-                traceparent: claims.0.clone(),
-                set: claims.1,
-                behalf: claims.2.clone(),
-                ..arguments::extract(report.job)
-            };
+            let extract = arguments::extract(report.job, &context.request_id);
             tried = Some(report.clone());
-            reply = self.daemon.call(client, Request::Run(extract), None).await;
+            let derived = extract.request_id.clone().unwrap_or_default();
+            reply = call(extract).await.map_err(|refusal| {
+                // The client cannot make this step itself, but repeat the whole call.
+                let names_step = |next: &String| next.contains(&derived);
+                match refusal.next.as_ref().is_some_and(names_step) {
+                    true => refusal.next(context.hint.clone()),
+                    false => refusal,
+                }
+            });
         }
         let is_plan = form.plan == PlanStep::Make || tried.is_some();
-        let made = match &reply {
+        let made = match &mut reply {
             Ok(Reply::Job { report, .. }) if is_plan && plan::is_made(report) => report.clone(),
+            Ok(Reply::Job { report, .. }) => {
+                let next = match form.plan {
+                    PlanStep::Make | PlanStep::Try if is_plan => Some(format!(
+                        "the plan is not made yet: call plan again with the same arguments and request_id '{}'",
+                        context.request_id
+                    )),
+                    PlanStep::Try => Some(format!(
+                        "it still runs on the copy: wait for it with job, then call plan with job_id '{}'",
+                        report.job
+                    )),
+                    _ => None,
+                };
+                report
+                    .notes
+                    .extend(next.filter(|_| plan::is_unfinished(report)));
+                return Answer::new(form, reply);
+            }
             _ => return Answer::new(form, reply),
         };
         let job = made.job;
@@ -57,7 +160,7 @@ impl Server {
             Err(refusal) => return Answer::refused(&refusal),
         };
         // Boxed, because a rare case should not enlarge every call.
-        let checked = Box::pin(self.checked(&bundle, checks, &claims, client)).await;
+        let checked = Box::pin(self.checked(&bundle, checks, context)).await;
         match plan::answer(&made, tried.as_deref(), &bundle, &checked) {
             Some(data) => data.into(),
             None => Answer::refused(&too_large()),
@@ -118,18 +221,13 @@ impl Server {
         &self,
         bundle: &Bundle,
         checks: &'a [CallText],
-        (trace, set, behalf): &(Option<String>, Option<SetId>, Option<Behalf>),
-        client: &str,
+        context: &StepContext<'_>,
     ) -> Vec<Checked<'a>> {
         let mut checked = Vec::new();
         for check in checks {
-            let run = Run {
-                traceparent: trace.clone(),
-                set: *set,
-                behalf: behalf.clone(),
-                ..arguments::check(check, bundle.as_bytes(), checks.len())
-            };
-            let reply = self.daemon.call(client, Request::Run(run), None).await;
+            let run = arguments::check(check, bundle.as_bytes(), checks.len());
+            let (request, news) = (context.step(run), context.news.clone());
+            let reply = self.daemon.call(context.client, request, news).await;
             let end = reply.and_then(|reply| match reply {
                 Reply::Job { report, .. } => Ok(report),
                 _ => Err(another()),
@@ -151,5 +249,32 @@ impl Server {
                 return plan::decode(job, bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_end_with_the_call() {
+        let shortened = |left_ms: u64, wait_ms| {
+            let context = StepContext {
+                client: "",
+                news: &None,
+                until: Instant::now() + Duration::from_millis(left_ms),
+                request_id: String::new(),
+                traceparent: None,
+                set: None,
+                behalf: None,
+                hint: String::new(),
+            };
+            context.shortened(wait_ms)
+        };
+        assert_eq!(shortened(40_000, None), None);
+        assert_eq!(shortened(40_000, Some(10_000)), Some(10_000));
+        assert!(shortened(9_000, Some(10_000)).unwrap() <= 9_000);
+        assert!(shortened(9_000, None).unwrap() <= 9_000);
+        assert_eq!(shortened(0, Some(10_000)), Some(0));
     }
 }

@@ -73,21 +73,34 @@ impl Server {
             };
         }
         let form = Form::from_call(tool, &call);
-        if call.plan != PlanStep::None {
-            let request = call.request;
-            return self.planned(form, request, &call.checks, client).await;
-        }
-        let Some(token) = meta.get_progress_token() else {
-            return Answer::new(form, self.daemon.call(client, call.request, None).await);
+        let (news, reporter) = match meta.get_progress_token() {
+            Some(token) => {
+                let (sender, news) = mpsc::unbounded_channel();
+                let reporter = Reporter::new(token, self.output.clone(), news);
+                (Some(sender), Some(reporter))
+            }
+            None => (None, None),
         };
-        let (sender, news) = mpsc::unbounded_channel();
-        let mut reporter = Reporter::new(token, self.output.clone(), news);
-        let answer = self.daemon.call(client, call.request, Some(sender));
+        let answer = async {
+            match call.plan {
+                PlanStep::None => {
+                    Answer::new(form, self.daemon.call(client, call.request, news).await)
+                }
+                // Boxed, because a rare case should not enlarge every call.
+                PlanStep::Make | PlanStep::Try | PlanStep::Commit(_) => {
+                    let (request, checks) = (call.request, &call.checks);
+                    Box::pin(self.planned(form, request, checks, client, &news)).await
+                }
+            }
+        };
         tokio::pin!(answer);
+        let Some(mut reporter) = reporter else {
+            return answer.await;
+        };
         loop {
             tokio::select! {
                 biased;
-                reply = &mut answer => return Answer::new(form, reply),
+                answer = &mut answer => return answer,
                 () = reporter.next() => reporter.report().await,
             }
         }

@@ -4,6 +4,7 @@ use remit_common::caps;
 use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
+use remit_plan::sha256;
 use remit_wire::edits::{CHECKS, COPY_PROFILE, CallText, EXTRACT, EditText, PLAN, PLAN_PRIVATE};
 use remit_wire::{Purpose, Request, Run};
 use schemars::JsonSchema;
@@ -11,7 +12,15 @@ use serde::Deserialize;
 
 use super::run::{Runnable, of_name, of_what, request_id};
 use super::{DaemonCall, PlanStep, id_in, invalid};
-use crate::plan;
+use crate::plan::{self, hex};
+
+/// Waits of the steps after the first, in milliseconds. Clients give up after 60 s, so that all waits of a call together
+/// are at most [`caps::WAIT_MS`].
+const EXTRACT_MS: u32 = 10_000;
+const CHECKS_MS: u32 = caps::WAIT_MS_DEFAULT;
+
+/// End of an extraction's request id.
+const EXTRACTION: &str = "/plan";
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +56,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     if is_copy && args.private.is_some() {
         return Err(invalid("'private' belongs to 'edits'"));
     }
+    let checks = checks(args.check.unwrap_or_default())?;
     let (run, plan) = match (args.edits, args.job_id) {
         (Some(edits), _) => {
             let name = match args.private {
@@ -59,7 +69,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
             };
             (run, PlanStep::Make)
         }
-        (None, Some(job)) => (extract(id_in("job_id", &job)?), PlanStep::Make),
+        (None, Some(job)) => (extracted(id_in("job_id", &job)?), PlanStep::Make),
         (None, None) => {
             let what = Runnable {
                 argv: args.argv,
@@ -68,9 +78,13 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
                 name: None,
                 args: None,
             };
+            let later = match checks.is_empty() {
+                true => EXTRACT_MS,
+                false => EXTRACT_MS + CHECKS_MS,
+            };
             let run = Run {
                 profile: Some(COPY_PROFILE.to_owned()),
-                wait_ms: Some(caps::WAIT_MS),
+                wait_ms: Some(caps::WAIT_MS.saturating_sub(later)),
                 ..of_what(what.what()?, Purpose::Use)
             };
             (run, PlanStep::Try)
@@ -82,13 +96,26 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     };
     Ok(DaemonCall {
         plan,
-        checks: checks(args.check.unwrap_or_default())?,
+        checks,
         ..Request::Run(run).into()
     })
 }
 
-/// Returns the request for a plan of what this job changed in its copy of the machine.
-pub fn extract(job: JobId) -> Run {
+/// Returns the request for a plan of what this job changed in its copy of the machine, as a step of the call `request`.
+/// A plan is made once of a copy, so a repeated call has to ask for the same job.
+pub fn extract(job: JobId, request: &str) -> Run {
+    let id = match request.len() + EXTRACTION.len() <= caps::REQUEST_ID {
+        true => request.to_owned(),
+        false => hex(&sha256(request.as_bytes())),
+    };
+    Run {
+        wait_ms: Some(EXTRACT_MS),
+        request_id: Some(format!("{id}{EXTRACTION}")),
+        ..extracted(job)
+    }
+}
+
+fn extracted(job: JobId) -> Run {
     let args = vec![(EXTRACTED_JOB.to_owned(), job.to_string())];
     of_name(EXTRACT, args, Purpose::Use)
 }
@@ -102,12 +129,12 @@ fn checks(texts: Vec<String>) -> Result<Vec<CallText>, Refusal> {
     calls.map_err(|why| invalid(&format!("argument 'check': {why}")))
 }
 
-/// Returns the request for a check of the plan. All `count` checks together wait no longer than one call.
+/// Returns the request for a check of the plan. All `count` checks share one wait.
 pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
     let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
     Run {
         stdin: Some(plan.to_vec().into()),
-        wait_ms: Some(caps::WAIT_MS_DEFAULT / count),
+        wait_ms: Some(CHECKS_MS / count),
         ..of_what(call.what.clone(), Purpose::Use)
     }
 }
@@ -141,5 +168,16 @@ mod tests {
             let error = plan(check).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn extraction_has_id_of_its_call() {
+        let id = |request: &str| extract(JobId([1; 16]), request).request_id.unwrap();
+        assert_eq!(id("mine"), "mine/plan");
+        let longest = "x".repeat(caps::REQUEST_ID - EXTRACTION.len());
+        assert_eq!(id(&longest), format!("{longest}/plan"));
+        let (one, other) = (longest.clone() + "y", longest + "z");
+        assert_ne!(id(&one), id(&other));
+        assert!(id(&one).len() <= caps::REQUEST_ID && id(&one).ends_with("/plan"));
     }
 }

@@ -1,14 +1,16 @@
 //! Checks of a plan: what is asked of the daemon, and what the answer says of them.
 
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Change, Content, Entry, Metadata, New, Plan, PlanPath, Source, sha256};
-use remit_wire::outcome::{Ending, JobReport, OutputPart, Page, Stream};
-use remit_wire::{Bytes, Purpose, Reply, Request, Run, What};
+use remit_wire::outcome::{Ending, JobReport, OutputPart, Page, State, Stream};
+use remit_wire::{Bytes, Progress, Purpose, Reply, Request, Run, ToClient, What};
 use serde_json::{Value, json};
 
 use crate::calls::{call, session};
 use crate::daemon::{Daemon, React, answer, report};
+use crate::pipe::with_token;
 
 const NEW: &[u8] = b"gzip on;\n";
 
@@ -49,7 +51,7 @@ fn reply(report: JobReport) -> React {
     answer(Ok(Reply::Job { report, part: None }))
 }
 
-/// A daemon that makes a plan, and answers each check by its name.
+/// A daemon that makes a plan, and answers each check, and an extraction, by its name.
 fn daemon(check: impl Fn(&str) -> React + Send + 'static) -> Daemon {
     Daemon::start(move |request| match request {
         Request::Run(Run {
@@ -163,4 +165,128 @@ fn without_a_plan_or_a_call_nothing_is_checked() {
     let mut shim = session(&made);
     let result = call(&mut shim, "plan", plan(json!([])));
     assert_eq!(result["structuredContent"].get("checks"), None);
+}
+
+fn wait(request: &Request) -> u32 {
+    match request {
+        Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
+        Request::Job(query) => query.wait_ms,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_waits_of_a_call_are_one() {
+    let edits = json!([{"path": "/etc/nginx/nginx.conf", "write": "gzip on;\n"}]);
+    let job = "0".repeat(32);
+    let four = json!(["a.test", "b.test", "c.test", "d.test"]);
+    for (arguments, count) in [
+        (json!({"script": "true"}), 3),
+        (json!({"script": "true", "check": four}), 7),
+        (json!({"edits": edits, "check": four}), 6),
+        (json!({"job_id": job, "check": four}), 6),
+    ] {
+        let daemon = daemon(|_| reply(planned()));
+        let mut shim = session(&daemon);
+        let result = call(&mut shim, "plan", arguments.clone());
+        assert!(
+            result["structuredContent"]["plan_id"].is_string(),
+            "{result}"
+        );
+        let waits: Vec<u32> = (0..count).map(|_| wait(&daemon.next_call().1)).collect();
+        assert!(
+            waits.iter().sum::<u32>() <= caps::WAIT_MS,
+            "{arguments}: {waits:?}"
+        );
+    }
+}
+
+#[test]
+fn repeated_call_asks_for_same_extraction() {
+    let daemon = daemon(|_| reply(planned()));
+    let mut shim = session(&daemon);
+    let mut ids = Vec::new();
+    for arguments in [
+        json!({"script": "true", "request_id": "mine"}),
+        json!({"script": "true", "request_id": "mine"}),
+        json!({"script": "true"}),
+    ] {
+        call(&mut shim, "plan", arguments);
+        let [tried, extraction] = runs(&daemon, 2).try_into().unwrap();
+        ids.push([tried.request_id.unwrap(), extraction.request_id.unwrap()]);
+    }
+    let [first, second, third] = ids.try_into().unwrap();
+    assert_eq!(first, ["mine", "mine/plan"]);
+    assert_eq!(first, second);
+    assert_eq!(third[1], format!("{}/plan", third[0]));
+}
+
+#[test]
+fn unfinished_plan_says_how_to_continue() {
+    let running = || JobReport {
+        state: State::Running,
+        ending: None,
+        ..report(b"")
+    };
+    let arguments = json!({"script": "true", "request_id": "mine"});
+    let note = |daemon: &Daemon| {
+        let result = call(&mut session(daemon), "plan", arguments.clone());
+        let data = &result["structuredContent"];
+        assert_eq!(data["state"], "running", "{data}");
+        data["notes"][1].as_str().unwrap().to_owned()
+    };
+    let on_copy = note(&Daemon::start(move |_| reply(running())));
+    assert!(
+        on_copy.contains(&format!("job_id '{}'", "ab".repeat(16))),
+        "{on_copy}"
+    );
+    let extraction = note(&daemon(move |_| reply(running())));
+    assert!(extraction.contains("request_id 'mine'"), "{extraction}");
+}
+
+#[test]
+fn lost_extraction_names_request_id_of_its_call() {
+    let daemon = daemon(|_| React::Close);
+    let mut shim = session(&daemon);
+    let arguments = json!({"script": "true", "request_id": "mine"});
+    let result = call(&mut shim, "plan", arguments);
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["code"], "daemon_unavailable");
+    assert!(
+        error["next"].as_str().unwrap().contains("'mine'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn each_step_reports_progress() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    let arguments = json!({"script": "true"});
+    shim.request(1, "tools/call", with_token("plan", arguments, "t"));
+    let mut last = 0.0;
+    for line in ["on the copy", "of the extraction"] {
+        let (id, _) = daemon.next_call();
+        daemon.send(&ToClient::Progress {
+            id,
+            progress: Progress {
+                elapsed_ms: 0,
+                queue_position: None,
+                output_bytes: 9,
+                last_line: line.to_owned(),
+            },
+        });
+        let note = shim.next();
+        assert_eq!(note["method"], "notifications/progress", "{note}");
+        assert_eq!(note["params"]["progressToken"], "t");
+        assert_eq!(note["params"]["message"], format!("it wrote: {line}"));
+        let progress = note["params"]["progress"].as_f64().unwrap();
+        assert!(progress > last);
+        last = progress;
+        let report = Box::new(planned());
+        daemon.answer(id, Ok(Reply::Job { report, part: None }));
+    }
+    // The shim's own clock continues while the daemon is silent.
+    daemon.next_call();
+    assert_eq!(shim.next()["method"], "notifications/progress");
 }
