@@ -65,11 +65,11 @@ pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
         Ok(_) => invalid(None, "a message is a JSON object"),
         Err(ParseError::Twice(name)) => {
             let why = format!("a name is given twice: {name}");
-            invalid(readable_id::of_line(line), &why)
+            invalid(readable_id::of_line(line).and_then(I::new), &why)
         }
         Err(ParseError::Json(error)) => {
             let why = format!("not JSON: {error}");
-            let id = readable_id::of_line(line);
+            let id = readable_id::of_line(line).and_then(I::new);
             ClientLine::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &why))
         }
     }

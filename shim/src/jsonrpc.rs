@@ -67,7 +67,7 @@ pub type Fault = jsonrpc::Fault<ClientId>;
 pub fn too_long(ends: &LineEnds) -> Fault {
     let message = format!("the line is longer than {MAX_LINE} bytes");
     Fault::new(
-        readable_id::of_ends(ends),
+        readable_id::of_ends(ends).and_then(ClientId::new),
         ErrorCode::INVALID_REQUEST,
         &message,
     )
@@ -83,7 +83,7 @@ pub fn parse(line: &[u8], session: &Session) -> Incoming {
     let many = line.len() > MAX_VALUES && values(line) > MAX_VALUES;
     if many {
         let message = format!("the line holds more than {MAX_VALUES} JSON values");
-        let id = readable_id::of_line(line);
+        let id = readable_id::of_line(line).and_then(ClientId::new);
         return Incoming::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &message));
     }
     if let Some((id, direct)) = session.direct(line) {

@@ -6,7 +6,7 @@ use std::future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use remit_mcp::jsonrpc::{self, ClientLine};
+use remit_mcp::jsonrpc::{self, ClientLine, Id};
 use remit_mcp::lines::Line;
 use remit_mcp::output::Output;
 use remit_mcp::readable_id;
@@ -118,7 +118,7 @@ impl Stdio {
             Line::Whole(line) => line,
             Line::TooLong(ends) => {
                 let why = format!("the line is longer than {LONGEST_LINE} bytes");
-                let id = readable_id::of_ends(&ends);
+                let id = readable_id::of_ends(&ends).and_then(RequestId::new);
                 return Err(Fault::new(id, ErrorCode::INVALID_REQUEST, &why));
             }
         };

@@ -148,6 +148,19 @@ fn bad_input_is_answered_and_survived() {
     client.raw(&vec![b'x'; (4 << 20) + 1]);
     client.raw(b"\n");
     assert_eq!(client.receive()["error"]["code"], -32600);
+    client.raw(b"{\"method\":\"tools/call\",\"params\":\"");
+    client.raw(&vec![b'x'; 4 << 20]);
+    client.raw(b"\",\"jsonrpc\":\"2.0\",\"id\":71}\n");
+    assert_eq!(client.receive()["id"], 71);
+    client.raw(b"{\"params\":[\"\\ud83d\"],\"jsonrpc\":\"2.0\",\"id\":72}\n");
+    assert_eq!(client.receive()["id"], 72);
+    let twice = br#"{"method":"x","method":"ping","jsonrpc":"2.0","id":73}"#;
+    client.raw(&[&twice[..], b"\n"].concat());
+    let fault = client.receive();
+    assert_eq!(
+        (&fault["id"], &fault["error"]["code"]),
+        (&json!(73), &json!(-32600))
+    );
     client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}}));
     assert_eq!(client.request("ping", json!({}))["result"], json!({}));
 }
