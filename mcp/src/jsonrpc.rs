@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::readable_id;
-use crate::unique::{self, ParseError};
+use crate::unique::{self, NotUnique};
 
 const MAX_MESSAGE: usize = 400;
 
@@ -63,11 +63,11 @@ pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
         Ok(Value::Object(message)) => object(message),
         Ok(Value::Array(_)) => invalid(None, "batches are not supported"),
         Ok(_) => invalid(None, "a message is a JSON object"),
-        Err(ParseError::Twice(name)) => {
+        Err(NotUnique::Twice(name)) => {
             let why = format!("a name is given twice: {name}");
             invalid(readable_id::of_line(line).and_then(I::new), &why)
         }
-        Err(ParseError::Json(error)) => {
+        Err(NotUnique::Json(error)) => {
             let why = format!("not JSON: {error}");
             let id = readable_id::of_line(line).and_then(I::new);
             ClientLine::Fault(Fault::new(id, ErrorCode::PARSE_ERROR, &why))

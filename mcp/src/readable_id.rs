@@ -13,13 +13,16 @@ const KEY: usize = 2 + 6 * 6;
 
 /// Returns the id of an object that may be malformed or unfinished: a string or a number.
 pub fn of_line(line: &[u8]) -> Option<Value> {
-    TopLevel::of(line)?.id()
+    TopLevel::from_object(line)?.id()
 }
 
 /// Returns the id of a dropped line, if it is near its beginning or its end.
 pub fn of_ends(ends: &LineEnds) -> Option<Value> {
-    let mut found = TopLevel::of(ends.head())?;
-    if let Some(last) = last_members(ends.tail()).as_deref().and_then(TopLevel::of) {
+    let mut found = TopLevel::from_object(ends.head())?;
+    if let Some(last) = last_members(ends.tail())
+        .as_deref()
+        .and_then(TopLevel::from_object)
+    {
         found.ids.extend(last.ids);
         found.is_response |= last.is_response;
     }
@@ -47,9 +50,9 @@ struct TopLevel {
 
 impl TopLevel {
     /// Reads as far as quotes and brackets match. Returns None if it is no object.
-    fn of(line: &[u8]) -> Option<Self> {
-        let mut tokens = Tokens(line);
-        if tokens.next() != Some(Token::Mark(b'{')) {
+    fn from_object(line: &[u8]) -> Option<Self> {
+        let mut tokens = JsonTokens(line);
+        if tokens.next() != Some(JsonToken::Mark(b'{')) {
             return None;
         }
         let mut found = Self {
@@ -65,7 +68,7 @@ impl TopLevel {
                     found.has_more = true;
                     break;
                 }
-                Token::Mark(close @ (b'}' | b']')) => {
+                JsonToken::Mark(close @ (b'}' | b']')) => {
                     if closers.pop() != Some(close) {
                         break;
                     }
@@ -74,9 +77,9 @@ impl TopLevel {
                     }
                     continue;
                 }
-                Token::Mark(b'{') => closers.push(b'}'),
-                Token::Mark(b'[') => closers.push(b']'),
-                Token::Mark(b',') if is_top => {
+                JsonToken::Mark(b'{') => closers.push(b'}'),
+                JsonToken::Mark(b'[') => closers.push(b']'),
+                JsonToken::Mark(b',') if is_top => {
                     found.add(&member);
                     member.clear();
                     continue;
@@ -90,8 +93,8 @@ impl TopLevel {
         Some(found)
     }
 
-    fn add(&mut self, member: &[Token<'_>]) {
-        let [Token::Text(key), Token::Mark(b':'), rest @ ..] = member else {
+    fn add(&mut self, member: &[JsonToken<'_>]) {
+        let [JsonToken::Text(key), JsonToken::Mark(b':'), rest @ ..] = member else {
             return;
         };
         if key.len() > KEY {
@@ -99,7 +102,7 @@ impl TopLevel {
         }
         match serde_json::from_slice::<String>(key).as_deref() {
             Ok("id") => self.ids.push(match rest {
-                [Token::Text(value) | Token::Word(value)] => {
+                [JsonToken::Text(value) | JsonToken::Word(value)] => {
                     let value = serde_json::from_slice::<Value>(value).ok();
                     value.filter(|value| value.is_string() || value.is_number())
                 }
@@ -116,11 +119,11 @@ impl TopLevel {
     }
 }
 
-/// Tokens of a member: key, colon, value.
+/// JsonTokens of a member: key, colon, value.
 const MEMBER: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
+enum JsonToken<'a> {
     /// A bracket, a comma or a colon.
     Mark(u8),
     /// With its quotes.
@@ -129,12 +132,12 @@ enum Token<'a> {
 }
 
 /// The tokens of JSON, or of what resembles it. An unfinished text or word at the end is none: more may have followed.
-struct Tokens<'a>(&'a [u8]);
+struct JsonTokens<'a>(&'a [u8]);
 
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
+impl<'a> Iterator for JsonTokens<'a> {
+    type Item = JsonToken<'a>;
 
-    fn next(&mut self) -> Option<Token<'a>> {
+    fn next(&mut self) -> Option<JsonToken<'a>> {
         self.0 = self.0.trim_ascii_start();
         let first = *self.0.first()?;
         let length = match first {
@@ -145,9 +148,9 @@ impl<'a> Iterator for Tokens<'a> {
         let (token, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(match first {
-            _ if is_mark(first) => Token::Mark(first),
-            b'"' => Token::Text(token),
-            _ => Token::Word(token),
+            _ if is_mark(first) => JsonToken::Mark(first),
+            b'"' => JsonToken::Text(token),
+            _ => JsonToken::Word(token),
         })
     }
 }

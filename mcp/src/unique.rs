@@ -11,28 +11,28 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 #[derive(Debug)]
-pub enum ParseError {
+pub enum NotUnique {
     /// This name is twice in one object.
     Twice(String),
     Json(serde_json::Error),
 }
 
-pub fn parse(text: &[u8]) -> Result<Value, ParseError> {
+pub fn parse(text: &[u8]) -> Result<Value, NotUnique> {
     let twice = RefCell::new(None);
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value = Walk(&twice).deserialize(&mut json);
+    let value = UniqueWalk(&twice).deserialize(&mut json);
     let value = value.and_then(|value| json.end().map(|()| value));
     value.map_err(|error| match twice.take() {
-        Some(name) => ParseError::Twice(name),
-        None => ParseError::Json(error),
+        Some(name) => NotUnique::Twice(name),
+        None => NotUnique::Json(error),
     })
 }
 
 /// Builds a value, and notes the first name that is given twice.
 #[derive(Clone, Copy)]
-struct Walk<'a>(&'a RefCell<Option<String>>);
+struct UniqueWalk<'a>(&'a RefCell<Option<String>>);
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueWalk<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
@@ -40,7 +40,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for UniqueWalk<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,8 +143,8 @@ mod tests {
             &"[".repeat(1000),
         ] {
             let parsed = parse(text.as_bytes()).map_err(|error| match error {
-                ParseError::Json(error) => error.to_string(),
-                ParseError::Twice(name) => panic!("{name}"),
+                NotUnique::Json(error) => error.to_string(),
+                NotUnique::Twice(name) => panic!("{name}"),
             });
             let expect = serde_json::from_str::<Value>(text).map_err(|error| error.to_string());
             assert_eq!(parsed, expect, "{text}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn name_given_twice_is_an_error() {
+    fn duplicate_name_is_an_error() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"b":2,"\u0061":1}"#,
@@ -160,7 +160,7 @@ mod tests {
         ] {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(
-                matches!(&error, ParseError::Twice(name) if name == "a"),
+                matches!(&error, NotUnique::Twice(name) if name == "a"),
                 "{error:?}"
             );
         }

@@ -1,6 +1,6 @@
 //! The daemon as the tools see it: connected at the first call, and again after a loss. A call whose connection breaks
-//! or is ended by the daemon is retried once. That is safe: a run has a request id, so the daemon returns the job of the first time. A lost
-//! daemon may be restarting, so it is waited for; one that was never reached is not.
+//! or is ended by the daemon is retried once. That is safe: a run has a request id, so the daemon returns the job of the
+//! first time. A lost daemon may be restarting, so it is waited for; one that was never reached is not.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_end_with_the_call() {
+    fn step_ends_with_the_wait_of_its_call() {
         let shortened = |left_ms: u64, wait_ms| {
             let context = StepContext {
                 client: "",

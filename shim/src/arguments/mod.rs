@@ -10,7 +10,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_mcp::unique::{self, ParseError};
+use remit_mcp::unique::{self, NotUnique};
 use remit_wire::edits::CallText;
 use remit_wire::host::Section;
 use remit_wire::{Access, Request};
@@ -118,13 +118,13 @@ pub fn read(tool: Tool, arguments: &str) -> Option<Result<DaemonCall, Refusal>> 
     // The values only word the error: they never become a call that the text was not.
     let refusal = match unique::parse(arguments.as_bytes()) {
         Ok(Value::Object(arguments)) => call(tool, arguments).err().unwrap_or(refusal),
-        Err(ParseError::Twice(name)) => {
+        Err(NotUnique::Twice(name)) => {
             let name = text::line(name.as_bytes(), QUOTED);
             invalid(&format!("an argument is given twice: {name}"))
                 .object(name)
                 .next("give it once, or a list if it takes several values")
         }
-        Ok(_) | Err(ParseError::Json(_)) => return None,
+        Ok(_) | Err(NotUnique::Json(_)) => return None,
     };
     Some(Err(refusal))
 }

@@ -602,7 +602,7 @@ fn bad_arguments_are_results_that_name_the_argument() {
 }
 
 #[test]
-fn name_given_twice_never_reaches_the_daemon() {
+fn duplicate_name_never_reaches_the_daemon() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
     for (tool, arguments, name) in [

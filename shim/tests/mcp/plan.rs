@@ -176,7 +176,7 @@ fn wait(request: &Request) -> u32 {
 }
 
 #[test]
-fn all_waits_of_a_call_are_one() {
+fn steps_of_a_call_share_one_wait() {
     let edits = json!([{"path": "/etc/nginx/nginx.conf", "write": "gzip on;\n"}]);
     let job = "0".repeat(32);
     let four = json!(["a.test", "b.test", "c.test", "d.test"]);
@@ -193,10 +193,10 @@ fn all_waits_of_a_call_are_one() {
             result["structuredContent"]["plan_id"].is_string(),
             "{result}"
         );
-        let waits: Vec<u32> = (0..count).map(|_| wait(&daemon.next_call().1)).collect();
+        let shares: Vec<u32> = (0..count).map(|_| wait(&daemon.next_call().1)).collect();
         assert!(
-            waits.iter().sum::<u32>() <= caps::WAIT_MS,
-            "{arguments}: {waits:?}"
+            shares.iter().sum::<u32>() <= caps::WAIT_MS,
+            "{arguments}: {shares:?}"
         );
     }
 }
