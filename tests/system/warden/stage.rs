@@ -51,6 +51,7 @@ pub struct Stage {
     control: OwnedFd,
     child: Option<Child>,
     idle: usize,
+    idle_files: Vec<PathBuf>,
 }
 
 pub struct Way {
@@ -105,6 +106,7 @@ impl Stage {
             control,
             child: None,
             idle: 0,
+            idle_files: Vec::new(),
         };
         stage.write(
             "config/remit.toml",
@@ -192,6 +194,7 @@ impl Stage {
     pub fn ready(&mut self) {
         self.alive();
         self.idle = self.descriptors();
+        self.idle_files = self.open_files();
     }
 
     pub fn broker(&self) -> Broker {
@@ -306,9 +309,11 @@ impl Stage {
             .find(|now| *now <= self.idle + used);
         if now.is_none() {
             panic!(
-                "{} descriptors at the start, now {:?}, of {:?}: {}",
+                "{} descriptors at the start, of {:?}, now {:?}, {} of them of sinks, of {:?}: {}",
                 self.idle,
+                self.idle_files,
                 self.open_files(),
+                of_sinks(self.pid()),
                 descendants(self.pid()),
                 self.log()
             );
