@@ -6,7 +6,7 @@ use crate::deciding::{by_path, is_setting_in_home, is_startup};
 use crate::of_packages::PackageNames;
 use crate::risk::{Reading, Risk};
 use crate::view::View;
-use crate::ways::{Led, Ways, target_of};
+use crate::ways::{Led, LinkWays, target_of};
 use crate::{OLD_BYTES, PlanPath};
 
 /// Links that decide beside uploads, at most.
@@ -80,7 +80,7 @@ pub fn check_uploads(views: &[View<'_>]) -> Result<(), PlanError> {
     if let Some(path) = deciding.get(DECIDING) {
         return Err(refused(path, MANY));
     }
-    match Ways::new(views).first_led(&deciding) {
+    match LinkWays::new(views).first_led(&deciding) {
         Some((link, Led::ToUpload)) => Err(refused(link, LINKED)),
         Some((link, Led::TooFar)) => Err(refused(link, FAR)),
         None => Ok(()),

@@ -25,10 +25,10 @@ pub enum Led {
 }
 
 /// The entries of a plan. No entry lies beneath a link, by the invariant of plans.
-pub struct Ways<'a> {
+pub struct LinkWays<'a> {
     /// By their keys.
-    places: Vec<Place<'a>>,
-    /// How many of the places before each one are uploads or links.
+    entries: Vec<WayEntry<'a>>,
+    /// How many of the entries before each one are uploads or links.
     marked: Vec<usize>,
     /// Links that lead to no upload as far as paths say, by position, with the number of links of their way.
     followed: HashMap<usize, usize>,
@@ -36,25 +36,25 @@ pub struct Ways<'a> {
     ends: Vec<(&'a PlanPath, PlanPath)>,
 }
 
-struct Place<'a> {
+struct WayEntry<'a> {
     /// Its path for the order of trees.
     key: Vec<u8>,
     path: &'a PlanPath,
-    kind: PlaceKind<'a>,
+    kind: EntryKind<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum PlaceKind<'a> {
+enum EntryKind<'a> {
     Upload,
     /// With its target.
     Link(&'a [u8]),
     Other,
 }
 
-enum Next {
+enum WayStep {
     Link(usize),
     Entry,
-    Elsewhere(PlanPath),
+    NoEntry(PlanPath),
     Upload,
 }
 
@@ -67,27 +67,27 @@ enum Met {
     Uploads,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> LinkWays<'a> {
     pub fn new(views: &[View<'a>]) -> Self {
-        let place = |view: &View<'a>| Place {
+        let entry = |view: &View<'a>| WayEntry {
             key: view.entry.path.tree_key(),
             path: &view.entry.path,
             kind: match target_of(view) {
-                Some(target) => PlaceKind::Link(target),
-                None if view.entry.change.uploaded().is_some() => PlaceKind::Upload,
-                None => PlaceKind::Other,
+                Some(target) => EntryKind::Link(target),
+                None if view.entry.change.uploaded().is_some() => EntryKind::Upload,
+                None => EntryKind::Other,
             },
         };
-        let mut places: Vec<Place<'a>> = views.iter().map(place).collect();
-        places.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let mut entries: Vec<WayEntry<'a>> = views.iter().map(entry).collect();
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let mut count = 0;
         let mut marked = vec![count];
-        for place in &places {
-            count += usize::from(!matches!(place.kind, PlaceKind::Other));
+        for entry in &entries {
+            count += usize::from(!matches!(entry.kind, EntryKind::Other));
             marked.push(count);
         }
         Self {
-            places,
+            entries,
             marked,
             followed: HashMap::new(),
             ends: Vec::new(),
@@ -102,7 +102,7 @@ impl<'a> Ways<'a> {
                 return Some((link, led));
             }
         }
-        let met = self.met();
+        let met = self.names_of_ends();
         let may_be = |(_, end): &&(&PlanPath, PlanPath)| match met.get(end.name()) {
             None | Some(Met::Nothing) => false,
             Some(Met::LinksTo(path)) => **path != *end,
@@ -118,13 +118,13 @@ impl<'a> Ways<'a> {
         let mut next = self.at(link);
         let beyond = loop {
             let at = match next {
-                Next::Link(at) => at,
-                Next::Entry => break 0,
-                Next::Elsewhere(end) => {
+                WayStep::Link(at) => at,
+                WayStep::Entry => break 0,
+                WayStep::NoEntry(end) => {
                     self.ends.push((link, end));
                     break 0;
                 }
-                Next::Upload => return Err(Led::ToUpload),
+                WayStep::Upload => return Err(Led::ToUpload),
             };
             if let Some(links) = self.followed.get(&at) {
                 break *links;
@@ -151,55 +151,55 @@ impl<'a> Ways<'a> {
 
     /// Returns where the target of a link leads to. A way to a path of an entry ends there, or goes on if it is a link. What
     /// other paths lead to is not known, but it has the last name of the path.
-    fn behind(&self, link: usize) -> Next {
-        let target = match self.places.get(link) {
-            Some(place) => place.target(),
+    fn behind(&self, link: usize) -> WayStep {
+        let target = match self.entries.get(link) {
+            Some(entry) => entry.target(),
             None => None,
         };
-        target.map_or(Next::Upload, |path| self.at(&path))
+        target.map_or(WayStep::Upload, |path| self.at(&path))
     }
 
-    fn at(&self, path: &PlanPath) -> Next {
+    fn at(&self, path: &PlanPath) -> WayStep {
         let mut key = path.tree_key();
-        let end = self.places.partition_point(|place| place.key <= key);
+        let end = self.entries.partition_point(|entry| entry.key <= key);
         let last = end.checked_sub(1);
-        let is_at = |place: &Place<'_>| place.key == key;
-        let place = last.and_then(|last| self.places.get(last));
+        let is_at = |entry: &WayEntry<'_>| entry.key == key;
+        let entry = last.and_then(|last| self.entries.get(last));
         // Nothing comes between a link and what would lie beneath it.
-        let is_beneath_link = place.is_some_and(|place| {
-            matches!(place.kind, PlaceKind::Link(_)) && is_beneath(&key, &place.key)
+        let is_beneath_link = entry.is_some_and(|entry| {
+            matches!(entry.kind, EntryKind::Link(_)) && is_beneath(&key, &entry.key)
         });
-        let found = place.filter(|place| is_at(place)).map(|place| place.kind);
+        let found = entry.filter(|entry| is_at(entry)).map(|entry| entry.kind);
         key.push(1);
-        let beneath = self.places.partition_point(|place| place.key < key);
+        let beneath = self.entries.partition_point(|entry| entry.key < key);
         let marked = |at: usize| self.marked.get(at);
         match found {
-            _ if is_beneath_link || marked(beneath) != marked(end) => Next::Upload,
-            Some(PlaceKind::Upload) => Next::Upload,
-            Some(PlaceKind::Link(_)) => last.map_or(Next::Upload, Next::Link),
-            Some(PlaceKind::Other) => Next::Entry,
-            None => Next::Elsewhere(path.clone()),
+            _ if is_beneath_link || marked(beneath) != marked(end) => WayStep::Upload,
+            Some(EntryKind::Upload) => WayStep::Upload,
+            Some(EntryKind::Link(_)) => last.map_or(WayStep::Upload, WayStep::Link),
+            Some(EntryKind::Other) => WayStep::Entry,
+            None => WayStep::NoEntry(path.clone()),
         }
     }
 
     /// Returns what has the names of the ends in its path.
-    fn met(&self) -> HashMap<&[u8], Met> {
+    fn names_of_ends(&self) -> HashMap<&[u8], Met> {
         let names_of_ends = self.ends.iter().map(|(_, end)| (end.name(), Met::Nothing));
         let mut met: HashMap<&[u8], Met> = names_of_ends.collect();
         if met.is_empty() {
             return met;
         }
-        for place in &self.places {
+        for entry in &self.entries {
             let mut target: Option<Option<Rc<PlanPath>>> = None;
-            for name in names(place.path.as_bytes()) {
+            for name in names(entry.path.as_bytes()) {
                 let Some(met) = met.get_mut(name) else {
                     continue;
                 };
-                let to = match (&place.kind, &*met) {
-                    (PlaceKind::Other, _) | (_, Met::Uploads) => continue,
-                    (PlaceKind::Upload, _) => None,
-                    (PlaceKind::Link(_), _) => target
-                        .get_or_insert_with(|| place.target().map(Rc::new))
+                let to = match (&entry.kind, &*met) {
+                    (EntryKind::Other, _) | (_, Met::Uploads) => continue,
+                    (EntryKind::Upload, _) => None,
+                    (EntryKind::Link(_), _) => target
+                        .get_or_insert_with(|| entry.target().map(Rc::new))
                         .clone(),
                 };
                 *met = match (to, &*met) {
@@ -213,11 +213,11 @@ impl<'a> Ways<'a> {
     }
 }
 
-impl Place<'_> {
+impl WayEntry<'_> {
     fn target(&self) -> Option<PlanPath> {
         match self.kind {
-            PlaceKind::Link(target) => resolved(self.path.as_bytes(), target),
-            PlaceKind::Upload | PlaceKind::Other => None,
+            EntryKind::Link(target) => resolved(self.path.as_bytes(), target),
+            EntryKind::Upload | EntryKind::Other => None,
         }
     }
 }
@@ -262,9 +262,9 @@ mod tests {
     use crate::plan::{Change, Content, Entry, Metadata, Source};
 
     /// Entries of links with their targets, and of one upload.
-    struct Links(Vec<(Entry, Option<String>)>);
+    struct TestLinks(Vec<(Entry, Option<String>)>);
 
-    impl Links {
+    impl TestLinks {
         fn new(links: impl Iterator<Item = (String, String)>) -> Self {
             let made = |path: &str, is_link| {
                 let content = Content {
@@ -321,9 +321,9 @@ mod tests {
     #[test]
     fn chain_of_many_links_is_followed_once() {
         let units = (0..1000).map(|n| (format!("/etc/u{n:04}"), "/s/0000".to_owned()));
-        let links = Links::new(units.chain(chain("/s".to_owned(), 38)));
+        let links = TestLinks::new(units.chain(chain("/s".to_owned(), 38)));
         let views = links.views();
-        let mut ways = Ways::new(&views);
+        let mut ways = LinkWays::new(&views);
         assert_eq!(ways.first_led(&first(&views, 1000)), None);
         assert_eq!(ways.followed.len(), 1000 + 38);
         assert_eq!(ways.ends.len(), 1);
@@ -333,16 +333,19 @@ mod tests {
     fn names_and_targets_are_held_for_ends_only() {
         let names = |n: usize| (0..64).map(move |depth| format!("/{:x}", n * 64 + depth));
         let links = (0..1000).map(|n| (names(n).collect(), "x".to_owned()));
-        let links = Links::new(
+        let links = TestLinks::new(
             [("/a".to_owned(), "/b/x".to_owned())]
                 .into_iter()
                 .chain(links),
         );
         let views = links.views();
-        let mut ways = Ways::new(&views);
+        let mut ways = LinkWays::new(&views);
         assert_eq!(ways.first_led(&first(&views, 1)), None);
-        assert_eq!((ways.ends.len(), ways.met().len()), (1, 1));
-        assert!(matches!(ways.met().get(&b"x"[..]), Some(Met::Nothing)));
+        assert_eq!((ways.ends.len(), ways.names_of_ends().len()), (1, 1));
+        assert!(matches!(
+            ways.names_of_ends().get(&b"x"[..]),
+            Some(Met::Nothing)
+        ));
     }
 
     #[test]
@@ -354,11 +357,11 @@ mod tests {
             (40, 20, None),
             (41, 20, Some(Led::ToUpload)),
         ] {
-            let links = Links::new(chain("/s".to_owned(), count));
+            let links = TestLinks::new(chain("/s".to_owned(), count));
             let views = links.views();
             let mut asked = first(&views, known + 1);
             asked.reverse();
-            let led = Ways::new(&views).first_led(&asked).map(|(_, led)| led);
+            let led = LinkWays::new(&views).first_led(&asked).map(|(_, led)| led);
             assert_eq!(led, expect, "{count} {known}");
         }
     }
@@ -367,13 +370,13 @@ mod tests {
     fn links_beyond_the_bound_are_not_followed() {
         for (count, expect) in [(100, None), (101, Some(Led::TooFar))] {
             let links = (0..count).flat_map(|n| chain(format!("/s{n:04}"), LINKS));
-            let links = Links::new(links);
+            let links = TestLinks::new(links);
             let views = links.views();
             let asked: Vec<_> = first(&views, count * LINKS)
                 .into_iter()
                 .step_by(LINKS)
                 .collect();
-            let mut ways = Ways::new(&views);
+            let mut ways = LinkWays::new(&views);
             let led = ways.first_led(&asked).map(|(_, led)| led);
             assert_eq!(led, expect, "{count}");
             assert_eq!(ways.followed.len(), STEPS, "{count}");

@@ -8,9 +8,8 @@ use remit_common::wire::Purpose;
 use remit_link::JobMeta;
 use remit_wire::{Run, What};
 
-use crate::hints::answer::instead;
 use crate::hints::{Command, Commands};
-use scan::Notes;
+use scan::{Notes, of_program};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
@@ -72,15 +71,6 @@ fn about(argv: &[&[u8]], is_read: bool) -> About {
 
 pub fn of_command(command: &Command) -> Option<String> {
     of_program(&command.name, &command.args)
-}
-
-fn of_program<A: AsRef<str>>(name: &str, args: &[A]) -> Option<String> {
-    let found = remit_programs::found(name, args)?;
-    let note = table::of_topic(found.topic)?;
-    Some(match &found.alternative {
-        None => note.to_owned(),
-        Some(alternative) => format!("{note}: {}", instead(alternative)),
-    })
 }
 
 /// Returns a note about a refusal in stderr that no denial explains, as of a job with status 0. Only in profile read.

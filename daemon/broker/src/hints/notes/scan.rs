@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::{of_program, table};
+use super::table;
+use crate::hints::answer::instead;
 
 const MOST: usize = 3;
 const LOOKED_AT: usize = 64 << 10;
@@ -110,6 +111,15 @@ impl Notes {
             self.add(Some(table::UNSEEN.to_owned()));
         }
     }
+}
+
+pub(super) fn of_program<A: AsRef<str>>(name: &str, args: &[A]) -> Option<String> {
+    let found = remit_programs::found(name, args)?;
+    let note = table::of_topic(found.topic)?;
+    Some(match &found.alternative {
+        None => note.to_owned(),
+        Some(alternative) => format!("{note}: {}", instead(alternative)),
+    })
 }
 
 /// Returns the program that a word of a script can be: a path such as `/etc/ssh` is none.
