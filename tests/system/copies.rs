@@ -565,10 +565,10 @@ fn approved_jobs_wait_until_a_copy_is_free() {
     let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
     let mut at_once = 0;
     for record in fixture.daemon.audit() {
-        let is_ours = ids.iter().any(|id| record["REMIT_JOB"] == id.as_str());
+        let is_one = ids.iter().any(|id| record["REMIT_JOB"] == id.as_str());
         match record["REMIT_EVENT"].as_str() {
-            Some("intent") if is_ours => at_once += 1,
-            Some("end") if is_ours => at_once -= 1,
+            Some("intent") if is_one => at_once += 1,
+            Some("end") if is_one => at_once -= 1,
             _ => {}
         }
         assert!(at_once <= 2, "{record}");

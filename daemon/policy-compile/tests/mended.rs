@@ -595,7 +595,7 @@ fn approval_applies_beside_unconfined_with_a_warning() {
 }
 
 #[test]
-fn sight_without_an_approval_has_a_warning() {
+fn seeing_more_without_an_approval_has_a_warning() {
     let warned = |profile: &str, base: &str, rest: &str| {
         let text = format!(
             "[profile.etc]\nbase = '{base}'\n{profile}\n\

@@ -299,7 +299,7 @@ fn end_of_a_time_is_compared_too() {
 }
 
 #[test]
-fn verdict_that_nobody_reads_is_in_the_status() {
+fn unread_verdict_is_in_the_status() {
     let (lines, _) = audit_log(4);
     let dir = Directory::new();
     let whole = write(&dir, "whole", &lines);

@@ -14,7 +14,7 @@ use crate::scene::*;
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 
-fn given(edit: Edit, uid: u32) -> Edit {
+fn moved_to(edit: Edit, uid: u32) -> Edit {
     Edit {
         uid: Some(uid),
         gid: Some(4),
@@ -57,7 +57,7 @@ fn new_bytes_for_another_owner_go_without_the_old_owners_list() {
     ] {
         put_listed(old);
         let before = facts("etc/a");
-        let id = done(&[given(write("etc/a", "new"), new)]);
+        let id = done(&[moved_to(write("etc/a", "new"), new)]);
         let made = facts("etc/a");
         assert_eq!(made.owner, (new, 4));
         assert_eq!(made.mode & 0o7777, 0o664);
@@ -74,7 +74,7 @@ fn new_bytes_for_another_owner_get_no_list_of_their_directory() {
     let _scene = Scene::new(Disk::Ext4);
     put_listed(1000);
     set_attribute("etc", DEFAULT, &access_list());
-    done(&[given(write("etc/a", "new"), 0)]);
+    done(&[moved_to(write("etc/a", "new"), 0)]);
     assert!(lists("etc/a").is_empty());
 }
 
@@ -89,20 +89,20 @@ fn another_owner_of_a_listed_path_is_refused() {
     };
     for (old, new) in [(1000, 0), (1000, 1001), (0, 1000)] {
         put_listed(old);
-        refused(given(edit("etc/a", Action::Keep), new));
+        refused(moved_to(edit("etc/a", Action::Keep), new));
     }
     for list in [ACCESS, DEFAULT] {
         let _ = fs::remove_dir(at("etc/dir"));
         fs::create_dir(at("etc/dir")).unwrap();
         chown(at("etc/dir"), Some(1000), Some(1000)).unwrap();
         set_attribute("etc/dir", list, &access_list());
-        refused(given(edit("etc/dir", Action::Keep), 0));
+        refused(moved_to(edit("etc/dir", Action::Keep), 0));
     }
     // What the message says.
     put_listed(1000);
     take_list();
     let before = facts("etc/a");
-    let id = done(&[given(edit("etc/a", Action::Keep), 0)]);
+    let id = done(&[moved_to(edit("etc/a", Action::Keep), 0)]);
     assert!(lists("etc/a").is_empty());
     undo(&id).is_done();
     assert_eq!(facts("etc/a"), before);
@@ -112,7 +112,7 @@ fn another_owner_of_a_listed_path_is_refused() {
 fn another_mode_or_group_leaves_the_list() {
     let _scene = Scene::new(Disk::Ext4);
     put_listed(1000);
-    done(&[given(edit("etc/a", Action::Keep), 1000)]);
+    done(&[moved_to(edit("etc/a", Action::Keep), 1000)]);
     assert_eq!(lists("etc/a").len(), 1);
 }
 
@@ -122,7 +122,7 @@ fn undo_gives_root_nothing_with_a_list() {
     let _scene = Scene::new(Disk::Ext4);
     put("etc/a", b"old", 0o644, 0);
     let before = facts("etc/a");
-    let id = done(&[given(edit("etc/a", Action::Keep), 1000)]);
+    let id = done(&[moved_to(edit("etc/a", Action::Keep), 1000)]);
     set_attribute("etc/a", ACCESS, &fitting());
     undo(&id).is_refused("it has an access list");
     assert_eq!(facts("etc/a").owner, (1000, 4));
@@ -157,7 +157,7 @@ fn list_that_comes_before_the_owner_changes_ends_the_commit() {
     let _scene = Scene::new(Disk::Ext4);
     for is_dir in [false, true] {
         make(is_dir, 1000);
-        let input = plan(&[given(edit("etc/a", Action::Keep), 0)]);
+        let input = plan(&[moved_to(edit("etc/a", Action::Keep), 0)]);
         let wrapper = injected("fchown", "delay_enter=900000:when=1");
         let mut child = start(&wrapper, &["commit", &state()], Some(&input));
         let journal = at(&format!("state/{}/journal", id_of(&input)));
@@ -177,7 +177,7 @@ fn way_back_gives_root_nothing_with_a_list() {
     let _scene = Scene::new(Disk::Ext4);
     for is_dir in [false, true] {
         make(is_dir, 0);
-        let input = plan(&[given(edit("etc/a", Action::Keep), 1000)]);
+        let input = plan(&[moved_to(edit("etc/a", Action::Keep), 1000)]);
         let kill = injected("pwrite64", "signal=SIGKILL:when=3");
         let killed = end(start(&kill, &["commit", &state()], Some(&input)));
         assert_ne!(killed.code, Some(0));

@@ -15,11 +15,11 @@ pub(crate) mod profiles;
 pub(crate) mod reader;
 pub(crate) mod regex;
 pub(crate) mod rules;
-pub(crate) mod sight;
 pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
+pub(crate) mod visibility;
 
 use remit_common::caps;
 use sha2::{Digest, Sha256};

@@ -16,8 +16,8 @@ use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
-use crate::load::sight::warn_of_sight;
 use crate::load::text::is_rule_name;
+use crate::load::visibility::warn_of_visibility;
 use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::{Approval, Count};
 use remit_policy::model::glob::Glob;
@@ -109,7 +109,7 @@ impl Loading<'_> {
         if rule.approval.is_none() {
             self.refuse_unapproved(&rule, unconfined, &allowed, report);
         }
-        warn_of_sight(&rule, run_profile, report);
+        warn_of_visibility(&rule, run_profile, report);
         self.check_private_files(&rule, &allowed, report);
         refuse_one_off(&rule, &allowed, report);
         self.check_patterns(&rule, &allowed, report);

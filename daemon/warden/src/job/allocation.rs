@@ -45,7 +45,7 @@ impl<T> Turns<T> {
         self.find(user_may, item_may).is_some()
     }
 
-    /// Returns the place of a user, and of one of the user's items. Items of a user who may have no turn are not looked at.
+    /// Returns the position of a user, and of one of the user's items. Items of a user who may have no turn are not looked at.
     fn find(
         &self,
         user_may: impl Fn(u32) -> bool,

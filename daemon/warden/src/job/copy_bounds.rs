@@ -136,7 +136,7 @@ approval = { by = ["#64002"] }
     }
 
     #[test]
-    fn third_copy_of_a_user_waits_though_others_are_free() {
+    fn third_copy_of_a_user_is_queued_though_others_are_free() {
         let mut jobs = Jobs::default();
         queue(&mut jobs, &[(1000, "site.try"); 3]);
         let first = start(&mut jobs).unwrap().2;

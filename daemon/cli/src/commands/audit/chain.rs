@@ -7,7 +7,7 @@ use super::record::AuditRecord;
 #[derive(Default)]
 pub struct Chain {
     verifier: Verifier,
-    has_begun: bool,
+    has_started: bool,
     /// The newest record before the time.
     before: Option<AuditRecord>,
     /// Lines after that one which are no records, and so may be of the time.
@@ -38,31 +38,31 @@ impl Chain {
     /// Takes a record of the time.
     pub fn take(&mut self, record: &AuditRecord) {
         self.begin();
-        self.has_begun = true;
+        self.has_started = true;
         self.verifier.take(&record.entry);
     }
 
-    pub fn has_begun(&self) -> bool {
-        self.has_begun
+    pub fn has_started(&self) -> bool {
+        self.has_started
     }
 
     /// `head` must be in the log, of the time or before it. The report counts the records of the time.
     pub fn finish(mut self, head: Option<Expected>) -> Report {
         let before = self.before.as_ref().and_then(AuditRecord::seq);
-        if !self.has_begun {
+        if !self.has_started {
             self.begin();
         }
         let mut report = self.verifier.finish(head);
         if let Some(before) = before {
             report.records = report.records.saturating_sub(1);
-            let range = report.range.filter(|_| self.has_begun);
+            let range = report.range.filter(|_| self.has_started);
             report.range = range.map(|(first, last)| (first.max(before + 1).min(last), last));
         }
         report
     }
 
     fn begin(&mut self) {
-        if self.has_begun {
+        if self.has_started {
             return;
         }
         for record in self.before.iter().chain(&self.unreadable) {

@@ -145,7 +145,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     })?;
     // Possibly no record was written since `--since`. Then the newest one is before it.
     let head = head.expected();
-    if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_begun()) {
+    if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_started()) {
         source.numbered(head.seq, &mut |record| {
             chain.take_before(record);
             Ok(ControlFlow::Break(()))

@@ -27,7 +27,7 @@ fn set_propagation(flag: MsFlags) {
 }
 
 /// Looks whether a child could wait that shows a file system which somebody mounts, and nobody answers for.
-fn waits_for_nobody() -> Vec<u8> {
+fn forks_beside_silent_server() -> Vec<u8> {
     sys::own_mounts().unwrap();
     // Peers of these are in this namespace alone.
     set_propagation(MsFlags::MS_PRIVATE);
@@ -63,7 +63,7 @@ const FUSE: &str = "/dev/fuse";
 
 #[test]
 fn file_system_that_does_not_answer_is_not_asked() {
-    let mut answer = in_child(waits_for_nobody).unwrap();
+    let mut answer = in_child(forks_beside_silent_server).unwrap();
     let found = loop {
         let mut ready = [PollFd::new(answer.fd(), PollFlags::POLLIN)];
         let count = poll(&mut ready, PollTimeout::from(PATIENCE)).unwrap();

@@ -52,7 +52,7 @@ mod tests {
 24 21 0:23 / /run rw shared:4 - tmpfs tmpfs rw
 ";
 
-    fn waits(more: &str, shown: &str) -> bool {
+    fn is_waiting(more: &str, shown: &str) -> bool {
         let path = ListedPath {
             path: shown.into(),
             optional: true,
@@ -91,10 +91,10 @@ mod tests {
             ("30 21 0:40 /\n".into(), false),
             (line("relative", "0:40", "ext4"), false),
         ] {
-            assert_eq!(waits(&more, "/srv/a b/c"), want, "{more}");
+            assert_eq!(is_waiting(&more, "/srv/a b/c"), want, "{more}");
         }
-        assert!(!waits(&fuse("/dev"), "/srv"));
-        assert!(!waits(&line("/etc", "253:2", "ext4"), "/srv"));
+        assert!(!is_waiting(&fuse("/dev"), "/srv"));
+        assert!(!is_waiting(&line("/etc", "253:2", "ext4"), "/srv"));
     }
 
     #[test]

@@ -99,11 +99,11 @@ fn make_private(directory: &Path, owner: u32, mode: u32) {
 
 #[test]
 fn page_of_an_undo_has_the_targets_of_links() {
-    for place in 0..2 {
+    for at in 0..2 {
         let scene = Scene::new("targets");
         let (undo, kept) = scene.undo(Kind::Symlink, scene.old(Kind::Symlink));
-        make_private(&kept[place], 0, 0o700);
-        fs::rename(scene.0.join("old"), kept[place].join("0")).unwrap();
+        make_private(&kept[at], 0, 0o700);
+        fs::rename(scene.0.join("old"), kept[at].join("0")).unwrap();
         symlink("new", scene.0.join("own/current")).unwrap();
         let lines = undo.page().unwrap().lines.join("\n");
         let words = [

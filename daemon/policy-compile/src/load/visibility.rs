@@ -10,7 +10,7 @@ use remit_policy::quoted;
 use crate::load::reader::Report;
 
 /// `run_profile`: where the rule names its profile.
-pub(crate) fn warn_of_sight(
+pub(crate) fn warn_of_visibility(
     rule: &GrantRule,
     run_profile: Option<Range<usize>>,
     report: &mut Report<'_>,
