@@ -530,7 +530,7 @@ fn approved_jobs_wait_until_a_copy_is_free() {
     let words = [&words[..], &["sh", "-c", script]].concat();
     let jobs: Vec<JobId> = (0..3).map(|_| fixture.asks(&words)).collect();
     for job in &jobs {
-        let approved = fixture.approve(*job);
+        let approved = fixture.approves(*job, &["--no-wait"]);
         assert!(approved.status.success(), "{approved:?}");
     }
     let mut caller = Caller::new(&fixture.daemon, &user_a());

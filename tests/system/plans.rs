@@ -159,7 +159,12 @@ impl PlanFixture {
         id.parse().expect("it is an id")
     }
 
+    /// Approves it, and waits for the end of the job.
     pub fn approve(&self, job: JobId) -> Output {
+        self.approves(job, &[])
+    }
+
+    pub fn approves(&self, job: JobId, options: &[&str]) -> Output {
         let digest: String = self
             .daemon
             .shows(job)
@@ -168,8 +173,8 @@ impl PlanFixture {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        self.daemon
-            .remit(&admin(), &["approve", &job.short(), "--digest", &digest])
+        let words = &["approve", &job.short(), "--digest", &digest];
+        self.daemon.remit(&admin(), &[&words[..], options].concat())
     }
 }
 
