@@ -90,6 +90,10 @@ impl TopLevel {
                 member.push(token);
             }
         }
+        // The last member of a line that was cut: its key says enough.
+        if let (false, [JsonToken::Text(key), ..]) = (closers.is_empty(), &member[..]) {
+            found.is_response |= is_of_response(key);
+        }
         Some(found)
     }
 
@@ -108,8 +112,7 @@ impl TopLevel {
                 }
                 _ => None,
             }),
-            Ok("result" | "error") => self.is_response = true,
-            _ => {}
+            _ => self.is_response |= is_of_response(key),
         }
     }
 
@@ -117,6 +120,12 @@ impl TopLevel {
         let is_clear = self.ids.len() == 1 && !self.is_response && !self.has_more;
         self.ids.pop().flatten().filter(|_| is_clear)
     }
+}
+
+/// Returns true if only a response has a member of this key.
+fn is_of_response(key: &[u8]) -> bool {
+    let key = serde_json::from_slice::<String>(key);
+    matches!(key.as_deref(), Ok("result" | "error"))
 }
 
 /// JsonTokens of a member: key, colon, value.
@@ -218,6 +227,8 @@ mod tests {
             r#"{"id":"\ud800","#,
             r#"{"id":7,"result":"\ud800"}"#,
             r#"{"error":"\ud800","id":7}"#,
+            r#"{"id":7,"result":{"#,
+            r#"{"id":7,"error":"cut"#,
             r#"{"id":7} {}"#,
             r#"{"params":{"id":7},"#,
             r#"{"params":"{\"id\":7,","#,

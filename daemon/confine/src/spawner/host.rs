@@ -22,8 +22,8 @@ const TABLE_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct HostTree {
     changes: Changes,
-    /// A child can wait, as the mounts were at the last change.
-    may_wait: bool,
+    /// A child can wait, as the mounts were at the last change. `None` if that is not known.
+    may_wait: Option<bool>,
 }
 
 /// Returns true if a child of this sandbox can wait. Asks no file system: one that is mounted may not answer.
@@ -41,7 +41,7 @@ fn may_wait(changes: &Changes, sandbox: &Sandbox) -> io::Result<bool> {
 impl HostTree {
     pub(super) fn new(sandbox: &Sandbox) -> io::Result<HostTree> {
         let changes = Changes::here()?;
-        let may_wait = may_wait(&changes, sandbox)?;
+        let may_wait = Some(may_wait(&changes, sandbox)?);
         Ok(HostTree { changes, may_wait })
     }
 
@@ -49,9 +49,14 @@ impl HostTree {
     pub(super) fn before_fork(&mut self, sandbox: &Sandbox) -> io::Result<TreeAtFork> {
         let changes = Changes::here()?;
         if self.changes.any()? {
-            self.may_wait = may_wait(&self.changes, sandbox)?;
+            self.may_wait = None;
         }
-        if !self.may_wait {
+        let may_wait = match self.may_wait {
+            Some(may_wait) => may_wait,
+            None => may_wait(&self.changes, sandbox)?,
+        };
+        self.may_wait = Some(may_wait);
+        if !may_wait {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         let shown = match &sandbox.base {

@@ -9,7 +9,8 @@ pub(crate) struct MountLine<'a> {
     /// Options of the mount, and of its file system.
     pub(crate) options: [&'a [u8]; 2],
     pub(crate) is_shared: bool,
-    pub(crate) kind: &'a str,
+    /// A user's program chooses a part of it: `fuse.NAME`.
+    pub(crate) kind: &'a [u8],
 }
 
 impl<'a> MountLine<'a> {
@@ -26,7 +27,7 @@ impl<'a> MountLine<'a> {
                 field => is_shared |= field.starts_with(b"shared:"),
             }
         }
-        let kind = std::str::from_utf8(fields.next()?).ok()?;
+        let kind = fields.next()?;
         Some(Self {
             device,
             at,

@@ -216,7 +216,8 @@ impl Verification {
             gaps,
             times,
         } = reading;
-        let cause = |finding: &Finding| match (source, gaps.of(finding)) {
+        let cause = |finding: &Finding| {
+            match (source, gaps.of(finding)) {
             (RecordSource::Journal(journal), Some(gap)) => {
                 Some(match journal_cause(journal, gap, Teller::Journald) {
                     Ok(cause) => cause,
@@ -227,7 +228,13 @@ impl Verification {
                 "if the file was rotated, give the older one before it: --file OLDER --file NEWER"
                     .into(),
             ),
+            (RecordSource::Journal(_), None)
+                if finding.kind == Kind::Truncated && times.is_none() =>
+            {
+                Some("journald may have removed it, if nothing was recorded for long: verify an export with --file".into())
+            }
             (_, _) => None,
+        }
         };
         Self {
             causes: report.findings.iter().map(cause).collect(),

@@ -5,7 +5,7 @@ use super::model::{Content, Root};
 use crate::steps::mount_line::{MountLine, is_in};
 
 /// File systems without a device and without a server.
-const IN_MEMORY: [&str; 2] = ["tmpfs", "devtmpfs"];
+const IN_MEMORY: [&[u8]; 2] = [b"tmpfs", b"devtmpfs"];
 /// What stays mounted anyway.
 const STAYING: [&[u8]; 2] = [b"", b"usr"];
 
@@ -95,6 +95,13 @@ mod tests {
         }
         assert!(!is_waiting(&fuse("/dev"), "/srv"));
         assert!(!is_waiting(&line("/etc", "253:2", "ext4"), "/srv"));
+    }
+
+    #[test]
+    fn kind_that_is_no_text_is_one_of_many() {
+        let line = b"30 21 0:40 / /mnt rw shared:9 - fuse.\xff x rw\n";
+        let table = [TABLE.as_bytes(), line].concat();
+        assert!(may_wait(None, &table));
     }
 
     #[test]

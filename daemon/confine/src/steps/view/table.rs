@@ -9,10 +9,19 @@ use remit_common::view::PRIVATE;
 use crate::steps::mount_line::{MountLine, is_in};
 
 /// File systems on which an overlay works, and whose owners a mount can map: the kernel's `FS_ALLOW_IDMAP`.
-const COPIED: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
+const COPIED: [&[u8]; 7] = [
+    b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"tmpfs",
+];
 /// File systems of local disks and images. Those of networks and of users' programs (FUSE) can hang, and are left out.
-const READ_ONLY: [&str; 8] = [
-    "vfat", "exfat", "ntfs3", "iso9660", "udf", "squashfs", "erofs", "overlay",
+const READ_ONLY: [&[u8]; 8] = [
+    b"vfat",
+    b"exfat",
+    b"ntfs3",
+    b"iso9660",
+    b"udf",
+    b"squashfs",
+    b"erofs",
+    b"overlay",
 ];
 /// The most mounts of a table, and of a view.
 const MOST: usize = 8192;
