@@ -209,7 +209,7 @@ fn access_shows_as_many_grants_as_fit_and_counts_the_others() {
     let shown = all.grants.len();
     assert!(shown > 1_000 && shown < GRANTS, "{shown}");
     let more = usize::try_from(all.more_grants).expect("it is small");
-    // Those of the test's own policy besides.
+    // The policy of the scene has further ones.
     assert!(shown + more >= GRANTS, "{shown} and {more}");
     daemon.is_well();
     daemon.stop();

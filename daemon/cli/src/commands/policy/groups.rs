@@ -74,9 +74,9 @@ pub fn group_words(file: &Path) -> Result<[String; 2], String> {
     Ok([socket_group, admin_group].map(AccountWord::word))
 }
 
-/// Returns the broker's account, by name or as `#uid`.
-pub fn broker_word(file: &Path) -> Result<String, String> {
-    Ok(account_settings(file)?.broker.word())
+/// Returns the broker's account, by name or as `#uid`; the default if the file cannot be read.
+pub fn broker_word(file: &Path) -> String {
+    account_settings(file).unwrap_or_default().broker.word()
 }
 
 /// Returns true if each change needs a person, whatever the rules say.
