@@ -7,7 +7,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, packages, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, hex, packages, risks};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, State, Stream};
 use remit_wire::result::JobResult;
@@ -139,10 +139,6 @@ pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
         let message = format!("the output of job {job} is no plan: {error}");
         Refusal::new(Code::InvalidArgs, message).next("call plan; its answer has the plan_id")
     })
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn notes(said: &[u8]) -> String {

@@ -12,11 +12,9 @@ mod shown;
 mod verified;
 mod view;
 
+use remit_plan::hex;
+
 pub use decode::{Undecodable, decode};
 pub use shown::{shown, whole};
 pub use verified::{Answer, Unverified, Verified};
 pub use view::{DOES, EntryView, FileView, OpensView, PlanView, ShownRequest};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

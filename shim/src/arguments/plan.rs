@@ -4,7 +4,7 @@ use remit_common::caps;
 use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_plan::sha256;
+use remit_plan::{hex, sha256};
 use remit_wire::edits::{CHECKS, COPY_PROFILE, CallText, EXTRACT, EditText, PLAN, PLAN_PRIVATE};
 use remit_wire::{Purpose, Request, Run};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::run::{Runnable, of_name, of_what, request_id};
 use super::{DaemonCall, PlanStep, id_in, invalid};
-use crate::plan::{self, hex};
+use crate::plan;
 
 /// Waits of the steps after the first, in milliseconds. Clients give up after 60 s, so that all waits of a call together
 /// are at most [`caps::WAIT_MS`].

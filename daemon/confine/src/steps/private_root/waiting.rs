@@ -116,6 +116,14 @@ mod tests {
             let table = format!("{TABLE}{}", line(optional));
             assert_eq!(may_wait(None, table.as_bytes()), want, "{optional}");
         }
+        // Neither a source nor a root makes a mount shared.
+        for line in [
+            "30 21 253:9 / /mnt rw - ext4 shared:1 rw\n",
+            "30 21 253:9 /shared:1 /mnt rw - ext4 /dev/x rw\n",
+        ] {
+            let table = format!("{TABLE}{line}");
+            assert!(!may_wait(None, table.as_bytes()), "{line}");
+        }
         let named = format!("{TABLE}30 21 0:9 / /shared:1 rw - ext3 shared:1 rw\n");
         assert!(!may_wait(None, named.as_bytes()));
     }
