@@ -11,8 +11,7 @@ use crate::daemon::{Daemon, open_descriptors};
 use crate::process::{Identity, descendants, status_field};
 
 const AT_REST: Duration = Duration::from_secs(20);
-/// Longer than the two seconds that the broker keeps an idle thread.
-const QUIET: Duration = Duration::from_millis(2500);
+const QUIET: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Resources of one process.
@@ -91,8 +90,8 @@ impl Holdings {
         }
     }
 
-    /// Returns the resources once the first snapshot of the machine is kept and they have then been stable for longer
-    /// than an idle thread lives, or after 20 s.
+    /// Returns the resources once the first snapshot of the machine is kept, the broker has ended its idle threads,
+    /// and the numbers have then been stable for half a second, or after 20 s.
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
@@ -100,7 +99,8 @@ impl Holdings {
         while since.elapsed() < QUIET && start.elapsed() < AT_REST {
             std::thread::sleep(LOOK);
             let now = Self::of(daemon);
-            if !has_snapshot(daemon) || now.counts() != last.counts() {
+            let rests = has_snapshot(daemon) && now.broker.threads <= 1;
+            if !rests || now.counts() != last.counts() {
                 since = Instant::now();
             }
             last = now;
