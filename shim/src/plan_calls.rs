@@ -21,6 +21,8 @@ use crate::server::Server;
 use crate::{arguments, plan};
 
 const WAIT: Duration = Duration::from_millis(caps::WAIT_MS as u64);
+/// What to do if a plan could not be collected, before its commit is sent.
+const NOTHING_SENT: &str = "nothing was started: call again";
 
 /// What the steps of one call have in common.
 struct StepContext<'a> {
@@ -77,21 +79,30 @@ impl Server {
             return Answer::refused(&refusal);
         }
         let hint = lost_hint(&request);
-        let Request::Run(run) = request else {
+        let Request::Run(mut run) = request else {
             return Answer::new(form, self.daemon.call(client, request, news.clone()).await);
         };
+        let limit = WAIT + SLACK;
+        let begin = Instant::now();
+        if let PlanStep::Commit(plan) = form.plan {
+            match timeout(limit, self.whole(plan, client)).await {
+                Ok(Ok(bundle)) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
+                Ok(Err(refusal)) => return Answer::refused(&refusal),
+                Err(_) => return Answer::refused(&unanswered(limit, NOTHING_SENT)),
+            }
+        }
         let context = StepContext {
             client,
             news,
-            until: Instant::now() + WAIT,
+            until: begin + WAIT,
             request_id: run.request_id.clone().unwrap_or_default(),
             traceparent: run.traceparent.clone(),
             set: run.set,
             behalf: run.behalf.clone(),
             hint,
         };
-        let limit = WAIT + SLACK;
-        match timeout(limit, self.steps(form, run, checks, &context)).await {
+        let left = limit.saturating_sub(begin.elapsed());
+        match timeout(left, self.steps(form, run, checks, &context)).await {
             Ok(answer) => answer,
             Err(_) => Answer::refused(&unanswered(limit, &context.hint)),
         }
@@ -100,17 +111,11 @@ impl Server {
     async fn steps(
         &self,
         form: Form,
-        mut run: Run,
+        run: Run,
         checks: &[CallText],
         context: &StepContext<'_>,
     ) -> Answer {
         let client = context.client;
-        if let PlanStep::Commit(plan) = form.plan {
-            match self.whole(plan, client).await {
-                Ok(bundle) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
-                Err(refusal) => return Answer::refused(&refusal),
-            }
-        }
         let call = |run: Run| {
             let request = context.step(run);
             self.daemon.call(client, request, context.news.clone())

@@ -53,6 +53,7 @@ mod commands {
         mod story;
         mod verify;
 
+        pub use chain::Chain;
         pub use filter::Span;
         pub use list::export;
         pub use record::AuditRecord;

@@ -264,6 +264,22 @@ fn damaged_log_is_reported_and_the_rest_decided() {
 }
 
 #[test]
+fn replay_of_a_time_reports_what_is_missing_at_its_begin() {
+    let records: Vec<Fields> = (0..20).map(|_| reload("intent", "c")).collect();
+    let scene = Scene::new(POLICY, &records);
+    let whole = |scene: &Scene| {
+        let json = scene.replay(&["--since", "2026-11-11", "--json"]).json();
+        (json["audit"]["whole"].clone(), json["changed"].clone())
+    };
+    assert_eq!(whole(&scene), (true.into(), 11.into()));
+    let mut lines = scene.lines();
+    // The first record of 11 November.
+    lines.remove(9);
+    scene.write("audit.jsonl", &lines.join("\n"));
+    assert_eq!(whole(&scene), (false.into(), 10.into()));
+}
+
+#[test]
 fn unknown_verdicts_are_counted() {
     let mut old = run("intent", "df", &[]);
     old.retain(|(name, _)| *name != "REMIT_GIDS");

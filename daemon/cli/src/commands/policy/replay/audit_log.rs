@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use remit_audit_verify::{Report, Verifier};
+use remit_audit_verify::Report;
 use serde_json::{Value, json};
 
 use super::past::{PastRequest, QueuedRequests, RecordKind, seen};
-use crate::commands::audit::{RecordSource, Span};
+use crate::commands::audit::{Chain, RecordSource, Span};
 use crate::error::Failure;
 use crate::render::{table, units};
 
@@ -36,7 +36,7 @@ pub fn read(
     span: Span,
     take: &mut dyn FnMut(AuditedDecision),
 ) -> Result<AuditLog, Failure> {
-    let mut verifier = Verifier::default();
+    let mut chain = Chain::default();
     let mut queue = QueuedRequests::default();
     let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
     let mut started = span.since.is_none();
@@ -51,10 +51,14 @@ pub fn read(
             }
         }
         // The daemon may be writing the last line.
-        if !started || record.is_half() {
+        if record.is_half() {
             return Ok(ControlFlow::Continue(()));
         }
-        verifier.take(&record.entry);
+        if !started {
+            chain.take_before(record);
+            return Ok(ControlFlow::Continue(()));
+        }
+        chain.take(&record);
         queue.started(&record);
         match seen(&record) {
             RecordKind::Other => {}
@@ -70,7 +74,7 @@ pub fn read(
     queue.rest().map(AuditedDecision::Made).for_each(take);
     Ok(AuditLog {
         source: source.name(),
-        report: verifier.finish(None),
+        report: chain.finish(None),
         not_by_rules,
         counted,
         times,
