@@ -6,6 +6,9 @@
 
 mod audit_logs;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use proptest::prelude::*;
 use remit_audit_verify::{Entry, Expected, Kind, Report, Verifier};
 use remit_trail::{hash, hash_fields, hex, unhex};
@@ -215,6 +218,19 @@ fn unreachable_number_is_no_number() {
     }
 }
 
+/// A hole of almost 2^63 numbers is not walked number by number.
+#[test]
+fn forged_number_far_ahead_ends() {
+    let highest = (1_u64 << 63) - 1;
+    let forged = |e: &mut Vec<Entry>| {
+        let mut ahead = e[5].clone();
+        audit_logs::set(&mut ahead, "REMIT_AFTER", &(highest - 1).to_string());
+        audit_logs::forge(&mut ahead, "REMIT_SEQ", &highest.to_string());
+        e.insert(5, ahead);
+    };
+    assert_eq!(of_ten(forged), [(Kind::Order, highest)]);
+}
+
 #[test]
 fn changed_record_beside_gap_keeps_number() {
     let down = Shape::Down {
@@ -234,6 +250,61 @@ fn changed_record_beside_gap_keeps_number() {
     entries[1].fields.retain(|(name, _)| name != "REMIT_HASH");
     let found = findings_of(&verified(&entries, Some(log.head())));
     assert_eq!(found, [(Kind::Unreadable, 3)]);
+}
+
+/// Runs the program that remit-audit(7) prints for readers without remit. Returns its exit status.
+fn status_of_printed_program(entries: &[Entry]) -> Option<i32> {
+    let page = include_str!("../../../packaging/man/remit-audit.7");
+    let (_, program) = page.split_once(".\\\" verify\n.EX\n").unwrap();
+    let (program, _) = program.split_once(".EE").unwrap();
+    let program = program.replace("\\-", "-").replace("\\e", "\\");
+    let line = |entry: &Entry| {
+        let fields = entry.fields.iter();
+        let fields: Vec<String> = fields
+            .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+            .collect();
+        format!("{{{}}}\n", fields.join(","))
+    };
+    let lines: String = entries.iter().map(line).collect();
+    let mut child = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn printed_program_finds_a_record_that_was_removed() {
+    let down = |kept, synced| Shape::Down {
+        behind: 3,
+        kept,
+        synced,
+    };
+    for crash in [down(0, true), down(1, true), down(0, false)] {
+        let shapes = [Shape::Written, Shape::Written, Shape::Written, crash];
+        let log = AuditLog::of(&[&shapes[..], &[Shape::Written]].concat());
+        assert_eq!(
+            status_of_printed_program(&log.entries),
+            Some(0),
+            "{crash:?}"
+        );
+        // The program does not know the newest record, and a log may begin late.
+        for at in 1..log.entries.len() - 1 {
+            let mut entries = log.entries.clone();
+            entries.remove(at);
+            let is_found = !verified(&entries, None).findings.is_empty();
+            let status = status_of_printed_program(&entries);
+            assert_eq!(status, Some(i32::from(is_found)), "{crash:?} {at}");
+        }
+    }
 }
 
 fn odd() -> impl Strategy<Value = u64> {

@@ -51,6 +51,7 @@ mod commands {
         mod signatures;
         mod source;
         mod story;
+        mod timeline;
         mod verify;
 
         pub use chain::Chain;
@@ -59,6 +60,7 @@ mod commands {
         pub use record::AuditRecord;
         pub use report::report;
         pub use source::RecordSource;
+        pub use timeline::{TimedRecords, Timeline};
         pub use verify::verify;
 
         use crate::args::RecordsArgs;

@@ -60,6 +60,32 @@ fn consent(uid: u32, gids: &[u32], requester: u32) -> Consent<'_> {
     }
 }
 
+/// A temporary grant of 'run' ends when another profile can be approved, or one of them changes.
+#[test]
+fn definition_of_run_is_that_of_its_profiles() {
+    let rule = |to: u32, profile: &str, rest: &str| {
+        format!("[[grant]]\nto = ['#{to}']\nallow = ['run']\nrun_profile = '{profile}'\n{rest}\n")
+    };
+    let asks = "approval = { by = ['#8'] }";
+    let profile = |read: &str| format!("[profile.some]\nbase = 'strict'\nread = ['{read}']\n");
+    let definition = |text: String| {
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+        policy.definition("run").unwrap().into_owned()
+    };
+    let one = profile("/srv") + &rule(7, "some", asks);
+    let same = definition(one.clone());
+    assert_eq!(
+        definition(one.clone() + &rule(9, "strict", "approval = 'none'")),
+        same
+    );
+    assert_ne!(definition(one.clone() + &rule(9, "strict", asks)), same);
+    assert_ne!(definition(one.replace("/srv", "/etc")), same);
+}
+
 #[test]
 fn only_another_named_person_can_approve() {
     let (no, own) = (Err(NotApprover::NotNamed), Err(NotApprover::Requester));

@@ -11,7 +11,8 @@ use std::fmt::Write;
 
 use common::{accounts, lines, source};
 use remit_common::caps;
-use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy::model::bounds::ELEMENTS;
+use remit_policy::{Diagnostic, Policy, Severity, Source};
 use remit_policy_compile::load;
 
 fn refused(sources: &[Source]) -> Vec<Diagnostic> {
@@ -212,6 +213,28 @@ fn what_files_define_is_bounded() {
         found.contains("a profile lists at most 64 paths"),
         "{found}"
     );
+    let paths = |count: usize| {
+        let paths: Vec<String> = (0..count).map(|at| format!("/srv/{at}")).collect();
+        let commit = "[[command]]\nname='p.c'\nsummary='x'\nargv=['/usr/libexec/remit/remit-commit','commit','/var/lib/remit/commits']\n\
+                      effect='change'\nprofile='host'\nstdin='plan'\n";
+        one(format!(
+            "{commit}[[grant]]\nto=['#7']\nallow=['p.c']\napproval={{by=['#8']}}\npaths={paths:?}\n"
+        ))
+    };
+    let (policy, _) = load(&paths(caps::PROFILE_PATHS), &accounts()).unwrap();
+    assert!(Policy::decode(&policy.encode()).is_ok());
+    let found = lines(&refused(&paths(caps::PROFILE_PATHS + 1)));
+    assert!(found.contains("a rule lists at most 64 paths"), "{found}");
+    let group = |count: usize| {
+        let words = [vec!["w".to_owned(); count - 1], vec!["{a}".to_owned()]].concat();
+        one(format!(
+            "[[command]]\nname='a.b'\nsummary='x'\nargv=['/bin/x',{words:?}]\neffect='read'\nprofile='read'\n\
+             args.a={{type='unit'}}\n"
+        ))
+    };
+    assert!(load(&group(ELEMENTS), &accounts()).is_ok());
+    let found = lines(&refused(&group(ELEMENTS + 1)));
+    assert!(found.contains("has at most 256 elements"), "{found}");
     let args = |count: usize| {
         let words: Vec<String> = (0..count).map(|at| format!("{{a{at}}}")).collect();
         let args: String = (0..count)

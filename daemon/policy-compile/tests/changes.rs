@@ -529,6 +529,17 @@ fn a02_grantee_asked_less_is_not_within() {
         let load = |count| policy(&of(count), &[("bot", 1), ("bob", 2)], &[]);
         assert!(!load(new).is_within(&load(old)), "{old} to {new}");
     }
+    let signed = |what: &str| asks.replace("by = ", &format!("signed = '{what}', by = "));
+    let load = |text: &str| policy(text, &[("bot", 1), ("bob", 2)], &[]);
+    let (key, touch, verify) = (signed("key"), signed("touch"), signed("verify"));
+    for (weak, strong) in [(asks, key.as_str()), (&key, &touch), (&touch, &verify)] {
+        let (weak, strong) = (load(weak), load(strong));
+        assert!(!weak.is_within(&strong) && !weak.takes_only_away(&strong));
+        assert!(strong.is_within(&weak));
+    }
+    let accept = "[[accept]]\nname = 'x'\nagent = 'bot'\nreaches = 'root'\nreason = 'y'\n";
+    let accepts = load(&format!("{asks}{accept}"));
+    assert!(!accepts.is_within(&load(asks)) && load(asks).is_within(&accepts));
     for (text, users, is_within) in [
         (asks, &[("bob", 2)][..], true),
         (both.as_str(), &[("bob", 2)], false),

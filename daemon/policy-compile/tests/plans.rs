@@ -502,6 +502,33 @@ fn follow(policy: &Policy, path: &str, calls: &[&str]) -> Result<Vec<String>, St
 }
 
 #[test]
+fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
+    let rule = |path: &str, acts: &str| {
+        format!(
+            "[[grant]]\nto = ['#7']\nallow = ['plan.undo']\npaths = ['{path}']\n{acts}\napproval = {{ by = ['#8'] }}\n"
+        )
+    };
+    let rules = rule("/etc/nginx", "acts = ['site.look']") + &rule("/srv", "");
+    let policy = site(&rules);
+    let allowed = |calls: &[&str]| {
+        let mut args = then(calls);
+        args.push(("id".to_owned(), "0".repeat(32)));
+        let ask = Ask::Command {
+            name: "plan.undo",
+            effect: Effect::Change,
+            args: &args,
+        };
+        let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
+            panic!("it asks");
+        };
+        let paths = pending.terms().undo_paths().iter().flatten();
+        paths.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(allowed(&[]), ["/etc/nginx", "/srv"]);
+    assert_eq!(allowed(&["site.look"]), ["/etc/nginx"]);
+}
+
+#[test]
 fn rule_names_the_commands_that_follow() {
     let free = "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\npaths = ['/srv']\nacts = ['site.look', 'site.change']\napproval = 'none'\n";
     let looks = "[[grant]]\nto = ['#7']\nallow = ['site.look']\napproval = 'none'\n";

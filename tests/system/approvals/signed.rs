@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -526,6 +527,13 @@ fn signatures_are_checked_later_without_the_daemon() {
         !is_good && page.contains("another report of the key"),
         "{page}"
     );
+    let copied = log.replace("{\"MESSAGE\"", "{\"_MACHINE_ID\":\"00\",\"MESSAGE\"");
+    assert_ne!(copied, log);
+    let (is_good, page) = verify(&copied, ann.line("ann") + &bob.line("bob"));
+    assert!(
+        !is_good && page.contains("for another machine than the record's"),
+        "{page}"
+    );
     let other = log.replacen("site.switch: ", "site.change: ", 9);
     let (is_good, page) = verify(&other, ann.line("ann") + &bob.line("bob"));
     assert!(
@@ -830,6 +838,8 @@ fn confirmation_is_by_a_login_and_its_record_says_what_was_asked_for() {
 struct Afar {
     dir: TestDir,
     key: PlainKey,
+    /// Of the approver.
+    _agent: UnixListener,
 }
 
 impl Afar {
@@ -839,7 +849,12 @@ impl Afar {
         // sshd wants it, and a container may not have it.
         let _ = fs::create_dir("/run/sshd");
         let _ = PlainKey::new(dir.path(), "host", &["-t", "ed25519"]);
-        Self { dir, key }
+        let agent = UnixListener::bind(dir.path().join("agent")).unwrap();
+        Self {
+            dir,
+            key,
+            _agent: agent,
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -855,7 +870,8 @@ impl Afar {
     fn approves(&self, daemon: &Daemon, forced: &str, id: &str, more: &[&str]) -> TerminalScreen {
         self.program("login", forced);
         let public = fs::read_to_string(self.path("ann.pub")).unwrap();
-        let line = format!("restrict,command=\"{}\" {public}", self.path("login"));
+        // A host that lies lets itself be given an agent.
+        let line = format!("no-pty,command=\"{}\" {public}", self.path("login"));
         fs::write(self.path("authorized_keys"), line).unwrap();
         let sshd = format!(
             "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nLogLevel ERROR\n",
@@ -870,7 +886,7 @@ impl Afar {
             &format!("exec /usr/sbin/sshd -i -f {}", self.path("sshd_config")),
         );
         let config = format!(
-            "Host web1\n HostKeyAlias web1\n User root\n ProxyCommand {}\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n",
+            "Host web1\n HostKeyAlias web1\n User root\n ProxyCommand {}\n IdentityFile {}\n IdentitiesOnly yes\n ForwardAgent yes\n UserKnownHostsFile {}\n",
             self.path("proxy"),
             self.path("ann"),
             self.path("known_hosts")
@@ -884,6 +900,7 @@ impl Afar {
         let mut command = Command::new(daemon.program("remit"));
         command.args(["approve", "--on", "web1", id]).args(more);
         command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin")));
+        command.env("SSH_AUTH_SOCK", self.path("agent"));
         TerminalScreen::start(&command, &Identity::new(0, &[]), (120, 200))
     }
 }
@@ -950,7 +967,11 @@ fn approver_afar_refuses_a_server_that_lies() {
         fs::write(&path, bytes).unwrap();
         path
     };
-    let sent = format!("echo \"$SSH_ORIGINAL_COMMAND\" >>{}; ", afar.path("sent"));
+    let sent = format!(
+        "echo \"$SSH_ORIGINAL_COMMAND\" >>{}; echo \"agent $SSH_AUTH_SOCK\" >>{}; ",
+        afar.path("sent"),
+        afar.path("agents")
+    );
     for (lie, id, why) in [
         (
             changed("same", b"blue", b"blue"),
@@ -983,6 +1004,12 @@ fn approver_afar_refuses_a_server_that_lies() {
         assert!(!left.status.success(), "{left:?}");
         assert!(left.written.contains(why), "{why}: {left:?}");
     }
+    let agents = fs::read_to_string(afar.path("agents")).unwrap();
+    assert_eq!(
+        agents,
+        "agent \n".repeat(4),
+        "the host got the approver's agent"
+    );
     // It asked for requests, and sent nothing else.
     let sent = fs::read_to_string(afar.path("sent")).unwrap();
     assert_eq!(sent.lines().count(), 4);

@@ -121,7 +121,12 @@ impl Verifier {
                 first = to.saturating_add(1);
                 continue;
             }
-            if self.seen.contains_key(&first) || self.holes.iter().any(|hole| hole.is_of(first)) {
+            // A hole may have 2^63 numbers.
+            if let Some(hole) = self.holes.iter().find(|hole| hole.is_of(first)) {
+                first = hole.last.saturating_add(1);
+                continue;
+            }
+            if self.seen.contains_key(&first) {
                 first += 1;
                 continue;
             }

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
-use remit_common::inspect::LOOK;
 use remit_common::names::Runtime;
 
 use super::report::{Check, or_ok};
@@ -14,18 +13,8 @@ use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::commands::policy::broker_word;
 use crate::render::units;
 
-const PROGRAMS: [&str; 10] = [
-    REMITD,
-    "/usr/libexec/remit/remit-spawner",
-    "/usr/libexec/remit/remit-broker",
-    "/usr/libexec/remit/remit-bus",
-    "/usr/libexec/remit/remit-compiler",
-    "/usr/libexec/remit/remit-verify",
-    "/usr/libexec/remit/remit-prove",
-    LOOK,
-    "/usr/bin/remit",
-    "/usr/bin/mcp-shim",
-];
+/// Names of the programs that a package has.
+const PROGRAMS: &str = include_str!("../../../../packaging/programs");
 /// Configuration and policy, and the sshd files that restrict agents to mcp-shim.
 const SETTINGS: [&str; 7] = [
     "/etc/remit",
@@ -61,11 +50,8 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
 
 /// Returns what only root may write, with the entries of the settings directories and the `units` that systemd has read.
 pub fn own(units: &[PathBuf]) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = PROGRAMS
-        .iter()
-        .chain(&SETTINGS)
-        .map(PathBuf::from)
-        .collect();
+    let settings = SETTINGS.iter().map(PathBuf::from);
+    let mut paths: Vec<PathBuf> = program_paths().chain(settings).collect();
     for dir in SETTINGS {
         if let Ok(entries) = fs::read_dir(dir) {
             let names = entries.filter_map(Result::ok).take(NAMES);
@@ -125,12 +111,19 @@ fn trust(own: &[PathBuf]) -> Vec<Check> {
     or_ok(found, name, format!("{} files and directories", own.len()))
 }
 
+/// Where a package installs its programs.
+fn program_paths() -> impl Iterator<Item = PathBuf> {
+    PROGRAMS.lines().map(|name| match name {
+        "remit" | "mcp-shim" => Path::new("/usr/bin").join(name),
+        _ => Path::new("/usr/libexec/remit").join(name),
+    })
+}
+
 fn programs() -> Vec<Check> {
-    let found = PROGRAMS.iter().filter_map(|path| {
-        let path = Path::new(path);
-        program(path, FileFacts::look(path).ok().flatten().as_ref())
-    });
-    or_ok(found.collect(), "programs", format!("{}", PROGRAMS.len()))
+    let found = program_paths()
+        .filter_map(|path| program(&path, FileFacts::look(&path).ok().flatten().as_ref()));
+    let count = program_paths().count();
+    or_ok(found.collect(), "programs", count.to_string())
 }
 
 fn program(path: &Path, facts: Option<&FileFacts>) -> Option<Check> {

@@ -22,7 +22,6 @@ mod ssh;
 mod started;
 pub(crate) mod writable_paths;
 
-use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use daemon::DaemonAnswer;
@@ -101,13 +100,13 @@ fn service_checks(service: Option<Result<Service, ProgramError>>) -> Vec<Check> 
 pub fn doctor(context: &Context, args: &DoctorArgs) -> Result<Exit, Failure> {
     let report = examine(&context.runtime);
     match context.form {
-        Form::Json => output::verdict_json(&report.json())?,
+        Form::Json => output::json(&report.json())?,
         Form::Text => {
             let mut lines = context.width.fold(&text(&report, args.verbose));
             if units::is_color_wanted() {
                 lines = paint(&lines);
             }
-            io::stdout().lock().write_all(lines.as_bytes())?;
+            output::painted(&lines)?;
         }
     }
     Ok(Exit::of_failures(report.failures()))

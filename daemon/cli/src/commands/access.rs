@@ -25,7 +25,7 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
         return Err(Failure::off_protocol());
     };
     match context.form {
-        Form::Json => output::verdict_json(&report)?,
+        Form::Json => output::json(&report)?,
         Form::Text => {
             let width = context.width;
             let lines = match (&query, &report.asked) {
@@ -33,7 +33,7 @@ pub fn access(context: &Context, args: AccessArgs) -> Result<Exit, Failure> {
                 (None, Some(asked)) => decision(&report, asked, is_named),
                 (None, None) => all(&report, width),
             };
-            output::verdict(&width.fold(&lines))?;
+            output::text(&width.fold(&lines))?;
         }
     }
     Ok(match &report.asked {

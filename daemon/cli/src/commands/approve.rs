@@ -37,7 +37,8 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     } = decide(context, &args)?;
     let (done, missing) = admin_socket::approve(context, job, digest, signature)?;
     if context.form == Form::Text {
-        output::text(&format!("{done}\n"))?;
+        // Without a reader there is nothing to wait for.
+        output::part(&format!("{done}\n"))?;
     }
     let end = match args.no_wait || missing > 0 {
         true => None,
@@ -100,7 +101,10 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         return Err(unsigned(job, asked));
     }
     match args.digest {
-        None => confirm(&shown, args.signed.then(|| verified.statement()).as_deref())?,
+        None => {
+            let statement = args.signed.then(|| verified.statement());
+            confirm(&shown, statement.as_deref(), None)?;
+        }
         Some(digest) if args.signed && digest != verified.digest() => {
             let text = "nothing was signed: this is not the digest of what would run";
             let refusal = Refusal::new(Code::InvalidArgs, text);
@@ -155,19 +159,36 @@ pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
 }
 
 /// Shows the request and what will be signed, and asks on the same terminal, so the person who answers has seen it.
-pub fn confirm(shown: &ShownRequest, signs: Option<&str>) -> Result<(), Failure> {
+/// `host`: that of `--on`.
+pub fn confirm(
+    shown: &ShownRequest,
+    signs: Option<&str>,
+    host: Option<&str>,
+) -> Result<(), Failure> {
     let pending = &shown.pending;
+    let id = units::name(pending.job);
     let Some(mut terminal) = Terminal::open() else {
-        let why = format!(
-            "there is no terminal to ask at; 'remit show {}' shows what you approve",
-            units::name(pending.job)
-        );
         let digest = units::hex(&pending.digest);
-        let line = format!("remit approve {} --digest {digest}", pending.job);
+        let (why, lift) = match (host, signs) {
+            (Some(_), _) => (
+                "--on shows the request and asks there".to_owned(),
+                "run the same line at a terminal".to_owned(),
+            ),
+            (None, Some(_)) => (
+                format!("'remit show {id}' shows what you approve"),
+                format!("remit approve {} --signed --digest {digest}", pending.job),
+            ),
+            (None, None) => (
+                format!("'remit show {id}' shows what you approve"),
+                format!("remit approve {} --digest {digest}", pending.job),
+            ),
+        };
+        let text = format!("there is no terminal to ask at; {why}");
         return Err(Failure::Machine(
-            Refusal::new(Code::NeedsApproval, why).lift(line),
+            Refusal::new(Code::NeedsApproval, text).lift(lift),
         ));
     };
+    let over_there = host.map_or(String::new(), |host| format!("ssh {host} "));
     let mut page = request::page(shown, Detail::Short);
     let names = std::iter::once("you sign").chain(std::iter::repeat(""));
     for (name, line) in names.zip(signs.into_iter().flat_map(str::lines)) {
@@ -187,8 +208,7 @@ pub fn confirm(shown: &ShownRequest, signs: Option<&str>) -> Result<(), Failure>
         if left > 0 {
             terminal.show(&format!(
                 "That is not the digest. Type {digits}… to approve, Ctrl-C to leave (it stays pending).\n\
-                 To deny it: remit deny {} -m WHY\n",
-                units::name(pending.job)
+                 To deny it: {over_there}remit deny {id} -m WHY\n"
             ))?;
         }
     }

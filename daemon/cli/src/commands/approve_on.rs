@@ -20,6 +20,16 @@ use crate::render::output::{Context, Form, Sink};
 use crate::render::units;
 
 const SSH: &str = "ssh";
+/// The host is not believed: it gets no agent that could sign another request, and no master connection stays open.
+const OPTIONS: [&str; 7] = [
+    "-T",
+    "-a",
+    "-x",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "ControlMaster=no",
+];
 /// First line of a request as data. The daemon and this program must have the same protocol, as on one host.
 const TITLE: &str = "remit request";
 
@@ -33,7 +43,7 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
     let shown = remit_page::shown(&verified);
     let is_signed = args.signed || shown.pending.signed.is_some();
     let statement = is_signed.then(|| verified.statement());
-    confirm(&shown, statement.as_deref())?;
+    confirm(&shown, statement.as_deref(), Some(host))?;
     let sign = |text: &String| signing::sign(text, args.key.as_deref());
     let signature = statement.as_ref().map(sign).transpose()?;
     let mut words = vec![
@@ -53,8 +63,14 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
         // If ssh has ended, its status says so.
         let _ = input.write_all(signature.as_bytes());
     }
-    if let Some(output) = child.stdout.take() {
-        relay(output, io::stdout())?;
+    if let Some(mut output) = child.stdout.take() {
+        match relay(&mut output, io::stdout()) {
+            // The host's exit status is still to come.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                io::copy(&mut output, &mut io::sink())?;
+            }
+            relayed => relayed?,
+        }
     }
     let status = child.wait()?;
     let _ = errors.join();
@@ -116,7 +132,8 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
 fn start(host: &str, words: &[String]) -> Result<(Child, JoinHandle<io::Result<()>>), Failure> {
     let started = Command::new(SSH)
         // No shell: sshd or a forced command splits this line, and no word has a blank or a quote.
-        .args(["-T", "--", host])
+        .args(OPTIONS)
+        .args(["--", host])
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ use remit_common::refusal::{Code, Refusal};
 
 use super::enroll::refusals;
 use crate::args::{Answer, EnrollArgs};
-use crate::client::admin_socket;
+use crate::client::admin_socket::{self, ConfigAnswer};
 use crate::error::Failure;
 use crate::render::output;
 
@@ -64,8 +64,10 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
                 args.group
             ));
             let mut line = String::new();
-            io::stdin().read_line(&mut line).map_err(cannot_keep)?;
+            let length = io::stdin().read_line(&mut line).map_err(cannot_keep)?;
             match line.trim() {
+                // The end of the input is no answer that is kept.
+                "" if length == 0 => return Ok(Inspects::NotAsked),
                 "y" | "Y" | "yes" => Answer::Yes,
                 _ => Answer::No,
             }
@@ -77,16 +79,26 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
         Answer::Yes => {
             let group = format!("\"%{}\"", args.group);
             write(&TEXT.replace("\"%remit\"", &group))?;
-            let refused = refusals(admin_socket::check_configuration());
-            if let Some(why) = refused.first() {
-                fs::remove_file(RULES).map_err(cannot_keep)?;
-                return Err(failure(format!(
-                    "the policy would not load with '{EXAMPLE}': {why}"
-                )));
+            match fault(admin_socket::check_configuration()) {
+                None => Ok(Inspects::Granted),
+                Some(why) => {
+                    fs::remove_file(RULES).map_err(cannot_keep)?;
+                    Err(failure(why))
+                }
             }
-            Ok(Inspects::Granted)
         }
     }
+}
+
+/// Returns why the rules cannot stay: a policy that does not load keeps the daemon from starting.
+fn fault(checked: Result<ConfigAnswer, String>) -> Option<String> {
+    if let Err(why) = &checked {
+        return Some(format!(
+            "the policy with '{EXAMPLE}' was not checked: {why}"
+        ));
+    }
+    let why = refusals(checked).into_iter().next()?;
+    Some(format!("the policy would not load with '{EXAMPLE}': {why}"))
 }
 
 fn write(text: &str) -> Result<(), Failure> {
@@ -127,6 +139,14 @@ mod tests {
     use super::*;
 
     const CHILD: &str = "REMIT_TEST_FULL";
+
+    #[test]
+    fn rules_that_were_not_checked_do_not_stay() {
+        let unchecked = fault(Err("it took more than 20 s".to_owned())).unwrap();
+        assert!(unchecked.contains("not checked: it took"), "{unchecked}");
+        let (policy, warnings) = (String::new(), Vec::new());
+        assert_eq!(fault(Ok(ConfigAnswer::Taken { policy, warnings })), None);
+    }
 
     /// The test runs itself with a limit of the size of files, which ends a write as a full disk does.
     #[test]

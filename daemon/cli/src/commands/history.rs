@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::{calendar, caps};
 use remit_wire::{HistoryEntry, HistoryPage, HistoryQuery, Kind, Reply, Request};
@@ -23,7 +21,7 @@ pub fn history(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
                 has_colours: units::is_color_wanted(),
             };
             let lines = show(&page, all_users, render);
-            io::stdout().lock().write_all(lines.as_bytes())?;
+            output::painted(&lines)?;
         }
     }
     Ok(Exit::OK)

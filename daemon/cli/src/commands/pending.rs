@@ -51,7 +51,7 @@ fn watch_lists(context: &Context) -> Result<Exit, Failure> {
     let mut seen = None;
     loop {
         let now = list(context, seen)?;
-        output::json(&json_list(&now))?;
+        output::json_part(&json_list(&now))?;
         seen = Some(now.state);
     }
 }
@@ -84,19 +84,19 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
         let now = list(context, seen)?;
         if seen.is_none() {
             output::note("waiting for requests; Ctrl-C leaves");
-            output::text(&heading(columns))?;
+            output::part(&heading(columns))?;
         }
         for request in &now.requests {
             if known.get(&request.job) == Some(&request.missing) {
                 continue;
             }
-            output::text(&(entry(request, columns) + &line(request)))?;
+            output::part(&(entry(request, columns) + &line(request)))?;
         }
         let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
         // A request omitted from the answer may still wait.
         if now.omitted == 0 {
             for job in known.keys().filter(is_over) {
-                output::text(&over(context, *job))?;
+                output::part(&over(context, *job))?;
             }
         }
         let requests = now.requests.iter();

@@ -26,7 +26,7 @@ use remit_wire::{Bytes, Purpose, Reply, Request, Run};
 
 use super::input::{bounded, conflict, file_of, usage};
 use super::job::own_id;
-use super::plan_check::{run_checks, unless_gone};
+use super::plan_check::run_checks;
 use super::plan_output::{bundle, follow, own, request};
 use super::{run, transfer};
 use crate::args::{CopyArgs, PlanArgs, PlanDropArgs, PlanShowArgs, PlanVerb, UndoArgs};
@@ -119,7 +119,7 @@ fn planned(
     let bundle = bundle(daemon, job)?;
     Streams::errors().rest(daemon, &report)?;
     if context.form == Form::Text {
-        unless_gone(output::page(&page::page(job, &bundle, None)))?;
+        output::page(&page::page(job, &bundle, None))?;
     }
     let (exit, outcomes) = match is_pressed && !checks.is_empty() {
         true => (Exit::INTERRUPTED, Vec::new()),

@@ -51,7 +51,7 @@ pub fn run_checks(
 
 fn on_end(form: Form, check: &CallText, report: &JobReport) -> Result<(Exit, Value), Failure> {
     if form == Form::Text {
-        unless_gone(output::page(&page::ended_check(&check.text, report)))?;
+        output::page(&page::ended_check(&check.text, report))?;
     }
     job_end::notes(report);
     let result = JobResult {
@@ -67,16 +67,8 @@ fn on_failure(form: Form, check: &CallText, failure: &Failure) -> Result<(Exit, 
         false => "refused",
     };
     if form == Form::Text {
-        unless_gone(output::page(&page::check(&check.text, how)))?;
+        output::page(&page::check(&check.text, how))?;
     }
     let (exit, refusal) = failure.tell();
     Ok((exit, json!({ "command": check.text, "error": refusal })))
-}
-
-/// A reader that stops early, such as `head`, ends no check.
-pub fn unless_gone(written: Result<(), Failure>) -> Result<(), Failure> {
-    match written {
-        Err(Failure::Gone) => Ok(()),
-        written => written,
-    }
 }

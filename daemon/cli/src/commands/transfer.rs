@@ -68,7 +68,7 @@ pub fn put(context: &Context, args: &PutArgs) -> Result<Exit, Failure> {
         match context.form {
             Form::Text => print(upload, path)?,
             Form::Json => {
-                let name = path.to_string_lossy();
+                let name = shown(path);
                 sent.push(json!({ "file": name, "upload": upload.to_string() }));
             }
         }
@@ -113,7 +113,7 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Text => print(upload, &to)?,
         Form::Json => output::json(&json!({
-            "file": to.to_string_lossy(),
+            "file": shown(&to),
             "upload": upload.to_string(),
         }))?,
     }
@@ -121,8 +121,12 @@ pub fn get(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
 }
 
 fn print(upload: Upload, path: &Path) -> Result<(), Failure> {
-    let name = text::line(path.as_os_str().as_bytes(), caps::PATH);
-    Ok(writeln!(io::stdout(), "{upload}  {name}")?)
+    let name = shown(path);
+    output::text(&format!("{upload}  {name}\n"))
+}
+
+fn shown(path: &Path) -> String {
+    text::line(path.as_os_str().as_bytes(), caps::PATH)
 }
 
 /// A new file, or one of no other kind than a file: a link or a device is not replaced.
@@ -256,8 +260,7 @@ fn through_ssh(
         Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
     };
     let mut ssh = Command::new("ssh");
-    ssh.arg("-T")
-        .arg("--")
+    ssh.args(["-T", "-a", "-x", "--"])
         .arg(host)
         .arg(format!("mcp-shim {option}"));
     ssh.stdin(input)

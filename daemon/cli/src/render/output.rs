@@ -34,20 +34,16 @@ pub fn note(sentence: &str) {
     let _ = writeln!(io::stderr(), "remit: {line}");
 }
 
-/// Prints lines on stdout, sanitized for a terminal. Fails with [`Failure::Gone`] or [`Failure::Output`].
+/// Prints lines on stdout, sanitized for a terminal. A reader that has left is no failure, because the exit status is an
+/// answer, too. Fails with [`Failure::Output`].
 pub fn text(lines: &str) -> Result<(), Failure> {
+    unless_gone(part(lines))
+}
+
+/// Prints a part of an answer that goes on until nobody reads it: fails also with [`Failure::Gone`].
+pub fn part(lines: &str) -> Result<(), Failure> {
     let shown = text::show(lines.as_bytes()).text;
     Ok(io::stdout().lock().write_all(shown.as_bytes())?)
-}
-
-/// As [`text()`], for an answer that the exit status gives as well: a reader that left does not make it a success.
-pub fn verdict(lines: &str) -> Result<(), Failure> {
-    unless_gone(text(lines))
-}
-
-/// As [`verdict`], for JSON.
-pub fn verdict_json(value: &impl Serialize) -> Result<(), Failure> {
-    unless_gone(json(value))
 }
 
 fn unless_gone(printed: Result<(), Failure>) -> Result<(), Failure> {
@@ -57,17 +53,21 @@ fn unless_gone(printed: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
-/// Writes data for a program on stdout.
+/// Writes data for a program on stdout. Fails as [`text()`].
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(data)?;
-    Ok(stdout.flush()?)
+    let written = stdout.write_all(data).and_then(|()| stdout.flush());
+    unless_gone(written.map_err(Failure::from))
 }
 
 /// Prints a page on stdout, in color on a terminal. Fails as [`text()`].
 pub fn page(page: &Page) -> Result<(), Failure> {
-    let text = page.text(units::is_color_wanted());
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    painted(&page.text(units::is_color_wanted()))
+}
+
+/// Prints lines that are sanitized already, with their colors. Fails as [`text()`].
+pub fn painted(lines: &str) -> Result<(), Failure> {
+    bytes(lines.as_bytes())
 }
 
 pub fn complain(lines: &str) {
@@ -75,7 +75,13 @@ pub fn complain(lines: &str) {
     let _ = io::stderr().lock().write_all(shown.as_bytes());
 }
 
+/// Prints a line of JSON on stdout. Fails as [`text()`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    unless_gone(json_part(value))
+}
+
+/// As [`part`], a line of JSON.
+pub fn json_part(value: &impl Serialize) -> Result<(), Failure> {
     let line = json_line(value).map_err(io::Error::other)?;
     Ok(writeln!(io::stdout().lock(), "{line}")?)
 }

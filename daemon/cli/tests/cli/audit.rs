@@ -314,6 +314,11 @@ fn unread_verdict_is_in_the_status() {
             ["policy", "check", "--any-owner", "--config", config].to_vec(),
             1,
         ),
+        (["audit", "report", "-o", "-", "--file", &cut].to_vec(), 1),
+        (
+            ["audit", "report", "-o", "report.html", "--file", &cut].to_vec(),
+            1,
+        ),
     ] {
         for form in [&[][..], &["--json"]] {
             let args = [&args[..], form].concat();

@@ -7,7 +7,7 @@ use remit_common::refusal::Refusal;
 use remit_wire::outcome::{JobSummary, State};
 use remit_wire::{Reply, Request};
 
-use crate::fake::{Answer, Fake, JOB, ended, job, reply, running, squeezed};
+use crate::fake::{Answer, Fake, JOB, ended, exited, job, reply, running, squeezed};
 
 fn mine(id: u8, state: State) -> JobSummary {
     JobSummary {
@@ -237,6 +237,26 @@ fn unverified_stop_fails() {
     assert!(said.stderr.contains("could not be verified"), "{said:?}");
     assert!(said.stderr.contains("keeps its job slot"), "{said:?}");
     assert!(!said.text().contains("gone"), "{said:?}");
+}
+
+#[test]
+fn status_is_the_same_without_a_reader() {
+    let mut unverified = ended(State::Cancelled, None, Some(9), "");
+    unverified.ending.as_mut().unwrap().kill_verified = false;
+    let (stop, wait) = (["stop", &job()], ["job", &job(), "--wait"]);
+    for (report, args, expect) in [
+        (unverified, &stop[..], 125),
+        (exited(7, b"", b""), &wait[..], 7),
+    ] {
+        for form in [&[][..], &["--json"]] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let fake = Fake::job(report.clone());
+            let mut command = fake.remit(&[args, form].concat());
+            let status = command.stdout(writer).status().unwrap();
+            assert_eq!(status.code(), Some(expect), "{args:?} {form:?}");
+        }
+    }
 }
 
 fn the_only(job: AnyJob) -> impl Fn(&AdminRequest) -> AdminReply + Send + 'static {

@@ -242,5 +242,13 @@ fn unread_look_is_not_kept() {
         .unwrap();
     assert_eq!(status.code(), Some(74));
     assert_eq!(scene.kept(), before);
+    for form in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let args = [&args[..], form].concat();
+        let mut command = remit(Path::new("/nonexistent"), &args);
+        let status = command.stdout(writer).status().unwrap();
+        assert_eq!((status.code(), scene.kept()), (Some(1), before.clone()));
+    }
     assert_eq!(scene.prove(&[]).status, Some(1));
 }

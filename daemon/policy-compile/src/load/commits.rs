@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use remit_common::caps;
 use remit_plan::PlanPath;
 use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
@@ -36,6 +37,11 @@ impl Loading<'_> {
             let help = "list directories or files, as \"/etc/nginx\", or delete 'paths'";
             report.error_with_help(span, "'paths' has no path".into(), help);
             return Vec::new();
+        }
+        if list.len() > caps::PROFILE_PATHS {
+            let message = format!("a rule lists at most {} paths", caps::PROFILE_PATHS);
+            let help = "list a directory above them, or write a second rule";
+            report.error_with_help(span.clone(), message, help);
         }
         if !allowed
             .iter()

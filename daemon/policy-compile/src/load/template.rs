@@ -101,7 +101,12 @@ fn group<'a>(
         report.error_with_help(item.span(), message, help);
         return None;
     }
-    (found.len() <= ELEMENTS).then_some(found)
+    if found.len() > ELEMENTS {
+        let message = format!("a list within 'argv' has at most {ELEMENTS} elements");
+        report.error_with_help(item.span(), message, "write fewer fixed words");
+        return None;
+    }
+    Some(found)
 }
 
 fn word(

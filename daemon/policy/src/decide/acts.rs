@@ -64,10 +64,15 @@ fn text(name: &str, args: &[(String, String)]) -> String {
 
 impl Terms {
     /// Takes from the rules that allow an undo, or that have a path of a commit, what is for these alone.
+    /// Of an undo, the rule that has its paths also names all that follows it.
     pub(super) fn set_commit(&mut self, counting: &[&GrantRule]) {
         match self.command().and_then(|command| command.commit_use()) {
             Some(CommitUse::Undo) => {
-                self.undo_paths = counting.iter().map(|rule| rule.paths.clone()).collect();
+                let names = self.acts.iter().map(|act| &act.command.name);
+                let has_acts =
+                    |rule: &&&GrantRule| names.clone().all(|name| rule.acts.contains(name));
+                let rules = counting.iter().filter(has_acts);
+                self.undo_paths = rules.map(|rule| rule.paths.clone()).collect();
             }
             Some(CommitUse::Commit) => {
                 self.confirm_s = counting.iter().filter_map(|rule| rule.confirm_s).min();

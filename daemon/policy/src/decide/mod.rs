@@ -336,9 +336,9 @@ impl Policy {
         let counting: Vec<&GrantRule> = granting()
             .filter(|rule| rule.counts_for(call) && touches(rule))
             .collect();
-        terms.set_commit(&counting);
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
         terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
+        terms.set_commit(&counting);
         let alone = plan.filter(|_| asked.is_none());
         if let Some(denial) =
             alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))

@@ -2,7 +2,8 @@
 //! start anything. It permits nothing: each request is decided when it comes, and
 //! [`Pending::may_approve`](crate::Pending::may_approve) then applies to the giver.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::builtin;
 use remit_plan::PlanPath;
@@ -12,6 +13,7 @@ use crate::model::approval::Count;
 use crate::model::command::CommitUse;
 use crate::model::glob::Glob;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
+use crate::model::profile::Profile;
 use crate::model::rule::{GrantRule, Nature, Principal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,14 +191,25 @@ impl Policy {
         }
     }
 
-    /// Returns the text of a command, its profile and its ids; `None` without one, empty for built-in commands.
-    pub fn definition(&self, name: &str) -> Option<&str> {
+    /// Returns what a command is: its text, its profile and its ids; of `run`, the profiles in which somebody may approve
+    /// it. `None` without one, empty for built-in commands.
+    pub fn definition(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         if name == RUN {
-            return Some("");
+            let profiles = self.approved_run_profiles();
+            return postcard::to_allocvec(&profiles).ok().map(Cow::Owned);
         }
-        Some(match self.named(name)? {
-            Named::Builtin(_) => "",
-            Named::Command(command) => &command.definition,
-        })
+        Some(Cow::Borrowed(match self.named(name)? {
+            Named::Builtin(_) => &[],
+            Named::Command(command) => command.definition.as_bytes(),
+        }))
+    }
+
+    fn approved_run_profiles(&self) -> BTreeMap<&str, &Profile> {
+        let grants = self.grants.iter();
+        let asking =
+            grants.filter(|rule| rule.approval.is_some() && rule.allows(RUN, Nature::Looks));
+        asking
+            .map(|rule| (rule.profile.name.as_str(), &*rule.profile))
+            .collect()
     }
 }

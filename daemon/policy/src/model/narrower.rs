@@ -20,7 +20,12 @@ impl Policy {
                 .iter()
                 .zip(&old.denies)
                 .all(|(new, was)| is_wider(new, was));
-        grants && denies && self.commands == old.commands && self.profiles == old.profiles
+        let accepts = self.accepts.iter().all(|new| old.accepts.contains(new));
+        grants
+            && denies
+            && accepts
+            && self.commands == old.commands
+            && self.profiles == old.profiles
     }
 
     /// Returns true if rules of `old` are gone or have fewer grantees, and denials are new or have more, in the same files.
@@ -93,6 +98,7 @@ fn is_wider_anywhere(new: &DenyRule, was: &DenyRule) -> bool {
 
 fn is_asked_of_fewer(new: &Approval, was: &Approval) -> bool {
     new.expires_s() == was.expires_s()
+        && new.signed() >= was.signed()
         && new.count() == was.count()
         && new.lists().len() == was.lists().len()
         && new

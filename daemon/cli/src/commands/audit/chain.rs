@@ -46,6 +46,11 @@ impl Chain {
         self.has_started
     }
 
+    /// Returns true if there is a record, of the time or before it.
+    pub fn has_link(&self) -> bool {
+        self.has_started || self.before.is_some()
+    }
+
     /// `head` must be in the log, of the time or before it. The report counts the records of the time.
     pub fn finish(mut self, head: Option<Expected>) -> Report {
         let before = self.before.as_ref().and_then(AuditRecord::seq);

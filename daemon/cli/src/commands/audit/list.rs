@@ -43,7 +43,7 @@ pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
         Form::Text if records.is_empty() => output::text("no records\n")?,
         Form::Text => {
             let lines = lines(&records, units::is_color_wanted(), context.width);
-            io::stdout().lock().write_all(lines.as_bytes())?;
+            output::painted(&lines)?;
         }
     }
     Ok(Exit::OK)

@@ -36,6 +36,8 @@ struct Signature {
     approver: String,
     /// Made of the record's fields. `None`: one is missing or cannot be read.
     statement: Option<Statement>,
+    /// Id of the machine that the journal names.
+    machine: Option<String>,
     signature: String,
     fingerprint: String,
     flags: Option<String>,
@@ -119,6 +121,7 @@ impl RecordReader for Signatures {
                     demand,
                     asked: link,
                     statement,
+                    machine: record.origin.machine.clone(),
                     signature,
                     fingerprint: own("SIGNED_BY").unwrap_or_default(),
                     flags: own("SIGNED_FLAGS"),
@@ -157,6 +160,8 @@ pub enum SignatureVerdict<'a> {
 pub struct SignaturesReport {
     /// Numbers of the records.
     good: Vec<u64>,
+    /// Ids of the machines that the good ones were made for.
+    machines: BTreeSet<String>,
     unsigned: u64,
     /// Number of the record, and a sentence.
     findings: Vec<(u64, String)>,
@@ -201,6 +206,9 @@ impl Signatures {
             match judged {
                 Ok(note) => {
                     report.good.push(one.seq);
+                    report
+                        .machines
+                        .extend(one.statement.map(|statement| statement.host));
                     report.notes.extend(note.map(|note| (one.seq, note)));
                 }
                 Err(why) => {
@@ -228,6 +236,14 @@ impl Signature {
                 "the record does not have all that was signed".to_owned()
             ));
         };
+        if self
+            .machine
+            .as_ref()
+            .is_some_and(|id| *id != statement.host)
+        {
+            let why = "it was signed for another machine than the record's";
+            return Ok(Err(why.to_owned()));
+        }
         let question = Question {
             namespace: NAMESPACE.to_owned(),
             text: statement.to_string(),
@@ -332,6 +348,7 @@ impl SignaturesReport {
 
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = vec![("signatures", self.summary())];
+        facts.extend(self.machines.iter().map(|id| ("signed for", id.clone())));
         facts.extend(self.findings().into_iter().map(|text| ("finding", text)));
         facts.extend(self.notes.iter().map(|one| ("note", with_record(one))));
         facts
@@ -348,6 +365,7 @@ impl SignaturesReport {
         };
         json!({
             "good": self.good.len(),
+            "machines": self.machines,
             "unsigned": self.unsigned,
             "findings": list(&self.findings),
             "notes": list(&self.notes),

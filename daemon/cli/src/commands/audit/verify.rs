@@ -18,6 +18,7 @@ use super::head::Head;
 use super::record::AuditRecord;
 use super::signatures::{Signatures, SignaturesReport, read_signers};
 use super::source::RecordSource;
+use super::timeline::{TimedRecords, Timeline};
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -57,6 +58,8 @@ struct Reading {
     gaps: Gaps,
     /// Times of the first and last record, in milliseconds since 1970.
     times: Option<(u64, u64)>,
+    /// There is a record, of the time or before it.
+    has_link: bool,
 }
 
 pub struct Verification {
@@ -64,7 +67,7 @@ pub struct Verification {
     times: Option<(u64, u64)>,
     source: String,
     head: Head,
-    of_a_time: bool,
+    has_link: bool,
     /// journald's explanation of a gap, one entry for each finding.
     causes: Vec<Option<String>>,
 }
@@ -96,14 +99,14 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
             if let (Some(answer), Some(signatures)) = (answer.as_object_mut(), &signatures) {
                 answer.insert("signatures".to_owned(), signatures.json());
             }
-            output::verdict_json(&answer)?;
+            output::json(&answer)?;
         }
         Form::Text => {
             let facts = signatures.iter().flat_map(SignaturesReport::facts);
             let facts: String = facts
                 .map(|(name, value)| table::fact(name, &value))
                 .collect();
-            output::verdict(&(verification.page() + &facts))?;
+            output::text(&(verification.page() + &facts))?;
         }
     }
     Ok(verification.exit(signatures.as_ref()))
@@ -120,26 +123,27 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut chain = Chain::new(of.expect);
     let mut gaps = Gaps::default();
     let mut times = None;
-    let mut started = span.since.is_none();
+    let mut timeline = Timeline::new(span);
     let mut half = None;
     source.all(span.since, &mut |record| {
-        if let Some(ms) = record.time_ms() {
-            started |= span.has_started(ms);
-            if started && span.is_over(ms) {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
         if record.is_half() && head.allows_half() {
             half = Some(record.entry.position);
-        } else if !started {
-            chain.take_before(record);
-        } else {
-            gaps.take(&record);
-            if let Some(ms) = record.time_ms() {
-                times = Some((times.map_or(ms, |(first, _)| first), ms));
+            return Ok(ControlFlow::Continue(()));
+        }
+        match timeline.take(record) {
+            TimedRecords::After => return Ok(ControlFlow::Break(())),
+            TimedRecords::Undecided => {}
+            TimedRecords::Before(record) => chain.take_before(record),
+            TimedRecords::During(records) => {
+                for record in &records {
+                    gaps.take(record);
+                    if let Some(ms) = record.time_ms() {
+                        times = Some((times.map_or(ms, |(first, _)| first), ms));
+                    }
+                    chain.take(record);
+                    reader.take(record);
+                }
             }
-            chain.take(&record);
-            reader.take(&record);
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -151,6 +155,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
             Ok(ControlFlow::Break(()))
         })?;
     }
+    let has_link = chain.has_link();
     let mut report = chain.finish(head);
     report.notes.extend(half.map(|position| Note {
         seq: 0,
@@ -163,6 +168,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
         report,
         gaps,
         times,
+        has_link,
     };
     Ok((reading, reader))
 }
@@ -195,7 +201,7 @@ impl Verification {
         if let Some(finding) = head.is_behind(context, state, &reading.report) {
             reading.report.findings.push(finding);
         }
-        Ok((Self::of(reading, source, head, span), reader))
+        Ok((Self::of(reading, source, head), reader))
     }
 
     pub fn report(&self) -> &Report {
@@ -210,11 +216,12 @@ impl Verification {
         }
     }
 
-    fn of(reading: Reading, source: &RecordSource, head: Head, span: Span) -> Self {
+    fn of(reading: Reading, source: &RecordSource, head: Head) -> Self {
         let Reading {
             report,
             gaps,
             times,
+            has_link,
         } = reading;
         let cause = |finding: &Finding| {
             match (source, gaps.of(finding)) {
@@ -242,14 +249,13 @@ impl Verification {
             times,
             source: source.name(),
             head,
-            of_a_time: span != Span::default(),
+            has_link,
         }
     }
 
-    /// Returns true if verification passed. An empty audit log needs a known end or a time range for that.
+    /// Returns true if verification passed. Without any record, also before the time, the end must be known for that.
     pub fn is_whole(&self) -> bool {
-        let is_conclusive =
-            self.report.records > 0 || self.head.expected().is_some() || self.of_a_time;
+        let is_conclusive = self.has_link || self.head.expected().is_some();
         self.report.findings.is_empty() && is_conclusive
     }
 

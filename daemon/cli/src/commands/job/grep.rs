@@ -56,7 +56,7 @@ fn print(daemon: &mut Daemon, job: JobId, query: GrepQuery, limit: u64) -> Resul
             true => page.total.saturating_sub(page.next),
             false => 0,
         };
-        output::text(&listing.text(&page.lines))
+        output::part(&listing.text(&page.lines))
     })?;
     if unsearched > 0 {
         let bytes = units::count(unsearched, "byte");

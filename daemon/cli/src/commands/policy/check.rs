@@ -46,7 +46,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let has_faults = !keys.is_empty();
     found.extend(keys);
     match context.form {
-        Form::Json => output::verdict_json(&json!({
+        Form::Json => output::json(&json!({
             "loads": loaded.is_some(),
             "errors": errors(&found),
             "warnings": found.len() - errors(&found),
@@ -57,7 +57,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
             "owners": !args.any_owner && !args.machine.other_machine,
             "names": !args.machine.other_machine,
         }))?,
-        Form::Text => output::verdict(&show(loaded.as_ref(), &found, args))?,
+        Form::Text => output::text(&show(loaded.as_ref(), &found, args))?,
     }
     Ok(match loaded {
         Some(_) if !has_faults => Exit::OK,

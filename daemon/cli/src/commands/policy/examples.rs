@@ -61,12 +61,12 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         |(_, outcome): &&(_, ExampleOutcome<'_>)| matches!(outcome, ExampleOutcome::Failed(_));
     let failed = outcomes.iter().filter(is_failed).count();
     match context.form {
-        Form::Json => output::verdict_json(&json!({
+        Form::Json => output::json(&json!({
             "loads": failed == 0,
             "tests": outcomes.iter().map(object).collect::<Vec<_>>(),
             "failed": failed,
         }))?,
-        Form::Text => output::verdict(&show(&outcomes, failed))?,
+        Form::Text => output::text(&show(&outcomes, failed))?,
     }
     Ok(match failed {
         0 => Exit::OK,
@@ -76,7 +76,7 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
 
 fn untested(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
     match context.form {
-        Form::Json => output::verdict_json(&json!({
+        Form::Json => output::json(&json!({
             "loads": false,
             "tests": [],
             "failed": 0,
@@ -84,7 +84,7 @@ fn untested(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
         }))?,
         Form::Text => {
             let why = "nothing was tested: the policy does not load for other reasons";
-            output::verdict(&format!("{}{why}\n", files::lines(found)))?;
+            output::text(&format!("{}{why}\n", files::lines(found)))?;
         }
     }
     Ok(Exit::FOUND)

@@ -72,7 +72,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         None => words(profile, &names),
     });
     match context.form {
-        Form::Json => output::verdict_json(&json!({
+        Form::Json => output::json(&json!({
             "who": args.caller,
             "uid": caller.uid,
             "gids": caller.gids,
@@ -108,7 +108,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
             for (rule, why) in &explanation.considered {
                 lines += &format!("  {rule}\n      {why}\n");
             }
-            output::verdict(&lines)?;
+            output::text(&lines)?;
         }
     }
     Ok(match outcome.verdict.is_allowed() {

@@ -169,8 +169,8 @@ pub fn diff(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
         }
     };
     match context.form {
-        Form::Json => output::verdict_json(&json!({ "changes": changes }))?,
-        Form::Text => output::verdict(
+        Form::Json => output::json(&json!({ "changes": changes }))?,
+        Form::Text => output::text(
             &changes
                 .iter()
                 .map(|line| format!("{line}\n"))
@@ -194,7 +194,7 @@ pub fn trouble(context: &Context, found: &[Diagnostic], why: &str) -> Result<Exi
     output::note(why);
     if context.form == Form::Json {
         let refusal = Refusal::new(Code::InvalidArgs, why);
-        output::verdict_json(&json!({ "error": refusal, "findings": objects(found) }))?;
+        output::json(&json!({ "error": refusal, "findings": objects(found) }))?;
     }
     Ok(Exit::TROUBLE)
 }
@@ -206,8 +206,8 @@ pub fn reload(context: &Context, args: &ReloadArgs) -> Result<Exit, Failure> {
     })?;
     match context.form {
         Form::Text if args.quiet => {}
-        Form::Json => output::verdict_json(&reloaded)?,
-        Form::Text => output::verdict(&show(&reloaded))?,
+        Form::Json => output::json(&reloaded)?,
+        Form::Text => output::text(&show(&reloaded))?,
     }
     Ok(Exit::OK)
 }

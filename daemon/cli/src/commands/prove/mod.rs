@@ -65,8 +65,8 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
         return compared(context, args, &report, asked, &store, looks);
     }
     match context.form {
-        Form::Json => output::verdict_json(&report)?,
-        Form::Text => output::verdict(&text(&report, args.verbose))?,
+        Form::Json => output::json(&report)?,
+        Form::Text => output::text(&text(&report, args.verbose))?,
     }
     let is_reached = report
         .subjects
@@ -108,24 +108,31 @@ fn compared(
         false => looks.shown.as_ref(),
     });
     let found = compare(before.map(|look| &look.seen), report);
-    match (args.log, context.form) {
-        (true, _) => journal::log(report, &found, before, store.file())?,
-        (false, Form::Json) => output::verdict_json(&Compared {
+    let exit = match found.new.is_empty() {
+        true => Exit::OK,
+        false => Exit::FOUND,
+    };
+    let printed = match (args.log, context.form) {
+        (true, _) => journal::log(report, &found, before, store.file()),
+        (false, Form::Json) => output::json_part(&Compared {
             report,
             since_ms: before.map(|look| look.at_ms),
             since_release: before.map(|look| look.release.as_str()),
             comparison: &found,
-        })?,
+        }),
         (false, Form::Text) => {
             let mut lines = head(before, store.file());
             if report.subjects.is_empty() {
                 lines += "there is no agent on this machine: name a user, or %group\n";
             }
             lines += &comparison(&found, args.verbose);
-            output::verdict(&lines)?;
+            output::part(&lines)
         }
+    };
+    match printed.and_then(|()| Ok(io::stdout().flush()?)) {
+        Err(Failure::Gone) => return Ok(exit),
+        printed => printed?,
     }
-    io::stdout().flush()?;
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH);
     let at_ms = u64::try_from(at_ms.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
     let newest = KeptLook::of(report, at_ms);
@@ -135,11 +142,7 @@ fn compared(
     };
     let looks = Looks::new(asked, newest, shown);
     store.save(&looks).map_err(Failure::Machine)?;
-    Ok(if found.new.is_empty() {
-        Exit::OK
-    } else {
-        Exit::FOUND
-    })
+    Ok(exit)
 }
 
 fn head(before: Option<&KeptLook>, file: &Path) -> String {

@@ -36,7 +36,7 @@ impl Covered {
 
 fn digest(policy: &Policy, name: &str) -> Option<[u8; 32]> {
     let definition = policy.definition(name)?;
-    Some(Sha256::digest(definition.as_bytes()).into())
+    Some(Sha256::digest(definition).into())
 }
 
 /// `site.* (site.reload, site.test)`; a name without a pattern is unchanged.

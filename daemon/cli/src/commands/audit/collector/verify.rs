@@ -74,8 +74,8 @@ pub fn verify(context: &Context, args: &VerifyArgs, dir: &Path) -> Result<Exit, 
         now_ms,
     };
     match context.form {
-        Form::Json => output::verdict_json(&page.json())?,
-        Form::Text => output::verdict(&context.width.fold(&page.text()))?,
+        Form::Json => output::json(&page.json())?,
+        Form::Text => output::text(&context.width.fold(&page.text()))?,
     }
     Ok(match page.is_whole() {
         true => Exit::OK,

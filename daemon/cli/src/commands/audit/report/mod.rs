@@ -13,7 +13,6 @@ mod sections;
 mod signature;
 mod stories;
 
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -81,9 +80,7 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
     let page = ReportPage::new(&contents, &verification, signatures, now_ms, &files);
     let page = document::document(&page);
     if is_stdout {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(page.as_bytes())?;
-        stdout.flush()?;
+        output::bytes(page.as_bytes())?;
         return Ok(exit);
     }
     file.write(&page)?;

@@ -7,7 +7,7 @@ use remit_audit_verify::Report;
 use serde_json::{Value, json};
 
 use super::past::{PastRequest, QueuedRequests, RecordKind, seen};
-use crate::commands::audit::{Chain, RecordSource, Span};
+use crate::commands::audit::{Chain, RecordSource, Span, TimedRecords, Timeline};
 use crate::error::Failure;
 use crate::render::{table, units};
 
@@ -39,35 +39,36 @@ pub fn read(
     let mut chain = Chain::default();
     let mut queue = QueuedRequests::default();
     let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
-    let mut started = span.since.is_none();
+    let mut timeline = Timeline::new(span);
     source.all(span.since, &mut |record| {
-        if let Some(ms) = record.time_ms() {
-            started |= span.has_started(ms);
-            if started && span.is_over(ms) {
-                return Ok(ControlFlow::Break(()));
-            }
-            if started {
-                times = Some((times.map_or(ms, |(first, _)| first), ms));
-            }
-        }
         // The daemon may be writing the last line.
         if record.is_half() {
             return Ok(ControlFlow::Continue(()));
         }
-        if !started {
-            chain.take_before(record);
-            return Ok(ControlFlow::Continue(()));
-        }
-        chain.take(&record);
-        queue.started(&record);
-        match seen(&record) {
-            RecordKind::Other => {}
-            RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
-            RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
-            RecordKind::Lapsed(job) => take(AuditedDecision::Lapsed(job)),
-            RecordKind::Queued(job, request) => queue.put(job, request),
-            RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
-            RecordKind::Counted(count) => counted += count,
+        let records = match timeline.take(record) {
+            TimedRecords::After => return Ok(ControlFlow::Break(())),
+            TimedRecords::Undecided => Vec::new(),
+            TimedRecords::Before(record) => {
+                chain.take_before(record);
+                Vec::new()
+            }
+            TimedRecords::During(records) => records,
+        };
+        for record in &records {
+            if let Some(ms) = record.time_ms() {
+                times = Some((times.map_or(ms, |(first, _)| first), ms));
+            }
+            chain.take(record);
+            queue.started(record);
+            match seen(record) {
+                RecordKind::Other => {}
+                RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
+                RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
+                RecordKind::Lapsed(job) => take(AuditedDecision::Lapsed(job)),
+                RecordKind::Queued(job, request) => queue.put(job, request),
+                RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
+                RecordKind::Counted(count) => counted += count,
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;

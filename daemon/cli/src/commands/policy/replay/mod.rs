@@ -76,7 +76,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Json => {
             let (changes_json, cannot_tell) = changes.json();
-            output::verdict_json(&json!({
+            output::json(&json!({
                 "policy": policy.digest(),
                 "audit": log.json(),
                 "decisions": changes.decisions,
@@ -100,7 +100,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
             }
             lines += &changes.lines();
             lines += &log.left_out();
-            output::verdict(&lines)?;
+            output::text(&lines)?;
         }
     }
     Ok(match changed {
