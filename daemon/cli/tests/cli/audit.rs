@@ -307,6 +307,7 @@ fn unread_verdict_is_in_the_status() {
     fs::create_dir(dir.path().join("policy.d")).unwrap();
     write(&dir, "policy.d/broken.toml", &["[[grant]]".to_owned()]);
     let config = dir.path().to_str().unwrap();
+    let page = format!("{config}/report.html");
     for (args, expect) in [
         (["audit", "verify", "--file", &whole].to_vec(), 0),
         (["audit", "verify", "--file", &cut].to_vec(), 1),
@@ -316,7 +317,7 @@ fn unread_verdict_is_in_the_status() {
         ),
         (["audit", "report", "-o", "-", "--file", &cut].to_vec(), 1),
         (
-            ["audit", "report", "-o", "report.html", "--file", &cut].to_vec(),
+            ["audit", "report", "--force", "-o", &page, "--file", &cut].to_vec(),
             1,
         ),
     ] {
