@@ -137,28 +137,49 @@ fn fields(line: &str) -> Vec<String> {
 /// `postgres.query` and `mariadb.query`: replaces this process with the distribution's client. Returns only if it cannot.
 pub fn query(client: &str, database: &str, sql: &str) -> Result<ExitCode, String> {
     check(sql)?;
-    let mut command = match client {
-        "postgres" => {
-            let mut psql = Command::new("/usr/bin/psql");
-            psql.args(["--no-psqlrc", "--quiet", "--no-password", "--csv"]);
-            psql.args(["--host=/run/postgresql", &format!("--dbname={database}")]);
-            psql.arg(format!("--command={sql}"));
-            psql
-        }
-        "mariadb" => {
-            let mut mariadb = Command::new("/usr/bin/mariadb");
-            mariadb.args(["--no-defaults", "--protocol=socket", "--batch"]);
-            mariadb.args(["--socket=/run/mysqld/mysqld.sock", "--connect-timeout=10"]);
-            mariadb.args([format!("--database={database}"), format!("--execute={sql}")]);
-            mariadb
-        }
-        other => return Err(format!("'{other}' is no database that can be asked")),
-    };
-    let error = command.exec();
+    let (program, arguments) = client_command(client, database, sql)?;
+    let error = Command::new(program).args(arguments).exec();
     Err(format!("cannot start the client of the database: {error}"))
 }
 
-/// Refuses what the clients themselves would execute: a backslash, and words at the beginning of a line.
+fn client_command(
+    client: &str,
+    database: &str,
+    sql: &str,
+) -> Result<(&'static str, Vec<String>), String> {
+    let (program, options, own): (_, &[&str], _) = match client {
+        "postgres" => (
+            "/usr/bin/psql",
+            &[
+                "--no-psqlrc",
+                "--quiet",
+                "--no-password",
+                "--csv",
+                "--host=/run/postgresql",
+            ],
+            [format!("--dbname={database}"), format!("--command={sql}")],
+        ),
+        "mariadb" => (
+            "/usr/bin/mariadb",
+            &[
+                "--no-defaults",
+                "--protocol=socket",
+                "--batch",
+                // Otherwise the client executes its own commands after each ';', 'system' in a shell.
+                "--binary-mode",
+                "--socket=/run/mysqld/mysqld.sock",
+                "--connect-timeout=10",
+            ],
+            [format!("--database={database}"), format!("--execute={sql}")],
+        ),
+        other => return Err(format!("'{other}' is no database that can be asked")),
+    };
+    let options = options.iter().map(|&option| option.to_owned());
+    Ok((program, options.chain(own).collect()))
+}
+
+/// Refuses what psql and, in binary mode, mariadb execute themselves: a backslash. A query is one line that begins with
+/// the word of a query; the server decides about what follows.
 fn check(sql: &str) -> Result<(), String> {
     let word = sql
         .split(|sign: char| !sign.is_ascii_alphabetic())
@@ -233,5 +254,19 @@ mod tests {
         ] {
             assert!(check(sql).is_err(), "{sql}");
         }
+    }
+
+    #[test]
+    fn mariadb_executes_no_command_of_its_own() {
+        let sql = "SELECT 1; system id;";
+        let (program, arguments) = client_command("mariadb", "shop", sql).unwrap();
+        assert_eq!(program, "/usr/bin/mariadb");
+        let binary = arguments.iter().position(|word| word == "--binary-mode");
+        let execute = format!("--execute={sql}");
+        assert!(
+            binary.is_some() && arguments.last() == Some(&execute),
+            "{arguments:?}"
+        );
+        assert!(client_command("sqlite", "shop", sql).is_err());
     }
 }
