@@ -129,8 +129,13 @@ fn without_secrets(line: &str) -> String {
             };
         }
     }
-    let reads = line.match_indices('%').map(|(at, _)| line.split_at(at).0);
-    match reads.into_iter().find(|before| !before.ends_with('\\')) {
+    // cron takes the character after a backslash as it is, a second backslash too.
+    let is_escaped = |before: &str| {
+        let backslashes = before.len() - before.trim_end_matches('\\').len();
+        !backslashes.is_multiple_of(2)
+    };
+    let mut reads = line.match_indices('%').map(|(at, _)| line.split_at(at).0);
+    match reads.find(|before| !is_escaped(before)) {
         Some(before) => format!("{before}%…"),
         None => line.to_owned(),
     }
@@ -170,6 +175,8 @@ mod tests {
                 "1 2 * * * mail -s x y%…",
             ),
             ("1 2 * * * date +\\%F", "1 2 * * * date +\\%F"),
+            (r"1 2 * * * a \\%secret", r"1 2 * * * a \\%…"),
+            (r"1 2 * * * a \\\%b", r"1 2 * * * a \\\%b"),
             (
                 "1 2 * * * date +\\%F | x%secret",
                 "1 2 * * * date +\\%F | x%…",
