@@ -197,6 +197,12 @@ fn c17_a_name_in_a_certificate_begins_no_line() {
     assert_eq!(found[0]["valid_from"], "2026-11-22 01:55:15");
     let serial = found[0]["serial"].as_str().unwrap();
     assert!(serial.starts_with("37:a7:c4"), "{serial}");
+    assert_eq!(found[0]["path"], path.to_str().unwrap());
+    let descriptor = Command::new(env!("CARGO_BIN_EXE_remit-look"))
+        .args(["certificate", "/proc/self/fd/0"])
+        .stdin(fs::File::open(&path).unwrap())
+        .output();
+    assert_eq!(lines(&descriptor.unwrap()), found);
     fs::write(&path, "no certificate").unwrap();
     assert!(
         !look(&["certificate", path.to_str().unwrap()])

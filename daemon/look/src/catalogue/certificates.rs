@@ -43,6 +43,12 @@ pub fn show(file: &str) -> Result<ExitCode, String> {
         return Err(cannot("is no file, or is longer than 64 KiB"));
     }
     let bytes = fs::read(file).map_err(|error| cannot(&format!("cannot be read: {error}")))?;
+    // The name of what a descriptor has open.
+    let path = match file.starts_with("/proc/self/fd/") {
+        true => fs::read_link(file).map_err(|error| cannot(&format!("has no name: {error}")))?,
+        false => file.into(),
+    };
+    let path = path.to_string_lossy();
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let found: Vec<CertificateDetails> = ders(&bytes)
         .iter()
@@ -52,7 +58,7 @@ pub fn show(file: &str) -> Result<ExitCode, String> {
             Some(CertificateDetails {
                 serial: parsed.raw_serial_as_string(),
                 valid_from: stamp(u64::try_from(start).unwrap_or(0)),
-                certificate: one(der, file, now)?,
+                certificate: one(der, &path, now)?,
             })
         })
         .collect();
