@@ -3,9 +3,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -264,13 +265,13 @@ impl Walk {
         })
     }
 
-    fn enter(&mut self, path: &Path) {
+    fn enter(&mut self, path: &Path, found: &Metadata) {
         if self.inside.len() >= Self::DEEPEST {
             self.unseen.add(path);
             self.missed = Some(path.into());
             return;
         }
-        match fs::read_dir(path) {
+        match open(path, found) {
             Ok(entries) => self.inside.push((path.into(), entries)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => {
@@ -278,6 +279,21 @@ impl Walk {
                 self.missed = Some(path.into());
             }
         }
+    }
+}
+
+/// Lists a directory that was found in an open one. Fails if the path leads to another by now: somebody can replace a
+/// directory above it by a link to where the caller must not look.
+fn open(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+    let opened = options.open(path)?;
+    let now = opened.metadata()?;
+    match (now.dev(), now.ino()) == (found.dev(), found.ino()) {
+        true => fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd())),
+        false => Err(io::Error::other("another directory is there")),
     }
 }
 
@@ -304,7 +320,7 @@ impl Iterator for Walk {
                 Ok(metadata) if metadata.dev() != self.device => {}
                 Ok(metadata) => {
                     if metadata.is_dir() {
-                        self.enter(&path);
+                        self.enter(&path, &metadata);
                     }
                     return Some(Step::Found(path, metadata));
                 }
@@ -347,6 +363,29 @@ mod tests {
         }
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!((found, most), (2_000, 2));
+    }
+
+    #[test]
+    fn walk_stays_below_its_start_when_a_directory_becomes_a_link() {
+        let dir = std::env::temp_dir().join(format!("remit-moved-{}", std::process::id()));
+        let (start, moved) = (dir.join("start"), dir.join("start/a"));
+        fs::create_dir_all(moved.join("x/own")).unwrap();
+        fs::create_dir_all(dir.join("other/x/secret")).unwrap();
+        let mut walk = Walk::new(start.to_str().unwrap()).unwrap();
+        let first = walk.next();
+        assert!(matches!(first, Some(Step::Found(path, _)) if path == moved));
+        fs::rename(&moved, dir.join("start/b")).unwrap();
+        std::os::unix::fs::symlink(dir.join("other"), &moved).unwrap();
+        let rest: Vec<Step> = walk.by_ref().collect();
+        fs::remove_dir_all(&dir).unwrap();
+        let is_secret =
+            |step: &Step| matches!(step, Step::Found(path, _) if path.ends_with("secret"));
+        assert!(!rest.iter().any(is_secret));
+        let missed = moved.join("x");
+        assert!(
+            rest.iter()
+                .any(|step| matches!(step, Step::Missed(path) if **path == missed))
+        );
     }
 
     #[test]
