@@ -114,7 +114,7 @@ fn omitted_entries_are_counted_to_a_bound() {
     assert_eq!(
         out,
         "3 older entries are left out: ask with more lines, or until='1970-01-01 00:00:07.999999'\n\
-         1970-01-01 UTC\n00:00:08 a: 8\n00:00:09 a: 9\n"
+         1970-01-01 UTC\n00:00:08 - a: 8\n00:00:09 - a: 9\n"
     );
     // Endless output: journalctl is killed as soon as enough is read.
     let endless = r#"i=0; while :; do i=$((i + 1))

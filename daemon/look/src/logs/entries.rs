@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::text::{SECOND, clock};
 
-/// Entries that only differ in time and pid. One without a unit matches: journald may miss it for a short process.
+/// Entries that only differ in time and pid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Time of the oldest, in microseconds since 1970.
@@ -36,9 +36,7 @@ impl Fold {
             group.first = entry.time;
             group.count += 1;
             // The pid is that of the oldest, like the time.
-            let unit = group.entry.unit.take();
             group.entry = entry;
-            group.entry.unit = group.entry.unit.take().or(unit);
             return true;
         }
         if self.groups.len() >= self.most {
@@ -70,11 +68,12 @@ impl Group {
         } = &self.entry;
         *message == other.message
             && *writer == other.writer
-            && (unit.is_none() || other.unit.is_none() || *unit == other.unit)
+            && *unit == other.unit
             && *priority == other.priority
     }
 
-    /// Formats `10:31:02 unit writer[pid] priority: message (× 14 until 10:35:00)`; without a unit that says nothing.
+    /// Formats `10:31:02 unit writer[pid] priority: message (× 14 until 10:35:00)`. A unit that the writer's name repeats is
+    /// left out. `-` is for an unknown one: any account can log under any writer's name.
     pub fn line(&self, with_unit: bool) -> String {
         let Entry {
             unit,
@@ -85,9 +84,9 @@ impl Group {
             ..
         } = &self.entry;
         let mut line = clock(self.first / SECOND);
-        let stem = |unit: &String| unit.strip_suffix(".service").unwrap_or(unit).to_owned();
-        let unit = unit.as_ref().filter(|_| with_unit).map(stem);
-        if let Some(unit) = unit.filter(|unit| unit != writer) {
+        let unit = unit.as_deref().unwrap_or("-");
+        let unit = unit.strip_suffix(".service").unwrap_or(unit);
+        if with_unit && (unit == "-" || unit != writer) {
             line += &format!(" {unit}");
         }
         line += &format!(" {writer}");
@@ -143,7 +142,7 @@ pub fn parse(line: &[u8]) -> Option<Entry> {
         unit: about.or_else(|| name(&fields, "_SYSTEMD_UNIT")),
         writer: name(&fields, "SYSLOG_IDENTIFIER")
             .or_else(|| name(&fields, "_COMM"))
-            .unwrap_or_else(|| "?".into()),
+            .map_or_else(|| "?".into(), one_word),
         pid: pid.or_else(|| name(&fields, "SYSLOG_PID")),
         priority: number.filter(|number| *number < 8).unwrap_or(INFO),
         message: message(&bytes(fields.get("MESSAGE"))),
@@ -153,6 +152,15 @@ pub fn parse(line: &[u8]) -> Option<Entry> {
 fn name(fields: &Map<String, Value>, key: &str) -> Option<String> {
     let bytes = bytes(fields.get(key));
     (!bytes.is_empty()).then(|| text::line(&bytes, NAME))
+}
+
+/// Quotes what could look like more than a writer's name: a blank, or the brackets of a pid.
+fn one_word(writer: String) -> String {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"_./@:()-".contains(&byte);
+    match writer.bytes().all(is_usual) {
+        true => writer,
+        false => format!("{writer:?}"),
+    }
 }
 
 /// Returns the bytes of a value: text, or a list of bytes if it is not valid text. Takes the first of several values.
@@ -224,17 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn one_without_its_unit_is_of_the_same() {
-        let mut fold = Fold::new(9);
-        for (time, unit) in [(3, None), (2, Some("b.service")), (1, None)] {
-            let mut entry = entry(time, "a");
-            entry.unit = unit.map(str::to_owned);
-            fold.add(entry);
+    fn entry_without_a_unit_is_not_shown_as_one_of_a_unit() {
+        let line = |fields: &str| {
+            let mut fold = Fold::new(1);
+            fold.add(entry_with(&format!(r#","MESSAGE":"m","_PID":"7"{fields}"#)));
+            fold.oldest_first()[0].line(true)
+        };
+        let of_unit = line(r#","_SYSTEMD_UNIT":"ssh.service","SYSLOG_IDENTIFIER":"sshd""#);
+        assert_eq!(of_unit, "00:00:01 ssh sshd[7]: m\n");
+        for (writer, expect) in [
+            ("ssh sshd", "00:00:01 - \"ssh sshd\"[7]: m\n"),
+            ("ssh", "00:00:01 - ssh[7]: m\n"),
+            ("ssh[7]: a", "00:00:01 - \"ssh[7]: a\"[7]: m\n"),
+            ("-", "00:00:01 - -[7]: m\n"),
+        ] {
+            assert_eq!(line(&format!(r#","SYSLOG_IDENTIFIER":"{writer}""#)), expect);
         }
-        let groups = fold.oldest_first();
-        assert_eq!(groups.len(), 1);
-        let expect = "00:00:01 b sshd[1] err: a (\u{d7} 3 until 00:00:03)\n";
-        assert_eq!(groups[0].line(true), expect);
+        let is_same = line(r#","_SYSTEMD_UNIT":"ssh.service","SYSLOG_IDENTIFIER":"ssh""#);
+        assert_eq!(is_same, "00:00:01 ssh[7]: m\n");
     }
 
     #[test]
@@ -243,6 +258,7 @@ mod tests {
             &(|entry: &mut Entry| entry.priority = 6) as &dyn Fn(&mut Entry),
             &|entry| entry.writer = "other".into(),
             &|entry| entry.unit = Some("b.service".into()),
+            &|entry| entry.unit = None,
         ] {
             let mut fold = Fold::new(9);
             fold.add(entry(2, "a"));
@@ -292,7 +308,10 @@ mod tests {
             entry_with(r#","MESSAGE":"a\u001b[2J\nb\n""#).message,
             "a\\x1b[2J\n    b"
         );
-        assert_eq!(entry_with(r#","SYSLOG_IDENTIFIER":"a\nb""#).writer, "a\\nb");
+        assert_eq!(
+            entry_with(r#","SYSLOG_IDENTIFIER":"a\nb""#).writer,
+            r#""a\\nb""#
+        );
         let by_manager =
             entry_with(r#","UNIT":"b.service","_SYSTEMD_UNIT":"init.scope","_PID":"1""#);
         assert_eq!(by_manager.unit.as_deref(), Some("b.service"));
