@@ -17,7 +17,7 @@ use crate::header;
 use crate::limits::{CALLS, Job};
 use crate::message::{self, Call, FIXED, MESSAGE, Malformed};
 use crate::replies::Replies;
-use crate::table::{self, Table, Verdict};
+use crate::table::{self, LIST, Table, Verdict};
 
 /// Bytes of one read.
 pub const CHUNK: usize = 64 << 10;
@@ -313,13 +313,14 @@ impl Connection {
         };
         self.serial = self.serial.wrapping_add(1).max(1);
         let (serial, to) = (self.serial, call.serial);
-        if !job.count(now) {
+        if !job.count(&call, now) {
             // Its own processor time is limited, this process's is not: a flood of calls that costs it no reading ends.
             if !call.wants_reply {
                 return Err(Ended);
             }
             let text = format!(
-                "Refused by remit: this job makes more than {CALLS} calls of the bus a second. Make fewer calls"
+                "Refused by remit: this job makes more than {CALLS} calls of the bus a second; one that lists all that a \
+                 service has counts as {LIST}. Make fewer calls"
             );
             header::error(out, serial, to, LIMITS_EXCEEDED, &text);
             return Ok(Some(length));

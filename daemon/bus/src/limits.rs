@@ -6,6 +6,9 @@ use std::time::Instant;
 use remit_common::bus::{REFUSED, shown};
 use remit_common::token_bucket::TokenBucket;
 
+use crate::message::Call;
+use crate::table;
+
 /// Connections of one job; of all that have one already; of all. The rest is for first ones, so no job keeps others off.
 pub const CONNECTIONS_OF_JOB: usize = 8;
 const FURTHER_CONNECTIONS: usize = 64;
@@ -13,7 +16,8 @@ pub const CONNECTIONS: usize = 128;
 /// Connections that one job opens, per second, after a burst: each one makes the bus tell others of a new name.
 const OPENS: u32 = 40;
 const OPENS_BURST: u32 = 400;
-/// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host.
+/// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host. A list counts
+/// as [`table::LIST`].
 pub const CALLS: u32 = 200;
 const BURST: u32 = 1000;
 /// Jobs that are remembered until the warden reports their end.
@@ -47,9 +51,9 @@ impl Job {
         self.opens.charge(1, now);
     }
 
-    pub fn count(&mut self, now: Instant) -> bool {
+    pub fn count(&mut self, call: &Call<'_>, now: Instant) -> bool {
         self.calls = self.calls.saturating_add(1);
-        let is_within = self.bucket.take(1, now).is_ok();
+        let is_within = self.bucket.take(table::weight(call).into(), now).is_ok();
         if !is_within {
             self.refused = self.refused.saturating_add(1);
         }
@@ -150,12 +154,39 @@ mod tests {
         assert!(!jobs.admits(0, now) && jobs.admits(0, now + Duration::from_secs(1)));
     }
 
+    fn call(member: &str) -> Call<'_> {
+        Call {
+            serial: 1,
+            wants_reply: true,
+            path: "/org/freedesktop/systemd1",
+            interface: "org.freedesktop.systemd1.Manager",
+            member,
+            destination: "org.freedesktop.systemd1",
+            signature: "",
+            body: b"",
+        }
+    }
+
+    #[test]
+    fn lists_are_fewer_than_other_calls() {
+        let now = Instant::now();
+        let mut job = Job::new(now);
+        let (list, get) = (call("ListUnitFiles"), call("GetUnit"));
+        assert!((0..BURST / table::LIST).all(|_| job.count(&list, now)));
+        assert!(!job.count(&list, now) && !job.count(&get, now));
+        let later = now + Duration::from_secs(1);
+        assert!((0..CALLS / table::LIST).all(|_| job.count(&list, later)));
+        assert!(!job.count(&list, later));
+        assert_eq!(job.refused, 3);
+    }
+
     #[test]
     fn calls_have_a_rate_and_refusals_a_list() {
         let now = Instant::now();
         let mut job = Job::new(now);
-        assert!((0..BURST).all(|_| job.count(now)));
-        assert!(!job.count(now) && job.count(now + Duration::from_secs(1)));
+        let get = call("Get");
+        assert!((0..BURST).all(|_| job.count(&get, now)));
+        assert!(!job.count(&get, now) && job.count(&get, now + Duration::from_secs(1)));
         assert_eq!((job.calls, job.refused), (u64::from(BURST) + 2, 1));
         for name in ["a.B", "a.B", "a.C", "a D", "a.E", "a.F"] {
             job.refuse(name);

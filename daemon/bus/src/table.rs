@@ -114,6 +114,22 @@ const READS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Members that list all that a service has, of the service manager several ms of its only thread.
+const LISTS: &[&str] = &[
+    "Describe",
+    "DescribeLink",
+    "GetManagedObjects",
+    "GetUnitFileLinks",
+    "ListUnitFiles",
+    "ListUnitFilesByPatterns",
+    "ListUnits",
+    "ListUnitsByNames",
+    "ListUnitsByPatterns",
+    "ListUnitsFiltered",
+];
+/// Calls that a list counts as. Of the rate and the burst of a job that is 10 lists a second after 50.
+pub const LIST: u32 = 20;
+
 /// Calls with an empty reply of the proxy's own: no signal reaches a job, so a subscription changes nothing.
 const EMPTY: &[(&str, &[&str])] = &[
     ("org.freedesktop.DBus", &["AddMatch", "RemoveMatch"]),
@@ -219,6 +235,15 @@ impl Table {
     }
 }
 
+/// Returns as how many calls it counts.
+#[must_use]
+pub fn weight(call: &Call<'_>) -> u32 {
+    match LISTS.contains(&call.member) {
+        true => LIST,
+        false => 1,
+    }
+}
+
 fn has(table: &[(&str, &[&str])], call: &Call<'_>) -> bool {
     table
         .iter()
@@ -291,6 +316,12 @@ mod tests {
         let once: BTreeSet<&String> = all.iter().collect();
         assert_eq!(once.len(), all.len());
         assert!(all.iter().all(|name| remit_common::bus::is_call(name)));
+        let read: Vec<&str> = READS
+            .iter()
+            .flat_map(|(_, members)| *members)
+            .copied()
+            .collect();
+        assert!(LISTS.iter().all(|member| read.contains(member)));
         // A member of a known command must not be forwarded.
         for (interface, members, ..) in INSTEAD {
             for member in *members {

@@ -210,8 +210,8 @@ fn generated_messages_reach_a_real_socket_only_if_they_read() {
     proxy.job(|| {
         let mut message = Vec::new();
         for number in 0..2000 {
-            // A new job, with all its calls.
-            if number % 50 == 0 {
+            // A new job, with all its calls, also if each one is a list.
+            if number % 4 == 0 {
                 proxy.end();
             }
             let mut client = Client::new();
