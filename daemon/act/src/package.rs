@@ -34,7 +34,11 @@ pub fn describe(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
 
 pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
     let manager = manager()?;
-    changes(manager, verb, names, false)?;
+    let described = match manager {
+        PackageManager::Apt => None,
+        PackageManager::Dnf => changes(manager, verb, names, true).ok(),
+    };
+    is_as_described(described.as_deref(), &changes(manager, verb, names, false)?)?;
     let (program, words) = options(manager, verb);
     let status = Command::new(program)
         .args(words)
@@ -51,6 +55,18 @@ pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
     }
 }
 
+/// Refuses other packages than described: dnf has fetched lists that its cache had not. Without a description, the
+/// approver has seen that there is none.
+fn is_as_described(described: Option<&[String]>, lines: &[String]) -> Result<(), Fault> {
+    match described {
+        Some(described) if described != lines => Err(Fault::Refused(
+            "dnf has fetched lists of repositories, and with them other packages would change than were shown: ask again"
+                .to_owned(),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 // Bytes of a line, and number of lines.
 const LINE: usize = 400;
 const LINES: usize = 400;
@@ -61,15 +77,7 @@ pub fn changes(
     names: &[String],
     cached: bool,
 ) -> Result<Vec<String>, Fault> {
-    let (program, mut words) = options(manager, verb);
-    match (manager, cached) {
-        (PackageManager::Apt, _) => words.insert(0, "--simulate"),
-        // `--assumeno` answers dnf's own question with no. A description (`cached`) contacts no repository.
-        (PackageManager::Dnf, true) => words
-            .splice(0..1, ["--assumeno", "--cacheonly"])
-            .for_each(drop),
-        (PackageManager::Dnf, false) => words.splice(0..1, ["--assumeno"]).for_each(drop),
-    }
+    let (program, words) = simulation(manager, verb, cached);
     let output = Command::new(program)
         .args(words)
         .args(names)
@@ -203,7 +211,13 @@ const APT_OPTIONS: [&str; 16] = [
     "-o",
     "APT::Color=false",
 ];
-const DNF_OPTIONS: [&str; 2] = ["--assumeyes", "--setopt=clean_requirements_on_remove=False"];
+const DNF_OPTIONS: [&str; 3] = [
+    "--assumeyes",
+    "--setopt=clean_requirements_on_remove=False",
+    // Otherwise expired lists are fetched between the description, which uses them as they are, and the change. A
+    // repository's file can have this setting, so the main one alone decides nothing.
+    "--setopt=*.metadata_expire=-1",
+];
 
 pub fn manager() -> Result<PackageManager, Fault> {
     let has_dpkg = fs::metadata(DPKG).is_ok_and(|status| status.len() > 0);
@@ -228,6 +242,24 @@ pub fn options(manager: PackageManager, verb: PackageVerb) -> (&'static str, Vec
         PackageManager::Apt => (APT, apt_arguments(verb)),
         PackageManager::Dnf => (DNF, dnf_arguments(verb)),
     }
+}
+
+/// Returns what changes nothing, with the repository lists of [`options`]. `cached`: contacts no repository.
+fn simulation(
+    manager: PackageManager,
+    verb: PackageVerb,
+    cached: bool,
+) -> (&'static str, Vec<&'static str>) {
+    let (program, mut words) = options(manager, verb);
+    match (manager, cached) {
+        (PackageManager::Apt, _) => words.insert(0, "--simulate"),
+        // `--assumeno` answers dnf's own question with no.
+        (PackageManager::Dnf, true) => words
+            .splice(0..1, ["--assumeno", "--cacheonly"])
+            .for_each(drop),
+        (PackageManager::Dnf, false) => words.splice(0..1, ["--assumeno"]).for_each(drop),
+    }
+    (program, words)
 }
 
 /// Returns the arguments before the names. Install and upgrade remove nothing.
@@ -347,6 +379,45 @@ mod tests {
         ] {
             assert_eq!(is_of_remit(line), is, "{line}");
         }
+    }
+
+    #[test]
+    fn change_uses_the_lists_of_its_description() {
+        let own = ["--assumeyes", "--assumeno", "--simulate"];
+        for manager in [PackageManager::Apt, PackageManager::Dnf] {
+            for verb in [
+                PackageVerb::Install,
+                PackageVerb::Upgrade,
+                PackageVerb::Remove,
+            ] {
+                let rest = |words: Vec<&'static str>| -> Vec<&str> {
+                    words
+                        .into_iter()
+                        .filter(|word| !own.contains(word))
+                        .collect()
+                };
+                let change = rest(options(manager, verb).1);
+                assert_eq!(rest(simulation(manager, verb, false).1), change);
+                let mut described = rest(simulation(manager, verb, true).1);
+                // It only keeps lists from being fetched that are not in the cache.
+                described.retain(|word| *word != "--cacheonly");
+                assert_eq!(described, change);
+                let keeps_lists = change.contains(&"--setopt=*.metadata_expire=-1");
+                assert_eq!(keeps_lists, manager == PackageManager::Dnf);
+            }
+        }
+    }
+
+    #[test]
+    fn other_packages_than_described_are_refused() {
+        let [one, two] =
+            ["a x86_64 1 base 1 k", "a x86_64 2 new 1 k"].map(|line| vec![line.to_owned()]);
+        assert_eq!(is_as_described(Some(&one), &one), Ok(()));
+        assert_eq!(is_as_described(None, &one), Ok(()));
+        assert!(matches!(
+            is_as_described(Some(&one), &two),
+            Err(Fault::Refused(_))
+        ));
     }
 
     #[test]
