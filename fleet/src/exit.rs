@@ -1,7 +1,9 @@
 //! Exit statuses of sysexits(3head), and lines on standard error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+
+use crate::columns;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -23,7 +25,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Writes a line, which may have texts of hosts, on standard error.
 pub fn say(line: &str) {
+    let line = format!("remit-fleet: {line}\n");
+    let mut to = io::stderr();
+    let line = match to.is_terminal() {
+        true => columns::fold(&line),
+        false => line,
+    };
     // If standard error is closed, nobody can be notified.
-    let _ = writeln!(io::stderr(), "remit-fleet: {line}");
+    let _ = to.write_all(line.as_bytes());
 }

@@ -19,6 +19,7 @@ mod commands {
     pub mod run;
     pub mod undo;
 }
+mod columns;
 mod config;
 mod engine;
 mod exit;

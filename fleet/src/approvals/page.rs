@@ -7,6 +7,7 @@ use remit_common::text;
 use serde_json::{Map, Value};
 
 use super::request::HostRequest;
+use crate::columns::{self, COLUMNS};
 use crate::engine::diff;
 
 /// Facts that come first, in this order. All others follow.
@@ -24,8 +25,6 @@ const FIRST: [&str; 12] = [
     "files",
     "risks",
 ];
-/// Columns of a screen. A line that is wider would go on at its begin, where lines of this program are.
-const COLUMNS: usize = 80;
 const NAME: usize = 11;
 /// Columns of a value: a SHA-256 fits. Before it are two spaces, the sign of a difference, the name, a mark and a space.
 const WIDTH: usize = COLUMNS - NAME - 5;
@@ -159,7 +158,7 @@ fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
 fn add_name(out: &mut String, depth: usize, key: &str) {
     let indent = indent(depth);
     let name = text::line(key.as_bytes(), usize::MAX);
-    for part in folded(&name, WIDTH) {
+    for part in columns::parts(&name, WIDTH) {
         let _ = writeln!(out, "{:indent$}{part}", "");
     }
 }
@@ -169,46 +168,21 @@ fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
     let indent = indent(depth);
     let width = NAME - indent;
     let mut name = text::line(key.as_bytes(), usize::MAX);
-    if columns(&name) > width {
+    if columns::of(&name) > width {
         add_name(out, depth, key);
         name.clear();
     }
-    for (number, part) in folded(text, WIDTH).into_iter().enumerate() {
+    for (number, part) in columns::parts(text, WIDTH).into_iter().enumerate() {
         let mark = if number == 0 { '|' } else { '+' };
         let name = if number == 0 { name.as_str() } else { "" };
         // Not by format's width: a character can have two columns.
-        let rest = width.saturating_sub(columns(name));
+        let rest = width.saturating_sub(columns::of(name));
         let _ = writeln!(out, "{:indent$}{name}{:rest$}{mark} {part}", "", "");
     }
 }
 
 fn indent(depth: usize) -> usize {
     (depth * 2).min(INDENT)
-}
-
-/// Cuts a line into parts of at most so many columns. There is one, even if it is empty.
-fn folded(line: &str, width: usize) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut taken) = (0, 0);
-    for (at, c) in line.char_indices() {
-        let more = columns_of(c);
-        if taken + more > width {
-            parts.extend(line.get(start..at));
-            (start, taken) = (at, 0);
-        }
-        taken += more;
-    }
-    parts.extend(line.get(start..));
-    parts
-}
-
-fn columns(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// An upper bound: no character takes more than two.
-const fn columns_of(c: char) -> usize {
-    if c.is_ascii() { 1 } else { 2 }
 }
 
 /// One line, whole.
@@ -298,7 +272,7 @@ mod tests {
         other.facts.insert("uid".to_owned(), json!(forged));
         let page = page(&[long, other]);
         let of_hosts = page.lines().filter(|line| line.starts_with("  "));
-        let widest = of_hosts.map(columns).max().unwrap();
+        let widest = of_hosts.map(columns::of).max().unwrap();
         assert_eq!(widest, COLUMNS, "{page}");
         let folded = format!(
             "  command    | {}\n             + == web2: as web1\n",

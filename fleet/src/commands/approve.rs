@@ -8,10 +8,11 @@ use remit_common::text;
 use serde_json::{Map, Value};
 
 use super::pending::{Waiting, chosen, say_missing, waiting, words};
-use super::render::print;
+use super::render::{print, print_folded};
 use crate::approvals::page;
 use crate::approvals::request::{self, HostRequest, Target, digest_of_all};
 use crate::args::{ApproveArgs, DenyArgs};
+use crate::columns;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
@@ -138,9 +139,8 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
     let page = page::page(shown);
     terminal.show(&page).map_err(failed)?;
     for (host, why) in &waiting.silent {
-        terminal
-            .show(&format!("not asked: {host}: {why}\n"))
-            .map_err(failed)?;
+        let line = columns::fold(&format!("not asked: {host}: {why}"));
+        terminal.show(&line).map_err(failed)?;
     }
     // A host may have sent a long page, and those of others have left the screen. What is approved is at its end.
     let hosts: Vec<&str> = shown.iter().map(|one| one.host.as_str()).collect();
@@ -197,7 +197,7 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
         };
         let why = match ended.map(|answer| end(&answer)) {
             Ok(Ok(words)) => {
-                let _ = print(&format!("{}: approved, {words}\n", one.host));
+                let _ = print_folded(&format!("{}: approved, {words}\n", one.host));
                 continue;
             }
             Ok(Err(words)) => format!("approved, and {words}"),

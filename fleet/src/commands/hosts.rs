@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::host_status::{self, HostStatus};
-use super::render::{self, print};
+use super::render::{self, print, print_folded};
 use crate::args::HostsArgs;
 use crate::config::Host;
 use crate::engine::Engine;
@@ -43,16 +43,17 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
         let (_, status) = all.find(|(host, _)| host.as_str() == row.name)?;
         status.as_ref().ok()
     };
-    let text: String = match args.json {
-        true => rows
-            .iter()
-            .map(|row| format!("{}\n", with_status(hosts::to_json(row), of(row))))
-            .collect(),
+    let printed = match args.json {
+        true => {
+            let rows = rows.iter();
+            let lines = rows.map(|row| format!("{}\n", with_status(hosts::to_json(row), of(row))));
+            print(&lines.collect::<String>())
+        }
         false => {
-            render::hosts(&rows, |row| of(row)?.locked.clone()) + &host_status::policies(&statuses)
+            let lines = render::hosts(&rows, |row| of(row)?.locked.clone());
+            print_folded(&(lines + &host_status::policies(&statuses)))
         }
     };
-    let printed = print(&text);
     let silent: Vec<&str> = statuses
         .iter()
         .filter(|(_, status)| status.is_err())

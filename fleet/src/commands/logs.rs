@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::render::{self, print};
+use super::render::{self, print, print_folded};
 use super::run::{HostAnswers, answers, chosen, followed};
 use crate::args::LogsArgs;
 use crate::engine::{Engine, group, logs, report};
@@ -46,7 +46,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         }
         false => {
             let lines = timeline.map(|timeline| timeline.text()).unwrap_or_default();
-            print(&(lines + &render::grouped(&grouped)))
+            print_folded(&(lines + &render::grouped(&grouped)))
         }
     };
     match printed {

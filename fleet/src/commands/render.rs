@@ -1,11 +1,12 @@
 //! Text for people. All text of hosts is escaped before it comes here, and escaped again where it is one line.
 
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use remit_common::text;
 use serde_json::{Map, Value};
 
+use crate::columns;
 use crate::engine::diff;
 use crate::engine::group::{Group, Grouped};
 use crate::exit::{Exit, say};
@@ -23,6 +24,14 @@ pub fn print(text: &str) -> Exit {
             say(&format!("cannot write to standard output: {error}"));
             Exit::Output
         }
+    }
+}
+
+/// Prints lines with texts of hosts, which are folded on a terminal.
+pub fn print_folded(text: &str) -> Exit {
+    match io::stdout().is_terminal() {
+        true => print(&columns::fold(text)),
+        false => print(text),
     }
 }
 
@@ -73,7 +82,8 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
     if let Some(error) = group.facts.get("error") {
         for key in ["message", "lift", "next"] {
             if let Some(words) = error.get(key).and_then(Value::as_str) {
-                let _ = writeln!(out, "{key}: {}", text::line(words.as_bytes(), WORDS));
+                let words = text::line(words.as_bytes(), WORDS);
+                add_text(out, &format!("{key}: {words}"));
             }
         }
     }
@@ -192,7 +202,7 @@ mod tests {
         let shown = grouped(&group::group(outcomes, group::Fold::Exact));
         let expect = "== 2 of 7: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
              == 1 of 7: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
-             == 1 of 7: web5: refused, denied_rule\nmessage: no\nnext: ask\n\
+             == 1 of 7: web5: refused, denied_rule\n  message: no\n  next: ask\n\
              == 1 of 7: web6: exit 4\n-- stdout as of web1\n\
              == no answer: 1 of 7: web4\n  ann@HOST: refused\n\
              == no answer: 1 of 7: web7\n  == 9 of 9: web1: exit 0\n";

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 
-use super::render::{self, print};
+use super::render::{self, print, print_folded};
 use crate::args::RunArgs;
 use crate::engine::{Engine, HostOutcome, group, report};
 use crate::exit::{Exit, say};
@@ -44,7 +44,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
             let report = report::fitted(&grouped, usize::MAX);
             print(&format!("{}\n", Value::Object(report)))
         }
-        false => print(&render::grouped(&grouped)),
+        false => print_folded(&render::grouped(&grouped)),
     };
     match printed {
         Exit::Ok if is_interrupted => Exit::Interrupted,

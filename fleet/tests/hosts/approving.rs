@@ -1,16 +1,14 @@
 //! What an approver types: `pending`, `approve`, `deny`, `lock`, `unlock`, on real hosts and on hosts that lie.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::screen::Screen;
 use crate::stage::{BY, Stage, approver, changing, user};
 
 /// Asks for the change on each of these hosts, as one set with `set`.
@@ -165,69 +163,6 @@ fn set_that_several_have_to_approve_is_approved_on_each_host() {
     let (status, _, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
     assert_eq!(status, Some(1));
     assert!(err.contains("not yours to approve"), "{err}");
-}
-
-/// A person at a terminal.
-struct Screen {
-    child: Child,
-    master: File,
-    seen: String,
-}
-
-impl Screen {
-    fn of(command: &Command) -> Self {
-        let pty = openpty(None, None).unwrap();
-        // setsid(1) makes it session leader with this controlling terminal.
-        let mut own = Command::new("setsid");
-        own.args(["-c", "-w"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .current_dir("/")
-            .env_clear();
-        for (name, value) in command.get_envs() {
-            own.env(name, value.unwrap_or_default());
-        }
-        let child = own
-            .stdin(pty.slave)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop(own);
-        Self {
-            child,
-            master: File::from(pty.master),
-            seen: String::new(),
-        }
-    }
-
-    fn reads_until(&mut self, question: &str, times: usize) {
-        let mut chunk = [0; 4096];
-        while self.seen.matches(question).count() < times {
-            let length = self.master.read(&mut chunk).unwrap();
-            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
-        }
-    }
-
-    fn types(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn end(mut self) -> (Option<i32>, String, String, String) {
-        let mut chunk = [0; 4096];
-        // Linux returns EIO after the last slave is closed (pty(7)).
-        while let Ok(length @ 1..) = self.master.read(&mut chunk) {
-            self.seen += std::str::from_utf8(&chunk[..length]).unwrap();
-        }
-        let output = self.child.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-            self.seen,
-        )
-    }
 }
 
 const QUESTION: &str = "one host after another, type ";
@@ -479,6 +414,49 @@ fn lying_host_gets_nothing_else_approved() {
         "{err}"
     );
     assert_eq!(intents(&daemons), [1, 0]);
+}
+
+/// A request as its host lists and shows it.
+fn waiting(job: &str) -> Value {
+    json!({
+        "job_id": job.repeat(16), "digest": job.repeat(32), "set": set(), "yours": true, "left_ms": 60_000, "user": "somebody",
+        "command": "site.switch to=a", "reason": "why",
+    })
+}
+
+/// A host without a daemon. This request waits there, and ends well once it is approved.
+fn set_waiting(stage: &Stage, host: &str, request: &Value) {
+    stage.set_host(
+        host,
+        &format!(
+            "case $words in\n*pending*) printf '%s' '{}' ;;\n*show*) printf '%s' '{request}' ;;\n\
+             *approve*) echo '{{\"end\":{{\"exit\":0}}}}' ;;\nesac\n",
+            json!({"requests": [request], "omitted": 0}),
+        ),
+    );
+}
+
+/// What a terminal shows where a line of a host ends is a line of this program.
+#[test]
+fn long_text_of_a_silent_host_begins_no_row_of_a_screen() {
+    let stage = Stage::new(&["web1", "liar"]);
+    set_waiting(&stage, "web1", &waiting("01"));
+    let forged = format!("-- web1:01010101 digest {}", "0".repeat(64));
+    for begin in ["not asked: liar: ", "remit-fleet: liar: "] {
+        let begin = format!("{begin}it printed no object of JSON: ");
+        let text = "x".repeat(80 - begin.len()) + &forged;
+        stage.set_host("liar", &format!("printf '%s' '{text}'\n"));
+        let command = stage.command_of(&approver(), &["approve", &set()]);
+        let mut screen = Screen::with_output(&command);
+        screen.reads_until(QUESTION, 1);
+        screen.types("\u{4}");
+        let (status, _, _, seen) = screen.end();
+        assert_eq!(status, Some(1), "{seen}");
+        assert!(seen.contains(&begin), "{seen}");
+        let rows = Screen::rows(&seen);
+        let of_web1 = rows.iter().filter(|row| row.starts_with("-- web1:"));
+        assert_eq!(of_web1.count(), 1, "{seen}");
+    }
 }
 
 /// A master connection of OpenSSH before 8.5 keeps the standard error of the ssh that made it.

@@ -21,6 +21,7 @@ mod one;
 mod people;
 mod protocol;
 mod real_ssh;
+mod screen;
 mod sets;
 mod stage;
 mod undo;

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use remit_common::admin::AdminRequest;
 use serde_json::{Value, json};
 
+use crate::screen::Screen;
 use crate::stage::{NONE, RELEASE, Stage, approver, canned, changing, daemon, ran};
 
 #[test]
@@ -159,6 +160,24 @@ fn run_shows_groups_and_fails_if_a_host_does() {
         let (status, out, err) = stage.run(arguments);
         assert_eq!((status, &*out), (Some(64), ""), "{err}");
         assert!(err.contains(expect), "{err}");
+    }
+}
+
+#[test]
+fn output_of_a_host_begins_no_row_of_a_screen() {
+    let stage = Stage::new(&["web1", "liar"]);
+    let forged = "== 2 of 2: web1 liar: exit 0";
+    let refusal = json!({"code": "denied_rule", "message": format!("{}{forged}", "x".repeat(69))});
+    let refused = json!({"structuredContent": {"error": refusal}, "isError": true});
+    stage.set_host("web1", &canned("remit", RELEASE, &ran("a\n")));
+    for result in [ran(&format!("{}{forged}\n", "x".repeat(78))), refused] {
+        stage.set_host("liar", &canned("remit", RELEASE, &result));
+        let command = stage.command(&["run", "--on", "*", "--", "x"]);
+        let (_, _, _, seen) = Screen::with_output(&command).end();
+        let rows = Screen::rows(&seen);
+        let own = rows.iter().filter(|row| row.starts_with("=="));
+        assert_eq!(own.count(), 2, "{seen}");
+        assert!(rows.contains(&format!("  + {forged}")), "{seen}");
     }
 }
 

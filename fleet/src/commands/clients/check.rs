@@ -8,7 +8,7 @@ use remit_clients::{McpClient, ServerEntry};
 use remit_common::text;
 use serde_json::json;
 
-use super::super::render::print;
+use super::super::render::print_folded;
 use super::attempt::{self, ClientTimeouts, StartAttempt};
 use super::environment::Environment;
 use super::finding::{self, FindingKind, Tried};
@@ -82,7 +82,7 @@ pub async fn check(
     let is_broken = findings
         .iter()
         .any(|found| found.kind == FindingKind::Broken);
-    match print(&out) {
+    match print_folded(&out) {
         Exit::Ok if is_broken => Exit::Failed,
         other => other,
     }
