@@ -33,19 +33,52 @@ pub struct Manner {
     pub may_become_master: bool,
 }
 
-/// Returns what `remit WORDS` printed. An error is a sentence about the host.
+/// Why a host did not do something: a sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// It was not asked, or its command ended with a status.
+    Refused(String),
+    /// The connection ended or the time was over first.
+    Unknown(String),
+}
+
+impl NotDone {
+    pub fn not_asked() -> Self {
+        Self::Refused("it was not asked".to_owned())
+    }
+
+    /// Returns the sentence about what should have been `done`.
+    pub fn about(&self, done: &str) -> String {
+        match self {
+            Self::Refused(why) => format!("not {done}: {why}"),
+            Self::Unknown(why) => format!("whether it is {done} is not known: {why}"),
+        }
+    }
+}
+
+impl From<NotDone> for String {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::Refused(why) | NotDone::Unknown(why) => why,
+        }
+    }
+}
+
+/// Returns what `remit WORDS` printed.
 pub async fn remit(
     ssh: &ssh::Client,
     limits: &Limits,
     host: &HostName,
     (words, manner): (&[&str], Manner),
-) -> Result<Vec<u8>, String> {
-    let way = ssh.way(host, manner.may_become_master).await?;
+) -> Result<Vec<u8>, NotDone> {
+    let way = ssh.way(host, manner.may_become_master).await;
+    let way = way.map_err(NotDone::Refused)?;
     let command = RemoteCommand::remit(words);
-    let mut child = ssh.start(host, &way, limits, &command).await?;
+    let child = ssh.start(host, &way, limits, &command).await;
+    let mut child = child.map_err(NotDone::Refused)?;
     drop(child.stdin.take());
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err("ssh has no pipes".to_owned());
+        return Err(NotDone::Unknown("ssh has no pipes".to_owned()));
     };
     let mut tail = Tail::default();
     let answer = async {
@@ -69,17 +102,19 @@ pub async fn remit(
     };
     let answered = match manner.limit {
         None => answer.await,
-        Some(limit) => timeout(limit, answer)
-            .await
-            .map_err(|_| format!("no answer within {} s", limit.as_secs()))?,
+        Some(limit) => {
+            let late = |_| Err(format!("no answer within {} s", limit.as_secs()));
+            timeout(limit, answer).await.unwrap_or_else(late)
+        }
     };
-    let (output, status) = answered?;
+    let (output, status) = answered.map_err(NotDone::Unknown)?;
     match status.code() {
         Some(0) => {
             ssh.note_use(&way);
             Ok(output)
         }
-        _ => Err(failure(status, &tail.lines())),
+        Some(SSH_FAILED) | None => Err(NotDone::Unknown(failure(status, &tail.lines()))),
+        Some(_) => Err(NotDone::Refused(failure(status, &tail.lines()))),
     }
 }
 

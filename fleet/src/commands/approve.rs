@@ -16,7 +16,7 @@ use crate::columns;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
 use crate::host_name::HostName;
-use crate::remote::{self, Manner};
+use crate::remote::{self, Manner, NotDone};
 use crate::terminal::Terminal;
 
 const TRIES: usize = 3;
@@ -77,7 +77,26 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
         }
         None => confirmed(&shown, &waiting, &digest)?,
     }
-    carry_out(engine, &shown).await
+    carry_out(engine, &shown).await?;
+    let unlisted = unlisted(&args.target, &waiting);
+    match unlisted.is_empty() {
+        true => Ok(()),
+        false => Err(not_approved(format!(
+            "what was shown is approved; these did not list all their requests and may have others of the set: {}; \
+             'remit-fleet pending' asks them again",
+            unlisted.join(" ")
+        ))),
+    }
+}
+
+/// Returns the hosts that may have requests of the set which are not listed.
+fn unlisted<'a>(target: &Target, waiting: &'a Waiting) -> Vec<&'a str> {
+    let silent = waiting.silent.iter().map(|(host, _)| host.as_str());
+    let omitted = waiting.omitted.iter().map(|(host, _)| host.as_str());
+    match target {
+        Target::Set(_) => silent.chain(omitted).collect(),
+        Target::One(..) => Vec::new(),
+    }
 }
 
 /// Returns what hosts list under this name.
@@ -113,6 +132,7 @@ async fn shown(engine: &Arc<Engine>, listed: Vec<HostRequest>) -> Result<Vec<Hos
     let mut all = Vec::new();
     for (one, (host, answer)) in listed.iter().zip(answers) {
         let shown = answer
+            .map_err(String::from)
             .and_then(|output| remote::object(&output))
             .and_then(|facts| request::request(&host, facts))
             .and_then(|shown| match (shown.job, shown.set) == (one.job, one.set) {
@@ -192,7 +212,9 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
         ));
         let mut answers = engine.remit([(one.host.clone(), words)], patient).await;
         let ended = match answers.pop() {
-            Some((_, answer)) => answer.and_then(|output| remote::object(&output)),
+            Some((_, answer)) => answer
+                .map_err(String::from)
+                .and_then(|output| remote::object(&output)),
             None => Err("it was not asked".to_owned()),
         };
         let why = match ended.map(|answer| end(&answer)) {
@@ -273,12 +295,13 @@ pub async fn deny(engine: &Arc<Engine>, args: &DenyArgs) -> Exit {
     });
     let answers = engine.remit(asked, engine.manner()).await;
     say_missing(&waiting);
-    done(answers, "denied", !waiting.silent.is_empty())
+    let is_partial = !unlisted(&args.target, &waiting).is_empty();
+    done(answers, "denied", is_partial)
 }
 
 /// Prints what became of it on each host.
 pub fn done(
-    answers: Vec<(HostName, Result<Vec<u8>, String>)>,
+    answers: Vec<(HostName, Result<Vec<u8>, NotDone>)>,
     word: &str,
     has_failed: bool,
 ) -> Exit {
@@ -292,7 +315,7 @@ pub fn done(
                 let _ = print(&format!("{host}: {word}\n"));
             }
             Err(why) => {
-                say(&format!("{host}: not {word}: {why}"));
+                say(&format!("{host}: {}", why.about(word)));
                 exit = Exit::Failed;
             }
         }

@@ -35,7 +35,8 @@ pub async fn asked(
     let answers = engine.remit(asked, engine.manner()).await.into_iter();
     answers
         .map(|(host, answer)| {
-            let status = answer.and_then(|output| read(&remote::object(&output)?));
+            let status = answer.map_err(String::from);
+            let status = status.and_then(|output| read(&remote::object(&output)?));
             (host, status)
         })
         .collect()

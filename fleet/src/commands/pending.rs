@@ -73,6 +73,7 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
     };
     for (host, outcome) in engine.remit(asked, engine.manner()).await {
         let listed = outcome
+            .map_err(String::from)
             .and_then(|output| remote::object(&output))
             .and_then(|answer| request::listed(&host, answer));
         match listed {
@@ -113,7 +114,11 @@ fn parted(requests: &[HostRequest]) -> (RequestsBySet<'_>, Vec<&HostRequest>) {
 
 fn text(waiting: &Waiting) -> String {
     if waiting.requests.is_empty() {
-        return "no requests wait for an approval\n".to_owned();
+        let none = match waiting.silent.is_empty() {
+            true => "no requests wait for an approval\n",
+            false => "of the hosts that answered, none has a request that waits for an approval\n",
+        };
+        return none.to_owned();
     }
     let (sets, single) = parted(&waiting.requests);
     let mut out = String::new();

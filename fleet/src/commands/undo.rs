@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use remit_common::names::JobId;
 use serde_json::{Map, Value};
 
 use super::pending::words;
@@ -10,9 +11,12 @@ use super::run::chosen;
 use crate::args::UndoArgs;
 use crate::engine::Engine;
 use crate::exit::{Exit, say};
-use crate::remote;
+use crate::host_name::HostName;
+use crate::remote::{self, NotDone};
 use crate::request_id;
-use remit_common::text;
+
+/// Bytes of the name of a state.
+const STATE: usize = 40;
 
 pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let host = match chosen(engine, args.on.as_deref()) {
@@ -43,39 +47,47 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
         "--request-id",
         &fresh,
     ]);
-    words.extend(["-m".to_owned(), args.message.clone()]);
+    words.push(format!("--reason={}", args.message));
     words.extend(args.with_contents.then(|| "--with-contents".to_owned()));
-    for call in &args.then {
-        words.extend(["--then".to_owned(), call.clone()]);
-    }
+    words.extend(args.then.iter().map(|call| format!("--then={call}")));
     let asked = [(host.clone(), words)];
     let answers = engine.remit(asked, engine.manner()).await;
     let answer = answers.into_iter().next().map(|(_, answer)| answer);
-    let answer = answer.unwrap_or_else(|| Err("it was not asked".to_owned()));
-    match answer.and_then(|output| remote::object(&output)) {
-        Ok(answer) => print(&format!(
-            "{host}: {}\n",
-            undo_report(host.as_str(), &answer)
-        )),
+    let answer = answer.unwrap_or_else(|| Err(NotDone::not_asked()));
+    let report = answer.and_then(|output| {
+        let answer = remote::object(&output).map_err(NotDone::Unknown)?;
+        undo_report(&host, &answer).map_err(NotDone::Unknown)
+    });
+    match report {
+        Ok(report) => print(&format!("{host}: {report}\n")),
         Err(why) => {
-            say(&format!("{host}: not undone: {why}"));
+            let next = match &why {
+                NotDone::Refused(_) => String::new(),
+                NotDone::Unknown(_) => format!("; ssh {host} remit jobs lists what was asked"),
+            };
+            say(&format!("{host}: {}{next}", why.about("undone")));
             Exit::Failed
         }
     }
 }
 
-/// Says what became of the request, and what to type next.
-fn undo_report(host: &str, answer: &Map<String, Value>) -> String {
-    let word = |key: &str| {
-        let word = answer.get(key).and_then(Value::as_str).unwrap_or("?");
-        text::line(word.as_bytes(), 64)
-    };
-    let (job, state) = (word("job_id"), word("state"));
-    match (&*state, answer.get("exit").and_then(Value::as_i64)) {
-        ("awaiting_approval", _) => {
+/// Says what became of the request, and what to type next. No text of a host is part of a command line.
+fn undo_report(host: &HostName, answer: &Map<String, Value>) -> Result<String, String> {
+    let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
+    let job = word("job_id").parse::<JobId>();
+    let job = job.map_err(|_| "its answer names no job".to_owned())?;
+    let state = Some(word("state")).filter(|state| is_name(state));
+    Ok(match (state, answer.get("exit").and_then(Value::as_i64)) {
+        (Some("awaiting_approval"), _) => {
             format!("job {job} waits for an approval: remit-fleet approve {host}:{job}")
         }
         (_, Some(exit)) => format!("job {job} ended with status {exit}"),
-        _ => format!("job {job} is {state}: ssh {host} remit job {job}"),
-    }
+        (Some(state), None) => format!("job {job} is {state}: ssh {host} remit job {job}"),
+        (None, None) => format!("job {job} has a state without a name: ssh {host} remit job {job}"),
+    })
+}
+
+fn is_name(state: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    (1..=STATE).contains(&state.len()) && state.bytes().all(is_plain)
 }

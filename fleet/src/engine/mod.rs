@@ -22,7 +22,7 @@ pub use each::each;
 use crate::config::{Fleet, Host};
 use crate::host_name::HostName;
 use crate::link::{Answered, HostCall, Link, News, Unreachable};
-use crate::remote::{self, Manner};
+use crate::remote::{self, Manner, NotDone};
 use crate::selector::{self, SelectError};
 use crate::ssh;
 
@@ -182,14 +182,14 @@ impl Engine {
         self: &Arc<Self>,
         hosts: impl IntoIterator<Item = (HostName, Vec<String>)>,
         manner: Manner,
-    ) -> Vec<(HostName, Result<Vec<u8>, String>)> {
+    ) -> Vec<(HostName, Result<Vec<u8>, NotDone>)> {
         let hosts: Vec<_> = hosts.into_iter().collect();
         let mut manner = manner;
         // As of calls.
         manner.may_become_master &= self.keeps_masters(hosts.len());
         let mut outcomes: Vec<_> = hosts
             .iter()
-            .map(|(host, _)| (host.clone(), Err("it was not asked".to_owned())))
+            .map(|(host, _)| (host.clone(), Err(NotDone::not_asked())))
             .collect();
         let asked = hosts.into_iter().map(|(host, words)| {
             let engine = Arc::clone(self);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::screen::Screen;
-use crate::stage::{BY, Stage, approver, changing, user};
+use crate::stage::{BY, Stage, approver, changing, shim, user};
 
 /// Asks for the change on each of these hosts, as one set with `set`.
 fn asks(stage: &Stage, hosts: &[&str], set: &str) {
@@ -459,6 +459,58 @@ fn long_text_of_a_silent_host_begins_no_row_of_a_screen() {
     }
 }
 
+#[test]
+fn host_of_a_set_that_did_not_list_it_all_is_a_failure() {
+    let stage = Stage::new(&["web1", "web2"]);
+    let request = waiting("01");
+    set_waiting(&stage, "web1", &request);
+    let many = json!({"requests": [], "omitted": 7});
+    for web2 in ["exit 255\n", &format!("echo '{many}'\n")] {
+        stage.set_host("web2", web2);
+        let digest = digest(&stage, &set());
+        let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+        let approved = "web1: approved, it ended with status 0\n";
+        assert_eq!((status, &*out), (Some(1), approved), "{err}");
+        assert!(
+            err.contains("what was shown is approved; ") && err.contains("of the set: web2; "),
+            "{err}"
+        );
+        // One request is whole.
+        let one = format!("web1:{}", request["job_id"].as_str().unwrap());
+        let digest = self::digest(&stage, &one);
+        let (status, _, err) = run(&stage, &["approve", &one, "--digest", &digest]);
+        assert_eq!(status, Some(0), "{err}");
+        let (status, out, _) = run(&stage, &["deny", &set(), "-m", "no"]);
+        assert_eq!((status, &*out), (Some(1), "web1: denied\n"));
+    }
+    stage.set_host("web1", "exit 255\n");
+    let (status, out, _) = run(&stage, &["pending"]);
+    assert_eq!(status, Some(1));
+    assert!(!out.contains("no requests wait"), "{out}");
+}
+
+/// A connection that ends after the work says nothing about it.
+#[test]
+fn lost_connection_does_not_say_that_nothing_was_done() {
+    let (stage, [daemon]) = fleet(["web1"], [TRUE]);
+    stage.set_host("web1", &(shim(&daemon) + "exit 255\n"));
+    for (words, done) in [
+        (&["lock", "-m", "x"][..], "locked"),
+        (&["unlock"], "unlocked"),
+    ] {
+        let (status, out, err) = run(&stage, words);
+        assert_eq!((status, &*out), (Some(1), ""), "{err}");
+        let expect = format!("remit-fleet: web1: whether it is {done} is not known: ");
+        assert!(err.starts_with(&expect), "{err}");
+    }
+    let kinds = ["lock", "unlock"].map(|kind| daemon.records(kind).len());
+    assert_eq!(kinds, [1, 1]);
+    // Its own status is an answer.
+    stage.set_host("web1", "echo 'remit: no' >&2; exit 1\n");
+    let (_, _, err) = run(&stage, &["lock", "-m", "x"]);
+    assert_eq!(err, "remit-fleet: web1: not locked: remit: no (status 1)\n");
+}
+
 /// A master connection of OpenSSH before 8.5 keeps the standard error of the ssh that made it.
 #[test]
 fn answer_counts_though_standard_error_stays_open() {
@@ -489,7 +541,8 @@ fn lock_reaches_all_hosts_at_once_and_names_the_silent_ones() {
         "{err}"
     );
     assert!(
-        err.contains("down: not locked: ") && err.contains("No route to host"),
+        err.contains("down: whether it is locked is not known: ssh: connect")
+            && err.contains("No route to host"),
         "{err}"
     );
     for daemon in &daemons[..2] {

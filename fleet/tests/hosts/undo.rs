@@ -162,10 +162,39 @@ fn undo_names_one_host_and_one_commit() {
         err.starts_with("remit-fleet: web1: not undone: remit: there is no command (status 1)"),
         "{err}"
     );
-    // One that lies about its job, in whatever words.
-    let lie = r#"{"job_id": "x\u001b[2J", "state": "awaiting\nweb2: ok"}"#;
-    stage.set_host("web1", &format!("printf '%s' '{lie}'\n"));
-    let (status, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
-    assert_eq!((status, out.lines().count()), (Some(0), 1), "{out}");
-    assert!(!out.contains('\u{1b}'), "{out}");
+    // Words for a shell instead of a job are not shown as a command line, and neither is a state of many words.
+    let jobs = ["$(id)", "x\\u001b[2J", "--help", &ID[1..], ""];
+    for job in jobs {
+        let lie = format!(r#"{{"job_id": "{job}", "state": "awaiting_approval"}}"#);
+        stage.set_host("web1", &format!("printf '%s' '{lie}'\n"));
+        let (status, out, err) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
+        assert_eq!((status, &*out), (Some(1), ""), "{err}");
+        let expect =
+            "web1: whether it is undone is not known: its answer names no job; ssh web1 remit jobs";
+        assert!(err.contains(expect) && err.lines().count() == 1, "{err}");
+    }
+    for (state, expect) in [
+        ("running", "is running"),
+        ("running: $(id) #", "has a state without a name"),
+        ("awaiting\\nweb2: ok", "has a state without a name"),
+    ] {
+        let lie = format!(r#"{{"job_id": "{ID}", "state": "{state}"}}"#);
+        stage.set_host("web1", &format!("printf '%s' '{lie}'\n"));
+        let (status, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
+        let expect = format!("web1: job {ID} {expect}: ssh web1 remit job {ID}\n");
+        assert_eq!((status, out), (Some(0), expect));
+    }
+}
+
+/// A reason or a call that looks like an option is one all the same.
+#[test]
+fn words_of_an_undo_are_no_options() {
+    let stage = Stage::new(&["web1"]);
+    stage.set_host("web1", "echo 'remit: no' >&2; exit 1\n");
+    let words = ["undo", "--message=--x", "--then=--y a=b", ID];
+    let (status, _, err) = stage.run(&words);
+    assert_eq!(status, Some(1), "{err}");
+    let login = &stage.logins()[0];
+    let expect = "--reason=--x --then=--y a=b";
+    assert!(login.replace('\'', "").ends_with(expect), "{login}");
 }
