@@ -21,14 +21,7 @@ impl Below {
     /// Reads a path of one part or more.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split('/').collect();
-        let is_plain = |part: &&str| {
-            (1..=PART).contains(&part.len())
-                && !part.starts_with('.')
-                && part
-                    .chars()
-                    .all(|c| c != '\n' && remit_common::text::is_plain(c))
-        };
-        match parts.len() <= PARTS && parts.iter().all(is_plain) {
+        match parts.len() <= PARTS && parts.iter().copied().all(is_plain) {
             true => Ok(Self(parts.into_iter().map(OsString::from).collect())),
             false => Err(
                 "a path here is relative, of at most 16 names, none hidden, and without '..'"
@@ -49,6 +42,12 @@ impl Below {
     }
 }
 
+/// Neither hidden, nor with a character that a terminal does not show as itself.
+fn is_plain(name: &str) -> bool {
+    let is_shown = |c| c != '\n' && remit_common::text::is_plain(c);
+    (1..=PART).contains(&name.len()) && !name.starts_with('.') && name.chars().all(is_shown)
+}
+
 /// Begins a file of a host, in a directory of the host's name.
 pub fn incoming(
     root: &Path,
@@ -56,6 +55,12 @@ pub fn incoming(
     host: &HostName,
     name: &OsStr,
 ) -> Result<Part, String> {
+    if !name.to_str().is_some_and(is_plain) {
+        return Err(
+            "the file would be hidden here, or its name is not plain text; a person may fetch it with 'remit-fleet get'"
+                .to_owned(),
+        );
+    }
     let mut dir = Directory::open(root)?;
     let parts = to.map(|to| to.0.as_slice()).unwrap_or_default();
     for part in parts {
@@ -137,6 +142,10 @@ mod tests {
         };
         assert_eq!(write(None, "a"), Ok(at("web1/a")));
         assert_eq!(write(Some("x/y"), "a"), Ok(at("x/y/web1/a")));
+        for name in [".bashrc", "a\nb", "a\u{202e}b", &"a".repeat(256)] {
+            let why = write(None, name).unwrap_err();
+            assert!(why.starts_with("the file would be hidden"), "{name}: {why}");
+        }
         symlink(other.path(), at("dir/web1")).unwrap();
         for (to, expect) in [
             (None, "is there; files are not replaced: give another 'to'"),
