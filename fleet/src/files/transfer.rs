@@ -27,6 +27,8 @@ const PIECE: usize = 64 << 10;
 const FIRST: Duration = Duration::from_secs(600);
 /// Time for each further piece, and for the end after the last one.
 const NEXT: Duration = Duration::from_secs(60);
+/// Time for the end after the last piece that ssh took: on a slow line, what ssh and the kernel hold takes minutes.
+const DRAINED: Duration = Duration::from_secs(300);
 /// Time for words after the end: something else can hold standard error open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes that a host may print while it gets a file, such as a login's words.
@@ -61,18 +63,7 @@ impl Road {
 /// Sends the bytes that the upload names.
 pub async fn put(road: &Road, upload: Upload, file: &File) -> Result<(), String> {
     let mut session = Transfer::start(road, &RemoteCommand::put(upload)).await?;
-    let (mut stdin, mut stdout) = session.pipes()?;
-    let work = async {
-        let sent = async {
-            send(&mut stdin, upload, file).await?;
-            // It reads to the end.
-            drop(stdin);
-            Ok(())
-        };
-        tokio::try_join!(sent, pass_over(&mut stdout)).map(drop)
-    };
-    let ((), status) = session.attend(&road.host, work).await?;
-    session.judge(status, upload)
+    session.put(&road.host, upload, file, DRAINED).await
 }
 
 /// Writes what the host prints, within the bound. Returns their name.
@@ -104,6 +95,39 @@ impl Transfer {
         ssh.note_use(&way);
         let said = Said::default();
         Ok(Self { child, said })
+    }
+
+    /// After the last piece, the host has this time for the end of its output.
+    async fn put(
+        &mut self,
+        host: &HostName,
+        upload: Upload,
+        file: &File,
+        limit: Duration,
+    ) -> Result<(), String> {
+        let (mut stdin, mut stdout) = self.pipes()?;
+        let work = async {
+            let mut sent = pin!(async {
+                send(&mut stdin, upload, file).await?;
+                // It reads to the end.
+                drop(stdin);
+                Ok(())
+            });
+            let mut passed = pin!(pass_over(&mut stdout));
+            tokio::select! {
+                sent = &mut sent => {
+                    sent?;
+                    let passed = timeout(limit, passed).await;
+                    passed.unwrap_or_else(|_| Err(late("the end", limit)))
+                }
+                passed = &mut passed => {
+                    passed?;
+                    sent.await
+                }
+            }
+        };
+        let ((), status) = self.attend(host, work).await?;
+        self.judge(status, upload)
     }
 
     fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout), String> {
@@ -243,5 +267,38 @@ async fn receive(
         }
         to.write_all(bytes)
             .map_err(|error| format!("cannot write the file here: {error}"))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::process::Command;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// It takes the file, and neither ends nor closes its output.
+    #[test]
+    fn host_without_an_end_is_left() {
+        let path = "/proc/self/exe";
+        let upload = "0".repeat(64) + "-7";
+        let upload: Upload = upload.parse().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let mut command = Command::new("sh");
+            command.args(["-c", "cat >/dev/null; exec sleep 1000 2>/dev/null"]);
+            let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let command = command.stderr(Stdio::piped()).kill_on_drop(true);
+            let mut transfer = Transfer {
+                child: command.spawn().unwrap(),
+                said: Said::default(),
+            };
+            let file = File::open(path).unwrap();
+            let host = "web1".parse().unwrap();
+            transfer.put(&host, upload, &file, Duration::ZERO).await
+        });
+        assert_eq!(outcome, Err("the end did not come within 0 s".to_owned()));
     }
 }
