@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
-use crate::approvals::request::Target;
+use crate::approvals::request::{Digest, Target};
 use crate::commands::clients::ClientVerb;
 use crate::files;
 
@@ -80,8 +80,8 @@ pub struct ApproveArgs {
     #[arg(long, value_name = "HOSTS")]
     pub on: Option<String>,
     /// Do not ask: the digest of the whole list was shown before
-    #[arg(long, value_name = "HEX")]
-    pub digest: Option<String>,
+    #[arg(long, value_name = "HEX", value_parser = Digest::typed)]
+    pub digest: Option<Digest>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The page of requests on many hosts: what is identical once, what differs for each host, and each host with its own
 //! digest. Pure. All that a host says of a request is on it: nothing is left out.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use remit_common::text;
@@ -10,12 +11,14 @@ use super::request::HostRequest;
 use crate::columns::{self, COLUMNS};
 use crate::engine::diff;
 
-/// Facts that come first, in this order. All others follow.
-const FIRST: [&str; 12] = [
+/// Facts that come first, in this order. All others follow. Long ones are after those that everyone has to see.
+const FIRST: [&str; 13] = [
     "user",
     "uid",
     "command",
     "reason",
+    "risks",
+    "opens",
     "argv",
     "more_argv",
     "plan",
@@ -23,8 +26,9 @@ const FIRST: [&str; 12] = [
     "script",
     "stdin",
     "files",
-    "risks",
 ];
+/// Begins a sentence among the risks that is none.
+const DOES: &str = "does: ";
 const NAME: usize = 11;
 /// Columns of a value: a SHA-256 fits. Before it are two spaces, the sign of a difference, the name, a mark and a space.
 const WIDTH: usize = COLUMNS - NAME - 5;
@@ -83,6 +87,19 @@ pub fn page(requests: &[HostRequest]) -> String {
         }
     }
     out
+}
+
+/// Counts the different risks that hosts name.
+pub fn risks(requests: &[HostRequest]) -> usize {
+    let named = requests.iter().filter_map(|one| one.facts.get("risks"));
+    let all = named.flat_map(|risks| match risks {
+        Value::Array(all) => all.as_slice(),
+        Value::Null => &[],
+        other => std::slice::from_ref(other),
+    });
+    let risks: BTreeSet<String> = all.map(shown).collect();
+    let risks = risks.iter().filter(|risk| !risk.starts_with(DOES));
+    risks.count()
 }
 
 /// Returns the line of one host: its request, its digest and how long it waits.
@@ -233,6 +250,23 @@ mod tests {
             is         | true\n  is_not     | false\n  new_in_a_later_release\n    deep\n      n      | 7\n      x      | y\n             | z\n  \
             nothing    | \n";
         assert!(page.starts_with(expect), "{page}");
+    }
+
+    #[test]
+    fn risks_come_before_what_is_long_and_are_counted() {
+        let mut web1 = one("web1", 1, None, "x");
+        let facts = json!({
+            "reason": "why", "script": vec!["line"; 200], "risks": ["does: a", "it reaches root"], "opens": [{"what": "root"}],
+        });
+        web1.facts = facts.as_object().unwrap().clone();
+        let mut web2 = web1.clone();
+        web2.facts["risks"] = json!(["it reaches root", "another"]);
+        assert_eq!(risks(&[web1.clone(), web2]), 2);
+        assert_eq!(risks(&[one("web1", 1, None, "x")]), 0);
+        let page = page(&[web1]);
+        let at = |text: &str| page.find(text).unwrap();
+        assert!(at("reason") < at("it reaches root"), "{page}");
+        assert!(at("it reaches root") < at("opens") && at("opens") < at("script"));
     }
 
     #[test]

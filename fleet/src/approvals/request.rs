@@ -44,6 +44,13 @@ impl Digest {
         (text.len() == 64 && text.bytes().all(is_digit)).then(|| Self(text.to_owned()))
     }
 
+    /// Reads what a person typed, as `remit approve --digest` does: capitals, and spaces, colons and hyphens between digits.
+    pub fn typed(text: &str) -> Result<Self, &'static str> {
+        let digits = text.chars().filter(|c| !" :-".contains(*c));
+        let digits: String = digits.map(|c| c.to_ascii_lowercase()).collect();
+        Self::parse(&digits).ok_or("not a digest: expected all 64 hex digits")
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -187,7 +194,7 @@ impl Target {
 }
 
 /// Returns the digest of a list: which job with which digest on which host.
-pub fn digest_of_all(requests: &[HostRequest]) -> String {
+pub fn digest_of_all(requests: &[HostRequest]) -> Digest {
     let mut hash = Sha256::new_with_prefix(b"remit approvals 1\n");
     for one in requests {
         // Names of hosts have no white space.
@@ -199,7 +206,7 @@ pub fn digest_of_all(requests: &[HostRequest]) -> String {
         ));
     }
     let hash: [u8; 32] = hash.finalize().into();
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest(hash.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -316,6 +323,29 @@ pub mod tests {
         let mut other = usual.clone();
         other[0].digest = Digest::parse(&"ee".repeat(32)).unwrap();
         assert_ne!(digest_of_all(&other), base);
+    }
+
+    #[test]
+    fn typed_digest_is_whole_in_any_spelling() {
+        let text = "0123456789abcdef".repeat(4);
+        let digest = Digest::parse(&text).unwrap();
+        for spelling in [
+            text.clone(),
+            text.to_uppercase(),
+            "01234567 89ABCDEF ".repeat(4),
+            "0123:4567-89ab:cdef ".repeat(4),
+        ] {
+            assert_eq!(Digest::typed(&spelling), Ok(digest.clone()), "{spelling}");
+        }
+        for wrong in [
+            "",
+            &text[..8],
+            &text[1..],
+            &format!("{text}0"),
+            &text.replace('f', "g"),
+        ] {
+            assert!(Digest::typed(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

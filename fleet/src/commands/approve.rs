@@ -75,7 +75,7 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
             let why = "nothing was approved: what waits now has another digest; without --digest it is shown";
             return Err(not_approved(why));
         }
-        None => confirmed(&shown, &waiting, &digest)?,
+        None => confirmed(&shown, &waiting, digest.as_str())?,
     }
     carry_out(engine, &shown).await?;
     let unlisted = unlisted(&args.target, &waiting);
@@ -168,8 +168,13 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
         1 => "the same on each".to_owned(),
         kinds => format!("{kinds} different requests"),
     };
+    let risks = match page::risks(shown) {
+        0 => String::new(),
+        1 => ", 1 risk".to_owned(),
+        risks => format!(", {risks} risks"),
+    };
     let summary = format!(
-        "\n{} hosts, {kinds}, in {} lines above: {}\n",
+        "\n{} hosts, {kinds}{risks}, in {} lines above: {}\n",
         hosts.len(),
         page.lines().count(),
         hosts.join(" ")

@@ -208,7 +208,7 @@ fn person_sees_all_of_it_and_types_the_digest() {
     let lines = lines.lines().count();
     assert!(
         seen.contains(&format!(
-            "3 hosts, 3 different requests, in {lines} lines above: web1 web2 web3"
+            "3 hosts, 3 different requests, 1 risk, in {lines} lines above: web1 web2 web3"
         )),
         "{seen}"
     );
@@ -456,6 +456,43 @@ fn long_text_of_a_silent_host_begins_no_row_of_a_screen() {
         let rows = Screen::rows(&seen);
         let of_web1 = rows.iter().filter(|row| row.starts_with("-- web1:"));
         assert_eq!(of_web1.count(), 1, "{seen}");
+    }
+}
+
+/// Below a long script nobody looks.
+#[test]
+fn risks_are_above_the_script_and_in_the_summary() {
+    let stage = Stage::new(&["web1"]);
+    let mut request = waiting("01");
+    request["script"] = json!(vec!["line"; 200]);
+    request["risks"] = json!(["does: a", "bot reaches root"]);
+    set_waiting(&stage, "web1", &request);
+    let mut screen = Screen::of(&stage.command_of(&approver(), &["approve", &set()]));
+    screen.reads_until(QUESTION, 1);
+    screen.types("\u{4}");
+    let (_, _, _, seen) = screen.end();
+    let at = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{seen}"));
+    assert!(at("bot reaches root") < at("script"), "{seen}");
+    assert!(
+        seen.contains("\n1 hosts, the same on each, 1 risk, in "),
+        "{seen}"
+    );
+}
+
+#[test]
+fn digest_in_another_spelling_is_the_same() {
+    let stage = Stage::new(&["web1"]);
+    set_waiting(&stage, "web1", &waiting("01"));
+    let digest = digest(&stage, &set());
+    let (begin, end) = digest.split_at(8);
+    for spelling in [digest.to_uppercase(), format!(" {begin} {end}")] {
+        let (status, _, err) = run(&stage, &["approve", &set(), "--digest", &spelling]);
+        assert_eq!(status, Some(0), "{err}");
+    }
+    for wrong in [begin, "x", ""] {
+        let (status, out, err) = run(&stage, &["approve", &set(), "--digest", wrong]);
+        assert_eq!((status, &*out), (Some(64), ""), "{err}");
+        assert!(err.contains("expected all 64 hex digits"), "{err}");
     }
 }
 
