@@ -38,8 +38,8 @@ pub struct PlanAnswer {
     /// Unified; what is cut has a hash.
     diff: String,
     /// Packages, and what was left out.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    notes: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     /// The job on the copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     ran: Option<Value>,
@@ -141,14 +141,13 @@ pub fn decode(job: JobId, bytes: Vec<u8>) -> Result<Bundle, Refusal> {
     })
 }
 
-fn notes(said: &[u8]) -> String {
+fn notes(said: &[u8]) -> Vec<String> {
     let said = String::from_utf8_lossy(said);
-    let lines: Vec<&str> = said.lines().collect();
-    let shown = lines.iter().take(NOTES).copied().collect::<Vec<_>>();
-    match lines.len().saturating_sub(NOTES) {
-        0 => shown.join("\n"),
-        more => format!("{}\n{more} more", shown.join("\n")),
-    }
+    let more = said.lines().count().saturating_sub(NOTES);
+    let shown = said.lines().take(NOTES).map(str::to_owned);
+    shown
+        .chain((more > 0).then(|| format!("{more} more")))
+        .collect()
 }
 
 fn result(report: &JobReport, size: usize) -> JobResult {
@@ -177,7 +176,7 @@ pub fn answer(
     let (plan, job) = (bundle.plan(), made.job);
     let mut notes = notes(&made.stderr.head);
     if let Some(packages) = packages(bundle.views()) {
-        notes.insert_str(0, &format!("{packages}\n"));
+        notes.insert(0, packages.to_string());
     }
     let fitted = |size: usize| {
         let (mut diff, mut left) = (String::new(), size);

@@ -1,3 +1,6 @@
+use std::process::Command;
+use std::sync::LazyLock;
+
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::host::{HostReport, Section};
@@ -29,7 +32,37 @@ pub fn call(shim: &mut Shim, tool: &str, arguments: Value) -> Value {
     let text = content[0]["text"].as_str().unwrap();
     assert!(text.chars().count() < 40_000);
     search::check_fence(text, &result["structuredContent"]);
+    check_types(tool, &result["structuredContent"]);
     result
+}
+
+/// Each member that the tool's schema describes has a type of it. The specification requires that.
+fn check_types(tool: &str, data: &Value) {
+    static LIST: LazyLock<Value> = LazyLock::new(|| {
+        let shim = Command::new(env!("CARGO_BIN_EXE_mcp-shim"))
+            .arg("--print-tools")
+            .output();
+        serde_json::from_slice(&shim.unwrap().stdout).unwrap()
+    });
+    let tools = LIST["tools"].as_array().unwrap();
+    let tool = tools.iter().find(|one| one["name"] == tool).unwrap();
+    let properties = tool["outputSchema"]["properties"].as_object().unwrap();
+    for (name, value) in data.as_object().into_iter().flatten() {
+        let types = match properties.get(name).map(|property| &property["type"]) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(types)) => types.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        let own = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        assert!(types.contains(&json!(own)), "{name} is {value}, not {types:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use remit_wire::Purpose;
 use remit_wire::outcome::State;
 
 use crate::warden::audit_log::{events, start_with};
-use crate::warden::stage::{ALICE, BOB, Broker, Stage, argv, readable};
+use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
 
 const BIG: usize = 48 << 20;
 
@@ -66,6 +66,40 @@ fn asked(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
         "{meta:?}"
     );
     *meta
+}
+
+/// A broker that was taken over ends no job of the daemon itself by a claim about its output.
+#[test]
+fn job_of_the_daemon_is_never_over_its_limit() {
+    let way = Way {
+        jobs: "[approval]\nnotify = \"people.tell\"\n".to_owned(),
+        ..Way::default()
+    };
+    let mut stage = Stage::set(&way);
+    let tell = "[[command]]\nname = \"people.tell\"\nsummary = \"tells people\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
+                effect = \"change\"\nprofile = \"strict\"\nstdin = \"caller\"\n\
+                [[grant]]\nto = [\"#64001\"]\nallow = [\"run\"]\napproval = \"none\"\n";
+    stage.write("config/policy.d/20-tell.toml", tell);
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    take_policy(&stage, false);
+    let _alice = stage.connect(ALICE);
+    let alices = broker.session();
+    let request = asked(&broker, alices, 1).job;
+    let own = broker.until(|message, fds| match message {
+        ToBroker::Job { meta, .. } if meta.job != request => Ok(meta.job),
+        _ => Err(fds),
+    });
+    broker.run(alices, 2, argv(&["sleep", "50"]), &[]);
+    let (users, _pipes) = broker.started(2);
+    for job in [own, users] {
+        broker.say(&ToWarden::OverLimit { job });
+    }
+    assert_eq!(broker.finish(users).state, State::OutputLimit);
+    assert_eq!(stage.status().jobs, 1);
+    stage.stop();
 }
 
 fn pending(stage: &Stage) -> Vec<PendingView> {

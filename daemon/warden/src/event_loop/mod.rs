@@ -36,6 +36,7 @@ use crate::event_loop::timers::{TURN, Timer};
 use crate::identity::arrivals::{Door, close_session, end_session};
 use crate::identity::lookups;
 use crate::job::backpressure::{drop_parked, unpark};
+use crate::job::live::Job;
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
 use crate::job::{exit, kept_views, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
@@ -282,7 +283,12 @@ impl Warden {
                 }
             }
             ToWarden::OverLimit { job } => {
-                if let Some(serial) = self.jobs.serial(job) {
+                let serial = self.jobs.serial(job);
+                let ends = |serial: &u64| {
+                    let job = self.jobs.find::<Job>(*serial);
+                    job.is_some_and(|job| job.plan.may_be_over_limit())
+                };
+                if let Some(serial) = serial.filter(ends) {
                     let kept = self.settings.config.output.per_job;
                     let text =
                         format!("it wrote more than {kept} bytes of output (output.per_job)");

@@ -190,6 +190,12 @@ impl Plan {
         self.grant.command()?.commit_use()
     }
 
+    /// Returns false for what the broker does not end by a claim about its output: jobs of the daemon, and what finishes or
+    /// takes back changes of files. Both print a few lines.
+    pub fn may_be_over_limit(&self) -> bool {
+        !self.basis().is_of_daemon() && self.commit_use().is_none()
+    }
+
     /// Binds the plan again, to the policy in force. Fails if the arguments do not fit the command as it is now.
     pub fn rebind(&mut self, grant: Grant, setting: &PolicyContext<'_>) -> Result<(), Refusal> {
         self.draft.bound = BoundCall::new(&self.draft.call, grant.terms(), setting)?;
