@@ -180,6 +180,32 @@ fn check_names_each_line_of_approvers_that_is_no_key() {
     assert_eq!((&json["loads"], &json["errors"]), (&true.into(), &2.into()));
 }
 
+#[test]
+fn check_finds_the_keys_of_a_relative_directory() {
+    let policy = Configuration::new("");
+    let (above, name) = (policy.dir().parent().unwrap(), policy.dir().file_name());
+    let name = name.unwrap().to_str().unwrap();
+    for other in ["--any-owner", "--elsewhere"] {
+        let checked = || {
+            let args = ["policy", "check", other, "--vendor", "/nonexistent"];
+            let mut command = remit(Path::new("/nonexistent"), &args);
+            command.args(["--config", name]).current_dir(above);
+            Said::from(command.output().unwrap())
+        };
+        fs::write(policy.dir().join("approvers"), "# nobody yet\n").unwrap();
+        let good = checked();
+        assert_eq!(good.status, Some(0), "{other}: {good:?}");
+        assert!(good.text().starts_with("the policy loads: "), "{good:?}");
+        fs::write(policy.dir().join("approvers"), "ann ssh-rsa AAAA\n").unwrap();
+        let bad = checked();
+        assert_eq!(bad.status, Some(1), "{other}: {bad:?}");
+        assert!(
+            bad.text().contains("/approvers: error: line 1: "),
+            "{bad:?}"
+        );
+    }
+}
+
 /// The mistakes are those of a test of the loader, where each diagnostic is compared word for word.
 #[test]
 fn check_ends_each_mistake_with_what_to_write() {
@@ -855,7 +881,7 @@ fn no_output_is_coloured() {
     }
 }
 
-fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+pub fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         found.insert(key.clone());
         let first = value.as_array().and_then(|list| list.first());

@@ -25,6 +25,8 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     if *prove && !Uid::effective().is_root() {
         return Err(Failure::NotRoot("policy check --prove"));
     }
+    let owners = files::owners(args);
+    let config = files::resolve(&args.config, owners);
     let (made, names) = files::of_args(args);
     let (loaded, mut found) = match made {
         Ok(mut loaded) => {
@@ -34,7 +36,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         Err(found) => (None, found),
     };
     if let Some(loaded) = &loaded {
-        found.extend(findings(loaded, &names, &args.config));
+        found.extend(findings(loaded, &names, &config));
         found.extend(missing_paths(&loaded.policy, &names));
         if *prove {
             found.extend(opened_paths(&loaded.policy));
@@ -42,7 +44,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let loaded = loaded.filter(|_| errors(&found) == 0);
     // The daemon loads the policy without them, and then accepts no signature.
-    let keys = approver_keys::faults(&args.config, files::owners(args));
+    let keys = approver_keys::faults(&config, owners);
     let has_faults = !keys.is_empty();
     found.extend(keys);
     match context.form {

@@ -89,7 +89,7 @@ pub fn settings_directory(config: &Path) -> &Path {
 }
 
 /// Returns an absolute path. If owners are checked, links stay, and are refused later.
-fn resolve(dir: &Path, owners: Owners) -> PathBuf {
+pub fn resolve(dir: &Path, owners: Owners) -> PathBuf {
     match dir.is_absolute() && owners == Owners::Root {
         true => dir.to_owned(),
         false => dir.canonicalize().unwrap_or_else(|_| dir.to_owned()),
