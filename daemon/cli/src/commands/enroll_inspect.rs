@@ -53,7 +53,8 @@ impl Inspects {
 pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     // A link to nothing decides, too.
     if fs::symlink_metadata(RULES).is_ok() {
-        return Ok(Inspects::Decided);
+        let text = fs::read(RULES).unwrap_or_default();
+        return decided(&text, args.inspect, args.group.as_str());
     }
     let answer = match args.inspect {
         Some(answer) => answer,
@@ -77,8 +78,7 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     match answer {
         Answer::No => write(NO).map(|()| Inspects::Declined),
         Answer::Yes => {
-            let group = format!("\"%{}\"", args.group);
-            write(&TEXT.replace("\"%remit\"", &group))?;
+            write(&rules(args.group.as_str()))?;
             match fault(admin_socket::check_configuration()) {
                 None => Ok(Inspects::Granted),
                 Some(why) => {
@@ -88,6 +88,32 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
             }
         }
     }
+}
+
+/// An answer that differs from the file is refused: ignored, `--inspect no` would seem to withdraw the rules.
+fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects, Failure> {
+    let kept = if text == NO.as_bytes() {
+        Some(Answer::No)
+    } else {
+        (text == rules(group).as_bytes()).then_some(Answer::Yes)
+    };
+    if answer.is_none() || answer == kept {
+        return Ok(Inspects::Decided);
+    }
+    let other = match kept {
+        Some(Answer::Yes) => "grants it",
+        Some(Answer::No) => "declines it",
+        None => "has other rules",
+    };
+    let text = format!("the agent is enrolled, but --inspect changes nothing: '{RULES}' {other}");
+    let lift = format!("replace or remove {RULES}, then: remit policy reload");
+    Err(Failure::Machine(
+        Refusal::new(Code::InvalidArgs, text).lift(lift),
+    ))
+}
+
+fn rules(group: &str) -> String {
+    TEXT.replace("\"%remit\"", &format!("\"%{group}\""))
 }
 
 /// Returns why the rules cannot stay: a policy that does not load keeps the daemon from starting.
@@ -146,6 +172,31 @@ mod tests {
         assert!(unchecked.contains("not checked: it took"), "{unchecked}");
         let (policy, warnings) = (String::new(), Vec::new());
         assert_eq!(fault(Ok(ConfigAnswer::Taken { policy, warnings })), None);
+    }
+
+    #[test]
+    fn an_answer_that_the_file_does_not_have_is_refused() {
+        let granted = rules("agents");
+        let texts = [granted.as_str(), NO, &rules("others"), ""];
+        for (text, same) in texts.into_iter().zip([Some(Answer::Yes), Some(Answer::No)]) {
+            for answer in [None, same] {
+                let was = decided(text.as_bytes(), answer, "agents").unwrap();
+                assert_eq!(was, Inspects::Decided, "{answer:?}");
+            }
+        }
+        for (text, answer, what) in [
+            (texts[0], Answer::No, "grants it"),
+            (texts[1], Answer::Yes, "declines it"),
+            (texts[2], Answer::Yes, "has other rules"),
+            (texts[2], Answer::No, "has other rules"),
+            (texts[3], Answer::No, "has other rules"),
+        ] {
+            assert!(decided(text.as_bytes(), None, "agents").is_ok());
+            let refused = decided(text.as_bytes(), Some(answer), "agents").unwrap_err();
+            let why = refused.sentence();
+            assert!(why.contains(what), "{answer:?}: {why}");
+            assert!(why.contains("remit policy reload"), "{why}");
+        }
     }
 
     /// The test runs itself with a limit of the size of files, which ends a write as a full disk does.
