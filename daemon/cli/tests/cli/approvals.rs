@@ -30,6 +30,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::fake::{Answer, Directory, Fake, JOB, Said, job, remit};
+use crate::man::check_keys;
 
 const HEAD: AuditHead = AuditHead {
     seq: 3,
@@ -395,6 +396,7 @@ to go on: remit show ID; remit approve ID; remit deny ID -m WHY
     let line = "\n              | unverified: for ann\\n  7f3a  yes\\u{202e}\n";
     assert!(text.contains(line), "{text}");
     let json = fake.output(&["pending", "--json"]).json();
+    check_keys(&["pending"], &json);
     assert_eq!(json["requests"][0]["behalf"], "ann\\n  7f3a  yes\\u{202e}");
     let (fake, _heard) = Fake::admin(of_set);
     let set = "07".repeat(16);
@@ -676,6 +678,7 @@ fn a_request_is_a_screenful() {
     assert!(said.text().lines().all(|line| line.len() <= 80), "{said:?}");
     assert_eq!(heard.recv().unwrap(), show_of("abababab"));
     let json = fake.output(&["show", &job(), "--json"]).json();
+    check_keys(&["show", "pending"], &json);
     assert_eq!(heard.recv().unwrap(), show_of(&job()));
     assert_eq!(
         json["reason"],
@@ -1434,6 +1437,7 @@ fn grant_shows_its_terms() {
         }
     );
     let json = fake.output(&[&["--json"], &args[..]].concat()).json();
+    check_keys(&["grant"], &json);
     assert_eq!(
         json,
         json!({

@@ -138,6 +138,7 @@ fn administrators_see_jobs_of_all_users() {
         (&table[..4], "… and 1 more")
     );
     let json = fake.output(&["--json", "jobs"]).json();
+    crate::man::check_keys(&["jobs"], &json);
     assert_eq!(json["omitted"], 0);
     let job = serde_json::json!({
         "job_id": hex(9),

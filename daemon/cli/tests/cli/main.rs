@@ -129,6 +129,7 @@ mod admin {
             ]
         );
         let json = fake.output(&["status", "--json"]).json();
+        crate::man::check_keys(&["status"], &json);
         assert_eq!(json["locked"], "incident 7");
         assert_eq!(json["broker_restarts"], 1);
     }

@@ -115,6 +115,22 @@ fn json_keys_are_in_the_page() {
     }
 }
 
+/// Fails for a key of an answer that the page has for none of these verbs.
+pub fn check_keys(verbs: &[&str], answer: &serde_json::Value) {
+    let page = page("remit.1");
+    let json = between(&page, "\n.SH JSON\n", &["\n.SH "]);
+    let mut found = BTreeSet::new();
+    crate::policy::keys(answer, &mut found);
+    assert!(!found.is_empty(), "{answer}");
+    for key in found {
+        let has_key = |verb: &&str| {
+            let part = between(json, &format!("\n.B {verb}\n"), &["\n.TP\n"]);
+            part.split([' ', '\n', '"']).any(|word| word == key)
+        };
+        assert!(verbs.iter().any(has_key), "{verbs:?}: {key}");
+    }
+}
+
 #[test]
 fn page_documents_every_named_command() {
     let page = page("remit.1");
