@@ -210,25 +210,6 @@ impl Operation<'_> {
         }
     }
 
-    /// Checks that the file which an undo puts back is kept.
-    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
-        let slotted = self
-            .slotted(journal)
-            .map_err(|error| Failure::new(self.entry, &error))?;
-        let entering = self.entry.change.entering(Direction::Undo, self.inode);
-        match self.entry.change.movement(Direction::Undo) {
-            Movement::Enter | Movement::Exchange
-                if slotted.is_none_or(|found| found.stat.ino != entering) =>
-            {
-                Err(Failure::changed(
-                    self.entry,
-                    "its old file is not kept any more",
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Takes the step back if it was made. Fails if somebody else has changed the path since; then it stays as it is.
     pub fn revert(&self, journal: &JournalFile, direction: Direction) -> Result<(), Failure> {
         let reverted = self.taken_back(journal, direction);

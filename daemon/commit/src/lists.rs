@@ -39,3 +39,22 @@ fn has_lists(file: impl AsFd) -> io::Result<bool> {
     let mut names = names.split(|byte| *byte == 0);
     Ok(names.any(|name| sys::ACCESS_LISTS.iter().any(|list| list.to_bytes() == name)))
 }
+
+/// Returns the value of an attribute; of an access list without the rights that the mode has as well: chmod(2) sets them.
+pub fn without_mode(name: &CStr, value: &[u8]) -> Vec<u8> {
+    /// The owner, the mask and others. A list that is no mode alone has a mask.
+    const OF_MODE: [u8; 3] = [0x01, 0x10, 0x20];
+    /// Its version.
+    const HEAD: usize = 4;
+    let mut value = value.to_vec();
+    let is_list = name == c"system.posix_acl_access";
+    if let Some(rows) = value.get_mut(HEAD..).filter(|_| is_list) {
+        let (rows, _) = rows.as_chunks_mut::<8>();
+        for [tag, _, rights, ..] in rows {
+            if OF_MODE.contains(tag) {
+                *rights = 0;
+            }
+        }
+    }
+    value
+}

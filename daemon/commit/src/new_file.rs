@@ -159,3 +159,13 @@ pub fn copied(attributes: &Attributes, metas: (Metadata, Metadata)) -> Result<At
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect())
 }
+
+/// Returns true if a file has `now` what it took over from the `old` one, and nothing else.
+pub fn is_copied(now: &Attributes, old: &Attributes, metas: (Metadata, Metadata)) -> bool {
+    let compared = |all: &Attributes| -> Attributes {
+        let all = all.iter().filter(|(name, _)| !is_any(name, &DROPPED));
+        all.map(|(name, value)| (name.clone(), lists::without_mode(name, value)))
+            .collect()
+    };
+    copied(old, metas).is_ok_and(|copied| compared(&copied) == compared(now))
+}

@@ -12,7 +12,7 @@ use remit_plan::{Change, Direction, Kind, Movement, New};
 use remit_sys::sys;
 
 use crate::failure::Failure;
-use crate::journal::count;
+use crate::journal::{JournalFile, count};
 use crate::link;
 use crate::lists;
 use crate::new_file;
@@ -95,6 +95,40 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     }
     operation.held = Some(file);
     Ok(())
+}
+
+impl Operation<'_> {
+    /// Checks that the file which an undo puts back is kept, and that the one in its place has the attributes that the
+    /// commit gave it: what an administrator has set since would go with it.
+    pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
+        let fail = |error: io::Error| Failure::new(self.entry, &error);
+        let change = &self.entry.change;
+        if !matches!(
+            change.movement(Direction::Undo),
+            Movement::Enter | Movement::Exchange
+        ) {
+            return Ok(());
+        }
+        let gone = || Failure::changed(self.entry, "its old file is not kept any more");
+        let slots = self.slots(journal).map_err(fail)?.ok_or_else(gone)?;
+        let found = look(slots, &self.slot).map_err(fail)?;
+        let entering = change.entering(Direction::Undo, self.inode);
+        found
+            .filter(|found| found.stat.ino == entering)
+            .ok_or_else(gone)?;
+        match change {
+            Change::Replace { base, meta, .. } if base.stat.kind == Kind::File => {
+                let old = open_file(slots, &self.slot).and_then(attributes);
+                let (old, metas) = (old.map_err(fail)?, (base.stat.meta, *meta));
+                let is_same = new_file::is_copied(&self.attributes, &old, metas);
+                let why = "its attributes have changed since the commit";
+                is_same
+                    .then_some(())
+                    .ok_or_else(|| Failure::changed(self.entry, why))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Fails if a directory that leaves its path has more in it than what leaves it before.

@@ -131,6 +131,45 @@ fn undo_gives_root_nothing_with_a_list() {
     assert_eq!(facts("etc/a"), before);
 }
 
+/// The mode stays 0644, so the list is all that has changed.
+#[test]
+fn undo_takes_no_attribute_away_that_somebody_has_set_since() {
+    let _scene = Scene::new(Disk::Ext4);
+    let mut list = access_list();
+    let (version, entry, rights) = (4, 8, 2);
+    list[version + entry + rights] = 0;
+    list[version + 4 * entry + rights] = 4;
+    for (name, value, is_new) in [
+        (ACCESS, list.as_slice(), true),
+        ("user.note", b"theirs", true),
+        ("user.note", b"theirs", false),
+    ] {
+        let _ = fs::remove_file(at("etc/a"));
+        put("etc/a", b"old", 0o644, 0);
+        put("etc/b", b"old", 0o644, 0);
+        if !is_new {
+            set_attribute("etc/a", name, b"own");
+        }
+        let id = done(&[write("etc/a", "new"), write("etc/b", "new")]);
+        set_attribute("etc/a", name, value);
+        let theirs = facts("etc/a");
+        assert_eq!(theirs.mode & 0o7777, 0o644);
+        undo(&id).is_refused("etc/a': its attributes have changed since the commit");
+        assert_eq!(
+            (facts("etc/a"), read("etc/b")),
+            (theirs.clone(), b"new".to_vec())
+        );
+        let undone = undo_partly(&id);
+        undone.is_done();
+        assert!(
+            undone.text.contains("its attributes have changed"),
+            "{}",
+            undone.text
+        );
+        assert_eq!((facts("etc/a"), read("etc/b")), (theirs, b"old".to_vec()));
+    }
+}
+
 /// Makes a file, or a directory, of this owner.
 fn make(is_dir: bool, owner: u32) {
     let path = at("etc/a");
