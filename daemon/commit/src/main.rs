@@ -43,6 +43,8 @@ const FORGET: &str = "--forget";
 const KEEP_OPTION: &str = "--keep";
 /// Some paths are undone, and an error of the machine kept others from that.
 const UNFINISHED: u8 = 4;
+/// The tree is whole, and a recovery has to finish before the next undo.
+const PENDING: u8 = 5;
 /// EX_TEMPFAIL of sysexits.h: the lock is busy. It is no failure of what was asked for.
 const BUSY: u8 = 75;
 
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         End::Nothing(why) => (1, format!("nothing was changed: {why}")),
         End::Left(why) | End::Mixed(why) => (3, format!("not all is as it was: {why}")),
         End::Unfinished(why) => (UNFINISHED, why),
+        End::Pending(line) => (PENDING, line),
         End::Busy(why) => (BUSY, format!("nothing was changed: {why}")),
     };
     println!("{line}");

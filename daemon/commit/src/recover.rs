@@ -42,9 +42,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
     let mut left = descriptors.saturating_sub(OWN);
     for id in &ids {
         match JournalFile::open(state, id) {
-            Ok(Some((journal, read)))
-                if matches!(read.phase, Phase::Kept | Phase::Left | Phase::Parted) =>
-            {
+            Ok(Some((journal, read))) if !read.phase.needs_recovery() => {
                 // Directories with what others have made are kept until somebody moves them.
                 let is_whole = read.marks.contains(&UndoMark::Whole);
                 // Not counted either: a huge one would end those of others.
@@ -120,7 +118,9 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
-            End::Mixed(line) | End::Busy(line) | End::Unfinished(line) => wrong.push(line),
+            End::Mixed(line) | End::Busy(line) | End::Unfinished(line) | End::Pending(line) => {
+                wrong.push(line);
+            }
         }
     }
     let lines = |lines: &[String]| lines.join("; ");

@@ -35,6 +35,8 @@ pub enum End {
     Mixed(String),
     /// An error of the machine stopped a partial undo. Another one goes on.
     Unfinished(String),
+    /// The tree is the old one or the new one, and the journal does not say which: a recovery has to finish it.
+    Pending(String),
 }
 
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
@@ -107,7 +109,7 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     let changes = changes(operations.len());
     Ok(match keep(&journal, &operations) {
         Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id}")),
-        Err(why) => End::Done(format!(
+        Err(why) => End::Pending(format!(
             "done: {changes}; a recovery has to finish: {why}\nundo: remit undo {id}"
         )),
     })

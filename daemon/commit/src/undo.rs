@@ -36,8 +36,14 @@ pub enum Others {
 /// Undoes a commit.
 pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Result<End, String> {
     let opened = JournalFile::open(state, id).map_err(journal_error)?;
-    let Some((journal, read)) = opened.filter(|(_, read)| read.phase == Phase::Kept) else {
-        return Err(format!("'{id}' is not a commit that is done and kept"));
+    let (journal, read) = match opened {
+        Some(one) if one.1.phase == Phase::Kept => one,
+        Some((_, read)) if read.phase.needs_recovery() => {
+            let line =
+                format!("nothing was undone: '{id}' was interrupted; a recovery has to finish it");
+            return Ok(End::Pending(line));
+        }
+        _ => return Err(format!("'{id}' is not a commit that is done and kept")),
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     tree.check_descriptors(&read.plan)?;
@@ -113,19 +119,29 @@ fn all(
         let marked = journal.set_marks(&read.plan, &marks);
         marked.map_err(journal_error)?;
     }
-    let started = journal.begin(Phase::Undoing);
-    started.map_err(journal_error)?;
+    if let Err(error) = journal.begin(Phase::Undoing) {
+        let why = journal_error(error);
+        // It may be set and not on disk. With it no undo could be tried again.
+        return match journal.set_phase(Phase::Kept) {
+            Ok(()) => Err(why),
+            Err(_) => Ok(End::Pending(format!(
+                "nothing was undone; a recovery has to finish: {why}"
+            ))),
+        };
+    }
     if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
         return Ok(forth(journal, &operations, why.into(), Vec::new()));
     }
     let line = format!("undone: {}", changes(operations.len() + inside.len()));
     let stays = staying::lines(staying.iter().rev(), public);
     operations.extend(undone.into_iter().chain(staying));
-    let line = match finish_undo(state, journal, &operations, None) {
-        Ok(kept) => [vec![line], kept].concat().join("; "),
-        Err(why) => format!("{line}; a recovery has to finish: {why}"),
-    };
-    Ok(End::Done(with_lines(line, stays)))
+    Ok(match finish_undo(state, journal, &operations, None) {
+        Ok(kept) => End::Done(with_lines([vec![line], kept].concat().join("; "), stays)),
+        Err(why) => {
+            let line = format!("{line}; a recovery has to finish: {why}");
+            End::Pending(with_lines(line, stays))
+        }
+    })
 }
 
 /// Each directory that stays has a line of its own.
@@ -166,8 +182,10 @@ fn partly(
             }
         }
     }
-    sync(state, &made)?;
     let mut line = format!("undone: {}", changes(made.len()));
+    if let Err(why) = sync(state, &made) {
+        return Ok(End::Unfinished(format!("{line}; {why}")));
+    }
     if !failed.is_empty() {
         let those = [failed, reasons].concat().join("; ");
         return Ok(End::Unfinished(format!("{line}; not undone: {those}")));
@@ -185,7 +203,10 @@ fn partly(
     }
     let line = match ended {
         Ok(kept) => [vec![line], kept].concat().join("; "),
-        Err(why) => format!("{line}; not all new files are removed: {why}"),
+        Err(why) => {
+            let line = format!("{line}; a recovery has to finish: {why}");
+            return Ok(End::Pending(with_lines(line, stays)));
+        }
     };
     Ok(End::Done(with_lines(line, stays)))
 }

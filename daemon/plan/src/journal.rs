@@ -49,6 +49,14 @@ const PHASES: [Phase; 10] = [
     Phase::Parted,
 ];
 
+impl Phase {
+    /// Returns true if a recovery takes back or finishes a commit in this phase. Before that nothing undoes it.
+    #[must_use]
+    pub const fn needs_recovery(self) -> bool {
+        !matches!(self, Self::Kept | Self::Left | Self::Parted)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
     pub phase: Phase,

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Instant;
 
+use remit_plan::{Journal, Phase};
+
+use crate::partly::phase;
 use crate::scene::*;
 
 /// System calls that change something.
@@ -181,6 +185,7 @@ fn kill_at_each_step_of_a_recovery_leaves_the_old_tree_to_the_next() {
 fn failure_of_each_call_leaves_the_old_or_the_new_tree() {
     let _scene = Scene::new(MEMORY);
     let (new, calls) = whole_commit();
+    let mut pending = 0;
     for (number, call) in calls.iter().enumerate() {
         let input = plan(&sixty());
         let old = tree();
@@ -195,14 +200,86 @@ fn failure_of_each_call_leaves_the_old_or_the_new_tree() {
             // The way back was stopped, or the end was; the next start goes on.
             Some(3) => recover().is_done(),
             Some(1) => assert_eq!(tree(), old, "{what}"),
+            // remitd starts no recovery after that.
+            Some(0) => assert_eq!(phase(&id_of(&input)), Phase::Kept, "{what}"),
+            Some(5) => pending += 1,
             // Its own words could not be printed.
-            Some(0) | Some(101) | None => {}
+            Some(101) | None => {}
             other => panic!("{other:?} {what}"),
         }
         recover().is_done();
         let is_old = is_old_or_new(&old, &new, &what);
-        assert!(!is_old || failed.code != Some(0), "{what}");
+        assert!(!is_old || !matches!(failed.code, Some(0 | 5)), "{what}");
     }
+    assert!(pending > 0);
+}
+
+fn undo_words<'a>(directory: &'a str, id: &'a str, word: Option<&'a str>) -> Vec<&'a str> {
+    ["undo", directory, id].into_iter().chain(word).collect()
+}
+
+/// After an end by itself no recovery is due, so the next undo has to work.
+#[test]
+fn failure_of_each_call_of_an_undo_leaves_it_to_the_next() {
+    let _scene = Scene::new(MEMORY);
+    for word in [None, Some("--partly")] {
+        let prepare = || {
+            let input = plan(&sixty());
+            let (old, id) = (tree(), id_of(&input));
+            commit(&input).is_done();
+            (old, id)
+        };
+        let (_, first) = prepare();
+        let directory = state();
+        let mut codes = BTreeMap::new();
+        for call in &calls(&undo_words(&directory, &first, word), None) {
+            let (old, id) = prepare();
+            let words = undo_words(&directory, &id, word);
+            let failed = end(start(&injected(call, "error=EIO"), &words, None));
+            let what = format!("{word:?} {call:?}: {:?} {}", failed.code, failed.text);
+            *codes.entry(failed.code).or_insert(0) += 1;
+            match failed.code {
+                Some(0) => {
+                    assert!(!failed.text.contains("a recovery"), "{what}");
+                    assert_eq!(tree(), old, "{what}");
+                    // A journal that nothing needs any more could not be removed.
+                    recover().is_done();
+                    assert!(kept().is_empty(), "{what}");
+                }
+                Some(1) => assert_eq!(phase(&id), Phase::Kept, "{what}"),
+                // The last: its own words could not be printed.
+                Some(3..=5 | 101) | None => recover().is_done(),
+                other => panic!("{other:?} {what}"),
+            }
+            if !kept().is_empty() {
+                undo(&id).is_done();
+            }
+            assert_eq!(tree(), old, "{what}");
+            assert!(kept().is_empty(), "{what}: {:?}", kept());
+        }
+        println!("{word:?}: {codes:?}");
+    }
+}
+
+#[test]
+fn undo_before_the_recovery_says_that_one_is_needed() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o644, 0);
+    let id = done(&[write("etc/a", "new")]);
+    let journal = at(&format!("state/{id}/journal"));
+    for one in [Phase::Done, Phase::Undoing] {
+        let journal = fs::File::options().write(true).open(&journal).unwrap();
+        journal.write_all_at(&[one as u8], Journal::PHASE).unwrap();
+        for undone in [undo(&id), undo_partly(&id), undo_with_contents(&id)] {
+            assert_eq!(undone.code, Some(5), "{}", undone.text);
+            assert!(undone.text.contains("a recovery has to finish it"));
+        }
+        assert_eq!(read("etc/a"), b"new");
+        recover().is_done();
+        assert_eq!(phase(&id), Phase::Kept);
+    }
+    undo(&id).is_done();
+    assert_eq!(read("etc/a"), b"old");
 }
 
 #[test]

@@ -365,6 +365,26 @@ fn full_disk_of_somebody_else_keeps_no_other_path_from_its_undo() {
     });
 }
 
+/// Its steps are made, so it must not say that nothing was changed.
+#[test]
+fn partial_undo_that_cannot_be_written_to_disk_goes_on_later() {
+    let _scene = Scene::new(MEMORY);
+    for name in ["etc/a", "etc/b"] {
+        put(name, b"old", 0o644, 0);
+    }
+    let id = done(&["etc/a", "etc/b"].map(|name| write(name, "new")));
+    append("etc/b", b"theirs");
+    let arguments = ["undo", &state(), &id, "--partly"];
+    let call = ("syncfs".to_owned(), 1);
+    let failed = end(start(&injected(&call, "error=EIO"), &arguments, None));
+    assert_eq!(failed.code, Some(4), "{}", failed.text);
+    let words = "undone: 1 change; cannot write to disk";
+    assert!(failed.text.starts_with(words), "{}", failed.text);
+    assert_eq!((read("etc/a"), phase(&id)), (b"old".to_vec(), Phase::Kept));
+    undo_partly(&id).is_done();
+    assert_eq!(phase(&id), Phase::Parted);
+}
+
 /// Root's own disk is the machine's matter: the next try goes on, and the whole undo does.
 #[test]
 fn full_disk_of_root_is_tried_again() {

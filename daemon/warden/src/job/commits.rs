@@ -140,6 +140,11 @@ impl Commits {
         self.is_due || self.is_running() || self.failed.is_some()
     }
 
+    /// Has a recovery start: a journal says that one is needed.
+    pub fn set_due(&mut self) {
+        self.is_due = true;
+    }
+
     /// Has a recovery that failed start again, for an undo that is due.
     pub fn retry_for_undo(&mut self) {
         let failed = self.failed.as_ref();
@@ -206,6 +211,9 @@ mod tests {
             (Some(undo), State::Exited, Some(LOCK_IS_BUSY), false),
             (Some(commit), State::Signalled, Some(LOCK_IS_BUSY), true),
             (Some(commit), State::Exited, Some(3), true),
+            // The tree is whole and the journal is not.
+            (Some(commit), State::Exited, Some(5), true),
+            (Some(undo), State::Exited, Some(5), true),
             (Some(commit), State::Exited, Some(134), true),
             (Some(commit), State::Signalled, None, true),
             (Some(undo), State::TimedOut, None, true),

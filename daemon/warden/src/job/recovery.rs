@@ -152,33 +152,45 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
         }
         Err(_) => return,
     };
-    let undo_of_it = one.saw(phase);
-    match undo_of_it {
-        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => {
-            let one = one.clone();
-            follow(cx, at, &one);
-        }
-        UndoStage::Lost | UndoStage::Parted if one.on_final() => {
-            let one = one.clone();
+    let due = due_step(one, phase, can_undo);
+    let known = one.clone();
+    match due {
+        Some(DueStep::Follow) => follow(cx, at, &known),
+        Some(DueStep::Report) => {
             cx.job.confirmations.save_or_say();
-            report_failure(&mut cx.job, &one);
+            report_failure(&mut cx.job, &known);
         }
-        UndoStage::Lost | UndoStage::Parted => {}
-        UndoStage::Done => {
-            let one = one.clone();
-            forget(&mut cx.job, &one);
+        Some(DueStep::Forget) => forget(&mut cx.job, &known),
+        Some(DueStep::Recover) => {
+            one.put_off(now);
+            cx.job.commits.set_due();
         }
-        // Killed before its end: the recovery may make the commit again.
-        _ if phase == Some(Phase::Undone) => {
-            if can_undo {
-                one.put_off(now);
-            }
-        }
-        UndoStage::Started | UndoStage::Kept if can_undo => {
-            let one = one.clone();
-            undo(cx, at, &one);
-        }
-        UndoStage::Started | UndoStage::Kept => {}
+        Some(DueStep::Undo) => undo(cx, at, &known),
+        None => {}
+    }
+}
+
+/// What has to be done about an unconfirmed commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DueStep {
+    Follow,
+    Report,
+    Forget,
+    /// Its journal has no end: an undo would be refused, and the recovery may still take the commit back or finish its undo.
+    Recover,
+    Undo,
+}
+
+fn due_step(one: &mut Unconfirmed, phase: Option<Phase>, can_undo: bool) -> Option<DueStep> {
+    match one.saw(phase) {
+        UndoStage::Done | UndoStage::Parted if one.has_to_follow() => Some(DueStep::Follow),
+        UndoStage::Lost | UndoStage::Parted => one.on_final().then_some(DueStep::Report),
+        UndoStage::Done => Some(DueStep::Forget),
+        UndoStage::Started | UndoStage::Kept if !can_undo => None,
+        UndoStage::Started | UndoStage::Kept => match phase.is_some_and(Phase::needs_recovery) {
+            true => Some(DueStep::Recover),
+            false => Some(DueStep::Undo),
+        },
     }
 }
 
@@ -304,4 +316,48 @@ fn failed(cx: &mut RequestCx<'_>, at: usize, why: &str) {
     let one = one.clone();
     cx.job.confirmations.save_or_say();
     report_failure(&mut cx.job, &one);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting() -> Unconfirmed {
+        Unconfirmed {
+            commit: "0123456789abcdef".repeat(2),
+            job: JobId([7; 16]),
+            user: "bot".to_owned(),
+            uid: 1000,
+            login: None,
+            approval: None,
+            signed: None,
+            window_s: 120,
+            then: Vec::new(),
+            ended: Duration::ZERO,
+            is_extended: false,
+            stage: ConfirmStage::Waiting(Duration::from_secs(1)),
+            undo: UndoStage::Started,
+        }
+    }
+
+    #[test]
+    fn interrupted_commit_is_recovered_before_its_undo() {
+        let of = |phase, can_undo| due_step(&mut waiting(), phase, can_undo);
+        for phase in [
+            Phase::Staging,
+            Phase::Applying,
+            Phase::Done,
+            Phase::Back,
+            Phase::Undoing,
+            Phase::Undone,
+        ] {
+            assert_eq!(of(Some(phase), true), Some(DueStep::Recover), "{phase:?}");
+            assert_eq!(of(Some(phase), false), None, "{phase:?}");
+        }
+        assert_eq!(of(Some(Phase::Kept), true), Some(DueStep::Undo));
+        assert_eq!(of(Some(Phase::Kept), false), None);
+        assert_eq!(of(None, true), Some(DueStep::Forget));
+        assert_eq!(of(Some(Phase::Gone), true), Some(DueStep::Forget));
+        assert_eq!(of(Some(Phase::Left), true), Some(DueStep::Report));
+    }
 }
