@@ -14,7 +14,7 @@ use crate::lines::TableChange;
 use crate::plan::{Change, Kind, Metadata, New};
 use crate::ranges::IdRange;
 use crate::risk::Risk;
-use crate::{PlanPath, View, risks};
+use crate::{PathTree, PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
 const KERNEL: &[&str] = &["/proc", "/sys", "/dev", "/run"];
@@ -54,7 +54,7 @@ const UNKNOWN: &str = "its lines cannot be compared: not known, too many, or wit
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protected {
     /// remit's own files and directories, and the homes of approvers.
-    pub paths: Vec<PlanPath>,
+    pub paths: PathTree,
     /// Names of approvers and administrators, and of their groups.
     pub names: BTreeSet<Vec<u8>>,
     pub uids: BTreeSet<u32>,
@@ -71,13 +71,11 @@ impl Protected {
         if KERNEL.iter().any(|dir| path.is_in(dir.as_bytes())) {
             return Some("it belongs to the kernel or to this boot");
         }
-        let lies_in = |own: &PlanPath| path.is_in(own.as_bytes());
-        if self.paths.iter().any(lies_in) {
+        if self.paths.holds(path) {
             return Some("it belongs to remit, or to somebody who approves");
         }
         // Who may write or move a directory decides on all beneath it.
-        let lies_beneath = |own: &PlanPath| own.is_in(path.as_bytes());
-        if self.paths.iter().any(lies_beneath) && !keeps_crontabs(view) {
+        if self.paths.has_beneath(path) && !keeps_crontabs(view) {
             return Some("remit, or somebody who approves, has files beneath it");
         }
         if self.has_unknown_homes && path.holds_login_keys() {

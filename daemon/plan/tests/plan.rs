@@ -1631,7 +1631,8 @@ fn what_approves_cannot_be_planned() {
     let protected = Protected {
         paths: ["/etc/remit", "/var/lib/remit", "/home/boss"]
             .map(path)
-            .to_vec(),
+            .to_vec()
+            .into(),
         names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
         uids: [1000].into(),
         gids: [900].into(),
@@ -1894,7 +1895,7 @@ fn edit_without_shown_bytes_is_refused() {
 fn approvers_are_protected_from_other_spellings_and_owners() {
     let path = |path: &str| PlanPath::new(path).unwrap();
     let protected = Protected {
-        paths: [path("/etc/remit"), path("/home/boss")].to_vec(),
+        paths: [path("/etc/remit"), path("/home/boss")].to_vec().into(),
         names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
         uids: [1000].into(),
         gids: [900].into(),

@@ -21,7 +21,8 @@ fn protected() -> Protected {
             "/var/spool/cron/crontabs/boss",
         ]
         .map(|path| PlanPath::new(path).unwrap())
-        .to_vec(),
+        .to_vec()
+        .into(),
         names: [b"boss".to_vec(), b"remit-admin".to_vec()].into(),
         uids: [1000].into(),
         gids: [900].into(),

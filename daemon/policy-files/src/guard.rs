@@ -100,8 +100,7 @@ impl Guard {
     fn path(&mut self, path: &Path) {
         for path in [path.to_path_buf(), without_links(path)] {
             match PlanPath::new(path.as_os_str().as_encoded_bytes()) {
-                Ok(path) if !self.of.paths.contains(&path) => self.of.paths.push(path),
-                Ok(_) => {}
+                Ok(path) => self.of.paths.insert(path),
                 Err(_) => self.of.has_unknown_homes = true,
             }
         }
@@ -153,7 +152,7 @@ mod tests {
     }
 
     fn has(guard: &Protected, path: &str) -> bool {
-        guard.paths.contains(&PlanPath::new(path).unwrap())
+        guard.paths.holds(&PlanPath::new(path).unwrap())
     }
 
     #[test]

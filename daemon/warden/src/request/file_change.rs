@@ -203,10 +203,7 @@ impl Undo {
         check_views(views, &self.protected).map_err(|refusal| refusal.message)?;
         // A directory above crontabs goes without them otherwise.
         let mut entries = plan.entries().iter();
-        let holds_protected = |entry: &&Entry| {
-            let mut own = self.protected.paths.iter();
-            own.any(|own| own.is_in(entry.path.as_bytes()))
-        };
+        let holds_protected = |entry: &&Entry| self.protected.paths.has_beneath(&entry.path);
         match entries.find(|entry| self.with_contents && holds_protected(entry)) {
             Some(entry) => Err(format!(
                 "'{}' does not go with its contents: remit, or somebody who approves, has files beneath it",

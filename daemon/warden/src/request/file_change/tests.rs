@@ -418,7 +418,7 @@ fn undo_with_contents_takes_nothing_of_approvers() {
         let plan = Plan::new(vec![Entry { path, change }]).unwrap();
         let (journal, _) = Journal::begin(&plan);
         let protected = Protected {
-            paths: vec![PlanPath::new(own).unwrap()],
+            paths: vec![PlanPath::new(own).unwrap()].into(),
             ..Protected::default()
         };
         let undo = Undo {
