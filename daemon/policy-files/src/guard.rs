@@ -15,7 +15,11 @@ use crate::unreachable::{by_first_group, local_users};
 /// What decides that the key of an agent starts the shim.
 const SSH: &str = "/etc/ssh/sshd_config.d/remit.conf";
 /// Where the programs lie that somebody's cron starts.
-const CRON: [&str; 2] = ["/var/spool/cron", "/var/spool/cron/crontabs"];
+const CRON: [&str; 3] = [
+    "/var/spool/cron",
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/tabs",
+];
 
 /// Users and groups of the rules, and members of a group, that are looked up: a load must end soon.
 const MOST: usize = 1000;

@@ -432,6 +432,10 @@ fn repeated_names_end_and_are_reported() {
         ", /opt/b".repeat(4000),
         ", A".repeat(4000)
     );
+    let patterns = format!(
+        "agent ALL = NOPASSWD: /opt/a{}\n",
+        ", /*/*/*".repeat(50_000)
+    );
     let deep = (0..200).map(|number| format!("User_Alias A{number} = A{}\n", number + 1));
     let deep = deep.collect::<String>() + "A0 ALL = ALL\n";
     let included = "@include /etc/sudoers.d/a\n".repeat(20);
@@ -446,6 +450,7 @@ fn repeated_names_end_and_are_reported() {
         ("etc/sudoers", users, true, None),
         ("etc/sudoers", cycle, true, None),
         ("etc/sudoers", product, true, Some("it permits too much")),
+        ("etc/sudoers", patterns, true, Some("it permits too much")),
         (
             "etc/sudoers",
             deep,

@@ -59,8 +59,8 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
     }
 }
 
-/// Returns true if an argument that the permission leaves free is code, or a program that is started: any argument, or
-/// a star, which matches several words (`remit-programs`).
+/// Returns true if an argument that the permission leaves free is code, or a program that is started: any argument, a
+/// star, which matches several words, or a regular expression (`remit-programs`).
 fn executes_arguments(path: &FilePath, args: Option<&[u8]>) -> bool {
     let name = std::str::from_utf8(path.name()).unwrap_or_default();
     let Some(program) = remit_programs::known(name) else {
@@ -75,7 +75,7 @@ fn executes_arguments(path: &FilePath, args: Option<&[u8]>) -> bool {
         Class::Tool(tool) => tool.verb && !verb.contains('*') && !tool.verbs.contains(&verb),
         _ => false,
     };
-    args.contains('*') && !is_verb_fixed
+    args.starts_with('^') || args.contains('*') && !is_verb_fixed
 }
 
 /// The units that `systemctl start X` and the like have started.

@@ -15,7 +15,11 @@ const DIRECTORIES: [&str; 5] = [
     "/etc/cron.monthly",
     "/etc/cron.yearly",
 ];
-const SPOOLS: [&str; 2] = ["/var/spool/cron/crontabs", "/var/spool/cron"];
+const SPOOLS: [&str; 3] = [
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/tabs",
+    "/var/spool/cron",
+];
 
 pub fn look(look: &mut Look<'_>) {
     if !["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
@@ -115,12 +119,17 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     let content = look.machine.read(path).unwrap_or_default();
     let is_anacron = path.name() == b"anacrontab";
     let mut search = vec![FilePath::fixed("/usr/bin"), FilePath::fixed("/bin")];
+    let mut shell: Option<(Source, &[u8])> = None;
     // One is enough: each reason of a file is added to those before.
     let mut has_stranger = false;
     for (number, line) in lines(&content) {
         let (user, command) = match row(line, owner.is_some(), is_anacron) {
             Some(Row::Variable(b"PATH", value)) => {
                 search = look.search_path(path, value.split(|byte| *byte == b':'));
+                continue;
+            }
+            Some(Row::Variable(b"SHELL", value)) => {
+                shell = Some((Source::line(path, number, line), value));
                 continue;
             }
             Some(Row::Command(user, command)) => (user, command),
@@ -150,6 +159,13 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
             )
         };
         look.shell_text(&by, command);
+        if let Some((source, shell)) = &shell {
+            let by = Execution {
+                source: source.clone(),
+                ..by
+            };
+            look.executes(&by, &[shell.to_vec()]);
+        }
     }
 }
 

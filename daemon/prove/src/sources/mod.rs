@@ -18,6 +18,7 @@ pub mod setid;
 pub mod shell;
 pub mod sshd;
 pub mod sudo;
+mod sudo_commands;
 mod sudo_lists;
 pub mod systemd;
 pub mod texts;

@@ -1,9 +1,10 @@
-//! Permissions of sudoers(5), with includes and aliases, for accounts of the machine's own tables. An exception (`!`) of
-//! a command is left out: sudoers(5) says that it stops nobody.
+//! Permissions of sudoers(5), with includes and aliases, for accounts of the machine's own tables, on any host. What of it is not
+//! followed is in the answer.
 
 use std::collections::BTreeSet;
 
 use super::execution::Execution;
+use super::sudo_commands::{commands, is_digest};
 use super::sudo_lists::{Aliases, Lists};
 use super::systemd::words;
 use crate::facts::{Source, SudoCommand, SudoRule, When};
@@ -17,13 +18,14 @@ const DEPTH: usize = 16;
 const FILES: usize = 1000;
 /// Each permission costs as much as so many of them: its program is looked at.
 const PERMISSION: usize = 50;
+const NOT_UNDERSTOOD: &str = "some of its lines are not understood";
 
 #[derive(Debug, Default)]
 struct Sudoers {
     /// Files that were read.
     files: usize,
     aliases: Aliases,
-    /// Lines that give permissions: left of the first `=`, and right of it.
+    /// Permissions, each for one list of hosts: who, with the first of these lists, and the commands.
     permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
     /// `Defaults !authenticate`.
     is_free: bool,
@@ -39,8 +41,8 @@ pub fn look(look: &mut Look<'_>) {
     let mut sudoers = Sudoers::default();
     file(look, &FilePath::fixed("/etc/sudoers"), 0, &mut sudoers);
     let mut lists = Lists::new(&sudoers.aliases);
-    for (source, subject, commands) in &sudoers.permissions {
-        permission(look, &sudoers, &mut lists, source, subject, commands);
+    for (source, subject, list) in &sudoers.permissions {
+        permission(look, &sudoers, &mut lists, source, subject, list);
     }
 }
 
@@ -60,6 +62,10 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
             let rest = names.iter().find_map(|name| line.strip_prefix(*name));
             let rest = rest.filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace))?;
             let word = words(rest).into_iter().next()?;
+            if word.windows(2).any(|two| two == b"%h") {
+                let why = "it includes a file by the name of the host, which is not read";
+                look.machine.unknown(path, why);
+            }
             directory.resolve(word)
         };
         if let Some(other) = included([b"@includedir", b"#includedir"]) {
@@ -86,13 +92,14 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
             ];
             sudoers.keeps_variables |= loader.into_iter().any(has) && !has("env_delete");
             sudoers.keeps_variables |= has(" setenv") || has("\tsetenv");
-        } else {
-            statement(path, number, line, sudoers);
+        } else if !line.is_empty() && !statement(path, number, line, sudoers) {
+            look.machine.unknown(path, NOT_UNDERSTOOD);
         }
     }
 }
 
-fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers) {
+/// Returns false if it is neither an alias nor a permission.
+fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers) -> bool {
     const KINDS: [&[u8]; 5] = [
         b"User_Alias",
         b"Runas_Alias",
@@ -101,17 +108,17 @@ fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers)
         b"Cmd_Alias",
     ];
     let alias = KINDS.iter().find_map(|kind| line.strip_prefix(*kind));
-    if let Some(definitions) = alias {
-        for definition in split(definitions, b':') {
-            if let Some((name, members)) = halves(&definition) {
-                sudoers.aliases.insert(name, split(&members, b','));
-            }
+    let assignments = assignments(alias.unwrap_or(line));
+    if alias.is_some() {
+        for (name, members) in &assignments {
+            sudoers.aliases.insert(name.clone(), split(members, b','));
         }
-    } else if let Some((subject, commands)) = halves(line) {
-        sudoers
-            .permissions
-            .push((Source::line(path, number, line), subject, commands));
+    } else if let Some((subject, _)) = assignments.first() {
+        let source = Source::line(path, number, line);
+        let one = |(_, list): &(_, Vec<u8>)| (source.clone(), subject.clone(), list.clone());
+        sudoers.permissions.extend(assignments.iter().map(one));
     }
+    !assignments.is_empty()
 }
 
 fn permission(
@@ -120,18 +127,20 @@ fn permission(
     lists: &mut Lists<'_>,
     source: &Source,
     subject: &[u8],
-    commands: &[u8],
+    list: &[u8],
 ) {
     // The last word is the list of hosts.
     let subject = around_commas(subject);
     let Some(at) = subject.iter().rposition(u8::is_ascii_whitespace) else {
+        look.machine.unknown(&source.file, NOT_UNDERSTOOD);
         return;
     };
     let (users, _) = subject.split_at(at);
     let of = lists.accounts(look, &split(users, b','), 0);
     let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
     let mut sets_variables = sudoers.keeps_variables;
-    for item in split(commands, b',') {
+    let mut has_group = false;
+    for item in split(list, b',') {
         let mut rest = item.as_slice();
         if let Some(inner) = rest.strip_prefix(b"(") {
             let end = inner
@@ -139,8 +148,11 @@ fn permission(
                 .position(|byte| *byte == b')')
                 .unwrap_or(inner.len());
             let (list, after) = inner.split_at(end);
-            let list = list.split(|byte| *byte == b':').next().unwrap_or_default();
-            runas = split(list, b',');
+            let mut lists = list.splitn(2, |byte| *byte == b':');
+            runas = split(lists.next().unwrap_or_default(), b',');
+            has_group = lists
+                .next()
+                .is_some_and(|groups| !groups.trim_ascii().is_empty());
             rest = after.get(1..).unwrap_or_default().trim_ascii_start();
         }
         while let Some((tag, after)) = tag(rest) {
@@ -157,10 +169,14 @@ fn permission(
             true => BTreeSet::new(),
             false => lists.accounts(look, &runas, 0),
         };
-        for command in lists.expand(look, rest) {
-            let Some(command) = parse_command(&command) else {
-                continue;
-            };
+        if has_group && !runas_uids.contains(&0) {
+            let why = "which groups it lets accounts run programs with is not followed";
+            look.machine.unknown(&source.file, why);
+        }
+        let expanded = lists.expand(look, rest).into_iter();
+        let parsed = |command: Vec<u8>| commands(look, lists, &source.file, &command);
+        let found: Vec<SudoCommand> = expanded.flat_map(parsed).collect();
+        for command in found {
             // Of all accounts root is the strongest.
             let run_as = match runas_uids.contains(&0) {
                 true => BTreeSet::from([0]),
@@ -190,38 +206,57 @@ fn permission(
     }
 }
 
-fn parse_command(command: &[u8]) -> Option<SudoCommand> {
-    let mut words = command.splitn(2, u8::is_ascii_whitespace);
-    let mut program = words.next()?;
-    let mut args = words.next().map(<[u8]>::trim_ascii);
-    if program.starts_with(b"sha") && program.contains(&b':') {
-        return parse_command(args?);
-    }
-    if program == b"sudoedit" {
-        let path = FilePath::new(args?)?;
-        return Some(SudoCommand::Edit(path));
-    }
-    if program == b"ALL" {
-        return Some(SudoCommand::All);
-    }
-    if args == Some(b"\"\"") {
-        args = Some(b"");
-    }
-    if let Some(directory) = program.strip_suffix(b"/") {
-        program = directory;
-    }
-    let path = FilePath::new(program)?;
-    let args = args.map(<[u8]>::to_vec);
-    Some(SudoCommand::Program { path, args })
-}
-
+/// A tag (`NOPASSWD:`) or an option (`CWD=/tmp`), and what follows it.
 fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text
         .iter()
         .position(|byte| !byte.is_ascii_uppercase() && *byte != b'_')?;
     let (tag, rest) = text.split_at(end);
-    let rest = rest.trim_ascii_start().strip_prefix(b":")?;
+    let rest = match rest.trim_ascii_start() {
+        [b':', rest @ ..] => rest,
+        [b'=', rest @ ..] => {
+            let value = rest.trim_ascii_start();
+            let (end, value) = match value {
+                [b'"', value @ ..] => (value.iter().position(|byte| *byte == b'"')?, value),
+                value => (value.iter().position(u8::is_ascii_whitespace)?, value),
+            };
+            value.get(end.saturating_add(1)..)?
+        }
+        _ => return None,
+    };
     (!tag.is_empty()).then(|| (tag, rest.trim_ascii_start()))
+}
+
+/// `LEFT = RIGHT : LEFT = RIGHT`: definitions of aliases, or commands for lists of hosts. A colon is also a part of tags, digests
+/// and addresses of hosts, so one begins with a word and `=`.
+fn assignments(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let Some((left, rest)) = halves(text) else {
+        return Vec::new();
+    };
+    let mut parts = split(&rest, b':').into_iter();
+    let mut found = Vec::new();
+    let mut last = (left, parts.next().unwrap_or_default());
+    for part in parts {
+        let is_part_of_digest =
+            is_digest(last.1.rsplit(|byte| !byte.is_ascii_alphanumeric()).next());
+        let next = halves(&part).filter(|(left, _)| !is_part_of_digest && is_list(left));
+        match next {
+            Some(next) => found.push(std::mem::replace(&mut last, next)),
+            None => {
+                last.1.push(b':');
+                last.1.extend(part);
+            }
+        }
+    }
+    found.push(last);
+    found
+}
+
+/// Returns true for one list of names.
+fn is_list(text: &[u8]) -> bool {
+    let text = around_commas(text);
+    let is_of_name = |byte: &u8| !byte.is_ascii_whitespace() && !b"/(^\"".contains(byte);
+    text.iter().all(is_of_name)
 }
 
 /// Both sides of the first `=` that no backslash precedes.
@@ -322,21 +357,40 @@ mod tests {
     }
 
     #[test]
-    fn commands_have_arguments_or_any() {
-        let path = FilePath::fixed("/bin/a");
-        let program = |args: Option<&[u8]>| SudoCommand::Program {
-            path: path.clone(),
-            args: args.map(<[u8]>::to_vec),
+    fn colon_begins_another_list_of_hosts_or_alias() {
+        let found = |text: &str| {
+            let found = assignments(text.as_bytes()).into_iter();
+            let shown = |bytes| String::from_utf8(bytes).unwrap();
+            let found = found.map(|(left, right)| format!("{}|{}", shown(left), shown(right)));
+            found.collect::<Vec<_>>()
         };
-        assert_eq!(parse_command(b"/bin/a").unwrap(), program(None));
-        assert_eq!(parse_command(b"/bin/a \"\"").unwrap(), program(Some(b"")));
-        assert_eq!(parse_command(b"/bin/a b *").unwrap(), program(Some(b"b *")));
+        for (text, expect) in [
+            (
+                "a ALL = /x : ALL = (root) NOPASSWD: ALL",
+                &["a ALL|/x", "ALL|(root) NOPASSWD:ALL"][..],
+            ),
+            (
+                "a ALL=(b:c) SETENV: NOPASSWD: /x, CWD=/y /z",
+                &["a ALL|(b:c) SETENV:NOPASSWD:/x, CWD=/y /z"],
+            ),
+            (
+                "a h = NOPASSWD: sha224:ab= /x : h1, h2 = /y",
+                &["a h|NOPASSWD:sha224:ab= /x", "h1, h2|/y"],
+            ),
+            (
+                "a h = NOPASSWD: /x a=b, (c) /y\\:z",
+                &["a h|NOPASSWD:/x a=b, (c) /y:z"],
+            ),
+            ("A = /x : B = sha224:ab= /y", &["A|/x", "B|sha224:ab= /y"]),
+            ("a", &[]),
+        ] {
+            assert_eq!(found(text), expect, "{text}");
+        }
         assert_eq!(
-            parse_command(b"sha224:ab= /bin/a b").unwrap(),
-            program(Some(b"b"))
+            tag(b"CWD=/tmp NOPASSWD: x"),
+            Some((&b"CWD"[..], &b"NOPASSWD: x"[..]))
         );
-        assert_eq!(parse_command(b"ALL").unwrap(), SudoCommand::All);
-        assert!(parse_command(b"bin/a").is_none());
+        assert_eq!(tag(b"CWD = \"/a b\" x"), Some((&b"CWD"[..], &b"x"[..])));
     }
 
     #[test]
@@ -352,7 +406,7 @@ mod tests {
         fn any_bytes_are_read(bytes: Vec<u8>) {
             let mut sudoers = Sudoers::default();
             statement(&FilePath::fixed("/etc/sudoers"), 1, &without_comment(&bytes), &mut sudoers);
-            let _ = (parse_command(&bytes), tag(&bytes), around_commas(&bytes));
+            let _ = (tag(&bytes), around_commas(&bytes));
         }
     }
 }

@@ -75,6 +75,11 @@ impl<'a> Lists<'a> {
         };
         let named: BTreeSet<u32> = match text.as_bytes() {
             b"ALL" => accounts.users.values().map(|user| user.uid).collect(),
+            [b'+', ..] | [b'%', b':', ..] => {
+                let why = "members of netgroups and of groups of other databases are not known";
+                look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
+                BTreeSet::new()
+            }
             [b'%', b'#', ..] => members(text.get(2..).and_then(|gid| gid.parse().ok())),
             [b'%', ..] => members(text.get(1..).and_then(|name| accounts.gid(name))),
             [b'#', ..] => text
