@@ -98,8 +98,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
 }
 
 impl Operation<'_> {
-    /// Checks that the file which an undo puts back is kept, and that the one in its place has the attributes that the
-    /// commit gave it: what an administrator has set since would go with it.
+    /// Checks that the file which an undo puts back is kept, and that the new one has the attributes that the commit gave
+    /// it: what an administrator has set since would go with it.
     pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
         let fail = |error: io::Error| Failure::new(self.entry, &error);
         let change = &self.entry.change;

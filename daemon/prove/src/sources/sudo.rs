@@ -25,7 +25,7 @@ struct Sudoers {
     /// Files that were read.
     files: usize,
     aliases: Aliases,
-    /// Permissions, each for one list of hosts: who, with the first of these lists, and the commands.
+    /// Permissions, each for one list of hosts: users with the first of these lists, and commands.
     permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
     /// `Defaults !authenticate`.
     is_free: bool,

@@ -71,7 +71,7 @@ pub fn is_digest(word: Option<&[u8]>) -> bool {
     word.is_some_and(|word| DIGESTS.contains(&word))
 }
 
-/// Who edits any file that a pattern fits makes new ones in its directory.
+/// Editing any file that a pattern fits is making new ones in its directory.
 fn edits(look: &Look<'_>, lists: &mut Lists<'_>, path: &[u8]) -> Vec<SudoCommand> {
     let mut found = paths(look, lists, path);
     if is_pattern(path) {
