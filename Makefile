@@ -87,6 +87,7 @@ test: packages ## everything that must be green
 	@rm -f $(BUILT)/stages
 	@$(STAGE) 'format' $(MAKE) -s check-format
 	@$(STAGE) 'shell scripts' $(MAKE) -s shell
+	@$(STAGE) 'modules for Ansible' $(MAKE) -s ansible
 	@$(STAGE) 'clippy' $(MAKE) -s clippy
 	@$(STAGE) 'documentation' $(MAKE) -s documentation
 	@$(STAGE) 'cargo-deny' $(MAKE) -s deny
@@ -124,6 +125,10 @@ check-format:
 .PHONY: shell
 shell:
 	git -c safe.directory='*' grep -lE '^#!/bin/(ba)?sh' -- ':!tests/fuzz/seeds.txt' | xargs shellcheck --severity=warning --external-sources
+
+.PHONY: ansible
+ansible:
+	python3 -B tests/repo/ansible.py
 
 .PHONY: clippy
 clippy:

@@ -51,7 +51,7 @@ class Remit:
 
     def call(self, words, data=None, seconds=None):
         """Runs a verb with --json. Returns its status and its object; None for both after so many seconds."""
-        status, out, err = self.raw(["--json"] + words, data, seconds)
+        status, out, err = self.ended(["--json"] + words, data, seconds)
         if status is None:
             return None, None
         try:
@@ -64,15 +64,27 @@ class Remit:
             )
         return status, answer
 
+    def ended(self, words, data=None, seconds=None):
+        """Runs remit as raw does. A program that cannot be started fails the module."""
+        try:
+            return self.raw(words, data, seconds)
+        except OSError as error:
+            self.module.fail_json(msg=self.unstarted(error))
+
+    def unstarted(self, error):
+        """Returns the message about an OSError of raw."""
+        return "cannot start '%s': %s" % (self.program, error.strerror)
+
     def raw(self, words, data=None, seconds=None):
-        """Runs remit with these words. Returns its status and the bytes of both streams; None for all after so many seconds."""
+        """Runs remit with these words. Returns its status and the bytes of both streams; None for all after so many seconds.
+
+        A program that cannot be started is an OSError: a caller that has changed something undoes that first.
+        """
         command = [to_bytes(word, errors="surrogate_or_strict") for word in [self.program] + words]
         try:
             ended = subprocess.run(command, input=to_bytes(data or ""), capture_output=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
             return None, None, None
-        except OSError as error:
-            self.module.fail_json(msg="cannot start '%s': %s" % (self.program, error.strerror))
         return ended.returncode, ended.stdout, ended.stderr
 
     def expect(self, words, data=None):
@@ -82,10 +94,12 @@ class Remit:
             self.refused(answer["error"])
         return dict(answer, status=status)
 
-    def refused(self, error, what="remit refused"):
+    def refused(self, error, what=None):
         """Fails the module with what a refusal says, and with its way out."""
         msg = error.get("message")
-        if error.get("code") != "daemon_unavailable":
+        if what is None and error.get("code") != "daemon_unavailable":
+            what = "remit refused"
+        if what is not None:
             msg = "%s: %s" % (what, msg)
         if error.get("next"):
             msg += "; to go on: %s" % error["next"]
@@ -127,9 +141,14 @@ class Remit:
             return job
         job = dict(job)
         for stream in ("stdout", "stderr"):
-            status, out, err = self.raw(["job", job["job_id"], "--" + stream])
-            if status != 0:
-                self.module.warn("the output of job %s is not kept whole: %s" % (job["job_id"], _first(err, b"")))
+            try:
+                status, out, err = self.raw(["job", job["job_id"], "--" + stream])
+                problem = "the output of job %s is not kept whole: %s" % (job["job_id"], _first(err, b"")) if status != 0 else None
+            except OSError as error:
+                # The job has ended all the same, and may have changed something.
+                problem = "the output of job %s is not whole: %s" % (job["job_id"], self.unstarted(error))
+            if problem:
+                self.module.warn(problem)
                 return job
             job[stream] = readable(out)
         job["truncated"] = False

@@ -91,9 +91,8 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.text.converters import to_text
 
-from ansible_collections.remit.remit.plugins.module_utils.remit import Remit
+from ansible_collections.remit.remit.plugins.module_utils.remit import Remit, readable
 
 
 def main():
@@ -110,7 +109,7 @@ def main():
     facts = dict(remit_host=asked(remit, ["host", "--"] + module.params["sections"]))
     if module.params["since"] is not None:
         facts["remit_changes"] = asked(remit, ["host", "--since", module.params["since"]])
-    facts["remit_version"] = to_text(remit.raw(["--version"])[1]).strip().split(" ")[-1]
+    facts["remit_version"] = readable(remit.ended(["--version"])[1]).strip().split(" ")[-1]
     module.exit_json(changed=False, ansible_facts=facts)
 
 

@@ -236,25 +236,27 @@ def loaded(remit):
     return remit.call(["status"])[1].get("policy")
 
 
-def install(module, remit, changes):
-    """Makes the changes and has the daemon load them. Returns what they mean; all files are as before if that fails."""
+def install(module, remit, changes, before):
+    """Makes the changes and has the daemon load them. Returns what they mean; all files are as before if that fails.
+
+    before is the digest of the policy that was in force; None if the daemon did not run.
+    """
     try:
         replace(changes)
         answer = reload(remit)
     except OSError as failed:
-        back(module, remit, changes)
-        module.fail_json(msg="cannot write '%s': %s; all files are as before" % (failed.filename, failed.strerror))
+        problem = "cannot write '%s': %s" % (failed.filename, failed.strerror)
+        module.fail_json(msg="%s; %s" % (problem, back(module, remit, changes, problem)))
     except ValueError as failed:
-        back(module, remit, changes)
-        module.fail_json(msg="%s; all files are as before" % failed)
+        module.fail_json(msg="%s; %s" % (failed, back(module, remit, changes, failed)))
     error = answer.get("error")
-    if error and error["code"] != "daemon_unavailable":
-        back(module, remit, changes)
-        remit.refused(error, "the daemon refuses the policy, and all files are as before")
+    # A daemon that ran until now may have ended because of this policy.
+    if error and (before is not None or error["code"] != "daemon_unavailable"):
+        remit.refused(error, "the daemon did not load the policy (%s)" % back(module, remit, changes, error.get("message")))
     for change in changes:
         change.clean()
     if error:
-        module.warn("the daemon does not run: it loads the policy when it starts")
+        module.warn("the daemon does not run, and loads the policy when it starts: %s" % error.get("message"))
     return answer
 
 
@@ -267,8 +269,11 @@ def replace(changes):
 
 
 def reload(remit):
-    """Has the daemon load the policy. An answer that is none is a ValueError."""
-    status, out, err = remit.raw(["--json", "policy", "reload"])
+    """Has the daemon load the policy. An answer that is none is a ValueError, as is no answer."""
+    try:
+        status, out, err = remit.raw(["--json", "policy", "reload"])
+    except OSError as error:
+        raise ValueError(remit.unstarted(error)) from error
     try:
         answer = json.loads(readable(out))
         if isinstance(answer, dict):
@@ -279,8 +284,8 @@ def reload(remit):
     raise ValueError("cannot read the answer of 'remit policy reload' (status %s): %s" % (status, said[:300]))
 
 
-def back(module, remit, changes):
-    """Undoes changes, the last one first. One that fails does not keep the others."""
+def back(module, remit, changes, why):
+    """Undoes changes, the last one first, and returns what became of them. One that fails does not keep the others."""
     problems = []
     for change in reversed(changes):
         try:
@@ -289,10 +294,17 @@ def back(module, remit, changes):
         except OSError as failed:
             problems.append("'%s' is in '%s' (%s)" % (change.path, change.old, failed.strerror))
     if problems:
-        module.fail_json(msg="the policy is not as before: the old content of %s" % ", of ".join(problems))
-    if changes:
-        # Whatever it says, the files are those that it had.
-        remit.raw(["--json", "policy", "reload"])
+        module.fail_json(msg="%s; the policy is not as before: the old content of %s" % (why, ", of ".join(problems)), changed=True)
+    if not changes:
+        return "all files are as before"
+    # The daemon may have loaded the new ones, although no answer came.
+    try:
+        problem = reload(remit).get("error", {}).get("message")
+    except ValueError as failed:
+        problem = failed
+    return "all files are as before" + (
+        ", which the daemon did not load again: %s; correct that, and run 'remit policy reload'" % problem if problem else ""
+    )
 
 
 def main():
@@ -319,7 +331,7 @@ def main():
     )
     if not module.check_mode:
         before = loaded(remit)
-        answer = install(module, remit, changes)
+        answer = install(module, remit, changes, before)
         result["changes"] = answer.get("changes", [])
         # An earlier task may have ended between its files and their load.
         if before is not None and answer.get("policy", before) != before:

@@ -1,0 +1,188 @@
+"""Tests the modules of packaging/ansible with a stand-in for ansible-core and one for remit: python3 -B tests/repo/ansible.py
+
+tests/machine/test-ansible runs them with both. What is here is what a machine does not do on demand, such as a program that is gone.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import tempfile
+import types
+import unittest
+from unittest import mock
+
+COLLECTION = pathlib.Path(__file__).resolve().parents[2] / "packaging/ansible/plugins"
+JOB = dict(job_id="3f0c9a5e7d214b86a1f2c3d4e5f60718", command="x", state="exited", exit=0, runtime_ms=5)
+
+
+class Ended(SystemExit):
+    """exit_json or fail_json: both exit, which no 'except Exception' sees."""
+
+    def __init__(self, result):
+        super().__init__(1 if result["failed"] else 0)
+        self.result = result
+
+
+class Module:
+    """As much of AnsibleModule as the modules use."""
+
+    values = {}
+
+    def __init__(self, argument_spec, supports_check_mode, **rules):
+        self.params = {name: self.values.get(name, one.get("default")) for name, one in argument_spec.items()}
+        self.check_mode = self.values.get("_check_mode", False)
+        self.tmpdir = None
+        self.warnings = []
+
+    def run_command(self, words, check_rc):
+        subprocess.run(words, check=check_rc)
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def add_cleanup_file(self, path):
+        pass
+
+    def exit_json(self, **result):
+        raise Ended(dict(dict(failed=False, warnings=self.warnings), **result))
+
+    def fail_json(self, **result):
+        raise Ended(dict(dict(failed=True, warnings=self.warnings), **result))
+
+
+def stand_in(name, **content):
+    """Makes a module with this content, and the packages above it."""
+    above = ""
+    for part in name.split(".")[:-1]:
+        above = "%s.%s" % (above, part) if above else part
+        sys.modules.setdefault(above, types.ModuleType(above))
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(content)
+
+
+def loaded(name, path):
+    """Returns a Python module of the collection."""
+    spec = importlib.util.spec_from_file_location(name, COLLECTION / path)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+stand_in("ansible.module_utils.basic", AnsibleModule=Module)
+stand_in(
+    "ansible.module_utils.common.text.converters",
+    to_bytes=lambda text, errors=None: text if isinstance(text, bytes) else text.encode(),
+    to_text=str,
+)
+stand_in("ansible_collections.remit.remit.plugins.module_utils.remit")
+loaded("ansible_collections.remit.remit.plugins.module_utils.remit", "module_utils/remit.py")
+MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent", "remit_change", "remit_facts", "remit_policy")}
+# Only root can write in /run.
+MODULES["remit_policy"].tempfile = types.SimpleNamespace(
+    mkstemp=tempfile.mkstemp,
+    mkdtemp=lambda dir, prefix: tempfile.mkdtemp(prefix=prefix),
+    TemporaryDirectory=lambda dir, prefix: tempfile.TemporaryDirectory(prefix=prefix),
+)
+
+
+class Case(unittest.TestCase):
+    """A directory of its own with a program remit."""
+
+    def setUp(self):
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.dir = pathlib.Path(made.name)
+        self.program = self.dir / "remit"
+        self.log = self.dir / "log"
+
+    def remit(self, **verbs):
+        """Writes a remit that runs a line of sh for each verb, and keeps its words, one a line."""
+        lines = "".join("  *' %s '*) %s ;;\n" % (verb.replace("_", " "), line) for verb, line in verbs.items())
+        self.program.write_text('#!/bin/sh\nprintf "%%s\\n" "$@" >>%s\ncase " $* " in\n%sesac\n' % (self.log, lines))
+        self.program.chmod(0o755)
+
+    def run_module(self, name, **values):
+        with mock.patch.object(Module, "values", dict(values, executable=str(self.program))), mock.patch("os.geteuid", return_value=0):
+            with self.assertRaises(Ended) as ended:
+                MODULES[name].main()
+        return ended.exception.result
+
+
+def says(answer, then="true"):
+    """Returns a line of sh that prints an answer."""
+    return "echo '%s'; %s" % (json.dumps(answer), then)
+
+
+RIGHT = says(dict(loads=True, findings=[]))
+IN_FORCE = says(dict(policy="old"))
+UNAVAILABLE = says(dict(error=dict(code="daemon_unavailable", message="lost the connection to remitd")), "exit 69")
+
+
+class Policy(Case):
+    """remit_policy installs all files, or none."""
+
+    def setUp(self):
+        super().setUp()
+        self.config = self.dir / "etc"
+        self.files = self.config / "policy.d"
+        self.files.mkdir(parents=True)
+        (self.files / "a.toml").write_text("old\n")
+        (self.files / "b.toml").write_text("old\n")
+
+    def state(self):
+        return {
+            str(path): (os.lstat(path).st_mode, os.lstat(path).st_uid, path.read_bytes() if path.is_file() else b"")
+            for path in self.config.rglob("*")
+        }
+
+    def policy(self, **values):
+        wanted = dict(files={"a.toml": "new\n", "c.toml": "new\n"}, absent=["b.toml"])
+        return self.run_module("remit_policy", **dict(wanted, config=str(self.config), **values))
+
+    def assert_as_before(self, before, result, why):
+        self.assertTrue(result["failed"])
+        self.assertIn(why, result["msg"])
+        self.assertIn("all files are as before", result["msg"])
+        self.assertEqual(before, self.state())
+
+    def test_all_files_are_installed(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=says(dict(policy="new", changes=["x"])))
+        result = self.policy()
+        self.assertEqual((False, True, ["x"]), (result["failed"], result["changed"], result["changes"]))
+        self.assertEqual(["a.toml", "c.toml"], sorted(path.name for path in self.files.iterdir()))
+        self.assertEqual(["policy.d"], [path.name for path in self.config.iterdir()])
+
+    def test_a_program_that_is_gone_before_the_load(self):
+        self.remit(policy_check=RIGHT, status=says(dict(policy="old"), 'rm "$0"'))
+        before = self.state()
+        result = self.policy()
+        self.assert_as_before(before, result, "cannot start '%s': No such file or directory" % self.program)
+        self.assertIn("which the daemon did not load again", result["msg"])
+
+    def test_a_daemon_that_ends_at_the_load(self):
+        once = "[ -e %s/reloaded ]" % self.dir
+        self.remit(
+            policy_check=RIGHT,
+            status=IN_FORCE,
+            policy_reload="if %s; then %s; else touch %s/reloaded; %s; fi" % (once, says(dict(policy="old")), self.dir, UNAVAILABLE),
+        )
+        before = self.state()
+        result = self.policy()
+        self.assert_as_before(before, result, "lost the connection to remitd")
+        self.assertNotIn("did not load again", result["msg"])
+
+    def test_a_daemon_that_did_not_run(self):
+        self.remit(policy_check=RIGHT, status=UNAVAILABLE, policy_reload=UNAVAILABLE)
+        result = self.policy()
+        self.assertEqual((False, True), (result["failed"], result["changed"]))
+        self.assertIn("lost the connection to remitd", result["warnings"][0])
+        self.assertEqual("new\n", (self.files / "a.toml").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
