@@ -183,6 +183,26 @@ class Policy(Case):
         self.assertIn("lost the connection to remitd", result["warnings"][0])
         self.assertEqual("new\n", (self.files / "a.toml").read_text())
 
+    def test_a_file_that_is_replaced_keeps_mode_and_owner(self):
+        self.remit(policy_check="stat -c %%a $5/policy.d/a.toml >%s/checked; %s" % (self.dir, RIGHT), status=IN_FORCE, policy_reload=IN_FORCE)
+        (self.files / "a.toml").chmod(0o600)
+        if os.getuid() == 0:
+            os.chown(self.files / "a.toml", 0, 4)
+        before = os.lstat(self.files / "a.toml")
+        self.assertTrue(self.policy()["changed"])
+        after = os.lstat(self.files / "a.toml")
+        self.assertEqual((before.st_mode, before.st_uid, before.st_gid), (after.st_mode, after.st_uid, after.st_gid))
+        self.assertEqual("new\n", (self.files / "a.toml").read_text())
+        self.assertEqual("600\n", (self.dir / "checked").read_text())
+        self.assertEqual(0o644, stat.S_IMODE(os.lstat(self.files / "c.toml").st_mode))
+
+    def test_a_link_to_no_file_has_no_mode_to_keep(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
+        (self.files / "a.toml").unlink()
+        (self.files / "a.toml").symlink_to("/dev/null")
+        self.assertTrue(self.policy()["changed"])
+        self.assertEqual(stat.S_IFREG | 0o644, os.lstat(self.files / "a.toml").st_mode)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -21,6 +21,7 @@ options:
   files:
     description:
       - Content of each file by its name, which ends in C(.toml).
+      - A file that is replaced keeps its mode and owner. All users of the host can read a new one.
     type: dict
     default: {}
   absent:
@@ -88,6 +89,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,6 +108,8 @@ class Change:
         self.path = os.path.join(directory, name)
         self.after = after
         self.before = None
+        # Mode and owner to keep. A link to /dev/null, which leaves out a file of the package, has none.
+        self.like = None
         # Files in the directory above, which the daemon does not read: the new one, and then the old one.
         self.new = None
         self.old = None
@@ -113,6 +117,9 @@ class Change:
         if os.path.lexists(self.path):
             with open(self.path, "rb") as opened:
                 self.before = opened.read()
+            found = os.lstat(self.path)
+            if stat.S_ISREG(found.st_mode):
+                self.like = found
 
     def needed(self):
         """Returns whether the file is not yet as it has to be."""
@@ -121,7 +128,7 @@ class Change:
     def prepare(self):
         """Writes the new bytes beside. All that can fail for want of space fails here, where nothing is changed yet."""
         if self.after is not None:
-            self.new = written(os.path.dirname(os.path.dirname(self.path)), self.after)
+            self.new = written(os.path.dirname(os.path.dirname(self.path)), self.after, self.like)
 
     def make(self):
         """Replaces the file in one step, and keeps the old one with its mode and owner."""
@@ -161,13 +168,15 @@ class Change:
         )
 
 
-def written(directory, content):
-    """Returns the path of a new file with these bytes, which all can read."""
+def written(directory, content, like):
+    """Returns the path of a new file with these bytes, with mode and owner of the old one; without one, all can read it."""
     handle, path = tempfile.mkstemp(dir=directory, prefix=".policy-")
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(content)
-            os.fchmod(opened.fileno(), 0o644)
+            if like is not None:
+                os.fchown(opened.fileno(), like.st_uid, like.st_gid)
+            os.fchmod(opened.fileno(), 0o644 if like is None else stat.S_IMODE(like.st_mode))
             os.fsync(opened.fileno())
     except OSError as failed:
         os.unlink(path)
@@ -212,7 +221,7 @@ def check(module, remit, changes):
             if os.path.lexists(path):
                 os.unlink(path)
             if change.after is not None:
-                os.rename(written(copy, change.after), path)
+                os.rename(written(copy, change.after, change.like), path)
         answer = remit.expect(["policy", "check", "--config", copy])
     except OSError as failed:
         module.fail_json(msg="cannot check the policy in '%s': %s" % (copy, failed.strerror))
