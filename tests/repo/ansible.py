@@ -85,7 +85,6 @@ MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent"
 # Only root can write in /run.
 MODULES["remit_policy"].tempfile = types.SimpleNamespace(
     mkstemp=tempfile.mkstemp,
-    mkdtemp=lambda dir, prefix: tempfile.mkdtemp(prefix=prefix),
     TemporaryDirectory=lambda dir, prefix: tempfile.TemporaryDirectory(prefix=prefix),
 )
 
@@ -141,8 +140,8 @@ class Policy(Case):
         }
 
     def policy(self, **values):
-        wanted = dict(files={"a.toml": "new\n", "c.toml": "new\n"}, absent=["b.toml"])
-        return self.run_module("remit_policy", **dict(wanted, config=str(self.config), **values))
+        wanted = dict(files={"a.toml": "new\n", "c.toml": "new\n"}, absent=["b.toml"], config=str(self.config))
+        return self.run_module("remit_policy", **dict(wanted, **values))
 
     def assert_as_before(self, before, result, why):
         self.assertTrue(result["failed"])
@@ -202,6 +201,45 @@ class Policy(Case):
         (self.files / "a.toml").symlink_to("/dev/null")
         self.assertTrue(self.policy()["changed"])
         self.assertEqual(stat.S_IFREG | 0o644, os.lstat(self.files / "a.toml").st_mode)
+
+    def test_a_file_that_cannot_be_replaced_leaves_nothing(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
+        before, rename = self.state(), os.rename
+        for name in ("a.toml", "c.toml"):
+
+            def renamed(old, new, name=name):
+                if new == str(self.files / name) and str(self.config) in old and ".policy-old-" not in old:
+                    raise OSError(5, "Input/output error", old)
+                rename(old, new)
+
+            with mock.patch("os.rename", renamed):
+                result = self.policy()
+            self.assert_as_before(before, result, "Input/output error")
+
+    def test_a_name_that_is_absent_twice(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
+        result = self.policy(files={}, absent=["b.toml", "b.toml"])
+        self.assertEqual((False, [str(self.files / "b.toml")]), (result["failed"], result.get("files")))
+
+    def test_an_old_file_that_cannot_be_removed(self):
+        self.remit(policy_check=RIGHT, status=IN_FORCE, policy_reload=IN_FORCE)
+        unlink = os.unlink
+
+        def unlinked(path, **directory):
+            if ".policy-old-" in str(path):
+                raise OSError(5, "Input/output error", path)
+            unlink(path, **directory)
+
+        with mock.patch("os.unlink", unlinked):
+            result = self.policy()
+        self.assertEqual((False, True), (result["failed"], result["changed"]))
+        self.assertIn("which the daemon does not read: Input/output error", result["warnings"][0])
+
+    def test_no_space_for_the_copy(self):
+        self.remit(policy_check=RIGHT)
+        with mock.patch("os.mkdir", side_effect=OSError(28, "No space left on device", "/run/x")):
+            result = self.policy()
+        self.assertEqual((True, "cannot check the policy: '/run/x': No space left on device"), (result["failed"], result["msg"]))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ requirements:
 attributes:
   check_mode:
     description: The new policy is checked, and the differences are returned.
+    details:
+      - Check mode does not see that the daemon has another policy in force than the files say.
     support: full
   diff_mode:
     description: The differences of the files are returned.
@@ -88,7 +90,6 @@ changes:
 import json
 import os
 import re
-import shutil
 import stat
 import tempfile
 
@@ -113,6 +114,7 @@ class Change:
         # Files in the directory above, which the daemon does not read: the new one, and then the old one.
         self.new = None
         self.old = None
+        # Whether the name has its new content, or is gone.
         self.is_made = False
         if os.path.lexists(self.path):
             with open(self.path, "rb") as opened:
@@ -136,20 +138,22 @@ class Change:
         if self.after is None:
             os.rename(self.path, old)
             self.old = old
-            return
-        if self.before is not None:
-            os.link(self.path, old, follow_symlinks=False)
-            self.old = old
-        os.rename(self.new, self.path)
-        self.new = None
+        else:
+            if self.before is not None:
+                os.link(self.path, old, follow_symlinks=False)
+                self.old = old
+            os.rename(self.new, self.path)
+            self.new = None
         self.is_made = True
 
     def undo(self):
-        """Puts the old file back."""
+        """Puts the old file back. A second name of a file that was not replaced is left to clean: rename(2) would keep it."""
+        if not self.is_made:
+            return
         if self.old is not None:
             os.rename(self.old, self.path)
             self.old = None
-        elif self.is_made:
+        else:
             os.unlink(self.path)
 
     def clean(self):
@@ -204,7 +208,7 @@ def wanted(module):
         module.fail_json(msg="there is no directory '%s': apply the role remit.remit.install first" % directory)
     try:
         changes = [Change(directory, name, to_bytes(content)) for name, content in sorted(params["files"].items())]
-        return changes + [Change(directory, name, None) for name in sorted(params["absent"])]
+        return changes + [Change(directory, name, None) for name in sorted(set(params["absent"]))]
     except OSError as error:
         module.fail_json(msg="cannot read '%s': %s" % (error.filename, error.strerror))
 
@@ -212,21 +216,19 @@ def wanted(module):
 def check(module, remit, changes):
     """Returns what 'remit policy check' finds in a copy of the configuration with the changes. An error fails the module."""
     config = module.params["config"]
-    # The way to the copy has to belong to root, too; that to Ansible's own temporary directory may not.
-    copy = tempfile.mkdtemp(dir="/run", prefix="remit-policy-")
     try:
-        module.run_command(["cp", "-a", os.path.join(config, "."), copy], check_rc=True)
-        for change in changes:
-            path = os.path.join(copy, "policy.d", change.name)
-            if os.path.lexists(path):
-                os.unlink(path)
-            if change.after is not None:
-                os.rename(written(copy, change.after, change.like), path)
-        answer = remit.expect(["policy", "check", "--config", copy])
+        # The way to the copy has to belong to root, too; that to Ansible's own temporary directory may not.
+        with tempfile.TemporaryDirectory(dir="/run", prefix="remit-policy-") as copy:
+            module.run_command(["cp", "-a", os.path.join(config, "."), copy], check_rc=True)
+            for change in changes:
+                path = os.path.join(copy, "policy.d", change.name)
+                if os.path.lexists(path):
+                    os.unlink(path)
+                if change.after is not None:
+                    os.rename(written(copy, change.after, change.like), path)
+            answer = remit.expect(["policy", "check", "--config", copy])
     except OSError as failed:
-        module.fail_json(msg="cannot check the policy in '%s': %s" % (copy, failed.strerror))
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+        module.fail_json(msg="cannot check the policy: '%s': %s" % (failed.filename, failed.strerror))
     # Only the files of the copy have another path.
     findings = [(one["severity"], one["shown"].replace(copy + "/", config.rstrip("/") + "/")) for one in answer["findings"]]
     shown = [text for severity, text in findings]
@@ -262,8 +264,11 @@ def install(module, remit, changes, before):
     # A daemon that ran until now may have ended because of this policy.
     if error and (before is not None or error["code"] != "daemon_unavailable"):
         remit.refused(error, "the daemon did not load the policy (%s)" % back(module, remit, changes, error.get("message")))
-    for change in changes:
-        change.clean()
+    try:
+        for change in changes:
+            change.clean()
+    except OSError as failed:
+        module.warn("cannot remove '%s', which the daemon does not read: %s" % (failed.filename, failed.strerror))
     if error:
         module.warn("the daemon does not run, and loads the policy when it starts: %s" % error.get("message"))
     return answer
