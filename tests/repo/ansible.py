@@ -105,7 +105,7 @@ class Case(unittest.TestCase):
         self.program.write_text('#!/bin/sh\nprintf "%%s\\n" "$@" >>%s\ncase " $* " in\n%sesac\n' % (self.log, lines))
         self.program.chmod(0o755)
 
-    def run_module(self, name, **values):
+    def run_module(self, name, /, **values):
         with mock.patch.object(Module, "values", dict(values, executable=str(self.program))), mock.patch("os.geteuid", return_value=0):
             with self.assertRaises(Ended) as ended:
                 MODULES[name].main()
@@ -240,6 +240,25 @@ class Policy(Case):
         with mock.patch("os.mkdir", side_effect=OSError(28, "No space left on device", "/run/x")):
             result = self.policy()
         self.assertEqual((True, "cannot check the policy: '/run/x': No space left on device"), (result["failed"], result["msg"]))
+
+
+class Job(Case):
+    """remit_change and remit_run name what they started, and report what was changed."""
+
+    def change(self, **values):
+        return self.run_module("remit_change", **dict(dict(name="x", reason="r", request_id="i"), **values))
+
+    def test_output_that_cannot_be_read_is_no_failure(self):
+        self.remit(change=says(dict(JOB, started_ms=2**60, truncated=True), 'rm "$0"'))
+        result = self.change()
+        self.assertEqual((False, True, True), (result["failed"], result["changed"], result["truncated"]))
+        self.assertIn("is not whole: cannot start", result["warnings"][0])
+
+    def test_a_job_whose_end_is_not_known(self):
+        self.remit(change=says(dict(JOB, state="running")), job=UNAVAILABLE)
+        result = self.change()
+        self.assertEqual((True, JOB["job_id"]), (result["failed"], result.get("job_id")))
+        self.assertIn("lost the connection to remitd; 'remit job 3f0c-9a5e' shows the job", result["msg"])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Remit:
 
     def __init__(self, module):
         self.module = module
+        # The job that was started, as it was last seen.
+        self.started = None
         self.program = module.params.get("executable") or module.get_bin_path("remit")
         if not self.program:
             msg = "remit is not installed on this host: apply the role remit.remit.install first"
@@ -59,9 +61,7 @@ class Remit:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            self.module.fail_json(
-                msg="cannot read the answer of '%s': %s" % (" ".join([self.program] + words[:2]), _first(err, out)), rc=status
-            )
+            self.fail("cannot read the answer of '%s': %s" % (" ".join([self.program] + words[:2]), _first(err, out)), rc=status)
         return status, answer
 
     def ended(self, words, data=None, seconds=None):
@@ -69,7 +69,7 @@ class Remit:
         try:
             return self.raw(words, data, seconds)
         except OSError as error:
-            self.module.fail_json(msg=self.unstarted(error))
+            self.fail(self.unstarted(error))
 
     def unstarted(self, error):
         """Returns the message about an OSError of raw."""
@@ -105,7 +105,14 @@ class Remit:
             msg += "; to go on: %s" % error["next"]
         if error.get("lift"):
             msg += "; to lift it: %s" % error["lift"]
-        self.module.fail_json(msg=msg, code=error.get("code"), next=error.get("next"), lift=error.get("lift"))
+        self.fail(msg, code=error.get("code"), next=error.get("next"), lift=error.get("lift"))
+
+    def fail(self, msg, **result):
+        """Fails the module. A job that was started is named: how it ended is not known."""
+        if self.started is not None:
+            msg += "; 'remit job %s' shows the job that was started" % short_id(self.started)
+            result["job_id"] = self.started["job_id"]
+        self.module.fail_json(msg=msg, **result)
 
     def start(self, verb, options, data):
         """Asks for a job and returns it as it is then. A request id that is known returns its first job."""
@@ -114,7 +121,8 @@ class Remit:
     def job(self, answer):
         """Returns the answer if it is a job. Another one, as of another release, fails the module."""
         if not all(isinstance(answer.get(key), str) for key in ("job_id", "state")):
-            self.module.fail_json(msg="the answer of '%s' is no job: install the release of this collection" % self.program)
+            self.fail("the answer of '%s' is no job: install the release of this collection" % self.program)
+        self.started = answer
         return answer
 
     def wait(self, job, approval_seconds):
