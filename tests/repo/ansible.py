@@ -81,7 +81,7 @@ stand_in(
 )
 stand_in("ansible_collections.remit.remit.plugins.module_utils.remit")
 loaded("ansible_collections.remit.remit.plugins.module_utils.remit", "module_utils/remit.py")
-MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent", "remit_change", "remit_facts", "remit_policy")}
+MODULES = {name: loaded(name, "modules/%s.py" % name) for name in ("remit_agent", "remit_change", "remit_policy", "remit_run")}
 # Only root can write in /run.
 MODULES["remit_policy"].tempfile = types.SimpleNamespace(
     mkstemp=tempfile.mkstemp,
@@ -259,6 +259,28 @@ class Job(Case):
         result = self.change()
         self.assertEqual((True, JOB["job_id"]), (result["failed"], result.get("job_id")))
         self.assertIn("lost the connection to remitd; 'remit job 3f0c-9a5e' shows the job", result["msg"])
+
+    def test_a_value_that_begins_with_a_hyphen_is_in_one_word_with_its_option(self):
+        self.remit(change=says(dict(JOB, started_ms=2**60)))
+        values = dict(name=None, plan="0000", then=["-t"], reason="-r", request_id="-i", cwd="-c", env={"-A": "b"}, job_timeout="-5s")
+        self.assertFalse(self.change(**values)["failed"])
+        words = self.log.read_text().split()
+        expected = ["--request-id=-i", "--reason=-r", "--plan=0000", "--then=-t", "--cwd=-c", "--timeout=-5s", "--env=-A=b"]
+        self.assertEqual(["--json", "change", "--no-wait"] + expected, words)
+
+    def test_an_empty_request_id_reaches_the_daemon_that_refuses_it(self):
+        self.remit(run=says(JOB))
+        self.run_module("remit_run", argv=["true"], env={}, secrets={}, args={}, request_id="", timeout=0)
+        self.assertIn("--request-id=", self.log.read_text().split())
+
+
+class Agent(Case):
+    """remit_agent in check mode."""
+
+    def test_an_account_that_is_already_gone_does_not_appear(self):
+        before = dict(account=False, enrolled=True, made=False, joined=False, group=False, keys={"t k": None})
+        module = types.SimpleNamespace(params=dict(state="absent", key=None))
+        self.assertFalse(MODULES["remit_agent"].predicted(module, None, before)["account"])
 
 
 if __name__ == "__main__":

@@ -176,24 +176,25 @@ def _words(module, params):
         raise ValueError("'args' are those of 'name', which is not given: arguments of a program belong into 'argv'")
     if params["argv"] == []:
         raise ValueError("'argv' is empty: it has a program and its arguments")
+    # In one word with its option, a value may begin with a hyphen.
     words = []
     for key in ("profile", "cwd", "interpreter"):
         if params[key] is not None:
-            words += ["--" + key, params[key]]
+            words.append("--%s=%s" % (key, params[key]))
     if params["job_timeout"] is not None:
-        words += ["--timeout", params["job_timeout"]]
+        words.append("--timeout=" + params["job_timeout"])
     for name in sorted(params["env"]):
-        words += ["--env", "%s=%s" % (name, _text(params["env"][name]))]
+        words.append("--env=%s=%s" % (name, _text(params["env"][name])))
     for key in sorted(params["secrets"]):
-        words += ["--secret", "%s=%s" % (key, private_file(module, _text(params["secrets"][key])))]
+        words.append("--secret=%s=%s" % (key, private_file(module, _text(params["secrets"][key]))))
     if params["stdin"] is not None:
-        words += ["--stdin"]
+        words.append("--stdin")
     if params["script"] is not None:
         words += ["--script-file", private_file(module, params["script"])]
     elif params["argv"] is not None:
         words += ["--"] + params["argv"]
     elif params["name"] is not None:
-        words += ["--name", params["name"], "--"]
+        words += ["--name=" + params["name"], "--"]
         for key in sorted(params["args"]):
             values = params["args"][key]
             for value in values if isinstance(values, list) else [values]:

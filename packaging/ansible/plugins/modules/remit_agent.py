@@ -144,7 +144,7 @@ def shown(state):
 
 def end_of(params):
     """Returns the option of enroll about the end of the key."""
-    return ["--expires", params["expires"]] if params["expires"] is not None else []
+    return ["--expires=" + params["expires"]] if params["expires"] is not None else []
 
 
 def read_key(module, remit):
@@ -177,7 +177,7 @@ def predicted(module, remit, before):
         if params["key"] is None:
             after["keys"] = {}
             after["enrolled"] = False
-            after["account"] = not before["made"]
+            after["account"] = before["account"] and not before["made"]
             after["group"] = before["group"] and not before["joined"]
         else:
             after["keys"].pop(read_key(module, remit)[0], None)

@@ -174,7 +174,7 @@ def expected(module, remit):
     name = module.params["name"]
     approval = None
     if name is not None:
-        answer = remit.expect(["access", "--name", name])
+        answer = remit.expect(["access", "--name=" + name])
         approval = (answer.get("asked") or {}).get("approval")
     module.exit_json(changed=True, msg="would ask for it; %s" % (approval or "the policy decides about an approval"))
 
@@ -199,11 +199,10 @@ def main():
     if module.check_mode:
         expected(module, remit)
     params = module.params
-    options = ["--request-id", params["request_id"], "--reason", params["reason"]]
+    options = ["--request-id=" + params["request_id"], "--reason=" + params["reason"]]
     if params["plan"] is not None:
-        options += ["--plan", params["plan"]]
-        for call in params["then"] or []:
-            options += ["--then", call]
+        options.append("--plan=" + params["plan"])
+        options += ["--then=" + call for call in params["then"] or []]
     began_ms = int(time.time() * 1000)
     job = remit.start("change", options + job_words(module), params["stdin"])
     job = remit.wait(job, params["timeout"])

@@ -108,7 +108,7 @@ def main():
     remit = Remit(module)
     facts = dict(remit_host=asked(remit, ["host", "--"] + module.params["sections"]))
     if module.params["since"] is not None:
-        facts["remit_changes"] = asked(remit, ["host", "--since", module.params["since"]])
+        facts["remit_changes"] = asked(remit, ["host", "--since=" + module.params["since"]])
     facts["remit_version"] = readable(remit.ended(["--version"])[1]).strip().split(" ")[-1]
     module.exit_json(changed=False, ansible_facts=facts)
 

@@ -137,8 +137,9 @@ def main():
     )
     remit = Remit(module)
     options = job_words(module)
-    if module.params["request_id"]:
-        options = ["--request-id", module.params["request_id"]] + options
+    # An empty one is refused: it would start a job in each run.
+    if module.params["request_id"] is not None:
+        options = ["--request-id=" + module.params["request_id"]] + options
     job = remit.wait(remit.start("run", options, module.params["stdin"]), module.params["timeout"])
     job = remit.whole_output(job)
     problem = end_problem(job)
