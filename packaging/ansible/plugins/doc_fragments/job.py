@@ -68,6 +68,8 @@ requirements:
 notes:
   - The module runs on the host as the user of the task. This user must be allowed to connect to the daemon,
     as a member of group C(remit) or C(remit-admin), or as root.
+  - Ansible writes the parameters of a module, except O(secrets), to the journal of the host and returns them.
+    With C(no_log) on the task it does neither, for O(stdin), O(script) or O(args) that are secret.
   - A member of a group that has been added counts from the next login. Use C(meta) with V(reset_connection) after that.
 author:
   - The remit developers (!UNKNOWN)
