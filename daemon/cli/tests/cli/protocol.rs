@@ -1,14 +1,22 @@
 //! Compares the bytes in remit-protocol(7) with the real ones. Comments in the page mark what is compared in the `.EX`
-//! block after each: `.\" bytes: NAME` a dump, `.\" enum: NAME` the numbers of an enum, `.\" caps` the limits.
+//! block after each: `.\" bytes: NAME` a dump, `.\" enum: NAME` the numbers of an enum, `.\" caps` the limits. Structures
+//! are compared with their source.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
+use remit_approval::{AnswerHead, CheckEnd, Context, Loose, Now, Unbound};
+use remit_common::admin::{
+    ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest, AnyJob, AuditHead, Grantee, NewGrant,
+    PendingView,
+};
 use remit_common::denial::Layer;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::signed::Signed;
 use remit_common::{caps, frame};
+use remit_policy::Profile;
 use remit_wire::host::Section;
 use remit_wire::outcome::{Captured, Ending, Enforced, JobReport, State, Stream};
 use remit_wire::{
@@ -95,12 +103,12 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         id: 0,
         reply: Err(Refusal::new(Code::Locked, "remit is locked")),
     };
-    let lock = AdminCall {
-        protocol: ADMIN_PROTOCOL,
-        request: AdminRequest::Lock {
-            why: "incident 7".into(),
-            kill: true,
-        },
+    let lock = AdminRequest::Lock {
+        why: "incident 7".into(),
+        kill: true,
+    };
+    let confirm = AdminRequest::Confirm {
+        id: Some("7f3a91c2".into()),
     };
     vec![
         ("hello", encoded(&hello, caps::FRAME)),
@@ -109,12 +117,112 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         ("change", encoded(&change, caps::FRAME)),
         ("job", encoded(&job, caps::FRAME)),
         ("refused", encoded(&refused, caps::FRAME)),
-        ("lock", encoded(&lock, caps::ADMIN_FRAME)),
+        ("lock", asked(lock)),
+        ("done", answered(&AdminReply::Done("locked".into()))),
+        ("grant", asked(grant())),
+        ("confirm", asked(confirm)),
         (
-            "done",
-            encoded(&AdminReply::Done("locked".into()), caps::ADMIN_FRAME),
+            "job-of-any",
+            answered(&AdminReply::Job(Box::new(any_job()))),
         ),
+        ("answer", answer_head().encode()),
     ]
+}
+
+fn asked(request: AdminRequest) -> Vec<u8> {
+    let protocol = ADMIN_PROTOCOL;
+    encoded(&AdminCall { protocol, request }, caps::ADMIN_FRAME)
+}
+
+fn answered(reply: &AdminReply) -> Vec<u8> {
+    encoded(reply, caps::ADMIN_FRAME)
+}
+
+fn grant() -> AdminRequest {
+    AdminRequest::Grant {
+        new: NewGrant {
+            to: Grantee::User {
+                name: "agent".into(),
+                uid: 1001,
+            },
+            what: "service.restart".into(),
+            args: vec![("unit".into(), "nginx.service".into())],
+            for_s: 7200,
+            uses: Some(5),
+            across_reboot: false,
+            paths: Vec::new(),
+        },
+        accepts_paths: false,
+    }
+}
+
+fn any_job() -> AnyJob {
+    AnyJob {
+        job: JobId(*b"0123456789abcdef"),
+        user: "agent".into(),
+        uid: 1001,
+        command: "plan.commit".into(),
+        state: State::Exited,
+        exit: Some(0),
+        cause: None,
+        unconfirmed: Some("undone by itself at 12:00".into()),
+        started_ms: 1_795_163_148_000,
+        runtime_ms: 40,
+        kill_verified: Some(true),
+        then: Vec::new(),
+    }
+}
+
+fn answer_head() -> AnswerHead {
+    let pending = PendingView {
+        job: JobId(*b"0123456789abcdef"),
+        user: "agent".into(),
+        uid: 1001,
+        command: "web.reload".into(),
+        reason: "new TLS".into(),
+        by: vec!["ann".into()],
+        approved_by: Vec::new(),
+        missing: 1,
+        signed: Some(Signed::Touch),
+        yours: true,
+        asked_ms: 1_795_163_148_000,
+        left_ms: 840_000,
+        digest: [0xd1; 32],
+        set: None,
+        behalf: None,
+    };
+    let context = Context {
+        pending,
+        loginuid: Some(1001),
+        peer: "pid 77".into(),
+        client: "remit 0.1.0".into(),
+        summary: "reload a site".into(),
+        profile: Profile {
+            summary: "no sandbox".into(),
+            ..Profile::host()
+        },
+        runtime_source: "remit.toml".into(),
+        usual_runtime_s: None,
+        is_own_program: false,
+        loose: [Loose::Argument(1, Unbound::Changeable)].into(),
+        today: [(2, Now::Same)].into(),
+        required: vec!["a.b ended".into()],
+        checks: vec![CheckEnd {
+            is_well: true,
+            text: "exit 0".into(),
+        }],
+        host_jobs: vec!["a job".into()],
+        acts: Vec::new(),
+        head: AuditHead {
+            seq: 300,
+            hash: [0xa5; 32],
+        },
+    };
+    AnswerHead {
+        context,
+        request: 900,
+        contents: vec![12],
+    }
 }
 
 fn report() -> JobReport {
@@ -289,4 +397,177 @@ fn the_bounds_are_those_of_the_code() {
         .collect();
     let expect = caps.map(|(name, value)| format!("{value} {name}"));
     assert_eq!(begin, expect);
+}
+
+/// Where the structures of the page are defined.
+const SOURCES: [&str; 8] = [
+    "common/src/admin.rs",
+    "common/src/outcome.rs",
+    "common/src/refusal.rs",
+    "common/src/wire.rs",
+    "daemon/approval/src/lib.rs",
+    "daemon/policy/src/model/profile.rs",
+    "wire/src/outcome.rs",
+    "wire/src/host/mod.rs",
+];
+
+/// Splits at the commas that are in no bracket.
+fn items(text: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let parts = text.split(|c: char| {
+        depth += i32::from("([{<".contains(c)) - i32::from(")]}>".contains(c));
+        c == ',' && depth == 0
+    });
+    parts
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect()
+}
+
+/// Returns a type of the code as the page writes it.
+fn type_on_page(code: &str) -> String {
+    let of = |outer: &str| code.strip_prefix(outer)?.strip_suffix('>').map(items);
+    let many = |types: &[&str]| {
+        let types: Vec<_> = types.iter().map(|one| type_on_page(one)).collect();
+        types.join(", ")
+    };
+    if let Some(inner) = of("Box<") {
+        return many(&inner);
+    }
+    if let Some(inner) = of("Option<") {
+        return format!("option {}", many(&inner));
+    }
+    if let Some(inner) = of("Vec<").or_else(|| of("BTreeSet<")) {
+        return format!("list of {}", many(&inner));
+    }
+    if let Some(inner) = of("BTreeMap<") {
+        return format!("list of ({})", many(&inner));
+    }
+    if let Some(inner) = code.strip_prefix('(') {
+        return format!("({})", many(&items(inner.trim_end_matches(')'))));
+    }
+    if let Some(length) = code.strip_prefix("[u8; ") {
+        return format!("{} bytes", length.trim_end_matches(']'));
+    }
+    let named = match code {
+        "String" | "Behalf" => "text",
+        "Bytes" => "bytes",
+        "JobId" | "SetId" => "16 bytes",
+        "usize" => "u64",
+        "QueuePosition" => "Place",
+        "OutputPart" => "Part",
+        "Gap" => "(fact: text, why: text)",
+        other => other,
+    };
+    named.to_owned()
+}
+
+/// Returns what is between the braces of a definition, without its comments.
+fn body(source: &str, head: &str) -> Option<String> {
+    let start = source.find(&format!("pub {head} {{\n"))?;
+    let lines = source[start..].lines();
+    let indent = source[..start].chars().rev().take_while(|c| *c == ' ');
+    let end = format!("{}}}", indent.collect::<String>());
+    let lines = lines.skip(1).take_while(|line| *line != end);
+    let code = lines.filter(|line| !line.trim_start().starts_with("//"));
+    Some(code.collect::<Vec<_>>().join(" "))
+}
+
+/// Returns a field or a variant of the code without its attributes, and the name that it has in JSON if that differs.
+fn bare(mut item: &str) -> (&str, Option<&str>) {
+    let mut renamed = None;
+    while let Some((attribute, rest)) = item.strip_prefix("#[").and_then(|of| of.split_once(']')) {
+        let name = attribute.strip_prefix("serde(rename = \"");
+        renamed = renamed.or(name.and_then(|name| name.strip_suffix("\")")));
+        item = rest.trim_start();
+    }
+    (item, renamed)
+}
+
+fn fields_on_page(body: &str) -> Vec<String> {
+    let field = |item| {
+        let (item, renamed) = bare(item);
+        let (name, of) = item.trim_start_matches("pub ").split_once(": ").unwrap();
+        format!("{}: {}", renamed.unwrap_or(name), type_on_page(of))
+    };
+    items(body).into_iter().map(field).collect()
+}
+
+fn variants_on_page(body: &str) -> Vec<String> {
+    let variant = |(number, item)| {
+        let (item, _) = bare(item);
+        let (name, fields) = match item.split_once(['{', '(']) {
+            None => (item, Vec::new()),
+            Some((name, of)) if item.ends_with('}') => (name, fields_on_page(&of[..of.len() - 1])),
+            Some((name, of)) => (name, vec![type_on_page(&of[..of.len() - 1])]),
+        };
+        let text = format!("{number} {} {}", name.trim(), fields.join(", "));
+        text.trim_end().to_owned()
+    };
+    items(body).into_iter().enumerate().map(variant).collect()
+}
+
+/// Returns the definitions of the page: name, and its fields or variants.
+fn definitions(page: &str) -> BTreeMap<String, Vec<String>> {
+    let (page, _) = page.split_once(".SH BOUNDS").unwrap();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut last = String::new();
+    for block in page.split(".EX\n").skip(1) {
+        let (block, _) = block.split_once(".EE").unwrap();
+        for line in block.lines() {
+            let words = line.split_whitespace().collect::<Vec<_>>();
+            let is_number = |word: &&str| word.parse::<u8>().is_ok();
+            match (line.starts_with("     "), words.as_slice()) {
+                (_, []) => {}
+                (true, more) => {
+                    let text = found.get_mut(&last).unwrap().last_mut().unwrap();
+                    *text = format!("{text} {}", more.join(" "));
+                }
+                (false, [number, ..]) if is_number(number) => {
+                    found.get_mut(&last).unwrap().push(words.join(" "));
+                }
+                (false, [name, text @ ..]) => {
+                    last = (*name).to_owned();
+                    let text = (!text.is_empty()).then(|| text.join(" "));
+                    found.insert(last.clone(), text.into_iter().collect());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn structures_are_those_of_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let sources = SOURCES.map(|file| std::fs::read_to_string(root.join(file)).unwrap());
+    let shown = definitions(&page());
+    let mut compared = 0;
+    for (name, lines) in &shown {
+        let head = format!("struct {name}");
+        let code = sources.iter().find_map(|source| body(source, &head));
+        let ([text], Some(code)) = (lines.as_slice(), code) else {
+            continue;
+        };
+        // Flat on the page.
+        if name != "SectionChanges" {
+            assert_eq!(items(text), fields_on_page(&code), "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 40, "only {compared} structures were compared");
+    for name in ["AdminRequest", "AdminReply"] {
+        let code = body(&sources[0], &format!("enum {name}")).unwrap();
+        assert_eq!(shown[name], variants_on_page(&code), "{name}");
+    }
+    // Each structure of the admin half is there.
+    for line in sources[0].lines() {
+        let name = line
+            .strip_prefix("pub struct ")
+            .and_then(|line| line.strip_suffix(" {"));
+        assert!(
+            name.is_none_or(|name| shown.contains_key(name)),
+            "no {name:?}"
+        );
+    }
 }
