@@ -4,10 +4,17 @@
 //! its PATH; ```` ```toml policy ```` is loaded as a policy file. ```` ```sh server ```` and ```` ```sh ann ```` in README.md
 //! are run by `tests/machine/test-readme`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use super::repo;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repo::root().join(path)).expect("the file is text")
+}
 
 /// A marked code block of a document.
 #[derive(Debug, PartialEq)]
@@ -260,9 +267,67 @@ fn each_crate_has_a_readme_with_its_invariants() {
     }
 }
 
+/// Rows of the code map: all crates of the workspace that a crate depends on besides `common`, and some others.
+#[test]
+fn code_map_names_dependencies_of_each_crate() {
+    let map = read("ARCHITECTURE.md");
+    let metadata = repo::cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("cargo prints JSON");
+    let mut rows = 0;
+    for package in metadata["packages"].as_array().expect("packages") {
+        let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
+        let dir = manifest.strip_prefix(repo::root()).expect("it is below");
+        let dir = dir.parent().expect("a folder").display().to_string();
+        let row = map
+            .lines()
+            .find(|line| line.starts_with(&format!("| [`{dir}/`]")));
+        let Some(column) = row.and_then(|row| row.strip_suffix('|')?.rsplit('|').next()) else {
+            assert!(dir.starts_with("tests"), "{dir}: no row in the code map");
+            continue;
+        };
+        rows += 1;
+        let shown: BTreeSet<&str> = column.split(',').map(str::trim).collect();
+        let all = package["dependencies"].as_array().expect("dependencies");
+        let normal = all.iter().filter(|one| one["kind"].is_null());
+        let names: Vec<&str> = normal.filter_map(|one| one["name"].as_str()).collect();
+        let own = names.iter().filter_map(|name| name.strip_prefix("remit-"));
+        let missing: Vec<_> = own
+            .filter(|own| *own != "common" && !shown.contains(own))
+            .collect();
+        assert!(missing.is_empty(), "{dir}: missing {missing:?}");
+        let is_one = |name: &str| {
+            names
+                .iter()
+                .any(|one| one.trim_start_matches("remit-") == name)
+        };
+        let other = shown.iter().find(|name| !name.is_empty() && !is_one(name));
+        assert!(other.is_none(), "{dir}: {other:?} is no dependency");
+    }
+    assert!(rows >= 30, "only {rows} rows were seen");
+}
+
+/// The broker has no `--help`: the warden starts it.
+#[test]
+fn page_of_broker_has_the_options_of_its_usage_line() {
+    let code = read("daemon/broker/src/startup.rs");
+    let (_, usage) = code
+        .split_once("usage: remit-broker ")
+        .expect("a usage line");
+    let (usage, _) = usage.split_once('"').expect("its end");
+    let page = read("packaging/man/remit-broker.8").replace("\\-", "-");
+    let options: Vec<&str> = usage
+        .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    assert!(options.len() >= 8, "{options:?}");
+    for option in options {
+        // In SYNOPSIS and in OPTIONS.
+        assert!(page.matches(option).count() >= 2, "no '{option}'");
+    }
+}
+
 #[test]
 fn architecture_fits_limit_and_decisions_have_status() {
-    let read = |path: &str| std::fs::read_to_string(repo::root().join(path)).expect("it exists");
     let architecture = read("ARCHITECTURE.md");
     assert!(architecture.lines().count() <= 250);
     let mut decisions = 0;
@@ -288,7 +353,7 @@ fn architecture_fits_limit_and_decisions_have_status() {
 /// The first bytes of files and hashed texts: `b"remit WORDS NUMBER\n"`.
 #[test]
 fn each_format_is_in_the_document_of_formats() {
-    let formats = std::fs::read_to_string(repo::root().join("docs/formats.md")).expect("it exists");
+    let formats = read("docs/formats.md");
     let mut seen = 0;
     for (file, text) in repo::texts(&["rs"]) {
         let constants = text.lines().filter(|line| line.contains("const "));
@@ -310,7 +375,7 @@ fn each_format_is_in_the_document_of_formats() {
 /// Rows such as "`PROTOCOL` 8 in the hello | `wire/src/protocol.rs`".
 #[test]
 fn versions_in_the_document_of_formats_are_those_of_the_code() {
-    let formats = std::fs::read_to_string(repo::root().join("docs/formats.md")).expect("it exists");
+    let formats = read("docs/formats.md");
     let mut seen = 0;
     for row in formats.lines().filter(|row| row.starts_with('|')) {
         let quoted: Vec<&str> = row.split('`').collect();
