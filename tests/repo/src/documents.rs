@@ -286,7 +286,10 @@ fn code_map_names_dependencies_of_each_crate() {
             continue;
         };
         rows += 1;
-        let shown: BTreeSet<&str> = column.split(',').map(str::trim).collect();
+        let shown = column
+            .split(',')
+            .map(|name| name.trim().trim_start_matches("remit-"));
+        let shown: BTreeSet<&str> = shown.collect();
         let all = package["dependencies"].as_array().expect("dependencies");
         let normal = all.iter().filter(|one| one["kind"].is_null());
         let names: Vec<&str> = normal.filter_map(|one| one["name"].as_str()).collect();

@@ -454,7 +454,6 @@ fn type_on_page(code: &str) -> String {
         "Bytes" => "bytes",
         "JobId" | "SetId" => "16 bytes",
         "usize" => "u64",
-        "QueuePosition" => "Place",
         "OutputPart" => "Part",
         "Gap" => "(fact: text, why: text)",
         other => other,
