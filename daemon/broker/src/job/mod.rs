@@ -31,6 +31,8 @@ pub struct Job {
     pub owner: Owner,
     pub number: u64,
     pub taking: Cell<u64>,
+    /// Its pipes are read, or were left before they were empty.
+    pub is_unread: Cell<bool>,
     command: String,
     times: Cell<Times>,
     waiting: RefCell<Option<WaitReason>>,
@@ -120,6 +122,7 @@ impl Job {
             owner: meta.owner,
             number: meta.number,
             taking: Cell::new(0),
+            is_unread: Cell::new(false),
             command: meta.command,
             times: Cell::new(Times {
                 started_ms: meta.started_ms,

@@ -43,15 +43,18 @@ impl Job {
         let facts = self.reported.borrow().facts();
         let (denials, mut notes) = self.explained(&stderr, &facts);
         let amount = Amount::of(&self.stdout, &self.stderr);
+        let is_abandoned = self.has_ended() && self.is_unread.get();
+        let abandoned = is_abandoned.then_some(&Lost::Abandoned);
+        let lost = self.lost.borrow();
         notes.extend(
-            self.lost
-                .borrow()
-                .as_ref()
+            lost.iter()
+                .chain(abandoned)
                 .map(|lost| lost.sentence(amount)),
         );
+        drop(lost);
         notes.extend(self.withheld());
         notes.extend(self.approved_so_far());
-        let found_nothing = amount.is_none() && self.about.borrow().looks;
+        let found_nothing = amount.is_none() && !is_abandoned && self.about.borrow().looks;
         let is_over = |ending: &Ending| matches!(ending.exit, Some(0 | 1));
         if found_nothing && facts.ending.as_ref().is_some_and(is_over) {
             notes.push(notes::EMPTY.to_owned());

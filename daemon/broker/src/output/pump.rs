@@ -2,6 +2,7 @@
 //! Every read takes the lock of the pipe, which a job can hold for any time: by a splice(2) from a silent source, or a
 //! write(2) from memory with slow page faults. The last close needs the lock too: see [`ForeignPipe`].
 
+use std::cell::Cell;
 use std::fs::File;
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,33 +30,49 @@ use crate::state::Broker;
 /// Maximum duration of a turn if nobody holds the pipe lock.
 const LONGEST: Duration = Duration::from_millis(500);
 
+/// Part of [`LONGEST`]: how often it is checked whether the time counts.
+const TICK: Duration = Duration::from_millis(50);
+
 /// Wait of one stream while the other one has reserved the rest of the share.
 const MEANWHILE: Duration = Duration::from_millis(1);
 
-/// Reads until both pipes end, or until [`caps::DRAIN_MS`] after the exit of the job; then notifies the warden.
+/// The most that a job can leave in a pipe (pipe(7), pipe-max-size). Another process that holds the pipe can write forever.
+const LEFT: u64 = 1 << 20;
+
+/// Reads until both pipes end, or until [`caps::DRAIN_MS`] after the exit of the job and both are empty; then notifies
+/// the warden.
 pub async fn drain(broker: Rc<Broker>, job: Rc<Job>, pipes: [ForeignPipe; 2]) {
     // Keep a reference until the end: the drop here does not wait, because the closer thread closes the pipes.
     let pipes = pipes.map(Arc::new);
     let [out, err] = pipes.clone();
+    job.is_unread.set(true);
     // Count before new output comes: the kept output must not change during the count. No time limit runs yet.
     broker.until_counted(&job).await;
+    let freeing = Cell::new(0);
     let both = async {
         tokio::join!(
-            pump(&broker, &job, Stream::Stdout, out),
-            pump(&broker, &job, Stream::Stderr, err)
+            pump(&broker, &job, Stream::Stdout, out, &freeing),
+            pump(&broker, &job, Stream::Stderr, err, &freeing)
         )
     };
     let hangs = async {
         late(&job).await;
-        sleep(LONGEST).await;
-    };
-    let hashes = tokio::select! {
-        (out, err) = both => [out, err],
-        () = hangs => {
-            tracing::warn!(job = %job.id, "job {}: a process keeps its output locked after the end", job.id);
-            [None, None]
+        let mut left = LONGEST;
+        while !left.is_zero() {
+            sleep(TICK).await;
+            if freeing.get() == 0 {
+                left = left.saturating_sub(TICK);
+            }
         }
     };
+    let (hashes, is_unread) = tokio::select! {
+        ((out, out_unread), (err, err_unread)) = both => ([out, err], out_unread || err_unread),
+        () = hangs => {
+            tracing::warn!(job = %job.id, "job {}: its output is locked or the disk is slow after the end: the rest is left", job.id);
+            ([None, None], true)
+        }
+    };
+    job.is_unread.set(is_unread);
     job.finish_output(&broker.spool);
     let totals = job.totals(broker.digest(&job, hashes).await);
     broker.warden.tell(&ToWarden::Drained {
@@ -69,60 +86,78 @@ async fn late(job: &Job) {
     sleep(Duration::from_millis(caps::DRAIN_MS)).await;
 }
 
-/// Reads one pipe to its end. Returns the hash of the kept output if all of it was read here.
+/// Reads one pipe to its end. Returns the hash of the kept output if all of it was read here, and true if output was left
+/// in the pipe.
 async fn pump(
     broker: &Broker,
     job: &Job,
     stream: Stream,
     pipe: Arc<ForeignPipe>,
-) -> Option<Sha256> {
+    freeing: &Cell<u32>,
+) -> (Option<Sha256>, bool) {
     let is_new = job.output(stream).kept() == 0;
     let mut flow = Flow {
         broker,
         job,
         stream,
+        freeing,
         file: None,
         rest: None,
         hash: is_new.then(Sha256::new),
     };
-    if let Err(error) = flow.until_end(pipe).await {
-        tracing::warn!(job = %job.id, "job {}: cannot read output: {error}", job.id);
-    }
-    flow.finish().await
+    let is_unread = match flow.until_end(pipe).await {
+        Ok(is_unread) => is_unread,
+        Err(error) => {
+            tracing::warn!(job = %job.id, "job {}: cannot read output: {error}", job.id);
+            true
+        }
+    };
+    (flow.finish().await, is_unread)
 }
 
 struct Flow<'a> {
     broker: &'a Broker,
     job: &'a Job,
     stream: Stream,
+    /// Number of streams of the job that wait until output of other jobs is removed: no time of its own.
+    freeing: &'a Cell<u32>,
     file: Option<Arc<File>>,
     rest: Option<Overflow>,
     hash: Option<Sha256>,
 }
 
 impl Flow<'_> {
-    async fn until_end(&mut self, pipe: Arc<ForeignPipe>) -> std::io::Result<()> {
+    /// Returns true if output was left in the pipe.
+    async fn until_end(&mut self, pipe: Arc<ForeignPipe>) -> std::io::Result<bool> {
         // Reads never wait for data: splice(2) is called non-blocking. `watched` is `None` while the pipe fills faster
         // than it is read: otherwise each write of the job would wake the serving thread without new information.
         let mut watched = Some(watched(&pipe)?);
         let mut late = pin!(late(self.job));
         let (since, mut taken) = (Instant::now(), 0);
+        // Bytes that may still be read, once it is late.
+        let mut left: Option<u64> = None;
         loop {
             // Select only between turns, so that moved bytes are always counted.
-            let mut ready = tokio::select! {
-                biased;
-                () = &mut late => {
-                    tracing::warn!(job = %self.job.id, "job {}: output is still open after the end", self.job.id);
-                    return Ok(());
-                }
-                ready = readable(watched.as_ref()) => ready?,
+            let mut ready = match left {
+                None => tokio::select! {
+                    biased;
+                    () = &mut late => {
+                        tracing::warn!(job = %self.job.id, "job {}: output is still open after the end", self.job.id);
+                        left = Some(LEFT);
+                        continue;
+                    }
+                    ready = readable(watched.as_ref()) => ready?,
+                },
+                Some(_) if !splice::has_data(&*pipe) => return Ok(false),
+                Some(0) => return Ok(true),
+                Some(_) => None,
             };
             if (ready.as_ref()).is_some_and(|ready| ready.ready() == Ready::READ_CLOSED) {
-                return Ok(());
+                return Ok(false);
             }
             let now = Instant::now();
             let turn = match self.broker.pace.turn(self.job.id, since, taken, now) {
-                Ok(turn) => turn,
+                Ok(turn) => left.map_or(turn, |left| turn.at_once(left)),
                 Err(pause) => {
                     taken = 0;
                     sleep(pause).await;
@@ -135,10 +170,12 @@ impl Flow<'_> {
             };
             if moved > 0 {
                 taken = taken.saturating_add(moved);
+                left = left.map(|left| left.saturating_sub(moved));
                 self.job.note_output(self.stream);
             }
             match (after, &mut ready) {
-                (After::End, _) => return Ok(()),
+                (After::End, _) => return Ok(false),
+                (After::Empty, _) if left.is_some() => {}
                 (After::Empty, Some(ready)) => ready.clear_ready(),
                 // A new registration reports data that came meanwhile at once.
                 (After::Empty, None) => watched = Some(self::watched(&pipe)?),
@@ -157,7 +194,10 @@ impl Flow<'_> {
         let limit = broker.spool.limits.per_job;
         let share = limit.saturating_sub(job.kept());
         if !job.output(self.stream).has_lost() && self.rest.is_none() && share > 0 {
-            let why = match broker.free_space(job).await {
+            self.freeing.set(self.freeing.get().saturating_add(1));
+            let free_space = broker.free_space(job).await;
+            self.freeing.set(self.freeing.get().saturating_sub(1));
+            let why = match free_space {
                 Err(full) => full.sentence(),
                 Ok(free_space) => {
                     // The bytes reserved by the other stream are not free, except for one chunk: it may use none.
@@ -296,7 +336,7 @@ async fn readable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::registry::tests::job;
+    use crate::job::registry::tests::{ending, job};
     use crate::output::spool::tests::Scratch;
     use crate::output::spool::{Spool, SpoolLimits};
     use crate::runtime::blocking::BACKGROUND_TASKS;
@@ -332,6 +372,44 @@ mod tests {
         assert_eq!((output.written(), output.lines()), (4, 2));
     }
 
+    /// The paused clock goes on when nothing else is to do: the broker has all the time that it takes here.
+    #[tokio::test(start_paused = true)]
+    async fn k02_output_awaiting_space_is_not_abandoned() {
+        let scratch = Scratch::new();
+        let limits = SpoolLimits {
+            per_job: 2,
+            per_user: 2,
+            total: 100,
+        };
+        let broker = Rc::new(Broker::new(Spool::open(&scratch.path, limits).unwrap()));
+        let [before, job] = [(1, b"a\n".as_slice()), (2, b"")]
+            .map(|(number, text)| job(&broker.spool, number, 9, text));
+        for job in [&before, &job] {
+            broker.jobs.add(Rc::clone(job));
+        }
+        broker.jobs.end(before.id, ending());
+        let ((out, mut writer), (err, held)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        writer.write_all(b"b\nc\n").unwrap();
+        job.exited();
+        let removing = broker.removing.acquire().await.unwrap();
+        let busy = async {
+            sleep(Duration::from_millis(caps::DRAIN_MS) + 4 * LONGEST).await;
+            drop(removing);
+        };
+        let closer = Closer::default();
+        let pipes = [out, err].map(|pipe| ForeignPipe::new(pipe.into(), &closer));
+        tokio::join!(drain(Rc::clone(&broker), Rc::clone(&job), pipes), busy);
+        let output = job.output(Stream::Stdout);
+        assert_eq!((output.kept(), output.written()), (2, 4));
+        job.end(ending());
+        let notes = job.report(&broker.spool, None).0.notes;
+        assert!(
+            notes.len() == 1 && notes[0].contains("more than 2 bytes"),
+            "{notes:?}"
+        );
+        drop((writer, held));
+    }
+
     /// Holds the lock of the pipe of `writer`, by a splice(2) from a silent socket. It is released when the returned
     /// socket is dropped, or after 30 s; the flag reports it.
     fn locked(writer: std::io::PipeWriter) -> (UnixStream, Arc<AtomicBool>) {
@@ -356,12 +434,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn k01_last_owner_of_locked_pipe_never_blocks() {
+    async fn k01_locked_pipe_is_abandoned_without_blocking() {
         let scratch = Scratch::new();
         let spool = Spool::open(&scratch.path, SpoolLimits::default()).unwrap();
         let broker = Rc::new(Broker::new(spool));
         let job = job(&broker.spool, 1, 9, b"");
-        let ((out, out_end), (err, err_end)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let ((out, mut out_end), (err, err_end)) =
+            (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        out_end.write_all(b"left").unwrap();
         let locks = [locked(out_end), locked(err_end)];
         let closer = Closer::default();
         let pipes = [out, err].map(|pipe| ForeignPipe::new(pipe.into(), &closer));
@@ -369,5 +449,11 @@ mod tests {
         drain(Rc::clone(&broker), Rc::clone(&job), pipes).await;
         let waited = |(_, let_go): &(UnixStream, Arc<AtomicBool>)| let_go.load(Ordering::SeqCst);
         assert!(!locks.iter().any(waited));
+        job.end(ending());
+        let notes = job.report(&broker.spool, None).0.notes;
+        assert!(
+            notes.len() == 1 && notes[0].contains("the rest is missing"),
+            "{notes:?}"
+        );
     }
 }

@@ -33,6 +33,16 @@ pub struct Turn {
     pub time: Duration,
 }
 
+impl Turn {
+    /// Returns a turn of at most `bytes` that does not poll.
+    pub fn at_once(self, bytes: u64) -> Self {
+        Self {
+            bytes: self.bytes.min(bytes),
+            time: Duration::ZERO,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     More,
@@ -88,12 +98,26 @@ fn moved(pipe: impl AsFd, file: &File, offset: u64, limit: u64) -> Result<u64, E
     Ok(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-/// Returns true if data comes before `end`. poll(2) does not take the pipe lock.
+/// Returns true if data comes before `end`.
 fn more_comes(pipe: impl AsFd, end: Instant) -> bool {
     let left = end.saturating_duration_since(Instant::now());
     let timeout = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+    timeout > 0 && polled(pipe, PollTimeout::from(timeout)).is_some()
+}
+
+/// Returns true if `pipe` is not empty. Never blocks.
+pub fn has_data(pipe: impl AsFd) -> bool {
+    let polled = polled(pipe, PollTimeout::ZERO);
+    polled.is_some_and(|events| events.contains(PollFlags::POLLIN))
+}
+
+/// poll(2) does not take the pipe lock. Returns `None` if nothing happens before `timeout`.
+fn polled(pipe: impl AsFd, timeout: PollTimeout) -> Option<PollFlags> {
     let mut pipes = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-    timeout > 0 && matches!(poll(&mut pipes, PollTimeout::from(timeout)), Ok(1..))
+    match poll(&mut pipes, timeout) {
+        Ok(1..) => pipes.first().and_then(PollFd::revents),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// Counts newlines in the moved bytes and hashes them. A failed read ends the hash.

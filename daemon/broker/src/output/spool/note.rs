@@ -133,6 +133,8 @@ pub enum Lost {
     Unknown,
     Damaged,
     Missing,
+    /// It was not all read when the job ended: a process kept a pipe, or the disk was too slow.
+    Abandoned,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +186,10 @@ impl Lost {
                 .to_owned(),
             Self::Missing => "its output is no longer there: somebody removed it from the spool or truncated it"
                 .to_owned(),
+            Self::Abandoned => format!(
+                "its output was still being read when it ended: {written} bytes ({lines} newlines) were; the rest is \
+                 missing"
+            ),
         }
     }
 }
