@@ -5,7 +5,8 @@ mod page;
 mod store;
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{HistoryMark, HistoryRecord, Owner};
@@ -18,10 +19,15 @@ use store::{HistoryFiles, HistoryStore};
 
 /// The warden forgets stored entries this many at a time: a message for each would wake it once more for each job.
 const BATCH: u64 = 64;
+/// Time until files that could not be opened are tried again: the disk may have been full.
+const RETRY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct History {
-    store: Result<RefCell<HistoryStore>, String>,
+    /// `None`: this broker keeps no history.
+    dir: Option<PathBuf>,
+    store: RefCell<Result<HistoryStore, String>>,
+    retry: Cell<Instant>,
     /// Entries since the last [`Self::store`] that returned a number.
     unreported: Cell<u64>,
     failing: Cell<bool>,
@@ -32,14 +38,16 @@ pub struct History {
 impl History {
     pub fn open(dir: Option<&Path>) -> Self {
         let store = match dir {
-            Some(dir) => HistoryStore::open(dir).map(RefCell::new),
+            Some(dir) => HistoryStore::open(dir),
             None => Err("it has no directory".to_owned()),
         };
         if let (Some(_), Err(why)) = (dir, &store) {
             tracing::warn!("cannot keep a history: {why}");
         }
         Self {
-            store,
+            dir: dir.map(Path::to_path_buf),
+            store: RefCell::new(store),
+            retry: Cell::new(Instant::now() + RETRY),
             unreported: Cell::new(0),
             failing: Cell::new(false),
             unreadable: Cell::new(false),
@@ -48,13 +56,32 @@ impl History {
     }
 
     pub fn newest(&self) -> Option<HistoryMark> {
-        self.store.as_ref().ok()?.borrow().newest()
+        self.store.borrow().as_ref().ok()?.newest()
     }
 
-    /// Stores an entry. Returns its number if the warden must learn that all up to it are stored.
+    /// Stores an entry. Returns its number if the warden must learn that all up to it are stored. While the files cannot
+    /// be opened it returns none: the warden keeps the entries for the next broker.
     pub fn store(&self, record: &HistoryRecord) -> Option<u64> {
-        if let Ok(store) = &self.store {
-            let written = store.borrow_mut().add(record);
+        let mut store = self.store.borrow_mut();
+        if let (Err(why), Some(dir)) = (&mut *store, &self.dir) {
+            let now = Instant::now();
+            if now < self.retry.get() {
+                return None;
+            }
+            self.retry.set(now + RETRY);
+            match HistoryStore::open(dir) {
+                Ok(opened) => {
+                    tracing::info!("the history is kept again");
+                    *store = Ok(opened);
+                }
+                Err(still) => {
+                    *why = still;
+                    return None;
+                }
+            }
+        }
+        if let Ok(store) = &mut *store {
+            let written = store.add(record);
             let is_failing = written.is_err();
             if let Err(error) = written
                 && !self.failing.get()
@@ -69,8 +96,9 @@ impl History {
     }
 
     fn files(&self) -> Result<HistoryFiles, String> {
-        let store = self.store.as_ref().map_err(Clone::clone)?;
-        store.borrow().files().map_err(|error| error.to_string())
+        let store = self.store.borrow();
+        let store = store.as_ref().map_err(Clone::clone)?;
+        store.files().map_err(|error| error.to_string())
     }
 
     /// Answers a user's question. Only the log has the reason of a failure, because it names paths and disks.
@@ -119,4 +147,35 @@ impl History {
 fn unread(text: String) -> Refusal {
     Refusal::new(Code::NotStarted, text)
         .lift("the daemon's log has the reason; the audit log is complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::frame::tests::record;
+    use super::*;
+    use crate::output::spool::tests::Scratch;
+
+    #[tokio::test]
+    async fn files_that_could_not_be_opened_are_tried_again() {
+        let scratch = Scratch::new();
+        let first = scratch.path.join("log.1");
+        fs::create_dir(&first).unwrap();
+        let history = History::open(Some(&scratch.path));
+        for seq in 1..=2 * BATCH {
+            assert_eq!(history.store(&record(seq, 1, "alice")), None);
+        }
+        fs::remove_dir(&first).unwrap();
+        history.retry.set(Instant::now());
+        let seqs = 1000..1000 + BATCH;
+        let stored = seqs.filter_map(|seq| history.store(&record(seq, 1, "alice")));
+        assert_eq!(stored.collect::<Vec<_>>(), [1000 + BATCH - 1]);
+        let query = HistoryQuery {
+            limit: 1,
+            ..HistoryQuery::default()
+        };
+        let page = history.any_page(None, query).await.unwrap();
+        assert_eq!(page.entries[0].seq, 1000 + BATCH - 1);
+    }
 }
