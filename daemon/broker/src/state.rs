@@ -273,14 +273,15 @@ impl Broker {
         fds: Vec<OwnedFd>,
     ) {
         let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
+        if meta.may_change && meta.ending.is_none() {
+            let started_ms = boottime_ms().saturating_sub(meta.age_ms);
+            self.snapshots.changing(meta.job, &meta.owner, started_ms);
+        }
         let job = match (ticket, &waiting) {
             (Some(_), Some(waiting)) => Job::new(meta, waiting.about.clone()),
+            // A job of the daemon, or its client has disconnected.
             (Some(_), None) => Job::new(meta, About::default()),
             (None, _) => {
-                if may_change(&meta) {
-                    self.snapshots
-                        .changing(meta.job, &meta.owner, boottime_ms());
-                }
                 let about = notes::of_line(&meta);
                 Job::adopted(meta, about, &self.spool)
             }
@@ -347,15 +348,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// Returns true if a running job of an earlier broker may change the host. What it was asked for is no longer known.
-fn may_change(meta: &JobMeta) -> bool {
-    let profile = meta
-        .enforced
-        .as_ref()
-        .map(|enforced| enforced.profile.as_str());
-    meta.ending.is_none() && profile.is_some_and(|profile| !["read", "strict"].contains(&profile))
 }
 
 /// Not longer than any timer of a call.

@@ -249,6 +249,8 @@ pub struct JobMeta {
     pub then: Vec<FollowUp>,
     /// Whether arguments or input hold secrets that its output must not show.
     pub has_secrets: bool,
+    /// Whether it was requested as a change or a try. Of no use after its end.
+    pub may_change: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,6 @@ use crate::hints::notes;
 use crate::job::{Job, note};
 use crate::runtime::blocking::run_blocking;
 use crate::search::{self, Found, Pattern, Range, SearchLimits};
-use crate::snapshots::boottime_ms;
 use crate::warden_link::Granted;
 
 impl Call {
@@ -171,7 +170,6 @@ impl Call {
         if may_change {
             self.broker.snapshots.before_change().await;
         }
-        let started_ms = may_change.then(boottime_ms);
         let about = notes::of_run(&run);
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
@@ -187,16 +185,7 @@ impl Call {
             ))
         };
         let job = match self.ask(about, message).await? {
-            Granted::Started(job) => {
-                if let Some(started_ms) = started_ms {
-                    let snapshots = &self.broker.snapshots;
-                    snapshots.changing(job.id, &job.owner, started_ms);
-                    if job.has_ended() {
-                        snapshots.ended(job.id);
-                    }
-                }
-                job
-            }
+            Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(
                 Answer::Access(_) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_),

@@ -175,6 +175,7 @@ pub mod tests {
         JobMeta {
             then: Vec::new(),
             has_secrets: false,
+            may_change: false,
             job: JobId([number; 16]),
             owner: own(owner),
             command: "true".into(),

@@ -31,6 +31,8 @@ pub use kept::boottime_ms;
 const BURST: u64 = 10;
 const REFILL: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Ended jobs that no snapshot could be kept for, as with a full disk. Older ones are left out.
+const UNKEPT: usize = 1000;
 
 #[derive(Debug)]
 pub struct Snapshots {
@@ -55,6 +57,15 @@ pub struct Snapshots {
 struct WantedSnapshot {
     reason: Option<SnapshotReason>,
     ended: Vec<EndedChange>,
+}
+
+impl WantedSnapshot {
+    /// The next snapshot that is kept names these jobs, too.
+    fn put_back(&mut self, mut ended: Vec<EndedChange>) {
+        ended.append(&mut self.ended);
+        let too_many = ended.len().saturating_sub(UNKEPT);
+        self.ended = ended.split_off(too_many);
+    }
 }
 
 impl Snapshots {
@@ -94,10 +105,15 @@ impl Snapshots {
                 self.is_taking.set(true);
                 let kept = take(self.at.clone(), reason, ended, ()).await;
                 let store = store.clone();
-                let stored = spawn_blocking(move || store.add(&kept)).await;
+                let add = move || store.add(&kept).map_err(|why| (why, kept.ended));
+                let stored = spawn_blocking(add).await;
                 self.is_taking.set(false);
                 self.is_delayed.set(false);
-                self.log(stored.unwrap_or_else(|error| Err(error.to_string())));
+                let stored = stored.unwrap_or_else(|error| Err((error.to_string(), Vec::new())));
+                self.log(stored.map_err(|(why, ended)| {
+                    self.wanted.borrow_mut().put_back(ended);
+                    why
+                }));
                 self.finished.set(self.finished.get().wrapping_add(1));
                 self.taken.notify_waiters();
             }
@@ -240,7 +256,8 @@ impl Snapshots {
     pub async fn until_kept(&self, job: JobId) {
         let is_due = || {
             let is_wanted = |ended: &EndedChange| ended.job == job;
-            let is_waiting = self.wanted.borrow().ended.iter().any(is_wanted);
+            let wanted = self.wanted.borrow();
+            let is_waiting = wanted.reason.is_some() && wanted.ended.iter().any(is_wanted);
             !self.is_delayed.get() && (self.is_taking.get() || is_waiting)
         };
         // Without it the answer says what is missing.
@@ -282,4 +299,43 @@ fn unread() -> Refusal {
         "the snapshots of the machine cannot be read",
     )
     .lift("the daemon's log has the reason")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+    use crate::job::registry::tests::own;
+    use crate::output::spool::tests::Scratch;
+
+    #[tokio::test]
+    async fn job_of_snapshot_that_is_not_kept_is_in_the_next_one() {
+        let scratch = Scratch::new();
+        let dir = scratch.path.join("history");
+        let snapshots = Rc::new(Snapshots::open(Some(&dir)));
+        let finished = async |count| {
+            while snapshots.finished.get() < count {
+                snapshots.taken.notified().await;
+            }
+        };
+        let test = async {
+            let serving = Rc::clone(&snapshots);
+            spawn_local(async move { serving.serve().await });
+            finished(1).await;
+            let job = JobId([1; 16]);
+            snapshots.changing(job, &own(9), boottime_ms());
+            snapshots.ended(job);
+            finished(2).await;
+            snapshots.until_kept(job).await;
+            std::fs::create_dir(&dir).unwrap();
+            snapshots.want(SnapshotReason::Daily);
+            finished(3).await;
+            let all = SnapshotStore::open(&dir).all();
+            assert_eq!((all.len(), all[0].ended[0].job), (1, job));
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }

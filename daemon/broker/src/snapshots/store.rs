@@ -38,6 +38,7 @@ impl SnapshotStore {
         let last = self.numbers().last().copied();
         if let Some(last) = last
             && kept.reason == SnapshotReason::BeforeChange
+            && kept.ended.is_empty()
             && self.read(last).is_some_and(|last| last.lines == kept.lines)
         {
             // Requests that are refused push no others out.
@@ -143,8 +144,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::names::JobId;
+
     use super::*;
     use crate::output::spool::tests::Scratch;
+    use crate::snapshots::kept::EndedChange;
     use crate::snapshots::kept::tests::kept;
 
     #[test]
@@ -196,6 +200,18 @@ mod tests {
         let unchanged = kept(SnapshotReason::BeforeChange, 50, "a\tb\tc\n");
         store.add(&unchanged).unwrap();
         assert_eq!(store.all().last().unwrap().number, newest);
+        let with_ended = KeptSnapshot {
+            ended: vec![EndedChange {
+                job: JobId([1; 16]),
+                uid: 1,
+                started_ms: 1,
+                ended_ms: 2,
+            }],
+            ..unchanged
+        };
+        store.add(&with_ended).unwrap();
+        let newest = newest + 1;
+        assert_eq!(store.all().last().unwrap().ended, with_ended.ended);
         let changed = kept(SnapshotReason::BeforeChange, 60, "a\tb\td\n");
         store.add(&changed).unwrap();
         assert_eq!(store.all().last().unwrap().number, newest + 1);

@@ -139,9 +139,10 @@ mod history {
     use remit_common::names::JobId;
     use remit_common::refusal::Code;
     use remit_link::{HistoryMark, HistoryRecord, ToBroker, ToWarden};
+    use remit_wire::host::Since;
     use remit_wire::{HistoryPage, HistoryQuery, Kind, Reply, Request};
 
-    use crate::stage::{Broker, Client, Dir};
+    use crate::stage::{Broker, Client, Dir, FakeJob};
 
     fn record(seq: u64, uid: u32) -> HistoryRecord {
         HistoryRecord {
@@ -252,6 +253,36 @@ mod history {
             assert_eq!(broker.hear_any().0, ToWarden::HistoryStored { seq });
         }
         assert_eq!(any(&broker, None).len(), 100);
+    }
+
+    /// No client waits for a job of the daemon itself, and one whose client has disconnected.
+    #[test]
+    fn changing_job_without_a_client_is_known_to_snapshots() {
+        let dir = Dir::new();
+        let mut broker = start(&dir, None);
+        let mut client = broker.client(8);
+        // The one of the start.
+        while !matches!(client.ask(Request::Snapshots), Ok(Reply::Snapshots(all)) if all.len() == 1)
+        {
+            std::thread::yield_now();
+        }
+        for (number, may_change) in [(1, true), (2, false)] {
+            let (mut job, [out, err]) = FakeJob::new(number, 8);
+            job.meta.may_change = may_change;
+            let message = ToBroker::Job {
+                secrets: Vec::new(),
+                ticket: Some(0),
+                meta: Box::new(job.meta.clone()),
+            };
+            broker.tell(&message, &[&out, &err]);
+            let id = job.id;
+            drop(job);
+            broker.drained(id);
+            broker.end(id);
+            assert!(client.job(id, 20_000).ending.is_some());
+            let changes = client.ask(Request::HostChanges(Since::Job(id)));
+            assert_eq!(changes.is_ok(), may_change, "{changes:?}");
+        }
     }
 
     #[test]

@@ -378,6 +378,7 @@ impl FakeJob {
         let meta = JobMeta {
             then: Vec::new(),
             has_secrets: false,
+            may_change: false,
             job: id,
             owner: self::owner(owner),
             command: "true".into(),

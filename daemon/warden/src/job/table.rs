@@ -369,6 +369,7 @@ pub mod tests {
         JobMeta {
             then: Vec::new(),
             has_secrets: false,
+            may_change: false,
             job: JobId(u128::from(number).to_le_bytes()),
             owner: owner(),
             command: "true".into(),

@@ -254,6 +254,7 @@ impl Draft {
     pub fn meta(&self, started_ms: u64, since: Instant) -> JobMeta {
         JobMeta {
             has_secrets: self.bound.has_secrets(),
+            may_change: !matches!(self.call.purpose, Purpose::Use),
             job: self.job,
             owner: self.requester.subject.owner(),
             command: self.command().to_owned(),

@@ -287,3 +287,11 @@ fn plan_is_not_decoded_with_the_arguments() {
     call.decode_plan(&policy);
     assert!(matches!(call.file_change(), Some(Err(_))));
 }
+
+#[test]
+fn broker_learns_which_job_may_change_the_host() {
+    let scene = Scene::new();
+    let may_change = |draft: Draft| draft.meta(0, Instant::now()).may_change;
+    assert!(may_change(scene.change("disk.wipe", &[("disk", "a")])));
+    assert!(!may_change(scene.program(&[b"ls"])));
+}

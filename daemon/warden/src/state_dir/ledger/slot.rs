@@ -226,6 +226,7 @@ impl FoundJob {
         } = self.entry.clone();
         JobMeta {
             has_secrets,
+            may_change: false,
             job,
             owner,
             command,
