@@ -33,13 +33,14 @@ use crate::uploads::{self, UploadStore};
 const USAGE: u8 = 64;
 // Exit status for a wrong environment (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Blocking threads: host facts, one snapshot, two removals, uploads, searches, hashes and counts, two pipes for each job.
+/// Blocking threads: host facts, one snapshot, two removals, uploads, searches, hashes and counts, two pipes for each job,
+/// and as many that ended jobs have left in locked pipes. More of one user wait: [`crate::session::usage::PIPES`].
 const THREADS: usize = caps::HOST_CALLS
     + 3
     + uploads::THREADS
     + SEARCHES
     + blocking::BACKGROUND_TASKS
-    + 2 * caps::JOBS;
+    + 4 * caps::JOBS;
 
 pub fn run() -> ExitCode {
     let options = match arguments(std::env::args_os().skip(1)) {

@@ -246,9 +246,9 @@ impl Flow<'_> {
         };
         let taking = &self.job.taking;
         taking.set(taking.get().saturating_add(turn.bytes));
-        let taken = run_blocking(take).await;
+        let taken = self.on_thread(take).await;
         taking.set(taking.get().saturating_sub(turn.bytes));
-        let (taken, hash) = taken.ok_or(Errno::EIO)?;
+        let (taken, hash) = taken?;
         self.hash = hash;
         let (moved, after) = taken?;
         output.keep(moved);
@@ -267,7 +267,7 @@ impl Flow<'_> {
             let moved = rest.turn(&*pipe);
             (rest, moved)
         };
-        let (rest, moved) = run_blocking(turn).await.ok_or(Errno::EIO)?;
+        let (rest, moved) = self.on_thread(turn).await?;
         if was_on_disk && !rest.is_on_disk() {
             self.broker.spool.remove_more(self.job.id, self.stream);
         }
@@ -275,6 +275,17 @@ impl Flow<'_> {
         output.count(moved.unwrap_or_default(), &rest);
         self.rest = Some(rest);
         Ok(moved?.bytes)
+    }
+
+    /// Runs what can block on the pipe's lock.
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Errno> {
+        let account = self.broker.accounts.of(self.job.owner.uid);
+        let turn = account.pipe_turn().await;
+        let done = run_blocking(move || (work(), turn)).await;
+        done.map(|(done, _)| done).ok_or(Errno::EIO)
     }
 
     async fn rest(&self) -> Result<Overflow, Errno> {
@@ -340,6 +351,7 @@ mod tests {
     use crate::output::spool::tests::Scratch;
     use crate::output::spool::{Spool, SpoolLimits};
     use crate::runtime::blocking::BACKGROUND_TASKS;
+    use crate::session::usage::PIPES;
     use nix::fcntl::{SpliceFFlags, splice};
     use remit_link::Closer;
     use std::io::Write;
@@ -449,11 +461,39 @@ mod tests {
         drain(Rc::clone(&broker), Rc::clone(&job), pipes).await;
         let waited = |(_, let_go): &(UnixStream, Arc<AtomicBool>)| let_go.load(Ordering::SeqCst);
         assert!(!locks.iter().any(waited));
+        let account = broker.accounts.of(9);
+        assert_eq!(account.pipes_read(), 1, "its thread still waits");
         job.end(ending());
         let notes = job.report(&broker.spool, None).0.notes;
         assert!(
             notes.len() == 1 && notes[0].contains("the rest is missing"),
             "{notes:?}"
         );
+    }
+
+    /// The threads that are left in locked pipes are its user's, and no other user's jobs go without one.
+    #[tokio::test(start_paused = true)]
+    async fn k03_user_with_all_threads_left_delays_no_other() {
+        let scratch = Scratch::new();
+        let spool = Spool::open(&scratch.path, SpoolLimits::default()).unwrap();
+        let broker = Rc::new(Broker::new(spool));
+        let closer = Closer::default();
+        let account = broker.accounts.of(9);
+        let mut left = Vec::new();
+        for _ in 0..PIPES {
+            left.push(account.pipe_turn().await);
+        }
+        for (number, uid, notes) in [(1, 9, 1), (2, 8, 0)] {
+            let job = job(&broker.spool, number, uid, b"");
+            let ((out, mut writer), (err, _)) =
+                (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+            writer.write_all(b"text").unwrap();
+            drop(writer);
+            job.exited();
+            let pipes = [out, err].map(|pipe| ForeignPipe::new(pipe.into(), &closer));
+            drain(Rc::clone(&broker), Rc::clone(&job), pipes).await;
+            job.end(ending());
+            assert_eq!(job.report(&broker.spool, None).0.notes.len(), notes);
+        }
     }
 }

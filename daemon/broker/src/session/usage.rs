@@ -12,6 +12,8 @@ use remit_common::token_bucket::TokenBucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 const ACCOUNTS: usize = 1024;
+/// Threads that read pipes of one uid's jobs. A process can lock a pipe, and the thread is left when the job ends.
+pub const PIPES: usize = 2 * caps::JOBS_PER_UID;
 
 #[derive(Debug)]
 pub struct Account {
@@ -22,6 +24,7 @@ pub struct Account {
     search: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     background: Semaphore,
+    pipes: Arc<Semaphore>,
     pub denials: RefCell<RefusalCounter>,
 }
 
@@ -52,6 +55,7 @@ impl Account {
             search: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(1)),
             background: Semaphore::new(1),
+            pipes: Arc::new(Semaphore::new(PIPES)),
             denials: RefCell::new(RefusalCounter::new(slow)),
         }
     }
@@ -75,6 +79,19 @@ impl Account {
 
     pub async fn background_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.background.acquire().await.ok()
+    }
+
+    /// The thread holds it until it has read, also after nobody waits for it any more.
+    pub async fn pipe_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.pipes).acquire_owned().await.ok()
+    }
+
+    pub fn pipes_read(&self) -> usize {
+        PIPES.saturating_sub(self.pipes.available_permits())
+    }
+
+    fn is_used(&self, now: Instant) -> bool {
+        self.pipes_read() > 0 || !self.rate.borrow().is_full(now)
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB. Fails with the time to wait.
@@ -115,9 +132,7 @@ impl Accounts {
         let now = Instant::now();
         let mut accounts = self.all.borrow_mut();
         if accounts.len() >= ACCOUNTS {
-            accounts.retain(|_, account| {
-                Rc::strong_count(account) > 1 || !account.rate.borrow().is_full(now)
-            });
+            accounts.retain(|_, account| Rc::strong_count(account) > 1 || account.is_used(now));
         }
         Rc::clone(
             accounts
