@@ -231,8 +231,8 @@ impl Call {
             if let Since::Job(job) = since {
                 self.broker.snapshots.until_kept(job).await;
             }
-            let uid = self.client.owner.uid;
-            self.broker.snapshots.changes(since, uid, permit).await
+            let caller = self.client.owner.clone();
+            self.broker.snapshots.changes(since, caller, permit).await
         });
         Ok(Reply::HostChanges(Box::new(changes.await?)))
     }

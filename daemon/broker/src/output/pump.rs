@@ -462,7 +462,7 @@ mod tests {
         let waited = |(_, let_go): &(UnixStream, Arc<AtomicBool>)| let_go.load(Ordering::SeqCst);
         assert!(!locks.iter().any(waited));
         let account = broker.accounts.of(9);
-        assert_eq!(account.pipes_read(), 1, "its thread still waits");
+        assert_eq!(account.pipes_read(), 1, "its thread is still in splice");
         job.end(ending());
         let notes = job.report(&broker.spool, None).0.notes;
         assert!(

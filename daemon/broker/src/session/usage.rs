@@ -81,7 +81,7 @@ impl Account {
         self.background.acquire().await.ok()
     }
 
-    /// The thread holds it until it has read, also after nobody waits for it any more.
+    /// Held by the thread until it has read, also if its result is no longer wanted.
     pub async fn pipe_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.pipes).acquire_owned().await.ok()
     }

@@ -8,6 +8,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_facts::JSON_CHARS;
 use remit_facts::snapshot::{Difference, SECTIONS, differences};
+use remit_link::Owner;
 use remit_wire::host::{Gap, HostChange, HostChanges, List, SectionChanges, Since};
 
 use super::kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotReason};
@@ -17,12 +18,12 @@ const NOT_KNOWN: &str = "not known: the snapshots of that time are gone";
 /// Changes of one section in an answer, if they fit.
 const PER_SECTION: usize = 200;
 
-/// Compares two of `kept` (oldest first), or one with `now`. `uid` is the caller; root sees the jobs of all users.
+/// Compares two of `kept` (oldest first), or one with `now`. Root sees the jobs of all users.
 pub fn changes(
     mut kept: Vec<KeptSnapshot>,
     now: Option<KeptSnapshot>,
     since: Since,
-    uid: u32,
+    caller: &Owner,
 ) -> Result<HostChanges, Refusal> {
     let clocks = now
         .as_ref()
@@ -30,7 +31,7 @@ pub fn changes(
     let mut gaps = Vec::new();
     let started_ms = match since {
         Since::Job(job) => {
-            let (at, ended) = after(&kept, job, uid).ok_or_else(|| no_job(job))?;
+            let (at, ended) = after(&kept, job, caller).ok_or_else(|| no_job(job))?;
             kept.truncate(at + 1);
             gaps.extend(kept.last().and_then(|after| late(after, &ended)));
             ended.started_ms
@@ -54,7 +55,7 @@ pub fn changes(
         gaps.extend(early(kept, started_ms));
     }
     let found = compared(before, last, &mut gaps);
-    let by = causes(kept, &found, uid);
+    let by = causes(kept, &found, caller);
     let total = found.len() as u64;
     let mut answer = HostChanges {
         from: before.mark(&clocks),
@@ -91,10 +92,10 @@ fn first(
     Ok(found.unwrap_or(0))
 }
 
-fn after(kept: &[KeptSnapshot], job: JobId, uid: u32) -> Option<(usize, EndedChange)> {
+fn after(kept: &[KeptSnapshot], job: JobId, caller: &Owner) -> Option<(usize, EndedChange)> {
     kept.iter().enumerate().find_map(|(at, kept)| {
-        let own = |ended: &&EndedChange| ended.job == job && may_see(ended, uid);
-        kept.ended.iter().find(own).map(|ended| (at, *ended))
+        let own = |ended: &&EndedChange| ended.job == job && may_see(ended, caller);
+        kept.ended.iter().find(own).map(|ended| (at, ended.clone()))
     })
 }
 
@@ -126,8 +127,8 @@ fn early(kept: &[KeptSnapshot], started_ms: u64) -> Option<Gap> {
     })
 }
 
-const fn may_see(ended: &EndedChange, uid: u32) -> bool {
-    ended.uid == uid || uid == 0
+fn may_see(ended: &EndedChange, caller: &Owner) -> bool {
+    ended.owner == *caller || caller.uid == 0
 }
 
 fn no_job(job: JobId) -> Refusal {
@@ -173,7 +174,7 @@ fn compared<'a>(
 type Causes<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<String>>;
 
 /// Returns the jobs that ran between the two consecutive snapshots in which a key differs.
-fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], uid: u32) -> Causes<'a> {
+fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], caller: &Owner) -> Causes<'a> {
     let mut causes: Causes<'a> = found
         .iter()
         .map(|one| ((one.section, one.key), BTreeSet::new()))
@@ -181,7 +182,7 @@ fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], uid: u32) -> C
     for (at, pair) in kept.windows(2).enumerate() {
         let [before, after] = pair else { continue };
         let later = kept.get(at + 1..).unwrap_or_default();
-        let mut jobs = ran(after, later, uid);
+        let mut jobs = ran(after, later, caller);
         if is_gap(before, after) {
             jobs.insert(NOT_KNOWN.to_owned());
         }
@@ -203,14 +204,14 @@ fn is_gap(before: &KeptSnapshot, after: &KeptSnapshot) -> bool {
 }
 
 /// Returns the jobs that had started when `after` was taken and ended after the one before. `later` begins with `after`.
-fn ran(after: &KeptSnapshot, later: &[KeptSnapshot], uid: u32) -> BTreeSet<String> {
+fn ran(after: &KeptSnapshot, later: &[KeptSnapshot], caller: &Owner) -> BTreeSet<String> {
     let same_boot = later
         .iter()
         .filter(|kept| kept.from.boot_id == after.from.boot_id);
     let ended = same_boot.flat_map(|kept| &kept.ended);
     ended
         .filter(|ended| ended.started_ms < after.to.boottime_ms)
-        .map(|ended| match may_see(ended, uid) {
+        .map(|ended| match may_see(ended, caller) {
             true => ended.job.to_string(),
             false => OF_ANOTHER.to_owned(),
         })
@@ -269,6 +270,7 @@ fn fit(answer: &mut HostChanges) {
 mod tests {
     use super::super::kept::tests::{clocks, kept};
     use super::*;
+    use crate::job::registry::tests::own as user;
 
     const JOB: JobId = JobId([7; 16]);
     const OTHER: JobId = JobId([8; 16]);
@@ -279,7 +281,7 @@ mod tests {
         one.ended = ended
             .map(|&(job, uid, started_ms)| EndedChange {
                 job,
-                uid,
+                owner: user(uid),
                 started_ms,
                 ended_ms: started_ms + 100,
             })
@@ -334,12 +336,23 @@ mod tests {
             &history()[3].lines.replace("\tfile\n", "\tlink\n"),
         );
         let own = JOB.to_string();
-        let answer = changes(history(), None, Since::Job(JOB), ME).unwrap();
+        let answer = changes(history(), None, Since::Job(JOB), &user(ME)).unwrap();
         assert_eq!(reported(&answer), [("/etc/b", vec![own.as_str()])]);
         assert_eq!(answer.from.reason, "before a change");
-        assert!(changes(history(), None, Since::Job(OTHER), ME).is_err());
+        assert!(changes(history(), None, Since::Job(OTHER), &user(ME)).is_err());
+        let of_reused_uid = Owner {
+            user: "bob".into(),
+            ..user(ME)
+        };
+        assert!(changes(history(), None, Since::Job(JOB), &of_reused_uid).is_err());
         let at = clocks(4000, "b1").unix_ms;
-        let answer = changes(history(), Some(now.clone()), Since::Time(at - 3500), ME).unwrap();
+        let answer = changes(
+            history(),
+            Some(now.clone()),
+            Since::Time(at - 3500),
+            &user(ME),
+        )
+        .unwrap();
         let other = "job of another user";
         let expect = [
             ("/etc/a", vec![]),
@@ -351,7 +364,7 @@ mod tests {
         let mut removed = history();
         removed.remove(2);
         let since = Since::Time(at - 3500);
-        let answer = changes(removed, Some(now.clone()), since, ME).unwrap();
+        let answer = changes(removed, Some(now.clone()), since, &user(ME)).unwrap();
         let gone = vec![other, NOT_KNOWN];
         let expect = [
             ("/etc/a", vec![]),
@@ -359,7 +372,7 @@ mod tests {
             ("/etc/c", gone),
         ];
         assert_eq!(reported(&answer), expect);
-        let answer = changes(history(), Some(now), Since::Time(at - 9000), ME).unwrap();
+        let answer = changes(history(), Some(now), Since::Time(at - 9000), &user(ME)).unwrap();
         assert_eq!(answer.gaps[0].fact, "since");
     }
 
@@ -370,7 +383,7 @@ mod tests {
             all.truncate(2);
             let after = kept(SnapshotReason::AfterChange, taken_ms, &all[1].lines);
             all.push(with(after, &[(JOB, ME, 1100)]));
-            changes(all, None, Since::Job(JOB), ME).unwrap().gaps
+            changes(all, None, Since::Job(JOB), &user(ME)).unwrap().gaps
         };
         assert_eq!(gaps(2000), []);
         let why = &gaps(6200)[0].why;
@@ -383,7 +396,7 @@ mod tests {
             let mut all = history();
             all.truncate(3);
             all[1].to = clocks(taken_ms, "b1");
-            changes(all, None, Since::Job(JOB), ME).unwrap().gaps
+            changes(all, None, Since::Job(JOB), &user(ME)).unwrap().gaps
         };
         assert_eq!(gaps(1050), []);
         let why = &gaps(1150)[0].why;
@@ -402,7 +415,7 @@ mod tests {
             fact: "files".into(),
             why: "too many".into(),
         });
-        let answer = changes(vec![before], Some(now), Since::Boot, ME).unwrap();
+        let answer = changes(vec![before], Some(now), Since::Boot, &user(ME)).unwrap();
         assert_eq!(reported(&answer), [("b", vec![]), ("x", vec![])]);
         assert!(answer.gaps[0].why.contains("too many"));
     }
@@ -417,7 +430,7 @@ mod tests {
             vec![kept(SnapshotReason::Start, 0, "")],
             Some(now),
             Since::Boot,
-            ME,
+            &user(ME),
         )
         .unwrap();
         let [section] = answer.sections.as_slice() else {
@@ -426,6 +439,6 @@ mod tests {
         assert_eq!((answer.total, section.changes.total()), (5000, 5000));
         assert!(section.changes.items.len() <= PER_SECTION);
         assert!(serde_json::to_string(&answer).unwrap().len() < JSON_CHARS + 4096);
-        assert!(changes(Vec::new(), None, Since::Boot, ME).is_err());
+        assert!(changes(Vec::new(), None, Since::Boot, &user(ME)).is_err());
     }
 }

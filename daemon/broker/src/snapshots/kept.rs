@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use remit_common::calendar;
 use remit_common::names::JobId;
+use remit_link::Owner;
 use remit_wire::host::{Gap, SnapshotMark};
 
 /// Longest delay of a request by the snapshot before it, and of its answer by the one after it.
@@ -71,10 +72,10 @@ impl SnapshotReason {
 }
 
 /// A job that may have changed the host and ended before this snapshot and after the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedChange {
     pub job: JobId,
-    pub uid: u32,
+    pub owner: Owner,
     /// Start and end, in milliseconds since the boot. The end of a job that runs is 0.
     pub started_ms: u64,
     pub ended_ms: u64,
@@ -137,12 +138,13 @@ impl KeptSnapshot {
         );
         for EndedChange {
             job,
-            uid,
+            owner: Owner { uid, user },
             started_ms,
             ended_ms,
         } in ended
         {
-            text += &format!("job {job} {uid} {started_ms} {ended_ms}\n");
+            let user = remit_common::text::line(user.as_bytes(), 256);
+            text += &format!("job {job} {uid} {started_ms} {ended_ms} {user}\n");
         }
         for Gap { fact, why } in gaps {
             text += &format!(
@@ -187,14 +189,7 @@ impl KeptSnapshot {
                 "from" => [kept.from.unix_ms, kept.from.boottime_ms] = numbers(value)?,
                 "to" => [kept.to.unix_ms, kept.to.boottime_ms] = numbers(value)?,
                 "job" => {
-                    let (job, numbered) = value.split_once(' ')?;
-                    let [uid, started_ms, ended_ms] = numbers(numbered)?;
-                    kept.ended.push(EndedChange {
-                        job: JobId::from_str(job).ok()?,
-                        uid: u32::try_from(uid).ok()?,
-                        started_ms,
-                        ended_ms,
-                    });
+                    kept.ended.push(ended(value)?);
                 }
                 "gap" => {
                     let (fact, why) = value.split_once(' ')?;
@@ -208,6 +203,21 @@ impl KeptSnapshot {
         }
         Some(kept)
     }
+}
+
+fn ended(line: &str) -> Option<EndedChange> {
+    let mut words = line.splitn(5, ' ');
+    let job = JobId::from_str(words.next()?).ok()?;
+    let uid = words.next()?.parse().ok()?;
+    let started_ms = words.next()?.parse().ok()?;
+    let ended_ms = words.next()?.parse().ok()?;
+    let user = words.next()?.to_owned();
+    Some(EndedChange {
+        job,
+        owner: Owner { uid, user },
+        started_ms,
+        ended_ms,
+    })
 }
 
 fn numbers<const COUNT: usize>(text: &str) -> Option<[u64; COUNT]> {
@@ -246,7 +256,10 @@ pub mod tests {
         let mut one = kept(SnapshotReason::AfterChange, 7, "a\tb\tc\n");
         one.ended.push(EndedChange {
             job: JobId([3; 16]),
-            uid: 8,
+            owner: Owner {
+                uid: 8,
+                user: "alice b".into(),
+            },
             started_ms: 5,
             ended_ms: 6,
         });

@@ -192,10 +192,9 @@ impl Snapshots {
     /// Notes a job whose end needs a snapshot, and which did not start before `started_ms` (since the boot).
     pub fn changing(&self, job: JobId, owner: &Owner, started_ms: u64) {
         if self.store.is_some() {
-            let uid = owner.uid;
             let change = EndedChange {
                 job,
-                uid,
+                owner: owner.clone(),
                 started_ms,
                 ended_ms: 0,
             };
@@ -235,12 +234,12 @@ impl Snapshots {
     pub async fn changes(
         &self,
         since: Since,
-        uid: u32,
+        caller: Owner,
         permit: OwnedSemaphorePermit,
     ) -> Result<HostChanges, Refusal> {
         let store = self.store()?;
         // Jobs that run now belong to the last interval.
-        let running = self.changing.borrow().values().copied().collect();
+        let running = self.changing.borrow().values().cloned().collect();
         let now = match since {
             Since::Job(_) => None,
             Since::Time(_) | Since::Boot => {
@@ -248,7 +247,7 @@ impl Snapshots {
                 Some(take(at, reason, running, permit).await)
             }
         };
-        let compare = move || compare::changes(store.all(), now, since, uid);
+        let compare = move || compare::changes(store.all(), now, since, &caller);
         spawn_blocking(compare).await.map_err(|_| unread())?
     }
 

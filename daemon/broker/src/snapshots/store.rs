@@ -147,6 +147,7 @@ mod tests {
     use remit_common::names::JobId;
 
     use super::*;
+    use crate::job::registry::tests::own;
     use crate::output::spool::tests::Scratch;
     use crate::snapshots::kept::EndedChange;
     use crate::snapshots::kept::tests::kept;
@@ -203,7 +204,7 @@ mod tests {
         let with_ended = KeptSnapshot {
             ended: vec![EndedChange {
                 job: JobId([1; 16]),
-                uid: 1,
+                owner: own(1),
                 started_ms: 1,
                 ended_ms: 2,
             }],

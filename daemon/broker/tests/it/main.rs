@@ -255,7 +255,7 @@ mod history {
         assert_eq!(any(&broker, None).len(), 100);
     }
 
-    /// No client waits for a job of the daemon itself, and one whose client has disconnected.
+    /// A job of the daemon itself, and one whose client has disconnected, have no request here.
     #[test]
     fn changing_job_without_a_client_is_known_to_snapshots() {
         let dir = Dir::new();
