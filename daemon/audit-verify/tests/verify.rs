@@ -220,13 +220,13 @@ fn unreachable_number_is_no_number() {
 
 /// A hole of almost 2^63 numbers is not walked number by number.
 #[test]
-fn forged_number_far_ahead_ends() {
+fn forged_number_far_above_ends() {
     let highest = (1_u64 << 63) - 1;
     let forged = |e: &mut Vec<Entry>| {
-        let mut ahead = e[5].clone();
-        audit_logs::set(&mut ahead, "REMIT_AFTER", &(highest - 1).to_string());
-        audit_logs::forge(&mut ahead, "REMIT_SEQ", &highest.to_string());
-        e.insert(5, ahead);
+        let mut above = e[5].clone();
+        audit_logs::set(&mut above, "REMIT_AFTER", &(highest - 1).to_string());
+        audit_logs::forge(&mut above, "REMIT_SEQ", &highest.to_string());
+        e.insert(5, above);
     };
     assert_eq!(of_ten(forged), [(Kind::Order, highest)]);
 }

@@ -94,8 +94,20 @@ pub async fn serve(prepared: Prepared) -> Result<(), String> {
     broker.accounts = Accounts::new(slow);
     let broker = Rc::new(broker);
     broker.warden.connect(Rc::clone(&link));
-    let newest = broker.history.newest();
-    broker.warden.tell(&ToWarden::HistoryOpened { newest });
+    let open_history = |broker: &Broker| {
+        let newest = broker.history.newest();
+        broker.warden.tell(&ToWarden::HistoryOpened { newest });
+    };
+    match broker.history.is_open() {
+        true => open_history(&broker),
+        false => {
+            let opening = Rc::clone(&broker);
+            spawn_local(async move {
+                opening.history.until_open().await;
+                open_history(&opening);
+            });
+        }
+    }
     broker.warden.tell(&ToWarden::Ready);
     let taking = Rc::clone(&broker);
     spawn_local(async move { taking.snapshots.serve().await });

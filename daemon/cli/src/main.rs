@@ -50,8 +50,8 @@ mod commands {
         mod report;
         mod signatures;
         mod source;
+        mod span_reader;
         mod story;
-        mod timeline;
         mod verify;
 
         pub use chain::Chain;
@@ -60,7 +60,7 @@ mod commands {
         pub use record::AuditRecord;
         pub use report::report;
         pub use source::RecordSource;
-        pub use timeline::{TimedRecords, Timeline};
+        pub use span_reader::{SpanReader, TimedRecords};
         pub use verify::verify;
 
         use crate::args::RecordsArgs;

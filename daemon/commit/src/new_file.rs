@@ -29,6 +29,8 @@ const COPIED: [&[u8]; 4] = [
     b"security.selinux",
     b"security.SMACK64",
 ];
+/// Of these, what the policy of the machine sets.
+const LABELS: [&[u8]; 2] = [b"security.selinux", b"security.SMACK64"];
 /// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
 const DROPPED: [&[u8]; 4] = [
     b"security.capability",
@@ -160,10 +162,12 @@ pub fn copied(attributes: &Attributes, metas: (Metadata, Metadata)) -> Result<At
         .collect())
 }
 
-/// Returns true if a file has `now` what it took over from the `old` one, and nothing else.
+/// Returns true if a file has `now` what it took over from the `old` one, and nothing else. A security label belongs to the
+/// path: a relabel of the machine sets both, and differently, because the old file has another path now.
 pub fn is_copied(now: &Attributes, old: &Attributes, metas: (Metadata, Metadata)) -> bool {
     let compared = |all: &Attributes| -> Attributes {
-        let all = all.iter().filter(|(name, _)| !is_any(name, &DROPPED));
+        let is_set = |name: &CStr| !is_any(name, &DROPPED) && !is_any(name, &LABELS);
+        let all = all.iter().filter(|(name, _)| is_set(name));
         all.map(|(name, value)| (name.clone(), lists::without_mode(name, value)))
             .collect()
     };

@@ -117,8 +117,16 @@ impl Operation<'_> {
             .filter(|found| found.stat.ino == entering)
             .ok_or_else(gone)?;
         match change {
-            Change::Replace { base, meta, .. } if base.stat.kind == Kind::File => {
-                let old = open_file(slots, &self.slot).and_then(attributes);
+            Change::Replace { base, meta, .. }
+            | Change::ReplaceKind {
+                base,
+                new: New::File(_),
+                meta,
+            } => {
+                let old = match base.stat.kind {
+                    Kind::File => open_file(slots, &self.slot).and_then(attributes),
+                    _ => Ok(Attributes::new()),
+                };
                 let (old, metas) = (old.map_err(fail)?, (base.stat.meta, *meta));
                 let is_same = new_file::is_copied(&self.attributes, &old, metas);
                 let why = "its attributes have changed since the commit";

@@ -61,7 +61,10 @@ fn check_types(tool: &str, data: &Value) {
             Value::Array(_) => "array",
             Value::Object(_) => "object",
         };
-        assert!(types.contains(&json!(own)), "{name} is {value}, not {types:?}");
+        assert!(
+            types.contains(&json!(own)),
+            "{name} is {value}, not {types:?}"
+        );
     }
 }
 

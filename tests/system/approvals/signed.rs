@@ -886,9 +886,10 @@ impl Afar {
             &format!("exec /usr/sbin/sshd -i -f {}", self.path("sshd_config")),
         );
         let config = format!(
-            "Host web1\n HostKeyAlias web1\n User root\n ProxyCommand {}\n IdentityFile {}\n IdentitiesOnly yes\n ForwardAgent yes\n UserKnownHostsFile {}\n",
+            "Host web1\n HostKeyAlias web1\n User root\n ProxyCommand {}\n IdentityFile {}\n IdentitiesOnly yes\n IdentityAgent none\n ForwardAgent {}\n UserKnownHostsFile {}\n",
             self.path("proxy"),
             self.path("ann"),
+            self.path("agent"),
             self.path("known_hosts")
         );
         fs::write(self.path("config"), config).unwrap();
@@ -900,7 +901,6 @@ impl Afar {
         let mut command = Command::new(daemon.program("remit"));
         command.args(["approve", "--on", "web1", id]).args(more);
         command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin")));
-        command.env("SSH_AUTH_SOCK", self.path("agent"));
         TerminalScreen::start(&command, &Identity::new(0, &[]), (120, 200))
     }
 }

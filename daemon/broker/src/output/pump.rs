@@ -197,6 +197,11 @@ impl Flow<'_> {
             self.freeing.set(self.freeing.get().saturating_add(1));
             let free_space = broker.free_space(job).await;
             self.freeing.set(self.freeing.get().saturating_sub(1));
+            // Its own output may have been removed meanwhile, once it has ended.
+            let free_space = match job.output(self.stream).has_lost() {
+                true => return Ok((0, After::More)),
+                false => free_space,
+            };
             let why = match free_space {
                 Err(full) => full.sentence(),
                 Ok(free_space) => {

@@ -13,8 +13,9 @@ use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 
 /// Files that start programs as their owner or the user of their name: of cron(8), at(1), and loginctl(1) enable-linger.
-const SPOOLS: [&str; 5] = [
+const SPOOLS: [&str; 6] = [
     "/var/spool/cron/crontabs",
+    "/var/spool/cron/tabs",
     "/var/spool/cron",
     "/var/spool/cron/atjobs",
     "/var/spool/at",

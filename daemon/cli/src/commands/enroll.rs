@@ -8,7 +8,7 @@ use remit_clients::Destination;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
-use super::enroll_inspect as inspect;
+use super::enroll_inspect::{self as inspect, Inspects};
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::enrollment::{
@@ -34,7 +34,10 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         state: &args.state.state,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
-    let inspects = inspect::decide(args, context.form == Form::Text)?;
+    let decided = inspect::decide(args, context.form == Form::Text);
+    let inspects = decided
+        .as_ref()
+        .map_or(Inspects::NotAsked, |decided| *decided);
     let refuses = refusals(admin_socket::check_configuration());
     let host = host();
     let client = format!("ssh -T {}@{host} mcp-shim", args.user);
@@ -50,7 +53,7 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         }
     }
     warn(&enrolled, &refuses);
-    Ok(Exit::OK)
+    decided.map(|_| Exit::OK)
 }
 
 /// Prints the line of a key, for people who enroll by hand.

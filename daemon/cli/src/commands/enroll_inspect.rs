@@ -90,14 +90,19 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     }
 }
 
-/// An answer that differs from the file is refused: ignored, `--inspect no` would seem to withdraw the rules.
+/// An answer that contradicts the file is refused: ignored, `--inspect no` would seem to withdraw the rules. Rules that an
+/// administrator or an earlier release wrote may be those that are asked for.
 fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects, Failure> {
     let kept = if text == NO.as_bytes() {
         Some(Answer::No)
     } else {
         (text == rules(group).as_bytes()).then_some(Answer::Yes)
     };
-    if answer.is_none() || answer == kept {
+    let contradicts = match (answer, kept) {
+        (None, _) | (Some(Answer::Yes), None) => false,
+        (answer, kept) => answer != kept,
+    };
+    if !contradicts {
         return Ok(Inspects::Decided);
     }
     let other = match kept {
@@ -187,7 +192,6 @@ mod tests {
         for (text, answer, what) in [
             (texts[0], Answer::No, "grants it"),
             (texts[1], Answer::Yes, "declines it"),
-            (texts[2], Answer::Yes, "has other rules"),
             (texts[2], Answer::No, "has other rules"),
             (texts[3], Answer::No, "has other rules"),
         ] {
@@ -197,6 +201,9 @@ mod tests {
             assert!(why.contains(what), "{answer:?}: {why}");
             assert!(why.contains("remit policy reload"), "{why}");
         }
+        // Maybe an earlier release or an administrator wrote these.
+        let was = decided(b"# changed\n", Some(Answer::Yes), "agents").unwrap();
+        assert_eq!(was, Inspects::Decided);
     }
 
     /// The test runs itself with a limit of the size of files, which ends a write as a full disk does.

@@ -142,7 +142,7 @@ fn undo_takes_no_attribute_away_that_somebody_has_set_since() {
     for (name, value, is_new) in [
         (ACCESS, list.as_slice(), true),
         ("user.note", b"theirs", true),
-        ("user.note", b"theirs", false),
+        ("user.note", b"later", false),
     ] {
         let _ = fs::remove_file(at("etc/a"));
         put("etc/a", b"old", 0o644, 0);
@@ -152,12 +152,12 @@ fn undo_takes_no_attribute_away_that_somebody_has_set_since() {
         }
         let id = done(&[write("etc/a", "new"), write("etc/b", "new")]);
         set_attribute("etc/a", name, value);
-        let theirs = facts("etc/a");
-        assert_eq!(theirs.mode & 0o7777, 0o644);
+        let later = facts("etc/a");
+        assert_eq!(later.mode & 0o7777, 0o644);
         undo(&id).is_refused("etc/a': its attributes have changed since the commit");
         assert_eq!(
             (facts("etc/a"), read("etc/b")),
-            (theirs.clone(), b"new".to_vec())
+            (later.clone(), b"new".to_vec())
         );
         let undone = undo_partly(&id);
         undone.is_done();
@@ -166,8 +166,23 @@ fn undo_takes_no_attribute_away_that_somebody_has_set_since() {
             "{}",
             undone.text
         );
-        assert_eq!((facts("etc/a"), read("etc/b")), (theirs, b"old".to_vec()));
+        assert_eq!((facts("etc/a"), read("etc/b")), (later, b"old".to_vec()));
     }
+}
+
+#[test]
+fn undo_compares_no_label_and_what_was_set_on_a_file_in_place_of_a_link() {
+    let _scene = Scene::new(Disk::Ext4);
+    put("etc/a", b"old", 0o644, 0);
+    let id = done(&[write("etc/a", "new")]);
+    set_attribute("etc/a", "security.selinux", b"system_u:object_r:etc_t:s0\0");
+    undo(&id).is_done();
+
+    fs::remove_file(at("etc/a")).unwrap();
+    std::os::unix::fs::symlink("b", at("etc/a")).unwrap();
+    let id = done(&[write("etc/a", "new")]);
+    set_attribute("etc/a", "user.note", b"later");
+    undo(&id).is_refused("etc/a': its attributes have changed since the commit");
 }
 
 /// Makes a file, or a directory, of this owner.

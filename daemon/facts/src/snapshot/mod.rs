@@ -71,8 +71,8 @@ mod installed {
         Ok(())
     }
 
-    /// Where cron keeps what crontab(1) installs: Debian's and others' directory.
-    const CRONTABS: [&str; 2] = ["spool/cron/crontabs", "spool/cron"];
+    /// Where cron keeps what crontab(1) installs: the directory of Debian, of openSUSE and of others.
+    const CRONTABS: [&str; 3] = ["spool/cron/crontabs", "spool/cron/tabs", "spool/cron"];
 
     pub(super) fn packages(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
         let dpkg = at.var.join("lib/dpkg/status");

@@ -252,11 +252,26 @@ fn assignments(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-/// Returns true for one list of names.
+/// Options of a command, which have a value as an assignment has.
+const OPTIONS: [&[u8]; 10] = [
+    b"CWD",
+    b"CHROOT",
+    b"TIMEOUT",
+    b"NOTBEFORE",
+    b"NOTAFTER",
+    b"ROLE",
+    b"TYPE",
+    b"APPARMOR_PROFILE",
+    b"PRIVS",
+    b"LIMITPRIVS",
+];
+
+/// Returns true for one list of names, none of which is an option.
 fn is_list(text: &[u8]) -> bool {
     let text = around_commas(text);
     let is_of_name = |byte: &u8| !byte.is_ascii_whitespace() && !b"/(^\"".contains(byte);
-    text.iter().all(is_of_name)
+    let last = text.rsplit(|byte| *byte == b',').next();
+    text.iter().all(is_of_name) && last.is_none_or(|name| !OPTIONS.contains(&name))
 }
 
 /// Both sides of the first `=` that no backslash precedes.
@@ -380,6 +395,14 @@ mod tests {
             (
                 "a h = NOPASSWD: /x a=b, (c) /y\\:z",
                 &["a h|NOPASSWD:/x a=b, (c) /y:z"],
+            ),
+            (
+                "a ALL=(root) NOPASSWD: CMDS, CWD=/y /z",
+                &["a ALL|(root) NOPASSWD:CMDS, CWD=/y /z"],
+            ),
+            (
+                "a ALL=(root) NOPASSWD: ALL, TIMEOUT=30 /z",
+                &["a ALL|(root) NOPASSWD:ALL, TIMEOUT=30 /z"],
             ),
             ("A = /x : B = sha224:ab= /y", &["A|/x", "B|sha224:ab= /y"]),
             ("a", &[]),

@@ -13,6 +13,7 @@ use remit_policy::{Act, Basis, CommitUse};
 
 use crate::event_loop::timers::Timer;
 use crate::identity::peer::Subject;
+use crate::job::commits::NEEDS_RECOVERY;
 use crate::job::context::JobCx;
 use crate::request::Plan;
 
@@ -183,7 +184,16 @@ impl Acts {
         }
         let mut chain = FollowedCommit::new(plan);
         if !ending.is_some_and(Ending::has_succeeded) {
-            let cause = format!("not started: '{}' did not end with exit 0", chain.name);
+            let files = match ending.and_then(|ending| ending.exit) {
+                Some(NEEDS_RECOVERY) if plan.commit_use() == Some(CommitUse::Commit) => {
+                    "; its files are changed: look at them, and start this by itself"
+                }
+                _ => "",
+            };
+            let cause = format!(
+                "not started: '{}' did not end with exit 0{files}",
+                chain.name
+            );
             for one in &mut chain.then {
                 (one.state, one.cause) = (State::NotStarted, cause.clone());
             }

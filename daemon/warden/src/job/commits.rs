@@ -12,6 +12,8 @@ use remit_policy::{Command, CommitUse, Policy};
 
 /// Exit status of remit-commit if another process has the lock of the journals: it has changed nothing.
 pub const LOCK_IS_BUSY: i32 = 75;
+/// Exit status of a commit whose files are changed, and whose journal a recovery has to finish.
+pub const NEEDS_RECOVERY: i32 = 5;
 /// After this time a request may start a failed recovery again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// After this time an undo that is due starts a failed recovery again.

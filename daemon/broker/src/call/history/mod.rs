@@ -6,13 +6,14 @@ mod store;
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{HistoryMark, HistoryRecord, Owner};
 use remit_wire::{HistoryPage, HistoryQuery};
 
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use page::HistoryScope;
 use store::{HistoryFiles, HistoryStore};
@@ -27,7 +28,6 @@ pub struct History {
     /// `None`: this broker keeps no history.
     dir: Option<PathBuf>,
     store: RefCell<Result<HistoryStore, String>>,
-    retry: Cell<Instant>,
     /// Entries since the last [`Self::store`] that returned a number.
     unreported: Cell<u64>,
     failing: Cell<bool>,
@@ -47,7 +47,6 @@ impl History {
         Self {
             dir: dir.map(Path::to_path_buf),
             store: RefCell::new(store),
-            retry: Cell::new(Instant::now() + RETRY),
             unreported: Cell::new(0),
             failing: Cell::new(false),
             unreadable: Cell::new(false),
@@ -55,31 +54,30 @@ impl History {
         }
     }
 
+    /// Returns true if entries can be stored, or if this broker keeps none.
+    pub fn is_open(&self) -> bool {
+        self.dir.is_none() || self.store.borrow().is_ok()
+    }
+
+    /// Tries to open the files again and again. Meanwhile the warden sends no entries, so none is lost.
+    pub async fn until_open(&self) {
+        while let Some(dir) = self.dir.as_deref().filter(|_| !self.is_open()) {
+            sleep(RETRY).await;
+            let store = HistoryStore::open(dir);
+            if store.is_ok() {
+                tracing::info!("the history is kept again");
+            }
+            *self.store.borrow_mut() = store;
+        }
+    }
+
     pub fn newest(&self) -> Option<HistoryMark> {
         self.store.borrow().as_ref().ok()?.newest()
     }
 
-    /// Stores an entry. Returns its number if the warden must learn that all up to it are stored. While the files cannot
-    /// be opened it returns none: the warden keeps the entries for the next broker.
+    /// Stores an entry. Returns its number if the warden must learn that all up to it are stored.
     pub fn store(&self, record: &HistoryRecord) -> Option<u64> {
         let mut store = self.store.borrow_mut();
-        if let (Err(why), Some(dir)) = (&mut *store, &self.dir) {
-            let now = Instant::now();
-            if now < self.retry.get() {
-                return None;
-            }
-            self.retry.set(now + RETRY);
-            match HistoryStore::open(dir) {
-                Ok(opened) => {
-                    tracing::info!("the history is kept again");
-                    *store = Ok(opened);
-                }
-                Err(still) => {
-                    *why = still;
-                    return None;
-                }
-            }
-        }
         if let Ok(store) = &mut *store {
             let written = store.add(record);
             let is_failing = written.is_err();
@@ -157,25 +155,27 @@ mod tests {
     use super::*;
     use crate::output::spool::tests::Scratch;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn files_that_could_not_be_opened_are_tried_again() {
         let scratch = Scratch::new();
         let first = scratch.path.join("log.1");
         fs::create_dir(&first).unwrap();
         let history = History::open(Some(&scratch.path));
-        for seq in 1..=2 * BATCH {
-            assert_eq!(history.store(&record(seq, 1, "alice")), None);
-        }
-        fs::remove_dir(&first).unwrap();
-        history.retry.set(Instant::now());
-        let seqs = 1000..1000 + BATCH;
+        assert!(!history.is_open());
+        let freed = async {
+            sleep(3 * RETRY).await;
+            fs::remove_dir(&first).unwrap();
+        };
+        tokio::join!(history.until_open(), freed);
+        assert!(history.is_open());
+        let seqs = 1..=BATCH;
         let stored = seqs.filter_map(|seq| history.store(&record(seq, 1, "alice")));
-        assert_eq!(stored.collect::<Vec<_>>(), [1000 + BATCH - 1]);
+        assert_eq!(stored.collect::<Vec<_>>(), [BATCH]);
         let query = HistoryQuery {
             limit: 1,
             ..HistoryQuery::default()
         };
         let page = history.any_page(None, query).await.unwrap();
-        assert_eq!(page.entries[0].seq, 1000 + BATCH - 1);
+        assert_eq!(page.entries[0].seq, BATCH);
     }
 }

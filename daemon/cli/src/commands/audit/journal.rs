@@ -170,6 +170,19 @@ impl Journal {
         self.each(&args, take)
     }
 
+    /// Passes the records before this second of journald's receive time to `take`, the newest first, until it breaks.
+    pub fn before(
+        &self,
+        ms: u64,
+        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut args: Vec<String> = DAEMON_MATCHES.map(str::to_owned).to_vec();
+        args.extend(Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id())));
+        args.push(format!("--until=@{}", ms / 1000));
+        args.push("--reverse".into());
+        self.each(&args, take)
+    }
+
     /// Passes all records to `take`, also those of a newer remit, whose message ids this one does not know.
     pub fn numbered(
         &self,

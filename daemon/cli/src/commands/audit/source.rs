@@ -98,6 +98,14 @@ impl RecordSource {
         }
     }
 
+    /// Passes the records before this time, the newest first. A file has none but those that [`Self::all`] passes.
+    pub fn before(&self, ms: u64, take: &mut Take<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Journal(journal) => journal.before(ms, take),
+            Self::Files { .. } => Ok(()),
+        }
+    }
+
     /// Passes the records of this number. A file has none but those that [`Self::all`] passes.
     pub fn numbered(&self, seq: u64, take: &mut Take<'_>) -> Result<(), Failure> {
         match self {

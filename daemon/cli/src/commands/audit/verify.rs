@@ -18,7 +18,7 @@ use super::head::Head;
 use super::record::AuditRecord;
 use super::signatures::{Signatures, SignaturesReport, read_signers};
 use super::source::RecordSource;
-use super::timeline::{TimedRecords, Timeline};
+use super::span_reader::{SpanReader, TimedRecords};
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -123,14 +123,14 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut chain = Chain::new(of.expect);
     let mut gaps = Gaps::default();
     let mut times = None;
-    let mut timeline = Timeline::new(span);
+    let mut in_span = SpanReader::new(span);
     let mut half = None;
     source.all(span.since, &mut |record| {
         if record.is_half() && head.allows_half() {
             half = Some(record.entry.position);
             return Ok(ControlFlow::Continue(()));
         }
-        match timeline.take(record) {
+        match in_span.take(record) {
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => {}
             TimedRecords::Before(record) => chain.take_before(record),
@@ -147,6 +147,13 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    // Of an idle time: the record before it shows that there is a log.
+    if let Some(since) = span.since.filter(|_| !chain.has_link()) {
+        source.before(since, &mut |record| {
+            chain.take_before(record);
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
     // Possibly no record was written since `--since`. Then the newest one is before it.
     let head = head.expected();
     if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_started()) {

@@ -7,7 +7,7 @@ use remit_audit_verify::Report;
 use serde_json::{Value, json};
 
 use super::past::{PastRequest, QueuedRequests, RecordKind, seen};
-use crate::commands::audit::{Chain, RecordSource, Span, TimedRecords, Timeline};
+use crate::commands::audit::{Chain, RecordSource, Span, SpanReader, TimedRecords};
 use crate::error::Failure;
 use crate::render::{table, units};
 
@@ -39,13 +39,13 @@ pub fn read(
     let mut chain = Chain::default();
     let mut queue = QueuedRequests::default();
     let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
-    let mut timeline = Timeline::new(span);
+    let mut in_span = SpanReader::new(span);
     source.all(span.since, &mut |record| {
         // The daemon may be writing the last line.
         if record.is_half() {
             return Ok(ControlFlow::Continue(()));
         }
-        let records = match timeline.take(record) {
+        let records = match in_span.take(record) {
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => Vec::new(),
             TimedRecords::Before(record) => {

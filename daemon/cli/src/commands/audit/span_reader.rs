@@ -1,9 +1,9 @@
-//! Finds the records of a time in a log. A clock can be ahead and be set back, so one later record does not end the time.
+//! Finds the records of a time in a log. A clock can be fast and be set back, so one later record does not end the time.
 
 use super::filter::Span;
 use super::record::AuditRecord;
 
-pub struct Timeline {
+pub struct SpanReader {
     span: Span,
     has_started: bool,
     /// Records after the end, as long as one of the time may still follow.
@@ -19,7 +19,7 @@ pub enum TimedRecords {
     After,
 }
 
-impl Timeline {
+impl SpanReader {
     /// More records than a machine writes at boot until its clock is set.
     const LATER: usize = 256;
 
@@ -76,13 +76,13 @@ mod tests {
 
     /// Returns how many records are before the time and of it, and how many are read.
     fn counts(days: &[Option<u64>]) -> (usize, usize, usize) {
-        let mut timeline = Timeline::new(Span {
+        let mut in_span = SpanReader::new(Span {
             since: Some(day_ms(5)),
             until: Some(day_ms(9)),
         });
         let (mut before, mut during) = (0, 0);
         for (at, day) in days.iter().enumerate() {
-            match timeline.take(record(*day)) {
+            match in_span.take(record(*day)) {
                 TimedRecords::Before(_) => before += 1,
                 TimedRecords::During(records) => during += records.len(),
                 TimedRecords::Undecided => {}
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_that_was_ahead_does_not_end_the_time() {
+    fn clock_that_was_fast_does_not_end_the_time() {
         let days = |days: &[u64]| days.iter().map(|day| Some(*day)).collect::<Vec<_>>();
         assert_eq!(counts(&days(&[3, 4, 5, 7, 9, 10, 11])), (2, 3, 7));
         assert_eq!(counts(&days(&[3, 5, 28, 28, 6, 7, 10])), (1, 5, 7));
@@ -102,6 +102,6 @@ mod tests {
         let back = [Some(5), Some(10), None, Some(6)];
         assert_eq!(counts(&back), (0, 4, 4));
         let long = [days(&[5]), vec![Some(10); 600]].concat();
-        assert_eq!(counts(&long), (0, 1, 1 + Timeline::LATER));
+        assert_eq!(counts(&long), (0, 1, 1 + SpanReader::LATER));
     }
 }
