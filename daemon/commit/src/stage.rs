@@ -16,7 +16,7 @@ use crate::journal::{JournalFile, count};
 use crate::link;
 use crate::lists;
 use crate::new_file;
-use crate::tree::{Look, Operation, about, attributes, hash, look, open_file};
+use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
 
 const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
 /// Bytes of the largest file that is compared by hash.
