@@ -38,7 +38,7 @@ pub fn parts(line: &str, width: usize) -> Vec<&str> {
     parts
 }
 
-pub fn of(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().map(of_char).sum()
 }
 
@@ -75,7 +75,7 @@ mod tests {
                 let mut rows = folded.lines();
                 let mut joined = rows.next().unwrap().to_owned();
                 for row in rows {
-                    assert!(of(row) <= COLUMNS, "{folded}");
+                    assert!(width(row) <= COLUMNS, "{folded}");
                     joined += row.strip_prefix(REST).unwrap();
                 }
                 assert_eq!(joined, text);

@@ -185,7 +185,7 @@ fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
     let indent = indent(depth);
     let width = NAME - indent;
     let mut name = text::line(key.as_bytes(), usize::MAX);
-    if columns::of(&name) > width {
+    if columns::width(&name) > width {
         add_name(out, depth, key);
         name.clear();
     }
@@ -193,7 +193,7 @@ fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
         let mark = if number == 0 { '|' } else { '+' };
         let name = if number == 0 { name.as_str() } else { "" };
         // Not by format's width: a character can have two columns.
-        let rest = width.saturating_sub(columns::of(name));
+        let rest = width.saturating_sub(columns::width(name));
         let _ = writeln!(out, "{:indent$}{name}{:rest$}{mark} {part}", "", "");
     }
 }
@@ -306,7 +306,7 @@ mod tests {
         other.facts.insert("uid".to_owned(), json!(forged));
         let page = page(&[long, other]);
         let of_hosts = page.lines().filter(|line| line.starts_with("  "));
-        let widest = of_hosts.map(columns::of).max().unwrap();
+        let widest = of_hosts.map(columns::width).max().unwrap();
         assert_eq!(widest, COLUMNS, "{page}");
         let folded = format!(
             "  command    | {}\n             + == web2: as web1\n",
