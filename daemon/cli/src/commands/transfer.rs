@@ -260,7 +260,7 @@ fn through_ssh(
         Failure::Input(Refusal::new(Code::NotStarted, text).next("install the client of OpenSSH"))
     };
     let mut ssh = Command::new("ssh");
-    ssh.args(["-T", "-a", "-x", "--"])
+    ssh.args(["-T", "-a", "-x", "-o", "ClearAllForwardings=yes", "--"])
         .arg(host)
         .arg(format!("mcp-shim {option}"));
     ssh.stdin(input)
