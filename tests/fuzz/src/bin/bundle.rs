@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     assert_eq!(bundle.as_bytes(), bytes);
     let protected = Protected {
-        paths: vec![PlanPath::new("/etc/remit").expect("a path")],
+        paths: vec![PlanPath::new("/etc/remit").expect("a path")].into(),
         names: [b"bob".to_vec()].into(),
         uids: [1000].into(),
         gids: [900].into(),
