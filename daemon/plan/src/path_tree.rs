@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::PlanPath;
 use crate::path::is_beneath;
 
-/// Paths of which none lies beneath another: one that would is left out. By the key of [`PlanPath::tree_key`], so one step
+/// Paths of which none lies beneath another: one that would is left out. By the key of `PlanPath::tree_key`, so one step
 /// in its order finds what is above a path, and one what is beneath it. Each ancestor would be too many: a stranger chooses
 /// how many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
