@@ -1,11 +1,21 @@
 //! Columns of a screen. A line that is wider would go on at its begin, where lines of this program are. Pure.
 
+use std::borrow::Cow;
+
 /// Of the narrowest screen that is provided for.
 pub const COLUMNS: usize = 80;
 /// Before what is left of a line.
 const REST: &str = "  + ";
 /// Columns to the next stop, at most.
 const TAB: usize = 8;
+
+/// Returns text with texts of hosts as it is written: folded on a terminal.
+pub fn fitted(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    match is_terminal {
+        true => fold(text).into(),
+        false => text.into(),
+    }
+}
 
 /// Folds each line that is wider than a screen. No text, however long, gets before the mark of its further rows.
 pub fn fold(text: &str) -> String {

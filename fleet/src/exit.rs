@@ -29,10 +29,6 @@ impl From<Exit> for ExitCode {
 pub fn say(line: &str) {
     let line = format!("remit-fleet: {line}\n");
     let mut to = io::stderr();
-    let line = match to.is_terminal() {
-        true => columns::fold(&line),
-        false => line,
-    };
     // If standard error is closed, nobody can be notified.
-    let _ = to.write_all(line.as_bytes());
+    let _ = to.write_all(columns::fitted(&line, to.is_terminal()).as_bytes());
 }

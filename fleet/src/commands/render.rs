@@ -29,10 +29,7 @@ pub fn print(text: &str) -> Exit {
 
 /// Prints lines with texts of hosts, which are folded on a terminal.
 pub fn print_folded(text: &str) -> Exit {
-    match io::stdout().is_terminal() {
-        true => print(&columns::fold(text)),
-        false => print(text),
-    }
+    print(&columns::fitted(text, io::stdout().is_terminal()))
 }
 
 /// A line for each host. `locked` says why one is locked.

@@ -267,7 +267,7 @@ fn each_crate_has_a_readme_with_its_invariants() {
     }
 }
 
-/// Rows of the code map: all crates of the workspace that a crate depends on besides `common`, and some others.
+/// Rows of the code map: all crates of the workspace that a crate depends on but `common`, and some others.
 #[test]
 fn code_map_names_dependencies_of_each_crate() {
     let map = read("ARCHITECTURE.md");

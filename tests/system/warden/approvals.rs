@@ -76,7 +76,7 @@ fn job_of_the_daemon_is_never_over_its_limit() {
         ..Way::default()
     };
     let mut stage = Stage::set(&way);
-    let tell = "[[command]]\nname = \"people.tell\"\nsummary = \"tells people\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
+    let tell = "[[command]]\nname = \"people.tell\"\nsummary = \"notifies people\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
                 effect = \"change\"\nprofile = \"strict\"\nstdin = \"caller\"\n\
                 [[grant]]\nto = [\"#64001\"]\nallow = [\"run\"]\napproval = \"none\"\n";
     stage.write("config/policy.d/20-tell.toml", tell);

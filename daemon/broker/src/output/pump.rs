@@ -25,6 +25,7 @@ use crate::output::splice::{self, After, CHUNK, Moved, Turn};
 use crate::output::spool::Lost;
 use crate::runtime::async_fd::watch;
 use crate::runtime::blocking::run_blocking;
+use crate::session::usage::Account;
 use crate::state::Broker;
 
 /// Maximum duration of a turn if nobody holds the pipe lock.
@@ -100,6 +101,7 @@ async fn pump(
         broker,
         job,
         stream,
+        account: broker.accounts.of(job.owner.uid),
         freeing,
         file: None,
         rest: None,
@@ -119,6 +121,7 @@ struct Flow<'a> {
     broker: &'a Broker,
     job: &'a Job,
     stream: Stream,
+    account: Rc<Account>,
     /// Number of streams of the job that wait until output of other jobs is removed: no time of its own.
     freeing: &'a Cell<u32>,
     file: Option<Arc<File>>,
@@ -198,10 +201,9 @@ impl Flow<'_> {
             let free_space = broker.free_space(job).await;
             self.freeing.set(self.freeing.get().saturating_sub(1));
             // Its own output may have been removed meanwhile, once it has ended.
-            let free_space = match job.output(self.stream).has_lost() {
-                true => return Ok((0, After::More)),
-                false => free_space,
-            };
+            if job.output(self.stream).has_lost() {
+                return Ok((0, After::More));
+            }
             let why = match free_space {
                 Err(full) => full.sentence(),
                 Ok(free_space) => {
@@ -287,8 +289,7 @@ impl Flow<'_> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Errno> {
-        let account = self.broker.accounts.of(self.job.owner.uid);
-        let turn = account.pipe_turn().await;
+        let turn = self.account.pipe_turn().await;
         let done = run_blocking(move || (work(), turn)).await;
         done.map(|(done, _)| done).ok_or(Errno::EIO)
     }

@@ -120,10 +120,11 @@ fn program_paths() -> impl Iterator<Item = PathBuf> {
 }
 
 fn programs() -> Vec<Check> {
-    let found = program_paths()
-        .filter_map(|path| program(&path, FileFacts::look(&path).ok().flatten().as_ref()));
-    let count = program_paths().count();
-    or_ok(found.collect(), "programs", count.to_string())
+    let paths: Vec<PathBuf> = program_paths().collect();
+    let found = paths
+        .iter()
+        .filter_map(|path| program(path, FileFacts::look(path).ok().flatten().as_ref()));
+    or_ok(found.collect(), "programs", paths.len().to_string())
 }
 
 fn program(path: &Path, facts: Option<&FileFacts>) -> Option<Check> {

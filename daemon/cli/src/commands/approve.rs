@@ -168,20 +168,19 @@ pub fn confirm(
     let pending = &shown.pending;
     let id = units::name(pending.job);
     let Some(mut terminal) = Terminal::open() else {
-        let digest = units::hex(&pending.digest);
-        let (why, lift) = match (host, signs) {
-            (Some(_), _) => (
+        let (why, lift) = match host {
+            Some(_) => (
                 "--on shows the request and asks there".to_owned(),
                 "run the same line at a terminal".to_owned(),
             ),
-            (None, Some(_)) => (
-                format!("'remit show {id}' shows what you approve"),
-                format!("remit approve {} --signed --digest {digest}", pending.job),
-            ),
-            (None, None) => (
-                format!("'remit show {id}' shows what you approve"),
-                format!("remit approve {} --digest {digest}", pending.job),
-            ),
+            None => {
+                let (job, digest) = (pending.job, units::hex(&pending.digest));
+                let signed = if signs.is_some() { " --signed" } else { "" };
+                (
+                    format!("'remit show {id}' shows what you approve"),
+                    format!("remit approve {job}{signed} --digest {digest}"),
+                )
+            }
         };
         let text = format!("there is no terminal to ask at; {why}");
         return Err(Failure::Machine(

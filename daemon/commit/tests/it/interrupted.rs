@@ -115,20 +115,22 @@ fn kill_at_each_step_of_a_commit_leaves_the_old_or_the_new_tree() {
     assert!(olds > 150 && news > 20, "{olds} {news}");
 }
 
+/// Commits, and returns the tree before and the id.
+fn committed() -> (Tree, String) {
+    let input = plan(&sixty());
+    let (old, id) = (tree(), id_of(&input));
+    commit(&input).is_done();
+    (old, id)
+}
+
 #[test]
 fn kill_at_each_step_of_an_undo_leaves_the_old_or_the_new_tree() {
     let _scene = Scene::new(MEMORY);
-    let prepare = || {
-        let input = plan(&sixty());
-        let (old, id) = (tree(), id_of(&input));
-        commit(&input).is_done();
-        (old, id)
-    };
-    let (_, first) = prepare();
+    let (_, first) = committed();
     let calls = calls(&["undo", &state(), &first], None);
     assert!(calls.len() > 70, "{}", calls.len());
     for call in &calls {
-        let (old, id) = prepare();
+        let (old, id) = committed();
         let new = tree();
         let killed = end(start(
             &injected(call, "signal=SIGKILL"),
@@ -223,17 +225,11 @@ fn undo_words<'a>(directory: &'a str, id: &'a str, word: Option<&'a str>) -> Vec
 fn failure_of_each_call_of_an_undo_leaves_it_to_the_next() {
     let _scene = Scene::new(MEMORY);
     for word in [None, Some("--partly")] {
-        let prepare = || {
-            let input = plan(&sixty());
-            let (old, id) = (tree(), id_of(&input));
-            commit(&input).is_done();
-            (old, id)
-        };
-        let (_, first) = prepare();
+        let (_, first) = committed();
         let directory = state();
         let mut codes = BTreeMap::new();
         for call in &calls(&undo_words(&directory, &first, word), None) {
-            let (old, id) = prepare();
+            let (old, id) = committed();
             let words = undo_words(&directory, &id, word);
             let failed = end(start(&injected(call, "error=EIO"), &words, None));
             let what = format!("{word:?} {call:?}: {:?} {}", failed.code, failed.text);

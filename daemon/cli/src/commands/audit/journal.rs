@@ -157,8 +157,7 @@ impl Journal {
         newest_first: bool,
         take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
-        let mut args: Vec<String> = DAEMON_MATCHES.map(str::to_owned).to_vec();
-        args.extend(Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id())));
+        let mut args = record_matches();
         args.extend_from_slice(matches);
         if let Some(ms) = since_ms {
             // One second early: the record's own time counts, and journald's is later.
@@ -176,8 +175,7 @@ impl Journal {
         ms: u64,
         take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
-        let mut args: Vec<String> = DAEMON_MATCHES.map(str::to_owned).to_vec();
-        args.extend(Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id())));
+        let mut args = record_matches();
         args.push(format!("--until=@{}", ms / 1000));
         args.push("--reverse".into());
         self.each(&args, take)
@@ -261,6 +259,13 @@ impl Journal {
         let refusal = Refusal::new(Code::NotStarted, text);
         Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
     }
+}
+
+/// Matches of the records that this remit knows.
+fn record_matches() -> Vec<String> {
+    let own = DAEMON_MATCHES.map(str::to_owned).into_iter();
+    let events = Event::ALL.map(|event| format!("MESSAGE_ID={}", event.message_id()));
+    own.chain(events).collect()
 }
 
 /// journalctl takes a pattern (glob(7)). A name has a byte of one if a sender's name has.
