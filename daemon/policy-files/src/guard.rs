@@ -14,12 +14,6 @@ use crate::unreachable::{by_first_group, local_users};
 
 /// What decides that the key of an agent starts the shim.
 const SSH: &str = "/etc/ssh/sshd_config.d/remit.conf";
-/// Where the programs lie that somebody's cron starts.
-const CRON: [&str; 3] = [
-    "/var/spool/cron",
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron/tabs",
-];
 
 /// Users and groups of the rules, and members of a group, that are looked up: a load must end soon.
 const MOST: usize = 1000;
@@ -89,7 +83,7 @@ impl Guard {
 
     fn user(&mut self, user: User) {
         self.of.uids.insert(user.uid.as_raw());
-        for directory in CRON {
+        for directory in remit_common::cron::SPOOLS {
             self.path(&Path::new(directory).join(&user.name));
         }
         self.of.names.insert(user.name.into_bytes());

@@ -6,17 +6,16 @@ use std::fs::{self, DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use remit_common::cron;
 use remit_policy_files::UNIT_DIRS;
 
 use super::agents::AccountFacts;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::word;
 
-/// Files that start programs as their owner or the user of their name: of cron(8), at(1), and loginctl(1) enable-linger.
-const SPOOLS: [&str; 6] = [
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron/tabs",
-    "/var/spool/cron",
+/// Files that start programs as their owner or the user of their name, as those of cron(8): of at(1), and loginctl(1)
+/// enable-linger.
+const SPOOLS: [&str; 3] = [
     "/var/spool/cron/atjobs",
     "/var/spool/at",
     "/var/lib/systemd/linger",
@@ -47,7 +46,8 @@ fn spooled(account: &AccountFacts) -> Vec<Check> {
         let is_own = |meta: Metadata| meta.is_file() && meta.uid() == account.uid;
         entry.file_name() == *account.name || entry.metadata().is_ok_and(is_own)
     };
-    let dirs = SPOOLS.iter().filter_map(|dir| fs::read_dir(dir).ok());
+    let dirs = cron::SPOOLS.iter().chain(&SPOOLS);
+    let dirs = dirs.filter_map(|dir| fs::read_dir(dir).ok());
     let files = dirs.flatten().filter_map(Result::ok).filter(is_its);
     let found = files.map(|file| {
         let path = file.path();

@@ -71,9 +71,6 @@ mod installed {
         Ok(())
     }
 
-    /// Where cron keeps what crontab(1) installs: the directory of Debian, of openSUSE and of others.
-    const CRONTABS: [&str; 3] = ["spool/cron/crontabs", "spool/cron/tabs", "spool/cron"];
-
     pub(super) fn packages(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
         let dpkg = at.var.join("lib/dpkg/status");
         if dpkg.exists() {
@@ -101,7 +98,8 @@ mod installed {
 
     /// Only root reads crontabs, but cron renames a new one into the directory, which changes its time.
     pub(super) fn crontabs(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
-        for dir in CRONTABS.map(|dir| at.var.join(dir)) {
+        let below_var = |dir: &str| at.var.join(dir.trim_start_matches("/var/"));
+        for dir in remit_common::cron::SPOOLS.map(below_var) {
             let Ok(meta) = fs::metadata(&dir) else {
                 continue;
             };

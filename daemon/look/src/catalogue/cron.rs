@@ -8,14 +8,7 @@ use serde::Serialize;
 
 use crate::text::{Unseen, lines_but};
 
-const TABLES: [&str; 6] = [
-    "/etc/crontab",
-    "/etc/anacrontab",
-    "/etc/cron.d",
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron/tabs",
-    "/var/spool/cron",
-];
+const TABLES: [&str; 3] = ["/etc/crontab", "/etc/anacrontab", "/etc/cron.d"];
 const SCRIPTS: [(&str, &str); 5] = [
     ("hourly", "/etc/cron.hourly"),
     ("daily", "/etc/cron.daily"),
@@ -65,7 +58,11 @@ pub fn list() -> Result<ExitCode, String> {
             Vec::new()
         })
     };
-    let tables: Vec<PathBuf> = TABLES.into_iter().flat_map(&mut files_at).collect();
+    let tables: Vec<PathBuf> = TABLES
+        .into_iter()
+        .chain(remit_common::cron::SPOOLS)
+        .flat_map(&mut files_at)
+        .collect();
     for (every, location) in SCRIPTS {
         jobs.extend(files_at(location).into_iter().map(|script| Job::Script {
             every,

@@ -15,11 +15,6 @@ const DIRECTORIES: [&str; 5] = [
     "/etc/cron.monthly",
     "/etc/cron.yearly",
 ];
-const SPOOLS: [&str; 3] = [
-    "/var/spool/cron/crontabs",
-    "/var/spool/cron/tabs",
-    "/var/spool/cron",
-];
 
 pub fn look(look: &mut Look<'_>) {
     if !["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
@@ -67,7 +62,7 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
-    for path in SPOOLS.map(FilePath::fixed) {
+    for path in remit_common::cron::SPOOLS.map(FilePath::fixed) {
         users(look, &path);
     }
 }
