@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// Ids of owners and groups in a view, from 0: those that accounts and packages of a distribution use.
 pub const IDS: u32 = 1 << 16;
+/// Ranges of that many ids that views have. The uid of a job, divided by it, leaves the number of its range: no two jobs
+/// whose uids leave the same may have a view at the same time.
+pub const RANGES: u32 = 16_000;
 /// Directories that are a view's own, with what is mounted beneath.
 pub const PRIVATE: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "var/tmp"];
 /// The file with the encoded [`Index`].

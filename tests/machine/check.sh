@@ -84,7 +84,7 @@ chain_whole() {
 # Its ssh client is process $!.
 start_job() {
   alice 'remit run -- bash -c "setsid bash -c \"exec -a remit-test-left sleep 600\" >/dev/null 2>&1 & sleep 600"' >/dev/null 2>&1 &
-  root 'until pgrep -f "^remit-test-left" >/dev/null; do sleep 0.05; done'
+  root 'timeout 120 sh -c "until pgrep -f ^remit-test-left >/dev/null; do sleep 0.05; done"'
 }
 no_job_left() { equal "${1:-nothing of any job is left}" '' "$(root 'pgrep -f "^remit-test-left"' || true)"; }
 

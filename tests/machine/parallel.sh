@@ -21,14 +21,15 @@ trap 'exit 143' TERM
 
 # begin TITLE ARGUMENT...: test-package with these arguments, as soon as fewer than $most runs are under way. What fails
 # on an emulated machine is tried once more, and said: those stand still for many seconds by themselves, and hang (75).
-# What is wrong with remit fails twice. The log of the n-th run is $logs/n, from 0 on.
+# What is wrong with remit fails twice. The log of the n-th run is $logs/n, from 0 on. A run that hangs is ended after
+# $limit seconds, with its whole process group, because a log is printed only when all have ended.
 begin() {
   local title=$1 log=$logs/${#titles[@]} again=75
   shift
   [ "$1" != -k ] || again=
   while [ "$(jobs -rp | wc -l)" -ge "${most:-4}" ]; do wait -n || true; done
   # shellcheck disable=SC2016 # for the inner shell
-  setsid bash -c 'again=$1; shift
+  setsid timeout --kill-after=120 "${limit:-7200}" bash -c 'again=$1; shift
     "$@" || { status=$?; [ $status = "${again:-$status}" ] && echo "once more, on a new machine ($status)" && "$@"; }
     echo $? >"$0"' "$log.status" "$again" "$MACHINE_DIR/test-package" "$@" </dev/null >"$log" 2>&1 &
   pids+=($!)

@@ -10,7 +10,7 @@ use remit_common::names::Runtime;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
-use crate::commands::policy::broker_word;
+use crate::commands::policy::{broker_word, group_words};
 use crate::render::units;
 
 /// Names of the programs that a package has.
@@ -184,12 +184,16 @@ fn sockets(runtime: &Runtime) -> Vec<Check> {
             Some(Check::failure("sockets", why, fix))
         }));
     }
+    // Another check says what is wrong with the file.
+    let Ok([clients, admins]) = group_words(Path::new(REMIT_TOML)) else {
+        return checks;
+    };
     for (path, group, unit) in [
-        (runtime.socket(), "remit", "remitd.socket"),
-        (runtime.admin_socket(), "remit-admin", "remitd-admin.socket"),
+        (runtime.socket(), clients, "remitd.socket"),
+        (runtime.admin_socket(), admins, "remitd-admin.socket"),
     ] {
         let facts = FileFacts::look(&path).ok().flatten();
-        checks.push(socket(&path, group, unit, facts.as_ref()));
+        checks.push(socket(&path, &group, unit, facts.as_ref()));
     }
     checks
 }
@@ -204,6 +208,7 @@ fn socket(path: &Path, group: &str, unit: &str, facts: Option<&FileFacts>) -> Ch
         return Check::failure(name, format!("there is no '{shown}'"), restart);
     };
     let (mode, owner, of) = (facts.mode & 0o777, &facts.owner, &facts.group.name);
+    let is_of = |group: &str| of == group || format!("#{}", facts.group.id) == group;
     if facts.kind != FileKind::Socket {
         Check::failure(name, format!("'{shown}' is not a socket"), restart)
     } else if owner.id != 0 {
@@ -215,12 +220,11 @@ fn socket(path: &Path, group: &str, unit: &str, facts: Option<&FileFacts>) -> Ch
     } else if mode & 0o006 != 0 {
         let why = format!("'{shown}' has mode {mode:04o}: everyone may connect");
         Check::failure(name, why, format!("chmod 0660 {}", word(path)))
-    } else if of != group {
+    } else if !is_of(group) {
         let why = format!(
-            "'{shown}' belongs to group '{of}'; this is correct only if remit.toml names that group"
+            "'{shown}' belongs to group '{of}', and remit.toml names group '{group}', which cannot connect"
         );
-        let fix = format!("name that group in remit.toml, or: {restart}");
-        Check::warning(name, why, fix)
+        Check::warning(name, why, restart)
     } else if mode != 0o660 {
         let why = format!("'{shown}' has mode {mode:04o}: group '{group}' cannot connect");
         Check::warning(name, why, format!("chmod 0660 {}", word(path)))

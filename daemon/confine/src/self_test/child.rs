@@ -53,7 +53,7 @@ pub(super) fn run_child(
         }
     }
     // Under the filter clone3 does not exist.
-    let behind = |_: BorrowedFd<'_>| {
+    let behind = |_: BorrowedFd<'_>, _| {
         let report = asked.iter().try_for_each(|attempt| {
             let answer = try_one(attempt, &stage, ForkCall::Clone, || Ok(()));
             sys::write(sys::borrowed(1), &[answer]).map(drop)

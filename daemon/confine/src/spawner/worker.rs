@@ -316,8 +316,8 @@ fn become_job(
         sys::close_one(cgroup.as_raw_fd());
     }
     let entered = with_child_env(sandbox, &job, &ends, |env| {
-        enter(env, child, log, |steps| {
-            let failure = exec::execute(env);
+        enter(env, child, log, |steps, program| {
+            let failure = exec::execute(env, program);
             let _ = StepLog::default().send(steps, Some(failure));
             NOT_STARTED
         })

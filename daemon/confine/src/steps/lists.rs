@@ -9,6 +9,7 @@ use crate::Step;
 use crate::spec::compiled::Base;
 use crate::steps::enter::ChildEnv;
 use crate::steps::enter::{self, Entering};
+use crate::steps::exec::{self, CheckedProgram};
 use crate::steps::identity;
 use crate::steps::prepare::{self, Preparing};
 use crate::steps::report::{Failure, StepLog, StepResult, Taken};
@@ -213,12 +214,13 @@ impl Base {
     }
 }
 
-/// Walks the list `enter`, reports all steps since the worker's first, then does `then` with the pipe. Returns a status.
-pub(crate) fn enter(
-    env: &ChildEnv<'_>,
+/// Walks the list `enter` and checks the approved files, reports all steps since the worker's first, then does `then` with
+/// the pipe and the approved program. Returns a status.
+pub(crate) fn enter<'a>(
+    env: &ChildEnv<'a>,
     prepared: Preparing<'_>,
     mut log: StepLog,
-    then: impl FnOnce(BorrowedFd<'_>) -> i32,
+    then: impl FnOnce(BorrowedFd<'_>, Option<CheckedProgram<'a>>) -> i32,
 ) -> i32 {
     let mut child = Entering {
         env,
@@ -228,9 +230,13 @@ pub(crate) fn enter(
     };
     let list = env.sandbox.base.lists().enter;
     let entered = walk(list, &mut log, |take| take(&mut child));
-    // Nothing can be written after an exec.
-    let status = match (log.send(child.steps, entered.err()), entered) {
-        (Ok(()), Ok(())) => then(child.steps),
+    let (program, failure) = match entered.and_then(|()| exec::check(env)) {
+        Ok(program) => (program, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    // Nothing can be written after an exec. A child that is killed before this report has executed nothing.
+    let status = match (log.send(child.steps, failure), failure) {
+        (Ok(()), None) => then(child.steps, program),
         _ => NOT_STARTED,
     };
     // The step `descriptors` has closed what it owns.

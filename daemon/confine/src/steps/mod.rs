@@ -15,35 +15,53 @@ pub(crate) mod exec {
     use std::ffi::CStr;
     use std::os::fd::AsFd;
 
-    pub(crate) fn execute(child_env: &ChildEnv<'_>) -> Failure {
-        match child_env.measured {
-            [program, ..] if child_env.sandbox.layers.is_on(Layer::Measured) => {
-                as_measured(child_env, program)
-            }
-            _ => by_name(child_env),
+    /// The approved program, checked and open.
+    pub(crate) struct CheckedProgram<'a> {
+        approved: &'a Measured,
+        checked: Checked,
+    }
+
+    /// Checks the approved files, which may take seconds. `None`: nothing is to be checked.
+    pub(crate) fn check<'a>(
+        child_env: &ChildEnv<'a>,
+    ) -> Result<Option<CheckedProgram<'a>>, Failure> {
+        let approved = match child_env.measured {
+            [program, ..] if child_env.sandbox.layers.is_on(Layer::Measured) => program,
+            _ => return Ok(None),
+        };
+        let in_copy = matches!(child_env.sandbox.base, Base::View(_));
+        let checked = trust::check(child_env.measured, in_copy);
+        let step = Step::Exec;
+        let checked = checked.map_err(|fault| Failure { step, fault })?;
+        Ok(checked.map(|checked| CheckedProgram { approved, checked }))
+    }
+
+    pub(crate) fn execute(
+        child_env: &ChildEnv<'_>,
+        program: Option<CheckedProgram<'_>>,
+    ) -> Failure {
+        match program {
+            Some(program) => as_measured(child_env, &program),
+            None => by_name(child_env),
         }
     }
 
-    /// Executes the approved program if it and the other hashed files are unchanged. An ELF file is executed by the same
+    /// Executes the approved program: it and the other hashed files are unchanged. An ELF file is executed by the same
     /// descriptor that was read, whatever happens to its name. Its loader and libraries are not hashed, as for any program
     /// of the host. `argv[0]` and `/proc/self/exe`, from which the loader makes `$ORIGIN`, are as usual. Before Linux 6.14
     /// the process's name (`comm`) is the descriptor's number. A script is executed by its name: by a descriptor it would
     /// be `/dev/fd/3` and not find files next to it. The kernel opens script and interpreter again, but only root can
     /// change them and the way to them (`trust`).
-    fn as_measured(child_env: &ChildEnv<'_>, program: &Measured) -> Failure {
-        let step = Step::Exec;
-        let in_copy = matches!(child_env.sandbox.base, Base::View(_));
-        let refused = match trust::check(child_env.measured, in_copy) {
-            Ok(Some(Checked { file, is_elf: true })) => {
-                sys::execve_open(file.as_fd(), &child_env.argv, &child_env.env)
-            }
-            Ok(_) => sys::execve(&program.path, &child_env.argv, &child_env.env),
-            Err(fault) => return Failure { step, fault },
+    fn as_measured(child_env: &ChildEnv<'_>, program: &CheckedProgram<'_>) -> Failure {
+        let (path, Checked { file, is_elf }) = (&program.approved.path, &program.checked);
+        let refused = match is_elf {
+            true => sys::execve_open(file.as_fd(), &child_env.argv, &child_env.env),
+            false => sys::execve(path, &child_env.argv, &child_env.env),
         };
         let errno = refused.raw_os_error().unwrap_or(0);
         let why = match errno {
             libc::ENOENT => Why::BadInterpreter,
-            libc::EACCES => classify(&program.path),
+            libc::EACCES => classify(path),
             libc::ENOEXEC => Why::NotExecutable,
             _ => Why::Errno,
         };

@@ -33,41 +33,119 @@ fn is_kept_here(path: &CStr, stat: &libc::stat) -> bool {
 
 const OF_THE_MACHINE: [&CStr; 2] = [c"/", c"/usr"];
 
-/// Returns true if only root and `uid` can change `/` and each directory on the way to `path`; follows links.
+/// Most symbolic links on a way, as the kernel has it (path_resolution(7)).
+const LINKS: usize = 40;
+
+/// Returns true if only root and `uid` can change what an absolute path leads to: `/`, each directory on the way, and those
+/// on the way of each link. A missing file passes, a missing directory does not.
 pub(crate) fn of_way(path: &CStr, uid: u32) -> bool {
-    let bytes = path.to_bytes();
-    let mut text = [0u8; LONGEST + 1];
-    if bytes.len() > LONGEST || bytes.first() != Some(&b'/') {
+    let Some(mut way) = Way::new(path) else {
         return false;
-    }
-    let slashes = bytes.iter().enumerate().filter(|(_, b)| **b == b'/');
-    slashes.into_iter().all(|(end, _)| {
-        let part = bytes.get(..end.max(1)).unwrap_or_default();
-        let Some(prefix) = text.get_mut(..part.len()) else {
-            return false;
-        };
-        prefix.copy_from_slice(part);
-        if let Some(after) = text.get_mut(part.len()) {
-            *after = 0;
+    };
+    for _ in 0..=LINKS {
+        match way.walk(uid) {
+            WayEnd::File => return true,
+            WayEnd::Untrusted => return false,
+            WayEnd::Link(end) if !way.follow(end) => return false,
+            WayEnd::Link(_) => {}
         }
-        let part = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-        sys::stat(part).is_ok_and(|stat| is_own(part, &stat, uid))
-    })
+    }
+    false
 }
 
-/// Returns true if only they can change a program and the way to it, by both names. A missing one passes, as none runs.
+/// A path whose first link is replaced by its target again and again. On the stack, as [`Name`].
+struct Way {
+    text: [u8; LONGEST],
+    length: usize,
+}
+
+enum WayEnd {
+    File,
+    Untrusted,
+    /// The first bytes, so many, are the path of a link.
+    Link(usize),
+}
+
+impl Way {
+    fn new(path: &CStr) -> Option<Way> {
+        let mut way = Way {
+            text: [0; LONGEST],
+            length: 0,
+        };
+        let is_whole = way.push(path.to_bytes());
+        (is_whole && way.text.first() == Some(&b'/')).then_some(way)
+    }
+
+    /// Returns false if the path is too long. A NUL byte remains after it.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let end = self.length.saturating_add(bytes.len());
+        let free = self.text.get_mut(self.length..end);
+        let Some(free) = free.filter(|_| end < LONGEST) else {
+            return false;
+        };
+        free.copy_from_slice(bytes);
+        self.length = end;
+        true
+    }
+
+    /// Looks at each directory up to the first link.
+    fn walk(&self, uid: u32) -> WayEnd {
+        let all = self.text.get(..self.length).unwrap_or_default();
+        let slashes = all.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut part = [0u8; LONGEST];
+        for end in slashes.map(|(end, _)| end.max(1)).chain([self.length]) {
+            let (Some(from), Some(to)) = (all.get(..end), part.get_mut(..end)) else {
+                return WayEnd::Untrusted;
+            };
+            to.copy_from_slice(from);
+            let name = CStr::from_bytes_until_nul(&part).unwrap_or_default();
+            match sys::read_link(name, &mut [0]) {
+                Ok(_) => return WayEnd::Link(end),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(error) if end == self.length && error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(_) => return WayEnd::Untrusted,
+            }
+            let is_dir = end < self.length;
+            if is_dir && !sys::stat(name).is_ok_and(|stat| is_own(name, &stat, uid)) {
+                return WayEnd::Untrusted;
+            }
+        }
+        WayEnd::File
+    }
+
+    /// Puts the target of the link in its place. Returns false if that is impossible.
+    fn follow(&mut self, end: usize) -> bool {
+        let old = self.text;
+        let (Some(link), Some(rest)) = (old.get(..end), old.get(end..self.length)) else {
+            return false;
+        };
+        let mut name = [0u8; LONGEST];
+        if let Some(to) = name.get_mut(..end) {
+            to.copy_from_slice(link);
+        }
+        let mut target = [0u8; LONGEST];
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        let Ok(length) = sys::read_link(name, &mut target) else {
+            return false;
+        };
+        let target = target.get(..length).unwrap_or_default();
+        let above = link.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let dir: &[u8] = match target.first() {
+            Some(b'/') => b"",
+            _ => link.get(..=above).unwrap_or_default(),
+        };
+        self.text = [0; LONGEST];
+        self.length = 0;
+        self.push(dir) && self.push(target) && self.push(rest)
+    }
+}
+
+/// Returns true if only they can change a program and the way to it. A missing one passes, as none runs.
 pub(crate) fn of_program(program: &CStr, uid: u32) -> bool {
-    let Ok(file) = sys::open(program, libc::O_PATH) else {
+    let Ok(stat) = sys::stat(program) else {
         return true;
     };
-    let Ok(stat) = sys::stat_of(file.as_fd()) else {
-        return false;
-    };
-    let mut real = [0u8; LONGEST];
-    let Ok(real) = sys::name_of(file.as_fd(), &mut real) else {
-        return false;
-    };
-    is_own(program, &stat, uid) && of_way(program, uid) && of_way(real, uid)
+    is_own(program, &stat, uid) && of_way(program, uid)
 }
 
 /// Returns true if only they can change a program and all that interprets it. `path`: where env(1) looks programs up.

@@ -11,6 +11,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn measure(path: impl AsRef<Path>) -> Measured {
+    let sha256 = Sha256::digest(std::fs::read(&path).unwrap()).into();
+    Measured {
+        sha256,
+        ..of_stat(path)
+    }
+}
+
+fn of_stat(path: impl AsRef<Path>) -> Measured {
     let path = path.as_ref();
     let stat = std::fs::metadata(path).unwrap();
     Measured {
@@ -19,7 +27,7 @@ fn measure(path: impl AsRef<Path>) -> Measured {
         ino: stat.ino(),
         ctime_ns: i128::from(stat.ctime()) * 1_000_000_000 + i128::from(stat.ctime_nsec()),
         size: stat.size(),
-        sha256: Sha256::digest(std::fs::read(path).unwrap()).into(),
+        sha256: [0; 32],
     }
 }
 
@@ -240,6 +248,50 @@ fn what_has_changed_is_not_executed() {
             assert_eq!((ran.out.as_str(), ran.code()), ("", Some(127)), "{what}");
         }
     }
+    end(fixture);
+}
+
+/// The file is hashed for longer than the test lasts.
+#[test]
+fn child_that_is_killed_while_it_hashes_has_executed_nothing() {
+    let fixture = fixture();
+    let mut stage = Stage::new("tool");
+    let large = stage.dir.path("large");
+    std::fs::File::create(&large)
+        .unwrap()
+        .set_len(256 << 30)
+        .unwrap();
+    stage.approved.push(Measured {
+        sha256: [0; 32],
+        ..of_stat(&large)
+    });
+    let with = With {
+        measured: &stage.approved,
+        ..With::default()
+    };
+    let job = start(
+        &Kind::Read.sandbox(&stage.dir, true),
+        &fixture,
+        &["called"],
+        &with,
+    )
+    .unwrap();
+    let open = std::path::PathBuf::from(format!("/proc/{}/fd", job.pid));
+    let is_read = || {
+        let files = std::fs::read_dir(&open).into_iter().flatten().flatten();
+        let mut files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        files.any(|file| file.ends_with("large"))
+    };
+    while !is_read() {
+        std::thread::yield_now();
+    }
+    sys::pidfd_send_signal(&job.pidfd, libc::SIGKILL).unwrap();
+    let ran = finish(job);
+    assert_eq!(ran.signal(), Some(libc::SIGKILL), "{ran:?}");
+    let Progress::Failed { step, why, .. } = ran.progress else {
+        panic!("{ran:?}")
+    };
+    assert_eq!((step, why), (Step::Exec, Why::Died));
     end(fixture);
 }
 

@@ -556,7 +556,17 @@ fn profile_user_executes_only_trusted_programs() {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(dir.0.join(name), mode).unwrap();
     }
-    std::os::unix::fs::symlink(dir.0.join("open/true"), dir.0.join("mine/link")).unwrap();
+    for (link, to) in [
+        ("mine/link", "open/true"),
+        ("open/onward", "mine/true"),
+        ("mine/chain", "open/onward"),
+        ("mine/onward", "mine/true"),
+        ("mine/own_chain", "mine/onward"),
+    ] {
+        std::os::unix::fs::symlink(dir.0.join(to), dir.0.join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("../mine/./true", dir.0.join("mine/relative")).unwrap();
+    std::os::unix::fs::symlink("../open", dir.0.join("mine/aside")).unwrap();
     let profile = StrictProfile {
         exec: vec![listed(&dir.0)],
         ..ROOT
@@ -565,6 +575,10 @@ fn profile_user_executes_only_trusted_programs() {
         ("mine/true", true),
         ("open/true", false),
         ("mine/link", false),
+        ("mine/chain", false),
+        ("mine/own_chain", true),
+        ("mine/relative", true),
+        ("mine/aside/../mine/true", false),
     ] {
         let ran = run_as(&profile, &[&dir.path(name)]);
         match ran.progress {

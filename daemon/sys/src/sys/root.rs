@@ -172,39 +172,6 @@ pub fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     Ok(stat)
 }
 
-pub fn name_of<'a>(fd: BorrowedFd<'_>, buf: &'a mut [u8]) -> io::Result<&'a CStr> {
-    let mut link = *b"/proc/self/fd/0000000000\0";
-    let mut rest = fd.as_raw_fd();
-    for digit in link.iter_mut().rev().skip(1).take(10) {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    // The kernel does not accept leading zeros.
-    let first = link
-        .iter()
-        .skip(14)
-        .position(|b| *b != b'0')
-        .unwrap_or(9)
-        .min(9);
-    let mut short = [0u8; 25];
-    let parts = link.iter().take(14).chain(link.iter().skip(14 + first));
-    short
-        .iter_mut()
-        .zip(parts)
-        .for_each(|(to, from)| *to = *from);
-    let capacity = buf.len().saturating_sub(1);
-    // SAFETY: a NUL-terminated path, and a buffer of at least `capacity` bytes.
-    let n = unsafe { libc::readlink(short.as_ptr().cast(), buf.as_mut_ptr().cast(), capacity) };
-    let n = check(n as libc::c_long)? as usize;
-    if n >= capacity {
-        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
-    }
-    if let Some(after) = buf.get_mut(n) {
-        *after = 0;
-    }
-    CStr::from_bytes_until_nul(buf).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
-}
-
 pub fn read_link(path: &CStr, buf: &mut [u8]) -> io::Result<usize> {
     // SAFETY: a path valid for the call, and a buffer of the given length.
     let n = unsafe { libc::readlink(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };

@@ -243,6 +243,12 @@ impl AdminStanding {
         matches!(self, Self::Asked)
     }
 
+    pub(super) fn forget_known(&mut self) {
+        if matches!(self, Self::Known(_)) {
+            *self = Self::Unknown;
+        }
+    }
+
     pub(super) fn take(&mut self) -> Result<(), Refusal> {
         match std::mem::replace(self, Self::Unknown) {
             Self::Known(known) => known,

@@ -123,7 +123,9 @@ pub fn unlock(
         return failed("still locked", &why.to_string());
     }
     if let Err(error) = state.unlock() {
-        return failed("still locked", &error.to_string());
+        // The record before says that it is unlocked.
+        let text = format!("still locked: {error}");
+        return reports.refuse(subject, Refusal::new(Code::NotStarted, text));
     }
     life.gate = AdmissionState::Open;
     AdminReply::Done("unlocked".into())

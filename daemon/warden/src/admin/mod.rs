@@ -164,10 +164,12 @@ impl Admins {
         number: u64,
         admin: &mut Admin,
     ) -> Result<Option<JudgedCall>, FrameError> {
-        let is_shown = self.showing.contains_key(&number);
-        if is_shown
-            || has_frame(&admin.input) && !knows_standing(self, lookups, reactor, number, admin)
-        {
+        if self.showing.contains_key(&number) {
+            // The client decides how long that takes: a look-up that has ended before says nothing of the time after it.
+            admin.standing.forget_known();
+            return Ok(None);
+        }
+        if has_frame(&admin.input) && !knows_standing(self, lookups, reactor, number, admin) {
             return Ok(None);
         }
         let call = take_frame(&mut admin.input)?;

@@ -12,6 +12,7 @@ use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
+use crate::identity::user_names::nameless;
 use crate::request::{RequestSummary, with_groups, with_subject};
 
 /// Maximum delay until omitted refusals are recorded, one record per user.
@@ -33,6 +34,12 @@ impl RefusalSource {
             Self::Broker => record.field("SOURCE", "broker"),
         }
     }
+}
+
+/// Returns the user whose budget a refusal takes from. Uids without an account get no session and share one: a user can
+/// have thousands of them.
+fn payer(subject: Option<&Subject>, session: Option<u64>) -> Option<&Subject> {
+    subject.filter(|one| session.is_some() || one.user() != nameless(one.uid()))
 }
 
 impl Reports {
@@ -68,9 +75,10 @@ impl Reports {
         if let (Some(subject), Some(_)) = (subject, session) {
             self.count_refusal(subject, refusal.code);
         }
-        if self.may_be_recorded(source, subject, refusal) {
+        let payer = payer(subject, session);
+        if self.may_be_recorded(source, payer, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
-            self.write_refusal(source, subject, refusal, source.marked(record));
+            self.write_refusal(source, payer, refusal, source.marked(record));
         }
     }
 
@@ -78,7 +86,7 @@ impl Reports {
     fn write_refusal(
         &mut self,
         source: RefusalSource,
-        subject: Option<&Subject>,
+        payer: Option<&Subject>,
         refusal: &Refusal,
         record: Record,
     ) {
@@ -86,9 +94,9 @@ impl Reports {
         let written = self.audit.write(record);
         let floods = self.floods(source);
         match written {
-            Ok(()) => floods.take(subject, weight, now),
+            Ok(()) => floods.take(payer, weight, now),
             Err(_) => {
-                floods.leave_out(subject, refusal.code, now, timers::unix_ms());
+                floods.leave_out(payer, refusal.code, now, timers::unix_ms());
                 self.has_left_out = true;
             }
         }
@@ -104,12 +112,12 @@ impl Reports {
     fn may_be_recorded(
         &mut self,
         source: RefusalSource,
-        subject: Option<&Subject>,
+        payer: Option<&Subject>,
         refusal: &Refusal,
     ) -> bool {
         let now = Instant::now();
         let floods = self.floods(source);
-        let has_capacity = floods.has_capacity(subject, refusal.code, now, timers::unix_ms());
+        let has_capacity = floods.has_capacity(payer, refusal.code, now, timers::unix_ms());
         self.has_left_out |= !has_capacity;
         has_capacity
     }
@@ -274,6 +282,19 @@ mod tests {
         let many = caps::RECENT_REFUSALS as u64 + 1;
         let expect = [(Code::DeniedRule, 1), (Code::NotStarted, many)];
         assert_eq!(refusals.totals(), expect);
+    }
+
+    #[test]
+    fn uids_without_an_account_share_a_budget() {
+        let (alice, stranger) = (
+            Subject::fake(1000, "alice", None),
+            Subject::fake(200_000, "#200000", None),
+        );
+        let uid = |subject, session| payer(Some(subject), session).map(Subject::uid);
+        assert_eq!(uid(&alice, None), Some(1000));
+        assert_eq!(uid(&stranger, None), None);
+        // The policy names it by its number.
+        assert_eq!(uid(&stranger, Some(1)), Some(200_000));
     }
 
     #[test]

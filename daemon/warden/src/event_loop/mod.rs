@@ -82,6 +82,7 @@ impl Warden {
             queue::start_all_queued(&mut request_cx!(self));
             recovery::recover_if_due(&mut request_cx!(self));
             recovery::undo_if_due(&mut request_cx!(self));
+            shutdown::stop_waiting_for_ended_changes(&mut job_cx!(self), &mut self.life);
             tell_pending(&mut self.admins, &self.jobs);
             self.serve_due_admins();
             self.tell_note();

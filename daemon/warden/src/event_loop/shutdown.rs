@@ -46,6 +46,16 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
     }
 }
 
+/// Waits no longer for changes once none runs: what is left are ends that the audit log does not take.
+pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
+    let runs = |job: &Job| may_finish(job) && !job.plan.life.has_exited();
+    let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges(_)));
+    if is_waiting && !cx.jobs.live().any(|(_, job)| runs(job)) {
+        // The others were asked when the stop began.
+        ask_jobs(cx, life, |_| false);
+    }
+}
+
 pub fn shutdown_note(jobs: &Jobs, life: &Lifecycle, stop_wait_s: u32) -> Note {
     let waiting_for = match life.shutdown {
         Some(Shutdown::WaitingForChanges(_)) => {

@@ -143,7 +143,7 @@ impl Warden {
             Err(refused) => policies.reject(reports, refused, asked),
         }
         if done.again {
-            match self.reload(done.asked.as_ref()) {
+            match self.reload(done.asked_again.as_ref()) {
                 // Requesters who wait get the result of the last load, and the changes of all.
                 Ok(()) => {
                     let is_accepted = self.policies.error.is_none();
@@ -153,7 +153,7 @@ impl Warden {
                     return;
                 }
                 Err(error) => {
-                    let (reports, asked) = (&mut self.reports, done.asked.as_ref());
+                    let (reports, asked) = (&mut self.reports, done.asked_again.as_ref());
                     self.policies.reject(reports, error.to_string(), asked);
                 }
             }

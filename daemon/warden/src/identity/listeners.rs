@@ -1,9 +1,9 @@
 //! Opens the two listening sockets: binds them, or takes them from the service manager.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::rc::Rc;
@@ -53,9 +53,10 @@ impl Listeners {
                 )
             }
         };
-        let group = admins;
+        hand_over(&runtime.socket(), clients);
+        hand_over(&runtime.admin_socket(), admins);
+        admit(&runtime.socket(), admins);
         let [clients, admins] = listeners;
-        admit(&runtime.socket(), group);
         for listener in [&clients, &admins] {
             listener
                 .set_nonblocking(true)
@@ -78,6 +79,20 @@ impl Listeners {
 
     pub fn admin(&mut self) -> Option<ForeignSocket> {
         accept(&self.admins, &mut self.reserve, &self.sink)
+    }
+}
+
+/// Gives a socket of the service manager to the group of `remit.toml`: the units name the shipped groups.
+fn hand_over(socket: &Path, group: u32) {
+    let is_another = |meta: Metadata| meta.gid() != group;
+    if !socket.symlink_metadata().is_ok_and(is_another) {
+        return;
+    }
+    if let Err(error) = lchown(socket, None, Some(group)) {
+        say!(
+            "group #{group} of remit.toml cannot connect to '{}': {error}",
+            socket.display()
+        );
     }
 }
 

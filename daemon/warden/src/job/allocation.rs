@@ -138,13 +138,15 @@ impl JobUid {
     }
 }
 
-/// Range of job uids, round robin: the uid that was used last is reused last.
+/// Range of job uids, round robin: the uid that was used last is reused last. No two that are taken have one range of ids
+/// for a view.
 #[derive(Debug)]
 pub struct JobUids {
     first: u32,
     count: u32,
     next: u32,
     taken: BTreeSet<u32>,
+    ranges: BTreeSet<u32>,
 }
 
 impl JobUids {
@@ -155,6 +157,7 @@ impl JobUids {
             count: count.saturating_sub(1),
             next: 0,
             taken: BTreeSet::new(),
+            ranges: BTreeSet::new(),
         }
     }
 
@@ -162,7 +165,8 @@ impl JobUids {
         for _ in 0..self.count {
             let uid = self.first.saturating_add(self.next);
             self.next = (self.next + 1) % self.count;
-            if self.taken.insert(uid) {
+            if !self.taken.contains(&uid) && self.ranges.insert(uid % RANGES) {
+                self.taken.insert(uid);
                 return Some(JobUid(uid));
             }
         }
@@ -181,17 +185,19 @@ impl JobUids {
             .is_some_and(|at| at < self.count)
         {
             self.taken.insert(uid);
+            self.ranges.insert(uid % RANGES);
         }
     }
 
     pub fn free(&self) -> usize {
-        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let count = usize::try_from(self.count.min(RANGES)).unwrap_or(usize::MAX);
         count.saturating_sub(self.taken.len())
     }
 
     /// Frees a uid. The job must be verified empty.
     pub fn give_back(&mut self, uid: JobUid) {
         self.taken.remove(&uid.0);
+        self.ranges.remove(&(uid.0 % RANGES));
     }
 }
 
@@ -283,6 +289,21 @@ mod tests {
         assert_eq!((uids.free(), uids.take()), (0, None));
         uids.give_back(first);
         assert_eq!(uids.take().unwrap().get(), 101);
+    }
+
+    #[test]
+    fn two_uids_with_one_range_of_ids_are_not_taken() {
+        let mut uids = JobUids::new(100, 40_000);
+        let kept = uids.take().unwrap();
+        let mut passed = BTreeSet::from([kept.get()]);
+        for _ in 0..39_000 {
+            let uid = uids.take().unwrap();
+            assert_ne!(uid.get() % RANGES, kept.get() % RANGES);
+            passed.insert(uid.get());
+            uids.give_back(uid);
+        }
+        assert!(passed.contains(&39_000) && !passed.contains(&(kept.get() + RANGES)));
+        uids.give_back(kept);
     }
 
     #[test]

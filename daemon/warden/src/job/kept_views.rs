@@ -74,6 +74,10 @@ impl KeptViews {
     pub fn keep(&mut self, view: LeftView) -> Vec<JobUid> {
         let owner = view.owner;
         self.all.push(view);
+        self.drop_beyond(owner)
+    }
+
+    fn drop_beyond(&mut self, owner: u32) -> Vec<JobUid> {
         let mut freed = Vec::new();
         freed.extend(self.drop_until(OWN, self.memory / 4, |view| view.owner == owner));
         freed.extend(self.drop_until(ALL, self.memory / 2, |_| true));
@@ -136,12 +140,16 @@ impl KeptViews {
         }
     }
 
-    /// Takes back a view of which its reader made nothing.
-    pub fn give_back(&mut self, reader: JobId) {
+    /// Takes back a view of which its reader made nothing. What was kept meanwhile may leave no space for as many. Returns
+    /// the uids of those that are dropped.
+    fn give_back(&mut self, reader: JobId) -> Vec<JobUid> {
         let lent = self.all.iter_mut().find(|view| view.reader == Some(reader));
-        if let Some(view) = lent {
-            view.reader = None;
-        }
+        let Some(view) = lent else {
+            return Vec::new();
+        };
+        view.reader = None;
+        let owner = view.owner;
+        self.drop_beyond(owner)
     }
 
     /// Drops the view that this job has read. Returns its uid.
@@ -243,6 +251,14 @@ pub fn drop_own(cx: &mut JobCx<'_>, job: JobId) {
     let is_it = |view: &LeftView| view.job == job && view.reader.is_none();
     if let Some(at) = all.iter().position(is_it) {
         cx.sandbox.uids.give_back(all.remove(at).uid);
+    }
+    set_timer(cx);
+}
+
+/// Takes back the view that this job read, if it has one. Its time goes on from the end of the job that left it.
+pub fn give_back(cx: &mut JobCx<'_>, reader: JobId) {
+    for uid in cx.jobs.views.give_back(reader) {
+        cx.sandbox.uids.give_back(uid);
     }
     set_timer(cx);
 }

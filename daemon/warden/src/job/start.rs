@@ -16,6 +16,7 @@ use crate::job::life::{Event, OutOfOrder};
 use crate::job::live::Job;
 use crate::job::table::output;
 use crate::request::{Draft, Plan};
+use crate::sandbox::host_support::NotForked;
 use crate::startup::error::chain;
 use crate::startup::fault::{self, Point};
 use crate::state_dir::ledger::QueuedFor;
@@ -36,13 +37,14 @@ pub fn start(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, 
     started.map_err(|(mut plan, why)| {
         cx.confirmations.remove(plan.job);
         (plan.kept, plan.pack) = (None, None);
-        cx.jobs.views.give_back(plan.job);
+        kept_views::give_back(cx, plan.job);
         (plan, why)
     })
 }
 
 fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>, NotStarted)> {
     fault::point(&cx.reports.broker, Point::BeforeLedger);
+    let was_queued = cx.ledger.is_queued(plan.job);
     // The ledger comes first: in any case, the next start knows of the job.
     if let Err(error) = cx.ledger.open(&plan) {
         return Err((plan, NotStarted::Ledger(error)));
@@ -53,6 +55,11 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
         Ok(recorded) => recorded,
         Err((mut plan, why)) => {
             plan.ready = ready;
+            // Otherwise the next start would record the end of a job that never ran.
+            match was_queued {
+                true => cx.ledger.put_back(plan.job),
+                false => cx.ledger.forget(plan.job),
+            }
             return Err((plan, NotStarted::Record(why)));
         }
     };
@@ -69,13 +76,13 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
     let started = (Instant::now(), timers::unix_ms());
     let ordered = match cx.sandbox.manager.order(&recorded, ready) {
         Ok(ordered) => ordered,
-        Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
+        Err(not_forked) => return Err(unforked(recorded.into_inner(), not_forked)),
     };
     // What is left of earlier jobs is cleaned up now, while the child begins. Otherwise this process would sleep until then.
     cx.sandbox.clean_up();
     let (process, cgroup) = match cx.sandbox.manager.spawn(&recorded, ordered) {
         Ok(spawned) => spawned,
-        Err(error) => return Err((recorded.into_inner(), NotStarted::Fork(error))),
+        Err(not_forked) => return Err(unforked(recorded.into_inner(), not_forked)),
     };
     fault::point(&cx.reports.broker, Point::AfterFork);
     let mut plan = recorded.into_inner();
@@ -83,6 +90,12 @@ fn start_armed(cx: &mut JobCx<'_>, mut plan: Box<Plan>) -> Result<(), (Box<Plan>
     follow(cx, Job::new(plan, process, cgroup, started));
     fault::point(&cx.reports.broker, Point::AfterSend);
     Ok(())
+}
+
+/// The plan's cgroup is looked at before its uid becomes free.
+fn unforked(mut plan: Box<Plan>, not_forked: NotForked) -> (Box<Plan>, NotStarted) {
+    plan.ready = not_forked.left;
+    (plan, NotStarted::Fork(not_forked.why))
 }
 
 /// Watches a job that was just forked, and hands it to the broker.

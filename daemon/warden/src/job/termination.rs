@@ -306,7 +306,7 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
             drop(draft.kept);
             // One that has failed made no plan: the next one may, as with a disk that was full.
             match failed {
-                true => cx.jobs.views.give_back(id),
+                true => kept_views::give_back(cx, id),
                 false => kept_views::end_reader(cx, id),
             }
             cx.sandbox.release_ended(job.process, job.cgroup);

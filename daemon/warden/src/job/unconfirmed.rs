@@ -196,7 +196,15 @@ fn try_confirm(
     let record = with_subject(Record::new(Event::Confirmed, message), by, None)
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
-        .maybe("SIGNED", one.signed.map(Signed::as_str));
+        .maybe("SIGNED", one.signed.map(Signed::as_str))
+        .for_history(
+            Owner {
+                uid: one.uid,
+                user: one.user.clone(),
+            },
+            Some(one.job),
+            None,
+        );
     let written = cx.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     let before = cx.confirmations.all.clone();

@@ -29,7 +29,8 @@ pub fn drop_own(cx: &mut RequestCx<'_>, session: u64, job: JobId) -> Result<Answ
     );
     let record = with_subject(Record::new(Event::Drop, message), subject, Some(session))
         .field("JOB", job.to_string())
-        .number("COPY_BYTES", bytes);
+        .number("COPY_BYTES", bytes)
+        .for_history(subject.owner(), None, None);
     audit.write(record).map_err(|why| unrecorded(&why))?;
     kept_views::drop_own(&mut cx.job, job);
     Ok(Answer::Dropped(bytes))

@@ -47,7 +47,8 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
     let message = format!("{user} uploads {size} bytes, sha256 {hash}");
     let record = with_subject(Record::new(Event::Upload, message), subject, Some(session))
         .field("UPLOAD", hash)
-        .number("UPLOAD_BYTES", size);
+        .number("UPLOAD_BYTES", size)
+        .for_history(subject.owner(), None, None);
     let written = reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     Ok(Answer::Upload)

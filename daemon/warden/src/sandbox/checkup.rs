@@ -17,6 +17,7 @@ use crate::job::allocation::JobUid;
 use crate::job::context::JobCx;
 use crate::job::termination;
 use crate::request::with_requester;
+use crate::sandbox::host_support::NotForked;
 use crate::sandbox::self_test::test_run::{
     AfterCleanup, SelfTestPhase, SelfTestRun, TestSandbox, TestTour,
 };
@@ -122,7 +123,7 @@ fn start_self_test_of(
         .sandbox
         .manager
         .self_test(confined, &uid)
-        .map_err(|error| chain(&error))
+        .map_err(|NotForked { why, left }| (chain(&why), left))
         .and_then(|(self_test, cgroup)| {
             match cx
                 .reactor
@@ -131,8 +132,8 @@ fn start_self_test_of(
                 Ok(()) => Ok((self_test, cgroup)),
                 Err(error) => {
                     drop(self_test);
-                    drop(PreforkedJob::of(cgroup));
-                    Err(format!("it cannot be watched: {error}"))
+                    let left = Some(PreforkedJob::of(cgroup));
+                    Err((format!("it cannot be watched: {error}"), left))
                 }
             }
         });
@@ -145,8 +146,8 @@ fn start_self_test_of(
             cx.sandbox.self_test = Some(SelfTestRun { phase, tour });
             Ok(())
         }
-        Err(why) => {
-            cx.sandbox.uids.give_back(uid);
+        Err((why, left)) => {
+            cx.sandbox.release_prepared(left, uid);
             Err(why)
         }
     }

@@ -33,6 +33,27 @@ const NO_LAYERS: &str = "none (host)";
 /// A copy of the machine with the eyes of root lacks a layer.
 const NO_MASK: &str = "unmasked";
 
+/// Why a job was not forked.
+#[derive(Debug)]
+pub struct NotForked {
+    pub why: Error,
+    /// Its cgroup, in which a process may still end: until it has, the job's uid is no other job's.
+    pub left: Option<PreforkedJob>,
+}
+
+impl NotForked {
+    fn in_cgroup(why: Error, cgroup: Cgroup) -> Self {
+        let left = Some(PreforkedJob::of(cgroup));
+        Self { why, left }
+    }
+}
+
+impl From<Error> for NotForked {
+    fn from(why: Error) -> Self {
+        Self { why, left: None }
+    }
+}
+
 #[derive(Debug)]
 pub struct HostSupport {
     watchdog: Watchdog,
@@ -70,9 +91,12 @@ impl HostSupport {
         &self,
         plan: &'a Recorded<Box<Plan>>,
         ready: Option<PreforkedJob>,
-    ) -> Result<Ordered<'a>> {
+    ) -> std::result::Result<Ordered<'a>, NotForked> {
         let bound = &plan.bound;
-        let secrets = Secrets::seal(bound)?;
+        let secrets = match Secrets::seal(bound) {
+            Ok(secrets) => secrets,
+            Err(why) => return Err(NotForked { why, left: ready }),
+        };
         let ready = match ready {
             Some(ready) => ready.made_for(bound.compiled.sandbox()),
             None => self.allocate(plan.job)?,
@@ -83,8 +107,7 @@ impl HostSupport {
         };
         if let Err(error) = self.cgroups.limit(&cgroup, &together(bound)) {
             drop(waiting);
-            drop(PreforkedJob::of(cgroup));
-            return Err(error);
+            return Err(NotForked::in_cgroup(error, cgroup));
         }
         let sandbox = bound.compiled.sandbox();
         let ordered = self.with_job(plan, &secrets, &cgroup, |job| {
@@ -96,10 +119,7 @@ impl HostSupport {
                 cgroup,
                 child,
             }),
-            Err(error) => {
-                drop(PreforkedJob::of(cgroup));
-                Err(error)
-            }
+            Err(error) => Err(NotForked::in_cgroup(error, cgroup)),
         }
     }
 
@@ -144,7 +164,7 @@ impl HostSupport {
         &self,
         plan: &Recorded<Box<Plan>>,
         ordered: Ordered<'_>,
-    ) -> Result<(Spawned, Cgroup)> {
+    ) -> std::result::Result<(Spawned, Cgroup), NotForked> {
         let Ordered {
             secrets,
             cgroup,
@@ -159,10 +179,7 @@ impl HostSupport {
         }
         match spawned {
             Ok(spawned) => Ok((spawned, cgroup)),
-            Err(error) => {
-                drop(PreforkedJob::of(cgroup));
-                Err(error)
-            }
+            Err(error) => Err(NotForked::in_cgroup(error, cgroup)),
         }
     }
 
@@ -288,17 +305,18 @@ impl HostSupport {
     }
 
     /// Starts a self-test of all layers in its own cgroup. No other process may have `uid`.
-    pub fn self_test(&self, compiled: &Compiled, uid: u32) -> Result<(SelfTest, Cgroup)> {
+    pub fn self_test(
+        &self,
+        compiled: &Compiled,
+        uid: u32,
+    ) -> std::result::Result<(SelfTest, Cgroup), NotForked> {
         let cgroup = self.cgroups.make(&format!("witness-{uid}"))?;
         match self
             .spawner
             .self_test(compiled.sandbox(), cgroup.fd(), (uid, uid))
         {
             Ok(self_test) => Ok((self_test, cgroup)),
-            Err(error) => {
-                drop(PreforkedJob::of(cgroup));
-                Err(error)
-            }
+            Err(error) => Err(NotForked::in_cgroup(error, cgroup)),
         }
     }
 

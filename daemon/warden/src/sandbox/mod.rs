@@ -27,7 +27,7 @@ use crate::config::{Config, MachineLimits, Need};
 use crate::identity::user_names::optional_group;
 use crate::job::allocation::JobUid;
 use crate::request::Plan;
-use crate::sandbox::host_support::{HostSupport, Ordered, SpawnerProgram};
+use crate::sandbox::host_support::{HostSupport, NotForked, Ordered, SpawnerProgram};
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::BaseState;
 pub use crate::sandbox::self_test::{TestedAt, broken};
@@ -205,11 +205,15 @@ impl SandboxManager {
         &self,
         plan: &'a Recorded<Box<Plan>>,
         ready: Option<PreforkedJob>,
-    ) -> Result<Ordered<'a>, Error> {
+    ) -> Result<Ordered<'a>, NotForked> {
         let confined = ConfinedBase::of(plan.bound.compiled.base());
-        match confined.and_then(|confined| self.base_state(confined).why_not()) {
-            None => self.host_support()?.order(plan, ready),
+        let usable = match confined.and_then(|confined| self.base_state(confined).why_not()) {
+            None => self.host_support(),
             Some(why) => Err(unbuilt(why)),
+        };
+        match usable {
+            Ok(host_support) => host_support.order(plan, ready),
+            Err(why) => Err(NotForked { why, left: ready }),
         }
     }
 
@@ -218,7 +222,7 @@ impl SandboxManager {
         &self,
         plan: &Recorded<Box<Plan>>,
         ordered: Ordered<'_>,
-    ) -> Result<(Spawned, Cgroup), Error> {
+    ) -> Result<(Spawned, Cgroup), NotForked> {
         self.host_support()?.spawn(plan, ordered)
     }
 
@@ -290,11 +294,11 @@ impl SandboxManager {
         &self,
         confined: ConfinedBase,
         uid: &JobUid,
-    ) -> Result<(SelfTest, Cgroup), Error> {
+    ) -> Result<(SelfTest, Cgroup), NotForked> {
         let base_state = self.base_state(confined);
         match base_state.compiled() {
             Some(compiled) => self.host_support()?.self_test(compiled, uid.get()),
-            None => Err(unbuilt(base_state.why_not().unwrap_or_default())),
+            None => Err(unbuilt(base_state.why_not().unwrap_or_default()).into()),
         }
     }
 

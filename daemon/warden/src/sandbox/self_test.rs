@@ -85,7 +85,7 @@ pub enum TestedAt {
 pub fn now(host_support: &HostSupport, compiled: &Compiled, uid: u32) -> Result<(), String> {
     let (self_test, cgroup) = host_support
         .self_test(compiled, uid)
-        .map_err(|error| chain(&error))?;
+        .map_err(|not_forked| chain(&not_forked.why))?;
     let left = PreforkedJob::of(cgroup);
     let findings = findings(&self_test);
     drop(self_test);

@@ -166,7 +166,7 @@ fn again(job: &FoundJob, ended: &Ended) -> Record {
         entry.command
     );
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    with_job(Record::new(Event::End, message), job)
+    with_job(Record::new(Event::End, message), job, ending.code)
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)
         .maybe("EXIT", ending.exit.map(|code| code.to_string()))
@@ -175,12 +175,14 @@ fn again(job: &FoundJob, ended: &Ended) -> Record {
         .field("AGAIN", "maybe")
 }
 
-fn with_job(record: Record, job: &FoundJob) -> Record {
+/// `code`: why it never ran, if its end says so.
+fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
     let entry = &job.entry;
     let (owner, facts) = (&entry.owner, &entry.facts);
-    let verdict = match job.past {
-        Past::Asked => Code::NeedsApproval.as_str(),
-        _ => "allow",
+    let verdict = match (code, &job.past) {
+        (_, Past::Asked) => Code::NeedsApproval.as_str(),
+        (Some(code), _) => code.as_str(),
+        (None, _) => "allow",
     };
     record
         .for_history(owner.clone(), Some(entry.job), Some(&entry.command))
@@ -228,7 +230,7 @@ fn interrupted(job: &FoundJob, ended: &Ended) -> Record {
     };
     let ending = &ended.ending;
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    with_job(Record::new(Event::Interrupted, message), job)
+    with_job(Record::new(Event::Interrupted, message), job, None)
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)

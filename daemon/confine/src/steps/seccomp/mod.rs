@@ -132,7 +132,7 @@ fn on_connect(rule: Rule) -> Result<Program> {
 #[rustfmt::skip]
 const RELAY_CALLS: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_poll,
-    libc::SYS_ppoll, libc::SYS_accept4, libc::SYS_connect, libc::SYS_recvfrom, libc::SYS_sendto,
+    libc::SYS_ppoll, libc::SYS_accept4, libc::SYS_connect, libc::SYS_recvfrom,
     libc::SYS_shutdown, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_read, libc::SYS_write,
     libc::SYS_close, libc::SYS_nanosleep, libc::SYS_clock_gettime, libc::SYS_restart_syscall,
     libc::SYS_exit_group,
@@ -160,6 +160,14 @@ const RELAY_SOCKET: &[Check] = &[
     },
     PROTOCOL,
 ];
+
+/// With MSG_FASTOPEN, sendto(2) connects as connect(2) does, and Landlock is not asked.
+const NOT_CONNECTING: &[Check] = &[Check {
+    arg: 3,
+    mask: libc::MSG_FASTOPEN as u32,
+    want: Want::OneOf(&[0]),
+    errno: libc::EPERM as u16,
+}];
 
 /// Further calls of a relay that proves an address to be the host's by binding to it.
 const BINDING_CALLS: &[libc::c_long] = &[libc::SYS_bind, libc::SYS_getsockname];
@@ -210,9 +218,10 @@ pub(crate) fn relay(kind: RelayKind) -> Result<Program> {
         ),
     };
     let socket = (libc::SYS_socket, Rule::Checked(socket));
+    let send = (libc::SYS_sendto, Rule::Checked(NOT_CONNECTING));
     let allowed = RELAY_CALLS.iter().chain(more);
     let allowed = allowed.map(|number| (*number, Rule::Allow));
-    exactly(allowed.chain([socket]).chain(mapping))
+    exactly(allowed.chain([socket, send]).chain(mapping))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use remit_common::view::IDS;
+use remit_common::view::{IDS, RANGES};
 use remit_spawn::ResourceLimit;
 
 use crate::steps::report::{EnabledLayers, Fault};
@@ -18,8 +18,6 @@ use crate::{Layer, Why};
 
 /// The first id of the ranges: behind those of subuid(5), systemd-nspawn(1), and of directories of accounts.
 const FIRST: u32 = 3 << 30;
-/// As many as there are ids. Jobs that run at the same time have neighbouring uids.
-const RANGES: u32 = 16_000;
 
 /// CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SYS_CHROOT, SETFCAP: what packages and their scripts do with
 /// files and accounts. In the view's user namespace only.

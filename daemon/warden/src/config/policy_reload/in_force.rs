@@ -139,6 +139,7 @@ impl Policies {
         if let Some(loading) = &mut self.loading {
             // Its files may be older than this request, so it loads once more afterwards.
             loading.again = true;
+            loading.asked_again = asked.cloned().or(loading.asked_again.take());
             return Ok(());
         }
         let running = PolicyInForce {

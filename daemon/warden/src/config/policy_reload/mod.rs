@@ -81,6 +81,8 @@ pub struct Loading {
     answer: Answer,
     /// Another load was requested meanwhile.
     pub again: bool,
+    /// The administrator who asked for that one. `None`: a signal, or a user's connection.
+    pub asked_again: Option<Subject>,
     pub asked: Option<Subject>,
     /// A user's connection started this load. The new policy must not allow more than the old one.
     pub is_unasked: bool,
@@ -131,6 +133,7 @@ impl Loading {
             Ok(answer) => Ok(Self {
                 answer: answer.up_to(MODEL + shadow_load::MODEL),
                 again: false,
+                asked_again: None,
                 asked: asked.cloned(),
                 is_unasked: false,
                 before: Changes::default(),

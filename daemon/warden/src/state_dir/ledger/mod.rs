@@ -91,6 +91,23 @@ impl Ledger {
         }
     }
 
+    pub fn is_queued(&self, job: JobId) -> bool {
+        let held = self.taken.get(&job);
+        held.is_some_and(|held| held.state == SlotState::Queued)
+    }
+
+    /// Writes that a job from the queue runs not yet: its start is not recorded, so nothing ran.
+    pub fn put_back(&mut self, job: JobId) {
+        let Some(held) = self.taken.get(&job).copied() else {
+            return;
+        };
+        match self.write(held.slot, &slot::unstarting()) {
+            Ok(()) => self.mark(job, SlotState::Queued),
+            // If remitd is killed before the next try, the next start records that the job was interrupted.
+            Err(error) => say!("cannot write to the ledger that job {job} does not run: {error}"),
+        }
+    }
+
     fn begin(&mut self, job: JobId, held: HeldSlot, started: &Started) -> io::Result<()> {
         let write = slot::starting(job, started).map_err(io::Error::other)?;
         self.write(held.slot, &write)?;

@@ -153,6 +153,10 @@ pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
     Ok((STARTED.at, STARTED.encode(job.0, started)?))
 }
 
+pub fn unstarting() -> Write {
+    (STARTED.at, vec![0; HEAD])
+}
+
 /// If the end is too long, omits the sandbox layers and denials and cuts the cause. Then it fits.
 pub fn ending(job: JobId, ended: &EndNote<'_>) -> Result<Write, String> {
     let part = ENDED.encode(job.0, ended).or_else(|_| {

@@ -73,11 +73,18 @@ pub(super) const LOCKS: Check = Check {
     want: Want::NoneOf(&[6, 7, 37, 38]),
     errno: 0,
 };
-/// Leases, F_NOTIFY, F_SETPIPE_SZ and write hints.
+/// Commands that only Linux has (`F_LINUX_SPECIFIC_BASE`): those known to be harmless. Not among them are leases and
+/// delegations, F_NOTIFY, F_CANCELLK, F_SETPIPE_SZ, write hints, and what later kernels bring.
 pub(super) const STALLS: Check = Check {
     arg: 1,
     mask: !0,
-    want: Want::NoneOf(&[1024, 1026, 1031, 1036, 1038]),
+    want: Want::OneOfKind {
+        mask: !0x3ff,
+        kinds: &[1024],
+        // F_GETLEASE, F_DUPFD_{QUERY,CLOEXEC}, F_CREATED_QUERY, F_GETPIPE_SZ, F_{ADD,GET}_SEALS, F_GET_{RW,FILE_RW}_HINT,
+        // F_GETDELEG.
+        values: &[1025, 1027, 1028, 1030, 1032, 1033, 1034, 1035, 1037, 1039],
+    },
     errno: EPERM,
 };
 

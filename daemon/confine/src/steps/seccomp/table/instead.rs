@@ -37,13 +37,14 @@ pub(in crate::steps::seccomp) const LOOKING: &[&str] = &[
     "setrlimit", "setgroups", "setresuid", "setresgid", "capset", "ioctl",
 ];
 
+/// SO_SNDBUF, SO_RCVBUF, and SO_RESERVE_MEM, which adds to what all networks have together.
 const SOCKET_BUFFERS: Check = Check {
     arg: 2,
     mask: !0,
     want: Want::NoneOfIf {
         arg: 1,
         is: SOL_SOCKET,
-        values: &[7, 8],
+        values: &[7, 8, 73],
     },
     errno: 0,
 };
@@ -96,7 +97,7 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         ("flock", 73, 32), ("fsync", 74, 82), ("fdatasync", 75, 83), ("syncfs", 306, 267),
         ("sync_file_range", 277, 84), ("msync", 26, 227),
     ] } },
-    Instead { applies_to: |class| class.locks && !class.changes_root, group: Group { why: "likewise, and read past the cache; leases, F_NOTIFY, write hints and pipe sizes stay refused", layer: Some(Layer::SeccompLocks),
+    Instead { applies_to: |class| class.locks && !class.changes_root, group: Group { why: "likewise, and read past the cache; leases, delegations, F_NOTIFY, write hints and pipe sizes stay refused", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[STALLS]), rows: &[("fcntl", 72, -1), ("fcntl", -1, 25)] } },
     Instead { applies_to: |class| class.changes_root, group: Group { why: "locks of a view are its own; a read past the cache would write out files of the host beneath it", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[STALLS, no_direct_later(DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] } },

@@ -68,7 +68,7 @@ pub(super) const GROUPS: &[Group] = &[
     ] },
     Group { why: "a lock can stall the host's own programs: say yes, lock nothing", layer: Some(Layer::SeccompLocks),
         rule: Rule::Answer(0), rows: &[("flock", 73, 32)] },
-    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use; a read past the cache (O_DIRECT) flushes", layer: Some(Layer::SeccompLocks),
+    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases, delegations and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use; a read past the cache (O_DIRECT) flushes", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] },
     Group { why: "likewise, with the other architecture's flag", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] },
