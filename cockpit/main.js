@@ -12,6 +12,7 @@ const IDLE_MS = 10000;
 const BUSY_MS = 2000;
 const RETRY_MS = 3000;
 const EVENTS = "20";
+const JOBS = "100";
 
 const remit = new Remit(window.cockpit);
 let waiting = { requests: [], omitted: 0 };
@@ -21,6 +22,8 @@ let status = null;
 let isDeciding = false;
 let isVerifying = false;
 let running = [];
+/* Jobs that run or wait beyond those. */
+let unlisted = 0;
 let stopAsked = null;
 const look = { timer: null, isOn: false, isDue: false };
 
@@ -40,10 +43,11 @@ function fail(failure) {
     close("");
     waiting = { requests: [], omitted: 0 };
     running = [];
+    unlisted = 0;
     status = null;
     for (const id of ["waiting", "running", "history", "state"])
         byId(id).replaceChildren();
-    byId("nothing").hidden = byId("idle").hidden = byId("omitted").hidden = true;
+    byId("nothing").hidden = byId("idle").hidden = byId("omitted").hidden = byId("unlisted").hidden = true;
     byId("verified").replaceChildren();
     announce();
     allow();
@@ -158,10 +162,11 @@ function allow() {
     byId("verify").disabled = isVerifying;
 }
 
-/* One decision at a time; its sentence stays on the page. */
+/* One decision at a time; its sentence stays on the page. Returns whether it was taken. */
 async function decide(words) {
     if (isDeciding)
-        return;
+        return false;
+    let isTaken = false;
     isDeciding = true;
     tell("refused", "");
     allow();
@@ -171,6 +176,7 @@ async function decide(words) {
         if (shown && words[1] === shown.job_id && !answer.missing)
             close(sentence);
         tell("done", sentence);
+        isTaken = true;
     } catch (failure) {
         tell("refused", failure.message);
     }
@@ -178,12 +184,15 @@ async function decide(words) {
     allow();
     followShown();
     refresh();
+    return isTaken;
 }
 
 function drawRunning() {
     replace(byId("running"), running.map(job =>
         runningRow(job, { isAsked: job.job_id === stopAsked, onStop: stop })));
     byId("idle").hidden = running.length > 0;
+    byId("unlisted").hidden = unlisted === 0;
+    byId("unlisted").textContent = `${count(unlisted, "job")} more: remit jobs --running`;
 }
 
 function stop(job) {
@@ -208,7 +217,8 @@ async function verify() {
 }
 
 async function lookOnce() {
-    const { jobs } = await remit.ask("jobs", "--running", "--limit", "100");
+    const { jobs, omitted } = await remit.ask("jobs", "--running", "--limit", JOBS);
+    unlisted = omitted;
     running = jobs.filter(job => job.state !== "awaiting_approval");
     drawRunning();
     const { entries } = await remit.ask("history", "--all", "--limit", EVENTS);
@@ -268,12 +278,16 @@ onSubmit("deny-form", () => {
     if (!byId("deny").disabled)
         decide(["deny", shown.job_id, `--message=${byId("why").value.trim()}`]);
 });
-onSubmit("lock-form", () => {
+onSubmit("lock-form", async () => {
     if (byId("lock").disabled)
         return;
     const kill = byId("lock-kill").checked ? ["--kill"] : [];
-    decide(["lock", `--message=${byId("lock-why").value.trim()}`, ...kill]);
+    const isLocked = await decide(["lock", `--message=${byId("lock-why").value.trim()}`, ...kill]);
+    if (!isLocked)
+        return;
     byId("lock-why").value = "";
+    byId("lock-kill").checked = false;
+    allow();
 });
 byId("unlock").addEventListener("click", () => decide(["unlock"]));
 byId("verify").addEventListener("click", verify);

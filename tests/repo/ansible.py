@@ -7,10 +7,12 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import stat
 import subprocess
 import sys
 import tempfile
+import tomllib
 import types
 import unittest
 from unittest import mock
@@ -278,9 +280,53 @@ class Agent(Case):
     """remit_agent in check mode."""
 
     def test_an_account_that_is_already_gone_does_not_appear(self):
-        before = dict(account=False, enrolled=True, made=False, joined=False, group=False, keys={"t k": None})
-        module = types.SimpleNamespace(params=dict(state="absent", key=None))
+        before = dict(account=False, enrolled=True, orphan=False, made=False, joined=False, group=False, keys={"t k": None})
+        module = types.SimpleNamespace(params=dict(name="bot", state="absent", key=None))
         self.assertFalse(MODULES["remit_agent"].predicted(module, None, before)["account"])
+
+    def test_an_account_that_remit_forgot_is_no_absent_agent(self):
+        before = dict(account=True, enrolled=False, orphan=True, home="/home/bot", group=True, keys={})
+        module = Module(dict(name=dict(default="bot"), key=dict(), state=dict(default="absent")), True)
+        with self.assertRaises(Ended) as ended:
+            MODULES["remit_agent"].predicted(module, None, before)
+        self.assertIn("userdel bot; rm -r /home/bot", ended.exception.result["msg"])
+
+    def test_a_member_of_the_group_that_was_not_enrolled_is_said(self):
+        before = dict(account=True, enrolled=False, orphan=False, home="/home/alice", group=True, keys={})
+        module = Module(dict(name=dict(default="alice"), key=dict(), state=dict(default="absent")), True)
+        self.assertEqual(MODULES["remit_agent"].predicted(module, None, before), before)
+        self.assertIn("stays a member", module.warnings[0])
+
+
+class Examples(unittest.TestCase):
+    """The commands that the documents name."""
+
+    def test_each_command_is_shipped_with_these_arguments(self):
+        root = COLLECTION.parents[2]
+        shipped = {}
+        for file in sorted(root.glob("packaging/policy.d/*.toml")) + sorted(root.glob("packaging/examples/*.toml")):
+            for command in tomllib.loads(file.read_text()).get("command", []):
+                shipped[command["name"]] = command.get("args", {})
+        texts = [path.read_text() for path in sorted(COLLECTION.glob("modules/*.py"))]
+        texts.append((COLLECTION.parent / "README.md").read_text())
+        pages = "".join(page.read_text() for page in sorted(root.glob("packaging/man/*.[57]")))
+        task = re.compile(r"remit_(?:run|change):\n((?:[ ]{4,}.*\n)+)")
+        seen = 0
+        for words in task.findall("".join(texts)):
+            name = re.search(r"^ +name: ([a-z_]+\.[a-z_.]+)$", words, re.M)
+            if not name or name[1].startswith("site."):
+                continue
+            seen += 1
+            if name[1] not in shipped:
+                self.assertIn(name[1], pages, "a command that no file of policy has, and no page of the manual")
+                continue
+            given = re.search(r"^( +)args:\n((?:\1 +.*\n)+)", words, re.M)
+            given = set(re.findall(r"^ +([a-z_]+):", given[2], re.M)) if given else set()
+            args = shipped[name[1]]
+            needed = {arg for arg, rule in args.items() if not {"default", "optional", "flag"} & set(rule)}
+            self.assertLessEqual(given, set(args), words)
+            self.assertLessEqual(needed, given, words)
+        self.assertGreaterEqual(seen, 3)
 
 
 if __name__ == "__main__":

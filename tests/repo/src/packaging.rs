@@ -386,6 +386,7 @@ fn maintainer_scripts_know_every_unit() {
         "deb/prerm",
         "deb/postrm",
         "rpm/post",
+        "rpm/posttrans",
         "rpm/preun",
     ] {
         let text = read(&format!("packaging/{script}"));

@@ -17,6 +17,8 @@ const EXAMPLE: &str = "/usr/share/doc/remit/examples/inspect.toml";
 /// The same text: a machine may leave documents out when it installs packages.
 const TEXT: &str = include_str!("../../../../packaging/examples/inspect.toml");
 const RULES: &str = "/etc/remit/policy.d/40-inspect.toml";
+/// The first line of either file: packaging/deb/postrm looks for it.
+const MARK: &str = "# Written by 'remit enroll'. A purge of the package removes this file.\n";
 const NO: &str = "# Agents do not look at what only root sees: answered at 'remit enroll'. To grant it, replace this file by\n\
                   # /usr/share/doc/remit/examples/inspect.toml, or delete it to be asked again.\n";
 
@@ -76,7 +78,7 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
         None => return Ok(Inspects::NotAsked),
     };
     match answer {
-        Answer::No => write(NO).map(|()| Inspects::Declined),
+        Answer::No => write(&declined()).map(|()| Inspects::Declined),
         Answer::Yes => {
             write(&rules(args.group.as_str()))?;
             match fault(admin_socket::check_configuration()) {
@@ -93,7 +95,7 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
 /// An answer that contradicts the file is refused: ignored, `--inspect no` would seem to withdraw the rules. Rules that an
 /// administrator or an earlier release wrote may be those that are asked for.
 fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects, Failure> {
-    let kept = if text == NO.as_bytes() {
+    let kept = if text == declined().as_bytes() {
         Some(Answer::No)
     } else {
         (text == rules(group).as_bytes()).then_some(Answer::Yes)
@@ -117,8 +119,13 @@ fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects,
     ))
 }
 
+fn declined() -> String {
+    format!("{MARK}{NO}")
+}
+
 fn rules(group: &str) -> String {
-    TEXT.replace("\"%remit\"", &format!("\"%{group}\""))
+    let text = TEXT.replace("\"%remit\"", &format!("\"%{group}\""));
+    format!("{MARK}{text}")
 }
 
 /// Returns why the rules cannot stay: a policy that does not load keeps the daemon from starting.
@@ -180,9 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn purge_knows_what_enroll_wrote() {
+        let purge = include_str!("../../../../packaging/deb/postrm");
+        assert!(purge.contains(&format!("grep -qx \"{}\"", MARK.trim())));
+        for text in [declined(), rules("agents")] {
+            assert!(text.starts_with(MARK));
+        }
+    }
+
+    #[test]
     fn an_answer_that_the_file_does_not_have_is_refused() {
         let granted = rules("agents");
-        let texts = [granted.as_str(), NO, &rules("others"), ""];
+        let declined = declined();
+        let texts = [granted.as_str(), &declined, &rules("others"), ""];
         for (text, same) in texts.into_iter().zip([Some(Answer::Yes), Some(Answer::No)]) {
             for answer in [None, same] {
                 let was = decided(text.as_bytes(), answer, "agents").unwrap();

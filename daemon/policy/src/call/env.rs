@@ -25,7 +25,7 @@ pub const PATH_DIRS: [&str; 6] = [
     "/bin",
 ];
 
-const ALL: [(&str, &str); 10] = [
+const ALL: [(&str, &str); 11] = [
     ("LANG", "C.UTF-8"),
     ("TERM", "dumb"),
     ("TMPDIR", "/tmp"),
@@ -38,6 +38,8 @@ const ALL: [(&str, &str); 10] = [
     // Otherwise git status would try to write the index (git(1)).
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("DEBIAN_FRONTEND", "noninteractive"),
+    // needrestart(1) lists services: a job of remitd that restarts remitd would wait for its own end.
+    ("NEEDRESTART_MODE", "l"),
 ];
 
 /// git refuses repositories of other owners, and a job uid of its own owns none (git-config(1), safe.directory; the
@@ -218,7 +220,7 @@ mod tests {
         let expect = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             LANG=C.UTF-8 TERM=dumb TMPDIR=/tmp PAGER=cat GIT_PAGER=cat MANPAGER=cat \
             SYSTEMD_PAGER=cat NO_COLOR=1 GIT_OPTIONAL_LOCKS=0 DEBIAN_FRONTEND=noninteractive \
-            USER=remit-job LOGNAME=remit-job HOME=/tmp/home GIT_CONFIG_COUNT=1 \
+            NEEDRESTART_MODE=l USER=remit-job LOGNAME=remit-job HOME=/tmp/home GIT_CONFIG_COUNT=1 \
             GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*";
         assert_eq!(built(&[], &[]).unwrap().join(" "), expect);
     }

@@ -4,6 +4,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use remit_common::view::RANGES;
+
 /// Items by user. The user whose turn is next comes first.
 #[derive(Debug)]
 pub struct Turns<T> {

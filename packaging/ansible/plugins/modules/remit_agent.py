@@ -125,6 +125,9 @@ def found(module):
     is_primary = group is not None and account is not None and account.pw_gid == group.gr_gid
     return dict(
         account=account is not None,
+        # A purge of the package forgets whom remit has enrolled, and keeps the account with its key.
+        orphan=account is not None and not record and account.pw_gecos == "remit agent",
+        home=account.pw_dir if account else None,
         enrolled=bool(record),
         made=record.get("account_made", False),
         joined=record.get("group_added") is not None,
@@ -161,8 +164,14 @@ def read_key(module, remit):
 
 
 def has_nothing_to_remove(module, remit, before):
-    """Returns whether the agent, or its key, is already absent."""
+    """Returns whether the agent, or its key, is already absent. An account with a key that remit does not know fails the module."""
+    name = module.params["name"]
+    if before["orphan"]:
+        way = "userdel %s; rm -r %s" % (name, before["home"])
+        module.fail_json(msg="agent '%s' may still connect, and remit has no record of its enrollment: %s" % (name, way))
     if not before["enrolled"]:
+        if before["group"]:
+            module.warn("'%s' was not enrolled by remit, and stays a member of group remit" % name)
         return True
     return module.params["key"] is not None and read_key(module, remit)[0] not in before["keys"]
 

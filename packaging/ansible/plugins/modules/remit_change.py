@@ -83,7 +83,9 @@ EXAMPLES = r"""
 
 - name: Request a change each time this task runs
   remit.remit.remit_change:
-    name: logs.vacuum
+    name: log.vacuum
+    args:
+      size: 500M
     reason: monthly
     request_id: "vacuum-{{ now(utc=true).isoformat() }}"
 """

@@ -58,7 +58,7 @@ EXAMPLES = r"""
     sections: [os]
     since: yesterday
 
-- name: Fail if units changed outside of remit
+- name: Fail if units changed
   ansible.builtin.assert:
     that: remit_changes.sections | selectattr('section', 'equalto', 'units') | list == []
 """
