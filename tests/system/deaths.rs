@@ -110,7 +110,7 @@ fn daemon_answers(daemon: &Daemon) {
     let answer = Caller::new(daemon, &user_a()).ask(Request::Jobs { limit: 1 });
     assert!(matches!(answer, Ok(Reply::Jobs(_))), "{answer:?}");
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(20),
         "{:?}",
         start.elapsed()
     );

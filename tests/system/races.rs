@@ -280,14 +280,7 @@ fn stops_from_all_sides_are_one_stop() {
         ),
     ] {
         let job = started(&field, text);
-        let start = Instant::now();
         let reports = stops(&field, job, &signals);
-        // The grace time is five seconds; KILL needs none.
-        assert!(
-            start.elapsed() < Duration::from_secs(4),
-            "{text}: {:?}",
-            start.elapsed()
-        );
         for report in &reports {
             assert_eq!(report, &reports[0], "{text}: reported differently");
             let ending = report.ending.as_ref().expect("it has ended");
@@ -296,6 +289,9 @@ fn stops_from_all_sides_are_one_stop() {
                 (State::Cancelled, true),
                 "{report:?}"
             );
+            // Of itself: nothing ends it after its grace.
+            let is_killed = ending.signal == Some(libc::SIGKILL);
+            assert!(signals.contains(&kill) || !is_killed, "{report:?}");
         }
         let again = field.caller(&user_a()).stop(job).expect("it is ours");
         assert_eq!(again, reports[0], "{text}");

@@ -220,6 +220,41 @@ fn fetching_says_that_an_approval_is_needed() {
     assert_eq!(output.stdout, b"text\n", "{output:?}");
 }
 
+/// Each wrong upload is a record, so they count as what their user makes remit write.
+#[test]
+fn uploads_use_up_their_users_part_of_the_audit_log() {
+    let mut fixture = PlanFixture::lay();
+    let path = fixture.daemon.path().join("config/remit.toml");
+    let text = fs::read_to_string(path).expect("the daemon has read it");
+    let text = text.replace("sink = \"file\"", "sink = \"file\"\nper_user = 1048576");
+    fixture.daemon.set_file("config/remit.toml", &text);
+    fixture.daemon.restart_cleanly();
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    for number in 0_u32..10_000 {
+        let upload = Upload {
+            size: 1,
+            ..named(&number.to_be_bytes())
+        };
+        let part = UploadPart {
+            upload,
+            offset: 0,
+            bytes: b"x".to_vec().into(),
+        };
+        match caller.ask(Request::Upload(part)) {
+            Err(refusal) if refusal.message.contains("1048576") => {
+                assert!(number > 500, "{number}");
+                return;
+            }
+            // The rate of requests: the next one waits as long as is said.
+            Err(refusal) if refusal.code == Code::RateLimited => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(_) | Ok(_) => {}
+        }
+    }
+    panic!("nothing bounds them");
+}
+
 #[test]
 fn parts_come_in_order_and_an_upload_that_was_cut_goes_on() {
     let fixture = PlanFixture::lay();

@@ -17,8 +17,8 @@ use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{Daemon, admin, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_tests::test_dir::missing;
-use remit_wire::Run;
 use remit_wire::outcome::JobReport;
+use remit_wire::{HistoryQuery, Reply, Request, Run};
 
 use super::plans::{PlanFixture, commit, commit_process, edit, exit, gives, id_of, many, plan};
 use super::scene::{approve, does, options, status, until};
@@ -274,6 +274,16 @@ fn of_two_commits_the_confirmed_one_stays() {
     login
         .confirms(&fixture.daemon, &admin(), &other)
         .expect("it is confirmed");
+    let mut requester = Caller::new(&fixture.daemon, &user_a());
+    let query = HistoryQuery {
+        limit: 1,
+        ..HistoryQuery::default()
+    };
+    let page = requester.ask(Request::History(query));
+    let Ok(Reply::History(page)) = page else {
+        panic!("one may ask for one's own: {page:?}");
+    };
+    assert_eq!(page.entries[0].verdict, "confirmed", "{page:?}");
     is_undone(&fixture, "watched/a");
     assert_eq!(fixture.read("watched/b"), "new");
 }

@@ -75,7 +75,7 @@ fn queued_job_ends_with_its_grant() {
         ..options()
     });
     let mut new = to_a("site.*");
-    new.for_s = 3;
+    new.for_s = 10;
     give(&daemon, new);
     let mut a = Caller::new(&daemon, &user_a());
     let runs = a

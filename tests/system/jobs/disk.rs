@@ -302,8 +302,9 @@ fn other_denial_is_counted_separately_and_grants_work() {
         let report = a.run(argv(&["echo", "granted"])).expect("it is granted");
         assert_eq!(stdout(&report), "granted\n");
     }
+    // Delayed as refusals are, they would take 25 s.
     assert!(
-        start.elapsed() < Duration::from_secs(3),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}",
         start.elapsed()
     );

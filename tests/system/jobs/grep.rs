@@ -104,7 +104,7 @@ fn invalid_pattern_is_refused_with_reason() {
             "{name}: more than a sentence: {refusal}"
         );
         assert!(
-            start.elapsed() < Duration::from_secs(2),
+            start.elapsed() < Duration::from_secs(20),
             "{name}: {:?}",
             start.elapsed()
         );

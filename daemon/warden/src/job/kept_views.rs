@@ -397,6 +397,27 @@ mod tests {
     }
 
     #[test]
+    fn view_that_is_given_back_has_its_bounds_and_its_time_again() {
+        let mut scene = Scene::new();
+        for job in 0..5 {
+            assert!(scene.keep(job, 1, 10).is_empty());
+            assert!(scene.lend(job, 1, 50 + job).is_ok());
+        }
+        let freed = [50, 51, 52].map(|reader| scene.views.give_back(id(reader)).len());
+        assert_eq!((freed, scene.views.all.len()), ([1, 0, 0], OWN));
+        let mut scene = Scene::new();
+        scene.keep(0, 1, 10);
+        let ended = scene.now;
+        assert!(scene.lend(0, 1, 50).is_ok());
+        assert_eq!(scene.views.next(), None);
+        assert!(scene.views.drop_old(ended + KEPT).is_empty());
+        assert!(scene.views.give_back(id(50)).is_empty());
+        assert_eq!(scene.views.next(), Some(ended + KEPT));
+        assert_eq!(scene.views.drop_old(ended + KEPT).len(), 1);
+        assert!(scene.views.give_back(id(50)).is_empty(), "nothing is lent");
+    }
+
+    #[test]
     fn view_goes_when_its_time_is_over() {
         let mut scene = Scene::new();
         scene.keep(0, 1, 10);
