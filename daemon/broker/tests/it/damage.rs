@@ -272,7 +272,7 @@ fn output_survives_brokers_that_die_while_it_flows() {
         let mut client = broker.client(1000);
         while client.page(id, Stream::Stdout, 0, 0).total == 0 {
             // Each question is one of the user's requests, which have a rate.
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         broker.kill();
     }

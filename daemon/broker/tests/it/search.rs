@@ -144,7 +144,7 @@ fn unfinished_line_is_found_once_complete() {
     job.write(b"x1\nx2", b"");
     while client.job(id, 0).stdout.total < 5 {
         // Each question is one of the user's requests, which have a rate.
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     let found = client.grep(id, |query| query.pattern = "x".into()).unwrap();
     assert_eq!(
