@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -58,6 +59,32 @@ fn while_stopped<T>(daemon: &Daemon, act: impl FnOnce() -> T) -> T {
     let done = act();
     signal(Signal::SIGCONT);
     done
+}
+
+/// Returns true if a sink has no descriptor but its own socket, and nothing is in flight to that one.
+fn has_closed_all(sink: &Process) -> bool {
+    let own = std::fs::read_dir(format!("/proc/{}/fd", sink.pid)).unwrap();
+    let own = own.flatten().filter_map(|fd| fd.path().read_link().ok());
+    let own = own.filter_map(|to| {
+        let inode = to.to_str()?.strip_prefix("socket:[")?;
+        Some(inode.strip_suffix(']')?.to_owned())
+    });
+    let own: Vec<String> = own.collect();
+    let [inode] = own.as_slice() else {
+        return false;
+    };
+    let all = Command::new("ss")
+        .args(["-x", "-a", "-H"])
+        .output()
+        .unwrap();
+    let all = String::from_utf8_lossy(&all.stdout).into_owned();
+    // u_seq ESTAB RECEIVED SENT * INODE * PEER
+    let mut lines = all
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let socket = lines.find(|words| words.get(5) == Some(&inode.as_str()));
+    let is_drained = socket.expect("ss lists it").get(2) == Some(&"0");
+    is_drained && sockets_and_pidfds(sink.pid).0 == 1
 }
 
 fn sockets_and_pidfds(pid: i32) -> (usize, usize) {
@@ -128,7 +155,7 @@ fn w01_hanging_descriptor_counts_as_connection_of_sender() {
         );
         !sinks.is_empty()
             && sockets_and_pidfds(daemon.pid()) == expected
-            && sinks.iter().all(|sink| sockets_and_pidfds(sink.pid).0 == 1)
+            && sinks.iter().all(has_closed_all)
     };
     let end = Instant::now() + Duration::from_secs(60);
     while !are_passed_on() {
