@@ -230,6 +230,10 @@ pub(crate) fn enter<'a>(
     };
     let list = env.sandbox.base.lists().enter;
     let entered = walk(list, &mut log, |take| take(&mut child));
+    if !env.measured.is_empty() {
+        // The check may take seconds. If the child is killed meanwhile, it is known how far it came.
+        log.flush(child.steps);
+    }
     let (program, failure) = match entered.and_then(|()| exec::check(env)) {
         Ok(program) => (program, None),
         Err(failure) => (None, Some(failure)),

@@ -95,6 +95,14 @@ impl StepLog {
         }
     }
 
+    /// Sends what is noted so far. On failure it stays, for [`StepLog::send`].
+    pub(crate) fn flush(&mut self, to: BorrowedFd<'_>) {
+        let step_log = self.bytes.get(..self.len).unwrap_or_default();
+        if sys::write(to, step_log).is_ok() {
+            self.len = 0;
+        }
+    }
+
     pub(crate) fn send(&mut self, to: BorrowedFd<'_>, failure: Option<Failure>) -> io::Result<()> {
         match failure {
             None => self.push(DONE),
