@@ -31,6 +31,16 @@ impl JournalFile {
     /// Creates a journal on disk. An id is used once. Also returns the position of its rows.
     pub fn create(state: &File, id: &str, plan: &Plan) -> io::Result<(Self, u64)> {
         mkdirat(state, id, Mode::S_IRWXU)?;
+        Self::create_in(state, id, plan).inspect_err(|_| {
+            // Nothing was begun. Otherwise the next commit of this plan would find an interrupted one.
+            if let Ok(kept) = directory(state, id) {
+                let _ = unlinkat(&kept, NEW_NAME, UnlinkatFlags::NoRemoveDir);
+                let _ = unlinkat(state, id, UnlinkatFlags::RemoveDir);
+            }
+        })
+    }
+
+    fn create_in(state: &File, id: &str, plan: &Plan) -> io::Result<(Self, u64)> {
         let kept = directory(state, id)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;

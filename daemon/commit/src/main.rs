@@ -12,6 +12,7 @@ mod journal;
 mod lines;
 mod link;
 mod lists;
+mod locks;
 mod new_file;
 mod recover;
 mod restore;

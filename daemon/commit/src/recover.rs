@@ -185,7 +185,7 @@ fn repair<'a>(
         Phase::Undoing | Phase::Undone => {
             // An earlier undo has made those.
             operations.retain(|one| mark(one) != Some(&UndoMark::Undone));
-            forth(journal, operations, why, lost)
+            forth((journal, &read.plan), operations, why, lost)
         }
         Phase::Applying | Phase::Done if read.is_staged() => {
             back(state, journal, operations, true, why, lost)

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use remit_plan::Direction::{Commit, Undo};
-use remit_plan::{Kind, New, Phase};
+use remit_plan::{Kind, New, Phase, Plan, UndoMark};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
@@ -153,7 +153,7 @@ fn withdraw(
 
 /// Puts everything back to the state before an undo. `lost` cannot be put back.
 pub fn forth(
-    journal: &JournalFile,
+    (journal, plan): (&JournalFile, &Plan),
     operations: &[Operation<'_>],
     why: String,
     lost: Vec<Failure>,
@@ -165,7 +165,13 @@ pub fn forth(
     let mut left = lost;
     left.extend(reverted.filter_map(Result::err));
     if left.is_empty() {
-        left.extend(keep(journal, operations).err());
+        let kept = keep(journal, operations).and_then(|()| {
+            // Nothing of others is kept any more. A kill before this leaves the marks, and so the journal.
+            let clear = vec![UndoMark::Due; plan.entries().len()];
+            let cleared = journal.set_marks(plan, &clear);
+            cleared.map_err(|error| Failure::Machine(journal_error(error)))
+        });
+        left.extend(kept.err());
     }
     end(vec![why], &left)
 }

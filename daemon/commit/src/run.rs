@@ -17,6 +17,7 @@ use crate::confine;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::lines::{PlanOfFiles, resolved};
+use crate::locks;
 use crate::restore::{back, keep};
 use crate::stage::{check, check_directories, check_space, stage};
 use crate::tree::{Operation, Tree};
@@ -27,7 +28,7 @@ pub enum End {
     Done(String),
     /// The tree is as it was before.
     Nothing(String),
-    /// Another process has the lock, so nothing was tried.
+    /// Another process has a lock, so nothing was tried.
     Busy(String),
     /// What somebody else has changed was left as it is. A recovery tries once more.
     Left(String),
@@ -50,6 +51,10 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
         start,
         read,
     } = resolved(&tree, input)?;
+    let _locks = match locks::take(&plan) {
+        Ok(locks) => locks,
+        Err(end) => return Ok(end),
+    };
     let ranges = plan.ranges();
     let uploads = UploadDirectory::open(&plan, uploads)?;
     let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;

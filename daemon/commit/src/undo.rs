@@ -12,6 +12,7 @@ use remit_plan::{Journal, Kind, Phase, UndoMark};
 
 use crate::failure::Failure;
 use crate::journal::JournalFile;
+use crate::locks;
 use crate::restore::{finish_undo, forth};
 use crate::run::{End, changes, journal_error, make_all, restrict, sync};
 use crate::stage::{check, check_directories};
@@ -44,6 +45,10 @@ pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Resul
             return Ok(End::Pending(line));
         }
         _ => return Err(format!("'{id}' is not a commit that is done and kept")),
+    };
+    let _locks = match locks::take(&read.plan) {
+        Ok(locks) => locks,
+        Err(end) => return Ok(end),
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     tree.check_descriptors(&read.plan)?;
@@ -130,7 +135,12 @@ fn all(
         };
     }
     if let Err(why) = make_all(state, tree, journal, &operations, Undo) {
-        return Ok(forth(journal, &operations, why.into(), Vec::new()));
+        return Ok(forth(
+            (journal, &read.plan),
+            &operations,
+            why.into(),
+            Vec::new(),
+        ));
     }
     let line = format!("undone: {}", changes(operations.len() + inside.len()));
     let stays = staying::lines(staying.iter().rev(), public);

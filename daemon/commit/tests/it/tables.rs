@@ -1,7 +1,8 @@
 //! Tables of passwords, which a plan of a copy changes by their lines.
 
-use std::fs;
+use std::fs::{self, File};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
 use remit_plan::{Base, Bundle, Change, Content, Entry, Plan, PlanPath, Source, sha256};
 
@@ -43,6 +44,49 @@ fn lines(text: &[u8]) -> Vec<u8> {
     let plan = Plan::new(vec![Entry { path, change }]).unwrap();
     let bundle = Bundle::new(&plan, text, &[]).unwrap();
     bundle.as_bytes().to_vec()
+}
+
+/// As lckpwdf(3) does.
+fn locked() -> File {
+    let file = File::options()
+        .write(true)
+        .open(at("etc/.pwd.lock"))
+        .unwrap();
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_SETLK(&whole)).unwrap();
+    file
+}
+
+#[test]
+fn table_is_not_changed_while_another_program_has_its_lock() {
+    let _scene = scene();
+    put("etc/.pwd.lock", b"", 0o600, 0);
+    put("etc/other", b"old", 0o644, 0);
+    let input = lines(b"+new:!:2::::::\n");
+    let before = tree();
+    let is_busy = |result: Result| {
+        assert_eq!(result.code, Some(75), "{}", result.text);
+        assert!(result.text.contains("'/etc/.pwd.lock'"), "{}", result.text);
+    };
+    let lock = locked();
+    is_busy(commit(&input));
+    assert_eq!(tree(), before);
+    commit(&plan(&[write("etc/other", "new")])).is_done();
+    drop(lock);
+    commit(&input).is_done();
+    let after = tree();
+    let lock = locked();
+    is_busy(undo(&id_of(&input)));
+    assert_eq!(tree(), after);
+    drop(lock);
+    undo(&id_of(&input)).is_done();
+    assert_eq!(read("etc/shadow"), OLD);
 }
 
 #[test]

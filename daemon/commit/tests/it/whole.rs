@@ -249,6 +249,23 @@ fn marks_of_an_undo_that_was_taken_back_are_forgotten() {
     }
 }
 
+/// Nothing of others is kept then, so its age counts.
+#[test]
+fn commit_whose_undo_was_taken_back_is_forgotten_when_it_is_old() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let id = done(&package());
+    run_service();
+    let call = ("renameat2".to_owned(), 3);
+    let arguments = ["undo", &state(), &id, "--with-contents"];
+    end(start(&injected(&call, "signal=SIGKILL"), &arguments, None));
+    recover().is_done();
+    assert_eq!(phase(&id), Phase::Kept);
+    age(&id);
+    recover().is_done();
+    assert!(kept().is_empty(), "{:?}", kept());
+}
+
 /// A power cut comes between, and the service makes its directory again before the recovery.
 #[test]
 fn what_was_taken_away_before_a_kill_is_never_removed() {

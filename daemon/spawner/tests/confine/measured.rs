@@ -291,7 +291,7 @@ fn child_that_is_killed_while_it_hashes_has_executed_nothing() {
     let Progress::Failed { step, why, .. } = ran.progress else {
         panic!("{ran:?}")
     };
-    assert_eq!((step, why), (Step::Exec, Why::Died));
+    assert_eq!((step, why), (Step::Arguments, Why::Died));
     end(fixture);
 }
 

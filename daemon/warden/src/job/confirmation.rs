@@ -33,7 +33,7 @@ const AGAIN: [Duration; 4] = [
 const WHOLE: u32 = 2;
 /// Pause if the daemon is busy, which is no failure.
 const BUSY: Duration = Duration::from_secs(2);
-/// Pause if a process that the daemon did not start has the lock of the journals.
+/// Pause if a process that the daemon did not start has the lock of the journals, or of the tables of packages or accounts.
 const LOCKED: Duration = Duration::from_secs(10);
 /// Pause if the undo could not start: the audit log or the disk may be full.
 const NOT_STARTED: Duration = Duration::from_secs(60);
@@ -196,6 +196,8 @@ impl Unconfirmed {
     pub fn saw(&mut self, phase: Option<Phase>) -> UndoStage {
         self.undo = match (phase, self.undo) {
             (Some(Phase::Kept), _) => UndoStage::Kept,
+            // All is undone, and what others had made in new directories is kept.
+            (Some(Phase::Parted), UndoStage::Done) => UndoStage::Done,
             (Some(Phase::Parted | Phase::Left), _) => UndoStage::Parted,
             (None | Some(Phase::Gone), UndoStage::Kept | UndoStage::Lost) => UndoStage::Lost,
             (None | Some(Phase::Gone), _) => UndoStage::Done,
@@ -233,7 +235,7 @@ impl Unconfirmed {
     /// Handles an undo that met the lock of another one. That is no try.
     pub fn on_undo_locked(&mut self, job: JobId, now: Duration) {
         let why = format!(
-            "job {}: another process has the lock of the journals",
+            "job {}: another process has a lock that it needs; its output says which",
             job.short()
         );
         self.fail(self.tries(), &why, Some(now.saturating_add(LOCKED)));

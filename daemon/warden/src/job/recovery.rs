@@ -16,7 +16,7 @@ use crate::job::confirmation::{ConfirmStage, Unconfirmed, UndoStage};
 use crate::job::context::RequestCx;
 use crate::job::granted;
 use crate::job::unconfirmed::{forget, phase, record, report_failure};
-use crate::request::{Call, Requester};
+use crate::request::{Call, PARTLY, Requester};
 use crate::service::log::{self, Weight};
 
 /// The clock of a sleeping machine does not advance for timers, so the time is looked at again.
@@ -27,7 +27,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Words of remit-commit that only the daemon says.
 const FORGET: &str = "--forget";
 const KEEP: &str = "--keep";
-const PARTLY: &str = "--partly";
 
 /// Starts it if it is due and nothing of remit-commit runs. Also while remit is locked: it is the end of what was
 /// interrupted.

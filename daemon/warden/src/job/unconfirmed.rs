@@ -186,8 +186,12 @@ fn try_confirm(
         Some(_) => ", by a login: only its approval was signed",
         None => "",
     };
+    let stays = match one.may_be_undone_partly() {
+        true => "its undo ends, and some of its paths may be undone",
+        false => "it stays",
+    };
     let message = format!(
-        "{} confirms commit {} of {} [{}]: it stays{unsigned}",
+        "{} confirms commit {} of {} [{}]: {stays}{unsigned}",
         by.user(),
         one.commit,
         one.user,
@@ -218,5 +222,8 @@ fn try_confirm(
         UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),
         _ => format!("To undo it later: remit undo {}", one.commit),
     };
-    Ok(format!("confirmed; commit {} stays. {later}", one.short()))
+    Ok(format!(
+        "confirmed; commit {}: {stays}. {later}",
+        one.short()
+    ))
 }

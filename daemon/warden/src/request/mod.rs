@@ -34,6 +34,8 @@ pub use crate::request::validated::Call;
 pub use bound::{BoundAct, BoundCall, PolicyContext};
 pub use record::{with_groups, with_requester, with_subject};
 
+/// The word of remit-commit with which an undo leaves what others have changed.
+pub const PARTLY: &str = "--partly";
 /// Bytes of an argv on one line, for lists and records.
 const COMMAND_LINE: usize = 4096;
 
@@ -70,6 +72,11 @@ impl Call {
     #[must_use]
     pub fn with_words(self, own_words: Vec<String>) -> Self {
         Self { own_words, ..self }
+    }
+
+    /// Returns true if the daemon has it leave what others have changed.
+    pub fn is_partial_undo(&self) -> bool {
+        self.own_words.iter().any(|word| word == PARTLY)
     }
 
     /// A command that follows a commit.

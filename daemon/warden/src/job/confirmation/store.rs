@@ -283,6 +283,9 @@ impl Confirmations {
             Some(CommitUse::Undo | CommitUse::Recover)
         );
         self.is_settled |= makes_way && ending.has_succeeded();
+        if ending.has_succeeded() && !plan.call().is_partial_undo() {
+            self.on_whole_undo(plan);
+        }
         let ended = self.all.iter_mut().find(|one| one.job == plan.job)?;
         match ended.on_commit_end(ending, clocks())? {
             CommitEnd::Disarmed => {
@@ -293,6 +296,19 @@ impl Confirmations {
                 self.save_or_say();
                 Some(note)
             }
+        }
+    }
+
+    /// Its journal can stay for what others had made in new directories.
+    fn on_whole_undo(&mut self, plan: &Plan) {
+        let undone = plan.bound.undo.as_ref().map(|undo| undo.id());
+        let one = self
+            .all
+            .iter_mut()
+            .find(|one| Some(one.commit.as_str()) == undone);
+        if let Some(one) = one {
+            one.undo = UndoStage::Done;
+            self.save_or_say();
         }
     }
 

@@ -516,7 +516,29 @@ fn absence_of_the_journal_means_undone_only_after_a_started_undo() {
     }
     let mut one = undoing();
     assert_eq!(one.saw(None), UndoStage::Done);
+    // The undo of the whole commit has ended well, and its journal keeps what others had made.
+    assert_eq!(one.saw(Some(Parted)), UndoStage::Done);
+    assert_eq!(undoing().saw(Some(Parted)), UndoStage::Parted);
     assert_eq!(waiting(1000).saw(None), UndoStage::Lost);
+}
+
+#[test]
+fn partial_undo_that_failed_is_said() {
+    let mut one = undoing();
+    for tries in 1..=3 {
+        one.on_undo_failed("it was killed", Duration::from_secs(1000));
+        one.saw(Some(Phase::Kept));
+        assert_eq!(one.may_be_undone_partly(), tries == 3);
+        let sentence = one.sentence(at(2000));
+        assert_eq!(
+            sentence.contains("some of it may be undone"),
+            tries == 3,
+            "{sentence}"
+        );
+        if tries < 3 {
+            one.on_undo_started(JobId([9; 16]));
+        }
+    }
 }
 
 #[test]

@@ -6,13 +6,19 @@ use remit_common::admin::UnconfirmedView;
 use remit_common::calendar;
 
 use super::window::in_words;
-use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage};
+use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage, WHOLE};
 
 /// Digits of a commit's id in a line to type.
 const SHORT: usize = 12;
 
 impl Unconfirmed {
     /// Describes it for administrators.
+    /// Returns whether a partial undo has failed, which may have undone some of its paths.
+    pub fn may_be_undone_partly(&self) -> bool {
+        let is_partial = matches!(self.stage, ConfirmStage::Failed { tries, .. } if tries > WHOLE);
+        is_partial && self.undo == UndoStage::Kept
+    }
+
     pub fn sentence(&self, now: Clocks) -> String {
         let what = format!("commit {} of {}", self.short(), self.user);
         match &self.stage {
@@ -48,6 +54,7 @@ impl Unconfirmed {
                 );
                 let but = match self.undo {
                     UndoStage::Done | UndoStage::Parted => "in time:",
+                    _ if self.may_be_undone_partly() => "in time, and some of it may be undone:",
                     _ => "in time, and it is not undone:",
                 };
                 format!("nobody confirmed {what} {but} {why} (tries: {tries}; {again})")

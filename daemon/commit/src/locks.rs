@@ -1,0 +1,83 @@
+//! Locks of the programs that read tables of packages or accounts, change them in memory, and write them as a whole at
+//! their end. What a commit put there between the two would be lost, and no lease shows such a reader.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use remit_plan::Plan;
+
+use crate::run::End;
+
+/// What changes tables, those tables, and its locks. dpkg(1), apt(8); rpm(8); lckpwdf(3), passwd(5), subuid(5).
+const LOCKS: [(&str, &[&[u8]], &[&str]); 4] = [
+    (
+        "packages",
+        &[b"/var/lib/dpkg"],
+        &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"],
+    ),
+    ("packages", &[b"/var/lib/rpm"], &["/var/lib/rpm/.rpm.lock"]),
+    (
+        "packages",
+        &[b"/usr/lib/sysimage/rpm"],
+        &["/usr/lib/sysimage/rpm/.rpm.lock"],
+    ),
+    (
+        "accounts",
+        &[
+            b"/etc/passwd",
+            b"/etc/shadow",
+            b"/etc/group",
+            b"/etc/gshadow",
+            b"/etc/subuid",
+            b"/etc/subgid",
+        ],
+        &["/etc/.pwd.lock"],
+    ),
+];
+
+/// Takes the locks of the tables that a plan changes; they end with the files. A lock that no program has made is not held.
+pub fn take(plan: &Plan) -> Result<Vec<File>, End> {
+    let mut held = Vec::new();
+    for (what, tables, locks) in LOCKS {
+        let mut entries = plan.entries().iter();
+        if !entries.any(|entry| tables.iter().any(|table| entry.path.is_in(table))) {
+            continue;
+        }
+        for path in locks {
+            match lock(path) {
+                Ok(file) => held.extend(file),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(End::Busy(format!(
+                        "another program changes {what} and has the lock '{path}': try again when it has ended"
+                    )));
+                }
+                Err(error) => return Err(End::Nothing(format!("cannot lock '{path}': {error}"))),
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn lock(path: &str) -> io::Result<Option<File>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut how = OpenOptions::new();
+    let file = match how.write(true).custom_flags(flags.bits()).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // Of the open file: a lock of the process would end when any descriptor of the same file is closed.
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Ok(_) => Ok(Some(file)),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error.into()),
+    }
+}
