@@ -10,22 +10,33 @@ use remit_plan::Plan;
 
 use crate::run::End;
 
-/// What changes tables, those tables, and its locks. dpkg(1), apt(8); rpm(8); lckpwdf(3), passwd(5), subuid(5).
-const LOCKS: [(&str, &[&[u8]], &[&str]); 4] = [
-    (
-        "packages",
-        &[b"/var/lib/dpkg"],
-        &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"],
-    ),
-    ("packages", &[b"/var/lib/rpm"], &["/var/lib/rpm/.rpm.lock"]),
-    (
-        "packages",
-        &[b"/usr/lib/sysimage/rpm"],
-        &["/usr/lib/sysimage/rpm/.rpm.lock"],
-    ),
-    (
-        "accounts",
-        &[
+struct TableLocks {
+    what: &'static str,
+    /// Files, or directories with all that is in them.
+    tables: &'static [&'static [u8]],
+    locks: &'static [&'static str],
+}
+
+/// dpkg(1), apt(8); rpm(8); lckpwdf(3), passwd(5), subuid(5).
+const ALL: [TableLocks; 4] = [
+    TableLocks {
+        what: "packages",
+        tables: &[b"/var/lib/dpkg"],
+        locks: &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"],
+    },
+    TableLocks {
+        what: "packages",
+        tables: &[b"/var/lib/rpm"],
+        locks: &["/var/lib/rpm/.rpm.lock"],
+    },
+    TableLocks {
+        what: "packages",
+        tables: &[b"/usr/lib/sysimage/rpm"],
+        locks: &["/usr/lib/sysimage/rpm/.rpm.lock"],
+    },
+    TableLocks {
+        what: "accounts",
+        tables: &[
             b"/etc/passwd",
             b"/etc/shadow",
             b"/etc/group",
@@ -33,14 +44,19 @@ const LOCKS: [(&str, &[&[u8]], &[&str]); 4] = [
             b"/etc/subuid",
             b"/etc/subgid",
         ],
-        &["/etc/.pwd.lock"],
-    ),
+        locks: &["/etc/.pwd.lock"],
+    },
 ];
 
 /// Takes the locks of the tables that a plan changes; they end with the files. A lock that no program has made is not held.
 pub fn take(plan: &Plan) -> Result<Vec<File>, End> {
     let mut held = Vec::new();
-    for (what, tables, locks) in LOCKS {
+    for TableLocks {
+        what,
+        tables,
+        locks,
+    } in ALL
+    {
         let mut entries = plan.entries().iter();
         if !entries.any(|entry| tables.iter().any(|table| entry.path.is_in(table))) {
             continue;

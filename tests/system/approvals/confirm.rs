@@ -274,7 +274,7 @@ fn of_two_commits_the_confirmed_one_stays() {
     login
         .confirms(&fixture.daemon, &admin(), &other)
         .expect("it is confirmed");
-    let mut requester = Caller::new(&fixture.daemon, &user_a());
+    let mut requester = Caller::new(&fixture.daemon, &user_b());
     let query = HistoryQuery {
         limit: 1,
         ..HistoryQuery::default()
