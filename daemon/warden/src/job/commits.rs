@@ -10,7 +10,7 @@ use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Command, CommitUse, Policy};
 
-/// Exit status of remit-commit if another process has the lock of the journals: it has changed nothing.
+/// Exit status of remit-commit if another process has a lock that it needs: it has changed nothing.
 pub const LOCK_IS_BUSY: i32 = 75;
 /// Exit status of a commit whose files are changed, and whose journal a recovery has to finish.
 pub const NEEDS_RECOVERY: i32 = 5;
