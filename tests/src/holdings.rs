@@ -96,17 +96,20 @@ impl Holdings {
     #[must_use]
     pub fn at_rest(daemon: &Daemon) -> Self {
         let start = Instant::now();
-        let (mut last, mut since) = (Self::of(daemon), start);
-        while since.elapsed() < QUIET && start.elapsed() < AT_REST {
-            std::thread::sleep(LOOK);
+        let mut rested: Option<(Instant, Self)> = None;
+        loop {
             let now = Self::of(daemon);
             let rests = has_snapshot(daemon) && now.broker.threads <= 1;
-            if !rests || now.counts() != last.counts() {
-                since = Instant::now();
+            let same = rested
+                .take()
+                .filter(|(_, last)| last.counts() == now.counts());
+            let since = same.map_or_else(Instant::now, |(since, _)| since);
+            if rests && since.elapsed() >= QUIET || start.elapsed() >= AT_REST {
+                return now;
             }
-            last = now;
+            rested = rests.then_some((since, now));
+            std::thread::sleep(LOOK);
         }
-        last
     }
 
     /// Asserts that a daemon holds as much as before within two minutes.

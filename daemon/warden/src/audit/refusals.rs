@@ -12,7 +12,6 @@ use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
-use crate::identity::user_names::nameless;
 use crate::request::{RequestSummary, with_groups, with_subject};
 
 /// Maximum delay until omitted refusals are recorded, one record per user.
@@ -36,12 +35,6 @@ impl RefusalSource {
     }
 }
 
-/// Returns the user whose budget a refusal takes from. Uids without an account get no session and share one: a user can
-/// have thousands of them.
-fn payer(subject: Option<&Subject>, session: Option<u64>) -> Option<&Subject> {
-    subject.filter(|one| session.is_some() || one.user() != nameless(one.uid()))
-}
-
 impl Reports {
     pub fn record_refusal(
         &mut self,
@@ -50,7 +43,20 @@ impl Reports {
         refusal: &Refusal,
         asked: Option<&RequestSummary>,
     ) {
-        self.record_from(RefusalSource::Warden, subject, session, refusal, asked);
+        let source = RefusalSource::Warden;
+        self.record_from(source, (subject, subject), session, refusal, asked);
+    }
+
+    /// Records the refusal of a connection. All `strangers` share one budget: a user can have thousands of uids without an
+    /// account.
+    pub fn record_refused_arrival(
+        &mut self,
+        subject: Option<&Subject>,
+        is_stranger: bool,
+        refusal: &Refusal,
+    ) {
+        let (source, payer) = (RefusalSource::Warden, subject.filter(|_| !is_stranger));
+        self.record_from(source, (subject, payer), None, refusal, None);
     }
 
     /// Records a refusal by the broker, marked as such. It has its own limit, beside that of the warden's refusals.
@@ -60,13 +66,14 @@ impl Reports {
         session: u64,
         refusal: &Refusal,
     ) {
-        self.record_from(RefusalSource::Broker, subject, Some(session), refusal, None);
+        let source = RefusalSource::Broker;
+        self.record_from(source, (subject, subject), Some(session), refusal, None);
     }
 
     fn record_from(
         &mut self,
         source: RefusalSource,
-        subject: Option<&Subject>,
+        (subject, payer): (Option<&Subject>, Option<&Subject>),
         session: Option<u64>,
         refusal: &Refusal,
         asked: Option<&RequestSummary>,
@@ -75,7 +82,6 @@ impl Reports {
         if let (Some(subject), Some(_)) = (subject, session) {
             self.count_refusal(subject, refusal.code);
         }
-        let payer = payer(subject, session);
         if self.may_be_recorded(source, payer, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
             self.write_refusal(source, payer, refusal, source.marked(record));
@@ -282,19 +288,6 @@ mod tests {
         let many = caps::RECENT_REFUSALS as u64 + 1;
         let expect = [(Code::DeniedRule, 1), (Code::NotStarted, many)];
         assert_eq!(refusals.totals(), expect);
-    }
-
-    #[test]
-    fn uids_without_an_account_share_a_budget() {
-        let (alice, stranger) = (
-            Subject::fake(1000, "alice", None),
-            Subject::fake(200_000, "#200000", None),
-        );
-        let uid = |subject, session| payer(Some(subject), session).map(Subject::uid);
-        assert_eq!(uid(&alice, None), Some(1000));
-        assert_eq!(uid(&stranger, None), None);
-        // The policy names it by its number.
-        assert_eq!(uid(&stranger, Some(1)), Some(200_000));
     }
 
     #[test]

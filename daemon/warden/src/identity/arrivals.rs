@@ -233,17 +233,24 @@ fn let_in(cx: &mut ArrivalCx<'_>, admitted: Admitted) -> Option<Admitted> {
 }
 
 fn refuse(cx: &mut ArrivalCx<'_>, refused: Admitted, refusal: Refusal) {
+    let is_stranger = is_stranger(cx, &refused.caller);
     let reports = &mut cx.reports;
-    reports.record_refusal(Some(&refused.caller), None, &refusal, None);
+    reports.record_refused_arrival(Some(&refused.caller), is_stranger, &refusal);
     refused.door.refuse(&refused.stream, refusal);
+}
+
+/// Returns true if this uid has no account, as far as is known, and nothing names it by its number.
+fn is_stranger(cx: &ArrivalCx<'_>, subject: &Subject) -> bool {
+    let uid = subject.uid();
+    let is_named = || cx.numbers.contains(&uid) || cx.policy.names_number(uid);
+    uid != 0 && subject.user() == nameless(uid) && !is_named()
 }
 
 /// Refuses a uid without an account, unless something names it by its number. A process can change to one of its user's
 /// subordinate uids (newuidmap(1), or a service that provides them). Each would be a new user for denials and bounds.
 fn check_account(cx: &ArrivalCx<'_>, subject: &Subject) -> Result<(), Refusal> {
     let uid = subject.uid();
-    let is_named = || cx.numbers.contains(&uid) || cx.policy.names_number(uid);
-    if uid == 0 || subject.user() != nameless(uid) || is_named() {
+    if !is_stranger(cx, subject) {
         return Ok(());
     }
     let text = format!(
@@ -267,8 +274,9 @@ fn turn_away(cx: &mut ArrivalCx<'_>, door: Door, none: &NoSubject) {
         let name = cx.callers.names.name(uid).unwrap_or_else(|| nameless(uid));
         Subject::gone(uid, name)
     });
+    let is_stranger = subject.as_ref().is_some_and(|one| is_stranger(cx, one));
     cx.reports
-        .record_refusal(subject.as_ref(), None, &refusal, None);
+        .record_refused_arrival(subject.as_ref(), is_stranger, &refusal);
 }
 
 pub fn let_client_in(
