@@ -190,7 +190,7 @@ async function decide(words) {
 function drawRunning() {
     replace(byId("running"), running.map(job =>
         runningRow(job, { isAsked: job.job_id === stopAsked, onStop: stop })));
-    byId("idle").hidden = running.length > 0;
+    byId("idle").hidden = running.length > 0 || unlisted > 0;
     byId("unlisted").hidden = unlisted === 0;
     byId("unlisted").textContent = `${count(unlisted, "job")} more: remit jobs --running`;
 }

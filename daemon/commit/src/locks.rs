@@ -62,10 +62,15 @@ pub fn take(plan: &Plan) -> Result<Vec<File>, End> {
             continue;
         }
         for path in locks {
+            // An own descriptor of a file would refuse the lease that a change of it needs.
+            let mut entries = plan.entries().iter();
+            if entries.any(|entry| entry.path.as_bytes() == path.as_bytes()) {
+                continue;
+            }
             match lock(path) {
                 Ok(file) => held.extend(file),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(End::Busy(format!(
+                    return Err(End::Locked(format!(
                         "another program changes {what} and has the lock '{path}': try again when it has ended"
                     )));
                 }

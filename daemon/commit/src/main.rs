@@ -46,6 +46,8 @@ const KEEP_OPTION: &str = "--keep";
 const UNFINISHED: u8 = 4;
 /// The tree is whole, and a recovery has to finish before the next undo.
 const PENDING: u8 = 5;
+/// Another program has a lock of tables that the plan changes. Nothing was tried.
+const LOCKED: u8 = 6;
 /// EX_TEMPFAIL of sysexits.h: the lock is busy. It is no failure of what was asked for.
 const BUSY: u8 = 75;
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         End::Left(why) | End::Mixed(why) => (3, format!("not all is as it was: {why}")),
         End::Unfinished(why) => (UNFINISHED, why),
         End::Pending(line) => (PENDING, line),
+        End::Locked(why) => (LOCKED, format!("nothing was changed: {why}")),
         End::Busy(why) => (BUSY, format!("nothing was changed: {why}")),
     };
     println!("{line}");

@@ -11,6 +11,7 @@ use remit_plan::{Journal, KeptUndo, Phase, UndoMark, expired};
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
+use crate::locks;
 use crate::restore::{back, finish_undo, forget, forth, give_up, keep as keep_old};
 use crate::run::{End, journal_error, restrict};
 use crate::staying::{self, Public};
@@ -88,6 +89,11 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
             None => all.push((journal, read, operations, lost)),
         }
     }
+    // As far as they are free: a recovery is not to be kept from its end.
+    let interrupted = all.iter().filter(|(_, read, ..)| read.phase != Phase::Gone);
+    let _locks: Vec<_> = interrupted
+        .filter_map(|(_, read, ..)| locks::take(&read.plan).ok())
+        .collect();
     let undone = all
         .iter()
         .filter(|(_, read, ..)| read.phase == Phase::Undone);
@@ -118,9 +124,11 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
-            End::Mixed(line) | End::Busy(line) | End::Unfinished(line) | End::Pending(line) => {
-                wrong.push(line);
-            }
+            End::Mixed(line)
+            | End::Busy(line)
+            | End::Locked(line)
+            | End::Unfinished(line)
+            | End::Pending(line) => wrong.push(line),
         }
     }
     let lines = |lines: &[String]| lines.join("; ");

@@ -165,13 +165,14 @@ pub fn forth(
     let mut left = lost;
     left.extend(reverted.filter_map(Result::err));
     if left.is_empty() {
-        let kept = keep(journal, operations).and_then(|()| {
-            // Nothing of others is kept any more. A kill before this leaves the marks, and so the journal.
-            let clear = vec![UndoMark::Due; plan.entries().len()];
-            let cleared = journal.set_marks(plan, &clear);
-            cleared.map_err(|error| Failure::Machine(journal_error(error)))
-        });
-        left.extend(kept.err());
+        match keep(journal, operations) {
+            Ok(()) => {
+                // Nothing of others is kept any more. Marks that stay only keep the journal longer.
+                let clear = vec![UndoMark::Due; plan.entries().len()];
+                let _ = journal.set_marks(plan, &clear);
+            }
+            Err(failure) => left.push(failure),
+        }
     }
     end(vec![why], &left)
 }

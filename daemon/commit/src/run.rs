@@ -28,8 +28,10 @@ pub enum End {
     Done(String),
     /// The tree is as it was before.
     Nothing(String),
-    /// Another process has a lock, so nothing was tried.
+    /// Another process has the lock of the journals, so nothing was tried.
     Busy(String),
+    /// Another process has a lock of tables that the plan changes, so nothing was tried.
+    Locked(String),
     /// What somebody else has changed was left as it is. A recovery tries once more.
     Left(String),
     /// An error stopped the way back. A recovery tries again.

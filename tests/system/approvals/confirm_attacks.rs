@@ -93,7 +93,7 @@ fn undo_that_meets_a_lock_of_somebody_else_keeps_its_tries() {
         all.iter().any(|one| one.what.contains(text))
     };
     until("it met the lock", || {
-        says("has a lock that it needs; its output says which (tries: 0;")
+        says("has the lock of the journals (tries: 0;")
     });
     std::thread::sleep(OVER);
     assert!(says("(tries: 0;"), "{:?}", unconfirmed(&fixture.daemon));

@@ -219,6 +219,9 @@ fn show<const N: usize, J: Listed<N>>(
         _ => vec![None; jobs.len()],
     };
     let mut rows: Vec<(J, Option<QueuePosition>)> = jobs.into_iter().zip(queue_positions).collect();
+    // Live jobs come first, so none of them is omitted after one that has ended.
+    let has_all_live = args.running && rows.iter().any(|(job, _)| !is_live(job.state()));
+    let omitted = if has_all_live { 0 } else { omitted };
     if args.running {
         rows.retain(|(job, _)| is_live(job.state()));
     }

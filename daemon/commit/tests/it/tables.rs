@@ -71,7 +71,7 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
     let input = lines(b"+new:!:2::::::\n");
     let before = tree();
     let is_busy = |result: Result| {
-        assert_eq!(result.code, Some(75), "{}", result.text);
+        assert_eq!(result.code, Some(6), "{}", result.text);
         assert!(result.text.contains("'/etc/.pwd.lock'"), "{}", result.text);
     };
     let lock = locked();
@@ -87,6 +87,30 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
     drop(lock);
     undo(&id_of(&input)).is_done();
     assert_eq!(read("etc/shadow"), OLD);
+    // What must not be kept from its paths goes on.
+    let input = lines(b"+other:!:2::::::\n");
+    commit(&input).is_done();
+    let _lock = locked();
+    undo_partly(&id_of(&input)).is_done();
+    assert_eq!(read("etc/shadow"), OLD);
+}
+
+#[test]
+fn commit_that_makes_the_lock_is_undone() {
+    let _scene = scene();
+    let making = PlanPath::new("/etc/.pwd.lock").unwrap();
+    let lock = remit_plan::Edit {
+        path: making,
+        ..write("etc/.pwd.lock", "")
+    };
+    let group = remit_plan::Edit {
+        path: PlanPath::new("/etc/group").unwrap(),
+        ..write("etc/group", "new:x:1:\n")
+    };
+    let input = plan(&[lock, group]);
+    commit(&input).is_done();
+    undo(&id_of(&input)).is_done();
+    assert!(!at("etc/.pwd.lock").exists() && !at("etc/group").exists());
 }
 
 #[test]

@@ -37,7 +37,7 @@ const OF_THE_MACHINE: [&CStr; 2] = [c"/", c"/usr"];
 const LINKS: usize = 40;
 
 /// Returns true if only root and `uid` can change what an absolute path leads to: `/`, each directory on the way, and those
-/// on the way of each link. A missing file passes, a missing directory does not.
+/// on the way of each link. A missing one passes, as nothing can be executed there.
 pub(crate) fn of_way(path: &CStr, uid: u32) -> bool {
     let Some(mut way) = Way::new(path) else {
         return false;
@@ -102,7 +102,8 @@ impl Way {
             match sys::read_link(name, &mut [0]) {
                 Ok(_) => return WayEnd::Link(end),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                Err(error) if end == self.length && error.raw_os_error() == Some(libc::ENOENT) => {}
+                // Only those who are trusted can make it.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return WayEnd::File,
                 Err(_) => return WayEnd::Untrusted,
             }
             let is_dir = end < self.length;

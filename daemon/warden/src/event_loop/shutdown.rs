@@ -50,7 +50,8 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
 pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
     let runs = |job: &Job| may_finish(job) && !job.plan.life.has_exited();
     let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges(_)));
-    if is_waiting && !cx.jobs.live().any(|(_, job)| runs(job)) {
+    // The next command of a chain is one more change.
+    if is_waiting && cx.acts.0.is_empty() && !cx.jobs.live().any(|(_, job)| runs(job)) {
         // The others were asked when the stop began.
         ask_jobs(cx, life, |_| false);
     }

@@ -274,6 +274,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn socket_of_another_group_is_handed_over() {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-listen-XXXXXX")).unwrap();
+        let (socket, link) = (dir.join("socket"), dir.join("link"));
+        let _listener = UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink("socket", &link).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+        let of = |path: &Path| {
+            let meta = path.symlink_metadata().unwrap();
+            (meta.uid(), meta.gid(), meta.mode() & 0o777)
+        };
+        let uid = of(&socket).0;
+        hand_over(&socket, 64_777);
+        assert_eq!(of(&socket), (uid, 64_777, 0o600));
+        // Not what it leads to.
+        hand_over(&link, 64_778);
+        assert_eq!((of(&socket).1, of(&link).1), (64_777, 64_778));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn sockets_are_distinguished_by_name() {
         for (count, names, want) in [
             ("2", "remit:remit-admin", Some([3, 4])),

@@ -10,8 +10,10 @@ use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Command, CommitUse, Policy};
 
-/// Exit status of remit-commit if another process has a lock that it needs: it has changed nothing.
+/// Exit status of remit-commit if another process has the lock of the journals: it has changed nothing.
 pub const LOCK_IS_BUSY: i32 = 75;
+/// The same if another process has a lock of the tables of packages or accounts. Any program can have these for long.
+pub const TABLES_ARE_LOCKED: i32 = 6;
 /// Exit status of a commit whose files are changed, and whose journal a recovery has to finish.
 pub const NEEDS_RECOVERY: i32 = 5;
 /// After this time a request may start a failed recovery again.
@@ -99,8 +101,8 @@ impl Commits {
     }
 
     pub fn on_end(&mut self, used: Option<CommitUse>, ending: &Ending) {
-        let by_itself =
-            ending.state == State::Exited && matches!(ending.exit, Some(0 | 1 | LOCK_IS_BUSY));
+        let by_itself = ending.state == State::Exited
+            && matches!(ending.exit, Some(0 | 1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY));
         match used {
             // One that failed may have waited for this job.
             Some(CommitUse::Commit | CommitUse::Undo) => {
@@ -211,6 +213,7 @@ mod tests {
             (Some(commit), State::Exited, Some(1), false),
             (Some(commit), State::Exited, Some(LOCK_IS_BUSY), false),
             (Some(undo), State::Exited, Some(LOCK_IS_BUSY), false),
+            (Some(undo), State::Exited, Some(TABLES_ARE_LOCKED), false),
             (Some(commit), State::Signalled, Some(LOCK_IS_BUSY), true),
             (Some(commit), State::Exited, Some(3), true),
             // The tree is whole and the journal is not.

@@ -17,7 +17,7 @@ use remit_plan::Phase;
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
-use crate::job::commits::LOCK_IS_BUSY;
+use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
 use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
@@ -33,7 +33,7 @@ const AGAIN: [Duration; 4] = [
 const WHOLE: u32 = 2;
 /// Pause if the daemon is busy, which is no failure.
 const BUSY: Duration = Duration::from_secs(2);
-/// Pause if a process that the daemon did not start has the lock of the journals, or of the tables of packages or accounts.
+/// Pause if a process that the daemon did not start has the lock of the journals.
 const LOCKED: Duration = Duration::from_secs(10);
 /// Pause if the undo could not start: the audit log or the disk may be full.
 const NOT_STARTED: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ impl Unconfirmed {
             | ConfirmStage::Failed { .. } => return None,
         }
         let is_nothing = match ending.state {
-            State::Exited => matches!(ending.exit, Some(1 | LOCK_IS_BUSY)),
+            State::Exited => matches!(ending.exit, Some(1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY)),
             State::NotStarted => true,
             _ => false,
         };
@@ -235,7 +235,7 @@ impl Unconfirmed {
     /// Handles an undo that met the lock of another one. That is no try.
     pub fn on_undo_locked(&mut self, job: JobId, now: Duration) {
         let why = format!(
-            "job {}: another process has a lock that it needs; its output says which",
+            "job {}: another process has the lock of the journals",
             job.short()
         );
         self.fail(self.tries(), &why, Some(now.saturating_add(LOCKED)));
@@ -373,8 +373,10 @@ impl Unconfirmed {
         let at = now.boot.saturating_add(left);
         match &mut self.stage {
             ConfirmStage::Undoing { tries, .. } | ConfirmStage::Following { tries, .. } => {
+                // A partial undo may have undone some paths.
+                let is_partial = *tries == WHOLE && self.undo == UndoStage::Started;
                 self.stage = ConfirmStage::Failed {
-                    tries: *tries,
+                    tries: tries.saturating_add(u32::from(is_partial)),
                     why: "remitd ended while it was undone".to_owned(),
                     again: Some(at),
                 };

@@ -62,6 +62,7 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
         (State::Exited, Some(0), true),
         (State::Exited, Some(1), false),
         (State::Exited, Some(LOCK_IS_BUSY), false),
+        (State::Exited, Some(TABLES_ARE_LOCKED), false),
         (State::Cancelled, Some(LOCK_IS_BUSY), true),
         (State::Exited, Some(3), true),
         (State::Exited, Some(134), true),
@@ -538,6 +539,20 @@ fn partial_undo_that_failed_is_said() {
         if tries < 3 {
             one.on_undo_started(JobId([9; 16]));
         }
+    }
+}
+
+#[test]
+fn partial_undo_that_a_restart_cut_off_is_said() {
+    for (tries, is_partial) in [(1, false), (2, true)] {
+        let mut one = undoing();
+        for _ in 0..tries {
+            one.on_undo_failed("x", Duration::from_secs(1000));
+            one.on_undo_started(JobId([9; 16]));
+        }
+        let mut one = one.restarted(at(1500), None, at(1500));
+        one.saw(Some(Phase::Kept));
+        assert_eq!(one.may_be_undone_partly(), is_partial, "{one:?}");
     }
 }
 

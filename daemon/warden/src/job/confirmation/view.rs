@@ -12,13 +12,13 @@ use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage, WHOLE};
 const SHORT: usize = 12;
 
 impl Unconfirmed {
-    /// Describes it for administrators.
     /// Returns whether a partial undo has failed, which may have undone some of its paths.
     pub fn may_be_undone_partly(&self) -> bool {
         let is_partial = matches!(self.stage, ConfirmStage::Failed { tries, .. } if tries > WHOLE);
         is_partial && self.undo == UndoStage::Kept
     }
 
+    /// Describes it for administrators.
     pub fn sentence(&self, now: Clocks) -> String {
         let what = format!("commit {} of {}", self.short(), self.user);
         match &self.stage {

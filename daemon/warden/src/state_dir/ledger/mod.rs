@@ -503,6 +503,37 @@ mod tests {
     }
 
     #[test]
+    fn job_whose_start_is_not_recorded_is_queued_again() {
+        let scratch = Scratch::new();
+        let mut ledger = scratch.open();
+        for (number, waiting) in [(1, QueuedFor::Slot), (2, QueuedFor::Approval)] {
+            let entry = Entry {
+                waiting,
+                ..entry(number)
+            };
+            ledger.insert(&entry, SlotState::Queued).unwrap();
+            let started = Started {
+                started_ms: 7,
+                job_uid: 1,
+            };
+            // Twice: the first start is not recorded.
+            for _ in 0..2 {
+                assert!(ledger.is_queued(entry.job));
+                let held = ledger.taken[&entry.job];
+                ledger.begin(entry.job, held, &started).unwrap();
+                assert!(!ledger.is_queued(entry.job));
+                ledger.put_back(entry.job);
+            }
+        }
+        let (mut ledger, found, damage) = scratch.read();
+        assert_eq!(found, [(1, Past::Queued), (2, Past::Asked)]);
+        assert!(damage.is_none());
+        end(&mut ledger, 1);
+        let (_, found, _) = scratch.read();
+        assert_eq!(found, [(1, an_end()), (2, Past::Asked)]);
+    }
+
+    #[test]
     fn clock_set_back_changes_no_order() {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
