@@ -1,5 +1,6 @@
 //! `schedule.cron`: the jobs of cron and their times.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
@@ -33,6 +34,8 @@ const SHOWN_VARIABLES: [&str; 13] = [
     "START_HOURS_RANGE",
 ];
 const MOST: u64 = 1 << 20;
+/// Where this file is, cron and run-parts(8) ignore files by their names.
+const DEBIAN: &str = "/etc/debian_version";
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
@@ -41,14 +44,19 @@ enum Job {
     Line {
         table: String,
         line: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ignored: Option<&'static str>,
     },
     Script {
         every: &'static str,
         script: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ignored: Option<&'static str>,
     },
 }
 
 pub fn list() -> Result<ExitCode, String> {
+    let is_debian = Path::new(DEBIAN).exists();
     let (mut jobs, mut unseen) = (Vec::new(), Unseen::default());
     let mut files_at = |location: &str| {
         files(Path::new(location)).unwrap_or_else(|error| {
@@ -66,6 +74,7 @@ pub fn list() -> Result<ExitCode, String> {
     for (every, location) in SCRIPTS {
         jobs.extend(files_at(location).into_iter().map(|script| Job::Script {
             every,
+            ignored: script_ignored(&script, is_debian),
             script: script.to_string_lossy().into_owned(),
         }));
     }
@@ -77,7 +86,10 @@ pub fn list() -> Result<ExitCode, String> {
                 fs::read(&table).map(Some)
             }
         }) {
-            Ok(Some(bytes)) => jobs.extend(table_lines(&table.to_string_lossy(), &bytes)),
+            Ok(Some(bytes)) => {
+                let ignored = table_ignored(&table, is_debian);
+                jobs.extend(table_lines(&table.to_string_lossy(), &bytes, ignored));
+            }
             Ok(None) | Err(_) => unseen.add(&table),
         }
     }
@@ -100,7 +112,37 @@ fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn table_lines(table: &str, bytes: &[u8]) -> Vec<Job> {
+/// Says why run-parts(8) does not run a script.
+fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
+    if is_debian && let Some(why) = name_ignored(script) {
+        return Some(why);
+    }
+    let is_executable = |of: fs::Metadata| of.permissions().mode() & 0o111 != 0;
+    let is_ignored = fs::metadata(script).is_ok_and(|of| !is_executable(of));
+    is_ignored.then_some("it is not executable")
+}
+
+/// Says why cron(8) does not read a table: Debian's has rules for the names in `/etc/cron.d`.
+fn table_ignored(table: &Path, is_debian: bool) -> Option<&'static str> {
+    let is_named = table.parent() == Some(Path::new("/etc/cron.d"));
+    (is_debian && is_named)
+        .then(|| name_ignored(table))
+        .flatten()
+}
+
+fn name_ignored(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.iter().all(is_plain) {
+        None
+    } else if name.contains(&b'.') {
+        Some("its name has a dot")
+    } else {
+        Some("its name has another character than letters, digits, '_' and '-'")
+    }
+}
+
+fn table_lines(table: &str, bytes: &[u8], ignored: Option<&'static str>) -> Vec<Job> {
     let text = String::from_utf8_lossy(bytes);
     let lines = text
         .lines()
@@ -110,6 +152,7 @@ fn table_lines(table: &str, bytes: &[u8]) -> Vec<Job> {
         .map(|line| Job::Line {
             table: table.to_owned(),
             line: without_secrets(line),
+            ignored,
         })
         .collect()
 }
@@ -145,7 +188,7 @@ mod tests {
     #[test]
     fn comments_and_blank_lines_are_left_out() {
         let text = b"# a comment\n\nSHELL=/bin/sh\n  17 * * * * root cd / && run-parts /etc/cron.hourly\n\t# more\n";
-        let found = serde_json::to_value(table_lines("/etc/crontab", text)).unwrap();
+        let found = serde_json::to_value(table_lines("/etc/crontab", text, None)).unwrap();
         assert_eq!(
             found,
             serde_json::json!([
@@ -154,6 +197,62 @@ mod tests {
             ])
         );
         assert!(files(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn what_cron_ignores_is_marked() {
+        let base = std::env::temp_dir().join(format!("remit-cron-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let script = |name: &str, mode: u32| {
+            let path = base.join(name);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let not_executable = Some("it is not executable");
+        let dot = Some("its name has a dot");
+        for (name, mode, plain, debian) in [
+            ("0-Logs_x", 0o755, None, None),
+            ("of-root", 0o700, None, None),
+            ("copied", 0o644, not_executable, not_executable),
+            ("backup.sh", 0o755, None, dot),
+            ("both.sh", 0o644, not_executable, dot),
+        ] {
+            let path = script(name, mode);
+            assert_eq!(script_ignored(&path, false), plain, "{name}");
+            assert_eq!(script_ignored(&path, true), debian, "{name}");
+        }
+        let other = script_ignored(&script("saved~", 0o755), true).unwrap();
+        assert!(other.starts_with("its name has another character"));
+        std::os::unix::fs::symlink("copied", base.join("link")).unwrap();
+        assert_eq!(script_ignored(&base.join("link"), true), not_executable);
+        fs::remove_dir_all(&base).unwrap();
+
+        for (table, is_debian, ignored) in [
+            ("/etc/cron.d/shop.example", true, dot),
+            ("/etc/cron.d/shop.example", false, None),
+            ("/etc/cron.d/shop-example", true, None),
+            ("/var/spool/cron/crontabs/a.b", true, None),
+            ("/etc/crontab", true, None),
+        ] {
+            assert_eq!(table_ignored(Path::new(table), is_debian), ignored);
+        }
+        let found = serde_json::to_value(table_lines("/etc/cron.d/a.b", b"A=1\n", dot)).unwrap();
+        assert_eq!(
+            found,
+            serde_json::json!([
+                { "table": "/etc/cron.d/a.b", "line": "A=…", "ignored": "its name has a dot" },
+            ])
+        );
+        let script = Job::Script {
+            every: "daily",
+            script: "/etc/cron.daily/a".into(),
+            ignored: not_executable,
+        };
+        assert_eq!(
+            serde_json::to_value(script).unwrap(),
+            serde_json::json!({ "every": "daily", "script": "/etc/cron.daily/a", "ignored": "it is not executable" })
+        );
     }
 
     #[test]

@@ -48,10 +48,15 @@ struct OpenFile {
 
 /// Lists open files: of a process, of a unit's processes, or of all that have one file or port open.
 pub fn open(words: &[&str]) -> Result<ExitCode, String> {
+    // Before `collect`, after which this process looks at descriptors only.
+    let real = match *words {
+        ["file", file, _] => real_path(file),
+        _ => None,
+    };
     let (wanted, most) = match *words {
         ["process", pid, count] => (Wanted::Process(number(pid)?), count),
         ["unit", unit, count] => (Wanted::Unit(unit), count),
-        ["file", file, count] => (Wanted::File(file), count),
+        ["file", file, count] => (Wanted::File(file, real.as_deref()), count),
         ["port", port, count] => (Wanted::Port(number(port)?), count),
         _ => {
             return Err(
@@ -80,7 +85,7 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
         let is_one = match wanted {
             Wanted::Process(pid) => process.pid == pid,
             Wanted::Unit(unit) => process.unit().as_deref() == Some(unit),
-            Wanted::File(_) | Wanted::Port(_) => true,
+            Wanted::File(..) | Wanted::Port(_) => true,
         };
         if !is_one {
             continue;
@@ -122,7 +127,8 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
 enum Wanted<'a> {
     Process(u32),
     Unit(&'a str),
-    File(&'a str),
+    /// The path, and the one that it leads to by links.
+    File(&'a str, Option<&'a Path>),
     Port(u16),
 }
 
@@ -130,9 +136,15 @@ impl Wanted<'_> {
     fn is_about(self, link: &Link, sockets: &HashSet<Vec<u8>>) -> bool {
         match self {
             Self::Process(_) | Self::Unit(_) => true,
-            Self::File(file) => {
-                let rest = link.target.strip_prefix(file.as_bytes());
-                rest.is_some_and(|rest| rest.is_empty() || rest == b" (deleted)")
+            Self::File(file, real) => {
+                let real = real.map(|real| real.as_os_str().as_encoded_bytes());
+                [Some(file.as_bytes()), real]
+                    .into_iter()
+                    .flatten()
+                    .any(|path| {
+                        let rest = link.target.strip_prefix(path);
+                        rest.is_some_and(|rest| rest.is_empty() || rest == b" (deleted)")
+                    })
             }
             Self::Port(_) => sockets.contains(&link.target),
         }
@@ -141,14 +153,28 @@ impl Wanted<'_> {
     fn nothing(self, looked: usize) -> String {
         match self {
             Self::Process(pid) => format!("there is no process {pid}\n"),
-            Self::Unit(unit) => format!("unit {unit} has no process\n"),
-            Self::File(file) => {
+            Self::Unit(unit) => {
+                format!("no process is in a unit of the name {unit} (an alias is not resolved)\n")
+            }
+            Self::File(file, real) => {
                 let file = text::line(file.as_bytes(), SHOWN);
-                format!("none of {looked} processes has {file} open\n")
+                let real = real.map(|real| text::line(real.as_os_str().as_encoded_bytes(), SHOWN));
+                let real = real.map_or_else(String::new, |real| format!(" (which is {real})"));
+                format!("none of {looked} processes has {file}{real} open\n")
             }
             Self::Port(port) => format!("none of {looked} processes has a socket at port {port}\n"),
         }
     }
+}
+
+/// Returns what a path leads to by links, if that is another path. A deleted file has a directory that can be followed.
+fn real_path(path: &str) -> Option<PathBuf> {
+    let path = Path::new(path);
+    let real = fs::canonicalize(path).ok().or_else(|| {
+        let directory = fs::canonicalize(path.parent()?).ok()?;
+        Some(directory.join(path.file_name()?))
+    });
+    real.filter(|real| real.as_os_str() != path.as_os_str())
 }
 
 /// The permissions of the link say how the file was opened, proc_pid_fd(5).
@@ -190,6 +216,46 @@ mod tests {
             2: 0100007F:0050 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 1 0 100\nx\n";
         assert_eq!(sockets_at(table, 80), [b"socket:[77]".to_vec()]);
         assert_eq!(sockets_at(b"", 80), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn file_is_found_by_a_link_to_it_and_by_its_path() {
+        let base = std::env::temp_dir().join(format!("remit-real-{}", std::process::id()));
+        let base = {
+            fs::create_dir(&base).unwrap();
+            fs::canonicalize(&base).unwrap()
+        };
+        let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
+        fs::create_dir(path("run")).unwrap();
+        let files = ["run/held", "run/gone"].map(|name| fs::File::create(path(name)).unwrap());
+        std::os::unix::fs::symlink("run", path("way")).unwrap();
+        std::os::unix::fs::symlink("way/held", path("link")).unwrap();
+        fs::remove_file(path("run/gone")).unwrap();
+        let holds = |name: &str| {
+            let (file, real) = (path(name), real_path(&path(name)));
+            let wanted = Wanted::File(&file, real.as_deref());
+            let open: Vec<Link> = links(std::process::id()).unwrap().collect();
+            let said = wanted.nothing(7);
+            let is_open = open
+                .iter()
+                .any(|link| wanted.is_about(link, &HashSet::new()));
+            (is_open, said)
+        };
+        for name in ["run/held", "way/held", "link", "run/gone", "way/gone"] {
+            assert!(holds(name).0, "{name}");
+        }
+        assert_eq!(real_path(&path("run/held")), None);
+        drop(files);
+        let (link, real) = (path("link"), path("run/held"));
+        let said = format!("none of 7 processes has {link} (which is {real}) open\n");
+        assert_eq!(holds("link"), (false, said));
+        let said = format!("none of 7 processes has {real} open\n");
+        assert_eq!(holds("run/held"), (false, said));
+        fs::remove_dir_all(&base).unwrap();
+        assert_eq!(
+            Wanted::Unit("mysql.service").nothing(0),
+            "no process is in a unit of the name mysql.service (an alias is not resolved)\n"
+        );
     }
 
     #[test]
