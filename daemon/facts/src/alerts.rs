@@ -110,10 +110,11 @@ fn strain(report: &HostReport, alerts: &mut Vec<String>) {
         ("memory", &load.memory),
         ("io", &load.io),
     ] {
-        let Some([_, minute, _]) = pressure
-            .as_ref()
-            .map(|pressure| pressure.full.unwrap_or(pressure.some))
-        else {
+        let Some([_, minute, _]) = pressure.as_ref().map(|pressure| match what {
+            // Since Linux 5.13 there is a `full` line, which is always 0 for the whole machine.
+            "cpu" => pressure.some,
+            _ => pressure.full.unwrap_or(pressure.some),
+        }) else {
             continue;
         };
         // On a busy processor some task nearly always waits. Only a high value is a sign of trouble.

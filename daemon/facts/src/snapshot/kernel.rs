@@ -12,7 +12,7 @@ use crate::{mounts, os, users};
 
 const MOST: usize = 20_000;
 
-/// Below /proc/sys: what counts, is random, acts when it is read, or is reported elsewhere.
+/// Below /proc/sys: what counts, is random, changes by itself, acts when it is read, or is in another section.
 const LEFT_OUT: &[&str] = &[
     "fs/aio-nr",
     "fs/binfmt_misc",
@@ -25,8 +25,11 @@ const LEFT_OUT: &[&str] = &[
     "kernel/latencytop",
     "kernel/ns_last_pid",
     "kernel/osrelease",
+    // The kernel lowers it when its handler takes long.
+    "kernel/perf_event_max_sample_rate",
     "kernel/pty/nr",
     "kernel/random",
+    "net/core/netdev_rss_key",
     "net/netfilter/nf_conntrack_buckets",
     "net/netfilter/nf_conntrack_count",
     "sunrpc/transports",

@@ -54,6 +54,8 @@ fn machine() -> Scratch {
         ("proc/sys/net/ipv4/tcp_mem", b"1\t2\t3\n"),
         ("proc/sys/net/ipv4/conf/veth1/forwarding", b"1\n"),
         ("proc/sys/fs/file-nr", b"1 2 3\n"),
+        ("proc/sys/kernel/perf_event_max_sample_rate", b"100000\n"),
+        ("proc/sys/net/core/netdev_rss_key", b"00:00:00\n"),
     ]);
     scratch
 }
@@ -76,6 +78,8 @@ fn each_change_is_reported_once_and_nothing_else() {
         ("etc/cron.d/new", b"x"),
         ("proc/sys/kernel/sysrq", b"0\n"),
         ("proc/sys/fs/file-nr", b"9 9 9\n"),
+        ("proc/sys/kernel/perf_event_max_sample_rate", b"63000\n"),
+        ("proc/sys/net/core/netdev_rss_key", b"1c:52:9e\n"),
         ("proc/sys/net/ipv4/conf/veth1/forwarding", b"0\n"),
         ("proc/1/mountinfo", b"21 1 8:1 / / ro - ext4 /dev/sda1 rw\n"),
         (

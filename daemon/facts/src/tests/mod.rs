@@ -85,7 +85,7 @@ fn machine() -> Scratch {
         ("proc/1/comm", b"systemd\n"),
         ("proc/1/mountinfo", MOUNTINFO.as_bytes()),
         ("proc/loadavg", b"0.50 1.25 2.00 1/300 999\n"),
-        ("proc/pressure/cpu", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
+        ("proc/pressure/cpu", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
         ("proc/stat", b"cpu  50 0 50 100 0 0 0 0\ncpu0 50 0 50 100 0 0 0 0\nintr 1\nbtime 200\n"),
         ("proc/cpuinfo", b"processor : 0\nmodel name\t: Test CPU\nflags\t\t: fpu hypervisor\n"),
         ("proc/meminfo", b"MemTotal: 1000 kB\nMemAvailable: 500 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
@@ -230,6 +230,32 @@ fn machine_of_files_is_reported() {
             .iter()
             .any(|gap| gap.fact == "network.interfaces")
     );
+}
+
+/// A line of /proc/pressure. `minute` is the average of a minute.
+fn pressure_line(name: &str, minute: &str) -> String {
+    format!("{name} avg10=0.00 avg60={minute} avg300=0.00 total=1\n")
+}
+
+#[test]
+fn pressure_of_processors_is_that_of_some_tasks() {
+    for (name, some, full, expect) in [
+        ("cpu", "60.00", Some("0.00"), true),
+        ("cpu", "60.00", None, true),
+        ("cpu", "40.00", Some("0.00"), false),
+        ("memory", "60.00", Some("0.00"), false),
+        ("memory", "60.00", Some("30.00"), true),
+        ("io", "60.00", Some("0.00"), false),
+    ] {
+        let machine = machine();
+        let full = full.map_or_else(String::new, |minute| pressure_line("full", minute));
+        let text = pressure_line("some", some) + &full;
+        machine.put(&[(&format!("proc/pressure/{name}"), text.as_bytes())]);
+        let report = gather(&[], &machine.sources(), BusFacts::default());
+        let alert = format!("{name} pressure");
+        let found = report.alerts.iter().any(|one| one.starts_with(&alert));
+        assert_eq!(found, expect, "{name} {text}: {:?}", report.alerts);
+    }
 }
 
 #[test]
