@@ -167,6 +167,7 @@ fn checked(check: &Checked<'_>, size: usize) -> Value {
 }
 
 /// Returns the answer as JSON that fits, or `None`. `made`: the job that wrote the plan. `tried`: the job on a copy.
+/// Diffs are cut first, then entries, then notes: without `plan_id` the plan is of no use.
 pub fn answer(
     made: &JobReport,
     tried: Option<&JobReport>,
@@ -178,7 +179,7 @@ pub fn answer(
     if let Some(packages) = packages(bundle.views()) {
         notes.insert(0, packages.to_string());
     }
-    let fitted = |size: usize| {
+    let fitted = |count: usize, size: usize, notes: &[String]| {
         let (mut diff, mut left) = (String::new(), size);
         for view in bundle.views() {
             let text = view.brief(left, Tabs::Shown);
@@ -199,10 +200,10 @@ pub fn answer(
         PlanAnswer {
             plan_id: job.to_string(),
             digest: hex(&plan.digest()),
-            entries: bundle.views().take(ENTRIES).map(entry).collect(),
-            more: plan.entries().len().saturating_sub(ENTRIES),
+            entries: bundle.views().take(count).map(entry).collect(),
+            more: plan.entries().len().saturating_sub(count),
             diff,
-            notes: notes.clone(),
+            notes: notes.to_vec(),
             ran: tried.map(|report| json!(result(report, size / OUTPUT))),
             checks: checks
                 .iter()
@@ -213,5 +214,82 @@ pub fn answer(
             ),
         }
     };
-    truncate::largest(DIFFS, fitted).map(|(_, data)| data)
+    let some_notes = |count: usize| {
+        let left_out = notes.len().saturating_sub(count);
+        let shown = notes.iter().take(count).cloned();
+        let more = (left_out > 0).then(|| format!("{left_out} notes are not shown"));
+        shown.chain(more).collect::<Vec<_>>()
+    };
+    truncate::largest(DIFFS, |size| fitted(ENTRIES, size, &notes))
+        .or_else(|| truncate::largest(ENTRIES, |count| fitted(count, 0, &notes)))
+        .or_else(|| truncate::largest(notes.len(), |count| fitted(0, 0, &some_notes(count))))
+        .map(|(_, data)| data)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_plan::{Change, Entry, Metadata, New, Plan, PlanPath};
+    use remit_wire::outcome::Captured;
+
+    use super::*;
+
+    fn bundle(paths: usize) -> Bundle {
+        let meta = Metadata {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        let long = "x".repeat(240);
+        let entry = |number: usize| Entry {
+            path: PlanPath::new(format!("/srv/{long}/{long}/{number:08}")).unwrap(),
+            change: Change::Create {
+                new: New::Directory,
+                meta,
+            },
+        };
+        let plan = Plan::new((0..paths).map(entry).collect()).unwrap();
+        Bundle::new(&plan, b"", b"").unwrap()
+    }
+
+    fn made(stderr: &str) -> JobReport {
+        let stream = |text: &str| Captured {
+            total: text.len() as u64,
+            lines: 0,
+            head: Bytes::from(text.as_bytes().to_vec()),
+            tail: Bytes::new(),
+        };
+        JobReport {
+            then: Vec::new(),
+            denials: Vec::new(),
+            job: JobId([7; 16]),
+            command: "x".to_owned(),
+            state: State::Exited,
+            ending: None,
+            started_ms: 0,
+            waited_ms: 0,
+            queue_position: None,
+            enforced: None,
+            stdout: stream(""),
+            stderr: stream(stderr),
+            notes: vec![],
+            approval: None,
+        }
+    }
+
+    #[test]
+    fn plan_of_long_paths_has_its_id() {
+        let many_notes = format!("{}\n", "n".repeat(4000)).repeat(15);
+        for (paths, stderr) in [(100, ""), (150, ""), (100, many_notes.as_str())] {
+            let text = answer(&made(stderr), None, &bundle(paths), &[]).unwrap();
+            assert!(text.len() <= truncate::MAX_TEXT);
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["plan_id"], JobId([7; 16]).to_string());
+            let listed = value["entries"].as_array().unwrap().len();
+            assert_eq!(listed > 0, stderr.is_empty(), "{listed}");
+            assert_eq!(listed + value["more"].as_u64().unwrap() as usize, paths);
+            assert!(value["more"].as_u64().unwrap() > 0);
+            let notes = value["notes"].as_array().map_or(0, Vec::len);
+            assert_eq!(notes > 1, !stderr.is_empty(), "{notes}");
+        }
+    }
 }
