@@ -98,6 +98,8 @@ impl Contents {
         let is_undo = record.own("COMMAND") == Some("plan.undo");
         let of_grant = record.own("GRANT").is_some();
         match record.own("EVENT").and_then(Event::of_name) {
+            // Approvers could not be notified. The request itself goes on.
+            Some(Event::Refusal) if record.own("JOB").is_some() => self.daemon.add(cited),
             Some(Event::Refusal) => self.refusals.add(cited),
             Some(Event::Granted | Event::Revoked) => self.grants.add(cited),
             Some(Event::Expired) if of_grant => self.grants.add(cited),
@@ -125,7 +127,8 @@ impl Contents {
         };
         let is_change = record.own("EFFECT") == Some("change") || self.changes.has(job);
         match record.own("EVENT") {
-            Some("refusal") if !self.changes.has(job) => {}
+            // Of a notification, which changes nothing for the request.
+            Some("refusal") => {}
             _ if is_change => self.changes.add(job, cited),
             _ => self.looks.add(job, cited),
         }

@@ -29,7 +29,8 @@ pub enum Deed {
 impl Deed {
     pub const COUNT: usize = 11;
 
-    /// Returns what a record says happened, and how often.
+    /// Returns what a record says happened, and how often. A refusal with a job refuses no request: approvers could not be
+    /// notified of it.
     pub fn from_record(record: &AuditRecord) -> impl Iterator<Item = (Self, u64)> {
         let own = |name| record.own(name);
         let is_change = own("EFFECT") == Some("change");
@@ -45,6 +46,7 @@ impl Deed {
             Some(Event::End | Event::Interrupted) if has_failed() => {
                 (Some((Self::Failed, 1)), None)
             }
+            Some(Event::Refusal) if own("JOB").is_some() => (None, None),
             Some(Event::Refusal) => (Some((Self::Refused, suppressed().unwrap_or(1))), None),
             Some(Event::Approved) => (Some((Self::Approved, 1)), None),
             Some(Event::Denied) => (Some((Self::Denied, 1)), None),
@@ -169,7 +171,7 @@ mod tests {
     fn each_event_has_its_deeds() {
         use Deed::*;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(Deed, u64)]);
-        let cases: [Case<'_>; 17] = [
+        let cases: [Case<'_>; 18] = [
             (&[("EVENT", "asked"), ("EFFECT", "change")], &[(Asked, 1)]),
             (&[("EVENT", "intent"), ("EFFECT", "read")], &[(Looked, 1)]),
             (&[("EVENT", "intent")], &[(Looked, 1)]),
@@ -195,6 +197,7 @@ mod tests {
                 &[(Failed, 1)],
             ),
             (&[("EVENT", "refusal")], &[(Refused, 1)]),
+            (&[("EVENT", "refusal"), ("JOB", "7f")], &[]),
             (
                 &[("EVENT", "refusal"), ("SUPPRESSED", "70")],
                 &[(Refused, 70)],

@@ -191,6 +191,29 @@ fn change_shows_people_and_leads_to_its_records() {
 }
 
 #[test]
+fn failed_notification_is_no_refused_request() {
+    let about = |event, more: FieldPairs<'static>| {
+        let mut fields = vec![("EVENT", event), ("JOB", JOB), ("USER", "alice")];
+        fields.extend([("UID", "1000")]);
+        fields.extend(more);
+        fields
+    };
+    let asked = about("asked", &[("EFFECT", "change"), ("COMMAND", "a.b")]);
+    let failed = about("refusal", &[("VERDICT", "rate_limited"), ("CAUSE", "many")]);
+    let (page, is_whole) = page_of(&lines(&[&asked, &failed]));
+    assert!(is_whole);
+    is_sound(&page);
+    for part in [
+        "<dt>asked to change</dt>\n<dd>1</dd>",
+        "<dt>refused</dt>\n<dd>0</dd>",
+        "<td class=\"word\">waits</td>",
+        "<tr id=\"r2\">",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[test]
 fn signed_approval_shows_its_key_and_that_it_was_not_checked() {
     let approved = |more: FieldPairs<'static>| {
         let mut fields = vec![("EVENT", "approved"), ("JOB", JOB), ("EFFECT", "change")];
