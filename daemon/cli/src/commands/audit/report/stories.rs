@@ -1,9 +1,10 @@
 //! The records of a job together, of the newest jobs. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use remit_common::names::JobId;
+use remit_trail::Event;
 
 use super::cited::Cited;
 
@@ -13,6 +14,7 @@ pub struct Story {
     pub steps: Vec<Rc<Cited>>,
     /// Number of records beyond those.
     pub more: u64,
+    has_ended: bool,
 }
 
 impl Story {
@@ -34,6 +36,8 @@ impl Story {
 pub struct Stories {
     jobs: VecDeque<JobId>,
     stories: HashMap<JobId, Story>,
+    /// Jobs that had not ended when newer ones took their row. They are counted already.
+    unended: EvictedJobs,
     pub count: u64,
 }
 
@@ -41,26 +45,41 @@ impl Stories {
     pub const MOST: usize = 300;
 
     pub fn add(&mut self, job: JobId, cited: &Rc<Cited>) {
+        let has_ended = is_end(&cited.event);
         if let Some(story) = self.stories.get_mut(&job) {
+            story.has_ended |= has_ended;
             match story.steps.len() < Story::STEPS {
                 true => story.steps.push(Rc::clone(cited)),
                 false => story.more += 1,
             }
             return;
         }
+        if self.unended.has(job) {
+            if has_ended {
+                self.unended.remove(job);
+            }
+            return;
+        }
         self.count += 1;
         self.jobs.push_back(job);
-        let steps = vec![Rc::clone(cited)];
-        self.stories.insert(job, Story { steps, more: 0 });
+        let story = Story {
+            steps: vec![Rc::clone(cited)],
+            more: 0,
+            has_ended,
+        };
+        self.stories.insert(job, story);
         if self.jobs.len() > Self::MOST
             && let Some(oldest) = self.jobs.pop_front()
+            && let Some(story) = self.stories.remove(&oldest)
+            && !story.has_ended
         {
-            self.stories.remove(&oldest);
+            self.unended.insert(oldest);
         }
     }
 
+    /// Returns true if it is counted here, and listed or not ended.
     pub fn has(&self, job: JobId) -> bool {
-        self.stories.contains_key(&job)
+        self.stories.contains_key(&job) || self.unended.has(job)
     }
 
     /// Returns the stories, the one that began last first.
@@ -76,6 +95,40 @@ impl Stories {
     }
 }
 
+/// Returns true if a request or job has no records after this event.
+fn is_end(event: &str) -> bool {
+    use Event::{Denied, End, Expired, Interrupted, Void};
+    let event = Event::of_name(event);
+    matches!(event, Some(End | Interrupted | Denied | Expired | Void))
+}
+
+/// The newest evicted jobs, in two halves: when one is full, the older is forgotten.
+#[derive(Clone, Debug, Default)]
+struct EvictedJobs {
+    newer: HashSet<JobId>,
+    older: HashSet<JobId>,
+}
+
+impl EvictedJobs {
+    const HALF: usize = 1 << 15;
+
+    fn insert(&mut self, job: JobId) {
+        if self.newer.len() >= Self::HALF {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(job);
+    }
+
+    fn has(&self, job: JobId) -> bool {
+        self.newer.contains(&job) || self.older.contains(&job)
+    }
+
+    fn remove(&mut self, job: JobId) {
+        self.newer.remove(&job);
+        self.older.remove(&job);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,9 +137,12 @@ mod tests {
         JobId(u128::from(number).to_be_bytes())
     }
 
+    /// Records with an odd position are ends.
     fn cited(position: u64) -> Rc<Cited> {
+        let event = if position % 2 == 1 { "end" } else { "intent" };
         Rc::new(Cited {
             position,
+            event: event.to_owned(),
             ..Cited::default()
         })
     }
@@ -108,6 +164,29 @@ mod tests {
         );
         assert_eq!((stories.count, stories.left_out()), (500, 200));
         assert!(!stories.has(job(199)) && stories.has(job(200)));
+    }
+
+    #[test]
+    fn end_after_300_newer_jobs_is_no_second_story() {
+        let mut stories = Stories::default();
+        stories.add(job(999), &cited(0));
+        for position in 2..602 {
+            stories.add(job(position / 2), &cited(position));
+        }
+        assert!(stories.has(job(999)), "it has not ended");
+        stories.add(job(999), &cited(603));
+        assert_eq!((stories.count, stories.left_out()), (301, 1));
+        let mut first = stories.newest_first().filter_map(Story::first);
+        assert!(first.all(|step| step.event == "intent"));
+        assert!(!stories.has(job(999)));
+    }
+
+    #[test]
+    fn evicted_jobs_take_bounded_memory() {
+        let mut evicted = EvictedJobs::default();
+        (0..200_000).for_each(|number| evicted.insert(job(number)));
+        assert!(evicted.newer.len() + evicted.older.len() <= 2 * EvictedJobs::HALF);
+        assert!(evicted.has(job(199_999)) && !evicted.has(job(0)));
     }
 
     #[test]
