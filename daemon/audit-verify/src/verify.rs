@@ -31,6 +31,33 @@ impl Verifier {
         }
     }
 
+    /// Takes the record before those to verify, which must lead to it. Earlier ones may be in the log.
+    pub fn continue_from(&mut self, entry: &Entry) {
+        self.is_continued = true;
+        self.take(entry);
+    }
+
+    /// Compares a record of the log, before those to verify, with the expected ones. It needs no order.
+    pub fn take_earlier(&mut self, entry: &Entry) {
+        let (Read::Whole(record) | Read::Wrong(Some(record), ..)) = entry.read() else {
+            return;
+        };
+        let seq = record.seq;
+        if seq == 0 {
+            return;
+        }
+        self.earliest = Some(self.earliest.map_or(seq, |earliest| earliest.min(seq)));
+        let hash = match record.is_older {
+            true => record.claimed,
+            false => record.computed,
+        };
+        let of_it = self.expected.iter().filter(|one| one.seq == seq);
+        for expected in of_it.copied().collect::<Vec<_>>() {
+            self.earlier.insert(seq);
+            self.compare(expected, hash);
+        }
+    }
+
     pub fn take(&mut self, entry: &Entry) {
         self.records += 1;
         let position = &entry.position;
@@ -68,7 +95,7 @@ impl Verifier {
             self.tell_hole(hole);
         }
         let begin = self.begin.map_or(0, |begin| begin.seq);
-        if begin > 1 {
+        if begin > 1 && !self.is_continued {
             let text = format!(
                 "the log begins with record {begin}: earlier records are not here (an older file, or removed by journald)"
             );
@@ -159,7 +186,7 @@ impl Verifier {
         self.begin = Some(Begin {
             seq: first,
             base: if before == 0 { base } else { from },
-            prev: record.prev,
+            prev: (before == 0).then_some(record.prev),
             sure: record.sure(),
         });
         self.tell_jump(from.max(base), record);
@@ -205,7 +232,7 @@ impl Verifier {
     fn late(&mut self, last: Known, record: &Parsed, position: &str) {
         let seq = record.seq;
         if let Some(begin) = self.begin
-            && ((begin.base, begin.prev) == (seq, record.claimed)
+            && ((begin.base, begin.prev) == (seq, Some(record.claimed))
                 || (begin.sure < begin.base && (begin.sure..begin.base + 1).contains(&seq)))
         {
             let wrong = if last.seq == begin.seq {
@@ -218,7 +245,7 @@ impl Verifier {
             self.begin = Some(Begin {
                 seq,
                 base: record.base(),
-                prev: record.prev,
+                prev: Some(record.prev),
                 sure: record.sure(),
             });
             self.remember(seq, record.claimed);

@@ -201,17 +201,39 @@ impl Verifier {
             };
             self.find(Kind::Truncated, last + 1, newest, "the end", text);
         }
-        for Expected { seq, .. } in expected {
+        for one in expected {
+            let seq = one.seq;
             if seq < begin {
-                self.note(
-                    seq,
-                    format!("record {seq} is expected, but older than the beginning"),
-                );
+                self.tell_expected_earlier(one);
             } else if seq <= last && !self.is_found(seq) {
                 let text = format!("record {seq} is expected, but missing");
                 self.find(Kind::Gap, seq, seq, "", text);
             }
         }
+    }
+
+    /// Reports an expected record before the beginning, if it was not compared.
+    fn tell_expected_earlier(&mut self, expected: Expected) {
+        let seq = expected.seq;
+        if self.earlier.contains(&seq) {
+            return;
+        }
+        if let Some(begin) = self.begin
+            && begin.base == seq
+            && let Some(prev) = begin.prev
+        {
+            self.compare(expected, prev);
+        }
+        if self.is_found(seq) {
+            return;
+        }
+        if self.earliest.is_some_and(|earliest| earliest < seq) {
+            let text = format!("record {seq} is expected, but missing");
+            self.find(Kind::Gap, seq, seq, "", text);
+            return;
+        }
+        let text = format!("record {seq} is expected, but older than the beginning");
+        self.note(seq, text);
     }
 
     pub(super) fn is_found(&self, seq: u64) -> bool {

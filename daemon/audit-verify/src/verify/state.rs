@@ -1,6 +1,6 @@
 //! What the verification remembers: the records before, and damaged ones, whose numbers the next intact record tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Parsed;
 use crate::{Expected, Finding, Hash, Kind, Note};
@@ -30,6 +30,11 @@ pub struct Verifier {
     pub(super) older: Option<(u64, u64)>,
     pub(super) has_newer: bool,
     pub(super) expected: Vec<Expected>,
+    /// The first record only leads to those to verify: the log may begin before it.
+    pub(super) is_continued: bool,
+    /// Lowest number of [`Self::take_earlier`], and those of its records that are expected.
+    pub(super) earliest: Option<u64>,
+    pub(super) earlier: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +48,8 @@ pub(super) struct Known {
 pub(super) struct Begin {
     pub(super) seq: u64,
     pub(super) base: u64,
-    pub(super) prev: Hash,
+    /// Hash of the record `base`. `None` if the first record is damaged.
+    pub(super) prev: Option<Hash>,
     pub(super) sure: u64,
 }
 
@@ -186,7 +192,7 @@ impl Verifier {
             self.begin = Some(Begin {
                 seq: from + 1,
                 base: from,
-                prev: [0; 32],
+                prev: None,
                 sure: from,
             });
         }

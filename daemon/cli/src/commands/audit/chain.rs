@@ -1,8 +1,14 @@
 //! Verifies the records of a time as part of the whole chain: they follow the record before that time.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use remit_audit_verify::{Expected, Report, Verifier};
 
+use super::filter::Span;
 use super::record::AuditRecord;
+use super::source::RecordSource;
+use crate::error::Failure;
 
 #[derive(Default)]
 pub struct Chain {
@@ -12,6 +18,10 @@ pub struct Chain {
     before: Option<AuditRecord>,
     /// Lines after that one which are no records, and so may be of the time.
     unreadable: Vec<AuditRecord>,
+    /// Numbers of expected records.
+    expect: BTreeSet<u64>,
+    /// Lowest number of a record that was compared with expected ones.
+    earliest: Option<u64>,
 }
 
 impl Chain {
@@ -22,11 +32,56 @@ impl Chain {
     pub fn new(expect: &[Expected]) -> Self {
         let mut chain = Self::default();
         expect.iter().for_each(|one| chain.verifier.expect(*one));
+        chain.expect = expect.iter().map(|one| one.seq).collect();
         chain
+    }
+
+    /// Takes from the journal what [`RecordSource::all`] leaves out of it: the record before the time, to which those of
+    /// the time must lead, and the expected ones. Call it before [`RecordSource::all`].
+    pub fn take_past(&mut self, source: &RecordSource, span: Span) -> Result<(), Failure> {
+        let Some(since) = span.since else {
+            return Ok(());
+        };
+        source.before(since, &mut |record| {
+            if record.seq().is_none() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            self.take_before(record);
+            Ok(ControlFlow::Break(()))
+        })?;
+        for seq in self.expect.clone() {
+            source.numbered(seq, &mut |record| {
+                self.take_earlier(&record);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        if self.expect.is_empty() {
+            return Ok(());
+        }
+        source.oldest(&mut |record| {
+            self.take_earlier(&record);
+            Ok(match record.seq() {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
+        })
+    }
+
+    fn take_earlier(&mut self, record: &AuditRecord) {
+        let Some(seq) = record.seq() else {
+            return;
+        };
+        // Reading a record computes its hash. Most are not needed.
+        let is_earliest = self.earliest.is_none_or(|earliest| seq < earliest);
+        if self.expect.contains(&seq) || (is_earliest && !self.expect.is_empty()) {
+            self.earliest = Some(self.earliest.map_or(seq, |earliest| earliest.min(seq)));
+            self.verifier.take_earlier(&record.entry);
+        }
     }
 
     /// Takes a record before the time.
     pub fn take_before(&mut self, record: AuditRecord) {
+        self.take_earlier(&record);
         if record.seq().is_some() {
             self.unreadable.clear();
             self.before = Some(record);
@@ -40,6 +95,11 @@ impl Chain {
         self.begin();
         self.has_started = true;
         self.verifier.take(&record.entry);
+    }
+
+    /// The newest record before the time.
+    pub fn before(&self) -> Option<&AuditRecord> {
+        self.before.as_ref()
     }
 
     pub fn has_started(&self) -> bool {
@@ -70,7 +130,10 @@ impl Chain {
         if self.has_started {
             return;
         }
-        for record in self.before.iter().chain(&self.unreadable) {
+        if let Some(before) = &self.before {
+            self.verifier.continue_from(&before.entry);
+        }
+        for record in &self.unreadable {
             self.verifier.take(&record.entry);
         }
         self.unreadable.clear();

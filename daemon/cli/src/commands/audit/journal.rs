@@ -108,6 +108,15 @@ impl Journal {
         })
     }
 
+    #[cfg(test)]
+    pub fn of_program(program: Program) -> Self {
+        Self {
+            program,
+            files: Vec::new(),
+            limits: None,
+        }
+    }
+
     pub fn of_files(&self, files: Vec<PathBuf>) -> Self {
         Self {
             files,
@@ -160,8 +169,7 @@ impl Journal {
         let mut args = record_matches();
         args.extend_from_slice(matches);
         if let Some(ms) = since_ms {
-            // One second early: the record's own time counts, and journald's is later.
-            args.push(format!("--since=@{}", (ms / 1000).saturating_sub(1)));
+            args.push(format!("--since=@{}", first_second(ms)));
         }
         if newest_first {
             args.push("--reverse".into());
@@ -169,14 +177,15 @@ impl Journal {
         self.each(&args, take)
     }
 
-    /// Passes the records before this second of journald's receive time to `take`, the newest first, until it breaks.
+    /// Passes the records that [`Self::records`] since this time leaves out to `take`, the newest first, until it breaks. Those of
+    /// the border, to the microsecond, are in both.
     pub fn before(
         &self,
-        ms: u64,
+        since_ms: u64,
         take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         let mut args = record_matches();
-        args.push(format!("--until=@{}", ms / 1000));
+        args.push(format!("--until=@{}", first_second(since_ms)));
         args.push("--reverse".into());
         self.each(&args, take)
     }
@@ -259,6 +268,11 @@ impl Journal {
         let refusal = Refusal::new(Code::NotStarted, text);
         Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
     }
+}
+
+/// One second early: the record's own time counts, and journald's is later.
+fn first_second(since_ms: u64) -> u64 {
+    (since_ms / 1000).saturating_sub(1)
 }
 
 /// Matches of the records that this remit knows.

@@ -98,10 +98,18 @@ impl RecordSource {
         }
     }
 
-    /// Passes the records before this time, the newest first. A file has none but those that [`Self::all`] passes.
-    pub fn before(&self, ms: u64, take: &mut Take<'_>) -> Result<(), Failure> {
+    /// Passes the records that [`Self::all`] since this time leaves out, the newest first. Of a file it leaves out none.
+    pub fn before(&self, since_ms: u64, take: &mut Take<'_>) -> Result<(), Failure> {
         match self {
-            Self::Journal(journal) => journal.before(ms, take),
+            Self::Journal(journal) => journal.before(since_ms, take),
+            Self::Files { .. } => Ok(()),
+        }
+    }
+
+    /// Passes the records, the oldest first. A file has none but those that [`Self::all`] passes.
+    pub fn oldest(&self, take: &mut Take<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Journal(journal) => journal.records(&[], None, false, take),
             Self::Files { .. } => Ok(()),
         }
     }

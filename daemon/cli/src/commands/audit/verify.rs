@@ -125,6 +125,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut times = None;
     let mut in_span = SpanReader::new(span);
     let mut half = None;
+    chain.take_past(source, span)?;
     source.all(span.since, &mut |record| {
         if record.is_half() && head.allows_half() {
             half = Some(record.entry.position);
@@ -135,6 +136,9 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
             TimedRecords::Undecided => {}
             TimedRecords::Before(record) => chain.take_before(record),
             TimedRecords::During(records) => {
+                if let Some(before) = chain.before().filter(|_| !chain.has_started()) {
+                    gaps.take(before);
+                }
                 for record in &records {
                     gaps.take(record);
                     if let Some(ms) = record.time_ms() {
@@ -147,13 +151,6 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    // Of an idle time: the record before it shows that there is a log.
-    if let Some(since) = span.since.filter(|_| !chain.has_link()) {
-        source.before(since, &mut |record| {
-            chain.take_before(record);
-            Ok(ControlFlow::Break(()))
-        })?;
-    }
     // Possibly no record was written since `--since`. Then the newest one is before it.
     let head = head.expected();
     if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_started()) {
@@ -393,3 +390,6 @@ fn sentence(finding: &Finding) -> String {
         position => format!("{} ({position})", finding.text),
     }
 }
+
+#[cfg(test)]
+mod tests;

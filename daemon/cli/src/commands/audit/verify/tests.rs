@@ -1,0 +1,212 @@
+//! The same records, in a file and in a journal: a program that answers as journalctl(1) prints them.
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use remit_common::names::Runtime;
+use remit_trail::{Hash, hash, unhex};
+use serde_json::Map;
+
+use super::super::journal::Journal;
+use super::super::record::time_ms;
+use super::*;
+use crate::external_program::Program;
+
+const JOURNALCTL: &str = r#"#!/bin/sh
+since=0 until=9999999999 order=cat seq=
+for arg; do
+  case $arg in
+    --since=@*) since=${arg#*@} ;;
+    --until=@*) until=${arg#*@} ;;
+    --reverse) order=tac ;;
+    REMIT_SEQ=*) seq=${arg#*=} ;;
+  esac
+done
+while IFS='	' read -r ms number line; do
+  [ "$ms" -lt "${since}000" ] || [ "$ms" -gt "${until}000" ] && continue
+  [ "$seq" ] && [ "$seq" != "$number" ] && continue
+  printf '%s\n' "$line"
+done <"$0.records" | $order
+"#;
+
+/// A log of 50 records. Record N is `step` milliseconds after record N - 1.
+struct Log {
+    dir: PathBuf,
+    records: Vec<(u64, String, Hash)>,
+    start: u64,
+    step: u64,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Log {
+    fn new(step: u64, offset: u64) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("remit-verify-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let program = dir.join("journalctl");
+        fs::write(&program, JOURNALCTL).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let start = time_ms("2026-11-20T08:00:00.000Z").unwrap() + offset;
+        let mut previous = "0".repeat(64);
+        let mut records = Vec::new();
+        for seq in 1..=50 {
+            let ms = start + seq * step;
+            let in_hour = ms - (start - offset);
+            let (second, milli) = (in_hour / 1000, in_hour % 1000);
+            let time = format!("2026-11-20T08:00:{second:02}.{milli:03}Z");
+            let mut record = Map::new();
+            for (name, value) in [
+                ("MESSAGE", "a sentence"),
+                ("REMIT_EVENT", "start"),
+                ("REMIT_TIME", &time),
+                ("REMIT_SEQ", &seq.to_string()),
+                ("REMIT_PREV", &previous),
+            ] {
+                record.insert(name.to_owned(), value.into());
+            }
+            let texts = record
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+            previous = hex(&hash(texts));
+            record.insert("REMIT_HASH".to_owned(), previous.as_str().into());
+            let line = Value::Object(record).to_string();
+            records.push((seq, line, unhex(&previous).unwrap()));
+        }
+        Self {
+            dir,
+            records,
+            start,
+            step,
+        }
+    }
+
+    fn expected(&self, seq: u64, is_right: bool) -> Expected {
+        let (_, _, hash) = self.records.iter().find(|one| one.0 == seq).unwrap();
+        Expected {
+            seq,
+            hash: if is_right { *hash } else { [7; 32] },
+        }
+    }
+
+    /// Verifies since record `since`, without the records `removed`. Returns findings and notes, which do not depend on the source.
+    fn verify(
+        &self,
+        since: u64,
+        removed: RangeInclusive<u64>,
+        expect: &[Expected],
+    ) -> (Vec<(Kind, u64, u64)>, Vec<String>) {
+        let kept = || self.records.iter().filter(|one| !removed.contains(&one.0));
+        let of_file: String = kept().map(|(_, line, _)| format!("{line}\n")).collect();
+        let of_journal: String = kept()
+            .map(|(seq, line, _)| format!("{}\t{seq}\t{line}\n", self.start + seq * self.step))
+            .collect();
+        let file = self.dir.join("file");
+        let program = self.dir.join("journalctl");
+        fs::write(&file, of_file).unwrap();
+        fs::write(self.dir.join("journalctl.records"), of_journal).unwrap();
+        let program = Program::find(&[program.to_str().unwrap()]).unwrap();
+        let sources = [
+            RecordSource::Journal(Journal::of_program(program)),
+            RecordSource::Files {
+                paths: vec![file],
+                live: false,
+            },
+        ];
+        let context = Context {
+            runtime: Runtime::new(Path::new("/nonexistent")),
+            form: Form::Text,
+            width: units::Width::UNLIMITED,
+        };
+        let found = sources.map(|source| {
+            let of = Of {
+                source: &source,
+                state: Path::new("/nonexistent"),
+                span: Span {
+                    since: Some(self.start + since * self.step),
+                    until: None,
+                },
+                expect,
+            };
+            let (verification, ()) = Verification::new(&context, &of).unwrap();
+            let report = verification.report();
+            assert_eq!(verification.is_whole(), report.findings.is_empty());
+            let findings = report.findings.iter();
+            let findings: Vec<_> = findings.map(|one| (one.kind, one.seq, one.last)).collect();
+            let notes: Vec<_> = report.notes.iter().map(|note| note.text.clone()).collect();
+            if matches!(source, RecordSource::Journal(_)) {
+                let has_cause = verification.causes.iter().any(Option::is_some);
+                let is_gap = findings.iter().any(|(_, first, last)| first < last);
+                assert_eq!(has_cause, is_gap, "{findings:?}");
+            }
+            (findings, notes)
+        });
+        let [of_journal, of_file] = found;
+        assert_eq!(of_journal, of_file);
+        of_journal
+    }
+}
+
+/// Times of records: one a second, on the second, and ten in each.
+const STEPS: [(u64, u64); 3] = [(1000, 500), (1000, 0), (100, 0)];
+const NONE: RangeInclusive<u64> = 99..=99;
+
+#[test]
+fn time_must_follow_record_before_it() {
+    for (step, offset) in STEPS {
+        let log = Log::new(step, offset);
+        assert_eq!(log.verify(30, NONE, &[]), (vec![], vec![]));
+        assert_eq!(log.verify(60, NONE, &[]), (vec![], vec![]), "idle");
+        for removed in [20..=33, 29..=30, 30..=31, 2..=40] {
+            let (first, last) = removed.clone().into_inner();
+            let found = log.verify(30, removed, &[]);
+            assert_eq!(found, (vec![(Kind::Gap, first, last)], vec![]));
+        }
+    }
+}
+
+#[test]
+fn log_that_begins_in_the_time_is_whole() {
+    for (step, offset) in STEPS {
+        let log = Log::new(step, offset);
+        assert_eq!(log.verify(0, NONE, &[]), (vec![], vec![]));
+        for (removed, first) in [(1..=33, 34), (1..=29, 30)] {
+            let (findings, notes) = log.verify(30, removed, &[]);
+            assert_eq!(findings, []);
+            assert_eq!(notes.len(), 1);
+            assert!(notes[0].starts_with(&format!("the log begins with record {first}:")));
+        }
+    }
+}
+
+#[test]
+fn expected_record_before_the_time_is_compared() {
+    for (step, offset) in STEPS {
+        let log = Log::new(step, offset);
+        for seq in [1, 10, 29, 30, 40] {
+            let right = log.expected(seq, true);
+            assert_eq!(log.verify(30, NONE, &[right]), (vec![], vec![]));
+            let other = log.expected(seq, false);
+            let fork = vec![(Kind::Fork, seq, seq)];
+            assert_eq!(log.verify(30, NONE, &[right, other]), (fork, vec![]));
+        }
+        let (right, other) = (log.expected(10, true), log.expected(29, false));
+        let gap = vec![(Kind::Gap, 10, 10)];
+        assert_eq!(log.verify(30, 10..=10, &[right]), (gap, vec![]));
+        let (findings, notes) = log.verify(30, 1..=29, &[right, other]);
+        assert_eq!(findings, [(Kind::Fork, 29, 29)], "record 30 names it");
+        let older = "record 10 is expected, but older than the beginning";
+        assert_eq!((notes.len(), notes[0].as_str()), (2, older));
+        let (findings, notes) = log.verify(30, 1..=29, &[log.expected(29, true)]);
+        assert_eq!((findings.len(), notes.len()), (0, 2));
+    }
+}
