@@ -8,8 +8,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use remit_plan::Plan;
 
-use crate::run::End;
-
 struct TableLocks {
     what: &'static str,
     /// Files, or directories with all that is in them.
@@ -48,8 +46,15 @@ const ALL: [TableLocks; 4] = [
     },
 ];
 
+#[derive(Debug)]
+pub enum NotLocked {
+    /// Another process has it.
+    Busy(String),
+    Failed(String),
+}
+
 /// Takes the locks of the tables that a plan changes; they end with the files. A lock that no program has made is not held.
-pub fn take(plan: &Plan) -> Result<Vec<File>, End> {
+pub fn take(plan: &Plan) -> Result<Vec<File>, NotLocked> {
     let mut held = Vec::new();
     for TableLocks {
         what,
@@ -70,11 +75,13 @@ pub fn take(plan: &Plan) -> Result<Vec<File>, End> {
             match lock(path) {
                 Ok(file) => held.extend(file),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(End::Locked(format!(
+                    return Err(NotLocked::Busy(format!(
                         "another program changes {what} and has the lock '{path}': try again when it has ended"
                     )));
                 }
-                Err(error) => return Err(End::Nothing(format!("cannot lock '{path}': {error}"))),
+                Err(error) => {
+                    return Err(NotLocked::Failed(format!("cannot lock '{path}': {error}")));
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::confine;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::lines::{PlanOfFiles, resolved};
-use crate::locks;
+use crate::locks::{self, NotLocked};
 use crate::restore::{back, keep};
 use crate::stage::{check, check_directories, check_space, stage};
 use crate::tree::{Operation, Tree};
@@ -42,6 +42,15 @@ pub enum End {
     Pending(String),
 }
 
+impl From<NotLocked> for End {
+    fn from(why: NotLocked) -> Self {
+        match why {
+            NotLocked::Busy(why) => Self::Locked(why),
+            NotLocked::Failed(why) => Self::Nothing(why),
+        }
+    }
+}
+
 /// Commits the plan of standard input. Its id is that of the plan, so a plan is committed once.
 pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Result<End, String> {
     let input = input()?;
@@ -55,7 +64,7 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     } = resolved(&tree, input)?;
     let _locks = match locks::take(&plan) {
         Ok(locks) => locks,
-        Err(end) => return Ok(end),
+        Err(why) => return Ok(why.into()),
     };
     let ranges = plan.ranges();
     let uploads = UploadDirectory::open(&plan, uploads)?;

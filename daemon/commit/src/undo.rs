@@ -50,7 +50,7 @@ pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Resul
         Ok(locks) => locks,
         // This one is not to be kept from its paths by anybody.
         Err(_) if others == Others::Leave => Vec::new(),
-        Err(end) => return Ok(end),
+        Err(why) => return Ok(why.into()),
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     tree.check_descriptors(&read.plan)?;

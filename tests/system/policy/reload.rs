@@ -201,7 +201,7 @@ fn reload_storm_ends_with_newest_policy() {
 
 /// A second request during a load is done by a load of its own, under the name of whoever asked.
 #[test]
-fn each_load_names_the_administrator_who_asked_for_it() {
+fn each_load_names_its_administrator() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
     let root = Identity::new(0, &[]);
     std::thread::scope(|scope| {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
-use remit_plan::{Base, Bundle, Change, Content, Entry, Plan, PlanPath, Source, sha256};
+use remit_plan::{Base, Bundle, Change, Content, Edit, Entry, Plan, PlanPath, Source, sha256};
 
 use crate::scene::*;
 
@@ -98,16 +98,16 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
 #[test]
 fn commit_that_makes_the_lock_is_undone() {
     let _scene = scene();
-    let making = PlanPath::new("/etc/.pwd.lock").unwrap();
-    let lock = remit_plan::Edit {
-        path: making,
-        ..write("etc/.pwd.lock", "")
-    };
-    let group = remit_plan::Edit {
-        path: PlanPath::new("/etc/group").unwrap(),
-        ..write("etc/group", "new:x:1:\n")
-    };
-    let input = plan(&[lock, group]);
+    let made = [("etc/.pwd.lock", ""), ("etc/group", "new:x:1:\n")].map(|(name, text)| {
+        let path = PlanPath::new(&format!("/{name}")).unwrap();
+        let edit = Edit {
+            path,
+            ..write(name, text)
+        };
+        edit.apply(None).unwrap().unwrap()
+    });
+    let bundle = Bundle::from_planned(made.into()).unwrap();
+    let input = bundle.as_bytes().to_vec();
     commit(&input).is_done();
     undo(&id_of(&input)).is_done();
     assert!(!at("etc/.pwd.lock").exists() && !at("etc/group").exists());

@@ -251,7 +251,7 @@ fn marks_of_an_undo_that_was_taken_back_are_forgotten() {
 
 /// Nothing of others is kept then, so its age counts.
 #[test]
-fn commit_whose_undo_was_taken_back_is_forgotten_when_it_is_old() {
+fn old_commit_is_forgotten_after_an_undo_that_was_taken_back() {
     let _scene = Scene::new(MEMORY);
     prepare();
     let id = done(&package());

@@ -102,7 +102,7 @@ impl Way {
             match sys::read_link(name, &mut [0]) {
                 Ok(_) => return WayEnd::Link(end),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                // Only those who are trusted can make it.
+                // Only trusted users can make it.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return WayEnd::File,
                 Err(_) => return WayEnd::Untrusted,
             }
@@ -114,7 +114,7 @@ impl Way {
         WayEnd::File
     }
 
-    /// Puts the target of the link in its place. Returns false if that is impossible.
+    /// Replaces the link by its target. Returns false if that is impossible.
     fn follow(&mut self, end: usize) -> bool {
         let old = self.text;
         let (Some(link), Some(rest)) = (old.get(..end), old.get(end..self.length)) else {

@@ -566,7 +566,7 @@ fn profile_user_executes_only_trusted_programs() {
         std::os::unix::fs::symlink(dir.0.join(to), dir.0.join(link)).unwrap();
     }
     std::os::unix::fs::symlink("../mine/./true", dir.0.join("mine/relative")).unwrap();
-    std::os::unix::fs::symlink("../open", dir.0.join("mine/aside")).unwrap();
+    std::os::unix::fs::symlink("../open", dir.0.join("mine/beside")).unwrap();
     let profile = StrictProfile {
         exec: vec![listed(&dir.0)],
         ..ROOT
@@ -578,7 +578,7 @@ fn profile_user_executes_only_trusted_programs() {
         ("mine/chain", false),
         ("mine/own_chain", true),
         ("mine/relative", true),
-        ("mine/aside/../mine/true", false),
+        ("mine/beside/../mine/true", false),
     ] {
         let ran = run_as(&profile, &[&dir.path(name)]);
         match ran.progress {

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn view_that_is_given_back_has_its_bounds_and_its_time_again() {
+    fn view_that_is_taken_back_has_its_bounds_and_its_time_again() {
         let mut scene = Scene::new();
         for job in 0..5 {
             assert!(scene.keep(job, 1, 10).is_empty());

@@ -81,7 +81,7 @@ pub struct Loading {
     answer: Answer,
     /// Another load was requested meanwhile.
     pub again: bool,
-    /// The administrator who asked for that one. `None`: a signal, or a user's connection.
+    /// The administrator of that request. `None`: a signal, or a user's connection.
     pub asked_again: Option<Subject>,
     pub asked: Option<Subject>,
     /// A user's connection started this load. The new policy must not allow more than the old one.

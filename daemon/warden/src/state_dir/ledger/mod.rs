@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn job_whose_start_is_not_recorded_is_queued_again() {
+    fn job_without_a_recorded_start_is_queued_again() {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
         for (number, waiting) in [(1, QueuedFor::Slot), (2, QueuedFor::Approval)] {

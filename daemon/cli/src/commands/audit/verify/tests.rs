@@ -33,20 +33,20 @@ done <"$0.records" | $order
 "#;
 
 /// A log of 50 records. Record N is `step` milliseconds after record N - 1.
-struct Log {
+struct TestLog {
     dir: PathBuf,
     records: Vec<(u64, String, Hash)>,
     start: u64,
     step: u64,
 }
 
-impl Drop for Log {
+impl Drop for TestLog {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-impl Log {
+impl TestLog {
     fn new(step: u64, offset: u64) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +163,7 @@ const NONE: RangeInclusive<u64> = 99..=99;
 #[test]
 fn time_must_follow_record_before_it() {
     for (step, offset) in STEPS {
-        let log = Log::new(step, offset);
+        let log = TestLog::new(step, offset);
         assert_eq!(log.verify(30, NONE, &[]), (vec![], vec![]));
         assert_eq!(log.verify(60, NONE, &[]), (vec![], vec![]), "idle");
         for removed in [20..=33, 29..=30, 30..=31, 2..=40] {
@@ -177,7 +177,7 @@ fn time_must_follow_record_before_it() {
 #[test]
 fn log_that_begins_in_the_time_is_whole() {
     for (step, offset) in STEPS {
-        let log = Log::new(step, offset);
+        let log = TestLog::new(step, offset);
         assert_eq!(log.verify(0, NONE, &[]), (vec![], vec![]));
         for (removed, first) in [(1..=33, 34), (1..=29, 30)] {
             let (findings, notes) = log.verify(30, removed, &[]);
@@ -191,7 +191,7 @@ fn log_that_begins_in_the_time_is_whole() {
 #[test]
 fn expected_record_before_the_time_is_compared() {
     for (step, offset) in STEPS {
-        let log = Log::new(step, offset);
+        let log = TestLog::new(step, offset);
         for seq in [1, 10, 29, 30, 40] {
             let right = log.expected(seq, true);
             assert_eq!(log.verify(30, NONE, &[right]), (vec![], vec![]));
