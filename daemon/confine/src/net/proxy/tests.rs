@@ -30,9 +30,9 @@ fn ip(words: &str) {
 
 /// What the other machine was asked.
 #[derive(Clone, Default)]
-struct TestLog(Arc<(Mutex<Vec<String>>, Condvar)>);
+struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
-impl TestLog {
+impl Log {
     fn add(&self, text: impl Into<String>) {
         self.0.0.lock().unwrap().push(text.into());
         self.0.1.notify_all();
@@ -52,13 +52,13 @@ impl TestLog {
 }
 
 /// Runs `body` on a host with another machine on its link, whose servers write a log.
-fn beside_another_machine(body: impl FnOnce(&TestLog) + Send) {
+fn beside_another_machine(body: impl FnOnce(&Log) + Send) {
     on_host(|| {
         ip("link add here type veth peer name there");
         let (ready, is_ready) = mpsc::channel();
         let (moved, is_moved) = mpsc::channel::<()>();
         let (end, ended) = mpsc::channel::<()>();
-        let log = TestLog::default();
+        let log = Log::default();
         thread::scope(|scope| {
             let end = end;
             let log = &log;
@@ -96,7 +96,7 @@ fn beside_another_machine(body: impl FnOnce(&TestLog) + Send) {
     });
 }
 
-fn listen(port: u16, log: &TestLog, serve: fn(TcpStream, &TestLog)) {
+fn listen(port: u16, log: &Log, serve: fn(TcpStream, &Log)) {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
     let log = log.clone();
     thread::spawn(move || {
@@ -130,7 +130,7 @@ fn end_of(connection: &mut TcpStream) -> &'static str {
     }
 }
 
-fn serve(mut connection: TcpStream, log: &TestLog) {
+fn serve(mut connection: TcpStream, log: &Log) {
     let request = head(&mut connection);
     if request.is_empty() {
         return;
@@ -162,7 +162,7 @@ fn serve(mut connection: TcpStream, log: &TestLog) {
 }
 
 /// Answers by the first label of the name.
-fn name_server(socket: &UdpSocket, log: &TestLog) {
+fn name_server(socket: &UdpSocket, log: &Log) {
     let mut buffer = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         let question = &buffer[..length];
