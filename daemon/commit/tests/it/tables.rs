@@ -99,7 +99,7 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
 fn commit_that_makes_the_lock_is_undone() {
     let _scene = scene();
     let made = [("etc/.pwd.lock", ""), ("etc/group", "new:x:1:\n")].map(|(name, text)| {
-        let path = PlanPath::new(&format!("/{name}")).unwrap();
+        let path = PlanPath::new(format!("/{name}")).unwrap();
         let edit = Edit {
             path,
             ..write(name, text)
