@@ -39,41 +39,41 @@ const LINKS: usize = 40;
 /// Returns true if only root and `uid` can change what an absolute path leads to: `/`, each directory on the way, and those
 /// on the way of each link. A missing one passes, as nothing can be executed there.
 pub(crate) fn of_way(path: &CStr, uid: u32) -> bool {
-    let Some(mut way) = Way::new(path) else {
+    let Some(mut walk) = PathWalk::new(path) else {
         return false;
     };
     for _ in 0..=LINKS {
-        match way.walk(uid) {
-            WayEnd::File => return true,
-            WayEnd::Untrusted => return false,
-            WayEnd::Link(end) if !way.follow(end) => return false,
-            WayEnd::Link(_) => {}
+        match walk.to_link(uid) {
+            WalkEnd::File => return true,
+            WalkEnd::Untrusted => return false,
+            WalkEnd::Link(end) if !walk.follow(end) => return false,
+            WalkEnd::Link(_) => {}
         }
     }
     false
 }
 
 /// A path whose first link is replaced by its target again and again. On the stack, as [`Name`].
-struct Way {
+struct PathWalk {
     text: [u8; LONGEST],
     length: usize,
 }
 
-enum WayEnd {
+enum WalkEnd {
     File,
     Untrusted,
     /// The first bytes, so many, are the path of a link.
     Link(usize),
 }
 
-impl Way {
-    fn new(path: &CStr) -> Option<Way> {
-        let mut way = Way {
+impl PathWalk {
+    fn new(path: &CStr) -> Option<PathWalk> {
+        let mut walk = PathWalk {
             text: [0; LONGEST],
             length: 0,
         };
-        let is_whole = way.push(path.to_bytes());
-        (is_whole && way.text.first() == Some(&b'/')).then_some(way)
+        let is_whole = walk.push(path.to_bytes());
+        (is_whole && walk.text.first() == Some(&b'/')).then_some(walk)
     }
 
     /// Returns false if the path is too long. A NUL byte remains after it.
@@ -89,29 +89,29 @@ impl Way {
     }
 
     /// Looks at each directory up to the first link.
-    fn walk(&self, uid: u32) -> WayEnd {
+    fn to_link(&self, uid: u32) -> WalkEnd {
         let all = self.text.get(..self.length).unwrap_or_default();
         let slashes = all.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut part = [0u8; LONGEST];
         for end in slashes.map(|(end, _)| end.max(1)).chain([self.length]) {
             let (Some(from), Some(to)) = (all.get(..end), part.get_mut(..end)) else {
-                return WayEnd::Untrusted;
+                return WalkEnd::Untrusted;
             };
             to.copy_from_slice(from);
             let name = CStr::from_bytes_until_nul(&part).unwrap_or_default();
             match sys::read_link(name, &mut [0]) {
-                Ok(_) => return WayEnd::Link(end),
+                Ok(_) => return WalkEnd::Link(end),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 // Only trusted users can make it.
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return WayEnd::File,
-                Err(_) => return WayEnd::Untrusted,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return WalkEnd::File,
+                Err(_) => return WalkEnd::Untrusted,
             }
             let is_dir = end < self.length;
             if is_dir && !sys::stat(name).is_ok_and(|stat| is_own(name, &stat, uid)) {
-                return WayEnd::Untrusted;
+                return WalkEnd::Untrusted;
             }
         }
-        WayEnd::File
+        WalkEnd::File
     }
 
     /// Replaces the link by its target. Returns false if that is impossible.
