@@ -91,18 +91,19 @@ pub fn take(plan: &Plan) -> Result<Vec<File>, NotLocked> {
 fn lock(path: &str) -> io::Result<Option<File>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut how = OpenOptions::new();
-    let file = match how.write(true).custom_flags(flags.bits()).open(path) {
+    let file = match how.read(true).custom_flags(flags.bits()).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: libc::F_RDLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
     };
-    // Of the open file: a lock of the process would end when any descriptor of the same file is closed.
+    // Those programs lock for writing. A lock for reading keeps them out, and no account that may only read the file can
+    // keep this one out. Of the open file: a lock of the process would end when any descriptor of the same file is closed.
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
         Ok(_) => Ok(Some(file)),
         Err(nix::Error::EAGAIN | nix::Error::EACCES) => Err(io::ErrorKind::WouldBlock.into()),

@@ -55,6 +55,11 @@ impl From<NotLocked> for End {
 pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Result<End, String> {
     let input = input()?;
     let id = &input.0.id();
+    // Before the tables are read.
+    let _locks = match locks::take(&input.0) {
+        Ok(locks) => locks,
+        Err(why) => return Ok(why.into()),
+    };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     let PlanOfFiles {
         plan,
@@ -62,10 +67,6 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
         start,
         read,
     } = resolved(&tree, input)?;
-    let _locks = match locks::take(&plan) {
-        Ok(locks) => locks,
-        Err(why) => return Ok(why.into()),
-    };
     let ranges = plan.ranges();
     let uploads = UploadDirectory::open(&plan, uploads)?;
     let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;

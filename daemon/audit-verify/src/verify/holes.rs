@@ -215,7 +215,12 @@ impl Verifier {
     /// Reports an expected record before the beginning, if it was not compared.
     fn tell_expected_earlier(&mut self, expected: Expected) {
         let seq = expected.seq;
-        if self.earlier.contains(&seq) {
+        if let Some(hashes) = self.earlier.get(&seq) {
+            // Another log of this machine, as before a new installation, may have the same number.
+            let other = hashes.first().copied();
+            if let Some(other) = other.filter(|_| !hashes.contains(&expected.hash)) {
+                self.compare(expected, other);
+            }
             return;
         }
         if let Some(begin) = self.begin
@@ -228,7 +233,9 @@ impl Verifier {
             return;
         }
         if self.earliest.is_some_and(|earliest| earliest < seq) {
-            let text = format!("record {seq} is expected, but missing");
+            let text = format!(
+                "record {seq} is expected, but missing: a verification of the whole log says if a crash lost it"
+            );
             self.find(Kind::Gap, seq, seq, "", text);
             return;
         }

@@ -1,6 +1,6 @@
 //! What the verification remembers: the records before, and damaged ones, whose numbers the next intact record tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::Parsed;
 use crate::{Expected, Finding, Hash, Kind, Note};
@@ -34,7 +34,7 @@ pub struct Verifier {
     pub(super) is_continued: bool,
     /// Lowest number of [`Self::take_earlier`], and those of its records that are expected.
     pub(super) earliest: Option<u64>,
-    pub(super) earlier: BTreeSet<u64>,
+    pub(super) earlier: BTreeMap<u64, Vec<Hash>>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,12 @@
 //! Tables of passwords, which a plan of a copy changes by their lines.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
 use remit_plan::{Base, Bundle, Change, Content, Edit, Entry, Plan, PlanPath, Source, sha256};
 
+use crate::bound::injected;
 use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
@@ -48,12 +49,13 @@ fn lines(text: &[u8]) -> Vec<u8> {
 
 /// As lckpwdf(3) does.
 fn locked() -> File {
-    let file = File::options()
-        .write(true)
-        .open(at("etc/.pwd.lock"))
-        .unwrap();
+    locked_as(File::options().write(true), libc::F_WRLCK)
+}
+
+fn locked_as(how: &OpenOptions, kind: i32) -> File {
+    let file = how.open(at("etc/.pwd.lock")).unwrap();
     let whole = libc::flock {
-        l_type: libc::F_WRLCK as i16,
+        l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
         l_start: 0,
         l_len: 0,
@@ -79,7 +81,10 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
     assert_eq!(tree(), before);
     commit(&plan(&[write("etc/other", "new")])).is_done();
     drop(lock);
+    // An account that may only read the file cannot keep a commit out.
+    let lock = locked_as(File::options().read(true), libc::F_RDLCK);
     commit(&input).is_done();
+    drop(lock);
     let after = tree();
     let lock = locked();
     is_busy(undo(&id_of(&input)));
@@ -93,6 +98,29 @@ fn table_is_not_changed_while_another_program_has_its_lock() {
     let _lock = locked();
     undo_partly(&id_of(&input)).is_done();
     assert_eq!(read("etc/shadow"), OLD);
+}
+
+#[test]
+fn recovery_goes_on_without_the_lock() {
+    let _scene = scene();
+    put("etc/.pwd.lock", b"", 0o600, 0);
+    let input = lines(b"+new:!:2::::::\n");
+    let before = tree();
+    // The first rename is that of the journal.
+    let call = ("renameat2".to_owned(), 2);
+    let arguments = ["commit", &state()];
+    end(start(
+        &injected(&call, "signal=SIGKILL"),
+        &arguments,
+        Some(&input),
+    ));
+    let _lock = locked();
+    recover().is_done();
+    assert_eq!(read("etc/shadow"), OLD);
+    assert_eq!(
+        tree().keys().collect::<Vec<_>>(),
+        before.keys().collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -112,6 +112,8 @@ fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+const DOT: &str = "its name has a dot";
+
 /// Says why run-parts(8) does not run a script.
 fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
     if is_debian && let Some(why) = name_ignored(script) {
@@ -125,9 +127,11 @@ fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
 /// Says why cron(8) does not read a table: Debian's has rules for the names in `/etc/cron.d`.
 fn table_ignored(table: &Path, is_debian: bool) -> Option<&'static str> {
     let is_named = table.parent() == Some(Path::new("/etc/cron.d"));
-    (is_debian && is_named)
-        .then(|| name_ignored(table))
-        .flatten()
+    let ignored = (is_debian && is_named).then(|| name_ignored(table))?;
+    ignored.map(|why| match why {
+        DOT => "its name has a dot: only 'cron -l' reads it",
+        other => other,
+    })
 }
 
 fn name_ignored(path: &Path) -> Option<&'static str> {
@@ -136,7 +140,7 @@ fn name_ignored(path: &Path) -> Option<&'static str> {
     if name.iter().all(is_plain) {
         None
     } else if name.contains(&b'.') {
-        Some("its name has a dot")
+        Some(DOT)
     } else {
         Some("its name has another character than letters, digits, '_' and '-'")
     }
@@ -241,7 +245,7 @@ mod tests {
         assert_eq!(
             found,
             serde_json::json!([
-                { "table": "/etc/cron.d/a.b", "line": "A=…", "ignored": "its name has a dot" },
+                { "table": "/etc/cron.d/a.b", "line": "A=…", "ignored": "its name has a dot: only 'cron -l' reads it" },
             ])
         );
         let script = Job::Script {

@@ -567,6 +567,7 @@ fn profile_user_executes_only_trusted_programs() {
     }
     std::os::unix::fs::symlink("../mine/./true", dir.0.join("mine/relative")).unwrap();
     std::os::unix::fs::symlink("../open", dir.0.join("mine/beside")).unwrap();
+    std::os::unix::fs::symlink("/nothing/here", dir.0.join("mine/gone")).unwrap();
     let profile = StrictProfile {
         exec: vec![listed(&dir.0)],
         ..ROOT
@@ -593,6 +594,12 @@ fn profile_user_executes_only_trusted_programs() {
             Progress::More => panic!(),
         }
     }
+    // Nobody but root can make what it leads to.
+    let ran = run_as(&profile, &[&dir.path("mine/gone")]);
+    let Progress::Failed { why, .. } = ran.progress else {
+        panic!("{ran:?}")
+    };
+    assert_eq!(why, Why::NotFound);
 }
 
 #[test]

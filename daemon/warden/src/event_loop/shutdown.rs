@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
 use remit_common::wire::Effect;
-use remit_policy::Base;
+use remit_policy::{Base, Basis};
 
 use crate::approval::end::void_all_requests;
 use crate::event_loop::lifecycle::{Lifecycle, Shutdown};
 use crate::event_loop::timers::Timer;
+use crate::job::acts::FollowedCommit;
 use crate::job::context::JobCx;
 use crate::job::ended::end_all_waiting;
 use crate::job::table::{Job, Jobs};
@@ -50,8 +51,10 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
 pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
     let runs = |job: &Job| may_finish(job) && !job.plan.life.has_exited();
     let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges(_)));
-    // The next command of a chain is one more change.
-    if is_waiting && cx.acts.0.is_empty() && !cx.jobs.live().any(|(_, job)| runs(job)) {
+    // The next command that follows an undo is one more change. Those that follow a commit do not start any more.
+    let follows = |chain: &FollowedCommit| chain.basis == Basis::Unconfirmed;
+    let goes_on = cx.acts.0.iter().any(follows) || cx.jobs.live().any(|(_, job)| runs(job));
+    if is_waiting && !goes_on {
         // The others were asked when the stop began.
         ask_jobs(cx, life, |_| false);
     }
