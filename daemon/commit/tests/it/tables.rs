@@ -6,7 +6,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
 use remit_plan::{Base, Bundle, Change, Content, Edit, Entry, Plan, PlanPath, Source, sha256};
 
-use crate::bound::injected;
+use crate::interrupted::injected;
 use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
