@@ -232,8 +232,9 @@ mod tests {
         assert_eq!(script_ignored(&base.join("link"), true), not_executable);
         fs::remove_dir_all(&base).unwrap();
 
+        let of_table = Some("its name has a dot: only 'cron -l' reads it");
         for (table, is_debian, ignored) in [
-            ("/etc/cron.d/shop.example", true, dot),
+            ("/etc/cron.d/shop.example", true, of_table),
             ("/etc/cron.d/shop.example", false, None),
             ("/etc/cron.d/shop-example", true, None),
             ("/var/spool/cron/crontabs/a.b", true, None),
@@ -241,7 +242,8 @@ mod tests {
         ] {
             assert_eq!(table_ignored(Path::new(table), is_debian), ignored);
         }
-        let found = serde_json::to_value(table_lines("/etc/cron.d/a.b", b"A=1\n", dot)).unwrap();
+        let lines = table_lines("/etc/cron.d/a.b", b"A=1\n", of_table);
+        let found = serde_json::to_value(lines).unwrap();
         assert_eq!(
             found,
             serde_json::json!([
