@@ -217,9 +217,16 @@ impl Verifier {
         let seq = expected.seq;
         if let Some(hashes) = self.earlier.get(&seq) {
             // Another log of this machine, as before a new installation, may have the same number.
-            let other = hashes.first().copied();
-            if let Some(other) = other.filter(|_| !hashes.contains(&expected.hash)) {
-                self.compare(expected, other);
+            let is_there = hashes.contains(&expected.hash);
+            match hashes.iter().find(|hash| **hash != expected.hash).copied() {
+                Some(_) if is_there => {
+                    let text = format!(
+                        "record {seq} is there twice, once with another content: verify the whole log"
+                    );
+                    self.note(seq, text);
+                }
+                Some(other) => self.compare(expected, other),
+                None => {}
             }
             return;
         }

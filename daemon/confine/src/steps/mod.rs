@@ -75,6 +75,10 @@ pub(crate) mod exec {
         let mut refused = None;
         let credentials = &child_env.sandbox.credentials;
         for program in &child_env.candidates {
+            // Not by execve(2): others could make it meanwhile.
+            if credentials.user.is_some() && sys::is_missing(program) {
+                continue;
+            }
             if credentials.user.is_some()
                 && !trust::of_whole_program(
                     program,

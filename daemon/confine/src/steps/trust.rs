@@ -141,10 +141,10 @@ impl PathWalk {
     }
 }
 
-/// Returns true if only they can change a program and the way to it. A missing one passes, as none runs.
+/// Returns true if only they can change a program and the way to it, or make a missing one.
 pub(crate) fn of_program(program: &CStr, uid: u32) -> bool {
     let Ok(stat) = sys::stat(program) else {
-        return true;
+        return of_way(program, uid);
     };
     is_own(program, &stat, uid) && of_way(program, uid)
 }

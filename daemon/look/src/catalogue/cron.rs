@@ -128,10 +128,28 @@ fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
 fn table_ignored(table: &Path, is_debian: bool) -> Option<&'static str> {
     let is_named = table.parent() == Some(Path::new("/etc/cron.d"));
     let ignored = (is_debian && is_named).then(|| name_ignored(table))?;
-    ignored.map(|why| match why {
-        DOT => "its name has a dot: only 'cron -l' reads it",
-        other => other,
+    ignored.map(|why| match is_hierarchical(table) {
+        true => "its name has a dot: only 'cron -l' reads it",
+        false => why,
     })
+}
+
+/// Returns true for the further names that cron(8) of Debian reads with option -l: `^_?([a-z0-9_.]+-)+[a-z0-9]+$`.
+fn is_hierarchical(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_part = |part: &[u8]| {
+        let fits = |byte: &u8| is_plain(byte) || matches!(byte, b'_' | b'.');
+        !part.is_empty() && part.iter().all(fits)
+    };
+    let mut parts = name.rsplit(|byte| *byte == b'-');
+    let last = parts.next().unwrap_or_default();
+    let is_last = !last.is_empty() && last.iter().all(is_plain);
+    let is_old = [&b"dpkg-old"[..], b"dpkg-dist"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    let mut before = parts.peekable();
+    is_last && !is_old && before.peek().is_some() && before.all(is_part)
 }
 
 fn name_ignored(path: &Path) -> Option<&'static str> {
@@ -234,7 +252,10 @@ mod tests {
 
         let of_table = Some("its name has a dot: only 'cron -l' reads it");
         for (table, is_debian, ignored) in [
-            ("/etc/cron.d/shop.example", true, of_table),
+            ("/etc/cron.d/shop.example", true, dot),
+            ("/etc/cron.d/example.org-job", true, of_table),
+            ("/etc/cron.d/Example.org-job", true, dot),
+            ("/etc/cron.d/x.dpkg-old", true, dot),
             ("/etc/cron.d/shop.example", false, None),
             ("/etc/cron.d/shop-example", true, None),
             ("/var/spool/cron/crontabs/a.b", true, None),

@@ -594,12 +594,23 @@ fn profile_user_executes_only_trusted_programs() {
             Progress::More => panic!(),
         }
     }
-    // Nobody but root can make what it leads to.
-    let ran = run_as(&profile, &[&dir.path("mine/gone")]);
-    let Progress::Failed { why, .. } = ran.progress else {
-        panic!("{ran:?}")
+    // What is missing is not executed. An interpreter that others could make is refused.
+    let script = |name: &str, interpreter: &str| {
+        let text = format!("#!{}\n", dir.path(interpreter));
+        dir.file(name, 0o755, &text);
+        dir.path(name)
     };
-    assert_eq!(why, Why::NotFound);
+    for (program, expect) in [
+        (dir.path("mine/gone"), Why::NotFound),
+        (script("mine/early", "open/missing"), Why::Untrusted),
+        (script("mine/late", "mine/missing"), Why::BadInterpreter),
+    ] {
+        let ran = run_as(&profile, &[&program]);
+        let Progress::Failed { why, .. } = ran.progress else {
+            panic!("{ran:?}")
+        };
+        assert_eq!(why, expect, "{program}");
+    }
 }
 
 #[test]

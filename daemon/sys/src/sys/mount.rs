@@ -179,6 +179,12 @@ pub fn disk_of(path: &CStr) -> io::Result<u32> {
     Ok(disk.f_type as u32)
 }
 
+/// Returns true if there is no such file; follows links.
+pub fn is_missing(path: &CStr) -> bool {
+    let errno = stat(path).err().and_then(|error| error.raw_os_error());
+    matches!(errno, Some(libc::ENOENT | libc::ENOTDIR))
+}
+
 pub fn mode_of(path: &CStr) -> io::Result<u32> {
     stat(path).map(|stat| stat.st_mode)
 }
