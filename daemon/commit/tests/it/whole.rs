@@ -40,6 +40,12 @@ fn kept_bytes(id: &str, directory: &str, name: &str) -> Option<Vec<u8>> {
     fs::read(found.next()?.join(name)).ok()
 }
 
+/// Undoes with contents, and is killed at this call.
+fn killed_undo(id: &str, call: &(String, usize)) -> Result {
+    let arguments = ["undo", &state(), id, "--with-contents"];
+    end(start(&injected(call, "signal=SIGKILL"), &arguments, None))
+}
+
 #[test]
 fn directories_of_a_service_go_with_all_in_them_and_are_kept() {
     for disk in [MEMORY, Disk::Ext4] {
@@ -202,8 +208,7 @@ fn kill_at_each_step_leaves_all_or_nothing_undone() {
         for call in &calls {
             let (old, id) = begin();
             let new = tree();
-            let arguments = ["undo", &state(), &id, "--with-contents"];
-            let killed = end(start(&injected(call, "signal=SIGKILL"), &arguments, None));
+            let killed = killed_undo(&id, call);
             assert_ne!(killed.code, Some(0), "{call:?}");
             recover().is_done();
             match tree() == new {
@@ -230,9 +235,7 @@ fn marks_of_an_undo_that_was_taken_back_are_forgotten() {
         prepare();
         let id = done(&package());
         run_service();
-        let call = ("renameat2".to_owned(), 3);
-        let arguments = ["undo", &state(), &id, "--with-contents"];
-        end(start(&injected(&call, "signal=SIGKILL"), &arguments, None));
+        killed_undo(&id, &("renameat2".to_owned(), 3));
         recover().is_done();
         append("etc/accounts", b"another\n");
         match is_partly {
@@ -256,9 +259,7 @@ fn old_commit_is_forgotten_after_an_undo_that_was_taken_back() {
     prepare();
     let id = done(&package());
     run_service();
-    let call = ("renameat2".to_owned(), 3);
-    let arguments = ["undo", &state(), &id, "--with-contents"];
-    end(start(&injected(&call, "signal=SIGKILL"), &arguments, None));
+    killed_undo(&id, &("renameat2".to_owned(), 3));
     recover().is_done();
     assert_eq!(phase(&id), Phase::Kept);
     age(&id);
@@ -274,9 +275,7 @@ fn what_was_taken_away_before_a_kill_is_never_removed() {
     let id = done(&package());
     run_service();
     // The first rename is that of the directory of logs.
-    let call = ("renameat2".to_owned(), 1);
-    let arguments = ["undo", &state(), &id, "--with-contents"];
-    end(start(&injected(&call, "signal=SIGKILL"), &arguments, None));
+    killed_undo(&id, &("renameat2".to_owned(), 1));
     fs::rename(at("etc/log"), at(&format!("state/{id}/7"))).unwrap();
     fs::create_dir(at("etc/log")).unwrap();
     let recovered = recover();

@@ -23,6 +23,12 @@ const FOR_UNDO: Duration = Duration::from_secs(60);
 /// After this time a recovery is taken for lost: its longest runtime, and some more.
 const LOST: Duration = Duration::from_secs(3600);
 
+/// Returns true if a commit or an undo ended by itself and before its first step.
+pub fn has_changed_nothing(ending: &Ending) -> bool {
+    ending.state == State::Exited
+        && matches!(ending.exit, Some(1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY))
+}
+
 #[derive(Debug)]
 pub struct Commits {
     directory: String,
@@ -101,8 +107,7 @@ impl Commits {
     }
 
     pub fn on_end(&mut self, used: Option<CommitUse>, ending: &Ending) {
-        let by_itself = ending.state == State::Exited
-            && matches!(ending.exit, Some(0 | 1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY));
+        let by_itself = ending.has_succeeded() || has_changed_nothing(ending);
         match used {
             // One that failed may have waited for this job.
             Some(CommitUse::Commit | CommitUse::Undo) => {

@@ -17,7 +17,7 @@ use remit_plan::Phase;
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
-use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
+use crate::job::commits::has_changed_nothing;
 use view::utc_at;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
@@ -146,12 +146,7 @@ impl Unconfirmed {
             | ConfirmStage::Following { .. }
             | ConfirmStage::Failed { .. } => return None,
         }
-        let is_nothing = match ending.state {
-            State::Exited => matches!(ending.exit, Some(1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY)),
-            State::NotStarted => true,
-            _ => false,
-        };
-        if is_nothing {
+        if ending.state == State::NotStarted || has_changed_nothing(ending) {
             return Some(CommitEnd::Disarmed);
         }
         self.undo = match ending.has_succeeded() {

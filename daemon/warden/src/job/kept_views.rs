@@ -223,7 +223,13 @@ fn size(view: &KeptView) -> io::Result<u64> {
 }
 
 pub fn keep(cx: &mut JobCx<'_>, view: LeftView) {
-    for uid in cx.jobs.views.keep(view) {
+    let freed = cx.jobs.views.keep(view);
+    free(cx, freed);
+}
+
+/// Frees the uids of views that are dropped, and sets the timer for the next one.
+fn free(cx: &mut JobCx<'_>, freed: Vec<JobUid>) {
+    for uid in freed {
         cx.sandbox.uids.give_back(uid);
     }
     set_timer(cx);
@@ -231,10 +237,8 @@ pub fn keep(cx: &mut JobCx<'_>, view: LeftView) {
 
 /// Drops views that nobody extracted in time.
 pub fn on_timer(cx: &mut JobCx<'_>) {
-    for uid in cx.jobs.views.drop_old(timers::since_boot()) {
-        cx.sandbox.uids.give_back(uid);
-    }
-    set_timer(cx);
+    let freed = cx.jobs.views.drop_old(timers::since_boot());
+    free(cx, freed);
 }
 
 /// Drops the oldest view that nobody reads: its uid is needed.
@@ -257,10 +261,8 @@ pub fn drop_own(cx: &mut JobCx<'_>, job: JobId) {
 
 /// Takes back the view that this job read, if it has one. Its time goes on from the end of the job that left it.
 pub fn give_back(cx: &mut JobCx<'_>, reader: JobId) {
-    for uid in cx.jobs.views.give_back(reader) {
-        cx.sandbox.uids.give_back(uid);
-    }
-    set_timer(cx);
+    let freed = cx.jobs.views.give_back(reader);
+    free(cx, freed);
 }
 
 pub fn end_reader(cx: &mut JobCx<'_>, reader: JobId) {

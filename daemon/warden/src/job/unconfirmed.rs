@@ -112,16 +112,19 @@ pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
 }
 
 pub fn record(event: Event, message: String, one: &Unconfirmed) -> Record {
-    let owner = Owner {
-        uid: one.uid,
-        user: one.user.clone(),
-    };
     Record::new(event, message)
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
         .number("UID", one.uid)
         .field("USER", &one.user)
-        .for_history(owner, Some(one.job), None)
+        .for_history(requester(one), Some(one.job), None)
+}
+
+fn requester(one: &Unconfirmed) -> Owner {
+    Owner {
+        uid: one.uid,
+        user: one.user.clone(),
+    }
 }
 
 /// Keeps a commit for good, for an administrator whose session began then.
@@ -201,14 +204,7 @@ fn try_confirm(
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
         .maybe("SIGNED", one.signed.map(Signed::as_str))
-        .for_history(
-            Owner {
-                uid: one.uid,
-                user: one.user.clone(),
-            },
-            Some(one.job),
-            None,
-        );
+        .for_history(requester(&one), Some(one.job), None);
     let written = cx.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     let before = cx.confirmations.all.clone();

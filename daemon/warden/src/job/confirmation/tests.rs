@@ -1,6 +1,7 @@
 use super::store::{SavedConfirmations, choose, views};
 use super::window::ConfirmWindow;
 use super::*;
+use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
 use remit_common::refusal::{Code, Refusal};
 
 use crate::identity::peer::Subject;
