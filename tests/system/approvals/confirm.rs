@@ -12,10 +12,11 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, UnconfirmedView};
 use remit_common::outcome::State;
+use remit_common::refusal::Code;
 use remit_plan::{Action, Bundle};
-use remit_tests::caller::{Caller, at_once, change};
+use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, admin, user_a, user_b};
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, ends_within};
 use remit_tests::test_dir::missing;
 use remit_wire::outcome::JobReport;
 use remit_wire::{HistoryQuery, Reply, Request, Run};
@@ -558,35 +559,104 @@ effect = "change"
 profile = "host"
 "##;
 
+/// A commit of `old` is undone, and the second command that follows the undo waits for the lock.
+struct Gated {
+    fixture: PlanFixture,
+    gate: fs::File,
+}
+
+impl Gated {
+    /// `rules`: with the gate in them. `is_open`: while the commands follow the commit.
+    fn lay(rules: &str, is_open: bool) -> Self {
+        let followed = FOLLOWED.replace(
+            "\"site.follow\"]",
+            "\"site.follow\", \"site.gate\", \"site.last\"]",
+        );
+        let fixture = PlanFixture::with_rules(options(), &format!("{rules}{followed}"));
+        fixture.put("watched/a", "old ");
+        let gate = fs::File::create(fixture.path("free/gate")).unwrap();
+        let laid = Self { fixture, gate };
+        let then = ["site.follow", "site.gate", "site.last"].map(|call| ("then", call));
+        let run = Run {
+            stdin: Some(plan(&[laid.fixture.write("watched/a", "new ")]).into()),
+            ..change("plan.commit", &then)
+        };
+        let mut caller = Caller::new(&laid.fixture.daemon, &user_b());
+        if is_open {
+            caller.run(run).expect("B needs no approval");
+            laid.gate.lock().unwrap();
+            laid.gate_runs(2);
+        } else {
+            laid.gate.lock().unwrap();
+            caller.run(at_once(run)).expect("B needs no approval");
+            laid.gate_runs(1);
+        }
+        laid
+    }
+
+    fn gate_runs(&self, times: usize) {
+        let is_gate = |record: &serde_json::Value| record["REMIT_COMMAND"] == "site.gate";
+        let times_run = || {
+            let records = self.fixture.daemon.records("intent");
+            records.iter().filter(|record| is_gate(record)).count()
+        };
+        until("the gate runs", || times_run() == times);
+    }
+
+    fn words(&self) -> String {
+        fs::read_to_string(self.fixture.path("free/log")).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM, and returns once it was received.
+    fn stops(&self) {
+        let daemon = &self.fixture.daemon;
+        daemon.signal(Signal::SIGTERM);
+        let mut caller = Caller::new(daemon, &user_b());
+        until("it stops", || {
+            let said = caller.run(argv(&["true"]));
+            said.is_err_and(|refusal| refusal.code == Code::DaemonUnavailable)
+        });
+    }
+
+    fn ends(&self) {
+        assert!(ends_within(self.fixture.daemon.pid(), 30_000), "it ends");
+    }
+}
+
 #[test]
 fn after_a_restart_what_was_started_follows_the_undo_and_nothing_else() {
-    let followed = FOLLOWED.replace(
-        "\"site.follow\"]",
-        "\"site.follow\", \"site.gate\", \"site.last\"]",
-    );
-    let mut fixture = PlanFixture::with_rules(options(), &format!("{GATED}{followed}"));
-    fixture.put("watched/a", "old ");
-    let log = fixture.path("free/log");
-    let words = || fs::read_to_string(&log).unwrap_or_default();
-    let gate = fs::File::create(fixture.path("free/gate")).unwrap();
-    gate.lock().unwrap();
-    let then = ["site.follow", "site.gate", "site.last"].map(|call| ("then", call));
-    let run = Run {
-        stdin: Some(plan(&[fixture.write("watched/a", "new ")]).into()),
-        ..change("plan.commit", &then)
-    };
-    let mut caller = Caller::new(&fixture.daemon, &user_b());
-    caller.run(at_once(run)).expect("B needs no approval");
-    let has_started = |record: &serde_json::Value| record["REMIT_COMMAND"] == "site.gate";
-    until("the second waits", || {
-        fixture.daemon.records("intent").iter().any(has_started)
-    });
-    assert_eq!(words(), "new ");
-    fixture.daemon.signal(Signal::SIGKILL);
-    fixture.daemon.restart_insistently();
-    gate.unlock().unwrap();
-    is_undone_to(&fixture, "watched/a", "old ");
-    assert_eq!(words(), "new old gate\n");
+    let mut gated = Gated::lay(GATED, false);
+    assert_eq!(gated.words(), "new ");
+    gated.fixture.daemon.signal(Signal::SIGKILL);
+    gated.fixture.daemon.restart_insistently();
+    gated.gate.unlock().unwrap();
+    is_undone_to(&gated.fixture, "watched/a", "old ");
+    assert_eq!(gated.words(), "new old gate\n");
+}
+
+/// A service must not go on with the files of a commit that was undone.
+#[test]
+fn stop_lets_what_follows_an_undo_finish_also_a_look() {
+    let look = GATED.replacen("\"change\"", "\"read\"", 1);
+    let gated = Gated::lay(&look, true);
+    gated.stops();
+    gated.gate.unlock().unwrap();
+    gated.ends();
+    assert_eq!(gated.words(), "new gate\nlast\nold gate\nlast\n");
+}
+
+#[test]
+fn second_stop_leaves_what_follows_an_undo_to_the_next_start() {
+    let mut gated = Gated::lay(GATED, true);
+    gated.stops();
+    gated.fixture.daemon.signal(Signal::SIGTERM);
+    gated.ends();
+    let stopped = "new gate\nlast\nold ";
+    assert_eq!(gated.words(), stopped);
+    gated.gate.unlock().unwrap();
+    gated.fixture.daemon.restart();
+    is_undone_to(&gated.fixture, "watched/a", "old ");
+    assert_eq!(gated.words(), format!("{stopped}old gate\nlast\n"));
 }
 
 /// A full disk must not keep a commit beyond its time.

@@ -82,6 +82,10 @@ impl Lifecycle {
         matches!(self.shutdown, Some(Shutdown::WaitingForChanges(_)))
     }
 
+    pub const fn ends_jobs(&self) -> bool {
+        matches!(self.shutdown, Some(Shutdown::Asked | Shutdown::Killed))
+    }
+
     pub fn announce(&mut self, timers: &mut Timers) {
         if !std::mem::replace(&mut self.announced, true) {
             self.pat_watchdog(timers);

@@ -1,16 +1,17 @@
-//! Stops the daemon in order: all jobs are asked to end, but changes without a sandbox may finish. It starts nothing
-//! and never blocks: every wait is a timer of the loop. A job gets its grace before SIGKILL, unless asked twice.
+//! Stops the daemon in order: all jobs are asked to end, but changes without a sandbox and commands that follow an
+//! automatic undo may finish. It never blocks: every wait is a timer of the loop. A job gets its grace before SIGKILL,
+//! unless asked twice.
 
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
 use remit_common::wire::Effect;
-use remit_policy::{Base, Basis};
+use remit_policy::Base;
 
 use crate::approval::end::void_all_requests;
 use crate::event_loop::lifecycle::{Lifecycle, Shutdown};
 use crate::event_loop::timers::Timer;
-use crate::job::acts::FollowedCommit;
+use crate::job::acts::Acts;
 use crate::job::context::JobCx;
 use crate::job::ended::end_all_waiting;
 use crate::job::table::{Job, Jobs};
@@ -40,7 +41,7 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
             say!(
                 "changes that run have had {minutes} min (jobs.stop_wait_s): they are asked to end"
             );
-            ask_jobs(cx, life, |_| true);
+            ask_jobs(cx, life, |_, _| true);
         }
         Some(Shutdown::Asked | Shutdown::Killed) => leave_jobs(cx.jobs, life),
         None => {}
@@ -49,21 +50,17 @@ pub fn on_shutdown_timeout(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s
 
 /// Waits no longer for changes once none runs: what is left are ends that the audit log does not take.
 pub fn stop_waiting_for_ended_changes(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
-    let runs = |job: &Job| may_finish(job) && !job.plan.life.has_exited();
     let is_waiting = matches!(life.shutdown, Some(Shutdown::WaitingForChanges(_)));
-    // The next command that follows an undo is one more change. Those that follow a commit do not start any more.
-    let follows = |chain: &FollowedCommit| chain.basis == Basis::Unconfirmed;
-    let goes_on = cx.acts.0.iter().any(follows) || cx.jobs.live().any(|(_, job)| runs(job));
-    if is_waiting && !goes_on {
+    if is_waiting && !goes_on(cx) {
         // The others were asked when the stop began.
-        ask_jobs(cx, life, |_| false);
+        ask_jobs(cx, life, |_, _| false);
     }
 }
 
-pub fn shutdown_note(jobs: &Jobs, life: &Lifecycle, stop_wait_s: u32) -> Note {
+pub fn shutdown_note(jobs: &Jobs, acts: &Acts, life: &Lifecycle, stop_wait_s: u32) -> Note {
     let waiting_for = match life.shutdown {
         Some(Shutdown::WaitingForChanges(_)) => {
-            let live = jobs.live().filter(|(_, job)| may_finish(job));
+            let live = jobs.live().filter(|(_, job)| may_finish(acts, job));
             let names = live
                 .map(|(_, job)| format!("{} (job {})", job.plan.command(), job.plan.job.short()));
             names.collect()
@@ -81,13 +78,13 @@ fn begin_shutdown(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
     let cause = "remitd was stopped before the job got a slot; it never ran";
     end_all_waiting(cx, State::Interrupted, cause);
     let patience = Duration::from_secs(stop_wait_s.into());
-    let changes = cx.jobs.live().filter(|(_, job)| may_finish(job)).count();
-    match (changes, Instant::now().checked_add(patience)) {
-        (1.., Some(until)) => {
-            ask_jobs(cx, life, |job| !may_finish(job));
+    match Instant::now().checked_add(patience) {
+        Some(until) if goes_on(cx) => {
+            ask_jobs(cx, life, |acts, job| !may_finish(acts, job));
             life.shutdown = Some(Shutdown::WaitingForChanges(until));
             cx.reactor.timers.add(patience, Timer::Stop);
-            let Note::Stopping { waiting_for, .. } = shutdown_note(cx.jobs, life, stop_wait_s)
+            let Note::Stopping { waiting_for, .. } =
+                shutdown_note(cx.jobs, cx.acts, life, stop_wait_s)
             else {
                 return life.extend_shutdown(&mut cx.reactor.timers);
             };
@@ -96,14 +93,14 @@ fn begin_shutdown(cx: &mut JobCx<'_>, life: &mut Lifecycle, stop_wait_s: u32) {
                 waiting_for.unwrap_or_default()
             );
         }
-        _ => ask_jobs(cx, life, |_| true),
+        _ => ask_jobs(cx, life, |_, _| true),
     }
     life.extend_shutdown(&mut cx.reactor.timers);
 }
 
 /// Each job is killed after its grace.
-fn ask_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle, which: impl Fn(&Job) -> bool) {
-    let live = cx.jobs.live().filter(|(_, job)| which(job));
+fn ask_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle, which: impl Fn(&Acts, &Job) -> bool) {
+    let live = cx.jobs.live().filter(|(_, job)| which(cx.acts, job));
     let serials: Vec<u64> = live.map(|(serial, _)| serial).collect();
     for serial in serials {
         ask_to_end(cx, serial, libc::SIGTERM, State::Interrupted, CAUSE);
@@ -127,10 +124,19 @@ fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
     life.leaving = true;
 }
 
-/// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager half-way.
-fn may_finish(job: &Job) -> bool {
+/// Returns whether a shutdown waits for something: also when the next command that follows an undo is not started yet.
+/// Those that follow a commit do not start any more.
+fn goes_on(cx: &JobCx<'_>) -> bool {
+    let runs = |job: &Job| may_finish(cx.acts, job) && !job.plan.life.has_exited();
+    cx.acts.has_undo() || cx.jobs.live().any(|(_, job)| runs(job))
+}
+
+/// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager half-way; a command
+/// that follows an automatic undo has a service read the old files.
+fn may_finish(acts: &Acts, job: &Job) -> bool {
     let bound = &job.plan.bound;
-    bound.compiled.base() == Base::Host && bound.effect == Effect::Change
+    let is_host_change = bound.compiled.base() == Base::Host && bound.effect == Effect::Change;
+    is_host_change || acts.follows_undo(job.plan.job)
 }
 
 fn in_words(waiting_for: &[String], seconds: u32) -> Option<String> {

@@ -252,7 +252,9 @@ impl Warden {
         let jobs = self.jobs.count_live();
         let stop_wait_s = self.settings.config.jobs.stop_wait_s;
         let note = match (&self.life.gate, self.sandbox.manager.refused()) {
-            (AdmissionState::Stopping, _) => shutdown_note(&self.jobs, &self.life, stop_wait_s),
+            (AdmissionState::Stopping, _) => {
+                shutdown_note(&self.jobs, &self.acts, &self.life, stop_wait_s)
+            }
             (AdmissionState::Locked(_), _) => Note::Locked(jobs),
             (AdmissionState::Open, Some(why)) => Note::Refusing(why),
             (AdmissionState::Open, None) => Note::Serving(jobs),

@@ -101,6 +101,11 @@ impl FollowedCommit {
         }
     }
 
+    /// Returns whether they follow the undo of a commit that nobody confirmed.
+    pub fn is_undo(&self) -> bool {
+        self.basis == Basis::Unconfirmed
+    }
+
     fn due(&self) -> Option<usize> {
         let first = self.then.iter().position(|one| !one.is_over())?;
         let is_started = self.then.get(first).is_some_and(|one| one.job.is_some());
@@ -119,6 +124,7 @@ impl FollowedCommit {
 
     /// Takes the end of one of them, and ends the rest if it has failed.
     pub fn on_over(&mut self, at: usize, state: State, exit: Option<i32>, cause: &str) {
+        let is_undo = self.is_undo();
         let mut rest = self.then.iter_mut().skip(at);
         let Some(one) = rest.next() else {
             return;
@@ -130,7 +136,7 @@ impl FollowedCommit {
         }
         one.cause = format!("{cause}; {}", self.files);
         // After an undo by itself each is needed: sshd has to read the old file whatever another service did.
-        if matches!(self.basis, Basis::Unconfirmed) {
+        if is_undo {
             return;
         }
         for one in rest {
@@ -220,8 +226,25 @@ impl Acts {
         chains.any(|chain| chain.on_ended(job, ending))
     }
 
-    pub fn due(&self) -> Option<(usize, usize)> {
-        let mut chains = self.0.iter().enumerate();
+    /// Returns whether commands that follow an automatic undo are not all over.
+    pub fn has_undo(&self) -> bool {
+        self.undos().next().is_some()
+    }
+
+    /// Returns whether `job` is one of them.
+    pub fn follows_undo(&self, job: JobId) -> bool {
+        let mut all = self.undos().flat_map(|chain| &chain.then);
+        all.any(|one| one.job == Some(job))
+    }
+
+    fn undos(&self) -> impl Iterator<Item = &FollowedCommit> {
+        self.0.iter().filter(|chain| chain.is_undo())
+    }
+
+    /// `ends_jobs`: a stop ends all jobs, so what follows an undo is left to the next start.
+    pub fn due(&self, ends_jobs: bool) -> Option<(usize, usize)> {
+        let all = self.0.iter().enumerate();
+        let mut chains = all.filter(|(_, chain)| !(ends_jobs && chain.is_undo()));
         chains.find_map(|(chain, held)| Some((chain, held.due()?)))
     }
 

@@ -132,7 +132,7 @@ fn look_up_use(
 }
 
 pub fn go_on(cx: &mut RequestCx<'_>) {
-    while let Some((chain, at)) = cx.job.acts.due() {
+    while let Some((chain, at)) = cx.job.acts.due(cx.life.ends_jobs()) {
         let started = start(cx, chain, at);
         let Some(chain) = cx.job.acts.0.get_mut(chain) else {
             return;
@@ -202,7 +202,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
     };
     let (effect, purpose) = (act.command.effect, chain.purpose(act.command.effect));
     let client = format!("remitd, after job {}", chain.commit.short());
-    let is_undo = chain.basis == Basis::Unconfirmed;
+    let is_undo = chain.is_undo();
     if !is_undo {
         cx.life.check_open()?;
         if effect == Effect::Change {
