@@ -165,9 +165,32 @@ pub fn words(line: &str) -> Option<Vec<LineWord>> {
     Some(words)
 }
 
+/// Returns each reason once, in order, after the names that have it: `read, strict: REASON`.
+#[must_use]
+pub fn by_reason<'a>(all: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, why) in all {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    let lines = reasons.iter();
+    lines
+        .map(|(why, names)| format!("{}: {why}", names.join(", ")))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_that_several_have_is_there_once() {
+        let all = [("read", "no"), ("strict", "old"), ("host", "no")];
+        assert_eq!(by_reason(all), ["read, host: no", "strict: old"]);
+        assert!(by_reason([]).is_empty());
+    }
 
     #[test]
     fn words_of_a_command_line_are_found_again() {

@@ -3,6 +3,7 @@
 use std::iter::{once, repeat};
 
 use remit_common::admin::{AdminReply, AdminRequest, RecentRefusal, Status, UnconfirmedView};
+use remit_common::text::by_reason;
 
 use crate::args::{ConfirmArgs, LockArgs, ResumeArgs};
 use crate::client::admin_socket;
@@ -61,8 +62,10 @@ fn show(status: &Status) -> String {
     for UnconfirmedView { what, command, .. } in &status.unconfirmed {
         fact("confirm", &format!("{what}: {command}"));
     }
-    for refused in &status.refused {
-        fact("refused", refused);
+    let refused = status.refused.iter();
+    let refused = refused.map(|line| line.split_once(": ").unwrap_or((line, "")));
+    for refused in by_reason(refused) {
+        fact("refused", &refused);
     }
     fact("jobs", &format!("{} of {}", status.jobs, status.max_jobs));
     fact("queued", &status.queued.to_string());

@@ -202,8 +202,8 @@ impl Warden {
         self.sandbox.drop_prefork_pool();
         let sandboxes = self.sandbox.manager.sandboxes(&live.policy);
         self.sandbox.pool.want_default(&sandboxes);
-        for (name, why) in sandboxes.refused() {
-            say_error!("nothing will run in {name}: {why}");
+        for line in text::by_reason(sandboxes.refused()) {
+            say_error!("nothing will run in {line}");
         }
         if let Err(error) = save_names(self.settings.state.dir(), &live.last_known) {
             say_error!("cannot save the users and groups of denials for the next start: {error}");

@@ -2,6 +2,7 @@
 
 use remit_common::admin::{AdminReply, Reloaded, Status, Totals};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::text::by_reason;
 use remit_common::wire::Effect;
 
 use crate::approval::Request;
@@ -134,10 +135,9 @@ fn reloaded(policies: &Policies) -> Reloaded {
             policies.needs_restart.join(", ")
         ));
     }
-    let refused = policies.sandboxes.refused();
-    notes.extend(
-        refused.map(|(name, why)| format!("nothing runs in '{name}' on this machine: {why}")),
-    );
+    let refused = by_reason(policies.sandboxes.refused());
+    let refused = refused.into_iter();
+    notes.extend(refused.map(|line| format!("nothing runs on this machine in {line}")));
     Reloaded {
         policy: digest.clone(),
         rules: count(policy.rules()),

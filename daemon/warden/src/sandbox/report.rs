@@ -1,6 +1,7 @@
 //! Describes the state of the sandbox layers for answers and records.
 
 use remit_common::admin::{LayerCheck, LayerState, ProfileCheck};
+use remit_common::text::by_reason;
 use remit_spawn::Finding;
 use remit_sys::{Controller, Limits};
 
@@ -9,22 +10,13 @@ use super::{ConfinedBase, SandboxManager, Sandboxes};
 use crate::sandbox::host_support::HostSupport;
 
 impl SandboxManager {
-    /// Returns bases in which nothing runs, with reasons: `read: …`, `read: …; strict: …`, or one reason for several.
+    /// Returns bases in which nothing runs, with reasons: `read: …`, `read: …; strict: …` or `read, strict: …`.
     pub fn refused(&self) -> Option<String> {
-        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-        for confined in self.bases() {
-            let Some(why) = self.base_state(confined).why_not() else {
-                continue;
-            };
-            match reasons.iter_mut().find(|(known, _)| *known == why) {
-                Some((_, names)) => names.push(confined.name()),
-                None => reasons.push((why, vec![confined.name()])),
-            }
-        }
-        let all = reasons
-            .into_iter()
-            .map(|(why, names)| format!("{}: {why}", names.join(" and ")));
-        let all: Vec<_> = all.collect();
+        let all = self.bases().filter_map(|confined| {
+            let why = self.base_state(confined).why_not()?;
+            Some((confined.name(), why))
+        });
+        let all = by_reason(all);
         (!all.is_empty()).then(|| all.join("; "))
     }
 

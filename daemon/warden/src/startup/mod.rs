@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use remit_common::names::Runtime;
+use remit_common::text::by_reason;
 use remit_policy::Base;
 
 use crate::admin::Admins;
@@ -86,8 +87,8 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     }
     let sandboxes = sandbox.sandboxes(&policy.policy);
     sandbox.warm(&sandboxes);
-    for (name, why) in sandboxes.refused() {
-        say_error!("nothing will run in {name}: {why}");
+    for line in by_reason(sandboxes.refused()) {
+        say_error!("nothing will run in {line}");
     }
     let audit = Audit::open(&config.audit, state.dir())?;
     let runtime = Runtime::new(&args.runtime);
