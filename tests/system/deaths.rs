@@ -47,6 +47,48 @@ fn running_job_survives_broker_and_returns_result() {
     daemon.stop();
 }
 
+/// A job writes and ends while no broker can start, for longer than one has to read what is left.
+#[test]
+fn output_waits_for_the_next_broker() {
+    let daemon = Daemon::start(Options::default());
+    let text = "echo before; sleep 1; echo after; echo problem >&2";
+    let mut caller = Caller::new(&daemon, &user_a());
+    let job = caller.run(at_once(script(text))).expect("A may").job;
+    let program = daemon.program("remit-broker");
+    let away = program.with_extension("away");
+    std::fs::rename(&program, &away).expect("it is ours");
+    kill_broker(&daemon);
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(daemon.records("end").is_empty());
+    std::fs::rename(&away, &program).expect("it is ours");
+    let report = Caller::new(&daemon, &user_a()).end_of(job);
+    assert_eq!(stdout(&report), "before\nafter\n", "{report:?}");
+    assert_eq!(report.stderr.head.as_slice(), b"problem\n");
+    assert!(report.notes.is_empty(), "{report:?}");
+    daemon.stop();
+}
+
+/// The broker is stopped while the job writes and ends, and dies before it has read that.
+#[test]
+fn output_that_no_broker_has_read_has_a_note() {
+    let daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = script("sleep 1; echo unread");
+    let job = caller.run(at_once(text)).expect("A may").job;
+    let broker = daemon.broker().expect("there is one");
+    kill(Pid::from_raw(broker), Signal::SIGSTOP).expect("it lives");
+    seen("its end is recorded", || daemon.records("end").pop());
+    kill_broker(&daemon);
+    for _ in 0..2 {
+        let report = Caller::new(&daemon, &user_a()).end_of(job);
+        let has_note = |note: &String| note.contains("the rest is missing");
+        assert!(report.notes.iter().any(has_note), "{report:?}");
+        assert_eq!(stdout(&report), "");
+        kill_broker(&daemon);
+    }
+    daemon.stop();
+}
+
 #[test]
 fn an_ended_job_is_still_known() {
     let daemon = Daemon::start(Options::default());

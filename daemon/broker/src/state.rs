@@ -356,6 +356,7 @@ impl Broker {
             ))),
             Err(pipes) if pipes.is_empty() => {}
             Err(_) => {
+                job.is_unread.set(true);
                 tracing::error!(job = %job.id, "job {} came with unexpected descriptors", job.id)
             }
         }

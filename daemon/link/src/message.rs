@@ -251,6 +251,8 @@ pub struct JobMeta {
     pub has_secrets: bool,
     /// Whether it was requested as a change or a try. Of no use after its end.
     pub may_change: bool,
+    /// Whether some output was left in the pipes at its end. The ledger does not have it.
+    pub is_unread: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,4 +276,6 @@ pub struct Totals {
     pub stderr_bytes: u64,
     /// SHA-256 of standard output followed by standard error, as kept.
     pub sha256: [u8; 32],
+    /// Whether some of it was left in the pipes.
+    pub is_unread: bool,
 }

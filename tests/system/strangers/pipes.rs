@@ -4,6 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -125,6 +126,44 @@ fn k01_locked_output_pipe_delays_no_other_user() {
     daemon.restart();
     others_are_served(&daemon, &locks);
     drop(locks);
+    daemon.stop();
+}
+
+/// A thread of the broker waits for the lock, so a kill does not end its process.
+#[test]
+fn k01_killed_broker_that_hangs_at_a_locked_pipe_is_replaced() {
+    let named = Named(64_086);
+    let daemon = named.daemon();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let (job, pid) = named.begin(&daemon, &mut caller, argv(&["sleep", "3600"]), "sleep");
+    let mut pipe = reopen(pid, 1, &named.neighbour()).expect("the pipe is its user's");
+    let broker = daemon.broker().expect("there is one");
+    let signal = |signal| kill(Pid::from_raw(broker), signal).expect("it lives");
+    // It finds output there, and then the lock.
+    signal(Signal::SIGSTOP);
+    pipe.write_all(b"x").expect("the pipe has space");
+    let locks = [LockedPipe::new(pipe)];
+    signal(Signal::SIGCONT);
+    seen("a thread of it hangs", || {
+        let threads = fs::read_dir(format!("/proc/{broker}/task")).ok()?;
+        let mut stats =
+            threads.filter_map(|one| fs::read_to_string(one.ok()?.path().join("stat")).ok());
+        stats.find(|stat| stat.contains(") D "))
+    });
+    signal(Signal::SIGKILL);
+    drop(caller);
+    others_are_served(&daemon, &locks);
+    assert!(
+        daemon.stderr().contains("hangs in the kernel"),
+        "{}",
+        daemon.stderr()
+    );
+    let mut caller = Caller::new(&daemon, &user_a());
+    caller.stop(job).expect("the next broker knows it");
+    drop((caller, locks));
+    seen("the killed one is gone", || {
+        (!Path::new(&format!("/proc/{broker}")).exists()).then_some(())
+    });
     daemon.stop();
 }
 

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::names::JobId;
-use remit_common::refusal::Code;
+use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_wire::outcome::State;
 use remit_wire::{Access, Bytes};
@@ -478,6 +478,7 @@ fn forged_numbers_do_not_end_the_warden() {
         stdout_bytes: u64::MAX,
         stderr_bytes: u64::MAX,
         sha256: [0xff; 32],
+        is_unread: true,
     };
     broker.run(session, 1, argv(&["sleep", "1"]), &[]);
     let (job, _pipes) = broker.started(1);
@@ -489,6 +490,42 @@ fn forged_numbers_do_not_end_the_warden() {
     assert_eq!(broker.end(job).state, State::Exited);
     stage.alive();
     stage.records_are_whole();
+    stage.stop();
+}
+
+/// What a broker says of its clients can pause them, and the record says whose word it is.
+#[test]
+fn broker_pauses_nobody_who_has_left() {
+    let way = Way::default();
+    let mut stage = Stage::set(&way);
+    let config = std::fs::read_to_string(stage.test_dir.path().join("config/remit.toml")).unwrap();
+    stage.write(
+        "config/remit.toml",
+        &config.replace("pause_refusals = 0", "pause_refusals = 3"),
+    );
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    stage.ready();
+    let refuses = |session| {
+        for _ in 0..5 {
+            let refusal = Refusal::new(Code::InvalidArgs, "so it says");
+            broker.say(&ToWarden::Refused { session, refusal });
+        }
+        stage.alive();
+    };
+    let alice = stage.connect(ALICE);
+    let left = broker.session();
+    drop(alice);
+    broker.say(&ToWarden::Closed { session: left });
+    refuses(left);
+    assert!(stage.records("paused").is_empty());
+    let _alice = stage.connect(ALICE);
+    refuses(broker.session());
+    let [record] = &stage.records("paused")[..] else {
+        panic!("she is paused once");
+    };
+    assert_eq!(record["REMIT_SOURCE"], "broker");
     stage.stop();
 }
 

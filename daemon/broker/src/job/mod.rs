@@ -122,7 +122,7 @@ impl Job {
             owner: meta.owner,
             number: meta.number,
             taking: Cell::new(0),
-            is_unread: Cell::new(false),
+            is_unread: Cell::new(meta.is_unread),
             command: meta.command,
             times: Cell::new(Times {
                 started_ms: meta.started_ms,
@@ -185,6 +185,7 @@ impl Job {
             stdout_bytes,
             stderr_bytes,
             sha256,
+            is_unread: self.is_unread.get(),
         }
     }
 

@@ -176,6 +176,7 @@ pub mod tests {
             then: Vec::new(),
             has_secrets: false,
             may_change: false,
+            is_unread: false,
             job: JobId([number; 16]),
             owner: own(owner),
             command: "true".into(),

@@ -379,6 +379,7 @@ impl FakeJob {
             then: Vec::new(),
             has_secrets: false,
             may_change: false,
+            is_unread: false,
             job: id,
             owner: self::owner(owner),
             command: "true".into(),

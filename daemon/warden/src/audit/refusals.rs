@@ -12,6 +12,7 @@ use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
+use crate::identity::sessions::Sessions;
 use crate::request::{RequestSummary, with_groups, with_subject};
 
 /// Maximum delay until omitted refusals are recorded, one record per user.
@@ -21,13 +22,13 @@ const AT_ONCE: usize = 16;
 const SOON: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RefusalSource {
+pub(super) enum RefusalSource {
     Warden,
     Broker,
 }
 
 impl RefusalSource {
-    fn marked(self, record: Record) -> Record {
+    pub(super) fn marked(self, record: Record) -> Record {
         match self {
             Self::Warden => record,
             Self::Broker => record.field("SOURCE", "broker"),
@@ -44,6 +45,9 @@ impl Reports {
         asked: Option<&RequestSummary>,
     ) {
         let source = RefusalSource::Warden;
+        if let (Some(subject), Some(_)) = (subject, session) {
+            self.count_refusal(subject, refusal.code, source);
+        }
         self.record_from(source, (subject, subject), session, refusal, asked);
     }
 
@@ -59,14 +63,13 @@ impl Reports {
         self.record_from(source, (subject, payer), None, refusal, None);
     }
 
-    /// Records a refusal by the broker, marked as such. It has its own limit, beside that of the warden's refusals.
-    pub fn record_broker_refusal(
-        &mut self,
-        subject: Option<&Subject>,
-        session: u64,
-        refusal: &Refusal,
-    ) {
-        let source = RefusalSource::Broker;
+    /// Records a refusal by the broker, marked as such. It has its own limit, beside that of the warden's refusals, and counts
+    /// for nobody who has left: a broker speaks for its clients alone.
+    pub fn record_broker_refusal(&mut self, sessions: &Sessions, session: u64, refusal: &Refusal) {
+        let (source, subject) = (RefusalSource::Broker, sessions.name(session));
+        if let Ok(client) = sessions.subject(session) {
+            self.count_refusal(client, refusal.code, source);
+        }
         self.record_from(source, (subject, subject), Some(session), refusal, None);
     }
 
@@ -79,9 +82,6 @@ impl Reports {
         asked: Option<&RequestSummary>,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
-        if let (Some(subject), Some(_)) = (subject, session) {
-            self.count_refusal(subject, refusal.code);
-        }
         if self.may_be_recorded(source, payer, refusal) {
             let record = self.refusal(subject, session, refusal, asked);
             self.write_refusal(source, payer, refusal, source.marked(record));

@@ -8,7 +8,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
 
 use crate::audit::rate_limit::Floods;
-use crate::audit::refusals::Refusals;
+use crate::audit::refusals::{RefusalSource, Refusals};
 use crate::audit::{Audit, Event, Record};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers;
@@ -108,17 +108,17 @@ impl Reports {
     pub fn on_change_ended(&mut self, change: (&Subject, &str), is_well: bool) {
         let at = timers::unix_ms();
         let pause = self.breakers.on_change_ended(change, is_well, at);
-        self.record_pause(change.0, pause);
+        self.record_pause(change.0, pause, RefusalSource::Warden);
     }
 
-    pub fn count_refusal(&mut self, by: &Subject, code: Code) {
+    pub(super) fn count_refusal(&mut self, by: &Subject, code: Code, source: RefusalSource) {
         let now = (Instant::now(), timers::unix_ms());
         let pause = self.breakers.on_refusal(by, code, now);
-        self.record_pause(by, pause);
+        self.record_pause(by, pause, source);
     }
 
     /// Saves and records a new pause. It is in force even if neither can be done.
-    fn record_pause(&mut self, by: &Subject, pause: Option<Pause>) {
+    fn record_pause(&mut self, by: &Subject, pause: Option<Pause>, source: RefusalSource) {
         let Some(Pause {
             user, scope, why, ..
         }) = pause
@@ -133,7 +133,7 @@ impl Reports {
             .field("PAUSED", scope.name())
             .field("CAUSE", &why)
             .field("POLICY", &self.policy);
-        self.audit.note(record);
+        self.audit.note(source.marked(record));
     }
 
     pub fn refuse(&mut self, subject: &Subject, refusal: Refusal) -> AdminReply {

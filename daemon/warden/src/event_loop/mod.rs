@@ -21,21 +21,18 @@ use remit_plan::Upload;
 
 use crate::admin::history::{on_history_answer, on_history_opened, on_history_timeout};
 use crate::admin::watchers::tell_pending;
-use crate::approval::end::drop_measured;
 use crate::approval::end::on_approval_timeout;
 use crate::approval::flow::{on_measuring_timeout, read_measured};
-use crate::approval::grants::ended::drop_uses;
 use crate::approval::grants::ended::end_grants;
 use crate::approval::notification::tell_of_pauses;
 use crate::audit::reports::Outcome;
-use crate::audit::{Event, Record};
 use crate::config::policy_reload;
 use crate::event_loop::epoll::Token;
 use crate::event_loop::lifecycle::{AdmissionState, Shutdown};
 use crate::event_loop::timers::{TURN, Timer};
 use crate::identity::arrivals::{Door, close_session, end_session};
 use crate::identity::lookups;
-use crate::job::backpressure::{drop_parked, unpark};
+use crate::job::backpressure::unpark;
 use crate::job::live::Job;
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
 use crate::job::{exit, kept_views, life, pipeline, queue, recovery, steps, termination};
@@ -66,6 +63,7 @@ impl Warden {
                     .set(link, Token::Link, interest)
                     .map_err(Fatal::call("cannot watch the link"))?;
             }
+            processes::limit_broker_end(&mut job_cx!(self));
             let wait = self.reactor.timers.next(Instant::now());
             let events = self.reactor.wait(wait).map_err(Fatal::call("epoll_wait"))?;
             for token in events {
@@ -109,7 +107,10 @@ impl Warden {
             Token::Admins => self.accept(Door::Admin),
             Token::Admin(number) => self.on_admin_event(number),
             Token::Link => self.on_link_event(),
-            Token::Broker => self.on_broker_exited()?,
+            Token::Broker => {
+                let pause = cx.reports.broker.gone();
+                self.on_broker_exited(pause)?;
+            }
             Token::Bus => bus::on_exited(cx),
             Token::BusReports => bus::hear(cx),
             Token::Watchdog => processes::on_watchdog_died(cx),
@@ -169,6 +170,10 @@ impl Warden {
                 self.reports.broker.close_dropped();
             }
             Timer::Broker => self.start_broker()?,
+            Timer::BrokerEnd => {
+                let pause = cx.reports.broker.give_up();
+                self.on_broker_exited(pause)?;
+            }
             Timer::BusAnswer => bus::await_answer(cx),
             Timer::Bus => {
                 if bus::restart(&mut self.sandbox, &mut self.reactor) {
@@ -178,7 +183,10 @@ impl Warden {
             Timer::Ready if cx.reports.broker.is_ready() => {}
             Timer::Ready => cx.reports.broker.kill("it did not become ready"),
             Timer::Policy => self.finish_policy_load(Err(policy_reload::late())),
-            Timer::Watchdog => self.life.pat_watchdog(&mut self.reactor.timers),
+            Timer::Watchdog => {
+                cx.reports.broker.check_main_thread();
+                self.life.pat_watchdog(&mut self.reactor.timers);
+            }
             // The end of this turn sends the status, starts waiting jobs, and undoes what nobody confirmed.
             Timer::Note | Timer::Begin | Timer::Unconfirmed => {}
             Timer::SelfTestRun => on_self_test_timeout(cx),
@@ -225,6 +233,7 @@ impl Warden {
             ToWarden::Ready => {
                 reports.broker.set_ready();
                 timers.cancel(Timer::Ready);
+                termination::await_drains(&mut job_cx!(self));
                 // The first request also finds everything prepared.
                 self.fill_prefork_pool();
                 self.life.announce(&mut self.reactor.timers);
@@ -276,7 +285,7 @@ impl Warden {
                 self.reports.reply(sessions, (session, ticket), None, reply);
             }
             ToWarden::Refused { session, refusal } => {
-                reports.record_broker_refusal(sessions.name(session), session, &refusal);
+                reports.record_broker_refusal(sessions, session, &refusal);
             }
             ToWarden::Drained { job, totals } => {
                 if let Some(serial) = self.jobs.serial(job) {
@@ -318,29 +327,6 @@ impl Warden {
         }
         termination::stop_job(&mut job_cx!(self), job, signal, "stopped by its owner")?;
         Ok(Outcome::Answered(Answer::Stopping(job)))
-    }
-
-    fn on_broker_exited(&mut self) -> Result<(), Fatal> {
-        let Some(wait) = self.reports.broker.gone() else {
-            return Ok(());
-        };
-        self.reactor.timers.cancel(Timer::Ready);
-        self.reports.audit.history.close();
-        drop_parked(&mut job_cx!(self));
-        drop_measured(&mut job_cx!(self));
-        drop_uses(&mut request_cx!(self));
-        for session in self.callers.sessions.close_all() {
-            self.reactor.remove(session.pidfd());
-        }
-        self.reports.audit.note(Record::new(
-            Event::Broker,
-            "the broker died; its clients have to reconnect, jobs keep running",
-        ));
-        if wait.is_zero() {
-            return self.start_broker();
-        }
-        self.reactor.timers.add(wait, Timer::Broker);
-        Ok(())
     }
 
     pub fn start_broker(&mut self) -> Result<(), Fatal> {

@@ -7,19 +7,25 @@ use remit_common::outcome::State;
 use remit_link::ToBroker;
 
 use crate::approval::Request;
+use crate::approval::end::drop_measured;
+use crate::approval::grants::ended::drop_uses;
 use crate::audit::{Event, Record};
 use crate::config::Config;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
+use crate::job::backpressure::drop_parked;
 use crate::job::context::JobCx;
 use crate::job::table;
-use crate::job::termination::end_job;
+use crate::job::termination::{await_drains, end_job};
 use crate::sandbox::SandboxManager;
 use crate::sandbox::checkup::restart_self_test;
 use crate::startup::error::Fatal;
+use crate::state::{Warden, job_cx, request_cx};
 
 /// Timeout for a broker to confine itself and report that it is ready.
 const READY: Duration = Duration::from_secs(10);
+/// Time for a killed broker to end. A thread of it that hangs in the kernel may never end.
+const BROKER_END: Duration = Duration::from_secs(1);
 /// Pause before a failed start of the broker is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,14 +40,18 @@ pub fn start_broker(cx: &mut JobCx<'_>, announced: bool, config: &Config) -> Res
         }
         Err(error) => return Err(error),
     }
-    let Some((link, pidfd)) = cx.reports.broker.fds() else {
+    let Some((link, pidfd, main)) = cx.reports.broker.fds() else {
         return Ok(());
     };
-    let watch = Fatal::call("cannot watch the broker");
-    cx.reactor
-        .add(link, Token::Link, Interest::Read)
-        .and_then(|()| cx.reactor.add(pidfd, Token::Broker, Interest::Read))
-        .map_err(watch)?;
+    let watch = |fd, token, interest| cx.reactor.add(fd, token, interest);
+    watch(link, Token::Link, Interest::Read)
+        .and_then(|()| watch(pidfd, Token::Broker, Interest::Read))
+        .and_then(|()| {
+            main.map_or(Ok(()), |main| {
+                watch(main, Token::Broker, Interest::ReadOnce)
+            })
+        })
+        .map_err(Fatal::call("cannot watch the broker"))?;
     if let Some(socket) = cx.sandbox.manager.kernel_audit().socket() {
         let jobs = &config.jobs;
         let message = ToBroker::KernelAudit {
@@ -84,6 +94,41 @@ pub fn start_broker(cx: &mut JobCx<'_>, announced: bool, config: &Config) -> Res
     }
     cx.reports.broker.send(&ToBroker::Adopted, &[]);
     Ok(())
+}
+
+/// Sets the time in which a killed broker has to end.
+pub fn limit_broker_end(cx: &mut JobCx<'_>) {
+    if cx.reports.broker.is_ending() && !cx.reactor.timers.has(Timer::BrokerEnd) {
+        cx.reactor.timers.add(BROKER_END, Timer::BrokerEnd);
+    }
+}
+
+impl Warden {
+    /// `pause`: before the next start, if the broker has ended or was given up.
+    pub(super) fn on_broker_exited(&mut self, pause: Option<Duration>) -> Result<(), Fatal> {
+        let Some(pause) = pause else {
+            return Ok(());
+        };
+        self.reactor.timers.cancel(Timer::Ready);
+        self.reactor.timers.cancel(Timer::BrokerEnd);
+        await_drains(&mut job_cx!(self));
+        self.reports.audit.history.close();
+        drop_parked(&mut job_cx!(self));
+        drop_measured(&mut job_cx!(self));
+        drop_uses(&mut request_cx!(self));
+        for session in self.callers.sessions.close_all() {
+            self.reactor.remove(session.pidfd());
+        }
+        self.reports.audit.note(Record::new(
+            Event::Broker,
+            "the broker died; its clients have to reconnect, jobs keep running",
+        ));
+        if pause.is_zero() {
+            return self.start_broker();
+        }
+        self.reactor.timers.add(pause, Timer::Broker);
+        Ok(())
+    }
 }
 
 pub fn on_watchdog_died(cx: &mut JobCx<'_>) {

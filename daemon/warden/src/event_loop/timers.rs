@@ -48,6 +48,8 @@ pub enum Timer {
     Begin,
     Leftovers,
     Broker,
+    /// A killed broker has not ended.
+    BrokerEnd,
     Bus,
     BusAnswer,
     Ready,

@@ -102,6 +102,7 @@ impl Job {
             age_ms: 0,
             enforced,
             ending: Some(ending),
+            is_unread: self.totals.is_none_or(|totals| totals.is_unread),
             ..self.meta()
         }
     }

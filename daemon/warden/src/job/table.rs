@@ -370,6 +370,7 @@ pub mod tests {
             then: Vec::new(),
             has_secrets: false,
             may_change: false,
+            is_unread: false,
             job: JobId(u128::from(number).to_le_bytes()),
             owner: owner(),
             command: "true".into(),

@@ -42,6 +42,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const EXITED: Duration = Duration::from_millis(10);
 /// Time for the broker to drain the pipes after the notice. Then the end is recorded without output numbers.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The same while there is no broker: time for the next one to start and to read them.
+const NO_BROKER: Duration = Duration::from_secs(60);
 
 /// The last of the real-time signals on Linux, signal(7).
 const LAST_SIGNAL: i32 = 64;
@@ -220,7 +222,25 @@ pub fn tell_exited(cx: &mut JobCx<'_>, serial: u64) {
     if let Some(job) = cx.jobs.get(serial) {
         let job = job.plan.job;
         cx.reports.tell(&ToBroker::Exited { job });
-        cx.reactor.timers.add(DRAIN, Timer::Drain(serial));
+        await_drain(cx, serial);
+    }
+}
+
+fn await_drain(cx: &mut JobCx<'_>, serial: u64) {
+    let patience = match cx.reports.broker.is_ready() {
+        true => DRAIN,
+        false => NO_BROKER,
+    };
+    cx.reactor.timers.add(patience, Timer::Drain(serial));
+}
+
+/// Restarts the time for the output of exited jobs: their broker has ended, or the next one is ready.
+pub fn await_drains(cx: &mut JobCx<'_>) {
+    let is_waited_for = |job: &Job| job.plan.life.has_exited() && job.totals.is_none();
+    let live = cx.jobs.live().filter(|(_, job)| is_waited_for(job));
+    let serials: Vec<u64> = live.map(|(serial, _)| serial).collect();
+    for serial in serials {
+        await_drain(cx, serial);
     }
 }
 

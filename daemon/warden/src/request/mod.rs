@@ -273,6 +273,7 @@ impl Draft {
             enforced: None,
             ending: None,
             then: Vec::new(),
+            is_unread: false,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Starts, restarts and kills the broker process. Messages to it never block.
 
-use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,65 +8,37 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_common::caps;
-use remit_common::refusal::{Code, Refusal};
 use remit_link::socket::Packed;
-use remit_link::{Delivery, ForeignSocket, HistoryRecord, Link, LinkError, ToBroker, ToWarden};
+use remit_link::{HistoryRecord, Link, LinkError, ToBroker, ToWarden};
 use remit_sys::{spawn_service, sys};
 
 use crate::config::{Config, Output};
 use crate::event_loop::epoll::Interest;
 use crate::identity::user_names::Ids;
+use crate::service::broker_messages::{LinkQueue, packed, too_large};
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
 use crate::state_dir::lock::State;
 
 const LINK_FD: i32 = 3;
-/// Bounds of the queue for a broker that does not read: messages, bytes, descriptors. Beyond them, it is killed.
-const QUEUE: usize = 8192;
-const QUEUE_BYTES: usize = 16 << 20;
-const QUEUE_FDS: usize = 1024;
 /// A broker that lived for a shorter time is restarted after this pause, except for the first three restarts.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// Killed brokers that have not ended. At this limit the next one starts when the last has ended.
+const ENDING: usize = 8;
 
 #[derive(Debug)]
 struct BrokerProcess {
     pid: i32,
     pidfd: OwnedFd,
+    /// Of its main thread; `None` before Linux 6.9. Another thread that hangs in the kernel delays the end of the process.
+    main: Option<OwnedFd>,
     /// `None` once it is to end: further messages from it are ignored.
     link: Option<Link>,
     since: Instant,
     ready: bool,
     watched: bool,
     queue: LinkQueue,
-}
-
-#[derive(Debug, Default)]
-struct LinkQueue {
-    messages: VecDeque<(Packed, Vec<ForeignSocket>)>,
-    bytes: usize,
-    fds: usize,
-}
-
-impl LinkQueue {
-    fn has_capacity(&self) -> bool {
-        self.messages.len() < QUEUE && self.bytes < QUEUE_BYTES && self.fds < QUEUE_FDS
-    }
-
-    fn push(&mut self, packed: Packed, fds: Vec<ForeignSocket>) {
-        self.bytes = self.bytes.saturating_add(packed.size());
-        self.fds = self.fds.saturating_add(fds.len());
-        self.messages.push_back((packed, fds));
-    }
-
-    fn pop(&mut self) {
-        if let Some((packed, fds)) = self.messages.pop_front() {
-            self.bytes = self.bytes.saturating_sub(packed.size());
-            self.fds = self.fds.saturating_sub(fds.len());
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -80,6 +51,8 @@ pub struct Broker {
     slow: (u32, u32),
     ids: Ids,
     process: Option<BrokerProcess>,
+    /// Killed ones that hang in the kernel, until they have ended.
+    ending: Vec<(i32, OwnedFd)>,
     starts: u32,
     /// Closes the link and copies of clients' sockets.
     sink: Rc<Sink>,
@@ -99,6 +72,7 @@ impl Broker {
             slow: (config.breaker.slow_refusals, config.breaker.slow_within_s),
             ids,
             process: None,
+            ending: Vec::new(),
             starts: 0,
         })
     }
@@ -137,6 +111,7 @@ impl Broker {
         self.process = Some(BrokerProcess {
             pid,
             pidfd,
+            main: sys::main_thread_pidfd(pid).ok(),
             link: Some(own_end),
             since: Instant::now(),
             ready: false,
@@ -314,17 +289,50 @@ impl Broker {
         let _ = sys::reap(pid);
     }
 
-    /// Reaps the broker if it has ended. Returns the pause before the next start.
+    /// Reaps the broker if it has ended. Returns the pause before the next start. One that has only lost its main thread
+    /// is killed.
     pub fn gone(&mut self) -> Option<Duration> {
-        let process = self.process.take()?;
-        if sys::reap(process.pid).is_none() && alive(&process) {
-            self.process = Some(process);
+        self.ending.retain(|(pid, pidfd)| !has_ended(*pid, pidfd));
+        let process = self.process.as_ref()?;
+        if !has_ended(process.pid, &process.pidfd) {
+            self.check_main_thread();
             return None;
         }
-        Some(match process.since.elapsed() < BACK_OFF {
+        self.process.take().map(|process| self.pause(&process))
+    }
+
+    /// Returns the same for a killed broker that has not ended: a thread of it hangs in the kernel, for example at a pipe
+    /// that a job keeps locked. It executes nothing more.
+    pub fn give_up(&mut self) -> Option<Duration> {
+        self.ending.retain(|(pid, pidfd)| !has_ended(*pid, pidfd));
+        let may_start = self.ending.len() < ENDING;
+        let is_killed = |process: &mut BrokerProcess| may_start && process.link.is_none();
+        let process = self.process.take_if(is_killed)?;
+        say_error!("the killed broker hangs in the kernel and has not ended; the next one starts");
+        let pause = self.pause(&process);
+        self.ending.push((process.pid, process.pidfd));
+        Some(pause)
+    }
+
+    fn pause(&self, process: &BrokerProcess) -> Duration {
+        match process.since.elapsed() < BACK_OFF {
             true if self.starts > 3 => BACK_OFF,
             _ => Duration::ZERO,
-        })
+        }
+    }
+
+    /// Returns whether it was killed and has not ended.
+    pub fn is_ending(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.link.is_none())
+    }
+
+    /// Kills it if its main thread has ended and another one has not.
+    pub fn check_main_thread(&mut self) {
+        let process = self.process.as_ref();
+        if process.is_some_and(BrokerProcess::has_lost_main_thread) {
+            self.kill("its main thread has ended");
+        }
     }
 
     pub fn set_ready(&mut self) {
@@ -338,18 +346,17 @@ impl Broker {
     }
 
     /// Asks the kernel as well: the event of its end may be behind that of a connection, which nobody would serve.
-    pub fn can_take_clients(&self) -> bool {
-        let has_ended = |process: &BrokerProcess| {
-            let mut ended = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
-            poll(&mut ended, PollTimeout::ZERO) != Ok(0)
-        };
+    pub fn can_take_clients(&mut self) -> bool {
+        self.check_main_thread();
         let process = self.process.as_ref();
-        process.is_some_and(|process| process.ready && !has_ended(process))
+        process.is_some_and(|process| process.ready && is_alive(&process.pidfd))
     }
 
-    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+    /// Returns the link, the process, and its main thread if the kernel can report its end.
+    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>, Option<BorrowedFd<'_>>)> {
         let process = self.process.as_ref()?;
-        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd()))
+        let main = process.main.as_ref().map(AsFd::as_fd);
+        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd(), main))
     }
 
     #[cfg(feature = "mutate")]
@@ -362,70 +369,19 @@ impl Broker {
     }
 }
 
-fn packed(entry: Option<&HistoryRecord>, message: Option<&ToBroker>) -> Result<Packed, LinkError> {
-    Packed::new(&Delivery { entry, message })
-}
-
-/// Returns what to send instead of an answer that cannot be packed: its client would never hear of it.
-fn too_large(message: &ToBroker) -> Option<ToBroker> {
-    let ToBroker::Answer {
-        ticket,
-        answer: Ok(_),
-    } = message
-    else {
-        return None;
-    };
-    let most = caps::LINK_PARTS >> 20;
-    let refusal = Refusal::new(
-        Code::TooLarge,
-        format!("the answer has more than {most} MiB"),
-    );
-    Some(ToBroker::Answer {
-        ticket: *ticket,
-        answer: Err(refusal.next("ask for less")),
-    })
-}
-
-fn alive(process: &BrokerProcess) -> bool {
-    sys::pidfd_alive(process.pidfd.as_fd()).unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use remit_common::wire::AccessReport;
-    use remit_link::Answer;
-
-    use super::*;
-
-    #[test]
-    fn refusal_is_sent_for_an_answer_that_is_too_large() {
-        let message = |bytes| {
-            let report = AccessReport {
-                user: "a".repeat(bytes),
-                uid: 1000,
-                grants: Vec::new(),
-                more_grants: 0,
-                asked: None,
-                profiles: Vec::new(),
-                commands: Vec::new(),
-                more_commands: 0,
-            };
-            ToBroker::Answer {
-                ticket: 7,
-                answer: Ok(Answer::Access(Box::new(report))),
-            }
-        };
-        assert!(packed(None, Some(&message(1 << 20))).is_ok());
-        let large = message(caps::LINK_PARTS);
-        assert!(packed(None, Some(&large)).is_err());
-        let refusal = too_large(&large).expect("it is an answer");
-        assert!(packed(None, Some(&refusal)).is_ok());
-        let ToBroker::Answer { ticket: 7, answer } = &refusal else {
-            panic!("{refusal:?}");
-        };
-        let code = answer.as_ref().err().map(|refusal| refusal.code);
-        assert_eq!(code, Some(Code::TooLarge), "{refusal:?}");
-        assert!(too_large(&refusal).is_none());
-        assert!(too_large(&ToBroker::Adopted).is_none());
+impl BrokerProcess {
+    fn has_lost_main_thread(&self) -> bool {
+        match &self.main {
+            Some(main) => !is_alive(main),
+            None => sys::has_zombie_main_thread(self.pid),
+        }
     }
+}
+
+fn has_ended(pid: i32, pidfd: &OwnedFd) -> bool {
+    sys::reap(pid).is_some() || !is_alive(pidfd)
+}
+
+fn is_alive(pidfd: &OwnedFd) -> bool {
+    sys::pidfd_alive(pidfd.as_fd()).unwrap_or(false)
 }

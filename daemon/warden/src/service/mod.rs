@@ -4,6 +4,7 @@
 #[macro_use]
 pub mod log;
 
+mod broker_messages;
 pub mod broker_process;
 pub mod bus_process;
 pub mod helper;

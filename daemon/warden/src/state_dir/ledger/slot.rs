@@ -231,6 +231,7 @@ impl FoundJob {
         JobMeta {
             has_secrets,
             may_change: false,
+            is_unread: false,
             job,
             owner,
             command,
