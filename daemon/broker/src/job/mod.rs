@@ -39,6 +39,8 @@ pub struct Job {
     stdout: Output,
     stderr: Output,
     latest: Cell<Stream>,
+    /// Shown in messages of progress, with the time when it was read.
+    last_line: RefCell<Option<(Instant, String)>>,
     reported: RefCell<StoredFacts>,
     end: Cell<Option<EndSummary>>,
     then: RefCell<Vec<FollowUp>>,
@@ -133,6 +135,7 @@ impl Job {
             stdout,
             stderr,
             latest: Cell::new(Stream::Stdout),
+            last_line: RefCell::new(None),
             reported: RefCell::new(reported),
             end: Cell::new(end),
             then: RefCell::new(meta.then),
@@ -299,6 +302,7 @@ impl Job {
         reported.update(|facts| facts.ending = Some(ending));
         reported.pack();
         drop(reported);
+        self.last_line.replace(None);
         self.exited.set(true);
         self.ended.set(true);
         self.over.notify_waiters();

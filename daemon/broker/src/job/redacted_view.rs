@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_wire::Bytes;
 use remit_wire::outcome::{Captured, Stream};
+use tokio::time::timeout;
 
 use super::{BOTH, Job};
 use crate::output::overflow::RecoveredStream;
@@ -15,6 +17,9 @@ use crate::redact::{Masked, Open, RedactedFile, Redactor, Secrets};
 
 const WITHHELD: &str = "its output is withheld: it may contain secrets of the request, which are no longer \
      known and cannot be redacted. Run it again, if that is safe";
+
+/// Time between two looks of a follower at output that is held back.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub fn note(redactions: usize) -> Option<String> {
     match redactions {
@@ -34,8 +39,9 @@ impl Job {
         stream: Stream,
         captured: Captured,
         file: Option<&File>,
+        redactor: Option<&Redactor>,
     ) -> (Captured, usize) {
-        let Some(redactor) = self.secrets.redactor() else {
+        let Some(redactor) = redactor else {
             return match self.secrets.are_lost() {
                 true => (nothing(captured), 0),
                 false => (captured, 0),
@@ -75,7 +81,7 @@ impl Job {
             }
             false => {
                 let known = Known {
-                    redactor: &redactor,
+                    redactor,
                     file,
                     there,
                 };
@@ -105,12 +111,13 @@ impl Job {
         file: Option<&File>,
         part: Range<u64>,
         there: u64,
+        redactor: Option<&Redactor>,
     ) -> Masked {
         if self.secrets.are_lost() {
             return Masked::default();
         }
         let length = part.end.saturating_sub(part.start);
-        match self.secrets.redactor() {
+        match redactor {
             Some(redactor) => redactor.read(file, part, there, self.is_open(stream, there)),
             None => Masked {
                 bytes: output::read(file, part.start, length),
@@ -120,9 +127,15 @@ impl Job {
     }
 
     /// Returns how many of `there` bytes can be shown finally. A possible start of a secret at the end is held back.
-    pub fn showable_length(&self, stream: Stream, file: Option<&File>, there: u64) -> u64 {
+    pub(super) fn showable_length(
+        &self,
+        stream: Stream,
+        file: Option<&File>,
+        there: u64,
+        redactor: Option<&Redactor>,
+    ) -> u64 {
         let may_grow = !self.has_ended() && !self.output(stream).has_lost();
-        match self.secrets.redactor().filter(|_| may_grow) {
+        match redactor.filter(|_| may_grow && there > 0) {
             Some(redactor) => {
                 let margin = redactor.margin().min(there);
                 let bytes = output::read(file, there - margin, margin);
@@ -133,15 +146,28 @@ impl Job {
         }
     }
 
+    /// Same as [`Self::showable_length`], computed once for each state of the output: all followers ask after each write.
+    fn shared_length(&self, spool: &Spool, stream: Stream) -> u64 {
+        let output = self.output(stream);
+        let state = (output.kept(), output.has_lost());
+        if let Some((known, length)) = output.showable.get()
+            && known == state
+        {
+            return length;
+        }
+        let file = self.file(spool, stream);
+        let there = output.there(file.as_ref());
+        let redactor = file.as_ref().and_then(|_| self.secrets.redactor());
+        let length = self.showable_length(stream, file.as_ref(), there, redactor.as_ref());
+        output.showable.set(Some((state, length)));
+        length
+    }
+
     pub async fn until_shown(&self, spool: &Spool, known: [u64; 2]) {
         let mut seen = known;
         loop {
             self.until_more(seen, 1).await;
-            let more = |(stream, known): (Stream, u64)| {
-                let file = self.file(spool, stream);
-                let there = self.output(stream).there(file.as_ref());
-                self.showable_length(stream, file.as_ref(), there) > known
-            };
+            let more = |(stream, known): (Stream, u64)| self.shared_length(spool, stream) > known;
             let is_shown = match &self.secrets {
                 Secrets::None => true,
                 Secrets::Known(_) => BOTH.into_iter().zip(known).any(more),
@@ -152,6 +178,8 @@ impl Job {
             }
             // New bytes do not end the wait: they can be the start of a secret.
             seen = BOTH.map(|stream| self.output(stream).kept());
+            // A job that writes single bytes would have each of them looked at.
+            let _ = timeout(PAUSE, self.until_ended()).await;
         }
     }
 
@@ -270,4 +298,27 @@ pub(super) fn adopted(job: JobId, stream: Stream, gap: LostRange, spool: &Spool)
         spool.remove(job, stream);
     }
     Output::resumed(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::super::registry::tests::with_secret;
+    use super::*;
+    use crate::output::spool::tests::Scratch;
+    use crate::redact::tests::BUILT;
+
+    #[tokio::test]
+    async fn followers_of_held_output_build_one_redactor() {
+        let scratch = Scratch::new();
+        let job = with_secret(&scratch.spool, "hunter2", b"hunt");
+        let follow = |_| Box::pin(job.until_shown(&scratch.spool, [0, 0]));
+        let mut followers: Vec<_> = (0..100).map(follow).collect();
+        for follower in &mut followers {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(follower.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(BUILT.get(), 1);
+    }
 }

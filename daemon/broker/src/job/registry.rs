@@ -145,6 +145,7 @@ pub mod tests {
     use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
     use remit_link::JobMeta;
+    use remit_wire::Bytes;
     use remit_wire::outcome::{State, Stream};
     use std::os::unix::fs::FileExt;
 
@@ -195,6 +196,11 @@ pub mod tests {
         let file = spool.create(meta.job, Stream::Stdout).unwrap();
         file.write_all_at(text, 0).unwrap();
         Rc::new(Job::adopted(meta, About::default(), spool))
+    }
+
+    pub fn with_secret(spool: &Spool, secret: &str, text: &[u8]) -> Job {
+        let job = Rc::into_inner(job(spool, 1, 9, text)).unwrap();
+        job.with_secrets(vec![Bytes::from(secret.as_bytes())])
     }
 
     #[test]

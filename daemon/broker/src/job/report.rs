@@ -2,6 +2,7 @@
 //! encoded: a thousand jobs are remembered, and each of many short strings would need its own allocation.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use remit_common::denial::{Denial, ProfileVisibility};
 use remit_common::{caps, text};
@@ -19,6 +20,8 @@ use crate::output::spool::{Amount, Lost, Spool};
 const LAST_LINE: usize = 200;
 /// Bytes of output that are searched for the last line.
 const LAST: u64 = 4096;
+/// Age at which the last line is read again. A call that waits alone asks once a second and always gets a new one.
+const FRESH: Duration = Duration::from_millis(900);
 
 impl Job {
     /// Returns a report and the number of redacted secrets in it, with the position in the queue.
@@ -27,6 +30,7 @@ impl Job {
         spool: &Spool,
         queue_position: Option<QueuePosition>,
     ) -> (JobReport, usize) {
+        let redactor = self.secrets.redactor();
         let [
             (stdout, out_secret, out_whole),
             (stderr, err_secret, err_whole),
@@ -34,7 +38,8 @@ impl Job {
             let file = self.file(spool, stream);
             let more = self.more(spool, stream);
             let captured = self.output(stream).captured(file.as_ref(), more.as_ref());
-            let (captured, secret) = self.redacted(stream, captured, file.as_ref());
+            let (captured, secret) =
+                self.redacted(stream, captured, file.as_ref(), redactor.as_ref());
             (captured, secret, self.is_whole(stream, file.as_ref()))
         });
         if !(out_whole && err_whole) {
@@ -139,10 +144,11 @@ impl Job {
         let output = self.output(query.stream);
         let file = self.file(spool, query.stream);
         let all = output.there(file.as_ref());
-        let there = self.showable_length(query.stream, file.as_ref(), all);
+        let redactor = self.secrets.redactor();
+        let there = self.showable_length(query.stream, file.as_ref(), all, redactor.as_ref());
         let (mut offset, length) = page::range(query, there);
         let part = offset..offset.saturating_add(length);
-        let masked = self.part(query.stream, file.as_ref(), part, all);
+        let masked = self.part(query.stream, file.as_ref(), part, all, redactor.as_ref());
         let mut bytes = masked.bytes;
         let at_end = |bytes: &[u8]| offset.saturating_add(size(bytes)) >= there;
         if query.whole_characters {
@@ -184,19 +190,13 @@ impl Job {
 
     pub fn progress(&self, spool: &Spool, queue_position: Option<QueuePosition>) -> Progress {
         let [out, err] = self.written();
-        let latest = self.latest.get();
-        let file = self.file(spool, latest);
-        let there = self.output(latest).there(file.as_ref());
-        let part = there.saturating_sub(LAST)..there;
-        let bytes = self.part(latest, file.as_ref(), part, there).bytes;
-        let line = last_line(&bytes);
         let mut last_line = match self.approval() {
             Some(view) => {
                 let so_far = self.approved_so_far();
                 let so_far = so_far.map_or_else(String::new, |so_far| format!("; {so_far}"));
                 format!("waiting for an approval by {}{so_far}", view.by.join(", "))
             }
-            None => text::line(line, LAST_LINE),
+            None => self.last_line(spool),
         };
         last_line.truncate(last_line.floor_char_boundary(LAST_LINE));
         Progress {
@@ -205,6 +205,26 @@ impl Job {
             output_bytes: out.saturating_add(err),
             last_line,
         }
+    }
+
+    /// Returns the last whole line. All waiting calls share it, because building a redactor takes milliseconds.
+    fn last_line(&self, spool: &Spool) -> String {
+        if let Some((read, line)) = &*self.last_line.borrow()
+            && read.elapsed() < FRESH
+        {
+            return line.clone();
+        }
+        let latest = self.latest.get();
+        let file = self.file(spool, latest);
+        let there = self.output(latest).there(file.as_ref());
+        let part = there.saturating_sub(LAST)..there;
+        let redactor = self.secrets.redactor();
+        let bytes = self
+            .part(latest, file.as_ref(), part, there, redactor.as_ref())
+            .bytes;
+        let line = text::line(last_line(&bytes), LAST_LINE);
+        self.last_line.replace(Some((Instant::now(), line.clone())));
+        line
     }
 
     fn is_whole(&self, stream: Stream, file: Option<&File>) -> bool {
@@ -285,9 +305,23 @@ fn unpacked(bytes: &[u8]) -> Facts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registry::tests::ending;
+    use super::super::registry::tests::{ending, with_secret};
     use super::*;
     use crate::hints;
+    use crate::output::spool::tests::Scratch;
+    use crate::redact::tests::BUILT;
+
+    #[test]
+    fn progress_of_many_calls_builds_one_redactor() {
+        let scratch = Scratch::new();
+        let job = with_secret(&scratch.spool, "hunter2", b"x hunter2\n");
+        for _ in 0..200 {
+            let progress = job.progress(&scratch.spool, None);
+            assert_eq!(progress.last_line, "x *******");
+        }
+        // On a busy machine the line can get old meanwhile.
+        assert!(BUILT.get() <= 3, "{}", BUILT.get());
+    }
 
     #[test]
     fn the_last_whole_line_is_found() {

@@ -37,6 +37,8 @@ pub struct Output {
     /// Newlines in the output of an earlier broker, after the count.
     earlier: OnceCell<Lines>,
     left: RecoveredStream,
+    /// Kept bytes, true if more were lost, and how many of them can be shown.
+    pub showable: Cell<Option<((u64, bool), u64)>>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Output {
             counted: Cell::new(0),
             earlier: OnceCell::new(),
             left,
+            showable: Cell::new(None),
         }
     }
 

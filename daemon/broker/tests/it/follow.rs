@@ -6,7 +6,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_link::ToBroker;
 use remit_wire::outcome::{Followed, State};
-use remit_wire::{Follow, Reply, Request};
+use remit_wire::{Follow, JobQuery, Reply, Request, ToClient};
 
 use crate::output::job;
 use crate::stage::{Broker, Client, Dir, FakeJob, LONG};
@@ -206,4 +206,48 @@ fn many_followers_do_not_delay_others() {
     }
     let most = Duration::from_millis(500);
     assert!(idle < most && busy < most, "{idle:?} {busy:?}");
+}
+
+/// Each waiting call gets progress once a second. To redact it, an automaton of the secret's forms is built in milliseconds.
+#[test]
+fn many_waiting_calls_of_secret_job_do_not_delay_others() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut first = broker.client(1000);
+    let (mut job, pipes) = FakeJob::new(1, 1000);
+    let secret: Vec<u8> = (0..caps::NAMED_VALUE)
+        .map(|n| b'a' + u8::try_from(n * n % 23).unwrap())
+        .collect();
+    let message = ToBroker::Job {
+        secrets: vec![secret.into()],
+        ticket: Some(99),
+        meta: Box::new(job.meta.clone()),
+    };
+    broker.tell(&message, &[&pipes[0], &pipes[1]]);
+    job.write(b"one line\n", b"");
+    while first.job_list().iter().all(|job| job.output_bytes == 0) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut crowd: Vec<_> = (1..caps::SESSIONS_PER_UID)
+        .map(|_| broker.client(1000))
+        .collect();
+    for client in &mut crowd {
+        for _ in 0..caps::CALLS_PER_SESSION {
+            client.call(Request::Job(JobQuery {
+                job: job.id,
+                wait_ms: caps::WAIT_MS,
+                part: None,
+            }));
+            thread::sleep(Duration::from_millis(4));
+        }
+    }
+    let (before, start) = (broker.processor_time(), Instant::now());
+    thread::sleep(Duration::from_secs(4));
+    let (used, passed) = (broker.processor_time() - before, start.elapsed());
+    assert!(used < passed / 2, "{used:?} in {passed:?}");
+    let progress = match crowd[0].receive() {
+        ToClient::Progress { progress, .. } => progress,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(progress.last_line, "one line");
 }

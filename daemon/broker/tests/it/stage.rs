@@ -326,6 +326,15 @@ impl Broker {
         }
     }
 
+    /// Returns the processor time used so far, of proc_pid_stat(5): utime and stime, in hundredths of a second.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        let times = after_name.split_whitespace().skip(11).take(2);
+        let ticks: u64 = times.map(|time| time.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     pub fn memory(&self) -> u64 {
         self.status("VmRSS")
             .trim_end_matches(" kB")
