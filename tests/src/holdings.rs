@@ -99,7 +99,7 @@ impl Holdings {
         let mut rested: Option<(Instant, Self)> = None;
         loop {
             let now = Self::of(daemon);
-            let rests = has_snapshot(daemon) && now.broker.threads <= 1;
+            let rests = has_snapshot(daemon) && now.broker.threads <= 2;
             let same = rested
                 .take()
                 .filter(|(_, last)| last.counts() == now.counts());

@@ -23,7 +23,7 @@ use crate::call::SEARCHES;
 use crate::call::history::History;
 use crate::confine_self;
 use crate::output::spool::{Spool, SpoolLimits};
-use crate::runtime::blocking;
+use crate::runtime::{blocking, threads};
 use crate::session::usage::SlowLimit;
 use crate::snapshots::Snapshots;
 use crate::state::{self, Prepared};
@@ -169,6 +169,7 @@ fn serve(prepared: Prepared) -> Result<(), String> {
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    threads::keep_one(&runtime)?;
     let ended = tokio::task::LocalSet::new().block_on(&runtime, state::serve(prepared));
     // Do not wait for threads that can be blocked by a dead file system.
     runtime.shutdown_background();

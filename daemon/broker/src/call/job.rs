@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Call, CallRefusal, validate, wrong_answer};
 use crate::hints::notes;
 use crate::job::{Job, note};
-use crate::runtime::blocking::run_blocking;
+use crate::runtime::threads::run_blocking;
 use crate::search::{self, Found, Pattern, Range, SearchLimits};
 use crate::warden_link::Granted;
 

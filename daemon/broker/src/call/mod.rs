@@ -20,11 +20,11 @@ use remit_wire::host::{Section, Since};
 use remit_wire::outcome::JobReport;
 use remit_wire::{Access, Bytes, HistoryQuery, Purpose, Reply, Request, What};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::hints::notes::About;
 use crate::job::{Job, note};
+use crate::runtime::threads::run_blocking;
 use crate::session::Client;
 use crate::session::usage::Buffered;
 use crate::state::Broker;
@@ -220,7 +220,7 @@ impl Call {
                 let _permit = permit;
                 remit_facts::gather(&sections, &at, bus)
             };
-            spawn_blocking(gather).await.map_err(|_| late())
+            run_blocking(gather).await.ok_or_else(late)
         });
         let report = report.await?;
         Ok(Reply::Host(Box::new(report)))

@@ -24,7 +24,7 @@ use crate::output::overflow::Overflow;
 use crate::output::splice::{self, After, CHUNK, Moved, Turn};
 use crate::output::spool::Lost;
 use crate::runtime::async_fd::watch;
-use crate::runtime::blocking::run_blocking;
+use crate::runtime::threads::run_blocking;
 use crate::session::usage::Account;
 use crate::state::Broker;
 

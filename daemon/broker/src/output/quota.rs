@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::disk::{STREAMS, portion};
 use super::spool::size;
 use crate::job::Job;
-use crate::runtime::blocking::run_blocking;
+use crate::runtime::threads::run_blocking;
 use crate::state::Broker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,26 +1,20 @@
-//! Runs blocking work on other threads, because the one thread that serves must not block.
+//! Counts and hashes output on other threads, because the one thread that serves must not block.
 
 use std::fs::File;
 
 use remit_wire::outcome::Stream;
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 
 use crate::job::{BOTH, Job};
 use crate::output;
 use crate::output::overflow::Lines;
+use crate::runtime::threads::run_blocking;
 use crate::state::Broker;
 
 /// Number of files hashed or counted at the same time, at most one for each uid.
 pub const BACKGROUND_TASKS: usize = 2;
 /// Bytes hashed at once. Outputs up to this size in total are hashed without a thread.
 const BLOCK: u64 = 64 << 10;
-
-pub async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    spawn_blocking(work).await.ok()
-}
 
 impl Broker {
     pub async fn until_counted(&self, job: &Job) {

@@ -2,3 +2,4 @@
 
 pub mod async_fd;
 pub mod blocking;
+pub mod threads;

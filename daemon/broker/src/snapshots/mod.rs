@@ -14,13 +14,14 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::token_bucket::TokenBucket;
 use remit_facts::Sources;
-use remit_facts::snapshot::snapshot;
+use remit_facts::snapshot::{self, Snapshot};
 use remit_link::Owner;
 use remit_wire::host::{HostChanges, Since, SnapshotMark};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::task::spawn_blocking;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::runtime::threads::run_blocking;
 
 use kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotReason};
 use store::SnapshotStore;
@@ -106,10 +107,11 @@ impl Snapshots {
                 let kept = take(self.at.clone(), reason, ended, ()).await;
                 let store = store.clone();
                 let add = move || store.add(&kept).map_err(|why| (why, kept.ended));
-                let stored = spawn_blocking(add).await;
+                let stored = run_blocking(add).await;
                 self.is_taking.set(false);
                 self.is_delayed.set(false);
-                let stored = stored.unwrap_or_else(|error| Err((error.to_string(), Vec::new())));
+                let failed = || Err(("its writer failed".to_owned(), Vec::new()));
+                let stored = stored.unwrap_or_else(failed);
                 self.log(stored.map_err(|(why, ended)| {
                     self.wanted.borrow_mut().put_back(ended);
                     why
@@ -218,7 +220,7 @@ impl Snapshots {
 
     pub async fn marks(&self) -> Result<Vec<SnapshotMark>, Refusal> {
         let store = self.store()?;
-        let marks = spawn_blocking(move || {
+        let marks = run_blocking(move || {
             let now = SnapshotClocks::now();
             store
                 .all()
@@ -227,7 +229,7 @@ impl Snapshots {
                 .map(|kept| kept.mark(&now))
                 .collect()
         });
-        marks.await.map_err(|_| unread())
+        marks.await.ok_or_else(unread)
     }
 
     /// Compares the snapshot at `since` with the present, or the one after the job. A blocked thread holds `permit`.
@@ -248,7 +250,7 @@ impl Snapshots {
             }
         };
         let compare = move || compare::changes(store.all(), now, since, &caller);
-        spawn_blocking(compare).await.map_err(|_| unread())?
+        run_blocking(compare).await.ok_or_else(unread)?
     }
 
     /// Waits until the snapshot after this job is kept, so that what is changed next is not taken for the job's.
@@ -273,6 +275,7 @@ impl Snapshots {
     }
 }
 
+/// Takes a snapshot. `held` is dropped when the thread ends, also if the caller no longer waits.
 async fn take(
     at: Sources,
     reason: SnapshotReason,
@@ -280,7 +283,13 @@ async fn take(
     held: impl Send + 'static,
 ) -> KeptSnapshot {
     let from = SnapshotClocks::now();
-    let taken = snapshot(at, held).await;
+    let units = snapshot::ask_units(&at).await;
+    let take = move || {
+        let _held = held;
+        snapshot::take(&at, units)
+    };
+    let taken = run_blocking(take).await;
+    let taken = taken.unwrap_or_else(|| Snapshot::unread("its reader failed"));
     KeptSnapshot {
         number: 0,
         reason,

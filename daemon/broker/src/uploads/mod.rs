@@ -25,10 +25,10 @@ use remit_common::refusal::{Code, Refusal};
 use remit_wire::{Upload, transfer};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::output::disk::free_but_reserve;
+use crate::runtime::threads::{run_blocking, start_blocking};
 use space::no_space;
 
 const PAUSE: Duration = Duration::from_secs(caps::UPLOAD_PAUSE_S);
@@ -292,9 +292,9 @@ impl UploadStore {
             return Err(refusal);
         }
         let turn = self.turns.0.acquire().await;
-        let written = spawn_blocking(move || part.write(&bytes)).await;
+        let written = run_blocking(move || part.write(&bytes)).await;
         drop(turn);
-        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let written = written.unwrap_or_else(|| Err(io::Error::other("its writer failed")));
         let part = written.map_err(|error| {
             self.forget(&key);
             Refusal::new(Code::NotStarted, format!("cannot keep the upload: {error}"))
@@ -312,10 +312,10 @@ impl UploadStore {
     async fn verify(&self, key: UploadKey) -> Result<u64, Refusal> {
         let file = self.dir.as_ref().map(|dir| read(dir, &key));
         let turn = self.turns.0.acquire().await;
-        let named = spawn_blocking(move || transfer::copy(&mut file?.ok()?, &mut io::sink()).ok());
+        let named = run_blocking(move || transfer::copy(&mut file?.ok()?, &mut io::sink()).ok());
         let named = named.await;
         drop(turn);
-        match named.ok().flatten() == Some(key.upload) {
+        match named.flatten() == Some(key.upload) {
             true => self.end(key, key.upload.sha256),
             false => {
                 self.forget(&key);
@@ -369,7 +369,7 @@ fn remove(dir: &OwnedFd, key: &UploadKey) {
         tracing::warn!("cannot remove the upload '{name}': {errno}");
     }
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(file))),
+        Ok(_) => start_blocking(move || drop(file)),
         Err(_) => drop(file),
     }
 }

@@ -16,10 +16,11 @@ mod confinement {
     use remit_wire::host::Section;
     use remit_wire::{Reply, Request};
 
+    use crate::output::job;
     use crate::stage::{Broker, Dir};
 
     #[test]
-    fn broker_has_no_capability_and_one_thread() {
+    fn broker_has_no_capability_and_two_threads() {
         let dir = Dir::new();
         let mut broker = Broker::fresh(&dir);
         let _client = broker.client(1000);
@@ -29,7 +30,8 @@ mod confinement {
         let expect = [
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
-            ("Threads", "1"),
+            // The one that serves, and one for blocking work.
+            ("Threads", "2"),
             ("Groups", ""),
         ];
         for (field, value) in expect {
@@ -44,6 +46,50 @@ mod confinement {
         // The process is undumpable: its /proc files belong to root.
         let proc = fs::metadata(format!("/proc/{}/fd", broker.process.id())).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&proc), 0);
+    }
+
+    /// At a limit of processes clone(2) fails with EAGAIN.
+    #[test]
+    fn broker_without_further_threads_serves_on_those_it_has() {
+        let dir = Dir::new();
+        let mut broker = Broker::fresh(&dir);
+        let mut client = broker.client(1000);
+        let process = format!("--pid={}", broker.process.id());
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([process.as_str(), "--nproc=1:1"]);
+        assert!(prlimit.status().unwrap().success());
+        // Each leaves a helper without a thread: the queue of them is emptied, too.
+        for number in 1..=100 {
+            let mut job = job(&broker, &mut client, number);
+            job.write(b"said", b"and");
+            let id = job.id;
+            drop(job);
+            let totals = broker.drained(id);
+            assert_eq!((totals.stdout_bytes, totals.stderr_bytes), (4, 3));
+            broker.end(id);
+            assert_eq!(client.job(id, 1000).stdout.head.as_slice(), b"said");
+        }
+        assert_eq!(broker.status("Threads"), "2");
+    }
+
+    #[test]
+    fn broker_that_gets_no_thread_is_refused_with_reason() {
+        let dir = Dir::new();
+        let (_near, link) = remit_link::Link::pair().unwrap();
+        let link = std::os::fd::AsFd::as_fd(&link).try_clone_to_owned();
+        let script = "exec prlimit --nproc=1:1 \"$0\" --spool \"$1\" 3<&0 </dev/null";
+        let output = Command::new("/bin/sh")
+            .args(["-c", script])
+            .arg(&dir.binary)
+            .arg(&dir.spool)
+            .stdin(Stdio::from(link.unwrap()))
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .unwrap();
+        let says = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{says}");
+        assert!(says.contains("cannot start a thread: "), "{says}");
     }
 
     #[test]

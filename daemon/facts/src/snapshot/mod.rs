@@ -136,6 +136,7 @@ use crate::read::{Sources, Why};
 
 pub use lines::{Difference, Snapshot, differences};
 use lines::{SnapshotLines, SnapshotSection, gap};
+pub use units::{UnitAnswers, ask as ask_units};
 
 pub const SECTIONS: [&str; 12] = [
     SYSTEM, PACKAGES, ACCOUNTS, GROUPS, FILES, CRONTABS, UNIT_FILES, UNITS, PORTS, MOUNTS, SYSCTL,
@@ -154,24 +155,20 @@ const MOUNTS: &str = "mounts";
 const SYSCTL: &str = "sysctl";
 const CONTAINERS: &str = "containers";
 
-/// Takes a snapshot: asks the service manager on this task, then reads on a blocking thread, about 0.2 s. Must run on a
-/// tokio runtime with time enabled. `held` is dropped when the thread ends, also if the caller no longer waits.
-pub async fn snapshot(at: Sources, held: impl Send + 'static) -> Snapshot {
-    let units = units::ask(&at).await;
-    let taken = tokio::task::spawn_blocking(move || {
-        let _held = held;
-        take(&at, units)
-    })
-    .await;
-    taken.unwrap_or_else(|error| Snapshot {
-        lines: String::new(),
-        gaps: SECTIONS
-            .map(|section| gap(section, &format!("cut off: {error}")))
-            .into(),
-    })
+impl Snapshot {
+    /// Returns a snapshot of which nothing is known.
+    #[must_use]
+    pub fn unread(why: &str) -> Self {
+        Self {
+            lines: String::new(),
+            gaps: SECTIONS.map(|section| gap(section, why)).into(),
+        }
+    }
 }
 
-fn take(at: &Sources, units: units::UnitAnswers) -> Snapshot {
+/// Takes a snapshot, after [`ask_units`]. Blocks for about 0.2 s, or for good if a file system hangs.
+#[must_use]
+pub fn take(at: &Sources, units: UnitAnswers) -> Snapshot {
     let mut lines = SnapshotLines::default();
     let tree = Tree::walk(at);
     for (section, read) in [

@@ -41,12 +41,14 @@ const ON_DEMAND: [&str; 12] = [
     "fprintd",
 ];
 
-pub(super) struct UnitAnswers {
+/// Answers of the service manager, for a snapshot.
+pub struct UnitAnswers {
     pub(super) files: Result<Vec<ListedUnitFile>, Why>,
     pub(super) states: Result<Vec<ListedUnit>, Why>,
 }
 
-pub(super) async fn ask(at: &Sources) -> UnitAnswers {
+/// Asks the service manager. Must run on a tokio runtime with time enabled.
+pub async fn ask(at: &Sources) -> UnitAnswers {
     let end = Instant::now() + PATIENCE;
     let (files, states) = tokio::join!(unit_files(at, end), unit_states(at, end));
     UnitAnswers { files, states }

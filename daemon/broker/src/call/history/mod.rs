@@ -12,8 +12,9 @@ use remit_common::refusal::{Code, Refusal};
 use remit_link::{HistoryMark, HistoryRecord, Owner};
 use remit_wire::{HistoryPage, HistoryQuery};
 
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+
+use crate::runtime::threads::run_blocking;
 
 use page::HistoryScope;
 use store::{HistoryFiles, HistoryStore};
@@ -121,9 +122,9 @@ impl History {
 
     async fn page(&self, scope: HistoryScope, query: HistoryQuery) -> Result<HistoryPage, String> {
         let found = match self.files() {
-            Ok(files) => spawn_blocking(move || files.page(&scope, &query))
+            Ok(files) => run_blocking(move || files.page(&scope, &query))
                 .await
-                .unwrap_or_else(|_| Err("its reader failed".to_owned())),
+                .unwrap_or_else(|| Err("its reader failed".to_owned())),
             Err(why) => Err(why),
         };
         if let Err(why) = &found
