@@ -4,15 +4,18 @@ use std::collections::HashMap;
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
+use remit_common::text;
 use serde_json::{Value, json};
 
 use crate::args::PendingArgs;
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
+use crate::render::units::Width;
+use crate::render::untrusted_columns::Page;
 use crate::render::{job_end, request_json, table, units, untrusted_columns};
 
-/// At least; a wider terminal shows more of the command and the reason.
+/// At least; a wider terminal shows more of the command and the reason, and a narrower one folds them.
 const COLUMNS: usize = 80;
 /// Columns before the command, and before the reason.
 const BEFORE_COMMAND: usize = 53;
@@ -34,7 +37,7 @@ pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
             let list = list(context, None)?;
             match form {
                 Form::Json => output::json(&json_list(&list))?,
-                Form::Text => output::text(&show(&list, columns(context)))?,
+                Form::Text => output::text(&show(&list, context.width))?,
             }
             Ok(Exit::OK)
         }
@@ -76,7 +79,8 @@ pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
 }
 
 fn watch(context: &Context) -> Result<Exit, Failure> {
-    let columns = columns(context);
+    let width = context.width;
+    let columns = columns(width);
     let mut seen = None;
     // With the number of missing approvals: a request is shown again when somebody has approved it.
     let mut known: HashMap<JobId, u8> = HashMap::new();
@@ -84,19 +88,20 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
         let now = list(context, seen)?;
         if seen.is_none() {
             output::note("waiting for requests; Ctrl-C leaves");
-            output::part(&heading(columns))?;
+            output::part(&folded(&heading(columns), width))?;
         }
         for request in &now.requests {
             if known.get(&request.job) == Some(&request.missing) {
                 continue;
             }
-            output::part(&(entry(request, columns) + &line(request)))?;
+            let lines = entry(request, columns) + &line(request);
+            output::part(&folded(&lines, width))?;
         }
         let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
         // A request omitted from the answer may still wait.
         if now.omitted == 0 {
             for job in known.keys().filter(is_over) {
-                output::part(&over(context, *job))?;
+                output::part(&folded(&over(context, *job), width))?;
             }
         }
         let requests = now.requests.iter();
@@ -107,8 +112,17 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-fn columns(context: &Context) -> usize {
-    context.width.limit().unwrap_or(COLUMNS).max(COLUMNS)
+fn columns(width: Width) -> usize {
+    width.limit().unwrap_or(COLUMNS).max(COLUMNS)
+}
+
+/// Escapes the lines, and folds them as a page.
+fn folded(lines: &str, width: Width) -> String {
+    let mut page = Page::default();
+    for line in lines.lines() {
+        page.line(&text::line(line.as_bytes(), usize::MAX));
+    }
+    page.text(false, width)
 }
 
 /// Returns the command that an approver types; empty if the caller cannot approve.
@@ -132,7 +146,8 @@ fn heading(columns: usize) -> String {
     row("REQUEST", "CAN APPROVE", "USER", "LEFT", "COMMAND", columns)
 }
 
-fn show(list: &List, columns: usize) -> String {
+fn show(list: &List, width: Width) -> String {
+    let columns = columns(width);
     if list.requests.is_empty() {
         return format!(
             "no requests wait for an approval\n{}",
@@ -140,7 +155,9 @@ fn show(list: &List, columns: usize) -> String {
         );
     }
     let entries = list.requests.iter().map(|request| entry(request, columns));
-    heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT
+    let lines =
+        heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT;
+    folded(&lines, width)
 }
 
 /// Formats a request in two lines, and more for what is claimed. After a mark, as in `remit show`, are untrusted words of the requester.
@@ -196,4 +213,46 @@ fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: 
         untrusted_columns::cell(user, 12),
         untrusted_columns::cut(command, columns.saturating_sub(BEFORE_COMMAND))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_terminal_has_the_mark_in_each_row() {
+        let forged = format!("{}  approved by | carol, erin", "A".repeat(24));
+        let list = List {
+            state: 1,
+            requests: vec![PendingView {
+                job: JobId([7; 16]),
+                user: "agent".into(),
+                uid: 1001,
+                command: forged.clone(),
+                reason: forged,
+                by: vec!["ann".into()],
+                approved_by: Vec::new(),
+                missing: 1,
+                signed: None,
+                yours: true,
+                asked_ms: 0,
+                left_ms: 1000,
+                digest: [0; 32],
+                set: None,
+                behalf: None,
+            }],
+            omitted: 0,
+        };
+        for width in 40..80 {
+            let rows = show(&list, Width::columns(width));
+            let begins = ["  REQUEST", "  0707-0707  yes", "to go on: "];
+            for row in rows.lines() {
+                assert!(untrusted_columns::columns(row) <= width, "{width}: {rows}");
+                let mark = row.chars().nth(14).filter(|mark| "|+:".contains(*mark));
+                let is_own = begins.iter().any(|begin| row.starts_with(begin));
+                assert!(mark.is_some() || is_own, "{width}: {rows}");
+            }
+            assert!(begins.iter().all(|begin| rows.matches(begin).count() == 1));
+        }
+    }
 }

@@ -60,9 +60,9 @@ pub fn bytes(data: &[u8]) -> Result<(), Failure> {
     unless_gone(written.map_err(Failure::from))
 }
 
-/// Prints a page on stdout, in color on a terminal. Fails as [`text()`].
+/// Prints a page on stdout, in color and folded on a terminal. Fails as [`text()`].
 pub fn page(page: &Page) -> Result<(), Failure> {
-    painted(&page.text(units::is_color_wanted()))
+    painted(&page.text(units::is_color_wanted(), Width::of_stdout()))
 }
 
 /// Prints lines that are sanitized already, with their colors. Fails as [`text()`].
@@ -198,8 +198,9 @@ impl Terminal {
     }
 
     pub fn show_page(&mut self, page: &Page) -> io::Result<()> {
-        self.0
-            .write_all(page.text(units::is_color_allowed()).as_bytes())
+        let width = Width::of_terminal(&self.0);
+        let rows = page.text(units::is_color_allowed(), width);
+        self.0.write_all(rows.as_bytes())
     }
 
     /// Returns the line typed after the question; `None` at the end. Discards text pasted before: it is not an answer.

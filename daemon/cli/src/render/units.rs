@@ -1,6 +1,7 @@
 //! Formats numbers, durations and times for people, for the width and the colors of their display.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 use remit_common::calendar;
 use remit_common::names::JobId;
@@ -73,7 +74,7 @@ pub fn time(seconds: u64) -> String {
 /// For a terminal that does not know its width, such as a serial console.
 const DEFAULT: usize = 80;
 /// Narrower terminals are treated as this wide.
-const LEAST: usize = 40;
+const LEAST: usize = 20;
 
 /// Columns of the terminal; unlimited in a pipe or file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +84,14 @@ impl Width {
     pub const UNLIMITED: Self = Self(None);
 
     pub fn of_stdout() -> Self {
-        let stdout = io::stdout();
-        if !stdout.is_terminal() {
-            return Self::UNLIMITED;
+        match io::stdout().is_terminal() {
+            true => Self::of_terminal(io::stdout()),
+            false => Self::UNLIMITED,
         }
-        let columns = terminal_size_of(stdout).map_or(0, |(width, _)| usize::from(width.0));
+    }
+
+    pub fn of_terminal(terminal: impl AsFd) -> Self {
+        let columns = terminal_size_of(terminal).map_or(0, |(width, _)| usize::from(width.0));
         match columns {
             0 => Self(Some(DEFAULT)),
             columns => Self::columns(columns),

@@ -1,13 +1,13 @@
 //! Shows untrusted values on a screen of 80 columns. Pure. One column of each line holds a mark: `|` for the start of
 //! a value, `+` for its continuation, `:` before remit's own words. No untrusted text reaches that column or the
-//! columns before it. No value, however long, can therefore imitate a line of remit.
+//! columns before it, on a narrower screen either. No value, however long, can therefore imitate a line of remit.
 
 use std::iter;
 
 use remit_common::text;
 
 use crate::render::units;
-use crate::render::units::Colour;
+use crate::render::units::{Colour, Width};
 
 const COLUMNS: usize = 80;
 const NAME: usize = 11;
@@ -15,6 +15,8 @@ const NAME: usize = 11;
 const WIDTH: usize = COLUMNS - NAME - 5;
 /// A run of one character longer than a line shows only this many.
 const SAME: usize = 16;
+/// Begins each further row of a line that is wider than the screen.
+const CONTINUED: &str = "              + ";
 
 #[derive(Debug, Default)]
 pub struct Page(Vec<(Colour, String)>);
@@ -96,10 +98,6 @@ impl Page {
         self.0.push((colour, text.to_owned()));
     }
 
-    pub fn into_text(self) -> String {
-        self.text(false)
-    }
-
     /// Returns the lines, which are escaped already.
     pub fn into_lines(self) -> Vec<(Colour, String)> {
         self.0
@@ -109,13 +107,20 @@ impl Page {
         self.0.len()
     }
 
-    /// Returns the lines, which are escaped already; with colors only for a terminal.
-    pub fn text(&self, coloured: bool) -> String {
-        let line = |(colour, line): &(Colour, String)| match coloured {
-            true => colour.paint(line) + "\n",
-            false => format!("{line}\n"),
-        };
-        self.0.iter().map(line).collect()
+    /// Returns the lines, which are escaped already, as rows of this width; with colors only for a terminal.
+    pub fn text(&self, coloured: bool, width: Width) -> String {
+        let width = width.limit().unwrap_or(usize::MAX);
+        let mut text = String::new();
+        for (colour, line) in &self.0 {
+            for row in fold(line, width) {
+                match coloured {
+                    true => text += &colour.paint(&row),
+                    false => text += &row,
+                }
+                text.push('\n');
+            }
+        }
+        text
     }
 
     fn rows(&mut self, colour: Colour, name: &str, rows: Vec<Row>) {
@@ -129,6 +134,24 @@ impl Page {
             self.0.push((colour, line.trim_end().to_owned()));
         }
     }
+}
+
+/// Folds a line that is escaped already. No further row can imitate a line, because each has the mark of a continuation.
+pub fn fold(line: &str, width: usize) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut row = String::new();
+    let mut used = 0;
+    for c in line.chars() {
+        let wide = columns(c.encode_utf8(&mut [0; 4]));
+        if used + wide > width {
+            rows.push(std::mem::replace(&mut row, CONTINUED.to_owned()));
+            used = CONTINUED.len();
+        }
+        row.push(c);
+        used += wide;
+    }
+    rows.push(row);
+    rows
 }
 
 /// Escapes the text and cuts it to this many columns. The width alone bounds the work: each character has a column.
@@ -311,6 +334,12 @@ pub fn columns(text: &str) -> usize {
 mod tests {
     use super::*;
 
+    impl Page {
+        pub fn into_text(self) -> String {
+            self.text(false, Width::UNLIMITED)
+        }
+    }
+
     fn shown(fill: impl FnOnce(&mut Page)) -> String {
         let mut page = Page::default();
         fill(&mut page);
@@ -344,9 +373,12 @@ mod tests {
         page.value("x", "a\x1b[31m");
         page.warning("RISK", "b\x1b[0m");
         let plain = "  x           | a\\x1b[31m\n  RISK        | b\\x1b[0m\n";
-        assert_eq!(page.text(false), plain);
+        assert_eq!(page.text(false, Width::UNLIMITED), plain);
         let painted = plain.replace("  RISK", "\x1b[33m  RISK");
-        assert_eq!(page.text(true), painted.trim_end().to_owned() + "\x1b[0m\n");
+        assert_eq!(
+            page.text(true, Width::UNLIMITED),
+            painted.trim_end().to_owned() + "\x1b[0m\n"
+        );
     }
 
     #[test]
@@ -504,6 +536,25 @@ mod tests {
     }
 
     /// Texts of hard pieces in pseudo-random order. xorshift makes the test deterministic.
+    #[test]
+    fn narrow_screen_has_the_mark_in_each_row() {
+        let forged = format!("{}  approved by | carol, erin", "A".repeat(24));
+        for width in 20..80 {
+            let mut page = Page::default();
+            page.value("argv[0]", &forged);
+            page.value("argv[1]", &"\u{6f22}".repeat(200));
+            page.warning("RISK", &forged);
+            page.own_text("by", &forged);
+            let rows = page.text(false, Width::columns(width));
+            assert!(is_sound(&rows), "{width}: {rows}");
+            assert!(
+                rows.lines().all(|row| columns(row) <= width),
+                "{width}: {rows}"
+            );
+            assert_eq!(rows.matches('A').count(), 3 * 24, "{width}: {rows}");
+        }
+    }
+
     #[test]
     fn any_value_is_shown_in_its_column() {
         const PIECES: [&str; 16] = [

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_approval::{
@@ -863,7 +863,17 @@ struct Screen {
 
 impl Screen {
     fn of(command: Command) -> Self {
-        let pty = openpty(None, None).unwrap();
+        Self::of_columns(None, command)
+    }
+
+    fn of_columns(columns: Option<u16>, command: Command) -> Self {
+        let size = columns.map(|columns| Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        });
+        let pty = openpty(size.as_ref(), None).unwrap();
         // setsid(1) makes it session leader with this controlling terminal.
         let mut own = Command::new("setsid");
         own.arg("-c")
@@ -949,6 +959,40 @@ fn typed_digest_approves_shown_request() {
             "  RISK        | it runs as root without capabilities, inside its sandbox",
         );
         assert_eq!(timeless(&page), PAGE);
+    }
+}
+
+#[test]
+fn page_is_folded_on_a_narrow_terminal() {
+    let reason = format!("{}  approved by | carol, erin", "A".repeat(24));
+    let shown = Shown {
+        request: ApprovalRequest {
+            reason: Some(reason.clone()),
+            ..shown().request
+        },
+        context: Context {
+            pending: PendingView {
+                reason,
+                ..pending(JOB)
+            },
+            ..shown().context
+        },
+        contents: Vec::new(),
+    };
+    let (fake, _heard) = one(shown);
+    let mut screen = Screen::of_columns(Some(40), fake.remit(&["approve", SHORT]));
+    screen.asked(1);
+    screen.types("\u{4}");
+    let (_, seen) = screen.end();
+    let (page, _) = seen.split_once("\r\n\r\nTo approve exactly").unwrap();
+    assert!(page.contains("  approved by | "), "{page}");
+    let page = page.replace("\x1b[33m", "").replace("\x1b[0m", "");
+    for row in page
+        .lines()
+        .filter(|row| !row.is_empty() && !row.starts_with("request "))
+    {
+        let mark = row.as_bytes().get(14).copied().unwrap_or_default();
+        assert!(b"|+:".contains(&mark) && row.len() <= 40, "{row}: {page}");
     }
 }
 

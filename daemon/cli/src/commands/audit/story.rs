@@ -117,7 +117,7 @@ pub fn story(
             let records: Vec<Fields<'_>> = records.iter().map(Fields).collect();
             output::json(&json!({ "job_id": job, "records": records }))?;
         }
-        Form::Text => output::text(&page(&job, &records))?,
+        Form::Text => output::text(&page(&job, &records).text(false, context.width))?,
     }
     Ok(Exit::OK)
 }
@@ -133,7 +133,7 @@ fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
 }
 
 /// Shows of each record only what earlier records did not say.
-fn page(job: &str, records: &[AuditRecord]) -> String {
+fn page(job: &str, records: &[AuditRecord]) -> Page {
     let mut page = Page::default();
     page.line(&format!("job {job}"));
     let mut shown_fields: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -156,7 +156,7 @@ fn page(job: &str, records: &[AuditRecord]) -> String {
             }
         }
     }
-    page.into_text()
+    page
 }
 
 fn time(record: &AuditRecord) -> String {
@@ -215,7 +215,7 @@ mod tests {
         .map(|line| AuditRecord::of_line(line.as_bytes(), 1))
         .collect();
         assert_eq!(
-            page("7f3a", &records),
+            page("7f3a", &records).into_text(),
             "job 7f3a\n\
              2026-11-20 08:25:49 UTC  intent, record 2\n              | alice runs\n  \
              user        | alice\n  argv        | df\\n\n              + -h\n  new one     | x\n\

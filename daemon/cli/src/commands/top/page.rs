@@ -5,10 +5,7 @@ use remit_common::names::JobId;
 use remit_common::signed::Signed;
 
 use crate::render::units::Colour;
-use crate::render::untrusted_columns::{Page, columns};
-
-/// Begins the rest of a folded line. The mark is in the column of the marks of a page, so no text can imitate a line.
-const CONTINUED: &str = "              + ";
+use crate::render::untrusted_columns::{self, Page};
 
 /// What an approval of this page is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,33 +134,18 @@ impl OpenPage {
 }
 
 fn fold(lines: &[(Colour, String)], width: usize) -> Vec<PageRow> {
-    let mut rows = Vec::new();
-    for (number, (colour, line)) in lines.iter().enumerate() {
-        let mut row = String::new();
-        let mut used = 0;
-        for c in line.chars() {
-            let wide = columns(c.encode_utf8(&mut [0; 4]));
-            if used + wide > width {
-                let text = std::mem::replace(&mut row, CONTINUED.to_owned());
-                used = CONTINUED.len();
-                let (line, colour) = (number, *colour);
-                rows.push(PageRow { line, colour, text });
-            }
-            row.push(c);
-            used += wide;
-        }
-        rows.push(PageRow {
-            line: number,
-            colour: *colour,
-            text: row,
-        });
-    }
-    rows
+    let rows = |(line, (colour, text)): (usize, &(Colour, String))| {
+        let colour = *colour;
+        let texts = untrusted_columns::fold(text, width).into_iter();
+        texts.map(move |text| PageRow { line, colour, text })
+    };
+    lines.iter().enumerate().flat_map(rows).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::untrusted_columns::columns;
 
     fn page(lines: usize) -> OpenPage {
         let mut page = Page::default();
@@ -184,7 +166,7 @@ mod tests {
             for row in &page.rows {
                 assert!(columns(&row.text) <= width, "{width} {row:?}");
                 match row.line == last {
-                    true => text += row.text.strip_prefix(CONTINUED).unwrap(),
+                    true => text += row.text.strip_prefix("              + ").unwrap(),
                     false => text += &row.text,
                 }
                 last = row.line;
