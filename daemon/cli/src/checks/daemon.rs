@@ -1,13 +1,12 @@
-//! Asks the daemon for the results of its self-test, and if remit is locked, and turns the answers into checks.
+//! Asks the daemon for the results of its self-test and for its status, and turns the answers into checks.
 
 use std::iter::once;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use remit_common::admin::{
-    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck,
+    AdminReply, AdminRequest, Checkup, LayerCheck, LayerState, ProfileCheck, Status,
 };
 use remit_common::names::Runtime;
 use remit_wire::client::{self, ClientError};
@@ -17,11 +16,14 @@ use super::report::{Check, Part};
 
 /// Longest wait for the daemon's self-test. That of copies has a minute.
 const DEADLINE: Duration = Duration::from_secs(90);
+const NO_ANSWER: &str = "the daemon did not answer";
+const OTHER_ANSWER: &str = "the daemon answered another question";
 
 pub struct DaemonAnswer {
     pub checkup: Option<Checkup>,
     pub parts: [Part; 2],
-    pub lock: Vec<Check>,
+    /// Why it is not known otherwise.
+    pub status: Result<Box<Status>, String>,
 }
 
 pub fn ask(runtime: &Runtime) -> DaemonAnswer {
@@ -30,8 +32,11 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
     // A daemon that hangs must not block the other checks. The thread ends with the process.
     thread::spawn(move || {
         let doctor = client::admin(&socket, AdminRequest::Doctor);
-        let lock = doctor.is_ok().then(|| lock(&socket));
-        tell.send((doctor, lock.unwrap_or_default()))
+        let status = match &doctor {
+            Ok(_) => status(client::admin(&socket, AdminRequest::Status)),
+            Err(_) => Err(NO_ANSWER.to_owned()),
+        };
+        tell.send((doctor, status))
     });
     let failure = |why: String, fix: &str| {
         let layers = Part {
@@ -40,25 +45,25 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
         };
         let kernel = Part {
             title: kernel::TITLE,
-            checks: vec![Check::skipped("all", "the daemon did not answer")],
+            checks: vec![Check::skipped("all", NO_ANSWER)],
         };
         DaemonAnswer {
             checkup: None,
             parts: [layers, kernel],
-            lock: Vec::new(),
+            status: Err(NO_ANSWER.to_owned()),
         }
     };
     let restart = "systemctl restart remitd; if it fails: journalctl -u remitd -n 20";
     match answered.recv_timeout(DEADLINE) {
-        Ok((Ok(AdminReply::Doctor(checkup)), lock)) => {
+        Ok((Ok(AdminReply::Doctor(checkup)), status)) => {
             let parts = [part(&checkup), kernel::part(&checkup, &Machine::read())];
             DaemonAnswer {
                 checkup: Some(*checkup),
                 parts,
-                lock,
+                status,
             }
         }
-        Ok((Ok(_), _)) => failure("the daemon answered another question".into(), restart),
+        Ok((Ok(_), _)) => failure(OTHER_ANSWER.into(), restart),
         Ok((Err(error @ ClientError::NotAllowed { .. }), _)) => {
             failure(error.to_string(), "sudo remit doctor")
         }
@@ -70,9 +75,21 @@ pub fn ask(runtime: &Runtime) -> DaemonAnswer {
     }
 }
 
-fn lock(socket: &Path) -> Vec<Check> {
-    let Ok(AdminReply::Status(status)) = client::admin(socket, AdminRequest::Status) else {
-        return Vec::new();
+fn status(reply: Result<AdminReply, ClientError>) -> Result<Box<Status>, String> {
+    match reply {
+        Ok(AdminReply::Status(status)) => Ok(status),
+        Ok(_) => Err(OTHER_ANSWER.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub fn status_checks(status: &Result<Box<Status>, String>) -> Vec<Check> {
+    let status = match status {
+        Ok(status) => status,
+        Err(why) => {
+            let names = ["lock", "breaker", "confirm"];
+            return names.map(|name| Check::skipped(name, why)).to_vec();
+        }
     };
     let paused = status.paused.iter().map(|line| {
         let (what, fix) = line.rsplit_once("; ").unwrap_or((line, "remit status"));

@@ -1,4 +1,4 @@
-//! Checks owners and modes of remit's own files, and if the daemon accepts them.
+//! Checks owners and modes of remit's own files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,6 @@ use remit_common::names::Runtime;
 
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
-use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::commands::policy::{broker_word, group_words};
 use crate::render::units;
 
@@ -41,7 +40,6 @@ const NONE: u64 = 8 << 20;
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> Vec<Check> {
     let mut checks = programs();
     checks.extend(trust(own));
-    checks.extend(configuration_checks());
     checks.extend(sockets(runtime));
     checks.extend(state());
     checks.push(free_space(Path::new(STATE)));
@@ -146,34 +144,6 @@ fn program(path: &Path, facts: Option<&FileFacts>) -> Option<Check> {
             Some(Check::failure("programs", why, reinstall))
         }
     }
-}
-
-fn configuration_checks() -> Vec<Check> {
-    let name = "configuration and policy";
-    match admin_socket::check_configuration() {
-        Err(why) => vec![Check::skipped(name, why)],
-        Ok(ConfigAnswer::Taken { policy, warnings }) => {
-            or_ok(warning_checks(name, warnings).collect(), name, policy)
-        }
-        Ok(ConfigAnswer::Refused { errors, warnings }) => {
-            let errors = errors.into_iter().map(|ConfigFinding { what, help }| {
-                let why = format!("the daemon refuses it and would not start again: {what}");
-                let help = help.unwrap_or_else(|| "correct it".into());
-                let fix = format!("{help}; look with: {REMITD} --check, then: remit policy reload");
-                Check::failure(name, why, fix)
-            });
-            errors.chain(warning_checks(name, warnings)).collect()
-        }
-    }
-}
-
-fn warning_checks(name: &str, warnings: Vec<ConfigFinding>) -> impl Iterator<Item = Check> {
-    warnings
-        .into_iter()
-        .map(move |ConfigFinding { what, help }| {
-            let help = help.unwrap_or_else(|| "correct it".into());
-            Check::warning(name, what, format!("{help}, then: remit policy reload"))
-        })
 }
 
 fn sockets(runtime: &Runtime) -> Vec<Check> {

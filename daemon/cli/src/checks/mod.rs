@@ -4,6 +4,7 @@
 mod accounts;
 mod agents;
 mod approvers;
+mod configuration;
 mod daemon;
 pub(crate) mod file_facts;
 mod files;
@@ -47,7 +48,7 @@ pub fn examine(runtime: &Runtime) -> Report {
     let DaemonAnswer {
         checkup,
         parts: [layers, kernel],
-        lock,
+        status,
     } = daemon::ask(runtime);
     let service = Service::ask();
     let units = match &service {
@@ -82,8 +83,18 @@ pub fn examine(runtime: &Runtime) -> Report {
         part("agents", agents),
         part("ssh", ssh),
         part("paths", paths),
-        part("files", files::checks(runtime, &own)),
-        part("service", [lock, service_checks(service)].concat()),
+        part(
+            "files",
+            [
+                files::checks(runtime, &own),
+                configuration::checks(status.as_deref().ok()),
+            ]
+            .concat(),
+        ),
+        part(
+            "service",
+            [daemon::status_checks(&status), service_checks(service)].concat(),
+        ),
         part("journal", journal::checks(checkup.as_ref(), asked)),
     ];
     Report { parts, checkup }

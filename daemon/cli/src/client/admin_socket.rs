@@ -138,6 +138,7 @@ pub const REMITD: &str = "/usr/libexec/remit/remitd";
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigAnswer {
     Taken {
+        /// Its digest.
         policy: String,
         warnings: Vec<ConfigFinding>,
     },
@@ -167,11 +168,11 @@ pub fn check_configuration() -> Result<ConfigAnswer, String> {
     }
 }
 
-/// Parses stdout of a successful check: warnings, then a last line "… are right; policy DIGEST".
+/// Parses stdout of a successful check: warnings, then a last line "… are valid; policy DIGEST".
 fn taken(said: &str) -> ConfigAnswer {
     let (warnings, good) = said.trim_end().rsplit_once('\n').unwrap_or(("", said));
     let good = good.trim_end();
-    let (_, policy) = good.rsplit_once("; ").unwrap_or(("", good));
+    let (_, policy) = good.rsplit_once("; policy ").unwrap_or(("", good));
     ConfigAnswer::Taken {
         policy: policy.to_owned(),
         warnings: findings(warnings),
@@ -228,9 +229,9 @@ mod tests {
         let said = "/p/10.toml:1:18: warning: there is no user 'x'\n\
         \x20 1 | grant = [{ to = [\"x\"] }]\n    |                  ^^^\n\
         /p/90.conf: warning: it is not read\n  = rename it\n\
-        configuration and policy are right; policy abc\n";
+        configuration and policy are valid; policy abc\n";
         let expect = ConfigAnswer::Taken {
-            policy: "policy abc".into(),
+            policy: "abc".into(),
             warnings: vec![
                 finding("/p/10.toml:1:18: warning: there is no user 'x'", None),
                 finding("/p/90.conf: warning: it is not read", Some("rename it")),
@@ -238,10 +239,10 @@ mod tests {
         };
         assert_eq!(taken(said), expect);
         let none = ConfigAnswer::Taken {
-            policy: "policy abc".into(),
+            policy: "abc".into(),
             warnings: Vec::new(),
         };
-        assert_eq!(taken("all right; policy abc\n"), none);
+        assert_eq!(taken("all is valid; policy abc\n"), none);
     }
 
     #[test]

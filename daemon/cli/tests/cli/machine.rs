@@ -10,7 +10,8 @@ use remit_common::admin::{
 use remit_common::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, Said, remit};
+use crate::admin::status;
+use crate::fake::{Answer, Fake, Said, remit};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
@@ -197,8 +198,31 @@ fn unknown_lock_state_is_not_shown_open() {
     let report = report(&fake.output(&["doctor", "--json"]));
     assert_eq!(heard.recv().unwrap(), AdminRequest::Doctor);
     assert_eq!(heard.recv().unwrap(), AdminRequest::Status);
-    let checks = report["checks"].as_array().unwrap();
-    assert!(checks.iter().all(|check| check["name"] != "lock"));
+    for name in ["lock", "breaker", "confirm"] {
+        assert_eq!(verdict(&report, "service", name).0, "skipped");
+    }
+}
+
+#[test]
+fn what_is_not_in_force_is_a_warning() {
+    let fake = Fake::new(|_| Answer::HangUp);
+    let _heard = fake.answer_each_administrator(|request| match request {
+        AdminRequest::Status => AdminReply::Status(Box::new(status())),
+        _ => checkup(LayerState::Held),
+    });
+    let report = report(&fake.output(&["doctor", "--json"]));
+    let checks = report["checks"].as_array().unwrap().iter();
+    let warnings = checks.filter(|check| {
+        check["name"] == "configuration and policy" && check["verdict"] == "warning"
+    });
+    let whys: Vec<&str> = warnings.filter_map(|check| check["why"].as_str()).collect();
+    for expect in [
+        "the old policy is in force, because the new one was refused: \
+         '/etc/remit/policy.d/x.toml':1:1: unknown key",
+        "changed in remit.toml, and not in force: jobs.max, audit.sink",
+    ] {
+        assert!(whys.contains(&expect), "{whys:?}");
+    }
 }
 
 #[test]

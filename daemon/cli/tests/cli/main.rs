@@ -19,7 +19,7 @@ mod admin {
 
     use crate::fake::{Directory, Fake, Said, remit};
 
-    fn status() -> Status {
+    pub fn status() -> Status {
         Status {
             release: "9.9".into(),
             kernel: "6.1.0".into(),
