@@ -91,6 +91,16 @@ impl RecordSource {
         }
     }
 
+    pub fn can_be_read_again(&self) -> bool {
+        let is_file = |path: &PathBuf| {
+            !is_stdin(path) && path.metadata().is_ok_and(|metadata| metadata.is_file())
+        };
+        match self {
+            Self::Journal(_) => true,
+            Self::Files { paths, .. } => paths.iter().all(is_file),
+        }
+    }
+
     pub fn all(&self, since_ms: Option<u64>, take: &mut Take<'_>) -> Result<(), Failure> {
         match self {
             Self::Journal(journal) => journal.records(&[], since_ms, false, take),

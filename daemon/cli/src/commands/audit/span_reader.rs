@@ -1,12 +1,20 @@
-//! Finds the records of a time in a log. A clock can be fast and be set back, so one later record does not end the time.
+//! Finds the records of a time in a log. A clock can be fast and be set back, so only the end of the log ends the time.
+
+use std::ops::ControlFlow;
 
 use super::filter::Span;
 use super::record::AuditRecord;
+use super::source::RecordSource;
+use crate::error::Failure;
 
 pub struct SpanReader {
     span: Span,
     has_started: bool,
-    /// Records after the end, as long as one of the time may still follow.
+    is_over: bool,
+    taken: u64,
+    /// Number of the last record of the time; `None` if the log cannot be read before.
+    last: Option<u64>,
+    /// Records after the end, of which one of the time may still follow.
     later: Vec<AuditRecord>,
 }
 
@@ -20,35 +28,51 @@ pub enum TimedRecords {
 }
 
 impl SpanReader {
-    /// More records than a machine writes at boot until its clock is set.
-    const LATER: usize = 256;
+    /// Looks for the last record of the time in the whole log, unless it is a pipe. Then it keeps later records.
+    pub fn from_source(source: &RecordSource, span: Span) -> Result<Self, Failure> {
+        let mut reader = Self::new(span);
+        if span.until.is_none() || !source.can_be_read_again() {
+            return Ok(reader);
+        }
+        let (mut taken, mut last) = (0, 0);
+        source.all(span.since, &mut |record| {
+            taken += 1;
+            if record.time_ms().is_some_and(|ms| !span.is_over(ms)) {
+                last = taken;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        reader.last = Some(last);
+        Ok(reader)
+    }
 
-    pub fn new(span: Span) -> Self {
+    fn new(span: Span) -> Self {
         Self {
             span,
             has_started: span.since.is_none(),
+            is_over: false,
+            taken: 0,
+            last: None,
             later: Vec::new(),
         }
     }
 
     /// Takes the next record of the log.
     pub fn take(&mut self, record: AuditRecord) -> TimedRecords {
+        self.taken += 1;
         let ms = record.time_ms();
         self.has_started |= ms.is_some_and(|ms| self.span.has_started(ms));
         if !self.has_started {
             return TimedRecords::Before(record);
         }
-        let is_over = match ms {
-            Some(ms) => self.span.is_over(ms),
-            None => !self.later.is_empty(),
-        };
-        match is_over {
-            true if self.later.len() >= Self::LATER => TimedRecords::After,
-            true => {
+        self.is_over = ms.map_or(self.is_over, |ms| self.span.is_over(ms));
+        match (self.is_over, self.last) {
+            (true, Some(last)) if self.taken > last => TimedRecords::After,
+            (true, None) => {
                 self.later.push(record);
                 TimedRecords::Undecided
             }
-            false => {
+            (_, _) => {
                 let mut records = std::mem::take(&mut self.later);
                 records.push(record);
                 TimedRecords::During(records)
@@ -76,10 +100,17 @@ mod tests {
 
     /// Returns how many records are before the time and of it, and how many are read.
     fn counts(days: &[Option<u64>]) -> (usize, usize, usize) {
-        let mut in_span = SpanReader::new(Span {
+        counts_of(days, SpanReader::new(span()))
+    }
+
+    fn span() -> Span {
+        Span {
             since: Some(day_ms(5)),
             until: Some(day_ms(9)),
-        });
+        }
+    }
+
+    fn counts_of(days: &[Option<u64>], mut in_span: SpanReader) -> (usize, usize, usize) {
         let (mut before, mut during) = (0, 0);
         for (at, day) in days.iter().enumerate() {
             match in_span.take(record(*day)) {
@@ -101,7 +132,32 @@ mod tests {
         assert_eq!(counts(&unread), (0, 2, 5));
         let back = [Some(5), Some(10), None, Some(6)];
         assert_eq!(counts(&back), (0, 4, 4));
-        let long = [days(&[5]), vec![Some(10); 600]].concat();
-        assert_eq!(counts(&long), (0, 1, 1 + SpanReader::LATER));
+        let long = [days(&[5]), vec![Some(10); 300], vec![Some(6); 40]].concat();
+        assert_eq!(counts(&long), (0, 341, 341));
+    }
+
+    #[test]
+    fn later_records_of_a_file_are_not_kept() {
+        let path = std::env::temp_dir().join(format!("remit-span-{}", std::process::id()));
+        let fast = [vec![Some(5)], vec![Some(28); 300], vec![Some(6); 40]].concat();
+        let late = vec![Some(12); 300];
+        let days = [fast, vec![None], late].concat();
+        let lines = days.iter().map(|day| match day {
+            Some(day) => format!("{{\"REMIT_TIME\":\"2026-11-{day:02}T08:00:00.000Z\"}}\n"),
+            None => "{}\n".to_owned(),
+        });
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        let source = RecordSource::Files {
+            paths: vec![path.clone()],
+            live: false,
+        };
+        let in_span = SpanReader::from_source(&source, span());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(counts_of(&days, in_span.unwrap()), (0, 342, 342));
+        let pipe = RecordSource::Files {
+            paths: vec!["-".into()],
+            live: false,
+        };
+        assert_eq!(SpanReader::from_source(&pipe, span()).unwrap().last, None);
     }
 }

@@ -123,7 +123,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut chain = Chain::new(of.expect);
     let mut gaps = Gaps::default();
     let mut times = None;
-    let mut in_span = SpanReader::new(span);
+    let mut in_span = SpanReader::from_source(source, span)?;
     let mut half = None;
     chain.take_past(source, span)?;
     source.all(span.since, &mut |record| {
