@@ -110,6 +110,18 @@ fn whole_log_verifies_across_files_and_without_start() {
 }
 
 #[test]
+fn list_that_leaves_out_older_records_says_so() {
+    let dir = Directory::new();
+    let (lines, _) = audit_log(51);
+    let file = write(&dir, "trail", &lines);
+    let said = audit(&["show", "--file", &file]);
+    assert_eq!(said.text().lines().count(), 50);
+    assert!(said.stderr.contains("older records match"), "{said:?}");
+    let all = audit(&["show", "--file", &file, "-n", "51"]);
+    assert_eq!((all.text().lines().count(), all.stderr.as_str()), (51, ""));
+}
+
+#[test]
 fn first_line_names_the_bad_record() {
     let (lines, last) = audit_log(40);
     let keep = format!("40:{}", hex(&last));

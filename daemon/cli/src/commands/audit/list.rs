@@ -44,6 +44,9 @@ pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
         Form::Text => {
             let lines = lines(&records, units::is_color_wanted(), context.width);
             output::painted(&lines)?;
+            if more {
+                output::note("older records match: -n N shows more, --until TIME older ones");
+            }
         }
     }
     Ok(Exit::OK)
