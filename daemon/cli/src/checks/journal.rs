@@ -1,5 +1,6 @@
 //! Checks that the journal keeps the audit log and that the log can be read.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,26 @@ use crate::external_program::{Program, ProgramError};
 
 const KEPT: &str = "/var/log/journal";
 const LOST: &str = "/run/log/journal";
+
+/// What journald does, which its configuration may not say before it is restarted.
+#[derive(Clone, Copy, Debug)]
+enum StorageState {
+    InEffect,
+    NotInEffect,
+    NoDirectory,
+}
+
+impl StorageState {
+    fn from_directories(kept: &Path, lost: &Path, machine: &str) -> Self {
+        let file = |dir: &Path| dir.join(machine).join("system.journal").try_exists();
+        match kept.is_dir() {
+            false => Self::NoDirectory,
+            // Without the right to look, nothing is known that would be a warning.
+            true if file(kept).unwrap_or(true) && !file(lost).unwrap_or(false) => Self::InEffect,
+            true => Self::NotInEffect,
+        }
+    }
+}
 
 /// Checks the audit log. `asked_at`: when the self-test was requested, since 1970. The daemon wrote a record of it.
 pub fn checks(checkup: Option<&Checkup>, asked_at: Duration) -> Vec<Check> {
@@ -47,15 +68,15 @@ fn audit(checkup: &Checkup) -> Check {
 
 /// Checks journald, if it is the audit log's sink. `None` if the daemon did not report.
 fn journald(asked_at: Option<Duration>) -> Vec<Check> {
-    let is_kept = Path::new(KEPT).is_dir();
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let kept = StorageState::from_directories(Path::new(KEPT), Path::new(LOST), machine.trim());
     let mut checks = match configuration() {
-        Ok(text) => vec![storage(&text, is_kept), level(&text)],
+        Ok(text) => vec![storage(&text, kept), level(&text)],
         Err(why) => vec![Check::skipped("storage", why)],
     };
-    checks.push(files::free_space(Path::new(if is_kept {
-        KEPT
-    } else {
-        LOST
+    checks.push(files::free_space(Path::new(match kept {
+        StorageState::InEffect => KEPT,
+        StorageState::NotInEffect | StorageState::NoDirectory => LOST,
     })));
     checks.push(readable(asked_at));
     checks
@@ -93,14 +114,14 @@ fn level(configuration: &str) -> Check {
 }
 
 /// Checks that records survive a reboot (journald.conf(5), Storage=).
-fn storage(configuration: &str, is_kept: bool) -> Check {
+fn storage(configuration: &str, kept: StorageState) -> Check {
     let name = "storage";
     let value = setting(configuration, "Storage").unwrap_or("auto");
     let keep = format!(
         "mkdir -p {KEPT}; systemd-tmpfiles --create --prefix {KEPT}; systemctl restart systemd-journald"
     );
     let set = "set Storage=persistent in /etc/systemd/journald.conf, then: systemctl restart systemd-journald";
-    match (value, is_kept) {
+    match (value, kept) {
         ("none", _) => Check::failure(
             name,
             "journald keeps nothing (Storage=none): there is no audit log",
@@ -109,12 +130,19 @@ fn storage(configuration: &str, is_kept: bool) -> Check {
         ("volatile", _) => {
             Check::warning(name, "records are lost at a reboot (Storage=volatile)", set)
         }
-        ("auto", false) => Check::warning(
+        ("auto", StorageState::NoDirectory) => Check::warning(
             name,
             format!("records are lost at a reboot: there is no '{KEPT}'"),
             keep,
         ),
-        (value, _) => Check::ok(name, format!("{value}, in {KEPT}")),
+        (value, StorageState::InEffect) => Check::ok(name, format!("{value}, in {KEPT}")),
+        (value, StorageState::NotInEffect | StorageState::NoDirectory) => Check::warning(
+            name,
+            format!(
+                "records are lost at a reboot: Storage={value} is not in effect, and journald does not write to '{KEPT}'"
+            ),
+            "systemctl restart systemd-journald; journalctl --flush",
+        ),
     }
 }
 
@@ -171,25 +199,47 @@ mod tests {
 
     #[test]
     fn the_last_storage_counts() {
+        use StorageState::{InEffect, NoDirectory, NotInEffect};
         let cases = [
-            ("[Journal]\n#Storage=none\n", true, "ok"),
-            ("[Journal]\n", false, "warning"),
-            ("Storage=auto\n", false, "warning"),
-            ("Storage=persistent\n", false, "ok"),
-            ("Storage=volatile\n", true, "warning"),
-            ("Storage=none\n", true, "failure"),
-            ("Storage=none\nStorage = persistent\n", true, "ok"),
-            ("Storage=none\nStorage=\n", true, "ok"),
+            ("[Journal]\n#Storage=none\n", InEffect, "ok"),
+            ("[Journal]\n", NoDirectory, "warning"),
+            ("Storage=auto\n", NoDirectory, "warning"),
+            ("Storage=auto\n", NotInEffect, "warning"),
+            ("Storage=persistent\n", InEffect, "ok"),
+            ("Storage=persistent\n", NoDirectory, "warning"),
+            ("Storage=persistent\n", NotInEffect, "warning"),
+            ("Storage=volatile\n", InEffect, "warning"),
+            ("Storage=none\n", InEffect, "failure"),
+            ("Storage=none\nStorage = persistent\n", InEffect, "ok"),
+            ("Storage=none\nStorage=\n", InEffect, "ok"),
         ];
-        for (text, is_kept, expect) in cases {
-            let kind = match storage(text, is_kept).verdict {
+        for (text, kept, expect) in cases {
+            let kind = match storage(text, kept).verdict {
                 Verdict::Ok(_) => "ok",
                 Verdict::Skipped(_) => "skipped",
                 Verdict::Warning(_) => "warning",
                 Verdict::Failure(_) => "failure",
             };
-            assert_eq!(kind, expect, "{text} {is_kept}");
+            assert_eq!(kind, expect, "{text} {kept:?}");
         }
+    }
+
+    #[test]
+    fn storage_is_judged_by_the_files_of_journald() {
+        let dir = std::env::temp_dir().join(format!("remit-journal-{}", std::process::id()));
+        let (var, run) = (dir.join("var"), dir.join("run"));
+        let kept = || format!("{:?}", StorageState::from_directories(&var, &run, "0ab1"));
+        assert_eq!(kept(), "NoDirectory");
+        fs::create_dir_all(&var).unwrap();
+        assert_eq!(kept(), "NotInEffect");
+        for of in [&var, &run] {
+            fs::create_dir_all(of.join("0ab1")).unwrap();
+        }
+        fs::write(var.join("0ab1/system.journal"), "").unwrap();
+        assert_eq!(kept(), "InEffect");
+        fs::write(run.join("0ab1/system.journal"), "").unwrap();
+        assert_eq!(kept(), "NotInEffect", "what it writes now is there");
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
