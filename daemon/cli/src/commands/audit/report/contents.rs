@@ -79,7 +79,12 @@ impl Contents {
         let ms = record.time_ms();
         let day = ms.map(|ms| ms / DAY_MS);
         let of_agent = is_request(record) && record.own("UID").is_some();
-        for (deed, count) in Deed::from_record(record) {
+        let job = record.job();
+        let progress = job.and_then(|job| {
+            let change = self.changes.progress(job);
+            change.or_else(|| self.looks.progress(job))
+        });
+        for (deed, count) in Deed::from_record(record, progress) {
             self.totals.add(deed, count);
             self.days.add(day, deed, count);
             if of_agent {
@@ -169,6 +174,39 @@ fn person(deed: Deed, record: &AuditRecord) -> Option<AgentName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_ran_has_ended_badly_and_once() {
+        let job = |number: u8| format!("{number:032x}");
+        let mut contents = Contents::default();
+        let mut take = |number: u8, event: &str, fields: &str| {
+            let job = job(number);
+            let line = format!(r#"{{"REMIT_EVENT":"{event}","REMIT_JOB":"{job}"{fields}}}"#);
+            contents.take(&AuditRecord::of_line(line.as_bytes(), 1));
+            let deeds = [Deed::Failed, Deed::Lapsed];
+            deeds.map(|deed| contents.totals.get(deed))
+        };
+        let failed = r#","REMIT_STATE":"exited","REMIT_EXIT":"1","REMIT_VERDICT":"allow""#;
+        let ran = format!(r#"{failed},"REMIT_RUNTIME_MS":"7""#);
+        let again = format!(r#"{failed},"REMIT_AGAIN":"maybe""#);
+        let withdrawn = r#","REMIT_STATE":"cancelled","REMIT_VERDICT":"needs_approval""#;
+        let cut_off = r#","REMIT_STATE":"interrupted","REMIT_VERDICT":"allow""#;
+        take(1, "asked", "");
+        assert_eq!(take(1, "end", withdrawn), [0, 1]);
+        take(2, "queued", "");
+        assert_eq!(take(2, "interrupted", cut_off), [0, 2]);
+        take(3, "intent", "");
+        assert_eq!(take(3, "interrupted", cut_off), [1, 2]);
+        take(4, "intent", "");
+        assert_eq!(take(4, "end", &ran), [2, 2]);
+        assert_eq!(take(4, "end", &again), [2, 2], "it is there twice");
+        take(5, "intent", "");
+        assert_eq!(take(5, "end", &again), [3, 2]);
+        take(6, "intent", "");
+        let not_started = r#","REMIT_STATE":"not_started","REMIT_VERDICT":"allow""#;
+        assert_eq!(take(6, "end", not_started), [4, 2]);
+        assert_eq!(take(7, "interrupted", cut_off), [5, 2], "an older record");
+    }
 
     #[test]
     fn decision_counts_for_its_person() {

@@ -20,7 +20,7 @@ pub enum Deed {
     Refused,
     Approved,
     Denied,
-    /// Nobody approved it in time, or it was not what was asked for any more.
+    /// It never ran: it was not approved in time, was withdrawn, or was not what was asked for any more.
     Lapsed,
     Granted,
     Revoked,
@@ -30,21 +30,24 @@ impl Deed {
     pub const COUNT: usize = 11;
 
     /// Returns what a record says happened, and how often. A refusal with a job refuses no request: approvers could not be
-    /// notified of it.
-    pub fn from_record(record: &AuditRecord) -> impl Iterator<Item = (Self, u64)> {
+    /// notified of it. `progress`: what earlier records say of its job.
+    pub fn from_record(
+        record: &AuditRecord,
+        progress: Option<JobProgress>,
+    ) -> impl Iterator<Item = (Self, u64)> {
         let own = |name| record.own(name);
         let is_change = own("EFFECT") == Some("change");
         let is_undo = is_change && own("COMMAND") == Some("plan.undo");
         let of_grant = own("GRANT").is_some();
-        let has_failed = || own("STATE") != Some("exited") || own("EXIT") != Some("0");
         let suppressed = || own("SUPPRESSED").and_then(|count| count.parse().ok());
         let (first, second) = match own("EVENT").and_then(Event::of_name) {
             Some(Event::Asked) => (Some((Self::Asked, 1)), None),
             Some(Event::Intent) if is_undo => (Some((Self::Changed, 1)), Some((Self::Undone, 1))),
             Some(Event::Intent) if is_change => (Some((Self::Changed, 1)), None),
             Some(Event::Intent) => (Some((Self::Looked, 1)), None),
-            Some(Event::End | Event::Interrupted) if has_failed() => {
-                (Some((Self::Failed, 1)), None)
+            Some(event @ (Event::End | Event::Interrupted)) => {
+                let deed = Self::from_end(record, event, progress);
+                (deed.map(|deed| (deed, 1)), None)
             }
             Some(Event::Refusal) if own("JOB").is_some() => (None, None),
             Some(Event::Refusal) => (Some((Self::Refused, suppressed().unwrap_or(1))), None),
@@ -58,6 +61,47 @@ impl Deed {
         };
         first.into_iter().chain(second)
     }
+
+    fn from_end(record: &AuditRecord, event: Event, progress: Option<JobProgress>) -> Option<Self> {
+        let own = |name| record.own(name);
+        if own("STATE") == Some("exited") && own("EXIT") == Some("0") {
+            return None;
+        }
+        let may_be_second = own("AGAIN").is_some();
+        if may_be_second && progress.is_some_and(|job| job.has_ended) {
+            return None;
+        }
+        // Of a job that an earlier daemon had, no record says how long it ran.
+        let is_of_past = may_be_second || event == Event::Interrupted;
+        let is_unknown =
+            progress.is_none() && is_of_past && own("VERDICT") != Some("needs_approval");
+        let has_started = progress.is_some_and(|job| job.has_started);
+        match has_started || own("RUNTIME_MS").is_some() || is_unknown {
+            true => Some(Self::Failed),
+            false => Some(Self::Lapsed),
+        }
+    }
+}
+
+/// What the records of a job say of it, up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobProgress {
+    pub has_started: bool,
+    pub has_ended: bool,
+}
+
+impl JobProgress {
+    pub fn saw(&mut self, event: &str) {
+        self.has_started |= Event::of_name(event) == Some(Event::Intent);
+        self.has_ended |= is_end(event);
+    }
+}
+
+/// Returns true if a request or job has no records after this event.
+fn is_end(event: &str) -> bool {
+    use Event::{Denied, End, Expired, Interrupted, Void};
+    let event = Event::of_name(event);
+    matches!(event, Some(End | Interrupted | Denied | Expired | Void))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,7 +215,7 @@ mod tests {
     fn each_event_has_its_deeds() {
         use Deed::*;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(Deed, u64)]);
-        let cases: [Case<'_>; 18] = [
+        let cases: [Case<'_>; 20] = [
             (&[("EVENT", "asked"), ("EFFECT", "change")], &[(Asked, 1)]),
             (&[("EVENT", "intent"), ("EFFECT", "read")], &[(Looked, 1)]),
             (&[("EVENT", "intent")], &[(Looked, 1)]),
@@ -189,8 +233,25 @@ mod tests {
             ),
             (&[("EVENT", "end"), ("STATE", "exited"), ("EXIT", "0")], &[]),
             (
-                &[("EVENT", "end"), ("STATE", "exited"), ("EXIT", "1")],
+                &[
+                    ("EVENT", "end"),
+                    ("STATE", "exited"),
+                    ("EXIT", "1"),
+                    ("RUNTIME_MS", "0"),
+                ],
                 &[(Failed, 1)],
+            ),
+            (
+                &[
+                    ("EVENT", "end"),
+                    ("STATE", "cancelled"),
+                    ("VERDICT", "needs_approval"),
+                ],
+                &[(Lapsed, 1)],
+            ),
+            (
+                &[("EVENT", "interrupted"), ("VERDICT", "needs_approval")],
+                &[(Lapsed, 1)],
             ),
             (
                 &[("EVENT", "interrupted"), ("STATE", "interrupted")],
@@ -217,7 +278,7 @@ mod tests {
             (&[("EVENT", "<b>")], &[]),
         ];
         for (fields, expect) in cases {
-            let found: Vec<_> = Deed::from_record(&record(fields)).collect();
+            let found: Vec<_> = Deed::from_record(&record(fields), None).collect();
             assert_eq!(found, expect, "{fields:?}");
         }
     }

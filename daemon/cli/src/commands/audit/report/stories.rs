@@ -1,12 +1,12 @@
 //! The records of a job together, of the newest jobs. Pure.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use remit_common::names::JobId;
-use remit_trail::Event;
 
 use super::cited::Cited;
+use super::counts::JobProgress;
 
 #[derive(Clone, Debug)]
 pub struct Story {
@@ -14,7 +14,7 @@ pub struct Story {
     pub steps: Vec<Rc<Cited>>,
     /// Number of records beyond those.
     pub more: u64,
-    has_ended: bool,
+    progress: JobProgress,
 }
 
 impl Story {
@@ -45,41 +45,49 @@ impl Stories {
     pub const MOST: usize = 300;
 
     pub fn add(&mut self, job: JobId, cited: &Rc<Cited>) {
-        let has_ended = is_end(&cited.event);
         if let Some(story) = self.stories.get_mut(&job) {
-            story.has_ended |= has_ended;
+            story.progress.saw(&cited.event);
             match story.steps.len() < Story::STEPS {
                 true => story.steps.push(Rc::clone(cited)),
                 false => story.more += 1,
             }
             return;
         }
-        if self.unended.has(job) {
-            if has_ended {
+        if let Some(progress) = self.unended.get_mut(job) {
+            progress.saw(&cited.event);
+            if progress.has_ended {
                 self.unended.remove(job);
             }
             return;
         }
         self.count += 1;
         self.jobs.push_back(job);
+        let mut progress = JobProgress::default();
+        progress.saw(&cited.event);
         let story = Story {
             steps: vec![Rc::clone(cited)],
             more: 0,
-            has_ended,
+            progress,
         };
         self.stories.insert(job, story);
         if self.jobs.len() > Self::MOST
             && let Some(oldest) = self.jobs.pop_front()
             && let Some(story) = self.stories.remove(&oldest)
-            && !story.has_ended
+            && !story.progress.has_ended
         {
-            self.unended.insert(oldest);
+            self.unended.insert(oldest, story.progress);
         }
     }
 
     /// Returns true if it is counted here, and listed or not ended.
     pub fn has(&self, job: JobId) -> bool {
-        self.stories.contains_key(&job) || self.unended.has(job)
+        self.progress(job).is_some()
+    }
+
+    /// `None` if it is not counted here, or is not listed any more and has ended.
+    pub fn progress(&self, job: JobId) -> Option<JobProgress> {
+        let listed = self.stories.get(&job).map(|story| story.progress);
+        listed.or_else(|| self.unended.get(job))
     }
 
     /// Returns the stories, the one that began last first.
@@ -95,32 +103,33 @@ impl Stories {
     }
 }
 
-/// Returns true if a request or job has no records after this event.
-fn is_end(event: &str) -> bool {
-    use Event::{Denied, End, Expired, Interrupted, Void};
-    let event = Event::of_name(event);
-    matches!(event, Some(End | Interrupted | Denied | Expired | Void))
-}
-
 /// The newest evicted jobs, in two halves: when one is full, the older is forgotten.
 #[derive(Clone, Debug, Default)]
 struct EvictedJobs {
-    newer: HashSet<JobId>,
-    older: HashSet<JobId>,
+    newer: HashMap<JobId, JobProgress>,
+    older: HashMap<JobId, JobProgress>,
 }
 
 impl EvictedJobs {
     const HALF: usize = 1 << 15;
 
-    fn insert(&mut self, job: JobId) {
+    fn insert(&mut self, job: JobId, progress: JobProgress) {
         if self.newer.len() >= Self::HALF {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.newer.insert(job);
+        self.newer.insert(job, progress);
     }
 
-    fn has(&self, job: JobId) -> bool {
-        self.newer.contains(&job) || self.older.contains(&job)
+    fn get(&self, job: JobId) -> Option<JobProgress> {
+        let found = self.newer.get(&job).or_else(|| self.older.get(&job));
+        found.copied()
+    }
+
+    fn get_mut(&mut self, job: JobId) -> Option<&mut JobProgress> {
+        match self.newer.get_mut(&job) {
+            Some(progress) => Some(progress),
+            None => self.older.get_mut(&job),
+        }
     }
 
     fn remove(&mut self, job: JobId) {
@@ -173,7 +182,11 @@ mod tests {
         for position in 2..602 {
             stories.add(job(position / 2), &cited(position));
         }
-        assert!(stories.has(job(999)), "it has not ended");
+        let running = JobProgress {
+            has_started: true,
+            has_ended: false,
+        };
+        assert_eq!(stories.progress(job(999)), Some(running));
         stories.add(job(999), &cited(603));
         assert_eq!((stories.count, stories.left_out()), (301, 1));
         let mut first = stories.newest_first().filter_map(Story::first);
@@ -184,9 +197,9 @@ mod tests {
     #[test]
     fn evicted_jobs_take_bounded_memory() {
         let mut evicted = EvictedJobs::default();
-        (0..200_000).for_each(|number| evicted.insert(job(number)));
+        (0..200_000).for_each(|number| evicted.insert(job(number), JobProgress::default()));
         assert!(evicted.newer.len() + evicted.older.len() <= 2 * EvictedJobs::HALF);
-        assert!(evicted.has(job(199_999)) && !evicted.has(job(0)));
+        assert!(evicted.get(job(199_999)).is_some() && evicted.get(job(0)).is_none());
     }
 
     #[test]
