@@ -42,9 +42,12 @@ function diffLine(line) {
 }
 
 function planRows(plan) {
-    const rows = plan.entries.map(entry => ["change",
+    const rows = [];
+    if (plan.names)
+        rows.push(["changes", said(plan.names, "words"), ...(plan.packages ?? []).map(line => said(line, "words"))]);
+    rows.push(...plan.entries.map(entry => ["change",
         said(entry.path), said(entry.what, "words"),
-        ...(entry.diff.length ? [lines("diff", entry.diff.map(diffLine))] : [])]);
+        ...(entry.diff.length ? [lines("diff", entry.diff.map(diffLine))] : [])]));
     if (plan.left_out)
         rows.push(["not shown", risk(plan.left_out)]);
     if (plan.undone)

@@ -349,7 +349,7 @@ fn groups(digits: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use remit_page::{EntryView, PlanView};
 
     use remit_common::names::JobId;
@@ -539,7 +539,7 @@ mod tests {
         assert!(until(90_000).ends_with(", in 1 min 30 s"));
     }
 
-    fn nasty(text: &str) -> ShownRequest {
+    pub fn nasty(text: &str) -> ShownRequest {
         let text = || text.to_owned();
         ShownRequest {
             then: vec![text()],

@@ -2,7 +2,7 @@
 
 use remit_common::admin::PendingView;
 use remit_common::signed::Signed;
-use remit_page::ShownRequest;
+use remit_page::{PlanView, ShownRequest};
 use serde_json::{Value, json};
 
 use crate::render::units::hex;
@@ -51,13 +51,29 @@ pub fn shown(request: &ShownRequest) -> Value {
         policy,
     } = request;
     let plan = plan.as_ref().map(|plan| {
-        let entries: Vec<Value> = plan
-            .entries
+        let PlanView {
+            commit_id,
+            names,
+            // Of a page that shortens the names.
+            paths: _,
+            packages,
+            undone,
+            checked,
+            entries,
+            left_out,
+        } = plan;
+        let entries: Vec<Value> = entries
             .iter()
             .map(|entry| json!({ "path": entry.path, "what": entry.what, "diff": entry.diff }))
             .collect();
         json!({
-            "commit_id": plan.commit_id, "undone": plan.undone, "checked": plan.checked, "entries": entries, "left_out": plan.left_out,
+            "commit_id": commit_id,
+            "names": names,
+            "packages": packages,
+            "undone": undone,
+            "checked": checked,
+            "entries": entries,
+            "left_out": left_out,
         })
     });
     let opens: Vec<Value> = opens
@@ -94,4 +110,21 @@ pub fn shown(request: &ShownRequest) -> Value {
         value.extend(more);
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::request::tests::nasty;
+
+    #[test]
+    fn plan_says_what_it_does_to_packages() {
+        let mut request = nasty("9 paths, by dpkg's lists it removes y 1-1");
+        if let Some(plan) = &mut request.plan {
+            plan.packages = vec!["removes: y 1-1".to_owned()];
+        }
+        let plan = &shown(&request)["plan"];
+        assert_eq!(plan["names"], "9 paths, by dpkg's lists it removes y 1-1");
+        assert_eq!(plan["packages"], json!(["removes: y 1-1"]));
+    }
 }
