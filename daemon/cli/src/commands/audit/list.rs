@@ -56,11 +56,11 @@ fn lines(records: &[AuditRecord], coloured: bool, limit: Width) -> String {
     let rows: Vec<[String; 5]> = records.iter().map(row).collect();
     let width = |column: usize, most: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
+        let shown = cells.map(|cell| untrusted_columns::cut(cell, most));
+        shown
+            .map(|cell| untrusted_columns::columns(&cell))
             .max()
             .unwrap_or(0)
-            .min(most)
     };
     let own = [width(0, NAME), width(1, NAME), width(2, VERDICT)];
     let ([subject, event, verdict], what_width) = fitted(own, limit);
@@ -231,6 +231,22 @@ mod tests {
              2026-11-20 08:25:50 UTC  alice  end         exited 0  7f3a91c2  df \\x1b[2J\\u{9b}\\u{202e}\\n-h\n\
              ?                        -      unreadable                      the line is no JSON object\n"
         );
+    }
+
+    #[test]
+    fn names_in_other_letters_are_whole() {
+        let names = [
+            "m\u{fc}ller",
+            "m\u{fc}lhau",
+            "m\u{fc}llen",
+            "\u{6f22}\u{5b57}",
+        ];
+        let records = names.map(|name| {
+            let line = format!(r#"{{"REMIT_EVENT":"end","REMIT_USER":"{name}"}}"#);
+            AuditRecord::of_line(line.as_bytes(), 1)
+        });
+        let text = lines(&records, false, Width::UNLIMITED);
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
     }
 
     #[test]
