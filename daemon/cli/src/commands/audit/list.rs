@@ -162,7 +162,14 @@ pub struct Fields<'a>(pub &'a AuditRecord);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = &self.0.entry.fields;
+        let AuditRecord { entry, why, .. } = self.0;
+        if let Some(why) = why {
+            let mut map = serializer.serialize_map(Some(2))?;
+            map.serialize_entry("unreadable", why)?;
+            map.serialize_entry("place", &entry.position)?;
+            return map.end();
+        }
+        let fields = &entry.fields;
         let mut map = serializer.serialize_map(Some(fields.len()))?;
         for (name, value) in fields {
             map.serialize_entry(name, value)?;
@@ -230,6 +237,15 @@ mod tests {
              2026-11-20 08:25:49 UTC  alice  intent      allow     7f3a91c2  df -h\n\
              2026-11-20 08:25:50 UTC  alice  end         exited 0  7f3a91c2  df \\x1b[2J\\u{9b}\\u{202e}\\n-h\n\
              ?                        -      unreadable                      the line is no JSON object\n"
+        );
+    }
+
+    #[test]
+    fn unreadable_record_says_why_and_where() {
+        let garbage = AuditRecord::of_line(b"{\"MESSAGE\":", 1);
+        assert_eq!(
+            serde_json::to_value(Fields(&garbage)).unwrap(),
+            json!({ "unreadable": "the line is no JSON object", "place": "line 1" })
         );
     }
 
