@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use crate::marks::is_mark;
 use crate::text::is_plain;
 
 const MANY_SPACES: usize = 4;
@@ -148,15 +149,12 @@ pub fn is_hidden(c: char) -> bool {
     match c {
         ' ' => false,
         ELLIPSIS => true,
-        // Variation selectors, and the blank braille pattern.
-        '\u{fe0e}' | '\u{fe0f}' | '\u{2800}' => true,
-        // Combining marks.
-        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{1ab0}'..='\u{1aff}' => true,
-        '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}' => true,
+        // The blank braille pattern.
+        '\u{2800}' => true,
         // Private use, and noncharacters.
         '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => true,
         '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}' => true,
-        c => c.is_whitespace() || !is_plain(c),
+        c => c.is_whitespace() || !is_plain(c) || is_mark(c),
     }
 }
 

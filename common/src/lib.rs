@@ -231,6 +231,7 @@ pub mod inspect {
     }
 }
 
+pub mod marks;
 pub mod names;
 pub mod outcome;
 pub mod pack;

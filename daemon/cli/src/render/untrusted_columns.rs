@@ -4,6 +4,7 @@
 
 use std::iter;
 
+use remit_common::marks::{is_mark, is_right_to_left};
 use remit_common::text;
 
 use crate::render::units;
@@ -309,17 +310,20 @@ impl Rows {
     }
 }
 
+/// As [`isolated_piece`], and escapes letters that a terminal may show in another order.
+fn piece(c: char) -> String {
+    match is_right_to_left(c) {
+        true => c.escape_unicode().to_string(),
+        false => isolated_piece(c),
+    }
+}
+
 /// Escapes control, invisible and combining characters, and every space other than U+0020.
-pub fn piece(c: char) -> String {
+pub fn isolated_piece(c: char) -> String {
     match c {
         '\n' => "\\n".to_owned(),
         '\t' => "\\t".to_owned(),
-        '\u{300}'..='\u{36f}'
-        | '\u{1ab0}'..='\u{1aff}'
-        | '\u{1dc0}'..='\u{1dff}'
-        | '\u{20d0}'..='\u{20ff}'
-        | '\u{fe20}'..='\u{fe2f}' => c.escape_unicode().to_string(),
-        c if c != ' ' && c.is_whitespace() => c.escape_unicode().to_string(),
+        c if is_mark(c) || (c != ' ' && c.is_whitespace()) => c.escape_unicode().to_string(),
         c => text::show(c.encode_utf8(&mut [0; 4]).as_bytes()).text,
     }
 }
@@ -518,6 +522,7 @@ mod tests {
             "\u{202e}abc\u{2066}\u{200b}",
             "a\u{a0}\u{2003}b\u{300}\u{20dd}",
             "\u{2028}\u{85}\u{b}\u{c}",
+            "\u{5d0}\u{5b0}1/2 \u{627} \u{e01}\u{e49} \u{304b}\u{3099}",
             &wrap,
             &spaced,
         ] {
@@ -532,6 +537,10 @@ mod tests {
                 "{page:?}"
             );
             assert!(!page.contains(['\u{a0}', '\u{300}']), "{page}");
+            assert!(
+                !page.contains(is_mark) && !page.contains(is_right_to_left),
+                "{page}"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use remit_approval::arguments_sentence;
 use remit_common::escape::is_hidden;
+use remit_common::marks::is_right_to_left;
 
 use super::{Numbered, about};
 use crate::verified::Verified;
@@ -111,13 +112,6 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
         "are very long: read them to their end, or to where they are cut",
     ));
     all
-}
-
-/// Returns true for letters of class R or AL (UAX 9), as Hebrew: they order digits and signs without a control.
-const fn is_right_to_left(c: char) -> bool {
-    matches!(c,
-        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}'
-        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
 /// Notes such letters beside the arguments, where an order of commands or values is read as well.

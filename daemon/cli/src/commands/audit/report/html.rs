@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::render::untrusted_columns::piece;
+use crate::render::untrusted_columns::isolated_piece;
 
 /// The first lines of each page. A file that begins so is a report, which the next one may replace.
 pub const START: &str = "<!DOCTYPE html>\n<!-- remit audit report -->\n";
@@ -232,7 +232,7 @@ impl Html {
             '\'' => self.0 += "&#39;",
             ' '..='~' => self.0.push(c),
             // No escape of it has a character of HTML.
-            _ => self.0 += &piece(c),
+            _ => self.0 += &isolated_piece(c),
         }
     }
 }
