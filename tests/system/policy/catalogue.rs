@@ -318,6 +318,21 @@ fn default_grants_have_few_profiles_of_root() {
     assert_eq!(of_root, BTreeSet::from(expect));
 }
 
+/// sshd, sudo, Apache and logrotate pass over an included directory that they do not see, with status 0.
+#[test]
+fn checks_as_root_see_what_services_include() {
+    let policy = policy();
+    for name in ["apache.test", "logrotate.test", "sshd.test", "sudoers.test"] {
+        let command = policy.command(name).expect("it is defined");
+        let read = &command.profile.read;
+        for directory in ["/etc", "/opt", "/srv"] {
+            let is_seen = read.iter().any(|listed| listed.path == directory);
+            assert!(is_seen, "{name}: {directory}");
+            assert!(command.summary.contains(directory), "{name}: {directory}");
+        }
+    }
+}
+
 /// A command without a sandbox, or one that inspects, is granted by its whole name only; without a sandbox also with
 /// `unconfined = true` or an approval.
 #[test]
