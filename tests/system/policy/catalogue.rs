@@ -123,6 +123,17 @@ fn no_command_has_dnf_fetch_something() {
     }
 }
 
+/// Without this option apt takes an unknown name with a dot for a regular expression.
+#[test]
+fn apt_takes_a_name_as_it_is() {
+    let policy = policy();
+    for name in ["packages.versions", "packages.needed_by"] {
+        let command = policy.command(name).expect("it is defined");
+        let argv = format!("{:?}", command.argv);
+        assert!(argv.contains("APT::Cmd::Pattern-Only=true"), "{argv}");
+    }
+}
+
 fn roff(text: &str) -> String {
     let escaped = [
         ("\\", "\\e"),
