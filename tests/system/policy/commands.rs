@@ -151,7 +151,8 @@ fn caller_cannot_choose_cwd_env_profile_or_stdin() {
     assert_eq!(stdout(&a(fed).expect("it takes one")), "given");
     let unfed = a(named("site.read", &[])).expect("it may be empty");
     assert_eq!((exit(&unfed), stdout(&unfed).as_str()), (Some(0), ""));
-    let empty = "it printed nothing: what it looks for is not there";
+    let empty =
+        "it printed nothing: a search has found nothing, and a check with exit status 0 no fault";
     assert_eq!((unfed.notes, seen.notes), (vec![empty.into()], Vec::new()));
     daemon.is_well();
     daemon.stop();

@@ -19,7 +19,8 @@ pub struct About {
     pub looks: bool,
 }
 
-pub const EMPTY: &str = "it printed nothing: what it looks for is not there";
+pub const EMPTY: &str =
+    "it printed nothing: a search has found nothing, and a check with exit status 0 no fault";
 
 pub fn of_run(run: &Run) -> About {
     // A one-off change runs where its approver saw, which is no sandbox as a rule.
