@@ -1,5 +1,6 @@
 //! `containers.*`: facts from a container engine. Access to its socket is equivalent to root: it gets these fixed reads.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -27,10 +28,10 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
             whole(&all)
         }
         ["stats", name] => stats(name),
-        ["changes", name] => each(&ask(&format!(
-            "/containers/{}/changes",
-            identified(name)?.id
-        ))?),
+        ["changes", name] => {
+            let id = identified(name)?.id;
+            lines(changed(&get_json(&format!("/containers/{id}/changes"))?)?)
+        }
         ["logs", name, tail] => logs(&identified(name)?, number(tail)?),
         _ => Err("unknown query about containers".into()),
     }
@@ -116,6 +117,16 @@ fn list(all: &Value) -> Result<&[Value], String> {
         Value::Null => Ok(&[]),
         _ => Err("the container engine's answer is no list".into()),
     }
+}
+
+/// Keeps the path and the kind of each change. A path is shown as it is, unlike that of a container's program.
+fn changed(all: &Value) -> Result<impl Iterator<Item = BTreeMap<&str, &Value>>, String> {
+    Ok(list(all)?.iter().map(|one| {
+        ["Kind", "Path"]
+            .into_iter()
+            .filter_map(|name| Some((name, one.get(name)?)))
+            .collect()
+    }))
 }
 
 fn whole(all: &Value) -> Result<ExitCode, String> {
@@ -277,6 +288,20 @@ mod tests {
         ] {
             assert_eq!(measured(&all), is);
         }
+    }
+
+    #[test]
+    fn changed_paths_are_shown_whole() {
+        let all = json!([
+            { "Path": "/var/lib/dpkg/info/libc6:amd64.list", "Kind": 1 },
+            { "Path": "/srv/node_modules/@babel/core/index.js", "Kind": 1 },
+            { "Path": "/usr/lib/libstdc++.so.6", "Kind": 0 },
+            { "Path": "/data/my file.txt", "Kind": 2 },
+        ]);
+        let found: Vec<_> = changed(&all).unwrap().collect();
+        assert_eq!(json!(found), all);
+        assert_eq!(changed(&json!(null)).unwrap().count(), 0);
+        assert!(changed(&json!({})).is_err());
     }
 
     #[test]
