@@ -50,6 +50,9 @@ enum Job {
     Script {
         every: &'static str,
         script: String,
+        /// The target of a link, if the sandbox does not show it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        link_to: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         ignored: Option<&'static str>,
     },
@@ -75,6 +78,7 @@ pub fn list() -> Result<ExitCode, String> {
         jobs.extend(files_at(location).into_iter().map(|script| Job::Script {
             every,
             ignored: script_ignored(&script, is_debian),
+            link_to: unseen_target(&script),
             script: script.to_string_lossy().into_owned(),
         }));
     }
@@ -96,7 +100,8 @@ pub fn list() -> Result<ExitCode, String> {
     lines_but(jobs, &unseen)
 }
 
-/// Returns the file itself, or the files in the directory. Skips placeholders of packages and files that cron ignores.
+/// Returns the file itself, or the files in the directory, with links to what is not seen. Skips placeholders of packages and
+/// files that cron ignores.
 fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
     if fs::metadata(location)?.is_file() {
         return Ok(vec![location.to_owned()]);
@@ -107,9 +112,15 @@ fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
         path.file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
     };
-    paths.retain(|path| path.is_file() && !hidden(path));
+    paths.retain(|path| (path.is_file() || unseen_target(path).is_some()) && !hidden(path));
     paths.sort();
     Ok(paths)
+}
+
+fn unseen_target(path: &Path) -> Option<String> {
+    let is_seen = fs::metadata(path).is_ok();
+    let target = fs::read_link(path).ok().filter(|_| !is_seen)?;
+    Some(target.to_string_lossy().into_owned())
 }
 
 const DOT: &str = "its name has a dot";
@@ -248,6 +259,14 @@ mod tests {
         assert!(other.starts_with("its name has another character"));
         std::os::unix::fs::symlink("copied", base.join("link")).unwrap();
         assert_eq!(script_ignored(&base.join("link"), true), not_executable);
+        assert_eq!(unseen_target(&base.join("link")), None);
+        let unseen = base.join("unseen");
+        std::os::unix::fs::symlink("/nonexistent/cron/browser", &unseen).unwrap();
+        std::os::unix::fs::symlink("/dev/null", base.join("masked")).unwrap();
+        let target = Some("/nonexistent/cron/browser".to_owned());
+        assert_eq!(unseen_target(&unseen), target);
+        let found = files(&base).unwrap();
+        assert!(found.contains(&unseen) && !found.contains(&base.join("masked")));
         fs::remove_dir_all(&base).unwrap();
 
         let of_table = Some("its name has a dot: only 'cron -l' reads it");
@@ -274,11 +293,12 @@ mod tests {
         let script = Job::Script {
             every: "daily",
             script: "/etc/cron.daily/a".into(),
+            link_to: target,
             ignored: not_executable,
         };
         assert_eq!(
             serde_json::to_value(script).unwrap(),
-            serde_json::json!({ "every": "daily", "script": "/etc/cron.daily/a", "ignored": "it is not executable" })
+            serde_json::json!({ "every": "daily", "script": "/etc/cron.daily/a", "link_to": "/nonexistent/cron/browser", "ignored": "it is not executable" })
         );
     }
 
