@@ -19,7 +19,10 @@ mod timers {
 
     use std::collections::BTreeMap;
     use std::process::{Command, ExitCode, Stdio};
+    use std::time::Duration;
 
+    use nix::time::{ClockId, clock_gettime};
+    use remit_common::calendar;
     use serde::Serialize;
 
     use crate::text::lines;
@@ -50,7 +53,7 @@ mod timers {
 
     pub fn list() -> Result<ExitCode, String> {
         let timers = shown(
-            "Id,Unit,LastTriggerUSec,NextElapseUSecRealtime",
+            "Id,Unit,LastTriggerUSec,NextElapseUSecRealtime,NextElapseUSecMonotonic",
             &["*.timer"],
         )?;
         let timers: Vec<Facts<'_>> = blocks(&timers).take(MOST).collect();
@@ -71,7 +74,10 @@ mod timers {
         let units: BTreeMap<&str, Facts<'_>> = blocks(&units)
             .filter_map(|unit| Some((*unit.get("Id")?, unit)))
             .collect();
-        lines(timers.iter().map(|timer| joined(timer, &units)))
+        let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
+        let real = read(ClockId::CLOCK_REALTIME);
+        let boot = real.saturating_sub(read(ClockId::CLOCK_MONOTONIC));
+        lines(timers.iter().map(|timer| joined(timer, &units, boot)))
     }
 
     fn shown(properties: &str, units: &[&str]) -> Result<String, String> {
@@ -101,7 +107,55 @@ mod timers {
             .filter(|facts: &Facts<'_>| facts.contains_key("Id"))
     }
 
-    fn joined(timer: &Facts<'_>, units: &BTreeMap<&str, Facts<'_>>) -> Timer {
+    /// Returns the earlier of a timer's calendar time and its time since boot. `boot` is the real time when the monotonic
+    /// clock was 0.
+    fn next_start(timer: &Facts<'_>, boot: Duration) -> Option<String> {
+        let value = |name: &str| timer.get(name).copied();
+        let calendar = value("NextElapseUSecRealtime").map(str::to_owned);
+        let since_boot = value("NextElapseUSecMonotonic").and_then(span);
+        let since_boot = since_boot.and_then(|span| timestamp(boot.saturating_add(span)));
+        let both = calendar.into_iter().chain(since_boot);
+        let known = both.filter(|time| !time.is_empty() && time != "n/a");
+        let without_weekday = |time: &String| time.split_once(' ').map(|(_, time)| time.to_owned());
+        known.min_by_key(without_weekday)
+    }
+
+    /// Parses a time span as systemctl(1) prints it: `2d 3h 7.5s`. `None` for `infinity` and 0.
+    fn span(text: &str) -> Option<Duration> {
+        let mut seconds = 0.0;
+        for part in text.split_whitespace() {
+            let (number, unit) = part.split_at(part.find(char::is_alphabetic)?);
+            let unit = match unit {
+                "y" => 31_557_600.0,
+                "month" => 2_629_800.0,
+                "w" => 604_800.0,
+                "d" => 86_400.0,
+                "h" => 3_600.0,
+                "min" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+                _ => return None,
+            };
+            seconds += number.parse::<f64>().ok()? * unit;
+        }
+        let span = Duration::try_from_secs_f64(seconds).ok()?;
+        Some(span).filter(|span| !span.is_zero())
+    }
+
+    /// Formats a real time as `systemctl --timestamp=utc` does.
+    fn timestamp(time: Duration) -> Option<String> {
+        const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let weekday = usize::try_from(time.as_secs() / 86_400 % 7).ok()?;
+        let milliseconds = u64::try_from(time.as_millis()).ok()?;
+        Some(format!(
+            "{} {}",
+            WEEKDAYS.get(weekday)?,
+            calendar::utc(milliseconds)
+        ))
+    }
+
+    fn joined(timer: &Facts<'_>, units: &BTreeMap<&str, Facts<'_>>, boot: Duration) -> Timer {
         let value = |facts: Option<&Facts<'_>>, name: &str| {
             let value = facts.and_then(|facts| facts.get(name).copied());
             value
@@ -120,7 +174,7 @@ mod timers {
             state: value(of_unit, "ActiveState"),
             result: value(of_unit, "Result").filter(|_| has_run),
             exit_status: value(of_unit, "ExecMainStatus").filter(|_| has_run),
-            next_start: value(Some(timer), "NextElapseUSecRealtime"),
+            next_start: next_start(timer, boot),
             last_end,
         }
     }
@@ -136,12 +190,38 @@ mod timers {
             let units: BTreeMap<&str, Facts<'_>> = blocks(units)
                 .map(|unit| (*unit.get("Id").unwrap(), unit))
                 .collect();
-            let found: Vec<Timer> = blocks(timers).map(|timer| joined(&timer, &units)).collect();
+            let found: Vec<Timer> = blocks(timers)
+                .map(|timer| joined(&timer, &units, Duration::ZERO))
+                .collect();
             assert_eq!(found.len(), 2);
             assert_eq!(found[0].result.as_deref(), Some("exit-code"));
             assert_eq!(found[0].exit_status.as_deref(), Some("3"));
             assert_eq!(found[0].next_start, None);
             assert_eq!((&found[1].last_start, &found[1].result), (&None, &None));
+        }
+
+        #[test]
+        fn next_start_is_the_earlier_of_both_clocks() {
+            // 2026-11-20 08:25:48 UTC.
+            let boot = Duration::from_secs(1_795_163_148);
+            let (early, late) = ("Fri 2026-11-20 09:00:00 UTC", "Wed 2026-11-25 09:00:00 UTC");
+            for (calendar, since_boot, expect) in [
+                ("", "1d 2min 3.5s", Some("Sat 2026-11-21 08:27:51 UTC")),
+                ("", "1month 2w 1us", Some("Sun 2027-01-03 18:55:48 UTC")),
+                (early, "1d 2min 3.5s", Some(early)),
+                (late, "1d 2min 3.5s", Some("Sat 2026-11-21 08:27:51 UTC")),
+                (late, "infinity", Some(late)),
+                (late, "0", Some(late)),
+                ("n/a", "", None),
+                ("", "3 fortnights", None),
+            ] {
+                let timer = Facts::from([
+                    ("NextElapseUSecRealtime", calendar),
+                    ("NextElapseUSecMonotonic", since_boot),
+                ]);
+                let found = next_start(&timer, boot);
+                assert_eq!(found.as_deref(), expect, "{calendar} {since_boot}");
+            }
         }
     }
 }
