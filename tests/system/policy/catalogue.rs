@@ -339,9 +339,26 @@ fn checks_as_root_see_what_services_include() {
         for directory in ["/etc", "/opt", "/srv"] {
             let is_seen = read.iter().any(|listed| listed.path == directory);
             assert!(is_seen, "{name}: {directory}");
-            assert!(command.summary.contains(directory), "{name}: {directory}");
         }
+        assert_eq!(unnamed(command), Vec::<&str>::new(), "{name}");
     }
+}
+
+/// Returns what a command sees and does not say.
+fn unnamed(command: &Command) -> Vec<&str> {
+    let profile = &command.profile;
+    let seen = profile.read.iter().chain(&profile.exec);
+    let paths = seen.map(|listed| listed.path.as_str());
+    paths
+        .filter(|path| !command.summary.contains(path))
+        .collect()
+}
+
+#[test]
+fn check_of_a_unit_says_which_directories_it_sees() {
+    let policy = policy();
+    let command = policy.command("units.verify").expect("it is defined");
+    assert_eq!(unnamed(command), Vec::<&str>::new());
 }
 
 /// A command without a sandbox, or one that inspects, is granted by its whole name only; without a sandbox also with
