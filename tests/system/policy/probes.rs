@@ -51,12 +51,14 @@ fn daemon() -> Daemon {
     let http =
         "\"probe-http\", \"http\", \"{address}\", \"{port}\", \"/\", \"shop.example\", \"2\"";
     let tcp = "\"probe-tcp\", \"{address}\", \"{port}\", \"2\"";
+    let tls = "\"probe-tls\", \"{address}\", \"{port}\", \"localhost\", \"smtp\", \"2\"";
     let redis = "\"redis-info\", \"{address}\", \"{port}\", \"2\"";
     let profile =
         format!("[profile.here]\nbase = \"strict\"\nnetwork = \"this-host\"\nexec = [\"{bin}\"]\n");
     let policy = [
         command("p.http", http),
         command("p.tcp", tcp),
+        command("p.tls", tls),
         command("p.redis", redis),
         profile,
         GRANTS.to_owned(),
@@ -146,6 +148,11 @@ fn each_way_not_to_answer_has_its_words() {
         &probe(&daemon, "p.http", ssh),
         "the answer is not HTTP: SSH-2.0-x\\x1b[2J",
     );
+    let (held, _) = server(|mut stream: TcpStream| {
+        let _ = stream.write_all(b"SSH-2.0-x\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    fails(&probe(&daemon, "p.tls", held), "is an ssh server");
     let (greets, _) = server(|mut stream: TcpStream| {
         let _ = stream.write_all(b"220 mail \x1b[31m\r\n");
     });

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
@@ -18,6 +20,7 @@ const SESSION: usize = 256 << 10;
 
 pub struct Tls {
     child: Child,
+    is_ssh: Arc<AtomicBool>,
 }
 
 impl Tls {
@@ -44,6 +47,8 @@ impl Tls {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(cannot)?;
+        let is_ssh = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&is_ssh);
         thread::spawn(move || {
             let Ok((near, _)) = listener.accept() else {
                 return;
@@ -52,9 +57,16 @@ impl Tls {
                 return;
             };
             thread::spawn(move || forward(from_near, to_far));
+            // sshd drops logins of others while many connections without one are open: MaxStartups in sshd_config(5).
+            if greets_as_ssh(&far) {
+                found.store(true, Ordering::Release);
+                let _ = far.shutdown(Shutdown::Both);
+                let _ = near.shutdown(Shutdown::Both);
+                return;
+            }
             forward(far, near);
         });
-        Ok(Tls { child })
+        Ok(Tls { child, is_ssh })
     }
 
     /// Reads both outputs until their ends or the deadline. Ends the child.
@@ -113,6 +125,7 @@ impl Tls {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        said.is_ssh = self.is_ssh.load(Ordering::Acquire);
         said
     }
 }
@@ -123,6 +136,7 @@ pub struct Said {
     err: Vec<u8>,
     pub first_ms: Option<f64>,
     pub is_late: bool,
+    is_ssh: bool,
 }
 
 impl Said {
@@ -136,6 +150,10 @@ impl Said {
     }
 
     pub fn failure(&self, to: SocketAddr, deadline: Deadline) -> String {
+        let (ip, port) = (to.ip(), to.port());
+        if self.is_ssh {
+            return format!("{ip} port {port} is an ssh server, which does not speak TLS");
+        }
         if self.is_late {
             return no_answer(to, "TLS answer", deadline, &ErrorKind::TimedOut.into());
         }
@@ -145,9 +163,15 @@ impl Said {
             .rev()
             .find_map(|line| line.split(":error:").nth(1));
         let why = why.map_or_else(String::new, |why| format!(": {}", shown(why.as_bytes())));
-        let (ip, port) = (to.ip(), to.port());
         format!("{ip} port {port} does not speak TLS, or refuses these settings{why}")
     }
+}
+
+/// Looks at what the server says first, and leaves it to be read.
+fn greets_as_ssh(server: &TcpStream) -> bool {
+    const GREETING: [u8; 4] = *b"SSH-";
+    let mut first = [0; GREETING.len()];
+    server.peek(&mut first).is_ok() && first == GREETING
 }
 
 fn forward(mut from: TcpStream, mut to: TcpStream) {
@@ -204,6 +228,23 @@ pub fn show(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ssh_server_is_known_by_its_greeting() {
+        for (greeting, is_ssh) in [
+            (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], true),
+            (b"220 mail\r\n", false),
+            (b"SSH", false),
+            (b"", false),
+        ] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            server.write_all(greeting).unwrap();
+            drop(server);
+            assert_eq!(greets_as_ssh(&client), is_ssh, "{greeting:?}");
+        }
+    }
 
     #[test]
     fn faults_of_a_certificate_cannot_be_hidden_by_its_texts() {
