@@ -97,6 +97,25 @@ fn both_tables_say_the_same() {
     assert_eq!(deb, rpm);
 }
 
+/// The .rpm has other paths of these programs: packaging/build replaces each as the policy writes it.
+#[test]
+fn programs_of_sbin_are_in_the_policy() {
+    assert!(read("packaging/build").contains("<packaging/rpm/sbin"));
+    let sources = table("rpm").into_values().map(|row| row.source);
+    let policy: String = sources
+        .filter_map(|source| source.strip_prefix("../../").map(str::to_owned))
+        .filter(|source| source.starts_with("packaging/policy.d/"))
+        .map(|source| read(&source))
+        .collect();
+    let programs = read("packaging/rpm/sbin");
+    assert!(programs.lines().count() > 0);
+    for program in programs.lines() {
+        let replaced = policy.matches(&format!("\"-/usr/bin/{program}\"")).count();
+        let all = policy.matches(&format!("bin/{program}\"")).count();
+        assert!(replaced > 0 && replaced == all, "{program}");
+    }
+}
+
 #[test]
 fn every_packaged_source_exists_or_is_built() {
     let (deb, rpm) = both();
