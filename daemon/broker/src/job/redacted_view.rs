@@ -305,7 +305,6 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::super::registry::tests::with_secret;
-    use super::*;
     use crate::output::spool::tests::Scratch;
     use crate::redact::tests::BUILT;
 

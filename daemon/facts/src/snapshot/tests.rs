@@ -6,7 +6,7 @@ use super::*;
 use crate::tests::Scratch;
 
 fn of(scratch: &Scratch) -> Snapshot {
-    let answers = units::UnitAnswers {
+    let answers = UnitAnswers {
         files: Err("no bus".to_owned()),
         states: Err("no bus".to_owned()),
     };
