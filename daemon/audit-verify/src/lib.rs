@@ -4,7 +4,7 @@
 mod collected;
 mod verify;
 
-use remit_trail::{Hash, hash, unhex};
+use remit_trail::{HASH, Hash, hash, is_own, is_valid_name, unhex};
 
 pub use collected::{Collected, CollectedReport, Past, Remembered, Seen};
 pub use remit_trail::Expected;
@@ -141,13 +141,15 @@ impl Entry {
         };
         let position = value("REMIT_SEQ").and_then(number).filter(|seq| *seq > 0);
         let prev = value("REMIT_PREV").and_then(unhex);
-        let claimed = value("REMIT_HASH").and_then(unhex);
+        let claimed = value(HASH).and_then(unhex);
         let mut names: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         let is_twice = names.windows(2).any(|pair| pair.first() == pair.last());
         if self.fields.is_empty() {
             return Read::Wrong(None, Kind::Unreadable, "it cannot be read");
         }
+        let is_misnamed = |name: &str| is_own(name) && !is_valid_name(name);
+        let is_hashed = |name: &str| is_valid_name(name) && name != HASH;
         let hashed = self.fields.iter().filter(|(name, _)| is_hashed(name));
         let after = value("REMIT_AFTER").map(number);
         let doubt = value("REMIT_DOUBT").map(range);
@@ -173,15 +175,13 @@ impl Entry {
             Read::Wrong(Some(parsed), Kind::Unreadable, why)
         } else if is_twice {
             Read::Wrong(Some(parsed), Kind::Edit, "a field is in it twice")
+        } else if names.into_iter().any(is_misnamed) {
+            let why = "a field has a name that the daemon never writes";
+            Read::Wrong(Some(parsed), Kind::Edit, why)
         } else {
             Read::Whole(parsed)
         }
     }
-}
-
-fn is_hashed(name: &str) -> bool {
-    matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY")
-        || (name.starts_with("REMIT_") && name != "REMIT_HASH")
 }
 
 /// No daemon reaches this number, so callers can add to a number without overflow.

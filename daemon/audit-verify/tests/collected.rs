@@ -108,6 +108,24 @@ fn record_with_other_content_is_no_repetition() {
 }
 
 #[test]
+fn name_that_holds_other_fields_is_found() {
+    let log = AuditLog::plain(6);
+    for (at, entry) in log.entries.iter().enumerate() {
+        for changed in audit_logs::swallowed(entry) {
+            let mut entries = log.entries.clone();
+            entries[at] = changed;
+            for parts in [&[&entries[..]][..], &[&log.entries, &entries[at..=at]]] {
+                let found = verified(remembered(&log, 6), parts);
+                let found = kinds(&found);
+                assert!(!found.is_empty(), "{:?}", entries[at]);
+                let is_numbered = found.iter().any(|(_, found)| *found == seq(entry));
+                assert!(is_numbered || parts.len() > 1, "{found:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_was_seen_must_still_be_there() {
     let log = AuditLog::plain(40);
     let forged = AuditLog::seeded(40, 7);

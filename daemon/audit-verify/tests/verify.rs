@@ -218,6 +218,62 @@ fn unreachable_number_is_no_number() {
     }
 }
 
+/// The hash is the same, and `--expect` fits.
+#[test]
+fn name_that_holds_other_fields_is_found() {
+    let down = Shape::Down {
+        behind: 3,
+        kept: 1,
+        synced: true,
+    };
+    let killed = Shape::Doubted { written: true };
+    let log = AuditLog::of(&[Shape::Written, killed, Shape::Written, down]);
+    let mut count = 0;
+    for (at, entry) in log.entries.iter().enumerate() {
+        for changed in audit_logs::swallowed(entry) {
+            count += 1;
+            let hashed = changed
+                .fields
+                .iter()
+                .filter(|(name, _)| name != "REMIT_HASH");
+            let same = hash(hashed.map(|(name, value)| (name.as_str(), value.as_str())));
+            assert_eq!(same, log.hash(at + 1), "{changed:?}");
+            let mut entries = log.entries.clone();
+            entries[at] = changed;
+            let found = findings_of(&verified(&entries, Some(log.head())));
+            let seq = audit_logs::seq(entry);
+            assert!(
+                found.iter().any(|(_, found)| *found == seq),
+                "{:?}: {found:?}",
+                entries[at]
+            );
+            if seq == 3 {
+                assert_eq!(
+                    status_of_printed_program(&entries),
+                    Some(1),
+                    "{:?}",
+                    entries[at]
+                );
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+    let mut twice = log.entries.clone();
+    let first = (twice[1].fields[0].0.clone(), "other".to_owned());
+    twice[1].fields.insert(0, first);
+    assert_eq!(status_of_printed_program(&twice), Some(1));
+    for name in [
+        "REMIT_",
+        "REMIT_a",
+        "REMIT_\u{c9}",
+        "REMIT_A ",
+        &format!("REMIT_{}", "A".repeat(59)),
+    ] {
+        let more = |e: &mut Vec<Entry>| audit_logs::set(&mut e[4], name, "x");
+        assert_eq!(of_ten(more), [(Kind::Edit, 5)], "{name}");
+    }
+}
+
 /// A hole of almost 2^63 numbers is not walked number by number.
 #[test]
 fn forged_number_far_above_ends() {
@@ -261,7 +317,7 @@ fn status_of_printed_program(entries: &[Entry]) -> Option<i32> {
     let line = |entry: &Entry| {
         let fields = entry.fields.iter();
         let fields: Vec<String> = fields
-            .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+            .map(|(name, value)| format!("\"{}\":\"{value}\"", name.replace('\n', "\\n")))
             .collect();
         format!("{{{}}}\n", fields.join(","))
     };

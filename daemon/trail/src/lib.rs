@@ -11,9 +11,34 @@ pub type Hash = [u8; 32];
 
 const VERSION: &[u8] = b"remit audit record 1\n";
 
+/// The name of the field with a record's hash. The hash covers every other field of [`is_own`].
+pub const HASH: &str = "REMIT_HASH";
+
+/// Returns true for a field of the record itself. A sink adds others.
+#[must_use]
+pub fn is_own(name: &str) -> bool {
+    is_common(name) || name.starts_with("REMIT_")
+}
+
+/// Returns true for a name that the daemon may write. With a space and a line feed in a name, records with different
+/// fields have the same hash.
+#[must_use]
+pub fn is_valid_name(name: &str) -> bool {
+    is_common(name) || name.strip_prefix("REMIT_").is_some_and(is_valid_word)
+}
+
+fn is_common(name: &str) -> bool {
+    matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY")
+}
+
+/// journald refuses names of more than 64 bytes.
+fn is_valid_word(word: &str) -> bool {
+    let is_valid = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+    (1..=58).contains(&word.len()) && word.bytes().all(is_valid)
+}
+
 /// Returns the SHA-256 of a record's fields (remit-audit(7)), sorted by name as bytes. Each is `NAME SP LENGTH LF
-/// VALUE LF`; LENGTH is the number of bytes of VALUE in decimal. Covers `MESSAGE`, `MESSAGE_ID`, `PRIORITY` and every
-/// `REMIT_` field except `REMIT_HASH`. Fields added by a sink are not covered. Names are complete and unique.
+/// VALUE LF`; LENGTH is the number of bytes of VALUE in decimal. Names are complete, unique and valid.
 #[must_use]
 pub fn hash<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Hash {
     let mut fields: Vec<_> = fields.into_iter().collect();
@@ -36,6 +61,10 @@ pub fn hash_fields<'a>(
 ) -> Hash {
     let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
+    debug_assert!(
+        fields.iter().all(|(name, _)| is_valid_word(name)),
+        "a field has a name that no reader takes: {fields:?}"
+    );
     text.clear();
     text.extend_from_slice(VERSION);
     put(text, "", "MESSAGE", message);

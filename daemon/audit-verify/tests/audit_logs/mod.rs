@@ -209,3 +209,24 @@ pub fn forge(entry: &mut Entry, name: &str, value: &str) {
     let hash = hash(fields.map(|(name, value)| (name.as_str(), value.as_str())));
     set(entry, "REMIT_HASH", &hex(&hash));
 }
+
+/// Returns every record in which the name of a field has swallowed those before it, so that the hashed bytes are the same.
+pub fn swallowed(entry: &Entry) -> impl Iterator<Item = Entry> {
+    let is_hashed = |field: &(String, String)| field.0 != "REMIT_HASH";
+    let (mut hashed, rest): (Vec<_>, Vec<_>) = entry.fields.iter().cloned().partition(is_hashed);
+    hashed.sort_unstable();
+    let pairs = (0..hashed.len()).flat_map(|from| (1..3).map(move |count| (from, from + count)));
+    let position = entry.position.clone();
+    pairs.filter_map(move |(from, to)| {
+        let (last, value) = hashed.get(to)?;
+        let written =
+            |(name, value): &(String, String)| format!("{name} {}\n{value}\n", value.len());
+        let name: String = hashed[from..to].iter().map(written).collect();
+        let mut fields = rest.clone();
+        fields.extend_from_slice(&hashed[..from]);
+        fields.push((name + last, value.clone()));
+        fields.extend_from_slice(&hashed[to + 1..]);
+        let position = position.clone();
+        Some(Entry { fields, position })
+    })
+}

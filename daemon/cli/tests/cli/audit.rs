@@ -194,6 +194,97 @@ fn first_line_names_the_bad_record() {
     }
 }
 
+/// The demand of a rule and the signature are in names of other fields: the hash is the same, and no reader sees them.
+#[test]
+fn signature_in_a_name_is_found() {
+    const KEY: &str =
+        "ann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let job = "ab".repeat(16);
+    let mut prev = [0; 32];
+    let mut last = String::new();
+    let mut record = |seq: u64, own: &[(&str, &str)], swallowed: [&str; 2]| {
+        let mut fields: Vec<(String, String)> = [
+            ("MESSAGE", "m"),
+            ("MESSAGE_ID", "0a328af6c0994a3fbca1be6cdfb98d06"),
+            ("PRIORITY", "5"),
+            ("REMIT_BOOT", &job),
+            ("REMIT_JOB", &job),
+            ("REMIT_PREV", &hex(&prev)),
+            ("REMIT_SEQ", &seq.to_string()),
+            ("REMIT_SIGNED", "touch"),
+            ("REMIT_TIME", "2026-11-20T08:11:11.042Z"),
+        ]
+        .iter()
+        .chain(own)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+        prev = hash(
+            fields
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        last = format!("{seq}:{}", hex(&prev));
+        fields.sort();
+        let at = |name: &str| fields.iter().position(|(other, _)| other == name).unwrap();
+        let (from, to) = (at(swallowed[0]), at(swallowed[1]));
+        let before = fields[from..to].iter();
+        let before: String = before
+            .map(|(name, value)| format!("{name} {}\n{value}\n", value.len()))
+            .collect();
+        let mut changed = fields.clone();
+        changed[to].0.insert_str(0, &before);
+        changed.drain(from..to);
+        [fields, changed].map(|mut fields| {
+            fields.push(("REMIT_HASH".to_owned(), hex(&prev)));
+            let fields = fields.into_iter().map(|(name, value)| (name, json!(value)));
+            Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        })
+    };
+    let asked = record(
+        1,
+        &[("REMIT_EVENT", "asked")],
+        ["REMIT_SIGNED", "REMIT_TIME"],
+    );
+    let approved = [
+        ("REMIT_APPROVER", "ann"),
+        ("REMIT_EVENT", "approved"),
+        ("REMIT_SIGNATURE", "AAAA"),
+        ("REMIT_SIGNED_BY", "SHA256:x"),
+    ];
+    let approved = record(2, &approved, ["REMIT_SIGNATURE", "REMIT_TIME"]);
+    let dir = Directory::new();
+    let keys = write(&dir, "keys", &[KEY.to_owned()]);
+    let [true_log, changed] = [0, 1].map(|at| [asked[at].clone(), approved[at].clone()]);
+    let file = write(&dir, "trail", &true_log);
+    let json = audit(&["--json", "verify", "--file", &file, "--expect", &last]).json();
+    assert_eq!(json["whole"], true, "{json}");
+    let file = write(&dir, "trail", &changed);
+    let args = [
+        "--json",
+        "verify",
+        "--file",
+        &file,
+        "--expect",
+        &last,
+        "--signers",
+        &keys,
+    ];
+    let said = audit(&args);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let json = said.json();
+    let found: Vec<_> = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["kind"], &one["seq"]))
+        .collect();
+    assert_eq!(
+        found,
+        [(&json!("edit"), &json!(1)), (&json!("edit"), &json!(2))],
+        "{json}"
+    );
+}
+
 #[test]
 fn end_is_compared_with_daemon_head() {
     let (lines, hash) = audit_log(20);

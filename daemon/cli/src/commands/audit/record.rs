@@ -7,6 +7,7 @@ use remit_common::builtin::Time;
 use remit_common::names::JobId;
 use remit_common::signed::Signed;
 use remit_common::text;
+use remit_trail::is_own;
 use serde::Deserializer;
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -117,10 +118,6 @@ impl AuditRecord {
     }
 }
 
-fn belongs(name: &str) -> bool {
-    matches!(name, "MESSAGE" | "MESSAGE_ID" | "PRIORITY") || name.starts_with("REMIT_")
-}
-
 #[derive(Debug, Default)]
 struct Object {
     fields: Vec<(String, String)>,
@@ -170,8 +167,8 @@ impl Object {
             }
             ("_MACHINE_ID", Value::Texts(texts)) => self.origin.machine = texts.into_iter().next(),
             ("_HOSTNAME", Value::Texts(texts)) => self.origin.host = texts.into_iter().next(),
-            (name, Value::Cut) if belongs(name) => self.cut = true,
-            (name, Value::Texts(texts)) if belongs(name) => {
+            (name, Value::Cut) if is_own(name) => self.cut = true,
+            (name, Value::Texts(texts)) if is_own(name) => {
                 let named = texts.into_iter().map(|text| (name.to_owned(), text));
                 self.fields.extend(named);
             }
