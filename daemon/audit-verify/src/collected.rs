@@ -8,12 +8,19 @@ use remit_trail::Hash;
 use crate::{Entry, Expected, Finding, Kind, Note, Parsed, Read, Report, Verifier, records};
 
 /// What an earlier verification kept of a machine's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The newest record.
     pub newest: Expected,
     /// A person accepted everything up to this record, whatever was found in it.
-    pub accepted: Option<Expected>,
+    pub accepted: Option<Arrived>,
+}
+
+/// A record where the collector has it. Sent again, the same record has another position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    pub record: Expected,
+    pub position: String,
 }
 
 /// Whether the records continue what an earlier verification saw.
@@ -48,7 +55,7 @@ pub struct CollectedReport {
     /// Number of records that were not judged, because a later one was accepted.
     pub accepted: u64,
     /// The newest record by its arrival: of those sent again from before the beginning only if they do not lead to it.
-    pub newest: Option<Expected>,
+    pub newest: Option<Arrived>,
 }
 
 /// Takes records in the order in which the collector wrote them, in bounded memory.
@@ -63,8 +70,7 @@ pub struct Collected {
     taken: u64,
     repeated: u64,
     accepted: u64,
-    is_restarted: bool,
-    newest: Option<Expected>,
+    newest: Option<Arrived>,
     is_kept: bool,
     is_other: bool,
 }
@@ -75,7 +81,7 @@ struct Late {
     taken: u64,
     /// They lead to the beginning.
     is_joined: bool,
-    newest: Option<Expected>,
+    newest: Option<Arrived>,
     /// Nothing came after it.
     is_newest: bool,
 }
@@ -102,7 +108,6 @@ impl Collected {
             taken: 0,
             repeated: 0,
             accepted: 0,
-            is_restarted: false,
             newest: None,
             is_kept: false,
             is_other: false,
@@ -122,18 +127,22 @@ impl Collected {
                 seq: record.seq,
                 hash: record.claimed,
             };
-            let is_judged = self.restart(this);
+            let arrived = Arrived {
+                record: this,
+                position: entry.position.clone(),
+            };
+            let is_judged = self.restart(&arrived);
             let begin = self.begin.filter(|begin| record.seq < begin.seq);
             if !is_judged {
                 self.compare(&record, this, begin.is_some());
             }
             if let Some(begin) = begin {
                 let late = self.late.get_or_insert_with(Late::new);
-                late.take(entry, this, begin);
+                late.take(entry, arrived, begin);
                 return true;
             }
             self.begin.get_or_insert(FirstRecord::of(&record));
-            self.newest = Some(this);
+            self.newest = Some(arrived);
             if let Some(late) = &mut self.late {
                 late.is_newest = false;
             }
@@ -143,27 +152,20 @@ impl Collected {
         true
     }
 
-    /// The verification begins at an accepted record, once. Repetitions of what came before are still known. If the
-    /// remembered record came already, this one was sent again: nothing that came before is forgotten. Returns true if
-    /// the remembered record was judged by it.
-    fn restart(&mut self, this: Expected) -> bool {
-        let Some(Remembered { newest, accepted }) = self.remembered else {
+    /// The verification begins at an accepted record where that was accepted. Repetitions of what came before are still
+    /// known. Sent again, the record is one like others: what came before it may be newer than what was accepted. Returns
+    /// true if the remembered record was judged by it.
+    fn restart(&mut self, this: &Arrived) -> bool {
+        let Some(Remembered { newest, accepted }) = &self.remembered else {
             return false;
         };
-        if accepted != Some(this) || self.is_restarted {
+        if accepted.as_ref() != Some(this) {
             return false;
         }
-        self.is_restarted = true;
-        if self.is_kept {
-            if let Some(late) = self.late.take() {
-                self.accepted += late.taken;
-            }
-            return false;
-        }
+        (self.is_kept, self.is_other) = (this.record == *newest, false);
         self.accepted += self.taken + self.late.take().map_or(0, |late| late.taken);
         self.verifier = Verifier::strict();
         (self.begin, self.taken) = (None, 0);
-        (self.is_kept, self.is_other) = (this == newest, false);
         true
     }
 
@@ -172,11 +174,11 @@ impl Collected {
             return;
         };
         let before = match is_late {
-            true => self.late.as_ref().and_then(|late| late.newest),
-            false => self.newest,
+            true => self.late.as_ref().and_then(|late| late.newest.as_ref()),
+            false => self.newest.as_ref(),
         };
         // After a higher number, that it follows the remembered one is its own word alone.
-        let is_first = before.is_none_or(|before| before.seq < newest.seq);
+        let is_first = before.is_none_or(|before| before.record.seq < newest.seq);
         let follows = is_first && record.base() == newest.seq && record.prev == newest.hash;
         self.is_kept |= this == newest || follows;
         self.is_other |= this.seq == newest.seq && this.hash != newest.hash;
@@ -193,7 +195,7 @@ impl Collected {
             // It says that earlier records are not here, and they are.
             report.notes.retain(|note| note.seq != begin.seq);
         }
-        let mut newest = self.newest;
+        let mut newest = self.newest.take();
         if let (Some(late), Some(begin)) = (late, self.begin) {
             let (late, of_another_chain) = late.finish(begin);
             newest = of_another_chain.or(newest);
@@ -252,15 +254,15 @@ impl Late {
         }
     }
 
-    fn take(&mut self, entry: &Entry, this: Expected, begin: FirstRecord) {
-        self.is_joined |= this == begin.before;
+    fn take(&mut self, entry: &Entry, this: Arrived, begin: FirstRecord) {
+        self.is_joined |= this.record == begin.before;
         (self.newest, self.is_newest) = (Some(this), true);
         self.taken += 1;
         self.verifier.take(entry);
     }
 
     /// Returns the report, and the newest record if it is of a chain that does not lead to the beginning.
-    fn finish(self, begin: FirstRecord) -> (Report, Option<Expected>) {
+    fn finish(self, begin: FirstRecord) -> (Report, Option<Arrived>) {
         let mut report = self.verifier.finish(None);
         let Some((first, last)) = report.range.filter(|_| !self.is_joined) else {
             return (report, None);

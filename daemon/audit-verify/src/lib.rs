@@ -6,7 +6,7 @@ mod verify;
 
 use remit_trail::{HASH, Hash, hash, is_own, is_valid_name, unhex};
 
-pub use collected::{Collected, CollectedReport, Past, Remembered, Seen};
+pub use collected::{Arrived, Collected, CollectedReport, Past, Remembered, Seen};
 pub use remit_trail::Expected;
 pub use verify::Verifier;
 

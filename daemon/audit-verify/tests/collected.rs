@@ -8,13 +8,16 @@
 #[allow(dead_code, reason = "another test uses the rest")]
 mod audit_logs;
 
+use std::borrow::Borrow;
+
 use remit_audit_verify::{
-    Collected, CollectedReport, Entry, Expected, Kind, Past, Remembered, Seen,
+    Arrived, Collected, CollectedReport, Entry, Expected, Kind, Past, Remembered, Seen,
 };
 
 use audit_logs::{AuditLog, seq};
 
-fn verified(remembered: Option<Remembered>, parts: &[&[Entry]]) -> CollectedReport {
+fn verified(remembered: impl Borrow<Option<Remembered>>, parts: &[&[Entry]]) -> CollectedReport {
+    let remembered = remembered.borrow().clone();
     let (mut collected, mut seen) = (Collected::new(remembered, 0), Seen::default());
     for entry in parts.iter().flat_map(|part| part.iter()) {
         collected.take(entry, &mut seen);
@@ -36,6 +39,18 @@ fn remembered(log: &AuditLog, number: usize) -> Option<Remembered> {
     })
 }
 
+fn newest(report: &CollectedReport) -> Option<Expected> {
+    report.newest.as_ref().map(|newest| newest.record)
+}
+
+fn again(entries: &[Entry]) -> Vec<Entry> {
+    let mut entries = entries.to_vec();
+    for entry in &mut entries {
+        entry.position += ", again";
+    }
+    entries
+}
+
 fn kinds(report: &CollectedReport) -> Vec<(Kind, u64)> {
     let findings = report.report.findings.iter();
     findings.map(|f| (f.kind, f.seq)).collect()
@@ -55,7 +70,7 @@ fn repeated_records_are_counted() {
         let found = verified(None, parts);
         assert_eq!(kinds(&found), []);
         assert_eq!((found.repeated, found.report.records), (repeated, 40));
-        assert_eq!(found.newest, Some(log.head()));
+        assert_eq!(newest(&found), Some(log.head()));
         assert_eq!(found.past, Past::Unknown);
     }
 }
@@ -196,32 +211,33 @@ fn chain_that_starts_again_is_found_until_accepted() {
         (found.past, kinds(&found)),
         (Past::Kept, vec![(Kind::Fork, 1)])
     );
-    assert_eq!(found.newest, Some(again.head()));
-    let accepted = Some(Remembered {
-        newest: again.head(),
-        accepted: Some(again.head()),
-    });
+    assert_eq!(newest(&found), Some(again.head()));
+    let accepted = accepted(again.head(), again.head());
     let more = AuditLog::seeded(30, 3);
     let parts: &[&[Entry]] = &[&log.entries, &more.entries[..11], &again.entries[11..]];
-    let found = verified(accepted, parts);
+    let found = verified(&accepted, parts);
     assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
     assert_eq!((found.accepted, found.report.records), (31, 1));
     assert_eq!(found.report.notes, []);
     // What was accepted may come again; what was not is found.
-    let found = verified(accepted, &[parts, &[&log.entries, &again.entries]].concat());
+    let found = verified(
+        &accepted,
+        &[parts, &[&log.entries, &again.entries]].concat(),
+    );
     assert_eq!((kinds(&found), found.repeated), (vec![], 32));
     let third = AuditLog::seeded(12, 4);
-    let found = verified(accepted, &[parts, &[&third.entries]].concat());
+    let found = verified(&accepted, &[parts, &[&third.entries]].concat());
     assert!(!found.report.findings.is_empty());
     // The accepted record is gone, and what follows it is not the same.
-    let found = verified(accepted, &[&third.entries]);
+    let found = verified(&accepted, &[&third.entries]);
     assert_eq!((found.past, found.accepted), (Past::Rewritten, 0));
 }
 
-fn accepted(newest: Expected, accepted: Expected) -> Option<Remembered> {
+fn accepted(newest: Expected, record: Expected) -> Option<Remembered> {
+    let position = format!("record {}", record.seq);
     Some(Remembered {
         newest,
-        accepted: Some(accepted),
+        accepted: Some(Arrived { record, position }),
     })
 }
 
@@ -249,50 +265,65 @@ fn forged(log: &AuditLog, first: usize, last: usize) -> Vec<Entry> {
 #[test]
 fn accepted_record_that_comes_again_hides_nothing() {
     let (all, known, log) = with_accepted_gap();
-    let ten = &log.entries[9..10];
+    let ten = &again(&log.entries[9..10])[..];
     let other = forged(&log, 11, 30);
-    let found = verified(known, &[&all]);
+    let found = verified(&known, &[&all]);
     assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
     assert_eq!((found.accepted, found.report.records), (8, 21));
     // What was accepted is gone from the collector, and the host sends it again, with another past after it.
-    let found = verified(known, &[&log.entries[20..], ten, &other]);
+    let found = verified(&known, &[&log.entries[20..], ten, &other]);
     assert_eq!(
         (found.past, kinds(&found)[0]),
         (Past::Rewritten, (Kind::Fork, 10))
     );
-    let found = verified(known, &[ten, &other]);
+    let found = verified(&known, &[ten, &other]);
     assert_eq!((found.past, kinds(&found)), (Past::Rewritten, vec![]));
-    let found = verified(known, &[ten, &other[..15]]);
+    let found = verified(&known, &[ten, &other[..15]]);
     assert_eq!(found.past, Past::Ends { last: 25 });
     // Skipping the number that is remembered does not help.
     let mut skips = other.clone();
     skips.remove(19);
-    let found = verified(known, &[ten, &skips]);
+    let found = verified(&known, &[ten, &skips]);
     assert_eq!(found.past, Past::Ends { last: 29 });
     // It starts once.
-    let found = verified(known, &[&all, ten, &other, ten]);
+    let found = verified(&known, &[&all, ten, &other, ten]);
     assert_eq!(
         (found.past, kinds(&found).is_empty()),
         (Past::Rewritten, false)
     );
 }
 
+/// Records 31 to 40 came, the collector removed those before 32, and the host sends 10 to 30 again before forged ones.
 #[test]
-fn accepted_host_may_send_everything_again() {
+fn accepted_record_that_comes_again_hides_no_rewrite_of_newer_ones() {
+    let log = AuditLog::plain(45);
+    let forged = forged(&log, 31, 45);
+    for known in [accepted(at(&log, 30), at(&log, 10)), remembered(&log, 30)] {
+        for first in [0, 8, 9] {
+            let sent_again = again(&log.entries[first..30]);
+            let found = verified(&known, &[&log.entries[31..40], &sent_again, &forged]);
+            assert!(kinds(&found).contains(&(Kind::Fork, 32)), "{found:?}");
+            assert_eq!(found.accepted, 0);
+        }
+    }
+}
+
+/// What was accepted is judged again if it comes again: nothing says that it is all that came before the record.
+#[test]
+fn accepted_gap_that_comes_again_is_found_again() {
     let (all, known, log) = with_accepted_gap();
-    let found = verified(known, &[&log.entries[20..], &all]);
-    assert_eq!(
-        (found.past, kinds(&found)),
-        (Past::Kept, vec![]),
-        "{found:?}"
-    );
-    assert_eq!((found.accepted, found.newest), (8, Some(log.head())));
-    let not_accepted = remembered(&log, 30);
-    let found = verified(not_accepted, &[&log.entries[20..], &all]);
-    assert_eq!(
-        (kinds(&found), found.newest),
-        (vec![(Kind::Gap, 5)], Some(log.head()))
-    );
+    let sent_again = again(&all);
+    for known in [&known, &remembered(&log, 30)] {
+        let found = verified(known, &[&log.entries[20..], &sent_again]);
+        assert_eq!(
+            (found.past, kinds(&found), newest(&found)),
+            (Past::Kept, vec![(Kind::Gap, 5)], Some(log.head())),
+            "{found:?}"
+        );
+    }
+    // Not as long as the collector has the accepted record.
+    let found = verified(&known, &[&all, &sent_again]);
+    assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
 }
 
 #[test]
@@ -303,19 +334,19 @@ fn late_record_does_not_move_the_memory_back() {
         &[&log.entries[19..], &log.entries[18..19]],
     );
     assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
-    assert_eq!(found.newest, Some(log.head()));
+    assert_eq!(newest(&found), Some(log.head()));
     // A chain that starts again is later, although its numbers are lower: accepted, it is judged from there on.
     let again = AuditLog::seeded(9, 3);
     let parts: &[&[Entry]] = &[&log.entries[19..], &again.entries[..5]];
     let found = verified(remembered(&log, 40), parts);
     assert_eq!(
-        (kinds(&found), found.newest),
+        (kinds(&found), newest(&found)),
         (vec![(Kind::Fork, 1)], Some(at(&again, 5)))
     );
     let known = accepted(at(&again, 5), at(&again, 5));
-    let found = verified(known, &[parts, &[&again.entries[5..]]].concat());
+    let found = verified(&known, &[parts, &[&again.entries[5..]]].concat());
     assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
-    assert_eq!(found.newest, Some(again.head()));
+    assert_eq!(newest(&found), Some(again.head()));
 }
 
 #[test]
@@ -329,7 +360,7 @@ fn form_of_an_older_remit_does_not_hide_other_content() {
         audit_logs::set(entry, "MESSAGE", "forged");
     }
     for known in [None, remembered(&log, 20)] {
-        let found = verified(known, &[&forged]);
+        let found = verified(&known, &[&forged]);
         assert_eq!(found.report.findings.len(), 20, "{found:?}");
         assert!(
             kinds(&found).iter().all(|(kind, _)| *kind == Kind::Edit),
@@ -355,9 +386,9 @@ fn beginning_with_a_doubt_admits_no_other_past() {
     };
     let begin = doubts("30");
     let known = remembered(&log, 30);
-    let found = verified(known, &[&begin, &log.entries]);
+    let found = verified(&known, &[&begin, &log.entries]);
     assert_eq!((found.past, kinds(&found)), (Past::Kept, vec![]));
-    let found = verified(known, &[&begin, &other.entries]);
+    let found = verified(&known, &[&begin, &other.entries]);
     assert_eq!(
         (found.past, kinds(&found)),
         (Past::Rewritten, vec![(Kind::Fork, 1)])
@@ -396,7 +427,7 @@ fn record_that_only_says_to_follow_the_remembered_one_keeps_nothing() {
     };
     let false_21 = after(21, 10, log.hash(10));
     let false_22 = after(22, 20, log.hash(20));
-    let found = verified(known, &[&log.entries[9..10], &[false_21, false_22]]);
+    let found = verified(&known, &[&log.entries[9..10], &[false_21, false_22]]);
     assert_eq!(found.past, Past::Missing, "{found:?}");
 }
 

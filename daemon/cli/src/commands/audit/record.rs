@@ -161,7 +161,10 @@ impl Object {
 
     fn take(&mut self, name: String, value: Value) {
         match (name.as_str(), value) {
-            ("__CURSOR", Value::Texts(texts)) => self.cursor = texts.into_iter().next(),
+            // journalctl writes its own first. A sender may have one of its own, which could be the position of an old record.
+            ("__CURSOR", Value::Texts(texts)) => {
+                self.cursor = self.cursor.take().or(texts.into_iter().next());
+            }
             ("__REALTIME_TIMESTAMP", Value::Texts(texts)) => {
                 self.taken_us = texts.first().and_then(|us| us.parse().ok());
             }
@@ -411,6 +414,9 @@ mod tests {
             (record.seq(), record.time_ms()),
             (Some(3), Some(1_795_163_148_042))
         );
+        let forged = line.replace("\"MESSAGE\"", "\"__CURSOR\":\"s=2\",\"MESSAGE\"");
+        let record = AuditRecord::of_line(forged.as_bytes(), 7);
+        assert_eq!(record.entry.position, "journal cursor s=1\\x1b");
         let line = line.replace(
             "\"REMIT_SEQ\"",
             "\"REMIT_TIME\":\"1970-01-01T00:00:01.500Z\",\"REMIT_SEQ\"",

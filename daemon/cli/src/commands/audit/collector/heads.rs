@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
-use remit_audit_verify::{Expected, Remembered};
+use remit_audit_verify::{Arrived, Expected, Remembered};
 use remit_common::refusal::{Code, Refusal};
 use remit_trail::{hex, unhex};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct MachineHead {
 #[serde(deny_unknown_fields)]
 pub struct Accepted {
     pub record: RecordHead,
+    /// Where the collector has it. A memory that does not say it has nothing accepted.
+    #[serde(default)]
+    pub position: String,
     pub at_ms: u64,
 }
 
@@ -79,7 +82,12 @@ impl RecordHead {
 impl MachineHead {
     pub fn remembered(&self) -> Option<Remembered> {
         let accepted = match &self.accepted {
-            Some(accepted) => Some(accepted.record.expected()?),
+            Some(Accepted {
+                record, position, ..
+            }) => Some(Arrived {
+                record: record.expected()?,
+                position: position.clone(),
+            }),
             None => None,
         };
         Some(Remembered {
@@ -248,6 +256,7 @@ mod tests {
         });
         let accepted = Accepted {
             record: newest.clone(),
+            position: "journal cursor s=1;i=7".to_owned(),
             at_ms: 5,
         };
         let head = MachineHead {
@@ -286,6 +295,17 @@ mod tests {
         };
         assert!(open.message.contains("mode 0770"), "{open:?}");
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn memory_without_a_position_is_read() {
+        let mut older = serde_json::to_value(memory()).unwrap();
+        let machine = &mut older["machines"]["a".repeat(32)];
+        let accepted = machine["accepted"].as_object_mut().unwrap();
+        accepted.remove("position").unwrap();
+        let read = Memory::parse(older.to_string().as_bytes()).unwrap();
+        let remembered = read.machines[&"a".repeat(32)].remembered().unwrap();
+        assert_eq!(remembered.accepted.unwrap().position, "");
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub struct MachineRecords {
     head: Option<MachineHead>,
 }
 
+impl MachineRecords {
+    pub fn newest(&self) -> Option<Expected> {
+        self.report.newest.as_ref().map(|newest| newest.record)
+    }
+}
+
 #[derive(Debug)]
 pub struct Host {
     pub name: String,
@@ -164,13 +170,15 @@ impl Host {
     pub fn memory(&self, now_ms: u64) -> Memory {
         let heads = self.machines.iter().filter_map(|machine| {
             // Without records, the next one must follow what is remembered.
-            let Some(newest) = machine.report.newest.map(RecordHead::of) else {
+            let Some(arrived) = &machine.report.newest else {
                 let head = machine.head.clone()?;
                 return Some((machine.id.clone(), head));
             };
+            let newest = RecordHead::of(arrived.record);
             let accepted = match self.is_accepted && !self.is_whole() {
                 true => Some(Accepted {
                     record: newest.clone(),
+                    position: arrived.position.clone(),
                     at_ms: now_ms,
                 }),
                 false => machine.head.as_ref().and_then(|head| head.accepted.clone()),
@@ -187,10 +195,7 @@ impl Host {
 
     /// What a person gives to accept the findings: the newest record of each machine, as it was shown.
     pub fn to_accept(&self) -> Vec<String> {
-        let newest = self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.report.newest);
+        let newest = self.machines.iter().filter_map(MachineRecords::newest);
         let mut words: Vec<String> = newest
             .map(|newest| {
                 let hash = hex(&newest.hash);
@@ -210,10 +215,7 @@ impl Host {
         if accepted.is_empty() {
             return;
         }
-        let newest = self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.report.newest);
+        let newest = self.machines.iter().filter_map(MachineRecords::newest);
         let mut newest: Vec<Option<Expected>> = newest.map(Some).collect();
         if newest.is_empty() {
             newest.push(None);
@@ -248,7 +250,7 @@ impl Host {
             let text = format!(
                 "machine {id} is new in the files of this host: it was installed again, or sends under another name"
             );
-            let newest = report.newest.map_or(0, |newest| newest.seq);
+            let newest = report.newest.as_ref().map_or(0, |newest| newest.record.seq);
             self.faults
                 .push(Fault::new("identity", &id, newest, newest, text));
         }

@@ -75,7 +75,7 @@ impl HostsPage<'_> {
                 let (from, to) = (units::time(first / 1000), self.moment(last));
                 lines += &table::fact("written", &format!("{from} to {to}"));
             }
-            if let Some(newest) = machine.report.newest {
+            if let Some(newest) = machine.newest() {
                 lines += &table::fact("newest", &format!("record {}", newest.seq));
             }
         }
@@ -151,7 +151,7 @@ fn host_json(host: &Host) -> Value {
             "last": report.range.map(|(_, last)| last),
             "first_ms": machine.times.map(|(first, _)| first),
             "last_ms": machine.times.map(|(_, last)| last),
-            "newest": machine.report.newest.map(|newest| format!("{}:{}", newest.seq, hex(&newest.hash))),
+            "newest": machine.newest().map(|newest| format!("{}:{}", newest.seq, hex(&newest.hash))),
         })
     });
     let findings = host.faults.iter().map(|fault| {
