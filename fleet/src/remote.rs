@@ -36,21 +36,23 @@ pub struct Manner {
 /// Why a host did not do something: a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotDone {
-    /// It was not asked, or its command ended with a status.
-    Refused(String),
+    NotAsked(String),
+    /// Its command ended with a status. A part may be done: only the host's words say what.
+    Failed(String),
     /// The connection ended or the time was over first.
     Unknown(String),
 }
 
 impl NotDone {
     pub fn not_asked() -> Self {
-        Self::Refused("it was not asked".to_owned())
+        Self::NotAsked("it was not asked".to_owned())
     }
 
     /// Returns the sentence about what should have been `done`.
     pub fn about(&self, done: &str) -> String {
         match self {
-            Self::Refused(why) => format!("not {done}: {why}"),
+            Self::NotAsked(why) => format!("not {done}: {why}"),
+            Self::Failed(why) => format!("remit there failed: {why}"),
             Self::Unknown(why) => format!("whether it is {done} is not known: {why}"),
         }
     }
@@ -59,7 +61,7 @@ impl NotDone {
 impl From<NotDone> for String {
     fn from(not_done: NotDone) -> Self {
         match not_done {
-            NotDone::Refused(why) | NotDone::Unknown(why) => why,
+            NotDone::NotAsked(why) | NotDone::Failed(why) | NotDone::Unknown(why) => why,
         }
     }
 }
@@ -72,10 +74,10 @@ pub async fn remit(
     (words, manner): (&[&str], Manner),
 ) -> Result<Vec<u8>, NotDone> {
     let way = ssh.way(host, manner.may_become_master).await;
-    let way = way.map_err(NotDone::Refused)?;
+    let way = way.map_err(NotDone::NotAsked)?;
     let command = RemoteCommand::remit(words);
     let child = ssh.start(host, &way, limits, &command).await;
-    let mut child = child.map_err(NotDone::Refused)?;
+    let mut child = child.map_err(NotDone::NotAsked)?;
     drop(child.stdin.take());
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(NotDone::Unknown("ssh has no pipes".to_owned()));
@@ -114,7 +116,7 @@ pub async fn remit(
             Ok(output)
         }
         Some(SSH_FAILED) | None => Err(NotDone::Unknown(failure(status, &tail.lines()))),
-        Some(_) => Err(NotDone::Refused(failure(status, &tail.lines()))),
+        Some(_) => Err(NotDone::Failed(failure(status, &tail.lines()))),
     }
 }
 

@@ -62,7 +62,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
         Ok(report) => print(&format!("{host}: {report}\n")),
         Err(why) => {
             let next = match &why {
-                NotDone::Refused(_) => String::new(),
+                NotDone::NotAsked(_) | NotDone::Failed(_) => String::new(),
                 NotDone::Unknown(_) => format!("; ssh {host} remit jobs lists what was asked"),
             };
             say(&format!("{host}: {}{next}", why.about("undone")));

@@ -159,7 +159,9 @@ fn undo_names_one_host_and_one_commit() {
     let (status, _, err) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
     assert_eq!(status, Some(1));
     assert!(
-        err.starts_with("remit-fleet: web1: not undone: remit: there is no command (status 1)"),
+        err.starts_with(
+            "remit-fleet: web1: remit there failed: remit: there is no command (status 1)"
+        ),
         "{err}"
     );
     // Words for a shell instead of a job are not shown as a command line, and neither is a state of many words.

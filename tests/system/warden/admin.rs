@@ -1,5 +1,6 @@
 //! Misbehaving administrators.
 
+use std::fs;
 use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
@@ -213,7 +214,7 @@ fn only_root_and_the_group_are_heard() {
         .unwrap()
     };
     assert!(connect(socket.clone()).is_err());
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     let mut stream = connect(socket).unwrap();
     let _ = stream.write_all(&admin_frame(lock("mine", true)));
     assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
@@ -325,6 +326,31 @@ fn descriptors_are_refused_before_and_after_the_accept() {
         broker.say(&ToWarden::Closed { session });
     }
     stage.idle();
+    stage.stop();
+}
+
+#[test]
+fn lock_that_cannot_be_saved_holds_and_says_so() {
+    let (stage, broker) = Stage::start();
+    let in_the_way = stage.test_dir.path().join("state/warden/locked.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let AdminReply::Refused(refusal) = stage.ask(lock("fire", false)) else {
+        panic!("a lock that ends with the daemon is not all that was asked");
+    };
+    let message = &refusal.message;
+    assert!(
+        message.starts_with("locked, but not after a restart: ")
+            && message.contains("no job is running"),
+        "{message}"
+    );
+    assert_eq!(stage.status().locked.as_deref(), Some("fire"));
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["true"]), &[]);
+    assert_eq!(broker.answer(1).unwrap_err().code, Code::Locked);
+    fs::remove_dir(&in_the_way).unwrap();
+    let locked = stage.ask(lock("fire", false));
+    assert!(matches!(locked, AdminReply::Done(_)), "{locked:?}");
     stage.stop();
 }
 

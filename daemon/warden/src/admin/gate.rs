@@ -76,7 +76,11 @@ pub fn lock(
     }
     match kept {
         Ok(()) => AdminReply::Done(format!("locked; {rest}")),
-        Err(error) => failed("locked, but not after a restart", &error.to_string()),
+        Err(error) => {
+            let text = format!("locked, but not after a restart: {error}; {rest}");
+            let next = "lock again when the state directory can be written";
+            AdminReply::Refused(Refusal::new(Code::NotStarted, text).next(next))
+        }
     }
 }
 
