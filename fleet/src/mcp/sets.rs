@@ -58,27 +58,10 @@ pub async fn change(
         order: limits.order,
     };
     let set = sets.start(engine, id, call)?;
-    let unanswered = Unanswered(Some(&set));
+    let caller = set.called();
     set.rests(until).await;
-    unanswered.answered();
+    caller.answers();
     Ok(reply(engine, &set))
-}
-
-/// Stops the set of a cancelled call: nobody would know its id.
-struct Unanswered<'a>(Option<&'a Set>);
-
-impl Unanswered<'_> {
-    fn answered(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if let Some(set) = self.0 {
-            set.stop();
-        }
-    }
 }
 
 /// Shows a set, or stops it.

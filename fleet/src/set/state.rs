@@ -1,6 +1,7 @@
 //! One set: what is sent to each host, and the state of all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use remit_common::names::SetId;
@@ -44,6 +45,9 @@ pub struct Set {
     /// Counts what has happened.
     pub news: watch::Sender<u64>,
     driver: Mutex<Option<AbortHandle>>,
+    callers: AtomicUsize,
+    /// A call has answered, so the client has the id.
+    is_known: AtomicBool,
 }
 
 /// The state of all hosts, in their order.
@@ -67,7 +71,14 @@ impl Set {
             call,
             news: watch::Sender::new(0),
             driver: Mutex::default(),
+            callers: AtomicUsize::new(0),
+            is_known: AtomicBool::new(false),
         }
+    }
+
+    pub fn called(&self) -> SetCaller<'_> {
+        self.callers.fetch_add(1, Ordering::Relaxed);
+        SetCaller(self)
     }
 
     pub fn hosts(&self) -> &[HostName] {
@@ -130,6 +141,25 @@ impl Set {
     /// The content is valid even if poisoned, because no code panics with the lock held.
     pub fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that starts the set, or repeats the start. If all of them are cancelled, the set stops: no client has its id.
+#[derive(Debug)]
+pub struct SetCaller<'a>(&'a Set);
+
+impl SetCaller<'_> {
+    pub fn answers(self) {
+        self.0.is_known.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SetCaller<'_> {
+    fn drop(&mut self) {
+        let is_last = self.0.callers.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && !self.0.is_known.load(Ordering::Relaxed) {
+            self.0.stop();
+        }
     }
 }
 

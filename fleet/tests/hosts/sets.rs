@@ -289,6 +289,36 @@ fn cancelled_call_stops_its_set() {
 }
 
 #[test]
+fn cancelled_repetition_leaves_the_set() {
+    let (one, two, three) = (
+        changing("/usr/bin/true", NONE),
+        changing("/usr/bin/sleep", NONE),
+        changing("/usr/bin/true", BY),
+    );
+    let stage = Stage::new(&["web1", "web2", "web3"]);
+    for (host, daemon) in [("web1", &one), ("web2", &two), ("web3", &three)] {
+        stage.set_real(host, daemon);
+    }
+    let mut client = stage.client();
+    let mut call = switch("*");
+    call["args"]["to"] = json!("infinity");
+    call["request_id"] = json!("mine");
+    call["concurrency"] = json!(2);
+    call["wait_ms"] = json!(0);
+    let set = client.data("change", call.clone())["set"].clone();
+    wait_until("one runs and one waits", || {
+        two.records("intent").len() == 1 && pending(&three).len() == 1
+    });
+    call["wait_ms"] = json!(50_000);
+    let id = client.start_tool("change", call);
+    assert_eq!(client.request("ping", json!({}))["result"], json!({}));
+    client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+    let data = client.data("job", json!({"set": set, "wait_ms": 3000}));
+    assert_eq!(data["state"], "running", "{data}");
+    assert_eq!(pending(&three).len(), 1, "{data}");
+}
+
+#[test]
 fn killed_client_sends_nothing_more() {
     let (one, two) = (
         changing("/usr/bin/true", BY),
