@@ -6,9 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::lines::{SnapshotSection, modified};
+use super::lines::{self, SnapshotSection, modified};
 use crate::read::{self, Sources, Why};
 use crate::users;
 
@@ -160,7 +158,7 @@ impl EtcWalk<'_, '_> {
         format!("{:04o} {user}:{group}", meta.mode() & 0o7777)
     }
 
-    /// Hashes a file that this process may read. The first 16 digits tell one version from another.
+    /// Hashes a file that this process may read.
     fn hash(&mut self, path: &Path, meta: &Metadata) -> Option<String> {
         let total = self.hashed.saturating_add(meta.len());
         if meta.len() > HASHED || total > HASHED_TOTAL {
@@ -168,14 +166,7 @@ impl EtcWalk<'_, '_> {
         }
         let bytes = read::bytes(path, HASHED).ok()?;
         self.hashed = total;
-        let digest = Sha256::digest(&bytes);
-        Some(
-            digest
-                .iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Some(lines::hash(&bytes))
     }
 }
 

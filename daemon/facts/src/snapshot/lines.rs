@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-use remit_common::calendar;
+use remit_common::{calendar, text};
 use remit_wire::host::Gap;
+use sha2::{Digest, Sha256};
 
 use crate::read::Why;
 
-/// Bytes of a key and of a value. A path of Linux has at most 4,096.
+/// Bytes of a key and of a value that are shown. A path of Linux has at most 4,096.
 const KEY: usize = 1024;
 const VALUE: usize = 256;
 
@@ -40,10 +41,25 @@ pub(super) struct SnapshotSection<'a> {
 
 impl SnapshotSection<'_> {
     pub(super) fn add(&mut self, key: &[u8], value: &str) {
-        let text = remit_common::text::line;
-        let (key, value) = (text(key, KEY), text(value.as_bytes(), VALUE));
+        let (key, value) = (shortened(key, KEY), shortened(value.as_bytes(), VALUE));
         self.lines.push(format!("{}\t{key}\t{value}\n", self.name));
     }
+}
+
+/// Returns one line. A truncated one ends in a hash of the whole: it differs if something behind its end does.
+fn shortened(bytes: &[u8], cap: usize) -> String {
+    let line = text::line(bytes, cap);
+    match line.ends_with('…') {
+        true => format!("{line} sha256 {}", hash(bytes)),
+        false => line,
+    }
+}
+
+/// Returns the first 16 digits of a hash, which tell one version from another.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl SnapshotLines {

@@ -127,6 +127,50 @@ fn each_change_is_reported_once_and_nothing_else() {
 
 #[test]
 fn incomplete_sections_say_why() {
+#[test]
+fn change_behind_what_is_shown_is_reported() {
+    let scratch = machine();
+    let long = "long".repeat(60);
+    let key = format!("etc/{0}/{0}/{0}/{0}/{0}/", long);
+    let put = |last: &str| {
+        let members: Vec<String> = (0..60).map(|number| format!("member{number}")).collect();
+        let group = format!("sudo:x:27:{}{last}\n", members.join(","));
+        let account = format!("ann:x:5:5:{long}{long}:/home/ann:/bin/sh{last}\n");
+        let mount = format!("21 1 8:1 / / rw - ext4 /dev/{long}{long}{last} rw\n");
+        let old = scratch.path().join("etc/link");
+        let _ = fs::remove_file(&old);
+        symlink(format!("/{long}/{long}{last}"), &old).unwrap();
+        scratch.put(&[
+            ("etc/group", group.as_bytes()),
+            ("etc/passwd", account.as_bytes()),
+            ("proc/1/mountinfo", mount.as_bytes()),
+            (
+                "proc/sys/kernel/core_pattern",
+                format!("{long}{long}{last}").as_bytes(),
+            ),
+        ]);
+    };
+    put("");
+    scratch.put(&[(&format!("{key}one"), b"x")]);
+    let before = of(&scratch);
+    put(",eve");
+    scratch.put(&[(&format!("{key}two"), b"x")]);
+    let after = of(&scratch);
+    let found = differences(&before.lines, &after.lines);
+    let sections: Vec<&str> = found.iter().map(|one| one.section).collect();
+    assert_eq!(
+        sections,
+        [ACCOUNTS, FILES, FILES, GROUPS, MOUNTS, SYSCTL],
+        "{found:?}"
+    );
+    for one in found {
+        let values = [Some(one.key), one.before, one.after];
+        for value in values.into_iter().flatten() {
+            assert!(value.len() <= 1024 + 30, "{one:?}");
+        }
+    }
+}
+
     let scratch = machine();
     let facts = |snapshot: &Snapshot| -> Vec<String> {
         let mut facts: Vec<_> = snapshot.gaps.iter().map(|gap| gap.fact.clone()).collect();
