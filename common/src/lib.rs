@@ -70,6 +70,7 @@ pub mod bus;
 pub mod calendar;
 pub mod capability;
 pub mod caps;
+pub mod cgroup;
 pub mod changed;
 pub mod cron {
     //! Where cron(8) looks.

@@ -1,4 +1,4 @@
-//! Control groups: maps a cgroup id to its path, and a path to its unit or container. On 64-bit machines a group's id
+//! Control groups: maps a cgroup id to its path, and a path to its container. On 64-bit machines a group's id
 //! is the inode number of its directory (cgroups(7), systemd's CGROUP_DELEGATION).
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use remit_common::cgroup::units_of;
 use remit_wire::host::{Container, List, Owner, Proc};
 
 use crate::mounts;
@@ -73,15 +74,13 @@ impl Tree {
             Ok(procs) => (procs, None),
             Err(why) => (List::default(), Some(why)),
         };
-        let caution = unit
-            .as_deref()
-            .map_or(Some("its control group belongs to no unit"), |unit| {
-                caution(unit, procs.total() == 0)
-            });
+        let caution = unit.map_or(Some("its control group belongs to no unit"), |unit| {
+            caution(unit, procs.total() == 0)
+        });
         Ok((
             Owner {
-                unit,
-                user_unit,
+                unit: unit.map(str::to_owned),
+                user_unit: user_unit.map(str::to_owned),
                 cgroup: read::shown(path),
                 procs,
             },
@@ -155,26 +154,6 @@ fn walk(root: &Path, groups: &mut BTreeMap<u64, String>, end: Instant) -> bool {
     whole
 }
 
-/// Returns the system unit in a path, and the unit of a user's own service manager. Slices are skipped: the first part
-/// after them is the unit. The same rule applies again below `user@UID.service`.
-fn units_of(path: &str) -> (Option<String>, Option<String>) {
-    let mut parts = path
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .map(unescape);
-    let mut next = || {
-        parts
-            .find(|part| !part.ends_with(".slice"))
-            .filter(|part| is_unit(part))
-    };
-    let unit = next();
-    let user = unit
-        .as_ref()
-        .filter(|unit| unit.starts_with("user@"))
-        .and_then(|_| next());
-    (unit.map(read::shown), user.map(read::shown))
-}
-
 fn caution(unit: &str, empty: bool) -> Option<&'static str> {
     match (unit, empty) {
         ("init.scope", _) => Some("made by process 1, as for a socket unit"),
@@ -186,17 +165,6 @@ fn caution(unit: &str, empty: bool) -> Option<&'static str> {
         }
         (_, false) => None,
     }
-}
-
-/// systemd prefixes `_` to a name that could collide with a file of the kernel.
-fn unescape(part: &str) -> &str {
-    part.strip_prefix('_').unwrap_or(part)
-}
-
-fn is_unit(name: &str) -> bool {
-    const KINDS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
-    name.rsplit_once('.')
-        .is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind))
 }
 
 pub(crate) fn containers(tree: Option<&Tree>, gaps: &mut Gaps) -> Option<List<Container>> {
@@ -264,59 +232,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unit_is_the_first_part_after_the_slices() {
-        for (path, unit, user_unit) in [
-            ("/system.slice/nginx.service", Some("nginx.service"), None),
-            (
-                "/system.slice/system-getty.slice/getty@tty1.service",
-                Some("getty@tty1.service"),
-                None,
-            ),
-            ("/system.slice/ssh.socket", Some("ssh.socket"), None),
-            (
-                "/system.slice/docker.service/sub/deeper",
-                Some("docker.service"),
-                None,
-            ),
-            (
-                "/system.slice/my\\x2dapp.service",
-                Some("my\\x2dapp.service"),
-                None,
-            ),
-            ("/system.slice/_cpu.service", Some("cpu.service"), None),
-            ("/init.scope", Some("init.scope"), None),
-            (
-                "/user.slice/user-1000.slice/session-3.scope",
-                Some("session-3.scope"),
-                None,
-            ),
-            (
-                "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
-                Some("user@1000.service"),
-                Some("web.service"),
-            ),
-            (
-                "/user.slice/user-1000.slice/user@1000.service/init.scope",
-                Some("user@1000.service"),
-                Some("init.scope"),
-            ),
-            (
-                "/user.slice/user-1000.slice/user@1000.service",
-                Some("user@1000.service"),
-                None,
-            ),
-            ("/docker/abc", None, None),
-            ("/system.slice", None, None),
-            ("/.service", None, None),
-            ("/", None, None),
-            ("", None, None),
-        ] {
-            let expect = (unit.map(str::to_owned), user_unit.map(str::to_owned));
-            assert_eq!(units_of(path), expect, "{path}");
-        }
-    }
-
-    #[test]
     fn shared_socket_has_caution() {
         for (unit, empty, cautious) in [
             ("nginx.service", false, false),
@@ -371,7 +286,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn odd_paths_never_panic(path in "[/a-z@._-]{0,60}", odd in ".{0,80}") {
-            let _ = (units_of(&path), units_of(&odd), container(&path), container(&odd));
+            let _ = (container(&path), container(&odd));
         }
     }
 }

@@ -8,13 +8,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use remit_common::inspect::Inspect;
-use remit_common::text;
+use remit_common::{cgroup, text};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
-
-use super::processes::unit_of;
 
 /// A process with more open files is shown in part.
 const FILES_OF_ONE: usize = 65_536;
@@ -116,7 +114,8 @@ impl Raw {
     pub fn unit(&self) -> Option<String> {
         let groups = String::from_utf8_lossy(&self.cgroup);
         let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        unit_of(path?).map(str::to_owned)
+        let (unit, _) = cgroup::units_of(path?);
+        unit.map(str::to_owned)
     }
 }
 

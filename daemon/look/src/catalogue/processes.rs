@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::unistd::{SysconfVar, Uid, User, sysconf};
-use remit_common::builtin::UnitName;
-use remit_common::text;
+use remit_common::{cgroup, text};
 
 use crate::text::{number, print, size, span, table};
 
@@ -192,14 +191,8 @@ pub(super) fn user(uid: u32) -> String {
 fn unit(pid: u32) -> String {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    unit_of(path.unwrap_or_default()).unwrap_or("-").to_owned()
-}
-
-pub(super) fn unit_of(cgroup: &str) -> Option<&str> {
-    cgroup.split('/').find(|part| {
-        let unit = part.parse::<UnitName>();
-        unit.is_ok_and(|unit| unit.as_str() == *part && unit.kind() != "slice")
-    })
+    let (unit, _) = cgroup::units_of(path.unwrap_or_default());
+    unit.unwrap_or("-").to_owned()
 }
 
 /// The kernel function that it waits in; `-` if the kernel does not say.
@@ -234,23 +227,6 @@ mod tests {
         assert_eq!((machine.age(&found), machine.share(&found)), (20, 28));
         for cut in 0..stat.len() - 7 {
             assert!(parsed(7, 5, &stat[..cut]).is_none(), "{cut}");
-        }
-    }
-
-    #[test]
-    fn unit_is_the_outermost_but_slices() {
-        for (cgroup, expect) in [
-            ("/system.slice/ssh.service", Some("ssh.service")),
-            (
-                "/user.slice/user-1000.slice/user@1000.service/app.slice/a.service",
-                Some("user@1000.service"),
-            ),
-            ("/init.scope", Some("init.scope")),
-            ("/system.slice", None),
-            ("/", None),
-            ("/plain/name", None),
-        ] {
-            assert_eq!(unit_of(cgroup), expect, "{cgroup}");
         }
     }
 }

@@ -8,11 +8,10 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use remit_common::text;
+use remit_common::{cgroup, text};
 use serde::Serialize;
 
 use super::inspect::{LONGEST, Raw, bytes, close_files, numbers};
-use super::processes::unit_of;
 use crate::text::{lines, number, print};
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub fn io(seconds: &str, count: &str) -> Result<ExitCode, String> {
 
 /// Units whose counters are read.
 const MOST: usize = 5_000;
-/// Groups that are no units, as slices are, whose contents are still to be looked at.
+/// Slices whose contents are still to be looked at.
 const WAITING: usize = 5_000;
 /// Bytes of counters that a sample holds.
 const HELD: usize = 32 << 20;
@@ -149,7 +148,8 @@ impl Sample {
             Source::Groups(groups) => groups
                 .iter()
                 .filter_map(|(path, stat)| {
-                    let unit = unit_of(path.to_str()?)?;
+                    let (unit, _) = cgroup::units_of(path.file_name()?.to_str()?);
+                    let unit = unit?;
                     Some((path.display().to_string(), of_group(unit, stat)))
                 })
                 .collect(),
@@ -210,7 +210,8 @@ struct Groups {
     more: usize,
 }
 
-/// Returns the groups of units that count I/O. Groups below are in the counters, and may be the user's: not looked at.
+/// Returns the groups of units that count I/O. Not looked at: groups below, which are in the counters, and those of others
+/// than the service manager, whose names mean nothing.
 fn groups_of_units(root: &Path, most: usize) -> Groups {
     let mut left = vec![root.to_owned()];
     let mut found = Groups {
@@ -221,13 +222,11 @@ fn groups_of_units(root: &Path, most: usize) -> Groups {
         let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             let (name, group) = (entry.file_name(), entry.path());
-            let is_units = name.to_str().is_some_and(|name| unit_of(name).is_some());
-            if is_units && !group.join("io.stat").exists() {
-                continue;
-            }
-            let (kept, most) = match is_units {
-                true => (&mut found.all, most),
-                false => (&mut left, WAITING),
+            let name = name.to_str().unwrap_or_default();
+            let (kept, most) = match cgroup::units_of(name) {
+                (Some(_), _) if group.join("io.stat").exists() => (&mut found.all, most),
+                (None, _) if name.ends_with(".slice") => (&mut left, WAITING),
+                _ => continue,
             };
             match kept.len() < most {
                 true => kept.push(group),
@@ -317,6 +316,9 @@ mod tests {
             fs::write(group.join("io.stat"), "8:0 rbytes=1 wbytes=2\n").unwrap();
         };
         group("user.slice/user-1.slice/user@1.service");
+        // A container's own groups.
+        group("lxc.payload.c1/system.slice/ssh.service");
+        group("docker/system.slice/ssh.service");
         for number in 0..300 {
             group(&format!("system.slice/a{number}.service"));
             // A user's own groups, below the unit of this user.
