@@ -244,13 +244,14 @@ impl Walk {
     /// Each level has a descriptor open.
     const DEEPEST: usize = 200;
 
-    /// Begins at this directory, which is not yielded. Fails if it is not a readable directory.
+    /// Begins at this directory, or at the one a link of this name leads to. It is not yielded. Fails if it is not a readable
+    /// directory.
     pub fn new(directory: &str) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
         let start: Rc<Path> = Path::new(directory).into();
-        let entries = fs::read_dir(&start).map_err(cannot)?;
+        let (entries, found) = open(&start, 0).map_err(cannot)?;
         Ok(Self {
-            device: fs::symlink_metadata(&start).map_err(cannot)?.dev(),
+            device: found.dev(),
             inside: vec![(Rc::clone(&start), entries)],
             start,
             missed: None,
@@ -271,7 +272,7 @@ impl Walk {
             self.missed = Some(path.into());
             return;
         }
-        match open(path, found) {
+        match open_again(path, found) {
             Ok(entries) => self.inside.push((path.into(), entries)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => {
@@ -284,17 +285,21 @@ impl Walk {
 
 /// Lists a directory that was found in an open one. Fails if the path leads to another by now: somebody can replace a
 /// directory above it by a link to where the caller must not look.
-fn open(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
-    let opened = options.open(path)?;
-    let now = opened.metadata()?;
+fn open_again(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
+    let (entries, now) = open(path, libc::O_NOFOLLOW)?;
     match (now.dev(), now.ino()) == (found.dev(), found.ino()) {
-        true => fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd())),
+        true => Ok(entries),
         false => Err(io::Error::other("another directory is there")),
     }
+}
+
+/// Lists a directory, and returns what that very directory is.
+fn open(path: &Path, flags: i32) -> io::Result<(fs::ReadDir, Metadata)> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY | flags);
+    let opened = options.open(path)?;
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
+    Ok((entries, opened.metadata()?))
 }
 
 impl Iterator for Walk {
@@ -386,6 +391,18 @@ mod tests {
             rest.iter()
                 .any(|step| matches!(step, Step::Missed(path) if **path == missed))
         );
+    }
+
+    #[test]
+    fn link_to_another_file_system_is_followed_where_the_walk_begins() {
+        let link = std::env::temp_dir().join(format!("remit-link-{}", std::process::id()));
+        std::os::unix::fs::symlink("/proc/self/task", &link).unwrap();
+        let walk = Walk::new(link.to_str().unwrap());
+        let first = walk.and_then(|mut walk| walk.next().ok_or_else(|| "nothing".to_owned()));
+        fs::remove_file(&link).unwrap();
+        let is_below =
+            |step: &Step| matches!(step, Step::Found(path, _) if path.parent() == Some(&link));
+        assert!(first.as_ref().is_ok_and(is_below), "{:?}", first.err());
     }
 
     #[test]
