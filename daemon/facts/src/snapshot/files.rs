@@ -179,15 +179,16 @@ fn is_left_out(name: &Path) -> bool {
         || (file.starts_with(b".#") || file.starts_with(b"#"))
 }
 
-/// Returns true for links by which a unit is enabled or masked: the section of unit files has that.
+/// Returns true for links by which a unit is enabled or masked: the section of unit files has that, but no drop-in.
 fn is_enablement(etc: &Path, path: &Path, meta: &Metadata) -> bool {
     let below = |dir: &str| path.starts_with(etc.join(dir));
-    let is_wants = |path: &Path| {
-        let end = path.extension().unwrap_or_default();
-        end == "wants" || end == "requires"
-    };
+    let end = path.extension().unwrap_or_default();
+    let (is_wants, is_drop_in) = (
+        end == "wants" || end == "requires",
+        end == "d" || end == "conf",
+    );
     (below("systemd/system") || below("systemd/user"))
-        && (meta.is_symlink() || (meta.is_dir() && is_wants(path)))
+        && ((meta.is_symlink() && !is_drop_in) || (meta.is_dir() && is_wants))
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ fn each_change_is_reported_once_and_nothing_else() {
         path("etc/systemd/system/multi-user.target.wants/own.service"),
     )
     .unwrap();
+    symlink("/x", path("etc/systemd/system/own.service.d")).unwrap();
     symlink("hosts", path("etc/link")).unwrap();
     let after = of(&scratch);
     let expect = [
@@ -110,6 +111,7 @@ fn each_change_is_reported_once_and_nothing_else() {
         ("files", "~hosts"),
         ("files", "+link"),
         ("files", "~systemd/system/own.service"),
+        ("files", "+systemd/system/own.service.d"),
         ("groups", "~adm"),
         ("mounts", "~/"),
         ("packages", "~a:all"),
@@ -125,8 +127,6 @@ fn each_change_is_reported_once_and_nothing_else() {
     assert!(!before.lines.contains("secret"), "{}", before.lines);
 }
 
-#[test]
-fn incomplete_sections_say_why() {
 #[test]
 fn change_behind_what_is_shown_is_reported() {
     let scratch = machine();
@@ -171,6 +171,8 @@ fn change_behind_what_is_shown_is_reported() {
     }
 }
 
+#[test]
+fn incomplete_sections_say_why() {
     let scratch = machine();
     let facts = |snapshot: &Snapshot| -> Vec<String> {
         let mut facts: Vec<_> = snapshot.gaps.iter().map(|gap| gap.fact.clone()).collect();
@@ -188,6 +190,27 @@ fn change_behind_what_is_shown_is_reported() {
     fs::remove_file(scratch.path().join("etc/passwd")).unwrap();
     let found = facts(&of(&scratch));
     assert!(found.contains(&FILES.to_owned()) && found.contains(&ACCOUNTS.to_owned()));
+}
+
+#[test]
+fn unit_files_are_left_out_by_their_state_alone() {
+    let mut lines = SnapshotLines::default();
+    let files = [
+        ("run-agent.service", "enabled"),
+        ("user@.service", "static"),
+        ("run-u12.service", "transient"),
+        ("session-3.scope", "transient"),
+        ("-.mount", "generated"),
+    ];
+    let files = files.map(|(name, state)| crate::bus::ListedUnitFile {
+        name: name.to_owned(),
+        state: state.to_owned(),
+    });
+    lines.section(UNIT_FILES, |section| {
+        units::files(Ok(files.into()), section)
+    });
+    let expect = "unit_files\trun-agent.service\tenabled\nunit_files\tuser@.service\tstatic\n";
+    assert_eq!(lines.finish().lines, expect);
 }
 
 #[test]

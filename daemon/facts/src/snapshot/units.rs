@@ -14,17 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// States of unit files that a generator or a running program made.
 const MADE: [&str; 3] = ["generated", "transient", "alias"];
 
-/// Units of sessions, of connections and of the manager's own runs.
-const OF_SESSIONS: [&str; 8] = [
-    "session-",
-    "user@",
-    "user-",
-    "user-runtime-dir@",
-    "ssh@",
-    "sshd@",
-    "run-",
-    "systemd-coredump@",
-];
 /// Services that the bus starts for a question, and that end when nobody asks.
 const ON_DEMAND: [&str; 12] = [
     "systemd-hostnamed",
@@ -59,7 +48,7 @@ pub(super) fn files(
     section: &mut SnapshotSection<'_>,
 ) -> Result<(), Why> {
     for ListedUnitFile { name, state } in files? {
-        if !MADE.contains(&state.as_str()) && !is_of_session(&name) {
+        if !MADE.contains(&state.as_str()) {
             section.add(name.as_bytes(), &state);
         }
     }
@@ -87,7 +76,7 @@ fn lasting<'a>(name: &str, active: &'a str, sub: &'a str) -> Option<&'a str> {
         return Some("running");
     }
     let is_reported = matches!(kind, "service" | "socket" | "timer" | "path" | "target");
-    if !is_reported || is_of_session(name) || ON_DEMAND.contains(&stem) {
+    if !is_reported || is_of_session(stem) || ON_DEMAND.contains(&stem) {
         return None;
     }
     match (kind, active, sub) {
@@ -103,8 +92,29 @@ fn lasting<'a>(name: &str, active: &'a str, sub: &'a str) -> Option<&'a str> {
     }
 }
 
-fn is_of_session(name: &str) -> bool {
-    OF_SESSIONS.iter().any(|start| name.starts_with(start))
+/// Returns true for units of sessions, connections, crashes and systemd-run(1). Only names that systemd makes: a name of
+/// somebody's choice is reported.
+fn is_of_session(stem: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_pair = |text: &str, between: &str| {
+        let pair = text.split_once(between);
+        pair.is_some_and(|(first, second)| is_number(first) && is_number(second))
+    };
+    match stem.split_once('@') {
+        Some(("user" | "user-runtime-dir", uid)) => is_number(uid),
+        // The instance is a count, then what differs by the kind of connection (systemd.socket(5), Accept=).
+        Some(("ssh" | "sshd" | "systemd-coredump", instance)) => instance
+            .split_once('-')
+            .is_some_and(|(count, _)| is_number(count)),
+        Some(_) => false,
+        None => stem.strip_prefix("run-").is_some_and(|run| {
+            let is_random =
+                |run: &str| run.len() == 32 && run.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_number(run.strip_prefix('u').unwrap_or(run))
+                || run.strip_prefix('r').is_some_and(is_random)
+                || run.strip_prefix('p').is_some_and(|run| is_pair(run, "-i"))
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +149,32 @@ mod tests {
             ),
             ("session-3.scope", "active", "running", None),
             ("user@1000.service", "active", "running", None),
+            ("user@ann.service", "active", "running", Some("running")),
+            ("user-sync.service", "active", "running", Some("running")),
+            (
+                "session-agent.service",
+                "active",
+                "running",
+                Some("running"),
+            ),
+            ("ssh@backup.service", "active", "running", Some("running")),
+            ("run-agent.service", "active", "running", Some("running")),
+            ("run-u12x.service", "active", "running", Some("running")),
+            ("run-u12.service", "active", "running", None),
+            ("run-712.timer", "active", "waiting", None),
+            ("run-p712-i9041.service", "active", "running", None),
+            (
+                "run-r0123456789abcdef0123456789abcdef.timer",
+                "active",
+                "waiting",
+                None,
+            ),
+            (
+                "systemd-coredump@1-712-0.service",
+                "active",
+                "running",
+                None,
+            ),
             ("systemd-hostnamed.service", "active", "running", None),
             ("home.mount", "active", "mounted", None),
         ] {
