@@ -127,6 +127,24 @@ fn omitted_entries_are_counted_to_a_bound() {
 }
 
 #[test]
+fn entries_that_are_too_long_are_counted() {
+    let long = r#"printf '{"__REALTIME_TIMESTAMP":"2000000","MESSAGE":['
+        head -c 1100000 /dev/zero | tr '\0' 1; echo ']}'"#;
+    let fake = Fake::new("long", &format!("{long}\n{ONE}"));
+    let output = fake.look(&["logs"], b"");
+    let expect = "1 entry is too long to be shown\n1970-01-01 UTC\n00:00:01 - a: hello\n";
+    assert_eq!(said(&output), (0, expect, ""));
+    // Nothing else matches, with a hint of journalctl.
+    let fake = Fake::new("longest", &format!("{long}\n{long}\necho hint >&2"));
+    let output = fake.look(&["logs"], b"");
+    let expect = "2 entries are too long to be shown\n";
+    assert_eq!(said(&output), (0, expect, ""));
+    let output = fake.look(&["service.status", "unit=a"], &unit("loaded", "active"));
+    let (_, out, _) = said(&output);
+    assert!(out.contains(expect) && !out.contains("no entry"), "{out}");
+}
+
+#[test]
 fn missing_journal_is_error_no_match_is_answer() {
     let cases = [
         (

@@ -23,6 +23,8 @@ pub enum Extent {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ShownEntries {
     groups: Vec<Group>,
+    /// Entries of that time that are not shown, because they are too long.
+    too_long: u64,
     older: Older,
 }
 
@@ -34,9 +36,10 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
     };
     let mut journal = Journal::ask(&child::options(query))?;
     let mut fold = Fold::new(usize::from(lines));
-    let mut older = Older::None;
+    let (mut older, mut too_long) = (Older::None, 0);
     while let Some(line) = journal.line()? {
         let Some(entry) = entries::parse(&line) else {
+            too_long += 1;
             continue;
         };
         if fold.add(entry) {
@@ -49,11 +52,16 @@ pub fn read(query: &LogQuery, extent: Extent) -> Result<ShownEntries, String> {
         break;
     }
     let groups = fold.oldest_first();
-    journal.end(groups.is_empty())?;
-    Ok(ShownEntries { groups, older })
+    journal.end(groups.is_empty() && too_long == 0)?;
+    Ok(ShownEntries {
+        groups,
+        too_long,
+        older,
+    })
 }
 
-/// Returns what sshd wrote that matches `pattern`, the newest first, and if that is all.
+/// Returns what sshd wrote that matches `pattern`, the newest first, and if that is all. A message of sshd has at most 1,024
+/// bytes (log.c), so a longer one is left out.
 pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, bool), String> {
     let mut journal = Journal::ask(&child::options_of_sshd(pattern))?;
     let mut entries = Vec::new();
@@ -71,22 +79,35 @@ pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, bool), String>
 
 impl ShownEntries {
     pub fn text(&self, query: &LogQuery) -> String {
-        if self.groups.is_empty() {
-            return "no entry matches\n".into();
+        match self.groups.is_empty() {
+            true if self.too_long > 0 => self.unshown(),
+            true => "no entry matches\n".into(),
+            false => self.left_out() + &self.unshown() + &lines(&self.groups, query),
         }
-        self.left_out() + &lines(&self.groups, query)
     }
 
     pub fn below_status(&self, query: &LogQuery) -> String {
         let of = query.unit.as_ref().map_or("", |unit| unit.as_str());
         if self.groups.is_empty() {
-            return format!("no entry of the journal is of {of}\n");
+            return match self.too_long {
+                0 => format!("no entry of the journal is of {of}\n"),
+                _ => self.unshown(),
+            };
         }
         let more = match self.older {
             Older::None => String::new(),
             Older::Exactly(_) | Older::MoreThan(_) => format!(" (more: logs unit={of})"),
         };
-        format!("last log lines{more}\n{}", lines(&self.groups, query))
+        let lines = lines(&self.groups, query);
+        format!("last log lines{more}\n{}{lines}", self.unshown())
+    }
+
+    fn unshown(&self) -> String {
+        match self.too_long {
+            0 => String::new(),
+            1 => "1 entry is too long to be shown\n".to_owned(),
+            more => format!("{more} entries are too long to be shown\n"),
+        }
     }
 
     fn left_out(&self) -> String {
@@ -134,6 +155,7 @@ mod tests {
         }
         ShownEntries {
             groups: fold.oldest_first(),
+            too_long: 0,
             older,
         }
     }
