@@ -80,14 +80,23 @@ pub fn question(id: u16, name: &str, family: IpFamily) -> Vec<u8> {
 pub enum NameAnswer {
     /// Not the answer to this question: it is ignored.
     Other,
+    /// At least one.
     Addresses(Vec<IpAddr>),
+    NoSuchName,
+    /// The name, or the one it is another name of (CNAME), has no address of the family.
+    NoAddress {
+        is_alias: bool,
+    },
     /// The server cannot answer, by its response code.
     Failed(u8),
+    /// What fits in a datagram has no address: RFC 1035 section 4.1.1, TC.
+    Truncated,
 }
 
 /// Reads `bytes` as the answer to [`question`] with the same arguments.
 pub fn answer(bytes: &[u8], id: u16, name: &str, family: IpFamily) -> NameAnswer {
     const NO_SUCH_NAME: u8 = 3;
+    const CNAME: u16 = 5;
     let question = question(id, name, family);
     let (Some((head, rest)), Some((_, asked))) = (
         bytes.split_first_chunk::<12>(),
@@ -106,7 +115,7 @@ pub fn answer(bytes: &[u8], id: u16, name: &str, family: IpFamily) -> NameAnswer
         count_low,
         ..,
     ] = *head;
-    let is_response = flags & 0xf8 == 0x80;
+    let (is_response, is_truncated) = (flags & 0xf8 == 0x80, flags & 0x02 != 0);
     let repeated = rest.get(..asked.len());
     let is_same = repeated.is_some_and(|repeated| repeated.eq_ignore_ascii_case(asked));
     if u16::from_be_bytes([id_high, id_low]) != id || !is_response || one != 1 || !is_same {
@@ -114,24 +123,29 @@ pub fn answer(bytes: &[u8], id: u16, name: &str, family: IpFamily) -> NameAnswer
     }
     let code = code & 0xf;
     if code == NO_SUCH_NAME {
-        return NameAnswer::Addresses(Vec::new());
+        return NameAnswer::NoSuchName;
     }
     if code != 0 {
         return NameAnswer::Failed(code);
     }
     let mut rest = rest.get(asked.len()..).unwrap_or_default();
-    let mut found = Vec::new();
+    let (mut found, mut is_alias) = (Vec::new(), false);
     for _ in 0..u16::from_be_bytes([count_high, count_low]) {
         let Some((record, after)) = record(rest) else {
             break;
         };
         rest = after;
+        is_alias |= (record.kind, record.class) == (CNAME, 1);
         found.extend(record.address(family));
         if found.len() == MOST {
             break;
         }
     }
-    NameAnswer::Addresses(found)
+    match found.is_empty() {
+        false => NameAnswer::Addresses(found),
+        true if is_truncated => NameAnswer::Truncated,
+        true => NameAnswer::NoAddress { is_alias },
+    }
 }
 
 struct NameRecord<'a> {
@@ -280,7 +294,24 @@ mod tests {
         failed[3] = 0x83;
         assert_eq!(
             answer(&failed, 7, name, IpFamily::V4),
-            NameAnswer::Addresses(vec![])
+            NameAnswer::NoSuchName
         );
+    }
+
+    #[test]
+    fn answer_without_an_address_says_why() {
+        let name = "deb.example.org";
+        let read = |bytes: &[u8]| answer(bytes, 7, name, IpFamily::V4);
+        let of = |records: &[(u16, &[u8])]| reply(7, name, IpFamily::V4, records);
+        let (mut none, mut alias) = (of(&[]), of(&[(5, &[3, b'c', b'd', b'n', 0xc0, 16])]));
+        let mut whole = of(&[(1, &[192, 0, 2, 1])]);
+        assert_eq!(read(&none), NameAnswer::NoAddress { is_alias: false });
+        assert_eq!(read(&alias), NameAnswer::NoAddress { is_alias: true });
+        for bytes in [&mut none, &mut alias, &mut whole] {
+            bytes[2] |= 0x02;
+        }
+        assert_eq!(read(&none), NameAnswer::Truncated);
+        assert_eq!(read(&alias), NameAnswer::Truncated);
+        assert_eq!(read(&whole), NameAnswer::Addresses(ips(&["192.0.2.1"])));
     }
 }

@@ -37,8 +37,8 @@ struct PendingLookup {
     /// Connected to the server: the kernel drops what others send, and chooses the port.
     socket: Option<OwnedFd>,
     ids: [u16; 2],
-    found: [Option<Vec<IpAddr>>; 2],
-    why: String,
+    /// What the server has answered for each family.
+    found: [Option<LookupResult>; 2],
     tried: usize,
     until: Instant,
 }
@@ -170,7 +170,6 @@ impl PendingLookup {
             socket,
             ids,
             found: [None, None],
-            why: "no name server answers".into(),
             tried,
         }
     }
@@ -192,16 +191,19 @@ impl PendingLookup {
             for ((family, id), found) in
                 IpFamily::ALL.into_iter().zip(self.ids).zip(&mut self.found)
             {
-                match lookup::answer(bytes, id, name, family) {
-                    NameAnswer::Other => {}
-                    NameAnswer::Addresses(addresses) => *found = Some(addresses),
+                *found = Some(match lookup::answer(bytes, id, name, family) {
+                    NameAnswer::Other => continue,
+                    NameAnswer::Addresses(addresses) => Ok(addresses),
+                    NameAnswer::NoSuchName | NameAnswer::NoAddress { .. } => Ok(Vec::new()),
                     NameAnswer::Failed(code) => {
-                        self.why = format!("the name server answers with code {code}");
-                        return true;
+                        Err(format!("the name server answers with code {code}"))
                     }
-                }
+                    NameAnswer::Truncated => {
+                        Err("the name server's answer is too long for a datagram".into())
+                    }
+                });
             }
-            if self.is_certain() {
+            if self.found.iter().all(Option::is_some) {
                 return true;
             }
         }
@@ -209,16 +211,18 @@ impl PendingLookup {
     }
 
     fn is_certain(&self) -> bool {
-        self.found.iter().all(Option::is_some)
+        self.found.iter().all(|found| matches!(found, Some(Ok(_))))
     }
 
     /// IPv4 first: where the machine has no route for it, that is known at once.
     fn found(&self) -> LookupResult {
-        let all: Vec<IpAddr> = self.found.iter().flatten().flatten().copied().collect();
-        match all.is_empty() {
-            false => Ok(all),
-            true if self.is_certain() => Err("it has no address".into()),
-            true => Err(self.why.clone()),
+        let answers = || self.found.iter().flatten();
+        let all: Vec<IpAddr> = answers().flatten().flatten().copied().collect();
+        match (all.is_empty(), answers().find_map(|one| one.as_ref().err())) {
+            (false, _) => Ok(all),
+            (true, _) if self.is_certain() => Err("it has no address".into()),
+            (true, Some(why)) => Err(why.clone()),
+            (true, None) => Err("no name server answers".into()),
         }
     }
 }

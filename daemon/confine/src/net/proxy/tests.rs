@@ -183,6 +183,7 @@ fn name_server(socket: &UdpSocket, log: &Log) {
             "silent" => continue,
             "broken" => answer[3] = 0x82,
             "none" => answer[3] = 0x83,
+            "long" => answer[2] |= 0x02,
             _ if kind == 1 => {
                 answer[7] = 1;
                 answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
@@ -395,6 +396,7 @@ fn lookup_is_shared_and_says_why_it_failed() {
                 "deb.example.org:80",
                 "broken.example.org:80",
                 "none.example.org:80",
+                "long.example.org:80",
             ],
             "",
             |_| {
@@ -409,6 +411,10 @@ fn lookup_is_shared_and_says_why_it_failed() {
                 for (name, why) in [
                     ("broken", "the name server answers with code 2"),
                     ("none", "it has no address"),
+                    (
+                        "long",
+                        "the name server's answer is too long for a datagram",
+                    ),
                 ] {
                     let answer = get(&format!("{name}.example.org"), "/");
                     let expect =
