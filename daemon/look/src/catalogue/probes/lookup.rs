@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use remit_proxy::lookup::{self, IpFamily, LONGEST, NameAnswer};
+
 use crate::text::{CANNOT, print};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 const SERVERS: usize = 3;
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 pub fn show(name: &str) -> Result<ExitCode, String> {
     let found = (name, 0).to_socket_addrs();
@@ -54,29 +54,34 @@ fn servers(settings: &str) -> Vec<IpAddr> {
 }
 
 fn asked(server: IpAddr, name: &str) -> String {
-    match (ask(server, name, A), ask(server, name, AAAA)) {
-        (Ok(one), Ok(other)) => match (one.code, one.answers + other.answers) {
-            (0, 0) => "the name exists, and has no record of type A or AAAA".to_owned(),
-            (0, _) => {
-                "it knows an address, which programs here do not find: see /etc/nsswitch.conf"
-                    .to_owned()
-            }
-            (2, _) => "SERVFAIL: it cannot find out".to_owned(),
-            (3, _) => "NXDOMAIN: there is no such name".to_owned(),
-            (5, _) => "REFUSED: it does not answer this machine".to_owned(),
-            (code, _) => format!("it answers with error {code}"),
-        },
-        (Err(why), _) | (_, Err(why)) => why,
+    match IpFamily::ALL.map(|family| ask(server, name, family)) {
+        [Ok(one), Ok(other)] => meaning(&one, &other),
+        [Err(why), _] | [_, Err(why)] => why,
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Reply {
-    code: u8,
-    answers: u16,
+/// Says what two answers mean, of IPv4 and of IPv6.
+fn meaning(one: &NameAnswer, other: &NameAnswer) -> String {
+    use NameAnswer::{Addresses, Failed, NoAddress, NoSuchName, Other, Truncated};
+    match (one, other) {
+        (Addresses(_), _) | (_, Addresses(_)) => {
+            "it knows an address, which programs here do not find: see /etc/nsswitch.conf".into()
+        }
+        (Failed(2), _) | (_, Failed(2)) => "SERVFAIL: it cannot find out".into(),
+        (Failed(5), _) | (_, Failed(5)) => "REFUSED: it does not answer this machine".into(),
+        (Failed(code), _) | (_, Failed(code)) => format!("it answers with error {code}"),
+        (NoSuchName, _) | (_, NoSuchName) => "NXDOMAIN: there is no such name".into(),
+        (Truncated, _) | (_, Truncated) => "its answer is too long for a datagram".into(),
+        (NoAddress { is_alias: true }, _) | (_, NoAddress { is_alias: true }) => {
+            "the name is another name (CNAME) of one without a record of type A or AAAA".into()
+        }
+        (NoAddress { .. } | Other, NoAddress { .. } | Other) => {
+            "the name exists, and has no record of type A or AAAA".into()
+        }
+    }
 }
 
-fn ask(server: IpAddr, name: &str, kind: u16) -> Result<Reply, String> {
+fn ask(server: IpAddr, name: &str, family: IpFamily) -> Result<NameAnswer, String> {
     let local: SocketAddr = match server {
         IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         IpAddr::V6(_) => ([0u16; 8], 0).into(),
@@ -91,8 +96,11 @@ fn ask(server: IpAddr, name: &str, kind: u16) -> Result<Reply, String> {
     let socket = UdpSocket::bind(local).map_err(failed)?;
     socket.connect((server, 53)).map_err(failed)?;
     let id = socket.local_addr().map_err(failed)?.port();
-    socket.send(&query(id, name, kind)).map_err(failed)?;
-    let (end, mut packet) = (Instant::now() + PATIENCE, [0; 1500]);
+    let name = name.trim_end_matches('.');
+    socket
+        .send(&lookup::question(id, name, family))
+        .map_err(failed)?;
+    let (end, mut packet) = (Instant::now() + PATIENCE, [0; LONGEST]);
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -100,40 +108,11 @@ fn ask(server: IpAddr, name: &str, kind: u16) -> Result<Reply, String> {
         }
         socket.set_read_timeout(Some(left)).map_err(failed)?;
         let count = socket.recv(&mut packet).map_err(failed)?;
-        if let Some(reply) = reply(packet.get(..count).unwrap_or_default(), id) {
-            return Ok(reply);
+        match lookup::answer(packet.get(..count).unwrap_or_default(), id, name, family) {
+            NameAnswer::Other => {}
+            answer => return Ok(answer),
         }
     }
-}
-
-/// Makes a question of one name, RFC 1035 section 4.
-fn query(id: u16, name: &str, kind: u16) -> Vec<u8> {
-    let mut packet = Vec::new();
-    for word in [id, 0x0100, 1, 0, 0, 0] {
-        packet.extend(word.to_be_bytes());
-    }
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        let label = label.as_bytes().get(..63).unwrap_or(label.as_bytes());
-        packet.push(u8::try_from(label.len()).unwrap_or(63));
-        packet.extend(label);
-    }
-    packet.push(0);
-    packet.extend(kind.to_be_bytes());
-    packet.extend(1u16.to_be_bytes());
-    packet
-}
-
-fn reply(packet: &[u8], id: u16) -> Option<Reply> {
-    let word = |at: usize| {
-        let bytes = packet.get(at..at + 2)?.try_into().ok()?;
-        Some(u16::from_be_bytes(bytes))
-    };
-    let (flags, answers) = (word(2)?, word(6)?);
-    let is_reply = word(0)? == id && flags & 0x8000 != 0;
-    is_reply.then_some(Reply {
-        code: u8::try_from(flags & 0xf).unwrap_or_default(),
-        answers,
-    })
 }
 
 #[cfg(test)]
@@ -150,20 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn question_and_reply_are_those_of_rfc_1035() {
-        assert_eq!(
-            query(7, "a.bc", A),
-            *b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0\x01\0\x01"
-        );
-        let missing = *b"\0\x07\x81\x83\0\x01\0\0\0\0\0\0";
-        let expect = Reply {
-            code: 3,
-            answers: 0,
-        };
-        assert_eq!(reply(&missing, 7), Some(expect));
-        // Of another question, no reply, and cut.
-        assert_eq!(reply(&missing, 8), None);
-        assert_eq!(reply(&query(7, "a", A), 7), None);
-        assert_eq!(reply(&missing[..7], 7), None);
+    fn alias_of_a_name_without_an_address_is_no_address() {
+        let mut packet = lookup::question(7, "a.example", IpFamily::V4);
+        (packet[2], packet[3], packet[7]) = (0x81, 0x80, 1);
+        packet.extend(*b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x0e");
+        let alias = lookup::answer(&packet, 7, "a.example", IpFamily::V4);
+        let none = NameAnswer::NoAddress { is_alias: false };
+        for text in [meaning(&alias, &none), meaning(&none, &alias)] {
+            assert!(text.contains("CNAME"), "{text}");
+        }
+        for (other, expect) in [
+            (NameAnswer::Addresses(vec![]), "it knows an address"),
+            (NameAnswer::Failed(2), "SERVFAIL"),
+            (NameAnswer::NoSuchName, "NXDOMAIN"),
+            (NameAnswer::Truncated, "too long"),
+            (none, "CNAME"),
+        ] {
+            let text = meaning(&alias, &other);
+            assert!(text.contains(expect), "{other:?}: {text}");
+        }
     }
 }
