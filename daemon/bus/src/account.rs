@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use crate::connection::job_pair;
 
 /// Of user and group.
 pub const NAME: &str = "remit-job";
@@ -33,8 +35,7 @@ impl Lookup {
         if of_job >= OF_JOB || others.len() >= ALL {
             return None;
         }
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (job, end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).ok()?;
+        let (job, end) = job_pair().ok()?;
         let lookup = Self {
             uid,
             since: now,
