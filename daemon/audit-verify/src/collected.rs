@@ -101,7 +101,7 @@ impl Collected {
     pub fn new(remembered: Option<Remembered>, number: u16) -> Self {
         Self {
             remembered,
-            verifier: Verifier::strict(),
+            verifier: Verifier::default(),
             begin: None,
             late: None,
             number,
@@ -164,7 +164,7 @@ impl Collected {
         }
         (self.is_kept, self.is_other) = (this.record == *newest, false);
         self.accepted += self.taken + self.late.take().map_or(0, |late| late.taken);
-        self.verifier = Verifier::strict();
+        self.verifier = Verifier::default();
         (self.begin, self.taken) = (None, 0);
         true
     }
@@ -186,7 +186,7 @@ impl Collected {
 
     #[must_use]
     pub fn finish(mut self) -> CollectedReport {
-        let verifier = std::mem::replace(&mut self.verifier, Verifier::strict());
+        let verifier = std::mem::replace(&mut self.verifier, Verifier::default());
         let mut report = verifier.finish(None);
         let late = self.late.take();
         if (self.accepted > 0 || late.is_some())
@@ -246,7 +246,7 @@ impl FirstRecord {
 impl Late {
     fn new() -> Self {
         Self {
-            verifier: Verifier::strict(),
+            verifier: Verifier::default(),
             taken: 0,
             is_joined: false,
             newest: None,

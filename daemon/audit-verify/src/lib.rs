@@ -98,8 +98,6 @@ pub struct Parsed {
     pub synced: Option<u64>,
     /// First and last of the records that may never have been written.
     pub doubt: Option<(u64, u64)>,
-    /// The record is from a version of remit that computed hashes differently.
-    pub is_older: bool,
 }
 
 pub enum Read {
@@ -168,7 +166,6 @@ impl Entry {
             doubt: doubt
                 .flatten()
                 .filter(|(_, last)| claimed != Some(computed) || is_before(last)),
-            is_older: value("REMIT_TIME").is_none() && value("REMIT_BOOT").is_none(),
         };
         if position.is_none() || prev.is_none() || claimed.is_none() {
             let why = "it has no number, no hash or no hash of the record before";

@@ -15,15 +15,6 @@ impl Verifier {
     pub const FINDINGS: usize = 20;
     pub const NOTES: usize = 20;
 
-    /// Takes no record of an older remit, whose content no hash covers: whoever can send records can imitate it.
-    #[must_use]
-    pub(crate) fn strict() -> Self {
-        Self {
-            has_newer: true,
-            ..Self::default()
-        }
-    }
-
     /// Requires this record, unless the audit log begins after it. Call it any number of times before [`Self::take`].
     pub fn expect(&mut self, expected: Expected) {
         if expected.seq > 0 {
@@ -47,12 +38,8 @@ impl Verifier {
             return;
         }
         self.earliest = Some(self.earliest.map_or(seq, |earliest| earliest.min(seq)));
-        let hash = match record.is_older {
-            true => record.claimed,
-            false => record.computed,
-        };
         if self.expected.iter().any(|one| one.seq == seq) {
-            self.earlier.entry(seq).or_default().push(hash);
+            self.earlier.entry(seq).or_default().push(record.computed);
         }
     }
 
@@ -60,13 +47,7 @@ impl Verifier {
         self.records += 1;
         let position = &entry.position;
         match entry.read() {
-            Read::Whole(record) if record.is_older && !self.has_newer => {
-                let first = self.older.map_or(record.seq, |(first, _)| first);
-                self.older = Some((first, record.seq));
-                self.take_whole(&record, position);
-            }
             Read::Whole(record) if record.computed == record.claimed => {
-                self.has_newer = true;
                 self.take_whole(&record, position);
             }
             Read::Whole(record) => {
@@ -98,13 +79,6 @@ impl Verifier {
                 "the log begins with record {begin}: earlier records are not here (an older file, or removed by journald)"
             );
             self.note(begin, text);
-        }
-        if let Some((first, last)) = self.older {
-            let those = records(first, last);
-            let text = format!(
-                "{those}: of an older remit; only their order was checked, not what they say"
-            );
-            self.note(first, text);
         }
         let more = self.findings.len().saturating_sub(Self::FINDINGS) as u64;
         // Whoever rewrites the past does not hide it behind gaps.

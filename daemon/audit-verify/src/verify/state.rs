@@ -27,8 +27,6 @@ pub struct Verifier {
     pub(super) notes: Vec<Note>,
     pub(super) more_notes: u64,
     /// First and last record whose hash was computed differently.
-    pub(super) older: Option<(u64, u64)>,
-    pub(super) has_newer: bool,
     pub(super) expected: Vec<Expected>,
     /// The first record only leads to those to verify: the log may begin before it.
     pub(super) is_continued: bool,
