@@ -72,16 +72,7 @@ pub mod capability;
 pub mod caps;
 pub mod cgroup;
 pub mod changed;
-pub mod cron {
-    //! Where cron(8) looks.
-
-    /// Directories of the tables that crontab(1) installs: of Debian, of openSUSE and of others.
-    pub const SPOOLS: [&str; 3] = [
-        "/var/spool/cron/crontabs",
-        "/var/spool/cron/tabs",
-        "/var/spool/cron",
-    ];
-}
+pub mod cron;
 pub mod disks {
     //! File systems on which this machine's kernel keeps owners and modes itself (statfs(2)): only there do they say who
     //! can change a file. A FUSE server decides at each read, and whoever runs a network server can change its files. So

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
+use remit_common::cron::{DEBIAN, SPOOLS, is_hierarchical, name_ignored};
 use serde::Serialize;
 
 use crate::text::{Unseen, lines_but};
@@ -34,8 +35,6 @@ const SHOWN_VARIABLES: [&str; 13] = [
     "START_HOURS_RANGE",
 ];
 const MOST: u64 = 1 << 20;
-/// Where this file is, cron and run-parts(8) ignore files by their names.
-const DEBIAN: &str = "/etc/debian_version";
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
@@ -71,7 +70,7 @@ pub fn list() -> Result<ExitCode, String> {
     };
     let tables: Vec<PathBuf> = TABLES
         .into_iter()
-        .chain(remit_common::cron::SPOOLS)
+        .chain(SPOOLS)
         .flat_map(&mut files_at)
         .collect();
     for (every, location) in SCRIPTS {
@@ -108,10 +107,7 @@ fn files(location: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let paths = fs::read_dir(location)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
-    let hidden = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-    };
+    let hidden = |path: &PathBuf| name(path).starts_with(b".");
     paths.retain(|path| (path.is_file() || unseen_target(path).is_some()) && !hidden(path));
     paths.sort();
     Ok(paths)
@@ -123,11 +119,9 @@ fn unseen_target(path: &Path) -> Option<String> {
     Some(target.to_string_lossy().into_owned())
 }
 
-const DOT: &str = "its name has a dot";
-
 /// Says why run-parts(8) does not run a script.
 fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
-    if is_debian && let Some(why) = name_ignored(script) {
+    if let Some(why) = name_ignored(name(script), is_debian) {
         return Some(why);
     }
     let is_executable = |of: fs::Metadata| of.permissions().mode() & 0o111 != 0;
@@ -138,41 +132,15 @@ fn script_ignored(script: &Path, is_debian: bool) -> Option<&'static str> {
 /// Says why cron(8) does not read a table: Debian's has rules for the names in `/etc/cron.d`.
 fn table_ignored(table: &Path, is_debian: bool) -> Option<&'static str> {
     let is_named = table.parent() == Some(Path::new("/etc/cron.d"));
-    let ignored = (is_debian && is_named).then(|| name_ignored(table))?;
-    ignored.map(|why| match is_hierarchical(table) {
+    let ignored = is_named.then(|| name_ignored(name(table), is_debian))?;
+    ignored.map(|why| match is_hierarchical(name(table)) {
         true => "its name has a dot: only 'cron -l' reads it",
         false => why,
     })
 }
 
-/// Returns true for the further names that cron(8) of Debian reads with option -l: `^_?([a-z0-9_.]+-)+[a-z0-9]+$`.
-fn is_hierarchical(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_part = |part: &[u8]| {
-        let fits = |byte: &u8| is_plain(byte) || matches!(byte, b'_' | b'.');
-        !part.is_empty() && part.iter().all(fits)
-    };
-    let mut parts = name.rsplit(|byte| *byte == b'-');
-    let last = parts.next().unwrap_or_default();
-    let is_last = !last.is_empty() && last.iter().all(is_plain);
-    let is_old = [&b"dpkg-old"[..], b"dpkg-dist"]
-        .iter()
-        .any(|end| name.ends_with(end));
-    let mut before = parts.peekable();
-    is_last && !is_old && before.peek().is_some() && before.all(is_part)
-}
-
-fn name_ignored(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?.as_encoded_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if name.iter().all(is_plain) {
-        None
-    } else if name.contains(&b'.') {
-        Some(DOT)
-    } else {
-        Some("its name has another character than letters, digits, '_' and '-'")
-    }
+fn name(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
 fn table_lines(table: &str, bytes: &[u8], ignored: Option<&'static str>) -> Vec<Job> {

@@ -1,5 +1,7 @@
 //! Tables of cron(8) and anacron(8), and the directories that they run.
 
+use remit_common::cron::{DEBIAN, SPOOLS, is_hierarchical, name_ignored};
+
 use super::execution::Execution;
 use crate::facts::{Source, When};
 use crate::lines::lines;
@@ -40,7 +42,10 @@ pub fn look(look: &mut Look<'_>) {
             &source,
         );
     }
-    for name in look.machine.list(&tables) {
+    let is_debian = look.exists(&FilePath::fixed(DEBIAN));
+    let is_run = |name: &Vec<u8>| name_ignored(name, is_debian).is_none();
+    let names = look.machine.list(&tables).into_iter();
+    for name in names.filter(|name| is_run(name) || is_hierarchical(name)) {
         if let Some(path) = tables.join(&name) {
             table(look, &path, None);
         }
@@ -48,10 +53,7 @@ pub fn look(look: &mut Look<'_>) {
     for path in DIRECTORIES.map(FilePath::fixed) {
         directory(look, &path);
         for name in look.machine.list(&path) {
-            let is_run = name
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
-            if let Some(script) = path.join(&name).filter(|_| is_run) {
+            if let Some(script) = path.join(&name).filter(|_| is_run(&name)) {
                 let by = Execution::new(
                     0,
                     RuleId::CronProgram,
@@ -62,7 +64,7 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
-    for path in remit_common::cron::SPOOLS.map(FilePath::fixed) {
+    for path in SPOOLS.map(FilePath::fixed) {
         users(look, &path);
     }
 }
