@@ -40,7 +40,8 @@ fn pulled(name: &str, unit: &Unit) -> Vec<Pulled> {
         found.extend(names.map(|name| (name, source.clone())));
     }
     let file = unit.files.first();
-    if let (Some(other), Some(file)) = (activated(name, accepts(unit)), file) {
+    // Each connection gets an instance of its own.
+    if let (Some(other), Some(file)) = (activated(name, unit.is_on("Accept")), file) {
         found.push((other, Source::whole(file)));
     }
     found
@@ -62,11 +63,6 @@ pub fn started(
         left.extend(template(&name));
     }
     started
-}
-
-/// Each connection gets an instance of its own.
-fn accepts(unit: &Unit) -> bool {
-    matches!(unit.value("Accept"), Some(b"yes" | b"true" | b"1" | b"on"))
 }
 
 /// The service that a timer, path or socket of this name starts.

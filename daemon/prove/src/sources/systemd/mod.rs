@@ -201,9 +201,10 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
         "ExecStopPost",
         "ExecMount",
     ];
-    let Some(user) = user(look, name, unit) else {
-        return;
-    };
+    let root = (0, when.clone());
+    let user = user(look, name, unit);
+    let own = user.map(|uid| (uid, when.clone()));
+    let mut run_as: BTreeSet<&(u32, When)> = own.iter().collect();
     let directory = unit.value("WorkingDirectory").and_then(FilePath::new);
     let search = search_path(look, unit);
     for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
@@ -211,7 +212,15 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
         let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
         let source = Source::line(file, setting.line, &shown);
         for command in command_lines(&value) {
-            let uid = if command.is_full { 0 } else { user };
+            let Some(identity) = (if command.is_full {
+                Some(&root)
+            } else {
+                own.as_ref()
+            }) else {
+                continue;
+            };
+            run_as.insert(identity);
+            let (uid, when) = (identity.0, &identity.1);
             if let Some(directory) = &directory {
                 super::git::repository(look, uid, directory, &command.argv, when, &source);
             }
@@ -237,7 +246,10 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
                 setting.line,
                 &[b"EnvironmentFile=", value.as_slice()].concat(),
             );
-            look.obeys(user, path, RuleId::EnvironmentFile, when, &source);
+            for (uid, when) in &run_as {
+                let path = path.clone();
+                look.obeys(*uid, path, RuleId::EnvironmentFile, when, &source);
+            }
         }
     }
     for (file, setting) in unit.list("Environment") {
@@ -247,7 +259,9 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
                 setting.line,
                 &[b"Environment=", word.as_slice()].concat(),
             );
-            libraries(look, user, &word, when, &source);
+            for (uid, when) in &run_as {
+                libraries(look, *uid, &word, when, &source);
+            }
         }
     }
 }
@@ -291,10 +305,7 @@ fn search_path(look: &Look<'_>, unit: &Unit) -> Vec<FilePath> {
 
 /// Returns the uid of its processes. `None`: a user that is unknown, or made for each run.
 fn user(look: &mut Look<'_>, name: &str, unit: &Unit) -> Option<u32> {
-    let is_dynamic = matches!(
-        unit.value("DynamicUser"),
-        Some(b"yes" | b"true" | b"1" | b"on")
-    );
+    let is_dynamic = unit.is_on("DynamicUser");
     let Some(user) = unit.value("User") else {
         return (!is_dynamic).then_some(0);
     };

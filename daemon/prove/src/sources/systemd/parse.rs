@@ -43,7 +43,7 @@ fn statements(text: &[u8]) -> Vec<(usize, Vec<u8>)> {
 /// A command of an `Exec` setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
-    /// `+` or `!`: its user is root whatever `User` says.
+    /// `+` or `!`: its user is root whatever `User` says. `!!` is that only on kernels without ambient capabilities.
     pub is_full: bool,
     pub argv: Vec<Vec<u8>>,
 }
@@ -62,13 +62,14 @@ pub fn command_lines(value: &[u8]) -> Vec<CommandLine> {
             .count();
         let (prefix, program) = first.split_at(prefixes);
         let is_named = prefix.contains(&b'@');
+        let exclamations = prefix.iter().filter(|byte| **byte == b'!').count();
         let rest = if is_named {
             rest.get(1..).unwrap_or_default()
         } else {
             rest
         };
         found.push(CommandLine {
-            is_full: prefix.contains(&b'+') || prefix.contains(&b'!'),
+            is_full: prefix.contains(&b'+') || exclamations == 1,
             argv: [&[program.to_vec()], rest].concat(),
         });
     }
@@ -179,6 +180,9 @@ mod tests {
             found.last().unwrap().argv,
             [b"/bin/d".to_vec(), b"e".to_vec()]
         );
+        for (line, is_full) in [(&b"!/a"[..], true), (b"!!/a", false), (b"!!+/a", true)] {
+            assert_eq!(command_lines(line).first().unwrap().is_full, is_full);
+        }
     }
 
     #[test]

@@ -32,6 +32,10 @@ impl Unit {
             .last()
             .map(|(_, setting)| setting.value.as_slice())
     }
+
+    pub fn is_on(&self, key: &str) -> bool {
+        matches!(self.value(key), Some(b"yes" | b"true" | b"1" | b"on"))
+    }
 }
 
 /// `a@.service` of `a@b.service`.
