@@ -44,6 +44,16 @@ pub const NAMES: [&str; 41] = [
     "checkpoint_restore",
 ];
 
+/// Returns the number of a name with `CAP_` before it, in any case.
+pub fn number(name: &str) -> Option<u32> {
+    let (prefix, bare) = name.split_at_checked(4)?;
+    let is_it = |(_, known): &(u32, &str)| known.eq_ignore_ascii_case(bare);
+    let found = (0..).zip(NAMES).find(is_it);
+    found
+        .filter(|_| prefix.eq_ignore_ascii_case("CAP_"))
+        .map(|(number, _)| number)
+}
+
 /// Returns the names of a set, each with `CAP_` before it. One without a name has its number.
 pub fn names(set: u64) -> impl Iterator<Item = String> {
     let is_set = move |number: &u32| set & (1 << number) != 0;
@@ -68,6 +78,8 @@ mod tests {
             "CAP_63",
         ];
         assert_eq!(found, expect);
+        let numbers = ["cap_chown", "CAP_SYS_ADMIN", "CAP_63", "chown", "cap", ""].map(number);
+        assert_eq!(numbers, [Some(0), Some(21), None, None, None, None]);
         assert_eq!(names(0).count(), 0);
     }
 }

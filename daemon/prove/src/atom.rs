@@ -32,6 +32,8 @@ pub enum Atom {
     Uses(String),
     /// Deciding what runs in a profile of the policy.
     Inside(String),
+    /// Deciding what a unit runs that has rights beyond its account.
+    Unit(String),
     /// Deciding what remit permits.
     Remit,
 }

@@ -30,6 +30,7 @@ pub struct Facts {
     pub templates: Vec<(String, u32, Vec<u8>, Source)>,
     /// Units that start because another one does: this one, the other, where.
     pub pulls: Vec<(String, String, Source)>,
+    pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
     pub same_keys: Vec<SameKey>,
     /// Of the files whose presence alone matters, those that exist.
@@ -52,16 +53,19 @@ impl Facts {
             powerful,
             templates,
             pulls,
+            unit_rights,
             same_keys,
             files,
             ..
         } = self;
         let keys = same_keys.iter_mut();
+        let rights = unit_rights.iter_mut().flat_map(|one| &mut one.rights);
         let sources = (obeys.iter_mut().chain(powerful).map(|one| &mut one.source))
             .chain(sudo.iter_mut().map(|one| &mut one.source))
             .chain(permits.iter_mut().map(|one| &mut one.source))
             .chain(templates.iter_mut().map(|(_, _, _, source)| source))
             .chain(pulls.iter_mut().map(|(_, _, source)| source))
+            .chain(rights.map(|(_, source)| source))
             .chain(keys.flat_map(|one| [&mut one.listed, &mut one.also]));
         for source in sources {
             let entry = files.get(&source.file);
@@ -92,6 +96,8 @@ pub enum When {
     ByItself,
     /// Somebody has this unit started.
     Started(String),
+    /// This unit runs, with rights that its account does not have. `needs_start`: only if somebody has it started.
+    Unit { name: String, needs_start: bool },
     /// Somebody calls this command of the policy, which runs it in this profile.
     Called { command: String, profile: String },
     /// Somebody runs this program by sudo(8).
@@ -144,6 +150,16 @@ impl fmt::Display for Source {
             (line, text) => write!(f, "{}:{line}: {text}", self.file),
         }
     }
+}
+
+/// What the processes of a unit have beyond their account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitRights {
+    pub unit: String,
+    /// `None`: an account that is not known, or is made for each run.
+    pub uid: Option<u32>,
+    /// Gids, or `None` for capabilities that lead to root, and where each is written.
+    pub rights: Vec<(Option<u32>, Source)>,
 }
 
 /// A key that is listed for two accounts.

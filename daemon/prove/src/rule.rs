@@ -40,6 +40,7 @@ rules! {
     Link "link" "who can replace a link on the way to a file decides which file it is" "path_resolution(7)";
     UnitProgram "unit-program" "who can change a program that a unit starts has the unit's account" "systemd.service(5)";
     UnitFile "unit-file" "who can change the file of a unit decides what it starts, as whom" "systemd.unit(5)";
+    UnitRights "unit-rights" "a process of a unit has the groups and capabilities that the unit lists" "systemd.exec(5), capabilities(7)";
     PulledUnit "pulled-unit" "who can have a unit started has those started that it wants, requires or activates" "systemd.unit(5)";
     DropIn "drop-in" "who can make a file in the .d directory of a unit decides what it starts" "systemd.unit(5)";
     UnitDirectory "unit-directory" "who can make a file in a directory of units has root start a unit of their own" "systemd.unit(5)";

@@ -33,8 +33,28 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             .unwrap_or_default();
         if EXECUTE_THEIR_ARGUMENT.contains(&name) {
             let body = [Atom::StartTyped(unit.clone())];
-            let clause = Clause::new(Atom::Account(*uid), body, RuleId::Template);
+            let mut rights = facts.unit_rights.iter();
+            let head = match *uid != 0 && rights.any(|one| one.unit == *unit) {
+                true => Atom::Unit(unit.clone()),
+                false => Atom::Account(*uid),
+            };
+            let clause = Clause::new(head, body, RuleId::Template);
             clauses.add(clause.detail(source.to_string()));
+        }
+    }
+    for one in &facts.unit_rights {
+        let body = [Atom::Unit(one.unit.clone())];
+        if let Some(uid) = one.uid {
+            clauses.add(Clause::hidden(Atom::Account(uid), body.clone()));
+        }
+        for (gid, source) in &one.rights {
+            let head = gid.map_or(Atom::Account(0), Atom::Member);
+            let clause = Clause::new(head, body.clone(), RuleId::UnitRights);
+            let clause = clause.detail(format!(
+                "{} has more than its account by {source}",
+                one.unit
+            ));
+            clauses.add(clause.fix(format!("take back {}:{}", source.file, source.line)));
         }
     }
     for (unit, other, source) in &facts.pulls {
@@ -77,6 +97,11 @@ fn clause(facts: &Facts, one: &Obeys) -> Clause {
             Atom::Account(one.uid),
             vec![change, Atom::Start(unit.clone())],
         ),
+        When::Unit { name, needs_start } => {
+            let start = needs_start.then(|| Atom::Start(name.clone()));
+            let body = [Some(change), start].into_iter().flatten();
+            (Atom::Unit(name.clone()), body.collect())
+        }
         When::Sudo { program, runas } => (
             Atom::Account(one.uid),
             vec![change, Atom::Sudo(program.clone(), *runas)],
@@ -86,7 +111,10 @@ fn clause(facts: &Facts, one: &Obeys) -> Clause {
             vec![change, Atom::Call(command.clone())],
         ),
     };
-    let user = user(facts, one.uid);
+    let user = match &one.when {
+        When::Unit { name, .. } => name.clone(),
+        _ => user(facts, one.uid),
+    };
     let detail = match one.source.file == one.file && one.source.line == 0 {
         true => format!("{user} reads or runs {}", one.file),
         false => format!("{user} reads or runs {} by {}", one.file, one.source),

@@ -2,6 +2,7 @@
 
 mod graph;
 mod parse;
+mod rights;
 mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,7 +204,7 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     ];
     let root = (0, when.clone());
     let user = user(look, name, unit);
-    let own = user.map(|uid| (uid, when.clone()));
+    let own = rights::identity(look, (name, unit), user, when);
     let mut run_as: BTreeSet<&(u32, When)> = own.iter().collect();
     let directory = unit.value("WorkingDirectory").and_then(FilePath::new);
     let search = search_path(look, unit);
