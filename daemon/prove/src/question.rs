@@ -45,7 +45,7 @@ pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> 
     let grants = Grants::of(&rights, accounts, &first.facts().units);
     let people = People::of(question, accounts, &[&policy]);
     let subjects = people.subjects(question, first.facts())?;
-    let (mut facts, commands) = first.finish();
+    let (mut facts, commands) = first.finish([&grants]);
     facts.obeys.extend(commands.into_iter().flatten());
     let end = end(machine);
     let is_late = || machine.elapsed() > end;
@@ -97,7 +97,7 @@ fn by_rights(
     }
     let people = People::of(question, accounts, &policies);
     let limits = people.limits(&policies, accounts, new);
-    let (mut facts, commands) = first.finish();
+    let (mut facts, commands) = first.finish(grants.iter().flatten());
     let Ok([old_commands, new_commands]) = <[_; 2]>::try_from(commands) else {
         return Err("a policy was not looked at".to_owned());
     };
@@ -137,7 +137,7 @@ fn by_files(
         let accounts = &first.facts().accounts;
         let people = People::of(question, accounts, &policies);
         let limits = people.limits(&[rights.policy], accounts, &grants);
-        let (mut facts, commands) = first.finish();
+        let (mut facts, commands) = first.finish(&grants);
         facts.obeys.extend(commands.into_iter().flatten());
         facts.hide_private();
         (facts, grants, people, limits)

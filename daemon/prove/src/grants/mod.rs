@@ -11,6 +11,7 @@ use remit_common::wire::Effect;
 use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
 
 use crate::accounts::Accounts;
+use crate::path::FilePath;
 pub use command::STARTING_VERBS;
 use permission::PermittedBy;
 pub use permission::What;
@@ -106,6 +107,15 @@ impl Grants {
         own.all(|one| granted.contains(&one.effect()))
             && self.profiles.iter().all(|one| other.profiles.contains(one))
             && self.left_out <= other.left_out
+    }
+
+    /// Returns the paths that permissions name to be written or changed.
+    pub fn named(&self) -> impl Iterator<Item = FilePath> {
+        self.granted.iter().flat_map(|one| match &one.what {
+            What::Input { files, .. } => files.iter().filter_map(FilePath::new).collect(),
+            What::Commit { beneath } => beneath.clone(),
+            What::Call | What::Start(_) | What::StartTyped(_) => Vec::new(),
+        })
     }
 
     pub fn is_same(&self, other: &Self) -> bool {

@@ -70,15 +70,18 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
             What::Commit { beneath } => {
                 let uses = Atom::Uses(format!("{} {} {:?}", one.command, one.rule, one.what));
                 add(uses.clone(), RuleId::GrantCommit);
+                if !used.insert(uses.clone()) {
+                    continue;
+                }
+                let directories = directories_of_missing(facts, beneath);
                 let paths = facts.ways.keys().filter(|path| {
                     let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
                     let is_in = beneath.iter().any(|above| path.is_beneath(above));
-                    !is_own && (beneath.is_empty() || is_in)
+                    !is_own && (beneath.is_empty() || is_in || directories.contains(path))
                 });
-                for path in paths.filter(|_| !used.contains(&uses)) {
+                for path in paths {
                     decides(facts, &uses, path, true, clauses);
                 }
-                used.insert(uses);
             }
         }
     }
@@ -102,6 +105,7 @@ fn decides(facts: &Facts, uses: &Atom, path: &FilePath, as_root: bool, clauses: 
 fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&'f FilePath> {
     let writes: Vec<FilePath> = profile.writes.iter().filter_map(FilePath::new).collect();
     let named: Vec<FilePath> = files.iter().filter_map(FilePath::new).collect();
+    let directories = directories_of_missing(facts, &named);
     let paths = facts.ways.iter().filter(|(path, way)| {
         let end = match &way.end {
             End::There(end) => Some(end.clone()),
@@ -110,10 +114,34 @@ fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&
         };
         let entry = end.and_then(|end| facts.files.get(&end));
         let is_named = files.is_empty() || named.iter().any(|file| path.is_beneath(file));
+        let is_named = is_named || directories.contains(path);
         let is_shown = profile.is_host || writes.iter().any(|above| path.is_beneath(above));
         is_named && is_shown && entry.is_some_and(|entry| has(profile, entry, WRITE))
     });
     paths.map(|(path, _)| path).collect()
+}
+
+/// Returns the directories in which one of these files would be a new one that somebody obeys. In a search path its name
+/// decides: names that somebody runs are paths of their own.
+fn directories_of_missing<'f>(facts: &'f Facts, named: &[FilePath]) -> BTreeSet<&'f FilePath> {
+    let end = |path: &FilePath| facts.ways.get(path).map(|way| &way.end);
+    let parents = named.iter().filter_map(|file| match end(file) {
+        Some(End::Missing(missing)) => missing.parent(),
+        _ => None,
+    });
+    let parents: BTreeSet<FilePath> = parents.collect();
+    if parents.is_empty() {
+        return BTreeSet::new();
+    }
+    let obeyed = facts.obeys.iter().filter(|one| {
+        let is_by_name = matches!(
+            one.rule,
+            RuleId::SearchPath | RuleId::LibraryPath | RuleId::Venv
+        );
+        let is_parent = |end: &End| matches!(end, End::There(end) if parents.contains(end));
+        !is_by_name && end(&one.file).is_some_and(is_parent)
+    });
+    obeyed.map(|one| &one.file).collect()
 }
 
 /// What code in a sandbox reaches beyond what every account does.

@@ -27,6 +27,7 @@ use remit_policy::Policy;
 
 use crate::accounts::Accounts;
 use crate::facts::{Facts, Obeys};
+use crate::grants::Grants;
 use crate::look::Look;
 use crate::machine::Machine;
 
@@ -64,7 +65,14 @@ impl FirstLook<'_> {
     }
 
     /// Looks with all other sources. Returns the facts without those of the commands, and these for each policy.
-    pub fn finish(mut self) -> (Facts, Vec<Vec<Obeys>>) {
+    pub fn finish<'g>(
+        mut self,
+        grants: impl IntoIterator<Item = &'g Grants>,
+    ) -> (Facts, Vec<Vec<Obeys>>) {
+        // A file that is missing yet is one of its directory.
+        for file in grants.into_iter().flat_map(Grants::named) {
+            self.look.way(&file);
+        }
         for source in [
             cron::look,
             sudo::look,
