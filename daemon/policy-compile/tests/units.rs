@@ -139,6 +139,44 @@ fn approval_is_asked_for_logs_that_show_its_units_among_others() {
 }
 
 #[test]
+fn glob_of_a_denial_includes_own_commands() {
+    let restart = "[[command]]\nname = 'service.restart'\nsummary = 'Restart'\nargv = ['/bin/x', '{unit}']\n\
+                   effect = 'read'\nprofile = 'strict'\nargs.unit = { type = 'unit' }\n\
+                   [[grant]]\nto = ['%remit']\nallow = ['run', 'service.restart']\n";
+    let rule = |table: &str, key: &str, glob: &str| {
+        format!(
+            "{restart}[[{table}]]\nto = ['%remit']\n{key} = ['{glob}']\nargs = {{ unit = ['vault.service'] }}\n"
+        )
+    };
+    let denied = |glob: &str, name: &str, unit: &str| {
+        let policy = with(&rule("deny", "deny", glob));
+        answer(&policy, name, &[("unit", unit)]) == "deny"
+    };
+    for (glob, own) in [
+        ("service.*", &["service.restart", "service.status"][..]),
+        ("*", &["service.restart", "service.status", "logs"]),
+        ("lo*", &["logs"]),
+    ] {
+        for name in ["service.restart", "service.status", "logs"] {
+            assert_eq!(
+                denied(glob, name, "vault.service"),
+                own.contains(&name),
+                "{glob} {name}"
+            );
+            assert!(!denied(glob, name, "nginx.service"), "{glob} {name}");
+        }
+    }
+    let list = with(&rule("deny", "deny", "*"));
+    assert_eq!(answer(&list, "service.list", &[]), "allow");
+    // A grant includes them by their whole names only.
+    let granted = rule("grant", "allow", "service.*").replace("'run', ", "");
+    assert_eq!(
+        answer(&with(&granted), "service.status", &[("unit", "vault")]),
+        "deny"
+    );
+}
+
+#[test]
 fn slice_is_about_all_units_below_it() {
     let denial = with(
         "[[grant]]\nto = ['%remit']\nallow = ['run']\n\

@@ -15,7 +15,7 @@ use remit_policy::model::bounds::VALUES;
 use remit_policy::model::command::{Command, ParamKind};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Named, RUN};
-use remit_policy::model::rule::builtin;
+use remit_policy::model::rule::Patterns;
 use remit_policy::model::scope::{Scope, UNIT, has_unit};
 use remit_policy::quoted;
 
@@ -92,8 +92,15 @@ impl Loading<'_> {
             }
         }
         let builtin_names = || COMMANDS.iter().map(|command| command.name);
-        let literals = || globs.iter().filter_map(Glob::literal);
-        let builtins: Vec<Named<'_>> = literals().filter_map(builtin).map(Named::Builtin).collect();
+        let patterns = match unmatched {
+            Unmatched::Warns => Patterns::All,
+            Unmatched::Refuses => Patterns::Denials,
+        };
+        let own = COMMANDS.iter().filter(|own| {
+            let mut globs = globs.iter().filter(|glob| glob.matches(own.name));
+            globs.any(|glob| patterns.reach_builtins(glob))
+        });
+        let builtins: Vec<Named<'_>> = own.map(Named::Builtin).collect();
         if commands.is_empty()
             && ![RUN, CHANGE]
                 .into_iter()
@@ -228,8 +235,8 @@ fn check_name(
         let help = match report.similar(name, known()) {
             Some(meant) => format!("did you mean '{meant}'?"),
             None => {
-                "write an argument of the [[command]]; of remit's own commands rules know only 'unit', of those that the \
-                 rule names whole: \"logs\", \"service.status\""
+                "write an argument of the [[command]]; of remit's own commands rules know only 'unit', and a grant those \
+                 that it names whole: \"logs\", \"service.status\""
                     .into()
             }
         };

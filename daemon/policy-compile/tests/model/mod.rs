@@ -196,10 +196,14 @@ impl Rule {
     }
 
     fn is_about_unit_of(&self, name: &str) -> bool {
-        name == "logs" && self.names.contains(&name) && self.args[1].is_empty()
+        let is_named = match self.deny {
+            true => self.names.iter().any(|glob| matches(glob, name)),
+            false => self.names.contains(&name),
+        };
+        has_unit(name) && is_named && self.args[1].is_empty()
     }
 
-    fn unit_of_logs(args: &Args) -> Option<String> {
+    fn unit(args: &Args) -> Option<String> {
         match args.as_slice() {
             [(key, value)] if key == "unit" && !value.is_empty() => {
                 Some(format!("{value}.service"))
@@ -211,14 +215,14 @@ impl Rule {
     /// Returns true if the logs of all units show those of the rule, whose approval is needed then.
     fn is_shown(&self, name: &str, args: &Args) -> bool {
         let is_asking = self.expires_s.is_some() && !self.deny;
-        is_asking && self.is_scoped() && name == "logs" && Self::unit_of_logs(args).is_none()
+        is_asking && self.is_scoped() && name == "logs" && Self::unit(args).is_none()
     }
 
     fn fits(&self, name: &str, args: &Args) -> bool {
-        if self.is_scoped() && name == "logs" {
-            let unit = Self::unit_of_logs(args);
+        if self.is_scoped() && has_unit(name) {
+            let unit = Self::unit(args);
             let fits = |unit: String| self.args[0].iter().any(|glob| matches(glob, &unit));
-            return unit.is_some_and(fits);
+            return unit.map_or(self.deny, fits);
         }
         let passed = |name: &str| -> Vec<&str> {
             let of_name = args.iter().filter(|(passed, _)| passed == name);
@@ -247,6 +251,10 @@ fn matches(glob: &str, text: &str) -> bool {
         (Some(one), Some(other)) => one == other && matches(&glob[1..], &text[1..]),
         _ => false,
     }
+}
+
+fn has_unit(name: &str) -> bool {
+    matches!(name, "logs" | "service.status")
 }
 
 fn is_builtin(name: &str) -> bool {

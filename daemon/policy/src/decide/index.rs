@@ -103,7 +103,7 @@ impl Index {
                     };
                     let suits = match command {
                         Some(command) => scope.suits(Named::Command(command)),
-                        None => can_be_scoped(scope, glob, name),
+                        None => can_be_scoped(scope, glob, name, patterns),
                     };
                     suits && reaches(glob, nature, patterns)
                 };

@@ -99,7 +99,7 @@ impl GrantRule {
     pub fn allows_by(&self, glob: &Glob, name: &str, nature: Nature<'_>) -> bool {
         let matches = glob.matches(name) && self.patterns_reach(glob, nature);
         let implied = self.run_is_builtins() && implies(&self.scope, glob, name);
-        (matches && can_be_scoped(&self.scope, glob, name)) || implied
+        (matches && can_be_scoped(&self.scope, glob, name, self.patterns())) || implied
     }
 
     /// Returns true if an entry of `allow` can include a command of this nature. Unless the rule says so, a pattern
@@ -192,8 +192,8 @@ impl DenyRule {
     /// Returns true if it denies this name to its subjects; with a scope, maybe not with all arguments.
     pub fn denies(&self, name: &str) -> bool {
         let scope = &self.scope;
-        let matches = |glob: &Glob| glob.matches(name) && can_be_scoped(scope, glob, name);
-        let speaks = |glob: &Glob| matches(glob) || implies(scope, glob, name);
+        let can = |glob: &Glob| can_be_scoped(scope, glob, name, Patterns::Denials);
+        let speaks = |glob: &Glob| glob.matches(name) && can(glob) || implies(scope, glob, name);
         self.deny.iter().any(speaks)
     }
 }
@@ -207,6 +207,13 @@ pub enum Patterns<'a> {
     Looking {
         file: &'a str,
     },
+}
+
+impl Patterns<'_> {
+    /// Returns true if an entry of a rule about arguments includes built-in commands: in grants a whole name only.
+    pub fn reach_builtins(self, glob: &Glob) -> bool {
+        self == Self::Denials || glob.literal().is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,12 +265,11 @@ pub fn reaches(glob: &Glob, nature: Nature<'_>, patterns: Patterns<'_>) -> bool 
     by_pattern || glob.literal().is_some()
 }
 
-/// Returns true if a rule of this scope can be about the name by this entry. A rule about arguments includes a built-in
-/// command only by its whole name: until rules knew the arguments of these commands, its patterns never did.
-pub fn can_be_scoped(scope: &Scope, glob: &Glob, name: &str) -> bool {
+/// Returns true if a rule of this scope can be about the name by this entry.
+pub fn can_be_scoped(scope: &Scope, glob: &Glob, name: &str, patterns: Patterns<'_>) -> bool {
     match builtin(name) {
         _ if scope.is_any() => true,
-        Some(builtin) => glob.literal().is_some() && scope.suits(Named::Builtin(builtin)),
+        Some(builtin) => patterns.reach_builtins(glob) && scope.suits(Named::Builtin(builtin)),
         None => name != RUN && name != CHANGE,
     }
 }
