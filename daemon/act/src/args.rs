@@ -192,11 +192,24 @@ pub enum Fault {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::service::has_units_started;
+
     use super::*;
+    use crate::unit::effects::Act;
 
     fn asked(line: &str) -> Result<Ask, String> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         parse(&words)
+    }
+
+    #[test]
+    fn verb_with_an_act_is_a_start_for_the_prover() {
+        let verbs = USAGE.split_once("unit ").unwrap().1;
+        let verbs = verbs.split_once(' ').unwrap().0;
+        for word in verbs.split('|') {
+            let act = Act::from_verb(unit_verb(word).unwrap());
+            assert_eq!(has_units_started(word), act.is_some(), "{word}");
+        }
     }
 
     #[test]

@@ -214,3 +214,10 @@ pub enum SudoCommand {
         args: Option<Vec<u8>>,
     },
 }
+
+/// `a@.service` of `a@b.service`.
+pub fn template(name: &str) -> Option<String> {
+    let (prefix, rest) = name.split_once('@')?;
+    let (instance, suffix) = rest.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
+}

@@ -261,7 +261,7 @@ async fn lines(
         lines.extend(list(what, &effects.names(act))?);
     }
     let mut executed = Vec::new();
-    if let Some(act) = own(verb) {
+    if let Some(act) = Act::from_verb(verb) {
         executed.push(executes(bus, &unit, act).await?);
     }
     let mut others = Vec::new();
@@ -279,16 +279,6 @@ async fn lines(
         lines.insert(first, line);
     }
     Ok(lines)
-}
-
-const fn own(verb: UnitVerb) -> Option<Act> {
-    match verb {
-        UnitVerb::Start | UnitVerb::Enable => Some(Act::Start),
-        UnitVerb::Stop => Some(Act::Stop),
-        UnitVerb::Restart => Some(Act::Restart),
-        UnitVerb::Reload => Some(Act::Reload),
-        UnitVerb::Disable => None,
-    }
 }
 
 /// Returns the commands of root, those of others, the files of the other units, and the settings, each line once: a page without

@@ -2,7 +2,7 @@
 
 pub mod after;
 pub mod describe;
-mod effects;
+pub mod effects;
 mod executed;
 mod install;
 mod manager;

@@ -1,40 +1,84 @@
 //! What a command of the policy does: has units started, or writes what its caller gives.
 
+use remit_common::service;
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::Class;
 
-pub const STARTING_VERBS: [&str; 6] = [
-    "start",
-    "restart",
-    "reload",
-    "try-restart",
-    "reload-or-restart",
-    "stop",
-];
-
 pub fn literal(command: &Command, at: usize) -> &str {
     match command.argv.get(at) {
-        Some(Part::Word(Word::Literal(word))) => word.strip_prefix('-').unwrap_or(word),
+        // A hyphen before the program means that it may be missing.
+        Some(Part::Word(Word::Literal(word))) if at == 0 => word.strip_prefix('-').unwrap_or(word),
+        Some(Part::Word(Word::Literal(word))) => word,
         _ => "",
     }
 }
 
-fn is_systemctl(command: &Command) -> bool {
-    let program = literal(command, 0);
-    let acts = program.ends_with("/remit-act") && literal(command, 1) == "unit";
-    (acts && STARTING_VERBS.contains(&literal(command, 2)))
-        || (program.ends_with("/systemctl") && command.argv.iter().any(|part| matches!(part, Part::Word(Word::Literal(word)) if STARTING_VERBS.contains(&word.as_str()))))
+/// Where the verb of systemctl(1) or of `remit-act unit` is.
+fn verb_at(command: &Command) -> Option<usize> {
+    let program = literal(command, 0).rsplit('/').next()?;
+    let first: usize = match program {
+        "remit-act" if literal(command, 1) == "unit" => 2,
+        "systemctl" => 1,
+        _ => return None,
+    };
+    let is_option = |at: usize| texts(command, at).any(|word| word.starts_with('-'));
+    let is_value = |at: usize| has_value(literal(command, at.saturating_sub(1)));
+    (first..command.argv.len()).find(|at| !is_option(*at) && !is_value(*at))
+}
+
+/// Returns true for an option of systemctl(1) before a value.
+pub fn has_value(option: &str) -> bool {
+    matches!(
+        remit_programs::known("systemctl").map(|program| &program.class),
+        Some(Class::Tool(tool)) if tool.with_value.contains(&option)
+    )
+}
+
+/// Returns the words that the definition has at this position of argv.
+fn texts(command: &Command, at: usize) -> impl Iterator<Item = &str> {
+    let words = match command.argv.get(at) {
+        Some(Part::Word(word)) => std::slice::from_ref(word),
+        Some(Part::Group(words)) => words,
+        None => &[],
+    };
+    words.iter().filter_map(|word| match word {
+        Word::Literal(text) | Word::Attached(text, _) => Some(text.as_str()),
+        Word::Value(at) => match &command.params.get(*at)?.kind {
+            ParamKind::Flag(text) => Some(text.as_str()),
+            _ => None,
+        },
+    })
+}
+
+/// `may`: a call may have this value of this argument.
+pub fn has_units_started(command: &Command, may: impl Fn(&Param, &str) -> bool) -> bool {
+    let Some(at) = verb_at(command) else {
+        return false;
+    };
+    let mut words = (at..command.argv.len()).flat_map(|at| texts(command, at));
+    if words.any(|word| word == "--now") {
+        return true;
+    }
+    let param = match command.argv.get(at) {
+        Some(Part::Word(Word::Value(at))) => command.params.get(*at),
+        _ => return service::has_units_started(literal(command, at)),
+    };
+    param.is_none_or(|param| match &param.kind {
+        ParamKind::Enum(verbs) => verbs
+            .iter()
+            .any(|verb| service::has_units_started(verb) && may(param, verb)),
+        _ => true,
+    })
 }
 
 /// Returns true if calls start a unit, write what the caller gives, or commit a plan.
 pub fn leads_on(command: &Command) -> bool {
-    is_systemctl(command) || command.is_commit() || written(command).is_some()
+    has_units_started(command, |_, _| true) || command.is_commit() || written(command).is_some()
 }
 
 /// Returns the parameters that name a unit to start, and whether it may be an instance.
 pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
-    let params = command.params.iter().filter(|_| is_systemctl(command));
-    params.filter_map(|param| match param.kind {
+    command.params.iter().filter_map(|param| match param.kind {
         ParamKind::Unit { instances } => Some((param, instances)),
         ParamKind::Text { .. } => Some((param, true)),
         _ => None,
@@ -42,15 +86,11 @@ pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
 }
 
 /// Returns the units that the definition names, behind the verb.
-pub fn literal_units(command: &Command) -> Vec<String> {
-    let words = (1..command.argv.len()).map(|at| literal(command, at));
-    let words = words.filter(|_| is_systemctl(command));
-    let behind = words
-        .skip_while(|word| !STARTING_VERBS.contains(word))
-        .skip(1);
-    let units =
-        behind.filter(|word| !word.is_empty() && !word.contains('/') && !word.starts_with('-'));
-    units.map(unit_name).collect()
+pub fn literal_units(command: &Command) -> impl Iterator<Item = String> {
+    let behind = verb_at(command).map_or(usize::MAX, |at| at.saturating_add(1));
+    let words = (behind..command.argv.len()).map(|at| literal(command, at));
+    let units = words.filter(|word| !word.is_empty() && !word.starts_with(['-', '/']));
+    units.map(unit_name)
 }
 
 /// As systemctl(1) completes it.
@@ -100,12 +140,6 @@ fn writes_file(command: &Command, name: &str) -> bool {
         return false;
     };
     (1..command.argv.len()).any(|at| tool.writes.contains(&literal(command, at)))
-}
-
-pub fn template_of(unit: &str) -> Option<String> {
-    let (prefix, rest) = unit.split_once('@')?;
-    let (instance, suffix) = rest.rsplit_once('.')?;
-    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
 }
 
 /// An instance that no rule names, to ask whether any text is permitted.

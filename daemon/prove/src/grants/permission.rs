@@ -7,7 +7,7 @@ use remit_common::service::is_protected;
 use remit_policy::{Command, Count, Param, Pending, Usable, Verdict};
 
 use super::command::{
-    literal, literal_units, template_instance, template_of, unit_name, unit_params, written,
+    has_units_started, literal, literal_units, template_instance, unit_name, unit_params, written,
 };
 use crate::path::FilePath;
 
@@ -61,12 +61,18 @@ impl<'p> PermittedBy<'p> {
         is_called: bool,
         units: &BTreeSet<String>,
     ) -> Vec<What> {
-        let mut effects = self.starts(command, units);
+        let mut effects = Vec::new();
+        let starts = has_units_started(command, |param, value| self.permits(param, value));
+        if starts {
+            effects.extend(self.starts(command, units));
+        }
         if !self.permits_any() {
             return effects;
         }
         effects.extend(is_called.then_some(What::Call));
-        effects.extend(literal_units(command).into_iter().map(What::Start));
+        if starts {
+            effects.extend(literal_units(command).map(What::Start));
+        }
         if let Some(files) = written(command) {
             let profile = command.profile.name.clone();
             effects.push(What::Input { profile, files });
@@ -119,9 +125,9 @@ impl<'p> PermittedBy<'p> {
 
     fn named(&self, param: &Param, values: &[&str]) -> Vec<What> {
         let permitted = values.iter().filter(|value| self.permits(param, value));
-        let units = permitted.map(|value| unit_name(value));
-        let units = units.flat_map(|unit| [template_of(&unit), Some(unit)]);
-        units.flatten().map(What::Start).collect()
+        permitted
+            .map(|value| What::Start(unit_name(value)))
+            .collect()
     }
 
     fn any(

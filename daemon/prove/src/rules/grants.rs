@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
-use crate::facts::Facts;
+use crate::facts::{Facts, template};
 use crate::grants::{Grants, ProfileFact, What};
 use crate::machine::entry::{End, Entry, Holder, Kind, WRITE};
 use crate::path::FilePath;
@@ -211,7 +211,7 @@ fn is_powerful(facts: &Facts, profile: &ProfileFact, socket: &str) -> bool {
 
 /// The atoms of having a unit started. `any`: an instance or a pattern may be meant.
 pub fn starts(facts: &Facts, unit: &str, any: bool) -> Vec<Atom> {
-    if let Some((prefix, _)) = unit.split_once('*').filter(|_| any) {
+    if let Some((prefix, _)) = unit.split_once(['*', '?', '[', '\\']).filter(|_| any) {
         let units = facts.units.iter().filter(|known| known.starts_with(prefix));
         return units
             .map(|unit| match unit.contains("@.") {
@@ -220,5 +220,8 @@ pub fn starts(facts: &Facts, unit: &str, any: bool) -> Vec<Atom> {
             })
             .collect();
     }
-    vec![Atom::Start(unit.to_owned())]
+    let names = [Some(unit.to_owned()), template(unit)]
+        .into_iter()
+        .flatten();
+    names.map(Atom::Start).collect()
 }

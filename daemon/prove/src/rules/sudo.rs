@@ -1,11 +1,12 @@
 //! What permissions of sudo lead to.
 
+use remit_common::service::has_units_started;
 use remit_programs::Class;
 
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule};
-use crate::grants::STARTING_VERBS;
+use crate::grants::{has_value, unit_name};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -81,17 +82,20 @@ fn executes_arguments(path: &FilePath, args: Option<&[u8]>) -> bool {
 /// The units that `systemctl start X` and the like have started.
 fn units(facts: &Facts, path: &FilePath, args: Option<&[u8]>) -> Vec<Atom> {
     let text = std::str::from_utf8(args.unwrap_or_default()).unwrap_or_default();
-    let mut words = text
-        .split_ascii_whitespace()
-        .filter(|word| !word.starts_with("--"));
+    let all: Vec<&str> = text.split_ascii_whitespace().collect();
+    let before = std::iter::once("").chain(all.iter().copied());
+    let mut words = all
+        .iter()
+        .zip(before)
+        .filter(|(word, before)| !word.starts_with('-') && !has_value(before))
+        .map(|(word, _)| *word);
     let verb = words.next().unwrap_or_default();
-    if path.name() != b"systemctl" || !STARTING_VERBS.contains(&verb) {
+    let starts = has_units_started(verb) || all.contains(&"--now");
+    if path.name() != b"systemctl" || !starts {
         return Vec::new();
     }
-    let unit = words.next().unwrap_or_default();
-    let whole = match unit.contains('.') {
-        true => unit.to_owned(),
-        false => format!("{unit}.service"),
-    };
-    super::grants::starts(facts, &whole, true)
+    let units = words.map(unit_name);
+    units
+        .flat_map(|unit| super::grants::starts(facts, &unit, true))
+        .collect()
 }

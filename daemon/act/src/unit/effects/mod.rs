@@ -32,6 +32,17 @@ pub enum Act {
 }
 
 impl Act {
+    /// Returns what a verb does to its unit. An enabled unit starts at the next boot.
+    pub const fn from_verb(verb: UnitVerb) -> Option<Self> {
+        match verb {
+            UnitVerb::Start | UnitVerb::Enable => Some(Self::Start),
+            UnitVerb::Stop => Some(Self::Stop),
+            UnitVerb::Restart => Some(Self::Restart),
+            UnitVerb::Reload => Some(Self::Reload),
+            UnitVerb::Disable => None,
+        }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Self::Start | Self::Later | Self::Trigger => "starts",
@@ -74,12 +85,8 @@ pub async fn compute(
     unit: &Known,
     also: &[String],
 ) -> Result<Effects, Fault> {
-    let act = match verb {
-        UnitVerb::Start | UnitVerb::Enable => Act::Start,
-        UnitVerb::Stop => Act::Stop,
-        UnitVerb::Restart => Act::Restart,
-        UnitVerb::Reload => Act::Reload,
-        UnitVerb::Disable => return Ok(Effects::default()),
+    let Some(act) = Act::from_verb(verb) else {
+        return Ok(Effects::default());
     };
     let mut closure = Closure::new(manager, unit);
     closure.happens(unit, act)?;

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::words;
-use super::unit::{Unit, template};
-use crate::facts::Source;
+use super::unit::Unit;
+use crate::facts::{Source, template};
 
-/// Settings that name units which start with this one, or because of it.
-const PULLS: [&str; 9] = [
+/// Settings that name units which start with this one, because of it, or are enabled with it.
+const PULLS: [&str; 10] = [
     "Wants",
     "Requires",
     "BindsTo",
@@ -18,6 +18,7 @@ const PULLS: [&str; 9] = [
     "Unit",
     "Sockets",
     "Service",
+    "Also",
 ];
 
 /// A unit that starts with another one, and where that is written.

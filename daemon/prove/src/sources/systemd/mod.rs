@@ -8,14 +8,14 @@ mod unit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::execution::Execution;
-use crate::facts::{Source, When};
+use crate::facts::{Source, When, template};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 use graph::{pulls, started};
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
-use unit::{Unit, template};
+use unit::Unit;
 
 /// systemd.unit(5), "System Unit Search Path", first to last.
 const DIRECTORIES: [&str; 12] = [

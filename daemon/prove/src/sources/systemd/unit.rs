@@ -37,10 +37,3 @@ impl Unit {
         matches!(self.value(key), Some(b"yes" | b"true" | b"1" | b"on"))
     }
 }
-
-/// `a@.service` of `a@b.service`.
-pub fn template(name: &str) -> Option<String> {
-    let (prefix, rest) = name.split_once('@')?;
-    let (instance, suffix) = rest.rsplit_once('.')?;
-    (!instance.is_empty()).then(|| format!("{prefix}@.{suffix}"))
-}

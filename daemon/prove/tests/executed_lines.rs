@@ -1,0 +1,194 @@
+//! Lines of units, crontabs, sudoers and policies by which a script runs as root. Each is read on a machine on which the
+//! agent's group can write the script, and on one on which only root can. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Laid;
+use common::laid::goals;
+use remit_prove::text::text as shown;
+
+const UNIT: &str = "/etc/systemd/system/x.service";
+const DISABLED: (&str, &str) = (
+    UNIT,
+    "[Service]\nExecStart=/srv/app/run.sh\n[Install]\nWantedBy=multi-user.target\n",
+);
+
+/// A machine with these files, on which the agent's group can write `/srv/app` if `is_open`.
+fn laid(files: &[(&str, &str)], policy: &str, is_open: bool) -> Laid {
+    let (group, mode) = if is_open {
+        ("deploy", "2775")
+    } else {
+        ("root", "755")
+    };
+    let names = [
+        "bash",
+        "cat",
+        "env",
+        "flock",
+        "java",
+        "make",
+        "nice",
+        "node",
+        "python3",
+        "run-parts",
+        "sh",
+        "sudo",
+        "systemctl",
+        "timeout",
+    ];
+    let programs = names.map(|name| format!("'/usr/bin/{name}'")).join(", ");
+    let file = |path: &str, group: &str, mode: &str, text: &str| {
+        format!("[[file]]\npath = '{path}'\ngroup = '{group}'\nmode = '{mode}'\n{text}\n")
+    };
+    let with = |text: &str| format!("text = '''\n{text}'''\n");
+    let mut toml = format!(
+        "about = ''\nagent = 'agent'\nprograms = ['/usr/sbin/cron', {programs}]\n\
+         user = [{{ name = 'agent', uid = 5001, groups = ['deploy'] }}]\n\
+         group = [{{ name = 'deploy', gid = 6001 }}]\npolicy = \"\"\"\n{policy}\"\"\"\n"
+    );
+    toml += &file("/srv/app", group, mode, "");
+    for (name, mode) in [("run.sh", "755"), ("run.py", "644"), ("server.js", "644")] {
+        let path = format!("/srv/app/{name}");
+        toml += &file(&path, group, mode, &with("#!/bin/sh\n"));
+    }
+    for (path, text) in files {
+        toml += &file(path, "root", "644", &with(text));
+    }
+    Laid::out("a line", &toml)
+}
+
+/// Returns whether the agent reaches root, and the answer.
+fn answer(files: &[(&str, &str)], policy: &str, is_open: bool) -> (bool, String) {
+    let report = laid(files, policy, is_open).report();
+    let reaches = goals(&report.subjects[0]).contains(&"root");
+    (reaches, shown(&report, true))
+}
+
+/// Compares each row with what is found, and with the machine on which only root writes the script.
+fn check<'r>(rows: impl IntoIterator<Item = (&'r str, Vec<(&'r str, String)>, String, bool)>) {
+    let mut wrong = Vec::new();
+    for (row, files, policy, expect) in rows {
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
+        let (found, shown) = answer(&files, &policy, true);
+        if found != expect {
+            wrong.push(format!("{row}: {found}\n{shown}"));
+        }
+        let (found, shown) = answer(&files, &policy, false);
+        if found {
+            wrong.push(format!("{row}, of root alone:\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn sudoers(command: &str) -> (&'static str, String) {
+    let line = format!("agent ALL = (root) NOPASSWD: {command}\n");
+    ("/etc/sudoers", line)
+}
+
+/// A command of the policy without a sandbox, granted without an approval.
+fn granted(argv: &str, args: &str) -> String {
+    format!(
+        "[[command]]\nname = 'x.do'\nsummary = 'X'\nargv = [{argv}]\neffect = 'change'\nprofile = 'bare'\n{args}\n\
+         [profile.bare]\nbase = 'host'\nuser = 'root'\n\
+         [[grant]]\nname = 'x'\nto = ['agent']\nallow = ['x.do']\napproval = 'none'\nunconfined = true\n"
+    )
+}
+
+#[test]
+fn verb_that_starts_leads_to_the_program_of_its_unit() {
+    let policies = [
+        (
+            "'/usr/libexec/remit/remit-act', 'unit', 'enable', 'x.service'",
+            "",
+            true,
+        ),
+        (
+            "'/usr/libexec/remit/remit-act', 'unit', 'disable', 'x.service'",
+            "",
+            false,
+        ),
+        (
+            "'/usr/bin/systemctl', 'enable', '--now', '{unit}'",
+            "unit",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', 'try-reload-or-restart', '{unit}'",
+            "unit",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', '-q', 'start', 'nginx.service', 'x.service'",
+            "",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', '{verb}', '{unit}'",
+            "start restart",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', '{verb}', '{unit}'",
+            "status show",
+            false,
+        ),
+        (
+            "'/usr/bin/systemctl', '-n', '20', 'status', '{unit}'",
+            "unit",
+            false,
+        ),
+        ("'/usr/bin/systemctl', 'disable', '{unit}'", "unit", false),
+        (
+            "'/usr/bin/systemctl', 'disable', '--now', '{unit}'",
+            "unit",
+            true,
+        ),
+    ];
+    let disabled = || (DISABLED.0, DISABLED.1.to_owned());
+    let of_policy = policies.map(|(argv, args, expect)| {
+        let unit = "args.unit = { type = 'unit', summary = 'X' }\n";
+        let verbs = args.split(' ').collect::<Vec<_>>().join("', '");
+        let verb =
+            format!("args.verb = {{ type = 'enum', values = ['{verbs}'], summary = 'X' }}\n{unit}");
+        let args = match args {
+            "" => "",
+            "unit" => unit,
+            _ => verb.as_str(),
+        };
+        (argv, vec![disabled()], granted(argv, args), expect)
+    });
+    let lines = [
+        ("/usr/bin/systemctl enable x.service", true),
+        ("/usr/bin/systemctl enable --now x.service", true),
+        ("/usr/bin/systemctl try-reload-or-restart x", true),
+        ("/usr/bin/systemctl -q restart x.service", true),
+        ("/usr/bin/systemctl restart nginx.service x.service", true),
+        ("/usr/bin/systemctl restart [wx].service", true),
+        ("/usr/bin/systemctl -n 20 status x.service", false),
+        ("/usr/bin/systemctl mask x.service", false),
+        ("/usr/bin/systemctl restart nginx.service", false),
+    ];
+    let of_sudo =
+        lines.map(|(line, expect)| (line, vec![disabled(), sudoers(line)], String::new(), expect));
+    check(of_policy.into_iter().chain(of_sudo));
+}
+
+#[test]
+fn start_of_an_instance_leads_to_the_program_of_its_template() {
+    let template = || {
+        let text = "[Service]\nExecStart=/srv/app/run.sh %i\n".to_owned();
+        ("/etc/systemd/system/x@.service", text)
+    };
+    let line = "/usr/bin/systemctl restart x@a.service";
+    let argv = "'/usr/bin/systemctl', 'restart', 'x@a.service'";
+    check([
+        (line, vec![template(), sudoers(line)], String::new(), true),
+        (argv, vec![template()], granted(argv, ""), true),
+    ]);
+}
