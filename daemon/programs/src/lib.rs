@@ -231,6 +231,24 @@ pub fn known(name: &str) -> Option<&'static Program> {
     program.copied()
 }
 
+/// Returns the words of the program that these words start in the end, behind wrappers.
+pub fn innermost<W: AsRef<[u8]>>(mut words: &[W]) -> &[W] {
+    while let Some((program, args)) = words.split_first() {
+        let Some(Class::Wrapper(wrapper)) = program_of(program.as_ref()).map(|one| &one.class)
+        else {
+            break;
+        };
+        words = args.split_at(wrapper.inner(args)).1;
+    }
+    words
+}
+
+/// Returns the program that this path or name is of.
+pub fn program_of(program: &[u8]) -> Option<&'static Program> {
+    let name = program.rsplit(|byte| *byte == b'/').next()?;
+    std::str::from_utf8(name).ok().and_then(known)
+}
+
 pub fn is_shell(name: &str) -> bool {
     known(name).is_some_and(|program| matches!(program.class, Class::Shell))
 }

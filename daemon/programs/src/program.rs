@@ -36,6 +36,10 @@ pub struct Wrapper {
     pub code: &'static [&'static str],
     /// `NAME=value` words come before the inner program.
     pub assigns: bool,
+    /// Options before the account that the inner program gets.
+    pub accounts: &'static [&'static str],
+    /// Without such an option the first operand names the account.
+    pub is_account_operand: bool,
     /// It does not change why the inner program would fail in a sandbox.
     pub is_transparent: bool,
 }
@@ -70,6 +74,8 @@ pub struct Tool {
     pub signs: &'static str,
     /// It runs a language of its own, as editors do.
     pub is_interpreter: bool,
+    /// Files of its working directory whose code it runs.
+    pub reads: &'static [&'static str],
 }
 
 pub(crate) const TOOL: Tool = Tool {
@@ -83,7 +89,62 @@ pub(crate) const TOOL: Tool = Tool {
     with_value: &[],
     signs: "",
     is_interpreter: false,
+    reads: &[],
 };
+
+impl Wrapper {
+    /// Returns where the inner program is among the words; their number if there is none.
+    pub fn inner<W: AsRef<[u8]>>(&self, words: &[W]) -> usize {
+        let (mut operands, mut has_options, mut is_value) = (self.operands, true, false);
+        let inner = words.iter().map(AsRef::as_ref).position(|word| {
+            if std::mem::take(&mut is_value) {
+                return false;
+            }
+            if has_options && word.len() > 1 && word.starts_with(b"-") {
+                has_options = word != b"--";
+                is_value = is_one(self.with_value, word);
+                return false;
+            }
+            if self.assigns && word.contains(&b'=') {
+                return false;
+            }
+            operands = match operands.checked_sub(1) {
+                Some(left) => left,
+                None => return true,
+            };
+            false
+        });
+        inner.unwrap_or(words.len())
+    }
+
+    /// Returns the account that the inner program gets, if these words name one.
+    pub fn account<'w, W: AsRef<[u8]>>(&self, words: &'w [W]) -> Option<&'w [u8]> {
+        let mut left = words.iter().map(AsRef::as_ref);
+        while let Some(word) = left.next() {
+            if is_one(self.accounts, word) {
+                return left.next();
+            }
+            let attached = self.accounts.iter().find_map(|option| {
+                let value = word.strip_prefix(option.as_bytes())?;
+                match option.starts_with("--") {
+                    true => value.strip_prefix(b"="),
+                    false => Some(value),
+                }
+            });
+            match word {
+                _ if attached.is_some() => return attached,
+                _ if is_one(self.with_value, word) => left.next(),
+                _ if word.starts_with(b"-") => continue,
+                _ => return self.is_account_operand.then_some(word),
+            };
+        }
+        None
+    }
+}
+
+fn is_one(options: &[&str], word: &[u8]) -> bool {
+    options.iter().any(|option| option.as_bytes() == word)
+}
 
 impl Program {
     /// Returns true if it executes code from its arguments, from files that these name, or from its standard input.

@@ -7,6 +7,8 @@ const PLAIN: Wrapper = Wrapper {
     with_value: &[],
     code: &[],
     assigns: false,
+    accounts: &[],
+    is_account_operand: false,
     is_transparent: false,
 };
 const THROUGH: Wrapper = Wrapper {
@@ -91,7 +93,12 @@ pub(crate) const PROGRAMS: &[Program] = &[
         &["-r", "--require", "--import", "--loader"],
     ),
     with_modules(&["lua", "luajit"], &["-e", "-l"], &["-l"]),
-    language(&["php"], &["-r", "-B", "-R", "-E", "-F", "-f", "-d"]),
+    language(
+        &["php", "php-cgi", "php-fpm"],
+        &["-r", "-B", "-R", "-E", "-F", "-f", "-d"],
+    ),
+    language(&["gunicorn"], &["--config"]),
+    language(&["uwsgi"], &["-w", "--ini", "--module", "--wsgi-file"]),
     language(&["tclsh", "wish", "expect"], &["-c", "-f"]),
     language(
         &[
@@ -169,12 +176,15 @@ pub(crate) const PROGRAMS: &[Program] = &[
                 "-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U",
             ],
             assigns: true,
+            accounts: &["-u", "--user"],
             ..PLAIN
         },
     ),
     wrapper(
         &["runuser", "su"],
         Wrapper {
+            accounts: &["-u", "--user"],
+            is_account_operand: true,
             with_value: &["-u", "-g", "-G", "-s", "-w", "--user", "--group", "--shell"],
             code: &["-c", "--command", "--session-command"],
             ..PLAIN
@@ -205,7 +215,9 @@ pub(crate) const PROGRAMS: &[Program] = &[
         },
     ),
     wrapper(
-        &["chroot", "taskset", "chrt", "setarch", "logsave"],
+        &[
+            "chroot", "taskset", "chrt", "setarch", "logsave", "faketime",
+        ],
         Wrapper {
             operands: 1,
             with_value: &["-T", "-P", "-D"],
@@ -284,17 +296,62 @@ pub(crate) const PROGRAMS: &[Program] = &[
     ),
     wrapper(&["nohup", "setsid", "time"], THROUGH),
     wrapper(
+        &["setpriv"],
+        Wrapper {
+            with_value: &[
+                "--reuid",
+                "--regid",
+                "--groups",
+                "--inh-caps",
+                "--bounding-set",
+            ],
+            accounts: &["--reuid"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["gosu"],
+        Wrapper {
+            operands: 1,
+            is_account_operand: true,
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["chpst"],
+        Wrapper {
+            with_value: &["-u", "-U", "-e", "-n", "-l", "-L", "-m", "-d", "-o"],
+            accounts: &["-u"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
+        &["systemd-run", "run0"],
+        Wrapper {
+            with_value: &[
+                "-p",
+                "-u",
+                "--unit",
+                "--property",
+                "--uid",
+                "--slice",
+                "-E",
+                "--setenv",
+            ],
+            accounts: &["--uid"],
+            ..PLAIN
+        },
+    ),
+    wrapper(
         &[
             "busybox",
             "toybox",
-            "setpriv",
             "unshare",
             "nsenter",
             "prlimit",
             "numactl",
             "choom",
             "valgrind",
-            "systemd-run",
             "fakeroot",
             "capsh",
             "sshpass",
@@ -306,16 +363,12 @@ pub(crate) const PROGRAMS: &[Program] = &[
             "eatmydata",
             "aa-exec",
             "bwrap",
-            "chpst",
             "cpulimit",
             "dumb-init",
-            "faketime",
             "firejail",
-            "gosu",
             "npx",
             "proxychains",
             "rlwrap",
-            "run0",
             "runcon",
             "ssh-agent",
             "tini",

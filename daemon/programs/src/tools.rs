@@ -108,6 +108,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         Tool {
             code: &["--eval", "-f", "-C", "--file", "--makefile"],
             is_interpreter: true,
+            reads: &["GNUmakefile", "makefile", "Makefile"],
             ..TOOL
         },
     ),
@@ -214,6 +215,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
                 "build",
                 "tool",
             ],
+            reads: &["package.json"],
             ..TOOL
         },
     ),

@@ -124,6 +124,10 @@ impl Accounts {
         self.names.get(&uid).map(String::as_str)
     }
 
+    pub fn home(&self, uid: u32) -> Option<FilePath> {
+        self.users.get(self.name_of(uid)?)?.home.clone()
+    }
+
     pub fn group_name_of(&self, gid: u32) -> Option<&str> {
         self.group_names.get(&gid).map(String::as_str)
     }

@@ -192,3 +192,101 @@ fn start_of_an_instance_leads_to_the_program_of_its_template() {
         (argv, vec![template()], granted(argv, ""), true),
     ]);
 }
+
+fn unit(service: &str) -> Vec<(&'static str, String)> {
+    vec![
+        (UNIT, format!("[Service]\n{service}\n")),
+        (
+            "/etc/systemd/system/multi-user.target.wants/x.service",
+            String::new(),
+        ),
+    ]
+}
+
+fn crontab(line: &str) -> Vec<(&'static str, String)> {
+    vec![("/etc/cron.d/x", format!("* * * * * root {line}\n"))]
+}
+
+#[test]
+fn program_of_a_wrapper_or_an_interpreter_is_found_in_units() {
+    let lines = [
+        "ExecStart=/usr/bin/env python3 /srv/app/run.py",
+        "WorkingDirectory=/srv/app\nExecStart=/usr/bin/node server.js",
+        "WorkingDirectory=-/srv/app\nExecStart=/usr/bin/python3 -m run",
+        "WorkingDirectory=/srv/app\nExecStart=/usr/bin/make",
+        "ExecStart=/usr/bin/make -C /srv/app all",
+        "ExecStart=/usr/bin/flock -n /run/l /srv/app/run.sh",
+        "ExecStart=/usr/bin/timeout 60 /srv/app/run.sh",
+        "ExecStart=/usr/bin/nice -n 10 /srv/app/run.sh",
+        "ExecStart=/usr/bin/timeout 60 /usr/bin/nice -n 10 python3 -u /srv/app/run.py",
+        "ExecStart=/usr/bin/python3 -W ignore /srv/app/run.py",
+        "ExecStart=/usr/bin/java -Xmx512m $OPTS -jar /srv/app/run.py",
+        "ExecStart=/usr/bin/site --hook=/srv/app/run.sh",
+        "ExecStart=/bin/sh -ec 'cd /srv && exec app/run.sh'",
+    ];
+    check(lines.map(|line| (line, unit(line), String::new(), true)));
+    let others = [
+        "ExecStart=/usr/bin/env -u PATH cat /srv/app/run.py",
+        "ExecStart=/usr/bin/python3 -W ignore /usr/bin/x /srv/app/run.py",
+        "ExecStart=/usr/bin/python3 -c pass /srv/app/run.py",
+        "ExecStart=/usr/sbin/runuser -u agent -- /srv/app/run.sh",
+        "ExecStart=/usr/bin/su - agent -c 'cd /srv/app && ./run.sh'",
+    ];
+    check(others.map(|line| (line, unit(line), String::new(), false)));
+}
+
+#[test]
+fn program_of_a_wrapper_is_found_in_policies() {
+    let lines = [
+        ("'/usr/bin/env', 'python3', '/srv/app/run.py'", ""),
+        ("'/usr/bin/flock', '/run/x', '/srv/app/run.sh'", ""),
+        ("'/usr/bin/node', 'server.js'", "cwd = '/srv/app'"),
+    ];
+    check(lines.map(|(argv, more)| (argv, Vec::new(), granted(argv, more), true)));
+}
+
+#[test]
+fn program_of_a_wrapper_is_found_in_sudoers() {
+    let lines = [
+        "/usr/bin/env python3 /srv/app/run.py",
+        "/usr/bin/timeout 60 /srv/app/run.sh",
+        "/usr/bin/java -jar /srv/app/run.py",
+    ];
+    check(lines.map(|line| (line, vec![sudoers(line)], String::new(), true)));
+}
+
+#[test]
+fn what_a_crontab_runs_is_found() {
+    let lines = [
+        ("run-parts /srv/app", true),
+        ("cd /srv/app; make", true),
+        ("cd /srv && make -C /srv/app", true),
+        ("java -jar /srv/app/run.py", true),
+        ("D=/srv/app/run.sh; $D", true),
+        ("nice -n 5 python3 /srv/app/run.py", true),
+        ("sh -c 'cd /srv/app && ./run.sh' >/dev/null 2>&1", true),
+        ("awk '{ print }' /srv/app/run.py", false),
+        ("su agent -c 'cd /srv/app && ./run.sh'", false),
+        ("test -e /srv/app || cat /srv/app/run.py", false),
+    ];
+    check(lines.map(|(line, expect)| (line, crontab(line), String::new(), expect)));
+}
+
+#[test]
+fn what_a_variable_runs_is_in_the_answer() {
+    for (line, word) in [
+        ("D=/srv/app; $D/run.sh", "$D/run.sh"),
+        ("for f in /srv/app/*.sh; do sh \"$f\"; done", "$f"),
+        ("/srv/app/*", "/srv/app/*"),
+        ("cd /srv/app && $(cat x)", "$"),
+    ] {
+        let files = crontab(line);
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
+        let (_, shown) = answer(&files, "", true);
+        let sentence = format!("/etc/cron.d/x: what its line 1 runs by '{word}' is not followed");
+        assert!(shown.contains(&sentence), "{line}\n{shown}");
+    }
+}

@@ -63,6 +63,7 @@ pub struct ProgramFact {
     /// `None`: a throw-away account.
     pub uid: Option<u32>,
     pub argv: Vec<String>,
+    pub directory: String,
     pub rule: String,
 }
 
@@ -92,7 +93,7 @@ pub fn names_that_matter(policy: &Policy) -> BTreeSet<String> {
 
 /// Returns true if each program of the commands is one of `other` in the same profile.
 pub fn programs_are_within(policy: &Policy, other: &Policy) -> bool {
-    let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv);
+    let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv, one.directory);
     let known: HashSet<_> = programs(other).into_iter().map(effect).collect();
     programs(policy)
         .into_iter()
@@ -235,6 +236,7 @@ fn program_fact(command: &Command) -> Option<ProgramFact> {
         profile: command.profile.name.clone(),
         uid,
         argv: words.map_while(|word| word).collect(),
+        directory: command.cwd.clone(),
         rule: command.id.to_string(),
     })
 }

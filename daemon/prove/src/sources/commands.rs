@@ -20,7 +20,10 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
             ..Source::whole(&FilePath::fixed("/etc/remit/policy.d"))
         };
         let uid = program.uid.unwrap_or(JOB);
-        let by = Execution::new(uid, RuleId::GrantProgram, when, source);
+        let by = Execution {
+            directory: FilePath::new(&program.directory),
+            ..Execution::new(uid, RuleId::GrantProgram, when, source)
+        };
         let argv: Vec<Vec<u8>> = program
             .argv
             .iter()

@@ -116,7 +116,7 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     let content = look.machine.read(path).unwrap_or_default();
     let is_anacron = path.name() == b"anacrontab";
     let mut search = vec![FilePath::fixed("/usr/bin"), FilePath::fixed("/bin")];
-    let mut shell: Option<(Source, &[u8])> = None;
+    let (mut shell, mut home): (Option<(Source, &[u8])>, _) = (None, None);
     // One is enough: each reason of a file is added to those before.
     let mut has_stranger = false;
     for (number, line) in lines(&content) {
@@ -127,6 +127,10 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
             }
             Some(Row::Variable(b"SHELL", value)) => {
                 shell = Some((Source::line(path, number, line), value));
+                continue;
+            }
+            Some(Row::Variable(b"HOME", value)) => {
+                home = FilePath::new(value);
                 continue;
             }
             Some(Row::Command(user, command)) => (user, command),
@@ -148,6 +152,7 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
         };
         let by = Execution {
             path: search.clone(),
+            directory: home.clone().or_else(|| look.facts.accounts.home(uid)),
             ..Execution::new(
                 uid,
                 RuleId::CronProgram,

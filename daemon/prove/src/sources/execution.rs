@@ -46,6 +46,12 @@ pub struct Execution {
     pub is_of_root: bool,
     /// Directories in which a name without a slash is looked for.
     pub path: Vec<FilePath>,
+    /// The working directory, if it is known.
+    pub directory: Option<FilePath>,
+    /// A script executes it. What that is, is not followed.
+    pub is_in_script: bool,
+    /// Texts for a shell that are around it.
+    pub nested: usize,
 }
 
 impl Execution {
@@ -58,6 +64,9 @@ impl Execution {
             source,
             is_of_root: false,
             path,
+            directory: None,
+            is_in_script: false,
+            nested: 0,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Repositories in which git(1) is run by somebody stronger: its settings and hooks name programs.
 
+use remit_programs::innermost;
+
 use super::execution::Execution;
-use super::shell::mentions;
+use super::shell::{ShellCommand, base_name, commands, paths};
 use crate::facts::{Source, When};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -12,31 +14,28 @@ pub fn mentioned(look: &mut Look<'_>, by: &Execution, text: &[u8]) {
     if !text.windows(3).any(|part| part == b"git") {
         return;
     }
-    let found = mentions(text);
-    let is_git = |word: &[u8]| word == b"git" || word.ends_with(b"/git");
-    if !found.iter().any(|one| one.is_command && is_git(&one.word)) {
+    let found = commands(text);
+    let is_git = |one: &ShellCommand| {
+        let program = innermost(&one.words).first();
+        program.is_some_and(|program| base_name(program) == b"git")
+    };
+    if !found.iter().any(is_git) {
         return;
     }
-    for path in found.iter().filter_map(|one| FilePath::new(&one.word)) {
+    for path in found
+        .iter()
+        .flat_map(|one| &one.words)
+        .flat_map(|word| paths(word))
+    {
         note(look, by.uid, &path, &by.when, &by.source);
     }
 }
 
-/// Notes the directory of a process, if it is git.
-pub fn repository(
-    look: &mut Look<'_>,
-    uid: u32,
-    directory: &FilePath,
-    argv: &[Vec<u8>],
-    when: &When,
-    source: &Source,
-) {
-    let text = argv.join(&b' ');
-    let is_git = mentions(&text)
-        .iter()
-        .any(|one| one.is_command && (one.word == b"git" || one.word.ends_with(b"/git")));
-    if is_git {
-        note(look, uid, directory, when, source);
+/// Notes the working directory of git, and those that its words name.
+pub fn executed(look: &mut Look<'_>, by: &Execution, args: &[Vec<u8>]) {
+    let named = args.iter().flat_map(|word| paths(word));
+    for path in by.directory.iter().cloned().chain(named) {
+        note(look, by.uid, &path, &by.when, &by.source);
     }
 }
 

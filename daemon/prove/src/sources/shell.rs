@@ -1,23 +1,26 @@
-//! Finds what a shell text executes, as far as words show it: absolute paths, and names where a command begins. What
-//! variables and functions do is not followed. Total on any bytes.
+//! Splits a shell text into commands, as far as words show them. What variables and functions do is not followed. Total on
+//! any bytes.
+
+use crate::path::FilePath;
 
 /// Words of one text that are kept.
-const WORDS: usize = 2000;
+const WORDS: usize = 8000;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mention {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShellCommand {
     pub line: usize,
-    /// An absolute path, or a name without a slash where a command begins.
-    pub word: Vec<u8>,
-    /// It is a command, or what `.` and `source` read; otherwise some argument.
-    pub is_command: bool,
+    /// What the last `cd` before it names.
+    pub directory: Option<Vec<u8>>,
+    /// `NAME=value` of it, behind the search path that the text has set.
+    pub variables: Vec<Vec<u8>>,
+    /// The first is the program; it is empty if the words continue another command.
+    pub words: Vec<Vec<u8>>,
 }
 
 /// Words after which a command follows.
-const BEFORE: [&[u8]; 21] = [
-    b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"exec", b"command", b"env",
-    b"nice", b"nohup", b"sudo", b"time", b".", b"source", b"ionice", b"setsid", b"builtin",
-    b"eval",
+const BEFORE: [&[u8]; 14] = [
+    b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"exec", b"command", b".",
+    b"source", b"builtin", b"eval",
 ];
 
 /// Names of the shell itself, which are no files.
@@ -54,153 +57,194 @@ const BUILT_IN: [&[u8]; 30] = [
     b"break",
 ];
 
-pub fn mentions(text: &[u8]) -> Vec<Mention> {
-    let mut found = Vec::new();
-    let mut line = 1_usize;
-    let mut word: Vec<u8> = Vec::new();
-    let (mut state, mut directory) = (State::Command, None);
-    let (mut quote, mut escaped, mut is_comment) = (None, false, false);
-    for &byte in text.iter().chain(b"\n") {
-        if found.len() >= WORDS {
+pub fn base_name(program: &[u8]) -> &[u8] {
+    let mut parts = program.rsplit(|byte| *byte == b'/');
+    parts.next().unwrap_or_default()
+}
+
+/// Returns true for a word that may be the name of a program.
+pub fn is_name(word: &[u8]) -> bool {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-[".contains(byte);
+    word.iter().all(is_of_name) && !word.iter().all(u8::is_ascii_digit) && !BUILT_IN.contains(&word)
+}
+
+/// Returns true if only the shell that runs it knows what the word is.
+pub fn is_open(word: &[u8]) -> bool {
+    word.iter().any(|byte| b"$*?`".contains(byte))
+}
+
+/// Returns the absolute paths that a word has, also as a part of it.
+pub fn paths(word: &[u8]) -> impl Iterator<Item = FilePath> {
+    let is_between = |byte: &u8| byte.is_ascii_whitespace() || b"'\"`;|&(){}<>[]=,:".contains(byte);
+    let parts = word.split(is_between).filter(|part| !is_open(part));
+    parts.filter_map(FilePath::new)
+}
+
+pub fn commands(text: &[u8]) -> Vec<ShellCommand> {
+    let mut lexer = Lexer {
+        line: 1,
+        ..Lexer::default()
+    };
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        if lexer.count >= WORDS {
             break;
         }
-        if byte == b'\n' {
-            is_comment = false;
-        }
-        if is_comment {
-            continue;
-        }
-        match byte {
-            _ if escaped => {
-                escaped = false;
-                match byte {
-                    b'\n' => line = line.saturating_add(1),
-                    _ => word.push(byte),
-                }
-            }
-            b'\\' if quote != Some(b'\'') => escaped = true,
-            b'\'' | b'"' if quote == Some(byte) => quote = None,
-            b'\'' | b'"' if quote.is_none() => quote = Some(byte),
-            // A quoted text may be one for another shell: its words count, too.
-            b' ' | b'\t' | b'\n' | b';' | b'|' | b'&' | b'(' | b')' | b'{' | b'}' | b'<' | b'>'
-            | b'`' => {
-                let is_end = matches!(byte, b'\n' | b';' | b'|' | b'&' | b'(' | b'{' | b'`');
-                state = state.after(&word, line, &mut directory, &mut found);
-                word.clear();
-                state = match byte {
-                    b'>' | b'<' => State::Target,
-                    _ if is_end => State::Command,
-                    _ => state,
-                };
-                if byte == b'\n' {
-                    line = line.saturating_add(1);
-                }
-            }
-            b'#' if word.is_empty() && quote.is_none() => is_comment = true,
-            _ => word.push(byte),
-        }
+        rest = lexer.byte(*byte, after);
     }
-    found
+    lexer.end_command();
+    lexer.found
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The next word is a command.
-    Command,
-    Argument,
+#[derive(Default)]
+struct Lexer {
+    found: Vec<ShellCommand>,
+    count: usize,
+    line: usize,
+    word: Vec<u8>,
+    command: ShellCommand,
     /// The next word is a file for input or output.
-    Target,
-    /// The next word is the directory of what follows.
-    Directory,
-    /// The next word is an option, or what an interpreter runs.
-    Script {
-        is_shell: bool,
-    },
+    is_target: bool,
+    directory: Option<Vec<u8>>,
+    path: Option<Vec<u8>>,
 }
 
-impl State {
-    fn after(
-        self,
-        word: &[u8],
-        line: usize,
-        directory: &mut Option<Vec<u8>>,
-        found: &mut Vec<Mention>,
-    ) -> Self {
-        if word.is_empty() {
-            return self;
-        }
-        if self == Self::Target {
-            return Self::Argument;
-        }
-        let is_option = word.first() == Some(&b'-');
-        let is_assignment = word.contains(&b'=') && word.first() != Some(&b'/');
-        let is_script = matches!(self, Self::Script { .. });
-        let is_command = self == Self::Command || is_script;
-        match self {
-            Self::Script { is_shell: true } if is_option && word.ends_with(b"c") => {
-                return Self::Command;
+impl Lexer {
+    /// Takes a byte, and of those after it what belongs to it. Returns the rest.
+    fn byte<'t>(&mut self, byte: u8, after: &'t [u8]) -> &'t [u8] {
+        match byte {
+            b'\\' => {
+                let Some((escaped, after)) = after.split_first() else {
+                    return after;
+                };
+                match escaped {
+                    b'\n' => self.line = self.line.saturating_add(1),
+                    escaped => self.word.push(*escaped),
+                }
+                return after;
             }
-            Self::Script { .. } if matches!(word, b"-c" | b"-e" | b"-m") => return Self::Argument,
-            _ if is_command && (is_option || is_assignment) => return self,
-            Self::Command if BEFORE.contains(&word) => return Self::Command,
-            Self::Command if word == b"cd" => return Self::Directory,
-            Self::Directory => *directory = Some(word.to_vec()),
-            _ => {}
+            b'#' if self.word.is_empty() => {
+                let end = after.iter().position(|byte| *byte == b'\n');
+                return after.split_at(end.unwrap_or(after.len())).1;
+            }
+            b'\'' | b'"' => return self.quoted(byte, after),
+            b'{' if self.word.ends_with(b"$") => {
+                let end = after.iter().position(|byte| matches!(byte, b'}' | b'\n'));
+                let (name, after) = after.split_at(end.unwrap_or(after.len()));
+                self.word.extend_from_slice(name);
+                return after.strip_prefix(b"}").unwrap_or(after);
+            }
+            b' ' | b'\t' => self.end_word(),
+            b'<' | b'>' => {
+                self.end_word();
+                self.is_target = true;
+            }
+            b'&' if self.is_target && self.word.is_empty() => {}
+            b'(' => {
+                // Of `$(…)` in front nothing is left but the sign.
+                if self.word != b"$" && self.word.ends_with(b"$") {
+                    self.word.pop();
+                }
+                self.end_command();
+            }
+            b')' => {
+                self.end_command();
+                self.command.words.push(Vec::new());
+            }
+            b'\n' | b';' | b'|' | b'&' | b'`' => self.end_command(),
+            b'{' | b'}' if self.word.is_empty() => self.end_command(),
+            byte => self.word.push(byte),
         }
-        let is_plain = !word.contains(&b'$') && !word.contains(&b'*');
-        let is_path = word.first() == Some(&b'/') && is_plain;
-        let is_name = !word.iter().all(u8::is_ascii_digit)
-            && word
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._+-[".contains(byte));
-        // A name of a script lies in the directory; a name of a command is looked for.
-        let is_beneath = is_command && is_plain && (is_script || word.contains(&b'/'));
-        let above = directory.as_ref().filter(|_| is_beneath && !is_path);
-        let word = match above {
-            Some(above) => [above.as_slice(), b"/", word].concat(),
-            None => word.to_vec(),
+        if byte == b'\n' {
+            self.line = self.line.saturating_add(1);
+        }
+        after
+    }
+
+    /// A quote that has no end on its line, or in which a command is substituted, is left out, and what it quotes counts.
+    fn quoted<'t>(&mut self, quote: u8, after: &'t [u8]) -> &'t [u8] {
+        let mut is_escaped = false;
+        let end = after.iter().position(|byte| {
+            let is_end = matches!(*byte, b'\n') || *byte == quote && !is_escaped;
+            is_escaped = *byte == b'\\' && quote == b'"' && !is_escaped;
+            is_end
+        });
+        let Some((inner, [_, rest @ ..])) = end
+            .map(|end| after.split_at(end))
+            .filter(|(_, rest)| rest.first() == Some(&quote))
+        else {
+            return after;
         };
-        let is_known = is_path || above.is_some();
-        if is_known || (self == Self::Command && is_name && !BUILT_IN.contains(&word.as_slice())) {
-            let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let next = match self {
-                Self::Command if is_interpreter(name) => Self::Script {
-                    is_shell: is_shell(name),
-                },
-                _ => Self::Argument,
-            };
-            found.push(Mention {
-                line,
-                word,
-                is_command,
-            });
-            return next;
+        let is_substituted = inner.contains(&b'`') || inner.windows(2).any(|two| two == b"$(");
+        if quote == b'"' && is_substituted {
+            return after;
         }
-        Self::Argument
+        let mut bytes = inner.iter();
+        while let Some(byte) = bytes.next() {
+            let is_escape = *byte == b'\\' && quote == b'"';
+            let byte = if is_escape { bytes.next() } else { Some(byte) };
+            self.word.extend(byte);
+        }
+        rest
+    }
+
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        if word.is_empty() || std::mem::take(&mut self.is_target) {
+            return;
+        }
+        self.count = self.count.saturating_add(1);
+        let is_first = self.command.words.is_empty();
+        if is_first && (BEFORE.contains(&word.as_slice()) || word.starts_with(b"-")) {
+            return;
+        }
+        if self.command.words.is_empty() && self.command.variables.is_empty() {
+            self.command.line = self.line;
+        }
+        match is_first && is_assignment(&word) {
+            true => self.command.variables.push(word),
+            false => self.command.words.push(word),
+        }
+    }
+
+    fn end_command(&mut self) {
+        self.end_word();
+        self.is_target = false;
+        let mut command = std::mem::take(&mut self.command);
+        let name = command.words.first().map(Vec::as_slice);
+        let is_exported = matches!(name, Some(b"export" | b"declare" | b"readonly"));
+        let exported = command
+            .words
+            .iter()
+            .filter(|word| is_exported && is_assignment(word));
+        let own: Vec<Vec<u8>> = command.variables.iter().chain(exported).cloned().collect();
+        let stays = own.iter().filter(|_| name.is_none() || is_exported);
+        let path = stays
+            .filter(|word| word.starts_with(b"PATH="))
+            .next_back()
+            .cloned();
+        if name == Some(b"cd") {
+            let named = command.words.iter().skip(1);
+            let named = named.filter(|word| !word.starts_with(b"-")).cloned();
+            let named: Option<Vec<u8>> = named.last();
+            self.directory = match (self.directory.take(), named) {
+                (Some(above), Some(named)) if !named.starts_with(b"/") => {
+                    Some([above, named].join(&b'/'))
+                }
+                (_, named) => named,
+            };
+        }
+        if name.is_some() || !own.is_empty() {
+            command.directory.clone_from(&self.directory);
+            command.variables = self.path.iter().cloned().chain(own).collect();
+            self.found.push(command);
+        }
+        self.path = path.or(self.path.take());
     }
 }
 
-pub fn is_shell(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"sh" | b"bash" | b"dash" | b"zsh" | b"ksh" | b"ash" | b"fish" | b"busybox"
-    )
-}
-
-pub fn is_interpreter(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 10] = [
-        b"python",
-        b"perl",
-        b"ruby",
-        b"node",
-        b"php",
-        b"lua",
-        b"tclsh",
-        b"pypy",
-        b"gunicorn",
-        b"uwsgi",
-    ];
-    is_shell(name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+fn is_assignment(word: &[u8]) -> bool {
+    word.contains(&b'=') && !word.starts_with(b"/")
 }
 
 #[cfg(test)]
@@ -209,73 +253,72 @@ mod tests {
 
     use super::*;
 
-    fn words(text: &str) -> Vec<(String, bool)> {
-        let found = mentions(text.as_bytes()).into_iter();
+    /// Each command as its directory, its variables and its words.
+    fn shown(text: &str) -> Vec<String> {
+        let found = commands(text.as_bytes()).into_iter();
         let shown = found.map(|one| {
-            (
-                String::from_utf8_lossy(&one.word).into_owned(),
-                one.is_command,
-            )
+            let directory = one.directory.map(|text| [text, b": ".to_vec()].concat());
+            let words = one.variables.into_iter().chain(one.words);
+            let words = words.collect::<Vec<_>>().join(&b'|');
+            String::from_utf8_lossy(&[directory.unwrap_or_default(), words].concat()).into_owned()
         });
         shown.collect()
     }
 
     #[test]
-    fn commands_and_paths_are_found() {
-        let found = words(
-            "# /not/this\nX=1 /opt/a.sh --x /srv/in\nif backup 2>/dev/null; then . /etc/x.conf; fi\n\
-             sh -c \"cd /srv && /opt/b\"",
-        );
-        let expect = [
-            ("/opt/a.sh", true),
-            ("/srv/in", false),
-            ("backup", true),
-            ("/etc/x.conf", true),
-            ("sh", true),
-            ("/srv", false),
-            ("/opt/b", true),
-        ];
-        let expect = expect.map(|(word, is_command)| (word.to_owned(), is_command));
-        assert_eq!(found, expect);
+    fn commands_have_their_words() {
+        for (text, expect) in [
+            (
+                "# /not/this\nX=1 /opt/a.sh --x /srv/in # no",
+                &["X=1|/opt/a.sh|--x|/srv/in"][..],
+            ),
+            (
+                "if backup 2>/dev/null; then . /etc/x.conf; fi",
+                &["backup|2", "/etc/x.conf", "fi"],
+            ),
+            ("sh -c \"cd /srv && /opt/b\"", &["sh|-c|cd /srv && /opt/b"]),
+            ("sh -c 'a\n/b'", &["sh|-c|a", "/b"]),
+            ("it's /a\n/b", &["its|/a", "/b"]),
+            ("x=\"$(/a b)\" /c", &["x=", "/a|b", "|/c"]),
+            ("$(a) b; ${D}/c; $D/e", &["$", "a", "|b", "$D/c", "$D/e"]),
+            ("a > /b 2>&1 < /c d", &["a|2|1|d"]),
+            (
+                "D=/a\n/b; export E=c; d",
+                &["D=/a", "/b", "E=c|export|E=c", "d"],
+            ),
+            (
+                "cd /a && ./b; cd c; d",
+                &["/a: cd|/a", "/a: ./b", "/a/c: cd|c", "/a/c: d"],
+            ),
+        ] {
+            assert_eq!(shown(text), expect, "{text}");
+        }
     }
 
     #[test]
-    fn scripts_of_interpreters_and_directories_are_found() {
-        let found = words(
-            "cd /srv/a && ./run --x; bin/y\npython3 -u /opt/job.py /in\n. /etc/x; cd /srv/b && /usr/bin/perl -w job.pl in\n\
-             python3 -m http.server; bash -ec 'cd /srv/c; ./z'; perl -e 'a/b'",
-        );
-        let commands: Vec<&str> = found
-            .iter()
-            .filter_map(|(word, is_command)| is_command.then_some(word.as_str()))
-            .collect();
-        let expect = [
-            "/srv/a/./run",
-            "/srv/a/bin/y",
-            "python3",
-            "/opt/job.py",
-            "/etc/x",
-            "/usr/bin/perl",
-            "/srv/b/job.pl",
-            "python3",
-            "bash",
-            "/srv/c/./z",
-            "perl",
-        ];
-        assert_eq!(commands, expect);
+    fn paths_are_parts_of_words() {
+        let found = |word: &str| {
+            let found = paths(word.as_bytes()).map(|path| path.to_string());
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(found("--a=/b,/c"), ["/b", "/c"]);
+        assert_eq!(found("run(['/a', \"/b\"])"), ["/a", "/b"]);
+        assert!(found("$X/a /a/*.sh a/b").is_empty());
     }
 
     #[test]
     fn lines_are_counted_over_continuations() {
-        let found = mentions(b"a \\\n/x\n/y");
+        let found = commands(b"a \\\n/x\n/y 'b'\n\n'c\nd'");
         let lines: Vec<usize> = found.iter().map(|one| one.line).collect();
-        assert_eq!(lines, [1, 2, 3]);
+        assert_eq!(lines, [1, 3, 5, 6]);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes: Vec<u8>) {
-            let _ = mentions(&bytes);
+            for command in commands(&bytes) {
+                let _ = command.words.iter().flat_map(|word| paths(word)).count();
+            }
         }
     }
 }

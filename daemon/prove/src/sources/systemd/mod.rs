@@ -206,7 +206,8 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     let user = user(look, name, unit);
     let own = rights::identity(look, (name, unit), user, when);
     let mut run_as: BTreeSet<&(u32, When)> = own.iter().collect();
-    let directory = unit.value("WorkingDirectory").and_then(FilePath::new);
+    let directory = unit.value("WorkingDirectory").unwrap_or(b"/");
+    let directory = expand(directory.strip_prefix(b"-").unwrap_or(directory), name).0;
     let search = search_path(look, unit);
     for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
         let (value, takes_instance) = expand(&setting.value, name);
@@ -222,11 +223,9 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
             };
             run_as.insert(identity);
             let (uid, when) = (identity.0, &identity.1);
-            if let Some(directory) = &directory {
-                super::git::repository(look, uid, directory, &command.argv, when, &source);
-            }
             let by = Execution {
                 path: search.clone(),
+                directory: FilePath::new(&directory),
                 ..Execution::new(uid, RuleId::UnitProgram, when.clone(), source.clone())
             };
             look.executes(&by, &command.argv);
