@@ -290,3 +290,70 @@ fn what_a_variable_runs_is_in_the_answer() {
         assert!(shown.contains(&sentence), "{line}\n{shown}");
     }
 }
+
+#[test]
+fn variable_that_chooses_code_is_followed() {
+    let job = || ("/usr/local/bin/job", "#!/bin/sh\nbackup\n".to_owned());
+    let line = "* * * * * root /usr/bin/cat\n";
+    let table = |variables: &str| vec![("/etc/cron.d/x", format!("{variables}\n{line}"))];
+    let with_job = |service: &str| [unit(service), vec![job()]].concat();
+    let environment = |text: &str| vec![("/etc/environment", text.to_owned())];
+    let rows = [
+        ("preload", table("LD_PRELOAD=/srv/app/x.so"), true),
+        (
+            "bash",
+            table("SHELL=/bin/bash\nBASH_ENV=/srv/app/run.sh"),
+            true,
+        ),
+        (
+            "node",
+            table("NODE_OPTIONS=\"--require=/srv/app/server.js\""),
+            true,
+        ),
+        ("lua", table("LUA_PATH=/srv/app/?.lua;;"), true),
+        (
+            "before",
+            vec![("/etc/cron.d/x", format!("{line}LD_PRELOAD=/srv/app/x.so\n"))],
+            false,
+        ),
+        ("other", table("MAILTO=/srv/app/x.so"), false),
+        ("text", crontab("LD_PRELOAD=/srv/app/x.so cat"), true),
+        (
+            "export",
+            crontab("export PATH=/srv/app:$PATH; backup"),
+            true,
+        ),
+        (
+            "path",
+            with_job("Environment=PATH=/srv/app:/usr/bin\nExecStart=/usr/local/bin/job"),
+            true,
+        ),
+        (
+            "own path",
+            with_job("Environment=PATH=/srv/app:/usr/bin\nExecStart=sh"),
+            false,
+        ),
+        (
+            "library",
+            unit("Environment=RUBYLIB=/srv/app A=b\nExecStart=/usr/bin/cat"),
+            true,
+        ),
+        (
+            "pam",
+            environment("LD_LIBRARY_PATH=\"/usr/lib/x:/srv/app\"\n"),
+            true,
+        ),
+        (
+            "pam path",
+            environment("PATH=\"/usr/bin:/srv/app\"\n"),
+            true,
+        ),
+    ];
+    check(rows.map(|(row, files, expect)| (row, files, String::new(), expect)));
+    let kept = |name: &str| {
+        let line = "agent ALL = NOPASSWD: /usr/bin/cat \"\"";
+        let text = format!("Defaults env_keep += \"LANG {name}\"\n{line}\n");
+        answer(&[("/etc/sudoers", &text)], "", true).0
+    };
+    assert!(kept("BASH_ENV") && kept("NODE_OPTIONS") && !kept("LC_ALL"));
+}

@@ -3,6 +3,7 @@
 use remit_common::cron::{DEBIAN, SPOOLS, is_hierarchical, name_ignored};
 
 use super::execution::Execution;
+use super::variables::libraries;
 use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
@@ -117,6 +118,7 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
     let is_anacron = path.name() == b"anacrontab";
     let mut search = vec![FilePath::fixed("/usr/bin"), FilePath::fixed("/bin")];
     let (mut shell, mut home): (Option<(Source, &[u8])>, _) = (None, None);
+    let mut variables = Vec::new();
     // One is enough: each reason of a file is added to those before.
     let mut has_stranger = false;
     for (number, line) in lines(&content) {
@@ -133,8 +135,13 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
                 home = FilePath::new(value);
                 continue;
             }
+            Some(Row::Variable(name, value)) => {
+                let variable = [name, b"=", value].concat();
+                variables.push((Source::line(path, number, line), variable));
+                continue;
+            }
             Some(Row::Command(user, command)) => (user, command),
-            Some(Row::Variable(..)) | None => continue,
+            None => continue,
         };
         let uid = match user {
             None => Some(uid),
@@ -160,6 +167,9 @@ fn table(look: &mut Look<'_>, path: &FilePath, owner: Option<u32>) {
                 Source::line(path, number, line),
             )
         };
+        for (source, variable) in &variables {
+            libraries(look, uid, variable, &by.when, source);
+        }
         look.shell_text(&by, command);
         if let Some((source, shell)) = &shell {
             let by = Execution {

@@ -22,6 +22,7 @@ mod sudo_commands;
 mod sudo_lists;
 pub mod systemd;
 pub mod texts;
+pub mod variables;
 
 use remit_policy::Policy;
 

@@ -1,6 +1,7 @@
-//! Modules that pam(8) loads into programs of root, and programs that pam_exec(8) runs.
+//! Modules that pam(8) loads into programs of root, programs that pam_exec(8) runs, and variables that pam_env(8) sets.
 
 use super::execution::Execution;
+use super::variables::{libraries, search_path};
 use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
@@ -8,6 +9,7 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 const DIRECTORIES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
+const ENVIRONMENT: [&str; 2] = ["/etc/environment", "/etc/security/pam_env.conf"];
 const MODULES: [&str; 6] = [
     "/lib/x86_64-linux-gnu/security",
     "/usr/lib/x86_64-linux-gnu/security",
@@ -18,6 +20,9 @@ const MODULES: [&str; 6] = [
 ];
 
 pub fn look(look: &mut Look<'_>) {
+    for path in ENVIRONMENT.map(FilePath::fixed) {
+        environment(look, &path);
+    }
     for directory in DIRECTORIES.map(FilePath::fixed) {
         for name in look.machine.list(&directory) {
             let Some(path) = directory.join(&name) else {
@@ -35,6 +40,41 @@ pub fn look(look: &mut Look<'_>) {
                 if let Some((module, args)) = module(line) {
                     let source = Source::line(&path, number, line);
                     loads(look, module, &args, source);
+                }
+            }
+        }
+    }
+}
+
+/// Variables of each session of root, at a login and in cron: pam_env.conf(5).
+fn environment(look: &mut Look<'_>, path: &FilePath) {
+    let content = look.machine.read(path).unwrap_or_default();
+    for (number, line) in lines(&content) {
+        let is_quote = |byte: &u8| b"'\"".contains(byte);
+        let text: Vec<u8> = line
+            .iter()
+            .copied()
+            .filter(|byte| !is_quote(byte))
+            .collect();
+        let text = text.trim_ascii();
+        let Some((name, values)) = word(text.strip_prefix(b"export ").unwrap_or(text)) else {
+            continue;
+        };
+        let values = values.split(u8::is_ascii_whitespace).filter_map(|value| {
+            let set = [&b"DEFAULT="[..], b"OVERRIDE="];
+            let value = set.iter().find_map(|set| value.strip_prefix(*set))?;
+            Some([name, b"=", value].concat())
+        });
+        let source = Source::line(path, number, line);
+        for variable in std::iter::once(name.to_vec()).chain(values) {
+            libraries(look, 0, &variable, &When::ByItself, &source);
+            for directory in search_path(look, path, &variable, &[])
+                .into_iter()
+                .flatten()
+            {
+                if look.exists(&directory) {
+                    let rule = RuleId::SearchPath;
+                    look.obeys(0, directory, rule, &When::ByItself, &source);
                 }
             }
         }

@@ -106,6 +106,7 @@ impl Look<'_> {
             }
         }
         for variable in &command.variables {
+            super::variables::apply(self, &mut by, variable);
             for path in paths(variable) {
                 self.argument(&by, path);
             }

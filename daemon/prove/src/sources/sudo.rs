@@ -7,6 +7,7 @@ use super::execution::Execution;
 use super::sudo_commands::{commands, is_digest};
 use super::sudo_lists::{Aliases, Lists};
 use super::systemd::words;
+use super::variables::is_code;
 use crate::facts::{Source, SudoCommand, SudoRule, When};
 use crate::lines::{joined, lines};
 use crate::look::Look;
@@ -83,14 +84,10 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
                     .any(|found| found == part.as_bytes())
             };
             sudoers.is_free |= has("!authenticate");
-            let loader = [
-                "!env_reset",
-                "LD_PRELOAD",
-                "LD_LIBRARY_PATH",
-                "PYTHONPATH",
-                "PERL5LIB",
-            ];
-            sudoers.keeps_variables |= loader.into_iter().any(has) && !has("env_delete");
+            let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            let mut names = line.split(|byte| !is_of_name(byte));
+            let is_code = names.any(|name| std::str::from_utf8(name).is_ok_and(is_code));
+            sudoers.keeps_variables |= (is_code || has("!env_reset")) && !has("env_delete");
             sudoers.keeps_variables |= has(" setenv") || has("\tsetenv");
         } else if !line.is_empty() && !statement(path, number, line, sudoers) {
             look.machine.unknown(path, NOT_UNDERSTOOD);

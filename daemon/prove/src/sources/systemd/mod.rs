@@ -8,6 +8,7 @@ mod unit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::execution::Execution;
+use super::variables::{self, libraries};
 use crate::facts::{Source, When, template};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -209,6 +210,7 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     let directory = unit.value("WorkingDirectory").unwrap_or(b"/");
     let directory = expand(directory.strip_prefix(b"-").unwrap_or(directory), name).0;
     let search = search_path(look, unit);
+    let environment = environment(look, unit).unwrap_or_else(|| search.clone());
     for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
         let (value, takes_instance) = expand(&setting.value, name);
         let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
@@ -223,8 +225,13 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
             };
             run_as.insert(identity);
             let (uid, when) = (identity.0, &identity.1);
+            // The manager looks for a name by its own search path, systemd.exec(5).
+            let is_path = command
+                .argv
+                .first()
+                .is_some_and(|program| program.contains(&b'/'));
             let by = Execution {
-                path: search.clone(),
+                path: if is_path { &environment } else { &search }.clone(),
                 directory: FilePath::new(&directory),
                 ..Execution::new(uid, RuleId::UnitProgram, when.clone(), source.clone())
             };
@@ -266,23 +273,14 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     }
 }
 
-/// Directories and files from which the dynamic loader takes code, ld.so(8).
-fn libraries(look: &mut Look<'_>, uid: u32, word: &[u8], when: &When, source: &Source) {
-    for key in [
-        &b"LD_LIBRARY_PATH="[..],
-        b"LD_PRELOAD=",
-        b"LD_AUDIT=",
-        b"PYTHONPATH=",
-        b"PERL5LIB=",
-    ] {
-        let paths = word.strip_prefix(key).unwrap_or_default();
-        for path in paths
-            .split(|byte| matches!(byte, b':' | b' '))
-            .filter_map(FilePath::new)
-        {
-            look.obeys(uid, path, RuleId::LibraryPath, when, source);
-        }
-    }
+/// Returns the search path that the programs of a unit get as a variable.
+fn environment(look: &Look<'_>, unit: &Unit) -> Option<Vec<FilePath>> {
+    let variables = unit.list("Environment").into_iter();
+    let mut variables = variables.flat_map(|(file, one)| {
+        let words = words(&one.value).into_iter();
+        words.filter_map(|word| variables::search_path(look, file, &word, &[]))
+    });
+    variables.next_back()
 }
 
 fn search_path(look: &Look<'_>, unit: &Unit) -> Vec<FilePath> {
