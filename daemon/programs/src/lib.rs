@@ -126,10 +126,12 @@ mod shipped;
 mod starters;
 mod tools;
 mod typed;
+mod writers;
 
 pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
 pub use program::{Class, ContainerRunner, Interpreter, Program, Tool, Wrapper};
 pub use shipped::{Shipped, all_shipped, shipped};
+pub use writers::{Written, has_shell_escape, written};
 
 macro_rules! topics {
     ($($name:literal $topic:ident,)*) => {

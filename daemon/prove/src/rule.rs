@@ -76,6 +76,7 @@ rules! {
     SudoCall "sudo-call" "who may run a program with sudo can have it run" "sudoers(5)";
     SudoProgram "sudo-program" "who can change a program that is run with sudo has the account that it runs as" "sudoers(5)";
     SudoArguments "sudo-arguments" "who may give any arguments to a program that executes some of them has its account" "sudoers(5)";
+    SudoWrites "sudo-writes" "who may run a program with sudo that writes files or accounts decides what is in them" "sudoers(5), tee(1), cp(1), passwd(1)";
     SudoUnit "sudo-unit" "who may run systemctl on a unit with sudo can have it started" "systemctl(1)";
     SudoEdit "sudo-edit" "who may edit a file with sudoedit decides its content" "sudo(8)";
     GrantCall "grant-call" "who may call a command without another person can have its program run" "remit-policy(5)";

@@ -357,3 +357,55 @@ fn variable_that_chooses_code_is_followed() {
     };
     assert!(kept("BASH_ENV") && kept("NODE_OPTIONS") && !kept("LC_ALL"));
 }
+
+#[test]
+fn program_of_sudo_that_writes_is_judged() {
+    let names = "chmod chown cp dd install joe kexec ln mv nano passwd chpasswd setcap setfacl usermod visudo \
+                 tune2fs update-alternatives unzip patch";
+    let any = names
+        .split_ascii_whitespace()
+        .map(|name| (format!("/usr/sbin/{name}"), true));
+    let fixed = [
+        ("/usr/bin/tee /etc/cron.d/x", true),
+        ("/usr/bin/tee -a /etc/passwd", true),
+        ("/usr/bin/tee /var/log/x", false),
+        ("/usr/bin/timeout 5 /usr/bin/tee /etc/cron.d/x", true),
+        ("/usr/bin/dd of=/etc/cron.d/x", true),
+        ("/usr/bin/dd if=/srv/mine/x of=/etc/cron.d/x", true),
+        ("/usr/bin/dd if=/dev/zero of=/etc/cron.d/x", false),
+        ("/usr/bin/cp /srv/mine/x /etc/cron.d/x", true),
+        ("/usr/bin/cp x /etc/cron.d/", true),
+        ("/usr/bin/cp /usr/share/x /etc/cron.d/x", false),
+        ("/usr/bin/cp /etc/cron.d/x /srv/mine/x", false),
+        ("/usr/bin/passwd root", true),
+        ("/usr/bin/passwd \"\"", true),
+        ("/usr/bin/passwd agent", false),
+        ("/usr/bin/passwd -S root", false),
+        ("/usr/sbin/visudo \"\"", true),
+        ("/usr/sbin/visudo -c", false),
+        ("/usr/bin/chmod 644 /etc/motd", false),
+        ("/usr/bin/chmod 644 /srv/mine/*", true),
+        ("/usr/bin/less /var/log/syslog", true),
+        ("/usr/bin/make install", true),
+        ("/usr/bin/make -C /opt/x install", false),
+        ("/usr/bin/python3 run.py", true),
+        ("/usr/bin/python3 -m pip", true),
+        ("/usr/bin/python3 --version", false),
+        ("/usr/bin/bash \"\"", true),
+        ("/usr/bin/bash -c true", false),
+    ];
+    let fixed = fixed.map(|(line, expect)| (line.to_owned(), expect));
+    let mut wrong = Vec::new();
+    for (line, expect) in any.chain(fixed) {
+        let (path, text) = sudoers(&line);
+        let laid = laid(&[(path, &text), ("/etc/cron.d/known", "")], "", false);
+        let mine = laid.at("/srv/mine");
+        std::fs::create_dir(&mine).unwrap();
+        std::os::unix::fs::chown(&mine, Some(5001), None).unwrap();
+        let report = laid.report();
+        if goals(&report.subjects[0]).contains(&"root") != expect {
+            wrong.push(format!("{line}:\n{}", shown(&report, true)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

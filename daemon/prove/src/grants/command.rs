@@ -2,7 +2,7 @@
 
 use remit_common::service;
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
-use remit_programs::Class;
+use remit_programs::{Class, Written, innermost};
 
 pub fn literal(command: &Command, at: usize) -> &str {
     match command.argv.get(at) {
@@ -13,12 +13,29 @@ pub fn literal(command: &Command, at: usize) -> &str {
     }
 }
 
+/// Where the program is that a command runs in the end, behind wrappers.
+fn program_at(command: &Command) -> usize {
+    let words: Vec<&str> = (0..command.argv.len())
+        .map(|at| literal(command, at))
+        .collect();
+    match innermost(&words).len() {
+        0 => 0,
+        left => words.len().saturating_sub(left),
+    }
+}
+
+/// Returns the name of the program.
+fn program(command: &Command) -> &str {
+    let path = literal(command, program_at(command));
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// Where the verb of systemctl(1) or of `remit-act unit` is.
 fn verb_at(command: &Command) -> Option<usize> {
-    let program = literal(command, 0).rsplit('/').next()?;
-    let first: usize = match program {
-        "remit-act" if literal(command, 1) == "unit" => 2,
-        "systemctl" => 1,
+    let behind = program_at(command).saturating_add(1);
+    let first = match program(command) {
+        "remit-act" if literal(command, behind) == "unit" => behind.saturating_add(1),
+        "systemctl" => behind,
         _ => return None,
     };
     let is_option = |at: usize| texts(command, at).any(|word| word.starts_with('-'));
@@ -117,14 +134,14 @@ pub fn unit_name(word: &str) -> String {
 /// Returns where a program writes what the caller gives. Empty: anywhere. `None`: it writes nothing of it. A program that
 /// would execute it is refused when the policy is loaded. Where a path of the caller leads is not known: it may be a link.
 pub fn written(command: &Command) -> Option<Vec<String>> {
-    const INPUT: [&str; 6] = ["tee", "dd", "sponge", "patch", "cpio", "tar"];
-    const FILES: [&str; 8] = ["cp", "install", "mv", "ln", "rsync", "tar", "unzip", "tee"];
-    let name = literal(command, 0).rsplit('/').next().unwrap_or_default();
-    let has_input = command.stdin == Stdin::Caller && INPUT.contains(&name);
+    let name = program(command);
+    let written = remit_programs::written(name);
+    let has_input = command.stdin == Stdin::Caller && written == Some(Written::Input);
+    let is_of_files = !matches!(written, None | Some(Written::Accounts | Written::System));
     let is_chosen =
         |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let is_chosen_path = command.params.iter().any(is_chosen)
-        && (FILES.contains(&name) || writes_file(command, name));
+    let is_chosen_path =
+        command.params.iter().any(is_chosen) && (is_of_files || writes_file(command, name));
     if !has_input && !is_chosen_path {
         return None;
     }

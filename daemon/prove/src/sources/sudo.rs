@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::execution::Execution;
+use super::shell::paths;
 use super::sudo_commands::{commands, is_digest};
 use super::sudo_lists::{Aliases, Lists};
 use super::systemd::words;
@@ -19,6 +20,8 @@ const DEPTH: usize = 16;
 const FILES: usize = 1000;
 /// Each permission costs as much as so many of them: its program is looked at.
 const PERMISSION: usize = 50;
+/// Programs that are not judged, and are named.
+const NAMED: usize = 5;
 const NOT_UNDERSTOOD: &str = "some of its lines are not understood";
 
 #[derive(Debug, Default)]
@@ -45,6 +48,27 @@ pub fn look(look: &mut Look<'_>) {
     for (source, subject, list) in &sudoers.permissions {
         permission(look, &sudoers, &mut lists, source, subject, list);
     }
+    for (file, programs) in &lists.unjudged {
+        let named: Vec<String> = programs
+            .iter()
+            .take(NAMED)
+            .map(ToString::to_string)
+            .collect();
+        let more = match programs.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = named.join(", ");
+        let why = format!("what it lets accounts do as root by {named}{more} is not judged");
+        look.machine.unknown(file, why);
+    }
+}
+
+/// Returns true if it is known what the program does with its arguments, or if it is a script, which is read.
+fn is_judged(look: &Look<'_>, path: &FilePath) -> bool {
+    let name = std::str::from_utf8(path.name()).unwrap_or_default();
+    let is_known = remit_programs::known(name).is_some() || remit_programs::written(name).is_some();
+    is_known || look.machine.entry(path).is_none() || look.machine.script(path, 2).is_some()
 }
 
 fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoers) {
@@ -188,7 +212,17 @@ fn permission(
                     let when = When::Sudo { program, runas };
                     let by = Execution::new(runas, RuleId::SudoProgram, when, source.clone());
                     let args = words(args.as_deref().unwrap_or_default());
+                    for file in args.iter().flat_map(|arg| paths(arg)) {
+                        look.way(&file);
+                    }
                     look.executes(&by, &[vec![path.as_bytes().to_vec()], args].concat());
+                    if runas == 0 && !of.is_empty() && !is_judged(look, path) {
+                        lists
+                            .unjudged
+                            .entry(source.file.clone())
+                            .or_default()
+                            .insert(path.clone());
+                    }
                 }
                 look.facts.sudo.push(SudoRule {
                     of: of.clone(),

@@ -20,6 +20,8 @@ pub struct Lists<'a> {
     aliases: &'a Aliases,
     known: BTreeMap<Vec<u8>, BTreeSet<u32>>,
     steps: usize,
+    /// Programs of which it is not known what their arguments do, by the file that permits them.
+    pub unjudged: BTreeMap<FilePath, BTreeSet<FilePath>>,
 }
 
 impl<'a> Lists<'a> {
@@ -28,6 +30,7 @@ impl<'a> Lists<'a> {
             aliases,
             known: BTreeMap::new(),
             steps: 0,
+            unjudged: BTreeMap::new(),
         }
     }
 

@@ -1,0 +1,119 @@
+//! Lists programs that change files, accounts or the machine as their arguments say, and those in which a person starts others.
+
+/// What a program changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Files that its words name get what its standard input or a person at its terminal gives.
+    Input,
+    /// The file or directory that its last word names gets what the others name.
+    LastOperand,
+    /// Contents of files, which its words alone do not choose.
+    Files,
+    /// Owners, modes and capabilities of files.
+    Metadata,
+    /// Accounts, as its standard input or a person at its terminal says.
+    Accounts,
+    /// Accounts, file systems or the boot, as its words say.
+    System,
+}
+
+const PROGRAMS: &[(Written, &[&str])] = &[
+    (
+        Written::Input,
+        &[
+            "tee", "dd", "sponge", "patch", "nano", "pico", "joe", "jed", "micro", "mcedit",
+            "rvim", "rview", "ne", "cpio", "tar",
+        ],
+    ),
+    (
+        Written::LastOperand,
+        &["cp", "mv", "install", "ln", "rsync"],
+    ),
+    (
+        Written::Files,
+        &[
+            "unzip", "truncate", "shred", "split", "csplit", "xxd", "7z", "7za", "gzip", "gunzip",
+            "xz", "bzip2", "zstd", "rename", "mkfifo", "mknod",
+        ],
+    ),
+    (
+        Written::Metadata,
+        &[
+            "chmod", "chown", "chgrp", "setfacl", "setcap", "setfattr", "chattr",
+        ],
+    ),
+    (
+        Written::Accounts,
+        &[
+            "passwd",
+            "chpasswd",
+            "chgpasswd",
+            "newusers",
+            "visudo",
+            "vipw",
+            "vigr",
+        ],
+    ),
+    (
+        Written::System,
+        &[
+            "usermod",
+            "useradd",
+            "adduser",
+            "addgroup",
+            "groupadd",
+            "groupmod",
+            "groupmems",
+            "gpasswd",
+            "chsh",
+            "tune2fs",
+            "debugfs",
+            "e2fsck",
+            "xfs_db",
+            "fdisk",
+            "sfdisk",
+            "cfdisk",
+            "gdisk",
+            "parted",
+            "mkfs",
+            "dmsetup",
+            "losetup",
+            "lvm",
+            "kexec",
+            "init",
+            "telinit",
+            "update-alternatives",
+            "alternatives",
+            "ldconfig",
+            "grub-install",
+            "depmod",
+            "puppet",
+            "salt-call",
+            "chef-client",
+            "systemd-tmpfiles",
+            "systemd-sysusers",
+            "dpkg-reconfigure",
+            "busctl",
+            "dbus-send",
+            "gdbus",
+        ],
+    ),
+];
+
+/// Programs in which a person at the terminal starts others, whatever their words are.
+const SHELL_ESCAPES: &[&str] = &[
+    "vi", "vim", "nvim", "view", "ex", "emacs", "less", "more", "most", "man", "gdb", "lldb", "ed",
+    "nano", "pico", "joe", "mc",
+];
+
+/// Returns what the program of this name changes.
+pub fn written(name: &str) -> Option<Written> {
+    let row = PROGRAMS.iter().find(|(_, names)| names.contains(&name));
+    row.map(|(written, _)| *written)
+}
+
+/// Returns true if a person in it starts other programs.
+pub fn has_shell_escape(name: &str) -> bool {
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    SHELL_ESCAPES.contains(&stem)
+}
