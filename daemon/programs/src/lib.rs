@@ -126,6 +126,7 @@ mod shipped;
 mod starters;
 mod tools;
 mod typed;
+mod wrappers;
 mod writers;
 
 pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
@@ -209,8 +210,10 @@ topics! {
 
 /// Returns all programs. A name is in only one entry.
 pub fn all() -> impl Iterator<Item = &'static Program> {
-    let starters = starters::PROGRAMS.iter().chain(container_runner::PROGRAMS);
-    starters.chain(tools::PROGRAMS)
+    let interpreters = starters::PROGRAMS.iter().chain(wrappers::PROGRAMS);
+    interpreters
+        .chain(container_runner::PROGRAMS)
+        .chain(tools::PROGRAMS)
 }
 
 static BY_NAME: LazyLock<BTreeMap<&str, &Program>> = LazyLock::new(|| {
