@@ -218,15 +218,14 @@ impl Lexer {
             .iter()
             .filter(|word| is_exported && is_assignment(word));
         let own: Vec<Vec<u8>> = command.variables.iter().chain(exported).cloned().collect();
-        let stays = own.iter().filter(|_| name.is_none() || is_exported);
-        let path = stays
-            .filter(|word| word.starts_with(b"PATH="))
-            .next_back()
-            .cloned();
+        let is_path = |word: &&Vec<u8>| word.starts_with(b"PATH=");
+        let path = match name.is_none() || is_exported {
+            true => own.iter().rfind(is_path).cloned(),
+            false => None,
+        };
         if name == Some(b"cd") {
-            let named = command.words.iter().skip(1);
-            let named = named.filter(|word| !word.starts_with(b"-")).cloned();
-            let named: Option<Vec<u8>> = named.last();
+            let is_named = |word: &&Vec<u8>| !word.starts_with(b"-");
+            let named = command.words.iter().skip(1).rfind(is_named).cloned();
             self.directory = match (self.directory.take(), named) {
                 (Some(above), Some(named)) if !named.starts_with(b"/") => {
                     Some([above, named].join(&b'/'))
