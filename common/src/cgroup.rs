@@ -28,7 +28,6 @@ fn unescape(part: &str) -> &str {
     part.strip_prefix('_').unwrap_or(part)
 }
 
-/// Returns true for the name of a unit that has a group and is no slice.
 fn is_unit(name: &str) -> bool {
     const KINDS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
     let unit = name.parse::<UnitName>();

@@ -134,7 +134,6 @@ fn entries_that_are_too_long_are_counted() {
     let output = fake.look(&["logs"], b"");
     let expect = "1 entry is too long to be shown\n1970-01-01 UTC\n00:00:01 - a: hello\n";
     assert_eq!(said(&output), (0, expect, ""));
-    // Nothing else matches, with a hint of journalctl.
     let fake = Fake::new("longest", &format!("{long}\n{long}\necho hint >&2"));
     let output = fake.look(&["logs"], b"");
     let expect = "2 entries are too long to be shown\n";

@@ -80,7 +80,6 @@ pub fn question(id: u16, name: &str, family: IpFamily) -> Vec<u8> {
 pub enum NameAnswer {
     /// Not the answer to this question: it is ignored.
     Other,
-    /// At least one.
     Addresses(Vec<IpAddr>),
     NoSuchName,
     /// The name, or the one it is another name of (CNAME), has no address of the family.

@@ -293,7 +293,6 @@ fn open_again(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
     }
 }
 
-/// Lists a directory, and returns what that very directory is.
 fn open(path: &Path, flags: i32) -> io::Result<(fs::ReadDir, Metadata)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_DIRECTORY | flags);

@@ -37,7 +37,6 @@ struct PendingLookup {
     /// Connected to the server: the kernel drops what others send, and chooses the port.
     socket: Option<OwnedFd>,
     ids: [u16; 2],
-    /// What the server has answered for each family.
     found: [Option<LookupResult>; 2],
     tried: usize,
     until: Instant,

@@ -60,7 +60,6 @@ fn asked(server: IpAddr, name: &str) -> String {
     }
 }
 
-/// Says what two answers mean, of IPv4 and of IPv6.
 fn meaning(one: &NameAnswer, other: &NameAnswer) -> String {
     use NameAnswer::{Addresses, Failed, NoAddress, NoSuchName, Other, Truncated};
     match (one, other) {
