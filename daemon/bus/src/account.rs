@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
-
-use crate::connection::job_pair;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 /// Of user and group.
 pub const NAME: &str = "remit-job";
@@ -35,7 +33,8 @@ impl Lookup {
         if of_job >= OF_JOB || others.len() >= ALL {
             return None;
         }
-        let (job, end) = job_pair().ok()?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (job, end) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).ok()?;
         let lookup = Self {
             uid,
             since: now,

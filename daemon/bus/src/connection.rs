@@ -1,4 +1,4 @@
-//! One connection of a job and its connection to the bus. No read or write of them blocks. Invariants: nothing but a call of the
+//! One connection of a job and its connection to the bus. Both are non-blocking. Invariants: nothing but a call of the
 //! table reaches the bus, nothing but replies reaches the job, and no buffer exceeds its bound.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -92,11 +92,11 @@ pub struct Connection {
 impl Connection {
     /// Connects to the bus. Returns the job's end, too.
     pub fn open(uid: u32, bus: &Path, now: Instant) -> Result<(Self, OwnedFd), Errno> {
-        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
         let upstream = socket(family, kind, flags, None)?;
         connect(upstream.as_raw_fd(), &UnixAddr::new(bus)?)?;
-        let (job, job_end) = job_pair()?;
+        let (job, job_end) = socketpair(family, kind, None, flags)?;
         let connection = Self {
             uid,
             job,
@@ -350,12 +350,6 @@ impl Connection {
         }
         Ok(Some(length))
     }
-}
-
-/// Returns the proxy's end and the job's. Not `SOCK_NONBLOCK`, which is not the default of the socket that the job's end replaces.
-pub(crate) fn job_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let (family, kind) = (AddressFamily::Unix, SockType::Stream);
-    socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// Reads once: `None` if there is nothing now, no bytes at the end. Without a control buffer no descriptor comes (unix(7)).

@@ -220,6 +220,7 @@ pub fn connect_with(length: u32) -> io::Result<UnixStream> {
     let address = (&raw const address).cast();
     match unsafe { libc::connect(stream.as_raw_fd(), address, length) } {
         0 => {
+            stream.set_nonblocking(false)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(stream)
