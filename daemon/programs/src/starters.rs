@@ -66,7 +66,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     ),
     with_modules(&["lua", "luajit"], &["-e", "-l"], &["-l"]),
     language(
-        &["php", "php-cgi", "php-fpm"],
+        &["php", "php-cgi"],
         &["-r", "-B", "-R", "-E", "-F", "-f", "-d"],
     ),
     language(&["gunicorn"], &["--config"]),
