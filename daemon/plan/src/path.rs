@@ -93,6 +93,13 @@ impl PlanPath {
             .map(|(at, _)| self.0.get(..at).unwrap_or_default())
     }
 
+    /// Returns the path of its first parts.
+    pub(crate) fn first_parts(&self, parts: usize) -> Self {
+        let mut slashes = (0..self.0.len()).filter(|at| self.0.get(*at) == Some(&b'/'));
+        let end = slashes.nth(parts).unwrap_or(self.0.len());
+        Self(self.0.get(..end).unwrap_or_default().to_vec())
+    }
+
     /// Returns true if this path is `dir` or lies beneath it.
     #[must_use]
     pub fn is_in(&self, dir: &[u8]) -> bool {

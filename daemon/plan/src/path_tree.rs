@@ -43,6 +43,10 @@ impl PathTree {
         self.first_beneath(&path.tree_key()).is_some()
     }
 
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PlanPath> {
+        self.0.values()
+    }
+
     fn first_beneath(&self, key: &[u8]) -> Option<&Vec<u8>> {
         let mut after = self.0.range::<[u8], _>((Excluded(key), Unbounded));
         let (own, _) = after.next()?;

@@ -15,7 +15,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_plan::{Action, Bundle};
 use remit_tests::caller::{Caller, argv, at_once, change};
-use remit_tests::daemon::{Daemon, admin, user_a, user_b};
+use remit_tests::daemon::{Daemon, admin, user_a, user_b, user_m};
 use remit_tests::process::{Identity, ends_within};
 use remit_tests::test_dir::missing;
 use remit_wire::outcome::JobReport;
@@ -289,13 +289,41 @@ fn of_two_commits_the_confirmed_one_stays() {
     assert_eq!(fixture.read("watched/b"), "new");
 }
 
+/// The undo would find another file than its commit made, and leave it; the undo of the later one would bring the first back.
 #[test]
-fn later_commit_of_the_same_file_is_undone_first() {
-    let fixture = lay();
-    armed(&fixture, "watched/a");
-    let bundle = plan(&[fixture.write("watched/a", "newer")]);
-    assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
-    is_undone(&fixture, "watched/a");
+fn nothing_else_changes_the_paths_of_an_unconfirmed_commit() {
+    let rules = RULES.replace("10s", "10min");
+    let plain = rules.replace("\"watched\"\nto", "\"plain\"\nto");
+    let plain = plain
+        .replace("#64002", "#64003")
+        .replace("confirm", "# confirm");
+    let mut fixture = PlanFixture::with_rules(options(), &format!("{rules}{plain}"));
+    let (id, _) = armed(&fixture, "watched/a");
+    let later = plan(&[fixture.write("watched/a", "newer")]);
+    let is_refused = |fixture: &PlanFixture| {
+        for user in [user_b(), user_m()] {
+            let refusal = fixture.refused(&user, commit(&later));
+            let text = format!("{refusal:?}");
+            let path = format!("'{}'", fixture.path("watched/a").display());
+            for words in [
+                &format!("remit confirm {}", &id[..12]),
+                &format!("remit undo {id}"),
+                &path,
+            ] {
+                assert!(text.contains(words), "{words} is not in {text}");
+            }
+        }
+        assert_eq!(fixture.read("watched/a"), "new");
+    };
+    is_refused(&fixture);
+    fixture.daemon.signal(Signal::SIGKILL);
+    fixture.daemon.restart_insistently();
+    is_refused(&fixture);
+    let other = plan(&[fixture.write("watched/b", "new")]);
+    assert_eq!(exit(&fixture.commits(&other)), Some(0));
+    assert_eq!(exit(&fixture.undo(&id)), Some(0));
+    let later = plan(&[fixture.write("watched/a", "newer")]);
+    assert_eq!(exit(&fixture.commits(&later)), Some(0));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp, State};
 use remit_common::signed::Signed;
-use remit_plan::Phase;
+use remit_plan::{Extent, Phase};
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,9 @@ pub struct Unconfirmed {
     pub is_extended: bool,
     pub stage: ConfirmStage,
     pub undo: UndoStage,
+    /// What it changes. After a restart of remitd its journal says it.
+    #[serde(skip)]
+    pub extent: Extent,
 }
 
 /// What the absence of a commit's journal means.

@@ -128,7 +128,7 @@ fn bind_unnoted(
     commits.check(command, is_to_be_confirmed, policy)?;
     if let Some(uid) = requester {
         let used = command.and_then(Command::commit_use);
-        cx.job.confirmations.may_start(used, uid, &bound)?;
+        cx.job.confirmations.may_start(used, uid, call, &bound)?;
     }
     if bound.is_on_copy() {
         check_new_copy(cx.job.jobs, requester)?;
@@ -160,5 +160,5 @@ pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
     }
     let uid = plan.requester.subject.uid();
     let confirmations = &cx.job.confirmations;
-    confirmations.may_start(plan.commit_use(), uid, &plan.bound)
+    confirmations.may_start(plan.commit_use(), uid, plan.call(), &plan.bound)
 }

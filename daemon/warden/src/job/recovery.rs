@@ -336,6 +336,7 @@ mod tests {
             is_extended: false,
             stage: ConfirmStage::Waiting(Duration::from_secs(1)),
             undo: UndoStage::Started,
+            extent: remit_plan::Extent::default(),
         }
     }
 

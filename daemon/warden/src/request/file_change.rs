@@ -14,8 +14,8 @@ use std::rc::Rc;
 use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
-    BeforeUndo, Bundle, ENTRIES, Entry, FoundDirectory, Journal, Metadata, New, OwnNames, Phase,
-    PlanPath, Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
+    BeforeUndo, Bundle, ENTRIES, Entry, Extent, FoundDirectory, Journal, Metadata, New, OwnNames,
+    PathTree, Phase, PlanPath, Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
 use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
@@ -63,6 +63,24 @@ fn never(path: &PlanPath, why: &str) -> Refusal {
 
 pub fn open_journal(directory: &Path, id: &str) -> io::Result<File> {
     File::open(directory.join(id).join("journal"))
+}
+
+fn read_journal(directory: &Path, id: &str) -> io::Result<Journal> {
+    let (file, mut bytes) = (open_journal(directory, id)?, Vec::new());
+    file.take(Journal::MOST as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Journal::decode(&bytes).map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// Returns where a commit has changed something, by its journal: without one, nowhere.
+pub fn extent(directory: &Path, id: &str) -> Extent {
+    match read_journal(directory, id) {
+        Ok(journal) => Extent::new(&journal.plan),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Extent::Within(PathTree::default())
+        }
+        Err(_) => Extent::Everywhere,
+    }
 }
 
 /// The commit that a command undoes, and what decides whether it may.
@@ -127,18 +145,19 @@ impl Undo {
         Ok(entries.collect())
     }
 
+    /// Returns where it changes something. Reads the journal, too.
+    pub fn extent(&self) -> Extent {
+        extent(&self.directory, &self.id)
+    }
+
     fn journal(&self) -> Result<Journal, String> {
         let none =
             |why: String| format!("there is no commit with this id that can be undone: {why}");
         if self.id.len() != 32 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(none("an id has 32 hexadecimal digits".to_owned()));
         }
-        let mut bytes = Vec::new();
-        let read = open_journal(&self.directory, &self.id);
-        let read =
-            read.and_then(|file| file.take(Journal::MOST as u64 + 1).read_to_end(&mut bytes));
-        read.map_err(|error| none(error.to_string()))?;
-        let journal = Journal::decode(&bytes).map_err(|error| none(error.to_string()))?;
+        let journal = read_journal(&self.directory, &self.id);
+        let journal = journal.map_err(|error| none(error.to_string()))?;
         match journal.phase {
             Phase::Kept => Ok(journal),
             _ => Err(none("it is not done, or not kept any more".to_owned())),

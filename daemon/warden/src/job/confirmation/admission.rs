@@ -2,10 +2,14 @@
 //!
 //! **Invariant:** while the undo of what nobody confirmed is due or is tried again, no other commit and no other undo begins:
 //! one after another would hold the lock of the journals, and change what has to be put back.
+//!
+//! **Invariant:** what an undo of an unconfirmed commit puts back is changed by no later commit, and by no undo of another
+//! one: the undo would leave it, and an undo of the later one would bring the unconfirmed change again.
 
 use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
+use remit_plan::Extent;
 use remit_policy::CommitUse;
 
 use super::{ConfirmStage, MOST, Unconfirmed, UndoStage};
@@ -65,6 +69,30 @@ impl Unconfirmed {
         }
     }
 
+    /// Fails if it can still be undone, and what is about to start changes something there.
+    fn is_clear_of(&self, extent: &Extent) -> Result<(), Refusal> {
+        let can_be_undone = matches!(self.undo, UndoStage::Started | UndoStage::Kept);
+        let common = can_be_undone.then(|| extent.common(&self.extent)).flatten();
+        common.map_or(Ok(()), |paths| {
+            let text = format!(
+                "commit {} of {} is not confirmed: until it is confirmed or undone, nothing else changes its paths ({paths})",
+                self.short(),
+                self.user,
+            );
+            Err(Refusal::new(Code::NotStarted, text)
+                .object(&*self.commit)
+                .next(self.ways_out()))
+        })
+    }
+
+    fn ways_out(&self) -> String {
+        format!(
+            "an administrator keeps it ('{}' from a new login) or undoes it ('remit undo {}')",
+            self.command(),
+            self.commit
+        )
+    }
+
     fn refusal(&self, way: InTheWay) -> Refusal {
         let what = format!("commit {} of {}", self.short(), self.user);
         match way {
@@ -79,10 +107,8 @@ impl Unconfirmed {
             InTheWay::Failed => {
                 let text = format!(
                     "{what} is to be undone, and that has not worked, as 'remit status' shows: until its last try no other \
-                     commit or undo starts before an administrator keeps it ('{}' from a new login) or undoes it \
-                     ('remit undo {}')",
-                    self.command(),
-                    self.commit
+                     commit or undo starts before {}",
+                    self.ways_out()
                 );
                 Refusal::new(Code::NotStarted, text)
                     .object(&*self.commit)
@@ -92,10 +118,11 @@ impl Unconfirmed {
     }
 }
 
-/// Fails unless this may start now. `None`: it is neither a commit nor an undo.
+/// Fails unless this may start now, which changes something in `extent`. `None`: it is neither a commit nor an undo.
 pub fn may_start(
     all: &[Unconfirmed],
     starting: Option<Starting<'_>>,
+    extent: &Extent,
     now: Duration,
 ) -> Result<(), Refusal> {
     let Some(starting) = starting else {
@@ -108,23 +135,25 @@ pub fn may_start(
     if let Some(one) = in_the_way(InTheWay::Due) {
         return Err(one.refusal(InTheWay::Due));
     }
-    match (in_the_way(InTheWay::Failed), starting) {
-        (Some(_), Starting::Undo(id))
-            if all
-                .iter()
-                .any(|one| one.commit == id && one.in_the_way(now) == Some(InTheWay::Failed)) =>
-        {
-            Ok(())
-        }
-        (Some(one), _) => Err(one.refusal(InTheWay::Failed)),
-        (
-            None,
-            Starting::Commit {
-                uid,
-                is_to_be_confirmed: true,
-            },
-        ) => has_share(all, uid).map_err(|why| Refusal::new(Code::Busy, why)),
-        (None, _) => Ok(()),
+    let own = match starting {
+        Starting::Undo(id) => all.iter().find(|one| one.commit == id),
+        Starting::Commit { .. } => None,
+    };
+    let failed = in_the_way(InTheWay::Failed);
+    if let Some(one) = failed
+        && own.and_then(|own| own.in_the_way(now)) != Some(InTheWay::Failed)
+    {
+        return Err(one.refusal(InTheWay::Failed));
+    }
+    if own.is_none() {
+        all.iter().try_for_each(|one| one.is_clear_of(extent))?;
+    }
+    match starting {
+        Starting::Commit {
+            uid,
+            is_to_be_confirmed: true,
+        } => has_share(all, uid).map_err(|why| Refusal::new(Code::Busy, why)),
+        Starting::Commit { .. } | Starting::Undo(_) => Ok(()),
     }
 }
 
@@ -141,6 +170,11 @@ pub fn has_share(all: &[Unconfirmed], uid: u32) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::names::JobId;
+    use remit_common::outcome::{Ending, State};
+    use remit_plan::{Phase, PlanPath};
+
+    use super::super::Clocks;
     use super::super::tests::{committing, undoing, waiting};
     use super::*;
 
@@ -157,9 +191,87 @@ mod tests {
         one
     }
 
+    fn within(path: &str) -> Extent {
+        Extent::Within([PlanPath::new(path).unwrap()].into_iter().collect())
+    }
+
+    fn tries(all: &[Unconfirmed], starting: Starting<'_>) -> Result<(), Refusal> {
+        may_start(all, Some(starting), &within("/etc/x"), NOW)
+    }
+
     fn code(one: &Unconfirmed, starting: Starting<'_>) -> Option<Code> {
-        let started = may_start(std::slice::from_ref(one), Some(starting), NOW);
+        let started = tries(std::slice::from_ref(one), starting);
         started.err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn paths_of_an_unconfirmed_commit_stay_as_they_are_until_its_undo() {
+        let mut one = Unconfirmed {
+            window_s: 300,
+            extent: within("/etc/ssh/sshd_config"),
+            ..committing()
+        };
+        let id = one.commit.clone();
+        let all = [
+            COMMIT,
+            Starting::Commit {
+                uid: 1001,
+                is_to_be_confirmed: false,
+            },
+            Starting::Undo("00"),
+            Starting::Undo(&id),
+        ];
+        let codes = |one: &Unconfirmed, path: &str, now: u64| {
+            all.map(|starting| {
+                let now = Duration::from_secs(now);
+                let one = std::slice::from_ref(one);
+                let started = may_start(one, Some(starting), &within(path), now);
+                started.err().map(|refusal| refusal.code)
+            })
+        };
+        let refused = [Some(Code::NotStarted); 3];
+        let is_kept = |one: &Unconfirmed, now| {
+            for path in ["/etc/ssh/sshd_config", "/etc/ssh", "/etc/ssh/sshd_config/a"] {
+                let [others @ .., own] = codes(one, path, now);
+                assert_eq!((others, own), (refused, None), "{path} {:?}", one.stage);
+            }
+            assert_eq!(codes(one, "/etc/ssh/sshd_config.d", now), [None; 4]);
+        };
+        is_kept(&one, 0);
+        let end = Ending {
+            exit: Some(0),
+            ..Ending::unmeasured(State::Exited, "exit 0".to_owned(), true)
+        };
+        let start = Clocks {
+            boot: Duration::ZERO,
+            monotonic: Duration::ZERO,
+            unix_ms: 0,
+        };
+        assert!(one.on_commit_end(&end, start).is_some());
+        is_kept(&one, 120);
+        let busy = [Some(Code::Busy); 4];
+        assert_eq!(codes(&one, "/etc/ssh/sshd_config", 300), busy);
+        // A person decides about it: somebody may still undo it.
+        for _ in 0..5 {
+            one.on_undo_started(JobId([9; 16]));
+            one.on_undo_failed("x", Duration::from_secs(300));
+            one.saw(Some(Phase::Kept));
+        }
+        is_kept(&one, 4000);
+        for undo in [UndoStage::Done, UndoStage::Parted, UndoStage::Lost] {
+            one.undo = undo;
+            assert_eq!(codes(&one, "/etc/ssh/sshd_config", 4000), [None; 4]);
+        }
+    }
+
+    #[test]
+    fn commit_with_unknown_paths_keeps_all_others() {
+        let one = Unconfirmed {
+            extent: Extent::default(),
+            ..waiting(501)
+        };
+        let text = tries(&[one], COMMIT).unwrap_err().message;
+        assert!(text.contains("or not known"), "{text}");
     }
 
     #[test]
@@ -183,22 +295,27 @@ mod tests {
         ] {
             let codes = [COMMIT, other, own].map(|starting| code(&one, starting));
             assert_eq!(codes, [commit, undo, own_undo], "{:?}", one.stage);
-            assert!(may_start(&[one], None, NOW).is_ok());
+            assert!(may_start(&[one], None, &Extent::default(), NOW).is_ok());
         }
     }
 
     #[test]
     fn refusal_names_the_commit_and_the_way_out() {
-        let one = failed();
-        let started = may_start(std::slice::from_ref(&one), Some(COMMIT), NOW);
-        let (text, id) = (started.unwrap_err().message, &one.commit);
-        for word in [
-            "commit 0123456789ab of bot",
-            "remit status",
-            "remit confirm 0123456789ab",
-            &format!("remit undo {id}"),
-        ] {
-            assert!(text.contains(word), "{word:?} is not in {text}");
+        let armed = Unconfirmed {
+            extent: within("/etc"),
+            ..waiting(501)
+        };
+        for (one, word) in [(failed(), "remit status"), (armed, "its paths ('/etc/x')")] {
+            let refusal = tries(std::slice::from_ref(&one), COMMIT).unwrap_err();
+            let text = format!("{refusal:?}");
+            for word in [
+                word,
+                "commit 0123456789ab of bot",
+                "remit confirm 0123456789ab",
+                &format!("remit undo {}", one.commit),
+            ] {
+                assert!(text.contains(word), "{word:?} is not in {text}");
+            }
         }
     }
 
@@ -221,15 +338,12 @@ mod tests {
         let text = has_share(&all, 1000).unwrap_err();
         assert!(text.starts_with("16 commits of this user wait"), "{text}");
         assert!(has_share(&all[1..], 1000).is_ok() && has_share(&all, 1001).is_ok());
-        assert_eq!(
-            may_start(&all, Some(COMMIT), NOW).unwrap_err().code,
-            Code::Busy
-        );
+        assert_eq!(tries(&all, COMMIT).unwrap_err().code, Code::Busy);
         let plain = Starting::Commit {
             uid: 1000,
             is_to_be_confirmed: false,
         };
-        assert!(may_start(&all, Some(plain), NOW).is_ok());
+        assert!(tries(&all, plain).is_ok());
         all.extend((0..48).map(|at| of(2000 + at)));
         assert!(
             has_share(&all, 1001)

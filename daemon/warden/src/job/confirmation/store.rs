@@ -12,6 +12,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
+use remit_plan::Extent;
 use remit_policy::{Approval, CommitUse};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ use super::admission::{self, Starting, has_share};
 use super::{Clocks, CommitEnd, ConfirmStage, Unconfirmed, UndoStage};
 use crate::event_loop::timers;
 use crate::job::commits::LOCK_IS_BUSY;
-use crate::request::{BoundCall, Plan};
+use crate::request::{BoundCall, Call, Plan, file_change};
 use crate::state_dir::framed_file::Snapshot;
 
 const MAGIC: &[u8; 16] = b"remit confirm 1\n";
@@ -144,7 +145,8 @@ impl Confirmations {
             )
         };
         let boot_id = timers::boot_id().map_err(|error| damaged(error.to_string()))?;
-        let all = match file.read().map_err(damaged)? {
+        let directory = state.join("commits");
+        let mut all = match file.read().map_err(damaged)? {
             None => Vec::new(),
             Some(body) => {
                 let saved = SavedConfirmations::decode(&body);
@@ -152,12 +154,15 @@ impl Confirmations {
                 saved.restarted(&boot_id, clocks())
             }
         };
+        for one in &mut all {
+            one.extent = file_change::extent(&directory, &one.commit);
+        }
         let confirmations = Self {
             is_settled: !all.is_empty(),
             all,
             file,
             boot_id,
-            directory: state.join("commits").to_string_lossy().into_owned(),
+            directory: directory.to_string_lossy().into_owned(),
         };
         if !confirmations.all.is_empty() {
             // A full disk must not keep a commit beyond its time.
@@ -190,10 +195,19 @@ impl Confirmations {
         &self,
         used: Option<CommitUse>,
         uid: u32,
+        call: &Call,
         bound: &BoundCall,
     ) -> Result<(), Refusal> {
+        if self.all.is_empty() {
+            return Ok(());
+        }
         let starting = Starting::of(used, uid, bound);
-        admission::may_start(&self.all, starting, timers::since_boot())
+        let extent = match (starting, call.file_change(), &bound.undo) {
+            (Some(Starting::Commit { .. }), Some(Ok(bundle)), _) => Extent::new(bundle.plan()),
+            (Some(Starting::Undo(_)), _, Some(undo)) => undo.extent(),
+            _ => Extent::default(),
+        };
+        admission::may_start(&self.all, starting, &extent, timers::since_boot())
     }
 
     /// Puts a commit that needs a confirmation on the disk, and that an undo of one begins. Fails, and then it must not
@@ -233,6 +247,7 @@ impl Confirmations {
             is_extended: false,
             stage: ConfirmStage::Committing,
             undo: UndoStage::Started,
+            extent: Extent::new(bundle.plan()),
         });
         self.save().map_err(|error| {
             self.all.pop();

@@ -3,6 +3,7 @@ use super::window::ConfirmWindow;
 use super::*;
 use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
 use remit_common::refusal::{Code, Refusal};
+use remit_plan::PathTree;
 
 use crate::identity::peer::Subject;
 
@@ -32,6 +33,7 @@ pub(super) fn committing() -> Unconfirmed {
         is_extended: false,
         stage: ConfirmStage::Committing,
         undo: UndoStage::Started,
+        extent: Extent::Within(PathTree::default()),
     }
 }
 
@@ -185,6 +187,7 @@ fn saved_approval_has_the_bytes_of_a_release_without_count() {
     let asked = |count| Approval::new(by.clone(), count, 600);
     let one = Unconfirmed {
         approval: Some(asked(remit_policy::Count::Two).by_one()),
+        extent: Extent::default(),
         ..waiting(1000)
     };
     let approval = Some((vec![by.clone()], 600_u32));
@@ -202,20 +205,24 @@ fn saved_approval_has_the_bytes_of_a_release_without_count() {
 /// In both directions: an older daemon reads what this one has saved, and this one what that has.
 #[test]
 fn saved_signature_follows_the_bytes_of_a_release_without_signatures() {
+    let plain = || Unconfirmed {
+        extent: Extent::default(),
+        ..waiting(1000)
+    };
     let signed = Unconfirmed {
         signed: Some(Signed::Touch),
-        ..waiting(1000)
+        ..plain()
     };
     let saved = SavedConfirmations {
         boot_id: "one".to_owned(),
         boot: at(100).boot,
         unix_ms: at(100).unix_ms,
-        all: vec![signed, waiting(1000)],
+        all: vec![signed, plain()],
     };
     let bytes = saved.encode().unwrap();
     assert_eq!(SavedConfirmations::decode(&bytes), Ok(saved.clone()));
     let older = SavedConfirmations {
-        all: vec![waiting(1000), waiting(1000)],
+        all: vec![plain(), plain()],
         ..saved
     };
     let of_older = postcard::to_extend(&older, Vec::new()).unwrap();
