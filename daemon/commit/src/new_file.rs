@@ -9,8 +9,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, futimens, utimensat};
-use nix::sys::time::TimeSpec;
-use remit_plan::{Change, Content, Metadata, PlanPath};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::time::{ClockId, clock_gettime};
+use remit_plan::{Content, Entry, Metadata};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
@@ -86,10 +87,8 @@ pub fn write(
         sys::set_xattr(&file, CAPABILITY, &own.encode())?;
     }
     let old = operation.held.as_ref().map(File::metadata).transpose()?;
-    let path = &operation.entry.path;
-    // What programs read through a link is another file, whose time is not known.
-    let is_kept = !matches!(operation.entry.change, Change::ReplaceKind { .. });
-    let time = kept_time(path, content, old.map(|old| old.mtime())).filter(|_| is_kept);
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?.num_nanoseconds();
+    let time = kept_time(operation.entry, now, old.map(|old| old.mtime()));
     if let Some((seconds, rest)) = time {
         futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::new(seconds, rest))?;
     }
@@ -100,8 +99,8 @@ pub fn write(
 ///
 /// A program that looks at times has to see that it is another file: cron compares whole seconds, and the service manager
 /// reads a unit again if its file is newer. So the requester chooses no time of a unit, and none before the old file's.
-fn kept_time(path: &PlanPath, content: Content, old: Option<i64>) -> Option<(i64, i64)> {
-    let time = content.mtime.filter(|_| !path.is_of_units())?;
+fn kept_time(entry: &Entry, now: i64, old: Option<i64>) -> Option<(i64, i64)> {
+    let time = entry.time(now)?;
     let (seconds, rest) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
     old.is_none_or(|old| seconds > old)
         .then_some((seconds, rest))

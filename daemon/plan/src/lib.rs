@@ -43,6 +43,7 @@ mod unit;
 mod upload;
 mod view;
 mod ways;
+mod written;
 
 pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::slice;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -45,6 +46,10 @@ fn own(relative: &str) -> Option<FileCapabilities> {
 
 /// Makes the bundle of these edits, with capabilities as an extraction reads them: of each base, and `new` for new files.
 fn planned(edits: &[Edit], new: Option<FileCapabilities>) -> Vec<u8> {
+    planned_at(edits, new, TIME)
+}
+
+fn planned_at(edits: &[Edit], new: Option<FileCapabilities>, time: i64) -> Vec<u8> {
     let bundle = Bundle::decode(plan(edits)).unwrap();
     let entry = |entry: &Entry| {
         let mut change = entry.change;
@@ -55,7 +60,7 @@ fn planned(edits: &[Edit], new: Option<FileCapabilities>) -> Vec<u8> {
         | Change::Replace { content, .. } = &mut change
         {
             content.capabilities = new;
-            content.mtime = Some(TIME);
+            content.mtime = Some(time);
         }
         if let Change::Replace { base, .. }
         | Change::Remove { base }
@@ -172,6 +177,21 @@ fn new_file_has_no_time_of_the_plan_that_is_not_later() {
         assert!(seconds("etc/given") > 5, "{old:?}");
         undo(&id_of(&input)).is_done();
         assert_eq!(seconds("etc/given"), old.0);
+    }
+}
+
+/// The service manager sets the clock to the time of a file.
+#[test]
+fn new_file_has_no_time_of_the_plan_that_is_later_than_the_commit() {
+    let _scene = Scene::new(MEMORY);
+    prepare();
+    let day = Duration::from_secs(24 * 3600);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let later = i64::try_from((now() + day).as_nanos()).unwrap();
+    commit(&planned_at(&edits(), None, later)).is_done();
+    for name in ["etc/new", "etc/given", "etc/owned"] {
+        let seconds = u64::try_from(fs::metadata(at(name)).unwrap().mtime()).unwrap();
+        assert!(seconds <= now().as_secs(), "{name}");
     }
 }
 

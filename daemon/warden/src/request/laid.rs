@@ -7,9 +7,15 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use remit_common::calendar;
 use remit_common::view::IDS;
-use remit_plan::{Change, Content, Kind, Metadata, New, Plan, Source, Upload, View};
+use remit_plan::{Content, Kind, Metadata, New, Plan, Source, Upload, View};
 use remit_spawn::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, Owner, Staged, UPLOADS};
+
+fn now() -> i64 {
+    let now = calendar::now_ms().saturating_mul(1_000_000);
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
 
 /// Collects the entries of a plan, and the bytes beside them.
 pub struct LaidPlanWriter<'a> {
@@ -91,11 +97,7 @@ impl<'a> LaidPlanWriter<'a> {
                 owner,
                 bytes: self.bytes(at, view, content)?,
                 capabilities: content.capabilities.map(|own| own.encode().to_vec()),
-                // Those that remit-commit does not set, either.
-                mtime: content.mtime.filter(|_| {
-                    let is_other = matches!(change, Change::ReplaceKind { .. });
-                    !is_other && !view.entry.path.is_of_units()
-                }),
+                mtime: view.entry.time(now()),
             },
             (Some(_), None) => return Err("it has no owner"),
         })
