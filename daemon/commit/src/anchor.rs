@@ -55,10 +55,11 @@ impl Anchor {
 
     pub fn make_beside(&self) -> io::Result<&OwnedFd> {
         if self.beside()?.is_none() {
-            match mkdirat(&self.fd, self.name.as_c_str(), Mode::S_IRWXU) {
-                Ok(()) | Err(nix::Error::EEXIST) => {}
+            let is_made = match mkdirat(&self.fd, self.name.as_c_str(), Mode::S_IRWXU) {
+                Ok(()) => true,
+                Err(nix::Error::EEXIST) => false,
                 Err(error) => return Err(error.into()),
-            }
+            };
             let other = || {
                 let name = self.name.to_string_lossy();
                 let path = String::from_utf8_lossy(&self.path).into_owned();
@@ -67,7 +68,16 @@ impl Anchor {
                     path.escape_debug()
                 ))
             };
-            let made = self.private()?.ok_or_else(other)?;
+            let made = match self.private()? {
+                Some(made) => made,
+                None if is_made => {
+                    unlinkat(&self.fd, self.name.as_c_str(), UnlinkatFlags::RemoveDir)?;
+                    return Err(io::Error::other(
+                        "its file system keeps no modes, so no directory in it is private",
+                    ));
+                }
+                None => return Err(other()),
+            };
             if count(&made)? > 2 {
                 return Err(other());
             }

@@ -81,7 +81,7 @@ pub fn write(
             sys::set_xattr(&file, name, value)?;
         }
     }
-    set_metadata(&file, meta)?;
+    set_kept_metadata(&file, meta)?;
     // A new owner takes them away.
     if let Some(own) = content.capabilities {
         sys::set_xattr(&file, CAPABILITY, &own.encode())?;
@@ -135,6 +135,24 @@ pub fn remove_lists(operation: &Operation<'_>, made: impl AsFd, meta: Metadata) 
 
 pub fn set_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
     sys::own(file.as_fd(), (meta.uid, meta.gid), meta.mode)
+}
+
+/// Sets mode and owner of a new file that nobody else reaches. Fails if its file system does not keep them: FAT says nothing.
+pub fn set_kept_metadata(file: impl AsFd, meta: Metadata) -> io::Result<()> {
+    set_metadata(&file, meta)?;
+    let now = sys::stat_of(file.as_fd())?;
+    let now = Metadata {
+        mode: now.st_mode & 0o7777,
+        uid: now.st_uid,
+        gid: now.st_gid,
+    };
+    match now == meta {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "its file system does not keep mode {:04o}, owner {}:{}: it has mode {:04o}, owner {}:{}",
+            meta.mode, meta.uid, meta.gid, now.mode, now.uid, now.gid
+        ))),
+    }
 }
 
 fn is_any(name: &CStr, list: &[&[u8]]) -> bool {

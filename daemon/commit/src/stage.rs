@@ -271,7 +271,7 @@ pub fn stage(
             mkdirat(beside, slot.as_c_str(), Mode::S_IRWXU).map_err(|error| fail(error.into()))?;
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
             let made = sys::open_plain(beside.as_fd(), &slot, flags).map_err(fail)?;
-            new_file::set_metadata(&made, meta).map_err(fail)?;
+            new_file::set_kept_metadata(&made, meta).map_err(fail)?;
             new_file::remove_lists(operation, &made, meta).map_err(fail)?;
             operation.inode = sys::stat_of(made.as_fd()).map_err(fail)?.st_ino;
             return Ok(Some(made));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use remit_plan::{Action, Edit};
 
+use crate::interrupted::injected;
 use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
