@@ -7,6 +7,7 @@
 mod anchor;
 mod apply;
 mod confine;
+mod disks;
 mod failure;
 mod journal;
 mod lines;

@@ -14,12 +14,13 @@ use remit_plan::{Journal, PLAN_BYTES, Phase, Plan};
 use remit_sys::sys;
 
 use crate::confine;
+use crate::disks;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::lines::{PlanOfFiles, resolved};
 use crate::locks::{self, NotLocked};
 use crate::restore::{back, keep};
-use crate::stage::{check, check_directories, check_space, stage};
+use crate::stage::{check, check_directories, stage};
 use crate::tree::{Operation, Tree};
 use crate::uploads::UploadDirectory;
 
@@ -78,7 +79,7 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
         .iter_mut()
         .try_for_each(|operation| check(operation, Commit))?;
     check_directories(&operations, Commit)?;
-    check_space(&operations)?;
+    disks::check(&operations)?;
     forget_same(state, id)?;
     let (journal, rows_at) = JournalFile::create(state, id, &plan).map_err(journal_error)?;
     let (mut inodes, mut hashes) = (vec![0; ranges.len()], vec![None; ranges.len()]);

@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, mkdirat};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
 use remit_plan::{Change, Direction, Kind, Movement, New};
 use remit_sys::sys;
 
+use crate::disks;
 use crate::failure::Failure;
 use crate::journal::{JournalFile, count};
 use crate::link;
@@ -203,50 +203,6 @@ pub fn is_free(file: &File) -> bool {
     sys::has_read_lease(file) && sys::take_read_lease(file).is_ok()
 }
 
-/// Fails if a file system cannot take what is new in it.
-pub fn check_space(operations: &[Operation<'_>]) -> Result<(), String> {
-    let mut needed: Vec<(u64, u64, u64, &Operation<'_>)> = Vec::new();
-    for operation in operations {
-        let fail = |error: io::Error| about(operation.entry, error);
-        let device = sys::stat_of(operation.anchor.fd.as_fd())
-            .map_err(fail)?
-            .st_dev;
-        let size = operation
-            .entry
-            .change
-            .content()
-            .map_or(0, |content| content.size);
-        let bytes = size.next_multiple_of(4096) + 4096;
-        match needed.iter_mut().find(|(known, ..)| *known == device) {
-            Some((_, sum, count, _)) => (*sum, *count) = (*sum + bytes, *count + 1),
-            None => needed.push((device, bytes, 2, operation)),
-        }
-    }
-    for (_, bytes, count, operation) in needed {
-        let entry = operation.entry;
-        let disk = fstatvfs(&operation.anchor.fd).map_err(|error| about(entry, error))?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        let inodes = disk.files_available();
-        match () {
-            () if disk.flags().contains(FsFlags::ST_RDONLY) => {
-                return Err(about(entry, "its file system is read-only"));
-            }
-            () if free < bytes => {
-                return Err(about(
-                    entry,
-                    format!("its file system has {free} free bytes, and {bytes} are needed"),
-                ));
-            }
-            // Some file systems have no such number.
-            () if disk.files() != 0 && inodes < count => {
-                return Err(about(entry, "its file system has too few free inodes"));
-            }
-            () => {}
-        }
-    }
-    Ok(())
-}
-
 /// Makes the new file or directory of an operation. `contents` has its bytes at `range`.
 pub fn stage(
     operation: &mut Operation<'_>,
@@ -329,3 +285,4 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }
+    disks::check_number(entry, &file, beside)?;

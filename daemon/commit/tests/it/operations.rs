@@ -381,6 +381,90 @@ fn full_file_system_is_refused_before_anything_changes() {
     commit(&plan(&many)).is_refused("free inodes");
     assert_eq!((tree(), kept()), (old, Vec::new()));
     commit(&plan(&[write("etc/a", "new")])).is_done();
+fn names(relative: &str) -> Vec<String> {
+    let names = fs::read_dir(at(relative)).unwrap().flatten();
+    names
+        .map(|name| name.file_name().into_string().unwrap())
+        .collect()
+}
+
+/// Mounts an overlay of two file systems at `etc/m`, again if there is one.
+fn mount_overlay(xino: &str) {
+    let _ = nix::mount::umount(&at("etc/m"));
+    let [lower, upper, work] =
+        ["lower", "upper/u", "upper/w"].map(|name| at(name).display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},xino={xino}");
+    let (kind, options) = (Some("overlay"), Some(options.as_str()));
+    mount(kind, &at("etc/m"), kind, MsFlags::empty(), options).unwrap();
+}
+
+#[test]
+fn file_system_that_gives_files_other_inode_numbers_is_refused() {
+    let _scene = Scene::new(MEMORY);
+    for name in ["lower", "upper"] {
+        let (none, kind) = (Some("none"), Some("tmpfs"));
+        fs::create_dir(at(name)).unwrap();
+        mount(
+            none,
+            &at(name),
+            kind,
+            MsFlags::empty(),
+            Some("size=1m,mode=755"),
+        )
+        .unwrap();
+    }
+    for name in ["upper/u", "upper/w", "etc/m"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    for name in ["lower/a", "lower/b", "lower/c"] {
+        put(name, b"old", 0o644, 0);
+    }
+    let edits = || {
+        let removed = edit("etc/m/c", Action::Remove);
+        [
+            write("etc/m/a", "new"),
+            mode("etc/m/b", 0o640),
+            removed,
+            write("etc/m/n", "new"),
+        ]
+    };
+    mount_overlay("off");
+    for edit in edits() {
+        let old = tree();
+        commit(&plan(&[edit])).is_refused("gives files other inode numbers");
+        assert!(tree() == old && kept().is_empty());
+    }
+    mount_overlay("on");
+    let old = content(&tree());
+    let id = done(&edits());
+    mount_overlay("on");
+    undo(&id).is_done();
+    assert_eq!(content(&tree()), old);
+}
+
+/// FAT keeps no mode, and chmod(2) succeeds there.
+#[test]
+fn file_system_that_does_not_keep_a_mode_is_refused_before_anything_changes() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o640, 0);
+    let old = tree();
+    let directory = Edit {
+        mode: Some(0o755),
+        ..edit("etc/d", Action::CreateDirectory)
+    };
+    for (edit, wanted, kept) in [
+        (write("etc/a", "new"), "0640", "0600"),
+        (directory, "0755", "0700"),
+    ] {
+        let wrapper = injected(&("fchmod".to_owned(), 1), "retval=0");
+        let words = ["commit", &state()];
+        let refused = end(start(&wrapper, &words, Some(&plan(&[edit]))));
+        let text = format!("does not keep mode {wanted}, owner 0:0: it has mode {kept}");
+        refused.is_refused(&text);
+        assert_eq!(tree(), old);
+    }
+}
+
 }
 
 #[test]
