@@ -364,13 +364,13 @@ impl Operation<'_> {
         Ok(is_own && is_made && now.map(|now| now.ino) == old)
     }
 
-    /// Returns true if the step was made, as far as the slot says.
-    pub fn is_made(&self, journal: &JournalFile, direction: Direction) -> io::Result<bool> {
+    /// Returns true if the step is made still, as far as the slot says.
+    pub fn has_lasted(&self, journal: &JournalFile, direction: Direction) -> io::Result<bool> {
         let (now, slotted) = self.seen(journal)?;
         Ok(self
             .entry
             .change
-            .is_made(direction, self.inode, now.as_ref(), slotted))
+            .has_lasted(direction, self.inode, now.as_ref(), slotted))
     }
 
     fn seen(&self, journal: &JournalFile) -> io::Result<(Option<Stat>, Option<u64>)> {

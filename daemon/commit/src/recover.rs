@@ -154,13 +154,13 @@ fn repair<'a>(
         operation.is_whole = mark(operation) == Some(&UndoMark::Whole);
     }
     let stays = |one: &Operation<'_>| mark(one) == Some(&UndoMark::Stays);
-    let is_made = |direction| {
-        let made: io::Result<Vec<bool>> = operations
+    let has_lasted = |direction| {
+        let lasted: io::Result<Vec<bool>> = operations
             .iter()
             .filter(|one| direction == Commit || !stays(one))
-            .map(|operation| operation.is_made(journal, direction))
+            .map(|operation| operation.has_lasted(journal, direction))
             .collect();
-        made.is_ok_and(|made| !made.contains(&false))
+        lasted.is_ok_and(|lasted| !lasted.contains(&false))
     };
     let ended = |made: Result<String, Failure>| match made {
         Ok(line) => End::Done(format!("'{}' {line}", journal.id)),
@@ -169,11 +169,11 @@ fn repair<'a>(
     };
     let why = format!("'{}' was interrupted", journal.id);
     match read.phase {
-        Phase::Done if is_made(Commit) => {
+        Phase::Done if has_lasted(Commit) => {
             let kept = keep_old(journal, operations);
             ended(kept.map(|()| "was done".to_owned()))
         }
-        Phase::Undone if is_made(Undo) => {
+        Phase::Undone if has_lasted(Undo) => {
             let settled = finish_undo(state, journal, operations, None);
             if settled.as_ref().is_ok_and(Vec::is_empty) && !lost.is_empty() {
                 journal.discard(state);

@@ -243,6 +243,24 @@ impl Change {
         }
     }
 
+    /// Returns true if a step that was on disk is made still. Another mode than before and after it, or another file, is a later
+    /// change of somebody else, and no lost write.
+    #[must_use]
+    pub fn has_lasted(
+        &self,
+        direction: Direction,
+        inode: u64,
+        now: Option<&Stat>,
+        slotted: Option<u64>,
+    ) -> bool {
+        let Movement::SetMetadata { from, to } = self.movement(direction) else {
+            return self.is_made(direction, inode, now, slotted);
+        };
+        let base = self.base().map(|base| base.stat.ino);
+        let own = now.filter(|now| Some(now.ino) == base);
+        own.is_none_or(|now| now.meta == to || !is_between(now.meta, from, to))
+    }
+
     /// Returns true if the step was made, as far as the slot says.
     #[must_use]
     pub fn is_made(

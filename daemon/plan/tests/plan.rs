@@ -1773,6 +1773,19 @@ fn reversal_of_each_step_leads_back_or_leaves_what_others_made() {
             let what = format!("{change:?} {direction:?}");
             assert_eq!(reversal(before), Reversal::Nothing, "{what}");
             assert!(is_made(after) && !is_made(before), "{what}");
+            let has_lasted = |(now, slotted): (Option<(u64, Metadata)>, Option<u64>)| {
+                change.has_lasted(direction, NEW, now.map(stat).as_ref(), slotted)
+            };
+            assert!(has_lasted(after) && !has_lasted(before), "{what}");
+            if matches!(change, Change::SetMetadata { .. }) {
+                let later = Metadata {
+                    mode: 0o604,
+                    ..META
+                };
+                for now in [None, Some((OTHER, META)), Some((old, later))] {
+                    assert!(has_lasted((now, None)), "{what} {now:?}");
+                }
+            }
             let back = match reversal(after) {
                 Reversal::Enter => (after.1.map(|inode| (inode, META)), None),
                 Reversal::Leave => (None, after.0.map(|(inode, _)| inode)),

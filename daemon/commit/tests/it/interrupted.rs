@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Command;
 use std::time::Instant;
 
@@ -276,6 +276,30 @@ fn undo_before_the_recovery_says_that_one_is_needed() {
     }
     undo(&id).is_done();
     assert_eq!(read("etc/a"), b"old");
+}
+
+/// The commit was on the disk whole, and is not taken back for what somebody has done since.
+#[test]
+fn mode_that_somebody_set_after_all_steps_is_no_lost_write() {
+    let _scene = Scene::new(MEMORY);
+    for (mode_now, phase_now, bytes) in [(0o600, Some(Phase::Kept), "new"), (0o644, None, "old")] {
+        put("etc/a", b"old", 0o644, 0);
+        put("etc/b", b"old", 0o644, 0);
+        let id = done(&[write("etc/a", "new"), mode("etc/b", 0o640)]);
+        let journal = at(&format!("state/{id}/journal"));
+        let file = fs::File::options().write(true).open(&journal).unwrap();
+        file.write_all_at(&[Phase::Done as u8], Journal::PHASE)
+            .unwrap();
+        fs::set_permissions(at("etc/b"), fs::Permissions::from_mode(mode_now)).unwrap();
+        recover().is_done();
+        assert_eq!(read("etc/a"), bytes.as_bytes());
+        let mode = fs::metadata(at("etc/b")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, mode_now);
+        assert_eq!(journal.exists().then(|| phase(&id)), phase_now);
+        if phase_now.is_some() {
+            undo_partly(&id).is_done();
+        }
+    }
 }
 
 #[test]
