@@ -21,6 +21,8 @@ pub struct Extraction {
     pub equal: usize,
     /// Changes in directories of logs, caches and temporary files that are left out.
     pub scratch: usize,
+    /// The path of these that comes first in their order.
+    pub first_scratch: Option<PlanPath>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +101,12 @@ impl Collector {
         self.extraction.equal += 1;
     }
 
-    pub const fn count_scratch(&mut self) {
+    pub fn count_scratch(&mut self, path: &PlanPath) {
         self.extraction.scratch += 1;
+        let first = &mut self.extraction.first_scratch;
+        if first.as_ref().is_none_or(|first| path < first) {
+            *first = Some(path.clone());
+        }
     }
 
     /// Keeps a refusal. Fails after one that ends the extraction.

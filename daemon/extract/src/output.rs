@@ -13,6 +13,7 @@ use crate::extraction::{Extraction, NoPlan};
 use crate::fitted::fitted;
 use crate::handover::hand_over;
 use crate::input::CopiedMachine;
+use crate::rules::SCRATCH;
 use crate::walk::extract;
 
 /// The top of the view.
@@ -53,6 +54,12 @@ fn lines(extraction: &Extraction) -> Vec<String> {
     let counted = [
         further(extraction.further_notes, "paths are left out"),
         further(extraction.further_refusals, "changes cannot be planned"),
+        extraction.first_scratch.as_ref().map(|first| {
+            let (count, all) = (extraction.scratch, SCRATCH.join(", "));
+            format!(
+                "of {all} only new directories are in a plan; left out: {count}, first '{first}'"
+            )
+        }),
     ];
     let notes = extraction.notes.iter().map(ToString::to_string);
     let refusals = extraction.refusals.iter().map(ToString::to_string);
@@ -120,4 +127,24 @@ fn bundle(plan: &Plan, source: &ContentSource<'_>) -> Result<Bundle, String> {
         }
     }
     Bundle::new(plan, &new, &old).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use remit_plan::PlanPath;
+
+    use super::*;
+    use crate::extraction::Collector;
+
+    #[test]
+    fn changes_of_logs_and_caches_that_are_left_out_have_a_line() {
+        let mut found = Collector::new();
+        for path in ["/var/log/b", "/var/cache/a", "/var/log/a"] {
+            found.count_scratch(&PlanPath::new(path).unwrap());
+        }
+        let text = "of /var/log, /var/cache, /tmp, /var/tmp only new directories are in a plan; left out: 3, first '/var/cache/a'";
+        assert_eq!(lines(&found.finish()), [text]);
+        assert!(lines(&Extraction::default()).is_empty());
+    }
 }

@@ -76,11 +76,11 @@ impl Removal<'_> {
         match node.kind {
             _ if region.is_mount => Err(RefusalReason::MountPoint),
             NodeKind::Directory if region.contains_kept => {
-                self.found.count_scratch();
+                self.found.count_scratch(&path);
                 self.open(lower, name, &path).map(|(_, names)| Some(names))
             }
             _ if region.is_scratch => {
-                self.found.count_scratch();
+                self.found.count_scratch(&path);
                 Ok(None)
             }
             NodeKind::Directory if region.hiding != Hiding::None => {

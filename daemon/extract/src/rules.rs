@@ -15,7 +15,7 @@ const SECONDS_NS: i128 = 2_000_000_000;
 const SECOND_NS: i128 = 1_000_000_000;
 
 /// Programs write here all the time. Only new directories belong to a plan.
-const SCRATCH: [&[u8]; 4] = [b"/var/log", b"/var/cache", b"/tmp", b"/var/tmp"];
+pub const SCRATCH: [&str; 4] = ["/var/log", "/var/cache", "/tmp", "/var/tmp"];
 /// The answers to the questions of packages.
 const KEPT: &[u8] = b"/var/cache/debconf";
 
@@ -72,7 +72,7 @@ impl<'a> PathRules<'a> {
             () if emptied.contains(bytes) => Hiding::Emptied,
             () => Hiding::None,
         };
-        let is_scratch = SCRATCH.iter().any(|dir| path.is_in(dir)) && !path.is_in(KEPT);
+        let is_scratch = SCRATCH.iter().any(|dir| path.is_in(dir.as_bytes())) && !path.is_in(KEPT);
         let is_hidden = |path: &[u8]| is_table(path) && hidden.contains(path);
         Region {
             is_table: is_hidden(bytes),

@@ -78,13 +78,13 @@ impl UpperStep<'_> {
             PathCase::Directory => return self.directory(name, path, region.hiding).map(Some),
             PathCase::ScratchDirectory => {
                 if old.is_some_and(|old| !old.is_alike(&new)) {
-                    self.found.count_scratch();
+                    self.found.count_scratch(&path);
                 }
                 let upper = open_directory(&self.directory.upper, name)?;
                 let old = self.old_directory(name, region.hiding)?;
                 return self.open(upper, old, &path).map(Some);
             }
-            PathCase::Scratch => self.found.count_scratch(),
+            PathCase::Scratch => self.found.count_scratch(&path),
             PathCase::Unchanged => self.found.count_equal(),
             PathCase::MountPoint => {}
             PathCase::Omitted(omission) => self.found.note(&path, omission),

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 
 use remit_extract::{Extraction, Omission};
+use remit_plan::PlanPath;
 
 use crate::scene::{Scene, append, chmod, entries, put, run, seen, set_attribute};
 
@@ -73,6 +74,8 @@ fn scratch_directories_have_only_new_directories() {
     extraction.plan().unwrap();
     // app.log, access.log, old, apt/y, apt/x, z, fifo, var/tmp, var/tmp/z.
     assert_eq!(extraction.scratch, 9);
+    let first = extraction.first_scratch.as_ref();
+    assert_eq!(first.map(PlanPath::as_bytes), Some(&b"/tmp/fifo"[..]));
     assert_eq!(extraction.notes, []);
 }
 
