@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 
 use remit_plan::{Action, Edit};
 use remit_sys::sys;
@@ -183,6 +184,17 @@ fn undo_compares_no_label_and_what_was_set_on_a_file_in_place_of_a_link() {
     let id = done(&[write("etc/a", "new")]);
     set_attribute("etc/a", "user.note", b"later");
     undo(&id).is_refused("etc/a': its attributes have changed since the commit");
+}
+
+#[test]
+fn file_in_place_of_a_link_is_undone_also_with_the_list_of_its_directory() {
+    let _scene = Scene::new(Disk::Ext4);
+    set_attribute("etc", "system.posix_acl_default", &access_list());
+    std::os::unix::fs::symlink("b", at("etc/a")).unwrap();
+    let id = done(&[write("etc/a", "new")]);
+    assert!(!lists("etc/a").is_empty());
+    undo(&id).is_done();
+    assert_eq!(fs::read_link(at("etc/a")).unwrap(), PathBuf::from("b"));
 }
 
 /// Makes a file, or a directory, of this owner.
