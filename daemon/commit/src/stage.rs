@@ -18,6 +18,7 @@ use crate::lists;
 use crate::new_file;
 use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
 
+const FIXED: &str = "is immutable or append-only; see chattr(1)";
 const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
 /// Bytes of the largest file that is compared by hash.
 const COMPARED: u64 = 1 << 30;
@@ -27,6 +28,9 @@ const MOUNT_POINT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
 pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), Failure> {
     let entry = operation.entry;
     let fail = |error: io::Error| Failure::new(entry, &error);
+    if operation.is_in_fixed_directory(direction).map_err(fail)? {
+        return Err(Failure::changed(entry, format!("its directory {FIXED}")));
+    }
     let found = operation.target().map_err(fail)?;
     let (expected, found) = match (operation.leaving(direction), found) {
         (None, None) => return Ok(()),
@@ -98,6 +102,23 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
 }
 
 impl Operation<'_> {
+    /// Returns whether a step makes or moves a name in a directory that keeps its names.
+    fn is_in_fixed_directory(&self, direction: Direction) -> io::Result<bool> {
+        if matches!(
+            self.entry.change.movement(direction),
+            Movement::SetMetadata { .. }
+        ) {
+            return Ok(false);
+        }
+        for directory in self.parent.as_deref().into_iter().chain([&self.anchor.fd]) {
+            let found = look(directory, c".")?;
+            if found.is_some_and(|found| found.attributes & IMMUTABLE != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Checks that the file which an undo puts back is kept, and that the new one has the attributes that the commit gave
     /// it: what an administrator has set since would go with it.
     pub fn check_slot(&self, journal: &JournalFile) -> Result<(), Failure> {
@@ -185,9 +206,7 @@ pub fn obstacle(found: &Look) -> Option<String> {
         Look { attributes, .. } if attributes & MOUNT_POINT != 0 => {
             Some("a file system is mounted on it".to_owned())
         }
-        Look { attributes, .. } if attributes & IMMUTABLE != 0 => {
-            Some("it is immutable or append-only; see chattr(1)".to_owned())
-        }
+        Look { attributes, .. } if attributes & IMMUTABLE != 0 => Some(format!("it {FIXED}")),
         Look { links, stat, .. } if *links > 1 && stat.kind == Kind::File => Some(format!(
             "it has {links} names (hard links), and the others would stay as they are"
         )),

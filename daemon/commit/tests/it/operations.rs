@@ -332,6 +332,19 @@ fn obstacles_are_refused_before_anything_changes() {
         run(Command::new("chattr")
             .arg(format!("-{flag}"))
             .arg(at("etc/a")));
+        let set = |sign: &str| {
+            run(Command::new("chattr")
+                .arg(format!("{sign}{flag}"))
+                .arg(at("etc")));
+        };
+        set("+");
+        let made = commit(&plan(&[write("etc/z", "new")]));
+        let replaced = commit(&plan(&[write("etc/a", "new")]));
+        set("-");
+        for refused in [made, replaced] {
+            refused.is_refused("its directory is immutable or append-only; see chattr(1)");
+        }
+        assert!(kept().is_empty() && names("etc") == ["a"], "{flag}");
     }
     put("other", b"old", 0o644, 0);
     mount(
