@@ -287,6 +287,7 @@ pub fn stage(
         new_file::remove_lists(operation, &file, meta).map_err(fail)?;
     }
     lease(&file).map_err(|why| about(entry, why))?;
+    disks::check_number(entry, &file, beside)?;
     operation.inode = sys::stat_of(file.as_fd()).map_err(fail)?.st_ino;
     operation.staged = Some(file);
     Ok(None)
@@ -309,4 +310,3 @@ pub fn is_untouched(operation: &Operation<'_>, slots: impl AsFd) -> io::Result<b
     let is_free = operation.staged.as_ref().is_none_or(is_free);
     Ok(is_free && hash(&open_file(slots, &operation.slot)?)? == content.sha256)
 }
-    disks::check_number(entry, &file, beside)?;
