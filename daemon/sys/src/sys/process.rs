@@ -167,26 +167,14 @@ pub fn pidfd_alive(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    pidfd(pid, 0)
-}
-
-/// include/uapi/linux/pidfd.h, since Linux 6.9.
-const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
-
-/// Opens the main thread of a process alone: its end is reported when other threads have not ended. pidfd_open(2).
-/// Errors: EINVAL before Linux 6.9.
-pub fn main_thread_pidfd(pid: i32) -> io::Result<OwnedFd> {
-    pidfd(pid, PIDFD_THREAD)
-}
-
-fn pidfd(pid: i32, flags: u32) -> io::Result<OwnedFd> {
     // SAFETY: integers only.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) })?;
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Returns whether the main thread of a process has ended, by proc_pid_stat(5).
+/// Returns whether the main thread of a process has ended, by proc_pid_stat(5). No pidfd reports that while another
+/// thread lives.
 pub fn has_zombie_main_thread(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name of the program may have parentheses.

@@ -40,18 +40,14 @@ pub fn start_broker(cx: &mut JobCx<'_>, announced: bool, config: &Config) -> Res
         }
         Err(error) => return Err(error),
     }
-    let Some((link, pidfd, main)) = cx.reports.broker.fds() else {
+    let Some((link, pidfd)) = cx.reports.broker.fds() else {
         return Ok(());
     };
-    let watch = |fd, token, interest| cx.reactor.add(fd, token, interest);
-    watch(link, Token::Link, Interest::Read)
-        .and_then(|()| watch(pidfd, Token::Broker, Interest::Read))
-        .and_then(|()| {
-            main.map_or(Ok(()), |main| {
-                watch(main, Token::Broker, Interest::ReadOnce)
-            })
-        })
-        .map_err(Fatal::call("cannot watch the broker"))?;
+    let watch = Fatal::call("cannot watch the broker");
+    cx.reactor
+        .add(link, Token::Link, Interest::Read)
+        .and_then(|()| cx.reactor.add(pidfd, Token::Broker, Interest::Read))
+        .map_err(watch)?;
     if let Some(socket) = cx.sandbox.manager.kernel_audit().socket() {
         let jobs = &config.jobs;
         let message = ToBroker::KernelAudit {

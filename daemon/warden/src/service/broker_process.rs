@@ -31,8 +31,6 @@ const ENDING: usize = 8;
 struct BrokerProcess {
     pid: i32,
     pidfd: OwnedFd,
-    /// Of its main thread; `None` before Linux 6.9. Another thread that hangs in the kernel delays the end of the process.
-    main: Option<OwnedFd>,
     /// `None` once it is to end: further messages from it are ignored.
     link: Option<Link>,
     since: Instant,
@@ -111,7 +109,6 @@ impl Broker {
         self.process = Some(BrokerProcess {
             pid,
             pidfd,
-            main: sys::main_thread_pidfd(pid).ok(),
             link: Some(own_end),
             since: Instant::now(),
             ready: false,
@@ -289,16 +286,12 @@ impl Broker {
         let _ = sys::reap(pid);
     }
 
-    /// Reaps the broker if it has ended. Returns the pause before the next start. One that has only lost its main thread
-    /// is killed.
+    /// Reaps the broker if it has ended. Returns the pause before the next start.
     pub fn gone(&mut self) -> Option<Duration> {
         self.ending.retain(|(pid, pidfd)| !has_ended(*pid, pidfd));
-        let process = self.process.as_ref()?;
-        if !has_ended(process.pid, &process.pidfd) {
-            self.check_main_thread();
-            return None;
-        }
-        self.process.take().map(|process| self.pause(&process))
+        let is_over = |process: &mut BrokerProcess| has_ended(process.pid, &process.pidfd);
+        let process = self.process.take_if(is_over)?;
+        Some(self.pause(&process))
     }
 
     /// Returns the same for a killed broker that has not ended: a thread of it hangs in the kernel, for example at a pipe
@@ -327,10 +320,10 @@ impl Broker {
         process.is_some_and(|process| process.link.is_none())
     }
 
-    /// Kills it if its main thread has ended and another one has not.
+    /// Kills it if its main thread has ended and another one, which hangs in the kernel, has not.
     pub fn check_main_thread(&mut self) {
         let process = self.process.as_ref();
-        if process.is_some_and(BrokerProcess::has_lost_main_thread) {
+        if process.is_some_and(|process| sys::has_zombie_main_thread(process.pid)) {
             self.kill("its main thread has ended");
         }
     }
@@ -352,11 +345,9 @@ impl Broker {
         process.is_some_and(|process| process.ready && is_alive(&process.pidfd))
     }
 
-    /// Returns the link, the process, and its main thread if the kernel can report its end.
-    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>, Option<BorrowedFd<'_>>)> {
+    pub fn fds(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
         let process = self.process.as_ref()?;
-        let main = process.main.as_ref().map(AsFd::as_fd);
-        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd(), main))
+        Some((process.link.as_ref()?.as_fd(), process.pidfd.as_fd()))
     }
 
     #[cfg(feature = "mutate")]
@@ -366,15 +357,6 @@ impl Broker {
 
     pub fn restarts(&self) -> u32 {
         self.starts.saturating_sub(1)
-    }
-}
-
-impl BrokerProcess {
-    fn has_lost_main_thread(&self) -> bool {
-        match &self.main {
-            Some(main) => !is_alive(main),
-            None => sys::has_zombie_main_thread(self.pid),
-        }
     }
 }
 
