@@ -49,7 +49,7 @@ fn running_job_survives_broker_and_returns_result() {
 
 /// A job writes and ends while no broker can start, for longer than one has to read what is left.
 #[test]
-fn output_waits_for_the_next_broker() {
+fn output_is_read_by_the_next_broker() {
     let daemon = Daemon::start(Options::default());
     let text = "echo before; sleep 1; echo after; echo problem >&2";
     let mut caller = Caller::new(&daemon, &user_a());

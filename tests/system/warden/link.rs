@@ -495,7 +495,7 @@ fn forged_numbers_do_not_end_the_warden() {
 
 /// What a broker says of its clients can pause them, and the record says whose word it is.
 #[test]
-fn broker_pauses_nobody_who_has_left() {
+fn broker_pauses_no_user_of_an_ended_session() {
     let way = Way::default();
     let mut stage = Stage::set(&way);
     let config = std::fs::read_to_string(stage.test_dir.path().join("config/remit.toml")).unwrap();

@@ -1,5 +1,7 @@
 //! Lets callers in, and serves connections to admin.sock: their requests concern every part of the daemon.
 
+use std::time::Duration;
+
 use remit_common::admin::{ADMIN_PROTOCOL, AdminReply, AdminRequest, AuditHead};
 use remit_common::frame::FrameError;
 use remit_common::refusal::{Code, Refusal};
@@ -13,16 +15,21 @@ use crate::admin::history::ask_history;
 use crate::admin::replies::pending_list;
 use crate::admin::watchers::next_lists;
 use crate::admin::{Admin, Wants, failed, may_ask, refuse};
-use crate::approval::grants::ended::on_use_looked_up;
+use crate::approval::grants::ended::{drop_uses, on_use_looked_up};
 use crate::approval::{end, flow};
+use crate::audit::{Event, Record};
 use crate::event_loop::status::status;
+use crate::event_loop::timers::Timer;
 use crate::identity::arrivals::{
     Admitted, ArrivalCx, Door, arrive, let_client_in, on_name_looked_up,
 };
 use crate::identity::lookups::{LookUpPurpose, LookedUp};
 use crate::identity::peer;
+use crate::job::backpressure::drop_parked;
+use crate::job::termination::await_drains;
 use crate::job::unconfirmed::confirm;
 use crate::sandbox::checkup::start_self_test;
+use crate::startup::error::Fatal;
 use crate::state::{Warden, job_cx, request_cx};
 
 /// Connections accepted in one turn, so that one client cannot block the others.
@@ -141,6 +148,32 @@ impl Warden {
         while let Some(number) = self.admins.due.pop_front() {
             self.on_admin_event(number);
         }
+    }
+
+    /// `pause`: before the next start, if the broker has ended or was given up.
+    pub(super) fn on_broker_exited(&mut self, pause: Option<Duration>) -> Result<(), Fatal> {
+        let Some(pause) = pause else {
+            return Ok(());
+        };
+        self.reactor.timers.cancel(Timer::Ready);
+        self.reactor.timers.cancel(Timer::BrokerEnd);
+        await_drains(&mut job_cx!(self));
+        self.reports.audit.history.close();
+        drop_parked(&mut job_cx!(self));
+        end::drop_measured(&mut job_cx!(self));
+        drop_uses(&mut request_cx!(self));
+        for session in self.callers.sessions.close_all() {
+            self.reactor.remove(session.pidfd());
+        }
+        self.reports.audit.note(Record::new(
+            Event::Broker,
+            "the broker died; its clients have to reconnect, jobs keep running",
+        ));
+        if pause.is_zero() {
+            return self.start_broker();
+        }
+        self.reactor.timers.add(pause, Timer::Broker);
+        Ok(())
     }
 
     pub fn on_admin_event(&mut self, number: u64) {

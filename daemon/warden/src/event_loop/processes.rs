@@ -7,20 +7,16 @@ use remit_common::outcome::State;
 use remit_link::ToBroker;
 
 use crate::approval::Request;
-use crate::approval::end::drop_measured;
-use crate::approval::grants::ended::drop_uses;
 use crate::audit::{Event, Record};
 use crate::config::Config;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
-use crate::job::backpressure::drop_parked;
 use crate::job::context::JobCx;
 use crate::job::table;
-use crate::job::termination::{await_drains, end_job};
+use crate::job::termination::end_job;
 use crate::sandbox::SandboxManager;
 use crate::sandbox::checkup::restart_self_test;
 use crate::startup::error::Fatal;
-use crate::state::{Warden, job_cx, request_cx};
 
 /// Timeout for a broker to confine itself and report that it is ready.
 const READY: Duration = Duration::from_secs(10);
@@ -96,34 +92,6 @@ pub fn start_broker(cx: &mut JobCx<'_>, announced: bool, config: &Config) -> Res
 pub fn limit_broker_end(cx: &mut JobCx<'_>) {
     if cx.reports.broker.is_ending() && !cx.reactor.timers.has(Timer::BrokerEnd) {
         cx.reactor.timers.add(BROKER_END, Timer::BrokerEnd);
-    }
-}
-
-impl Warden {
-    /// `pause`: before the next start, if the broker has ended or was given up.
-    pub(super) fn on_broker_exited(&mut self, pause: Option<Duration>) -> Result<(), Fatal> {
-        let Some(pause) = pause else {
-            return Ok(());
-        };
-        self.reactor.timers.cancel(Timer::Ready);
-        self.reactor.timers.cancel(Timer::BrokerEnd);
-        await_drains(&mut job_cx!(self));
-        self.reports.audit.history.close();
-        drop_parked(&mut job_cx!(self));
-        drop_measured(&mut job_cx!(self));
-        drop_uses(&mut request_cx!(self));
-        for session in self.callers.sessions.close_all() {
-            self.reactor.remove(session.pidfd());
-        }
-        self.reports.audit.note(Record::new(
-            Event::Broker,
-            "the broker died; its clients have to reconnect, jobs keep running",
-        ));
-        if pause.is_zero() {
-            return self.start_broker();
-        }
-        self.reactor.timers.add(pause, Timer::Broker);
-        Ok(())
     }
 }
 
