@@ -15,6 +15,9 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 NEXTEST := $(shell cargo nextest --version 2>/dev/null)
 TEST := cargo $(if $(NEXTEST),nextest run,test)
 
+# For packages that only tests install.
+QUICKLY := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+
 # Where cargo builds.
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The programs that a package has.
@@ -176,8 +179,8 @@ sandbox-without-landlock: build
 machine-tests: build
 	# Making the machines' roots waits for the network and for disks, and the linker uses one core.
 	@tests/machine/packages $(PACKAGING)
-	# Without optimising across crates a build takes half the time. What is released is made by 'make package'.
-	@$(ROOT) tests/machine/all --roots & CARGO_PROFILE_RELEASE_LTO=off $(MAKE) -s package && built=0 || built=$$?; wait $$! && exit $$built
+	# Nothing in the machines is timed: little is optimised, which takes most of a build. What is released is made by 'make package'.
+	@$(ROOT) tests/machine/all --roots & $(QUICKLY) $(MAKE) -s package && built=0 || built=$$?; wait $$! && exit $$built
 	tests/mcp-bundle/check target/package
 	$(ROOT) tests/machine/all target/package/remit_*.deb
 
