@@ -47,7 +47,7 @@ impl View<'_> {
             } => {
                 let size = new_bytes(content);
                 let gets = capabilities(None, content.capabilities);
-                format!("new file of {size}, {}{gets}", metadata(meta)) + &self.written()
+                format!("new file of {size}, {}{gets}", metadata(meta))
             }
             Change::Create {
                 new: New::Directory,
@@ -81,7 +81,6 @@ impl View<'_> {
                 };
                 text.push_str(&difference(base.stat.meta, meta));
                 text + &capabilities(base.capabilities.known(), content.capabilities)
-                    + &self.written()
             }
             Change::ReplaceKind { base, meta, .. } if base.stat.kind == Kind::File => {
                 let (old, own) = (bytes(base.stat.size), metadata(base.stat.meta));
@@ -340,16 +339,6 @@ mod tests {
         };
         let old = base(Kind::File, b"xx");
         for (change, expect) in [
-            (
-                Change::Create {
-                    new: New::File(Content {
-                        mtime: Some(7_258_118_400_000_000_000),
-                        ..content
-                    }),
-                    meta: META,
-                },
-                "new file of 1 byte, mode 0644, owner 0:0, written 2200-01-01 00:00:00 UTC",
-            ),
             (
                 Change::Create {
                     new: New::File(content),

@@ -1,8 +1,6 @@
 //! The time of the last write that a new file gets from its plan.
 
-use remit_common::calendar;
-
-use crate::{Change, Entry, View};
+use crate::{Change, Entry};
 
 impl Entry {
     /// Returns the time of the last write that a commit at `now` gives the file if that of the old one is earlier, all in
@@ -13,17 +11,5 @@ impl Entry {
         let is_other = matches!(self.change, Change::ReplaceKind { .. });
         let time = self.change.content()?.mtime?;
         (time <= now && !is_other && !self.path.is_of_units()).then_some(time)
-    }
-}
-
-impl View<'_> {
-    pub(crate) fn written(&self) -> String {
-        let time = self.entry.time(i64::MAX);
-        time.map_or_else(String::new, |time| {
-            match u64::try_from(time.div_euclid(1_000_000)) {
-                Ok(ms) => format!(", written {}", calendar::utc(ms)),
-                Err(_) => ", written before 1970".to_owned(),
-            }
-        })
     }
 }
