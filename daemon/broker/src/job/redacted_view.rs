@@ -159,7 +159,10 @@ impl Job {
         let there = output.there(file.as_ref());
         let redactor = file.as_ref().and_then(|_| self.secrets.redactor());
         let length = self.showable_length(stream, file.as_ref(), there, redactor.as_ref());
-        output.showable.set(Some((state, length)));
+        // A file that could not be opened for a moment says nothing of the output.
+        if there == output.kept() {
+            output.showable.set(Some((state, length)));
+        }
         length
     }
 

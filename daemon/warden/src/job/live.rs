@@ -46,6 +46,8 @@ pub struct Job {
     pub kill_pause: Duration,
     /// Set once the broker has all of the output.
     pub totals: Option<Totals>,
+    /// When the pipes began to be read empty, after the exit.
+    pub drains_since: Option<Instant>,
     /// Its copy of the machine, from its end until that is recorded.
     pub left: Option<(Rc<KeptView>, u64)>,
     pub started: Instant,
@@ -75,6 +77,7 @@ impl Job {
             exited: None,
             kill_pause: Duration::ZERO,
             totals: None,
+            drains_since: None,
             left: None,
             started,
             started_ms,

@@ -1,7 +1,7 @@
 //! Job termination: signal, kill, reap, verify the end, drain output, record the end, notify the broker.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::escape::foreign;
 use remit_common::names::JobId;
@@ -42,8 +42,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 const EXITED: Duration = Duration::from_millis(10);
 /// Time for the broker to drain the pipes after the notice. Then the end is recorded without output numbers.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The same while there is no broker: time for the next one to start and to read them.
-const NO_BROKER: Duration = Duration::from_secs(60);
+/// The same without a broker: time for the next one to start and to read them, however many end meanwhile. Less than a
+/// stop of the daemon has, so that the end is recorded.
+const NO_BROKER: Duration = Duration::from_secs(15);
 
 /// The last of the real-time signals on Linux, signal(7).
 const LAST_SIGNAL: i32 = 64;
@@ -231,7 +232,13 @@ fn await_drain(cx: &mut JobCx<'_>, serial: u64) {
         true => DRAIN,
         false => NO_BROKER,
     };
-    cx.reactor.timers.add(patience, Timer::Drain(serial));
+    if let Some(job) = cx.jobs.get(serial) {
+        let since = *job.drains_since.get_or_insert_with(Instant::now);
+        let left = NO_BROKER.saturating_sub(since.elapsed());
+        cx.reactor
+            .timers
+            .add(patience.min(left), Timer::Drain(serial));
+    }
 }
 
 /// Restarts the time for the output of exited jobs: their broker has ended, or the next one is ready.

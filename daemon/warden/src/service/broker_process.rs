@@ -323,7 +323,10 @@ impl Broker {
     /// Kills it if its main thread has ended and another one, which hangs in the kernel, has not.
     pub fn check_main_thread(&mut self) {
         let process = self.process.as_ref();
-        if process.is_some_and(|process| sys::has_zombie_main_thread(process.pid)) {
+        let hangs = |process: &BrokerProcess| {
+            is_alive(&process.pidfd) && sys::has_zombie_main_thread(process.pid)
+        };
+        if process.is_some_and(hangs) {
             self.kill("its main thread has ended");
         }
     }
