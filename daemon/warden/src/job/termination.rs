@@ -228,17 +228,14 @@ pub fn tell_exited(cx: &mut JobCx<'_>, serial: u64) {
 }
 
 fn await_drain(cx: &mut JobCx<'_>, serial: u64) {
-    let patience = match cx.reports.broker.is_ready() {
-        true => DRAIN,
-        false => NO_BROKER,
+    let Some(job) = cx.jobs.get(serial) else {
+        return;
     };
-    if let Some(job) = cx.jobs.get(serial) {
-        let since = *job.drains_since.get_or_insert_with(Instant::now);
-        let left = NO_BROKER.saturating_sub(since.elapsed());
-        cx.reactor
-            .timers
-            .add(patience.min(left), Timer::Drain(serial));
-    }
+    let since = *job.drains_since.get_or_insert_with(Instant::now);
+    let left = NO_BROKER.saturating_sub(since.elapsed());
+    let has_reader = cx.reports.broker.is_ready();
+    let patience = if has_reader { left.min(DRAIN) } else { left };
+    cx.reactor.timers.add(patience, Timer::Drain(serial));
 }
 
 /// Restarts the time for the output of exited jobs: their broker has ended, or the next one is ready.
