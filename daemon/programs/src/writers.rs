@@ -22,7 +22,7 @@ const PROGRAMS: &[(Written, &[&str])] = &[
         Written::Input,
         &[
             "tee", "dd", "sponge", "patch", "nano", "pico", "joe", "jed", "micro", "mcedit",
-            "rvim", "rview", "ne", "cpio", "tar",
+            "rvim", "rview", "ne",
         ],
     ),
     (

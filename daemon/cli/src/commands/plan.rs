@@ -119,7 +119,7 @@ fn planned(
     let bundle = bundle(daemon, job)?;
     Streams::errors().rest(daemon, &report)?;
     if context.form == Form::Text {
-        output::page(&page::page(job, &bundle, None))?;
+        output::unfolded(&page::page(job, &bundle, None))?;
     }
     let (exit, outcomes) = match is_pressed && !checks.is_empty() {
         true => (Exit::INTERRUPTED, Vec::new()),
@@ -147,7 +147,7 @@ fn show(context: &Context, args: PlanShowArgs) -> Result<Exit, Failure> {
     }
     match context.form {
         Form::Json => output::json(&page::json(job, &bundle, Vec::new()))?,
-        Form::Text => output::page(&page::page(job, &bundle, path))?,
+        Form::Text => output::unfolded(&page::page(job, &bundle, path))?,
     }
     Ok(Exit::OK)
 }

@@ -65,6 +65,11 @@ pub fn page(page: &Page) -> Result<(), Failure> {
     painted(&page.text(units::is_color_wanted(), Width::of_stdout()))
 }
 
+/// Prints a page with commands and diffs to copy, which has no column of marks. Fails as [`text()`].
+pub fn unfolded(page: &Page) -> Result<(), Failure> {
+    painted(&page.text(units::is_color_wanted(), Width::UNLIMITED))
+}
+
 /// Prints lines that are sanitized already, with their colors. Fails as [`text()`].
 pub fn painted(lines: &str) -> Result<(), Failure> {
     bytes(lines.as_bytes())

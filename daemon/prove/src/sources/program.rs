@@ -32,6 +32,12 @@ const BEFORE_SCRIPT: [&str; 12] = [
     "--config",
 ];
 
+/// Returns which of the words says that a shell text follows.
+fn code_at(wrapper: &Wrapper, args: &[Vec<u8>]) -> Option<usize> {
+    let is_text = |arg: &Vec<u8>| wrapper.code.iter().any(|code| code.as_bytes() == *arg);
+    args.iter().position(is_text)
+}
+
 impl Look<'_> {
     /// Notes the execution of `argv`. The first word may be a name, or empty if it is not known.
     pub fn executes(&mut self, by: &Execution, argv: &[Vec<u8>]) {
@@ -47,6 +53,10 @@ impl Look<'_> {
                 Some((_, Class::Wrapper(wrapper) | Class::Joins(wrapper))) => {
                     (rest, inner) = args.split_at(wrapper.inner(args));
                     by = self.wrapped(by, wrapper, args);
+                    // A text is all that is behind it: to go on there as well would double the work with each level.
+                    if code_at(wrapper, args).is_some() {
+                        inner = &[];
+                    }
                 }
                 Some((_, Class::Tool(_))) if base_name(program) == b"run-parts" => {
                     for directory in args.iter().flat_map(|arg| paths(arg)) {
@@ -133,8 +143,7 @@ impl Look<'_> {
             .and_then(|name| std::str::from_utf8(name).ok());
         let uid = account.and_then(|name| name.parse().ok().or(self.facts.accounts.uid(name)));
         by.uid = uid.unwrap_or(by.uid);
-        let is_text = |arg: &Vec<u8>| wrapper.code.iter().any(|code| code.as_bytes() == *arg);
-        if let Some(at) = args.iter().position(is_text) {
+        if let Some(at) = code_at(wrapper, args) {
             let text = args.iter().skip(at.saturating_add(1));
             self.nested_text(&by, &text.cloned().collect::<Vec<_>>().join(&b' '));
         }

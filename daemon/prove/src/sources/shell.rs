@@ -109,6 +109,9 @@ struct Lexer {
     path: Option<Vec<u8>>,
 }
 
+/// A longer search path or directory of a text is not followed, bytes.
+const COPIED: usize = 1 << 10;
+
 impl Lexer {
     /// Takes a byte, and of those after it what belongs to it. Returns the rest.
     fn byte<'t>(&mut self, byte: u8, after: &'t [u8]) -> &'t [u8] {
@@ -218,7 +221,8 @@ impl Lexer {
             .iter()
             .filter(|word| is_exported && is_assignment(word));
         let own: Vec<Vec<u8>> = command.variables.iter().chain(exported).cloned().collect();
-        let is_path = |word: &&Vec<u8>| word.starts_with(b"PATH=");
+        // Each command has a copy.
+        let is_path = |word: &&Vec<u8>| word.starts_with(b"PATH=") && word.len() <= COPIED;
         let path = match name.is_none() || is_exported {
             true => own.iter().rfind(is_path).cloned(),
             false => None,
@@ -232,6 +236,7 @@ impl Lexer {
                 }
                 (_, named) => named,
             };
+            self.directory = self.directory.take().filter(|path| path.len() <= COPIED);
         }
         if name.is_some() || !own.is_empty() {
             command.directory.clone_from(&self.directory);
