@@ -186,7 +186,7 @@ impl Collected {
 
     #[must_use]
     pub fn finish(mut self) -> CollectedReport {
-        let verifier = std::mem::replace(&mut self.verifier, Verifier::default());
+        let verifier = std::mem::take(&mut self.verifier);
         let mut report = verifier.finish(None);
         let late = self.late.take();
         if (self.accepted > 0 || late.is_some())

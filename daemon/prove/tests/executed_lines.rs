@@ -409,3 +409,17 @@ fn program_of_sudo_that_writes_is_judged() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+/// Each level once: followed twice, forty of them take years.
+#[test]
+fn texts_of_wrappers_in_each_other_end() {
+    let line = format!("* * * * * root {}/srv/app/run.sh\n", "env -S ".repeat(40));
+    let machine = laid(&[("/etc/cron.d/x", line.as_str())], "", true);
+    let report = machine.report();
+    assert!(
+        report
+            .unknown
+            .iter()
+            .any(|(_, why)| why.contains("not followed to their end"))
+    );
+}
