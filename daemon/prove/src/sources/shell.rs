@@ -107,6 +107,9 @@ struct Lexer {
     is_target: bool,
     directory: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
+    /// Parentheses around this byte, and around each double quote whose end is still to come.
+    depth: usize,
+    quotes: Vec<usize>,
 }
 
 /// A longer search path or directory of a text is not followed, bytes.
@@ -130,6 +133,10 @@ impl Lexer {
                 let end = after.iter().position(|byte| *byte == b'\n');
                 return after.split_at(end.unwrap_or(after.len())).1;
             }
+            b'"' if self.quotes.last() == Some(&self.depth) => {
+                self.quotes.pop();
+                return after;
+            }
             b'\'' | b'"' => return self.quoted(byte, after),
             b'{' if self.word.ends_with(b"$") => {
                 let end = after.iter().position(|byte| matches!(byte, b'}' | b'\n'));
@@ -144,6 +151,7 @@ impl Lexer {
             }
             b'&' if self.is_target && self.word.is_empty() => {}
             b'(' => {
+                self.depth = self.depth.saturating_add(1);
                 // Of `$(…)` in front nothing is left but the sign.
                 if self.word != b"$" && self.word.ends_with(b"$") {
                     self.word.pop();
@@ -151,6 +159,7 @@ impl Lexer {
                 self.end_command();
             }
             b')' => {
+                self.depth = self.depth.saturating_sub(1);
                 self.end_command();
                 self.command.words.push(Vec::new());
             }
@@ -160,6 +169,9 @@ impl Lexer {
         }
         if byte == b'\n' {
             self.line = self.line.saturating_add(1);
+            if self.depth == 0 {
+                self.quotes.clear();
+            }
         }
         after
     }
@@ -180,6 +192,7 @@ impl Lexer {
         };
         let is_substituted = inner.contains(&b'`') || inner.windows(2).any(|two| two == b"$(");
         if quote == b'"' && is_substituted {
+            self.quotes.push(self.depth);
             return after;
         }
         let mut bytes = inner.iter();
@@ -284,6 +297,15 @@ mod tests {
             ("sh -c 'a\n/b'", &["sh|-c|a", "/b"]),
             ("it's /a\n/b", &["its|/a", "/b"]),
             ("x=\"$(/a b)\" /c", &["x=", "/a|b", "|/c"]),
+            (
+                "[ \"$(a b)\" = 7 ] && /c \"d e\"",
+                &["[|$", "a|b", "|=|7|]", "/c|d e"],
+            ),
+            (
+                "x \"$(a \"b c\")\" && /d \"e\"",
+                &["x|$", "a|b c", "", "/d|e"],
+            ),
+            ("x \"`a`\" && /d \"e\"", &["x", "a", "/d|e"]),
             ("$(a) b; ${D}/c; $D/e", &["$", "a", "|b", "$D/c", "$D/e"]),
             ("a > /b 2>&1 < /c d", &["a|2|d"]),
             (
