@@ -56,6 +56,9 @@ impl Warden {
             Door::Client => CLIENTS,
             Door::Admin => ADMINS,
         };
+        if door == Door::Client {
+            self.reports.broker.check_main_thread();
+        }
         for _ in 0..most {
             let listeners = &mut self.callers.listeners;
             let stream = match door {

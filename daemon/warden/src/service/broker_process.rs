@@ -16,6 +16,7 @@ use crate::config::{Config, Output};
 use crate::event_loop::epoll::Interest;
 use crate::identity::user_names::Ids;
 use crate::service::broker_messages::{LinkQueue, packed, too_large};
+use crate::service::ending::{EndingProcesses, has_ended, is_alive};
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::service::sink::Sink;
 use crate::startup::error::{Fatal, chain};
@@ -24,8 +25,6 @@ use crate::state_dir::lock::State;
 const LINK_FD: i32 = 3;
 /// A broker that lived for a shorter time is restarted after this pause, except for the first three restarts.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// Killed brokers that have not ended. At this limit the next one starts when the last has ended.
-const ENDING: usize = 8;
 
 #[derive(Debug)]
 struct BrokerProcess {
@@ -49,8 +48,7 @@ pub struct Broker {
     slow: (u32, u32),
     ids: Ids,
     process: Option<BrokerProcess>,
-    /// Killed ones that hang in the kernel, until they have ended.
-    ending: Vec<(i32, OwnedFd)>,
+    ending: EndingProcesses,
     starts: u32,
     /// Closes the link and copies of clients' sockets.
     sink: Rc<Sink>,
@@ -70,7 +68,7 @@ impl Broker {
             slow: (config.breaker.slow_refusals, config.breaker.slow_within_s),
             ids,
             process: None,
-            ending: Vec::new(),
+            ending: EndingProcesses::default(),
             starts: 0,
         })
     }
@@ -288,7 +286,7 @@ impl Broker {
 
     /// Reaps the broker if it has ended. Returns the pause before the next start.
     pub fn gone(&mut self) -> Option<Duration> {
-        self.ending.retain(|(pid, pidfd)| !has_ended(*pid, pidfd));
+        self.ending.reap();
         let is_over = |process: &mut BrokerProcess| has_ended(process.pid, &process.pidfd);
         let process = self.process.take_if(is_over)?;
         Some(self.pause(&process))
@@ -297,13 +295,13 @@ impl Broker {
     /// Returns the same for a killed broker that has not ended: a thread of it hangs in the kernel, for example at a pipe
     /// that a job keeps locked. It executes nothing more.
     pub fn give_up(&mut self) -> Option<Duration> {
-        self.ending.retain(|(pid, pidfd)| !has_ended(*pid, pidfd));
-        let may_start = self.ending.len() < ENDING;
+        self.ending.reap();
+        let may_start = !self.ending.is_full();
         let is_killed = |process: &mut BrokerProcess| may_start && process.link.is_none();
         let process = self.process.take_if(is_killed)?;
         say_error!("the killed broker hangs in the kernel and has not ended; the next one starts");
         let pause = self.pause(&process);
-        self.ending.push((process.pid, process.pidfd));
+        self.ending.push(process.pid, process.pidfd);
         Some(pause)
     }
 
@@ -342,8 +340,7 @@ impl Broker {
     }
 
     /// Asks the kernel as well: the event of its end may be behind that of a connection, which nobody would serve.
-    pub fn can_take_clients(&mut self) -> bool {
-        self.check_main_thread();
+    pub fn can_take_clients(&self) -> bool {
         let process = self.process.as_ref();
         process.is_some_and(|process| process.ready && is_alive(&process.pidfd))
     }
@@ -361,12 +358,4 @@ impl Broker {
     pub fn restarts(&self) -> u32 {
         self.starts.saturating_sub(1)
     }
-}
-
-fn has_ended(pid: i32, pidfd: &OwnedFd) -> bool {
-    sys::reap(pid).is_some() || !is_alive(pidfd)
-}
-
-fn is_alive(pidfd: &OwnedFd) -> bool {
-    sys::pidfd_alive(pidfd.as_fd()).unwrap_or(false)
 }

@@ -7,6 +7,7 @@ pub mod log;
 mod broker_messages;
 pub mod broker_process;
 pub mod bus_process;
+mod ending;
 pub mod helper;
 pub mod program {
     //! Finds and starts the package's programs without rights.

@@ -19,12 +19,11 @@ use remit_link::{ForeignSocket, closer};
 use remit_sys::{Closing, spawn_service, sys};
 
 use crate::identity::user_names::Ids;
+use crate::service::ending::EndingProcesses;
 use crate::service::program::environment;
 
 /// Number of the socket in that process.
 const SOCKET_FD: i32 = 3;
-/// Killed processes that have not ended. At this limit, descriptors stay open instead.
-const ENDING: usize = 8;
 /// Descriptors per message. SCM_MAX_FD is 253 (unix(7)).
 const AT_ONCE: usize = 64;
 
@@ -38,7 +37,8 @@ pub struct Sink {
 #[derive(Debug, Default)]
 struct Inner {
     process: Option<CloserProcess>,
-    ending: Vec<(i32, OwnedFd)>,
+    /// While it is full, descriptors stay open.
+    ending: EndingProcesses,
     /// Descriptors that could not be sent yet. They stay open until then.
     kept: VecDeque<OwnedFd>,
     /// Some of `kept` was not tried yet.
@@ -100,7 +100,7 @@ impl Sink {
         if !std::mem::take(&mut inner.is_due) {
             return;
         }
-        inner.reap();
+        inner.ending.reap();
         // Two attempts: the first process may take no more, or may have ended.
         for _ in 0..2 {
             if inner.process.is_none() && !self.start(&mut inner) {
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     fn start(&self, inner: &mut Inner) -> bool {
-        if inner.ending.len() >= ENDING {
+        if inner.ending.is_full() {
             say_error!("cannot close descriptors: the processes that close them do not end");
             return false;
         }
@@ -165,15 +165,9 @@ impl Inner {
     fn end(&mut self) {
         if let Some(CloserProcess { pid, pidfd, socket }) = self.process.take() {
             let _ = sys::pidfd_send_signal(&pidfd, libc::SIGKILL);
-            self.ending.push((pid, pidfd));
+            self.ending.push(pid, pidfd);
             self.kept.push_back(socket);
         }
-    }
-
-    fn reap(&mut self) {
-        self.ending.retain(|(pid, pidfd)| {
-            sys::reap(*pid).is_none() && sys::pidfd_alive(pidfd.as_fd()).unwrap_or(false)
-        });
     }
 }
 
