@@ -218,6 +218,7 @@ fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::top::tests::request;
 
     #[test]
     fn narrow_terminal_has_the_mark_in_each_row() {
@@ -225,21 +226,9 @@ mod tests {
         let list = List {
             state: 1,
             requests: vec![PendingView {
-                job: JobId([7; 16]),
-                user: "agent".into(),
-                uid: 1001,
                 command: forged.clone(),
                 reason: forged,
-                by: vec!["ann".into()],
-                approved_by: Vec::new(),
-                missing: 1,
-                signed: None,
-                yours: true,
-                asked_ms: 0,
-                left_ms: 1000,
-                digest: [0; 32],
-                set: None,
-                behalf: None,
+                ..request(7)
             }],
             omitted: 0,
         };

@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_approval::{
@@ -31,6 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fake::{Answer, Directory, Fake, JOB, Said, job, remit};
 use crate::man::check_keys;
+use crate::terminal::pty_of;
 
 const HEAD: AuditHead = AuditHead {
     seq: 3,
@@ -867,13 +867,7 @@ impl Screen {
     }
 
     fn of_columns(columns: Option<u16>, command: Command) -> Self {
-        let size = columns.map(|columns| Winsize {
-            ws_row: 24,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        });
-        let pty = openpty(size.as_ref(), None).unwrap();
+        let pty = pty_of(columns);
         // setsid(1) makes it session leader with this controlling terminal.
         let mut own = Command::new("setsid");
         own.arg("-c")

@@ -3,7 +3,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use nix::pty::{Winsize, openpty};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, AnyJob, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_wire::outcome::{JobReport, QueuePosition, State};
@@ -14,18 +14,23 @@ use remit_wire::{
 
 use crate::fake::{Answer, Fake, ended, exited, followed, job, long, paged, reply, running};
 
-fn on_a_terminal(command: Command) -> String {
-    on_a_terminal_of(None, command)
-}
-
-fn on_a_terminal_of(columns: Option<u16>, mut command: Command) -> String {
+/// Opens a terminal of so many columns, or of no known size.
+pub fn pty_of(columns: Option<u16>) -> OpenptyResult {
     let size = columns.map(|columns| Winsize {
         ws_row: 24,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     });
-    let pty = openpty(size.as_ref(), None).unwrap();
+    openpty(size.as_ref(), None).unwrap()
+}
+
+fn on_a_terminal(command: Command) -> String {
+    on_a_terminal_of(None, command)
+}
+
+fn on_a_terminal_of(columns: Option<u16>, mut command: Command) -> String {
+    let pty = pty_of(columns);
     let stderr = pty.slave.try_clone().unwrap();
     let mut child = command
         .stdin(Stdio::null())

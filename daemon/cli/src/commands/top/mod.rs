@@ -8,7 +8,7 @@ mod prompt;
 mod screen;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};

@@ -26,7 +26,7 @@ fn id(number: u8) -> JobId {
     JobId([number; 16])
 }
 
-fn request(number: u8) -> PendingView {
+pub(crate) fn request(number: u8) -> PendingView {
     PendingView {
         job: id(number),
         user: "agent".into(),
