@@ -38,12 +38,12 @@ mod staying;
 mod step;
 mod subject;
 mod summary;
+mod time;
 mod undo;
 mod unit;
 mod upload;
 mod view;
 mod ways;
-mod written;
 
 pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;
