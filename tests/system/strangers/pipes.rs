@@ -151,6 +151,11 @@ fn k01_killed_broker_that_hangs_at_a_locked_pipe_is_replaced() {
         stats.find(|stat| stat.contains(") D "))
     });
     signal(Signal::SIGKILL);
+    // Until its main thread has ended, it may get a client, which then hears nothing.
+    seen("its main thread has ended", || {
+        let stat = fs::read_to_string(format!("/proc/{broker}/stat")).ok()?;
+        stat.contains(") Z ").then_some(())
+    });
     drop(caller);
     others_are_served(&daemon, &locks);
     assert!(
