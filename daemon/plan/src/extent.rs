@@ -2,9 +2,12 @@
 //!
 //! **Invariant:** no path of the plan is outside. Its size is bounded, whatever the plan has.
 
+use std::collections::BTreeMap;
+
 use remit_common::escape;
 
-use crate::{PATH_DEPTH, PathTree, Plan};
+use crate::path_tree::first_beneath;
+use crate::{Change, Entry, PathTree, Plan, PlanPath};
 
 /// Paths, and bytes of them all. Of more only the first parts count.
 const PATHS: usize = 4096;
@@ -19,22 +22,39 @@ pub enum Extent {
     /// Not known, or too many paths.
     #[default]
     Everywhere,
-    Within(PathTree),
+    Within(ChangedPaths),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedPaths {
+    tree: PathTree,
+    /// Only owner, group or mode changes: what lies beneath is not changed. By [`PlanPath::tree_key`].
+    metadata: BTreeMap<Vec<u8>, PlanPath>,
 }
 
 impl Extent {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let cut = |parts| {
-            let paths = plan
-                .entries()
-                .iter()
-                .map(|entry| entry.path.first_parts(parts));
-            let tree: PathTree = paths.collect();
-            let bytes: usize = tree.paths().map(|path| path.as_bytes().len()).sum();
-            (tree.paths().count() <= PATHS && bytes <= BYTES).then_some(Self::Within(tree))
+        let within = |paths: ChangedPaths| {
+            let all = || paths.tree.paths().chain(paths.metadata.values());
+            let bytes: usize = all().map(|path| path.as_bytes().len()).sum();
+            (all().count() <= PATHS && bytes <= BYTES).then_some(Self::Within(paths))
         };
-        cut(PATH_DEPTH).or_else(|| cut(PARTS)).unwrap_or_default()
+        let entries = plan.entries();
+        let first_parts = |entry: &Entry| entry.path.first_parts(PARTS);
+        let cut = || ChangedPaths {
+            tree: entries.iter().map(first_parts).collect(),
+            metadata: BTreeMap::new(),
+        };
+        within(ChangedPaths::new(entries))
+            .or_else(|| within(cut()))
+            .unwrap_or_default()
+    }
+
+    /// Nothing is changed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::Within(ChangedPaths::default())
     }
 
     /// Returns the first path of this one that is a path of the other, or lies above or beneath one, as words.
@@ -43,9 +63,35 @@ impl Extent {
         let (Self::Within(one), Self::Within(other)) = (self, other) else {
             return Some("too many to compare, or not known".to_owned());
         };
-        let is_common = |path: &_| other.holds(path) || other.has_beneath(path);
-        let path = one.paths().find(|path| is_common(path))?;
+        let path = one.common(other)?;
         Some(format!("'{}'", escape::in_quotes(path.as_bytes(), SHOWN)))
+    }
+}
+
+impl ChangedPaths {
+    fn new(entries: &[Entry]) -> Self {
+        let is_metadata = |entry: &&Entry| matches!(entry.change, Change::SetMetadata { .. });
+        let (metadata, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_metadata);
+        let path = |entry: &Entry| entry.path.clone();
+        let by_key = |entry: &Entry| (entry.path.tree_key(), entry.path.clone());
+        Self {
+            tree: others.into_iter().map(path).collect(),
+            metadata: metadata.into_iter().map(by_key).collect(),
+        }
+    }
+
+    fn common(&self, other: &Self) -> Option<&PlanPath> {
+        let is_changed = |path: &PlanPath| {
+            let key = path.tree_key();
+            other.tree.holds(path) || other.metadata.contains_key(&key)
+        };
+        let has_changed_beneath = |path: &PlanPath| {
+            let key = path.tree_key();
+            other.tree.has_beneath(path) || first_beneath(&other.metadata, &key).is_some()
+        };
+        let mut of_tree = self.tree.paths();
+        let of_tree = of_tree.find(|path| is_changed(path) || has_changed_beneath(path));
+        of_tree.or_else(|| self.metadata.values().find(|path| is_changed(path)))
     }
 }
 
@@ -53,19 +99,20 @@ impl Extent {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Change, Entry, Metadata, New, PlanPath};
+    use crate::{Base, Kind, Metadata, New, OldCapabilities, Stat};
+
+    const META: Metadata = Metadata {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
 
     fn extent<T: AsRef<str>>(paths: impl IntoIterator<Item = T>) -> Extent {
-        let meta = Metadata {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-        };
         let entry = |path: T| Entry {
             path: PlanPath::new(path.as_ref()).unwrap(),
             change: Change::Create {
                 new: New::Directory,
-                meta,
+                meta: META,
             },
         };
         Extent::new(&Plan::new(paths.into_iter().map(entry).collect()).unwrap())
@@ -88,8 +135,53 @@ mod tests {
         }
         assert_eq!(one.common(&one).unwrap(), "'/etc/ssh/keys'");
         assert!(Extent::Everywhere.common(&one).is_some());
-        let none = Extent::Within(PathTree::default());
+        let none = Extent::none();
         assert!(none.common(&one).is_none() && one.common(&none).is_none());
+    }
+
+    #[test]
+    fn metadata_of_a_directory_is_not_what_lies_beneath_it() {
+        let metadata = |paths: &[&str]| {
+            let stat = Stat {
+                kind: Kind::Directory,
+                dev: 1,
+                ino: 1,
+                ctime_ns: 0,
+                size: 0,
+                meta: META,
+            };
+            let entry = |path: &&str| Entry {
+                path: PlanPath::new(*path).unwrap(),
+                change: Change::SetMetadata {
+                    base: Base {
+                        stat,
+                        sha256: None,
+                        capabilities: OldCapabilities::default(),
+                    },
+                    meta: Metadata {
+                        mode: 0o700,
+                        ..META
+                    },
+                },
+            };
+            Extent::new(&Plan::new(paths.iter().map(entry).collect()).unwrap())
+        };
+        let one = metadata(&["/srv", "/srv/a/b"]);
+        for (path, is_common) in [
+            ("/srv", true),
+            ("/srv/a", true),
+            ("/srv/a/b", true),
+            ("/srv/a/b/c", false),
+            ("/srv/c", false),
+        ] {
+            for (other, is_common) in [
+                (extent([path]), is_common),
+                (metadata(&[path]), is_common && path != "/srv/a"),
+            ] {
+                assert_eq!(other.common(&one).is_some(), is_common, "{path}");
+                assert_eq!(one.common(&other).is_some(), is_common, "{path}");
+            }
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl PathTree {
             return;
         }
         let key = path.tree_key();
-        while let Some(beneath) = self.first_beneath(&key).cloned() {
+        while let Some(beneath) = first_beneath(&self.0, &key).cloned() {
             self.0.remove(&beneath);
         }
         self.0.insert(key, path);
@@ -40,18 +40,22 @@ impl PathTree {
     /// Returns true if one of these lies beneath the path.
     #[must_use]
     pub fn has_beneath(&self, path: &PlanPath) -> bool {
-        self.first_beneath(&path.tree_key()).is_some()
+        first_beneath(&self.0, &path.tree_key()).is_some()
     }
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PlanPath> {
         self.0.values()
     }
+}
 
-    fn first_beneath(&self, key: &[u8]) -> Option<&Vec<u8>> {
-        let mut after = self.0.range::<[u8], _>((Excluded(key), Unbounded));
-        let (own, _) = after.next()?;
-        is_beneath(own, key).then_some(own)
-    }
+/// Returns the first of these keys of paths that lies beneath another.
+pub(crate) fn first_beneath<'k>(
+    paths: &'k BTreeMap<Vec<u8>, PlanPath>,
+    key: &[u8],
+) -> Option<&'k Vec<u8>> {
+    let mut after = paths.range::<[u8], _>((Excluded(key), Unbounded));
+    let (own, _) = after.next()?;
+    is_beneath(own, key).then_some(own)
 }
 
 impl FromIterator<PlanPath> for PathTree {

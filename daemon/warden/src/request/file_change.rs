@@ -15,7 +15,7 @@ use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
     BeforeUndo, Bundle, ENTRIES, Entry, Extent, FoundDirectory, Journal, Metadata, New, OwnNames,
-    PathTree, Phase, PlanPath, Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
+    Phase, PlanPath, Protected, TABLE_BYTES, UndoPage, View, is_of_accounts, sha256,
 };
 use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
@@ -76,9 +76,7 @@ fn read_journal(directory: &Path, id: &str) -> io::Result<Journal> {
 pub fn extent(directory: &Path, id: &str) -> Extent {
     match read_journal(directory, id) {
         Ok(journal) => Extent::new(&journal.plan),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Extent::Within(PathTree::default())
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Extent::none(),
         Err(_) => Extent::Everywhere,
     }
 }

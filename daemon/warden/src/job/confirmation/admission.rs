@@ -172,7 +172,7 @@ pub fn has_share(all: &[Unconfirmed], uid: u32) -> Result<(), String> {
 mod tests {
     use remit_common::names::JobId;
     use remit_common::outcome::{Ending, State};
-    use remit_plan::{Phase, PlanPath};
+    use remit_plan::{Change, Entry, Metadata, New, Phase, Plan, PlanPath};
 
     use super::super::Clocks;
     use super::super::tests::{committing, undoing, waiting};
@@ -192,7 +192,17 @@ mod tests {
     }
 
     fn within(path: &str) -> Extent {
-        Extent::Within([PlanPath::new(path).unwrap()].into_iter().collect())
+        let meta = Metadata {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        let change = Change::Create {
+            new: New::Directory,
+            meta,
+        };
+        let path = PlanPath::new(path).unwrap();
+        Extent::new(&Plan::new(vec![Entry { path, change }]).unwrap())
     }
 
     fn tries(all: &[Unconfirmed], starting: Starting<'_>) -> Result<(), Refusal> {

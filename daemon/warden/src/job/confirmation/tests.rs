@@ -3,7 +3,6 @@ use super::window::ConfirmWindow;
 use super::*;
 use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::PathTree;
 
 use crate::identity::peer::Subject;
 
@@ -33,7 +32,7 @@ pub(super) fn committing() -> Unconfirmed {
         is_extended: false,
         stage: ConfirmStage::Committing,
         undo: UndoStage::Started,
-        extent: Extent::Within(PathTree::default()),
+        extent: Extent::none(),
     }
 }
 
