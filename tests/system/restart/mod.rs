@@ -388,9 +388,9 @@ fn ended_jobs_are_kept_to_limit() {
         let open = fs::metadata(ledger(&daemon, "open"));
         sizes.push(open.expect("the directory is writable").len());
     }
-    // One entry is prepared in advance, but a killed daemon may not have written it.
+    // Entries are prepared in advance. A killed daemon may not have written one, or not have freed one.
     let slots = u64::try_from(caps::ENDED_PER_UID + 3).expect("it is small");
-    assert!(sizes[2] <= sizes[0] + sizes[0] / slots, "{sizes:?}");
+    assert!(sizes[2] <= sizes[0] + 4 * sizes[0] / slots, "{sizes:?}");
     daemon.stop();
 }
 
