@@ -128,6 +128,37 @@ fn grant_matches_effective_argument_values() {
 }
 
 #[test]
+fn one_more_value_takes_no_approval_away() {
+    let careful = "unit = ['db*', 'ssh.service']";
+    let approval = "approval = { by = ['%ops'] }\n";
+    let policy = with(&format!(
+        "{}{}{approval}",
+        rule("how = ['soft', 'hard']"),
+        rule(careful)
+    ));
+    let others = "'unit.restart' is granted only with unit: db*, ssh.service";
+    for (args, expect) in [
+        (&[("unit", "db.service")][..], "ask"),
+        (&[("unit", "db.service"), ("unit", "web.service")], "ask"),
+        (&[("unit", "web.service"), ("unit", "db.service")], "ask"),
+        // An instance of a template, too.
+        (&[("unit", "db@x.service")], "ask"),
+        (&[("unit", "web.service")], "allow"),
+    ] {
+        assert_eq!(outcome(&policy, args), expect, "{args:?}");
+    }
+    // What a rule allows is all values, and no instance.
+    let alone = with(&format!("{}{approval}", rule(careful)));
+    for (args, expect) in [
+        (&[("unit", "db.service")][..], "ask"),
+        (&[("unit", "db.service"), ("unit", "web.service")], others),
+        (&[("unit", "db@x.service")], others),
+    ] {
+        assert_eq!(outcome(&alone, args), expect, "{args:?}");
+    }
+}
+
+#[test]
 fn a_denial_is_about_any_of_the_values() {
     let policy = with(
         "[[grant]]\nto = ['%ops']\nallow = ['unit.*']\neffect = 'change'\n\

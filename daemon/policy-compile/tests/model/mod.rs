@@ -212,13 +212,19 @@ impl Rule {
         }
     }
 
-    /// Returns true if the logs of all units show those of the rule, whose approval is needed then.
-    fn is_shown(&self, name: &str, args: &Args) -> bool {
+    /// Returns true if its approval is needed, whichever rule allows the call.
+    fn is_needed(&self, name: &str, args: &Args) -> bool {
+        // The logs of all units show those of the rule.
+        let is_shown = || self.is_scoped() && name == "logs" && Self::unit(args).is_none();
         let is_asking = self.expires_s.is_some() && !self.deny;
-        is_asking && self.is_scoped() && name == "logs" && Self::unit(args).is_none()
+        is_asking && (self.hits(name, args, true) || is_shown())
     }
 
     fn fits(&self, name: &str, args: &Args) -> bool {
+        self.hits(name, args, self.deny)
+    }
+
+    fn hits(&self, name: &str, args: &Args, is_one_enough: bool) -> bool {
         if self.is_scoped() && has_unit(name) {
             let unit = Self::unit(args);
             let fits = |unit: String| self.args[0].iter().any(|glob| matches(glob, &unit));
@@ -237,7 +243,7 @@ impl Rule {
             || pairs.into_iter().all(|(globs, values)| {
                 let hit = |value: &&str| globs.iter().any(|glob| matches(glob, value));
                 let hits = values.iter().filter(|value| hit(value)).count();
-                globs.is_empty() || (hits > 0 && (self.deny || hits == values.len()))
+                globs.is_empty() || (hits > 0 && (is_one_enough || hits == values.len()))
             })
     }
 }
@@ -313,7 +319,7 @@ pub fn command(rules: &[&Rule], subject: &(u32, Vec<u32>), name: &str, args: &Ar
     let about: Vec<&&Rule> = rules
         .iter()
         .filter(|rule| rule.is_about(subject) && speaks(rule))
-        .filter(|rule| rule.fits(name, args) || rule.is_shown(name, args))
+        .filter(|rule| rule.fits(name, args) || rule.is_needed(name, args))
         .collect();
     let is_allowed = about.iter().any(|rule| rule.fits(name, args));
     let is_denied = about.iter().any(|rule| rule.deny) || !is_allowed;

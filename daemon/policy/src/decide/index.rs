@@ -216,10 +216,12 @@ impl GrantRule {
         self.scope.is_any() || call.is_some_and(covers)
     }
 
-    /// Returns true if it covers this call, or its approval is needed: the call also shows what the rule is about.
+    /// Returns true if it covers this call, or its approval or its `confirm` is needed, whichever rule allows the call: one
+    /// value of each argument is enough, so one more value takes no approval away.
     pub fn counts_for(&self, call: Option<Called<'_>>) -> bool {
-        let shows = |(named, args): Called<'_>| self.scope.is_shown_by(named, args);
-        self.covers(call) || (self.approval.is_some() && call.is_some_and(shows))
+        let is_strict = self.approval.is_some() || self.confirm_s.is_some();
+        let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
+        self.covers(call) || (is_strict && call.is_some_and(touches))
     }
 
     /// Returns true if one path of the plan is among its paths, or above one: its approval and its `confirm` are needed,

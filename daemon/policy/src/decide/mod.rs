@@ -8,10 +8,11 @@
 //! another grant never makes anything easier. One grant must list all variables of the request: two grants with a half
 //! each do not add up. A variable does not avoid an approval: all approvals of the profile apply, whichever grant lists
 //! the variables. A rule with `args` matches a call whose arguments will have these values: a grant all of them, a
-//! denial one of each. Logs of many units may show those that a rule names: its denial and its approval apply. A rule
-//! with `paths` allows a plan with no other paths. Its approval and its `confirm` apply as soon as the plan has one of
-//! them. A caller without a grant gets the same answer as for a command that does not exist, even if a `[[deny]]` is
-//! about it. Root's `try` of a profile asks no rule: it gives root nothing that root does not have.
+//! denial one of each. Its approval applies as soon as one of each matches, whichever rule allows the call. Logs of many
+//! units may show those that a rule names: its denial and its approval apply. A rule with `paths` allows a plan with no
+//! other paths. Its approval and its `confirm` apply as soon as the plan has one of them. A caller without a grant gets
+//! the same answer as for a command that does not exist, even if a `[[deny]]` is about it. Root's `try` of a profile
+//! asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod access;
@@ -270,13 +271,13 @@ impl Policy {
         profile: &str,
         env_names: &[&[u8]],
     ) -> Result<Verdict, Denial> {
-        self.not_denied(caller, RUN, None)?;
         let speaking = self.granting.of(caller);
         let granted = self.granting.positions(&speaking, RUN);
         let mut granted = granted.filter_map(|at| self.grants.get(at)).peekable();
         if granted.peek().is_none() {
             return Err(denial::no_grant(caller.uid));
         }
+        self.not_denied(caller, RUN, None)?;
         let in_profile = granted.filter(|rule| rule.profile.name == profile);
         let in_profile: Vec<&GrantRule> = in_profile.collect();
         let Some(strictest) = in_profile.first().copied() else {

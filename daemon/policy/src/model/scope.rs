@@ -92,14 +92,8 @@ impl Scope {
             && packages.into_iter().all(|(name, _)| is_one(name))
     }
 
-    /// Returns true if this call of a built-in command may show these units among others.
-    pub fn is_shown_by(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
-        let mut names = self.0.keys();
-        !self.is_any() && names.all(|name| shows_others(named, &values(named, name, args)))
-    }
-
-    /// Returns true if a denial of these calls denies this call: of each argument one value matches, a package in any
-    /// spelling. A built-in command that shows several units may show the denied ones, too.
+    /// Returns true if a denial of these calls denies this call, or an approval for these is needed for this one: of each
+    /// argument one value matches, a package in any spelling. A built-in command that shows several units may show these.
     pub fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
             let is_package = is_package(named, name);
