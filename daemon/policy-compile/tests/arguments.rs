@@ -129,14 +129,14 @@ fn grant_matches_effective_argument_values() {
 
 #[test]
 fn one_more_value_takes_no_approval_away() {
-    let careful = "unit = ['db*', 'ssh.service']";
+    let careful = "unit = ['db*', 'mail.service']";
     let approval = "approval = { by = ['%ops'] }\n";
     let policy = with(&format!(
         "{}{}{approval}",
         rule("how = ['soft', 'hard']"),
         rule(careful)
     ));
-    let others = "'unit.restart' is granted only with unit: db*, ssh.service";
+    let others = "'unit.restart' is granted only with unit: db*, mail.service";
     for (args, expect) in [
         (&[("unit", "db.service")][..], "ask"),
         (&[("unit", "db.service"), ("unit", "web.service")], "ask"),
