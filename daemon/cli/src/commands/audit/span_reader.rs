@@ -20,8 +20,13 @@ pub struct SpanReader {
 
 pub enum TimedRecords {
     Before(AuditRecord),
-    /// Of the time, in the order of the log.
-    During(Vec<AuditRecord>),
+    /// Dated later, though a record of the time follows: for the chain alone.
+    Between(AuditRecord),
+    During {
+        /// As [`Self::Between`], in the order of the log, before `record`.
+        between: Vec<AuditRecord>,
+        record: AuditRecord,
+    },
     /// The next records decide.
     Undecided,
     After,
@@ -68,15 +73,15 @@ impl SpanReader {
         self.is_over = ms.map_or(self.is_over, |ms| self.span.is_over(ms));
         match (self.is_over, self.last) {
             (true, Some(last)) if self.taken > last => TimedRecords::After,
+            (true, Some(_)) => TimedRecords::Between(record),
             (true, None) => {
                 self.later.push(record);
                 TimedRecords::Undecided
             }
-            (_, _) => {
-                let mut records = std::mem::take(&mut self.later);
-                records.push(record);
-                TimedRecords::During(records)
-            }
+            (false, _) => TimedRecords::During {
+                between: std::mem::take(&mut self.later),
+                record,
+            },
         }
     }
 }
@@ -98,8 +103,8 @@ mod tests {
         record(Some(day)).time_ms().unwrap()
     }
 
-    /// Returns how many records are before the time and of it, and how many are read.
-    fn counts(days: &[Option<u64>]) -> (usize, usize, usize) {
+    /// Returns how many records are before the time, of it and between, and how many are read.
+    fn counts(days: &[Option<u64>]) -> (usize, usize, usize, usize) {
         counts_of(days, SpanReader::new(span()))
     }
 
@@ -110,30 +115,34 @@ mod tests {
         }
     }
 
-    fn counts_of(days: &[Option<u64>], mut in_span: SpanReader) -> (usize, usize, usize) {
-        let (mut before, mut during) = (0, 0);
+    fn counts_of(days: &[Option<u64>], mut in_span: SpanReader) -> (usize, usize, usize, usize) {
+        let (mut before, mut during, mut others) = (0, 0, 0);
         for (at, day) in days.iter().enumerate() {
             match in_span.take(record(*day)) {
                 TimedRecords::Before(_) => before += 1,
-                TimedRecords::During(records) => during += records.len(),
+                TimedRecords::Between(_) => others += 1,
+                TimedRecords::During { between, .. } => {
+                    during += 1;
+                    others += between.len();
+                }
                 TimedRecords::Undecided => {}
-                TimedRecords::After => return (before, during, at),
+                TimedRecords::After => return (before, during, others, at),
             }
         }
-        (before, during, days.len())
+        (before, during, others, days.len())
     }
 
     #[test]
-    fn clock_that_was_fast_does_not_end_the_time() {
+    fn clock_that_was_wrong_does_not_end_the_time() {
         let days = |days: &[u64]| days.iter().map(|day| Some(*day)).collect::<Vec<_>>();
-        assert_eq!(counts(&days(&[3, 4, 5, 7, 9, 10, 11])), (2, 3, 7));
-        assert_eq!(counts(&days(&[3, 5, 28, 28, 6, 7, 10])), (1, 5, 7));
+        assert_eq!(counts(&days(&[3, 4, 5, 7, 9, 10, 11])), (2, 3, 0, 7));
+        assert_eq!(counts(&days(&[3, 5, 28, 28, 6, 7, 10])), (1, 3, 2, 7));
         let unread = [Some(5), None, Some(10), None, Some(11)];
-        assert_eq!(counts(&unread), (0, 2, 5));
+        assert_eq!(counts(&unread), (0, 2, 0, 5));
         let back = [Some(5), Some(10), None, Some(6)];
-        assert_eq!(counts(&back), (0, 4, 4));
+        assert_eq!(counts(&back), (0, 2, 2, 4));
         let long = [days(&[5]), vec![Some(10); 300], vec![Some(6); 40]].concat();
-        assert_eq!(counts(&long), (0, 341, 341));
+        assert_eq!(counts(&long), (0, 41, 300, 341));
     }
 
     #[test]
@@ -153,7 +162,7 @@ mod tests {
         };
         let in_span = SpanReader::from_source(&source, span());
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(counts_of(&days, in_span.unwrap()), (0, 342, 342));
+        assert_eq!(counts_of(&days, in_span.unwrap()), (0, 42, 300, 342));
         let pipe = RecordSource::Files {
             paths: vec!["-".into()],
             live: false,

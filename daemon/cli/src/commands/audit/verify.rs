@@ -135,18 +135,18 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => {}
             TimedRecords::Before(record) => chain.take_before(record),
-            TimedRecords::During(records) => {
+            TimedRecords::Between(record) => chain.take(&record),
+            TimedRecords::During { between, record } => {
                 if let Some(before) = chain.before().filter(|_| !chain.has_started()) {
                     gaps.take(before);
                 }
-                for record in &records {
-                    gaps.take(record);
-                    if let Some(ms) = record.time_ms() {
-                        times = Some((times.map_or(ms, |(first, _)| first), ms));
-                    }
-                    chain.take(record);
-                    reader.take(record);
+                between.iter().for_each(|record| chain.take(record));
+                gaps.take(&record);
+                if let Some(ms) = record.time_ms() {
+                    times = Some((times.map_or(ms, |(first, _)| first), ms));
                 }
+                chain.take(&record);
+                reader.take(&record);
             }
         }
         Ok(ControlFlow::Continue(()))

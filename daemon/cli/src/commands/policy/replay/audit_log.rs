@@ -46,30 +46,36 @@ pub fn read(
         if record.is_half() {
             return Ok(ControlFlow::Continue(()));
         }
-        let records = match in_span.take(record) {
+        let (between, record) = match in_span.take(record) {
             TimedRecords::After => return Ok(ControlFlow::Break(())),
-            TimedRecords::Undecided => Vec::new(),
+            TimedRecords::Undecided => (Vec::new(), None),
             TimedRecords::Before(record) => {
                 chain.take_before(record);
-                Vec::new()
+                (Vec::new(), None)
             }
-            TimedRecords::During(records) => records,
+            TimedRecords::Between(record) => (vec![record], None),
+            TimedRecords::During { between, record } => (between, Some(record)),
         };
-        for record in &records {
-            if let Some(ms) = record.time_ms() {
-                times = Some((times.map_or(ms, |(first, _)| first), ms));
-            }
+        for record in &between {
             chain.take(record);
             queue.started(record);
-            match seen(record) {
-                RecordKind::Other => {}
-                RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
-                RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
-                RecordKind::Lapsed(job) => take(AuditedDecision::Lapsed(job)),
-                RecordKind::Queued(job, request) => queue.put(job, request),
-                RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
-                RecordKind::Counted(count) => counted += count,
-            }
+        }
+        let Some(record) = record else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if let Some(ms) = record.time_ms() {
+            times = Some((times.map_or(ms, |(first, _)| first), ms));
+        }
+        chain.take(&record);
+        queue.started(&record);
+        match seen(&record) {
+            RecordKind::Other => {}
+            RecordKind::Decided(request) => take(AuditedDecision::Made(request)),
+            RecordKind::Approved(job) => take(AuditedDecision::Approved(job)),
+            RecordKind::Lapsed(job) => take(AuditedDecision::Lapsed(job)),
+            RecordKind::Queued(job, request) => queue.put(job, request),
+            RecordKind::NotByRules(code) => *not_by_rules.entry(code).or_default() += 1,
+            RecordKind::Counted(count) => counted += count,
         }
         Ok(ControlFlow::Continue(()))
     })?;
