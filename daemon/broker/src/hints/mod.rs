@@ -71,7 +71,10 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
         return all.0;
     };
     let mut guesses = guesses(evidence, &view);
-    for seen in evidence.seen {
+    // A shell connects to a name cache at each start: any other refused call of a socket explains more.
+    let mut seen: Vec<&Seen> = evidence.seen.iter().collect();
+    seen.sort_by_key(|seen| seen.operation == "connect");
+    for seen in seen {
         if let Some(fact) = fact(seen, &mut guesses, evidence.commands, &view) {
             all.add(fact, true);
         }
@@ -116,7 +119,7 @@ fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
 }
 
 /// Returns a refusal of the kernel audit if it explains the failure; it replaces the guess that it confirms. A refused
-/// system call counts only if the output points to it: a shell connects to a name cache at each start.
+/// system call counts only if the output points to it.
 fn fact(
     seen: &Seen,
     guesses: &mut Vec<(Denial, bool)>,

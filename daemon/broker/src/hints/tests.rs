@@ -174,6 +174,13 @@ fn fact_replaces_confirmed_guess() {
         &socket,
     );
     assert_eq!(short(&curl), ["seccomp socket x.org"]);
+    let cache = seen(Layer::Seccomp, "connect", None);
+    let bash = explained(
+        &["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/22; exit 3"],
+        "bash: socket: Address family not supported by protocol",
+        &[cache, seen(Layer::Seccomp, "socket", None)],
+    );
+    assert_eq!(short(&bash), ["seccomp socket -"]);
     let touch = "touch: cannot touch '/etc/x': Permission denied";
     let write = [seen(Layer::Landlock, "write", Some("/etc/x"))];
     assert_eq!(
