@@ -1,5 +1,7 @@
 //! Collects facts while sources read the machine.
 
+use std::collections::BTreeMap;
+
 use crate::facts::{Facts, Obeys, Source, When};
 use crate::machine::Machine;
 use crate::machine::entry::{End, Kind, Way};
@@ -8,11 +10,14 @@ use crate::rule::RuleId;
 
 /// Of what files make accounts do. A text of a stranger can name the same again and again.
 const FACTS: usize = 200_000;
+/// Of one account that is not root: its own tables take none of what is looked for of root.
+const OF_ACCOUNT: usize = 20_000;
 
 #[derive(Debug)]
 pub struct Look<'m> {
     pub machine: &'m Machine,
     pub facts: Facts,
+    of_accounts: BTreeMap<u32, usize>,
 }
 
 impl<'m> Look<'m> {
@@ -20,6 +25,7 @@ impl<'m> Look<'m> {
         Self {
             machine,
             facts: Facts::default(),
+            of_accounts: BTreeMap::new(),
         }
     }
 
@@ -56,10 +62,21 @@ impl<'m> Look<'m> {
     }
 
     fn add(&mut self, obeys: Obeys) {
-        if self.facts.obeys.len() >= FACTS {
-            let why = format!("more than {FACTS} facts were found: the rest of them is left out");
-            self.machine.unknown(&FilePath::root(), why);
-            return;
+        let own = self.of_accounts.entry(obeys.uid).or_default();
+        *own += 1;
+        let why = match () {
+            () if self.facts.obeys.len() >= FACTS => {
+                format!("more than {FACTS} facts were found: the rest of them is left out")
+            }
+            () if obeys.uid != 0 && *own > OF_ACCOUNT => format!(
+                "more than {OF_ACCOUNT} facts of uid {} were found: the rest of them is left out",
+                obeys.uid
+            ),
+            () => String::new(),
+        };
+        if !why.is_empty() {
+            self.machine.over(&obeys.file, &why);
+            return self.machine.unknown(&FilePath::root(), why);
         }
         self.way(&obeys.file);
         self.facts.obeys.push(obeys);

@@ -124,13 +124,14 @@ fn step(step: &Step) -> String {
 
 /// Says which parts are unknown only as the change makes them: new bytes that are not known here, mostly.
 fn newly_unknown(before: &Facts, after: &Facts) -> Option<String> {
-    let known: BTreeSet<&FilePath> = before.unknown.iter().map(|one| &one.path).collect();
-    let mut new = after
-        .unknown
-        .iter()
-        .filter(|one| !known.contains(&one.path));
-    let first = new.next()?;
-    let Unknown { path, why } = first;
+    let reasons = |one: &Unknown| -> Vec<(FilePath, String)> {
+        let reasons = one.why.split("; ");
+        reasons.map(|why| (one.path.clone(), why.to_owned())).collect()
+    };
+    let known: BTreeSet<_> = before.unknown.iter().flat_map(reasons).collect();
+    let is_new = |one: &&Unknown| reasons(one).iter().any(|reason| !known.contains(reason));
+    let mut new = after.unknown.iter().filter(is_new);
+    let Unknown { path, why } = new.next()?;
     Some(match new.count() {
         0 => format!("{path}: {why}"),
         more => format!("{path} and {more} more could not be looked at as they would be: {why}"),

@@ -64,7 +64,7 @@ pub struct Machine {
     closed: Vec<Closed>,
     changes: Changes,
     seen: RefCell<BTreeMap<FilePath, Seen>>,
-    unknown: RefCell<BTreeMap<FilePath, String>>,
+    unknown: RefCell<BTreeMap<FilePath, Reasons>>,
     unlisted: Cell<usize>,
     over: RefCell<Option<String>>,
 }
@@ -86,8 +86,34 @@ impl Seen {
     }
 }
 
-/// More reasons are only counted.
+/// More paths that stay unknown, and more reasons of one, are only counted.
 const UNKNOWN: usize = 1000;
+const REASONS: usize = 8;
+
+#[derive(Debug, Default)]
+struct Reasons {
+    known: Vec<String>,
+    more: usize,
+}
+
+impl Reasons {
+    fn add(&mut self, why: String) {
+        if self.known.contains(&why) {
+            return;
+        }
+        match self.known.len() < REASONS {
+            true => self.known.push(why),
+            false => self.more += 1,
+        }
+    }
+
+    fn sentence(mut self) -> String {
+        if self.more > 0 {
+            self.known.push(format!("and {} more reasons", self.more));
+        }
+        self.known.join("; ")
+    }
+}
 
 impl Machine {
     /// Opens the directory that is the machine's `/`.
@@ -135,11 +161,8 @@ impl Machine {
         let (mut unknown, why) = (self.unknown.borrow_mut(), why.into());
         let has_capacity = unknown.len() < UNKNOWN;
         match unknown.get_mut(path) {
-            Some(known) if known.split("; ").any(|one| one == why) => {}
-            Some(known) => *known = format!("{known}; {why}"),
-            None if has_capacity => {
-                unknown.insert(path.clone(), why);
-            }
+            Some(known) => known.add(why),
+            None if has_capacity => unknown.entry(path.clone()).or_default().add(why),
             None => self.unlisted.set(self.unlisted.get().saturating_add(1)),
         }
     }
@@ -149,7 +172,10 @@ impl Machine {
         let seen = self.seen.take().into_iter();
         let seen = seen.filter_map(|(path, seen)| Some((path, seen.entry()?)));
         let unknown = self.unknown.take().into_iter();
-        let unknown = unknown.map(|(path, why)| Unknown { path, why });
+        let unknown = unknown.map(|(path, reasons)| Unknown {
+            path,
+            why: reasons.sentence(),
+        });
         (seen.collect(), unknown.collect(), self.unlisted.get())
     }
 
@@ -242,7 +268,7 @@ impl Machine {
         true
     }
 
-    fn over(&self, path: &FilePath, why: &str) {
+    pub(crate) fn over(&self, path: &FilePath, why: &str) {
         let mut over = self.over.borrow_mut();
         over.get_or_insert_with(|| format!("{why}; the first that was not is {path}"));
     }

@@ -2,6 +2,7 @@
 
 use crate::facts::{Source, When};
 use crate::look::Look;
+use crate::machine::entry::Entry;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -37,7 +38,7 @@ pub const REMIT: [&str; 6] = [
 ];
 
 /// Mechanisms that no source reads.
-const UNREAD: [&str; 10] = [
+const UNREAD: [&str; 12] = [
     "/etc/doas.conf",
     "/etc/supervisor",
     "/etc/supervisord.conf",
@@ -48,11 +49,15 @@ const UNREAD: [&str; 10] = [
     "/var/spool/incron",
     "/etc/init",
     "/etc/runit",
+    "/etc/polkit-1/localauthority",
+    "/var/spool/cron/atjobs",
 ];
 
 pub fn look(look: &mut Look<'_>) {
     for path in UNREAD.map(FilePath::fixed) {
-        if look.exists(&path) {
+        let entry = look.machine.entry(&path).map(|(_, entry)| entry);
+        let is_empty = |entry: &Entry| entry.is_directory() && look.machine.list(&path).is_empty();
+        if entry.is_some_and(|entry| !is_empty(&entry)) {
             let why = "this program is not known: commands that it runs are not followed";
             look.machine.unknown(&path, why);
         }

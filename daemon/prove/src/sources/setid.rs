@@ -17,9 +17,10 @@ const DIRECTORIES: [(&str, usize); 9] = [
     ("/home", 2),
 ];
 const SET_UID: u32 = 0o4000;
-/// CHOWN, DAC_OVERRIDE, FOWNER, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SETFCAP: each leads to root.
+/// CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SETFCAP: each leads to root,
+/// SETGID by the groups of disks and passwords.
 pub const STRONG: u64 =
-    1 | 1 << 1 | 1 << 3 | 1 << 7 | 1 << 16 | 1 << 17 | 1 << 19 | 1 << 21 | 1 << 31;
+    1 | 1 << 1 | 1 << 3 | 1 << 6 | 1 << 7 | 1 << 16 | 1 << 17 | 1 << 19 | 1 << 21 | 1 << 31;
 
 pub fn look(look: &mut Look<'_>) {
     for (directory, depth) in DIRECTORIES {

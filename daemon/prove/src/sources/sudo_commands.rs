@@ -17,7 +17,7 @@ pub fn commands(
     file: &FilePath,
     command: &[u8],
 ) -> Vec<SudoCommand> {
-    let (program, args) = word(command);
+    let (program, args) = without_digests(command);
     let args = (!args.is_empty()).then_some(args);
     let is_regular = |text: &[u8]| text.starts_with(b"^");
     if is_regular(program) || program == b"sudoedit" && args.is_some_and(is_regular) {
@@ -55,15 +55,22 @@ pub fn commands(
             };
             paths.map(of).collect()
         }
-        // `sha224:DIGEST, sha256:DIGEST COMMAND`
-        (program, args) if is_digest(program.split(|byte| *byte == b':').next()) => {
-            args.map_or_else(Vec::new, |rest| commands(look, lists, file, rest))
-        }
         _ => {
             let why = "some of its commands are not understood";
             look.machine.unknown(file, why);
             Vec::new()
         }
+    }
+}
+
+/// Returns the program and its arguments of `sha224:DIGEST, sha256:DIGEST COMMAND`.
+fn without_digests(mut command: &[u8]) -> (&[u8], &[u8]) {
+    loop {
+        let (program, args) = word(command);
+        if !is_digest(program.split(|byte| *byte == b':').next()) {
+            return (program, args);
+        }
+        command = args;
     }
 }
 

@@ -1,7 +1,7 @@
-//! Commands in configuration files of root's programs: logrotate(8), apt.conf(5), dpkg(1), udev(7).
+//! Commands in configuration files of root's programs: logrotate(8), apt.conf(5), dpkg(1), udev(7), interfaces(5),
+//! modprobe.d(5), certbot, and those that the kernel starts by itself (sysctl.d(5)).
 
 use super::execution::Execution;
-use super::systemd::words;
 use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
@@ -24,7 +24,7 @@ struct Configuration {
     find: Find,
 }
 
-const KINDS: [Configuration; 4] = [
+const KINDS: [Configuration; 8] = [
     Configuration {
         program: "/usr/sbin/logrotate",
         paths: &["/etc/logrotate.conf", "/etc/logrotate.d"],
@@ -56,6 +56,43 @@ const KINDS: [Configuration; 4] = [
         suffix: b".rules",
         is_of_root: false,
         find: udev,
+    },
+    Configuration {
+        program: "/usr/sbin/ifup",
+        paths: &["/etc/network/interfaces", "/etc/network/interfaces.d"],
+        suffix: b"",
+        is_of_root: false,
+        find: interfaces,
+    },
+    Configuration {
+        program: "/usr/sbin/modprobe",
+        paths: &[
+            "/etc/modprobe.d",
+            "/run/modprobe.d",
+            "/usr/lib/modprobe.d",
+        ],
+        suffix: b".conf",
+        is_of_root: false,
+        find: modprobe,
+    },
+    Configuration {
+        program: "/usr/bin/certbot",
+        paths: &["/etc/letsencrypt/cli.ini", "/etc/letsencrypt/renewal"],
+        suffix: b".conf",
+        is_of_root: false,
+        find: certbot,
+    },
+    Configuration {
+        program: "/usr/lib/systemd/systemd-sysctl",
+        paths: &[
+            "/etc/sysctl.conf",
+            "/etc/sysctl.d",
+            "/run/sysctl.d",
+            "/usr/lib/sysctl.d",
+        ],
+        suffix: b".conf",
+        is_of_root: false,
+        find: sysctl,
     },
 ];
 
@@ -123,15 +160,21 @@ fn logrotate(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
         b"preremove",
     ];
     let mut found = Vec::new();
-    let mut is_script = false;
+    let mut script: Option<(usize, Vec<u8>, Vec<u8>)> = None;
     for (number, line) in lines(content) {
-        match line.trim_ascii() {
-            b"endscript" => is_script = false,
-            begin if BEGIN.contains(&begin) => is_script = true,
-            text if is_script => found.push((number, line.to_vec(), text.to_vec())),
+        match (line.trim_ascii(), &mut script) {
+            (b"endscript", _) => found.extend(script.take()),
+            (begin, None) if BEGIN.contains(&begin) => {
+                script = Some((number, line.to_vec(), Vec::new()));
+            }
+            (line, Some((_, _, text))) => {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
             _ => {}
         }
     }
+    found.extend(script);
     found
 }
 
@@ -187,21 +230,102 @@ fn udev(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
         if line.trim_ascii_start().first() == Some(&b'#') {
             continue;
         }
-        for part in line.split(|byte| *byte == b',') {
-            let part = part.trim_ascii();
+        let mut parts = line.split(|byte| *byte == b'"');
+        while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+            let key = key.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+            let key = key.trim_ascii();
             let is_command = [&b"RUN"[..], b"PROGRAM", b"IMPORT{program}"]
                 .iter()
-                .any(|key| part.starts_with(key));
-            let value = part.split(|byte| *byte == b'"').nth(1);
-            if let (true, Some(value), false) =
-                (is_command, value, part.starts_with(b"RUN{builtin}"))
-            {
-                let program = words(value).into_iter().next().unwrap_or_default();
-                found.push((number, line.to_vec(), program));
+                .any(|own| key.starts_with(own));
+            if is_command && !key.starts_with(b"RUN{builtin}") {
+                found.push((number, line.to_vec(), value.to_vec()));
             }
         }
     }
     found
+}
+
+/// `up COMMAND` and the like.
+fn interfaces(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    const BEFORE: [&[u8]; 6] = [
+        b"up",
+        b"pre-up",
+        b"post-up",
+        b"down",
+        b"pre-down",
+        b"post-down",
+    ];
+    behind(content, 1, |words| {
+        words.first().is_some_and(|word| BEFORE.contains(word))
+    })
+}
+
+/// `install MODULE COMMAND`, and `remove`.
+fn modprobe(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    behind(content, 2, |words| {
+        matches!(words.first(), Some(&b"install" | &b"remove"))
+    })
+}
+
+/// Lines that begin so: each with what follows after so many words.
+fn behind(
+    content: &[u8],
+    count: usize,
+    is_one: fn(&[&[u8]]) -> bool,
+) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace();
+    let commands = lines(content).filter_map(|(number, line)| {
+        let mut rest = line.trim_ascii();
+        let mut words = Vec::new();
+        for _ in 0..count {
+            let end = rest.iter().position(is_space)?;
+            let (word, after) = rest.split_at(end);
+            words.push(word);
+            rest = after.trim_ascii_start();
+        }
+        is_one(&words).then(|| (number, line.to_vec(), rest.to_vec()))
+    });
+    commands.collect()
+}
+
+/// Values of `renew_hook` and the like.
+fn certbot(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    assigned(content, |name| {
+        let name = name.to_ascii_lowercase();
+        let kinds = [&b"pre"[..], b"post", b"renew", b"deploy"];
+        let kind = name.strip_suffix(b"hook").and_then(<[u8]>::split_last);
+        kind.is_some_and(|(sign, kind)| b"_-".contains(sign) && kinds.contains(&kind))
+    })
+}
+
+/// Programs that the kernel starts as root: for a core dump, by `|PROGRAM`, and to load a module.
+fn sysctl(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    let is_own = |name: &[u8]| {
+        let name = name.strip_prefix(b"-").unwrap_or(name);
+        let own = [&b"core_pattern"[..], b"modprobe", b"poweroff_cmd", b"hotplug"];
+        let rest = name.strip_prefix(b"kernel");
+        rest.and_then(<[u8]>::split_first)
+            .is_some_and(|(sign, rest)| b"./".contains(sign) && own.contains(&rest))
+    };
+    let found = assigned(content, is_own).into_iter();
+    let found = found.filter_map(|(number, line, value)| {
+        let program = value.strip_prefix(b"|").unwrap_or(&value);
+        let is_path = program.starts_with(b"/");
+        let program = program.to_vec();
+        is_path.then_some((number, line, program))
+    });
+    found.collect()
+}
+
+/// `NAME = VALUE`.
+fn assigned(content: &[u8], is_one: fn(&[u8]) -> bool) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    let values = lines(content).filter_map(|(number, line)| {
+        let at = line.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = line.split_at(at);
+        let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
+        is_one(name.trim_ascii()).then(|| (number, line.to_vec(), value.to_vec()))
+    });
+    values.collect()
 }
 
 #[cfg(test)]
@@ -227,7 +351,12 @@ mod tests {
             logrotate,
             "/var/log/x {\n daily\n postrotate\n  /opt/x\n endscript\n}\n/not {}\n",
         );
-        assert_eq!(found, [one(4, "/opt/x")]);
+        assert_eq!(found, [one(3, "/opt/x\n")]);
+        let found = texts(
+            logrotate,
+            "a {\npostrotate\n cd /srv\n ./x\nendscript\nprerotate\n y",
+        );
+        assert_eq!(found, [one(2, "cd /srv\n./x\n"), one(6, "y\n")]);
         let found = texts(
             apt,
             "// Invoke \"a\"\nDPkg::Post-Invoke {\"/opt/a\"; \"b\";};\nAPT::X \"no\";\nDPkg::Pre-Invoke {\n\"c\";\n};\nY \"z\";",
@@ -239,13 +368,32 @@ mod tests {
             udev,
             "# RUN+=\"x\"\nKERNEL==\"sd*\", RUN+=\"/opt/a $k\", PROGRAM=\"b\", RUN{builtin}+=\"kmod\"\n",
         );
-        assert_eq!(found, [one(2, "/opt/a"), one(2, "b")]);
+        assert_eq!(found, [one(2, "/opt/a $k"), one(2, "b")]);
+        let found = texts(udev, "RUN+=\"/bin/sh -c '/opt/a, b'\", ENV{x}=\"RUN\"\n");
+        assert_eq!(found, [one(1, "/bin/sh -c '/opt/a, b'")]);
+        let found = texts(
+            interfaces,
+            "iface lo inet loopback\n  post-up /opt/a b\n\tup c || true\nupper d\n",
+        );
+        assert_eq!(found, [one(2, "/opt/a b"), one(3, "c || true")]);
+        let found = texts(modprobe, "options a b=1\ninstall a /opt/a; true\nremove b\n");
+        assert_eq!(found, [one(2, "/opt/a; true")]);
+        let found = texts(
+            certbot,
+            "# pre_hook = no\nrenew_hook = /opt/a\ndeploy-hook=b\nhook = c\n",
+        );
+        assert_eq!(found, [one(2, "/opt/a"), one(3, "b")]);
+        let found = texts(
+            sysctl,
+            "kernel.core_pattern = |/opt/a %P\nkernel/modprobe=/opt/b\nkernel.core_pattern=core\nkernel.x=/c\n",
+        );
+        assert_eq!(found, [one(1, "/opt/a %P"), one(2, "/opt/b")]);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes: Vec<u8>) {
-            for find in [logrotate, apt, dpkg, udev] {
+            for find in KINDS.map(|kind| kind.find) {
                 let _ = find(&bytes);
             }
         }

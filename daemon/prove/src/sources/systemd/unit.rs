@@ -34,6 +34,7 @@ impl Unit {
     }
 
     pub fn is_on(&self, key: &str) -> bool {
-        matches!(self.value(key), Some(b"yes" | b"true" | b"1" | b"on"))
+        let value = self.value(key).unwrap_or_default().to_ascii_lowercase();
+        matches!(&*value, b"yes" | b"y" | b"true" | b"t" | b"1" | b"on")
     }
 }
