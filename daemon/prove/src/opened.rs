@@ -126,7 +126,9 @@ fn step(step: &Step) -> String {
 fn newly_unknown(before: &Facts, after: &Facts) -> Option<String> {
     let reasons = |one: &Unknown| -> Vec<(FilePath, String)> {
         let reasons = one.why.split("; ");
-        reasons.map(|why| (one.path.clone(), why.to_owned())).collect()
+        reasons
+            .map(|why| (one.path.clone(), why.to_owned()))
+            .collect()
     };
     let known: BTreeSet<_> = before.unknown.iter().flat_map(reasons).collect();
     let is_new = |one: &&Unknown| reasons(one).iter().any(|reason| !known.contains(reason));

@@ -22,6 +22,32 @@ impl Machine {
         self.content(path, most, b"#!")
     }
 
+    /// Returns true if a file begins with `#!`. No more of it is read.
+    pub fn is_script(&self, path: &FilePath) -> bool {
+        let Some((end, entry)) = self.entry(path) else {
+            return false;
+        };
+        if entry.kind != Kind::File {
+            return false;
+        }
+        let begin = || -> nix::Result<bool> {
+            let fd = self.open_at(&end, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+            let mut begin = [0; 2];
+            Ok(read(&fd, &mut begin)? == begin.len() && begin == *b"#!")
+        };
+        match self.changes.content(&end) {
+            None => begin().unwrap_or_else(|errno| {
+                self.unknown(&end, reason(errno));
+                false
+            }),
+            Some(Content::File(bytes)) => bytes.starts_with(b"#!"),
+            Some(_) => {
+                self.unknown(&end, "its new bytes are not known here");
+                false
+            }
+        }
+    }
+
     fn content(&self, path: &FilePath, most: usize, begin: &[u8]) -> Option<Vec<u8>> {
         let (end, entry) = self.entry(path)?;
         if entry.kind != Kind::File {

@@ -51,21 +51,27 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
             if rule.sets_variables {
                 add(head.clone(), vec![account.clone()], RuleId::SudoVariables);
             }
-            let words = words_of(path, args.as_deref());
+            let all = all_words(path, args.as_deref());
+            let words = innermost(&all);
+            let is_behind = words.len() < all.len();
             let (program, words) = words.split_first().unwrap_or((&"", &[]));
-            let name = program.rsplit('/').next().unwrap_or_default();
+            let name = base_name(program);
             let is_free = args.as_deref().is_none_or(is_free);
-            if executes_arguments(name, words, is_free) {
+            // A wrapper starts what the caller names.
+            let names_program =
+                is_behind && is_free && (program.is_empty() || program.contains('*'));
+            if names_program || executes_arguments(name, words, is_free) {
                 add(head.clone(), vec![account.clone()], RuleId::SudoArguments);
+            } else if let Some(uid) = shell_of(facts, rule.runas, &all, program) {
+                let of_shell = Atom::Account(uid);
+                add(of_shell, vec![account.clone()], RuleId::SudoArguments);
             }
             for (head, source) in writes(facts, rule.runas, name, words, is_free) {
                 let body = std::iter::once(account.clone()).chain(source);
                 add(head, body.collect(), RuleId::SudoWrites);
             }
-            if name == "systemctl" {
-                for unit in units(facts, words) {
-                    add(unit, vec![account.clone()], RuleId::SudoUnit);
-                }
+            for unit in units(facts, name, words) {
+                add(unit, vec![account.clone()], RuleId::SudoUnit);
             }
         }
     }
@@ -76,25 +82,40 @@ fn is_free(args: &[u8]) -> bool {
     args.starts_with(b"^") || args.contains(&b'*')
 }
 
-/// Returns the words of the program that a permission runs in the end, behind wrappers.
-fn words_of<'r>(path: &'r FilePath, args: Option<&'r [u8]>) -> Vec<&'r str> {
+fn all_words<'r>(path: &'r FilePath, args: Option<&'r [u8]>) -> Vec<&'r str> {
     let args = args
         .and_then(|args| std::str::from_utf8(args).ok())
         .unwrap_or_default();
     let program = std::str::from_utf8(path.as_bytes()).unwrap_or_default();
-    let words = std::iter::once(program).chain(args.split_ascii_whitespace());
-    innermost(&words.collect::<Vec<_>>()).to_vec()
+    let words = args.split_ascii_whitespace().filter(|word| *word != "\"\"");
+    std::iter::once(program).chain(words).collect()
 }
+
+fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or_default()
+}
+
+/// Verbs of git(1) whose output a pager shows, in which a person starts programs.
+const PAGED: [&str; 12] = [
+    "log", "diff", "show", "blame", "branch", "tag", "reflog", "help", "shortlog", "grep", "stash",
+    "config",
+];
 
 /// Returns true if an argument that the permission leaves free, a file of the caller's directory, or a line that the
 /// caller types, is code or a program that is started (`remit-programs`).
 fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
     let Some(program) = remit_programs::known(name) else {
-        return remit_programs::has_shell_escape(name);
+        return remit_programs::has_shell_escape(name) || is_interactive(name, words);
     };
-    let verb = words.first().copied().unwrap_or_default();
+    let is_fixed = |word: &&str| !word.contains('*');
     let is_verb_fixed = match &program.class {
-        Class::Tool(tool) => tool.verb && !verb.contains('*') && !tool.verbs.contains(&verb),
+        // Further words of git(1) name programs, too.
+        Class::Tool(_) if name == "git" => false,
+        Class::Tool(tool) if tool.verb => {
+            let verb = operands(words, tool.with_value).into_iter().next();
+            verb.filter(is_fixed)
+                .is_some_and(|verb| !tool.verbs.contains(&verb))
+        }
         _ => false,
     };
     let is_of_directory = match &program.class {
@@ -103,13 +124,88 @@ fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
         Class::Tool(tool) => !tool.reads.is_empty(),
         _ => false,
     };
+    let is_inside = match &program.class {
+        Class::ContainerRunner(runner) if ["ip", "machinectl"].contains(&name) => {
+            let mut rest = words
+                .iter()
+                .skip_while(|word| !runner.starts.contains(word));
+            // The verb, and the network or machine.
+            let is_started = rest.next().is_some();
+            let inner: Vec<&str> = rest.copied().skip(1).collect();
+            match inner.split_first() {
+                Some((program, words)) => executes_arguments(base_name(program), words, is_free),
+                None => is_started,
+            }
+        }
+        _ => false,
+    };
     let is_code = |word: &&str| program.code().contains(word) && !program.modules().contains(word);
     let is_named = words
         .iter()
         .any(|word| word.contains('/') || is_code(word) || word.ends_with("version"));
+    let is_paged = name == "git"
+        && !words.contains(&"--no-pager")
+        && words.iter().any(|word| PAGED.contains(word));
     (is_free && !is_verb_fixed)
         || (is_of_directory && !is_named)
+        || is_inside
+        || is_paged
         || remit_programs::has_shell_escape(name)
+        || is_interactive(name, words)
+}
+
+/// Returns true for a program in which a person starts others, unless its words say what it does.
+fn is_interactive(name: &str, words: &[&str]) -> bool {
+    let has = |options: &[&str]| {
+        let is_one = |word: &&str| options.iter().any(|option| word.starts_with(option));
+        words.iter().any(is_one)
+    };
+    match name {
+        "crontab" => {
+            has(&["-e"]) || !has(&["-l", "-r"]) && words.iter().all(|word| word.starts_with('-'))
+        }
+        "mysql" | "mariadb" => !has(&["-e", "--execute"]),
+        "psql" => !has(&["-c", "--command", "-f", "--file", "-l", "--list"]),
+        "screen" | "tmux" => true,
+        _ => false,
+    }
+}
+
+/// Returns the account of the shell that a program starts which no further program is named to.
+fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32> {
+    let (program, words) = all.split_first()?;
+    let has = |options: &[&str]| words.iter().any(|word| options.contains(word));
+    match base_name(program) {
+        "su" | "runuser" if runas == 0 => {
+            let is_text = |word: &&str| {
+                ["-c", "--command", "--session-command"]
+                    .iter()
+                    .any(|code| word.starts_with(code))
+            };
+            let user = operands(words, &["-g", "-G", "-s", "-w", "--group", "--shell"]);
+            match user.first() {
+                _ if words.iter().any(|word| is_text(&word)) => None,
+                Some(user) => facts.accounts.uid(user),
+                None => Some(0),
+            }
+        }
+        "sudo" | "doas" if inner.is_empty() => {
+            has(&["-i", "-s", "--login", "--shell"]).then_some(runas)
+        }
+        "unshare" | "nsenter" | "chroot" | "script" | "newgrp" | "sg" if inner.is_empty() => {
+            Some(runas)
+        }
+        _ => None,
+    }
+}
+
+/// Returns the words that are neither options nor values of these.
+fn operands<'w>(words: &[&'w str], with_value: &[&str]) -> Vec<&'w str> {
+    let before = std::iter::once("").chain(words.iter().copied());
+    let words = words.iter().zip(before);
+    let is_operand =
+        |(word, before): &(&&str, &str)| !word.starts_with('-') && !with_value.contains(before);
+    words.filter(is_operand).map(|(word, _)| *word).collect()
 }
 
 /// Returns what a program of the permission writes, each with what decides its content beyond the caller.
@@ -148,16 +244,77 @@ fn writes(
             heads.map(|head| (head, source.clone())).collect()
         }
         Some(Written::LastOperand) => {
-            let Some(file) = operands.next_back().and_then(FilePath::new) else {
+            let mut operands = operands(words, &COPY_VALUES);
+            let Some(file) = target(words)
+                .or_else(|| operands.pop())
+                .and_then(FilePath::new)
+            else {
                 return Vec::new();
             };
             let heads = written_as(facts, &file);
-            let sources = operands.map(|word| FilePath::new(word).map(Atom::Change));
+            let sources = operands
+                .into_iter()
+                .map(|word| FilePath::new(word).map(Atom::Change));
             let of =
                 |source: Option<Atom>| heads.iter().map(move |head| (head.clone(), source.clone()));
             sources.flat_map(of).collect()
         }
+        Some(Written::Metadata) if gives_rights(name, words) => {
+            let files = operands.filter_map(FilePath::new);
+            let heads = files.flat_map(|file| written_as(facts, &file));
+            heads.map(|head| (head, None)).collect()
+        }
         Some(_) => Vec::new(),
+    }
+}
+
+/// Options of cp(1), install(1), ln(1), mv(1) and rsync(1) before a value.
+const COPY_VALUES: [&str; 12] = [
+    "-m",
+    "-o",
+    "-g",
+    "-S",
+    "-e",
+    "-t",
+    "--mode",
+    "--owner",
+    "--group",
+    "--suffix",
+    "--rsh",
+    "--target-directory",
+];
+
+/// The directory that an option names into which files are copied.
+fn target<'w>(words: &[&'w str]) -> Option<&'w str> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "-t" | "--target-directory" => return words.next().copied(),
+            word if word.starts_with("--target-directory=") => {
+                return word.split_once('=').map(|(_, to)| to);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns false if only root has more rights by it: an owner that is root, or a mode in which nobody else writes.
+fn gives_rights(name: &str, words: &[&str]) -> bool {
+    let first = words.iter().find(|word| !word.starts_with('-')).copied();
+    let Some(first) = first else {
+        return true;
+    };
+    match name {
+        "chown" => !first
+            .split([':', '.'])
+            .all(|name| ["root", "0", ""].contains(&name)),
+        "chgrp" => !["root", "0"].contains(&first),
+        "chmod" => u32::from_str_radix(first, 8).map_or_else(
+            |_| first.contains(['w', 's', 'u', 'g', 'o', '=']) && !first.starts_with("go-"),
+            |mode| mode & 0o6022 != 0,
+        ),
+        _ => true,
     }
 }
 
@@ -177,20 +334,28 @@ fn written_as(facts: &Facts, file: &FilePath) -> Vec<Atom> {
     atoms.collect()
 }
 
-/// The units that `systemctl start X` and the like have started.
-fn units(facts: &Facts, all: &[&str]) -> Vec<Atom> {
+/// The units that `systemctl start X`, `service X start` and the like have started.
+fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
     let before = std::iter::once("").chain(all.iter().copied());
-    let mut words = all
+    let words = all
         .iter()
         .zip(before)
         .filter(|(word, before)| !word.starts_with('-') && !has_value(before))
         .map(|(word, _)| *word);
-    let verb = words.next().unwrap_or_default();
+    let mut words: Vec<&str> = words.collect();
+    match name {
+        "systemctl" => {}
+        "service" | "invoke-rc.d" if words.len() >= 2 => words.swap(0, 1),
+        _ => return Vec::new(),
+    }
+    let Some((verb, units)) = words.split_first() else {
+        return Vec::new();
+    };
     if !has_units_started(verb) && !all.contains(&"--now") {
         return Vec::new();
     }
-    let units = words.map(unit_name);
     units
-        .flat_map(|unit| super::grants::starts(facts, &unit, true))
+        .iter()
+        .flat_map(|unit| super::grants::starts(facts, &unit_name(unit), true))
         .collect()
 }

@@ -50,7 +50,7 @@ fn walk(look: &mut Look<'_>, directory: &FilePath, depth: usize) {
                 0 => entry.uid,
                 _ => 0,
             };
-            let is_script = look.machine.script(&real, 256).is_some();
+            let is_script = look.machine.is_script(&real);
             if !is_script || entry.capabilities != 0 {
                 look.way(&real);
                 look.facts.set_ids.push(SetId { uid, program: real });

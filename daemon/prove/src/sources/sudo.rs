@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use remit_programs::Written;
+
 use super::execution::Execution;
 use super::shell::paths;
 use super::sudo_commands::{commands, is_digest};
@@ -65,10 +67,15 @@ pub fn look(look: &mut Look<'_>) {
 }
 
 /// Returns true if it is known what the program does with its arguments, or if it is a script, which is read.
-fn is_judged(look: &Look<'_>, path: &FilePath) -> bool {
+fn is_judged(look: &Look<'_>, path: &FilePath, args: Option<&[u8]>) -> bool {
     let name = std::str::from_utf8(path.name()).unwrap_or_default();
-    let is_known = remit_programs::known(name).is_some() || remit_programs::written(name).is_some();
-    is_known || look.machine.entry(path).is_none() || look.machine.script(path, 2).is_some()
+    let is_known = match remit_programs::written(name) {
+        // Which files it writes, its fixed words alone do not say.
+        Some(Written::Files) => args.is_none_or(|args| args.contains(&b'*')),
+        Some(_) => true,
+        None => remit_programs::known(name).is_some(),
+    };
+    is_known || look.machine.entry(path).is_none() || look.machine.is_script(path)
 }
 
 fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoers) {
@@ -211,12 +218,13 @@ fn permission(
                     let program = path.clone();
                     let when = When::Sudo { program, runas };
                     let by = Execution::new(runas, RuleId::SudoProgram, when, source.clone());
-                    let args = words(args.as_deref().unwrap_or_default());
-                    for file in args.iter().flat_map(|arg| paths(arg)) {
+                    let args = args.as_deref();
+                    let words = words(args.unwrap_or_default());
+                    for file in words.iter().flat_map(|word| paths(word)) {
                         look.way(&file);
                     }
-                    look.executes(&by, &[vec![path.as_bytes().to_vec()], args].concat());
-                    if runas == 0 && !of.is_empty() && !is_judged(look, path) {
+                    look.executes(&by, &[vec![path.as_bytes().to_vec()], words].concat());
+                    if runas == 0 && !of.is_empty() && !is_judged(look, path, args) {
                         lists
                             .unjudged
                             .entry(source.file.clone())

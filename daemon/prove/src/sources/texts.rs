@@ -66,11 +66,7 @@ const KINDS: [Configuration; 8] = [
     },
     Configuration {
         program: "/usr/sbin/modprobe",
-        paths: &[
-            "/etc/modprobe.d",
-            "/run/modprobe.d",
-            "/usr/lib/modprobe.d",
-        ],
+        paths: &["/etc/modprobe.d", "/run/modprobe.d", "/usr/lib/modprobe.d"],
         suffix: b".conf",
         is_of_root: false,
         find: modprobe,
@@ -302,7 +298,12 @@ fn certbot(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
 fn sysctl(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     let is_own = |name: &[u8]| {
         let name = name.strip_prefix(b"-").unwrap_or(name);
-        let own = [&b"core_pattern"[..], b"modprobe", b"poweroff_cmd", b"hotplug"];
+        let own = [
+            &b"core_pattern"[..],
+            b"modprobe",
+            b"poweroff_cmd",
+            b"hotplug",
+        ];
         let rest = name.strip_prefix(b"kernel");
         rest.and_then(<[u8]>::split_first)
             .is_some_and(|(sign, rest)| b"./".contains(sign) && own.contains(&rest))
@@ -376,7 +377,10 @@ mod tests {
             "iface lo inet loopback\n  post-up /opt/a b\n\tup c || true\nupper d\n",
         );
         assert_eq!(found, [one(2, "/opt/a b"), one(3, "c || true")]);
-        let found = texts(modprobe, "options a b=1\ninstall a /opt/a; true\nremove b\n");
+        let found = texts(
+            modprobe,
+            "options a b=1\ninstall a /opt/a; true\nremove b\n",
+        );
         assert_eq!(found, [one(2, "/opt/a; true")]);
         let found = texts(
             certbot,
