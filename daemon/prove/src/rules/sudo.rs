@@ -217,7 +217,7 @@ fn writes(
     is_free: bool,
 ) -> Vec<(Atom, Option<Atom>)> {
     let own = |uid: u32| vec![(Atom::Account(uid), None)];
-    let mut operands = words.iter().copied().filter(|word| !word.starts_with('-'));
+    let mut named = operands(words, &COPY_VALUES).into_iter();
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),
@@ -225,7 +225,7 @@ fn writes(
             let only_looks = ["-c", "--check", "-cf", "-S", "--status", "-l", "--lock"];
             match (
                 words.iter().any(|word| only_looks.contains(word)),
-                operands.next(),
+                named.next(),
             ) {
                 (true, _) => Vec::new(),
                 (false, Some(user)) if name == "passwd" => {
@@ -236,31 +236,26 @@ fn writes(
         }
         Some(_) if is_free => own(runas),
         Some(Written::Input) => {
-            let source = operands.clone().find_map(|word| word.strip_prefix("if="));
+            let source = named.clone().find_map(|word| word.strip_prefix("if="));
             let source = source.and_then(FilePath::new).map(Atom::Change);
             let files =
-                operands.filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
+                named.filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
             let heads = files.flat_map(|file| written_as(facts, &file));
             heads.map(|head| (head, source.clone())).collect()
         }
         Some(Written::LastOperand) => {
-            let mut operands = operands(words, &COPY_VALUES);
-            let Some(file) = target(words)
-                .or_else(|| operands.pop())
-                .and_then(FilePath::new)
-            else {
+            let file = target(words).or_else(|| named.next_back());
+            let Some(file) = file.and_then(FilePath::new) else {
                 return Vec::new();
             };
             let heads = written_as(facts, &file);
-            let sources = operands
-                .into_iter()
-                .map(|word| FilePath::new(word).map(Atom::Change));
+            let sources = named.map(|word| FilePath::new(word).map(Atom::Change));
             let of =
                 |source: Option<Atom>| heads.iter().map(move |head| (head.clone(), source.clone()));
             sources.flat_map(of).collect()
         }
         Some(Written::Metadata) if gives_rights(name, words) => {
-            let files = operands.filter_map(FilePath::new);
+            let files = named.filter_map(FilePath::new);
             let heads = files.flat_map(|file| written_as(facts, &file));
             heads.map(|head| (head, None)).collect()
         }
