@@ -110,24 +110,26 @@ pub async fn remit(
         }
     };
     let (output, status) = answered.map_err(NotDone::Unknown)?;
+    let failure = || failure(status, &tail.lines(), &ssh.typed());
     match status.code() {
         Some(0) => {
             ssh.note_use(&way);
             Ok(output)
         }
-        Some(SSH_FAILED) | None => Err(NotDone::Unknown(failure(status, &tail.lines()))),
-        Some(_) => Err(NotDone::Failed(failure(status, &tail.lines()))),
+        Some(SSH_FAILED) | None => Err(NotDone::Unknown(failure())),
+        Some(_) => Err(NotDone::Failed(failure())),
     }
 }
 
-pub fn failure(status: ExitStatus, said: &str) -> String {
+/// Returns the sentence about an ssh that ended so, with `ssh` as a person types it.
+pub fn failure(status: ExitStatus, said: &str, ssh: &str) -> String {
     match status.code() {
         // What remit says needs no guess about its meaning.
         Some(code) if said.starts_with(OWN) || said.contains(&format!("; {OWN}")) => {
             format!("{said} (status {code})")
         }
-        Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, ""),
-        Some(code) => reason::sentence(&format!("status {code}"), said, ""),
+        Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, "", ssh),
+        Some(code) => reason::sentence(&format!("status {code}"), said, "", ssh),
         None => "ssh was killed".to_owned(),
     }
 }

@@ -21,6 +21,8 @@ pub use ssh_names::SshNames;
 /// Bytes of the file.
 const LARGEST: u64 = 1 << 20;
 const HOSTS: usize = 4096;
+/// Bytes of a command line in a sentence.
+const TYPED: usize = 400;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -57,6 +59,17 @@ pub struct Ssh {
     pub program: PathBuf,
     /// Passed as `-F`. `None`: ssh reads its usual files.
     pub config: Option<PathBuf>,
+}
+
+impl Ssh {
+    /// Returns how a person types it, before its options.
+    pub fn typed(&self) -> String {
+        let mut words = vec![self.program.as_os_str().as_encoded_bytes()];
+        if let Some(config) = &self.config {
+            words.extend([b"-F", config.as_os_str().as_encoded_bytes()]);
+        }
+        remit_common::text::command_line(&words, TYPED)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,6 +85,8 @@ pub async fn get<W: Write>(
 struct Transfer {
     child: Child,
     said: Said,
+    /// How a person types this ssh.
+    ssh: String,
 }
 
 impl Transfer {
@@ -93,8 +95,11 @@ impl Transfer {
         let way = ssh.way(&road.host, road.may_become_master).await?;
         let child = ssh.start(&road.host, &way, limits, command).await?;
         ssh.note_use(&way);
-        let said = Said::default();
-        Ok(Self { child, said })
+        Ok(Self {
+            child,
+            said: Said::default(),
+            ssh: ssh.typed(),
+        })
     }
 
     /// After the last piece, the host has this time for the end of its output.
@@ -177,7 +182,7 @@ impl Transfer {
             (Some(code), _) if let Some(own) = self.said.own() => {
                 Err(format!("{own} (status {code})"))
             }
-            _ => Err(remote::failure(status, &self.said.last())),
+            _ => Err(remote::failure(status, &self.said.last(), &self.ssh)),
         }
     }
 }
@@ -294,6 +299,7 @@ mod tests {
             let mut transfer = Transfer {
                 child: command.spawn().unwrap(),
                 said: Said::default(),
+                ssh: "ssh".to_owned(),
             };
             let file = File::open(path).unwrap();
             let host = "web1".parse().unwrap();

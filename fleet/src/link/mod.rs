@@ -204,7 +204,8 @@ impl Link {
         let started = Instant::now();
         let shim = ssh::RemoteCommand::shim();
         let child = ssh.start(&self.host, &way, limits, &shim).await?;
-        let first = match Session::open(child, &call.client, patience).await {
+        let typed = ssh.typed();
+        let first = match Session::open(child, &call.client, patience, &typed).await {
             Ok(session) => {
                 ssh.note_use(&way);
                 return Ok(session);
@@ -217,7 +218,7 @@ impl Link {
             return Err(first);
         }
         let child = ssh.start(&self.host, &way, limits, &shim).await?;
-        Session::open(child, &call.client, patience).await
+        Session::open(child, &call.client, patience, &typed).await
     }
 
     async fn forget(&self, session: &Arc<Session>) {

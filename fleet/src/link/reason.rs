@@ -21,8 +21,12 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Returns its last lines on one line, escaped.
+    /// Returns its last lines on one line, escaped. Of a changed key it is one sentence, without the words of ssh.
     pub fn lines(&self) -> String {
+        if self.0.windows(CHANGED.len()).any(|part| part == CHANGED) {
+            // ssh prints the command that removes the old key, and a man in the middle looks the same.
+            return CHANGED_KEY.to_owned();
+        }
         let lines = self.0.split(|byte| matches!(byte, b'\n' | b'\r'));
         let lines: Vec<String> = lines
             .map(|line| text::line(line.trim_ascii(), LINE))
@@ -33,40 +37,91 @@ impl Tail {
     }
 }
 
-/// Words of ssh or of a shell, and what a person can do.
-const FIXES: [(&str, &str); 7] = [
-    (
-        "Permission denied",
-        "ssh asks nothing here: a key or certificate has to suffice. Try 'ssh -o BatchMode=yes HOST mcp-shim --check'",
+/// Words of ssh about a host with another key than the known one.
+const CHANGED: &[u8] = b"has changed and you have requested strict checking";
+const CHANGED_KEY: &str = "the key of HOST is another one than before";
+/// Words of ssh about a login that no key opens.
+pub const DENIED: &str = "Permission denied";
+/// In a way out: the ssh that was started, with its configuration.
+const SSH: &str = "{ssh}";
+
+/// Words of ssh or of a shell.
+#[derive(Debug)]
+pub struct KnownReason {
+    words: &'static str,
+    /// What is wrong, in words for a person.
+    pub means: &'static str,
+    fix: &'static str,
+}
+
+impl KnownReason {
+    const fn new(words: &'static str, means: &'static str, fix: &'static str) -> Self {
+        Self { words, means, fix }
+    }
+
+    /// Returns what a person can do. `ssh` is how this ssh is typed, such as `ssh -F FILE`.
+    pub fn fix(&self, ssh: &str) -> String {
+        self.fix.replace(SSH, ssh)
+    }
+}
+
+/// What is known. The first one counts.
+const KNOWN: [KnownReason; 9] = [
+    KnownReason::new(
+        CHANGED_KEY,
+        CHANGED_KEY,
+        "find out why with a person; do not remove the old key",
     ),
-    (
+    KnownReason::new(
         "Host key verification failed",
-        "log in once by hand with 'ssh HOST' and compare the key",
+        "the key of the host is not known on this computer",
+        "log in once by hand with '{ssh} HOST' and compare the key",
     ),
-    (
-        "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "find out why the key of the host has changed",
-    ),
-    (
-        "not found",
-        "if it is mcp-shim, remit is not installed there",
-    ),
-    (
-        "No such file",
-        "if it is mcp-shim, remit is not installed there",
-    ),
-    (
-        "Could not resolve hostname",
-        "check the name in ~/.ssh/config, 'ssh -G HOST' shows what ssh makes of it",
-    ),
-    (
+    KnownReason::new(
         "this key starts mcp-shim and nothing else",
-        "the key is bound to another command",
+        "the key may start nothing but mcp-shim",
+        "use another key, or leave the command as client-config prints it",
+    ),
+    KnownReason::new(
+        DENIED,
+        "the host accepts none of the keys that ssh has",
+        "ssh asks nothing here: a key or certificate has to suffice. Try '{ssh} -o BatchMode=yes HOST mcp-shim --check'",
+    ),
+    KnownReason::new(
+        "Could not resolve hostname",
+        "the name of the host is not known",
+        "check the name in the configuration of ssh; '{ssh} -G HOST' shows what ssh makes of it",
+    ),
+    KnownReason::new(
+        "Connection refused",
+        "no ssh server listens there",
+        "check the host and its port in the configuration of ssh",
+    ),
+    KnownReason::new(
+        "timed out",
+        "the host does not answer",
+        "check the network and the host's firewall",
+    ),
+    KnownReason::new(
+        "not found",
+        "mcp-shim is not installed on the host",
+        "if it is mcp-shim, install remit there",
+    ),
+    KnownReason::new(
+        "No such file",
+        "a file is missing on the host",
+        "if it is mcp-shim, install remit there",
     ),
 ];
 
-/// Returns the sentence about a session that failed. `end` says how it ended, `strange` what was printed before.
-pub fn sentence(end: &str, said: &str, strange: &str) -> String {
+/// Returns what is known about these words.
+pub fn known(said: &str) -> Option<&'static KnownReason> {
+    KNOWN.iter().find(|known| said.contains(known.words))
+}
+
+/// Returns the sentence about a session that failed. `end` says how it ended, `strange` what was printed before, `ssh` how
+/// this ssh is typed.
+pub fn sentence(end: &str, said: &str, strange: &str, ssh: &str) -> String {
     let mut sentence = match said.is_empty() {
         true => end.to_owned(),
         false => format!("{said} ({end})"),
@@ -74,8 +129,8 @@ pub fn sentence(end: &str, said: &str, strange: &str) -> String {
     if !strange.is_empty() {
         sentence += &format!("; it printed: {strange}");
     }
-    if let Some((_, fix)) = FIXES.iter().find(|(words, _)| said.contains(words)) {
-        sentence += &format!(". {fix}");
+    if let Some(known) = known(said) {
+        sentence += &format!(". {}", known.fix(ssh));
     }
     sentence
 }
@@ -96,18 +151,65 @@ mod tests {
 
     #[test]
     fn known_reasons_have_a_way_out() {
+        let end = "ssh ended with status 255";
         for (said, part) in [
-            ("ann@web1: Permission denied (publickey).", "BatchMode=yes"),
-            ("bash: line 1: mcp-shim: command not found", "not installed"),
-            ("Host key verification failed.", "by hand"),
+            (
+                "ann@web1: Permission denied (publickey).",
+                "'ssh -F /x -o BatchMode=yes HOST",
+            ),
+            (
+                "bash: line 1: mcp-shim: command not found",
+                "install remit there",
+            ),
+            (
+                "Host key verification failed.",
+                "by hand with 'ssh -F /x HOST'",
+            ),
+            (
+                "Identity file /a: No such file.; ann@web1: Permission denied",
+                "BatchMode=yes",
+            ),
         ] {
-            let sentence = sentence("ssh ended with status 255", said, "");
+            let sentence = sentence(end, said, "", "ssh -F /x");
             assert!(
                 sentence.starts_with(said) && sentence.contains(part),
                 "{sentence}"
             );
         }
-        assert_eq!(sentence("it is silent", "", ""), "it is silent");
-        assert_eq!(sentence("ended", "", "hello"), "ended; it printed: hello");
+        assert_eq!(sentence("it is silent", "", "", "ssh"), "it is silent");
+        assert_eq!(
+            sentence("ended", "", "hello", "ssh"),
+            "ended; it printed: hello"
+        );
+    }
+
+    /// All that OpenSSH 9.2 prints of it, and behind a jump host.
+    #[test]
+    fn changed_key_is_never_removed() {
+        let mark = "@".repeat(59);
+        let all = format!(
+            "{mark}\r\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n{mark}\r\n\
+             IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\r\n\
+             Someone could be eavesdropping on you right now (man-in-the-middle attack)!\r\n\
+             It is also possible that a host key has just been changed.\r\n\
+             The fingerprint for the ED25519 key sent by the remote host is\nSHA256:abc.\r\n\
+             Please contact your system administrator.\r\n\
+             Add correct host key in /home/ann/.ssh/known_hosts to get rid of this message.\r\n\
+             Offending ED25519 key in /home/ann/.ssh/known_hosts:1\r\n  remove with:\r\n  \
+             ssh-keygen -f \"/home/ann/.ssh/known_hosts\" -R \"web1\"\r\n\
+             Host key for web1 has changed and you have requested strict checking.\r\n\
+             Host key verification failed.\r\n"
+        );
+        let jump =
+            "kex_exchange_identification: Connection closed\r\nConnection closed\r\nmore\r\n";
+        for said in [all.clone(), all + jump] {
+            let mut tail = Tail::default();
+            tail.add(said.as_bytes());
+            assert_eq!(
+                sentence("ssh ended with status 255", &tail.lines(), "", "ssh"),
+                "the key of HOST is another one than before (ssh ended with status 255). find out why with a person; \
+                 do not remove the old key"
+            );
+        }
     }
 }

@@ -64,8 +64,13 @@ struct Waiter {
 pub struct Lost(pub String);
 
 impl Session {
-    /// Says hello to the `mcp-shim` behind `child`. An error is a sentence about the host.
-    pub async fn open(mut child: Child, client: &str, patience: Duration) -> Result<Self, String> {
+    /// Says hello to the `mcp-shim` behind `child`. An error is a sentence about the host, with `ssh` as a person types it.
+    pub async fn open(
+        mut child: Child,
+        client: &str,
+        patience: Duration,
+        ssh: &str,
+    ) -> Result<Self, String> {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -90,6 +95,7 @@ impl Session {
                     stdin,
                     incoming,
                     said,
+                    ssh: ssh.to_owned(),
                 };
                 let errors_end = errors.abort_handle();
                 let serving = tokio::spawn(serve(Arc::clone(&shared), pipes, queue, errors));
@@ -107,6 +113,7 @@ impl Session {
             &why,
             &lock(&said).lines(),
             &incoming.strange.lines(),
+            ssh,
         ))
     }
 
@@ -262,6 +269,8 @@ struct Pipes {
     stdin: ChildStdin,
     incoming: Incoming<ChildStdout>,
     said: Arc<Mutex<Tail>>,
+    /// How a person types this ssh.
+    ssh: String,
 }
 
 /// Serves the session until its end, and notes why it ended.
@@ -276,6 +285,7 @@ async fn serve(
         mut stdin,
         mut incoming,
         said,
+        ssh,
     } = pipes;
     let reading = async {
         loop {
@@ -312,7 +322,7 @@ async fn serve(
         why = writing => why,
     };
     let why = end_of(&mut child, why, errors).await;
-    shared.end(reason::sentence(&why, &lock(&said).lines(), ""));
+    shared.end(reason::sentence(&why, &lock(&said).lines(), "", &ssh));
 }
 
 async fn hello(

@@ -94,6 +94,11 @@ impl Client {
         self.masters.is_some()
     }
 
+    /// Returns how a person types this ssh, before its options.
+    pub fn typed(&self) -> String {
+        self.ssh.typed()
+    }
+
     /// Asks `ssh -G` what a host is. Its configuration may run programs (`Match exec`), as at each login.
     pub async fn way(&self, host: &HostName, may_become_master: bool) -> Result<Way, String> {
         let mut command = self.command();

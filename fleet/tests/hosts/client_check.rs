@@ -273,8 +273,8 @@ fn unknown_key_of_a_host_is_named() {
         .write("known_hosts", &format!("web1 {other}"));
     computer.breaks(
         &["cursor", "web1"],
-        "the key of the host is another one",
-        "ssh-keygen -R",
+        "the key of HOST is another one than before",
+        "do not remove the old key",
     );
 }
 

@@ -70,7 +70,7 @@ fn hosts_that_misbehave_harm_only_their_own_line() {
         ("list", "it sent an answer that is no object"),
         (
             "closed",
-            "mcp-shim: command not found (ssh ended with status 127). if it is mcp-shim, remit is not installed",
+            "mcp-shim: command not found (ssh ended with status 127). if it is mcp-shim, install remit there",
         ),
         ("refuses", "it refuses: not you"),
     ] {

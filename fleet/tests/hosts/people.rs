@@ -42,7 +42,7 @@ fn hosts_are_listed_and_probed() {
     assert!(lines[0].ends_with("@192.0.2.1:22  tag:prod"), "{out}");
     assert!(
         lines[1].contains("no answer: ann@web2: Permission denied")
-            && lines[1].contains("BatchMode=yes"),
+            && lines[1].contains("/home/.ssh/config -o BatchMode=yes HOST"),
         "{out}"
     );
     assert!(lines[2].starts_with("db1   remit 0.0.1 as x"), "{out}");

@@ -279,3 +279,33 @@ fn unknown_host_key_is_not_accepted() {
     assert!(text.contains("root@192.0.2.1:22"), "{text}");
     assert_eq!(fs::read_to_string(machine.path("known_hosts")).unwrap(), "");
 }
+
+/// ssh itself prints how to remove the old key.
+#[test]
+fn changed_host_key_is_not_removed() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    let other = fs::read_to_string(machine.path("user_key.pub")).unwrap();
+    machine.write("known_hosts", &format!("web1 {other}"));
+    let expect = "the key of HOST is another one than before (ssh ended with status 255). find out why with a person; do not \
+        remove the old key";
+    for arguments in [
+        &["hosts", "--probe"][..],
+        &["run", "--", "true"],
+        &["pending"],
+    ] {
+        let output = machine.command(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(
+            said.contains(expect) && !said.contains("ssh-keygen"),
+            "{said}"
+        );
+    }
+    let mut client = Client::start(machine.command(&[]));
+    client.initialize("2025-11-25");
+    let why = client.refusal("access", json!({}));
+    assert!(why.ends_with(expect), "{why}");
+}

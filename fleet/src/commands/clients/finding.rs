@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::attempt::{ClientTimeouts, GreetedServer, StartAttempt, StartEnd};
 use super::environment::Environment;
+use crate::link::reason::{self, DENIED};
 use crate::releases;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +80,6 @@ fn broken(what: String, fix: impl Into<String>) -> CheckFinding {
 pub fn is_denied(attempt: &StartAttempt) -> bool {
     attempt.said.contains(DENIED) || silent_hosts(attempt).any(|(_, why)| why.contains(DENIED))
 }
-
-const DENIED: &str = "Permission denied";
 
 /// Hosts of `remit-fleet` that did not answer, and why.
 fn silent_hosts(attempt: &StartAttempt) -> impl Iterator<Item = (&str, &str)> {
@@ -190,68 +189,28 @@ fn too_slow(tried: &Tried<'_>, what: &str, patience: Duration) -> CheckFinding {
     )
 }
 
-/// Words of ssh or of a shell, what they mean, and what to do. The first one counts.
-const REASONS: [(&str, &str, &str); 9] = [
-    (
-        "has changed and you have requested strict checking",
-        "the key of the host is another one than before",
-        "find out why before you remove the old key with 'ssh-keygen -R HOST'",
-    ),
-    (
-        "Host key verification failed",
-        "the key of the host is not known on this computer",
-        "log in once by hand with 'ssh HOST' and compare the key",
-    ),
-    (
-        "this key starts mcp-shim and nothing else",
-        "the key may start nothing but mcp-shim",
-        "leave the command as client-config prints it",
-    ),
-    (
-        "password",
-        "the host wants a password: it accepts none of the keys that this client has",
-        "enroll the key there with 'remit enroll USER key.pub', or name the enrolled one with --identity",
-    ),
-    (
-        DENIED,
-        "the host accepts none of the keys that this client has",
-        "enroll the key there with 'remit enroll USER key.pub', or name the enrolled one with --identity",
-    ),
-    (
-        "not found",
-        "mcp-shim is not installed on the host",
-        "install remit there",
-    ),
-    (
-        "Could not resolve hostname",
-        "the name of the host is not known",
-        "check it in ~/.ssh/config; 'ssh -G HOST' shows what ssh makes of it",
-    ),
-    (
-        "Connection refused",
-        "no ssh server listens there",
-        "check the host and its port in ~/.ssh/config",
-    ),
-    (
-        "timed out",
-        "the host does not answer",
-        "check the network and the host's firewall",
-    ),
-];
-
 fn ended(tried: &Tried<'_>, status: Option<i32>) -> CheckFinding {
     let said = &tried.attempt.said;
-    let reason = REASONS.iter().find(|(words, ..)| {
-        // Only an answer to a login means that a password is wanted.
-        said.contains(words) && (*words != "password" || said.contains(DENIED))
-    });
     let status = status.map_or_else(String::new, |status| format!(", status {status}"));
     let words = match said.as_str() {
         "" => format!("it ended without a word{status}"),
         said => format!("{said}{status}"),
     };
-    match reason {
-        Some((_, means, fix)) => broken(format!("{means}: {words}"), *fix),
+    match reason::known(said) {
+        _ if said.contains(DENIED) => {
+            let means = match said.contains("password") {
+                true => {
+                    "the host wants a password: it accepts none of the keys that this client has"
+                }
+                false => "the host accepts none of the keys that this client has",
+            };
+            broken(
+                format!("{means}: {words}"),
+                "enroll the key there with 'remit enroll USER key.pub', or name the enrolled one with --identity",
+            )
+        }
+        Some(known) if known.means == said => broken(words, known.fix("ssh")),
+        Some(known) => broken(format!("{}: {words}", known.means), known.fix("ssh")),
         None => broken(
             format!("it ended before its first answer: {words}"),
             format!(
