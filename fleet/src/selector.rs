@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a word that matches nothing is an error, because a mistyped exclusion would include a host.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 const WORDS: usize = 1000;
@@ -31,12 +32,12 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_between).filter(|word| !word.is_empty())
 }
 
-/// Returns the positions of the hosts that the words choose, in the order of `hosts`.
+/// Returns the positions of the hosts that the words choose, each once: in the order of the words, those of a pattern or a
+/// tag in the order of `hosts`.
 pub fn select<H: Selectable>(hosts: &[H], words: &[&str]) -> Result<Vec<usize>, SelectError> {
     if words.len() > WORDS {
         return Err(SelectError(format!("more than {WORDS} words: use a tag")));
     }
-    let mut chosen = vec![false; hosts.len()];
     let (included, excluded): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| !word.starts_with('!'));
     if included.is_empty() {
@@ -46,20 +47,18 @@ pub fn select<H: Selectable>(hosts: &[H], words: &[&str]) -> Result<Vec<usize>, 
         };
         return Err(SelectError(format!("{why}; {}", there_are(hosts))));
     }
-    for word in &included {
-        for at in matching(hosts, word)? {
-            chosen.get_mut(at).into_iter().for_each(|one| *one = true);
-        }
-    }
-    for word in &excluded {
-        let word = word.strip_prefix('!').unwrap_or(word);
-        for at in matching(hosts, word)? {
-            chosen.get_mut(at).into_iter().for_each(|one| *one = false);
-        }
-    }
-    let found: Vec<usize> = (0..hosts.len())
-        .filter(|at| chosen.get(*at) == Some(&true))
+    let all = |words: &[&str]| -> Result<Vec<usize>, SelectError> {
+        let found: Result<Vec<_>, _> = words.iter().map(|word| matching(hosts, word)).collect();
+        Ok(found?.concat())
+    };
+    let mut found = all(&included)?;
+    let excluded: Vec<&str> = excluded
+        .iter()
+        .map(|word| word.strip_prefix('!').unwrap_or(word))
         .collect();
+    let mut left_out: BTreeSet<usize> = all(&excluded)?.into_iter().collect();
+    // What was found before is left out, too.
+    found.retain(|at| left_out.insert(*at));
     match found.is_empty() {
         true => Err(SelectError(format!(
             "'{}' excludes every host that it includes",
@@ -168,10 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn words_choose_hosts_in_their_order() {
+    fn hosts_are_in_the_order_of_the_words() {
         for (on, expect) in [
             ("web1", "web1"),
-            ("db1 web1", "web1 db1"),
+            ("db1 web1", "db1 web1"),
+            ("web2 web* db1 web1", "web2 web1 web3 db1"),
+            ("db1 tag:prod", "db1 web1 web2"),
+            ("db1 web3 * !web1", "db1 web3 web2"),
             ("web*", "web1 web2 web3"),
             ("web1,web1, web1", "web1"),
             ("tag:prod", "web1 web2 db1"),

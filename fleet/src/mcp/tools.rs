@@ -62,6 +62,7 @@ fn of_sets(tool: &str) -> JsonObject {
     let number = |what: &str| json!({ "type": "integer", "description": what });
     let own = match tool {
         "change" => json!({
+            "on": { "type": "string", "description": format!("{ON}. Many: the first is the canary.") },
             "max_hosts": number("Many hosts: more are refused. Default 5."),
             "concurrency": number("At a time, after the first. Default 1."),
             "max_errors": number("More end the set. Default 0."),
@@ -123,7 +124,7 @@ say why in reason. Where a person must approve it, state is awaiting_approval: t
 
 Many hosts: the answer has groups of hosts with the same result, largest first; others \
 have the difference from it; unreachable has the rest and why. The command logs of many is one timeline. jobs in a group names jobs whose output is not all here: call job with on and job_id. \
-change on many hosts is a set: the first host alone, the others one by one if it ended well, none after an error. job with set shows it. \
+change on many hosts is a set: the first host of on alone, the others one by one if it ended well, none after an error. job with set shows it. \
 plan on many gives a plan_id for change on them. Else ids of jobs and plans belong to one host.
 
 A call waits 20 s by default, 50 s at most. A job that takes longer goes on: state running, follow it with job. After a lost connection \

@@ -89,6 +89,11 @@ fn others_follow_a_canary_that_ended_well() {
         assert_eq!(intents[0]["REMIT_SET"], data["set"]);
         assert_eq!(intents[0]["REMIT_REQUEST_ID"], "mine");
     }
+    // The first one that is named is the canary.
+    let data = client.data("change", switch("web3 web*"));
+    assert_eq!(data["canary"], "web3", "{data}");
+    let order = json!(["web3", "web1", "web2"]);
+    assert_eq!(data["groups"][0]["hosts"], order, "{data}");
 }
 
 #[test]
