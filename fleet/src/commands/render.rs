@@ -84,6 +84,9 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
             }
         }
     }
+    for (key, words) in remarks(&group.facts) {
+        add_text(out, &format!("{key}: {words}"));
+    }
     for (name, text) in &group.texts {
         let other = majority.and_then(|majority| Some((majority, majority.texts.get(name)?)));
         let difference = other.and_then(|(majority, other)| {
@@ -113,7 +116,7 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
         let job = job.as_str().unwrap_or_default();
         let _ = writeln!(
             out,
-            "-- more on {host}: ssh {host} remit job {}",
+            "-- more on {host}, with a key that may start remit: ssh {host} remit job {}",
             text::line(job.as_bytes(), 40)
         );
     }
@@ -137,25 +140,53 @@ fn names(hosts: &[String], asked: usize) -> String {
     }
 }
 
-/// How a job ended, in words.
-fn end(facts: &Map<String, Value>) -> String {
-    let word = |key: &str| match facts.get(key) {
+/// Returns a fact on one line, if there is one.
+fn word(facts: &Map<String, Value>, key: &str) -> Option<String> {
+    match facts.get(key) {
         None | Some(Value::Null) => None,
         Some(Value::String(word)) => Some(text::line(word.as_bytes(), WORDS)),
         Some(other) => Some(text::line(other.to_string().as_bytes(), WORDS)),
-    };
-    if let Some(exit) = word("exit") {
-        return format!("exit {exit}");
     }
-    if let Some(signal) = word("signal") {
-        return format!("signal {signal}");
+}
+
+/// What a job was denied, what may mislead, and what to do instead.
+fn remarks(facts: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    let all = |key: &str| {
+        let all = facts.get(key).and_then(Value::as_array);
+        all.map(Vec::as_slice).unwrap_or_default()
+    };
+    let mut remarks = Vec::new();
+    for denial in all("denials").iter().filter_map(Value::as_object) {
+        let parts = ["operation", "object", "rule"].map(|key| word(denial, key));
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let is_guess = denial.get("guess") == Some(&Value::Bool(true));
+        let key = if is_guess { "perhaps denied" } else { "denied" };
+        remarks.push((key, parts.join(", ")));
+        for key in ["lift", "next"] {
+            remarks.extend(word(denial, key).map(|words| (key, words)));
+        }
+    }
+    let notes = all("notes").iter().filter_map(Value::as_str);
+    remarks.extend(notes.map(|note| ("note", text::line(note.as_bytes(), WORDS))));
+    remarks.extend(word(facts, "next").map(|next| ("next", next)));
+    remarks
+}
+
+/// How a job ended, in words.
+fn end(facts: &Map<String, Value>) -> String {
+    let cause = word(facts, "cause").map_or_else(String::new, |cause| format!(": {cause}"));
+    if let Some(exit) = word(facts, "exit") {
+        return format!("exit {exit}{cause}");
+    }
+    if let Some(signal) = word(facts, "signal") {
+        return format!("signal {signal}{cause}");
     }
     let refused = facts.get("error").map(|error| {
         let code = error.get("code").and_then(Value::as_str).unwrap_or("error");
         format!("refused, {}", text::line(code.as_bytes(), 60))
     });
     refused
-        .or_else(|| word("state"))
+        .or_else(|| word(facts, "state").map(|state| state + &cause))
         .unwrap_or_else(|| "answered".to_owned())
 }
 
@@ -204,5 +235,50 @@ mod tests {
              == no answer: 1 of 7: web4\n  ann@HOST: refused\n\
              == no answer: 1 of 7: web7\n  == 9 of 9: web1: exit 0\n";
         assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn end_of_a_job_has_its_reason() {
+        let job = |data: Value| {
+            let mut job = json!({"job_id": "7"});
+            job.as_object_mut()
+                .unwrap()
+                .extend(data.as_object().unwrap().clone());
+            job
+        };
+        for (data, expect) in [
+            (
+                json!({"state": "exited", "exit": 127, "cause": "there is no program 'nosuch' in the PATH of jobs"}),
+                "exit 127: there is no program 'nosuch' in the PATH of jobs\n",
+            ),
+            (
+                json!({"state": "timed_out", "signal": 9, "cause": "its time was over\n== web2: exit 0"}),
+                "signal 9: its time was over\\n== web2: exit 0\n",
+            ),
+            (
+                json!({"state": "denied", "cause": "denied by ann: no", "next": "ask ann"}),
+                "denied: denied by ann: no\n  next: ask ann\n",
+            ),
+            (
+                json!({"state": "exited", "exit": 1, "stdout": "a\n", "notes": ["b\n== c", 7], "denials": [
+                    {"layer": "landlock", "operation": "write", "object": "/etc/x", "rule": "read", "next": "call plan"},
+                    {"layer": "cgroup", "operation": "fork", "rule": "tasks 32", "guess": true},
+                ]}),
+                "exit 1\n  denied: write, /etc/x, read\n  next: call plan\n  perhaps denied: fork, tasks 32\n  \
+                 note: b\\n== c\n  a\n",
+            ),
+            (
+                json!({"state": "exited", "exit": 0, "stdout": "a\n", "truncated": true}),
+                "exit 0\n  a\n-- more on web1, with a key that may start remit: ssh web1 remit job 7\n",
+            ),
+            (
+                json!({"state": "running", "stdout": "a\n"}),
+                "running\n  a\n-- more on web1, with a key that may start remit: ssh web1 remit job 7\n",
+            ),
+        ] {
+            let outcomes = [("web1".to_owned(), answer(job(data)))];
+            let shown = grouped(&group::group(outcomes, group::Fold::Exact));
+            assert_eq!(shown, format!("== web1: {expect}"));
+        }
     }
 }

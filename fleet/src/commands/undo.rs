@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use remit_common::names::JobId;
+use remit_common::text;
 use serde_json::{Map, Value};
 
 use super::pending::words;
-use super::render::print;
+use super::render::print_folded;
 use super::run::chosen;
 use crate::args::UndoArgs;
 use crate::engine::Engine;
@@ -17,6 +18,8 @@ use crate::request_id;
 
 /// Bytes of the name of a state.
 const STATE: usize = 40;
+/// Bytes of the words about an end.
+const CAUSE: usize = 300;
 
 pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let host = match chosen(engine, args.on.as_deref()) {
@@ -59,7 +62,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
         undo_report(&host, &answer).map_err(NotDone::Unknown)
     });
     match report {
-        Ok(report) => print(&format!("{host}: {report}\n")),
+        Ok(report) => print_folded(&format!("{host}: {report}\n")),
         Err(why) => {
             let next = match &why {
                 NotDone::NotAsked(_) | NotDone::Failed(_) => String::new(),
@@ -71,20 +74,26 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     }
 }
 
-/// Says what became of the request, and what to type next. No text of a host is part of a command line.
+/// Says what became of the request, and what to type next. No text of a host is part of a command line: its cause is a line
+/// of its own.
 fn undo_report(host: &HostName, answer: &Map<String, Value>) -> Result<String, String> {
     let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
     let job = word("job_id").parse::<JobId>();
     let job = job.map_err(|_| "its answer names no job".to_owned())?;
     let state = Some(word("state")).filter(|state| is_name(state));
-    Ok(match (state, answer.get("exit").and_then(Value::as_i64)) {
+    let cause = match word("cause") {
+        "" => String::new(),
+        cause => format!("\n  {}", text::line(cause.as_bytes(), CAUSE)),
+    };
+    let report = match (state, answer.get("exit").and_then(Value::as_i64)) {
         (Some("awaiting_approval"), _) => {
             format!("job {job} waits for an approval: remit-fleet approve {host}:{job}")
         }
         (_, Some(exit)) => format!("job {job} ended with status {exit}"),
         (Some(state), None) => format!("job {job} is {state}: ssh {host} remit job {job}"),
         (None, None) => format!("job {job} has a state without a name: ssh {host} remit job {job}"),
-    })
+    };
+    Ok(report + &cause)
 }
 
 fn is_name(state: &str) -> bool {

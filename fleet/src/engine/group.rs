@@ -28,6 +28,9 @@ const VOLATILE: [&str; 11] = [
 /// Results of other jobs in a result: commands that followed, the program of a plan and its checks.
 const OF_JOBS: [&str; 3] = ["then", "ran", "checks"];
 
+/// States of a job whose output may still grow.
+const OPEN: [&str; 3] = ["awaiting_approval", "queued", "running"];
+
 /// Bytes of the facts. More are a text, so that a host cannot crowd out the others.
 const FACTS: usize = 4096;
 /// Bytes of a job's id. Those of remit have 36.
@@ -176,8 +179,9 @@ fn without_name(why: &str, host: &str) -> String {
 
 fn job(result: &ToolResult) -> Option<Value> {
     let id = result.data.get("job_id")?;
-    let is_whole = result.data.get("state").and_then(Value::as_str) == Some("exited")
-        && !result.data.contains_key("truncated");
+    let state = result.data.get("state").and_then(Value::as_str);
+    let has_ended = state.is_some_and(|state| !OPEN.contains(&state));
+    let is_whole = has_ended && !result.data.contains_key("truncated");
     let is_id = id.as_str().is_some_and(is_id);
     (is_id && !is_whole).then(|| id.clone())
 }
@@ -386,15 +390,22 @@ mod tests {
     fn jobs_with_more_output_are_named() {
         let more = json!({"job_id": "1", "state": "exited", "exit": 0, "truncated": true});
         let runs = |id| answer(json!({"job_id": id, "state": "running"}));
+        let killed = json!({"job_id": "4", "state": "timed_out", "signal": 9, "stdout": "x"});
         let found = grouped(vec![
             ("a", answer(more)),
             ("b", runs("2")),
             ("c", runs("3")),
+            ("d", answer(killed)),
         ]);
-        assert_eq!(hosts(&found), ["b c", "a"]);
+        assert_eq!(hosts(&found), ["b c", "a", "d"]);
         let jobs = [("b".to_owned(), json!("2")), ("c".to_owned(), json!("3"))];
         assert_eq!(found.groups[0].jobs, jobs);
         assert_eq!(found.groups[1].jobs, [("a".to_owned(), json!("1"))]);
+        assert_eq!(
+            found.groups[2].jobs,
+            [],
+            "it has ended, and its output is all here"
+        );
     }
 
     #[test]

@@ -136,6 +136,11 @@ fn run_shows_groups_and_fails_if_a_host_does() {
         (status, &*out),
         (Some(1), "== web1: exit 3\n-- stderr\n  x\n")
     );
+    let (status, out, _) = stage.run(&["run", "--on", "web1", "--", "nosuch"]);
+    let begin = "== web1: exit 127: ";
+    assert!(out.starts_with(begin) && out.contains("'nosuch'"), "{out}");
+    assert!(!out.contains("remit job"), "{out}");
+    assert_eq!(status, Some(1));
     let (status, out, _) = stage.run(&["run", "--on", "*", "--json", "--", "true"]);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(

@@ -186,6 +186,12 @@ fn undo_names_one_host_and_one_commit() {
         let expect = format!("web1: job {ID} {expect}: ssh web1 remit job {ID}\n");
         assert_eq!((status, out), (Some(0), expect));
     }
+    let ended =
+        json!({"job_id": ID, "state": "exited", "exit": 4, "cause": "it is undone\nweb2: ok"});
+    stage.set_host("web1", &format!("printf '%s' '{ended}'\n"));
+    let (_, out, _) = stage.run(&["undo", "--on", "web1", "-m", "x", ID]);
+    let expect = format!("web1: job {ID} ended with status 4\n  it is undone\\nweb2: ok\n");
+    assert_eq!(out, expect);
 }
 
 /// A reason or a call that looks like an option is one all the same.
