@@ -16,11 +16,14 @@ use crate::ssh::{self, RemoteCommand};
 
 /// Bytes of an answer. The page of one request has less than 300,000.
 const LARGEST: u64 = 1 << 20;
-const WORDS: usize = 600;
+/// Bytes that are shown of what is no answer.
+const EXCERPT: usize = 120;
 /// Time for the last words of an ssh that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How `remit` begins a line of its own.
 const OWN: &str = "remit: ";
+/// How an object begins.
+const START: &[u8] = b"{\"";
 /// Of ssh itself.
 const SSH_FAILED: i32 = 255;
 
@@ -151,14 +154,36 @@ async fn keep(from: &mut (impl AsyncRead + Unpin), tail: &mut Tail) {
     }
 }
 
-/// Reads the JSON object that `remit --json` printed, with all texts escaped.
-pub fn object(output: &[u8]) -> Result<Map<String, Value>, String> {
-    match serde_json::from_slice(output).map(answer::visible) {
-        Ok(Value::Object(object)) => Ok(object),
-        _ => {
-            let said = text::line(output.trim_ascii(), WORDS);
-            Err(format!("it printed no object of JSON: {said}"))
+/// Reads the JSON object that `remit --json` printed, with all texts escaped: the last line that is one and has `key`, or else
+/// the last one. What a login prints is passed over.
+pub fn object(output: &[u8], key: &str) -> Result<Map<String, Value>, String> {
+    let mut last = None;
+    for line in output.rsplit(|byte| *byte == b'\n') {
+        match answer_in(line) {
+            Some(object) if object.contains_key(key) => return Ok(object),
+            object => last = last.or(object),
         }
+    }
+    last.ok_or_else(|| {
+        let said = text::line(output.trim_ascii(), EXCERPT);
+        let shown = match said.is_empty() {
+            true => String::new(),
+            false => format!(
+                ": {said}; if a login there prints it, let it print nothing without a terminal"
+            ),
+        };
+        format!("it printed no object of JSON{shown}")
+    })
+}
+
+/// A login may print without a newline before the answer.
+fn answer_in(line: &[u8]) -> Option<Map<String, Value>> {
+    let begin = line.windows(START.len()).position(|part| part == START);
+    let whole = serde_json::from_slice(line).ok();
+    let value = whole.or_else(|| serde_json::from_slice(line.get(begin?..)?).ok())?;
+    match answer::visible(value) {
+        Value::Object(object) => Some(object),
+        _ => None,
     }
 }
 
@@ -167,11 +192,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_object_is_an_answer() {
-        let found = object(b"{\"a\":\"b\\u001b[2J\"}\n").unwrap();
-        assert_eq!(found["a"], "b\\x1b[2J");
-        for wrong in [&b""[..], b"[]", b"{", b"Welcome!\n{}", b"\xff"] {
-            assert!(object(wrong).is_err());
+    fn answer_is_the_last_object_with_its_key() {
+        for (output, expect) in [
+            ("{\"a\":\"b\\u001b[2J\"}\n", "b\\x1b[2J"),
+            ("{\"a\":1}", "1"),
+            ("Welcome!\n{\"a\":1}\r\n", "1"),
+            ("Hi {you}! {\"a\":1}\nBye\n", "1"),
+            ("{\"a\":1}\n{\"a\":2}\n{\"b\":3}\n[4]\n", "2"),
+            ("{\"b\":3}\n{}\n", "none"),
+        ] {
+            let found = object(output.as_bytes(), "a").unwrap();
+            let found = found.get("a").map_or_else(
+                || "none".to_owned(),
+                |value| value.as_str().map_or(value.to_string(), str::to_owned),
+            );
+            assert_eq!(found, expect, "{output}");
         }
+        for wrong in [&b"[]"[..], b"{", b"Welcome!\n", b"\xff"] {
+            let why = object(wrong, "a").unwrap_err();
+            assert!(why.ends_with("print nothing without a terminal"), "{why}");
+        }
+        let why = object(b"", "a").unwrap_err();
+        assert_eq!(why, "it printed no object of JSON");
+        let long = object(&[b'x'; 1 << 20], "a").unwrap_err();
+        assert!(long.len() < 300, "{long}");
     }
 }

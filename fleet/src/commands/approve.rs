@@ -133,7 +133,7 @@ async fn shown(engine: &Arc<Engine>, listed: Vec<HostRequest>) -> Result<Vec<Hos
     for (one, (host, answer)) in listed.iter().zip(answers) {
         let shown = answer
             .map_err(String::from)
-            .and_then(|output| remote::object(&output))
+            .and_then(|output| remote::object(&output, "job_id"))
             .and_then(|facts| request::request(&host, facts))
             .and_then(|shown| match (shown.job, shown.set) == (one.job, one.set) {
                 true => Ok(shown),
@@ -219,7 +219,7 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
         let ended = match answers.pop() {
             Some((_, answer)) => answer
                 .map_err(String::from)
-                .and_then(|output| remote::object(&output)),
+                .and_then(|output| remote::object(&output, "end")),
             None => Err("it was not asked".to_owned()),
         };
         let why = match ended.map(|answer| end(&answer)) {

@@ -36,7 +36,7 @@ pub async fn asked(
     answers
         .map(|(host, answer)| {
             let status = answer.map_err(String::from);
-            let status = status.and_then(|output| read(&remote::object(&output)?));
+            let status = status.and_then(|output| read(&remote::object(&output, "policy")?));
             (host, status)
         })
         .collect()

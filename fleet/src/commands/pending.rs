@@ -74,7 +74,7 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
     for (host, outcome) in engine.remit(asked, engine.manner()).await {
         let listed = outcome
             .map_err(String::from)
-            .and_then(|output| remote::object(&output))
+            .and_then(|output| remote::object(&output, "requests"))
             .and_then(|answer| request::listed(&host, answer));
         match listed {
             Ok((requests, more)) => {

@@ -58,7 +58,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let answer = answers.into_iter().next().map(|(_, answer)| answer);
     let answer = answer.unwrap_or_else(|| Err(NotDone::not_asked()));
     let report = answer.and_then(|output| {
-        let answer = remote::object(&output).map_err(NotDone::Unknown)?;
+        let answer = remote::object(&output, "job_id").map_err(NotDone::Unknown)?;
         undo_report(&host, &answer).map_err(NotDone::Unknown)
     });
     match report {

@@ -140,6 +140,29 @@ fn set_is_listed_once_and_approved_by_each_digest() {
     assert!(err.contains("no such request waits"), "{err}");
 }
 
+/// As its calls do, on a host whose login prints something.
+#[test]
+fn words_of_a_login_are_no_answer() {
+    let daemon = changing(TRUE, BY);
+    let stage = Stage::new(&["web1"]);
+    let login = "echo Welcome; printf 'Hi {you} '\n";
+    stage.set_real("web1", &daemon);
+    asks(&stage, &["web1"], &set());
+    stage.set_host("web1", &format!("{login}{}", shim(&daemon)));
+    let (status, out, err) = run(&stage, &["pending"]);
+    assert_eq!(status, Some(0), "{err}");
+    assert!(out.contains("as its requester says: web1\n"), "{out}");
+    let digest = digest(&stage, &set());
+    let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+    let expect = "web1: approved, it ended with status 0\n";
+    assert_eq!((status, &*out), (Some(0), expect), "{err}");
+    stage.set_host("web1", login);
+    let (status, _, err) = run(&stage, &["pending"]);
+    let expect = "web1: it printed no object of JSON: Welcome\\nHi {you}; if a login there prints it, let it print nothing";
+    assert_eq!(status, Some(1));
+    assert!(err.contains(expect), "{err}");
+}
+
 /// Nothing runs before the second person, so no host keeps the others from being approved.
 #[test]
 fn set_that_several_have_to_approve_is_approved_on_each_host() {
