@@ -58,6 +58,8 @@ pub struct Group {
     pub facts: Map<String, Value>,
     /// Texts by their names. A result without output is one text, `data`.
     pub texts: BTreeMap<&'static str, String>,
+    /// What the text `data` shows. Empty without it.
+    pub data: Map<String, Value>,
     /// The job of each host, if its output is not all here or it still runs.
     pub jobs: Vec<(String, Value)>,
     /// Some of these hosts have other numbers than the texts, which are of the first one.
@@ -104,7 +106,7 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
             Ok(result) => {
                 let job = job(&result);
                 let events = events::without_ids(&result.data);
-                let (facts, texts) = split(result.data);
+                let SplitResult { facts, texts, data } = split(result.data);
                 let key = match &events {
                     Some(events) => key(result.is_error, events, &BTreeMap::new(), fold),
                     None => key(result.is_error, &facts, &texts, fold),
@@ -116,6 +118,7 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
                         is_error: result.is_error,
                         facts,
                         texts,
+                        data,
                         jobs: Vec::new(),
                         has_other_numbers: false,
                         has_other_ids: false,
@@ -192,7 +195,14 @@ fn is_id(text: &str) -> bool {
     text.len() <= JOB && !text.starts_with('-') && text.bytes().all(is_digit)
 }
 
-fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static str, String>) {
+/// Parts of a [`Group`] that are of its first host.
+struct SplitResult {
+    facts: Map<String, Value>,
+    texts: BTreeMap<&'static str, String>,
+    data: Map<String, Value>,
+}
+
+fn split(mut data: Map<String, Value>) -> SplitResult {
     let is_job = ["job_id", "error", "diff"]
         .iter()
         .any(|key| data.contains_key(*key));
@@ -207,11 +217,19 @@ fn split(mut data: Map<String, Value>) -> (Map<String, Value>, BTreeMap<&'static
     }
     let size = serde_json::to_string(&data).map_or(usize::MAX, |json| json.len());
     if is_job && size <= FACTS {
-        return (data, texts);
+        return SplitResult {
+            facts: data,
+            texts,
+            data: Map::new(),
+        };
     }
-    let text = serde_json::to_string_pretty(&Value::Object(data)).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&data).unwrap_or_default();
     texts.insert("data", text);
-    (Map::new(), texts)
+    SplitResult {
+        facts: Map::new(),
+        texts,
+        data,
+    }
 }
 
 fn remove_volatile(data: &mut Map<String, Value>) {

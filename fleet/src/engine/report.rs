@@ -53,7 +53,11 @@ impl<'a> Compared<'a> {
             let majority = majority.filter(|_| number > 0);
             let texts = group.texts.iter().filter_map(|(name, text)| {
                 let difference = diff::diff(majority?.texts.get(name)?, text)?;
-                (difference.len() < text.len()).then_some((*name, difference))
+                let whole = match *name {
+                    "data" => size(&group.data),
+                    _ => text.len(),
+                };
+                (difference.len() < whole).then_some((*name, difference))
             });
             texts.collect()
         };
@@ -195,6 +199,10 @@ fn shown(
                 left_out |= is_cut;
                 differences.insert((*name).to_owned(), text.into());
             }
+            // As a text it would be twice as long.
+            None if *name == "data" && size(&group.data) <= level.text => {
+                entry.insert((*name).to_owned(), Value::Object(group.data.clone()));
+            }
             None => {
                 let (text, is_cut) = cut(text, level.text);
                 left_out |= is_cut;
@@ -295,6 +303,39 @@ mod tests {
         let expect = json!({"from": "web0", "stdout": "@@ line 8 @@\n-line 7\n+line VII\n"});
         assert_eq!(second["difference"], expect);
         assert_eq!((second.get("stdout"), second.get("cut")), (None, None));
+    }
+
+    #[test]
+    fn facts_are_an_object_unless_they_are_cut() {
+        let facts = |load: usize| {
+            let mounts: Vec<Value> = (0..50)
+                .map(|n| json!({"path": format!("/mnt/{n}"), "free": n}))
+                .collect();
+            let data = json!({"load": {"1m": load}, "mounts": mounts});
+            let result = ToolResult {
+                is_error: false,
+                data: data.as_object().unwrap().clone(),
+                text: String::new(),
+            };
+            (format!("web{load}"), Ok(result))
+        };
+        let grouped = group::group([facts(1), facts(2)], Fold::Exact);
+        let report = fitted(&grouped, 24 << 10);
+        let [first, second] = [&report["groups"][0], &report["groups"][1]];
+        assert_eq!(first["data"]["mounts"][7]["path"], "/mnt/7");
+        let expect = "@@ line 3 @@\n-    \"1m\": 1\n+    \"1m\": 2\n";
+        assert_eq!(
+            second["difference"],
+            json!({"from": "web1", "data": expect})
+        );
+        let one = size(&grouped.groups[0].data);
+        assert!(size(&report) < one + 300, "{} {one}", size(&report));
+        // Short of bytes, it is a text again.
+        let report = fitted(&grouped, one);
+        let text = report["groups"][0]["data"].as_str().unwrap();
+        assert!(text.contains("bytes left out"), "{text}");
+        assert!(report["groups"][0]["cut"].is_string());
+        assert!(size(&report) <= one);
     }
 
     #[test]
