@@ -4,8 +4,9 @@ use remit_common::text;
 
 const SHOWN: usize = 300;
 
-/// Values that would break a session of JSON lines, and what to give instead.
-const BREAKING: [(&str, &str, &str); 4] = [
+/// Values that would break a session of JSON lines or let a host use more of the user's than it needs, and what to give
+/// instead.
+const UNWANTED: [(&str, &str, &str); 6] = [
     ("remotecommand", "none", "RemoteCommand=none"),
     ("sessiontype", "default", "SessionType=default"),
     ("stdinnull", "no", "StdinNull=no"),
@@ -14,6 +15,13 @@ const BREAKING: [(&str, &str, &str); 4] = [
         "no",
         "ForkAfterAuthentication=no",
     ),
+    // Not every ssh knows it.
+    (
+        "gssapidelegatecredentials",
+        "no",
+        "GSSAPIDelegateCredentials=no",
+    ),
+    ("tunnel", "false", "Tunnel=no"),
 ];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +52,7 @@ impl Effective {
             address: format!("{}@{}:{}", part("user"), part("hostname"), part("port")),
             keeps_alive: is_set("serveraliveinterval"),
             has_connect_timeout: is_set("connecttimeout"),
-            overridden: BREAKING
+            overridden: UNWANTED
                 .iter()
                 .filter(differs)
                 .map(|(_, _, option)| *option)
@@ -59,7 +67,7 @@ mod tests {
 
     const USUAL: &str = "host web1\nuser ann\nhostname 10.0.0.1\nport 22\nsessiontype default\nstdinnull no\n\
         forkafterauthentication no\nserveraliveinterval 0\nconnecttimeout none\n\
-        remotecommand none\n";
+        remotecommand none\ngssapidelegatecredentials no\ntunnel false\n";
 
     #[test]
     fn usual_host_needs_nothing_else() {
@@ -75,15 +83,23 @@ mod tests {
     }
 
     #[test]
-    fn options_that_break_a_session_are_replaced() {
+    fn unwanted_options_are_replaced() {
         let strange = USUAL
             .replace("remotecommand none", "remotecommand tmux attach")
             .replace("stdinnull no", "stdinnull yes")
             .replace("sessiontype default", "sessiontype none")
+            .replace("credentials no", "credentials yes")
+            .replace("tunnel false", "tunnel point-to-point")
             .replace("interval 0", "interval 30")
             .replace("connecttimeout none", "connecttimeout 5");
         let found = Effective::parse(&strange);
-        let all = ["RemoteCommand=none", "SessionType=default", "StdinNull=no"];
+        let all = [
+            "RemoteCommand=none",
+            "SessionType=default",
+            "StdinNull=no",
+            "GSSAPIDelegateCredentials=no",
+            "Tunnel=no",
+        ];
         assert_eq!(found.overridden, all);
         assert!(found.keeps_alive && found.has_connect_timeout);
         // OpenSSH before 8.7 prints none of these.

@@ -173,7 +173,7 @@ fn login_has_no_terminal_prompt_or_forwarding() {
     let daemon = daemon();
     let stage = Stage::new(&["web1"]);
     stage.set_real("web1", &daemon);
-    let config = "Host web1\n  HostName 192.0.2.1\n  RemoteCommand tmux\n  RequestTTY force\n  StdinNull yes\n  SessionType none\n";
+    let config = "Host web1\n  HostName 192.0.2.1\n  RemoteCommand tmux\n  RequestTTY force\n  StdinNull yes\n  SessionType none\n  Tunnel yes\n";
     std::fs::write(stage.ssh_config(), config).unwrap();
     stage.client().data("access", json!({}));
     let login = &stage.logins()[0];
@@ -185,6 +185,7 @@ fn login_has_no_terminal_prompt_or_forwarding() {
         "-o RemoteCommand=none",
         "-o StdinNull=no",
         "-o SessionType=default",
+        "-o Tunnel=no",
         "-o ControlMaster=auto",
     ] {
         assert!(login.contains(option), "{option}: {login}");
