@@ -195,13 +195,16 @@ pub fn parse(text: &str) -> Result<Config, String> {
     config.limits.check()?;
     for (name, path) in [
         ("[ssh] program", &config.ssh.program),
+        ("[ssh] config", &config.ssh.config),
         ("[files] directory", &config.files.directory),
     ] {
         if path
             .as_ref()
             .is_some_and(|path| !path.is_absolute() && !path.starts_with("~"))
         {
-            return Err(format!("{name}: give an absolute path"));
+            return Err(format!(
+                "{name}: give an absolute path, or one that begins with '~/'"
+            ));
         }
     }
     Ok(config)
@@ -379,6 +382,10 @@ mod tests {
             (
                 "[ssh]\nprogram='ssh'",
                 "[ssh] program: give an absolute path",
+            ),
+            (
+                "[ssh]\nconfig='.ssh/fleet'",
+                "[ssh] config: give an absolute path, or one that begins with '~/'",
             ),
             (
                 "[files]\ndirectory='files'",
