@@ -66,13 +66,25 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
         considered.extend(grants.map(|rule| (rule.id.clone(), question.grant(rule, &verdict))));
     }
     Explanation {
-        why: why(policy, &verdict, question.as_ref()),
+        why: why(policy, &verdict, question.as_ref(), ask),
         verdict,
         considered,
     }
 }
 
-fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> String {
+fn why(
+    policy: &Policy,
+    verdict: &Verdict,
+    question: Option<&Question<'_>>,
+    ask: &Ask<'_>,
+) -> String {
+    let other_effect = match *ask {
+        Ask::Command { name, effect, .. } => policy
+            .named(name)
+            .map(|named| named.effect())
+            .filter(|own| *own != effect),
+        Ask::Run { .. } | Ask::Commit { .. } | Ask::Change { .. } | Ask::Try { .. } => None,
+    };
     match verdict {
         Verdict::Allow(grant) => format!(
             "allowed in profile {} by {}",
@@ -103,14 +115,12 @@ fn why(policy: &Policy, verdict: &Verdict, question: Option<&Question<'_>>) -> S
                 }
             }
             Some(question) if denial.code == Code::InvalidArgs => {
-                let word = match policy.named(question.name).map(|named| named.effect()) {
-                    Some(Effect::Change) => "change",
-                    Some(Effect::Read) | None => "run",
+                let instead = match other_effect {
+                    Some(Effect::Change) => format!("ask for 'change {}' instead", question.name),
+                    Some(Effect::Read) => format!("ask for 'run {}' instead", question.name),
+                    None => denial.next.clone(),
                 };
-                format!(
-                    "{}; ask for '{word} {}' instead",
-                    denial.what, question.name
-                )
+                format!("{}; {instead}", denial.what)
             }
             _ => denial.what.clone(),
         },

@@ -85,6 +85,7 @@ fn grant_matches_effective_argument_values() {
     let units = "unit = ['nginx.service', 'php*.service']";
     let policy = with(&rule(units));
     let others = "'unit.restart' is granted only with unit: nginx.service, php*.service";
+    let missing = "unit.restart needs the argument 'unit'";
     for (args, expect) in [
         (&[("unit", "nginx.service")][..], "allow"),
         (&[("unit", "php8.2-fpm.service"), ("how", "hard")], "allow"),
@@ -95,16 +96,27 @@ fn grant_matches_effective_argument_values() {
         // All values of an argument must match, not only one.
         (&[("unit", "nginx.service"), ("unit", "db.service")], others),
         (&[("unit", "db.service"), ("unit", "nginx.service")], others),
-        (&[], others),
-        (&[("how", "hard")], others),
-        // Another argument's value, a part of it, or another spelling does not match.
-        (&[("tag", "nginx.service")], others),
+        // No rule is about these: they are refused as if everything were granted.
+        (&[], missing),
+        (&[("how", "hard")], missing),
+        (&[("tag", "nginx.service")], missing),
+        (
+            &[("Unit", "nginx.service")],
+            "unit.restart has no argument 'Unit'",
+        ),
+        (
+            &[("uint", "nginx.service")],
+            "unit.restart has no argument 'uint'",
+        ),
+        (
+            &[("unit", "db.service"), ("uint", "x")],
+            "unit.restart has no argument 'uint'",
+        ),
+        // A part of a value, or another spelling does not match.
         (&[("unit", "nginx")], others),
         (&[("unit", "NGINX.service")], others),
         (&[("unit", "nginx.service ")], others),
         (&[("unit", "xnginx.service")], others),
-        (&[("Unit", "nginx.service")], others),
-        (&[("uint", "nginx.service")], others),
         // The unknown argument is refused when it is bound.
         (&[("unit", "nginx.service"), ("uint", "x")], "allow"),
     ] {
@@ -265,6 +277,43 @@ fn caller_without_grant_learns_no_arguments() {
     assert_eq!(denial.code, Code::DeniedRule);
     assert_eq!(denial.rule.unwrap().line(), 1);
     assert!(denial.lift.unwrap().contains("a.toml:1"));
+    // Nor does more in that rule help where an argument is misspelt or missing.
+    for (args, object) in [(&[("uint", "x")][..], "uint"), (&[], "unit")] {
+        let Verdict::Deny(denial) = decide(&policy, OPS, "unit.restart", args) else {
+            panic!("it is granted with {args:?}");
+        };
+        assert_eq!(denial.code, Code::InvalidArgs, "{args:?}");
+        assert_eq!(denial.object.as_deref(), Some(object));
+        assert_eq!((denial.rule, denial.lift), (None, None));
+        assert_eq!(
+            denial.next,
+            "arguments of unit.restart: force, how, tag, unit"
+        );
+    }
+}
+
+/// The record of a call has no secret, and a replay of it none to ask with.
+#[test]
+fn missing_secret_is_not_why_a_call_is_not_granted() {
+    let command = "[[command]]\nname = 'unit.join'\nsummary = 'x'\nargv = ['/bin/x', '{unit}', '{key}']\n\
+                   effect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }\nargs.key = { type = 'secret' }\n";
+    let policy = with(&(command.to_owned() + &rule("unit = ['nginx.service']")));
+    for (args, expect) in [
+        (
+            &[("unit", "db.service")][..],
+            "'unit.join' is granted only with unit: nginx.service",
+        ),
+        (&[], "unit.join needs the argument 'unit'"),
+        (
+            &[("key", "12345678")],
+            "unit.join needs the argument 'unit'",
+        ),
+    ] {
+        let Verdict::Deny(denial) = decide(&policy, OPS, "unit.join", args) else {
+            panic!("it is granted with {args:?}");
+        };
+        assert_eq!(denial.what, expect, "{args:?}");
+    }
 }
 
 #[test]
@@ -292,6 +341,19 @@ fn explain_tells_which_arguments_a_rule_is_about() {
             "allows 'unit.restart' only with unit: nginx.service",
         ]
     );
+    let unit =
+        "unit.restart has no argument 'units'; arguments of unit.restart: force, how, tag, unit";
+    let run = "'unit.clean' changes the host, and this asks for one that does not; ask for 'change unit.clean' instead";
+    let policy = with(&(rule("unit = ['nginx.service']") + &rule("").replace("args = {  }\n", "")));
+    let narrow = with(&rule("unit = ['nginx.service']"));
+    let args = [("units".to_owned(), "nginx.service".to_owned())];
+    for (policy, name, effect, args, expect) in [
+        (&narrow, "unit.restart", Effect::Change, &args[..], unit),
+        (&policy, "unit.clean", Effect::Read, &[], run),
+    ] {
+        let why = explain(policy, OPS, &Ask::Command { name, effect, args }).why;
+        assert!(why.ends_with(expect), "{why}");
+    }
 }
 
 #[test]
@@ -311,4 +373,8 @@ fn the_tests_of_a_policy_have_arguments() {
     assert_eq!(test("change unit.restart unit=db.service", "deny"), Ok(()));
     let found = test("change unit.restart unit=db.service", "allow").unwrap_err();
     assert!(found.contains("expected allow, got deny: 'unit.restart' is granted only with"));
+    let misspelt = "change unit.restart units=nginx.service";
+    assert_eq!(test(misspelt, "deny"), Ok(()));
+    let found = test(misspelt, "allow").unwrap_err();
+    assert!(found.contains("got deny: unit.restart has no argument 'units'"));
 }

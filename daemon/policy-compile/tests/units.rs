@@ -56,13 +56,31 @@ fn grant_covers_calls_about_its_units_only() {
     ] {
         assert_eq!(answer(&policy, name, args), expect, "{name} {args:?}");
     }
-    let Verdict::Deny(denial) = verdict(&policy, "logs", Effect::Read, &[]) else {
-        panic!("allowed");
-    };
-    assert_eq!(
-        denial.what,
-        "'logs' is granted only with unit: nginx.service, php*.service"
-    );
+    let others = "'logs' is granted only with unit: nginx.service, php*.service";
+    for (name, args, expect) in [
+        ("logs", &[][..], others),
+        ("logs", &[("unit", "ssh")], others),
+        (
+            "logs",
+            &[("units", "nginx")],
+            "argument 'units' of logs does not exist",
+        ),
+        (
+            "logs",
+            &[("unit", "nginx"), ("other", "x")],
+            "argument 'other' of logs does not exist",
+        ),
+        (
+            "service.status",
+            &[],
+            "argument 'unit' of service.status is missing",
+        ),
+    ] {
+        let Verdict::Deny(denial) = verdict(&policy, name, Effect::Read, args) else {
+            panic!("allowed");
+        };
+        assert_eq!(denial.what, expect, "{name} {args:?}");
+    }
 }
 
 #[test]

@@ -58,8 +58,7 @@ impl Command {
         for (name, value) in args {
             let of_name = |(param, _): &(&Param, &mut Vec<&str>)| param.name == *name;
             let Some((param, values)) = self.params.iter().zip(&mut values).find(of_name) else {
-                let message = format!("{} has no argument {}", self.name, quoted(name));
-                return Err(self.wrong(name, message));
+                return Err(self.unknown(name));
             };
             if let Some(why) = param.kind.refuses(value) {
                 return Err(self.wrong(name, self.refused(param, value, &why)));
@@ -89,14 +88,37 @@ impl Command {
                 match &param.default {
                     Some(default) => values.push(default),
                     None if param.optional => {}
-                    None => {
-                        let message = format!("{} needs the argument '{}'", self.name, param.name);
-                        return Err(self.wrong(&param.name, message));
-                    }
+                    None => return Err(self.missing(param)),
                 }
             }
         }
         Ok(values)
+    }
+
+    /// Checks the names alone: that each is an argument, and that none is missing but a secret, which no rule is about and
+    /// no record has. Errors: `invalid_args`, as [`Self::bind`] would refuse it.
+    pub(crate) fn check_names(&self, args: &[(String, String)]) -> Result<(), Refusal> {
+        let is_known = |name: &str| self.params.iter().any(|param| param.name == name);
+        if let Some((name, _)) = args.iter().find(|(name, _)| !is_known(name)) {
+            return Err(self.unknown(name));
+        }
+        let is_passed = |param: &Param| args.iter().any(|(name, _)| *name == param.name);
+        let is_secret = |param: &Param| matches!(param.kind, ParamKind::Secret { .. });
+        let mut required = self.params.iter().filter(|param| param.required());
+        match required.find(|param| !is_passed(param) && !is_secret(param)) {
+            Some(param) => Err(self.missing(param)),
+            None => Ok(()),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Refusal {
+        let message = format!("{} has no argument {}", self.name, quoted(name));
+        self.wrong(name, message)
+    }
+
+    fn missing(&self, param: &Param) -> Refusal {
+        let message = format!("{} needs the argument '{}'", self.name, param.name);
+        self.wrong(&param.name, message)
     }
 
     /// Returns why the command does not take this unit: it changes the host, in any profile, or no sandbox holds it.

@@ -31,6 +31,18 @@ impl Denial {
     pub fn is_as_unknown(&self) -> bool {
         self.code == Code::NotFound
     }
+
+    /// Makes a refusal that names no rule a denial.
+    pub(super) fn without_rule(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code,
+            object: refusal.object,
+            rule: None,
+            what: refusal.message,
+            lift: refusal.lift,
+            next: refusal.next.unwrap_or_default(),
+        }
+    }
 }
 
 impl From<Denial> for Refusal {
@@ -107,22 +119,7 @@ pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
 
 /// The same text whether the command does not exist or this caller may not use it.
 pub(crate) fn no_command(name: &str) -> Denial {
-    let Refusal {
-        code,
-        message,
-        object,
-        lift,
-        next,
-        by: _,
-    } = Refusal::no_such_command(name);
-    Denial {
-        code,
-        object,
-        rule: None,
-        what: message,
-        lift,
-        next: next.unwrap_or_default(),
-    }
+    Denial::without_rule(Refusal::no_such_command(name))
 }
 
 /// For a caller who may call it with other arguments.

@@ -315,8 +315,10 @@ impl Policy {
         let mut granted = granting().peekable();
         granted.peek().ok_or_else(unknown)?;
         self.not_denied(caller, name, call)?;
-        // A caller with a grant for other arguments knows the command, so the refusal lists them.
+        // A caller with a grant for other arguments knows the command, so the refusal lists them. No rule is about an
+        // argument that is misspelt or missing: more in a rule would not help.
         if !granting().any(|rule| rule.covers(call)) {
+            named.check_names(args).map_err(Denial::without_rule)?;
             return Err(denial::other_arguments(caller.uid, name, granting()));
         }
         let contains = |rule: &GrantRule| plan.is_none_or(|bundle| rule.contains(bundle.plan()));

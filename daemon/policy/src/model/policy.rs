@@ -2,7 +2,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use remit_common::builtin::{self, UnitName};
+use remit_common::builtin::{self, Builtin, UnitName};
+use remit_common::refusal::Refusal;
 use remit_common::wire::Effect;
 
 use crate::decide::index::Index;
@@ -282,6 +283,15 @@ impl<'a> Named<'a> {
         match self {
             Self::Builtin(_) => Effect::Read,
             Self::Command(command) => command.effect,
+        }
+    }
+
+    /// Checks the names of a call's arguments; of a built-in command also their values. Errors: `invalid_args` or `too_large`,
+    /// as the call would be refused if it were granted.
+    pub(crate) fn check_names(&self, args: &[(String, String)]) -> Result<(), Refusal> {
+        match self {
+            Self::Builtin(builtin) => Builtin::parse(builtin.name, args).map(drop),
+            Self::Command(command) => command.check_names(args),
         }
     }
 }
