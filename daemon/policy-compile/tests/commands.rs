@@ -306,6 +306,41 @@ fn run_is_granted_by_profile() {
     });
     assert_eq!(there, not_there);
     assert_eq!(refusal(&policy, DEPLOY, &run(Some("host"), &[])).lift, None);
+    // An unknown name does not become a rule: a policy with it would not load.
+    for profile in ["root", "a\"b"] {
+        let lift = refusal(&policy, DEPLOY, &run(Some(profile), &[]))
+            .lift
+            .unwrap();
+        assert!(!lift.contains(profile), "{lift}");
+        let rule = lifting(&lift);
+        assert!(
+            load(&[source("x.toml", &rule)], &accounts()).is_err(),
+            "{rule}"
+        );
+        let policy = with_commands(&rule.replace("PROFILE", "strict"));
+        assert_eq!(
+            outcome(&policy, DEPLOY, &run(Some("strict"), &[])),
+            "allow a.toml:1 in strict"
+        );
+    }
+    let lift = refusal(&with_commands(""), DEPLOY, &run(None, &[]))
+        .lift
+        .unwrap();
+    let policy = with_commands(&lifting(&lift));
+    assert_eq!(
+        outcome(&policy, DEPLOY, &run(None, &[])),
+        "allow a.toml:1 in read"
+    );
+}
+
+/// Returns the rule in the way out of a denial.
+fn lifting(lift: &str) -> String {
+    assert!(
+        lift.contains("; then remit policy check and remit policy reload"),
+        "{lift}"
+    );
+    let (_, rule) = lift.split_once("policy.d: ").unwrap();
+    rule.split_once("; then").unwrap().0.to_owned()
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 
 use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::lists;
+use crate::model::command::ParamKind;
 use crate::model::diagnostic::quoted;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::{Base, Inspect};
@@ -30,6 +30,17 @@ pub struct Denial {
 impl Denial {
     pub fn is_as_unknown(&self) -> bool {
         self.code == Code::NotFound
+    }
+
+    /// Names the caller in `lift` as an administrator would. `user`: of this uid; a name that not every policy file can have
+    /// leaves the number.
+    #[must_use]
+    pub fn for_user(mut self, uid: u32, user: &str) -> Self {
+        if ParamKind::User.refuses(user).is_none() {
+            let lift = self.lift.take();
+            self.lift = lift.map(|lift| lift.replace(&quoted_id(uid), &format!("\"{user}\"")));
+        }
+        self
     }
 
     /// Makes a refusal that names no rule a denial.
@@ -314,20 +325,23 @@ pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
             "no rule grants uid {uid} '{RUN}' in a profile {}",
             quoted(profile)
         ),
-        lift: can_be_granted(profile).then(|| grant_of(uid, profile)),
+        lift: (profile != "host").then(|| {
+            let rule = grant_of(uid, "PROFILE");
+            format!("{rule}; PROFILE is one of this policy")
+        }),
         next: "call access to see the profiles granted, or leave the profile out".into(),
     }
 }
 
-fn can_be_granted(profile: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    profile != "host" && (1..=caps::NAME).contains(&profile.len()) && profile.bytes().all(plain)
+fn quoted_id(uid: u32) -> String {
+    format!("\"#{uid}\"")
 }
 
 fn grant_of(uid: u32, profile: &str) -> String {
+    let to = quoted_id(uid);
     format!(
-        "a new file in policy.d: grant = [{{ to = [\"#{uid}\"], allow = [\"run\"], run_profile = \"{profile}\" }}]; \
-         then remit policy reload"
+        "a new file in policy.d: grant = [{{ to = [{to}], allow = [\"run\"], run_profile = \"{profile}\" }}]; \
+         then remit policy check and remit policy reload"
     )
 }
 
@@ -370,4 +384,26 @@ pub(crate) fn no_variable(closest: &GrantRule, env_names: &[&[u8]]) -> Denial {
 
 fn is_never_permitted(name: &[u8]) -> bool {
     std::str::from_utf8(name).map_or(true, |name| never_permitted(name).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_of_caller_is_one_that_a_policy_file_can_have() {
+        for (user, to) in [
+            ("alice", "alice"),
+            ("#64001", "#64001"),
+            ("%ops", "#64001"),
+            ("a\"], allow = [\"*", "#64001"),
+            ("corp\\\\alice", "#64001"),
+            ("", "#64001"),
+        ] {
+            let lift = no_grant(64001).for_user(64001, user).lift.unwrap();
+            let rule = format!("to = [\"{to}\"], allow = [\"run\"], run_profile = \"read\"");
+            assert!(lift.contains(&rule), "{user}: {lift}");
+        }
+        assert_eq!(of_id(7, "x").for_user(7, "alice").lift, None);
+    }
 }

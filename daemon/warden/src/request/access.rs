@@ -144,13 +144,7 @@ fn answer_about(
                 Err(refusal) => refused(refusal),
             },
         },
-        Verdict::Deny(denial) => Asked {
-            allowed: false,
-            rule: denial.rule.map(|rule| rule.to_string()),
-            why: denial.what,
-            lift: denial.lift,
-            approval: None,
-        },
+        Verdict::Deny(denial) => refused(denial.for_user(subject.uid(), subject.user()).into()),
     }
 }
 

@@ -114,7 +114,7 @@ impl Policies {
                 Ok(lifted) => Decided::Lifted(lifted),
                 Err(pending) => Decided::Asks(Box::new(pending)),
             }),
-            Verdict::Deny(denial) => Err(denial.into()),
+            Verdict::Deny(denial) => Err(denial.for_user(subject.uid(), subject.user()).into()),
         }
     }
 
