@@ -210,7 +210,8 @@ pub fn answer(
                 .map(|check| checked(check, size / OUTPUT))
                 .collect(),
             next: format!(
-                "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this"
+                "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this, if a rule covers its paths: \
+                 access lists those of plan.commit"
             ),
         }
     };
@@ -284,6 +285,8 @@ mod tests {
             assert!(text.len() <= truncate::MAX_TEXT);
             let value: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(value["plan_id"], JobId([7; 16]).to_string());
+            let next = value["next"].as_str().unwrap();
+            assert!(next.contains("if a rule covers its paths"), "{next}");
             let listed = value["entries"].as_array().unwrap().len();
             assert_eq!(listed > 0, stderr.is_empty(), "{listed}");
             assert_eq!(listed + value["more"].as_u64().unwrap() as usize, paths);

@@ -209,6 +209,14 @@ fn strictest_covering_rule_decides() {
         why,
         "'unit.restart' is granted only with unit: db.service, or unit: db.service, nginx.service"
     );
+    let Verdict::Deny(denial) = decide(&policy, OPS, "unit.restart", &[("unit", "a.service")])
+    else {
+        panic!("it is not granted");
+    };
+    assert_eq!(
+        denial.lift.as_deref(),
+        Some("more in 'args' of the [[grant]] at a.toml:6, or a.toml:1")
+    );
     let access = policy.access(OPS);
     let shown: Vec<String> = access
         .commands

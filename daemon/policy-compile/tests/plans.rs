@@ -115,6 +115,52 @@ fn plan_lies_in_the_paths_of_one_rule() {
 }
 
 #[test]
+fn each_rule_that_could_have_the_paths_is_named() {
+    let rules = |count: usize| -> String {
+        (0..count)
+            .map(|at| rule(&format!("'/srv/{at}'"), "'none'"))
+            .collect()
+    };
+    let denied = |count: usize, paths: &[&str]| {
+        let text = format!("{COMMANDS}\n{}", rules(count));
+        let paths: Vec<_> = paths.iter().map(|path| (*path, 0o644)).collect();
+        let plan = &plan(&paths);
+        let ask = Ask::Commit {
+            name: "plan.commit",
+            args: &[],
+            plan,
+        };
+        let first = COMMANDS.lines().count() + 2;
+        match policy(&text).0.decide(CALLER, &ask) {
+            Verdict::Deny(denial) => (denial, first),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    for (count, at, only) in [
+        (1, &[0][..], "paths: /srv/0"),
+        (2, &[0, 5], "paths: /srv/0, or paths: /srv/1"),
+        (
+            6,
+            &[0, 5, 10, 15],
+            "paths: /srv/0, or paths: /srv/1, or paths: /srv/2, or paths: /srv/3, or 2 more",
+        ),
+    ] {
+        let (denial, first) = denied(count, &["/etc/motd", "/srv/0/a"]);
+        let what = format!("only with {only}, and the plan changes '/etc/motd'");
+        assert!(denial.what.ends_with(&what), "{denial:?}");
+        let at = at.iter().map(|line| format!("a.toml:{}", first + line));
+        let mut at: Vec<String> = at.collect();
+        at.extend((count > 4).then(|| "2 more".to_owned()));
+        let lift = format!("more in 'paths' of the [[grant]] at {}", at.join(", or "));
+        assert_eq!(denial.lift, Some(lift));
+        assert_eq!(denial.rule.unwrap().line(), first);
+    }
+    // Each rule has a part of it.
+    let (denial, _) = denied(2, &["/srv/0/a", "/srv/1/a"]);
+    assert_eq!(denial.object.as_deref(), Some("/srv/1/a"));
+}
+
+#[test]
 fn nothing_with_a_risk_passes_without_an_approval() {
     let free = rule("'/etc', '/srv', '/usr', '/root', '/var'", "'none'");
     let asks = rule("'/etc', '/srv', '/usr', '/root', '/var'", "{ by = ['#8'] }");

@@ -98,6 +98,7 @@ pub fn page(job: JobId, bundle: &Bundle, only: Option<&Path>) -> Page {
     if is_cut && only.is_none() {
         page.line(&format!("a diff in full: remit plan show {id} PATH"));
     }
+    page.line("a rule has to cover its paths: 'remit access' lists those of plan.commit");
     page.line(&format!(
         "nothing has changed; to ask for exactly this: remit change --plan {id} -m WHY"
     ));

@@ -99,6 +99,7 @@ fn check_gets_the_plan_and_is_shown_after_it() {
     let (plan, checked) = said.text().split_once("\n\ncheck ").unwrap();
     assert!(plan.contains("+gzip on;"), "{plan}");
     assert!(plan.contains("remit change --plan abab-abab"), "{plan}");
+    assert!(plan.contains("a rule has to cover its paths"), "{plan}");
     let expect = "nginx.test config=/etc/nginx/a=b quiet=: exit 0 (job cdcd-cdcd)\n  out\\x1b\n  syntax is ok\n  \
                   check x: exit 0\n";
     assert_eq!(checked, expect);

@@ -1,11 +1,11 @@
 //! Turns a [`Pending`] into a [`Grant`], only with a person's consent; a temporary grant only by spending a use. Explains
-//! why a plan of changes of files is not what a rule allows, or needs an approval.
+//! why a plan of changes of files needs an approval.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
-use remit_plan::{Bundle, Plan, PlanPath, View};
+use remit_plan::{Bundle, PlanPath, View};
 
 use crate::call::variables::never_permitted;
 use crate::decide::denial::{self, Denial};
@@ -14,7 +14,7 @@ use crate::model::approval::{Approval, Count, Proof};
 use crate::model::command::{Command, CommitUse, Stdin};
 use crate::model::policy::{CHANGE, Named, Policy};
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{GrantRule, Nature, RuleId};
+use crate::model::rule::{GrantRule, RuleId};
 
 /// A request that needs an approval. It is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,28 +315,6 @@ impl Policy {
             basis: Basis::TryByRoot,
         }))
     }
-}
-
-/// For a plan with a path that no single rule has beneath its paths. `None` if one has all.
-pub(crate) fn outside<'a>(
-    name: &str,
-    plan: &Plan,
-    mut granting: impl Iterator<Item = &'a GrantRule>,
-) -> Option<Denial> {
-    let (rule, path) = granting.find_map(|rule| Some((rule, rule.outside(plan)?)))?;
-    let (id, own) = (&rule.id, rule.coverage(Nature::Commits).without_acts());
-    Some(Denial {
-        code: Code::DeniedRule,
-        object: Some(path.to_string()),
-        rule: Some(id.clone()),
-        what: format!("'{name}' is granted only with {own}, and the plan changes '{path}'"),
-        lift: Some(format!(
-            "more in 'paths' of the [[grant]] at {}:{}",
-            id.file, id.line
-        )),
-        next: "make a plan that changes nothing else, or one plan for the paths of each rule"
-            .into(),
-    })
 }
 
 /// For a plan that these rules allow without an approval, if each of them leaves a path to a person.

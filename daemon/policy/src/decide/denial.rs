@@ -1,7 +1,5 @@
 //! Explains refusals to the agent and to the administrator.
 
-use std::collections::BTreeSet;
-
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 
@@ -13,7 +11,6 @@ use crate::model::diagnostic::quoted;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::{Base, Inspect};
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
-use crate::model::scope::Scope;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -131,34 +128,6 @@ pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
 /// The same text whether the command does not exist or this caller may not use it.
 pub(crate) fn no_command(name: &str) -> Denial {
     Denial::without_rule(Refusal::no_such_command(name))
-}
-
-/// For a caller who may call it with other arguments.
-pub(crate) fn other_arguments<'a>(
-    uid: u32,
-    name: &str,
-    granting: impl Iterator<Item = &'a GrantRule>,
-) -> Denial {
-    const MOST: usize = 4;
-    let rules: Vec<&GrantRule> = granting.collect();
-    let scopes: BTreeSet<&Scope> = rules.iter().map(|rule| &rule.scope).collect();
-    let mut shown: Vec<String> = scopes.iter().take(MOST).map(ToString::to_string).collect();
-    if scopes.len() > MOST {
-        shown.push(format!("{} more", scopes.len() - MOST));
-    }
-    let closest = rules.first().map(|rule| &rule.id);
-    Denial {
-        code: Code::DeniedRule,
-        object: Some(name.to_owned()),
-        rule: closest.cloned(),
-        what: format!("'{name}' is granted only with {}", shown.join(", or ")),
-        lift: closest
-            .map(|id| format!("more in 'args' of the [[grant]] at {}:{}", id.file, id.line)),
-        next: match uid {
-            0 => "call it with such arguments, or add others to that rule".into(),
-            _ => "call it with such arguments, or ask an administrator for others".into(),
-        },
-    }
 }
 
 pub(crate) fn other_tool(named: &Named<'_>) -> Denial {

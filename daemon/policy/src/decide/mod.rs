@@ -23,6 +23,7 @@ mod choices;
 pub(crate) mod denial;
 pub mod index;
 pub(crate) mod pre_approval;
+mod uncovered;
 
 pub use basis::Basis;
 pub use index::{Called, lists};
@@ -319,7 +320,7 @@ impl Policy {
         // argument that is misspelt or missing: more in a rule would not help.
         if !granting().any(|rule| rule.covers(call)) {
             named.check_names(args).map_err(Denial::without_rule)?;
-            return Err(denial::other_arguments(caller.uid, name, granting()));
+            return Err(uncovered::other_arguments(caller.uid, name, granting()));
         }
         let contains = |rule: &GrantRule| plan.is_none_or(|bundle| rule.contains(bundle.plan()));
         let allowing: Vec<&GrantRule> = granted
@@ -327,7 +328,7 @@ impl Policy {
             .collect();
         let Some(first) = allowing.first() else {
             let outside =
-                plan.and_then(|bundle| approval::outside(name, bundle.plan(), granting()));
+                plan.and_then(|bundle| uncovered::other_paths(name, bundle.plan(), granting()));
             return Err(outside.unwrap_or_else(unknown));
         };
         if named.effect() != effect {
