@@ -115,7 +115,7 @@ mod tests {
         for (arguments, expect) in [
             (json!({"since": "soon"}), "argument 'since': it is no time"),
             (json!({"since": 7}), "argument 'since'"),
-            (json!({"kind": "run"}), "argument 'kind': unknown variant"),
+            (json!({"kind": "run"}), "argument 'kind': unknown value"),
             (json!({"limit": -1}), "argument 'limit'"),
             (json!({"before": "x"}), "argument 'before'"),
             (json!({"user": "bob"}), "unknown field `user`"),

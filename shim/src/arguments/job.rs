@@ -272,7 +272,7 @@ mod tests {
             ),
             (
                 with_job(json!({"grep": 1})),
-                "argument 'grep': invalid type",
+                "argument 'grep': expected a string",
             ),
         ];
         for (arguments, expect) in cases {

@@ -3,6 +3,7 @@
 
 mod history;
 mod job;
+mod json_words;
 mod plan;
 mod run;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
+use self::json_words::json_words;
 pub use self::plan::{PlanArgs, check, extract};
 pub use self::run::{ChangeArgs, RunArgs};
 use crate::direct;
@@ -267,7 +269,8 @@ fn parse<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Refusa
         let alone = Map::from_iter([(name.to_owned(), value.clone())]);
         let error = serde_json::from_value::<T>(Value::Object(alone)).err()?;
         let error = error.to_string();
-        (!error.starts_with("missing field")).then(|| format!("argument '{name}': {error}"))
+        (!error.starts_with("missing field"))
+            .then(|| format!("argument '{name}': {}", json_words(name, &error)))
     };
     serde_json::from_value(Value::Object(arguments.clone())).map_err(|error| {
         let message = arguments
@@ -313,7 +316,7 @@ mod tests {
             (
                 Tool::Run,
                 json!({"name": "logs", "args": ["unit"]}),
-                "argument 'args': invalid type: sequence",
+                "argument 'args': expected an object",
             ),
             (
                 Tool::Run,
@@ -370,7 +373,7 @@ mod tests {
             (
                 Tool::Run,
                 json!({"argv": "df -h"}),
-                "argument 'argv': invalid type: string",
+                "argument 'argv': expected a list of strings",
             ),
             (
                 Tool::Run,
@@ -447,7 +450,7 @@ mod tests {
             (
                 Tool::Host,
                 json!({"sections": ["nope"]}),
-                "argument 'sections': unknown variant `nope`",
+                "argument 'sections': unknown value `nope`",
             ),
             (Tool::Access, json!({"nam": "x"}), "unknown field `nam`"),
         ];

@@ -163,7 +163,7 @@ mod tests {
                 "argument 'check': at most 4",
             ),
             (json!(["a b"]), "argument 'check': 'a b' is no call"),
-            (json!("a"), "argument 'check': invalid type"),
+            (json!("a"), "argument 'check': expected a list of strings"),
         ] {
             let error = plan(check).unwrap_err();
             assert!(error.contains(why), "{error}");
