@@ -1,5 +1,6 @@
 //! Prints what failed and what to do, as text or JSON (`error`). MCP tool calls in a sentence become command lines.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -124,11 +125,11 @@ impl Failure {
 }
 
 fn usage(error: &clap::Error) -> Exit {
-    let _ = error.print();
-    if error.use_stderr() {
-        Exit::USAGE
-    } else {
-        Exit::OK
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        _ if error.use_stderr() => Exit::USAGE,
+        Ok(()) => Exit::OK,
+        Err(error) => Failure::from(error).tell().0,
     }
 }
 

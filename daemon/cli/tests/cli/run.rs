@@ -780,6 +780,21 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for args in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        let fake = Fake::job(exited(0, b"", b""));
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let child = fake.remit(args).stdout(full).stderr(Stdio::piped()).spawn();
+        let said = Said::from(child.unwrap().wait_with_output().unwrap());
+        assert_eq!(said.status, Some(74), "{args:?}");
+        assert_eq!(
+            said.stderr,
+            "remit: cannot write output: No space left on device (os error 28)\n"
+        );
+    }
+}
+
+#[test]
 fn word_without_key_is_usage_error() {
     let fake = Fake::job(exited(0, b"", b""));
     for (args, meant) in [
