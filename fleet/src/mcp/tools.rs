@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** `tools.json` is what `mcp-shim --print-tools` prints. A test compares them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
@@ -13,6 +14,7 @@ use super::{call, files};
 const SHIM: &str = include_str!("tools.json");
 const FOLD: &str = "Many hosts: numbers alone make no difference.";
 const ON: &str = "Hosts: name, web*, tag:x, !x";
+const START: &str = " Start here.";
 
 #[derive(Deserialize)]
 struct List {
@@ -30,6 +32,9 @@ pub fn list(has_many: bool, has_files: bool) -> Vec<Tool> {
     let list: List = serde_json::from_str(SHIM).unwrap_or(List { tools: Vec::new() });
     let mut tools = vec![hosts()];
     for mut tool in list.tools {
+        // A session with a fleet begins with its hosts.
+        let without = |text: Cow<'_, str>| text.replace(START, "").into();
+        tool.description = tool.description.map(without);
         let schema = Arc::make_mut(&mut tool.input_schema);
         let properties = schema.entry("properties").or_insert_with(|| json!({}));
         if let Value::Object(properties) = properties {
@@ -95,7 +100,7 @@ fn hosts() -> Tool {
     let title = "Hosts that can be asked";
     let mut tool = Tool::new(
         HOSTS,
-        "The hosts of this fleet with their tags: names for on. Start here.",
+        format!("The hosts of this fleet with their tags: names for on.{START}"),
         Arc::new(input),
     )
     .with_raw_output_schema(Arc::new(output))
@@ -179,6 +184,23 @@ mod tests {
             .map(|tool| &*tool.name)
             .collect();
         assert_eq!(marked, ["hosts", "access", "run"]);
+    }
+
+    #[test]
+    fn one_tool_is_where_a_session_starts() {
+        let has_start = |tool: &&Tool| {
+            let text = tool.description.as_deref();
+            text.is_some_and(|text| text.contains("Start here"))
+        };
+        let tools = list(true, true);
+        let starts: Vec<&str> = tools
+            .iter()
+            .filter(has_start)
+            .map(|tool| &*tool.name)
+            .collect();
+        assert_eq!(starts, [HOSTS]);
+        // What is left out is in the text of the shim.
+        assert!(SHIM.contains(START));
     }
 
     #[test]
