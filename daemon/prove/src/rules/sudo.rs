@@ -184,7 +184,7 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
             };
             let user = operands(words, &["-g", "-G", "-s", "-w", "--group", "--shell"]);
             match user.first() {
-                _ if words.iter().any(|word| is_text(word)) => None,
+                _ if words.iter().any(is_text) => None,
                 Some(user) => facts.accounts.uid(user),
                 None => Some(0),
             }
