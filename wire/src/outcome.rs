@@ -27,7 +27,31 @@ pub struct Captured {
     pub tail: Bytes,
 }
 
+/// Bytes that a gap may take of the line before it, and of the line after it.
+const FRAGMENT: usize = 4 << 10;
+
 impl Captured {
+    /// Returns it with a gap that begins and ends between lines, because a value that is cut looks whole. What is left out
+    /// belongs to the gap. A part of a line longer than 4 KiB stays, and so does a tail without another line.
+    #[must_use]
+    pub fn at_lines(&self) -> Self {
+        if self.omitted() == 0 {
+            return self.clone();
+        }
+        let is_end = |byte: &u8| *byte == b'\n';
+        let (head, tail) = (self.head.as_slice(), self.tail.as_slice());
+        let end = head.iter().rposition(is_end).map(|at| at + 1);
+        let end = end.filter(|end| head.len() - end <= FRAGMENT);
+        let start = tail.iter().take(FRAGMENT).position(is_end).map(|at| at + 1);
+        let start = start.filter(|start| *start < tail.len());
+        let part = |bytes: Option<&[u8]>| Bytes::from(bytes.unwrap_or_default().to_vec());
+        Self {
+            head: part(head.get(..end.unwrap_or(head.len()))),
+            tail: part(tail.get(start.unwrap_or(0)..)),
+            ..*self
+        }
+    }
+
     #[must_use]
     pub fn omitted(&self) -> u64 {
         self.total

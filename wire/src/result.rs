@@ -374,17 +374,26 @@ impl From<&Page> for PageResult {
     }
 }
 
-/// Head, the count of what is missing, tail. Without a gap the two are one text: a character may lie across the seam.
 fn inline(captured: &Captured) -> Shown {
+    with_gap(captured, |offset| {
+        format!("read them with job, offset={offset}")
+    })
+}
+
+/// Returns head and tail, and between them the count of what is missing. `rest` says how to read it from an offset. Without
+/// a gap the two are one text: a character may lie across the seam. Next to the mark a newline ends a whole line.
+#[must_use]
+pub fn with_gap(captured: &Captured, rest: impl FnOnce(usize) -> String) -> Shown {
     if captured.omitted() == 0 {
         return text::show(&[captured.head.as_slice(), &captured.tail].concat());
     }
-    let (mut shown, tail) = (text::show(&captured.head), text::show(&captured.tail));
-    shown.text += &format!(
-        "\n[… {} bytes omitted: read them with job, offset={} …]\n",
-        captured.omitted(),
-        captured.head.len()
-    );
+    let cut = captured.at_lines();
+    let (mut shown, tail) = (text::show(&cut.head), text::show(&cut.tail));
+    let rest = rest(cut.head.len());
+    shown.text += &format!("[… {} bytes omitted: {rest} …]", cut.omitted());
+    if cut.tail.len() < captured.tail.len() {
+        shown.text.push('\n');
+    }
     shown.text += &tail.text;
     shown.escaped |= tail.escaped;
     shown
@@ -537,9 +546,73 @@ mod tests {
         let shown = inline(&captured);
         assert_eq!(
             shown.text,
-            "begin\n[… 91 bytes omitted: read them with job, offset=5 …]\nend\\x1b"
+            "begin[… 91 bytes omitted: read them with job, offset=5 …]end\\x1b"
         );
         assert!(shown.escaped);
+    }
+
+    #[test]
+    fn output_is_cut_between_lines() {
+        let captured = |head: &str, tail: &str| Captured {
+            total: 9000,
+            lines: 3,
+            head: Bytes::from(head.as_bytes().to_vec()),
+            tail: Bytes::from(tail.as_bytes().to_vec()),
+        };
+        let long = "x".repeat(4097);
+        let mark = |omitted: usize, offset: usize| {
+            format!("[… {omitted} bytes omitted: read them with job, offset={offset} …]")
+        };
+        for (head, tail, expect) in [
+            (
+                "1 ms\n2",
+                "8 ms\n9 ms\n",
+                format!("1 ms\n{}\n9 ms\n", mark(8990, 5)),
+            ),
+            ("1 ms\n", "8\n9", format!("1 ms\n{}\n9", mark(8994, 5))),
+            ("1", "8\n9", format!("1{}\n9", mark(8998, 1))),
+            ("1\n", "9 ms\n", format!("1\n{}9 ms\n", mark(8993, 2))),
+            (
+                &format!("1\n{long}"),
+                "",
+                format!("1\n{long}{}", mark(9000 - 4099, 4099)),
+            ),
+            (
+                "1\n",
+                &format!("{long}\n9"),
+                format!("1\n{}{long}\n9", mark(9000 - 4101, 2)),
+            ),
+        ] {
+            assert_eq!(inline(&captured(head, tail)).text, expect, "{head} {tail}");
+        }
+    }
+
+    /// Of all cuts of a text, and of those between its lines.
+    #[test]
+    fn head_gap_and_tail_are_the_whole() {
+        let whole = b"ab\n\ncd\xc3\xbc e\nf\n\n";
+        for end in 0..=whole.len() {
+            for start in end..=whole.len() {
+                let captured = Captured {
+                    total: whole.len() as u64,
+                    lines: 5,
+                    head: Bytes::from(whole[..end].to_vec()),
+                    tail: Bytes::from(whole[start..].to_vec()),
+                };
+                let cut = captured.at_lines();
+                let offset = cut.head.len();
+                let after = offset + usize::try_from(cut.omitted()).unwrap();
+                let joined = [cut.head.as_slice(), &whole[offset..after], &cut.tail].concat();
+                assert_eq!(joined, whole, "{end} {start}");
+                assert_eq!(captured.omitted() == 0, cut.omitted() == 0);
+                if cut.omitted() > 0 {
+                    let has_line = cut.head.contains(&b'\n');
+                    assert!(!has_line || cut.head.ends_with(b"\n"), "{end}");
+                    let offset = format!("offset={offset} ");
+                    assert!(inline(&captured).text.contains(&offset));
+                }
+            }
+        }
     }
 
     #[test]

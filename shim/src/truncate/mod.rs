@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(value.get("encoding"), None);
         assert_eq!(
             value["stderr"],
-            "in\n[… 95 bytes omitted: read them with job, offset=2 …]\nout"
+            "in[… 95 bytes omitted: read them with job, offset=2 …]out"
         );
     }
 
@@ -260,11 +260,11 @@ mod tests {
                     "no cut character"
                 );
                 if value["truncated"] == true {
-                    let (head, rest) = text.split_once("\n[… ").unwrap();
+                    let (head, rest) = text.split_once("[… ").unwrap();
                     let (omitted, rest) = rest
                         .split_once(" bytes omitted: read them with job, offset=")
                         .unwrap();
-                    let (offset, _) = rest.split_once(" …]\n").unwrap();
+                    let (offset, _) = rest.split_once(" …]").unwrap();
                     let _ = head;
                     let (omitted, offset): (u64, u64) =
                         (omitted.parse().unwrap(), offset.parse().unwrap());

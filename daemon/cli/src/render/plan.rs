@@ -10,6 +10,7 @@ use remit_plan::{
     BUNDLE_BYTES, Bundle, COUNTED, Context, Tabs, View, kinds, packages, sort_worst_first,
 };
 use remit_wire::outcome::{JobReport, State};
+use remit_wire::result::with_gap;
 use serde_json::{Value, json};
 
 use crate::render::job_end::Ended;
@@ -148,16 +149,8 @@ pub fn ended_check(call: &str, report: &JobReport) -> Page {
     let id = name(report.job);
     let mut page = check(call, &format!("{how} (job {id})"));
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        let shown = |bytes: &[u8]| text::show(bytes).text;
-        let output = match captured.omitted() {
-            0 => shown(&[captured.head.as_slice(), &captured.tail].concat()),
-            more => format!(
-                "{}\n[… {more} bytes omitted: remit job {id} --{stream} …]\n{}",
-                shown(&captured.head),
-                shown(&captured.tail)
-            ),
-        };
-        for line in output.lines() {
+        let output = with_gap(captured, |_| format!("remit job {id} --{stream}"));
+        for line in output.text.lines() {
             page.line(&format!("  {line}"));
         }
     }

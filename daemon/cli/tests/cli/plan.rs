@@ -212,7 +212,7 @@ fn long_output_is_cut_and_counted() {
         reply(check(JobReport { stdout, ..report }))
     });
     let said = plan(&fake, &["--check", "a.test"]);
-    let expect = "  begin\n  [… 91 bytes omitted: remit job cdcd-cdcd --stdout …]\n  end\n";
+    let expect = "  begin[… 91 bytes omitted: remit job cdcd-cdcd --stdout …]end\n";
     assert!(said.text().ends_with(expect), "{said:?}");
 }
 
