@@ -87,7 +87,7 @@ const PHRASES: &[(&str, Kind)] = &[
     ("Out of memory", Kind::NoMemory),
     ("out of memory", Kind::NoMemory),
     ("Cannot fork", Kind::NoTask),
-    ("Resource temporarily unavailable", Kind::NoTask),
+    (TRY_AGAIN, Kind::NoTask),
     ("can't start new thread", Kind::NoTask),
     ("Operation not permitted", Kind::NotPermitted),
     ("operation not permitted", Kind::NotPermitted),
@@ -96,6 +96,12 @@ const PHRASES: &[(&str, Kind)] = &[
     ("Too many open files", Kind::NoDescriptor),
     ("No such file or directory", Kind::NoFile),
 ];
+
+/// EAGAIN of any call.
+const TRY_AGAIN: &str = "Resource temporarily unavailable";
+
+/// Words of a line in which [`TRY_AGAIN`] is that of a fork, not of a read that does not block.
+const FORKS: [&str; 4] = ["fork", "clone", "thread", "spawn"];
 
 /// Word stems before the phrase that indicate a change.
 const CHANGES: &[&str] = &[
@@ -135,6 +141,14 @@ pub fn line(line: &[u8]) -> Option<Said> {
     let (at, phrase, kind) = PHRASES
         .iter()
         .find_map(|(phrase, kind)| Some((find(line, phrase.as_bytes())?, phrase, *kind)))?;
+    let has_fork = || {
+        FORKS
+            .iter()
+            .any(|word| find(line, word.as_bytes()).is_some())
+    };
+    if *phrase == TRY_AGAIN && !has_fork() {
+        return None;
+    }
     let (before, after) = (
         line.get(..at).unwrap_or_default(),
         line.get(at + phrase.len()..).unwrap_or_default(),
@@ -404,8 +418,27 @@ mod tests {
             "permission",
             "curl: (3) URL rejected: Malformed input",
             "grep: x: is a directory",
+            "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+            "cat: -: Resource temporarily unavailable",
         ] {
             assert_eq!(line(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn eagain_counts_only_of_a_fork() {
+        for text in [
+            "bash: fork: retry: Resource temporarily unavailable",
+            "sh: 0: Cannot fork",
+            "xargs: cannot fork: Resource temporarily unavailable",
+            "make: vfork: Resource temporarily unavailable",
+            "posix_spawn: Resource temporarily unavailable",
+            "clone: Resource temporarily unavailable",
+            "cannot create thread: Resource temporarily unavailable",
+            "RuntimeError: can't start new thread",
+        ] {
+            let kind = line(text.as_bytes()).map(|said| said.kind);
+            assert_eq!(kind, Some(Kind::NoTask), "{text}");
         }
     }
 
