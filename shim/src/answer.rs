@@ -224,8 +224,13 @@ fn plain<T: Serialize>(max: usize, make: impl Fn(usize) -> T) -> Result<Answer, 
 }
 
 fn job(form: Form, report: &JobReport) -> Option<Answer> {
+    let result = |budget| match form.tool {
+        // A caller that stops a job asks if it has ended, and `job` has the output.
+        Tool::JobStop => JobResult::without_output(report),
+        _ => JobResult::from(truncate::report(report, budget).as_ref()),
+    };
     let answer = |budget| JobAnswer {
-        job: form.fitted(JobResult::from(truncate::report(report, budget).as_ref())),
+        job: form.fitted(result(budget)),
         page: None,
         matches: None,
     };

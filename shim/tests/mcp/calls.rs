@@ -209,6 +209,8 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
         }
     );
     assert_eq!(job["kill_verified"], true);
+    assert_eq!((job.get("stdout"), job.get("stderr")), (None, None));
+    assert_eq!(job["stdout_bytes"], 6, "counted, not sent again");
 }
 
 #[test]
