@@ -18,7 +18,7 @@ pub mod denial {
         pub layer: Layer,
         /// The refused operation: `write`, `connect`, `signal`, …
         pub operation: String,
-        /// On what, as the job named it.
+        /// On what, as the job named it; ` and N more` follows if the same is true of others.
         pub object: Option<String>,
         /// The profile, limit or rule by which it is so.
         pub rule: String,

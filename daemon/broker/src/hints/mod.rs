@@ -4,18 +4,19 @@
 
 mod answer;
 mod commands;
+mod merge;
 pub(crate) mod notes;
 pub(crate) mod stderr_patterns;
 #[cfg(test)]
 mod tests;
 
-use remit_common::caps;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
 use remit_programs::{Alternative, Found, Topic};
 use remit_wire::outcome::{Captured, Ending, State};
 
 use crate::hints::stderr_patterns::{Kind, Said};
 use answer::{Answer, Bound, View};
+use merge::Merged;
 
 pub use answer::instead;
 pub use commands::{Command, Commands};
@@ -23,7 +24,6 @@ pub use commands::{Command, Commands};
 /// Lines of standard error that are parsed, for the head and for the tail.
 const LINES: usize = 400;
 
-const OBJECTS: usize = 3;
 /// Refusals of a job with status 0, as of a pipe: what it printed is there, but for that.
 const OF_SUCCESS: usize = 1;
 
@@ -56,19 +56,21 @@ pub fn visibility_of_read() -> ProfileVisibility {
     }
 }
 
-/// Returns at most [`caps::DENIALS`] refusals, without duplicates.
+/// Returns at most [`remit_common::caps::DENIALS`] refusals, without duplicates. Of several objects with one answer the
+/// first is named, and the others are counted.
 pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     let ending = evidence.ending;
     if ending.has_succeeded() {
         return of_success(evidence);
     }
-    let mut all = Denials::default();
-    all.0
-        .extend(ending.denials.iter().take(caps::DENIALS).cloned());
+    let mut all = Merged::default();
+    for known in &ending.denials {
+        all.add_known(known.clone());
+    }
     // A limit, a stop or an unknown end is not a failure by a refusal.
     let failed = matches!(ending.state, State::Exited | State::Signalled);
     let Some(view) = evidence.visibility.and_then(View::of).filter(|_| failed) else {
-        return all.0;
+        return all.into_denials();
     };
     let mut guesses = guesses(evidence, &view);
     // A shell connects to a name cache at each start: any other refused call of a socket explains more.
@@ -82,7 +84,7 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     for (guess, of_file) in guesses {
         all.add(guess, of_file);
     }
-    all.0
+    all.into_denials()
 }
 
 fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
@@ -160,24 +162,6 @@ pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Ve
         own.into_iter().chain(of_bus).any(is_shown)
     };
     evidence.commands.iter().filter(is_explained).collect()
-}
-
-#[derive(Default)]
-struct Denials(Vec<Denial>);
-
-impl Denials {
-    fn add(&mut self, denial: Denial, of_file: bool) {
-        let is_known = |known: &Denial| {
-            let answer = known.rule == denial.rule && known.next == denial.next;
-            let object = known.object == denial.object;
-            (answer && (object || !of_file)) || (denial.guess && !known.guess && (object || answer))
-        };
-        let answer = |known: &&Denial| known.rule == denial.rule && known.next == denial.next;
-        let few = self.0.iter().filter(answer).count() < OBJECTS;
-        if self.0.len() < caps::DENIALS && few && !self.0.iter().any(is_known) {
-            self.0.push(denial);
-        }
-    }
 }
 
 fn lines(stderr: &Captured) -> impl Iterator<Item = &[u8]> {

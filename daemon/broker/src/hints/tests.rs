@@ -197,6 +197,31 @@ fn fact_replaces_confirmed_guess() {
     assert_eq!(short(&two), ["landlock write /etc/x", "identity open /a ?"]);
 }
 
+/// `du -sh /var` names many directories, and the answer to all of them is the same.
+#[test]
+fn objects_with_one_answer_are_one_denial() {
+    let lines = |count: usize| -> String {
+        let line = |at| format!("du: cannot read directory '/var/{at}': Permission denied\n");
+        (0..count).map(line).collect()
+    };
+    for (stderr, expect) in [
+        (lines(1), "identity open /var/0 ?"),
+        (lines(2), "identity open /var/0 and 1 more ?"),
+        (lines(40) + &lines(40), "identity open /var/0 and 39 more ?"),
+    ] {
+        let denials = explained(&["du", "-sh", "/var"], &stderr, &[]);
+        assert_eq!(short(&denials), [expect]);
+    }
+    let other = lines(2) + "cat: /etc/shadow: Permission denied";
+    assert_eq!(
+        short(&explained(&["x"], &other, &[])),
+        [
+            "identity open /var/0 and 1 more ?",
+            "identity open /etc/shadow ?"
+        ]
+    );
+}
+
 #[test]
 fn copy_is_explained_by_what_it_hides_and_lacks() {
     let visibility = ProfileVisibility {
