@@ -75,13 +75,46 @@ pub fn keep_found(report: &mut AccessReport, query: &str) {
     report.commands = best.map(|(_, command)| command).collect();
 }
 
-/// Adds the command that answers what a program cannot answer in a sandbox.
-pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes]) {
+/// Adds the command that answers what a program cannot answer in a sandbox, by what is granted. `report` has all commands
+/// of the caller, and no answer to a query yet. `is_read`: the question is about profile read.
+pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool) {
     let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
-    if let (Some(asked), Some(alternative)) = (&mut report.asked, hints::alternative(&argv)) {
-        let call = hints::instead(&alternative);
-        asked.why += &format!("; if a sandbox keeps it from its answer: {call}");
+    let Some((asked, alternative)) = report.asked.as_mut().zip(hints::alternative(&argv)) else {
+        return;
+    };
+    let name = alternative.command;
+    let has_no_effect = asked.allowed && is_read && hints::changes(&alternative);
+    asked.why += match has_no_effect {
+        true => "; it would run and change nothing; instead: ",
+        false => "; if a sandbox keeps it from its answer: ",
+    };
+    let call = hints::granted(&alternative);
+    let view = report.commands.iter().find(|view| view.name() == name);
+    match (view, shipped(name)) {
+        (Some(view), _) => {
+            let approval = view.approval.as_ref();
+            let approval = approval.map(|approval| format!("; {approval}"));
+            asked.why += &format!("{call}{}", approval.unwrap_or_default());
+        }
+        (None, Some(command)) if report.more_commands == 0 => {
+            asked.why += &not_granted(name);
+            let args: Vec<_> = typed(&alternative).collect();
+            let lift = || lift(&command, &args, &report.user);
+            asked.lift = Some(asked.lift.take().unwrap_or_else(lift));
+        }
+        // Not all commands of the caller are known.
+        (None, _) => asked.why += &format!("{call}, if that is granted"),
     }
+}
+
+fn not_granted(name: &str) -> String {
+    format!("'{name}', a command of remit's package, is not granted to you")
+}
+
+/// Returns the arguments that were typed, each as name and value.
+fn typed(alternative: &Alternative) -> impl Iterator<Item = (String, String)> {
+    let pairs = alternative.pairs();
+    pairs.filter(|(_, value)| value != PLACEHOLDER)
 }
 
 /// Returns the call of a named command that does what a program would.
@@ -105,7 +138,7 @@ pub fn with_instead(refusal: Refusal, call: &str) -> Refusal {
 pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: &str) -> Refusal {
     match shipped(name) {
         Some(command) if refusal == Refusal::no_such_command(name) => Refusal {
-            message: format!("'{name}', a command of remit's package, is not granted to you"),
+            message: not_granted(name),
             lift: Some(lift(&command, args, user)),
             next: Some(
                 "tell the person you work for: an administrator can grant it, with the rule in lift"
@@ -182,10 +215,7 @@ impl Question {
             .alternative
             .iter()
             .filter(|one| one.command == first.name());
-        let args: Vec<_> = of_typed
-            .flat_map(Alternative::pairs)
-            .filter(|(_, value)| value != PLACEHOLDER)
-            .collect();
+        let args: Vec<_> = of_typed.flat_map(typed).collect();
         let names: Vec<String> = found
             .iter()
             .take(NAMED)
@@ -393,32 +423,112 @@ mod tests {
 
     #[test]
     fn verdict_about_a_program_names_the_command_that_answers() {
-        let mut report = asked("");
-        report.asked = Some(Asked {
-            allowed: true,
-            rule: None,
-            why: "allowed".to_owned(),
-            lift: None,
-            approval: None,
-        });
-        let argv = |words: &[&str]| {
-            words
-                .iter()
-                .map(|word| word.as_bytes().to_vec().into())
-                .collect::<Vec<Bytes>>()
+        let verdict = |typed: &str, allowed, is_read, more_commands| {
+            let mut report = asked("");
+            report.commands = [
+                ("units.timers", None),
+                ("service.restart unit=UNIT", Some("needs approval by ann")),
+                ("service.stop unit=UNIT", None),
+            ]
+            .map(|(usage, approval)| CommandView {
+                usage: usage.to_owned(),
+                summary: String::new(),
+                args: Vec::new(),
+                effect: Effect::Read,
+                profile: "read".to_owned(),
+                approval: approval.map(str::to_owned),
+            })
+            .into();
+            report.more_commands = more_commands;
+            report.asked = Some(Asked {
+                allowed,
+                rule: None,
+                why: "as ruled".to_owned(),
+                lift: None,
+                approval: None,
+            });
+            let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
+            name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), is_read);
+            let asked = report.asked.unwrap();
+            (asked.why, asked.lift)
         };
-        name_alternative(&mut report, &argv(&["ls"]));
-        assert_eq!(report.asked.as_ref().unwrap().why, "allowed");
-        name_alternative(
-            &mut report,
-            &argv(&["timeout", "5", "/bin/systemctl", "list-timers"]),
-        );
-        assert!(
-            report
-                .asked
-                .unwrap()
-                .why
-                .ends_with("run {\"name\": \"units.timers\"}")
-        );
+        let sandboxed = "as ruled; if a sandbox keeps it from its answer: ";
+        let without_effect = "as ruled; it would run and change nothing; instead: ";
+        let change = |verb: &str| {
+            format!(
+                "change {{\"name\": \"service.{verb}\", \"args\": {{\"unit\": \"x.service\"}}}}, with a reason"
+            )
+        };
+        let refused =
+            |name: &str| format!("'{name}', a command of remit's package, is not granted to you");
+        for (typed, allowed, is_read, more, expect) in [
+            ("ls", true, true, 0, "as ruled".to_owned()),
+            (
+                "timeout 5 /bin/systemctl list-timers",
+                true,
+                true,
+                0,
+                format!("{sandboxed}run {{\"name\": \"units.timers\"}}"),
+            ),
+            (
+                "systemctl restart x",
+                true,
+                true,
+                0,
+                format!(
+                    "{without_effect}{}; needs approval by ann",
+                    change("restart")
+                ),
+            ),
+            (
+                "systemctl stop x",
+                true,
+                true,
+                0,
+                format!("{without_effect}{}", change("stop")),
+            ),
+            (
+                "systemctl stop x",
+                true,
+                false,
+                0,
+                format!("{sandboxed}{}", change("stop")),
+            ),
+            (
+                "systemctl stop x",
+                false,
+                true,
+                0,
+                format!("{sandboxed}{}", change("stop")),
+            ),
+            (
+                "systemctl start x",
+                true,
+                true,
+                0,
+                format!("{without_effect}{}", refused("service.start")),
+            ),
+            (
+                "systemctl start x",
+                true,
+                true,
+                7,
+                format!("{without_effect}{}, if that is granted", change("start")),
+            ),
+            (
+                "nft list ruleset",
+                true,
+                true,
+                0,
+                format!("{sandboxed}{}", refused("firewall.rules")),
+            ),
+        ] {
+            let (why, lift) = verdict(typed, allowed, is_read, more);
+            assert_eq!(why, expect, "{typed}");
+            assert!(!why.contains("call access"), "it is that call: {why}");
+            assert_eq!(lift.is_some(), why.contains("not granted"), "{typed}");
+        }
+        let (_, lift) = verdict("nft list ruleset", true, true, 0);
+        assert!(lift.unwrap().contains("allow = [\"firewall.rules\"]"));
     }
 }

@@ -122,6 +122,7 @@ impl Call {
         validate::access(&access)?;
         let query = access.query.take();
         let (name, argv) = (access.name.clone(), access.argv.clone());
+        let is_read = matches!(access.profile.as_deref(), None | Some("read"));
         let session = self.client.session;
         let message = |ticket| ToWarden::Access {
             session,
@@ -134,11 +135,11 @@ impl Call {
             None => refused,
         })? {
             Answer::Access(mut report) => {
+                if let Some(argv) = argv {
+                    find::name_alternative(&mut report, &argv, is_read);
+                }
                 if let Some(query) = query {
                     find::keep_found(&mut report, &query);
-                }
-                if let Some(argv) = argv {
-                    find::name_alternative(&mut report, &argv);
                 }
                 Ok(Reply::Access(*report))
             }

@@ -18,7 +18,7 @@ use crate::hints::stderr_patterns::{Kind, Said};
 use answer::{Answer, Bound, View};
 use merge::Merged;
 
-pub use answer::instead;
+pub use answer::{changes, granted, instead};
 pub use commands::{Command, Commands};
 
 /// Lines of standard error that are parsed, for the head and for the tail.

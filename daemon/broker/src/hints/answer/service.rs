@@ -8,13 +8,22 @@ use super::{Answer, View, named};
 
 pub fn instead(alternative: &Alternative) -> String {
     let name = alternative.command;
-    match shipped(name).is_some_and(|shipped| shipped.changes) {
-        true => format!(
-            "call access; if it lists {name}: {}, with a reason",
-            call("change", alternative)
-        ),
+    match changes(alternative) {
+        true => format!("call access; if it lists {name}: {}", granted(alternative)),
+        false => granted(alternative),
+    }
+}
+
+/// Returns the call for a caller that may make it.
+pub fn granted(alternative: &Alternative) -> String {
+    match changes(alternative) {
+        true => format!("{}, with a reason", call("change", alternative)),
         false => call("run", alternative),
     }
+}
+
+pub fn changes(alternative: &Alternative) -> bool {
+    shipped(alternative.command).is_some_and(|shipped| shipped.changes)
 }
 
 fn call(tool: &str, alternative: &Alternative) -> String {
