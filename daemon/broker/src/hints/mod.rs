@@ -27,6 +27,9 @@ const LINES: usize = 400;
 /// Refusals of a job with status 0, as of a pipe: what it printed is there, but for that.
 const OF_SUCCESS: usize = 1;
 
+/// Directories of a job's own, in each sandbox.
+pub(crate) const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub layer: Layer,
@@ -50,7 +53,7 @@ pub fn visibility_of_read() -> ProfileVisibility {
         base: "read".into(),
         read: Vec::new(),
         write: Vec::new(),
-        private: ["/tmp", "/var/tmp", "/dev/shm"].map(str::to_owned).into(),
+        private: PRIVATE.map(str::to_owned).into(),
         sockets: Vec::new(),
         network: vec!["none".into()],
     }
@@ -94,6 +97,16 @@ fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
     let said = said(evidence.stderr);
     let guesses = said.filter_map(|said| of_said(&said, evidence.commands, &view));
     guesses.map(|(guess, _)| guess).take(OF_SUCCESS).collect()
+}
+
+/// Returns true if standard error names a file that is missing in a directory of the job's own.
+pub fn misses_private(evidence: &Evidence<'_>) -> bool {
+    let view = evidence.visibility.and_then(View::of);
+    view.is_some_and(|view| {
+        said(evidence.stderr)
+            .filter(|said| said.kind == Kind::NoFile)
+            .any(|said| said.object.is_some_and(|path| view.is_private(&path)))
+    })
 }
 
 fn said(stderr: &Captured) -> impl Iterator<Item = Said> {

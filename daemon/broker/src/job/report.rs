@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use remit_common::denial::{Denial, ProfileVisibility};
 use remit_common::{caps, text};
 use remit_wire::outcome::{
-    Captured, Ending, Enforced, JobReport, JobSummary, Page, QueuePosition, Stream,
+    Captured, Ending, Enforced, JobReport, JobSummary, Page, QueuePosition, State, Stream,
 };
 use remit_wire::{PageQuery, Progress};
 
@@ -90,6 +90,8 @@ impl Job {
 
     fn explained(&self, stderr: &Captured, facts: &Facts) -> (Vec<Denial>, Vec<String>) {
         let (about, seen) = (self.about.borrow(), self.seen.borrow());
+        let ending = facts.ending.as_ref();
+        let ran = ending.is_none_or(|ending| ending.state != State::NotStarted);
         let mut notes = about.notes.clone();
         // The warden says what the profile allowed only of a job that failed.
         let is_read = |enforced: &Enforced| enforced.profile == "read";
@@ -103,6 +105,12 @@ impl Job {
             stderr,
         });
         let denials = evidence.as_ref().map(hints::denials).unwrap_or_default();
+        let misses_private = evidence.as_ref().is_some_and(hints::misses_private);
+        if ran && (about.names_private || misses_private) {
+            let note = notes::of_private(facts.enforced.as_ref(), facts.visibility.as_ref());
+            let is_new = |note: &String| !notes.contains(note);
+            notes.extend(note.filter(is_new));
+        }
         let has_failed = facts
             .ending
             .as_ref()
@@ -305,9 +313,11 @@ fn unpacked(bytes: &[u8]) -> Facts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registry::tests::{ending, with_secret};
+    use remit_wire::Bytes;
+
+    use super::super::registry::tests::{ending, meta, with_secret};
     use super::*;
-    use crate::hints;
+    use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
     use crate::redact::tests::BUILT;
 
@@ -333,6 +343,78 @@ mod tests {
             ("\n\n", ""),
         ] {
             assert_eq!(last_line(text.as_bytes()), line.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn notes_are_of_what_ran_and_of_its_directories() {
+        let about = About {
+            notes: vec!["of nginx".to_owned()],
+            names_private: true,
+            ..About::default()
+        };
+        let plain = About::default();
+        let private = "private to the job";
+        let missing = "cat: /tmp/x: No such file or directory";
+        let other = "cat: /srv/x: No such file or directory";
+        for (about, state, exit, layer, stderr, expect) in [
+            (
+                &about,
+                State::NotStarted,
+                127,
+                "mounts",
+                "",
+                &["of nginx"][..],
+            ),
+            (
+                &about,
+                State::Exited,
+                0,
+                "mounts",
+                "",
+                &["of nginx", private],
+            ),
+            (&about, State::Exited, 0, "root", "", &["of nginx", private]),
+            (
+                &about,
+                State::Exited,
+                1,
+                "mounts",
+                "",
+                &["of nginx", private],
+            ),
+            (&about, State::Exited, 0, "keyring", "", &["of nginx"]),
+            (&plain, State::Exited, 0, "mounts", "", &[]),
+            (&plain, State::Exited, 1, "mounts", missing, &[private]),
+            (&plain, State::Exited, 1, "mounts", other, &[]),
+        ] {
+            let facts = Facts {
+                enforced: Some(Enforced {
+                    profile: "p".into(),
+                    uid: 7,
+                    layers: vec![layer.into()],
+                    landlock: 6,
+                    limits: Vec::new(),
+                }),
+                ending: Some(Ending {
+                    state,
+                    exit: Some(exit),
+                    ..ending()
+                }),
+                visibility: (exit != 0).then(hints::visibility_of_read),
+            };
+            let stderr = Captured {
+                total: stderr.len() as u64,
+                head: Bytes::from(stderr.as_bytes().to_vec()),
+                ..Captured::default()
+            };
+            let job = Job::new(meta(1, 1), about.clone());
+            let notes = job.explained(&stderr, &facts).1;
+            let has = |(note, part): (&String, &&str)| note.contains(part);
+            assert!(
+                notes.len() == expect.len() && notes.iter().zip(expect).all(has),
+                "{state:?} {layer}: {notes:?}"
+            );
         }
     }
 

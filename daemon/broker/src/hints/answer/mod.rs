@@ -348,13 +348,13 @@ fn covers(list: &[String], path: &str) -> bool {
     is_plain(path) && list.iter().any(|listed| lies_in(path, listed))
 }
 
-fn lies_in(path: &str, dir: &str) -> bool {
+pub fn lies_in(path: &str, dir: &str) -> bool {
     path.strip_prefix(dir)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || dir.ends_with('/'))
 }
 
 /// Absolute and without `..`, so that a comparison of texts is valid for the path.
-fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.split('/').any(|part| part == "..")
 }
 

@@ -3,18 +3,21 @@
 mod scan;
 mod table;
 
+use remit_common::denial::ProfileVisibility;
 use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
 use remit_link::JobMeta;
 use remit_wire::{Run, What};
 
-use crate::hints::{Command, Commands};
+use crate::hints::{Command, Commands, PRIVATE};
 use scan::{Notes, of_program};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     pub notes: Vec<String>,
     pub commands: Commands,
+    /// It names a path in one of [`PRIVATE`].
+    pub names_private: bool,
     /// A command of the policy that looks: an empty answer is one.
     pub looks: bool,
 }
@@ -28,25 +31,26 @@ pub fn of_run(run: &Run) -> About {
         return About::default();
     }
     let is_read = matches!(run.profile.as_deref(), None | Some("read"));
-    match &run.what {
+    let about = match &run.what {
         What::Argv(argv) => {
             let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
             about(&argv, is_read)
         }
-        What::Script { text, .. } => About {
-            notes: if is_read {
-                Notes::of_script(text).found
-            } else {
-                Vec::new()
-            },
-            commands: Commands::of_script(text),
-            looks: false,
-        },
+        What::Script { text, .. } => {
+            About::new(Notes::of_script(text), Commands::of_script(text), is_read)
+        }
         // A built-in command reports its own limits. The program of a policy command is not known here.
-        What::Named { .. } => About {
+        What::Named { args, .. } => About {
             looks: run.purpose == Purpose::Use,
+            names_private: args.iter().any(|(_, value)| table::is_private(value)),
             ..About::default()
         },
+    };
+    let is_private = |cwd: &[u8]| str::from_utf8(cwd).is_ok_and(table::is_private);
+    let starts_there = run.cwd.as_ref().is_some_and(|cwd| is_private(cwd));
+    About {
+        names_private: about.names_private || starts_there,
+        ..about
     }
 }
 
@@ -59,19 +63,44 @@ pub fn of_line(meta: &JobMeta) -> About {
 }
 
 fn about(argv: &[&[u8]], is_read: bool) -> About {
-    About {
-        notes: if is_read {
-            Notes::of_argv(argv).found
-        } else {
-            Vec::new()
-        },
-        commands: Commands::of_argv(argv),
-        looks: false,
+    About::new(Notes::of_argv(argv), Commands::of_argv(argv), is_read)
+}
+
+impl About {
+    fn new(notes: Notes, commands: Commands, is_read: bool) -> Self {
+        Self {
+            notes: if is_read { notes.found } else { Vec::new() },
+            commands,
+            names_private: notes.names_private,
+            looks: false,
+        }
     }
 }
 
 pub fn of_command(command: &Command) -> Option<String> {
     of_program(&command.name, &command.args)
+}
+
+/// Returns the note of a job that looks into directories of its own. `visibility`: known after a failure.
+pub fn of_private(
+    enforced: Option<&Enforced>,
+    visibility: Option<&ProfileVisibility>,
+) -> Option<String> {
+    let has_mounts = |enforced: &Enforced| {
+        let own = |layer: &String| ["mounts", "root"].contains(&layer.as_str());
+        enforced.layers.iter().any(own)
+    };
+    let dirs = match visibility {
+        Some(visibility) => visibility.private.join(", "),
+        None if enforced.is_some_and(has_mounts) => PRIVATE.join(", "),
+        None => String::new(),
+    };
+    let of_enforced = enforced.map(|enforced| &enforced.profile);
+    let profile = visibility.map(|visibility| &visibility.profile);
+    // A file of the policy can list paths in them.
+    let is_read = profile.or(of_enforced).is_some_and(|name| name == "read");
+    let listed = if is_read { "" } else { table::LISTED };
+    (!dirs.is_empty()).then(|| table::private(&dirs) + listed)
 }
 
 /// Returns a note about a refusal in stderr that no denial explains, as of a job with status 0. Only in profile read.
@@ -142,6 +171,119 @@ mod tests {
             &[],
         ] {
             assert!(argv(plain).is_empty(), "{plain:?}");
+        }
+    }
+
+    fn run(what: What) -> Run {
+        Run {
+            what,
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            profile: None,
+            wait_ms: None,
+            max_runtime_s: None,
+            request_id: None,
+            purpose: Purpose::Use,
+            traceparent: None,
+            set: None,
+            behalf: None,
+        }
+    }
+
+    #[test]
+    fn path_in_a_private_directory_is_found_in_each_request() {
+        let argv = |words: &[&str]| {
+            let words = words.iter().map(|word| word.as_bytes().to_vec().into());
+            run(What::Argv(words.collect()))
+        };
+        let script = |text: &str| {
+            run(What::Script {
+                text: text.as_bytes().to_vec().into(),
+                interpreter: None,
+            })
+        };
+        let named = |value: &str| {
+            run(What::Named {
+                name: "directories.list".into(),
+                args: vec![("directory".into(), value.into())],
+            })
+        };
+        let cwd = Run {
+            cwd: Some(b"/var/tmp".to_vec().into()),
+            ..argv(&["ls"])
+        };
+        for (run, is_found) in [
+            (argv(&["du", "-sh", "/tmp"]), true),
+            (argv(&["ls", "/var/tmp/"]), true),
+            (argv(&["cat", "/tmp/x"]), true),
+            (argv(&["dd", "if=/dev/shm/x"]), true),
+            (argv(&["sh", "-c", "cat '/tmp/x' | wc"]), true),
+            (script("cd /tmp && ls"), true),
+            (script("open(\"/tmp/x\")"), true),
+            (named("/tmp"), true),
+            (cwd, true),
+            (argv(&["ls", "/tmpx", "/srv/tmp"]), false),
+            (argv(&["cat", "/tmp/../etc/hosts"]), false),
+            (script("ls /etc"), false),
+            (named("/srv"), false),
+        ] {
+            assert_eq!(of_run(&run).names_private, is_found, "{run:?}");
+        }
+        let once = Run {
+            purpose: Purpose::Change { reason: "x".into() },
+            ..argv(&["ls", "/tmp"])
+        };
+        assert!(!of_run(&once).names_private, "it sees the host's");
+    }
+
+    #[test]
+    fn private_directories_are_named_where_a_job_has_them() {
+        let enforced = |layer: &str| Enforced {
+            profile: "p".into(),
+            uid: 1,
+            layers: vec!["session".into(), layer.into()],
+            landlock: 6,
+            limits: Vec::new(),
+        };
+        let visibility = crate::hints::visibility_of_read();
+        let of_read = table::of_topic(remit_programs::Topic::PrivateTmp);
+        for (layer, visibility, expect) in [
+            (
+                "mounts",
+                None,
+                of_read.map(|note| note.to_owned() + table::LISTED),
+            ),
+            (
+                "root",
+                None,
+                of_read.map(|note| note.to_owned() + table::LISTED),
+            ),
+            ("keyring", None, None),
+            ("mounts", Some(&visibility), of_read.map(str::to_owned)),
+            (
+                "root",
+                Some(&ProfileVisibility {
+                    profile: "site".into(),
+                    private: vec!["/tmp".into(), "/work".into()],
+                    ..visibility.clone()
+                }),
+                Some(table::private("/tmp, /work") + table::LISTED),
+            ),
+            (
+                "mounts",
+                Some(&ProfileVisibility {
+                    private: Vec::new(),
+                    ..visibility.clone()
+                }),
+                None,
+            ),
+        ] {
+            assert_eq!(
+                of_private(Some(&enforced(layer)), visibility),
+                expect,
+                "{layer}"
+            );
         }
     }
 

@@ -16,6 +16,8 @@ const ARGS: usize = 12;
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) found: Vec<String>,
+    /// One of the words is a path in a private directory.
+    pub(super) names_private: bool,
     /// Bytes and words that were looked at.
     bytes: usize,
     words: usize,
@@ -40,7 +42,7 @@ impl Notes {
         let args: Vec<_> = args.map(|arg| notes.text(arg)).collect();
         notes.add(of_program(name, &args));
         for arg in args {
-            notes.add(table::of_file(&arg).map(str::to_owned));
+            notes.add_of_file(&arg);
         }
         notes
     }
@@ -64,6 +66,11 @@ impl Notes {
         if let Some(note) = note.filter(|note| !self.is_full() && !self.found.contains(note)) {
             self.found.push(note);
         }
+    }
+
+    fn add_of_file(&mut self, word: &str) {
+        self.names_private |= table::is_private(word);
+        self.add(table::of_file(word).map(str::to_owned));
     }
 
     fn is_full(&self) -> bool {
@@ -97,7 +104,7 @@ impl Notes {
             if self.is_full() {
                 return;
             }
-            self.add(table::of_file(word).map(str::to_owned));
+            self.add_of_file(word);
             if let Some(name) = program_in(word).filter(|_| !names) {
                 self.add(of_program(name, args.get(..ARGS).unwrap_or(args)));
                 let is_reader = table::READERS.contains(&name);

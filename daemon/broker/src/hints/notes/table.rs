@@ -2,6 +2,9 @@
 
 use remit_programs::Topic;
 
+use crate::hints::PRIVATE;
+use crate::hints::answer::{is_plain, lies_in};
+
 pub(super) const MOUNTS: &str = "the mount table is the sandbox's own, all read-only: `findmnt -N 1` and /proc/1/mounts show the host's";
 pub(super) const UNSEEN: &str = "what the job may not read is left out, and with `2>/dev/null` nothing says so: counts and empty answers may be too small";
 
@@ -11,7 +14,9 @@ const ROOT_FILES: &str = "a 'Permission denied' of the program's own test is the
 pub(super) fn of_topic(topic: Topic) -> Option<&'static str> {
     Some(match topic {
         Topic::MountTable => MOUNTS,
-        Topic::PrivateTmp => "/tmp, /var/tmp and /dev/shm are private to the job and empty",
+        Topic::PrivateTmp => {
+            "/tmp, /var/tmp, /dev/shm are private to the job: what the host has there cannot be seen"
+        }
         Topic::Descriptors => {
             "descriptors of other users' processes are hidden here, so a list of them has gaps"
         }
@@ -141,6 +146,20 @@ pub(super) const NAMERS: &[&str] = &[
     "docker",
     "podman",
 ];
+
+/// What follows of a profile that is not `read`.
+pub(super) const LISTED: &str = ", but for paths that the profile lists";
+
+/// Returns what [`Topic::PrivateTmp`] says, of other directories.
+pub(super) fn private(dirs: &str) -> String {
+    format!("{dirs} are private to the job: what the host has there cannot be seen")
+}
+
+/// Returns true for a path in one of [`PRIVATE`], also as the value of an option.
+pub(super) fn is_private(word: &str) -> bool {
+    let path = word.split_once('=').map_or(word, |(_, path)| path);
+    is_plain(path) && PRIVATE.iter().any(|dir| lies_in(path, dir))
+}
 
 pub(super) fn of_file(path: &str) -> Option<&'static str> {
     let mounts = [
