@@ -6,6 +6,7 @@ mod answer;
 mod commands;
 mod merge;
 pub(crate) mod notes;
+mod shell_words;
 pub(crate) mod stderr_patterns;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use merge::Merged;
 
 pub use answer::{changes, granted, instead};
 pub use commands::{Command, Commands};
+pub use shell_words::ShellWords;
 
 /// Lines of standard error that are parsed, for the head and for the tail.
 const LINES: usize = 400;

@@ -91,8 +91,9 @@ impl Job {
     fn explained(&self, stderr: &Captured, facts: &Facts) -> (Vec<Denial>, Vec<String>) {
         let (about, seen) = (self.about.borrow(), self.seen.borrow());
         let ending = facts.ending.as_ref();
+        // What a program would have written wrongly is of no use if it did not run.
         let ran = ending.is_none_or(|ending| ending.state != State::NotStarted);
-        let mut notes = about.notes.clone();
+        let mut notes = if ran { about.notes.clone() } else { Vec::new() };
         // The warden says what the profile allowed only of a job that failed.
         let is_read = |enforced: &Enforced| enforced.profile == "read";
         let of_read = (facts.visibility.is_none() && facts.enforced.as_ref().is_some_and(is_read))
@@ -105,6 +106,7 @@ impl Job {
             stderr,
         });
         let denials = evidence.as_ref().map(hints::denials).unwrap_or_default();
+        notes.extend(ending.and_then(|ending| about.shell_words.note(ending, stderr)));
         let misses_private = evidence.as_ref().is_some_and(hints::misses_private);
         if ran && (about.names_private || misses_private) {
             let note = notes::of_private(facts.enforced.as_ref(), facts.visibility.as_ref());
@@ -317,6 +319,7 @@ mod tests {
 
     use super::super::registry::tests::{ending, meta, with_secret};
     use super::*;
+    use crate::hints::ShellWords;
     use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
     use crate::redact::tests::BUILT;
@@ -351,6 +354,7 @@ mod tests {
         let about = About {
             notes: vec!["of nginx".to_owned()],
             names_private: true,
+            shell_words: ShellWords::of_argv(&[b"cd"]),
             ..About::default()
         };
         let plain = About::default();
@@ -364,7 +368,7 @@ mod tests {
                 127,
                 "mounts",
                 "",
-                &["of nginx"][..],
+                &["cd is a word"][..],
             ),
             (
                 &about,

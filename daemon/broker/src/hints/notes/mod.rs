@@ -7,9 +7,9 @@ use remit_common::denial::ProfileVisibility;
 use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
 use remit_link::JobMeta;
-use remit_wire::{Run, What};
+use remit_wire::{Bytes, Run, What};
 
-use crate::hints::{Command, Commands, PRIVATE};
+use crate::hints::{Command, Commands, PRIVATE, ShellWords};
 use scan::{Notes, of_program};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct About {
     pub commands: Commands,
     /// It names a path in one of [`PRIVATE`].
     pub names_private: bool,
+    pub shell_words: ShellWords,
     /// A command of the policy that looks: an empty answer is one.
     pub looks: bool,
 }
@@ -26,16 +27,20 @@ pub const EMPTY: &str =
     "it printed nothing: a search has found nothing, and a check with exit status 0 no fault";
 
 pub fn of_run(run: &Run) -> About {
+    let shell_words = match &run.what {
+        What::Argv(argv) => ShellWords::of_argv(&slices(argv)),
+        What::Script { .. } | What::Named { .. } => ShellWords::default(),
+    };
     // A one-off change runs where its approver saw, which is no sandbox as a rule.
     if matches!(run.purpose, Purpose::Change { .. }) {
-        return About::default();
+        return About {
+            shell_words,
+            ..About::default()
+        };
     }
     let is_read = matches!(run.profile.as_deref(), None | Some("read"));
     let about = match &run.what {
-        What::Argv(argv) => {
-            let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
-            about(&argv, is_read)
-        }
+        What::Argv(argv) => about(&slices(argv), is_read),
         What::Script { text, .. } => {
             About::new(Notes::of_script(text), Commands::of_script(text), is_read)
         }
@@ -50,8 +55,13 @@ pub fn of_run(run: &Run) -> About {
     let starts_there = run.cwd.as_ref().is_some_and(|cwd| is_private(cwd));
     About {
         names_private: about.names_private || starts_there,
+        shell_words,
         ..about
     }
+}
+
+fn slices(argv: &[Bytes]) -> Vec<&[u8]> {
+    argv.iter().map(|arg| arg.as_slice()).collect()
 }
 
 pub fn of_line(meta: &JobMeta) -> About {
@@ -72,6 +82,7 @@ impl About {
             notes: if is_read { notes.found } else { Vec::new() },
             commands,
             names_private: notes.names_private,
+            shell_words: ShellWords::default(),
             looks: false,
         }
     }
