@@ -12,12 +12,17 @@ use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers::Timer;
 use crate::identity::accounts::{People, Question};
 use crate::identity::peer::Subject;
+use crate::job::admission::fits;
 use crate::request::{Call, Requester};
 use crate::startup::error::chain;
 
 /// Timeout of a look-up. Its child is then ended.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: usize = 32;
+/// Of these, look-ups for uses of grants: of one user and of all. Users must not keep each other, arrivals and grants out
+/// by requests of their own.
+const USES_PER_UID: usize = 4;
+const USES: usize = 16;
 /// Additional look-ups for administrators' requests, so other users cannot block them.
 const SERVES: usize = 16;
 
@@ -78,12 +83,9 @@ pub struct LookUps {
 
 impl LookUps {
     pub fn has_request(&self, uid: u32, id: &str) -> bool {
-        self.live.values().any(|one| match &one.then {
-            LookUpPurpose::GrantUse(used) => {
-                let same = used.call.request().is_some_and(|(own, _)| own == id);
-                used.requester.subject.uid() == uid && same
-            }
-            LookUpPurpose::Name(_) | LookUpPurpose::Give(_) | LookUpPurpose::Serve(..) => false,
+        self.uses().any(|used| {
+            let same = used.call.request().is_some_and(|(own, _)| own == id);
+            used.requester.subject.uid() == uid && same
         })
     }
 
@@ -113,9 +115,14 @@ impl LookUps {
             LookUpPurpose::Serve(..) => MOST + SERVES,
             LookUpPurpose::Name(_) | LookUpPurpose::GrantUse(_) | LookUpPurpose::Give(_) => MOST,
         };
+        let busy = |text: String| Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         if self.live.len() >= most {
-            let text = format!("{most} accounts are being looked up, the maximum");
-            return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
+            return busy(format!("{most} accounts are being looked up, the maximum"));
+        }
+        if let LookUpPurpose::GrantUse(used) = &then
+            && let Some(text) = too_many_uses(self.uses(), used)
+        {
+            return busy(text);
         }
         let answer = in_child(|| {
             let ask = beside.map(|(begin, _)| begin());
@@ -135,6 +142,13 @@ impl LookUps {
         reactor.timers.add(patience, Timer::LookUp(serial));
         self.live.insert(serial, LookUp { answer, then });
         Ok(())
+    }
+
+    fn uses(&self) -> impl Iterator<Item = &GrantUse> + Clone {
+        self.live.values().filter_map(|one| match &one.then {
+            LookUpPurpose::GrantUse(used) => Some(used.as_ref()),
+            LookUpPurpose::Name(_) | LookUpPurpose::Give(_) | LookUpPurpose::Serve(..) => None,
+        })
     }
 
     pub fn read(&mut self, serial: u64) -> Option<Result<LookedUp, String>> {
@@ -168,7 +182,92 @@ impl LookUps {
     }
 }
 
+/// Returns why one more use may not be looked up, beside those of `uses`.
+fn too_many_uses<'a>(
+    uses: impl Iterator<Item = &'a GrantUse> + Clone,
+    new: &GrantUse,
+) -> Option<String> {
+    let uid = new.requester.subject.uid();
+    let own = uses
+        .clone()
+        .filter(|used| used.requester.subject.uid() == uid);
+    let bytes = |used: &GrantUse| used.call.held;
+    let (own_held, all_held) = (own.clone().map(bytes).sum(), uses.clone().map(bytes).sum());
+    let what = "uses of temporary grants are being looked up, the maximum";
+    if own.count() >= USES_PER_UID {
+        Some(format!("{USES_PER_UID} of your {what}"))
+    } else if uses.count() >= USES {
+        Some(format!("{USES} {what}"))
+    } else if !fits(own_held, all_held, new.call.held) {
+        let text = "the uses of temporary grants that are being looked up hold the maximum number of bytes";
+        Some(text.to_owned())
+    } else {
+        None
+    }
+}
+
 pub fn late() -> String {
     let seconds = PATIENCE.as_secs();
     format!("accounts were not looked up in {seconds} s: a directory service does not respond")
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::caps;
+    use remit_common::wire::Purpose;
+
+    use super::*;
+    use crate::request::fixture::{named, spec};
+
+    fn used(uid: u32, held: usize) -> GrantUse {
+        let mut call = Call::new(spec(named("a.b", &[]), Purpose::Use), Vec::new()).unwrap();
+        call.held = held;
+        GrantUse {
+            requester: Requester {
+                subject: Subject::fake(uid, "agent", None),
+                session: 1,
+                ticket: 1,
+            },
+            call,
+        }
+    }
+
+    #[test]
+    fn uses_of_one_user_and_of_all_leave_slots_to_other_look_ups() {
+        let of_users = |users: u32, each: u32| {
+            let all = (0..users * each).map(|at| used(1000 + at / each, 1));
+            all.collect::<Vec<_>>()
+        };
+        let (quarter, whole) = (caps::QUEUED_BYTES / 4, caps::QUEUED_BYTES);
+        for (uses, new, expect) in [
+            (of_users(1, 0), used(1000, 1), None),
+            (of_users(1, 3), used(1000, 1), None),
+            (of_users(1, 4), used(1000, 1), Some("4 of your uses")),
+            (of_users(1, 4), used(1001, 1), None),
+            (of_users(3, 4), used(1003, 1), None),
+            (of_users(4, 4), used(1004, 1), Some("16 uses")),
+            (of_users(15, 1), used(1015, 1), None),
+            (of_users(16, 1), used(1016, 1), Some("16 uses")),
+            (
+                vec![used(1000, quarter)],
+                used(1000, quarter),
+                Some("bytes"),
+            ),
+            (vec![used(1000, quarter)], used(1001, quarter), None),
+            (
+                vec![used(1000, whole), used(1001, whole)],
+                used(1002, whole),
+                Some("bytes"),
+            ),
+        ] {
+            let count = uses.len();
+            let text = too_many_uses(uses.iter(), &new);
+            let is_expected = match (&text, expect) {
+                (Some(text), Some(expect)) => text.contains(expect),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(is_expected, "{count}: {text:?}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub struct Call {
     pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) script: Option<Sealed>,
     pub(super) stdin: Option<Sealed>,
-    pub(super) held: usize,
+    pub held: usize,
     pub(super) profile: Option<String>,
     pub(super) runtime_s: Option<u32>,
     pub(super) request_id: Option<String>,
