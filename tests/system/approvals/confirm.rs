@@ -687,6 +687,34 @@ fn second_stop_leaves_what_follows_an_undo_to_the_next_start() {
     assert_eq!(gated.words(), format!("{stopped}old gate\nlast\n"));
 }
 
+/// A requester who administers remit must not keep the change by it.
+#[test]
+fn neither_a_lock_nor_a_stop_ends_what_takes_a_commit_back() {
+    let gated = Gated::lay(GATED, true);
+    let daemon = &gated.fixture.daemon;
+    let gates = daemon.records("intent").into_iter();
+    let gates = gates.filter(|record| record["REMIT_COMMAND"] == "site.gate");
+    let job = gates.last().expect("it runs")["REMIT_JOB"].clone();
+    let job = job.as_str().expect("it has an id").parse().unwrap();
+    let stopped = daemon.administers(&admin(), AdminRequest::Stop { job, signal: None });
+    let refusal = stopped.expect_err("it follows the undo");
+    assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
+    let next = refusal.next.unwrap_or_default();
+    assert!(next.starts_with("remit confirm keeps a commit"), "{next}");
+    let why = "an incident".to_owned();
+    let said = does(daemon, AdminRequest::Lock { why, kill: true });
+    let expect = "jobs being ended: 0; recoveries and undos by remitd that go on: 1";
+    assert!(
+        matches!(&said, AdminReply::Done(said) if said.contains(expect)),
+        "{said:?}"
+    );
+    gated.gate.unlock().unwrap();
+    is_undone_to(&gated.fixture, "watched/a", "old ");
+    assert_eq!(gated.words(), "new gate\nlast\nold gate\nlast\n");
+    let mut verdicts = daemon.records("unconfirmed").into_iter();
+    assert!(verdicts.all(|record| record["REMIT_VERDICT"] != "failed"));
+}
+
 /// A full disk must not keep a commit beyond its time.
 #[test]
 fn start_without_a_disk_to_write_still_undoes() {

@@ -18,6 +18,7 @@ use super::showing::start_showing;
 use crate::approval::{Request, copies, end, no_such_request};
 use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
+use crate::job::live::Job;
 use crate::job::state::NeverRan;
 use crate::job::table::Jobs;
 use crate::job::termination;
@@ -47,7 +48,8 @@ fn is_over(job: &AnyJob) -> bool {
     job.kill_verified.is_some() && job.then.iter().all(FollowUp::is_over)
 }
 
-/// Stops a job of any user. `Ok`: the answer follows. Errors: the job has ended, or no such job or signal.
+/// Stops a job of any user. `Ok`: the answer follows. Errors: the job has ended, takes back changes of files by itself, or
+/// no such job or signal.
 pub fn stop_any(
     cx: &mut JobCx<'_>,
     admin: &Subject,
@@ -60,8 +62,17 @@ pub fn stop_any(
     let waiting = cx.jobs.is_waiting(job)
         || cx.jobs.serial_of::<Request>(job).is_some()
         || cx.jobs.serial_of::<NeverRan>(job).is_some();
-    if cx.jobs.serial(job).is_none() && !waiting {
+    let live = cx.jobs.serial(job);
+    if live.is_none() && !waiting {
         return Err(cx.reports.refuse(admin, no_such_job()));
+    }
+    let live = live.and_then(|serial| cx.jobs.find::<Job>(serial));
+    if live.is_some_and(|job| job.plan.is_automatic_undo()) {
+        let text = "remitd itself takes back changes of files by this job, so it is not stopped";
+        let refusal = Refusal::new(Code::DeniedRule, text)
+            .object(job.to_string())
+            .next("remit confirm keeps a commit whose undo has not begun or has not worked");
+        return Err(cx.reports.refuse(admin, refusal));
     }
     let cause = format!("stopped by administrator {}", admin.user());
     if let Err(refusal) = termination::stop_job(cx, job, signal, &cause) {

@@ -20,7 +20,7 @@ use crate::state_dir::lock::{Locked, State};
 
 const WHY: usize = 1000;
 
-/// Refuses new requests, ends waiting jobs and, with `kill`, running jobs.
+/// Refuses new requests, ends waiting jobs and, with `kill`, running jobs, but for those that take back changes of files.
 pub fn lock(
     cx: &mut JobCx<'_>,
     life: &mut Lifecycle,
@@ -39,12 +39,20 @@ pub fn lock(
     if life.gate != AdmissionState::Stopping {
         life.gate = AdmissionState::Locked(locked);
     }
-    let jobs = cx.jobs.count_live();
+    let live = cx.jobs.live();
+    let (undos, others): (Vec<_>, Vec<_>) = live
+        .map(|(serial, job)| (serial, job.plan.is_automatic_undo()))
+        .partition(|(_, is_undo)| *is_undo);
+    let (jobs, ended) = (undos.len() + others.len(), others.len());
+    let go_on = match undos.len() {
+        0 => String::new(),
+        undos => format!("; recoveries and undos by remitd that go on: {undos}"),
+    };
     let (also, rest) = match (jobs, kill) {
         (0, _) => (String::new(), "no job is running".to_owned()),
         (_, true) => (
-            format!(" and ends all jobs ({jobs})"),
-            format!("jobs being ended: {jobs}"),
+            format!(" and ends all jobs ({ended}){go_on}"),
+            format!("jobs being ended: {ended}{go_on}"),
         ),
         (_, false) => (
             format!(", jobs go on ({jobs})"),
@@ -70,7 +78,7 @@ pub fn lock(
     // Waiting jobs end at once, because an unlock may follow in the same turn.
     ended::end_all_waiting_if_closed(cx, life);
     if kill {
-        for serial in cx.jobs.serials() {
+        for (serial, _) in others {
             end_job(cx, serial, outcome::State::Cancelled, &cause);
         }
     }

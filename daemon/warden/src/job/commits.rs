@@ -29,6 +29,11 @@ pub fn has_changed_nothing(ending: &Ending) -> bool {
         && matches!(ending.exit, Some(1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY))
 }
 
+/// Returns true if a job was stopped before it had ended. That says nothing about what it does.
+pub fn was_stopped(ending: &Ending) -> bool {
+    ending.state == State::Cancelled
+}
+
 #[derive(Debug)]
 pub struct Commits {
     directory: String,
@@ -123,7 +128,10 @@ impl Commits {
             return;
         }
         self.running = None;
-        self.failed = (!ending.has_succeeded()).then(|| {
+        // Stopping it again and again must not keep from an undo what it makes way for.
+        let was_stopped = was_stopped(ending);
+        self.is_due |= was_stopped;
+        self.failed = (!ending.has_succeeded() && !was_stopped).then(|| {
             let text = format!(
                 "the recovery of commits has not worked: job {} {}; its output says why",
                 job.short(),
@@ -261,6 +269,10 @@ mod tests {
         commits.failed = Some((String::new(), Instant::now() - FOR_UNDO));
         commits.retry_for_undo();
         assert!(commits.is_due() && commits.take_due().is_some());
+        commits.on_start(Ok(job));
+        // One that was stopped is no try.
+        commits.on_recorded(job, &ending(State::Cancelled, None));
+        assert!(commits.is_in_the_way() && commits.take_due().is_some());
         commits.on_start(Ok(job));
         commits.on_recorded(job, &ending(State::Exited, Some(0)));
         assert!(!commits.is_in_the_way());

@@ -168,11 +168,8 @@ impl Unconfirmed {
     }
 
     fn note(&self, at: Duration, now: Clocks) -> String {
-        format!(
-            "undone at {} unless somebody confirms it: log in again and run: {}",
-            utc_at(at, now),
-            self.command()
-        )
+        let (at, command) = (utc_at(at, now), self.command());
+        format!("undone at {at} unless somebody confirms it: log in again and run: {command}")
     }
 
     /// Begins the window again: only now a login shows something. Commands that were refused do not follow the undo.
@@ -232,11 +229,16 @@ impl Unconfirmed {
 
     /// Handles an undo that met the lock of another one. That is no try.
     pub fn on_undo_locked(&mut self, job: JobId, now: Duration) {
-        let why = format!(
-            "job {}: another process has the lock of the journals",
-            job.short()
-        );
+        let job = job.short();
+        let why = format!("job {job}: another process has the lock of the journals");
         self.fail(self.tries(), &why, Some(now.saturating_add(LOCKED)));
+    }
+
+    /// Handles an undo that was stopped. That is no try, but a partial one may have undone some paths.
+    pub fn on_undo_stopped(&mut self, job: JobId, now: Duration) {
+        let (tries, why) = (self.tries(), format!("job {} was stopped", job.short()));
+        let tries = tries.saturating_add(u32::from(tries == WHOLE));
+        self.fail(tries, &why, Some(now));
     }
 
     /// Handles an undo that did not start. That is no try. Returns false if that was known.

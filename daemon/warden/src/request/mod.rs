@@ -203,6 +203,12 @@ impl Plan {
         !self.basis().is_of_daemon() && self.commit_use().is_none()
     }
 
+    /// Returns whether remitd itself takes back changes of files by it: a recovery, an undo of what nobody confirmed, or a
+    /// command that follows that undo. No administrator ends it: the requester may be one.
+    pub fn is_automatic_undo(&self) -> bool {
+        matches!(self.basis(), Basis::Recovery | Basis::Unconfirmed)
+    }
+
     /// Binds the plan again, to the policy in force. Fails if the arguments do not fit the command as it is now.
     pub fn rebind(&mut self, grant: Grant, setting: &PolicyContext<'_>) -> Result<(), Refusal> {
         self.draft.bound = BoundCall::new(&self.draft.call, grant.terms(), setting)?;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::admission::{self, Starting, has_share};
 use super::{Clocks, CommitEnd, ConfirmStage, Unconfirmed, UndoStage};
 use crate::event_loop::timers;
-use crate::job::commits::LOCK_IS_BUSY;
+use crate::job::commits::{LOCK_IS_BUSY, was_stopped};
 use crate::request::{BoundCall, Call, Plan, file_change};
 use crate::state_dir::framed_file::Snapshot;
 
@@ -341,8 +341,11 @@ impl Confirmations {
             self.is_settled = true;
             return None;
         }
-        let (now, is_locked) = (timers::since_boot(), is_locked(ending));
-        if is_locked {
+        let (now, was_stopped) = (timers::since_boot(), was_stopped(ending));
+        let is_try = !was_stopped && !is_locked(ending);
+        if was_stopped {
+            one.on_undo_stopped(job, now);
+        } else if !is_try {
             one.on_undo_locked(job, now);
         } else {
             let why = format!("job {} {}; its output says why", job.short(), ending.cause);
@@ -350,7 +353,7 @@ impl Confirmations {
         }
         let one = one.clone();
         self.save_or_say();
-        (!is_locked).then_some(one)
+        is_try.then_some(one)
     }
 
     /// Describes them for administrators, those first that nothing undoes: an answer has room for some.

@@ -494,6 +494,27 @@ fn lock_of_another_process_and_a_start_that_fails_are_no_tries() {
 }
 
 #[test]
+fn undo_that_was_stopped_is_no_try_and_begins_again_at_once() {
+    let (mut one, job) = (waiting(1000), JobId([9; 16]));
+    let now = Duration::from_secs(1000);
+    for tried in [0, 1, 2] {
+        for _ in 0..20 {
+            one.on_undo_started(job);
+            one.on_undo_stopped(job, now);
+            assert_eq!(one.due_at(), Some(now));
+            one.saw(Some(Phase::Kept));
+            // The third one is partial: what was stopped may have undone some paths.
+            assert_eq!(one.tries(), tried + u32::from(tried == 2));
+            assert_eq!(one.may_be_undone_partly(), tried == 2);
+        }
+        one.on_undo_started(job);
+        one.on_undo_failed("x", now);
+    }
+    assert_eq!(one.tries(), 4);
+    assert!(one.due_at().is_some(), "it is tried once more");
+}
+
+#[test]
 fn absence_of_the_journal_means_undone_only_after_a_started_undo() {
     use Phase::{Applying, Gone, Kept, Left, Parted, Staging, Undoing, Undone};
     for (phases, expect) in [
