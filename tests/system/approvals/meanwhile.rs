@@ -193,6 +193,46 @@ fn a_lock_overtakes_an_approval() {
     slow.daemon.stop();
 }
 
+/// Whichever comes second is refused while the first is examined.
+#[test]
+fn lock_refuses_a_request_that_is_examined() {
+    let dir = nix::unistd::mkdtemp("/run/remit-approvals-XXXXXX").expect("/run is root's");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let dir = Dir(dir);
+    let files = ["a", "b", "c", "d"].map(|name| {
+        let path = dir.0.join(name);
+        let file = fs::File::create(&path).expect("it is ours");
+        file.set_len(BIG as u64).expect("it is ours");
+        format!("\", \"{}", path.display())
+    });
+    let argv = format!("/usr/bin/true{}", files.concat());
+    let daemon = Daemon::start(Options {
+        policy: POLICY.replace("/usr/bin/true", &argv),
+        ..options()
+    });
+    let request = Run {
+        request_id: Some("once".to_owned()),
+        ..at_once(change("all.change", &[]))
+    };
+    let (answers, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for mut caller in [0; 2].map(|_| Caller::new(&daemon, &user_a())) {
+            let (answers, request) = (answers.clone(), request.clone());
+            scope.spawn(move || answers.send(caller.run(request)));
+        }
+        let next = || answered.recv().expect("it is answered");
+        let second = next().expect_err("the first is examined");
+        assert_eq!(second.code, Code::Busy, "{second:?}");
+        let (why, kill) = ("incident 7".to_owned(), false);
+        let _ = does(&daemon, AdminRequest::Lock { why, kill });
+        let _ = does(&daemon, AdminRequest::Unlock);
+        let first = next().expect_err("it came before the lock");
+        assert_eq!(first.code, Code::Locked, "{first:?}");
+    });
+    assert_eq!(status(&daemon).pending, 0);
+    daemon.stop();
+}
+
 #[test]
 fn withdrawal_by_requester_beats_running_approval() {
     let mut slow = slow();

@@ -262,6 +262,35 @@ fn parked_run_is_rechecked_before_start() {
     stage.stop();
 }
 
+/// The log is full all the time, so nothing else ends it. Otherwise an unlock in the same second would let it run.
+#[test]
+fn lock_refuses_parked_run_at_once() {
+    let (stage, broker, journal) = start();
+    in_time(|ticket| {
+        let _alice = stage.connect(ALICE);
+        let session = broker.session();
+        let _ = journal.read();
+        journal.fill();
+        broker.run(session, ticket, argv(&["true"]), &[]);
+        broker.run(4711, 99, argv(&["true"]), &[]);
+        assert!(broker.answer(99).is_err());
+        let why = String::new();
+        let _ = stage.ask(AdminRequest::Lock { why, kill: false });
+        let refusal = broker.until(|message, fds| match message {
+            ToBroker::Answer { ticket: of, answer } if *of == ticket => Ok(answer.clone()),
+            ToBroker::Job { .. } => panic!("unrecorded"),
+            _ => Err(fds),
+        });
+        let _ = journal.read();
+        let _ = stage.ask(AdminRequest::Unlock);
+        broker.say(&remit_link::ToWarden::Closed { session });
+        let refusal = refusal.expect_err("it is refused");
+        (!came_too_late(&refusal)).then(|| assert_eq!(refusal.code, Code::Locked))
+    });
+    assert_eq!(stage.open_jobs(), 0);
+    stage.stop();
+}
+
 #[test]
 fn delayed_end_is_recorded_once() {
     let (stage, broker, journal) = start();

@@ -1,21 +1,25 @@
 //! Locks and unlocks remit for an administrator.
 
+use std::rc::Rc;
+
 use remit_common::admin::AdminReply;
 use remit_common::outcome;
 use remit_common::refusal::{Code, Refusal};
 
 use super::failed;
+use crate::approval::MeasuringRequest;
 use crate::approval::approver::is_person;
 use crate::approval::end::void_all_requests;
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::lifecycle::{AdmissionState, Lifecycle};
-use crate::event_loop::timers;
+use crate::event_loop::timers::{self, Timer};
 use crate::identity::peer::Subject;
-use crate::job::context::JobCx;
+use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
+use crate::job::state::Parked;
 use crate::job::termination::end_job;
-use crate::request::with_subject;
+use crate::request::{Requester, with_subject};
 use crate::state_dir::lock::{Locked, State};
 
 const WHY: usize = 1000;
@@ -90,6 +94,44 @@ pub fn lock(
             AdminReply::Refused(Refusal::new(Code::NotStarted, text).next(next))
         }
     }
+}
+
+/// Refuses requests that came before a lock, have no job yet and wait for a child or for their record: an unlock may follow
+/// in the same turn. What the daemon itself starts for commits also starts while it is locked.
+pub fn refuse_unstarted_if_closed(cx: &mut RequestCx<'_>) {
+    let Err(refusal) = cx.life.check_open() else {
+        return;
+    };
+    let mut refused = Vec::new();
+    for used in cx.lookups.take_uses(cx.job.reactor) {
+        let asked = Rc::new(cx.policies.summary_of(&used.call));
+        refused.push((to(&used.requester), asked));
+    }
+    for serial in cx.job.jobs.serials_of::<MeasuringRequest>() {
+        if let Some(fresh) = cx.job.jobs.take::<MeasuringRequest>(serial) {
+            cx.job.reactor.timers.cancel(Timer::Measuring(serial));
+            cx.job.reactor.remove(fresh.measuring.fd());
+            refused.push((to(&fresh.draft.requester), Rc::clone(fresh.draft.asked())));
+            ended::release_draft(&mut cx.job, fresh.draft);
+        }
+    }
+    let parked = cx.job.jobs.all::<Parked>();
+    let of_users = parked.filter(|(_, parked)| !parked.plan.basis().is_of_daemon());
+    let of_users: Vec<u64> = of_users.map(|(serial, _)| serial).collect();
+    for serial in of_users {
+        if let Some(Parked { plan, .. }) = cx.job.jobs.take(serial) {
+            refused.push((to(&plan.requester), Rc::clone(plan.asked())));
+            ended::release_plan(&mut cx.job, plan);
+        }
+    }
+    for (to, asked) in refused {
+        let (reports, refusal) = (&mut cx.job.reports, Err(refusal.clone()));
+        reports.reply(cx.sessions, to, Some(&asked), refusal);
+    }
+}
+
+fn to(requester: &Requester) -> (u64, u64) {
+    (requester.session, requester.ticket)
 }
 
 /// Ends a user's pause after the record is written. Fails for the user's own pause, under any account of the person.

@@ -9,7 +9,7 @@ use remit_common::refusal::{Code, Refusal};
 use crate::admin::all_jobs::{all_jobs, any_job_or_end, stop_any};
 use crate::admin::all_jobs::{pending, show};
 use crate::admin::connections::on_standing_looked_up;
-use crate::admin::gate::{lock, resume, unlock};
+use crate::admin::gate::{lock, refuse_unstarted_if_closed, resume, unlock};
 use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revoke};
 use crate::admin::history::ask_history;
 use crate::admin::replies::pending_list;
@@ -259,7 +259,9 @@ impl Warden {
             AdminRequest::Status => Err(AdminReply::Status(Box::new(status(self)))),
             AdminRequest::Lock { why, kill } => {
                 let how = (why.as_str(), kill);
-                Err(lock(&mut job_cx!(self), life, state, subject, how))
+                let reply = lock(&mut job_cx!(self), life, state, subject, how);
+                refuse_unstarted_if_closed(&mut request_cx!(self));
+                Err(reply)
             }
             AdminRequest::Unlock => Err(unlock(&mut self.reports, life, state, subject)),
             AdminRequest::Resume { user } => Err(match resume(&mut self.reports, subject, &user) {
