@@ -294,7 +294,14 @@ impl MeasuredFiles {
                     let name = name_of_argument(at);
                     let copy = copied.then(|| copies.next()).flatten();
                     let look = || word::of_path(&name, path, *is, copy.copied());
-                    match wanted.reader.look(look)? {
+                    let found = wanted.reader.look(look).map_err(|why| {
+                        // The job may see more than its requester, who would learn of any file what it is.
+                        match requester.look(|| Ok(word::can_open(path))) {
+                            Ok(true) => why,
+                            Ok(false) | Err(_) => word::undisclosed(&name, path, *is, *copied),
+                        }
+                    });
+                    match found? {
                         word::PathArgument::File(file) => files.push(file),
                         word::PathArgument::Directory => {
                             loose.insert(Loose::Argument(at, Unbound::Directory));

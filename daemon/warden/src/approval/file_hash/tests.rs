@@ -196,6 +196,50 @@ fn what_cannot_be_approved_is_said() {
     }
 }
 
+#[test]
+fn path_that_the_requester_cannot_open_is_refused_with_one_text() {
+    let dir = Dir::new();
+    let private = dir.0.join("private");
+    fs::create_dir(&private).unwrap();
+    let large = |name: &str| {
+        let file = fs::File::create(dir.0.join(name)).unwrap();
+        file.set_len((64 << 20) + 1).unwrap();
+    };
+    large("private/large");
+    large("large");
+    fs::create_dir(private.join("directory")).unwrap();
+    dir.file("private/changed", 0o666, "x");
+    let fifo = dir.path("private/fifo");
+    nix::unistd::mkfifo(fifo.as_c_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    let tool = dir.file("tool", 0o755, "\x7fELF");
+    let why = |name: &str, copied: bool| {
+        let (path, is) = (dir.path(name), PathIs::File);
+        let mut wanted = wanted(vec![Some(tool.clone())], &[]);
+        wanted.argv.push(Word::Path { path, is, copied });
+        wanted.uid = 64_001;
+        let copy = memfd::empty(c"file").unwrap();
+        let copies = [copy.as_fd()];
+        let copies = if copied { &copies[..] } else { &[] };
+        let why = MeasuredFiles::of(&wanted, None, copies).unwrap_err();
+        why.replace(dir.0.join(name).to_str().unwrap(), "~")
+    };
+    let absent = "argument 1, '~', is not a file that the job can open";
+    for (copied, or) in [
+        (true, "is larger than 8 MiB"),
+        (false, "is one that others than root can change"),
+    ] {
+        let expect = format!("{absent}, or {or}");
+        for name in ["none", "fifo", "directory", "large"] {
+            assert_eq!(why(&format!("private/{name}"), copied), expect, "{name}");
+        }
+    }
+    assert!(why("private/changed", false).starts_with(absent));
+    // What the requester can open, the requester knows.
+    assert!(why("large", true).ends_with("it is larger than 8 MiB"));
+    assert!(why("large", false).contains("it is larger than 64 MiB"));
+}
+
 /// Other half of A10: a changed byte, a rename and a touch are all detected.
 #[test]
 fn every_change_is_another_measure() {

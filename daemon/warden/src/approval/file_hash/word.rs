@@ -213,24 +213,43 @@ pub enum PathArgument {
     Directory,
 }
 
-/// Looks up a path as the job will, without links; `copy` gets the content. One error for all: nothing is revealed.
+fn absent(what: &str, path: &CStr, is: PathIs) -> String {
+    let kind = match is {
+        PathIs::File => "file",
+        PathIs::Directory => "directory",
+        PathIs::Either => "file or directory",
+    };
+    format!(
+        "{what}, '{}', is not a {kind} that the job can open",
+        shown(path)
+    )
+}
+
+/// Returns the error of [`of_path`] for a requester who cannot open the path: the same whatever is there.
+pub fn undisclosed(what: &str, path: &CStr, is: PathIs, is_copied: bool) -> String {
+    let or = match is_copied {
+        true => format!("is larger than {} MiB", caps::COPIED_FILE >> 20),
+        false => "is one that others than root can change".to_owned(),
+    };
+    format!("{}, or {or}", absent(what, path, is))
+}
+
+/// Opens no device and no FIFO.
+pub fn can_open(path: &CStr) -> bool {
+    let named = open_plain(path, OFlag::O_PATH).and_then(fstat);
+    let is_plain = named.is_ok_and(|named| matches!(kind(&named), SFlag::S_IFREG | SFlag::S_IFDIR));
+    is_plain && open_plain(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).is_ok()
+}
+
+/// Looks up a path as the job will, without links; `copy` gets the content. The error says what is there, so it is only
+/// for a requester who can open the path, too.
 pub fn of_path(
     what: &str,
     path: &CStr,
     is: PathIs,
     copy: Option<BorrowedFd<'_>>,
 ) -> Result<PathArgument, String> {
-    let absent = || {
-        let kind = match is {
-            PathIs::File => "file",
-            PathIs::Directory => "directory",
-            PathIs::Either => "file or directory",
-        };
-        format!(
-            "{what}, '{}', is not a {kind} that the job can open",
-            shown(path)
-        )
-    };
+    let absent = || absent(what, path, is);
     let resolved = open_plain(path, OFlag::O_PATH).map_err(|_| absent())?;
     let stat = fstat(&resolved).map_err(|_| absent())?;
     match (kind(&stat), is) {
