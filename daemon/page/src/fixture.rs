@@ -80,6 +80,7 @@ pub struct Asked {
     pub request: ApprovalRequest,
     pub context: Context,
     pub contents: Vec<Vec<u8>>,
+    pub is_withheld: bool,
 }
 
 impl Scene {
@@ -309,6 +310,7 @@ impl Scene {
                 acts: Vec::new(),
             },
             contents: Vec::new(),
+            is_withheld: false,
         }
     }
 }
@@ -327,6 +329,7 @@ impl Asked {
             context: self.context,
             request: bytes.len() as u64,
             contents: lengths.collect(),
+            is_withheld: self.is_withheld,
         };
         [head.encode(), bytes.to_vec(), self.contents.concat()].concat()
     }

@@ -24,8 +24,9 @@ pub struct Verified {
     pub(crate) digest: [u8; 32],
     pub(crate) script: Option<Vec<u8>>,
     pub(crate) stdin: Option<Vec<u8>>,
-    /// In the order of [`ApprovalRequest::copied`], the first [`COPIES`].
+    /// In the order of [`ApprovalRequest::copied`], the first [`COPIES`]. Empty if they are withheld.
     pub(crate) copies: Vec<Vec<u8>>,
+    pub(crate) is_withheld: bool,
     /// Of a plan: old bytes that the requester did not read, and the approver may.
     pub(crate) old: OldBytes,
 }
@@ -74,6 +75,7 @@ impl Verified {
             context,
             request: bytes,
             contents,
+            is_withheld,
         } = Answer::split(answer).ok_or(Unverified::Torn)?;
         let request = decode(bytes).map_err(Unverified::Undecodable)?;
         let digest: [u8; 32] = Sha256::digest(bytes).into();
@@ -112,6 +114,10 @@ impl Verified {
         let stdin = stdin.map(|sha256| next("standard input", sha256));
         let stdin = stdin.transpose()?;
         let copies = request.copied().into_iter().take(COPIES);
+        if is_withheld && copies.len() == 0 {
+            return Err(Unverified::Torn);
+        }
+        let copies = copies.filter(|_| !is_withheld);
         let copies = copies.map(|(at, file)| {
             let what = format!("the copy of argument {at}");
             let copy = next(&what, &file.sha256)?;
@@ -130,6 +136,7 @@ impl Verified {
                 script,
                 stdin,
                 copies,
+                is_withheld,
                 old: OldBytes::new(),
             }),
         }
@@ -174,6 +181,12 @@ impl Verified {
         self
     }
 
+    /// Returns whether the daemon has sent no content of copied files. Such a page is read, and approves nothing.
+    #[must_use]
+    pub const fn is_withheld(&self) -> bool {
+        self.is_withheld
+    }
+
     #[must_use]
     pub const fn job(&self) -> JobId {
         self.request.job
@@ -209,6 +222,7 @@ pub struct Answer<'a> {
     pub context: Context,
     pub request: &'a [u8],
     pub contents: Vec<&'a [u8]>,
+    pub is_withheld: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -228,6 +242,7 @@ impl<'a> Answer<'a> {
             context: head.context,
             request,
             contents,
+            is_withheld: head.is_withheld,
         })
     }
 }
@@ -275,6 +290,33 @@ mod tests {
         assert_eq!(refused(|asked| asked.request.files[0].size = 4), other);
         let more = refused(|asked| asked.contents.push(b"more".to_vec()));
         assert_eq!(more, Unverified::Torn);
+    }
+
+    #[test]
+    fn withheld_copies_are_absent_and_said() {
+        let withheld = |change: fn(&mut Asked)| {
+            let mut asked = copied();
+            (asked.is_withheld, asked.contents) = (true, Vec::new());
+            change(&mut asked);
+            Verified::from_answer(&asked.answer())
+        };
+        let verified = withheld(|_| {}).unwrap();
+        assert!(verified.is_withheld() && !copied().verified().is_withheld());
+        let shown = crate::shown(&verified);
+        let (first, sha256) = (&shown.risks[0], hex(&Sha256::digest(b"abc")));
+        assert!(first.contains("is not shown to you"), "{first}");
+        let expect =
+            format!("[… argument 1, in a copy: 3 bytes, sha256 {sha256}; not shown to you …]");
+        assert_eq!(shown.script, [expect]);
+        assert_eq!(verified.digest(), copied().verified().digest());
+        // Its content beside the mark, and a mark without a copy.
+        let more = withheld(|asked| asked.contents.push(b"abc".to_vec()));
+        assert_eq!(more.unwrap_err(), Unverified::Torn);
+        let none = withheld(|asked| {
+            asked.request.slots.clear();
+            asked.request.files.pop();
+        });
+        assert_eq!(none.unwrap_err(), Unverified::Torn);
     }
 
     #[test]

@@ -174,10 +174,12 @@ pub enum Event {
     Upload,
     /// A user had the copy of the machine forgotten that a job left.
     Drop,
+    /// An administrator gets the contents of files that a request has copies of.
+    Shown,
 }
 
 impl Event {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Start,
         Self::Stop,
         Self::Queued,
@@ -206,6 +208,7 @@ impl Event {
         Self::Unconfirmed,
         Self::Upload,
         Self::Drop,
+        Self::Shown,
     ];
 
     #[must_use]
@@ -239,6 +242,7 @@ impl Event {
             Self::Unconfirmed => "unconfirmed",
             Self::Upload => "upload",
             Self::Drop => "drop",
+            Self::Shown => "shown",
         }
     }
 
@@ -279,6 +283,7 @@ impl Event {
             Self::Unconfirmed => "afa641cd67cb4fb29464649a6375d86a",
             Self::Upload => "4d1f7a0c92c34a5e8b6e0f3a7cd51b28",
             Self::Drop => "f460092ee09e4b2f9dcd8ee8ab29d795",
+            Self::Shown => "219265252e7a4b8382e895fcc12858a9",
         }
     }
 }

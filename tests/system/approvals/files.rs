@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_page::ShownRequest;
+use remit_page::{ShownRequest, Verified};
 use remit_tests::caller::{Caller, argv, at_once, cause, change, stdout};
-use remit_tests::daemon::{Daemon, Options, user_a, user_b};
+use remit_tests::daemon::{
+    ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b,
+};
+use remit_tests::process::Identity;
+use remit_wire::client;
 use remit_wire::outcome::{JobReport, State};
 use remit_wire::{Purpose, Run};
 
@@ -105,9 +109,11 @@ fn policy(dir: &Path) -> String {
         command("name", "files", "/usr/bin/cat", &path("is = \"file\", pass = \"path\"")),
         command("any", "files", "/usr/bin/ls", &path("is = \"either\", pass = \"descriptor\"")),
         command("text", "files", "/usr/bin/cat", "type = \"string\", pattern = \"[a-z/]+\""),
+        command("private", "private", "/usr/bin/cat", &path("is = \"file\", pass = \"descriptor\"")),
         command("blind", "strict", "/usr/bin/cat", &path("is = \"file\", pass = \"descriptor\"")),
         format!(
-            "[profile.files]\nbase = \"strict\"\nread = [\"{dir}\"]\n\n[[grant]]\nname = \"files\"\n\
+            "[profile.files]\nbase = \"strict\"\nread = [\"{dir}\"]\n\n[profile.private]\nbase = \"strict\"\n\
+             read = [\"{dir}\"]\nuser = \"root\"\n\n[[grant]]\nname = \"files\"\n\
              to = [\"#64001\"]\nallow = [\"file.*\"]\neffect = \"change\"\napproval = {{ by = [\"#64005\"] }}\n\n\
              [[grant]]\nname = \"runs\"\nto = [\"#64001\"]\nallow = [\"run\"]\nrun_profile = \"files\"\n\
              approval = {{ by = [\"#64005\"] }}\n\n\
@@ -176,6 +182,47 @@ fn w04_hidden_file_is_not_copied() {
         .run(fixture.change("file.open", "secret"))
         .expect_err("the job cannot read it");
     assert_eq!(refusal.code, Code::NotStarted, "{refusal:?}");
+}
+
+/// What the job alone may read is read by its possible approvers alone.
+#[test]
+fn content_of_a_private_copy_is_for_possible_approvers() {
+    let fixture = FilesFixture::lay(16);
+    let path = fixture.file("secret", "launch code\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let requester = Identity::new(64_001, &[SOCKET_GROUP, ADMIN_GROUP]);
+    let mut caller = Caller::new(&fixture.daemon, &requester);
+    let job = fixture.asks(&mut caller, "file.private", "secret");
+    let shows = |user: &Identity| {
+        let (user, socket) = (user.clone(), fixture.daemon.runtime().admin_socket());
+        let ask = move || {
+            user.adopt().expect("the tests run as root");
+            client::show(&socket, job.to_string())
+        };
+        let answer = std::thread::spawn(ask).join().expect("no panic");
+        let answer = answer.expect("it waits");
+        let is_there = answer.windows(11).any(|part| part == b"launch code");
+        let verified = Verified::from_answer(&answer).expect("it is whole");
+        (is_there, verified.is_withheld())
+    };
+    let records = || fixture.daemon.records("shown");
+    for other in [&requester, &other_admin()] {
+        assert_eq!(shows(other), (false, true), "{other:?}");
+        let said = fixture.daemon.remit(other, &["approve", &job.to_string()]);
+        let errors = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(errors.contains("nothing was approved"), "{errors}");
+    }
+    assert_eq!(records().len(), 0);
+    let root = Identity::new(0, &[]);
+    for (count, reader) in [(1, &admin()), (2, &root)] {
+        assert_eq!(shows(reader), (true, false), "{reader:?}");
+        let last = records().pop().expect("it is recorded");
+        assert_eq!(records().len(), count);
+        assert_eq!(last["REMIT_UID"], reader.uid.to_string());
+        assert_eq!(last["REMIT_JOB"], job.to_string());
+    }
+    approve(&fixture.daemon, job).expect("the approver can");
+    assert_eq!(stdout(&caller.end_of(job)), "launch code\n");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
 use remit_common::text;
-use remit_page::ShownRequest;
+use remit_page::{ShownRequest, Verified};
 use remit_wire::client::ClientError;
 use remit_wire::edits::COMMIT;
 use serde_json::json;
@@ -94,6 +94,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         });
     }
     let verified = admin_socket::verified(context, args.id.clone())?;
+    check_whole(&verified)?;
     let shown = remit_page::shown(&verified);
     let job = shown.pending.job;
     let asked = shown.pending.signed;
@@ -123,6 +124,18 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         undo: undo_id(shown),
         signature,
     })
+}
+
+/// Fails if the daemon has sent no content of copied files: an approval needs a page that was read whole.
+pub fn check_whole(verified: &Verified) -> Result<(), Failure> {
+    if !verified.is_withheld() {
+        return Ok(());
+    }
+    let text = "nothing was approved: the daemon sends the content of copied files only to approvers of this";
+    let refusal = Refusal::new(Code::DeniedRule, text);
+    Err(Failure::Machine(
+        refusal.next("ask one of its approvers: remit show names them"),
+    ))
 }
 
 fn unsigned(job: JobId, asked: Signed) -> Failure {

@@ -12,7 +12,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{Unverified, Verified};
 
-use super::approve::confirm;
+use super::approve::{check_whole, confirm};
 use super::signing;
 use crate::args::ApproveArgs;
 use crate::error::{Exit, Failure};
@@ -40,6 +40,7 @@ pub fn title() -> String {
 
 pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit, Failure> {
     let verified = fetch(host, &args.id)?.from_afar();
+    check_whole(&verified)?;
     let shown = remit_page::shown(&verified);
     let is_signed = args.signed || shown.pending.signed.is_some();
     let statement = is_signed.then(|| verified.statement());

@@ -72,6 +72,7 @@ struct Shown {
     request: ApprovalRequest,
     context: Context,
     contents: Vec<Vec<u8>>,
+    is_withheld: bool,
 }
 
 impl Shown {
@@ -98,6 +99,7 @@ impl Shown {
             context,
             request: bytes.len() as u64,
             contents: lengths.collect(),
+            is_withheld: self.is_withheld,
         };
         [head.encode(), bytes.to_vec(), self.contents.concat()].concat()
     }
@@ -196,6 +198,7 @@ fn shown() -> Shown {
             head: HEAD,
         },
         contents: Vec::new(),
+        is_withheld: false,
     }
 }
 
@@ -262,6 +265,7 @@ fn nasty(text: &str) -> Shown {
             ..usual.context
         },
         contents,
+        is_withheld: false,
     }
 }
 
@@ -699,6 +703,24 @@ fn unusual(change: impl FnOnce(&mut Shown)) -> Vec<String> {
     more.map(|line| line.trim_start().to_owned()).collect()
 }
 
+fn copy(shown: &mut Shown) {
+    shown.contents.push(b"x".to_vec());
+    shown.request.slots.push(BoundArgument::Path(BoundPath {
+        index: 1,
+        before: Vec::new(),
+        under: c"/srv".into(),
+        beneath: c"x".into(),
+        is: PathIs::File,
+        pass: BoundPass::Copy,
+    }));
+    shown.request.files.push(BoundFile {
+        held: FileBinding::Copied,
+        size: 1,
+        sha256: Sha256::digest(b"x").into(),
+        ..file("argument 1", "/srv/x")
+    });
+}
+
 #[test]
 fn unusual_value_is_on_short_page() {
     assert_eq!(unusual(|_| {}), [""; 0]);
@@ -706,23 +728,6 @@ fn unusual_value_is_on_short_page() {
     fn content(shown: &mut Shown) -> Option<[u8; 32]> {
         shown.contents.push(b"x".to_vec());
         Some(Sha256::digest(b"x").into())
-    }
-    fn copy(shown: &mut Shown) {
-        let sha256 = content(shown).unwrap();
-        shown.request.slots.push(BoundArgument::Path(BoundPath {
-            index: 1,
-            before: Vec::new(),
-            under: c"/srv".into(),
-            beneath: c"x".into(),
-            is: PathIs::File,
-            pass: BoundPass::Copy,
-        }));
-        shown.request.files.push(BoundFile {
-            held: FileBinding::Copied,
-            size: 1,
-            sha256,
-            ..file("argument 1", "/srv/x")
-        });
     }
     type Change = Box<dyn FnOnce(&mut Shown)>;
     let cases: [(Change, &str); 13] = [
@@ -972,6 +977,7 @@ fn page_is_folded_on_a_narrow_terminal() {
             ..shown().context
         },
         contents: Vec::new(),
+        is_withheld: false,
     };
     let (fake, _heard) = one(shown);
     let mut screen = Screen::of_columns(Some(40), fake.remit(&["approve", SHORT]));
@@ -1059,6 +1065,21 @@ fn anything_else_approves_nothing() {
         assert_eq!(said.stderr, format!("remit: not approved: {why}\n"));
         assert_eq!(all(&heard), [show_of("abababab")], "nothing was approved");
     }
+}
+
+#[test]
+fn page_without_its_copies_is_read_and_not_approved() {
+    let mut withheld = shown();
+    copy(&mut withheld);
+    (withheld.is_withheld, withheld.contents) = (true, Vec::new());
+    let (fake, heard) = one(withheld);
+    let said = fake.output(&["show", SHORT, "--json"]);
+    assert_eq!(said.status, Some(0));
+    assert!(said.text().contains("is not shown to you"), "{said:?}");
+    let said = fake.output(&["approve", SHORT]);
+    assert!(said.stderr.contains("nothing was approved"), "{said:?}");
+    assert!(said.status != Some(0) && said.stdout.is_empty(), "{said:?}");
+    assert_eq!(all(&heard), [show_of("abababab"), show_of("abababab")]);
 }
 
 /// The requester knows the digest and can give a person lines to paste.

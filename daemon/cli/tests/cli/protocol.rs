@@ -222,6 +222,7 @@ fn answer_head() -> AnswerHead {
         context,
         request: 900,
         contents: vec![12],
+        is_withheld: false,
     }
 }
 

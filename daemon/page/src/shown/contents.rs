@@ -21,6 +21,15 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
     let more = copies.len() - shown;
     let each = free_bytes.checked_div(shown).unwrap_or_default();
     let each = each.saturating_sub(HEAD);
+    let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
+    if verified.is_withheld {
+        let heads = copies.iter().take(shown).map(|(at, file)| {
+            let size = crate::describe::size(file.size);
+            let sha256 = hex(&file.sha256);
+            format!("[… argument {at}, in a copy: {size}, sha256 {sha256}; not shown to you …]")
+        });
+        return heads.chain(more).collect();
+    }
     let copies = copies.into_iter().zip(&verified.copies);
     let lines = copies.flat_map(|((at, file), copy)| {
         let content = Content::new(copy, file.sha256);
@@ -31,7 +40,6 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
         }
         lines
     });
-    let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
     lines.chain(more).collect()
 }
 
@@ -83,8 +91,22 @@ pub fn lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<St
     lines
 }
 
+/// Says that the reader gets no content of copies, and so approves nothing.
+pub fn withheld(verified: &Verified) -> Option<String> {
+    const ONE: &str =
+        "is a copy of a file whose content is not shown to you: only approvers of this get it";
+    const MANY: &str =
+        "are copies of files whose content is not shown to you: only approvers of this get it";
+    let copies = verified.request.copied();
+    let numbers: Vec<usize> = copies.iter().map(|(at, _)| *at).collect();
+    arguments_sentence(&numbers, ONE, MANY).filter(|_| verified.is_withheld)
+}
+
 /// Notes copies that differ from the file an approver would find. Includes copies that were not compared.
 pub fn notes(verified: &Verified) -> Vec<String> {
+    if verified.is_withheld {
+        return Vec::new();
+    }
     let copies = verified.request.copied();
     let today = &verified.context.today;
     let of = |wanted: Now| -> Vec<usize> {

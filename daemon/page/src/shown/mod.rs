@@ -172,6 +172,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
+            contents::withheld(verified).into_iter().collect(),
             opened,
             bundle
                 .as_ref()

@@ -15,7 +15,9 @@ use remit_link::JobMeta;
 use super::Wants;
 use super::replies::{any_job, pending_list};
 use super::showing::start_showing;
-use crate::approval::{Request, copies, end, no_such_request};
+use crate::approval::approver::may_read_copies;
+use crate::approval::{Request, copies, copies_shown, end, no_such_request};
+use crate::audit::unrecorded;
 use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::live::Job;
@@ -152,27 +154,38 @@ pub fn pending(
 }
 
 /// Starts to send a request with all that will run, at once or after its copies are compared. Returns the wait for that.
+/// Copies of files go to root and to its possible approvers, after a record. `gids`: groups of the account, as
+/// they were looked up; `None` for a process that cannot approve anything. Errors: there is no such request, or one that
+/// has copies cannot be recorded as shown.
 pub fn show(
     cx: &mut RequestCx<'_>,
     number: u64,
-    subject: &Subject,
+    (subject, gids): (&Subject, Option<&[u32]>),
     id: &str,
 ) -> Result<Option<Wants>, Refusal> {
     end::end_expired(&mut cx.job);
     let id: IdPrefix = id.parse()?;
     let asked = cx.job.jobs.all::<Request>();
     let found = id.choose(asked, |(_, request)| request.draft.job)?;
-    let (serial, _) = found.ok_or_else(no_such_request)?;
+    let (serial, request) = found.ok_or_else(no_such_request)?;
+    let gids = gids.filter(|_| cx.policies.caller_ids(subject).is_ok());
+    let reads_copies = gids.is_some_and(|gids| may_read_copies(subject, gids, request));
+    let record = (reads_copies && request.has_copies()).then(|| copies_shown(request, subject));
     let is_own = |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
     if cx.job.admins.waiting.iter().any(is_own) {
         let text = "another request is being shown on this connection";
         return Err(Refusal::new(Code::Busy, text).next("wait for its answer first"));
     }
-    if let Some(wants) = copies::compare_copies(cx, serial, subject) {
-        return Ok(Some(wants));
+    if let Some(record) = record {
+        let written = cx.job.reports.audit.write(record);
+        written.map_err(|why| unrecorded(&why))?;
+        if let Some(wants) = copies::compare_copies(cx, serial, subject) {
+            return Ok(Some(wants));
+        }
     }
     let (admins, today) = (&mut cx.job.admins, BTreeMap::new());
-    match start_showing(admins, cx.job.jobs, number, subject, serial, today) {
+    let to = (number, subject, reads_copies);
+    match start_showing(admins, cx.job.jobs, to, serial, today) {
         true => Ok(None),
         false => Err(no_such_request()),
     }

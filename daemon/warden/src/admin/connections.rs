@@ -235,7 +235,8 @@ pub enum Wants {
 pub(super) enum AdminStanding {
     Unknown,
     Asked,
-    Known(Result<(), Refusal>),
+    /// The groups of the account, if it still administers remit.
+    Known(Result<Vec<u32>, Refusal>),
 }
 
 impl AdminStanding {
@@ -249,7 +250,7 @@ impl AdminStanding {
         }
     }
 
-    pub(super) fn take(&mut self) -> Result<(), Refusal> {
+    pub(super) fn take(&mut self) -> Result<Vec<u32>, Refusal> {
         match std::mem::replace(self, Self::Unknown) {
             Self::Known(known) => known,
             Self::Unknown | Self::Asked => Err(unsure("it was not looked up")),
@@ -303,7 +304,7 @@ pub(super) fn knows_standing(
     let (uid, user) = (admin.subject.uid(), admin.subject.user());
     let asked = match admins.askers.0.get_mut(&(uid, user.to_owned())) {
         _ if uid == 0 => {
-            admin.standing = AdminStanding::Known(Ok(()));
+            admin.standing = AdminStanding::Known(Ok(admin.subject.gids().to_vec()));
             return true;
         }
         Some(asking) => {
@@ -349,7 +350,7 @@ pub fn on_standing_looked_up(
     };
     let standing = people.map_err(|why| unsure(&why)).and_then(|people| {
         let found = still_administers(uid, user, &people, admins.group);
-        found.map(drop).map_err(|why| {
+        found.map(<[u32]>::to_vec).map_err(|why| {
             Refusal::new(
                 Code::DeniedRule,
                 format!("you are no longer an administrator of remit: {why}"),
@@ -369,7 +370,7 @@ fn serve_again(
     admins: &mut Admins,
     reactor: &Reactor,
     numbers: &[u64],
-    standing: &Result<(), Refusal>,
+    standing: &Result<Vec<u32>, Refusal>,
 ) {
     for number in numbers {
         let Some(admin) = admins.live.get_mut(number) else {

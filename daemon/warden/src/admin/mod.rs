@@ -52,7 +52,8 @@ pub struct Admin {
     lists: ListsDue,
 }
 
-pub type JudgedCall = (AdminCall, Result<(), Refusal>);
+/// A request with the groups of the account, as they were looked up for it, or why it administers remit no longer.
+pub type JudgedCall = (AdminCall, Result<Vec<u32>, Refusal>);
 
 #[derive(Debug)]
 pub struct Admins {
@@ -229,7 +230,7 @@ impl Admins {
 /// Fails if the request would let something run, and this process may be one of a job.
 pub fn may_ask(
     policy: &Policy,
-    (first, count): (u32, u32),
+    job_uids: (u32, u32),
     admin: &Admin,
     request: &AdminRequest,
 ) -> Result<(), Refusal> {
@@ -243,13 +244,22 @@ pub fn may_ask(
     );
     match lets_run {
         false => Ok(()),
-        true if admin.subject.uid().wrapping_sub(first) < count => Err(Refusal::new(
-            Code::DeniedRule,
-            "a job cannot approve anything",
-        )),
-        true => not_a_jobs_user(policy, admin.subject.uid())
-            .and_then(|()| from_outside(admin.subject.pid(), admin.pidfd.as_fd())),
+        true => may_let_run(policy, job_uids, admin),
     }
+}
+
+/// Fails if this process may be one of a job.
+pub fn may_let_run(
+    policy: &Policy,
+    (first, count): (u32, u32),
+    admin: &Admin,
+) -> Result<(), Refusal> {
+    if admin.subject.uid().wrapping_sub(first) < count {
+        let text = "a job cannot approve anything";
+        return Err(Refusal::new(Code::DeniedRule, text));
+    }
+    not_a_jobs_user(policy, admin.subject.uid())
+        .and_then(|()| from_outside(admin.subject.pid(), admin.pidfd.as_fd()))
 }
 
 pub fn failed(what: &str, why: &str) -> AdminReply {

@@ -1,5 +1,7 @@
 //! Sends what an approver wants to see of a request: facts, the signed bytes and the contents, in parts. A part is made
 //! when the one before has left, so a client that does not read holds the facts alone.
+//!
+//! **Invariant:** copies of files, which the job may read and its requester may not, are sent only to its possible approvers.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,6 +26,7 @@ pub(super) const PARTS: usize = 4;
 #[derive(Debug)]
 pub struct Showing {
     request: u64,
+    reads_copies: bool,
     head: Vec<u8>,
     /// Position: the head is 0, the signed bytes are 1, then each content.
     segment: usize,
@@ -32,18 +35,21 @@ pub struct Showing {
 }
 
 impl Showing {
-    fn new(serial: u64, request: &Request, context: Context) -> Self {
-        let sizes = contents(request).into_iter().map(|(_, size)| size);
+    fn new(serial: u64, request: &Request, context: Context, reads_copies: bool) -> Self {
+        let contents = contents(request, reads_copies);
+        let sizes = contents.into_iter().map(|(_, size)| size);
         let head = AnswerHead {
             context,
             request: request.encoded.len() as u64,
             contents: sizes.collect(),
+            is_withheld: !reads_copies && request.has_copies(),
         };
         let contents: u64 = head.contents.iter().sum();
         let after = head.request.saturating_add(contents);
         let head = head.encode();
         Self {
             request: serial,
+            reads_copies,
             left: after.saturating_add(head.len() as u64),
             head,
             segment: 0,
@@ -58,7 +64,7 @@ impl Showing {
                 0 => piece(&self.head, self.offset).to_vec(),
                 1 => piece(&request.encoded, self.offset).to_vec(),
                 more => {
-                    let contents = contents(request);
+                    let contents = contents(request, self.reads_copies);
                     let (content, _) = contents.get(more - 2)?;
                     read(*content, self.offset)?
                 }
@@ -92,14 +98,14 @@ fn read(content: BorrowedFd<'_>, offset: usize) -> Option<Vec<u8>> {
 }
 
 /// Returns the contents in the order of [`AnswerHead::contents`], with their sizes.
-fn contents(request: &Request) -> Vec<(BorrowedFd<'_>, u64)> {
+fn contents(request: &Request, reads_copies: bool) -> Vec<(BorrowedFd<'_>, u64)> {
     let draft = &request.draft;
     let whole = draft.whole();
     let parts = [(draft.script(), whole.script), (draft.stdin(), whole.stdin)];
     let parts = parts.into_iter();
     let parts = parts.filter_map(|(file, content)| Some((file?, content?.size as u64)));
     let copies = copied(&draft.bound, &request.found.files).into_iter();
-    let copies = copies.take(COPIES);
+    let copies = copies.take(COPIES).filter(|_| reads_copies);
     let copies = copies.filter_map(|(at, file)| Some((copy(draft, at)?, file.measured.size)));
     parts.chain(copies).collect()
 }
@@ -115,12 +121,12 @@ fn copy(draft: &Draft, at: usize) -> Option<BorrowedFd<'_>> {
     }
 }
 
-/// Starts to send a request to a connection. `today`: what has happened since to the files that were copied.
+/// Starts to send a request to a connection, of this number and subject; `reads_copies`: also what the copies have.
+/// `today`: what has happened since to the files that were copied.
 pub fn start_showing(
     admins: &mut Admins,
     jobs: &Jobs,
-    number: u64,
-    by: &Subject,
+    (number, by, reads_copies): (u64, &Subject, bool),
     serial: u64,
     today: BTreeMap<usize, Now>,
 ) -> bool {
@@ -128,12 +134,12 @@ pub fn start_showing(
         return false;
     };
     let context = request.context(jobs, by, today);
-    let showing = Showing::new(serial, request, context);
+    let showing = Showing::new(serial, request, context, reads_copies);
     admins.showing.insert(number, showing);
     true
 }
 
-/// Sends a request to the connection that has waited for the comparison of its copies.
+/// Sends a request to the connection that has waited for the comparison of its copies, which it may read.
 pub fn show_compared(
     admins: &mut Admins,
     jobs: &Jobs,
@@ -147,7 +153,7 @@ pub fn show_compared(
     let Some((number, _)) = waiting.find(|(_, what)| *what == wants).copied() else {
         return;
     };
-    if !start_showing(admins, jobs, number, by, serial, today) {
+    if !start_showing(admins, jobs, (number, by, true), serial, today) {
         admins.tell(wants, || AdminReply::Refused(no_such_request()));
         return;
     }

@@ -45,5 +45,5 @@ pub fn next_lists(
         return None;
     }
     admin.lists = ListsDue::None;
-    Some((count, admin.standing.take()))
+    Some((count, admin.standing.take().map(drop)))
 }

@@ -93,6 +93,19 @@ pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal>
     is_named(&consent(approver, requester), request)
 }
 
+/// Returns whether an administrator may read the files that were copied with the rights of the job: root, or somebody that could
+/// approve the request now. `gids`: groups of the account, as they were looked up.
+pub fn may_read_copies(reader: &Subject, gids: &[u32], request: &Request) -> bool {
+    let uid = reader.uid();
+    let consent = Consent {
+        by: CallerIds { uid, gids },
+        ..consent(reader, &request.draft.requester.subject)
+    };
+    let could_approve =
+        || may_approve(reader, request).is_ok() && is_named(&consent, request).is_ok();
+    uid == 0 || could_approve()
+}
+
 /// Checks an approver again, by the user database as it is now. The account must be the one at connect, and in the
 /// administrators' group. The rule must name it, with the groups of a login. A user who had no account at connect
 /// and has none now is the kernel's uid without groups.
@@ -232,7 +245,72 @@ fn same_person(a: BTreeSet<u32>, b: BTreeSet<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use remit_common::admin::AuditHead;
+    use remit_common::wire::Purpose;
+    use remit_policy::MachineTable;
+
     use super::*;
+    use crate::approval::AsFound;
+    use crate::approval::fixture::{Scene, spec};
+    use crate::request::fixture::named;
+
+    fn asked() -> Request {
+        const POLICY: &str = r##"
+[[command]]
+name = "disk.wipe"
+summary = "wipes a disk"
+argv = ["/usr/bin/true"]
+effect = "change"
+profile = "strict"
+
+[[grant]]
+name = "ops"
+to = ["#64001"]
+allow = ["disk.wipe"]
+effect = "change"
+approval = { by = ["%#64002"] }
+"##;
+        let scene = Scene::of(POLICY, &MachineTable::default());
+        let purpose = Purpose::Change { reason: "x".into() };
+        let (draft, pending) = scene.asks(spec(named("disk.wipe", &[]), purpose), Vec::new());
+        Request {
+            draft: Box::new(draft),
+            pending,
+            found: AsFound::default(),
+            encoded: Vec::new(),
+            digest: [0; 32],
+            asked_ms: 0,
+            expires_ms: 0,
+            deadline: Duration::ZERO,
+            since: Instant::now(),
+            head: AuditHead {
+                seq: 0,
+                hash: [0; 32],
+            },
+            approvals: Vec::new(),
+            approving: None,
+        }
+    }
+
+    #[test]
+    fn copies_are_for_root_and_possible_approvers() {
+        let request = asked();
+        let ann = Subject::fake(64_002, "ann", Some(64_002));
+        for (reader, gids, expect) in [
+            (ann.clone(), &[64_002][..], true),
+            // The process has a group that its account has lost.
+            (ann.clone(), &[64_200], false),
+            (ann.claiming(64_001), &[64_002], false),
+            (Subject::fake(64_001, "agent", None), &[64_002], false),
+            (Subject::fake(64_003, "eve", None), &[64_002], false),
+            (Subject::fake(0, "root", None), &[], true),
+        ] {
+            let reads = may_read_copies(&reader, gids, &request);
+            assert_eq!(reads, expect, "{reader:?} {gids:?}");
+        }
+    }
 
     #[test]
     fn process_in_namespace_or_job_cgroup_is_inside() {

@@ -21,7 +21,8 @@ use crate::job::context::RequestCx;
 const PATIENCE: Duration = Duration::from_secs(5);
 const COMPARING: usize = 8;
 
-/// Shows the request after a child compared its copies. `None`: there are no copies, or no child can look.
+/// Shows the request to an administrator that may read its copies, after a child compared them. `None`: there are no copies, or no child can
+/// look.
 pub fn compare_copies(cx: &mut RequestCx<'_>, request: u64, by: &Subject) -> Option<Wants> {
     let found = cx.job.jobs.find::<Request>(request)?;
     let draft = &found.draft;

@@ -14,13 +14,14 @@ use remit_policy::Base;
 
 use super::approver;
 use super::table::{Approval, Request};
+use super::wanted::copied;
 use crate::approval::file_hash::is_own_program;
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::table::Jobs;
-use crate::request::BoundAct;
+use crate::request::{BoundAct, with_subject};
 
 const LINE: usize = 300;
 const NAMED: usize = 8;
@@ -99,6 +100,10 @@ impl Request {
         })
     }
 
+    pub fn has_copies(&self) -> bool {
+        !copied(&self.draft.bound, &self.found.files).is_empty()
+    }
+
     pub fn meta(&self) -> JobMeta {
         JobMeta {
             waiting: Some(WaitReason::Approval(Box::new(WaitingApproval {
@@ -175,6 +180,19 @@ pub fn asked(request: &Request) -> Record {
     let verdict = Code::NeedsApproval.as_str();
     let record = draft.about(Event::Asked, message, request.pending.rule(), verdict);
     about(draft.marked(record), request).field("BY", by)
+}
+
+/// `reader`: an administrator who gets the content of its copies.
+pub fn copies_shown(request: &Request, reader: &Subject) -> Record {
+    let draft = &request.draft;
+    let (user, change) = (reader.user(), draft.named("change"));
+    let message = format!(
+        "{user} reads the files that {change} has copies of: {}",
+        draft.command()
+    );
+    with_subject(Record::new(Event::Shown, message), reader, None)
+        .field("JOB", draft.job.to_string())
+        .field("DIGEST", hex(&request.digest))
 }
 
 /// `before`: the counter of the key's last signature.

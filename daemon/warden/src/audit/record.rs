@@ -16,7 +16,8 @@ const fn priority(event: Event) -> &'static str {
         | Event::End
         | Event::Bus
         | Event::Upload
-        | Event::Drop => "6",
+        | Event::Drop
+        | Event::Shown => "6",
         Event::Refusal
         | Event::Lock
         | Event::Unlock
@@ -69,7 +70,8 @@ const fn is_change(event: Event) -> bool {
         | Event::AuditLog
         | Event::Bus
         | Event::Upload
-        | Event::Drop => false,
+        | Event::Drop
+        | Event::Shown => false,
     }
 }
 

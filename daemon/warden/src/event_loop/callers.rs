@@ -14,7 +14,7 @@ use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revok
 use crate::admin::history::ask_history;
 use crate::admin::replies::pending_list;
 use crate::admin::watchers::next_lists;
-use crate::admin::{Admin, Wants, failed, may_ask, refuse};
+use crate::admin::{Admin, Wants, failed, may_ask, may_let_run, refuse};
 use crate::approval::grants::ended::{drop_uses, on_use_looked_up};
 use crate::approval::{end, flow};
 use crate::audit::{Event, Record};
@@ -200,8 +200,9 @@ impl Warden {
                 ADMIN_PROTOCOL => {
                     let policy = &self.policies.live.policy;
                     let uids = self.sandbox.uids.range();
-                    match standing.and_then(|()| may_ask(policy, uids, admin, &call.request)) {
-                        Ok(()) => match self.admin_request(number, admin, call.request) {
+                    let is_allowed = || may_ask(policy, uids, admin, &call.request);
+                    match standing.and_then(|gids| is_allowed().map(|()| gids)) {
+                        Ok(gids) => match self.admin_request(number, admin, &gids, call.request) {
                             Ok(wants) => {
                                 self.admins.wait(number, wants);
                                 None
@@ -246,11 +247,13 @@ impl Warden {
         Ok(())
     }
 
-    /// `Ok`: the answer follows. Errors: The answer now.
+    /// `gids`: groups of the account, as they were looked up for this request. `Ok`: the answer follows. Errors: The answer
+    /// now.
     fn admin_request(
         &mut self,
         number: u64,
         admin: &Admin,
+        gids: &[u32],
         request: AdminRequest,
     ) -> Result<Option<Wants>, AdminReply> {
         let subject = admin.subject();
@@ -289,7 +292,10 @@ impl Warden {
             }
             AdminRequest::Pending { seen } => pending(&mut job_cx!(self), subject, seen),
             AdminRequest::Show { id } => {
-                return show(&mut request_cx!(self), number, subject, &id)
+                let uids = self.sandbox.uids.range();
+                let is_outside = may_let_run(&self.policies.live.policy, uids, admin).is_ok();
+                let gids = is_outside.then_some(gids);
+                return show(&mut request_cx!(self), number, (subject, gids), &id)
                     .map_err(AdminReply::Refused);
             }
             AdminRequest::Approve {

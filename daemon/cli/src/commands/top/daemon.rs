@@ -161,14 +161,16 @@ fn show(context: &Context, job: JobId) -> Result<Shown, Failure> {
         .parse()
         .map_err(|error: NotAnId| Refusal::from(error))?;
     let verified = admin_socket::verified(context, id);
-    match verified.map(|verified| remit_page::shown(&verified)) {
-        Ok(shown) => Ok(Shown {
+    let verified = verified.map(|verified| (remit_page::shown(&verified), verified.is_withheld()));
+    match verified {
+        Ok((shown, is_withheld)) => Ok(Shown {
             title: format!("request {title}"),
             page: request::page(&shown, Detail::Short),
             approvable: Some(Approvable {
                 job: shown.pending.job,
                 digest: shown.pending.digest,
                 signed: shown.pending.signed,
+                is_withheld,
             }),
         }),
         Err(Failure::Client(ClientError::Refused(refusal))) if refusal.code == Code::NotFound => {

@@ -151,6 +151,7 @@ mod tests {
         job: JobId([7; 16]),
         digest: [0xab; 32],
         signed: None,
+        is_withheld: false,
     };
 
     fn entered(prompt: &mut Prompt, text: &str) -> PromptAnswer {

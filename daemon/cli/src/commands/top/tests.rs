@@ -150,6 +150,7 @@ fn show(state: &mut TopState, lines: usize, approvable: bool) {
         job: id(1),
         digest: DIGEST,
         signed: None,
+        is_withheld: false,
     };
     show_of(state, lines, approvable.then_some(what));
 }
@@ -324,6 +325,7 @@ fn approval_needs_page_and_digits() {
             job: id(1),
             digest: DIGEST,
             signed: None,
+            is_withheld: false,
         });
         assert_eq!(key(&mut state, Key::Enter), [approve]);
         assert!(state.page.is_none() && state.prompt.is_none());
@@ -357,17 +359,29 @@ fn signature_is_asked_for_by_its_own_command() {
         job: id(1),
         digest: DIGEST,
         signed: Some(Signed::Touch),
+        is_withheld: false,
     };
+    is_only_denied(what, "remit approve 0101-0101 --signed");
+}
+
+#[test]
+fn page_without_its_copies_is_only_denied() {
+    let what = Approvable {
+        job: id(1),
+        digest: DIGEST,
+        signed: None,
+        is_withheld: true,
+    };
+    is_only_denied(what, "copied files are only for its approvers");
+}
+
+fn is_only_denied(what: Approvable, why: &str) {
     let mut state = at(80, 24);
     key(&mut state, Key::Char('a'));
     show_of(&mut state, 3, Some(what));
     for _ in 0..2 {
         assert!(state.prompt.is_none());
-        assert!(
-            has(&state, "remit approve 0101-0101 --signed"),
-            "{:#?}",
-            drawn(&state)
-        );
+        assert!(has(&state, why), "{:#?}", drawn(&state));
         key(&mut state, Key::Char('a'));
     }
     key(&mut state, Key::Char('d'));

@@ -108,7 +108,7 @@ impl Contents {
             Some(Event::Refusal) => self.refusals.add(cited),
             Some(Event::Granted | Event::Revoked) => self.grants.add(cited),
             Some(Event::Expired) if of_grant => self.grants.add(cited),
-            Some(Event::Approved | Event::Denied | Event::Expired | Event::Void) => {
+            Some(Event::Approved | Event::Denied | Event::Expired | Event::Void | Event::Shown) => {
                 self.decisions.add(cited)
             }
             Some(Event::Intent | Event::End) if is_undo => self.undos.add(cited),

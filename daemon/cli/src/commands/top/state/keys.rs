@@ -2,10 +2,9 @@
 
 use remit_common::admin::RecentRefusal;
 use remit_common::names::JobId;
-use remit_common::signed::Signed;
 
 use super::{Action, Key, Pane, TopOutcome, TopState};
-use crate::commands::top::page::OpenPage;
+use crate::commands::top::page::{Approvable, OpenPage};
 use crate::commands::top::prompt::{Prompt, PromptAnswer};
 use crate::error::Exit;
 use crate::render::units;
@@ -195,8 +194,9 @@ impl TopState {
         let Some(what) = self.page.as_ref().and_then(|page| page.approvable) else {
             return self.says("it does not wait for an approval any more");
         };
-        if let Some(asked) = what.signed {
-            return self.says_unsigned(what.job, asked);
+        if let Some(why) = not_here(what) {
+            self.message = Some(why);
+            return;
         }
         self.prompt = Some(Prompt::approve(what, self.now));
         self.fit_page();
@@ -213,8 +213,9 @@ impl TopState {
         let Some(what) = page.approvable else {
             return self.says("it does not wait for an approval any more");
         };
-        if let Some(asked) = what.signed {
-            return self.says_unsigned(what.job, asked);
+        if let Some(why) = not_here(what) {
+            self.message = Some(why);
+            return;
         }
         if let Some(busy) = self.busy {
             self.message = Some(format!("wait: {busy}"));
@@ -228,13 +229,6 @@ impl TopState {
         // The digest is at the end.
         page.scroll(isize::MAX);
         self.prompt = Some(Prompt::approve(what, self.now));
-    }
-
-    fn says_unsigned(&mut self, job: JobId, asked: Signed) {
-        let (asked, name) = (asked.asked(), units::name(job));
-        self.message = Some(format!(
-            "not here, but by 'remit approve {name} --signed': its rule asks for {asked}"
-        ));
     }
 
     fn says_unshown(&mut self) {
@@ -267,6 +261,18 @@ impl TopState {
             None => self.says("only a job in the list of jobs can be stopped"),
         }
     }
+}
+
+/// Says why this program does not approve by the page.
+fn not_here(what: Approvable) -> Option<String> {
+    if what.is_withheld {
+        let text = "its copied files are only for its approvers";
+        return Some(text.to_owned());
+    }
+    let (asked, name) = (what.signed?.asked(), units::name(what.job));
+    Some(format!(
+        "not here, but by 'remit approve {name} --signed': its rule asks for {asked}"
+    ))
 }
 
 fn refusal_page(refusal: &RecentRefusal) -> Page {
