@@ -30,6 +30,8 @@ pub struct ChangedPaths {
     tree: PathTree,
     /// Only owner, group or mode changes: what lies beneath is not changed. By [`PlanPath::tree_key`].
     metadata: BTreeMap<Vec<u8>, PlanPath>,
+    /// The paths are first parts of those that change.
+    is_cut: bool,
 }
 
 impl Extent {
@@ -45,6 +47,7 @@ impl Extent {
         let cut = || ChangedPaths {
             tree: entries.iter().map(first_parts).collect(),
             metadata: BTreeMap::new(),
+            is_cut: true,
         };
         within(ChangedPaths::new(entries))
             .or_else(|| within(cut()))
@@ -57,14 +60,19 @@ impl Extent {
         Self::Within(ChangedPaths::default())
     }
 
-    /// Returns the first path of this one that is a path of the other, or lies above or beneath one, as words.
+    /// Returns the first path of this one that is a path of the other, or lies above or beneath one, as words about this
+    /// one: it need not have the path itself if it has very many.
     #[must_use]
     pub fn common(&self, other: &Self) -> Option<String> {
         let (Self::Within(one), Self::Within(other)) = (self, other) else {
             return Some("too many to compare, or not known".to_owned());
         };
         let path = one.common(other)?;
-        Some(format!("'{}'", escape::in_quotes(path.as_bytes(), SHOWN)))
+        let shown = escape::in_quotes(path.as_bytes(), SHOWN);
+        Some(match one.is_cut {
+            true => format!("very many, some at or beneath '{shown}'"),
+            false => format!("'{shown}'"),
+        })
     }
 }
 
@@ -77,6 +85,7 @@ impl ChangedPaths {
         Self {
             tree: others.into_iter().map(path).collect(),
             metadata: metadata.into_iter().map(by_key).collect(),
+            is_cut: false,
         }
     }
 
@@ -134,6 +143,7 @@ mod tests {
             assert_eq!(one.common(&other).is_some(), is_common, "{path}");
         }
         assert_eq!(one.common(&one).unwrap(), "'/etc/ssh/keys'");
+        assert_eq!(one.common(&extent(["/etc"])).unwrap(), "'/etc/ssh/keys'");
         assert!(Extent::Everywhere.common(&one).is_some());
         let none = Extent::none();
         assert!(none.common(&one).is_none() && one.common(&none).is_none());
@@ -187,7 +197,10 @@ mod tests {
     #[test]
     fn of_very_many_paths_the_first_parts_count() {
         let many = extent((0..=PATHS).map(|at| format!("/usr/share/doc/{at}")));
-        assert!(many.common(&extent(["/usr/share/man/x"])).is_some());
+        let one = extent(["/usr/share/man/x"]);
+        let words = "very many, some at or beneath '/usr/share'";
+        assert_eq!(many.common(&one).unwrap(), words);
+        assert_eq!(one.common(&many).unwrap(), "'/usr/share/man/x'");
         assert!(many.common(&extent(["/usr/lib/x"])).is_none());
         let wide = extent((0..=PATHS).map(|at| format!("/srv/{at}/x")));
         assert_eq!(wide, Extent::Everywhere);

@@ -72,7 +72,7 @@ impl Unconfirmed {
     /// Fails if it can still be undone, and what is about to start changes something there.
     fn is_clear_of(&self, extent: &Extent) -> Result<(), Refusal> {
         let can_be_undone = matches!(self.undo, UndoStage::Started | UndoStage::Kept);
-        let common = can_be_undone.then(|| extent.common(&self.extent)).flatten();
+        let common = can_be_undone.then(|| self.extent.common(extent)).flatten();
         common.map_or(Ok(()), |paths| {
             let text = format!(
                 "commit {} of {} is not confirmed: until it is confirmed or undone, nothing else changes its paths ({paths})",
@@ -315,7 +315,7 @@ mod tests {
             extent: within("/etc"),
             ..waiting(501)
         };
-        for (one, word) in [(failed(), "remit status"), (armed, "its paths ('/etc/x')")] {
+        for (one, word) in [(failed(), "remit status"), (armed, "its paths ('/etc')")] {
             let refusal = tries(std::slice::from_ref(&one), COMMIT).unwrap_err();
             let text = format!("{refusal:?}");
             for word in [
