@@ -77,6 +77,14 @@ impl Lifecycle {
         }
     }
 
+    /// Fails if what the daemon itself does about commits may not go on. A lock does not matter.
+    pub fn check_own(&self) -> Result<(), Refusal> {
+        match self.ends_jobs() {
+            true => self.check_open(),
+            false => Ok(()),
+        }
+    }
+
     /// Clients are still answered during this wait, which may take minutes.
     pub const fn is_waiting_for_changes(&self) -> bool {
         matches!(self.shutdown, Some(Shutdown::WaitingForChanges(_)))
@@ -104,6 +112,51 @@ impl Lifecycle {
         if self.shutdown.is_some() {
             self.notify.extend(EXTEND_BY);
             timers.add(EXTEND, Timer::Extend);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stop_that_ends_jobs_ends_what_the_daemon_does_itself() {
+        let locked = AdmissionState::Locked(Locked {
+            why: "an incident".to_owned(),
+            by: None,
+        });
+        let until = Instant::now();
+        for (gate, shutdown, is_open, goes_on) in [
+            (AdmissionState::Open, None, true, true),
+            (locked, None, false, true),
+            (AdmissionState::Stopping, None, false, true),
+            (
+                AdmissionState::Stopping,
+                Some(Shutdown::WaitingForChanges(until)),
+                false,
+                true,
+            ),
+            (
+                AdmissionState::Stopping,
+                Some(Shutdown::Asked),
+                false,
+                false,
+            ),
+            (
+                AdmissionState::Stopping,
+                Some(Shutdown::Killed),
+                false,
+                false,
+            ),
+        ] {
+            let life = Lifecycle {
+                gate,
+                shutdown,
+                ..Lifecycle::new(None)
+            };
+            let seen = (life.check_open().is_ok(), life.check_own().is_ok());
+            assert_eq!(seen, (is_open, goes_on), "{:?} {shutdown:?}", life.gate);
         }
     }
 }

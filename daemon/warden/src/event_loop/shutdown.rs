@@ -127,8 +127,12 @@ fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
 /// Returns whether a shutdown waits for something: also when the next command that follows an undo is not started yet.
 /// Those that follow a commit do not start any more.
 fn goes_on(cx: &JobCx<'_>) -> bool {
-    let runs = |job: &Job| may_finish(cx.acts, job) && !job.plan.life.has_exited();
-    cx.acts.has_undo() || cx.jobs.live().any(|(_, job)| runs(job))
+    let runs = |job: &Job| match cx.acts.follows_undo(job.plan.job) {
+        // The next one starts when its end is recorded.
+        true => !job.plan.life.is_unrecorded(),
+        false => may_finish(cx.acts, job) && !job.plan.life.has_exited(),
+    };
+    cx.acts.has_due_after_undo() || cx.jobs.live().any(|(_, job)| runs(job))
 }
 
 /// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager half-way; a command

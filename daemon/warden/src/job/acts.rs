@@ -226,9 +226,21 @@ impl Acts {
         chains.any(|chain| chain.on_ended(job, ending))
     }
 
-    /// Returns whether commands that follow an automatic undo are not all over.
-    pub fn has_undo(&self) -> bool {
-        self.undos().next().is_some()
+    /// Returns whether a command that follows an automatic undo is the next one to start.
+    pub fn has_due_after_undo(&self) -> bool {
+        self.undos().any(|chain| chain.due().is_some())
+    }
+
+    /// Ends commands that follow an undo and whose job is not known: one that waited for its record without effect has no
+    /// end. Jobs that follow a commit are queued, so each has one.
+    pub fn on_lost(&mut self, is_known: impl Fn(JobId) -> bool) {
+        for chain in self.0.iter_mut().filter(|chain| chain.is_undo()) {
+            let is_lost =
+                |one: &FollowUp| !one.is_over() && one.job.is_some_and(|job| !is_known(job));
+            if let Some(at) = chain.then.iter().position(is_lost) {
+                chain.on_over(at, State::NotStarted, None, "its job did not start");
+            }
+        }
     }
 
     /// Returns whether `job` is one of them.
@@ -257,5 +269,64 @@ impl Acts {
 pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
     if cx.acts.on_ended(job, ending) && !cx.reactor.timers.has(Timer::Begin) {
         cx.reactor.timers.add(Duration::ZERO, Timer::Begin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNDO: JobId = JobId([1; 16]);
+    const COMMAND: JobId = JobId([2; 16]);
+
+    /// Two commands follow an undo; the first has this job.
+    fn chain(job: Option<JobId>) -> Acts {
+        let mut acts = Acts::default();
+        acts.follow_undo(UNDO, Vec::new());
+        let one = FollowUp {
+            command: "service.reload".to_owned(),
+            job: None,
+            state: State::Queued,
+            exit: None,
+            cause: String::new(),
+        };
+        acts.0[0].then = vec![one.clone(), one];
+        if let Some(job) = job {
+            acts.0[0].on_started(0, job);
+        }
+        acts
+    }
+
+    #[test]
+    fn lost_command_after_an_undo_is_over_and_the_next_is_due() {
+        for (job, is_known, due) in [
+            (None, false, Some((0, 0))),
+            (Some(COMMAND), true, None),
+            (Some(COMMAND), false, Some((0, 1))),
+        ] {
+            let mut acts = chain(job);
+            acts.on_lost(|_| is_known);
+            assert_eq!(acts.due(false), due, "{job:?} {is_known}");
+            assert_eq!(acts.has_due_after_undo(), due.is_some());
+            assert_eq!(acts.due(true), None, "a stop ends all jobs");
+        }
+        let mut acts = chain(Some(COMMAND));
+        acts.on_lost(|_| false);
+        assert_eq!(acts.0[0].then[0].state, State::NotStarted);
+        acts.0[0].on_started(1, COMMAND);
+        acts.on_lost(|_| false);
+        let [over] = &acts.take_over()[..] else {
+            panic!("none of them has a job");
+        };
+        assert!(over.then.iter().all(|one| !one.has_succeeded()));
+    }
+
+    #[test]
+    fn command_after_a_commit_is_not_ended_by_a_job_that_is_not_known() {
+        let mut acts = chain(Some(COMMAND));
+        acts.0[0].basis = Basis::Notification;
+        acts.on_lost(|_| false);
+        assert_eq!(acts.0[0].then[0].state, State::Running);
+        assert!(!acts.has_due_after_undo());
     }
 }

@@ -131,7 +131,10 @@ fn look_up_use(
     Ok(Outcome::Parked)
 }
 
+/// Starts the next command that follows a commit or an undo, and reports those that are over.
 pub fn go_on(cx: &mut RequestCx<'_>) {
+    let jobs = &cx.job.jobs;
+    cx.job.acts.on_lost(|job| jobs.is_known(job));
     while let Some((chain, at)) = cx.job.acts.due(cx.life.ends_jobs()) {
         let started = start(cx, chain, at);
         let Some(chain) = cx.job.acts.0.get_mut(chain) else {
@@ -223,7 +226,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
     let grant = live.policy.act(caller, &chain.name, &act, &chain.basis)?;
     let call = Call::following(&act, purpose, client)?;
     if is_undo {
-        // Never queued: a lock would end it.
+        // Never queued: a lock would end it. It may be parked, and then it can be lost.
         return granted::start_own(cx, requester, call, grant);
     }
     let commit = chain.commit;

@@ -204,6 +204,11 @@ impl Life {
         matches!(self.0, Stage::Draining(_) | Stage::Ending(_))
     }
 
+    /// Its end waits for the audit log, which has not taken it.
+    pub const fn is_unrecorded(&self) -> bool {
+        matches!(self.0, Stage::Ending(_))
+    }
+
     /// Verified: no process is left.
     pub const fn is_empty(&self) -> bool {
         matches!(

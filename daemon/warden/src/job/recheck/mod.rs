@@ -51,7 +51,7 @@ enum At {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// remit is neither locked nor stopping.
+    /// remit is neither locked nor stopping. What the daemon itself does about commits may go on.
     Open,
     Session,
     Unpaused,
@@ -269,7 +269,10 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
     let void =
         |why: Option<String>| why.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)));
     match condition {
-        Condition::Open => cx.life.check_open(),
+        Condition::Open => match job.plan().map(Plan::basis) {
+            Some(Basis::Recovery | Basis::Unconfirmed) => cx.life.check_own(),
+            _ => cx.life.check_open(),
+        },
         Condition::Session | Condition::Unpaused | Condition::Required
             if job.plan().map(Plan::basis).is_some_and(Basis::is_of_daemon) =>
         {
