@@ -635,17 +635,6 @@ impl Gated {
         fs::read_to_string(self.fixture.path("free/log")).unwrap_or_default()
     }
 
-    /// Sends SIGTERM, and returns once it was received.
-    fn stops(&self) {
-        let daemon = &self.fixture.daemon;
-        daemon.signal(Signal::SIGTERM);
-        let mut caller = Caller::new(daemon, &user_b());
-        until("it stops", || {
-            let said = caller.run(argv(&["true"]));
-            said.is_err_and(|refusal| refusal.code == Code::DaemonUnavailable)
-        });
-    }
-
     fn ends(&self) {
         assert!(ends_within(self.fixture.daemon.pid(), 30_000), "it ends");
     }
@@ -667,16 +656,76 @@ fn after_a_restart_what_was_started_follows_the_undo_and_nothing_else() {
 fn stop_lets_what_follows_an_undo_finish_also_a_look() {
     let look = GATED.replacen("\"change\"", "\"read\"", 1);
     let gated = Gated::lay(&look, true);
-    gated.stops();
+    stops(&gated.fixture.daemon);
     gated.gate.unlock().unwrap();
     gated.ends();
     assert_eq!(gated.words(), "new gate\nlast\nold gate\nlast\n");
 }
 
+/// Commits `new ` to many files, and stops the process of their undo. `None` if it has ended before.
+fn stopped_undo(fixture: &PlanFixture) -> Option<Pid> {
+    fixture.put("watched/a", "old ");
+    let text = "new ".repeat(2000);
+    let edits = (0..100).map(|at| fixture.write(&format!("watched/{at}"), &text));
+    let edits: Vec<_> = edits.chain([fixture.write("watched/a", "new ")]).collect();
+    let run = Run {
+        stdin: Some(plan(&edits).into()),
+        ..change("plan.commit", &[("then", "site.follow")])
+    };
+    let mut caller = Caller::new(&fixture.daemon, &user_b());
+    let report = caller.run(run).expect("B needs no approval");
+    assert_eq!(exit(&report), Some(0), "{report:?}");
+    let mut undo = None;
+    until("it is undone", || {
+        undo = commit_process(&fixture.daemon).map(Pid::from_raw);
+        undo.is_some() || fixture.read("watched/a") == "old "
+    });
+    undo.filter(|undo| kill(*undo, Signal::SIGSTOP).is_ok())
+}
+
+/// Sends SIGTERM, and returns once it was received.
+fn stops(daemon: &Daemon) {
+    daemon.signal(Signal::SIGTERM);
+    let mut caller = Caller::new(daemon, &user_b());
+    until("it stops", || {
+        let said = caller.run(argv(&["true"]));
+        said.is_err_and(|refusal| refusal.code == Code::DaemonUnavailable)
+    });
+}
+
+#[test]
+fn stop_during_an_undo_lets_it_finish_and_commands_follow() {
+    let fixture = PlanFixture::with_rules(options(), FOLLOWED);
+    let Some(undo) = stopped_undo(&fixture) else {
+        return;
+    };
+    stops(&fixture.daemon);
+    kill(undo, Signal::SIGCONT).expect("it is stopped");
+    assert!(ends_within(fixture.daemon.pid(), 60_000), "it ends");
+    assert_eq!(fixture.read("watched/a"), "old ");
+    let log = fs::read_to_string(fixture.path("free/log"));
+    assert_eq!(log.expect("it follows the commit"), "new old ");
+}
+
+#[test]
+fn second_stop_during_an_undo_leaves_it_and_what_follows_to_the_next_start() {
+    let mut fixture = PlanFixture::with_rules(options(), FOLLOWED);
+    if stopped_undo(&fixture).is_none() {
+        return;
+    }
+    stops(&fixture.daemon);
+    fixture.daemon.signal(Signal::SIGTERM);
+    assert!(ends_within(fixture.daemon.pid(), 60_000), "it ends");
+    fixture.daemon.restart();
+    is_undone_to(&fixture, "watched/a", "old ");
+    let log = fs::read_to_string(fixture.path("free/log"));
+    assert_eq!(log.expect("it follows the commit"), "new old ");
+}
+
 #[test]
 fn second_stop_leaves_what_follows_an_undo_to_the_next_start() {
     let mut gated = Gated::lay(GATED, true);
-    gated.stops();
+    stops(&gated.fixture.daemon);
     gated.fixture.daemon.signal(Signal::SIGTERM);
     gated.ends();
     let stopped = "new gate\nlast\nold ";

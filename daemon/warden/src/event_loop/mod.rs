@@ -91,7 +91,7 @@ impl Warden {
                 self.clean_up();
             }
             self.clean_up_soon();
-            let done = self.jobs.is_done();
+            let done = self.jobs.is_done() && !self.life.is_waiting_for_changes();
             if self.life.leaving || self.life.gate == AdmissionState::Stopping && done {
                 self.sandbox.clean_up_all();
                 self.clean_up();

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::wire::Effect;
 use remit_policy::Base;
@@ -14,6 +15,7 @@ use crate::event_loop::timers::Timer;
 use crate::job::acts::Acts;
 use crate::job::context::JobCx;
 use crate::job::ended::end_all_waiting;
+use crate::job::recovery::has_followed_undo;
 use crate::job::table::{Job, Jobs};
 use crate::job::termination::{ask_to_end, end_job};
 use crate::service::sd_notify::Note;
@@ -124,7 +126,8 @@ fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
     life.leaving = true;
 }
 
-/// Returns whether a shutdown waits for something: also when the next command that follows an undo is not started yet.
+/// Returns whether a shutdown waits for something: also when the next command that follows an undo is not started yet, or
+/// its undo has not ended.
 /// Those that follow a commit do not start any more.
 fn goes_on(cx: &JobCx<'_>) -> bool {
     let runs = |job: &Job| match cx.acts.follows_undo(job.plan.job) {
@@ -132,7 +135,13 @@ fn goes_on(cx: &JobCx<'_>) -> bool {
         true => !job.plan.life.is_unrecorded(),
         false => may_finish(cx.acts, job) && !job.plan.life.has_exited(),
     };
-    cx.acts.has_due_after_undo() || cx.jobs.live().any(|(_, job)| runs(job))
+    let is_undoing = |undo: JobId| {
+        let mut live = cx.jobs.live().map(|(_, job)| &job.plan);
+        live.any(|plan| plan.job == undo && !plan.life.is_unrecorded())
+    };
+    cx.acts.has_due_after_undo()
+        || has_followed_undo(cx.confirmations, is_undoing)
+        || cx.jobs.live().any(|(_, job)| runs(job))
 }
 
 /// Returns whether a shutdown waits for this job. A change without a sandbox may be a package manager half-way; a command

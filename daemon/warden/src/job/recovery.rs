@@ -12,6 +12,7 @@ use remit_policy::Grant;
 use crate::audit::Event;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers::{self, Timer};
+use crate::job::confirmation::store::Confirmations;
 use crate::job::confirmation::{ConfirmStage, Unconfirmed, UndoStage};
 use crate::job::context::RequestCx;
 use crate::job::granted;
@@ -97,7 +98,13 @@ fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
 /// Undoes what nobody has confirmed in time, also while remit is locked. Forgets what was undone by somebody else.
 /// An undo that cannot have the lock of the journals now is put off: the end of what runs is an event of the loop.
 pub fn undo_if_due(cx: &mut RequestCx<'_>) {
-    if cx.job.confirmations.all.is_empty() || !can_start(cx) {
+    if cx.job.confirmations.all.is_empty() {
+        return;
+    }
+    if cx.life.is_waiting_for_changes() {
+        return follow_ended_undos(cx);
+    }
+    if !can_start(cx) {
         return;
     }
     note_lost_undos(cx);
@@ -114,6 +121,40 @@ pub fn undo_if_due(cx: &mut RequestCx<'_>) {
             left => left.min(LOOK),
         };
         cx.job.reactor.timers.add(left, Timer::Unconfirmed);
+    }
+}
+
+/// Returns whether commands follow an undo that has just ended, or whose job runs.
+pub fn has_followed_undo(confirmations: &Confirmations, runs: impl Fn(JobId) -> bool) -> bool {
+    let mut undos = confirmations.all.iter().filter_map(followed_undo);
+    undos.any(|job| confirmations.is_settled || runs(job))
+}
+
+/// Returns the undo of this commit that runs or has just ended, if commands follow it.
+fn followed_undo(one: &Unconfirmed) -> Option<JobId> {
+    match one.stage {
+        ConfirmStage::Undoing { job, .. } if !one.then.is_empty() => Some(job),
+        _ => None,
+    }
+}
+
+/// A stop that lets changes finish starts no undo, but what follows one that has ended: the files are the old ones.
+fn follow_ended_undos(cx: &mut RequestCx<'_>) {
+    if !std::mem::take(&mut cx.job.confirmations.is_settled) {
+        return;
+    }
+    let directory = cx.job.confirmations.directory.clone();
+    for at in 0..cx.job.confirmations.all.len() {
+        let one = cx.job.confirmations.all.get_mut(at);
+        let Some(one) = one.filter(|one| followed_undo(one).is_some()) else {
+            continue;
+        };
+        // Whatever else is due, or cannot be read, is left to the next start.
+        let undo = phase(&directory, &one.commit).map(|phase| one.saw(phase));
+        if let Ok(UndoStage::Done | UndoStage::Parted) = undo {
+            let known = one.clone();
+            follow(cx, at, &known);
+        }
     }
 }
 
@@ -285,6 +326,7 @@ fn follow(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
             if let Some(one) = cx.job.confirmations.all.get_mut(at) {
                 let job = one.on_follow();
                 cx.job.acts.follow_undo(job, acts);
+                cx.job.reactor.timers.add(Duration::ZERO, Timer::Begin);
             }
             cx.job.confirmations.save_or_say();
         }
@@ -359,5 +401,29 @@ mod tests {
         assert_eq!(of(None, true), Some(DueStep::Forget));
         assert_eq!(of(Some(Phase::Gone), true), Some(DueStep::Forget));
         assert_eq!(of(Some(Phase::Left), true), Some(DueStep::Report));
+    }
+
+    #[test]
+    fn commands_follow_only_an_undo_of_the_daemon_that_runs_or_has_just_ended() {
+        let undo = JobId([9; 16]);
+        let undoing = || {
+            let mut one = waiting();
+            one.then = vec!["service.reload sshd".to_owned()];
+            one.on_undo_started(undo);
+            one
+        };
+        let (mut failed, mut following, mut alone) = (undoing(), undoing(), undoing());
+        failed.on_undo_failed("x", Duration::ZERO);
+        following.on_follow();
+        alone.then.clear();
+        for (one, expect) in [
+            (waiting(), None),
+            (undoing(), Some(undo)),
+            (alone, None),
+            (failed, None),
+            (following, None),
+        ] {
+            assert_eq!(followed_undo(&one), expect, "{:?}", one.stage);
+        }
     }
 }
