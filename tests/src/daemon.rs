@@ -429,6 +429,24 @@ impl Daemon {
             .map(|process| process.pid)
     }
 
+    /// Ends the broker. Each further one ends at its start, until [`Self::restore_brokers`].
+    pub fn end_brokers(&self) {
+        self.move_spool("spool", "spool.moved");
+        if let Some(broker) = self.broker() {
+            let _ = kill(Pid::from_raw(broker), Signal::SIGKILL);
+        }
+    }
+
+    /// Has the next broker serve.
+    pub fn restore_brokers(&self) {
+        self.move_spool("spool.moved", "spool");
+    }
+
+    fn move_spool(&self, from: &str, to: &str) {
+        let state = self.path().join("state");
+        fs::rename(state.join(from), state.join(to)).expect("the directory is root's");
+    }
+
     /// Returns the pid of `remit-bus`.
     #[must_use]
     pub fn bus(&self) -> Option<i32> {

@@ -35,6 +35,7 @@ mod job {
     pub mod confirmation;
     pub mod context;
     pub mod copy_bounds;
+    pub mod drain;
     pub mod ended;
     pub mod exit;
     pub mod floor;

@@ -10,7 +10,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, cause, change, script, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
-use remit_tests::process::ends_within;
+use remit_tests::process::{ends_within, until};
 use remit_wire::outcome::{JobReport, State};
 
 /// A directory of root, and a daemon with a change of base `host` that runs `step.sh` in it.
@@ -81,6 +81,14 @@ fn writes(caller: &mut Caller, job: JobId) {
             return;
         }
     }
+}
+
+/// Returns once the daemon has received the signal.
+fn is_stopping(caller: &mut Caller) {
+    until("nothing new begins", || {
+        let said = caller.run(argv(&["true"]));
+        said.is_err_and(|refusal| refusal.code == Code::DaemonUnavailable)
+    });
 }
 
 const WAITING_STEP: &str = "echo begun\nwhile [ ! -e go ]; do sleep 0.02; done\necho whole";
@@ -186,13 +194,7 @@ fn n08_second_signal_stops_at_once() {
         StopFixture::lay("trap '' TERM\necho begun\nwhile :; do sleep 0.02; done", "");
     let (mut caller, job) = fixture.start_step();
     fixture.daemon.signal(Signal::SIGTERM);
-    // Waits until the first signal was received.
-    loop {
-        match caller.run(argv(&["true"])) {
-            Ok(_) => {}
-            Err(refusal) => break assert_eq!(refusal.code, Code::DaemonUnavailable),
-        }
-    }
+    is_stopping(&mut caller);
     fixture.daemon.signal(Signal::SIGTERM);
     let report = fixture.report_after_restart(job);
     let ending = report.ending.as_ref().expect("it has ended");
@@ -202,6 +204,32 @@ fn n08_second_signal_stops_at_once() {
         "{report:?}"
     );
     assert_eq!(fixture.daemon.records("interrupted").len(), 0);
+}
+
+/// The end is recorded although nothing has read the output.
+#[test]
+fn n08_second_signal_without_a_broker_records_the_end() {
+    let mut daemon = Daemon::start(Options::default());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let text = "trap '' TERM; echo begun; while :; do sleep 0.02; done";
+    let job = caller.run(at_once(script(text)));
+    let job = job.expect("it is accepted").job;
+    writes(&mut caller, job);
+    daemon.signal(Signal::SIGTERM);
+    is_stopping(&mut caller);
+    drop(caller);
+    daemon.end_brokers();
+    daemon.signal(Signal::SIGTERM);
+    assert!(ends_within(daemon.pid(), 60_000), "it does not end");
+    daemon.restore_brokers();
+    daemon.restart();
+    let report = Caller::new(&daemon, &user_a())
+        .job(job, 0)
+        .expect("it is known");
+    let ending = report.ending.as_ref().expect("it has ended");
+    assert_eq!((report.state, ending.signal), (State::Interrupted, Some(9)));
+    assert_eq!(daemon.records("interrupted").len(), 0);
+    daemon.stop();
 }
 
 #[test]

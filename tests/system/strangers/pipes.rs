@@ -12,10 +12,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::names::JobId;
 use remit_tests::blocking::{LockedPipe, reopen};
-use remit_tests::caller::{Caller, argv, at_once, script};
+use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::process::{
-    Identity, Process, descendants, has_ended_within, is_dead, pidfd, seen, status_field,
+    Identity, Process, descendants, has_ended_within, is_dead, pidfd, seen, status_field, until,
 };
 use remit_wire::Run;
 use remit_wire::outcome::JobReport;
@@ -129,20 +129,15 @@ fn k01_locked_output_pipe_delays_no_other_user() {
     daemon.stop();
 }
 
-/// A thread of the broker waits for the lock, so a kill does not end its process.
-#[test]
-fn k01_killed_broker_that_hangs_at_a_locked_pipe_is_replaced() {
-    let named = Named(64_086);
-    let daemon = named.daemon();
-    let mut caller = Caller::new(&daemon, &user_a());
-    let (job, pid) = named.begin(&daemon, &mut caller, argv(&["sleep", "3600"]), "sleep");
+/// Kills the broker while a thread of it hangs at the output of this process. Its main thread has ended.
+fn kill_at_locked_pipe(named: &Named, daemon: &Daemon, pid: i32) -> (i32, LockedPipe) {
     let mut pipe = reopen(pid, 1, &named.neighbour()).expect("the pipe is its user's");
     let broker = daemon.broker().expect("there is one");
     let signal = |signal| kill(Pid::from_raw(broker), signal).expect("it lives");
     // It finds output there, and then the lock.
     signal(Signal::SIGSTOP);
     pipe.write_all(b"x").expect("the pipe has space");
-    let locks = [LockedPipe::new(pipe)];
+    let lock = LockedPipe::new(pipe);
     signal(Signal::SIGCONT);
     seen("a thread of it hangs", || {
         let threads = fs::read_dir(format!("/proc/{broker}/task")).ok()?;
@@ -156,6 +151,69 @@ fn k01_killed_broker_that_hangs_at_a_locked_pipe_is_replaced() {
         let stat = fs::read_to_string(format!("/proc/{broker}/stat")).ok()?;
         stat.contains(") Z ").then_some(())
     });
+    (broker, lock)
+}
+
+fn is_recorded(daemon: &Daemon, job: JobId) -> bool {
+    let (records, id) = (daemon.records("end"), job.to_string());
+    records.iter().any(|record| record["REMIT_JOB"] == id)
+}
+
+/// A job that writes its last word once its `sleep` is killed.
+const LAST: &str = "echo first; sleep 3600; echo last";
+
+fn end_sleep(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+}
+
+/// Without a client that connects meanwhile.
+#[test]
+fn k01_next_broker_reads_what_one_that_hangs_has_not() {
+    let named = Named(64_087);
+    let daemon = named.daemon();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let endless = argv(&["tail", "-f", "/dev/null"]);
+    let (held, pid) = named.begin(&daemon, &mut caller, endless, "tail");
+    let (job, sleep) = named.begin(&daemon, &mut caller, script(LAST), "sleep");
+    let (_, lock) = kill_at_locked_pipe(&named, &daemon, pid);
+    drop(caller);
+    end_sleep(sleep);
+    until("its end is recorded", || is_recorded(&daemon, job));
+    assert!(lock.is_locked());
+    let mut caller = Caller::new(&daemon, &user_a());
+    let report = caller.end_of(job);
+    assert_eq!(stdout(&report), "first\nlast\n", "{report:?}");
+    caller.stop(held).expect("the next broker knows it");
+    drop((caller, lock));
+    daemon.stop();
+}
+
+#[test]
+fn brokers_that_end_again_and_again_hold_no_end_back() {
+    let named = Named(64_088);
+    let daemon = named.daemon();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let (job, sleep) = named.begin(&daemon, &mut caller, script(LAST), "sleep");
+    drop(caller);
+    daemon.end_brokers();
+    end_sleep(sleep);
+    until("its end is recorded", || is_recorded(&daemon, job));
+    daemon.restore_brokers();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let ending = caller.end_of(job).ending.expect("it is recorded");
+    assert_eq!(ending.exit, Some(0));
+    daemon.stop();
+}
+
+/// A thread of the broker waits for the lock, so a kill does not end its process.
+#[test]
+fn k01_killed_broker_that_hangs_at_a_locked_pipe_is_replaced() {
+    let named = Named(64_086);
+    let daemon = named.daemon();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let (job, pid) = named.begin(&daemon, &mut caller, argv(&["sleep", "3600"]), "sleep");
+    let (broker, lock) = kill_at_locked_pipe(&named, &daemon, pid);
+    let locks = [lock];
     drop(caller);
     others_are_served(&daemon, &locks);
     assert!(

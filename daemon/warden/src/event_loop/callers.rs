@@ -26,7 +26,7 @@ use crate::identity::arrivals::{
 use crate::identity::lookups::{LookUpPurpose, LookedUp};
 use crate::identity::peer;
 use crate::job::backpressure::drop_parked;
-use crate::job::termination::await_drains;
+use crate::job::drain::await_drains;
 use crate::job::unconfirmed::confirm;
 use crate::sandbox::checkup::start_self_test;
 use crate::startup::error::Fatal;
@@ -37,6 +37,9 @@ const CLIENTS: usize = 64;
 const ADMINS: usize = 16;
 /// Requests of one connection that are handled in one turn of the event loop.
 const CALLS: usize = 8;
+
+/// Time from the last client that the broker got until its main thread is looked at again: a kill ends it within that.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 
 macro_rules! arrival_cx {
     ($warden:expr) => {
@@ -88,6 +91,7 @@ impl Warden {
             Door::Client => {
                 let sessions = &mut self.callers.sessions;
                 let_client_in(sessions, &mut self.reports, &self.reactor, admitted);
+                self.reactor.timers.add(HANDED_OVER, Timer::MainThread);
             }
             Door::Admin => self.let_admin_in(admitted),
         }
@@ -160,7 +164,7 @@ impl Warden {
         };
         self.reactor.timers.cancel(Timer::Ready);
         self.reactor.timers.cancel(Timer::BrokerEnd);
-        await_drains(&mut job_cx!(self));
+        await_drains(&mut job_cx!(self), &self.life);
         self.reports.audit.history.close();
         drop_parked(&mut job_cx!(self));
         end::drop_measured(&mut job_cx!(self));

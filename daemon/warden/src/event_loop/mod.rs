@@ -35,7 +35,7 @@ use crate::identity::lookups;
 use crate::job::backpressure::unpark;
 use crate::job::live::Job;
 use crate::job::termination::{end_job, follow_life, on_kill_timeout};
-use crate::job::{exit, kept_views, life, pipeline, queue, recovery, steps, termination};
+use crate::job::{drain, exit, kept_views, life, pipeline, queue, recovery, steps, termination};
 use crate::request::access::access;
 use crate::request::{copies, upload};
 use crate::sandbox::checkup::{on_self_test_event, on_self_test_timeout};
@@ -161,8 +161,8 @@ impl Warden {
             Timer::Grace(serial) => follow_life(cx, serial, life::Event::GraceOver),
             Timer::Kill(serial) => on_kill_timeout(cx, serial),
             Timer::KillAgain(serial) => termination::kill_again(cx, serial),
-            Timer::Exited(serial) => termination::tell_exited(cx, serial),
-            Timer::Drain(serial) => follow_life(cx, serial, life::Event::Drained),
+            Timer::Exited(serial) => drain::tell_exited(cx, &self.life, serial),
+            Timer::Drain(serial) => drain::on_drain_timeout(cx, &self.life, serial),
             Timer::Parked => unpark(&mut request_cx!(self)),
             Timer::Ends => termination::record_waiting_ends(cx),
             Timer::Leftovers => {
@@ -183,6 +183,7 @@ impl Warden {
             Timer::Ready if cx.reports.broker.is_ready() => {}
             Timer::Ready => cx.reports.broker.kill("it did not become ready"),
             Timer::Policy => self.finish_policy_load(Err(policy_reload::late())),
+            Timer::MainThread => cx.reports.broker.check_main_thread(),
             Timer::Watchdog => {
                 cx.reports.broker.check_main_thread();
                 self.life.pat_watchdog(&mut self.reactor.timers);
@@ -233,7 +234,7 @@ impl Warden {
             ToWarden::Ready => {
                 reports.broker.set_ready();
                 timers.cancel(Timer::Ready);
-                termination::await_drains(&mut job_cx!(self));
+                drain::await_drains(&mut job_cx!(self), &self.life);
                 // The first request also finds everything prepared.
                 self.fill_prefork_pool();
                 self.life.announce(&mut self.reactor.timers);
@@ -289,7 +290,7 @@ impl Warden {
             }
             ToWarden::Drained { job, totals } => {
                 if let Some(serial) = self.jobs.serial(job) {
-                    termination::on_drained(&mut job_cx!(self), serial, totals);
+                    drain::on_drained(&mut job_cx!(self), serial, totals);
                 }
             }
             ToWarden::OverLimit { job } => {

@@ -14,6 +14,7 @@ use crate::event_loop::lifecycle::{Lifecycle, Shutdown};
 use crate::event_loop::timers::Timer;
 use crate::job::acts::Acts;
 use crate::job::context::JobCx;
+use crate::job::drain::await_drains;
 use crate::job::ended::end_all_waiting;
 use crate::job::recovery::has_followed_undo;
 use crate::job::table::{Job, Jobs};
@@ -108,6 +109,7 @@ fn ask_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle, which: impl Fn(&Acts, &Job
         ask_to_end(cx, serial, libc::SIGTERM, State::Interrupted, CAUSE);
     }
     life.shutdown = Some(Shutdown::Asked);
+    await_drains(cx, life);
     cx.reactor.timers.add(ASKED, Timer::Stop);
 }
 
@@ -116,6 +118,7 @@ fn kill_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
         end_job(cx, serial, State::Interrupted, CAUSE);
     }
     life.shutdown = Some(Shutdown::Killed);
+    await_drains(cx, life);
     cx.reactor.timers.add(KILLED, Timer::Stop);
 }
 

@@ -50,6 +50,8 @@ pub enum Timer {
     Broker,
     /// A killed broker has not ended.
     BrokerEnd,
+    /// A client was handed to the broker, whose main thread may have ended meanwhile.
+    MainThread,
     Bus,
     BusAnswer,
     Ready,

@@ -1,14 +1,14 @@
-//! Job termination: signal, kill, reap, verify the end, drain output, record the end, notify the broker.
+//! Job termination: signal, kill, reap, verify the end, record the end, notify the broker.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remit_common::escape::foreign;
 use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_link::{JobMeta, ToBroker, Totals};
+use remit_link::JobMeta;
 use remit_policy::{Base, Basis};
 use remit_sys::sys;
 
@@ -18,6 +18,7 @@ use crate::event_loop::epoll::{Interest, Token};
 use crate::event_loop::timers::{self, Timer};
 use crate::job::acts;
 use crate::job::context::JobCx;
+use crate::job::drain::await_output;
 use crate::job::ended::{self, follow_end};
 use crate::job::exit::{on_job_exited, try_watch_exit};
 use crate::job::kept_views::{self, LeftView};
@@ -38,13 +39,6 @@ const GRACE: Duration = Duration::from_secs(5);
 const KILL: Duration = Duration::from_secs(5);
 /// Pause between two kills. Before Linux 6.14, a fork during a kill may leave a process that is not killed.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Time for the broker to see the end of the pipes by itself. It usually does, which saves one wake-up.
-const EXITED: Duration = Duration::from_millis(10);
-/// Time for the broker to drain the pipes after the notice. Then the end is recorded without output numbers.
-const DRAIN: Duration = Duration::from_secs(5);
-/// The same without a broker: time for the next one to start and to read them, however many end meanwhile. Less than a
-/// stop of the daemon has, so that the end is recorded.
-const NO_BROKER: Duration = Duration::from_secs(15);
 
 /// The last of the real-time signals on Linux, signal(7).
 const LAST_SIGNAL: i32 = 64;
@@ -198,65 +192,6 @@ pub fn on_cgroup_changed(cx: &mut JobCx<'_>, serial: u64) {
     };
     if matches!(job.cgroup.populated(), Ok(false)) {
         follow_life(cx, serial, Event::Empty);
-    }
-}
-
-fn await_output(cx: &mut JobCx<'_>, serial: u64) {
-    let Some(job) = cx.jobs.get(serial) else {
-        return;
-    };
-    // The last reference to it would keep file systems busy, and hold up the end of a daemon that is killed.
-    drop(job.process.mount_ns.take());
-    if std::mem::take(&mut job.cgroup_watched) {
-        cx.reactor.remove(job.cgroup.events());
-    }
-    if job.totals.is_some() {
-        // The broker has all of its output and waits for no notice.
-        follow_life(cx, serial, Event::Drained);
-    } else {
-        cx.reactor.timers.add(EXITED, Timer::Exited(serial));
-    }
-}
-
-/// Notifies the broker of the exit. It may wait for more output because another process holds the pipes.
-pub fn tell_exited(cx: &mut JobCx<'_>, serial: u64) {
-    if let Some(job) = cx.jobs.get(serial) {
-        let job = job.plan.job;
-        cx.reports.tell(&ToBroker::Exited { job });
-        await_drain(cx, serial);
-    }
-}
-
-fn await_drain(cx: &mut JobCx<'_>, serial: u64) {
-    let Some(job) = cx.jobs.get(serial) else {
-        return;
-    };
-    let since = *job.drains_since.get_or_insert_with(Instant::now);
-    let left = NO_BROKER.saturating_sub(since.elapsed());
-    let has_reader = cx.reports.broker.is_ready();
-    let patience = if has_reader { left.min(DRAIN) } else { left };
-    cx.reactor.timers.add(patience, Timer::Drain(serial));
-}
-
-/// Restarts the time for the output of exited jobs: their broker has ended, or the next one is ready.
-pub fn await_drains(cx: &mut JobCx<'_>) {
-    let is_waited_for = |job: &Job| job.plan.life.has_exited() && job.totals.is_none();
-    let live = cx.jobs.live().filter(|(_, job)| is_waited_for(job));
-    let serials: Vec<u64> = live.map(|(serial, _)| serial).collect();
-    for serial in serials {
-        await_drain(cx, serial);
-    }
-}
-
-pub fn on_drained(cx: &mut JobCx<'_>, serial: u64, totals: Totals) {
-    let Some(job) = cx.jobs.get(serial) else {
-        return;
-    };
-    job.totals = Some(totals);
-    match job.plan.life.is_running() {
-        // Most jobs have ended by then.
-        true => on_job_exited(cx, serial),
-        false => follow_life(cx, serial, Event::Drained),
     }
 }
 
