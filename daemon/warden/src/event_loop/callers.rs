@@ -29,6 +29,7 @@ use crate::job::backpressure::drop_parked;
 use crate::job::drain::await_drains;
 use crate::job::unconfirmed::confirm;
 use crate::sandbox::checkup::start_self_test;
+use crate::service::broker_process::HungBroker;
 use crate::startup::error::Fatal;
 use crate::state::{Warden, job_cx, request_cx};
 
@@ -40,6 +41,10 @@ const CALLS: usize = 8;
 
 /// Time from the last client that the broker got until its main thread is looked at again: a kill ends it within that.
 const HANDED_OVER: Duration = Duration::from_secs(1);
+
+/// The reason and the way out if no further broker may start.
+const HELD_UP: &str = "too many killed brokers hang in the kernel, so none starts and no client is served: stop the jobs \
+                       that keep their output locked (remit jobs, remit stop)";
 
 macro_rules! arrival_cx {
     ($warden:expr) => {
@@ -157,6 +162,20 @@ impl Warden {
         }
     }
 
+    /// `hung`: what becomes of a killed broker that has not ended.
+    pub(super) fn on_broker_hangs(&mut self, hung: Option<HungBroker>) -> Result<(), Fatal> {
+        match hung {
+            Some(HungBroker::Abandoned(pause)) => return self.on_broker_exited(Some(pause)),
+            Some(HungBroker::TooMany) => {
+                say_error!("{HELD_UP}");
+                let record = Record::new(Event::Broker, HELD_UP).with_error_priority();
+                self.end_all_sessions(record);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
     /// `pause`: before the next start, if the broker has ended or was given up.
     pub(super) fn on_broker_exited(&mut self, pause: Option<Duration>) -> Result<(), Fatal> {
         let Some(pause) = pause else {
@@ -164,15 +183,7 @@ impl Warden {
         };
         self.reactor.timers.cancel(Timer::Ready);
         self.reactor.timers.cancel(Timer::BrokerEnd);
-        await_drains(&mut job_cx!(self), &self.life);
-        self.reports.audit.history.close();
-        drop_parked(&mut job_cx!(self));
-        end::drop_measured(&mut job_cx!(self));
-        drop_uses(&mut request_cx!(self));
-        for session in self.callers.sessions.close_all() {
-            self.reactor.remove(session.pidfd());
-        }
-        self.reports.audit.note(Record::new(
+        self.end_all_sessions(Record::new(
             Event::Broker,
             "the broker died; its clients have to reconnect, jobs keep running",
         ));
@@ -181,6 +192,19 @@ impl Warden {
         }
         self.reactor.timers.add(pause, Timer::Broker);
         Ok(())
+    }
+
+    /// The broker serves no client any more: what they wait for is over.
+    fn end_all_sessions(&mut self, record: Record) {
+        await_drains(&mut job_cx!(self), &self.life);
+        self.reports.audit.history.close();
+        drop_parked(&mut job_cx!(self));
+        end::drop_measured(&mut job_cx!(self));
+        drop_uses(&mut request_cx!(self));
+        for session in self.callers.sessions.close_all() {
+            self.reactor.remove(session.pidfd());
+        }
+        self.reports.audit.note(record);
     }
 
     pub fn on_admin_event(&mut self, number: u64) {

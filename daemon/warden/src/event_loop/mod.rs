@@ -171,8 +171,8 @@ impl Warden {
             }
             Timer::Broker => self.start_broker()?,
             Timer::BrokerEnd => {
-                let pause = cx.reports.broker.give_up();
-                self.on_broker_exited(pause)?;
+                let hung = cx.reports.broker.give_up();
+                self.on_broker_hangs(hung)?;
             }
             Timer::BusAnswer => bus::await_answer(cx),
             Timer::Bus => {

@@ -255,6 +255,7 @@ impl Warden {
             (AdmissionState::Stopping, _) => {
                 shutdown_note(&self.jobs, &self.acts, &self.life, stop_wait_s)
             }
+            _ if self.reports.broker.is_held_up() => Note::HeldUp(jobs),
             (AdmissionState::Locked(_), _) => Note::Locked(jobs),
             (AdmissionState::Open, Some(why)) => Note::Refusing(why),
             (AdmissionState::Open, None) => Note::Serving(jobs),

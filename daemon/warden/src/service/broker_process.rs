@@ -38,6 +38,15 @@ struct BrokerProcess {
     queue: LinkQueue,
 }
 
+/// What becomes of a killed broker that hangs in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HungBroker {
+    /// The next one starts after this pause.
+    Abandoned(Duration),
+    /// None starts until one of those that hang has ended.
+    TooMany,
+}
+
 #[derive(Debug)]
 pub struct Broker {
     program: PathBuf,
@@ -49,6 +58,8 @@ pub struct Broker {
     ids: Ids,
     process: Option<BrokerProcess>,
     ending: EndingProcesses,
+    /// Too many killed ones have not ended, so none starts.
+    is_held_up: bool,
     starts: u32,
     /// Closes the link and copies of clients' sockets.
     sink: Rc<Sink>,
@@ -69,6 +80,7 @@ impl Broker {
             ids,
             process: None,
             ending: EndingProcesses::default(),
+            is_held_up: false,
             starts: 0,
         })
     }
@@ -104,6 +116,7 @@ impl Broker {
         )
         .map_err(|error| Fatal::System(chain(&error)))?;
         self.starts = self.starts.saturating_add(1);
+        self.is_held_up = false;
         self.process = Some(BrokerProcess {
             pid,
             pidfd,
@@ -292,17 +305,27 @@ impl Broker {
         Some(self.pause(&process))
     }
 
-    /// Returns the same for a killed broker that has not ended: a thread of it hangs in the kernel, for example at a pipe
-    /// that a job keeps locked. It executes nothing more.
-    pub fn give_up(&mut self) -> Option<Duration> {
+    /// Abandons a killed broker that has not ended: a thread of it hangs in the kernel, for example at a pipe that a job keeps
+    /// locked. It executes nothing more. `None`: there is none, or it was reported that too many hang.
+    pub fn give_up(&mut self) -> Option<HungBroker> {
         self.ending.reap();
-        let may_start = !self.ending.is_full();
-        let is_killed = |process: &mut BrokerProcess| may_start && process.link.is_none();
-        let process = self.process.take_if(is_killed)?;
+        if !self.is_ending() {
+            return None;
+        }
+        if self.ending.is_full() {
+            let is_known = std::mem::replace(&mut self.is_held_up, true);
+            return (!is_known).then_some(HungBroker::TooMany);
+        }
+        let process = self.process.take()?;
         say_error!("the killed broker hangs in the kernel and has not ended; the next one starts");
         let pause = self.pause(&process);
         self.ending.push(process.pid, process.pidfd);
-        Some(pause)
+        Some(HungBroker::Abandoned(pause))
+    }
+
+    /// Returns whether none serves, because too many killed ones hang in the kernel.
+    pub fn is_held_up(&self) -> bool {
+        self.is_held_up
     }
 
     fn pause(&self, process: &BrokerProcess) -> Duration {
@@ -357,5 +380,72 @@ impl Broker {
 
     pub fn restarts(&self) -> u32 {
         self.starts.saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This process, which does not end meanwhile.
+    fn own() -> (i32, OwnedFd) {
+        let pid = std::process::id().cast_signed();
+        (pid, sys::pidfd_open(pid).unwrap())
+    }
+
+    fn broker() -> Broker {
+        let ids = Ids { uid: 0, gid: 0 };
+        let program = PathBuf::from("/no/such/program");
+        Broker {
+            sink: Sink::new(c_string(program.as_os_str().as_bytes()).unwrap(), ids),
+            program,
+            spool: PathBuf::new(),
+            history: PathBuf::new(),
+            uploads: PathBuf::new(),
+            output: Output {
+                per_job: 0,
+                per_user: 0,
+                total: 0,
+            },
+            slow: (0, 0),
+            ids,
+            process: None,
+            ending: EndingProcesses::default(),
+            is_held_up: false,
+            starts: 1,
+        }
+    }
+
+    /// Sets a broker that was killed and does not end.
+    fn hang(broker: &mut Broker) {
+        let (pid, pidfd) = own();
+        broker.process = Some(BrokerProcess {
+            pid,
+            pidfd,
+            link: None,
+            since: Instant::now(),
+            ready: false,
+            watched: false,
+            queue: LinkQueue::default(),
+        });
+    }
+
+    #[test]
+    fn too_many_brokers_that_hang_are_reported_once() {
+        let mut broker = broker();
+        assert_eq!(broker.give_up(), None, "there is none");
+        while !broker.ending.is_full() {
+            hang(&mut broker);
+            let abandoned = Some(HungBroker::Abandoned(Duration::ZERO));
+            assert_eq!((broker.give_up(), broker.is_held_up()), (abandoned, false));
+            assert_eq!(broker.give_up(), None, "there is none");
+        }
+        hang(&mut broker);
+        for expect in [Some(HungBroker::TooMany), None, None] {
+            assert_eq!((broker.give_up(), broker.is_held_up()), (expect, true));
+        }
+        broker.ending = EndingProcesses::default();
+        let abandoned = Some(HungBroker::Abandoned(Duration::ZERO));
+        assert_eq!(broker.give_up(), abandoned, "one of them has ended");
     }
 }

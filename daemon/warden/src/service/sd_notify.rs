@@ -12,6 +12,8 @@ const STATUS: usize = 500;
 pub enum Note {
     Serving(usize),
     Locked(usize),
+    /// Killed brokers hang, and no other one starts.
+    HeldUp(usize),
     /// Bases in which nothing runs, with the reason.
     Refusing(String),
     Stopping {
@@ -25,6 +27,10 @@ impl std::fmt::Display for Note {
         match self {
             Self::Serving(jobs) => write!(f, "serving; jobs: {jobs}"),
             Self::Locked(jobs) => write!(f, "locked, refusing all runs; jobs: {jobs}"),
+            Self::HeldUp(jobs) => write!(
+                f,
+                "serving no client: killed brokers hang, until the jobs are stopped that keep their output locked; jobs: {jobs}"
+            ),
             Self::Refusing(why) => write!(f, "refusing all runs in {why}"),
             Self::Stopping {
                 jobs,
