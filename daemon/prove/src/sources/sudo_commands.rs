@@ -196,7 +196,6 @@ mod tests {
             ("/bin/a \"\"", vec![program("/bin/a", Some(b""))]),
             ("/bin/a b  *", vec![program("/bin/a", Some(b"b  *"))]),
             ("sha224:ab= /bin/a b", vec![program("/bin/a", Some(b"b"))]),
-            ("sha224:ab=", Vec::new()),
             ("/bin/", vec![program("/bin/*", None)]),
             ("ALL", all()),
             ("sudoedit", all()),
@@ -209,6 +208,10 @@ mod tests {
         assert_eq!(parsed(b"^/bin/(a|b)$ x"), (all(), false));
         assert_eq!(parsed(b"sudoedit ^/etc/.*$"), (all(), false));
         assert_eq!(parsed(b"bin/a"), (Vec::new(), false));
+        assert_eq!(parsed(b"sha224:ab="), (Vec::new(), false));
+        let digests = b"sha224:ab= ".repeat(100_000);
+        let long = [&digests[..], b"/bin/a"].concat();
+        assert_eq!(parsed(&long), (vec![program("/bin/a", None)], true));
     }
 
     #[test]

@@ -160,12 +160,13 @@ fn logrotate(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     for (number, line) in lines(content) {
         match (line.trim_ascii(), &mut script) {
             (b"endscript", _) => found.extend(script.take()),
-            (begin, None) if BEGIN.contains(&begin) => {
-                script = Some((number, line.to_vec(), Vec::new()));
-            }
-            (line, Some((_, _, text))) => {
-                text.extend_from_slice(line);
-                text.push(b'\n');
+            (begin, None) if BEGIN.contains(&begin) => script = Some(Default::default()),
+            (text, Some(script)) => {
+                if script.2.is_empty() {
+                    *script = (number, line.to_vec(), Vec::new());
+                }
+                script.2.extend_from_slice(text);
+                script.2.push(b'\n');
             }
             _ => {}
         }
@@ -352,12 +353,12 @@ mod tests {
             logrotate,
             "/var/log/x {\n daily\n postrotate\n  /opt/x\n endscript\n}\n/not {}\n",
         );
-        assert_eq!(found, [one(3, "/opt/x\n")]);
+        assert_eq!(found, [one(4, "/opt/x\n")]);
         let found = texts(
             logrotate,
             "a {\npostrotate\n cd /srv\n ./x\nendscript\nprerotate\n y",
         );
-        assert_eq!(found, [one(2, "cd /srv\n./x\n"), one(6, "y\n")]);
+        assert_eq!(found, [one(3, "cd /srv\n./x\n"), one(7, "y\n")]);
         let found = texts(
             apt,
             "// Invoke \"a\"\nDPkg::Post-Invoke {\"/opt/a\"; \"b\";};\nAPT::X \"no\";\nDPkg::Pre-Invoke {\n\"c\";\n};\nY \"z\";",
