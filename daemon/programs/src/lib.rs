@@ -11,7 +11,7 @@ mod alternatives;
 pub(crate) mod container_runner {
     //! Lists programs that start others in a container, a virtual machine or a network.
 
-    use crate::program::{Class, ContainerRunner, Program};
+    use crate::program::{Class, ContainerRunner, Program, TOOL, Tool};
 
     const fn runner(names: &'static [&'static str], runner: ContainerRunner) -> Program {
         Program {
@@ -20,11 +20,22 @@ pub(crate) mod container_runner {
         }
     }
 
+    const COMPOSE_CODE: &[&str] = &["-f", "--file", "--project-directory", "--env-file"];
+    const COMPOSE_FILES: &[&str] = &[
+        "compose.yaml",
+        "compose.yml",
+        "docker-compose.yaml",
+        "docker-compose.yml",
+        "compose.override.yaml",
+        "docker-compose.override.yml",
+    ];
+
     const CONTAINER_RUNNER: ContainerRunner = ContainerRunner {
         starts: &[],
         chooses: &[],
         code: &[],
         verb_code: &[],
+        verb_reads: &[],
     };
 
     pub(crate) const PROGRAMS: &[Program] = &[
@@ -46,13 +57,19 @@ pub(crate) mod container_runner {
                     "--host",
                     "-H",
                 ],
-                verb_code: &[(
-                    "compose",
-                    &["-f", "--file", "--project-directory", "--env-file"],
-                )],
+                verb_code: &[("compose", COMPOSE_CODE)],
+                verb_reads: &[("compose", COMPOSE_FILES)],
                 ..CONTAINER_RUNNER
             },
         ),
+        Program {
+            names: &["docker-compose", "podman-compose"],
+            class: Class::Tool(Tool {
+                code: COMPOSE_CODE,
+                reads: COMPOSE_FILES,
+                ..TOOL
+            }),
+        },
         runner(
             &["kubectl", "crictl"],
             ContainerRunner {
@@ -132,7 +149,7 @@ mod writers;
 pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
 pub use program::{Class, ContainerRunner, Interpreter, Program, Tool, Wrapper};
 pub use shipped::{Shipped, all_shipped, shipped};
-pub use writers::{Written, has_shell_escape, written};
+pub use writers::{Written, has_shell_escape, takes_files, written};
 
 macro_rules! topics {
     ($($name:literal $topic:ident,)*) => {

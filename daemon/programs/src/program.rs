@@ -40,6 +40,8 @@ pub struct Wrapper {
     pub accounts: &'static [&'static str],
     /// Without such an option the first operand names the account.
     pub is_account_operand: bool,
+    /// Options before the working directory of the inner program.
+    pub directories: &'static [&'static str],
     /// It does not change why the inner program would fail in a sandbox.
     pub is_transparent: bool,
 }
@@ -54,6 +56,8 @@ pub struct ContainerRunner {
     pub code: &'static [&'static str],
     /// The same, after one of these verbs.
     pub verb_code: &'static [(&'static str, &'static [&'static str])],
+    /// Files of its working directory that it reads after one of these verbs, if no such option names others.
+    pub verb_reads: &'static [(&'static str, &'static [&'static str])],
 }
 
 #[derive(Debug)]
@@ -76,6 +80,8 @@ pub struct Tool {
     pub is_interpreter: bool,
     /// Files of its working directory whose code it runs.
     pub reads: &'static [&'static str],
+    /// Options before the account as which it runs code.
+    pub accounts: &'static [&'static str],
 }
 
 pub(crate) const TOOL: Tool = Tool {
@@ -90,6 +96,7 @@ pub(crate) const TOOL: Tool = Tool {
     signs: "",
     is_interpreter: false,
     reads: &[],
+    accounts: &[],
 };
 
 impl Wrapper {
@@ -133,7 +140,7 @@ impl Wrapper {
             });
             match word {
                 _ if attached.is_some() => return attached,
-                _ if is_one(self.with_value, word) => left.next(),
+                _ if is_one(self.with_value, word) || is_one(self.code, word) => left.next(),
                 _ if word.starts_with(b"-") => continue,
                 _ => return self.is_account_operand.then_some(word),
             };

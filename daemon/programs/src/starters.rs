@@ -96,7 +96,15 @@ pub(crate) const PROGRAMS: &[Program] = &[
     ),
     with_modules(
         &["java"],
-        &["-cp", "-jar", "-classpath", "-m", "--module"],
+        &[
+            "-cp",
+            "-jar",
+            "-classpath",
+            "-javaagent:",
+            "-agentpath:",
+            "-m",
+            "--module",
+        ],
         &["-m", "--module"],
     ),
     language(

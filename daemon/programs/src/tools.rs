@@ -309,7 +309,6 @@ pub(crate) const PROGRAMS: &[Program] = &[
         &["nc", "ncat", "netcat"],
         &["-c", "-e", "--exec", "--lua-exec", "--sh-exec"],
     ),
-    code(&["start-stop-daemon"], &["-a", "-x", "--exec", "--startas"]),
     code(
         &[
             "iptables",

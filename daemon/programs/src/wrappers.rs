@@ -1,6 +1,6 @@
 //! Lists programs that only start others.
 
-use crate::program::{Class, Program, Wrapper};
+use crate::program::{Class, Program, TOOL, Tool, Wrapper};
 
 const PLAIN: Wrapper = Wrapper {
     operands: 0,
@@ -9,6 +9,7 @@ const PLAIN: Wrapper = Wrapper {
     assigns: false,
     accounts: &[],
     is_account_operand: false,
+    directories: &[],
     is_transparent: false,
 };
 const THROUGH: Wrapper = Wrapper {
@@ -37,6 +38,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
             with_value: &["-u", "-C", "--unset", "--chdir", "-a", "--argv0"],
             code: &["-S", "--split-string"],
             assigns: true,
+            directories: &["-C", "--chdir"],
             ..THROUGH
         },
     ),
@@ -44,10 +46,32 @@ pub(crate) const PROGRAMS: &[Program] = &[
         &["sudo", "doas", "pkexec"],
         Wrapper {
             with_value: &[
-                "-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U",
+                "-u",
+                "-g",
+                "-h",
+                "-p",
+                "-C",
+                "-D",
+                "-R",
+                "-r",
+                "-t",
+                "-T",
+                "-U",
+                "--user",
+                "--group",
+                "--host",
+                "--prompt",
+                "--close-from",
+                "--chdir",
+                "--chroot",
+                "--role",
+                "--type",
+                "--command-timeout",
+                "--other-user",
             ],
             assigns: true,
             accounts: &["-u", "--user"],
+            directories: &["-D", "--chdir"],
             ..PLAIN
         },
     ),
@@ -64,7 +88,15 @@ pub(crate) const PROGRAMS: &[Program] = &[
     wrapper(
         &["nice", "ionice"],
         Wrapper {
-            with_value: &["-n", "--adjustment", "-c", "-p"],
+            with_value: &[
+                "-n",
+                "--adjustment",
+                "-c",
+                "--class",
+                "--classdata",
+                "-p",
+                "--pid",
+            ],
             ..THROUGH
         },
     ),
@@ -165,7 +197,15 @@ pub(crate) const PROGRAMS: &[Program] = &[
             ..PLAIN
         },
     ),
-    wrapper(&["nohup", "setsid", "time"], THROUGH),
+    wrapper(&["nohup", "setsid", "time", "chronic"], THROUGH),
+    wrapper(&["run-one", "cronic"], PLAIN),
+    wrapper(
+        &["cgexec"],
+        Wrapper {
+            with_value: &["-g"],
+            ..PLAIN
+        },
+    ),
     wrapper(
         &["setpriv"],
         Wrapper {
@@ -181,7 +221,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         },
     ),
     wrapper(
-        &["gosu"],
+        &["gosu", "setuidgid", "su-exec"],
         Wrapper {
             operands: 1,
             is_account_operand: true,
@@ -196,6 +236,14 @@ pub(crate) const PROGRAMS: &[Program] = &[
             ..PLAIN
         },
     ),
+    Program {
+        names: &["start-stop-daemon"],
+        class: Class::Tool(Tool {
+            code: &["-a", "-x", "--exec", "--startas"],
+            accounts: &["-c", "--chuid"],
+            ..TOOL
+        }),
+    },
     wrapper(
         &["systemd-run", "run0"],
         Wrapper {
@@ -208,8 +256,13 @@ pub(crate) const PROGRAMS: &[Program] = &[
                 "--slice",
                 "-E",
                 "--setenv",
+                "--gid",
+                "--working-directory",
+                "--description",
+                "--service-type",
             ],
             accounts: &["--uid"],
+            directories: &["--working-directory"],
             ..PLAIN
         },
     ),

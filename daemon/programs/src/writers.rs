@@ -106,6 +106,65 @@ const SHELL_ESCAPES: &[&str] = &[
     "nano", "pico", "joe", "mc",
 ];
 
+/// Programs that read, list or write the files of their words, and execute none of them.
+const FILES: &[&str] = &[
+    ":",
+    "[",
+    "[[",
+    "b2sum",
+    "basename",
+    "cat",
+    "cd",
+    "cksum",
+    "cmp",
+    "cut",
+    "dd",
+    "df",
+    "diff",
+    "dirname",
+    "du",
+    "echo",
+    "file",
+    "grep",
+    "egrep",
+    "fgrep",
+    "head",
+    "ls",
+    "md5sum",
+    "mkdir",
+    "popd",
+    "printf",
+    "pushd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "sort",
+    "stat",
+    "tail",
+    "tar",
+    "tee",
+    "test",
+    "touch",
+    "wc",
+    "zcat",
+    "zip",
+];
+
+/// Returns true for a program that executes no file of its words, except those of its options for code.
+pub fn takes_files(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| {
+        let is_writer = matches!(
+            written(name),
+            Some(Written::LastOperand | Written::Files | Written::Metadata)
+        );
+        is_writer || FILES.contains(&name)
+    })
+}
+
 /// Returns what the program of this name changes.
 pub fn written(name: &str) -> Option<Written> {
     let row = PROGRAMS.iter().find(|(_, names)| names.contains(&name));
