@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::machine::entry::{End, Kind, Way};
 use crate::path::FilePath;
 use crate::rule::RuleId;
+use crate::sources::ReadTexts;
 
 /// Of what files make accounts do. A text of a stranger can name the same again and again.
 const FACTS: usize = 200_000;
@@ -18,6 +19,7 @@ pub struct Look<'m> {
     pub machine: &'m Machine,
     pub facts: Facts,
     of_accounts: BTreeMap<u32, usize>,
+    pub(crate) texts: ReadTexts,
 }
 
 impl<'m> Look<'m> {
@@ -26,6 +28,7 @@ impl<'m> Look<'m> {
             machine,
             facts: Facts::default(),
             of_accounts: BTreeMap::new(),
+            texts: ReadTexts::default(),
         }
     }
 

@@ -45,16 +45,22 @@ fn laid(files: &[(&str, &str)], policy: &str, is_open: bool) -> Laid {
     let with = |text: &str| format!("text = '''\n{text}'''\n");
     let mut toml = format!(
         "about = ''\nagent = 'agent'\nprograms = ['/usr/sbin/cron', {programs}]\n\
-         user = [{{ name = 'agent', uid = 5001, groups = ['deploy'] }}]\n\
+         user = [{{ name = 'agent', uid = 5001, groups = ['deploy'], home = '/srv/app' }}]\n\
          group = [{{ name = 'deploy', gid = 6001 }}]\npolicy = \"\"\"\n{policy}\"\"\"\n"
     );
     toml += &file("/srv/app", group, mode, "");
-    for (name, mode) in [("run.sh", "755"), ("run.py", "644"), ("server.js", "644")] {
+    for (name, mode) in [
+        ("run.sh", "755"),
+        ("run.py", "644"),
+        ("server.js", "644"),
+        ("noexec.sh", "644"),
+    ] {
         let path = format!("/srv/app/{name}");
         toml += &file(&path, group, mode, &with("#!/bin/sh\n"));
     }
     for (path, text) in files {
-        toml += &file(path, "root", "644", &with(text));
+        let mode = if text.starts_with("#!") { "755" } else { "644" };
+        toml += &file(path, "root", mode, &with(text));
     }
     Laid::out("a line", &toml)
 }
@@ -223,6 +229,10 @@ fn program_of_a_wrapper_or_an_interpreter_is_found_in_units() {
         "ExecStart=/usr/bin/java -Xmx512m $OPTS -jar /srv/app/run.py",
         "ExecStart=/usr/bin/site --hook=/srv/app/run.sh",
         "ExecStart=/bin/sh -ec 'cd /srv && exec app/run.sh'",
+        "ExecStart=/bin/bash -euo pipefail -c 'cd /srv/app && ./run.sh'",
+        "ExecStart=/usr/bin/env PYTHONPATH=/srv/app /usr/bin/python3 /opt/x.py",
+        "ExecStart=/usr/bin/docker compose -f /srv/app/docker-compose.yml up",
+        "WorkingDirectory=/srv/app\nExecStart=/usr/bin/docker compose up",
     ];
     check(lines.map(|line| (line, unit(line), String::new(), true)));
     let others = [
@@ -231,6 +241,10 @@ fn program_of_a_wrapper_or_an_interpreter_is_found_in_units() {
         "ExecStart=/usr/bin/python3 -c pass /srv/app/run.py",
         "ExecStart=/usr/sbin/runuser -u agent -- /srv/app/run.sh",
         "ExecStart=/usr/bin/su - agent -c 'cd /srv/app && ./run.sh'",
+        "ExecStart=/bin/bash -euo pipefail /opt/x -c 'cd /srv/app && ./run.sh'",
+        "ExecStart=/usr/bin/env PYTHONPATH=/opt /usr/bin/python3 /opt/x.py /srv/app/run.py",
+        "WorkingDirectory=/srv/app\nExecStart=/usr/bin/docker compose -f /opt/x.yml up",
+        "WorkingDirectory=/srv/app\nExecStart=/usr/bin/docker ps",
     ];
     check(others.map(|line| (line, unit(line), String::new(), false)));
 }
@@ -272,22 +286,242 @@ fn what_a_crontab_runs_is_found() {
     check(lines.map(|(line, expect)| (line, crontab(line), String::new(), expect)));
 }
 
+fn check_crontabs<'r>(lines: impl IntoIterator<Item = (&'r str, bool)>) {
+    let rows = lines.into_iter();
+    check(rows.map(|(line, expect)| (line, crontab(line), String::new(), expect)));
+}
+
+#[test]
+fn what_a_wrapper_runs_in_a_crontab_is_found() {
+    check_crontabs([
+        ("flock -n /run/l /srv/app/run.sh -c /etc/app.conf", true),
+        ("flock -n /run/l python3 /srv/app/run.py -c x", true),
+        ("flock -n /run/l -c 'cd /srv/app && ./run.sh'", true),
+        ("flock -n /run/l cat -c /srv/app/run.sh", false),
+        ("env PATH=/srv/app:/usr/bin backup", true),
+        ("env PATH=/usr/bin:/srv/app cat", false),
+        ("env LD_PRELOAD=/srv/app/x.so cat", true),
+        ("env LD_PRELOAD=/opt/x.so cat /srv/app/x.so", false),
+        ("env -C /srv/app ./run.sh", true),
+        ("env --chdir=/srv/app ./run.sh", true),
+        ("env -C /opt ./run.sh", false),
+        ("chronic python3 /srv/app/run.py", true),
+        ("chronic cat /srv/app/run.sh", false),
+        ("sudo --user root bash /srv/app/noexec.sh", true),
+        ("sudo --user agent bash /srv/app/noexec.sh", false),
+        ("su -s /bin/sh -c 'cd /srv/app && ./run.sh'", true),
+        ("su -s /bin/sh -c 'cd /srv/app && ./run.sh' agent", false),
+        ("setuidgid root bash /srv/app/noexec.sh", true),
+        ("setuidgid agent bash /srv/app/noexec.sh", false),
+        ("find /opt -execdir bash /srv/app/noexec.sh \\;", true),
+        ("find /opt -name bash /srv/app/noexec.sh", false),
+        ("start-stop-daemon --start --exec /srv/app/run.sh", true),
+        (
+            "start-stop-daemon --start --chuid agent:deploy --exec /srv/app/run.sh",
+            false,
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_behind_a_mark_of_the_shell_is_found() {
+    check_crontabs([
+        ("TOKEN=$(cat /etc/tok) python3 /srv/app/run.py", true),
+        ("TOKEN=$(cat /etc/tok) cat /srv/app/run.py", false),
+        (
+            "echo \"$(date) # start\" >> /var/log/x; cd /srv/app && ./run.sh",
+            true,
+        ),
+        ("echo x # \"$(date)\"; cd /srv/app && ./run.sh", false),
+        ("logger \"job $(hostname)#1\"; /srv/app/run.sh", true),
+        ("logger job #1; /srv/app/run.sh", false),
+        ("eval \"cd /srv/app && ./run.sh\"", true),
+        ("echo \"cd /srv/app && ./run.sh\"", false),
+        ("trap 'cd /srv/app; ./run.sh' EXIT", true),
+        ("trap - EXIT /srv/app/run.sh", false),
+        ("bash < /srv/app/noexec.sh", true),
+        ("bash /opt/x < /srv/app/noexec.sh", false),
+        ("cat /srv/app/noexec.sh | sh", true),
+        ("cat /srv/app/noexec.sh | sort", false),
+        ("2>/dev/null bash /srv/app/noexec.sh", true),
+        ("bash 2>/srv/app/noexec.sh", false),
+        ("(cd /srv/app && ./run.sh)", true),
+        ("(cd /srv/app); ./run.sh", false),
+        ("date >| /srv/app/run.sh", false),
+        ("sleep $((3 / 2)); /srv/app/run.sh", true),
+    ]);
+}
+
+#[test]
+fn what_a_value_or_a_directory_names_is_found() {
+    check_crontabs([
+        ("APP=/srv/app; cd $APP && ./run.sh", true),
+        ("APP=/opt; cd $APP && ./run.sh", false),
+        ("D=/srv/app; ${D}/run.sh", true),
+        ("cd ~agent && ./run.sh", true),
+        ("cd ~ && ./run.sh", false),
+        ("~agent/run.sh", true),
+        ("~other/run.sh", false),
+        ("pushd /srv/app && ./run.sh", true),
+        ("pushd /opt && ./run.sh", false),
+        ("bash -euo pipefail -c 'cd /srv/app && ./run.sh'", true),
+        ("bash -ce 'cd /srv/app && ./run.sh'", true),
+        ("cd /srv && make -C app", true),
+        ("cd /srv && make -C other", false),
+    ]);
+}
+
+#[test]
+fn words_that_are_code_are_found_and_files_are_not() {
+    check_crontabs([
+        ("perl -I/srv/app/lib /usr/local/bin/x.pl", true),
+        (
+            "perl -I/usr/lib/x /usr/local/bin/x.pl /srv/app/run.py",
+            false,
+        ),
+        ("node --require=/srv/app/server.js /opt/s.js", true),
+        ("java -javaagent:/srv/app/a.jar -jar /opt/x.jar", true),
+        ("java -Da=/srv/app/a.jar -jar /opt/x.jar", false),
+        ("ansible-playbook -i localhost, /srv/app/site.yml", true),
+        ("ansible-playbook --tags /srv/app/x /opt/site.yml", false),
+        ("apt-get -y install /srv/app/x.deb", true),
+        ("apt-get -y show /srv/app/x.deb", false),
+        ("crontab /srv/app/tab", true),
+        ("crontab -u agent /srv/app/tab", false),
+        ("cd /srv/app && docker compose up -d", true),
+        ("cd /srv/app && docker ps -a", false),
+        ("docker-compose -f /srv/app/x.yml up", true),
+        ("tar -I /srv/app/run.sh -cf /var/b.tgz /etc", true),
+        ("tar czf /var/b.tgz /srv/app/run.sh", false),
+        ("chmod 755 /srv/app/run.sh", false),
+        ("install /srv/app/run.sh /opt/x", false),
+        ("test -x /srv/app/run.sh", false),
+    ]);
+}
+
+fn job(text: &str) -> (&'static str, String) {
+    ("/usr/local/bin/job", format!("#!/bin/bash\n{text}\n"))
+}
+
+/// A machine on which cron runs a script with this text.
+fn script(text: &str) -> Vec<(&'static str, String)> {
+    [crontab("/usr/local/bin/job"), vec![job(text)]].concat()
+}
+
+#[test]
+fn what_a_script_runs_is_found() {
+    let many = format!("{}/srv/app/run.sh", ": a b c d e f g\n".repeat(1300));
+    let rows = [
+        ("case \"$1\" in\nstart) . /srv/app/lib.sh ;;\nesac", true),
+        ("case \"$1\" in\n*) cd /srv/app && ./run.sh ;;\nesac", true),
+        ("case \"$1\" in\n/srv/app/run.sh) cat ;;\nesac", false),
+        ("APP=/srv/app\n\"$APP/run.sh\"", true),
+        ("APP=/srv/app\ncd \"$APP\"\n./run.sh", true),
+        ("APP=/srv/app\necho \"$APP/run.sh\"", false),
+        (&many, true),
+    ];
+    check(rows.map(|(text, expect)| (text, script(text), String::new(), expect)));
+    let second = |text: &str| ("/usr/local/bin/two", format!("#!/bin/sh\n{text}\n"));
+    let in_text =
+        |line: &str, path, text: &str| [crontab(line), vec![(path, text.to_owned())]].concat();
+    check([
+        (
+            "script of a script by its path",
+            [
+                script("/usr/local/bin/two"),
+                vec![second("cd /srv/app; ./run.sh")],
+            ]
+            .concat(),
+            String::new(),
+            true,
+        ),
+        (
+            "read by a shell",
+            in_text("sh /opt/job.sh", "/opt/job.sh", "/srv/app/run.sh\n"),
+            String::new(),
+            true,
+        ),
+        (
+            "read by a shell's dot",
+            in_text(". /opt/env.sh", "/opt/env.sh", "cd /srv/app; ./run.sh\n"),
+            String::new(),
+            true,
+        ),
+        (
+            "read by an interpreter",
+            in_text(
+                "python3 /opt/job.py",
+                "/opt/job.py",
+                "subprocess.run(['/srv/app/run.sh'])\n",
+            ),
+            String::new(),
+            true,
+        ),
+        (
+            "read by a filter",
+            in_text("cat /opt/job.sh", "/opt/job.sh", "/srv/app/run.sh\n"),
+            String::new(),
+            false,
+        ),
+    ]);
+}
+
+#[test]
+fn run_parts_runs_scripts_of_any_directory_by_their_names() {
+    let parts = |name: &'static str| {
+        let text = "#!/bin/sh\n/srv/app/run.sh\n".to_owned();
+        [crontab("run-parts /etc/cron.15min"), vec![(name, text)]].concat()
+    };
+    let debian = || vec![("/etc/debian_version", "12\n".to_owned())];
+    let (plain, dot) = ("/etc/cron.15min/job", "/etc/cron.15min/job.sh");
+    check([
+        (
+            "plain",
+            [parts(plain), debian()].concat(),
+            String::new(),
+            true,
+        ),
+        ("dot", [parts(dot), debian()].concat(), String::new(), false),
+        ("dot, not on Debian", parts(dot), String::new(), true),
+    ]);
+}
+
 #[test]
 fn what_a_variable_runs_is_in_the_answer() {
-    for (line, word) in [
-        ("D=/srv/app; $D/run.sh", "$D/run.sh"),
-        ("for f in /srv/app/*.sh; do sh \"$f\"; done", "$f"),
-        ("/srv/app/*", "/srv/app/*"),
-        ("cd /srv/app && $(cat x)", "$"),
-    ] {
-        let files = crontab(line);
+    let answer = |files: Vec<(&'static str, String)>| {
         let files: Vec<(&str, &str)> = files
             .iter()
             .map(|(path, text)| (*path, text.as_str()))
             .collect();
-        let (_, shown) = answer(&files, "", true);
+        answer(&files, "", true).1
+    };
+    for (line, word) in [
+        ("for f in /srv/app/*.sh; do sh \"$f\"; done", "$f"),
+        ("/srv/app/*", "/srv/app/*"),
+        ("cd /srv/app && $(cat x)", "$(cat …)"),
+        ("cd $APP && ./run.sh", "./run.sh"),
+        ("cd $APP && python3 run.py", "run.py"),
+        ("nice $X", "$X"),
+        ("curl http://x | sh", "$(curl …)"),
+        ("bash -c \"$(curl -fsSL http://x)\"", "$(curl …)"),
+    ] {
+        let shown = answer(crontab(line));
         let sentence = format!("/etc/cron.d/x: what its line 1 runs by '{word}' is not followed");
         assert!(shown.contains(&sentence), "{line}\n{shown}");
+    }
+    let shown = answer(script(
+        "for f in /srv/app/*.sh; do . \"$f\"; done\n$X\n$Y\n",
+    ));
+    let sentence = "/usr/local/bin/job: what it runs by variables and patterns is not followed\n";
+    assert!(shown.contains(sentence), "{shown}");
+    for line in [
+        "case \"$1\" in a|*.x) cat;; *) cat;; esac",
+        "sleep $((RANDOM % 60)); cat $X | sort \"$Y\"",
+        "[ \"$(id -u)\" = 0 ] && cat \"$X\"",
+        "cat \"`ls /x`\" | python3 /opt/x.py",
+    ] {
+        let shown = answer(crontab(line));
+        assert!(!shown.contains("not looked at:"), "{line}\n{shown}");
     }
 }
 

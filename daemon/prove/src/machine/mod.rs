@@ -268,6 +268,7 @@ impl Machine {
         true
     }
 
+    /// Notes a bound of the look that was reached.
     pub(crate) fn over(&self, path: &FilePath, why: &str) {
         let mut over = self.over.borrow_mut();
         over.get_or_insert_with(|| format!("{why}; the first that was not is {path}"));

@@ -48,6 +48,11 @@ impl Machine {
         }
     }
 
+    /// Returns at most so many bytes of a file.
+    pub fn text(&self, path: &FilePath, most: usize) -> Option<Vec<u8>> {
+        self.content(path, most, &[])
+    }
+
     fn content(&self, path: &FilePath, most: usize, begin: &[u8]) -> Option<Vec<u8>> {
         let (end, entry) = self.entry(path)?;
         if entry.kind != Kind::File {

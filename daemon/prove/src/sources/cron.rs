@@ -11,7 +11,8 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 const TABLES: [&str; 2] = ["/etc/crontab", "/etc/anacrontab"];
-const DIRECTORIES: [&str; 5] = [
+/// Directories whose scripts are run.
+pub(super) const DIRECTORIES: [&str; 5] = [
     "/etc/cron.hourly",
     "/etc/cron.daily",
     "/etc/cron.weekly",

@@ -48,8 +48,10 @@ pub struct Execution {
     pub path: Vec<FilePath>,
     /// The working directory, if it is known.
     pub directory: Option<FilePath>,
-    /// A script executes it. What that is, is not followed.
-    pub is_in_script: bool,
+    /// The file of its standard input, or `$(NAME …)` for the output of a program.
+    pub input: Option<Vec<u8>>,
+    /// Scripts that are around it, the innermost of which is the source's file.
+    pub scripts: usize,
     /// Texts for a shell that are around it.
     pub nested: usize,
 }
@@ -65,7 +67,8 @@ impl Execution {
             is_of_root: false,
             path,
             directory: None,
-            is_in_script: false,
+            input: None,
+            scripts: 0,
             nested: 0,
         }
     }

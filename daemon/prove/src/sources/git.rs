@@ -3,18 +3,14 @@
 use remit_programs::innermost;
 
 use super::execution::Execution;
-use super::shell::{ShellCommand, base_name, commands, paths};
+use super::shell::{ShellCommand, base_name, paths};
 use crate::facts::{Source, When};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
-/// Notes the repositories that a text names, if it runs git.
-pub fn mentioned(look: &mut Look<'_>, by: &Execution, text: &[u8]) {
-    if !text.windows(3).any(|part| part == b"git") {
-        return;
-    }
-    let found = commands(text);
+/// Notes the repositories that the commands of a text name, if one of them is git.
+pub fn mentioned(look: &mut Look<'_>, by: &Execution, found: &[ShellCommand]) {
     let is_git = |one: &ShellCommand| {
         let program = innermost(&one.words).first();
         program.is_some_and(|program| base_name(program) == b"git")

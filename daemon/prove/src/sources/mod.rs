@@ -8,12 +8,14 @@ pub mod execution;
 pub mod git;
 pub mod hooks;
 pub mod keys;
+mod lexer;
 pub mod loader;
 pub mod login;
 pub mod own;
 pub mod pam;
 pub mod polkit;
 pub mod program;
+mod scripts;
 pub mod setid;
 pub mod shell;
 pub mod sshd;
@@ -31,6 +33,7 @@ use crate::facts::{Facts, Obeys};
 use crate::grants::Grants;
 use crate::look::Look;
 use crate::machine::Machine;
+pub(crate) use scripts::ReadTexts;
 
 /// A look of which accounts, units and the programs of policies are known, and the rest is not read yet.
 pub struct FirstLook<'m> {
@@ -54,6 +57,8 @@ pub fn begin<'m>(
     let of_units = look.facts.obeys.len();
     let commands = policies.iter().map(|policy| {
         commands::look(&mut look, policy);
+        // The next policy's commands lead to the same scripts.
+        look.texts.forget();
         look.facts.obeys.split_off(of_units)
     });
     let commands = commands.collect();

@@ -1,23 +1,15 @@
-//! What executing a program touches: its file, the interpreter of a script, what a wrapper or an interpreter is to run, and
-//! what a script mentions, one level deep.
+//! What executing a program touches: its file, what a wrapper or an interpreter is to run, and code that its words name.
 
-use remit_programs::{Class, Program, Wrapper, program_of};
+use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
-use super::shell::{ShellCommand, base_name, commands, is_name, is_open, paths};
-use crate::facts::Source;
-use crate::lines::lines;
+use super::shell::{base_name, is_open, paths};
+use super::variables;
 use crate::look::Look;
 use crate::path::FilePath;
-use crate::rule::RuleId;
-
-/// Bytes of a script that are read for mentions.
-const SCRIPT: usize = 256 << 10;
-/// Texts for a shell in another one.
-const NESTED: usize = 8;
 
 /// Options of interpreters before a library or a setting: the script follows.
-const BEFORE_SCRIPT: [&str; 12] = [
+const BEFORE_SCRIPT: [&str; 15] = [
     "-I",
     "-M",
     "-r",
@@ -25,6 +17,9 @@ const BEFORE_SCRIPT: [&str; 12] = [
     "-d",
     "-cp",
     "-classpath",
+    "-javaagent:",
+    "-agentpath:",
+    "--class-path",
     "--require",
     "--import",
     "--loader",
@@ -32,17 +27,36 @@ const BEFORE_SCRIPT: [&str; 12] = [
     "--config",
 ];
 
-/// Returns which of the words says that a shell text follows.
+/// Endings of files that an interpreter reads, and that are no text.
+const ARCHIVES: [&[u8]; 6] = [b".jar", b".war", b".dll", b".phar", b".pyz", b".pyc"];
+
+/// Programs that start one another.
+const STARTERS: usize = 16;
+
+/// Returns which of the words says that a shell text follows. Words behind the inner program are that program's.
 fn code_at(wrapper: &Wrapper, args: &[Vec<u8>]) -> Option<usize> {
     let is_text = |arg: &Vec<u8>| wrapper.code.iter().any(|code| code.as_bytes() == *arg);
-    args.iter().position(is_text)
+    // su takes its options behind the account, too.
+    let own = match wrapper.is_account_operand && wrapper.operands == 0 {
+        true => args,
+        false => args.split_at(wrapper.inner(args)).0,
+    };
+    own.iter().position(is_text)
 }
 
 impl Look<'_> {
     /// Notes the execution of `argv`. The first word may be a name, or empty if it is not known.
     pub fn executes(&mut self, by: &Execution, argv: &[Vec<u8>]) {
         let (mut by, mut argv) = (by.clone(), argv);
-        while let Some((program, args)) = argv.split_first() {
+        for starters in 0.. {
+            let Some((program, args)) = argv.split_first() else {
+                break;
+            };
+            if starters > STARTERS {
+                let why = "programs that start one another are not followed to their end";
+                self.machine.unknown(&by.source.file, why);
+                break;
+            }
             self.runs_word(&by, program);
             let mut inner: &[Vec<u8>] = &[];
             let mut rest = args;
@@ -57,92 +71,65 @@ impl Look<'_> {
                     if code_at(wrapper, args).is_some() {
                         inner = &[];
                     }
+                    if base_name(program) == b"chroot" {
+                        let why = "what chroot runs beneath another directory is not followed";
+                        self.machine.unknown(&by.source.file, why);
+                    }
                 }
                 Some((_, Class::Tool(_))) if base_name(program) == b"run-parts" => {
                     for directory in args.iter().flat_map(|arg| paths(arg)) {
                         self.run_parts(&by, &directory);
                     }
                 }
-                Some((known, Class::Shell | Class::Interpreter(_) | Class::Tool(_))) => {
+                Some((known, Class::Shell | Class::Interpreter(_))) => {
                     rest = self.interpreted(&by, known, args);
                 }
-                Some((_, Class::ContainerRunner(_))) | None => {}
+                Some((known, Class::Tool(tool))) => {
+                    if let Some(name) = value_of(tool.accounts, args) {
+                        by = self.named_account(by, name);
+                    }
+                    self.tool(&by, known, tool, args);
+                    let is_start = |arg: &Vec<u8>| is_one(tool.starts, arg);
+                    let at = args.iter().position(is_start);
+                    let behind = at.map_or(args.len(), |at| at.saturating_add(1));
+                    inner = args.split_at(behind).1;
+                }
+                Some((_, Class::ContainerRunner(runner))) => self.contained(&by, runner, args),
+                None => {}
             }
-            for path in rest.iter().flat_map(|arg| paths(arg)) {
-                self.argument(&by, path);
+            if !takes_files(base_name(program)) {
+                for path in rest.iter().flat_map(|arg| paths(arg)) {
+                    self.argument(&by, path);
+                }
             }
             argv = inner;
-        }
-    }
-
-    /// Notes what a shell text executes.
-    pub fn shell_text(&mut self, by: &Execution, text: &[u8]) {
-        super::git::mentioned(self, by, text);
-        for command in commands(text) {
-            self.shell_command(by, &command);
-        }
-    }
-
-    fn nested_text(&mut self, by: &Execution, text: &[u8]) {
-        let nested = by.nested.saturating_add(1);
-        match nested > NESTED {
-            true => {
-                let why = "texts of shells in other ones are not followed to their end";
-                self.machine.unknown(&by.source.file, why);
-            }
-            false => self.shell_text(
-                &Execution {
-                    nested,
-                    ..by.clone()
-                },
-                text,
-            ),
-        }
-    }
-
-    fn shell_command(&mut self, by: &Execution, command: &ShellCommand) {
-        let mut by = by.clone();
-        if let Some(directory) = &command.directory {
-            let above = by.directory.take().unwrap_or_else(FilePath::root);
-            by.directory = above.resolve(directory).filter(|_| !is_open(directory));
-        }
-        let mut words = command.words.clone();
-        if let Some(program) = words.first_mut() {
-            if is_open(program) {
+            if let Some(program) = inner.first().filter(|program| is_open(program)) {
                 self.unfollowed(&by, program);
+                argv = &[];
             }
-            if is_open(program) || !program.contains(&b'/') && !is_name(program) {
-                program.clear();
-            }
-        }
-        for variable in &command.variables {
-            super::variables::apply(self, &mut by, variable);
-            for path in paths(variable) {
-                self.argument(&by, path);
-            }
-        }
-        self.executes(&by, &words);
-    }
-
-    /// What a text runs by a variable or a pattern is not known. In scripts that is usual, and their own affair.
-    fn unfollowed(&self, by: &Execution, word: &[u8]) {
-        if !by.is_in_script {
-            let word = remit_common::text::line(word, 60);
-            let why = match by.source.line {
-                0 => format!("what it runs by '{word}' is not followed"),
-                line => format!("what its line {line} runs by '{word}' is not followed"),
-            };
-            self.machine.unknown(&by.source.file, why);
         }
     }
 
     /// Notes what the options of a wrapper say. Returns how it executes the inner program.
-    fn wrapped(&mut self, mut by: Execution, wrapper: &Wrapper, args: &[Vec<u8>]) -> Execution {
-        let account = wrapper
-            .account(args)
-            .and_then(|name| std::str::from_utf8(name).ok());
-        let uid = account.and_then(|name| name.parse().ok().or(self.facts.accounts.uid(name)));
-        by.uid = uid.unwrap_or(by.uid);
+    fn wrapped(&mut self, by: Execution, wrapper: &Wrapper, args: &[Vec<u8>]) -> Execution {
+        let own = args.split_at(wrapper.inner(args)).0;
+        let mut by = match wrapper.account(args) {
+            Some(name) => self.named_account(by, name),
+            None => by,
+        };
+        for word in own {
+            if wrapper.assigns && word.contains(&b'=') && !word.starts_with(b"-") {
+                variables::apply(self, &mut by, word);
+            }
+        }
+        if let Some(directory) = value_of(wrapper.directories, own) {
+            let above = by.directory.take();
+            by.directory = match directory.first() {
+                _ if is_open(directory) => None,
+                Some(b'/') => FilePath::new(directory),
+                _ => above.and_then(|above| above.join(directory)),
+            };
+        }
         if let Some(at) = code_at(wrapper, args) {
             let text = args.iter().skip(at.saturating_add(1));
             self.nested_text(&by, &text.cloned().collect::<Vec<_>>().join(&b' '));
@@ -150,7 +137,96 @@ impl Look<'_> {
         by
     }
 
-    /// Notes the code that an interpreter is to run. Returns the words behind it.
+    /// `name`: of an account, or its number, also with a group behind a colon.
+    fn named_account(&self, by: Execution, name: &[u8]) -> Execution {
+        let name = name.split(|byte| *byte == b':').next();
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
+        let uid = name.and_then(|name| name.parse().ok().or(self.facts.accounts.uid(name)));
+        Execution {
+            uid: uid.unwrap_or(by.uid),
+            ..by
+        }
+    }
+
+    /// Notes the files of verbs of a container runner that name what it does to the machine, such as those of compose.
+    fn contained(&mut self, by: &Execution, runner: &ContainerRunner, args: &[Vec<u8>]) {
+        for (verb, options) in runner.verb_code {
+            if !args.iter().any(|arg| verb.as_bytes() == arg) {
+                continue;
+            }
+            let reads = runner.verb_reads.iter().find(|(of, _)| of == verb);
+            let reads = reads.map_or(&[][..], |(_, files)| files);
+            let values = values_of(options, args);
+            if values.is_empty() {
+                self.reads(by, reads);
+            }
+            for value in values {
+                self.loads(by, reads, value);
+            }
+        }
+    }
+
+    /// Notes files that a program looks for in its working directory.
+    fn reads(&mut self, by: &Execution, names: &[&str]) {
+        let files = names
+            .iter()
+            .filter_map(|name| by.directory.as_ref()?.join(name));
+        for file in files.collect::<Vec<_>>() {
+            self.runs(by, file);
+        }
+    }
+
+    /// Notes the code and the files that a tool executes or loads.
+    fn tool(&mut self, by: &Execution, known: &Program, tool: &Tool, args: &[Vec<u8>]) {
+        self.reads(by, tool.reads);
+        for value in values_of(known.code(), args) {
+            self.loads(by, tool.reads, value);
+        }
+        let verb = args.iter().position(|arg| is_one(tool.verbs, arg));
+        let behind = verb.map(|verb| args.split_at(verb.saturating_add(1)).1);
+        // texts.rs reads what logrotate accepts. A table of another account is that account's.
+        let is_named = |name| known.names.contains(&name);
+        let is_of_other = is_named("crontab") && args.iter().any(|arg| arg == b"-u");
+        let is_read = !is_named("logrotate") && !is_of_other && !tool.verb;
+        let operands = tool.operands.filter(|_| is_read);
+        let mut operands_left = operands.unwrap_or_default();
+        let all = operands.map(|_| args);
+        let mut is_value = false;
+        for word in behind.or(all).unwrap_or_default() {
+            if std::mem::take(&mut is_value) {
+                continue;
+            }
+            if word.starts_with(b"-") {
+                is_value = is_one(tool.with_value, word);
+            } else if operands_left > 0 {
+                operands_left = operands_left.saturating_sub(1);
+            } else {
+                self.loads(by, tool.reads, word);
+            }
+        }
+    }
+
+    /// Notes a value that names code: a file, or the directory of such files. A relative one is one if it exists.
+    fn loads(&mut self, by: &Execution, names: &[&str], value: &[u8]) {
+        let own = by.directory.as_ref().filter(|_| !value.starts_with(b"/"));
+        let own = own.and_then(|above| above.join(value)).filter(|path| {
+            !value.is_empty() && !is_open(value) && self.machine.entry(path).is_some()
+        });
+        for path in paths(value).chain(own) {
+            let entry = self.machine.entry(&path);
+            let is_directory = entry.is_some_and(|(_, entry)| entry.is_directory());
+            match is_directory {
+                true => {
+                    for file in names.iter().filter_map(|name| path.join(name)) {
+                        self.runs(by, file);
+                    }
+                }
+                false => self.runs(by, path),
+            }
+        }
+    }
+
+    /// Notes the code that a shell or an interpreter is to run. Returns the words behind it.
     fn interpreted<'w>(
         &mut self,
         by: &Execution,
@@ -159,43 +235,45 @@ impl Look<'_> {
     ) -> &'w [Vec<u8>] {
         let has_script = match &known.class {
             Class::Interpreter(interpreter) => interpreter.starts_programs,
-            class => matches!(class, Class::Shell),
+            _ => true,
         };
-        if let Class::Tool(tool) = &known.class {
-            for name in tool.reads {
-                let file = by.directory.as_ref().and_then(|above| above.join(name));
-                file.into_iter().for_each(|file| self.runs(by, file));
-            }
-        }
+        let is_shell = matches!(known.class, Class::Shell);
         let (mut words, mut missing, mut open) = (args.iter(), None, None);
-        let mut is_value = false;
+        let (mut is_value, mut has_code) = (false, false);
         while let Some(word) = words.next() {
-            let code = known.code().iter().find(|code| is_option(code, word));
-            match (code, &known.class) {
-                (Some(_), Class::Shell) => {
-                    let text = words.cloned().collect::<Vec<_>>().join(&b' ');
-                    self.nested_text(by, &text);
-                    return &[];
+            if is_shell && std::mem::take(&mut is_value) {
+                continue;
+            }
+            if is_shell && is_bundle_with(word, |letter| *letter == b'c') {
+                let text = words.cloned().collect::<Vec<_>>().join(&b' ');
+                self.nested_text(by, &text);
+                return &[];
+            }
+            let code = known.code().iter().find_map(|code| {
+                let value = option_value(code, word)?;
+                Some((code, value))
+            });
+            if let (false, Some((code, value))) = (is_shell, code) {
+                let value = value.or_else(|| words.next().map(Vec::as_slice));
+                let value = value.unwrap_or_default();
+                for path in paths(value) {
+                    self.runs(by, path);
                 }
-                (Some(code), class) => {
-                    let value = words.next().map(Vec::as_slice).unwrap_or_default();
-                    for path in paths(value) {
-                        self.code(by, class, path);
-                    }
-                    if known.modules().contains(code) && !BEFORE_SCRIPT.contains(code) {
-                        missing = self.script_named(by, value);
-                    }
-                    if has_script && !BEFORE_SCRIPT.contains(code) {
-                        open = None;
-                        break;
-                    }
-                    continue;
+                if known.modules().contains(code) && !BEFORE_SCRIPT.contains(code) {
+                    missing = self.script_named(by, value);
                 }
-                (None, _) => {}
+                if has_script && !BEFORE_SCRIPT.contains(code) {
+                    (open, has_code) = (None, true);
+                    break;
+                }
+                continue;
             }
             let is_after_option = std::mem::take(&mut is_value);
             if matches!(word.first(), Some(b'-' | b'+')) {
-                is_value = word.len() == 2 || word.starts_with(b"--") && !word.contains(&b'=');
+                is_value = match is_shell {
+                    true => has_value(word),
+                    false => word.len() == 2 || word.starts_with(b"--") && !word.contains(&b'='),
+                };
             } else if !has_script {
             } else if is_open(word) {
                 open = open.or(Some(word));
@@ -203,18 +281,30 @@ impl Look<'_> {
                 let named = self.script_named(by, word);
                 let is_there = |path: &FilePath| self.machine.entry(path).is_some();
                 let is_script = word.starts_with(b"/") || named.as_ref().is_some_and(is_there);
+                let is_last = is_script || !is_after_option;
+                open = match named {
+                    None => open.or(Some(word)),
+                    Some(_) => open.filter(|_| !is_last),
+                };
                 missing = match is_script || missing.is_none() {
                     true => named,
                     false => missing,
                 };
-                if is_script || !is_after_option {
-                    open = None;
+                if is_last {
                     break;
                 }
             }
         }
+        let input = by.input.as_ref().filter(|_| has_script && !has_code);
+        if let (None, None, Some(word)) = (&missing, open, input) {
+            match self.script_named(by, word).filter(|_| !is_open(word)) {
+                Some(script) => missing = Some(script),
+                None => open = Some(word),
+            }
+        }
         if let Some(script) = missing {
-            self.runs(by, script);
+            let is_archive = ARCHIVES.iter().any(|end| script.as_bytes().ends_with(end));
+            self.runs_by(by, script, Some(&known.class).filter(|_| !is_archive));
         }
         if let Some(word) = open {
             self.unfollowed(by, word);
@@ -222,20 +312,6 @@ impl Look<'_> {
         match has_script {
             true => words.as_slice(),
             false => args,
-        }
-    }
-
-    /// Notes the value of an option for code: a file, or for tools a directory that has it.
-    fn code(&mut self, by: &Execution, class: &Class, path: FilePath) {
-        let is_directory =
-            (self.machine.entry(&path)).is_some_and(|(_, entry)| entry.is_directory());
-        match class {
-            Class::Tool(tool) if is_directory => {
-                for file in tool.reads.iter().filter_map(|name| path.join(name)) {
-                    self.runs(by, file);
-                }
-            }
-            _ => self.runs(by, path),
         }
     }
 
@@ -255,146 +331,63 @@ impl Look<'_> {
         let there = files.find(|file| self.machine.entry(file).is_some());
         there.or_else(|| above.resolve(word))
     }
-
-    fn run_parts(&mut self, by: &Execution, directory: &FilePath) {
-        // cron.rs reads these by the rule of their names.
-        if directory.as_bytes().starts_with(b"/etc/cron.") {
-            return;
-        }
-        self.obeys(by.uid, directory.clone(), by.rule, &by.when, &by.source);
-        for path in self.machine.list(directory) {
-            if let Some(path) = directory.join(path) {
-                self.argument(by, path);
-            }
-        }
-    }
-
-    /// An argument that is an executable file is most likely run.
-    fn argument(&mut self, by: &Execution, path: FilePath) {
-        let is_program = self.machine.entry(&path);
-        if is_program.is_some_and(|(_, entry)| entry.is_executable()) {
-            self.runs(by, path);
-        }
-    }
-
-    fn runs_word(&mut self, by: &Execution, word: &[u8]) {
-        let path = match &by.directory {
-            _ if word.is_empty() => return,
-            _ if !word.contains(&b'/') => return self.runs_name(by, word),
-            Some(directory) => directory.resolve(word),
-            None => FilePath::new(word),
-        };
-        if let Some(path) = path {
-            self.runs(by, path);
-        }
-    }
-
-    /// A name is looked for in each directory: who can put it into an earlier one decides.
-    fn runs_name(&mut self, by: &Execution, name: &[u8]) {
-        for directory in &by.path {
-            let Some(path) = directory.join(name) else {
-                continue;
-            };
-            let is_there = self.machine.entry(&path).is_some();
-            if is_there {
-                self.runs(by, path);
-                return;
-            }
-            let source = by.source.clone();
-            let rule = RuleId::SearchPath;
-            self.obeys(by.uid, path, rule, &by.when, &source);
-        }
-    }
-
-    fn runs(&mut self, by: &Execution, path: FilePath) {
-        let obeys = match by.is_of_root {
-            true => Self::obeys_roots,
-            false => Self::obeys,
-        };
-        obeys(self, by.uid, path.clone(), by.rule, &by.when, &by.source);
-        self.venv(by, &path);
-        if by.is_in_script {
-            return;
-        }
-        let Some(content) = self.machine.script(&path, SCRIPT) else {
-            return;
-        };
-        self.script(by, &path, &content);
-    }
-
-    /// The interpreter of a Python environment loads its packages: site, `pyvenv.cfg`.
-    fn venv(&mut self, by: &Execution, program: &FilePath) {
-        let Some(environment) = program.parent().and_then(|bin| bin.parent()) else {
-            return;
-        };
-        let settings = environment.join("pyvenv.cfg");
-        if settings.is_none_or(|path| self.machine.entry(&path).is_none()) {
-            return;
-        }
-        let Some(libraries) = environment.join("lib") else {
-            return;
-        };
-        for name in self.machine.list(&libraries) {
-            let packages = libraries
-                .join(name)
-                .and_then(|path| path.join("site-packages"));
-            for path in packages.into_iter().chain(environment.join("pyvenv.cfg")) {
-                self.obeys(by.uid, path, RuleId::Venv, &by.when, &by.source);
-            }
-        }
-    }
-
-    fn script(&mut self, by: &Execution, path: &FilePath, content: &[u8]) {
-        let (_, first) = lines(content).next().unwrap_or_default();
-        let words: Vec<&[u8]> = first
-            .get(2..)
-            .unwrap_or_default()
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty())
-            .collect();
-        let interpreter = Execution {
-            rule: RuleId::Interpreter,
-            is_of_root: false,
-            is_in_script: true,
-            source: Source::line(path, 1, first),
-            ..by.clone()
-        };
-        for word in words.iter().filter(|word| !word.starts_with(b"-")) {
-            self.runs_word(&interpreter, word);
-        }
-        let is_of_shell = words
-            .iter()
-            .filter_map(|word| program_of(word))
-            .any(|program| matches!(program.class, Class::Shell));
-        super::git::mentioned(self, by, content);
-        let text: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
-        for command in commands(content) {
-            let shown = text.get(command.line.saturating_sub(1));
-            let shown = shown.copied().unwrap_or_default();
-            let by = Execution {
-                rule: RuleId::Mentioned,
-                is_of_root: false,
-                is_in_script: true,
-                source: by.source.mentioned(path, command.line, shown),
-                ..by.clone()
-            };
-            if is_of_shell {
-                self.shell_command(&by, &command);
-                continue;
-            }
-            let words = command.variables.iter().chain(&command.words);
-            for path in words.flat_map(|word| paths(word)) {
-                self.argument(&by, path);
-            }
-        }
-    }
 }
 
-/// Returns true for this option, also as the last letter of several, as `-pe`.
-fn is_option(option: &str, word: &[u8]) -> bool {
+fn is_one(words: &[&str], word: &[u8]) -> bool {
+    words.iter().any(|one| one.as_bytes() == word)
+}
+
+/// Returns true for several letters behind one sign, of which one is so.
+fn is_bundle_with(word: &[u8], is_one: impl FnMut(&u8) -> bool) -> bool {
+    let letters = word.split_first().map(|(_, letters)| letters);
+    let letters = letters.filter(|_| matches!(word.first(), Some(b'-' | b'+')));
+    letters.is_some_and(|letters| {
+        letters.iter().all(u8::is_ascii_alphabetic) && letters.iter().any(is_one)
+    })
+}
+
+/// Returns true for options of a shell before a value.
+fn has_value(word: &[u8]) -> bool {
+    let is_long = matches!(word, b"--rcfile" | b"--init-file");
+    is_long || is_bundle_with(word, |letter| matches!(letter, b'o' | b'O'))
+}
+
+/// Returns `Some(None)` for this option, also as the last letter of several, as `-pe`, and with the value if it is
+/// in the same word, as `--x=value`, `-I/value` and `-x:value`.
+fn option_value<'w>(option: &str, word: &'w [u8]) -> Option<Option<&'w [u8]>> {
     let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
+    if let Some(rest) = word.strip_prefix(option.as_bytes()) {
+        let is_path = |rest: &[u8]| rest.starts_with(b"/") || rest.starts_with(b".");
+        return match rest {
+            [] if !option.ends_with(':') => Some(None),
+            [b'=', value @ ..] if option.starts_with("--") => Some(Some(value)),
+            value if option.ends_with(':') => Some(Some(value)),
+            value if letter.is_some() && is_path(value) => Some(Some(value)),
+            _ => bundled(letter, word),
+        };
+    }
+    bundled(letter, word)
+}
+
+fn bundled<'w>(letter: Option<&str>, word: &[u8]) -> Option<Option<&'w [u8]>> {
     let letters = word.strip_prefix(b"-").unwrap_or_default();
     let is_bundle = (2..5).contains(&letters.len()) && letters.iter().all(u8::is_ascii_alphabetic);
     let is_last = |letter: &str| is_bundle && word.ends_with(letter.as_bytes());
-    word == option.as_bytes() || letter.is_some_and(is_last)
+    letter.is_some_and(is_last).then_some(None)
+}
+
+/// Returns the values of these options.
+fn values_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Vec<&'w [u8]> {
+    let mut words = args.iter();
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let value = options.iter().find_map(|option| option_value(option, word));
+        found.extend(value.and_then(|value| value.or_else(|| words.next().map(Vec::as_slice))));
+    }
+    found
+}
+
+/// Returns the first value of one of these options.
+fn value_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Option<&'w [u8]> {
+    values_of(options, args).into_iter().next()
 }

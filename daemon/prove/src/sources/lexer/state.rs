@@ -1,0 +1,144 @@
+//! What the commands of a text leave to those after them: the working directory, search paths and values of variables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sources::shell::{ShellCommand, is_open};
+
+/// Variables of one text whose values are kept, and search paths of it that build on each other.
+const KNOWN: usize = 64;
+const SEARCHES: usize = 8;
+/// A longer directory, search path or value is not followed, bytes.
+const COPIED: usize = 1 << 10;
+/// Bytes of a copy that cost as much as a word.
+const COPY: usize = 64;
+
+const TOO_LONG: &str = "long directories, search paths and values of it are not followed";
+
+#[derive(Debug, Default)]
+pub struct ShellState {
+    pub directory: Option<Vec<u8>>,
+    searches: Vec<Vec<u8>>,
+    /// `None`: it has several values, or one that only the shell knows.
+    values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub unread: BTreeSet<&'static str>,
+}
+
+impl ShellState {
+    /// Adds the value of a variable, or its name, to a word. Returns what that costs, in words.
+    pub fn value(&self, name: &[u8], word: &mut Vec<u8>) -> usize {
+        let Some(Some(value)) = self.values.get(name) else {
+            word.push(b'$');
+            word.extend_from_slice(name);
+            return 0;
+        };
+        word.extend_from_slice(value);
+        cost(value.len())
+    }
+
+    /// Completes a command by what was before it, and keeps what it leaves. Returns what that costs, in words.
+    pub fn settle(&mut self, command: &mut ShellCommand) -> usize {
+        let (name, operands) = match command.words.split_first() {
+            Some((name, operands)) => (name.as_slice(), operands),
+            None => (&b""[..], &[][..]),
+        };
+        let is_exported = matches!(
+            name,
+            b"export" | b"declare" | b"local" | b"readonly" | b"typeset"
+        );
+        let exported = operands
+            .iter()
+            .filter(|word| is_exported && is_assignment(word));
+        let own: Vec<Vec<u8>> = command.variables.iter().chain(exported).cloned().collect();
+        let lasting = match command.words.is_empty() || is_exported {
+            true => own.clone(),
+            false => Vec::new(),
+        };
+        match name {
+            b"cd" | b"pushd" => self.directory = self.directory_of(operands),
+            b"popd" => self.directory = Some(b"$OLDPWD".to_vec()),
+            b"for" | b"read" | b"select" | b"unset" | b"mapfile" | b"getopts" => {
+                for name in operands.iter().take_while(|word| *word != b"in") {
+                    self.learn(name, None);
+                }
+            }
+            _ => {}
+        }
+        command.directory.clone_from(&self.directory);
+        let copied = self.searches.iter().chain(&command.directory).map(Vec::len);
+        let cost = cost(copied.sum());
+        command.variables = self.searches.iter().cloned().chain(own).collect();
+        for variable in lasting {
+            self.assigned(&variable);
+        }
+        cost
+    }
+
+    fn directory_of(&mut self, operands: &[Vec<u8>]) -> Option<Vec<u8>> {
+        let named = operands
+            .iter()
+            .rfind(|word| *word == b"-" || !word.starts_with(b"-"));
+        let named = match named.map(Vec::as_slice) {
+            None => b"~",
+            Some(b"-") => &b"$OLDPWD"[..],
+            Some(named) => named,
+        };
+        let directory = match self.directory.take() {
+            Some(above) if !matches!(named.first(), Some(b'/' | b'~' | b'$')) => {
+                [above.as_slice(), named].join(&b'/')
+            }
+            _ => named.to_vec(),
+        };
+        match directory.len() <= COPIED {
+            true => Some(directory),
+            false => {
+                self.unread.insert(TOO_LONG);
+                Some(b"$PWD".to_vec())
+            }
+        }
+    }
+
+    /// Keeps what `NAME=value` says for the commands after it.
+    fn assigned(&mut self, variable: &[u8]) {
+        let at = variable.iter().position(|byte| *byte == b'=');
+        let (name, value) = variable.split_at(at.unwrap_or(variable.len()));
+        let value = value.get(1..).unwrap_or_default();
+        if value.len() > COPIED {
+            self.unread.insert(TOO_LONG);
+            return self.learn(name, None);
+        }
+        if name != b"PATH" {
+            return self.learn(name, Some(value));
+        }
+        let goes_on = value.windows(5).any(|part| part == b"$PATH");
+        if !goes_on {
+            self.searches.clear();
+        }
+        match self.searches.len() < SEARCHES {
+            true => self.searches.push(variable.to_vec()),
+            false => {
+                self.unread.insert(TOO_LONG);
+            }
+        }
+    }
+
+    fn learn(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let value = value.filter(|value| !is_open(value));
+        let has_capacity = self.values.len() < KNOWN;
+        match self.values.get_mut(name) {
+            Some(known) if known.as_deref() == value => {}
+            Some(known) => *known = None,
+            None if has_capacity => {
+                self.values.insert(name.to_vec(), value.map(<[u8]>::to_vec));
+            }
+            None => {}
+        }
+    }
+}
+
+fn cost(copied: usize) -> usize {
+    copied.div_ceil(COPY)
+}
+
+pub fn is_assignment(word: &[u8]) -> bool {
+    word.contains(&b'=') && !word.starts_with(b"/")
+}
