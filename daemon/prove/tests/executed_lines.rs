@@ -368,6 +368,9 @@ fn what_a_value_or_a_directory_names_is_found() {
         ("bash -ce 'cd /srv/app && ./run.sh'", true),
         ("cd /srv && make -C app", true),
         ("cd /srv && make -C other", false),
+        ("export PATH=$PATH:/srv/app; backup", true),
+        ("export PATH=$PATH:/srv/app; cat /etc/x", false),
+        ("PATH=/srv/app:$PATH; export PATH=$PATH:/opt; backup", true),
     ]);
 }
 

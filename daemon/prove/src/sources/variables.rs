@@ -63,20 +63,21 @@ pub fn apply(look: &mut Look<'_>, by: &mut Execution, variable: &[u8]) {
     libraries(look, by.uid, variable, &by.when, &by.source);
 }
 
-/// Returns the search path that `PATH=value` makes of another one.
+/// Returns the search path that `PATH=value` makes of another one, which counts where the value first has it.
 pub fn search_path(
     look: &Look<'_>,
     file: &FilePath,
     variable: &[u8],
     before: &[FilePath],
 ) -> Option<Vec<FilePath>> {
-    let parts = variable.strip_prefix(b"PATH=")?.split(|byte| *byte == b':');
+    let value = variable.strip_prefix(b"PATH=")?;
     let is_before = |part: &[u8]| matches!(part, b"$PATH" | b"${PATH}");
-    let before = match parts.clone().any(is_before) {
-        true => before,
-        false => &[],
-    };
-    Some([&look.search_path(file, parts), before].concat())
+    let mut before = Some(before);
+    let parts = value.split(|byte| *byte == b':').flat_map(|part| {
+        let known = before.take_if(|_| is_before(part)).unwrap_or_default();
+        known.iter().map(FilePath::as_bytes).chain([part])
+    });
+    Some(look.search_path(file, parts))
 }
 
 /// Notes what is code in the value of `NAME=value`.
