@@ -509,3 +509,64 @@ fn repeated_names_end_and_are_reported() {
         }
     }
 }
+
+/// Texts of a stranger that are long, deep, or copied to each of their commands end, and use up nothing of root's.
+#[test]
+fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
+    let line = |text: String| format!("* * * * * {text}\n");
+    let words = |count: usize| line(format!(": {}", "a ".repeat(count)));
+    let name = "a".repeat(900);
+    let directories = (0..64).map(|number| format!("/q{number}:"));
+    let search = format!("PATH={}\n", directories.collect::<String>());
+    let programs = (0..200).map(|number| format!("n{number};"));
+    let programs = line(programs.collect());
+    for (text, why) in [
+        (words(60_000), "only the first 50000 words of a text"),
+        (words(40_000).repeat(8), "too many words"),
+        (
+            line(format!("PATH=/{name}; {}", "a;".repeat(5000))),
+            "only the first 50000 words of a text",
+        ),
+        (
+            line(format!("cd /{name}; {}", "a;".repeat(5000))),
+            "only the first 50000 words of a text",
+        ),
+        (
+            line(format!("cd {name};").repeat(10)),
+            "long directories, search paths and values",
+        ),
+        (
+            line(format!("A={name}; : {}", "$A".repeat(5000))),
+            "only the first 50000 words of a text",
+        ),
+        (
+            line("nice ".repeat(5000)),
+            "programs that start one another",
+        ),
+        (
+            line("find -exec ".repeat(5000)),
+            "programs that start one another",
+        ),
+        (line("$(a ".repeat(5000)), "brackets in each other"),
+        (search + &programs.repeat(5), ""),
+    ] {
+        let laid = laid("long");
+        for directory in ["var/spool/cron/crontabs", "etc/logrotate.d", "opt"] {
+            fs::create_dir_all(laid.root().join(directory)).unwrap();
+        }
+        fs::write(laid.root().join("usr/sbin/logrotate"), "").unwrap();
+        let own = laid.root().join("opt/a");
+        fs::write(&own, "").unwrap();
+        std::os::unix::fs::chown(&own, Some(5001), None).unwrap();
+        let rotation = "/var/log/x {\n postrotate\n  /opt/a\n endscript\n}\n";
+        fs::write(laid.root().join("etc/logrotate.d/x"), rotation).unwrap();
+        let table = laid.root().join("var/spool/cron/crontabs/agent");
+        fs::write(&table, &text).unwrap();
+        std::os::unix::fs::chown(&table, Some(5001), None).unwrap();
+        let report = laid.report();
+        let start: String = text.chars().take(40).collect();
+        let found = report.unknown.iter().any(|(_, found)| found.contains(why));
+        assert!(found || why.is_empty(), "{start}: {:?}", report.unknown);
+        assert!(!report.subjects[0].reaches.is_empty(), "{start}");
+    }
+}
