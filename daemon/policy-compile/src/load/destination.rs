@@ -9,6 +9,7 @@ use remit_policy::model::machine::Machine;
 use remit_policy::model::names::{self, is_host_name};
 use remit_policy::model::profile::Destination;
 use remit_policy::quoted;
+use remit_proxy::address;
 
 pub(crate) fn destination(
     entry: &WithSpan<&str>,
@@ -32,10 +33,7 @@ pub(crate) fn destination(
     let (host, addresses) = match host {
         Host::Address(address) => (address.to_string(), vec![address]),
         Host::Name(name) => {
-            let mut found = machine.addresses(name);
-            found.retain(|address| unusable(*address).is_none());
-            found.sort();
-            found.dedup();
+            let found = of_name(name, machine.addresses(name), entry, report);
             resolved.hosts.insert(name.to_owned(), found.clone());
             (name.to_owned(), found)
         }
@@ -47,24 +45,52 @@ pub(crate) fn destination(
                     /etc/hosts, asks no name server";
         report.warning(entry.span.clone(), message, Some(help));
     }
-    if addresses.len() > ADDRESSES {
-        let message = format!(
-            "{} has {} addresses, over {ADDRESSES}: write those that are meant",
-            quoted(&host),
-            addresses.len()
-        );
-        report.error_with_help(
-            entry.span.clone(),
-            message,
-            "write addresses: [\"192.0.2.1:443\"]",
-        );
-        return None;
-    }
     Some(Destination {
         host,
         addresses,
         port,
     })
+}
+
+/// Returns up to [`ADDRESSES`] of what a name leads to, in order. No error: whoever answers for the name chooses them, and
+/// could keep the daemon from starting.
+fn of_name(
+    name: &str,
+    mut found: Vec<IpAddr>,
+    entry: &WithSpan<&str>,
+    report: &mut Report<'_>,
+) -> Vec<IpAddr> {
+    for address in &mut found {
+        *address = address.to_canonical();
+    }
+    found.sort_unstable();
+    found.dedup();
+    let is_local = name == "localhost" || name.ends_with(".localhost");
+    let refused = |address: IpAddr| match is_local && address.is_loopback() {
+        true => None,
+        false => address::refused(address),
+    };
+    let mut left_out = found
+        .iter()
+        .filter_map(|address| Some((*address, refused(*address)?)));
+    if let Some((address, why)) = left_out.next() {
+        let more = match left_out.count() {
+            0 => String::new(),
+            more => format!(", and {more} more like it"),
+        };
+        let message = format!("{} leads to {address}, {why}{more}: left out", quoted(name));
+        let help = "write the address instead of the name if it is meant; of names, only localhost leads to this machine";
+        report.warning(entry.span.clone(), message, Some(help));
+    }
+    found.retain(|address| refused(*address).is_none());
+    if found.len() > ADDRESSES {
+        let (all, name) = (found.len(), quoted(name));
+        let message = format!("{name} has {all} addresses: only the {ADDRESSES} lowest are used");
+        let help = "write those that are meant: [\"192.0.2.1:443\"]";
+        report.warning(entry.span.clone(), message, Some(help));
+        found.truncate(ADDRESSES);
+    }
+    found
 }
 
 /// Reads a name and port that copies of the machine reach. It is looked up when a job asks for it.
