@@ -7,13 +7,16 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use crate::limits::QuestionRates;
+
 /// Of user and group.
 pub const NAME: &str = "remit-job";
 /// Sizes of `/run/systemd/userdb/io.systemd.Multiplexer` and `….DynamicUser`, without and with the final NUL.
 pub const ADDRESSES: [u64; 2] = [44, 45];
-/// Connections of one job, and of all.
+/// Connections of one job; of all that have one already; of all. The rest is for first ones, so no job keeps others off.
 const OF_JOB: usize = 8;
-const ALL: usize = 64;
+const FURTHER: usize = 64;
+const ALL: usize = 128;
 const QUESTION: usize = 4096;
 
 #[derive(Debug)]
@@ -30,7 +33,11 @@ impl Lookup {
     /// Returns the job's end, too; `None` if the job or all have too many.
     pub fn open(others: &[Self], uid: u32, now: Instant) -> Option<(Self, OwnedFd)> {
         let of_job = others.iter().filter(|one| one.uid == uid).count();
-        if of_job >= OF_JOB || others.len() >= ALL {
+        let most = match of_job {
+            0 => ALL,
+            _ => FURTHER,
+        };
+        if of_job >= OF_JOB || others.len() >= most {
             return None;
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -50,8 +57,8 @@ impl Lookup {
         self.job.as_fd()
     }
 
-    /// Reads once, and answers what is complete.
-    pub fn on_job(&mut self) {
+    /// Reads once, and answers what is complete, until the job has asked too often or does not read.
+    pub fn on_job(&mut self, asked: &mut QuestionRates, now: Instant) {
         let mut bytes = [0; QUESTION];
         match recv(self.job.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => self.is_over = true,
@@ -61,13 +68,18 @@ impl Lookup {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.is_over = true,
         }
-        while let Some(end) = self.question.iter().position(|byte| *byte == 0) {
+        while !self.is_over
+            && let Some(end) = self.question.iter().position(|byte| *byte == 0)
+        {
             let question: Vec<u8> = self.question.drain(..=end).collect();
+            if !asked.count(self.uid, now) {
+                self.is_over = true;
+                return;
+            }
             let answer = answer(&question, self.uid) + "\0";
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             // A job that does not read what it asks for is not served.
-            self.is_over |=
-                send(self.job.as_raw_fd(), answer.as_bytes(), flags) != Ok(answer.len());
+            self.is_over = send(self.job.as_raw_fd(), answer.as_bytes(), flags) != Ok(answer.len());
         }
         self.is_over |= self.question.len() >= QUESTION;
     }
@@ -102,6 +114,74 @@ fn answer(question: &[u8], uid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_have_limits_of_a_job_and_of_all() {
+        let now = Instant::now();
+        let mut all: Vec<Lookup> = Vec::new();
+        let mut open = |uid| match Lookup::open(&all, uid, now) {
+            Some((lookup, _)) => {
+                all.push(lookup);
+                true
+            }
+            None => false,
+        };
+        for uid in 0..8 {
+            assert!((0..OF_JOB).all(|_| open(uid)), "{uid}");
+            assert!(!open(uid), "{uid}");
+        }
+        // Each of 64 other jobs gets one, and only one.
+        for uid in 100..164 {
+            assert!(open(uid) && !open(uid), "{uid}");
+        }
+        assert!(!open(99), "all are in use");
+    }
+
+    const NOTHING: &[u8] = &[0; QUESTION];
+
+    fn asking(rates: &mut QuestionRates, now: Instant, question: &[u8]) -> (Lookup, OwnedFd) {
+        let (mut lookup, end) = Lookup::open(&[], 7, now).unwrap();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        assert_eq!(send(end.as_raw_fd(), question, flags), Ok(question.len()));
+        lookup.on_job(rates, now);
+        (lookup, end)
+    }
+
+    fn heard(end: &OwnedFd) -> usize {
+        let mut bytes = vec![0; 1 << 20];
+        match recv(end.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => bytes[..length].iter().filter(|byte| **byte == 0).count(),
+            Err(Errno::EAGAIN) => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn questions_have_the_rate_of_calls() {
+        let (mut rates, now) = (QuestionRates::default(), Instant::now());
+        let (lookup, end) = asking(&mut rates, now, &[0; 3]);
+        assert_eq!((lookup.is_over, heard(&end)), (false, 3));
+        while rates.count(7, now) {}
+        let (lookup, end) = asking(&mut rates, now, &[0; 3]);
+        assert_eq!((lookup.is_over, heard(&end)), (true, 0));
+        let later = now + std::time::Duration::from_secs(1);
+        let (lookup, end) = asking(&mut rates, later, &[0; 3]);
+        assert_eq!((lookup.is_over, heard(&end)), (false, 3));
+    }
+
+    #[test]
+    fn job_that_is_lost_is_answered_no_more() {
+        let (mut rates, now) = (QuestionRates::default(), Instant::now());
+        let (mut lookup, end) = Lookup::open(&[], 7, now).unwrap();
+        send(end.as_raw_fd(), NOTHING, MsgFlags::MSG_DONTWAIT).unwrap();
+        drop(end);
+        lookup.on_job(&mut rates, now);
+        assert!(lookup.is_over);
+        let left = std::iter::from_fn(|| rates.count(7, now).then_some(())).count();
+        let mut fresh = QuestionRates::default();
+        let all = std::iter::from_fn(|| fresh.count(7, now).then_some(())).count();
+        assert_eq!(left, all - 1, "the first answer found nobody");
+    }
 
     #[test]
     fn only_the_own_account_is_there() {

@@ -20,8 +20,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-/// Two for each of 128 connections, 64 lookups, 256 listeners, and some more.
-const DESCRIPTORS: u64 = 640;
+/// Two for each of 128 connections, 128 lookups, 256 listeners, and some more.
+const DESCRIPTORS: u64 = 704;
 
 const VERSIONS: [ABI; 6] = [ABI::V6, ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
 

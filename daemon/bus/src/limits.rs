@@ -106,6 +106,24 @@ impl Jobs {
     }
 }
 
+/// What jobs ask about accounts: as often as they call the bus. Not in [`Jobs`]: each job there is one that the warden records.
+#[derive(Debug, Default)]
+pub struct QuestionRates(BTreeMap<u32, TokenBucket>);
+
+impl QuestionRates {
+    /// Counts a connection or a question. Returns false if it is one too many.
+    pub fn count(&mut self, uid: u32, now: Instant) -> bool {
+        // What is full says nothing, and the uid may be another job's by now.
+        self.0.retain(|_, bucket| !bucket.is_full(now));
+        let new = || TokenBucket::per_second(CALLS, BURST, now);
+        self.0.entry(uid).or_insert_with(new).take(1, now).is_ok()
+    }
+
+    pub fn forget(&mut self, uid: u32) {
+        self.0.remove(&uid);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -152,6 +170,18 @@ mod tests {
             jobs.get(0, now).opens(now);
         }
         assert!(!jobs.admits(0, now) && jobs.admits(0, now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn questions_have_a_rate_and_are_forgotten_when_it_is_full() {
+        let (mut rates, now) = (QuestionRates::default(), Instant::now());
+        assert!((0..BURST).all(|_| rates.count(1, now)));
+        assert!(!rates.count(1, now) && rates.count(2, now));
+        let later = now + Duration::from_secs(1);
+        assert!((0..CALLS).all(|_| rates.count(1, later)) && !rates.count(1, later));
+        assert_eq!(rates.0.len(), 1, "that of 2 was full");
+        rates.forget(1);
+        assert!(rates.count(1, later));
     }
 
     fn call(member: &str) -> Call<'_> {

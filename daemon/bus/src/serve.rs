@@ -10,7 +10,7 @@ use remit_common::bus::{Order, Report, VERSION};
 
 use crate::account::Lookup;
 use crate::connection::{CHUNK, Connection};
-use crate::limits::Jobs;
+use crate::limits::{Jobs, QuestionRates};
 use crate::listener;
 use crate::orders;
 use crate::table::Table;
@@ -46,6 +46,7 @@ pub struct Server {
     jobs: Jobs,
     connections: Vec<Connection>,
     lookups: Vec<Lookup>,
+    questions: QuestionRates,
     listeners: Vec<OwnedFd>,
     scratch: Vec<u8>,
 }
@@ -80,6 +81,7 @@ impl Server {
             jobs: Jobs::default(),
             connections: Vec::new(),
             lookups: Vec::new(),
+            questions: QuestionRates::default(),
             listeners: Vec::new(),
             scratch: vec![0; CHUNK],
         }))
@@ -110,7 +112,7 @@ impl Server {
                 }
                 Source::Lookup(at) => {
                     if let Some(lookup) = self.lookups.get_mut(at) {
-                        lookup.on_job();
+                        lookup.on_job(&mut self.questions, now);
                     }
                     true
                 }
@@ -224,7 +226,11 @@ impl Server {
         };
         let uid = asked.uid;
         if asked.is_for_accounts() && uid >= self.settings.least_uid {
-            match Lookup::open(&self.lookups, uid, now) {
+            let opened = match self.questions.count(uid, now) {
+                true => Lookup::open(&self.lookups, uid, now),
+                false => None,
+            };
+            match opened {
                 Some((lookup, end)) => {
                     if asked.connect(&end) {
                         self.lookups.push(lookup);
@@ -290,6 +296,7 @@ impl Server {
         }
         self.remove_ended();
         self.lookups.retain(|one| one.uid != uid);
+        self.questions.forget(uid);
         let (calls, refused, first) = match self.jobs.forget(uid) {
             Some(job) => (job.calls, job.refused, job.first),
             None => (0, 0, Vec::new()),

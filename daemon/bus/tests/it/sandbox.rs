@@ -231,8 +231,8 @@ fn program_gives_up_all_rights_before_it_is_ready() {
         assert!(status.contains(&line), "{line}: {status}");
     }
     let after = limits(child.id());
-    assert!(!before.contains(&"640".to_owned()) || before == after);
-    assert!(after.contains(&"640".to_owned()), "{after:?}");
+    assert!(!before.contains(&"704".to_owned()) || before == after);
+    assert!(after.contains(&"704".to_owned()), "{after:?}");
     // It serves: a job is asked about, and answered.
     let refused = thread::spawn(move || {
         let listener = listen();
