@@ -42,19 +42,25 @@ pub fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     found.take(MOST).collect()
 }
 
-/// Returns the name servers of the text of `/etc/resolv.conf`. Without one it is this machine, as resolver(5) says.
-pub fn servers(text: &str) -> Vec<SocketAddr> {
-    let lines = text.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        match (words.next(), words.next()) {
-            (Some("nameserver"), Some(ip)) => Some(SocketAddr::new(ip.parse().ok()?, 53)),
-            _ => None,
+/// Returns up to 3 name servers of the text of `/etc/resolv.conf`. Without one it is this machine, as resolver(5) says.
+/// Fails if it names some and none of them is an address without an interface: another server would be asked than the file says.
+pub fn servers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let named: Vec<&str> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            words.next().filter(|word| *word == "nameserver")?;
+            words.next()
+        })
+        .collect();
+    let server = |ip: &&str| Some(SocketAddr::new(ip.parse().ok()?, 53));
+    let found: Vec<SocketAddr> = named.iter().filter_map(server).take(SERVERS).collect();
+    match (named.first(), found.is_empty()) {
+        (_, false) => Ok(found),
+        (None, true) => Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))]),
+        (Some(_), true) => {
+            Err("/etc/resolv.conf names no name server by an address without an interface".into())
         }
-    });
-    let found: Vec<SocketAddr> = lines.take(SERVERS).collect();
-    match found.is_empty() {
-        true => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))],
-        false => found,
     }
 }
 
@@ -218,13 +224,35 @@ mod tests {
             ips(&["192.0.2.1", "2001:db8::1"])
         );
         assert!(in_hosts(hosts, "example.org").is_empty());
-        let of =
-            |text: &str| -> Vec<String> { servers(text).iter().map(ToString::to_string).collect() };
-        assert_eq!(
-            of("search x\nnameserver 192.0.2.53\nnameserver ::1 # x\nnameserver fe80::1%eth0\n"),
-            ["192.0.2.53:53", "[::1]:53"]
+        for (text, expect) in [
+            (
+                "search x\nnameserver 192.0.2.53\nnameserver ::1 # x\nnameserver fe80::1%eth0\n",
+                Some(&["192.0.2.53:53", "[::1]:53"][..]),
+            ),
+            (
+                "nameserver fe80::1%eth0\nnameserver 192.0.2.53",
+                Some(&["192.0.2.53:53"]),
+            ),
+            ("", Some(&["127.0.0.1:53"])),
+            ("options edns0", Some(&["127.0.0.1:53"])),
+            ("nameserver", Some(&["127.0.0.1:53"])),
+            ("nameserver fe80::1%eth0", None),
+            (
+                "nameserver fe80::1%eth0\nnameserver resolver.example.org\n",
+                None,
+            ),
+        ] {
+            let found = servers(text).ok();
+            let found: Option<Vec<String>> =
+                found.map(|all| all.iter().map(ToString::to_string).collect());
+            let expect = expect.map(|all| all.iter().map(ToString::to_string).collect());
+            assert_eq!(found, expect, "{text}");
+        }
+        let why = servers("nameserver fe80::1%eth0").unwrap_err();
+        assert!(
+            why.starts_with("/etc/resolv.conf names no name server"),
+            "{why}"
         );
-        assert_eq!(of("options edns0"), ["127.0.0.1:53"]);
     }
 
     /// As a server writes it: the question, an alias, and records that point to names by offsets.

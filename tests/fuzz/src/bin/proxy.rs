@@ -61,6 +61,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert!(lookup::in_hosts(text, "deb.example.org").len() <= MOST);
-        assert!((1..=3).contains(&lookup::servers(text).len()));
+        if let Ok(servers) = lookup::servers(text) {
+            assert!((1..=3).contains(&servers.len()));
+        }
     }
 });

@@ -57,7 +57,7 @@ impl Lookups {
     pub(super) fn new(hosts: Result<String, String>, resolv: Result<String, String>) -> Self {
         Lookups {
             hosts,
-            servers: resolv.map(|text| lookup::servers(&text)),
+            servers: resolv.and_then(|text| lookup::servers(&text)),
             numbers: Numbers(RandomState::new(), 0),
             names: BTreeMap::new(),
         }
