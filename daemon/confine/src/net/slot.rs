@@ -2,7 +2,7 @@
 
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::socks::{Dialogue, NO_AUTHENTICATION, Next, Reply};
-use super::tcp::{bind_to, connect_to, tcp};
+use super::tcp::{bind_to, connect_to, far_socket};
 use super::{Target, unusable};
 use crate::sys;
 use nix::sys::socket::{
@@ -48,7 +48,7 @@ impl OwnAddresses {
         if !proves && !to.ip().is_loopback() {
             return Err(Reply::Unreachable);
         }
-        let far = tcp(to).map_err(|_| Reply::Failed)?;
+        let far = far_socket(to).map_err(|_| Reply::Failed)?;
         bind_to(&far, SocketAddr::new(to.ip(), 0)).map_err(|error| match error {
             nix::Error::EADDRNOTAVAIL => Reply::NotAllowed,
             _ => Reply::Failed,
@@ -103,7 +103,7 @@ impl Slot {
 
     fn call(targets: &[Target], near: OwnedFd, asked: usize, at: usize) -> Option<Self> {
         let to = targets.get(at)?.address;
-        match tcp(to).and_then(|far| connect_to(&far, to).map(|()| far)) {
+        match far_socket(to).and_then(|far| connect_to(&far, to).map(|()| far)) {
             Ok(far) => Some(Slot::Calling {
                 near,
                 far,
@@ -232,10 +232,12 @@ fn after(target: &Target, asked: usize, at: usize) -> Option<usize> {
 mod tests {
     use super::super::socks::PORT;
     use super::super::tests::{V4, V6, echo, in_job, on_host, server, talks};
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     use remit_spawn::Network;
     use std::{
         io::{self, Read, Write},
-        net::{IpAddr, Shutdown, TcpListener, TcpStream},
+        net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
         process::Command,
         sync::mpsc,
         thread,
@@ -291,7 +293,7 @@ mod tests {
             // Dropped by a panic, too: the other thread then ends.
             let end = end;
             let other = scope.spawn(move || {
-                crate::sys::own_network().unwrap();
+                sys::own_network().unwrap();
                 let of_this = std::fs::read_link("/proc/thread-self").unwrap();
                 ready.send(of_this).unwrap();
                 is_moved.recv().unwrap();
@@ -372,6 +374,32 @@ mod tests {
                 });
             });
             assert_eq!(came.len(), 1, "the host itself");
+        });
+    }
+
+    #[test]
+    fn sockets_of_the_host_have_bounded_buffers() {
+        on_host(|| {
+            // As on a host: the network of the tests is that of a job, whose sockets are small.
+            for name in ["ipv4/tcp_rmem", "ipv4/tcp_wmem"] {
+                sysctl(name, "4096 131072 6291456");
+            }
+            let to = SocketAddr::new(V4.parse().unwrap(), server(echo));
+            let targets = [Target {
+                address: to,
+                kin: 0..1,
+            }];
+            let (stream, none) = (SockType::Stream, SockFlag::empty());
+            let (near, _job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
+            let Some(Slot::Calling { far, .. }) = Slot::begin(&FarSide::Listed(&targets), near, 0)
+            else {
+                panic!("it does not call");
+            };
+            let own = OwnAddresses::of_this_network().dial(to);
+            for far in [far, own.map_err(|_| "it does not dial").unwrap()] {
+                assert_eq!(getsockopt(&far, sockopt::RcvBuf), Ok(64 << 10));
+                assert_eq!(getsockopt(&far, sockopt::SndBuf), Ok(64 << 10));
+            }
         });
     }
 

@@ -1,7 +1,8 @@
 //! Sockets of the internet that never wait.
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, socket,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, connect, setsockopt, socket,
+    sockopt,
 };
 use std::{
     net::SocketAddr,
@@ -9,6 +10,18 @@ use std::{
 };
 
 pub(super) const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
+
+/// Bytes of a socket of the host's network, for each direction; the kernel doubles it (socket(7)). All networks share
+/// `net.ipv4.tcp_mem`.
+const FAR_BUFFER: usize = 32 << 10;
+
+/// Returns a socket of the host's network for a connection to `address`, with 64 KiB for each direction.
+pub(super) fn far_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let far = tcp(address)?;
+    setsockopt(&far, sockopt::RcvBuf, &FAR_BUFFER)?;
+    setsockopt(&far, sockopt::SndBuf, &FAR_BUFFER)?;
+    Ok(far)
+}
 
 /// With its own length: the worker's filter knows addresses of the internet by that.
 pub(super) fn bind_to(socket: &OwnedFd, address: SocketAddr) -> nix::Result<()> {

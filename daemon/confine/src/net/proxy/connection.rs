@@ -2,11 +2,11 @@
 //! clock that nobody sets, and what arrives in the meantime does not extend it, but bytes of an answer.
 
 use super::super::pair::{self, CHUNK, FlowState, Wish};
-use super::super::tcp::{connect_to, tcp};
+use super::super::tcp::{connect_to, far_socket};
 use super::far::{FarNetwork, NEW_A_SECOND, words};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, getsockopt, recv, send,
-    setsockopt, shutdown, sockopt,
+    shutdown, sockopt,
 };
 use remit_proxy::request::{self, HttpRefusal, HttpRequest, LONGEST};
 use std::{
@@ -23,8 +23,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const CLOSE: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
 const ADDRESSES: usize = 4;
-/// For each direction of a socket to a server; the kernel doubles it (socket(7)).
-pub(super) const BUFFER: usize = 32 << 10;
 
 pub(super) struct ProxyConnection {
     near: OwnedFd,
@@ -270,10 +268,8 @@ fn next(
 /// Whatever ends the call before the server's end resets it, the end of this process too: the kernel then keeps nothing of
 /// it, and no server holds it open.
 fn connect(to: SocketAddr) -> nix::Result<OwnedFd> {
-    let far = tcp(to)?;
+    let far = far_socket(to)?;
     pair::set_reset(&far, true)?;
-    setsockopt(&far, sockopt::RcvBuf, &BUFFER)?;
-    setsockopt(&far, sockopt::SndBuf, &BUFFER)?;
     connect_to(&far, to)?;
     Ok(far)
 }

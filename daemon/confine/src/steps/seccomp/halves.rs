@@ -58,13 +58,13 @@ pub(super) fn halves_for(arch: Arch, layers: EnabledLayers, class: Class) -> Hal
             .filter(|(n, rule)| of_rules(&plain, *n) != Some(*rule));
         setup.extend(others.map(|(number, _)| *number));
     }
+    if class.own_network {
+        // A relay or proxy is born with the first half, and bounds the buffers of its own sockets.
+        setup.extend(arch.number(&("setsockopt", 54, 208)));
+    }
     if class.changes_root {
-        // The proxy of a copy bounds the buffers of its own sockets. Its worker watches the machine's file systems.
-        let rows = [
-            ("setsockopt", 54, 208),
-            ("fanotify_init", 300, 262),
-            ("fanotify_mark", 301, 263),
-        ];
+        // The worker of copies watches the machine's file systems.
+        let rows = [("fanotify_init", 300, 262), ("fanotify_mark", 301, 263)];
         setup.extend(rows.iter().filter_map(|row| arch.number(row)));
     }
     setup.sort_unstable();

@@ -3,6 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, getsockopt, setsockopt, socket, sockopt,
+};
+
 use super::*;
 use crate::steps::seccomp::halves::{self as split, halves_for};
 use crate::sys;
@@ -93,11 +97,8 @@ fn both_halves_are_the_whole() {
     );
     for arch in [Arch::X86_64, Arch::Aarch64] {
         let setup = named(arch);
-        let of_copies = [
-            ("setsockopt", 54, 208),
-            ("fanotify_init", 300, 262),
-            ("fanotify_mark", 301, 263),
-        ];
+        let buffers = arch.number(&("setsockopt", 54, 208)).unwrap();
+        let of_copies = [("fanotify_init", 300, 262), ("fanotify_mark", 301, 263)];
         let of_copies = of_copies.map(|row| arch.number(&row).unwrap());
         for class in classes() {
             let plain = class == Class::default();
@@ -111,7 +112,8 @@ fn both_halves_are_the_whole() {
             let far = [0x4000_0000, 0x4000_0001, u32::MAX - 1, u32::MAX];
             for number in (0..600).chain(far) {
                 let of_copy = class.changes_root && of_copies.contains(&number);
-                let is_setup = setup.contains(&number) || of_copy;
+                let of_relay = class.own_network && number == buffers;
+                let is_setup = setup.contains(&number) || of_copy || of_relay;
                 let all = match checked(number) {
                     true if plain && is_setup => &many,
                     true => &few,
@@ -247,6 +249,38 @@ fn a_child_mounts_until_it_has_closed() {
         match first {
             true => 0,
             false => 3,
+        }
+    });
+    assert_eq!(status, Some(0));
+}
+
+/// Returns the receive buffer of a new socket for which 32 KiB were asked; the kernel doubles that.
+fn bounded_buffer() -> Option<usize> {
+    let none = SockFlag::empty();
+    let own = socket(AddressFamily::Inet, SockType::Stream, none, None).ok()?;
+    setsockopt(&own, sockopt::RcvBuf, &(32 << 10)).ok()?;
+    getsockopt(&own, sockopt::RcvBuf).ok()
+}
+
+/// The relay is forked in between.
+#[test]
+fn a_child_bounds_its_buffers_until_it_has_closed() {
+    let class = Class {
+        internet: true,
+        own_network: true,
+        ..Class::default()
+    };
+    let status = behind_first(class, |both| {
+        if bounded_buffer() != Some(64 << 10) {
+            return 1;
+        }
+        if sys::no_new_privs().is_err() || sys::install_filter(both.closing.instructions()).is_err()
+        {
+            return 2;
+        }
+        match bounded_buffer() {
+            Some(size) if size != 64 << 10 => 0,
+            _ => 3,
         }
     });
     assert_eq!(status, Some(0));
