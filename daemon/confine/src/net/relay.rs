@@ -1,7 +1,8 @@
 //! The relay: a process between a job's network and the host's. It is forked before the job, listens in the job's
 //! network, then goes back to the host's and gives up everything but TCP connections: own uid, no capability, no file,
 //! a filter of some twenty calls, Landlock's rule for the ports that it may connect to. The job never sees it. It never
-//! waits for one peer, and holds at most 64 connections; more wait in the kernel's queue. No allocation.
+//! waits for one peer, and holds at most 64 connections; more wait in the kernel's queue, and so do those beyond the rate. No
+//! allocation.
 
 use super::pair::{CHUNK, Wish};
 use super::proxy::{FarNetwork, Proxy};
@@ -15,6 +16,7 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
     socket::{Backlog, accept4, listen},
 };
+use remit_common::token_bucket::TokenBucket;
 use remit_sys::rights::drop_all_rights;
 use std::{
     io,
@@ -23,6 +25,10 @@ use std::{
 };
 
 const CONNECTIONS: usize = 64;
+/// New connections of a job each second, after a burst. Each can keep a local port of the host for a minute after its end
+/// (TIME_WAIT), of 28,232 (`net.ipv4.ip_local_port_range`).
+const NEW_A_SECOND: u32 = 20;
+const BURST: u32 = 500;
 /// Two for a connection, one for a listener, and some for the set-up.
 const DESCRIPTORS: u64 = 256;
 const BACKLOG: i32 = 128;
@@ -160,6 +166,7 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
             end,
             listeners,
             slots: [const { None }; CONNECTIONS],
+            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, Instant::now()),
         }));
     };
     let [first, ..] = listeners;
@@ -217,6 +224,7 @@ struct Station<'a> {
     end: SignalFd,
     listeners: [Option<OwnedFd>; MOST],
     slots: [Option<Slot>; CONNECTIONS],
+    rate: TokenBucket,
 }
 
 const ENTRIES: usize = 1 + MOST + 2 * CONNECTIONS;
@@ -226,11 +234,14 @@ impl Station<'_> {
         let mut buffer = [0; CHUNK];
         let mut until: Option<Instant> = None;
         loop {
-            let mut polled = self.polled(until.is_some());
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let left = until.map(|until| until.saturating_duration_since(now));
             if left.is_some_and(|left| left.is_zero()) {
                 return 0;
             }
+            let turn = self.turn(until.is_some(), now);
+            let mut polled = self.polled(until.is_some(), turn);
+            let left = left.or(turn.and_then(Result::err));
             match sys::poll(&mut polled, left) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -244,9 +255,10 @@ impl Station<'_> {
                 *slot = taken.and_then(|s| s.carry(&self.far_side, seen, &mut buffer));
             }
             let ends = first.iter().any(|end| end.revents != 0);
+            let now = Instant::now();
             for (at, door) in doors.iter().enumerate() {
                 if door.revents != 0 || ends {
-                    self.receive(at);
+                    self.receive(at, now);
                 }
             }
             if ends {
@@ -259,7 +271,13 @@ impl Station<'_> {
         }
     }
 
-    fn polled(&self, ending: bool) -> [libc::pollfd; ENTRIES] {
+    /// Fails with the time until a connection may begin. `None`: not before another event.
+    fn turn(&self, ending: bool, now: Instant) -> Option<Result<(), Duration>> {
+        let has_slot = !ending && self.slots.iter().any(Option::is_none);
+        has_slot.then(|| self.rate.check(1, now))
+    }
+
+    fn polled(&self, ending: bool, turn: Option<Result<(), Duration>>) -> [libc::pollfd; ENTRIES] {
         let mut polled = [libc::pollfd {
             fd: -1,
             events: 0,
@@ -275,7 +293,7 @@ impl Station<'_> {
             for entry in first {
                 set(entry, (self.end.as_raw_fd(), libc::POLLIN));
             }
-            if self.slots.iter().any(Option::is_none) {
+            if turn == Some(Ok(())) {
                 for (entry, listener) in doors.iter_mut().zip(self.listeners.iter().flatten()) {
                     set(entry, (listener.as_raw_fd(), libc::POLLIN));
                 }
@@ -290,18 +308,96 @@ impl Station<'_> {
         polled
     }
 
-    fn receive(&mut self, at: usize) {
+    fn receive(&mut self, at: usize, now: Instant) {
         let Some(Some(listener)) = self.listeners.get(at) else {
             return;
         };
         for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
+            if self.rate.check(1, now).is_err() {
+                return;
+            }
             match accept4(listener.as_raw_fd(), OWN) {
-                Ok(near) => *slot = Slot::begin(&self.far_side, sys::owned(near), at),
+                Ok(near) => {
+                    self.rate.charge(1, now);
+                    *slot = Slot::begin(&self.far_side, sys::owned(near), at);
+                }
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
                 // The machine lacks descriptors or memory, probably not for ever.
                 Err(_) => return sys::rest(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{echo, on_host, server};
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    fn station<'a>(targets: &'a [Target], listener: OwnedFd, now: Instant) -> Station<'a> {
+        let mut listeners = [const { None }; MOST];
+        listeners[0] = Some(listener);
+        Station {
+            far_side: FarSide::Listed(targets),
+            end: SignalFd::new(&SigSet::empty()).unwrap(),
+            listeners,
+            slots: [const { None }; CONNECTIONS],
+            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, now),
+        }
+    }
+
+    fn open(station: &Station<'_>) -> usize {
+        station.slots.iter().flatten().count()
+    }
+
+    fn polls_its_door(station: &Station<'_>, now: Instant) -> bool {
+        station.polled(false, station.turn(false, now))[1].fd >= 0
+    }
+
+    /// With times of its own, so that no clock of a busy machine counts.
+    #[test]
+    fn new_connections_of_the_relay_have_a_rate() {
+        on_host(|| {
+            let local = |port| Target {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                kin: 0..1,
+            };
+            let listener = listener_on(&local(1)).unwrap();
+            let targets = [local(server(echo))];
+            let now = Instant::now();
+            let mut station = station(&targets, listener, now);
+            let mut began = 0;
+            let mut begin = |station: &mut Station<'_>, now| {
+                let job = TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).unwrap();
+                let is_polled = polls_its_door(station, now);
+                station.receive(0, now);
+                assert_eq!(open(station), usize::from(is_polled));
+                station.slots = [const { None }; CONNECTIONS];
+                began += usize::from(is_polled);
+                (is_polled, job)
+            };
+            // An ordinary program notices nothing: 500 at once.
+            while let (true, _) = begin(&mut station, now) {}
+            assert_eq!(
+                station.turn(false, now),
+                Some(Err(Duration::from_millis(50)))
+            );
+            assert_eq!(station.turn(true, now), None, "it begins none");
+            // The one that was left in the queue is the next.
+            let later = now + Duration::from_millis(50);
+            assert!(polls_its_door(&station, later));
+            station.receive(0, later);
+            assert_eq!(open(&station), 1, "one, though more could come");
+            assert!(!polls_its_door(&station, later));
+            let second = later + Duration::from_secs(1);
+            station.slots = [const { None }; CONNECTIONS];
+            let after = (0..100)
+                .take_while(|_| begin(&mut station, second).0)
+                .count();
+            assert_eq!(after, 20);
+            assert_eq!(began, 520);
+        });
     }
 }
