@@ -13,7 +13,8 @@ use aho_corasick::{Anchored, PatternID};
 use super::join;
 
 const LINE: usize = 8;
-/// Maximum bytes of all forms, to keep the search cheap. Above it, secrets are searched only in raw form.
+/// Maximum bytes of all encoded forms, to keep the search cheap. Beyond it, the longest secrets are searched in raw form and
+/// in the likeliest of the others.
 const MOST: usize = 64 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +43,20 @@ pub fn of<T: AsRef<[u8]>>(secrets: &[T]) -> Vec<Form> {
         forms.insert(plain(core(secret)));
         forms.extend(lines.filter(|line| line.len() >= LINE).map(plain));
     }
-    let mut size: usize = forms.iter().map(|form| form.bytes.len()).sum();
-    for form in secrets
-        .iter()
-        .flat_map(|secret| encoded(core(secret.as_ref())))
-    {
-        let more = form.bytes.len();
-        if size.saturating_add(more) <= MOST && forms.insert(form) {
-            size += more;
+    let mut size: usize = 0;
+    let mut cores: Vec<&[u8]> = secrets.iter().map(|secret| core(secret.as_ref())).collect();
+    // A key of several kilobytes does not use up what a password needs.
+    cores.sort_by_key(|core| core.len());
+    for core in cores {
+        // No encoding is shorter than what it encodes, but for the digits at the edges of base64.
+        if size.saturating_add(core.len()) > MOST {
+            break;
+        }
+        for form in encoded(core) {
+            let more = form.bytes.len();
+            if size.saturating_add(more) <= MOST && forms.insert(form) {
+                size += more;
+            }
         }
     }
     forms.retain(|form| !form.bytes.is_empty());
@@ -68,21 +75,19 @@ fn core(secret: &[u8]) -> &[u8] {
     }
 }
 
+/// The likeliest first.
 fn encoded(secret: &[u8]) -> Vec<Form> {
-    let mut forms: Vec<Form> = texts(secret)
-        .into_iter()
-        .map(|text| Form {
-            bytes: text.into_bytes(),
-            spills: false,
-        })
-        .collect();
-    for last in [b"+/", b"-_"] {
-        forms.extend((0..3).map(|before| Form {
+    let base64 = |last| {
+        (0..3).map(move |before| Form {
             bytes: base64(secret, before, last),
             spills: true,
-        }));
-    }
-    forms
+        })
+    };
+    let texts = texts(secret).into_iter().map(|text| Form {
+        bytes: text.into_bytes(),
+        spills: false,
+    });
+    base64(b"+/").chain(texts).chain(base64(b"-_")).collect()
 }
 
 fn texts(secret: &[u8]) -> Vec<String> {
@@ -93,29 +98,58 @@ fn texts(secret: &[u8]) -> Vec<String> {
         });
         digits.collect()
     };
-    let mut all = vec![
-        hex(false),
-        hex(true),
-        percent(secret, false),
-        percent(secret, true),
-        percent(secret, true).replace("%20", "+"),
-    ];
-    if let Ok(text) = std::str::from_utf8(secret) {
-        all.extend([
-            escaped(text, "\"\\", false),
-            escaped(text, "\"\\", true),
-            escaped(text, "\"\\/", false),
-            escaped(text, "'\\", false),
-            escaped(text, "'\"\\", false),
-            text.replace('\'', "'\\''"),
-            text.replace('&', "&amp;")
-                .replace('<', "&lt;")
-                .replace('>', "&gt;")
-                .replace('"', "&quot;"),
-        ]);
+    let mut all = Vec::new();
+    let text = std::str::from_utf8(secret);
+    if let Ok(text) = text {
+        all.extend([escaped(text, "\"\\", false), escaped(text, "\"\\", true)]);
     }
+    all.extend(KEPT.map(|kept| percent(secret, kept, true)));
+    all.extend([hex(false), hex(true)]);
+    if let Ok(text) = text {
+        all.extend(of_programs(text));
+    }
+    all.extend(KEPT_IN_QUERIES.map(|kept| percent(secret, kept, true).replace("%20", "+")));
+    all.extend(KEPT.map(|kept| percent(secret, kept, false)));
     all
 }
+
+/// Returns what is escaped for JSON by some libraries alone, for C, shells and XML.
+fn of_programs(text: &str) -> Vec<String> {
+    let mut all = vec![
+        escaped(text, "'\\", false),
+        escaped(text, "'\"\\", false),
+        text.replace('\'', "'\\''"),
+        // Python's shlex.quote.
+        text.replace('\'', "'\"'\"'"),
+        // Go's encoding/json, then PHP's json_encode.
+        escaped(text, "\"\\", false)
+            .replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e"),
+        escaped(text, "\"\\/", false),
+        escaped(text, "\"\\/", true),
+    ];
+    let of_xml = text.replace('&', "&amp;");
+    let of_xml = of_xml.replace('<', "&lt;").replace('>', "&gt;");
+    let quotes = XML_QUOTES.into_iter();
+    all.extend(quotes.map(|[double, single]| of_xml.replace('"', double).replace('\'', single)));
+    all
+}
+
+/// Bytes that percent-encoding keeps, but for letters and digits: RFC 3986; Python's `quote`; JavaScript's
+/// `encodeURIComponent` and `encodeURI`.
+const KEPT: [&[u8]; 4] = [b"-._~", b"-._~/", b"-._~!'()*", b"-._~!'()*;,/?:@&=+$#"];
+/// Likewise with `+` for a space: RFC 3986; JavaScript's `URLSearchParams` and Java's `URLEncoder`; PHP's `urlencode`.
+const KEPT_IN_QUERIES: [&[u8]; 3] = [b"-._~", b"-._*", b"-._"];
+/// How quotes are written in XML and HTML: as they are, as in an attribute, by Python, and by Go.
+const XML_QUOTES: [[&str; 2]; 6] = [
+    ["\"", "'"],
+    ["&quot;", "'"],
+    ["&quot;", "&apos;"],
+    ["&quot;", "&#39;"],
+    ["&quot;", "&#x27;"],
+    ["&#34;", "&#39;"],
+];
 
 /// Puts a backslash before each of `special`, names control characters; if `ascii`, others become `\uXXXX`.
 fn escaped(text: &str, special: &str, ascii: bool) -> String {
@@ -137,11 +171,11 @@ fn escaped(text: &str, special: &str, ascii: bool) -> String {
     out
 }
 
-fn percent(secret: &[u8], upper: bool) -> String {
+fn percent(secret: &[u8], kept: &[u8], upper: bool) -> String {
     let mut out = String::new();
     for byte in secret {
         let _ = match byte {
-            b if b.is_ascii_alphanumeric() || b"-._~".contains(b) => write!(out, "{}", *b as char),
+            b if b.is_ascii_alphanumeric() || kept.contains(b) => write!(out, "{}", *b as char),
             b if upper => write!(out, "%{b:02X}"),
             b => write!(out, "%{b:02x}"),
         };
@@ -305,6 +339,21 @@ mod tests {
             ("a b/c&d", "a%20b%2Fc%26d"),
             ("a b/c&d", "a%20b%2fc%26d"),
             ("a b/c&d", "a+b%2Fc%26d"),
+            // Python's urllib.parse.quote, JavaScript's encodeURIComponent and URLSearchParams, PHP's urlencode.
+            ("a b/c&d", "a%20b/c%26d"),
+            ("a b/(c)!&", "a%20b%2F(c)!%26"),
+            ("a b/~c*", "a+b%2F%7Ec*"),
+            ("a b/~c*", "a+b%2F%7Ec%2A"),
+            ("https://a/?b=c d", "https://a/?b=c%20d"),
+            // Go's encoding/json, PHP's json_encode.
+            ("a<b>&\"", "a\\u003cb\\u003e\\u0026\\\""),
+            ("p\u{fc}/", "p\\u00fc\\/"),
+            // Python's shlex.quote, xml.sax.saxutils.escape and html.escape, Go's html.EscapeString.
+            ("it's", "it'\"'\"'s"),
+            ("a<b>&\"'", "a&lt;b&gt;&amp;\"'"),
+            ("a<b>&\"'", "a&lt;b&gt;&amp;&quot;&#x27;"),
+            ("a<b>&\"'", "a&lt;b&gt;&amp;&#34;&#39;"),
+            ("a<b>&\"'", "a&lt;b&gt;&amp;&quot;&apos;"),
             ("first line\nsecond line\nx", "second line"),
             // By `echo -n hunter2 | base64`, also with one and two bytes before it.
             ("hunter2", "aHVudGVyM"),
@@ -319,12 +368,50 @@ mod tests {
         );
     }
 
+    fn size(forms: &[Form]) -> usize {
+        forms.iter().map(|form| form.bytes.len()).sum()
+    }
+
     #[test]
     fn what_is_looked_for_is_bounded() {
         let secrets: Vec<_> = (0..64_u8).map(|n| vec![n | 0x80; 4096]).collect();
-        let size: usize = of(&secrets).iter().map(|form| form.bytes.len()).sum();
-        assert_eq!(size, 64 * 4096, "as they are");
-        let size: usize = of(&secrets[..2]).iter().map(|form| form.bytes.len()).sum();
-        assert!(size <= MOST && size > 2 * 4096);
+        let all = size(&of(&secrets));
+        assert!(all > 64 * 4096 && all <= 64 * 4096 + MOST, "{all}");
+        let all = size(&of(&[vec![0x80_u8; MOST + 1]]));
+        assert_eq!(all, MOST + 1, "as it is");
+    }
+
+    #[test]
+    fn short_secret_has_its_forms_beside_long_ones() {
+        let text = |length: usize| format!("{length} &").repeat(length)[..length].to_owned();
+        let many: Vec<String> = (8..400).rev().map(text).collect();
+        for mut secrets in [vec![text(MOST + 1)], many] {
+            secrets.push("pass word".to_owned());
+            let forms = of(&secrets);
+            for form in [
+                "pass%20word",
+                "7061737320776f7264",
+                "cGFzcyB3b3Jk",
+                "pass+word",
+            ] {
+                assert!(
+                    forms.iter().any(|one| one.bytes == form.as_bytes()),
+                    "{form}"
+                );
+            }
+            let raw: usize = secrets.iter().map(String::len).sum();
+            assert!(size(&forms) <= 2 * raw + MOST);
+        }
+    }
+
+    proptest::proptest! {
+        /// As serde_json writes it, whatever it contains but for control characters.
+        #[test]
+        fn json_string_is_a_form(secret in "[ -~\n\r\tÄ-öЖ-я😀]{4,40}") {
+            let secret = secret.trim_ascii_end();
+            proptest::prop_assume!(!secret.is_empty());
+            let json = serde_json::to_string(secret).unwrap();
+            proptest::prop_assert!(has(secret, &json[1..json.len() - 1]), "{}", json);
+        }
     }
 }
