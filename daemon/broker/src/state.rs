@@ -299,7 +299,7 @@ impl Broker {
                 Job::adopted(meta, about, &self.spool)
             }
         };
-        let job = Rc::new(job.with_secrets(secrets));
+        let job = Rc::new(job.with_secrets(secrets, &self.jobs.redactors));
         self.jobs.add(Rc::clone(&job));
         if ticket.is_some() {
             self.pace.note_activity(job.id, Instant::now());

@@ -5,6 +5,7 @@ pub(crate) mod registry;
 pub(crate) mod report;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::denial::ProfileVisibility;
@@ -21,7 +22,7 @@ pub use crate::job::redacted_view::note;
 use crate::job::report::{Facts, StoredFacts};
 use crate::output::Output;
 use crate::output::spool::{Lost, LostRange, Spool};
-use crate::redact::Secrets;
+use crate::redact::{RecentRedactors, Secrets};
 
 pub const BOTH: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
@@ -142,7 +143,7 @@ impl Job {
             lost: RefCell::new(None),
             about: RefCell::new(about),
             seen: RefCell::default(),
-            secrets: Secrets::of(meta.has_secrets, Vec::new()),
+            secrets: Secrets::without_values(meta.has_secrets),
             exited: Cell::new(ended),
             ended: Cell::new(ended),
             over: Notify::new(),
@@ -152,11 +153,11 @@ impl Job {
     }
 
     #[must_use]
-    pub fn with_secrets(self, secrets: Vec<Bytes>) -> Self {
+    pub fn with_secrets(self, secrets: Vec<Bytes>, recent: &Rc<RecentRedactors>) -> Self {
         match secrets.is_empty() {
             true => self,
             false => Self {
-                secrets: Secrets::of(true, secrets),
+                secrets: Secrets::known(secrets, recent),
                 ..self
             },
         }

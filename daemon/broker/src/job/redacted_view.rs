@@ -158,7 +158,7 @@ impl Job {
         let file = self.file(spool, stream);
         let there = output.there(file.as_ref());
         let redactor = file.as_ref().and_then(|_| self.secrets.redactor());
-        let length = self.showable_length(stream, file.as_ref(), there, redactor.as_ref());
+        let length = self.showable_length(stream, file.as_ref(), there, redactor.as_deref());
         // A file that could not be opened for a moment says nothing of the output.
         if there == output.kept() {
             output.showable.set(Some((state, length)));

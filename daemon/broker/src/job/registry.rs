@@ -13,6 +13,7 @@ use remit_wire::outcome::{Ending, JobSummary, QueuePosition};
 
 use crate::job::{BOTH, Job};
 use crate::output::spool::{Lost, LostRange, Spool};
+use crate::redact::RecentRedactors;
 
 /// The warden limits the table: it says which jobs to forget.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Jobs {
     all: RefCell<HashMap<JobId, Rc<Job>>>,
     /// Ended jobs, oldest end first.
     ended: RefCell<VecDeque<JobId>>,
+    pub redactors: Rc<RecentRedactors>,
 }
 
 impl Jobs {
@@ -200,7 +202,8 @@ pub mod tests {
 
     pub fn with_secret(spool: &Spool, secret: &str, text: &[u8]) -> Job {
         let job = Rc::into_inner(job(spool, 1, 9, text)).unwrap();
-        job.with_secrets(vec![Bytes::from(secret.as_bytes())])
+        let recent = Rc::default();
+        job.with_secrets(vec![Bytes::from(secret.as_bytes())], &recent)
     }
 
     #[test]

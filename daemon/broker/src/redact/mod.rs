@@ -4,14 +4,19 @@
 
 mod forms;
 
-use std::cell::OnceCell;
+mod recent;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use remit_wire::Bytes;
 
 use self::forms::{Finder, Form};
+use self::recent::KnownSecrets;
+pub use self::recent::RecentRedactors;
 use crate::output;
 use crate::search::Text;
 
@@ -19,7 +24,7 @@ use crate::search::Text;
 #[derive(Clone)]
 pub enum Secrets {
     None,
-    Known(Vec<Bytes>),
+    Known(Rc<KnownSecrets>),
     /// The job had secrets, but they are no longer known.
     Lost,
 }
@@ -35,19 +40,22 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Values can be missing although the job has secrets: then they are lost.
-    pub fn of(has_some: bool, values: Vec<Bytes>) -> Self {
-        match (has_some, values.is_empty()) {
-            (_, false) => Self::Known(values),
-            (true, true) => Self::Lost,
-            (false, true) => Self::None,
+    /// Of a job whose values are not there.
+    pub fn without_values(has_some: bool) -> Self {
+        match has_some {
+            true => Self::Lost,
+            false => Self::None,
         }
     }
 
-    /// Builds the redactor for each answer: kept for every job, it would take a thousand times the memory.
-    pub fn redactor(&self) -> Option<Redactor> {
+    pub fn known(values: Vec<Bytes>, recent: &Rc<RecentRedactors>) -> Self {
+        Self::Known(Rc::new(KnownSecrets::new(values, recent)))
+    }
+
+    /// Returns the job's redactor, of which a few are kept.
+    pub fn redactor(&self) -> Option<Arc<Redactor>> {
         match self {
-            Self::Known(values) => Some(Redactor::new(values)),
+            Self::Known(known) => Some(known.redactor()),
             Self::None | Self::Lost => None,
         }
     }
@@ -59,7 +67,7 @@ impl Secrets {
 
 pub struct Redactor {
     /// Built on first use, because `held` does not need it. `None` if it cannot be built: then everything is redacted.
-    finder: OnceCell<Option<Finder>>,
+    finder: OnceLock<Option<Finder>>,
     forms: Vec<Form>,
     longest: usize,
 }
@@ -83,7 +91,7 @@ impl Redactor {
         tests::BUILT.set(tests::BUILT.get() + 1);
         let forms = forms::of(secrets);
         Self {
-            finder: OnceCell::new(),
+            finder: OnceLock::new(),
             longest: forms.iter().map(|form| form.bytes.len()).max().unwrap_or(0),
             forms,
         }
@@ -203,7 +211,7 @@ fn overlap<'a>(pattern: &[u8], text: impl Iterator<Item = &'a u8>) -> usize {
 
 pub struct RedactedFile {
     pub file: File,
-    pub redactor: Option<Redactor>,
+    pub redactor: Option<Arc<Redactor>>,
     pub there: u64,
     pub open: bool,
 }
