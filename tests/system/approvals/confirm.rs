@@ -741,9 +741,9 @@ fn second_stop_leaves_what_follows_an_undo_to_the_next_start() {
 fn neither_a_lock_nor_a_stop_ends_what_takes_a_commit_back() {
     let gated = Gated::lay(GATED, true);
     let daemon = &gated.fixture.daemon;
-    let gates = daemon.records("intent").into_iter();
-    let gates = gates.filter(|record| record["REMIT_COMMAND"] == "site.gate");
-    let job = gates.last().expect("it runs")["REMIT_JOB"].clone();
+    let mut gates = daemon.records("intent").into_iter();
+    let last = gates.rfind(|record| record["REMIT_COMMAND"] == "site.gate");
+    let job = last.expect("it runs")["REMIT_JOB"].clone();
     let job = job.as_str().expect("it has an id").parse().unwrap();
     let stopped = daemon.administers(&admin(), AdminRequest::Stop { job, signal: None });
     let refusal = stopped.expect_err("it follows the undo");

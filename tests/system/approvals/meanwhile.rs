@@ -218,7 +218,7 @@ fn lock_refuses_a_request_that_is_examined() {
     std::thread::scope(|scope| {
         for mut caller in [0; 2].map(|_| Caller::new(&daemon, &user_a())) {
             let (answers, request) = (answers.clone(), request.clone());
-            scope.spawn(move || answers.send(caller.run(request)));
+            scope.spawn(move || answers.send(caller.run(request)).expect("somebody listens"));
         }
         let next = || answered.recv().expect("it is answered");
         let second = next().expect_err("the first is examined");
