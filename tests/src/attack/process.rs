@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 
 use super::REFUSED;
 use super::raw::{sys, zeroed};
-use super::{Attack, Expect, Refused, Tried, argument, attack, number};
-use super::{NO_ACCESS, READ_ONLY};
+use super::{Attack, Expect, Refused, Tried, argument, attack, number, passed_the_check};
+use super::{NO_ACCESS, NOTHING_THERE, READ_ONLY};
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
@@ -22,6 +22,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("setpriority", "identity", REFUSED, "slow a process down", setpriority),
     attack("setpriority-user", "identity", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
     attack("ioprio", "identity", REFUSED, "change the disk priority of a process", ioprio),
+    attack("core-scheduling", "seccomp_refused", NOTHING_THERE, "keep others from the sibling of its processor", core_scheduling).absent(&[libc::EINVAL]),
     attack("ioprio-user", "identity", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
     attack("prlimit", "identity", REFUSED, "limit a process", prlimit),
     attack("sched", "identity", REFUSED, "change how a process is scheduled", sched),
@@ -145,6 +146,14 @@ fn ioprio_user(_: &[String]) -> Tried {
     Ok("slowed down".into())
 }
 
+/// PR_SCHED_CORE_CREATE for itself. ENODEV: the processor has no siblings.
+fn core_scheduling(_: &[String]) -> Tried {
+    const PR_SCHED_CORE: i32 = 62;
+    const CREATE: i32 = 1;
+    let made = sys!(libc::SYS_prctl, PR_SCHED_CORE, CREATE, 0, 0, 0);
+    passed_the_check(made, &[libc::ENODEV])
+}
+
 fn prlimit(arguments: &[String]) -> Tried {
     let limit = libc::rlimit {
         rlim_cur: 3,
@@ -264,7 +273,7 @@ fn vm_writev(arguments: &[String]) -> Tried {
         1,
         0
     );
-    super::passed_the_check(result, &[libc::EFAULT])
+    passed_the_check(result, &[libc::EFAULT])
 }
 
 /// Uses a pidfd of itself if the victim's is refused, because the call itself must be refused.

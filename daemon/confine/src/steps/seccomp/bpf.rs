@@ -238,15 +238,6 @@ impl Backward {
                 self.then(load(arg), among)
             }
             Rule::Checked(checks) => self.checks(checks),
-            Rule::CheckedIfSet(pointer, checks) => {
-                let checks = self.checks(checks);
-                let allow = self.answer(libc::SECCOMP_RET_ALLOW);
-                let low = ARGS + 8 * u32::from(pointer);
-                let upper = self.branch(JEQ, 0, allow, checks);
-                let upper = self.then(op(LOAD, low + 4), upper);
-                let lower = self.branch(JEQ, 0, upper, checks);
-                self.then(op(LOAD, low), lower)
-            }
         }
     }
 
@@ -274,7 +265,9 @@ impl Backward {
             Want::OneOf(values) | Want::OneOfIf { values, .. } | Want::OneOfKind { values, .. } => {
                 (values, next, refuse)
             }
-            Want::NoneOf(values) | Want::NoneOfIf { values, .. } => (values, refuse, next),
+            Want::NoneOf(values)
+            | Want::NoneOfIf { values, .. }
+            | Want::NoneOfIfSet { values, .. } => (values, refuse, next),
         };
         let first = self.among(values, found, not_found);
         let masked = match check.mask {
@@ -292,6 +285,13 @@ impl Backward {
             Want::OneOfIf { arg, is, .. } | Want::NoneOfIf { arg, is, .. } => {
                 let condition = self.branch(JEQ, is, asked, next);
                 self.then(load(arg), condition)
+            }
+            Want::NoneOfIfSet { pointer, .. } => {
+                let low = ARGS + 8 * u32::from(pointer);
+                let upper = self.branch(JEQ, 0, next, asked);
+                let upper = self.then(op(LOAD, low + 4), upper);
+                let lower = self.branch(JEQ, 0, upper, asked);
+                self.then(op(LOAD, low), lower)
             }
         }
     }

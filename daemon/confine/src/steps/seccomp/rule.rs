@@ -11,8 +11,6 @@ pub(super) enum Rule {
     /// Do not make it, answer this errno (0: success).
     Answer(u16),
     Checked(&'static [Check]),
-    /// The same, but a call with a null pointer in this argument is allowed: it asks and sets nothing.
-    CheckedIfSet(u8, &'static [Check]),
     /// For these values the filter's listener answers, or ENOSYS (seccomp_unotify(2)). Others are allowed.
     Notify(u8, &'static [u32]),
 }
@@ -44,6 +42,11 @@ pub(super) enum Want {
     NoneOfIf {
         arg: u8,
         is: u32,
+        values: &'static [u32],
+    },
+    /// Applies only if the argument `pointer` is not null: otherwise the call asks and sets nothing.
+    NoneOfIfSet {
+        pointer: u8,
         values: &'static [u32],
     },
 }

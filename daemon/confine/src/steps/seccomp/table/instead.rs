@@ -184,8 +184,8 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
     Instead { applies_to: |class| class.inspects, group: Group { why: "likewise", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[READ_ONLY_OPEN_AT, no_direct(2, DIRECT_AARCH64)]), rows: &[("openat", -1, 56)] } },
     Instead { applies_to: |class| class.inspects, group: Group { why: "remit-look closes the content of files to itself; a listener's answer would be a descriptor", layer: Some(Layer::SeccompRefused),
-        rule: Rule::CheckedIfSet(2, &[
-            Check { arg: 1, mask: 0x8, want: Want::NoneOf(&[0x8]), errno: EPERM },
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: 0x8, want: Want::NoneOfIfSet { pointer: 2, values: &[0x8] }, errno: EPERM },
         ]), rows: &[("seccomp", 317, 277)] } },
     Instead { applies_to: |class| class.changes_root, group: Group { why: "package managers change to another root; in a view every root is the job's own", layer: Some(Layer::SeccompRefused),
         rule: Rule::Allow, rows: &[("chroot", 161, 51)] } },

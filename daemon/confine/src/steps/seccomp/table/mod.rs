@@ -109,19 +109,20 @@ pub(super) const GROUPS: &[Group] = &[
             Check { arg: 0, mask: !0, want: Want::NoneOf(&[libc::RLIMIT_CORE]), errno: 0 },
         ]), rows: &[("setrlimit", 160, 164)] },
     Group { why: "RLIMIT_CORE likewise; asking is free", layer: Some(Layer::Rlimits),
-        rule: Rule::CheckedIfSet(2, &[
-            Check { arg: 1, mask: !0, want: Want::NoneOf(&[libc::RLIMIT_CORE]), errno: 0 },
+        rule: Rule::Checked(&[
+            Check { arg: 1, mask: !0, want: Want::NoneOfIfSet { pointer: 2, values: &[libc::RLIMIT_CORE] }, errno: 0 },
         ]), rows: &[("prlimit64", 302, 261)] },
     Group { why: "a filter of its own can fill the host's log; say yes, since file(1) and man(1) insist", layer: Some(Layer::SeccompRefused),
         // Without a program the call only asks if the kernel has filters.
-        rule: Rule::CheckedIfSet(2, &[
+        rule: Rule::Checked(&[
             // SECCOMP_FILTER_FLAG_NEW_LISTENER: the answer would be a descriptor.
-            Check { arg: 1, mask: 0x8, want: Want::NoneOf(&[0x8]), errno: EPERM },
-            Check { arg: 0, mask: !0, want: Want::NoneOf(&[1]), errno: 0 },
+            Check { arg: 1, mask: 0x8, want: Want::NoneOfIfSet { pointer: 2, values: &[0x8] }, errno: EPERM },
+            Check { arg: 0, mask: !0, want: Want::NoneOfIfSet { pointer: 2, values: &[1] }, errno: 0 },
         ]), rows: &[("seccomp", 317, 277)] },
-    Group { why: "PR_SET_SECCOMP likewise", layer: Some(Layer::SeccompRefused),
-        rule: Rule::CheckedIfSet(2, &[
-            Check { arg: 0, mask: !0, want: Want::NoneOf(&[22]), errno: 0 },
+    Group { why: "PR_SET_SECCOMP likewise; PR_SCHED_CORE keeps others from the sibling of the job's processor, and no cgroup is charged for it: as on a kernel without it", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 0, mask: !0, want: Want::NoneOf(&[62]), errno: EINVAL },
+            Check { arg: 0, mask: !0, want: Want::NoneOfIfSet { pointer: 2, values: &[22] }, errno: 0 },
         ]), rows: &[("prctl", 157, 167)] },
     Group { why: "a domain of its own can fill the host's audit log", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(ENOSYS), rows: &[

@@ -45,7 +45,7 @@ fn values() -> Vec<u64> {
         .collect();
     let instead = table::INSTEAD.iter().map(|instead| &instead.group);
     for group in table::GROUPS.iter().chain(instead) {
-        if let Rule::Checked(checks) | Rule::CheckedIfSet(_, checks) = group.rule {
+        if let Rule::Checked(checks) = group.rule {
             for check in checks {
                 values.extend(check.values().iter().flat_map(|value| {
                     let value = u64::from(*value);
@@ -107,7 +107,7 @@ fn both_halves_are_the_whole() {
             let (table, _) = rules(arch, EnabledLayers::ALL, class);
             let checked = |number| {
                 let rule = table.iter().find(|(known, _)| *known == number);
-                matches!(rule, Some((_, Rule::Checked(_) | Rule::CheckedIfSet(..))))
+                matches!(rule, Some((_, Rule::Checked(_))))
             };
             let far = [0x4000_0000, 0x4000_0001, u32::MAX - 1, u32::MAX];
             for number in (0..600).chain(far) {
