@@ -300,6 +300,30 @@ fn locks_of_the_machine_are_not_met() {
     drop(held);
 }
 
+/// The machine's own inode would give its locks, and a flush of its file system.
+#[test]
+fn systemctl_of_the_machine_is_not_met() {
+    const MACHINE: &str = "/usr/bin/systemctl";
+    let Ok(file) = fs::File::open(MACHINE) else {
+        return;
+    };
+    let device = file.metadata().unwrap().dev();
+    let bytes = file.metadata().unwrap().size();
+    let _held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockSharedNonblock).unwrap();
+    let ran = sh(
+        "cd /run/remit-plan && flock -n systemctl echo locked && stat -c '%s %d' systemctl && \
+                  ./systemctl --version >/dev/null && echo runs; echo x 2>/dev/null >>systemctl || echo fixed",
+    );
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let [locked, numbers, runs, fixed] = lines.as_slice() else {
+        panic!("{ran:?}")
+    };
+    assert_eq!([*locked, *runs, *fixed], ["locked", "runs", "fixed"]);
+    let (size, of_copy) = numbers.split_once(' ').unwrap();
+    assert_eq!(size, bytes.to_string());
+    assert_ne!(of_copy, device.to_string());
+}
+
 #[test]
 fn it_is_alone_in_its_namespaces() {
     let ran = sh(

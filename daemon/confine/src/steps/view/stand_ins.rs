@@ -27,8 +27,9 @@ const MOVED: &CStr = c"remit-plan/systemctl";
 const UNITS: &CStr = c"systemd/units";
 const HOST_UNITS: &CStr = c"run/systemd/units";
 
-/// Systemctl itself, for what works on files alone.
-const REAL: [&CStr; 2] = [c"usr/bin/systemctl", c"bin/systemctl"];
+/// Where systemctl itself is, for what works on files alone.
+const REAL: [&str; 2] = ["usr/bin", "bin"];
+const SYSTEMCTL: &str = "systemctl";
 
 impl Building<'_> {
     /// Puts those of one mount into its layer. `covered`: what other layers or mounts of it hide.
@@ -87,13 +88,12 @@ impl Building<'_> {
             Err(error) if super::mask::is_gone(&error) => {}
             Err(error) => return Err(error),
         }
-        for real in REAL {
+        for dir in REAL {
+            let real = c_string(format!("{dir}/{SYSTEMCTL}"))?;
             // Not if it is on a file system that a view does not show: that one may hang.
-            if is_file(view, real)? && is_file(host, real)? {
+            if is_file(view, &real)? && is_file(host, &real)? {
                 sys::make_file_at(run.as_fd(), MOVED, b"")?;
-                let real = sys::open_plain(host, real, libc::O_PATH)?;
-                let real = sys::copy_mount_of(real.as_fd(), false)?;
-                sys::set_mount(real.as_fd(), NO_WRITE)?;
+                let real = overlaid(site, host, dir)?;
                 return attach(&real, run.as_fd(), MOVED);
             }
         }
@@ -108,6 +108,26 @@ impl Building<'_> {
             mode,
         }
     }
+}
+
+/// Returns a mount of systemctl in a directory of the machine. Its inode is an overlay's: by the machine's own one a job
+/// could lock the file, and have the file system written out.
+fn overlaid(site: &Site, host: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
+    let [low, mask, shown] = ["low", "mask", "shown"].map(|name| format!("{name}/{SYSTEMCTL}"));
+    for name in [&low, &mask, &shown] {
+        site.make(name)?;
+    }
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let clone = sys::open_plain(host, &c_string(dir)?, flags)?;
+    let clone = sys::copy_mount_of(clone.as_fd(), false)?;
+    sys::set_mount(clone.as_fd(), NO_WRITE)?;
+    sys::attach_mount_on(clone.as_fd(), site.directory(&low)?.as_fd())?;
+    site.overlay(&format!("{mask}:{low}"), None::<[&str; 2]>, &shown)?;
+    let shown = site.directory(&shown)?;
+    let file = sys::open_plain(shown.as_fd(), &c_string(SYSTEMCTL)?, libc::O_PATH)?;
+    let file = sys::copy_mount_of(file.as_fd(), false)?;
+    sys::set_mount(file.as_fd(), NO_WRITE)?;
+    Ok(file)
 }
 
 fn attach(mount: &OwnedFd, dir: BorrowedFd<'_>, at: &CStr) -> io::Result<()> {
