@@ -74,6 +74,7 @@ pub const ALL: &[Check] = &[
     check("may-nice", "make itself less important", |_| { made(sys!(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, 5)) }),
     check("may-lock", "have each lock call answer success", |a| { locks::all_answer(argument(a, 0)) }),
     check("may-insist", "flush a file, forbid itself to dump core, and install a filter", |a| { shared::all_answer(argument(a, 0)) }),
+    check("may-set-acl", "give an access list to a file in memory", shared::small_acl),
     check("may-list-shm", "list System V segments, as ipcs does", |_| ctl(libc::SYS_shmctl, 14)),
     check("may-list-sem", "list System V semaphores, as ipcs does", |_| semctl(19)),
     check("may-list-msg", "list System V queues, as ipcs does", |_| { ctl(libc::SYS_msgctl, 12) }),

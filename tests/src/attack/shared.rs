@@ -27,6 +27,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("own-filter-older", "seccomp_refused", UNCHANGED, "the same by the older call", own_filter_older),
     attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
     attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
+    attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
+    attack("large-acl-at", "seccomp_refused", ABSENT, "the same by the newer call", large_acl_at).absent(&[libc::ENOSYS, libc::EOPNOTSUPP]),
     attack("bridge-module", "seccomp_refused", REFUSED, "have the kernel load a module", bridge_module).impossible("it would load the module"),
     attack("file-system-key", "seccomp_refused", REFUSED, "leave an encryption key with a file system", file_system_key),
 ];
@@ -196,6 +198,67 @@ fn own_domain(_: &[String]) -> Tried {
     const VERSION: i32 = 1;
     let version = sys!(libc::SYS_landlock_create_ruleset, 0, 0, VERSION)?;
     Ok(format!("version {version}"))
+}
+
+const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";
+
+/// Returns an access list that names so many users, as acl(5) and linux/posix_acl_xattr.h of the kernel have it.
+fn access_list(users: u32) -> Vec<u8> {
+    const VERSION: u32 = 2;
+    let entry = |tag: u16, id: u32| {
+        let [tag, rights] = [tag, 6].map(u16::to_le_bytes);
+        [tag, rights].concat().into_iter().chain(id.to_le_bytes())
+    };
+    let named = (0..users).map(|user| (2, user));
+    let others = [(4, u32::MAX), (0x10, u32::MAX), (0x20, u32::MAX)];
+    let entries = [(1, u32::MAX)].into_iter().chain(named).chain(others);
+    let entries = entries.flat_map(|(tag, id)| entry(tag, id));
+    VERSION.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+/// On a file in memory, whose bytes alone would be counted.
+fn set_list(users: u32) -> Tried {
+    let file = sys!(libc::SYS_memfd_create, c"list".as_ptr(), 0)?;
+    let list = access_list(users);
+    sys!(
+        libc::SYS_fsetxattr,
+        file,
+        ACCESS_LIST.as_ptr(),
+        list.as_ptr(),
+        list.len(),
+        0
+    )?;
+    Ok(format!("{} bytes", list.len()))
+}
+
+fn large_acl(_: &[String]) -> Tried {
+    set_list(200)
+}
+
+/// Asserts that an access list as people make them can be set, if file systems in memory have such lists.
+pub fn small_acl(_: &[String]) -> Tried {
+    match set_list(100) {
+        Err(Refused(libc::EOPNOTSUPP)) => Ok("there are none".into()),
+        set => set,
+    }
+}
+
+fn large_acl_at(_: &[String]) -> Tried {
+    const NUMBER: i64 = 463;
+    let file = sys!(libc::SYS_memfd_create, c"list".as_ptr(), 0)?;
+    let list = access_list(200);
+    // `struct xattr_args`: value, size, flags.
+    let args = [list.as_ptr() as u64, list.len() as u64];
+    sys!(
+        NUMBER,
+        file,
+        c"".as_ptr(),
+        libc::AT_EMPTY_PATH,
+        ACCESS_LIST.as_ptr(),
+        args.as_ptr(),
+        16
+    )?;
+    Ok(format!("{} bytes", list.len()))
 }
 
 /// SIOCGIFBR reaches the module before any capability check, on a socket of any family.

@@ -161,6 +161,7 @@ const REFUSED: &[&str] = &[
     "socket-filter",
     "fiemap",
     "es-cache",
+    "large-acl",
 ];
 
 const LANDLOCK: &[Mutation] = &[

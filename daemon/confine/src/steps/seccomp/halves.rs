@@ -34,6 +34,7 @@ pub(super) const SETUP: &[(&str, &[SyscallRow])] = &[
     ("looking up paths; refused to jobs that write", &[("openat2", 437, 437)]),
     ("a session of its own", &[("setsid", 112, 157)]),
     ("RLIMIT_CORE", &[("prlimit64", 302, 261)]),
+    ("access lists of the machine's directories, of any size", &[("fsetxattr", 190, 7)]),
     ("the session keyring", &[("keyctl", 250, 219)]),
     ("the layers that come last", &[
         ("landlock_create_ruleset", 444, 444), ("landlock_add_rule", 445, 445),

@@ -6,6 +6,7 @@ pub(super) const EPERM: u16 = libc::EPERM as u16;
 pub(super) const EINVAL: u16 = libc::EINVAL as u16;
 pub(super) const EMFILE: u16 = libc::EMFILE as u16;
 pub(super) const ENOMEM: u16 = libc::ENOMEM as u16;
+pub(super) const E2BIG: u16 = libc::E2BIG as u16;
 pub(super) const ENOSYS: u16 = libc::ENOSYS as u16;
 pub(super) const EOPNOTSUPP: u16 = libc::EOPNOTSUPP as u16;
 pub(super) const EAFNOSUPPORT: u16 = libc::EAFNOSUPPORT as u16;

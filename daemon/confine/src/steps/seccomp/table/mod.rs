@@ -9,8 +9,8 @@ use super::rule::{Check, Group, Rule, SyscallRow, Want};
 use crate::Layer;
 pub(super) use checks::BUS_ADDRESSES;
 use checks::{
-    CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EINVAL, ENOMEM, ENOSYS, EPERM,
-    IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct, no_direct_later,
+    CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL, ENOMEM, ENOSYS,
+    EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct, no_direct_later,
 };
 pub(super) use instead::{INSTEAD, LOOKING};
 
@@ -159,6 +159,12 @@ pub(super) const GROUPS: &[Group] = &[
         ]), rows: &[("clone", 56, 220)] },
     Group { why: "typing into a terminal; loading modules; keys, flushes and what is not known of a file system, whose read-only mount does not stop them", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[IOCTLS, checks::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
+    Group { why: "an access list is memory of the kernel that no cgroup counts, 128 KiB of the longest: attributes of packages are shorter than 1024 bytes", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            Check { arg: 3, mask: !0x3ff, want: Want::OneOf(&[0]), errno: E2BIG },
+        ]), rows: &[("setxattr", 188, 5), ("lsetxattr", 189, 6), ("fsetxattr", 190, 7)] },
+    Group { why: "likewise; its size is in memory, where no filter sees it", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Answer(ENOSYS), rows: &[("setxattrat", 463, 463)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM },
@@ -227,8 +233,8 @@ const ALLOWED: &[SyscallRow] = &[
     ("sched_get_priority_min", 147, 126), ("sched_rr_get_interval", 148, 127), ("mlock", 149, 228),
     ("munlock", 150, 229), ("mlockall", 151, 230), ("munlockall", 152, 231),
     ("arch_prctl", 158, -1), ("adjtimex", 159, 171),
-    ("gettid", 186, 178), ("readahead", 187, 213), ("setxattr", 188, 5), ("lsetxattr", 189, 6),
-    ("fsetxattr", 190, 7), ("getxattr", 191, 8), ("lgetxattr", 192, 9), ("fgetxattr", 193, 10),
+    ("gettid", 186, 178), ("readahead", 187, 213),
+    ("getxattr", 191, 8), ("lgetxattr", 192, 9), ("fgetxattr", 193, 10),
     ("listxattr", 194, 11), ("llistxattr", 195, 12), ("flistxattr", 196, 13),
     ("removexattr", 197, 14), ("lremovexattr", 198, 15), ("fremovexattr", 199, 16),
     ("tkill", 200, 130), ("time", 201, -1), ("sched_setaffinity", 203, 122),
@@ -270,7 +276,7 @@ const ALLOWED: &[SyscallRow] = &[
     ("fchmodat2", 452, 452), ("map_shadow_stack", 453, 453), ("futex_wake", 454, 454),
     ("futex_wait", 455, 455), ("statmount", 457, 457),
     ("listmount", 458, 458), ("lsm_get_self_attr", 459, 459), ("lsm_set_self_attr", 460, 460),
-    ("lsm_list_modules", 461, 461), ("mseal", 462, 462), ("setxattrat", 463, 463),
+    ("lsm_list_modules", 461, 461), ("mseal", 462, 462),
     ("getxattrat", 464, 464), ("listxattrat", 465, 465), ("removexattrat", 466, 466),
     ("file_getattr", 468, 468), ("file_setattr", 469, 469), ("listns", 470, 470),
 ];
