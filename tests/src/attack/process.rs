@@ -18,7 +18,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("kill-all", "identity", Expect::NoEffect, "kill every process of its uid", kill_all),
     attack("pidfd-signal", "identity", REFUSED, "kill a process through a pidfd", pidfd_signal),
     attack("pidfd-proc", "identity", REFUSED, "kill a process through its directory in /proc", pidfd_proc),
-    attack("setown", "identity", Expect::NoEffect, "have the kernel send a signal for it (F_SETOWN)", setown),
+    attack("setown", "seccomp_locks", NOTHING_THERE, "have the kernel send a signal for it (F_SETOWN)", setown),
     attack("setpriority", "identity", REFUSED, "slow a process down", setpriority),
     attack("setpriority-user", "identity", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
     attack("ioprio", "identity", REFUSED, "change the disk priority of a process", ioprio),

@@ -27,6 +27,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("own-filter-older", "seccomp_refused", UNCHANGED, "the same by the older call", own_filter_older),
     attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
     attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
+    attack("signal-io", "seccomp_refused", REFUSED, "have a file send signals, by lists under one lock of the machine", signal_io),
     attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
     attack("large-acl-at", "seccomp_refused", ABSENT, "the same by the newer call", large_acl_at).absent(&[libc::ENOSYS, libc::EOPNOTSUPP]),
     attack("bridge-module", "seccomp_refused", REFUSED, "have the kernel load a module", bridge_module).impossible("it would load the module"),
@@ -198,6 +199,13 @@ fn own_domain(_: &[String]) -> Tried {
     const VERSION: i32 = 1;
     let version = sys!(libc::SYS_landlock_create_ruleset, 0, 0, VERSION)?;
     Ok(format!("version {version}"))
+}
+
+fn signal_io(_: &[String]) -> Tried {
+    let (mut pipe, on) = ([0_i32; 2], 1_i32);
+    sys!(libc::SYS_pipe2, pipe.as_mut_ptr(), 0)?;
+    sys!(libc::SYS_ioctl, pipe[0], libc::FIOASYNC, &raw const on)?;
+    Ok("entered".into())
 }
 
 const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";

@@ -161,6 +161,7 @@ const REFUSED: &[&str] = &[
     "socket-filter",
     "fiemap",
     "es-cache",
+    "signal-io",
     "large-acl",
 ];
 

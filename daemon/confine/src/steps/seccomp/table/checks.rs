@@ -23,6 +23,7 @@ pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34, 44
 #[rustfmt::skip]
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
     0x5412, 0x541c, // TIOCSTI, TIOCLINUX.
+    0x5452, // FIOASYNC, as O_ASYNC.
     // SIOC[GS]IFBR, SIOCBR{ADDBR,DELBR}, SIOC[GS]IFVLAN: the kernel loads a module, then checks the capability.
     0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,
     0xc050_6617, 0xc040_6618, 0xc040_6619, // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
@@ -44,9 +45,10 @@ pub(super) const SOCKET_PROGRAMS: Check = Check {
     errno: EPERM,
 };
 
+pub(super) const ASYNC: u32 = 0o20_000;
 pub(super) const DIRECT_X86_64: u32 = 0o40_000;
 pub(super) const DIRECT_AARCH64: u32 = 0o200_000;
-/// The flag among those of a call, and among those that fcntl(F_SETFL) sets.
+/// Refuses the flag among those of a call, and flags among those that fcntl(F_SETFL) sets.
 pub(super) const fn no_direct(arg: u8, flag: u32) -> Check {
     Check {
         arg,
@@ -55,11 +57,11 @@ pub(super) const fn no_direct(arg: u8, flag: u32) -> Check {
         errno: EINVAL,
     }
 }
-pub(super) const fn no_direct_later(flag: u32) -> Check {
+pub(super) const fn not_set_later(flags: u32) -> Check {
     const F_SETFL: u32 = 4;
     Check {
         arg: 2,
-        mask: flag,
+        mask: flags,
         want: Want::OneOfIf {
             arg: 1,
             is: F_SETFL,

@@ -1,9 +1,9 @@
 //! Rules that some kinds of profile have instead of the table's.
 
 use super::checks::{
-    BUS_ADDRESSES, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS, EPERM,
-    EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS, SOL_SOCKET, STALLS, no_direct,
-    no_direct_later,
+    ASYNC, BUS_ADDRESSES, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS,
+    EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS, SOL_SOCKET, STALLS, no_direct,
+    not_set_later,
 };
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
@@ -97,12 +97,12 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         ("flock", 73, 32), ("fsync", 74, 82), ("fdatasync", 75, 83), ("syncfs", 306, 267),
         ("sync_file_range", 277, 84), ("msync", 26, 227),
     ] } },
-    Instead { applies_to: |class| class.locks && !class.changes_root, group: Group { why: "likewise, and read past the cache; leases, delegations, F_NOTIFY, write hints and pipe sizes stay refused", layer: Some(Layer::SeccompLocks),
-        rule: Rule::Checked(&[STALLS]), rows: &[("fcntl", 72, -1), ("fcntl", -1, 25)] } },
+    Instead { applies_to: |class| class.locks && !class.changes_root, group: Group { why: "likewise, and read past the cache; leases, delegations, F_NOTIFY, write hints, pipe sizes and signals of files stay refused", layer: Some(Layer::SeccompLocks),
+        rule: Rule::Checked(&[STALLS, not_set_later(ASYNC)]), rows: &[("fcntl", 72, -1), ("fcntl", -1, 25)] } },
     Instead { applies_to: |class| class.changes_root, group: Group { why: "locks of a view are its own; a read past the cache would write out files of the host beneath it", layer: Some(Layer::SeccompLocks),
-        rule: Rule::Checked(&[STALLS, no_direct_later(DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] } },
+        rule: Rule::Checked(&[STALLS, not_set_later(ASYNC | DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] } },
     Instead { applies_to: |class| class.changes_root, group: Group { why: "likewise, with the other architecture's flag", layer: Some(Layer::SeccompLocks),
-        rule: Rule::Checked(&[STALLS, no_direct_later(DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] } },
+        rule: Rule::Checked(&[STALLS, not_set_later(ASYNC | DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] } },
     Instead { applies_to: |class| class.locks, group: Group { why: "likewise, and ask a file system for any change; typing into a terminal, modules, keys and questions for extents stay refused", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[IOCTLS, EXTENTS]), rows: &[("ioctl", 16, 29)] } },
     Instead { applies_to: |class| class.ipc, group: Group { why: "System V objects of its own namespace belong only to the job and end with it", layer: Some(Layer::SeccompIpc),

@@ -9,8 +9,9 @@ use super::rule::{Check, Group, Rule, SyscallRow, Want};
 use crate::Layer;
 pub(super) use checks::BUS_ADDRESSES;
 use checks::{
-    CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL, ENOMEM, ENOSYS,
-    EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct, no_direct_later,
+    ASYNC, CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL, ENOMEM,
+    ENOSYS, EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct,
+    not_set_later,
 };
 pub(super) use instead::{INSTEAD, LOOKING};
 
@@ -68,10 +69,10 @@ pub(super) const GROUPS: &[Group] = &[
     ] },
     Group { why: "a lock can stall the host's own programs: say yes, lock nothing", layer: Some(Layer::SeccompLocks),
         rule: Rule::Answer(0), rows: &[("flock", 73, 32)] },
-    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases, delegations and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use; a read past the cache (O_DIRECT) flushes", layer: Some(Layer::SeccompLocks),
-        rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] },
+    Group { why: "locks as flock (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW); leases, delegations and F_NOTIFY stall others too; write hints and pipe sizes (F_SETPIPE_SZ) stay with what others use; a read past the cache (O_DIRECT) flushes; signals of files (O_ASYNC) are in lists under one lock of the machine", layer: Some(Layer::SeccompLocks),
+        rule: Rule::Checked(&[LOCKS, STALLS, not_set_later(ASYNC | DIRECT_X86_64)]), rows: &[("fcntl", 72, -1)] },
     Group { why: "likewise, with the other architecture's flag", layer: Some(Layer::SeccompLocks),
-        rule: Rule::Checked(&[LOCKS, STALLS, no_direct_later(DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] },
+        rule: Rule::Checked(&[LOCKS, STALLS, not_set_later(ASYNC | DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] },
     Group { why: "a read past the cache (O_DIRECT) writes out first what others have written: as on a file system without it", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[no_direct(1, DIRECT_X86_64)]), rows: &[("open", 2, -1)] },
     Group { why: "O_DIRECT likewise", layer: Some(Layer::SeccompLocks),
@@ -157,7 +158,7 @@ pub(super) const GROUPS: &[Group] = &[
         rule: Rule::Checked(&[
             Check { arg: 0, mask: CLONE_REFUSED, want: Want::OneOf(&[0]), errno: EPERM },
         ]), rows: &[("clone", 56, 220)] },
-    Group { why: "typing into a terminal; loading modules; keys, flushes and what is not known of a file system, whose read-only mount does not stop them", layer: Some(Layer::SeccompRefused),
+    Group { why: "typing into a terminal; loading modules; signals of files; keys, flushes and what is not known of a file system, whose read-only mount does not stop them", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[IOCTLS, checks::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
     Group { why: "an access list is memory of the kernel that no cgroup counts, 128 KiB of the longest: attributes of packages are shorter than 1024 bytes", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
