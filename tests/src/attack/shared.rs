@@ -28,6 +28,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
     attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
     attack("signal-io", "seccomp_refused", REFUSED, "have a file send signals, by lists under one lock of the machine", signal_io),
+    attack("line-discipline", "seccomp_refused", REFUSED, "have the kernel load the module of a line discipline", line_discipline),
     attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
     attack("large-acl-at", "seccomp_refused", ABSENT, "the same by the newer call", large_acl_at).absent(&[libc::ENOSYS, libc::EOPNOTSUPP]),
     attack("bridge-module", "seccomp_refused", REFUSED, "have the kernel load a module", bridge_module).impossible("it would load the module"),
@@ -206,6 +207,13 @@ fn signal_io(_: &[String]) -> Tried {
     sys!(libc::SYS_pipe2, pipe.as_mut_ptr(), 0)?;
     sys!(libc::SYS_ioctl, pipe[0], libc::FIOASYNC, &raw const on)?;
     Ok("entered".into())
+}
+
+/// The descriptor is wrong, so no module is loaded.
+fn line_discipline(_: &[String]) -> Tried {
+    let discipline = 3_i32;
+    let set = sys!(libc::SYS_ioctl, -1, libc::TIOCSETD, &raw const discipline);
+    passed_the_check(set, &[libc::EBADF])
 }
 
 const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";

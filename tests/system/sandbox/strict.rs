@@ -162,6 +162,7 @@ const REFUSED: &[&str] = &[
     "fiemap",
     "es-cache",
     "signal-io",
+    "line-discipline",
     "large-acl",
 ];
 

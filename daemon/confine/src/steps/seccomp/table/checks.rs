@@ -23,6 +23,7 @@ pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34, 44
 #[rustfmt::skip]
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
     0x5412, 0x541c, // TIOCSTI, TIOCLINUX.
+    0x5423, // TIOCSETD: any user may, and the kernel loads the module of the line discipline.
     0x5452, // FIOASYNC, as O_ASYNC.
     // SIOC[GS]IFBR, SIOCBR{ADDBR,DELBR}, SIOC[GS]IFVLAN: the kernel loads a module, then checks the capability.
     0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,

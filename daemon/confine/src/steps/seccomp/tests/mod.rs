@@ -630,6 +630,7 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("ioctl", &[none, locks], [3, 0x8008_6601, 0, 0], ALLOW),
         ("ioctl", &[none, locks], [3, 0x5413, 0, 0], ALLOW),
         ("ioctl", &[none, locks], [3, 0x5412, 0, 0], eperm),
+        ("ioctl", &[none, locks, both, view], [3, 0x5423, 0, 0], eperm),
         ("ioctl", &[none, locks, both, view], [3, 0x5452, 0, 0], eperm),
         ("fsetxattr", &[none, locks, view, no_set_id], [3, 1, 1, 1023], ALLOW),
         ("fsetxattr", &[none, locks, view, no_set_id], [3, 1, 1, 1024], errno(libc::E2BIG)),
