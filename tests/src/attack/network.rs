@@ -21,6 +21,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("unix-pair", "seccomp_socketpair", REFUSED, "aim a datagram socketpair at a unix socket", unix_pair),
     attack("unix-pair-high", "seccomp_socketpair", REFUSED, "the same with high bits set in the type", unix_pair_high),
     attack("unix-pair-name", "seccomp_socketpair", REFUSED, "take an abstract name with one end of a socketpair", unix_pair_name),
+    attack("unix-autobind", "seccomp_refused", Expect::Errno(libc::EALREADY), "have the kernel take an abstract name for one end of a socketpair", unix_autobind),
     attack("daemon-socket", "seccomp_socketpair", REFUSED, "connect to the daemon's own socket", unix_stream).root(),
     attack("raw-socket", "seccomp_sockets", NO_FAMILY, "make a raw socket", raw_socket).root(),
     attack("packet-socket", "seccomp_sockets", NO_FAMILY, "make a packet socket", packet_socket).root(),
@@ -201,6 +202,39 @@ fn unix_pair_name(_: &[String]) -> Tried {
     match taken.starts_with(&address) {
         true => Ok("taken".into()),
         false => Err(Refused(libc::EPERM)),
+    }
+}
+
+/// unix(7), "Autobind feature": a socket that receives ids is named when it sends.
+fn unix_autobind(_: &[String]) -> Tried {
+    let (mut pair, on) = ([0_i32; 2], 1_i32);
+    sys!(
+        libc::SYS_socketpair,
+        libc::AF_UNIX,
+        libc::SOCK_SEQPACKET,
+        0,
+        pair.as_mut_ptr()
+    )?;
+    sys!(
+        libc::SYS_setsockopt,
+        pair[0],
+        libc::SOL_SOCKET,
+        libc::SO_PASSCRED,
+        &raw const on,
+        4
+    )?;
+    sys!(libc::SYS_write, pair[0], b"x".as_ptr(), 1)?;
+    let (mut name, mut length) = ([0_u8; 128], 128_u32);
+    sys!(
+        libc::SYS_getsockname,
+        pair[0],
+        name.as_mut_ptr(),
+        &raw mut length
+    )?;
+    // Without a name there is the family alone.
+    match length {
+        2 => Err(Refused(libc::EALREADY)),
+        length => Ok(format!("{length} bytes")),
     }
 }
 

@@ -46,6 +46,18 @@ pub(super) const SOCKET_PROGRAMS: Check = Check {
     errno: EPERM,
 };
 
+/// SO_PASSCRED and SO_PASSPIDFD. unix(7), "Autobind feature".
+pub(super) const RECEIVES_IDS: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::NoneOfIf {
+        arg: 1,
+        is: SOL_SOCKET,
+        values: &[16, 76],
+    },
+    errno: 0,
+};
+
 pub(super) const ASYNC: u32 = 0o20_000;
 pub(super) const DIRECT_X86_64: u32 = 0o40_000;
 pub(super) const DIRECT_AARCH64: u32 = 0o200_000;

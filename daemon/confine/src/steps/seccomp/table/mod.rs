@@ -10,8 +10,8 @@ use crate::Layer;
 pub(super) use checks::BUS_ADDRESSES;
 use checks::{
     ASYNC, CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL, ENOMEM,
-    ENOSYS, EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, SOCKET_PROGRAMS, STALLS, no_direct,
-    not_set_later,
+    ENOSYS, EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, RECEIVES_IDS, SOCKET_PROGRAMS, STALLS,
+    no_direct, not_set_later,
 };
 pub(super) use instead::{INSTEAD, LOOKING};
 
@@ -130,8 +130,8 @@ pub(super) const GROUPS: &[Group] = &[
         ("landlock_create_ruleset", 444, 444), ("landlock_add_rule", 445, 445),
         ("landlock_restrict_self", 446, 446),
     ] },
-    Group { why: "a filter of a socket takes memory of which the whole machine has little (net.core.bpf_jit_limit); without it nobody can install one, as sshd does before a login", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[SOCKET_PROGRAMS]), rows: &[("setsockopt", 54, 208)] },
+    Group { why: "a filter of a socket takes memory of which the whole machine has little (net.core.bpf_jit_limit); without it nobody can install one, as sshd does before a login. A socket that receives ids gets an abstract name of the host when it sends: say yes, as systemd's clients do without them", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[SOCKET_PROGRAMS, RECEIVES_IDS]), rows: &[("setsockopt", 54, 208)] },
     Group { why: "RENAME_WHITEOUT makes a device node: as on a file system without it", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 4, mask: 4, want: Want::OneOf(&[0]), errno: EINVAL },
