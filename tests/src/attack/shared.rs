@@ -27,6 +27,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("own-filter-older", "seccomp_refused", UNCHANGED, "the same by the older call", own_filter_older),
     attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
     attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
+    attack("own-label", "seccomp_refused", ABSENT, "change to a profile of AppArmor that logs each refusal", own_label).optional(),
     attack("signal-io", "seccomp_refused", REFUSED, "have a file send signals, by lists under one lock of the machine", signal_io),
     attack("line-discipline", "seccomp_refused", REFUSED, "have the kernel load the module of a line discipline", line_discipline),
     attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
@@ -200,6 +201,16 @@ fn own_domain(_: &[String]) -> Tried {
     const VERSION: i32 = 1;
     let version = sys!(libc::SYS_landlock_create_ruleset, 0, 0, VERSION)?;
     Ok(format!("version {version}"))
+}
+
+/// LSM_ATTR_CURRENT without a context.
+fn own_label(_: &[String]) -> Tried {
+    const NUMBER: i64 = 460;
+    const CURRENT: i32 = 100;
+    passed_the_check(
+        sys!(NUMBER, CURRENT, 0, 0, 0),
+        &[libc::EINVAL, libc::EOPNOTSUPP],
+    )
 }
 
 fn signal_io(_: &[String]) -> Tried {

@@ -637,6 +637,7 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("setxattr", &[none, view], [1, 1, 1, 65_536], errno(libc::E2BIG)),
         ("lsetxattr", &[none, view], [1, 1, 1, 65_535], errno(libc::E2BIG)),
         ("setxattrat", &[none, locks, view], [3, 1, 0, 1], errno(libc::ENOSYS)),
+        ("lsm_set_self_attr", &[none, locks, view], [100, 1, 32, 0], errno(libc::ENOSYS)),
         ("prctl", &[none, locks, view], [62, 1, 5, 0], errno(libc::EINVAL)),
         ("shmget", &[none, locks], [0; 4], eperm),
         ("shmget", &[ipc], [0; 4], ALLOW),
