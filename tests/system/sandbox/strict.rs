@@ -161,6 +161,7 @@ const REFUSED: &[&str] = &[
     "socket-filter",
     "fiemap",
     "es-cache",
+    "disk-priority",
     "signal-io",
     "line-discipline",
     "large-acl",

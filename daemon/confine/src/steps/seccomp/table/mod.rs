@@ -166,6 +166,11 @@ pub(super) const GROUPS: &[Group] = &[
         ]), rows: &[("setxattr", 188, 5), ("lsetxattr", 189, 6), ("fsetxattr", 190, 7)] },
     Group { why: "likewise; its size is in memory, where no filter sees it", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(ENOSYS), rows: &[("setxattrat", 463, 463)] },
+    Group { why: "IOPRIO_CLASS_BE with a level below 4, which all have: its requests go first, and no capability is asked for", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[
+            // The class, and of the level the bit of 4.
+            Check { arg: 2, mask: 0xe004, want: Want::NoneOf(&[0x4000]), errno: EPERM },
+        ]), rows: &[("ioprio_set", 251, 30)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM },
@@ -248,7 +253,7 @@ const ALLOWED: &[SyscallRow] = &[
     ("clock_nanosleep", 230, 115), ("exit_group", 231, 94), ("epoll_wait", 232, -1),
     ("epoll_ctl", 233, 21), ("tgkill", 234, 131), ("utimes", 235, -1), ("mbind", 237, 235),
     ("set_mempolicy", 238, 237), ("get_mempolicy", 239, 236), ("waitid", 247, 95),
-    ("ioprio_set", 251, 30), ("ioprio_get", 252, 31), ("inotify_init", 253, -1),
+    ("ioprio_get", 252, 31), ("inotify_init", 253, -1),
     ("inotify_add_watch", 254, 27), ("inotify_rm_watch", 255, 28), 
     ("mkdirat", 258, 34), ("mknodat", 259, 33), ("fchownat", 260, 54), ("futimesat", 261, -1),
     ("newfstatat", 262, 79), ("unlinkat", 263, 35), ("renameat", 264, 38), ("linkat", 265, 37),
