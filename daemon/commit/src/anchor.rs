@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use remit_sys::{NOBODYS, open_private};
 
 use crate::journal::count;
+use crate::renumbered::{PROBE, check_numbers};
 use crate::tree::c_string;
 
 /// A directory that the plan neither makes nor removes. New and old files of entries beneath it are in a private
@@ -89,6 +90,9 @@ impl Anchor {
                 Ok(()) | Err(nix::Error::EPERM | nix::Error::EINVAL) => {}
                 Err(error) => return Err(error.into()),
             }
+            if self.is_fresh {
+                check_numbers(made)?;
+            }
         }
         self.beside
             .get()
@@ -96,9 +100,11 @@ impl Anchor {
     }
 
     pub fn remove_beside(&self) -> io::Result<()> {
-        if self.beside()?.is_none() {
+        let Some(beside) = self.beside()? else {
             return Ok(());
-        }
+        };
+        // Only a kill between two calls leaves it.
+        let _ = unlinkat(beside, PROBE, UnlinkatFlags::NoRemoveDir);
         match unlinkat(&self.fd, self.name.as_c_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(nix::Error::ENOENT | nix::Error::ENOTEMPTY | nix::Error::EEXIST) => Ok(()),
             Err(error) => Err(error.into()),

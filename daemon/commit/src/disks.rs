@@ -8,11 +8,10 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use remit_plan::Entry;
 use remit_sys::sys;
 
+use crate::renumbered::RENUMBERED;
 use crate::tree::{Operation, about};
 
 const EXFAT: FsType = FsType(0x2011_bab0);
-const RENUMBERED: &str = "its file system gives files other inode numbers once it is mounted again (FAT, exFAT, or an overlay of several \
-                          file systems without 'xino=on'), so an undo would not know them; root can change it without remit";
 
 /// Fails if a file system cannot take what is new in it, or could not undo it.
 pub fn check(operations: &[Operation<'_>]) -> Result<(), String> {

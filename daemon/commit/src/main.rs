@@ -16,6 +16,7 @@ mod lists;
 mod locks;
 mod new_file;
 mod recover;
+mod renumbered;
 mod restore;
 mod run;
 mod stage;

@@ -16,6 +16,7 @@ use crate::journal::{JournalFile, count};
 use crate::link;
 use crate::lists;
 use crate::new_file;
+use crate::renumbered::is_overlay;
 use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
 
 const FIXED: &str = "is immutable or append-only; see chattr(1)";
@@ -267,6 +268,12 @@ pub fn stage(
         }
         | Change::Replace { content, meta, .. } => (content, meta),
         Change::ReplaceKind { .. } | Change::SetMetadata { .. } | Change::Remove { .. } => {
+            // The number of a file is checked already.
+            let base = entry.change.base();
+            let is_file = base.is_some_and(|base| base.stat.kind == Kind::File);
+            if !is_file && is_overlay(&operation.anchor.fd).map_err(fail)? {
+                operation.anchor.make_beside().map_err(fail)?;
+            }
             return Ok(None);
         }
     };

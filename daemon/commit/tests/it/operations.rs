@@ -419,16 +419,30 @@ fn file_system_that_gives_files_other_inode_numbers_is_refused() {
     for name in ["lower/a", "lower/b", "lower/c"] {
         put(name, b"old", 0o644, 0);
     }
+    fs::create_dir(at("lower/d")).unwrap();
+    symlink("a", at("lower/l")).unwrap();
+    symlink("a", at("lower/r")).unwrap();
     let edits = || {
-        let removed = edit("etc/m/c", Action::Remove);
+        let directory = Edit {
+            mode: Some(0o755),
+            ..edit("etc/m/x", Action::CreateDirectory)
+        };
         [
             write("etc/m/a", "new"),
             mode("etc/m/b", 0o640),
-            removed,
+            edit("etc/m/c", Action::Remove),
             write("etc/m/n", "new"),
+            directory,
+            mode("etc/m/d", 0o700),
+            edit("etc/m/e", Action::Remove),
+            edit("etc/m/r", Action::Remove),
+            edit("etc/m/l", Action::Link(b"b".to_vec())),
+            edit("etc/m/k", Action::Link(b"b".to_vec())),
         ]
     };
     mount_overlay("off");
+    // An overlay does not move a directory of a lower layer.
+    fs::create_dir(at("etc/m/e")).unwrap();
     for edit in edits() {
         let old = tree();
         commit(&plan(&[edit])).is_refused("gives files other inode numbers");
