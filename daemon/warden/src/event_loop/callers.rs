@@ -301,7 +301,7 @@ impl Warden {
             }),
             AdminRequest::Confirm { id } => {
                 let (job_cx, began) = (&mut job_cx!(self), admin.login_began());
-                Err(confirm(job_cx, subject, began, id.as_deref()))
+                Err(confirm(job_cx, (subject, gids), began, id.as_deref()))
             }
             AdminRequest::Jobs { limit } => Err(all_jobs(&self.jobs, limit)),
             AdminRequest::Reload

@@ -127,14 +127,14 @@ fn requester(one: &Unconfirmed) -> Owner {
     }
 }
 
-/// Keeps a commit for good, for an administrator whose session began then.
+/// Keeps a commit for good, for an administrator whose session began then and who has these groups now.
 pub fn confirm(
     cx: &mut JobCx<'_>,
-    by: &Subject,
+    (by, gids): (&Subject, &[u32]),
     session: Result<Duration, Refusal>,
     id: Option<&str>,
 ) -> AdminReply {
-    match try_confirm(cx, by, session, id) {
+    match try_confirm(cx, (by, gids), session, id) {
         Ok(sentence) => AdminReply::Done(sentence),
         Err(refusal) => cx.reports.refuse(by, refusal),
     }
@@ -142,7 +142,7 @@ pub fn confirm(
 
 fn try_confirm(
     cx: &mut JobCx<'_>,
-    by: &Subject,
+    (by, gids): (&Subject, &[u32]),
     session: Result<Duration, Refusal>,
     id: Option<&str>,
 ) -> Result<String, Refusal> {
@@ -151,7 +151,7 @@ fn try_confirm(
         .transpose()?
         .map(String::from);
     let mut one = choose(cx.confirmations.all.iter(), id.as_deref())?.clone();
-    one.may_confirm(by, session)?;
+    one.may_confirm(by, gids, session)?;
     let unsaved = |one: &Unconfirmed, why: String| {
         let text = format!(
             "not confirmed, commit {} is still undone: {why}",

@@ -129,7 +129,7 @@ fn window_is_that_of_the_rule_or_of_what_locks_out() {
 }
 
 fn refusal(one: &Unconfirmed, by: &Subject, began: u64) -> Option<String> {
-    let confirmed = one.may_confirm(by, Ok(Duration::from_secs(began)));
+    let confirmed = one.may_confirm(by, by.gids(), Ok(Duration::from_secs(began)));
     confirmed.err().map(|refusal| refusal.message)
 }
 
@@ -142,7 +142,7 @@ fn another_person_confirms_from_a_new_login() {
         let text = refusal(&one, &ann, began).unwrap();
         assert!(text.contains("began before the commit had ended"), "{text}");
     }
-    let nowhere = one.may_confirm(&ann, Err(Refusal::new(Code::DeniedRule, "no session")));
+    let nowhere = one.may_confirm(&ann, &[], Err(Refusal::new(Code::DeniedRule, "no session")));
     assert_eq!(nowhere.unwrap_err().message, "no session");
     // The requester, by another account, by the login, by root.
     for (uid, login) in [
@@ -173,6 +173,29 @@ fn approvers_of_its_rule_and_root_confirm() {
         let found = refusal(&one, &Subject::fake(uid, "x", None), 51);
         assert_eq!(found.is_none(), may, "{uid}: {found:?}");
         assert!(found.is_none_or(|text| text.contains("not one of its approvers (ann)")));
+    }
+}
+
+#[test]
+fn approver_by_group_has_it_in_the_connection_and_now() {
+    let mut by = remit_policy::model::rule::Grantees::default();
+    let group = remit_policy::model::rule::Principal::Group(1005);
+    by.ids.insert(group, "%sre".to_owned());
+    by.words = vec!["%sre".to_owned()];
+    let one = Unconfirmed {
+        approval: Some(Approval::new(by, remit_policy::Count::One, 600)),
+        ..waiting(1000)
+    };
+    // A fake connection has its uid as its only group.
+    for (uid, now, may) in [
+        (1005, &[1005, 50][..], true),
+        (1005, &[50], false),
+        (1006, &[1005], false),
+        (0, &[], true),
+    ] {
+        let subject = Subject::fake(uid, "x", None);
+        let found = one.may_confirm(&subject, now, Ok(Duration::from_secs(51)));
+        assert_eq!(found.is_ok(), may, "{uid} {now:?}: {found:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use remit_approval::UNCONFIRMED;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::Plan;
-use remit_policy::Terms;
+use remit_policy::{Approval, CallerIds, Terms};
 
 use super::{ConfirmStage, Unconfirmed};
 use crate::approval::approver::is_person;
@@ -44,10 +44,12 @@ impl ConfirmWindow {
 }
 
 impl Unconfirmed {
-    /// Fails unless this person, in a session that began then, can confirm it now.
+    /// Fails unless this person, in a session that began then, can confirm it now. `gids`: the groups that a login would
+    /// give now. An approver has to be named with those of the connection and with these: a login keeps its groups.
     pub fn may_confirm(
         &self,
         by: &Subject,
+        gids: &[u32],
         session: Result<Duration, Refusal>,
     ) -> Result<(), Refusal> {
         let denied = |text: String| Refusal::new(Code::DeniedRule, text);
@@ -68,8 +70,17 @@ impl Unconfirmed {
             let text = "you cannot confirm your own change, with any of your accounts";
             return Err(denied(text.to_owned()).next("ask another administrator"));
         }
+        let now = CallerIds {
+            uid: by.uid(),
+            gids,
+        };
+        let is_met = |asked: &Approval| {
+            [by.caller_ids(), now]
+                .iter()
+                .all(|ids| asked.is_met_by(*ids))
+        };
         let mut approval = self.approval.iter().filter(|_| by.uid() != 0);
-        if let Some(approval) = approval.find(|approval| !approval.is_met_by(by.caller_ids())) {
+        if let Some(approval) = approval.find(|approval| !is_met(approval)) {
             let approvers = approval.asked_of().join(", ");
             let text = format!("you are not one of its approvers ({approvers})");
             return Err(denied(text).next("ask one of them, or root"));
