@@ -194,6 +194,8 @@ pub struct Status {
     pub kernel: String,
     pub uptime_ms: u64,
     pub policy: String,
+    /// Digest of the names and texts of its files alone. `policy` also covers what names in them meant at the load.
+    pub policy_texts: String,
     pub rules: u32,
     /// Reason why the newest policy is not live, if so.
     pub policy_error: Option<String>,

@@ -371,6 +371,13 @@ fn the_digest_covers_names_bytes_and_accounts() {
         .users
         .insert("new".into(), remit_policy::Ids { uid: 5, gid: 5 });
     assert_eq!(base, digest(&[("a", grant), ("b", "")], &unrelated));
+    let texts = |text: &str, accounts: &_| {
+        let policy = load(&[source("a", text)], accounts).unwrap().0;
+        policy.texts().to_owned()
+    };
+    assert_eq!(texts(grant, &accounts), texts(grant, &moved));
+    assert_eq!(texts(grant, &accounts), texts(grant, &born));
+    assert_ne!(texts(grant, &accounts), texts(&commented, &accounts));
 }
 
 #[test]

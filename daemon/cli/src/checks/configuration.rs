@@ -10,8 +10,8 @@ const NAME: &str = "configuration and policy";
 /// `status`: that of the daemon, if it is known.
 pub fn checks(status: Option<&Status>) -> Vec<Check> {
     let found = status.map_or_else(Vec::new, not_in_force);
-    let policy = status.map(|status| status.policy.as_str());
-    judge(admin_socket::check_configuration(), policy, found)
+    let in_force = status.map(|status| (status.policy.as_str(), status.policy_texts.as_str()));
+    judge(admin_socket::check_configuration(), in_force, found)
 }
 
 fn not_in_force(status: &Status) -> Vec<Check> {
@@ -28,10 +28,10 @@ fn not_in_force(status: &Status) -> Vec<Check> {
     error.into_iter().chain(restart).collect()
 }
 
-/// `policy`: the digest of the one in force. `found`: what is known already.
+/// `in_force`: the digests of the policy in force, and of its texts. `found`: what is known already.
 fn judge(
     answer: Result<ConfigAnswer, String>,
-    policy: Option<&str>,
+    in_force: Option<(&str, &str)>,
     mut found: Vec<Check>,
 ) -> Vec<Check> {
     match answer {
@@ -41,15 +41,25 @@ fn judge(
         }
         Ok(ConfigAnswer::Taken {
             policy: files,
+            texts,
             warnings,
         }) => {
-            let other = policy.filter(|policy| *policy != files);
-            found.extend(other.map(|policy| {
-                let why = format!("policy {policy} is in force, and the files have policy {files}");
-                Check::failure(NAME, why, "remit policy reload")
+            let other = in_force.filter(|(policy, _)| *policy != files);
+            found.extend(other.map(|(policy, loaded)| match loaded == texts {
+                true => {
+                    let why = format!(
+                        "users, groups or hosts that policy {policy} names have other ids, members or addresses since it was loaded; the files are the same"
+                    );
+                    Check::warning(NAME, why, "remit policy reload")
+                }
+                false => {
+                    let why =
+                        format!("policy {policy} is in force, and the files have policy {files}");
+                    Check::failure(NAME, why, "remit policy reload")
+                }
             }));
             found.extend(warning_checks(warnings));
-            let unknown = match policy {
+            let unknown = match in_force {
                 Some(_) => "",
                 None => " of the files; which one is in force is not known",
             };
@@ -85,18 +95,29 @@ mod tests {
         let files = || {
             Ok(ConfigAnswer::Taken {
                 policy: "ab".into(),
+                texts: "12".into(),
                 warnings: Vec::new(),
             })
         };
         let expect = ["failure: policy cd is in force, and the files have policy ab"];
-        assert_eq!(whys(&judge(files(), Some("cd"), Vec::new())), expect);
-        let same = judge(files(), Some("ab"), Vec::new());
+        assert_eq!(
+            whys(&judge(files(), Some(("cd", "34")), Vec::new())),
+            expect
+        );
+        let expect = [
+            "warning: users, groups or hosts that policy cd names have other ids, members or addresses since it was loaded; the files are the same",
+        ];
+        assert_eq!(
+            whys(&judge(files(), Some(("cd", "12")), Vec::new())),
+            expect
+        );
+        let same = judge(files(), Some(("ab", "12")), Vec::new());
         assert_eq!(same, [Check::ok(NAME, "policy ab")]);
         let unknown = "policy ab of the files; which one is in force is not known";
         let found = judge(files(), None, Vec::new());
         assert_eq!(found, [Check::ok(NAME, unknown)]);
         let stale = Check::warning(NAME, "changed", "restart");
-        let found = judge(files(), Some("ab"), vec![stale.clone()]);
+        let found = judge(files(), Some(("ab", "12")), vec![stale.clone()]);
         assert_eq!(found, [stale]);
     }
 }

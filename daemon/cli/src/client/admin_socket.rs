@@ -140,6 +140,8 @@ pub enum ConfigAnswer {
     Taken {
         /// Its digest.
         policy: String,
+        /// The digest of its texts alone.
+        texts: String,
         warnings: Vec<ConfigFinding>,
     },
     /// The daemon would not start, and a reload would change nothing. `errors` is never empty.
@@ -168,13 +170,15 @@ pub fn check_configuration() -> Result<ConfigAnswer, String> {
     }
 }
 
-/// Parses stdout of a successful check: warnings, then a last line "… are valid; policy DIGEST".
+/// Parses stdout of a successful check: warnings, then a last line "… are valid; policy DIGEST, texts DIGEST".
 fn taken(said: &str) -> ConfigAnswer {
     let (warnings, good) = said.trim_end().rsplit_once('\n').unwrap_or(("", said));
     let good = good.trim_end();
-    let (_, policy) = good.rsplit_once("; policy ").unwrap_or(("", good));
+    let (_, digests) = good.rsplit_once("; policy ").unwrap_or(("", good));
+    let (policy, texts) = digests.split_once(", texts ").unwrap_or((digests, ""));
     ConfigAnswer::Taken {
         policy: policy.to_owned(),
+        texts: texts.to_owned(),
         warnings: findings(warnings),
     }
 }
@@ -229,9 +233,10 @@ mod tests {
         let said = "/p/10.toml:1:18: warning: there is no user 'x'\n\
         \x20 1 | grant = [{ to = [\"x\"] }]\n    |                  ^^^\n\
         /p/90.conf: warning: it is not read\n  = rename it\n\
-        configuration and policy are valid; policy abc\n";
+        configuration and policy are valid; policy abc, texts de\n";
         let expect = ConfigAnswer::Taken {
             policy: "abc".into(),
+            texts: "de".into(),
             warnings: vec![
                 finding("/p/10.toml:1:18: warning: there is no user 'x'", None),
                 finding("/p/90.conf: warning: it is not read", Some("rename it")),
@@ -240,9 +245,10 @@ mod tests {
         assert_eq!(taken(said), expect);
         let none = ConfigAnswer::Taken {
             policy: "abc".into(),
+            texts: "de".into(),
             warnings: Vec::new(),
         };
-        assert_eq!(taken("all is valid; policy abc\n"), none);
+        assert_eq!(taken("all is valid; policy abc, texts de\n"), none);
     }
 
     #[test]

@@ -362,6 +362,7 @@ mod tests {
         );
         let taken = ConfigAnswer::Taken {
             policy: "p".into(),
+            texts: "t".into(),
             warnings: vec![finding("/p:1:1: warning: y", None)],
         };
         assert_eq!(refusals(Ok(taken)), [""; 0]);

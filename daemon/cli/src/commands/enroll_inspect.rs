@@ -182,8 +182,12 @@ mod tests {
     fn rules_that_were_not_checked_do_not_stay() {
         let unchecked = fault(Err("it took more than 20 s".to_owned())).unwrap();
         assert!(unchecked.contains("not checked: it took"), "{unchecked}");
-        let (policy, warnings) = (String::new(), Vec::new());
-        assert_eq!(fault(Ok(ConfigAnswer::Taken { policy, warnings })), None);
+        let taken = ConfigAnswer::Taken {
+            policy: String::new(),
+            texts: String::new(),
+            warnings: Vec::new(),
+        };
+        assert_eq!(fault(Ok(taken)), None);
     }
 
     #[test]

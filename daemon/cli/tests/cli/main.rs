@@ -25,6 +25,7 @@ mod admin {
             kernel: "6.1.0".into(),
             uptime_ms: 14_520_000,
             policy: "sha256:ab".into(),
+            policy_texts: "cd".into(),
             rules: 3,
             policy_error: Some("'/etc/remit/policy.d/x.toml':1:1: unknown key\n  1 | x".into()),
             policy_warnings: vec!["'/etc/remit/policy.d/y': it is not read".into()],

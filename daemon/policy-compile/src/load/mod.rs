@@ -80,7 +80,9 @@ pub fn load(
     if findings.errors() > 0 {
         return Err(findings.sorted());
     }
-    let digest = digest(&canonical(&sorted, &loading.resolved));
+    let encoded = encode_texts(&sorted);
+    let texts = digest(&encoded);
+    let digest = digest(&with_names(encoded, &loading.resolved));
     let commands = loading.commands.into_iter();
     let policy = Policy::new(Parts {
         grants: loading.grants,
@@ -95,6 +97,7 @@ pub fn load(
             .map(|(name, one)| (name, one.value))
             .collect(),
         digest,
+        texts,
     });
     for (document, tests) in tests {
         let (_, mut report) = document.open(&mut findings);
@@ -139,21 +142,28 @@ fn digest(input: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Encodes the input for [`Policy::digest`], each in one way: a version line, then each part after its length (u64, LE).
-fn canonical(sorted: &[&Source], resolved: &Resolved) -> Vec<u8> {
+fn number(out: &mut Vec<u8>, number: usize) {
+    out.extend((number as u64).to_le_bytes());
+}
+
+fn part(out: &mut Vec<u8>, bytes: &[u8]) {
+    number(out, bytes.len());
+    out.extend(bytes);
+}
+
+/// Encodes the input for [`Policy::texts`] in one way: a version line, then each part after its length (u64, LE).
+fn encode_texts(sorted: &[&Source]) -> Vec<u8> {
     let mut out = b"remit policy 2\n".to_vec();
-    let number = |out: &mut Vec<u8>, number: usize| {
-        out.extend((number as u64).to_le_bytes());
-    };
-    let part = |out: &mut Vec<u8>, bytes: &[u8]| {
-        number(out, bytes.len());
-        out.extend(bytes);
-    };
     number(&mut out, sorted.len());
     for source in sorted {
         part(&mut out, source.name.as_bytes());
         part(&mut out, &source.text);
     }
+    out
+}
+
+/// Adds what names mean now, in the same way. The whole is the input for [`Policy::digest`].
+fn with_names(mut out: Vec<u8>, resolved: &Resolved) -> Vec<u8> {
     number(&mut out, resolved.users.len());
     for (name, ids) in &resolved.users {
         part(&mut out, name.as_bytes());

@@ -32,6 +32,7 @@ struct Sent<'a> {
     commands: Vec<&'a Command>,
     profiles: Vec<&'a Profile>,
     digest: &'a str,
+    texts: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +44,7 @@ struct Received {
     /// Those of files.
     profiles: Vec<Profile>,
     digest: String,
+    texts: String,
 }
 
 impl Policy {
@@ -55,6 +57,7 @@ impl Policy {
             commands: self.commands().map(|one| &**one).collect(),
             profiles: self.profiles().map(|one| &**one).filter(own).collect(),
             digest: self.digest(),
+            texts: self.texts(),
         };
         // A serializer of these types has no error, and no bytes are refused by the decoder.
         postcard::to_extend(&sent, Vec::new()).unwrap_or_default()
@@ -80,6 +83,7 @@ impl Received {
             commands,
             profiles,
             digest,
+            texts,
         } = self;
         let counts = [
             (
@@ -97,8 +101,10 @@ impl Received {
             })?;
         }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let is_digest = digest.len() == 64 && digest.bytes().all(is_hex);
-        holds(is_digest, || "its digest is none".to_owned())?;
+        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(is_hex);
+        holds([&digest, &texts].into_iter().all(is_digest), || {
+            "its digest is none".to_owned()
+        })?;
 
         let mut all = Profile::built_in();
         for profile in profiles {
@@ -146,6 +152,7 @@ impl Received {
             commands: named,
             profiles: all,
             digest,
+            texts,
         })
     }
 }

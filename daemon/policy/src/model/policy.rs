@@ -27,6 +27,7 @@ pub struct Policy {
     pub granting: Index,
     pub denying: Index,
     digest: String,
+    texts: String,
     groups_named: BTreeSet<u32>,
 }
 
@@ -39,6 +40,7 @@ pub struct Parts {
     /// Those of files; `read`, `strict` and `host` are added.
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub digest: String,
+    pub texts: String,
 }
 
 impl Policy {
@@ -50,6 +52,7 @@ impl Policy {
             commands,
             mut profiles,
             digest,
+            texts,
         } = parts;
         grants.sort_by(|a, b| a.rank().cmp(&b.rank()));
         denies.sort_by(|a, b| a.id.position().cmp(&b.id.position()));
@@ -97,6 +100,7 @@ impl Policy {
             granting,
             denying,
             digest,
+            texts,
             groups_named,
         }
     }
@@ -104,6 +108,12 @@ impl Policy {
     /// Returns the digest of every source by name and bytes, and of every name's id. Equal digests: equal verdicts.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Returns the digest of every source by name and bytes alone. Equal for a policy whose names only mean other ids or
+    /// addresses.
+    pub fn texts(&self) -> &str {
+        &self.texts
     }
 
     /// Returns every gid that a rule names. Membership in another group changes no verdict.

@@ -38,6 +38,7 @@ pub fn status(warden: &Warden) -> Status {
         kernel: warden.sandbox.manager.release().to_owned(),
         uptime_ms: timers::millis(warden.life.since.elapsed()),
         policy: warden.policies.live.digest.clone(),
+        policy_texts: warden.policies.live.policy.texts().to_owned(),
         rules: count(warden.policies.live.policy.rules()),
         policy_error: warden.policies.error.as_ref().map(|text| first_lines(text)),
         policy_warnings: warnings(&warden.policies.live.warnings),

@@ -162,8 +162,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
 fn check(args: &Args) -> Result<(), Fatal> {
     let policy = policy_reload::load_now(args)?.live;
     let right = format!(
-        "configuration and policy are valid; policy {}",
-        policy.digest
+        "configuration and policy are valid; policy {}, texts {}",
+        policy.digest,
+        policy.policy.texts()
     );
     let lines = [policy.warnings, vec![right]].concat().join("\n");
     // A reader that has gone is not an error.

@@ -69,6 +69,7 @@ fn status() -> Box<Status> {
         kernel: "6.1.0".into(),
         uptime_ms: 14_520_000,
         policy: "sha256:ab".into(),
+        policy_texts: "cd".into(),
         rules: 3,
         policy_error: None,
         policy_warnings: Vec::new(),
