@@ -262,6 +262,7 @@ impl Loaded {
             }
             Ok((policy, found)) => {
                 warnings.extend(found);
+                warnings.extend(unreachable::memberless_denials(&policy, names));
                 Ok(Self {
                     policy,
                     warnings,

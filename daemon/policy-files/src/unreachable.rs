@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
+use remit_policy::model::rule::Principal;
 use remit_policy::{Asking, CallerIds, Diagnostic, Machine, Policy, Severity};
 
 use crate::approver_keys::ApproverKeys;
@@ -79,6 +80,36 @@ pub fn unreachable_grantees(
         found.push(warning(more.to_owned()));
     }
     found
+}
+
+/// Returns a warning for each denied group without a known member: a denial holds by uid for members alone. Accounts of a
+/// directory service whose first group it is are listed nowhere. Returns nothing if `names` describe another machine.
+pub fn memberless_denials(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
+    if names.are_of_other_host() {
+        return Vec::new();
+    }
+    let mut reported = BTreeSet::new();
+    let rules = policy.denies.iter();
+    let groups = rules.flat_map(|rule| {
+        rule.to
+            .ids
+            .iter()
+            .map(move |(principal, word)| (rule, principal, word))
+    });
+    let found = groups.filter_map(|(rule, principal, word)| {
+        let Principal::Group(gid) = principal else {
+            return None;
+        };
+        let is_first = names.members(*gid).is_empty() && reported.insert(*gid);
+        is_first.then(|| {
+            warning(format!(
+                "no member of group '{word}' is known, so {} denies only processes that have the group, and a process can leave it; \
+                 if accounts of a directory service have it as their first group, deny these users by name",
+                rule.id
+            ))
+        })
+    });
+    found.take(MAX_WARNINGS).collect()
 }
 
 fn warning(why: String) -> Diagnostic {
@@ -377,6 +408,40 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(reported("\"daemon\"", "", 64_999), Vec::<String>::new());
+    }
+
+    #[test]
+    fn denied_groups_without_known_members_are_reported() {
+        let reported = |to: &str| {
+            let deny = |name: &str| {
+                format!("[[deny]]\nname = \"{name}\"\nto = [{to}]\ndeny = [\"run\"]\n")
+            };
+            let source = Source {
+                name: "a.toml".into(),
+                text: (deny("one") + &deny("two")).into(),
+            };
+            let names = Names::default();
+            let files = crate::PolicyFiles {
+                sources: vec![source],
+                warnings: Vec::new(),
+            };
+            let loaded = crate::Loaded::of(files, &names, &remit_policy_compile::load).unwrap();
+            loaded
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        // Known by /etc/passwd, and a user.
+        assert_eq!(reported("\"%bin\", \"daemon\""), [""; 0]);
+        assert_eq!(
+            reported("\"%#64777\", \"%bin\""),
+            [
+                "policy: warning: no member of group '%#64777' is known, so one (a.toml:1) denies only processes that have the \
+              group, and a process can leave it; if accounts of a directory service have it as their first group, deny \
+              these users by name"
+            ]
+        );
     }
 
     #[test]
