@@ -3,6 +3,7 @@
 use remit_common::denial::Denial;
 use remit_common::names::JobId;
 pub use remit_common::outcome::{ApprovalView, DENIED_BY, Ending, Enforced, FollowUp, State};
+use remit_common::text::{self, Shown};
 use remit_common::wire::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,25 @@ pub struct Captured {
 const FRAGMENT: usize = 4 << 10;
 
 impl Captured {
+    /// Returns head and tail, and between them the count of what is missing. `rest` says how to read it from an offset. Without
+    /// a gap the two are one text: a character may lie across the seam. Next to the mark a newline ends a whole line.
+    #[must_use]
+    pub fn with_gap(&self, rest: impl FnOnce(usize) -> String) -> Shown {
+        if self.omitted() == 0 {
+            return text::show(&[self.head.as_slice(), &self.tail].concat());
+        }
+        let cut = self.at_lines();
+        let (mut shown, tail) = (text::show(&cut.head), text::show(&cut.tail));
+        let rest = rest(cut.head.len());
+        shown.text += &format!("[… {} bytes omitted: {rest} …]", cut.omitted());
+        if cut.tail.len() < self.tail.len() {
+            shown.text.push('\n');
+        }
+        shown.text += &tail.text;
+        shown.escaped |= tail.escaped;
+        shown
+    }
+
     /// Returns it with a gap that begins and ends between lines, because a value that is cut looks whole. What is left out
     /// belongs to the gap. A part of a line longer than 4 KiB stays, and so does a tail without another line.
     #[must_use]

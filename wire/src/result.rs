@@ -375,28 +375,7 @@ impl From<&Page> for PageResult {
 }
 
 fn inline(captured: &Captured) -> Shown {
-    with_gap(captured, |offset| {
-        format!("read them with job, offset={offset}")
-    })
-}
-
-/// Returns head and tail, and between them the count of what is missing. `rest` says how to read it from an offset. Without
-/// a gap the two are one text: a character may lie across the seam. Next to the mark a newline ends a whole line.
-#[must_use]
-pub fn with_gap(captured: &Captured, rest: impl FnOnce(usize) -> String) -> Shown {
-    if captured.omitted() == 0 {
-        return text::show(&[captured.head.as_slice(), &captured.tail].concat());
-    }
-    let cut = captured.at_lines();
-    let (mut shown, tail) = (text::show(&cut.head), text::show(&cut.tail));
-    let rest = rest(cut.head.len());
-    shown.text += &format!("[… {} bytes omitted: {rest} …]", cut.omitted());
-    if cut.tail.len() < captured.tail.len() {
-        shown.text.push('\n');
-    }
-    shown.text += &tail.text;
-    shown.escaped |= tail.escaped;
-    shown
+    captured.with_gap(|offset| format!("read them with job, offset={offset}"))
 }
 
 #[cfg(test)]

@@ -184,19 +184,22 @@ impl Question<'_> {
             };
         }
         if !rule.covers(self.call) {
-            let asked = rule.approval.as_ref();
-            let asked = asked.filter(|_| rule.counts_for(self.call));
-            return match (asked, verdict) {
+            let counts = rule.counts_for(self.call);
+            return match (rule.approval.as_ref().filter(|_| counts), verdict) {
                 (Some(approval), Verdict::Ask(pending)) => {
                     let decides = match *pending.rule() == rule.id {
                         true => "decides: ",
                         false => "",
                     };
                     format!(
-                        "{decides}{name} shows {} among others; it {approval}",
+                        "{decides}the call is also about {}; it {approval}",
                         rule.scope
                     )
                 }
+                _ if counts => format!(
+                    "allows {name} only with {}, which the call is also about: its 'confirm' holds",
+                    rule.scope
+                ),
                 _ => format!("allows {name} only with {}", rule.scope),
             };
         }

@@ -10,7 +10,6 @@ use remit_plan::{
     BUNDLE_BYTES, Bundle, COUNTED, Context, Tabs, View, kinds, packages, sort_worst_first,
 };
 use remit_wire::outcome::{JobReport, State};
-use remit_wire::result::with_gap;
 use serde_json::{Value, json};
 
 use crate::render::job_end::Ended;
@@ -149,7 +148,7 @@ pub fn ended_check(call: &str, report: &JobReport) -> Page {
     let id = name(report.job);
     let mut page = check(call, &format!("{how} (job {id})"));
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        let output = with_gap(captured, |_| format!("remit job {id} --{stream}"));
+        let output = captured.with_gap(|_| format!("remit job {id} --{stream}"));
         for line in output.text.lines() {
             page.line(&format!("  {line}"));
         }

@@ -103,6 +103,8 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         uid: request.requester_uid,
         reason: quoted(reason.as_bytes(), LISTED),
         digest: *digest,
+        // Nobody approves what was not shown.
+        yours: context.pending.yours && !verified.is_withheld,
         ..context.pending.clone()
     };
     let cwd = exact(request.cwd.as_bytes(), CWD);

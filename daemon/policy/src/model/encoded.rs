@@ -1,5 +1,4 @@
-//! Sends a policy to another process, and checks what came from one. Everything that the loader guarantees and that
-//! decisions, arguments or sandboxes rely on is checked again. What a rule allows is not judged here.
+//! Sends a policy to another process, and checks what came from one: all that decisions, arguments or sandboxes rely on.
 
 pub(crate) mod by_name;
 

@@ -94,16 +94,18 @@ pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal>
 }
 
 /// Returns whether an administrator may read the files that were copied with the rights of the job: root, or somebody that could
-/// approve the request now. `gids`: groups of the account, as they were looked up.
+/// approve the request now, or has approved it. `gids`: groups of the account, as they were looked up.
 pub fn may_read_copies(reader: &Subject, gids: &[u32], request: &Request) -> bool {
     let uid = reader.uid();
-    let consent = Consent {
+    let connected = consent(reader, &request.draft.requester.subject);
+    let now = Consent {
         by: CallerIds { uid, gids },
         ..consent(reader, &request.draft.requester.subject)
     };
-    let could_approve =
-        || may_approve(reader, request).is_ok() && is_named(&consent, request).is_ok();
-    uid == 0 || could_approve()
+    let is_same = |earlier: &Subject| same_person(approver_uids(reader), approver_uids(earlier));
+    let has_approved = || request.approvers().any(is_same) && is_named(&connected, request).is_ok();
+    let may_approve = || may_approve(reader, request).is_ok() || has_approved();
+    uid == 0 || (is_named(&now, request).is_ok() && may_approve())
 }
 
 /// Checks an approver again, by the user database as it is now. The account must be the one at connect, and in the

@@ -44,7 +44,7 @@ const HANDED_OVER: Duration = Duration::from_secs(1);
 
 /// The reason and the way out if no further broker may start.
 const HELD_UP: &str = "too many killed brokers hang in the kernel, so none starts and no client is served: stop the jobs \
-                       that keep their output locked (remit jobs, remit stop)";
+                       that keep their output locked (remit jobs, remit stop), or processes of their user that do";
 
 macro_rules! arrival_cx {
     ($warden:expr) => {

@@ -66,7 +66,11 @@ pub fn shutdown_note(jobs: &Jobs, acts: &Acts, life: &Lifecycle, stop_wait_s: u3
             let live = jobs.live().filter(|(_, job)| may_finish(acts, job));
             let names = live
                 .map(|(_, job)| format!("{} (job {})", job.plan.command(), job.plan.job.short()));
-            names.collect()
+            let names: Vec<String> = names.collect();
+            match names.is_empty() {
+                true => vec!["commands that follow an undo".to_owned()],
+                false => names,
+            }
         }
         Some(Shutdown::Asked | Shutdown::Killed) | None => Vec::new(),
     };

@@ -14,15 +14,15 @@ use crate::job::termination::follow_life;
 
 /// Time for the broker to see the end of the pipes by itself. It usually does, which saves one wake-up.
 const EXITED: Duration = Duration::from_millis(10);
-/// Time for the broker to drain the pipes after the notice. Then the end is recorded without output numbers. In a stop of
-/// the daemon it is all of the time, with or without a broker: the end has to be recorded before the daemon leaves.
+/// Time for the broker to drain the pipes after the notice. Then the end is recorded without output numbers. In a stop that
+/// ends all jobs it is all of the time, with or without a broker: the end has to be recorded before the daemon leaves.
 const DRAIN: Duration = Duration::from_secs(5);
 /// The same without a broker: time for the next one to start and to read them, however many end meanwhile.
 const NO_BROKER: Duration = Duration::from_secs(15);
 
 /// Returns how much longer the output of a job has to be read, of which the end has been due for the time `due`.
-fn patience(due: Duration, has_reader: bool, is_stopping: bool) -> Duration {
-    let most = if is_stopping { DRAIN } else { NO_BROKER };
+fn patience(due: Duration, has_reader: bool, ends_jobs: bool) -> Duration {
+    let most = if ends_jobs { DRAIN } else { NO_BROKER };
     let left = most.saturating_sub(due);
     if has_reader { left.min(DRAIN) } else { left }
 }
@@ -59,7 +59,7 @@ fn await_drain(cx: &mut JobCx<'_>, life: &Lifecycle, serial: u64) {
     };
     let since = *job.drains_since.get_or_insert_with(Instant::now);
     let has_reader = cx.reports.broker.is_ready();
-    let left = patience(since.elapsed(), has_reader, life.shutdown.is_some());
+    let left = patience(since.elapsed(), has_reader, life.ends_jobs());
     cx.reactor.timers.add(left, Timer::Drain(serial));
 }
 
@@ -79,7 +79,7 @@ pub fn on_drain_timeout(cx: &mut JobCx<'_>, life: &Lifecycle, serial: u64) {
     let has_reader = cx.reports.broker.is_ready();
     let since = cx.jobs.get(serial).and_then(|job| job.drains_since);
     let due = since.map_or(Duration::MAX, |since| since.elapsed());
-    match has_reader || patience(due, has_reader, life.shutdown.is_some()).is_zero() {
+    match has_reader || patience(due, has_reader, life.ends_jobs()).is_zero() {
         true => follow_life(cx, serial, Event::Drained),
         false => await_drain(cx, life, serial),
     }

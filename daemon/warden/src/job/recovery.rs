@@ -77,10 +77,12 @@ fn look(cx: &mut RequestCx<'_>, directory: &str) {
     }
 }
 
-/// Returns true if the daemon can start jobs of its own. A lock does not matter.
+/// Returns true if the daemon can start jobs of its own. A lock does not matter, nor that no broker may start for now: a
+/// later one reads their output.
 fn can_start(cx: &RequestCx<'_>) -> bool {
-    let is_ready = cx.job.reports.broker.is_ready() && !cx.job.sandbox.manager.are_untried();
-    is_ready && cx.life.gate != AdmissionState::Stopping
+    let broker = &cx.job.reports.broker;
+    let has_reader = broker.is_ready() || broker.is_held_up();
+    has_reader && !cx.job.sandbox.manager.are_untried() && cx.life.gate != AdmissionState::Stopping
 }
 
 fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
