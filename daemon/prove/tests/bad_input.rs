@@ -549,6 +549,16 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
         ),
         (line("$(a ".repeat(5000)), "brackets in each other"),
         (search + &programs.repeat(5), ""),
+        // As root these would be more than root's texts may have.
+        (
+            line(format!(
+                "{}: {}",
+                "su root -c ".repeat(6),
+                "a ".repeat(40_000)
+            ))
+            .repeat(8),
+            "too many words",
+        ),
     ] {
         let laid = laid("long");
         for directory in ["var/spool/cron/crontabs", "etc/logrotate.d", "opt"] {

@@ -137,13 +137,14 @@ impl Look<'_> {
         by
     }
 
-    /// `name`: of an account, or its number, also with a group behind a colon.
+    /// `name`: of an account, or its number, also with a group behind a colon. Only root becomes another account without
+    /// a password; what sudo permits an account are facts of their own.
     fn named_account(&self, by: Execution, name: &[u8]) -> Execution {
         let name = name.split(|byte| *byte == b':').next();
         let name = name.and_then(|name| std::str::from_utf8(name).ok());
         let uid = name.and_then(|name| name.parse().ok().or(self.facts.accounts.uid(name)));
         Execution {
-            uid: uid.unwrap_or(by.uid),
+            uid: uid.filter(|_| by.uid == 0).unwrap_or(by.uid),
             ..by
         }
     }
