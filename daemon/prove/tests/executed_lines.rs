@@ -371,6 +371,8 @@ fn what_a_value_or_a_directory_names_is_found() {
         ("export PATH=$PATH:/srv/app; backup", true),
         ("export PATH=$PATH:/srv/app; cat /etc/x", false),
         ("PATH=/srv/app:$PATH; export PATH=$PATH:/opt; backup", true),
+        ("PATH+=:/srv/app; backup", true),
+        ("LD_LIBRARY_PATH+=:/srv/app cat /etc/x", true),
     ]);
 }
 

@@ -86,6 +86,7 @@ pub fn libraries(look: &mut Look<'_>, uid: u32, variable: &[u8], when: &When, so
         return;
     };
     let (name, value) = variable.split_at(at);
+    let name = name.strip_suffix(b"+").unwrap_or(name);
     if std::str::from_utf8(name).is_ok_and(is_code) {
         for path in code(value) {
             look.obeys(uid, path, RuleId::LibraryPath, when, source);

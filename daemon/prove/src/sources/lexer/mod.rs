@@ -505,6 +505,21 @@ mod tests {
             ("A=/a; A=/b; $A/c", &["A=/a", "A=/b", "$A/c"]),
             ("A=$(b); $A/c", &["b", "A=$(b …)", "$A/c"]),
             ("A=/a b; $A/c", &["A=/a|b", "$A/c"]),
+            ("A=/a; . /b; $A/c", &["A=/a", ".|/b", "$A/c"]),
+            ("A=/a; source b; $A/c", &["A=/a", "source|b", "$A/c"]),
+            ("A=/a; . /lib/b; $A/c", &["A=/a", ".|/lib/b", "/a/c"]),
+            ("A=/a; eval b; $A/c", &["A=/a", "eval|b", "$A/c"]),
+            (". /b; A=/a; $A/c", &[".|/b", "A=/a", "/a/c"]),
+            ("cd /a; . ./b; ./c", &["/a: cd|/a", "/a: .|./b", "/a: ./c"]),
+            ("A=/a; A+=/b; $A/c", &["A=/a", "A+=/b", "$A/c"]),
+            (
+                "PATH+=:/a; export PATH+=:/b; c",
+                &[
+                    "PATH=$PATH:/a",
+                    "PATH=$PATH:/a|PATH=$PATH:/b|export|PATH+=:/b",
+                    "PATH=$PATH:/a|PATH=$PATH:/b|c",
+                ],
+            ),
             (
                 "for A in /a/*; do . \"$A\"; done",
                 &["for|A|in|/a/*", ".|$A", "done"],

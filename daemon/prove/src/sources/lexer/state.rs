@@ -48,7 +48,8 @@ impl ShellState {
         let exported = operands
             .iter()
             .filter(|word| is_exported && is_assignment(word));
-        let own: Vec<Vec<u8>> = command.variables.iter().chain(exported).cloned().collect();
+        let own = command.variables.iter().chain(exported);
+        let own: Vec<Vec<u8>> = own.map(|word| replaced(word)).collect();
         let lasting = match command.words.is_empty() || is_exported {
             true => own.clone(),
             false => Vec::new(),
@@ -56,6 +57,12 @@ impl ShellState {
         match name {
             b"cd" | b"pushd" => self.directory = self.directory_of(operands),
             b"popd" => self.directory = Some(b"$OLDPWD".to_vec()),
+            // Code that is not read here may give them others. Libraries of packages have functions.
+            b"." | b"source" | b"eval"
+                if !operands.first().is_some_and(|file| is_library(file)) =>
+            {
+                self.values.values_mut().for_each(|value| *value = None)
+            }
             b"for" | b"read" | b"select" | b"unset" | b"mapfile" | b"getopts" => {
                 for name in operands.iter().take_while(|word| *word != b"in") {
                     self.learn(name, None);
@@ -106,6 +113,9 @@ impl ShellState {
             self.unread.insert(TOO_LONG);
             return self.learn(name, None);
         }
+        if let Some(name) = name.strip_suffix(b"+") {
+            return self.learn(name, None);
+        }
         if name != b"PATH" {
             return self.learn(name, Some(value));
         }
@@ -132,6 +142,21 @@ impl ShellState {
             }
             None => {}
         }
+    }
+}
+
+fn is_library(file: &[u8]) -> bool {
+    let directories = ["/lib/", "/usr/lib/", "/usr/share/"];
+    directories
+        .iter()
+        .any(|above| file.starts_with(above.as_bytes()))
+}
+
+/// Returns an assignment, and for `PATH+=value` one of the whole search path.
+fn replaced(word: &[u8]) -> Vec<u8> {
+    match word.strip_prefix(b"PATH+=") {
+        Some(more) => [b"PATH=$PATH", more].concat(),
+        None => word.to_vec(),
     }
 }
 
