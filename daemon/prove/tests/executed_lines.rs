@@ -348,6 +348,9 @@ fn what_is_behind_a_mark_of_the_shell_is_found() {
         ("(cd /srv/app && ./run.sh)", true),
         ("(cd /srv/app); ./run.sh", false),
         ("date >| /srv/app/run.sh", false),
+        ("cat /srv/app/noexec.sh |& sh", true),
+        ("cat /srv/app/noexec.sh | { sh; }", true),
+        ("cat /srv/app/noexec.sh | (sh)", true),
         ("sleep $((3 / 2)); /srv/app/run.sh", true),
     ]);
 }

@@ -134,6 +134,7 @@ impl TextLexer {
             b'|' if after.first() != Some(&b'|') && self.before != b'|' => self.pipe(),
             b';' => {
                 self.end_command();
+                self.feed = None;
                 if let (Some(Unclosed::Case { is_pattern }), Some(b';' | b'&')) =
                     (self.open.last_mut(), after.first())
                 {
@@ -371,9 +372,10 @@ impl TextLexer {
         self.end_word();
         self.redirect = Redirect::No;
         let mut command = std::mem::take(&mut self.command);
-        let feed = self.feed.take();
-        command.input = command.input.take().or(feed);
         if command.words.iter().any(|word| !word.is_empty()) || !command.variables.is_empty() {
+            // The command of a pipe may begin on a later line, or in a group.
+            let feed = self.feed.take();
+            command.input = command.input.take().or(feed);
             let cost = self.state.settle(&mut command);
             self.found.words = self.found.words.saturating_add(cost);
             self.found.commands.push(command);
@@ -415,7 +417,7 @@ mod tests {
 
     #[test]
     fn commands_have_their_words() {
-        let rows: [(&str, &[&str]); 14] = [
+        let rows: [(&str, &[&str]); 20] = [
             (
                 "# /not/this\nX=1 /opt/a.sh --x /srv/in # no",
                 &["X=1|/opt/a.sh|--x|/srv/in"],
@@ -443,6 +445,12 @@ mod tests {
                 &["a|/x", "b<$(a …)", "c", "d", "e", "f<$(e …)"],
             ),
             ("cat /x | sh", &["cat|/x", "sh</x"]),
+            ("cat /x |\n\n # y\n sh\nb", &["cat|/x", "sh</x", "b"]),
+            ("cat /x |& sh; b", &["cat|/x", "sh</x", "b"]),
+            ("a | { sh; b; }", &["a", "sh<$(a …)", "b"]),
+            ("a | (sh); b", &["a", "sh<$(a …)", "b"]),
+            ("a | { ; b; }", &["a", "b"]),
+            ("a | B=c sh\nb", &["a", "B=c|sh<$(a …)", "b"]),
             ("f() { /a; }\nA=(b c)", &["/a", "A=", "|b|c"]),
             ("a # b\nc#d $# ;# e\nf", &["a", "c#d|$#", "f"]),
         ];
