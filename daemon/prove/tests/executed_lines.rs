@@ -635,6 +635,19 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/usr/bin/python3 --version", false),
         ("/usr/bin/bash \"\"", true),
         ("/usr/bin/bash -c true", false),
+        ("/bin/su - root -c *", true),
+        ("/bin/su -s /bin/sh *", true),
+        ("/bin/su *", true),
+        ("/bin/su - agent -c *", false),
+        ("/bin/su agent *", false),
+        ("/bin/su - root -c id", false),
+        ("/usr/sbin/runuser root -c *", true),
+        ("/usr/sbin/runuser -u agent -- *", false),
+        // A further -u is among the words of the star.
+        ("/usr/sbin/runuser -u agent *", true),
+        ("/usr/sbin/runuser -u agent -- python3 *", false),
+        ("/usr/sbin/runuser -u root -- python3 *", true),
+        ("/usr/sbin/runuser -u root -- /opt/x", false),
     ];
     let fixed = fixed.map(|(line, expect)| (line.to_owned(), expect));
     let mut wrong = Vec::new();

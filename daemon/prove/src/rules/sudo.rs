@@ -60,8 +60,14 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
             // A wrapper starts what the caller names.
             let names_program =
                 is_behind && is_free && (program.is_empty() || program.contains('*'));
-            if names_program || executes_arguments(name, words, is_free) {
-                add(head.clone(), vec![account.clone()], RuleId::SudoArguments);
+            if names_program
+                || executes_arguments(name, words, is_free)
+                || is_free && rule.runas == 0 && switches_by_operand(&all)
+            {
+                if let Some(uid) = account_of_free(facts, rule.runas, &all) {
+                    let of_free = Atom::Account(uid);
+                    add(of_free, vec![account.clone()], RuleId::SudoArguments);
+                }
             } else if let Some(uid) = shell_of(facts, rule.runas, &all, program) {
                 let of_shell = Atom::Account(uid);
                 add(of_shell, vec![account.clone()], RuleId::SudoArguments);
@@ -171,6 +177,40 @@ fn is_interactive(name: &str, words: &[&str]) -> bool {
     }
 }
 
+/// Returns true for su(1), and for runuser(1) without its option for an account: texts and shells are among their words.
+fn switches_by_operand(all: &[&str]) -> bool {
+    let (program, words) = all.split_first().unwrap_or((&"", &[]));
+    ["su", "runuser"].contains(&base_name(program)) && !words.iter().any(names_user)
+}
+
+fn names_user(word: &&str) -> bool {
+    word.starts_with("-u") || word.starts_with("--user")
+}
+
+/// Returns the account of what the free words of a permission start: with su(1) and runuser(1) the one that is named before
+/// them. `None`: it is not known.
+fn account_of_free(facts: &Facts, runas: u32, all: &[&str]) -> Option<u32> {
+    let (program, words) = all.split_first()?;
+    let wrapper = match remit_programs::known(base_name(program)).map(|one| &one.class) {
+        Some(Class::Wrapper(wrapper) | Class::Joins(wrapper))
+            if wrapper.is_account_operand && wrapper.operands == 0 && runas == 0 =>
+        {
+            wrapper
+        }
+        _ => return Some(runas),
+    };
+    let end = words.iter().position(|word| is_free(word.as_bytes()));
+    let fixed = words.split_at(end.unwrap_or(words.len())).0;
+    // Without `--` the free words may name another one by an option.
+    if fixed.iter().any(names_user) && !fixed.contains(&"--") {
+        return Some(runas);
+    }
+    match wrapper.account(fixed) {
+        Some(name) => facts.accounts.uid(std::str::from_utf8(name).ok()?),
+        None => Some(runas),
+    }
+}
+
 /// Returns the account of the shell that a program starts which no further program is named to.
 fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32> {
     let (program, words) = all.split_first()?;
@@ -185,6 +225,7 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
             let user = operands(words, &["-g", "-G", "-s", "-w", "--group", "--shell"]);
             match user.first() {
                 _ if words.iter().any(is_text) => None,
+                _ if words.iter().any(names_user) && !inner.is_empty() => None,
                 Some(user) => facts.accounts.uid(user),
                 None => Some(0),
             }
