@@ -1,6 +1,6 @@
 //! Compares what is reached before and after a change. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use remit_common::prove::{Opened, OpenedPath};
 
@@ -8,7 +8,6 @@ use crate::atom::Atom;
 use crate::closure::Clauses;
 use crate::facts::Facts;
 use crate::machine::Unknown;
-use crate::path::FilePath;
 use crate::report::{Goals, Path, Reached, Step, Subject, try_fixes, wanted};
 
 /// What holds before the change, or after it.
@@ -124,18 +123,83 @@ fn step(step: &Step) -> String {
 
 /// Says which parts are unknown only as the change makes them: new bytes that are not known here, mostly.
 fn newly_unknown(before: &Facts, after: &Facts) -> Option<String> {
-    let reasons = |one: &Unknown| -> Vec<(FilePath, String)> {
-        let reasons = one.why.split("; ");
+    let reasons = |one: &Unknown| {
+        let mut reasons = BTreeMap::<_, usize>::new();
+        for why in one.why.split("; ") {
+            *reasons.entry(without_lines(why)).or_default() += 1;
+        }
         reasons
-            .map(|why| (one.path.clone(), why.to_owned()))
-            .collect()
     };
-    let known: BTreeSet<_> = before.unknown.iter().flat_map(reasons).collect();
-    let is_new = |one: &&Unknown| reasons(one).iter().any(|reason| !known.contains(reason));
+    let known = before.unknown.iter().map(|one| (&one.path, reasons(one)));
+    let known: BTreeMap<_, _> = known.collect();
+    let is_new = |one: &&Unknown| {
+        let known = |why: &String| known.get(&one.path)?.get(why).copied();
+        let mut reasons = reasons(one).into_iter();
+        reasons.any(|(why, count)| count > known(&why).unwrap_or_default())
+    };
     let mut new = after.unknown.iter().filter(is_new);
-    let Unknown { path, why } = new.next()?;
+    let more = after.more_unknown.saturating_sub(before.more_unknown);
+    let Some(Unknown { path, why }) = new.next() else {
+        return (more > 0)
+            .then(|| format!("{more} more parts could not be looked at as they would be"));
+    };
     Some(match new.count() {
         0 => format!("{path}: {why}"),
         more => format!("{path} and {more} more could not be looked at as they would be: {why}"),
     })
+}
+
+/// Leaves out the numbers of lines: a change of the lines before them moves them.
+fn without_lines(why: &str) -> String {
+    let mut parts = why.split("line ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "line " + part.trim_start_matches(|char: char| char.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::FilePath;
+
+    #[test]
+    fn unknown_parts_are_new_or_moved() {
+        let facts = |why: &str, more_unknown: usize| Facts {
+            unknown: vec![Unknown {
+                path: FilePath::fixed("/etc/crontab"),
+                why: why.to_owned(),
+            }],
+            more_unknown,
+            ..Facts::default()
+        };
+        let old = "what its line 4 runs by '$X' is not followed; its line 12 is malformed";
+        for (why, more, expect) in [
+            (old, 3, None),
+            (
+                "what its line 5 runs by '$X' is not followed; its line 130 is malformed",
+                3,
+                None,
+            ),
+            ("its line 4 is malformed", 2, None),
+            (
+                "its line 4 is malformed; its line 5 is malformed",
+                3,
+                Some("/etc/crontab: its line 4"),
+            ),
+            (
+                "what its line 4 runs by '$Y' is not followed",
+                3,
+                Some("/etc/crontab: what"),
+            ),
+            (old, 5, Some("2 more parts could not be looked at")),
+        ] {
+            let found = newly_unknown(&facts(old, 3), &facts(why, more));
+            let is_expected = match (&found, expect) {
+                (Some(found), Some(expect)) => found.starts_with(expect),
+                (found, expect) => found.is_none() && expect.is_none(),
+            };
+            assert!(is_expected, "{why}: {found:?}");
+        }
+    }
 }
