@@ -215,3 +215,40 @@ fn thousands_of_unknown_paths_are_not_missing() {
     // The links themselves can be replaced.
     assert_eq!(goals(&report.subjects[0]), ["root"]);
 }
+
+/// As packages install them they have nothing to run.
+#[test]
+fn directories_of_jobs_are_unknown_if_they_have_jobs() {
+    for (files, is_unknown) in [
+        ("atjobs/.SEQ", false),
+        ("atjobs/.SEQ atjobs/a0000101bc", true),
+        ("at/.SEQ at/spool/", false),
+        ("at/a0000101bc", true),
+        (
+            "localauthority/10-vendor.d/ localauthority/50-local.d/",
+            false,
+        ),
+        ("localauthority/50-local.d/x.pkla", true),
+        ("localauthority/50-local.d/.x/", true),
+    ] {
+        let mut toml = AGENT.to_owned();
+        let mut path = String::new();
+        for file in files.split(' ') {
+            let (directory, name) = file.split_once('/').unwrap();
+            path = match directory {
+                "atjobs" => "/var/spool/cron/atjobs".to_owned(),
+                "at" => "/var/spool/at".to_owned(),
+                directory => format!("/etc/polkit-1/{directory}"),
+            };
+            let text = if name.ends_with('/') {
+                ""
+            } else {
+                "text = ''\n"
+            };
+            let name = name.trim_end_matches('/');
+            toml += &format!("[[file]]\npath = '{path}/{name}'\n{text}");
+        }
+        let report = Laid::out("jobs", &toml).report();
+        assert_eq!(why(&report, &path).is_some(), is_unknown, "{files}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::facts::{Source, When};
 use crate::look::Look;
+use crate::machine::Machine;
 use crate::machine::entry::Entry;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -38,7 +39,7 @@ pub const REMIT: [&str; 6] = [
 ];
 
 /// Mechanisms that no source reads.
-const UNREAD: [&str; 12] = [
+const UNREAD: [&str; 13] = [
     "/etc/doas.conf",
     "/etc/supervisor",
     "/etc/supervisord.conf",
@@ -51,12 +52,13 @@ const UNREAD: [&str; 12] = [
     "/etc/runit",
     "/etc/polkit-1/localauthority",
     "/var/spool/cron/atjobs",
+    "/var/spool/at",
 ];
 
 pub fn look(look: &mut Look<'_>) {
     for path in UNREAD.map(FilePath::fixed) {
         let entry = look.machine.entry(&path).map(|(_, entry)| entry);
-        let is_empty = |entry: &Entry| entry.is_directory() && look.machine.list(&path).is_empty();
+        let is_empty = |entry: &Entry| entry.is_directory() && !has_files(look.machine, &path);
         if entry.is_some_and(|entry| !is_empty(&entry)) {
             let why = "this program is not known: commands that it runs are not followed";
             look.machine.unknown(&path, why);
@@ -78,4 +80,17 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
+}
+
+/// Returns false if a directory has only counters and empty directories, as packages install them.
+fn has_files(machine: &Machine, directory: &FilePath) -> bool {
+    let names = machine.list(directory).into_iter();
+    let mut inside = names.filter_map(|name| {
+        let is_counter = name.starts_with(b".");
+        directory.join(name).filter(|_| !is_counter)
+    });
+    inside.any(|path| {
+        let entry = machine.entry(&path).map(|(_, entry)| entry);
+        !entry.is_some_and(|entry| entry.is_directory()) || !machine.list(&path).is_empty()
+    })
 }

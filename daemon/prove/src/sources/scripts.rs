@@ -27,14 +27,17 @@ const ALL_WORDS: [usize; 2] = [1_000_000, 250_000];
 const SEARCHED: usize = 8;
 
 /// Directories of packages. Their scripts run one another, and only their own mentions are followed.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 10] = [
     "/usr/bin",
     "/usr/sbin",
     "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
     "/usr/share",
     "/bin",
     "/sbin",
     "/lib",
+    "/lib64",
 ];
 
 /// What was read of all texts of a look.
