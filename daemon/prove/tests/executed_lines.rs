@@ -619,6 +619,28 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/usr/bin/cp x /etc/cron.d/", true),
         ("/usr/bin/cp /usr/share/x /etc/cron.d/x", false),
         ("/usr/bin/cp /etc/cron.d/x /srv/mine/x", false),
+        ("/usr/bin/rsync -t /srv/mine/x /etc/cron.d/x", true),
+        ("/usr/bin/rsync -g -o -m /srv/mine/x /etc/cron.d/x", true),
+        (
+            "/usr/bin/rsync --exclude /srv/mine/x /usr/share/x /etc/cron.d/x",
+            false,
+        ),
+        ("/usr/bin/cp -t /etc/cron.d /srv/mine/x", true),
+        ("/usr/bin/install -d -o agent /etc/cron.d", true),
+        ("/usr/bin/install -d --owner=agent /etc/cron.d", true),
+        ("/usr/bin/install -d /etc/cron.d", false),
+        (
+            "/usr/bin/install -d -o root -g root -m 755 /etc/cron.d",
+            false,
+        ),
+        (
+            "/usr/bin/install -o agent /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/install -o root /usr/share/x /etc/cron.d/known",
+            false,
+        ),
         ("/usr/bin/passwd root", true),
         ("/usr/bin/passwd \"\"", true),
         ("/usr/bin/passwd agent", false),

@@ -6,6 +6,7 @@ mod grants;
 mod obeys;
 mod permits;
 mod sudo;
+mod sudo_writes;
 
 use crate::closure::Clauses;
 use crate::facts::Facts;

@@ -1,13 +1,13 @@
 //! What permissions of sudo lead to.
 
 use remit_common::service::has_units_started;
-use remit_programs::{Class, Written, innermost};
+use remit_programs::{Class, innermost};
 
+use super::sudo_writes;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule};
 use crate::grants::{has_value, unit_name};
-use crate::machine::entry::End;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -72,7 +72,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                 let of_shell = Atom::Account(uid);
                 add(of_shell, vec![account.clone()], RuleId::SudoArguments);
             }
-            for (head, source) in writes(facts, rule.runas, name, words, is_free) {
+            for (head, source) in sudo_writes::writes(facts, rule.runas, name, words, is_free) {
                 let body = std::iter::once(account.clone()).chain(source);
                 add(head, body.collect(), RuleId::SudoWrites);
             }
@@ -241,133 +241,12 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
 }
 
 /// Returns the words that are neither options nor values of these.
-fn operands<'w>(words: &[&'w str], with_value: &[&str]) -> Vec<&'w str> {
+pub(super) fn operands<'w>(words: &[&'w str], with_value: &[&str]) -> Vec<&'w str> {
     let before = std::iter::once("").chain(words.iter().copied());
     let words = words.iter().zip(before);
     let is_operand =
         |(word, before): &(&&str, &str)| !word.starts_with('-') && !with_value.contains(before);
     words.filter(is_operand).map(|(word, _)| *word).collect()
-}
-
-/// Returns what a program of the permission writes, each with what decides its content beyond the caller.
-fn writes(
-    facts: &Facts,
-    runas: u32,
-    name: &str,
-    words: &[&str],
-    is_free: bool,
-) -> Vec<(Atom, Option<Atom>)> {
-    let own = |uid: u32| vec![(Atom::Account(uid), None)];
-    let mut named = operands(words, &COPY_VALUES).into_iter();
-    match remit_programs::written(name) {
-        None => Vec::new(),
-        Some(Written::System) if !is_free || runas != 0 => Vec::new(),
-        Some(Written::Accounts) if !is_free && runas == 0 => {
-            let only_looks = ["-c", "--check", "-cf", "-S", "--status", "-l", "--lock"];
-            match (
-                words.iter().any(|word| only_looks.contains(word)),
-                named.next(),
-            ) {
-                (true, _) => Vec::new(),
-                (false, Some(user)) if name == "passwd" => {
-                    facts.accounts.uid(user).map_or_else(Vec::new, own)
-                }
-                (false, _) => own(0),
-            }
-        }
-        Some(_) if is_free => own(runas),
-        Some(Written::Input) => {
-            let source = named.clone().find_map(|word| word.strip_prefix("if="));
-            let source = source.and_then(FilePath::new).map(Atom::Change);
-            let files =
-                named.filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
-            let heads = files.flat_map(|file| written_as(facts, &file));
-            heads.map(|head| (head, source.clone())).collect()
-        }
-        Some(Written::LastOperand) => {
-            let file = target(words).or_else(|| named.next_back());
-            let Some(file) = file.and_then(FilePath::new) else {
-                return Vec::new();
-            };
-            let heads = written_as(facts, &file);
-            let sources = named.map(|word| FilePath::new(word).map(Atom::Change));
-            let of =
-                |source: Option<Atom>| heads.iter().map(move |head| (head.clone(), source.clone()));
-            sources.flat_map(of).collect()
-        }
-        Some(Written::Metadata) if gives_rights(name, words) => {
-            let files = named.filter_map(FilePath::new);
-            let heads = files.flat_map(|file| written_as(facts, &file));
-            heads.map(|head| (head, None)).collect()
-        }
-        Some(_) => Vec::new(),
-    }
-}
-
-/// Options of cp(1), install(1), ln(1), mv(1) and rsync(1) before a value.
-const COPY_VALUES: [&str; 12] = [
-    "-m",
-    "-o",
-    "-g",
-    "-S",
-    "-e",
-    "-t",
-    "--mode",
-    "--owner",
-    "--group",
-    "--suffix",
-    "--rsh",
-    "--target-directory",
-];
-
-/// The directory that an option names into which files are copied.
-fn target<'w>(words: &[&'w str]) -> Option<&'w str> {
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match *word {
-            "-t" | "--target-directory" => return words.next().copied(),
-            word if word.starts_with("--target-directory=") => {
-                return word.split_once('=').map(|(_, to)| to);
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Returns false if only root has more rights by it: an owner that is root, or a mode in which nobody else writes.
-fn gives_rights(name: &str, words: &[&str]) -> bool {
-    let first = words.iter().find(|word| !word.starts_with('-')).copied();
-    let Some(first) = first else {
-        return true;
-    };
-    match name {
-        "chown" => !first
-            .split([':', '.'])
-            .all(|name| ["root", "0", ""].contains(&name)),
-        "chgrp" => !["root", "0"].contains(&first),
-        "chmod" => u32::from_str_radix(first, 8).map_or_else(
-            |_| first.contains(['w', 's', 'u', 'g', 'o', '=']) && !first.starts_with("go-"),
-            |mode| mode & 0o6022 != 0,
-        ),
-        _ => true,
-    }
-}
-
-/// The atoms of writing a file as root, or a file beneath it. A new one is a change of its directory.
-fn written_as(facts: &Facts, file: &FilePath) -> Vec<Atom> {
-    let is_new = facts
-        .ways
-        .get(file)
-        .is_some_and(|way| matches!(way.end, End::Missing(_)));
-    let above = file.parent().filter(|_| is_new);
-    let known = facts.ways.keys();
-    let known = known.filter(|path| path.is_beneath(file) || Some(*path) == above.as_ref());
-    let atoms = known.flat_map(|path| {
-        let as_root = super::files::as_root(facts, path);
-        [Atom::Change(path.clone()), as_root]
-    });
-    atoms.collect()
 }
 
 /// The units that `systemctl start X`, `service X start` and the like have started.
