@@ -21,11 +21,15 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Returns its last lines on one line, escaped. Of a changed key it is one sentence, without the words of ssh.
+    /// Returns its last lines on one line, escaped. Of a changed or revoked key it is one sentence, without the words of ssh.
     pub fn lines(&self) -> String {
-        if self.0.windows(CHANGED.len()).any(|part| part == CHANGED) {
-            // ssh prints the command that removes the old key, and a man in the middle looks the same.
-            return CHANGED_KEY.to_owned();
+        let has = |words: &str| {
+            let mut parts = self.0.windows(words.len());
+            parts.any(|part| part == words.as_bytes())
+        };
+        // ssh prints the command that removes the old key, and a man in the middle looks the same.
+        if let Some((_, key)) = KEYS.iter().find(|(words, _)| has(words)) {
+            return (*key).to_owned();
         }
         let lines = self.0.split(|byte| matches!(byte, b'\n' | b'\r'));
         let lines: Vec<String> = lines
@@ -37,9 +41,21 @@ impl Tail {
     }
 }
 
-/// Words of ssh about a host with another key than the known one.
-const CHANGED: &[u8] = b"has changed and you have requested strict checking";
+/// Words of ssh about a host whose key is not to be trusted, and what they mean.
+const KEYS: [(&str, &str); 4] = [
+    (
+        "was revoked and you have requested strict checking",
+        REVOKED_KEY,
+    ),
+    ("REVOKED HOST KEY DETECTED", REVOKED_KEY),
+    (
+        "has changed and you have requested strict checking",
+        CHANGED_KEY,
+    ),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", CHANGED_KEY),
+];
 const CHANGED_KEY: &str = "the key of HOST is another one than before";
+const REVOKED_KEY: &str = "the key of HOST is revoked";
 /// Words of ssh about a login that no key opens.
 pub const DENIED: &str = "Permission denied";
 /// In a way out: the ssh that was started, with its configuration.
@@ -66,11 +82,16 @@ impl KnownReason {
 }
 
 /// What is known. The first one counts.
-const KNOWN: [KnownReason; 9] = [
+const KNOWN: [KnownReason; 10] = [
     KnownReason::new(
         CHANGED_KEY,
         CHANGED_KEY,
         "find out why with a person; do not remove the old key",
+    ),
+    KnownReason::new(
+        REVOKED_KEY,
+        REVOKED_KEY,
+        "do not log in; find out why with a person",
     ),
     KnownReason::new(
         "Host key verification failed",
@@ -202,13 +223,36 @@ mod tests {
         );
         let jump =
             "kex_exchange_identification: Connection closed\r\nConnection closed\r\nmore\r\n";
-        for said in [all.clone(), all + jump] {
+        // Without the strict check ssh goes on, and the login fails later.
+        let later = "ann@web1: Permission denied (publickey).\r\n";
+        let loose =
+            format!("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n{later}");
+        for said in [all.clone(), all + jump, loose] {
             let mut tail = Tail::default();
             tail.add(said.as_bytes());
             assert_eq!(
                 sentence("ssh ended with status 255", &tail.lines(), "", "ssh"),
                 "the key of HOST is another one than before (ssh ended with status 255). find out why with a person; \
                  do not remove the old key"
+            );
+        }
+    }
+
+    #[test]
+    fn revoked_key_is_no_unknown_one() {
+        let banner = "@       WARNING: REVOKED HOST KEY DETECTED!               @\r\n";
+        let words = "Host key for web1 was revoked and you have requested strict checking.\r\n\
+                     Host key verification failed.\r\n";
+        for said in [
+            words.to_owned(),
+            format!("{banner}{words}"),
+            banner.to_owned(),
+        ] {
+            let mut tail = Tail::default();
+            tail.add(said.as_bytes());
+            assert_eq!(
+                sentence("ssh ended with status 255", &tail.lines(), "", "ssh"),
+                "the key of HOST is revoked (ssh ended with status 255). do not log in; find out why with a person"
             );
         }
     }
