@@ -82,15 +82,27 @@ fn is_inside(fdinfo: &str, cgroup: &str) -> Option<bool> {
 /// Checks an approver by the credentials that the kernel reported at connect. Fails if the request is their own, or if
 /// they have approved it, under any account of the person. Fails if the rule does not name them.
 pub fn may_approve(approver: &Subject, request: &Request) -> Result<(), Refusal> {
-    let requester = &request.draft.requester.subject;
-    if same_person(approver_uids(approver), requester_uids(requester)) {
+    if is_own(approver, request) {
         return Err(own());
     }
-    let is_same = |earlier: &&Subject| same_person(approver_uids(approver), approver_uids(earlier));
-    if let Some(earlier) = request.approvers().find(is_same) {
+    if let Some(earlier) = earlier(approver, request) {
         return Err(again(earlier.user(), request.missing()));
     }
-    is_named(&consent(approver, requester), request)
+    is_named(
+        &consent(approver, &request.draft.requester.subject),
+        request,
+    )
+}
+
+fn is_own(subject: &Subject, request: &Request) -> bool {
+    let requester = &request.draft.requester.subject;
+    same_person(approver_uids(subject), requester_uids(requester))
+}
+
+/// Returns the account by which this person has approved it.
+fn earlier<'r>(subject: &Subject, request: &'r Request) -> Option<&'r Subject> {
+    let is_same = |earlier: &&Subject| same_person(approver_uids(subject), approver_uids(earlier));
+    request.approvers().find(is_same)
 }
 
 /// Returns whether an administrator may read the files that were copied with the rights of the job: root, or somebody that could
@@ -100,12 +112,11 @@ pub fn may_read_copies(reader: &Subject, gids: &[u32], request: &Request) -> boo
     let connected = consent(reader, &request.draft.requester.subject);
     let now = Consent {
         by: CallerIds { uid, gids },
-        ..consent(reader, &request.draft.requester.subject)
+        ..connected
     };
-    let is_same = |earlier: &Subject| same_person(approver_uids(reader), approver_uids(earlier));
-    let has_approved = || request.approvers().any(is_same) && is_named(&connected, request).is_ok();
-    let may_approve = || may_approve(reader, request).is_ok() || has_approved();
-    uid == 0 || (is_named(&now, request).is_ok() && may_approve())
+    let is_named = |consent| is_named(consent, request).is_ok();
+    let is_or_was_approver = || !is_own(reader, request) || earlier(reader, request).is_some();
+    uid == 0 || ([connected, now].iter().all(is_named) && is_or_was_approver())
 }
 
 /// Checks an approver again, by the user database as it is now. The account must be the one at connect, and in the
@@ -247,14 +258,10 @@ fn same_person(a: BTreeSet<u32>, b: BTreeSet<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
-    use remit_common::admin::AuditHead;
     use remit_common::wire::Purpose;
     use remit_policy::MachineTable;
 
     use super::*;
-    use crate::approval::AsFound;
     use crate::approval::fixture::{Scene, spec};
     use crate::request::fixture::named;
 
@@ -276,24 +283,7 @@ approval = { by = ["%#64002"] }
 "##;
         let scene = Scene::of(POLICY, &MachineTable::default());
         let purpose = Purpose::Change { reason: "x".into() };
-        let (draft, pending) = scene.asks(spec(named("disk.wipe", &[]), purpose), Vec::new());
-        Request {
-            draft: Box::new(draft),
-            pending,
-            found: AsFound::default(),
-            encoded: Vec::new(),
-            digest: [0; 32],
-            asked_ms: 0,
-            expires_ms: 0,
-            deadline: Duration::ZERO,
-            since: Instant::now(),
-            head: AuditHead {
-                seq: 0,
-                hash: [0; 32],
-            },
-            approvals: Vec::new(),
-            approving: None,
-        }
+        scene.request(spec(named("disk.wipe", &[]), purpose), Vec::new())
     }
 
     #[test]

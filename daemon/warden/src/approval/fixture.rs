@@ -1,8 +1,10 @@
 //! Drafts for tests, from specs and a small policy.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use remit_approval::FileBinding;
+use remit_common::admin::AuditHead;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, memfd};
@@ -10,7 +12,8 @@ use remit_policy::{CallerIds, Ids, MachineTable, Pending, Verdict};
 use remit_spawn::Measured;
 
 use crate::approval::approver::consent;
-use crate::approval::file_hash::FileFound;
+use crate::approval::file_hash::{AsFound, FileFound};
+use crate::approval::table::Request;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUids;
 use crate::request::fixture::named;
@@ -111,6 +114,28 @@ impl Scene {
             ready: None,
         };
         (Draft::new(call, bound, requester, new), pending)
+    }
+
+    /// A request that nobody has decided, of which these bytes are signed.
+    pub fn request(&self, spec: Spec, encoded: Vec<u8>) -> Request {
+        let (draft, pending) = self.asks(spec, Vec::new());
+        Request {
+            draft: Box::new(draft),
+            pending,
+            found: AsFound::default(),
+            encoded,
+            digest: [0; 32],
+            asked_ms: 0,
+            expires_ms: 0,
+            deadline: Duration::ZERO,
+            since: Instant::now(),
+            head: AuditHead {
+                seq: 0,
+                hash: [0; 32],
+            },
+            approvals: Vec::new(),
+            approving: None,
+        }
     }
 
     pub fn plan(&self) -> Plan {

@@ -195,14 +195,10 @@ fn is_of(draft: &Draft, uid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
-    use remit_common::admin::AuditHead;
     use remit_common::wire::Purpose;
     use remit_link::SpecWhat;
 
     use super::*;
-    use crate::approval::AsFound;
     use crate::approval::fixture::{Scene, spec};
 
     #[test]
@@ -239,24 +235,7 @@ mod tests {
 
     fn request(encoded: Vec<u8>) -> Request {
         let what = SpecWhat::Argv(vec![b"ls".to_vec().into()]);
-        let (draft, pending) = Scene::new().asks(spec(what, Purpose::Use), Vec::new());
-        Request {
-            draft: Box::new(draft),
-            pending,
-            found: AsFound::default(),
-            encoded,
-            digest: [0; 32],
-            asked_ms: 0,
-            expires_ms: 0,
-            deadline: Duration::ZERO,
-            since: Instant::now(),
-            head: AuditHead {
-                seq: 0,
-                hash: [0; 32],
-            },
-            approvals: Vec::new(),
-            approving: None,
-        }
+        Scene::new().request(spec(what, Purpose::Use), encoded)
     }
 
     #[test]
