@@ -7,13 +7,12 @@ use remit_common::outcome;
 use remit_common::refusal::{Code, Refusal};
 
 use super::failed;
-use crate::approval::MeasuringRequest;
 use crate::approval::approver::is_person;
-use crate::approval::end::void_all_requests;
+use crate::approval::end::{take_measured, void_all_requests};
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
 use crate::event_loop::lifecycle::{AdmissionState, Lifecycle};
-use crate::event_loop::timers::{self, Timer};
+use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended;
@@ -107,13 +106,9 @@ pub fn refuse_unstarted_if_closed(cx: &mut RequestCx<'_>) {
         let asked = Rc::new(cx.policies.summary_of(&used.call));
         refused.push((to(&used.requester), asked));
     }
-    for serial in cx.job.jobs.serials_of::<MeasuringRequest>() {
-        if let Some(fresh) = cx.job.jobs.take::<MeasuringRequest>(serial) {
-            cx.job.reactor.timers.cancel(Timer::Measuring(serial));
-            cx.job.reactor.remove(fresh.measuring.fd());
-            refused.push((to(&fresh.draft.requester), Rc::clone(fresh.draft.asked())));
-            ended::release_draft(&mut cx.job, fresh.draft);
-        }
+    for fresh in take_measured(&mut cx.job) {
+        refused.push((to(&fresh.draft.requester), Rc::clone(fresh.draft.asked())));
+        ended::release_draft(&mut cx.job, fresh.draft);
     }
     let parked = cx.job.jobs.all::<Parked>();
     let of_users = parked.filter(|(_, parked)| !parked.plan.basis().is_of_daemon());

@@ -245,15 +245,24 @@ pub fn deny(cx: &mut JobCx<'_>, by: &Subject, job: JobId, why: &str) -> Result<S
 
 /// Drops requests that are being measured: their clients are gone, and their tickets belong to the dead broker.
 pub fn drop_measured(cx: &mut JobCx<'_>) {
-    for serial in cx.jobs.serials_of::<MeasuringRequest>() {
-        let Some(fresh) = cx.jobs.take::<MeasuringRequest>(serial) else {
-            continue;
-        };
-        cx.reactor.remove(fresh.measuring.fd());
+    for fresh in take_measured(cx) {
         let text = "the broker died while the request was examined";
         let draft = &fresh.draft;
         cx.reports
             .drop_request(&draft.requester, draft.asked(), text);
         ended::release_draft(cx, fresh.draft);
     }
+}
+
+/// Takes all requests whose files a child measures, and ends that.
+pub fn take_measured(cx: &mut JobCx<'_>) -> Vec<MeasuringRequest> {
+    let mut taken = Vec::new();
+    for serial in cx.jobs.serials_of::<MeasuringRequest>() {
+        if let Some(fresh) = cx.jobs.take::<MeasuringRequest>(serial) {
+            cx.reactor.timers.cancel(Timer::Measuring(serial));
+            cx.reactor.remove(fresh.measuring.fd());
+            taken.push(fresh);
+        }
+    }
+    taken
 }

@@ -269,10 +269,8 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
     let void =
         |why: Option<String>| why.map_or(Ok(()), |why| Err(Refusal::new(Code::ApprovalVoid, why)));
     match condition {
-        Condition::Open => match job.plan().map(Plan::basis) {
-            Some(Basis::Recovery | Basis::Unconfirmed) => cx.life.check_own(),
-            _ => cx.life.check_open(),
-        },
+        Condition::Open if job.plan().is_some_and(Plan::is_automatic_undo) => cx.life.check_own(),
+        Condition::Open => cx.life.check_open(),
         Condition::Session | Condition::Unpaused | Condition::Required
             if job.plan().map(Plan::basis).is_some_and(Basis::is_of_daemon) =>
         {
