@@ -118,7 +118,8 @@ fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
         // Further words of git(1) name programs, too.
         Class::Tool(_) if name == "git" => false,
         Class::Tool(tool) if tool.verb => {
-            let verb = operands(words, tool.with_value).into_iter().next();
+            let is_before_value = |word: &str| tool.with_value.contains(&word);
+            let verb = operands(words, is_before_value).into_iter().next();
             verb.filter(is_fixed)
                 .is_some_and(|verb| !tool.verbs.contains(&verb))
         }
@@ -222,7 +223,8 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
                     .iter()
                     .any(|code| word.starts_with(code))
             };
-            let user = operands(words, &["-g", "-G", "-s", "-w", "--group", "--shell"]);
+            let before_value = ["-g", "-G", "-s", "-w", "--group", "--shell"];
+            let user = operands(words, |word| before_value.contains(&word));
             match user.first() {
                 _ if words.iter().any(is_text) => None,
                 _ if words.iter().any(names_user) && !inner.is_empty() => None,
@@ -240,24 +242,21 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
     }
 }
 
-/// Returns the words that are neither options nor values of these.
-pub(super) fn operands<'w>(words: &[&'w str], with_value: &[&str]) -> Vec<&'w str> {
+/// Returns the words that are neither options nor their values.
+pub(super) fn operands<'w>(
+    words: &[&'w str],
+    is_before_value: impl Fn(&str) -> bool,
+) -> Vec<&'w str> {
     let before = std::iter::once("").chain(words.iter().copied());
     let words = words.iter().zip(before);
     let is_operand =
-        |(word, before): &(&&str, &str)| !word.starts_with('-') && !with_value.contains(before);
+        |(word, before): &(&&str, &str)| !word.starts_with('-') && !is_before_value(before);
     words.filter(is_operand).map(|(word, _)| *word).collect()
 }
 
 /// The units that `systemctl start X`, `service X start` and the like have started.
 fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
-    let before = std::iter::once("").chain(all.iter().copied());
-    let words = all
-        .iter()
-        .zip(before)
-        .filter(|(word, before)| !word.starts_with('-') && !has_value(before))
-        .map(|(word, _)| *word);
-    let mut words: Vec<&str> = words.collect();
+    let mut words = operands(all, has_value);
     match name {
         "systemctl" => {}
         "service" | "invoke-rc.d" if words.len() >= 2 => words.swap(0, 1),

@@ -21,7 +21,7 @@ pub(super) fn writes(
         "rsync" => &RSYNC_VALUES[..],
         _ => &COPY_VALUES,
     };
-    let mut named = operands(words, with_value).into_iter();
+    let mut named = operands(words, |word| with_value.contains(&word)).into_iter();
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),

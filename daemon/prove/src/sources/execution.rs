@@ -1,5 +1,6 @@
 //! What is known of an execution before its words are looked at.
 
+use super::shell::is_open;
 use crate::facts::{Source, When};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -57,6 +58,16 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// Goes to a directory. One that only the shell knows is not known.
+    pub fn enter(&mut self, directory: &[u8]) {
+        let above = self.directory.take();
+        self.directory = match directory.first() {
+            _ if is_open(directory) => None,
+            Some(b'/') => FilePath::new(directory),
+            _ => above.and_then(|above| above.join(directory)),
+        };
+    }
+
     pub fn new(uid: u32, rule: RuleId, when: When, source: Source) -> Self {
         let path = PATH.iter().filter_map(FilePath::new).collect();
         Self {

@@ -123,12 +123,7 @@ impl Look<'_> {
             }
         }
         if let Some(directory) = value_of(wrapper.directories, own) {
-            let above = by.directory.take();
-            by.directory = match directory.first() {
-                _ if is_open(directory) => None,
-                Some(b'/') => FilePath::new(directory),
-                _ => above.and_then(|above| above.join(directory)),
-            };
+            by.enter(directory);
         }
         if let Some(at) = code_at(wrapper, args) {
             let text = args.iter().skip(at.saturating_add(1));

@@ -118,13 +118,7 @@ impl Look<'_> {
             ..by.clone()
         };
         if let Some(directory) = &command.directory {
-            let directory = self.at_home(by.uid, directory);
-            let above = by.directory.take();
-            by.directory = match directory.first() {
-                _ if is_open(&directory) => None,
-                Some(b'/') => FilePath::new(&directory),
-                _ => above.and_then(|above| above.join(&directory)),
-            };
+            by.enter(&self.at_home(by.uid, directory));
         }
         for variable in &command.variables {
             super::variables::apply(self, &mut by, variable);

@@ -151,12 +151,13 @@ impl TextLexer {
 
     /// `$(…)`, `$((…))`, `${NAME}` and `$NAME`.
     fn dollar<'t>(&mut self, after: &'t [u8], is_quoted: bool) -> &'t [u8] {
+        if let [b'(', b'(', inner @ ..] = after
+            && let Some(end) = arithmetic(inner)
+        {
+            self.word.extend_from_slice("$((…))".as_bytes());
+            return inner.get(end..).unwrap_or_default();
+        }
         match after {
-            [b'(', b'(', inner @ ..] if arithmetic(inner).is_some() => {
-                self.word.extend_from_slice("$((…))".as_bytes());
-                let end = arithmetic(inner).unwrap_or_default();
-                inner.get(end..).unwrap_or_default()
-            }
             [b'(', inner @ ..] => {
                 self.substitution(b')');
                 inner
