@@ -222,6 +222,15 @@ fn meanwhile(what: &str, stage: &Stage, broker: &Broker, journal: &Journal, sess
     }
 }
 
+/// Has a run wait for its record. The refusal of another session shows that it was taken.
+fn park(broker: &Broker, journal: &Journal, session: u64, ticket: u64) {
+    let _ = journal.read();
+    journal.fill();
+    broker.run(session, ticket, argv(&["true"]), &[]);
+    broker.run(4711, 99, argv(&["true"]), &[]);
+    assert!(broker.answer(99).is_err());
+}
+
 #[test]
 fn parked_run_is_rechecked_before_start() {
     let (stage, broker, journal) = start();
@@ -229,11 +238,7 @@ fn parked_run_is_rechecked_before_start() {
         in_time(|ticket| {
             let _alice = stage.connect(ALICE);
             let session = broker.session();
-            let _ = journal.read();
-            journal.fill();
-            broker.run(session, ticket, argv(&["true"]), &[]);
-            broker.run(4711, 99, argv(&["true"]), &[]);
-            assert!(broker.answer(99).is_err());
+            park(&broker, &journal, session, ticket);
             let expect = meanwhile(what, &stage, &broker, &journal, session);
             let policy = stage.status().policy;
             let _ = journal.read();
@@ -269,11 +274,7 @@ fn lock_refuses_parked_run_at_once() {
     in_time(|ticket| {
         let _alice = stage.connect(ALICE);
         let session = broker.session();
-        let _ = journal.read();
-        journal.fill();
-        broker.run(session, ticket, argv(&["true"]), &[]);
-        broker.run(4711, 99, argv(&["true"]), &[]);
-        assert!(broker.answer(99).is_err());
+        park(&broker, &journal, session, ticket);
         let why = String::new();
         let _ = stage.ask(AdminRequest::Lock { why, kill: false });
         let refusal = broker.until(|message, fds| match message {

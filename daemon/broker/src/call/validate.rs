@@ -256,14 +256,15 @@ fn profile(profile: Option<&str>) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn bytes(length: usize) -> Bytes {
         vec![b'x'; length].into()
     }
 
-    fn plain() -> Run {
+    /// Runs a short argv.
+    pub(crate) fn plain() -> Run {
         Run {
             traceparent: None,
             set: None,

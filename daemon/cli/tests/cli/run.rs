@@ -759,6 +759,18 @@ fn a_reader_that_left_ends_it_quietly() {
     assert_eq!((said.status, said.stderr.as_str()), (Some(7), "err"));
 }
 
+#[track_caller]
+fn cannot_write(fake: &Fake, args: &[&str]) {
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let child = fake.remit(args).stdout(full).stderr(Stdio::piped()).spawn();
+    let said = Said::from(child.unwrap().wait_with_output().unwrap());
+    assert_eq!(said.status, Some(74), "{args:?}");
+    assert_eq!(
+        said.stderr,
+        "remit: cannot write output: No space left on device (os error 28)\n"
+    );
+}
+
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
     for args in [
@@ -768,14 +780,7 @@ fn output_that_cannot_be_written_is_a_failure() {
     ] {
         let report = exited(0, b"some", b"");
         let fake = Fake::new(move |request| paged(&report, b"some", request));
-        let full = std::fs::File::create("/dev/full").unwrap();
-        let child = fake.remit(args).stdout(full).stderr(Stdio::piped()).spawn();
-        let said = Said::from(child.unwrap().wait_with_output().unwrap());
-        assert_eq!(said.status, Some(74), "{args:?}");
-        assert_eq!(
-            said.stderr,
-            "remit: cannot write output: No space left on device (os error 28)\n"
-        );
+        cannot_write(&fake, args);
     }
 }
 
@@ -783,14 +788,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 fn help_that_cannot_be_written_is_a_failure() {
     for args in [&["--help"][..], &["--version"], &["run", "--help"]] {
         let fake = Fake::job(exited(0, b"", b""));
-        let full = std::fs::File::create("/dev/full").unwrap();
-        let child = fake.remit(args).stdout(full).stderr(Stdio::piped()).spawn();
-        let said = Said::from(child.unwrap().wait_with_output().unwrap());
-        assert_eq!(said.status, Some(74), "{args:?}");
-        assert_eq!(
-            said.stderr,
-            "remit: cannot write output: No space left on device (os error 28)\n"
-        );
+        cannot_write(&fake, args);
     }
 }
 

@@ -145,6 +145,7 @@ pub fn of_network(enforced: &Enforced) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::validate::tests::plain;
 
     fn argv(words: &[&str]) -> Vec<String> {
         Notes::of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).found
@@ -186,20 +187,7 @@ mod tests {
     }
 
     fn run(what: What) -> Run {
-        Run {
-            what,
-            cwd: None,
-            env: Vec::new(),
-            stdin: None,
-            profile: None,
-            wait_ms: None,
-            max_runtime_s: None,
-            request_id: None,
-            purpose: Purpose::Use,
-            traceparent: None,
-            set: None,
-            behalf: None,
-        }
+        Run { what, ..plain() }
     }
 
     #[test]
