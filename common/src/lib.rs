@@ -134,6 +134,7 @@ pub mod disks {
 }
 pub mod escape;
 pub mod frame;
+pub mod hosts_file;
 
 pub mod inspect {
     //! What commands of remit-look see by a right of root's, and which words have it; for policy, sandbox and remit-look.

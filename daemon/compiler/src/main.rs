@@ -3,11 +3,10 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write, stdin, stdout};
-use std::net::IpAddr;
 use std::process::ExitCode;
 
 use remit_policy::exchange::{Answer, FromCompiler, Question, ToCompiler, receive, send};
-use remit_policy::{Ids, Machine, Policy, Program, Source};
+use remit_policy::{HostAddress, Ids, Machine, Policy, Program, Source};
 use remit_self_confine::{Limits, confine};
 
 /// Time beyond the daemon's own patience. A policy at all its limits needs a quarter of the memory.
@@ -161,7 +160,7 @@ impl<R: Read, W: Write> Machine for Asking<R, W> {
         self.id(Question::LastGid(group.to_owned()))
     }
 
-    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+    fn addresses(&self, host: &str) -> Vec<HostAddress> {
         let found = self.ask(
             Question::Addresses(host.to_owned()),
             |answer| match answer {

@@ -405,7 +405,7 @@ fn names_with_new_ids_are_shown() {
     let mut machine = accounts();
     machine
         .hosts
-        .insert("db.example".into(), vec!["192.0.2.1".parse().unwrap()]);
+        .insert("db.example".into(), vec![[192, 0, 2, 1].into()]);
     let old = policy(&machine);
     let mut users = machine.clone();
     users.users.insert("deploy".into(), Ids { uid: 7, gid: 8 });
@@ -416,7 +416,7 @@ fn names_with_new_ids_are_shown() {
     let mut hosts = machine.clone();
     hosts
         .hosts
-        .insert("db.example".into(), vec!["192.0.2.2".parse().unwrap()]);
+        .insert("db.example".into(), vec![[192, 0, 2, 2].into()]);
     assert_eq!(
         diff(&old, &policy(&hosts)),
         ["profile p changes: db.example:5432 is now 192.0.2.2"]

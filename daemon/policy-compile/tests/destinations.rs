@@ -11,16 +11,17 @@ mod common;
 use std::net::IpAddr;
 
 use common::{accounts, lines, source};
-use remit_policy::{Diagnostic, MachineTable, Network, Policy};
+use remit_policy::{AddressOrigin, Diagnostic, HostAddress, MachineTable, Network, Policy};
 use remit_policy_compile::load;
 
-fn with(name: &str, addresses: &[IpAddr]) -> MachineTable {
+fn with(name: &str, addresses: &[impl Into<HostAddress> + Copy]) -> MachineTable {
     let mut machine = accounts();
-    machine.hosts.insert(name.to_owned(), addresses.to_vec());
+    let addresses = addresses.iter().map(|address| (*address).into());
+    machine.hosts.insert(name.to_owned(), addresses.collect());
     machine
 }
 
-fn loaded(name: &str, addresses: &[IpAddr]) -> (Policy, Vec<Diagnostic>) {
+fn loaded(name: &str, addresses: &[impl Into<HostAddress> + Copy]) -> (Policy, Vec<Diagnostic>) {
     let text = format!("[profile.w]\nbase = 'strict'\nnetwork = ['{name}:443']\n");
     match load(&[source("a.toml", text)], &with(name, addresses)) {
         Ok(loaded) => loaded,
@@ -155,5 +156,28 @@ fn name_leads_to_no_loopback_link_local_or_metadata_address() {
         let text = format!("[profile.w]\nbase = 'strict'\nnetwork = ['{literal}:80']\n");
         let (policy, found) = load(&[source("a.toml", text)], &accounts()).unwrap();
         assert_eq!((used(&policy).len(), found.len()), (1, 0), "{literal}");
+    }
+}
+
+#[test]
+fn hosts_file_leads_to_this_machine_and_no_name_server_does() {
+    use AddressOrigin::{HostsFile, Other, ThisMachine};
+    for (ip, origin, why) in [
+        ("127.0.1.1", HostsFile, None),
+        ("::1", HostsFile, None),
+        ("169.254.169.254", HostsFile, None),
+        ("0.0.0.0", HostsFile, Some("which no connection has")),
+        ("10.0.0.7", HostsFile, None),
+        ("10.0.0.7", Other, None),
+        ("10.0.0.7", ThisMachine, Some("an address of this machine")),
+        ("127.0.1.1", ThisMachine, Some("a loopback address")),
+    ] {
+        let ip: IpAddr = ip.parse().unwrap();
+        let (policy, found) = loaded("db.example", &[HostAddress { ip, origin }]);
+        let text = lines(&found);
+        let expect = if why.is_none() { vec![ip] } else { Vec::new() };
+        assert_eq!(used(&policy), expect, "{ip} {origin:?}");
+        assert!(text.contains(why.unwrap_or_default()), "{text}");
+        assert_eq!(text.contains("in /etc/hosts"), why.is_some(), "{text}");
     }
 }

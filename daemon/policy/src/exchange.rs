@@ -2,13 +2,12 @@
 //! the same release. A frame is a version, a length and the message; the length is bounded.
 
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::diagnostic::{Diagnostic, Source};
-use crate::model::machine::{Ids, Machine, Program};
+use crate::model::machine::{HostAddress, Ids, Machine, Program};
 
 const VERSION: u8 = 1;
 /// Maximum number of bytes of a message: a model with all patterns that a policy may have.
@@ -61,7 +60,7 @@ pub enum Answer {
     Ids(Option<Ids>),
     Id(Option<u32>),
     List(Vec<u32>),
-    Addresses(Vec<IpAddr>),
+    Addresses(Vec<HostAddress>),
     Program(Program),
     Paths(Vec<String>),
 }

@@ -1,4 +1,4 @@
-//! Reads what leads from a name to addresses: `/etc/hosts`, `/etc/resolv.conf`, answers of name servers (RFC 1035). Which
+//! Reads what leads from a name to addresses: `/etc/resolv.conf`, answers of name servers (RFC 1035). Which
 //! address may be connected to is not decided here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,22 +24,6 @@ impl IpFamily {
             IpFamily::V6 => 28,
         }
     }
-}
-
-/// Returns the addresses that the text of `/etc/hosts` has for `name`, which is in lower case.
-pub fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
-    let lines = text.lines().map(|line| match line.split_once('#') {
-        Some((line, _)) => line,
-        None => line,
-    });
-    let found = lines.filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let ip = words.next()?.parse().ok()?;
-        words
-            .any(|word| word.eq_ignore_ascii_case(name))
-            .then_some(ip)
-    });
-    found.take(MOST).collect()
 }
 
 /// Returns up to 3 name servers of the text of `/etc/resolv.conf`. Without one it is this machine, as resolver(5) says.
@@ -216,14 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_machine_are_read() {
-        let hosts = "# a comment\n127.0.0.1 localhost\n192.0.2.1\tmirror.example.org M # x\n\n\
-                     2001:db8::1 Mirror.Example.ORG\nnonsense mirror.example.org\n192.0.2.3 x # mirror.example.org\n";
-        assert_eq!(
-            in_hosts(hosts, "mirror.example.org"),
-            ips(&["192.0.2.1", "2001:db8::1"])
-        );
-        assert!(in_hosts(hosts, "example.org").is_empty());
+    fn resolver_file_is_read() {
         for (text, expect) in [
             (
                 "search x\nnameserver 192.0.2.53\nnameserver ::1 # x\nnameserver fe80::1%eth0\n",

@@ -57,10 +57,7 @@ pub fn machine() -> MachineTable {
             "hooks.slack.com",
             "api.telegram.org",
         ]
-        .map(|host| {
-            let address = "192.0.2.7".parse().expect("an address");
-            (host.to_owned(), vec![address])
-        })
+        .map(|host| (host.to_owned(), vec![[192, 0, 2, 7].into()]))
         .into(),
         protected: protected.map(str::to_owned).into(),
         ..MachineTable::default()

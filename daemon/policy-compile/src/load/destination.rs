@@ -1,11 +1,12 @@
 //! Reads the destinations of a profile's jobs, `host:port`. Names are resolved when the policy is loaded.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::load::accounts::Resolved;
 use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::bounds::ADDRESSES;
-use remit_policy::model::machine::Machine;
+use remit_policy::model::machine::{AddressOrigin, HostAddress, Machine};
 use remit_policy::model::names::{self, is_host_name};
 use remit_policy::model::profile::Destination;
 use remit_policy::quoted;
@@ -56,33 +57,42 @@ pub(crate) fn destination(
 /// could keep the daemon from starting.
 fn of_name(
     name: &str,
-    mut found: Vec<IpAddr>,
+    found: Vec<HostAddress>,
     entry: &WithSpan<&str>,
     report: &mut Report<'_>,
 ) -> Vec<IpAddr> {
-    for address in &mut found {
-        *address = address.to_canonical();
-    }
-    found.sort_unstable();
-    found.dedup();
     let is_local = name == "localhost" || name.ends_with(".localhost");
-    let refused = |address: IpAddr| match is_local && address.is_loopback() {
-        true => None,
-        false => address::refused(address),
+    let refused = |found: HostAddress| match (found.origin, address::refused(found.ip)) {
+        (AddressOrigin::HostsFile, _) => unusable(found.ip),
+        (_, Some(_)) if is_local && found.ip.is_loopback() => None,
+        (_, Some(why)) => Some(why),
+        (AddressOrigin::ThisMachine, None) => Some("an address of this machine"),
+        (AddressOrigin::Other, None) => None,
     };
+    let found: BTreeMap<IpAddr, Option<&str>> = found
+        .into_iter()
+        .map(|found| HostAddress {
+            ip: found.ip.to_canonical(),
+            ..found
+        })
+        .map(|found| (found.ip, refused(found)))
+        .collect();
     let mut left_out = found
         .iter()
-        .filter_map(|address| Some((*address, refused(*address)?)));
+        .filter_map(|(address, why)| Some((address, (*why)?)));
     if let Some((address, why)) = left_out.next() {
         let more = match left_out.count() {
             0 => String::new(),
             more => format!(", and {more} more like it"),
         };
         let message = format!("{} leads to {address}, {why}{more}: left out", quoted(name));
-        let help = "write the address instead of the name if it is meant; of names, only localhost leads to this machine";
+        let help = "if it is meant, write the address, or list it for this name in /etc/hosts";
         report.warning(entry.span.clone(), message, Some(help));
     }
-    found.retain(|address| refused(*address).is_none());
+    let mut found: Vec<IpAddr> = found
+        .into_iter()
+        .filter_map(|(address, why)| why.is_none().then_some(address))
+        .collect();
     if found.len() > ADDRESSES {
         let (all, name) = (found.len(), quoted(name));
         let message = format!("{name} has {all} addresses: only the {ADDRESSES} lowest are used");

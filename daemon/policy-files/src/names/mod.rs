@@ -1,6 +1,7 @@
 //! Answers a load's questions about the machine, and keeps a table of the answers.
 
 mod answers;
+mod origin;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
-use remit_policy::{Ids, Machine, MachineTable, Program};
+use remit_policy::{HostAddress, Ids, Machine, MachineTable, Program};
 use serde::{Deserialize, Serialize};
 
 /// This machine's databases and file system, or a machine that cannot be asked. May wait. Asks each question once.
@@ -43,7 +44,7 @@ struct Known {
     listed: BTreeMap<u32, BTreeMap<String, u32>>,
     last_uids: BTreeMap<String, u32>,
     last_gids: BTreeMap<String, u32>,
-    hosts: BTreeMap<String, Vec<IpAddr>>,
+    hosts: BTreeMap<String, Vec<HostAddress>>,
     programs: BTreeMap<String, Program>,
 }
 
@@ -119,7 +120,7 @@ impl Names {
         self.late.borrow().clone()
     }
 
-    fn resolve(&self, host: &str) -> Vec<IpAddr> {
+    fn resolve(&self, host: &str) -> Vec<HostAddress> {
         let left = self.patience.get();
         let begin = Instant::now();
         let found = match left.is_zero() {
@@ -127,13 +128,11 @@ impl Names {
             false => ask(host, left),
         };
         self.patience.set(left.saturating_sub(begin.elapsed()));
-        let Some(mut addresses) = found else {
+        let Some(addresses) = found else {
             self.late.borrow_mut().push(host.to_owned());
             return Vec::new();
         };
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses
+        origin::classify(host, addresses)
     }
 }
 
@@ -275,14 +274,14 @@ impl Machine for Names {
         Some(gid)
     }
 
-    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+    fn addresses(&self, host: &str) -> Vec<HostAddress> {
         cached(
             &self.known,
             |known| &mut known.hosts,
             host,
             || match self.of {
                 DescribedHost::This => self.resolve(host),
-                DescribedHost::Another => vec![NOWHERE],
+                DescribedHost::Another => vec![NOWHERE.into()],
             },
         )
     }
@@ -355,7 +354,7 @@ mod tests {
         }
         assert_eq!(names.groups_of("a"), [a.gid]);
         assert_eq!(names.user("root"), Some(Ids { uid: 0, gid: 0 }));
-        assert_eq!(names.addresses("no.such.host.invalid"), [NOWHERE]);
+        assert_eq!(names.addresses("no.such.host.invalid"), [NOWHERE.into()]);
         assert_eq!(names.program("/no/such/program"), Program::Trusted);
         assert_eq!(names.group_of(ops.gid), Some("ops".into()));
         assert_eq!(names.table().group("web"), Some(others[1]));
@@ -375,7 +374,7 @@ mod tests {
         let names = Names::default();
         let found = names.addresses("localhost");
         assert!(
-            found.iter().all(IpAddr::is_loopback) && !found.is_empty(),
+            found.iter().all(|found| found.ip.is_loopback()) && !found.is_empty(),
             "{found:?}"
         );
         assert!(found.is_sorted());
@@ -386,9 +385,9 @@ mod tests {
     #[test]
     fn late_host_has_no_address_and_is_reported() {
         let names = Names::default().patience(Duration::ZERO);
-        assert_eq!(names.addresses("localhost"), Vec::<IpAddr>::new());
+        assert_eq!(names.addresses("localhost"), []);
         assert_eq!(names.late(), ["localhost"]);
-        assert_eq!(names.addresses("localhost"), Vec::<IpAddr>::new());
+        assert_eq!(names.addresses("localhost"), []);
         assert_eq!(names.late(), ["localhost"]);
     }
 }

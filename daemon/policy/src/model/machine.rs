@@ -20,6 +20,31 @@ pub enum Program {
     Distrusted(String),
 }
 
+/// An address of a host name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostAddress {
+    pub ip: IpAddr,
+    pub origin: AddressOrigin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AddressOrigin {
+    /// `/etc/hosts` has it for this name, and only root writes that file.
+    HostsFile,
+    /// A name server's answer that leads back to this machine.
+    ThisMachine,
+    Other,
+}
+
+impl<T: Into<IpAddr>> From<T> for HostAddress {
+    fn from(ip: T) -> Self {
+        Self {
+            ip: ip.into(),
+            origin: AddressOrigin::Other,
+        }
+    }
+}
+
 /// Answers the loader. Equal questions have equal answers throughout a load.
 pub trait Machine {
     fn user(&self, name: &str) -> Option<Ids>;
@@ -32,7 +57,7 @@ pub trait Machine {
     fn last_uid(&self, user: &str) -> Option<u32>;
     fn last_gid(&self, group: &str) -> Option<u32>;
     /// Returns the addresses of a host name, empty if it has none. Never asked about an address.
-    fn addresses(&self, host: &str) -> Vec<IpAddr>;
+    fn addresses(&self, host: &str) -> Vec<HostAddress>;
     fn program(&self, path: &str) -> Program;
     /// Returns the daemon's own files and directories, absolute. No profile may write them or a directory above them.
     fn protected(&self) -> Vec<String>;
@@ -48,7 +73,7 @@ pub struct MachineTable {
     pub listed: BTreeMap<u32, Vec<u32>>,
     pub last_uids: BTreeMap<String, u32>,
     pub last_gids: BTreeMap<String, u32>,
-    pub hosts: BTreeMap<String, Vec<IpAddr>>,
+    pub hosts: BTreeMap<String, Vec<HostAddress>>,
     pub programs: BTreeMap<String, Program>,
     pub protected: Vec<String>,
 }
@@ -78,7 +103,7 @@ impl Machine for MachineTable {
         self.last_gids.get(group).copied()
     }
 
-    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+    fn addresses(&self, host: &str) -> Vec<HostAddress> {
         self.hosts.get(host).cloned().unwrap_or_default()
     }
 

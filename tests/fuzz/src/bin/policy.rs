@@ -2,9 +2,7 @@
 //! Each finding names a position in the text.
 #![no_main]
 
-use std::net::IpAddr;
-
-use remit_policy::{Ids, Machine, Program, Severity, Source};
+use remit_policy::{HostAddress, Ids, Machine, Program, Severity, Source};
 use remit_policy_compile::{load, print};
 
 /// Every name of one letter exists, and every program.
@@ -35,9 +33,9 @@ impl Machine for OneLetter {
         (group.len() == 2).then_some(1)
     }
 
-    fn addresses(&self, host: &str) -> Vec<IpAddr> {
+    fn addresses(&self, host: &str) -> Vec<HostAddress> {
         id(host)
-            .map(|id| IpAddr::from(id.to_be_bytes()))
+            .map(|id| HostAddress::from(id.to_be_bytes()))
             .into_iter()
             .collect()
     }

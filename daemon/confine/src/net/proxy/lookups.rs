@@ -3,6 +3,7 @@
 use super::super::pair::Wish;
 use super::super::tcp::{OWN, connect_to};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockType, recv, send, socket};
+use remit_common::hosts_file;
 use remit_proxy::lookup::{self, IpFamily, LONGEST, NameAnswer};
 use std::{
     collections::BTreeMap,
@@ -72,7 +73,10 @@ impl Lookups {
             Some(LookupState::Asking(_)) => return None,
             Some(LookupState::Known { .. }) | None => {}
         }
-        let listed = self.hosts.as_ref().map(|text| lookup::in_hosts(text, name));
+        let listed = self
+            .hosts
+            .as_ref()
+            .map(|text| hosts_file::addresses(text, name));
         let servers = match (listed, &self.servers) {
             (Ok(listed), _) if !listed.is_empty() => return Some(Ok(listed)),
             (Ok(_), Ok(servers)) => servers,
