@@ -157,7 +157,7 @@ pub fn pending(
 }
 
 /// Starts to send a request with all that will run, at once or after its copies are compared. Returns the wait for that.
-/// Copies of files go to root and to its possible approvers, after a record. `gids`: groups of the account, as
+/// Copies of files go to root and to its possible approvers, after a record, one for each of them. `gids`: groups of the account, as
 /// they were looked up; `None` for a process that cannot approve anything. Errors: there is no such request, or one that
 /// has copies cannot be recorded as shown.
 pub fn show(
@@ -173,7 +173,9 @@ pub fn show(
     let (serial, request) = found.ok_or_else(no_such_request)?;
     let gids = gids.filter(|_| cx.policies.caller_ids(subject).is_ok());
     let reads_copies = gids.is_some_and(|gids| may_read_copies(subject, gids, request));
-    let record = (reads_copies && request.has_copies()).then(|| copies_shown(request, subject));
+    let reads_copies_now = reads_copies && request.has_copies();
+    let is_new = !request.copies_read_by.contains(&subject.uid());
+    let record = (reads_copies_now && is_new).then(|| copies_shown(request, subject));
     let is_own = |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
     if cx.job.admins.waiting.iter().any(is_own) {
         let text = "another request is being shown on this connection";
@@ -182,9 +184,12 @@ pub fn show(
     if let Some(record) = record {
         let written = cx.job.reports.audit.write(record);
         written.map_err(|why| unrecorded(&why))?;
-        if let Some(wants) = copies::compare_copies(cx, serial, subject) {
-            return Ok(Some(wants));
+        if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
+            request.copies_read_by.insert(subject.uid());
         }
+    }
+    if reads_copies_now && let Some(wants) = copies::compare_copies(cx, serial, subject) {
+        return Ok(Some(wants));
     }
     let (admins, today) = (&mut cx.job.admins, BTreeMap::new());
     let to = (number, subject, reads_copies);

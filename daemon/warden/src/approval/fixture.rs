@@ -1,5 +1,6 @@
 //! Drafts for tests, from specs and a small policy.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,7 @@ impl Scene {
             },
             approvals: Vec::new(),
             approving: None,
+            copies_read_by: BTreeSet::new(),
         }
     }
 

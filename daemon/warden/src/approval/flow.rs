@@ -1,5 +1,6 @@
 //! The sequence of a request that needs an approval: measure, ask, approve, measure again, start.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -177,6 +178,7 @@ fn admit_request(
         },
         approvals: Vec::new(),
         approving: None,
+        copies_read_by: BTreeSet::new(),
     };
     request.encoded = cx.approvals.encoded(&request);
     request.digest = digest(&request.encoded);

@@ -113,6 +113,7 @@ mod shared {
 mod table {
     //! Requests that need an approval: being measured, waiting, or ended and not recorded yet.
 
+    use std::collections::BTreeSet;
     use std::time::{Duration, Instant};
 
     use remit_common::admin::AuditHead;
@@ -168,6 +169,8 @@ mod table {
         /// Approvals that it has, fewer than its rules ask for.
         pub approvals: Vec<Approval>,
         pub approving: Option<Approving>,
+        /// Uids of administrators whose reading of its copies is on record.
+        pub copies_read_by: BTreeSet<u32>,
     }
 
     impl Approval {
