@@ -22,7 +22,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("setpriority", "identity", REFUSED, "slow a process down", setpriority),
     attack("setpriority-user", "identity", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
     attack("ioprio", "identity", REFUSED, "change the disk priority of a process", ioprio),
-    attack("disk-priority", "seccomp_refused", REFUSED, "have its requests to the disks go first", disk_priority),
+    attack("disk-priority", "seccomp_refused", Expect::Errno(libc::EALREADY), "have its requests to the disks go first", disk_priority),
     attack("core-scheduling", "seccomp_refused", NOTHING_THERE, "keep others from the sibling of its processor", core_scheduling).absent(&[libc::EINVAL]),
     attack("ioprio-user", "identity", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
     attack("prlimit", "identity", REFUSED, "limit a process", prlimit),
@@ -150,9 +150,12 @@ fn ioprio_user(_: &[String]) -> Tried {
 /// IOPRIO_CLASS_BE, level 0.
 fn disk_priority(_: &[String]) -> Tried {
     const IOPRIO_PROCESS: i32 = 1;
-    const FIRST: i32 = 2 << 13;
+    const FIRST: usize = 2 << 13;
     sys!(libc::SYS_ioprio_set, IOPRIO_PROCESS, 0, FIRST)?;
-    Ok("goes first".into())
+    match sys!(libc::SYS_ioprio_get, IOPRIO_PROCESS, 0)? {
+        FIRST => Ok("goes first".into()),
+        _ => Err(Refused(libc::EALREADY)),
+    }
 }
 
 /// PR_SCHED_CORE_CREATE for itself. ENODEV: the processor has no siblings.

@@ -28,7 +28,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("own-listener", "seccomp_refused", REFUSED, "install a filter that asks a supervisor", own_listener),
     attack("own-domain", "seccomp_refused", ABSENT, "use Landlock, which may log each refusal", own_domain).optional(),
     attack("own-label", "seccomp_refused", ABSENT, "change to a profile of AppArmor that logs each refusal", own_label).optional(),
-    attack("signal-io", "seccomp_refused", REFUSED, "have a file send signals, by lists under one lock of the machine", signal_io),
+    attack("signal-io", "seccomp_refused", UNCHANGED, "have a file send signals, by lists under one lock of the machine", signal_io),
     attack("line-discipline", "seccomp_refused", REFUSED, "have the kernel load the module of a line discipline", line_discipline),
     attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
     attack("large-acl-at", "seccomp_refused", ABSENT, "the same by the newer call", large_acl_at).absent(&[libc::ENOSYS, libc::EOPNOTSUPP]),
@@ -217,7 +217,10 @@ fn signal_io(_: &[String]) -> Tried {
     let (mut pipe, on) = ([0_i32; 2], 1_i32);
     sys!(libc::SYS_pipe2, pipe.as_mut_ptr(), 0)?;
     sys!(libc::SYS_ioctl, pipe[0], libc::FIOASYNC, &raw const on)?;
-    Ok("entered".into())
+    match sys!(libc::SYS_fcntl, pipe[0], libc::F_GETFL)? & libc::O_ASYNC as usize {
+        0 => Err(Refused(libc::EALREADY)),
+        _ => Ok("entered".into()),
+    }
 }
 
 /// The descriptor is wrong, so no module is loaded.

@@ -24,13 +24,20 @@ pub(in crate::steps::seccomp) const BUS_ADDRESSES: &[u32] = &[29, 30, 33, 34, 44
 pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: Want::NoneOf(&[
     0x5412, 0x541c, // TIOCSTI, TIOCLINUX.
     0x5423, // TIOCSETD: any user may, and the kernel loads the module of the line discipline.
-    0x5452, // FIOASYNC, as O_ASYNC.
     // SIOC[GS]IFBR, SIOCBR{ADDBR,DELBR}, SIOC[GS]IFVLAN: the kernel loads a module, then checks the capability.
     0x8940, 0x8941, 0x89a0, 0x89a1, 0x8982, 0x8983,
     0xc050_6617, 0xc040_6618, 0xc040_6619, // FS_IOC_{ADD,REMOVE}_ENCRYPTION_KEY, _ALL_USERS.
     0x9408, 0x8008_9418, // BTRFS_IOC_SYNC, BTRFS_IOC_START_SYNC.
     0x4010_54d5, // TUNATTACHFILTER: a program in the kernel's memory for programs.
 ]) };
+
+/// FIOASYNC sets O_ASYNC. Servers end without it (nginx for each worker), and none of them needs the signals.
+pub(super) const SIGNALS_OF_FILES: Check = Check {
+    arg: 1,
+    mask: !0,
+    want: Want::NoneOf(&[0x5452]),
+    errno: 0,
+};
 
 /// `SOL_SOCKET`, and its options that put a program into the kernel's memory: SO_ATTACH_FILTER,
 /// SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF.

@@ -2,8 +2,8 @@
 
 use super::checks::{
     ASYNC, BUS_ADDRESSES, DIRECT_AARCH64, DIRECT_X86_64, EAFNOSUPPORT, EMFILE, ENOMEM, ENOSYS,
-    EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS, SOCKET_PROGRAMS, SOL_SOCKET, STALLS, no_direct,
-    not_set_later,
+    EPERM, EXTENTS, IOCTLS, NETLINK_ADDRESS, SIGNALS_OF_FILES, SOCKET_PROGRAMS, SOL_SOCKET, STALLS,
+    no_direct, not_set_later,
 };
 use crate::Layer;
 use crate::steps::seccomp::rule::{Check, Group, Instead, Rule, Want};
@@ -104,7 +104,7 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
     Instead { applies_to: |class| class.changes_root, group: Group { why: "likewise, with the other architecture's flag", layer: Some(Layer::SeccompLocks),
         rule: Rule::Checked(&[STALLS, not_set_later(ASYNC | DIRECT_AARCH64)]), rows: &[("fcntl", -1, 25)] } },
     Instead { applies_to: |class| class.locks, group: Group { why: "likewise, and ask a file system for any change; typing into a terminal, modules, keys and questions for extents stay refused", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[IOCTLS, EXTENTS]), rows: &[("ioctl", 16, 29)] } },
+        rule: Rule::Checked(&[IOCTLS, SIGNALS_OF_FILES, EXTENTS]), rows: &[("ioctl", 16, 29)] } },
     Instead { applies_to: |class| class.ipc, group: Group { why: "System V objects of its own namespace belong only to the job and end with it", layer: Some(Layer::SeccompIpc),
         rule: Rule::Allow, rows: &[
         ("shmat", 30, 196), ("shmctl", 31, 195), ("semget", 64, 190),

@@ -159,17 +159,17 @@ pub(super) const GROUPS: &[Group] = &[
             Check { arg: 0, mask: CLONE_REFUSED, want: Want::OneOf(&[0]), errno: EPERM },
         ]), rows: &[("clone", 56, 220)] },
     Group { why: "typing into a terminal; loading modules; signals of files; keys, flushes and what is not known of a file system, whose read-only mount does not stop them", layer: Some(Layer::SeccompRefused),
-        rule: Rule::Checked(&[IOCTLS, checks::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
+        rule: Rule::Checked(&[IOCTLS, checks::SIGNALS_OF_FILES, checks::OF_FILE_SYSTEMS]), rows: &[("ioctl", 16, 29)] },
     Group { why: "an access list is memory of the kernel that no cgroup counts, 128 KiB of the longest: attributes of packages are shorter than 1024 bytes", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 3, mask: !0x3ff, want: Want::OneOf(&[0]), errno: E2BIG },
         ]), rows: &[("setxattr", 188, 5), ("lsetxattr", 189, 6), ("fsetxattr", 190, 7)] },
     Group { why: "likewise; its size is in memory, where no filter sees it", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(ENOSYS), rows: &[("setxattrat", 463, 463)] },
-    Group { why: "IOPRIO_CLASS_BE with a level below 4, which all have: its requests go first, and no capability is asked for", layer: Some(Layer::SeccompRefused),
+    Group { why: "IOPRIO_CLASS_BE with a level below 4, which all have: its requests go first, and no capability is asked for. Say yes: a priority is advice", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             // The class, and of the level the bit of 4.
-            Check { arg: 2, mask: 0xe004, want: Want::NoneOf(&[0x4000]), errno: EPERM },
+            Check { arg: 2, mask: 0xe004, want: Want::NoneOf(&[0x4000]), errno: 0 },
         ]), rows: &[("ioprio_set", 251, 30)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
