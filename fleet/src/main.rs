@@ -15,7 +15,7 @@ mod commands {
     pub mod lock;
     pub mod logs;
     pub mod pending;
-    mod render;
+    pub mod render;
     pub mod run;
     pub mod undo;
 }
@@ -51,10 +51,12 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let is_error = error.use_stderr();
-            // If the reader is gone, nobody can be notified.
-            let _ = error.print();
-            return if is_error { Exit::Usage } else { Exit::Ok }.into();
+            let printed = error.print();
+            let exit = match error.use_stderr() {
+                true => Exit::Usage,
+                false => commands::render::printed(printed),
+            };
+            return exit.into();
         }
     };
     // One thread: all work is waiting.

@@ -325,3 +325,17 @@ fn tables_fit_the_terminal() {
     }
     daemon.stop();
 }
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for (program, expected) in [("remitd", 71), ("remit", 74)] {
+        let full = File::create("/dev/full").expect("each machine has it");
+        let mut command = Command::new(remit_tests::test_dir::built().join(program));
+        let output = command
+            .arg("--help")
+            .stdout(full)
+            .output()
+            .expect("it was built");
+        assert_eq!(status(&output), expected, "{program}: {output:?}");
+    }
+}

@@ -17,7 +17,13 @@ const NAMES: usize = 12;
 const WORDS: usize = 300;
 
 pub fn print(text: &str) -> Exit {
-    match io::stdout().write_all(text.as_bytes()) {
+    let mut out = io::stdout();
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Returns the exit status after a write to standard output, and says why it failed. A reader that has gone is no failure.
+pub fn printed(result: io::Result<()>) -> Exit {
+    match result {
         Ok(()) => Exit::Ok,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Ok,
         Err(error) => {

@@ -272,3 +272,20 @@ fn wrong_configuration_is_reported() {
     );
     assert_eq!(stage.logins(), [""; 0]);
 }
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let stage = Stage::new(&["web1"]);
+    for argument in ["--help", "--version", "hosts"] {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let mut command = stage.command(&[argument]);
+        let out = command.stdout(full).stderr(Stdio::piped());
+        let out = out.spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(74), "{argument}: {said}");
+        assert!(
+            said.contains("cannot write to standard output: No space left"),
+            "{said}"
+        );
+    }
+}

@@ -85,9 +85,15 @@ fn dir(parser: &mut lexopt::Parser) -> Result<PathBuf, Fatal> {
 }
 
 fn print_and_end(text: &str) -> ! {
-    // A closed stdout is not an error here.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-    std::process::exit(0)
+    match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+        Ok(()) => std::process::exit(0),
+        // A reader that has gone has read what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("remitd: cannot write to standard output: {error}");
+            std::process::exit(71)
+        }
+    }
 }
 
 #[cfg(test)]
