@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Limits;
 use crate::host_name::HostName;
 use crate::link::answer;
-use crate::link::reason::{self, Tail};
+use crate::link::reason::{self, OWN, Tail};
 use crate::ssh::{self, RemoteCommand};
 
 /// Bytes of an answer. The page of one request has less than 300,000.
@@ -20,8 +20,6 @@ const LARGEST: u64 = 1 << 20;
 const EXCERPT: usize = 120;
 /// Time for the last words of an ssh that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How `remit` begins a line of its own.
-const OWN: &str = "remit: ";
 /// How an object begins.
 const START: &[u8] = b"{\"";
 /// Of ssh itself.
@@ -124,11 +122,15 @@ pub async fn remit(
     }
 }
 
+fn is_of_remit(said: &str) -> bool {
+    said.starts_with(OWN) || said.contains(&format!("; {OWN}"))
+}
+
 /// Returns the sentence about an ssh that ended so, with `ssh` as a person types it.
 pub fn failure(status: ExitStatus, said: &str, ssh: &str) -> String {
     match status.code() {
         // What remit says needs no guess about its meaning.
-        Some(code) if said.starts_with(OWN) || said.contains(&format!("; {OWN}")) => {
+        Some(code) if !reason::is_about_key(said) && is_of_remit(said) => {
             format!("{said} (status {code})")
         }
         Some(SSH_FAILED) => reason::sentence("ssh ended with status 255", said, "", ssh),

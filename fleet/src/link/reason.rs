@@ -21,23 +21,25 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Returns its last lines on one line, escaped. Of a changed or revoked key it is one sentence, without the words of ssh.
+    /// Returns its last lines on one line, escaped. Of a changed or revoked key it is one sentence, without the words of ssh, and
+    /// what remit on the host says: ssh that checks no keys goes on.
     pub fn lines(&self) -> String {
         let has = |words: &str| {
             let mut parts = self.0.windows(words.len());
             parts.any(|part| part == words.as_bytes())
         };
         // ssh prints the command that removes the old key, and a man in the middle looks the same.
-        if let Some((_, key)) = KEYS.iter().find(|(words, _)| has(words)) {
-            return (*key).to_owned();
-        }
+        let key = KEYS.iter().find(|(words, _)| has(words));
         let lines = self.0.split(|byte| matches!(byte, b'\n' | b'\r'));
         let lines: Vec<String> = lines
             .map(|line| text::line(line.trim_ascii(), LINE))
-            .filter(|line| !line.is_empty())
+            .filter(|line| !line.is_empty() && (key.is_none() || line.starts_with(OWN)))
             .collect();
         let first = lines.len().saturating_sub(LINES);
-        lines.get(first..).unwrap_or_default().join("; ")
+        let key = key.map(|(_, key)| *key);
+        let lines = lines.get(first..).unwrap_or_default();
+        let lines = key.into_iter().chain(lines.iter().map(String::as_str));
+        lines.collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -56,6 +58,13 @@ const KEYS: [(&str, &str); 4] = [
 ];
 const CHANGED_KEY: &str = "the key of HOST is another one than before";
 const REVOKED_KEY: &str = "the key of HOST is revoked";
+/// Returns true for words that begin with that a key is not to be trusted.
+pub fn is_about_key(said: &str) -> bool {
+    KEYS.iter().any(|(_, key)| said.starts_with(key))
+}
+
+/// How `remit` begins a line of its own.
+pub const OWN: &str = "remit: ";
 /// Words of ssh about a login that no key opens.
 pub const DENIED: &str = "Permission denied";
 /// In a way out: the ssh that was started, with its configuration.
@@ -255,5 +264,20 @@ mod tests {
                 "the key of HOST is revoked (ssh ended with status 255). do not log in; find out why with a person"
             );
         }
+    }
+
+    #[test]
+    fn refusal_of_remit_follows_the_warning_about_a_key() {
+        let mut tail = Tail::default();
+        tail.add(
+            b"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nssh-keygen -R web1\r\nremit: denied\r\n",
+        );
+        let said = tail.lines();
+        assert!(is_about_key(&said));
+        assert_eq!(
+            sentence("status 77", &said, "", "ssh"),
+            "the key of HOST is another one than before; remit: denied (status 77). find out why with a person; \
+             do not remove the old key"
+        );
     }
 }
