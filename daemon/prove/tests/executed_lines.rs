@@ -45,7 +45,7 @@ fn laid(files: &[(&str, &str)], policy: &str, is_open: bool) -> Laid {
     let with = |text: &str| format!("text = '''\n{text}'''\n");
     let mut toml = format!(
         "about = ''\nagent = 'agent'\nprograms = ['/usr/sbin/cron', {programs}]\n\
-         user = [{{ name = 'agent', uid = 5001, groups = ['deploy'], home = '/srv/app' }}]\n\
+         user = [{{ name = 'agent', uid = 5001, groups = ['deploy'], home = '/srv/app' }}, {{ name = 'web', uid = 5002 }}]\n\
          group = [{{ name = 'deploy', gid = 6001 }}]\npolicy = \"\"\"\n{policy}\"\"\"\n"
     );
     toml += &file("/srv/app", group, mode, "");
@@ -641,6 +641,82 @@ fn program_of_sudo_that_writes_is_judged() {
             "/usr/bin/install -o root /usr/share/x /etc/cron.d/known",
             false,
         ),
+        ("/usr/bin/install -d -oagent /etc/cron.d", true),
+        ("/usr/bin/install -dm777 /etc/cron.d", true),
+        ("/usr/bin/install -vdo agent /etc/cron.d", true),
+        ("/usr/bin/install -d -o agent /etc/cron.d /srv/z", true),
+        ("/usr/bin/install -d -o web /etc/cron.d", false),
+        (
+            "/usr/bin/install -m 640 -g deploy /usr/share/x /etc/cron.d/known",
+            false,
+        ),
+        (
+            "/usr/bin/install -g deploy /usr/share/x /etc/cron.d/known",
+            false,
+        ),
+        (
+            "/usr/bin/install -m 660 -g deploy /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/install -m 660 -g web /usr/share/x /etc/cron.d/known",
+            false,
+        ),
+        (
+            "/usr/bin/install -m 666 -g web /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/install -o ldap /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        ("/usr/bin/chown agent /etc/cron.d/known", true),
+        ("/usr/bin/chown web /etc/cron.d/known", false),
+        ("/usr/bin/chgrp deploy /etc/cron.d/known", true),
+        ("/usr/bin/chgrp web /etc/cron.d/known", false),
+        (
+            "/usr/bin/rsync --chown=agent /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/rsync --chown web /usr/share/x /etc/cron.d/known",
+            false,
+        ),
+        (
+            "/usr/bin/rsync --chmod=D755\\,F666 /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/rsync --chmod=644 /usr/share/x /etc/cron.d/known",
+            false,
+        ),
+        (
+            "/usr/bin/rsync --usermap=root:agent /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/rsync --groupmap=1:deploy /usr/share/x /etc/cron.d/known",
+            true,
+        ),
+        (
+            "/usr/bin/rsync -a /srv/mine/x /etc/cron.d/ --log-file /var/log/r.log",
+            true,
+        ),
+        (
+            "/usr/bin/rsync -a /srv/mine/x /etc/cron.d/ --bwlimit 100",
+            true,
+        ),
+        (
+            "/usr/bin/rsync -a /srv/mine/x /etc/cron.d/ --later 100",
+            true,
+        ),
+        (
+            "/usr/bin/rsync -a --delete /etc/cron.d/ /srv/mine/ --backup-dir /etc/cron.d",
+            false,
+        ),
+        ("/usr/bin/cp -rt /etc/cron.d /srv/mine/x", true),
+        ("/usr/bin/cp -t/etc/cron.d /srv/mine/x", true),
+        ("/usr/bin/cp --target=/etc/cron.d /srv/mine/x", true),
         ("/usr/bin/passwd root", true),
         ("/usr/bin/passwd \"\"", true),
         ("/usr/bin/passwd agent", false),
@@ -665,7 +741,6 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/bin/su - root -c id", false),
         ("/usr/sbin/runuser root -c *", true),
         ("/usr/sbin/runuser -u agent -- *", false),
-        // A further -u is among the words of the star.
         ("/usr/sbin/runuser -u agent *", true),
         ("/usr/sbin/runuser -u agent -- python3 *", false),
         ("/usr/sbin/runuser -u root -- python3 *", true),

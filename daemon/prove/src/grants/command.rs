@@ -44,7 +44,7 @@ fn verb_at(command: &Command) -> Option<usize> {
 }
 
 /// Returns true for an option of systemctl(1) before a value.
-pub fn has_value(option: &str) -> bool {
+fn has_value(option: &str) -> bool {
     matches!(
         remit_programs::known("systemctl").map(|program| &program.class),
         Some(Class::Tool(tool)) if tool.with_value.contains(&option)

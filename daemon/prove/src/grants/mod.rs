@@ -12,7 +12,7 @@ use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, Use
 
 use crate::accounts::Accounts;
 use crate::path::FilePath;
-pub use command::{has_value, unit_name};
+pub use command::unit_name;
 use permission::PermittedBy;
 pub use permission::What;
 

@@ -5,6 +5,7 @@ mod files;
 mod grants;
 mod obeys;
 mod permits;
+mod split_words;
 mod sudo;
 mod sudo_writes;
 

@@ -3,11 +3,12 @@
 use remit_common::service::has_units_started;
 use remit_programs::{Class, innermost};
 
+use super::split_words::SplitWords;
 use super::sudo_writes;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule};
-use crate::grants::{has_value, unit_name};
+use crate::grants::unit_name;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -118,8 +119,7 @@ fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
         // Further words of git(1) name programs, too.
         Class::Tool(_) if name == "git" => false,
         Class::Tool(tool) if tool.verb => {
-            let is_before_value = |word: &str| tool.with_value.contains(&word);
-            let verb = operands(words, is_before_value).into_iter().next();
+            let verb = split(name, words).operands.into_iter().next();
             verb.filter(is_fixed)
                 .is_some_and(|verb| !tool.verbs.contains(&verb))
         }
@@ -181,15 +181,28 @@ fn is_interactive(name: &str, words: &[&str]) -> bool {
 /// Returns true for su(1), and for runuser(1) without its option for an account: texts and shells are among their words.
 fn switches_by_operand(all: &[&str]) -> bool {
     let (program, words) = all.split_first().unwrap_or((&"", &[]));
-    ["su", "runuser"].contains(&base_name(program)) && !words.iter().any(names_user)
+    let name = base_name(program);
+    ["su", "runuser"].contains(&name) && !split(name, words).has(&USER)
 }
 
-fn names_user(word: &&str) -> bool {
-    word.starts_with("-u") || word.starts_with("--user")
+/// The option of runuser(1) for an account.
+const USER: [&str; 2] = ["-u", "--user"];
+
+/// Splits words by the options that the table of programs has.
+fn split<'w>(name: &str, words: &[&'w str]) -> SplitWords<'w> {
+    let values = match remit_programs::known(name).map(|program| &program.class) {
+        Some(Class::Wrapper(wrapper) | Class::Joins(wrapper)) => {
+            [wrapper.with_value, wrapper.code].concat()
+        }
+        Some(Class::Tool(tool)) => tool.with_value.to_vec(),
+        _ => Vec::new(),
+    };
+    SplitWords::of(words, &values)
 }
 
 /// Returns the account of what the free words of a permission start: with su(1) and runuser(1) the one that is named before
-/// them. `None`: it is not known.
+/// a `--` in front of them. Without it they may be options, which choose another account or a group with more rights. `None`:
+/// it is not known.
 fn account_of_free(facts: &Facts, runas: u32, all: &[&str]) -> Option<u32> {
     let (program, words) = all.split_first()?;
     let wrapper = match remit_programs::known(base_name(program)).map(|one| &one.class) {
@@ -202,8 +215,7 @@ fn account_of_free(facts: &Facts, runas: u32, all: &[&str]) -> Option<u32> {
     };
     let end = words.iter().position(|word| is_free(word.as_bytes()));
     let fixed = words.split_at(end.unwrap_or(words.len())).0;
-    // Without `--` the free words may name another one by an option.
-    if fixed.iter().any(names_user) && !fixed.contains(&"--") {
+    if split(base_name(program), fixed).has(&USER) && !fixed.contains(&"--") {
         return Some(runas);
     }
     match wrapper.account(fixed) {
@@ -218,16 +230,12 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
     let has = |options: &[&str]| words.iter().any(|word| options.contains(word));
     match base_name(program) {
         "su" | "runuser" if runas == 0 => {
-            let is_text = |word: &&str| {
-                ["-c", "--command", "--session-command"]
-                    .iter()
-                    .any(|code| word.starts_with(code))
-            };
-            let before_value = ["-g", "-G", "-s", "-w", "--group", "--shell"];
-            let user = operands(words, |word| before_value.contains(&word));
-            match user.first() {
-                _ if words.iter().any(is_text) => None,
-                _ if words.iter().any(names_user) && !inner.is_empty() => None,
+            let split = split(base_name(program), words);
+            // A hyphen is the option for a login.
+            let user = split.operands.iter().find(|word| **word != "-");
+            match user {
+                _ if split.has(&["-c", "--command", "--session-command"]) => None,
+                _ if split.has(&USER) && !inner.is_empty() => None,
                 Some(user) => facts.accounts.uid(user),
                 None => Some(0),
             }
@@ -242,21 +250,9 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
     }
 }
 
-/// Returns the words that are neither options nor their values.
-pub(super) fn operands<'w>(
-    words: &[&'w str],
-    is_before_value: impl Fn(&str) -> bool,
-) -> Vec<&'w str> {
-    let before = std::iter::once("").chain(words.iter().copied());
-    let words = words.iter().zip(before);
-    let is_operand =
-        |(word, before): &(&&str, &str)| !word.starts_with('-') && !is_before_value(before);
-    words.filter(is_operand).map(|(word, _)| *word).collect()
-}
-
 /// The units that `systemctl start X`, `service X start` and the like have started.
 fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
-    let mut words = operands(all, has_value);
+    let mut words = split("systemctl", all).operands;
     match name {
         "systemctl" => {}
         "service" | "invoke-rc.d" if words.len() >= 2 => words.swap(0, 1),

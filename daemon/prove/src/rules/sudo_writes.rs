@@ -2,11 +2,14 @@
 
 use remit_programs::Written;
 
-use super::sudo::operands;
+use super::split_words::{OptionTable, SplitWords};
 use crate::atom::Atom;
 use crate::facts::Facts;
 use crate::machine::entry::End;
 use crate::path::FilePath;
+
+/// What decides about a file beyond the caller: `None` is nothing more.
+type Beyond = Option<Atom>;
 
 /// Returns what a program of the permission writes, each with what decides its content beyond the caller.
 pub(super) fn writes(
@@ -15,13 +18,9 @@ pub(super) fn writes(
     name: &str,
     words: &[&str],
     is_free: bool,
-) -> Vec<(Atom, Option<Atom>)> {
+) -> Vec<(Atom, Beyond)> {
     let own = |uid: u32| vec![(Atom::Account(uid), None)];
-    let with_value = match name {
-        "rsync" => &RSYNC_VALUES[..],
-        _ => &COPY_VALUES,
-    };
-    let mut named = operands(words, |word| with_value.contains(&word)).into_iter();
+    let named = SplitWords::of(words, &[]).operands;
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),
@@ -29,7 +28,7 @@ pub(super) fn writes(
             let only_looks = ["-c", "--check", "-cf", "-S", "--status", "-l", "--lock"];
             match (
                 words.iter().any(|word| only_looks.contains(word)),
-                named.next(),
+                named.first(),
             ) {
                 (true, _) => Vec::new(),
                 (false, Some(user)) if name == "passwd" => {
@@ -40,112 +39,249 @@ pub(super) fn writes(
         }
         Some(_) if is_free => own(runas),
         Some(Written::Input) => {
-            let source = named.clone().find_map(|word| word.strip_prefix("if="));
+            let source = named.iter().find_map(|word| word.strip_prefix("if="));
             let source = source.and_then(FilePath::new).map(Atom::Change);
-            let files =
-                named.filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
+            let files = named
+                .iter()
+                .filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
             let heads = files.flat_map(|file| written_as(facts, &file));
             heads.map(|head| (head, source.clone())).collect()
         }
-        Some(Written::LastOperand) => {
-            let file = target(name, words).or_else(|| named.next_back());
-            let Some(file) = file.and_then(FilePath::new) else {
-                return Vec::new();
+        Some(Written::LastOperand) => copies(facts, name, words),
+        Some(Written::Metadata) => {
+            let beyond = match (name, named.first()) {
+                ("chown", Some(owners)) => of_owners(facts, owners),
+                ("chgrp", Some(group)) => of_group(facts, group),
+                ("chmod", Some(mode)) if !opens(mode) => Vec::new(),
+                _ => vec![None],
             };
-            let heads = written_as(facts, &file);
-            let sources = named.map(|word| FilePath::new(word).map(Atom::Change));
-            let of =
-                |source: Option<Atom>| heads.iter().map(move |head| (head.clone(), source.clone()));
-            let gives = name == "install" && installs_with_rights(words);
-            let sources = sources.chain(gives.then_some(None));
-            sources.flat_map(of).collect()
-        }
-        Some(Written::Metadata) if gives_rights(name, words) => {
-            let files = named.filter_map(FilePath::new);
+            let files = named.iter().filter_map(FilePath::new);
             let heads = files.flat_map(|file| written_as(facts, &file));
-            heads.map(|head| (head, None)).collect()
+            heads.flat_map(|head| each(&head, &beyond)).collect()
         }
         Some(_) => Vec::new(),
     }
 }
 
-/// Options of cp(1), install(1), ln(1) and mv(1) before a value.
-const COPY_VALUES: [&str; 10] = [
-    "-m",
-    "-o",
-    "-g",
-    "-S",
-    "-t",
-    "--mode",
-    "--owner",
-    "--group",
-    "--suffix",
-    "--target-directory",
-];
-
-/// Options of rsync(1) before a value.
-const RSYNC_VALUES: [&str; 14] = [
-    "-e",
-    "-f",
-    "-B",
-    "-T",
-    "-M",
-    "--rsh",
-    "--filter",
-    "--exclude",
-    "--include",
-    "--exclude-from",
-    "--include-from",
-    "--files-from",
-    "--rsync-path",
-    "--temp-dir",
-];
-
-/// The directory that an option names into which files are copied.
-fn target<'w>(name: &str, words: &[&'w str]) -> Option<&'w str> {
-    let mut words = words.iter().filter(|_| name != "rsync");
-    while let Some(word) = words.next() {
-        match *word {
-            "-t" | "--target-directory" => return words.next().copied(),
-            word if word.starts_with("--target-directory=") => {
-                return word.split_once('=').map(|(_, to)| to);
-            }
-            _ => {}
-        }
-    }
-    None
+fn each(head: &Atom, beyond: &[Beyond]) -> Vec<(Atom, Beyond)> {
+    let of = |one: &Beyond| (head.clone(), one.clone());
+    beyond.iter().map(of).collect()
 }
 
-/// Returns true if what install(1) makes gets an owner, a group or a mode by which more than root can write it.
-fn installs_with_rights(words: &[&str]) -> bool {
-    let after = words.iter().skip(1).copied().chain([""]);
-    words.iter().zip(after).any(|(word, after)| {
-        let (option, value) = word.split_once('=').unwrap_or((word, after));
-        match option {
-            "-o" | "--owner" => gives_rights("chown", &[value]),
-            "-g" | "--group" => gives_rights("chgrp", &[value]),
-            "-m" | "--mode" => gives_rights("chmod", &[value]),
-            _ => false,
-        }
-    })
-}
+/// The options of cp(1), install(1), ln(1) and mv(1).
+const COPY: OptionTable = OptionTable {
+    values: &[
+        "-m",
+        "-o",
+        "-g",
+        "-S",
+        "-t",
+        "--mode",
+        "--owner",
+        "--group",
+        "--suffix",
+        "--target-directory",
+        "--strip-program",
+        "--sparse",
+        "--no-preserve",
+    ],
+    flags: "-abcCdDfFHiLlnPpRrsTuvxZ --archive --attributes-only --backup --compare --context --copy-contents --debug \
+            --dereference --directory --exchange --force --interactive --keep-directory-symlink --link --logical \
+            --one-file-system --parents --physical --preserve --preserve-context --preserve-timestamps --recursive --reflink \
+            --relative --remove-destination --strip --strip-trailing-slashes --symbolic --symbolic-link --update --verbose",
+};
 
-/// Returns false if only root has more rights by it: an owner that is root, or a mode in which nobody else writes.
-fn gives_rights(name: &str, words: &[&str]) -> bool {
-    let first = words.iter().find(|word| !word.starts_with('-')).copied();
-    let Some(first) = first else {
-        return true;
+/// The options of rsync(1).
+const RSYNC: OptionTable = OptionTable {
+    values: &[
+        "-B",
+        "-e",
+        "-f",
+        "-M",
+        "-T",
+        "-@",
+        "--address",
+        "--backup-dir",
+        "--block-size",
+        "--bwlimit",
+        "--cc",
+        "--checksum-choice",
+        "--checksum-seed",
+        "--chmod",
+        "--chown",
+        "--compare-dest",
+        "--compress-choice",
+        "--compress-level",
+        "--contimeout",
+        "--copy-as",
+        "--copy-dest",
+        "--debug",
+        "--early-input",
+        "--exclude",
+        "--exclude-from",
+        "--files-from",
+        "--filter",
+        "--groupmap",
+        "--iconv",
+        "--include",
+        "--include-from",
+        "--info",
+        "--link-dest",
+        "--log-file",
+        "--log-file-format",
+        "--log-format",
+        "--max-alloc",
+        "--max-delete",
+        "--max-size",
+        "--min-size",
+        "--modify-window",
+        "--only-write-batch",
+        "--out-format",
+        "--outbuf",
+        "--partial-dir",
+        "--password-file",
+        "--port",
+        "--protocol",
+        "--read-batch",
+        "--remote-option",
+        "--rsh",
+        "--rsync-path",
+        "--skip-compress",
+        "--sockopts",
+        "--stderr",
+        "--stop-after",
+        "--stop-at",
+        "--suffix",
+        "--temp-dir",
+        "--time-limit",
+        "--timeout",
+        "--usermap",
+        "--write-batch",
+        "--zc",
+        "--zl",
+    ],
+    flags: "-0468AabCcDdEFgHhIiJKkLlmNnOoPpqRrSstUuVvWXxyz --8-bit-output --acls --append --append-verify --archive --atimes \
+            --backup --blocking-io --checksum --compress --copy-devices --copy-dirlinks --copy-links --copy-unsafe-links \
+            --crtimes --cvs-exclude --del --delay-updates --delete --delete-after --delete-before --delete-delay \
+            --delete-during --delete-excluded --delete-missing-args --devices --dirs --dry-run --executability --existing \
+            --fake-super --force --from0 --fsync --fuzzy --group --hard-links --human-readable --ignore-errors \
+            --ignore-existing --ignore-missing-args --ignore-times --inplace --ipv4 --ipv6 --itemize-changes \
+            --keep-dirlinks --links --list-only --mkpath --munge-links --new-compress --numeric-ids --old-args \
+            --old-compress --old-dirs --omit-dir-times --omit-link-times --one-file-system --open-noatime --owner \
+            --partial --perms --preallocate --progress --protect-args --prune-empty-dirs --quiet --recursive --relative \
+            --remove-source-files --safe-links --secluded-args --size-only --sparse --specials --stats --super --times \
+            --trust-sender --update --verbose --whole-file --write-devices --xattrs",
+};
+
+/// What cp(1), rsync(1) and the like put at their targets.
+fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Beyond)> {
+    let (table, target) = match name {
+        "rsync" => (&RSYNC, &[][..]),
+        _ => (&COPY, &["-t", "--target-directory"][..]),
     };
-    match name {
-        "chown" => !first
-            .split([':', '.'])
-            .all(|name| ["root", "0", ""].contains(&name)),
-        "chgrp" => !["root", "0"].contains(&first),
-        "chmod" => u32::from_str_radix(first, 8).map_or_else(
-            |_| first.contains(['w', 's', 'u', 'g', 'o', '=']) && !first.starts_with("go-"),
-            |mode| mode & 0o6022 != 0,
-        ),
-        _ => true,
+    let split = SplitWords::by_table(words, table);
+    let operands = &split.operands[..];
+    let makes_directories = name == "install" && split.has(&["-d", "--directory"]);
+    let target = split.value(target);
+    let mut targets: Vec<&str> = target.or(operands.last().copied()).into_iter().collect();
+    // One that seems to be the last may be the value of an option.
+    if makes_directories || split.has_unknown {
+        targets.extend(operands);
+    }
+    let rights = match name {
+        "install" => installed_rights(facts, &split),
+        "rsync" => synchronized_rights(facts, &split),
+        _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for target in targets {
+        let sources = operands.iter().filter(|_| !makes_directories);
+        let sources = sources.filter(|word| **word != target);
+        let sources = sources.map(|word| FilePath::new(word).map(Atom::Change));
+        let beyond: Vec<Beyond> = sources.chain(rights.iter().cloned()).collect();
+        let heads = FilePath::new(target).map(|file| written_as(facts, &file));
+        let heads = heads.into_iter().flatten();
+        found.extend(heads.flat_map(|head| each(&head, &beyond)));
+    }
+    found
+}
+
+/// What gets the right to write what install(1) makes, whose mode is 755 if none is named.
+fn installed_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Beyond> {
+    const OF_GROUP: u32 = 0o020;
+    let mode = split.value(&["-m", "--mode"]).unwrap_or("755");
+    let bits = u32::from_str_radix(mode, 8).ok();
+    let group = split.value(&["-g", "--group"]);
+    let opens = match (bits, group) {
+        // The right of a group that is named is one of its members.
+        (Some(bits), Some(_)) => bits & OPEN & !OF_GROUP != 0,
+        _ => opens(mode),
+    };
+    let owner = split.value(&["-o", "--owner"]);
+    let owner = owner.into_iter().flat_map(|name| of_user(facts, name));
+    let group = group.filter(|_| bits.is_none_or(|bits| bits & OF_GROUP != 0));
+    let group = group.into_iter().flat_map(|name| of_group(facts, name));
+    let opens = opens.then_some(None);
+    opens.into_iter().chain(owner).chain(group).collect()
+}
+
+/// What gets the right to write what rsync(1) makes.
+fn synchronized_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Beyond> {
+    let owners = split.values(&["--chown"]);
+    let owners = owners.flat_map(|owners| of_owners(facts, owners));
+    let users = split.values(&["--usermap"]).flat_map(mapped_names);
+    let users = users.flat_map(|name| of_user(facts, name));
+    let groups = split.values(&["--groupmap"]).flat_map(mapped_names);
+    let groups = groups.flat_map(|name| of_group(facts, name));
+    let mut modes = split.values(&["--chmod"]).flat_map(|all| all.split(','));
+    let opens = modes.any(|mode| opens(mode.trim_start_matches(['D', 'F'])));
+    let opens = opens.then_some(None);
+    opens
+        .into_iter()
+        .chain(owners)
+        .chain(users)
+        .chain(groups)
+        .collect()
+}
+
+/// The new names of `OLD:NEW,OLD:NEW`.
+fn mapped_names(map: &str) -> impl Iterator<Item = &str> {
+    map.split(',').filter_map(|one| one.rsplit(':').next())
+}
+
+/// Bits of a mode by which more than the owner can write, or whose program gets an account.
+const OPEN: u32 = 0o6022;
+
+/// Returns true for a mode of chmod(1) in which more than the owner may write, or which is not understood.
+fn opens(mode: &str) -> bool {
+    u32::from_str_radix(mode, 8).map_or_else(
+        |_| mode.contains(['w', 's', 'u', 'g', 'o', '=']) && !mode.starts_with("go-"),
+        |bits| bits & OPEN != 0,
+    )
+}
+
+/// Whose right a file is that gets `USER:GROUP`, as chown(1) reads it.
+fn of_owners(facts: &Facts, owners: &str) -> Vec<Beyond> {
+    let is_user = facts.accounts.uid(owners).is_some();
+    let both = owners.split_once(':').or_else(|| owners.split_once('.'));
+    let (user, group) = both.filter(|_| !is_user).unwrap_or((owners, ""));
+    let user = of_user(facts, user).into_iter();
+    user.chain(of_group(facts, group)).collect()
+}
+
+fn of_user(facts: &Facts, name: &str) -> Vec<Beyond> {
+    match facts.accounts.uid(name).or_else(|| name.parse().ok()) {
+        Some(0) => Vec::new(),
+        None if name.is_empty() => Vec::new(),
+        uid => vec![uid.map(Atom::Account)],
+    }
+}
+
+fn of_group(facts: &Facts, name: &str) -> Vec<Beyond> {
+    match facts.accounts.gid(name).or_else(|| name.parse().ok()) {
+        Some(0) => Vec::new(),
+        None if name.is_empty() => Vec::new(),
+        gid => vec![gid.map(Atom::Member)],
     }
 }
 
