@@ -215,7 +215,7 @@ fn account_of_free(facts: &Facts, runas: u32, all: &[&str]) -> Option<u32> {
     };
     let end = words.iter().position(|word| is_free(word.as_bytes()));
     let fixed = words.split_at(end.unwrap_or(words.len())).0;
-    if split(base_name(program), fixed).has(&USER) && !fixed.contains(&"--") {
+    if end.is_some() && !split(base_name(program), fixed).is_ended {
         return Some(runas);
     }
     match wrapper.account(fixed) {
