@@ -768,6 +768,52 @@ fn program_of_sudo_that_writes_is_judged() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// What each of these programs can do by words behind a verb that only looks is in its manual.
+#[test]
+fn program_of_sudo_that_only_looks_is_no_path() {
+    let lines = [
+        // Options of docker that choose a host or a file come before the verb.
+        ("/usr/bin/docker logs *", false),
+        ("/usr/bin/docker logs [a-z]*", false),
+        ("/usr/bin/docker ps *", false),
+        ("/usr/bin/docker restart *", false),
+        ("/usr/bin/docker log*", true),
+        ("/usr/bin/docker -H * ps", true),
+        ("/usr/bin/docker cp *", true),
+        ("/usr/bin/docker container *", true),
+        ("/usr/bin/docker ^logs .*$", true),
+        // Each verb of podman takes --runtime and --root.
+        ("/usr/bin/podman ps *", true),
+        // Options of ip come before the object: -batch.
+        ("/usr/sbin/ip addr show *", false),
+        ("/usr/sbin/ip route show *", false),
+        ("/usr/sbin/ip addr *", true),
+        ("/usr/sbin/ip netns *", true),
+        ("/usr/sbin/ip -b *", true),
+        ("/usr/bin/snap list *", false),
+        ("/usr/bin/snap run *", true),
+        // One argument may be several commands: `virsh 'list ; create x.xml'`.
+        ("/usr/bin/virsh list *", true),
+        // -R DIR loads libraries of DIR.
+        ("/usr/bin/passwd -S *", true),
+        // --exec COMMAND.
+        ("/usr/sbin/dmsetup ls *", true),
+        // --address=unixexec:path=PROGRAM.
+        ("/usr/bin/busctl list *", true),
+        // --kubeconfig and --config name programs.
+        ("/usr/bin/kubectl get *", true),
+    ];
+    let mut wrong = Vec::new();
+    for (line, expect) in lines {
+        let (path, text) = sudoers(line);
+        let (found, shown) = answer(&[(path, &text)], "", false);
+        if found != expect {
+            wrong.push(format!("{line}:\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 /// Each level once: followed twice, forty of them take years.
 #[test]
 fn texts_of_wrappers_in_each_other_end() {

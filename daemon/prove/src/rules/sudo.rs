@@ -57,7 +57,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
             let is_behind = words.len() < all.len();
             let (program, words) = words.split_first().unwrap_or((&"", &[]));
             let name = base_name(program);
-            let is_free = args.as_deref().is_none_or(is_free);
+            let is_free = args.as_deref().is_none_or(is_free) && !only_looks(name, words);
             // A wrapper starts what the caller names.
             let names_program =
                 is_behind && is_free && (program.is_empty() || program.contains('*'));
@@ -87,6 +87,41 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
 /// Returns true if they are any text, a star, which matches several words, or a regular expression.
 fn is_free(args: &[u8]) -> bool {
     args.starts_with(b"^") || args.contains(&b'*')
+}
+
+/// First words of programs that only look, or have a daemon do what it does in any case, whatever is behind them. Not here:
+/// podman, whose verbs all take `--runtime`; virsh, for which one argument may be several commands; `passwd -S` (`-R`),
+/// `dmsetup ls` (`--exec`) and busctl (`--address=unixexec:`).
+const LOOKS: [(&str, &[&str]); 3] = [
+    (
+        "docker",
+        &[
+            "logs", "ps", "images", "stats", "port", "events", "restart", "stop",
+        ],
+    ),
+    (
+        "ip",
+        &[
+            "addr show",
+            "address show",
+            "link show",
+            "route show",
+            "neigh show",
+            "rule show",
+        ],
+    ),
+    ("snap", &["list", "changes"]),
+];
+
+fn only_looks(name: &str, words: &[&str]) -> bool {
+    let is_first = |look: &&str| {
+        let count = look.split(' ').count();
+        // A pattern in them could be another verb.
+        words.len() > count && words.iter().copied().take(count).eq(look.split(' '))
+    };
+    LOOKS
+        .iter()
+        .any(|(program, looks)| *program == name && looks.iter().any(is_first))
 }
 
 fn all_words<'r>(path: &'r FilePath, args: Option<&'r [u8]>) -> Vec<&'r str> {
