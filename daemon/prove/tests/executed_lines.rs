@@ -351,6 +351,10 @@ fn what_is_behind_a_mark_of_the_shell_is_found() {
         ("cat /srv/app/noexec.sh |& sh", true),
         ("cat /srv/app/noexec.sh | { sh; }", true),
         ("cat /srv/app/noexec.sh | (sh)", true),
+        ("cat /srv/app/noexec.sh | (cd /tmp && sh)", true),
+        ("cat /srv/app/noexec.sh | { set -e; sh; }", true),
+        ("cat /srv/app/noexec.sh | { cat; }; sh", false),
+        ("cat /srv/app/noexec.sh | { cat /opt/x | sh; }", false),
         ("sleep $((3 / 2)); /srv/app/run.sh", true),
     ]);
 }

@@ -1,16 +1,17 @@
 //! Splits a shell text into commands, as far as words show them. Each command of a condition, a loop or a function
 //! counts. Total on any bytes, in time and memory that are linear in the text.
 
+mod groups;
 mod marks;
 mod open;
 mod state;
 
 use std::collections::BTreeSet;
 
-use super::shell::{ShellCommand, base_name, is_name};
+use super::shell::{ShellCommand, base_name};
 use marks::{arithmetic, has_quote, is_before_word, output};
 use open::{OuterCommand, Redirect, Unclosed};
-use state::{ShellState, is_assignment};
+use state::{ShellState, cost, is_assignment};
 
 /// Quotes, groups, substitutions and cases in each other.
 const DEPTH: usize = 64;
@@ -72,6 +73,8 @@ struct TextLexer {
     state: ShellState,
     /// The input that the pipe before this command has.
     feed: Option<Vec<u8>>,
+    /// The input of each command of the groups that are open, unless a pipe in them gives another.
+    group_feed: Option<Vec<u8>>,
     open: Vec<Unclosed>,
 }
 
@@ -143,7 +146,7 @@ impl TextLexer {
                 }
             }
             b'|' | b'&' => self.end_command(),
-            b'{' | b'}' if self.word.is_empty() => self.end_command(),
+            b'{' | b'}' if self.word.is_empty() => self.brace(byte, after),
             byte => self.word.push(byte),
         }
         after
@@ -201,59 +204,6 @@ impl TextLexer {
         after.get(more..).unwrap_or_default()
     }
 
-    fn bracket<'t>(&mut self, after: &'t [u8], is_target: bool) -> &'t [u8] {
-        let is_first = self.command.words.is_empty() && self.command.variables.is_empty();
-        if self.is_pattern() {
-            return after;
-        }
-        // `<(…)`
-        if is_target {
-            self.substitution(b')');
-            return after;
-        }
-        // A function is defined.
-        if let [b')', rest @ ..] = after
-            && is_first
-            && !self.word.is_empty()
-            && is_name(&self.word)
-        {
-            self.word.clear();
-            return rest;
-        }
-        let is_list = self.word.ends_with(b"=");
-        self.end_command();
-        let directory = self.state.directory.clone();
-        self.push(Unclosed::Group { directory });
-        if is_list {
-            self.command.words.push(Vec::new());
-        }
-        after
-    }
-
-    fn closing_bracket(&mut self) {
-        if self.is_pattern() && self.word == b"esac" {
-            self.end_word();
-        }
-        if let Some(Unclosed::Case { is_pattern }) = self.open.last_mut()
-            && *is_pattern
-        {
-            *is_pattern = false;
-            self.word.clear();
-            self.command = ShellCommand::default();
-            return;
-        }
-        if !self.close(b')') {
-            // A pattern of a case that was not seen.
-            self.end_word();
-            self.command.words.insert(0, Vec::new());
-            self.end_command();
-        }
-    }
-
-    fn is_pattern(&self) -> bool {
-        matches!(self.open.last(), Some(Unclosed::Case { is_pattern: true }))
-    }
-
     fn push(&mut self, one: Unclosed) {
         match self.open.len() >= DEPTH {
             true => {
@@ -296,9 +246,14 @@ impl TextLexer {
         match self.open.pop() {
             None => return false,
             Some(Unclosed::Quote | Unclosed::Case { .. }) => {}
-            Some(Unclosed::Group { directory }) => {
+            Some(Unclosed::Braces { feed }) => {
+                self.end_command();
+                self.group_feed = feed;
+            }
+            Some(Unclosed::Group { directory, feed }) => {
                 self.end_command();
                 self.state.directory = directory;
+                self.group_feed = feed;
                 // What is behind it is no program.
                 self.command.words.push(Vec::new());
             }
@@ -375,9 +330,10 @@ impl TextLexer {
         let mut command = std::mem::take(&mut self.command);
         if command.words.iter().any(|word| !word.is_empty()) || !command.variables.is_empty() {
             // The command of a pipe may begin on a later line, or in a group.
-            let feed = self.feed.take();
+            let feed = self.feed.take().or_else(|| self.group_feed.clone());
+            let fed = cost(feed.as_ref().map_or(0, Vec::len));
             command.input = command.input.take().or(feed);
-            let cost = self.state.settle(&mut command);
+            let cost = self.state.settle(&mut command).saturating_add(fed);
             self.found.words = self.found.words.saturating_add(cost);
             self.found.commands.push(command);
         }
@@ -418,7 +374,7 @@ mod tests {
 
     #[test]
     fn commands_have_their_words() {
-        let rows: [(&str, &[&str]); 20] = [
+        let rows: [(&str, &[&str]); 23] = [
             (
                 "# /not/this\nX=1 /opt/a.sh --x /srv/in # no",
                 &["X=1|/opt/a.sh|--x|/srv/in"],
@@ -448,9 +404,36 @@ mod tests {
             ("cat /x | sh", &["cat|/x", "sh</x"]),
             ("cat /x |\n\n # y\n sh\nb", &["cat|/x", "sh</x", "b"]),
             ("cat /x |& sh; b", &["cat|/x", "sh</x", "b"]),
-            ("a | { sh; b; }", &["a", "sh<$(a …)", "b"]),
             ("a | (sh); b", &["a", "sh<$(a …)", "b"]),
-            ("a | { ; b; }", &["a", "b"]),
+            ("a | ; b", &["a", "b"]),
+            ("a | { b; c; }; d", &["a", "b<$(a …)", "c<$(a …)", "d"]),
+            (
+                "a | (b && c\nd) | e; f",
+                &["a", "b<$(a …)", "c<$(a …)", "d<$(a …)", "e<$(…)", "f"],
+            ),
+            (
+                "a | { { b; }; c | d; e {f,g}; }; h",
+                &[
+                    "a",
+                    "b<$(a …)",
+                    "c<$(a …)",
+                    "d<$(c …)",
+                    "e<$(a …)",
+                    "f,g}<$(a …)",
+                    "h",
+                ],
+            ),
+            (
+                "a | { b=$(c); (d }); e; }; f",
+                &[
+                    "a",
+                    "c<$(a …)",
+                    "b=$(c …)<$(a …)",
+                    "d<$(a …)",
+                    "e<$(a …)",
+                    "f",
+                ],
+            ),
             ("a | B=c sh\nb", &["a", "B=c|sh<$(a …)", "b"]),
             ("f() { /a; }\nA=(b c)", &["/a", "A=", "|b|c"]),
             ("a # b\nc#d $# ;# e\nf", &["a", "c#d|$#", "f"]),
@@ -561,6 +544,8 @@ mod tests {
             format!("cd {long}\n").repeat(1000),
             format!("A={long}\n{}", "$A".repeat(100_000)),
             format!("PATH=/{long}:$PATH\n").repeat(1000),
+            format!("cat /{long} | {{ {}", "a;".repeat(100_000)),
+            format!("cat /{long} | {{ {}", "()".repeat(100_000)),
             "a ".repeat(100_000),
             "$(a ".repeat(100_000),
             "`a $(\"".repeat(100_000),
@@ -574,7 +559,8 @@ mod tests {
             assert!(found.words < MANY + 100, "{start}: {}", found.words);
             let parts = |one: &ShellCommand| {
                 let words = one.variables.iter().chain(&one.words);
-                words.chain(&one.directory).map(Vec::len).sum::<usize>()
+                let copies = one.directory.iter().chain(&one.input);
+                words.chain(copies).map(Vec::len).sum::<usize>()
             };
             let kept: usize = found.commands.iter().map(parts).sum();
             assert!(kept < text.len() + 64 * MANY, "{start}: {kept}");

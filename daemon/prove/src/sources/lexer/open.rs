@@ -20,8 +20,14 @@ pub enum Unclosed {
     Case {
         is_pattern: bool,
     },
+    /// `(…)`, with what holds again behind it: the directory, and the input of the group around it.
     Group {
         directory: Option<Vec<u8>>,
+        feed: Option<Vec<u8>>,
+    },
+    /// `{ …; }` with an input, and the input of the group around it.
+    Braces {
+        feed: Option<Vec<u8>>,
     },
     Substitution(Box<OuterCommand>),
 }
@@ -46,7 +52,7 @@ impl Unclosed {
         match self {
             Self::Group { .. } => byte == b')',
             Self::Substitution(outer) => byte == outer.end,
-            Self::Quote | Self::Case { .. } => false,
+            Self::Quote | Self::Case { .. } | Self::Braces { .. } => false,
         }
     }
 }

@@ -160,7 +160,8 @@ fn replaced(word: &[u8]) -> Vec<u8> {
     }
 }
 
-fn cost(copied: usize) -> usize {
+/// Returns what a copy of so many bytes costs, in words.
+pub fn cost(copied: usize) -> usize {
     copied.div_ceil(COPY)
 }
 
