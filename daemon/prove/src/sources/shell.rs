@@ -2,7 +2,7 @@
 
 use crate::path::FilePath;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShellCommand {
     pub line: usize,
     /// What the last `cd` before it names.

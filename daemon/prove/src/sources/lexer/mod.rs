@@ -35,13 +35,32 @@ pub struct Lexed {
     pub unread: BTreeSet<&'static str>,
 }
 
-/// Returns the commands of the first `most` words.
+/// Returns the commands of the first `most` words. One with a value that a sourced file or `eval` may have changed is
+/// there twice: with that value, and without any.
 pub fn lexed(text: &[u8], most: usize) -> Lexed {
+    let (mut found, used_kept) = one_way(text, most, false);
+    if used_kept {
+        let (other, _) = one_way(text, most.saturating_sub(found.words), true);
+        let known: BTreeSet<&ShellCommand> = found.commands.iter().collect();
+        let other_commands = other.commands.into_iter();
+        let new = other_commands.filter(|command| !known.contains(command));
+        let new: Vec<ShellCommand> = new.collect();
+        found.commands.extend(new);
+        found.words = found.words.saturating_add(other.words);
+        found.is_cut |= other.is_cut;
+        found.unread.extend(other.unread);
+    }
+    found
+}
+
+/// Returns the commands, and whether one has a value that may have changed.
+fn one_way(text: &[u8], most: usize, ends_values: bool) -> (Lexed, bool) {
     let mut lexer = TextLexer {
         line: 1,
         before: b'\n',
         ..TextLexer::default()
     };
+    lexer.state.ends_values = ends_values;
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
         if lexer.found.words >= most {
@@ -55,10 +74,12 @@ pub fn lexed(text: &[u8], most: usize) -> Lexed {
     }
     while lexer.pop() {}
     lexer.end_command();
-    Lexed {
+    let used_kept = lexer.state.used_kept;
+    let found = Lexed {
         unread: lexer.state.unread,
         ..lexer.found
-    }
+    };
+    (found, used_kept)
 }
 
 #[derive(Debug, Default)]
@@ -497,10 +518,26 @@ mod tests {
             ("A=/a; A=/b; $A/c", &["A=/a", "A=/b", "$A/c"]),
             ("A=$(b); $A/c", &["b", "A=$(b …)", "$A/c"]),
             ("A=/a b; $A/c", &["A=/a|b", "$A/c"]),
-            ("A=/a; . /b; $A/c", &["A=/a", ".|/b", "$A/c"]),
-            ("A=/a; source b; $A/c", &["A=/a", "source|b", "$A/c"]),
+            ("A=/a; . /b; $A/c", &["A=/a", ".|/b", "/a/c", "$A/c"]),
+            ("A=/a; . /b; c", &["A=/a", ".|/b", "c"]),
+            (
+                "A=/a; . /b; A=/c; $A/d",
+                &["A=/a", ".|/b", "A=/c", "/c/d", "$A/d"],
+            ),
+            (
+                "A=/a; . /b; B=$A/c; $B/d",
+                &["A=/a", ".|/b", "B=/a/c", "/a/c/d", "B=$A/c", "$B/d"],
+            ),
+            (
+                "A=/a; A=/b; . /c; A=/d; $A/e",
+                &["A=/a", "A=/b", ".|/c", "A=/d", "$A/e"],
+            ),
+            (
+                "A=/a; source b; $A/c",
+                &["A=/a", "source|b", "/a/c", "$A/c"],
+            ),
             ("A=/a; . /lib/b; $A/c", &["A=/a", ".|/lib/b", "/a/c"]),
-            ("A=/a; eval b; $A/c", &["A=/a", "eval|b", "$A/c"]),
+            ("A=/a; eval b; $A/c", &["A=/a", "eval|b", "/a/c", "$A/c"]),
             (". /b; A=/a; $A/c", &[".|/b", "A=/a", "/a/c"]),
             ("cd /a; . ./b; ./c", &["/a: cd|/a", "/a: .|./b", "/a: ./c"]),
             ("A=/a; A+=/b; $A/c", &["A=/a", "A+=/b", "$A/c"]),
@@ -544,6 +581,7 @@ mod tests {
             format!("cd {long}\n").repeat(1000),
             format!("A={long}\n{}", "$A".repeat(100_000)),
             format!("PATH=/{long}:$PATH\n").repeat(1000),
+            format!("A={long}\n. /b\n{}", "$A ".repeat(100_000)),
             format!("cat /{long} | {{ {}", "a;".repeat(100_000)),
             format!("cat /{long} | {{ {}", "()".repeat(100_000)),
             "a ".repeat(100_000),

@@ -18,21 +18,35 @@ const TOO_LONG: &str = "long directories, search paths and values of it are not 
 pub struct ShellState {
     pub directory: Option<Vec<u8>>,
     searches: Vec<Vec<u8>>,
-    /// `None`: it has several values, or one that only the shell knows.
-    values: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    values: BTreeMap<Vec<u8>, ShellValue>,
+    /// Values end at code that is not read here. Otherwise they are kept.
+    pub ends_values: bool,
+    /// A value was added that such code may have changed.
+    pub used_kept: bool,
     pub unread: BTreeSet<&'static str>,
+}
+
+#[derive(Debug)]
+struct ShellValue {
+    /// `None`: it has several values, or one that only the shell knows.
+    known: Option<Vec<u8>>,
+    /// Code that is not read here may have given it another.
+    is_kept: bool,
 }
 
 impl ShellState {
     /// Adds the value of a variable, or its name, to a word. Returns what that costs, in words.
-    pub fn value(&self, name: &[u8], word: &mut Vec<u8>) -> usize {
-        let Some(Some(value)) = self.values.get(name) else {
+    pub fn value(&mut self, name: &[u8], word: &mut Vec<u8>) -> usize {
+        let value = self.values.get(name);
+        let Some((value, known)) = value.and_then(|value| Some((value, value.known.as_ref()?)))
+        else {
             word.push(b'$');
             word.extend_from_slice(name);
             return 0;
         };
-        word.extend_from_slice(value);
-        cost(value.len())
+        self.used_kept |= value.is_kept;
+        word.extend_from_slice(known);
+        cost(known.len())
     }
 
     /// Completes a command by what was before it, and keeps what it leaves. Returns what that costs, in words.
@@ -61,7 +75,10 @@ impl ShellState {
             b"." | b"source" | b"eval"
                 if !operands.first().is_some_and(|file| is_library(file)) =>
             {
-                self.values.values_mut().for_each(|value| *value = None)
+                for value in self.values.values_mut() {
+                    value.is_kept = true;
+                    value.known.take_if(|_| self.ends_values);
+                }
             }
             b"for" | b"read" | b"select" | b"unset" | b"mapfile" | b"getopts" => {
                 for name in operands.iter().take_while(|word| *word != b"in") {
@@ -135,10 +152,17 @@ impl ShellState {
         let value = value.filter(|value| !is_open(value));
         let has_capacity = self.values.len() < KNOWN;
         match self.values.get_mut(name) {
-            Some(known) if known.as_deref() == value => {}
-            Some(known) => *known = None,
+            Some(before) if before.known.as_deref() == value => {}
+            Some(before) => {
+                let is_kept = before.is_kept && before.known.is_some();
+                before.known = value.filter(|_| is_kept).map(<[u8]>::to_vec);
+            }
             None if has_capacity => {
-                self.values.insert(name.to_vec(), value.map(<[u8]>::to_vec));
+                let value = ShellValue {
+                    known: value.map(<[u8]>::to_vec),
+                    is_kept: false,
+                };
+                self.values.insert(name.to_vec(), value);
             }
             None => {}
         }
