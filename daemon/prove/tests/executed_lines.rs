@@ -313,6 +313,10 @@ fn what_a_wrapper_runs_in_a_crontab_is_found() {
         ("su -s /bin/sh -c 'cd /srv/app && ./run.sh' agent", false),
         ("setuidgid root bash /srv/app/noexec.sh", true),
         ("setuidgid agent bash /srv/app/noexec.sh", false),
+        ("setpriv --reuid=0 bash /srv/app/noexec.sh", true),
+        ("sudo -u '#0' bash /srv/app/noexec.sh", true),
+        ("sudo -u '#5001' bash /srv/app/noexec.sh", false),
+        ("chpst -u :5001:6001 bash /srv/app/noexec.sh", false),
         ("find /opt -execdir bash /srv/app/noexec.sh \\;", true),
         ("find /opt -name bash /srv/app/noexec.sh", false),
         ("start-stop-daemon --start --exec /srv/app/run.sh", true),
@@ -412,6 +416,27 @@ fn words_that_are_code_are_found_and_files_are_not() {
         ("install /srv/app/run.sh /opt/x", false),
         ("test -x /srv/app/run.sh", false),
     ]);
+}
+
+#[test]
+fn what_runs_as_an_account_that_the_tables_lack_is_listed() {
+    for line in [
+        "sudo -u ldap /srv/app/run.sh",
+        "runuser -u ldap -- /srv/app/run.sh",
+        "su - ldap -c /srv/app/run.sh",
+        "su -l ldap -c 'cd /srv/app; ./run.sh'",
+        "setuidgid ldap bash /srv/app/noexec.sh",
+        "start-stop-daemon --start --chuid ldap --exec /srv/app/run.sh",
+    ] {
+        let (reaches, shown) = answer(
+            &[("/etc/cron.d/x", &format!("* * * * * root {line}\n"))],
+            "",
+            true,
+        );
+        let sentence =
+            "/etc/cron.d/x: what it runs as 'ldap' is not followed: the account is unknown";
+        assert!(!reaches && shown.contains(sentence), "{line}\n{shown}");
+    }
 }
 
 fn job(text: &str) -> (&'static str, String) {

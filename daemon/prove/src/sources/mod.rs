@@ -11,6 +11,7 @@ pub mod keys;
 mod lexer;
 pub mod loader;
 pub mod login;
+mod options;
 pub mod own;
 pub mod pam;
 pub mod polkit;

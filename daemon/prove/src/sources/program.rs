@@ -3,6 +3,7 @@
 use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
+use super::options::{option_value, value_of, values_of};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
 use crate::look::Look;
@@ -66,7 +67,10 @@ impl Look<'_> {
             match program_of(program).map(|program| (program, &program.class)) {
                 Some((_, Class::Wrapper(wrapper) | Class::Joins(wrapper))) => {
                     (rest, inner) = args.split_at(wrapper.inner(args));
-                    by = self.wrapped(by, wrapper, args);
+                    let Some(wrapped) = self.wrapped(by, wrapper, args) else {
+                        break;
+                    };
+                    by = wrapped;
                     // A text is all that is behind it: to go on there as well would double the work with each level.
                     if code_at(wrapper, args).is_some() {
                         inner = &[];
@@ -85,9 +89,10 @@ impl Look<'_> {
                     rest = self.interpreted(&by, known, args);
                 }
                 Some((known, Class::Tool(tool))) => {
-                    if let Some(name) = value_of(tool.accounts, args) {
-                        by = self.named_account(by, name);
-                    }
+                    let Some(named) = self.named_account(by, value_of(tool.accounts, args)) else {
+                        break;
+                    };
+                    by = named;
                     self.tool(&by, known, tool, args);
                     let is_start = |arg: &Vec<u8>| is_one(tool.starts, arg);
                     let at = args.iter().position(is_start);
@@ -110,13 +115,11 @@ impl Look<'_> {
         }
     }
 
-    /// Notes what the options of a wrapper say. Returns how it executes the inner program.
-    fn wrapped(&mut self, by: Execution, wrapper: &Wrapper, args: &[Vec<u8>]) -> Execution {
+    /// Notes what the options of a wrapper say. Returns how it executes the inner program. `None`: its account is not
+    /// known.
+    fn wrapped(&mut self, by: Execution, wrapper: &Wrapper, args: &[Vec<u8>]) -> Option<Execution> {
         let own = args.split_at(wrapper.inner(args)).0;
-        let mut by = match wrapper.account(args) {
-            Some(name) => self.named_account(by, name),
-            None => by,
-        };
+        let mut by = self.named_account(by, wrapper.account(args))?;
         for word in own {
             if wrapper.assigns && word.contains(&b'=') && !word.starts_with(b"-") {
                 variables::apply(self, &mut by, word);
@@ -129,19 +132,28 @@ impl Look<'_> {
             let text = args.iter().skip(at.saturating_add(1));
             self.nested_text(&by, &text.cloned().collect::<Vec<_>>().join(&b' '));
         }
-        by
+        Some(by)
     }
 
     /// `name`: of an account, or its number, also with a group behind a colon. Only root becomes another account without
-    /// a password; what sudo permits an account are facts of their own.
-    fn named_account(&self, by: Execution, name: &[u8]) -> Execution {
-        let name = name.split(|byte| *byte == b':').next();
-        let name = name.and_then(|name| std::str::from_utf8(name).ok());
-        let uid = name.and_then(|name| name.parse().ok().or(self.facts.accounts.uid(name)));
-        Execution {
-            uid: uid.filter(|_| by.uid == 0).unwrap_or(by.uid),
-            ..by
+    /// a password; what sudo permits an account are facts of their own. `None`: the account is not known, which is noted.
+    fn named_account(&self, by: Execution, name: Option<&[u8]>) -> Option<Execution> {
+        let Some(name) = name.filter(|_| by.uid == 0) else {
+            return Some(by);
+        };
+        let mut parts = name.split(|byte| *byte == b':').map(<[u8]>::trim_ascii);
+        let known = parts.find(|part| !part.is_empty()).unwrap_or_default();
+        let number = known.strip_prefix(b"#").unwrap_or(known);
+        let number = std::str::from_utf8(number).ok();
+        let number = number.and_then(|number| number.parse().ok());
+        let known = std::str::from_utf8(known).ok();
+        let uid = number.or_else(|| self.facts.accounts.uid(known?));
+        if uid.is_none() {
+            let name = remit_common::text::line(name, 60);
+            let why = format!("what it runs as '{name}' is not followed: the account is unknown");
+            self.machine.unknown(&by.source.file, why);
         }
+        uid.map(|uid| Execution { uid, ..by })
     }
 
     /// Notes the files of verbs of a container runner that name what it does to the machine, such as those of compose.
@@ -346,44 +358,4 @@ fn is_bundle_with(word: &[u8], is_one: impl FnMut(&u8) -> bool) -> bool {
 fn has_value(word: &[u8]) -> bool {
     let is_long = matches!(word, b"--rcfile" | b"--init-file");
     is_long || is_bundle_with(word, |letter| matches!(letter, b'o' | b'O'))
-}
-
-/// Returns `Some(None)` for this option, also as the last letter of several, as `-pe`, and with the value if it is
-/// in the same word, as `--x=value`, `-I/value` and `-x:value`.
-fn option_value<'w>(option: &str, word: &'w [u8]) -> Option<Option<&'w [u8]>> {
-    let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
-    if let Some(rest) = word.strip_prefix(option.as_bytes()) {
-        let is_path = |rest: &[u8]| rest.starts_with(b"/") || rest.starts_with(b".");
-        return match rest {
-            [] if !option.ends_with(':') => Some(None),
-            [b'=', value @ ..] if option.starts_with("--") => Some(Some(value)),
-            value if option.ends_with(':') => Some(Some(value)),
-            value if letter.is_some() && is_path(value) => Some(Some(value)),
-            _ => bundled(letter, word),
-        };
-    }
-    bundled(letter, word)
-}
-
-fn bundled<'w>(letter: Option<&str>, word: &[u8]) -> Option<Option<&'w [u8]>> {
-    let letters = word.strip_prefix(b"-").unwrap_or_default();
-    let is_bundle = (2..5).contains(&letters.len()) && letters.iter().all(u8::is_ascii_alphabetic);
-    let is_last = |letter: &str| is_bundle && word.ends_with(letter.as_bytes());
-    letter.is_some_and(is_last).then_some(None)
-}
-
-/// Returns the values of these options.
-fn values_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Vec<&'w [u8]> {
-    let mut words = args.iter();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let value = options.iter().find_map(|option| option_value(option, word));
-        found.extend(value.and_then(|value| value.or_else(|| words.next().map(Vec::as_slice))));
-    }
-    found
-}
-
-/// Returns the first value of one of these options.
-fn value_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Option<&'w [u8]> {
-    values_of(options, args).into_iter().next()
 }

@@ -1,0 +1,41 @@
+//! Options among the words of a program, and their values.
+
+/// Returns `Some(None)` for this option, also as the last letter of several, as `-pe`, and with the value if it is
+/// in the same word, as `--x=value`, `-I/value` and `-x:value`.
+pub(super) fn option_value<'w>(option: &str, word: &'w [u8]) -> Option<Option<&'w [u8]>> {
+    let letter = option.strip_prefix('-').filter(|letter| letter.len() == 1);
+    if let Some(rest) = word.strip_prefix(option.as_bytes()) {
+        let is_path = |rest: &[u8]| rest.starts_with(b"/") || rest.starts_with(b".");
+        return match rest {
+            [] if !option.ends_with(':') => Some(None),
+            [b'=', value @ ..] if option.starts_with("--") => Some(Some(value)),
+            value if option.ends_with(':') => Some(Some(value)),
+            value if letter.is_some() && is_path(value) => Some(Some(value)),
+            _ => bundled(letter, word),
+        };
+    }
+    bundled(letter, word)
+}
+
+fn bundled<'w>(letter: Option<&str>, word: &[u8]) -> Option<Option<&'w [u8]>> {
+    let letters = word.strip_prefix(b"-").unwrap_or_default();
+    let is_bundle = (2..5).contains(&letters.len()) && letters.iter().all(u8::is_ascii_alphabetic);
+    let is_last = |letter: &str| is_bundle && word.ends_with(letter.as_bytes());
+    letter.is_some_and(is_last).then_some(None)
+}
+
+/// Returns the values of these options.
+pub(super) fn values_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Vec<&'w [u8]> {
+    let mut words = args.iter();
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let value = options.iter().find_map(|option| option_value(option, word));
+        found.extend(value.and_then(|value| value.or_else(|| words.next().map(Vec::as_slice))));
+    }
+    found
+}
+
+/// Returns the first value of one of these options.
+pub(super) fn value_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Option<&'w [u8]> {
+    values_of(options, args).into_iter().next()
+}
