@@ -44,6 +44,8 @@ pub struct Wrapper {
     pub directories: &'static [&'static str],
     /// It does not change why the inner program would fail in a sandbox.
     pub is_transparent: bool,
+    /// The inner program is a file of another machine, or of a container.
+    pub is_remote: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub struct ContainerRunner {
 pub struct Tool {
     /// Options whose value is code, a program, or settings that name some.
     pub code: &'static [&'static str],
+    /// Those of them whose value another machine runs.
+    pub remote_code: &'static [&'static str],
     pub starts: &'static [&'static str],
     pub writes: &'static [&'static str],
     /// The first word that is not an option chooses the action.
@@ -86,6 +90,7 @@ pub struct Tool {
 
 pub(crate) const TOOL: Tool = Tool {
     code: &[],
+    remote_code: &[],
     starts: &[],
     writes: &[],
     verb: false,

@@ -75,7 +75,14 @@ pub(crate) const PROGRAMS: &[Program] = &[
         },
     ),
     code(&["scp", "sftp"], &["-o", "-F", "-S", "-D"]),
-    code(&["rsync"], &["-e", "--rsh", "--rsync-path"]),
+    tool(
+        &["rsync"],
+        Tool {
+            code: &["-e", "--rsh", "--rsync-path"],
+            remote_code: &["--rsync-path"],
+            ..TOOL
+        },
+    ),
     code(&["zip"], &["-TT", "--unzip-command"]),
     tool(
         &["vim", "vi", "nvim", "view", "ex"],
@@ -317,20 +324,6 @@ pub(crate) const PROGRAMS: &[Program] = &[
             "ip6tables-restore",
         ],
         &["--modprobe"],
-    ),
-    code(
-        &["ansible"],
-        &[
-            "-a",
-            "-e",
-            "-i",
-            "-m",
-            "--args",
-            "--extra-vars",
-            "--inventory",
-            "--module-name",
-            "-M",
-        ],
     ),
     runs_files(
         &["ansible-playbook"],

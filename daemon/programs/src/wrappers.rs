@@ -11,9 +11,26 @@ const PLAIN: Wrapper = Wrapper {
     is_account_operand: false,
     directories: &[],
     is_transparent: false,
+    is_remote: false,
 };
 const THROUGH: Wrapper = Wrapper {
     is_transparent: true,
+    ..PLAIN
+};
+
+const CONTAINED: Wrapper = Wrapper {
+    with_value: &[
+        "-n",
+        "-D",
+        "-M",
+        "-i",
+        "-u",
+        "--name",
+        "--directory",
+        "--machine",
+        "--image",
+        "--user",
+    ],
     ..PLAIN
 };
 
@@ -179,22 +196,12 @@ pub(crate) const PROGRAMS: &[Program] = &[
             ..THROUGH
         },
     ),
+    wrapper(&["systemd-inhibit"], CONTAINED),
     wrapper(
-        &["systemd-inhibit", "systemd-nspawn", "lxc-attach"],
+        &["systemd-nspawn", "lxc-attach"],
         Wrapper {
-            with_value: &[
-                "-n",
-                "-D",
-                "-M",
-                "-i",
-                "-u",
-                "--name",
-                "--directory",
-                "--machine",
-                "--image",
-                "--user",
-            ],
-            ..PLAIN
+            is_remote: true,
+            ..CONTAINED
         },
     ),
     wrapper(&["nohup", "setsid", "time", "chronic"], THROUGH),
@@ -241,6 +248,24 @@ pub(crate) const PROGRAMS: &[Program] = &[
         class: Class::Tool(Tool {
             code: &["-a", "-x", "--exec", "--startas"],
             accounts: &["-c", "--chuid"],
+            ..TOOL
+        }),
+    },
+    Program {
+        names: &["ansible"],
+        class: Class::Tool(Tool {
+            code: &[
+                "-a",
+                "-e",
+                "-i",
+                "-m",
+                "--args",
+                "--extra-vars",
+                "--inventory",
+                "--module-name",
+                "-M",
+            ],
+            remote_code: &["-a", "--args"],
             ..TOOL
         }),
     },
@@ -331,6 +356,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
                 "-o", "-P", "-p", "-Q", "-R", "-S", "-W", "-w",
             ],
             code: &["-o", "-F", "-S", "-J"],
+            is_remote: true,
             ..PLAIN
         },
     ),

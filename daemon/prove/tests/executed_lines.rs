@@ -439,6 +439,39 @@ fn what_runs_as_an_account_that_the_tables_lack_is_listed() {
     }
 }
 
+#[test]
+fn what_another_machine_runs_is_no_file_of_this_one() {
+    let lines = [
+        ("ssh backup /srv/app/run.sh", false),
+        ("ssh -o BatchMode=yes root@backup /srv/app/run.sh", false),
+        ("rsync --rsync-path=/srv/app/run.sh -a /x backup:/y", false),
+        ("ansible all -m command -a /srv/app/run.sh", false),
+        ("systemd-nspawn -D /var/lib/x /srv/app/run.sh", false),
+        ("ssh app@localhost /srv/app/run.sh", true),
+        (
+            "ssh -o 'ProxyCommand=bash /srv/app/noexec.sh' backup id",
+            true,
+        ),
+        ("ssh -o 'proxycommand bash /srv/app/noexec.sh' backup", true),
+        ("ssh -F /srv/app/config backup id", true),
+        ("rsync -e /srv/app/run.sh -a /x backup:/y", true),
+        ("ansible localhost -m command -a /srv/app/run.sh", true),
+        (
+            "ansible all -a \"{{ lookup('pipe', '/srv/app/run.sh') }}\"",
+            true,
+        ),
+        ("systemd-inhibit --who=x /srv/app/run.sh", true),
+    ];
+    check_crontabs(lines);
+    for (line, is_local) in lines {
+        let files = crontab(line);
+        let shown = answer(&[(files[0].0, &files[0].1)], "", true).1;
+        let has_note = shown.contains("runs on another machine is not followed");
+        let expect = !is_local || line.ends_with("backup id");
+        assert_eq!(has_note, expect, "{line}\n{shown}");
+    }
+}
+
 fn job(text: &str) -> (&'static str, String) {
     ("/usr/local/bin/job", format!("#!/bin/bash\n{text}\n"))
 }

@@ -39,3 +39,34 @@ pub(super) fn values_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Vec<&'w [u
 pub(super) fn value_of<'w>(options: &[&str], args: &'w [Vec<u8>]) -> Option<&'w [u8]> {
     values_of(options, args).into_iter().next()
 }
+
+/// Returns the words without these options and their values. A value that this machine may evaluate first, as a template
+/// of ansible, is left.
+pub(super) fn without(options: &[&str], args: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut words = args.iter().peekable();
+    let mut left = Vec::new();
+    let is_template = |text: &[u8]| text.windows(2).any(|part| part == b"{{");
+    while let Some(word) = words.next() {
+        let value = options.iter().find_map(|option| option_value(option, word));
+        match value {
+            Some(None) if words.peek().is_some_and(|value| !is_template(value)) => {
+                words.next();
+            }
+            Some(Some(value)) if !is_template(value) => {}
+            _ => left.push(word.clone()),
+        }
+    }
+    left
+}
+
+/// Returns true if words name this machine, as `app@localhost` and `--connection=local`.
+pub(super) fn names_this_machine(words: &[Vec<u8>]) -> bool {
+    words.iter().any(|word| {
+        let mut parts = word.split(|byte| b",@:=[]".contains(byte));
+        let is_own = |part: &[u8]| {
+            let part = part.strip_prefix(b"//").unwrap_or(part);
+            part.starts_with(b"localhost") || part.starts_with(b"127.") || part == b"local"
+        };
+        parts.any(is_own) || word.windows(3).any(|part| part == b"::1")
+    })
+}

@@ -3,7 +3,7 @@
 use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
-use super::options::{option_value, value_of, values_of};
+use super::options::{names_this_machine, option_value, value_of, values_of, without};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
 use crate::look::Look;
@@ -61,6 +61,7 @@ impl Look<'_> {
             self.runs_word(&by, program);
             let mut inner: &[Vec<u8>] = &[];
             let mut rest = args;
+            let local: Vec<Vec<u8>>;
             if base_name(program) == b"git" {
                 super::git::executed(self, &by, args);
             }
@@ -72,7 +73,11 @@ impl Look<'_> {
                     };
                     by = wrapped;
                     // A text is all that is behind it: to go on there as well would double the work with each level.
-                    if code_at(wrapper, args).is_some() {
+                    if !wrapper.is_remote && code_at(wrapper, args).is_some() {
+                        inner = &[];
+                    }
+                    if wrapper.is_remote && !inner.is_empty() && !names_this_machine(rest) {
+                        self.remote(&by, program);
                         inner = &[];
                     }
                     if base_name(program) == b"chroot" {
@@ -93,7 +98,14 @@ impl Look<'_> {
                         break;
                     };
                     by = named;
-                    self.tool(&by, known, tool, args);
+                    if !tool.remote_code.is_empty() && !names_this_machine(args) {
+                        local = without(tool.remote_code, args);
+                        if local.len() < args.len() {
+                            self.remote(&by, program);
+                        }
+                        rest = &local;
+                    }
+                    self.tool(&by, known, tool, rest);
                     let is_start = |arg: &Vec<u8>| is_one(tool.starts, arg);
                     let at = args.iter().position(is_start);
                     let behind = at.map_or(args.len(), |at| at.saturating_add(1));
@@ -128,11 +140,35 @@ impl Look<'_> {
         if let Some(directory) = value_of(wrapper.directories, own) {
             by.enter(directory);
         }
-        if let Some(at) = code_at(wrapper, args) {
+        if wrapper.is_remote {
+            for value in values_of(wrapper.code, own) {
+                self.setting(&by, value);
+            }
+        } else if let Some(at) = code_at(wrapper, args) {
             let text = args.iter().skip(at.saturating_add(1));
             self.nested_text(&by, &text.cloned().collect::<Vec<_>>().join(&b' '));
         }
         Some(by)
+    }
+
+    fn remote(&self, by: &Execution, program: &[u8]) {
+        let name = remit_common::text::line(base_name(program), 60);
+        let why = format!("what {name} runs on another machine is not followed");
+        self.machine.unknown(&by.source.file, why);
+    }
+
+    /// `ProxyCommand=TEXT` of ssh, or a file of settings.
+    fn setting(&mut self, by: &Execution, value: &[u8]) {
+        let is_end = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
+        let end = value.iter().position(is_end).unwrap_or(value.len());
+        let (name, text) = value.split_at(end);
+        let text = text.trim_ascii_start();
+        let text = text.strip_prefix(b"=").unwrap_or(text);
+        if name.to_ascii_lowercase().ends_with(b"command") {
+            self.nested_text(by, text);
+        } else {
+            self.loads(by, &[], value);
+        }
     }
 
     /// `name`: of an account, or its number, also with a group behind a colon. Only root becomes another account without
