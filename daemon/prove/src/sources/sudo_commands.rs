@@ -41,7 +41,7 @@ pub fn commands(
         ([b'/', ..], _) => {
             let args = match args {
                 Some(b"\"\"") => Some(Vec::new()),
-                args => args.map(<[u8]>::to_vec),
+                args => args.map(unescaped),
             };
             let program = match program {
                 // All programs of a directory.
@@ -163,6 +163,23 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
     (word, rest.trim_ascii())
 }
 
+/// Removes the backslashes that sudoers(5) asks for before its own characters. Those before a wildcard stay.
+fn unescaped(args: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    let mut bytes = args.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (b'\\', Some(b',' | b':' | b'=' | b'#')) => {}
+            (b'\\', Some(_)) => {
+                found.push(byte);
+                found.extend(bytes.next());
+            }
+            _ => found.push(byte),
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -241,6 +258,17 @@ mod tests {
         fn any_bytes_are_read(bytes: Vec<u8>, name: Vec<u8>) {
             let _ = fits(&bytes, &name);
             let _ = parsed(&bytes);
+        }
+    }
+
+    #[test]
+    fn escapes_of_sudoers_are_no_part_of_the_arguments() {
+        for (args, expect) in [
+            (&br"of\=/etc/cron.d/x"[..], &b"of=/etc/cron.d/x"[..]),
+            (br"app\:app a\,b \#1", b"app:app a,b #1"),
+            (br"\* \\= a\", br"\* \\= a\"),
+        ] {
+            assert_eq!(unescaped(args), expect);
         }
     }
 }
