@@ -262,7 +262,9 @@ impl Loaded {
             }
             Ok((policy, found)) => {
                 warnings.extend(found);
-                warnings.extend(unreachable::memberless_denials(&policy, names));
+                let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").ok();
+                let nsswitch = nsswitch.as_deref();
+                warnings.extend(unreachable::memberless_denials(&policy, names, nsswitch));
                 Ok(Self {
                     policy,
                     warnings,
