@@ -151,8 +151,33 @@ fn private(path: &Path, owner: Ids) -> io::Result<()> {
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(path)?;
+    let before = dir.metadata()?.uid();
     fchown(&dir, Some(owner.uid), Some(owner.gid))?;
-    dir.set_permissions(fs::Permissions::from_mode(0o700))
+    dir.set_permissions(fs::Permissions::from_mode(0o700))?;
+    match before == owner.uid || before == 0 {
+        true => Ok(()),
+        false => fs::read_dir(path)?.try_for_each(|entry| pass_on(&entry?.path(), before, owner)),
+    }
+}
+
+/// Gives a file of an earlier owner to `owner`: a restored directory has numbers of another installation. A file with a second
+/// name is left.
+fn pass_on(path: &Path, before: u32, owner: Ids) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        // A link or a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let meta = file.metadata()?;
+    match meta.is_file() && meta.nlink() == 1 && meta.uid() == before {
+        true => fchown(&file, Some(owner.uid), Some(owner.gid)),
+        false => Ok(()),
+    }
 }
 
 /// Checks that only root can replace `dir`; the error names the first directory that fails. Root must own each
@@ -254,6 +279,41 @@ mod tests {
             assert_eq!(Locked::parse(text), Locked { why, by: None }, "{text:?}");
         }
         assert_eq!(Locked::parse("a\nb\nnow\n").why, "a\nb\nnow");
+    }
+
+    #[test]
+    fn files_of_a_restored_directory_get_its_new_owner() {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-restored-XXXXXX"));
+        let dir = dir.unwrap();
+        if dir.metadata().unwrap().uid() != 0 {
+            return fs::remove_dir(dir).unwrap();
+        }
+        let (old, new) = (
+            12_345,
+            Ids {
+                uid: 12_346,
+                gid: 0,
+            },
+        );
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let names = ["log.1", "linked", "other"];
+        for name in names {
+            fs::write(dir.join(name), name).unwrap();
+        }
+        for name in ["", "log.1", "linked"] {
+            std::os::unix::fs::chown(dir.join(name), Some(old), None).unwrap();
+        }
+        let second = dir.with_extension("link");
+        fs::hard_link(dir.join("linked"), &second).unwrap();
+        symlink(dir.join("other"), dir.join("symbolic")).unwrap();
+        private(&dir, new).unwrap();
+        let owner = |name| dir.join(name).metadata().unwrap().uid();
+        assert_eq!(
+            ["", "log.1", "linked", "other"].map(owner),
+            [new.uid, new.uid, old, 0]
+        );
+        fs::remove_file(second).unwrap();
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
