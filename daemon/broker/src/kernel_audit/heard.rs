@@ -12,8 +12,6 @@ use crate::hints::Seen;
 
 /// Maximum number of accounts, more than jobs can run. The oldest is dropped.
 const JOBS: usize = 256;
-/// Maximum number of Landlock domains with a known uid. A job has one.
-const DOMAINS: usize = 512;
 /// Maximum number of refusals without a known uid. The record with the uid normally comes two records later.
 const UNCLAIMED: usize = 64;
 
@@ -80,8 +78,8 @@ pub struct RefusalTable {
     /// Uids used only by jobs. Other uids are ignored, because a shared uid does not identify a job.
     uids: Range<u32>,
     accounts: Bounded<u32, UidRefusals>,
-    domains: Bounded<u64, u32>,
-    unclaimed: VecDeque<(u64, u64, KernelRefusal)>,
+    /// Each with the serial of its event.
+    unclaimed: VecDeque<(u64, KernelRefusal)>,
 }
 
 impl RefusalTable {
@@ -89,7 +87,6 @@ impl RefusalTable {
         Self {
             uids,
             accounts: Bounded::new(JOBS),
-            domains: Bounded::new(DOMAINS),
             unclaimed: VecDeque::new(),
         }
     }
@@ -97,39 +94,19 @@ impl RefusalTable {
     pub fn take(&mut self, record: Record, now: Instant) {
         match record {
             Record::Seccomp { uid, refused } => self.add(uid, refused, now),
-            Record::Access {
-                serial,
-                domain,
-                refused,
-            } => match self.domains.map.get(&domain).copied() {
-                Some(uid) => self.add(uid, refused, now),
-                None => {
-                    if self.unclaimed.len() >= UNCLAIMED {
-                        self.unclaimed.pop_front();
-                    }
-                    self.unclaimed.push_back((serial, domain, refused));
+            Record::Access { serial, refused } => {
+                if self.unclaimed.len() >= UNCLAIMED {
+                    self.unclaimed.pop_front();
                 }
-            },
-            // Domains of other uids are remembered too, so that their refusals are dropped at once.
-            Record::Domain { domain, uid } => {
-                *self.domains.get_or(domain, || uid) = uid;
-                self.claim(uid, now, |(_, of, _)| *of == domain);
+                self.unclaimed.push_back((serial, refused));
             }
-            Record::DomainGone { domain } => drop(self.domains.remove(domain)),
-            Record::Call { serial, uid } => self.claim(uid, now, |(of, _, _)| *of == serial),
+            Record::Call { serial, uid } => self.claim(uid, serial, now),
         }
     }
 
-    fn claim(&mut self, uid: u32, now: Instant, is: impl Fn(&(u64, u64, KernelRefusal)) -> bool) {
-        if !self.unclaimed.iter().any(&is) {
-            return;
-        }
-        let (claimed, rest) = std::mem::take(&mut self.unclaimed)
-            .into_iter()
-            .partition(is);
-        self.unclaimed = rest;
-        let claimed: VecDeque<_> = claimed;
-        for (_, _, refused) in claimed {
+    fn claim(&mut self, uid: u32, serial: u64, now: Instant) {
+        let of = self.unclaimed.iter().position(|(of, _)| *of == serial);
+        if let Some((_, refused)) = of.and_then(|at| self.unclaimed.remove(at)) {
             self.add(uid, refused, now);
         }
     }
@@ -177,11 +154,10 @@ mod tests {
         Record::Seccomp { uid, refused }
     }
 
-    fn access(serial: u64, domain: u64) -> Record {
+    fn access(serial: u64, number: u64) -> Record {
         Record::Access {
             serial,
-            domain,
-            refused: refused(domain),
+            refused: refused(number),
         }
     }
 
@@ -191,32 +167,25 @@ mod tests {
     }
 
     #[test]
-    fn domain_belongs_to_creator_before_and_after_record() {
+    fn refusal_belongs_to_the_caller_of_its_event() {
         let (mut heard, now) = (RefusalTable::new(UIDS), Instant::now());
+        let call = |serial, uid| Record::Call { serial, uid };
         for record in [
             access(1, 7),
             access(2, 8),
-            Record::Domain {
-                domain: 7,
-                uid: 1001,
-            },
-            access(3, 7),
-            Record::Call {
-                serial: 2,
-                uid: 1002,
-            },
+            call(3, 1001),
+            call(1, 1001),
+            call(2, 1002),
             // No record names the uid of this one.
             access(4, 9),
+            access(5, 10),
+            call(5, 1001),
         ] {
             heard.take(record, now);
         }
-        assert_eq!(objects(&mut heard, 1001, now), ["/7"]);
+        assert_eq!(objects(&mut heard, 1001, now), ["/7", "/10"]);
         assert_eq!(objects(&mut heard, 1002, now), ["/8"]);
         assert!(objects(&mut heard, 1001, now).is_empty(), "forgotten");
-        // A `Call` record does not identify the domain. After `DomainGone` the uid is unknown again.
-        heard.take(Record::DomainGone { domain: 7 }, now);
-        heard.take(access(5, 7), now);
-        assert!(objects(&mut heard, 1001, now).is_empty());
     }
 
     #[test]
@@ -227,7 +196,7 @@ mod tests {
             assert!(heard.remove(uid, now).is_empty());
         }
         heard.take(access(1, 7), now);
-        heard.take(Record::Domain { domain: 7, uid: 0 }, now);
+        heard.take(Record::Call { serial: 1, uid: 0 }, now);
         assert!(heard.accounts.map.is_empty() && heard.unclaimed.is_empty());
     }
 
@@ -247,14 +216,10 @@ mod tests {
             heard.take(seccomp(1001, number % 1000), now);
             heard.take(seccomp(1002, 5), now);
             heard.take(access(number, number), now);
-            let domain = number + 1_000_000;
-            heard.take(Record::Domain { domain, uid: 1003 }, now);
             let uid = 1100 + u32::try_from(number % 900).unwrap();
             heard.take(seccomp(uid, 1), now);
         }
         assert!(heard.unclaimed.len() <= UNCLAIMED);
-        assert_eq!(heard.domains.map.len(), DOMAINS);
-        assert_eq!(heard.domains.order.len(), DOMAINS);
         assert_eq!(heard.accounts.map.len(), JOBS);
         assert_eq!(heard.accounts.order.len(), JOBS);
         heard.remove(1001, now);

@@ -8,7 +8,6 @@ const HEADER: usize = 16;
 const SYSCALL: u16 = 1300;
 const SECCOMP: u16 = 1326;
 const LANDLOCK_ACCESS: u16 = 1423;
-const LANDLOCK_DOMAIN: u16 = 1424;
 // Bytes kept of an object.
 const OBJECT: usize = 256;
 /// `SECCOMP_RET_ERRNO`.
@@ -20,19 +19,11 @@ pub enum Record {
         uid: u32,
         refused: KernelRefusal,
     },
-    /// A refusal of a Landlock domain. Another record has the uid of the domain.
+    /// A refusal by Landlock. The record of the system call of this event has the uid; that of the domain has root's, because root
+    /// makes the domains of jobs.
     Access {
         serial: u64,
-        domain: u64,
         refused: KernelRefusal,
-    },
-    /// The creator of a domain. Sent once, with the first refusal.
-    Domain {
-        domain: u64,
-        uid: u32,
-    },
-    DomainGone {
-        domain: u64,
     },
     /// The uid of the system call of an event. An audit rule can suppress this record.
     Call {
@@ -53,7 +44,7 @@ pub struct KernelRefusal {
 pub fn read(datagram: &[u8]) -> Option<Record> {
     let (header, body) = datagram.split_at_checked(HEADER)?;
     let kind = u16::from_ne_bytes(header.get(4..)?.first_chunk().copied()?);
-    if ![SYSCALL, SECCOMP, LANDLOCK_ACCESS, LANDLOCK_DOMAIN].contains(&kind) {
+    if ![SYSCALL, SECCOMP, LANDLOCK_ACCESS].contains(&kind) {
         return None;
     }
     let (serial, fields) = stamped(body)?;
@@ -64,20 +55,8 @@ pub fn read(datagram: &[u8]) -> Option<Record> {
             uid: decimal(field("uid")?)?,
         }),
         SECCOMP => seccomp(fields),
-        LANDLOCK_DOMAIN => {
-            let domain = hexadecimal(field("domain")?)?;
-            match field("status")? {
-                b"allocated" => Some(Record::Domain {
-                    domain,
-                    uid: decimal(field("uid")?)?,
-                }),
-                b"deallocated" => Some(Record::DomainGone { domain }),
-                _ => None,
-            }
-        }
         _ => Some(Record::Access {
             serial,
-            domain: hexadecimal(field("domain")?)?,
             refused: landlock(fields)?,
         }),
     }
@@ -225,7 +204,6 @@ mod tests {
         match read(&datagram(LANDLOCK_ACCESS, &text))? {
             Record::Access {
                 serial: 33,
-                domain: 0x1_9fe6_0dee,
                 refused,
             } => Some(refused),
             other => panic!("{other:?}"),
@@ -256,10 +234,8 @@ mod tests {
                 object: None,
             },
         };
-        let domain = 0x1_9fe6_0dee;
         let made = "audit(1795222024.401:33): domain=19fe60dee status=allocated mode=enforcing pid=738 \
-            uid=1879048193 exe=\"/usr/libexec/remit/remitd\" comm=\"remitd\"";
-        let gone = "audit(1795222024.709:35): domain=19fe60dee status=deallocated denials=1";
+            uid=0 exe=\"/usr/libexec/remit/remit-spawner\" comm=\"remit-zygote\"";
         let user = "audit(1795222023.485:25): pid=735 uid=0 auid=0 ses=15 subj=unconfined \
             msg='op=PAM:authentication acct=\"alice\" exe=\"/usr/bin/su\" res=success'";
         for (kind, text, want) in [
@@ -275,12 +251,7 @@ mod tests {
                     uid: JOB,
                 }),
             ),
-            (
-                LANDLOCK_DOMAIN,
-                made,
-                Some(Record::Domain { domain, uid: JOB }),
-            ),
-            (LANDLOCK_DOMAIN, gone, Some(Record::DomainGone { domain })),
+            (1424, made, None),
             (
                 1327,
                 "audit(1795222024.401:33): proctitle=\"/usr/libexec/remit/remitd\"",
