@@ -42,7 +42,7 @@ pub(super) struct SplitWords<'w> {
 
 impl<'w> SplitWords<'w> {
     /// Splits words of a program of which it is only known that these options have values.
-    pub fn of(words: &[&'w str], values: &[&str]) -> Self {
+    pub fn from_words(words: &[&'w str], values: &[&str]) -> Self {
         Self::split(words, values, None)
     }
 
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(split.has_unknown, has_unknown, "{line}");
             assert_eq!(split.is_ended, line.contains(" -- -t"), "{line}");
         }
-        let plain = SplitWords::of(&["-qn", "20", "--targ", "a"], &["-n", "--target"]);
+        let plain = SplitWords::from_words(&["-qn", "20", "--targ", "a"], &["-n", "--target"]);
         assert_eq!(plain.operands, ["a"]);
         assert!(plain.has(&["-q"]) && !plain.has_unknown);
     }

@@ -232,7 +232,7 @@ fn split<'w>(name: &str, words: &[&'w str]) -> SplitWords<'w> {
         Some(Class::Tool(tool)) => tool.with_value.to_vec(),
         _ => Vec::new(),
     };
-    SplitWords::of(words, &values)
+    SplitWords::from_words(words, &values)
 }
 
 /// Returns the account of what the free words of a permission start: with su(1) and runuser(1) the one that is named before

@@ -9,7 +9,7 @@ use crate::machine::entry::End;
 use crate::path::FilePath;
 
 /// What decides about a file beyond the caller: `None` is nothing more.
-type Beyond = Option<Atom>;
+type Decider = Option<Atom>;
 
 /// Returns what a program of the permission writes, each with what decides its content beyond the caller.
 pub(super) fn writes(
@@ -18,9 +18,9 @@ pub(super) fn writes(
     name: &str,
     words: &[&str],
     is_free: bool,
-) -> Vec<(Atom, Beyond)> {
+) -> Vec<(Atom, Decider)> {
     let own = |uid: u32| vec![(Atom::Account(uid), None)];
-    let named = SplitWords::of(words, &[]).operands;
+    let named = SplitWords::from_words(words, &[]).operands;
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),
@@ -63,8 +63,8 @@ pub(super) fn writes(
     }
 }
 
-fn each(head: &Atom, beyond: &[Beyond]) -> Vec<(Atom, Beyond)> {
-    let of = |one: &Beyond| (head.clone(), one.clone());
+fn each(head: &Atom, beyond: &[Decider]) -> Vec<(Atom, Decider)> {
+    let of = |one: &Decider| (head.clone(), one.clone());
     beyond.iter().map(of).collect()
 }
 
@@ -174,7 +174,7 @@ const RSYNC: OptionTable = OptionTable {
 };
 
 /// What cp(1), rsync(1) and the like put at their targets.
-fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Beyond)> {
+fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Decider)> {
     let (table, target) = match name {
         "rsync" => (&RSYNC, &[][..]),
         _ => (&COPY, &["-t", "--target-directory"][..]),
@@ -198,7 +198,7 @@ fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Beyond)> {
         let sources = operands.iter().filter(|_| !makes_directories);
         let sources = sources.filter(|word| **word != target);
         let sources = sources.map(|word| FilePath::new(word).map(Atom::Change));
-        let beyond: Vec<Beyond> = sources.chain(rights.iter().cloned()).collect();
+        let beyond: Vec<Decider> = sources.chain(rights.iter().cloned()).collect();
         let heads = FilePath::new(target).map(|file| written_as(facts, &file));
         let heads = heads.into_iter().flatten();
         found.extend(heads.flat_map(|head| each(&head, &beyond)));
@@ -207,7 +207,7 @@ fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Beyond)> {
 }
 
 /// What gets the right to write what install(1) makes, whose mode is 755 if none is named.
-fn installed_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Beyond> {
+fn installed_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Decider> {
     const OF_GROUP: u32 = 0o020;
     let mode = split.value(&["-m", "--mode"]).unwrap_or("755");
     let bits = u32::from_str_radix(mode, 8).ok();
@@ -226,7 +226,7 @@ fn installed_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Beyond> {
 }
 
 /// What gets the right to write what rsync(1) makes.
-fn synchronized_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Beyond> {
+fn synchronized_rights(facts: &Facts, split: &SplitWords<'_>) -> Vec<Decider> {
     let owners = split.values(&["--chown"]);
     let owners = owners.flat_map(|owners| of_owners(facts, owners));
     let users = split.values(&["--usermap"]).flat_map(mapped_names);
@@ -261,7 +261,7 @@ fn opens(mode: &str) -> bool {
 }
 
 /// Whose right a file is that gets `USER:GROUP`, as chown(1) reads it.
-fn of_owners(facts: &Facts, owners: &str) -> Vec<Beyond> {
+fn of_owners(facts: &Facts, owners: &str) -> Vec<Decider> {
     let is_user = facts.accounts.uid(owners).is_some();
     let both = owners.split_once(':').or_else(|| owners.split_once('.'));
     let (user, group) = both.filter(|_| !is_user).unwrap_or((owners, ""));
@@ -269,7 +269,7 @@ fn of_owners(facts: &Facts, owners: &str) -> Vec<Beyond> {
     user.chain(of_group(facts, group)).collect()
 }
 
-fn of_user(facts: &Facts, name: &str) -> Vec<Beyond> {
+fn of_user(facts: &Facts, name: &str) -> Vec<Decider> {
     match facts.accounts.uid(name).or_else(|| name.parse().ok()) {
         Some(0) => Vec::new(),
         None if name.is_empty() => Vec::new(),
@@ -277,7 +277,7 @@ fn of_user(facts: &Facts, name: &str) -> Vec<Beyond> {
     }
 }
 
-fn of_group(facts: &Facts, name: &str) -> Vec<Beyond> {
+fn of_group(facts: &Facts, name: &str) -> Vec<Decider> {
     match facts.accounts.gid(name).or_else(|| name.parse().ok()) {
         Some(0) => Vec::new(),
         None if name.is_empty() => Vec::new(),
