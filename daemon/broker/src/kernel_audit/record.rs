@@ -118,6 +118,7 @@ fn landlock(fields: &[u8]) -> Option<KernelRefusal> {
             b"fs.execute" => "execute",
             b"fs.remove_file" | b"fs.remove_dir" => "remove",
             b"fs.refer" => "rename",
+            b"fs.ioctl_dev" if field("ioctlcmd").is_some_and(is_terminal_query) => return None,
             b"fs.ioctl_dev" => "ioctl",
             b"fs.change_topology" => "mount",
             _ if blocker.starts_with(b"fs.make_") => "create",
@@ -129,6 +130,11 @@ fn landlock(fields: &[u8]) -> Option<KernelRefusal> {
         },
         object,
     })
+}
+
+/// Returns true for TCGETS, TCGETS2 and TIOCGWINSZ: isatty(3) asks `/dev/null` as well, and no program fails by the answer.
+fn is_terminal_query(command: &[u8]) -> bool {
+    matches!(command, b"0x5401" | b"0x802c542a" | b"0x5413")
 }
 
 fn address(address: Option<&[u8]>, port: Option<&[u8]>) -> Option<String> {
@@ -278,7 +284,7 @@ mod tests {
                 Some("/usr/local"),
             ),
             (
-                r#"fs.ioctl_dev path="/dev/tty" dev="devtmpfs" ino=9 ioctlcmd=0x5413"#,
+                r#"fs.ioctl_dev path="/dev/tty" dev="devtmpfs" ino=9 ioctlcmd=0x5412"#,
                 "ioctl",
                 Some("/dev/tty"),
             ),
@@ -322,6 +328,8 @@ mod tests {
             assert_eq!(found, (Layer::Landlock, operation, object), "{text}");
         }
         assert_eq!(access("fs.a_right_to_come path=\"/x\""), None);
+        let query = r#"fs.ioctl_dev path="/dev/null" dev="devtmpfs" ino=4 ioctlcmd=0x5401"#;
+        assert_eq!(access(query), None);
     }
 
     #[test]
