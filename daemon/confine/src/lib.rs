@@ -29,10 +29,10 @@ pub use crate::spec::kernel::probe;
 pub use crate::steps::seccomp::filtered_calls;
 pub use crate::supervise::watchdog::{Watchdog, pull};
 pub use remit_spawn::{
-    Argument, Child, Clamped, Destination, ExtractProfile, Finding, Fork, Forker, HostProfile,
-    Inspect, Job, Kept, KeptView, Kernel, Layer, ListedPath, Measured, Network, PathIs, Profile,
-    Progress, ReadProfile, StartedJob, Step, StepReader, StrictProfile, ViewProfile, Wanted, What,
-    Why, socket,
+    Argument, Child, Clamped, Destination, ExtractProfile, FarAddress, Finding, Fork, Forker,
+    HostProfile, Inspect, Job, Kept, KeptView, Kernel, Layer, ListedPath, Measured, Network,
+    PathIs, Profile, Progress, ReadProfile, StartedJob, Step, StepReader, StrictProfile,
+    ViewProfile, Wanted, What, Why, socket,
 };
 pub use remit_sys::{
     Cgroup, Cgroups, Controller, Error, Limits, Oom, Result, Switch, spawn_service, sys,

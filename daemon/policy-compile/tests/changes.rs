@@ -9,7 +9,7 @@
 mod common;
 
 use common::{COMMANDS, accounts, lines, source};
-use remit_policy::{Ids, MachineTable, Policy, Source};
+use remit_policy::{HostAddress, Ids, MachineTable, Policy, Source};
 use remit_policy_compile::{diff, load};
 
 fn loaded(sources: &[Source], machine: &MachineTable) -> Policy {
@@ -420,6 +420,16 @@ fn names_with_new_ids_are_shown() {
     assert_eq!(
         diff(&old, &policy(&hosts)),
         ["profile p changes: db.example:5432 is now 192.0.2.2"]
+    );
+    hosts = machine.clone();
+    let listed = HostAddress {
+        may_be_own: true,
+        ..[192, 0, 2, 1].into()
+    };
+    hosts.hosts.insert("db.example".into(), vec![listed]);
+    assert_eq!(
+        diff(&old, &policy(&hosts)),
+        ["profile p changes: db.example:5432 is now 192.0.2.1 (may be this machine's)"]
     );
     let mut groups = machine.clone();
     groups.groups.insert("ops".into(), 5);

@@ -11,7 +11,7 @@ mod common;
 use std::net::IpAddr;
 
 use common::{accounts, lines, source};
-use remit_policy::{AddressOrigin, Diagnostic, HostAddress, MachineTable, Network, Policy};
+use remit_policy::{Diagnostic, HostAddress, MachineTable, Network, Policy};
 use remit_policy_compile::load;
 
 fn with(name: &str, addresses: &[impl Into<HostAddress> + Copy]) -> MachineTable {
@@ -30,6 +30,10 @@ fn loaded(name: &str, addresses: &[impl Into<HostAddress> + Copy]) -> (Policy, V
 }
 
 fn used(policy: &Policy) -> Vec<IpAddr> {
+    destinations(policy).iter().map(|one| one.ip).collect()
+}
+
+fn destinations(policy: &Policy) -> Vec<HostAddress> {
     let profile = policy.profiles().find(|profile| profile.name == "w");
     match profile.map(|profile| &profile.network) {
         Some(Network::Connect(to)) => to[0].addresses.clone(),
@@ -156,28 +160,61 @@ fn name_leads_to_no_loopback_link_local_or_metadata_address() {
         let text = format!("[profile.w]\nbase = 'strict'\nnetwork = ['{literal}:80']\n");
         let (policy, found) = load(&[source("a.toml", text)], &accounts()).unwrap();
         assert_eq!((used(&policy).len(), found.len()), (1, 0), "{literal}");
+        assert!(destinations(&policy)[0].may_be_own, "{literal}");
     }
 }
 
 #[test]
-fn hosts_file_leads_to_this_machine_and_no_name_server_does() {
-    use AddressOrigin::{HostsFile, Other, ThisMachine};
-    for (ip, origin, why) in [
-        ("127.0.1.1", HostsFile, None),
-        ("::1", HostsFile, None),
-        ("169.254.169.254", HostsFile, None),
-        ("0.0.0.0", HostsFile, Some("which no connection has")),
-        ("10.0.0.7", HostsFile, None),
-        ("10.0.0.7", Other, None),
-        ("10.0.0.7", ThisMachine, Some("an address of this machine")),
-        ("127.0.1.1", ThisMachine, Some("a loopback address")),
+fn root_alone_leads_a_name_to_this_machine() {
+    for (name, ip, is_listed, expect) in [
+        ("db.example", "127.0.1.1", true, Ok(true)),
+        ("db.example", "::1", true, Ok(true)),
+        ("db.example", "169.254.169.254", true, Ok(true)),
+        (
+            "db.example",
+            "0.0.0.0",
+            true,
+            Err("which no connection has"),
+        ),
+        ("db.example", "10.0.0.7", true, Ok(true)),
+        // Kept, whoever has it at the load: a job's connection is judged when it begins.
+        ("db.example", "10.0.0.7", false, Ok(false)),
+        ("db.example", "127.0.1.1", false, Err("a loopback address")),
+        ("localhost", "127.0.0.1", false, Ok(true)),
+        ("localhost", "10.0.0.7", false, Ok(false)),
     ] {
-        let ip: IpAddr = ip.parse().unwrap();
-        let (policy, found) = loaded("db.example", &[HostAddress { ip, origin }]);
+        let answer = HostAddress {
+            ip: ip.parse().unwrap(),
+            may_be_own: is_listed,
+        };
+        let (policy, found) = loaded(name, &[answer]);
         let text = lines(&found);
-        let expect = if why.is_none() { vec![ip] } else { Vec::new() };
-        assert_eq!(used(&policy), expect, "{ip} {origin:?}");
-        assert!(text.contains(why.unwrap_or_default()), "{text}");
-        assert_eq!(text.contains("in /etc/hosts"), why.is_some(), "{text}");
+        let kept = expect.ok().map(|may_be_own| HostAddress {
+            may_be_own,
+            ..answer
+        });
+        let kept: Vec<HostAddress> = kept.into_iter().collect();
+        assert_eq!(destinations(&policy), kept, "{name} {ip} {is_listed}");
+        assert!(text.contains(expect.err().unwrap_or_default()), "{text}");
+        assert_eq!(text.contains("in /etc/hosts"), expect.is_err(), "{text}");
     }
+}
+
+/// An approval for a policy in which a name leads to other machines alone is none for one where it leads to this machine.
+#[test]
+fn digest_has_what_may_be_this_machine() {
+    let ip = "10.0.0.7".parse().unwrap();
+    let of = |all: &[bool]| {
+        let all: Vec<_> = all
+            .iter()
+            .map(|may_be_own| HostAddress {
+                ip,
+                may_be_own: *may_be_own,
+            })
+            .collect();
+        loaded("db.example", &all).0.digest().to_owned()
+    };
+    assert_ne!(of(&[false]), of(&[true]));
+    assert_eq!(of(&[false, true]), of(&[true]));
+    assert_eq!(of(&[true, false]), of(&[true]));
 }

@@ -60,7 +60,7 @@ pub use model::command::{
 };
 pub use model::diagnostic::{Diagnostic, Excerpt, Severity, Source, quoted};
 pub use model::glob::Glob;
-pub use model::machine::{AddressOrigin, HostAddress, Ids, Machine, MachineTable, Program};
+pub use model::machine::{HostAddress, Ids, Machine, MachineTable, Program};
 pub use model::pattern::Pattern;
 pub use model::policy::Named;
 pub use model::policy::{Asking, CHANGE, Policy, RUN};

@@ -269,8 +269,15 @@ pub struct Destination {
     /// A name, which the job's `/etc/hosts` will have, or an address as text.
     pub host: String,
     /// If a connection to the one that a job chose fails, the others are tried.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<FarAddress>,
     pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarAddress {
+    pub ip: IpAddr,
+    /// If false, no connection goes there while it is an address of the host.
+    pub may_be_own: bool,
 }
 
 /// A profile of any base, and how it is to be compiled.

@@ -207,8 +207,8 @@ pub use job::{Argument, Job, Kept, MOST_ARGUMENTS, Measured, PathIs, What, join}
 pub use kernel::Kernel;
 pub use laid::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, UPLOADS};
 pub use layer::{
-    Destination, ExtractProfile, HostProfile, Inspect, Layer, ListedPath, Network, Profile,
-    ReadProfile, StrictProfile, ViewProfile, Wanted,
+    Destination, ExtractProfile, FarAddress, HostProfile, Inspect, Layer, ListedPath, Network,
+    Profile, ReadProfile, StrictProfile, ViewProfile, Wanted,
 };
 pub use limits::{Ceilings, Clamped, ResourceLimit, asked};
 pub use message::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{Ceilings, Fork, Kernel, Layer, Wanted};
 
 /// Changes with each change of a message. Both are of one release, which the spawner checks.
-pub const VERSION: u16 = 11;
+pub const VERSION: u16 = 12;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {

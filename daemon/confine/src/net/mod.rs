@@ -70,6 +70,8 @@ impl Duty {
 #[derive(Clone, Debug)]
 struct Target {
     address: SocketAddr,
+    /// If false, it is refused while the host has it: any host can get an address later, as that of a failover.
+    may_be_own: bool,
     /// The targets of its destination, itself among them.
     kin: Range<usize>,
 }
@@ -95,6 +97,7 @@ impl Net {
         };
         let at = |port| Target {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            may_be_own: true,
             kin: 0..1,
         };
         let targets = match duty {
@@ -130,7 +133,7 @@ impl Net {
                 continue;
             }
             for address in &destination.addresses {
-                let _ = writeln!(text, "{} {}", address.to_canonical(), destination.host);
+                let _ = writeln!(text, "{} {}", address.ip.to_canonical(), destination.host);
             }
         }
         text
@@ -226,20 +229,26 @@ fn targets(destinations: &[Destination], ipv6: bool) -> Result<Vec<Target>> {
             return Err(refused("port 0 is not valid"));
         }
         let first = targets.len();
-        let usable = destination.addresses.iter().map(IpAddr::to_canonical);
-        for ip in usable.filter(|ip| ipv6 || ip.is_ipv4()) {
+        let usable = destination.addresses.iter();
+        let usable = usable.map(|far| (far.ip.to_canonical(), far.may_be_own));
+        for (ip, may_be_own) in usable.filter(|(ip, _)| ipv6 || ip.is_ipv4()) {
             if let Some(why) = unusable(ip) {
                 return Err(refused(&format!("{ip} is {why}")));
             }
             let address = SocketAddr::new(ip, *port);
-            if targets.iter().all(|target| target.address != address) {
-                targets.push(Target { address, kin: 0..0 });
+            match targets.iter_mut().find(|one| one.address == address) {
+                Some(target) => target.may_be_own |= may_be_own,
+                None => targets.push(Target {
+                    address,
+                    may_be_own,
+                    kin: 0..0,
+                }),
             }
         }
         let of_others = destination
             .addresses
             .iter()
-            .any(|ip| ipv6 || ip.to_canonical().is_ipv4());
+            .any(|far| ipv6 || far.ip.to_canonical().is_ipv4());
         if !of_others {
             return Err(refused("it has no address that this machine can reach"));
         }

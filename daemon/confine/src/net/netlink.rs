@@ -4,6 +4,7 @@ use crate::sys;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, socket,
 };
+use remit_proxy::address;
 use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -176,6 +177,14 @@ impl Routes {
             socket,
             sequence: 0,
         })
+    }
+
+    /// Returns true if neither `to` nor what a translator reaches by it is an address of this machine. Allocates nothing.
+    pub(super) fn leads_away(&mut self, to: SocketAddr) -> bool {
+        let is_kind = |kind: io::Result<u8>, expect| kind.is_ok_and(|kind| kind == expect);
+        let translated = address::translated(to.ip()).map(|ip| SocketAddr::new(ip, to.port()));
+        is_kind(self.kind_to(to), libc::RTN_UNICAST)
+            && !translated.is_some_and(|to| is_kind(self.kind_to(to), libc::RTN_LOCAL))
     }
 
     /// Returns the kind of the route of a TCP connection to `to`: `rtm_type` of `struct rtmsg`. Never waits: the kernel

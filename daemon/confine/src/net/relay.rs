@@ -139,15 +139,12 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
     }
     sys::set_namespace(sys::borrowed(HOST), libc::CLONE_NEWNET)?;
     sys::close_one(HOST);
-    let far_side = match &net.duty {
-        Duty::ThisHost => FarSide::Own(OwnAddresses::of_this_network()),
-        Duty::Listed | Duty::Names(_) => FarSide::Listed(&net.targets),
-    };
     sys::change_dir(c"/")?;
     drop_all_rights(uid, gid, &[])?;
-    let proxy = match &net.duty {
-        Duty::Names(list) => Some((list, FarNetwork::new(Routes::new()?))),
-        Duty::Listed | Duty::ThisHost => None,
+    let far_side = match &net.duty {
+        Duty::Listed => Ok(FarSide::Listed(&net.targets, Routes::new()?)),
+        Duty::ThisHost => Ok(FarSide::Own(OwnAddresses::of_this_network())),
+        Duty::Names(list) => Err((list, FarNetwork::new(Routes::new()?))),
     };
     if std::os::unix::process::parent_id() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -160,14 +157,17 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
     sys::install_filter(net.filter.instructions())?;
     sys::write(sys::borrowed(REPORT), &0i32.to_ne_bytes())?;
     sys::close_one(REPORT);
-    let Some((list, outside)) = proxy else {
-        return Ok(Serving::Relay(Station {
-            far_side,
-            end,
-            listeners,
-            slots: [const { None }; CONNECTIONS],
-            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, Instant::now()),
-        }));
+    let (list, outside) = match far_side {
+        Err(proxy) => proxy,
+        Ok(far_side) => {
+            return Ok(Serving::Relay(Station {
+                far_side,
+                end,
+                listeners,
+                slots: [const { None }; CONNECTIONS],
+                rate: TokenBucket::per_second(NEW_A_SECOND, BURST, Instant::now()),
+            }));
+        }
     };
     let [first, ..] = listeners;
     let listener = first.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
@@ -252,7 +252,7 @@ impl Station<'_> {
             for (slot, seen) in self.slots.iter_mut().zip(pairs.as_chunks::<2>().0) {
                 let seen = [seen[0].revents, seen[1].revents];
                 let taken = slot.take();
-                *slot = taken.and_then(|s| s.carry(&self.far_side, seen, &mut buffer));
+                *slot = taken.and_then(|s| s.carry(&mut self.far_side, seen, &mut buffer));
             }
             let ends = first.iter().any(|end| end.revents != 0);
             let now = Instant::now();
@@ -319,7 +319,7 @@ impl Station<'_> {
             match accept4(listener.as_raw_fd(), OWN) {
                 Ok(near) => {
                     self.rate.charge(1, now);
-                    *slot = Slot::begin(&self.far_side, sys::owned(near), at);
+                    *slot = Slot::begin(&mut self.far_side, sys::owned(near), at);
                 }
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
@@ -340,7 +340,7 @@ mod tests {
         let mut listeners = [const { None }; MOST];
         listeners[0] = Some(listener);
         Station {
-            far_side: FarSide::Listed(targets),
+            far_side: FarSide::Listed(targets, Routes::new().unwrap()),
             end: SignalFd::new(&SigSet::empty()).unwrap(),
             listeners,
             slots: [const { None }; CONNECTIONS],
@@ -362,6 +362,7 @@ mod tests {
         on_host(|| {
             let local = |port| Target {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                may_be_own: true,
                 kin: 0..1,
             };
             let listener = listener_on(&local(1)).unwrap();

@@ -1,5 +1,6 @@
 //! One connection of the relay, from the first byte to a pair of sockets, to a listed or own address. Never waits.
 
+use super::netlink::Routes;
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::socks::{Dialogue, NO_AUTHENTICATION, Next, Reply};
 use super::tcp::{bind_to, connect_to, far_socket};
@@ -16,7 +17,7 @@ use std::{
 };
 
 pub(super) enum FarSide<'a> {
-    Listed(&'a [Target]),
+    Listed(&'a [Target], Routes),
     Own(OwnAddresses),
 }
 
@@ -91,9 +92,9 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    pub(super) fn begin(far_side: &FarSide<'_>, near: OwnedFd, at: usize) -> Option<Self> {
+    pub(super) fn begin(far_side: &mut FarSide<'_>, near: OwnedFd, at: usize) -> Option<Self> {
         match far_side {
-            FarSide::Listed(targets) => Self::call(targets, near, at, at),
+            FarSide::Listed(targets, routes) => Self::call(targets, routes, near, at, at),
             FarSide::Own(_) => Some(Slot::Asking {
                 near,
                 dialogue: Dialogue::default(),
@@ -101,16 +102,28 @@ impl Slot {
         }
     }
 
-    fn call(targets: &[Target], near: OwnedFd, asked: usize, at: usize) -> Option<Self> {
-        let to = targets.get(at)?.address;
-        match far_socket(to).and_then(|far| connect_to(&far, to).map(|()| far)) {
+    /// Connects to the first target from `at` on that may be connected to now, in turn until `asked`.
+    fn call(
+        targets: &[Target],
+        routes: &mut Routes,
+        near: OwnedFd,
+        asked: usize,
+        at: usize,
+    ) -> Option<Self> {
+        let target = targets.get(at)?;
+        let to = target.address;
+        let connected = match target.may_be_own || routes.leads_away(to) {
+            true => far_socket(to).and_then(|far| connect_to(&far, to).map(|()| far)),
+            false => Err(nix::Error::EACCES),
+        };
+        match connected {
             Ok(far) => Some(Slot::Calling {
                 near,
                 far,
                 asked,
                 tried: at,
             }),
-            Err(_) => Self::call_next(targets, near, asked, at),
+            Err(_) => Self::call_next(targets, routes, near, asked, at),
         }
     }
 
@@ -126,7 +139,7 @@ impl Slot {
 
     pub(super) fn carry(
         self,
-        far_side: &FarSide<'_>,
+        far_side: &mut FarSide<'_>,
         seen: [i16; 2],
         buffer: &mut [u8; CHUNK],
     ) -> Option<Self> {
@@ -135,7 +148,7 @@ impl Slot {
             Slot::Open(pair) => pair.carry(seen, buffer).map(Slot::Open),
             Slot::Asking { near, dialogue } => match far_side {
                 FarSide::Own(own) => Self::ask(own, near, dialogue),
-                FarSide::Listed(_) => None,
+                FarSide::Listed(..) => None,
             },
             Slot::Calling { .. } | Slot::Dialing { .. } if seen[0] != 0 => None,
             Slot::Dialing { near, far } => {
@@ -158,7 +171,9 @@ impl Slot {
             } => match getsockopt(&far, sockopt::SocketError) {
                 Ok(0) => Pair::new(near, far).ok().map(Slot::Open),
                 _ => match far_side {
-                    FarSide::Listed(targets) => Self::call_next(targets, near, asked, tried),
+                    FarSide::Listed(targets, routes) => {
+                        Self::call_next(targets, routes, near, asked, tried)
+                    }
                     FarSide::Own(_) => None,
                 },
             },
@@ -194,9 +209,15 @@ impl Slot {
         }
     }
 
-    fn call_next(targets: &[Target], near: OwnedFd, asked: usize, tried: usize) -> Option<Self> {
+    fn call_next(
+        targets: &[Target],
+        routes: &mut Routes,
+        near: OwnedFd,
+        asked: usize,
+        tried: usize,
+    ) -> Option<Self> {
         match after(targets.get(tried)?, asked, tried) {
-            Some(next) => Self::call(targets, near, asked, next),
+            Some(next) => Self::call(targets, routes, near, asked, next),
             None => {
                 pair::reset(&near);
                 None
@@ -387,12 +408,13 @@ mod tests {
             let to = SocketAddr::new(V4.parse().unwrap(), server(echo));
             let targets = [Target {
                 address: to,
+                may_be_own: true,
                 kin: 0..1,
             }];
             let (stream, none) = (SockType::Stream, SockFlag::empty());
             let (near, _job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
-            let Some(Slot::Calling { far, .. }) = Slot::begin(&FarSide::Listed(&targets), near, 0)
-            else {
+            let mut far_side = FarSide::Listed(&targets, Routes::new().unwrap());
+            let Some(Slot::Calling { far, .. }) = Slot::begin(&mut far_side, near, 0) else {
                 panic!("it does not call");
             };
             let own = OwnAddresses::of_this_network().dial(to);
@@ -400,6 +422,51 @@ mod tests {
                 assert_eq!(getsockopt(&far, sockopt::RcvBuf), Ok(64 << 10));
                 assert_eq!(getsockopt(&far, sockopt::SndBuf), Ok(64 << 10));
             }
+        });
+    }
+
+    /// The kernel is asked at each connection: an address comes and goes with a failover.
+    #[test]
+    fn far_address_is_refused_while_the_host_has_it() {
+        on_host(|| {
+            let port = server(echo);
+            beside_another_machine(port, || {
+                ip("-6 route add 64:ff9b::/96 dev here");
+                let mut routes = Some(Routes::new().unwrap());
+                let mut calls = |to: &str, may_be_own| {
+                    let targets = [Target {
+                        address: SocketAddr::new(to.parse().unwrap(), port),
+                        may_be_own,
+                        kin: 0..1,
+                    }];
+                    let (stream, none) = (SockType::Stream, SockFlag::empty());
+                    let (near, _job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
+                    let mut far_side = FarSide::Listed(&targets, routes.take().unwrap());
+                    let calls = Slot::begin(&mut far_side, near, 0).is_some();
+                    let FarSide::Listed(_, asked) = far_side else {
+                        panic!("it is listed");
+                    };
+                    routes = Some(asked);
+                    calls
+                };
+                for (to, expect) in [
+                    (V4, false),
+                    (V6, false),
+                    (HERE, false),
+                    ("127.0.0.1", false),
+                    (THERE, true),
+                    // The translator's notation of an own address, and of another one.
+                    ("64:ff9b::192.0.2.7", false),
+                    ("64:ff9b::192.0.2.9", true),
+                ] {
+                    assert_eq!(calls(to, false), expect, "{to}");
+                    assert!(calls(to, true), "{to}");
+                }
+                ip("addr add 192.0.2.9/32 dev here");
+                assert!(!calls("64:ff9b::192.0.2.9", false));
+                ip("addr del 192.0.2.9/32 dev here");
+                assert!(calls("64:ff9b::192.0.2.9", false));
+            });
         });
     }
 

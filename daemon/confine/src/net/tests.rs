@@ -1,6 +1,7 @@
 //! Tests in threads: a network namespace belongs to a thread, so one plays the host and another the job.
 
 use super::*;
+use remit_spawn::FarAddress;
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
@@ -15,12 +16,25 @@ pub(super) const V6: &str = "2001:db8::7";
 const NOBODYS: &str = "192.0.2.9";
 const UID: u32 = 1_879_099_990;
 
+/// Its addresses may be the host's own, as those of the servers here are.
 fn destination(host: &str, addresses: &[&str], port: u16) -> Destination {
+    let far = |address: &&str| FarAddress {
+        ip: address.parse().unwrap(),
+        may_be_own: true,
+    };
     Destination {
         host: host.into(),
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        addresses: addresses.iter().map(far).collect(),
         port,
     }
+}
+
+/// As a name server answers.
+fn answered(host: &str, addresses: &[&str], port: u16) -> Destination {
+    let mut answered = destination(host, addresses, port);
+    let each = answered.addresses.iter_mut();
+    each.for_each(|far| far.may_be_own = false);
+    answered
 }
 
 fn net(network: &Network) -> Net {
@@ -173,6 +187,41 @@ fn failed_address_falls_back_to_next_of_name() {
             talks((V4, port)).unwrap();
             assert_eq!(refused((NOBODYS, port)), libc::ECONNRESET);
         });
+    });
+}
+
+#[test]
+fn answer_of_a_name_server_that_the_host_has_is_refused() {
+    on_host(|| {
+        let port = server(echo);
+        let mixed = {
+            let mut mixed = destination("there.example", &[V4, V6], port);
+            mixed.addresses[0].may_be_own = false;
+            mixed
+        };
+        let one = || destination("one.example", &[V4], port);
+        let other = || answered("other.example", &[V4], port);
+        for (destinations, to, is_reached) in [
+            (vec![other()], V4, false),
+            (vec![answered("other.example", &[V6], port)], V6, false),
+            (vec![one()], V4, true),
+            // By the other address of its name.
+            (vec![mixed], V4, true),
+            // Whatever permits an address does so for each name that has it.
+            (vec![one(), other()], V4, true),
+            (vec![other(), one()], V4, true),
+        ] {
+            in_job(Network::Connect(destinations.clone()), |relay| {
+                let _relay = relay.unwrap();
+                let talked = talks((to, port)).map_err(|e| e.raw_os_error().unwrap());
+                let expect = if is_reached {
+                    Ok(())
+                } else {
+                    Err(libc::ECONNRESET)
+                };
+                assert_eq!(talked, expect, "{to} {destinations:?}");
+            });
+        }
     });
 }
 

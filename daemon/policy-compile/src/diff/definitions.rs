@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::print::{command_lines, profile_lines};
 use remit_policy::model::command::Command;
+use remit_policy::model::machine::HostAddress;
 use remit_policy::model::policy::Policy;
 use remit_policy::model::profile::{Network, Profile, User};
 
@@ -58,6 +59,13 @@ fn profile(old: &Profile, new: &Profile) -> Vec<String> {
     found
 }
 
+fn address(address: &HostAddress) -> String {
+    match address.may_be_own {
+        true => format!("{} (may be this machine's)", address.ip),
+        false => address.ip.to_string(),
+    }
+}
+
 fn moved(old: &Profile, new: &Profile) -> Vec<String> {
     let (Network::Connect(old), Network::Connect(new)) = (&old.network, &new.network) else {
         return Vec::new();
@@ -68,7 +76,7 @@ fn moved(old: &Profile, new: &Profile) -> Vec<String> {
             .iter()
             .find(|one| (&one.host, one.port) == (&to.host, to.port));
         if before.is_some_and(|before| before.addresses != to.addresses) {
-            let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
+            let addresses: Vec<String> = to.addresses.iter().map(address).collect();
             let addresses = match addresses.is_empty() {
                 true => "without an address".to_owned(),
                 false => addresses.join(", "),

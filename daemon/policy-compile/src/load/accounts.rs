@@ -1,11 +1,10 @@
 //! Resolves the users and groups of rules into ids when a policy is loaded.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::load::reader::{Report, WithSpan};
-use remit_policy::model::machine::{Ids, Machine};
+use remit_policy::model::machine::{HostAddress, Ids, Machine};
 use remit_policy::model::profile::User;
 use remit_policy::model::rule::{Grantees, Principal, refused_id};
 use remit_policy::quoted;
@@ -25,7 +24,7 @@ pub(crate) enum Unknown {
 pub(crate) struct Resolved {
     pub(crate) users: BTreeMap<String, Option<Ids>>,
     pub(crate) groups: BTreeMap<String, Option<u32>>,
-    pub(crate) hosts: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) hosts: BTreeMap<String, Vec<HostAddress>>,
     pub(crate) members: BTreeMap<u32, Vec<u32>>,
     /// Names of denials that do not exist now, with their last known ids.
     pub(crate) last: BTreeMap<String, u32>,

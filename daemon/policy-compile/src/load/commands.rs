@@ -1,6 +1,5 @@
 //! Reads the tables `[[command]]`: each becomes a [`Command`] with a checked template and examples.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use remit_common::builtin;
@@ -354,7 +353,7 @@ fn suits(
 /// Returns true if all its addresses are loopback. Of a name without an answer that is not known.
 fn is_this_host(destination: &Destination) -> bool {
     let mut addresses = destination.addresses.iter();
-    !destination.addresses.is_empty() && addresses.all(IpAddr::is_loopback)
+    !destination.addresses.is_empty() && addresses.all(|address| address.ip.is_loopback())
 }
 
 fn can_be_seen(profile: &Profile, params: &[WithSpan<Param>], report: &mut Report<'_>) {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::load::accounts::Resolved;
 use crate::load::reader::{Report, WithSpan};
 use remit_policy::model::bounds::ADDRESSES;
-use remit_policy::model::machine::{AddressOrigin, HostAddress, Machine};
+use remit_policy::model::machine::{HostAddress, Machine};
 use remit_policy::model::names::{self, is_host_name};
 use remit_policy::model::profile::Destination;
 use remit_policy::quoted;
@@ -32,7 +32,10 @@ pub(crate) fn destination(
         }
     };
     let (host, addresses) = match host {
-        Host::Address(address) => (address.to_string(), vec![address]),
+        Host::Address(ip) => {
+            let may_be_own = true;
+            (ip.to_string(), vec![HostAddress { ip, may_be_own }])
+        }
         Host::Name(name) => {
             let found = of_name(name, machine.addresses(name), entry, report);
             resolved.hosts.insert(name.to_owned(), found.clone());
@@ -60,26 +63,20 @@ fn of_name(
     found: Vec<HostAddress>,
     entry: &WithSpan<&str>,
     report: &mut Report<'_>,
-) -> Vec<IpAddr> {
+) -> Vec<HostAddress> {
     let is_local = name == "localhost" || name.ends_with(".localhost");
-    let refused = |found: HostAddress| match (found.origin, address::refused(found.ip)) {
-        (AddressOrigin::HostsFile, _) => unusable(found.ip),
-        (_, Some(_)) if is_local && found.ip.is_loopback() => None,
-        (_, Some(why)) => Some(why),
-        (AddressOrigin::ThisMachine, None) => Some("an address of this machine"),
-        (AddressOrigin::Other, None) => None,
+    let mut by_ip: BTreeMap<IpAddr, bool> = BTreeMap::new();
+    for HostAddress { ip, may_be_own } in found {
+        let ip = ip.to_canonical();
+        *by_ip.entry(ip).or_default() |= may_be_own || (is_local && ip.is_loopback());
+    }
+    let refused = |ip: IpAddr, may_be_own: bool| match may_be_own {
+        true => unusable(ip),
+        false => address::refused(ip),
     };
-    let found: BTreeMap<IpAddr, Option<&str>> = found
-        .into_iter()
-        .map(|found| HostAddress {
-            ip: found.ip.to_canonical(),
-            ..found
-        })
-        .map(|found| (found.ip, refused(found)))
-        .collect();
-    let mut left_out = found
+    let mut left_out = by_ip
         .iter()
-        .filter_map(|(address, why)| Some((address, (*why)?)));
+        .filter_map(|(ip, may_be_own)| Some((ip, refused(*ip, *may_be_own)?)));
     if let Some((address, why)) = left_out.next() {
         let more = match left_out.count() {
             0 => String::new(),
@@ -89,9 +86,10 @@ fn of_name(
         let help = "if it is meant, write the address, or list it for this name in /etc/hosts";
         report.warning(entry.span.clone(), message, Some(help));
     }
-    let mut found: Vec<IpAddr> = found
+    let mut found: Vec<HostAddress> = by_ip
         .into_iter()
-        .filter_map(|(address, why)| why.is_none().then_some(address))
+        .filter(|(ip, may_be_own)| refused(*ip, *may_be_own).is_none())
+        .map(|(ip, may_be_own)| HostAddress { ip, may_be_own })
         .collect();
     if found.len() > ADDRESSES {
         let (all, name) = (found.len(), quoted(name));

@@ -181,7 +181,11 @@ fn with_names(mut out: Vec<u8>, resolved: &Resolved) -> Vec<u8> {
         part(&mut out, name.as_bytes());
         number(&mut out, addresses.len());
         for address in addresses {
-            part(&mut out, address.to_string().as_bytes());
+            part(&mut out, address.ip.to_string().as_bytes());
+            // Text of no address, and nothing for a name server's, so that older digests stay valid.
+            if address.may_be_own {
+                part(&mut out, b"may be own");
+            }
         }
     }
     // Empty if no denial names a group, so that older digests stay valid.

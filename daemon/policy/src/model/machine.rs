@@ -24,23 +24,15 @@ pub enum Program {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostAddress {
     pub ip: IpAddr,
-    pub origin: AddressOrigin,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum AddressOrigin {
-    /// `/etc/hosts` has it for this name, and only root writes that file.
-    HostsFile,
-    /// A name server's answer that leads back to this machine.
-    ThisMachine,
-    Other,
+    /// True if root chose it: the policy or `/etc/hosts` has it. Any other is refused while this machine has it.
+    pub may_be_own: bool,
 }
 
 impl<T: Into<IpAddr>> From<T> for HostAddress {
     fn from(ip: T) -> Self {
         Self {
             ip: ip.into(),
-            origin: AddressOrigin::Other,
+            may_be_own: false,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Data of a sandbox as policy describes it: base, network and limits, resolved and checked. `remit-confine` compiles it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::machine::HostAddress;
 pub use remit_common::inspect::Inspect;
 use serde::{Deserialize, Serialize};
 
@@ -279,6 +279,6 @@ pub enum Network {
 pub struct Destination {
     pub host: String,
     /// The addresses when the policy was loaded. If there are none, nothing can run in the profile.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<HostAddress>,
     pub port: u16,
 }

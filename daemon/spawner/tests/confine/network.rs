@@ -23,7 +23,13 @@ fn strict(network: Network) -> Sandbox {
 fn connect(host: &str, addresses: &[&str], port: u16) -> Network {
     Network::Connect(vec![Destination {
         host: host.into(),
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        addresses: addresses
+            .iter()
+            .map(|a| FarAddress {
+                ip: a.parse().unwrap(),
+                may_be_own: true,
+            })
+            .collect(),
         port,
     }])
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
-use remit_policy::{Base, Eyes, Inspect, Listed, Policy, Profile, User};
+use remit_policy::{Base, Eyes, HostAddress, Inspect, Listed, Policy, Profile, User};
 use remit_spawn::{
-    Compile, Destination, ExtractProfile, HostProfile, ListedPath, Network, ReadProfile, Sandbox,
-    StrictProfile, ViewProfile, Wanted,
+    Compile, Destination, ExtractProfile, FarAddress, HostProfile, ListedPath, Network,
+    ReadProfile, Sandbox, StrictProfile, ViewProfile, Wanted,
 };
 use remit_sys::{Error, Limits, Result};
 
@@ -212,9 +212,13 @@ fn network(network: &remit_policy::Network) -> Network {
         remit_policy::Network::Host => Network::Host,
         remit_policy::Network::ThisHost => Network::ThisHost,
         remit_policy::Network::Connect(to) => {
+            let address = |one: &HostAddress| FarAddress {
+                ip: one.ip,
+                may_be_own: one.may_be_own,
+            };
             let destination = |to: &remit_policy::Destination| Destination {
                 host: to.host.clone(),
-                addresses: to.addresses.clone(),
+                addresses: to.addresses.iter().map(address).collect(),
                 port: to.port,
             };
             Network::Connect(to.iter().map(destination).collect())

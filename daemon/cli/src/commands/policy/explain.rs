@@ -308,7 +308,8 @@ fn network(network: &Network) -> String {
         Network::ThisHost => "itself, and by TCP this host's own addresses".to_owned(),
         Network::Connect(all) => {
             let all = all.iter().map(|to| {
-                let addresses: Vec<String> = to.addresses.iter().map(ToString::to_string).collect();
+                let addresses: Vec<String> =
+                    to.addresses.iter().map(|one| one.ip.to_string()).collect();
                 let addresses = match addresses.is_empty() {
                     true => "no address: nothing runs here".to_owned(),
                     false => addresses.join(" "),

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use remit_common::wire::Effect;
@@ -139,7 +139,7 @@ fn rule_is_bounded() {
 #[test]
 fn profile_is_bounded() {
     fn to(size: usize, addresses: usize) -> Network {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let address = Ipv4Addr::LOCALHOST.into();
         Network::Connect(vec![Destination {
             host: text(size),
             addresses: vec![address; addresses],
