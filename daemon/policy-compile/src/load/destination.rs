@@ -42,13 +42,6 @@ pub(crate) fn destination(
             (name.to_owned(), found)
         }
     };
-    if addresses.is_empty() {
-        // No error: the daemon must start without a name server. A job without any address is refused at its sandbox.
-        let message = format!("{} has no address now", quoted(&host));
-        let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
-                    /etc/hosts, asks no name server";
-        report.warning(entry.span.clone(), message, Some(help));
-    }
     Some(Destination {
         host,
         addresses,
@@ -56,14 +49,24 @@ pub(crate) fn destination(
     })
 }
 
-/// Returns up to [`ADDRESSES`] of what a name leads to, in order. No error: whoever answers for the name chooses them, and
-/// could keep the daemon from starting.
+const LEFT_OUT: &str = "if it is meant, write the address, or list it for this name in /etc/hosts";
+const ALL_LEFT_OUT: &str = "nothing runs in this profile: if it is meant, write the address, or list it for this name \
+                            in /etc/hosts";
+
+/// Returns up to [`ADDRESSES`] of what a name leads to, in order. No error: the daemon must start without a name server, and
+/// whoever answers for the name could keep it from that. A job without any address is refused at its sandbox.
 fn of_name(
     name: &str,
     found: Vec<HostAddress>,
     entry: &WithSpan<&str>,
     report: &mut Report<'_>,
 ) -> Vec<HostAddress> {
+    if found.is_empty() {
+        let message = format!("{} has no address now", quoted(name));
+        let help = "nothing runs in this profile until a reload finds one; an address, or the name in \
+                    /etc/hosts, asks no name server";
+        report.warning(entry.span.clone(), message, Some(help));
+    }
     let is_local = name == "localhost" || name.ends_with(".localhost");
     let mut by_ip: BTreeMap<IpAddr, bool> = BTreeMap::new();
     for HostAddress { ip, may_be_own } in found {
@@ -78,12 +81,16 @@ fn of_name(
         .iter()
         .filter_map(|(ip, may_be_own)| Some((ip, refused(*ip, *may_be_own)?)));
     if let Some((address, why)) = left_out.next() {
-        let more = match left_out.count() {
+        let more = left_out.count();
+        let help = match more + 1 == by_ip.len() {
+            true => ALL_LEFT_OUT,
+            false => LEFT_OUT,
+        };
+        let more = match more {
             0 => String::new(),
             more => format!(", and {more} more like it"),
         };
         let message = format!("{} leads to {address}, {why}{more}: left out", quoted(name));
-        let help = "if it is meant, write the address, or list it for this name in /etc/hosts";
         report.warning(entry.span.clone(), message, Some(help));
     }
     let mut found: Vec<HostAddress> = by_ip
