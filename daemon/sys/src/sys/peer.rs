@@ -87,27 +87,34 @@ pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
 }
 
 /// Returns the audit login uid of process `pid`; `None` if it is unset or the kernel has no audit. The pidfd is
-/// checked after the read: if the process still lives, the pid was its own all the time.
+/// checked after the read: if the process still lives, the pid was its own all the time. Fails if `/proc` hides it.
 pub fn loginuid(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
-    let read = std::fs::read_to_string(format!("/proc/{pid}/loginuid"));
-    if !pidfd_alive(pidfd)? {
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    match read {
-        Ok(text) => Ok(text.trim().parse().ok().filter(|uid| *uid != u32::MAX)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
+    let text = of_process(pid, pidfd, "loginuid")?;
+    Ok(text.trim().parse().ok().filter(|uid| *uid != u32::MAX))
 }
 
-/// Returns /proc/PID/cgroup of process `pid` (cgroups(7)), checked by the pidfd as in [`loginuid`].
+/// Returns /proc/PID/cgroup of process `pid` (cgroups(7)), checked by the pidfd as in [`loginuid`]; an empty text if the
+/// kernel has no cgroups.
 pub fn cgroups(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<String> {
-    let read = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    of_process(pid, pidfd, "cgroup")
+}
+
+fn of_process(pid: i32, pidfd: BorrowedFd<'_>, name: &str) -> io::Result<String> {
+    let read = std::fs::read_to_string(format!("/proc/{pid}/{name}"));
     if !pidfd_alive(pidfd)? {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
     match read {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // A process sees its own files in spite of `hidepid`, so only the kernel can lack this one.
+            match std::fs::exists(format!("/proc/self/{name}"))? {
+                false => Ok(String::new()),
+                true => Err(io::Error::new(
+                    e.kind(),
+                    format!("/proc hides '/proc/{pid}/{name}' (its mount option hidepid)"),
+                )),
+            }
+        }
         read => read,
     }
 }
@@ -176,4 +183,47 @@ pub fn landlock_grant_port(ruleset: BorrowedFd<'_>, port: u16, allowed: u64) -> 
         )
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::{in_child, sys};
+
+    /// Reads of the parent, a living process of another uid, behind `/proc` with `hidepid=2`.
+    fn of_hidden(read: impl Fn(i32, BorrowedFd<'_>) -> String) -> String {
+        let parent = i32::try_from(std::process::id()).unwrap();
+        let mut answer = in_child(|| {
+            sys::own_mounts().unwrap();
+            sys::set_whole_tree(0, sys::Propagation::Private).unwrap();
+            sys::change_dir(c"/proc").unwrap();
+            sys::mount_proc_here().unwrap();
+            sys::become_user(64_001, 64_001, &[]).unwrap();
+            let pidfd = pidfd_open(parent).unwrap();
+            read(parent, pidfd.as_fd()).into_bytes()
+        })
+        .unwrap();
+        loop {
+            let mut ready = [PollFd::new(answer.fd(), PollFlags::POLLIN)];
+            poll(&mut ready, 60_000_u16).unwrap();
+            if let Some(bytes) = answer.read().unwrap() {
+                return String::from_utf8(bytes).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_process_is_an_error_and_not_unset() {
+        let login = of_hidden(|pid, pidfd| format!("{:?}", loginuid(pid, pidfd)));
+        match std::fs::exists("/proc/self/loginuid").unwrap() {
+            true => assert!(login.contains("its mount option hidepid"), "{login}"),
+            false => assert_eq!(login, "Ok(None)"),
+        }
+        let cgroups = of_hidden(|pid, pidfd| format!("{:?}", cgroups(pid, pidfd)));
+        assert!(cgroups.contains("its mount option hidepid"), "{cgroups}");
+    }
 }
