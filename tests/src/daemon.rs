@@ -289,6 +289,12 @@ impl Daemon {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// Starts it again as [`Self::restart`] does, which fails, and returns what it has said since it was made.
+    #[must_use]
+    pub fn refuses_to_restart(&mut self) -> String {
+        self.launch().expect_err("it does not start")
+    }
+
     /// Uses the test program `without` for the next start.
     pub fn launch_without(&mut self, what: &'static str) {
         self.options.without = Some(what);

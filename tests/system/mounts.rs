@@ -1,4 +1,5 @@
-//! Mounts of the sandbox follow the host's, and keep none of them busy.
+//! Mounts of the sandbox follow the host's, and keep none of them busy. The daemon works with the options of `/proc`, or says
+//! that it cannot.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use remit_common::admin::AdminRequest;
+use remit_common::admin::{AdminReply, AdminRequest};
 use remit_tests::caller::{Caller, argv, at_once, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::test_dir::{TestDir, missing};
@@ -219,4 +220,54 @@ fn requests_stay_fast_during_hashing_with_many_mounts() {
     drop(all);
     daemon.is_well();
     daemon.stop();
+}
+
+/// Mounts another `/proc` with these options in the namespace of [`own_mounts`].
+fn mount_proc(options: &str) {
+    let flags = MsFlags::empty();
+    mount(Some("proc"), "/proc", Some("proc"), flags, Some(options)).expect("root may mount");
+}
+
+#[test]
+fn callers_are_known_with_a_proc_that_hides_processes() {
+    for options in ["hidepid=2,gid=64300", "hidepid=1,gid=64300", "hidepid=2"] {
+        own_mounts();
+        mount_proc(options);
+        let daemon = Daemon::start(Options::default());
+        let lock = AdminRequest::Lock {
+            why: "a drill".into(),
+            kill: false,
+        };
+        for request in [lock, AdminRequest::Unlock] {
+            let done = daemon.administer(request);
+            let is_done = matches!(done, Ok(AdminReply::Done(_)));
+            assert!(is_done, "{options}: {done:?}");
+        }
+        let user = user_a();
+        // Only root can unset it, and only then it can be set.
+        for login in [u32::MAX, user.uid] {
+            fs::write("/proc/thread-self/loginuid", login.to_string()).expect("we are root");
+        }
+        let ran = daemon.remit(&user, &["run", "true"]);
+        assert!(ran.status.success(), "{options}: {ran:?}");
+        let login = &daemon.records("intent")[0]["REMIT_LOGINUID"];
+        assert_eq!(*login, user.uid.to_string(), "{options}");
+        daemon.is_well();
+        daemon.stop();
+    }
+}
+
+#[test]
+fn start_names_a_proc_that_hides_callers() {
+    own_mounts();
+    let mut daemon = Daemon::start(Options::default());
+    assert!(daemon.end_alone());
+    mount_proc("hidepid=4,gid=64300");
+    let said = daemon.refuses_to_restart();
+    assert!(
+        said.contains("/proc is mounted with hidepid=ptraceable"),
+        "{said}"
+    );
+    assert!(said.contains("mount -o remount,hidepid=2 /proc"), "{said}");
+    assert_eq!(daemon.job_processes(), []);
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use remit_common::names::Runtime;
 use remit_common::text::by_reason;
 use remit_policy::Base;
+use remit_spawn::Watchdog;
 
 use crate::admin::Admins;
 use crate::approval::Approvals;
@@ -127,7 +128,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
     let policy = &warden.policies.live.policy;
     take_over_grants(&mut job_cx!(warden), &mut warden.approvals.grants, policy)?;
     watch(&warden)?;
-    warden.sandbox.confined = confinement::enter(&written(&warden))?;
+    // The watchdog has a uid of its own. Without one nothing runs.
+    let other = warden.sandbox.manager.watchdog().map_or(1, Watchdog::pid);
+    warden.sandbox.confined = confinement::enter(&written(&warden), other)?;
     warden.start_broker()?;
     if warden.policies.live.policy.uses(Base::Plan) {
         test_plan_if_new(&mut job_cx!(warden));

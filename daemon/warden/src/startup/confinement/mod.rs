@@ -107,23 +107,31 @@ mod paths {
     }
 }
 pub mod probes;
+mod proc_mount;
 
 use std::path::PathBuf;
 
 use remit_common::admin::LayerCheck;
 
 use crate::startup::error::Fatal;
+use proc_mount::ProcMount;
 
-/// Enters the sandbox and tries it. `written`: existing directories that it changes. Fails if a layer does not hold.
-pub fn enter(written: &[PathBuf]) -> Result<Vec<LayerCheck>, Fatal> {
+/// Enters the sandbox and tries it. `written`: existing directories that it changes. Fails if a layer does not hold, or if
+/// `/proc` hides process `other`, of another uid, from what is left of its rights.
+pub fn enter(written: &[PathBuf], other: i32) -> Result<Vec<LayerCheck>, Fatal> {
     let call = |layer: &str, why: &dyn std::fmt::Display| {
         Fatal::System(format!("cannot confine remitd by {layer}: {why}"))
     };
+    let proc_mount = ProcMount::read().map_err(Fatal::call("cannot read the mount of /proc"))?;
+    proc_mount
+        .join_group()
+        .map_err(Fatal::call("cannot join the group that sees all of /proc"))?;
     // Landlock first: it opens the paths. seccomp last: it refuses the calls of the others.
     nix::sys::prctl::set_no_new_privs().map_err(|why| call("no_new_privs", &why))?;
     let has_landlock = paths::enter(written).map_err(|why| call("landlock", &why))?;
     capabilities::enter().map_err(|why| call("capabilities", &why))?;
     calls::enter().map_err(|why| call("seccomp", &why))?;
+    proc_mount.shows(other)?;
     let checks = probes::run(has_landlock).map_err(|why| call("a test", &why))?;
     match probes::broken(&checks) {
         None => Ok(checks),
