@@ -344,3 +344,48 @@ fn bombs_are_refused_without_harm() {
         assert!(lines(&found).len() < 100_000, "{start}");
     }
 }
+
+/// A start is tried again only after those: a directory service may know the account later.
+#[test]
+fn what_may_only_miss_an_account_says_so() {
+    let test = |who: &str| format!("[[test]]\nwho = '{who}'\nwhat = 'run'\nverdict = 'allow'\n");
+    let granted = |to: &str| {
+        format!(
+            "[[grant]]\nto = ['{to}']\nallow = ['run']\n{}",
+            test("deploy")
+        )
+    };
+    for (text, is_about_accounts) in [
+        (
+            "[profile.x]\nbase = 'strict'\nuser = 'ghost'\n".to_owned(),
+            true,
+        ),
+        (
+            "[profile.x]\nbase = 'strict'\ngroups = ['ghost']\n".to_owned(),
+            true,
+        ),
+        (
+            "[profile.x]\nbase = 'strict'\nuser = '#x'\n".to_owned(),
+            false,
+        ),
+        (
+            "[[deny]]\nto = ['%ghost']\ndeny = ['run']\n".to_owned(),
+            true,
+        ),
+        ("[[deny]]\nto = ['a*']\ndeny = ['run']\n".to_owned(), false),
+        (test("ghost"), true),
+        (test("#x"), false),
+        (granted("%ghost"), true),
+        (granted("mallory"), false),
+    ] {
+        let found = load(&[source("a.toml", &text)], &accounts()).unwrap_err();
+        let errors = found.iter().filter(|one| one.severity() == Severity::Error);
+        for one in errors {
+            assert_eq!(
+                one.is_about_missing_account(),
+                is_about_accounts,
+                "{text}: {one}"
+            );
+        }
+    }
+}

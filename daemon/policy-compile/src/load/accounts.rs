@@ -30,6 +30,15 @@ pub(crate) struct Resolved {
     pub(crate) last: BTreeMap<String, u32>,
 }
 
+impl Resolved {
+    /// Returns false if the user database does not know an account that a rule names.
+    pub(crate) fn has_all_accounts(&self) -> bool {
+        let mut users = self.users.values().map(Option::is_some);
+        let mut groups = self.groups.values().map(Option::is_some);
+        users.all(|is_known| is_known) && groups.all(|is_known| is_known)
+    }
+}
+
 pub(crate) fn grantees(
     entries: &[WithSpan<&str>],
     unknown: Unknown,
@@ -239,7 +248,7 @@ fn lookup(
             }
             Unknown::Missing => {
                 let help = help.unwrap_or_else(|| "create it, or write another".into());
-                report.error_with_help(span, message, &help);
+                report.missing_account(span, message, &help);
             }
             Unknown::Refuses => {
                 let last = match kind {
@@ -259,7 +268,7 @@ fn lookup(
                 }
                 let message = format!("{message}, so this denial would hit nobody");
                 let help = help.unwrap_or_else(|| "create it, or delete it from the list".into());
-                report.error_with_help(span, message, &help);
+                report.missing_account(span, message, &help);
             }
         }
     }

@@ -83,6 +83,7 @@ pub fn load(
     let encoded = encode_texts(&sorted);
     let texts = digest(&encoded);
     let digest = digest(&with_names(encoded, &loading.resolved));
+    let has_all_accounts = loading.resolved.has_all_accounts();
     let commands = loading.commands.into_iter();
     let policy = Policy::new(Parts {
         grants: loading.grants,
@@ -102,7 +103,7 @@ pub fn load(
     for (document, tests) in tests {
         let (_, mut report) = document.open(&mut findings);
         for test in tests {
-            test.check(&policy, &mut report);
+            test.check(&policy, has_all_accounts, &mut report);
         }
     }
     match findings.errors() {

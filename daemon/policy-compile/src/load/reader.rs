@@ -64,6 +64,16 @@ impl<'a> Report<'a> {
         self.push(Severity::Error, span, message, Some(help));
     }
 
+    /// Reports a user or a group that the user database does not know.
+    pub(crate) fn missing_account(&mut self, span: Range<usize>, message: String, help: &str) {
+        let (file, text) = (self.file, self.text);
+        self.findings.push(Severity::Error, file, || {
+            Diagnostic::at(Severity::Error, file, excerpt(text, span), message)
+                .help(help)
+                .about_missing_account()
+        });
+    }
+
     /// Returns the known word that `word` may be meant to be. `None` if the finding is not shown.
     pub(crate) fn similar<'k>(
         &self,

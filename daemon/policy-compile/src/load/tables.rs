@@ -66,11 +66,13 @@ pub(crate) fn read(
     let subject = match Subject::named(caller.value, machine) {
         Ok(subject) => Some(subject),
         Err(why) => {
-            report.error_with_help(
-                caller.span,
-                format!("{why}, so it cannot be tested"),
-                "write an existing user, a \"%group\", or a number as \"#1000\" or \"%#100\"",
-            );
+            let message = format!("{why}, so it cannot be tested");
+            let help =
+                "write an existing user, a \"%group\", or a number as \"#1000\" or \"%#100\"";
+            match caller.value.starts_with('#') || caller.value.starts_with("%#") {
+                true => report.error_with_help(caller.span, message, help),
+                false => report.missing_account(caller.span, message, help),
+            }
             None
         }
     };
@@ -107,7 +109,7 @@ fn call(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Call> {
 }
 
 impl Test {
-    pub(crate) fn check(&self, policy: &Policy, report: &mut Report<'_>) {
+    pub(crate) fn check(&self, policy: &Policy, has_all_accounts: bool, report: &mut Report<'_>) {
         if let Some(name) = &self.call.name
             && policy.named(name).is_none()
         {
@@ -136,13 +138,15 @@ impl Test {
         let (found, why) = self.verdict(&call, policy);
         if found != self.expected {
             let (expected, found) = (self.expected.name(), found.name());
-            report.error_with_help(
-                self.span.clone(),
-                format!("expected {expected}, got {found}: {why}"),
-                &format!(
-                    "change the rules, or write verdict = \"{found}\"; 'remit policy explain' shows every rule"
-                ),
+            let message = format!("expected {expected}, got {found}: {why}");
+            let help = format!(
+                "change the rules, or write verdict = \"{found}\"; 'remit policy explain' shows every rule"
             );
+            match has_all_accounts {
+                true => report.error_with_help(self.span.clone(), message, &help),
+                // A rule that names a missing account grants nothing, which may be all that is wrong.
+                false => report.missing_account(self.span.clone(), message, &help),
+            }
         }
     }
 

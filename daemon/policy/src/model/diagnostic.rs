@@ -38,6 +38,7 @@ pub struct Diagnostic {
     excerpt: Option<Excerpt>,
     message: String,
     help: Option<String>,
+    is_about_missing_account: bool,
 }
 
 impl Diagnostic {
@@ -48,6 +49,7 @@ impl Diagnostic {
             excerpt: None,
             message: message.into(),
             help: None,
+            is_about_missing_account: false,
         }
     }
 
@@ -62,6 +64,17 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    #[must_use]
+    pub fn about_missing_account(mut self) -> Self {
+        self.is_about_missing_account = true;
+        self
+    }
+
+    /// Returns true if a user or a group is all that is missing: the same text may load once the user database knows it.
+    pub fn is_about_missing_account(&self) -> bool {
+        self.is_about_missing_account
     }
 
     /// Returns true if it can be shown: a few short lines. A finding of another process may be anything.

@@ -14,7 +14,15 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 use serde::{Deserialize, Serialize};
 
 use crate::config::AccountRef;
-use crate::startup::error::Fatal;
+
+/// Why an account of `remit.toml` cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AccountError {
+    /// The user database does not know it, or does not answer.
+    Missing(String),
+    /// It exists and must not be this one.
+    Refused(String),
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ids {
@@ -23,12 +31,12 @@ pub struct Ids {
 }
 
 /// Returns a user's ids. Without an account the gid is the uid. Fails if the user does not exist or is root.
-pub fn user(key: &str, account: &AccountRef) -> Result<Ids, Fatal> {
+pub fn user(key: &str, account: &AccountRef) -> Result<Ids, AccountError> {
     let found = match account {
         AccountRef::Name(name) => User::from_name(name),
         AccountRef::Id(uid) => User::from_uid((*uid).into()),
     };
-    let ids = match (account, found) {
+    let ids = match (account, absent(found)) {
         (_, Ok(Some(user))) => Ids {
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
@@ -38,29 +46,29 @@ pub fn user(key: &str, account: &AccountRef) -> Result<Ids, Fatal> {
             gid: *uid,
         },
         (AccountRef::Name(name), Ok(None)) => return Err(missing(key, "user", name)),
-        (_, Err(errno)) => {
-            return Err(Fatal::Config(format!("cannot look up {key}: {errno}")));
-        }
+        (_, Err(errno)) => return Err(unanswered(key, errno)),
     };
     if ids.uid == 0 || ids.gid == 0 {
-        return Err(Fatal::Config(format!("{key} must not be root")));
+        return Err(AccountError::Refused(format!("{key} must not be root")));
     }
     Ok(ids)
 }
 
 /// Fails if the group does not exist. A number is not looked up.
-pub fn group(key: &str, account: &AccountRef) -> Result<u32, Fatal> {
-    let found = found_group(account);
-    let found = found.map_err(|errno| Fatal::Config(format!("cannot look up {key}: {errno}")))?;
-    match (found, account) {
+pub fn group(key: &str, account: &AccountRef) -> Result<u32, AccountError> {
+    match (group_or_none(key, account)?, account) {
         (Some(gid), _) => Ok(gid),
         (None, AccountRef::Id(gid)) => Ok(*gid),
         (None, AccountRef::Name(name)) => Err(missing(key, "group", name)),
     }
 }
 
-/// Returns the gid of a group that may be missing. A number is not looked up.
-pub fn found_group(account: &AccountRef) -> Result<Option<u32>, Errno> {
+/// Returns the gid of a group that may be missing. A number is not looked up. Fails if the user database does not answer.
+pub fn group_or_none(key: &str, account: &AccountRef) -> Result<Option<u32>, AccountError> {
+    found_group(account).map_err(|errno| unanswered(key, errno))
+}
+
+fn found_group(account: &AccountRef) -> Result<Option<u32>, Errno> {
     match account {
         AccountRef::Id(gid) => Ok(Some(*gid)),
         AccountRef::Name(name) => {
@@ -132,10 +140,14 @@ fn login(user: User) -> Result<Login, Errno> {
     })
 }
 
-fn missing(key: &str, kind: &str, name: &str) -> Fatal {
-    Fatal::Config(format!(
+fn missing(key: &str, kind: &str, name: &str) -> AccountError {
+    AccountError::Missing(format!(
         "{key}: there is no {kind} '{name}'; create it, or write another in remit.toml"
     ))
+}
+
+fn unanswered(key: &str, errno: Errno) -> AccountError {
+    AccountError::Missing(format!("cannot look up {key}: {errno}"))
 }
 
 pub fn nameless(uid: u32) -> String {
@@ -216,10 +228,10 @@ fn users(passwd: &str) -> impl Iterator<Item = (u32, &str)> {
 }
 
 /// Fails with the first overlap of the range with users, groups or subordinate ids, and its file.
-pub fn check_range(first: u32, count: u32) -> Result<(), Fatal> {
+pub fn check_range(first: u32, count: u32) -> Result<(), AccountError> {
     let own_range = first..first.saturating_add(count);
     let taken = |file: &str, what: String| {
-        Err(Fatal::Config(format!(
+        Err(AccountError::Refused(format!(
             "jobs.uid_first: the range {}-{} is not free: '{file}' has {what}; choose another in remit.toml",
             own_range.start,
             own_range.end.saturating_sub(1)
@@ -257,6 +269,7 @@ fn subordinate(line: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::startup::error::Fatal;
 
     #[test]
     fn passwd_and_subuid_lines() {
@@ -319,17 +332,42 @@ mod tests {
 
     #[test]
     fn a_range_with_root_in_it_is_refused() {
-        let error = check_range(0, 10).unwrap_err().to_string();
-        assert!(error.contains("'/etc/passwd' has 'root' with 0"), "{error}");
+        let error = check_range(0, 10).unwrap_err();
+        assert!(
+            matches!(&error, AccountError::Refused(why) if why.contains("'/etc/passwd' has 'root' with 0")),
+            "{error:?}"
+        );
         assert!(check_range(1_879_048_192, 65_536).is_ok());
     }
 
     #[test]
     fn root_is_no_service_user() {
-        assert!(user("accounts.broker", &AccountRef::Id(0)).is_err());
-        assert!(user("accounts.broker", &AccountRef::Name("root".into())).is_err());
-        assert!(user("accounts.broker", &AccountRef::Name("no-such-user".into())).is_err());
+        for root in [AccountRef::Id(0), AccountRef::Name("root".into())] {
+            let found = user("accounts.broker", &root);
+            assert!(matches!(found, Err(AccountError::Refused(_))), "{found:?}");
+        }
         let ids = user("accounts.broker", &AccountRef::Id(64_100)).unwrap();
         assert_eq!((ids.uid, ids.gid), (64_100, 64_100));
+    }
+
+    #[test]
+    fn account_that_a_directory_service_may_have_later_lets_a_start_be_tried_again() {
+        let name = |name: &str| AccountRef::Name(name.into());
+        for (error, status) in [
+            (user("accounts.broker", &name("no-such-user")).err(), 69),
+            (
+                group("accounts.admin_group", &name("no-such-group")).err(),
+                69,
+            ),
+            (Some(unanswered("accounts.admin_group", Errno::EIO)), 69),
+            (user("accounts.broker", &name("root")).err(), 78),
+        ] {
+            let fatal = Fatal::from(error.unwrap());
+            assert_eq!(fatal.status(), status, "{fatal}");
+        }
+        assert_eq!(
+            group_or_none("accounts.admin_group", &name("no-such-group")),
+            Ok(None)
+        );
     }
 }

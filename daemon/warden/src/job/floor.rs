@@ -10,6 +10,8 @@ use remit_policy::{Approval, Count, Denial, Machine, Policy, Stdin, Verdict, quo
 use remit_settings::{FloorConfig, RequiredCommand};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::user_names::AccountError;
+
 /// Seconds until a request expires that only the floor asks for. As of a rule that does not say it.
 const EXPIRES_S: u32 = 600;
 const APPROVAL: &str = "floor.approval of remit.toml";
@@ -26,11 +28,11 @@ pub enum Floor {
 }
 
 impl Floor {
-    /// Resolves the names of the approvers. Fails with a sentence if one does not exist.
-    pub fn resolve(config: &FloorConfig, machine: &dyn Machine) -> Result<Self, String> {
+    /// Resolves the names of the approvers. Fails if one does not exist or can approve nothing.
+    pub fn resolve(config: &FloorConfig, machine: &dyn Machine) -> Result<Self, AccountError> {
         let mut by = Grantees::default();
         for word in &config.approvers {
-            let id = principal(word, machine).map_err(|why| format!("floor.approvers: {why}"))?;
+            let id = principal(word, machine)?;
             by.ids.insert(id, word.clone());
             by.words.push(word.clone());
         }
@@ -91,7 +93,7 @@ fn no_approver(rule: Option<remit_policy::RuleId>) -> Denial {
 }
 
 /// Resolves a word of `by`: a user, a `%group`, `#uid` or `%#gid`.
-fn principal(word: &str, machine: &dyn Machine) -> Result<Principal, String> {
+fn principal(word: &str, machine: &dyn Machine) -> Result<Principal, AccountError> {
     let (is_group, name) = match word.strip_prefix('%') {
         Some(name) => (true, name),
         None => (false, word),
@@ -102,9 +104,18 @@ fn principal(word: &str, machine: &dyn Machine) -> Result<Principal, String> {
         None => machine.user(name).map(|ids| ids.uid),
     };
     let what = if is_group { "group" } else { "user" };
-    let id = id.ok_or_else(|| format!("there is no {what} {}", quoted(name)))?;
+    let id = id.ok_or_else(|| {
+        let why = format!("floor.approvers: there is no {what} {}", quoted(name));
+        match name.starts_with('#') {
+            true => AccountError::Refused(why),
+            false => AccountError::Missing(why),
+        }
+    })?;
     match (refused_id(id), is_group) {
-        (Some(why), _) => Err(format!("{} can approve nothing: {why}", quoted(word))),
+        (Some(why), _) => Err(AccountError::Refused(format!(
+            "floor.approvers: {} can approve nothing: {why}",
+            quoted(word)
+        ))),
         (None, true) => Ok(Principal::Group(id)),
         (None, false) => Ok(Principal::User(id)),
     }
@@ -223,7 +234,7 @@ mod tests {
         }
     }
 
-    fn floor(approval: bool, approvers: &[&str]) -> Result<Floor, String> {
+    fn floor(approval: bool, approvers: &[&str]) -> Result<Floor, AccountError> {
         let config = FloorConfig {
             approval,
             approvers: approvers.iter().map(|word| (*word).to_owned()).collect(),
@@ -294,16 +305,20 @@ mod tests {
     #[test]
     fn approvers_exist() {
         assert!(floor(true, &["ann", "%ops", "#5", "%#6"]).is_ok());
-        for (word, why) in [
-            ("eve", "floor.approvers: there is no user 'eve'"),
-            ("%dev", "floor.approvers: there is no group 'dev'"),
-            ("#x", "floor.approvers: there is no user '#x'"),
+        let (missing, refused) = (AccountError::Missing, AccountError::Refused);
+        type Kind = fn(String) -> AccountError;
+        for (word, kind, why) in [
+            ("eve", missing as Kind, "there is no user 'eve'"),
+            ("%dev", missing, "there is no group 'dev'"),
+            ("#x", refused, "there is no user '#x'"),
             (
                 "#65534",
-                "floor.approvers: '#65534' can approve nothing: 65534 means every id without a mapping",
+                refused,
+                "'#65534' can approve nothing: 65534 means every id without a mapping",
             ),
         ] {
-            assert_eq!(floor(true, &[word]), Err(why.to_owned()));
+            let why = format!("floor.approvers: {why}");
+            assert_eq!(floor(true, &[word]), Err(kind(why)));
             assert!(floor(false, &[word]).is_err(), "{word}");
         }
     }

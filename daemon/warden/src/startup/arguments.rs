@@ -33,7 +33,8 @@ Options:
   -V, --version  print the release
 
 Exit status: 0 stopped in order, 64 bad command line, 69 the kernel or another
-daemon is in the way, 71 a system call failed, 78 bad configuration or policy.
+daemon is in the way, or an account is not known yet, 71 a system call failed,
+78 bad configuration or policy.
 ";
 
 /// `--help` and `--version` print and end the process.

@@ -9,21 +9,20 @@ use std::time::Instant;
 use remit_common::wire::Bytes;
 use remit_plan::Protected;
 use remit_policy::{Diagnostic, Machine, MachineTable, Policy, Severity, Source, User};
-use remit_policy_files::{Compile, LastKnown, Loaded, Names, Owners};
+use remit_policy_files::{LastKnown, Names, Owners};
 use serde::{Deserialize, Serialize};
 
 use super::opened::OpenedCheck;
-use super::refused::{LoadError, PolicyErrors};
+use super::refused::LoadError;
 use super::shadow_load::ShadowLoad;
 use super::{Changes, PolicyInForce, compiler, patience};
 use crate::config::Config;
 use crate::config::policy_reload::compiler::{NotCompiled, Runs};
 use crate::config::shadow;
 use crate::identity::accounts::{People, Question};
-use crate::identity::user_names;
+use crate::identity::user_names::{self, AccountError};
 use crate::job::floor::{self, Floor};
 use crate::startup::arguments::Args;
-use crate::startup::error::Fatal;
 
 pub mod names_file {
     //! `STATE/warden/names`: the ids of the names in the current policy. If a name is unknown at a start, a denial of it
@@ -141,7 +140,7 @@ impl Brought {
         let shadow =
             ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
         if live.is_some() {
-            judge(&config).map_err(|error| error.to_string())?;
+            judge(&config)?;
         }
         let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));
         let own = [&args.config, &args.vendor, &args.state, &args.runtime];
@@ -161,12 +160,13 @@ impl Brought {
             changes.replace(Changes::new(&compiled.changes));
             Ok((compiled.policy, compiled.warnings))
         };
-        let loaded = load(&vendor, &admin, &names, &compile).map_err(|why| {
-            let text = unknown.iter().cloned().chain([why]);
+        let loaded = remit_policy_files::load(&vendor, &admin, Owners::Root, &names, &compile);
+        let loaded = loaded.map_err(|found| {
+            let text = unknown.iter().cloned().chain(lines(&found));
             let text = text.collect::<Vec<_>>().join("\n");
             match unavailable.get() {
                 true => LoadError::Unavailable(text),
-                false => LoadError::Refused(text),
+                false => LoadError::of(&found, text),
             }
         })?;
         let mut unsure = Vec::new();
@@ -177,8 +177,8 @@ impl Brought {
                 [] => {}
                 found => return Err(lines(found).join("\n").into()),
             }
-            let admins = user_names::found_group(&config.accounts.admin_group)
-                .map_err(|errno| format!("cannot look up accounts.admin_group: {errno}"))?;
+            let group = &config.accounts.admin_group;
+            let admins = user_names::group_or_none("accounts.admin_group", group)?;
             admin_gids.extend(admins);
             let found =
                 remit_policy_files::impersonators(&loaded.policy, &loaded.sources, &names, admins);
@@ -243,17 +243,7 @@ impl Brought {
     }
 }
 
-fn load(
-    vendor: &Path,
-    admin: &Path,
-    names: &Names,
-    compile: &Compile<'_>,
-) -> Result<Loaded, PolicyErrors> {
-    remit_policy_files::load(vendor, admin, Owners::Root, names, compile)
-        .map_err(|found| lines(&found).join("\n"))
-}
-
-fn judge(Config { accounts, jobs, .. }: &Config) -> Result<(), Fatal> {
+fn judge(Config { accounts, jobs, .. }: &Config) -> Result<(), AccountError> {
     user_names::user("accounts.broker", &accounts.broker)?;
     user_names::group("accounts.socket_group", &accounts.socket_group)?;
     user_names::group("accounts.admin_group", &accounts.admin_group)?;

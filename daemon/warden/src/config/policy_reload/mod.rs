@@ -175,10 +175,7 @@ pub fn load_now(args: &Args) -> Result<Loaded, Fatal> {
     let end = Instant::now() + START;
     loop {
         if let Some(read) = loading.read() {
-            return read.map_err(|error| match error {
-                LoadError::Refused(text) => Fatal::Config(text),
-                LoadError::Unavailable(text) => Fatal::Unavailable(text),
-            });
+            return read.map_err(|error| error.at_start(args.check));
         }
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(loading.fd(), PollFlags::POLLIN)];

@@ -1,6 +1,10 @@
 //! Why a policy was not loaded, whole and in short. Pure.
 
+use remit_policy::{Diagnostic, Severity};
 use serde::{Deserialize, Serialize};
+
+use crate::identity::user_names::AccountError;
+use crate::startup::error::Fatal;
 
 pub type PolicyErrors = String;
 
@@ -9,6 +13,8 @@ pub enum LoadError {
     Refused(PolicyErrors),
     /// The compiler gave no answer. The next try may get one.
     Unavailable(PolicyErrors),
+    /// The user database does not know an account, or does not answer. A directory service may know it later.
+    Account(PolicyErrors),
 }
 
 impl From<String> for LoadError {
@@ -17,10 +23,42 @@ impl From<String> for LoadError {
     }
 }
 
+impl From<AccountError> for LoadError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Missing(text) => Self::Account(text),
+            AccountError::Refused(text) => Self::Refused(text),
+        }
+    }
+}
+
 impl LoadError {
+    /// Makes the error of these findings. One that is about more than accounts stays wrong, with a directory service, too.
+    pub fn of(found: &[Diagnostic], text: PolicyErrors) -> Self {
+        let mut errors = found
+            .iter()
+            .filter(|one| one.severity() == Severity::Error)
+            .peekable();
+        let is_any = errors.peek().is_some();
+        match is_any && errors.all(Diagnostic::is_about_missing_account) {
+            true => Self::Account(text),
+            false => Self::Refused(text),
+        }
+    }
+
+    /// Returns the error of a start. `--check` starts nothing, so a missing account is wrong there.
+    pub fn at_start(self, is_check: bool) -> Fatal {
+        match self {
+            Self::Refused(text) => Fatal::Config(text),
+            Self::Account(text) if is_check => Fatal::Config(text),
+            Self::Unavailable(text) => Fatal::Unavailable(text),
+            Self::Account(text) => AccountError::Missing(text).into(),
+        }
+    }
+
     pub fn text(self) -> PolicyErrors {
         match self {
-            Self::Refused(text) | Self::Unavailable(text) => text,
+            Self::Refused(text) | Self::Unavailable(text) | Self::Account(text) => text,
         }
     }
 }
@@ -50,6 +88,29 @@ pub fn in_short(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_missing_account_lets_a_start_be_tried_again() {
+        let wrong = || Diagnostic::whole(Severity::Error, "a", "wrong");
+        let missing = || wrong().about_missing_account();
+        let warning = || Diagnostic::whole(Severity::Warning, "a", "odd");
+        for (found, is_check, status) in [
+            (vec![missing()], false, 69),
+            (vec![missing(), warning(), missing()], false, 69),
+            (vec![missing()], true, 78),
+            (vec![missing(), wrong()], false, 78),
+            (vec![warning()], false, 78),
+            (vec![], false, 78),
+        ] {
+            let error = LoadError::of(&found, "why".to_owned());
+            let fatal = error.at_start(is_check);
+            assert_eq!(fatal.status(), status, "{found:?} {is_check}");
+            let is_tried_again = fatal.to_string().contains("tries again");
+            assert_eq!(is_tried_again, status == 69, "{fatal}");
+        }
+        let error = LoadError::from(AccountError::Missing("why".to_owned()));
+        assert_eq!(error.text(), "why");
+    }
 
     #[test]
     fn short_form_is_first_error_and_count() {
