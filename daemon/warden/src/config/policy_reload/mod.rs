@@ -291,4 +291,17 @@ mod tests {
         assert_eq!(changes(0, 0).to_string(), "no permission changes");
         assert_eq!(changes(1, 2).to_string(), "x\nand 2 more changes");
     }
+
+    #[test]
+    fn systemd_gives_a_start_more_time_than_its_load_may_take() {
+        let unit = include_str!("../../../../../systemd/remitd.service");
+        let mut lines = unit.lines();
+        let minutes =
+            lines.find_map(|line| line.strip_prefix("TimeoutStartSec=")?.strip_suffix("min"));
+        let minutes: u64 = minutes.unwrap().parse().unwrap();
+        assert!(
+            Duration::from_secs(60 * minutes) > START + PATIENCE,
+            "{minutes} min"
+        );
+    }
 }
