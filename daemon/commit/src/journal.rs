@@ -106,7 +106,7 @@ impl JournalFile {
         self.file.sync_data()
     }
 
-    /// Returns the seconds since its last phase, 0 if the clock was set back.
+    /// Returns the seconds since its last phase by the clock of the machine, 0 if that was set back.
     pub fn age_s(&self) -> u64 {
         let written = self.file.metadata().and_then(|file| file.modified());
         let age = written.ok().and_then(|written| written.elapsed().ok());

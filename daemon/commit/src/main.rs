@@ -31,7 +31,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use recover::{KEEP, recover};
+use remit_sys::sys;
+
+use recover::{Forgetting, KEEP, recover};
 use run::{End, commit, lock};
 use undo::{Others, undo};
 
@@ -91,6 +93,8 @@ fn start() -> Result<End, String> {
         let directory = directory.display();
         format!("cannot open '{directory}': {error}")
     })?;
+    // Before its filter, which permits nothing that could set the clock.
+    let is_clock_right = sys::is_clock_synchronised();
     let descriptors = confine::prepare()?;
     let order = order(&arguments)?;
     let state = match lock(state) {
@@ -100,7 +104,13 @@ fn start() -> Result<End, String> {
     match order {
         Order::Commit { uploads } => commit(&state, uploads.as_deref(), descriptors),
         Order::Undo { id, others } => undo(&state, &id, others, descriptors),
-        Order::Recover(keep) => recover(&state, keep.as_deref(), descriptors),
+        Order::Recover(keep) => {
+            let forgetting = keep.map(|keep| Forgetting {
+                keep,
+                is_clock_right,
+            });
+            recover(&state, forgetting.as_ref(), descriptors)
+        }
     }
 }
 

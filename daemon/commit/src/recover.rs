@@ -26,9 +26,21 @@ const COST: u64 = 64 << 10;
 /// Ids of one recovery whose undo must not be forgotten.
 pub const KEEP: usize = 64;
 
-/// Rolls back what is not done, and finishes what is. With `keep` it also forgets undos that are too old, but none of
-/// these. It makes no step of a commit.
-pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Result<End, String> {
+/// Undos that a recovery may forget.
+pub struct Forgetting {
+    /// None of these ids, at most [`KEEP`].
+    pub keep: Vec<String>,
+    /// Without it none is too old.
+    pub is_clock_right: bool,
+}
+
+/// Rolls back what is not done, and finishes what is. With `forgetting` it also forgets undos that are too old or too
+/// large. It makes no step of a commit.
+pub fn recover(
+    state: &File,
+    forgetting: Option<&Forgetting>,
+    descriptors: usize,
+) -> Result<End, String> {
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut ids = Vec::new();
@@ -47,7 +59,7 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
                 // Directories with what others have made are kept until somebody moves them.
                 let is_whole = read.marks.contains(&UndoMark::Whole);
                 // Not counted either: a huge one would end those of others.
-                if !is_whole && keep.is_some_and(|keep| !keep.contains(id)) {
+                if !is_whole && forgetting.is_some_and(|one| !one.keep.contains(id)) {
                     let (age_s, id) = (journal.age_s(), id.clone());
                     let own = journal.bytes().saturating_add(COST);
                     let bytes = read.plan.undo_bytes().saturating_add(own);
@@ -62,7 +74,8 @@ pub fn recover(state: &File, keep: Option<&[String]>, descriptors: usize) -> Res
             Err(error) => wrong.push(format!("'{id}': {error}")),
         }
     }
-    for id in expired(kept).into_iter().take(EXPIRED) {
+    let is_clock_right = forgetting.is_some_and(|one| one.is_clock_right);
+    for id in expired(kept, is_clock_right).into_iter().take(EXPIRED) {
         let gone = JournalFile::open(state, &id).and_then(|one| {
             // Those that do not fit are for the next day.
             let fits = one.and_then(|(journal, mut read)| {

@@ -7,15 +7,17 @@ const KEPT_BYTES: u64 = 2 << 30;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptUndo {
     pub id: String,
+    /// By the clock of the machine, which may be wrong.
     pub age_s: u64,
     /// Of its old files, of its journal, and what each one costs. Anybody can make a sparse file of any size.
     pub bytes: u64,
 }
 
 /// Returns the ids to forget: those too old, then the largest until few bytes are left: one huge undo ends no others.
+/// Without a clock that is known to be right none is too old: one boot in a wrong year would forget all of them.
 #[must_use]
-pub fn expired(kept: Vec<KeptUndo>) -> Vec<String> {
-    let is_old = |undo: &KeptUndo| undo.age_s > KEPT_SECONDS;
+pub fn expired(kept: Vec<KeptUndo>, is_clock_right: bool) -> Vec<String> {
+    let is_old = |undo: &KeptUndo| is_clock_right && undo.age_s > KEPT_SECONDS;
     let (old, mut rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_old);
     rest.sort_by(|a, b| (b.bytes, b.age_s, &b.id).cmp(&(a.bytes, a.age_s, &a.id)));
     let mut bytes = rest
@@ -66,7 +68,41 @@ mod tests {
                 vec!["a", "b"],
             ),
         ] {
-            assert_eq!(expired(kept.clone()), forgotten, "{kept:?}");
+            assert_eq!(expired(kept.clone(), true), forgotten, "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_clock_forgets_by_size_alone() {
+        let undo = |id: &str, age_s, bytes| KeptUndo {
+            id: id.to_owned(),
+            age_s,
+            bytes,
+        };
+        let (century, gib) = (100 * 365 * 24 * 3600, 1 << 30);
+        for (kept, by_time, by_size) in [
+            (
+                vec![undo("a", century, 1), undo("b", century, 1)],
+                vec!["a", "b"],
+                vec![],
+            ),
+            (
+                vec![undo("a", century, 3 * gib), undo("b", 1, 1)],
+                vec!["a"],
+                vec!["a"],
+            ),
+            (
+                vec![
+                    undo("a", century, gib),
+                    undo("b", century, gib),
+                    undo("c", 1, 1),
+                ],
+                vec!["a", "b"],
+                vec!["b"],
+            ),
+        ] {
+            assert_eq!(expired(kept.clone(), true), by_time, "{kept:?}");
+            assert_eq!(expired(kept.clone(), false), by_size, "{kept:?}");
         }
     }
 
@@ -79,6 +115,6 @@ mod tests {
             bytes,
         };
         let kept = vec![undo("huge", 1, 3 << 30), undo("other", 60, 100)];
-        assert!(!expired(kept).contains(&"other".to_owned()));
+        assert!(!expired(kept, true).contains(&"other".to_owned()));
     }
 }

@@ -313,6 +313,7 @@ fn forgetting_many_commits_within_the_limit_of_descriptors_works() {
             .args(["-d", "40 days ago"])
             .arg(journal));
     }
+    let wrapper = [clock(RIGHT), wrapper.to_vec()].concat();
     let results = [0; 2].map(|_| end(start(&wrapper, &["recover", &state(), "--forget"], None)));
     let codes = results.each_ref().map(|result| result.code);
     let private = tree()

@@ -70,6 +70,22 @@ fn claimed_size_of_a_directory_forgets_no_undo() {
     assert_eq!(read("etc/x.conf"), b"old");
 }
 
+/// A boot in the future would forget all of them, and the old files are gone for good.
+#[test]
+fn old_undo_outlives_a_clock_that_is_not_synchronised() {
+    let _scene = Scene::new(MEMORY);
+    let [old, large] = ["etc/old", "etc/large"].map(|name| {
+        put(name, b"old", 0o644, 0);
+        done(&[write(name, "new")])
+    });
+    age(&old);
+    enlarge(&large, 3 << 30);
+    recover_by(UNKNOWN, &[]).is_done();
+    assert_eq!(kept(), [old.clone()]);
+    recover_by(RIGHT, &[]).is_done();
+    assert!(kept().is_empty(), "{old}");
+}
+
 #[test]
 fn undo_that_is_kept_is_forgotten_neither_by_size_nor_by_age() {
     let _scene = Scene::new(MEMORY);
@@ -162,7 +178,7 @@ fn recovery_that_is_not_asked_to_forgets_no_undo() {
     let directory = state();
     let run = |words: &[&str]| {
         let all = [&["recover", &directory], words].concat();
-        end(start(&[], &all, None))
+        end(start(&clock(RIGHT), &all, None))
     };
     run(&[]).is_done();
     run(&["--keep", &id]).is_refused("usage");

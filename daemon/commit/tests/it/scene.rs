@@ -325,11 +325,35 @@ pub fn undo_with_contents(id: &str) -> Result {
     end(start(&[], &["undo", &state(), id, "--with-contents"], None))
 }
 
-/// A recovery that forgets, with further arguments.
+/// The state of adjtimex(2) of a clock that is synchronised, and of one that is not.
+pub const RIGHT: i32 = 0;
+pub const UNKNOWN: i32 = 5;
+
+/// Has a program see a clock in this state. The status in its buffer is 0, as before the call.
+pub fn clock(state: i32) -> Vec<String> {
+    let inject = format!("inject=adjtimex:retval={state}");
+    let words = [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=adjtimex",
+        "-e",
+        &inject,
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+/// A recovery that forgets, with further arguments, on a machine whose clock is right.
 pub fn recover_with(arguments: &[&str]) -> Result {
+    recover_by(RIGHT, arguments)
+}
+
+pub fn recover_by(clock_state: i32, arguments: &[&str]) -> Result {
     let directory = state();
     let all = [&["recover", &directory, "--forget"], arguments].concat();
-    end(start(&[], &all, None))
+    end(start(&clock(clock_state), &all, None))
 }
 
 /// A recovery as remitd starts it.

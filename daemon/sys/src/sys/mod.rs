@@ -111,6 +111,53 @@ mod files {
     }
 }
 
+mod clock {
+    //! What the kernel knows about its clock.
+
+    use super::check;
+
+    /// Returns whether something keeps the clock right, as NTP does. Without it a clock may be years off. False also if the
+    /// kernel refuses the question, as filters of containers do. adjtimex(2).
+    pub fn is_clock_synchronised() -> bool {
+        // SAFETY: all fields are integers, for which zero is valid. `modes` 0 changes nothing.
+        let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+        // SAFETY: a buffer, valid for the call. The bare call: a libc may use another one.
+        let state = check(unsafe { libc::syscall(libc::SYS_adjtimex, &raw mut clock) });
+        is_synchronised(state.ok(), clock.status)
+    }
+
+    fn is_synchronised(state: Option<libc::c_long>, status: libc::c_int) -> bool {
+        let is_wrong = status & (libc::STA_UNSYNC | libc::STA_CLOCKERR) != 0;
+        state.is_some_and(|state| state != libc::TIME_ERROR.into()) && !is_wrong
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn clock_without_synchronisation_or_answer_is_not_trusted() {
+            for (state, status, expect) in [
+                (Some(0), 0, true),
+                (Some(0), libc::STA_PLL | libc::STA_NANO, true),
+                // A leap second is to come.
+                (Some(1), libc::STA_PLL | libc::STA_INS, true),
+                (Some(0), libc::STA_UNSYNC, false),
+                (Some(5), libc::STA_PLL | libc::STA_UNSYNC, false),
+                (Some(5), libc::STA_PLL, false),
+                (Some(0), libc::STA_CLOCKERR, false),
+                (None, 0, false),
+            ] {
+                assert_eq!(
+                    is_synchronised(state, status),
+                    expect,
+                    "{state:?} {status:#x}"
+                );
+            }
+        }
+    }
+}
+
 mod identity;
 mod landlock;
 mod mount;
@@ -118,6 +165,7 @@ mod peer;
 mod process;
 mod root;
 
+pub use clock::*;
 pub use descriptors::*;
 pub use files::*;
 pub use identity::*;
