@@ -11,7 +11,7 @@ use crate::refusal::{Code, Refusal};
 use crate::signed::Signed;
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 15;
+pub const ADMIN_PROTOCOL: u8 = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {

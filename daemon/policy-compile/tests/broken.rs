@@ -348,7 +348,7 @@ fn bombs_are_refused_without_harm() {
 /// A start is tried again only after those: a directory service may know the account later.
 #[test]
 fn what_may_only_miss_an_account_says_so() {
-    let test = |who: &str| format!("[[test]]\nwho = '{who}'\nwhat = 'run'\nverdict = 'allow'\n");
+    let test = |user: &str| format!("[[test]]\nwho = '{user}'\nwhat = 'run'\nverdict = 'allow'\n");
     let granted = |to: &str| {
         format!(
             "[[grant]]\nto = ['{to}']\nallow = ['run']\n{}",

@@ -125,7 +125,7 @@ fn has_directory(nsswitch: &str) -> bool {
         let sources = sources.split('#').next().unwrap_or_default();
         sources.split_ascii_whitespace()
     });
-    let is_local = |source: &str| ["files", "systemd", "compat"].contains(&source);
+    let is_local = |source: &str| ["files", "systemd"].contains(&source);
     sources.any(|source| !is_local(source) && !source.starts_with('[') && !source.ends_with(']'))
 }
 
@@ -473,7 +473,9 @@ mod tests {
                 "passwd: files systemd\ngroup: files [SUCCESS=merge] systemd\nhosts: files dns\n",
                 false,
             ),
-            ("passwd: compat # sss\n# group: ldap\n", false),
+            ("passwd: files # sss\n# group: ldap\n", false),
+            // Entries with a plus lead to another source.
+            ("passwd: compat\n", true),
             ("passwd: files sss\n", true),
             (
                 "group:\tfiles [NOTFOUND=return SUCCESS=continue] ldap\n",

@@ -321,6 +321,10 @@ fn what_a_wrapper_runs_in_a_crontab_is_found() {
         ("find /opt -name bash /srv/app/noexec.sh", false),
         ("start-stop-daemon --start --exec /srv/app/run.sh", true),
         (
+            "start-stop-daemon --start --exec /srv/app/run.sh -- -c /etc/app.conf",
+            true,
+        ),
+        (
             "start-stop-daemon --start --chuid agent:deploy --exec /srv/app/run.sh",
             false,
         ),
@@ -778,7 +782,7 @@ fn program_of_sudo_that_writes_is_judged() {
         ),
         (
             "/usr/bin/rsync -a --delete /etc/cron.d/ /srv/mine/ --backup-dir /etc/cron.d",
-            false,
+            true,
         ),
         ("/usr/bin/cp -rt /etc/cron.d /srv/mine/x", true),
         ("/usr/bin/cp -t/etc/cron.d /srv/mine/x", true),
@@ -840,6 +844,10 @@ fn program_of_sudo_that_only_looks_is_no_path() {
     let lines = [
         // Options of docker that choose a host or a file come before the verb.
         ("/usr/bin/docker logs *", false),
+        ("/usr/bin/env X=* docker ps a", true),
+        ("/usr/bin/timeout * docker logs app", true),
+        ("/usr/bin/nice -n * /usr/bin/ip addr show lo", true),
+        ("/usr/bin/timeout * /usr/bin/id", true),
         ("/usr/bin/docker logs [a-z]*", false),
         ("/usr/bin/docker ps *", false),
         ("/usr/bin/docker restart *", false),

@@ -36,10 +36,12 @@ impl Tail {
             .filter(|line| !line.is_empty() && (key.is_none() || line.starts_with(OWN)))
             .collect();
         let first = lines.len().saturating_sub(LINES);
-        let key = key.map(|(_, key)| *key);
-        let lines = lines.get(first..).unwrap_or_default();
-        let lines = key.into_iter().chain(lines.iter().map(String::as_str));
-        lines.collect::<Vec<_>>().join("; ")
+        let lines = lines.get(first..).unwrap_or_default().join("; ");
+        match key {
+            None => lines,
+            Some((_, key)) if lines.is_empty() => (*key).to_owned(),
+            Some((_, key)) => format!("{key}; whoever answered says: {lines}"),
+        }
     }
 }
 
@@ -276,7 +278,7 @@ mod tests {
         assert!(is_about_key(&said));
         assert_eq!(
             sentence("status 77", &said, "", "ssh"),
-            "the key of HOST is another one than before; remit: denied (status 77). find out why with a person; \
+            "the key of HOST is another one than before; whoever answered says: remit: denied (status 77). find out why with a person; \
              do not remove the old key"
         );
     }

@@ -105,8 +105,10 @@ impl RefusalTable {
     }
 
     fn claim(&mut self, uid: u32, serial: u64, now: Instant) {
-        let of = self.unclaimed.iter().position(|(of, _)| *of == serial);
-        if let Some((_, refused)) = of.and_then(|at| self.unclaimed.remove(at)) {
+        // A rename has one for each directory.
+        while let Some(at) = self.unclaimed.iter().position(|(of, _)| *of == serial)
+            && let Some((_, refused)) = self.unclaimed.remove(at)
+        {
             self.add(uid, refused, now);
         }
     }
@@ -179,11 +181,12 @@ mod tests {
             // No record names the uid of this one.
             access(4, 9),
             access(5, 10),
+            access(5, 11),
             call(5, 1001),
         ] {
             heard.take(record, now);
         }
-        assert_eq!(objects(&mut heard, 1001, now), ["/7", "/10"]);
+        assert_eq!(objects(&mut heard, 1001, now), ["/7", "/10", "/11"]);
         assert_eq!(objects(&mut heard, 1002, now), ["/8"]);
         assert!(objects(&mut heard, 1001, now).is_empty(), "forgotten");
     }

@@ -401,12 +401,13 @@ fn the_bounds_are_those_of_the_code() {
 }
 
 /// Where the structures of the page are defined.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "common/src/admin.rs",
     "common/src/outcome.rs",
     "common/src/refusal.rs",
     "common/src/wire.rs",
     "daemon/approval/src/lib.rs",
+    "daemon/policy/src/model/machine.rs",
     "daemon/policy/src/model/profile.rs",
     "wire/src/outcome.rs",
     "wire/src/host/mod.rs",

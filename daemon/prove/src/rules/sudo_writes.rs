@@ -20,7 +20,9 @@ pub(super) fn writes(
     is_free: bool,
 ) -> Vec<(Atom, Decider)> {
     let own = |uid: u32| vec![(Atom::Account(uid), None)];
-    let named = SplitWords::from_words(words, &[]).operands;
+    let named = SplitWords::from_words(words, &["--from", "--reference"]);
+    let takes_reference = named.has(&["--reference"]);
+    let named = named.operands;
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),
@@ -50,6 +52,7 @@ pub(super) fn writes(
         Some(Written::LastOperand) => copies(facts, name, words),
         Some(Written::Metadata) => {
             let beyond = match (name, named.first()) {
+                _ if takes_reference => vec![None],
                 ("chown", Some(owners)) => of_owners(facts, owners),
                 ("chgrp", Some(group)) => of_group(facts, group),
                 ("chmod", Some(mode)) if !opens(mode) => Vec::new(),
@@ -173,6 +176,18 @@ const RSYNC: OptionTable = OptionTable {
             --trust-sender --update --verbose --whole-file --write-devices --xattrs",
 };
 
+/// Options of rsync(1) for files and directories that it writes beside its target. What lies in the target is moved there, and names of
+/// files are in logs.
+const WRITTEN_BY_RSYNC: [&str; 7] = [
+    "--backup-dir",
+    "--log-file",
+    "--write-batch",
+    "--only-write-batch",
+    "--partial-dir",
+    "-T",
+    "--temp-dir",
+];
+
 /// What cp(1), rsync(1) and the like put at their targets.
 fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Decider)> {
     let (table, target) = match name {
@@ -184,6 +199,9 @@ fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Decider)> {
     let makes_directories = name == "install" && split.has(&["-d", "--directory"]);
     let target = split.value(target);
     let mut targets: Vec<&str> = target.or(operands.last().copied()).into_iter().collect();
+    if name == "rsync" {
+        targets.extend(split.values(&WRITTEN_BY_RSYNC));
+    }
     // One that seems to be the last may be the value of an option.
     if makes_directories || split.has_unknown {
         targets.extend(operands);

@@ -94,7 +94,8 @@ impl Look<'_> {
                     rest = self.interpreted(&by, known, args);
                 }
                 Some((known, Class::Tool(tool))) => {
-                    let Some(named) = self.named_account(by, value_of(tool.accounts, args)) else {
+                    let own = args.split(|arg| arg == b"--").next().unwrap_or(args);
+                    let Some(named) = self.named_account(by, value_of(tool.accounts, own)) else {
                         break;
                     };
                     by = named;
@@ -164,10 +165,15 @@ impl Look<'_> {
         let (name, text) = value.split_at(end);
         let text = text.trim_ascii_start();
         let text = text.strip_prefix(b"=").unwrap_or(text);
-        if name.to_ascii_lowercase().ends_with(b"command") {
-            self.nested_text(by, text);
-        } else {
-            self.loads(by, &[], value);
+        match &*name.to_ascii_lowercase() {
+            b"remotecommand" => self.remote(by, b"ssh"),
+            command if command.ends_with(b"command") => self.nested_text(by, text),
+            b"include" | b"pkcs11provider" | b"securitykeyprovider" | b"xauthlocation" => {
+                self.loads(by, &[], text);
+            }
+            // A value of another setting is read at most.
+            _ if name.len() < value.len() => {}
+            _ => self.loads(by, &[], value),
         }
     }
 

@@ -306,9 +306,9 @@ mod tests {
     fn approvers_exist() {
         assert!(floor(true, &["ann", "%ops", "#5", "%#6"]).is_ok());
         let (missing, refused) = (AccountError::Missing, AccountError::Refused);
-        type Kind = fn(String) -> AccountError;
+        type Wrap = fn(String) -> AccountError;
         for (word, kind, why) in [
-            ("eve", missing as Kind, "there is no user 'eve'"),
+            ("eve", missing as Wrap, "there is no user 'eve'"),
             ("%dev", missing, "there is no group 'dev'"),
             ("#x", refused, "there is no user '#x'"),
             (

@@ -152,12 +152,12 @@ fn private(path: &Path, owner: Ids) -> io::Result<()> {
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(path)?;
     let before = dir.metadata()?.uid();
-    fchown(&dir, Some(owner.uid), Some(owner.gid))?;
-    dir.set_permissions(fs::Permissions::from_mode(0o700))?;
-    match before == owner.uid || before == 0 {
-        true => Ok(()),
-        false => fs::read_dir(path)?.try_for_each(|entry| pass_on(&entry?.path(), before, owner)),
+    if before != owner.uid {
+        // The directory last: until then the next start goes on with its files.
+        fs::read_dir(path)?.try_for_each(|entry| pass_on(&entry?.path(), before, owner))?;
     }
+    fchown(&dir, Some(owner.uid), Some(owner.gid))?;
+    dir.set_permissions(fs::Permissions::from_mode(0o700))
 }
 
 /// Gives a file of an earlier owner to `owner`: a restored directory has numbers of another installation. A file with a second
@@ -175,7 +175,11 @@ fn pass_on(path: &Path, before: u32, owner: Ids) -> io::Result<()> {
     };
     let meta = file.metadata()?;
     match meta.is_file() && meta.nlink() == 1 && meta.uid() == before {
-        true => fchown(&file, Some(owner.uid), Some(owner.gid)),
+        true => match fchown(&file, Some(owner.uid), Some(owner.gid)) {
+            // It is immutable (chattr(1)): the broker says that it cannot be read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            passed => passed,
+        },
         false => Ok(()),
     }
 }
@@ -312,6 +316,11 @@ mod tests {
             ["", "log.1", "linked", "other"].map(owner),
             [new.uid, new.uid, old, 0]
         );
+        // What root restored without owners.
+        fs::write(dir.join("log.2"), "").unwrap();
+        std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
+        private(&dir, new).unwrap();
+        assert_eq!(owner("log.2"), new.uid);
         fs::remove_file(second).unwrap();
         fs::remove_dir_all(dir).unwrap();
     }

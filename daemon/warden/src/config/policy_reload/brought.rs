@@ -166,7 +166,7 @@ impl Brought {
             let text = text.collect::<Vec<_>>().join("\n");
             match unavailable.get() {
                 true => LoadError::Unavailable(text),
-                false => LoadError::of(&found, text),
+                false => LoadError::from_findings(&found, text),
             }
         })?;
         let mut unsure = Vec::new();

@@ -34,7 +34,7 @@ impl From<AccountError> for LoadError {
 
 impl LoadError {
     /// Makes the error of these findings. One that is about more than accounts stays wrong, with a directory service, too.
-    pub fn of(found: &[Diagnostic], text: PolicyErrors) -> Self {
+    pub fn from_findings(found: &[Diagnostic], text: PolicyErrors) -> Self {
         let mut errors = found
             .iter()
             .filter(|one| one.severity() == Severity::Error)
@@ -102,7 +102,7 @@ mod tests {
             (vec![warning()], false, 78),
             (vec![], false, 78),
         ] {
-            let error = LoadError::of(&found, "why".to_owned());
+            let error = LoadError::from_findings(&found, "why".to_owned());
             let fatal = error.at_start(is_check);
             assert_eq!(fatal.status(), status, "{found:?} {is_check}");
             let is_tried_again = fatal.to_string().contains("tries again");

@@ -19,11 +19,11 @@ pub struct ProcMount {
 
 impl ProcMount {
     pub fn read() -> io::Result<Self> {
-        fs::read_to_string(MOUNTS).map(|mounts| Self::of(&mounts))
+        fs::read_to_string(MOUNTS).map(|mounts| Self::parse(&mounts))
     }
 
     /// proc_pid_mountinfo(5). A later line is a mount above the earlier one.
-    fn of(mountinfo: &str) -> Self {
+    fn parse(mountinfo: &str) -> Self {
         let mut options = mountinfo.lines().filter_map(|line| {
             let (mount, file_system) = line.split_once(" - ")?;
             let is_proc = mount.split(' ').nth(4) == Some("/proc");
@@ -101,7 +101,7 @@ mod tests {
                 of(None, None),
             ),
         ] {
-            assert_eq!(ProcMount::of(&mounts), expect, "{mounts}");
+            assert_eq!(ProcMount::parse(&mounts), expect, "{mounts}");
         }
     }
 }
