@@ -70,3 +70,12 @@ pub(super) fn names_this_machine(words: &[Vec<u8>]) -> bool {
         parts.any(is_own) || word.windows(3).any(|part| part == b"::1")
     })
 }
+
+/// Splits `NAME=TEXT` or `NAME TEXT`, as ssh_config(5) has settings.
+pub(super) fn split_setting(setting: &[u8]) -> (&[u8], &[u8]) {
+    let is_end = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
+    let end = setting.iter().position(is_end).unwrap_or(setting.len());
+    let (name, text) = setting.split_at(end);
+    let text = text.trim_ascii_start();
+    (name, text.strip_prefix(b"=").unwrap_or(text))
+}

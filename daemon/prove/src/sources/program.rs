@@ -3,7 +3,9 @@
 use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
-use super::options::{names_this_machine, option_value, value_of, values_of, without};
+use super::options::{
+    names_this_machine, option_value, split_setting, value_of, values_of, without,
+};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
 use crate::look::Look;
@@ -158,20 +160,15 @@ impl Look<'_> {
         self.machine.unknown(&by.source.file, why);
     }
 
-    /// `ProxyCommand=TEXT` of ssh, or a file of settings.
+    /// `ProxyCommand=TEXT` of ssh, or a file of settings. What others name is read at most.
     fn setting(&mut self, by: &Execution, value: &[u8]) {
-        let is_end = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
-        let end = value.iter().position(is_end).unwrap_or(value.len());
-        let (name, text) = value.split_at(end);
-        let text = text.trim_ascii_start();
-        let text = text.strip_prefix(b"=").unwrap_or(text);
+        let (name, text) = split_setting(value);
         match &*name.to_ascii_lowercase() {
             b"remotecommand" => self.remote(by, b"ssh"),
             command if command.ends_with(b"command") => self.nested_text(by, text),
             b"include" | b"pkcs11provider" | b"securitykeyprovider" | b"xauthlocation" => {
                 self.loads(by, &[], text);
             }
-            // A value of another setting is read at most.
             _ if name.len() < value.len() => {}
             _ => self.loads(by, &[], value),
         }
