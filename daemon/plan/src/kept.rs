@@ -42,13 +42,16 @@ pub fn expired(kept: Vec<KeptUndo>, is_clock_right: bool) -> Vec<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn undos_are_forgotten_by_age_then_by_size() {
-        let undo = |id: &str, age_s, bytes| KeptUndo {
+    fn undo(id: &str, age_s: u64, bytes: u64) -> KeptUndo {
+        KeptUndo {
             id: id.to_owned(),
             age_s,
             bytes,
-        };
+        }
+    }
+
+    #[test]
+    fn undos_are_forgotten_by_age_then_by_size() {
         let (month, gib) = (30 * 24 * 3600, 1 << 30);
         for (kept, forgotten) in [
             (vec![], vec![]),
@@ -74,11 +77,6 @@ mod tests {
 
     #[test]
     fn wrong_clock_forgets_by_size_alone() {
-        let undo = |id: &str, age_s, bytes| KeptUndo {
-            id: id.to_owned(),
-            age_s,
-            bytes,
-        };
         let (century, gib) = (100 * 365 * 24 * 3600, 1 << 30);
         for (kept, by_time, by_size) in [
             (
@@ -109,11 +107,6 @@ mod tests {
     /// The size of a file is its owner's choice: a sparse one of 3 GiB costs nothing.
     #[test]
     fn one_huge_undo_does_not_forget_those_of_others() {
-        let undo = |id: &str, age_s, bytes| KeptUndo {
-            id: id.to_owned(),
-            age_s,
-            bytes,
-        };
         let kept = vec![undo("huge", 1, 3 << 30), undo("other", 60, 100)];
         assert!(!expired(kept, true).contains(&"other".to_owned()));
     }

@@ -163,6 +163,14 @@ pub(super) fn ask(socket: BorrowedFd<'_>, message: &Message) -> io::Result<()> {
     judge(answer.get(..length).unwrap_or_default())
 }
 
+/// Why an address is not that of another machine.
+pub(super) enum RouteRefusal {
+    Own,
+    NotOneHost,
+    LeadsBack,
+    Unknown(io::Error),
+}
+
 /// Asks the kernel for routes, each time with another number, which the answer has, too.
 pub(super) struct Routes {
     socket: OwnedFd,
@@ -179,12 +187,17 @@ impl Routes {
         })
     }
 
-    /// Returns true if neither `to` nor what a translator reaches by it is an address of this machine. Allocates nothing.
-    pub(super) fn leads_away(&mut self, to: SocketAddr) -> bool {
-        let is_kind = |kind: io::Result<u8>, expect| kind.is_ok_and(|kind| kind == expect);
-        let translated = address::translated(to.ip()).map(|ip| SocketAddr::new(ip, to.port()));
-        is_kind(self.kind_to(to), libc::RTN_UNICAST)
-            && !translated.is_some_and(|to| is_kind(self.kind_to(to), libc::RTN_LOCAL))
+    /// Returns why `to` is not the address of another machine, also if a translator of the network leads back. Allocates nothing.
+    pub(super) fn refused(&mut self, to: SocketAddr) -> Option<RouteRefusal> {
+        match self.kind_to(to) {
+            Ok(libc::RTN_UNICAST) => {}
+            Ok(libc::RTN_LOCAL) => return Some(RouteRefusal::Own),
+            Ok(_) => return Some(RouteRefusal::NotOneHost),
+            Err(error) => return Some(RouteRefusal::Unknown(error)),
+        }
+        let translated = SocketAddr::new(address::translated(to.ip())?, to.port());
+        let is_own = matches!(self.kind_to(translated), Ok(libc::RTN_LOCAL));
+        is_own.then_some(RouteRefusal::LeadsBack)
     }
 
     /// Returns the kind of the route of a TCP connection to `to`: `rtm_type` of `struct rtmsg`. Never waits: the kernel

@@ -141,10 +141,25 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
     sys::close_one(HOST);
     sys::change_dir(c"/")?;
     drop_all_rights(uid, gid, &[])?;
-    let far_side = match &net.duty {
-        Duty::Listed => Ok(FarSide::Listed(&net.targets, Routes::new()?)),
-        Duty::ThisHost => Ok(FarSide::Own(OwnAddresses::of_this_network())),
-        Duty::Names(list) => Err((list, FarNetwork::new(Routes::new()?))),
+    let now = Instant::now();
+    let serving = match &net.duty {
+        Duty::Listed => {
+            let far_side = FarSide::Listed(&net.targets, Routes::new()?);
+            Serving::Relay(Station::new(far_side, end, listeners, now))
+        }
+        Duty::ThisHost => {
+            let far_side = FarSide::Own(OwnAddresses::of_this_network());
+            Serving::Relay(Station::new(far_side, end, listeners, now))
+        }
+        Duty::Names(list) => {
+            let [first, ..] = listeners;
+            Serving::Proxy(Proxy {
+                list,
+                listener: first.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?,
+                end,
+                outside: FarNetwork::new(Routes::new()?),
+            })
+        }
     };
     if std::os::unix::process::parent_id() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -157,26 +172,7 @@ fn set_up(net: &Net, parent: u32, uid: u32, gid: u32) -> io::Result<Serving<'_>>
     sys::install_filter(net.filter.instructions())?;
     sys::write(sys::borrowed(REPORT), &0i32.to_ne_bytes())?;
     sys::close_one(REPORT);
-    let (list, outside) = match far_side {
-        Err(proxy) => proxy,
-        Ok(far_side) => {
-            return Ok(Serving::Relay(Station {
-                far_side,
-                end,
-                listeners,
-                slots: [const { None }; CONNECTIONS],
-                rate: TokenBucket::per_second(NEW_A_SECOND, BURST, Instant::now()),
-            }));
-        }
-    };
-    let [first, ..] = listeners;
-    let listener = first.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-    Ok(Serving::Proxy(Proxy {
-        list,
-        listener,
-        end,
-        outside,
-    }))
+    Ok(serving)
 }
 
 fn listener_on(target: &Target) -> io::Result<OwnedFd> {
@@ -229,7 +225,22 @@ struct Station<'a> {
 
 const ENTRIES: usize = 1 + MOST + 2 * CONNECTIONS;
 
-impl Station<'_> {
+impl<'a> Station<'a> {
+    fn new(
+        far_side: FarSide<'a>,
+        end: SignalFd,
+        listeners: [Option<OwnedFd>; MOST],
+        now: Instant,
+    ) -> Self {
+        Station {
+            far_side,
+            end,
+            listeners,
+            slots: [const { None }; CONNECTIONS],
+            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, now),
+        }
+    }
+
     fn work(mut self) -> i32 {
         let mut buffer = [0; CHUNK];
         let mut until: Option<Instant> = None;
@@ -339,13 +350,9 @@ mod tests {
     fn station<'a>(targets: &'a [Target], listener: OwnedFd, now: Instant) -> Station<'a> {
         let mut listeners = [const { None }; MOST];
         listeners[0] = Some(listener);
-        Station {
-            far_side: FarSide::Listed(targets, Routes::new().unwrap()),
-            end: SignalFd::new(&SigSet::empty()).unwrap(),
-            listeners,
-            slots: [const { None }; CONNECTIONS],
-            rate: TokenBucket::per_second(NEW_A_SECOND, BURST, now),
-        }
+        let far_side = FarSide::Listed(targets, Routes::new().unwrap());
+        let end = SignalFd::new(&SigSet::empty()).unwrap();
+        Station::new(far_side, end, listeners, now)
     }
 
     fn open(station: &Station<'_>) -> usize {

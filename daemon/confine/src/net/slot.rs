@@ -112,7 +112,7 @@ impl Slot {
     ) -> Option<Self> {
         let target = targets.get(at)?;
         let to = target.address;
-        let connected = match target.may_be_own || routes.leads_away(to) {
+        let connected = match target.may_be_own || routes.refused(to).is_none() {
             true => far_socket(to).and_then(|far| connect_to(&far, to).map(|()| far)),
             false => Err(nix::Error::EACCES),
         };

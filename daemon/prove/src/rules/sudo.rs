@@ -54,12 +54,11 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
             }
             let all = all_words(path, args.as_deref());
             let words = innermost(&all);
-            let is_behind = words.len() < all.len();
+            let front = all.len().saturating_sub(words.len());
             let (program, words) = words.split_first().unwrap_or((&"", &[]));
             let name = base_name(program);
             let is_any = args.as_deref().is_none_or(is_free);
             // A star matches several words: in front of the program it is any program.
-            let front = all.len().saturating_sub(words.len().saturating_add(1));
             let is_any_in_front = args.as_deref().is_some_and(|args| args.starts_with(b"^"))
                 || all
                     .iter()
@@ -68,7 +67,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                     .any(|word| word.contains('*'));
             let is_free = is_any && (is_any_in_front || !only_looks(name, words));
             // A wrapper starts what the caller names.
-            let names_program = is_behind
+            let names_program = front > 0
                 && is_any
                 && (is_any_in_front || program.is_empty() || program.contains('*'));
             if names_program

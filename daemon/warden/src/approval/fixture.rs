@@ -1,11 +1,9 @@
 //! Drafts for tests, from specs and a small policy.
 
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use remit_approval::FileBinding;
-use remit_common::admin::AuditHead;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, memfd};
@@ -121,22 +119,11 @@ impl Scene {
     pub fn request(&self, spec: Spec, encoded: Vec<u8>) -> Request {
         let (draft, pending) = self.asks(spec, Vec::new());
         Request {
-            draft: Box::new(draft),
-            pending,
-            found: AsFound::default(),
             encoded,
-            digest: [0; 32],
             asked_ms: 0,
             expires_ms: 0,
             deadline: Duration::ZERO,
-            since: Instant::now(),
-            head: AuditHead {
-                seq: 0,
-                hash: [0; 32],
-            },
-            approvals: Vec::new(),
-            approving: None,
-            copies_read_by: BTreeSet::new(),
+            ..Request::new(Box::new(draft), pending, AsFound::default())
         }
     }
 

@@ -1,8 +1,6 @@
 //! The sequence of a request that needs an approval: measure, ask, approve, measure again, start.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use remit_common::admin::{AdminReply, AuditHead};
 use remit_common::names::JobId;
@@ -159,27 +157,7 @@ fn admit_request(
             return Err(refusal);
         }
     };
-    let lasts = Duration::from_secs(pending.approval().expires_s().into());
-    let asked_ms = timers::unix_ms();
-    let mut request = Request {
-        expires_ms: asked_ms.saturating_add(timers::millis(lasts)),
-        deadline: timers::since_boot().saturating_add(lasts),
-        draft,
-        pending,
-        found,
-        encoded: Vec::new(),
-        digest: [0; 32],
-        asked_ms,
-        since: Instant::now(),
-        // Set once it is recorded.
-        head: AuditHead {
-            seq: 0,
-            hash: [0; 32],
-        },
-        approvals: Vec::new(),
-        approving: None,
-        copies_read_by: BTreeSet::new(),
-    };
+    let mut request = Request::new(draft, pending, found);
     request.encoded = cx.approvals.encoded(&request);
     request.digest = digest(&request.encoded);
     let uid = request.draft.requester.subject.uid();
@@ -196,6 +174,7 @@ fn admit_request(
     }
     let Link { seq, hash } = cx.job.reports.audit.newest();
     request.head = AuditHead { seq, hash };
+    let lasts = request.lasts();
     cx.job.reactor.timers.add(lasts, Timer::Approval(serial));
     let (pending, view) = (request.pending_view(None), request.view());
     let gist = request.draft.asked().gist();

@@ -125,6 +125,7 @@ mod table {
     use crate::approval::approver::consent;
     use crate::approval::file_hash::{AsFound, Measuring};
     use crate::approval::signature::VerifiedSignature;
+    use crate::event_loop::timers;
     use crate::identity::peer::Subject;
     use crate::request::Draft;
 
@@ -195,7 +196,40 @@ mod table {
         }
     }
 
+    fn lasts(pending: &Pending) -> Duration {
+        Duration::from_secs(pending.approval().expires_s().into())
+    }
+
     impl Request {
+        /// A request that is asked now. Its bytes, their digest and the newest record are set next.
+        pub fn new(draft: Box<Draft>, pending: Pending, found: AsFound) -> Self {
+            let lasts = lasts(&pending);
+            let asked_ms = timers::unix_ms();
+            Self {
+                expires_ms: asked_ms.saturating_add(timers::millis(lasts)),
+                deadline: timers::since_boot().saturating_add(lasts),
+                draft,
+                pending,
+                found,
+                encoded: Vec::new(),
+                digest: [0; 32],
+                asked_ms,
+                since: Instant::now(),
+                head: AuditHead {
+                    seq: 0,
+                    hash: [0; 32],
+                },
+                approvals: Vec::new(),
+                approving: None,
+                copies_read_by: BTreeSet::new(),
+            }
+        }
+
+        /// Returns the time for which it can be approved, from the beginning.
+        pub fn lasts(&self) -> Duration {
+            lasts(&self.pending)
+        }
+
         pub fn held(&self) -> usize {
             let found = self.found.held();
             self.draft

@@ -1,6 +1,6 @@
 //! The network beyond the proxy: names, addresses that may be connected to, and how often.
 
-use super::super::netlink::Routes;
+use super::super::netlink::{RouteRefusal, Routes};
 use super::lookups::Lookups;
 use remit_common::token_bucket::TokenBucket;
 use remit_proxy::address;
@@ -33,15 +33,12 @@ impl FarNetwork {
         if let Some(why) = address::refused(ip) {
             return Some(format!("{ip} is {why}"));
         }
-        match self.routes.kind_to(to) {
-            Ok(libc::RTN_UNICAST) => {}
-            Ok(libc::RTN_LOCAL) => return Some(format!("{ip} is an address of this machine")),
-            Ok(_) => return Some(format!("{ip} is not the address of one host")),
-            Err(e) => return Some(format!("{ip}: {}", words(&e))),
-        }
-        let translated = SocketAddr::new(address::translated(ip)?, to.port());
-        let is_own = matches!(self.routes.kind_to(translated), Ok(libc::RTN_LOCAL));
-        is_own.then(|| format!("{ip} leads back to this machine"))
+        Some(match self.routes.refused(to)? {
+            RouteRefusal::Own => format!("{ip} is an address of this machine"),
+            RouteRefusal::NotOneHost => format!("{ip} is not the address of one host"),
+            RouteRefusal::LeadsBack => format!("{ip} leads back to this machine"),
+            RouteRefusal::Unknown(error) => format!("{ip}: {}", words(&error)),
+        })
     }
 
     /// Errors: until when no further connection may begin.
