@@ -342,9 +342,11 @@ fn invalid_configuration_prevents_start() {
         ),
         (
             "uids of others",
+            // With accounts that exist: an unknown one would end the start before the range is looked at.
             Box::new(text(
                 CONFIG,
-                "[jobs]\nuid_first = 1000\nuid_count = 64000\n",
+                "[accounts]\nbroker = 64100\nsocket_group = 64100\nadmin_group = 64100\n\
+                 [jobs]\nuid_first = 1000\nuid_count = 64000\n",
             )),
         ),
         (
