@@ -63,10 +63,11 @@ breakers_off() {
 }
 
 # records [MATCH...]: the daemon's own records in there, oldest first, an object a line. Anybody can write fields into
-# the journal; only root's daemon has _UID 0 and this program.
+# the journal; only root's have _UID 0.
 records() {
   root journalctl --sync
-  root journalctl -o json --no-pager _UID=0 _EXE=/usr/libexec/remit/remitd "$@"
+  # Not by _EXE: journald cannot read it any more where it hears of a record after the daemon's end.
+  root journalctl -o json --no-pager _UID=0 SYSLOG_IDENTIFIER=remitd "$@"
 }
 
 # logged TEXT: returns when root's journal has this text; a sync alone does not wait for what journald has not read yet.
@@ -174,7 +175,7 @@ after_end() {
 # state_of JOB: as in alice's own list.
 state_of() { alice remit --json jobs --limit 100 | jq -r --arg id "$1" '.jobs[] | select(.job_id == $id).state'; }
 # last_records JOB: the records of its end.
-last_records() { records "REMIT_JOB=$1" REMIT_EVENT=end + "REMIT_JOB=$1" REMIT_EVENT=interrupted; }
+last_records() { records "REMIT_JOB=$1" REMIT_EVENT=end REMIT_EVENT=interrupted; }
 
 # --- a container engine in the machine, and an image for it.
 
