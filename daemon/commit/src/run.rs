@@ -126,9 +126,9 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     }
     let changes = changes(operations.len());
     Ok(match keep(&journal, &operations) {
-        Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id}")),
+        Ok(()) => End::Done(format!("done: {changes}\nundo: remit undo {id} -m WHY")),
         Err(why) => End::Pending(format!(
-            "done: {changes}; a recovery has to finish: {why}\nundo: remit undo {id}"
+            "done: {changes}; a recovery has to finish: {why}\nundo: remit undo {id} -m WHY"
         )),
     })
 }

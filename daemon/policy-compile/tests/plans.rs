@@ -11,6 +11,7 @@ mod common;
 
 use common::{accounts, policy, source};
 use proptest::prelude::*;
+use remit_common::refusal::Refusal;
 use remit_common::wire::Effect;
 use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, OldCapabilities, Plan,
@@ -112,6 +113,34 @@ fn plan_lies_in_the_paths_of_one_rule() {
     check(&all, &["/opt/x"], Ok(Some("#9")));
     let denied = format!("{all}[[deny]]\nto = ['#7']\ndeny = ['plan.*']\n");
     check(&denied, &["/srv/app/x"], Err("is denied by rule"));
+}
+
+#[test]
+fn advice_to_lift_the_approval_of_a_commit_loads() {
+    let asking = rule("'/srv'", "{ by = ['#8'] }");
+    let (asking, _) = policy(&format!("{COMMANDS}\n{asking}"));
+    let plan = plan(&[("/srv/a", 0o644)]);
+    let ask = Ask::Commit {
+        name: "plan.commit",
+        args: &[],
+        plan: &plan,
+    };
+    let caller = CallerIds {
+        uid: 7,
+        gids: &[901],
+    };
+    let Verdict::Ask(pending) = asking.decide(caller, &ask) else {
+        panic!("it needs no approval")
+    };
+    let lift = Refusal::from(pending).lift.unwrap();
+    let expect = "approval = \"none\" and paths = [\"/DIRECTORY\"]";
+    assert_eq!(
+        lift,
+        format!(
+            "a [[grant]] of 'plan.commit' with {expect} in place of that one; then remit policy reload"
+        )
+    );
+    check(&rule("'/srv'", "'none'"), &["/srv/a"], Ok(None));
 }
 
 #[test]

@@ -298,7 +298,10 @@ fn plan_is_committed_as_approved_and_undone() {
     let report = caller.end_of(job);
     let (id, said) = (id_of(&bundle), stdout(&report));
     assert_eq!(exit(&report), Some(0), "{report:?}");
-    assert_eq!(said, format!("done: 2 changes\nundo: remit undo {id}\n"));
+    assert_eq!(
+        said,
+        format!("done: 2 changes\nundo: remit undo {id} -m WHY\n")
+    );
     assert_eq!(
         (fixture.read("files/a"), fixture.read("files/b")),
         ("new\n".into(), "made\n".into())

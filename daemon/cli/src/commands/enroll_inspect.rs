@@ -85,7 +85,10 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
                 None => Ok(Inspects::Granted),
                 Some(why) => {
                     fs::remove_file(RULES).map_err(cannot_keep)?;
-                    Err(failure(why))
+                    Err(failure(
+                        &why,
+                        "mend that, then repeat this with --inspect yes",
+                    ))
                 }
             }
         }
@@ -161,12 +164,12 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn cannot_keep(error: io::Error) -> Failure {
-    failure(format!("cannot keep the answer in '{RULES}': {error}"))
+    let what = format!("cannot keep the answer in '{RULES}': {error}");
+    failure(&what, "repeat this with --inspect yes or no")
 }
 
-fn failure(what: String) -> Failure {
+fn failure(what: &str, lift: &str) -> Failure {
     let text = format!("the agent is enrolled, but {what}");
-    let lift = format!("cp {EXAMPLE} {RULES} && remit policy check");
     Failure::Machine(Refusal::new(Code::InvalidArgs, text).lift(lift))
 }
 

@@ -6,7 +6,7 @@ use remit_common::wire::Effect;
 use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::lists;
-use crate::model::command::ParamKind;
+use crate::model::command::{Command, CommitUse, ParamKind};
 use crate::model::diagnostic::quoted;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::{Base, Inspect};
@@ -76,10 +76,6 @@ impl From<Pending> for Refusal {
             ),
             None => ("this".to_owned(), String::new()),
         };
-        let unconfined = match pending.profile().base {
-            Base::Host => " and unconfined = true",
-            Base::Read | Base::Strict | Base::Plan | Base::Extract => "",
-        };
         let asks = pending.approval();
         let refusal = Self::new(Code::NeedsApproval, format!("{what} {asks}"))
             .by(pending.rule().to_string())
@@ -87,14 +83,27 @@ impl From<Pending> for Refusal {
                 "ask for it all the same, with the reason: the request waits until they approve it, or one of them denies \
                  it; approved, it starts by itself",
             );
-        match pending.terms().is_one_off() {
-            // Nothing lifts the approval of a one-off change.
-            true => refusal,
-            false => refusal.lift(format!(
-                "a [[grant]]{of} with approval = \"none\"{unconfined} in place of that one; then remit policy reload"
-            )),
+        if always_asks(&pending) {
+            return refusal;
         }
+        let is_commit = pending.command().is_some_and(|command| command.is_commit());
+        let limit = match (pending.profile().base, is_commit) {
+            (_, true) => " and paths = [\"/DIRECTORY\"]",
+            (Base::Host, false) => " and unconfined = true",
+            (Base::Read | Base::Strict | Base::Plan | Base::Extract, false) => "",
+        };
+        refusal.lift(format!(
+            "a [[grant]]{of} with approval = \"none\"{limit} in place of that one; then remit policy reload"
+        ))
     }
+}
+
+/// Returns true if no rule that loads lifts the approval: of a one-off change, an undo, and private files.
+fn always_asks(pending: &Pending) -> bool {
+    let is_undo = |command: &Command| command.commit_use() == Some(CommitUse::Undo);
+    pending.terms().is_one_off()
+        || pending.command().is_some_and(is_undo)
+        || pending.profile().inspect == Some(Inspect::File)
 }
 
 pub(crate) fn of_id(uid: u32, why: &str) -> Denial {

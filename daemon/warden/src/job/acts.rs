@@ -82,7 +82,7 @@ impl FollowedCommit {
         };
         let files = match (plan.commit_use(), undo) {
             (Some(CommitUse::Commit), Some(id)) => {
-                format!("the files stay changed; to undo that: remit undo {id}")
+                format!("the files stay changed; to undo that: remit undo {id} -m WHY")
             }
             _ => "the files stay undone".to_owned(),
         };

@@ -216,7 +216,7 @@ fn try_confirm(
     let later = match one.undo {
         UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
         UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),
-        _ => format!("To undo it later: remit undo {}", one.commit),
+        _ => format!("To undo it later: remit undo {} -m WHY", one.commit),
     };
     Ok(format!(
         "confirmed; commit {}: {stays}. {later}",

@@ -139,7 +139,8 @@ impl Brought {
         let look = look.map(|now| (OpenedCheck::start(), now));
         let shadow =
             ShadowLoad::prepare(args, &last, runs, patience(live.is_none()), live.is_none());
-        if live.is_some() {
+        // A start resolves them by itself, once its limits are set.
+        if live.is_some() || args.check {
             judge(&config)?;
         }
         let (vendor, admin) = (args.vendor.join("policy.d"), args.config.join("policy.d"));

@@ -87,7 +87,7 @@ impl Unconfirmed {
 
     fn ways_out(&self) -> String {
         format!(
-            "an administrator keeps it ('{}' from a new login) or undoes it ('remit undo {}')",
+            "an administrator keeps it ('{}' from a new login), or a user with a grant of plan.undo undoes it ('remit undo {} -m WHY')",
             self.command(),
             self.commit
         )
