@@ -6,7 +6,7 @@ use remit_common::wire::Effect;
 use crate::call::variables::never_permitted;
 use crate::decide::approval::Pending;
 use crate::decide::lists;
-use crate::model::command::{Command, CommitUse, ParamKind};
+use crate::model::command::{CommitUse, ParamKind};
 use crate::model::diagnostic::quoted;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::{Base, Inspect};
@@ -100,9 +100,9 @@ impl From<Pending> for Refusal {
 
 /// Returns true if no rule that loads lifts the approval: of a one-off change, an undo, and private files.
 fn always_asks(pending: &Pending) -> bool {
-    let is_undo = |command: &Command| command.commit_use() == Some(CommitUse::Undo);
+    let commit_use = pending.command().and_then(|command| command.commit_use());
     pending.terms().is_one_off()
-        || pending.command().is_some_and(is_undo)
+        || commit_use == Some(CommitUse::Undo)
         || pending.profile().inspect == Some(Inspect::File)
 }
 
