@@ -174,7 +174,7 @@ pub fn show(
     let gids = gids.filter(|_| cx.policies.caller_ids(subject).is_ok());
     let reads_copies = gids.is_some_and(|gids| may_read_copies(subject, gids, request));
     let reads_copies_now = reads_copies && request.has_copies();
-    let is_new = !request.copies_read_by.contains(&subject.uid());
+    let is_new = !request.copies_read_by.contains(&subject.ids());
     let record = (reads_copies_now && is_new).then(|| copies_shown(request, subject));
     let is_own = |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
     if cx.job.admins.waiting.iter().any(is_own) {
@@ -185,7 +185,7 @@ pub fn show(
         let written = cx.job.reports.audit.write(record);
         written.map_err(|why| unrecorded(&why))?;
         if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
-            request.copies_read_by.insert(subject.uid());
+            request.copies_read_by.insert(subject.ids());
         }
     }
     if reads_copies_now && let Some(wants) = copies::compare_copies(cx, serial, subject) {

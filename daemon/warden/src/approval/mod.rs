@@ -126,7 +126,7 @@ mod table {
     use crate::approval::file_hash::{AsFound, Measuring};
     use crate::approval::signature::VerifiedSignature;
     use crate::event_loop::timers;
-    use crate::identity::peer::Subject;
+    use crate::identity::peer::{Subject, SubjectIds};
     use crate::request::Draft;
 
     pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
@@ -170,8 +170,8 @@ mod table {
         /// Approvals that it has, fewer than its rules ask for.
         pub approvals: Vec<Approval>,
         pub approving: Option<Approving>,
-        /// Uids of administrators whose reading of its copies is on record.
-        pub copies_read_by: BTreeSet<u32>,
+        /// Administrators whose reading of its copies is on record. Those who use sudo(8) all have uid 0.
+        pub copies_read_by: BTreeSet<SubjectIds>,
     }
 
     impl Approval {

@@ -21,6 +21,14 @@ pub struct Subject {
     claimed: Option<u32>,
 }
 
+/// The numbers by which records identify a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubjectIds {
+    uid: u32,
+    loginuid: Option<u32>,
+    claimed: Option<u32>,
+}
+
 #[derive(Debug)]
 pub struct Nameless(Subject);
 
@@ -88,6 +96,15 @@ impl Subject {
 
     pub fn uid(&self) -> u32 {
         self.uid
+    }
+
+    /// Returns its uid and its login uids. People who became root have one uid and differ by these.
+    pub fn ids(&self) -> SubjectIds {
+        SubjectIds {
+            uid: self.uid,
+            loginuid: self.loginuid,
+            claimed: self.claimed,
+        }
     }
 
     /// Returns all groups at connect, including the primary one.
@@ -221,6 +238,23 @@ fn is_login_of(cgroups: &str, uid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_with_one_uid_differ_by_login() {
+        let root = |login| Subject::fake(0, "root", login).ids();
+        let claimed = |login| Subject::fake(0, "root", None).claiming(login).ids();
+        let all = [
+            root(None),
+            root(Some(1001)),
+            root(Some(1002)),
+            claimed(1001),
+            claimed(1002),
+            Subject::fake(1001, "ann", Some(1001)).ids(),
+        ];
+        let different: std::collections::BTreeSet<SubjectIds> = all.into();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(root(Some(1001)), root(Some(1001)));
+    }
 
     #[test]
     fn login_is_proven_by_own_user_slice() {
