@@ -67,10 +67,8 @@ impl<'a> Report<'a> {
     /// Reports a user or a group that the user database does not know.
     pub(crate) fn missing_account(&mut self, span: Range<usize>, message: String, help: &str) {
         let (file, text) = (self.file, self.text);
-        self.findings.push(Severity::Error, file, || {
-            Diagnostic::at(Severity::Error, file, excerpt(text, span), message)
-                .help(help)
-                .about_missing_account()
+        self.findings.push_missing_account(file, || {
+            Diagnostic::at(Severity::Error, file, excerpt(text, span), message).help(help)
         });
     }
 

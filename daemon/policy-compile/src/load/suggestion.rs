@@ -167,6 +167,8 @@ pub(crate) struct Findings {
     kept: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
+    /// How many of the errors are about a missing account.
+    missing_accounts: usize,
 }
 
 impl Findings {
@@ -194,6 +196,16 @@ impl Findings {
         }
     }
 
+    /// As [`Self::push`], for an error about a user or a group that the user database does not know.
+    pub(crate) fn push_missing_account(
+        &mut self,
+        file: &str,
+        finding: impl FnOnce() -> Diagnostic,
+    ) {
+        self.missing_accounts += 1;
+        self.push(Severity::Error, file, || finding().about_missing_account());
+    }
+
     pub(crate) fn refuse_file(&mut self, file: &str, message: impl Into<String>) {
         self.push(Severity::Error, file, || {
             Diagnostic::whole(Severity::Error, file, message)
@@ -209,7 +221,15 @@ impl Findings {
         self.errors.max(self.warnings) >= Self::MOST
     }
 
+    /// The finding that others are not shown is about missing accounts if all errors are.
     pub(crate) fn sorted(mut self) -> Vec<Diagnostic> {
+        if self.missing_accounts == self.errors {
+            let mark = |one: Diagnostic| match one.severity() {
+                Severity::Error => one.about_missing_account(),
+                Severity::Warning => one,
+            };
+            self.kept = self.kept.into_iter().map(mark).collect();
+        }
         self.kept.sort_by(|a, b| a.key().cmp(&b.key()));
         self.kept.dedup();
         self.kept
@@ -311,5 +331,31 @@ mod tests {
         }
         assert_eq!(findings.errors(), 1000);
         assert_eq!(findings.sorted().len(), Findings::MOST + 1);
+    }
+
+    #[test]
+    fn overflow_is_about_accounts_if_all_errors_are() {
+        let most = Findings::MOST;
+        for (accounts, others, is_about_accounts) in [
+            (1, 0, true),
+            (most, 0, true),
+            (most + 1, 0, true),
+            (3 * most, 0, true),
+            (most + 1, 1, false),
+            (3 * most, 1, false),
+            (0, most + 1, false),
+        ] {
+            let mut findings = Findings::default();
+            for at in 0..accounts {
+                let finding = || Diagnostic::whole(Severity::Error, "f", at.to_string());
+                findings.push_missing_account("f", finding);
+            }
+            for at in 0..others {
+                findings.refuse_file("g", at.to_string());
+            }
+            let found = findings.sorted();
+            let all = found.iter().all(Diagnostic::is_about_missing_account);
+            assert_eq!(all, is_about_accounts, "{accounts} {others}");
+        }
     }
 }
