@@ -20,4 +20,5 @@ pub mod report;
 pub mod rule;
 pub mod rules;
 pub mod sources;
+mod split_words;
 pub mod text;

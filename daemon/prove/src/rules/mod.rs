@@ -5,7 +5,6 @@ mod files;
 mod grants;
 mod obeys;
 mod permits;
-mod split_words;
 mod sudo;
 mod sudo_writes;
 

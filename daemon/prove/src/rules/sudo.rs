@@ -3,7 +3,6 @@
 use remit_common::service::has_units_started;
 use remit_programs::{Class, innermost};
 
-use super::split_words::SplitWords;
 use super::sudo_writes;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
@@ -11,6 +10,7 @@ use crate::facts::{Facts, SudoCommand, SudoRule};
 use crate::grants::unit_name;
 use crate::path::FilePath;
 use crate::rule::RuleId;
+use crate::split_words::SplitWords;
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     for rule in &facts.sudo {

@@ -2,11 +2,11 @@
 
 use remit_programs::Written;
 
-use super::split_words::{OptionTable, SplitWords};
 use crate::atom::Atom;
 use crate::facts::Facts;
 use crate::machine::entry::End;
 use crate::path::FilePath;
+use crate::split_words::{OptionTable, SplitWords};
 
 /// What decides about a file beyond the caller: `None` is nothing more.
 type Decider = Option<Atom>;

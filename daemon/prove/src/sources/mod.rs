@@ -16,6 +16,7 @@ pub mod own;
 pub mod pam;
 pub mod polkit;
 pub mod program;
+mod remote;
 mod scripts;
 pub mod setid;
 pub mod shell;

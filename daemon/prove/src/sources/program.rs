@@ -3,9 +3,7 @@
 use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
-use super::options::{
-    names_this_machine, option_value, split_setting, value_of, values_of, without,
-};
+use super::options::{names_this_machine, option_value, value_of, values_of, without};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
 use crate::look::Look;
@@ -144,34 +142,12 @@ impl Look<'_> {
             by.enter(directory);
         }
         if wrapper.is_remote {
-            for value in values_of(wrapper.code, own) {
-                self.setting(&by, value);
-            }
+            self.settings(&by, wrapper, own);
         } else if let Some(at) = code_at(wrapper, args) {
             let text = args.iter().skip(at.saturating_add(1));
             self.nested_text(&by, &text.cloned().collect::<Vec<_>>().join(&b' '));
         }
         Some(by)
-    }
-
-    fn remote(&self, by: &Execution, program: &[u8]) {
-        let name = remit_common::text::line(base_name(program), 60);
-        let why = format!("what {name} runs on another machine is not followed");
-        self.machine.unknown(&by.source.file, why);
-    }
-
-    /// `ProxyCommand=TEXT` of ssh, or a file of settings. What others name is read at most.
-    fn setting(&mut self, by: &Execution, value: &[u8]) {
-        let (name, text) = split_setting(value);
-        match &*name.to_ascii_lowercase() {
-            b"remotecommand" => self.remote(by, b"ssh"),
-            command if command.ends_with(b"command") => self.nested_text(by, text),
-            b"include" | b"pkcs11provider" | b"securitykeyprovider" | b"xauthlocation" => {
-                self.loads(by, &[], text);
-            }
-            _ if name.len() < value.len() => {}
-            _ => self.loads(by, &[], value),
-        }
     }
 
     /// `name`: of an account, or its number, also with a group behind a colon. Only root becomes another account without
@@ -254,7 +230,7 @@ impl Look<'_> {
     }
 
     /// Notes a value that names code: a file, or the directory of such files. A relative one is one if it exists.
-    fn loads(&mut self, by: &Execution, names: &[&str], value: &[u8]) {
+    pub(super) fn loads(&mut self, by: &Execution, names: &[&str], value: &[u8]) {
         let own = by.directory.as_ref().filter(|_| !value.starts_with(b"/"));
         let own = own.and_then(|above| above.join(value)).filter(|path| {
             !value.is_empty() && !is_open(value) && self.machine.entry(path).is_some()

@@ -2,7 +2,7 @@
 
 /// The options of a program.
 #[derive(Debug)]
-pub(super) struct OptionTable {
+pub(crate) struct OptionTable {
     /// Those that have a value, as `-t` and `--target-directory`.
     pub values: &'static [&'static str],
     /// Those that have none, or only an attached one: letters behind one hyphen, and long ones, with blanks between them.
@@ -30,7 +30,7 @@ impl OptionTable {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct SplitWords<'w> {
+pub(crate) struct SplitWords<'w> {
     /// Each with its value, or with an empty one.
     options: Vec<(String, &'w str)>,
     pub operands: Vec<&'w str>,
