@@ -317,6 +317,10 @@ fn what_a_wrapper_runs_in_a_crontab_is_found() {
         ("sudo -u '#0' bash /srv/app/noexec.sh", true),
         ("sudo -u '#5001' bash /srv/app/noexec.sh", false),
         ("chpst -u :5001:6001 bash /srv/app/noexec.sh", false),
+        ("gosu agent:deploy bash /srv/app/noexec.sh", false),
+        // A group alone: the account stays root.
+        ("gosu :deploy bash /srv/app/noexec.sh", true),
+        ("su-exec :agent bash /srv/app/noexec.sh", true),
         ("find /opt -execdir bash /srv/app/noexec.sh \\;", true),
         ("find /opt -name bash /srv/app/noexec.sh", false),
         ("start-stop-daemon --start --exec /srv/app/run.sh", true),

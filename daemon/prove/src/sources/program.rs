@@ -68,7 +68,7 @@ impl Look<'_> {
             match program_of(program).map(|program| (program, &program.class)) {
                 Some((_, Class::Wrapper(wrapper) | Class::Joins(wrapper))) => {
                     (rest, inner) = args.split_at(wrapper.inner(args));
-                    let Some(wrapped) = self.wrapped(by, wrapper, args) else {
+                    let Some(wrapped) = self.wrapped(by, program, wrapper, args) else {
                         break;
                     };
                     by = wrapped;
@@ -95,7 +95,8 @@ impl Look<'_> {
                 }
                 Some((known, Class::Tool(tool))) => {
                     let own = args.split(|arg| arg == b"--").next().unwrap_or(args);
-                    let Some(named) = self.named_account(by, value_of(tool.accounts, own)) else {
+                    let named = value_of(tool.accounts, own);
+                    let Some(named) = self.named_account(by, program, named) else {
                         break;
                     };
                     by = named;
@@ -130,9 +131,15 @@ impl Look<'_> {
 
     /// Notes what the options of a wrapper say. Returns how it executes the inner program. `None`: its account is not
     /// known.
-    fn wrapped(&mut self, by: Execution, wrapper: &Wrapper, args: &[Vec<u8>]) -> Option<Execution> {
+    fn wrapped(
+        &mut self,
+        by: Execution,
+        program: &[u8],
+        wrapper: &Wrapper,
+        args: &[Vec<u8>],
+    ) -> Option<Execution> {
         let own = args.split_at(wrapper.inner(args)).0;
-        let mut by = self.named_account(by, wrapper.account(args))?;
+        let mut by = self.named_account(by, program, wrapper.account(args))?;
         for word in own {
             if wrapper.assigns && word.contains(&b'=') && !word.starts_with(b"-") {
                 variables::apply(self, &mut by, word);
@@ -150,14 +157,24 @@ impl Look<'_> {
         Some(by)
     }
 
-    /// `name`: of an account, or its number, also with a group behind a colon. Only root becomes another account without
-    /// a password; what sudo permits an account are facts of their own. `None`: the account is not known, which is noted.
-    fn named_account(&self, by: Execution, name: Option<&[u8]>) -> Option<Execution> {
-        let Some(name) = name.filter(|_| by.uid == 0) else {
+    /// `name`: of an account, or its number, also with a group behind a colon. A group alone leaves the account, but chpst(8) has
+    /// a colon in front of numbers. Only root becomes another account without a password; what sudo permits an account are
+    /// facts of their own. `None`: the account is not known, which is noted.
+    fn named_account(
+        &self,
+        by: Execution,
+        program: &[u8],
+        name: Option<&[u8]>,
+    ) -> Option<Execution> {
+        let name = name.filter(|_| by.uid == 0).unwrap_or_default();
+        let numbers = name
+            .strip_prefix(b":")
+            .filter(|_| base_name(program) == b"chpst");
+        let mut parts = numbers.unwrap_or(name).split(|byte| *byte == b':');
+        let known = parts.next().unwrap_or_default().trim_ascii();
+        if known.is_empty() {
             return Some(by);
-        };
-        let mut parts = name.split(|byte| *byte == b':').map(<[u8]>::trim_ascii);
-        let known = parts.find(|part| !part.is_empty()).unwrap_or_default();
+        }
         let number = known.strip_prefix(b"#").unwrap_or(known);
         let number = std::str::from_utf8(number).ok();
         let number = number.and_then(|number| number.parse().ok());
