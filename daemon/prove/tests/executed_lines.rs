@@ -895,6 +895,38 @@ fn program_of_sudo_that_only_looks_is_no_path() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Each verb of podman takes `--runtime=PROGRAM`.
+#[test]
+fn docker_of_sudo_that_is_podman_is_a_path() {
+    let link = ("/usr/bin/podman", "ELF");
+    let script = (
+        "/usr/bin/docker",
+        "#!/bin/sh\nexec /usr/bin/podman \"$@\"\n",
+    );
+    let own = ("/usr/bin/docker", "ELF");
+    for (what, file, expect) in [
+        ("docker", own, false),
+        ("a link", link, true),
+        ("a script", script, true),
+    ] {
+        for line in [
+            "/usr/bin/docker logs *",
+            "/usr/bin/timeout 5 /usr/bin/docker logs *",
+            "/usr/bin/nice docker ps *",
+        ] {
+            let (path, text) = sudoers(line);
+            let laid = laid(&[(path, &text), file], "", false);
+            if file == link {
+                let docker = laid.at("/usr/bin/docker");
+                std::os::unix::fs::symlink("podman", docker).unwrap();
+            }
+            let report = laid.report();
+            let found = goals(&report.subjects[0]).contains(&"root");
+            assert_eq!(found, expect, "{what}: {line}\n{}", shown(&report, true));
+        }
+    }
+}
+
 /// Each level once: followed twice, forty of them take years.
 #[test]
 fn texts_of_wrappers_in_each_other_end() {

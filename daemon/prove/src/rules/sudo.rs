@@ -6,8 +6,9 @@ use remit_programs::{Class, innermost};
 use super::sudo_writes;
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
-use crate::facts::{Facts, SudoCommand, SudoRule};
+use crate::facts::{Facts, SudoCommand, SudoRule, When};
 use crate::grants::unit_name;
+use crate::machine::entry::End;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 use crate::split_words::SplitWords;
@@ -65,7 +66,9 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                     .take(front)
                     .skip(1)
                     .any(|word| word.contains('*'));
-            let is_free = is_any && (is_any_in_front || !only_looks(name, words));
+            let only_looks =
+                || only_looks(name, words) && !(name == DOCKER && is_podman(facts, path));
+            let is_free = is_any && (is_any_in_front || !only_looks());
             // A wrapper starts what the caller names.
             let names_program = front > 0
                 && is_any
@@ -98,12 +101,14 @@ fn is_free(args: &[u8]) -> bool {
     args.starts_with(b"^") || args.contains(&b'*')
 }
 
+const DOCKER: &str = "docker";
+
 /// First words of programs that only look, or have a daemon do what it does in any case, whatever is behind them. Not here:
 /// podman, whose verbs all take `--runtime`; virsh, for which one argument may be several commands; `passwd -S` (`-R`),
 /// `dmsetup ls` (`--exec`) and busctl (`--address=unixexec:`).
 const LOOKS: [(&str, &[&str]); 3] = [
     (
-        "docker",
+        DOCKER,
         &[
             "logs", "ps", "images", "stats", "port", "events", "restart", "stop",
         ],
@@ -131,6 +136,21 @@ fn only_looks(name: &str, words: &[&str]) -> bool {
     LOOKS
         .iter()
         .any(|(program, looks)| *program == name && looks.iter().any(is_first))
+}
+
+/// Returns true if what a permission starts as docker may be podman: by a link, or by a script, as that of podman-docker.
+fn is_podman(facts: &Facts, permitted: &FilePath) -> bool {
+    let is_of_permission =
+        |when: &When| matches!(when, When::Sudo { program, .. } if program == permitted);
+    let all = facts.obeys.iter();
+    let mut all = all.filter(|one| is_of_permission(&one.when));
+    all.any(|one| {
+        let end = facts.ways.get(&one.file).map(|way| &way.end);
+        let is_link = matches!(end, Some(End::There(end)) if end.name().starts_with(b"podman"));
+        let is_script =
+            one.rule == RuleId::Interpreter && one.source.file.name() == DOCKER.as_bytes();
+        is_link || is_script
+    })
 }
 
 fn all_words<'r>(path: &'r FilePath, args: Option<&'r [u8]>) -> Vec<&'r str> {
