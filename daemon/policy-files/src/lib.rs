@@ -191,6 +191,7 @@ mod impersonators {
     }
 }
 
+mod interface_addresses;
 mod names;
 mod programs;
 mod trust;
@@ -205,6 +206,7 @@ pub use approver_keys::approver_keys;
 pub use drop_ins::{PolicyFiles, read, read_file, read_trusted};
 pub use guard::protected;
 pub use impersonators::impersonators;
+pub use interface_addresses::InterfaceAddresses;
 pub use names::{LastKnown, Names};
 pub use programs::{only_root_changes, only_root_names};
 pub use trust::Owners;
@@ -265,6 +267,7 @@ impl Loaded {
                 let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").ok();
                 let nsswitch = nsswitch.as_deref();
                 warnings.extend(unreachable::memberless_denials(&policy, names, nsswitch));
+                warnings.extend(InterfaceAddresses::ask(names).warnings(&policy));
                 Ok(Self {
                     policy,
                     warnings,

@@ -9,7 +9,7 @@ use remit_policy::{
     Ask, Base, Call, CallerIds, Command, Inspect, Listed, Network, Profile, ProfileLimits, Subject,
     User,
 };
-use remit_policy_files::Names;
+use remit_policy_files::{InterfaceAddresses, Names};
 use remit_wire::Effect;
 use serde_json::json;
 
@@ -248,7 +248,10 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
         ("scratch", profile.scratch.join(" ")),
         ("devices", listed(&profile.devices)),
         ("sockets", listed(&profile.sockets)),
-        ("network", network(&profile.network)),
+        (
+            "network",
+            network(&profile.network, &InterfaceAddresses::ask(names)),
+        ),
         ("space", profile.space.map(units::bytes).unwrap_or_default()),
         (
             "variables",
@@ -300,7 +303,7 @@ fn written(profile: &Profile) -> String {
     }
 }
 
-fn network(network: &Network) -> String {
+fn network(network: &Network, own: &InterfaceAddresses) -> String {
     match network {
         Network::None => "none".to_owned(),
         Network::Loopback => "itself alone".to_owned(),
@@ -308,8 +311,11 @@ fn network(network: &Network) -> String {
         Network::ThisHost => "itself, and by TCP this host's own addresses".to_owned(),
         Network::Connect(all) => {
             let all = all.iter().map(|to| {
-                let addresses: Vec<String> =
-                    to.addresses.iter().map(|one| one.ip.to_string()).collect();
+                let addresses = to.addresses.iter().map(|one| match own.has_refused(one) {
+                    true => format!("{} [this machine has it now: refused]", one.ip),
+                    false => one.ip.to_string(),
+                });
+                let addresses: Vec<String> = addresses.collect();
                 let addresses = match addresses.is_empty() {
                     true => "no address: nothing runs here".to_owned(),
                     false => addresses.join(" "),
@@ -343,4 +349,42 @@ fn limits(profile: &Profile) -> String {
             .map(|bytes| format!("tmp {}", units::bytes(bytes))),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::{Destination, HostAddress};
+
+    use super::*;
+
+    #[test]
+    fn address_that_jobs_do_not_connect_to_is_marked() {
+        let address = |n: u8, may_be_own| HostAddress {
+            ip: [192, 0, 2, n].into(),
+            may_be_own,
+        };
+        let to = |addresses| {
+            let host = "api.example".to_owned();
+            let port = 443;
+            Network::Connect(vec![Destination {
+                host,
+                addresses,
+                port,
+            }])
+        };
+        let own: InterfaceAddresses = [address(7, false).ip].into_iter().collect();
+        for (addresses, expect) in [
+            (vec![], "no address: nothing runs here"),
+            (vec![address(8, false)], "192.0.2.8"),
+            (vec![address(7, true)], "192.0.2.7"),
+            (
+                vec![address(7, false), address(8, false)],
+                "192.0.2.7 [this machine has it now: refused] 192.0.2.8",
+            ),
+        ] {
+            let found = network(&to(addresses), &own);
+            let expect = format!("itself, and by TCP api.example port 443 ({expect})");
+            assert_eq!(found, expect);
+        }
+    }
 }
