@@ -1,6 +1,7 @@
 //! Reads the inputs of a policy from this machine: the drop-in files and the names they use. The warden calls this
 //! crate in a forked child, because it may wait for a disk or a directory service; `remit policy` calls it offline.
 
+mod account_sources;
 mod approver_keys;
 mod drop_ins;
 mod guard;
@@ -264,9 +265,9 @@ impl Loaded {
             }
             Ok((policy, found)) => {
                 warnings.extend(found);
-                let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").ok();
-                let nsswitch = nsswitch.as_deref();
-                warnings.extend(unreachable::memberless_denials(&policy, names, nsswitch));
+                let has_directory = account_sources::has_directory(Path::new("/"));
+                let memberless = unreachable::memberless_denials(&policy, names, has_directory);
+                warnings.extend(memberless);
                 warnings.extend(InterfaceAddresses::ask(names).warnings(&policy));
                 Ok(Self {
                     policy,

@@ -84,13 +84,9 @@ pub fn unreachable_grantees(
 
 /// Returns a warning for each denied group without a known member: a denial holds by uid for members alone. Accounts of a
 /// directory service whose first group it is are listed nowhere. Returns nothing if `names` describe another machine, or if
-/// `nsswitch`, the text of nsswitch.conf(5), names no such service. `None`: it cannot be read.
-pub fn memberless_denials(
-    policy: &Policy,
-    names: &Names,
-    nsswitch: Option<&str>,
-) -> Vec<Diagnostic> {
-    if names.are_of_other_host() || !nsswitch.is_none_or(has_directory) {
+/// this one has no such service.
+pub fn memberless_denials(policy: &Policy, names: &Names, has_directory: bool) -> Vec<Diagnostic> {
+    if names.are_of_other_host() || !has_directory {
         return Vec::new();
     }
     let mut reported = BTreeSet::new();
@@ -115,18 +111,6 @@ pub fn memberless_denials(
         })
     });
     found.take(MAX_WARNINGS).collect()
-}
-
-/// Returns true if accounts or groups come from more than the files of this machine and systemd's own users.
-fn has_directory(nsswitch: &str) -> bool {
-    let lines = nsswitch.lines().filter_map(|line| line.split_once(':'));
-    let lines = lines.filter(|(name, _)| ["passwd", "group", "initgroups"].contains(&name.trim()));
-    let mut sources = lines.flat_map(|(_, sources)| {
-        let sources = sources.split('#').next().unwrap_or_default();
-        sources.split_ascii_whitespace()
-    });
-    let is_local = |source: &str| ["files", "systemd"].contains(&source);
-    sources.any(|source| !is_local(source) && !source.starts_with('[') && !source.ends_with(']'))
 }
 
 fn warning(why: String) -> Diagnostic {
@@ -444,11 +428,8 @@ mod tests {
             };
             let loaded = crate::Loaded::of(files, &names, &remit_policy_compile::load).unwrap();
             let policy = &loaded.policy;
-            assert_eq!(
-                memberless_denials(policy, &names, Some("group: files\n")),
-                []
-            );
-            memberless_denials(policy, &names, Some("group: files sss\n"))
+            assert_eq!(memberless_denials(policy, &names, false), []);
+            memberless_denials(policy, &names, true)
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
@@ -463,28 +444,6 @@ mod tests {
               these users by name"
             ]
         );
-    }
-
-    #[test]
-    fn directory_is_any_source_but_files_of_this_machine() {
-        for (text, expect) in [
-            ("", false),
-            (
-                "passwd: files systemd\ngroup: files [SUCCESS=merge] systemd\nhosts: files dns\n",
-                false,
-            ),
-            ("passwd: files # sss\n# group: ldap\n", false),
-            // Entries with a plus lead to another source.
-            ("passwd: compat\n", true),
-            ("passwd: files sss\n", true),
-            (
-                "group:\tfiles [NOTFOUND=return SUCCESS=continue] ldap\n",
-                true,
-            ),
-            ("initgroups: winbind", true),
-        ] {
-            assert_eq!(has_directory(text), expect, "{text}");
-        }
     }
 
     #[test]
