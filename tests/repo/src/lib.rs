@@ -117,6 +117,7 @@ mod binaries {
 mod dependencies;
 mod documents;
 mod packaging;
+mod purge;
 mod sources;
 
 /// The checkout: its files and its cargo.
