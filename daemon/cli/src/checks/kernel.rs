@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use remit_common::admin::Checkup;
+use remit_sys::sys;
 
 use super::file_facts;
 use super::report::{Check, Part, or_ok};
@@ -16,6 +17,7 @@ pub struct Machine {
     /// Controllers at the top of the visible cgroup tree; `None` if that is not cgroup v2.
     pub controllers: Option<String>,
     pub is_container: bool,
+    pub is_clock_synchronised: bool,
 }
 
 impl Machine {
@@ -32,6 +34,7 @@ impl Machine {
             lsm: text("/sys/kernel/security/lsm"),
             controllers: text("/sys/fs/cgroup/cgroup.controllers"),
             is_container: marks.iter().any(|mark| Path::new(mark).exists()),
+            is_clock_synchronised: sys::is_clock_synchronised(),
         }
     }
 
@@ -95,7 +98,19 @@ fn checks(checkup: &Checkup, machine: &Machine) -> Vec<Check> {
         )
     });
     checks.extend(or_ok(lowered.collect(), "limits", "as configured"));
+    checks.push(clock(machine.is_clock_synchronised));
     checks
+}
+
+/// No finding: some containers refuse the question, and a machine without a clock to trust works.
+fn clock(is_synchronised: bool) -> Check {
+    let found = match is_synchronised {
+        true => "synchronised, so undos expire by age",
+        false => {
+            "not synchronised, as far as the kernel says, so no undo expires by age: remitd(8)"
+        }
+    };
+    Check::ok("clock", found)
 }
 
 /// Describes the fallback to resource limits (setrlimit(2)) if cgroups lack these controllers.
@@ -183,6 +198,7 @@ mod tests {
                 lsm: None,
                 controllers: controllers.map(str::to_owned),
                 is_container,
+                is_clock_synchronised: true,
             };
             machine.fix_of_controllers(&missing)
         };
@@ -215,6 +231,26 @@ mod tests {
             assert_eq!(knows_landlock(release), expect, "{release}");
         }
     }
+
+    #[test]
+    fn clock_is_no_finding_and_says_if_undos_expire() {
+        for (is_clock_synchronised, says) in
+            [(true, "so undos expire"), (false, "so no undo expires")]
+        {
+            let machine = Machine {
+                is_clock_synchronised,
+                ..Machine::default()
+            };
+            let found = checks(&checkup(), &machine);
+            let clock = found.iter().find(|check| check.name == "clock");
+            let said = clock.map(|check| match &check.verdict {
+                Verdict::Ok(said) => said.contains(says),
+                _ => false,
+            });
+            assert_eq!(said, Some(true), "{found:?}");
+        }
+    }
+
     #[test]
     fn missing_kernel_feature_is_a_warning() {
         assert_eq!(found(&checkup(), None), [""; 0]);
