@@ -13,7 +13,9 @@ use crate::args::Fault;
 
 const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
 /// Timeout of one run, in which a unit can take minutes to stop. Below the profile's limit, so the job reports the state.
-const PATIENCE: Duration = Duration::from_secs(540);
+const PATIENCE: Duration = Duration::from_secs(550);
+/// Of it for the calls after a job of the service manager. Nine minutes are left for that.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 // Bytes of a bus error in a message.
 const SAID: usize = 500;
 
@@ -49,6 +51,11 @@ impl Bus {
             .and_then(|bus| bus.map_err(|error| said(&error)))
             .map_err(|why| Fault::Failed(format!("cannot connect to the system bus: {why}")))?;
         Ok(Self { connection, end })
+    }
+
+    /// Returns when to give up a job of the service manager: calls after it still have time for an answer.
+    pub fn end_of_jobs(&self) -> Instant {
+        before_last_calls(self.end)
     }
 
     pub async fn call<B, R>(&self, to: &Service, method: &str, body: &B) -> Result<R, Fault>
@@ -121,6 +128,23 @@ impl Bus {
     }
 }
 
+fn before_last_calls(end: Instant) -> Instant {
+    end.checked_sub(LAST_CALLS).unwrap_or(end)
+}
+
 pub fn said(error: &zbus::Error) -> String {
     text::line(error.to_string().as_bytes(), SAID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_after_a_job_have_time_left() {
+        let end = Instant::now() + PATIENCE;
+        let for_jobs = PATIENCE - end.duration_since(before_last_calls(end));
+        assert_eq!(for_jobs, Duration::from_secs(9 * 60));
+        assert!(for_jobs < PATIENCE);
+    }
 }

@@ -27,6 +27,8 @@ use crate::bus::{Bus, said};
 /// Maximum number of loaded units that are checked for changed files before a daemon-reload.
 const LOADED: usize = 8192;
 const NAMED: usize = 5;
+/// The result of a job that is not seen to end.
+const GOES_ON: &str = "it has not ended within nine minutes; the job goes on";
 
 type Change = (String, String, String);
 type Listed = (
@@ -83,8 +85,8 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     let asked: OwnedObjectPath = bus
         .call(&SYSTEMD, method, &(unit.id.as_str(), "replace"))
         .await?;
-    let ended = timeout_at(bus.end, ended(&mut removed, &manager, &asked)).await;
-    let result = ended.unwrap_or_else(|_| Ok("still waiting: remit-act gave up".into()))?;
+    let ended = timeout_at(bus.end_of_jobs(), ended(&mut removed, &manager, &asked)).await;
+    let result = ended.unwrap_or_else(|_| Ok(GOES_ON.to_owned()))?;
     let after = state(bus, unit).await?;
     println!("{method} {}: {result}", unit.id);
     println!("before: {before}");
