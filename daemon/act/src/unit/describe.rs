@@ -129,6 +129,9 @@ fn made(
         let links = changed.install(name.as_str(), file, search)?;
         install::refuse_links(verb, name.as_str(), &links)?;
         lines.extend(link_lines(&links)?);
+        if verb == UnitVerb::Disable {
+            lines.extend(removed(name.as_str(), &links, changed, search)?);
+        }
     }
     lines.push(format!(
         "which units start, stop, restart or reload with '{name}' is not known before the change; after it the command is refused if a \
@@ -183,6 +186,20 @@ fn link_lines(links: &Install) -> Result<Vec<String>, Fault> {
         Some("the service manager reads the files of all units again".to_owned()),
     ];
     Ok(lines.into_iter().flatten().collect())
+}
+
+/// Returns the line of the links that `disable` removes. Refuses what [`Changed::removed_links`] does.
+pub fn removed(
+    unit: &str,
+    links: &Install,
+    changed: &Changed,
+    search: &[String],
+) -> Result<Option<String>, Fault> {
+    let also = links.also.iter().map(String::as_str);
+    let units: Vec<&str> = also.chain([unit]).collect();
+    let all = changed.removed_links(&units, Path::new(after::CONFIG), search)?;
+    let all: Vec<String> = all.iter().map(|link| after::quoted(link)).collect();
+    list("links that it removes", &all)
 }
 
 /// Returns the links of `enable` and `disable` as they are after the change.
@@ -248,6 +265,9 @@ async fn lines(
     lines.extend(stale(&unit));
     if let Some(links) = &links {
         lines.extend(link_lines(links)?);
+        if verb == UnitVerb::Disable {
+            lines.extend(removed(&unit.id, links, changed, search)?);
+        }
     }
     if effects.units() > 0 {
         lines.push(format!("units that change with it: {}", effects.units()));

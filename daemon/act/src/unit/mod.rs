@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use after::Changed;
 use futures_core::Stream;
 use manager::{Known, SYSTEMD, UNIT, WORD, named, search_path};
 use remit_common::builtin::UnitName;
@@ -57,6 +58,7 @@ async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
             if verb == UnitVerb::Enable {
                 links.also
             } else {
+                describe::removed(&unit.id, &links, &Changed::default(), &search)?;
                 Vec::new()
             }
         }

@@ -3,6 +3,7 @@
 
 mod links;
 mod names;
+mod removed;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::args::Fault;
 use links::{UnitLink, Way};
 pub use names::names_of_directories;
 use names::names_of_files;
+pub use removed::CONFIG;
 
 /// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit; the mode of a
 /// generator can.

@@ -12,12 +12,20 @@ fn split(name: &str) -> (&str, Option<&str>, &str) {
     }
 }
 
+/// Returns the template of an instance, and of nothing else.
+pub fn template(name: &str) -> Option<String> {
+    let (prefix, instance, kind) = split(name);
+    instance
+        .filter(|instance| !instance.is_empty())
+        .map(|_| format!("{prefix}@.{kind}"))
+}
+
 /// Returns the names of files that can define a unit: its own, then that of its template.
 pub fn names_of_files(name: &str) -> Vec<String> {
-    let (prefix, instance, kind) = split(name);
-    let template = instance.filter(|instance| !instance.is_empty());
-    let template = template.map(|_| format!("{prefix}@.{kind}"));
-    [name.to_owned()].into_iter().chain(template).collect()
+    [name.to_owned()]
+        .into_iter()
+        .chain(template(name))
+        .collect()
 }
 
 /// Returns the names of directories that add to a unit (systemd.unit(5)): of drop-ins for its kind, for units whose names begin alike,

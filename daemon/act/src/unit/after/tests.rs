@@ -662,3 +662,91 @@ fn link(scene: &Scene, target: &str) -> Becomes {
     let target = scene.0.join(target).into_os_string().into_vec();
     Becomes::Link(Some(target))
 }
+
+/// Links and names were tried with `systemctl disable` of systemd 252.
+#[test]
+fn disable_removes_each_link_to_the_file() {
+    let scene = Scene::new(
+        "removed",
+        &[
+            "lib/n.service",
+            "lib/t@.service",
+            "lib/o.service",
+            "opt/p.service",
+        ],
+    );
+    let link = |path: &str, target: &str| {
+        let path = scene.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(scene.0.join(target), path).unwrap();
+    };
+    for (path, target) in [
+        ("etc/multi-user.target.wants/n.service", "lib/n.service"),
+        ("etc/hand.service", "lib/n.service"),
+        ("etc/hand2.service", "etc/hand.service"),
+        ("etc/odd/deep/q.service", "lib/n.service"),
+        ("etc/multi-user.target.wants/o.service", "lib/o.service"),
+        ("etc/multi-user.target.wants/t@a.service", "lib/t@.service"),
+        ("etc/multi-user.target.wants/t@b.service", "lib/t@.service"),
+        ("control/r.service", "lib/n.service"),
+        ("etc/p.service", "opt/p.service"),
+    ] {
+        link(path, target);
+    }
+    let (config, search) = (scene.0.join("etc"), scene.search());
+    let removed = |changed: &Changed, units: &[&str]| -> Result<Vec<String>, Fault> {
+        let all = changed.removed_links(units, &config, &search)?;
+        Ok(all.iter().map(|path| scene.short(path)).collect())
+    };
+    let none = Changed::default();
+    let of_n = [
+        "etc/hand.service",
+        "etc/hand2.service",
+        "etc/multi-user.target.wants/n.service",
+        "etc/odd/deep/q.service",
+    ];
+    assert_eq!(removed(&none, &["n.service"]).unwrap(), of_n);
+    for (units, expect) in [
+        (
+            &["t@a.service"][..],
+            &["etc/multi-user.target.wants/t@a.service"][..],
+        ),
+        (
+            &["o.service", "t@.service"],
+            &[
+                "etc/multi-user.target.wants/o.service",
+                "etc/multi-user.target.wants/t@a.service",
+                "etc/multi-user.target.wants/t@b.service",
+            ],
+        ),
+        (&["none.service"], &[]),
+    ] {
+        assert_eq!(removed(&none, units).unwrap(), expect, "{units:?}");
+    }
+    // The file is known by its link alone.
+    for units in [&["p.service"][..], &["n.service", "p.service"]] {
+        let Err(Fault::Refused(why)) = removed(&none, units) else {
+            panic!("{units:?}");
+        };
+        assert!(
+            why.contains("etc/p.service' to '") && why.contains("opt/p.service'"),
+            "{why}"
+        );
+    }
+    let lib = scene.0.join("lib/n.service").into_os_string().into_vec();
+    let after = scene.changed(&[
+        ("etc/hand.service", Becomes::Gone),
+        ("etc/hand2.service", Becomes::Gone),
+        ("etc/new.service", Becomes::Link(Some(lib))),
+    ]);
+    assert_eq!(
+        removed(&after, &["n.service"]).unwrap(),
+        [
+            "etc/multi-user.target.wants/n.service",
+            "etc/new.service",
+            "etc/odd/deep/q.service"
+        ]
+    );
+    let missing = none.removed_links(&["n.service"], &scene.0.join("no"), &search);
+    assert_eq!(missing, Ok(Vec::new()));
+}
