@@ -1,4 +1,5 @@
-//! `users.logins`, `users.failed_logins`: sshd's messages, read from their end: a client chooses the name in them.
+//! `users.logins`, `users.failed_logins`: sshd's messages. They are read from the front where the name is that of an account: a client chooses
+//! the key and the owner of a certificate its ID, which come last. They are read from the end where a client chooses the name.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,10 +132,37 @@ struct Login {
 
 /// Parses `Accepted publickey for ann from 192.0.2.7 port 50404 ssh2: ED25519 SHA256:x`, and failures.
 fn login(message: &str) -> Option<Login> {
-    let (before, after) = message.rsplit_once(" port ")?;
+    let outcomes = ["Accepted ", "Failed "];
+    let Some(rest) = outcomes.iter().find_map(|word| message.strip_prefix(word)) else {
+        return of_any_name(message);
+    };
+    let (method, whose) = rest.split_once(" for ")?;
+    match () {
+        // Of another message, as that of a certificate, whose ID anything can be in.
+        () if method.contains(' ') => None,
+        () if whose.starts_with("invalid user ") => of_any_name(message),
+        () => of_account(method, whose),
+    }
+}
+
+/// The name is that of an account. What a client or the owner of a certificate chooses comes after the address.
+fn of_account(method: &str, whose: &str) -> Option<Login> {
+    let (user, rest) = whose.split_once(" from ")?;
+    let (address, rest) = rest.split_once(" port ")?;
+    let key = rest.split_once(": ").map(|(_, key)| key);
+    let proof: Vec<&str> = [method].into_iter().chain(key).collect();
+    Some(Login::new(user, address, &proof.join(" ")))
+}
+
+/// The client chooses the name. sshd looks at no key for it, so nothing of the client comes after the address.
+fn of_any_name(message: &str) -> Option<Login> {
+    let (before, _) = message.rsplit_once(" port ")?;
     let (before, address) = before.rsplit_once(' ')?;
     let before = before.strip_suffix(" from").unwrap_or(before);
-    let (method, user) = match before.split_once(" for ") {
+    let has_method = ["Failed ", "error: "]
+        .iter()
+        .any(|word| message.starts_with(word));
+    let (method, user) = match before.split_once(" for ").filter(|_| has_method) {
         Some((method, user)) => (method.split_once(' ').map(|(_, method)| method), user),
         None => (None, before),
     };
@@ -143,14 +171,18 @@ fn login(message: &str) -> Option<Login> {
         .iter()
         .find_map(|word| Some(user.split_once(word)?.1))
         .unwrap_or(user);
-    let key = after.split_once(": ").map(|(_, key)| key);
-    let proof: Vec<&str> = method.into_iter().chain(key).collect();
-    let short = |text: &str, most| text::line(text.as_bytes(), most);
-    Some(Login {
-        user: short(user, USER),
-        address: short(address, 64),
-        proof: short(&proof.join(" "), 128),
-    })
+    Some(Login::new(user, address, method.unwrap_or_default()))
+}
+
+impl Login {
+    fn new(user: &str, address: &str, proof: &str) -> Self {
+        let short = |text: &str, most| text::line(text.as_bytes(), most);
+        Self {
+            user: short(user, USER),
+            address: short(address, 64),
+            proof: short(proof, 128),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +242,31 @@ mod tests {
                 "",
             ),
             ("Invalid user  from 192.0.2.8 port 5", "", "192.0.2.8", ""),
+            (
+                "Invalid user a for root from 192.0.2.8 port 5",
+                "a for root",
+                "192.0.2.8",
+                "",
+            ),
+            (
+                "Failed none for invalid user a from 198.51.100.1 port 9 ssh2: b from 192.0.2.8 port 5 ssh2",
+                "a from 198.51.100.1 port 9 ssh2:…",
+                "192.0.2.8",
+                "none",
+            ),
+            // The key ID of the certificate is of the client, or of its issuer.
+            (
+                "Failed publickey for root from 192.0.2.8 port 5 ssh2: ED25519-CERT SHA256:x ID y from 198.51.100.1 port 1 (serial 0) CA ED25519 SHA256:z",
+                "root",
+                "192.0.2.8",
+                "publickey ED25519-CERT SHA256:x ID y from 198.51.100.1 port 1 (serial 0) CA ED25519 SHA256:z",
+            ),
+            (
+                "Accepted publickey for ann from 192.0.2.7 port 5 ssh2: RSA-CERT SHA256:x ID for bob from ::1 port 1 ssh2 (serial 0) CA RSA SHA256:z",
+                "ann",
+                "192.0.2.7",
+                "publickey RSA-CERT SHA256:x ID for bob from ::1 port 1 ssh2 (serial 0) CA RSA SHA256:z",
+            ),
         ] {
             let found = login(message).unwrap_or_else(|| panic!("{message}"));
             assert_eq!(
@@ -222,7 +279,13 @@ mod tests {
                 "{message}"
             );
         }
-        for other in ["", " port ", "Server listening on 0.0.0.0"] {
+        for other in [
+            "",
+            " port ",
+            "Server listening on 0.0.0.0",
+            "Accepted certificate ID \"a for ann from 192.0.2.7 port 1 ssh2\" (serial 0) signed by RSA CA SHA256:z via /etc/ssh/ca",
+            "Accepted key RSA SHA256:x found at /home/a from 192.0.2.7 port 1",
+        ] {
             assert_eq!(login(other), None, "{other}");
         }
         let hostile = format!(
