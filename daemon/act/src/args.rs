@@ -5,7 +5,7 @@ use remit_common::service::is_protected;
 
 const USAGE: &str = "usage: remit-act [describe [--changed]] unit start|stop|restart|reload|enable|disable [--instances] UNIT, [describe [--changed]] units reload, \
                      [describe] package install|upgrade|remove NAME…, container start|stop|restart NAME, \
-                     reboot --in MINUTES, reboot --cancel";
+                     [describe] reboot --in MINUTES, [describe] reboot --cancel";
 const PACKAGES: usize = 32;
 // Bytes.
 const NAME: usize = 128;
@@ -24,6 +24,8 @@ pub enum Ask {
     /// Unit: minutes.
     Reboot(u64),
     KeepRunning,
+    /// Changes nothing: prints which shutdown is scheduled, for both of these.
+    DescribeReboot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +78,19 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             let name = remit_engine::named(name)?.to_owned();
             Ok(Ask::Container(container_verb(verb)?, name))
         }
-        ["reboot", "--in", minutes] => match minutes.parse() {
+        ["reboot", words @ ..] => reboot(words),
+        ["describe", "reboot", words @ ..] => reboot(words).map(|_| Ask::DescribeReboot),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn reboot(words: &[&str]) -> Result<Ask, String> {
+    match words {
+        ["--in", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=60) => Ok(Ask::Reboot(minutes)),
             _ => Err("a reboot is at least 1 and at most 60 minutes away".into()),
         },
-        ["reboot", "--cancel"] => Ok(Ask::KeepRunning),
+        ["--cancel"] => Ok(Ask::KeepRunning),
         _ => Err(USAGE.into()),
     }
 }
@@ -252,6 +262,8 @@ mod tests {
             ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
+            ("describe reboot --in 60", Ask::DescribeReboot),
+            ("describe reboot --cancel", Ask::DescribeReboot),
         ] {
             assert_eq!(asked(line), Ok(ask), "{line}");
         }
@@ -288,7 +300,9 @@ mod tests {
             "unit --instances restart nginx.service",
             "unit restart --instances --instances nginx.service",
             "describe nginx.service",
-            "describe reboot --cancel",
+            "describe reboot",
+            "describe reboot --in 61",
+            "describe --changed reboot --cancel",
             "describe describe unit stop nginx.service",
             "unit restart nginx.service\n",
             "unit restart ../nginx.service",

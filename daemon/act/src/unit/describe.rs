@@ -18,7 +18,7 @@ use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
 
 /// Shorter than the timeout of the caller.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 /// Bytes of one line, and of all. This is less than the daemon reads. More is refused, because an approver could not see all of it.
 const LINE: usize = 8 << 10;
 const LINES: usize = 48 << 10;

@@ -20,7 +20,9 @@ const NAME: &str = "remit-act";
 /// Programs of the package that do only what their arguments and their input say.
 const OWN: [&str; 2] = [NAME, "remit-commit"];
 const PACKAGED: &str = "/usr/libexec/remit";
-const DESCRIBED: [&[u8]; 3] = [b"unit", b"units", b"package"];
+const DESCRIBED: [&[u8]; 4] = [b"unit", b"units", b"package", b"reboot"];
+/// Of these with the paths of a change of files before.
+const OF_UNITS: [&[u8]; 2] = [b"unit", b"units"];
 const LINES: usize = 64 << 10;
 const REFUSAL: usize = 2 << 10;
 /// Shorter than the time limit for measuring, so a refusal names this program and not a disk.
@@ -40,7 +42,7 @@ pub fn asking_after(argv: &[CString]) -> Option<Vec<CString>> {
     let mut words = asking(argv)?;
     if words
         .get(2)
-        .is_some_and(|kind| kind.to_bytes() != b"package")
+        .is_some_and(|kind| OF_UNITS.contains(&kind.to_bytes()))
     {
         words.insert(2, c"--changed".to_owned());
     }
@@ -205,6 +207,7 @@ mod tests {
             ("unit", &["describe", "--changed", "unit"][..]),
             ("units", &["describe", "--changed", "units"]),
             ("package", &["describe", "package"]),
+            ("reboot", &["describe", "reboot"]),
         ] {
             let expect = argv(&[&[packaged], after].concat());
             assert_eq!(asking_after(&argv(&[packaged, kind])), Some(expect));
@@ -212,7 +215,7 @@ mod tests {
         for words in [
             &["/srv/remit-act", "unit", "stop", "a.service"][..],
             &["/usr/libexec/remit/../remit/remit-act", "unit"],
-            &[packaged, "reboot", "--cancel"],
+            &[packaged, "container", "stop", "a"],
             &[packaged, "describe", "unit"],
             &[commit, "unit", "stop", "a.service"],
             &[packaged],
