@@ -12,31 +12,63 @@ use crate::args::{Fault, PackageVerb};
 
 pub fn describe(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
     let manager = manager()?;
-    match (manager, changes(manager, verb, names, true)) {
-        (_, Ok(lines)) => {
-            println!(
-                "packages that change, as the package manager says now: {}",
-                lines.len()
-            );
-            for line in lines {
-                println!("{line}");
-            }
-            Ok(())
-        }
-        // Without cached repository lists dnf cannot answer. The job checks again, with the repositories.
-        (PackageManager::Dnf, Err(Fault::Refused(why))) if !why.contains("'remit'") => {
-            println!("the package manager cannot say now which packages change: {why}");
-            Ok(())
-        }
-        (_, Err(fault)) => Err(fault),
+    for line in described(manager, changes(manager, verb, names, true))? {
+        println!("{line}");
     }
+    Ok(())
+}
+
+/// Why there is no list of the packages that change.
+#[derive(Debug, PartialEq, Eq)]
+enum Unlisted {
+    /// The package manager would not do it, or cannot answer.
+    ByManager(String),
+    OfRemit(Fault),
+}
+
+impl From<Unlisted> for Fault {
+    fn from(why: Unlisted) -> Self {
+        match why {
+            Unlisted::ByManager(why) => Self::Refused(why),
+            Unlisted::OfRemit(fault) => fault,
+        }
+    }
+}
+
+/// Without cached repository lists dnf cannot answer. The job checks again, with the repositories.
+fn without_lists<T>(
+    manager: PackageManager,
+    listed: Result<T, Unlisted>,
+) -> Result<Result<T, String>, Fault> {
+    match (manager, listed) {
+        (_, Ok(lines)) => Ok(Ok(lines)),
+        (PackageManager::Dnf, Err(Unlisted::ByManager(why))) => Ok(Err(why)),
+        (_, Err(why)) => Err(why.into()),
+    }
+}
+
+fn described(
+    manager: PackageManager,
+    listed: Result<Vec<String>, Unlisted>,
+) -> Result<Vec<String>, Fault> {
+    Ok(match without_lists(manager, listed)? {
+        Ok(mut lines) => {
+            let count = lines.len();
+            let first = format!("packages that change, as the package manager says now: {count}");
+            lines.insert(0, first);
+            lines
+        }
+        Err(why) => vec![format!(
+            "the package manager cannot say now which packages change: {why}"
+        )],
+    })
 }
 
 pub fn act(verb: PackageVerb, names: &[String]) -> Result<(), Fault> {
     let manager = manager()?;
     let described = match manager {
         PackageManager::Apt => None,
-        PackageManager::Dnf => changes(manager, verb, names, true).ok(),
+        PackageManager::Dnf => without_lists(manager, changes(manager, verb, names, true))?.ok(),
     };
     is_as_described(described.as_deref(), &changes(manager, verb, names, false)?)?;
     let (program, words) = options(manager, verb);
@@ -71,12 +103,12 @@ fn is_as_described(described: Option<&[String]>, lines: &[String]) -> Result<(),
 const LINE: usize = 400;
 const LINES: usize = 400;
 
-pub fn changes(
+fn changes(
     manager: PackageManager,
     verb: PackageVerb,
     names: &[String],
     cached: bool,
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<String>, Unlisted> {
     let (program, words) = simulation(manager, verb, cached);
     let output = Command::new(program)
         .args(words)
@@ -85,31 +117,42 @@ pub fn changes(
         .env("COLUMNS", "200")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| Fault::Failed(format!("cannot run '{program}': {error}")))?;
-    let said = match manager {
-        PackageManager::Apt => apt_changes(&output),
-        PackageManager::Dnf => dnf_changes(&output),
+        .map_err(|error| {
+            Unlisted::OfRemit(Fault::Failed(format!("cannot run '{program}': {error}")))
+        })?;
+    listed(manager, names, &output)
+}
+
+/// Returns the packages that change by the output of a simulation, or why this is refused.
+fn listed(
+    manager: PackageManager,
+    names: &[String],
+    output: &Output,
+) -> Result<Vec<String>, Unlisted> {
+    let refused = |why: String| Err(Unlisted::OfRemit(Fault::Refused(why)));
+    let (program, said) = match manager {
+        PackageManager::Apt => (APT, apt_changes(output)),
+        PackageManager::Dnf => (DNF, dnf_changes(output)),
     };
     let lines = said.map_err(|why| {
         let why = text::line(why.as_bytes(), LINE);
-        Fault::Refused(format!("'{program}' would not do it: {why}"))
+        Unlisted::ByManager(format!("'{program}' would not do it: {why}"))
     })?;
     if lines.len() > LINES {
-        let why = format!("more than {LINES} packages would change");
-        return Err(Fault::Refused(why));
+        return refused(format!("more than {LINES} packages would change"));
     }
     if manager == PackageManager::Dnf
         && let Some((asked, name)) = versioned(names, &lines)
     {
-        return Err(Fault::Refused(format!(
+        return refused(format!(
             "'{asked}' is the package '{name}' with a version: use the name without the version"
-        )));
+        ));
     }
     match lines.iter().find(|line| is_of_remit(line)) {
         None => Ok(lines),
-        Some(line) => Err(Fault::Refused(format!(
+        Some(line) => refused(format!(
             "this would change the package 'remit', and end this job in the middle of it: {line}"
-        ))),
+        )),
     }
 }
 
@@ -418,6 +461,57 @@ mod tests {
             is_as_described(Some(&one), &two),
             Err(Fault::Refused(_))
         ));
+    }
+
+    #[test]
+    fn only_what_dnf_cannot_say_is_a_line_for_the_approver() {
+        let names = ["openssl-3.0.7".to_owned()];
+        let table = |rows: &str| {
+            let head = "Package Architecture Version Repository Size";
+            output(1, &format!("{head}\n{rows}\nTransaction Summary\n"), "")
+        };
+        let many = "a x86_64 1 base 1 k\n".repeat(LINES + 1);
+        let (no_lists, versioned) = (
+            output(1, "", "Error: Cache-only enabled but no cache for 'base'\n"),
+            table("openssl x86_64 1:3.0.7-1 baseos 1 M"),
+        );
+        for (said, refused) in [
+            (&no_lists, None),
+            (&versioned, Some("with a version")),
+            (
+                &table("remit x86_64 1 base 1 k"),
+                Some("the package 'remit'"),
+            ),
+            (&table(&many), Some("more than 400 packages")),
+        ] {
+            let lines = described(
+                PackageManager::Dnf,
+                listed(PackageManager::Dnf, &names, said),
+            );
+            match refused {
+                None => assert_eq!(
+                    lines.unwrap(),
+                    [
+                        "the package manager cannot say now which packages change: '/usr/bin/dnf' would not do it: Error: Cache-only \
+                         enabled but no cache for 'base'"
+                    ]
+                ),
+                Some(why) => assert!(
+                    matches!(&lines, Err(Fault::Refused(said)) if said.contains(why)),
+                    "{lines:?}"
+                ),
+            }
+        }
+        let apt = listed(PackageManager::Apt, &names, &no_lists);
+        assert!(described(PackageManager::Apt, apt).is_err());
+        let fine = listed(PackageManager::Dnf, &[], &versioned);
+        assert_eq!(
+            described(PackageManager::Dnf, fine).unwrap(),
+            [
+                "packages that change, as the package manager says now: 1",
+                "openssl x86_64 1:3.0.7-1 baseos 1 M"
+            ]
+        );
     }
 
     #[test]
