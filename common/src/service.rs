@@ -166,6 +166,7 @@ const PROTECTED: [Protected; 14] = [
             "wicked*",
             "wg-quick",
             "openvpn*",
+            "tailscale",
             "tailscaled",
             "network-manager",
             "zerotier-one",
@@ -177,6 +178,9 @@ const PROTECTED: [Protected; 14] = [
             "bird",
             "bird6",
             "keepalived",
+            "openvswitch*",
+            "ovs-*",
+            "ovsdb-server",
         ],
         why: "the machine is reached through it",
     },
@@ -245,6 +249,10 @@ const PROTECTED: [Protected; 14] = [
             "walinuxagent",
             "waagent",
             "qemu-guest-agent",
+            "open-vm-tools",
+            "vmtoolsd",
+            "hv-kvp-daemon",
+            "hypervkvpd",
         ],
         why: "the machine is managed by it from outside",
     },
@@ -275,6 +283,12 @@ fn is_named(template: &str, pattern: &str) -> bool {
     }
 }
 
+/// Returns the snap and the program of `snap.NAME.PROGRAM`, the name of a unit that snapd makes. A second copy of a snap is `NAME_COPY`.
+fn of_snap(template: &str) -> Option<[&str; 2]> {
+    let (snap, program) = template.strip_prefix("snap.")?.split_once('.')?;
+    Some([snap.split_once('_').map_or(snap, |(snap, _)| snap), program])
+}
+
 /// Returns the reason why no unit verb may change this unit, or `None`. A name without a kind is a service.
 #[must_use]
 pub fn is_protected(name: &str) -> Option<&'static str> {
@@ -282,7 +296,9 @@ pub fn is_protected(name: &str) -> Option<&'static str> {
     if !KINDS.contains(&kind) {
         return Some("only services, sockets, timers and paths can be changed by name");
     }
-    let is_one = |pattern: &&str| is_named(template, pattern);
+    let snap = of_snap(template).into_iter().flatten();
+    let names: Vec<&str> = snap.chain([template]).collect();
+    let is_one = |pattern: &&str| names.iter().any(|name| is_named(name, pattern));
     let mut all = PROTECTED.iter();
     let found = all.find(|protected| protected.names.iter().any(is_one));
     found.map(|protected| protected.why)
@@ -394,6 +410,36 @@ mod tests {
         ];
         for name in names {
             assert!(is_protected(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn units_of_snaps_are_protected_by_snap_or_program() {
+        for name in [
+            "snap.amazon-ssm-agent.amazon-ssm-agent.service",
+            "snap.tailscale.tailscaled.service",
+            "snap.network-manager.networkmanager.service",
+            "snap.zerotier.zerotier-one.service",
+            "snap.tailscale_second.web.service",
+            "open-vm-tools.service",
+            "vmtoolsd.service",
+            "hv-kvp-daemon.service",
+            "hypervkvpd.service",
+            "openvswitch-switch.service",
+            "ovs-vswitchd.service",
+            "ovsdb-server.service",
+            "ovs-record-hostname.service",
+        ] {
+            assert!(is_protected(name).is_some(), "{name}");
+        }
+        for name in [
+            "snap.nextcloud.apache.service",
+            "snap.lxd.daemon.service",
+            "snap.ssh-report.run.timer",
+            "snap.tailscale",
+            "my.tailscale.tailscaled.service",
+        ] {
+            assert_eq!(is_protected(name), None, "{name}");
         }
     }
 
