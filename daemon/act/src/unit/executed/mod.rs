@@ -80,6 +80,7 @@ pub async fn executes(bus: &Bus, unit: &Known, act: Act) -> Result<Executed, Fau
     let interface = match kind {
         "service" => "org.freedesktop.systemd1.Service",
         "socket" => "org.freedesktop.systemd1.Socket",
+        "path" => "org.freedesktop.systemd1.Path",
         "mount" => "org.freedesktop.systemd1.Mount",
         "swap" => "org.freedesktop.systemd1.Swap",
         _ => return Ok(Executed::default()),
@@ -123,6 +124,8 @@ fn lines(
     }
     lines.of_root.extend(of_manager(unit, act, all)?);
     lines.of_root.extend(settings::socket(unit, all));
+    lines.of_root.extend(settings::path(unit, act, all));
+    lines.of_root.extend(settings::removed(unit, act, all));
     if lines.all().next().is_some() {
         lines.settings = settings::lines(unit, all);
     }

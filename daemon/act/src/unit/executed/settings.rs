@@ -4,7 +4,7 @@
 use remit_common::text;
 use zbus::Variant;
 
-use super::{Properties, RAW};
+use super::{Act, Properties, RAW};
 
 /// Lists that are shown whole if they have anything.
 const LISTS: [&str; 29] = [
@@ -106,11 +106,11 @@ pub fn socket(unit: &str, all: &Properties) -> Vec<String> {
     for name in ["Listen", "Symlinks", "SocketUser", "SocketGroup"] {
         parts.extend(words(all, name).iter().map(|word| setting(name, word)));
     }
-    for name in ["SocketMode", "DirectoryMode"] {
-        if let Some(Variant::U32(mode)) = all.get(name).map(|value| &**value) {
-            parts.push(format!("{name} {mode:04o}"));
-        }
-    }
+    parts.extend(
+        ["SocketMode", "DirectoryMode"]
+            .iter()
+            .filter_map(|name| mode(all, name)),
+    );
     if let Some(Variant::Bool(true)) = all.get("RemoveOnStop").map(|value| &**value) {
         parts.push("RemoveOnStop yes".to_owned());
     }
@@ -118,6 +118,54 @@ pub fn socket(unit: &str, all: &Properties) -> Vec<String> {
         &format!("the service manager makes for {unit}, as root:"),
         &parts,
     )
+}
+
+/// Returns what the manager makes when a unit of paths starts: root makes those that are missing.
+pub fn path(unit: &str, act: Act, all: &Properties) -> Vec<String> {
+    let makes = all.get("MakeDirectory").map(|value| &**value) == Some(&Variant::Bool(true));
+    if !unit.ends_with(".path") || !makes || !matches!(act, Act::Start | Act::Restart) {
+        return Vec::new();
+    }
+    // Of a path that is to come into being nothing is made.
+    let awaited = ["PathExists:", "PathExistsGlob:"];
+    let paths = words(all, "Paths").into_iter();
+    let paths = paths.filter(|path| !awaited.iter().any(|kind| path.starts_with(kind)));
+    let mut parts: Vec<String> = paths.map(|path| setting("MakeDirectory", &path)).collect();
+    if !parts.is_empty() {
+        parts.extend(mode(all, "DirectoryMode"));
+    }
+    lines_of(
+        &format!("the service manager makes for {unit}, as root:"),
+        &parts,
+    )
+}
+
+/// Returns what the manager removes when a unit stops, as root, whoever its user is.
+pub fn removed(unit: &str, act: Act, all: &Properties) -> Vec<String> {
+    let keeps = text(all, "RuntimeDirectoryPreserve").unwrap_or_default();
+    let keeps_directory = match act {
+        Act::Stop => keeps == "yes",
+        Act::Restart => matches!(keeps.as_str(), "yes" | "restart"),
+        _ => return Vec::new(),
+    };
+    let directories = words(all, "RuntimeDirectory").into_iter();
+    let mut parts: Vec<String> = directories
+        .filter(|_| !keeps_directory)
+        .map(|word| setting("RuntimeDirectory", &word))
+        .collect();
+    let file = text(all, "PIDFile").filter(|path| !path.is_empty());
+    parts.extend(file.map(|path| setting("PIDFile", &path)));
+    lines_of(
+        &format!("the service manager removes when {unit} stops, as root:"),
+        &parts,
+    )
+}
+
+fn mode(all: &Properties, name: &str) -> Option<String> {
+    match &**all.get(name)? {
+        Variant::U32(mode) => Some(format!("{name} {mode:04o}")),
+        _ => None,
+    }
 }
 
 fn setting(name: &str, word: &str) -> String {

@@ -40,6 +40,67 @@ fn by_name(user: &str) -> Account {
     }
 }
 
+#[test]
+fn what_root_removes_is_shown_without_any_command() {
+    let text = |text: &str| value(text.to_owned());
+    let line =
+        |rest: &str| format!("the service manager removes when a.service stops, as root: {rest}");
+    let both = "RuntimeDirectory web, RuntimeDirectory 'a b', PIDFile /etc/x";
+    for (keeps, stop, restart) in [
+        ("no", both, both),
+        ("restart", both, "PIDFile /etc/x"),
+        ("yes", "PIDFile /etc/x", "PIDFile /etc/x"),
+    ] {
+        let all = unit(vec![
+            (
+                "RuntimeDirectory",
+                value(vec!["web".to_owned(), "a b".to_owned()]),
+            ),
+            ("RuntimeDirectoryPreserve", text(keeps)),
+            ("PIDFile", text("/etc/x")),
+        ]);
+        for (act, expect) in [(Act::Stop, stop), (Act::Restart, restart)] {
+            let said = lines("a.service", act, &all, &by_name).unwrap();
+            assert_eq!(said.of_root, [line(expect)], "{keeps} {act:?}");
+        }
+        for act in [Act::Start, Act::Reload] {
+            assert_eq!(said("a.service", act, &all), [""; 0], "{act:?}");
+        }
+    }
+    let none = unit(vec![
+        ("RuntimeDirectory", value(Vec::<String>::new())),
+        ("PIDFile", text("")),
+    ]);
+    assert_eq!(said("a.service", Act::Stop, &none), [""; 0]);
+}
+
+#[test]
+fn unit_of_paths_says_what_root_makes() {
+    let paths = [
+        ("PathExists", "/run/x"),
+        ("DirectoryNotEmpty", "/var/lib/a b"),
+        ("PathChanged", "/srv/in"),
+    ];
+    let paths = paths.map(|(kind, path)| (kind.to_owned(), path.to_owned()));
+    let all = |makes: bool| {
+        unit(vec![
+            ("Paths", value(paths.to_vec())),
+            ("MakeDirectory", bool(makes)),
+            ("DirectoryMode", value(0o755_u32)),
+        ])
+    };
+    let line = "the service manager makes for a.path, as root: MakeDirectory 'DirectoryNotEmpty:/var/lib/a b', MakeDirectory \
+                PathChanged:/srv/in, DirectoryMode 0755";
+    for (act, makes, expect) in [
+        (Act::Start, true, &[line][..]),
+        (Act::Restart, true, &[line]),
+        (Act::Stop, true, &[]),
+        (Act::Start, false, &[]),
+    ] {
+        assert_eq!(said("a.path", act, &all(makes)), expect, "{act:?}");
+    }
+}
+
 /// Says who runs `/bin/x`, the only command.
 fn whom(all: &Properties) -> String {
     let said = said("a.service", Act::Start, all);
