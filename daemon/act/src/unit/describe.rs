@@ -183,6 +183,8 @@ fn link_lines(links: &Install) -> Result<Vec<String>, Fault> {
         list("with it, the same is done to", &links.also)?,
         list("other names that it gets or loses", &links.alias)?,
         list("units that need it from then on", &links.required_by)?,
+        list("units that start it", &links.wanted_by)?,
+        list("units that keep it up", &links.upheld_by)?,
         Some("the service manager reads the files of all units again".to_owned()),
     ];
     Ok(lines.into_iter().flatten().collect())
@@ -386,6 +388,23 @@ mod tests {
                 "files of b",
                 "settings of a",
                 "settings of b"
+            ]
+        );
+    }
+
+    #[test]
+    fn links_of_a_page_have_those_of_all_keys() {
+        let mut links = Install::default();
+        let text = "[Install]\nAlias=b.service\nRequiredBy=c.service\nWantedBy=d.target\nUpheldBy=e.service\n";
+        links.add(text, "a.service").unwrap();
+        assert_eq!(
+            link_lines(&links).unwrap(),
+            [
+                "other names that it gets or loses: b.service",
+                "units that need it from then on: c.service",
+                "units that start it: d.target",
+                "units that keep it up: e.service",
+                "the service manager reads the files of all units again",
             ]
         );
     }

@@ -48,6 +48,8 @@ pub async fn linked(
         }
         all.alias.extend(one.alias);
         all.required_by.extend(one.required_by);
+        all.wanted_by.extend(one.wanted_by);
+        all.upheld_by.extend(one.upheld_by);
     }
     Ok(all)
 }
@@ -237,7 +239,8 @@ mod tests {
         let expect = Install {
             also: vec!["more.timer".to_owned()],
             alias: vec!["other.timer".to_owned()],
-            required_by: Vec::new(),
+            wanted_by: vec!["multi-user.target".to_owned()],
+            ..Install::default()
         };
         assert_eq!(plain, Ok(expect));
     }

@@ -24,6 +24,10 @@ pub struct Install {
     pub alias: Vec<String>,
     /// Units that require this unit after an enable.
     pub required_by: Vec<String>,
+    /// Units that start this unit after an enable.
+    pub wanted_by: Vec<String>,
+    /// Units that start this unit again whenever it ends, after an enable.
+    pub upheld_by: Vec<String>,
 }
 
 impl Install {
@@ -51,6 +55,9 @@ impl Install {
                     "Also" => self.also.push(resolved(word, unit)?),
                     "Alias" => self.alias.push(resolved(word, unit)?),
                     "RequiredBy" => self.required_by.push(resolved(word, unit)?),
+                    // Shown and not judged, so one with a specifier of the machine is shown as it is.
+                    "WantedBy" => self.wanted_by.push(resolved_or_raw(word, unit)),
+                    "UpheldBy" => self.upheld_by.push(resolved_or_raw(word, unit)),
                     _ => {}
                 }
             }
@@ -112,6 +119,10 @@ fn whole_lines(text: &str) -> Vec<String> {
     lines
 }
 
+fn resolved_or_raw(word: &str, unit: &str) -> String {
+    resolved(word, unit).unwrap_or_else(|_| word.to_owned())
+}
+
 fn resolved(word: &str, unit: &str) -> Result<String, String> {
     let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
     let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
@@ -156,13 +167,15 @@ mod tests {
         let mut all = Install::default();
         all.add(
             "[Unit]\nAlso=no.service\n[Install]\n# Also=no.service\n; x\nAlso=a.service \\\n# within\n  b.service\n\
-         Also=\n Alias = c.service\t%p-%i.service\nWantedBy=no.target\nRequiredBy=d.service\n[X-Install]\nAlso=no\n",
+         Also=\n Alias = c.service\t%p-%i.service\nWantedBy=e.target %i.target %H.target\nRequiredBy=d.service\nUpheldBy=f.service\n[X-Install]\nAlso=no\n",
             "t@1.service",
         )
         .unwrap();
         assert_eq!(all.also, ["a.service", "b.service"]);
         assert_eq!(all.alias, ["c.service", "t-1.service"]);
         assert_eq!(all.required_by, ["d.service"]);
+        assert_eq!(all.wanted_by, ["e.target", "1.target", "%H.target"]);
+        assert_eq!(all.upheld_by, ["f.service"]);
         assert_eq!(
             resolved("%n %N %j %%", "a-b.timer").unwrap(),
             "a-b.timer a-b b %"
