@@ -179,16 +179,21 @@ fn is_left_out(name: &Path) -> bool {
         || (file.starts_with(b".#") || file.starts_with(b"#"))
 }
 
-/// Returns true for links by which a unit is enabled or masked: the section of unit files has that, but no drop-in.
+/// Returns true for directories of links by which units are enabled, and for links that mask one: the section of unit files has both, but
+/// no drop-in, and not the file that another link of a unit leads to.
 fn is_enablement(etc: &Path, path: &Path, meta: &Metadata) -> bool {
     let below = |dir: &str| path.starts_with(etc.join(dir));
     let end = path.extension().unwrap_or_default();
-    let (is_wants, is_drop_in) = (
-        end == "wants" || end == "requires",
-        end == "d" || end == "conf",
-    );
+    let is_of_links = ["wants", "requires", "upholds"]
+        .iter()
+        .any(|one| end == *one);
+    let is_drop_in = end == "d" || end == "conf";
+    let is_mask = || fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"));
     (below("systemd/system") || below("systemd/user"))
-        && ((meta.is_symlink() && !is_drop_in) || (meta.is_dir() && is_wants))
+        && match meta.is_symlink() {
+            true => !is_drop_in && (is_of_links || is_mask()),
+            false => meta.is_dir() && is_of_links,
+        }
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ fn machine() -> Scratch {
 fn each_change_is_reported_once_and_nothing_else() {
     let scratch = machine();
     let path = |name: &str| scratch.path().join(name);
+    symlink("/srv/a.service", path("etc/systemd/system/linked.service")).unwrap();
     let before = of(&scratch);
     assert_eq!(reported(&before, &of(&scratch)), [], "nothing changed");
     scratch.put(&[
@@ -100,6 +101,13 @@ fn each_change_is_reported_once_and_nothing_else() {
     )
     .unwrap();
     symlink("/x", path("etc/systemd/system/own.service.d")).unwrap();
+    let upheld = path("etc/systemd/system/own.service.upholds");
+    fs::create_dir(&upheld).unwrap();
+    symlink("/x", upheld.join("x.service")).unwrap();
+    symlink("/dev/null", path("etc/systemd/system/masked.service")).unwrap();
+    symlink("/dev/null", path("etc/systemd/system/masked.conf")).unwrap();
+    fs::remove_file(path("etc/systemd/system/linked.service")).unwrap();
+    symlink("/srv/b.service", path("etc/systemd/system/linked.service")).unwrap();
     symlink("hosts", path("etc/link")).unwrap();
     let after = of(&scratch);
     let expect = [
@@ -110,6 +118,8 @@ fn each_change_is_reported_once_and_nothing_else() {
         ("files", "+cron.d/new"),
         ("files", "~hosts"),
         ("files", "+link"),
+        ("files", "~systemd/system/linked.service"),
+        ("files", "+systemd/system/masked.conf"),
         ("files", "~systemd/system/own.service"),
         ("files", "+systemd/system/own.service.d"),
         ("groups", "~adm"),
