@@ -91,10 +91,27 @@ pub fn haproxy_status() -> Result<ExitCode, String> {
     let mut socket = UnixStream::connect(HAPROXY).map_err(cannot)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
     socket.write_all(b"show stat\n").map_err(cannot)?;
-    let mut answer = Vec::new();
-    let read = socket.take(MOST).read_to_end(&mut answer);
-    read.map_err(cannot)?;
+    let (answer, is_whole) = whole_lines(socket, MOST).map_err(cannot)?;
+    if !is_whole {
+        let most = MOST >> 20;
+        eprintln!(
+            "remit-look: the answer of HAProxy is longer than {most} MiB: the last servers are left out"
+        );
+    }
     lines(rows(&String::from_utf8_lossy(&answer)))
+}
+
+/// Reads an answer to its end. Of one with more than `most` bytes it returns the whole lines within, and false.
+fn whole_lines(from: impl Read, most: u64) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut answer = Vec::new();
+    let read = from.take(most + 1).read_to_end(&mut answer)? as u64;
+    if read <= most {
+        return Ok((answer, true));
+    }
+    answer.pop();
+    let end = answer.iter().rposition(|byte| *byte == b'\n');
+    answer.truncate(end.map_or(0, |end| end + 1));
+    Ok((answer, false))
 }
 
 fn rows(answer: &str) -> Vec<BTreeMap<&'static str, String>> {
@@ -217,6 +234,21 @@ mod tests {
         }
         assert!(matches!(answer(b"-NOAUTH x\r\n"), Some(Err(why)) if why.contains("password")));
         assert!(matches!(answer(b"-ERR \x1b[2J\r\n"), Some(Err(why)) if !why.contains('\x1b')));
+    }
+
+    #[test]
+    fn long_answer_is_cut_between_lines_and_known() {
+        let answer = &b"# a\nb\ncd\n"[..];
+        for (most, expect, is_whole) in [
+            (9, answer, true),
+            (8, &answer[..6], false),
+            (6, &answer[..6], false),
+            (5, &answer[..4], false),
+            (2, b"", false),
+        ] {
+            let read = whole_lines(answer, most).unwrap();
+            assert_eq!(read, (expect.to_vec(), is_whole), "{most}");
+        }
     }
 
     #[test]
