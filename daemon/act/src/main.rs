@@ -17,25 +17,58 @@ mod container {
     pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
         let id = by_name(name).map_err(Fault::Failed)?.id;
         post(&request(verb, &id)).map_err(Fault::Failed)?;
-        let state =
-            state(verb, get_json(&format!("/containers/{id}/json"))).map_err(Fault::Failed)?;
-        println!("container '{name}' is {state}");
-        let ends = verb == ContainerVerb::Stop;
-        match (ends, state == "running") {
-            (true, false) | (false, true) => Ok(()),
-            _ => Err(Fault::Failed(format!("container '{name}' is {state}"))),
+        let after = state(verb, get_json(&format!("/containers/{id}/json")));
+        let after = after.map_err(Fault::Failed)?;
+        let said = format!("container '{name}' is {}", after.shown());
+        println!("{said}");
+        match after.is_meant(verb) {
+            true => Ok(()),
+            false => Err(Fault::Failed(said)),
         }
     }
 
-    /// Returns the state after the verb. After a stop, 404 means success: an auto-removed container no longer exists.
-    fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<String, String> {
+    /// A container after a verb.
+    #[derive(Debug, PartialEq, Eq)]
+    struct StateAfter {
+        state: String,
+        /// Of its program, if that has ended.
+        status: Option<i64>,
+    }
+
+    impl StateAfter {
+        fn shown(&self) -> String {
+            match self.status {
+                Some(0) => format!("{}: its program has ended with success", self.state),
+                Some(status) => format!("{}: its program has ended with {status}", self.state),
+                None => self.state.clone(),
+            }
+        }
+
+        /// A container for one task has ended when it is looked at.
+        fn is_meant(&self, verb: ContainerVerb) -> bool {
+            let runs = self.state == "running";
+            match verb {
+                ContainerVerb::Stop => !runs,
+                ContainerVerb::Start | ContainerVerb::Restart => runs || self.status == Some(0),
+            }
+        }
+    }
+
+    /// Returns what it is after the verb. StateAfter a stop, 404 means success: an auto-removed container no longer exists.
+    fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<StateAfter, String> {
+        let of = |state: &str, status| StateAfter {
+            state: state.to_owned(),
+            status,
+        };
         match all {
             Ok(all) => {
                 let state = all.pointer("/State/Status").and_then(Value::as_str);
-                Ok(state.unwrap_or("in an unknown state").to_owned())
+                let status = all.pointer("/State/ExitCode").and_then(Value::as_i64);
+                let status = status.filter(|_| state == Some("exited"));
+                Ok(of(state.unwrap_or("in an unknown state"), status))
             }
             Err(why) if verb == ContainerVerb::Stop && why.contains(" says 404: ") => {
-                Ok("removed".to_owned())
+                Ok(of("removed", None))
             }
             Err(why) => Err(format!("it was done, but the state is not known: {why}")),
         }
@@ -60,7 +93,7 @@ mod container {
         fn auto_removed_container_counts_as_stopped() {
             let gone =
                 || Err("the container engine at x says 404: No such container: web".to_owned());
-            let reported = |word| Ok(json!({ "State": { "Status": word } }));
+            let reported = |word| Ok(json!({ "State": { "Status": word, "ExitCode": 0 } }));
             for (verb, all, expect) in [
                 (ContainerVerb::Stop, gone(), Some("removed")),
                 (ContainerVerb::Start, gone(), None),
@@ -69,8 +102,55 @@ mod container {
                 (ContainerVerb::Stop, reported("exited"), Some("exited")),
                 (ContainerVerb::Start, reported("running"), Some("running")),
             ] {
-                assert_eq!(state(verb, all).ok().as_deref(), expect);
+                let after = state(verb, all).ok();
+                assert_eq!(after.map(|after| after.state).as_deref(), expect);
             }
+        }
+
+        #[test]
+        fn container_for_one_task_may_have_ended() {
+            const START: ContainerVerb = ContainerVerb::Start;
+            for (verb, word, code, is_meant, shown) in [
+                (START, "running", 0, true, "running"),
+                (
+                    START,
+                    "exited",
+                    0,
+                    true,
+                    "exited: its program has ended with success",
+                ),
+                (
+                    ContainerVerb::Restart,
+                    "exited",
+                    0,
+                    true,
+                    "exited: its program has ended with success",
+                ),
+                (
+                    START,
+                    "exited",
+                    1,
+                    false,
+                    "exited: its program has ended with 1",
+                ),
+                (START, "created", 0, false, "created"),
+                (START, "restarting", 0, false, "restarting"),
+                (
+                    ContainerVerb::Stop,
+                    "exited",
+                    137,
+                    true,
+                    "exited: its program has ended with 137",
+                ),
+                (ContainerVerb::Stop, "running", 0, false, "running"),
+            ] {
+                let all = json!({ "State": { "Status": word, "ExitCode": code } });
+                let after = state(verb, Ok(all)).unwrap();
+                assert_eq!(after.is_meant(verb), is_meant, "{verb:?} {word} {code}");
+                assert_eq!(after.shown(), shown);
+            }
+            let older = state(START, Ok(json!({ "State": { "Status": "exited" } }))).unwrap();
+            assert!(!older.is_meant(START));
         }
 
         #[test]
