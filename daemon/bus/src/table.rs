@@ -190,13 +190,13 @@ const INSTEAD: &[(&str, &[&str], &str, bool)] = &[
     ),
     (
         "org.freedesktop.systemd1.Manager",
-        &["Reboot", "PowerOff"],
+        &["Reboot"],
         "system.reboot",
         false,
     ),
     (
         "org.freedesktop.login1.Manager",
-        &["Reboot", "RebootWithFlags", "PowerOff", "PowerOffWithFlags"],
+        &["Reboot", "RebootWithFlags"],
         "system.reboot",
         false,
     ),
@@ -416,10 +416,25 @@ mod tests {
             ),
             (
                 manager,
-                "PowerOff",
+                "Reboot",
                 "",
                 &b""[..],
                 "here. Use change system.reboot",
+            ),
+            // No command switches the machine off.
+            (
+                manager,
+                "PowerOff",
+                "",
+                &b""[..],
+                "Use change for commands that change; access lists them",
+            ),
+            (
+                "org.freedesktop.login1.Manager",
+                "PowerOffWithFlags",
+                "t",
+                &b""[..],
+                "Use change for commands that change; access lists them",
             ),
             (
                 manager,
