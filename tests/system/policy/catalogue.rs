@@ -344,6 +344,20 @@ fn checks_as_root_see_what_services_include() {
     }
 }
 
+/// What they do is described from the files of the host.
+#[test]
+fn jobs_of_unit_verbs_see_the_files_of_units() {
+    let policy = policy();
+    for name in ["service.enable", "service.disable"] {
+        let command = policy.command(name).expect("it is defined");
+        let read = &command.profile.read;
+        for directory in ["/etc/systemd", "/opt", "/srv"] {
+            let is_seen = read.iter().any(|listed| listed.path == directory);
+            assert!(is_seen, "{name}: {directory}");
+        }
+    }
+}
+
 /// Returns what a command sees and does not say.
 fn unnamed(command: &Command) -> Vec<&str> {
     let profile = &command.profile;
