@@ -23,6 +23,10 @@ use crate::{arguments, plan};
 const WAIT: Duration = Duration::from_millis(caps::WAIT_MS as u64);
 /// What to do if a plan could not be collected, before its commit is sent.
 const NOTHING_SENT: &str = "nothing was started: call again";
+/// What to do first if the request id of that commit was known before the call. The daemon compares an id with the whole
+/// content, so without its plan it cannot be asked for the job.
+const SENT_BEFORE: &str = "if a call with this request_id was sent before, it may have changed the files: look at job \
+                           without arguments and at history first";
 
 /// What the steps of one call have in common.
 struct StepContext<'a> {
@@ -73,6 +77,7 @@ impl Server {
         client: &str,
         news: &News,
     ) -> Answer {
+        let has_own_id = matches!(&request, Request::Run(run) if run.request_id.is_some());
         if let Request::Run(run) = &mut request
             && let Err(refusal) = identify(run)
         {
@@ -87,6 +92,7 @@ impl Server {
         if let PlanStep::Commit(plan) = form.plan {
             match timeout(limit, self.whole(plan, client)).await {
                 Ok(Ok(bundle)) => run.stdin = Some(bundle.as_bytes().to_vec().into()),
+                Ok(Err(refusal)) if has_own_id => return Answer::refused(&sent_before(refusal)),
                 Ok(Err(refusal)) => return Answer::refused(&refusal),
                 Err(_) => return Answer::refused(&unanswered(limit, NOTHING_SENT)),
             }
@@ -255,6 +261,12 @@ impl Server {
             }
         }
     }
+}
+
+fn sent_before(refusal: Refusal) -> Refusal {
+    let refusal = refusal.with_next();
+    let next = refusal.next.clone().unwrap_or_default();
+    refusal.next(format!("{SENT_BEFORE}; then: {next}"))
 }
 
 #[cfg(test)]

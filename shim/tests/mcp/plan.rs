@@ -259,6 +259,32 @@ fn lost_extraction_names_request_id_of_its_call() {
 }
 
 #[test]
+fn repeated_commit_without_its_plan_says_to_look_first() {
+    let daemon = Daemon::start(|request| match request {
+        Request::Job(_) => answer(Err(Refusal::no_such_job())),
+        other => panic!("{other:?}"),
+    });
+    let mut shim = session(&daemon);
+    let plan_id = "ab".repeat(16);
+    for (arguments, is_warned) in [
+        (json!({"plan_id": plan_id, "reason": "why"}), false),
+        (
+            json!({"plan_id": plan_id, "reason": "why", "request_id": "mine"}),
+            true,
+        ),
+    ] {
+        let result = call(&mut shim, "change", arguments);
+        let error = &result["structuredContent"]["error"];
+        assert_eq!(error["code"], "not_found", "{result}");
+        let next = error["next"].as_str().unwrap();
+        let warned = next.starts_with("if a call with this request_id was sent before");
+        assert_eq!(warned, is_warned, "{next}");
+        assert!(matches!(daemon.next_call().1, Request::Job(_)));
+    }
+    assert!(daemon.untouched());
+}
+
+#[test]
 fn each_step_reports_progress() {
     let daemon = Daemon::silent();
     let mut shim = session(&daemon);
