@@ -45,7 +45,10 @@ pub struct Evidence<'a> {
     pub visibility: Option<&'a ProfileVisibility>,
     pub seen: &'a [Seen],
     pub commands: &'a Commands,
-    pub stderr: &'a Captured,
+    /// Refusals in standard error, as [`said`] finds them.
+    pub said: &'a [Said],
+    /// The program wrote nothing on standard error.
+    pub is_silent: bool,
 }
 
 /// Permissions of profile read, which no policy changes. For jobs whose end an earlier broker got.
@@ -96,8 +99,8 @@ fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
     let Some(view) = evidence.visibility.and_then(View::of) else {
         return Vec::new();
     };
-    let said = said(evidence.stderr);
-    let guesses = said.filter_map(|said| of_said(&said, evidence.commands, &view));
+    let said = evidence.said.iter();
+    let guesses = said.filter_map(|said| of_said(said, evidence.commands, &view));
     guesses.map(|(guess, _)| guess).take(OF_SUCCESS).collect()
 }
 
@@ -105,19 +108,26 @@ fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
 pub fn misses_private(evidence: &Evidence<'_>) -> bool {
     let view = evidence.visibility.and_then(View::of);
     view.is_some_and(|view| {
-        said(evidence.stderr)
-            .filter(|said| said.kind == Kind::NoFile)
-            .any(|said| said.object.is_some_and(|path| view.is_private(&path)))
+        let path = |said: &Said| {
+            said.object
+                .as_deref()
+                .is_some_and(|path| view.is_private(path))
+        };
+        let mut missing = evidence
+            .said
+            .iter()
+            .filter(|said| said.kind == Kind::NoFile);
+        missing.any(path)
     })
 }
 
-fn said(stderr: &Captured) -> impl Iterator<Item = Said> {
-    lines(stderr).filter_map(stderr_patterns::line)
+/// Returns the refusals in standard error, in the order of its lines. At most [`LINES`] of its head and of its tail are parsed.
+pub fn said(stderr: &Captured) -> Vec<Said> {
+    lines(stderr).filter_map(stderr_patterns::line).collect()
 }
 
 fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
-    let commands = evidence.commands;
-    let said: Vec<Said> = said(evidence.stderr).collect();
+    let (commands, said) = (evidence.commands, evidence.said);
     if !said.is_empty() {
         let guesses = said.iter().filter_map(|said| of_said(said, commands, view));
         return guesses.collect();
@@ -126,7 +136,7 @@ fn guesses(evidence: &Evidence<'_>, view: &View<'_>) -> Vec<(Denial, bool)> {
     let sole = commands.sole().filter(|_| !view.is_copy());
     let answer = sole.and_then(|command| {
         let found = found(command).filter(|found| {
-            let unheard = accepts(found.topic, Kind::Silent) && evidence.stderr.total == 0;
+            let unheard = accepts(found.topic, Kind::Silent) && evidence.is_silent;
             unheard || is_hopeless(found.topic)
         })?;
         answer::of(&found, command, view)

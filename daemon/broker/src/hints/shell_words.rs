@@ -2,10 +2,9 @@
 //! kept of an argv is bounded, and no note decides anything.
 
 use remit_common::text;
-use remit_wire::outcome::{Captured, Ending, State};
+use remit_wire::outcome::{Ending, State};
 
-use super::said;
-use crate::hints::stderr_patterns::Kind;
+use crate::hints::stderr_patterns::{Kind, Said};
 
 /// Words of an argv that are looked at.
 const LOOKED_AT: usize = 1024;
@@ -85,23 +84,21 @@ impl ShellWords {
     }
 
     /// Returns what to do instead, if the job failed by such a word.
-    pub fn note(&self, ending: &Ending, stderr: &Captured) -> Option<String> {
+    pub fn note(&self, ending: &Ending, said: &[Said]) -> Option<String> {
         let is_missing = ending.state == State::NotStarted && ending.exit == Some(127);
         if let Some(note) = self.first_word.as_ref().filter(|_| is_missing) {
             return Some(note.clone());
         }
         let has_failed = is_missing || (ending.state == State::Exited && ending.exit != Some(0));
-        let is_met = self.has_operator || self.is_missed(stderr);
+        let is_met = self.has_operator || self.is_missed(said);
         (has_failed && is_met).then(|| NO_SHELL.to_owned())
     }
 
     /// Returns true if standard error has one of the words as a missing file.
-    fn is_missed(&self, stderr: &Captured) -> bool {
-        let is_own = |object: String| self.patterns.contains(&object);
-        !self.patterns.is_empty()
-            && said(stderr)
-                .filter(|said| said.kind == Kind::NoFile)
-                .any(|said| said.object.is_some_and(is_own))
+    fn is_missed(&self, said: &[Said]) -> bool {
+        let is_own = |object: &String| self.patterns.contains(object);
+        let mut missing = said.iter().filter(|said| said.kind == Kind::NoFile);
+        missing.any(|said| said.object.as_ref().is_some_and(is_own))
     }
 }
 
@@ -131,8 +128,10 @@ fn of_first_word(program: &str, argv: &[&[u8]]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::said;
     use super::*;
     use remit_wire::Bytes;
+    use remit_wire::outcome::Captured;
 
     fn note(argv: &[&str], state: State, exit: i32, stderr: &str) -> Option<String> {
         let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
@@ -145,7 +144,7 @@ mod tests {
             head: Bytes::from(stderr.as_bytes().to_vec()),
             ..Captured::default()
         };
-        ShellWords::of_argv(&argv).note(&ending, &stderr)
+        ShellWords::of_argv(&argv).note(&ending, &said(&stderr))
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Parses refusals in lines of standard error: kind, program, object. Pure, on bytes, in linear time.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Match};
+use memchr::memmem;
 use remit_common::text;
 
 // Bytes of a line that are parsed.
@@ -103,6 +107,15 @@ const TRY_AGAIN: &str = "Resource temporarily unavailable";
 /// Words of a line in which [`TRY_AGAIN`] is that of a fork, not of a read that does not block.
 const FORKS: [&str; 4] = ["fork", "clone", "thread", "spawn"];
 
+/// Finds [`PHRASES`], then [`FORKS`], in one pass. `None` if it cannot be built: no line is explained then.
+static WORDS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let phrases = PHRASES.iter().map(|(phrase, _)| *phrase);
+    let words = phrases.chain(FORKS);
+    // The default kind takes ten times the memory.
+    let kind = Some(AhoCorasickKind::ContiguousNFA);
+    AhoCorasick::builder().kind(kind).build(words).ok()
+});
+
 /// Word stems before the phrase that indicate a change.
 const CHANGES: &[&str] = &[
     "creat",
@@ -137,33 +150,53 @@ pub struct Said {
 }
 
 pub fn line(line: &[u8]) -> Option<Said> {
+    #[cfg(test)]
+    tests::PARSED.set(tests::PARSED.get() + 1);
     let line = line.get(..LINE).unwrap_or(line);
-    let (at, phrase, kind) = PHRASES
-        .iter()
-        .find_map(|(phrase, kind)| Some((find(line, phrase.as_bytes())?, phrase, *kind)))?;
-    let has_fork = || {
-        FORKS
-            .iter()
-            .any(|word| find(line, word.as_bytes()).is_some())
-    };
-    if *phrase == TRY_AGAIN && !has_fork() {
-        return None;
-    }
+    let Phrase { start, end, kind } = phrase(line)?;
     let (before, after) = (
-        line.get(..at).unwrap_or_default(),
-        line.get(at + phrase.len()..).unwrap_or_default(),
+        line.get(..start).unwrap_or_default(),
+        line.get(end..).unwrap_or_default(),
     );
     let object = object(kind, before, after);
     // The name of the object must not count as a word of change.
     let verb = object
-        .and_then(|object| before.get(..find(before, object)?))
+        .and_then(|object| before.get(..memmem::find(before, object)?))
         .unwrap_or(before);
-    let changes = |word: &&str| find(verb, word.as_bytes()).is_some();
+    let changes = |word: &&str| memmem::find(verb, word.as_bytes()).is_some();
     Some(Said {
         kind,
         by: by(line),
         object: object.map(|object| text::line(object, OBJECT)),
         change: kind == Kind::ReadOnly || CHANGES.iter().any(changes),
+    })
+}
+
+/// A phrase in a line, from byte `start` up to byte `end`.
+#[derive(Debug, PartialEq, Eq)]
+struct Phrase {
+    start: usize,
+    end: usize,
+    kind: Kind,
+}
+
+fn phrase(line: &[u8]) -> Option<Phrase> {
+    let (mut first, mut has_fork) = (None::<Match>, false);
+    for found in WORDS.as_ref()?.find_overlapping_iter(line) {
+        // Of one phrase the first occurrence comes first.
+        let is_better = first.is_none_or(|first| found.pattern() < first.pattern());
+        match PHRASES.get(found.pattern().as_usize()) {
+            Some(_) if is_better => first = Some(found),
+            Some(_) => {}
+            None => has_fork = true,
+        }
+    }
+    let first = first?;
+    let (phrase, kind) = PHRASES.get(first.pattern().as_usize())?;
+    (*phrase != TRY_AGAIN || has_fork).then_some(Phrase {
+        start: first.start(),
+        end: first.end(),
+        kind: *kind,
     })
 }
 
@@ -202,9 +235,9 @@ fn quoted(text: &[u8]) -> Option<&[u8]> {
         ("\u{2018}".as_bytes(), "\u{2019}".as_bytes()),
     ];
     QUOTES.iter().find_map(|(open, close)| {
-        let end = rfind(text, close)?;
+        let end = memmem::rfind(text, close)?;
         let head = text.get(..end)?;
-        let start = rfind(head, open)? + open.len();
+        let start = memmem::rfind(head, open)? + open.len();
         head.get(start..).filter(|quoted| !quoted.is_empty())
     })
 }
@@ -222,7 +255,7 @@ fn path(text: &[u8]) -> Option<&[u8]> {
 
 fn part(text: &[u8]) -> Option<&[u8]> {
     let text = text.strip_suffix(b": ")?;
-    let start = rfind(text, b": ")? + 2;
+    let start = memmem::rfind(text, b": ")? + 2;
     let part = text.get(start..)?;
     let plain = !part.is_empty() && !part.iter().any(u8::is_ascii_whitespace);
     plain.then(|| {
@@ -247,17 +280,16 @@ fn host<'a>(before: &'a [u8], after: &'a [u8]) -> Option<&'a [u8]> {
     word.or_else(|| quoted(before).filter(is_host))
 }
 
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|part| part == what)
-}
-
-fn rfind(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).rposition(|part| part == what)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// Lines that this thread has parsed.
+        pub static PARSED: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn programs_word_it_in_many_ways() {
@@ -439,6 +471,43 @@ mod tests {
         ] {
             let kind = line(text.as_bytes()).map(|said| said.kind);
             assert_eq!(kind, Some(Kind::NoTask), "{text}");
+        }
+    }
+
+    /// Returns the first phrase of the list that the line has, by one search for each.
+    fn one_by_one(line: &str) -> Option<Phrase> {
+        let found = PHRASES
+            .iter()
+            .find_map(|(phrase, kind)| Some((line.find(phrase)?, *phrase, *kind)));
+        let (start, phrase, kind) = found?;
+        let has_fork = FORKS.iter().any(|word| line.contains(word));
+        (phrase != TRY_AGAIN || has_fork).then_some(Phrase {
+            start,
+            end: start + phrase.len(),
+            kind,
+        })
+    }
+
+    #[test]
+    fn one_pass_finds_the_phrase_of_single_searches() {
+        let words: Vec<&str> = PHRASES
+            .iter()
+            .map(|(phrase, _)| *phrase)
+            .chain(FORKS)
+            .chain(["", "x: ", "not permit"])
+            .collect();
+        for first in &words {
+            for second in &words {
+                // Also a phrase that begins in another one.
+                let overlap = second.get(1..).unwrap_or_default();
+                for line in [
+                    format!("{first}{second}"),
+                    format!("{second} '{first}' {second}"),
+                    format!("{first}{overlap}{second}"),
+                ] {
+                    assert_eq!(phrase(line.as_bytes()), one_by_one(&line), "{line}");
+                }
+            }
         }
     }
 

@@ -29,11 +29,11 @@ fn explained_in(
         visibility: Some(visibility),
         seen,
         commands: &Commands::of_argv(&argv),
-        stderr: &Captured {
-            total: head.len() as u64,
+        said: &said(&Captured {
             head,
             ..Captured::default()
-        },
+        }),
+        is_silent: stderr.is_empty(),
     };
     denials(&evidence)
 }
@@ -309,11 +309,11 @@ fn unrefused_job_gets_no_denial() {
             visibility,
             seen: &[],
             commands: &Commands::default(),
-            stderr: &Captured {
-                total: 1,
+            said: &said(&Captured {
                 head: Bytes::from(line.to_vec()),
                 ..Captured::default()
-            },
+            }),
+            is_silent: false,
         };
         denials(&evidence).len()
     };

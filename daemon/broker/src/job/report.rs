@@ -98,15 +98,18 @@ impl Job {
         let is_read = |enforced: &Enforced| enforced.profile == "read";
         let of_read = (facts.visibility.is_none() && facts.enforced.as_ref().is_some_and(is_read))
             .then(hints::visibility_of_read);
-        let evidence = facts.ending.as_ref().map(|ending| Evidence {
+        // Once for an answer: the one thread that serves all clients searches it.
+        let said = ending.map(|_| hints::said(stderr)).unwrap_or_default();
+        let evidence = ending.map(|ending| Evidence {
             ending,
             visibility: facts.visibility.as_ref().or(of_read.as_ref()),
             seen: &seen,
             commands: &about.commands,
-            stderr,
+            said: &said,
+            is_silent: stderr.total == 0,
         });
         let denials = evidence.as_ref().map(hints::denials).unwrap_or_default();
-        notes.extend(ending.and_then(|ending| about.shell_words.note(ending, stderr)));
+        notes.extend(ending.and_then(|ending| about.shell_words.note(ending, &said)));
         let misses_private = evidence.as_ref().is_some_and(hints::misses_private);
         if ran && (about.names_private || misses_private) {
             let note = notes::of_private(facts.enforced.as_ref(), facts.visibility.as_ref());
@@ -321,6 +324,7 @@ mod tests {
     use super::*;
     use crate::hints::ShellWords;
     use crate::hints::notes::About;
+    use crate::hints::stderr_patterns::tests::PARSED;
     use crate::output::spool::tests::Scratch;
     use crate::redact::tests::BUILT;
 
@@ -431,6 +435,35 @@ mod tests {
                 notes.len() == expect.len() && notes.iter().zip(expect).all(has),
                 "{state:?} {layer}: {notes:?}"
             );
+        }
+    }
+
+    #[test]
+    fn answer_parses_each_line_of_stderr_once() {
+        let about = About {
+            shell_words: ShellWords::of_argv(&[b"ls", b"*.log"]),
+            ..About::default()
+        };
+        let job = Job::new(meta(1, 1), about);
+        let text = "ls: cannot access '*.log': No such file or directory\nx\ny";
+        let stderr = Captured {
+            total: text.len() as u64,
+            head: Bytes::from(text.as_bytes().to_vec()),
+            ..Captured::default()
+        };
+        let facts = |exit| Facts {
+            enforced: None,
+            ending: Some(Ending {
+                exit: Some(exit),
+                ..ending()
+            }),
+            visibility: Some(hints::visibility_of_read()),
+        };
+        // The tail of an output that fits is one empty line.
+        for (exit, notes) in [(0, 0), (2, 1)] {
+            PARSED.set(0);
+            assert_eq!(job.explained(&stderr, &facts(exit)).1.len(), notes);
+            assert_eq!(PARSED.get(), 4, "{exit}");
         }
     }
 
