@@ -93,7 +93,8 @@ impl Session {
     }
 }
 
-fn is_modern(meta: &RequestMetaObject) -> bool {
+/// Returns true if the request is of revision 2026-07-28, with all that it requires.
+pub fn is_modern(meta: &RequestMetaObject) -> bool {
     let newest = ProtocolVersion::V_2026_07_28;
     meta.protocol_version().as_ref() == Some(&newest)
         && meta.missing_required_keys(&newest).is_empty()

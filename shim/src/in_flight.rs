@@ -1,5 +1,6 @@
 //! Table of requests without an answer. Each gets an internal key: a client may reuse an id after a cancellation, and a
-//! late answer must not match. Calls above the bound wait here, so that later cancellations are still read.
+//! late answer must not match. Calls wait here for others, and those above all bounds are refused, so that later pings and
+//! cancellations are still read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,12 +11,21 @@ use crate::jsonrpc::{Asked, ClientId, RequestKind};
 pub const CALLS: usize = caps::CALLS_PER_SESSION;
 /// Concurrent quick requests. They accumulate only if the client does not read.
 pub const QUICK: usize = 32;
-/// Calls that wait for one of [`CALLS`] to end.
-pub const WAITING: usize = 32;
+/// Calls that run, or wait for one of [`CALLS`] to end.
+pub const MAX_CALLS: usize = CALLS + 32;
 /// Bytes of the lines of running calls. One call always runs.
 pub const CALL_BYTES: usize = 12 << 20;
-/// Bytes of the lines of waiting requests. One may always wait.
-pub const WAITING_BYTES: usize = 6 << 20;
+/// Bytes of the lines of all calls, without the last one.
+pub const MAX_BYTES: usize = CALL_BYTES + (6 << 20);
+
+/// Why a request is not taken, with its id.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// A request with this id is still in flight.
+    Duplicate(ClientId),
+    /// [`MAX_CALLS`] are in flight, or [`MAX_BYTES`] of them.
+    Busy(ClientId),
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel {
@@ -51,17 +61,23 @@ struct Waiting {
 }
 
 impl InFlight {
-    /// Takes a request from a line of `bytes`. Returns the id as an error if it is still in flight.
+    /// Takes a request from a line of `bytes`. Quick requests are always taken.
     pub fn accept(
         &mut self,
         id: ClientId,
         kind: RequestKind,
         bytes: usize,
         asked: Asked,
-    ) -> Result<(), ClientId> {
-        if !self.ids.insert(id.clone()) {
-            return Err(id);
+    ) -> Result<(), NotTaken> {
+        if self.ids.contains(&id) {
+            return Err(NotTaken::Duplicate(id));
         }
+        let (count, all_bytes) = self.calls();
+        let is_full = count >= MAX_CALLS || all_bytes >= MAX_BYTES;
+        if kind == RequestKind::Call && is_full {
+            return Err(NotTaken::Busy(id));
+        }
+        self.ids.insert(id.clone());
         self.waiting.push_back(Waiting {
             id,
             kind,
@@ -104,11 +120,19 @@ impl InFlight {
         Some((key, asked))
     }
 
-    pub fn is_full(&self) -> bool {
-        self.waiting.len() >= WAITING
-            || self.waiting.iter().map(|w| w.bytes).sum::<usize>() >= WAITING_BYTES
-            // Waiting quick requests mean that the client does not read its answers.
-            || self.waiting.iter().any(|w| w.kind != RequestKind::Call)
+    /// Returns the number of calls in flight, and the bytes of their lines.
+    fn calls(&self) -> (usize, usize) {
+        let running = self.running.values().map(|r| (r.kind, r.bytes));
+        let waiting = self.waiting.iter().map(|w| (w.kind, w.bytes));
+        let calls = running
+            .chain(waiting)
+            .filter(|(kind, _)| *kind == RequestKind::Call);
+        calls.fold((0, 0), |(n, sum), (_, bytes)| (n + 1, sum + bytes))
+    }
+
+    /// Returns true if quick requests wait: the client does not read its answers, so no line of it is read.
+    pub fn is_unread(&self) -> bool {
+        self.waiting.iter().any(|w| w.kind == RequestKind::Quick)
     }
 
     pub fn cancel(&mut self, id: &ClientId) -> Cancel {
@@ -162,7 +186,7 @@ mod tests {
         ClientId::Number(number.into())
     }
 
-    fn call(table: &mut InFlight, number: usize, bytes: usize) -> Result<(), ClientId> {
+    fn call(table: &mut InFlight, number: usize, bytes: usize) -> Result<(), NotTaken> {
         let request = ClientRequest::CallToolRequest(Request::new(CallToolRequestParams::new("x")));
         table.accept(
             id(number),
@@ -207,16 +231,17 @@ mod tests {
     fn id_in_flight_is_refused_until_its_end() {
         let mut table = InFlight::default();
         call(&mut table, 1, 1).unwrap();
-        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
+        let duplicate = || Err(NotTaken::Duplicate(id(1)));
+        assert_eq!(call(&mut table, 1, 1), duplicate());
         let (first, _) = table.next().unwrap();
-        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
+        assert_eq!(call(&mut table, 1, 1), duplicate());
         assert_eq!(table.cancel(&id(1)), Cancel::Tell(first));
         call(&mut table, 1, 1).unwrap();
         let (second, _) = table.next().unwrap();
         assert_eq!(table.answer(first), None, "a late answer finds nothing");
         assert_eq!(table.answer(second), Some(id(1)));
         assert_eq!(table.cancel(&id(1)), Cancel::Ignore, "too late");
-        assert_eq!(call(&mut table, 1, 1), Err(id(1)));
+        assert_eq!(call(&mut table, 1, 1), duplicate());
         table.answered(second);
         assert!(table.is_empty());
     }
@@ -241,28 +266,31 @@ mod tests {
         call(&mut table, 2, 1).unwrap();
         let (first, _) = table.next().unwrap();
         assert!(table.next().is_none());
-        assert!(!table.is_full());
-        call(&mut table, 3, WAITING_BYTES).unwrap();
-        assert!(table.is_full());
+        call(&mut table, 3, MAX_BYTES - CALL_BYTES).unwrap();
+        assert_eq!(call(&mut table, 4, 1), Err(NotTaken::Busy(id(4))));
         table.answered(first);
         assert!(table.next().is_some());
+        call(&mut table, 4, 1).unwrap();
     }
 
     #[test]
     fn waiting_and_unread_answers_are_bounded() {
         let mut table = InFlight::default();
-        for number in 0..CALLS + WAITING {
-            assert!(!table.is_full());
+        for number in 0..MAX_CALLS {
             call(&mut table, number, 1).unwrap();
             table.next();
         }
-        assert!(table.is_full());
-        let mut table = InFlight::default();
+        let more = MAX_CALLS;
+        assert_eq!(call(&mut table, more, 1), Err(NotTaken::Busy(id(more))));
+        assert_eq!(call(&mut table, 0, 1), Err(NotTaken::Duplicate(id(0))));
+        assert!(!table.is_unread(), "a ping and a cancellation are read");
         for number in 0..=QUICK {
-            assert!(!table.is_full());
-            ping(&mut table, number);
+            assert!(!table.is_unread());
+            ping(&mut table, more + number);
             table.next();
         }
-        assert!(table.is_full());
+        assert!(table.is_unread());
+        assert_eq!(table.cancel(&id(more - 1)), Cancel::Ignore);
+        call(&mut table, more - 1, 1).unwrap();
     }
 }

@@ -3,11 +3,11 @@
 use remit_mcp::jsonrpc::{self, ClientLine, Id};
 use remit_mcp::lines::LineEnds;
 use remit_mcp::readable_id;
-use rmcp::model::{ClientRequest, ErrorCode};
+use rmcp::model::{ClientRequest, ErrorCode, GetMeta};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
-use crate::direct::{Direct, Session};
+use crate::direct::{self, Direct, Era, Session};
 
 /// Bytes of one line without its newline.
 pub const MAX_LINE: usize = 4 << 20;
@@ -47,6 +47,17 @@ pub enum RequestKind {
 pub enum Asked {
     Library(Box<ClientRequest>),
     Direct(Box<Direct>),
+}
+
+impl Asked {
+    /// Returns the form of its answer.
+    pub fn era(&self) -> Era {
+        match self {
+            Self::Direct(direct) => direct.era,
+            Self::Library(request) if direct::is_modern(request.get_meta()) => Era::Modern,
+            Self::Library(_) => Era::Legacy,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -158,7 +158,7 @@ async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
         }
     };
     let input_ended = async {
-        // Lines may stay unread while too many calls are in flight.
+        // Lines stay unread while the client does not read its answers.
         tokio::select! {
             () = table.input_ended() => {}
             () = stdio::writer_gone() => {}

@@ -7,6 +7,7 @@ use std::future;
 use std::io;
 use std::sync::Arc;
 
+use remit_common::refusal::{Code, Refusal};
 use remit_mcp::lines::Line;
 use remit_mcp::output::Output;
 use remit_mcp::server_info;
@@ -23,7 +24,7 @@ use tokio::task::AbortHandle;
 
 use crate::answer::Answer as ToolAnswer;
 use crate::direct::{Direct, Era, Session};
-use crate::in_flight::{Cancel, InFlight};
+use crate::in_flight::{Cancel, InFlight, MAX_BYTES, MAX_CALLS, NotTaken};
 use crate::jsonrpc::{self, Asked, ClientId, Fault, Incoming};
 use crate::rounds::{RequestState, Response};
 use crate::server::{Server, implementation};
@@ -72,8 +73,8 @@ pub struct Stdio {
     output: Output,
     table: Table,
     changes: watch::Receiver<InFlight>,
-    /// An error answer that waits for free space in the output.
-    fault: Option<Fault>,
+    /// The answer to a line that is refused here, until the output has space for it.
+    refusal: Option<Vec<u8>>,
     session: Session,
     server: Server,
     direct: HashMap<i64, AbortHandle>,
@@ -87,7 +88,7 @@ impl Stdio {
             output,
             table,
             changes,
-            fault: None,
+            refusal: None,
             session: Session::default(),
             server,
             direct: HashMap::new(),
@@ -99,22 +100,26 @@ impl Stdio {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
             Line::TooLong(ends) => {
-                self.fault = Some(jsonrpc::too_long(&ends));
+                self.refusal = Some(fault(&jsonrpc::too_long(&ends)));
                 return None;
             }
         };
         match jsonrpc::parse(&bytes, &self.session) {
             Incoming::Request { id, kind, asked } => {
+                let era = asked.era();
                 let accepted = self
                     .table
                     .quietly(Ok(()), |table| table.accept(id, kind, bytes.len(), asked));
-                self.fault = accepted.err().map(jsonrpc::duplicate);
+                self.refusal = accepted.err().map(|why| match why {
+                    NotTaken::Duplicate(id) => fault(&jsonrpc::duplicate(id)),
+                    NotTaken::Busy(id) => answered(&id, &ToolAnswer::refused(&busy()), era),
+                });
                 None
             }
             Incoming::Cancelled(id) => self.cancel(&id),
             Incoming::Nothing => None,
-            Incoming::Fault(fault) => {
-                self.fault = Some(fault);
+            Incoming::Fault(error) => {
+                self.refusal = Some(fault(&error));
                 None
             }
         }
@@ -191,12 +196,12 @@ impl Transport<RoleServer> for Stdio {
     /// Returns the next message. The end of input is not reported, because the library would wait for calls.
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            if self.fault.is_some() {
+            if self.refusal.is_some() {
                 let Ok(permit) = self.output.permit().await else {
                     return future::pending().await;
                 };
-                if let Some(Fault { id, error }) = self.fault.take() {
-                    permit.put(to_line(&WireAnswer::error(id.as_ref(), &error)));
+                if let Some(line) = self.refusal.take() {
+                    permit.put(line);
                 }
             }
             match self.table.quietly(None, InFlight::next) {
@@ -212,7 +217,7 @@ impl Transport<RoleServer> for Stdio {
             }
             let (may_read, ended) = {
                 let table = self.changes.borrow_and_update();
-                (!table.is_full(), table.input_ended())
+                (!table.is_unread(), table.input_ended())
             };
             tokio::select! {
                 line = self.lines.recv(), if may_read && !ended => match line {
@@ -254,6 +259,18 @@ impl<'a> WireAnswer<'a, ()> {
             error: Some(error),
         }
     }
+}
+
+/// Refuses a call above the bounds of the table. It was not sent, so nothing has started.
+fn busy() -> Refusal {
+    let bytes = MAX_BYTES >> 20;
+    let message = format!("this session has {MAX_CALLS} calls in flight, or {bytes} MiB of them");
+    Refusal::new(Code::Busy, message)
+        .next("wait for an answer, or start runs with a short wait_ms and follow them with job")
+}
+
+fn fault(Fault { id, error }: &Fault) -> Vec<u8> {
+    to_line(&WireAnswer::error(id.as_ref(), error))
 }
 
 /// Returns the line for a message. `id` is the client's id of an answer, `Some(None)` for a cancelled request.

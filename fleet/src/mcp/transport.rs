@@ -1,7 +1,7 @@
 //! Transport for the protocol library. It covers what the library does not check: every malformed line is answered, an id
 //! is in flight once, requests are bounded, and nothing that would end the library reaches it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use remit_mcp::readable_id;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ClientRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
 use serde::Serialize;
@@ -23,7 +23,7 @@ use super::stdio::LONGEST_LINE;
 
 type Fault = jsonrpc::Fault<RequestId>;
 
-/// Requests without an answer. More are refused, so a cancellation is never stuck behind them.
+/// Calls without an answer, and as many other requests. More are refused, so a cancellation is never stuck behind them.
 const REQUESTS: usize = 32;
 
 /// Requests in flight, and whether more can come.
@@ -38,8 +38,26 @@ struct WatchedTable {
 
 #[derive(Debug, Default)]
 struct State {
-    ids: HashSet<RequestId>,
+    ids: HashMap<RequestId, RequestKind>,
     input_ended: bool,
+}
+
+/// What counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestKind {
+    /// It may take as long as its hosts.
+    Call,
+    /// It is answered at once: many accumulate only if the client does not read.
+    Quick,
+}
+
+impl From<&ClientRequest> for RequestKind {
+    fn from(request: &ClientRequest) -> Self {
+        match request {
+            ClientRequest::CallToolRequest(_) => Self::Call,
+            _ => Self::Quick,
+        }
+    }
 }
 
 impl Table {
@@ -63,21 +81,24 @@ impl Table {
         }
     }
 
-    fn accept(&self, id: &RequestId) -> Result<(), &'static str> {
+    fn accept(&self, id: &RequestId, kind: RequestKind) -> Result<(), &'static str> {
         let mut state = self.state();
-        if state.ids.contains(id) {
+        if state.ids.contains_key(id) {
             return Err("a request with this id is still in flight");
         }
-        if state.ids.len() >= REQUESTS {
-            return Err("32 requests are in flight: wait for one of them");
+        if state.ids.values().filter(|other| **other == kind).count() >= REQUESTS {
+            return Err(match kind {
+                RequestKind::Call => "32 calls are in flight: wait for one of them",
+                RequestKind::Quick => "32 requests have no answer yet: read the answers",
+            });
         }
-        state.ids.insert(id.clone());
+        state.ids.insert(id.clone(), kind);
         Ok(())
     }
 
     /// Returns false if it was not in flight.
     fn remove(&self, id: &RequestId) -> bool {
-        let was_there = self.state().ids.remove(id);
+        let was_there = self.state().ids.remove(id).is_some();
         self.0.changed.notify_waiters();
         was_there
     }
@@ -123,10 +144,13 @@ impl Stdio {
             }
         };
         match jsonrpc::parse(&line) {
-            ClientLine::Request(id, request) => match self.table.accept(&id) {
-                Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
-                Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
-            },
+            ClientLine::Request(id, request) => {
+                let accepted = self.table.accept(&id, RequestKind::from(&*request));
+                match accepted {
+                    Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
+                    Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
+                }
+            }
             // Others would end the library before its first request.
             ClientLine::Cancelled(id) if self.table.remove(&id) => {
                 let param = CancelledNotificationParam::new(Some(id), None);
@@ -154,7 +178,7 @@ impl Transport<RoleServer> for Stdio {
                 JsonRpcMessage::Error(error) => error.id.clone(),
                 JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
             };
-            let is_wanted = |id: &RequestId| table.state().ids.contains(id);
+            let is_wanted = |id: &RequestId| table.state().ids.contains_key(id);
             // A cancelled request gets no answer.
             if id.as_ref().is_some_and(|id| !is_wanted(id)) {
                 return Ok(());
@@ -222,4 +246,25 @@ fn to_line(message: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_quick_requests_have_bounds_of_their_own() {
+        use RequestKind::{Call, Quick};
+        for (full, other) in [(Call, Quick), (Quick, Call)] {
+            let table = Table::default();
+            for id in 0..32 {
+                assert_eq!(table.accept(&RequestId::Number(id), full), Ok(()));
+            }
+            let late = RequestId::Number(32);
+            assert!(table.accept(&late, full).is_err(), "{full:?}");
+            assert_eq!(table.accept(&late, other), Ok(()));
+            assert!(table.remove(&RequestId::Number(0)));
+            assert_eq!(table.accept(&RequestId::Number(33), full), Ok(()));
+        }
+    }
 }

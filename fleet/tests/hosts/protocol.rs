@@ -179,13 +179,15 @@ fn requests_in_flight_are_bounded_and_have_one_id_each() {
         twice["error"]["message"], "a request with this id is still in flight",
         "{twice}"
     );
-    let more = client.request("ping", json!({}));
+    let more = client.request("tools/call", call);
     assert!(
         more["error"]["message"]
             .as_str()
             .unwrap()
-            .starts_with("32 requests are in flight")
+            .starts_with("32 calls are in flight")
     );
+    // A client that gets no answer to it ends the session.
+    assert_eq!(client.request("ping", json!({}))["result"], json!({}));
     for id in ids {
         client.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
     }

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use remit_wire::outcome::QueuePosition;
-use remit_wire::{Progress, Request, ToClient};
+use remit_wire::{Bytes, Progress, Request, ToClient, What};
 use serde_json::json;
 
 use crate::daemon::{Daemon, Seen, answer, ended};
@@ -187,6 +187,43 @@ fn pings_and_cancellations_pass_waiting_calls() {
     let expect: Vec<u64> = (0..40).filter(|id| ![5, 35].contains(id)).collect();
     assert_eq!(ids, expect);
     shim.nothing_more();
+}
+
+#[test]
+fn calls_above_bound_are_busy_and_later_lines_are_read() {
+    let daemon = Daemon::silent();
+    let mut shim = session(&daemon);
+    for id in 0..64 {
+        shim.call(id, "run", json!({"argv": ["a"]}));
+    }
+    let params = |name: &str| json!({"name": name, "arguments": {"argv": ["a"]}, "task": {}});
+    for era in ["legacy", "modern", "library"] {
+        match era {
+            "legacy" => shim.call(64, "run", json!({"argv": ["a"]})),
+            "modern" => shim.request(64, "tools/call", modern(params("run"))),
+            _ => shim.request(64, "tools/call", params("run")),
+        }
+        let answer = shim.next();
+        assert_eq!(answer["id"], 64, "{era}: {answer}");
+        let result = &answer["result"];
+        assert_eq!(result["isError"], true, "{era}: {answer}");
+        assert_eq!(result["structuredContent"]["error"]["code"], "busy");
+        let result_type = (era == "modern").then_some("complete");
+        assert_eq!(result["resultType"].as_str(), result_type, "{era}");
+        shim.nothing_more();
+    }
+    shim.cancel(63);
+    shim.call(65, "run", json!({"argv": ["last"]}));
+    shim.nothing_more();
+    let calls = (0..32).map(|_| daemon.next_call().0);
+    for call in calls.collect::<Vec<_>>() {
+        daemon.answer(call, ended(b""));
+    }
+    let last = (0..32).map(|_| daemon.next_call().1).last();
+    let Some(Request::Run(last)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(last.what, What::Argv(vec![Bytes::from(b"last".to_vec())]));
 }
 
 #[test]
