@@ -2,7 +2,7 @@
 
 use remit_common::text;
 use rmcp::ErrorData;
-use rmcp::model::{ClientRequest, ErrorCode, RequestId};
+use rmcp::model::{ClientRequest, ErrorCode, InitializeRequest, ProtocolVersion, RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -111,7 +111,7 @@ fn request<I: Id>(id: I, method: String, params: Map<String, Value>) -> ClientLi
         return fault(id, ErrorCode::INVALID_PARAMS, why);
     }
     let request = match method.as_str() {
-        "initialize" => typed(method, params, ClientRequest::InitializeRequest),
+        "initialize" => typed(method, params, initialize),
         "server/discover" => typed(method, params, ClientRequest::DiscoverRequest),
         "ping" => typed(method, params, ClientRequest::PingRequest),
         "tools/list" => typed(method, params, ClientRequest::ListToolsRequest),
@@ -129,6 +129,15 @@ fn request<I: Id>(id: I, method: String, params: Map<String, Value>) -> ClientLi
             &format!("bad params: {error}"),
         ),
     }
+}
+
+/// A client of revision 2025-03-26 is answered with the one before it, which is not the newest: it knows no later one.
+fn initialize(mut request: InitializeRequest) -> ClientRequest {
+    let version = &mut request.params.protocol_version;
+    if *version == ProtocolVersion::V_2025_03_26 {
+        *version = ProtocolVersion::V_2024_11_05;
+    }
+    ClientRequest::InitializeRequest(request)
 }
 
 fn typed<T: DeserializeOwned>(
@@ -243,6 +252,29 @@ mod tests {
             assert_eq!(fault(line), Some((code, id.map(str::to_owned))), "{line}");
         }
         assert_eq!(fault(&"[".repeat(100_000)), Some((-32700, None)));
+    }
+
+    #[test]
+    fn revision_with_batches_becomes_the_one_before() {
+        for (asked, expect) in [
+            ("2024-11-05", "2024-11-05"),
+            ("2025-03-26", "2024-11-05"),
+            ("2025-06-18", "2025-06-18"),
+            ("2025-11-25", "2025-11-25"),
+            ("2099-01-01", "2099-01-01"),
+        ] {
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{asked}",
+                "capabilities":{{}},"clientInfo":{{"name":"c","version":"1"}}}}}}"#
+            );
+            let ClientLine::Request(_, request) = parse::<RequestId>(line.as_bytes()) else {
+                panic!("{line}");
+            };
+            let ClientRequest::InitializeRequest(request) = *request else {
+                panic!("{request:?}");
+            };
+            assert_eq!(request.params.protocol_version.as_str(), expect);
+        }
     }
 
     #[test]

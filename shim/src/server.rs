@@ -1,5 +1,6 @@
 //! The MCP server: its description, its tools, the run of one call, and its progress.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,12 @@ use remit_common::names::{NotASetId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text, traceparent};
 use remit_mcp::output::Output;
-use remit_mcp::{SET_META, claimed_behalf, meta};
+use remit_mcp::{REVISIONS, SET_META, claimed_behalf, meta};
 use remit_wire::{Progress, Request};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, InputRequiredResult,
     ListToolsResult, PaginatedRequestParams, ProgressNotification, ProgressNotificationParam,
-    ProgressToken, RequestMetaObject, ServerCapabilities, ServerConfig,
+    ProgressToken, ProtocolVersion, RequestMetaObject, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -112,6 +113,10 @@ impl ServerHandler for Server {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(implementation())
             .with_instructions(INSTRUCTIONS)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        REVISIONS.into()
     }
 
     async fn list_tools(

@@ -1,14 +1,15 @@
 //! The MCP server: answers `initialize` and `tools/list` from what it knows, and hands calls to the engine.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use remit_common::behalf::Behalf;
 use remit_common::text;
-use remit_mcp::{behalf_of_environment, claimed_behalf, meta};
+use remit_mcp::{REVISIONS, behalf_of_environment, claimed_behalf, meta};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
     ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
-    ServerCapabilities, ServerConfig, Tool,
+    ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
@@ -271,6 +272,10 @@ impl ServerHandler for Server {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(implementation())
             .with_instructions(INSTRUCTIONS)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        REVISIONS.into()
     }
 
     async fn list_tools(

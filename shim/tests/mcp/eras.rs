@@ -1,4 +1,4 @@
-//! The five protocol revisions and both ways to start, over every kind of stdin and stdout, with and without the library.
+//! The protocol revisions and both ways to start, over every kind of stdin and stdout, with and without the library.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, answer, ended};
 use crate::pipe::{Shim, command, initialize_params, modern};
 
-const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+const LEGACY: [&str; 3] = ["2024-11-05", "2025-06-18", "2025-11-25"];
 
 #[test]
 fn initialize_agrees_on_the_revision_asked_for() {
@@ -35,6 +35,19 @@ fn initialize_with_unknown_revision_gets_newest_legacy() {
         let result = Shim::alone().initialize(version);
         assert_eq!(result["protocolVersion"], "2025-11-25", "{version}");
     }
+}
+
+#[test]
+fn revision_with_batches_gets_the_one_before() {
+    let mut shim = Shim::alone();
+    let result = shim.initialize("2025-03-26");
+    assert_eq!(result["protocolVersion"], "2024-11-05");
+    shim.request(1, "server/discover", modern(json!({})));
+    let supported = shim.next()["result"]["supportedVersions"].clone();
+    let expect = json!(["2024-11-05", "2025-06-18", "2025-11-25", "2026-07-28"]);
+    assert_eq!(supported, expect);
+    shim.request(2, "ping", json!({}));
+    assert_eq!(shim.next()["result"], json!({}));
 }
 
 #[test]
