@@ -1,5 +1,6 @@
 //! One connection to the daemon with several calls in flight, identified by ids.
-//! [`crate::daemon`] decides when to reconnect. Dropping a call notifies the daemon that nobody waits for it.
+//! [`crate::daemon`] decides when to reconnect. Dropping a call notifies the daemon that its answer is not needed. The
+//! connection closes with the last of its holders.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,6 +15,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_wire::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::stdio::Socket;
@@ -77,8 +79,16 @@ pub struct Connection(Arc<Shared>);
 
 struct Shared {
     frames: mpsc::UnboundedSender<Vec<u8>>,
-    calls: Mutex<Calls>,
+    calls: Arc<Mutex<Calls>>,
     next: AtomicU32,
+    reader: AbortHandle,
+}
+
+impl Drop for Shared {
+    /// Closes the connection: the writer ends with its queue.
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 #[derive(Default)]
@@ -103,14 +113,15 @@ impl Connection {
 
     fn start(reader: Frames, writer: Socket) -> Self {
         let (frames, queue) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            frames,
-            calls: Mutex::default(),
-            next: AtomicU32::new(0),
-        });
+        let calls = Arc::default();
         tokio::spawn(write_frames(writer, queue));
-        tokio::spawn(read_frames(reader, Self(Arc::clone(&shared))));
-        Self(shared)
+        let reader = tokio::spawn(read_frames(reader, Arc::clone(&calls)));
+        Self(Arc::new(Shared {
+            frames,
+            calls,
+            next: AtomicU32::new(0),
+            reader: reader.abort_handle(),
+        }))
     }
 
     pub fn ended(&self) -> Option<Instant> {
@@ -162,10 +173,14 @@ impl Connection {
 }
 
 impl Shared {
-    /// The content is valid even if poisoned, because no code panics with the lock held.
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.calls)
     }
+}
+
+/// The content is valid even if poisoned, because no code panics with the lock held.
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Calls {
@@ -258,16 +273,16 @@ async fn write_frames(writer: Socket, mut queue: mpsc::UnboundedReceiver<Vec<u8>
     }
 }
 
-async fn read_frames(mut frames: Frames, connection: Connection) {
+async fn read_frames(mut frames: Frames, calls: Arc<Mutex<Calls>>) {
     let end = loop {
         match frames.next().await {
             Ok(ToClient::Progress { id, progress }) => {
-                if let Some(Waiter { news, .. }) = connection.0.calls().open.get(&id) {
+                if let Some(Waiter { news, .. }) = lock(&calls).open.get(&id) {
                     let _ = news.as_ref().map(|news| news.send(progress));
                 }
             }
             Ok(ToClient::Reply { id, reply }) => {
-                let waiter = connection.0.calls().open.remove(&id);
+                let waiter = lock(&calls).open.remove(&id);
                 if let Some(Waiter { reply: sender, .. }) = waiter {
                     let _ = sender.send(Box::new(reply));
                 }
@@ -279,7 +294,7 @@ async fn read_frames(mut frames: Frames, connection: Connection) {
             Err(error) => break ConnectionEnd::Broken(error.to_string()),
         }
     };
-    let mut calls = connection.0.calls();
+    let mut calls = lock(&calls);
     calls.end = Some((end, Instant::now()));
     calls.open.clear();
 }

@@ -1,10 +1,9 @@
-//! The daemon as the tools see it: connected at the first call, and again after a loss. A call whose connection breaks
-//! or is ended by the daemon is retried once. That is safe: a run has a request id, so the daemon returns the job of the
-//! first time. A lost daemon may be restarting, so it is waited for; one that was never reached is not.
+//! The daemon as the tools see it: connected at the first call, and again after a loss or a time without calls. A call
+//! whose connection breaks or is ended by the daemon is retried once. That is safe: a run has a request id, so the daemon
+//! returns the job of the first time. A daemon that was reached may be restarting, so it is waited for; another is not.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use remit_common::caps;
@@ -14,6 +13,7 @@ use remit_wire::{Reply, Request, Run};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use crate::clock::CallClock;
 use crate::connection::{CallError, ConnectError, Connection, News};
 
 /// Time for the daemon beyond the requested wait. The sum stays below 60 s, after which clients give up.
@@ -29,42 +29,55 @@ const GONE: Duration = Duration::from_secs(5);
 /// Pause between two attempts to connect: first, and maximum.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
-/// Time for which the clock runs after a call. It is shorter than any wait of a call.
-const STEP: Duration = Duration::from_secs(1);
-
+/// The daemon, connected while calls are made.
 pub struct Daemon {
     socket: PathBuf,
-    connection: Mutex<Option<Connection>>,
-    clock: Arc<Clock>,
+    last: Arc<Mutex<LastConnection>>,
+    clock: Arc<CallClock>,
 }
 
-/// A timer that runs during calls, so theirs is never the next: the runtime would wake itself for each call.
 #[derive(Default)]
-struct Clock {
-    runs: AtomicBool,
-    calls: AtomicU32,
+enum LastConnection {
+    /// There was none, or none for a while.
+    #[default]
+    None,
+    Open(Connection),
+    /// It was closed here, because no call needed it.
+    Idle,
+    /// The daemon was found to be gone when a call needed it again.
+    Gone(Instant),
 }
 
-impl Clock {
-    fn call(self: &Arc<Self>) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        if !self.runs.swap(true, Ordering::Relaxed) {
-            tokio::spawn(Arc::clone(self).run());
+impl LastConnection {
+    /// Returns when the daemon was lost, if it was reached before.
+    fn lost(&self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Open(connection) => connection.ended(),
+            // Whether the daemon is there shows only now.
+            Self::Idle => Some(Instant::now()),
+            Self::Gone(lost) => Some(*lost),
         }
     }
 
-    /// Runs until one step passes without a call, so an idle shim sleeps.
-    async fn run(self: Arc<Self>) {
-        let mut before = self.calls.load(Ordering::Relaxed).wrapping_sub(1);
-        loop {
-            let calls = self.calls.load(Ordering::Relaxed);
-            if calls == before {
-                break;
-            }
-            before = calls;
-            sleep(STEP).await;
+    /// Closes the connection, unless `clock` counts a call in flight. Returns true if it does not.
+    fn rest(&mut self, clock: &CallClock) -> bool {
+        let is_quiet = clock.is_quiet();
+        if is_quiet && matches!(self, Self::Open(_)) {
+            *self = Self::Idle;
         }
-        self.runs.store(false, Ordering::Relaxed);
+        is_quiet
+    }
+}
+
+/// Closes the connection once no call was made for [`IDLE`](crate::clock::IDLE): the daemon has few for one user.
+async fn close_idle(clock: Arc<CallClock>, last: Arc<Mutex<LastConnection>>) {
+    loop {
+        clock.idle().await;
+        if last.lock().await.rest(&clock) {
+            clock.stop();
+            return;
+        }
     }
 }
 
@@ -72,22 +85,26 @@ impl Daemon {
     pub fn new(socket: PathBuf) -> Self {
         Self {
             socket,
-            connection: Mutex::new(None),
+            last: Arc::default(),
             clock: Arc::default(),
         }
     }
 
     pub async fn connect(&self, client: &str) -> Result<Connection, ConnectError> {
-        let mut current = self.connection.lock().await;
-        let connection = match current.as_ref().map(|now| (now, now.ended())) {
-            Some((connection, None)) => return Ok(connection.clone()),
-            Some((_, Some(lost))) if lost.elapsed() < GONE => {
+        let mut last = self.last.lock().await;
+        let lost = last.lost();
+        let connection = match (&*last, lost) {
+            (LastConnection::Open(connection), None) => return Ok(connection.clone()),
+            (_, Some(lost)) if lost.elapsed() < GONE => {
+                // Of several calls the first one decides how long the daemon is waited for.
+                *last = LastConnection::Gone(lost);
                 Box::pin(reopen(&self.socket, client, lost)).await?
             }
             // Both futures are boxed, because a rare case should not enlarge every call.
-            Some(_) | None => Box::pin(Connection::open(&self.socket, client, HELLO)).await?,
+            _ => Box::pin(Connection::open(&self.socket, client, HELLO)).await?,
         };
-        Ok(current.insert(connection).clone())
+        *last = LastConnection::Open(connection.clone());
+        Ok(connection)
     }
 
     /// Makes a call and reports its progress to `news`. Dropping the future cancels the call, but its job continues.
@@ -97,7 +114,10 @@ impl Daemon {
         mut request: Request,
         news: News,
     ) -> Result<Reply, Refusal> {
-        self.clock.call();
+        let _in_flight = self.clock.begin();
+        if self.clock.start() {
+            tokio::spawn(close_idle(Arc::clone(&self.clock), Arc::clone(&self.last)));
+        }
         if let Request::Run(run) = &mut request {
             identify(run)?;
         }
@@ -258,10 +278,91 @@ pub fn lost_hint(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::{fs, thread};
+
+    use remit_common::frame;
     use remit_common::names::JobId;
-    use remit_wire::{JobQuery, Purpose, What};
+    use remit_wire::{FromClient, JobQuery, PROTOCOL, Purpose, ToClient, What};
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
     use super::*;
+
+    /// Time after which an event that does not come fails a test.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Serves connections one after another, and reports what comes. Jobs are listed at once, snapshots when `may_answer`
+    /// says so.
+    fn serve(
+        listener: &UnixListener,
+        events: &UnboundedSender<&'static str>,
+        mut may_answer: UnboundedReceiver<()>,
+    ) {
+        while let Ok((mut stream, _)) = listener.accept() {
+            while let Ok(message) = frame::read(&mut stream, caps::FRAME) {
+                let reply = match message {
+                    FromClient::Hello(_) => {
+                        let _ = events.send("hello");
+                        ToClient::Welcome {
+                            protocol: PROTOCOL,
+                            release: String::new(),
+                        }
+                    }
+                    FromClient::Call { id, request } => {
+                        let _ = events.send("call");
+                        if request == Request::Snapshots && may_answer.blocking_recv().is_none() {
+                            return;
+                        }
+                        let reply = Ok(Reply::Jobs(Vec::new()));
+                        ToClient::Reply { id, reply }
+                    }
+                    FromClient::Forget { .. } => continue,
+                };
+                frame::write(&mut stream, &reply, caps::FRAME).unwrap();
+            }
+            let _ = events.send("closed");
+        }
+    }
+
+    #[tokio::test]
+    async fn idle_connection_is_closed_and_the_next_call_makes_another() {
+        let dir = std::env::temp_dir().join(format!("mcp-shim-idle-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let socket = dir.join("remit.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (sender, mut events) = unbounded_channel();
+        let mut next = async || timeout(PATIENCE, events.recv()).await.ok().flatten();
+        let (answer, may_answer) = unbounded_channel();
+        thread::spawn(move || serve(&listener, &sender, may_answer));
+        let daemon = Daemon::new(socket.clone());
+        let rest = || async { daemon.last.lock().await.rest(&daemon.clock) };
+        let call = |request| daemon.call("test", request, None);
+        rest().await;
+        assert!(
+            daemon.last.lock().await.lost().is_none(),
+            "it was never reached"
+        );
+        for round in 0..2 {
+            call(Request::Jobs { limit: 1 }).await.unwrap();
+            for expect in ["hello", "call"] {
+                assert_eq!(next().await, Some(expect), "{round}");
+            }
+            // A call in flight keeps it, and so do those after it.
+            let whole = async {
+                assert_eq!(next().await, Some("call"), "{round}");
+                rest().await;
+                answer.send(()).unwrap();
+            };
+            let (answered, ()) = tokio::join!(call(Request::Snapshots), whole);
+            answered.unwrap();
+            call(Request::Jobs { limit: 1 }).await.unwrap();
+            assert_eq!(next().await, Some("call"), "{round}");
+            rest().await;
+            assert_eq!(next().await, Some("closed"), "{round}");
+        }
+        assert!(daemon.last.lock().await.lost().is_some(), "it was reached");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     fn run(wait_ms: Option<u32>) -> Request {
         Request::Run(Run {

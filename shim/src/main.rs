@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod arguments;
 mod brief;
+mod clock;
 mod command_line;
 mod connection;
 mod daemon;
