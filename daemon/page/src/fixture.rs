@@ -11,7 +11,7 @@ use remit_common::admin::{AuditHead, PendingView};
 use remit_common::names::JobId;
 use remit_common::wire::Effect;
 use remit_policy::{
-    ArgvElement, Ask, CallerIds, Ids, MachineTable, Policy, Profile, Source, Terms, Verdict,
+    ArgvElement, Ask, CallerIds, Ids, MachineTable, PathIs, Policy, Profile, Source, Terms, Verdict,
 };
 use sha2::{Digest, Sha256};
 
@@ -110,6 +110,34 @@ impl Scene {
         };
         let mut asked = self.asked(&ask, &[]);
         asked.request.argv = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
+        asked
+    }
+
+    /// A command whose arguments are files in a copy, one for each content.
+    pub fn asks_with_copies(&self, contents: &[&[u8]]) -> Asked {
+        let argv = [
+            &[&b"cat"[..]],
+            vec![&b"/srv/a"[..]; contents.len()].as_slice(),
+        ]
+        .concat();
+        let mut asked = self.asks_for(&argv);
+        for (at, content) in (1..).zip(contents) {
+            asked.request.slots.push(BoundArgument::Path(BoundPath {
+                index: at,
+                before: Vec::new(),
+                under: c"/srv".into(),
+                beneath: c"a".into(),
+                is: PathIs::File,
+                pass: BoundPass::Copy,
+            }));
+            asked.request.files.push(BoundFile {
+                held: FileBinding::Copied,
+                size: content.len() as u64,
+                sha256: Sha256::digest(content).into(),
+                ..file(&format!("argument {at}"), "/srv/a", "/srv/a")
+            });
+            asked.contents.push(content.to_vec());
+        }
         asked
     }
 

@@ -249,30 +249,11 @@ impl<'a> Answer<'a> {
 
 #[cfg(test)]
 mod tests {
-    use remit_approval::{BoundArgument, BoundFile, BoundPass, BoundPath, FileBinding};
-    use remit_policy::PathIs;
-
     use super::*;
-    use crate::fixture::{Asked, Scene, file};
+    use crate::fixture::{Asked, Scene};
 
     fn copied() -> Asked {
-        let mut asked = Scene::new().asks_for(&[b"cat", b"/srv/a"]);
-        asked.request.slots.push(BoundArgument::Path(BoundPath {
-            index: 1,
-            before: Vec::new(),
-            under: c"/srv".into(),
-            beneath: c"a".into(),
-            is: PathIs::File,
-            pass: BoundPass::Copy,
-        }));
-        asked.request.files.push(BoundFile {
-            held: FileBinding::Copied,
-            size: 3,
-            sha256: Sha256::digest(b"abc").into(),
-            ..file("argument 1", "/srv/a", "/srv/a")
-        });
-        asked.contents.push(b"abc".to_vec());
-        asked
+        Scene::new().asks_with_copies(&[b"abc"])
     }
 
     fn refused(change: fn(&mut Asked)) -> Unverified {

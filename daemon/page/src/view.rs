@@ -14,7 +14,7 @@ pub const OPENS: &str = "opens a path: ";
 
 pub(crate) const OVERHEAD: usize = 4;
 
-/// How much of what it does, of the script, of standard input and of a plan is shown.
+/// How much of what it does, of the script or the copied files, of standard input and of a plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     Page,

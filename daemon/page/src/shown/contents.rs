@@ -14,13 +14,18 @@ pub const LINE_OF_SCRIPT: usize = 400;
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
 
-/// Each copy gets an equal part of the bytes, with a header line of remit's.
-pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
+/// On a page each copy gets an equal part of the bytes. Each has a header line of remit's.
+pub fn copies(verified: &Verified, free_bytes: usize, extent: Extent) -> Vec<String> {
     let copies = verified.request.copied();
     let shown = copies.len().min(COPIES);
     let more = copies.len() - shown;
-    let each = free_bytes.checked_div(shown).unwrap_or_default();
-    let each = each.saturating_sub(HEAD);
+    let (each, width) = match extent {
+        Extent::Page => {
+            let each = free_bytes.checked_div(shown).unwrap_or_default();
+            (each.saturating_sub(HEAD), LINE_OF_SCRIPT)
+        }
+        Extent::Whole => (usize::MAX, usize::MAX),
+    };
     let more = (more > 0).then(|| format!("[… {more} copies more are not shown …]"));
     if verified.is_withheld {
         let heads = copies.iter().take(shown).map(|(at, file)| {
@@ -32,8 +37,8 @@ pub fn copies(verified: &Verified, free_bytes: usize) -> Vec<String> {
     }
     let copies = copies.into_iter().zip(&verified.copies);
     let lines = copies.flat_map(|((at, file), copy)| {
-        let content = Content::new(copy, file.sha256);
-        let mut lines = lines(content, each, LINE_OF_SCRIPT);
+        let content = Content::new(copy, file.sha256).to(extent, Some(copy));
+        let mut lines = lines(content, each, width);
         if let Some(head) = lines.first_mut() {
             // The mark of remit's own words: no line of content can have it.
             *head = format!("[… argument {at}, in a copy: {head} …]");

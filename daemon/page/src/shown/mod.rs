@@ -40,6 +40,7 @@ const LISTED: usize = 300;
 const CUT: &str = "is cut on this page: an approval covers the part that you have not read, too";
 /// Of parts that [`whole`] does not cut.
 const READ: &str = "; to read it: remit show --all";
+const COPY: &str = "a copied file";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content<'a> {
@@ -76,7 +77,8 @@ pub fn shown(verified: &Verified) -> ShownRequest {
     shown_to(verified, Extent::Page)
 }
 
-/// Returns the texts with all of what it does, of the script, of standard input and of a plan, however long they are.
+/// Returns the texts with all of what it does, of the script or the copied files, of standard input and of a plan, however
+/// long they are.
 #[must_use]
 pub fn whole(verified: &Verified) -> ShownRequest {
     shown_to(verified, Extent::Whole)
@@ -117,6 +119,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             contents::lines(script, usize::MAX, usize::MAX)
         }
     });
+    let script = script.unwrap_or_else(|| contents::copies(verified, COPIES, extent));
     let bundle = verified.plan();
     let plan = bundle
         .as_ref()
@@ -158,12 +161,17 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             does.get(..).filter(|_| are_cut).unwrap_or_default(),
         ),
         ("how it opens a path", &steps),
-        ("the script", script.as_deref().unwrap_or_default()),
+        match verified.request.script {
+            Some(_) => ("the script", &script),
+            // The sentence about withheld copies is about all of them.
+            None if verified.is_withheld => (COPY, &[][..]),
+            None => (COPY, &script),
+        },
         ("standard input", stdin.as_slice()),
         ("the environment", &env),
         ("the directory", std::slice::from_ref(&cwd)),
     ];
-    let cut = cut_parts(&argv, &parts);
+    let cut = cut_parts(&argv, &parts, extent);
     ShownRequest {
         pending: line_of(&pending),
         login: words(&login, LINE),
@@ -195,7 +203,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         files: views(&request.files),
         cwd,
         env,
-        script: script.unwrap_or_else(|| contents::copies(verified, COPIES)),
+        script,
         stdin,
         plan: plan.map(|(plan, _)| plan),
         then: followed(request)
@@ -210,13 +218,15 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
 }
 
 /// Reports parts that the page does not show whole: an approver would approve bytes unread.
-fn cut_parts(argv: &[String], parts: &[(&str, &[String])]) -> Vec<String> {
+fn cut_parts(argv: &[String], parts: &[(&str, &[String])], extent: Extent) -> Vec<String> {
     const MANY: &str =
         "are cut on this page: an approval covers the parts that you have not read, too";
     let has_cut = |(name, texts): &(&str, &[String])| {
         let is_one = texts.iter().any(|text| is_cut(text));
         let read = match *name {
             "what it does" | "how it opens a path" | "the script" | "standard input" => READ,
+            // With more copies than are sent, the whole page is cut, too.
+            COPY if extent == Extent::Page => READ,
             _ => "",
         };
         is_one.then(|| format!("{name} {CUT}{read}"))

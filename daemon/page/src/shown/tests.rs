@@ -4,7 +4,7 @@ use remit_common::escape;
 use remit_common::names::JobId;
 
 use super::*;
-use crate::fixture::{Scene, file};
+use crate::fixture::{Asked, Scene, file};
 
 fn pending() -> PendingView {
     PendingView {
@@ -296,6 +296,58 @@ fn part_that_is_not_shown_whole_is_the_first_risk() {
         let does: Vec<String> = does.iter().map(|line| format!("does: {line}")).collect();
         assert!(all.ends_with(&does), "{all:?}");
     }
+}
+
+#[test]
+fn copy_that_is_cut_is_a_risk_and_whole_on_demand() {
+    let long = b"a line of a copied file\n".repeat(2000);
+    let wide = [&b"a".repeat(500)[..], b" end\n"].concat();
+    let cut = "a copied file is cut on this page: an approval covers the part that you have not read, too; \
+               to read it: remit show --all";
+    for (copies, is_cut) in [
+        (&[&b"abc\n"[..], b"def"][..], false),
+        (&[b"abc", &long], true),
+        (&[&wide], true),
+        (&[&long, &long, &wide], true),
+    ] {
+        let asked = || Scene::new().asks_with_copies(copies);
+        let page = shown(&asked().verified());
+        assert_eq!(page.risks.contains(&cut.to_owned()), is_cut, "{page:?}");
+        check(&page).unwrap();
+        let page = whole(&asked().verified());
+        assert!(page.risks.iter().all(|risk| !risk.contains(" cut ")));
+        assert!(!page.script.iter().any(|line| super::is_cut(line)));
+        let lines = copies
+            .iter()
+            .flat_map(|copy| copy.split_inclusive(|byte| *byte == b'\n'));
+        let lines = lines.map(|line| std::str::from_utf8(line).unwrap().trim_end());
+        let is_content = |line: &&String| !line.starts_with("[… argument ");
+        let content: Vec<&str> = page
+            .script
+            .iter()
+            .filter(is_content)
+            .map(String::as_str)
+            .collect();
+        assert_eq!(content, lines.collect::<Vec<_>>());
+        // Withheld ones have their own risk, and no command shows them.
+        let withheld = Asked {
+            is_withheld: true,
+            contents: Vec::new(),
+            ..asked()
+        };
+        let risks = shown(&withheld.verified()).risks;
+        assert!(
+            risks.iter().all(|risk| !risk.contains(" cut ")),
+            "{risks:?}"
+        );
+    }
+    let many = vec![&b"abc"[..]; remit_approval::COPIES + 1];
+    let mut many = Scene::new().asks_with_copies(&many);
+    many.contents.pop();
+    let many = many.verified();
+    assert!(shown(&many).risks.contains(&cut.to_owned()));
+    let more = cut.split(';').next().unwrap().to_owned();
+    assert!(whole(&many).risks.contains(&more), "the rest is on no page");
 }
 
 #[test]
