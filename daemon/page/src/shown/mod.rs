@@ -182,8 +182,8 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         },
         summary: words(&context.summary, LINE),
         risks: [
-            contents::withheld(verified).into_iter().collect(),
             opened,
+            contents::withheld(verified).into_iter().collect(),
             bundle
                 .as_ref()
                 .map(|bundle| plan::sentences(bundle, &verified.old))

@@ -110,6 +110,26 @@ mod tests {
         assert!(page.opens.is_empty());
     }
 
+    /// Renderers put the steps of each way below the risk at its position.
+    #[test]
+    fn withheld_copy_comes_after_each_opened_path() {
+        let mut asked = Scene::new().asks_with_copies(&[b"abc"]);
+        (asked.is_withheld, asked.contents) = (true, Vec::new());
+        asked.request.opens = vec![path(&["it writes"]), path(&["it runs"])];
+        let page = shown(&asked.verified());
+        let beginning = page
+            .opens
+            .iter()
+            .map(|view| format!("{OPENS}{}", view.what));
+        let beginning: Vec<String> = beginning.collect();
+        assert!(page.risks.starts_with(&beginning), "{:?}", page.risks);
+        assert!(
+            page.risks[2].contains("is not shown to you"),
+            "{:?}",
+            page.risks
+        );
+    }
+
     #[test]
     fn long_path_is_cut_and_the_page_says_so() {
         let mut undo = Scene::new().undo();
