@@ -10,8 +10,8 @@
 use remit_common::signed::Touch;
 use remit_common::wire::Effect;
 use remit_policy::{
-    Ask, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, Pending, PreApproval,
-    Proof, Recipient, Source, Verdict,
+    Ask, Basis, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, Pending,
+    PreApproval, Proof, Recipient, Source, Verdict,
 };
 use remit_policy_compile::{explain, load};
 
@@ -248,6 +248,10 @@ fn permission_names_the_approver() {
     let granted = lifted.spend(|_| Ok::<_, ()>(())).unwrap();
     let basis = granted.basis().to_string();
     assert_eq!(basis, "look (a.toml:1), grant 3 given by ann");
+    let Basis::TemporaryGrant { approval, .. } = granted.basis() else {
+        panic!("{:?}", granted.basis());
+    };
+    assert_eq!(approval, pending().approval());
     assert_eq!(*granted.terms(), *pending().terms());
 }
 

@@ -147,6 +147,7 @@ impl Pending {
         Ok(Lifted {
             terms: self.terms,
             rule: self.rule,
+            approval: self.approval,
             by: consent.name.to_owned(),
             grant,
         })
@@ -159,6 +160,7 @@ impl Pending {
 pub struct Lifted {
     terms: Terms,
     rule: RuleId,
+    approval: Approval,
     by: String,
     grant: u64,
 }
@@ -177,6 +179,7 @@ impl Lifted {
             rule: self.rule.clone(),
             by: self.by.clone(),
             grant: self.grant,
+            approval: self.approval.clone(),
         }
     }
 

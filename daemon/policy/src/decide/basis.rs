@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::model::approval::Approval;
 use crate::model::rule::RuleId;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Basis {
         rule: RuleId,
         by: String,
         grant: u64,
+        /// What its rules ask for: a commit is confirmed by those who could approve it.
+        approval: Approval,
     },
 }
 
@@ -36,7 +39,9 @@ impl fmt::Display for Basis {
             Self::Recovery => f.write_str("recovery of commits"),
             Self::Unconfirmed => f.write_str("undo of what nobody confirmed"),
             Self::Approved { rule, by } => write!(f, "{rule}, approved by {by}"),
-            Self::TemporaryGrant { rule, by, grant } => {
+            Self::TemporaryGrant {
+                rule, by, grant, ..
+            } => {
                 write!(f, "{rule}, grant {grant} given by {by}")
             }
         }

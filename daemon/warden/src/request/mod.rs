@@ -216,6 +216,14 @@ impl Plan {
         Ok(())
     }
 
+    /// Returns what its rules ask for, of a plan that people have approved or that a temporary grant covers.
+    pub fn asked_approval(&self) -> Option<&Approval> {
+        if let Basis::TemporaryGrant { approval, .. } = self.basis() {
+            return Some(approval);
+        }
+        self.approved.as_ref().map(|approved| &approved.asked)
+    }
+
     /// Returns whether the approval has expired.
     pub fn is_late(&self, now: Duration) -> bool {
         let approved = self.approved.as_ref();

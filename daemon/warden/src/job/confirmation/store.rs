@@ -232,7 +232,7 @@ impl Confirmations {
         };
         let requester = &plan.requester.subject;
         has_share(&self.all, requester.uid())?;
-        let asked = plan.approved.as_ref().map(|approved| &approved.asked);
+        let asked = plan.asked_approval();
         self.all.push(Unconfirmed {
             commit,
             job: plan.job,

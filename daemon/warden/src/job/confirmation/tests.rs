@@ -1,10 +1,19 @@
-use super::store::{SavedConfirmations, choose, views};
+use super::store::{Confirmations, SavedConfirmations, choose, views};
 use super::window::ConfirmWindow;
 use super::*;
 use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
+use nix::unistd::mkdtemp;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Purpose;
+use remit_link::{Spec, memfd};
+use remit_plan::{Action, Bundle, Edit, PlanPath};
+use remit_policy::{MachineTable, PlanWithin, Verdict};
 
+use crate::approval::approver::consent;
 use crate::identity::peer::Subject;
+use crate::job::allocation::JobUids;
+use crate::request::fixture::{Scene, named, spec};
+use crate::request::{BoundCall, Call, Draft, NewJob, Requester};
 
 const WINDOW: u32 = 120;
 
@@ -196,6 +205,87 @@ fn approver_by_group_has_it_in_the_connection_and_now() {
         let subject = Subject::fake(uid, "x", None);
         let found = one.may_confirm(&subject, now, Ok(Duration::from_secs(51)));
         assert_eq!(found.is_ok(), may, "{uid} {now:?}: {found:?}");
+    }
+}
+
+/// As if its approvers had seen the plan: another administrator could keep what they would not.
+#[test]
+fn commit_by_a_temporary_grant_is_confirmed_by_approvers_of_its_rule() {
+    const POLICY: &str = r##"
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[grant]]
+to = ["#1000"]
+allow = ["plan.commit"]
+paths = ["/srv"]
+confirm = "2min"
+approval = { by = ["#1005"] }
+"##;
+    let scene = Scene::of(POLICY, &MachineTable::default());
+    let path = || PlanPath::new("/srv/a").unwrap();
+    let edit = Edit {
+        path: path(),
+        action: Action::Write(b"x".to_vec()),
+        mode: Some(0o644),
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    };
+    let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+    let reason = "it is due".into();
+    let spec = Spec {
+        stdin: true,
+        ..spec(named("plan.commit", &[]), Purpose::Change { reason })
+    };
+    let stdin = memfd::seal(c"stdin", bundle.as_bytes()).unwrap();
+    let mut call = Call::new(spec, vec![stdin]).unwrap();
+    call.decode_plan(&scene.policy);
+    let bot = Subject::fake(1000, "bot", None);
+    let Verdict::Ask(pending) = scene.policy.decide(bot.caller_ids(), &call.ask(&[])) else {
+        panic!("it asks");
+    };
+    let ann = Subject::fake(1005, "ann", None);
+    let within = PlanWithin {
+        plan: &bundle,
+        paths: &[path()],
+        requester: bot.caller_ids(),
+    };
+    let lifted = pending.granted(&consent(&ann, &bot), 3, Some(within));
+    let grant = lifted.unwrap().spend(|_| Ok::<_, ()>(())).unwrap();
+    let bound = BoundCall::new(&call, grant.terms(), &scene.setting("d")).unwrap();
+    let requester = Requester {
+        subject: bot,
+        session: 1,
+        ticket: 2,
+    };
+    let new = NewJob {
+        job: JobId([7; 16]),
+        number: 3,
+        uid: JobUids::new(70_000, 10).take().unwrap(),
+        ready: None,
+    };
+    let plan = Draft::new(call, bound, requester, new).granted(grant, None);
+    let state = mkdtemp(&std::env::temp_dir().join("remit-confirm-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let mut confirmations = Confirmations::open(&state).unwrap();
+    confirmations.arm(&plan).unwrap();
+    let armed = Unconfirmed {
+        approval: confirmations.all.remove(0).approval,
+        ..waiting(1000)
+    };
+    let saved = Confirmations::open(&state).unwrap();
+    assert_eq!(saved.all[0].approval, armed.approval);
+    std::fs::remove_dir_all(state).unwrap();
+    for (uid, may) in [(1005, true), (1006, false), (0, true)] {
+        let found = refusal(&armed, &Subject::fake(uid, "x", None), 51);
+        assert_eq!(found.is_none(), may, "{uid}: {found:?}");
     }
 }
 
