@@ -10,8 +10,8 @@
 use remit_common::signed::Touch;
 use remit_common::wire::Effect;
 use remit_policy::{
-    Ask, Basis, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, Pending,
-    PreApproval, Proof, Recipient, Source, Verdict,
+    Ask, Basis, CallerIds, Consent, Glob, MachineTable, NotApprover, NotGivable, PartlyComplete,
+    Pending, PreApproval, Proof, Recipient, Source, Verdict,
 };
 use remit_policy_compile::{explain, load};
 
@@ -409,6 +409,65 @@ fn grant_within_approval_rights_is_accepted() {
         ((7, &[]), Recipient::Group(50), "web.reload", &[]),
     ] {
         assert_eq!(reported(by, to, what, args), Ok(()), "{by:?} {to:?} {what}");
+    }
+}
+
+#[test]
+fn arguments_of_a_grant_are_completed_as_those_of_each_covered_call() {
+    let command = |name: &str, profile: &str, args: &str| {
+        format!(
+            "[[command]]\nname = '{name}'\nsummary = 'x'\neffect = 'change'\nprofile = '{profile}'\n{args}\n"
+        )
+    };
+    let unit = "argv = ['/bin/true', '{unit}']\nargs.unit = { type = 'unit' }";
+    let both = "argv = ['/bin/true', '{unit}', '{how}']\nargs.unit = { type = 'string' }\nargs.how = { type = 'string' }";
+    let all = [
+        command("a.start", "strict", unit),
+        command("a.stop", "strict", unit),
+        command("b.start", "strict", unit),
+        command("b.name", "strict", both),
+        // No grant covers it.
+        command(
+            "a.wipe",
+            "host",
+            "argv = ['/bin/true', '{unit}']\nargs.unit = { type = 'enum', values = ['nginx'] }",
+        ),
+    ];
+    let source = Source {
+        name: "a.toml".into(),
+        text: all.concat().into(),
+    };
+    let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+    let full = |what: &str, args: &[(&str, &str)]| {
+        let mut args: Vec<_> = args
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let what = Glob::parse(what).unwrap();
+        policy
+            .complete_granted(&what, false, &mut args)
+            .map(|()| args)
+    };
+    let nginx = ("unit", "nginx");
+    for (what, args, expect) in [
+        ("a.start", &[nginx][..], Ok("nginx.service")),
+        ("a.*", &[nginx], Ok("nginx.service")),
+        ("a.*", &[("unit", "nginx.socket")], Ok("nginx.socket")),
+        ("b.name", &[nginx], Ok("nginx")),
+        ("b.*", &[nginx, ("how", "x")], Ok("nginx")),
+        ("b.*", &[("unit", "nginx.service")], Ok("nginx.service")),
+        ("b.*", &[nginx], Err("nginx.service")),
+        ("*", &[nginx], Err("nginx.service")),
+        ("a.wipe", &[nginx], Ok("nginx")),
+    ] {
+        let found = full(what, args);
+        match expect {
+            Ok(value) => assert_eq!(found.unwrap()[0].1, value, "{what} {args:?}"),
+            Err(complete) => {
+                let (arg, complete) = ("unit".to_owned(), complete.to_owned());
+                assert_eq!(found, Err(PartlyComplete { arg, complete }), "{what}");
+            }
+        }
     }
 }
 

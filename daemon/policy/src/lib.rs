@@ -43,7 +43,7 @@ pub mod model {
     pub mod scope;
 }
 
-pub use crate::decide::pre_approval::{NotGivable, PreApproval, Recipient};
+pub use crate::decide::pre_approval::{NotGivable, PartlyComplete, PreApproval, Recipient};
 pub use call::env::{PATH_DIRS, environment, is_default_variable};
 pub use call::request::{check_argv, check_cwd, check_env_count, check_script, check_stdin_size};
 pub use call::subject::{Call, Subject};

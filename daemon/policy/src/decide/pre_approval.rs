@@ -54,6 +54,14 @@ pub enum NotGivable {
     NotApprover(Vec<String>),
 }
 
+/// An argument that some commands of a pattern complete and others take as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartlyComplete {
+    pub arg: String,
+    /// Its value in full.
+    pub complete: String,
+}
+
 impl Policy {
     /// Checks that it could approve a request. Future groups are not known: any rule may be about the user or a member.
     pub fn may_give(&self, pre_approval: &PreApproval<'_>) -> Result<(), NotGivable> {
@@ -178,6 +186,44 @@ impl Policy {
         let mut names: Vec<String> = names.chain(run).collect();
         names.sort();
         names
+    }
+
+    /// Completes the arguments of a grant as [`Policy::complete`] does those of a call, as a grant covers equal bytes
+    /// alone. Fails if only some of the commands that it covers complete an argument.
+    pub fn complete_granted(
+        &self,
+        what: &Glob,
+        commits: bool,
+        args: &mut [(String, String)],
+    ) -> Result<(), PartlyComplete> {
+        let named = self.all_named().filter(|named| {
+            what.matches(named.name())
+                && self.may_cover(*named, what, commits)
+                && args.iter().all(|(arg, _)| takes(Some(*named), arg))
+        });
+        let complete = |named: Named<'_>| {
+            let mut own = args.to_vec();
+            self.complete(named.name(), &mut own);
+            own
+        };
+        let each: Vec<Vec<(String, String)>> = named.map(complete).collect();
+        let Some((first, others)) = each.split_first() else {
+            return Ok(());
+        };
+        for other in others {
+            let mut pairs = first.iter().zip(other).zip(args.iter());
+            let Some(((one, another), typed)) = pairs.find(|((one, another), _)| one != another)
+            else {
+                continue;
+            };
+            let complete = if one == typed { another } else { one };
+            return Err(PartlyComplete {
+                arg: typed.0.clone(),
+                complete: complete.1.clone(),
+            });
+        }
+        args.clone_from_slice(first);
+        Ok(())
     }
 
     fn may_cover(&self, named: Named<'_>, what: &Glob, commits: bool) -> bool {

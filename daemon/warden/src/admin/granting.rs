@@ -4,12 +4,12 @@ use remit_common::admin::{AdminReply, Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
 use remit_plan::PlanPath;
-use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
+use super::grantable::{check_grantable, complete};
 use super::judged::{check_judged, judged_by};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
-use crate::approval::grants::{Covered, Giver, described, in_full, in_words, paths, with_grant};
+use crate::approval::grants::{Covered, Giver, described, in_full, in_words, with_grant};
 use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::approval::still_administers;
 use crate::audit::{Event, Record, unrecorded};
@@ -31,6 +31,8 @@ pub fn look_up_give(
 ) -> Result<Wants, Refusal> {
     cx.life.check_open()?;
     check(&new)?;
+    // Before the look at what it opens. The policy that is asked then is the same, or nothing is given.
+    complete(&cx.policies.live.policy, &mut new)?;
     let mut question = Question::of([subject]);
     match &mut new.to {
         Grantee::User { name, uid } => {
@@ -152,101 +154,6 @@ fn make_grant(
         cx.job.reports.audit.note(with_grant(record, number, &new));
         let text = format!("cannot save the grant: {error}");
         Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
-    })
-}
-
-/// Checks that at least one command can start by this grant, and that the giver may approve it.
-fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
-    let what = &new.what;
-    let glob = Glob::parse(what).ok_or_else(|| {
-        let text = "a grant needs the name of a command, or a pattern of names";
-        Refusal::new(Code::InvalidArgs, text)
-            .object("what")
-            .next("write it as in 'allow' of remit-policy(5): service.restart, service.*")
-    })?;
-    let granted = PreApproval {
-        by: giver.caller_ids(),
-        to: match new.to {
-            Grantee::User { uid, .. } => Recipient::User(uid),
-            Grantee::Group { gid, .. } => Recipient::Group(gid),
-        },
-        what: &glob,
-        args: &new.args,
-        paths: &paths(new),
-    };
-    let Err(why) = policy.may_give(&granted) else {
-        return Ok(());
-    };
-    Err(match why {
-        NotGivable::NoCommand => {
-            let text = format!("no command is called '{what}'");
-            Refusal::new(Code::NotFound, text)
-                .object(what.as_str())
-                .next("command names are in the policy files, below /etc/remit/policy.d or /usr/lib/remit/policy.d")
-        }
-        NotGivable::NoArgument(arg) => {
-            let arg = text::line(arg.as_bytes(), caps::NAME);
-            let text = format!("no command '{what}' takes these arguments together: '{arg}'");
-            Refusal::new(Code::InvalidArgs, text)
-                .object(arg)
-                .next("they are in its [[command]], in a policy file below /etc/remit/policy.d or /usr/lib/remit/policy.d")
-        }
-        NotGivable::Unconfined => {
-            let text = format!("'{what}' runs without a sandbox: each run needs its own approval");
-            Refusal::new(Code::DeniedRule, text)
-                .object(what.as_str())
-                .next(
-                    "wait until it is requested, then use remit pending and remit approve; commits of plans can be granted \
-                     with --paths",
-                )
-        }
-        NotGivable::NoCommit => {
-            let text = format!(
-                "'{what}' is not the whole name of a command that commits plans, and only that takes paths"
-            );
-            Refusal::new(Code::InvalidArgs, text)
-                .object("paths")
-                .next("write plan.commit, or leave --paths out")
-        }
-        NotGivable::OneOff => {
-            let text = "nobody can approve a one-off change in advance: each has its own approval";
-            Refusal::new(Code::DeniedRule, text)
-                .object(what.as_str())
-                .next("wait until it is requested, then use remit pending and remit approve")
-        }
-        NotGivable::Signed => {
-            let text = format!(
-                "a rule requires a signature of each approval for '{what}': each run needs its own"
-            );
-            Refusal::new(Code::DeniedRule, text)
-                .object(what.as_str())
-                .next(
-                    "wait until it is requested, then use remit pending and remit approve --signed",
-                )
-        }
-        NotGivable::Several => {
-            let text = format!(
-                "a rule requires the approval of several people for '{what}': each run needs its own"
-            );
-            Refusal::new(Code::DeniedRule, text)
-                .object(what.as_str())
-                .next("wait until it is requested, then use remit pending and remit approve")
-        }
-        NotGivable::Unasked => {
-            let text = format!(
-                "no rule requires an approval of '{what}' for them: the grant would have no effect"
-            );
-            Refusal::new(Code::InvalidArgs, text)
-                .object(what.as_str())
-                .lift("a [[grant]] with an approval in the policy; then remit policy reload")
-                .next("remit policy explain shows what they may do")
-        }
-        NotGivable::NotApprover(others) => {
-            let text = format!("only others can approve this: {}", listed(&others));
-            Refusal::new(Code::DeniedRule, text)
-                .object(what.as_str())
-                .lift("add yourself to 'by' of the rule, or ask one of them")
-        }
     })
 }
 
@@ -387,14 +294,5 @@ fn not_to_oneself(giver: &Giver, to: &Grantee) -> Result<(), Refusal> {
             ))
         }
         Grantee::User { .. } | Grantee::Group { .. } => Ok(()),
-    }
-}
-
-fn listed(words: &[String]) -> String {
-    const MOST: usize = 8;
-    let shown: Vec<&str> = words.iter().take(MOST).map(String::as_str).collect();
-    match words.len().checked_sub(MOST) {
-        None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {more} more", shown.join(", ")),
     }
 }

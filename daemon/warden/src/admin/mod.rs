@@ -3,6 +3,7 @@
 pub(crate) mod all_jobs;
 pub(crate) mod connections;
 pub(crate) mod gate;
+mod grantable;
 pub(crate) mod granting;
 pub(crate) mod history;
 mod judged;
