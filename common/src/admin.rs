@@ -11,7 +11,11 @@ use crate::refusal::{Code, Refusal};
 use crate::signed::Signed;
 use crate::wire::{Bytes, HistoryPage, HistoryQuery};
 
-pub const ADMIN_PROTOCOL: u8 = 16;
+mod grants;
+
+pub use grants::{ActiveGrant, Grantee, NewGrant, in_short};
+
+pub const ADMIN_PROTOCOL: u8 = 17;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -130,7 +134,7 @@ pub enum AdminReply {
         /// Bytes of this part; at least one.
         bytes: Bytes,
     },
-    Granted(ActiveGrant),
+    Granted(Box<ActiveGrant>),
     Grants(Vec<ActiveGrant>),
     History(HistoryPage),
     AuditHead(AuditHead),
@@ -354,47 +358,4 @@ pub struct PendingView {
     pub set: Option<SetId>,
     /// Whom the requester says it acts for. Nobody verifies it, and it is not approved.
     pub behalf: Option<Behalf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Grantee {
-    User {
-        name: String,
-        uid: u32,
-    },
-    Group {
-        /// Name as typed, without `%`.
-        name: String,
-        gid: u32,
-    },
-}
-
-/// A requested temporary grant. Runs of a command start without approval, if the giver could approve each of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewGrant {
-    pub to: Grantee,
-    /// Command name, or a name pattern as in `allow` (remit-policy(5)).
-    pub what: String,
-    /// Arguments that a run must have, with exactly these values. Other arguments are free.
-    pub args: Vec<(String, String)>,
-    /// Duration in seconds; at most [`crate::caps::GRANT_S`].
-    pub for_s: u32,
-    /// Number of runs, if limited; at most [`crate::caps::GRANT_USES`].
-    pub uses: Option<u32>,
-    pub across_reboot: bool,
-    /// Of a command that commits plans of changes of files: beneath which paths. Empty for all other commands.
-    pub paths: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActiveGrant {
-    /// Number of the grant, never reused.
-    pub grant: u64,
-    /// Grant as requested; `for_s` is the total duration.
-    pub new: NewGrant,
-    pub by: String,
-    pub by_uid: u32,
-    pub granted_ms: u64,
-    pub left_ms: u64,
-    pub uses_left: Option<u32>,
 }

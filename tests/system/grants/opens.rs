@@ -29,7 +29,7 @@ fn insist(daemon: &Daemon, new: NewGrant) -> Result<ActiveGrant, Refusal> {
         accepts_paths: true,
     };
     match daemon.administers(&admin(), request)? {
-        AdminReply::Granted(granted) => Ok(granted),
+        AdminReply::Granted(granted) => Ok(*granted),
         other => panic!("{other:?}"),
     }
 }

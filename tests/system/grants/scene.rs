@@ -118,7 +118,7 @@ pub fn give_as(daemon: &Daemon, user: &Identity, new: NewGrant) -> Result<Active
             accepts_paths: false,
         },
     )? {
-        AdminReply::Granted(granted) => Ok(granted),
+        AdminReply::Granted(granted) => Ok(*granted),
         other => panic!("{other:?}"),
     }
 }

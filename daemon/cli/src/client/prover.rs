@@ -9,7 +9,7 @@ use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest};
 use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, Question};
 use remit_policy::exchange::{receive, send};
-use remit_policy::{Diagnostic, Glob, Ids, MachineTable, Policy};
+use remit_policy::{Diagnostic, Ids, MachineTable, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
@@ -45,19 +45,16 @@ pub fn question(root: &Path, policy: &Policy, subject: Option<&str>) -> Result<Q
     })
 }
 
-/// Returns what temporary grants permit, as the daemon has them. A pattern counts for all commands that it matches now.
-pub fn in_force(context: &Context, policy: &Policy) -> Result<Vec<PermittedGrant>, Failure> {
+/// Returns what temporary grants permit, as the daemon has them.
+pub fn in_force(context: &Context) -> Result<Vec<PermittedGrant>, Failure> {
     let grants = admin_socket::ask(context, AdminRequest::Grants, |reply| match reply {
         AdminReply::Grants(grants) => Some(grants),
         _ => None,
     })?;
     let permitted = grants.into_iter().map(|entry| {
         let ActiveGrant { new, by, .. } = &entry;
-        // The daemon adds the commands that it covers: `service.* (service.reload, service.restart)`.
-        let pattern = new.what.split_once(" (");
-        let pattern = pattern.map_or(new.what.as_str(), |(pattern, _)| pattern);
-        let covered = Glob::parse(pattern).map(|glob| policy.covered(&glob, !new.paths.is_empty()));
-        let permitted = PermittedGrant::new(new, covered.into_iter().flatten().collect(), by);
+        let commands = entry.covered.iter().cloned().collect();
+        let permitted = PermittedGrant::new(new, commands, by);
         permitted.in_force(entry.grant, by, entry.left_ms)
     });
     Ok(permitted.collect())

@@ -1,7 +1,7 @@
 //! `remit grant`, `remit grants` and `remit revoke`: temporary grants.
 
 use nix::unistd::{Gid, Group, Uid, User};
-use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant};
+use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, in_short};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn describe(entry: &ActiveGrant) -> String {
         "grant {0}: {1} may run {2} without another approval for {3}{uses}\nto end it: remit revoke {0}\n",
         entry.grant,
         line(&to(&entry.new.to)),
-        line(&what(&entry.new)),
+        line(&what(entry)),
         units::duration(entry.left_ms),
     )
 }
@@ -136,7 +136,7 @@ fn show_list(grants: &[ActiveGrant], width: Width) -> String {
             &uses.unwrap_or_default(),
             reboot,
             &entry.by,
-            &what(&entry.new),
+            &what(entry),
         ]);
     }
     table.render(width)
@@ -149,7 +149,8 @@ pub fn to(grantee: &Grantee) -> String {
     }
 }
 
-pub fn what(new: &NewGrant) -> String {
+pub fn what(entry: &ActiveGrant) -> String {
+    let new = &entry.new;
     let args = new
         .args
         .iter()
@@ -158,13 +159,15 @@ pub fn what(new: &NewGrant) -> String {
         true => String::new(),
         false => format!(" in {}", new.paths.join(", ")),
     };
-    format!("{}{}{paths}", new.what, args.collect::<String>())
+    let what = in_short(&new.what, &entry.covered);
+    format!("{what}{}{paths}", args.collect::<String>())
 }
 
 pub fn json(entry: &ActiveGrant) -> Value {
     let ActiveGrant {
         grant,
         new,
+        covered,
         by,
         by_uid,
         granted_ms,
@@ -186,6 +189,7 @@ pub fn json(entry: &ActiveGrant) -> Value {
         "uid": uid,
         "gid": gid,
         "what": new.what,
+        "covered": covered,
         "args": args,
         "paths": new.paths,
         "for_s": new.for_s,

@@ -200,7 +200,7 @@ fn grants(runtime: Runtime) -> Option<Vec<Candidate>> {
         AdminReply::Grants(all) => Some(
             all.into_iter()
                 .map(|one| {
-                    let what = format!("{}: {}", grant::to(&one.new.to), grant::what(&one.new));
+                    let what = format!("{}: {}", grant::to(&one.new.to), grant::what(&one));
                     (one.grant.to_string(), what)
                 })
                 .collect(),

@@ -1451,6 +1451,7 @@ fn sample_grant(to: Grantee, uses: Option<u32>) -> ActiveGrant {
             across_reboot: uses.is_none(),
             paths: Vec::new(),
         },
+        covered: (1..=9).map(|at| format!("service.s{at}")).collect(),
         by: "ann".into(),
         by_uid: 1002,
         granted_ms: 951_782_399_000,
@@ -1468,7 +1469,7 @@ fn root() -> Grantee {
 
 #[test]
 fn grant_shows_its_terms() {
-    let (fake, heard) = Fake::admin(AdminReply::Granted(sample_grant(root(), Some(5))));
+    let (fake, heard) = Fake::admin(AdminReply::Granted(Box::new(sample_grant(root(), Some(5)))));
     let args = [
         "grant",
         "root",
@@ -1484,7 +1485,8 @@ fn grant_shows_its_terms() {
         (said.status, said.text()),
         (
             Some(0),
-            "grant 7: root may run service.* unit=a b=c without another approval for 29 min 59 s, 5 runs\n\
+            "grant 7: root may run service.* (service.s1, service.s2, service.s3, service.s4, service.s5, service.s6, service.s7, \
+             service.s8 and 1 more) unit=a b=c without another approval for 29 min 59 s, 5 runs\n\
              to end it: remit revoke 7\n"
         )
     );
@@ -1505,6 +1507,7 @@ fn grant_shows_its_terms() {
             "uid": 0,
             "gid": null,
             "what": "service.*",
+            "covered": (1..=9).map(|at| format!("service.s{at}")).collect::<Vec<_>>(),
             "args": [{ "name": "unit", "value": "a b=c" }],
             "paths": [],
             "for_s": 1800,
@@ -1556,11 +1559,15 @@ fn grants_are_a_table_and_end_by_number() {
     };
     let all_grants = vec![sample_grant(root(), Some(5)), sample_grant(group, None)];
     let (fake, _heard) = Fake::admin(AdminReply::Grants(all_grants));
+    let eight = "service.s1, service.s2, service.s3, service.s4, service.s5, service.s6, service.s7, service.s8";
+    let what = format!("service.* ({eight} and 1 more) unit=a b=c");
     assert_eq!(
         fake.output(&["grants"]).text(),
-        "  GRANT  TO               LEFT  RUNS LEFT  SURVIVES REBOOT  BY   WHAT\n      \
-               7  root      29 min 59 s          5  no               ann  service.* unit=a b=c\n      \
-               7  %ops\\x1b  29 min 59 s          -  yes              ann  service.* unit=a b=c\n"
+        format!(
+            "  GRANT  TO               LEFT  RUNS LEFT  SURVIVES REBOOT  BY   WHAT\n      \
+               7  root      29 min 59 s          5  no               ann  {what}\n      \
+               7  %ops\\x1b  29 min 59 s          -  yes              ann  {what}\n"
+        )
     );
     let json = fake.output(&["--json", "grants"]).json();
     assert_eq!(json["grants"][1]["to"], "%ops\x1b");

@@ -99,6 +99,7 @@ fn daemon() -> (Fake, Receiver<AdminRequest>) {
                 across_reboot: false,
                 paths: Vec::new(),
             },
+            covered: vec!["service.restart".into()],
             by: "ann".into(),
             by_uid: 1000,
             granted_ms: 0,

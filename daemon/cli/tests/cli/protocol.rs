@@ -401,8 +401,9 @@ fn the_bounds_are_those_of_the_code() {
 }
 
 /// Where the structures of the page are defined.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "common/src/admin.rs",
+    "common/src/admin/grants.rs",
     "common/src/outcome.rs",
     "common/src/refusal.rs",
     "common/src/wire.rs",

@@ -216,6 +216,7 @@ fn long_values() -> (Fake, Receiver<AdminRequest>) {
                 across_reboot: true,
                 paths: Vec::new(),
             },
+            covered: vec!["service.restart".into()],
             by: word.clone(),
             by_uid: 1000,
             granted_ms: 0,

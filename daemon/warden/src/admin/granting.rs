@@ -1,6 +1,6 @@
 //! Temporary grants: administrators create, list and revoke them.
 
-use remit_common::admin::{AdminReply, Grantee, NewGrant};
+use remit_common::admin::{ActiveGrant, AdminReply, Grantee, NewGrant, in_short};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{calendar, caps, frame, text};
 use remit_plan::PlanPath;
@@ -9,10 +9,10 @@ use super::grantable::{check_grantable, complete};
 use super::judged::{check_judged, judged_by};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
-use crate::approval::grants::{Covered, Giver, described, in_full, in_words, with_grant};
+use crate::approval::grants::{Covered, Giver, described, in_words, names, with_grant};
 use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::approval::still_administers;
-use crate::audit::{Event, Record, unrecorded};
+use crate::audit::{Event, FIELD, Record, unrecorded};
 use crate::event_loop::timers;
 use crate::identity::accounts::{AccountState, People, Question};
 use crate::identity::lookups::{Giving, LookUpPurpose};
@@ -20,6 +20,9 @@ use crate::identity::peer::Subject;
 use crate::identity::user_names::{UserNames, nameless};
 use crate::job::context::RequestCx;
 use crate::request::with_subject;
+
+/// Between the names of commands in a record.
+const SEPARATOR: &str = ", ";
 
 /// Starts the look-up of giver and recipient. `on_give_looked_up` then creates the grant.
 pub fn look_up_give(
@@ -112,20 +115,38 @@ fn make_grant(
     let giver = Giver::of(subject, gids);
     not_to_oneself(&giver, &new.to)?;
     check_grantable(&cx.policies.live.policy, &giver, &new)?;
-    check_grant_limits(cx, &new)?;
+    let covered = names(&Covered::by(&new, &cx.policies.live.policy));
+    check_grant_limits(cx, &new, &covered)?;
     if !accepts_paths {
         opens.check_accepted()?;
     }
     let number = cx.approvals.grants.next_number();
+    let record = given(subject, number, &new, &covered);
+    let record = opens.on_record(record);
+    let written = cx.job.reports.audit.write(record);
+    written.map_err(|why| unrecorded(&why))?;
+    let policy = &cx.policies.live.policy;
+    let granted = cx.approvals.grants.give(new.clone(), giver, policy);
+    end_grants(&mut cx.job, &mut cx.approvals.grants);
+    let granted = granted.map(|granted| AdminReply::Granted(Box::new(granted)));
+    granted.map_err(|error| {
+        let message = format!("grant {number} is not in force: cannot save it: {error}");
+        let record = with_subject(Record::new(Event::Revoked, message), subject, None);
+        cx.job.reports.audit.note(with_grant(record, number, &new));
+        let text = format!("cannot save the grant: {error}");
+        Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
+    })
+}
+
+fn given(subject: &Subject, number: u64, new: &NewGrant, covered: &[String]) -> Record {
     let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
     let uses = match new.uses {
         None => String::new(),
         Some(1) => ", one run".to_owned(),
         Some(uses) => format!(", {uses} runs"),
     };
-    let covered = Covered::by(&new, &cx.policies.live.policy);
     let full = NewGrant {
-        what: in_full(&new.what, &covered),
+        what: in_short(&new.what, covered),
         ..new.clone()
     };
     let message = format!(
@@ -135,30 +156,23 @@ fn make_grant(
         in_words(&full)
     );
     let record = with_subject(Record::new(Event::Granted, message), subject, None);
-    let record = with_grant(record, number, &new)
+    with_grant(record, number, new)
+        .field("COVERED", covered.join(SEPARATOR))
         .field("UNTIL", calendar::utc(until))
         .maybe("USES", new.uses.map(|uses| uses.to_string()))
         .field(
             "ACROSS_REBOOT",
             if new.across_reboot { "yes" } else { "no" },
-        );
-    let record = opens.on_record(record);
-    let written = cx.job.reports.audit.write(record);
-    written.map_err(|why| unrecorded(&why))?;
-    let policy = &cx.policies.live.policy;
-    let granted = cx.approvals.grants.give(new.clone(), giver, policy);
-    end_grants(&mut cx.job, &mut cx.approvals.grants);
-    granted.map(AdminReply::Granted).map_err(|error| {
-        let message = format!("grant {number} is not in force: cannot save it: {error}");
-        let record = with_subject(Record::new(Event::Revoked, message), subject, None);
-        cx.job.reports.audit.note(with_grant(record, number, &new));
-        let text = format!("cannot save the grant: {error}");
-        Refusal::new(Code::NotStarted, text).lift("free space on the disk of the state directory")
-    })
+        )
 }
 
 /// Checks the number of grants, and that the list with this one fits in one frame.
-fn check_grant_limits(cx: &RequestCx<'_>, new: &NewGrant) -> Result<(), Refusal> {
+fn check_grant_limits(
+    cx: &RequestCx<'_>,
+    new: &NewGrant,
+    covered: &[String],
+) -> Result<(), Refusal> {
+    check_record(&new.what, covered)?;
     let mut all = cx.approvals.grants.list();
     let full = |text: String| {
         Err(Refusal::new(Code::TooLarge, text)
@@ -167,13 +181,10 @@ fn check_grant_limits(cx: &RequestCx<'_>, new: &NewGrant) -> Result<(), Refusal>
     if all.len() >= caps::GRANTS {
         return full(format!("there are {} grants, the maximum", all.len()));
     }
-    let covered = Covered::by(new, &cx.policies.live.policy);
-    all.push(remit_common::admin::ActiveGrant {
+    all.push(ActiveGrant {
         grant: u64::MAX,
-        new: NewGrant {
-            what: in_full(&new.what, &covered),
-            ..new.clone()
-        },
+        new: new.clone(),
+        covered: covered.to_vec(),
         by: "x".repeat(caps::NAME),
         by_uid: u32::MAX,
         granted_ms: u64::MAX,
@@ -186,9 +197,31 @@ fn check_grant_limits(cx: &RequestCx<'_>, new: &NewGrant) -> Result<(), Refusal>
     }
 }
 
+/// Checks that the record can name all that is approved in advance.
+fn check_record(what: &str, covered: &[String]) -> Result<(), Refusal> {
+    if covered.join(SEPARATOR).len() <= FIELD {
+        return Ok(());
+    }
+    let count = covered.len();
+    let text = format!("'{what}' covers {count} commands, more than its record has room for");
+    Err(Refusal::new(Code::TooLarge, text)
+        .object("what")
+        .next("grant patterns of fewer commands"))
+}
+
 pub fn list_grants(cx: &mut RequestCx<'_>) -> AdminReply {
     end_grants(&mut cx.job, &mut cx.approvals.grants);
-    AdminReply::Grants(cx.approvals.grants.list())
+    let all = AdminReply::Grants(cx.approvals.grants.list());
+    match frame::encode(&all, caps::ADMIN_FRAME) {
+        Ok(_) => all,
+        // Of an earlier release, whose list did not name all commands.
+        Err(_) => {
+            let refusal = Refusal::new(Code::TooLarge, "the list of grants is too long");
+            AdminReply::Refused(
+                refusal.next("remit revoke --all ends them, remit audit lists them"),
+            )
+        }
+    }
 }
 
 /// Ends one grant or all, and the waiting jobs that depend on them. After the return nothing starts by them.
@@ -294,5 +327,46 @@ fn not_to_oneself(giver: &Giver, to: &Grantee) -> Result<(), Refusal> {
             ))
         }
         Grantee::User { .. } | Grantee::Group { .. } => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_names_each_covered_command() {
+        let new = NewGrant {
+            to: Grantee::User {
+                name: "agent".into(),
+                uid: 1000,
+            },
+            what: "site.*".into(),
+            args: Vec::new(),
+            for_s: 60,
+            uses: None,
+            across_reboot: false,
+            paths: Vec::new(),
+        };
+        let names = |count: usize| -> Vec<String> {
+            (0..count)
+                .map(|at| format!("site.number-{at:03}"))
+                .collect()
+        };
+        let ann = Subject::fake(1005, "ann", Some(1005));
+        let named = |count: usize| {
+            let record = given(&ann, 3, &new, &names(count));
+            let covered = record.fields.iter().find(|(name, _)| *name == "COVERED");
+            let covered = covered.map(|(_, text)| text.split(", ").map(str::to_owned).collect());
+            (covered == Some(names(count)), record.message)
+        };
+        let (is_whole, message) = named(12);
+        assert!(is_whole && message.contains(" and 4 more)"), "{message}");
+        // As many as a field has room for, and one more.
+        let most = (FIELD + SEPARATOR.len()) / (names(1)[0].len() + SEPARATOR.len());
+        assert!(check_record("site.*", &names(most)).is_ok() && named(most).0);
+        let refusal = check_record("site.*", &names(most + 1)).unwrap_err();
+        assert_eq!(refusal.code, Code::TooLarge);
+        assert!(!named(most + 1).0, "its record would be cut");
     }
 }

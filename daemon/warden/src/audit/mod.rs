@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub(crate) use record::json;
-pub use record::{Event, Record};
+pub use record::{Event, FIELD, Record};
 use remit_common::admin::Totals;
 use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;

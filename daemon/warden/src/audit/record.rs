@@ -76,7 +76,7 @@ const fn is_change(event: Event) -> bool {
 }
 
 /// Bytes of one field's value. A record stays far below a datagram's limit.
-const FIELD: usize = 8 << 10;
+pub const FIELD: usize = 8 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

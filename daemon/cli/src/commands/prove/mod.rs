@@ -48,7 +48,7 @@ pub fn prove(context: &Context, args: &ProveArgs) -> Result<Exit, Failure> {
     let mut question = question.map_err(|why| failed(&why))?;
     // Without the daemon no temporary grant permits anything; a nightly look must not start it.
     let is_served = !args.log && root == Path::new("/") && admin_socket::may_ask(context);
-    let in_force = is_served.then(|| prover::in_force(context, &policy));
+    let in_force = is_served.then(|| prover::in_force(context));
     let is_unlisted = matches!(in_force, Some(Err(_)));
     question.in_force = in_force.and_then(Result::ok).unwrap_or_default();
     let mut report = prover::ask(&question).map_err(|why| failed(&why))?;

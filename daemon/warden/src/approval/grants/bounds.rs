@@ -10,8 +10,6 @@ use sha2::{Digest, Sha256};
 
 use crate::event_loop::timers;
 
-const NAMED: usize = 8;
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
     pub name: String,
@@ -39,24 +37,8 @@ fn digest(policy: &Policy, name: &str) -> Option<[u8; 32]> {
     Some(Sha256::digest(definition).into())
 }
 
-/// `site.* (site.reload, site.test)`; a name without a pattern is unchanged.
-pub fn in_full(what: &str, covered: &[Covered]) -> String {
-    if !what.contains(['*', '?']) {
-        return what.to_owned();
-    }
-    let names: Vec<&str> = covered
-        .iter()
-        .take(NAMED)
-        .map(|one| one.name.as_str())
-        .collect();
-    let more = match covered.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    match names.is_empty() {
-        true => what.to_owned(),
-        false => format!("{what} ({}{more})", names.join(", ")),
-    }
+pub fn names(covered: &[Covered]) -> Vec<String> {
+    covered.iter().map(|one| one.name.clone()).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

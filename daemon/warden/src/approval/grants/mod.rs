@@ -69,7 +69,7 @@ use crate::identity::peer::Subject;
 use crate::request::Call;
 use crate::startup::error::Fatal;
 use crate::state_dir::ledger::Damage;
-pub use bounds::{Covered, in_full};
+pub use bounds::{Covered, names};
 use store::{GrantStore, Saved};
 pub use table::{Giver, TemporaryGrant, paths};
 use table::{GrantUser, Table};

@@ -7,7 +7,7 @@ use remit_plan::{Bundle, PlanPath};
 use remit_policy::{CallerIds, Consent, Glob, Lifted, Pending, PlanWithin, Policy};
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{Covered, in_full};
+use super::bounds::{Covered, names};
 use crate::approval::grants::bounds::Moment;
 use crate::identity::peer::Subject;
 
@@ -195,14 +195,10 @@ impl TemporaryGrant {
     }
 
     pub fn view(&self, now: Moment) -> ActiveGrant {
-        let covered = self.covered.as_deref().unwrap_or_default();
-        let what = in_full(&self.new.what, covered);
         ActiveGrant {
             grant: self.number,
-            new: NewGrant {
-                what,
-                ..self.new.clone()
-            },
+            new: self.new.clone(),
+            covered: names(self.covered.as_deref().unwrap_or_default()),
             by: self.giver.name.clone(),
             by_uid: self.giver.uid,
             granted_ms: self.granted_ms,
@@ -356,7 +352,10 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use remit_policy::MachineTable;
+
     use super::*;
+    use crate::request::fixture::Scene;
 
     const NOW: Moment = Moment {
         realtime_ms: 1_000_000,
@@ -570,6 +569,30 @@ mod tests {
             granted.end = NOW.after(ms);
             assert_eq!(granted.left_at(NOW), format!("{text} left, given by ann"));
         }
+    }
+
+    #[test]
+    fn view_names_each_covered_command_and_none_that_came_later() {
+        let policy = |count: usize| {
+            let command = |at| {
+                format!(
+                    "[[command]]\nname = \"site.number-{at:02}\"\nsummary = \"x\"\neffect = \"change\"\n\
+                     profile = \"strict\"\nargv = [\"/usr/bin/true\"]\n"
+                )
+            };
+            let text: String = (0..count).map(command).collect();
+            Scene::of(&text, &MachineTable::default()).policy
+        };
+        let mut table = Table::empty(1);
+        table.give(new(user(1000), "site.*", &[], None), giver(7, None), NOW);
+        let names: Vec<String> = (0..12).map(|at| format!("site.number-{at:02}")).collect();
+        for count in [12, 14] {
+            table.bind(&policy(count));
+            let view = table.grants[0].view(NOW);
+            assert_eq!((view.new.what.as_str(), &view.covered), ("site.*", &names));
+        }
+        table.bind(&policy(11));
+        assert_eq!(table.grants[0].view(NOW).covered, names[..11]);
     }
 
     #[test]
