@@ -10,7 +10,7 @@ use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::process::ends_within;
 use remit_wire::outcome::State;
 
-use super::scene::{APPROVERS, POLICY, approve, asks, code, does, options};
+use super::scene::{APPROVERS, POLICY, approve, asks, code, does, events, options};
 
 const EXECUTES: &str = "to start, x.service executes as root: /usr/bin/x /var/lib/of-an-agent\n";
 
@@ -74,6 +74,26 @@ fn c03_another_effect_than_was_shown_voids_the_approval() {
     assert_eq!(code(&report), "approval_void");
     let why = cause(&report);
     assert!(why.contains("its effect has changed"), "{why}");
+    daemon.stop();
+}
+
+/// What it does is not known for a moment, and nothing has changed.
+#[test]
+fn description_that_fails_refuses_this_approval_alone() {
+    let daemon = started();
+    let mut caller = Caller::new(&daemon, &user_a());
+    let (job, _) = asks(&mut caller, "unit.start", &UNIT);
+    daemon.set_file("does", "refuse");
+    let refusal = approve(&daemon, job).expect_err("what it does is not known");
+    assert_eq!(refusal.code, Code::NotStarted, "{refusal:?}");
+    let why = "not approved: cannot show what it would do: ";
+    assert!(refusal.message.starts_with(why), "{refusal:?}");
+    let next = refusal.next.as_deref().unwrap_or_default();
+    assert!(next.contains("approve it again"), "{refusal:?}");
+    daemon.set_file("does", EXECUTES);
+    approve(&daemon, job).expect("nothing has changed");
+    assert_eq!(caller.end_of(job).state, State::Exited);
+    assert_eq!(events(&daemon, job), ["asked", "approved", "intent", "end"]);
     daemon.stop();
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use remit_approval::signers::{self, Signers};
 use remit_policy_files::Owners;
+use serde::{Deserialize, Serialize};
 
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
@@ -27,15 +28,29 @@ pub struct AcceptedSignatures {
     pub at_ms: u64,
 }
 
+/// What became of the signatures of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignaturesNow {
+    /// Each would be accepted again.
+    #[default]
+    Accepted,
+    /// Why one would not be, in a sentence.
+    Lost(String),
+    /// Why the file of keys cannot be read or used, in a sentence. Perhaps none is lost.
+    Unread(String),
+}
+
 /// Reads the keys of approvers; may block.
 pub fn read_keys(config: &Path) -> Result<Signers, String> {
+    remit_policy_files::approver_keys(config, Owners::Root)?.ok_or_else(|| no_keys(config))
+}
+
+fn no_keys(config: &Path) -> String {
     let file = config.join(signers::FILE);
-    remit_policy_files::approver_keys(config, Owners::Root)?.ok_or_else(|| {
-        format!(
-            "there is no '{}' with the keys of approvers",
-            file.display()
-        )
-    })
+    format!(
+        "there is no '{}' with the keys of approvers",
+        file.display()
+    )
 }
 
 impl AcceptedSignatures {
@@ -54,15 +69,19 @@ impl AcceptedSignatures {
         }
     }
 
-    /// Reads the keys, and says why one of the signatures would not be accepted now; may block.
-    pub fn lost(&self) -> Option<String> {
-        if self.signed.is_empty() {
-            return None;
-        }
-        let mut signed = self.signed.iter();
-        match read_keys(&self.config) {
-            Ok(keys) => signed.find_map(|one| one.lost(&keys, &self.people, self.at_ms)),
-            Err(why) => signed.next().map(|one| one.sentence(&why)),
+    /// Reads the keys, and says whether the signatures would be accepted now; may block. Without the file no key is left.
+    pub fn now(&self) -> SignaturesNow {
+        let Some(first) = self.signed.first() else {
+            return SignaturesNow::Accepted;
+        };
+        match remit_policy_files::approver_keys(&self.config, Owners::Root) {
+            Ok(Some(keys)) => {
+                let mut signed = self.signed.iter();
+                let lost = signed.find_map(|one| one.lost(&keys, &self.people, self.at_ms));
+                lost.map_or(SignaturesNow::Accepted, SignaturesNow::Lost)
+            }
+            Ok(None) => SignaturesNow::Lost(first.sentence(&no_keys(&self.config))),
+            Err(why) => SignaturesNow::Unread(first.sentence(&why)),
         }
     }
 }
@@ -153,19 +172,26 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_lost_with_the_file() {
+    fn signatures_are_lost_with_the_file_but_not_while_it_cannot_be_read() {
         let mut accepted = AcceptedSignatures {
             config: PathBuf::from("/nonexistent/remit"),
             signed: Vec::new(),
             people: Vec::new(),
             at_ms: NOW,
         };
-        assert_eq!(accepted.lost(), None);
+        assert_eq!(accepted.now(), SignaturesNow::Accepted);
         accepted.signed.push(SignedBefore {
             account: "ann".to_owned(),
             key: KEY.to_owned(),
         });
         let why = "ann has signed it, and there is no '/nonexistent/remit/approvers' with the keys of approvers";
-        assert_eq!(accepted.lost().as_deref(), Some(why));
+        assert_eq!(accepted.now(), SignaturesNow::Lost(why.to_owned()));
+        // What cannot be opened is no file that is gone.
+        accepted.config = PathBuf::from("/dev/null");
+        let now = accepted.now();
+        assert!(
+            matches!(&now, SignaturesNow::Unread(why) if why.starts_with("ann has signed it, and ")),
+            "{now:?}"
+        );
     }
 }

@@ -12,7 +12,7 @@ use remit_spawn::Measured;
 
 use crate::approval::approver::consent;
 use crate::approval::file_hash::{AsFound, FileFound};
-use crate::approval::table::Request;
+use crate::approval::table::{Approval, Request};
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUids;
 use crate::request::fixture::named;
@@ -125,6 +125,18 @@ impl Scene {
             deadline: Duration::ZERO,
             ..Request::new(Box::new(draft), pending, AsFound::default())
         }
+    }
+
+    /// A request that still needs an approval, after one of this person.
+    pub fn approved_before(&self, by: Subject) -> Request {
+        let reason = "it is due".into();
+        let disk = named("disk.wipe", &[("disk", "a")]);
+        let mut request = self.request(spec(disk, Purpose::Change { reason }), Vec::new());
+        request.approvals.push(Approval {
+            by,
+            signature: None,
+        });
+        request
     }
 
     pub fn plan(&self) -> Plan {

@@ -20,7 +20,7 @@ use super::view::{approved, asked};
 use super::wanted::{hold_copies, opens_wanted, wanted};
 use super::{approver, copies, notification};
 use crate::admin::Wants;
-use crate::approval::file_hash::{self, MeasuredFiles, Measuring};
+use crate::approval::file_hash::{self, Measurement, Measuring};
 use crate::audit::reports::Outcome;
 use crate::audit::unrecorded;
 use crate::event_loop::timers::{self, Timer};
@@ -97,7 +97,7 @@ pub fn on_measuring_timeout(cx: &mut RequestCx<'_>, serial: u64) {
     on_measured(cx, serial, Err(file_hash::late()));
 }
 
-fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Result<MeasuredFiles, String>) {
+fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
     cx.job.reactor.timers.cancel(Timer::Measuring(serial));
     let found = match queue::on_measured_again(cx, serial, found) {
         Ok(waiting) => {
@@ -139,7 +139,7 @@ fn admit_request(
     cx: &mut RequestCx<'_>,
     serial: u64,
     fresh: MeasuringRequest,
-    found: Result<MeasuredFiles, String>,
+    found: Measurement,
 ) -> Result<Outcome, Refusal> {
     let MeasuringRequest {
         mut draft,
@@ -148,7 +148,7 @@ fn admit_request(
     } = fresh;
     let found = recheck(cx, Check::Examined(&draft, &found))
         .map_err(|unmet| unmet.refusal)
-        .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why)))
+        .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why.why())))
         .and_then(|found| hold_copies(cx.job.jobs, &mut draft, measuring, found.split().0));
     let found = match found {
         Ok(found) => found,
@@ -256,7 +256,7 @@ fn finish_approval(
     cx: &mut RequestCx<'_>,
     serial: u64,
     by: &Subject,
-    found: Result<MeasuredFiles, String>,
+    found: Measurement,
 ) -> Result<AdminReply, Refusal> {
     end::end_expired(&mut cx.job);
     let request = cx.job.jobs.find::<Request>(serial);

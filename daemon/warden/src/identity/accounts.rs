@@ -64,6 +64,15 @@ impl People {
         }
     }
 
+    /// The answer about one account.
+    #[cfg(test)]
+    pub fn fake(uid: u32, name: &str, account: AccountState) -> Self {
+        Self {
+            accounts: [((uid, name.to_owned()), account)].into(),
+            groups: BTreeMap::new(),
+        }
+    }
+
     pub fn account(&self, uid: u32, name: &str) -> Option<&AccountState> {
         self.accounts.get(&(uid, name.to_owned()))
     }
@@ -96,9 +105,17 @@ impl People {
             }
             AccountState::NoAccount if name == nameless(uid) => None,
             AccountState::NoAccount => Some(format!("the account of {name} no longer exists")),
+            AccountState::Unknown(_) => self.unanswered(uid, name),
+        }
+    }
+
+    /// Returns why the user database has not answered about this account. That says nothing about a change.
+    pub fn unanswered(&self, uid: u32, name: &str) -> Option<String> {
+        match self.account(uid, name)? {
             AccountState::Unknown(why) => {
                 Some(format!("cannot look up the account of {name}: {why}"))
             }
+            AccountState::Is(_) | AccountState::NoAccount => None,
         }
     }
 
@@ -159,13 +176,6 @@ impl AccountState {
 mod tests {
     use super::*;
 
-    fn people(uid: u32, name: &str, account: AccountState) -> People {
-        People {
-            accounts: [((uid, name.to_owned()), account)].into(),
-            groups: BTreeMap::new(),
-        }
-    }
-
     fn is(name: &str, groups: &[u32]) -> AccountState {
         AccountState::Is(Login {
             name: name.to_owned(),
@@ -191,7 +201,7 @@ mod tests {
             ("#1000", AccountState::NoAccount, Some("has lost a group")),
         ] {
             let subject = Subject::fake(1000, name, None);
-            let why = people(1000, name, account.clone()).has_lost(&subject, &named);
+            let why = People::fake(1000, name, account.clone()).has_lost(&subject, &named);
             let is_so = why
                 .as_deref()
                 .zip(lost)
@@ -201,7 +211,7 @@ mod tests {
                 "{name} {account:?}: {why:?}"
             );
         }
-        let no_account = people(1000, "#1000", AccountState::NoAccount);
+        let no_account = People::fake(1000, "#1000", AccountState::NoAccount);
         let subject = Subject::fake(1000, "#1000", None);
         assert_eq!(no_account.has_lost(&subject, &[50].into()), None);
         assert_eq!(People::default().has_lost(&subject, &named), None);

@@ -7,7 +7,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 
 use crate::approval::accepted::AcceptedSignatures;
-use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::file_hash::Measurement;
 use crate::approval::wanted;
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;
@@ -147,8 +147,8 @@ fn measure_again(cx: &mut RequestCx<'_>, waiting: Waiting) {
 pub fn on_measured_again(
     cx: &mut RequestCx<'_>,
     serial: u64,
-    found: Result<MeasuredFiles, String>,
-) -> Result<Option<Waiting>, Result<MeasuredFiles, String>> {
+    found: Measurement,
+) -> Result<Option<Waiting>, Measurement> {
     let Some(mut waiting) = stop_measuring(&mut cx.job, serial) else {
         return Err(found);
     };

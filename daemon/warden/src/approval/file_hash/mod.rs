@@ -5,6 +5,7 @@
 mod does;
 mod file;
 mod names;
+mod unmeasured;
 mod word;
 
 use std::collections::BTreeSet;
@@ -21,13 +22,14 @@ use remit_spawn::{Measured, PathIs};
 use remit_sys::{Answer, in_child_with, sys};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::accepted::AcceptedSignatures;
+use crate::approval::accepted::{AcceptedSignatures, SignaturesNow};
 use crate::approval::opens::{Opens, OpensAsked, OpensWanted};
 use crate::approval::signature::{SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
 pub use does::{asking, asking_after, is_own_program};
+pub use unmeasured::{Measurement, Unmeasured, late};
 pub use word::is_as_copied;
 
 /// Time limit of the child. After it, the [`Measuring`] is dropped, which ends the child.
@@ -135,7 +137,7 @@ impl AsFound {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredFiles {
     pub files: Vec<FileFound>,
     pub does: Vec<String>,
@@ -145,8 +147,8 @@ pub struct MeasuredFiles {
     pub people: People,
     /// `None`: none was wanted.
     pub signature: Option<Result<Box<VerifiedSignature>, String>>,
-    /// Why a signature of an earlier approval would not be accepted now.
-    pub lost_signature: Option<String>,
+    /// Those of earlier approvals.
+    pub signatures: SignaturesNow,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -213,24 +215,18 @@ impl Measuring {
     }
 
     /// Returns what was found, or why it cannot be approved. `None`: not complete yet. Never blocks.
-    pub fn read(&mut self) -> Option<Result<MeasuredFiles, String>> {
+    pub fn read(&mut self) -> Option<Measurement> {
         match self.answer.read() {
             Ok(None) => None,
-            Ok(Some(bytes)) => Some(
-                postcard::from_bytes::<Result<MeasuredFiles, String>>(&bytes)
-                    .map_err(|_| "the child that hashes files died".to_owned())
-                    .and_then(|found| found),
-            ),
-            Err(error) => Some(Err(chain(&error))),
+            Ok(Some(bytes)) => Some(postcard::from_bytes::<Measurement>(&bytes).unwrap_or_else(
+                |_| {
+                    let why = "the child that hashes files died";
+                    Err(Unmeasured::Failed(why.to_owned()))
+                },
+            )),
+            Err(error) => Some(Err(Unmeasured::Failed(chain(&error)))),
         }
     }
-}
-
-pub fn late() -> String {
-    let seconds = PATIENCE.as_secs();
-    format!(
-        "the files were not read in {seconds} s: a disk or a directory service does not respond"
-    )
 }
 
 impl MeasuredFiles {
@@ -243,7 +239,7 @@ impl MeasuredFiles {
             people,
             loose,
             signature: _,
-            lost_signature: _,
+            signatures: _,
         } = self;
         let found = AsFound {
             files,
@@ -260,17 +256,17 @@ impl MeasuredFiles {
         wanted: &Wanted,
         opens: Option<&OpensWanted<'_>>,
         copies: &[BorrowedFd<'_>],
-    ) -> Result<Self, String> {
+    ) -> Measurement {
         // First, with all rights: the verifier gets an identity of its own.
         let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
         let signature = signature.map(|verified| verified.map(Box::new));
         // It works while this child measures.
         let opens = opens.map(OpensWanted::ask);
         let accepted = wanted.accepted.as_ref();
-        let lost_signature = accepted.and_then(AcceptedSignatures::lost);
+        let signatures = accepted.map(AcceptedSignatures::now).unwrap_or_default();
         let requester = ReaderIdentity::alone(wanted.uid);
         let Some(Word::Literal(program) | Word::Text(program)) = wanted.argv.first() else {
-            return Err("no program is named".to_owned());
+            return Err("no program is named".to_owned().into());
         };
         let mut files = match wanted.chosen {
             true => requester.look(|| word::of_program(program, &wanted.path))?,
@@ -316,7 +312,10 @@ impl MeasuredFiles {
         }
         let (mut does, stays) = match &wanted.undo {
             Some(undo) => undo.page().map(|page| (page.lines, page.stays))?,
-            None => (does::ask(wanted.describe.as_deref(), None)?, None),
+            None => {
+                let does = does::ask(wanted.describe.as_deref(), None);
+                (does.map_err(Unmeasured::Failed)?, None)
+            }
         };
         let changed = match &wanted.undo {
             Some(undo) if !wanted.acts.is_empty() => Some(undo.changed()?),
@@ -324,7 +323,8 @@ impl MeasuredFiles {
         };
         for (line, describe) in &wanted.acts {
             does.push(line.clone());
-            does.extend(does::ask(describe.as_deref(), changed.as_deref())?);
+            let more = does::ask(describe.as_deref(), changed.as_deref());
+            does.extend(more.map_err(Unmeasured::Failed)?);
         }
         let people = People::look_up(&wanted.people);
         Ok(Self {
@@ -335,7 +335,7 @@ impl MeasuredFiles {
             loose,
             people,
             signature,
-            lost_signature,
+            signatures,
         })
     }
 }

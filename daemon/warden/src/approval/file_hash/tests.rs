@@ -1,5 +1,6 @@
 //! Uses real files below /run, because only root can change the directories above.
 
+use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ fn wanted(argv: Vec<Option<CString>>, path: &[CString]) -> Wanted {
 }
 
 /// Does not fork, which needs a process of one thread. Uses the encoding of the pipe.
-fn measure(wanted: &Wanted) -> Result<MeasuredFiles, String> {
+fn measure(wanted: &Wanted) -> Measurement {
     let found = MeasuredFiles::of(wanted, None, &[]);
     let bytes = postcard::to_extend(&found, Vec::new()).unwrap();
     assert_eq!(postcard::from_bytes(&bytes), Ok(found.clone()));
@@ -190,10 +191,33 @@ fn what_cannot_be_approved_is_said() {
             "'~/loose' cannot be approved, because it may change",
         ),
     ] {
-        let why = measure(&wanted(argv, &[dir.path("")])).unwrap_err();
-        let why = why.replace(dir.0.to_str().unwrap(), "~");
+        let unmeasured = measure(&wanted(argv, &[dir.path("")])).unwrap_err();
+        let why = unmeasured.why().replace(dir.0.to_str().unwrap(), "~");
+        assert!(matches!(unmeasured, Unmeasured::Unbindable(_)), "{why}");
         assert!(why.contains(want), "{want}: {why}");
     }
+}
+
+/// What does not answer now may answer later: the files can be as they were.
+#[test]
+fn description_that_fails_is_a_failed_look() {
+    let busy = [
+        c"/bin/sh",
+        c"-c",
+        c"echo 'remit-act: apt-get is busy' >&2; exit 1",
+    ];
+    let busy: Vec<CString> = busy.map(CStr::to_owned).to_vec();
+    let of_act = ("then 'a' runs".to_owned(), Some(busy.clone()));
+    for (describe, acts) in [(Some(busy), Vec::new()), (None, vec![of_act])] {
+        let wanted = Wanted {
+            describe,
+            acts,
+            ..wanted(vec![Some(c"/bin/sh".to_owned())], &[])
+        };
+        let why = "cannot show what it would do: apt-get is busy".to_owned();
+        assert_eq!(measure(&wanted), Err(Unmeasured::Failed(why)));
+    }
+    assert!(matches!(late(), Unmeasured::Failed(_)));
 }
 
 #[test]
@@ -222,7 +246,7 @@ fn path_that_the_requester_cannot_open_is_refused_with_one_text() {
         let copies = [copy.as_fd()];
         let copies = if copied { &copies[..] } else { &[] };
         let why = MeasuredFiles::of(&wanted, None, copies).unwrap_err();
-        why.replace(dir.0.join(name).to_str().unwrap(), "~")
+        why.why().replace(dir.0.join(name).to_str().unwrap(), "~")
     };
     let absent = "argument 1, '~', is not a file that the job can open";
     for (copied, or) in [

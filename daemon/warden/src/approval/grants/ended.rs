@@ -228,13 +228,9 @@ impl Grants {
     /// Returns `None` if nobody looked the giver up. Fails if the user database did not answer.
     pub fn giver_found(&self, number: u64, people: &People) -> Option<Result<(), String>> {
         let giver = &self.table.get(number)?.giver;
-        Some(match people.account(giver.uid, &giver.name)? {
-            AccountState::Is(_) | AccountState::NoAccount => Ok(()),
-            AccountState::Unknown(why) => {
-                let name = &giver.name;
-                Err(format!("cannot look up the account of {name}: {why}"))
-            }
-        })
+        people.account(giver.uid, &giver.name)?;
+        let unanswered = people.unanswered(giver.uid, &giver.name);
+        Some(unanswered.map_or(Ok(()), Err))
     }
 }
 

@@ -2,6 +2,7 @@
 //! one table has what holds where. A condition that is met at one stage says nothing about the next.
 
 mod difference;
+mod looked;
 #[cfg(test)]
 mod tests;
 
@@ -10,8 +11,9 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_policy::{Approval, Basis};
 
+use crate::approval::accepted::SignaturesNow;
 use crate::approval::approver::{lost_approver, may_still_approve};
-use crate::approval::file_hash::MeasuredFiles;
+use crate::approval::file_hash::{MeasuredFiles, Measurement};
 use crate::approval::signature::check_signed;
 use crate::approval::{AsFound, Request};
 use crate::config::policy_reload::Decided;
@@ -25,19 +27,17 @@ use crate::request::{Approved, Draft, Plan};
 
 pub const LATE: &str = "no slot was free before the approval expired";
 
-type Found = Result<MeasuredFiles, String>;
-
 /// A job at the stage at which it is checked again, with what a child found out about its files and people.
 pub enum Check<'a> {
     /// Before an approver is asked.
-    Examined(&'a Draft, &'a Found),
+    Examined(&'a Draft, &'a Measurement),
     /// The audit log takes records again.
     Parked(&'a Plan),
-    Approving(&'a Request, &'a Subject, &'a Found),
+    Approving(&'a Request, &'a Subject, &'a Measurement),
     /// A slot is free. The policy in force may bind it again.
     Turn(&'a mut Plan),
     /// A slot is free, and it was approved.
-    Rehashed(&'a Plan, &'a Approved, &'a Found),
+    Rehashed(&'a Plan, &'a Approved, &'a Measurement),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub enum Condition {
     Allowed,
     /// The approver could still approve it.
     Approver,
+    /// The child could look at everything: what it has not seen has perhaps not changed.
+    Looked,
     /// Those who approved it before could still approve it.
     EarlierApprovers,
     /// The signatures of those who approved it would be accepted now.
@@ -93,8 +95,8 @@ pub enum Condition {
 const fn conditions(at: At) -> &'static [Condition] {
     use Condition::{
         Allowed, Approver, Copies, Deadline, EarlierApprovers, EarlierSignatures, Effects, Files,
-        Grant, Hashed, Loose, Open, Recovered, Requester, Required, SamePolicy, Sandbox, Session,
-        Signature, Unpaused, Unprotected,
+        Grant, Hashed, Looked, Loose, Open, Recovered, Requester, Required, SamePolicy, Sandbox,
+        Session, Signature, Unpaused, Unprotected,
     };
     match at {
         At::Examined => &[
@@ -104,6 +106,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Open, Sandbox, Session, Grant, Unpaused, Required, SamePolicy, Recovered,
         ],
         At::Approving => &[
+            Looked,
             Approver,
             EarlierApprovers,
             EarlierSignatures,
@@ -180,6 +183,7 @@ impl Unmet {
         !matches!(
             self.condition,
             Condition::Approver
+                | Condition::Looked
                 | Condition::Signature
                 | Condition::Open
                 | Condition::Unpaused
@@ -233,7 +237,7 @@ impl Check<'_> {
         }
     }
 
-    fn found(&self) -> Option<&Found> {
+    fn found(&self) -> Option<&Measurement> {
         match self {
             Self::Examined(_, found)
             | Self::Approving(_, _, found)
@@ -309,15 +313,23 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         Condition::EarlierSignatures if job.has_bad_signature() => Ok(()),
         Condition::EarlierSignatures => {
             let found = job.found().and_then(|found| found.as_ref().ok());
-            void(found.and_then(|found| found.lost_signature.clone()))
+            void(found.and_then(|found| match &found.signatures {
+                SignaturesNow::Accepted => None,
+                SignaturesNow::Lost(why) | SignaturesNow::Unread(why) => Some(why.clone()),
+            }))
         }
         Condition::Signature => match job {
             Check::Approving(request, _, Ok(found)) => check_signed(request, found),
             // Without an answer of the child, `Hashed` is not met.
             _ => Ok(()),
         },
+        Condition::Looked => looked::not_looked_at(job).map_or(Ok(()), |why| {
+            let text = format!("not approved: {why}");
+            Err(Refusal::new(Code::NotStarted, text)
+                .next("it stays pending, with its earlier approvals: approve it again in a moment"))
+        }),
         Condition::Hashed => match job.found() {
-            Some(Err(why)) => Err(Refusal::new(Code::NotStarted, why.clone())),
+            Some(Err(unmeasured)) => Err(Refusal::new(Code::NotStarted, unmeasured.why())),
             _ => Ok(()),
         },
         Condition::Requester => {

@@ -1,5 +1,9 @@
 use super::Condition as C;
+use super::looked::not_looked_at;
 use super::*;
+use crate::approval::file_hash::Unmeasured;
+use crate::approval::fixture::Scene;
+use crate::identity::accounts::{AccountState, People};
 
 const STAGES: [At; 5] = [
     At::Examined,
@@ -10,7 +14,7 @@ const STAGES: [At; 5] = [
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
-const TABLE: [(C, &str); 21] = [
+const TABLE: [(C, &str); 22] = [
     (C::Open, "x x x . x"),
     (C::Session, "x x . . ."),
     (C::Unpaused, "x x x x x"),
@@ -21,6 +25,7 @@ const TABLE: [(C, &str); 21] = [
     (C::SamePolicy, "x x x . x"),
     (C::Allowed, ". . . x ."),
     (C::Approver, ". . x . x"),
+    (C::Looked, ". . x . ."),
     (C::EarlierApprovers, ". . x . ."),
     (C::EarlierSignatures, ". . x . x"),
     (C::Signature, ". . x . ."),
@@ -71,7 +76,7 @@ fn the_first_condition_in_order_is_the_answer() {
     for (stage, first) in [
         (At::Examined, C::Open),
         (At::Parked, C::Open),
-        (At::Approving, C::Approver),
+        (At::Approving, C::Looked),
         (At::Turn, C::Grant),
         (At::Rehashed, C::Open),
     ] {
@@ -97,6 +102,9 @@ fn unmet_condition_decides_the_end() {
             true,
         ),
         (C::Approver, State::Denied, "no; it never ran", false),
+        (C::Looked, State::Denied, "no; it never ran", false),
+        (C::Hashed, State::Denied, "no; it never ran", true),
+        (C::Requester, State::Denied, "no; it never ran", true),
         (C::EarlierApprovers, State::Denied, "no; it never ran", true),
         (
             C::EarlierSignatures,
@@ -113,4 +121,59 @@ fn unmet_condition_decides_the_end() {
         assert_eq!(unmet.end(), (state, cause.to_owned()), "{condition:?}");
         assert_eq!(unmet.is_change(), is_change, "{condition:?}");
     }
+}
+
+/// The child of an approval that found this about the accounts.
+fn about(uid: u32, name: &str, account: AccountState) -> MeasuredFiles {
+    MeasuredFiles {
+        people: People::fake(uid, name, account),
+        ..MeasuredFiles::default()
+    }
+}
+
+/// A change is for the other conditions: they void the request.
+#[test]
+fn what_could_not_be_looked_at_is_no_change() {
+    let unknown = || AccountState::Unknown("EIO".into());
+    let signatures = |signatures: SignaturesNow, signature: Option<Result<_, String>>| {
+        Ok(MeasuredFiles {
+            signature,
+            signatures,
+            ..MeasuredFiles::default()
+        })
+    };
+    let (unread, bad) = (SignaturesNow::Unread("cannot use".into()), Err("no".into()));
+    let request = Scene::new().approved_before(Subject::fake(64_002, "ann", Some(64_002)));
+    let by = Subject::fake(64_003, "bob", Some(64_003));
+    for (found, unseen) in [
+        (Err(Unmeasured::Failed("late".into())), Some("late")),
+        (Err(Unmeasured::Unbindable("gone".into())), None),
+        (Ok(MeasuredFiles::default()), None),
+        (
+            Ok(about(64_001, "agent", unknown())),
+            Some("cannot look up the account of agent: EIO"),
+        ),
+        (
+            Ok(about(64_002, "ann", unknown())),
+            Some("cannot look up the account of ann: EIO"),
+        ),
+        (
+            Ok(about(64_003, "bob", unknown())),
+            Some("cannot look up the account of bob: EIO"),
+        ),
+        (Ok(about(64_001, "agent", AccountState::NoAccount)), None),
+        (Ok(about(64_002, "ann", AccountState::NoAccount)), None),
+        (signatures(unread.clone(), None), Some("cannot use")),
+        (signatures(unread, Some(bad)), None),
+        (signatures(SignaturesNow::Lost("lost".into()), None), None),
+    ] {
+        let why = not_looked_at(&Check::Approving(&request, &by, &found));
+        assert_eq!(why.as_deref(), unseen, "{found:?}");
+    }
+    // Before an approver is asked `Hashed` refuses it.
+    let failed = Err(Unmeasured::Failed("late".into()));
+    assert_eq!(
+        not_looked_at(&Check::Examined(&request.draft, &failed)),
+        None
+    );
 }
