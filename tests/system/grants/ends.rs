@@ -6,13 +6,15 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::Code;
-use remit_tests::caller::{Caller, at_once, change};
-use remit_tests::daemon::{Daemon, Options, admin, user_a};
+use remit_tests::accounts::Accounts;
+use remit_tests::caller::{Caller, argv, at_once, change};
+use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_wire::outcome::State;
 use serde_json::Value;
 
 use super::scene::{
-    changes, file, give, give_as, listed, options, reloads, revoke, runs, started, status, to_a,
+    GROUP, changes, file, give, give_as, listed, options, reloads, revoke, runs, started, status,
+    to_a, with_group,
 };
 
 #[test]
@@ -96,6 +98,71 @@ fn queued_job_ends_with_its_grant() {
     );
     assert_eq!(daemon.records("intent").len(), 1);
     daemon.stop();
+}
+
+/// Hours can pass until a slot is free, without a load of the policy.
+#[test]
+fn queued_job_is_refused_once_its_giver_or_its_recipient_has_lost_the_right() {
+    let all = || with_group("ops", GROUP, Vec::new());
+    let without_boss = || {
+        let mut accounts = all();
+        for (name, _, members) in &mut accounts.groups {
+            members.retain(|member| (*name, *member) != ("remit-admin", "boss"));
+        }
+        accounts
+    };
+    let without_agent = || {
+        let mut accounts = all();
+        accounts.users.retain(|(name, _)| *name != "agent");
+        accounts
+    };
+    type Change<'a> = &'a dyn Fn() -> Accounts;
+    let changes: [(Change<'_>, Option<&str>); 3] = [
+        (
+            &without_boss,
+            Some("its giver can no longer approve: boss is no longer in the group"),
+        ),
+        (
+            &without_agent,
+            Some("the account of agent no longer exists"),
+        ),
+        (&all, None),
+    ];
+    for (change_of_accounts, why) in changes {
+        let mut daemon = Daemon::start(Options {
+            jobs: 1,
+            accounts: Some(all()),
+            ..options()
+        });
+        give(&daemon, to_a("site.reload"));
+        let mut b = Caller::new(&daemon, &user_b());
+        let holder = b.run(at_once(argv(&["sleep", "60"]))).expect("B may");
+        let mut a = Caller::new(&daemon, &user_a());
+        let queued = a
+            .run(at_once(change("site.reload", &[])))
+            .expect("it is given");
+        assert_eq!(queued.state, State::Queued, "{queued:?}");
+        daemon.set_accounts(change_of_accounts());
+        b.stop(holder.job).expect("it is B's");
+        let ended = a.end_of(queued.job);
+        let intents = daemon.records("intent").len();
+        let Some(why) = why else {
+            assert_eq!((ended.state, intents), (State::Exited, 2), "{ended:?}");
+            continue;
+        };
+        let ending = ended.ending.expect("it has ended");
+        assert_eq!(
+            (ended.state, ending.code, intents),
+            (State::Denied, Some(Code::ApprovalVoid), 1),
+            "{ending:?}"
+        );
+        assert!(ending.cause.contains(why), "{why}: {ending:?}");
+        let is_it = |record: &Value| record["REMIT_JOB"] == queued.job.to_string();
+        let end = daemon.records("end").into_iter().find(is_it);
+        let end = end.expect("it is recorded");
+        assert!(end["REMIT_CAUSE"].as_str().unwrap().contains(why), "{end}");
+        daemon.stop();
+    }
 }
 
 /// A use that is not saved could be used again after a restart, so nothing runs.

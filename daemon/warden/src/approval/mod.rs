@@ -272,7 +272,7 @@ pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use shared::{Approvals, Comparing};
 pub use table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
 pub use view::copies_shown;
-pub use wanted::{copied, wanted};
+pub use wanted::{copied, look_up_again, wanted};
 
 #[cfg(test)]
 pub mod fixture;

@@ -79,18 +79,35 @@ impl Wanted {
         serial: u64,
         opens: Option<&OpensWanted<'_>>,
     ) -> Result<Measuring, Refusal> {
-        let cannot = |why: String| {
-            let text = format!("cannot hash its files: {why}");
-            Refusal::new(Code::NotStarted, text)
-        };
-        let measuring = Measuring::start(self, opens).map_err(cannot)?;
-        reactor
-            .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
-            .map_err(|error| cannot(error.to_string()))?;
-        let patience = measuring.end.saturating_duration_since(Instant::now());
-        reactor.timers.add(patience, Timer::Measuring(serial));
-        Ok(measuring)
+        let measuring = Measuring::start(self, opens);
+        watched(measuring, reactor, serial, "cannot hash its files")
     }
+}
+
+/// Looks the people up that a job rests on, before it starts. Fails if nothing can be forked.
+pub fn look_up_again(
+    question: &Question,
+    reactor: &mut Reactor,
+    serial: u64,
+) -> Result<Measuring, Refusal> {
+    let measuring = Measuring::of_people(question);
+    watched(measuring, reactor, serial, "cannot look up accounts")
+}
+
+fn watched(
+    started: Result<Measuring, String>,
+    reactor: &mut Reactor,
+    serial: u64,
+    cannot: &str,
+) -> Result<Measuring, Refusal> {
+    let cannot = |why: String| Refusal::new(Code::NotStarted, format!("{cannot}: {why}"));
+    let measuring = started.map_err(cannot)?;
+    reactor
+        .add(measuring.fd(), Token::Measuring(serial), Interest::Read)
+        .map_err(|error| cannot(error.to_string()))?;
+    let patience = measuring.end.saturating_duration_since(Instant::now());
+    reactor.timers.add(patience, Timer::Measuring(serial));
+    Ok(measuring)
 }
 
 pub fn wanted(draft: &Draft) -> Wanted {

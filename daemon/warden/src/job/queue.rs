@@ -1,17 +1,21 @@
 //! Queues jobs that wait for a slot or a copy of the machine, and starts them in turn. An approved plan first has its files hashed, and its requester
-//! and approver looked up, again: days can pass until a slot is free. It has its slot meanwhile, so no other starts first.
+//! and approver looked up, again: days can pass until a slot is free. So are requester, giver and recipient of a plan by a
+//! temporary grant. It has its slot meanwhile, so no other starts first.
 
 use std::time::{Duration, Instant};
 
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
+use remit_policy::Basis;
 
 use crate::approval::accepted::AcceptedSignatures;
-use crate::approval::file_hash::Measurement;
-use crate::approval::wanted;
+use crate::approval::file_hash::{Measurement, Measuring};
+use crate::approval::grants::ended::judge_grants;
+use crate::approval::{look_up_again, wanted};
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;
 use crate::event_loop::timers::{self, TURN, Timer};
+use crate::identity::accounts::Question;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::ended::{self, stop_measuring};
 use crate::job::life::{Action, Event};
@@ -118,29 +122,34 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
 
 /// Starts the recheck. The plan starts or ends when the result arrives.
 fn measure_again(cx: &mut RequestCx<'_>, waiting: Waiting) {
-    let mut wanted = wanted(&waiting.plan);
-    if let Some(approved) = &waiting.plan.approved {
-        approved.by.iter().for_each(|by| wanted.people.add(by));
-        let config = &cx.settings.args.config;
-        wanted.accepted = Some(AcceptedSignatures::new(
-            config,
-            &waiting.plan.requester.subject,
-            &approved.by,
-            approved.signed.clone(),
-        ));
-    }
-    let cx = &mut cx.job;
-    let serial = cx.jobs.next_serial();
-    match wanted.start(cx.reactor, serial) {
+    let serial = cx.job.jobs.next_serial();
+    match start_measuring(cx, &waiting.plan, serial) {
         Ok(measuring) => {
-            cx.jobs
-                .insert(serial, MeasuringAgain { waiting, measuring });
+            let again = MeasuringAgain { waiting, measuring };
+            cx.job.jobs.insert(serial, again);
         }
         Err(refusal) => {
             let cause = format!("{}; it never ran", refusal.message);
-            ended::end_waiting(cx, waiting, State::NotStarted, cause);
+            ended::end_waiting(&mut cx.job, waiting, State::NotStarted, cause);
         }
     }
+}
+
+fn start_measuring(cx: &mut RequestCx<'_>, plan: &Plan, serial: u64) -> Result<Measuring, Refusal> {
+    let requester = &plan.requester.subject;
+    if let Basis::TemporaryGrant { grant, .. } = plan.basis() {
+        let mut question = Question::of([requester]);
+        cx.approvals.grants.ask_about_one(*grant, &mut question);
+        return look_up_again(&question, cx.job.reactor, serial);
+    }
+    let mut wanted = wanted(plan);
+    if let Some(approved) = &plan.approved {
+        approved.by.iter().for_each(|by| wanted.people.add(by));
+        let (config, signed) = (&cx.settings.args.config, approved.signed.clone());
+        let accepted = AcceptedSignatures::new(config, requester, &approved.by, signed);
+        wanted.accepted = Some(accepted);
+    }
+    wanted.start(cx.job.reactor, serial)
 }
 
 /// Handles the result of a recheck: the plan if it may start. Errors: `found` back, if it belongs to another request.
@@ -149,14 +158,24 @@ pub fn on_measured_again(
     serial: u64,
     found: Measurement,
 ) -> Result<Option<Waiting>, Measurement> {
-    let Some(mut waiting) = stop_measuring(&mut cx.job, serial) else {
+    let Some(again) = cx.job.jobs.find::<MeasuringAgain>(serial) else {
         return Err(found);
     };
+    let by_grant = matches!(again.waiting.plan.basis(), Basis::TemporaryGrant { .. });
+    if let (true, Ok(found)) = (by_grant, &found) {
+        let (grants, policy) = (&mut cx.approvals.grants, &cx.policies.live.policy);
+        judge_grants(&mut cx.job, grants, policy, &found.people);
+    }
+    let Some(mut waiting) = stop_measuring(&mut cx.job, serial) else {
+        // It has ended with its grant.
+        return Ok(None);
+    };
     let plan = &waiting.plan;
-    let rechecked = plan.approved.as_ref().map_or(Ok(()), |approved| {
-        recheck(cx, Check::Rehashed(plan, approved, &found))
-    });
-    match rechecked {
+    let check = match &plan.approved {
+        Some(approved) => Check::Rehashed(plan, approved, &found),
+        None => Check::LookedUp(plan, &found),
+    };
+    match recheck(cx, check) {
         Ok(()) => match waiting.plan.life.advance(Event::Unchanged) {
             Ok(_) => return Ok(Some(waiting)),
             Err(wrong) => {

@@ -180,10 +180,26 @@ impl Measuring {
             .map(|(at, _)| Ok((at, memfd::empty(c"file")?)))
             .collect::<std::io::Result<Copies>>()
             .map_err(|error| format!("no memory file for a copy: {error}"))?;
+        Self::in_child(copies, |files| MeasuredFiles::of(wanted, opens, files))
+    }
+
+    /// Looks people up again, and at no file. Fails if nothing can be forked.
+    pub fn of_people(question: &Question) -> Result<Self, String> {
+        Self::in_child(Copies::new(), |_| {
+            Ok(MeasuredFiles {
+                people: People::look_up(question),
+                ..MeasuredFiles::default()
+            })
+        })
+    }
+
+    fn in_child(
+        copies: Copies,
+        measure: impl FnOnce(&[BorrowedFd<'_>]) -> Measurement,
+    ) -> Result<Self, String> {
         let files: Vec<_> = copies.iter().map(|(_, file)| file.as_fd()).collect();
         let answer = in_child_with(&files, |files| {
-            let found = MeasuredFiles::of(wanted, opens, files);
-            postcard::to_extend(&found, Vec::new()).unwrap_or_default()
+            postcard::to_extend(&measure(files), Vec::new()).unwrap_or_default()
         });
         Ok(Self {
             answer: answer.map_err(|error| chain(&error))?,

@@ -22,7 +22,7 @@ pub enum Stage {
     Approving,
     /// Waits for a slot.
     Queued(Files),
-    /// Its turn has come, and a child hashes its files once more. It has its slot.
+    /// Its turn has come, and a child hashes its files or looks its people up once more. It has its slot.
     Rehashed,
     /// The ledger and the audit log are asked to take it. It has its slot.
     Starting(Origin),
@@ -41,11 +41,12 @@ pub enum Stage {
     Over,
 }
 
-/// What a queued job knows of the files that were approved.
+/// What a queued job knows of the files and the people that its approval or its temporary grant rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Files {
+    /// It rests on a rule alone.
     NotApproved,
-    /// They were compared with what was approved in this turn of the loop.
+    /// They were compared in this turn of the loop.
     Compared,
     /// They have to be compared before the start.
     Unknown,
@@ -234,7 +235,9 @@ const fn next(stage: Stage, event: Event) -> Option<(Stage, Action)> {
     Some(match (stage, event) {
         (New, E::Lifted) => (Spent, Action::Spend),
         (New | Spent, E::Turn) => (Starting(Request), Action::RecordIntent),
-        (New | Spent, E::Queued) => (Queued(NotApproved), Action::Wait),
+        (New, E::Queued) => (Queued(NotApproved), Action::Wait),
+        // Hours can pass until a slot is free.
+        (Spent, E::Queued) => (Queued(Unknown), Action::Wait),
         (New, E::NeedsApproval) => (Examined, Action::Hash),
 
         (Examined, E::Asked) => (Asked, Action::Wait),

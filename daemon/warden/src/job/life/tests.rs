@@ -112,6 +112,15 @@ impl Job {
         }
     }
 
+    /// What the broker knows before the fork was queued. What was not queued was compared when its use was spent.
+    fn rests_on_people(&self) -> bool {
+        match self.right {
+            Right::Rule => false,
+            Right::TemporaryGrant => self.known,
+            Right::Approval => true,
+        }
+    }
+
     const fn has_slot(&self) -> bool {
         match self.stage {
             Stage::New
@@ -212,8 +221,8 @@ impl Job {
             (forks && self.intents != 1, "runs without a record"),
             (forks && !self.may_run(), "runs without a right"),
             (
-                forks && self.right == Right::Approval && !self.compared,
-                "runs with files that were not compared",
+                forks && self.rests_on_people() && !self.compared,
+                "runs with files or people that were not compared",
             ),
             (self.spent > 1, "spends two uses"),
             (self.approved > 1, "spends an approval twice"),
@@ -453,6 +462,14 @@ fn a_wrong_transition_is_found() {
             _ => next(stage, event),
         }
     }
+    const fn trusts_old_people(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+        match (stage, event) {
+            (Stage::Spent, Event::Queued) => {
+                Some((Stage::Queued(Files::NotApproved), Action::Wait))
+            }
+            _ => next(stage, event),
+        }
+    }
     const fn starts_again(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         match (stage, event) {
             (Stage::Running, Event::ExitedLast) => {
@@ -500,7 +517,14 @@ fn a_wrong_transition_is_found() {
     for (table, rule) in [
         (keeps_use as Table, "spends two uses"),
         (skips_record, "runs without a record"),
-        (trusts_old_files, "runs with files that were not compared"),
+        (
+            trusts_old_files,
+            "runs with files or people that were not compared",
+        ),
+        (
+            trusts_old_people,
+            "runs with files or people that were not compared",
+        ),
         (starts_again, "runs twice"),
         (frees_stuck, "lives without a slot"),
         (forgets_end, "its end is not recorded"),

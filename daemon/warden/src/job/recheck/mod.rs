@@ -38,6 +38,8 @@ pub enum Check<'a> {
     Turn(&'a mut Plan),
     /// A slot is free, and it was approved.
     Rehashed(&'a Plan, &'a Approved, &'a Measurement),
+    /// A slot is free, and a temporary grant allows it.
+    LookedUp(&'a Plan, &'a Measurement),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ enum At {
     Approving,
     Turn,
     Rehashed,
+    LookedUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +151,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Unprotected,
             Recovered,
         ],
+        At::LookedUp => &[Open, Grant, Looked, Requester],
     }
 }
 
@@ -166,6 +170,7 @@ impl Unmet {
             | Condition::Unpaused
             | Condition::Required
             | Condition::Recovered
+            | Condition::Looked
             | Condition::Copies => State::NotStarted,
             Condition::Deadline => State::Expired,
             _ => State::Denied,
@@ -217,6 +222,7 @@ impl Check<'_> {
             Self::Approving(..) => At::Approving,
             Self::Turn(_) => At::Turn,
             Self::Rehashed(..) => At::Rehashed,
+            Self::LookedUp(..) => At::LookedUp,
         }
     }
 
@@ -224,7 +230,7 @@ impl Check<'_> {
         match self {
             Self::Examined(draft, _) => draft,
             Self::Approving(request, ..) => &request.draft,
-            Self::Parked(plan) | Self::Rehashed(plan, ..) => plan,
+            Self::Parked(plan) | Self::Rehashed(plan, ..) | Self::LookedUp(plan, _) => plan,
             Self::Turn(plan) => plan,
         }
     }
@@ -232,7 +238,7 @@ impl Check<'_> {
     fn plan(&self) -> Option<&Plan> {
         match self {
             Self::Examined(..) | Self::Approving(..) => None,
-            Self::Parked(plan) | Self::Rehashed(plan, ..) => Some(plan),
+            Self::Parked(plan) | Self::Rehashed(plan, ..) | Self::LookedUp(plan, _) => Some(plan),
             Self::Turn(plan) => Some(plan),
         }
     }
@@ -241,7 +247,8 @@ impl Check<'_> {
         match self {
             Self::Examined(_, found)
             | Self::Approving(_, _, found)
-            | Self::Rehashed(_, _, found) => Some(found),
+            | Self::Rehashed(_, _, found)
+            | Self::LookedUp(_, found) => Some(found),
             Self::Parked(_) | Self::Turn(_) => None,
         }
     }
@@ -256,7 +263,9 @@ impl Check<'_> {
         let before = match self {
             Self::Approving(request, ..) => &request.found,
             Self::Rehashed(_, approved, _) => &approved.found,
-            Self::Examined(..) | Self::Parked(_) | Self::Turn(_) => return None,
+            Self::Examined(..) | Self::Parked(_) | Self::Turn(_) | Self::LookedUp(..) => {
+                return None;
+            }
         };
         Some((before, self.found()?.as_ref().ok()?))
     }
@@ -323,20 +332,19 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
             // Without an answer of the child, `Hashed` is not met.
             _ => Ok(()),
         },
-        Condition::Looked => looked::not_looked_at(job).map_or(Ok(()), |why| {
-            let text = format!("not approved: {why}");
-            Err(Refusal::new(Code::NotStarted, text)
-                .next("it stays pending, with its earlier approvals: approve it again in a moment"))
-        }),
+        Condition::Looked => looked::check_looked(&cx.approvals.grants, job),
         Condition::Hashed => match job.found() {
             Some(Err(unmeasured)) => Err(Refusal::new(Code::NotStarted, unmeasured.why())),
             _ => Ok(()),
         },
         Condition::Requester => {
             let people = job.found().and_then(|found| found.as_ref().ok());
-            let named = cx.policies.live.policy.groups_named();
+            let mut named = cx.policies.live.policy.groups_named().clone();
+            if let Check::LookedUp(..) = job {
+                named.extend(cx.approvals.grants.groups());
+            }
             let subject = &job.draft().requester.subject;
-            let lost = people.and_then(|found| found.people.has_lost(subject, named));
+            let lost = people.and_then(|found| found.people.has_lost(subject, &named));
             lost.map_or(Ok(()), |why| Err(Refusal::new(Code::DeniedRule, why)))
         }
         Condition::Files => void(
@@ -377,7 +385,9 @@ fn same_policy(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
             Code::NotStarted,
             "the policy has changed while the request waited for its record",
         ),
-        At::Approving | At::Turn | At::Rehashed => (Code::ApprovalVoid, "the policy has changed"),
+        At::Approving | At::Turn | At::Rehashed | At::LookedUp => {
+            (Code::ApprovalVoid, "the policy has changed")
+        }
     };
     Err(Refusal::new(code, text).next("ask again"))
 }

@@ -1,42 +1,44 @@
 use super::Condition as C;
-use super::looked::not_looked_at;
+use super::looked::{check_looked, not_looked_at};
 use super::*;
 use crate::approval::file_hash::Unmeasured;
 use crate::approval::fixture::Scene;
+use crate::approval::grants::Grants;
 use crate::identity::accounts::{AccountState, People};
 
-const STAGES: [At; 5] = [
+const STAGES: [At; 6] = [
     At::Examined,
     At::Parked,
     At::Approving,
     At::Turn,
     At::Rehashed,
+    At::LookedUp,
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
 const TABLE: [(C, &str); 22] = [
-    (C::Open, "x x x . x"),
-    (C::Session, "x x . . ."),
-    (C::Unpaused, "x x x x x"),
-    (C::Required, "x x x x x"),
-    (C::Sandbox, ". x . x ."),
-    (C::Grant, ". x . x ."),
-    (C::Deadline, ". . . x ."),
-    (C::SamePolicy, "x x x . x"),
-    (C::Allowed, ". . . x ."),
-    (C::Approver, ". . x . x"),
-    (C::Looked, ". . x . ."),
-    (C::EarlierApprovers, ". . x . ."),
-    (C::EarlierSignatures, ". . x . x"),
-    (C::Signature, ". . x . ."),
-    (C::Hashed, "x . x . x"),
-    (C::Requester, "x . x . x"),
-    (C::Files, ". . x . x"),
-    (C::Loose, ". . x . x"),
-    (C::Effects, ". . x . x"),
-    (C::Unprotected, ". . x x x"),
-    (C::Recovered, ". x . x x"),
-    (C::Copies, ". . . x ."),
+    (C::Open, "x x x . x x"),
+    (C::Session, "x x . . . ."),
+    (C::Unpaused, "x x x x x ."),
+    (C::Required, "x x x x x ."),
+    (C::Sandbox, ". x . x . ."),
+    (C::Grant, ". x . x . x"),
+    (C::Deadline, ". . . x . ."),
+    (C::SamePolicy, "x x x . x ."),
+    (C::Allowed, ". . . x . ."),
+    (C::Approver, ". . x . x ."),
+    (C::Looked, ". . x . . x"),
+    (C::EarlierApprovers, ". . x . . ."),
+    (C::EarlierSignatures, ". . x . x ."),
+    (C::Signature, ". . x . . ."),
+    (C::Hashed, "x . x . x ."),
+    (C::Requester, "x . x . x x"),
+    (C::Files, ". . x . x ."),
+    (C::Loose, ". . x . x ."),
+    (C::Effects, ". . x . x ."),
+    (C::Unprotected, ". . x x x ."),
+    (C::Recovered, ". x . x x ."),
+    (C::Copies, ". . . x . ."),
 ];
 
 fn refusal() -> Refusal {
@@ -79,6 +81,7 @@ fn the_first_condition_in_order_is_the_answer() {
         (At::Approving, C::Looked),
         (At::Turn, C::Grant),
         (At::Rehashed, C::Open),
+        (At::LookedUp, C::Open),
     ] {
         let unmet = first_unmet(stage, |_| Err(refusal())).unwrap_err();
         assert_eq!(unmet.condition, first);
@@ -102,7 +105,7 @@ fn unmet_condition_decides_the_end() {
             true,
         ),
         (C::Approver, State::Denied, "no; it never ran", false),
-        (C::Looked, State::Denied, "no; it never ran", false),
+        (C::Looked, State::NotStarted, "no; it never ran", false),
         (C::Hashed, State::Denied, "no; it never ran", true),
         (C::Requester, State::Denied, "no; it never ran", true),
         (C::EarlierApprovers, State::Denied, "no; it never ran", true),
@@ -176,4 +179,31 @@ fn what_could_not_be_looked_at_is_no_change() {
         not_looked_at(&Check::Examined(&request.draft, &failed)),
         None
     );
+}
+
+/// A plan without an answer about its people does not start. Its grant stays: perhaps they have lost nothing.
+#[test]
+fn turn_by_a_grant_needs_an_answer_about_each_of_its_people() {
+    let state = std::env::temp_dir().join(format!("remit-looked-{}", std::process::id()));
+    std::fs::create_dir_all(state.join("warden")).unwrap();
+    let grants = Grants::open(&state).unwrap();
+    let plan = Scene::new().plan();
+    let unknown = AccountState::Unknown("EIO".into());
+    for (found, why) in [
+        (Err(Unmeasured::Failed("late".into())), "late"),
+        (Err(Unmeasured::Unbindable("gone".into())), "gone"),
+        (
+            Ok(about(64_001, "agent", unknown)),
+            "cannot look up the account of agent: EIO",
+        ),
+        (
+            Ok(about(64_001, "agent", AccountState::NoAccount)),
+            "the giver of its grant was not looked up",
+        ),
+    ] {
+        let refusal = check_looked(&grants, &Check::LookedUp(&plan, &found)).unwrap_err();
+        let expect = (Code::NotStarted, why);
+        assert_eq!((refusal.code, refusal.message.as_str()), expect);
+    }
+    std::fs::remove_dir_all(state).unwrap();
 }
