@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_tests::caller::{Caller, at_once, change, named, stdout};
+use remit_tests::caller::{Caller, argv, at_once, change, named, stdout};
 use remit_tests::daemon::{Options, admin, user_a, user_b};
 use remit_wire::outcome::{FollowUp, JobReport, State};
 use remit_wire::{Request, Run, What};
@@ -523,6 +523,67 @@ fn what_changes_between_stops_what_follows() {
             "{words}"
         );
     }
+}
+
+/// Otherwise its requester could choose when it starts, by jobs that are queued before.
+fn starts_before_what_is_queued(queue_per_user: u8) {
+    const RUNS: &str = r##"
+[[grant]]
+name = "runs"
+to = ["#64001", "#64002"]
+allow = ["run"]
+approval = "none"
+"##;
+    let fixture = PlanFixture::of(Options {
+        policy: format!("{COMMANDS}{POLICY}{RUNS}"),
+        jobs: 1,
+        queue: format!("queue_per_user = {queue_per_user}"),
+        ..options()
+    });
+    fixture.put("files/a", "old\n");
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let gate = Gate::closed(&fixture);
+    let then = ["site.gate", "site.say word=one"];
+    let (job, _) = asks(&fixture, &mut caller, "new\n", &then);
+    approve(&fixture.daemon, job).expect("the approver can");
+    running(&fixture, "site.gate");
+    let long = caller.run(at_once(argv(&["sleep", "60"]))).expect("A may");
+    let mut other = Caller::new(&fixture.daemon, &user_b());
+    let short = other.run(at_once(argv(&["true"]))).expect("B may");
+    assert_eq!((long.state, short.state), (State::Queued, State::Queued));
+    let full = caller.run(at_once(argv(&["true"])));
+    assert_eq!(full.is_err(), queue_per_user == 1, "{full:?}");
+    gate.open();
+    until("the long job of A runs", || {
+        let long = caller.job(long.job, 0).expect("it is A's");
+        long.state == State::Running
+    });
+    let report = caller.job(job, 0).expect("it is A's");
+    let expect = then.map(|call| (call, State::Exited, Some(0)));
+    assert_eq!(ends(&report), expect, "{report:?}");
+    let all = fixture.daemon.audit();
+    let intent = |job: JobId| {
+        let id = job.to_string();
+        all.iter()
+            .position(|record| record["REMIT_JOB"] == id && record["REMIT_EVENT"] == "intent")
+    };
+    let follows = intent(job_of(&report.then[1]));
+    assert!(
+        follows.is_some() && follows < intent(long.job),
+        "{report:?}"
+    );
+    let is_before = |at: usize| follows < Some(at);
+    assert!(intent(short.job).is_none_or(is_before), "{report:?}");
+}
+
+#[test]
+fn command_that_follows_starts_before_what_is_queued() {
+    starts_before_what_is_queued(8);
+}
+
+#[test]
+fn command_that_follows_is_not_refused_by_a_full_queue() {
+    starts_before_what_is_queued(1);
 }
 
 #[test]

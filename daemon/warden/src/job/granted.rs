@@ -38,14 +38,16 @@ pub fn start_own(
     backpressure::execute(&mut cx.job, plan).map(|_| job)
 }
 
-/// Queues what the daemon starts itself: whatever becomes of it, its end is recorded and reported.
+/// Queues what follows a commit: whatever becomes of it, its end is recorded and reported. A full queue does not refuse it.
 pub fn queue_own(
     cx: &mut RequestCx<'_>,
     requester: Requester,
     call: Call,
     grant: Grant,
 ) -> Result<JobId, Refusal> {
-    let (_, draft) = make_draft(cx, requester, call, grant.terms())?;
+    let uid = requester.subject.uid();
+    let (bound, new) = bind(cx, JobSlot::Later, &call, grant.terms(), Some(uid))?;
+    let draft = Draft::new(call, bound, requester, new);
     let (job, plan) = (draft.job, Box::new(draft.granted(grant, None)));
     queue::enqueue(&mut cx.job, plan).map(|_| job)
 }

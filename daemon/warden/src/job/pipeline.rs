@@ -20,7 +20,7 @@ use crate::identity::peer::Subject;
 use crate::job::acts::FollowedCommit;
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
-use crate::job::{backpressure, granted, unconfirmed};
+use crate::job::{backpressure, granted, queue, unconfirmed};
 use crate::request::{Call, Draft, Requester, upload};
 
 /// Runs a request of a session, and reports the result. After a refusal, nothing ran.
@@ -141,7 +141,11 @@ pub fn go_on(cx: &mut RequestCx<'_>) {
             return;
         };
         match started {
-            Ok(job) => chain.on_started(at, job),
+            Ok(job) => {
+                // Its end may come at once.
+                chain.on_started(at, job);
+                queue::start_first(cx, job);
+            }
             Err(mut refusal) => {
                 let why = format!("not started: {}", refusal.message);
                 chain.on_over(at, State::NotStarted, None, &why);

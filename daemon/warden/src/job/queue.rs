@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::refusal::Refusal;
 use remit_policy::Basis;
@@ -17,6 +18,7 @@ use crate::audit::reports::Outcome;
 use crate::event_loop::timers::{self, TURN, Timer};
 use crate::identity::accounts::Question;
 use crate::job::context::{JobCx, RequestCx};
+use crate::job::copy_bounds::check_copy;
 use crate::job::ended::{self, stop_measuring};
 use crate::job::life::{Action, Event};
 use crate::job::recheck::{Check, recheck};
@@ -72,6 +74,20 @@ pub fn start_all_queued(cx: &mut RequestCx<'_>) {
         }
     }
     cx.job.reactor.timers.add(Duration::ZERO, Timer::Begin);
+}
+
+/// Starts a queued job that follows a commit, in the slot that the commit or the command before it has left. What is queued
+/// does not delay it, and neither do slots that were taken meanwhile: otherwise requesters could choose the start by them.
+/// Without a copy of the machine, or just after a failed fork, it comes next.
+pub fn start_first(cx: &mut RequestCx<'_>, job: JobId) {
+    let Some(waiting) = cx.job.jobs.unqueue(job) else {
+        return;
+    };
+    let is_held = cx.job.reactor.timers.has(Timer::Begin);
+    match is_held || check_copy(cx.job.jobs, &waiting.plan).is_err() {
+        true => cx.job.jobs.put_back(waiting),
+        false => _ = start_queued(cx, waiting),
+    }
 }
 
 /// Starts a waiting job. Returns false if the audit log cannot be written now, or nothing can be forked.
