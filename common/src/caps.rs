@@ -92,10 +92,12 @@ pub const FIRSTS: usize = 64;
 pub const QUEUED_BYTES: usize = 32 << 20;
 /// One file copied for an approval; the program gets the copy through a descriptor.
 pub const COPIED_FILE: usize = 8 << 20;
-/// Remembered ended jobs of one uid.
+/// Remembered ended jobs of one uid that only looked, and as many of its changes.
 pub const ENDED_PER_UID: usize = 256;
 /// Remembered ended jobs of all users.
 pub const ENDED: usize = 1024;
+/// Changes among them, at most. Above [`ENDED`] a job that only looked is forgotten.
+pub const ENDED_CHANGES: usize = 512;
 /// Requests per second of one uid, on average.
 pub const REQUESTS_PER_SECOND: u32 = 200;
 /// Requests of one uid in a burst, before the average applies.

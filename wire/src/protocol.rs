@@ -118,7 +118,8 @@ pub struct Run {
     pub wait_ms: Option<u32>,
     /// Maximum run time in seconds, at most [`remit_common::caps::RUNTIME_S`].
     pub max_runtime_s: Option<u32>,
-    /// Id of the request. For one uid, the same id with the same content is the same job.
+    /// Id of the request. For one uid, the same id with the same content is the same job, until that job is forgotten:
+    /// [`remit_common::caps::ENDED_PER_UID`] newer changes of the uid have ended, or, for a job that only looks, other jobs.
     pub request_id: Option<String>,
     pub purpose: Purpose,
     /// The caller's trace (W3C Trace Context, `traceparent`), for the audit log.

@@ -249,7 +249,7 @@ pub struct JobMeta {
     pub then: Vec<FollowUp>,
     /// Whether arguments or input hold secrets that its output must not show.
     pub has_secrets: bool,
-    /// Whether it was requested as a change or a try. Of no use after its end.
+    /// Whether it was requested as a change or a try. The warden forgets such a job later than others.
     pub may_change: bool,
     /// Whether some output was left in the pipes at its end. The ledger does not have it.
     pub is_unread: bool,

@@ -88,7 +88,7 @@ impl Jobs {
     pub fn forget(&self, id: JobId) -> bool {
         let job = self.all.borrow_mut().remove(&id);
         let mut ended = self.ended.borrow_mut();
-        // The job is near the front, because the warden forgets the oldest jobs.
+        // The job is near the front: the warden forgets the oldest change, or the oldest of the others.
         if let Some(at) = ended.iter().position(|ended| *ended == id) {
             ended.remove(at);
         }

@@ -25,13 +25,15 @@ pub struct Forgotten {
     pub request: Option<(Owner, String)>,
 }
 
-/// At most [`caps::ENDED`] jobs, and [`caps::ENDED_PER_UID`] of one user.
+/// At most [`caps::ENDED`] jobs, [`caps::ENDED_CHANGES`] of them changes. Of one user at most [`caps::ENDED_PER_UID`]
+/// changes, and as many others. No job that only looked has a change forgotten: its request id could run again.
 #[derive(Debug, Default)]
 pub struct EndedJobs {
     next: u64,
     /// In the order of their ends. Boxed, because a B-tree moves its elements.
     all: BTreeMap<u64, Box<EndedJob>>,
-    own: BTreeMap<u32, VecDeque<u64>>,
+    /// By whether they are changes, and by uid.
+    own: BTreeMap<(bool, u32), VecDeque<u64>>,
     /// What was enforced, without the uid. The newest is last.
     shared: VecDeque<Rc<Enforced>>,
 }
@@ -61,7 +63,7 @@ impl EndedJobs {
 
     /// Adds a job and the id of its request. Returns the job that is forgotten for it, if any.
     pub fn push(&mut self, mut meta: JobMeta, request: Option<String>) -> Option<Forgotten> {
-        let uid = meta.owner.uid;
+        let key = (meta.may_change, meta.owner.uid);
         let enforced = meta.enforced.take().map(|enforced| self.share(enforced));
         self.next += 1;
         let one = EndedJob {
@@ -70,26 +72,40 @@ impl EndedJobs {
             request,
         };
         self.all.insert(self.next, Box::new(one));
-        let own = self.own.entry(uid).or_default();
+        let own = self.own.entry(key).or_default();
         own.push_back(self.next);
         let oldest = if own.len() > caps::ENDED_PER_UID {
             own.front().copied()
+        } else if self.kind(true).map(VecDeque::len).sum::<usize>() > caps::ENDED_CHANGES {
+            self.oldest(true)
         } else if self.all.len() > caps::ENDED {
-            self.all.keys().next().copied()
+            self.oldest(false)
         } else {
             None
         };
         oldest.and_then(|at| self.forget(at))
     }
 
+    /// Returns the changes, or the other jobs, of each user.
+    fn kind(&self, may_change: bool) -> impl Iterator<Item = &VecDeque<u64>> {
+        let kind = self.own.range((may_change, 0)..=(may_change, u32::MAX));
+        kind.map(|(_, own)| own)
+    }
+
+    fn oldest(&self, may_change: bool) -> Option<u64> {
+        self.kind(may_change)
+            .filter_map(|own| own.front().copied())
+            .min()
+    }
+
     fn forget(&mut self, at: u64) -> Option<Forgotten> {
         let one = self.all.remove(&at)?;
-        let uid = one.meta.owner.uid;
-        if let Some(own) = self.own.get_mut(&uid) {
-            // The oldest job of all is also the oldest of its user.
+        let key = (one.meta.may_change, one.meta.owner.uid);
+        if let Some(own) = self.own.get_mut(&key) {
+            // The oldest job of its kind is also the oldest of its user.
             own.pop_front();
             if own.is_empty() {
-                self.own.remove(&uid);
+                self.own.remove(&key);
             }
         }
         let EndedJob { meta, request, .. } = *one;
@@ -157,6 +173,57 @@ mod tests {
         assert_eq!(all.iter().count(), caps::ENDED);
         let own: usize = all.own.values().map(VecDeque::len).sum();
         assert_eq!((own, all.shared.len()), (caps::ENDED, 1));
+    }
+
+    #[test]
+    fn jobs_that_look_never_have_a_change_forgotten() {
+        let per_user = caps::ENDED_PER_UID;
+        // Each step: whether they are changes, the uid, how many end, how many changes and others are remembered then.
+        let steps = [
+            (true, 1, per_user, per_user, 0),
+            (false, 1, 3 * per_user, per_user, per_user),
+            (true, 2, per_user, caps::ENDED_CHANGES, per_user),
+            (
+                false,
+                2,
+                per_user,
+                caps::ENDED_CHANGES,
+                caps::ENDED - caps::ENDED_CHANGES,
+            ),
+            (
+                false,
+                3,
+                per_user,
+                caps::ENDED_CHANGES,
+                caps::ENDED - caps::ENDED_CHANGES,
+            ),
+            (
+                true,
+                3,
+                10,
+                caps::ENDED_CHANGES,
+                caps::ENDED - caps::ENDED_CHANGES,
+            ),
+        ];
+        let mut all = EndedJobs::default();
+        let mut number = 0;
+        for (may_change, uid, count, changes, others) in steps {
+            for _ in 0..count {
+                number += 1;
+                let meta = JobMeta {
+                    may_change,
+                    ..ended(number, uid, "read")
+                };
+                all.push(meta, None);
+            }
+            let kept = |kind| all.iter().filter(|meta| meta.may_change == kind).count();
+            assert_eq!((kept(true), kept(false)), (changes, others), "{uid}");
+            let counted: usize = all.own.values().map(VecDeque::len).sum();
+            assert_eq!(counted, changes + others);
+        }
+        // Above the bound of all changes the oldest one of all is forgotten.
+        let own = |uid| all.own.get(&(true, uid)).map_or(0, VecDeque::len);
+        assert_eq!([1, 2, 3].map(own), [per_user - 10, per_user, 10]);
     }
 
     #[test]

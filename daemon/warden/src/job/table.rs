@@ -411,6 +411,33 @@ pub mod tests {
         assert_eq!(known(&jobs), None);
     }
 
+    #[test]
+    fn changes_request_id_survives_any_number_of_looks() {
+        let per_user = caps::ENDED_PER_UID as u64;
+        for (may_change, looks, changes, expect) in [
+            (true, 3 * per_user, per_user - 1, true),
+            (true, 0, per_user, false),
+            (false, per_user - 1, 3 * per_user, true),
+            (false, per_user, 0, false),
+        ] {
+            let mut jobs = Jobs::default();
+            let job = |number, may_change| JobMeta {
+                may_change,
+                ..ended(number)
+            };
+            jobs.remember(job(1, may_change), Some(("once".to_owned(), [7; 32])));
+            for number in 0..looks {
+                jobs.remember(job(2 + number, false), None);
+            }
+            for number in 0..changes {
+                jobs.remember(job(2 + looks + number, true), None);
+            }
+            let known = jobs.same_request(owner(), Some(("once", [7; 32]))).unwrap();
+            let expect = expect.then(|| ended(1).job);
+            assert_eq!(known, expect, "{may_change} {looks} {changes}");
+        }
+    }
+
     fn parked(scene: &Scene, uid: u32) -> Parked {
         let mut plan = Box::new(scene.plan());
         plan.requester.subject = Subject::fake(uid, "someone", None);

@@ -25,7 +25,7 @@ options:
       - Name of this request, up to 128 bytes, such as the name and the release of what is deployed.
       - If the user of the task has used it before, nothing is started. The first job is awaited and returned.
       - The daemon refuses the same id with another command, arguments or reason.
-      - The daemon remembers the newest 256 jobs of a user. After that an id would start a new job.
+      - The daemon remembers the newest 256 changes of a user, and 512 of all users. After that an id would start a new job.
     type: str
     required: true
   reason:

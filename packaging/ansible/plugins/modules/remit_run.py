@@ -23,6 +23,7 @@ options:
   request_id:
     description:
       - Start nothing if this id was used before, and return the job that it started. Otherwise each run is a new one.
+      - The daemon remembers the newest 256 jobs of a user that change nothing. After that an id would start a new job.
     type: str
 extends_documentation_fragment:
   - remit.remit.job

@@ -31,6 +31,7 @@ const SLOTS: u64 = 1 << 16;
 struct HeldSlot {
     slot: u64,
     number: u64,
+    is_change: bool,
     state: SlotState,
 }
 
@@ -219,6 +220,7 @@ impl Ledger {
         let held = HeldSlot {
             slot,
             number: found.entry.number,
+            is_change: found.entry.is_change(),
             state: match found.past {
                 Past::Queued | Past::Asked => SlotState::Queued,
                 Past::Running(_) | Past::Lost | Past::Unknown => SlotState::Running,
@@ -267,6 +269,7 @@ impl Ledger {
         let held = HeldSlot {
             slot,
             number: entry.number,
+            is_change: entry.is_change(),
             state,
         };
         self.taken.insert(entry.job, held);
@@ -286,13 +289,14 @@ impl Ledger {
         Ok(new)
     }
 
-    /// The oldest ended job gives up its slot, until the next start. A full disk must not stop a search for its cause.
+    /// The oldest ended job gives up its slot, a change only if there is no other. A full disk must not stop a search for
+    /// its cause.
     fn take_oldest(&mut self, error: io::Error) -> io::Result<u64> {
         let ended = self
             .taken
             .iter()
             .filter(|(_, held)| held.state == SlotState::Ended);
-        let oldest = ended.min_by_key(|(_, held)| held.number);
+        let oldest = ended.min_by_key(|(_, held)| (held.is_change, held.number));
         let Some((job, slot)) = oldest.map(|(job, held)| (*job, held.slot)) else {
             return Err(error);
         };
@@ -349,6 +353,8 @@ mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::{FileExt, PermissionsExt};
     use std::path::PathBuf;
+
+    use remit_common::wire::Effect;
 
     use super::slot::tests::{ended, entry};
     use super::*;
@@ -667,34 +673,49 @@ mod tests {
     fn full_ledger_reuses_oldest_ended_slot() {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
-        add(&mut ledger, &[1, 2, 3]);
+        let mut change = entry(2);
+        change.facts.effect = Effect::Change;
+        add(&mut ledger, &[1]);
+        ledger.insert(&change, SlotState::Running).unwrap();
+        add(&mut ledger, &[3, 4]);
         ledger.note_end(entry(1).job, &ended("not recorded"));
-        end(&mut ledger, 3);
-        end(&mut ledger, 2);
+        for number in [4, 3, 2] {
+            end(&mut ledger, number);
+        }
         let full = |ledger: &mut Ledger, number| {
             let writes = slot::opening(&entry(number)).unwrap();
             let error = io::Error::from(io::ErrorKind::StorageFull);
             let slot = ledger.take_oldest(error)?;
             let mut writes = writes.iter();
             writes.try_for_each(|write| ledger.write(slot, write))?;
-            let state = SlotState::Running;
-            ledger.taken.insert(
-                entry(number).job,
-                HeldSlot {
-                    slot,
-                    number,
-                    state,
-                },
-            );
+            let held = HeldSlot {
+                slot,
+                number,
+                is_change: false,
+                state: SlotState::Running,
+            };
+            ledger.taken.insert(entry(number).job, held);
             io::Result::Ok(())
         };
-        full(&mut ledger, 4).unwrap();
-        full(&mut ledger, 5).unwrap();
-        let error = full(&mut ledger, 6).unwrap_err();
+        let ending = || Past::Ending(Box::new(ended("not recorded")));
+        // A change gives up its slot last.
+        for (number, left) in [
+            (
+                5,
+                vec![(1, ending()), (2, an_end()), (4, an_end()), running(5)],
+            ),
+            (
+                6,
+                vec![(1, ending()), (2, an_end()), running(5), running(6)],
+            ),
+            (7, vec![(1, ending()), running(5), running(6), running(7)]),
+        ] {
+            full(&mut ledger, number).unwrap();
+            let (_, found, damage) = scratch.read();
+            assert_eq!(found, left);
+            assert!(damage.is_none());
+        }
+        let error = full(&mut ledger, 8).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        let (_, found, damage) = scratch.read();
-        let ending = Past::Ending(Box::new(ended("not recorded")));
-        assert_eq!(found, [(1, ending), running(4), running(5)]);
-        assert!(damage.is_none());
     }
 }

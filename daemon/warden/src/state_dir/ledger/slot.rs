@@ -57,6 +57,13 @@ pub struct Entry {
     pub facts: Facts,
 }
 
+impl Entry {
+    /// Returns whether the job could change the host. Such a job is remembered longer.
+    pub fn is_change(&self) -> bool {
+        self.facts.effect == Effect::Change
+    }
+}
+
 /// Fields of every audit record of a job. With them, a later daemon can write records about a dead one's jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -230,7 +237,7 @@ impl FoundJob {
         } = self.entry.clone();
         JobMeta {
             has_secrets,
-            may_change: false,
+            may_change: self.entry.is_change(),
             is_unread: false,
             job,
             owner,
@@ -386,6 +393,16 @@ pub mod tests {
         started_ms: 77,
         job_uid: 5001,
     };
+
+    #[test]
+    fn change_is_still_a_change_after_a_restart() {
+        for (entry, expect) in [(entry(1), false), (longest(1), true)] {
+            let LedgerSlot::Job(found) = read(&opened(&entry)) else {
+                panic!("{entry:?}");
+            };
+            assert_eq!(found.meta(ended("ok")).may_change, expect);
+        }
+    }
 
     fn put(slot: &mut [u8], (at, bytes): &Write) {
         slot[*at..*at + bytes.len()].copy_from_slice(bytes);
