@@ -112,7 +112,9 @@ impl Whole<'_> {
 }
 
 impl Parts {
-    /// Takes a datagram. `None`: more must follow. Malformed: an unknown mark, or too many bytes in total.
+    /// Takes a datagram. `None`: more must follow. Malformed: an unknown mark, too many bytes in total, or a part that is
+    /// continued and not full. `cut` fills each, and the receiver reads all datagrams of a message in one go: of parts of
+    /// one byte it would read millions.
     pub(crate) fn take<'a>(&mut self, datagram: &'a [u8]) -> Result<Option<Whole<'a>>, LinkError> {
         let [mark, bytes @ ..] = datagram else {
             return Err(LinkError::Malformed);
@@ -136,7 +138,7 @@ impl Parts {
                 };
                 Ok(Some(Whole { body, contents }))
             }
-            PART => {
+            PART if datagram.len() == caps::LINK_MESSAGE => {
                 self.current.extend_from_slice(bytes);
                 Ok(None)
             }
@@ -226,6 +228,10 @@ mod tests {
         let part = [&[PART][..], &vec![0; caps::LINK_MESSAGE - 1]].concat();
         let taken = (0..).take_while(|_| parts.take(&part).is_ok()).count();
         assert_eq!(taken * part.len(), MOST);
+        for length in [0, 1, caps::LINK_MESSAGE - 2, caps::LINK_MESSAGE] {
+            let short = [&[PART][..], &vec![0; length]].concat();
+            assert!(Parts::default().take(&short).is_err(), "{length}");
+        }
         let mut parts = Parts::default();
         for _ in 0..CONTENTS {
             assert!(parts.take(&[CONTENT]).unwrap().is_none());
