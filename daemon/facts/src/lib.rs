@@ -22,7 +22,7 @@ mod utmp;
 
 use remit_wire::host::{Gap, HostReport, Section};
 
-pub use bus::{BusFacts, ask as ask_bus, service_json};
+pub use bus::{BusFacts, Decoding, ask as ask_bus, service_json};
 pub use fit::JSON_CHARS;
 pub use read::{Kernel, Sources};
 

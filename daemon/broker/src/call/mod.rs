@@ -14,7 +14,7 @@ use std::time::Duration;
 use remit_common::builtin::Builtin;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_facts::Sources;
+use remit_facts::{Decoding, Sources};
 use remit_link::{Answer, ToWarden};
 use remit_wire::host::{Section, Since};
 use remit_wire::outcome::JobReport;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::hints::notes::About;
 use crate::job::{Job, note};
-use crate::runtime::threads::run_blocking;
+use crate::runtime::threads::{run_blocking, start_blocking};
 use crate::session::Client;
 use crate::session::usage::Buffered;
 use crate::state::Broker;
@@ -264,10 +264,13 @@ impl Call {
         if !command.asks_manager() {
             return Ok(None);
         }
+        let decode = |decoding: Decoding| start_blocking(decoding);
         let ask = async {
+            // The warden decides only afterwards, so users without a grant ask, too.
+            let _rate = self.client.account.manager_turn().await;
             let _turn = self.client.account.host_turn().await;
             let _permit = self.broker.manager.acquire().await.map_err(|_| no_turn())?;
-            Ok(remit_facts::service_json(command, &Sources::host()).await)
+            Ok(remit_facts::service_json(command, &Sources::host(), decode).await)
         };
         let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);
         let facts: Result<_, Refusal> = timeout(deadline, ask)

@@ -10,8 +10,12 @@ use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::token_bucket::TokenBucket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::sleep;
 
 const ACCOUNTS: usize = 1024;
+/// Questions of one uid to the service manager, per second, after a burst: as many as remit-bus lets a job list units.
+const QUESTIONS: u32 = 10;
+const QUESTION_BURST: u32 = 50;
 /// Threads that read pipes of one uid's jobs. A process can lock a pipe, and the thread is left when the job ends.
 pub const PIPES: usize = 2 * caps::JOBS_PER_UID;
 
@@ -21,6 +25,8 @@ pub struct Account {
     buffered: Cell<usize>,
     asks: Semaphore,
     host: Semaphore,
+    manager: Semaphore,
+    questions: RefCell<TokenBucket>,
     search: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     background: Semaphore,
@@ -52,6 +58,8 @@ impl Account {
             buffered: Cell::new(0),
             asks: Semaphore::new(caps::ASKS_PER_UID),
             host: Semaphore::new(1),
+            manager: Semaphore::new(1),
+            questions: RefCell::new(TokenBucket::per_second(QUESTIONS, QUESTION_BURST, now)),
             search: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(1)),
             background: Semaphore::new(1),
@@ -67,6 +75,19 @@ impl Account {
 
     pub async fn host_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.host.acquire().await.ok()
+    }
+
+    /// Returns once the service manager may be asked: no other question of this uid is open, and the rate permits one.
+    pub async fn manager_turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = self.manager.acquire().await.ok();
+        loop {
+            let now = tokio::time::Instant::now().into_std();
+            let asked = self.questions.borrow_mut().take(1, now);
+            match asked {
+                Ok(()) => return turn,
+                Err(wait) => sleep(wait).await,
+            }
+        }
     }
 
     pub async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
@@ -91,7 +112,8 @@ impl Account {
     }
 
     fn is_used(&self, now: Instant) -> bool {
-        self.pipes_read() > 0 || !self.rate.borrow().is_full(now)
+        let buckets = [&self.rate, &self.questions];
+        self.pipes_read() > 0 || buckets.iter().any(|bucket| !bucket.borrow().is_full(now))
     }
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB. Fails with the time to wait.
@@ -344,6 +366,30 @@ mod tests {
             .count();
         assert!((6..10).contains(&paid), "{paid}");
         assert!(accounts.of(1).pay(0).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_to_the_service_manager_have_a_rate() {
+        let start = tokio::time::Instant::now();
+        let account = Account::new(start.into_std(), SlowLimit::default());
+        assert!(!account.is_used(start.into_std()));
+        for _ in 0..QUESTION_BURST {
+            assert!(account.manager_turn().await.is_some());
+        }
+        // The clock of this test goes on only while it sleeps.
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(
+            account.is_used(start.into_std()),
+            "a new one would have a full burst"
+        );
+        for _ in 0..2 * QUESTIONS {
+            assert!(account.manager_turn().await.is_some());
+        }
+        let seconds = start.elapsed().as_secs();
+        assert_eq!(seconds, 2);
+        let other = Account::new(start.into_std(), SlowLimit::default());
+        assert!(other.manager_turn().await.is_some());
+        assert_eq!(start.elapsed().as_secs(), seconds);
     }
 
     fn denied(object: &str) -> Refusal {

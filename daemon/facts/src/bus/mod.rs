@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use remit_wire::host::{FailedUnit, List, Section, Session, StateCount, Units};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use zbus::message::Body;
 use zbus::{Connection, DynamicType, OwnedObjectPath, OwnedVariant, Type, connection};
 
 use crate::read::{self, Sources, Why, wants};
@@ -34,6 +36,9 @@ const LOGIND: Service = Service {
     path: "/org/freedesktop/login1",
     manager: "org.freedesktop.login1.Manager",
 };
+
+/// Decoding of a list of all units: milliseconds of a processor.
+pub type Decoding = Box<dyn FnOnce() + Send>;
 
 /// Answers from the bus. A part that was not requested is `None`.
 #[derive(Debug, Default)]
@@ -92,7 +97,11 @@ async fn connect(run: &Path, end: Instant) -> Result<Bus, Why> {
             read::shown(&err.to_string())
         )
     })?;
-    Ok(Bus { bus, end })
+    Ok(Bus {
+        bus,
+        end,
+        decode_by: |decoding| decoding(),
+    })
 }
 
 struct Service {
@@ -104,6 +113,7 @@ struct Service {
 struct Bus {
     bus: Connection,
     end: Instant,
+    decode_by: fn(Decoding),
 }
 
 /// An entry of ListUnits: name, description, load, active, sub state, followed unit, object, job id, type and object.
@@ -122,6 +132,19 @@ type Unit = (
 /// An entry of ListSessions: id, uid, user, seat, object.
 type Login = (String, u32, String, String, OwnedObjectPath);
 
+fn decoded<R: serde::de::DeserializeOwned + Type>(
+    to: &str,
+    method: &str,
+    body: &Body,
+) -> Result<R, Why> {
+    body.deserialize().map_err(|err| {
+        format!(
+            "'{to}' gave an unexpected answer to {method}: {}",
+            read::shown(&err.to_string())
+        )
+    })
+}
+
 impl Bus {
     async fn call<B, R>(
         &self,
@@ -135,6 +158,18 @@ impl Bus {
         B: serde::Serialize + DynamicType,
         R: serde::de::DeserializeOwned + Type,
     {
+        let body = self.answer(to, path, interface, method, body).await?;
+        decoded(to, method, &body)
+    }
+
+    async fn answer<B: serde::Serialize + DynamicType>(
+        &self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<Body, Why> {
         let called = timeout_at(
             self.end,
             self.bus
@@ -150,12 +185,7 @@ impl Bus {
                 "'{to}' answered {method} with more than {ANSWER} bytes"
             ));
         }
-        body.deserialize().map_err(|err| {
-            format!(
-                "'{to}' gave an unexpected answer to {method}: {}",
-                read::shown(&err.to_string())
-            )
-        })
+        Ok(body)
     }
 
     async fn get<T: TryFrom<OwnedVariant>>(
@@ -203,7 +233,14 @@ impl Bus {
             path,
             manager,
         } = SYSTEMD;
-        self.call(name, path, manager, "ListUnits", &()).await
+        let method = "ListUnits";
+        let body = self.answer(name, path, manager, method, &()).await?;
+        let (done, units) = oneshot::channel();
+        (self.decode_by)(Box::new(move || {
+            drop(done.send(decoded(name, method, &body)));
+        }));
+        let units = units.await;
+        units.unwrap_or_else(|_| Err(format!("the answer to {method} was not decoded")))
     }
 
     async fn units(&self) -> Result<Units, Why> {

@@ -152,6 +152,7 @@ async fn bus() -> (Bus, Connection) {
         Bus {
             bus: client.unwrap(),
             end,
+            decode_by: |decoding| decoding(),
         },
         managers.unwrap(),
     )

@@ -14,7 +14,7 @@ use remit_wire::service::{
 use tokio::time::Instant;
 use zbus::OwnedVariant;
 
-use super::{Bus, PATIENCE, SYSTEMD, Unit, connect, interface, seconds};
+use super::{Bus, Decoding, PATIENCE, SYSTEMD, Unit, connect, interface, seconds};
 use crate::now;
 use crate::read::{Sources, Why, shown};
 
@@ -27,9 +27,10 @@ const NONE: u64 = u64::MAX;
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 
 /// Returns the data as JSON, or the reason, within about two seconds. Must run on a tokio runtime with time enabled.
-pub async fn service_json(command: &Builtin, at: &Sources) -> Vec<u8> {
+/// `decode_by` runs the decoding of lists on a thread that may block, at most one at a time.
+pub async fn service_json(command: &Builtin, at: &Sources, decode_by: fn(Decoding)) -> Vec<u8> {
     let answer = match connect(&at.run, Instant::now() + PATIENCE).await {
-        Ok(bus) => bus.tell(command).await,
+        Ok(bus) => Bus { decode_by, ..bus }.tell(command).await,
         Err(why) => Err(why),
     };
     let facts = ServiceFacts {

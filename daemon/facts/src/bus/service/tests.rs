@@ -206,7 +206,12 @@ async fn bus() -> (Bus, Connection) {
     let (manager, client) = tokio::join!(manager.build(), client.build());
     let end = Instant::now() + Duration::from_secs(20);
     let bus = client.unwrap();
-    (Bus { bus, end }, manager.unwrap())
+    let bus = Bus {
+        bus,
+        end,
+        decode_by: |decoding| decoding(),
+    };
+    (bus, manager.unwrap())
 }
 
 async fn answer(words: &[&str]) -> Result<ManagerAnswer, Why> {
@@ -333,13 +338,31 @@ async fn lists_have_services_unless_pattern_differs() {
 }
 
 #[tokio::test]
+async fn lists_of_all_units_are_decoded_where_the_caller_says() {
+    for (words, is_list) in [
+        (&["service.list"][..], true),
+        (&["service.failed"], true),
+        (&["service.status", "unit=a"], false),
+    ] {
+        let (bus, _manager) = bus().await;
+        let bus = Bus {
+            decode_by: drop,
+            ..bus
+        };
+        let command = Builtin::of_words(words.iter().copied()).unwrap();
+        let expect = is_list.then(|| "the answer to ListUnits was not decoded".to_owned());
+        assert_eq!(bus.tell(&command).await.err(), expect, "{words:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_bus_the_reason_is_the_answer() {
     let directory = crate::tests::Scratch::new();
     let at = Sources {
         run: directory.path().to_owned(),
         ..Sources::host()
     };
-    let json = service_json(&Builtin::ServiceFailed, &at).await;
+    let json = service_json(&Builtin::ServiceFailed, &at, |decoding| decoding()).await;
     let facts: ServiceFacts = serde_json::from_slice(&json).unwrap();
     assert!(facts.time > 0);
     assert!(facts.answer.unwrap_err().starts_with("no system bus at '"));
