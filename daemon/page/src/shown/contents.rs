@@ -10,18 +10,30 @@ use crate::view::{self, DOES, Extent, OVERHEAD, exact};
 
 const HEAD: usize = 200;
 /// Of a script and of copies.
-pub const LINE_OF_SCRIPT: usize = 400;
+const LINE_OF_SCRIPT: usize = 400;
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
 
+/// Returns the lines of the script, or of the files that a command gets in a copy.
+pub fn script_or_copies(verified: &Verified, extent: Extent) -> Vec<String> {
+    let Some(script) = verified.script() else {
+        return copies(verified, extent);
+    };
+    let script = script.to(extent, verified.script.as_ref());
+    match extent {
+        Extent::Page => lines(script, super::SCRIPT, LINE_OF_SCRIPT),
+        Extent::Whole => lines(script, usize::MAX, usize::MAX),
+    }
+}
+
 /// On a page each copy gets an equal part of the bytes. Each has a header line of remit's.
-pub fn copies(verified: &Verified, free_bytes: usize, extent: Extent) -> Vec<String> {
+fn copies(verified: &Verified, extent: Extent) -> Vec<String> {
     let copies = verified.request.copied();
     let shown = copies.len().min(COPIES);
     let more = copies.len() - shown;
     let (each, width) = match extent {
         Extent::Page => {
-            let each = free_bytes.checked_div(shown).unwrap_or_default();
+            let each = super::COPIES.checked_div(shown).unwrap_or_default();
             (each.saturating_sub(HEAD), LINE_OF_SCRIPT)
         }
         Extent::Whole => (usize::MAX, usize::MAX),
@@ -49,7 +61,7 @@ pub fn copies(verified: &Verified, free_bytes: usize, extent: Extent) -> Vec<Str
 }
 
 /// Returns the lines of a script or a copy after one with the number of lines and bytes and the hash.
-pub fn lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String> {
+fn lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut bytes, mut shortened) = (0, 0);
     let mut rest = script.start;

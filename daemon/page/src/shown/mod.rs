@@ -111,15 +111,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     };
     let cwd = exact(request.cwd.as_bytes(), CWD);
     let env = all_or_counted(&request.env, ENV, "variables");
-    let script = verified.script();
-    let script = script.map(|script| match extent {
-        Extent::Page => contents::lines(script, SCRIPT, contents::LINE_OF_SCRIPT),
-        Extent::Whole => {
-            let script = script.to(extent, verified.script.as_ref());
-            contents::lines(script, usize::MAX, usize::MAX)
-        }
-    });
-    let script = script.unwrap_or_else(|| contents::copies(verified, COPIES, extent));
+    let script = contents::script_or_copies(verified, extent);
     let bundle = verified.plan();
     let plan = bundle
         .as_ref()

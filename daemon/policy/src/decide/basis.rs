@@ -25,7 +25,7 @@ pub enum Basis {
         rule: RuleId,
         by: String,
         grant: u64,
-        /// What its rules ask for: a commit is confirmed by those who could approve it.
+        /// What its rules ask for. A possible approver confirms a commit.
         approval: Approval,
     },
 }

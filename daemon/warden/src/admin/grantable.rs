@@ -1,4 +1,4 @@
-//! What the policy says of a temporary grant that is to be given. Pure: it creates nothing.
+//! What the policy says of a temporary grant before it exists. Pure: it creates nothing.
 //!
 //! **Invariant:** a grant has the values that calls of its commands have, so it covers what its giver typed.
 

@@ -34,7 +34,7 @@ pub fn look_up_give(
 ) -> Result<Wants, Refusal> {
     cx.life.check_open()?;
     check(&new)?;
-    // Before the look at what it opens. The policy that is asked then is the same, or nothing is given.
+    // Before the look at what it opens. A policy that differs by then ends the request.
     complete(&cx.policies.live.policy, &mut new)?;
     let mut question = Question::of([subject]);
     match &mut new.to {
@@ -121,7 +121,7 @@ fn make_grant(
         opens.check_accepted()?;
     }
     let number = cx.approvals.grants.next_number();
-    let record = given(subject, number, &new, &covered);
+    let record = grant_record(subject, number, &new, &covered);
     let record = opens.on_record(record);
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
@@ -138,7 +138,7 @@ fn make_grant(
     })
 }
 
-fn given(subject: &Subject, number: u64, new: &NewGrant, covered: &[String]) -> Record {
+fn grant_record(subject: &Subject, number: u64, new: &NewGrant, covered: &[String]) -> Record {
     let until = timers::unix_ms().saturating_add(u64::from(new.for_s).saturating_mul(1000));
     let uses = match new.uses {
         None => String::new(),
@@ -203,7 +203,7 @@ fn check_record(what: &str, covered: &[String]) -> Result<(), Refusal> {
         return Ok(());
     }
     let count = covered.len();
-    let text = format!("'{what}' covers {count} commands, more than its record has room for");
+    let text = format!("'{what}' covers {count} commands: their names do not fit into its record");
     Err(Refusal::new(Code::TooLarge, text)
         .object("what")
         .next("grant patterns of fewer commands"))
@@ -355,14 +355,14 @@ mod tests {
         };
         let ann = Subject::fake(1005, "ann", Some(1005));
         let named = |count: usize| {
-            let record = given(&ann, 3, &new, &names(count));
+            let record = grant_record(&ann, 3, &new, &names(count));
             let covered = record.fields.iter().find(|(name, _)| *name == "COVERED");
             let covered = covered.map(|(_, text)| text.split(", ").map(str::to_owned).collect());
             (covered == Some(names(count)), record.message)
         };
         let (is_whole, message) = named(12);
         assert!(is_whole && message.contains(" and 4 more)"), "{message}");
-        // As many as a field has room for, and one more.
+        // As many as fit into a field, and one more.
         let most = (FIELD + SEPARATOR.len()) / (names(1)[0].len() + SEPARATOR.len());
         assert!(check_record("site.*", &names(most)).is_ok() && named(most).0);
         let refusal = check_record("site.*", &names(most + 1)).unwrap_err();
