@@ -38,20 +38,20 @@ struct WatchedTable {
 
 #[derive(Debug, Default)]
 struct State {
-    ids: HashMap<RequestId, RequestKind>,
+    ids: HashMap<RequestId, RequestClass>,
     input_ended: bool,
 }
 
 /// What counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequestKind {
+enum RequestClass {
     /// It may take as long as its hosts.
     Call,
     /// It is answered at once: many accumulate only if the client does not read.
     Quick,
 }
 
-impl From<&ClientRequest> for RequestKind {
+impl From<&ClientRequest> for RequestClass {
     fn from(request: &ClientRequest) -> Self {
         match request {
             ClientRequest::CallToolRequest(_) => Self::Call,
@@ -81,15 +81,15 @@ impl Table {
         }
     }
 
-    fn accept(&self, id: &RequestId, kind: RequestKind) -> Result<(), &'static str> {
+    fn accept(&self, id: &RequestId, kind: RequestClass) -> Result<(), &'static str> {
         let mut state = self.state();
         if state.ids.contains_key(id) {
             return Err("a request with this id is still in flight");
         }
         if state.ids.values().filter(|other| **other == kind).count() >= REQUESTS {
             return Err(match kind {
-                RequestKind::Call => "32 calls are in flight: wait for one of them",
-                RequestKind::Quick => "32 requests have no answer yet: read the answers",
+                RequestClass::Call => "32 calls are in flight: wait for one of them",
+                RequestClass::Quick => "32 requests have no answer yet: read the answers",
             });
         }
         state.ids.insert(id.clone(), kind);
@@ -145,7 +145,7 @@ impl Stdio {
         };
         match jsonrpc::parse(&line) {
             ClientLine::Request(id, request) => {
-                let accepted = self.table.accept(&id, RequestKind::from(&*request));
+                let accepted = self.table.accept(&id, RequestClass::from(&*request));
                 match accepted {
                     Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
                     Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn calls_and_quick_requests_have_bounds_of_their_own() {
-        use RequestKind::{Call, Quick};
+        use RequestClass::{Call, Quick};
         for (full, other) in [(Call, Quick), (Quick, Call)] {
             let table = Table::default();
             for id in 0..32 {
