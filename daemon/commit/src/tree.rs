@@ -17,6 +17,8 @@ use crate::anchor::Anchor;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 
+/// XFS lists the access lists of acl(5) once more, under names of its own.
+const ALIASES: &[u8] = b"trusted.SGI_ACL_";
 /// Bytes of the extended attributes of a file that a commit changes.
 const ATTRIBUTES: usize = 64 << 10;
 /// Descriptors that no entry needs.
@@ -326,12 +328,13 @@ pub fn hash(file: &File) -> io::Result<[u8; 32]> {
     }
 }
 
-/// Fails with E2BIG for more bytes than files have that programs use: they are kept in memory.
+/// Returns all attributes but aliases of access lists. Fails with E2BIG for more bytes than files have that programs use: they
+/// are kept in memory.
 pub fn attributes(file: impl AsFd) -> io::Result<Attributes> {
     let names = sys::xattr_names(&file)?;
     let names = names
         .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty());
+        .filter(|name| !name.is_empty() && !name.starts_with(ALIASES));
     let (mut all, mut left) = (Attributes::new(), ATTRIBUTES);
     for name in names {
         let name = c_string(name)?;

@@ -240,6 +240,30 @@ fn attributes_are_kept_except_those_of_the_old_bytes() {
     commit(&plan(&[write("etc/a", "new")])).is_refused("trusted.other");
 }
 
+/// XFS lists `trusted.SGI_ACL_FILE` and `trusted.SGI_ACL_DEFAULT` wherever it has the lists of acl(5).
+#[test]
+fn lists_under_the_names_of_xfs_keep_no_file_from_its_change() {
+    let _scene = Scene::new(Disk::Ext4);
+    put("etc/a", b"old", 0o640, 5);
+    set_attribute("etc/a", "system.posix_acl_access", &access_list());
+    set_attribute("etc/a", "trusted.SGI_ACL_FILE", b"x");
+    let old = tree();
+    let id = done(&[write("etc/a", "new")]);
+    let made = &tree()[&at("etc/a")].attributes;
+    assert_eq!(
+        made.keys().collect::<Vec<_>>(),
+        [&b"system.posix_acl_access".to_vec()]
+    );
+    undo(&id).is_done();
+    assert_eq!(tree(), old);
+    // Of a default list: the new file has it, and the link that it replaces has nothing.
+    symlink("b", at("etc/link")).unwrap();
+    let id = done(&[write("etc/link", "new")]);
+    set_attribute("etc/link", "trusted.SGI_ACL_FILE", b"x");
+    undo(&id).is_done();
+    assert_eq!(fs::read_link(at("etc/link")).unwrap().to_str(), Some("b"));
+}
+
 #[test]
 fn new_file_gets_the_default_list_of_its_directory_and_a_changed_one_does_not() {
     let _scene = Scene::new(Disk::Ext4);
