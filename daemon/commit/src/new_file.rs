@@ -24,8 +24,10 @@ pub const CAPABILITY: &CStr = c"security.capability";
 const SECOND: i64 = 1_000_000_000;
 
 /// What a new file takes over from the one that it replaces.
-const COPIED: [&[u8]; 4] = [
+const COPIED: [&[u8]; 5] = [
     b"user.",
+    // Properties: whether and how the file is compressed.
+    b"btrfs.",
     b"system.posix_acl_access",
     b"security.selinux",
     b"security.SMACK64",

@@ -181,6 +181,33 @@ fn file_and_link_that_somebody_changes_in_between_are_left() {
     assert_eq!(fs::read_link(at("etc/b")).unwrap().to_str(), Some("a"));
 }
 
+#[test]
+fn compressed_file_of_btrfs_stays_compressed() {
+    const COMPRESSION: &str = "btrfs.compression";
+    if !has_btrfs() {
+        return;
+    }
+    let _scene = Scene::new(Disk::Btrfs);
+    for name in ["etc/a", "etc/b", "etc/dir/c"] {
+        put(name, b"old", 0o640, 5);
+    }
+    set_attribute("etc/a", COMPRESSION, b"zstd");
+    // New files beneath it have this at once.
+    set_attribute("etc/dir", COMPRESSION, b"lzo");
+    let old = tree();
+    let id = done(&["etc/a", "etc/b", "etc/dir/c"].map(|name| write(name, "new")));
+    for path in ["etc/a", "etc/b", "etc/dir/c"].map(at) {
+        let (now, before) = (&tree()[&path].attributes, &old[&path].attributes);
+        assert_eq!(now, before, "{path:?}");
+    }
+    undo(&id).is_done();
+    assert_eq!(tree(), old);
+    assert_eq!(
+        old[&at("etc/a")].attributes[COMPRESSION.as_bytes()],
+        b"zstd"
+    );
+}
+
 /// As an extended attribute has it: user::rw- user:7:r-- group::r-- mask::r-- other::---. acl(5)
 pub fn access_list() -> Vec<u8> {
     let entry = |tag: u16, rights: u16, id: u32| {

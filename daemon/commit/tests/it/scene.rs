@@ -27,6 +27,8 @@ pub enum Disk {
     Memory(&'static str),
     /// ext4 in a file, by a loop device.
     Ext4,
+    /// btrfs in the same way.
+    Btrfs,
 }
 
 pub struct Scene {
@@ -80,22 +82,39 @@ impl Scene {
                 .unwrap();
                 None
             }
-            Disk::Ext4 => {
-                let name = format!("commit-{}-{}.ext4", std::process::id(), unique());
-                let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-                File::create(&image).unwrap().set_len(64 << 20).unwrap();
-                run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
-                run(Command::new("mount")
-                    .args(["-o", "loop"])
-                    .arg(&image)
-                    .arg(AT));
-                Some(image)
-            }
+            Disk::Ext4 => Some(image(64, &["mkfs.ext4", "-q", "-F"])),
+            Disk::Btrfs => Some(image(128, &["mkfs.btrfs", "-q"])),
         };
         fs::create_dir(at("state")).unwrap();
         fs::create_dir(at("etc")).unwrap();
         Self { image }
     }
+}
+
+/// Makes a file system of this many MiB in a file, and mounts it.
+fn image(size: u64, words: &[&str]) -> PathBuf {
+    let name = format!("commit-{}-{}.disk", std::process::id(), unique());
+    let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    File::create(&image).unwrap().set_len(size << 20).unwrap();
+    run(Command::new(words[0]).args(&words[1..]).arg(&image));
+    run(Command::new("mount")
+        .args(["-o", "loop"])
+        .arg(&image)
+        .arg(AT));
+    image
+}
+
+/// Returns whether this kernel has btrfs. Says so if not, and fails where no test may be left out.
+pub fn has_btrfs() -> bool {
+    let _ = Command::new("modprobe").args(["-q", "btrfs"]).status();
+    let known = fs::read_to_string("/proc/filesystems").unwrap();
+    let is_known = known.lines().any(|line| line.trim() == "btrfs");
+    let must = std::env::var("REMIT_TESTS_MUST_RUN").as_deref() == Ok("1");
+    assert!(is_known || !must, "this kernel has no btrfs");
+    if !is_known {
+        eprintln!("skipped: this kernel has no btrfs");
+    }
+    is_known
 }
 
 impl Drop for Scene {
