@@ -30,13 +30,14 @@ impl Failure {
         Self::from_line(about(entry, format!("cannot {what}: {error}")), error)
     }
 
-    /// Whoever owns a directory of the plan can cause every error that is not listed here, and keep it up.
+    /// Whoever owns a directory of the plan can cause every error that is not listed here, and keep it up. A quota is full
+    /// by its user's files, in whosever directory.
     fn from_line(line: String, error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(
                 libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EROFS | libc::EINTR,
             ) => Self::Machine(line),
-            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full(line),
+            Some(libc::ENOSPC) => Self::Full(line),
             _ => Self::Changed(line),
         }
     }
@@ -58,6 +59,43 @@ impl From<Failure> for String {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Changed(line) | Failure::Machine(line) | Failure::Full(line) => line,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_a_cause() {
+        for (cause, errors) in [
+            (
+                "machine",
+                &[
+                    libc::EIO,
+                    libc::ENOMEM,
+                    libc::EMFILE,
+                    libc::ENFILE,
+                    libc::EROFS,
+                    libc::EINTR,
+                ][..],
+            ),
+            ("full", &[libc::ENOSPC]),
+            (
+                "changed",
+                &[libc::EDQUOT, libc::ENOENT, libc::EACCES, libc::ENOTEMPTY],
+            ),
+        ] {
+            for error in errors {
+                let error = io::Error::from_raw_os_error(*error);
+                let found = match Failure::from_line(String::new(), &error) {
+                    Failure::Machine(_) => "machine",
+                    Failure::Full(_) => "full",
+                    Failure::Changed(_) => "changed",
+                };
+                assert_eq!(found, cause, "{error}");
+            }
         }
     }
 }
