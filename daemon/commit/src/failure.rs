@@ -35,7 +35,18 @@ impl Failure {
     fn from_line(line: String, error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(
-                libc::EIO | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EROFS | libc::EINTR,
+                libc::EIO
+                | libc::ENOMEM
+                | libc::EMFILE
+                | libc::ENFILE
+                | libc::EROFS
+                | libc::EINTR
+                | libc::EUCLEAN
+                | libc::EBADMSG
+                | libc::ESTALE
+                | libc::ETIMEDOUT
+                | libc::ENODEV
+                | libc::ESHUTDOWN,
             ) => Self::Machine(line),
             Some(libc::ENOSPC) => Self::Full(line),
             _ => Self::Changed(line),
@@ -79,6 +90,12 @@ mod tests {
                     libc::ENFILE,
                     libc::EROFS,
                     libc::EINTR,
+                    libc::EUCLEAN,
+                    libc::EBADMSG,
+                    libc::ESTALE,
+                    libc::ETIMEDOUT,
+                    libc::ENODEV,
+                    libc::ESHUTDOWN,
                 ][..],
             ),
             ("full", &[libc::ENOSPC]),
