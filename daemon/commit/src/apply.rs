@@ -25,6 +25,13 @@ impl Operation<'_> {
         self.entry.change.leaving(direction, self.inode)
     }
 
+    /// `now` is at the path.
+    pub fn leaving_now(&self, direction: Direction, now: &Stat) -> Option<Side> {
+        self.entry
+            .change
+            .leaving_now(direction, self.inode, now.meta)
+    }
+
     fn enter(&self, slots: &OwnedFd, flags: RenameFlags) -> Result<(), Failure> {
         self.in_parent(|parent| {
             renameat2(
@@ -92,11 +99,11 @@ impl Operation<'_> {
             Movement::Leave => self.check_left(self.leave(journal)?, direction),
             Movement::SetMetadata { to, .. } => {
                 let now = self.target().map_err(fail)?;
-                let expected = self
-                    .leaving(direction)
-                    .zip(now)
-                    .filter(|(side, now)| side.difference(&now.stat).is_none());
-                match self.held.as_ref().filter(|_| expected.is_some()) {
+                let is_expected = now.is_some_and(|now| {
+                    let side = self.leaving_now(direction, &now.stat);
+                    side.is_some_and(|side| side.difference(&now.stat).is_none())
+                });
+                match self.held.as_ref().filter(|_| is_expected) {
                     Some(file) => {
                         set_metadata(file, to).map_err(fail)?;
                         self.check_set(file, to)

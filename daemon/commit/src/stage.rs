@@ -33,7 +33,11 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, format!("its directory {FIXED}")));
     }
     let found = operation.target().map_err(fail)?;
-    let (expected, found) = match (operation.leaving(direction), found) {
+    let leaving = match &found {
+        Some(found) => operation.leaving_now(direction, &found.stat),
+        None => operation.leaving(direction),
+    };
+    let (expected, found) = match (leaving, found) {
         (None, None) => return Ok(()),
         (None, Some(_)) => return Err(Failure::changed(entry, "it exists")),
         (Some(_), None) => return Err(Failure::changed(entry, "it does not exist")),

@@ -162,6 +162,20 @@ impl Change {
         }
     }
 
+    /// Returns [`Self::leaving`] for a path with this owner and mode. A kill may have cut an undo of them between its two
+    /// calls, and nothing else says so: then they are what the undo goes on from.
+    #[must_use]
+    pub fn leaving_now(&self, direction: Direction, inode: u64, now: Metadata) -> Option<Side> {
+        let side = self.leaving(direction, inode)?;
+        let meta = match (direction, self.movement(direction)) {
+            (Direction::Undo, Movement::SetMetadata { from, to }) if is_between(now, from, to) => {
+                now
+            }
+            _ => side.meta,
+        };
+        Some(Side { meta, ..side })
+    }
+
     /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. A plan that names
     /// capabilities keeps the owner, and others are refused here: the kernel removes them with it. Capabilities that
     /// nobody read are in no risk that an approver was shown. A removed file keeps them for its undo.
@@ -281,10 +295,12 @@ impl Change {
     }
 }
 
-/// Owner and mode are set by two calls, and the first one clears set-id bits.
+/// Owner and mode are set by two calls, and the first one clears set-id bits: in a step those of the old mode, and on the way
+/// back those of the new one.
 fn is_between(meta: Metadata, from: Metadata, to: Metadata) -> bool {
-    let is_owner = [from, to]
-        .map(|one| (one.uid, one.gid))
-        .contains(&(meta.uid, meta.gid));
-    is_owner && [from.mode, from.mode & !SET_ID, to.mode].contains(&meta.mode)
+    let owner = |one: Metadata| (one.uid, one.gid);
+    let is_owner = [from, to].map(owner).contains(&owner(meta));
+    let is_mode = [from.mode, from.mode & !SET_ID, to.mode].contains(&meta.mode);
+    let is_way_back = owner(from) != owner(to) && meta.mode == to.mode & !SET_ID;
+    is_owner && (is_mode || is_way_back)
 }

@@ -1837,6 +1837,60 @@ fn metadata_that_is_half_set_is_taken_back() {
     }
 }
 
+/// The way back from a set-id bit is cut between its calls, or an undo is.
+#[test]
+fn metadata_that_is_half_taken_back_is_known() {
+    let base = base(Kind::File, b"x");
+    let (old, new) = (0o644, 0o6750);
+    let (uid, gid) = (base.stat.meta.uid, base.stat.meta.gid);
+    let made = |own: bool| {
+        let meta = Metadata {
+            mode: new,
+            uid: if own { uid } else { 7 },
+            gid: if own { gid } else { 7 },
+        };
+        let mut base = base;
+        base.stat.meta.mode = old;
+        (Change::SetMetadata { base, meta }, base.stat, meta)
+    };
+    let (change, before, after) = made(false);
+    let half = Metadata {
+        mode: 0o750,
+        ..before.meta
+    };
+    let now = Stat {
+        meta: half,
+        ..before
+    };
+    let reversal = change.reversal(Direction::Commit, 0, Some(&now), None);
+    assert_eq!(reversal, Reversal::SetMetadata(before.meta));
+    let meta = |direction, now| {
+        let side = change.leaving_now(direction, 0, now);
+        side.map(|side| side.meta)
+    };
+    let other = Metadata { uid: 8, ..half };
+    for (direction, now, expected) in [
+        (Direction::Undo, half, half),
+        (Direction::Undo, after, after),
+        (Direction::Undo, other, after),
+        (Direction::Commit, half, before.meta),
+    ] {
+        assert_eq!(
+            meta(direction, now),
+            Some(expected),
+            "{direction:?} {now:?}"
+        );
+    }
+    // The mode alone is set by one call.
+    let (change, before, _) = made(true);
+    let now = Stat {
+        meta: half,
+        ..before
+    };
+    let reversal = change.reversal(Direction::Commit, 0, Some(&now), None);
+    assert!(matches!(reversal, Reversal::Left(_)), "{reversal:?}");
+}
+
 #[test]
 fn bundle_has_the_bytes_of_its_plan_and_no_others() {
     let old = b"one\ntwo\n".to_vec();

@@ -262,6 +262,64 @@ fn recovery_gives_no_owner_to_bytes_that_somebody_else_wrote() {
     }
 }
 
+/// Nothing but owner and mode says what a partial undo had done when it was killed.
+#[test]
+fn undo_that_was_killed_between_owner_and_mode_goes_on() {
+    let _scene = Scene::new(MEMORY);
+    for (uid, bits, new) in [(33, 0o600, (0, 0o644)), (0, 0o644, (33, 0o4755))] {
+        for is_partly in [true, false] {
+            put("etc/job", SAFE, bits, uid);
+            let id = done(&[owned("etc/job", new.0, new.1)]);
+            let kill = injected("fchmod", "signal=SIGKILL:when=1");
+            let words = ["undo", &state(), &id, "--partly"];
+            let killed = end(start(&kill, &words, None));
+            assert_ne!(killed.code, Some(0), "{}", killed.text);
+            let half = (uid, new.1 & 0o777, SAFE.to_vec());
+            assert_eq!(seen("etc/job"), half);
+            recover().is_done();
+            let undone = match is_partly {
+                true => undo_partly(&id),
+                false => undo(&id),
+            };
+            undone.is_done();
+            assert_eq!(seen("etc/job"), (uid, bits, SAFE.to_vec()));
+            assert!(kept().is_empty(), "{}", undone.text);
+        }
+    }
+}
+
+/// The bytes count for such an undo as for each.
+#[test]
+fn killed_undo_gives_no_owner_to_bytes_that_somebody_else_wrote() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/job", SAFE, 0o644, 0);
+    let id = done(&[owned("etc/job", 33, 0o666)]);
+    let kill = injected("fchmod", "signal=SIGKILL:when=1");
+    end(start(&kill, &["undo", &state(), &id, "--partly"], None));
+    overwrite("etc/job", EVIL);
+    undo(&id).is_refused("its bytes have changed");
+    assert_eq!(seen("etc/job"), (0, 0o666, EVIL.to_vec()));
+}
+
+#[test]
+fn recovery_that_was_killed_between_owner_and_mode_goes_on() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/job", SAFE, 0o644, 0);
+    let input = plan(&[owned("etc/job", 33, 0o4755)]);
+    let kill = |call: &str, number: usize, words: &[&str], input: Option<&[u8]>| {
+        let what = format!("signal=SIGKILL:when={number}");
+        let killed = end(start(&injected(call, &what), words, input));
+        assert_ne!(killed.code, Some(0), "{}", killed.text);
+    };
+    kill("pwrite64", 3, &["commit", &state()], Some(&input));
+    assert_eq!(seen("etc/job"), (33, 0o4755, SAFE.to_vec()));
+    kill("fchmod", 1, &["recover", &state()], None);
+    assert_eq!(seen("etc/job"), (0, 0o755, SAFE.to_vec()));
+    recover().is_done();
+    assert_eq!(seen("etc/job"), (0, 0o644, SAFE.to_vec()));
+    assert!(kept().is_empty(), "{:?}", kept());
+}
+
 /// An error in a later step takes the owner back at once.
 #[test]
 fn way_back_gives_no_owner_to_a_file_that_somebody_opens() {
