@@ -12,6 +12,9 @@ use crate::model::policy::{CHANGE, Named, Policy, RUN};
 use crate::model::profile::{Base, Inspect};
 use crate::model::rule::{DenyRule, GrantRule, RuleId};
 
+/// The profile that shows a program a copy of the machine, as it comes with remit.
+const COPIES: &str = "plan";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     pub code: Code,
@@ -295,6 +298,24 @@ pub(crate) fn no_grant(uid: u32) -> Denial {
 
 /// The same text whether there is such a profile or not.
 pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
+    let (lift, next) = match profile {
+        // 'remit plan' and the tool plan ask for it: the caller has no profile to leave out.
+        COPIES => (
+            Some(
+                "copy /usr/share/doc/remit/examples/copies.toml to /etc/remit/policy.d, with your users and directories; \
+                 then remit policy check and remit policy reload"
+                    .to_owned(),
+            ),
+            "plan with edits of files needs no copy of the machine; call access to see what is granted",
+        ),
+        _ => (
+            (profile != "host").then(|| {
+                let rule = grant_of(uid, "PROFILE");
+                format!("{rule}; PROFILE is one of this policy")
+            }),
+            "call access to see the profiles granted, or leave the profile out",
+        ),
+    };
     Denial {
         code: Code::DeniedRule,
         object: None,
@@ -303,11 +324,8 @@ pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
             "no rule grants uid {uid} '{RUN}' in a profile {}",
             quoted(profile)
         ),
-        lift: (profile != "host").then(|| {
-            let rule = grant_of(uid, "PROFILE");
-            format!("{rule}; PROFILE is one of this policy")
-        }),
-        next: "call access to see the profiles granted, or leave the profile out".into(),
+        lift,
+        next: next.into(),
     }
 }
 
@@ -383,5 +401,20 @@ mod tests {
             assert!(lift.contains(&rule), "{user}: {lift}");
         }
         assert_eq!(of_id(7, "x").for_user(7, "alice").lift, None);
+    }
+
+    #[test]
+    fn way_out_of_an_ungranted_profile_fits_what_was_asked() {
+        for (profile, lift, next) in [
+            ("plan", Some("examples/copies.toml"), "plan with edits"),
+            ("tight", Some("PROFILE is one"), "leave the profile out"),
+            ("host", None, "leave the profile out"),
+        ] {
+            let denial = no_profile(7, profile);
+            assert_eq!(denial.lift.is_some(), lift.is_some(), "{profile}");
+            let text = denial.lift.unwrap_or_default();
+            assert!(text.contains(lift.unwrap_or_default()), "{text}");
+            assert!(denial.next.contains(next), "{}", denial.next);
+        }
     }
 }
