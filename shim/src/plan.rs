@@ -55,6 +55,16 @@ pub struct Checked<'a> {
     pub end: Result<Box<JobReport>, Refusal>,
 }
 
+impl Checked<'_> {
+    /// Returns that it ran and has failed. A check that was refused or could not start says nothing of the edits.
+    fn fault(&self) -> Option<String> {
+        let ending = self.end.as_ref().ok()?.ending.as_ref()?;
+        let exit = ending.exit.filter(|exit| *exit != 0)?;
+        let name = self.call.split_ascii_whitespace().next()?;
+        (ending.state == State::Exited).then(|| format!("{name} failed (exit {exit})"))
+    }
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 struct PlannedPath {
     path: String,
@@ -166,6 +176,19 @@ fn checked(check: &Checked<'_>, size: usize) -> Value {
     }
 }
 
+/// Returns what to do after a plan. A check that has failed comes before the request.
+fn next(job: JobId, checks: &[Checked<'_>]) -> String {
+    match checks.iter().find_map(Checked::fault) {
+        Some(fault) => {
+            format!("nothing has changed; {fault}: correct the edits first, and plan again")
+        }
+        None => format!(
+            "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this, if a rule covers its paths: \
+             access lists those of plan.commit"
+        ),
+    }
+}
+
 /// Returns the answer as JSON that fits, or `None`. `made`: the job that wrote the plan. `tried`: the job on a copy.
 /// Diffs are cut first, then entries, then notes: without `plan_id` the plan is of no use.
 pub fn answer(
@@ -209,10 +232,7 @@ pub fn answer(
                 .iter()
                 .map(|check| checked(check, size / OUTPUT))
                 .collect(),
-            next: format!(
-                "nothing has changed; change {{\"plan_id\": \"{job}\", \"reason\": …}} asks for exactly this, if a rule covers its paths: \
-                 access lists those of plan.commit"
-            ),
+            next: next(job, checks),
         }
     };
     let some_notes = |count: usize| {
@@ -274,6 +294,50 @@ mod tests {
             stderr: stream(stderr),
             notes: vec![],
             approval: None,
+        }
+    }
+
+    #[test]
+    fn failed_check_comes_before_the_request() {
+        let ended = |state, exit| {
+            let ending = Ending {
+                exit,
+                ..Ending::unmeasured(state, "x".to_owned(), true)
+            };
+            let report = JobReport {
+                ending: Some(ending),
+                ..made("")
+            };
+            Ok(Box::new(report))
+        };
+        let (good, bad) = (
+            || ended(State::Exited, Some(0)),
+            || ended(State::Exited, Some(1)),
+        );
+        let fault = "sshd.test failed (exit 1): correct the edits first";
+        for (ends, fault) in [
+            (vec![], None),
+            (vec![good()], None),
+            (vec![ended(State::NotStarted, Some(127))], None),
+            (vec![Err(Refusal::new(Code::NotFound, "x"))], None),
+            (vec![good(), bad()], Some(fault)),
+        ] {
+            let checks: Vec<Checked<'_>> = ends
+                .into_iter()
+                .map(|end| Checked {
+                    call: "sshd.test file=/etc/ssh/sshd_config",
+                    end,
+                })
+                .collect();
+            let text = answer(&made(""), None, &bundle(1), &checks).unwrap();
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let next = value["next"].as_str().unwrap();
+            assert!(next.starts_with("nothing has changed; "), "{next}");
+            assert!(
+                next.contains(fault.unwrap_or("asks for exactly this")),
+                "{next}"
+            );
+            assert_eq!(next.contains("change {"), fault.is_none(), "{next}");
         }
     }
 
