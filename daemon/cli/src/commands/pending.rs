@@ -17,10 +17,56 @@ use crate::render::{job_end, request_json, table, units, untrusted_columns};
 
 /// At least; a wider terminal shows more of the command and the reason, and a narrower one folds them.
 const COLUMNS: usize = 80;
-/// Columns before the command, and before the reason.
-const BEFORE_COMMAND: usize = 53;
+/// Columns before the command, without those of user and time left, and before the reason.
+const BEFORE_COMMAND: usize = 30;
 const BEFORE_REASON: usize = 16;
+const USER: &str = "USER";
+const LEFT: &str = "LEFT";
 const NEXT: &str = "to go on: remit show ID; remit approve ID; remit deny ID -m WHY\n";
+
+/// Columns of a list: its own, and those of the cells whose width depends on the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Columns {
+    all: usize,
+    user: usize,
+    left: usize,
+}
+
+impl Columns {
+    /// Those for any request: a list that is watched has its heading before its requests.
+    fn widest(width: Width) -> Self {
+        Self {
+            all: width.limit().unwrap_or(COLUMNS).max(COLUMNS),
+            user: 12,
+            left: 11,
+        }
+    }
+
+    /// No wider than these requests need: the command has the rest.
+    fn for_list(requests: &[PendingView], width: Width) -> Self {
+        let most = Self::widest(width);
+        let users = requests
+            .iter()
+            .map(|one| untrusted_columns::columns(&one.user));
+        let left = requests
+            .iter()
+            .map(|one| units::duration(one.left_ms).len());
+        Self {
+            user: users.fold(USER.len(), usize::max).min(most.user),
+            left: left.fold(LEFT.len(), usize::max).min(most.left),
+            ..most
+        }
+    }
+
+    const fn command(self) -> usize {
+        self.all
+            .saturating_sub(BEFORE_COMMAND + self.user + self.left)
+    }
+
+    const fn reason(self) -> usize {
+        self.all.saturating_sub(BEFORE_REASON)
+    }
+}
 
 #[derive(Debug)]
 pub struct List {
@@ -80,7 +126,7 @@ pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
 
 fn watch(context: &Context) -> Result<Exit, Failure> {
     let width = context.width;
-    let columns = columns(width);
+    let columns = Columns::widest(width);
     let mut seen = None;
     // With the number of missing approvals: a request is shown again when somebody has approved it.
     let mut known: HashMap<JobId, u8> = HashMap::new();
@@ -112,10 +158,6 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-fn columns(width: Width) -> usize {
-    width.limit().unwrap_or(COLUMNS).max(COLUMNS)
-}
-
 /// Escapes the lines, and folds them as a page.
 fn folded(lines: &str, width: Width) -> String {
     let mut page = Page::default();
@@ -142,12 +184,12 @@ fn over(context: &Context, job: JobId) -> String {
     }
 }
 
-fn heading(columns: usize) -> String {
-    row("REQUEST", "CAN APPROVE", "USER", "LEFT", "COMMAND", columns)
+fn heading(columns: Columns) -> String {
+    row("REQUEST", "CAN APPROVE", USER, LEFT, "COMMAND", columns)
 }
 
 fn show(list: &List, width: Width) -> String {
-    let columns = columns(width);
+    let columns = Columns::for_list(&list.requests, width);
     if list.requests.is_empty() {
         return format!(
             "no requests wait for an approval\n{}",
@@ -161,7 +203,7 @@ fn show(list: &List, width: Width) -> String {
 }
 
 /// Formats a request in two lines, and more for what is claimed. After a mark, as in `remit show`, are untrusted words of the requester.
-fn entry(request: &PendingView, columns: usize) -> String {
+fn entry(request: &PendingView, columns: Columns) -> String {
     let yours = match request.yours {
         true => "yes",
         false => "no",
@@ -170,10 +212,7 @@ fn entry(request: &PendingView, columns: usize) -> String {
     let name = units::name(request.job);
     let reason = match request.reason.as_str() {
         "" => ": no reason was given".to_owned(),
-        reason => {
-            let width = columns.saturating_sub(BEFORE_REASON);
-            format!("| {}", untrusted_columns::cut(reason, width))
-        }
+        reason => format!("| {}", untrusted_columns::cut(reason, columns.reason())),
     };
     let signed = request
         .signed
@@ -181,8 +220,8 @@ fn entry(request: &PendingView, columns: usize) -> String {
     let set = request.set.map(|set| format!("{:14}: set {set}\n", ""));
     let behalf = request.behalf.as_ref().map(|behalf| {
         let words = format!("unverified: for {behalf}");
-        let width = columns.saturating_sub(BEFORE_REASON);
-        format!("{:14}| {}\n", "", untrusted_columns::cut(&words, width))
+        let words = untrusted_columns::cut(&words, columns.reason());
+        format!("{:14}| {words}\n", "")
     });
     let approved_by = match request.approved_by.as_slice() {
         [] => String::new(),
@@ -207,11 +246,12 @@ fn entry(request: &PendingView, columns: usize) -> String {
         + &approved_by
 }
 
-fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: usize) -> String {
+fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: Columns) -> String {
     format!(
-        "  {name:<9}  {yours:<11}  {}  {left:>11}  {}\n",
-        untrusted_columns::cell(user, 12),
-        untrusted_columns::cut(command, columns.saturating_sub(BEFORE_COMMAND))
+        "  {name:<9}  {yours:<11}  {}  {left:>width$}  {}\n",
+        untrusted_columns::cell(user, columns.user),
+        untrusted_columns::cut(command, columns.command()),
+        width = columns.left,
     )
 }
 
@@ -219,6 +259,38 @@ fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: 
 mod tests {
     use super::*;
     use crate::commands::top::tests::request;
+
+    #[test]
+    fn command_has_the_columns_that_the_others_do_not_need() {
+        let command = "service.restart unit=nginx.service";
+        for (user, left_ms, cut) in [
+            ("agent", 599_000, command),
+            ("agent", 90_000, command),
+            (
+                "a-user-with-a-long-name",
+                599_000,
+                "service.restart unit=nginx…",
+            ),
+        ] {
+            let list = List {
+                state: 1,
+                requests: vec![PendingView {
+                    user: user.to_owned(),
+                    left_ms,
+                    command: command.to_owned(),
+                    ..request(7)
+                }],
+                omitted: 0,
+            };
+            let rows = show(&list, Width::columns(80));
+            let mut rows = rows.lines();
+            let (heading, row) = (rows.next().unwrap(), rows.next().unwrap());
+            assert!(row.ends_with(&format!("  {cut}")), "{row}");
+            let begins = heading.find("COMMAND").unwrap();
+            let before = row.strip_suffix(cut).unwrap();
+            assert_eq!(untrusted_columns::columns(before), begins, "{row}");
+        }
+    }
 
     #[test]
     fn narrow_terminal_has_the_mark_in_each_row() {

@@ -348,8 +348,8 @@ fn the_list_is_a_table() {
         (said.status, said.text()),
         (
             Some(0),
-            "  REQUEST    CAN APPROVE  USER                 LEFT  COMMAND
-  abab-abab  yes          agent          9 min 59 s  service.restart unit=ngin…
+            "  REQUEST    CAN APPROVE  USER         LEFT  COMMAND
+  abab-abab  yes          agent  9 min 59 s  service.restart unit=nginx.service
               | certificate renewed
   … and 2 more
 to go on: remit show ID; remit approve ID; remit deny ID -m WHY
