@@ -249,7 +249,10 @@ fn another_person_confirms_from_a_new_login_and_it_stays() {
     let said = new
         .confirms(daemon, &admin(), &id[..8])
         .expect("it is confirmed");
-    assert!(said.starts_with("confirmed; commit "), "{said}");
+    assert!(
+        said.starts_with(&format!("confirmed; commit {id}: ")),
+        "{said}"
+    );
     assert!(unconfirmed(daemon).is_empty());
     refused(&new, &admin(), &id, "no commit waits");
     let records = daemon.records("confirmed");

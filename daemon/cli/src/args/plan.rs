@@ -217,7 +217,9 @@ pub struct UndoArgs {
 fn commit_id(text: &str) -> Result<String, &'static str> {
     let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = is_id.then(|| text.to_ascii_lowercase());
-    id.ok_or("it does not have 32 hex digits")
+    id.ok_or(
+        "it does not have 32 hex digits: an undo takes the whole id, as the commit and 'remit confirm' print it",
+    )
 }
 
 /// One `NAME=VALUE`.

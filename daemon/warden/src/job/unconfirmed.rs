@@ -220,6 +220,6 @@ fn try_confirm(
     };
     Ok(format!(
         "confirmed; commit {}: {stays}. {later}",
-        one.short()
+        one.commit
     ))
 }
