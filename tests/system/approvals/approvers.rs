@@ -251,12 +251,13 @@ fn request_is_found_by_id_prefix() {
     for none in ["", "abc", "zzzz", &"0".repeat(33)] {
         assert_eq!(show(none).expect_err("it is no id").code, Code::InvalidArgs);
     }
-    // An ended request is answered like an unknown one.
-    caller.stop(job).expect("it is theirs");
-    assert_eq!(
-        show(&id).expect_err("it has ended").message,
-        refusal.message
-    );
+    caller.stop(job).expect("it is the caller's");
+    for begins in [&id[..8], &id] {
+        let ended = show(begins).expect_err("it has ended");
+        assert_eq!(ended.code, Code::NotFound);
+        let begins = format!("job {} is not waiting for an approval: ", job.short());
+        assert!(ended.message.starts_with(&begins), "{ended:?}");
+    }
     let (other, _) = asks(
         &mut Caller::new(&daemon, &user_a()),
         "site.switch",

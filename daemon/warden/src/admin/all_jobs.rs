@@ -156,6 +156,15 @@ pub fn pending(
     }
 }
 
+/// Refuses an id with which no request waits. Says what became of its job, if that is remembered.
+fn not_shown(jobs: &Jobs, id: &IdPrefix) -> Refusal {
+    match id.choose(all_metas(jobs), |meta| meta.job) {
+        Ok(Some(meta)) => end::not_waiting(jobs, meta.job),
+        Ok(None) => no_such_request(),
+        Err(ambiguous) => ambiguous,
+    }
+}
+
 /// Starts to send a request with all that will run, at once or after its copies are compared. Returns the wait for that.
 /// Copies of files go to root and to its possible approvers, after a record, one for each of them. `gids`: groups of the account, as
 /// they were looked up; `None` for a process that cannot approve anything. Errors: there is no such request, or one that
@@ -170,7 +179,7 @@ pub fn show(
     let id: IdPrefix = id.parse()?;
     let asked = cx.job.jobs.all::<Request>();
     let found = id.choose(asked, |(_, request)| request.draft.job)?;
-    let (serial, request) = found.ok_or_else(no_such_request)?;
+    let (serial, request) = found.ok_or_else(|| not_shown(cx.job.jobs, &id))?;
     let gids = gids.filter(|_| cx.policies.caller_ids(subject).is_ok());
     let reads_copies = gids.is_some_and(|gids| may_read_copies(subject, gids, request));
     let reads_copies_now = reads_copies && request.has_copies();
@@ -196,5 +205,53 @@ pub fn show(
     match start_showing(admins, cx.job.jobs, to, serial, today) {
         true => Ok(None),
         false => Err(no_such_request()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::outcome::{Ending, State};
+
+    use super::*;
+    use crate::job::table::tests::ended;
+
+    #[test]
+    fn decided_request_is_not_refused_as_an_unknown_id() {
+        let denied = "denied by ann: not today; it never ran";
+        let cases = [
+            (State::Denied, denied, denied),
+            (
+                State::Denied,
+                "the policy has changed",
+                "the policy has changed",
+            ),
+            (
+                State::Expired,
+                "nobody approved it in time",
+                "nobody approved it in time",
+            ),
+            (State::Exited, "", "it has ended"),
+        ];
+        let mut jobs = Jobs::default();
+        for (number, (state, cause, _)) in (0x11..).zip(cases) {
+            let ending = Ending::unmeasured(state, cause.to_owned(), true);
+            let meta = JobMeta {
+                ending: Some(ending),
+                ..ended(number)
+            };
+            jobs.remember(meta, None);
+        }
+        let refused = |jobs: &Jobs, id: &str| not_shown(jobs, &id.parse().unwrap());
+        for (number, (_, _, why)) in (0x11_u64..).zip(cases) {
+            let id = ended(number).job.short();
+            let refusal = refused(&jobs, &id);
+            let text = format!("job {id} is not waiting for an approval: {why}");
+            assert_eq!((refusal.code, refusal.message), (Code::NotFound, text));
+            assert_eq!(refusal.next, Some(format!("remit show {id} says more")));
+        }
+        assert_eq!(refused(&jobs, "ffffffff"), no_such_request());
+        jobs.remember(ended(0x01_0011), None);
+        assert_eq!(refused(&jobs, "110000").code, Code::NotFound);
+        assert_eq!(refused(&jobs, "1100").code, Code::InvalidArgs);
     }
 }

@@ -212,11 +212,9 @@ pub fn not_waiting(jobs: &Jobs, job: JobId) -> Refusal {
         None if jobs.is_waiting(job) => "it is queued".to_owned(),
         None => return no_such_request(),
     };
-    let refusal = no_such_request();
-    Refusal {
-        message: format!("job {} is not waiting for an approval: {why}", job.short()),
-        ..refusal
-    }
+    let id = job.short();
+    let text = format!("job {id} is not waiting for an approval: {why}");
+    Refusal::new(Code::NotFound, text).next(format!("remit show {id} says more"))
 }
 
 const fn never_ran(state: State) -> bool {
