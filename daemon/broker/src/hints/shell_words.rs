@@ -4,6 +4,7 @@
 use remit_common::text;
 use remit_wire::outcome::{Ending, State};
 
+use crate::hints::answer::named;
 use crate::hints::stderr_patterns::{Kind, Said};
 
 /// Words of an argv that are looked at.
@@ -25,6 +26,9 @@ const OWN: [&str; 25] = [
     "jobs", "local", "popd", "pushd", "set", "shopt", "source", "trap", "type", "ulimit", "umask",
     "unset", "until", "while",
 ];
+
+/// Ends of names of scripts and programs.
+const FILE_SUFFIXES: [&str; 9] = ["bash", "exe", "jar", "js", "php", "pl", "py", "rb", "sh"];
 
 const OPERATORS: [&str; 12] = [
     "|",
@@ -109,7 +113,7 @@ fn of_first_word(program: &str, argv: &[&[u8]]) -> Option<String> {
         own if OWN.contains(&own) => {
             return Some(format!("{own} is a word of the shell: use script"));
         }
-        program if !program.contains(' ') => return None,
+        program if !program.contains(' ') => return of_command(program, argv),
         _ => {}
     }
     let words = program.split(' ').filter(|word| !word.is_empty());
@@ -124,6 +128,45 @@ fn of_first_word(program: &str, argv: &[&[u8]]) -> Option<String> {
             false => "argv is not split, each word is one element: use script for a line".into(),
         },
     )
+}
+
+/// Returns the call of the named command that a program of this name was probably meant to be. Asks no policy: only the
+/// list of the package is public.
+fn of_command(name: &str, argv: &[&[u8]]) -> Option<String> {
+    let shipped = remit_programs::shipped(name);
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let is_name = name.split_once('.').is_some_and(|(family, last)| {
+        is_word(family) && is_word(last) && !FILE_SUFFIXES.contains(&last)
+    });
+    if shipped.is_none() && !is_name {
+        return None;
+    }
+    let is_plain = |text: &str, signs: &[u8]| {
+        let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
+        !text.is_empty() && text.bytes().all(is_sign)
+    };
+    let args = argv.iter().skip(1).take(SHOWN).map(|arg| {
+        let arg = text::line(arg, WORD);
+        let (key, value) = arg.split_once('=')?;
+        let fits = is_plain(key, b"_") && is_plain(value, b"-_.@:/+,%");
+        fits.then(|| format!("\"{key}\": \"{value}\""))
+    });
+    // Without its arguments the call still has the form that was missed.
+    let args: Vec<String> = args.collect::<Option<_>>().unwrap_or_default();
+    let tool = match shipped.is_some_and(|command| command.changes) {
+        true => "change",
+        false => "run",
+    };
+    let call = named(tool, name, &args.join(", "));
+    Some(match shipped {
+        Some(_) => format!("{name} is a command of remit, no program: {call}"),
+        None => format!("if {name} is a command of the policy, and no program: {call}"),
+    })
 }
 
 #[cfg(test)]
@@ -172,6 +215,29 @@ mod tests {
                 Some("source is a word of the shell: use script"),
             ),
             (&["nginx", "-t"], None),
+            (
+                &["service.status", "unit=nginx.service"],
+                Some(
+                    "service.status is a command of remit, no program: run {\"name\": \"service.status\", \
+                     \"args\": {\"unit\": \"nginx.service\"}}",
+                ),
+            ),
+            (
+                &["service.restart", "unit=x y"],
+                Some(
+                    "service.restart is a command of remit, no program: change {\"name\": \"service.restart\"}",
+                ),
+            ),
+            (
+                &["greeter.check"],
+                Some(
+                    "if greeter.check is a command of the policy, and no program: run {\"name\": \"greeter.check\"}",
+                ),
+            ),
+            (&["deploy.sh", "unit=x"], None),
+            (&["python3.11", "-V"], None),
+            (&["/opt/greeter.check"], None),
+            (&["a.b.c"], None),
             (&[], None),
         ] {
             let missing = note(argv, State::NotStarted, 127, "");

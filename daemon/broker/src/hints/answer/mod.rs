@@ -49,7 +49,8 @@ pub fn is_word(text: &str) -> bool {
 
 const BY_COMMAND: &str = "a policy command that does exactly this, with a profile of base host, and a rule that grants it with an approval: remit-policy(5)";
 
-fn named(tool: &str, name: &str, args: &str) -> String {
+/// Returns the call of a named command as an MCP client makes it. `args`: members of a JSON object, or nothing.
+pub fn named(tool: &str, name: &str, args: &str) -> String {
     match args.is_empty() {
         true => format!("{tool} {{\"name\": \"{name}\"}}"),
         false => format!("{tool} {{\"name\": \"{name}\", \"args\": {{{args}}}}}"),
