@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use remit_common::service::is_protected;
+
 use crate::message::Call;
 
 /// Calls that read, by interface. `Properties.Get` and its kind are permitted on all services: they are how a bus is read.
@@ -261,7 +263,10 @@ pub fn refusal(call: &Call<'_>) -> String {
         None => "Use change for commands that change; access lists them".to_owned(),
         Some((_, _, command, false)) => format!("Use change {command}"),
         Some((_, _, command, true)) => match unit(call) {
-            Some(unit) => format!("Use change {command} {unit}"),
+            Some(unit) => match is_protected(unit) {
+                Some(why) => format!("No command changes {unit}: {why}"),
+                None => format!("Use change {command} {unit}"),
+            },
             None => format!("Use change {command}"),
         },
     };
@@ -378,6 +383,13 @@ mod tests {
                 "ss",
                 &one[..],
                 "Use change service.restart a.b@c",
+            ),
+            (
+                manager,
+                "RestartUnit",
+                "ss",
+                &b"\x0b\0\0\0ssh.service\0"[..],
+                "here. No command changes ssh.service: people reach the machine by it",
             ),
             (
                 manager,

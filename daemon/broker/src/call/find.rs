@@ -88,6 +88,10 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
         true => "; it would run and change nothing; instead: ",
         false => "; if a sandbox keeps it from its answer: ",
     };
+    if let Some(why) = hints::refused_anyway(&alternative) {
+        asked.why += &why;
+        return;
+    }
     let call = hints::granted(&alternative);
     let view = report.commands.iter().find(|view| view.name() == name);
     match (view, shipped(name)) {
@@ -117,10 +121,12 @@ fn typed(alternative: &Alternative) -> impl Iterator<Item = (String, String)> {
     pairs.filter(|(_, value)| value != PLACEHOLDER)
 }
 
-/// Returns the call of a named command that does what a program would.
+/// Returns the call of a named command that does what a program would, if a rule can grant it.
 pub fn instead_of(argv: &[Bytes]) -> Option<String> {
     let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
-    Some(hints::instead(&hints::alternative(&argv)?))
+    let alternative = hints::alternative(&argv)?;
+    let is_grantable = hints::refused_anyway(&alternative).is_none();
+    is_grantable.then(|| hints::instead(&alternative))
 }
 
 /// Adds the call to the refusal of a one-off change that no rule grants.
@@ -136,8 +142,13 @@ pub fn with_instead(refusal: Refusal, call: &str) -> Refusal {
 }
 
 pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: &str) -> Refusal {
-    match shipped(name) {
-        Some(command) if refusal == Refusal::no_such_command(name) => Refusal {
+    match (shipped(name), protection(name, args)) {
+        (Some(_), Some(why)) if refusal == Refusal::no_such_command(name) => Refusal {
+            message: format!("{}, and {why}", not_granted(name)),
+            next: Some("tell the person you work for what has to be done".into()),
+            ..refusal
+        },
+        (Some(command), None) if refusal == Refusal::no_such_command(name) => Refusal {
             message: not_granted(name),
             lift: Some(lift(&command, args, user)),
             next: Some(
@@ -150,6 +161,14 @@ pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: 
     }
 }
 
+fn protection(name: &str, args: &[(String, String)]) -> Option<String> {
+    let args = args
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    hints::protection(name, args)
+}
+
+/// Returns the rule that grants this call; [`protection`] says where none does.
 fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
     match command.grant(user, args) {
         Some(rule) => format!(
@@ -216,6 +235,7 @@ impl Question {
             .iter()
             .filter(|one| one.command == first.name());
         let args: Vec<_> = of_typed.flat_map(typed).collect();
+        let protected = protection(&first.name(), &args);
         let names: Vec<String> = found
             .iter()
             .take(NAMED)
@@ -225,10 +245,13 @@ impl Question {
             allowed: false,
             rule: None,
             why: format!(
-                "not granted to you, but in remit's package: {}",
-                names.join(", ")
+                "not granted to you, but in remit's package: {}{}",
+                names.join(", "),
+                protected
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!("; {why}"))
             ),
-            lift: Some(lift(first, &args, user)),
+            lift: protected.is_none().then(|| lift(first, &args, user)),
             approval: None,
         })
     }
@@ -398,6 +421,12 @@ mod tests {
             );
             assert!(asked.lift.unwrap().contains(rule), "{query}");
         }
+        let protected = asked("systemctl restart ssh").asked.unwrap();
+        assert!(
+            protected.why.contains("no rule grants 'service.restart'"),
+            "{protected:?}"
+        );
+        assert_eq!(protected.lift, None);
         for query in ["certificates list", "systemctl status x", "zebra", ""] {
             assert_eq!(asked(query).asked, None, "{query}");
         }
@@ -416,6 +445,17 @@ mod tests {
         for own in ["nginx.reload", "firewall.own", "firewall", ""] {
             assert_eq!(refused(own), Refusal::no_such_command(own));
         }
+        let args = |unit: &str| [("unit".to_owned(), unit.to_owned())];
+        let restart = |unit: &str| {
+            let name = "service.restart";
+            explained(Refusal::no_such_command(name), name, &args(unit), "alice")
+        };
+        for unit in ["ssh", "ssh.service", "sshd@x.service", "network.target"] {
+            let refusal = restart(unit);
+            assert!(refusal.message.contains("no rule grants"), "{refusal:?}");
+            assert_eq!(refusal.lift, None, "{unit}");
+        }
+        assert!(restart("nginx").lift.is_some());
         let denied = Refusal::new(Code::DeniedRule, "no").object("firewall.rules");
         let same = explained(denied.clone(), "firewall.rules", &[], "alice");
         assert_eq!(same, denied, "as the policy says it");
@@ -521,6 +561,15 @@ mod tests {
                 true,
                 0,
                 format!("{sandboxed}{}", refused("firewall.rules")),
+            ),
+            (
+                "systemctl restart ssh",
+                true,
+                true,
+                0,
+                format!(
+                    "{without_effect}no rule grants 'service.restart' of that unit: people reach the machine by it"
+                ),
             ),
         ] {
             let (why, lift) = verdict(typed, allowed, is_read, more);

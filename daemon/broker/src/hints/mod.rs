@@ -19,7 +19,7 @@ use crate::hints::stderr_patterns::{Kind, Said};
 use answer::{Answer, Bound, View};
 use merge::Merged;
 
-pub use answer::{changes, granted, instead};
+pub use answer::{changes, granted, instead, protection, refused_anyway};
 pub use commands::{Command, Commands};
 pub use shell_words::ShellWords;
 

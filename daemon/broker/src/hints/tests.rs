@@ -301,6 +301,23 @@ fn no_sentence_of_a_job_is_an_object() {
 }
 
 #[test]
+fn change_of_a_protected_unit_has_no_lift() {
+    for (unit, is_liftable) in [("nginx", true), ("ssh", false), ("dbus.socket", false)] {
+        for stderr in [
+            "Refused by remit: org.freedesktop.systemd1.Manager.RestartUnit is not a look",
+            "Failed to connect to system scope bus via local transport: Operation not permitted",
+        ] {
+            let denials = explained(&["systemctl", "restart", unit], stderr, &[]);
+            assert_eq!(denials.len(), 1, "{denials:?}");
+            assert_eq!(denials[0].lift.is_some(), is_liftable, "{denials:?}");
+            let next = denials[0].next.as_deref().unwrap();
+            assert_eq!(next.contains("change {"), is_liftable, "{denials:?}");
+            assert_eq!(next.contains("no rule grants"), !is_liftable, "{denials:?}");
+        }
+    }
+}
+
+#[test]
 fn unrefused_job_gets_no_denial() {
     let with = |ending: &Ending, visibility: Option<&ProfileVisibility>| {
         let line = b"touch: cannot touch '/etc/x': Read-only file system";

@@ -8,7 +8,7 @@ mod service;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
 
 pub use program::{bus_call, of};
-pub use service::{changes, granted, instead, network};
+pub use service::{changes, granted, instead, network, protection, refused_anyway};
 
 pub struct Answer {
     layer: Layer,

@@ -4,7 +4,7 @@ use remit_common::denial::Layer;
 use remit_programs::{Found, Topic};
 
 use super::super::commands::Command;
-use super::service::{bus, containers, grant, instead, network, service, target};
+use super::service::{bus, containers, grant, instead, network, refused_anyway, service, target};
 use super::{Answer, BY_COMMAND, View};
 
 pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
@@ -14,12 +14,16 @@ pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
     };
     let is_granted_by_name =
         |shipped: remit_programs::Shipped| shipped.changes || shipped.is_unconfined;
-    let lift = remit_programs::shipped(alternative.command)
-        .filter(|shipped| is_granted_by_name(*shipped))
-        .map(|_| grant(alternative));
+    let by_name =
+        remit_programs::shipped(alternative.command).filter(|shipped| is_granted_by_name(*shipped));
+    let lift = match (refused_anyway(alternative), by_name) {
+        (Some(_), _) => None,
+        (None, Some(_)) => grant(alternative),
+        (None, None) => answer.lift,
+    };
     Some(Answer {
         next: Some(instead(alternative)),
-        lift: lift.or(answer.lift),
+        lift,
         ..answer
     })
 }
@@ -36,10 +40,10 @@ pub fn bus_call(found: Option<Found>, view: &View<'_>) -> Answer {
             || "for a change, call access: it lists the commands".to_owned(),
             instead,
         )),
-        lift: Some(alternative.as_ref().map_or_else(
-            || "for a call that only looks: bus.calls in remit.toml(5)".to_owned(),
+        lift: alternative.as_ref().map_or_else(
+            || Some("for a call that only looks: bus.calls in remit.toml(5)".to_owned()),
             grant,
-        )),
+        ),
     }
 }
 

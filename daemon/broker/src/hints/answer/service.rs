@@ -1,13 +1,41 @@
 //! Parts of answers: sockets, the network, and the command of remit that answers instead.
 
 use remit_common::denial::Layer;
+use remit_common::service::is_protected;
 use remit_programs::{Alternative, Argument, shipped};
 
 use super::super::commands::Command;
 use super::{Answer, View, named};
 
+/// Returns why no rule grants this call of a command of the package: it would change a unit that the machine needs.
+pub fn protection<'a>(
+    command: &str,
+    args: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Option<String> {
+    let changes = shipped(command).is_some_and(|shipped| shipped.changes);
+    let mut args = args
+        .into_iter()
+        .filter(|(name, _)| changes && *name == "unit");
+    args.find_map(|(_, unit)| {
+        let why = is_protected(unit)?;
+        Some(format!("no rule grants '{command}' of that unit: {why}"))
+    })
+}
+
+/// As [`protection`], of an alternative.
+pub fn refused_anyway(alternative: &Alternative) -> Option<String> {
+    let args = alternative.args.iter().flat_map(|arg| {
+        let values = arg.values.iter();
+        values.map(|value| (arg.name, value.as_str()))
+    });
+    protection(alternative.command, args)
+}
+
 pub fn instead(alternative: &Alternative) -> String {
     let name = alternative.command;
+    if let Some(why) = refused_anyway(alternative) {
+        return format!("{why}; tell the person you work for what has to be done");
+    }
     match changes(alternative) {
         true => format!("call access; if it lists {name}: {}", granted(alternative)),
         false => granted(alternative),
@@ -43,21 +71,25 @@ fn call(tool: &str, alternative: &Alternative) -> String {
     named(tool, alternative.command, &args.join(", "))
 }
 
-pub fn grant(alternative: &Alternative) -> String {
+/// Returns the rule that lifts a refusal; `None` if no rule does.
+pub fn grant(alternative: &Alternative) -> Option<String> {
     let name = alternative.command;
+    if refused_anyway(alternative).is_some() {
+        return None;
+    }
     if shipped(name).is_some_and(|shipped| !shipped.changes) {
-        return format!(
+        return Some(format!(
             "a rule that grants {name} with unconfined = true: where it is not granted, its refusal shows the rule"
-        );
+        ));
     }
     let plain = alternative.args.iter().filter(|arg| !arg.is_list);
     let args: String = plain
         .map(|arg| format!(" {}={}", arg.name, arg.values.join(",")))
         .collect();
-    format!(
+    Some(format!(
         "a rule that grants {name}, as in /usr/share/doc/remit/examples/changes.toml; if it requires an approval: \
          remit grant USER {name}{args} --for 1h"
-    )
+    ))
 }
 
 pub fn target(command: &Command) -> Option<String> {
