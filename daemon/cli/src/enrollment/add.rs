@@ -40,12 +40,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     let name = request.name;
     let role = request.role;
     if let Some((holder, other)) = store.other_with(name, &request.key.base64)? {
-        let text = format!(
-            "this key is that of {} '{other}': each {} needs a key of its own",
-            holder.noun(),
-            role.noun()
-        );
-        return Err(Refused::new(text).lift(format!("remit unenroll {other}")));
+        return Err(key_is_taken(role, holder, &other));
     }
     let (mut record, found, home) = find_account(request, &store)?;
     // Only an explicit `--expires` removes or changes an expiry.
@@ -118,6 +113,16 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         expires,
         warnings,
     })
+}
+
+/// Advises nothing that would take away the access of the `other` account, which works.
+fn key_is_taken(role: Role, holder: Role, other: &str) -> Refused {
+    Refused::new(format!(
+        "this key is that of {} '{other}': each {} needs a key of its own",
+        holder.noun(),
+        role.noun()
+    ))
+    .lift("make another key: ssh-keygen -t ed25519 -f KEYFILE")
 }
 
 pub(super) fn account_refusal(error: AccountError, name: &Name) -> Refused {
@@ -353,4 +358,22 @@ fn opens_more(role: Role, path: &Path, line: usize) -> Refused {
         "remove that line, or give the {} another key",
         role.noun()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_another_agent_needs_another_key_and_not_its_end() {
+        for role in [Role::Agent, Role::Approver] {
+            let refused = key_is_taken(role, Role::Agent, "agent");
+            assert!(refused.message.contains("agent 'agent'"), "{refused:?}");
+            let lift = refused.lift.unwrap();
+            assert!(
+                lift.contains("ssh-keygen") && !lift.contains("unenroll"),
+                "{lift}"
+            );
+        }
+    }
 }
