@@ -38,6 +38,11 @@ pub struct KeyLocation<'a> {
     pub line: usize,
 }
 
+/// The second way of a fix. An enrollment leaves it out: it is the line that it refuses.
+pub fn or_enroll(user: &str) -> String {
+    format!(", or: remit enroll {user} KEYFILE")
+}
+
 pub fn judge(
     location: KeyLocation<'_>,
     key: &AuthorizedKey<'_>,
@@ -47,8 +52,10 @@ pub fn judge(
     let KeyLocation { user, file, line } = location;
     let name = format!("{user}: keys");
     let shown_location = format!("'{}':{line}", file.display());
-    let fix =
-        format!("put {WANTED} before the key in line {line}, or: remit enroll {user} KEYFILE");
+    let fix = format!(
+        "put {WANTED} before the key in line {line}{}",
+        or_enroll(user)
+    );
     let mut found = Vec::new();
     match forced(key, sshd).map(|command| shim(&command)) {
         None => found.push(Check::failure(

@@ -50,10 +50,25 @@ pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> 
             whys.join("; ")
         ),
     };
-    let fixes = fixes.join("; ");
-    Err(Refused::new(text).lift(format!(
-        "{fixes}; or choose an unused name and a new key, and remit will create the account"
-    )))
+    Err(Refused::new(text).lift(ways_out(name, &fixes)))
+}
+
+/// Returns each way once, one a line, without the enrollment that was refused.
+fn ways_out(name: &Name, fixes: &[String]) -> String {
+    let refused = checks::or_enroll(name.as_str());
+    let mut ways: Vec<String> = Vec::new();
+    let last =
+        "or choose an unused name and a new key, and remit will create the account".to_owned();
+    for way in fixes
+        .iter()
+        .map(|fix| fix.replace(&refused, ""))
+        .chain([last])
+    {
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways.join("\n")
 }
 
 pub(super) fn sshd_of(role: Role, name: &Name) -> Result<Effective, Refused> {
@@ -207,6 +222,22 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn ways_out_are_one_a_line_and_each_once() {
+        let name: Name = "ann".parse().unwrap();
+        let by_hand = |line| format!("put X before the key in line {line}");
+        let found = |line| by_hand(line) + &checks::or_enroll("ann");
+        let there = format!("{}; or change the block at /x:3", found(1));
+        let ways = ways_out(&name, &[found(1), found(1), found(2), there]);
+        let expect = [
+            by_hand(1),
+            by_hand(2),
+            format!("{}; or change the block at /x:3", by_hand(1)),
+            "or choose an unused name and a new key, and remit will create the account".to_owned(),
+        ];
+        assert_eq!(ways.lines().collect::<Vec<_>>(), expect);
+    }
 
     /// A container's process may have the number of an account of the host.
     #[test]

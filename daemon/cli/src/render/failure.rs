@@ -91,8 +91,9 @@ impl Failure {
             }
             Self::Input(refusal) | Self::Machine(refusal) | Self::NotAllowed(refusal) => {
                 output::note(&refusal.message);
-                for next in refusal.next.iter().chain(&refusal.lift) {
-                    output::note(&format!("to go on: {next}"));
+                let ways = refusal.next.iter().chain(&refusal.lift);
+                for way in ways.flat_map(|ways| ways.lines()) {
+                    output::note(&format!("to go on: {way}"));
                 }
                 let exit = match self {
                     Self::NotAllowed(_) => Exit::NOT_ALLOWED,
