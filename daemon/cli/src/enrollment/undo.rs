@@ -13,11 +13,14 @@ use super::add::{account_refusal, different_account};
 use super::arguments::Name;
 use super::around;
 use super::key::PublicKey;
-use super::record::{EnrollmentRecord, Store};
+use super::record::{EnrolledAccount, EnrollmentRecord, Store, enrolled};
 use super::refused::Refused;
 use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line;
 use crate::enrollment::safe_open::{Absent, Dir, Trust, WalkError};
+
+/// Groups whose members may connect to the daemon.
+const OPENING: [&str; 2] = ["remit", "remit-admin"];
 
 #[derive(Debug)]
 pub struct Undo<'a> {
@@ -46,12 +49,11 @@ pub struct Undone {
 pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
     let name = undo.name;
     let store = Store::open(undo.state)?;
-    let mut record = store.load(name)?.ok_or_else(|| {
-        Refused::not_found(format!("user '{name}' was not enrolled by remit")).lift(format!(
-            "remove its key lines by hand, and: gpasswd --delete {name} remit"
-        ))
-    })?;
     let account = account::find(name).map_err(|error| account_refusal(error, name))?;
+    let Some(mut record) = store.load(name)? else {
+        let others = enrolled(undo.state)?;
+        return Err(not_enrolled(name, account.as_ref(), &others));
+    };
     if account
         .as_ref()
         .is_some_and(|account| !record.is_of(account))
@@ -116,6 +118,25 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         ));
     }
     Ok(undone)
+}
+
+/// Says who is enrolled. The way by hand names only groups that the account has.
+fn not_enrolled(name: &Name, account: Option<&Account>, others: &[EnrolledAccount]) -> Refused {
+    let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
+    let others = match names.as_slice() {
+        [] => "no account is enrolled".to_owned(),
+        names => format!("enrolled: {}", names.join(", ")),
+    };
+    let Some(account) = account else {
+        return Refused::not_found(format!("there is no user '{name}'; {others}"));
+    };
+    let groups = account.groups.iter();
+    let groups = groups.filter(|group| OPENING.contains(&group.as_str()));
+    let mut way = "remove its key lines by hand".to_owned();
+    for group in groups {
+        way += &format!("\ngpasswd --delete {name} {group}");
+    }
+    Refused::not_found(format!("user '{name}' was not enrolled by remit; {others}")).lift(way)
 }
 
 fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trust<'a> {
@@ -286,6 +307,60 @@ impl Undone {
                     self.problems.push(error.to_string());
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrollment::Role;
+
+    #[test]
+    fn way_by_hand_is_one_of_an_account_that_is_there() {
+        let name: Name = "bob".parse().unwrap();
+        let other = |name: &str| EnrolledAccount {
+            name: name.to_owned(),
+            uid: Some(1001),
+            role: Role::Agent,
+            is_made: true,
+            keys: Vec::new(),
+        };
+        let account = |groups: &[&str]| Account {
+            groups: groups.iter().map(ToString::to_string).collect(),
+            ..Account::to_be(Role::Agent, Path::new("/home/bob"))
+        };
+        let by_hand = "remove its key lines by hand";
+        for (account, others, message, lift) in [
+            (
+                None,
+                vec![],
+                "there is no user 'bob'; no account is enrolled",
+                None,
+            ),
+            (
+                None,
+                vec![other("agent"), other("ann")],
+                "there is no user 'bob'; enrolled: agent, ann",
+                None,
+            ),
+            (
+                Some(account(&["bob", "sudo"])),
+                vec![other("agent")],
+                "user 'bob' was not enrolled by remit; enrolled: agent",
+                Some(by_hand.to_owned()),
+            ),
+            (
+                Some(account(&["bob", "remit", "remit-admin"])),
+                vec![],
+                "user 'bob' was not enrolled by remit; no account is enrolled",
+                Some(format!(
+                    "{by_hand}\ngpasswd --delete bob remit\ngpasswd --delete bob remit-admin"
+                )),
+            ),
+        ] {
+            let refused = not_enrolled(&name, account.as_ref(), &others);
+            assert_eq!((refused.message.as_str(), refused.lift), (message, lift));
         }
     }
 }
