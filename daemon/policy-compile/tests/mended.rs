@@ -619,3 +619,25 @@ fn seeing_more_without_an_approval_has_a_warning() {
     let found = warned("read = ['/etc']", "strict", "");
     assert!(!found.contains("see there"), "{found}");
 }
+
+/// Attack: spellings that programs take for one package or one user.
+#[test]
+fn denial_by_name_holds_in_every_spelling() {
+    let text = "[[command]]\nname = 'site.own'\nsummary = 'x'\nargv = ['/bin/x', '{user}', '{package}']\n\
+                effect = 'read'\nprofile = 'strict'\nargs.user = { type = 'user', default = 'a' }\n\
+                args.package = { type = 'package', default = 'a' }\n\
+                [[grant]]\nto = ['%remit']\nallow = ['site.own']\n\
+                [[deny]]\nto = ['%remit']\ndeny = ['site.own']\nargs = { user = ['root'] }\n\
+                [[deny]]\nto = ['%remit']\ndeny = ['site.own']\nargs = { package = ['openssl'] }\n";
+    let (policy, _) = policy(text);
+    for (name, value, is_denied) in [
+        ("user", "root", true),
+        ("user", "root.root", true),
+        ("user", "rooted", false),
+        ("package", "openssl-3.2.2-6.el9_5.x86_64", true),
+        ("package", "openssl-libs", false),
+    ] {
+        let found = verdict(&policy, "site.own", Effect::Read, &[(name, value)]);
+        assert_eq!(matches!(found, Verdict::Deny(_)), is_denied, "{value}");
+    }
+}

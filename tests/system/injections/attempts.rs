@@ -157,7 +157,7 @@ args.url = { type = "string", pattern = "[ -~]+" }
 [[command]]
 name = "apt-get.simulate"
 summary = "What an installation would do"
-argv = ["/usr/bin/apt-get", "--simulate", "install", "--", "{package}"]
+argv = ["/usr/bin/apt-get", "--option=APT::Cmd::Pattern-Only=true", "--simulate", "install", "--", "{package}"]
 effect = "read"
 profile = "soft"
 args.package = { type = "package" }

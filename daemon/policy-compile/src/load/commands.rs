@@ -79,16 +79,12 @@ pub(crate) fn command<'a>(
     check_every_argument_is_used(&params, &argv, &stdin, report);
     check_program(&mut argv, machine, report);
     for gap in gaps(&argv, &params) {
-        let help = "put it into brackets together with the option before it, or behind the others; \
-                    in brackets alone, where that is meant";
-        report.error_with_help(gap.span, gap.message, help);
+        report.error_with_help(gap.span, gap.message, &gap.help);
     }
     for finding in lint(&argv, &params, &stdin) {
         match finding.severity {
             Severity::Error => {
-                let help = "name the inner program in a command of its own, or write fixed words there; see WRAPPERS \
-                            AND INTERPRETERS in remit-policy(5)";
-                report.error_with_help(finding.span, finding.message, help);
+                report.error_with_help(finding.span, finding.message, &finding.help);
             }
             Severity::Warning => report.warning(finding.span, finding.message, None),
         }

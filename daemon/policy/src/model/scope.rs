@@ -74,35 +74,35 @@ impl Scope {
         })
     }
 
-    /// Returns true if an approval for these calls covers this call: as [`Scope::covers`], a package in any spelling.
+    /// Returns true if an approval for these calls covers this call: as [`Scope::covers`], a package or a user in any
+    /// spelling.
     pub fn asks(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         let is_one = |name: &str| {
             let globs = self.globs(name).unwrap_or_default();
-            let values = values(named, name, args);
+            let (kind, values) = (kind(named, name), values(named, name, args));
             let is_about =
-                |value: &Cow<'_, str>| globs.iter().any(|glob| is_about_package(glob, value));
+                |value: &Cow<'_, str>| globs.iter().any(|glob| is_about(kind, glob, value));
             !values.is_empty() && values.iter().all(is_about)
         };
-        let (packages, others): (Vec<_>, Vec<_>) =
-            self.0.iter().partition(|(name, _)| is_package(named, name));
+        let (spelled, others): (Vec<_>, Vec<_>) = self
+            .0
+            .iter()
+            .partition(|(name, _)| has_spellings(named, name));
         let others = others
             .into_iter()
             .map(|(name, globs)| (name.clone(), globs.clone()));
         Self(others.collect()).covers(named, args)
-            && packages.into_iter().all(|(name, _)| is_one(name))
+            && spelled.into_iter().all(|(name, _)| is_one(name))
     }
 
     /// Returns true if a denial of these calls denies this call, or an approval for these is needed for this one: of each
-    /// argument one value matches, a package in any spelling. A built-in command that shows several units may show these.
+    /// argument one value matches, a package or a user in any spelling. A built-in command that shows several units may show
+    /// these.
     pub fn touches(&self, named: Named<'_>, args: &[(String, String)]) -> bool {
         self.0.iter().all(|(name, globs)| {
-            let is_package = is_package(named, name);
-            let is_about = |glob: &Glob, value: &str| match is_package {
-                true => is_about_package(glob, value),
-                false => glob.matches(value),
-            };
-            let values = values(named, name, args);
-            let is_one = |value: &Cow<'_, str>| globs.iter().any(|glob| is_about(glob, value));
+            let (kind, values) = (kind(named, name), values(named, name, args));
+            let is_one =
+                |value: &Cow<'_, str>| globs.iter().any(|glob| is_about(kind, glob, value));
             shows_others(named, &values) || values.iter().any(is_one)
         })
     }
@@ -148,11 +148,26 @@ fn names_kind(named: Named<'_>, glob: &Glob, unit: &str) -> bool {
     is_named || !matches!(named, Named::Builtin(_)) || !is_of_many(unit)
 }
 
-fn is_package(named: Named<'_>, name: &str) -> bool {
-    let Named::Command(command) = named else {
-        return false;
-    };
-    param(command, name).is_some_and(|param| matches!(param.kind, ParamKind::Package))
+/// Returns true if programs take several values of this argument for one package or one user.
+fn has_spellings(named: Named<'_>, name: &str) -> bool {
+    let kind = kind(named, name);
+    kind.is_some_and(|kind| matches!(kind, ParamKind::Package | ParamKind::User))
+}
+
+/// Returns true if a pattern of a denial, or of a rule that asks, is about this value.
+fn is_about(kind: Option<&ParamKind>, glob: &Glob, value: &str) -> bool {
+    match kind {
+        Some(ParamKind::Package) => is_about_package(glob, value),
+        Some(ParamKind::User) => is_about_user(glob, value),
+        _ => glob.matches(value),
+    }
+}
+
+fn kind<'a>(named: Named<'a>, name: &str) -> Option<&'a ParamKind> {
+    match named {
+        Named::Builtin(_) => None,
+        Named::Command(command) => param(command, name).map(|param| &param.kind),
+    }
 }
 
 pub fn param<'a>(command: &'a Command, name: &str) -> Option<&'a Param> {
@@ -216,13 +231,36 @@ fn package_name(text: &str) -> &str {
     }
 }
 
+/// Returns the name, and what it can be without a version: `openssl` of `openssl-3.2.2` and `openssl-3.2.2-6.el9_5`.
+fn unversioned(name: &str) -> impl Iterator<Item = &str> {
+    let is_version = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let last = name.rsplit_once('-');
+    let before = last.and_then(|(before, _)| before.rsplit_once('-'));
+    let versioned = [last, before].into_iter().flatten();
+    let names = versioned.filter(move |(_, version)| is_version(version));
+    std::iter::once(name).chain(names.map(|(name, _)| name))
+}
+
 /// Returns true if a pattern is about a package in any spelling that apt-get(8) and dnf(8) accept, with or without
-/// architecture: a rule that denies or asks for an approval is about all of them. A pattern with an architecture
-/// includes the package without one, which may be of that architecture.
+/// version and architecture: a rule that denies or asks for an approval is about all of them. A pattern with an
+/// architecture includes the package without one, which may be of that architecture.
 fn is_about_package(glob: &Glob, value: &str) -> bool {
-    let (plain, pattern) = (package_name(value), package_name(glob.as_str()));
-    let is_native = plain == value && pattern != glob.as_str();
-    glob.matches(value) || glob.matches(plain) || (is_native && Glob::new(pattern).matches(value))
+    let plain = package_name(value);
+    let arch = value.strip_prefix(plain).unwrap_or_default();
+    let pattern = package_name(glob.as_str());
+    let is_native = arch.is_empty() && pattern != glob.as_str();
+    unversioned(plain).any(|name| {
+        glob.matches(name)
+            || glob.matches(&format!("{name}{arch}"))
+            || (is_native && Glob::new(pattern).matches(name))
+    })
+}
+
+/// Returns true if a pattern is about a user, or the owner of `OWNER.GROUP`, as chown of GNU reads a name that no account
+/// has.
+fn is_about_user(glob: &Glob, value: &str) -> bool {
+    let owner = value.split_once('.').map(|(owner, _)| owner);
+    glob.matches(value) || owner.is_some_and(|owner| glob.matches(owner))
 }
 
 #[cfg(test)]
@@ -244,12 +282,38 @@ mod tests {
             ("auditd", "auditd.d", false),
             ("python3", "python3.11", false),
             ("python3.11", "python3.11:amd64", true),
+            ("auditd", "auditd-3.1.5", true),
+            ("auditd", "auditd-3.1.5-2.el9_5", true),
+            ("auditd", "auditd-3.1.5-2.el9_5.x86_64", true),
+            ("auditd", "auditd-1:3", true),
+            ("auditd.x86_64", "auditd-3.1.5-2.el9_5.x86_64", true),
+            ("auditd.x86_64", "auditd-3.1.5-2.el9_5.i686", false),
+            ("auditd:amd64", "auditd-3", true),
+            ("auditd", "auditd-plugins-3.1.5-2.el9_5.x86_64", false),
+            ("python3.11", "python3-3.11", false),
         ] {
             assert_eq!(
                 is_about_package(&Glob::new(pattern), value),
                 expect,
                 "{pattern} {value}"
             );
+        }
+    }
+
+    #[test]
+    fn user_matches_with_a_group_behind_a_dot() {
+        for (pattern, value, expect) in [
+            ("root", "root", true),
+            ("root", "root.root", true),
+            ("root", "root.a.b", true),
+            ("ro*", "root.adm", true),
+            ("root.x", "root.x", true),
+            ("root.x", "root", false),
+            ("adm", "root.adm", false),
+            ("root", "rooted.x", false),
+        ] {
+            let found = is_about_user(&Glob::new(pattern), value);
+            assert_eq!(found, expect, "{pattern} {value}");
         }
     }
 }

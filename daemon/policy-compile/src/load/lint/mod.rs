@@ -1,6 +1,7 @@
 //! Checks templates of programs that run code. A value that such a program takes for code is not an argument but a
 //! command, whatever its type. The list is not complete and no sandbox layer: it refuses what can only be a mistake.
 
+mod package;
 mod tool;
 
 use std::ops::Range;
@@ -18,7 +19,12 @@ pub(crate) struct Finding {
     pub(crate) severity: Severity,
     pub(crate) span: Range<usize>,
     pub(crate) message: String,
+    /// What to write instead, if it is an error.
+    pub(crate) help: String,
 }
+
+const HELP: &str = "name the inner program in a command of its own, or write fixed words there; see WRAPPERS AND INTERPRETERS in \
+                    remit-policy(5)";
 
 /// One word: text, with a value at the end if `value`.
 #[derive(Clone)]
@@ -146,12 +152,23 @@ impl Linter {
         self.push(Severity::Error, span, message);
     }
 
+    fn refuse_with_help(&mut self, span: &Range<usize>, message: String, help: String) {
+        let (severity, span) = (Severity::Error, span.clone());
+        self.found.push(Finding {
+            severity,
+            span,
+            message,
+            help,
+        });
+    }
+
     fn push(&mut self, severity: Severity, span: &Range<usize>, message: String) {
         let span = span.clone();
         self.found.push(Finding {
             severity,
             span,
             message,
+            help: HELP.to_owned(),
         });
     }
 
@@ -161,6 +178,7 @@ impl Linter {
             return;
         };
         let name = program.text.rsplit('/').next().unwrap_or_default();
+        self.package(name, rest);
         let before = self.found.len();
         let Some(known) = known(name) else { return };
         let what = match &known.class {

@@ -3,6 +3,10 @@ use crate::load::template::{Parsed, parse};
 
 /// Lints a template in words, with `{x}` for a value. The span of a finding is the position of its word.
 fn found(template: &str, stdin: &Stdin) -> Vec<(Severity, usize)> {
+    found_with(template, &[], stdin)
+}
+
+fn found_with(template: &str, params: &[WithSpan<Param>], stdin: &Stdin) -> Vec<(Severity, usize)> {
     let part = |(at, text): (usize, &str)| WithSpan {
         value: Part::Word(match parse(text).unwrap() {
             Parsed::Literal(text) => Word::Literal(text),
@@ -12,7 +16,7 @@ fn found(template: &str, stdin: &Stdin) -> Vec<(Severity, usize)> {
         span: at..at,
     };
     let argv: Vec<_> = template.split(' ').enumerate().map(part).collect();
-    let findings = lint(&argv, &[], stdin).into_iter();
+    let findings = lint(&argv, params, stdin).into_iter();
     findings
         .map(|finding| (finding.severity, finding.span.start))
         .collect()
@@ -244,5 +248,73 @@ fn c10_what_executes_its_arguments_is_refused() {
         "/usr/bin/sqlite3 {x} .tables",
     ] {
         assert_eq!(found(template, &Stdin::None), [], "{template}");
+    }
+}
+
+#[test]
+fn apt_takes_no_package_for_an_expression() {
+    let package = [WithSpan {
+        value: Param {
+            name: "x".to_owned(),
+            kind: ParamKind::Package,
+            summary: String::new(),
+            optional: false,
+            default: None,
+            most: 1,
+        },
+        span: 0..0,
+    }];
+    for (template, at) in [
+        ("/usr/bin/apt-get install -- {x}", Some(3)),
+        ("/usr/bin/apt-get --yes install {x}", Some(3)),
+        ("/usr/bin/apt remove {x}", Some(2)),
+        ("/usr/bin/apt-cache policy -- {x}", Some(3)),
+        ("/usr/bin/apt-mark hold {x}", Some(2)),
+        ("/usr/bin/nice /usr/bin/apt-get install {x}", Some(3)),
+        (
+            "/usr/bin/apt-get -oAPT::Cmd::Pattern-Only=false install {x}",
+            Some(3),
+        ),
+        (
+            "/usr/bin/apt-get -oAPT::Cmd::Pattern-Only install {x}",
+            Some(3),
+        ),
+        (
+            "/usr/bin/apt-get install -- -oAPT::Cmd::Pattern-Only=true {x}",
+            Some(4),
+        ),
+        (
+            "/usr/bin/apt-get -oAPT::Cmd::Pattern-Only=1 -o APT::Cmd::Pattern-Only=0 install {x}",
+            Some(5),
+        ),
+        (
+            "/usr/bin/apt-get -oAPT::Cmd::Pattern-Only=true install -- {x}",
+            None,
+        ),
+        (
+            "/usr/bin/apt-get -o apt::cmd::pattern-only=1 install {x}",
+            None,
+        ),
+        (
+            "/usr/bin/apt-get --option=APT::Cmd::Pattern-Only=true install {x}",
+            None,
+        ),
+        (
+            "/usr/bin/apt-get --option APT::Cmd::Pattern-Only=yes install {x}",
+            None,
+        ),
+        (
+            "/usr/bin/apt-cache -o=APT::Cmd::Pattern-Only=true policy {x}",
+            None,
+        ),
+        ("/usr/bin/dpkg --status -- {x}", None),
+        ("/usr/bin/dnf install {x}", None),
+    ] {
+        let found = found_with(template, &package, &Stdin::None);
+        let errors = found
+            .iter()
+            .filter(|(severity, _)| *severity == Severity::Error);
+        let errors: Vec<usize> = errors.map(|(_, at)| *at).collect();
+        assert_eq!(errors, Vec::from_iter(at), "{template}");
     }
 }

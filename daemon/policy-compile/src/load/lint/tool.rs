@@ -185,6 +185,9 @@ impl Linter {
     }
 }
 
+const GAP_HELP: &str = "put it into brackets together with the option before it, or behind the others; in brackets \
+                        alone, where that is meant";
+
 /// Finds each optional value whose absence would move another one up. Values in brackets of their own are meant so.
 pub(crate) fn gaps(argv: &[WithSpan<Part>], params: &[WithSpan<Param>]) -> Vec<Finding> {
     let param = |word: &Word| params.get(param_position(word)?).map(|param| &param.value);
@@ -207,6 +210,7 @@ pub(crate) fn gaps(argv: &[WithSpan<Part>], params: &[WithSpan<Param>]) -> Vec<F
                 severity: Severity::Error,
                 span: part.span.clone(),
                 message,
+                help: GAP_HELP.to_owned(),
             });
         }
     }
