@@ -641,3 +641,48 @@ fn denial_by_name_holds_in_every_spelling() {
         assert_eq!(matches!(found, Verdict::Deny(_)), is_denied, "{value}");
     }
 }
+
+/// A test of a denial that passes whatever the rules are proves nothing.
+#[test]
+fn test_of_a_denial_is_about_the_rules() {
+    let commands = [
+        command("site.look", "read", "args.unit = { type = 'unit' }"),
+        command("site.change", "change", "args.unit = { type = 'unit' }"),
+    ]
+    .concat();
+    for (what, words) in [
+        ("run site.look unit=a.service", None),
+        ("change site.change unit=a.service", None),
+        // Its type refuses it.
+        ("run site.look unit=../x", None),
+        ("run service.status unit=a.service", None),
+        (
+            "change site.look unit=a.service",
+            Some("'run' asks for site.look"),
+        ),
+        (
+            "run site.change unit=a.service",
+            Some("'change' asks for site.change"),
+        ),
+        (
+            "run site.look nuit=a.service",
+            Some("has no argument 'nuit'"),
+        ),
+        ("run site.look", Some("needs the argument 'unit'")),
+        ("run service.status", Some("unit")),
+    ] {
+        let text =
+            format!("{commands}[[test]]\nwho = 'deploy'\nwhat = '{what}'\nverdict = 'deny'\n");
+        let loaded = load(&[source("a.toml", &text)], &accounts());
+        match (loaded, words) {
+            (Ok(_), None) => {}
+            (Err(found), Some(words)) => {
+                let found = lines(&found);
+                let is_it = found.contains("this is denied whatever the rules are");
+                assert!(is_it && found.contains(words), "{what}: {found}");
+            }
+            (Ok(_), Some(_)) => panic!("{what} passes"),
+            (Err(found), None) => panic!("{what}: {}", lines(&found)),
+        }
+    }
+}

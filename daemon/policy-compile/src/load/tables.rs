@@ -8,7 +8,7 @@ use remit_policy::call::subject::{Call, Subject};
 use remit_policy::decide::{Terms, Verdict};
 use remit_policy::model::command::Command;
 use remit_policy::model::machine::Machine;
-use remit_policy::model::policy::Policy;
+use remit_policy::model::policy::{CHANGE, Policy, RUN};
 use remit_policy::model::rule::Nature;
 use remit_policy::quoted;
 
@@ -135,6 +135,14 @@ impl Test {
             return;
         }
         let call = self.call_today(policy, report);
+        if self.expected == Expected::Deny
+            && let Some(why) = proves_no_denial(&call, policy)
+        {
+            let message = format!("this is denied whatever the rules are: {why}");
+            let help = "write the call as a caller would; only the rules are to refuse it";
+            report.error_with_help(self.span.clone(), message, help);
+            return;
+        }
         let (found, why) = self.verdict(&call, policy);
         if found != self.expected {
             let (expected, found) = (self.expected.name(), found.name());
@@ -188,6 +196,24 @@ impl Test {
                 Err(why) => (Expected::Deny, why),
             },
         }
+    }
+}
+
+/// Finds a call that is refused for a mistake of its own: it says nothing about the rules.
+fn proves_no_denial(call: &Call, policy: &Policy) -> Option<String> {
+    let named = policy.named(call.name.as_deref()?)?;
+    if named.effect() != call.effect {
+        let (name, tool) = (named.name(), verb(named.effect()));
+        return Some(format!("'{tool}' asks for {name}"));
+    }
+    let refusal = named.check_names(&call.args).err();
+    refusal.map(|refusal| refusal.message)
+}
+
+fn verb(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => RUN,
+        Effect::Change => CHANGE,
     }
 }
 

@@ -298,7 +298,7 @@ impl<'a> Named<'a> {
 
     /// Checks the names of a call's arguments; of a built-in command also their values. Errors: `invalid_args` or `too_large`,
     /// as the call would be refused if it were granted.
-    pub(crate) fn check_names(&self, args: &[(String, String)]) -> Result<(), Refusal> {
+    pub fn check_names(&self, args: &[(String, String)]) -> Result<(), Refusal> {
         match self {
             Self::Builtin(builtin) => Builtin::parse(builtin.name, args).map(drop),
             Self::Command(command) => command.check_names(args),
