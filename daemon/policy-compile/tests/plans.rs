@@ -880,6 +880,35 @@ fn difference_of_what_can_follow_is_shown() {
     assert_eq!(shown, ["then: site.change, site.later, site.look"; 2]);
 }
 
+/// A rule that allows nothing by itself is shown with what it adds to the others.
+#[test]
+fn difference_of_a_rule_that_decides_nothing_is_shown() {
+    let open = "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\napproval = { by = ['#8'] }\n";
+    let more = rule("'/srv'", "'none'");
+    for (key, gained, lost) in [
+        (
+            "acts = ['site.look']\n",
+            "#7 gains plan.commit (paths: /srv; acts: site.look)",
+            "#7 loses plan.commit (paths: /srv; acts: site.look)",
+        ),
+        (
+            "confirm = '5min'\n",
+            "#7 has to have plan.commit (paths: /srv) confirmed within 5min; otherwise it is undone",
+            "#7 no longer has to have plan.commit (paths: /srv) confirmed by its rule",
+        ),
+    ] {
+        let old = site(open);
+        let new = site(&format!("{open}{more}{key}"));
+        for (changes, expect) in [
+            (remit_policy_compile::diff(&old, &new), gained),
+            (remit_policy_compile::diff(&new, &old), lost),
+        ] {
+            let all = changes.join("\n");
+            assert!(changes.len() == 1 && all.starts_with(expect), "{all}");
+        }
+    }
+}
+
 /// Nobody sees the plan, so nobody approves what follows it, and its undo must not carry it either.
 #[test]
 fn grant_for_a_time_covers_no_command_that_follows() {

@@ -142,11 +142,20 @@ impl<'a> Reach<'a> {
                 Named::Builtin(_) => false,
                 Named::Command(command) => command.commit_use() == Some(CommitUse::Commit),
             };
+            // A rule that decides nothing may still ask for it.
+            let confirming = policy.granting.positions(&granting, name);
+            let confirming = confirming.filter_map(|at| policy.grants.get(at));
+            for rule in confirming.filter(|_| is_commit) {
+                let Some(seconds) = rule.confirm_s else {
+                    continue;
+                };
+                let coverage = rule.coverage(named.nature()).without_acts();
+                let least = reach.confirm.entry(Name::of(name, coverage));
+                let least = least.or_insert(seconds);
+                *least = seconds.min(*least);
+            }
             for Deciding {
-                coverage,
-                approval,
-                rule,
-                ..
+                coverage, approval, ..
             } in rules
             {
                 if coverage.acts.is_some() {
@@ -161,10 +170,6 @@ impl<'a> Reach<'a> {
                 if coverage.is_any() || adds {
                     let name = Name::of(name, coverage.without_acts());
                     reach.names.insert(name, State::Granted(approval));
-                    let confirm_s = rule.confirm_s.filter(|_| is_commit);
-                    reach
-                        .confirm
-                        .extend(confirm_s.map(|seconds| (name, seconds)));
                 }
             }
             for rule in denials(name) {
@@ -207,6 +212,12 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// Returns true if some calls of this command are granted.
+    fn grants(&self, command: &str) -> bool {
+        let mut names = self.names.iter();
+        names.any(|(name, state)| name.command() == command && matches!(state, State::Granted(_)))
+    }
+
     fn state(&self, name: Name<'a>) -> State {
         self.names.get(&name).cloned().unwrap_or(State::Unknown)
     }
@@ -217,6 +228,13 @@ impl<'a> Name<'a> {
         match coverage.is_any() {
             true => Self::Named(name),
             false => Self::Scoped(name, coverage),
+        }
+    }
+
+    fn command(&self) -> &'a str {
+        match self {
+            Self::Named(name) | Self::Scoped(name, _) => name,
+            Self::RunIn(_) => RUN,
         }
     }
 }
@@ -265,12 +283,16 @@ fn changes(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
 
 fn confirmations(old: &Reach<'_>, new: &Reach<'_>) -> Vec<String> {
     let names: BTreeSet<&Name<'_>> = old.confirm.keys().chain(new.confirm.keys()).collect();
+    let is_left = |name: &Name<'_>| match old.names.contains_key(name) {
+        true => new.names.contains_key(name),
+        false => new.grants(name.command()),
+    };
     let between = |name: &&Name<'_>| match (old.confirm.get(name), new.confirm.get(name)) {
         (before, Some(now)) if before != Some(now) => Some(format!(
             "has to have {name} confirmed within {}; otherwise it is undone",
             print_seconds(*now)
         )),
-        (Some(_), None) if new.names.contains_key(name) => Some(format!(
+        (Some(_), None) if is_left(name) => Some(format!(
             "no longer has to have {name} confirmed by its rule"
         )),
         _ => None,

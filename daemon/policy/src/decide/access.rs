@@ -225,7 +225,7 @@ impl Policy {
     }
 
     /// Returns the grants that decide about calls of a command, in their order; the first whose scope covers a call
-    /// decides. Leaves out grants that allow nothing and ask for nothing beyond earlier ones.
+    /// decides. Leaves out grants that allow nothing, let nothing follow and ask for nothing beyond earlier ones.
     pub fn deciding<'a>(&'a self, granting: &CallerRules, named: Named<'_>) -> Vec<Deciding<'a>> {
         let nature = named.nature();
         let positions = self.granting.positions(granting, named.name());
@@ -243,15 +243,15 @@ impl Policy {
                 continue;
             }
             let approval = asked.about(&coverage);
-            let decides_all = |before: &Deciding<'_>| {
-                let follow = |acts: &BTreeSet<String>| {
-                    let before = before.coverage.acts;
-                    before.is_some_and(|before| acts.is_subset(before))
-                };
-                before.approval == approval && coverage.acts.is_none_or(follow)
+            let follow = |before: &Deciding<'_>| {
+                let before = before.coverage.acts;
+                let names =
+                    |acts: &BTreeSet<String>| before.is_some_and(|before| acts.is_subset(before));
+                coverage.acts.is_none_or(names)
             };
+            let decides_all = |before: &Deciding<'_>| before.approval == approval && follow(before);
             let mut before = open.iter().filter_map(|at| found.get(*at));
-            let is_needed = rule.approval.is_some() || open.is_empty();
+            let is_needed = rule.approval.is_some() || !before.clone().any(follow);
             if is_needed && !before.any(decides_all) {
                 known.insert(coverage);
                 open.extend(coverage.is_any().then_some(found.len()));
