@@ -20,22 +20,26 @@ pub(super) struct Lists {
 }
 
 /// Directories that many others rely on: a writer there is at once root, or any user.
-const NEVER_WRITTEN: [&str; 22] = [
+const NEVER_WRITTEN: [&str; 26] = [
     "/",
     "/bin",
     "/boot",
     "/dev",
+    "/efi",
     "/etc",
     "/home",
     "/lib",
     "/lib32",
     "/lib64",
     "/libx32",
+    "/nix",
+    "/ostree",
     "/proc",
     "/root",
     "/run",
     "/sbin",
     "/sys",
+    "/sysroot",
     "/tmp",
     "/usr",
     "/var",

@@ -4,24 +4,29 @@ use remit_policy::model::paths::{beneath, nested};
 
 /// Top-level directories of the system, its services or people. The files there that root reads as code, as settings
 /// of services or as rules about root have no complete list. Other top-level directories belong to the site.
-const SYSTEM: [&str; 20] = [
+const SYSTEM: [&str; 25] = [
     "bin",
     "boot",
     "dev",
+    "efi",
     "etc",
+    "gnu",
     "home",
     "lib",
     "lib32",
     "lib64",
     "libx32",
     "lost+found",
+    "nix",
     "opt",
+    "ostree",
     "proc",
     "root",
     "run",
     "sbin",
     "snap",
     "sys",
+    "sysroot",
     "tmp",
     "usr",
     "var",
@@ -96,10 +101,33 @@ const OTHER_LISTEN_DIRS: [&str; 4] = [
     "/var/lib/lxd",
     "/var/snap",
 ];
-/// Prefixes of disk nodes below `/dev`: a disk contains all files, whatever their owner.
-const DISKS: [&str; 9] = [
-    "dm-", "loop", "md", "mmcblk", "nvme", "sd", "vd", "xvd", "zd",
+/// Kinds of device nodes below `/dev` behind which lie neither files of others nor a keyboard, without their numbers. A
+/// list of all disks could not be complete.
+const HARMLESS: [&str; 21] = [
+    "fuse",
+    "gpiochip",
+    "hwrng",
+    "iio:device",
+    "kfd",
+    "kvm",
+    "lp",
+    "media",
+    "nvidia",
+    "nvidia-modeset",
+    "nvidia-uvm",
+    "nvidia-uvm-tools",
+    "nvidiactl",
+    "pps",
+    "ptp",
+    "rtc",
+    "ttyACM",
+    "ttyS",
+    "ttyUSB",
+    "video",
+    "watchdog",
 ];
+/// Directories below `/dev` in which all nodes are of such kinds.
+const HARMLESS_DIRS: [&str; 7] = ["accel", "dri", "dvb", "net", "nvidia-caps", "snd", "v4l"];
 
 pub(super) fn by_writing(path: &str) -> Option<&'static str> {
     // Links of a merged tree.
@@ -122,8 +150,10 @@ pub(super) fn by_writing(path: &str) -> Option<&'static str> {
         "etc" => "what lies below /etc are settings of programs that run as root",
         "home" | "root" => "what lies in a home is run by whoever logs in there",
         "run" => "what lies below /run steers services that run as root",
-        "boot" => "what lies below /boot is started as the kernel",
-        "usr" | "opt" | "snap" => "what lies there are programs, which root may run",
+        "boot" | "efi" => "what lies there is started as the kernel",
+        "usr" | "opt" | "snap" | "gnu" | "nix" | "ostree" => {
+            "what lies there are programs, which root may run"
+        }
         _ => "what lies there is read by services that run as root",
     })
 }
@@ -167,8 +197,12 @@ pub(super) fn by_showing(path: &str) -> Option<&'static str> {
 
 pub(super) fn by_device(path: &str) -> Option<&'static str> {
     let node = beneath(path, "/dev").unwrap_or_default();
-    let is_disk = DISKS.iter().any(|disk| node.starts_with(disk));
-    is_disk.then_some("on a disk lie all files, whatever their owner")
+    let top = node.split('/').next().unwrap_or_default();
+    let kind = node.trim_end_matches(|last: char| last.is_ascii_digit());
+    let is_harmless = HARMLESS.contains(&kind) || HARMLESS_DIRS.contains(&top);
+    (!is_harmless).then_some(
+        "of this kind of device it is not known that no files of others lie behind it, as behind a disk",
+    )
 }
 
 #[cfg(test)]
@@ -196,6 +230,12 @@ mod tests {
             "/boot/grub",
             "/tmp/tmux-0",
             "/var/mail/root",
+            "/efi/EFI/BOOT",
+            "/nix/store/x",
+            "/nix/var/nix",
+            "/gnu/store/x",
+            "/ostree/deploy/x",
+            "/sysroot/etc",
         ] {
             assert!(by_writing(path).is_some(), "{path}");
         }
@@ -261,11 +301,44 @@ mod tests {
     }
 
     #[test]
-    fn disks_are_known_from_other_devices() {
-        for path in ["/dev/sda", "/dev/nvme0n1p2", "/dev/dm-0", "/dev/vdb"] {
+    fn only_known_kinds_of_devices_are_harmless() {
+        for path in [
+            "/dev/sda",
+            "/dev/nvme0n1p2",
+            "/dev/ng0n1",
+            "/dev/dm-0",
+            "/dev/vdb",
+            "/dev/hda",
+            "/dev/nbd0",
+            "/dev/drbd0",
+            "/dev/rbd0",
+            "/dev/bcache0",
+            "/dev/pmem0",
+            "/dev/sg0",
+            "/dev/bsg/0:0:0:0",
+            "/dev/mapper/root",
+            "/dev/mapper",
+            "/dev/disk/by-id/x",
+            "/dev/block/8:0",
+            "/dev/mtd0",
+            "/dev/vg0/root",
+            "/dev/media/root",
+            "/dev/uinput",
+            "/dev/input/event0",
+            "/dev/tty1",
+            "/dev/nvidia0x",
+        ] {
             assert!(by_device(path).is_some(), "{path}");
         }
-        for path in ["/dev/kvm", "/dev/dri/card0", "/dev/ttyUSB0"] {
+        for path in [
+            "/dev/kvm",
+            "/dev/dri",
+            "/dev/dri/card0",
+            "/dev/ttyUSB0",
+            "/dev/nvidia0",
+            "/dev/net/tun",
+            "/dev/video10",
+        ] {
             assert_eq!(by_device(path), None, "{path}");
         }
     }
