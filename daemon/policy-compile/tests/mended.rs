@@ -686,3 +686,47 @@ fn test_of_a_denial_is_about_the_rules() {
         }
     }
 }
+
+/// A denial that no call can meet looks like one that holds.
+#[test]
+fn denial_that_denies_nothing_is_refused() {
+    let command = "[[command]]\nname = 'site.put'\nsummary = 'x'\nargv = ['/bin/x', '{e}', '{b}', '{p}']\n\
+                   effect = 'read'\nprofile = 'strict'\nargs.e = { type = 'enum', values = ['prod', 'test'] }\n\
+                   args.b = { type = 'bool', flag = '-b' }\nargs.p = { type = 'path', under = '/srv', is = 'file', pass = 'descriptor' }\n";
+    for (rule, words) in [
+        ("to = []\ndeny = ['site.put']", Some("'to' is empty")),
+        ("to = ['deploy']\ndeny = []", Some("'deny' is empty")),
+        (
+            "to = ['deploy']\ndeny = ['site.put']\nargs = { e = ['Prod*'] }",
+            Some("'e' is never 'Prod*': it is one of: prod, test"),
+        ),
+        (
+            "to = ['deploy']\ndeny = ['site.put']\nargs = { b = ['y*'] }",
+            Some("'b' is never 'y*': it is true or false"),
+        ),
+        (
+            "to = ['deploy']\ndeny = ['site.put']\nargs = { p = ['srv/secret/*'] }",
+            Some("'p' is never 'srv/secret/*': it is beneath /srv"),
+        ),
+        (
+            "to = ['deploy']\ndeny = ['site.put']\nargs = { p = ['/srvx*'] }",
+            Some("'p' is never '/srvx*': it is beneath /srv"),
+        ),
+        (
+            "to = ['deploy']\ndeny = ['site.put']\nargs = { e = ['pr*'], b = ['t*'], p = ['/srv/secret/*', '*secret*', '/*', '/s*'] }",
+            None,
+        ),
+    ] {
+        let text = format!("{command}[[deny]]\n{rule}\n");
+        let loaded = load(&[source("a.toml", &text)], &accounts());
+        match (loaded, words) {
+            (Ok(_), None) => {}
+            (Err(found), Some(words)) => {
+                let found = lines(&found);
+                assert!(found.contains(words), "{rule}: {found}");
+            }
+            (Ok(_), Some(_)) => panic!("{rule} loads"),
+            (Err(found), None) => panic!("{rule}: {}", lines(&found)),
+        }
+    }
+}

@@ -154,6 +154,8 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
                 false => what.iter().any(knows),
             };
             let args = if suits { args } else { "" };
+            // A denial names somebody and something.
+            let or = |list: Vec<&'static str>, one| if list.is_empty() { vec![one] } else { list };
             let name = if named {
                 format!("name = '{name}'\n")
             } else {
@@ -165,6 +167,7 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
                         .into_iter()
                         .filter(|grantee| *grantee != "ghost")
                         .collect();
+                    let (to, what) = (or(to, "deploy"), or(what, "run"));
                     format!("[[deny]]\n{name}to = {to:?}\ndeny = {what:?}\n{args}")
                 }
                 false => {

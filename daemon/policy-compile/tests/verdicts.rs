@@ -105,9 +105,6 @@ fn empty_means_none() {
     );
     let no_env = "[[grant]]\nto = ['root']\nallow = ['run']\nenv = []";
     check(no_env, 0, &[0], &env(&[b"TZ"]), Err("lacks 'TZ'"));
-    let deny_none = "[[grant]]\nto = ['root']\nallow = ['run']\n[[deny]]\nto = []\ndeny = ['run']\n\
-        [[deny]]\nto = ['root']\ndeny = []";
-    check(deny_none, 0, &[0], &RUN, Ok("a.toml:1"));
 }
 
 #[test]

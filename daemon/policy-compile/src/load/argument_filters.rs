@@ -286,6 +286,25 @@ fn warn_of_instances(entry: &Entry<'_>, suited: &[&Arc<Command>], report: &mut R
     }
 }
 
+/// Returns why no value of this type matches a pattern, of those types whose values are known.
+fn matches_none(kind: &ParamKind, glob: &Glob) -> Option<String> {
+    let is_neither = |values: [&str; 2]| !values.iter().any(|value| glob.matches(value));
+    match kind {
+        ParamKind::Enum(values) => {
+            let none = !values.iter().any(|value| glob.matches(value));
+            none.then(|| format!("is one of: {}", values.join(", ")))
+        }
+        ParamKind::Flag(_) => is_neither(["true", "false"]).then(|| "is true or false".into()),
+        ParamKind::Path { under, .. } => {
+            let top = format!("{}/", under.trim_end_matches('/'));
+            let prefix = glob.prefix();
+            let reaches = top.starts_with(prefix) || prefix.starts_with(&top);
+            (!reaches).then(|| format!("is beneath {under}"))
+        }
+        _ => None,
+    }
+}
+
 fn check_values(
     entry: &Entry<'_>,
     suited: &[&Arc<Command>],
@@ -293,13 +312,14 @@ fn check_values(
     report: &mut Report<'_>,
 ) {
     for value in &entry.values {
-        if Glob::new(value.value).literal().is_none() {
-            continue;
-        }
+        let glob = Glob::new(value.value);
         let refused = suited.iter().map(|command| {
             let params = command.params.iter();
             let mut params = params.filter(|param| param.name == entry.name.value);
             let param = params.next()?;
+            if glob.literal().is_none() {
+                return matches_none(&param.kind, &glob);
+            }
             if is_refused_instance(&param.kind, value.value) {
                 return None;
             }
@@ -309,7 +329,10 @@ fn check_values(
             };
             param.kind.refuses(value.value).or_else(protected)
         });
-        let whole = || ParamKind::Unit { instances: true }.refuses(value.value);
+        let whole = || {
+            glob.literal()?;
+            ParamKind::Unit { instances: true }.refuses(value.value)
+        };
         let refused = refused.chain(own.iter().map(|_| whole()));
         let all: Option<Vec<String>> = refused.collect();
         if let Some(why) = all.and_then(|all| all.into_iter().next()) {

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod argument_filters;
 pub(crate) mod commands;
 mod commits;
+mod denials;
 pub(crate) mod destination;
 pub(crate) mod limits;
 pub(crate) mod lint;

@@ -1,4 +1,4 @@
-//! Reads the tables `[[grant]]` and `[[deny]]` into rules about existing names.
+//! Reads the tables `[[grant]]` into rules about existing names.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ use remit_policy::model::approval::{Approval, Count};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, RUN};
 use remit_policy::model::profile::Profile;
-use remit_policy::model::rule::{DenyRule, GrantRule, RuleId};
+use remit_policy::model::rule::{GrantRule, RuleId};
 use remit_policy::model::scope::Scope;
 use remit_policy::quoted;
 
@@ -116,28 +116,6 @@ impl Loading<'_> {
         self.grants.push(rule);
     }
 
-    fn deny(&mut self, mut fields: Fields<'_>, report: &mut Report<'_>) {
-        let id = self.id(&mut fields, report);
-        let to = fields.strings("to", Need::Required, report);
-        let to = grantees(
-            &to,
-            Unknown::Refuses,
-            self.machine,
-            &mut self.resolved,
-            report,
-        );
-        let denied = fields.strings("deny", Need::Required, report);
-        let deny = self.globs(&denied, Unmatched::Refuses, report);
-        let scope = self.scope(&mut fields, &denied, Unmatched::Refuses, report);
-        fields.finish(report);
-        self.denies.push(DenyRule {
-            id,
-            to,
-            deny,
-            scope,
-        });
-    }
-
     /// Reads the rule's identity. A name belongs to one rule only, because it is in the audit log.
     pub(crate) fn id(&mut self, fields: &mut Fields<'_>, report: &mut Report<'_>) -> RuleId {
         let line = report.line(fields.header().start);
@@ -161,7 +139,7 @@ impl Loading<'_> {
         RuleId { file, line, name }
     }
 
-    fn globs(
+    pub(crate) fn globs(
         &mut self,
         list: &[WithSpan<&str>],
         unmatched: Unmatched,

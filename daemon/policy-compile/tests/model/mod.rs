@@ -87,8 +87,8 @@ pub fn rule() -> impl Strategy<Value = Rule> {
     ];
     (
         any::<bool>(),
-        prop::sample::subsequence(SUBJECTS.to_vec(), 0..4),
-        prop::sample::subsequence(patterns, 0..3),
+        prop::sample::subsequence(SUBJECTS.to_vec(), 1..4),
+        prop::sample::subsequence(patterns, 1..3),
         prop::sample::select(vec!["read", "read", "strict", "wide"]),
         prop::sample::subsequence(vec!["TZ", "LANG", "A"], 0..3),
         (
