@@ -603,6 +603,36 @@ fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
     assert_eq!(allowed(&["site.look"]), ["/etc/nginx"]);
 }
 
+/// Attack: a rule about one of the calls that follow has no paths, and does not allow the undo.
+#[test]
+fn paths_of_an_undo_are_of_a_rule_that_allows_it() {
+    let grant = "[[grant]]\nto = ['#7']\nallow = ['plan.undo']\nacts = ['site.look', 'site.change']\n\
+                 approval = { by = ['#8'] }\n";
+    let policy = site(&format!(
+        "{grant}paths = ['/srv/app']\n{grant}args = {{ then = ['site.look'] }}\n"
+    ));
+    let paths = |calls: &[&str]| {
+        let mut args = then(calls);
+        args.push(("id".to_owned(), "0".repeat(32)));
+        let ask = Ask::Command {
+            name: "plan.undo",
+            effect: Effect::Change,
+            args: &args,
+        };
+        let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
+            panic!("it asks");
+        };
+        pending.terms().undo_paths().to_vec()
+    };
+    let app = vec![PlanPath::new("/srv/app").unwrap()];
+    let both = paths(&["site.look"]);
+    assert!(
+        both.contains(&app) && both.contains(&Vec::new()),
+        "{both:?}"
+    );
+    assert_eq!(paths(&["site.look", "site.change word=a"]), [app]);
+}
+
 #[test]
 fn rule_names_the_commands_that_follow() {
     let free = "[[grant]]\nto = ['#7']\nallow = ['plan.commit']\npaths = ['/srv']\nacts = ['site.look', 'site.change']\napproval = 'none'\n";

@@ -63,15 +63,15 @@ fn text(name: &str, args: &[(String, String)]) -> String {
 }
 
 impl Terms {
-    /// Takes from the rules that allow an undo, or that have a path of a commit, what is for these alone.
+    /// Takes from the rules that allow an undo, or whose conditions count for a commit, what is for these alone.
     /// Of an undo, the rule that has its paths also names all that follows it.
-    pub(super) fn set_commit(&mut self, counting: &[&GrantRule]) {
+    pub(super) fn set_commit(&mut self, allowing: &[&GrantRule], counting: &[&GrantRule]) {
         match self.command().and_then(|command| command.commit_use()) {
             Some(CommitUse::Undo) => {
                 let names = self.acts.iter().map(|act| &act.command.name);
                 let has_acts =
                     |rule: &&&GrantRule| names.clone().all(|name| rule.acts.contains(name));
-                let rules = counting.iter().filter(has_acts);
+                let rules = allowing.iter().filter(has_acts);
                 self.undo_paths = rules.map(|rule| rule.paths.clone()).collect();
             }
             Some(CommitUse::Commit) => {

@@ -342,7 +342,7 @@ impl Policy {
             .collect();
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
         terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
-        terms.set_commit(&counting);
+        terms.set_commit(&allowing, &counting);
         let alone = plan.filter(|_| asked.is_none());
         if let Some(denial) =
             alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))
