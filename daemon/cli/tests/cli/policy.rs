@@ -668,6 +668,14 @@ fn explain_answers_for_any_subject_and_command() {
             1,
             &[denied, "allows 'run' in profile read, not in 'strict'"],
         ),
+        (
+            &["--profile", "strict", "#64001", "change"],
+            1,
+            &[
+                denied,
+                "#64001 (uid 64001, groups none) asks for: change (any program or script, once) in profile strict",
+            ],
+        ),
         (&["#64009", "run"], 1, &[denied]),
         (&["%#64004", "run", "disk.usage"], 1, &[denied]),
         (

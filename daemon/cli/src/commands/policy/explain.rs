@@ -130,6 +130,13 @@ impl<'a> Question<'a> {
         if is_program {
             return Ok(Self::Program(args));
         }
+        if let ["change"] = words.as_slice()
+            && args.argv.is_empty()
+        {
+            let call = Call::parse(&words).map_err(|why| usage(&why))?;
+            let profile = args.profile.clone();
+            return Ok(Self::Named(Call { profile, ..call }));
+        }
         if !args.argv.is_empty() || args.profile.is_some() {
             return Err(usage(
                 "a named command has its own program and profile: no '--', no '--profile'",
@@ -173,12 +180,13 @@ impl std::fmt::Display for Question<'_> {
                 }
             }
         }
-        match self {
-            Self::Program(ExplainArgs {
-                profile: Some(profile),
-                ..
-            }) => write!(f, " in profile {}", table::cell(profile)),
-            _ => Ok(()),
+        let profile = match self {
+            Self::Program(args) => &args.profile,
+            Self::Named(call) => &call.profile,
+        };
+        match profile {
+            Some(profile) => write!(f, " in profile {}", table::cell(profile)),
+            None => Ok(()),
         }
     }
 }
