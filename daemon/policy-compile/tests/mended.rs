@@ -730,3 +730,25 @@ fn denial_that_denies_nothing_is_refused() {
         }
     }
 }
+
+/// Two rules on one line have one id; each is another rule to the checks.
+#[test]
+fn rules_on_one_line_are_two() {
+    let commands = command("users.add", "change", "");
+    let one = "{ to = ['%remit'], allow = ['users.*'], approval = { by = ['%ops'] } }";
+    let other = "{ to = ['%remit'], allow = ['users.add'], approval = 'none' }";
+    let found = errors(&format!("grant = [{one}, {other}]\n{commands}"));
+    assert!(
+        found.contains("does not ask for an approval of users.add"),
+        "{found}"
+    );
+    let grants = |to: &str| {
+        let ask = format!("{{ to = [{to}], allow = ['run'], approval = {{ by = ['%ops'] }} }}");
+        let free = "{ to = ['%remit'], allow = ['run'] }";
+        policy(&format!("grant = [{ask}, {free}]\n")).0
+    };
+    let (both, fewer) = (grants("'%remit', '%ops'"), grants("'%ops'"));
+    assert!(both.is_within(&both));
+    assert!(!fewer.is_within(&both));
+    assert!(!fewer.takes_only_away(&both));
+}

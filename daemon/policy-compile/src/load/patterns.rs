@@ -22,6 +22,8 @@ const NAMES: usize = 4;
 /// A pattern that would include commands which change the host or exceed 'read', if its rule said so.
 pub(crate) struct Unsaid {
     rule: RuleId,
+    /// The position of the rule among those that are read: two rules on one line have one id.
+    position: usize,
     span: Range<usize>,
     pattern: String,
     kind: Kind,
@@ -76,7 +78,7 @@ fn too_wide(glob: &Glob, protected: &[String]) -> Option<String> {
 }
 
 impl Loading<'_> {
-    /// Checks the entries of `allow` in a rule. With `effect = "read"` none may name a command that changes the host.
+    /// Checks the entries of `allow` in a rule that is the next one to be added. With `effect = "read"` none may name a command that changes the host.
     pub(crate) fn check_patterns(
         &mut self,
         rule: &GrantRule,
@@ -126,6 +128,7 @@ impl Loading<'_> {
                 }
                 self.unsaid.push(Unsaid {
                     rule: rule.id.clone(),
+                    position: self.grants.len(),
                     span: entry.span.clone(),
                     pattern: entry.value.to_owned(),
                     kind,
@@ -183,14 +186,15 @@ impl Loading<'_> {
             let pattern = quoted(&unsaid.pattern);
             let by_another = |name: &String| {
                 let command = self.commands.get(name)?.value.as_ref()?;
-                let mut others = self.grants.iter().filter(|rule| rule.id != unsaid.rule);
-                others.find(|rule| rule.allows(name, Nature::of(command)))
+                let others = self.grants.iter().enumerate();
+                let mut others = others.filter(|(position, _)| *position != unsaid.position);
+                others.find(|(_, rule)| rule.allows(name, Nature::of(command)))
             };
             let mut eased = unsaid.names.iter();
             let mut eased = eased
                 .by_ref()
                 .filter_map(|name| Some((name, by_another(name)?)));
-            if let Some((name, other)) = eased.next().filter(|_| unsaid.asks) {
+            if let Some((name, (_, other))) = eased.next().filter(|_| unsaid.asks) {
                 let message = format!(
                     "{pattern} does not ask for an approval of {name}, {} and which rule {} allows",
                     unsaid.kind.which(),

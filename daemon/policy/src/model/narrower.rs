@@ -2,6 +2,8 @@
 //! or without a look at what it opens. That compares rule by rule and is conservative: a policy of other files is not
 //! narrower, whatever it decides.
 
+use std::ptr;
+
 use crate::model::approval::Approval;
 use crate::model::policy::Policy;
 use crate::model::rule::{DenyRule, GrantRule};
@@ -58,9 +60,10 @@ impl Policy {
             && profiles.all(|(name, new)| old.profiles.get(name) == Some(new))
     }
 
-    /// Returns true if another rule may allow what this one asks about: who leaves this rule would then be asked less.
+    /// Returns true if another rule may allow what this one of its rules asks about: who leaves it would then be asked less.
+    /// Two rules that are written on one line have one id.
     fn is_strict_for_others(&self, rule: &GrantRule) -> bool {
-        let mut others = self.grants.iter().filter(|other| other.id != rule.id);
+        let mut others = self.grants.iter().filter(|other| !ptr::eq(*other, rule));
         let asks = rule.approval.is_some() || rule.confirm_s.is_some();
         asks && others.any(|other| self.meet(rule, other))
     }
