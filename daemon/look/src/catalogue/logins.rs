@@ -136,18 +136,18 @@ fn login(message: &str) -> Option<Login> {
     let Some(rest) = outcomes.iter().find_map(|word| message.strip_prefix(word)) else {
         return of_any_name(message);
     };
-    let (method, whose) = rest.split_once(" for ")?;
+    let (method, named) = rest.split_once(" for ")?;
     match () {
-        // Of another message, as that of a certificate, whose ID anything can be in.
+        // Of another message, as that of a certificate: anything can be in its ID.
         () if method.contains(' ') => None,
-        () if whose.starts_with("invalid user ") => of_any_name(message),
-        () => of_account(method, whose),
+        () if named.starts_with("invalid user ") => of_any_name(message),
+        () => of_account(method, named),
     }
 }
 
 /// The name is that of an account. What a client or the owner of a certificate chooses comes after the address.
-fn of_account(method: &str, whose: &str) -> Option<Login> {
-    let (user, rest) = whose.split_once(" from ")?;
+fn of_account(method: &str, named: &str) -> Option<Login> {
+    let (user, rest) = named.split_once(" from ")?;
     let (address, rest) = rest.split_once(" port ")?;
     let key = rest.split_once(": ").map(|(_, key)| key);
     let proof: Vec<&str> = [method].into_iter().chain(key).collect();
