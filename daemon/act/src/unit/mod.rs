@@ -8,6 +8,7 @@ mod install;
 mod manager;
 mod section;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::Read;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use futures_core::Stream;
 use manager::{Known, SYSTEMD, UNIT, WORD, named, search_path};
 use remit_common::builtin::UnitName;
 use remit_common::text;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, message};
 
 use crate::args::{Fault, UnitVerb};
@@ -30,6 +31,12 @@ const LOADED: usize = 8192;
 const NAMED: usize = 5;
 /// The result of a job that is not seen to end.
 const GOES_ON: &str = "it has not ended within nine minutes; the job goes on";
+
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// Pauses in which a service that has started can still fail, and the length of one. A service of `Type=simple` has
+/// started before its program has read its configuration.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(100);
 
 type Change = (String, String, String);
 type Listed = (
@@ -89,13 +96,18 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
         .await?;
     let ended = timeout_at(bus.end_of_jobs(), ended(&mut removed, &manager, &asked)).await;
     let result = ended.unwrap_or_else(|_| Ok(GOES_ON.to_owned()))?;
-    let after = state(bus, unit).await?;
+    let after = match (method, result.as_str()) {
+        ("StartUnit" | "RestartUnit", "done") => {
+            settled(async || state(bus, unit).await, async || sleep(LOOK).await).await?
+        }
+        _ => state(bus, unit).await?,
+    };
     println!("{method} {}: {result}", unit.id);
     println!("before: {before}");
     println!("after:  {after}");
     show_journal(&unit.id, since);
     match result.as_str() {
-        "done" if !after.starts_with("failed") => Ok(()),
+        "done" if !after.has_failed() => Ok(()),
         "done" => Err(Fault::Failed(format!(
             "'{}' failed right after it",
             unit.id
@@ -141,22 +153,76 @@ async fn ended(
     Err(Fault::Failed("the system bus has ended".into()))
 }
 
-async fn state(bus: &Bus, unit: &Known) -> Result<String, Fault> {
-    let active = word(bus, unit, "ActiveState").await?;
-    let sub = word(bus, unit, "SubState").await?;
-    let mut said = format!("{active} ({sub})");
-    if unit.id.ends_with(".service") {
-        let service = "org.freedesktop.systemd1.Service";
-        let pid: u32 = bus.get(&SYSTEMD, &unit.object, service, "MainPID").await?;
-        if pid != 0 {
-            said.push_str(&format!(", main process {pid}"));
-        }
-    }
-    Ok(said)
+/// What the manager says of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SeenUnit {
+    active: String,
+    sub: String,
+    /// Of a service; 0 if there is none.
+    main_process: u32,
+    /// Why a service ended; `success` while it runs.
+    result: Option<String>,
 }
 
-async fn word(bus: &Bus, unit: &Known, property: &str) -> Result<String, Fault> {
-    let word: String = bus.get(&SYSTEMD, &unit.object, UNIT, property).await?;
+impl SeenUnit {
+    fn runs(&self) -> bool {
+        self.active == "active" && self.main_process != 0
+    }
+
+    /// Also if the manager is about to start it again.
+    fn has_failed(&self) -> bool {
+        let is_between = matches!(self.active.as_str(), "activating" | "deactivating");
+        self.active == "failed" || (is_between && self.error().is_some())
+    }
+
+    fn error(&self) -> Option<&str> {
+        self.result.as_deref().filter(|result| *result != "success")
+    }
+}
+
+impl fmt::Display for SeenUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.active, self.sub)?;
+        match (self.main_process, self.error()) {
+            (0, Some(error)) => write!(f, ", result {error}"),
+            (0, None) => Ok(()),
+            (pid, _) => write!(f, ", main process {pid}"),
+        }
+    }
+}
+
+/// Returns the state in which a started unit does not run any more, or the one after [`LOOKS`] pauses.
+async fn settled(
+    mut state: impl AsyncFnMut() -> Result<SeenUnit, Fault>,
+    mut pause: impl AsyncFnMut(),
+) -> Result<SeenUnit, Fault> {
+    let mut now = state().await?;
+    for _ in 0..LOOKS {
+        if !now.runs() {
+            break;
+        }
+        pause().await;
+        now = state().await?;
+    }
+    Ok(now)
+}
+
+async fn state(bus: &Bus, unit: &Known) -> Result<SeenUnit, Fault> {
+    let mut state = SeenUnit {
+        active: word(bus, unit, UNIT, "ActiveState").await?,
+        sub: word(bus, unit, UNIT, "SubState").await?,
+        ..SeenUnit::default()
+    };
+    if unit.id.ends_with(".service") {
+        let pid = bus.get(&SYSTEMD, &unit.object, SERVICE, "MainPID");
+        state.main_process = pid.await?;
+        state.result = Some(word(bus, unit, SERVICE, "Result").await?);
+    }
+    Ok(state)
+}
+
+async fn word(bus: &Bus, unit: &Known, interface: &str, property: &str) -> Result<String, Fault> {
+    let word: String = bus.get(&SYSTEMD, &unit.object, interface, property).await?;
     Ok(text::line(word.as_bytes(), WORD))
 }
 
@@ -280,4 +346,93 @@ fn last_lines(unit: &str, since: Duration) -> std::io::Result<Vec<u8>> {
     }
     child.wait()?;
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::run;
+
+    fn seen(active: &str, sub: &str, main_process: u32, result: &str) -> SeenUnit {
+        SeenUnit {
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            main_process,
+            result: Some(result.to_owned()),
+        }
+    }
+
+    /// Returns the last state and the number of pauses before it. The last of `states` stays.
+    fn last(states: &[SeenUnit]) -> (SeenUnit, u32) {
+        let (mut looks, mut pauses, mut last) = (0, 0, SeenUnit::default());
+        run(async {
+            let state = async || {
+                let at = looks.min(states.len() - 1);
+                looks += 1;
+                Ok(states[at].clone())
+            };
+            last = settled(state, async || pauses += 1).await?;
+            Ok(())
+        })
+        .unwrap();
+        (last, pauses)
+    }
+
+    #[test]
+    fn service_that_fails_just_after_its_start_is_reported_so() {
+        let runs = seen("active", "running", 5271, "success");
+        for (next, pauses, has_failed, shown) in [
+            (
+                runs.clone(),
+                LOOKS,
+                false,
+                "active (running), main process 5271",
+            ),
+            (
+                seen("failed", "failed", 0, "exit-code"),
+                2,
+                true,
+                "failed (failed), result exit-code",
+            ),
+            (
+                seen("activating", "auto-restart", 0, "exit-code"),
+                2,
+                true,
+                "activating (auto-restart), result exit-code",
+            ),
+            (
+                seen("activating", "auto-restart", 0, "success"),
+                2,
+                false,
+                "activating (auto-restart)",
+            ),
+            (
+                seen("inactive", "dead", 0, "success"),
+                2,
+                false,
+                "inactive (dead)",
+            ),
+        ] {
+            let (state, paused) = last(&[runs.clone(), runs.clone(), next]);
+            assert_eq!(
+                (state.has_failed(), paused),
+                (has_failed, pauses),
+                "{state}"
+            );
+            assert_eq!(state.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn unit_without_a_process_is_settled_at_once() {
+        for state in [
+            seen("active", "exited", 0, "success"),
+            SeenUnit {
+                result: None,
+                ..seen("active", "waiting", 0, "")
+            },
+        ] {
+            assert_eq!(last(&[state.clone()]), (state, 0));
+        }
+    }
 }
