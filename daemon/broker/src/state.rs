@@ -287,7 +287,8 @@ impl Broker {
     ) {
         let waiting = ticket.and_then(|ticket| self.warden.take(ticket));
         if meta.may_change && meta.ending.is_none() {
-            let started_ms = boottime_ms().saturating_sub(meta.age_ms);
+            let has_started = meta.waiting.is_none();
+            let started_ms = has_started.then(|| boottime_ms().saturating_sub(meta.age_ms));
             self.snapshots.changing(meta.job, &meta.owner, started_ms);
         }
         let job = match (ticket, &waiting) {

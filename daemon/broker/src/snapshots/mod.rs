@@ -41,7 +41,7 @@ pub struct Snapshots {
     store: Option<SnapshotStore>,
     at: Sources,
     /// Jobs that may change the host and have not ended.
-    changing: RefCell<HashMap<JobId, EndedChange>>,
+    changing: RefCell<HashMap<JobId, PendingChange>>,
     wanted: RefCell<WantedSnapshot>,
     work: Notify,
     taken: Notify,
@@ -52,6 +52,27 @@ pub struct Snapshots {
     is_delayed: Cell<bool>,
     budget: RefCell<TokenBucket>,
     is_failing: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct PendingChange {
+    owner: Owner,
+    /// Milliseconds since the boot. `None`: it has not started.
+    started_ms: Option<u64>,
+}
+
+impl PendingChange {
+    /// Returns `None` if it never ran: it changed nothing.
+    fn end(&self, job: JobId, ended_ms: u64) -> Option<EndedChange> {
+        let started_ms = self.started_ms?;
+        let owner = self.owner.clone();
+        Some(EndedChange {
+            job,
+            owner,
+            started_ms,
+            ended_ms,
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -191,29 +212,26 @@ impl Snapshots {
         timeout(PATIENCE, over).await
     }
 
-    /// Notes a job whose end needs a snapshot, and which did not start before `started_ms` (since the boot).
-    pub fn changing(&self, job: JobId, owner: &Owner, started_ms: u64) {
+    /// Notes a job whose end needs a snapshot if it has started. `started_ms`: it did not start before that time since
+    /// the boot; `None`: it has not started yet.
+    pub fn changing(&self, job: JobId, owner: &Owner, started_ms: Option<u64>) {
         if self.store.is_some() {
-            let change = EndedChange {
-                job,
-                owner: owner.clone(),
-                started_ms,
-                ended_ms: 0,
-            };
+            let owner = owner.clone();
+            let change = PendingChange { owner, started_ms };
             self.changing.borrow_mut().insert(job, change);
         }
     }
 
     pub fn started(&self, job: JobId) {
         if let Some(change) = self.changing.borrow_mut().get_mut(&job) {
-            change.started_ms = boottime_ms();
+            change.started_ms = Some(boottime_ms());
         }
     }
 
     pub fn ended(&self, job: JobId) {
-        if let Some(mut change) = self.changing.borrow_mut().remove(&job) {
-            change.ended_ms = boottime_ms();
-            self.wanted.borrow_mut().ended.push(change);
+        let change = self.changing.borrow_mut().remove(&job);
+        if let Some(ended) = change.and_then(|change| change.end(job, boottime_ms())) {
+            self.wanted.borrow_mut().ended.push(ended);
             self.want(SnapshotReason::AfterChange);
         }
     }
@@ -241,7 +259,7 @@ impl Snapshots {
     ) -> Result<HostChanges, Refusal> {
         let store = self.store()?;
         // Jobs that run now belong to the last interval.
-        let running = self.changing.borrow().values().cloned().collect();
+        let running = self.running();
         let now = match since {
             Since::Job(_) => None,
             Since::Time(_) | Since::Boot => {
@@ -251,6 +269,14 @@ impl Snapshots {
         };
         let compare = move || compare::changes(store.all(), now, since, &caller);
         run_blocking(compare).await.ok_or_else(unread)?
+    }
+
+    fn running(&self) -> Vec<EndedChange> {
+        let changing = self.changing.borrow();
+        let running = changing.iter();
+        running
+            .filter_map(|(job, change)| change.end(*job, 0))
+            .collect()
     }
 
     /// Waits until the snapshot after this job is kept, so that what is changed next is not taken for the job's.
@@ -334,7 +360,7 @@ mod tests {
             spawn_local(async move { serving.serve().await });
             finished(1).await;
             let job = JobId([1; 16]);
-            snapshots.changing(job, &own(9), boottime_ms());
+            snapshots.changing(job, &own(9), Some(boottime_ms()));
             snapshots.ended(job);
             finished(2).await;
             snapshots.until_kept(job).await;
@@ -345,5 +371,21 @@ mod tests {
             assert_eq!((all.len(), all[0].ended[0].job), (1, job));
         };
         LocalSet::new().run_until(test).await;
+    }
+
+    #[test]
+    fn request_that_never_ran_changed_nothing() {
+        let snapshots = Snapshots::open(Some(Path::new("/nonexistent")));
+        let [never, ran] = [1, 2].map(|id| JobId([id; 16]));
+        snapshots.changing(never, &own(9), None);
+        snapshots.changing(ran, &own(9), None);
+        assert!(snapshots.running().is_empty());
+        snapshots.started(ran);
+        let jobs = |changes: &[EndedChange]| changes.iter().map(|one| one.job).collect::<Vec<_>>();
+        assert_eq!(jobs(&snapshots.running()), [ran]);
+        snapshots.ended(never);
+        assert!(!snapshots.is_wanted());
+        snapshots.ended(ran);
+        assert_eq!(jobs(&snapshots.next().unwrap().1), [ran]);
     }
 }

@@ -80,7 +80,7 @@ fn show(changes: &HostChanges) -> String {
     lines
 }
 
-/// Formats `+ name: value`, `- name: value`, or `~ name: old -> new`, and who.
+/// Formats `+ name: value`, `- name: value`, or `~ name: old -> new`, and the jobs of that time.
 fn line(change: &HostChange) -> String {
     let name = table::line(&change.name);
     let what = match (&change.before, &change.after) {
@@ -90,9 +90,11 @@ fn line(change: &HostChange) -> String {
         (None, None) => name,
     };
     let by: Vec<String> = change.by.iter().map(|by| short(by)).collect();
-    let by = match by.is_empty() {
-        true => "outside remit".to_owned(),
-        false => by.join(", "),
+    let by = match by.first() {
+        None => "outside remit".to_owned(),
+        // It ran at that time; another process can have changed it.
+        Some(first) if first.starts_with("job ") => format!("during {}", by.join(", ")),
+        Some(_) => by.join(", "),
     };
     format!("  {}  [{by}]\n", table::line(&what))
 }
@@ -136,8 +138,8 @@ mod tests {
         let text = show(&changes);
         let (_, lines) = text.split_once("files\n").unwrap();
         let expect = r"  + /etc/a\x1b: x  [outside remit]
-  - /etc/a\x1b: x  [job 01234567]
-  ~ /etc/a\x1b: x -> y  [job 01234567, job of another user]
+  - /etc/a\x1b: x  [during job 01234567]
+  ~ /etc/a\x1b: x -> y  [during job 01234567, job of another user]
   … and 1 more
 ";
         assert_eq!(lines, expect);
