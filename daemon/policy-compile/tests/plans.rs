@@ -725,7 +725,12 @@ fn rule_names_the_commands_that_follow() {
         (
             ASKS.to_owned(),
             &["site.*"],
-            Err("the rule does not name it"),
+            Err("there is no such command"),
+        ),
+        (
+            ASKS.to_owned(),
+            &["greeter.reload"],
+            Err("'greeter.reload' cannot follow 'plan.commit': there is no such command"),
         ),
     ] {
         let found = follow(&site(&rules), "/srv/a", calls);
@@ -1233,4 +1238,20 @@ fn plan_of_a_caller_without_a_grant_changes_no_verdict() {
             );
         }
     }
+}
+
+#[test]
+fn example_lets_the_reload_of_the_readme_follow_a_commit() {
+    let text = include_str!("../../../packaging/examples/plans.toml")
+        .replace("%remit-admin", "%ops")
+        .replace("to = [\"%remit\"]", "to = [\"#7\"]");
+    let changes = include_str!("../../../packaging/policy.d/50-changes.toml");
+    let sources = [
+        source("50-changes.toml", changes),
+        source("60-plans.toml", COMMANDS),
+        source("65-plans.toml", text),
+    ];
+    let (policy, _) = load(&sources, &accounts()).unwrap();
+    let call = "service.reload unit=nginx.service";
+    assert_eq!(follow(&policy, "/etc/nginx/a", &[call]).unwrap(), [call]);
 }

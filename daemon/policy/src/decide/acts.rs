@@ -189,7 +189,10 @@ impl Policy {
         if let Some((rule, Some(name))) = missing.clone().next()
             && missing.all(|(_, missing)| missing.is_some())
         {
-            return Err(not_named(&command.name, &name, rule));
+            return Err(match self.command(&name) {
+                Some(_) => not_named(&command.name, &name, rule),
+                None => no_command(&command.name, &name),
+            });
         }
         let follow =
             |(name, args): Parsed| self.follow(caller, &command.name, name, args, is_asked);
@@ -205,16 +208,10 @@ impl Policy {
         args: Vec<(String, String)>,
         is_asked: bool,
     ) -> Result<Act, Denial> {
-        let refuse = |why: &str| {
-            denial(
-                &name,
-                format!("'{name}' cannot follow '{commit}': {why}"),
-                WITHOUT,
-            )
-        };
+        let refuse = |why: &str| cannot_follow(commit, &name, why);
         let command = self
             .command(&name)
-            .ok_or_else(|| refuse("there is no such command"))?;
+            .ok_or_else(|| no_command(commit, &name))?;
         if let Some(why) = command.cannot_follow() {
             return Err(refuse(why));
         }
@@ -295,6 +292,18 @@ impl Policy {
             terms: following.terms(),
             basis: basis.clone(),
         })
+    }
+}
+
+fn cannot_follow(commit: &str, name: &str, why: &str) -> Denial {
+    let what = format!("{} cannot follow '{commit}': {why}", quoted(name));
+    denial(name, what, WITHOUT)
+}
+
+fn no_command(commit: &str, name: &str) -> Denial {
+    Denial {
+        next: "write the name of a command, as 'service.reload unit=nginx.service'".to_owned(),
+        ..cannot_follow(commit, name, "there is no such command")
     }
 }
 
