@@ -242,7 +242,9 @@ impl Verifier {
     fn fork(&mut self, record: &Parsed, position: &str) {
         let seq = record.seq;
         let text = if seq == 1 {
-            "a new chain begins with record 1: the daemon's head was removed, or this is the log of another machine".to_owned()
+            "a new chain begins with record 1: remit was purged and installed again, the daemon's head was removed, or this is the \
+             log of another machine"
+                .to_owned()
         } else {
             format!("a second record {seq}, another than the first: the chain was forked")
         };

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use remit_audit_verify::{Expected, Finding, Kind, Note, Report};
-use remit_common::calendar::now_ms;
+use remit_common::calendar::{now_ms, timestamp};
 use remit_trail::hex;
 use serde_json::{Value, json};
 
@@ -60,6 +60,8 @@ struct Reading {
     times: Option<(u64, u64)>,
     /// There is a record, of the time or before it.
     has_link: bool,
+    /// Time of the last record 1 that follows another record, in milliseconds since 1970.
+    new_chain: Option<u64>,
 }
 
 pub struct Verification {
@@ -124,7 +126,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut gaps = Gaps::default();
     let mut times = None;
     let mut in_span = SpanReader::from_source(source, span)?;
-    let mut half = None;
+    let (mut half, mut new_chain) = (None, None);
     chain.take_past(source, span)?;
     source.all(span.since, &mut |record| {
         if record.is_half() && head.allows_half() {
@@ -142,6 +144,9 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
                 }
                 between.iter().for_each(|record| chain.take(record));
                 gaps.take(&record);
+                if record.seq() == Some(1) && chain.has_link() {
+                    new_chain = record.time_ms();
+                }
                 if let Some(ms) = record.time_ms() {
                     times = Some((times.map_or(ms, |(first, _)| first), ms));
                 }
@@ -173,6 +178,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
         gaps,
         times,
         has_link,
+        new_chain,
     };
     Ok((reading, reader))
 }
@@ -226,6 +232,7 @@ impl Verification {
             gaps,
             times,
             has_link,
+            new_chain,
         } = reading;
         let cause = |finding: &Finding| {
             match (source, gaps.of(finding)) {
@@ -244,6 +251,9 @@ impl Verification {
             {
                 Some("journald may have removed it, if nothing was recorded for long: verify an export with --file".into())
             }
+            (_, _) if (finding.kind, finding.seq) == (Kind::Fork, 1) => new_chain.map(|ms| {
+                format!("after a new installation, --since {} verifies the new chain alone", timestamp(ms + 1))
+            }),
             (_, _) => None,
         }
         };
@@ -292,6 +302,7 @@ impl Verification {
         let report = &self.report;
         let mut facts = Vec::new();
         let mut fact = |name, value: &str| facts.push((name, value.to_owned()));
+        let more = |number, word| format!("and {} more", units::count(number, word));
         fact("read", &self.source);
         fact("records", &report.records.to_string());
         if let Some((first, last)) = report.range {
@@ -322,19 +333,13 @@ impl Verification {
             }
         }
         if report.more_findings > 0 {
-            fact(
-                "",
-                &format!("and {} more", units::count(report.more_findings, "finding")),
-            );
+            fact("", &more(report.more_findings, "finding"));
         }
         for note in &report.notes {
             fact("note", &note.text);
         }
         if report.more_notes > 0 {
-            fact(
-                "",
-                &format!("and {} more", units::count(report.more_notes, "note")),
-            );
+            fact("", &more(report.more_notes, "note"));
         }
         if let Some(keep) = self.keep() {
             fact("keep this", &format!("remit audit verify --expect {keep}"));

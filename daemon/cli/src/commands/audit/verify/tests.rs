@@ -32,6 +32,10 @@ while IFS='	' read -r ms number line; do
 done <"$0.records" | $order
 "#;
 
+fn hour() -> u64 {
+    time_ms("2026-11-20T08:00:00.000Z").unwrap()
+}
+
 /// A log of 50 records. Record N is `step` milliseconds after record N - 1.
 struct TestLog {
     dir: PathBuf,
@@ -56,14 +60,22 @@ impl TestLog {
         let program = dir.join("journalctl");
         fs::write(&program, JOURNALCTL).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
-        let start = time_ms("2026-11-20T08:00:00.000Z").unwrap() + offset;
+        let mut log = Self {
+            dir,
+            records: Vec::new(),
+            start: hour() + offset,
+            step,
+        };
+        log.add_chain();
+        log
+    }
+
+    /// A chain of 50 records, from number 1.
+    fn add_chain(&mut self) {
         let mut previous = "0".repeat(64);
-        let mut records = Vec::new();
         for seq in 1..=50 {
-            let ms = start + seq * step;
-            let in_hour = ms - (start - offset);
-            let (second, milli) = (in_hour / 1000, in_hour % 1000);
-            let time = format!("2026-11-20T08:00:{second:02}.{milli:03}Z");
+            let at = self.records.len() as u64 + 1;
+            let time = timestamp(self.ms(at));
             let mut record = Map::new();
             for (name, value) in [
                 ("MESSAGE", "a sentence"),
@@ -80,14 +92,12 @@ impl TestLog {
             previous = hex(&hash(texts));
             record.insert("REMIT_HASH".to_owned(), previous.as_str().into());
             let line = Value::Object(record).to_string();
-            records.push((seq, line, unhex(&previous).unwrap()));
+            self.records.push((seq, line, unhex(&previous).unwrap()));
         }
-        Self {
-            dir,
-            records,
-            start,
-            step,
-        }
+    }
+
+    fn ms(&self, at: u64) -> u64 {
+        self.start + at * self.step
     }
 
     fn expected(&self, seq: u64, is_right: bool) -> Expected {
@@ -98,17 +108,20 @@ impl TestLog {
         }
     }
 
-    /// Verifies since record `since`, without the records `removed`. Returns findings and notes, which do not depend on the source.
-    fn verify(
+    /// Verifies the journal and the file since that time, without the records `removed`.
+    fn verifications(
         &self,
-        since: u64,
-        removed: RangeInclusive<u64>,
+        since_ms: u64,
+        removed: &RangeInclusive<u64>,
         expect: &[Expected],
-    ) -> (Vec<(Kind, u64, u64)>, Vec<String>) {
-        let kept = || self.records.iter().filter(|one| !removed.contains(&one.0));
-        let of_file: String = kept().map(|(_, line, _)| format!("{line}\n")).collect();
+    ) -> [Verification; 2] {
+        let all = || self.records.iter().zip(1..);
+        let kept = || all().filter(|((seq, ..), _)| !removed.contains(seq));
+        let of_file: String = kept()
+            .map(|((_, line, _), _)| format!("{line}\n"))
+            .collect();
         let of_journal: String = kept()
-            .map(|(seq, line, _)| format!("{}\t{seq}\t{line}\n", self.start + seq * self.step))
+            .map(|((seq, line, _), at)| format!("{}\t{seq}\t{line}\n", self.ms(at)))
             .collect();
         let file = self.dir.join("file");
         let program = self.dir.join("journalctl");
@@ -127,32 +140,48 @@ impl TestLog {
             form: Form::Text,
             width: units::Width::UNLIMITED,
         };
-        let found = sources.map(|source| {
+        sources.map(|source| {
             let of = Of {
                 source: &source,
                 state: Path::new("/nonexistent"),
                 span: Span {
-                    since: Some(self.start + since * self.step),
+                    since: Some(since_ms),
                     until: None,
                 },
                 expect,
             };
-            let (verification, ()) = Verification::new(&context, &of).unwrap();
-            let report = verification.report();
-            assert_eq!(verification.is_whole(), report.findings.is_empty());
-            let findings = report.findings.iter();
-            let findings: Vec<_> = findings.map(|one| (one.kind, one.seq, one.last)).collect();
-            let notes: Vec<_> = report.notes.iter().map(|note| note.text.clone()).collect();
-            if matches!(source, RecordSource::Journal(_)) {
-                let has_cause = verification.causes.iter().any(Option::is_some);
-                let is_gap = findings.iter().any(|(_, first, last)| first < last);
-                assert_eq!(has_cause, is_gap, "{findings:?}");
-            }
-            (findings, notes)
-        });
-        let [of_journal, of_file] = found;
-        assert_eq!(of_journal, of_file);
-        of_journal
+            Verification::new::<()>(&context, &of).unwrap().0
+        })
+    }
+
+    /// Verifies since record `since`, without the records `removed`. Returns findings and notes, which do not depend on the source.
+    fn verify(
+        &self,
+        since: u64,
+        removed: RangeInclusive<u64>,
+        expect: &[Expected],
+    ) -> (Vec<(Kind, u64, u64)>, Vec<String>) {
+        let verifications = self.verifications(self.ms(since), &removed, expect);
+        let is_journal = [true, false];
+        let found = verifications
+            .iter()
+            .zip(is_journal)
+            .map(|(verification, is_journal)| {
+                let report = verification.report();
+                assert_eq!(verification.is_whole(), report.findings.is_empty());
+                let findings = report.findings.iter();
+                let findings: Vec<_> = findings.map(|one| (one.kind, one.seq, one.last)).collect();
+                let notes: Vec<_> = report.notes.iter().map(|note| note.text.clone()).collect();
+                if is_journal {
+                    let has_cause = verification.causes.iter().any(Option::is_some);
+                    let is_gap = findings.iter().any(|(_, first, last)| first < last);
+                    assert_eq!(has_cause, is_gap, "{findings:?}");
+                }
+                (findings, notes)
+            });
+        let found: Vec<_> = found.collect();
+        assert_eq!(found[0], found[1]);
+        found[0].clone()
     }
 }
 
@@ -208,5 +237,28 @@ fn expected_record_before_the_time_is_compared() {
         assert_eq!((notes.len(), notes[0].as_str()), (2, older));
         let (findings, notes) = log.verify(30, 1..=29, &[log.expected(29, true)]);
         assert_eq!((findings.len(), notes.len()), (0, 2));
+    }
+}
+
+#[test]
+fn chain_of_a_new_installation_is_verified_alone() {
+    let mut log = TestLog::new(100, 0);
+    log.add_chain();
+    let since = hour() + 51 * 100 + 1;
+    let way_out = format!(
+        "after a new installation, --since {} verifies the new chain alone",
+        timestamp(since)
+    );
+    // The whole log, and a time that begins between the chains.
+    for before in [0, hour() + 5010] {
+        for found in log.verifications(before, &NONE, &[]) {
+            let causes: Vec<_> = found.causes.iter().flatten().collect();
+            assert_eq!(causes, [&way_out]);
+            assert!(!found.is_whole(), "{}", found.verdict());
+        }
+    }
+    for found in log.verifications(since, &NONE, &[]) {
+        assert!(found.is_whole(), "{}", found.verdict());
+        assert_eq!(found.report.range, Some((2, 50)));
     }
 }
