@@ -217,7 +217,10 @@ impl Broker {
                     if let Some(visibility) = visibility {
                         job.set_visibility(*visibility);
                     }
-                    self.was_refused(job, &ending);
+                    // Its note can change later, when another job has its uid.
+                    if !job.has_ended() {
+                        self.was_refused(job, &ending);
+                    }
                 });
                 self.pace.note_activity(job, Instant::now());
                 self.snapshots.ended(job);

@@ -114,7 +114,11 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
             let by = field("USER").map(|by| format!("confirmed by {by}"));
             (Kind::Decided, "confirmed", by.as_deref().and_then(cause))
         }
-        Event::Unconfirmed => (Kind::Decided, field("VERDICT")?, cause_field()),
+        Event::Unconfirmed => {
+            let verdict = field("VERDICT")?;
+            let why = unconfirmed(verdict).to_owned();
+            (Kind::Decided, verdict, Some(why))
+        }
         Event::Intent => (Kind::Started, field("VERDICT")?, claims()),
         Event::End | Event::Interrupted => (Kind::Ended, field("STATE")?, cause_field()),
         Event::Refusal => (Kind::Refused, field("VERDICT")?, cause_field()),
@@ -134,6 +138,16 @@ pub fn from_record(record: &Record, seq: u64, at_ms: u64) -> Option<HistoryRecor
         verdict: text::line(verdict.as_bytes(), 64),
         cause,
     })
+}
+
+/// Why a user's history has an entry of this verdict about a commit that is to be confirmed.
+fn unconfirmed(verdict: &str) -> &'static str {
+    match verdict {
+        "undoes" => "nobody confirmed it in time",
+        "undone" => "it was undone or taken back",
+        "undone_partly" => "undone, but for what somebody else has changed since",
+        _ => "nobody confirmed it in time, and its undo has not worked or is gone",
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +275,18 @@ mod tests {
             Event::Intent,
             &[("VERDICT", "allow")],
             (Kind::Started, "allow", None),
+        );
+        for (verdict, why) in [
+            ("undoes", "nobody confirmed it in time"),
+            ("undone", "it was undone or taken back"),
+        ] {
+            let expect = (Kind::Decided, verdict, Some(why));
+            check(Event::Unconfirmed, &[("VERDICT", verdict)], expect);
+        }
+        check(
+            Event::Confirmed,
+            &[("USER", "bob")],
+            (Kind::Decided, "confirmed", Some("confirmed by bob")),
         );
         for event in [Event::End, Event::Interrupted] {
             let fields = [("STATE", "exited"), ("CAUSE", "too many jobs")];

@@ -5,7 +5,7 @@
 
 pub mod admission;
 pub mod store;
-mod view;
+pub mod view;
 pub mod window;
 
 use std::time::Duration;

@@ -185,6 +185,8 @@ fn report(cx: &mut JobCx<'_>, chain: FollowedCommit) {
         let undone = note.or_else(|| ending.next.take());
         let all: Vec<String> = failed.into_iter().chain(undone).collect();
         ending.next = (!all.is_empty()).then(|| all.join("; "));
+        let note = ending.next.clone();
+        _ = cx.jobs.set_note(commit, |_| note);
     }
     cx.ledger.end(commit, &meta);
     cx.ledger.recorded(commit);

@@ -19,6 +19,18 @@ struct EndedJob {
     request: Option<String>,
 }
 
+impl EndedJob {
+    fn whole(&self) -> JobMeta {
+        JobMeta {
+            enforced: self.enforced.as_ref().map(|(uid, enforced)| Enforced {
+                uid: *uid,
+                ..Enforced::clone(enforced)
+            }),
+            ..self.meta.clone()
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct Forgotten {
     pub job: JobId,
@@ -51,14 +63,21 @@ impl EndedJobs {
         }
     }
 
+    /// Sets what the requester of an ended job has to know. `note`: from what it was. Returns the job, with `enforced`.
+    pub fn set_note(
+        &mut self,
+        job: JobId,
+        note: impl FnOnce(Option<&str>) -> Option<String>,
+    ) -> Option<JobMeta> {
+        let mut all = self.all.values_mut().rev();
+        let one = all.find(|one| one.meta.job == job)?;
+        let ending = one.meta.ending.as_mut()?;
+        ending.next = note(ending.next.as_deref());
+        Some(one.whole())
+    }
+
     pub fn whole(&self) -> impl Iterator<Item = JobMeta> {
-        self.all.values().map(|one| JobMeta {
-            enforced: one.enforced.as_ref().map(|(uid, enforced)| Enforced {
-                uid: *uid,
-                ..Enforced::clone(enforced)
-            }),
-            ..one.meta.clone()
-        })
+        self.all.values().map(|one| one.whole())
     }
 
     /// Adds a job and the id of its request. Returns the job that is forgotten for it, if any.

@@ -272,7 +272,8 @@ fn undo(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
                 Weight::Warning,
                 format_args!("{message}"),
             );
-            let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undoes");
+            let record =
+                record(&cx.job, Event::Unconfirmed, message, one).field("VERDICT", "undoes");
             cx.job
                 .reports
                 .audit

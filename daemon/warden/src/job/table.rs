@@ -317,6 +317,15 @@ impl Jobs {
         self.ended.set_follow_ups(job, then);
     }
 
+    /// Sets what the requester of an ended job has to know. `note`: from what it was. Returns the job, with `enforced`.
+    pub fn set_note(
+        &mut self,
+        job: JobId,
+        note: impl FnOnce(Option<&str>) -> Option<String>,
+    ) -> Option<JobMeta> {
+        self.ended.set_note(job, note)
+    }
+
     /// Returns ended jobs, oldest first, with `enforced`.
     pub fn ended_whole(&self) -> impl Iterator<Item = JobMeta> {
         self.ended.whole()

@@ -12,7 +12,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
-use remit_link::Owner;
+use remit_link::{Owner, ToBroker};
 use remit_plan::{Journal, Phase};
 
 use crate::audit::{Event, Record, unrecorded};
@@ -21,6 +21,7 @@ use crate::identity::peer::Subject;
 use crate::job::confirmation::{
     ConfirmStage, Unconfirmed, UndoStage,
     store::{choose, clocks},
+    view::with_note,
 };
 use crate::job::context::JobCx;
 use crate::request::{file_change, with_subject};
@@ -96,8 +97,33 @@ pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
         UndoStage::Parted => "undone_partly",
         _ => "failed",
     };
-    let record = record(Event::Unconfirmed, line, one).with_error_priority();
+    let record = record(cx, Event::Unconfirmed, line, one).with_error_priority();
     cx.reports.audit.note(record.field("VERDICT", verdict));
+    note_end(cx, one.job, &one.sentence(clocks()));
+}
+
+/// Replaces what the ended job of a commit says of its confirmation: for its requester, the next broker and the next daemon.
+fn note_end(cx: &mut JobCx<'_>, job: JobId, note: &str) {
+    let is_held = cx.acts.set_note(job, |before| with_note(before, note));
+    let set = |before: Option<&str>| Some(with_note(before, note));
+    let Some(meta) = cx.jobs.set_note(job, set) else {
+        return;
+    };
+    // Its end is reported and on the disk once the commands are over that follow it.
+    if is_held {
+        return;
+    }
+    cx.ledger.end(job, &meta);
+    cx.ledger.recorded(job);
+    if let Some(ending) = meta.ending {
+        cx.reports.tell(&ToBroker::Ended {
+            job,
+            enforced: None,
+            ending: Box::new(ending),
+            visibility: None,
+            then: meta.then,
+        });
+    }
 }
 
 /// Forgets a commit that nobody has to confirm any more: it was undone, or taken back.
@@ -106,18 +132,25 @@ pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
         "commit {} of {} is not there any more: it was undone or taken back",
         one.commit, one.user
     );
-    let record = record(Event::Unconfirmed, message, one).field("VERDICT", "undone");
+    let record = record(cx, Event::Unconfirmed, message, one).field("VERDICT", "undone");
     cx.reports.audit.note(record);
     cx.confirmations.remove(one.job);
+    note_end(cx, one.job, &one.undone_note(clocks()));
 }
 
-pub fn record(event: Event, message: String, one: &Unconfirmed) -> Record {
+pub fn record(cx: &JobCx<'_>, event: Event, message: String, one: &Unconfirmed) -> Record {
     Record::new(event, message)
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
         .number("UID", one.uid)
         .field("USER", &one.user)
-        .for_history(requester(one), Some(one.job), None)
+        .for_history(requester(one), Some(one.job), command(cx, one))
+}
+
+/// The command that made the commit. `None`: its job is forgotten.
+fn command<'a>(cx: &'a JobCx<'_>, one: &Unconfirmed) -> Option<&'a str> {
+    let job = cx.jobs.ended().find(|meta| meta.job == one.job)?;
+    Some(&job.command)
 }
 
 fn requester(one: &Unconfirmed) -> Owner {
@@ -204,7 +237,7 @@ fn try_confirm(
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
         .maybe("SIGNED", one.signed.map(Signed::as_str))
-        .for_history(requester(&one), Some(one.job), None);
+        .for_history(requester(&one), Some(one.job), command(cx, &one));
     let written = cx.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     let before = cx.confirmations.all.clone();
@@ -213,6 +246,7 @@ fn try_confirm(
         cx.confirmations.all = before;
         return Err(unsaved(&one, format!("that cannot be saved: {error}")));
     }
+    note_end(cx, one.job, &format!("confirmed by {}", by.user()));
     let later = match one.undo {
         UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
         UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),

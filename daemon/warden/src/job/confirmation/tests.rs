@@ -1,4 +1,5 @@
 use super::store::{Confirmations, SavedConfirmations, choose, views};
+use super::view::with_note;
 use super::window::ConfirmWindow;
 use super::*;
 use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
@@ -757,4 +758,26 @@ fn failed_undo_is_listed_however_many_wait() {
     }
     let views = views(&all, at(900));
     assert!(views.len() < MOST && views[0].has_failed && !views[1].has_failed);
+}
+
+#[test]
+fn note_of_an_ended_commit_follows_its_confirmation() {
+    let clocks = at(500);
+    let note = |one: &Unconfirmed| one.undone_note(clocks);
+    let undone = note(&undoing());
+    assert!(undone.starts_with("undone at ") && undone.ends_with(": nobody confirmed it"));
+    assert!(note(&waiting(600)).ends_with(", before somebody confirmed it"));
+    let armed = Some("undone at 2026-11-20 08:00:00 UTC unless somebody confirms it: log in");
+    let failed = "'service.reload': exited with status 1";
+    let mut one = undoing();
+    one.on_undo_failed("x", clocks.boot);
+    let failing = one.sentence(clocks);
+    assert!(failing.contains("; next try"), "{failing}");
+    for before in [armed, None, Some(undone.as_str()), Some(failing.as_str())] {
+        for note in [undone.as_str(), "confirmed by ann"] {
+            assert_eq!(with_note(before, note), note);
+            let both = before.map_or(failed.to_owned(), |before| format!("{failed}; {before}"));
+            assert_eq!(with_note(Some(&both), note), format!("{failed}; {note}"));
+        }
+    }
 }

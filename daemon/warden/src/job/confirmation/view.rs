@@ -11,7 +11,31 @@ use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage, WHOLE};
 /// Digits of a commit's id in a line to type.
 const SHORT: usize = 12;
 
+/// How each note begins about the confirmation of a commit.
+const NOTES: [&str; 4] = ["undone", "commit ", "nobody confirmed", "confirmed by"];
+
+/// Returns what the requester of a commit has to know: what it was, with another note about its confirmation.
+pub fn with_note(before: Option<&str>, note: &str) -> String {
+    let parts = before.unwrap_or_default().split("; ");
+    let others = parts.take_while(|part| !NOTES.iter().any(|start| part.starts_with(start)));
+    let all = others.filter(|part| !part.is_empty()).chain([note]);
+    all.collect::<Vec<_>>().join("; ")
+}
+
 impl Unconfirmed {
+    /// Returns the note about a commit that is not there any more.
+    pub fn undone_note(&self, now: Clocks) -> String {
+        let at = calendar::utc(now.unix_ms);
+        match self.stage {
+            ConfirmStage::Committing | ConfirmStage::Waiting(_) => {
+                format!("undone at {at}, before somebody confirmed it")
+            }
+            ConfirmStage::Undoing { .. }
+            | ConfirmStage::Following { .. }
+            | ConfirmStage::Failed { .. } => format!("undone at {at}: nobody confirmed it"),
+        }
+    }
+
     /// Returns whether a partial undo has failed, which may have undone some of its paths.
     pub fn may_be_undone_partly(&self) -> bool {
         let is_partial = matches!(self.stage, ConfirmStage::Failed { tries, .. } if tries > WHOLE);
