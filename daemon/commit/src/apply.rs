@@ -247,13 +247,16 @@ impl Operation<'_> {
             .map(|found| found.stat.ino);
         let entering = change.entering(direction, self.inode);
         match change.reversal(direction, self.inode, now.as_ref(), slotted) {
-            // The private directory was moved away with the old file.
+            // The private directory was moved away, or is on a file system that is not mounted.
             Reversal::Nothing
-                if slotted.is_none()
-                    && change.movement(direction) == Movement::Exchange
-                    && now.is_some_and(|now| now.ino == entering) =>
+                if slotted.is_none() && change.movement(direction) == Movement::Exchange =>
             {
-                left("its old file is gone")
+                let leaving = self.leaving(direction).map(|side| side.inode);
+                match now.map(|now| now.ino) {
+                    now if now == leaving => Ok(()),
+                    Some(now) if now == entering => left("its old file is gone"),
+                    _ => left("neither its old nor its new file is there"),
+                }
             }
             Reversal::Nothing => Ok(()),
             Reversal::Left(why) if self.is_whole => {

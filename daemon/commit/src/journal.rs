@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use remit_plan::{Journal, Phase, Plan, UndoMark};
+use remit_plan::{Journal, Phase, Plan, PlanDirectories, UndoMark};
 
 const NAME: &CStr = c"journal";
 const NEW_NAME: &CStr = c"journal.new";
@@ -20,6 +20,7 @@ pub struct JournalFile {
     pub id: String,
     /// `DIRECTORY/ID`, where old files are kept.
     pub kept: OwnedFd,
+    marks_at: u64,
 }
 
 fn directory(at: impl AsFd, id: &str) -> nix::Result<OwnedFd> {
@@ -29,9 +30,14 @@ fn directory(at: impl AsFd, id: &str) -> nix::Result<OwnedFd> {
 
 impl JournalFile {
     /// Creates a journal on disk. An id is used once. Also returns the position of its rows.
-    pub fn create(state: &File, id: &str, plan: &Plan) -> io::Result<(Self, u64)> {
+    pub fn create(
+        state: &File,
+        id: &str,
+        plan: &Plan,
+        directories: &PlanDirectories,
+    ) -> io::Result<(Self, u64)> {
         mkdirat(state, id, Mode::S_IRWXU)?;
-        Self::create_in(state, id, plan).inspect_err(|_| {
+        Self::create_in(state, id, plan, directories).inspect_err(|_| {
             // Nothing was begun. Otherwise the next commit of this plan would find an interrupted one.
             if let Ok(kept) = directory(state, id) {
                 let _ = unlinkat(&kept, NEW_NAME, UnlinkatFlags::NoRemoveDir);
@@ -40,12 +46,20 @@ impl JournalFile {
         })
     }
 
-    fn create_in(state: &File, id: &str, plan: &Plan) -> io::Result<(Self, u64)> {
+    fn create_in(
+        state: &File,
+        id: &str,
+        plan: &Plan,
+        directories: &PlanDirectories,
+    ) -> io::Result<(Self, u64)> {
         let kept = directory(state, id)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&kept, NEW_NAME, flags, mode)?);
-        let (bytes, rows_at) = Journal::begin(plan);
+        let (mut bytes, rows_at) = Journal::begin(plan);
+        let rows = Journal::encode_rows(plan, &[], &[], directories);
+        bytes.truncate(bytes.len().saturating_sub(rows.len()));
+        bytes.extend(&rows);
         file.write_all(&bytes)?;
         file.sync_all()?;
         File::from(kept.try_clone()?).sync_all()?;
@@ -53,7 +67,14 @@ impl JournalFile {
         // It is whole from here on. The next barrier writes this name to disk.
         renameat2(&kept, NEW_NAME, &kept, NAME, RenameFlags::RENAME_NOREPLACE)?;
         let id = id.to_owned();
-        Ok((Self { file, id, kept }, rows_at))
+        let marks_at = rows_at + rows.len() as u64;
+        let own = Self {
+            file,
+            id,
+            kept,
+            marks_at,
+        };
+        Ok((own, rows_at))
     }
 
     /// Opens a journal. `None`: nothing was begun, and what there is of it is removed.
@@ -75,7 +96,16 @@ impl JournalFile {
         }
         let id = id.to_owned();
         match (file, Journal::decode(&bytes)) {
-            (Some(file), Ok(read)) => Ok(Some((Self { file, id, kept }, read))),
+            (Some(file), Ok(read)) => {
+                let marks_at = read.marks_at();
+                let own = Self {
+                    file,
+                    id,
+                    kept,
+                    marks_at,
+                };
+                Ok(Some((own, read)))
+            }
             (Some(_), Err(error)) if is_whole => Err(io::Error::other(error.to_string())),
             _ => {
                 let _ = unlinkat(&kept, NEW_NAME, UnlinkatFlags::NoRemoveDir);
@@ -100,9 +130,9 @@ impl JournalFile {
     }
 
     /// Marks what an undo has found, on disk before the next phase.
-    pub fn set_marks(&self, plan: &Plan, marks: &[UndoMark]) -> io::Result<()> {
+    pub fn set_marks(&self, marks: &[UndoMark]) -> io::Result<()> {
         let marks: Vec<u8> = marks.iter().map(|mark| *mark as u8).collect();
-        self.set_rows(Journal::marks_at(plan), &marks)?;
+        self.set_rows(self.marks_at, &marks)?;
         self.file.sync_data()
     }
 

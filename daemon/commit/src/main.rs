@@ -9,6 +9,7 @@ mod apply;
 mod confine;
 mod disks;
 mod failure;
+mod identity;
 mod journal;
 mod lines;
 mod link;

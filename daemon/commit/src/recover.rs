@@ -83,9 +83,6 @@ pub fn recover(
                 read.phase = Phase::Gone;
                 Some((journal, read))
             });
-            if let Some((journal, read)) = &fits {
-                journal.begin(read.phase)?;
-            }
             Ok(fits)
         });
         match gone {
@@ -95,9 +92,10 @@ pub fn recover(
     }
     let mut all = Vec::new();
     for (journal, read) in &opened {
-        let kept = Some(&journal.kept);
-        let (operations, lost) = tree.reachable(&read.plan, read.rows(), &journal.id, kept);
+        let (operations, lost) = tree.reachable(read, &journal.id, &journal.kept);
         match lost.iter().find(|failure| !failure.is_changed()) {
+            // It keeps no other commit from its paths, and goes with the next recovery.
+            Some(_) if read.phase == Phase::Gone => {}
             Some(failure) => wrong.push(failure.to_string()),
             None => all.push((journal, read, operations, lost)),
         }

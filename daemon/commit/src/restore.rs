@@ -169,7 +169,7 @@ pub fn forth(
             Ok(()) => {
                 // Nothing of others is kept any more. Marks that stay only keep the journal longer.
                 let clear = vec![UndoMark::Due; plan.entries().len()];
-                let _ = journal.set_marks(plan, &clear);
+                let _ = journal.set_marks(&clear);
             }
             Err(failure) => left.push(failure),
         }

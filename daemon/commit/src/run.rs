@@ -10,7 +10,7 @@ use std::rc::Rc;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::syncfs;
 use remit_plan::Direction::{self, Commit};
-use remit_plan::{Journal, PLAN_BYTES, Phase, Plan};
+use remit_plan::{Journal, PLAN_BYTES, Phase, Plan, PlanDirectories};
 use remit_sys::sys;
 
 use crate::confine;
@@ -70,7 +70,7 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     } = resolved(&tree, input)?;
     let ranges = plan.ranges();
     let uploads = UploadDirectory::open(&plan, uploads)?;
-    let mut operations = tree.operations(&plan, (&[], &[]), id, None)?;
+    let mut operations = tree.operations(&plan, id)?;
     for operation in &mut operations {
         operation.sha256 = operation.sha256.or(read.get(&operation.at).copied());
     }
@@ -81,7 +81,11 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     check_directories(&operations, Commit)?;
     disks::check(&operations)?;
     forget_same(state, id)?;
-    let (journal, rows_at) = JournalFile::create(state, id, &plan).map_err(journal_error)?;
+    let mut directories = PlanDirectories::new();
+    let noted = tree.note(&operations, &mut directories);
+    noted.map_err(journal_error)?;
+    let created = JournalFile::create(state, id, &plan, &directories);
+    let (journal, rows_at) = created.map_err(journal_error)?;
     let (mut inodes, mut hashes) = (vec![0; ranges.len()], vec![None; ranges.len()]);
     let staged = (0..operations.len()).try_for_each(|at| {
         let Some(operation) = operations.get_mut(at) else {
@@ -111,7 +115,10 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
         Ok(())
     });
     let staged = staged.and_then(|()| {
-        let rows = Journal::encode_rows(&plan, &inodes, &hashes);
+        // New directories are there only now.
+        let noted = tree.note(&operations, &mut directories);
+        noted.map_err(journal_error)?;
+        let rows = Journal::encode_rows(&plan, &inodes, &hashes, &directories);
         journal.set_rows(rows_at, &rows).map_err(journal_error)?;
         journal.set_phase(Phase::Applying).map_err(journal_error)?;
         sync(state, &operations)

@@ -9,12 +9,13 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY};
-use remit_plan::{Change, Entry, Kind, Metadata, New, Plan, Stat};
+use remit_plan::{Change, Entry, Journal, Kind, Metadata, New, Plan, PlanDirectories, Stat};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
 use crate::anchor::Anchor;
 use crate::failure::Failure;
+use crate::identity::is_known;
 use crate::journal::JournalFile;
 
 /// XFS lists the access lists of acl(5) once more, under names of its own.
@@ -48,6 +49,13 @@ pub struct Operation<'a> {
     /// A new directory that an undo takes away with all that is in it.
     pub is_whole: bool,
 }
+
+/// Inode numbers and hashes of a journal, by entry, and its directories, if it has them.
+type Rows<'a> = (
+    &'a [u64],
+    &'a [Option<[u8; 32]>],
+    Option<&'a PlanDirectories>,
+);
 
 /// Extended attributes by name.
 pub type Attributes = BTreeMap<CString, Vec<u8>>;
@@ -102,15 +110,16 @@ impl Tree {
     }
 
     pub fn directory(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open_at(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    }
+
+    /// Opens a directory with these flags of open(2).
+    pub fn open_at(&self, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
         let relative = match path.strip_prefix(b"/") {
             None | Some(b"") => c".".to_owned(),
             Some(relative) => c_string(relative)?,
         };
-        sys::open_plain(
-            self.root.as_fd(),
-            &relative,
-            O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-        )
+        sys::open_plain(self.root.as_fd(), &relative, flags)
     }
 
     pub fn leads_to(&self, path: &[u8], directory: &OwnedFd) -> bool {
@@ -119,28 +128,36 @@ impl Tree {
         now.is_ok_and(|now| identity(directory.as_fd()).is_ok_and(|held| held == now))
     }
 
-    /// Opens all directories of the plan. Fails if one cannot be opened.
-    pub fn operations<'a>(
-        &self,
-        plan: &'a Plan,
-        rows: (&[u64], &[Option<[u8; 32]>]),
-        id: &str,
-        kept: Option<&OwnedFd>,
-    ) -> Result<Vec<Operation<'a>>, String> {
+    /// Opens all directories of a plan for its commit. Fails if one cannot be opened.
+    pub fn operations<'a>(&self, plan: &'a Plan, id: &str) -> Result<Vec<Operation<'a>>, String> {
         self.check_descriptors(plan)?;
-        let (operations, lost) = self.reachable(plan, rows, id, kept);
+        let (operations, lost) = self.opened(plan, (&[], &[], None), id, None);
         match lost.into_iter().next() {
             Some(failure) => Err(failure.into()),
             None => Ok(operations),
         }
     }
 
-    /// Opens the directories of the plan, in the order of its operations, and returns why some cannot be opened. A
-    /// directory that the plan makes or removes can be in a slot now: in `kept`, or in a private directory.
+    /// Opens the directories in which a commit acted, in the order of its operations, and returns why some cannot be
+    /// opened. A directory that the plan makes or removes can be in a slot now: in `kept`, or in a private directory.
     pub fn reachable<'a>(
         &self,
+        read: &'a Journal,
+        id: &str,
+        kept: &OwnedFd,
+    ) -> (Vec<Operation<'a>>, Vec<Failure>) {
+        let rows = (
+            read.inodes.as_slice(),
+            read.hashes.as_slice(),
+            read.directories.as_ref(),
+        );
+        self.opened(&read.plan, rows, id, Some(kept))
+    }
+
+    fn opened<'a>(
+        &self,
         plan: &'a Plan,
-        (inodes, hashes): (&[u64], &[Option<[u8; 32]>]),
+        (inodes, hashes, known): Rows<'_>,
         id: &str,
         kept: Option<&OwnedFd>,
     ) -> (Vec<Operation<'a>>, Vec<Failure>) {
@@ -159,23 +176,28 @@ impl Tree {
                 .find(|dir| !passing.contains_key(dir))
                 .unwrap_or(b"/");
             let parent = entry.path.parent();
+            let fail = |error: io::Error| Failure::doing(entry, "open its directory", &error);
             let mut open = || {
                 if !anchors.contains_key(above) {
-                    let anchor = Anchor::new(self.directory(above)?, above, id, kept.is_none())?;
+                    let fd = self.directory(above).map_err(fail)?;
+                    if !is_known(known, above, &fd).map_err(fail)? {
+                        let why = "its directory is another one than at the commit";
+                        return Err(Failure::changed(entry, why));
+                    }
+                    let anchor = Anchor::new(fd, above, id, kept.is_none()).map_err(fail)?;
                     anchors.insert(above, Rc::new(anchor));
                 }
                 let anchor = anchors.get(above).map(Rc::clone);
-                let anchor = anchor.ok_or(io::ErrorKind::NotFound)?;
+                let anchor = anchor.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
                 if !parents.contains_key(parent) {
-                    let fd = match (self.directory(parent), passing.get(parent)) {
-                        (Err(error), Some(slot)) if error.kind() == io::ErrorKind::NotFound => {
-                            in_slot(kept, &anchor, slot)?
-                        }
-                        (fd, _) => Some(fd?),
+                    let fd = match passing.get(parent) {
+                        Some(slot) => self.passed((parent, slot.as_c_str()), known, kept, &anchor),
+                        None => self.directory(parent).map(Some),
                     };
+                    let fd = fd.map_err(fail)?;
                     parents.insert(parent, fd.map(Rc::new));
                 }
-                Ok::<_, io::Error>((anchor, c_string(entry.path.name())?))
+                Ok((anchor, c_string(entry.path.name()).map_err(fail)?))
             };
             match open() {
                 Ok((anchor, name)) => operations.push(Operation {
@@ -189,18 +211,49 @@ impl Tree {
                     held: None,
                     staged: None,
                     attributes: Attributes::new(),
-                    sha256: known(&entry.change).or(hashes.get(at).copied().flatten()),
+                    sha256: sha256_of(&entry.change).or(hashes.get(at).copied().flatten()),
                     is_whole: false,
                 }),
-                Err(error) => lost.push(Failure::doing(entry, "open its directory", &error)),
+                Err(failure) => lost.push(self.lost(entry, (known, above), failure)),
             }
         }
         (operations, lost)
     }
+
+    /// Opens a directory that the plan makes or removes: at its path or in its slot. Another one at the path is not it.
+    fn passed(
+        &self,
+        (path, slot): (&[u8], &CStr),
+        known: Option<&PlanDirectories>,
+        kept: Option<&OwnedFd>,
+        anchor: &Anchor,
+    ) -> io::Result<Option<OwnedFd>> {
+        match self.directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            fd => {
+                let fd = fd?;
+                if is_known(known, path, &fd)? {
+                    return Ok(Some(fd));
+                }
+            }
+        }
+        for slots in kept.into_iter().chain(anchor.beside()?) {
+            match sys::open_plain(slots.as_fd(), slot, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                fd => {
+                    let fd = fd?;
+                    if is_known(known, path, &fd)? {
+                        return Ok(Some(fd));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Returns the hash of a file that stays at its path.
-fn known(change: &Change) -> Option<[u8; 32]> {
+fn sha256_of(change: &Change) -> Option<[u8; 32]> {
     match change {
         Change::SetMetadata { base, .. } => base.sha256,
         Change::Create { .. }
@@ -240,16 +293,6 @@ fn passing(plan: &Plan) -> BTreeMap<&[u8], CString> {
 fn slot(at: usize) -> CString {
     // Digits have no NUL.
     CString::new(at.to_string()).unwrap_or_default()
-}
-
-fn in_slot(kept: Option<&OwnedFd>, anchor: &Anchor, slot: &CStr) -> io::Result<Option<OwnedFd>> {
-    for slots in kept.into_iter().chain(anchor.beside()?) {
-        match sys::open_plain(slots.as_fd(), slot, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            fd => return fd.map(Some),
-        }
-    }
-    Ok(None)
 }
 
 impl Operation<'_> {

@@ -54,7 +54,7 @@ pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Resul
     };
     let tree = Tree::open(descriptors).map_err(journal_error)?;
     tree.check_descriptors(&read.plan)?;
-    let (mut operations, lost) = tree.reachable(&read.plan, read.rows(), id, Some(&journal.kept));
+    let (mut operations, lost) = tree.reachable(&read, id, &journal.kept);
     operations.reverse();
     let public = Public::new(&tree, &operations);
     let mounts = (others == Others::Take).then(Mounts::read).transpose();
@@ -65,7 +65,7 @@ pub fn undo(state: &File, id: &str, others: Others, descriptors: usize) -> Resul
         Others::Leave => {
             // Those of an earlier undo, which was taken back.
             let clear = vec![UndoMark::Due; read.marks.len()];
-            let cleared = journal.set_marks(&read.plan, &clear);
+            let cleared = journal.set_marks(&clear);
             cleared.map_err(journal_error)?;
             partly(scene, &journal, operations, lost)
         }
@@ -123,7 +123,7 @@ fn all(
             found.map_or(UndoMark::Due, |(_, mark)| *mark)
         };
         let marks: Vec<UndoMark> = (0..read.plan.entries().len()).map(mark).collect();
-        let marked = journal.set_marks(&read.plan, &marks);
+        let marked = journal.set_marks(&marks);
         marked.map_err(journal_error)?;
     }
     if let Err(error) = journal.begin(Phase::Undoing) {

@@ -3,19 +3,23 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 16 | `remit commit 01 LF` |
+//! | 16 | `remit commit 02 LF`; `01` of earlier releases, which has no directories |
 //! | 8 | phase (one letter), zeros |
 //! | 8 | length of the plan, little-endian |
 //! | | the plan |
 //! | 8 each | inode number of each entry's new file, little-endian; 0 without one, or before all are staged |
 //! | 32 each | SHA-256 of each file whose owner or mode needs it and whose plan has none; 0 before all are staged |
+//! | 56 each | a [`PlanDirectory`] for each directory of an entry, by path: inode number, time and owner; length of the path, number, time and owner of the mount point; 0 before it is made |
 //! | 1 each, maybe absent | of the undo which began last, unless it was a partial one: an [`UndoMark`] of each entry |
 
 use crate::codec::PlanError;
+use crate::directories::{self, PlanDirectories, PlanDirectory, parents};
 use crate::plan::{Change, Entry, Plan};
 use crate::{ENTRIES, PLAN_BYTES};
 
-const MAGIC: &[u8; 16] = b"remit commit 01\n";
+const MAGIC: &[u8; 16] = b"remit commit 02\n";
+/// Of releases that noted no directories.
+const OLD_MAGIC: &[u8; 16] = b"remit commit 01\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -65,6 +69,8 @@ pub struct Journal {
     pub inodes: Vec<u64>,
     /// Of files whose plan has none, by entry: see [`Change::has_journaled_hash`].
     pub hashes: Vec<Option<[u8; 32]>>,
+    /// In which the commit acted, without those that are not made yet. `None` in a journal of an earlier release.
+    pub directories: Option<PlanDirectories>,
     /// By entry, as far as there are: what the undo has found.
     pub marks: Vec<UndoMark>,
 }
@@ -88,7 +94,7 @@ pub enum UndoMark {
 impl Journal {
     pub const HEAD: usize = 32;
     pub const PHASE: u64 = 16;
-    pub const MOST: usize = Self::HEAD + PLAN_BYTES + (8 + 32 + 1) * ENTRIES;
+    pub const MOST: usize = Self::HEAD + PLAN_BYTES + (8 + 32 + PlanDirectory::BYTES + 1) * ENTRIES;
 
     /// Returns the journal of a commit that begins, and the position of its rows.
     #[must_use]
@@ -99,13 +105,18 @@ impl Journal {
         bytes.extend((plan_bytes.len() as u64).to_le_bytes());
         bytes.extend(plan_bytes);
         let at = bytes.len();
-        bytes.extend(Self::encode_rows(plan, &[], &[]));
+        bytes.extend(Self::encode_rows(plan, &[], &[], &PlanDirectories::new()));
         (bytes, at as u64)
     }
 
     /// Returns the bytes of these rows, by entry. Missing ones are zeros.
     #[must_use]
-    pub fn encode_rows(plan: &Plan, inodes: &[u64], hashes: &[Option<[u8; 32]>]) -> Vec<u8> {
+    pub fn encode_rows(
+        plan: &Plan,
+        inodes: &[u64],
+        hashes: &[Option<[u8; 32]>],
+        directories: &PlanDirectories,
+    ) -> Vec<u8> {
         let count = plan.entries().len();
         let inodes = inodes.iter().chain(std::iter::repeat(&0)).take(count);
         let hashes = hashes.iter().chain(std::iter::repeat(&None));
@@ -114,6 +125,7 @@ impl Journal {
         inodes
             .flat_map(|inode| inode.to_le_bytes())
             .chain(hashes.flat_map(|(_, hash)| hash.unwrap_or_default()))
+            .chain(directories::encode(plan, directories))
             .collect()
     }
 
@@ -133,7 +145,15 @@ impl Journal {
         let has_hash = |entry: &&Entry| entry.change.has_journaled_hash();
         let count = entries.iter().filter(has_hash).count();
         let rows = hashes.split_at_checked(32 * count);
-        let (hashes, marks) = rows.ok_or(damaged.clone())?;
+        let (hashes, rest) = rows.ok_or(damaged.clone())?;
+        let (directories, marks) = match bytes.starts_with(OLD_MAGIC) {
+            true => (None, rest),
+            false => {
+                let rows = directories::decode(&plan, rest);
+                let (known, marks) = rows.ok_or(damaged.clone())?;
+                (Some(known), marks)
+            }
+        };
         if marks.len() > entries.len() {
             return Err(damaged);
         }
@@ -153,26 +173,29 @@ impl Journal {
             plan,
             inodes,
             hashes,
+            directories,
             marks,
         })
     }
 
     /// Returns the position of the marks of an undo, which end it.
     #[must_use]
-    pub fn marks_at(plan: &Plan) -> u64 {
-        let rows = Self::encode_rows(plan, &[], &[]);
-        (Self::HEAD + plan.encode().len() + rows.len()) as u64
-    }
-
-    #[must_use]
-    pub fn rows(&self) -> (&[u64], &[Option<[u8; 32]>]) {
-        (&self.inodes, &self.hashes)
+    pub fn marks_at(&self) -> u64 {
+        let rows = Self::encode_rows(&self.plan, &[], &[], &PlanDirectories::new());
+        let absent = match self.directories {
+            Some(_) => 0,
+            None => PlanDirectory::BYTES * parents(&self.plan).len(),
+        };
+        (Self::HEAD + self.plan.encode().len() + rows.len() - absent) as u64
     }
 
     /// Returns the phase of a journal, by its first bytes.
     pub fn phase_of(bytes: &[u8]) -> Result<Phase, PlanError> {
         let damaged = PlanError::Format("it is no journal of this version");
-        let body = bytes.strip_prefix(MAGIC).ok_or(damaged.clone())?;
+        let body = bytes
+            .strip_prefix(MAGIC)
+            .or_else(|| bytes.strip_prefix(OLD_MAGIC));
+        let body = body.ok_or(damaged.clone())?;
         let phase = u64::from_le_bytes(*body.first_chunk().ok_or(damaged.clone())?);
         let mut phases = PHASES.into_iter();
         phases
@@ -180,11 +203,13 @@ impl Journal {
             .ok_or(damaged)
     }
 
-    /// Returns false if a power cut has left fewer numbers than there are new files. Then no step was made.
+    /// Returns false if a power cut has left fewer numbers than there are new files and directories. Then no step was made.
     #[must_use]
     pub fn is_staged(&self) -> bool {
         let mut both = self.plan.entries().iter().zip(&self.inodes);
-        both.all(|(entry, inode)| *inode != 0 || !entry.change.has_new())
+        let known = self.directories.as_ref();
+        known.is_none_or(|known| known.len() == parents(&self.plan).len())
+            && both.all(|(entry, inode)| *inode != 0 || !entry.change.has_new())
     }
 }
 

@@ -13,10 +13,11 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, Edit, Edits, Entry,
-    FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
-    PlanError, PlanPath, Planned, Problem, Protected, Replacement, Reversal, Risk, Source, Stat,
-    Tabs, UndoMark, View, canonical, diff, needs_approval, patch, risk_sentences, risks, sha256,
+    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, DirectoryId, Edit, Edits,
+    Entry, FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
+    PlanDirectories, PlanDirectory, PlanError, PlanPath, Planned, Problem, Protected, Replacement,
+    Reversal, Risk, Source, Stat, Tabs, UndoMark, View, canonical, diff, needs_approval, patch,
+    risk_sentences, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -333,7 +334,7 @@ proptest! {
     fn journal_is_decoded_as_it_began(plan in plan(), at: prop::sample::Index, byte: u8) {
         let (mut bytes, rows_at) = Journal::begin(&plan);
         let journal = Journal::decode(&bytes).unwrap();
-        prop_assert_eq!(journal.is_staged(), !plan.entries().iter().any(|entry| entry.change.has_new()));
+        prop_assert!(!journal.is_staged());
         prop_assert_eq!((&journal.plan, journal.inodes), (&plan, vec![0; plan.entries().len()]));
         let of = |number: usize| u8::try_from(number % 200 + 1).unwrap();
         let entries = plan.entries().iter().zip(1..);
@@ -341,12 +342,28 @@ proptest! {
             .map(|(entry, number)| entry.change.has_journaled_hash().then_some([of(number); 32]))
             .collect();
         let inodes: Vec<u64> = (1..).take(plan.entries().len()).collect();
-        let rows = Journal::encode_rows(&plan, &inodes, &hashes);
+        let parents: BTreeSet<_> = plan.entries().iter().map(|entry| entry.path.parent().to_vec()).collect();
+        let directories: PlanDirectories = (1..).zip(&parents).map(|(ino, path)| {
+            let own = DirectoryId { ino, born_ns: 3, uid: 4 };
+            let mount = (ino % 2 == 0).then_some((5, own));
+            (path.clone(), PlanDirectory { own, mount })
+        }).collect();
+        let rows = Journal::encode_rows(&plan, &inodes, &hashes, &directories);
         prop_assert_eq!(bytes.len() - usize::try_from(rows_at).unwrap(), rows.len());
-        prop_assert_eq!(rows.len(), 8 * inodes.len() + 32 * hashes.iter().flatten().count());
+        let of_directories = PlanDirectory::BYTES * parents.len();
+        prop_assert_eq!(rows.len(), 8 * inodes.len() + 32 * hashes.iter().flatten().count() + of_directories);
         let mut written = bytes[..usize::try_from(rows_at).unwrap()].to_vec();
         written.extend(rows);
-        prop_assert_eq!(written.len() as u64, Journal::marks_at(&plan));
+        let read = Journal::decode(&written).unwrap();
+        prop_assert!(read.is_staged());
+        prop_assert_eq!(written.len() as u64, read.marks_at());
+        prop_assert_eq!(read.directories.as_ref(), Some(&directories));
+        // Of an earlier release.
+        let mut old = written[..written.len() - of_directories].to_vec();
+        old[13..16].copy_from_slice(b"01\n");
+        let read = Journal::decode(&old).unwrap();
+        prop_assert_eq!((read.directories.as_ref(), read.marks_at()), (None, old.len() as u64));
+        prop_assert!(read.is_staged());
         let marks = [UndoMark::Due, UndoMark::Undone, UndoMark::Stays];
         let marks: Vec<_> = marks.into_iter().cycle().take(inodes.len()).collect();
         let part = at.index(marks.len() + 1);

@@ -9,6 +9,7 @@
 mod attacks;
 mod bound;
 mod capabilities;
+mod directories;
 mod forgotten;
 mod interrupted;
 mod lists;

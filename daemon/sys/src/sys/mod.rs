@@ -47,7 +47,10 @@ mod files {
     pub fn statx_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
         // SAFETY: all fields are integers, for which zero is valid.
         let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-        let (flags, mask) = (libc::AT_SYMLINK_NOFOLLOW, libc::STATX_BASIC_STATS);
+        let (flags, mask) = (
+            libc::AT_SYMLINK_NOFOLLOW,
+            libc::STATX_BASIC_STATS | libc::STATX_BTIME,
+        );
         let (at, name) = (dir.as_raw_fd(), name.as_ptr());
         // SAFETY: a path and a buffer, valid for the call.
         check(unsafe { libc::statx(at, name, flags, mask, &raw mut stat) }.into())?;
