@@ -145,19 +145,6 @@ impl FollowedCommit {
         }
     }
 
-    /// Sets what the requester of a commit has to know whose report is held. Returns false if no report is.
-    pub fn set_note(&mut self, commit: JobId, note: impl FnOnce(Option<&str>) -> String) -> bool {
-        let held = self.0.iter_mut().find(|chain| chain.commit == commit);
-        let held = held.and_then(|chain| chain.report.as_mut());
-        let Some((_, JobMeta { ending, .. })) = held else {
-            return false;
-        };
-        if let Some(ending) = ending {
-            ending.next = Some(note(ending.next.as_deref()));
-        }
-        true
-    }
-
     fn on_ended(&mut self, job: JobId, ending: &Ending) -> bool {
         let at = self.then.iter().position(|one| one.job == Some(job));
         if let Some(at) = at {
@@ -179,6 +166,19 @@ impl FollowedCommit {
 }
 
 impl Acts {
+    /// Sets what the requester of a commit has to know whose report is held. Returns false if no report is.
+    pub fn set_note(&mut self, commit: JobId, note: impl FnOnce(Option<&str>) -> String) -> bool {
+        let held = self.0.iter_mut().find(|chain| chain.commit == commit);
+        let held = held.and_then(|chain| chain.report.as_mut());
+        let Some((_, JobMeta { ending, .. })) = held else {
+            return false;
+        };
+        if let Some(ending) = ending {
+            ending.next = Some(note(ending.next.as_deref()));
+        }
+        true
+    }
+
     /// Has these commands follow `job`, the undo of a commit that nobody confirmed.
     pub fn follow_undo(&mut self, job: JobId, acts: Vec<Act>) {
         self.0.push(FollowedCommit {
