@@ -82,8 +82,8 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     disks::check(&operations)?;
     forget_same(state, id)?;
     let mut directories = PlanDirectories::new();
-    let noted = tree.note(&operations, &mut directories);
-    noted.map_err(journal_error)?;
+    tree.note(&operations, &mut directories)
+        .map_err(journal_error)?;
     let created = JournalFile::create(state, id, &plan, &directories);
     let (journal, rows_at) = created.map_err(journal_error)?;
     let (mut inodes, mut hashes) = (vec![0; ranges.len()], vec![None; ranges.len()]);
@@ -116,8 +116,8 @@ pub fn commit(state: &File, uploads: Option<&Path>, descriptors: usize) -> Resul
     });
     let staged = staged.and_then(|()| {
         // New directories are there only now.
-        let noted = tree.note(&operations, &mut directories);
-        noted.map_err(journal_error)?;
+        tree.note(&operations, &mut directories)
+            .map_err(journal_error)?;
         let rows = Journal::encode_rows(&plan, &inodes, &hashes, &directories);
         journal.set_rows(rows_at, &rows).map_err(journal_error)?;
         journal.set_phase(Phase::Applying).map_err(journal_error)?;
