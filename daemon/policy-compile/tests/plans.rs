@@ -725,12 +725,7 @@ fn rule_names_the_commands_that_follow() {
         (
             ASKS.to_owned(),
             &["site.*"],
-            Err("there is no such command"),
-        ),
-        (
-            ASKS.to_owned(),
-            &["greeter.reload"],
-            Err("'greeter.reload' cannot follow 'plan.commit': there is no such command"),
+            Err("the rule does not name it"),
         ),
     ] {
         let found = follow(&site(&rules), "/srv/a", calls);
@@ -1244,7 +1239,7 @@ fn plan_of_a_caller_without_a_grant_changes_no_verdict() {
 fn example_lets_the_reload_of_the_readme_follow_a_commit() {
     let text = include_str!("../../../packaging/examples/plans.toml")
         .replace("%remit-admin", "%ops")
-        .replace("to = [\"%remit\"]", "to = [\"#7\"]");
+        .replace("\"%remit\"", "\"#7\"");
     let changes = include_str!("../../../packaging/policy.d/50-changes.toml");
     let sources = [
         source("50-changes.toml", changes),

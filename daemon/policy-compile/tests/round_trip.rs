@@ -142,7 +142,7 @@ fn rule(name: &'static str) -> impl Strategy<Value = String> {
     ]);
     let args = select(vec![
         "",
-        "args = { any = ['b', 'x*y', \"a\\\"b\\\\c\"] }\n",
+        "args = { any = ['b', '*b', \"a\\\"b\\\\c\"] }\n",
         "args = { any = ['*'] }\n",
     ]);
     (any::<bool>(), to, what, approval, any::<bool>(), args).prop_map(
