@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use libc::{O_DIRECTORY, O_NOFOLLOW, O_PATH};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
+use nix::sys::statvfs::FsFlags;
 use remit_plan::{DirectoryId, Entry, PlanDirectories, PlanDirectory};
 use remit_sys::sys;
 
@@ -13,6 +14,8 @@ use crate::renumbered::is_overlay;
 use crate::tree::{Operation, Tree, about};
 
 const BORN: u32 = libc::STATX_BTIME;
+/// What mount(8) and udisks set for a file system that a user may unmount.
+const OF_USERS: FsFlags = FsFlags::ST_NOSUID.union(FsFlags::ST_NODEV);
 const MOUNT_POINT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
 
 impl Tree {
@@ -36,17 +39,21 @@ impl Tree {
         Ok(())
     }
 
-    /// Returns the mount point of a directory. `None` for a file system that does not come back with its files, one that a
-    /// user mounts and could keep away, and the root, which is never away.
+    /// Returns the mount point of a directory. `None` for a file system that does not come back with its files, one that
+    /// others than root could keep away, and the root, which is never away.
     fn mount(&self, path: &[u8]) -> io::Result<Option<(usize, DirectoryId)>> {
         let mut length = path.len();
         while length > 1 {
             let above = path.get(..length).unwrap_or_default();
             let fd = self.handle(above)?;
             if sys::statx_at(fd.as_fd(), c".")?.stx_attributes & MOUNT_POINT != 0 {
-                let kind = fstatfs(&fd)?.filesystem_type();
-                let is_lasting = ![FUSE_SUPER_MAGIC, TMPFS_MAGIC].contains(&kind);
-                return match is_lasting {
+                let about = fstatfs(&fd)?;
+                let is_lasting =
+                    ![FUSE_SUPER_MAGIC, TMPFS_MAGIC].contains(&about.filesystem_type());
+                return match is_lasting
+                    && !about.flags().contains(OF_USERS)
+                    && self.is_held(above)?
+                {
                     true => Ok(Some((length, identity(fd)?))),
                     false => Ok(None),
                 };
@@ -55,6 +62,21 @@ impl Tree {
             length = slash.unwrap_or_default();
         }
         Ok(None)
+    }
+
+    /// Returns true if only root can rename a directory above this path, and the mount with it: rename(2) refuses only the
+    /// mount point itself. The bits of the group include what an access list gives.
+    fn is_held(&self, path: &[u8]) -> io::Result<bool> {
+        let mut path = path;
+        while let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+            path = path.get(..slash).unwrap_or_default();
+            let above = if path.is_empty() { b"/" } else { path };
+            let seen = sys::statx_at(self.handle(above)?.as_fd(), c".")?;
+            if seen.stx_uid != 0 || seen.stx_mode & 0o022 != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Opens a directory in a way that Landlock does not refuse. It cannot be read.

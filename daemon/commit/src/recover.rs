@@ -75,18 +75,31 @@ pub fn recover(
         }
     }
     let is_clock_right = forgetting.is_some_and(|one| one.is_clock_right);
-    for id in expired(kept, is_clock_right).into_iter().take(EXPIRED) {
+    let mut forgotten = 0;
+    for id in expired(kept, is_clock_right) {
+        if forgotten == EXPIRED {
+            break;
+        }
         let gone = JournalFile::open(state, &id).and_then(|one| {
-            // Those that do not fit are for the next day.
+            // Those that do not fit are for the next day. One of a file system that is away takes the turn of no other.
             let fits = one.and_then(|(journal, mut read)| {
+                let before = left;
                 Tree::take(&read.plan, &mut left).ok()?;
+                let (_, lost) = tree.reachable(&read, &journal.id, &journal.kept);
+                if !lost.iter().all(Failure::is_changed) {
+                    left = before;
+                    return None;
+                }
                 read.phase = Phase::Gone;
                 Some((journal, read))
             });
             Ok(fits)
         });
         match gone {
-            Ok(one) => opened.extend(one),
+            Ok(one) => {
+                forgotten += usize::from(one.is_some());
+                opened.extend(one);
+            }
             Err(error) => wrong.push(format!("'{id}': {error}")),
         }
     }

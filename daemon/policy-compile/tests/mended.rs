@@ -635,6 +635,7 @@ fn denial_by_name_holds_in_every_spelling() {
         ("user", "root.root", true),
         ("user", "rooted", false),
         ("package", "openssl-3.2.2-6.el9_5.x86_64", true),
+        ("package", "openssl-v3.2-6.el9_5.x86_64", true),
         ("package", "openssl-libs", false),
     ] {
         let found = verdict(&policy, "site.own", Effect::Read, &[(name, value)]);

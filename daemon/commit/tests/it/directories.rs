@@ -255,6 +255,35 @@ fn recovery_does_not_end_while_a_file_system_is_away() {
     }
 }
 
+/// Whoever can rename a directory above a mount point could keep all commits waiting by that.
+#[test]
+fn mount_that_a_user_can_move_away_keeps_no_recovery_from_its_end() {
+    let _scene = Scene::new(MEMORY);
+    let data = Data::new();
+    let beneath = at("etc/app/mine/data");
+    fs::create_dir_all(&beneath).unwrap();
+    for path in ["etc/app", "etc/app/mine"] {
+        chown(at(path), Some(1000), Some(1000)).unwrap();
+    }
+    let moved = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(
+        Some(&at("data")),
+        &beneath,
+        None::<&str>,
+        moved,
+        None::<&str>,
+    )
+    .unwrap();
+    let id = Data::committed("etc/app/mine/data/b");
+    set_phase(&id, Phase::Applying);
+    as_user("mv mine other");
+    let recovered = recover();
+    nix::mount::umount(&at("etc/app/other/data")).unwrap();
+    assert_eq!(recovered.code, Some(0), "{}", recovered.text);
+    assert_eq!(read("etc/a"), b"old");
+    drop(data);
+}
+
 #[test]
 fn partial_undo_is_not_over_while_a_file_system_is_away() {
     let _scene = Scene::new(MEMORY);

@@ -233,12 +233,15 @@ fn package_name(text: &str) -> &str {
 
 /// Returns the name, and what it can be without a version: `openssl` of `openssl-3.2.2` and `openssl-3.2.2-6.el9_5`.
 fn unversioned(name: &str) -> impl Iterator<Item = &str> {
-    let is_version = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let is_digit = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
     let last = name.rsplit_once('-');
     let before = last.and_then(|(before, _)| before.rsplit_once('-'));
+    // A version of RPM can begin with a letter, before a release.
+    let has_digit = last.is_some_and(|(_, last)| is_digit(last));
+    let last = last.filter(|_| has_digit);
+    let before = before.filter(|(_, version)| has_digit || is_digit(version));
     let versioned = [last, before].into_iter().flatten();
-    let names = versioned.filter(move |(_, version)| is_version(version));
-    std::iter::once(name).chain(names.map(|(name, _)| name))
+    std::iter::once(name).chain(versioned.map(|(name, _)| name))
 }
 
 /// Returns true if a pattern is about a package in any spelling that apt-get(8) and dnf(8) accept, with or without
