@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, user_a};
-use remit_tests::process::{Process, descendants, ends_within, is_dead, seen, status_field};
+use remit_tests::process::{Process, descendants, ends_within, is_dead, seen, status_field, until};
 use remit_wire::outcome::State;
 use remit_wire::{Reply, Request, Run};
 use serde_json::Value;
@@ -215,13 +215,13 @@ fn jobs_end_with_warden_and_are_recorded_interrupted() {
     }
     let intents = jobs_of(&daemon.records("intent"));
     assert_eq!(intents.len(), 6);
+    until("all processes run", || daemon.job_processes().len() > 60);
     let jobs = daemon.job_processes();
     let below: BTreeSet<i32> = descendants(daemon.pid())
         .iter()
         .chain(&jobs)
         .map(|process| process.pid)
         .collect();
-    assert!(jobs.len() > 60, "only {} processes run", jobs.len());
     assert!(
         jobs.iter()
             .all(|process| process.is_of_jobs() || is_dead(process.pid)),
