@@ -80,9 +80,9 @@ pub fn recover(
         if forgotten == EXPIRED {
             break;
         }
-        let gone = JournalFile::open(state, &id).and_then(|one| {
+        let gone = JournalFile::open(state, &id).map(|one| {
             // Those that do not fit are for the next day. One of a file system that is away takes the turn of no other.
-            let fits = one.and_then(|(journal, mut read)| {
+            one.and_then(|(journal, mut read)| {
                 let before = left;
                 Tree::take(&read.plan, &mut left).ok()?;
                 let (_, lost) = tree.reachable(&read, &journal.id, &journal.kept);
@@ -92,8 +92,7 @@ pub fn recover(
                 }
                 read.phase = Phase::Gone;
                 Some((journal, read))
-            });
-            Ok(fits)
+            })
         });
         match gone {
             Ok(one) => {

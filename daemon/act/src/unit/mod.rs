@@ -432,7 +432,7 @@ mod tests {
                 ..seen("active", "waiting", 0, "")
             },
         ] {
-            assert_eq!(last(&[state.clone()]), (state, 0));
+            assert_eq!(last(std::slice::from_ref(&state)), (state, 0));
         }
     }
 }
