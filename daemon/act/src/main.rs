@@ -54,7 +54,7 @@ mod container {
         }
     }
 
-    /// Returns what it is after the verb. StateAfter a stop, 404 means success: an auto-removed container no longer exists.
+    /// Returns what it is after the verb. After a stop, 404 means success: an auto-removed container no longer exists.
     fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<StateAfter, String> {
         let of = |state: &str, status| StateAfter {
             state: state.to_owned(),

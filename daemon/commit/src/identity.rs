@@ -1,5 +1,7 @@
 //! The directories of a plan as the commit had them, and whether they are the same ones now.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,6 +27,7 @@ impl Tree {
         operations: &[Operation<'_>],
         known: &mut PlanDirectories,
     ) -> io::Result<()> {
+        let mut mounts = BTreeMap::new();
         for operation in operations {
             let path = operation.entry.path.parent();
             let Some(parent) = &operation.parent else {
@@ -32,7 +35,10 @@ impl Tree {
             };
             if !known.contains_key(path) {
                 let own = identity(parent)?;
-                let mount = self.mount(&operation.anchor.path)?;
+                let mount = match mounts.entry(&operation.anchor.path) {
+                    Occupied(known) => *known.get(),
+                    Vacant(new) => *new.insert(self.mount(&operation.anchor.path)?),
+                };
                 known.insert(path.to_vec(), PlanDirectory { own, mount });
             }
         }
@@ -96,8 +102,7 @@ impl Tree {
         !matches!(now, Some(Ok(now)) if root.is_numbered(&now))
     }
 
-    /// Returns why an entry beneath the anchor at this path is lost: whoever owns a directory can move it away, but
-    /// only root what a file system is mounted on.
+    /// Returns why an entry beneath the anchor at this path is lost: the machine's failure if its file system is away.
     pub fn lost(
         &self,
         entry: &Entry,

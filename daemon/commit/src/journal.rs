@@ -56,10 +56,7 @@ impl JournalFile {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&kept, NEW_NAME, flags, mode)?);
-        let (mut bytes, rows_at) = Journal::begin(plan);
-        let rows = Journal::encode_rows(plan, &[], &[], directories);
-        bytes.truncate(bytes.len().saturating_sub(rows.len()));
-        bytes.extend(&rows);
+        let (bytes, rows_at) = Journal::begin(plan, directories);
         file.write_all(&bytes)?;
         file.sync_all()?;
         File::from(kept.try_clone()?).sync_all()?;
@@ -67,7 +64,7 @@ impl JournalFile {
         // It is whole from here on. The next barrier writes this name to disk.
         renameat2(&kept, NEW_NAME, &kept, NAME, RenameFlags::RENAME_NOREPLACE)?;
         let id = id.to_owned();
-        let marks_at = rows_at + rows.len() as u64;
+        let marks_at = bytes.len() as u64;
         let own = Self {
             file,
             id,

@@ -98,14 +98,14 @@ impl Journal {
 
     /// Returns the journal of a commit that begins, and the position of its rows.
     #[must_use]
-    pub fn begin(plan: &Plan) -> (Vec<u8>, u64) {
+    pub fn begin(plan: &Plan, directories: &PlanDirectories) -> (Vec<u8>, u64) {
         let plan_bytes = plan.encode();
         let mut bytes = MAGIC.to_vec();
         bytes.extend(u64::from(Phase::Staging as u8).to_le_bytes());
         bytes.extend((plan_bytes.len() as u64).to_le_bytes());
         bytes.extend(plan_bytes);
         let at = bytes.len();
-        bytes.extend(Self::encode_rows(plan, &[], &[], &PlanDirectories::new()));
+        bytes.extend(Self::encode_rows(plan, &[], &[], directories));
         (bytes, at as u64)
     }
 

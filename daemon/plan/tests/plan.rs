@@ -332,7 +332,7 @@ proptest! {
 
     #[test]
     fn journal_is_decoded_as_it_began(plan in plan(), at: prop::sample::Index, byte: u8) {
-        let (mut bytes, rows_at) = Journal::begin(&plan);
+        let (mut bytes, rows_at) = Journal::begin(&plan, &PlanDirectories::new());
         let journal = Journal::decode(&bytes).unwrap();
         prop_assert!(!journal.is_staged());
         prop_assert_eq!((&journal.plan, journal.inodes), (&plan, vec![0; plan.entries().len()]));

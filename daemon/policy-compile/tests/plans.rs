@@ -576,6 +576,21 @@ fn follow(policy: &Policy, path: &str, calls: &[&str]) -> Result<Vec<String>, St
     Ok(terms.acts().iter().map(remit_policy::Act::text).collect())
 }
 
+/// Returns the paths of each rule that allows an undo with these calls after it.
+fn undo_paths(policy: &Policy, calls: &[&str]) -> Vec<Vec<PlanPath>> {
+    let mut args = then(calls);
+    args.push(("id".to_owned(), "0".repeat(32)));
+    let ask = Ask::Command {
+        name: "plan.undo",
+        effect: Effect::Change,
+        args: &args,
+    };
+    let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
+        panic!("it asks");
+    };
+    pending.terms().undo_paths().to_vec()
+}
+
 #[test]
 fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
     let rule = |path: &str, acts: &str| {
@@ -586,17 +601,8 @@ fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
     let rules = rule("/etc/nginx", "acts = ['site.look']") + &rule("/srv", "");
     let policy = site(&rules);
     let allowed = |calls: &[&str]| {
-        let mut args = then(calls);
-        args.push(("id".to_owned(), "0".repeat(32)));
-        let ask = Ask::Command {
-            name: "plan.undo",
-            effect: Effect::Change,
-            args: &args,
-        };
-        let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
-            panic!("it asks");
-        };
-        let paths = pending.terms().undo_paths().iter().flatten();
+        let paths = undo_paths(&policy, calls);
+        let paths = paths.iter().flatten();
         paths.map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(allowed(&[]), ["/etc/nginx", "/srv"]);
@@ -611,19 +617,7 @@ fn paths_of_an_undo_are_of_a_rule_that_allows_it() {
     let policy = site(&format!(
         "{grant}paths = ['/srv/app']\n{grant}args = {{ then = ['site.look'] }}\n"
     ));
-    let paths = |calls: &[&str]| {
-        let mut args = then(calls);
-        args.push(("id".to_owned(), "0".repeat(32)));
-        let ask = Ask::Command {
-            name: "plan.undo",
-            effect: Effect::Change,
-            args: &args,
-        };
-        let Verdict::Ask(pending) = policy.decide(CALLER, &ask) else {
-            panic!("it asks");
-        };
-        pending.terms().undo_paths().to_vec()
-    };
+    let paths = |calls: &[&str]| undo_paths(&policy, calls);
     let app = vec![PlanPath::new("/srv/app").unwrap()];
     let both = paths(&["site.look"]);
     assert!(

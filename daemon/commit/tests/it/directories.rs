@@ -145,7 +145,7 @@ fn make_old(id: &str) {
     let read = Journal::decode(&bytes).unwrap();
     let none = PlanDirectories::new();
     let rows = Journal::encode_rows(&read.plan, &read.inodes, &read.hashes, &none);
-    let (mut old, rows_at) = Journal::begin(&read.plan);
+    let (mut old, rows_at) = Journal::begin(&read.plan, &PlanDirectories::new());
     old.truncate(usize::try_from(rows_at).unwrap());
     let directories = read.directories.unwrap().len() * remit_plan::PlanDirectory::BYTES;
     old.extend(&rows[..rows.len() - directories]);

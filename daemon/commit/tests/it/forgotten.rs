@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use remit_plan::{Action, Bundle, Change, Entry, Journal, Kind, Phase, Plan};
+use remit_plan::{Action, Bundle, Change, Entry, Journal, Kind, Phase, Plan, PlanDirectories};
 
 use crate::scene::*;
 
@@ -29,7 +29,7 @@ fn enlarge(id: &str, size: u64) {
     let path = at(&format!("state/{id}/journal"));
     let old = Journal::decode(&fs::read(&path).unwrap()).unwrap();
     let plan = with_size(&old.plan, Kind::File, size);
-    let (mut bytes, rows_at) = Journal::begin(&plan);
+    let (mut bytes, rows_at) = Journal::begin(&plan, &PlanDirectories::new());
     bytes.truncate(usize::try_from(rows_at).unwrap());
     let directories = old.directories.unwrap();
     bytes.extend(Journal::encode_rows(

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use remit_plan::{Base, Change, Content, Entry, Kind, Plan, Source, Stat, sha256};
+use remit_plan::{Base, Change, Content, Entry, Kind, Plan, PlanDirectories, Source, Stat, sha256};
 
 use super::*;
 use crate::startup::confinement;
@@ -57,7 +57,7 @@ impl Scene {
             },
         };
         let plan = Plan::new(vec![entry]).unwrap();
-        let (mut journal, _) = Journal::begin(&plan);
+        let (mut journal, _) = Journal::begin(&plan, &PlanDirectories::new());
         journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
         let id = plan.id();
         let kept = self.0.join("commits").join(&id);
@@ -258,7 +258,7 @@ fn names_of_others_in_a_new_directory_are_counted_by_name_and_inode() {
         },
     });
     let plan = Plan::new(entries.collect()).unwrap();
-    let (mut journal, _) = Journal::begin(&plan);
+    let (mut journal, _) = Journal::begin(&plan, &PlanDirectories::new());
     journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
     let mut journal = Journal::decode(&journal).unwrap();
     let undo = Undo {
@@ -338,7 +338,7 @@ fn undo_of_groups(name: &str, again: &[u8], mode: u32) -> Result<Vec<String>, St
         },
     };
     let plan = Plan::new(vec![entry]).unwrap();
-    let (mut journal, _) = Journal::begin(&plan);
+    let (mut journal, _) = Journal::begin(&plan, &PlanDirectories::new());
     journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Kept as u8;
     let id = plan.id();
     fs::create_dir_all(dir.join(&id)).unwrap();
@@ -416,7 +416,7 @@ fn undo_with_contents_takes_nothing_of_approvers() {
         let path = PlanPath::new("/var/spool/cron/crontabs").unwrap();
         let change = Change::Create { new, meta };
         let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-        let (journal, _) = Journal::begin(&plan);
+        let (journal, _) = Journal::begin(&plan, &PlanDirectories::new());
         let protected = Protected {
             paths: vec![PlanPath::new(own).unwrap()].into(),
             ..Protected::default()
