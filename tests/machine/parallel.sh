@@ -44,10 +44,11 @@ attacks() { if grep -qE '^[0-9]+ held' "$1"; then grep -oE '^[0-9]+ held|[0-9]+ 
 # reason LOG: why a run failed: what a test printed from its last FAIL or LOST on, or last at all, then the end of the
 # daemon's journal, which test-package prints after it.
 reason() {
-  local printed
+  local printed line
   printed=$(sed '/^-- journal/,$d' "$1")
-  if grep -qE '^(FAIL|LOST) ' <<<"$printed"; then printed=$(tac <<<"$printed" | sed -E '/^(FAIL|LOST) /q' | tac | head -n 20); fi
-  tail -n 20 <<<"$printed"
+  line=$(grep -nE '^(FAIL|LOST) ' <<<"$printed" | tail -n 1 | cut -d : -f 1)
+  # Nothing here may end before it read everything: pipefail takes the writer's SIGPIPE for a failure.
+  if [ "$line" ]; then sed -n "$line,$((line + 19))p" <<<"$printed"; else tail -n 20 <<<"$printed"; fi
   sed -n '/^-- journal/,$p' "$1" | tail -n 20
 }
 

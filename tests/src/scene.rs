@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::thread;
 
 use crate::attack::objects::{Object, Queue, Waiter, pipe_size, write_hint};
 use crate::process::{Identity, was_killed};
@@ -253,10 +254,16 @@ pub fn arrange(id: &str, fixture: &AttackFixture) -> Scene {
             let victim = stranger(&mut scene, fixture, &dir);
             scene.witness = Some(Box::new(move || was_killed(victim)));
         }
-        "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched"
-        | "affinity" => {
+        "setpriority" | "setpriority-user" | "ioprio" | "ioprio-user" | "prlimit" | "sched" => {
             let victim = stranger(&mut scene, fixture, &dir);
             properties(&mut scene, victim);
+        }
+        "affinity" => {
+            let victim = stranger(&mut scene, fixture, &dir);
+            // On a machine with one processor, every mask is the same: only the call's answer shows what held.
+            if thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+                properties(&mut scene, victim);
+            }
         }
         "proc-oom" => {
             let victim = victim(&mut scene, fixture, &dir);
