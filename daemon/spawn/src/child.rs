@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::unistd::pipe2;
-use remit_sys::{Doing, Error, Result, sys};
+use remit_sys::{Closing, Doing, Error, OutputEnd, Result, sys};
 
 use crate::fork::{Ends, send_ends};
 use crate::{Fork, Job, Order, Report, socket};
@@ -91,17 +91,21 @@ impl AsFd for Reports {
 /// other job's until this is dropped, and the job that reads it has another one.
 #[derive(Debug)]
 pub struct KeptView {
-    pub users: OwnedFd,
-    /// The top of a tree of mounts: `remit_common::view`.
-    pub tree: OwnedFd,
+    pub users: OutputEnd,
+    /// The top of a tree of mounts: `remit_common::view`. The last to close it frees what the job wrote, and ends each file
+    /// system that was unmounted meanwhile.
+    pub tree: OutputEnd,
 }
 
 impl Reports {
-    /// Returns the view of a job of base `plan` that has executed its program. Does not wait.
-    pub fn kept_view(&self) -> io::Result<KeptView> {
-        let hear = || Report::hear(self.0.as_fd(), MsgFlags::MSG_DONTWAIT);
+    /// Returns the view of a job of base `plan` that has executed its program, for `closing` to close. Does not wait.
+    pub fn kept_view(&self, closing: &Closing) -> io::Result<KeptView> {
+        let hear = || {
+            let (report, _, fd) = Report::hear(self.0.as_fd(), MsgFlags::MSG_DONTWAIT)?;
+            io::Result::Ok((report, fd.map(|fd| closing.guard(fd))))
+        };
         match (hear()?, hear()?) {
-            ((Report::Users, _, Some(users)), (Report::View, _, Some(tree))) => {
+            ((Report::Users, Some(users)), (Report::View, Some(tree))) => {
                 Ok(KeptView { users, tree })
             }
             _ => Err(io::ErrorKind::InvalidData.into()),

@@ -69,9 +69,10 @@ mod error {
 }
 mod forked_task;
 mod output {
-    //! Read ends of a job's output. Whoever closes the last descriptor of an end waits for the pipe's lock,
-    //! uninterruptibly. A job, or a process that opened the pipe by `/proc/PID/fd`, can hold it even after the job's end.
-    //! So [`OutputEnd`] gives its descriptor away: nothing that serves may be the last to close it.
+    //! What a job leaves: the read ends of its output, its mount namespace, its copy of the machine. Whoever closes the last
+    //! descriptor of an end waits for the pipe's lock, uninterruptibly. A job, or a process that opened the pipe by
+    //! `/proc/PID/fd`, can hold it even after the job's end. The last one of mounts waits for the end of file systems. So
+    //! [`OutputEnd`] gives its descriptor away: nothing that serves may be the last to close it.
 
     use crate::sys;
     use std::{
@@ -109,7 +110,7 @@ mod output {
         }
     }
 
-    /// The end by which a job's output is read. When dropped, it is closed where that may wait.
+    /// A descriptor of what a job leaves. When dropped, it is closed where that may wait.
     pub struct OutputEnd {
         fd: ManuallyDrop<OwnedFd>,
         closing: Closing,

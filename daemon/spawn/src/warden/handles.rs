@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use remit_sys::{Doing, Error, Limits, OutputEnd, Result, sys};
+use remit_sys::{Closing, Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{Child, Clamped, Description, Finding, Findings, OrderedChild, Reports, Request};
+use crate::{
+    Child, Clamped, Description, Finding, Findings, KeptView, OrderedChild, Reports, Request,
+};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -83,6 +85,14 @@ pub struct Spawned {
     /// that is unmounted meanwhile. So the job is not the last, and neither is who reaps it. It must not outlive the job
     /// for long: it does not follow the host's unmounts.
     pub mount_ns: Option<OutputEnd>,
+    pub(super) closing: Closing,
+}
+
+impl Spawned {
+    /// See [`Reports::kept_view`].
+    pub fn kept_view(&self) -> io::Result<KeptView> {
+        self.reports.kept_view(&self.closing)
+    }
 }
 
 /// The process that ends all jobs when the warden dies.

@@ -186,6 +186,7 @@ impl Spawner {
             steps: started.steps,
             reports: started.reports,
             mount_ns: started.mount_ns.map(|fd| self.0.closing.guard(fd)),
+            closing: self.0.closing.clone(),
         })
     }
 

@@ -5,6 +5,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use remit_confine::*;
 use remit_extract::{CopiedMachine, extract};
 use remit_plan::{Change, Entry, Metadata, New};
+use remit_sys::Closing;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -533,7 +534,7 @@ pub(super) fn changes_in(sandbox: &Sandbox, script: &str) -> String {
     };
     let job = start(sandbox, &fixture, &["sh", "-c", script], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view().unwrap();
+    let kept = job.reports.kept_view(&Closing::here()).unwrap();
     let ran = finish(job);
     assert_eq!(ran.code(), Some(0), "{ran:?}");
     assert!(!cgroup.populated().unwrap());
@@ -668,7 +669,7 @@ fn extraction_is_a_job_without_other_rights() {
     );
     let job = start(&sandbox, &fixture, &["sh", "-c", &script], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view().unwrap();
+    let kept = job.reports.kept_view(&Closing::here()).unwrap();
     assert_eq!(finish(job).code(), Some(0));
     let profile = ExtractProfile { limits: LIMITS };
     let sandbox = compile_extract(&profile, &probe().unwrap()).unwrap();
@@ -773,7 +774,7 @@ fn kept_view_is_read_only_and_keeps_its_secrets() {
     };
     let job = start(&sandbox, &fixture, &["true"], &with).unwrap();
     progress(&job);
-    let kept = job.reports.kept_view().unwrap();
+    let kept = job.reports.kept_view(&Closing::here()).unwrap();
     assert_eq!(finish(job).code(), Some(0));
     end(fixture);
     let text = look(&kept, || {

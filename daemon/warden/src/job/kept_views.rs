@@ -200,7 +200,7 @@ pub fn take_left(job: &mut Job, has_succeeded: bool) {
         return;
     }
     // Also one that is not kept: it must not last in the socket.
-    let view = job.process.reports.kept_view();
+    let view = job.process.kept_view();
     let is_kept = has_succeeded && job.plan.bound.leaves_copy;
     if !is_kept || !matches!(job.start, Start::Executed) {
         return;
@@ -283,7 +283,10 @@ fn set_timer(cx: &mut JobCx<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs::File;
+
+    use remit_sys::Closing;
 
     use super::*;
     use crate::job::allocation::JobUids;
@@ -298,6 +301,7 @@ mod tests {
         views: KeptViews,
         uids: JobUids,
         now: Duration,
+        closed: Rc<Cell<usize>>,
     }
 
     impl Scene {
@@ -306,12 +310,15 @@ mod tests {
                 views: KeptViews::new(1000),
                 uids: JobUids::new(100, 100),
                 now: SECOND,
+                closed: Rc::default(),
             }
         }
 
         /// Returns the uids that became free, counted from the first.
         fn keep(&mut self, job: u8, owner: u32, bytes: u64) -> Vec<u32> {
-            let null = || File::open("/dev/null").unwrap().into();
+            let closed = Rc::clone(&self.closed);
+            let closing = Closing::by(move |_| closed.set(closed.get() + 1));
+            let null = || closing.guard(File::open("/dev/null").unwrap().into());
             let view = KeptView {
                 users: null(),
                 tree: null(),
@@ -332,6 +339,17 @@ mod tests {
         fn lend(&mut self, job: u8, owner: u32, reader: u8) -> Result<Rc<KeptView>, String> {
             self.views.lend(&id(job).to_string(), owner, id(reader))
         }
+    }
+
+    #[test]
+    fn no_descriptor_of_a_view_is_closed_here() {
+        let mut scene = Scene::new();
+        for job in 0..=OWN {
+            scene.keep(job.try_into().unwrap(), 1, 10);
+        }
+        assert_eq!(scene.closed.get(), 2);
+        scene.views.drop_old(scene.now + KEPT);
+        assert_eq!(scene.closed.get(), 2 * (OWN + 1));
     }
 
     #[test]

@@ -160,7 +160,9 @@ fn unlaid(plan: &Plan, at: usize, why: Why, error: &io::Error) -> String {
             APART,
         ),
         (Why::Hidden, _) => (
-            "an operator's account cannot read it or what is above it, or something is mounted there that copies do not show".to_owned(),
+            "an operator's account cannot read it or what is above it, or something is mounted there that copies do not show, or \
+             it is in a directory of a user that has too many files to be looked through (remit-policy(5))"
+                .to_owned(),
             "plan this change apart from the others, or, if an account cannot read it, use a check whose profile has eyes = \"root\"",
         ),
         (Why::WrongKind, _) => (

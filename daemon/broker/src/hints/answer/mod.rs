@@ -114,7 +114,8 @@ pub fn hidden(view: &View<'_>) -> Answer {
         operation: "open",
         object: None,
         rule: format!(
-            "profile '{}': a copy hides what an operator's account cannot read, also from its root",
+            "profile '{}': a copy hides what an operator's account cannot read, also from its root; and, as a whole, a directory \
+             of a user that has too many files to be looked through",
             view.profile()
         ),
         next: Some(

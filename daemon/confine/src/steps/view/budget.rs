@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// Names that are looked at in directories of root, and nodes that hide some of them, with the directories above.
 const ROOTS: [usize; 2] = [10_000_000, 150_000];
 /// Of all directories of others together, and of one of them with all beneath it.
-const OTHERS: [usize; 2] = [2_000_000, 50_000];
-const EACH: [usize; 2] = [50_000, 2_000];
+const OTHERS: [usize; 2] = [4_000_000, 50_000];
+const EACH: [usize; 2] = [250_000, 6_000];
 /// When directories of root must be done, and those of others.
 const ROOTS_TIME: Duration = Duration::from_secs(14);
 const OTHERS_TIME: Duration = Duration::from_secs(18);
