@@ -26,8 +26,9 @@ use crate::stdio;
 use crate::tools;
 use crate::transport::{Stdio, Table};
 
-/// Time for the last answers after the end of input. The whole shutdown takes less than a second.
-const GRACE: Duration = Duration::from_millis(500);
+/// Time for the next answer, and for its writing, after the end of input. Clients that end a session send SIGTERM after two
+/// seconds.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// `original` is `SSH_ORIGINAL_COMMAND`: sshd passes no client arguments to a forced command. What is not for this program
 /// counts only without arguments. `behalf` is what `REMIT_BEHALF` says, which sshd passes on only with `AcceptEnv`. If it is absent over ssh, a person probably tried to log in and gets a hint.
@@ -163,12 +164,9 @@ async fn serve(daemon: Daemon, behalf: Option<Behalf>) -> Exit {
             () = table.input_ended() => {}
             () = stdio::writer_gone() => {}
         }
-        let answered = async {
-            table.input_ended().await;
-            table.empty().await;
-            output.flush().await
-        };
-        let _ = timeout(GRACE, answered).await;
+        let _ = timeout(GRACE, table.input_ended()).await;
+        table.answered(GRACE).await;
+        let _ = timeout(GRACE, output.flush()).await;
     };
     tokio::select! {
         biased;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
 use remit_mcp::lines::Line;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::answer::Answer as ToolAnswer;
 use crate::direct::{Direct, Era, Session};
@@ -41,8 +43,14 @@ impl Table {
         self.wait_for(InFlight::input_ended).await;
     }
 
-    pub async fn empty(&self) {
-        self.wait_for(InFlight::is_empty).await;
+    /// Returns when all calls are answered, or when no call was within `patience`.
+    pub async fn answered(&self, patience: Duration) {
+        let mut changes = self.0.subscribe();
+        while !changes.borrow_and_update().is_empty() {
+            if timeout(patience, changes.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn wait_for(&self, condition: fn(&InFlight) -> bool) {
