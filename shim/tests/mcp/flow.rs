@@ -296,7 +296,7 @@ fn progress_increases_until_the_answer() {
 }
 
 #[test]
-fn end_of_input_ends_shim_within_second() {
+fn end_of_input_ends_shim_soon() {
     let daemon = Daemon::silent();
     type Prepare = fn(&mut Shim, &Daemon);
     let cases: [(&str, Prepare); 6] = [
