@@ -6,7 +6,6 @@
 //! proc_pid_mountinfo(5)); and, with a root of its own, if each path that this shows still leads to the same file.
 
 use crate::Sandbox;
-use crate::spec::compiled::Base;
 use crate::steps::changes::Changes;
 use crate::steps::private_root::{self, Seen};
 use crate::sys::{self, Propagation};
@@ -31,11 +30,7 @@ fn may_wait(changes: &Changes, sandbox: &Sandbox) -> io::Result<bool> {
     let (mut table, mut bytes) = (fs::File::from(changes.table()?), Vec::new());
     table.rewind()?;
     table.take(TABLE_BYTES).read_to_end(&mut bytes)?;
-    let root = match &sandbox.base {
-        Base::Strict(strict) => Some(&strict.root),
-        Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => None,
-    };
-    Ok((bytes.len() as u64) < TABLE_BYTES && private_root::may_wait(root, &bytes))
+    Ok((bytes.len() as u64) < TABLE_BYTES && private_root::may_wait(sandbox.root(), &bytes))
 }
 
 impl HostTree {
@@ -59,14 +54,12 @@ impl HostTree {
         if !may_wait {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
-        let shown = match &sandbox.base {
-            Base::Strict(strict) => {
-                let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
-                let seen = Seen::new(&strict.root, host.as_fd())?;
-                Some((host, seen))
-            }
-            Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => None,
-        };
+        let shown = sandbox.root().map(|root| {
+            let host = sys::open(c"/", libc::O_PATH | libc::O_DIRECTORY)?;
+            let seen = Seen::new(root, host.as_fd())?;
+            io::Result::Ok((host, seen))
+        });
+        let shown = shown.transpose()?;
         Ok(TreeAtFork { changes, shown })
     }
 }
@@ -91,12 +84,10 @@ impl TreeAtFork {
     }
 
     fn shows_the_same(&self, sandbox: &Sandbox) -> io::Result<bool> {
-        match (&sandbox.base, &self.shown) {
-            (Base::Strict(strict), Some((host, seen))) => {
-                Ok(Seen::new(&strict.root, host.as_fd())? == *seen)
-            }
-            (Base::Strict(_), None) => Ok(false),
-            (Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_), _) => Ok(true),
+        match (sandbox.root(), &self.shown) {
+            (Some(root), Some((host, seen))) => Ok(Seen::new(root, host.as_fd())? == *seen),
+            (Some(_), None) => Ok(false),
+            (None, _) => Ok(true),
         }
     }
 }

@@ -50,6 +50,7 @@ use crate::spawner::family::shutdown::end;
 use crate::spawner::protocol::Setup;
 use crate::spec::compiled::Origin;
 use crate::spec::kernel::fork_call;
+use crate::steps::private_root::Root;
 use crate::sys::{self, Pointers};
 use nix::sys::socket::MsgFlags;
 use remit_spawn::Report;
@@ -71,6 +72,7 @@ const PATIENCE_S: i64 = 2;
 #[derive(Debug)]
 struct Process {
     origin: Origin,
+    root: Option<Root>,
     bus: Option<Rc<OwnedFd>>,
     pid: i32,
     pidfd: OwnedFd,
@@ -85,7 +87,7 @@ impl Process {
         family: &Family,
         switch: BorrowedFd<'_>,
         bus: Option<Rc<OwnedFd>>,
-        origin: &Origin,
+        sandbox: &Sandbox,
     ) -> Result<Process> {
         let doing = || "cannot start a worker".into();
         let (own_end, worker_end) = protocol::pair(PATIENCE_S).doing(doing)?;
@@ -103,7 +105,8 @@ impl Process {
         };
         let (pid, pidfd) = family.fork(fork_call()?, None, child).doing(doing)?;
         let process = Process {
-            origin: origin.clone(),
+            origin: sandbox.origin.clone(),
+            root: sandbox.root().cloned(),
             bus,
             pid,
             pidfd,
@@ -111,14 +114,14 @@ impl Process {
             ready: Cell::new(false),
             ended: Cell::new(false),
         };
-        let origin = origin.clone();
+        let origin = sandbox.origin.clone();
         let fds = [warden, switch];
         protocol::send(process.socket.as_fd(), &Setup { origin }, &fds).doing(doing)?;
         Ok(process)
     }
 
     fn serves(&self, sandbox: &Sandbox) -> bool {
-        sandbox.origin == self.origin
+        sandbox.origin == self.origin && sandbox.root() == self.root.as_ref()
     }
 
     /// Returns true if it takes requests now; fails if it has ended. Does not wait.

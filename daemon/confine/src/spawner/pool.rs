@@ -133,9 +133,8 @@ impl Workers {
         let worker = match self.serving(sandbox) {
             Some(worker) => worker,
             None => {
-                let (program, origin) = (self.program.as_fd(), &sandbox.origin);
-                let bus = self.bus.borrow().clone();
-                Rc::new(Process::start(program, &self.family, switch, bus, origin)?)
+                let (program, bus) = (self.program.as_fd(), self.bus.borrow().clone());
+                Rc::new(Process::start(program, &self.family, switch, bus, sandbox)?)
             }
         };
         self.use_now(&worker);

@@ -44,7 +44,7 @@ pub struct Sandbox {
     pub(crate) origin: Origin,
 }
 
-/// Equal origins mean equal confinement.
+/// Equal origins and equal roots mean equal confinement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     wanted: Wanted,
@@ -238,6 +238,14 @@ pub(crate) fn trusted(credentials: &Credentials, uid: u32) -> u32 {
 }
 
 impl Sandbox {
+    /// Returns the root of its own that its jobs have, as this machine's links led when it was compiled.
+    pub(crate) fn root(&self) -> Option<&Root> {
+        match &self.base {
+            Base::Strict(strict) => Some(&strict.root),
+            Base::Read(_) | Base::Host | Base::View(_) | Base::Extract(_) => None,
+        }
+    }
+
     /// Compiles a profile for this kernel. Its paths are looked up when a job starts.
     pub fn compile(wanted: Wanted, kernel: &Kernel) -> Result<Sandbox> {
         Self::with_layers(wanted, kernel, EnabledLayers::ALL)

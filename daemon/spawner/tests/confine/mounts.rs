@@ -152,7 +152,7 @@ fn later_mount_is_visible_read_only_and_released() {
 }
 
 /// This test's thread and its children get their own mounts: jobs of other tests would keep copies of those here.
-fn own_mounts() {
+pub(super) fn own_mounts() {
     use nix::mount::{MsFlags, mount};
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
     let none: Option<&str> = None;

@@ -1,6 +1,7 @@
 //! The `strict` sandbox: what it shows and allows, and what not.
 
 use super::common::*;
+use nix::mount::{MsFlags, mount};
 use remit_confine::*;
 use std::os::{fd::AsFd, unix::fs::PermissionsExt};
 
@@ -641,6 +642,24 @@ fn namespaces_are_the_jobs_own() {
         std::fs::read_to_string("/proc/sys/kernel/shmall").unwrap(),
         host
     );
+}
+
+/// A reload compiles all profiles. A worker of before has the links as they led then.
+#[test]
+fn profile_compiled_again_follows_links_of_the_machine() {
+    super::mounts::own_mounts();
+    let none = None::<&str>;
+    mount(none, "/etc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    let fixture = fixture();
+    for program in ["/usr/bin/env", "/usr/bin/id"] {
+        let _ = std::fs::remove_file("/etc/localtime");
+        std::os::unix::fs::symlink(program, "/etc/localtime").unwrap();
+        let sandbox = strict(&plain());
+        let argv = ["readlink", "/etc/localtime"];
+        let ran = run_in(&sandbox, &fixture, &argv, &With::default());
+        assert_eq!(ran.out.trim_end(), program, "{ran:?}");
+    }
+    end(fixture);
 }
 
 #[test]

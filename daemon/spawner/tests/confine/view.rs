@@ -901,7 +901,7 @@ fn directory_of_a_user_with_too_much_is_hidden_as_a_whole() {
         tree.dir(name, 0o755);
         chown(tree.0.join(name), Some(1000), Some(1000)).unwrap();
     }
-    for number in 0..2_000 {
+    for number in 0..3_500 {
         tree.file(&format!("many/{number}"), 0o600, 1000, "x");
     }
     tree.file("few/key", 0o600, 1000, "SECRET\n");

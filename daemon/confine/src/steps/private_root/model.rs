@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::steps::report::EnabledLayers;
 use crate::{Error, Result, sys};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     pub(crate) directories: Vec<CString>,
     pub(crate) links: Vec<Link>,
@@ -14,13 +14,13 @@ pub(crate) struct Root {
     pub(crate) mounts: Vec<Mount>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) path: CString,
     pub(crate) to: CString,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) name: PathBuf,
     pub(crate) target: CString,
