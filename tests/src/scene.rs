@@ -620,7 +620,7 @@ fn lock(scene: &mut Scene, id: &str, dir: &Path, fixture: &AttackFixture) {
 
     let (tell, watched) = mpsc::channel();
     let (id, their_gate) = (id.to_owned(), gate.clone());
-    let watcher = std::thread::spawn(move || {
+    let watcher = thread::spawn(move || {
         let open = OpenOptions::new()
             .write(true)
             .open(&their_gate)
