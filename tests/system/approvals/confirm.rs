@@ -654,6 +654,42 @@ fn after_a_restart_what_was_started_follows_the_undo_and_nothing_else() {
     assert_eq!(gated.words(), "new old gate\n");
 }
 
+/// A login during the first command shows nothing of what the last one does, and an undo would run beside them.
+#[test]
+fn nothing_confirms_or_undoes_a_commit_while_its_commands_run() {
+    own_sessions();
+    let gated = Gated::lay(GATED, false);
+    let daemon = &gated.fixture.daemon;
+    let only = || {
+        let [view] = &unconfirmed(daemon)[..] else {
+            panic!("it is to be confirmed");
+        };
+        view.clone()
+    };
+    let (id, login) = (only().commit_id, login!(now()));
+    let refused = |why: &str| {
+        let said = login.confirms(daemon, &admin(), &id).unwrap_err();
+        assert!(said.contains(why), "{why:?} is not in {said}");
+    };
+    refused("the commands that follow it still run");
+    std::thread::sleep(OVER);
+    refused("the commands that follow it still run");
+    let what = only().what;
+    assert!(what.contains("the commands run that follow it"), "{what}");
+    assert_eq!(
+        (
+            gated.fixture.read("watched/a").as_str(),
+            gated.words().as_str()
+        ),
+        ("new ", "new ")
+    );
+    gated.gate.unlock().unwrap();
+    until("its window begins", || only().what.contains("is undone at"));
+    refused("began before the commit had ended");
+    is_undone_to(&gated.fixture, "watched/a", "old ");
+    assert_eq!(gated.words(), "new gate\nlast\nold gate\nlast\n");
+}
+
 /// A service must not go on with the files of a commit that was undone.
 #[test]
 fn stop_lets_what_follows_an_undo_finish_also_a_look() {

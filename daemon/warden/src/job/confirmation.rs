@@ -4,6 +4,7 @@
 //! **Invariant:** what is confirmed is not undone, and what is being undone is not confirmed.
 
 pub mod admission;
+mod commit_end;
 pub mod store;
 pub mod view;
 pub mod window;
@@ -11,14 +12,13 @@ pub mod window;
 use std::time::Duration;
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, FollowUp, State};
+use remit_common::outcome::FollowUp;
 use remit_common::signed::Signed;
 use remit_plan::{Extent, Phase};
 use remit_policy::Approval;
 use serde::{Deserialize, Serialize};
 
-use crate::job::commits::has_changed_nothing;
-use view::utc_at;
+pub use commit_end::CommitEnd;
 
 /// Least time after a restart of remitd, once: somebody has to be able to log in.
 const AFTER_START: Duration = Duration::from_secs(60);
@@ -108,8 +108,12 @@ impl UndoStage {
 /// Times are since boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfirmStage {
-    /// It is being committed.
-    Committing,
+    /// Nothing confirms or undoes it yet.
+    Committing {
+        /// It is committed, and the commands run that follow it. Not saved: a restart ends them, and a window begins.
+        #[serde(skip)]
+        is_followed: bool,
+    },
     /// It is undone at this time.
     Waiting(Duration),
     Undoing {
@@ -129,57 +133,7 @@ pub enum ConfirmStage {
     },
 }
 
-/// What becomes of an ended commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommitEnd {
-    /// Nothing was changed.
-    Disarmed,
-    /// The sentence is for who waits for the job.
-    Armed(String),
-}
-
 impl Unconfirmed {
-    /// Handles the end of its commit. One that was killed may have changed something. The same end again begins no other
-    /// window: it is recorded once more if the audit log had no space.
-    pub fn on_commit_end(&mut self, ending: &Ending, now: Clocks) -> Option<CommitEnd> {
-        match self.stage {
-            ConfirmStage::Committing => {}
-            ConfirmStage::Waiting(at) => return Some(CommitEnd::Armed(self.note(at, now))),
-            ConfirmStage::Undoing { .. }
-            | ConfirmStage::Following { .. }
-            | ConfirmStage::Failed { .. } => return None,
-        }
-        if ending.state == State::NotStarted || has_changed_nothing(ending) {
-            return Some(CommitEnd::Disarmed);
-        }
-        self.undo = match ending.has_succeeded() {
-            true => UndoStage::Kept,
-            false => UndoStage::Started,
-        };
-        Some(CommitEnd::Armed(self.wait(now)))
-    }
-
-    /// Begins the window. Returns a sentence for who waits for the job.
-    fn wait(&mut self, now: Clocks) -> String {
-        self.ended = now.monotonic;
-        let at = now.boot.saturating_add(self.window());
-        self.stage = ConfirmStage::Waiting(at);
-        self.note(at, now)
-    }
-
-    fn note(&self, at: Duration, now: Clocks) -> String {
-        let (at, command) = (utc_at(at, now), self.command());
-        format!("undone at {at} unless somebody confirms it: log in again and run: {command}")
-    }
-
-    /// Begins the window again: only now a login shows something. Commands that were refused do not follow the undo.
-    pub fn on_acts_over(&mut self, then: &[FollowUp], now: Clocks) -> Option<String> {
-        let mut each = then.iter();
-        self.then
-            .retain(|_| each.next().is_none_or(FollowUp::has_run));
-        matches!(self.stage, ConfirmStage::Waiting(_)).then(|| self.wait(now))
-    }
-
     /// Keeps the commands that have failed after its undo: they alone follow again.
     pub fn on_acts_failed(&mut self, then: &[FollowUp]) {
         let mut each = then.iter();
@@ -276,7 +230,7 @@ impl Unconfirmed {
         match &mut self.stage {
             ConfirmStage::Waiting(at) => *at = later,
             ConfirmStage::Failed { again, .. } => *again = Some(later),
-            ConfirmStage::Committing
+            ConfirmStage::Committing { .. }
             | ConfirmStage::Undoing { .. }
             | ConfirmStage::Following { .. } => {}
         }
@@ -325,7 +279,7 @@ impl Unconfirmed {
             ConfirmStage::Undoing { tries, .. }
             | ConfirmStage::Following { tries, .. }
             | ConfirmStage::Failed { tries, .. } => tries,
-            ConfirmStage::Committing | ConfirmStage::Waiting(_) => 0,
+            ConfirmStage::Committing { .. } | ConfirmStage::Waiting(_) => 0,
         }
     }
 
@@ -333,7 +287,7 @@ impl Unconfirmed {
         match self.stage {
             ConfirmStage::Waiting(at) => Some(at),
             ConfirmStage::Failed { again, .. } => again,
-            ConfirmStage::Committing
+            ConfirmStage::Committing { .. }
             | ConfirmStage::Undoing { .. }
             | ConfirmStage::Following { .. } => None,
         }
@@ -351,7 +305,7 @@ impl Unconfirmed {
             self.ended = Duration::ZERO;
         }
         let left = match self.stage {
-            ConfirmStage::Committing => {
+            ConfirmStage::Committing { .. } => {
                 if !is_other_boot {
                     self.ended = now.monotonic;
                 }

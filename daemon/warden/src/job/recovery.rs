@@ -181,7 +181,7 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     };
     let is_running = matches!(
         one.stage,
-        ConfirmStage::Committing | ConfirmStage::Following { .. }
+        ConfirmStage::Committing { is_followed: false } | ConfirmStage::Following { .. }
     );
     let is_looked_at = is_settled && !is_running || is_due && one.undo == UndoStage::Done;
     if !can_undo && !is_looked_at {

@@ -63,7 +63,7 @@ impl Unconfirmed {
             // A person decides about it.
             ConfirmStage::Failed { again: None, .. } => None,
             ConfirmStage::Failed { .. } => Some(InTheWay::Failed),
-            ConfirmStage::Committing
+            ConfirmStage::Committing { .. }
             | ConfirmStage::Waiting(_)
             | ConfirmStage::Following { .. } => None,
         }
@@ -257,7 +257,7 @@ mod tests {
             monotonic: Duration::ZERO,
             unix_ms: 0,
         };
-        assert!(one.on_commit_end(&end, start).is_some());
+        assert!(one.on_commit_end(&end, false, start).is_some());
         is_kept(&one, 120);
         let busy = [Some(Code::Busy); 4];
         assert_eq!(codes(&one, "/etc/ssh/sshd_config", 300), busy);

@@ -245,7 +245,7 @@ impl Confirmations {
             then: Vec::new(),
             ended: Duration::ZERO,
             is_extended: false,
-            stage: ConfirmStage::Committing,
+            stage: ConfirmStage::Committing { is_followed: false },
             undo: UndoStage::Started,
             extent: Extent::new(bundle.plan()),
         });
@@ -302,7 +302,8 @@ impl Confirmations {
             self.on_whole_undo(plan);
         }
         let ended = self.all.iter_mut().find(|one| one.job == plan.job)?;
-        match ended.on_commit_end(ending, clocks())? {
+        let has_commands = !plan.bound.acts.is_empty();
+        match ended.on_commit_end(ending, has_commands, clocks())? {
             CommitEnd::Disarmed => {
                 self.remove(plan.job);
                 None

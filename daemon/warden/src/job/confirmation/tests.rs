@@ -4,6 +4,7 @@ use super::window::ConfirmWindow;
 use super::*;
 use crate::job::commits::{LOCK_IS_BUSY, TABLES_ARE_LOCKED};
 use nix::unistd::mkdtemp;
+use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Purpose;
 use remit_link::{Spec, memfd};
@@ -40,7 +41,7 @@ pub(super) fn committing() -> Unconfirmed {
         then: Vec::new(),
         ended: Duration::ZERO,
         is_extended: false,
-        stage: ConfirmStage::Committing,
+        stage: ConfirmStage::Committing { is_followed: false },
         undo: UndoStage::Started,
         extent: Extent::none(),
     }
@@ -85,7 +86,9 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
         (State::NotStarted, Some(126), false),
     ] {
         let mut one = committing();
-        let ended = one.on_commit_end(&ending(state, exit), at(100)).unwrap();
+        let ended = one
+            .on_commit_end(&ending(state, exit), false, at(100))
+            .unwrap();
         match ended {
             CommitEnd::Armed(note) => {
                 assert!(is_armed, "{state:?} {exit:?}");
@@ -107,14 +110,14 @@ fn only_a_commit_that_changed_nothing_is_disarmed() {
 fn end_that_is_recorded_again_has_the_same_note_and_window() {
     let end = ending(State::Exited, Some(0));
     let mut one = committing();
-    let first = one.on_commit_end(&end, at(100));
+    let first = one.on_commit_end(&end, false, at(100));
     assert!(matches!(first, Some(CommitEnd::Armed(_))), "{first:?}");
     let waiting = one.clone();
-    assert_eq!(one.on_commit_end(&end, at(150)), first);
+    assert_eq!(one.on_commit_end(&end, false, at(150)), first);
     assert_eq!(one, waiting);
     // The undo has begun before the audit log had space.
     one.on_undo_started(JobId([9; 16]));
-    assert_eq!(one.on_commit_end(&end, at(300)), None);
+    assert_eq!(one.on_commit_end(&end, false, at(300)), None);
 }
 
 #[test]
@@ -468,14 +471,60 @@ fn commit_that_was_cut_off_gets_its_window_and_an_undo_begins_again() {
 }
 
 #[test]
-fn window_begins_again_after_the_commands_that_follow() {
-    let mut one = waiting(200);
-    let note = one.on_acts_over(&[], at(150)).unwrap();
+fn window_begins_only_after_the_commands_that_follow() {
+    let ann = Subject::fake(1005, "ann", None);
+    let (end, cut_off) = (
+        ending(State::Exited, Some(0)),
+        ending(State::Signalled, None),
+    );
+    let mut one = committing();
+    let first = one.on_commit_end(&end, true, at(100));
+    let Some(CommitEnd::Armed(note)) = &first else {
+        panic!("it changed something: {first:?}");
+    };
+    let words = "undone unless somebody confirms it within 2 min after the commands that follow it";
+    assert!(note.starts_with(words), "{note}");
+    // However long they run, nothing undoes it beside them, and no login confirms it.
+    assert_eq!((one.due_at(), one.undo), (None, UndoStage::Kept));
+    let refused = one.may_confirm(&ann, ann.gids(), Ok(Duration::MAX));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, Code::Busy);
+    assert!(refused.message.contains("still run"), "{refused:?}");
+    let text = one.view(at(5000)).what;
+    let words = "is done, and the commands run that follow it; then it is undone unless";
+    assert!(text.contains(words), "{text}");
+    // The audit log had no space for the end.
+    let before = one.clone();
+    assert_eq!(one.on_commit_end(&end, true, at(150)), first);
+    assert_eq!(one, before);
+    let (seconds, again) = left(one.clone(), "one", at(130));
+    assert_eq!((seconds, again.ended), (120, at(130).monotonic));
+
+    let note = one.on_acts_over(&[], at(5000)).unwrap();
     assert!(note.starts_with("undone at "), "{note}");
-    assert_eq!(one.due_at(), Some(Duration::from_secs(270)));
-    assert_eq!(one.ended, at(150).monotonic);
-    assert_eq!(undoing().on_acts_over(&[], at(150)), None);
-    assert_eq!(committing().on_acts_over(&[], at(150)), None);
+    assert_eq!(one.due_at(), Some(Duration::from_secs(5120)));
+    assert_eq!(one.ended, at(5000).monotonic);
+    assert!(refusal(&one, &ann, 2500).is_some());
+    assert_eq!(refusal(&one, &ann, 2501), None);
+    for mut other in [waiting(200), undoing(), committing()] {
+        assert_eq!(other.on_acts_over(&[], at(150)), None, "{:?}", other.stage);
+    }
+    // Nothing follows a commit that was cut off.
+    let mut one = committing();
+    assert!(one.on_commit_end(&cut_off, true, at(100)).is_some());
+    assert_eq!(one.due_at(), Some(Duration::from_secs(220)));
+}
+
+/// An earlier release reads it after a downgrade, and gives it a window.
+#[test]
+fn commit_whose_commands_run_is_saved_as_one_that_runs() {
+    let saved = |is_followed| {
+        let stage = ConfirmStage::Committing { is_followed };
+        postcard::to_extend(&stage, Vec::new()).unwrap()
+    };
+    assert_eq!((saved(true), saved(false)), (vec![0], vec![0]));
+    let read = postcard::from_bytes(&[0]);
+    assert_eq!(read, Ok(ConfirmStage::Committing { is_followed: false }));
 }
 
 #[test]

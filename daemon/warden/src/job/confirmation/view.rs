@@ -27,7 +27,7 @@ impl Unconfirmed {
     pub fn undone_note(&self, now: Clocks) -> String {
         let at = calendar::utc(now.unix_ms);
         match self.stage {
-            ConfirmStage::Committing | ConfirmStage::Waiting(_) => {
+            ConfirmStage::Committing { .. } | ConfirmStage::Waiting(_) => {
                 format!("undone at {at}, before somebody confirmed it")
             }
             ConfirmStage::Undoing { .. }
@@ -46,10 +46,16 @@ impl Unconfirmed {
     pub fn sentence(&self, now: Clocks) -> String {
         let what = format!("commit {} of {}", self.short(), self.user);
         match &self.stage {
-            ConfirmStage::Committing => format!(
-                "{what} runs; then it is undone unless somebody confirms within {}",
-                in_words(self.window_s)
-            ),
+            ConfirmStage::Committing { is_followed } => {
+                let runs = match is_followed {
+                    false => "runs",
+                    true => "is done, and the commands run that follow it",
+                };
+                format!(
+                    "{what} {runs}; then it is undone unless somebody confirms within {}",
+                    in_words(self.window_s)
+                )
+            }
             _ if self.undo == UndoStage::Lost => {
                 format!("{what} waits for a confirmation, and cannot be undone: its undo is gone")
             }

@@ -54,11 +54,18 @@ impl Unconfirmed {
     ) -> Result<(), Refusal> {
         let denied = |text: String| Refusal::new(Code::DeniedRule, text);
         match &self.stage {
-            ConfirmStage::Committing => {
-                let text = "it is being committed; nothing can be confirmed yet";
-                return Err(
-                    Refusal::new(Code::Busy, text).next("log in again when its job has ended")
-                );
+            ConfirmStage::Committing { is_followed } => {
+                let (text, next) = match is_followed {
+                    false => (
+                        "it is being committed; nothing can be confirmed yet",
+                        "log in again when its job has ended",
+                    ),
+                    true => (
+                        "the commands that follow it still run; nothing can be confirmed yet",
+                        "log in again when the last of them has ended",
+                    ),
+                };
+                return Err(Refusal::new(Code::Busy, text).next(next));
             }
             ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
                 let text = format!("nobody confirmed it in time; job {} undoes it", job.short());
