@@ -71,7 +71,7 @@ pub fn recover(
                 Err(why) => wrong.push(format!("'{id}': {why}")),
             },
             Ok(None) => {}
-            Err(error) => wrong.push(format!("'{id}': {error}")),
+            Err(error) => wrong.push(unusable(id, &error)),
         }
     }
     let is_clock_right = forgetting.is_some_and(|one| one.is_clock_right);
@@ -99,7 +99,7 @@ pub fn recover(
                 forgotten += usize::from(one.is_some());
                 opened.extend(one);
             }
-            Err(error) => wrong.push(format!("'{id}': {error}")),
+            Err(error) => wrong.push(unusable(&id, &error)),
         }
     }
     let mut all = Vec::new();
@@ -160,6 +160,17 @@ pub fn recover(
         (true, false) => End::Done(format!("recovered: {}", lines(&done))),
         (false, _) => End::Mixed(lines(&wrong)),
     })
+}
+
+/// Says what helps if trying again does not: the journal is damaged or of another release, or was lost.
+fn unusable(id: &str, error: &io::Error) -> String {
+    let way_out = match error.raw_os_error() {
+        None | Some(libc::ENOTEMPTY | libc::ENOTDIR) => format!(
+            "; look at the paths of this commit, then move 'commits/{id}', with the old files in it, out of 'commits'"
+        ),
+        Some(_) => String::new(),
+    };
+    format!("'{id}': {error}{way_out}")
 }
 
 /// Puts one commit or undo back, or finishes it. `lost` are paths whose directories are gone.

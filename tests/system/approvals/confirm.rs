@@ -803,6 +803,53 @@ fn neither_a_lock_nor_a_stop_ends_what_takes_a_commit_back() {
     assert!(verdicts.all(|record| record["REMIT_VERDICT"] != "failed"));
 }
 
+/// No recovery works while it is there. It is of another commit.
+#[test]
+fn damaged_journal_of_one_commit_does_not_hold_back_the_undo_of_another() {
+    let mut fixture = lay();
+    armed(&fixture, "watched/a");
+    let journal = fixture.path("state/commits").join("0".repeat(32));
+    assert!(fixture.daemon.end_alone());
+    fs::create_dir(&journal).unwrap();
+    fs::write(journal.join("journal"), "damaged").unwrap();
+    fixture.daemon.restart();
+    is_undone(&fixture, "watched/a");
+    let other = plan(&[fixture.write("watched/b", "x")]);
+    until("the recovery has failed", || {
+        let refusal = fixture.refused(&user_b(), commit(&other));
+        let why = "the recovery of commits has not worked";
+        refusal.message.contains(why)
+    });
+    fs::remove_dir_all(&journal).unwrap();
+    fixture.is_recovered();
+}
+
+/// A person has to look at it.
+#[test]
+fn unconfirmed_commit_whose_recovery_fails_is_listed_as_failed() {
+    let mut fixture = lay();
+    let (id, _) = armed(&fixture, "watched/a");
+    let journal = fixture.path("state/commits").join(id).join("journal");
+    assert!(fixture.daemon.end_alone());
+    // It is being applied, and its plan is cut short.
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[16] = b'A';
+    bytes.truncate(40);
+    fs::write(&journal, bytes).unwrap();
+    fixture.daemon.restart();
+    let why = "it was interrupted, and its recovery has not worked";
+    until("it is listed", || {
+        let all = unconfirmed(&fixture.daemon);
+        all.iter()
+            .any(|one| one.has_failed && one.what.contains(why))
+    });
+    let records = fixture.daemon.records("unconfirmed");
+    let failed = records
+        .iter()
+        .filter(|record| record["REMIT_VERDICT"] == "failed");
+    assert_eq!(failed.count(), 1);
+}
+
 /// A full disk must not keep a commit beyond its time.
 #[test]
 fn start_without_a_disk_to_write_still_undoes() {

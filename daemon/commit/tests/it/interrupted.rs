@@ -278,6 +278,28 @@ fn undo_before_the_recovery_says_that_one_is_needed() {
     assert_eq!(read("etc/a"), b"old");
 }
 
+/// No recovery repairs it, and until one works no commit starts.
+#[test]
+fn recovery_says_which_damaged_journal_to_move_away() {
+    let _scene = Scene::new(MEMORY);
+    put("etc/a", b"old", 0o644, 0);
+    let id = done(&[write("etc/a", "new")]);
+    let directory = at(&format!("state/{id}"));
+    let way_out = format!("then move 'commits/{id}', with the old files in it, out of 'commits'");
+    let journal = directory.join("journal");
+    for is_lost in [false, true] {
+        match is_lost {
+            false => fs::write(&journal, "damaged").unwrap(),
+            true => fs::remove_file(&journal).unwrap(),
+        }
+        let failed = recover();
+        assert_eq!(failed.code, Some(3), "{}", failed.text);
+        assert!(failed.text.contains(&way_out), "{}", failed.text);
+    }
+    fs::rename(&directory, at("moved")).unwrap();
+    assert_eq!(recover().text, "nothing to recover\n");
+}
+
 /// The commit was on the disk whole, and is not taken back for what somebody has done since.
 #[test]
 fn mode_that_somebody_set_after_all_steps_is_no_lost_write() {

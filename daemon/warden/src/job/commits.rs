@@ -1,5 +1,7 @@
 //! Whether commits of files may start. A recovery takes back or finishes what was interrupted. It is due at the start, each
-//! day, and after a commit or an undo that did not end by itself. Until it has worked, no commit and no undo starts.
+//! day, and after a commit or an undo that did not end by itself. Until it has worked, no commit and no undo starts, but for
+//! the daemon's own undo of a commit that nobody confirmed: what a recovery could not repair has none of its paths, because
+//! nothing else starts that changes them ([`super::confirmation::admission`]).
 
 use std::fs;
 use std::path::Path;
@@ -27,6 +29,14 @@ const LOST: Duration = Duration::from_secs(3600);
 pub fn has_changed_nothing(ending: &Ending) -> bool {
     ending.state == State::Exited
         && matches!(ending.exit, Some(1 | TABLES_ARE_LOCKED | LOCK_IS_BUSY))
+}
+
+/// Returns true if a command changes what an interrupted commit may have left.
+fn has_to_wait(command: &Command) -> bool {
+    matches!(
+        command.commit_use(),
+        Some(CommitUse::Commit | CommitUse::Undo)
+    )
 }
 
 /// Returns true if a job was stopped before it had ended. That says nothing about what it does.
@@ -81,8 +91,28 @@ impl Commits {
         is_to_be_confirmed: bool,
         policy: &Policy,
     ) -> Result<(), Refusal> {
-        let used = command.and_then(Command::commit_use);
-        let (Some(command), Some(CommitUse::Commit | CommitUse::Undo)) = (command, used) else {
+        self.may_start_own(command, policy)?;
+        let Some(command) = command.filter(|command| has_to_wait(command)) else {
+            return Ok(());
+        };
+        let refuse = |why: String| {
+            let refusal = Refusal::new(Code::NotStarted, why);
+            Err(refusal.object(&*command.name))
+        };
+        if is_to_be_confirmed && let Err(why) = policy.unconfirmed(&self.directory) {
+            return refuse(format!(
+                "nothing could undo it if nobody confirms it: {why}"
+            ));
+        }
+        match &self.failed {
+            None => Ok(()),
+            Some((why, _)) => refuse(why.clone()),
+        }
+    }
+
+    /// Fails unless the daemon itself may start this command now. A recovery that failed does not keep it from that.
+    pub fn may_start_own(&self, command: Option<&Command>, policy: &Policy) -> Result<(), Refusal> {
+        let Some(command) = command.filter(|command| has_to_wait(command)) else {
             return Ok(());
         };
         let refuse = |code, why: String| Err(Refusal::new(code, why).object(&*command.name));
@@ -97,18 +127,11 @@ impl Commits {
         if let Err(why) = policy.recovery(own) {
             return refuse(Code::NotStarted, why);
         }
-        if is_to_be_confirmed && let Err(why) = policy.unconfirmed(own) {
-            let text = format!("nothing could undo it if nobody confirms it: {why}");
-            return refuse(Code::NotStarted, text);
-        }
-        if self.is_running() || self.is_due {
+        if self.is_in_the_way() {
             let text = "an interrupted commit of files is being recovered".to_owned();
             return Err(Refusal::new(Code::Busy, text).next("try again in a moment"));
         }
-        match &self.failed {
-            None => Ok(()),
-            Some((why, _)) => refuse(Code::NotStarted, why.clone()),
-        }
+        Ok(())
     }
 
     pub fn on_end(&mut self, used: Option<CommitUse>, ending: &Ending) {
@@ -152,9 +175,14 @@ impl Commits {
         is_due.then(|| self.directory.clone())
     }
 
-    /// Returns whether a recovery has to work before anything else is undone.
+    /// Returns whether a recovery has to end before anything else is undone.
     pub fn is_in_the_way(&self) -> bool {
-        self.is_due || self.is_running() || self.failed.is_some()
+        self.is_due || self.is_running()
+    }
+
+    /// Returns whether the last recovery has not worked.
+    pub const fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Has a recovery start: a journal says that one is needed.
@@ -162,7 +190,7 @@ impl Commits {
         self.is_due = true;
     }
 
-    /// Has a recovery that failed start again, for an undo that is due.
+    /// Has a recovery that failed start again, for an undo that is due and whose commit was interrupted.
     pub fn retry_for_undo(&mut self) {
         let failed = self.failed.as_ref();
         self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > FOR_UNDO);
@@ -200,6 +228,32 @@ mod tests {
 
     use super::*;
     use crate::request::fixture::Scene;
+
+    const COMMIT: &str = r##"
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "plan.recover"
+summary = "recovers"
+argv = ["/usr/libexec/remit/remit-commit", "recover", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+"##;
+    const UNDO: &str = r##"
+[[command]]
+name = "plan.undo"
+summary = "undoes"
+argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}"]
+effect = "change"
+profile = "host"
+args.id = { type = "string" }
+"##;
 
     fn ending(state: State, exit: Option<i32>) -> Ending {
         Ending {
@@ -253,7 +307,7 @@ mod tests {
         assert!(!commits.is_due);
     }
     #[test]
-    fn recovery_that_is_due_runs_or_has_failed_is_in_the_way_of_undos() {
+    fn recovery_that_is_due_or_runs_is_in_the_way_of_undos() {
         let mut commits = new();
         assert!(!commits.is_in_the_way());
         commits.is_due = true;
@@ -262,7 +316,9 @@ mod tests {
         commits.on_start(Ok(job));
         assert!(commits.is_in_the_way() && commits.running() == Some(job));
         commits.on_recorded(job, &ending(State::Exited, Some(LOCK_IS_BUSY)));
-        assert!(commits.is_in_the_way() && commits.running().is_none());
+        // It has failed, perhaps about the commit of somebody else.
+        assert!(!commits.is_in_the_way() && commits.has_failed());
+        assert!(commits.running().is_none());
         // Not at once: it would be started again and again.
         commits.retry_for_undo();
         assert!(!commits.is_due());
@@ -275,35 +331,38 @@ mod tests {
         assert!(commits.is_in_the_way() && commits.take_due().is_some());
         commits.on_start(Ok(job));
         commits.on_recorded(job, &ending(State::Exited, Some(0)));
-        assert!(!commits.is_in_the_way());
+        assert!(!commits.is_in_the_way() && !commits.has_failed());
     }
+
+    #[test]
+    fn failed_recovery_keeps_all_but_the_undo_of_the_daemon_from_their_start() {
+        let policy = Scene::of(&format!("{COMMIT}{UNDO}"), &MachineTable::default()).policy;
+        let failed = || Some(("it has not worked".to_owned(), Instant::now()));
+        for (is_due, failed, by_request, own) in [
+            (false, None, None, None),
+            (false, failed(), Some(Code::NotStarted), None),
+            (true, None, Some(Code::Busy), Some(Code::Busy)),
+            (true, failed(), Some(Code::Busy), Some(Code::Busy)),
+        ] {
+            let commits = Commits {
+                is_due,
+                failed,
+                ..new()
+            };
+            for name in ["plan.commit", "plan.undo"] {
+                let command = policy.command(name).map(AsRef::as_ref);
+                let code = |started: Result<(), Refusal>| started.err().map(|why| why.code);
+                let codes = [
+                    code(commits.may_start(command, false, &policy)),
+                    code(commits.may_start_own(command, &policy)),
+                ];
+                assert_eq!(codes, [by_request, own], "{name} {commits:?}");
+            }
+        }
+    }
+
     #[test]
     fn commit_that_is_to_be_confirmed_needs_a_command_that_undoes_it() {
-        const COMMIT: &str = r##"
-[[command]]
-name = "plan.commit"
-summary = "commits"
-argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
-effect = "change"
-profile = "host"
-stdin = "plan"
-
-[[command]]
-name = "plan.recover"
-summary = "recovers"
-argv = ["/usr/libexec/remit/remit-commit", "recover", "/var/lib/remit/commits"]
-effect = "change"
-profile = "host"
-"##;
-        const UNDO: &str = r##"
-[[command]]
-name = "plan.undo"
-summary = "undoes"
-argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}"]
-effect = "change"
-profile = "host"
-args.id = { type = "string" }
-"##;
         let started = |policy: &str, is_to_be_confirmed| {
             let policy = Scene::of(policy, &MachineTable::default()).policy;
             let commit = policy.command("plan.commit").map(AsRef::as_ref);

@@ -127,7 +127,10 @@ fn bind_unnoted(
     let command = terms.command().map(AsRef::as_ref);
     let (is_to_be_confirmed, policy) = (bound.confirm.is_some(), &cx.policies.live.policy);
     let commits = &mut cx.job.commits;
-    commits.check(command, is_to_be_confirmed, policy)?;
+    match requester {
+        None => commits.may_start_own(command, policy)?,
+        Some(_) => commits.check(command, is_to_be_confirmed, policy)?,
+    }
     if let Some(uid) = requester {
         let used = command.and_then(Command::commit_use);
         cx.job.confirmations.may_start(used, uid, call, &bound)?;
@@ -155,11 +158,11 @@ pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
     let policy = &cx.policies.live.policy;
     let is_to_be_confirmed = plan.bound.confirm.is_some();
     let commits = &cx.job.commits;
-    commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
     if *plan.basis() == Basis::Unconfirmed {
         // It is in the way of the others.
-        return Ok(());
+        return commits.may_start_own(plan.definition(), policy);
     }
+    commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
     let uid = plan.requester.subject.uid();
     let confirmations = &cx.job.confirmations;
     confirmations.may_start(plan.commit_use(), uid, plan.call(), &plan.bound)

@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Why an undo does not start. It names no job: the next recovery that fails is no other reason.
+const UNRECOVERED: &str = "it was interrupted, and its recovery has not worked; the output of the last job of plan.recover \
+                           says why";
+
 /// Words of remit-commit that only the daemon says.
 const FORGET: &str = "--forget";
 const KEEP: &str = "--keep";
@@ -172,9 +176,6 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     }
     let is_due = one.due_at().is_some_and(|at| at <= now);
     let can_undo = is_due && has_lock(cx);
-    if is_due && !can_undo {
-        cx.job.commits.retry_for_undo();
-    }
     let directory = &cx.job.confirmations.directory;
     let Some(one) = cx.job.confirmations.all.get_mut(at) else {
         return;
@@ -194,7 +195,7 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
         }
         Err(_) => return,
     };
-    let due = due_step(one, phase, can_undo);
+    let due = due_step(one, phase, can_undo, cx.job.commits.has_failed());
     let known = one.clone();
     match due {
         Some(DueStep::Follow) => follow(cx, at, &known),
@@ -206,6 +207,10 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
         Some(DueStep::Recover) => {
             one.put_off(now);
             cx.job.commits.set_due();
+        }
+        Some(DueStep::RecoverLater) => {
+            cx.job.commits.retry_for_undo();
+            not_started(cx, at, UNRECOVERED);
         }
         Some(DueStep::Undo) => undo(cx, at, &known),
         None => {}
@@ -220,23 +225,32 @@ enum DueStep {
     Forget,
     /// Its journal has no end: an undo would be refused, and the recovery may still take the commit back or finish its undo.
     Recover,
+    /// The same, and the last recovery has not worked.
+    RecoverLater,
     Undo,
 }
 
-fn due_step(one: &mut Unconfirmed, phase: Option<Phase>, can_undo: bool) -> Option<DueStep> {
+fn due_step(
+    one: &mut Unconfirmed,
+    phase: Option<Phase>,
+    can_undo: bool,
+    has_failed: bool,
+) -> Option<DueStep> {
     match one.saw(phase) {
         UndoStage::Done | UndoStage::Parted if one.has_to_follow() => Some(DueStep::Follow),
         UndoStage::Lost | UndoStage::Parted => one.on_final().then_some(DueStep::Report),
         UndoStage::Done => Some(DueStep::Forget),
         UndoStage::Started | UndoStage::Kept if !can_undo => None,
         UndoStage::Started | UndoStage::Kept => match phase.is_some_and(Phase::needs_recovery) {
+            true if has_failed => Some(DueStep::RecoverLater),
             true => Some(DueStep::Recover),
             false => Some(DueStep::Undo),
         },
     }
 }
 
-/// Returns whether the lock of the journals is free, as far as the daemon knows, and what was interrupted is recovered.
+/// Returns whether the lock of the journals is free, as far as the daemon knows, and no recovery is due. One that has failed
+/// about another commit holds nothing back: what it could not repair has none of these paths.
 fn has_lock(cx: &RequestCx<'_>) -> bool {
     !cx.job.commits.is_in_the_way() && !cx.job.jobs.has_commit()
 }
@@ -387,7 +401,8 @@ mod tests {
 
     #[test]
     fn interrupted_commit_is_recovered_before_its_undo() {
-        let of = |phase, can_undo| due_step(&mut waiting(), phase, can_undo);
+        let of = |phase, can_undo| due_step(&mut waiting(), phase, can_undo, false);
+        let failed = |phase| due_step(&mut waiting(), phase, true, true);
         for phase in [
             Phase::Staging,
             Phase::Applying,
@@ -398,8 +413,10 @@ mod tests {
         ] {
             assert_eq!(of(Some(phase), true), Some(DueStep::Recover), "{phase:?}");
             assert_eq!(of(Some(phase), false), None, "{phase:?}");
+            assert_eq!(failed(Some(phase)), Some(DueStep::RecoverLater));
         }
         assert_eq!(of(Some(Phase::Kept), true), Some(DueStep::Undo));
+        assert_eq!(failed(Some(Phase::Kept)), Some(DueStep::Undo));
         assert_eq!(of(Some(Phase::Kept), false), None);
         assert_eq!(of(None, true), Some(DueStep::Forget));
         assert_eq!(of(Some(Phase::Gone), true), Some(DueStep::Forget));
