@@ -145,6 +145,7 @@ fn unconfirmed(verdict: &str) -> &'static str {
     match verdict {
         "undoes" => "nobody confirmed it in time",
         "undone" => "it was undone or taken back",
+        "not_confirmed" => "its confirmation could not be saved: it is still undone",
         "undone_partly" => "undone, but for what somebody else has changed since",
         _ => "nobody confirmed it in time, and its undo has not worked or is gone",
     }

@@ -115,9 +115,12 @@ impl Breakers {
     }
 
     pub fn save(&self) -> io::Result<()> {
+        self.file.replace(&self.body()?, true)
+    }
+
+    fn body(&self) -> io::Result<Vec<u8>> {
         let all: Vec<&Pause> = self.paused.values().collect();
-        let body = postcard::to_extend(&all, Vec::new()).map_err(io::Error::other)?;
-        self.file.replace(&body, true)
+        postcard::to_extend(&all, Vec::new()).map_err(io::Error::other)
     }
 
     /// Fails if the user is paused for requests of this effect.
@@ -198,10 +201,13 @@ impl Breakers {
 
     /// Ends a pause, and begins to count from zero. If this cannot be saved, the pause stays.
     pub fn resume(&mut self, uid: u32) -> io::Result<()> {
+        let before = self.body()?;
         let Some(pause) = self.paused.remove(&uid) else {
             return Ok(());
         };
-        if let Err(error) = self.save() {
+        let saved = self.body();
+        let saved = saved.and_then(|body| self.file.replace_or_keep(&body, &before, true));
+        if let Err(error) = saved {
             self.paused.insert(uid, pause);
             return Err(error);
         }
@@ -295,6 +301,21 @@ mod tests {
         assert_eq!(allowed(&breakers, 1), (true, true));
         let breakers = Breakers::open(&bounds(), dir.path()).unwrap();
         assert_eq!(breakers.paused().count(), 0);
+    }
+
+    #[test]
+    fn pause_whose_end_is_not_saved_is_in_the_file() {
+        let dir = StateDir::new("unsynced");
+        let mut breakers = Breakers::open(&bounds(), dir.path()).unwrap();
+        for _ in 0..3 {
+            breakers.on_change_ended((&user(1), "service.start"), false, 5);
+        }
+        breakers.save().unwrap();
+        breakers.file.sync_name = |_| Err(io::ErrorKind::Other.into());
+        breakers.resume(1).unwrap_err();
+        assert_eq!(allowed(&breakers, 1), (true, false));
+        let breakers = Breakers::open(&bounds(), dir.path()).unwrap();
+        assert_eq!(allowed(&breakers, 1), (true, false));
     }
 
     #[test]

@@ -233,18 +233,24 @@ fn try_confirm(
         one.user,
         one.job.short()
     );
-    let record = with_subject(Record::new(Event::Confirmed, message), by, None)
+    // Before it is saved: a kill leaves one that is recorded and still undone, and never one that stays without a record.
+    let confirmed = with_subject(Record::new(Event::Confirmed, message), by, None)
         .field("JOB", one.job.to_string())
         .field("COMMIT", &one.commit)
         .maybe("SIGNED", one.signed.map(Signed::as_str))
         .for_history(requester(&one), Some(one.job), command(cx, &one));
-    let written = cx.reports.audit.write(record);
+    let written = cx.reports.audit.write(confirmed);
     written.map_err(|why| unrecorded(&why))?;
     let before = cx.confirmations.all.clone();
     cx.confirmations.all.retain(|other| other.job != one.job);
-    if let Err(error) = cx.confirmations.save() {
-        cx.confirmations.all = before;
-        return Err(unsaved(&one, format!("that cannot be saved: {error}")));
+    if let Err(error) = cx.confirmations.save_or_keep(before) {
+        let refusal = unsaved(&one, format!("that cannot be saved: {error}"));
+        let record = record(cx, Event::Unconfirmed, refusal.message.clone(), &one);
+        let record = record
+            .with_error_priority()
+            .field("VERDICT", "not_confirmed");
+        cx.reports.audit.note(record);
+        return Err(refusal);
     }
     note_end(cx, one.job, &format!("confirmed by {}", by.user()));
     let later = match one.undo {

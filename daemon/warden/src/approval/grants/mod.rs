@@ -74,7 +74,8 @@ use store::{GrantStore, Saved};
 pub use table::{Giver, TemporaryGrant, paths};
 use table::{GrantUser, Table};
 
-type Save = fn(&GrantStore, &Saved) -> io::Result<()>;
+/// Saves the first of two, or keeps the other.
+type Save = fn(&GrantStore, &Saved, &Saved) -> io::Result<()>;
 
 #[derive(Debug)]
 pub struct Grants {
@@ -181,7 +182,7 @@ impl Grants {
         let number = table.give(new, giver, now);
         table.bind(policy);
         let view = table.get(number).map(|granted| granted.view(now));
-        self.adopt(table, now, GrantStore::save)?;
+        self.adopt(table, now, GrantStore::save_given)?;
         view.ok_or_else(|| io::Error::other("it was not added"))
     }
 
@@ -200,15 +201,13 @@ impl Grants {
     }
 
     fn adopt(&mut self, table: Table, now: Moment, save: Save) -> io::Result<()> {
-        let before = std::mem::replace(&mut self.table, table);
-        let saved = save(&self.store, &self.saved(now));
-        if saved.is_err() {
-            self.table = before;
-            // If only the sync of the directory failed, the refused table is in the file already: a restart would
-            // bring it into force. After any other failure the file has not changed, and this save only repeats it.
-            let _ = self.save(now);
-        }
-        saved
+        let before = self.saved(now);
+        let boot = self.boot.clone();
+        let at = now;
+        let saved = Saved { boot, at, table };
+        save(&self.store, &saved, &before)?;
+        self.table = saved.table;
+        Ok(())
     }
 
     fn save(&self, at: Moment) -> io::Result<()> {
@@ -353,11 +352,9 @@ mod tests {
         let now = Moment::now();
         let mut table = grants.table.clone();
         table.give(new_grant(), giver, now);
-        let unsynced: Save = |store, saved| {
-            store.save(saved)?;
-            Err(io::ErrorKind::Other.into())
-        };
-        grants.adopt(table, now, unsynced).unwrap_err();
+        grants.store.file.sync_name = |_| Err(io::ErrorKind::Other.into());
+        let adopted = grants.adopt(table, now, GrantStore::save_given);
+        adopted.unwrap_err();
         assert_eq!(grants.table, Table::empty(1));
         let saved = grants.store.load().unwrap().unwrap().unwrap();
         assert_eq!(saved.table, Table::empty(1));

@@ -25,7 +25,7 @@ pub struct Saved {
 
 #[derive(Debug)]
 pub struct GrantStore {
-    file: Snapshot,
+    pub(super) file: Snapshot,
 }
 
 impl GrantStore {
@@ -49,12 +49,19 @@ impl GrantStore {
         self.file.replace(&saved.body()?, true)
     }
 
+    /// Saves a table with one more grant.
+    pub fn save_given(&self, saved: &Saved, before: &Saved) -> io::Result<()> {
+        let (saved, before) = (saved.body()?, before.body()?);
+        self.file.replace_or_keep(&saved, &before, true)
+    }
+
     /// Saves a use. The next daemon of this boot finds it, even after a kill. Syncs only if a grant survives a
     /// reboot. A power cut ends all others, and so does a file that it damaged.
-    pub fn save_use(&self, saved: &Saved) -> io::Result<()> {
+    pub fn save_use(&self, saved: &Saved, before: &Saved) -> io::Result<()> {
         let mut grants = saved.table.grants.iter();
         let on_disk = grants.any(|granted| granted.new.across_reboot);
-        self.file.replace(&saved.body()?, on_disk)
+        let (saved, before) = (saved.body()?, before.body()?);
+        self.file.replace_or_keep(&saved, &before, on_disk)
     }
 
     /// Removes the file if nothing can be saved. A missing file is not an error.

@@ -125,7 +125,7 @@ pub fn choose<'a>(
 #[derive(Debug)]
 pub struct Confirmations {
     pub(in crate::job) all: Vec<Unconfirmed>,
-    file: Snapshot,
+    pub(in crate::job) file: Snapshot,
     boot_id: String,
     /// The directory of the journals.
     pub(in crate::job) directory: String,
@@ -172,6 +172,19 @@ impl Confirmations {
     }
 
     pub(in crate::job) fn save(&self) -> io::Result<()> {
+        self.file.replace(&self.body()?, true)
+    }
+
+    /// Saves a change of what was `before`, or has that be in force and in the file again.
+    pub(in crate::job) fn save_or_keep(&mut self, before: Vec<Unconfirmed>) -> io::Result<()> {
+        let body = self.body();
+        let all = std::mem::replace(&mut self.all, before);
+        self.file.replace_or_keep(&body?, &self.body()?, true)?;
+        self.all = all;
+        Ok(())
+    }
+
+    fn body(&self) -> io::Result<Vec<u8>> {
         let now = clocks();
         let saved = SavedConfirmations {
             boot_id: self.boot_id.clone(),
@@ -179,8 +192,7 @@ impl Confirmations {
             unix_ms: now.unix_ms,
             all: self.all.clone(),
         };
-        let body = saved.encode().map_err(io::Error::other)?;
-        self.file.replace(&body, true)
+        saved.encode().map_err(io::Error::other)
     }
 
     /// Saves what can only make an undo come later or not at all if it is lost.
@@ -232,7 +244,7 @@ impl Confirmations {
         };
         let requester = &plan.requester.subject;
         has_share(&self.all, requester.uid())?;
-        let asked = plan.asked_approval();
+        let (asked, before) = (plan.asked_approval(), self.all.clone());
         self.all.push(Unconfirmed {
             commit,
             job: plan.job,
@@ -249,10 +261,8 @@ impl Confirmations {
             undo: UndoStage::Started,
             extent: Extent::new(bundle.plan()),
         });
-        self.save().map_err(|error| {
-            self.all.pop();
-            format!("cannot save that its commit has to be confirmed: {error}")
-        })
+        let saved = self.save_or_keep(before);
+        saved.map_err(|error| format!("cannot save that its commit has to be confirmed: {error}"))
     }
 
     /// Before the undo starts, so that a restart of remitd can tell it from a journal that was lost.
@@ -273,11 +283,12 @@ impl Confirmations {
 
     /// Notes a command that follows a commit, before it starts: a restart of remitd must not lose what the undo needs.
     pub(in crate::job) fn on_act(&mut self, commit: JobId, act: String) -> Result<(), Refusal> {
+        let before = self.all.clone();
         let Some(one) = self.all.iter_mut().find(|one| one.job == commit) else {
             return Ok(());
         };
         one.then.push(act);
-        self.save().map_err(|error| {
+        self.save_or_keep(before).map_err(|error| {
             let text = format!("cannot save that it has to follow the undo of its commit: {error}");
             Refusal::new(Code::NotStarted, text)
         })

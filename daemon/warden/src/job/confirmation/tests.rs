@@ -293,6 +293,23 @@ approval = { by = ["#1005"] }
     }
 }
 
+#[test]
+fn confirmation_that_is_not_saved_is_not_in_the_file() {
+    let state = mkdtemp(&std::env::temp_dir().join("remit-unsynced-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let mut confirmations = Confirmations::open(&state).unwrap();
+    confirmations.all = vec![waiting(1000)];
+    confirmations.save().unwrap();
+    confirmations.file.sync_name = |_| Err(std::io::ErrorKind::Other.into());
+    let before = confirmations.all.clone();
+    confirmations.all.clear();
+    confirmations.save_or_keep(before.clone()).unwrap_err();
+    assert_eq!(confirmations.all, before);
+    let saved = Confirmations::open(&state).unwrap();
+    assert_eq!(saved.all.len(), 1, "a restart would not undo it");
+    std::fs::remove_dir_all(state).unwrap();
+}
+
 /// A new daemon reads what an earlier one has saved: a commit that locked people out is still undone after an upgrade.
 #[test]
 fn saved_approval_has_the_bytes_of_a_release_without_count() {

@@ -177,6 +177,9 @@ use sha2::{Digest, Sha256};
 
 use quarantine::Damage;
 
+/// Puts the name of a file on the disk.
+pub type SyncName = fn(&Path) -> io::Result<()>;
+
 /// A file that is replaced as a whole: a magic with the version, the SHA-256 of the rest, the rest (postcard).
 #[derive(Debug)]
 pub struct Snapshot {
@@ -184,6 +187,8 @@ pub struct Snapshot {
     what: &'static str,
     magic: &'static [u8],
     most: u64,
+    /// A test has it fail.
+    pub sync_name: SyncName,
 }
 
 impl Snapshot {
@@ -195,6 +200,7 @@ impl Snapshot {
             what,
             magic,
             most,
+            sync_name,
         }
     }
 
@@ -232,7 +238,19 @@ impl Snapshot {
                 self.what
             )));
         }
-        replace(&self.path, &bytes, on_disk)
+        replace_by(&self.path, &bytes, on_disk.then_some(self.sync_name))
+    }
+
+    /// Replaces the body as [`Self::replace`]. After a failure `before` is the body again: whoever is refused must not have
+    /// the change after a restart.
+    pub fn replace_or_keep(&self, body: &[u8], before: &[u8], on_disk: bool) -> io::Result<()> {
+        let replaced = self.replace(body, on_disk);
+        if replaced.is_err() {
+            // If only the sync of the directory failed, the refused body is in the file already. After any other failure the
+            // file has not changed, and this only repeats it.
+            let _ = self.replace(before, true);
+        }
+        replaced
     }
 }
 
@@ -250,6 +268,10 @@ pub fn private_file(path: &Path) -> io::Result<File> {
 
 /// Replaces a file by a rename. `on_disk`: a power cut leaves the old file or the new one. Otherwise only a kill does.
 pub fn replace(path: &Path, bytes: &[u8], on_disk: bool) -> io::Result<()> {
+    replace_by(path, bytes, on_disk.then_some(sync_name))
+}
+
+fn replace_by(path: &Path, bytes: &[u8], sync_name: Option<SyncName>) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -259,14 +281,11 @@ pub fn replace(path: &Path, bytes: &[u8], on_disk: bool) -> io::Result<()> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&new)?;
     file.write_all(bytes)?;
-    if on_disk {
+    if sync_name.is_some() {
         file.sync_all()?;
     }
     fs::rename(&new, path)?;
-    match on_disk {
-        true => sync_name(path),
-        false => Ok(()),
-    }
+    sync_name.map_or(Ok(()), |sync_name| sync_name(path))
 }
 
 /// Removes a file. A missing one is not an error.
