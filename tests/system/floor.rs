@@ -387,7 +387,7 @@ fn damaged_file_of_pauses_refuses_the_start() {
     fs::write(&path, &whole[..whole.len() - 1]).expect("it is ours");
     let said = daemon.refuses_to_start();
     assert!(
-        said.contains("pauses': its checksum is wrong; without this file nobody is"),
+        said.contains("pauses': its checksum is wrong; look at the pauses (remit audit show"),
         "{said}"
     );
 }

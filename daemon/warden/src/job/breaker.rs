@@ -16,6 +16,8 @@ use crate::identity::peer::Subject;
 use crate::state_dir::framed_file::Snapshot;
 
 const MAGIC: &[u8; 16] = b"remit pauses v1\n";
+/// Works without the daemon.
+const SHOW_PAUSES: &str = "remit audit show --event paused --event resumed";
 /// Bytes. One user takes less than 1 KiB.
 const MOST: u64 = 16 << 20;
 
@@ -91,7 +93,8 @@ impl Breakers {
         let file = Snapshot::new(state, "pauses", MAGIC, MOST);
         let damaged = |why: String| {
             format!(
-                "cannot tell who is paused: '{}': {why}; without this file nobody is",
+                "cannot determine which users are paused: '{}': {why}; look at the pauses ({SHOW_PAUSES}), and move this \
+                 file away: then none of them is",
                 file.path.display()
             )
         };
@@ -389,7 +392,7 @@ mod tests {
         std::fs::write(&path, b"remit pauses v1\nx").unwrap();
         let why = Breakers::open(&bounds(), dir.path()).unwrap_err();
         assert!(
-            why.contains("pauses': it is cut short; without this file nobody is"),
+            why.contains("pauses': it is cut short; look at the pauses (remit audit show"),
             "{why}"
         );
         std::fs::remove_file(&path).unwrap();

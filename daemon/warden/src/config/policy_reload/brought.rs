@@ -52,7 +52,10 @@ pub mod names_file {
         };
         file.read().and_then(parse).map_err(|why| {
             let path = file.path.display();
-            format!("the ids of denied names are not known, '{path}' cannot be read: {why}")
+            format!(
+                "the ids of denied names are not known, '{path}' cannot be read: {why}; move this file away: then a name \
+                 that the user database lacks is an error of the policy"
+            )
         })
     }
 

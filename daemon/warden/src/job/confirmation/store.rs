@@ -141,7 +141,7 @@ impl Confirmations {
         let damaged = |why: String| {
             format!(
                 "cannot determine which commits wait for a confirmation: '{path}': {why}; look at what was committed \
-                 in the last hour (remit history), and move this file away: then nothing is undone by itself"
+                 (remit audit show --command commit), and move this file away: then none of that is undone by itself"
             )
         };
         let boot_id = timers::boot_id().map_err(|error| damaged(error.to_string()))?;

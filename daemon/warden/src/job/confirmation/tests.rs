@@ -310,6 +310,26 @@ fn confirmation_that_is_not_saved_is_not_in_the_file() {
     std::fs::remove_dir_all(state).unwrap();
 }
 
+#[test]
+fn damaged_file_names_a_way_out_without_the_daemon() {
+    let state = mkdtemp(&std::env::temp_dir().join("remit-damaged-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let path = state.join("warden/unconfirmed");
+    std::fs::write(&path, b"remit confirm 1\nx").unwrap();
+    let why = Confirmations::open(&state).unwrap_err();
+    assert!(why.contains("move this file away"), "{why}");
+    // Every other verb asks the daemon, which does not start.
+    let verbs: Vec<&str> = why.split("remit ").skip(1).collect();
+    assert!(!verbs.is_empty(), "{why}");
+    assert!(
+        verbs.iter().all(|verb| verb.starts_with("audit show ")),
+        "{why}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    assert!(Confirmations::open(&state).is_ok());
+    std::fs::remove_dir_all(state).unwrap();
+}
+
 /// A new daemon reads what an earlier one has saved: a commit that locked people out is still undone after an upgrade.
 #[test]
 fn saved_approval_has_the_bytes_of_a_release_without_count() {
