@@ -106,13 +106,19 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     println!("before: {before}");
     println!("after:  {after}");
     show_journal(&unit.id, since);
-    match result.as_str() {
-        "done" if !after.has_failed() => Ok(()),
-        "done" => Err(Fault::Failed(format!(
-            "'{}' failed right after it",
-            unit.id
-        ))),
-        other => Err(Fault::Failed(format!("{method} of '{}': {other}", unit.id))),
+    judged(method, &result, &unit.id, &after).map_err(Fault::Failed)
+}
+
+/// Fails also if the manager calls a job done whose unit does not run: it does so if a condition skips the start, and
+/// a restart has stopped the unit by then.
+fn judged(method: &str, result: &str, unit: &str, after: &SeenUnit) -> Result<(), String> {
+    match (method, result) {
+        (_, "done") if after.has_failed() => Err(format!("'{unit}' failed right after it")),
+        ("StartUnit" | "RestartUnit", "done") if after.is_skipped() => Err(format!(
+            "'{unit}' does not run: a condition of its unit is not met"
+        )),
+        (_, "done") => Ok(()),
+        (_, other) => Err(format!("{method} of '{unit}': {other}")),
     }
 }
 
@@ -162,6 +168,8 @@ struct SeenUnit {
     main_process: u32,
     /// Why a service ended; `success` while it runs.
     result: Option<String>,
+    /// The conditions of the unit were not met when it was to start last.
+    is_unmet: bool,
 }
 
 impl SeenUnit {
@@ -173,6 +181,11 @@ impl SeenUnit {
     fn has_failed(&self) -> bool {
         let is_between = matches!(self.active.as_str(), "activating" | "deactivating");
         self.active == "failed" || (is_between && self.error().is_some())
+    }
+
+    /// By a condition of the unit, or by `ExecCondition=` of the service, which is a result.
+    fn is_skipped(&self) -> bool {
+        self.active == "inactive" && (self.is_unmet || self.error().is_some())
     }
 
     fn error(&self) -> Option<&str> {
@@ -211,6 +224,14 @@ async fn state(bus: &Bus, unit: &Known) -> Result<SeenUnit, Fault> {
     let mut state = SeenUnit {
         active: word(bus, unit, UNIT, "ActiveState").await?,
         sub: word(bus, unit, UNIT, "SubState").await?,
+        // Of a unit that was never to start the result is false, too.
+        is_unmet: bus
+            .get::<u64>(&SYSTEMD, &unit.object, UNIT, "ConditionTimestamp")
+            .await?
+            != 0
+            && !bus
+                .get::<bool>(&SYSTEMD, &unit.object, UNIT, "ConditionResult")
+                .await?,
         ..SeenUnit::default()
     };
     if unit.id.ends_with(".service") {
@@ -359,6 +380,7 @@ mod tests {
             sub: sub.to_owned(),
             main_process,
             result: Some(result.to_owned()),
+            is_unmet: false,
         }
     }
 
@@ -420,6 +442,50 @@ mod tests {
                 "{state}"
             );
             assert_eq!(state.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn job_is_judged_by_its_result_and_by_the_unit_after_it() {
+        let unmet = |active: &str, sub: &str| SeenUnit {
+            is_unmet: true,
+            ..seen(active, sub, 0, "success")
+        };
+        let dead = seen("inactive", "dead", 0, "success");
+        let skipped = Some("'a.service' does not run: a condition of its unit is not met");
+        for (method, result, after, expect) in [
+            ("StartUnit", "done", unmet("inactive", "dead"), skipped),
+            ("RestartUnit", "done", unmet("inactive", "dead"), skipped),
+            (
+                "RestartUnit",
+                "done",
+                seen("inactive", "dead", 0, "exec-condition"),
+                skipped,
+            ),
+            // A service of `Type=oneshot` has done its work.
+            ("StartUnit", "done", dead.clone(), None),
+            (
+                "StartUnit",
+                "done",
+                seen("active", "running", 7, "success"),
+                None,
+            ),
+            ("StopUnit", "done", unmet("inactive", "dead"), None),
+            (
+                "StartUnit",
+                "skipped",
+                unmet("inactive", "dead"),
+                Some("StartUnit of 'a.service': skipped"),
+            ),
+            (
+                "StartUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
+        ] {
+            let found = judged(method, result, "a.service", &after).err();
+            assert_eq!(found.as_deref(), expect, "{method} {result} {after:?}");
         }
     }
 
