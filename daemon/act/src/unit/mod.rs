@@ -113,6 +113,8 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
 /// a restart has stopped the unit by then.
 fn judged(method: &str, result: &str, unit: &str, after: &SeenUnit) -> Result<(), String> {
     match (method, result) {
+        // A program that ends with an error at its signal leaves its unit in the state `failed`, and stopped.
+        ("StopUnit", "done") => Ok(()),
         (_, "done") if after.has_failed() => Err(format!("'{unit}' failed right after it")),
         ("StartUnit" | "RestartUnit", "done") if after.is_skipped() => Err(format!(
             "'{unit}' does not run: a condition of its unit is not met"
@@ -471,6 +473,31 @@ mod tests {
                 None,
             ),
             ("StopUnit", "done", unmet("inactive", "dead"), None),
+            ("StopUnit", "done", dead.clone(), None),
+            (
+                "StopUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                None,
+            ),
+            (
+                "StopUnit",
+                "timeout",
+                seen("failed", "failed", 0, "timeout"),
+                Some("StopUnit of 'a.service': timeout"),
+            ),
+            (
+                "ReloadUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
+            (
+                "RestartUnit",
+                "done",
+                seen("activating", "auto-restart", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
             (
                 "StartUnit",
                 "skipped",
