@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use remit_common::text;
 use serde::Serialize;
 
-use super::inspect::{Processes, SHOWN, links};
-use super::open_files::{Holder, holder, say_ended};
+use super::inspect::{MissedLinks, Processes, SHOWN, each_link};
+use super::open_files::{Holder, holder};
 use crate::text::{lines, number, print, size};
 
 /// Processes that are named for one deleted file.
@@ -41,23 +41,19 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
     let processes = Processes::collect()?;
     let points = processes.mount_points();
     let mut found = Largest::new(most);
-    let mut ended = 0;
+    let mut missed = MissedLinks::default();
     for process in &processes.all {
-        let Some(links) = links(process.pid) else {
-            ended += 1;
-            continue;
-        };
-        for link in links {
+        each_link(process.pid, &mut missed, |link| {
             if !link.target.ends_with(b" (deleted)") {
-                continue;
+                return;
             }
             let Ok(stat) = fs::metadata(&link.path) else {
-                continue;
+                return;
             };
             let point = points.get(&stat.dev());
             let is_memory = OF_MEMORY.iter().any(|start| link.target.starts_with(start));
             if !stat.is_file() || stat.nlink() > 0 || (point.is_none() && is_memory) {
-                continue;
+                return;
             }
             let bytes = stat.blocks().saturating_mul(512);
             let name = link.target.strip_suffix(b" (deleted)").unwrap_or_default();
@@ -72,16 +68,16 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
                 more_holders: 0,
             };
             let Some(one) = found.add((stat.dev(), stat.ino()), bytes, new) else {
-                continue;
+                return;
             };
             if one.holders.len() < HOLDERS {
                 one.holders.push(holder(process, link.name));
             } else {
                 one.more_holders += 1;
             }
-        }
+        });
     }
-    let looked = processes.all.len() - ended;
+    let looked = processes.all.len() - missed.ended;
     if found.total.files == 0 {
         print(&format!(
             "none of {looked} processes has a deleted file open\n"
@@ -91,7 +87,7 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
         lines(found.into_sorted())?;
         eprintln!("remit-look: {said}; {looked} processes were looked at");
     }
-    say_ended(ended);
+    missed.say();
     Ok(ExitCode::SUCCESS)
 }
 

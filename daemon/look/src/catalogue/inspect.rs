@@ -2,9 +2,11 @@
 //! to look. [`Processes::collect`] reads what it needs of files as bytes. Then [`close_files`] has the kernel refuse this
 //! process the content of every file, and only after that anything is parsed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use remit_common::inspect::Inspect;
@@ -14,8 +16,8 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-/// A process with more open files is shown in part.
-const FILES_OF_ONE: usize = 65_536;
+/// Links of one process that are read: its owner chooses their number.
+const LINKS_OF_ONE: usize = 131_072;
 /// Bytes of a file below /proc or of the control groups.
 pub const LONGEST: u64 = 64 << 10;
 pub const SHOWN: usize = 4096;
@@ -168,26 +170,178 @@ impl Processes {
 /// A descriptor, or another link of a process: its program, working directory or root.
 #[derive(Debug)]
 pub struct Link {
+    /// `7`, `cwd`; of another thread than the main one `task/TID/fd/7`, `task/TID/cwd`.
     pub name: String,
     pub path: PathBuf,
     /// As in proc_pid_fd(5): a path, with ` (deleted)` after an unlinked one, or `socket:[inode]`.
     pub target: Vec<u8>,
 }
 
-/// Returns what a process has open; `None`: it has ended. Links are read in turn: their owner chooses their number.
-pub fn links(pid: u32) -> Option<impl Iterator<Item = Link>> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let mut numbers = numbers(&process.join("fd")).ok()?;
-    numbers.sort_unstable();
-    numbers.truncate(FILES_OF_ONE);
-    let descriptors = numbers.into_iter().map(|number| format!("fd/{number}"));
-    let others = ["exe", "cwd", "root"].map(str::to_owned);
-    let all = descriptors.chain(others).filter_map(move |name| {
-        let path = process.join(&name);
-        let name = name.trim_start_matches("fd/").to_owned();
-        let target = fs::read_link(&path).ok()?;
-        let target = target.into_os_string().into_encoded_bytes();
-        Some(Link { name, path, target })
-    });
-    Some(all)
+/// What was not looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct MissedLinks {
+    pub ended: usize,
+    pub descriptors: usize,
+    pub threads: usize,
+}
+
+impl MissedLinks {
+    pub fn say(&self) {
+        for (count, what) in [
+            (self.ended, "processes ended before they were looked at"),
+            (
+                self.descriptors,
+                "descriptors were not looked at, of processes with very many",
+            ),
+            (
+                self.threads,
+                "threads were not looked at, of processes with very many descriptors; each can have some of its own",
+            ),
+        ] {
+            if count > 0 {
+                eprintln!("remit-look: {count} {what}");
+            }
+        }
+    }
+}
+
+/// Calls `each` with what a process has open. Returns false if the process has ended.
+pub fn each_link(pid: u32, missed: &mut MissedLinks, each: impl FnMut(Link)) -> bool {
+    each_link_below(Path::new("/proc"), pid, LINKS_OF_ONE, missed, each)
+}
+
+/// Looks at all threads: the main one has no descriptors after its end, and others can have a table of their own
+/// (unshare(2)). A link that is the same in several threads counts once.
+fn each_link_below(
+    proc: &Path,
+    pid: u32,
+    most: usize,
+    missed: &mut MissedLinks,
+    mut each: impl FnMut(Link),
+) -> bool {
+    let process = proc.join(pid.to_string());
+    let Ok(main) = numbers(&process.join("fd")) else {
+        missed.ended += 1;
+        return false;
+    };
+    let mut threads = numbers(&process.join("task")).unwrap_or_default();
+    threads.retain(|thread| *thread != pid);
+    threads.sort_unstable();
+    let (mut seen, hasher) = (HashSet::new(), RandomState::new());
+    let (mut left, mut is_first) = (most, true);
+    let mut look = |below: &str, mut numbers: Vec<u32>| {
+        let over = numbers.len().saturating_sub(left);
+        if over > 0 && !is_first {
+            return false;
+        }
+        missed.descriptors += over;
+        numbers.sort_unstable();
+        numbers.truncate(left);
+        is_first &= numbers.is_empty();
+        left -= numbers.len();
+        let descriptors = numbers.into_iter().map(|number| format!("fd/{number}"));
+        for name in descriptors.chain(["exe", "cwd", "root"].map(str::to_owned)) {
+            let path = process.join(below).join(&name);
+            let Ok(target) = fs::read_link(&path) else {
+                continue;
+            };
+            let target = target.into_os_string().into_encoded_bytes();
+            // Several deleted files can have had one name.
+            let is_deleted = target.ends_with(b" (deleted)");
+            let file = is_deleted.then(|| fs::metadata(&path).ok()).flatten();
+            let file = file.map(|file| (file.dev(), file.ino()));
+            if seen.insert(hasher.hash_one((&name, &target, file))) {
+                let name = match below {
+                    "" => name.trim_start_matches("fd/").to_owned(),
+                    _ => format!("{below}/{name}"),
+                };
+                each(Link { name, path, target });
+            }
+        }
+        true
+    };
+    look("", main);
+    for (at, thread) in threads.iter().enumerate() {
+        let below = format!("task/{thread}");
+        // One that has ended has nothing open.
+        let descriptors = numbers(&process.join(&below).join("fd")).unwrap_or_default();
+        if !look(&below, descriptors) {
+            missed.threads += threads.len() - at;
+            break;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_with_descriptors_of_their_own_are_looked_at_and_the_rest_counted() {
+        let base = std::env::temp_dir().join(format!("remit-threads-{}", std::process::id()));
+        let link = |name: &str, target: &str| {
+            let path = base.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, path).unwrap();
+        };
+        // 41: its main thread has ended. 42: one table for all of its threads but 44.
+        for directory in ["41/fd", "41/task/41/fd", "42/task/45/fd"] {
+            fs::create_dir_all(base.join(directory)).unwrap();
+        }
+        link("41/task/43/fd/3", "/var/log/a (deleted)");
+        link("41/task/43/exe", "/usr/bin/a");
+        link("41/task/43/cwd", "/");
+        for thread in ["42", "42/task/42", "42/task/43", "42/task/44"] {
+            link(&format!("{thread}/fd/0"), "/dev/null");
+            link(&format!("{thread}/fd/1"), "gone (deleted)");
+            link(&format!("{thread}/exe"), "/usr/bin/b");
+        }
+        link("42/task/44/fd/2", "/srv/own");
+        // Relative links: of the thread 44 the descriptor 1 is another file of the same name.
+        for thread in ["42", "42/task/44"] {
+            fs::write(base.join(thread).join("fd/gone (deleted)"), "").unwrap();
+        }
+        let main = base.join("42/fd/gone (deleted)");
+        for thread in ["42", "43"] {
+            fs::hard_link(
+                &main,
+                base.join(format!("42/task/{thread}/fd/gone (deleted)")),
+            )
+            .unwrap();
+        }
+        let missed = |ended, descriptors, threads| MissedLinks {
+            ended,
+            descriptors,
+            threads,
+        };
+        for (pid, most, expect, left) in [
+            (
+                41,
+                9,
+                "task/43/fd/3 task/43/exe task/43/cwd",
+                missed(0, 0, 0),
+            ),
+            (42, 9, "0 1 exe task/44/fd/1 task/44/fd/2", missed(0, 0, 0)),
+            (42, 1, "0 exe", missed(0, 1, 3)),
+            (42, 4, "0 1 exe", missed(0, 0, 2)),
+            (43, 9, "", missed(1, 0, 0)),
+        ] {
+            let (mut found, mut counted) = (Vec::new(), MissedLinks::default());
+            let is_there = each_link_below(&base, pid, most, &mut counted, |link| {
+                assert_eq!(
+                    fs::read_link(&link.path)
+                        .unwrap()
+                        .as_os_str()
+                        .as_encoded_bytes(),
+                    link.target
+                );
+                found.push(link.name);
+            });
+            assert_eq!(found.join(" "), expect, "{pid} {most}");
+            assert_eq!(counted, left, "{pid} {most}");
+            assert_eq!(is_there, counted.ended == 0);
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
 }

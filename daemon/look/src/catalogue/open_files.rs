@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use remit_common::text;
 use serde::Serialize;
 
-use super::inspect::{Link, Processes, Raw, SHOWN, bytes, links};
+use super::inspect::{Link, MissedLinks, Processes, Raw, SHOWN, bytes, each_link};
 use crate::text::{lines, number, print};
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -27,12 +27,6 @@ pub fn holder(process: &Raw, descriptor: String) -> Holder {
         program: process.program(),
         unit: process.unit(),
         descriptor,
-    }
-}
-
-pub fn say_ended(ended: usize) {
-    if ended > 0 {
-        eprintln!("remit-look: {ended} processes ended before they were looked at");
     }
 }
 
@@ -80,7 +74,8 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
             .collect(),
         _ => HashSet::new(),
     };
-    let (mut shown, mut more, mut ended, mut looked) = (Vec::new(), 0usize, 0, 0usize);
+    let (mut shown, mut more, mut looked) = (Vec::new(), 0usize, 0usize);
+    let mut missed = MissedLinks::default();
     for process in &processes.all {
         let is_one = match wanted {
             Wanted::Process(pid) => process.pid == pid,
@@ -90,15 +85,13 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
         if !is_one {
             continue;
         }
-        let Some(links) = links(process.pid) else {
-            ended += 1;
-            continue;
-        };
-        looked += 1;
-        for link in links.filter(|link| wanted.is_about(link, &sockets)) {
+        let is_there = each_link(process.pid, &mut missed, |link| {
+            if !wanted.is_about(&link, &sockets) {
+                return;
+            }
             if shown.len() >= most {
                 more += 1;
-                continue;
+                return;
             }
             let metadata = fs::metadata(&link.path).ok();
             shown.push(OpenFile {
@@ -109,7 +102,8 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
                     .map(|file| file.len()),
                 holder: holder(process, link.name),
             });
-        }
+        });
+        looked += usize::from(is_there);
     }
     if shown.is_empty() {
         print(&wanted.nothing(looked))?;
@@ -119,7 +113,7 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
     if more > 0 {
         eprintln!("remit-look: {more} more are open");
     }
-    say_ended(ended);
+    missed.say();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -152,10 +146,12 @@ impl Wanted<'_> {
 
     fn nothing(self, looked: usize) -> String {
         match self {
-            Self::Process(pid) => format!("there is no process {pid}\n"),
-            Self::Unit(unit) => {
+            Self::Process(pid) if looked == 0 => format!("there is no process {pid}\n"),
+            Self::Process(pid) => format!("process {pid} has nothing open\n"),
+            Self::Unit(unit) if looked == 0 => {
                 format!("no process is in a unit of the name {unit} (an alias is not resolved)\n")
             }
+            Self::Unit(unit) => format!("the {looked} processes of {unit} have nothing open\n"),
             Self::File(file, real) => {
                 let file = text::line(file.as_bytes(), SHOWN);
                 let real = real.map(|real| text::line(real.as_os_str().as_encoded_bytes(), SHOWN));
@@ -208,6 +204,14 @@ fn sockets_at(table: &[u8], port: u16) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn open_here() -> Vec<Link> {
+        let mut open = Vec::new();
+        each_link(std::process::id(), &mut MissedLinks::default(), |link| {
+            open.push(link);
+        });
+        open
+    }
+
     #[test]
     fn sockets_are_found_by_local_port() {
         let table = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
@@ -234,7 +238,7 @@ mod tests {
         let holds = |name: &str| {
             let (file, real) = (path(name), real_path(&path(name)));
             let wanted = Wanted::File(&file, real.as_deref());
-            let open: Vec<Link> = links(std::process::id()).unwrap().collect();
+            let open = open_here();
             let said = wanted.nothing(7);
             let is_open = open
                 .iter()
@@ -252,10 +256,26 @@ mod tests {
         let said = format!("none of 7 processes has {real} open\n");
         assert_eq!(holds("run/held"), (false, said));
         fs::remove_dir_all(&base).unwrap();
-        assert_eq!(
-            Wanted::Unit("mysql.service").nothing(0),
-            "no process is in a unit of the name mysql.service (an alias is not resolved)\n"
-        );
+    }
+
+    #[test]
+    fn process_with_nothing_open_is_not_missing() {
+        for (wanted, looked, expect) in [
+            (Wanted::Process(7), 0, "there is no process 7\n"),
+            (Wanted::Process(7), 1, "process 7 has nothing open\n"),
+            (
+                Wanted::Unit("a.service"),
+                0,
+                "no process is in a unit of the name a.service (an alias is not resolved)\n",
+            ),
+            (
+                Wanted::Unit("a.service"),
+                2,
+                "the 2 processes of a.service have nothing open\n",
+            ),
+        ] {
+            assert_eq!(wanted.nothing(looked), expect);
+        }
     }
 
     #[test]
@@ -263,13 +283,13 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("remit-links-\n{}", std::process::id()));
         let file = fs::File::create(&dir).unwrap();
         fs::remove_file(&dir).unwrap();
-        let open: Vec<Link> = links(std::process::id()).unwrap().collect();
+        let open = open_here();
         let deleted = format!("{} (deleted)", dir.display()).into_bytes();
         let found = open.iter().find(|link| link.target == deleted).unwrap();
         assert_eq!(access(&found.path), "write");
         assert!(!text::line(&found.target, SHOWN).contains('\n'));
         drop(file);
-        assert!(links(u32::MAX).is_none());
+        assert!(!each_link(u32::MAX, &mut MissedLinks::default(), |_| {}));
         assert!(open.iter().any(|link| link.name == "exe"));
     }
 }
