@@ -3,9 +3,11 @@
 //! process the content of every file, and only after that anything is parsed.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -114,10 +116,17 @@ impl Raw {
     }
 
     pub fn unit(&self) -> Option<String> {
-        let groups = String::from_utf8_lossy(&self.cgroup);
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        let (unit, _) = cgroup::units_of(path?);
+        let group = self.group().to_string_lossy();
+        let (unit, _) = cgroup::units_of(&group);
         unit.map(str::to_owned)
+    }
+
+    /// Its group below the root; empty for the root.
+    pub fn group(&self) -> &Path {
+        let group = self.cgroup.strip_suffix(b"\n").unwrap_or(&self.cgroup);
+        Path::new(OsStr::from_bytes(
+            group.strip_prefix(b"0::/").unwrap_or_default(),
+        ))
     }
 }
 

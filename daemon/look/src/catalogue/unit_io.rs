@@ -1,7 +1,7 @@
 //! `io.units`: which unit reads and writes how much.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,19 +29,18 @@ struct UnitIo {
 /// Bytes read and written so far, by unit and device.
 type Counters = BTreeMap<(String, Option<String>), (u64, u64)>;
 
-/// Lists units by reads and writes, now and since their start. Counted by the io controller, otherwise by processes.
+/// Lists units by reads and writes, now and since their start. Those that the io controller counts by their control
+/// group, all others by their processes.
 pub fn io(seconds: &str, count: &str) -> Result<ExitCode, String> {
     let (seconds, most): (u64, usize) = (number(seconds)?, number(count)?);
-    let groups = groups_of_units(Path::new("/sys/fs/cgroup"), MOST);
-    let sample = || match groups.all.is_empty() {
-        false => Sample::groups(&groups, HELD),
-        true => Sample::processes(HELD),
-    };
-    let before = sample();
+    let root = Path::new("/sys/fs/cgroup");
+    let before = Sample::take(root, counting_units(root, MOST), processes(), HELD);
     sleep(Duration::from_secs(seconds.max(1)));
-    let after = sample();
+    // The same groups: another one would seem to have done all of its work since.
+    let groups = before.groups.iter().map(|(group, _)| group.clone());
+    let after = Sample::take(root, groups.collect(), processes(), HELD);
     close_files()?;
-    let (all, source) = (compared(&before, &after, seconds.max(1)), after.source());
+    let all = compared(&before, &after, seconds.max(1));
     let many = all.len();
     let shown: Vec<UnitIo> = all.into_iter().take(most).collect();
     let is_none = shown.is_empty();
@@ -50,34 +49,34 @@ pub fn io(seconds: &str, count: &str) -> Result<ExitCode, String> {
     } else {
         let rows = shown.len();
         lines(shown)?;
-        eprintln!("remit-look: {rows} of {many}, by the counters of {source}");
+        eprintln!(
+            "remit-look: {rows} of {many}, by the counters of {}",
+            after.source()
+        );
     }
     if after.more > 0 {
         eprintln!(
-            "remit-look: {} more {} were not looked at",
-            after.more,
-            after.kind()
+            "remit-look: {} more processes were not looked at",
+            after.more
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Units whose counters are read.
+/// Groups whose counters are read.
 const MOST: usize = 5_000;
 /// Slices whose contents are still to be looked at.
 const WAITING: usize = 5_000;
-/// Bytes of counters that a sample holds.
-const HELD: usize = 32 << 20;
+/// Bytes that a sample holds, of counters of groups, and of those of processes.
+const HELD: usize = 16 << 20;
 
 struct Sample {
-    from: Source,
-    /// Those that it has not.
+    /// Paths below the root.
+    groups: Vec<(PathBuf, Vec<u8>)>,
+    /// Also those whose group counts.
+    processes: Vec<(Raw, Vec<u8>)>,
+    /// Processes that it has not.
     more: usize,
-}
-
-enum Source {
-    Groups(Vec<(PathBuf, Vec<u8>)>),
-    Processes(Vec<(Raw, Vec<u8>)>),
 }
 
 fn fitting<T>(
@@ -98,73 +97,65 @@ fn fitting<T>(
     (kept, more)
 }
 
-impl Sample {
-    fn groups(groups: &Groups, most: usize) -> Self {
-        let read = groups
-            .all
-            .iter()
-            .filter_map(|group| Some((group.clone(), bytes(&group.join("io.stat"), LONGEST)?)));
-        let size = |(group, stat): &(PathBuf, Vec<u8>)| group.as_os_str().len() + stat.len();
-        let (all, more) = fitting(read, size, most);
-        Self {
-            from: Source::Groups(all),
-            more: more + groups.more,
-        }
-    }
+fn processes() -> impl Iterator<Item = (Raw, Vec<u8>)> {
+    let pids = numbers(Path::new("/proc")).unwrap_or_default();
+    pids.into_iter().filter_map(|pid| {
+        let io = PathBuf::from(format!("/proc/{pid}/io"));
+        Some((Raw::read(pid)?, bytes(&io, LONGEST)?))
+    })
+}
 
-    fn processes(most: usize) -> Self {
-        let read = |pid| {
-            Some((
-                Raw::read(pid)?,
-                bytes(&PathBuf::from(format!("/proc/{pid}/io")), LONGEST)?,
-            ))
-        };
+impl Sample {
+    /// Units whose group is not among `groups`, or does not fit in, are counted by their processes.
+    fn take(
+        root: &Path,
+        groups: Vec<PathBuf>,
+        processes: impl Iterator<Item = (Raw, Vec<u8>)>,
+        most: usize,
+    ) -> Self {
+        let read = groups.into_iter().filter_map(|group| {
+            let stat = bytes(&root.join(&group).join("io.stat"), LONGEST)?;
+            Some((group, stat))
+        });
+        let size = |(group, stat): &(PathBuf, Vec<u8>)| group.as_os_str().len() + stat.len();
+        let (groups, _) = fitting(read, size, most);
         let size = |(process, io): &(Raw, Vec<u8>)| process.cgroup.len() + io.len();
-        let pids = numbers(Path::new("/proc")).unwrap_or_default();
-        let (all, more) = fitting(pids.into_iter().filter_map(read), size, most);
+        let (processes, more) = fitting(processes, size, most);
         Self {
-            from: Source::Processes(all),
+            groups,
+            processes,
             more,
         }
     }
 
-    fn kind(&self) -> &'static str {
-        match self.from {
-            Source::Groups(_) => "units",
-            Source::Processes(_) => "processes",
-        }
-    }
-
     fn source(&self) -> &'static str {
-        match self.from {
-            Source::Groups(_) => "control groups, in bytes",
-            Source::Processes(_) => "processes, in bytes; those that have ended are not in it",
+        match self.groups.is_empty() {
+            true => "processes, in bytes; those that have ended are not in it",
+            false => {
+                "control groups, in bytes; a unit without a device is counted by its processes, and those that have ended are not in it"
+            }
         }
     }
 
     /// Counters by process or group, so that one that ends takes nothing from others.
     fn counters(&self) -> BTreeMap<String, Counters> {
-        match &self.from {
-            Source::Groups(groups) => groups
-                .iter()
-                .filter_map(|(path, stat)| {
-                    let (unit, _) = cgroup::units_of(path.file_name()?.to_str()?);
-                    let unit = unit?;
-                    Some((path.display().to_string(), of_group(unit, stat)))
-                })
-                .collect(),
-            Source::Processes(processes) => processes
-                .iter()
-                .map(|(process, io)| {
-                    let unit = process.unit().unwrap_or_else(|| "-".into());
-                    let counted = of_process(io);
-                    (
-                        process.pid.to_string(),
-                        Counters::from([((unit, None), counted)]),
-                    )
-                })
-                .collect(),
-        }
+        let of_groups = self.groups.iter().filter_map(|(path, stat)| {
+            let (unit, _) = cgroup::units_of(path.file_name()?.to_str()?);
+            Some((path.display().to_string(), of_group(unit?, stat)))
+        });
+        let counting: HashSet<&Path> = self.groups.iter().map(|(path, _)| path.as_path()).collect();
+        let others = self.processes.iter().filter(|(process, _)| {
+            !process
+                .group()
+                .ancestors()
+                .any(|one| counting.contains(one))
+        });
+        let of_processes = others.map(|(process, io)| {
+            let unit = process.unit().unwrap_or_else(|| "-".into());
+            let counted = Counters::from([((unit, None), of_process(io))]);
+            (process.pid.to_string(), counted)
+        });
+        of_groups.chain(of_processes).collect()
     }
 }
 
@@ -205,32 +196,25 @@ fn compared(before: &Sample, after: &Sample, seconds: u64) -> Vec<UnitIo> {
     all
 }
 
-struct Groups {
-    all: Vec<PathBuf>,
-    more: usize,
-}
-
-/// Returns the groups of units that count I/O. Not looked at: groups below, which are in the counters, and those of others
-/// than the service manager, whose names mean nothing.
-fn groups_of_units(root: &Path, most: usize) -> Groups {
-    let mut left = vec![root.to_owned()];
-    let mut found = Groups {
-        all: Vec::new(),
-        more: 0,
-    };
+/// Returns the groups of units that count I/O, below the root. Not looked at: groups below, which are in the counters, and
+/// those of others than the service manager, whose names mean nothing.
+fn counting_units(root: &Path, most: usize) -> Vec<PathBuf> {
+    let mut left = vec![PathBuf::new()];
+    let mut found = Vec::new();
     while let Some(directory) = left.pop() {
-        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let entries = fs::read_dir(root.join(&directory));
+        let entries = entries.into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            let (name, group) = (entry.file_name(), entry.path());
+            let name = entry.file_name();
+            let group = directory.join(&name);
             let name = name.to_str().unwrap_or_default();
             let (kept, most) = match cgroup::units_of(name) {
-                (Some(_), _) if group.join("io.stat").exists() => (&mut found.all, most),
+                (Some(_), _) if entry.path().join("io.stat").exists() => (&mut found, most),
                 (None, _) if name.ends_with(".slice") => (&mut left, WAITING),
                 _ => continue,
             };
-            match kept.len() < most {
-                true => kept.push(group),
-                false => found.more += 1,
+            if kept.len() < most {
+                kept.push(group);
             }
         }
     }
@@ -270,25 +254,27 @@ fn of_process(io: &[u8]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
+
+    fn process(pid: u32, group: &str, written: u64) -> (Raw, Vec<u8>) {
+        let raw = Raw {
+            pid,
+            comm: b"x\n".to_vec(),
+            cgroup: format!("0::{group}\n").into_bytes(),
+        };
+        let io = format!("read_bytes: 4096\nwrite_bytes: {written}\ncancelled_write_bytes: 0\n");
+        (raw, io.into_bytes())
+    }
 
     #[test]
     fn counters_are_compared_by_process_and_shown_by_unit() {
-        let process = |pid, unit: &str, written: u64| {
-            let cgroup = format!("0::/system.slice/{unit}\n").into_bytes();
-            let raw = Raw {
-                pid,
-                comm: b"x\n".to_vec(),
-                cgroup,
-            };
-            (
-                raw,
-                format!("read_bytes: 4096\nwrite_bytes: {written}\ncancelled_write_bytes: 0\n")
-                    .into_bytes(),
-            )
-        };
-        let sample = |all| Sample {
-            from: Source::Processes(all),
+        let process =
+            |pid, unit: &str, written| process(pid, &format!("/system.slice/{unit}"), written);
+        let sample = |processes| Sample {
+            groups: Vec::new(),
+            processes,
             more: 0,
         };
         let before = sample(vec![
@@ -308,7 +294,47 @@ mod tests {
     }
 
     #[test]
-    fn many_groups_are_bounded_and_counted() {
+    fn unit_without_counters_of_its_group_is_counted_by_its_processes() {
+        let root = std::env::temp_dir().join(format!("remit-mixed-{}", std::process::id()));
+        let session = "user.slice/user-0.slice/session-1.scope";
+        for group in ["system.slice/a.service/below", session, "docker/1"] {
+            fs::create_dir_all(root.join(group)).unwrap();
+        }
+        fs::write(
+            root.join("system.slice/a.service/io.stat"),
+            "8:0 rbytes=1 wbytes=70\n",
+        )
+        .unwrap();
+        let groups = counting_units(&root, MOST);
+        assert_eq!(groups, [Path::new("system.slice/a.service")]);
+        for (most, expect) in [
+            (
+                HELD,
+                "session-1.scope None 900, a.service Some(\"8:0\") 70, - None 8",
+            ),
+            // Without the bytes for the counters of a group.
+            (0, ""),
+        ] {
+            let processes = [
+                process(1, "/system.slice/a.service", 50),
+                process(2, "/system.slice/a.service/below", 50),
+                process(3, &format!("/{session}"), 900),
+                process(4, "/docker/1", 8),
+            ];
+            let sample = Sample::take(&root, groups.clone(), processes.into_iter(), most);
+            let mut found = compared(&sample, &sample, 1);
+            found.sort_by_key(|one| Reverse(one.written));
+            let found = found
+                .iter()
+                .map(|one| format!("{} {:?} {}", one.unit, one.device, one.written));
+            assert_eq!(found.collect::<Vec<_>>().join(", "), expect);
+            assert_eq!(sample.more, if most == 0 { 4 } else { 0 });
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn many_groups_are_bounded() {
         let root = std::env::temp_dir().join(format!("remit-groups-{}", std::process::id()));
         let group = |name: &str| {
             let group = root.join(name);
@@ -326,26 +352,21 @@ mod tests {
                 "user.slice/user-1.slice/user@1.service/b{number}.service"
             ));
         }
-        let found = groups_of_units(&root, 100);
-        assert_eq!((found.all.len(), found.more), (100, 201));
+        assert_eq!(counting_units(&root, 100).len(), 100);
+        let whole = counting_units(&root, 1_000);
+        assert_eq!(whole.len(), 301);
         let is_top = |group: &PathBuf| !group.to_str().unwrap().contains("user@1.service/");
-        assert!(found.all.iter().all(is_top));
-        let whole = groups_of_units(&root, 1_000);
-        assert_eq!((whole.all.len(), whole.more), (301, 0));
+        assert!(whole.iter().all(is_top));
 
-        let one = whole
-            .all
-            .iter()
-            .map(|group| group.as_os_str().len() + 22)
-            .max()
-            .unwrap();
-        let sample = Sample::groups(&whole, one * 10);
-        let Source::Groups(kept) = &sample.from else {
-            panic!("{}", sample.kind())
+        let one = whole.iter().map(|group| group.as_os_str().len() + 22).max();
+        let one = one.unwrap();
+        let kept = |most| {
+            Sample::take(&root, whole.clone(), iter::empty(), most)
+                .groups
+                .len()
         };
-        assert!((10..=12).contains(&kept.len()), "{}", kept.len());
-        assert_eq!(kept.len() + sample.more, 301);
-        assert_eq!(Sample::groups(&whole, HELD).more, 0);
+        assert!((10..=12).contains(&kept(one * 10)), "{}", kept(one * 10));
+        assert_eq!(kept(HELD), 301);
         fs::remove_dir_all(&root).unwrap();
     }
 
