@@ -6,10 +6,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
+use nix::sys::statfs::{FsType, HUGETLBFS_MAGIC, TMPFS_MAGIC, statfs};
 use remit_common::text;
 use serde::Serialize;
 
-use super::inspect::{MissedLinks, Processes, SHOWN, each_link};
+use super::inspect::{Link, MissedLinks, Processes, SHOWN, each_link};
 use super::open_files::{Holder, holder};
 use crate::text::{lines, number, print, size};
 
@@ -51,8 +52,7 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
                 return;
             };
             let point = points.get(&stat.dev());
-            let is_memory = OF_MEMORY.iter().any(|start| link.target.starts_with(start));
-            if !stat.is_file() || stat.nlink() > 0 || (point.is_none() && is_memory) {
+            if !stat.is_file() || stat.nlink() > 0 || (point.is_none() && is_memory(&link)) {
                 return;
             }
             let bytes = stat.blocks().saturating_mul(512);
@@ -61,9 +61,7 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
                 bytes,
                 length: stat.len(),
                 file: text::line(name, SHOWN),
-                file_system: point
-                    .cloned()
-                    .unwrap_or_else(|| "of another mount namespace".into()),
+                file_system: point.cloned().unwrap_or_else(|| "not known".into()),
                 holders: Vec::new(),
                 more_holders: 0,
             };
@@ -90,6 +88,18 @@ pub fn list(count: &str) -> Result<ExitCode, String> {
     missed.say();
     Ok(ExitCode::SUCCESS)
 }
+
+/// Decides by the file system, too: a file on a disk can have such a name.
+fn is_memory(link: &Link) -> bool {
+    let has_name = OF_MEMORY.iter().any(|start| link.target.starts_with(start));
+    has_name
+        && statfs(&link.path).is_ok_and(|of| {
+            [TMPFS_MAGIC, HUGETLBFS_MAGIC, AIO_RING_MAGIC].contains(&of.filesystem_type())
+        })
+}
+
+/// From fs/aio.c.
+const AIO_RING_MAGIC: FsType = FsType(0xa10a_10a1);
 
 type FileId = (u64, u64);
 
@@ -181,7 +191,29 @@ impl Total {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
+
+    #[test]
+    fn memory_is_known_by_name_and_file_system() {
+        let memory = memfd_create(c"x", MFdFlags::MFD_CLOEXEC).unwrap();
+        let memory = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        for (target, path, expect) in [
+            ("/memfd:x (deleted)", memory.as_str(), true),
+            ("/var/x (deleted)", memory.as_str(), false),
+            ("/memfd:x (deleted)", "/proc/self/status", false),
+        ] {
+            let link = Link {
+                name: String::new(),
+                path: path.into(),
+                target: target.into(),
+            };
+            assert_eq!(is_memory(&link), expect, "{target} {path}");
+        }
+    }
 
     #[test]
     fn many_deleted_files_are_counted_and_only_the_largest_kept() {

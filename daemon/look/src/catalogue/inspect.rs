@@ -151,29 +151,37 @@ impl Processes {
 
     /// Mount points by device, as stat(2) numbers it. Of several mounts of a device the shortest path.
     pub fn mount_points(&self) -> HashMap<u64, String> {
-        let text = String::from_utf8_lossy(&self.mounts);
-        let mut found: HashMap<u64, String> = HashMap::new();
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split(' ').collect();
-            let (Some(device), Some(point)) = (fields.get(2), fields.get(4)) else {
-                continue;
-            };
-            let Some((major, minor)) = device.split_once(':') else {
-                continue;
-            };
-            let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else {
-                continue;
-            };
-            let point = text::line(point.as_bytes(), SHOWN);
-            let kept = found
-                .entry(libc::makedev(major, minor))
-                .or_insert_with(|| point.clone());
-            if point.len() < kept.len() {
-                *kept = point;
-            }
-        }
-        found
+        mount_points(&self.mounts, |point| Some(fs::metadata(point).ok()?.dev()))
     }
+}
+
+/// `device` is asked for mount points of btrfs alone: each subvolume has a number of its own there, which is not in the
+/// table, and a file system of the network could hang.
+fn mount_points(table: &[u8], device: impl Fn(&Path) -> Option<u64>) -> HashMap<u64, String> {
+    let text = String::from_utf8_lossy(table);
+    let mut found: HashMap<u64, String> = HashMap::new();
+    for line in text.lines() {
+        let (fields, kind) = line.split_once(" - ").unwrap_or((line, ""));
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let (Some(number), Some(point)) = (fields.get(2), fields.get(4)) else {
+            continue;
+        };
+        let Some((major, minor)) = number.split_once(':') else {
+            continue;
+        };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else {
+            continue;
+        };
+        let is_btrfs = kind.starts_with("btrfs ");
+        let subvolume = is_btrfs.then(|| device(Path::new(point))).flatten();
+        let number = subvolume.unwrap_or_else(|| libc::makedev(major, minor));
+        let point = text::line(point.as_bytes(), SHOWN);
+        let kept = found.entry(number).or_insert_with(|| point.clone());
+        if point.len() < kept.len() {
+            *kept = point;
+        }
+    }
+    found
 }
 
 /// A descriptor, or another link of a process: its program, working directory or root.
@@ -285,6 +293,37 @@ fn each_link_below(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mount_points_of_btrfs_have_the_devices_of_their_files() {
+        let table = b"20 1 0:26 /@ / rw shared:1 - btrfs /dev/sda2 rw,subvol=/@\n\
+            21 20 0:26 /@home /home rw - btrfs /dev/sda2 rw,subvol=/@home\n\
+            22 20 8:1 / /boot rw - ext4 /dev/sda1 rw\n\
+            23 20 8:1 /x /b rw - ext4 /dev/sda1 rw\n\
+            24 20 0:26 /@gone /gone rw - btrfs /dev/sda2 rw\n\
+            odd\n25 20 0 / /odd rw\n";
+        let asked = std::cell::RefCell::new(Vec::new());
+        let found = mount_points(table, |point| {
+            asked.borrow_mut().push(point.to_owned());
+            match point.to_str()? {
+                "/" => Some(31),
+                "/home" => Some(32),
+                _ => None,
+            }
+        });
+        let expect = [
+            (31, "/"),
+            (32, "/home"),
+            (libc::makedev(8, 1), "/b"),
+            (libc::makedev(0, 26), "/gone"),
+        ];
+        let expect = expect.map(|(device, point)| (device, point.to_owned()));
+        assert_eq!(found, HashMap::from(expect));
+        assert_eq!(
+            asked.into_inner(),
+            ["/", "/home", "/gone"].map(PathBuf::from)
+        );
+    }
 
     #[test]
     fn threads_with_descriptors_of_their_own_are_looked_at_and_the_rest_counted() {
