@@ -133,10 +133,6 @@ fn count_apk(path: &Path) -> Result<u64, Why> {
 const MAX_LISTED: usize = 16;
 
 pub(crate) fn gather_updates(at: &Sources, gaps: &mut Gaps) -> Updates {
-    let flag = at.run.join("reboot-required");
-    let reboot_flag = flag
-        .try_exists()
-        .map_err(|err| read::cannot("look at", &flag, &err));
     let mut reboot_for: Vec<String> = read::text(&at.run.join("reboot-required.pkgs"), 64 << 10)
         .map(|text| {
             text.lines()
@@ -148,10 +144,27 @@ pub(crate) fn gather_updates(at: &Sources, gaps: &mut Gaps) -> Updates {
     reboot_for.sort();
     reboot_for.dedup();
     Updates {
-        reboot_flag: gaps.known("updates.reboot_flag", reboot_flag),
+        reboot_flag: gaps.known("updates.reboot_flag", reboot_flag(at)),
         reboot_for: List::cut(reboot_for, MAX_LISTED),
         kernels: gaps.known("updates.kernels", kernels(&at.usr.join("lib/modules"))),
         pending: gaps.known("updates.pending", pending(at)),
+    }
+}
+
+/// The absence of the flag means something only where a package writes it: update-notifier-common or reboot-notifier, and
+/// unattended-upgrades.
+fn reboot_flag(at: &Sources) -> Result<bool, Why> {
+    let flag = at.run.join("reboot-required");
+    let is_there = flag
+        .try_exists()
+        .map_err(|err| read::cannot("look at", &flag, &err))?;
+    let writers = [
+        at.usr.join("share/update-notifier/notify-reboot-required"),
+        at.etc.join("kernel/postinst.d/unattended-upgrades"),
+    ];
+    match is_there || writers.iter().any(|writer| writer.exists()) {
+        true => Ok(is_there),
+        false => Err("no program here writes '/run/reboot-required'".to_owned()),
     }
 }
 
@@ -212,6 +225,36 @@ mod tests {
         let count = count_dpkg(&path).unwrap();
         assert_eq!(count.installed, 2);
         assert_eq!(count.broken, ["d (half-configured)", "e (half-installed)"]);
+    }
+
+    #[test]
+    fn reboot_is_not_known_where_no_program_asks_for_one() {
+        const FLAG: &str = "run/reboot-required";
+        let gap = Err("no program here writes '/run/reboot-required'".to_owned());
+        for (files, expect) in [
+            (&[][..], gap),
+            (&[FLAG], Ok(true)),
+            (
+                &["usr/share/update-notifier/notify-reboot-required"],
+                Ok(false),
+            ),
+            (&["etc/kernel/postinst.d/unattended-upgrades"], Ok(false)),
+            (
+                &["etc/kernel/postinst.d/unattended-upgrades", FLAG],
+                Ok(true),
+            ),
+        ] {
+            let scratch = Scratch::new();
+            for file in files {
+                scratch.put(&[(file, b"")]);
+            }
+            let (at, mut gaps) = (scratch.sources(), Gaps::default());
+            let updates = gather_updates(&at, &mut gaps);
+            assert_eq!(updates.reboot_flag, expect.clone().ok(), "{files:?}");
+            let gap = gaps.into_list().into_iter();
+            let gap = gap.filter(|gap| gap.fact == "updates.reboot_flag");
+            assert_eq!(gap.map(|gap| gap.why).next(), expect.err(), "{files:?}");
+        }
     }
 
     #[test]
