@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use remit_wire::host::{List, Packages, Updates};
 
@@ -12,8 +12,7 @@ const DATABASE: u64 = 256 << 20;
 const BROKEN: usize = 64;
 
 pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
-    let dpkg = at.var.join("lib/dpkg/status");
-    if dpkg.exists() {
+    if let Some(dpkg) = dpkg_in_use(at) {
         return from(
             gaps,
             "dpkg",
@@ -46,6 +45,13 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Packages> {
         "no package database of dpkg, rpm, apk or pacman was found",
     );
     None
+}
+
+/// Returns the database of dpkg. It is empty where dpkg is installed on a machine of another family.
+pub(crate) fn dpkg_in_use(at: &Sources) -> Option<PathBuf> {
+    let status = at.var.join("lib/dpkg/status");
+    let size = status.metadata().map_or(0, |status| status.len());
+    (size > 0).then_some(status)
 }
 
 fn from(
@@ -225,6 +231,32 @@ mod tests {
         let count = count_dpkg(&path).unwrap();
         assert_eq!(count.installed, 2);
         assert_eq!(count.broken, ["d (half-configured)", "e (half-installed)"]);
+    }
+
+    #[test]
+    fn machine_of_rpm_with_dpkg_installed_is_one_of_rpm() {
+        for (status, kind, installed) in [
+            ("", "rpm", None),
+            (
+                "Package: a\nStatus: install ok installed\n",
+                "dpkg",
+                Some(1),
+            ),
+        ] {
+            let scratch = Scratch::new();
+            scratch.put(&[
+                ("var/lib/dpkg/status", status.as_bytes()),
+                ("usr/lib/sysimage/rpm/rpmdb.sqlite", b"x"),
+            ]);
+            let mut gaps = Gaps::default();
+            let found = gather(&scratch.sources(), &mut gaps).unwrap();
+            assert_eq!((found.kind.as_str(), found.installed), (kind, installed));
+            let has_gap = gaps
+                .into_list()
+                .iter()
+                .any(|gap| gap.why.contains("rpm -qa"));
+            assert_eq!(has_gap, kind == "rpm");
+        }
     }
 
     #[test]

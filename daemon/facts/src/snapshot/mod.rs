@@ -72,8 +72,7 @@ mod installed {
     }
 
     pub(super) fn packages(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
-        let dpkg = at.var.join("lib/dpkg/status");
-        if dpkg.exists() {
+        if let Some(dpkg) = packages::dpkg_in_use(at) {
             return of_dpkg(&dpkg, section);
         }
         for rpm in [at.usr.join("lib/sysimage/rpm"), at.var.join("lib/rpm")] {

@@ -254,3 +254,19 @@ async fn snapshot_of_this_machine_is_bounded() {
         );
     }
 }
+
+#[test]
+fn packages_of_rpm_are_not_known_also_with_dpkg_installed() {
+    let scratch = machine();
+    scratch.put(&[
+        ("var/lib/dpkg/status", b""),
+        ("usr/lib/sysimage/rpm/rpmdb.sqlite", b"x"),
+    ]);
+    let snapshot = of(&scratch);
+    let mut gaps = snapshot.gaps.iter();
+    let gap = gaps.find(|gap| gap.fact == "packages");
+    assert!(
+        gap.is_some_and(|gap| gap.why.contains("rpm -qa")),
+        "{gap:?}"
+    );
+}
