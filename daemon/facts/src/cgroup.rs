@@ -88,14 +88,19 @@ impl Tree {
         ))
     }
 
+    fn text(&self, path: &str, name: &str) -> Result<String, Why> {
+        let group = self.root.join(path.trim_start_matches('/'));
+        read::text(&group.join(name), 1 << 20)
+    }
+
+    /// Returns true if a process is in the group or below it.
+    fn is_populated(&self, path: &str) -> bool {
+        let events = self.text(path, "cgroup.events").unwrap_or_default();
+        events.lines().any(|line| line == "populated 1")
+    }
+
     fn procs(&self, path: &str) -> Result<List<Proc>, Why> {
-        let text = read::text(
-            &self
-                .root
-                .join(path.trim_start_matches('/'))
-                .join("cgroup.procs"),
-            1 << 20,
-        )?;
+        let text = self.text(path, "cgroup.procs")?;
         // 0 means a process of another pid namespace.
         let pids: Vec<u64> = text
             .lines()
@@ -176,10 +181,30 @@ pub(crate) fn containers(tree: Option<&Tree>, gaps: &mut Gaps) -> Option<List<Co
             "there are too many control groups to examine them all: some may be missing",
         );
     }
-    let mut found: Vec<Container> = groups.values().filter_map(|path| container(path)).collect();
+    let mut found: Vec<(Option<&str>, Container)> = groups
+        .values()
+        .filter_map(|path| Some((path, container(path)?)))
+        .filter(|(path, _)| tree.is_populated(path))
+        .map(|(path, container)| (user_manager(path), container))
+        .collect();
+    // Those of users come last: a user makes as many groups as they like.
     found.sort();
     found.dedup();
-    Some(List::cut(found, CONTAINERS))
+    let found = found.into_iter().map(|(user, container)| match user {
+        Some(user) => Container {
+            engine: format!("{} of user {user}", container.engine),
+            ..container
+        },
+        None => container,
+    });
+    Some(List::cut(found.collect(), CONTAINERS))
+}
+
+/// Returns the uid in `user@UID.service`: the groups below it are made by that user, under any name.
+fn user_manager(path: &str) -> Option<&str> {
+    let (unit, _) = units_of(path);
+    let uid = unit?.strip_prefix("user@")?.strip_suffix(".service")?;
+    uid.bytes().all(|byte| byte.is_ascii_digit()).then_some(uid)
 }
 
 fn container(path: &str) -> Option<Container> {
@@ -230,6 +255,7 @@ fn short_id(id: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::Scratch;
 
     #[test]
     fn shared_socket_has_caution() {
@@ -281,6 +307,46 @@ mod tests {
             });
             assert_eq!(container(&path), expect, "{path}");
         }
+    }
+
+    #[test]
+    fn running_containers_are_those_with_processes_and_of_users_last() {
+        let id = "0123456789abcdef".repeat(4);
+        let docker = format!("system.slice/docker-{id}.scope");
+        let rootless =
+            format!("user.slice/user-1001.slice/user@1001.service/user.slice/libpod-{id}.scope");
+        let scratch = Scratch::new();
+        let put = |group: &str, populated: u8| {
+            let events = format!("populated {populated}\nfrozen 0\n");
+            let path = format!("sys/fs/cgroup/{group}/cgroup.events");
+            scratch.put(&[(&path, events.as_bytes())]);
+        };
+        scratch.put(&[(
+            "proc/1/mountinfo",
+            b"23 1 0:21 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        )]);
+        put(&docker, 1);
+        put(&rootless, 1);
+        put("lxc.payload.ended", 0);
+        put("lxc.payload.web", 1);
+        let user = "user.slice/user-1000.slice/user@1000.service";
+        for number in 100..100 + CONTAINERS {
+            put(&format!("{user}/lxc.payload.a{number}"), 1);
+        }
+        put(&format!("{user}/lxc.payload.empty"), 0);
+        let mut gaps = Gaps::default();
+        let found = containers(Some(&Tree::walk(&scratch.sources())), &mut gaps).unwrap();
+        let shown: Vec<String> = found
+            .items
+            .iter()
+            .map(|one| format!("{}: {}", one.engine, one.id))
+            .collect();
+        assert_eq!(
+            shown[..3],
+            ["docker: 0123456789ab", "lxc: web", "lxc of user 1000: a100"]
+        );
+        assert_eq!(found.total() as usize, CONTAINERS + 3);
+        assert!(shown[2..].iter().all(|one| one.contains(" of user ")));
     }
 
     proptest::proptest! {

@@ -69,7 +69,7 @@ const MOUNTINFO: &str = "\
 
 fn machine() -> Scratch {
     let id = "0123456789abcdef".repeat(4);
-    let group = format!("sys/fs/cgroup/system.slice/docker-{id}.scope/cgroup.procs");
+    let group = |file: &str| format!("sys/fs/cgroup/system.slice/docker-{id}.scope/{file}");
     let mut wtmp = utmp::fake(2, "~", "reboot", "6.1.0-1", 100);
     wtmp.extend(utmp::fake(1, "~", "shutdown", "6.1.0-1", 150));
     wtmp.extend(utmp::fake(2, "~", "reboot", "6.1.0-2", 200));
@@ -105,7 +105,8 @@ fn machine() -> Scratch {
         ("sys/block/sda/sda1/size", b"1024\n"),
         ("sys/block/sda/sda1/partition", b"1\n"),
         ("sys/block/loop0/size", b"0\n"),
-        (&group, b"77\n"),
+        (&group("cgroup.procs"), b"77\n"),
+        (&group("cgroup.events"), b"populated 1\nfrozen 0\n"),
         ("usr/lib/modules/6.1.0-2/modules.dep", b""),
         ("usr/lib/modules/6.0.0-gone/leftover", b""),
         ("run/reboot-required", b""),
