@@ -38,20 +38,23 @@ pub(crate) fn gather(
 ) -> Users {
     let sessions = sessions.unwrap_or_else(|| Err("the login manager was not asked".into()));
     let sessions = sessions.or_else(|why| logged_in(at).map_err(|other| format!("{why}; {other}")));
-    let accounts = read::text(&at.etc.join("passwd"), 16 << 20)
-        .map(|text| List::cut(accounts(&text), MAX_LISTED));
-    let groups = read::text(&at.etc.join("group"), 16 << 20)
-        .map(|text| List::cut(groups(&text), MAX_LISTED));
+    let passwd = read::text(&at.etc.join("passwd"), 16 << 20);
+    let accounts = passwd.as_ref().map(|text| accounts(text));
+    let accounts = accounts.map(|all| List::cut(all, MAX_LISTED));
+    let groups = passwd.as_ref().map_err(Clone::clone).and_then(|passwd| {
+        let text = read::text(&at.etc.join("group"), 16 << 20)?;
+        Ok(List::cut(groups(&text, passwd), MAX_LISTED))
+    });
     Users {
         sessions: gaps.known("users.sessions", sessions),
-        accounts: gaps.known("users.accounts", accounts),
+        accounts: gaps.known("users.accounts", accounts.map_err(Clone::clone)),
         groups: gaps.known("users.groups", groups),
     }
 }
 
 pub(crate) fn names(etc: &Path) -> BTreeMap<u64, String> {
     let text = read::text(&etc.join("passwd"), 16 << 20).unwrap_or_default();
-    first_names(passwd(&text).map(|account| (account.uid, account.name)))
+    first_names(passwd(&text).map(|(account, _)| (account.uid, account.name)))
 }
 
 pub(crate) fn group_names(etc: &Path) -> BTreeMap<u64, String> {
@@ -72,24 +75,27 @@ fn first_names(all: impl Iterator<Item = (u64, String)>) -> BTreeMap<u64, String
     names
 }
 
-fn passwd(text: &str) -> impl Iterator<Item = Account> + '_ {
+/// Returns each account with the number of its primary group.
+fn passwd(text: &str) -> impl Iterator<Item = (Account, u64)> + '_ {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let uid = fields.nth(1)?.parse().ok()?;
-        let home = fields.nth(2)?;
+        let gid = fields.next()?.parse().ok()?;
+        let home = fields.nth(1)?;
         // An empty shell means /bin/sh.
         let shell = fields
             .next()
             .map(str::trim)
             .filter(|shell| !shell.is_empty())
             .unwrap_or("/bin/sh");
-        Some(Account {
+        let account = Account {
             name: read::shown(name),
             uid,
             home: read::shown(home),
             shell: read::shown(shell),
-        })
+        };
+        Some((account, gid))
     })
 }
 
@@ -101,23 +107,29 @@ fn accounts(text: &str) -> Vec<Account> {
     let person =
         |account: &Account| account.uid == 0 || (account.uid >= 1000 && account.uid != 65534);
     let mut accounts: Vec<Account> = passwd(text)
+        .map(|(account, _)| account)
         .filter(|account| login(account) && person(account))
         .collect();
     accounts.sort_by_key(|account| account.uid);
     accounts
 }
 
-fn groups(text: &str) -> Vec<Group> {
+/// Members by the primary group of their account count, too. root is in its own group by that, which says nothing.
+fn groups(text: &str, accounts: &str) -> Vec<Group> {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
             let name = fields.next().filter(|name| GROUPS.contains(name))?;
-            let members = fields
-                .nth(2)?
-                .split(',')
-                .map(str::trim)
-                .filter(|member| !member.is_empty());
-            let members: Vec<String> = members.map(read::shown).collect();
+            let gid: Option<u64> = fields.nth(1)?.parse().ok();
+            let members = fields.next()?.split(',').map(str::trim);
+            let members = members.filter(|member| !member.is_empty());
+            let mut members: Vec<String> = members.map(read::shown).collect();
+            for (account, primary) in passwd(accounts) {
+                let is_member = Some(primary) == gid && account.uid != 0;
+                if is_member && !members.contains(&account.name) {
+                    members.push(account.name);
+                }
+            }
             let group = Group {
                 name: name.to_owned(),
                 members: List::cut(members, MEMBERS),
@@ -174,23 +186,25 @@ mod tests {
 
     #[test]
     fn groups_of_interest_have_members() {
-        let text = "sudo:x:27:alice,bob\nadm:x:4:\ncdrom:x:24:alice\nwheel:x:10:carol\nremit:x\n";
-        let listed: Vec<_> = groups(text)
+        let text = "root:x:0:\nsudo:x:27:alice,bob\nadm:x:4:\ncdrom:x:24:alice\nwheel:x:10:carol\ndocker:x:999:\n\
+                    lxd:x:odd:\nremit:x\n";
+        // bob and dave by their primary groups.
+        let accounts = "root:x:0:0::/root:\nalice:x:1000:1000::/:\nbob:x:1001:999::/:\ndave:x:1002:27::/:\n\
+                        alice:x:1000:27::/:\nodd:x:1:y::/:\n";
+        let listed: Vec<_> = groups(text, accounts)
             .into_iter()
-            .map(|group| (group.name, group.members.items))
+            .map(|group| format!("{}: {}", group.name, group.members.items.join(",")))
             .collect();
-        assert_eq!(listed.len(), 2);
         assert_eq!(
-            listed[0],
-            ("sudo".into(), vec!["alice".to_owned(), "bob".to_owned()])
+            listed,
+            ["sudo: alice,bob,dave", "wheel: carol", "docker: bob"]
         );
-        assert_eq!(listed[1].0, "wheel");
     }
 
     proptest! {
         #[test]
         fn odd_files_never_panic(text in "[a-z0-9:,\n]{0,200}", odd in ".{0,100}") {
-            let _ = (accounts(&text), groups(&text), accounts(&odd), groups(&odd));
+            let _ = (accounts(&text), groups(&text, &odd), accounts(&odd), groups(&odd, &text));
         }
     }
 }
