@@ -9,7 +9,8 @@ pub struct Shown {
     pub escaped: bool,
 }
 
-/// Returns true for safe characters. Unsafe: control characters except newline and tab, invisible and bidi marks.
+/// Returns true for safe characters. Unsafe: control characters except newline and tab, invisible and bidi marks,
+/// noncharacters.
 #[must_use]
 pub fn is_plain(c: char) -> bool {
     match c {
@@ -21,7 +22,10 @@ pub fn is_plain(c: char) -> bool {
         '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0d}' => false,
         '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' => false,
         '\u{13430}'..='\u{1343f}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}' => false,
-        other => !other.is_control(),
+        // Noncharacters. Text with one is bytes to journalctl (utf8_is_printable of systemd), which only they and control
+        // characters are.
+        '\u{fdd0}'..='\u{fdef}' => false,
+        other => !other.is_control() && u32::from(other) & 0xfffe != 0xfffe,
     }
 }
 
@@ -229,7 +233,7 @@ mod tests {
 
     #[test]
     fn nothing_that_steers_a_terminal_gets_through() {
-        let cases: [(&[u8], &str, bool); 11] = [
+        let cases: [(&[u8], &str, bool); 13] = [
             (b"plain\n\ttext", "plain\n\ttext", false),
             ("gr\u{fc}n".as_bytes(), "gr\u{fc}n", false),
             (b"\x1b[31m", "\\x1b[31m", true),
@@ -241,11 +245,25 @@ mod tests {
             ("a\u{e0141}".as_bytes(), "a\\u{e0141}", true),
             ("a\u{fe00}\u{ad}".as_bytes(), "a\\u{fe00}\\u{ad}", true),
             ("\u{2764}\u{fe0f}".as_bytes(), "\u{2764}\u{fe0f}", false),
+            ("\u{fdef}\u{ffff}".as_bytes(), "\\u{fdef}\\u{ffff}", true),
+            ("\u{fdcf}\u{fffd}".as_bytes(), "\u{fdcf}\u{fffd}", false),
         ];
         for (bytes, text, escaped) in cases {
             let shown = show(bytes);
             assert_eq!((shown.text.as_str(), shown.escaped), (text, escaped));
         }
+    }
+
+    #[test]
+    fn what_is_plain_is_text_to_journalctl() {
+        // unichar_is_valid() and unichar_is_control() of systemd. A char is no surrogate.
+        let is_bytes = |c: char| {
+            let is_control =
+                (c < ' ' && !matches!(c, '\t' | '\n')) || ('\u{7f}'..='\u{9f}').contains(&c);
+            is_control || ('\u{fdd0}'..='\u{fdef}').contains(&c) || c as u32 & 0xfffe == 0xfffe
+        };
+        let mut bytes = ('\0'..=char::MAX).filter(|c| is_bytes(*c));
+        assert_eq!(bytes.find(|c| is_plain(*c)), None);
     }
 
     #[test]

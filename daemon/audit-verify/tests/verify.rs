@@ -306,33 +306,77 @@ fn changed_record_beside_gap_keeps_number() {
     assert_eq!(found, [(Kind::Unreadable, 3)]);
 }
 
-/// Runs the program that remit-audit(7) prints for readers without remit. Returns its exit status.
+/// Returns the exit status of the program that remit-audit(7) prints for readers without remit.
 fn status_of_printed_program(entries: &[Entry]) -> Option<i32> {
+    let lines: Vec<String> = entries.iter().map(json).collect();
+    printed_program(&lines).0
+}
+
+fn json(entry: &Entry) -> String {
+    let fields = entry.fields.iter();
+    let fields: Vec<String> = fields
+        .map(|(name, value)| format!("\"{}\":\"{value}\"", name.replace('\n', "\\n")))
+        .collect();
+    format!("{{{}}}\n", fields.join(","))
+}
+
+/// Runs that program over these lines. Returns its exit status and what it prints.
+fn printed_program(lines: &[String]) -> (Option<i32>, String) {
     let page = include_str!("../../../packaging/man/remit-audit.7");
     let (_, program) = page.split_once(".\\\" verify\n.EX\n").unwrap();
     let (program, _) = program.split_once(".EE").unwrap();
     let program = program.replace("\\-", "-").replace("\\e", "\\");
-    let line = |entry: &Entry| {
-        let fields = entry.fields.iter();
-        let fields: Vec<String> = fields
-            .map(|(name, value)| format!("\"{}\":\"{value}\"", name.replace('\n', "\\n")))
-            .collect();
-        format!("{{{}}}\n", fields.join(","))
-    };
-    let lines: String = entries.iter().map(line).collect();
     let mut child = Command::new("python3")
         .args(["-c", &program])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(lines.as_bytes())
-        .unwrap();
-    child.wait().unwrap().code()
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(lines.concat().as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+#[test]
+fn printed_program_takes_what_journalctl_prints_for_odd_fields() {
+    let mut log = AuditLog::plain(3);
+    audit_logs::forge(&mut log.entries[2], "MESSAGE", "a\u{ffff}");
+    let newest = format!("the newest is 3:{}\n", hex(&log.head().hash));
+    let lines: Vec<String> = log.entries.iter().map(json).collect();
+    let written = "\"MESSAGE\":\"a\u{ffff}\"";
+    let twice =
+        "line 3: a field is there twice, or has a name or a value that the daemon never writes\n";
+    let other = "line 3: record 3 is not as it was written\n";
+    for (printed, finding) in [
+        (written, ""),
+        ("\"MESSAGE\":[97,239,191,191]", ""),
+        ("\"MESSAGE\":[97,239,191,190]", other),
+        ("\"MESSAGE\":[97,255]", other),
+        ("\"MESSAGE\":[\"a\",\"b\"]", twice),
+        ("\"MESSAGE\":[[97,239,191,191],[98]]", twice),
+        ("\"MESSAGE\":[\"a\",[97,239,191,191]]", twice),
+        ("\"MESSAGE\":null", twice),
+    ] {
+        let mut lines = lines.clone();
+        lines[2] = lines[2].replace(written, printed);
+        assert!(lines[2].contains(printed), "{}", lines[2]);
+        let (status, said) = printed_program(&lines);
+        let is_found = !finding.is_empty();
+        assert_eq!(status, Some(i32::from(is_found)), "{printed}: {said}");
+        // A record with such a field is not counted.
+        assert!(said.starts_with(finding), "{printed}: {said}");
+        let end = if finding == twice {
+            "the newest is 2:"
+        } else {
+            &newest
+        };
+        assert!(said.contains(end), "{printed}: {said}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Parses a record from a line of JSON: the daemon's file, an export, or journalctl(1). Pure. Untrusted: names may repeat.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use remit_audit_verify::Entry;
@@ -261,10 +262,11 @@ impl<'de> Visitor<'de> for AnyValue {
             return Ok(Value::Cut);
         }
         if texts.is_empty() {
-            // The daemon never writes invalid UTF-8, so the hash will not match.
-            return Ok(Value::Texts(vec![
-                String::from_utf8_lossy(&bytes).into_owned(),
-            ]));
+            return Ok(Value::Texts(vec![match String::from_utf8_lossy(&bytes) {
+                Cow::Borrowed(text) => text.to_owned(),
+                // The daemon writes no noncharacter, so the hash will not match, whatever bytes are replaced.
+                Cow::Owned(text) => text + "\u{ffff}",
+            }]));
         }
         match bytes.is_empty() {
             true => Ok(Value::Texts(texts)),
@@ -359,7 +361,18 @@ mod tests {
                 r#"{"REMIT_A":"x","REMIT_A":"y"}"#,
                 of(&[("REMIT_A", "x"), ("REMIT_A", "y")]),
             ),
-            (r#"{"REMIT_A":[255]}"#, of(&[("REMIT_A", "\u{fffd}")])),
+            (
+                r#"{"REMIT_A":[255]}"#,
+                of(&[("REMIT_A", "\u{fffd}\u{ffff}")]),
+            ),
+            (
+                r#"{"REMIT_A":[239,191,189]}"#,
+                of(&[("REMIT_A", "\u{fffd}")]),
+            ),
+            (
+                r#"{"REMIT_A":[[120],[121]]}"#,
+                of(&[("REMIT_A", "x"), ("REMIT_A", "y")]),
+            ),
             (
                 r#"{"REMIT_A":"x","_CMDLINE":null,"OTHER":"1"}"#,
                 of(&[("REMIT_A", "x")]),
