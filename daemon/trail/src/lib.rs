@@ -1,11 +1,13 @@
-//! The chain of the audit log: its events, the hash of a record, and the head. Pure. `remit-audit-verify` checks it.
+//! The chain of the audit log: its events and verdicts, the hash of a record, and the head. Pure. `remit-audit-verify` checks it.
 #![forbid(unsafe_code)]
 
 mod head;
+mod verdict;
 
 use sha2::{Digest, Sha256};
 
 pub use head::{BadHead, Expected, Head, Link};
+pub use verdict::RecordVerdict;
 
 pub type Hash = [u8; 32];
 
@@ -313,5 +315,10 @@ mod tests {
             assert_eq!(Event::of_name(event.name()), Some(event));
         }
         assert_eq!(Event::of_name("x"), None);
+        for (index, verdict) in RecordVerdict::ALL.into_iter().enumerate() {
+            assert_eq!(verdict as usize, index, "ALL has the order of the type");
+        }
+        let names: BTreeSet<_> = RecordVerdict::ALL.map(RecordVerdict::name).into();
+        assert_eq!(names.len(), RecordVerdict::ALL.len());
     }
 }

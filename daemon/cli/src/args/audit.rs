@@ -9,7 +9,7 @@ use remit_common::builtin::Time;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::Code;
 use remit_common::span;
-use remit_trail::Event;
+use remit_trail::{Event, RecordVerdict};
 use remit_wire::Kind;
 use remit_wire::outcome::State;
 
@@ -141,10 +141,6 @@ fn silence(text: &str) -> Result<u32, String> {
     Ok(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// Verdicts that are no code of a refusal (remit-audit(7)).
-const VERDICTS: [&str; 7] = [
-    "allow", "try", "approved", "loaded", "refused", "held", "untried",
-];
 /// How a job ends; lists show it in the column of verdicts.
 const ENDS: [State; 8] = [
     State::Exited,
@@ -156,27 +152,29 @@ const ENDS: [State; 8] = [
     State::Interrupted,
     State::NotStarted,
 ];
-/// What lists call those of requests, and what records do.
-const SHORT: [(&str, Code); 4] = [
-    ("asked", Code::NeedsApproval),
-    ("denied", Code::ApprovalDenied),
-    ("expired", Code::ApprovalExpired),
-    ("void", Code::ApprovalVoid),
+/// What lists call those of requests or people may type, and what records have.
+const SHORT: [(&str, &str); 5] = [
+    ("asked", Code::NeedsApproval.as_str()),
+    ("denied", Code::ApprovalDenied.as_str()),
+    ("expired", Code::ApprovalExpired.as_str()),
+    ("void", Code::ApprovalVoid.as_str()),
+    ("try", RecordVerdict::TryByRoot.name()),
 ];
 
 fn verdict(text: &str) -> Result<String, String> {
     let codes = Code::ALL.map(Code::as_str);
     let ends = ENDS.map(State::as_str);
-    let mut words = VERDICTS.iter().chain(&codes).chain(&ends);
+    let verdicts = RecordVerdict::ALL.map(RecordVerdict::name);
+    let mut words = verdicts.iter().chain(&codes).chain(&ends);
     if let Some(word) = words.find(|word| **word == text) {
         return Ok((*word).to_owned());
     }
-    if let Some((_, code)) = SHORT.iter().find(|(short, _)| *short == text) {
-        return Ok(code.as_str().to_owned());
+    if let Some((_, word)) = SHORT.iter().find(|(short, _)| *short == text) {
+        return Ok((*word).to_owned());
     }
     let short = SHORT.iter().map(|(short, _)| *short);
     let codes = codes.into_iter().filter(|code| !is_of_end(code));
-    let all: Vec<&str> = short.chain(VERDICTS).chain(ends).chain(codes).collect();
+    let all: Vec<&str> = short.chain(verdicts).chain(ends).chain(codes).collect();
     Err(format!(
         "no record has this verdict; there are: {}",
         all.join(", ")
@@ -349,6 +347,23 @@ fn kind_parser() -> impl TypedValueParser<Value = Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_verdict_of_a_record_can_be_asked_for() {
+        let words = RecordVerdict::ALL.map(RecordVerdict::name);
+        for word in words.into_iter().chain(Code::ALL.map(Code::as_str)) {
+            assert_eq!(verdict(word), Ok(word.to_owned()));
+        }
+        for (short, word) in [
+            ("try", "try by root"),
+            ("asked", "needs_approval"),
+            ("void", "approval_void"),
+        ] {
+            assert_eq!(verdict(short), Ok(word.to_owned()));
+        }
+        let unknown = verdict("tried").unwrap_err();
+        assert!(unknown.contains(", undone_partly, "), "{unknown}");
+    }
 
     #[test]
     fn expected_record_is_number_and_hash() {

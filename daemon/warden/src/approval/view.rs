@@ -12,6 +12,7 @@ use remit_common::signed::Signed;
 use remit_link::{JobMeta, WaitReason, WaitingApproval};
 use remit_policy::Base;
 
+use remit_trail::RecordVerdict;
 use super::approver;
 use super::table::{Approval, Request};
 use super::wanted::copied;
@@ -211,7 +212,9 @@ pub fn approved(request: &Request, approval: &Approval, before: Option<u32>) -> 
         "{approver} approves {change}{of}{signed}: {}",
         draft.command()
     );
-    let record = draft.about(Event::Approved, message, request.pending.rule(), "approved");
+    let rule = request.pending.rule();
+    let verdict = RecordVerdict::Approved.name();
+    let record = draft.about(Event::Approved, message, rule, verdict);
     let record = with_approver(about(draft.marked(record), request), by).maybe("APPROVALS", number);
     match signature {
         Some(signature) => signature.on_record(record, before),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use remit_common::outcome::State;
 use remit_link::ToBroker;
+use remit_trail::RecordVerdict;
 
 use crate::approval::Request;
 use crate::audit::{Event, Record};
@@ -110,13 +111,13 @@ pub fn on_watchdog_died(cx: &mut JobCx<'_>) {
     }
     let why = cx.sandbox.manager.refused().unwrap_or_default();
     let verdict = match cx.sandbox.manager.are_untried() {
-        true => "untried",
-        false => "refused",
+        true => RecordVerdict::Untried,
+        false => RecordVerdict::Refused,
     };
     let message = format!("the watchdog died; nothing runs in {why}");
     let record = Record::new(Event::SelfTest, message)
         .with_error_priority()
-        .field("VERDICT", verdict);
+        .field("VERDICT", verdict.name());
     cx.reports.audit.note(record.field("CAUSE", &why));
     for serial in cx.jobs.serials() {
         end_job(

@@ -8,6 +8,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::State;
 use remit_common::text;
 use remit_policy::Base;
+use remit_trail::RecordVerdict;
 
 use crate::admin::Wants;
 use crate::approval::end::void_changed_requests;
@@ -295,7 +296,7 @@ fn loaded(live: &Live, asked: Option<&Subject>) -> Record {
     };
     record
         .field("POLICY", &live.digest)
-        .field("VERDICT", "loaded")
+        .field("VERDICT", RecordVerdict::Loaded.name())
         .field("CHANGES", changes)
         .maybe("SHADOW_POLICY", live.shadow.as_ref().map(Shadow::digest))
 }

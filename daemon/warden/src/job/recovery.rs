@@ -8,6 +8,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Purpose;
 use remit_plan::Phase;
 use remit_policy::Grant;
+use remit_trail::RecordVerdict;
 
 use crate::audit::Event;
 use crate::event_loop::lifecycle::AdmissionState;
@@ -286,8 +287,8 @@ fn undo(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
                 Weight::Warning,
                 format_args!("{message}"),
             );
-            let record =
-                record(&cx.job, Event::Unconfirmed, message, one).field("VERDICT", "undoes");
+            let record = record(&cx.job, Event::Unconfirmed, message, one)
+                .field("VERDICT", RecordVerdict::Undoes.name());
             cx.job
                 .reports
                 .audit

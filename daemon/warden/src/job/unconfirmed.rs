@@ -14,6 +14,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
 use remit_link::{Owner, ToBroker};
 use remit_plan::{Journal, Phase};
+use remit_trail::RecordVerdict;
 
 use crate::audit::{Event, Record, unrecorded};
 use crate::event_loop::timers;
@@ -94,11 +95,12 @@ pub fn report_failure(cx: &mut JobCx<'_>, one: &Unconfirmed) {
     );
     log::beside(&cx.reports.audit, Weight::Error, format_args!("{line}"));
     let verdict = match one.undo {
-        UndoStage::Parted => "undone_partly",
-        _ => "failed",
+        UndoStage::Parted => RecordVerdict::UndonePartly,
+        _ => RecordVerdict::Failed,
     };
     let record = record(cx, Event::Unconfirmed, line, one).with_error_priority();
-    cx.reports.audit.note(record.field("VERDICT", verdict));
+    let record = record.field("VERDICT", verdict.name());
+    cx.reports.audit.note(record);
     note_end(cx, one.job, &one.sentence(clocks()));
 }
 
@@ -132,7 +134,8 @@ pub fn forget(cx: &mut JobCx<'_>, one: &Unconfirmed) {
         "commit {} of {} is not there any more: it was undone or taken back",
         one.commit, one.user
     );
-    let record = record(cx, Event::Unconfirmed, message, one).field("VERDICT", "undone");
+    let record = record(cx, Event::Unconfirmed, message, one);
+    let record = record.field("VERDICT", RecordVerdict::Undone.name());
     cx.reports.audit.note(record);
     cx.confirmations.remove(one.job);
     note_end(cx, one.job, &one.undone_note(clocks()));

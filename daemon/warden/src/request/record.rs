@@ -4,6 +4,7 @@ use remit_common::text;
 use remit_common::wire::Effect;
 use remit_plan::summary;
 use remit_policy::Basis;
+use remit_trail::RecordVerdict;
 
 use super::{Call, Draft, Plan, Requester};
 use crate::audit::chain::hex;
@@ -82,15 +83,16 @@ impl Plan {
     }
 
     fn verdict(&self) -> &'static str {
-        match self.basis() {
-            Basis::TryByRoot => "try by root",
+        let verdict = match self.basis() {
+            Basis::TryByRoot => RecordVerdict::TryByRoot,
             Basis::Rule(_)
             | Basis::Notification
             | Basis::Recovery
             | Basis::Unconfirmed
             | Basis::Approved { .. }
-            | Basis::TemporaryGrant { .. } => "allow",
-        }
+            | Basis::TemporaryGrant { .. } => RecordVerdict::Allow,
+        };
+        verdict.name()
     }
 
     /// Adds the approved digest, which is the same in all records of the request.

@@ -7,6 +7,7 @@ use remit_common::admin::{AdminReply, Checkup, ProfileCheck};
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_spawn::Finding;
+use remit_trail::RecordVerdict;
 
 use crate::admin::Wants;
 use crate::audit::{Event, Record};
@@ -330,7 +331,7 @@ fn record_untried(cx: &mut JobCx<'_>, why: &str, asked: Option<&Subject>) -> Adm
     );
     let record = Record::new(Event::SelfTest, message)
         .with_warning_priority()
-        .field("VERDICT", "untried")
+        .field("VERDICT", RecordVerdict::Untried.name())
         .field("CAUSE", why);
     cx.reports.audit.note(with_requester(record, asked));
     untried(why)
@@ -343,16 +344,16 @@ fn checkup(cx: &mut JobCx<'_>, profiles: Vec<ProfileCheck>, asked: Option<&Subje
         None => {
             let by = asked.map_or(String::new(), |by| format!(", as {} asked", by.user()));
             let text = format!("each sandbox layer was tested{by}, and holds");
-            (text, "held")
+            (text, RecordVerdict::Held)
         }
-        Some(why) => (format!("nothing runs in {why}"), "refused"),
+        Some(why) => (format!("nothing runs in {why}"), RecordVerdict::Refused),
     };
     let mut record = Record::new(Event::SelfTest, message);
     if refused.is_some() {
         record = record.with_error_priority();
     }
     let record = record
-        .field("VERDICT", verdict)
+        .field("VERDICT", verdict.name())
         .maybe("CAUSE", refused.as_ref());
     let recorded = cx.reports.audit.write(with_requester(record, asked));
     let (landlock, landlock_errata) = cx.sandbox.manager.landlock();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
+use remit_trail::RecordVerdict;
 
 use crate::approval::ASK_AGAIN;
 use crate::audit::{Event, Record};
@@ -182,7 +183,7 @@ fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
     let verdict = match (code, &job.past) {
         (_, Past::Asked) => Code::NeedsApproval.as_str(),
         (Some(code), _) => code.as_str(),
-        (None, _) => "allow",
+        (None, _) => RecordVerdict::Allow.name(),
     };
     record
         .for_history(owner.clone(), Some(entry.job), Some(&entry.command))

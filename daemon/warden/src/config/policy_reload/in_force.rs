@@ -4,6 +4,7 @@ use remit_common::prove::PermittedGrant;
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
 use remit_policy::{CallerIds, Grant, Lifted, Pending, Verdict};
+use remit_trail::RecordVerdict;
 
 use super::{Live, Loading, PATIENCE, PolicyErrors, PolicyInForce, findings, in_short, short};
 use crate::approval::grants::Grants;
@@ -171,7 +172,7 @@ impl Policies {
         let record = Record::new(Event::Policy, message)
             .with_error_priority()
             .field("POLICY", &self.live.digest)
-            .field("VERDICT", "refused")
+            .field("VERDICT", RecordVerdict::Refused.name())
             .field("CAUSE", findings(&why).join("; "));
         reports.audit.note(with_requester(record, asked));
         self.error = Some(why);
