@@ -24,6 +24,8 @@ pub struct Contents {
     pub changes: Stories,
     pub looks: Stories,
     pub decisions: Newest,
+    /// Administrators were shown the contents of files.
+    pub shown: Newest,
     pub refusals: Newest,
     pub undos: Newest,
     pub grants: Newest,
@@ -108,9 +110,10 @@ impl Contents {
             Some(Event::Refusal) => self.refusals.add(cited),
             Some(Event::Granted | Event::Revoked) => self.grants.add(cited),
             Some(Event::Expired) if of_grant => self.grants.add(cited),
-            Some(Event::Approved | Event::Denied | Event::Expired | Event::Void | Event::Shown) => {
+            Some(Event::Approved | Event::Denied | Event::Expired | Event::Void) => {
                 self.decisions.add(cited)
             }
+            Some(Event::Shown) => self.shown.add(cited),
             Some(Event::Intent | Event::End) if is_undo => self.undos.add(cited),
             Some(Event::Confirmed | Event::Unconfirmed) => self.undos.add(cited),
             Some(Event::Policy | Event::SelfTest) => self.policies.add(cited),

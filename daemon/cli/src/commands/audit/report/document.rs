@@ -20,7 +20,7 @@ pub struct ReportSection {
     write: fn(&ReportPage<'_>, &mut Html),
 }
 
-const PARTS: [ReportSection; 13] = [
+const PARTS: [ReportSection; 14] = [
     ReportSection {
         name: "days",
         heading: "By day",
@@ -50,6 +50,12 @@ const PARTS: [ReportSection; 13] = [
         heading: "Approvals and denials",
         count: |c| c.decisions.count,
         write: sections::decisions,
+    },
+    ReportSection {
+        name: "shown",
+        heading: "Contents of files that were shown",
+        count: |c| c.shown.count,
+        write: sections::shown,
     },
     ReportSection {
         name: "refused",

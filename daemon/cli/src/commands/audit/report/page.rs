@@ -91,8 +91,9 @@ impl<'a> ReportPage<'a> {
 
 /// Returns all records that some section lists, by their position.
 fn all(contents: &Contents) -> BTreeMap<u64, Rc<Cited>> {
-    let lists: [&Newest; 8] = [
+    let lists: [&Newest; 9] = [
         &contents.decisions,
+        &contents.shown,
         &contents.refusals,
         &contents.undos,
         &contents.grants,

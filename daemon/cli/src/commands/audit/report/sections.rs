@@ -56,6 +56,12 @@ pub fn decisions(page: &ReportPage<'_>, html: &mut Html) {
     list(page, html, &page.contents.decisions, COLUMNS, caption);
 }
 
+pub fn shown(page: &ReportPage<'_>, html: &mut Html) {
+    const COLUMNS: &[ListColumn] = &[TIME, USER, SENTENCE, RECORD];
+    let caption = "Requests with copies of files whose contents an administrator was shown. 'user' is the reader.";
+    list(page, html, &page.contents.shown, COLUMNS, caption);
+}
+
 pub fn refused(page: &ReportPage<'_>, html: &mut Html) {
     const COLUMNS: &[ListColumn] = &[TIME, USER, VERDICT, COMMAND, RECORD];
     let caption = "Nothing of this ran. One record may count many refusals; totals count each.";

@@ -191,6 +191,38 @@ fn change_shows_people_and_leads_to_its_records() {
 }
 
 #[test]
+fn reader_of_copies_is_no_requester() {
+    let about = |event, user, more: FieldPairs<'static>| {
+        let mut fields = vec![("EVENT", event), ("JOB", JOB), ("USER", user)];
+        fields.extend(more);
+        fields
+    };
+    let asked = about("asked", "alice", &[("EFFECT", "change"), ("ARGV", "x")]);
+    let shown = about("shown", "bob", &[("MESSAGE", "bob reads the files")]);
+    let approver = [("APPROVER", "ann"), ("ARGV", "x")];
+    let mut approved = about("approved", "alice", &[("EFFECT", "change")]);
+    approved.extend(approver);
+    let (page, is_whole) = page_of(&lines(&[&asked, &shown, &approved]));
+    assert!(is_whole);
+    is_sound(&page);
+    let section = |name: &str| {
+        let start = page.split(&format!("<section id=\"{name}\">")).nth(1);
+        let (section, _) = start.unwrap().split_once("</section>").unwrap();
+        section.to_owned()
+    };
+    let decisions = section("decisions");
+    let by = "<td class=\"user\"><bdi>ann</bdi></td>";
+    assert!(decisions.contains(by), "{decisions}");
+    assert!(!decisions.contains("bob"), "{decisions}");
+    let shown = section("shown");
+    for part in ["bob", "bob reads the files"] {
+        assert!(shown.contains(&format!("<bdi>{part}</bdi>")), "{shown}");
+    }
+    assert!(shown.contains("<a href=\"#r2\">2</a>"), "{shown}");
+    assert!(!shown.contains("alice"), "{shown}");
+}
+
+#[test]
 fn failed_notification_is_no_refused_request() {
     let about = |event, more: FieldPairs<'static>| {
         let mut fields = vec![("EVENT", event), ("JOB", JOB), ("USER", "alice")];
@@ -267,8 +299,9 @@ fn hostile_text_stays_text_in_each_field() {
         "&lt;&#60;",
         "e\u{301}\u{301}",
     ];
-    const EVENTS: [&str; 14] = [
+    const EVENTS: [&str; 15] = [
         "asked",
+        "shown",
         "approved",
         "denied",
         "void",
