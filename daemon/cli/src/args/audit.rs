@@ -37,9 +37,9 @@ pub struct RecordSourceArgs {
     #[arg(long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
 
-    /// Configuration directory; its remit.toml says where records go
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/etc/remit")]
-    pub config: PathBuf,
+    /// Configuration directory; its remit.toml says where records go [default: the daemon says it, or /etc/remit]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub config: Option<PathBuf>,
 
     /// The daemon's state directory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, default_value = "/var/lib/remit")]

@@ -2,24 +2,30 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
-use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
+use remit_common::admin::{AdminReply, AdminRequest, AnyJob, Status};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{ShownRequest, Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
-use remit_wire::client;
+use remit_wire::client::{self, ClientError};
 
 use crate::error::Failure;
 use crate::external_program::Program;
 use crate::render::output::{self, Context, Form};
+
+/// A daemon that does not answer for so long is not up. Its event loop waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Returns true if the caller may connect to admin.sock. access(2) checks the real ids; they equal the effective ones.
 pub fn may_ask(context: &Context) -> bool {
@@ -35,6 +41,27 @@ pub fn ask<T>(
 ) -> Result<T, Failure> {
     let reply = client::admin(&context.runtime.admin_socket(), request)?;
     take(reply).ok_or_else(Failure::off_protocol)
+}
+
+/// Asks for the status in time. Returns why there is no answer. Fails if the answer is a refusal or another one.
+pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
+    let socket = context.runtime.admin_socket();
+    let (sender, answer) = mpsc::channel();
+    thread::Builder::new()
+        .spawn(move || sender.send(client::admin(&socket, AdminRequest::Status)))
+        .map_err(io::Error::other)?;
+    match answer.recv_timeout(PATIENCE) {
+        Ok(Ok(AdminReply::Status(status))) => Ok(Ok(status)),
+        Ok(Ok(_)) => Err(Failure::off_protocol()),
+        Ok(Err(why @ (ClientError::NotRunning { .. } | ClientError::Broken(_)))) => {
+            Ok(Err(why.to_string()))
+        }
+        Ok(Err(why)) => Err(why.into()),
+        Err(_) => Ok(Err(format!(
+            "remitd does not answer within {} s",
+            PATIENCE.as_secs()
+        ))),
+    }
 }
 
 pub fn done(context: &Context, request: AdminRequest) -> Result<String, Failure> {

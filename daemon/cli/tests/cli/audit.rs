@@ -2,11 +2,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use remit_common::admin::{AdminReply, AuditHead};
+use remit_common::admin::{AdminReply, AdminRequest, AuditHead, Status};
 use remit_trail::{Hash, hash, hex};
 use serde_json::{Map, Value, json};
 
-use crate::fake::{Directory, Fake, Said, remit};
+use crate::admin::status;
+use crate::fake::{Answer, Directory, Fake, Said, remit};
 
 /// Makes an audit log of jobs with two records each, an intent and an end. Returns its lines and the last hash.
 fn audit_log(count: u64) -> (Vec<String>, Hash) {
@@ -341,6 +342,42 @@ fn end_is_compared_with_daemon_head() {
         (said.status, said.text().lines().next()),
         (Some(0), Some("there are no records"))
     );
+}
+
+#[test]
+fn sink_of_the_running_daemon_is_read() {
+    let (lines, hash) = audit_log(20);
+    let fake = Fake::new(|_| Answer::HangUp);
+    let _heard = fake.answer_each_administrator(move |request| match request {
+        AdminRequest::Status => AdminReply::Status(Box::new(Status {
+            audit: "file".to_owned(),
+            ..status()
+        })),
+        _ => AdminReply::AuditHead(AuditHead { seq: 20, hash }),
+    });
+    let (state, config) = (Directory::new(), Directory::new());
+    write(&state, "audit.jsonl", &lines);
+    // Newer than the daemon.
+    let edited = "[audit]\nsink = \"syslog\"\n".to_owned();
+    write(&config, "remit.toml", &[edited]);
+    let [state, config] = [&state, &config].map(|dir| dir.path().to_str().unwrap());
+    for verb in [
+        &["verify"][..],
+        &["show"],
+        &["show", "00000007"],
+        &["export"],
+        &["report", "-o", "-"],
+    ] {
+        let args = [&["audit"], verb, &["--state", state]].concat();
+        let said = fake.output(&args);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let said = fake.output(&[&args[..], &["--config", config]].concat());
+        assert_eq!(said.status, Some(125), "{said:?}");
+        assert!(said.stderr.contains("is no sink"), "{said:?}");
+    }
+    let said = fake.output(&["audit", "verify", "--state", state]);
+    let end = "compared with record 20 of the daemon";
+    assert!(said.text().contains(end), "{said:?}");
 }
 
 #[test]

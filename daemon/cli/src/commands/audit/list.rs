@@ -30,7 +30,7 @@ const NAME_LEAST: usize = 8;
 const NO_USER: &str = "-";
 
 pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
-    let source = RecordSource::of(&args.source_args)?;
+    let source = RecordSource::of(context, &args.source_args)?;
     let filter = Filter::of(&args.filter);
     let count = usize::try_from(args.lines).unwrap_or(usize::MAX);
     let (records, more) = source.newest(&filter, count)?;
@@ -179,9 +179,9 @@ impl Serialize for Fields<'_> {
 }
 
 /// Prints the records. An unreadable record is reported on stderr, and the exit status is 1.
-pub fn export(_: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
+pub fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
     let Format::Jsonl = args.format;
-    let source = RecordSource::of(&args.source_args)?;
+    let source = RecordSource::of(context, &args.source_args)?;
     let filter = Filter::of(&args.filter);
     let mut exit = Exit::OK;
     let mut to = BufWriter::new(io::stdout().lock());

@@ -1,4 +1,5 @@
-//! Finds the audit records: the journal, the daemon's file, or files named by the user.
+//! Finds the audit records: the journal, the daemon's file, or files named by the user. A daemon keeps its sink until a
+//! restart, so it says which one that is. remit.toml says it if the daemon does not answer.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -15,11 +16,16 @@ use super::filter::Filter;
 use super::journal::{self, Journal, RecordLine};
 use super::record::AuditRecord;
 use crate::args::RecordSourceArgs;
+use crate::client::admin_socket;
 use crate::error::Failure;
+use crate::render::output::Context;
 
 /// Ample time for the daemon to complete a line that it is writing.
 const WRITTEN: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
+
+/// The configuration directory of the packages.
+const CONFIG: &str = "/etc/remit";
 
 pub type Take<'a> = dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure> + 'a;
 
@@ -45,7 +51,9 @@ struct AuditSettings {
 }
 
 impl RecordSource {
-    pub fn of(args: &RecordSourceArgs) -> Result<Self, Failure> {
+    /// Finds the records of these arguments. Without a file or a configuration directory in them, the daemon is asked.
+    /// Fails if the journal or remit.toml cannot be read, or if that names no sink.
+    pub fn of(context: &Context, args: &RecordSourceArgs) -> Result<Self, Failure> {
         let own = args.state.join("audit.jsonl");
         if let Some(last) = args.files.last() {
             return Ok(Self::Files {
@@ -53,7 +61,16 @@ impl RecordSource {
                 paths: args.files.clone(),
             });
         }
-        match sink(&args.config.join("remit.toml"))?.as_deref() {
+        let in_use = match &args.config {
+            Some(_) => None,
+            None => sink_in_use(context),
+        };
+        let config = args.config.as_deref().unwrap_or(Path::new(CONFIG));
+        let sink = match in_use {
+            None => sink(&config.join("remit.toml"))?,
+            in_use => in_use,
+        };
+        match sink.as_deref() {
             None | Some("journald") => Journal::open().map(Self::Journal),
             Some("file") => Ok(Self::Files {
                 paths: vec![own],
@@ -183,6 +200,12 @@ impl RecordSource {
         }
         Ok((newest.into(), more))
     }
+}
+
+/// Returns the sink of the running daemon, if it answers in time.
+fn sink_in_use(context: &Context) -> Option<String> {
+    let status = admin_socket::status(context).ok()?.ok()?;
+    Some(status.audit)
 }
 
 fn sink(file: &Path) -> Result<Option<String>, Failure> {

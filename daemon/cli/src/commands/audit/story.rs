@@ -97,7 +97,7 @@ pub fn story(
     source_args: &RecordSourceArgs,
     id: &IdPrefix,
 ) -> Result<Exit, Failure> {
-    let source = RecordSource::of(source_args)?;
+    let source = RecordSource::of(context, source_args)?;
     let filter = Filter::of_job(id);
     let mut records = Vec::new();
     source.some(&filter, &mut |record| {

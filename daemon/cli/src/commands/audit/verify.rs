@@ -78,7 +78,7 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     if let Some(dir) = &args.journal {
         return verify_collected(context, args, dir);
     }
-    let source = RecordSource::of(&args.source_args)?;
+    let source = RecordSource::of(context, &args.source_args)?;
     let span = Span::of(&args.span);
     let of = Of {
         source: &source,

@@ -3,23 +3,14 @@
 mod exposition;
 mod families;
 
-use std::io;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-
-use remit_common::admin::{AdminReply, AdminRequest, Status};
-use remit_wire::client::{self, ClientError};
 
 use self::exposition::MetricFamily;
 use crate::args::MetricsArgs;
+use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
 use crate::own_file::OwnFile;
 use crate::render::output::{self, Context, Form};
-
-/// A daemon that does not answer for so long is not up. Its event loop waits for nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes the figures. That the daemon does not answer is a figure, and no failure.
 pub fn metrics(context: &Context, args: &MetricsArgs) -> Result<Exit, Failure> {
@@ -35,7 +26,7 @@ pub fn metrics(context: &Context, args: &MetricsArgs) -> Result<Exit, Failure> {
     if !is_stdout {
         file.check()?;
     }
-    let families = match ask(context)? {
+    let families = match admin_socket::status(context)? {
         Ok(status) => families::up(&status),
         Err(why) => {
             output::note(&why);
@@ -59,25 +50,4 @@ fn json(file: &OwnFile<'_>, is_stdout: bool, families: &[MetricFamily]) -> Resul
     }
     output::json(&serde_json::json!({ "metrics": families }))?;
     Ok(Exit::OK)
-}
-
-/// Asks the daemon in time. Returns why there is no answer, or fails if the answer is a refusal.
-fn ask(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
-    let socket = context.runtime.admin_socket();
-    let (sender, answer) = mpsc::channel();
-    thread::Builder::new()
-        .spawn(move || sender.send(client::admin(&socket, AdminRequest::Status)))
-        .map_err(io::Error::other)?;
-    match answer.recv_timeout(PATIENCE) {
-        Ok(Ok(AdminReply::Status(status))) => Ok(Ok(status)),
-        Ok(Ok(_)) => Err(Failure::off_protocol()),
-        Ok(Err(why @ (ClientError::NotRunning { .. } | ClientError::Broken(_)))) => {
-            Ok(Err(why.to_string()))
-        }
-        Ok(Err(why)) => Err(why.into()),
-        Err(_) => Ok(Err(format!(
-            "remitd does not answer within {} s",
-            PATIENCE.as_secs()
-        ))),
-    }
 }

@@ -51,7 +51,7 @@ pub fn report(context: &Context, args: &AuditReportArgs) -> Result<Exit, Failure
     }
     // Before the log is read, which may take minutes.
     let keys = args.signers.as_deref().map(read_signers).transpose()?;
-    let source = RecordSource::of(&args.source_args)?;
+    let source = RecordSource::of(context, &args.source_args)?;
     let of = Of {
         source: &source,
         state: &args.source_args.state,

@@ -9,8 +9,6 @@ mod from_denials;
 mod judge;
 mod past;
 
-use std::path::PathBuf;
-
 use remit_policy::{Machine, Policy, Subject};
 use remit_policy_files::{Names, Owners, read_file};
 use serde_json::json;
@@ -42,12 +40,13 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         Ok(floor) => floor,
         Err(why) => return files::trouble(context, &[], &why),
     };
-    let source = RecordSource::of(&RecordSourceArgs {
+    let source_args = RecordSourceArgs {
         files: args.files.clone(),
         // The candidate's remit.toml does not say where the daemon has written until now.
-        config: PathBuf::from("/etc/remit"),
+        config: None,
         state: args.state.clone(),
-    })?;
+    };
+    let source = RecordSource::of(context, &source_args)?;
     let span = Span::of(&args.span);
     if args.from_denials {
         let mut denials = RepeatedDenials::default();
