@@ -81,6 +81,15 @@ impl AuditRecord {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Returns how many bytes of memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        const FIELD: usize = size_of::<(String, String)>();
+        let fields = self.entry.fields.iter();
+        fields.fold(size_of::<Self>(), |all, (name, value)| {
+            all + FIELD + name.len() + value.len()
+        })
+    }
+
     pub fn job(&self) -> Option<JobId> {
         self.own("JOB")?.parse().ok()
     }

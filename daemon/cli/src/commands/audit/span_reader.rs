@@ -2,10 +2,15 @@
 
 use std::ops::ControlFlow;
 
+use remit_common::refusal::{Code, Refusal};
+
 use super::filter::Span;
 use super::record::AuditRecord;
 use super::source::RecordSource;
 use crate::error::Failure;
+
+/// Maximum bytes of later records that are kept of a pipe.
+const LATER: usize = 64 << 20;
 
 pub struct SpanReader {
     span: Span,
@@ -16,6 +21,7 @@ pub struct SpanReader {
     last: Option<u64>,
     /// Records after the end, of which one of the time may still follow.
     later: Vec<AuditRecord>,
+    later_bytes: usize,
 }
 
 pub enum TimedRecords {
@@ -59,30 +65,50 @@ impl SpanReader {
             taken: 0,
             last: None,
             later: Vec::new(),
+            later_bytes: 0,
         }
     }
 
-    /// Takes the next record of the log.
-    pub fn take(&mut self, record: AuditRecord) -> TimedRecords {
+    /// Takes the next record of the log. Fails if a pipe has more after the time than is kept.
+    pub fn take(&mut self, record: AuditRecord) -> Result<TimedRecords, Failure> {
         self.taken += 1;
         let ms = record.time_ms();
         self.has_started |= ms.is_some_and(|ms| self.span.has_started(ms));
         if !self.has_started {
-            return TimedRecords::Before(record);
+            return Ok(TimedRecords::Before(record));
         }
         self.is_over = ms.map_or(self.is_over, |ms| self.span.is_over(ms));
-        match (self.is_over, self.last) {
+        Ok(match (self.is_over, self.last) {
             (true, Some(last)) if self.taken > last => TimedRecords::After,
             (true, Some(_)) => TimedRecords::Between(record),
             (true, None) => {
-                self.later.push(record);
+                self.keep(record)?;
                 TimedRecords::Undecided
             }
-            (false, _) => TimedRecords::During {
-                between: std::mem::take(&mut self.later),
-                record,
-            },
+            (false, _) => {
+                self.later_bytes = 0;
+                TimedRecords::During {
+                    between: std::mem::take(&mut self.later),
+                    record,
+                }
+            }
+        })
+    }
+
+    fn keep(&mut self, record: AuditRecord) -> Result<(), Failure> {
+        self.later_bytes += record.bytes();
+        if self.later_bytes > LATER {
+            let text = format!(
+                "more than {} MiB of records follow the time of '--until', and a pipe cannot be read twice",
+                LATER >> 20
+            );
+            let refusal = Refusal::new(Code::TooLarge, text);
+            return Err(Failure::Machine(
+                refusal.lift("give the file itself, not a pipe"),
+            ));
         }
+        self.later.push(record);
+        Ok(())
     }
 }
 
@@ -118,7 +144,7 @@ mod tests {
     fn counts_of(days: &[Option<u64>], mut in_span: SpanReader) -> (usize, usize, usize, usize) {
         let (mut before, mut during, mut others) = (0, 0, 0);
         for (at, day) in days.iter().enumerate() {
-            match in_span.take(record(*day)) {
+            match in_span.take(record(*day)).unwrap() {
                 TimedRecords::Before(_) => before += 1,
                 TimedRecords::Between(_) => others += 1,
                 TimedRecords::During { between, .. } => {
@@ -143,6 +169,31 @@ mod tests {
         assert_eq!(counts(&back), (0, 2, 2, 4));
         let long = [days(&[5]), vec![Some(10); 300], vec![Some(6); 40]].concat();
         assert_eq!(counts(&long), (0, 41, 300, 341));
+    }
+
+    #[test]
+    fn later_records_of_a_pipe_are_bounded() {
+        let large = |day| {
+            let mut record = record(Some(day));
+            let value = "x".repeat(LATER / 10);
+            record.entry.fields.push(("REMIT_ARGV".to_owned(), value));
+            record
+        };
+        let mut in_span = SpanReader::new(span());
+        // What is kept ends with a record of the time.
+        for day in [vec![10; 9], vec![6], vec![10; 9]].concat() {
+            assert!(in_span.take(large(day)).is_ok());
+        }
+        assert!(matches!(in_span.take(large(10)), Err(Failure::Machine(_))));
+        let mut of_file = SpanReader::new(span());
+        of_file.last = Some(20);
+        assert!((0..20).all(|_| of_file.take(large(10)).is_ok()));
+        let mut small = SpanReader::new(span());
+        small.later_bytes = LATER - 100;
+        assert!(
+            small.take(record(Some(10))).is_err(),
+            "a record has a frame"
+        );
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
             half = Some(record.entry.position);
             return Ok(ControlFlow::Continue(()));
         }
-        match in_span.take(record) {
+        match in_span.take(record)? {
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => {}
             TimedRecords::Before(record) => chain.take_before(record),

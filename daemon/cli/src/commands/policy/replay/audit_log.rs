@@ -46,7 +46,7 @@ pub fn read(
         if record.is_half() {
             return Ok(ControlFlow::Continue(()));
         }
-        let (between, record) = match in_span.take(record) {
+        let (between, record) = match in_span.take(record)? {
             TimedRecords::After => return Ok(ControlFlow::Break(())),
             TimedRecords::Undecided => (Vec::new(), None),
             TimedRecords::Before(record) => {
