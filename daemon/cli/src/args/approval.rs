@@ -63,6 +63,10 @@ pub struct ApproveArgs {
     #[arg(long, value_name = "HOST", conflicts_with_all = ["digest", "signature"], value_hint = ValueHint::Hostname,
           value_parser = host)]
     pub on: Option<String>,
+
+    /// It came with a key of 'remit enroll-approver': this machine signs nothing.
+    #[arg(skip)]
+    pub is_afar: bool,
 }
 
 /// As ssh takes it. A word that begins with a hyphen would be an option of ssh.

@@ -13,6 +13,7 @@ use remit_wire::client::ClientError;
 use remit_wire::edits::COMMIT;
 use serde_json::json;
 
+use super::enroll::host;
 use super::{approve_on, jobs, signing};
 use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
 use crate::client::admin_socket;
@@ -99,7 +100,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     let job = shown.pending.job;
     let asked = shown.pending.signed;
     if let (Some(asked), false, None) = (asked, args.signed, &signature) {
-        return Err(unsigned(job, asked));
+        return Err(unsigned(job, asked, args.is_afar));
     }
     match args.digest {
         None => {
@@ -138,9 +139,14 @@ pub fn check_whole(verified: &Verified) -> Result<(), Failure> {
     ))
 }
 
-fn unsigned(job: JobId, asked: Signed) -> Failure {
+/// `is_afar`: the approver's own computer signs it.
+fn unsigned(job: JobId, asked: Signed, is_afar: bool) -> Failure {
     let text = format!("nothing was approved: its rule asks for {}", asked.asked());
-    let line = format!("remit approve {} --signed", units::name(job));
+    let id = units::name(job);
+    let line = match is_afar {
+        true => format!("on your own computer: remit approve --on {} {id}", host()),
+        false => format!("remit approve {id} --signed"),
+    };
     Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))
 }
 
@@ -293,6 +299,26 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signature_is_made_where_the_key_is() {
+        for (is_afar, expect) in [
+            (false, "remit approve abab-abab --signed".to_owned()),
+            (
+                true,
+                format!(
+                    "on your own computer: remit approve --on {} abab-abab",
+                    host()
+                ),
+            ),
+        ] {
+            let failure = unsigned(JobId([0xab; 16]), Signed::Touch, is_afar);
+            let Failure::Machine(refusal) = failure else {
+                panic!("{failure:?}");
+            };
+            assert_eq!(refusal.lift, Some(expect));
+        }
+    }
 
     #[test]
     fn eight_digits_are_enough_and_seven_are_not() {

@@ -10,6 +10,7 @@ use remit_common::wire::{Effect, Purpose};
 use remit_link::memfd;
 
 use super::shared::{NOTIFICATIONS, WITHIN};
+use super::view::typed;
 use crate::audit::{Event, Record, json};
 use crate::job::breaker::{Pause, PauseScope};
 use crate::job::context::RequestCx;
@@ -140,6 +141,11 @@ fn described(view: &PendingView, asked: &ApprovalView, gist: &str, host: &str) -
         count => format!(", {count} approvals"),
     };
     let title = title(&format!("{host}: {} asks for {gist}{approvals}", view.user));
+    let approve = match view.signed {
+        // The key is on the approver's own computer.
+        Some(_) => format!("remit approve --on {host} {}", typed(view.job)),
+        None => format!("ssh -t {host} {}", asked.line),
+    };
     let mut text = String::from("{\"id\":");
     json::string(&mut text, &view.job.to_string());
     for (name, value) in [
@@ -149,7 +155,7 @@ fn described(view: &PendingView, asked: &ApprovalView, gist: &str, host: &str) -
         ("digest", &asked.digest),
         ("line", &asked.line),
         ("title", &title),
-        ("approve", &format!("ssh -t {host} {}", asked.line)),
+        ("approve", &approve),
     ] {
         text += &format!(",\"{name}\":");
         json::string(&mut text, value);
@@ -168,6 +174,7 @@ fn described(view: &PendingView, asked: &ApprovalView, gist: &str, host: &str) -
 #[cfg(test)]
 mod tests {
     use remit_common::names::JobId;
+    use remit_common::signed::Signed;
 
     use super::*;
 
@@ -244,6 +251,13 @@ mod tests {
             ),
             "{text}"
         );
+        let signed = PendingView {
+            signed: Some(Signed::Touch),
+            ..view.clone()
+        };
+        let text = described(&signed, &asked, "x", "web1");
+        let approve = r#","approve":"remit approve --on web1 abab-abab","#;
+        assert!(text.contains(approve), "{text}");
         let two = PendingView {
             missing: 2,
             signed: None,

@@ -177,7 +177,7 @@ pub fn unsigned(request: &Request, asked: Signed) -> Refusal {
     let text = format!("not approved: its rule asks for {}", asked.asked());
     Refusal::new(Code::NeedsApproval, text)
         .by(request.pending.rule().to_string())
-        .lift(format!("{} --signed", request.line()))
+        .lift(request.line())
         .next("sign it with your own key; remit(1) has how, from here and from another computer")
 }
 

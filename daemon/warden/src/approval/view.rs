@@ -6,13 +6,14 @@ use std::ffi::CString;
 use remit_approval::{ActContext, CheckEnd, Context, HOST_JOBS, Now};
 use remit_common::admin::PendingView;
 use remit_common::escape::{foreign, quoted};
+use remit_common::names::JobId;
 use remit_common::outcome::ApprovalView;
 use remit_common::refusal::Code;
 use remit_common::signed::Signed;
 use remit_link::{JobMeta, WaitReason, WaitingApproval};
 use remit_policy::Base;
-
 use remit_trail::RecordVerdict;
+
 use super::approver;
 use super::table::{Approval, Request};
 use super::wanted::copied;
@@ -27,11 +28,21 @@ use crate::request::{BoundAct, with_subject};
 const LINE: usize = 300;
 const NAMED: usize = 8;
 
+/// Returns a request's id as people type it.
+pub fn typed(job: JobId) -> String {
+    let short = job.short();
+    let (first, second) = short.split_at(short.len() / 2);
+    format!("{first}-{second}")
+}
+
 impl Request {
+    /// Returns what approvers type on this machine.
     pub fn line(&self) -> String {
-        let short = self.draft.job.short();
-        let (first, second) = short.split_at(short.len() / 2);
-        format!("remit approve {first}-{second}")
+        let signed = match self.pending.approval().signed() {
+            Some(_) => " --signed",
+            None => "",
+        };
+        format!("remit approve {}{signed}", typed(self.draft.job))
     }
 
     pub fn left_ms(&self) -> u64 {
@@ -255,4 +266,32 @@ pub fn with_approver(record: Record, by: &Subject) -> Record {
             by.claimed().map(|uid| uid.to_string()),
         )
         .field("APPROVER_PEER", by.peer())
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_policy::MachineTable;
+
+    use crate::approval::fixture::{Scene, spec};
+    use crate::request::fixture::named;
+
+    #[test]
+    fn line_to_type_signs_if_the_rule_asks_for_it() {
+        for (signed, expect) in [
+            ("", "remit approve 0707-0707"),
+            (", signed = \"touch\"", "remit approve 0707-0707 --signed"),
+        ] {
+            let policy = format!(
+                "[[command]]\nname = \"disk.wipe\"\nsummary = \"wipes a disk\"\nargv = [\"/usr/bin/true\"]\n\
+                 effect = \"change\"\nprofile = \"strict\"\n\
+                 [[grant]]\nname = \"ops\"\nto = [\"#64001\"]\nallow = [\"disk.wipe\"]\neffect = \"change\"\n\
+                 approval = {{ by = [\"#64002\"]{signed} }}\n"
+            );
+            let scene = Scene::of(&policy, &MachineTable::default());
+            let purpose = Purpose::Change { reason: "x".into() };
+            let request = scene.request(spec(named("disk.wipe", &[]), purpose), Vec::new());
+            assert_eq!(request.view().line, expect);
+        }
+    }
 }

@@ -113,6 +113,7 @@ fn decide(line: CommandLine<ApproverVerb>) -> Result<Permitted, Failure> {
             key,
             signature,
             on,
+            is_afar: _,
         }) => {
             // They would use the server's files and programs.
             let is_input = |path: &PathBuf| path.as_os_str() == "-";
@@ -130,6 +131,7 @@ fn decide(line: CommandLine<ApproverVerb>) -> Result<Permitted, Failure> {
                 key: None,
                 signature,
                 on: None,
+                is_afar: true,
             })
         }
         ApproverVerb::Deny(DenyArgs { id, message }) => {
