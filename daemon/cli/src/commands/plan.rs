@@ -3,10 +3,10 @@
 //! Checks are named commands that see the files as they will be. Whatever they say, the plan stays as it is.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -225,25 +225,55 @@ impl EditsByPath {
         match (&mut edit.action, action) {
             (Action::Replace(list), Action::Replace(more)) => list.extend(more),
             (Action::Keep, action) => edit.action = action,
-            (_, _) => {
-                let path = Path::new(path).display();
-                return Err(usage(&format!("'{path}' is edited twice; make two plans")));
-            }
+            (_, Action::Keep) => {}
+            (_, _) => return Err(edited_twice(path)),
         }
         Ok(())
     }
 
+    /// Adds an edit to those of its path. Fails if they contradict each other.
     fn add(&mut self, edit: Edit) -> Result<(), Failure> {
-        let path = OsString::from_vec(edit.path.as_bytes().to_vec());
-        if self.0.contains_key(path.as_bytes()) {
-            self.act(&path, edit.action)?;
-            let known = self.edit_at(&path)?;
-            known.mode = edit.mode.or(known.mode);
-            return Ok(());
+        let Edit {
+            path,
+            action,
+            mode,
+            uid,
+            gid,
+            base_sha256,
+            create_only,
+        } = edit;
+        let path = OsStr::from_bytes(path.as_bytes());
+        self.act(path, action)?;
+        let known = self.edit_at(path)?;
+        known.create_only |= create_only;
+        let agrees = [
+            merge(&mut known.mode, mode),
+            merge(&mut known.uid, uid),
+            merge(&mut known.gid, gid),
+            merge(&mut known.base_sha256, base_sha256),
+        ];
+        match agrees.contains(&false) {
+            true => Err(edited_twice(path)),
+            false => Ok(()),
         }
-        self.0.insert(path.into_vec(), edit);
-        Ok(())
     }
+}
+
+/// Returns false if something else is known.
+fn merge<T: PartialEq>(known: &mut Option<T>, new: Option<T>) -> bool {
+    match (&known, new) {
+        (_, None) => true,
+        (Some(known), Some(new)) => *known == new,
+        (None, new) => {
+            *known = new;
+            true
+        }
+    }
+}
+
+fn edited_twice(path: &OsStr) -> Failure {
+    let path = Path::new(path).display();
+    usage(&format!("'{path}' is edited twice; make two plans"))
 }
 
 /// Edits, and the files of those that are uploads.
@@ -327,7 +357,7 @@ fn requested(args: PlanArgs) -> Result<Requested, Failure> {
         if let [path, owner] = pair {
             let (uid, gid) = owners(&owner.to_string_lossy()).map_err(|why| usage(&why))?;
             let edit = edits.edit_at(path)?;
-            (edit.uid, edit.gid) = (uid, gid);
+            (edit.uid, edit.gid) = (uid.or(edit.uid), gid.or(edit.gid));
         }
     }
     Ok((edits.0.into_values().collect(), sent))
@@ -363,5 +393,67 @@ fn content(what: &str, file: &Path) -> Result<Bytes, Failure> {
     match file == Path::new("-") {
         true => bounded(&mut io::stdin(), "standard input", caps::STDIN),
         false => file_of(what, file, caps::STDIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::args::{Cli, Verb};
+
+    /// Plans this list of edits, and these options.
+    fn made(list: &str, more: &[&str]) -> Result<Vec<Edit>, Failure> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file =
+            std::env::temp_dir().join(format!("remit-edits-{}-{number}", std::process::id()));
+        fs::write(&file, list).unwrap();
+        let words = ["remit", "plan", "--edits", file.to_str().unwrap()];
+        let words: Vec<OsString> = words.iter().chain(more).map(OsString::from).collect();
+        let Verb::Plan(args) = Cli::read(&words).unwrap().verb else {
+            panic!("it is a plan");
+        };
+        let made = requested(args);
+        fs::remove_file(&file).unwrap();
+        made.map(|(edits, _)| edits)
+    }
+
+    #[test]
+    fn edits_of_one_path_are_all_kept_or_refused() {
+        let sha = "ab".repeat(32);
+        let whole = format!(r#""write":"x","owner":7,"base_sha256":"{sha}","create_only":true"#);
+        let edit = Edit {
+            action: Action::Write(b"x".to_vec()),
+            mode: Some(0o640),
+            uid: Some(7),
+            gid: Some(8),
+            base_sha256: Some([0xab; 32]),
+            create_only: true,
+            ..edits::keep(PlanPath::new(b"/srv/a").unwrap())
+        };
+        let mode = r#""mode":"0640","group":8"#;
+        for (one, other) in [(whole.as_str(), mode), (mode, whole.as_str())] {
+            let list = format!(r#"[{{"path":"/srv/a",{one}}},{{"path":"/srv/a",{other}}}]"#);
+            let made = made(&list, &[]).unwrap();
+            assert_eq!(made, std::slice::from_ref(&edit), "{list}");
+        }
+        let list = format!(r#"[{{"path":"/srv/a",{whole},"mode":"0640"}}]"#);
+        let made_with = made(&list, &["--owner", "/srv/a", ":8"]).unwrap();
+        assert_eq!(made_with, [edit]);
+        let other_sha = format!(r#""base_sha256":"{}""#, "cd".repeat(32));
+        for (one, other) in [
+            (whole.as_str(), r#""write":"y""#),
+            (&whole, r#""mode":"0644","owner":8"#),
+            (mode, r#""mode":"0644""#),
+            (mode, r#""mode":"0640","group":9"#),
+            (&whole, &format!(r#""mode":"0640",{other_sha}"#)),
+        ] {
+            let list = format!(r#"[{{"path":"/srv/a",{one}}},{{"path":"/srv/a",{other}}}]"#);
+            let said = format!("{:?}", made(&list, &[]).unwrap_err());
+            assert!(said.contains("'/srv/a' is edited twice"), "{list}: {said}");
+        }
     }
 }
