@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -185,7 +186,7 @@ impl UserNames {
         if from.is_some() && from == self.from {
             return;
         }
-        let Ok(text) = fs::read_to_string(passwd) else {
+        let Ok(text) = read_text(passwd) else {
             return;
         };
         self.names.clear();
@@ -227,24 +228,46 @@ fn users(passwd: &str) -> impl Iterator<Item = (u32, &str)> {
     })
 }
 
-/// Fails with the first overlap of the range with users, groups or subordinate ids, and its file.
+/// Reads a file whose names and comments may have any bytes, because nothing makes them UTF-8.
+fn read_text(file: &Path) -> io::Result<String> {
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Fails with the first overlap of the range with users, groups or subordinate ids, and its file. Fails also if one of these
+/// files is there and cannot be read.
 pub fn check_range(first: u32, count: u32) -> Result<(), AccountError> {
+    check_range_in(Path::new("/etc"), first, count)
+}
+
+fn check_range_in(etc: &Path, first: u32, count: u32) -> Result<(), AccountError> {
     let own_range = first..first.saturating_add(count);
-    let taken = |file: &str, what: String| {
+    let read = |name: &str| {
+        let file = etc.join(name);
+        match read_text(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((file, String::new())),
+            Err(error) => Err(AccountError::Missing(format!(
+                "jobs.uid_first: cannot read '{}', so it is not known which ids are free: {error}",
+                file.display()
+            ))),
+            Ok(text) => Ok((file, text)),
+        }
+    };
+    let taken = |file: &Path, what: String| {
         Err(AccountError::Refused(format!(
-            "jobs.uid_first: the range {}-{} is not free: '{file}' has {what}; choose another in remit.toml",
+            "jobs.uid_first: the range {}-{} is not free: '{}' has {what}; choose another in remit.toml",
             own_range.start,
-            own_range.end.saturating_sub(1)
+            own_range.end.saturating_sub(1),
+            file.display()
         )))
     };
-    for file in ["/etc/passwd", "/etc/group"] {
-        let text = fs::read_to_string(file).unwrap_or_default();
+    for name in ["passwd", "group"] {
+        let (file, text) = read(name)?;
         if let Some((id, name)) = users(&text).find(|(id, _)| own_range.contains(id)) {
-            return taken(file, format!("'{name}' with {id}"));
+            return taken(&file, format!("'{name}' with {id}"));
         }
     }
-    for file in ["/etc/subuid", "/etc/subgid"] {
-        let text = fs::read_to_string(file).unwrap_or_default();
+    for name in ["subuid", "subgid"] {
+        let (file, text) = read(name)?;
         let overlap = text.lines().find(|line| match subordinate(line) {
             Some((start, length)) => {
                 start < own_range.end && own_range.start < start.saturating_add(length)
@@ -252,7 +275,7 @@ pub fn check_range(first: u32, count: u32) -> Result<(), AccountError> {
             None => false,
         });
         if let Some(line) = overlap {
-            return taken(file, format!("'{line}'"));
+            return taken(&file, format!("'{line}'"));
         }
     }
     Ok(())
@@ -291,8 +314,12 @@ mod tests {
             ("root:x:0:0::/:/bin/sh\n", None),
             ("agent2:x:1002:1002::/:/bin/sh\n", Some("agent2")),
             ("one:x:1002::\ntwo:x:1002::\n", Some("one")),
+            (
+                "bj:x:1001::B\u{fffd}rn:/:/bin/sh\nagent3:x:1002::\n",
+                Some("agent3"),
+            ),
         ] {
-            fs::write(&passwd, text).unwrap();
+            fs::write(&passwd, latin_1(text)).unwrap();
             names.renew_from(&passwd);
             names.renew_from(&passwd);
             assert_eq!(names.name(1002).as_deref(), want);
@@ -338,6 +365,51 @@ mod tests {
             "{error:?}"
         );
         assert!(check_range(1_879_048_192, 65_536).is_ok());
+    }
+
+    /// A text in which each U+FFFD is a byte that is no UTF-8.
+    fn latin_1(text: &str) -> Vec<u8> {
+        let parts: Vec<&[u8]> = text.split('\u{fffd}').map(str::as_bytes).collect();
+        parts.join(&b'\xf6')
+    }
+
+    #[test]
+    fn range_is_compared_with_files_of_any_bytes_and_unreadable_ones_are_refused() {
+        let etc = std::env::temp_dir().join(format!("remit-range-{}", std::process::id()));
+        let alice = "alice:x:1000:1000:Bj\u{fffd}rn:/:/bin/sh\n";
+        for (name, text, is_free) in [
+            (
+                "passwd",
+                format!("{alice}bob:x:2500:100::/:/bin/sh\n"),
+                false,
+            ),
+            ("passwd", alice.to_owned(), true),
+            ("group", "a\u{fffd}:x:1:\nb:x:2500:\n".to_owned(), false),
+            ("subuid", "a\u{fffd}:1:1\nb:2400:200\n".to_owned(), false),
+            ("subgid", "a\u{fffd}:1:1\nb:2400:200\n".to_owned(), false),
+            ("subgid", "a\u{fffd}:1:1\nb:2400:50\n".to_owned(), true),
+        ] {
+            fs::create_dir(&etc).unwrap();
+            fs::write(etc.join(name), latin_1(&text)).unwrap();
+            let checked = check_range_in(&etc, 2500, 100);
+            fs::remove_dir_all(&etc).unwrap();
+            match checked {
+                Ok(()) => assert!(is_free, "{name} {text:?}"),
+                Err(AccountError::Refused(why)) => {
+                    assert!(!is_free && why.contains(name), "{name} {text:?}: {why}");
+                }
+                Err(error) => panic!("{name}: {error:?}"),
+            }
+        }
+        for name in ["passwd", "group", "subuid", "subgid"] {
+            fs::create_dir_all(etc.join(name)).unwrap();
+            let checked = check_range_in(&etc, 2500, 100);
+            fs::remove_dir_all(&etc).unwrap();
+            assert!(
+                matches!(&checked, Err(AccountError::Missing(why)) if why.contains(name)),
+                "{name}: {checked:?}"
+            );
+        }
     }
 
     #[test]
