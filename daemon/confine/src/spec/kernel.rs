@@ -32,7 +32,7 @@ pub fn probe() -> Result<Kernel> {
 /// Refuses to run in a chroot(2), where `/` is no mount: pivot_root(2), which sets a job's root, needs one.
 fn has_root_of_its_mounts() -> Result<()> {
     const MOUNTS: &str = "/proc/self/mountinfo";
-    let mounts = std::fs::read_to_string(MOUNTS).doing(|| format!("cannot read '{MOUNTS}'"))?;
+    let mounts = std::fs::read(MOUNTS).doing(|| format!("cannot read '{MOUNTS}'"))?;
     match mounts_root(&mounts) {
         true => Ok(()),
         false => Err(Error::refused(
@@ -42,10 +42,11 @@ fn has_root_of_its_mounts() -> Result<()> {
     }
 }
 
-/// Returns true if a mount is at `/`: the fifth field, proc_pid_mountinfo(5).
-fn mounts_root(mountinfo: &str) -> bool {
-    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    points.into_iter().any(|point| point == "/")
+/// Returns true if a mount is at `/`: the fifth field, proc_pid_mountinfo(5). Names of mount points may have any bytes.
+fn mounts_root(mountinfo: &[u8]) -> bool {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    let mut points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.any(|point| point == b"/")
 }
 
 fn absent(e: &io::Error) -> bool {
@@ -166,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_chroot_has_no_mount_at_its_root() {
-        let proc = "25 1 0:23 / /proc rw,nosuid - proc proc rw\n";
-        assert!(!mounts_root(proc));
-        let root = "21 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
-        assert!(mounts_root(&[proc, root].concat()));
+        let proc = b"25 1 0:23 / /proc rw,nosuid - proc proc rw\n90 27 0:50 / /home/\xf6 rw - fuse.a a rw\n";
+        assert!(!mounts_root(proc.as_slice()));
+        let root = b"21 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
+        assert!(mounts_root(&[proc.as_slice(), root].concat()));
     }
 }

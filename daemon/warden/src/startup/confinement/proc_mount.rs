@@ -19,11 +19,13 @@ pub struct ProcMount {
 
 impl ProcMount {
     pub fn read() -> io::Result<Self> {
-        fs::read_to_string(MOUNTS).map(|mounts| Self::parse(&mounts))
+        fs::read(MOUNTS).map(|mounts| Self::parse(&mounts))
     }
 
-    /// proc_pid_mountinfo(5). A later line is a mount above the earlier one.
-    fn parse(mountinfo: &str) -> Self {
+    /// proc_pid_mountinfo(5). A later line is a mount above the earlier one. Users with fusermount3(1) choose names of mount
+    /// points, in any bytes.
+    fn parse(mountinfo: &[u8]) -> Self {
+        let mountinfo = String::from_utf8_lossy(mountinfo);
         let mut options = mountinfo.lines().filter_map(|line| {
             let (mount, file_system) = line.split_once(" - ")?;
             let is_proc = mount.split(' ').nth(4) == Some("/proc");
@@ -101,7 +103,9 @@ mod tests {
                 of(None, None),
             ),
         ] {
-            assert_eq!(ProcMount::parse(&mounts), expect, "{mounts}");
+            let fuse = b"90 27 0:50 / /home/a/\xf6 rw - fuse.sshfs a:/\xf6 rw\n";
+            let with_any_bytes = [fuse, mounts.as_bytes(), fuse].concat();
+            assert_eq!(ProcMount::parse(&with_any_bytes), expect, "{mounts}");
         }
     }
 }
