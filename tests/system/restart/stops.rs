@@ -188,6 +188,49 @@ fn n08_only_unsandboxed_change_finishes_after_stop() {
     assert!(at("end", &job.to_string()) < at("stop", ""));
 }
 
+/// The lock holds after the restart, so a stop does not hide it.
+#[test]
+fn lock_is_shown_and_ended_during_a_stop() {
+    let mut fixture = StopFixture::lay(WAITING_STEP, "");
+    let (mut caller, job) = fixture.start_step();
+    let looks = caller.run(at_once(script("echo ready; exec sleep 1000")));
+    let looks = looks.expect("it is accepted").job;
+    writes(&mut caller, looks);
+    let remit = |words: &[&str]| {
+        let output = fixture.daemon.remit(&admin(), words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let why = || {
+        let status: serde_json::Value =
+            serde_json::from_str(&remit(&["--json", "status"])).expect("it is JSON");
+        status["locked"].as_str().map(str::to_owned)
+    };
+    remit(&["lock", "-m", "an incident"]);
+    fixture.daemon.signal(Signal::SIGTERM);
+    assert_eq!(caller.end_of(looks).state, State::Interrupted);
+    assert_eq!(why().as_deref(), Some("an incident"));
+    let refusal = caller.run(argv(&["true"])).expect_err("it is locked");
+    assert_eq!(refusal.code, Code::Locked, "{refusal:?}");
+    let said = remit(&["unlock"]);
+    assert!(said.contains("unlocked"), "{said}");
+    assert_eq!(why(), None);
+    let refusal = caller.run(argv(&["true"])).expect_err("it stops");
+    assert_eq!(refusal.code, Code::DaemonUnavailable, "{refusal:?}");
+    // A lock during the stop is one, too.
+    remit(&["lock", "-m", "another incident"]);
+    assert_eq!(why().as_deref(), Some("another incident"));
+    let said = remit(&["unlock"]);
+    assert!(said.contains("unlocked"), "{said}");
+    let said = remit(&["unlock"]);
+    assert!(said.contains("it was not locked"), "{said}");
+    fixture.file("go");
+    let report = fixture.report_after_restart(job);
+    assert_eq!(report.state, State::Exited, "{report:?}");
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    assert!(caller.run(argv(&["true"])).is_ok());
+}
+
 #[test]
 fn n08_second_signal_stops_at_once() {
     let mut fixture =

@@ -11,7 +11,7 @@ use crate::approval::approver::is_person;
 use crate::approval::end::{take_measured, void_all_requests};
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
-use crate::event_loop::lifecycle::{AdmissionState, Lifecycle};
+use crate::event_loop::lifecycle::Lifecycle;
 use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
@@ -37,11 +37,8 @@ pub fn lock(
         by: Some((subject.user().to_owned(), timers::unix_ms())),
     };
     let kept = state.lock(&locked);
-    // Remit is locked even if the state file or the audit log cannot be written. A daemon that stops takes no
-    // requests anyway, and the saved lock applies at its next start.
-    if life.gate != AdmissionState::Stopping {
-        life.gate = AdmissionState::Locked(locked);
-    }
+    // Remit is locked even if the state file or the audit log cannot be written.
+    life.locked = Some(locked);
     let live = cx.jobs.live();
     let (undos, others): (Vec<_>, Vec<_>) = live
         .map(|(serial, job)| (serial, job.plan.is_automatic_undo()))
@@ -156,14 +153,14 @@ pub fn resume(reports: &mut Reports, subject: &Subject, user: &str) -> Result<St
     Ok(format!("{user} may go on"))
 }
 
-/// Opens the gate after the record is written.
+/// Ends the lock after the record is written, also one that only the next start would have: a file that was made by hand.
 pub fn unlock(
     reports: &mut Reports,
     life: &mut Lifecycle,
     state: &State,
     subject: &Subject,
 ) -> AdminReply {
-    if !matches!(life.gate, AdmissionState::Locked(_)) {
+    if life.locked.is_none() && !matches!(state.locked(), Ok(Some(_))) {
         return AdminReply::Done("it was not locked".into());
     }
     let message = format!("{} unlocks remit", subject.user());
@@ -176,6 +173,6 @@ pub fn unlock(
         let text = format!("still locked: {error}");
         return reports.refuse(subject, Refusal::new(Code::NotStarted, text));
     }
-    life.gate = AdmissionState::Open;
+    life.locked = None;
     AdminReply::Done("unlocked".into())
 }

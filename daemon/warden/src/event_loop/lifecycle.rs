@@ -12,10 +12,9 @@ use crate::state_dir::lock::Locked;
 const EXTEND: Duration = Duration::from_secs(10);
 const EXTEND_BY: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmissionState {
     Open,
-    Locked(Locked),
     Stopping,
 }
 
@@ -30,6 +29,8 @@ pub enum Shutdown {
 #[derive(Debug)]
 pub struct Lifecycle {
     pub gate: AdmissionState,
+    /// Also while the daemon stops, because the lock holds after the next start.
+    pub locked: Option<Locked>,
     /// Clients are served, so the service manager may be notified.
     pub announced: bool,
     pub stopped_by: Option<String>,
@@ -44,7 +45,8 @@ pub struct Lifecycle {
 impl Lifecycle {
     pub fn new(locked: Option<Locked>) -> Self {
         Self {
-            gate: locked.map_or(AdmissionState::Open, AdmissionState::Locked),
+            gate: AdmissionState::Open,
+            locked,
             announced: false,
             stopped_by: None,
             shutdown: None,
@@ -55,15 +57,27 @@ impl Lifecycle {
         }
     }
 
+    /// Returns true if new jobs may start: remit is neither locked nor stopping.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.gate, AdmissionState::Open) && self.locked.is_none()
+    }
+
+    /// Fails if remit is locked or stopping. The refusal names the lock first: it lasts longer.
     pub fn check_open(&self) -> Result<(), Refusal> {
-        match &self.gate {
-            AdmissionState::Open => Ok(()),
-            AdmissionState::Locked(locked) => Err(Refusal::new(
+        match &self.locked {
+            Some(locked) => Err(Refusal::new(
                 Code::Locked,
                 format!("an administrator has locked remit: {}", locked.why),
             )
             .lift("remit unlock")
             .next("stop, and tell the person you work for")),
+            None => self.check_not_stopping(),
+        }
+    }
+
+    fn check_not_stopping(&self) -> Result<(), Refusal> {
+        match self.gate {
+            AdmissionState::Open => Ok(()),
             AdmissionState::Stopping => {
                 let (text, when) = match self.is_waiting_for_changes() {
                     true => (
@@ -80,7 +94,7 @@ impl Lifecycle {
     /// Fails if what the daemon itself does about commits may not go on. A lock does not matter.
     pub fn check_own(&self) -> Result<(), Refusal> {
         match self.ends_jobs() {
-            true => self.check_open(),
+            true => self.check_not_stopping(),
             false => Ok(()),
         }
     }
@@ -121,42 +135,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_stop_that_ends_jobs_ends_what_the_daemon_does_itself() {
-        let locked = AdmissionState::Locked(Locked {
-            why: "an incident".to_owned(),
-            by: None,
-        });
-        let until = Instant::now();
-        for (gate, shutdown, is_open, goes_on) in [
-            (AdmissionState::Open, None, true, true),
-            (locked, None, false, true),
-            (AdmissionState::Stopping, None, false, true),
-            (
-                AdmissionState::Stopping,
-                Some(Shutdown::WaitingForChanges(until)),
-                false,
-                true,
-            ),
-            (
-                AdmissionState::Stopping,
-                Some(Shutdown::Asked),
-                false,
-                false,
-            ),
-            (
-                AdmissionState::Stopping,
-                Some(Shutdown::Killed),
-                false,
-                false,
-            ),
+    fn lock_or_stop_refuses_jobs_and_a_stop_that_ends_jobs_what_the_daemon_does_itself() {
+        use AdmissionState::{Open, Stopping};
+        let until = Some(Shutdown::WaitingForChanges(Instant::now()));
+        let (asked, killed) = (Some(Shutdown::Asked), Some(Shutdown::Killed));
+        let stops = Some(Code::DaemonUnavailable);
+        for (gate, shutdown, unlocked, goes_on) in [
+            (Open, None, None, true),
+            (Stopping, None, stops, true),
+            (Stopping, until, stops, true),
+            (Stopping, asked, stops, false),
+            (Stopping, killed, stops, false),
         ] {
-            let life = Lifecycle {
-                gate,
-                shutdown,
-                ..Lifecycle::new(None)
+            let locked = Locked {
+                why: "an incident".to_owned(),
+                by: None,
             };
-            let seen = (life.check_open().is_ok(), life.check_own().is_ok());
-            assert_eq!(seen, (is_open, goes_on), "{:?} {shutdown:?}", life.gate);
+            for (locked, refused) in [(None, unlocked), (Some(locked), Some(Code::Locked))] {
+                let life = Lifecycle {
+                    gate,
+                    shutdown,
+                    ..Lifecycle::new(locked)
+                };
+                let seen = life.check_open().err().map(|refusal| refusal.code);
+                let own = life.check_own().err().map(|refusal| refusal.code);
+                let about = format!("{gate:?} {shutdown:?} {:?}", life.locked);
+                assert_eq!(
+                    (seen, life.is_open()),
+                    (refused, refused.is_none()),
+                    "{about}"
+                );
+                assert_eq!(
+                    own,
+                    (!goes_on).then_some(Code::DaemonUnavailable),
+                    "{about}"
+                );
+            }
         }
     }
 }

@@ -337,7 +337,7 @@ impl Warden {
 
     /// Prepares a ledger slot and one part of a job. Returns false if nothing is left. If nothing may run, drops all.
     fn prefork_one(&mut self) -> bool {
-        if self.life.gate != AdmissionState::Open {
+        if !self.life.is_open() {
             self.sandbox.drop_prefork_pool();
             return false;
         }

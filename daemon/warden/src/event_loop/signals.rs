@@ -252,12 +252,12 @@ impl Warden {
         }
         let jobs = self.jobs.count_live();
         let stop_wait_s = self.settings.config.jobs.stop_wait_s;
-        let note = match (&self.life.gate, self.sandbox.manager.refused()) {
+        let note = match (self.life.gate, self.sandbox.manager.refused()) {
             (AdmissionState::Stopping, _) => {
                 shutdown_note(&self.jobs, &self.acts, &self.life, stop_wait_s)
             }
             _ if self.reports.broker.is_held_up() => Note::HeldUp(jobs),
-            (AdmissionState::Locked(_), _) => Note::Locked(jobs),
+            _ if self.life.locked.is_some() => Note::Locked(jobs),
             (AdmissionState::Open, Some(why)) => Note::Refusing(why),
             (AdmissionState::Open, None) => Note::Serving(jobs),
         };

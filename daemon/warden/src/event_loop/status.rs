@@ -8,7 +8,6 @@ use remit_common::wire::Effect;
 use crate::approval::Request;
 use crate::config::policy_reload::{Live, Policies, findings, in_short, short};
 use crate::config::shadow::Shadow;
-use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::timers;
 use crate::job::breaker::{Breakers, Pause};
 use crate::job::state::Stuck;
@@ -29,10 +28,7 @@ pub fn status(warden: &Warden) -> Status {
         "runtime {} s, {} s at most",
         limits.job.runtime_s, limits.job.max_runtime_s
     );
-    let locked = match &warden.life.gate {
-        AdmissionState::Locked(locked) => Some(locked),
-        AdmissionState::Open | AdmissionState::Stopping => None,
-    };
+    let locked = warden.life.locked.as_ref();
     Status {
         release: remit_common::RELEASE.to_owned(),
         kernel: warden.sandbox.manager.release().to_owned(),
