@@ -9,6 +9,7 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 use remit_common::accounts::ROOT_GROUPS;
 
 use super::arguments::Name;
+use super::refused::Refused;
 use super::role::Role;
 use crate::external_program::{Program, ProgramError};
 
@@ -125,6 +126,14 @@ impl AccountError {
             Self::NoProgram(_) => "install shadow-utils (Debian: passwd)".to_owned(),
             Self::Database(_) | Self::Program(_) | Self::NotMade(_) => return None,
         })
+    }
+}
+
+pub fn account_refusal(error: AccountError, name: &Name) -> Refused {
+    let refused = Refused::new(format!("user '{name}': {error}"));
+    match error.lift(name) {
+        Some(lift) => refused.lift(lift),
+        None => refused,
     }
 }
 

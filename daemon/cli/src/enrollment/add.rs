@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::Request;
-use super::account::{self, Account, AccountError};
+use super::account::{self, Account, AccountError, account_refusal};
 use super::arguments::{End, Name};
 use super::around::{check_bypasses, check_not_root_key, sshd_of};
+use super::found_account::{FoundAccount, find_account};
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
 use super::role::Role;
+use super::undo::remove_keys_of;
 use crate::enrollment;
 use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line::{self, Change, Foreign};
@@ -42,7 +44,12 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     if let Some((holder, other)) = store.other_with(name, &request.key.base64)? {
         return Err(key_is_taken(role, holder, &other));
     }
-    let (mut record, found, home) = find_account(request, &store)?;
+    let FoundAccount {
+        mut record,
+        account: found,
+        home,
+        void,
+    } = find_account(request, &store)?;
     // Only an explicit `--expires` removes or changes an expiry.
     let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
     let groups = match &found {
@@ -66,6 +73,9 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         ),
     };
     key.prepare(&account, made, Missing::Later)?;
+    if found.is_none() {
+        key.refuse_leftover_keys(&account, void.as_ref())?;
+    }
     let warnings = check_bypasses(request)?;
     if expires.is_some() && !effective::reads_utc() {
         let text = "this machine's sshd is older than OpenSSH 9.2 and may ignore the end of a key";
@@ -75,6 +85,9 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     }
 
     if let Some(home) = home {
+        if let Some(void) = &void {
+            remove_keys_of(void, name)?;
+        }
         record.account_made = true;
         record.directories_made = vec![home.clone()];
         store.save(name, &record)?;
@@ -125,14 +138,6 @@ fn key_is_taken(role: Role, holder: Role, other: &str) -> Refused {
     .lift("make another key: ssh-keygen -t ed25519 -f KEYFILE")
 }
 
-pub(super) fn account_refusal(error: AccountError, name: &Name) -> Refused {
-    let refused = Refused::new(format!("user '{name}': {error}"));
-    match error.lift(name) {
-        Some(lift) => refused.lift(lift),
-        None => refused,
-    }
-}
-
 fn check_group(role: Role, group: &Name) -> Result<(), Refused> {
     let program = role.program();
     if Program::find(&[program]).is_none() {
@@ -153,51 +158,6 @@ fn check_group(role: Role, group: &Name) -> Result<(), Refused> {
         ))),
         false => Ok(()),
     }
-}
-
-fn find_account(
-    request: &Request,
-    store: &Store,
-) -> Result<(EnrollmentRecord, Option<Account>, Option<PathBuf>), Refused> {
-    let name = request.name;
-    let found = account::find(name).map_err(|e| account_refusal(e, name))?;
-    let record = store.load(name)?;
-    match (found, record) {
-        (_, Some(record)) if record.role != request.role => Err(Refused::new(format!(
-            "'{name}' is enrolled as {}: an account is an agent's or an approver's, not both",
-            record.role.with_article()
-        ))
-        .lift(format!("choose another name; or: remit unenroll {name}"))),
-        (Some(account), Some(record)) if record.is_of(&account) => match &record.group_added {
-            // Unenroll removes only one group, so a second one would stay.
-            Some(group) if group != request.group.as_str() => Err(Refused::new(format!(
-                "agent '{name}' was enrolled in group '{group}'"
-            ))
-            .lift(format!("remit unenroll {name}"))),
-            _ => Ok((record, Some(account), None)),
-        },
-        (Some(_), Some(_)) => Err(different_account(name, store)),
-        (Some(account), None) => Ok((
-            EnrollmentRecord::new(request.role, Some(account.uid)),
-            Some(account),
-            None,
-        )),
-        // An older record is void because its account is gone.
-        (None, _) => {
-            let home = account::new_home(name).map_err(|e| account_refusal(e, name))?;
-            Ok((EnrollmentRecord::new(request.role, None), None, Some(home)))
-        }
-    }
-}
-
-pub(super) fn different_account(name: &Name, store: &Store) -> Refused {
-    Refused::new(format!(
-        "user '{name}' is not the account that was enrolled by this name"
-    ))
-    .lift(format!(
-        "'{}' lists what was done: undo it by hand, then remove that file",
-        store.path(name).display()
-    ))
 }
 
 fn give_home_to_root(account: &Account) -> Result<(), Refused> {
@@ -295,6 +255,37 @@ impl KeyEntry<'_> {
             change,
             made,
         }))
+    }
+
+    /// Refuses keys of this name alone that no record has: they would open the account that is made.
+    fn refuse_leftover_keys(
+        &self,
+        account: &Account,
+        void: Option<&EnrollmentRecord>,
+    ) -> Result<(), Refused> {
+        let name = self.request.name;
+        let settings = sshd_of(self.request.role, name)?;
+        let files = |name: &str| settings.authorized_keys_files(name, account.uid, &account.home);
+        // A file of all users opens other accounts, too: so its keys are the administrators'.
+        let of_all = files("root");
+        let void = void.map_or(&[][..], |void| void.keys.as_slice());
+        for path in files(name.as_str())
+            .iter()
+            .filter(|path| !of_all.contains(path))
+        {
+            let (dir, file, _) = match Dir::of(path, trust(account), Absent::Refuse) {
+                Err(WalkError::Missing(_)) => continue,
+                walked => walked?,
+            };
+            let file = KeyFile::read(dir, file, trust(account))?;
+            let known = void.iter().filter(|kept| kept.file == *path);
+            let known = known.map(|kept| kept.base64.as_str());
+            let known: Vec<&str> = known.chain([self.request.key.base64.as_str()]).collect();
+            if authorized_keys_line::has_others(file.text(), &known) {
+                return Err(account_refusal(AccountError::Leftover(path.clone()), name));
+            }
+        }
+        Ok(())
     }
 
     fn refuse_foreign_line(&self, account: &Account, path: &Path) -> Result<(), Refused> {

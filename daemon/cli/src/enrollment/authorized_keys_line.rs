@@ -75,6 +75,12 @@ pub fn remove(text: &[u8], keys: &[&str]) -> (Vec<u8>, usize) {
     (kept.concat(), gone.len())
 }
 
+/// Returns true if `text` has a line for sshd other than those of these keys (base64).
+pub fn has_others(text: &[u8], keys: &[&str]) -> bool {
+    let (left, _) = remove(text, keys);
+    keys::lines(&left).any(|(_, line)| line != KeyLine::Blank)
+}
+
 pub fn find_foreign_line(text: &[u8], role: Role, key: &PublicKey) -> Option<usize> {
     (1..)
         .zip(text.split(|byte| *byte == b'\n'))
@@ -237,6 +243,23 @@ mod tests {
         ] {
             let removed = remove(before.as_bytes(), &[&base64]);
             assert_eq!(removed, (after.as_bytes().to_vec(), count), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_those_that_sshd_may_read() {
+        let base64 = key(ED25519).base64;
+        let mine = own_line(ED25519);
+        for (text, has_others) in [
+            (String::new(), false),
+            (format!("# {OTHER}\n\n"), false),
+            (format!("{mine}\n{ED25519}"), false),
+            (format!("{mine}\n{OTHER}\n"), true),
+            (own_line(OTHER), true),
+            (format!("no-option-yet {mine}"), true),
+        ] {
+            let found = super::has_others(text.as_bytes(), &[&base64]);
+            assert_eq!(found, has_others, "{text:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod around;
 pub(crate) mod authorized_keys_file;
 pub(crate) mod authorized_keys_line;
+mod found_account;
 mod key;
 mod record;
 mod role;

@@ -1,5 +1,6 @@
 //! Undoes all steps in a record of an agent or approver, even if one fails: then the record stays, and a second run does the rest.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -8,12 +9,12 @@ use remit_common::admin::{AdminReply, AdminRequest, Grantee};
 use remit_common::names::Runtime;
 use remit_wire::client::{self, ClientError};
 
-use super::account::{self, Account};
-use super::add::{account_refusal, different_account};
+use super::account::{self, Account, account_refusal};
 use super::arguments::Name;
 use super::around;
+use super::found_account::different_account;
 use super::key::PublicKey;
-use super::record::{EnrolledAccount, EnrollmentRecord, Store, enrolled};
+use super::record::{EnrolledAccount, EnrollmentRecord, Kept, Store, enrolled};
 use super::refused::Refused;
 use crate::enrollment::authorized_keys_file::KeyFile;
 use crate::enrollment::authorized_keys_line;
@@ -76,16 +77,10 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         keys_left: staying.len(),
         ..Undone::default()
     };
-    let mut files: Vec<&PathBuf> = going.iter().map(|kept| &kept.file).collect();
-    files.dedup();
-    for file in files {
-        let of_file = going.iter().filter(|kept| kept.file == *file);
-        let keys: Vec<&str> = of_file.map(|kept| kept.base64.as_str()).collect();
-        match remove_lines(file, &keys, &record, account.as_ref()) {
-            Ok(count) => undone.keys += count,
-            Err(error) => undone.problems.push(error.message),
-        }
-    }
+    let removed = remove_recorded_lines(&going, &record, account.as_ref());
+    undone.keys = removed.count;
+    let problems = removed.failed.into_iter().map(|failed| failed.message);
+    undone.problems.extend(problems);
     if undo.key.is_some() {
         match &account {
             Some(account) if record.account_made => undone.end_processes(account),
@@ -153,6 +148,42 @@ fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trus
                 .map_or(nowhere, PathBuf::as_path),
             uid: record.uid.unwrap_or_default(),
         },
+    }
+}
+
+#[derive(Debug, Default)]
+struct RemovedLines {
+    count: usize,
+    failed: Vec<Refused>,
+}
+
+/// Removes the lines of some keys of a record from their files. `account`: `None` if it is gone.
+fn remove_recorded_lines(
+    keys: &[Kept],
+    record: &EnrollmentRecord,
+    account: Option<&Account>,
+) -> RemovedLines {
+    let mut removed = RemovedLines::default();
+    let files: BTreeSet<&PathBuf> = keys.iter().map(|kept| &kept.file).collect();
+    for file in files {
+        let of_file = keys.iter().filter(|kept| kept.file == *file);
+        let keys: Vec<&str> = of_file.map(|kept| kept.base64.as_str()).collect();
+        match remove_lines(file, &keys, record, account) {
+            Ok(count) => removed.count += count,
+            Err(error) => removed.failed.push(error),
+        }
+    }
+    removed
+}
+
+/// Removes the keys of an account that is gone: the new account of its name would have them. The record is the only list of
+/// them, and is replaced afterwards.
+pub(super) fn remove_keys_of(void: &EnrollmentRecord, name: &Name) -> Result<(), Refused> {
+    let removed = remove_recorded_lines(&void.keys, void, None);
+    let about = format!("the keys of an older account '{name}' are left");
+    match removed.failed.into_iter().next() {
+        Some(refused) => Err(refused.about(&about)),
+        None => Ok(()),
     }
 }
 
@@ -313,6 +344,9 @@ impl Undone {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::key::tests::{ED25519, OTHER};
     use super::*;
     use crate::enrollment::Role;
 
@@ -362,5 +396,35 @@ mod tests {
             let refused = not_enrolled(&name, account.as_ref(), &others);
             assert_eq!((refused.message.as_str(), refused.lift), (message, lift));
         }
+    }
+
+    #[test]
+    fn lines_of_an_account_that_is_gone_are_removed_outside_its_home() {
+        let dir = nix::unistd::mkdtemp("/run/remit-lines-XXXXXX").unwrap();
+        let (own, others, gone) = (dir.join("bot"), dir.join("shared"), dir.join("gone/bot"));
+        let line = format!("restrict,command=\"/usr/bin/mcp-shim\" {ED25519}\n");
+        fs::write(&own, &line).unwrap();
+        fs::write(&others, format!("{OTHER}\n{line}")).unwrap();
+        let key = PublicKey::parse(ED25519.as_bytes()).unwrap();
+        let kept = |file: &PathBuf| Kept {
+            file: file.clone(),
+            kind: key.kind.clone(),
+            base64: key.base64.clone(),
+            comment: String::new(),
+            expires: None,
+        };
+        let mut record = EnrollmentRecord::new(Role::Agent, Some(60_101));
+        record.account_made = true;
+        record.directories_made.push("/home/bot".into());
+        record.files_made.push(own.clone());
+        record.keys.extend([&own, &others, &gone].map(kept));
+        let removed = remove_recorded_lines(&record.keys, &record, None);
+        let left = fs::read_to_string(&others);
+        let is_there = own.exists();
+        fs::remove_dir_all(dir).unwrap();
+        assert_eq!(removed.count, 2);
+        assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+        assert!(!is_there);
+        assert_eq!(left.unwrap(), format!("{OTHER}\n"));
     }
 }
