@@ -80,6 +80,20 @@ fn marked_examples_work() {
     }
 }
 
+/// The answer of README to whether two people can be required.
+#[test]
+fn approval_by_two_people_is_loaded_as_marked_examples_are() {
+    let readme = read("README.md");
+    let answer = readme.split("**Can two people be required?**").nth(1);
+    let quoted = answer.and_then(|answer| answer.split('`').nth(1));
+    let approval = quoted.expect("an approval of a rule");
+    assert!(approval.starts_with("approval = {") && approval.contains("count = 2"));
+    let output = check(&format!(
+        "[[grant]]\nname = \"two\"\nto = [\"%remit\"]\nallow = [\"run\"]\n{approval}\n"
+    ));
+    assert!(output.status.success(), "{output:?}");
+}
+
 fn run(script: &str) -> Output {
     let path = std::env::var("PATH").unwrap_or_default();
     Command::new("bash")
@@ -98,6 +112,9 @@ fn check(policy: &str) -> Output {
     std::fs::create_dir_all(&config).expect("a directory of ours");
     std::fs::create_dir_all(&vendor).expect("a directory of ours");
     std::fs::write(config.join("10-example.toml"), policy).expect("a file of ours");
+    // The machine may have no account of remit.
+    let accounts = "[accounts]\nbroker = 64100\nsocket_group = 64101\nadmin_group = 64102\n";
+    std::fs::write(dir.0.join("config/remit.toml"), accounts).expect("a file");
     Command::new(repo::binaries().join("remitd"))
         .arg("--check")
         .args([Path::new("--config"), &dir.0.join("config")])
