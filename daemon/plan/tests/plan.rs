@@ -330,6 +330,17 @@ proptest! {
         }
     }
 
+    /// A purge of the package finds paths by it (`packaging/deb/postrm`), without a program that reads journals.
+    #[test]
+    fn control_character_follows_each_path_of_a_journal(plan in plan()) {
+        let (bytes, _) = Journal::begin(&plan, &PlanDirectories::new());
+        for entry in plan.entries() {
+            let path = entry.path.as_bytes();
+            let ends = |found: &[u8]| found.strip_prefix(path).is_some_and(|rest| rest[0] < b' ');
+            prop_assert!(bytes.windows(path.len() + 1).any(ends), "{}", entry.path);
+        }
+    }
+
     #[test]
     fn journal_is_decoded_as_it_began(plan in plan(), at: prop::sample::Index, byte: u8) {
         let (mut bytes, rows_at) = Journal::begin(&plan, &PlanDirectories::new());
