@@ -228,11 +228,12 @@ fn private(facts: &FileFacts, owner: &str) -> Option<Check> {
     let owner = owner.trim_start_matches('#');
     if facts.kind != FileKind::Directory || !is_owner {
         let why = format!("'{shown}' is not a directory of user '{owner}'");
-        return Some(Check::failure(
-            "state",
-            why,
-            format!("chown {owner}: {shell}"),
-        ));
+        let fix = match (facts.kind, owner) {
+            // A start gives it back with its files.
+            (FileKind::Directory, broker) if broker != "root" => "systemctl restart remitd".into(),
+            _ => format!("chown {owner}: {shell}"),
+        };
+        return Some(Check::failure("state", why, fix));
     }
     (facts.mode & 0o077 != 0).then(|| {
         let why = format!("'{shown}' has mode {:04o}: others may enter", facts.mode);
@@ -366,6 +367,12 @@ mod tests {
         ] {
             assert_eq!(private(&spool, owner).is_none(), is_well, "{owner}");
         }
+        // chown(1) of the directory alone would leave its files to another user.
+        let other = private(&facts(FileKind::Directory, 0, "x", 0o700), "remit-broker");
+        let Verdict::Failure(finding) = other.unwrap().verdict else {
+            panic!("a failure");
+        };
+        assert_eq!(finding.fix, "systemctl restart remitd");
         assert!(private(&facts(FileKind::Link, 0, "x", 0o777), "root").is_some());
     }
 

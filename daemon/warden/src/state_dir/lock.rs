@@ -152,17 +152,25 @@ fn private(path: &Path, owner: Ids) -> io::Result<()> {
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(path)?;
     let before = dir.metadata()?.uid();
-    if before != owner.uid {
-        // The directory last: until then the next start goes on with its files.
-        fs::read_dir(path)?.try_for_each(|entry| pass_on(&entry?.path(), before, owner))?;
+    // Also if the directory has its owner already: chown(1) of it alone leaves the files.
+    for entry in fs::read_dir(path)? {
+        pass_on(&entry?.path(), before, owner)?;
     }
+    // Last: a start that is interrupted passes on root's files only while the directory is root's.
     fchown(&dir, Some(owner.uid), Some(owner.gid))?;
     dir.set_permissions(fs::Permissions::from_mode(0o700))
 }
 
-/// Gives a file of an earlier owner to `owner`: a restored directory has numbers of another installation. A file with a second
-/// name is left.
+/// Gives a file of an earlier owner to `owner`: a restored directory has numbers of another installation. A file of root is
+/// left, unless the directory was root's `before`, and a file with a second name. The broker cannot make one of another user's
+/// files (link(2)).
 fn pass_on(path: &Path, before: u32, owner: Ids) -> io::Result<()> {
+    let is_earlier = |uid: u32| uid != owner.uid && (uid == before || uid != 0);
+    match path.symlink_metadata() {
+        Ok(found) if is_earlier(found.uid()) => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => return Ok(()),
+    }
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let file = match opened {
@@ -174,7 +182,7 @@ fn pass_on(path: &Path, before: u32, owner: Ids) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let meta = file.metadata()?;
-    match meta.is_file() && meta.nlink() == 1 && meta.uid() == before {
+    match meta.is_file() && meta.nlink() == 1 && is_earlier(meta.uid()) {
         true => match fchown(&file, Some(owner.uid), Some(owner.gid)) {
             // It is immutable (chattr(1)): the broker says that it cannot be read.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -321,6 +329,12 @@ mod tests {
         std::os::unix::fs::chown(&dir, Some(0), None).unwrap();
         private(&dir, new).unwrap();
         assert_eq!(owner("log.2"), new.uid);
+        // By chown(1), which gave it back without its files.
+        for (name, uid) in [("log.1", old), ("log.2", 0)] {
+            std::os::unix::fs::chown(dir.join(name), Some(uid), None).unwrap();
+        }
+        private(&dir, new).unwrap();
+        assert_eq!(["log.1", "log.2", "linked"].map(owner), [new.uid, 0, old]);
         fs::remove_file(second).unwrap();
         fs::remove_dir_all(dir).unwrap();
     }
