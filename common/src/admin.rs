@@ -259,7 +259,7 @@ pub struct Totals {
     /// Refused requests; a code without any is left out.
     pub refused: Vec<(Code, u64)>,
     pub records: u64,
-    /// Records that could not be written. Nothing ran for them.
+    /// Records that could be neither written nor kept until they can be. No job ran for them.
     pub lost_records: u64,
 }
 

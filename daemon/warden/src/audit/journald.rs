@@ -26,6 +26,14 @@ impl Journald {
         })
     }
 
+    #[cfg(test)]
+    pub fn with_socket(socket: UnixDatagram) -> Self {
+        Self {
+            socket,
+            datagram: String::new(),
+        }
+    }
+
     /// Sends a record; never blocks. Fails with `WouldBlock` while journald does not read, otherwise if it is gone.
     pub fn write(&mut self, linked: &Linked) -> io::Result<()> {
         encode(linked, &mut self.datagram);

@@ -11,6 +11,7 @@ pub(crate) mod rate_limit;
 mod record;
 pub(crate) mod refusals;
 pub(crate) mod reports;
+mod undelivered;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,6 +26,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_trail::Link;
 
 use crate::config::{AuditSink, Sync};
+use crate::event_loop::timers;
 use crate::job::life;
 use crate::request::Plan;
 use crate::startup::error::Fatal;
@@ -32,8 +34,9 @@ use crate::startup::error::Fatal;
 use chain::Chain;
 use history::HistoryOutbox;
 use rate_limit::Budget;
+use undelivered::Undelivered;
 
-/// Time limit at start for a full sink to take a record.
+/// Time limit at start and at the end for a full sink to take a record.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something whose record is written. Only this module makes one.
@@ -87,7 +90,8 @@ pub struct Audit {
     sink: Open,
     sync: Sync,
     chain: Chain,
-    /// Records that could not be written. Nothing ran for them.
+    undelivered: Undelivered,
+    /// Records that could be neither written nor kept, since the last record.
     lost: u64,
     /// Without refused requests, most of which a flood leaves out.
     totals: Totals,
@@ -121,12 +125,20 @@ impl Audit {
             sink,
             sync: config.sync,
             chain,
+            undelivered: Undelivered::default(),
             lost: 0,
             totals: Totals::default(),
             error: None,
             budget: Budget::new(config.per_user),
             history: HistoryOutbox::default(),
         })
+    }
+
+    #[cfg(test)]
+    fn with_socket(socket: std::os::unix::net::UnixDatagram, state: &Path) -> Self {
+        let mut audit = Self::open(&crate::config::AuditConfig::default(), state).unwrap();
+        audit.sink = Open::Journald(journald::Journald::with_socket(socket));
+        audit
     }
 
     pub fn error(&self) -> Option<&str> {
@@ -141,8 +153,11 @@ impl Audit {
         self.chain.newest()
     }
 
-    /// Syncs the end of the log, because the next daemon continues after the newest record.
+    /// Syncs the end of the log, because the next daemon continues after the newest record. Logs what was never written.
     pub fn stop(&mut self) {
+        for message in self.undelivered.sentences() {
+            say_error!("this is not in the audit log: {message}");
+        }
         let synced = match &self.sink {
             Open::File(file) => file.sync(),
             Open::Journald(_) | Open::NoJournald => Ok(()),
@@ -173,17 +188,37 @@ impl Audit {
         written
     }
 
-    /// Writes a record before clients are served: a full sink gets time. Fails like [`Self::write`].
-    pub fn write_at_start(&mut self, record: Record) -> Result<(), Unwritten> {
-        if let Some(fd) = self.fd() {
-            let patience = PollTimeout::try_from(JOURNAL_PATIENCE).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
+    /// Writes a record while no client is served: a full sink gets time. Fails like [`Self::write`].
+    pub fn write_patiently(&mut self, record: Record) -> Result<(), Unwritten> {
+        let end = Instant::now() + JOURNAL_PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Some(fd) = self.fd() {
+                let patience = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+                let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], patience);
+            }
+            match self.write(record.clone()) {
+                // Others have filled it again.
+                Err(Unwritten::Later) if !left.is_zero() && self.fd().is_some() => {}
+                written => return written,
+            }
         }
-        self.write(record)
     }
 
-    /// Writes a record. If the log itself was disturbed, a record about that comes first.
+    /// Writes a record, after those that have to come first.
     fn append(&mut self, record: Record) -> Result<(), Unwritten> {
+        self.put_earlier()?;
+        let record = match self.lost {
+            0 => record,
+            lost => record.number("LOST", lost),
+        };
+        self.put(record, timers::unix_ms())?;
+        self.lost = 0;
+        Ok(())
+    }
+
+    /// Writes a record about a disturbance of the log itself, if there was one, and what [`Self::note`] has kept.
+    fn put_earlier(&mut self) -> Result<(), Unwritten> {
         let of_file = match &mut self.sink {
             Open::File(file) => file.incidents().map_err(Unwritten::Failed)?,
             Open::Journald(_) | Open::NoJournald => None,
@@ -191,28 +226,31 @@ impl Audit {
         let incidents: Vec<String> = of_file.into_iter().chain(self.chain.doubts()).collect();
         if !incidents.is_empty() {
             let message = format!("the audit log: {}", incidents.join("; "));
-            self.put(Record::new(Event::AuditLog, message))?;
+            self.put(Record::new(Event::AuditLog, message), timers::unix_ms())?;
             if let Open::File(file) = &mut self.sink {
                 file.clear_incidents();
             }
         }
-        let record = match self.lost {
-            0 => record,
-            lost => record.number("LOST", lost),
-        };
-        self.put(record)?;
-        self.lost = 0;
+        while let Some((record, at_ms)) = self.undelivered.first() {
+            match self.put(record, at_ms) {
+                // A record longer than a datagram would be before all others for good.
+                Err(Unwritten::Failed(why)) if why.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    self.lose(&Unwritten::Failed(why));
+                }
+                written => written?,
+            }
+            self.undelivered.remove_first();
+        }
         Ok(())
     }
 
-    fn put(&mut self, record: Record) -> Result<(), Unwritten> {
-        let now = crate::event_loop::timers::unix_ms();
+    fn put(&mut self, record: Record, at_ms: u64) -> Result<(), Unwritten> {
         let sync = match self.sync {
             Sync::Always => true,
             Sync::Changes => record.is_change,
             Sync::Never => false,
         };
-        let linked = self.chain.link(record, now).map_err(Unwritten::Failed)?;
+        let linked = self.chain.link(record, at_ms).map_err(Unwritten::Failed)?;
         let written = match &mut self.sink {
             Open::File(file) => file.write(&linked, sync),
             Open::Journald(journald) => journald.write(&linked),
@@ -227,7 +265,7 @@ impl Audit {
             Ok(()) => {
                 self.charge(&linked.record);
                 linked.record.count(&mut self.totals);
-                self.history.add(&linked.record, linked.seq(), now);
+                self.history.add(&linked.record, linked.seq(), at_ms);
                 // The record is written, so its action happens even if the head cannot be kept.
                 (self.chain.commit(&linked, is_on_disk), Ok(()))
             }
@@ -269,15 +307,40 @@ impl Audit {
             )))
     }
 
-    /// Writes a record about something that did not happen. The next record reports how many were lost.
+    /// Writes a record of what has happened. If it cannot be written now, it is kept, and written before any other. If too
+    /// many are kept, the next record reports how many were lost.
     pub fn note(&mut self, record: Record) {
-        if let Err(why) = self.write(record) {
-            if self.lost == 0 {
-                say!("a record was lost: {why}");
-            }
-            self.lost = self.lost.saturating_add(1);
-            self.totals.lost_records += 1;
+        let at_ms = timers::unix_ms();
+        let Err(why) = self.write(record.clone()) else {
+            return;
+        };
+        if self.undelivered.is_empty() {
+            say!("a record has to be written later: {why}");
         }
+        if !self.undelivered.keep(record, at_ms) {
+            self.lose(&why);
+        }
+    }
+
+    fn lose(&mut self, why: &Unwritten) {
+        if self.lost == 0 {
+            say_error!("a record was lost: {why}");
+        }
+        self.lost = self.lost.saturating_add(1);
+        self.totals.lost_records += 1;
+    }
+
+    pub fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty()
+    }
+
+    /// Writes what [`Self::note`] has kept. Returns false if some of it is left.
+    pub fn deliver(&mut self) -> bool {
+        if self.has_undelivered() {
+            let written = self.put_earlier();
+            self.error = written.err().map(|why| why.to_string());
+        }
+        !self.has_undelivered()
     }
 
     /// Records that a plan is about to run. On failure, returns the unrecorded plan and the reason.

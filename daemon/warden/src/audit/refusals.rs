@@ -10,6 +10,7 @@ use remit_common::{caps, text};
 use crate::audit::rate_limit::{Floods, LeftOut};
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
+use crate::event_loop::epoll::Reactor;
 use crate::event_loop::timers::{self, Timer, Timers};
 use crate::identity::peer::Subject;
 use crate::identity::sessions::Sessions;
@@ -161,17 +162,24 @@ impl Reports {
             .field("POLICY", &self.policy)
     }
 
-    pub fn delay_left_out(&mut self, timers: &mut Timers) {
-        if std::mem::take(&mut self.has_left_out) && !timers.has(Timer::LeftOut) {
-            timers.add(TELL, Timer::LeftOut);
+    /// Sets the time of the next try if the audit log has not all that it has to have, and has the loop report when it takes
+    /// records again.
+    pub fn delay_left_out(&mut self, reactor: &mut Reactor) {
+        let has_undelivered = self.audit.has_undelivered();
+        let is_due = std::mem::take(&mut self.has_left_out) || has_undelivered;
+        if is_due && !reactor.timers.has(Timer::LeftOut) {
+            reactor.timers.add(TELL, Timer::LeftOut);
+            if has_undelivered {
+                self.watch_audit(reactor);
+            }
         }
     }
 
-    /// Records how many refusals were omitted, a few users at a time.
+    /// Records what the audit log did not take, and how many refusals were omitted, a few users at a time.
     pub fn tell_left_out(&mut self, timers: &mut Timers) {
         if !self.records_left_out(AT_ONCE) {
-            // The audit log cannot be written now. The counts are kept.
-            timers.add(TELL, Timer::LeftOut);
+            // The audit log cannot be written now. The counts are kept, and the end of this turn sets the next try.
+            self.has_left_out = true;
         } else if self
             .refusals
             .left_out()
@@ -187,6 +195,9 @@ impl Reports {
     }
 
     fn records_left_out(&mut self, most: usize) -> bool {
+        if !self.audit.deliver() {
+            return false;
+        }
         let sources = [RefusalSource::Warden, RefusalSource::Broker];
         for _ in 0..most {
             let next = sources.into_iter().find_map(|source| {

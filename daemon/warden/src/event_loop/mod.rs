@@ -85,7 +85,7 @@ impl Warden {
             self.serve_due_admins();
             self.tell_note();
             self.reports.send_history();
-            self.reports.delay_left_out(&mut self.reactor.timers);
+            self.reports.delay_left_out(&mut self.reactor);
             if self.prefork_one() {
                 // A job has just started, and nothing else is waited for.
                 self.clean_up();
@@ -141,6 +141,7 @@ impl Warden {
                 }
             }
             Token::Audit => {
+                cx.reports.audit.deliver();
                 unpark(&mut request_cx!(self));
                 termination::record_waiting_ends(&mut job_cx!(self));
             }

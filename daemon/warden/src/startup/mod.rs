@@ -148,7 +148,9 @@ pub fn start(args: Args) -> Result<(), Fatal> {
         .as_ref()
         .or(warden.life.stopped_by.as_ref());
     let record = Record::new(Event::Stop, message).maybe("CAUSE", cause);
-    warden.reports.audit.note(record);
+    if let Err(why) = warden.reports.audit.write_patiently(record) {
+        say_error!("the end of remitd cannot be recorded: {why}");
+    }
     warden.reports.audit.stop();
     warden.ledger.sync();
     if let Err(error) = warden.approvals.grants.keep() {
@@ -205,7 +207,7 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
     warden
         .reports
         .audit
-        .write_at_start(record)
+        .write_patiently(record)
         .map_err(|why| Fatal::Unavailable(why.to_string()))
 }
 

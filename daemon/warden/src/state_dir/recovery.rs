@@ -57,7 +57,7 @@ fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<
     if let Some(record) = record {
         cx.reports
             .audit
-            .write_at_start(record)
+            .write_patiently(record)
             .map_err(|why| Fatal::Unavailable(why.to_string()))?;
         cx.ledger.recorded(job.entry.job);
     }
@@ -99,7 +99,7 @@ fn tell_damage(cx: &mut JobCx<'_>, damage: &Damage) -> Result<(), Fatal> {
     let record = Record::new(Event::Ledger, message).field("CAUSE", &damage.what);
     cx.reports
         .audit
-        .write_at_start(record)
+        .write_patiently(record)
         .map_err(|why| Fatal::Unavailable(why.to_string()))
 }
 

@@ -177,7 +177,7 @@ fn counters(totals: &Totals) -> Vec<MetricFamily> {
         ),
         counter(
             "remit_audit_records_lost_total",
-            "Records that could not be written; nothing ran for them.",
+            "Records that could be neither written nor kept; no job ran for them.",
             totals.lost_records,
         ),
     ]

@@ -93,7 +93,7 @@ pub fn take_over_grants(
     }
     records.extend(gone.iter().map(|(granted, why)| ended(granted, why)));
     for record in records {
-        let written = audit.write_at_start(record);
+        let written = audit.write_patiently(record);
         written.map_err(|why| Fatal::Unavailable(why.to_string()))?;
     }
     // From here on this boot's clocks count. A wall clock that is set back later returns no lost time.
