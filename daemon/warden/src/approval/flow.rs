@@ -299,6 +299,11 @@ fn finish_approval(
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
     fault::point(&cx.job.reports.broker, Point::AfterApproval);
+    if queued.is_some()
+        && let Some(request) = cx.job.jobs.find::<Request>(serial)
+    {
+        cx.job.ledger.approved(request.draft.job);
+    }
     if let Some((key, counter)) = counter {
         cx.approvals.counters.insert(key.to_owned(), counter);
     }

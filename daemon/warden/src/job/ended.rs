@@ -22,6 +22,7 @@ use crate::job::state::{MeasuringAgain, NeverRan, Waiting};
 use crate::job::unconfirmed;
 use crate::request::{Draft, Plan};
 use crate::startup::fault::{self, Point};
+use crate::state_dir::ledger::Ended;
 
 /// Time until the next try.
 const RECORD: Duration = Duration::from_secs(1);
@@ -139,13 +140,14 @@ pub fn forget(cx: &mut JobCx<'_>, draft: Draft) {
 pub fn record_failed_fork(cx: &mut JobCx<'_>, plan: Box<Plan>, cause: &str) {
     let record = unrun_record(&plan, State::NotStarted, cause);
     let draft = plan.into_draft();
-    match cx.reports.audit.write(record) {
-        Ok(()) => forget(cx, draft),
-        // The ledger keeps the job, so the next start records its end.
-        Err(why) => {
-            say!("cannot record the end of job {}: {why}", draft.job);
-            cx.sandbox.release_prepared(draft.ready, draft.uid);
-        }
+    let ended = Ended::not_started(timers::unix_ms(), cause.to_owned());
+    cx.ledger.note_end(draft.job, &ended);
+    cx.reports.audit.note(record);
+    if cx.reports.audit.has_undelivered() {
+        // The ledger keeps the job and its end: if remitd dies before it is recorded, the next start records it.
+        cx.sandbox.release_prepared(draft.ready, draft.uid);
+    } else {
+        forget(cx, draft);
     }
 }
 

@@ -68,6 +68,11 @@ pub struct RequestSummary {
 }
 
 impl RequestSummary {
+    /// Returns true for `remit try`. Only root's are allowed.
+    pub const fn is_try(&self) -> bool {
+        self.is_try
+    }
+
     /// Describes a request before the policy decides. `command`: its definition in the current policy, if any.
     pub fn new(call: &Call, command: Option<&Command>) -> Self {
         let (line, profile) = match &call.what {

@@ -38,7 +38,12 @@ pub fn take_over(cx: &mut JobCx<'_>) -> Result<(), Fatal> {
 fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<(), Fatal> {
     let ended = match &job.past {
         Past::Ended(ended) | Past::Ending(ended) => ended.as_ref().clone(),
-        Past::Queued | Past::Asked | Past::Running(_) | Past::Lost | Past::Unknown => {
+        Past::Queued
+        | Past::Asked
+        | Past::Approved
+        | Past::Running(_)
+        | Past::Lost
+        | Past::Unknown => {
             let left = stuck.iter().find(|one| one.uid == job.job_uid);
             let left = left.map(|one| one.process());
             let left = left.or_else(|| left_in_cgroup(cx, job));
@@ -50,7 +55,7 @@ fn take_over_job(cx: &mut JobCx<'_>, job: &FoundJob, stuck: &[InUse]) -> Result<
     let record = match &job.past {
         Past::Ended(_) | Past::Lost => None,
         Past::Ending(_) => Some(again(job, &ended)),
-        Past::Queued | Past::Asked | Past::Running(_) | Past::Unknown => {
+        Past::Queued | Past::Asked | Past::Approved | Past::Running(_) | Past::Unknown => {
             Some(interrupted(job, &ended))
         }
     };
@@ -106,7 +111,7 @@ fn tell_damage(cx: &mut JobCx<'_>, damage: &Damage) -> Result<(), Fatal> {
 const fn may_live(past: &Past) -> bool {
     match past {
         Past::Running(_) | Past::Lost | Past::Unknown => true,
-        Past::Queued | Past::Asked | Past::Ending(_) | Past::Ended(_) => false,
+        Past::Queued | Past::Asked | Past::Approved | Past::Ending(_) | Past::Ended(_) => false,
     }
 }
 
@@ -121,6 +126,10 @@ fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
         Past::Asked => (
             entered_ms,
             "remitd ended before the job was approved, or before it got a slot; it never ran and is void",
+        ),
+        Past::Approved => (
+            entered_ms,
+            "remitd ended after the job was approved and before it got a slot; it never ran and is void",
         ),
         Past::Running(started_ms) => (started_ms, "remitd died while it ran"),
         Past::Unknown => (
@@ -141,7 +150,7 @@ fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
     };
     let ended = Ended::interrupted(started_ms, cause, stuck.is_none());
     match job.past {
-        Past::Asked => Ended {
+        Past::Asked | Past::Approved => Ended {
             ending: ended.ending.refused(Code::ApprovalVoid, ASK_AGAIN),
             ..ended
         },
@@ -183,6 +192,8 @@ fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
     let verdict = match (code, &job.past) {
         (_, Past::Asked) => Code::NeedsApproval.as_str(),
         (Some(code), _) => code.as_str(),
+        // As in its intent.
+        (None, _) if facts.is_try => RecordVerdict::TryByRoot.name(),
         (None, _) => RecordVerdict::Allow.name(),
     };
     record
@@ -218,6 +229,10 @@ fn interrupted(job: &FoundJob, ended: &Ended) -> Record {
         ),
         Past::Asked => format!(
             "{user}'s job [{id}] was waiting for an approval when remitd ended, and never ran: {}",
+            entry.command
+        ),
+        Past::Approved => format!(
+            "{user}'s job [{id}] was approved and was waiting for a slot when remitd ended, and never ran: {}",
             entry.command
         ),
         Past::Unknown => format!(
@@ -342,6 +357,10 @@ mod tests {
                 "was waiting for an approval when remitd ended, and never ran: df -h",
             ),
             (
+                Past::Approved,
+                "was approved and was waiting for a slot when remitd ended, and never ran: df -h",
+            ),
+            (
                 Past::Running(1),
                 "was running when remitd died, and was ended: df -h",
             ),
@@ -350,6 +369,40 @@ mod tests {
             let record = interrupted(&job, &cut_off(&job, None));
             assert_eq!(record.message, format!("alice's job [01010101] {says}"));
             assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
+        }
+    }
+
+    #[test]
+    fn verdict_after_a_restart_is_that_of_the_last_record() {
+        let failed = Ended::not_started(7, "no memory".into());
+        for (past, is_try, expect) in [
+            (Past::Running(1), false, "allow"),
+            (Past::Running(1), true, "try by root"),
+            (Past::Queued, true, "try by root"),
+            (Past::Ending(Box::new(failed.clone())), true, "try by root"),
+            (Past::Asked, false, "needs_approval"),
+            (Past::Approved, false, "allow"),
+        ] {
+            let mut job = found(past);
+            job.entry.facts.is_try = is_try;
+            let ended = cut_off(&job, None);
+            let record = interrupted(&job, &ended);
+            let verdict = ("VERDICT", expect.to_owned());
+            assert!(record.fields.contains(&verdict), "{job:?}: {record:?}");
+        }
+    }
+
+    #[test]
+    fn failed_start_is_recorded_as_one() {
+        let ended = Ended::not_started(7, "not started: no memory".into());
+        let job = found(Past::Ending(Box::new(ended.clone())));
+        let record = again(&job, &ended);
+        for (name, value) in [
+            ("STATE", "not_started"),
+            ("CAUSE", "not started: no memory"),
+            ("KILL_VERIFIED", "yes"),
+        ] {
+            assert!(record.fields.contains(&(name, value.to_owned())), "{name}");
         }
     }
 

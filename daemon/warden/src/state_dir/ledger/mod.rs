@@ -124,6 +124,20 @@ impl Ledger {
         }
     }
 
+    /// Writes that a queued job has all its approvals, after they are recorded.
+    pub fn approved(&mut self, job: JobId) {
+        let Some(held) = self.taken.get(&job).copied() else {
+            return;
+        };
+        let written = slot::approving(job)
+            .map_err(io::Error::other)
+            .and_then(|write| self.write(held.slot, &write));
+        if let Err(error) = written {
+            // The next start says that it was waiting for an approval.
+            say!("cannot write to the ledger that job {job} is approved: {error}");
+        }
+    }
+
     pub fn end(&mut self, job: JobId, meta: &JobMeta) {
         if let Some(end_note) = EndNote::of(meta) {
             self.put_end(job, &end_note);
@@ -222,7 +236,7 @@ impl Ledger {
             number: found.entry.number,
             is_change: found.entry.is_change(),
             state: match found.past {
-                Past::Queued | Past::Asked => SlotState::Queued,
+                Past::Queued | Past::Asked | Past::Approved => SlotState::Queued,
                 Past::Running(_) | Past::Lost | Past::Unknown => SlotState::Running,
                 Past::Ending(_) => SlotState::Ending,
                 Past::Ended(_) => SlotState::Ended,
@@ -470,7 +484,13 @@ mod tests {
                     ledger.insert(&entry, state).unwrap();
                     model.push((number, past));
                 }
-                (2, Some((job, past))) if matches!(past, Past::Queued | Past::Asked) => {
+                (6, Some((job, past @ Past::Asked))) => {
+                    ledger.approved(entry(*job).job);
+                    *past = Past::Approved;
+                }
+                (2, Some((job, past)))
+                    if matches!(past, Past::Queued | Past::Asked | Past::Approved) =>
+                {
                     let held = ledger.taken[&entry(*job).job];
                     let (started_ms, job_uid) = (number, 1);
                     let started = Started {

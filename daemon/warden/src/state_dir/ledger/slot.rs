@@ -1,12 +1,13 @@
 //! Format of one slot of the ledger.
-//! Four parts have fixed offsets, so a write touches one: start, recorded mark, end, entry. The job owns the first three.
+//! Five parts have fixed offsets, so a write touches one: start, approval, recorded mark, end, entry. The job owns all but the
+//! last.
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::text;
 use remit_common::wire::Effect;
 use remit_link::{JobMeta, Owner};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::request::Draft;
 use crate::state_dir::framed_file::part::{Decoded, HEAD, Part};
@@ -23,7 +24,13 @@ const CAUSE: usize = 1 << 10;
 const STARTED: Part = Part {
     name: b"started",
     at: 0,
-    space: 48,
+    space: 32,
+};
+/// Earlier releases left these bytes empty, and do not read them.
+const APPROVED: Part = Part {
+    name: b"approved",
+    at: 32,
+    space: 16,
 };
 const RECORDED: Part = Part {
     name: b"recorded",
@@ -75,6 +82,14 @@ pub struct Facts {
     pub effect: Effect,
     pub policy: String,
     pub client: String,
+    /// It is root's `remit try`. The last bytes of the entry: an earlier release neither wrote nor reads them.
+    #[serde(deserialize_with = "or_false")]
+    pub is_try: bool,
+}
+
+/// The checksum has proven that nothing was cut off.
+fn or_false<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(from).unwrap_or_default())
 }
 
 impl Facts {
@@ -94,6 +109,7 @@ impl Facts {
             effect: draft.bound.effect,
             policy: name(draft.policy()),
             client: text::line(asked.client().as_bytes(), Self::CLIENT),
+            is_try: asked.is_try(),
         }
     }
 }
@@ -114,8 +130,10 @@ pub struct Started {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Past {
     Queued,
-    /// It waited for an approval, or had one and waited for a job slot.
+    /// It waited for an approval. Of an earlier release perhaps also for a job slot.
     Asked,
+    /// All have approved it whom its rule asks for, and it waited for a job slot.
+    Approved,
     Running(u64),
     Ending(Box<Ended>),
     Ended(Box<Ended>),
@@ -158,6 +176,10 @@ pub fn opening(entry: &Entry) -> Result<Vec<Write>, String> {
 
 pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
     Ok((STARTED.at, STARTED.encode(job.0, started)?))
+}
+
+pub fn approving(job: JobId) -> Result<Write, String> {
+    Ok((APPROVED.at, APPROVED.encode(job.0, &())?))
 }
 
 pub fn unstarting() -> Write {
@@ -203,6 +225,7 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         Decoded::Nothing | Decoded::Damaged => entry.job_uid,
     };
     let recorded: Decoded<()> = RECORDED.decode(entry.job.0, slot);
+    let approved: Decoded<()> = APPROVED.decode(entry.job.0, slot);
     let past = match (ended, started) {
         (Decoded::Whole(ended), _) => match recorded {
             Decoded::Whole(()) => Past::Ended(Box::new(ended)),
@@ -214,7 +237,10 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         (Decoded::Nothing, Decoded::Nothing) => match entry.waiting {
             QueuedFor::Nothing => Past::Running(entry.entered_ms),
             QueuedFor::Slot => Past::Queued,
-            QueuedFor::Approval => Past::Asked,
+            QueuedFor::Approval => match approved {
+                Decoded::Whole(()) => Past::Approved,
+                Decoded::Nothing | Decoded::Damaged => Past::Asked,
+            },
         },
     };
     LedgerSlot::Job(Box::new(FoundJob {
@@ -283,11 +309,20 @@ impl Ended {
 
     /// The end of a job that nobody observed. What it used is unknown.
     pub fn interrupted(started_ms: u64, cause: String, kill_verified: bool) -> Self {
+        Self::unmeasured(started_ms, State::Interrupted, cause, kill_verified)
+    }
+
+    /// The end of a job whose start failed before its fork.
+    pub fn not_started(started_ms: u64, cause: String) -> Self {
+        Self::unmeasured(started_ms, State::NotStarted, cause, true)
+    }
+
+    fn unmeasured(started_ms: u64, state: State, cause: String, kill_verified: bool) -> Self {
         Self {
             started_ms,
             waited_ms: 0,
             enforced: None,
-            ending: Ending::unmeasured(State::Interrupted, cause, kill_verified),
+            ending: Ending::unmeasured(state, cause, kill_verified),
         }
     }
 }
@@ -338,6 +373,7 @@ pub mod tests {
             effect: Effect::Read,
             policy: "p".into(),
             client: "c".into(),
+            is_try: false,
         }
     }
 
@@ -369,6 +405,7 @@ pub mod tests {
                 effect: Effect::Change,
                 policy: "p".repeat(Facts::NAME),
                 client: "c".repeat(Facts::CLIENT),
+                is_try: true,
             },
             ..queued(number)
         }
@@ -448,13 +485,20 @@ pub mod tests {
 
     /// States of a job in a slot that had another one, each with the writes that lead to it.
     fn life(entry: &Entry) -> Vec<(Vec<Write>, LedgerSlot)> {
-        let old = queued(99);
+        let old = Entry {
+            waiting: QueuedFor::Approval,
+            ..queued(99)
+        };
         let running = job(entry.clone(), 5001, Past::Running(77));
         let saved = Past::Ending(Box::new(ended("ok")));
         let end = Past::Ended(Box::new(ended("ok")));
         let opening = |entry: &Entry| [vec![emptying()], opening(entry).unwrap()].concat();
         vec![
-            (opening(&old), job(old.clone(), 5000, Past::Queued)),
+            (opening(&old), job(old.clone(), 5000, Past::Asked)),
+            (
+                vec![approving(old.job).unwrap()],
+                job(old.clone(), 5000, Past::Approved),
+            ),
             (
                 vec![starting(old.job, &STARTED_AT).unwrap()],
                 job(old.clone(), 5001, Past::Running(77)),
@@ -567,6 +611,19 @@ pub mod tests {
                 || found == unrecorded
                 || without_end(&found, &right);
             assert!(fine, "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn entry_of_an_earlier_release_is_no_try() {
+        for (is_try, expect) in [(true, true), (false, false)] {
+            let facts = Facts { is_try, ..facts() };
+            let entry = Entry { facts, ..entry(1) };
+            let whole = postcard::to_extend(&entry, Vec::new()).unwrap();
+            let new: Entry = postcard::from_bytes(&whole).unwrap();
+            let old: Entry = postcard::from_bytes(&whole[..whole.len() - 1]).unwrap();
+            assert_eq!((new.facts.is_try, old.facts.is_try), (expect, false));
+            assert!(postcard::from_bytes::<Entry>(&whole[..whole.len() - 2]).is_err());
         }
     }
 
