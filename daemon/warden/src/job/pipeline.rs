@@ -210,7 +210,6 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
         ticket: 0,
     };
     let (effect, purpose) = (act.command.effect, chain.purpose(act.command.effect));
-    let client = format!("remitd, after job {}", chain.commit.short());
     let is_undo = chain.is_undo();
     if !is_undo {
         cx.life.check_open()?;
@@ -230,7 +229,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
         false => cx.policies.caller_ids(&requester.subject)?,
     };
     let grant = live.policy.act(caller, &chain.name, &act, &chain.basis)?;
-    let call = Call::following(&act, purpose, client)?;
+    let call = Call::following(&act, purpose, Some(chain.commit))?;
     if is_undo {
         // Never queued: a lock would end it. It may be parked, and then it can be lost.
         return granted::start_own(cx, requester, call, grant);

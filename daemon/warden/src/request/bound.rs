@@ -150,7 +150,7 @@ impl BoundCall {
 impl BoundAct {
     fn new(act: &Act, setting: &PolicyContext<'_>) -> Result<Self, Refusal> {
         let reason = "after a commit".to_owned();
-        let call = Call::following(act, Purpose::Change { reason }, String::new());
+        let call = Call::following(act, Purpose::Change { reason }, None);
         let bound = call.and_then(|call| BoundCall::new(&call, &act.terms(), setting));
         match bound {
             Ok(bound) => Ok(Self {
@@ -199,7 +199,7 @@ fn of_policy(
 ) -> Result<Executed, Refusal> {
     let mut invocation = command.bind(args, call.stdin.is_some())?;
     if command.is_commit() {
-        let words = call.own_words.iter();
+        let words = call.own.words.iter();
         let words = words.map(|word| ArgvElement::Text(word.as_bytes().to_vec()));
         invocation.argv.extend(words);
         let literal = &mut invocation.literal;

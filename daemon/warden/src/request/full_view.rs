@@ -60,7 +60,8 @@ impl Draft {
             env: _,
             profile: _,
             runtime_s: _,
-            own_words: _,
+            // Its words are. What the call follows has no effect on what runs.
+            own: _,
             // Returned by the two calls below.
             purpose: _,
             // As the fields of the draft.

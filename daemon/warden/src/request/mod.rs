@@ -57,6 +57,15 @@ impl Requester {
     }
 }
 
+/// What no client can say of a call.
+#[derive(Debug, Default)]
+pub struct OwnPart {
+    /// Further words of a command of remit-commit.
+    pub words: Vec<String>,
+    /// The job of the commit or undo that it follows.
+    pub follows: Option<JobId>,
+}
+
 impl Call {
     /// A command that the daemon starts itself. `input` is a sealed memory file.
     pub fn own(
@@ -70,19 +79,23 @@ impl Call {
 
     /// The same call of remit-commit, with words that only the daemon adds.
     #[must_use]
-    pub fn with_words(self, own_words: Vec<String>) -> Self {
-        Self { own_words, ..self }
+    pub fn with_words(mut self, words: Vec<String>) -> Self {
+        self.own.words = words;
+        self
     }
 
     /// Returns true if the daemon has it leave what others have changed.
     pub fn is_partial_undo(&self) -> bool {
-        self.own_words.iter().any(|word| word == PARTLY)
+        self.own.words.iter().any(|word| word == PARTLY)
     }
 
-    /// A command that follows a commit.
-    pub fn following(act: &Act, purpose: Purpose, client: String) -> Result<Self, Refusal> {
+    /// A command that follows a commit, or an undo by the daemon. `follows`: the job of either, once it is known.
+    pub fn following(act: &Act, purpose: Purpose, follows: Option<JobId>) -> Result<Self, Refusal> {
         let named = (act.command.name.clone(), act.args.clone());
-        Self::of_daemon(named, purpose, None, client)
+        let client = follows.map(|job| format!("remitd, after job {}", job.short()));
+        let mut call = Self::of_daemon(named, purpose, None, client.unwrap_or_default())?;
+        call.own.follows = follows;
+        Ok(call)
     }
 
     fn of_daemon(

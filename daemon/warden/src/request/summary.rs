@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use remit_common::behalf::Behalf;
 use remit_common::builtin;
-use remit_common::names::SetId;
+use remit_common::names::{JobId, SetId};
 use remit_common::text;
 use remit_common::wire::{Effect, Purpose};
 use remit_policy::{Command, ParamKind};
@@ -61,6 +61,8 @@ pub struct RequestSummary {
     stdin_sha256: Option<[u8; 32]>,
     request: Option<String>,
     client: String,
+    /// The job of the commit that it follows. A client cannot claim it.
+    follows: Option<JobId>,
     traceparent: Option<String>,
     set: Option<SetId>,
     behalf: Option<Behalf>,
@@ -118,6 +120,7 @@ impl RequestSummary {
             stdin_sha256: call.stdin.as_ref().map(|part| part.sha256),
             request: call.request_id.clone(),
             client: call.client.clone(),
+            follows: call.own.follows,
             traceparent: call.traceparent.clone(),
             set: call.set,
             behalf: call.behalf.clone(),
@@ -179,6 +182,10 @@ impl RequestSummary {
         &self.client
     }
 
+    pub fn follows(&self) -> Option<JobId> {
+        self.follows
+    }
+
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
@@ -201,6 +208,7 @@ impl RequestSummary {
             .maybe("PROFILE", self.profile.as_ref())
             .field("EFFECT", self.effect.name())
             .field("CLIENT", &self.client)
+            .maybe("FOLLOWS", self.follows.map(|job| job.to_string()))
             .maybe("BEHALF", self.behalf.as_ref().map(Behalf::as_str))
             .maybe("TRACEPARENT", self.traceparent.as_ref())
     }

@@ -266,6 +266,32 @@ profile = "host"
     assert!(fields(&bound.asked).contains(&("ARGV", expect)));
 }
 
+#[test]
+fn only_the_daemon_says_what_a_call_follows() {
+    let scene = scene();
+    let command = std::sync::Arc::clone(scene.policy.command("text.count").unwrap());
+    let act = Act {
+        command,
+        args: Vec::new(),
+    };
+    let commit = JobId([7; 16]);
+    let own = Call::following(&act, Purpose::Use, Some(commit)).unwrap();
+    let (client, follows) = ("remitd, after job 07070707", commit.to_string());
+    let claimed = Spec {
+        client: client.into(),
+        ..spec(named("text.count", &[]), Purpose::Use)
+    };
+    let claimed = Call::new(claimed, Vec::new()).unwrap();
+    for (call, expect) in [(own, Some(follows.as_str())), (claimed, None)] {
+        let fields = fields(&RequestSummary::new(&call, None));
+        let value = |name: &str| {
+            let found = fields.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        assert_eq!((value("CLIENT"), value("FOLLOWS")), (Some(client), expect));
+    }
+}
+
 /// A caller without a rule about the command is refused before that.
 #[test]
 fn plan_is_not_decoded_with_the_arguments() {

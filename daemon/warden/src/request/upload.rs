@@ -57,7 +57,7 @@ pub fn begin(cx: &mut RequestCx<'_>, session: u64, upload: Upload) -> Result<Ans
 impl Call {
     /// Returns the beginning of the paths of the requester's uploads, if the plan has some.
     pub fn uploads_at(&self) -> Option<&str> {
-        match self.own_words.as_slice() {
+        match self.own.words.as_slice() {
             [word, start] if word == WORD => Some(start),
             _ => None,
         }
@@ -72,6 +72,6 @@ pub fn add_words(call: &mut Call, settings: &Settings, by: &Subject) {
     let mut entries = bundle.plan().entries().iter();
     if entries.any(|entry| entry.change.uploaded().is_some()) {
         let start = settings.state.uploads().join(format!("{}-", by.uid()));
-        call.own_words = vec![WORD.to_owned(), start.to_string_lossy().into_owned()];
+        call.own.words = vec![WORD.to_owned(), start.to_string_lossy().into_owned()];
     }
 }

@@ -17,7 +17,7 @@ use remit_policy::{Ask, CHANGE, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
-use crate::request::shadow::ShadowVerdict;
+use crate::request::{OwnPart, shadow::ShadowVerdict};
 
 /// The sandbox puts the script at descriptor 3 for the interpreter.
 const SCRIPT_PATH: &[u8] = b"/proc/self/fd/3";
@@ -45,8 +45,8 @@ pub struct Call {
     pub(super) file_change: Option<Result<Bundle, String>>,
     /// Of that plan, in hexadecimal.
     pub(super) plan_digest: Option<String>,
-    /// Further words of a command of remit-commit. Only the daemon sets them.
-    pub(super) own_words: Vec<String>,
+    /// Only the daemon sets it.
+    pub(super) own: OwnPart,
     /// What the shadow policy says of it, if the policy in force says something else.
     pub shadow: Option<ShadowVerdict>,
 }
@@ -131,7 +131,7 @@ impl Call {
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
-            own_words: Vec::new(),
+            own: OwnPart::default(),
             shadow: None,
         })
     }

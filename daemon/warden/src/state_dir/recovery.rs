@@ -212,6 +212,7 @@ fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
         .field("PROFILE", &facts.profile)
         .field("EFFECT", facts.effect.name())
         .field("CLIENT", &facts.client)
+        .maybe("FOLLOWS", facts.follows.map(|job| job.to_string()))
         .maybe("TRACEPARENT", entry.traceparent.as_ref())
 }
 

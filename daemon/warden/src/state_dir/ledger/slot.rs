@@ -82,14 +82,18 @@ pub struct Facts {
     pub effect: Effect,
     pub policy: String,
     pub client: String,
-    /// It is root's `remit try`. The last bytes of the entry: an earlier release neither wrote nor reads them.
-    #[serde(deserialize_with = "or_false")]
+    /// It is root's `remit try`. From here on are the last bytes of the entry: an earlier release neither wrote nor reads them.
+    #[serde(deserialize_with = "or_default")]
     pub is_try: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub follows: Option<JobId>,
 }
 
 /// The checksum has proven that nothing was cut off.
-fn or_false<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    Ok(bool::deserialize(from).unwrap_or_default())
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(T::deserialize(from).unwrap_or_default())
 }
 
 impl Facts {
@@ -110,6 +114,7 @@ impl Facts {
             policy: name(draft.policy()),
             client: text::line(asked.client().as_bytes(), Self::CLIENT),
             is_try: asked.is_try(),
+            follows: asked.follows(),
         }
     }
 }
@@ -374,6 +379,7 @@ pub mod tests {
             policy: "p".into(),
             client: "c".into(),
             is_try: false,
+            follows: None,
         }
     }
 
@@ -406,6 +412,7 @@ pub mod tests {
                 policy: "p".repeat(Facts::NAME),
                 client: "c".repeat(Facts::CLIENT),
                 is_try: true,
+                follows: Some(JobId([255; 16])),
             },
             ..queued(number)
         }
@@ -615,15 +622,24 @@ pub mod tests {
     }
 
     #[test]
-    fn entry_of_an_earlier_release_is_no_try() {
-        for (is_try, expect) in [(true, true), (false, false)] {
-            let facts = Facts { is_try, ..facts() };
+    fn entry_of_an_earlier_release_is_no_try_and_follows_nothing() {
+        let job = Some(JobId([7; 16]));
+        for (is_try, follows) in [(true, None), (false, job)] {
+            let facts = Facts {
+                is_try,
+                follows,
+                ..facts()
+            };
             let entry = Entry { facts, ..entry(1) };
             let whole = postcard::to_extend(&entry, Vec::new()).unwrap();
-            let new: Entry = postcard::from_bytes(&whole).unwrap();
-            let old: Entry = postcard::from_bytes(&whole[..whole.len() - 1]).unwrap();
-            assert_eq!((new.facts.is_try, old.facts.is_try), (expect, false));
-            assert!(postcard::from_bytes::<Entry>(&whole[..whole.len() - 2]).is_err());
+            let added = 2 + if follows.is_some() { 16 } else { 0 };
+            let read = |length| {
+                let read = postcard::from_bytes::<Entry>(&whole[..length]);
+                read.map(|entry| (entry.facts.is_try, entry.facts.follows))
+            };
+            assert_eq!(read(whole.len()), Ok((is_try, follows)));
+            assert_eq!(read(whole.len() - added), Ok((false, None)));
+            assert!(read(whole.len() - added - 1).is_err());
         }
     }
 

@@ -500,7 +500,7 @@ args = { unit = ["b"] }
             (ann, named("service.status", "other=a"), "deny".to_owned()),
             (
                 ann,
-                format!(r#"{run},"REMIT_CLIENT":"remitd, after job 0""#),
+                format!(r#"{run},"REMIT_FOLLOWS":"0""#),
                 "following".to_owned(),
             ),
         ] {

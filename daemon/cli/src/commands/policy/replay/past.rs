@@ -12,8 +12,6 @@ use crate::commands::audit::AuditRecord;
 
 /// Shown instead of a value that may be a secret.
 const HIDDEN: &str = "***";
-/// What the daemon calls itself in a request that follows a commit.
-const FOLLOWS: &str = "remitd, after job ";
 /// `RULE` of what the daemon starts itself: no rule decides about it.
 const OF_DAEMON: [&str; 3] = [
     "approval.notify of remit.toml",
@@ -215,7 +213,8 @@ fn what(record: &AuditRecord, has_env: bool) -> PastWhat {
         Some("change") => Effect::Change,
         _ => Effect::Read,
     };
-    if own("CLIENT").is_some_and(|client| client.starts_with(FOLLOWS)) {
+    // Its name in CLIENT is a claim.
+    if own("FOLLOWS").is_some() {
         return PastWhat::Following;
     }
     if let Some(name) = own("COMMAND") {
@@ -508,8 +507,12 @@ mod tests {
                 PastWhat::Try("p".into(), none()),
             ),
             (
-                r#","REMIT_CLIENT":"remitd, after job 7f3a91c2""#,
+                r#","REMIT_FOLLOWS":"7f3a91c20000000000000000000000aa""#,
                 PastWhat::Following,
+            ),
+            (
+                r#","REMIT_CLIENT":"remitd, after job 7f3a91c2""#,
+                PastWhat::Run("p".into(), none()),
             ),
         ] {
             assert_eq!(what(fields), expect, "{fields}");
