@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod sections;
+mod values;
 
 use remit_common::{bus, caps};
 use serde::{Deserialize, Serialize};
@@ -44,102 +45,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the keys whose values differ. A running daemon cannot change its values.
-    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self {
-            audit,
-            accounts,
-            jobs,
-            limits,
-            output,
-            sandbox,
-            approval,
-            bus,
-            floor,
-            breaker,
-            // Each load reads it.
-            policy: _,
-        } = self;
-        let keys = [
-            ("audit.sink", audit.sink != new.audit.sink),
-            ("audit.sync", audit.sync != new.audit.sync),
-            ("audit.kernel", audit.kernel != new.audit.kernel),
-            ("audit.per_user", audit.per_user != new.audit.per_user),
-            ("accounts.broker", accounts.broker != new.accounts.broker),
-            ("accounts.bus", accounts.bus != new.accounts.bus),
-            (
-                "accounts.socket_group",
-                accounts.socket_group != new.accounts.socket_group,
-            ),
-            (
-                "accounts.admin_group",
-                accounts.admin_group != new.accounts.admin_group,
-            ),
-            ("accounts.numbers", accounts.numbers != new.accounts.numbers),
-            ("jobs.uid_first", jobs.uid_first != new.jobs.uid_first),
-            ("jobs.uid_count", jobs.uid_count != new.jobs.uid_count),
-            ("jobs.groups", jobs.groups != new.jobs.groups),
-            ("jobs.max", jobs.max != new.jobs.max),
-            (
-                "jobs.max_per_user",
-                jobs.max_per_user != new.jobs.max_per_user,
-            ),
-            ("jobs.queue", jobs.queue != new.jobs.queue),
-            (
-                "jobs.queue_per_user",
-                jobs.queue_per_user != new.jobs.queue_per_user,
-            ),
-            ("jobs.stop_wait_s", jobs.stop_wait_s != new.jobs.stop_wait_s),
-            ("limits.runtime_s", limits.runtime_s != new.limits.runtime_s),
-            (
-                "limits.max_runtime_s",
-                limits.max_runtime_s != new.limits.max_runtime_s,
-            ),
-            ("limits.memory", limits.memory != new.limits.memory),
-            ("limits.tasks", limits.tasks != new.limits.tasks),
-            (
-                "limits.cpu_percent",
-                limits.cpu_percent != new.limits.cpu_percent,
-            ),
-            ("limits.cpu_s", limits.cpu_s != new.limits.cpu_s),
-            ("limits.files", limits.files != new.limits.files),
-            ("limits.tmp", limits.tmp != new.limits.tmp),
-            ("limits.tmp_files", limits.tmp_files != new.limits.tmp_files),
-            ("limits.file", limits.file != new.limits.file),
-            ("output.per_job", output.per_job != new.output.per_job),
-            ("output.per_user", output.per_user != new.output.per_user),
-            ("output.total", output.total != new.output.total),
-            ("sandbox.require", sandbox.require != new.sandbox.require),
-            ("approval.notify", approval.notify != new.approval.notify),
-            ("bus.off", bus.off != new.bus.off),
-            ("bus.calls", bus.calls != new.bus.calls),
-            ("floor.approval", floor.approval != new.floor.approval),
-            ("floor.approvers", floor.approvers != new.floor.approvers),
-            ("floor.require", floor.require != new.floor.require),
-            (
-                "breaker.failed_changes",
-                breaker.failed_changes != new.breaker.failed_changes,
-            ),
-            (
-                "breaker.slow_refusals",
-                breaker.slow_refusals != new.breaker.slow_refusals,
-            ),
-            (
-                "breaker.slow_within_s",
-                breaker.slow_within_s != new.breaker.slow_within_s,
-            ),
-            (
-                "breaker.pause_refusals",
-                breaker.pause_refusals != new.breaker.pause_refusals,
-            ),
-            (
-                "breaker.pause_within_s",
-                breaker.pause_within_s != new.breaker.pause_within_s,
-            ),
-        ];
-        let changed = keys.into_iter().filter(|(_, differs)| *differs);
-        changed.map(|(key, _)| key).collect()
-    }
     pub fn encode(&self) -> Vec<u8> {
         // These types have no error, and no bytes are refused by the decoder.
         postcard::to_extend(self, Vec::new()).unwrap_or_default()

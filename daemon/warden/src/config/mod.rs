@@ -218,6 +218,7 @@ mod limits {
 }
 
 pub(crate) mod policy_reload;
+pub(crate) mod recorded;
 pub(crate) mod shadow;
 
 use crate::startup::arguments::Args;

@@ -17,6 +17,7 @@ use crate::audit::{Event, Record};
 use crate::config::policy_reload::{
     Live, LoadError, Loaded, Loading, PolicyErrors, in_short, save_names, short,
 };
+use crate::config::recorded::RecordedInForce;
 use crate::config::shadow::Shadow;
 use crate::event_loop::lifecycle::AdmissionState;
 use crate::event_loop::shutdown::{self, shutdown_note};
@@ -208,6 +209,10 @@ impl Warden {
         }
         if let Err(error) = save_names(self.settings.state.dir(), &live.last_known) {
             say_error!("cannot save the users and groups of denials for the next start: {error}");
+        }
+        let recorded = RecordedInForce::new(&live.digest, &self.settings.config);
+        if let Err(error) = recorded.save(self.settings.state.dir()) {
+            say_error!("cannot save what is in force, so the next start records it again: {error}");
         }
         self.reports.policy.clone_from(&live.digest);
         self.policies.sandboxes = sandboxes;

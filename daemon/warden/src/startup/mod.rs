@@ -20,8 +20,9 @@ use crate::approval::Approvals;
 use crate::approval::grants::Grants;
 use crate::approval::grants::ended::take_over_grants;
 use crate::audit::reports::Reports;
-use crate::audit::{Audit, Event, Record};
+use crate::audit::{Audit, Event, Record, Unwritten};
 use crate::config::policy_reload::{self, Loaded, Policies};
+use crate::config::recorded::RecordedInForce;
 use crate::config::shadow::Shadow;
 use crate::config::{MachineLimits, Settings};
 use crate::event_loop::bus;
@@ -177,6 +178,7 @@ fn check(args: &Args) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Records the start, and what is in force since it that the log did not say before.
 fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
     let (landlock, _) = warden.sandbox.manager.landlock();
     let (controllers, _) = warden.sandbox.manager.controllers();
@@ -189,6 +191,7 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
     if let Some(why) = warden.sandbox.manager.refused() {
         message += &format!(", and runs nothing in {why}");
     }
+    let in_force = RecordedInForce::new(&warden.policies.live.digest, &warden.settings.config);
     let mut record = Record::new(Event::Start, message);
     if warden.sandbox.manager.refused().is_some() {
         record = record.with_error_priority();
@@ -203,12 +206,27 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
         .number("LANDLOCK", landlock)
         .field("SINK", warden.reports.audit.sink())
         .field("CONTROLLERS", controllers.join(" "))
+        .field("SETTINGS", in_force.settings_digest())
         .maybe("REFUSED", warden.sandbox.manager.refused());
-    warden
-        .reports
-        .audit
-        .write_patiently(record)
-        .map_err(|why| Fatal::Unavailable(why.to_string()))
+    let audit = &mut warden.reports.audit;
+    let is_first_of_machine = audit.newest().seq == 0;
+    let unwritten = |why: Unwritten| Fatal::Unavailable(why.to_string());
+    audit.write_patiently(record).map_err(unwritten)?;
+    let state = warden.settings.state.dir();
+    let before = RecordedInForce::read(state).unwrap_or_else(|why| {
+        say_error!("what was in force before this start is not known: {why}");
+        None
+    });
+    if let Some(changed) = in_force
+        .record(before.as_ref())
+        .filter(|_| before.is_some() || !is_first_of_machine)
+    {
+        audit.write_patiently(changed).map_err(unwritten)?;
+    }
+    if let Err(error) = in_force.save(state) {
+        say_error!("cannot save what is in force, so the next start records it again: {error}");
+    }
+    Ok(())
 }
 
 /// The directories below which it changes files from here on. Policy and settings are read only.
