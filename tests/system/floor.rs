@@ -234,6 +234,53 @@ fn change_needs_a_fresh_end_of_required_command() {
 }
 
 #[test]
+fn restart_records_another_policy_and_a_removed_floor() {
+    const FLOOR: &str = "approval = true\napprovers = [\"#64005\"]\n";
+    let mut daemon = started(&format!("[floor]\n{FLOOR}"));
+    daemon.restart_cleanly();
+    assert!(daemon.records("policy").is_empty(), "nothing has changed");
+    let old = status(&daemon).policy;
+    let config = fs::read_to_string(daemon.path().join("config/remit.toml")).expect("a text");
+    daemon.set_file("config/remit.toml", &config.replace(FLOOR, ""));
+    let policy = POLICY.replace("\"backup.fresh\", \"run\"", "\"backup.fresh\"");
+    daemon.set_file("config/policy.d/10-test.toml", &policy);
+    daemon.restart_cleanly();
+    let records = daemon.records("policy");
+    let [record] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    let now = status(&daemon).policy;
+    assert_ne!(now, old);
+    for (field, expect) in [
+        ("REMIT_POLICY", now),
+        ("REMIT_VERDICT", "loaded".to_owned()),
+        (
+            "REMIT_CHANGES",
+            format!("not known: it came into force by a start, before it was {old}"),
+        ),
+        (
+            "REMIT_SETTINGS_CHANGES",
+            "floor.approval: true -> false; floor.approvers: [\"#64005\"] -> []".to_owned(),
+        ),
+    ] {
+        assert_eq!(record[field], expect, "{record}");
+    }
+    let page = daemon.path().join("page.html").display().to_string();
+    let log = daemon.path().join("state/audit.jsonl");
+    let log = log.display().to_string();
+    let report = ["audit", "report", "--file", &log, "-o", &page];
+    let done = daemon.remit(&Identity::new(0, &[0]), &report);
+    assert!(done.status.success(), "{done:?}");
+    let page = fs::read_to_string(page).expect("a text");
+    let section = page.split("Policy and sandbox").last();
+    assert!(
+        section.is_some_and(|text| text.contains("changed settings: floor.approval: true")),
+        "{page}"
+    );
+    daemon.stop();
+}
+
+#[test]
 fn required_end_becomes_stale() {
     let daemon = started("[floor]\nrequire = [{ command = \"backup.fresh\", within_s = 1 }]\n");
     checks(&daemon, &user_a(), "fresh");
