@@ -10,6 +10,7 @@ use super::{Call, Draft, Plan, Requester};
 use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::identity::peer::Subject;
+
 const BECAUSE: usize = 200;
 /// Bytes of a plan's summary.
 const PLAN: usize = 7 << 10;
