@@ -5,7 +5,7 @@ use remit_common::behalf::Behalf;
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::{JobId, SetId};
 use remit_common::outcome::{ApprovalView, Ending, Enforced, FollowUp};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Access, AccessReport, Bytes, HistoryPage, HistoryQuery, Kind, Purpose};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,12 @@ pub enum ToWarden {
     HistoryAnswer {
         question: u64,
         page: Result<Box<HistoryPage>, Refusal>,
+    },
+    /// As many refusals as `Refused` reports one by one, beyond the broker's rate for them.
+    MoreRefused {
+        session: u64,
+        code: Code,
+        count: u32,
     },
 }
 

@@ -145,9 +145,14 @@ fn flood_of_broker_refusals_is_counted() {
             refusal: Refusal::new(Code::Busy, "x\nPRIORITY=0\u{1b}[2J"),
         });
     }
+    broker.say(&ToWarden::MoreRefused {
+        session: 1,
+        code: Code::InvalidArgs,
+        count: 500,
+    });
     broker.run(4711, 1, argv(&["true"]), &[]);
     assert!(broker.answer(1).is_err());
-    let (_, more) = accounted(&stage, None, 100_001);
+    let (_, more) = accounted(&stage, None, 100_501);
     assert!(more > 90_000, "{more}");
     let records = stage.records("refusal");
     for record in &records {

@@ -521,7 +521,21 @@ fn broker_pauses_no_user_of_an_ended_session() {
     refuses(left);
     assert!(stage.records("paused").is_empty());
     let _alice = stage.connect(ALICE);
-    refuses(broker.session());
+    let (code, count) = (Code::InvalidArgs, 2);
+    let session = broker.session();
+    broker.say(&ToWarden::MoreRefused {
+        session,
+        code,
+        count,
+    });
+    stage.alive();
+    assert!(stage.records("paused").is_empty());
+    broker.say(&ToWarden::MoreRefused {
+        session,
+        code,
+        count,
+    });
+    stage.alive();
     let [record] = &stage.records("paused")[..] else {
         panic!("she is paused once");
     };

@@ -3,6 +3,7 @@
 //! If a client closes its writing side, the session ends, its calls are dropped and its jobs continue.
 
 pub(crate) mod frames;
+mod own_refusals;
 pub(crate) mod usage;
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +12,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use remit_common::refusal::{Code, Refusal};
-use remit_common::token_bucket::TokenBucket;
 use remit_common::{RELEASE, caps, frame, text};
 use remit_link::{ForeignSocket, Owner, ToWarden};
 use remit_wire::{FromClient, Hello, PROTOCOL, Request, ToClient};
@@ -22,13 +22,12 @@ use tokio::time::{sleep, timeout};
 use crate::call::{Call, CallRefusal};
 use crate::runtime::async_fd::{Reader, Socket};
 use crate::session::frames::Frames;
+use crate::session::own_refusals::OwnRefusals;
 use crate::session::usage::{Account, Buffered};
 use crate::state::Broker;
 
 pub use crate::session::frames::Outbox;
 
-/// Own refusals of the broker that one session may send to the audit log: per second, and burst.
-const REPORT_RATE: (u32, u32) = (2, 5);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Pause after each rate-limited call, so that refusals stay cheap.
 const REST: Duration = Duration::from_millis(1);
@@ -40,7 +39,7 @@ pub struct Client {
     pub name: String,
     pub outbox: Rc<Outbox>,
     pub account: Rc<Account>,
-    report_rate: RefCell<TokenBucket>,
+    own_refusals: Rc<OwnRefusals>,
 }
 
 pub(crate) enum SessionEnd {
@@ -68,9 +67,19 @@ pub async fn serve(
     let outbox = Rc::new(Outbox::new(Rc::clone(&socket), Rc::clone(&account)));
     let frames = Frames::new(Reader(socket), account);
     let mut calls = Inflight::default();
+    let own_refusals = Rc::new(OwnRefusals::new(session));
+    let client = |name, account| Client {
+        session,
+        owner,
+        name,
+        outbox: Rc::clone(&outbox),
+        account,
+        own_refusals: Rc::clone(&own_refusals),
+    };
     let end = tokio::select! {
-        end = requests(broker, session, owner, &outbox, frames, &mut calls) => end,
+        end = requests(broker, client, &outbox, frames, &mut calls) => end,
         () = outbox.run() => SessionEnd::Closed,
+        () = own_refusals.report_counts(&broker.warden) => SessionEnd::Closed,
         () = outbox.overflowed() => {
             tracing::info!(session, uid, "uid {uid}: dropped a client that does not read");
             SessionEnd::Closed
@@ -79,6 +88,7 @@ pub async fn serve(
         _ = gone => SessionEnd::Closed,
     };
     drop(calls);
+    own_refusals.flush(&broker.warden);
     if let SessionEnd::Refused(refusal) = end {
         tracing::debug!(
             session,
@@ -95,9 +105,8 @@ pub async fn serve(
 
 async fn requests(
     broker: &Rc<Broker>,
-    session: u64,
-    owner: Owner,
-    outbox: &Rc<Outbox>,
+    client: impl FnOnce(String, Rc<Account>) -> Client,
+    outbox: &Outbox,
     mut frames: Frames,
     calls: &mut Inflight,
 ) -> SessionEnd {
@@ -112,19 +121,7 @@ async fn requests(
             return SessionEnd::Refused(Refusal::new(Code::InvalidArgs, "no hello came in time"));
         }
     };
-    let report_rate = RefCell::new(TokenBucket::per_second(
-        REPORT_RATE.0,
-        REPORT_RATE.1,
-        Instant::now(),
-    ));
-    let client = Rc::new(Client {
-        session,
-        owner,
-        name,
-        outbox: Rc::clone(outbox),
-        account: Rc::clone(frames.account()),
-        report_rate,
-    });
+    let client = Rc::new(client(name, Rc::clone(frames.account())));
     outbox.send(&ToClient::Welcome {
         protocol: PROTOCOL,
         release: RELEASE.to_owned(),
@@ -185,18 +182,9 @@ impl Client {
         refusal
     }
 
+    /// Refuses a call at once: an overload is no reason to keep it longer.
     pub fn refuse(&self, broker: &Broker, id: u32, refusal: Refusal) {
-        if self
-            .report_rate
-            .borrow_mut()
-            .take(1, Instant::now())
-            .is_ok()
-        {
-            broker.warden.tell(&ToWarden::Refused {
-                session: self.session,
-                refusal: refusal.clone(),
-            });
-        }
+        self.own_refusals.report(&broker.warden, &refusal);
         self.outbox.send(&ToClient::Reply {
             id,
             reply: Err(refusal),

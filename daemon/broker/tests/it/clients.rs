@@ -254,6 +254,42 @@ fn frame_flood_is_answered_or_rate_limited() {
     assert!((1..60).contains(&reported), "{reported}");
 }
 
+/// Returns how many refusals are reported one by one, and how many by count, until there are `all`.
+fn reported(broker: &Broker, all: u32) -> (u32, u32) {
+    let (mut single, mut counted) = (0, 0);
+    while single + counted < all {
+        match broker.hear() {
+            ToWarden::Refused { .. } => single += 1,
+            ToWarden::MoreRefused { count, .. } => counted += count,
+            other => panic!("{single} and {counted} of {all}: {other:?}"),
+        }
+    }
+    (single, counted)
+}
+
+#[test]
+fn each_refusal_of_the_broker_is_reported_once() {
+    const CALLS: u32 = 500;
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    let refuse = |client: &mut Client, count| {
+        for _ in 0..count {
+            assert!(client.ask(Request::Run(run(&[""]))).is_err());
+        }
+    };
+    refuse(&mut client, CALLS);
+    let (single, counted) = reported(&broker, CALLS);
+    assert_eq!(single + counted, CALLS);
+    assert!(single >= 5 && counted > CALLS / 2, "{single} {counted}");
+    // Counts are complete before the session is closed.
+    refuse(&mut client, 50);
+    drop(client);
+    let (single, counted) = reported(&broker, 50);
+    assert_eq!(single + counted, 50);
+    assert!(matches!(broker.hear(), ToWarden::Closed { .. }));
+}
+
 #[test]
 fn client_that_never_reads_is_dropped() {
     let dir = Dir::new();

@@ -193,7 +193,9 @@ impl Broker {
     pub fn hear_request(&self) -> ToWarden {
         loop {
             match self.hear() {
-                ToWarden::Refused { .. } | ToWarden::Closed { .. } => {}
+                ToWarden::Refused { .. }
+                | ToWarden::MoreRefused { .. }
+                | ToWarden::Closed { .. } => {}
                 other => return other,
             }
         }

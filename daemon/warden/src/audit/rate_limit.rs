@@ -87,12 +87,19 @@ impl Floods {
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
         let has_capacity = flood.bucket.check(1, now).is_ok();
         if !has_capacity {
-            self.leave_out(subject, code, now, unix_ms);
+            self.leave_out(subject, (code, 1), now, unix_ms);
         }
         has_capacity
     }
 
-    pub fn leave_out(&mut self, subject: Option<&Subject>, code: Code, now: Instant, unix_ms: u64) {
+    /// Counts refusals that are not recorded one by one.
+    pub fn leave_out(
+        &mut self,
+        subject: Option<&Subject>,
+        (code, more): (Code, u32),
+        now: Instant,
+        unix_ms: u64,
+    ) {
         let key = self.key(subject, now);
         let flood = self.0.entry(key).or_insert_with(|| Flood::new(now));
         let left_out = flood.left_out.get_or_insert_with(|| LeftOut {
@@ -103,7 +110,7 @@ impl Floods {
         // A user without an own budget is not the only one in the shared budget.
         left_out.user = key.and_then(|uid| Some((uid, subject?.user().to_owned())));
         let count = left_out.codes.entry(code.as_str()).or_default();
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(more.into());
     }
 
     pub fn take(&mut self, subject: Option<&Subject>, bytes: usize, now: Instant) {
@@ -143,11 +150,7 @@ impl RateWindow {
 
     /// Takes one turn of the user. Returns false if none is left for now.
     pub fn take(&mut self, uid: u32, now: Instant) -> bool {
-        let within = self.within;
-        self.turns.retain(|_, times| {
-            times.retain(|time| now.saturating_duration_since(*time) < within);
-            !times.is_empty()
-        });
+        self.forget_old(now);
         let times = self.turns.entry(uid).or_default();
         let is_allowed = times.len() < self.most;
         if is_allowed {
@@ -156,14 +159,22 @@ impl RateWindow {
         is_allowed
     }
 
-    /// Takes a turn in any case. If none is left, the oldest one is forgotten.
-    pub fn note(&mut self, uid: u32, now: Instant) {
-        if self.most == 0 || self.take(uid, now) {
-            return;
-        }
+    /// Takes turns in any case. If too few are left, the oldest ones are forgotten.
+    pub fn note(&mut self, uid: u32, count: u32, now: Instant) {
+        self.forget_old(now);
+        let new = usize::try_from(count).unwrap_or(usize::MAX).min(self.most);
         let times = self.turns.entry(uid).or_default();
-        times.pop_front();
-        times.push_back(now);
+        let surplus = (times.len() + new).saturating_sub(self.most);
+        times.drain(..surplus);
+        times.extend(std::iter::repeat_n(now, new));
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let within = self.within;
+        self.turns.retain(|_, times| {
+            times.retain(|time| now.saturating_duration_since(*time) < within);
+            !times.is_empty()
+        });
     }
 
     pub fn count(&self, uid: u32, now: Instant) -> usize {
@@ -256,6 +267,10 @@ mod tests {
             panic!("{left_out:?}")
         };
         assert!(denied + busy == 1000 - passed && busy < denied);
+        floods.leave_out(Some(&alice), (Code::Busy, u32::MAX), now, 8);
+        let more = floods.left_out().unwrap();
+        let all = 1000 - passed + u64::from(u32::MAX);
+        assert_eq!((more.count(), more.since_ms), (all, 7));
         floods.forget_left_out();
         assert_eq!(floods.left_out(), None);
     }
@@ -319,6 +334,22 @@ mod tests {
         assert!(window.take(2, now) && !window.take(1, now));
         assert!(!window.take(1, now + within / 2));
         assert!(window.take(1, now + within) && window.turns.len() == 1);
+    }
+
+    #[test]
+    fn turns_beyond_the_limit_replace_the_oldest() {
+        let within = Duration::from_secs(600);
+        let (mut window, now) = (RateWindow::new(16, within), Instant::now());
+        for (count, seconds, expect) in [(3, 0, 3), (10, 300, 13), (7, 400, 16), (0, 601, 16)] {
+            let at = now + Duration::from_secs(seconds);
+            window.note(1, count, at);
+            assert_eq!(window.count(1, at), expect, "{seconds}");
+        }
+        window.note(1, u32::MAX, now + within);
+        assert_eq!(window.turns[&1].len(), 16);
+        let mut off = RateWindow::new(0, within);
+        off.note(1, 9, now);
+        assert_eq!(off.count(1, now), 0);
     }
 
     const MIB: u64 = 1 << 20;

@@ -47,7 +47,7 @@ impl Reports {
     ) {
         let source = RefusalSource::Warden;
         if let (Some(subject), Some(_)) = (subject, session) {
-            self.count_refusal(subject, refusal.code, source);
+            self.count_refusals(subject, (refusal.code, 1), source);
         }
         self.record_from(source, (subject, subject), session, refusal, asked);
     }
@@ -69,9 +69,27 @@ impl Reports {
     pub fn record_broker_refusal(&mut self, sessions: &Sessions, session: u64, refusal: &Refusal) {
         let (source, subject) = (RefusalSource::Broker, sessions.name(session));
         if let Ok(client) = sessions.subject(session) {
-            self.count_refusal(client, refusal.code, source);
+            self.count_refusals(client, (refusal.code, 1), source);
         }
         self.record_from(source, (subject, subject), Some(session), refusal, None);
+    }
+
+    /// Counts refusals by the broker that it does not report one by one, as if each had been omitted here.
+    pub fn count_broker_refusals(
+        &mut self,
+        sessions: &Sessions,
+        session: u64,
+        (code, count): (Code, u32),
+    ) {
+        let source = RefusalSource::Broker;
+        if let Ok(client) = sessions.subject(session) {
+            self.count_refusals(client, (code, count), source);
+        }
+        self.recent.count(code, count);
+        let (now, unix_ms) = (Instant::now(), timers::unix_ms());
+        let floods = self.floods(source);
+        floods.leave_out(sessions.name(session), (code, count), now, unix_ms);
+        self.has_left_out = true;
     }
 
     fn record_from(
@@ -103,7 +121,7 @@ impl Reports {
         match written {
             Ok(()) => floods.take(payer, weight, now),
             Err(_) => {
-                floods.leave_out(payer, refusal.code, now, timers::unix_ms());
+                floods.leave_out(payer, (refusal.code, 1), now, timers::unix_ms());
                 self.has_left_out = true;
             }
         }
@@ -261,9 +279,7 @@ pub struct Refusals {
 
 impl Refusals {
     pub fn add(&mut self, user: Option<&str>, refusal: &Refusal) {
-        for (count, code) in self.counts.iter_mut().zip(Code::ALL) {
-            *count += u64::from(code == refusal.code);
-        }
+        self.count(refusal.code, 1);
         self.newest
             .truncate(caps::RECENT_REFUSALS.saturating_sub(1));
         self.newest.push_front(RecentRefusal {
@@ -272,6 +288,13 @@ impl Refusals {
             code: refusal.code,
             message: text::line(refusal.message.as_bytes(), SENTENCE),
         });
+    }
+
+    pub fn count(&mut self, refused: Code, more: u32) {
+        let mut counts = self.counts.iter_mut().zip(Code::ALL);
+        if let Some((count, _)) = counts.find(|(_, code)| *code == refused) {
+            *count = count.saturating_add(more.into());
+        }
     }
 
     pub fn list(&self) -> Vec<RecentRefusal> {

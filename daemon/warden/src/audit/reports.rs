@@ -111,9 +111,14 @@ impl Reports {
         self.record_pause(change.0, pause, RefusalSource::Warden);
     }
 
-    pub(super) fn count_refusal(&mut self, by: &Subject, code: Code, source: RefusalSource) {
+    pub(super) fn count_refusals(
+        &mut self,
+        by: &Subject,
+        refused: (Code, u32),
+        source: RefusalSource,
+    ) {
         let now = (Instant::now(), timers::unix_ms());
-        let pause = self.breakers.on_refusal(by, code, now);
+        let pause = self.breakers.on_refusals(by, refused, now);
         self.record_pause(by, pause, source);
     }
 

@@ -289,6 +289,11 @@ impl Warden {
             ToWarden::Refused { session, refusal } => {
                 reports.record_broker_refusal(sessions, session, &refusal);
             }
+            ToWarden::MoreRefused {
+                session,
+                code,
+                count,
+            } => reports.count_broker_refusals(sessions, session, (code, count)),
             ToWarden::Drained { job, totals } => {
                 if let Some(serial) = self.jobs.serial(job) {
                     drain::on_drained(&mut job_cx!(self), serial, totals);

@@ -163,18 +163,18 @@ impl Breakers {
         self.pause(by, PauseScope::Changes, why, unix_ms)
     }
 
-    /// Counts a refusal. Returns the pause that it leads to.
-    pub fn on_refusal(
+    /// Counts refusals of one code. Returns the pause that they lead to.
+    pub fn on_refusals(
         &mut self,
         by: &Subject,
-        code: Code,
+        (code, more): (Code, u32),
         (now, unix_ms): (Instant, u64),
     ) -> Option<Pause> {
         let (bound, within) = (self.bounds.pause_refusals, self.bounds.pause_within_s);
         if !code.is_of_request() || bound == 0 {
             return None;
         }
-        self.refusals.note(by.uid(), now);
+        self.refusals.note(by.uid(), more, now);
         let count = self.refusals.count(by.uid(), now);
         (count >= usize::try_from(bound).unwrap_or(usize::MAX)).then_some(())?;
         let why = format!("{bound} refusals within {within} s");
@@ -336,7 +336,7 @@ mod tests {
             for _ in 0..50 {
                 assert_eq!(breakers.on_change_ended((&user(uid), "x"), false, 5), None);
                 assert_eq!(
-                    breakers.on_refusal(&user(uid), Code::NotFound, (now, 5)),
+                    breakers.on_refusals(&user(uid), (Code::NotFound, 9), (now, 5)),
                     None
                 );
             }
@@ -351,7 +351,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut refuse = |code, seconds| {
-            let pause = breakers.on_refusal(&user(1), code, (at(seconds), 5));
+            let pause = breakers.on_refusals(&user(1), (code, 1), (at(seconds), 5));
             pause.map(|pause| pause.scope)
         };
         for _ in 0..20 {
@@ -378,11 +378,14 @@ mod tests {
         breakers.resume(1).unwrap();
         let (last, now) = (Code::DeniedRule, (at(41), 5));
         assert_eq!(
-            breakers.on_refusal(&user(1), last, now),
+            breakers.on_refusals(&user(1), (last, 5), now),
             None,
             "it counts from zero"
         );
         assert_eq!(allowed(&breakers, 1), (true, true));
+        // A count of several is as many of one.
+        let pause = breakers.on_refusals(&user(2), (Code::InvalidArgs, 6), now);
+        assert_eq!(pause.map(|pause| pause.scope), everything);
     }
 
     #[test]
