@@ -216,7 +216,8 @@ pub fn unanswered(limit: Duration, hint: &str) -> Refusal {
 
 fn limit(request: &Request) -> Duration {
     let wait = match request {
-        Request::Run(run) => run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT),
+        // The default is the daemon's, in full also the second time: only without a number it does not wait for a person.
+        Request::Run(run) => run.wait_ms.unwrap_or(2 * caps::WAIT_MS_DEFAULT),
         Request::Job(query) => query.wait_ms,
         Request::Follow(query) => query.wait_ms,
         Request::Stop { .. }
@@ -237,9 +238,7 @@ fn limit(request: &Request) -> Duration {
 fn shortened(mut request: Request, gone: Duration) -> Request {
     let left = |wait: u32| wait.saturating_sub(u32::try_from(gone.as_millis()).unwrap_or(u32::MAX));
     match &mut request {
-        Request::Run(run) => {
-            run.wait_ms = Some(left(run.wait_ms.unwrap_or(caps::WAIT_MS_DEFAULT)));
-        }
+        Request::Run(run) => run.wait_ms = run.wait_ms.map(left),
         Request::Job(query) => query.wait_ms = left(query.wait_ms),
         Request::Follow(query) => query.wait_ms = left(query.wait_ms),
         Request::Stop { .. }
@@ -394,6 +393,40 @@ mod tests {
         })
     }
 
+    /// With a number the daemon would wait for an approval, too.
+    #[tokio::test]
+    async fn default_wait_stays_one_after_a_loss() {
+        let dir = std::env::temp_dir().join(format!("mcp-shim-again-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let socket = dir.join("remit.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let calls = thread::spawn(move || {
+            [false, true].map(|may_answer| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let hello: FromClient = frame::read(&mut stream, caps::FRAME).unwrap();
+                assert!(matches!(hello, FromClient::Hello(_)));
+                let welcome = ToClient::Welcome {
+                    protocol: PROTOCOL,
+                    release: String::new(),
+                };
+                frame::write(&mut stream, &welcome, caps::FRAME).unwrap();
+                let Ok(FromClient::Call { id, request }) = frame::read(&mut stream, caps::FRAME)
+                else {
+                    panic!("no call");
+                };
+                if may_answer {
+                    let reply = Ok(Reply::Jobs(Vec::new()));
+                    frame::write(&mut stream, &ToClient::Reply { id, reply }, caps::FRAME).unwrap();
+                }
+                request
+            })
+        });
+        let daemon = Daemon::new(socket);
+        daemon.call("test", run(None), None).await.unwrap();
+        assert_eq!(calls.join().unwrap(), [run(None), run(None)]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
     #[test]
     fn every_wait_stays_below_sixty_seconds() {
         let query = Request::Job(JobQuery {
@@ -419,5 +452,7 @@ mod tests {
             shortened(run(Some(1)), Duration::from_secs(9)),
             run(Some(0))
         );
+        let default = u64::from(caps::WAIT_MS_DEFAULT);
+        assert!(limit(&run(None)) > Duration::from_millis(2 * default));
     }
 }
