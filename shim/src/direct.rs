@@ -6,13 +6,13 @@ use std::sync::Arc;
 use remit_common::refusal::Refusal;
 use remit_common::{RELEASE, text};
 use remit_mcp::jsonrpc::Id;
-use remit_mcp::unique::UniqueMap;
+use remit_mcp::unique;
 use rmcp::model::{
     ClientRequest, GetMeta, Implementation, MetaObject, ProtocolVersion, RequestMetaObject,
 };
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::arguments::{self, DaemonCall};
 use crate::jsonrpc::ClientId;
@@ -134,8 +134,8 @@ struct Params<'a> {
     name: &'a str,
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
-    #[serde(rename = "_meta")]
-    meta: Option<UniqueMap<Value>>,
+    #[serde(rename = "_meta", borrow)]
+    meta: Option<&'a RawValue>,
     #[serde(rename = "requestState")]
     state: Option<String>,
 }
@@ -151,7 +151,13 @@ fn parse(line: &[u8]) -> Option<(ClientId, ToolCall)> {
         .into_iter()
         .find(|tool| tool.name() == params.name)?;
     let arguments = params.arguments.map_or("{}", RawValue::get);
-    let meta = params.meta.unwrap_or_default().0.into_iter().collect();
+    let meta = match params.meta {
+        None => Map::new(),
+        Some(meta) => match unique::parse(meta.get().as_bytes()).ok()? {
+            Value::Object(meta) => meta,
+            _ => return None,
+        },
+    };
     let call = ToolCall {
         tool,
         call: arguments::read(tool, arguments)?,
@@ -220,6 +226,9 @@ mod tests {
             call(params).replace("\"a\"", "\"\\ud800\""),
             call(params).replace("\"name\"", "\"task\":{},\"name\""),
             call(params).replace("\"name\"", "\"name\":\"host\",\"name\""),
+            call(params).replace("\"name\"", r#""_meta":{"a":1,"a":2},"name""#),
+            call(params).replace("\"name\"", r#""_meta":{"a":[{"b":1,"b":2}]},"name""#),
+            call(params).replace("\"name\"", r#""_meta":[],"name""#),
             call(params).replace("\"id\"", "\"result\":1,\"id\""),
             call(params) + "x",
             call(params).replace("\"a\"", "\"a"),
