@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::render::{self, print, print_folded};
-use super::run::{HostAnswers, answers, chosen, followed};
+use super::run::{Interrupted, answers, chosen, followed};
 use crate::args::LogsArgs;
 use crate::engine::{Engine, group, logs, report};
 use crate::exit::Exit;
@@ -27,11 +27,9 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let HostAnswers {
-        outcomes,
-        is_interrupted,
-    } = answers(engine, &names, &call).await;
-    let (timeline, others) = logs::merged(engine, &call, outcomes).await;
+    let interrupted = Interrupted::catch();
+    let outcomes = answers(engine, &names, &call, &interrupted).await;
+    let (timeline, others) = logs::merged(engine, &call, outcomes, || interrupted.ends()).await;
     let is_complete = others.is_empty();
     let grouped = group::of_answers(others, group::Fold::Exact, names.len());
     let printed = match args.json {
@@ -50,7 +48,7 @@ pub async fn logs(engine: &Arc<Engine>, args: LogsArgs) -> Exit {
         }
     };
     match printed {
-        Exit::Ok if is_interrupted => Exit::Interrupted,
+        Exit::Ok if interrupted.is_true() => Exit::Interrupted,
         Exit::Ok if !is_complete => Exit::Failed,
         other => other,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tokio::signal::ctrl_c;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::render::{self, print, print_folded};
 use crate::args::RunArgs;
@@ -32,10 +32,8 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         Ok(call) => call,
         Err(exit) => return exit,
     };
-    let HostAnswers {
-        outcomes,
-        is_interrupted,
-    } = answers(engine, &names, &call).await;
+    let interrupted = Interrupted::catch();
+    let outcomes = answers(engine, &names, &call, &interrupted).await;
     let grouped = group::of_answers(outcomes, fold, names.len());
     let ran = |group: &group::Group| group.facts.get("exit") == Some(&Value::from(0));
     let all_ran = grouped.unreachable.is_empty() && grouped.groups.iter().all(ran);
@@ -47,7 +45,7 @@ pub async fn run(engine: &Arc<Engine>, args: RunArgs) -> Exit {
         false => print_folded(&render::grouped(&grouped)),
     };
     match printed {
-        Exit::Ok if is_interrupted => Exit::Interrupted,
+        Exit::Ok if interrupted.is_true() => Exit::Interrupted,
         Exit::Ok if !all_ran => Exit::Failed,
         other => other,
     }
@@ -85,26 +83,45 @@ pub fn followed(mut arguments: Map<String, Value>, client: &str) -> Result<HostC
     })
 }
 
+/// Whether SIGINT has come. It ends every wait of a command, which then shows the answers that came before.
 #[derive(Debug)]
-pub struct HostAnswers {
-    pub outcomes: Vec<(String, HostOutcome)>,
-    /// SIGINT came first. Those who had answered are complete.
-    pub is_interrupted: bool,
-}
+pub struct Interrupted(watch::Receiver<bool>);
 
-/// Makes the call on each host, and says how many have answered and which run another release. SIGINT ends the wait.
-pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) -> HostAnswers {
-    let (done, mut counts) = mpsc::unbounded_channel();
-    let mut is_interrupted = false;
-    let interrupt = async {
-        if ctrl_c().await.is_err() {
+impl Interrupted {
+    /// Takes SIGINT from now on. Without a handler for it, it keeps its effect on the process.
+    pub fn catch() -> Self {
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            if ctrl_c().await.is_ok() {
+                sender.send_replace(true);
+            }
+        });
+        Self(receiver)
+    }
+
+    pub fn is_true(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns why calls end, once SIGINT has come.
+    pub async fn ends(&self) -> &'static str {
+        if self.0.clone().wait_for(|has_come| *has_come).await.is_err() {
             pending::<()>().await;
         }
-        is_interrupted = true;
         "interrupted before its end; a job that it started there goes on: call job there, or 'remit jobs'"
-    };
+    }
+}
+
+/// Makes the call on each host, and says how many have answered and which run another release.
+pub async fn answers(
+    engine: &Arc<Engine>,
+    names: &[HostName],
+    call: &HostCall,
+    interrupted: &Interrupted,
+) -> Vec<(String, HostOutcome)> {
+    let (done, mut counts) = mpsc::unbounded_channel();
     let outcomes = {
-        let answers = engine.call_all_until(names, call, interrupt, Some(done));
+        let answers = engine.call_all_until(names, call, interrupted.ends(), Some(done));
         tokio::pin!(answers);
         loop {
             tokio::select! {
@@ -123,8 +140,5 @@ pub async fn answers(engine: &Arc<Engine>, names: &[HostName], call: &HostCall) 
     for (release, of) in releases::others(named) {
         say(&format!("remit {release}: {}", of.join(" ")));
     }
-    HostAnswers {
-        outcomes,
-        is_interrupted,
-    }
+    outcomes
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::timeline::{HostLog, Timeline};
-use super::{Engine, HostOutcome, too_late};
+use super::{Engine, HostOutcome};
 use crate::host_name::HostName;
 use crate::link::{Answered, HostCall};
 
@@ -21,11 +21,13 @@ const PAGES: usize = 8;
 const PAGE: u64 = 65_536;
 
 /// Takes the answers that are journals out of all. Each of these hosts is asked for the time at which it started: its clock is
-/// compared with the time of the call. No timeline: no host answered with a journal.
-pub async fn merged(
+/// compared with the time of the call. `end` is when nothing more is asked; the timeline then has what came before. No
+/// timeline: no host answered with a journal.
+pub async fn merged<E: Future<Output = &'static str>>(
     engine: &Arc<Engine>,
     call: &HostCall,
     outcomes: Vec<(String, HostOutcome)>,
+    end: impl Fn() -> E,
 ) -> (Option<Timeline>, Vec<(String, HostOutcome)>) {
     let journals: Vec<(HostName, &Answered)> = outcomes
         .iter()
@@ -44,8 +46,8 @@ pub async fn merged(
         (host.clone(), Arc::new(call))
     });
     let jobs = details.collect();
-    let details = engine.call_each(jobs, too_late(call.until), None).await;
-    let texts = whole(engine, call, &journals).await;
+    let details = engine.call_each(jobs, end(), None).await;
+    let texts = whole(engine, call, &journals, end).await;
     let logs: Vec<HostLog> = journals
         .iter()
         .zip(&details)
@@ -70,10 +72,11 @@ pub async fn merged(
 }
 
 /// Returns the output of each host. One that an answer has cut in the middle is read page by page.
-async fn whole(
+async fn whole<E: Future<Output = &'static str>>(
     engine: &Arc<Engine>,
     call: &HostCall,
     journals: &[(HostName, &Answered)],
+    end: impl Fn() -> E,
 ) -> Vec<String> {
     let own = |answered| text(answered).unwrap_or_default().to_owned();
     let mut texts: Vec<String> = journals.iter().map(|(_, answered)| own(answered)).collect();
@@ -88,9 +91,7 @@ async fn whole(
             let (host, answered) = journals.get(*at)?;
             Some((host.clone(), Arc::new(pages.next(call, answered))))
         });
-        let answers = engine
-            .call_each(calls.collect(), too_late(call.until), None)
-            .await;
+        let answers = engine.call_each(calls.collect(), end(), None).await;
         let mut open = Vec::new();
         for ((at, mut pages), (_, answer)) in cut.into_iter().zip(answers) {
             match answer.ok().and_then(|answer| pages.add(&answer)) {
@@ -127,11 +128,7 @@ impl Pages {
             ("offset".to_owned(), self.offset.into()),
             ("limit".to_owned(), PAGE.into()),
         ];
-        HostCall {
-            tool: "job".to_owned(),
-            arguments: Map::from_iter(pairs),
-            ..call.clone()
-        }
+        about_job(call, Map::from_iter(pairs))
     }
 
     /// Adds a page. Returns true after the last one; `None` if the answer is no page that goes on.
@@ -161,9 +158,15 @@ fn detail(call: &HostCall, answered: &Answered) -> HostCall {
         ("job_id".to_owned(), job.unwrap_or_default()),
         ("detail".to_owned(), true.into()),
     ];
+    about_job(call, Map::from_iter(pairs))
+}
+
+/// A call for what is there now: the job has ended, and a host that answers otherwise is not asked again.
+fn about_job(call: &HostCall, arguments: Map<String, Value>) -> HostCall {
     HostCall {
         tool: "job".to_owned(),
-        arguments: Map::from_iter(pairs),
+        arguments,
+        follows: false,
         ..call.clone()
     }
 }

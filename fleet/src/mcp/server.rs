@@ -23,7 +23,7 @@ use super::sets;
 use super::tools::{self, HOSTS, INSTRUCTIONS};
 use crate::config::{ConfigError, Host};
 use crate::engine::group::{self, Fold};
-use crate::engine::{Engine, end_for_clients, logs, report};
+use crate::engine::{Engine, end_for_clients, logs, report, too_late};
 use crate::hosts;
 use crate::link::{Answered, HostCall, Unreachable};
 use crate::releases;
@@ -217,7 +217,7 @@ async fn many(
     let named = outcomes.iter();
     let own = releases::other_releases(named.map(|(host, outcome)| (host.as_str(), outcome)));
     let (timeline, outcomes) = match logs::is_asked(call) {
-        true => logs::merged(engine, call, outcomes).await,
+        true => logs::merged(engine, call, outcomes, || too_late(call.until)).await,
         false => (None, outcomes),
     };
     let grouped = group::of_answers(outcomes, fold, hosts.len());

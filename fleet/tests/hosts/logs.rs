@@ -1,5 +1,11 @@
 //! `logs` of many hosts: one order of times, clocks that differ, answers that are no journal.
 
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::stage::{RELEASE, Stage, canned, ran};
@@ -110,6 +116,49 @@ fn journal_longer_than_an_answer_is_read_whole() {
         "{data}"
     );
     assert_eq!(data["groups"], json!([]), "{data}");
+}
+
+/// Has this host do something else with questions about the job.
+fn with_job(journal: &str, script: &str) -> String {
+    let case = format!("*'\"name\":\"job\"'*) {script} ;;\n*'\"method\":\"tools/call\"'*)");
+    journal.replacen("*'\"method\":\"tools/call\"'*)", &case, 1)
+}
+
+#[test]
+fn host_that_claims_a_running_job_is_asked_once() {
+    let stage = Stage::new(&["web1", "web2"]);
+    stage.set_host("web1", &journal("09:00:01 nginx[7]: one\n"));
+    let lie =
+        r#"result='{"content": [], "structuredContent": {"job_id": "ab", "state": "running"}}'"#;
+    stage.set_host("web2", &with_job(&journal("09:00:02 nginx[9]: two\n"), lie));
+    let (status, out, _) = stage.run(&["logs", "--on", "*"]);
+    let expect = "2026-11-27 UTC\n09:00:01 web1: nginx[7]: one\n09:00:02 web2: nginx[9]: two\n";
+    assert_eq!((status, &*out), (Some(0), expect));
+}
+
+#[test]
+fn interrupted_timeline_shows_the_lines_so_far() {
+    let stage = Stage::new(&["web1", "web2"]);
+    let asked = stage.path().join("r/asked");
+    stage.set_host("web1", &journal("09:00:01 nginx[7]: one\n"));
+    let silent = format!(">'{}'; continue", asked.display());
+    stage.set_host(
+        "web2",
+        &with_job(&journal("09:00:02 nginx[9]: two\n"), &silent),
+    );
+    let mut command = stage.command(&["logs", "--on", "*"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let logs = command.spawn().unwrap();
+    let start = Instant::now();
+    while !asked.exists() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it is not asked");
+        sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(logs.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let left = logs.wait_with_output().unwrap();
+    let out = String::from_utf8(left.stdout).unwrap();
+    let expect = "2026-11-27 UTC\n09:00:01 web1: nginx[7]: one\n09:00:02 web2: nginx[9]: two\n";
+    assert_eq!((left.status.code(), &*out), (Some(130), expect));
 }
 
 #[test]
