@@ -105,7 +105,7 @@ pub fn fitted_with(
 }
 
 /// Returns the largest number of a range that fits. The first one does.
-pub(super) fn largest(first: usize, last: usize, fits: impl Fn(usize) -> bool) -> usize {
+pub fn largest(first: usize, last: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (first, last + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -117,7 +117,8 @@ pub(super) fn largest(first: usize, last: usize, fits: impl Fn(usize) -> bool) -
     low
 }
 
-fn size(report: &Map<String, Value>) -> usize {
+/// Returns the bytes of the JSON.
+pub fn size(report: &Map<String, Value>) -> usize {
     serde_json::to_string(report).map_or(usize::MAX, |json| json.len())
 }
 

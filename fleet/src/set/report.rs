@@ -9,7 +9,7 @@ use super::order::{Order, Stage};
 use super::state::{Board, Set};
 use crate::approvals::request::Digest;
 use crate::engine::group::{self, Fold};
-use crate::engine::report;
+use crate::engine::report::{self, largest, size};
 use crate::host_name::HostName;
 use crate::link::Unreachable;
 use crate::link::answer::ToolResult;
@@ -20,8 +20,8 @@ const PLAN: usize = 64;
 /// Returns the answer about the set in at most `budget` bytes.
 pub fn report(set: &Set, budget: usize) -> Map<String, Value> {
     let board = set.snapshot();
-    let own = own(&set.id.to_string(), set.hosts(), &board, set.order());
-    let size = serde_json::to_string(&own).map_or(0, |json| json.len());
+    let own = own(set, &board, budget / 2);
+    let size = size(&own);
     let outcomes = set.hosts().iter().zip(board.outcomes);
     let outcomes = outcomes.filter_map(|(host, outcome)| {
         let outcome = outcome?.map(|answered| without_approval(answered.result));
@@ -33,47 +33,77 @@ pub fn report(set: &Set, budget: usize) -> Map<String, Value> {
     data
 }
 
-/// Returns all that this program itself knows. No host has a key in it.
-fn own(id: &str, hosts: &[HostName], board: &Board, order: Order) -> Map<String, Value> {
-    let all = |wanted: Stage| -> Vec<&str> {
-        let all = hosts.iter().zip(&board.stages);
-        all.filter_map(|(host, stage)| (*stage == wanted).then_some(host.as_str()))
-            .collect()
+/// Returns what this program itself knows, in at most `budget` bytes if its lists of hosts can be cut to that. No host has a
+/// key in it.
+fn own(set: &Set, board: &Board, budget: usize) -> Map<String, Value> {
+    let lists = HostLists::new(set.hosts(), board);
+    let id = set.id.to_string();
+    let (state, next) = state(&id, board, set.order());
+    let with = |names| {
+        let mut own = Map::from_iter([
+            ("set".to_owned(), json!(id)),
+            ("state".to_owned(), json!(state)),
+            ("hosts_asked".to_owned(), json!(set.hosts().len())),
+            (
+                "canary".to_owned(),
+                json!(set.hosts().first().map(HostName::as_str)),
+            ),
+            ("next".to_owned(), json!(next)),
+        ]);
+        lists.add(&mut own, names);
+        own
     };
-    let (state, next) = state(id, board, order);
-    let mut own = Map::from_iter([
-        ("set".to_owned(), json!(id)),
-        ("state".to_owned(), json!(state)),
-        ("hosts_asked".to_owned(), json!(hosts.len())),
-        (
-            "canary".to_owned(),
-            json!(hosts.first().map(HostName::as_str)),
-        ),
-        ("next".to_owned(), json!(next)),
-    ]);
-    for (key, stage) in [
-        ("not_sent", Stage::NotSent),
-        ("withdrawn", Stage::Withdrawn),
-        ("awaiting_approval", Stage::Waiting),
-    ] {
-        let hosts = all(stage);
-        if !hosts.is_empty() {
-            own.insert(key.to_owned(), json!(hosts));
-        }
-    }
-    let digests: BTreeMap<&str, &str> = hosts
-        .iter()
-        .zip(&board.outcomes)
-        .filter_map(|(host, outcome)| {
+    with(largest(0, set.hosts().len(), |names| {
+        size(&with(names)) <= budget
+    }))
+}
+
+/// Hosts by what has become of their requests.
+struct HostLists<'a> {
+    stages: [(&'static str, Vec<&'a str>); 3],
+    digests: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> HostLists<'a> {
+    fn new(hosts: &'a [HostName], board: &'a Board) -> Self {
+        let all = |wanted: Stage| -> Vec<&str> {
+            let all = hosts.iter().zip(&board.stages);
+            all.filter_map(|(host, stage)| (*stage == wanted).then_some(host.as_str()))
+                .collect()
+        };
+        let digests = hosts.iter().zip(&board.outcomes);
+        let digests = digests.filter_map(|(host, outcome)| {
             let data = &outcome.as_ref()?.as_ref().ok()?.result.data;
             let digest = data.get("approval")?.get("digest")?.as_str()?;
             Digest::parse(digest).map(|_| (host.as_str(), digest))
-        })
-        .collect();
-    if !digests.is_empty() {
-        own.insert("digests".to_owned(), json!(digests));
+        });
+        Self {
+            stages: [
+                ("not_sent", all(Stage::NotSent)),
+                ("withdrawn", all(Stage::Withdrawn)),
+                ("awaiting_approval", all(Stage::Waiting)),
+            ],
+            digests: digests.collect(),
+        }
     }
-    own
+
+    /// Adds so many hosts of each list, and counts the others.
+    fn add(&self, own: &mut Map<String, Value>, names: usize) {
+        let mut add = |key: &str, listed: Value, all: usize| {
+            if all > 0 {
+                own.insert(key.to_owned(), listed);
+            }
+            if all > names {
+                own.insert(format!("more_{key}"), json!(all - names));
+            }
+        };
+        for (key, hosts) in &self.stages {
+            let listed: Vec<_> = hosts.iter().take(names).collect();
+            add(key, json!(listed), hosts.len());
+        }
+        let listed: BTreeMap<_, _> = self.digests.iter().take(names).collect();
+        add("digests", json!(listed), self.digests.len());
+    }
 }
 
 fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
@@ -140,4 +170,88 @@ pub fn planned(
         answers.push((host.to_string(), outcome));
     }
     (answers, plans)
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::names::SetId;
+
+    use super::*;
+    use crate::link::answer::ServerInfo;
+    use crate::link::{Answered, HostCall};
+    use crate::set::state::SetCall;
+
+    fn waiting(hosts: usize) -> Set {
+        let hosts: Vec<HostName> = (0..hosts)
+            .map(|number| format!("web{number}.example.com").parse().unwrap())
+            .collect();
+        let call = SetCall {
+            hosts,
+            call: HostCall {
+                tool: "change".to_owned(),
+                arguments: Map::new(),
+                set: None,
+                behalf: None,
+                client: String::new(),
+                until: None,
+                may_become_master: false,
+                follows: false,
+                is_patient: false,
+            },
+            plans: None,
+            order: Order {
+                concurrency: 64,
+                max_errors: 0,
+            },
+        };
+        let set = Set::new(SetId([7; 16]), call);
+        for number in 0..set.hosts().len() {
+            let data = json!({
+                "job_id": format!("{number:032x}"), "state": "awaiting_approval",
+                "approval": {"by": ["%sre"], "digest": format!("{number:064x}"), "line": "remit approve"},
+            });
+            let answered = Answered {
+                result: ToolResult {
+                    is_error: false,
+                    data: data.as_object().unwrap().clone(),
+                    text: String::new(),
+                },
+                server: ServerInfo::default(),
+                asked_ms: (0, 0),
+            };
+            let mut board = set.board();
+            board.stages[number] = Stage::Waiting;
+            board.outcomes[number] = Some(Ok(answered));
+        }
+        set
+    }
+
+    #[test]
+    fn answer_about_a_large_set_fits() {
+        for (hosts, budget, is_whole) in [(3, 4096, true), (64, 24 << 10, true), (64, 4096, false)]
+        {
+            let report = report(&waiting(hosts), budget);
+            assert!(size(&report) <= budget, "{hosts}: {}", size(&report));
+            assert_eq!(report["state"], "awaiting_approval");
+            assert_eq!(report["hosts_asked"], hosts);
+            assert!(
+                report["next"]
+                    .as_str()
+                    .unwrap()
+                    .contains("remit-fleet approve")
+            );
+            for key in ["awaiting_approval", "digests"] {
+                let listed = match &report[key] {
+                    Value::Array(hosts) => hosts.len(),
+                    Value::Object(digests) => digests.len(),
+                    other => panic!("{other}"),
+                };
+                let more = report.get(&format!("more_{key}")).and_then(Value::as_u64);
+                assert_eq!(more.is_none(), is_whole, "{hosts} {key}");
+                let more = usize::try_from(more.unwrap_or(0)).unwrap();
+                assert!(listed > 5 || is_whole, "{listed}");
+                assert_eq!(listed + more, hosts, "{key}");
+            }
+        }
+    }
 }
