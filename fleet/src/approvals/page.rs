@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use remit_common::text;
+use remit_common::marks::ordered_piece;
 use serde_json::{Map, Value};
 
 use super::request::HostRequest;
@@ -174,7 +174,7 @@ fn add_fact(out: &mut String, depth: usize, key: &str, value: &Value) {
 /// Adds a name on lines of its own.
 fn add_name(out: &mut String, depth: usize, key: &str) {
     let indent = indent(depth);
-    let name = text::line(key.as_bytes(), usize::MAX);
+    let name = in_order(key);
     for part in columns::parts(&name, WIDTH) {
         let _ = writeln!(out, "{:indent$}{part}", "");
     }
@@ -184,7 +184,7 @@ fn add_name(out: &mut String, depth: usize, key: &str) {
 fn add_rows(out: &mut String, depth: usize, key: &str, text: &str) {
     let indent = indent(depth);
     let width = NAME - indent;
-    let mut name = text::line(key.as_bytes(), usize::MAX);
+    let mut name = in_order(key);
     if columns::width(&name) > width {
         add_name(out, depth, key);
         name.clear();
@@ -205,9 +205,14 @@ fn indent(depth: usize) -> usize {
 /// One line, whole.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text::line(text.as_bytes(), usize::MAX),
+        Value::String(text) => in_order(text),
         other => other.to_string(),
     }
+}
+
+/// Escapes what a terminal may show in another order than that of the bytes that are approved.
+fn in_order(text: &str) -> String {
+    text.chars().map(ordered_piece).collect()
 }
 
 #[cfg(test)]
@@ -250,6 +255,25 @@ mod tests {
             is         | true\n  is_not     | false\n  new_in_a_later_release\n    deep\n      n      | 7\n      x      | y\n             | z\n  \
             nothing    | \n";
         assert!(page.starts_with(expect), "{page}");
+    }
+
+    #[test]
+    fn no_text_of_a_host_runs_from_right_to_left() {
+        use remit_common::marks::{is_mark, is_right_to_left};
+        let mixed = "\u{5d0}1/2\u{a0}a\u{301}";
+        let mut request = one("web1", 1, None, mixed);
+        let facts = json!({
+            "argv": [mixed], "risks": [mixed],
+            "plan": {"entries": [{"path": mixed, "diff": [mixed], mixed: {mixed: mixed}}]},
+        });
+        request.facts.extend(facts.as_object().unwrap().clone());
+        let mut other = request.clone();
+        other.host = "web2".parse().unwrap();
+        other.facts.insert("reason".to_owned(), json!(mixed));
+        let page = page(&[request, other]);
+        let is_other = |c: char| is_right_to_left(c) || is_mark(c) || c == '\u{a0}';
+        assert_eq!(page.find(is_other), None, "{page}");
+        assert!(page.contains("| \\u{5d0}1/2\\u{a0}a\\u{301}\n"), "{page}");
     }
 
     #[test]

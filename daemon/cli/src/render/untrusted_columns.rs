@@ -4,8 +4,7 @@
 
 use std::iter;
 
-use remit_common::marks::{is_mark, is_right_to_left};
-use remit_common::text;
+use remit_common::marks::ordered_piece as piece;
 
 use crate::render::units;
 use crate::render::units::{Colour, Width};
@@ -310,24 +309,6 @@ impl Rows {
     }
 }
 
-/// As [`isolated_piece`], and escapes letters that a terminal may show in another order.
-fn piece(c: char) -> String {
-    match is_right_to_left(c) {
-        true => c.escape_unicode().to_string(),
-        false => isolated_piece(c),
-    }
-}
-
-/// Escapes control, invisible and combining characters, and every space other than U+0020.
-pub fn isolated_piece(c: char) -> String {
-    match c {
-        '\n' => "\\n".to_owned(),
-        '\t' => "\\t".to_owned(),
-        c if is_mark(c) || (c != ' ' && c.is_whitespace()) => c.escape_unicode().to_string(),
-        c => text::show(c.encode_utf8(&mut [0; 4]).as_bytes()).text,
-    }
-}
-
 /// Returns an upper bound of the columns: no character takes more than two.
 pub fn columns(text: &str) -> usize {
     let width = |c: char| if c.is_ascii() { 1 } else { 2 };
@@ -336,6 +317,9 @@ pub fn columns(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::marks::{is_mark, is_right_to_left};
+    use remit_common::text;
+
     use super::*;
 
     impl Page {
