@@ -169,13 +169,22 @@ async fn requests(
 }
 
 impl Client {
-    pub async fn denied(&self, refusal: Refusal) -> Refusal {
-        let counted = self
-            .account
-            .denials
-            .borrow_mut()
-            .count(refusal, Instant::now());
-        let (refusal, pause) = counted;
+    /// Returns the refusal of a call when its answer is due: a user with many refusals is answered late.
+    async fn denied(&self, broker: &Broker, refused: CallRefusal) -> Refusal {
+        let denials = &self.account.denials;
+        let (refusal, pause) = match refused {
+            CallRefusal::ByWarden(refusal) => {
+                let refusal = refusal.with_next();
+                denials.borrow_mut().count(refusal, Instant::now())
+            }
+            CallRefusal::Here(refusal) => {
+                let refusal = refusal.with_next();
+                // First, because the client can leave during the pause.
+                self.own_refusals.report(&broker.warden, &refusal);
+                let pause = denials.borrow_mut().count_any(refusal.code, Instant::now());
+                (refusal, pause)
+            }
+        };
         if !pause.is_zero() {
             sleep(pause).await;
         }
@@ -289,12 +298,10 @@ impl Inflight {
             let answer = call.answer(request).await;
             let reply = match answer {
                 Ok(reply) => Ok(reply),
-                Err(CallRefusal::ByWarden(refusal)) => {
-                    Err(call.client.denied(refusal.with_next()).await)
-                }
-                Err(CallRefusal::Here(refusal)) => {
-                    ids.borrow_mut().remove(&id);
-                    return call.client.refuse(&call.broker, id, refusal.with_next());
+                Err(refused) => {
+                    // A late answer holds up no other call of its user.
+                    drop((call.reservation.take(), call.turn.take()));
+                    Err(call.client.denied(&call.broker, refused).await)
                 }
             };
             ids.borrow_mut().remove(&id);

@@ -206,13 +206,15 @@ impl RefusalCounter {
         }
     }
 
+    /// Counts a refusal by the warden. Returns it with advice, and how late to answer it.
     pub fn count(&mut self, refusal: Refusal, now: Instant) -> (Refusal, Duration) {
         let slow = self.count_any(refusal.code, now);
         let (refusal, pause) = self.count_equal(refusal, now);
         (refusal, pause.max(slow))
     }
 
-    fn count_any(&mut self, code: Code, now: Instant) -> Duration {
+    /// Counts a refusal of any origin. Returns how late to answer it.
+    pub fn count_any(&mut self, code: Code, now: Instant) -> Duration {
         let SlowLimit { refusals, within } = self.slow;
         if refusals == 0 || !code.is_of_request() {
             return Duration::ZERO;

@@ -291,6 +291,22 @@ fn each_refusal_of_the_broker_is_reported_once() {
 }
 
 #[test]
+fn refusals_of_the_broker_are_slowed() {
+    const LATE: Duration = Duration::from_secs(2);
+    let dir = Dir::new();
+    let mut broker = Broker::fresh_with(&dir, "--slow-refusals 1 --slow-within 3600");
+    let mut client = broker.client(1000);
+    let mut refused = |words: &[&str]| {
+        let start = Instant::now();
+        let refusal = client.ask(Request::Run(run(words))).unwrap_err();
+        (refusal.code, start.elapsed())
+    };
+    assert_eq!(refused(&[""]).0, Code::InvalidArgs);
+    let (code, took) = refused(&[""]);
+    assert!(code == Code::InvalidArgs && took >= LATE, "{took:?}");
+}
+
+#[test]
 fn client_that_never_reads_is_dropped() {
     let dir = Dir::new();
     let mut broker = Broker::fresh(&dir);
