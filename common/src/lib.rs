@@ -224,6 +224,7 @@ pub mod inspect {
     }
 }
 
+pub mod job_limit;
 pub mod marks;
 pub mod names;
 pub mod outcome;

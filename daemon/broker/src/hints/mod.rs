@@ -12,11 +12,12 @@ pub(crate) mod stderr_patterns;
 mod tests;
 
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
+use remit_common::job_limit::JobLimit;
 use remit_programs::{Alternative, Found, Topic};
 use remit_wire::outcome::{Captured, Ending, State};
 
 use crate::hints::stderr_patterns::{Kind, Said};
-use answer::{Answer, Bound, View};
+use answer::{Answer, View};
 use merge::Merged;
 
 pub use answer::{changes, granted, instead, protection, refused_anyway};
@@ -271,10 +272,10 @@ fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
             .filter(|path| {
                 view.is_private(path) || (view.base() == "read" && view.write().is_empty())
             })
-            .map(|_| answer::bound(&Bound::Tmp, view)),
-        Kind::NoDescriptor => Some(answer::bound(&Bound::Files, view)),
-        Kind::NoMemory => Some(answer::bound(&Bound::Memory, view)),
-        Kind::NoTask => Some(answer::bound(&Bound::Tasks, view)),
+            .map(|_| answer::bound(JobLimit::Tmp, view)),
+        Kind::NoDescriptor => Some(answer::bound(JobLimit::Files, view)),
+        Kind::NoMemory => Some(answer::bound(JobLimit::Memory, view)),
+        Kind::NoTask => Some(answer::bound(JobLimit::Tasks, view)),
         Kind::NoService | Kind::BusCall | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
     }
 }

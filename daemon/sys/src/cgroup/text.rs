@@ -135,6 +135,21 @@ pub struct Limits {
     pub cpu_percent: Option<u32>,
 }
 
+impl Limits {
+    /// Returns the largest file of a job that can write only to private directories of so many bytes.
+    #[must_use]
+    pub const fn fsize_of_tmp(tmp_bytes: u64) -> u64 {
+        // Larger than them, so a full one returns ENOSPC first.
+        tmp_bytes.saturating_mul(2)
+    }
+
+    /// Returns true if no other setting makes `fsize` larger than the private directories need.
+    #[must_use]
+    pub const fn is_fsize_of_tmp(&self) -> bool {
+        self.fsize <= Self::fsize_of_tmp(self.tmp_bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

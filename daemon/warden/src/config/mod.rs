@@ -109,8 +109,7 @@ mod limits {
                 others: None,
                 data: self.effective_memory(),
                 cpu_s: self.job.cpu_s,
-                // Larger than the private directories, so a full one returns ENOSPC first.
-                fsize: self.job.tmp.saturating_mul(2),
+                fsize: Limits::fsize_of_tmp(self.job.tmp),
                 tmp_bytes: self.job.tmp,
                 tmp_inodes: self.job.tmp_files,
                 memory: Some(self.effective_memory()),

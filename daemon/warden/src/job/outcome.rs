@@ -4,8 +4,10 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 use remit_common::denial::{Denial, Layer};
+use remit_common::job_limit::JobLimit;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::Code;
+use remit_policy::{Base, Profile};
 use remit_spawn::Why;
 use remit_sys::{Limits, Oom};
 
@@ -71,7 +73,12 @@ pub fn ending(job: &Job) -> Ending {
         forks_refused: refused,
         signal,
     };
-    let denials = denials(seen, job.plan.bound.compiled.name(), &job.plan.bound.limits);
+    let compiled = &job.plan.bound.compiled;
+    let denials = denials(
+        seen,
+        (compiled.profile(), compiled.space()),
+        &job.plan.bound.limits,
+    );
     let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
         denials,
@@ -149,85 +156,77 @@ struct LimitsReached {
     pub signal: Option<i32>,
 }
 
-fn denials(seen: LimitsReached, profile: &str, limits: &Limits) -> Vec<Denial> {
-    let denial = |layer, operation: &str, rule: String, key: &str, next: &str| Denial {
+/// `space`: bytes of its copy of the machine, if it has one.
+fn denials(
+    seen: LimitsReached,
+    (profile, space): (&Profile, Option<u64>),
+    limits: &Limits,
+) -> Vec<Denial> {
+    let denial = |layer, limit: JobLimit, rule| Denial {
         layer,
-        operation: operation.to_owned(),
+        operation: limit.operation().to_owned(),
         object: None,
         rule,
-        lift: Some(match key {
-            "" => "nothing: only programs of this machine's architecture run here".to_owned(),
-            // A profile cannot set it.
-            "cpu_s" => "a larger cpu_s in [limits] of remit.toml".to_owned(),
-            key => format!(
-                "a larger {key} in the limits of profile '{profile}', or in [limits] of remit.toml"
-            ),
-        }),
-        next: Some(next.to_owned()),
+        lift: Some(limit.lift(&profile.name)),
+        next: Some(limit.next().to_owned()),
         guess: false,
     };
     let mut all = Vec::new();
     if seen.over_memory {
         let rule = format!("limits.memory: {} bytes", limits.data);
-        let next = "work on less at a time: a stream, a part, the output of a filter";
-        all.push(denial(Layer::Cgroup, "memory", rule, "memory", next));
+        all.push(denial(Layer::Cgroup, JobLimit::Memory, rule));
     }
     if seen.forks_refused {
         let rule = format!("limits.tasks: {} processes and threads", limits.nproc);
-        all.push(denial(
-            Layer::Cgroup,
-            "fork",
-            rule,
-            "tasks",
-            "start fewer processes and threads at a time",
-        ));
+        all.push(denial(Layer::Cgroup, JobLimit::Tasks, rule));
     }
     match seen.signal {
         Some(libc::SIGXCPU) => {
             let rule = format!("limits.cpu_s: {} seconds of each process", limits.cpu_s);
-            all.push(denial(
-                Layer::Rlimit,
-                "cpu",
-                rule,
-                "cpu_s",
-                "do it in parts",
-            ));
+            all.push(denial(Layer::Rlimit, JobLimit::CpuTime, rule));
         }
-        Some(libc::SIGXFSZ) => {
-            let rule = format!("limits.tmp: {} bytes", limits.tmp_bytes);
-            all.push(denial(
-                Layer::Rlimit,
-                "write",
-                rule,
-                "tmp",
-                "write smaller files, or to standard output",
-            ));
+        // Jobs of base host have no limit but one of their own.
+        Some(libc::SIGXFSZ) if profile.base != Base::Host => {
+            let (limit, bytes) = limit_of_files(space, limits);
+            let rule = format!("{}: {bytes} bytes", limit.setting());
+            all.push(denial(Layer::Rlimit, limit, rule));
         }
-        Some(libc::SIGSYS) => {
-            let rule = "the filter of system calls: those of another architecture".to_owned();
-            all.push(denial(
-                Layer::Seccomp,
-                "system call",
-                rule,
-                "",
-                "run a program that was built for this machine",
-            ));
-        }
+        Some(libc::SIGSYS) => all.push(Denial {
+            layer: Layer::Seccomp,
+            operation: "system call".to_owned(),
+            object: None,
+            rule: "the filter of system calls: those of another architecture".to_owned(),
+            lift: Some("nothing: only programs of this machine's architecture run here".to_owned()),
+            next: Some("run a program that was built for this machine".to_owned()),
+            guess: false,
+        }),
         _ => {}
     }
     all
 }
 
+/// Returns the setting that made the limit of one file's size, and its bytes: the largest that applies.
+const fn limit_of_files(space: Option<u64>, limits: &Limits) -> (JobLimit, u64) {
+    match (limits.is_fsize_of_tmp(), space) {
+        (true, _) => (JobLimit::Tmp, limits.tmp_bytes),
+        (false, Some(space)) => (JobLimit::Space, space),
+        (false, None) => (JobLimit::File, limits.fsize),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use remit_policy::ProfileLimits;
+
     use super::*;
     use crate::config::MachineLimits;
 
     #[test]
     fn each_limit_has_its_answer() {
         let limits = MachineLimits::default().limits();
+        let profile = Profile::read();
         let denied = |seen| -> Vec<String> {
-            let all = denials(seen, "read", &limits);
+            let all = denials(seen, (&profile, None), &limits);
             assert!(
                 all.iter()
                     .all(|denial| denial.next.is_some() && denial.lift.is_some() && !denial.guess)
@@ -235,10 +234,6 @@ mod tests {
             all.iter()
                 .map(|denial| format!("{} {}", denial.layer.as_str(), denial.operation))
                 .collect()
-        };
-        let signal = |signal| LimitsReached {
-            signal: Some(signal),
-            ..LimitsReached::default()
         };
         assert!(denied(LimitsReached::default()).is_empty());
         assert!(denied(signal(libc::SIGKILL)).is_empty());
@@ -251,5 +246,86 @@ mod tests {
             signal: None,
         };
         assert_eq!(denied(both), ["cgroup memory", "cgroup fork"]);
+    }
+
+    fn signal(signal: i32) -> LimitsReached {
+        LimitsReached {
+            signal: Some(signal),
+            ..LimitsReached::default()
+        }
+    }
+
+    #[test]
+    fn size_of_a_file_is_a_limit_of_the_setting_that_made_it() {
+        let machine = MachineLimits::default();
+        let large = |tmp| {
+            machine.with(&[ProfileLimits {
+                tmp: Some(tmp),
+                ..ProfileLimits::default()
+            }])
+        };
+        let (writes, copies) = (large(8 << 30), large(1 << 20));
+        let space = Some(7 << 20);
+        let site = |name: &str| Profile {
+            name: name.to_owned(),
+            ..Profile::strict()
+        };
+        for (name, limits, space, rule, lift) in [
+            (
+                "site",
+                machine.limits(),
+                None,
+                "limits.tmp: 67108864 bytes",
+                "a larger tmp in the limits of profile 'site', or tmp in [limits] of remit.toml",
+            ),
+            (
+                "read",
+                machine.limits(),
+                None,
+                "limits.tmp: 67108864 bytes",
+                "a larger tmp in [limits] of remit.toml",
+            ),
+            (
+                "site",
+                machine.clone().of_a_writing_job(),
+                None,
+                "limits.file: 2147483648 bytes",
+                "a larger file in [limits] of remit.toml",
+            ),
+            (
+                "read",
+                writes.of_a_writing_job(),
+                None,
+                "limits.tmp: 8589934592 bytes",
+                "a larger tmp in [limits] of remit.toml",
+            ),
+            (
+                "plan",
+                copies.of_a_copying_job(space),
+                space,
+                "space of the profile: 7340032 bytes",
+                "a larger space in profile 'plan'",
+            ),
+            (
+                "plan",
+                machine.clone().of_a_copying_job(space),
+                space,
+                "limits.tmp: 67108864 bytes",
+                "a larger tmp in the limits of profile 'plan', or tmp in [limits] of remit.toml",
+            ),
+        ] {
+            let all = denials(signal(libc::SIGXFSZ), (&site(name), space), &limits);
+            let said: Vec<_> = all
+                .iter()
+                .map(|denial| (&*denial.rule, denial.lift.as_deref()))
+                .collect();
+            assert_eq!(said, [(rule, Some(lift))], "{name}");
+        }
+        let host = denials(
+            signal(libc::SIGXFSZ),
+            (&Profile::host(), None),
+            &machine.limits(),
+        );
+        assert!(host.is_empty(), "{host:?}");
     }
 }

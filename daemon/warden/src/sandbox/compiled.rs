@@ -23,6 +23,7 @@ use crate::startup::error::chain;
 pub struct Compiled {
     profile: Arc<Profile>,
     sandbox: Sandbox,
+    space: Option<u64>,
 }
 
 impl Compiled {
@@ -44,6 +45,11 @@ impl Compiled {
 
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// Returns the bytes of each job's copy of the machine, if its jobs have one.
+    pub fn space(&self) -> Option<u64> {
+        self.space
     }
 
     pub fn sandbox(&self) -> &Sandbox {
@@ -102,6 +108,7 @@ impl Workshop {
         };
         Ok(Compiled {
             profile: Arc::clone(profile),
+            space: (profile.base == Base::Plan).then(|| self.limits.space(profile.space)),
             sandbox: self.compiler.compile(wanted)?,
         })
     }

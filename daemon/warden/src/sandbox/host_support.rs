@@ -250,7 +250,7 @@ impl HostSupport {
             &bound.limits,
             controllers,
             &clamped,
-            user,
+            (user, bound.compiled.space()),
         ));
         limit_texts.extend(limits::names_text(bound.compiled.profile()));
         let layers = match bound.compiled.base() {

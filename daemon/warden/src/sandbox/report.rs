@@ -73,7 +73,7 @@ impl SandboxManager {
             return Vec::new();
         };
         let clamped = compiled.sandbox().clamped(limits);
-        limits::limit_texts(limits, self.own_controllers(), &clamped, None)
+        limits::limit_texts(limits, self.own_controllers(), &clamped, (None, None))
     }
 
     pub fn lowered(&self, limits: &Limits) -> Vec<String> {

@@ -12,12 +12,12 @@ pub mod limits {
     use remit_sys::{Controller, Limits};
 
     /// Returns each limit with its mechanism. `controllers`: of the job's cgroup. `clamped`: limits that the daemon's
-    /// own hard limits lower. `user`: the job's uid if others may have it, too.
+    /// own hard limits lower. `user`: the job's uid if others may have it, too. `space`: bytes of its copy, if it has one.
     pub fn limit_texts(
         limits: &Limits,
         controllers: &[Controller],
         clamped: &[Clamped],
-        user: Option<u32>,
+        (user, space): (Option<u32>, Option<u64>),
     ) -> Vec<String> {
         let has = |controller| controllers.contains(&controller);
         let mut lines = vec![
@@ -51,6 +51,10 @@ pub mod limits {
             format!("files {} (rlimit)", limits.nofile),
             format!("tmp {} each", size(limits.tmp_bytes)),
         ];
+        // A copy returns ENOSPC before a file is too large.
+        if space.is_none() && !limits.is_fsize_of_tmp() {
+            lines.push(format!("file {} (rlimit)", size(limits.fsize)));
+        }
         lines.extend(clamped.iter().map(lowered));
         lines
     }
@@ -120,9 +124,13 @@ pub mod limits {
                     ],
                 ),
             ] {
-                assert_eq!(limit_texts(&limits, controllers, clamped, None), want);
+                let texts = limit_texts(&limits, controllers, clamped, (None, None));
+                assert_eq!(texts, want);
             }
-            let of = |user, controllers| limit_texts(&limits, controllers, &[], Some(user));
+            let writes = MachineLimits::default().of_a_writing_job();
+            let texts = limit_texts(&writes, &Controller::ALL, &[], (None, None));
+            assert_eq!(texts[5], "file 2048 MiB (rlimit)");
+            let of = |user, controllers| limit_texts(&limits, controllers, &[], (Some(user), None));
             assert_eq!(of(1, &Controller::ALL)[1], "tasks 256 (cgroup)");
             assert_eq!(of(1, &[])[1], "tasks 256 more than its user had (rlimit)");
             assert!(of(0, &[])[1].starts_with("tasks not limited"));

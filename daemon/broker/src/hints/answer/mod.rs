@@ -6,6 +6,7 @@ mod program;
 mod service;
 
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
+use remit_common::job_limit::JobLimit;
 
 pub use program::{bus_call, of};
 pub use service::{changes, granted, instead, network, protection, refused_anyway};
@@ -211,58 +212,22 @@ pub fn privileged(view: &View<'_>) -> Answer {
     }
 }
 
-pub enum Bound {
-    Tmp,
-    Files,
-    Memory,
-    Tasks,
-}
-
-pub fn bound(bound: &Bound, view: &View<'_>) -> Answer {
-    let (layer, operation, of_profile, of_all, next) = match bound {
-        Bound::Tmp => (
-            Layer::Mounts,
-            "write",
-            "tmp",
-            "tmp",
-            "write less at a time, or to standard output",
-        ),
-        Bound::Files => (
-            Layer::Rlimit,
-            "open",
-            "open_files",
-            "files",
-            "open fewer files at a time",
-        ),
-        Bound::Memory => (
-            Layer::Rlimit,
-            "memory",
-            "memory",
-            "memory",
-            "work on less at a time: a stream, a part, the output of a filter",
-        ),
-        Bound::Tasks => (
-            Layer::Rlimit,
-            "fork",
-            "tasks",
-            "tasks",
-            "start fewer processes and threads at a time",
-        ),
+pub fn bound(limit: JobLimit, view: &View<'_>) -> Answer {
+    let layer = match limit {
+        JobLimit::Tmp | JobLimit::Space => Layer::Mounts,
+        JobLimit::Memory
+        | JobLimit::Tasks
+        | JobLimit::CpuTime
+        | JobLimit::Files
+        | JobLimit::File => Layer::Rlimit,
     };
-    let profile = view.profile();
     Answer {
         layer,
-        operation,
+        operation: limit.operation(),
         object: None,
-        rule: format!("limits.{of_all}; the result's limits have the figure"),
-        next: Some(next.into()),
-        // No file defines the profiles that come with remit.
-        lift: Some(match ["read", "strict"].contains(&profile) {
-            true => format!("a larger {of_all} in [limits] of remit.toml"),
-            false => format!(
-                "a larger {of_profile} in the limits of profile '{profile}', or {of_all} in [limits] of remit.toml"
-            ),
-        }),
+        rule: format!("{}; the result's limits have the figure", limit.setting()),
+        next: Some(limit.next().into()),
+        lift: Some(limit.lift(view.profile())),
     }
 }
 
