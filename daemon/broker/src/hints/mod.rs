@@ -234,7 +234,7 @@ fn of_said(said: &Said, commands: &Commands, view: &View<'_>) -> Option<(Denial,
     Some((answer.denial(object, true), true))
 }
 
-/// In a copy only what it hides or lacks is refused.
+/// In a copy only what it hides or lacks is refused, and what exceeds a limit.
 fn in_copy(said: &Said, view: &View<'_>) -> Option<Answer> {
     match said.kind {
         Kind::Denied => said
@@ -244,6 +244,27 @@ fn in_copy(said: &Said, view: &View<'_>) -> Option<Answer> {
             .map(|_| answer::hidden(view)),
         Kind::NoService => Some(answer::no_service(view)),
         Kind::NoNetwork => answer::network(view, None),
+        Kind::NoSpace => {
+            let is_private = said
+                .object
+                .as_deref()
+                .is_some_and(|path| view.is_private(path));
+            let limit = match is_private {
+                true => JobLimit::Tmp,
+                false => JobLimit::Space,
+            };
+            Some(answer::bound(limit, view))
+        }
+        kind => limit_of(kind).map(|limit| answer::bound(limit, view)),
+    }
+}
+
+/// Returns the limit of each job that causes it.
+fn limit_of(kind: Kind) -> Option<JobLimit> {
+    match kind {
+        Kind::NoDescriptor => Some(JobLimit::Files),
+        Kind::NoMemory => Some(JobLimit::Memory),
+        Kind::NoTask => Some(JobLimit::Tasks),
         _ => None,
     }
 }
@@ -273,9 +294,9 @@ fn without_program(said: &Said, view: &View<'_>) -> Option<Answer> {
                 view.is_private(path) || (view.base() == "read" && view.write().is_empty())
             })
             .map(|_| answer::bound(JobLimit::Tmp, view)),
-        Kind::NoDescriptor => Some(answer::bound(JobLimit::Files, view)),
-        Kind::NoMemory => Some(answer::bound(JobLimit::Memory, view)),
-        Kind::NoTask => Some(answer::bound(JobLimit::Tasks, view)),
+        Kind::NoDescriptor | Kind::NoMemory | Kind::NoTask => {
+            limit_of(said.kind).map(|limit| answer::bound(limit, view))
+        }
         Kind::NoService | Kind::BusCall | Kind::NoUser | Kind::NoAccount | Kind::Silent => None,
     }
 }

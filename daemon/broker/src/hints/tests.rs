@@ -249,6 +249,32 @@ fn copy_is_explained_by_what_it_hides_and_lacks() {
             "W: Temporary failure resolving 'deb.example.org'",
             Some("network"),
         ),
+        (
+            &["cp", "/a", "/var/lib/x"],
+            "cp: error writing '/var/lib/x': No space left on device",
+            Some("space of the profile"),
+        ),
+        (
+            &["apt-get", "-f", "install"],
+            "E: Write error - write (28: No space left on device)",
+            Some("space of the profile"),
+        ),
+        (
+            &["cp", "/a", "/tmp/x"],
+            "cp: error writing '/tmp/x': No space left on device",
+            Some("limits.tmp"),
+        ),
+        (
+            &["x"],
+            "x: /etc/a: Too many open files",
+            Some("limits.files"),
+        ),
+        (&["x"], "x: Cannot allocate memory", Some("limits.memory")),
+        (
+            &["sh", "-c", "x"],
+            "sh: 1: Cannot fork",
+            Some("limits.tasks"),
+        ),
         // It may change packages and whatever else is root's.
         (
             &["dpkg", "-i", "x.deb"],

@@ -173,7 +173,13 @@ fn denials(
     };
     let mut all = Vec::new();
     if seen.over_memory {
-        let rule = format!("limits.memory: {} bytes", limits.data);
+        let bytes = limits.memory.unwrap_or(limits.data);
+        let rule = match space {
+            Some(space) => {
+                format!("limits.memory: {bytes} bytes, {space} of them for the copy of the machine")
+            }
+            None => format!("limits.memory: {bytes} bytes"),
+        };
         all.push(denial(Layer::Cgroup, JobLimit::Memory, rule));
     }
     if seen.forks_refused {
@@ -246,6 +252,26 @@ mod tests {
             signal: None,
         };
         assert_eq!(denied(both), ["cgroup memory", "cgroup fork"]);
+    }
+
+    #[test]
+    fn memory_of_a_copy_is_a_part_of_the_limit() {
+        let over = LimitsReached {
+            over_memory: true,
+            ..LimitsReached::default()
+        };
+        let (machine, space) = (MachineLimits::default(), Some(1 << 30));
+        for (limits, space, expect) in [
+            (machine.limits(), None, "limits.memory: 2147483648 bytes"),
+            (
+                machine.of_a_copying_job(space),
+                space,
+                "limits.memory: 3221225472 bytes, 1073741824 of them for the copy of the machine",
+            ),
+        ] {
+            let all = denials(over, (&Profile::read(), space), &limits);
+            assert_eq!(all[0].rule, expect);
+        }
     }
 
     fn signal(signal: i32) -> LimitsReached {

@@ -21,14 +21,18 @@ pub mod limits {
     ) -> Vec<String> {
         let has = |controller| controllers.contains(&controller);
         let mut lines = vec![
-            format!(
-                "memory {} ({})",
-                size(limits.data),
-                match has(Controller::Memory) {
-                    true => "cgroup",
-                    false => "private memory of each process, rlimit",
-                }
-            ),
+            match limits.memory.filter(|_| has(Controller::Memory)) {
+                Some(all) if all == limits.data => format!("memory {} (cgroup)", size(all)),
+                Some(all) => format!(
+                    "memory {} (cgroup; private memory of each process {}, rlimit)",
+                    size(all),
+                    size(limits.data)
+                ),
+                None => format!(
+                    "memory {} (private memory of each process, rlimit)",
+                    size(limits.data)
+                ),
+            },
             match (has(Controller::Pids), user) {
                 (true, _) => format!("tasks {} (cgroup)", limits.nproc),
                 // The kernel counts tasks by uid, and no other job has this uid.
@@ -51,9 +55,11 @@ pub mod limits {
             format!("files {} (rlimit)", limits.nofile),
             format!("tmp {} each", size(limits.tmp_bytes)),
         ];
-        // A copy returns ENOSPC before a file is too large.
-        if space.is_none() && !limits.is_fsize_of_tmp() {
-            lines.push(format!("file {} (rlimit)", size(limits.fsize)));
+        match space {
+            // It returns ENOSPC before a file is too large.
+            Some(space) => lines.push(format!("space {} of its copy of the machine", size(space))),
+            None if limits.is_fsize_of_tmp() => {}
+            None => lines.push(format!("file {} (rlimit)", size(limits.fsize))),
         }
         lines.extend(clamped.iter().map(lowered));
         lines
@@ -130,6 +136,22 @@ pub mod limits {
             let writes = MachineLimits::default().of_a_writing_job();
             let texts = limit_texts(&writes, &Controller::ALL, &[], (None, None));
             assert_eq!(texts[5], "file 2048 MiB (rlimit)");
+            let space = Some(512 << 20);
+            let copies = MachineLimits::default().of_a_copying_job(space);
+            for (controllers, memory) in [
+                (
+                    &Controller::ALL[..],
+                    "memory 2560 MiB (cgroup; private memory of each process 2048 MiB, rlimit)",
+                ),
+                (
+                    &[],
+                    "memory 2048 MiB (private memory of each process, rlimit)",
+                ),
+            ] {
+                let texts = limit_texts(&copies, controllers, &[], (None, space));
+                assert_eq!(texts[0], memory);
+                assert_eq!(texts[5], "space 512 MiB of its copy of the machine");
+            }
             let of = |user, controllers| limit_texts(&limits, controllers, &[], (Some(user), None));
             assert_eq!(of(1, &Controller::ALL)[1], "tasks 256 (cgroup)");
             assert_eq!(of(1, &[])[1], "tasks 256 more than its user had (rlimit)");
