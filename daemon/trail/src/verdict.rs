@@ -17,10 +17,11 @@ pub enum RecordVerdict {
     Undone,
     UndonePartly,
     Failed,
+    NotConfirmed,
 }
 
 impl RecordVerdict {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Allow,
         Self::TryByRoot,
         Self::Approved,
@@ -32,6 +33,7 @@ impl RecordVerdict {
         Self::Undone,
         Self::UndonePartly,
         Self::Failed,
+        Self::NotConfirmed,
     ];
 
     #[must_use]
@@ -48,6 +50,7 @@ impl RecordVerdict {
             Self::Undone => "undone",
             Self::UndonePartly => "undone_partly",
             Self::Failed => "failed",
+            Self::NotConfirmed => "not_confirmed",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use remit_common::text;
+use remit_trail::RecordVerdict;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -108,7 +109,7 @@ impl RecordedInForce {
         });
         let record = Record::new(Event::Policy, format!("policy {policy}{and}"))
             .field("POLICY", &self.policy)
-            .field("VERDICT", "loaded")
+            .field("VERDICT", RecordVerdict::Loaded.name())
             .field("CHANGES", changes)
             .field("SETTINGS", self.settings_digest())
             .maybe("SETTINGS_CHANGES", settings);

@@ -251,7 +251,7 @@ fn try_confirm(
         let record = record(cx, Event::Unconfirmed, refusal.message.clone(), &one);
         let record = record
             .with_error_priority()
-            .field("VERDICT", "not_confirmed");
+            .field("VERDICT", RecordVerdict::NotConfirmed.name());
         cx.reports.audit.note(record);
         return Err(refusal);
     }
