@@ -151,6 +151,28 @@ fn verb_that_starts_leads_to_the_program_of_its_unit() {
         ),
         ("'/usr/bin/systemctl', 'disable', '{unit}'", "unit", false),
         (
+            "'/usr/bin/systemctl', 'restart', '{unit}'",
+            "list nginx.service x",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', 'restart', '{unit}'",
+            "list nginx.service [xy]*",
+            true,
+        ),
+        (
+            "'/usr/bin/systemctl', 'disable', '{unit}'",
+            "list nginx.service x",
+            false,
+        ),
+        (
+            "'/usr/bin/systemctl', '--job-mode={unit}', 'restart', 'nginx'",
+            "list x",
+            false,
+        ),
+        ("'/usr/bin/systemctl', 'restart', '{unit}'", "flag", true),
+        ("'/usr/bin/systemctl', 'restart', 'x*'", "", true),
+        (
             "'/usr/bin/systemctl', 'disable', '--now', '{unit}'",
             "unit",
             true,
@@ -159,15 +181,20 @@ fn verb_that_starts_leads_to_the_program_of_its_unit() {
     let disabled = || (DISABLED.0, DISABLED.1.to_owned());
     let of_policy = policies.map(|(argv, args, expect)| {
         let unit = "args.unit = { type = 'unit', summary = 'X' }\n";
-        let verbs = args.split(' ').collect::<Vec<_>>().join("', '");
-        let verb =
-            format!("args.verb = {{ type = 'enum', values = ['{verbs}'], summary = 'X' }}\n{unit}");
-        let args = match args {
-            "" => "",
-            "unit" => unit,
-            _ => verb.as_str(),
+        let list = |name: &str, values: &str| {
+            let values = values.split(' ').collect::<Vec<_>>().join("', '");
+            format!("args.{name} = {{ type = 'enum', values = ['{values}'], summary = 'X' }}\n")
         };
-        (argv, vec![disabled()], granted(argv, args), expect)
+        let args = match (args, args.strip_prefix("list ")) {
+            ("", _) => String::new(),
+            ("unit", _) => unit.to_owned(),
+            ("flag", _) => {
+                "args.unit = { type = 'bool', flag = 'x.service', summary = 'X' }\n".to_owned()
+            }
+            (_, Some(units)) => list("unit", units),
+            (verbs, None) => list("verb", verbs) + unit,
+        };
+        (argv, vec![disabled()], granted(argv, &args), expect)
     });
     let lines = [
         ("/usr/bin/systemctl enable x.service", true),

@@ -51,13 +51,16 @@ fn has_value(option: &str) -> bool {
     )
 }
 
+pub fn words(part: &Part) -> &[Word] {
+    match part {
+        Part::Word(word) => std::slice::from_ref(word),
+        Part::Group(words) => words,
+    }
+}
+
 /// Returns the words that the definition has at this position of argv.
 fn texts(command: &Command, at: usize) -> impl Iterator<Item = &str> {
-    let words = match command.argv.get(at) {
-        Some(Part::Word(word)) => std::slice::from_ref(word),
-        Some(Part::Group(words)) => words,
-        None => &[],
-    };
+    let words = command.argv.get(at).map_or(&[][..], words);
     words.iter().filter_map(|word| match word {
         Word::Literal(text) | Word::Attached(text, _) => Some(text.as_str()),
         Word::Value(at) => match &command.params.get(*at)?.kind {
@@ -93,21 +96,45 @@ pub fn leads_on(command: &Command) -> bool {
     has_units_started(command, |_, _| true) || command.is_commit() || written(command).is_some()
 }
 
-/// Returns the parameters that name a unit to start, and whether it may be an instance.
+/// Returns the parameters that name a unit to start, and whether it may be an instance. Those whose values the definition
+/// lists are whole words behind the verb.
 pub fn unit_params(command: &Command) -> impl Iterator<Item = (&Param, bool)> {
-    command.params.iter().filter_map(|param| match param.kind {
+    let behind = verb_at(command).map_or(usize::MAX, |at| at.saturating_add(1));
+    let is_behind = move |param: usize| {
+        let mut all = command.argv.iter().skip(behind).flat_map(words);
+        all.any(|word| *word == Word::Value(param))
+    };
+    let params = command.params.iter().enumerate();
+    params.filter_map(move |(at, param)| match param.kind {
         ParamKind::Unit { instances } => Some((param, instances)),
         ParamKind::Text { .. } => Some((param, true)),
+        ParamKind::Enum(_) | ParamKind::Flag(_) if is_behind(at) => Some((param, true)),
         _ => None,
     })
 }
 
-/// Returns the units that the definition names, behind the verb.
-pub fn literal_units(command: &Command) -> impl Iterator<Item = String> {
+/// Returns the values that the definition lists for an argument, each with the word that it adds. `None`: it lists none.
+pub fn listed(param: &Param) -> Option<Vec<(&str, &str)>> {
+    match &param.kind {
+        ParamKind::Enum(values) => {
+            let values = values.iter().map(String::as_str);
+            Some(values.map(|value| (value, value)).collect())
+        }
+        ParamKind::Flag(word) => Some(vec![("true", word)]),
+        _ => None,
+    }
+}
+
+/// Returns the words by which the definition names units, behind the verb.
+pub fn literal_units(command: &Command) -> impl Iterator<Item = &str> {
     let behind = verb_at(command).map_or(usize::MAX, |at| at.saturating_add(1));
     let words = (behind..command.argv.len()).map(|at| literal(command, at));
-    let units = words.filter(|word| !word.is_empty() && !word.starts_with(['-', '/']));
-    units.map(unit_name)
+    words.filter(|word| is_unit(word))
+}
+
+/// Returns true for a word that may name a unit.
+pub fn is_unit(word: &str) -> bool {
+    !word.is_empty() && !word.starts_with(['-', '/'])
 }
 
 /// As systemctl(1) completes it.

@@ -7,7 +7,8 @@ use remit_common::service::is_protected;
 use remit_policy::{Command, Count, Param, Pending, Usable, Verdict};
 
 use super::command::{
-    has_units_started, literal, literal_units, template_instance, unit_name, unit_params, written,
+    has_units_started, is_unit, listed, literal, literal_units, template_instance, unit_name,
+    unit_params, written,
 };
 use crate::path::FilePath;
 
@@ -71,7 +72,7 @@ impl<'p> PermittedBy<'p> {
         }
         effects.extend(is_called.then_some(What::Call));
         if starts {
-            effects.extend(literal_units(command).map(What::Start));
+            effects.extend(literal_units(command).flat_map(|word| named_units(word, units)));
         }
         if let Some(files) = written(command) {
             let profile = command.profile.name.clone();
@@ -114,13 +115,30 @@ impl<'p> PermittedBy<'p> {
     /// Returns the units that calls have started.
     fn starts(&self, command: &Command, units: &BTreeSet<String>) -> Vec<What> {
         let params = unit_params(command);
-        // systemctl(1) takes patterns, too.
-        let is_name = |value: &&str| !value.contains(['*', '?', '[']);
+        let is_name = |value: &&str| !value.contains(PATTERN);
         let params = params.map(|(param, instances)| match self.values_of(param) {
+            values if listed(param).is_some() => self.listed(command, (param, values), units),
             Some(values) if values.iter().all(is_name) => self.named(param, &values),
             Some(_) | None => self.any(command, (param, instances), units),
         });
         params.flatten().collect()
+    }
+
+    /// `values`: those that each of the calls has, as of `values_of`.
+    fn listed(
+        &self,
+        command: &Command,
+        (param, values): (&Param, Option<Vec<&str>>),
+        units: &BTreeSet<String>,
+    ) -> Vec<What> {
+        let is_started = starter(command);
+        let is_own = |value: &str| values.as_ref().is_none_or(|own| own.contains(&value));
+        let words = listed(param).unwrap_or_default().into_iter();
+        let words = words.filter(|(value, word)| {
+            is_unit(word) && is_own(value) && is_started(word) && self.permits(param, value)
+        });
+        let started = words.flat_map(|(_, word)| named_units(word, units));
+        started.collect()
     }
 
     fn named(&self, param: &Param, values: &[&str]) -> Vec<What> {
@@ -136,9 +154,8 @@ impl<'p> PermittedBy<'p> {
         (param, instances): (&Param, bool),
         units: &BTreeSet<String>,
     ) -> Vec<What> {
-        let is_own = literal(command, 0).ends_with("/remit-act");
-        let units = units.iter();
-        let units = units.filter(|unit| !is_own || is_protected(unit).is_none());
+        let is_started = starter(command);
+        let units = units.iter().filter(|unit| is_started(unit));
         let started = units.filter_map(|unit| match template_instance(unit) {
             Some(_) if !instances => None,
             Some(instance) => self
@@ -192,6 +209,24 @@ impl<'p> PermittedBy<'p> {
         let both: Vec<FilePath> = both.cloned().collect();
         (!both.is_empty()).then_some(both)
     }
+}
+
+/// Signs of patterns, which systemctl(1) takes for names of units.
+const PATTERN: [char; 3] = ['*', '?', '['];
+
+/// Returns whether the program of the command starts a unit: remit-act starts none that is protected.
+fn starter(command: &Command) -> impl Fn(&str) -> bool + use<> {
+    let is_own = literal(command, 0).ends_with("/remit-act");
+    move |unit| !is_own || is_protected(unit).is_none()
+}
+
+/// Returns the units that a word of systemctl(1) has started: one, or all whose names begin as a pattern does.
+fn named_units(word: &str, units: &BTreeSet<String>) -> Vec<What> {
+    let Some((prefix, _)) = word.split_once(PATTERN) else {
+        return vec![What::Start(unit_name(word))];
+    };
+    let units = units.iter().filter(|unit| unit.starts_with(prefix));
+    units.cloned().map(What::Start).collect()
 }
 
 /// A request that needs several people or a signature needs its own approval.
