@@ -78,7 +78,7 @@ impl Facts {
 }
 
 /// An account does what a file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Obeys {
     pub uid: u32,
     pub file: FilePath,

@@ -65,6 +65,9 @@ impl<'m> Look<'m> {
     }
 
     fn add(&mut self, obeys: Obeys) {
+        if !self.texts.is_new_fact(&obeys) {
+            return;
+        }
         let own = self.of_accounts.entry(obeys.uid).or_default();
         *own += 1;
         let why = match () {

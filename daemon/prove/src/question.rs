@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Accounts, User};
 use crate::closure::Clauses;
 use crate::facts::Facts;
-use crate::grants::{Grants, Rights, programs_are_within};
+use crate::grants::{Grants, Rights, new_programs};
 use crate::machine::Machine;
 use crate::opened::{Side, compare};
 use crate::over_time::{RightsOverTime, times};
@@ -91,12 +91,14 @@ fn by_rights(
     let accounts = &first.facts().accounts;
     let unjudged = unjudged(permitted, accounts);
     let is_within = new.iter().zip(old).all(|(new, old)| new.is_within(old));
+    let new_programs = new_programs(after, before);
     // Whatever the machine is like, and however long a look at it takes.
-    if is_within && programs_are_within(after, before) && unjudged.is_none() {
+    if is_within && new_programs.is_empty && unjudged.is_none() {
         return Ok(Opened::default());
     }
     let people = People::of(question, accounts, &policies);
-    let limits = people.limits(&policies, accounts, new);
+    let mut limits = people.limits(&policies, accounts, new);
+    limits.extend(new_programs.left_out);
     let (mut facts, commands) = first.finish(grants.iter().flatten());
     let Ok([old_commands, new_commands]) = <[_; 2]>::try_from(commands) else {
         return Err("a policy was not looked at".to_owned());

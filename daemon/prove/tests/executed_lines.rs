@@ -286,6 +286,82 @@ fn program_of_a_wrapper_is_found_in_policies() {
     check(lines.map(|(argv, more)| (argv, Vec::new(), granted(argv, more), true)));
 }
 
+/// The words behind a value are the program's, too.
+#[test]
+fn words_of_each_call_are_followed_in_policies() {
+    const CHECK: &str = "args.check = { type = 'bool', flag = '--check', summary = 'X' }";
+    const FORKS: &str = "args.n = { type = 'int', min = 1, max = 9, summary = 'X' }";
+    let play = |values: &str| {
+        format!("args.play = {{ type = 'enum', values = [{values}], summary = 'X' }}")
+    };
+    let playbook = "'/usr/bin/ansible-playbook'";
+    let rows = [
+        ("'{check}', '/srv/app/run.py'", CHECK.to_owned(), true),
+        (
+            "['--forks', '{n}'], '/srv/app/run.py'",
+            FORKS.to_owned(),
+            true,
+        ),
+        ("'--forks={n}', '/srv/app/run.py'", FORKS.to_owned(), true),
+        ("'{play}'", play("'/opt/x.yml', '/srv/app/run.py'"), true),
+        ("'{play}'", play("'/opt/x.yml', '/opt/y.yml'"), false),
+        (
+            "'/opt/x.yml', ['--extra', '{play}']",
+            play("'/opt/x.yml'"),
+            false,
+        ),
+    ];
+    let make = "'/usr/bin/make', '{check}', '-C', '/srv/app', 'all'";
+    let rows = rows.map(|(argv, args, expect)| (format!("{playbook}, {argv}"), args, expect));
+    let rows = rows
+        .into_iter()
+        .chain([(make.to_owned(), CHECK.to_owned(), true)]);
+    let rows: Vec<_> = rows.collect();
+    check(
+        rows.iter()
+            .map(|(argv, args, expect)| (argv.as_str(), Vec::new(), granted(argv, args), *expect)),
+    );
+}
+
+/// A script is read once for all calls of a command: 257 times, it would be too many words.
+#[test]
+fn script_of_many_calls_is_read_once() {
+    let script = format!(
+        "#!/bin/sh\n{}/srv/app/run.sh\n",
+        "echo a b c d e f g\n".repeat(1000)
+    );
+    let values: Vec<String> = (0..250).map(|at| format!("'v{at}'")).collect();
+    let args = format!(
+        "args.x = {{ type = 'enum', values = [{}], optional = true, summary = 'X' }}",
+        values.join(", ")
+    );
+    let policy = granted("'/opt/job', '{x}'", &args);
+    let machine = laid(&[("/opt/job", &script)], &policy, true);
+    let report = machine.report();
+    assert!(
+        goals(&report.subjects[0]).contains(&"root"),
+        "{}",
+        shown(&report, true)
+    );
+    let too_many = |(_, why): &&(String, String)| why.contains("words");
+    assert_eq!(report.unknown.iter().find(too_many), None);
+}
+
+#[test]
+fn calls_that_are_not_looked_at_are_listed() {
+    let names: Vec<String> = (0..10).map(|at| format!("f{at}")).collect();
+    let words: Vec<String> = names.iter().map(|name| format!("'{{{name}}}'")).collect();
+    let flags = names.iter().map(|name| {
+        format!("args.{name} = {{ type = 'bool', flag = '--{name}', summary = 'X' }}\n")
+    });
+    let argv = format!("'/usr/bin/cat', {}", words.join(", "));
+    let policy = granted(&argv, &flags.collect::<String>());
+    let report = laid(&[], &policy, false).report();
+    let sentence = "command x.do has too many combinations of words: not all are looked at";
+    let is_it = |(path, why): &(String, String)| path == "/etc/remit/policy.d" && why == sentence;
+    assert!(report.unknown.iter().any(is_it), "{}", shown(&report, true));
+}
+
 #[test]
 fn program_of_a_wrapper_is_found_in_sudoers() {
     let lines = [

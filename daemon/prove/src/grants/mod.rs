@@ -1,6 +1,7 @@
 //! What the policy lets accounts do without another person, as plain data. Calls that ask for an approval are counted, and
 //! followed if a person permits them.
 
+mod calls;
 mod command;
 mod permission;
 
@@ -8,10 +9,11 @@ use std::collections::{BTreeSet, HashSet};
 
 use remit_common::prove::{PermittedCall, PermittedGrant, PermittedTo};
 use remit_common::wire::Effect;
-use remit_policy::{Access, CallerIds, Command, Named, Part, Policy, Profile, User, Verdict, Word};
+use remit_policy::{Access, CallerIds, Command, Named, Policy, Profile, User, Verdict};
 
 use crate::accounts::Accounts;
 use crate::path::FilePath;
+use calls::CallWords;
 pub use command::unit_name;
 use permission::PermittedBy;
 pub use permission::What;
@@ -62,9 +64,37 @@ pub struct ProgramFact {
     pub profile: String,
     /// `None`: a throw-away account.
     pub uid: Option<u32>,
-    pub argv: Vec<String>,
+    pub words: CallWords,
     pub directory: String,
     pub rule: String,
+}
+
+/// As whom, where, and with which words.
+type CallEffect<'f> = (
+    (&'f str, &'f str, Option<u32>),
+    &'f str,
+    (&'f [String], &'f [String]),
+);
+
+impl ProgramFact {
+    /// Returns what each call does: with the same of another policy it leads to nothing more.
+    fn effects(&self) -> impl Iterator<Item = CallEffect<'_>> {
+        let calls = self.words.calls.iter();
+        calls.map(|call| {
+            let run_as = (self.command.as_str(), self.profile.as_str(), self.uid);
+            let words = (call.as_slice(), self.words.unlisted.as_slice());
+            (run_as, self.directory.as_str(), words)
+        })
+    }
+
+    /// Returns a sentence about calls that are not looked at. `None`: all are.
+    pub fn left_out(&self) -> Option<String> {
+        let is_left_out = !self.words.unlisted.is_empty();
+        is_left_out.then(|| {
+            let command = &self.command;
+            format!("command {command} has too many combinations of words: not all are looked at")
+        })
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -86,18 +116,34 @@ impl Granted {
 
 /// Returns the commands that lead to anything, whatever their arguments are.
 pub fn names_that_matter(policy: &Policy) -> BTreeSet<String> {
-    let called = programs(policy).into_iter().map(|one| one.command);
-    let commands = policy.commands().filter(|one| command::leads_on(one));
-    called.chain(commands.map(|one| one.name.clone())).collect()
+    let commands = policy.commands();
+    let commands = commands.filter(|one| is_called(one) || command::leads_on(one));
+    commands.map(|one| one.name.clone()).collect()
 }
 
-/// Returns true if each program of the commands is one of `other` in the same profile.
-pub fn programs_are_within(policy: &Policy, other: &Policy) -> bool {
-    let effect = |one: ProgramFact| (one.command, one.profile, one.uid, one.argv, one.directory);
-    let known: HashSet<_> = programs(other).into_iter().map(effect).collect();
-    programs(policy)
-        .into_iter()
-        .all(|one| known.contains(&effect(one)))
+/// Returns true if its program has more rights than without the command.
+fn is_called(command: &Command) -> bool {
+    profile_fact(&command.profile).is_some()
+}
+
+/// What programs of a policy do that those of another do not.
+#[derive(Debug)]
+pub struct NewPrograms {
+    pub is_empty: bool,
+    /// Sentences about their calls that are not looked at.
+    pub left_out: Vec<String>,
+}
+
+/// Compares the programs of the commands in the same profiles.
+pub fn new_programs(policy: &Policy, other: &Policy) -> NewPrograms {
+    let other = programs(other);
+    let known: HashSet<_> = other.iter().flat_map(ProgramFact::effects).collect();
+    let is_new = |one: &ProgramFact| one.effects().any(|effect| !known.contains(&effect));
+    let new: Vec<ProgramFact> = programs(policy).into_iter().filter(is_new).collect();
+    NewPrograms {
+        is_empty: new.is_empty(),
+        left_out: new.iter().filter_map(ProgramFact::left_out).collect(),
+    }
 }
 
 impl Grants {
@@ -130,10 +176,8 @@ impl Grants {
             .profiles()
             .filter_map(|profile| profile_fact(profile));
         grants.profiles.extend(profiles);
-        let called: HashSet<String> = programs(policy)
-            .into_iter()
-            .map(|one| one.command)
-            .collect();
+        let commands = policy.commands().filter(|command| is_called(command));
+        let called: HashSet<&str> = commands.map(|command| command.name.as_str()).collect();
         let users = accounts.users.iter().filter(|(_, user)| user.uid != 0);
         grants.left_out = users.clone().count().saturating_sub(ACCOUNTS);
         for (name, user) in users.take(ACCOUNTS) {
@@ -143,7 +187,7 @@ impl Grants {
                 gids: &gids,
             };
             let mut add = |command: &Command, permission: &PermittedBy<'_>| {
-                let is_called = called.contains(&command.name);
+                let is_called = called.contains(command.name.as_str());
                 let effects = permission.effects(command, is_called, units);
                 grants
                     .granted
@@ -221,22 +265,158 @@ pub fn programs(policy: &Policy) -> Vec<ProgramFact> {
 
 fn program_fact(command: &Command) -> Option<ProgramFact> {
     let uid = profile_fact(&command.profile)?.uid;
-    let words = command.argv.iter().map(|part| match part {
-        // A hyphen before the program means that it may be missing.
-        Part::Word(Word::Literal(word)) => Some(
-            word.strip_prefix('-')
-                .filter(|word| word.starts_with('/'))
-                .unwrap_or(word)
-                .to_owned(),
-        ),
-        Part::Word(_) | Part::Group(_) => None,
-    });
     Some(ProgramFact {
         command: command.name.clone(),
         profile: command.profile.name.clone(),
         uid,
-        argv: words.map_while(|word| word).collect(),
+        words: CallWords::new(command),
         directory: command.cwd.clone(),
         rule: command.id.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_policy::{Ids, MachineTable, Source};
+
+    use super::*;
+
+    fn policy(commands: &str) -> Policy {
+        let text = format!(
+            "{commands}[profile.bare]\nbase = 'host'\nuser = 'root'\n\
+             [profile.other]\nbase = 'host'\nuser = 'root'\n"
+        );
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into_bytes(),
+        };
+        let root = ("root".to_owned(), Ids { uid: 0, gid: 0 });
+        let machine = MachineTable {
+            users: [root].into_iter().collect(),
+            ..MachineTable::default()
+        };
+        let policy = remit_policy_compile::load(&[source], &machine);
+        let (policy, _) = policy.unwrap_or_else(|found| unreachable!("{}", found[0]));
+        policy
+    }
+
+    fn command(argv: &str, args: &str) -> Policy {
+        policy(&format!(
+            "[[command]]\nname = 'x.do'\nsummary = 'X'\nargv = [{argv}]\neffect = 'change'\nprofile = 'bare'\n{args}\n"
+        ))
+    }
+
+    fn calls(argv: &str, args: &str) -> Vec<String> {
+        let programs = programs(&command(argv, args));
+        let calls = programs.iter().flat_map(|one| &one.words.calls);
+        calls.map(|call| call.join(" ")).collect()
+    }
+
+    const CHECK: &str = "args.check = { type = 'bool', flag = '--check' }";
+    const COUNT: &str = "args.n = { type = 'int', min = 1, max = 9 }";
+    const PLAY: &str = "args.play = { type = 'enum', values = ['/a', '/b'] }";
+
+    #[test]
+    fn words_of_calls_are_those_of_the_definition_and_of_its_lists() {
+        let optional = PLAY.replace(" }", ", optional = true }");
+        let rows: [(&str, String, &[&str]); 8] = [
+            ("'-/p', '-x', 'y'", String::new(), &["/p -x y"]),
+            (
+                "'/p', '{check}', '/a'",
+                CHECK.into(),
+                &["/p --check /a", "/p /a"],
+            ),
+            ("'/p', ['-f', '{n}'], '/a'", COUNT.into(), &["/p -f $n /a"]),
+            (
+                "'/p', '--forks={n}', '/a'",
+                COUNT.into(),
+                &["/p --forks=$n /a"],
+            ),
+            ("'/p', '{play}', 'x'", PLAY.into(), &["/p /a x", "/p /b x"]),
+            (
+                "'/p', ['-i', '{play}'], 'x'",
+                optional,
+                &["/p -i /a x", "/p -i /b x", "/p x"],
+            ),
+            (
+                "'/p', '{play}', '--same={play}', '{check}'",
+                format!("{PLAY}\n{CHECK}"),
+                &[
+                    "/p /a --same=/a",
+                    "/p /a --same=/a --check",
+                    "/p /b --same=/b",
+                    "/p /b --same=/b --check",
+                ],
+            ),
+            (
+                "'/p', '{account}'",
+                "args.account = { type = 'user', default = 'root' }".into(),
+                &["/p $account", "/p root"],
+            ),
+        ];
+        for (argv, args, expect) in rows {
+            assert_eq!(calls(argv, &args), expect, "{argv}");
+        }
+    }
+
+    #[test]
+    fn combinations_of_words_beyond_the_bound_are_left_out_and_counted_as_new() {
+        let names: Vec<String> = (0..10).map(|at| format!("f{at}")).collect();
+        let words: Vec<String> = names.iter().map(|name| format!("'{{{name}}}'")).collect();
+        let flags = names
+            .iter()
+            .map(|name| format!("args.{name} = {{ type = 'bool', flag = '--{name}' }}\n"));
+        let argv = format!("'/p', {}, '{{play}}'", words.join(", "));
+        let args = flags.collect::<String>() + PLAY;
+        let many = command(&argv, &args);
+        let found = programs(&many);
+        let words = &found[0].words;
+        assert!(words.calls.len() <= 512 + 4, "{}", words.calls.len());
+        assert_eq!(words.unlisted, ["f9=--f9", "play=/a", "play=/b"]);
+        assert!(
+            words
+                .calls
+                .iter()
+                .any(|call| call.ends_with(&["/b".to_owned()]))
+        );
+        assert!(found[0].left_out().is_some());
+        assert!(new_programs(&many, &many).is_empty);
+        let other = command(&argv, &args.replace("'/b'", "'/c'"));
+        let new = new_programs(&other, &many);
+        assert!(!new.is_empty && new.left_out.len() == 1, "{new:?}");
+    }
+
+    #[test]
+    fn program_is_new_by_each_word_that_calls_may_have() {
+        let before = command(
+            "'/p', '{check}', '{play}', '/a'",
+            &format!("{CHECK}\n{PLAY}"),
+        );
+        let args = format!("{CHECK}\n{PLAY}");
+        let rows = [
+            ("'/p', '{check}', '{play}', '/a'", args.clone(), true),
+            ("'/p', '{check}', '{play}', '/c'", args.clone(), false),
+            ("'/p', '{check}', '{play}'", args.clone(), false),
+            (
+                "'/p', '{check}', '{play}', '/a'",
+                args.replace("--check", "--apply"),
+                false,
+            ),
+            (
+                "'/p', '{check}', '{play}', '/a'",
+                args.replace(", '/b'", ", '/b', '/c'"),
+                false,
+            ),
+            (
+                "'/p', '{check}', '{play}', '/a'",
+                args.replace(", '/b'", ""),
+                true,
+            ),
+            ("'/p', '{play}', '/a'", PLAY.to_owned(), true),
+        ];
+        for (argv, args, expect) in rows {
+            let found = new_programs(&command(argv, &args), &before);
+            assert_eq!(found.is_empty, expect, "{argv} {args}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
     for program in programs(policy) {
         let when = When::Called {
             command: program.command.clone(),
-            profile: program.profile,
+            profile: program.profile.clone(),
         };
         let source = Source {
             text: format!("command {} of {}", program.command, program.rule),
@@ -24,11 +24,12 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
             directory: FilePath::new(&program.directory),
             ..Execution::new(uid, RuleId::GrantProgram, when, source)
         };
-        let argv: Vec<Vec<u8>> = program
-            .argv
-            .iter()
-            .map(|word| word.clone().into_bytes())
-            .collect();
-        look.executes(&by, &argv);
+        if let Some(why) = program.left_out() {
+            look.machine.unknown(&by.source.file, why);
+        }
+        for call in program.words.calls {
+            let argv: Vec<Vec<u8>> = call.into_iter().map(String::into_bytes).collect();
+            look.executes(&by, &argv);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::cron::DIRECTORIES;
 use super::execution::Execution;
 use super::lexer::lexed;
 use super::shell::{ShellCommand, is_built_in, is_name, is_open, paths};
-use crate::facts::{Source, When};
+use crate::facts::{Obeys, Source, When};
 use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
@@ -46,12 +46,33 @@ pub struct ReadTexts {
     words: [usize; 2],
     /// Scripts of scripts.
     scripts: BTreeSet<(u32, When, FilePath)>,
+    /// Facts and scripts of commands of a policy: calls with other values mostly have the same.
+    facts_of_calls: BTreeSet<Obeys>,
+    scripts_of_calls: BTreeSet<CalledScript>,
 }
 
+/// As whom, when, which file, in which directory, by which search path, and whether a shell reads it.
+type CalledScript = (
+    u32,
+    When,
+    FilePath,
+    Option<FilePath>,
+    Vec<FilePath>,
+    Option<bool>,
+);
+
 impl ReadTexts {
-    /// Has scripts of scripts read again.
+    /// Has scripts of scripts and of commands read again.
     pub fn forget(&mut self) {
         self.scripts.clear();
+        self.facts_of_calls.clear();
+        self.scripts_of_calls.clear();
+    }
+
+    /// Returns false for a fact of a command that another of its calls has, too.
+    pub fn is_new_fact(&mut self, obeys: &Obeys) -> bool {
+        let is_called = matches!(obeys.when, When::Called { .. });
+        !is_called || self.facts_of_calls.insert(obeys.clone())
     }
 
     /// Returns the words that texts of this account may still have, and counts some of them.
@@ -274,7 +295,7 @@ impl Look<'_> {
         };
         obeys(self, by.uid, path.clone(), by.rule, &by.when, &by.source);
         self.venv(by, &path);
-        if by.scripts > 0 && !self.is_next(by, &path) {
+        if !self.is_next(by, &path, reader) {
             return;
         }
         let content = match reader {
@@ -292,8 +313,22 @@ impl Look<'_> {
         }
     }
 
-    /// Returns true for a file of a script that was not read as one yet.
-    fn is_next(&mut self, by: &Execution, path: &FilePath) -> bool {
+    /// Returns true for a file of a script, or of a call of a command, that was not read as one yet.
+    fn is_next(&mut self, by: &Execution, path: &FilePath, reader: Option<&Class>) -> bool {
+        if by.scripts == 0 {
+            let by_shell = reader.map(|class| matches!(class, Class::Shell));
+            let (when, directory) = (by.when.clone(), by.directory.clone());
+            let key = (
+                by.uid,
+                when,
+                path.clone(),
+                directory,
+                by.path.clone(),
+                by_shell,
+            );
+            let is_called = matches!(by.when, When::Called { .. });
+            return !is_called || self.texts.scripts_of_calls.insert(key);
+        }
         let mut packages = PACKAGES.iter().map(|path| FilePath::fixed(path));
         if packages.any(|directory| path.is_beneath(&directory)) {
             return false;
