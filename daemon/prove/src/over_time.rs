@@ -1,11 +1,12 @@
 //! Temporary grants end: what may be in force together, and what accounts may do then.
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 
 use remit_common::prove::{PermittedGrant, PermittedWhat, Question};
 use remit_policy::Policy;
 
-use crate::grants::{Grants, Rights, names_that_matter};
+use crate::grants::{Grants, ProgramFact, Rights, names_that_matter, programs};
 use crate::sources::FirstLook;
 
 /// Temporary grants in force that are compared: each is a time of its own.
@@ -68,6 +69,7 @@ pub fn times<'q>(
 /// The rights under one policy, at each of the times.
 pub struct RightsOverTime<'q> {
     pub policy: &'q Policy,
+    pub programs: Rc<[ProgramFact]>,
     rights: Vec<Rights<'q>>,
 }
 
@@ -86,15 +88,19 @@ impl<'q> RightsOverTime<'q> {
             PermittedWhat::Call(call) => Some(call),
             PermittedWhat::Grant(_) => None,
         });
+        let programs = programs(policy);
         let rights = times.iter().map(|in_force| Rights {
             policy,
+            programs: Rc::clone(&programs),
             in_advance: in_force.iter().copied().chain(granted.clone()).collect(),
             calls: calls.clone().collect(),
             asks_for_changes: question.asks_for_changes,
         });
+        let rights = rights.collect();
         Self {
             policy,
-            rights: rights.collect(),
+            programs,
+            rights,
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Accounts, User};
 use crate::closure::Clauses;
 use crate::facts::Facts;
-use crate::grants::{Grants, Rights, new_programs};
+use crate::grants::{Grants, Rights, new_programs, programs};
 use crate::machine::Machine;
 use crate::opened::{Side, compare};
 use crate::over_time::{RightsOverTime, times};
@@ -38,6 +38,7 @@ pub fn answer(question: &Question, machine: &Machine) -> Result<Report, String> 
     let accounts = &first.facts().accounts;
     let rights = Rights {
         policy: &policy,
+        programs: programs(&policy),
         in_advance: question.in_force.iter().collect(),
         calls: Vec::new(),
         asks_for_changes: question.asks_for_changes,
@@ -87,11 +88,11 @@ fn by_rights(
     let first = begin(question, machine, &policies);
     let grants = rights.each_ref().map(|one| one.grants(&first));
     let [old, new] = &grants;
-    let [before, after] = policies;
     let accounts = &first.facts().accounts;
     let unjudged = unjudged(permitted, accounts);
     let is_within = new.iter().zip(old).all(|(new, old)| new.is_within(old));
-    let new_programs = new_programs(after, before);
+    let [old_programs, own_programs] = rights.each_ref().map(|one| &one.programs);
+    let new_programs = new_programs(own_programs, old_programs);
     // Whatever the machine is like, and however long a look at it takes.
     if is_within && new_programs.is_empty && unjudged.is_none() {
         return Ok(Opened::default());

@@ -797,6 +797,7 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/usr/bin/dd if=/dev/zero of=/etc/cron.d/x", false),
         ("/usr/bin/cp /srv/mine/x /etc/cron.d/x", true),
         ("/usr/bin/cp x /etc/cron.d/", true),
+        ("/usr/bin/cp /dev/stdin /etc/cron.d/x", true),
         ("/usr/bin/cp /usr/share/x /etc/cron.d/x", false),
         ("/usr/bin/cp /etc/cron.d/x /srv/mine/x", false),
         ("/usr/bin/rsync -t /srv/mine/x /etc/cron.d/x", true),
@@ -943,6 +944,85 @@ fn program_of_sudo_that_writes_is_judged() {
         let report = laid.report();
         if goals(&report.subjects[0]).contains(&"root") != expect {
             wrong.push(format!("{line}:\n{}", shown(&report, true)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// As the same words in sudoers; in a sandbox only beneath what it shows to be written.
+#[test]
+fn what_a_command_writes_is_judged() {
+    const HOST: &str = "base = 'host'";
+    const CRON: &str = "base = 'strict'\nwrite = ['/etc/cron.d']\nleads_to_root = true";
+    const SECRET: &str = "args.s = { type = 'secret', summary = 'X' }";
+    const OF_SECRET: &str = "stdin = '{s}'\nargs.s = { type = 'secret', summary = 'X' }";
+    const INPUT: &str = "stdin = 'caller'";
+    const TARGET: &str = "args.to = { type = 'path', under = '/etc/cron.d', summary = 'X' }";
+    const USER: &str = "args.user = { type = 'user', summary = 'X' }";
+    const MINE: &str =
+        "args.x = { type = 'enum', values = ['/usr/share/x', '/srv/mine/x'], summary = 'X' }";
+    const OTHER: &str = "args.x = { type = 'enum', values = ['/usr/share/x'], summary = 'X' }";
+    let rows = [
+        ("cp /srv/mine/x /etc/cron.d/x", "", HOST, true),
+        ("cp /usr/share/x /etc/cron.d/x", "", HOST, false),
+        ("cp /srv/mine/x /etc/motd", "", HOST, false),
+        ("rsync -a /srv/mine/ /etc/cron.d/", "", HOST, true),
+        (
+            "timeout 5 /usr/bin/cp /srv/mine/x /etc/cron.d/x",
+            "",
+            HOST,
+            true,
+        ),
+        ("cp {x} /etc/cron.d/x", MINE, HOST, true),
+        ("cp {x} /etc/cron.d/x", OTHER, HOST, false),
+        ("cp x /etc/cron.d/x", "cwd = '/srv/mine'", HOST, true),
+        ("cp x /etc/cron.d/x", "cwd = '/usr/share'", HOST, false),
+        ("dd if=/srv/mine/x of=/etc/cron.d/x", "", HOST, true),
+        ("dd if=/usr/share/x of=/etc/cron.d/x", "", HOST, false),
+        ("dd if=/srv/mine/x of=/srv/z bs=1", "", HOST, false),
+        ("tee /etc/cron.d/x", "", HOST, false),
+        ("install -m 644 /srv/mine/x /etc/cron.d/x", "", HOST, true),
+        ("install -m 644 /dev/stdin /etc/cron.d/x", "", HOST, false),
+        ("chmod 666 /etc/cron.d/known", "", HOST, true),
+        ("chmod 644 /etc/cron.d/known", "", HOST, false),
+        ("chown {user} /etc/cron.d/known", USER, HOST, true),
+        ("passwd root", "", HOST, false),
+        ("cp /srv/mine/x /etc/cron.d/x", "", CRON, true),
+        ("cp /srv/mine/x /etc/crontab", "", CRON, false),
+        ("cp {s} /etc/cron.d/x", SECRET, CRON, true),
+        ("cp /srv/mine/x {to}", TARGET, CRON, true),
+        ("cp /usr/share/x {to}", TARGET, CRON, false),
+        ("cp /usr/share/x /etc/cron.d/x", OF_SECRET, CRON, false),
+        ("tee /etc/cron.d/x", OF_SECRET, CRON, true),
+        ("tee /etc/cron.d/x", INPUT, CRON, true),
+        ("install -m 644 /dev/stdin /etc/cron.d/x", INPUT, CRON, true),
+        ("chpasswd", "", HOST, false),
+        ("chpasswd", INPUT, CRON, false),
+    ];
+    let mut wrong = Vec::new();
+    for (words, args, profile, expect) in rows {
+        let argv: Vec<String> = words.split(' ').map(|word| format!("'{word}'")).collect();
+        let argv = argv.join(", ").replacen('\'', "'/usr/bin/", 1);
+        let unconfined = if profile == HOST {
+            "unconfined = true"
+        } else {
+            ""
+        };
+        let policy = format!(
+            "[[command]]\nname = 'x.do'\nsummary = 'X'\nargv = [{argv}]\neffect = 'change'\nprofile = 'p'\n{args}\n\
+             [profile.p]\nuser = 'root'\n{profile}\n\
+             [[grant]]\nname = 'x'\nto = ['agent']\nallow = ['x.do']\napproval = 'none'\n{unconfined}\n"
+        );
+        let laid = laid(&[("/etc/cron.d/known", "")], &policy, false);
+        let mine = laid.at("/srv/mine");
+        std::fs::create_dir(&mine).unwrap();
+        std::os::unix::fs::chown(&mine, Some(5001), None).unwrap();
+        let report = laid.report();
+        if goals(&report.subjects[0]).contains(&"root") != expect {
+            wrong.push(format!(
+                "{words}, {args}, {profile}:\n{}",
+                shown(&report, true)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

@@ -1,5 +1,7 @@
 //! The words with which calls of a command run its program, as far as the definition lists them.
 
+use std::collections::BTreeMap;
+
 use remit_policy::{Command, Param, ParamKind, Part, Word};
 
 use super::command::{listed, words};
@@ -15,6 +17,8 @@ pub struct CallWords {
     /// `NAME=WORD` of each argument with too many values for all their combinations: in a call, only one of these
     /// arguments has another value than the first.
     pub unlisted: Vec<String>,
+    /// Each `$NAME` whose value may name a file, with the directory in which that is.
+    pub chosen: BTreeMap<String, String>,
 }
 
 /// What an argument adds to a call.
@@ -53,7 +57,20 @@ impl CallWords {
         let mut calls: Vec<Vec<String>> = calls.collect();
         calls.sort_unstable();
         calls.dedup();
-        Self { calls, unlisted }
+        let chosen = command.params.iter().filter_map(|param| {
+            let above = match &param.kind {
+                ParamKind::Text { .. } | ParamKind::Secret { .. } => "/",
+                ParamKind::Path { under, .. } => under,
+                _ if listed(param).is_some() => return None,
+                _ => &command.cwd,
+            };
+            Some((format!("${}", param.name), above.to_owned()))
+        });
+        Self {
+            calls,
+            unlisted,
+            chosen: chosen.collect(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a command of the policy does: has units started, or writes what its caller gives.
 
 use remit_common::service;
+use remit_policy::call::bind::param_position;
 use remit_policy::{Command, Param, ParamKind, Part, Stdin, Word};
 use remit_programs::{Class, Written, innermost};
 
@@ -163,19 +164,34 @@ pub fn unit_name(word: &str) -> String {
 pub fn written(command: &Command) -> Option<Vec<String>> {
     let name = program(command);
     let written = remit_programs::written(name);
-    let has_input = command.stdin == Stdin::Caller && written == Some(Written::Input);
+    let has_input = has_input(command) && written == Some(Written::Input);
     let is_of_files = !matches!(written, None | Some(Written::Accounts | Written::System));
-    let is_chosen =
-        |param: &Param| matches!(param.kind, ParamKind::Text { .. } | ParamKind::Path { .. });
-    let is_chosen_path =
-        command.params.iter().any(is_chosen) && (is_of_files || writes_file(command, name));
+    let is_chosen = |word: &Word| {
+        let param = param_position(word).and_then(|at| command.params.get(at));
+        param.is_some_and(is_free)
+    };
+    let is_chosen_path = command.argv.iter().flat_map(words).any(is_chosen)
+        && (is_of_files || writes_file(command, name));
     if !has_input && !is_chosen_path {
         return None;
     }
-    let words = (1..command.argv.len()).map(|at| literal(command, at));
-    let files = words.map(|word| word.strip_prefix("of=").unwrap_or(word));
+    let literals = (1..command.argv.len()).map(|at| literal(command, at));
+    let files = literals.map(|word| word.strip_prefix("of=").unwrap_or(word));
     let files = files.filter(|word| word.starts_with('/'));
     Some(files.map(str::to_owned).collect())
+}
+
+/// Returns true if the caller writes what the program reads as its standard input.
+pub fn has_input(command: &Command) -> bool {
+    matches!(command.stdin, Stdin::Caller | Stdin::Secret(_))
+}
+
+/// Returns true if the caller chooses a text, or a file with what is in it.
+fn is_free(param: &Param) -> bool {
+    matches!(
+        param.kind,
+        ParamKind::Text { .. } | ParamKind::Path { .. } | ParamKind::Secret { .. }
+    )
 }
 
 /// Returns true if one of its options names a file to write, as `curl -o`.

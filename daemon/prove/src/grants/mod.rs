@@ -5,7 +5,8 @@ mod calls;
 mod command;
 mod permission;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use remit_common::prove::{PermittedCall, PermittedGrant, PermittedTo};
 use remit_common::wire::Effect;
@@ -28,6 +29,8 @@ pub const JOB: u32 = u32::MAX - 2;
 #[derive(Clone, Debug)]
 pub struct Rights<'q> {
     pub policy: &'q Policy,
+    /// Of its commands.
+    pub programs: Rc<[ProgramFact]>,
     pub in_advance: Vec<&'q PermittedGrant>,
     pub calls: Vec<&'q PermittedCall>,
     /// Each change needs a person, whatever a rule or a temporary grant says.
@@ -37,6 +40,7 @@ pub struct Rights<'q> {
 #[derive(Debug, Default)]
 pub struct Grants {
     pub profiles: Vec<ProfileFact>,
+    pub programs: Rc<[ProgramFact]>,
     pub granted: Vec<Granted>,
     /// Calls that need another person, and so are not followed: account and command.
     pub asking: usize,
@@ -65,14 +69,16 @@ pub struct ProgramFact {
     /// `None`: a throw-away account.
     pub uid: Option<u32>,
     pub words: CallWords,
+    /// The caller writes what it reads.
+    pub has_input: bool,
     pub directory: String,
     pub rule: String,
 }
 
-/// As whom, where, and with which words.
+/// As whom, where, with which input, and with which words.
 type CallEffect<'f> = (
     (&'f str, &'f str, Option<u32>),
-    &'f str,
+    (&'f str, bool, &'f BTreeMap<String, String>),
     (&'f [String], &'f [String]),
 );
 
@@ -82,8 +88,9 @@ impl ProgramFact {
         let calls = self.words.calls.iter();
         calls.map(|call| {
             let run_as = (self.command.as_str(), self.profile.as_str(), self.uid);
+            let reads = (self.directory.as_str(), self.has_input, &self.words.chosen);
             let words = (call.as_slice(), self.words.unlisted.as_slice());
-            (run_as, self.directory.as_str(), words)
+            (run_as, reads, words)
         })
     }
 
@@ -126,7 +133,7 @@ fn is_called(command: &Command) -> bool {
     profile_fact(&command.profile).is_some()
 }
 
-/// What programs of a policy do that those of another do not.
+/// What programs do that others do not.
 #[derive(Debug)]
 pub struct NewPrograms {
     pub is_empty: bool,
@@ -134,15 +141,14 @@ pub struct NewPrograms {
     pub left_out: Vec<String>,
 }
 
-/// Compares the programs of the commands in the same profiles.
-pub fn new_programs(policy: &Policy, other: &Policy) -> NewPrograms {
-    let other = programs(other);
+/// Compares the programs of the commands of a policy with those of another, in the same profiles.
+pub fn new_programs(own: &[ProgramFact], other: &[ProgramFact]) -> NewPrograms {
     let known: HashSet<_> = other.iter().flat_map(ProgramFact::effects).collect();
-    let is_new = |one: &ProgramFact| one.effects().any(|effect| !known.contains(&effect));
-    let new: Vec<ProgramFact> = programs(policy).into_iter().filter(is_new).collect();
+    let is_new = |one: &&ProgramFact| one.effects().any(|effect| !known.contains(&effect));
+    let new: Vec<&ProgramFact> = own.iter().filter(is_new).collect();
     NewPrograms {
         is_empty: new.is_empty(),
-        left_out: new.iter().filter_map(ProgramFact::left_out).collect(),
+        left_out: new.iter().filter_map(|one| one.left_out()).collect(),
     }
 }
 
@@ -170,7 +176,10 @@ impl Grants {
     }
 
     pub fn of(rights: &Rights<'_>, accounts: &Accounts, units: &BTreeSet<String>) -> Self {
-        let mut grants = Self::default();
+        let mut grants = Self {
+            programs: Rc::clone(&rights.programs),
+            ..Self::default()
+        };
         let policy = rights.policy;
         let profiles = policy
             .profiles()
@@ -256,7 +265,7 @@ fn profile_fact(profile: &Profile) -> Option<ProfileFact> {
     })
 }
 
-pub fn programs(policy: &Policy) -> Vec<ProgramFact> {
+pub fn programs(policy: &Policy) -> Rc<[ProgramFact]> {
     let commands = policy.commands();
     commands
         .filter_map(|command| program_fact(command))
@@ -270,6 +279,7 @@ fn program_fact(command: &Command) -> Option<ProgramFact> {
         profile: command.profile.name.clone(),
         uid,
         words: CallWords::new(command),
+        has_input: command::has_input(command),
         directory: command.cwd.clone(),
         rule: command.id.to_string(),
     })
@@ -380,9 +390,9 @@ mod tests {
                 .any(|call| call.ends_with(&["/b".to_owned()]))
         );
         assert!(found[0].left_out().is_some());
-        assert!(new_programs(&many, &many).is_empty);
-        let other = command(&argv, &args.replace("'/b'", "'/c'"));
-        let new = new_programs(&other, &many);
+        assert!(new_programs(&found, &found).is_empty);
+        let other = programs(&command(&argv, &args.replace("'/b'", "'/c'")));
+        let new = new_programs(&other, &found);
         assert!(!new.is_empty && new.left_out.len() == 1, "{new:?}");
     }
 
@@ -415,7 +425,7 @@ mod tests {
             ("'/p', '{play}', '/a'", PLAY.to_owned(), true),
         ];
         for (argv, args, expect) in rows {
-            let found = new_programs(&command(argv, &args), &before);
+            let found = new_programs(&programs(&command(argv, &args)), &programs(&before));
             assert_eq!(found.is_empty, expect, "{argv} {args}");
         }
     }

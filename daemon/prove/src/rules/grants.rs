@@ -1,11 +1,14 @@
 //! What the policy lets an account do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use remit_programs::innermost;
+
+use super::sudo_writes::{self, Decider, WriteTarget, WritingProgram};
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, template};
-use crate::grants::{Grants, ProfileFact, What};
+use crate::grants::{Grants, JOB, ProfileFact, ProgramFact, What};
 use crate::machine::entry::{End, Entry, Holder, Kind, WRITE};
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -62,7 +65,8 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
                 let uses = Atom::Uses(format!("{} {} {:?}", one.command, one.rule, one.what));
                 add(uses.clone(), RuleId::GrantInput);
                 if let Some(profile) = profile_of(profile).filter(|_| used.insert(uses.clone())) {
-                    for path in input(facts, profile, files) {
+                    let files: Vec<FilePath> = files.iter().filter_map(FilePath::new).collect();
+                    for path in input(facts, profile, &files) {
                         decides(facts, &uses, path, profile.uid == Some(0), clauses);
                     }
                 }
@@ -88,24 +92,80 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
     for profile in &grants.profiles {
         inside(facts, profile, clauses);
     }
+    for program in grants.programs.iter() {
+        if let Some(profile) = profile_of(&program.profile) {
+            written(facts, profile, program, clauses);
+        }
+    }
+}
+
+/// What the words of calls name to be written, and what decides its content beyond the caller.
+fn written(facts: &Facts, profile: &ProfileFact, program: &ProgramFact, clauses: &mut Clauses) {
+    let chosen = program.words.chosen.iter();
+    let chosen = chosen.filter_map(|(word, above)| Some((word.clone(), FilePath::new(above)?)));
+    let chosen: BTreeMap<String, FilePath> = chosen.collect();
+    let directory = FilePath::new(&program.directory);
+    let mut found: BTreeMap<WriteTarget, BTreeSet<Decider>> = BTreeMap::new();
+    for call in &program.words.calls {
+        let call: Vec<&str> = call.iter().map(String::as_str).collect();
+        let Some((path, words)) = innermost(&call).split_first() else {
+            continue;
+        };
+        let writer = WritingProgram {
+            runas: program.uid.unwrap_or(JOB),
+            name: path.rsplit('/').next().unwrap_or_default(),
+            words,
+            is_free: false,
+            has_input: program.has_input,
+            directory: directory.as_ref(),
+            chosen: &chosen,
+        };
+        for (target, decider) in sudo_writes::writes(facts, &writer) {
+            found.entry(target).or_default().insert(decider);
+        }
+    }
+    let call = Atom::Call(program.command.clone());
+    for (target, deciders) in found {
+        // Without a sandbox there is no input of the caller, and no sandbox shows the tables of accounts to be written.
+        let WriteTarget::File(file) = &target else {
+            continue;
+        };
+        let detail = format!(
+            "command {} of {} writes {file}",
+            program.command, program.rule
+        );
+        let paths = input(facts, profile, std::slice::from_ref(file)).into_iter();
+        let heads = paths.flat_map(|path| heads(facts, path, profile.uid == Some(0)));
+        let heads: Vec<Atom> = heads.collect();
+        for decider in deciders {
+            let body: Vec<Atom> = [call.clone()].into_iter().chain(decider).collect();
+            for head in &heads {
+                let clause = Clause::new(head.clone(), body.clone(), RuleId::GrantInput);
+                clauses.add(clause.detail(detail.clone()));
+            }
+        }
+    }
 }
 
 /// Adds that this permission decides what is found by a path.
 fn decides(facts: &Facts, uses: &Atom, path: &FilePath, as_root: bool, clauses: &mut Clauses) {
-    let heads = [
-        Some(Atom::Change(path.clone())),
-        as_root.then(|| super::files::as_root(facts, path)),
-    ];
-    for head in heads.into_iter().flatten() {
+    for head in heads(facts, path, as_root) {
         clauses.add(Clause::hidden(head, [uses.clone()]));
     }
 }
 
-/// Returns the paths whose content input of the caller decides.
-fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&'f FilePath> {
+/// The atoms of deciding what is found by a path.
+fn heads(facts: &Facts, path: &FilePath, as_root: bool) -> impl Iterator<Item = Atom> {
+    let change = Atom::Change(path.clone());
+    let as_root = as_root.then(|| super::files::as_root(facts, path));
+    [change].into_iter().chain(as_root)
+}
+
+/// Returns the paths whose content a program of the profile decides that writes these files, or what is beneath them. Without
+/// any, it is anywhere.
+fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[FilePath]) -> Vec<&'f FilePath> {
     let writes: Vec<FilePath> = profile.writes.iter().filter_map(FilePath::new).collect();
-    let named: Vec<FilePath> = files.iter().filter_map(FilePath::new).collect();
-    let directories = directories_of_missing(facts, &named);
+    let directories = directories_of_missing(facts, files);
     let paths = facts.ways.iter().filter(|(path, way)| {
         let end = match &way.end {
             End::There(end) => Some(end.clone()),
@@ -113,7 +173,7 @@ fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[String]) -> Vec<&
             End::Unknown => None,
         };
         let entry = end.and_then(|end| facts.files.get(&end));
-        let is_named = files.is_empty() || named.iter().any(|file| path.is_beneath(file));
+        let is_named = files.is_empty() || files.iter().any(|file| path.is_beneath(file));
         let is_named = is_named || directories.contains(path);
         let is_shown = profile.is_host || writes.iter().any(|above| path.is_beneath(above));
         is_named && is_shown && entry.is_some_and(|entry| has(profile, entry, WRITE))

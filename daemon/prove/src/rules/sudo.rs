@@ -1,9 +1,11 @@
 //! What permissions of sudo lead to.
 
+use std::collections::BTreeMap;
+
 use remit_common::service::has_units_started;
 use remit_programs::{Class, innermost};
 
-use super::sudo_writes;
+use super::sudo_writes::{self, WritingProgram};
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, SudoCommand, SudoRule, When};
@@ -85,9 +87,20 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                 let of_shell = Atom::Account(uid);
                 add(of_shell, vec![account.clone()], RuleId::SudoArguments);
             }
-            for (head, source) in sudo_writes::writes(facts, rule.runas, name, words, is_free) {
-                let body = std::iter::once(account.clone()).chain(source);
-                add(head, body.collect(), RuleId::SudoWrites);
+            let writer = WritingProgram {
+                runas: rule.runas,
+                name,
+                words,
+                is_free,
+                has_input: true,
+                directory: None,
+                chosen: &BTreeMap::new(),
+            };
+            for (target, source) in sudo_writes::writes(facts, &writer) {
+                for head in sudo_writes::written_as(facts, &target) {
+                    let body = [account.clone()].into_iter().chain(source.clone());
+                    add(head, body.collect(), RuleId::SudoWrites);
+                }
             }
             for unit in units(facts, name, words) {
                 add(unit, vec![account.clone()], RuleId::SudoUnit);

@@ -1,4 +1,6 @@
-//! What programs of sudo write, as their words say.
+//! What programs write, as their words say: those of sudo, and those of commands of the policy.
+
+use std::collections::BTreeMap;
 
 use remit_programs::Written;
 
@@ -9,23 +11,73 @@ use crate::path::FilePath;
 use crate::split_words::{OptionTable, SplitWords};
 
 /// What decides about a file beyond the caller: `None` is nothing more.
-type Decider = Option<Atom>;
+pub(super) type Decider = Option<Atom>;
 
-/// Returns what a program of the permission writes, each with what decides its content beyond the caller.
-pub(super) fn writes(
-    facts: &Facts,
-    runas: u32,
-    name: &str,
-    words: &[&str],
-    is_free: bool,
-) -> Vec<(Atom, Decider)> {
-    let own = |uid: u32| vec![(Atom::Account(uid), None)];
+/// What a program writes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WriteTarget {
+    /// The password or the rights of this account.
+    Account(u32),
+    /// This file, or those beneath it.
+    File(FilePath),
+}
+
+/// A program with its words.
+#[derive(Debug)]
+pub(super) struct WritingProgram<'w> {
+    pub runas: u32,
+    pub name: &'w str,
+    pub words: &'w [&'w str],
+    /// Any words of the caller are among its words.
+    pub is_free: bool,
+    /// The caller writes what it reads.
+    pub has_input: bool,
+    /// The directory in which relative files are. `None`: the caller's.
+    pub directory: Option<&'w FilePath>,
+    /// Words that the caller chooses, each with the directory in which the file is that it names.
+    pub chosen: &'w BTreeMap<String, FilePath>,
+}
+
+impl WritingProgram<'_> {
+    /// Returns what decides about the content of the file that a word names.
+    fn source(&self, word: &str) -> Decider {
+        const INPUT: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+        let is_input = self.has_input && INPUT.contains(&word);
+        match self.directory {
+            _ if is_input || self.chosen.contains_key(word) => None,
+            Some(directory) => directory.resolve(word).map(Atom::Change),
+            None => FilePath::new(word).map(Atom::Change),
+        }
+    }
+
+    fn target(&self, word: &str) -> Option<WriteTarget> {
+        let file = match (self.chosen.get(word), self.directory) {
+            (Some(above), _) => Some(above.clone()),
+            (None, Some(directory)) => directory.resolve(word),
+            (None, None) => FilePath::new(word),
+        };
+        file.map(WriteTarget::File)
+    }
+}
+
+/// Returns what a program writes, each with what decides its content beyond the caller.
+pub(super) fn writes(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTarget, Decider)> {
+    let &WritingProgram {
+        runas,
+        name,
+        words,
+        is_free,
+        has_input,
+        ..
+    } = writer;
+    let own = |uid: u32| vec![(WriteTarget::Account(uid), None)];
     let named = SplitWords::from_words(words, &["--from", "--reference"]);
     let takes_reference = named.has(&["--reference"]);
     let named = named.operands;
     match remit_programs::written(name) {
         None => Vec::new(),
         Some(Written::System) if !is_free || runas != 0 => Vec::new(),
+        Some(Written::Accounts) if !has_input => Vec::new(),
         Some(Written::Accounts) if !is_free && runas == 0 => {
             let only_looks = ["-c", "--check", "-cf", "-S", "--status", "-l", "--lock"];
             match (
@@ -33,7 +85,7 @@ pub(super) fn writes(
                 named.first(),
             ) {
                 (true, _) => Vec::new(),
-                (false, Some(user)) if name == "passwd" => {
+                (false, Some(user)) if name == "passwd" && !writer.chosen.contains_key(*user) => {
                     facts.accounts.uid(user).map_or_else(Vec::new, own)
                 }
                 (false, _) => own(0),
@@ -41,15 +93,19 @@ pub(super) fn writes(
         }
         Some(_) if is_free => own(runas),
         Some(Written::Input) => {
-            let source = named.iter().find_map(|word| word.strip_prefix("if="));
-            let source = source.and_then(FilePath::new).map(Atom::Change);
-            let files = named
-                .iter()
-                .filter_map(|word| FilePath::new(word.strip_prefix("of=").unwrap_or(word)));
-            let heads = files.flat_map(|file| written_as(facts, &file));
-            heads.map(|head| (head, source.clone())).collect()
+            let copied = named.iter().find_map(|word| word.strip_prefix("if="));
+            if copied.is_none() && !has_input {
+                return Vec::new();
+            }
+            let source = copied.and_then(|word| writer.source(word));
+            let files = named.iter().filter_map(|word| match name {
+                "dd" => word.strip_prefix("of="),
+                _ => Some(*word),
+            });
+            let files = files.filter_map(|file| writer.target(file));
+            files.map(|file| (file, source.clone())).collect()
         }
-        Some(Written::LastOperand) => copies(facts, name, words),
+        Some(Written::LastOperand) => copies(facts, writer),
         Some(Written::Metadata) => {
             let beyond = match (name, named.first()) {
                 _ if takes_reference => vec![None],
@@ -58,17 +114,16 @@ pub(super) fn writes(
                 ("chmod", Some(mode)) if !opens(mode) => Vec::new(),
                 _ => vec![None],
             };
-            let files = named.iter().filter_map(FilePath::new);
-            let heads = files.flat_map(|file| written_as(facts, &file));
-            heads.flat_map(|head| each(&head, &beyond)).collect()
+            let files = named.iter().filter_map(|word| writer.target(word));
+            files.flat_map(|file| each(&file, &beyond)).collect()
         }
         Some(_) => Vec::new(),
     }
 }
 
-fn each(head: &Atom, beyond: &[Decider]) -> Vec<(Atom, Decider)> {
-    let of = |one: &Decider| (head.clone(), one.clone());
-    beyond.iter().map(of).collect()
+fn each(target: &WriteTarget, beyond: &[Decider]) -> Vec<(WriteTarget, Decider)> {
+    let pair = |one: &Decider| (target.clone(), one.clone());
+    beyond.iter().map(pair).collect()
 }
 
 /// The options of cp(1), install(1), ln(1) and mv(1).
@@ -189,7 +244,8 @@ const WRITTEN_BY_RSYNC: [&str; 7] = [
 ];
 
 /// What cp(1), rsync(1) and the like put at their targets.
-fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Decider)> {
+fn copies(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTarget, Decider)> {
+    let &WritingProgram { name, words, .. } = writer;
     let (table, target) = match name {
         "rsync" => (&RSYNC, &[][..]),
         _ => (&COPY, &["-t", "--target-directory"][..]),
@@ -215,11 +271,10 @@ fn copies(facts: &Facts, name: &str, words: &[&str]) -> Vec<(Atom, Decider)> {
     for target in targets {
         let sources = operands.iter().filter(|_| !makes_directories);
         let sources = sources.filter(|word| **word != target);
-        let sources = sources.map(|word| FilePath::new(word).map(Atom::Change));
+        let sources = sources.map(|word| writer.source(word));
         let beyond: Vec<Decider> = sources.chain(rights.iter().cloned()).collect();
-        let heads = FilePath::new(target).map(|file| written_as(facts, &file));
-        let heads = heads.into_iter().flatten();
-        found.extend(heads.flat_map(|head| each(&head, &beyond)));
+        let file = writer.target(target).into_iter();
+        found.extend(file.flat_map(|file| each(&file, &beyond)));
     }
     found
 }
@@ -270,10 +325,11 @@ fn mapped_names(map: &str) -> impl Iterator<Item = &str> {
 /// Bits of a mode by which more than the owner can write, or whose program gets an account.
 const OPEN: u32 = 0o6022;
 
-/// Returns true for a mode of chmod(1) in which more than the owner may write, or which is not understood.
+/// Returns true for a mode of chmod(1) in which more than the owner may write, or which is not understood, or is `$NAME` for one
+/// that the caller chooses.
 fn opens(mode: &str) -> bool {
     u32::from_str_radix(mode, 8).map_or_else(
-        |_| mode.contains(['w', 's', 'u', 'g', 'o', '=']) && !mode.starts_with("go-"),
+        |_| mode.contains(['w', 's', 'u', 'g', 'o', '=', '$']) && !mode.starts_with("go-"),
         |bits| bits & OPEN != 0,
     )
 }
@@ -303,8 +359,12 @@ fn of_group(facts: &Facts, name: &str) -> Vec<Decider> {
     }
 }
 
-/// The atoms of writing a file as root, or a file beneath it. A new one is a change of its directory.
-fn written_as(facts: &Facts, file: &FilePath) -> Vec<Atom> {
+/// The atoms of writing this as root, or a file beneath it. A new one is a change of its directory.
+pub(super) fn written_as(facts: &Facts, target: &WriteTarget) -> Vec<Atom> {
+    let file = match target {
+        WriteTarget::Account(uid) => return vec![Atom::Account(*uid)],
+        WriteTarget::File(file) => file,
+    };
     let is_new = facts
         .ways
         .get(file)
