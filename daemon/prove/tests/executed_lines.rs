@@ -286,6 +286,39 @@ fn program_of_a_wrapper_is_found_in_policies() {
     check(lines.map(|(argv, more)| (argv, Vec::new(), granted(argv, more), true)));
 }
 
+#[test]
+fn variables_of_a_command_and_of_its_profile_are_followed() {
+    let python = "'/usr/bin/python3', '/opt/x.py'";
+    let of_command = |variables: &str| granted(python, &format!("env = {{ {variables} }}"));
+    let of_profile = |variables: &str| {
+        let profile = format!("[profile.bare]\nenv = {{ {variables} }}");
+        granted(python, "").replace("[profile.bare]", &profile)
+    };
+    let of_both = |profile: &str, command: &str| {
+        let command = format!("env = {{ {command} }}\n[profile.bare]");
+        of_profile(profile).replace("[profile.bare]", &command)
+    };
+    let rows = [
+        ("command", of_command("PYTHONPATH = '/srv/app'"), true),
+        ("library", of_command("LD_PRELOAD = '/srv/app/x.so'"), true),
+        ("shell", of_command("BASH_ENV = '/srv/app/run.sh'"), true),
+        ("other", of_command("APP_HOME = '/srv/app'"), false),
+        ("of root", of_command("PYTHONPATH = '/opt'"), false),
+        ("profile", of_profile("PYTHONPATH = '/srv/app'"), true),
+        (
+            "replaced",
+            of_both("PYTHONPATH = '/srv/app'", "PYTHONPATH = '/opt'"),
+            false,
+        ),
+        (
+            "both",
+            of_both("LD_PRELOAD = '/opt/x.so'", "PYTHONPATH = '/srv/app'"),
+            true,
+        ),
+    ];
+    check(rows.map(|(row, policy, expect)| (row, Vec::new(), policy, expect)));
+}
+
 /// The words behind a value are the program's, too.
 #[test]
 fn words_of_each_call_are_followed_in_policies() {

@@ -72,13 +72,15 @@ pub struct ProgramFact {
     /// The caller writes what it reads.
     pub has_input: bool,
     pub directory: String,
+    /// `NAME=value`.
+    pub variables: Vec<String>,
     pub rule: String,
 }
 
-/// As whom, where, with which input, and with which words.
+/// As whom, where, with which input and variables, and with which words.
 type CallEffect<'f> = (
     (&'f str, &'f str, Option<u32>),
-    (&'f str, bool, &'f BTreeMap<String, String>),
+    (&'f str, bool, &'f BTreeMap<String, String>, &'f [String]),
     (&'f [String], &'f [String]),
 );
 
@@ -88,7 +90,12 @@ impl ProgramFact {
         let calls = self.words.calls.iter();
         calls.map(|call| {
             let run_as = (self.command.as_str(), self.profile.as_str(), self.uid);
-            let reads = (self.directory.as_str(), self.has_input, &self.words.chosen);
+            let reads = (
+                self.directory.as_str(),
+                self.has_input,
+                &self.words.chosen,
+                self.variables.as_slice(),
+            );
             let words = (call.as_slice(), self.words.unlisted.as_slice());
             (run_as, reads, words)
         })
@@ -274,6 +281,11 @@ pub fn programs(policy: &Policy) -> Rc<[ProgramFact]> {
 
 fn program_fact(command: &Command) -> Option<ProgramFact> {
     let uid = profile_fact(&command.profile)?.uid;
+    let mut variables = command.profile.env.clone();
+    variables.extend(command.env.clone());
+    let variables = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
     Some(ProgramFact {
         command: command.name.clone(),
         profile: command.profile.name.clone(),
@@ -281,6 +293,7 @@ fn program_fact(command: &Command) -> Option<ProgramFact> {
         words: CallWords::new(command),
         has_input: command::has_input(command),
         directory: command.cwd.clone(),
+        variables: variables.collect(),
         rule: command.id.to_string(),
     })
 }
@@ -423,6 +436,16 @@ mod tests {
                 true,
             ),
             ("'/p', '{play}', '/a'", PLAY.to_owned(), true),
+            (
+                "'/p', '{play}', '/a'",
+                format!("{PLAY}\nenv = {{ A = 'b' }}"),
+                false,
+            ),
+            (
+                "'/p', '{play}', '/a'",
+                format!("{PLAY}\ncwd = '/opt'"),
+                false,
+            ),
         ];
         for (argv, args, expect) in rows {
             let found = new_programs(&programs(&command(argv, &args)), &programs(&before));

@@ -5,6 +5,7 @@ use remit_programs::innermost;
 
 use super::execution::Execution;
 use super::shell::{base_name, paths};
+use super::variables;
 use crate::facts::{Source, When};
 use crate::grants::{JOB, programs};
 use crate::look::Look;
@@ -22,10 +23,13 @@ pub fn look(look: &mut Look<'_>, policy: &Policy) {
             ..Source::whole(&FilePath::fixed("/etc/remit/policy.d"))
         };
         let uid = program.uid.unwrap_or(JOB);
-        let by = Execution {
+        let mut by = Execution {
             directory: FilePath::new(&program.directory),
             ..Execution::new(uid, RuleId::GrantProgram, when, source)
         };
+        for variable in &program.variables {
+            variables::apply(look, &mut by, variable.as_bytes());
+        }
         if let Some(why) = program.left_out() {
             look.machine.unknown(&by.source.file, why);
         }
