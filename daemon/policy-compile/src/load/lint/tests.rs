@@ -158,11 +158,10 @@ fn a_caller_writes_no_scripts() {
         "/usr/bin/xargs",
         "/usr/bin/env",
     ] {
-        assert_eq!(
-            found(template, &Stdin::Caller),
-            [(Severity::Error, 0)],
-            "{template}"
-        );
+        for stdin in [Stdin::Caller, Stdin::Secret(0), Stdin::Plan] {
+            let error = [(Severity::Error, 0)];
+            assert_eq!(found(template, &stdin), error, "{template} {stdin:?}");
+        }
         assert_eq!(
             found(template, &Stdin::None),
             [(Severity::Warning, 0)],
