@@ -42,7 +42,9 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
             run: Some((profile.unwrap_or(&policy.read.name), env_names)),
             call: None,
         }),
-        Ask::Command { name, args, .. } | Ask::Commit { name, args, .. } => Some(Question {
+        Ask::Command { name, args, .. }
+        | Ask::Commit { name, args, .. }
+        | Ask::Paths { name, args, .. } => Some(Question {
             caller,
             name,
             nature: policy.nature_of(name),
@@ -83,7 +85,11 @@ fn why(
             .named(name)
             .map(|named| named.effect())
             .filter(|own| *own != effect),
-        Ask::Run { .. } | Ask::Commit { .. } | Ask::Change { .. } | Ask::Try { .. } => None,
+        Ask::Run { .. }
+        | Ask::Commit { .. }
+        | Ask::Paths { .. }
+        | Ask::Change { .. }
+        | Ask::Try { .. } => None,
     };
     match verdict {
         Verdict::Allow(grant) => format!(

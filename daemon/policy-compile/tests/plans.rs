@@ -609,6 +609,78 @@ fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
     assert_eq!(allowed(&["site.look"]), ["/etc/nginx"]);
 }
 
+/// An undo of nginx's files needs no approver of sshd's, and neither can approve the other's.
+#[test]
+fn undo_asks_whom_its_commit_asks() {
+    let rule = |paths: &str, by: &str| {
+        format!(
+            "[[grant]]\nto = ['#7']\nallow = ['plan.commit', 'plan.undo']\n{paths}\napproval = {{ by = {by} }}\n"
+        )
+    };
+    let policy = site(
+        &(rule("paths = ['/etc/nginx']", "['#8']")
+            + &rule(
+                "paths = ['/etc/ssh', '/srv/a/b']",
+                "['#9', '#10'], count = 2, signed = 'touch'",
+            )
+            + &rule("paths = ['/etc/nginx', '/srv', '/opt']", "['#8', '#11']")),
+    );
+    let args = [("id".to_owned(), "0".repeat(32))];
+    for (paths, expect) in [
+        (&["/etc/nginx/a"][..], Ok(("#8", 1))),
+        (&["/srv/x"], Ok(("#8 #11", 1))),
+        (&["/etc/nginx", "/opt"], Ok(("#8", 1))),
+        (&["/etc/ssh/sshd_config"], Ok(("2 of (#9, #10)", 2))),
+        // One path, and a directory above one, of the stricter rule are enough.
+        (
+            &["/srv/x", "/srv/a/b/c"],
+            Ok(("2 of (#9, #10) and (#8, #11)", 2)),
+        ),
+        (&["/srv/a"], Ok(("2 of (#9, #10) and (#8, #11)", 2))),
+        (
+            &["/etc/ssh/a", "/etc/nginx/a"],
+            Err("the commit has others"),
+        ),
+        (&["/usr/x"], Err("the commit has others")),
+        // Without a journal.
+        (&[], Ok(("2 of #8 and (#9, #10)", 2))),
+    ] {
+        let paths: Vec<_> = paths
+            .iter()
+            .map(|path| PlanPath::new(*path).unwrap())
+            .collect();
+        let paths = paths.as_slice();
+        let ask = |name, args| policy.decide(CALLER, &Ask::Paths { name, args, paths });
+        match (ask("plan.undo", &args[..]), expect) {
+            (Verdict::Ask(pending), Ok((by, count))) => {
+                let asked = pending.approval();
+                assert_eq!(
+                    (asked.asked_of().join(" "), asked.count().get()),
+                    (by.to_owned(), count),
+                    "{paths:?}"
+                );
+                assert_eq!(asked.signed().is_some(), count == 2, "{paths:?}");
+                let all = |own: &Vec<PlanPath>| {
+                    paths
+                        .iter()
+                        .all(|path| own.iter().any(|own| path.is_in(own.as_bytes())))
+                };
+                assert!(pending.terms().undo_paths().iter().all(all), "{paths:?}");
+                let Verdict::Ask(commit) = ask("plan.commit", &[]) else {
+                    panic!("{paths:?}: the commit asks");
+                };
+                assert_eq!(commit.approval(), asked, "{paths:?}");
+            }
+            (Verdict::Deny(denial), Err(why)) => {
+                assert!(denial.what.contains(why), "{}", denial.what);
+                // A path of another user's commit.
+                assert!(denial.object.is_none() && !denial.what.contains("/usr/x"));
+            }
+            (verdict, expect) => panic!("{paths:?}: {verdict:?}, not {expect:?}"),
+        }
+    }
+}
+
 /// Attack: a rule about one of the calls that follow has no paths, and does not allow the undo.
 #[test]
 fn paths_of_an_undo_are_of_a_rule_that_allows_it() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use remit_common::refusal::Code;
 
+use crate::decide::changes::CallPaths;
 use crate::decide::denial::Denial;
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict};
 use crate::model::command::{Command, CommitUse, ParamKind, Part, Stdin, THEN, THEN_WORD, Word};
@@ -215,7 +216,7 @@ impl Policy {
         }
         self.not_denied(caller, &name, Some(Named::Command(command).with(&args)))?;
         if !is_asked {
-            let alone = self.call(caller, &name, command.effect, &args, None);
+            let alone = self.call(caller, &name, command.effect, &args, &CallPaths::default());
             let why = match alone {
                 Ok(Verdict::Allow(_)) => None,
                 Ok(Verdict::Ask(pending)) => Some(format!("by itself it {}", pending.approval())),

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remit_common::builtin::COMMANDS;
-use remit_plan::{Plan, PlanPath};
 
 use crate::decide::CallerIds;
 use crate::model::command::Command;
@@ -222,17 +221,6 @@ impl GrantRule {
         let is_strict = self.approval.is_some() || self.confirm_s.is_some();
         let touches = |(named, args): Called<'_>| self.scope.touches(named, args);
         self.covers(call) || (is_strict && call.is_some_and(touches))
-    }
-
-    /// Returns true if one path of the plan is among its paths, or above one: its approval and its `confirm` are needed,
-    /// whichever rule allows the plan. A user who may write to a directory or move it decides on all beneath it.
-    pub fn touches(&self, plan: &Plan) -> bool {
-        let mut entries = plan.entries().iter();
-        let is_own = |path: &PlanPath| {
-            let mut paths = self.paths.iter();
-            paths.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
-        };
-        self.paths.is_empty() || entries.any(|entry| is_own(&entry.path))
     }
 }
 

@@ -10,7 +10,8 @@
 //! the variables. A rule with `args` matches a call whose arguments will have these values: a grant all of them, a
 //! denial one of each. Its approval applies as soon as one of each matches, whichever rule allows the call. Logs of many
 //! units may show those that a rule names: its denial and its approval apply. A rule with `paths` allows a plan with no
-//! other paths. Its approval and its `confirm` apply as soon as the plan has one of them. A caller without a grant gets
+//! other paths. Its approval and its `confirm` apply as soon as the plan has one of them. An undo has the paths of what it
+//! undoes. A caller without a grant gets
 //! the same answer as for a command that does not exist, even if a `[[deny]]` is about it. Root's `try` of a profile
 //! asks no rule: it gives root nothing that root does not have.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -18,71 +19,33 @@
 pub mod access;
 pub(crate) mod acts;
 pub(crate) mod approval;
+mod ask;
 mod basis;
+pub(crate) mod changes;
 mod choices;
 pub(crate) mod denial;
 pub mod index;
 pub(crate) mod pre_approval;
 mod uncovered;
 
+pub use ask::{Ask, CallerIds};
 pub use basis::Basis;
 pub use index::{Called, lists};
 
 use std::sync::Arc;
 
 use remit_common::wire::Effect;
-use remit_plan::{Bundle, PlanPath};
+use remit_plan::PlanPath;
 
 use crate::decide::acts::Act;
 use crate::decide::approval::Pending;
+use crate::decide::changes::CallPaths;
 use crate::decide::denial::Denial;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
 use crate::model::policy::{Named, Policy, RUN};
 use crate::model::profile::Profile;
 use crate::model::rule::{GrantRule, RuleId, refused_id};
-
-/// The caller: ids that the kernel reports for the peer of a socket.
-#[derive(Debug, Clone, Copy)]
-pub struct CallerIds<'a> {
-    /// The effective uid at connect (unix(7), SO_PEERCRED).
-    pub uid: u32,
-    /// All gids at connect, with the primary one (SO_PEERCRED, SO_PEERGROUPS).
-    pub gids: &'a [u32],
-}
-
-#[derive(Debug, Clone, Copy)]
-pub enum Ask<'a> {
-    Run {
-        /// `None` means `read`.
-        profile: Option<&'a str>,
-        /// The program, or a script's interpreter. `run` covers every program: its sandbox makes them harmless.
-        argv0: &'a [u8],
-        env_names: &'a [&'a [u8]],
-    },
-    Command {
-        name: &'a str,
-        effect: Effect,
-        args: &'a [(String, String)],
-    },
-    /// A command that commits changes of files, with the plan.
-    Commit {
-        name: &'a str,
-        args: &'a [(String, String)],
-        plan: &'a Bundle,
-    },
-    /// Run any program or script once, as an approver saw it.
-    Change {
-        /// `None` means `host`.
-        profile: Option<&'a str>,
-        env_names: &'a [&'a [u8]],
-    },
-    /// Run any program or script to try a profile as root: no rule is asked.
-    Try {
-        profile: Option<&'a str>,
-        env_names: &'a [&'a [u8]],
-    },
-}
 
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,9 +208,11 @@ impl Policy {
                 argv0: _,
                 env_names,
             } => self.run(caller, profile.unwrap_or(&self.read.name), env_names),
-            Ask::Command { name, effect, args } => self.call(caller, name, *effect, args, None),
-            Ask::Commit { name, args, plan } => {
-                self.call(caller, name, Effect::Change, args, Some(plan))
+            Ask::Command { name, effect, args } => {
+                self.call(caller, name, *effect, args, &CallPaths::default())
+            }
+            Ask::Commit { name, args, .. } | Ask::Paths { name, args, .. } => {
+                self.call(caller, name, Effect::Change, args, &CallPaths::new(ask))
             }
             Ask::Change { profile, env_names } => {
                 self.one_off(caller, profile.unwrap_or(&self.host.name), env_names)
@@ -302,7 +267,7 @@ impl Policy {
         name: &str,
         effect: Effect,
         args: &[(String, String)],
-        plan: Option<&Bundle>,
+        changes: &CallPaths<'_>,
     ) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
         // First, so that an answer takes no longer if the command exists.
@@ -322,13 +287,11 @@ impl Policy {
             named.check_names(args).map_err(Denial::without_rule)?;
             return Err(uncovered::other_arguments(caller.uid, name, granting()));
         }
-        let contains = |rule: &GrantRule| plan.is_none_or(|bundle| rule.contains(bundle.plan()));
         let allowing: Vec<&GrantRule> = granted
-            .filter(|rule| rule.covers(call) && contains(rule))
+            .filter(|rule| rule.covers(call) && changes.are_within(rule))
             .collect();
         let Some(first) = allowing.first() else {
-            let outside =
-                plan.and_then(|bundle| uncovered::other_paths(name, bundle.plan(), granting()));
+            let outside = uncovered::other_paths(named, changes, granting());
             return Err(outside.unwrap_or_else(unknown));
         };
         if named.effect() != effect {
@@ -336,14 +299,13 @@ impl Policy {
         }
         let mut terms = Terms::of(named, self.profile_of(named));
         // One more path in a plan takes no approval and no confirmation away.
-        let touches = |rule: &GrantRule| plan.is_none_or(|bundle| rule.touches(bundle.plan()));
         let counting: Vec<&GrantRule> = granting()
-            .filter(|rule| rule.counts_for(call) && touches(rule))
+            .filter(|rule| rule.counts_for(call) && changes.touch(rule))
             .collect();
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
         terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
         terms.set_commit(&allowing, &counting);
-        let alone = plan.filter(|_| asked.is_none());
+        let alone = changes.plan().filter(|_| asked.is_none());
         if let Some(denial) =
             alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))
         {

@@ -1,11 +1,14 @@
-//! Refusals of calls that a caller's rules cover only with other arguments, or with a plan of other paths.
+//! Refusals of calls that a caller's rules cover only with other arguments, or with changes of other paths.
 
 use std::collections::BTreeSet;
 
 use remit_common::refusal::Code;
-use remit_plan::{Plan, PlanPath};
+use remit_plan::PlanPath;
 
+use crate::decide::changes::CallPaths;
 use crate::decide::denial::Denial;
+use crate::model::command::CommitUse;
+use crate::model::policy::Named;
 use crate::model::rule::{Coverage, GrantRule, Nature};
 use crate::model::scope::Scope;
 
@@ -34,28 +37,45 @@ pub(super) fn other_arguments<'a>(
     }
 }
 
-/// For a plan with a path that no single rule has beneath its paths. `None` if one has all.
+/// For changes with a path that no single rule has beneath its paths. `None` if one has all. The path of an undo is not
+/// named: the commit may be another user's.
 pub(super) fn other_paths<'a>(
-    name: &str,
-    plan: &Plan,
+    named: Named<'_>,
+    changes: &CallPaths<'_>,
     granting: impl Iterator<Item = &'a GrantRule>,
 ) -> Option<Denial> {
-    let rules: Vec<&GrantRule> = granting.filter(|rule| !rule.contains(plan)).collect();
+    let rules: Vec<&GrantRule> = granting.filter(|rule| !changes.are_within(rule)).collect();
     let closest = rules.first()?;
     let all: Vec<PlanPath> = rules.iter().flat_map(|rule| rule.paths.clone()).collect();
     // Each path may lie beneath those of some rule.
-    let path = plan.outside(&all).or_else(|| closest.outside(plan))?;
+    let path = changes.outside(&all);
+    let path = path.or_else(|| changes.outside(&closest.paths))?;
+    let name = named.name();
+    let is_undo = match named {
+        Named::Builtin(_) => false,
+        Named::Command(command) => command.commit_use() == Some(CommitUse::Undo),
+    };
     let coverages = rules.iter().map(|rule| rule.coverage(Nature::Commits));
     let coverages: BTreeSet<Coverage<'_>> = coverages.map(Coverage::without_acts).collect();
     let coverages = alternatives(coverages.into_iter());
     Some(Denial {
         code: Code::DeniedRule,
-        object: Some(path.to_string()),
+        object: (!is_undo).then(|| path.to_string()),
         rule: Some(closest.id.clone()),
-        what: format!("'{name}' is granted only with {coverages}, and the plan changes '{path}'"),
+        what: match is_undo {
+            true => format!("'{name}' is granted only with {coverages}, and the commit has others"),
+            false => {
+                format!("'{name}' is granted only with {coverages}, and the plan changes '{path}'")
+            }
+        },
         lift: more_in("paths", &rules),
-        next: "make a plan that changes nothing else, or one plan for the paths of each rule"
-            .into(),
+        next: match is_undo {
+            true => "tell the person you work for which commit is to be undone",
+            false => {
+                "make a plan that changes nothing else, or one plan for the paths of each rule"
+            }
+        }
+        .into(),
     })
 }
 

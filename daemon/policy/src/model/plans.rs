@@ -55,6 +55,16 @@ impl Command {
         }
     }
 
+    /// Returns the id of the commit that a call with these arguments undoes. `None` if it has not exactly one.
+    #[must_use]
+    pub fn undone_by<'a>(&self, args: &'a [(String, String)]) -> Option<&'a str> {
+        let is_undo = self.commit_use() == Some(CommitUse::Undo);
+        let param = self.undone().filter(|_| is_undo)?;
+        let mut ids = args.iter().filter(|(name, _)| *name == param.name);
+        let (_, id) = ids.next()?;
+        ids.next().is_none().then_some(id.as_str())
+    }
+
     /// Returns true for the argument of an undo that takes new directories away with all that is in them.
     fn is_contents(&self, part: Option<&Part>) -> bool {
         let Some(Part::Word(Word::Value(at))) = part else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use remit_common::builtin::{self, COMMANDS};
 use remit_common::wire::Effect;
-use remit_plan::{Plan, PlanPath};
+use remit_plan::PlanPath;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Called, CallerIds};
@@ -163,16 +163,6 @@ impl GrantRule {
             )),
             None => Ok(()),
         }
-    }
-
-    /// Returns true if all paths of the plan are among its paths.
-    pub fn contains(&self, plan: &Plan) -> bool {
-        self.outside(plan).is_none()
-    }
-
-    /// Returns the first path of the plan that is not among its paths.
-    pub fn outside<'a>(&self, plan: &'a Plan) -> Option<&'a PlanPath> {
-        plan.outside(&self.paths)
     }
 
     /// Returns true if its `run` includes the built-in commands, which run in `read`: not if the rule has less access.

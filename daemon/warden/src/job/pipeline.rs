@@ -30,9 +30,10 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
         let mut call = Call::new(spec, fds)?;
         let sent = cx.policies.has_shadow().then(|| call.args().to_vec());
         call.complete(&cx.policies.live.policy);
-        // Decoding takes time and memory, and a caller without a rule is refused by the name alone.
+        // A plan or a journal takes time and memory, and a caller without a rule is refused by the name alone.
         if cx.policies.may_grant(subject, &call) {
             call.decode_plan(&cx.policies.live.policy);
+            call.read_undone(&cx.policies.live.policy);
         }
         upload::add_words(&mut call, cx.settings, subject);
         let asked = asked.insert(cx.policies.summary_of(&call));

@@ -81,6 +81,28 @@ pub fn extent(directory: &Path, id: &str) -> Extent {
     }
 }
 
+/// Reads the journal of a commit that can be undone. Fails for an id that is none: it is part of a path.
+fn kept_journal(directory: &Path, id: &str) -> Result<Journal, String> {
+    let none = |why: String| format!("there is no commit with this id that can be undone: {why}");
+    if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(none("an id has 32 hexadecimal digits".to_owned()));
+    }
+    let journal = read_journal(directory, id).map_err(|error| none(error.to_string()))?;
+    match journal.phase {
+        Phase::Kept => Ok(journal),
+        _ => Err(none("it is not done, or not kept any more".to_owned())),
+    }
+}
+
+/// Returns the paths that a commit changed, by its journal. None if it cannot be undone.
+pub fn changed_paths(directory: &Path, id: &str) -> Vec<PlanPath> {
+    let Ok(journal) = kept_journal(directory, id) else {
+        return Vec::new();
+    };
+    let entries = journal.plan.entries().iter();
+    entries.map(|entry| entry.path.clone()).collect()
+}
+
 /// The commit that a command undoes, and what decides whether it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undo {
@@ -149,17 +171,7 @@ impl Undo {
     }
 
     fn journal(&self) -> Result<Journal, String> {
-        let none =
-            |why: String| format!("there is no commit with this id that can be undone: {why}");
-        if self.id.len() != 32 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(none("an id has 32 hexadecimal digits".to_owned()));
-        }
-        let journal = read_journal(&self.directory, &self.id);
-        let journal = journal.map_err(|error| none(error.to_string()))?;
-        match journal.phase {
-            Phase::Kept => Ok(journal),
-            _ => Err(none("it is not done, or not kept any more".to_owned())),
-        }
+        kept_journal(&self.directory, &self.id)
     }
 
     /// Opens what `remit-commit` keeps of the path of an entry.

@@ -77,6 +77,8 @@ impl Draft {
             content: _,
             file_change: _,
             plan_digest: _,
+            // By what the rules were asked. `does` has what is put back.
+            undone: _,
             shadow: _,
         } = call;
         Whole {

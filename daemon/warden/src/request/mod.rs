@@ -1,5 +1,6 @@
 //! Turns a request into exactly what will be executed. Pure, except for reads of sealed memory files.
 
+mod ask;
 mod bound;
 mod record;
 mod runtime;

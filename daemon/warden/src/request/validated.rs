@@ -12,8 +12,8 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{behalf::Behalf, builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_plan::Bundle;
-use remit_policy::{Ask, CHANGE, Policy, RUN, Stdin};
+use remit_plan::{Bundle, PlanPath};
+use remit_policy::{CHANGE, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
@@ -45,6 +45,8 @@ pub struct Call {
     pub(super) file_change: Option<Result<Bundle, String>>,
     /// Of that plan, in hexadecimal.
     pub(super) plan_digest: Option<String>,
+    /// Of the commit that it undoes, all that it changed. Empty if that is not known.
+    pub(super) undone: Vec<PlanPath>,
     /// Only the daemon sets it.
     pub(super) own: OwnPart,
     /// What the shadow policy says of it, if the policy in force says something else.
@@ -131,6 +133,7 @@ impl Call {
             content: content.finalize().into(),
             file_change: None,
             plan_digest: None,
+            undone: Vec::new(),
             own: OwnPart::default(),
             shadow: None,
         })
@@ -169,29 +172,6 @@ impl Call {
     pub fn file_change(&self) -> Option<Result<&Bundle, &str>> {
         let decoded = self.file_change.as_ref()?;
         Some(decoded.as_ref().map_err(String::as_str))
-    }
-
-    pub fn ask<'a>(&'a self, env_names: &'a [&'a [u8]]) -> Ask<'a> {
-        let profile = self.profile.as_deref();
-        match (&self.what, &self.purpose) {
-            (_, Purpose::Try) => Ask::Try { profile, env_names },
-            (What::Named { name, args }, Purpose::Change { .. })
-                if let Some(Ok(plan)) = &self.file_change =>
-            {
-                Ask::Commit { name, args, plan }
-            }
-            (What::Named { name, args }, Purpose::Use | Purpose::Change { .. }) => Ask::Command {
-                name,
-                effect: self.effect(),
-                args,
-            },
-            (What::Program(_), Purpose::Change { .. }) => Ask::Change { profile, env_names },
-            (What::Program(argv), Purpose::Use) => Ask::Run {
-                profile,
-                argv0: argv.first().map_or(&[][..], |argv0| argv0.as_bytes()),
-                env_names,
-            },
-        }
     }
 
     pub fn env_names(&self) -> Vec<&[u8]> {

@@ -94,6 +94,11 @@ impl Decision {
                 let args = &args;
                 Ask::Commit { name, args, plan }
             }
+            Ask::Paths { name, paths, .. } => {
+                policy.complete(name, &mut args);
+                let args = &args;
+                Ask::Paths { name, args, paths }
+            }
             other @ (Ask::Run { .. } | Ask::Change { .. } | Ask::Try { .. }) => other,
         };
         let verdict = floor.over(policy.decide(caller, &ask), call.effect());

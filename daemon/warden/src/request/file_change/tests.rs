@@ -10,7 +10,11 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use remit_plan::{Base, Change, Content, Entry, Kind, Plan, PlanDirectories, Source, Stat, sha256};
 
+use remit_common::wire::Purpose;
+use remit_policy::{Ask, MachineTable};
+
 use super::*;
+use crate::request::fixture::{named, spec};
 use crate::startup::confinement;
 
 /// A directory of one test.
@@ -112,6 +116,52 @@ fn page_of_an_undo_has_the_targets_of_links() {
         ];
         assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
     }
+}
+
+/// Attack: an id that leads to another journal, and one whose commit is undone.
+#[test]
+fn undo_is_judged_by_the_paths_of_a_journal_that_can_be_undone() {
+    let scene = Scene::new("asked");
+    let (undo, [kept, _]) = scene.undo(Kind::File, 1);
+    let text = format!(
+        "[[command]]\nname = \"site.undo\"\nsummary = \"x\"\neffect = \"change\"\nprofile = \"host\"\n\
+         argv = [\"/usr/libexec/remit/remit-commit\", \"undo\", \"{}\", \"{{id}}\"]\n\
+         args.id = {{ type = \"string\", pattern = \"[0-9a-z./]+\", max = 99 }}\n",
+        undo.directory.display()
+    );
+    let policy = crate::request::fixture::Scene::of(&text, &MachineTable::default()).policy;
+    let asked = |args: &[(&str, &str)]| {
+        let purpose = Purpose::Change {
+            reason: "a test".to_owned(),
+        };
+        let mut call = Call::new(spec(named("site.undo", args), purpose), Vec::new()).unwrap();
+        call.read_undone(&policy);
+        match call.ask(&[]) {
+            Ask::Paths { paths, .. } => {
+                assert!(call.held > paths.iter().map(|path| path.as_bytes().len()).sum());
+                paths.iter().map(ToString::to_string).collect()
+            }
+            Ask::Command { .. } => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let id = undo.id.as_str();
+    let current = scene.0.join("own/current").display().to_string();
+    assert_eq!(asked(&[("id", id)]), [current]);
+    let (above, other) = (format!("../commits/{id}"), "0".repeat(32));
+    let (above, other) = (above.as_str(), other.as_str());
+    for args in [
+        &[][..],
+        &[("id", above)],
+        &[("id", other)],
+        &[("id", id), ("id", other)],
+    ] {
+        assert_eq!(asked(args), [""; 0], "{args:?}");
+    }
+    let mut journal = fs::read(kept.join("journal")).unwrap();
+    journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Gone as u8;
+    fs::write(kept.join("journal"), &journal).unwrap();
+    assert_eq!(asked(&[("id", id)]), [""; 0]);
 }
 
 /// Returns what an undo finds of the old file, by its bytes or its target, once `change` was made to the private
