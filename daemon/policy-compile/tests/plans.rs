@@ -17,7 +17,8 @@ use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, OldCapabilities, Plan,
     PlanPath, Source, Stat, sha256,
 };
-use remit_policy::{Ask, Basis, CallerIds, Consent, PlanWithin, Policy, Verdict};
+use remit_policy::model::rule::{Grantees, Principal};
+use remit_policy::{Approval, Ask, Basis, CallerIds, Consent, Count, PlanWithin, Policy, Verdict};
 use remit_policy_compile::load;
 
 const COMMANDS: &str = include_str!("../../../packaging/policy.d/60-plans.toml");
@@ -679,6 +680,100 @@ fn undo_asks_whom_its_commit_asks() {
             (verdict, expect) => panic!("{paths:?}: {verdict:?}, not {expect:?}"),
         }
     }
+}
+
+/// Returns the approval of a floor by uid 11.
+fn floor() -> Approval {
+    let by = Grantees {
+        ids: [(Principal::User(11), "#11".to_owned())].into(),
+        words: vec!["#11".to_owned()],
+        ..Grantees::default()
+    };
+    Approval::new(by, Count::One, 600)
+}
+
+/// A floor is asked about what a rule allows to a person. It lifts nothing that a rule refuses, or asks others for.
+#[test]
+fn floor_is_asked_about_plans_that_need_a_person() {
+    let free = rule("'/srv'", "'none'") + "acts = ['site.look', 'site.change']\n";
+    let asks = rule("'/srv/asks'", "{ by = ['#8'] }");
+    let own = "[[grant]]\nto = ['#7']\nallow = ['site.change']\napproval = { by = ['#9'] }\n";
+    let denies = "[[deny]]\nto = ['#7']\ndeny = ['site.look']\n";
+    let policy = |rules: &str| site(&format!("{free}{asks}{own}{rules}"));
+    let link = Edit {
+        action: Action::Link(b"/etc/shadow".to_vec()),
+        mode: None,
+        ..edit("/srv/link", 0o644)
+    };
+    let link = link.apply(None).unwrap().unwrap();
+    let link = Bundle::from_planned(vec![link]).unwrap();
+    for (rules, plan, calls, alone, under) in [
+        ("", plan(&[("/srv/a", 0o644)]), &[][..], "allowed", "#11"),
+        (
+            "",
+            plan(&[("/srv/a", 0o755)]),
+            &[],
+            "without an approval cannot",
+            "#11",
+        ),
+        ("", link, &[], "without an approval cannot", "#11"),
+        ("", plan(&[("/srv/asks/a", 0o644)]), &[], "#8", "#8"),
+        (
+            "",
+            plan(&[("/opt/a", 0o644)]),
+            &[],
+            "granted only",
+            "granted only",
+        ),
+        (
+            "",
+            plan(&[("/srv/a", 0o644)]),
+            &["site.look"],
+            "by itself it is refused",
+            "#11",
+        ),
+        (
+            denies,
+            plan(&[("/srv/a", 0o644)]),
+            &["site.look"],
+            "denied by",
+            "denied by",
+        ),
+        (
+            "",
+            plan(&[("/srv/a", 0o644)]),
+            &["site.change word=a"],
+            "by itself it needs",
+            "by itself it needs",
+        ),
+        (
+            "",
+            plan(&[("/srv/a", 0o644)]),
+            &["site.no"],
+            "not name it",
+            "not name it",
+        ),
+    ] {
+        let (policy, args) = (policy(rules), then(calls));
+        let ask = Ask::Commit {
+            name: "plan.commit",
+            args: &args,
+            plan: &plan,
+        };
+        for (floor, expect) in [(None, alone), (Some(&floor()), under)] {
+            let found = match policy.decide_under(CALLER, &ask, floor) {
+                Verdict::Allow(_) => "allowed".to_owned(),
+                Verdict::Ask(pending) => pending.approval().asked_of().join(" "),
+                Verdict::Deny(denial) => denial.what,
+            };
+            assert!(found.contains(expect), "{expect}: {found}");
+        }
+    }
+    let looks = "[[grant]]\nto = ['#7']\nallow = ['site.look']\napproval = 'none'\n";
+    let (name, effect, args) = ("site.look", Effect::Read, &[][..]);
+    let ask = Ask::Command { name, effect, args };
+    let found = policy(looks).decide_under(CALLER, &ask, Some(&floor()));
+    assert!(matches!(found, Verdict::Allow(_)), "{found:?}");
 }
 
 /// Attack: a rule about one of the calls that follow has no paths, and does not allow the undo.

@@ -19,6 +19,15 @@ pub struct Act {
     pub args: Vec<(String, String)>,
 }
 
+/// What asks for the approval of a commit or an undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalOrigin {
+    /// A rule, which also names what may follow in this approval.
+    Rule,
+    /// The floor alone. Its approvers are not those that a rule names for what follows.
+    Floor,
+}
+
 const WITHOUT: &str = "ask for the commit without it, and for this command by itself";
 
 fn denial(object: &str, what: String, next: &str) -> Denial {
@@ -164,14 +173,14 @@ impl Policy {
     }
 
     /// Returns the commands that follow this call of a commit. `allowing`: the rules that allow the call. One of them has
-    /// to name all of them. Without an approval, each of them may need none either.
+    /// to name all of them. Without an approval of a rule, each of them may need none either.
     pub(super) fn acts(
         &self,
         caller: CallerIds<'_>,
         commit: Named<'_>,
         args: &[(String, String)],
         allowing: &[&GrantRule],
-        is_asked: bool,
+        asker: Option<ApprovalOrigin>,
     ) -> Result<Vec<Act>, Denial> {
         let Named::Command(command) = commit else {
             return Ok(Vec::new());
@@ -193,8 +202,7 @@ impl Policy {
             // The same for a name that no command has: callers could try out which there are.
             return Err(not_named(&command.name, &name, rule));
         }
-        let follow =
-            |(name, args): Parsed| self.follow(caller, &command.name, name, args, is_asked);
+        let follow = |(name, args): Parsed| self.follow(caller, &command.name, name, args, asker);
         calls.into_iter().map(follow).collect()
     }
 
@@ -205,7 +213,7 @@ impl Policy {
         commit: &str,
         name: String,
         args: Vec<(String, String)>,
-        is_asked: bool,
+        asker: Option<ApprovalOrigin>,
     ) -> Result<Act, Denial> {
         let refuse = |why: &str| cannot_follow(commit, &name, why);
         let command = self
@@ -215,17 +223,22 @@ impl Policy {
             return Err(refuse(why));
         }
         self.not_denied(caller, &name, Some(Named::Command(command).with(&args)))?;
-        if !is_asked {
-            let alone = self.call(caller, &name, command.effect, &args, &CallPaths::default());
+        if asker != Some(ApprovalOrigin::Rule) {
+            let of_commit = match asker {
+                Some(_) => "no rule asks for an approval of the commit",
+                None => "the commit needs no approval",
+            };
+            let unknown = CallPaths::default();
+            let alone = self.call(caller, &name, command.effect, &args, (&unknown, None));
             let why = match alone {
                 Ok(Verdict::Allow(_)) => None,
                 Ok(Verdict::Ask(pending)) => Some(format!("by itself it {}", pending.approval())),
-                Ok(Verdict::Deny(denial)) | Err(denial) => {
-                    Some(format!("by itself it is refused: {}", denial.what))
-                }
+                Ok(Verdict::Deny(denial)) | Err(denial) => asker
+                    .is_none()
+                    .then(|| format!("by itself it is refused: {}", denial.what)),
             };
             if let Some(why) = why {
-                return Err(refuse(&format!("the commit needs no approval, and {why}")));
+                return Err(refuse(&format!("{of_commit}, and {why}")));
             }
         }
         let command = Arc::clone(command);
@@ -270,9 +283,10 @@ impl Policy {
         let speaking = self.granting.of(caller);
         let positions = self.granting.positions(&speaking, commit);
         let rules: Vec<&GrantRule> = positions.filter_map(|at| self.grants.get(at)).collect();
-        let is_asked = match basis {
-            Basis::Approved { .. } => true,
-            Basis::Rule(_) => false,
+        let asker = match basis {
+            // It was judged with the approval, which ends with the policy.
+            Basis::Approved { .. } => Some(ApprovalOrigin::Rule),
+            Basis::Rule(_) => None,
             // No commit has its right by these.
             Basis::TryByRoot
             | Basis::Notification
@@ -283,7 +297,7 @@ impl Policy {
         if !rules.iter().any(|rule| rule.acts.contains(name)) {
             return Err(withdrawn(commit, name, basis.rule()));
         }
-        let following = self.follow(caller, commit, name.clone(), act.args.clone(), is_asked)?;
+        let following = self.follow(caller, commit, name.clone(), act.args.clone(), asker)?;
         if following.command.definition != act.command.definition {
             return Err(withdrawn(commit, name, basis.rule()));
         }

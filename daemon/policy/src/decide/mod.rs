@@ -37,7 +37,7 @@ use std::sync::Arc;
 use remit_common::wire::Effect;
 use remit_plan::PlanPath;
 
-use crate::decide::acts::Act;
+use crate::decide::acts::{Act, ApprovalOrigin};
 use crate::decide::approval::Pending;
 use crate::decide::changes::CallPaths;
 use crate::decide::denial::Denial;
@@ -199,6 +199,17 @@ impl Grant {
 impl Policy {
     /// Judges one request. Every input has a verdict.
     pub fn decide(&self, caller: CallerIds<'_>, ask: &Ask<'_>) -> Verdict {
+        self.decide_under(caller, ask, None)
+    }
+
+    /// As [`Self::decide`], with the approval of a floor: a change of which no rule asks one needs it. What the rules refuse
+    /// to a caller stays refused.
+    pub fn decide_under(
+        &self,
+        caller: CallerIds<'_>,
+        ask: &Ask<'_>,
+        floor: Option<&Approval>,
+    ) -> Verdict {
         if let Some(why) = refused_id(caller.uid) {
             return Verdict::Deny(denial::of_id(caller.uid, why));
         }
@@ -209,11 +220,15 @@ impl Policy {
                 env_names,
             } => self.run(caller, profile.unwrap_or(&self.read.name), env_names),
             Ask::Command { name, effect, args } => {
-                self.call(caller, name, *effect, args, &CallPaths::default())
+                self.call(caller, name, *effect, args, (&CallPaths::default(), floor))
             }
-            Ask::Commit { name, args, .. } | Ask::Paths { name, args, .. } => {
-                self.call(caller, name, Effect::Change, args, &CallPaths::new(ask))
-            }
+            Ask::Commit { name, args, .. } | Ask::Paths { name, args, .. } => self.call(
+                caller,
+                name,
+                Effect::Change,
+                args,
+                (&CallPaths::new(ask), floor),
+            ),
             Ask::Change { profile, env_names } => {
                 self.one_off(caller, profile.unwrap_or(&self.host.name), env_names)
             }
@@ -267,7 +282,7 @@ impl Policy {
         name: &str,
         effect: Effect,
         args: &[(String, String)],
-        changes: &CallPaths<'_>,
+        (changes, floor): (&CallPaths<'_>, Option<&Approval>),
     ) -> Result<Verdict, Denial> {
         let unknown = || denial::no_command(name);
         // First, so that an answer takes no longer if the command exists.
@@ -303,9 +318,14 @@ impl Policy {
             .filter(|rule| rule.counts_for(call) && changes.touch(rule))
             .collect();
         let asked = Approval::all(counting.iter().filter_map(|rule| rule.approval.as_ref()));
-        terms.acts = self.acts(caller, named, args, &allowing, asked.is_some())?;
+        let floor = floor.filter(|_| asked.is_none() && effect == Effect::Change);
+        let asker = match floor {
+            Some(_) => Some(ApprovalOrigin::Floor),
+            None => asked.is_some().then_some(ApprovalOrigin::Rule),
+        };
+        terms.acts = self.acts(caller, named, args, &allowing, asker)?;
         terms.set_commit(&allowing, &counting);
-        let alone = changes.plan().filter(|_| asked.is_none());
+        let alone = changes.plan().filter(|_| asker.is_none());
         if let Some(denial) =
             alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))
         {
@@ -313,7 +333,11 @@ impl Policy {
         }
         let mut asking = counting.iter().filter(|rule| rule.approval.is_some());
         let rule = asking.next().unwrap_or(first);
-        Ok(Verdict::of(terms, &rule.id, asked))
+        let verdict = Verdict::of(terms, &rule.id, asked);
+        Ok(match floor {
+            Some(floor) => verdict.under(floor),
+            None => verdict,
+        })
     }
 
     fn not_denied(
@@ -333,6 +357,16 @@ impl Policy {
 }
 
 impl Verdict {
+    /// Takes a permission of a rule back until a person gives this approval.
+    fn under(self, floor: &Approval) -> Self {
+        match self {
+            Self::Allow(grant) => grant
+                .asking(floor.clone())
+                .map_or_else(Self::Allow, Self::Ask),
+            Self::Ask(_) | Self::Deny(_) => self,
+        }
+    }
+
     fn of(terms: Terms, rule: &RuleId, asked: Option<Approval>) -> Self {
         let rule = rule.clone();
         match asked {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_policy::model::rule::{Grantees, Principal, refused_id};
-use remit_policy::{Approval, Count, Denial, Machine, Policy, Stdin, Verdict, quoted};
+use remit_policy::{
+    Approval, Ask, CallerIds, Count, Denial, Machine, Policy, Stdin, Verdict, quoted,
+};
 use remit_settings::{FloorConfig, RequiredCommand};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +50,21 @@ impl Floor {
         matches!(self, Self::Off) || effect == Effect::Read
     }
 
-    /// Applies the floor to the verdict of the rules on a call of this effect.
+    /// Returns the verdict of these rules on a call of this effect, with the floor.
+    pub fn decide(
+        &self,
+        policy: &Policy,
+        caller: CallerIds<'_>,
+        (ask, effect): (&Ask<'_>, Effect),
+    ) -> Verdict {
+        let floor = match self {
+            Self::By(approval) => Some(approval),
+            Self::Off | Self::ByRule => None,
+        };
+        self.over(policy.decide_under(caller, ask, floor), effect)
+    }
+
+    /// Applies the floor to a verdict that the rules have on a call of this effect without it.
     pub fn over(&self, verdict: Verdict, effect: Effect) -> Verdict {
         let grant = match verdict {
             Verdict::Allow(grant) if effect == Effect::Change => grant,
@@ -222,7 +238,7 @@ pub fn in_words(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use remit_policy::{Ask, CallerIds, Ids, MachineTable, Source};
+    use remit_policy::{Ids, MachineTable, Source};
 
     use super::*;
 
@@ -260,6 +276,37 @@ mod tests {
         let args = &[];
         let ask = Ask::Command { name, effect, args };
         policy.decide(CallerIds { uid, gids: &[] }, &ask)
+    }
+
+    /// The rules alone refuse what follows a commit, because it is not granted by itself.
+    #[test]
+    fn floor_is_part_of_the_decision() {
+        let program = "/usr/libexec/remit/remit-commit";
+        let text = format!(
+            "[[command]]\nname = \"site.commit\"\nargv = [\"{program}\", \"commit\", \"/srv/state\", [\"--then\", \"{{then}}\"]]\n\
+             effect = \"change\"\nprofile = \"host\"\nstdin = \"plan\"\nsummary = \"x\"\n\
+             args.then = {{ type = \"string\", pattern = \"[a-z.]+\", max = 99, repeat = 4, optional = true }}\n\
+             [[command]]\nname = \"site.look\"\nargv = [\"/bin/true\"]\neffect = \"read\"\nprofile = \"read\"\nsummary = \"x\"\n\
+             [[grant]]\nto = [\"#64001\"]\nallow = [\"site.commit\"]\npaths = [\"/srv/app\"]\nacts = [\"site.look\"]\n"
+        );
+        let source = Source {
+            name: "a.toml".into(),
+            text: text.into(),
+        };
+        let (policy, _) = remit_policy_compile::load(&[source], &machine()).unwrap();
+        let (name, effect) = ("site.commit", Effect::Change);
+        let args = &[("then".to_owned(), "site.look".to_owned())];
+        let caller = CallerIds {
+            uid: 64_001,
+            gids: &[],
+        };
+        let ask = Ask::Command { name, effect, args };
+        let by = floor(true, &["%ops"]).unwrap();
+        for (floor, is_asked) in [(Floor::Off, false), (Floor::ByRule, false), (by, true)] {
+            let found = floor.decide(&policy, caller, (&ask, effect));
+            assert_eq!(matches!(found, Verdict::Ask(_)), is_asked, "{found:?}");
+            assert!(!matches!(found, Verdict::Allow(_)), "{found:?}");
+        }
     }
 
     #[test]

@@ -105,8 +105,7 @@ impl Policies {
     ) -> Result<Decided, Refusal> {
         let (names, caller_ids) = (call.env_names(), self.caller_ids(subject)?);
         let (floor, effect) = (&self.live.floor, call.effect());
-        let verdict = self.live.policy.decide(caller_ids, &call.ask(&names));
-        match floor.over(verdict, effect) {
+        match floor.decide(&self.live.policy, caller_ids, (&call.ask(&names), effect)) {
             Verdict::Allow(grant) => Ok(Decided::Granted(grant)),
             Verdict::Ask(pending) if !floor.takes_grants(effect) => {
                 Ok(Decided::Asks(Box::new(pending)))

@@ -101,7 +101,7 @@ impl Decision {
             }
             other @ (Ask::Run { .. } | Ask::Change { .. } | Ask::Try { .. }) => other,
         };
-        let verdict = floor.over(policy.decide(caller, &ask), call.effect());
+        let verdict = floor.decide(policy, caller, (&ask, call.effect()));
         let (terms, rule): (&Terms, String) = match &verdict {
             Verdict::Allow(grant) => (grant.terms(), grant.basis().to_string()),
             Verdict::Ask(pending) => (pending.terms(), pending.rule().to_string()),
