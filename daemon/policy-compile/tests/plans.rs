@@ -763,7 +763,17 @@ fn floor_is_asked_about_plans_that_need_a_person() {
         for (floor, expect) in [(None, alone), (Some(&floor()), under)] {
             let found = match policy.decide_under(CALLER, &ask, floor) {
                 Verdict::Allow(_) => "allowed".to_owned(),
-                Verdict::Ask(pending) => pending.approval().asked_of().join(" "),
+                Verdict::Ask(pending) => {
+                    let by = pending.approval().asked_of().join(" ");
+                    // The rule has the approval that the other advice names.
+                    let refusal = Refusal::from(pending);
+                    let lift = refusal.lift.unwrap();
+                    let of_floor = "floor.approval of remit.toml";
+                    assert_eq!(lift.starts_with(of_floor), by == "#11", "{lift}");
+                    assert_eq!(lift.contains("approval = \"none\""), by != "#11", "{lift}");
+                    assert_eq!(refusal.by.as_deref() == Some(of_floor), by == "#11");
+                    by
+                }
                 Verdict::Deny(denial) => denial.what,
             };
             assert!(found.contains(expect), "{expect}: {found}");

@@ -22,6 +22,8 @@ pub struct Pending {
     pub(super) terms: Terms,
     pub(super) rule: RuleId,
     pub(super) approval: Approval,
+    /// The rule asks for no approval: the floor does.
+    pub(super) is_by_floor: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -284,6 +286,7 @@ impl Policy {
             },
             rule: strictest.id.clone(),
             approval,
+            is_by_floor: false,
         }))
     }
 

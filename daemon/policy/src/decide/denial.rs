@@ -15,6 +15,8 @@ use crate::model::rule::{DenyRule, GrantRule, RuleId};
 /// The profile that shows a program a copy of the machine, as it comes with remit.
 const COPIES: &str = "plan";
 
+const FLOOR: &str = "floor.approval of remit.toml";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     pub code: Code,
@@ -80,12 +82,22 @@ impl From<Pending> for Refusal {
             None => ("this".to_owned(), String::new()),
         };
         let asks = pending.approval();
+        let by = match pending.is_by_floor {
+            true => FLOOR.to_owned(),
+            false => pending.rule().to_string(),
+        };
         let refusal = Self::new(Code::NeedsApproval, format!("{what} {asks}"))
-            .by(pending.rule().to_string())
+            .by(by)
             .next(
                 "ask for it all the same, with the reason: the request waits until they approve it, or one of them denies \
                  it; approved, it starts by itself",
             );
+        if pending.is_by_floor {
+            return refusal.lift(format!(
+                "{FLOOR}, which asks before each change: without it, and after a restart of remitd, the rule {} asks for no approval",
+                pending.rule()
+            ));
+        }
         if always_asks(&pending) {
             return refusal;
         }

@@ -158,13 +158,14 @@ impl Terms {
 }
 
 impl Grant {
-    /// Takes the permission back until a person gives this approval. Fails if no rule gave it.
+    /// Takes the permission back until a person gives this approval of a floor. Fails if no rule gave it.
     pub fn asking(self, approval: Approval) -> Result<Pending, Self> {
         match self.basis {
             Basis::Rule(rule) => Ok(Pending {
                 terms: self.terms,
                 rule,
                 approval,
+                is_by_floor: true,
             }),
             Basis::TryByRoot
             | Basis::Notification
@@ -378,6 +379,7 @@ impl Verdict {
                 terms,
                 rule,
                 approval,
+                is_by_floor: false,
             }),
         }
     }
