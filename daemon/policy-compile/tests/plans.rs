@@ -498,6 +498,22 @@ fn check_in_a_copy_with_the_eyes_of_root_needs_an_approval() {
         assert_eq!(said.contains(part), is_refused, "{text}: {said}");
         assert_eq!(said.is_empty(), !is_refused, "{text}: {said}");
     }
+    let deploy = CallerIds {
+        uid: 64_001,
+        gids: &[],
+    };
+    for (profile, is_lifted) in [(eyes, false), ("base = 'plan'", true)] {
+        let text = rules(profile, &format!("allow = ['x.check']\n{approval}"));
+        let (name, effect, args) = ("x.check", Effect::Read, &[][..]);
+        let asked = policy(&text)
+            .0
+            .decide(deploy, &Ask::Command { name, effect, args });
+        let Verdict::Ask(pending) = asked else {
+            panic!("it asks");
+        };
+        let lift = Refusal::from(pending).lift;
+        assert_eq!(lift.is_some(), is_lifted, "{lift:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,6 @@ use remit_plan::PlanPath;
 use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Named};
-use remit_policy::model::profile::Eyes;
 use remit_policy::model::rule::{GrantRule, Nature};
 use remit_policy::quoted;
 
@@ -196,7 +195,7 @@ impl Loading<'_> {
         for item in allowed {
             let glob = Glob::new(item.value);
             let is_one = |command: &&Arc<Command>| {
-                let is_meant = is_meant && !has_root_eyes(command);
+                let is_meant = is_meant && !command.shows_any_file();
                 let has_rules_of_its_own = matches!(
                     command.commit_use(),
                     Some(CommitUse::Commit | CommitUse::Undo)
@@ -210,7 +209,7 @@ impl Loading<'_> {
             let Some(command) = self.risky.values().find(is_one) else {
                 continue;
             };
-            let (what, instead) = match has_root_eyes(command) {
+            let (what, instead) = match command.shows_any_file() {
                 true => (
                     "any program of a plan with the eyes of root",
                     "use a profile without eyes = \"root\"",
@@ -225,11 +224,6 @@ impl Loading<'_> {
             report.error_with_help(item.span.clone(), message, &help);
         }
     }
-}
-
-/// Returns true for a check of plans that can show what is in every file: a plan decides what it runs.
-pub(crate) fn has_root_eyes(command: &Command) -> bool {
-    command.runs_any_program() && command.profile.eyes == Eyes::Root
 }
 
 /// Refuses one-off changes without an approval. `unconfined = true` does not permit them.

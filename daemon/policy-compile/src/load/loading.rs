@@ -7,7 +7,6 @@ use remit_common::caps;
 
 use crate::load::accounts::Resolved;
 use crate::load::commands::command;
-use crate::load::commits::has_root_eyes;
 use crate::load::parameters::{OWN_TYPES, compiled, own_kind};
 use crate::load::patterns::Unsaid;
 use crate::load::profiles::profile;
@@ -121,7 +120,7 @@ impl<'a> Loading<'a> {
             let command = draft.command.map(Arc::new);
             if let Some(command) = command
                 .as_ref()
-                .filter(|one| one.profile.base == Base::Host || has_root_eyes(one))
+                .filter(|one| one.profile.base == Base::Host || one.shows_any_file())
             {
                 let name = command.name.clone();
                 self.risky.insert(name, Arc::clone(command));

@@ -113,10 +113,14 @@ impl From<Pending> for Refusal {
     }
 }
 
-/// Returns true if no rule that loads lifts the approval: of a one-off change, an undo, and private files.
+/// Returns true if no rule that loads lifts the approval: of a one-off change, an undo, private files, and a check with the
+/// eyes of root.
 fn always_asks(pending: &Pending) -> bool {
     let commit_use = pending.command().and_then(|command| command.commit_use());
     pending.terms().is_one_off()
+        || pending
+            .command()
+            .is_some_and(|command| command.shows_any_file())
         || commit_use == Some(CommitUse::Undo)
         || pending.profile().inspect == Some(Inspect::File)
 }

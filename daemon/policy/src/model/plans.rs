@@ -6,7 +6,7 @@ use remit_common::wire::Effect;
 use crate::model::command::{
     ACTS, CONTENTS_WORD, Command, CommitUse, Param, ParamKind, Part, Stdin, THEN, THEN_WORD, Word,
 };
-use crate::model::profile::{Base, Network};
+use crate::model::profile::{Base, Eyes, Network};
 
 impl Command {
     /// Returns true if it sees the files of a plan, and commits nothing.
@@ -20,6 +20,13 @@ impl Command {
     #[must_use]
     pub fn runs_any_program(&self) -> bool {
         self.checks_plans() && self.profile.base == Base::Plan
+    }
+
+    /// Returns true for a check of plans that can show what is in every file, as a plan decides what it runs. No rule permits it
+    /// without an approval.
+    #[must_use]
+    pub fn shows_any_file(&self) -> bool {
+        self.runs_any_program() && self.profile.eyes == Eyes::Root
     }
 
     /// Returns true if its program commits changes of files. Only the whole name of such a command grants it.
