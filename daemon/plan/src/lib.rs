@@ -22,6 +22,7 @@ mod journal;
 mod kept;
 mod lines;
 mod lockout;
+mod login_programs;
 mod must_read;
 mod of_packages;
 mod packages;

@@ -4,6 +4,7 @@
 use remit_common::escape;
 
 use crate::deciding::{is_above_logins, listed};
+use crate::login_programs;
 use crate::plan::{Change, Entry, Kind, Plan};
 use crate::risk::Risk;
 
@@ -53,6 +54,10 @@ pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
     if parts.any(|part| part == b"systemd") && parts.any(is_unit) {
         return Some("people log in by this unit".to_owned());
     }
+    // A program that is new runs in no login yet.
+    if !matches!(entry.change, Change::Create { .. }) && login_programs::is_of_logins(path) {
+        return Some("logins run it".to_owned());
+    }
     // Who may not enter a directory reads nothing in it, and sshd takes no keys from a home that others can write.
     let is_kept = match entry.change {
         Change::SetMetadata { .. } | Change::Remove { .. } => true,
@@ -63,7 +68,7 @@ pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
         Change::Create { .. } => false,
     };
     let is_home = path.parent() == b"/home" || [&b"/home"[..], b"/root"].contains(&path.as_bytes());
-    (is_kept && (is_home || is_above_logins(path)))
+    (is_kept && (is_home || is_above_logins(path) || login_programs::are_beneath(path)))
         .then(|| "what decides about logins lies beneath it".to_owned())
 }
 
@@ -138,28 +143,113 @@ mod tests {
         }
     }
 
-    #[test]
-    fn directory_above_such_files_can_lock_out() {
+    fn base(kind: Kind) -> Base {
         let stat = Stat {
-            kind: Kind::Directory,
+            kind,
             dev: 1,
             ino: 2,
             ctime_ns: 3,
             size: 0,
             meta: META,
         };
-        let base = Base {
+        Base {
             stat,
             sha256: None,
             capabilities: OldCapabilities::Unread,
-        };
+        }
+    }
+
+    #[test]
+    fn programs_of_logins_can_lock_out() {
+        for (path, is_one) in [
+            ("/usr/sbin/sshd", true),
+            ("/sbin/sshd", true),
+            ("/usr/bin/sshd", true),
+            ("/bin/login", true),
+            ("/usr/bin/bash", true),
+            ("/bin/sh", true),
+            ("/usr/bin/sudo", true),
+            ("/usr/lib/openssh/sshd-session", true),
+            ("/usr/libexec/openssh/sshd-auth", true),
+            ("/usr/libexec/sudo/sudoers.so", true),
+            ("/lib/x86_64-linux-gnu/security/pam_unix.so", true),
+            ("/usr/lib/aarch64-linux-gnu/security/pam_unix.so", true),
+            ("/usr/lib64/security/pam_unix.so", true),
+            ("/usr/lib/x86_64-linux-gnu/libc.so.6", true),
+            ("/lib64/ld-linux-x86-64.so.2", true),
+            ("/lib/x86_64-linux-gnu/libpam.so.0", true),
+            ("/usr/lib/systemd/systemd", true),
+            ("/usr/lib/systemd/systemd-logind", true),
+            (
+                "/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-257.so",
+                true,
+            ),
+            ("/usr/local/bin/bash", false),
+            ("/usr/sbin/nginx", false),
+            ("/usr/bin/ssh", false),
+            ("/usr/bin/bashbug", false),
+            ("/usr/lib/openssh/sftp-server", false),
+            ("/usr/lib/x86_64-linux-gnu/libc.so", false),
+            ("/usr/lib/x86_64-linux-gnu/libz.so.1", false),
+            ("/usr/lib/systemd/system/nginx.service", false),
+            ("/var/lib/lxc/a/rootfs/usr/sbin/sshd", false),
+            ("/srv/root/lib/x86_64-linux-gnu/libc.so.6", false),
+        ] {
+            let (base, meta) = (base(Kind::File), META);
+            let content = Content {
+                size: 0,
+                sha256: [0; 32],
+                source: Source::Bundle,
+                capabilities: None,
+                mtime: None,
+            };
+            for change in [
+                Change::Replace {
+                    base,
+                    content,
+                    meta,
+                },
+                Change::Remove { base },
+                Change::SetMetadata {
+                    base,
+                    meta: Metadata { mode: 0, ..META },
+                },
+            ] {
+                let why = lines_of(path, change);
+                let is_found = why.is_some_and(|why| why.ends_with("': logins run it"));
+                assert_eq!(is_found, is_one, "{path}");
+            }
+            // A package with a shell that no account has yet.
+            let new = New::File(content);
+            assert_eq!(lines_of(path, Change::Create { new, meta }), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn directory_above_such_files_can_lock_out() {
+        let base = base(Kind::Directory);
         let meta = Metadata { mode: 0, ..META };
         let closed = |path: &str| lines_of(path, Change::SetMetadata { base, meta });
-        for path in ["/etc", "/home", "/home/bob", "/root", "/var/spool", "/lib"] {
-            let expect = path != "/var/spool";
-            assert_eq!(closed(path).is_some(), expect, "{path}");
+        for path in [
+            "/etc",
+            "/home",
+            "/home/bob",
+            "/root",
+            "/lib",
+            "/usr",
+            "/usr/bin",
+            "/sbin",
+            "/usr/lib64",
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib/x86_64-linux-gnu/security",
+            "/usr/libexec/openssh",
+            "/usr/lib/openssh",
+        ] {
+            assert!(closed(path).is_some(), "{path}");
         }
-        assert_eq!(closed("/srv"), None);
+        for path in ["/srv", "/var/spool", "/usr/local/bin", "/usr/lib/nginx"] {
+            assert_eq!(closed(path), None, "{path}");
+        }
         let new = New::Directory;
         assert_eq!(
             lines_of("/home/new", Change::Create { new, meta: META }),
