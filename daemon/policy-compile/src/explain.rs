@@ -4,6 +4,7 @@ use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
 use remit_policy::Count;
+use remit_policy::decide::changes::CallPaths;
 use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Policy, RUN};
@@ -25,6 +26,7 @@ struct Question<'a> {
     nature: Nature<'a>,
     run: Option<(&'a str, &'a [&'a [u8]])>,
     call: Option<Called<'a>>,
+    changes: CallPaths<'a>,
 }
 
 /// Judges one request as [`Policy::decide`] does, and explains every rule. Takes time in proportion to all rules.
@@ -41,6 +43,7 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
             nature: Nature::Looks,
             run: Some((profile.unwrap_or(&policy.read.name), env_names)),
             call: None,
+            changes: CallPaths::default(),
         }),
         Ask::Command { name, args, .. }
         | Ask::Commit { name, args, .. }
@@ -50,6 +53,7 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
             nature: policy.nature_of(name),
             run: None,
             call: policy.named(name).map(|named| named.with(args)),
+            changes: CallPaths::new(ask),
         }),
         Ask::Change { .. } => Some(Question {
             caller,
@@ -57,6 +61,7 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
             nature: Nature::OneOff,
             run: None,
             call: None,
+            changes: CallPaths::default(),
         }),
         Ask::Try { .. } => None,
     };
@@ -67,8 +72,14 @@ pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explana
         let grants = policy.grants.iter();
         considered.extend(grants.map(|rule| (rule.id.clone(), question.grant(rule, &verdict))));
     }
+    let mut why = why(policy, &verdict, question.as_ref(), ask);
+    if let Some((rule, path)) = policy.unasked_path(caller, ask) {
+        why += &format!(
+            "; it depends on the paths of the plan: for one of '{path}' alone rule {rule} asks for no approval"
+        );
+    }
     Explanation {
-        why: why(policy, &verdict, question.as_ref(), ask),
+        why,
         verdict,
         considered,
     }
@@ -218,6 +229,19 @@ impl Question<'_> {
                 rule.profile.name,
                 quoted(profile)
             );
+        }
+        if !self.changes.are_within(rule) {
+            let paths = rule.coverage(self.nature).without_acts();
+            return match (&rule.approval, verdict) {
+                (Some(approval), Verdict::Ask(pending)) if self.changes.touch(rule) => {
+                    let decides = match *pending.rule() == rule.id {
+                        true => "decides: ",
+                        false => "",
+                    };
+                    format!("{decides}some of the paths are among its own ({paths}); it {approval}")
+                }
+                _ => format!("allows {name} only with {paths}"),
+            };
         }
         let missing = self.missing(rule);
         let lacks = match missing.as_str() {

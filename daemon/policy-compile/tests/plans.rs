@@ -1181,6 +1181,98 @@ fn terms(policy: &Policy, paths: &[&str], calls: &[&str]) -> Result<(Option<u32>
     }
 }
 
+/// A later file asks for no approval of other paths, so without paths no verdict is that of each plan.
+#[test]
+fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
+    let test = |verdict: &str, more: &str| {
+        format!(
+            "[[test]]\nwho = '#7'\nwhat = 'change plan.commit'\nverdict = '{verdict}'\n{more}\n"
+        )
+    };
+    let asks = rule("'/etc/nginx'", "{ by = ['#8'] }");
+    let found = |rules: &str, test: &str| {
+        let sources = [
+            source("0.toml", COMMANDS),
+            source("a.toml", format!("{asks}{test}")),
+            source("b.toml", rules),
+        ];
+        match load(&sources, &accounts()) {
+            Ok(_) => String::new(),
+            Err(found) => common::lines(&found),
+        }
+    };
+    let none = rule("'/srv'", "'none'");
+    let depends =
+        "the verdict depends on the paths of the plan: rule a.toml:1 needs approval by #8";
+    for (rules, verdict, more, expect) in [
+        ("", "ask", "", ""),
+        (&none, "ask", "", depends),
+        (&none, "allow", "", depends),
+        (&none, "deny", "", "expected deny, got ask"),
+        (&none, "ask", "paths = ['/etc/nginx/a']", ""),
+        (&none, "allow", "paths = ['/srv/a', '/srv/b']", ""),
+        (
+            &none,
+            "ask",
+            "paths = ['/srv/a']",
+            "expected ask, got allow",
+        ),
+        (&none, "deny", "paths = ['/srv/a', '/etc/nginx/a']", ""),
+        (&none, "deny", "paths = ['/opt']", ""),
+        (
+            &none,
+            "ask",
+            "paths = ['srv']",
+            "'srv': the path does not begin with '/'",
+        ),
+        // Whatever lies there is asked about.
+        (&rule("'/etc/nginx/a'", "'none'"), "ask", "", ""),
+    ] {
+        let found = found(rules, &test(verdict, more));
+        assert_eq!(
+            found.is_empty(),
+            expect.is_empty(),
+            "{verdict} {more}: {found}"
+        );
+        assert!(found.contains(expect), "{verdict} {more}: {found}");
+        if expect == depends {
+            let other = "for a plan of '/srv' alone rule b.toml:1 asks for no approval";
+            assert!(
+                found.contains(other) && found.contains("write paths = "),
+                "{found}"
+            );
+        }
+    }
+    let look = "[[test]]\nwho = '#7'\nwhat = 'run plan.make'\nverdict = 'deny'\npaths = ['/srv']\n";
+    assert!(found("", look).contains("paths are only for a command that commits"));
+
+    let (policy, _) = policy(&format!("{COMMANDS}\n{asks}{none}"));
+    let (name, effect, args) = ("plan.commit", Effect::Change, &[][..]);
+    let said = |ask: &Ask<'_>| remit_policy_compile::explain(&policy, CALLER, ask);
+    let both = said(&Ask::Command { name, effect, args });
+    let part = "it depends on the paths of the plan: for one of '/srv' alone rule a.toml:";
+    assert!(both.why.contains(part), "{}", both.why);
+    let paths = [PlanPath::new("/srv/a").unwrap()];
+    let one = said(&Ask::Paths {
+        name,
+        args,
+        paths: &paths,
+    });
+    assert!(matches!(one.verdict, Verdict::Allow(_)) && !one.why.contains(part));
+    let lines: Vec<_> = one
+        .considered
+        .iter()
+        .map(|(_, line)| line.as_str())
+        .collect();
+    let of = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(
+        of("allows 'plan.commit' only with paths: /etc/nginx"),
+        1,
+        "{lines:?}"
+    );
+    assert_eq!(of("decides: allows 'plan.commit'"), 1, "{lines:?}");
+}
+
 /// Attack: a path outside of the narrower rule, beside the one that it is about.
 #[test]
 fn one_more_path_takes_no_approval_away() {

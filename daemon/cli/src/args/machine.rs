@@ -277,6 +277,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
 
+    /// Of plan.commit and plan.undo: a path that is changed; no others are
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<String>,
+
     #[command(flatten)]
     pub files: FilesArgs,
 

@@ -763,6 +763,57 @@ fn explain_answers_for_any_subject_and_command() {
 }
 
 #[test]
+fn explain_judges_a_commit_by_its_paths() {
+    let policy = Configuration::new(
+        r##"
+[[command]]
+name = "site.commit"
+summary = "Commit"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/srv/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[grant]]
+to = ["#64001"]
+allow = ["site.commit"]
+paths = ["/etc/nginx"]
+approval = { by = ["#64003"] }
+
+[[grant]]
+to = ["#64001"]
+allow = ["site.commit"]
+paths = ["/srv"]
+approval = "none"
+
+[[test]]
+who = "#64001"
+what = "change site.commit"
+paths = ["/srv/a", "/srv/b"]
+verdict = "allow"
+"##,
+    );
+    for (paths, verdict) in [
+        (&[][..], "ask"),
+        (&["--paths", "/etc/nginx/a"], "ask"),
+        (&["--paths", "/srv/a", "--paths", "/srv/b"], "allow"),
+        (&["--paths", "/srv/a", "--paths", "/etc/nginx/a"], "deny"),
+    ] {
+        let question = ["explain", "--json", "#64001", "site.commit"];
+        let json = policy.said(&[&question[..], paths].concat()).json();
+        assert_eq!(json["verdict"], verdict, "{paths:?} {json}");
+        let depends = json["why"]
+            .as_str()
+            .unwrap()
+            .contains("depends on the paths");
+        assert_eq!(depends, paths.is_empty(), "{json}");
+    }
+    let tested = policy.said(&["test"]);
+    let what = "#64001: change site.commit of /srv/a /srv/b is allow";
+    assert!(tested.text().contains(what), "{tested:?}");
+}
+
+#[test]
 fn n30_command_name_implies_run_or_change() {
     let policy = Configuration::new(POLICY);
     for (bare, whole) in [
@@ -804,6 +855,21 @@ fn unanswerable_question_is_no_verdict() {
             &["#64001", "run disk.usage", "--", "df"],
             64,
             "a named command has its own program",
+        ),
+        (
+            &["#64001", "run disk.usage", "--paths", "/var/log"],
+            64,
+            "paths are only for a command that commits or undoes",
+        ),
+        (
+            &["#64001", "change", "--paths", "/srv"],
+            64,
+            "paths are only for a command that commits or undoes",
+        ),
+        (
+            &["#64001", "run disk.usage", "--paths", "srv"],
+            64,
+            "'srv': the path does not begin with '/'",
         ),
         (&["#64001"], 64, "WHAT"),
     ] {

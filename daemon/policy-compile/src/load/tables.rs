@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use remit_common::builtin::Builtin;
 use remit_common::wire::Effect;
+use remit_plan::PlanPath;
 use remit_policy::call::subject::{Call, Subject};
 use remit_policy::decide::{Terms, Verdict};
 use remit_policy::model::command::Command;
@@ -14,7 +15,7 @@ use remit_policy::quoted;
 
 use super::loading::unknown_profile;
 use super::parameters::{choice, scalar};
-use super::reader::{Fields, Report, entries, mistyped, string};
+use super::reader::{Fields, Need, Report, WithSpan, entries, mistyped, string};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -48,6 +49,12 @@ pub(crate) fn read(
     let caller = fields.required("who", report);
     let mut call = call(&mut fields, report);
     let profile = fields.string("profile", report);
+    let paths = fields.strings("paths", Need::Optional, report);
+    let paths = paths.iter().filter_map(|path| plan_path(path, report));
+    let paths: Vec<PlanPath> = paths.collect();
+    if let Some(call) = &mut call {
+        call.paths = paths;
+    }
     let verdicts = [Expected::Allow, Expected::Ask, Expected::Deny];
     let verdicts = verdicts.map(|verdict| (verdict.name(), verdict));
     let verdict = fields.required("verdict", report);
@@ -82,6 +89,15 @@ pub(crate) fn read(
         expected: expected?,
         span: span?,
     })
+}
+
+fn plan_path(path: &WithSpan<&str>, report: &mut Report<'_>) -> Option<PlanPath> {
+    let refuse = |why| {
+        let help = "write the absolute path of a file, as \"/etc/nginx/nginx.conf\"";
+        let message = format!("{}: {why}", quoted(path.value));
+        report.error_with_help(path.span.clone(), message, help);
+    };
+    PlanPath::new(path.value).map_err(refuse).ok()
 }
 
 fn call(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Call> {
@@ -134,6 +150,11 @@ impl Test {
             report.error_with_help(self.span.clone(), message, &help);
             return;
         }
+        if let Some(why) = self.call.wrong_paths(policy) {
+            let help = "delete 'paths' from this [[test]]";
+            report.error_with_help(self.span.clone(), why, help);
+            return;
+        }
         let call = self.call_today(policy, report);
         if self.expected == Expected::Deny
             && let Some(why) = proves_no_denial(&call, policy)
@@ -141,6 +162,21 @@ impl Test {
             let message = format!("this is denied whatever the rules are: {why}");
             let help = "write the call as a caller would; only the rules are to refuse it";
             report.error_with_help(self.span.clone(), message, help);
+            return;
+        }
+        let caller = self.subject.caller();
+        if self.expected != Expected::Deny
+            && let Some((rule, path)) = policy.unasked_path(caller, &call.ask())
+        {
+            let (_, why) = self.verdict(&call, policy);
+            let message = format!(
+                "the verdict depends on the paths of the plan: {why}; but for a plan of '{path}' alone rule {rule} asks for no approval"
+            );
+            let help = format!(
+                "write paths = [\"{path}\"] and verdict = \"allow\" in this [[test]], or the paths that it means; write one \
+                 for each verdict"
+            );
+            report.error_with_help(self.span.clone(), message, &help);
             return;
         }
         let (found, why) = self.verdict(&call, policy);

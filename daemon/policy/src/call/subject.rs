@@ -2,8 +2,10 @@
 
 use remit_common::text::line;
 use remit_common::wire::Effect;
+use remit_plan::PlanPath;
 
 use crate::decide::{Ask, CallerIds};
+use crate::model::command::CommitUse;
 use crate::model::machine::Machine;
 use crate::model::policy::{CHANGE, Policy, RUN};
 
@@ -68,6 +70,8 @@ pub struct Call {
     pub name: Option<String>,
     pub args: Vec<(String, String)>,
     pub profile: Option<String>,
+    /// All that a commit or an undo changes. Without them nothing is known of that.
+    pub paths: Vec<PlanPath>,
 }
 
 impl Call {
@@ -97,6 +101,7 @@ impl Call {
             name,
             args,
             profile: None,
+            paths: Vec::new(),
         })
     }
 
@@ -113,6 +118,19 @@ impl Call {
         self
     }
 
+    /// Returns why it cannot have the paths that it has.
+    #[must_use]
+    pub fn wrong_paths(&self, policy: &Policy) -> Option<String> {
+        let command = self.name.as_deref().and_then(|name| policy.command(name));
+        let used = command.and_then(|command| command.commit_use());
+        let changes = matches!(used, Some(CommitUse::Commit | CommitUse::Undo));
+        let can_have = changes && self.effect == Effect::Change;
+        let is_fine = can_have || self.paths.is_empty();
+        (!is_fine).then(|| {
+            "paths are only for a command that commits or undoes changes of files".to_owned()
+        })
+    }
+
     pub fn ask(&self) -> Ask<'_> {
         let profile = self.profile.as_deref();
         match (&self.name, self.effect) {
@@ -124,6 +142,11 @@ impl Call {
             (None, Effect::Change) => Ask::Change {
                 profile,
                 env_names: &[],
+            },
+            (Some(name), Effect::Change) if !self.paths.is_empty() => Ask::Paths {
+                name,
+                args: &self.args,
+                paths: &self.paths,
             },
             (Some(name), _) => Ask::Command {
                 name,

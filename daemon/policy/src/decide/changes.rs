@@ -1,19 +1,21 @@
-//! Which rules are about the paths that a call changes.
+//! Which rules are about the paths that a call changes, and whether its verdict depends on them.
 
 use remit_plan::{Bundle, PlanPath};
 
-use crate::decide::Ask;
-use crate::model::rule::GrantRule;
+use crate::decide::{Ask, CallerIds, Verdict};
+use crate::model::policy::Policy;
+use crate::model::rule::{GrantRule, RuleId};
 
 /// The paths that a call changes, as far as they are known. Without them each rule is about the call.
 #[derive(Debug, Default)]
-pub(crate) struct CallPaths<'a> {
+pub struct CallPaths<'a> {
     paths: Vec<&'a PlanPath>,
     plan: Option<&'a Bundle>,
 }
 
 impl<'a> CallPaths<'a> {
-    pub(super) fn new(ask: &Ask<'a>) -> Self {
+    #[must_use]
+    pub fn new(ask: &Ask<'a>) -> Self {
         match *ask {
             Ask::Commit { plan, .. } => Self {
                 paths: plan.plan().entries().iter().map(|one| &one.path).collect(),
@@ -42,18 +44,51 @@ impl<'a> CallPaths<'a> {
     }
 
     /// Returns true if the rule allows to change all of these paths.
-    pub(super) fn are_within(&self, rule: &GrantRule) -> bool {
+    #[must_use]
+    pub fn are_within(&self, rule: &GrantRule) -> bool {
         self.outside(&rule.paths).is_none()
     }
 
     /// Returns true if one of these paths is among those of the rule, or above one: its approval and its `confirm` are needed,
     /// whichever rule allows the change. The right to write to a directory or to move it decides on all beneath it.
-    pub(super) fn touch(&self, rule: &GrantRule) -> bool {
+    #[must_use]
+    pub fn touch(&self, rule: &GrantRule) -> bool {
         let is_own = |path: &PlanPath| {
             let mut paths = rule.paths.iter();
             paths.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
         };
         let are_all = self.paths.is_empty() || rule.paths.is_empty();
         are_all || self.paths.iter().any(|path| is_own(path))
+    }
+}
+
+impl Policy {
+    /// Returns a rule, and a path of it, for a call without paths that needs an approval: a plan of that path alone is
+    /// allowed by the rule and needs none. Takes time in proportion to the rules about the call, squared.
+    #[must_use]
+    pub fn unasked_path(
+        &self,
+        caller: CallerIds<'_>,
+        ask: &Ask<'_>,
+    ) -> Option<(RuleId, &PlanPath)> {
+        let Ask::Command { name, args, .. } = *ask else {
+            return None;
+        };
+        let Verdict::Ask(_) = self.decide(caller, ask) else {
+            return None;
+        };
+        let speaking = self.granting.of(caller);
+        let positions = self.granting.positions(&speaking, name);
+        let unasked = positions
+            .filter_map(|at| self.grants.get(at))
+            .filter(|rule| rule.approval.is_none());
+        let mut paths = unasked.flat_map(|rule| &rule.paths);
+        paths.find_map(|path| {
+            let paths = std::slice::from_ref(path);
+            match self.decide(caller, &Ask::Paths { name, args, paths }) {
+                Verdict::Allow(grant) => Some((grant.basis().rule()?.clone(), path)),
+                Verdict::Ask(_) | Verdict::Deny(_) => None,
+            }
+        })
     }
 }

@@ -21,7 +21,7 @@ pub(crate) mod acts;
 pub(crate) mod approval;
 mod ask;
 mod basis;
-pub(crate) mod changes;
+pub mod changes;
 mod choices;
 pub(crate) mod denial;
 pub mod index;

@@ -186,6 +186,9 @@ fn examples(source: &Source) -> Vec<Example> {
         if let Some(profile) = fields.get("profile") {
             what += &format!(" in profile {}", shown(profile.get_ref()));
         }
+        if let Some(paths) = fields.get("paths") {
+            what += &format!(" of {}", shown(paths.get_ref()));
+        }
         // The span of a table is only its header, so it is extended to its fields.
         let ends = fields.values().map(|value| value.span().end);
         let span = test.span().start..ends.fold(test.span().end, usize::max);

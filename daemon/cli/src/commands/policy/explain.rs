@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::unistd::{Gid, Group};
 use remit_common::text;
+use remit_plan::PlanPath;
 use remit_policy::{
     Ask, Base, Call, CallerIds, Command, Inspect, Listed, Network, Profile, ProfileLimits, Subject,
     User,
@@ -38,7 +39,12 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
     };
     let effect_of = |name: &str| loaded.policy.named(name).map(|command| command.effect());
     let question = match Question::of(args, effect_of)? {
-        Question::Named(call) => Question::Named(call.completed(&loaded.policy)),
+        Question::Named(call) => {
+            if let Some(why) = call.wrong_paths(&loaded.policy) {
+                return Err(usage(&why));
+            }
+            Question::Named(call.completed(&loaded.policy))
+        }
         program => program,
     };
     let subject = match Subject::named(&args.caller, &names) {
@@ -126,12 +132,13 @@ impl<'a> Question<'a> {
             [one] => one.split_ascii_whitespace().collect(),
             words => words.iter().map(String::as_str).collect(),
         };
-        let is_program = matches!(words.as_slice(), [] | ["run"]);
+        let is_program = matches!(words.as_slice(), [] | ["run"]) && args.paths.is_empty();
         if is_program {
             return Ok(Self::Program(args));
         }
         if let ["change"] = words.as_slice()
             && args.argv.is_empty()
+            && args.paths.is_empty()
         {
             let call = Call::parse(&words).map_err(|why| usage(&why))?;
             let profile = args.profile.clone();
@@ -154,9 +161,13 @@ impl<'a> Question<'a> {
             })?;
             words.insert(0, verb(effect));
         }
-        Call::parse(&words)
-            .map(Self::Named)
-            .map_err(|why| usage(&why))
+        let path = |path: &String| {
+            let wrong = |why| usage(&format!("'{}': {why}", text::line(path.as_bytes(), 96)));
+            PlanPath::new(path.as_str()).map_err(wrong)
+        };
+        let paths = args.paths.iter().map(path).collect::<Result<_, _>>()?;
+        let call = Call::parse(&words).map_err(|why| usage(&why))?;
+        Ok(Self::Named(Call { paths, ..call }))
     }
 }
 
@@ -177,6 +188,9 @@ impl std::fmt::Display for Question<'_> {
                 for (key, value) in &call.args {
                     let word = format!("{key}={value}");
                     write!(f, " {}", text::command_line(&[word], 256))?;
+                }
+                for path in &call.paths {
+                    write!(f, " --paths '{path}'")?;
                 }
             }
         }
