@@ -1529,3 +1529,65 @@ fn example_lets_the_reload_of_the_readme_follow_a_commit() {
     let call = "service.reload unit=nginx.service";
     assert_eq!(follow(&policy, "/etc/nginx/a", &[call]).unwrap(), [call]);
 }
+
+#[test]
+fn example_without_an_approval_needs_none() {
+    let text = include_str!("../../../packaging/examples/plans.toml");
+    let text = text
+        .replace("%remit-admin", "%ops")
+        .replace("\"%remit\"", "\"#7\"");
+    let (before, after) = text.split_once("# [[grant]]").unwrap();
+    let (grant, after) = after.split_once("\n\n").unwrap();
+    let text = format!(
+        "{before}[[grant]]{}\n\n{after}",
+        grant.replace("\n# ", "\n")
+    );
+    let load = |paths: &str| {
+        let own = "[\"/var/www/texts\"]";
+        assert!(text.contains(own), "{text}");
+        let sources = [
+            source(
+                "50-changes.toml",
+                include_str!("../../../packaging/policy.d/50-changes.toml"),
+            ),
+            source("60-plans.toml", COMMANDS),
+            source("65-plans.toml", text.replace(own, paths)),
+        ];
+        load(&sources, &accounts()).unwrap()
+    };
+    for (paths, warns) in [
+        ("['/var/www/texts']", false),
+        ("['/srv/site/texts']", true),
+        ("['/srv/site', '/etc/nginx/site']", true),
+        ("['/srv/site', '/var/www/texts']", false),
+    ] {
+        let (policy, found) = load(paths);
+        let lines = common::lines(&found);
+        let part = "'plan.commit' asks here, too: these paths are also those of rule commits (65-plans.toml:";
+        assert_eq!(lines.contains(part), warns, "{paths}: {lines}");
+        assert_eq!(found.is_empty(), !warns, "{paths}: {lines}");
+        if !warns {
+            check_plan(&policy, &plan(&[("/var/www/texts/a", 0o644)]), Ok(None));
+        }
+    }
+}
+
+/// Whom a rule does not ask, or not about these calls, is not asked by it.
+#[test]
+fn rule_without_an_approval_has_an_effect_if_no_other_asks() {
+    let none = rule("'/srv/app'", "'none'");
+    let asks = rule("'/srv'", "{ by = ['#8'] }");
+    for (asking, warns) in [
+        (asks.clone(), true),
+        (asks.replace("#7", "#9"), false),
+        (asks.replace("['#7']", "['#7', '#9']"), true),
+        (asks.replace("'/srv'", "'/srv/app/conf'"), false),
+        (format!("{asks}args = {{ then = ['site.look'] }}\n"), false),
+        (asks.replace("plan.commit", "plan.undo"), false),
+        (asks.replace("paths = ['/srv']\n", ""), true),
+    ] {
+        let (_, found) = policy(&format!("{COMMANDS}\n{SITE}\n{none}{asking}"));
+        let lines = common::lines(&found);
+        assert_eq!(lines.contains("asks here, too"), warns, "{asking}: {lines}");
+    }
+}

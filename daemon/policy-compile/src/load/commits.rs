@@ -10,7 +10,7 @@ use remit_plan::PlanPath;
 use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Named};
-use remit_policy::model::rule::{GrantRule, Nature};
+use remit_policy::model::rule::{Coverage, GrantRule, Nature};
 use remit_policy::quoted;
 
 use crate::load::limits::seconds;
@@ -154,7 +154,7 @@ impl Loading<'_> {
 
     /// Without an approval a commit needs paths, and an undo is refused: what it puts back is not in its words.
     pub(crate) fn check_commits(
-        &self,
+        &mut self,
         rule: &GrantRule,
         allowed: &[WithSpan<&str>],
         report: &mut Report<'_>,
@@ -165,7 +165,12 @@ impl Loading<'_> {
         for item in allowed {
             let name = item.value;
             let (message, help) = match self.commit_use(name) {
-                Some(CommitUse::Commit) if rule.paths.is_empty() => (
+                Some(CommitUse::Commit) if !rule.paths.is_empty() => {
+                    let unasked = (self.grants.len(), name.to_owned(), item.span.clone());
+                    self.unasked.push(unasked);
+                    continue;
+                }
+                Some(CommitUse::Commit) => (
                     format!("'{name}' without an approval could change any file"),
                     "add approval = { by = [\"%GROUP\"] }, or paths = [\"/srv/app\"]",
                 ),
@@ -176,6 +181,41 @@ impl Loading<'_> {
                 _ => continue,
             };
             report.error_with_help(item.span.clone(), message, help);
+        }
+    }
+
+    /// Warns of commits in one file that need an approval although their rule asks for none: each of its paths lies beneath
+    /// one of a rule that asks.
+    pub(crate) fn report_asked(&self, report: &mut Report<'_>) {
+        let file = report.file();
+        let here = self.unasked.iter();
+        let here = here.filter_map(|(position, name, span)| {
+            let rule = self.grants.get(*position)?;
+            (rule.id.file() == file).then_some((rule, name, span))
+        });
+        for (rule, name, span) in here {
+            let asks = |path: &PlanPath| {
+                let one = Coverage {
+                    paths: std::slice::from_ref(path),
+                    ..rule.coverage(Nature::Commits)
+                };
+                self.grants.iter().find(|other| {
+                    other.approval.is_some()
+                        && other.allows(name, Nature::Commits)
+                        && rule.to.is_within(&other.to)
+                        && other.coverage(Nature::Commits).includes(&one)
+                })
+            };
+            let asking: Option<Vec<&GrantRule>> = rule.paths.iter().map(asks).collect();
+            let Some(first) = asking.as_ref().and_then(|asking| asking.first()) else {
+                continue;
+            };
+            let message = format!(
+                "'{name}' asks here, too: these paths are also those of rule {}, which has an approval",
+                first.id
+            );
+            let help = "write paths that no [[grant]] with an approval has, or narrow its 'paths'";
+            report.warning(span.clone(), message, Some(help));
         }
     }
 

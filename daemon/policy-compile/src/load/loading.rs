@@ -1,6 +1,7 @@
 //! Collects the definitions of all files, in any order: profiles, commands in them, rules about those.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use remit_common::caps;
@@ -38,6 +39,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) matched: BTreeMap<String, bool>,
     /// Patterns of grants that match commands which change the host, in rules that do not say so.
     pub(crate) unsaid: Vec<Unsaid>,
+    /// Commits that a rule with paths allows without an approval: its position, the name and where it is written.
+    pub(crate) unasked: Vec<(usize, String, Range<usize>)>,
     compiled: usize,
 }
 
@@ -69,6 +72,7 @@ impl<'a> Loading<'a> {
             taken: BTreeMap::new(),
             matched: BTreeMap::new(),
             unsaid: Vec::new(),
+            unasked: Vec::new(),
             compiled: 0,
         }
     }

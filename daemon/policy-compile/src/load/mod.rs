@@ -77,6 +77,7 @@ pub fn load(
     for document in &documents {
         let (_, mut report) = document.open(&mut findings);
         loading.report_unsaid(&mut report);
+        loading.report_asked(&mut report);
     }
     if findings.errors() > 0 {
         return Err(findings.sorted());
