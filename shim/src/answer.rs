@@ -12,7 +12,7 @@ use remit_wire::{HistoryEntry, HistoryPage, JobQuery, PartQuery, Reply, Request}
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::{self, Question};
 use crate::arguments::{DaemonCall, PlanStep};
@@ -118,10 +118,14 @@ impl Answer {
     }
 
     pub fn refused(refusal: &Refusal) -> Self {
-        let data = json!({ "error": refusal }).to_string();
+        Self::error(json!({ "error": refusal }))
+    }
+
+    /// Returns an error with this content.
+    pub fn error(content: Value) -> Self {
         Self {
             is_error: true,
-            ..text_fence::visible(data).into()
+            ..text_fence::visible(content.to_string()).into()
         }
     }
 

@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nix::unistd::{Group, User};
-use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::{caps, text};
 use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, hex, packages, risks};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, State, Stream};
@@ -23,6 +23,8 @@ const ENTRIES: usize = 100;
 const DIFFS: usize = 30 << 10;
 /// Lines about what was left out.
 const NOTES: usize = 20;
+/// Bytes of the line that says why there is no plan.
+const COMPLAINT: usize = 400;
 /// A check gets this part of the bytes of the diffs for its output.
 const OUTPUT: usize = 8;
 
@@ -79,6 +81,14 @@ struct PlannedPath {
 )]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+/// The answer if a program on a copy has ended without a plan.
+#[derive(Debug, Serialize)]
+struct NoPlan {
+    /// As in the answer with a plan.
+    ran: JobResult,
+    next: String,
 }
 
 struct Local;
@@ -187,6 +197,52 @@ fn next(job: JobId, checks: &[Checked<'_>]) -> String {
              access lists those of plan.commit"
         ),
     }
+}
+
+/// Returns why an ended job has made no plan, and what to do instead.
+fn why_not(report: &JobReport) -> String {
+    let ending = report.ending.as_ref();
+    let exit = ending.and_then(|ending| ending.exit);
+    exit.map_or_else(
+        || ending.map_or_else(String::new, |ending| ending.cause.clone()),
+        |exit| format!("it ended with status {exit}"),
+    )
+}
+
+/// Returns the first line that the job wrote as its error, without the name of its program.
+fn complaint(report: &JobReport) -> Option<String> {
+    let said = String::from_utf8_lossy(&report.stderr.head);
+    let line = said.lines().next()?;
+    let why = line.split_once(": ").map_or(line, |(_, why)| why);
+    (!why.is_empty()).then(|| text::line(why.as_bytes(), COMPLAINT))
+}
+
+/// Returns what to do if this job of edits or of an extraction has ended without a plan.
+pub fn after_no_plan(report: &JobReport) -> String {
+    let why = complaint(report).unwrap_or_else(|| why_not(report));
+    format!("no plan was made, and no check ran: {why}")
+}
+
+/// Returns the answer as JSON that fits if there is no plan of `tried`, the program on a copy, or `None`. `extraction`:
+/// the job that should have made the plan. The copy of a program that has failed is gone.
+pub fn no_plan(tried: &JobReport, extraction: Option<&JobReport>) -> Option<String> {
+    let next = match extraction {
+        Some(report) => after_no_plan(report),
+        None => format!(
+            "no plan was made, and no check ran: {}, so its copy of the server is gone; correct the program, and plan again",
+            why_not(tried)
+        ),
+    };
+    let answer = |size| NoPlan {
+        ran: result(tried, size),
+        next: next.clone(),
+    };
+    truncate::largest(truncate::output(tried), answer).map(|(_, data)| data)
+}
+
+/// Returns a refusal of a step after the program on a copy, with what that program did. Bounded, because its output is.
+pub fn refused_after(tried: &JobReport, refusal: &Refusal) -> Value {
+    json!({ "error": refusal, "ran": result(tried, DIFFS / OUTPUT) })
 }
 
 /// Returns the answer as JSON that fits, or `None`. `made`: the job that wrote the plan. `tried`: the job on a copy.
@@ -339,6 +395,55 @@ mod tests {
             );
             assert_eq!(next.contains("change {"), fault.is_none(), "{next}");
         }
+    }
+
+    #[test]
+    fn program_without_a_plan_is_shown_with_the_reason() {
+        let ended = |exit, stdout: &str, stderr: &str| {
+            let ending = Ending {
+                exit,
+                ..Ending::unmeasured(State::Exited, "its time was over".to_owned(), true)
+            };
+            JobReport {
+                ending: Some(ending),
+                stdout: made(stdout).stderr,
+                ..made(stderr)
+            }
+        };
+        let nothing = ended(Some(1), "", "remit-extract: the plan changes nothing\n");
+        for (tried, extraction, why) in [
+            (
+                ended(Some(0), "hello\n", "oh\n"),
+                Some(&nothing),
+                "ran: the plan changes nothing",
+            ),
+            (
+                ended(Some(3), "hello\n", "oh\n"),
+                None,
+                "ran: it ended with status 3, so its copy of the server is gone",
+            ),
+            (
+                ended(None, "hello\n", "oh\n"),
+                None,
+                "ran: its time was over, so its copy",
+            ),
+        ] {
+            let text = no_plan(&tried, extraction).unwrap();
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let ran = &value["ran"];
+            assert_eq!(
+                (&ran["stdout"], &ran["stderr"]),
+                (&json!("hello\n"), &json!("oh\n"))
+            );
+            assert_eq!(ran["job_id"], tried.job.to_string());
+            let next = value["next"].as_str().unwrap();
+            assert!(next.starts_with("no plan was made"), "{next}");
+            assert!(next.contains(why), "{next}");
+        }
+        let refusal = Refusal::new(Code::RateLimited, "x");
+        let value = refused_after(&ended(Some(0), "hello\n", ""), &refusal);
+        assert_eq!(value["ran"]["stdout"], "hello\n");
+        assert_eq!(value["error"]["code"], "rate_limited");
     }
 
     #[test]

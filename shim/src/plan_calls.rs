@@ -8,7 +8,7 @@ use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Upload};
 use remit_wire::edits::CallText;
-use remit_wire::outcome::{OutputPart, Page};
+use remit_wire::outcome::{JobReport, OutputPart, Page};
 use remit_wire::{Bytes, Reply, Request, Run, UploadPart, transfer};
 use tokio::time::timeout;
 
@@ -158,10 +158,16 @@ impl Server {
                     )),
                     _ => None,
                 };
-                report
-                    .notes
-                    .extend(next.filter(|_| plan::is_unfinished(report)));
-                return Answer::new(form, reply);
+                let is_unfinished = plan::is_unfinished(report);
+                report.notes.extend(next.filter(|_| is_unfinished));
+                return match plan_failure(form, tried.as_deref(), report) {
+                    Some(data) => data.into(),
+                    None => Answer::new(form, reply),
+                };
+            }
+            Err(refusal) if let Some(tried) = &tried => {
+                let refusal = refusal.clone().with_next();
+                return Answer::error(plan::refused_after(tried, &refusal));
             }
             _ => return Answer::new(form, reply),
         };
@@ -260,6 +266,26 @@ impl Server {
                 return plan::decode(job, bytes);
             }
         }
+    }
+}
+
+/// Returns the answer if this job has ended and there is no plan of a program on a copy. A plan of edits has only its job,
+/// which then says what to do.
+fn plan_failure(form: Form, tried: Option<&JobReport>, last: &mut JobReport) -> Option<String> {
+    let ending = last.ending.as_ref();
+    // What was refused while it was queued is an error.
+    if ending.is_none_or(|ending| ending.code.is_some()) {
+        return None;
+    }
+    match (form.plan, tried) {
+        (PlanStep::Try, Some(tried)) => plan::no_plan(tried, Some(last)),
+        (PlanStep::Try, None) => plan::no_plan(last, None),
+        (PlanStep::Make, _) => {
+            let next = plan::after_no_plan(last);
+            last.ending.as_mut()?.next.get_or_insert(next);
+            None
+        }
+        (PlanStep::None | PlanStep::Commit(_), _) => None,
     }
 }
 
