@@ -7,7 +7,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
-use remit_plan::{BUNDLE_BYTES, Bundle, Tabs, hex, packages, risks};
+use remit_plan::{BUNDLE_BYTES, Bundle, New, Problem, Tabs, View, hex, packages, risks, sha256};
 use remit_wire::edits::{self, Accounts, EditText};
 use remit_wire::outcome::{JobReport, State, Stream};
 use remit_wire::result::JobResult;
@@ -23,6 +23,11 @@ const ENTRIES: usize = 100;
 const DIFFS: usize = 30 << 10;
 /// Lines about what was left out.
 const NOTES: usize = 20;
+/// The bit of a mode with which others may read.
+const OTHERS_READ: u32 = 0o004;
+/// Why a diff of a copy has hashes. A key that a program makes there should not reach a model by itself.
+const CLOSED: &str =
+    "contents that others cannot read are not shown; to see one, print it in the program";
 /// Bytes of the line that says why there is no plan.
 const COMPLAINT: usize = 400;
 /// A check gets this part of the bytes of the diffs for its output.
@@ -49,6 +54,15 @@ pub struct PlanAnswer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<Value>,
     next: String,
+}
+
+/// What a plan was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanSource {
+    /// The caller wrote the new contents.
+    Edits,
+    /// A program made them in a copy of the machine.
+    Copy,
 }
 
 /// A check's call, and its job or the refusal.
@@ -220,7 +234,13 @@ fn complaint(report: &JobReport) -> Option<String> {
 /// Returns what to do if this job of edits or of an extraction has ended without a plan.
 pub fn after_no_plan(report: &JobReport) -> String {
     let why = complaint(report).unwrap_or_else(|| why_not(report));
-    format!("no plan was made, and no check ran: {why}")
+    let way = match why.ends_with(&Problem::Unreadable.to_string()) {
+        true => {
+            "; with \"private\": true, and a grant of plan.private, plan takes its new content as a whole, by write"
+        }
+        false => "",
+    };
+    format!("no plan was made, and no check ran: {why}{way}")
 }
 
 /// Returns the answer as JSON that fits if there is no plan of `tried`, the program on a copy, or `None`. `extraction`:
@@ -245,23 +265,50 @@ pub fn refused_after(tried: &JobReport, refusal: &Refusal) -> Value {
     json!({ "error": refusal, "ran": result(tried, DIFFS / OUTPUT) })
 }
 
+/// Returns the mode of a new content that others may not read.
+fn closed_mode(view: &View<'_>) -> Option<u32> {
+    let change = &view.entry.change;
+    let is_file = matches!(change.makes(), Some(New::File(_))) && !change.is_of_lines();
+    let meta = change.meta().filter(|_| is_file && view.new.is_some())?;
+    (meta.mode & OTHERS_READ == 0).then_some(meta.mode)
+}
+
+/// Returns the diff of an entry, with size and hash instead of content that others will not be able to read.
+fn open_diff(view: &View<'_>, most: usize) -> String {
+    let (Some(mode), Some(new)) = (closed_mode(view), view.new) else {
+        return view.brief(most, Tabs::Shown);
+    };
+    let (size, sha) = (new.len(), hex(&sha256(new)));
+    format!(
+        "[… {size} new bytes are not shown, sha256 {sha}: with mode {mode:04o} others cannot read them …]\n"
+    )
+}
+
 /// Returns the answer as JSON that fits, or `None`. `made`: the job that wrote the plan. `tried`: the job on a copy.
 /// Diffs are cut first, then entries, then notes: without `plan_id` the plan is of no use.
 pub fn answer(
     made: &JobReport,
     tried: Option<&JobReport>,
+    source: PlanSource,
     bundle: &Bundle,
     checks: &[Checked<'_>],
 ) -> Option<String> {
     let (plan, job) = (bundle.plan(), made.job);
     let mut notes = notes(&made.stderr.head);
+    let is_of_copy = source == PlanSource::Copy;
+    if is_of_copy && bundle.views().any(|view| closed_mode(&view).is_some()) {
+        notes.insert(0, CLOSED.to_owned());
+    }
     if let Some(packages) = packages(bundle.views()) {
         notes.insert(0, packages.to_string());
     }
     let fitted = |count: usize, size: usize, notes: &[String]| {
         let (mut diff, mut left) = (String::new(), size);
         for view in bundle.views() {
-            let text = view.brief(left, Tabs::Shown);
+            let text = match source {
+                PlanSource::Copy => open_diff(&view, left),
+                PlanSource::Edits => view.brief(left, Tabs::Shown),
+            };
             if !text.is_empty() && size > 0 {
                 diff.push_str(&format!("{}:\n{text}", view.entry.path));
             }
@@ -271,7 +318,7 @@ pub fn answer(
                 break;
             }
         }
-        let entry = |view: remit_plan::View<'_>| PlannedPath {
+        let entry = |view: View<'_>| PlannedPath {
             path: view.entry.path.to_string(),
             what: view.what(),
             risks: risks(&view).iter().map(ToString::to_string).collect(),
@@ -305,7 +352,7 @@ pub fn answer(
 
 #[cfg(test)]
 mod tests {
-    use remit_plan::{Change, Entry, Metadata, New, Plan, PlanPath};
+    use remit_plan::{Change, Content, Entry, Metadata, Plan, PlanPath, Source};
     use remit_wire::outcome::Captured;
 
     use super::*;
@@ -385,7 +432,7 @@ mod tests {
                     end,
                 })
                 .collect();
-            let text = answer(&made(""), None, &bundle(1), &checks).unwrap();
+            let text = answer(&made(""), None, PlanSource::Edits, &bundle(1), &checks).unwrap();
             let value: Value = serde_json::from_str(&text).unwrap();
             let next = value["next"].as_str().unwrap();
             assert!(next.starts_with("nothing has changed; "), "{next}");
@@ -447,10 +494,61 @@ mod tests {
     }
 
     #[test]
+    fn closed_content_of_a_copy_is_not_shown() {
+        let key = b"-----BEGIN PRIVATE KEY-----\n";
+        let planned = |mode, source| {
+            let content = Content {
+                size: key.len() as u64,
+                sha256: sha256(key),
+                source: Source::Bundle,
+                capabilities: None,
+                mtime: None,
+            };
+            let entry = Entry {
+                path: PlanPath::new("/srv/new.key".to_owned()).unwrap(),
+                change: Change::Create {
+                    new: New::File(content),
+                    meta: Metadata {
+                        mode,
+                        uid: 0,
+                        gid: 0,
+                    },
+                },
+            };
+            let plan = Plan::new(vec![entry]).unwrap();
+            let bundle = Bundle::new(&plan, key, b"").unwrap();
+            answer(&made(""), None, source, &bundle, &[]).unwrap()
+        };
+        for (mode, source, is_shown) in [
+            (0o600, PlanSource::Copy, false),
+            (0o640, PlanSource::Copy, false),
+            (0o644, PlanSource::Copy, true),
+            (0o600, PlanSource::Edits, true),
+        ] {
+            let text = planned(mode, source);
+            assert_eq!(text.contains("PRIVATE KEY"), is_shown, "{mode:o}: {text}");
+            assert_eq!(text.contains(CLOSED), !is_shown, "{mode:o}: {text}");
+            assert_eq!(text.contains(&hex(&sha256(key))), !is_shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_is_planned_whole() {
+        let said = format!(
+            "remit-look: cannot edit '/etc/key': {}\n",
+            Problem::Unreadable
+        );
+        let next = after_no_plan(&made(&said));
+        assert!(next.contains("\"private\": true"), "{next}");
+        let next = after_no_plan(&made("remit-look: cannot edit '/etc/key': it exists\n"));
+        assert!(!next.contains("private"), "{next}");
+    }
+
+    #[test]
     fn plan_of_long_paths_has_its_id() {
         let many_notes = format!("{}\n", "n".repeat(4000)).repeat(15);
         for (paths, stderr) in [(100, ""), (150, ""), (100, many_notes.as_str())] {
-            let text = answer(&made(stderr), None, &bundle(paths), &[]).unwrap();
+            let text = answer(&made(stderr), None, PlanSource::Copy, &bundle(paths), &[]).unwrap();
             assert!(text.len() <= truncate::MAX_TEXT);
             let value: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(value["plan_id"], JobId([7; 16]).to_string());

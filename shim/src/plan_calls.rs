@@ -7,16 +7,16 @@ use remit_common::caps;
 use remit_common::names::{JobId, SetId};
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Upload};
-use remit_wire::edits::CallText;
+use remit_wire::edits::{CallText, EXTRACT};
 use remit_wire::outcome::{JobReport, OutputPart, Page};
-use remit_wire::{Bytes, Reply, Request, Run, UploadPart, transfer};
+use remit_wire::{Bytes, Reply, Request, Run, UploadPart, What, transfer};
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Form, another, too_large};
 use crate::arguments::PlanStep;
 use crate::connection::News;
 use crate::daemon::{SLACK, identify, lost_hint, unanswered};
-use crate::plan::Checked;
+use crate::plan::{Checked, PlanSource};
 use crate::server::Server;
 use crate::{arguments, plan};
 
@@ -122,6 +122,11 @@ impl Server {
         context: &StepContext<'_>,
     ) -> Answer {
         let client = context.client;
+        let source = match (form.plan, &run.what) {
+            (PlanStep::Try, _) => PlanSource::Copy,
+            (_, What::Named { name, .. }) if name == EXTRACT => PlanSource::Copy,
+            _ => PlanSource::Edits,
+        };
         let call = |run: Run| {
             let request = context.step(run);
             self.daemon.call(client, request, context.news.clone())
@@ -178,7 +183,7 @@ impl Server {
         };
         // Boxed, because a rare case should not enlarge every call.
         let checked = Box::pin(self.checked(&bundle, checks, context)).await;
-        match plan::answer(&made, tried.as_deref(), &bundle, &checked) {
+        match plan::answer(&made, tried.as_deref(), source, &bundle, &checked) {
             Some(data) => data.into(),
             None => Answer::refused(&too_large()),
         }
