@@ -4,7 +4,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use remit_common::caps;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_wire::edits::COMMIT;
 use remit_wire::outcome::{JobReport, JobSummary, Matches, OutputPart, Page, State};
 use remit_wire::request_id;
 use remit_wire::result::{Encoding, JobResult, MatchResult, PageResult};
@@ -22,11 +24,17 @@ use crate::text_fence;
 use crate::tools::Tool;
 use crate::truncate::{self, Cut, MAX_TEXT};
 
+/// Before the id, in the output of a commit.
+const UNDO_LINE: &str = "undo: remit undo ";
+
 /// A job, and the part of its output that was asked for.
 #[derive(Serialize, JsonSchema)]
 pub struct JobAnswer {
     #[serde(flatten)]
     job: JobResult,
+    /// The id of a commit, for undo of change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     page: Option<PageResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,19 +241,58 @@ fn job(form: Form, report: &JobReport) -> Option<Answer> {
         Tool::JobStop => JobResult::without_output(report),
         _ => JobResult::from(truncate::report(report, budget).as_ref()),
     };
-    let answer = |budget| JobAnswer {
-        job: form.fitted(result(budget)),
-        page: None,
-        matches: None,
+    let undo = undo_id(report);
+    let answer = |budget| {
+        let mut job = form.fitted(result(budget));
+        if let Some(id) = &undo {
+            name_tool(&mut job, id);
+        }
+        JobAnswer {
+            job,
+            undo: undo.clone(),
+            page: None,
+            matches: None,
+        }
     };
     truncate::largest(truncate::output(report), answer).map(|made| fence_output(form, made))
+}
+
+/// Returns the id of a commit that can be undone, which `remit-commit` has printed.
+fn undo_id(report: &JobReport) -> Option<String> {
+    let name = report.command.split(' ').next();
+    if name != Some(COMMIT) || report.ending.is_none() {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&report.stdout.head);
+    let mut ids = said.lines().filter_map(|line| {
+        let (id, _) = line.strip_prefix(UNDO_LINE)?.split_once(' ')?;
+        id.parse::<JobId>().ok().map(|_| id.to_owned())
+    });
+    ids.next()
+}
+
+/// Puts the call of a tool where the result has the line that people type: in a job that line is refused.
+fn name_tool(job: &mut JobResult, id: &str) {
+    let typed = format!("remit undo {id} -m WHY");
+    let call = format!("change {{\"undo\": \"{id}\", \"reason\": …}}");
+    let sentences = job.then.iter_mut().map(|one| &mut one.cause);
+    for sentence in sentences.chain(&mut job.next).chain(&mut job.cause) {
+        *sentence = sentence.replace(&typed, &call);
+    }
+    job.next
+        .get_or_insert_with(|| format!("to undo it: {call}"));
 }
 
 /// Returns the answer with the job's output between marks in its text, about as long as the JSON.
 fn fence_output(form: Form, (mut answer, data): (JobAnswer, String)) -> Answer {
     let is_error = form.tool.starts() && is_refused(&answer.job);
     let is_awaiting_person = form.tool.starts() && answer.job.state == State::AwaitingApproval;
-    let JobAnswer { job, page, matches } = &mut answer;
+    let JobAnswer {
+        job,
+        undo: _,
+        page,
+        matches,
+    } = &mut answer;
     let pieces = text_fence::taken(job, page.as_mut(), matches.as_mut());
     let text = (!pieces.is_empty()).then(|| {
         let rest = serde_json::to_string(&answer).unwrap_or_default();
@@ -269,6 +316,7 @@ fn is_refused(job: &JobResult) -> bool {
 fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
     let answer = |budget| JobAnswer {
         job: form.fitted(JobResult::without_output(report)),
+        undo: None,
         page: Some(page_of(page, budget, form)),
         matches: None,
     };
@@ -278,6 +326,7 @@ fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
     let answer = |shown: &Matches| JobAnswer {
         job: form.fitted(JobResult::without_output(report)),
+        undo: None,
         page: None,
         matches: Some(MatchResult::from(shown)),
     };
@@ -329,4 +378,82 @@ pub fn too_large() -> Refusal {
         format!("the answer exceeds {MAX_TEXT} bytes even without output"),
     )
     .next("ask for less")
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::outcome::FollowUp;
+    use remit_wire::outcome::{Captured, Ending};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn answered(command: &str, next: Option<String>, then: Vec<FollowUp>) -> Value {
+        let id = "ab".repeat(16);
+        let stdout = format!("done: 1 change\nundo: remit undo {id} -m WHY\n");
+        let ending = Ending {
+            exit: Some(0),
+            next,
+            ..Ending::unmeasured(State::Exited, "x".to_owned(), true)
+        };
+        let report = JobReport {
+            then,
+            denials: Vec::new(),
+            job: JobId([7; 16]),
+            command: command.to_owned(),
+            state: State::Exited,
+            ending: Some(ending),
+            started_ms: 0,
+            waited_ms: 0,
+            queue_position: None,
+            enforced: None,
+            stdout: Captured {
+                total: stdout.len() as u64,
+                head: stdout.into_bytes().into(),
+                ..Captured::default()
+            },
+            stderr: Captured::default(),
+            notes: Vec::new(),
+            approval: None,
+        };
+        let call = DaemonCall::from(Request::Jobs { limit: 1 });
+        let form = Form::from_call(Tool::Change, &call);
+        let report = Box::new(report);
+        let answer = Answer::new(form, Ok(Reply::Job { report, part: None }));
+        serde_json::from_str(answer.data()).unwrap()
+    }
+
+    #[test]
+    fn commit_has_the_id_of_its_undo() {
+        let id = "ab".repeat(16);
+        let call = format!("change {{\"undo\": \"{id}\", \"reason\": …}}");
+        let failed = || FollowUp {
+            command: "service.reload".to_owned(),
+            job: None,
+            state: State::Exited,
+            exit: Some(1),
+            cause: format!("the files stay changed; to undo that: remit undo {id} -m WHY"),
+        };
+        let typed = format!("the files stay changed; to undo that: remit undo {id} -m WHY");
+        for (command, next, expect) in [
+            ("plan.commit", None, Some(format!("to undo it: {call}"))),
+            (
+                "plan.commit then=x",
+                Some(typed),
+                Some(format!("the files stay changed; to undo that: {call}")),
+            ),
+            ("cat plan.commit", None, None),
+        ] {
+            let value = answered(command, next, vec![failed()]);
+            let has_undo = expect.is_some();
+            assert_eq!(value["next"].as_str(), expect.as_deref(), "{command}");
+            assert_eq!(
+                value["undo"].as_str(),
+                has_undo.then_some(&*id),
+                "{command}"
+            );
+            let cause = value["then"][0]["cause"].as_str().unwrap();
+            assert_eq!(cause.ends_with(&call), has_undo, "{cause}");
+        }
+    }
 }

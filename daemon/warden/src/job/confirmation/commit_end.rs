@@ -12,6 +12,10 @@ use super::window::in_words;
 use super::{Clocks, ConfirmStage, Unconfirmed, UndoStage};
 use crate::job::commits::has_changed_nothing;
 
+/// For an agent: its own confirmation would show nothing of whether people can log in.
+const BY_A_PERSON: &str =
+    "an agent shows this line to the person it works for, and never types it itself";
+
 /// What becomes of an ended commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitEnd {
@@ -52,7 +56,7 @@ impl Unconfirmed {
                 let (within, command) = (in_words(self.window_s), self.command());
                 format!(
                     "undone unless somebody confirms it within {within} after the commands that follow it: log in again \
-                     then, and run: {command}"
+                     then, and run: {command}; {BY_A_PERSON}"
                 )
             }
             false => self.begin_window(now),
@@ -70,7 +74,9 @@ impl Unconfirmed {
 
     fn note(&self, at: Duration, now: Clocks) -> String {
         let (at, command) = (utc_at(at, now), self.command());
-        format!("undone at {at} unless somebody confirms it: log in again and run: {command}")
+        format!(
+            "undone at {at} unless somebody confirms it: log in again and run: {command}; {BY_A_PERSON}"
+        )
     }
 
     /// Begins the window: only now a login shows something. Commands that were refused do not follow the undo.
