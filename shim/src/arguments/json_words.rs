@@ -1,7 +1,41 @@
 //! Errors of arguments with the wrong type, in the words of JSON: clients do not know the types of Rust.
 
+use remit_wire::edits::EditText;
+use serde_json::{Map, Value};
+
+/// Returns the path of a wrong value within the argument `name`, and what is wrong with it. serde does not name the field of
+/// an edit, so each is tried separately.
+pub fn wrong_words(name: &str, value: &Value, error: &str) -> String {
+    match (name, value) {
+        ("edits", Value::Array(edits)) => {
+            let mut edits = edits.iter().enumerate();
+            edits.find_map(|(at, edit)| wrong_in_edit(at, edit))
+        }
+        _ => None,
+    }
+    .unwrap_or_else(|| format!("'{name}': {}", json_words(name, error)))
+}
+
+fn wrong_in_edit(at: usize, edit: &Value) -> Option<String> {
+    let fields = edit.as_object()?.iter();
+    fields.into_iter().find_map(|(field, value)| {
+        let mut alone = Map::from_iter([(field.clone(), value.clone())]);
+        alone
+            .entry("path")
+            .or_insert_with(|| Value::String(String::new()));
+        let error = serde_json::from_value::<EditText>(Value::Object(alone)).err()?;
+        let words = match field.as_str() {
+            "replace" if !value.is_array() => {
+                "expected a list of objects with old and new".to_owned()
+            }
+            field => json_words(field, &error.to_string()),
+        };
+        Some(format!("'edits[{at}].{field}': {words}"))
+    })
+}
+
 /// Replaces what serde says of a wrong value of the argument `name`. Anything else stays as it is.
-pub fn json_words(name: &str, error: &str) -> String {
+fn json_words(name: &str, error: &str) -> String {
     if let Some(values) = error.strip_prefix("unknown variant ") {
         return format!("unknown value {values}");
     }
@@ -57,7 +91,7 @@ fn found_words(found: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::tests::try_call;
     use super::*;
@@ -118,6 +152,22 @@ mod tests {
             (
                 (Tool::Plan, json!({"edits": {}})),
                 "argument 'edits': expected a list of objects, not an object",
+            ),
+            (
+                (
+                    Tool::Plan,
+                    json!({"edits": [{"path": "/a", "mkdir": true}, {"path": "/b", "replace": "9001"}]}),
+                ),
+                "argument 'edits[1].replace': expected a list of objects with old and new",
+            ),
+            (
+                (Tool::Plan, json!({"edits": [{"path": "/b", "write": 7}]})),
+                "argument 'edits[0].write': expected a string, not the number 7",
+            ),
+            (
+                (Tool::Plan, json!({"edits": [{"path": "/b", "wirte": "a"}]})),
+                "argument 'edits[0].wirte': unknown field `wirte`, expected one of `path`, `write`, `write_base64`, `upload`, \
+                 `replace`, `patch`, `remove`, `mkdir`, `link`, `mode`, `owner`, `group`, `base_sha256`, `create_only`",
             ),
             (
                 (Tool::Plan, json!({"edits": [7]})),

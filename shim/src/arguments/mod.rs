@@ -8,6 +8,7 @@ mod plan;
 mod run;
 
 use remit_common::caps;
+use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
@@ -22,7 +23,7 @@ use serde_json::{Map, Value};
 
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
-use self::json_words::json_words;
+use self::json_words::wrong_words;
 pub use self::plan::{PlanArgs, check, extract};
 pub use self::run::{ChangeArgs, RunArgs};
 use crate::direct;
@@ -203,11 +204,33 @@ fn job_id(text: &str) -> Result<JobId, Refusal> {
 }
 
 fn id_in(name: &str, text: &str) -> Result<JobId, Refusal> {
-    text.parse().map_err(|error| {
-        invalid(&format!("argument '{name}': {error}"))
-            .object(text::line(text.as_bytes(), QUOTED))
-            .next("call job without arguments to list your jobs")
+    let prefix: Option<IdPrefix> = text.parse().ok();
+    prefix.and_then(|prefix| prefix.whole()).ok_or_else(|| {
+        let (what, next) = match name {
+            "plan_id" => (
+                "a plan_id",
+                "the answer of plan has it; plan again if it is lost",
+            ),
+            _ => ("a job id", "call job without arguments to list your jobs"),
+        };
+        invalid(&format!(
+            "argument '{name}': {what} is 32 hexadecimal digits, with or without hyphens"
+        ))
+        .object(text::line(text.as_bytes(), QUOTED))
+        .next(next)
     })
+}
+
+/// Returns the time as it is, within the bound of all servers. The one of a server may be lower; it says so itself.
+fn runtime(seconds: Option<u32>) -> Result<Option<u32>, Refusal> {
+    match seconds {
+        Some(seconds) if seconds > caps::RUNTIME_S => Err(invalid(&format!(
+            "argument 'max_runtime_s': at most {}, or less where a limit of the server is lower",
+            caps::RUNTIME_S
+        ))
+        .next("ask for less time, or leave it out")),
+        other => Ok(other),
+    }
 }
 
 fn wait(wait_ms: Option<u32>) -> Result<Option<u32>, Refusal> {
@@ -270,7 +293,7 @@ fn parse<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Refusa
         let error = serde_json::from_value::<T>(Value::Object(alone)).err()?;
         let error = error.to_string();
         (!error.starts_with("missing field"))
-            .then(|| format!("argument '{name}': {}", json_words(name, &error)))
+            .then(|| format!("argument {}", wrong_words(name, value, &error)))
     };
     serde_json::from_value(Value::Object(arguments.clone())).map_err(|error| {
         let message = arguments
@@ -426,6 +449,27 @@ mod tests {
                 "'profile' belongs to",
             ),
             (Tool::Job, json!({"job_id": "x"}), "argument 'job_id'"),
+            (
+                Tool::Change,
+                json!({"plan_id": "x", "reason": "why"}),
+                "argument 'plan_id': a plan_id is 32",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "max_runtime_s": 86401}),
+                "argument 'max_runtime_s': at most 86400, or less",
+            ),
+            (
+                Tool::Plan,
+                json!({"script": "a", "edits": []}),
+                "'edits' and 'script' exclude each other",
+            ),
+            (
+                Tool::Plan,
+                json!({"argv": ["a"], "script": "b", "job_id": id}),
+                "'argv', 'script' and 'job_id' exclude each other",
+            ),
+            (Tool::Plan, json!({}), "one of 'edits', 'argv'"),
             (
                 Tool::Job,
                 json!({"job_id": id, "stream": "both"}),

@@ -43,14 +43,24 @@ pub struct PlanArgs {
 
 pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     let ways = [
-        args.edits.is_some(),
-        args.argv.is_some() || args.script.is_some(),
-        args.job_id.is_some(),
+        ("'edits'", args.edits.is_some()),
+        ("'argv'", args.argv.is_some()),
+        ("'script'", args.script.is_some()),
+        ("'job_id'", args.job_id.is_some()),
     ];
-    if ways.into_iter().filter(|is_set| *is_set).count() != 1 {
-        return Err(invalid(
-            "one of 'edits', 'argv', 'script' and 'job_id' is needed",
-        ));
+    let set = ways.iter().filter(|(_, is_set)| *is_set);
+    match set.map(|(name, _)| *name).collect::<Vec<_>>().as_slice() {
+        [_] => {}
+        [first @ .., last] => {
+            let first = first.join(", ");
+            let message = format!("{first} and {last} exclude each other");
+            return Err(invalid(&message).next("give one of them"));
+        }
+        [] => {
+            return Err(invalid(
+                "one of 'edits', 'argv', 'script' and 'job_id' is needed",
+            ));
+        }
     }
     let is_copy = args.edits.is_none();
     if is_copy && args.private.is_some() {

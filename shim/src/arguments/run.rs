@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{DaemonCall, PlanStep, id_in, invalid, wait};
+use super::{DaemonCall, PlanStep, id_in, invalid, runtime, wait};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +128,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
         stdin: args.stdin.map(text_bytes),
         profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
-        max_runtime_s: args.max_runtime_s,
+        max_runtime_s: runtime(args.max_runtime_s)?,
         request_id: request_id(args.request_id)?,
         purpose: Purpose::Use,
     })
@@ -164,7 +164,7 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
         stdin: args.stdin.map(text_bytes),
         profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
-        max_runtime_s: args.max_runtime_s,
+        max_runtime_s: runtime(args.max_runtime_s)?,
         request_id: request_id(args.request_id)?,
         purpose: Purpose::Change {
             reason: args.reason,
@@ -219,7 +219,7 @@ fn of_plan(
     };
     let run = Run {
         wait_ms: wait(wait_ms)?,
-        max_runtime_s,
+        max_runtime_s: runtime(max_runtime_s)?,
         request_id: request_id(id)?,
         ..run
     };
