@@ -1,14 +1,15 @@
 //! Synchronous client for the command line and for tests.
 
-use std::fmt;
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use crate::{FromClient, Hello, PROTOCOL, Progress, Reply, Request, ToClient};
 use remit_common::admin::{ADMIN_PROTOCOL, AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 
 #[derive(Debug)]
@@ -179,8 +180,36 @@ fn send_call(
     }
 }
 
+/// The file in which a process sees its control group.
+const OWN_CGROUP: &str = "/proc/self/cgroup";
+/// Before the id of a job, in the name of its control group.
+const JOB_CGROUP: &str = "remit-";
+
+/// Returns true for the text of [`OWN_CGROUP`] in a job. One with a namespace of its own does not see it.
+fn is_of_job(cgroup: &str) -> bool {
+    let mut names = cgroup.lines().flat_map(|line| line.split('/'));
+    names.any(|name| {
+        let id = name.strip_prefix(JOB_CGROUP);
+        id.is_some_and(|id| id.parse::<JobId>().is_ok())
+    })
+}
+
+/// A membership in a group would not help a job, and that of approvers must not be the advice.
+fn refused_to_job(socket: &Path) -> Refusal {
+    let message = format!("a job may not connect to '{}'", socket.display());
+    Refusal::new(Code::DeniedKernel, message).next(
+        "leave the job: an agent asks by its tools (change with undo, plan_id or argv), and lines for approvers are \
+         typed by a person in a terminal of their own",
+    )
+}
+
 fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied
+            if fs::read_to_string(OWN_CGROUP).is_ok_and(|cgroup| is_of_job(&cgroup)) =>
+        {
+            ClientError::Refused(refused_to_job(socket))
+        }
         io::ErrorKind::PermissionDenied => ClientError::NotAllowed {
             socket: socket.to_path_buf(),
         },
@@ -215,8 +244,30 @@ mod tests {
         });
         let answer = show(&socket, "abab".into());
         daemon.join().unwrap();
-        std::fs::remove_file(&socket).unwrap();
+        fs::remove_file(&socket).unwrap();
         answer
+    }
+
+    #[test]
+    fn only_control_group_of_job_is_of_job() {
+        let id = "ab".repeat(16);
+        for (cgroup, expect) in [
+            (
+                format!("0::/system.slice/remitd.service/remit-{id}/x\n"),
+                true,
+            ),
+            (format!("1:cpu:/\n0::/a/remit-{id}\n"), true),
+            (
+                "0::/user.slice/user-1000.slice/session-3.scope\n".to_owned(),
+                false,
+            ),
+            ("0::/system.slice/remit-broker.service\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_of_job(&cgroup), expect, "{cgroup}");
+        }
+        let refusal = refused_to_job(Path::new("/run/remit/admin.sock"));
+        assert!(!refusal.to_string().contains("remit-admin"), "{refusal}");
     }
 
     #[test]
