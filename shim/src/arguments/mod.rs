@@ -471,6 +471,11 @@ mod tests {
             ),
             (Tool::Plan, json!({}), "one of 'edits', 'argv'"),
             (
+                Tool::Change,
+                json!({"undo": "abab-1234", "reason": "why"}),
+                "argument 'undo': the id of a commit is 32",
+            ),
+            (
                 Tool::Job,
                 json!({"job_id": id, "stream": "both"}),
                 "argument 'stream'",
@@ -501,6 +506,28 @@ mod tests {
         for (tool, arguments, expect) in cases {
             let error = try_call(tool, arguments.clone()).unwrap_err();
             assert!(error.contains(expect), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn ids_may_have_hyphens() {
+        let plain = "ab".repeat(16);
+        let typed = ["ABAB"; 8].join("-");
+        for (tool, name) in [
+            (Tool::Job, "job_id"),
+            (Tool::JobStop, "job_id"),
+            (Tool::Plan, "job_id"),
+            (Tool::Change, "plan_id"),
+            (Tool::Change, "undo"),
+        ] {
+            let call = |id: &str| {
+                let mut arguments = json!({ name: id });
+                if tool == Tool::Change {
+                    arguments["reason"] = json!("why");
+                }
+                try_call(tool, arguments).unwrap()
+            };
+            assert_eq!(call(&typed), call(&plain), "{name}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_mcp::unique::UniqueMap;
@@ -55,7 +56,7 @@ pub struct ChangeArgs {
     name: Option<String>,
     /// Make this plan's changes.
     plan_id: Option<String>,
-    /// Undo a commit.
+    /// A commit's undo id.
     undo: Option<String>,
     /// Commands after it: service.reload unit=a.service
     then: Option<Vec<String>>,
@@ -212,7 +213,8 @@ fn of_plan(
             )
         }
         (None, Some(undo)) => {
-            let args = [("id".to_owned(), undo)].into_iter().chain(then);
+            let args = [("id".to_owned(), commit_id(&undo)?)];
+            let args = args.into_iter().chain(then);
             (of_name(UNDO, args.collect(), purpose), PlanStep::None)
         }
         _ => return Err(invalid("'plan_id' and 'undo' exclude each other")),
@@ -226,6 +228,17 @@ fn of_plan(
     Ok(DaemonCall {
         plan: step,
         ..Request::Run(run).into()
+    })
+}
+
+/// Returns the id of a commit in its one form.
+fn commit_id(text: &str) -> Result<String, Refusal> {
+    let prefix: Option<IdPrefix> = text.parse().ok();
+    let whole = prefix.and_then(|prefix| prefix.whole());
+    whole.map(|id| id.to_string()).ok_or_else(|| {
+        invalid("argument 'undo': the id of a commit is 32 hexadecimal digits")
+            .object(text::line(text.as_bytes(), QUOTED))
+            .next("it is undo in the commit's answer, and in that of job with the commit's job_id")
     })
 }
 
