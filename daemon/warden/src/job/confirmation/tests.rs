@@ -521,6 +521,7 @@ fn window_begins_only_after_the_commands_that_follow() {
     };
     let words = "undone unless somebody confirms it within 2 min after the commands that follow it";
     assert!(note.starts_with(words), "{note}");
+    assert!(note.ends_with("never types it itself"), "{note}");
     // However long they run, nothing undoes it beside them, and no login confirms it.
     assert_eq!((one.due_at(), one.undo), (None, UndoStage::Kept));
     let refused = one.may_confirm(&ann, ann.gids(), Ok(Duration::MAX));
