@@ -1015,3 +1015,38 @@ fn every_json_key_is_documented() {
 fn said_of_finding(key: &str) -> bool {
     ["severity", "file", "line", "column", "message", "shown"].contains(&key)
 }
+
+#[test]
+fn single_files_are_compared_with_the_vendors() {
+    let vendor = Configuration::new(POLICY);
+    let dir = Directory::new();
+    let grant = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, format!("[[grant]]\nto = [\"#64011\"]\n{text}")).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let under = |path: &str| format!("allow = [\"disk.usage\"]\nargs.where = [\"{path}\"]\n");
+    let old = grant("30.toml", &under("/var/log/apt"));
+    let new = grant("40.toml", &under("/var/log/nginx"));
+    // It has the name of the vendor's file, so the command is in no file.
+    let replaces = grant("20.toml", &under("/var/log/apt"));
+    let vendor = vendor.dir().to_str().unwrap();
+    let diff = |old: &str, new: &str| {
+        let args = ["policy", "diff", "--vendor", vendor, old, new];
+        Said::from(remit(Path::new("/nonexistent"), &args).output().unwrap())
+    };
+    let said = diff(&old, &new);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let has = |verb: &str, path: &str| {
+        let mut lines = said.text().lines();
+        lines.any(|line| line.contains(&format!("#64011 {verb}")) && line.contains(path))
+    };
+    assert!(
+        has("loses", "/var/log/apt") && has("gains", "/var/log/nginx"),
+        "{said:?}"
+    );
+    let said = diff(&old, &old);
+    assert_eq!((said.status, said.text()), (Some(0), ""), "{said:?}");
+    let said = diff(&old, &replaces);
+    assert!(said.text().contains("#64001 loses"), "{said:?}");
+}

@@ -1,5 +1,6 @@
 //! Reads and compiles policy files. `remit policy diff` compares two states; `remit policy reload` shows the changes.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
@@ -45,16 +46,25 @@ pub fn owners(args: &FilesArgs) -> Owners {
     }
 }
 
-/// Reads a configuration with the vendor's files, or one file, to compare. Any owner is allowed.
+/// Reads a configuration, or one file, with the vendor's files, to compare. Any owner is allowed.
 pub fn of_either(path: &Path, machine: &MachineArgs, names: &Names) -> Made {
     let files = match path.is_file() {
         false => directory(path, &machine.vendor, Owners::Any)?,
-        true => PolicyFiles {
-            sources: vec![source(path)?],
-            warnings: Vec::new(),
-        },
+        true => single_file(path, &machine.vendor)?,
     };
     Loaded::of(files, names, &load)
+}
+
+/// Reads one file as if the configuration had no other: it replaces a file of the vendor that has its name.
+fn single_file(path: &Path, vendor: &Path) -> Result<PolicyFiles, Vec<Diagnostic>> {
+    let own = source(path)?;
+    let vendor = resolve(vendor, Owners::Any).join("policy.d");
+    let mut files = remit_policy_files::read(&vendor, &vendor, Owners::Any)?;
+    let name = |source: &Source| Path::new(&source.name).file_name().map(OsStr::to_owned);
+    files.sources.retain(|source| name(source) != name(&own));
+    files.sources.push(own);
+    files.sources.sort_by_key(name);
+    Ok(files)
 }
 
 pub fn directory(
