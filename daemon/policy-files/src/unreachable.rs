@@ -186,11 +186,12 @@ pub(crate) fn local_users() -> io::Result<Vec<LocalUser>> {
 
 /// Returns a warning for each rule whose approval nobody can give, and for each approver outside the group of
 /// administrators. Limits of the answers are those of [`unreachable_grantees`]. It may wait for a directory service.
-/// `config`: the directory with the keys of approvers.
+/// `socket_gid`: the group of agents; a member is never advised to become an administrator. `config`: the directory with
+/// the keys of approvers.
 pub fn approvers(
     policy: &Policy,
     names: &Names,
-    admin_gid: u32,
+    (socket_gid, admin_gid): (Option<u32>, u32),
     (config, owners): (&Path, Owners),
 ) -> Vec<Diagnostic> {
     let admins = group(admin_gid).filter(|_| !names.are_of_other_host());
@@ -209,7 +210,10 @@ pub fn approvers(
     for asking in policy.asking().take(MAX_CHECKED) {
         let mut able = BTreeSet::new();
         for word in asking.approval.words() {
-            let named = Named::of(word, names, &admins, &inside);
+            let named = match word.strip_prefix('%') {
+                Some(name) => Named::group(name, names, &admins, &inside),
+                None => Named::user(word, names, (&admins, &inside), (&asking, socket_gid)),
+            };
             able.extend(named.able);
             if let Some(why) = named.outside.filter(|_| reported.insert(word.clone())) {
                 found.push(format!(
@@ -266,14 +270,12 @@ struct Named {
 }
 
 impl Named {
-    fn of(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
-        match word.strip_prefix('%') {
-            Some(name) => Self::group(name, names, admins, inside),
-            None => Self::user(word, names, admins, inside),
-        }
-    }
-
-    fn user(word: &str, names: &Names, admins: &Group, inside: &BTreeSet<String>) -> Self {
+    fn user(
+        word: &str,
+        names: &Names,
+        (admins, inside): (&Group, &BTreeSet<String>),
+        (asking, socket_gid): (&Asking<'_>, Option<u32>),
+    ) -> Self {
         let uid = match word.strip_prefix('#') {
             Some(digits) => digits.parse().ok(),
             None => names.user(word).map(|ids| ids.uid),
@@ -289,16 +291,21 @@ impl Named {
                 outside: None,
             };
         }
-        let advice = match &user {
-            Some(user) => format!("; gpasswd -a {} {}", user.name, admins.name),
-            None => String::new(),
+        let group = &admins.name;
+        let requester = user.as_ref().and_then(|user| {
+            let groups = names.groups_of(&user.name);
+            requester(asking, socket_gid, uid, &groups)
+        });
+        let why = match (requester, &user) {
+            (Some(what), _) => format!(": it is {what}; name a person in group '{group}'"),
+            (None, Some(user)) => {
+                format!("; gpasswd -a {} {group}: not in group '{group}'", user.name)
+            }
+            (None, None) => format!(": not in group '{group}'"),
         };
         Self {
             able: BTreeSet::new(),
-            outside: Some(format!(
-                "user '{word}' cannot approve anything{advice}: not in group '{}'",
-                admins.name
-            )),
+            outside: Some(format!("user '{word}' cannot approve anything{why}")),
         }
     }
 
@@ -331,6 +338,21 @@ impl Named {
             }),
         }
     }
+}
+
+/// Returns what a user is that must not become an administrator: such a user could approve requests of agents.
+fn requester(
+    asking: &Asking<'_>,
+    socket_gid: Option<u32>,
+    uid: u32,
+    groups: &[u32],
+) -> Option<&'static str> {
+    if socket_gid.is_some_and(|gid| groups.contains(&gid)) {
+        return Some("an agent");
+    }
+    let by_group = || asking.gids().any(|gid| groups.contains(&gid));
+    let asks = asking.uids().any(|one| one == uid) || by_group();
+    asks.then_some("the requester")
 }
 
 fn no_approver(asking: &Asking<'_>, able: &BTreeSet<u32>) -> Option<String> {
@@ -458,6 +480,15 @@ mod tests {
     }
 
     fn approvers_of(to: &str, approval: &str, admins: &str) -> Vec<String> {
+        approvers_with_socket(to, approval, admins, None)
+    }
+
+    fn approvers_with_socket(
+        to: &str,
+        approval: &str,
+        admins: &str,
+        socket: Option<&str>,
+    ) -> Vec<String> {
         let text = format!(
             "[[grant]]\nname = \"look\"\nto = [{to}]\nallow = [\"run\"]\napproval = {{ {approval} }}\n"
         );
@@ -467,11 +498,11 @@ mod tests {
         };
         let names = Names::default();
         let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
-        let gid = Group::from_name(admins).unwrap().unwrap().gid.as_raw();
+        let gid = |name: &str| Group::from_name(name).unwrap().unwrap().gid.as_raw();
         let found = approvers(
             &policy,
             &names,
-            gid,
+            (socket.map(gid), gid(admins)),
             (Path::new("/nonexistent"), Owners::Root),
         );
         found.iter().map(ToString::to_string).collect()
@@ -514,6 +545,25 @@ mod tests {
     }
 
     #[test]
+    fn no_requester_is_advised_to_become_an_administrator() {
+        for (to, socket, what) in [
+            ("\"daemon\"", None, "the requester"),
+            ("\"%daemon\"", None, "the requester"),
+            ("\"root\"", Some("daemon"), "an agent"),
+            ("\"daemon\"", Some("daemon"), "an agent"),
+        ] {
+            let found = approvers_with_socket(to, "by = [\"daemon\", \"bin\"]", "bin", socket);
+            assert_eq!(
+                found,
+                [format!(
+                    "policy: warning: user 'daemon' cannot approve anything: it is {what}; name a person in group 'bin', \
+                     which approves; required by look (a.toml:1)"
+                )]
+            );
+        }
+    }
+
+    #[test]
     fn too_few_approvers_are_reported() {
         let of = |to: &str, by: &str| approvers_of(to, &format!("by = [{by}], count = 2"), "bin");
         let too_few = |by: &str, others: usize| {
@@ -550,7 +600,7 @@ mod tests {
             let found = approvers(
                 &policy,
                 &names,
-                gid,
+                (None, gid),
                 (Path::new("/nonexistent"), Owners::Root),
             );
             found.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -160,7 +160,7 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
         Ok([socket, admin]) => {
             let outside = socket.map(|gid| unreachable_grantees(policy, names, gid, admin));
             let keys = (config, Owners::Any);
-            let unable = admin.map(|gid| approvers(policy, names, gid, keys));
+            let unable = admin.map(|gid| approvers(policy, names, (socket, gid), keys));
             let jobs = impersonators(policy, &loaded.sources, names, admin);
             [outside, unable, Some(jobs)]
                 .map(Option::unwrap_or_default)

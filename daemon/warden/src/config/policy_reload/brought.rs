@@ -205,13 +205,13 @@ impl Brought {
         };
         let floor = Floor::resolve(&running.unwrap_or(&config).floor, &names)?;
         let admins = user_names::optional_group(&config.accounts.admin_group);
-        let unreachable_grantees =
-            user_names::optional_group(&config.accounts.socket_group).map(|group| {
-                remit_policy_files::unreachable_grantees(&loaded.policy, &names, group, admins)
-            });
+        let socket = user_names::optional_group(&config.accounts.socket_group);
+        let unreachable_grantees = socket.map(|group| {
+            remit_policy_files::unreachable_grantees(&loaded.policy, &names, group, admins)
+        });
         let approvers = admins.map(|group| {
             let keys = (args.config.as_path(), Owners::Root);
-            remit_policy_files::approvers(&loaded.policy, &names, group, keys)
+            remit_policy_files::approvers(&loaded.policy, &names, (socket, group), keys)
         });
         let unable = [unreachable_grantees, approvers]
             .map(Option::unwrap_or_default)
