@@ -189,7 +189,7 @@ pub fn is_of_end(word: &str) -> bool {
 /// Which records.
 #[derive(Debug, Args)]
 pub struct FilterArgs {
-    /// About this user, by name or uid
+    /// About this user, by name or uid, also as approver
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 

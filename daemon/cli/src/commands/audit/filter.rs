@@ -123,7 +123,9 @@ impl Filter {
             && of_seq
             && with_command
             && with_verdict
-            && (is(&self.user, "USER") || is(&self.user, "UID") || is(&self.user, "APPROVER"))
+            && ["USER", "UID", "APPROVER", "APPROVER_UID"]
+                .iter()
+                .any(|name| is(&self.user, name))
     }
 }
 
@@ -188,6 +190,26 @@ mod tests {
             (span(None, Some(1499)), false),
         ] {
             assert_eq!(filter.takes(&record), expect, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn user_is_requester_or_approver() {
+        let record = record(
+            r#""REMIT_EVENT":"approved","REMIT_USER":"agent","REMIT_UID":"1000","REMIT_APPROVER":"cat","REMIT_APPROVER_UID":"1001""#,
+        );
+        for (user, expect) in [
+            ("agent", true),
+            ("1000", true),
+            ("cat", true),
+            ("1001", true),
+            ("ann", false),
+        ] {
+            let filter = Filter {
+                user: Some(user.to_owned()),
+                ..Filter::default()
+            };
+            assert_eq!(filter.takes(&record), expect, "{user}");
         }
     }
 

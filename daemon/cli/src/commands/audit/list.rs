@@ -21,7 +21,7 @@ use crate::render::untrusted_columns;
 const WHAT: usize = 200;
 /// Maximum columns of names and verdicts.
 const NAME: usize = 16;
-const VERDICT: usize = 18;
+const VERDICT: usize = 28;
 /// Time, job and the spaces between columns.
 const OTHERS: usize = 41;
 /// On a narrow terminal, a command has at least this, and a name is not cut below the other.
@@ -135,8 +135,13 @@ fn row(record: &AuditRecord) -> [String; 5] {
     cells.map(plain)
 }
 
+/// Returns the person of a decision, as the event says what it was; of all else, how it ended or the verdict.
 fn verdict(record: &AuditRecord) -> String {
     let own = |name: &str| record.own(name);
+    if let (Some("approved" | "denied"), Some(by)) = (own("EVENT"), own("APPROVER")) {
+        let which = own("APPROVALS").map_or_else(String::new, |which| format!(" ({which})"));
+        return format!("by {by}{which}");
+    }
     let word = record.word().unwrap_or_default();
     let number = own("EXIT").or(own("SIGNAL"));
     match (own("STATE"), number) {
@@ -238,6 +243,31 @@ mod tests {
              2026-11-20 08:25:50 UTC  alice  end         exited 0  7f3a91c2  df \\x1b[2J\\u{9b}\\u{202e}\\n-h\n\
              ?                        -      unreadable                      the line is no JSON object\n"
         );
+    }
+
+    #[test]
+    fn decisions_have_their_person() {
+        let of = |event: &str, more: &str| {
+            let line = format!(
+                r#"{{"REMIT_EVENT":"{event}","REMIT_USER":"agent","REMIT_ARGV":"x","REMIT_STATE":"{event}"{more}}}"#
+            );
+            AuditRecord::of_line(line.as_bytes(), 1)
+        };
+        for (event, more, expect) in [
+            ("approved", r#","REMIT_APPROVER":"cat""#, "by cat"),
+            (
+                "approved",
+                r#","REMIT_APPROVER":"ann","REMIT_APPROVALS":"2 of 2""#,
+                "by ann (2 of 2)",
+            ),
+            ("denied", r#","REMIT_APPROVER":"cat""#, "by cat"),
+            ("approved", "", "approved"),
+            // Its approver gave the grant, and did not end it.
+            ("expired", r#","REMIT_APPROVER":"cat""#, "expired"),
+        ] {
+            let [user, own, verdict, ..] = row(&of(event, more));
+            assert_eq!([user.as_str(), &own, &verdict], ["agent", event, expect]);
+        }
     }
 
     #[test]
