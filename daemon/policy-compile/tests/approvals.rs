@@ -520,3 +520,103 @@ fn grant_without_effect_is_refused() {
         );
     }
 }
+
+#[test]
+fn grant_is_judged_by_its_arguments() {
+    let text = "
+[[command]]
+name = 'svc.restart'
+summary = 'x'
+effect = 'change'
+profile = 'strict'
+argv = ['/bin/true', '{unit}', '{how}']
+args.unit = { type = 'unit', repeat = 3 }
+args.how = { type = 'enum', values = ['soft', 'hard'], default = 'soft' }
+[[grant]]
+to = ['#1000']
+allow = ['svc.restart']
+args.unit = ['shop.service', 'php*']
+args.how = ['soft']
+approval = { by = ['#7'] }
+[[grant]]
+to = ['#1000']
+allow = ['svc.restart']
+args.unit = ['db.service']
+approval = { by = ['#9'] }
+[[grant]]
+to = ['#1000']
+allow = ['svc.restart']
+args.unit = ['free.service']
+approval = 'none'
+[[grant]]
+to = ['#1000']
+allow = ['logs', 'service.status']
+args.unit = ['shop.service']
+approval = { by = ['#7'] }
+";
+    let source = Source {
+        name: "a.toml".into(),
+        text: text.into(),
+    };
+    let (policy, _) = load(&[source], &MachineTable::default()).unwrap();
+    let judged = |what: &str, args: &[(&str, &str)]| {
+        let args: Vec<_> = args
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        policy.may_give(&PreApproval {
+            by: CallerIds { uid: 7, gids: &[] },
+            to: Recipient::User(1000),
+            what: &Glob::parse(what).unwrap(),
+            args: &args,
+            paths: &[],
+        })
+    };
+    let shop = ("unit", "shop.service");
+    let other = Err(NotGivable::NotApprover(vec!["#9".to_owned()]));
+    for (what, args, expect) in [
+        ("svc.restart", &[][..], Ok(())),
+        ("svc.restart", &[shop], Ok(())),
+        ("svc.*", &[shop, ("how", "soft")], Ok(())),
+        ("svc.restart", &[("unit", "php8.service")], Ok(())),
+        ("svc.restart", &[("how", "soft")], Ok(())),
+        (
+            "svc.restart",
+            &[("unit", "nginx.service")],
+            Err(NotGivable::Unasked),
+        ),
+        (
+            "svc.restart",
+            &[shop, ("unit", "nginx.service")],
+            Err(NotGivable::Unasked),
+        ),
+        (
+            "svc.restart",
+            &[shop, ("how", "hard")],
+            Err(NotGivable::Unasked),
+        ),
+        // No star of a rule includes an instance.
+        (
+            "svc.restart",
+            &[("unit", "php@1.service")],
+            Err(NotGivable::Unasked),
+        ),
+        (
+            "svc.restart",
+            &[("unit", "free.service")],
+            Err(NotGivable::Unasked),
+        ),
+        ("svc.restart", &[("unit", "db.service")], other),
+        ("service.status", &[shop], Ok(())),
+        (
+            "service.status",
+            &[("unit", "nginx.service")],
+            Err(NotGivable::Unasked),
+        ),
+        ("logs", &[shop, ("lines", "5")], Ok(())),
+        ("logs", &[("lines", "5")], Ok(())),
+        ("*", &[shop], Ok(())),
+    ] {
+        assert_eq!(judged(what, args), expect, "{what} {args:?}");
+    }
+}

@@ -18,7 +18,10 @@ use remit_plan::{
     PlanPath, Source, Stat, sha256,
 };
 use remit_policy::model::rule::{Grantees, Principal};
-use remit_policy::{Approval, Ask, Basis, CallerIds, Consent, Count, PlanWithin, Policy, Verdict};
+use remit_policy::{
+    Approval, Ask, Basis, CallerIds, Consent, Count, Glob, NotGivable, PlanWithin, Policy,
+    PreApproval, Recipient, Verdict,
+};
 use remit_policy_compile::load;
 
 const COMMANDS: &str = include_str!("../../../packaging/policy.d/60-plans.toml");
@@ -1589,5 +1592,35 @@ fn rule_without_an_approval_has_an_effect_if_no_other_asks() {
         let (_, found) = policy(&format!("{COMMANDS}\n{SITE}\n{none}{asking}"));
         let lines = common::lines(&found);
         assert_eq!(lines.contains("asks here, too"), warns, "{asking}: {lines}");
+    }
+}
+
+#[test]
+fn c13_grant_is_judged_by_its_paths() {
+    let rules =
+        rule("'/etc/nginx', '/srv/app'", "{ by = ['#8'] }") + &rule("'/opt'", "{ by = ['#9'] }");
+    let (policy, _) = policy(&format!("{COMMANDS}\n{rules}"));
+    let judged = |paths: &[&str]| {
+        let paths: Vec<_> = paths
+            .iter()
+            .map(|path| PlanPath::new(*path).unwrap())
+            .collect();
+        policy.may_give(&PreApproval {
+            by: CallerIds { uid: 8, gids: &[] },
+            to: Recipient::User(7),
+            what: &Glob::parse("plan.commit").unwrap(),
+            args: &[],
+            paths: &paths,
+        })
+    };
+    for (paths, expect) in [
+        (&["/etc/nginx/a"][..], Ok(())),
+        (&["/etc"], Ok(())),
+        (&["/usr", "/srv/app"], Ok(())),
+        (&["/etc/nginx2"], Err(NotGivable::Unasked)),
+        (&["/usr", "/var"], Err(NotGivable::Unasked)),
+        (&["/opt/x"], Err(NotGivable::NotApprover(vec!["#9".into()]))),
+    ] {
+        assert_eq!(judged(paths), expect, "{paths:?}");
     }
 }

@@ -49,7 +49,7 @@ pub enum NotGivable {
     Several,
     /// A rule asks for a signature: each run is signed by itself.
     Signed,
-    /// No rule asks these recipients for an approval of them.
+    /// No rule asks these recipients for an approval of them, with these arguments or paths.
     Unasked,
     NotApprover(Vec<String>),
 }
@@ -96,11 +96,8 @@ impl Policy {
             Some(named) => self.may_cover(*named, pre_approval.what, commits),
             None => !commits,
         };
-        let confined: Vec<(&str, Nature<'_>)> = named()
-            .filter(takes_all)
-            .filter(is_covered)
-            .map(|named| named.map_or((RUN, Nature::Looks), |named| (named.name(), named.nature())))
-            .collect();
+        let confined: Vec<Option<Named<'_>>> =
+            named().filter(takes_all).filter(is_covered).collect();
         if confined.is_empty() {
             return Err(match commits {
                 true => NotGivable::NoCommit,
@@ -109,11 +106,22 @@ impl Policy {
         }
         let mut others: Vec<String> = Vec::new();
         let (mut is_asked, mut is_several, mut is_signed) = (false, false, false);
-        for (name, nature) in confined {
-            let grants = self.grants.iter();
-            let about = grants
-                .filter(|rule| may_be_about(rule, pre_approval.to) && rule.allows(name, nature));
-            let asking = about.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
+        for named in confined {
+            let (name, nature) =
+                named.map_or((RUN, Nature::Looks), |named| (named.name(), named.nature()));
+            let about = || {
+                let grants = self.grants.iter();
+                grants.filter(|rule| {
+                    may_be_about(rule, pre_approval.to)
+                        && rule.allows(name, nature)
+                        && meets(rule, pre_approval.paths)
+                })
+            };
+            if !about().any(|rule| may_allow(rule, named, pre_approval.args)) {
+                continue;
+            }
+            let asking = about().filter(|rule| may_ask(rule, named, pre_approval.args));
+            let asking = asking.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
             let (mut one, mut all) = (false, true);
             for (rule, approval) in asking {
                 let is_one_enough = approval.count() == Count::One;
@@ -152,6 +160,29 @@ fn takes(named: Option<Named<'_>>, arg: &str) -> bool {
         }
         Some(Named::Command(command)) => command.params.iter().any(|own| own.name == arg),
     }
+}
+
+/// Returns true if the rule allows a call that has these arguments, and maybe more.
+fn may_allow(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]) -> bool {
+    let part = rule.scope.part(args);
+    named.is_none_or(|named| match rule.approval {
+        Some(_) => part.asks(named, args),
+        None => part.covers(named, args),
+    })
+}
+
+/// Returns true if the rule is about a call that has these arguments, and maybe more, whichever rule allows it.
+fn may_ask(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]) -> bool {
+    named.is_none_or(|named| rule.scope.part(args).touches(named, args))
+}
+
+/// Returns true if a plan beneath these paths can lie beneath those of the rule. No paths mean any.
+fn meets(rule: &GrantRule, paths: &[PlanPath]) -> bool {
+    let is_one = |path: &PlanPath| {
+        let mut own = rule.paths.iter();
+        own.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
+    };
+    rule.paths.is_empty() || paths.is_empty() || paths.iter().any(is_one)
 }
 
 /// Returns true if the rule is about every call that it allows, for all these recipients.

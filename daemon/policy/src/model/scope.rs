@@ -44,6 +44,17 @@ impl Scope {
         self.0.get(name).map(Vec::as_slice)
     }
 
+    /// Returns the part that is about these arguments. Calls that have them, and maybe more, match it or not the whole.
+    #[must_use]
+    pub fn part(&self, args: &[(String, String)]) -> Self {
+        let own = self.0.iter();
+        let own = own.filter(|(name, _)| args.iter().any(|(arg, _)| arg == *name));
+        Self(
+            own.map(|(name, globs)| (name.clone(), globs.clone()))
+                .collect(),
+        )
+    }
+
     /// Returns true if it can be about calls of this command: the command has all these arguments.
     pub fn suits(&self, named: Named<'_>) -> bool {
         let mut names = self.0.keys();

@@ -7,7 +7,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
-use crate::approval::grants::{Giver, paths};
+use crate::approval::grants::{Giver, paths, what as in_words};
 
 /// Completes its arguments: `unit=nginx` becomes `unit=nginx.service`, as in each call.
 pub fn complete(policy: &Policy, new: &mut NewGrant) -> Result<(), Refusal> {
@@ -108,8 +108,9 @@ pub fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result
                 .next("wait until it is requested, then use remit pending and remit approve")
         }
         NotGivable::Unasked => {
+            let all = in_words(new);
             let text = format!(
-                "no rule requires an approval of '{what}' for them: the grant would have no effect"
+                "no rule requires an approval of '{all}' for them: the grant would have no effect"
             );
             Refusal::new(Code::InvalidArgs, text)
                 .object(what.as_str())

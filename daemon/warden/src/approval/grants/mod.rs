@@ -71,7 +71,7 @@ use crate::startup::error::Fatal;
 use crate::state_dir::ledger::Damage;
 pub use bounds::{Covered, names};
 use store::{GrantStore, Saved};
-pub use table::{Giver, TemporaryGrant, paths};
+pub use table::{Giver, TemporaryGrant, paths, what};
 use table::{GrantUser, Table};
 
 /// Saves the first of two, or keeps the other.
