@@ -85,7 +85,8 @@ impl Builtin {
     pub const fn asks_manager(&self) -> bool {
         match self {
             Self::ServiceStatus { .. } | Self::ServiceList { .. } | Self::ServiceFailed => true,
-            Self::Logs(_) => false,
+            // The journal does not know which units exist.
+            Self::Logs(query) => query.unit.is_some(),
         }
     }
 
