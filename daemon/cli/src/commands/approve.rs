@@ -99,9 +99,16 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     let shown = remit_page::shown(&verified);
     let job = shown.pending.job;
     let asked = shown.pending.signed;
+    if args.digest.is_none() || args.signed {
+        check_yours(&shown)?;
+    }
     if let (Some(asked), false, None) = (asked, args.signed, &signature) {
         return Err(unsigned(job, asked, args.is_afar));
     }
+    let key = match args.signed {
+        true => Some(signing::key(args.key.as_deref(), Some(afar(job)))?),
+        false => None,
+    };
     match args.digest {
         None => {
             let statement = args.signed.then(|| verified.statement());
@@ -115,9 +122,9 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         // The daemon compares it.
         Some(_) => {}
     }
-    let signature = match args.signed {
-        true => Some(signing::sign(&verified.statement(), args.key.as_deref())?),
-        false => signature,
+    let signature = match key {
+        Some(key) => Some(signing::sign(&verified.statement(), &key)?),
+        None => signature,
     };
     Ok(Decided {
         job,
@@ -139,13 +146,41 @@ pub fn check_whole(verified: &Verified) -> Result<(), Failure> {
     ))
 }
 
+/// Fails before a question or a signature that is for nothing: the daemon would refuse the approval.
+pub fn check_yours(shown: &ShownRequest) -> Result<(), Failure> {
+    if shown.pending.yours {
+        return Ok(());
+    }
+    let by: Vec<String> = shown
+        .pending
+        .by
+        .iter()
+        .map(|name| text::line(name.as_bytes(), 200))
+        .collect();
+    let text = format!(
+        "nothing was approved: you cannot approve this; it needs approval by {}",
+        by.join(", ")
+    );
+    let refusal = Refusal::new(Code::DeniedRule, text);
+    Err(Failure::Machine(refusal.next(
+        "ask one of them; the requester cannot approve it, and an approver only once",
+    )))
+}
+
+fn afar(job: JobId) -> String {
+    format!(
+        "on your own computer: remit approve --on {} {}",
+        host(),
+        units::name(job)
+    )
+}
+
 /// `is_afar`: the approver's own computer signs it.
 fn unsigned(job: JobId, asked: Signed, is_afar: bool) -> Failure {
     let text = format!("nothing was approved: its rule asks for {}", asked.asked());
-    let id = units::name(job);
     let line = match is_afar {
-        true => format!("on your own computer: remit approve --on {} {id}", host()),
-        false => format!("remit approve {id} --signed"),
+        true => afar(job),
+        false => format!("remit approve {} --signed", units::name(job)),
     };
     Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))
 }

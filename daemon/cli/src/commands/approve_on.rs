@@ -3,6 +3,7 @@
 //! so it cannot show one request and have another one signed.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -12,7 +13,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{Unverified, Verified};
 
-use super::approve::{check_whole, confirm};
+use super::approve::{check_whole, check_yours, confirm};
 use super::signing;
 use crate::args::ApproveArgs;
 use crate::error::{Exit, Failure};
@@ -42,11 +43,17 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
     let verified = fetch(host, &args.id)?.from_afar();
     check_whole(&verified)?;
     let shown = remit_page::shown(&verified);
+    check_yours(&shown)?;
     let is_signed = args.signed || shown.pending.signed.is_some();
+    let key = match is_signed {
+        true => Some(signing::key(args.key.as_deref(), None)?),
+        false => None,
+    };
     let statement = is_signed.then(|| verified.statement());
     confirm(&shown, statement.as_deref(), Some(host))?;
-    let sign = |text: &String| signing::sign(text, args.key.as_deref());
-    let signature = statement.as_ref().map(sign).transpose()?;
+    let to_sign = statement.as_ref().zip(key);
+    let sign = |(text, key): (&String, PathBuf)| signing::sign(text, &key);
+    let signature = to_sign.map(sign).transpose()?;
     let mut words = vec![
         "remit".to_owned(),
         "approve".to_owned(),

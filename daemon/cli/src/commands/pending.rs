@@ -22,7 +22,7 @@ const BEFORE_COMMAND: usize = 30;
 const BEFORE_REASON: usize = 16;
 const USER: &str = "USER";
 const LEFT: &str = "LEFT";
-const NEXT: &str = "to go on: remit show ID; remit approve ID; remit deny ID -m WHY\n";
+const SIGNED: &str = " --signed";
 
 /// Columns of a list: its own, and those of the cells whose width depends on the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +169,26 @@ fn folded(lines: &str, width: Width) -> String {
 
 /// Returns the command that an approver types; empty if the caller cannot approve.
 fn line(request: &PendingView) -> String {
+    let signed = match request.signed {
+        Some(_) => SIGNED,
+        None => "",
+    };
+    let name = units::name(request.job);
     match request.yours {
-        true => format!("{:14}: remit approve {}\n", "", units::name(request.job)),
+        true => format!("{:14}: remit approve {name}{signed}\n", ""),
         false => String::new(),
     }
+}
+
+/// Returns the line below a list: what to type for any of these requests.
+fn next(requests: &[PendingView]) -> String {
+    let is_signed = |one: &PendingView| one.signed.is_some();
+    let signed = match requests.iter().all(is_signed) {
+        true => SIGNED,
+        false if requests.iter().any(is_signed) => " [--signed]",
+        false => "",
+    };
+    format!("to go on: remit show ID; remit approve ID{signed}; remit deny ID -m WHY\n")
 }
 
 fn over(context: &Context, job: JobId) -> String {
@@ -197,8 +213,10 @@ fn show(list: &List, width: Width) -> String {
         );
     }
     let entries = list.requests.iter().map(|request| entry(request, columns));
-    let lines =
-        heading(columns) + &entries.collect::<String>() + &table::more(list.omitted.into()) + NEXT;
+    let lines = heading(columns)
+        + &entries.collect::<String>()
+        + &table::more(list.omitted.into())
+        + &next(&list.requests);
     folded(&lines, width)
 }
 
@@ -257,6 +275,8 @@ fn row(name: &str, yours: &str, user: &str, left: &str, command: &str, columns: 
 
 #[cfg(test)]
 mod tests {
+    use remit_common::signed::Signed;
+
     use super::*;
     use crate::commands::top::tests::request;
 
@@ -289,6 +309,27 @@ mod tests {
             let begins = heading.find("COMMAND").unwrap();
             let before = row.strip_suffix(cut).unwrap();
             assert_eq!(untrusted_columns::columns(before), begins, "{row}");
+        }
+    }
+
+    #[test]
+    fn lines_to_type_sign_what_needs_it() {
+        let signed = PendingView {
+            signed: Some(Signed::Touch),
+            ..request(7)
+        };
+        assert!(line(&signed).ends_with(": remit approve 0707-0707 --signed\n"));
+        assert!(line(&request(7)).ends_with(": remit approve 0707-0707\n"));
+        for (requests, expect) in [
+            (vec![request(7)], "ID;"),
+            (vec![signed.clone()], "ID --signed;"),
+            (vec![request(7), signed], "ID [--signed];"),
+        ] {
+            let line = next(&requests);
+            assert!(
+                line.contains(&format!("; remit approve {expect}")),
+                "{line}"
+            );
         }
     }
 

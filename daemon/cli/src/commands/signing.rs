@@ -17,12 +17,17 @@ const PROGRAM: &str = "ssh-keygen";
 /// Keys that are looked for without `--key`, below `~/.ssh`: security keys first.
 const KEYS: [&str; 4] = ["id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa"];
 
-/// Signs with this key, or with the first of the usual ones.
-pub fn sign(text: &str, key: Option<&Path>) -> Result<String, Failure> {
-    let key = match key {
-        Some(key) => key.to_owned(),
-        None => usual_key()?,
-    };
+/// Returns this key, or the first of the usual ones. `lift`: what helps without one.
+pub fn key(key: Option<&Path>, lift: Option<String>) -> Result<PathBuf, Failure> {
+    let home = env::var_os("HOME").unwrap_or_default();
+    match key {
+        Some(key) => Ok(key.to_owned()),
+        None => usual_key(&Path::new(&home).join(".ssh"), lift).map_err(Failure::Input),
+    }
+}
+
+/// Signs with this key.
+pub fn sign(text: &str, key: &Path) -> Result<String, Failure> {
     let failed = |why: String| {
         let text = format!("nothing was approved: '{PROGRAM}' {why}");
         Failure::Machine(
@@ -32,7 +37,7 @@ pub fn sign(text: &str, key: Option<&Path>) -> Result<String, Failure> {
     let start = |error: io::Error| failed(format!("cannot be run: {error}"));
     let mut child = Command::new(PROGRAM)
         .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
-        .arg(&key)
+        .arg(key)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -52,16 +57,17 @@ pub fn sign(text: &str, key: Option<&Path>) -> Result<String, Failure> {
     checked(output.stdout).map_err(failed)
 }
 
-fn usual_key() -> Result<PathBuf, Failure> {
-    let home = env::var_os("HOME").unwrap_or_default();
-    let keys = KEYS
-        .iter()
-        .map(|name| Path::new(&home).join(".ssh").join(name));
+fn usual_key(dir: &Path, lift: Option<String>) -> Result<PathBuf, Refusal> {
+    let keys = KEYS.iter().map(|name| dir.join(name));
     // Of a key in an agent there may be the public part alone.
     let mut found = keys.filter(|key| key.exists() || public(key).exists());
     found.next().ok_or_else(|| {
         let text = format!("there is none of the keys {} in ~/.ssh", KEYS.join(", "));
-        Failure::Input(Refusal::new(Code::InvalidArgs, text).next("name the key: --key FILE"))
+        let refusal = Refusal::new(Code::InvalidArgs, text).next("name the key: --key FILE");
+        match lift {
+            Some(lift) => refusal.lift(lift),
+            None => refusal,
+        }
     })
 }
 
@@ -103,4 +109,18 @@ fn checked(bytes: Vec<u8>) -> Result<String, String> {
                 .starts_with("-----BEGIN SSH SIGNATURE-----")
         })
         .ok_or_else(|| "gave no signature of ssh-keygen -Y sign".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_key_names_what_helps() {
+        for lift in [None, Some("on your own computer: x".to_owned())] {
+            let refusal = usual_key(Path::new("/nonexistent"), lift.clone()).unwrap_err();
+            assert_eq!(refusal.next.as_deref(), Some("name the key: --key FILE"));
+            assert_eq!(refusal.lift, lift);
+        }
+    }
 }

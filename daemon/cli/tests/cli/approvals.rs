@@ -1249,6 +1249,24 @@ fn without_a_terminal_only_the_whole_digest_approves() {
 }
 
 #[test]
+fn request_for_other_approvers_has_no_question() {
+    let mut request = shown();
+    request.context.pending.yours = false;
+    let (fake, heard) = one(request);
+    for more in [&[][..], &["--signed"], &["--signed", "--digest", &digest()]] {
+        let args = [&["approve", SHORT], more].concat();
+        let said = without_terminal(fake.remit(&args));
+        assert_eq!((said.status, said.text()), (Some(125), ""), "{more:?}");
+        let why = "nothing was approved: you cannot approve this; it needs approval by ";
+        assert!(said.stderr.contains(why), "{said:?}");
+        assert_eq!(all(&heard), [show_of("abababab")]);
+    }
+    // The daemon refuses it, so the audit log has it.
+    without_terminal(fake.remit(&["approve", SHORT, "--no-wait", "--digest", &digest()]));
+    assert_eq!(all(&heard), [show_of("abababab"), approval()]);
+}
+
+#[test]
 fn n06_show_tells_end_of_decided_request() {
     for (state, cause, word, end) in [
         (
