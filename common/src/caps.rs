@@ -102,6 +102,8 @@ pub const ENDED_CHANGES: usize = 512;
 pub const REQUESTS_PER_SECOND: u32 = 200;
 /// Requests of one uid in a burst, before the average applies.
 pub const REQUEST_BURST: u32 = 400;
+/// A request counts as one more for each so many bytes.
+pub const REQUEST_UNIT: usize = 64 << 10;
 /// Output of one stream in an answer, head and tail together.
 pub const INLINE_OUTPUT: usize = 24 << 10;
 /// One page of a job's output.

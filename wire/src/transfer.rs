@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::token_bucket::TokenBucket;
 use remit_common::{caps, text};
 use remit_plan::{Plan, Upload};
 use sha2::{Digest, Sha256};
@@ -54,6 +55,7 @@ impl From<ClientError> for TransferError {
 /// Sends the bytes of an upload, without those that are there already.
 pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<(), TransferError> {
     let mut at = received(client, upload)?;
+    let mut pace = Pace::new(Instant::now());
     let skipped = io::copy(&mut from.take(at), &mut io::sink());
     match skipped.map_err(TransferError::Read)? {
         skipped if skipped == at => {}
@@ -71,6 +73,7 @@ pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<
             offset: at,
             bytes: bytes.into(),
         };
+        thread::sleep(pace.pause(part.bytes.len(), Instant::now()));
         let now = part_sent(client, part)?;
         if now != at + left {
             let text = format!("the daemon has {now} bytes of it, not {}", at + left);
@@ -82,6 +85,29 @@ pub fn put(client: &mut Client, upload: Upload, from: &mut impl Read) -> Result<
     match more.map_err(TransferError::Read)? {
         0 => Ok(()),
         _ => Err(changed("longer")),
+    }
+}
+
+/// Sends parts no faster than the daemon takes requests of one user: each refusal is a record of the audit log.
+struct Pace(TokenBucket);
+
+impl Pace {
+    /// Half of the burst is left for other requests of the user, and for what comes sooner there than it was sent.
+    fn new(now: Instant) -> Self {
+        let burst = caps::REQUEST_BURST / 2;
+        Self(TokenBucket::per_second(
+            caps::REQUESTS_PER_SECOND,
+            burst,
+            now,
+        ))
+    }
+
+    /// Returns the time before a part of these bytes can be sent.
+    fn pause(&mut self, bytes: usize, now: Instant) -> Duration {
+        let cost = 1 + bytes.div_ceil(caps::REQUEST_UNIT) as u64;
+        let pause = self.0.check(cost, now).err().unwrap_or_default();
+        self.0.charge(cost, now);
+        pause
     }
 }
 
@@ -282,4 +308,31 @@ fn failure(report: &JobReport) -> String {
         .next_back()
         .unwrap_or("cat failed and printed no reason");
     format!("job {}: {why}", report.job.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_comes_too_soon() {
+        let start = Instant::now();
+        let whole = vec![caps::UPLOAD_PART; 1000];
+        for parts in [whole, vec![1; 5000], vec![(64 << 10) - 1; 2000]] {
+            let (mut pace, mut now) = (Pace::new(start), start);
+            let mut daemon =
+                TokenBucket::per_second(caps::REQUESTS_PER_SECOND, caps::REQUEST_BURST, start);
+            let mut paid = 0;
+            for part in &parts {
+                now += pace.pause(*part, now);
+                // The frame has more bytes than the part.
+                let cost = 1 + ((part + 200) / caps::REQUEST_UNIT) as u64;
+                paid += cost;
+                assert_eq!(daemon.take(cost, now), Ok(()));
+            }
+            let least = paid * 1000 / u64::from(caps::REQUESTS_PER_SECOND);
+            let took = (now - start).as_millis();
+            assert!(took <= 2 * u128::from(least), "{took} ms, at least {least}");
+        }
+    }
 }

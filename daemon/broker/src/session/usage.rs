@@ -118,7 +118,7 @@ impl Account {
 
     /// Pays for a request of `bytes`: one token, and one more for each 64 KiB. Fails with the time to wait.
     pub fn pay(&self, bytes: usize) -> Result<(), Duration> {
-        let cost = 1 + (bytes / (64 << 10)) as u64;
+        let cost = 1 + (bytes / caps::REQUEST_UNIT) as u64;
         self.rate.borrow_mut().take(cost, Instant::now())
     }
 
