@@ -21,8 +21,8 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Returns its last lines on one line, escaped. Of a changed or revoked key it is one sentence, without the words of ssh, and
-    /// what remit on the host says: ssh that checks no keys goes on.
+    /// Returns its last lines on one line, escaped, or those from the first one of remit, which has the reason. Of a changed or
+    /// revoked key it is one sentence, without the words of ssh, and what remit on the host says: ssh that checks no keys goes on.
     pub fn lines(&self) -> String {
         let has = |words: &str| {
             let mut parts = self.0.windows(words.len());
@@ -35,8 +35,11 @@ impl Tail {
             .map(|line| text::line(line.trim_ascii(), LINE))
             .filter(|line| !line.is_empty() && (key.is_none() || line.starts_with(OWN)))
             .collect();
-        let first = lines.len().saturating_sub(LINES);
-        let lines = lines.get(first..).unwrap_or_default().join("; ");
+        // Lines of a rule that would allow it follow.
+        let own = lines.iter().position(|line| line.starts_with(OWN));
+        let first = own.unwrap_or_else(|| lines.len().saturating_sub(LINES));
+        let lines: Vec<String> = lines.into_iter().skip(first).take(LINES).collect();
+        let lines = lines.join("; ");
         match key {
             None => lines,
             Some((_, key)) if lines.is_empty() => (*key).to_owned(),
@@ -179,6 +182,29 @@ mod tests {
         assert!(tail.0.len() <= KEPT);
         assert_eq!(tail.lines(), "one; two\\x1b[2J; three");
         assert_eq!(Tail::default().lines(), "");
+    }
+
+    #[test]
+    fn reason_of_remit_comes_before_the_rule_that_would_allow_it() {
+        let rule = "[[grant]]\nallow = [\"plan.undo\"]\nargs = { id = [\"x\"] }\napproval = \"none\"\n";
+        for (said, expect) in [
+            (
+                format!("Welcome\nremit: not granted\nremit: to lift it: add\n{rule}"),
+                "remit: not granted; remit: to lift it: add; [[grant]]",
+            ),
+            (
+                "Welcome\nremit: not granted\n".to_owned(),
+                "remit: not granted",
+            ),
+            (
+                format!("a\n{rule}"),
+                "allow = [\"plan.undo\"]; args = { id = [\"x\"] }; approval = \"none\"",
+            ),
+        ] {
+            let mut tail = Tail::default();
+            tail.add(said.as_bytes());
+            assert_eq!(tail.lines(), expect);
+        }
     }
 
     #[test]
