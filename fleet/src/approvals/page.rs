@@ -105,9 +105,10 @@ pub fn risks(requests: &[HostRequest]) -> usize {
 /// Returns the line of one host: its request, its digest and how long it waits.
 pub fn line(request: &HostRequest) -> String {
     let minutes = request.left_ms / 60_000;
-    let yours = match request.is_yours {
-        true => "",
-        false => ", not yours to approve",
+    let yours = match (request.is_yours, request.is_approved) {
+        (true, _) => "",
+        (false, true) => ", you have approved it",
+        (false, false) => ", not yours to approve",
     };
     format!(
         "-- {}:{} digest {}, {minutes} min left{yours}",
@@ -274,6 +275,20 @@ mod tests {
         let is_other = |c: char| is_right_to_left(c) || is_mark(c) || c == '\u{a0}';
         assert_eq!(page.find(is_other), None, "{page}");
         assert!(page.contains("| \\u{5d0}1/2\\u{a0}a\\u{301}\n"), "{page}");
+    }
+
+    #[test]
+    fn line_of_a_host_says_whose_it_is() {
+        for (is_yours, is_approved, expect) in [
+            (true, false, " min left"),
+            (false, true, ", you have approved it"),
+            (false, false, ", not yours to approve"),
+        ] {
+            let mut request = one("web1", 1, None, "x");
+            (request.is_yours, request.is_approved) = (is_yours, is_approved);
+            let line = line(&request);
+            assert!(line.ends_with(expect), "{line}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct HostRequest {
     pub digest: Digest,
     pub set: Option<SetId>,
     pub is_yours: bool,
+    /// This person has approved it there, and others still have to.
+    pub is_approved: bool,
     pub left_ms: u64,
     /// Everything else that the host says of it.
     pub facts: Map<String, Value>,
@@ -81,12 +83,19 @@ pub fn request(host: &HostName, mut facts: Map<String, Value>) -> Result<HostReq
         digest,
         set,
         is_yours,
+        is_approved: false,
         left_ms,
         facts,
     })
 }
 
 impl HostRequest {
+    /// Returns true if an account of this name has approved it, and cannot do so again.
+    pub fn has_approval_of(&self, user: &str) -> bool {
+        let by = self.facts.get("approved_by").and_then(Value::as_array);
+        !self.is_yours && by.is_some_and(|by| by.iter().any(|name| name == user))
+    }
+
     /// Returns what approves it, if the host wants a signature with the approval.
     pub fn signing_command(&self) -> Option<String> {
         let signed = self
@@ -259,6 +268,23 @@ pub mod tests {
         let mut odd = good.as_object().unwrap().clone();
         odd.insert("set".to_owned(), json!("x"));
         assert_eq!(request(&host, odd).unwrap().set, None);
+    }
+
+    #[test]
+    fn approval_of_an_account_is_known() {
+        for (is_yours, by, expect) in [
+            (false, json!(["bob", "ann"]), true),
+            (false, json!(["bob"]), false),
+            (false, json!([]), false),
+            (false, json!("ann"), false),
+            (false, Value::Null, false),
+            (true, json!(["ann"]), false),
+        ] {
+            let mut one = one("a", 1, None, "x");
+            one.is_yours = is_yours;
+            one.facts.insert("approved_by".to_owned(), by.clone());
+            assert_eq!(one.has_approval_of("ann"), expect, "{is_yours} {by}");
+        }
     }
 
     #[test]

@@ -44,6 +44,17 @@ fn not_approved(why: impl Into<String>) -> NotApproved {
 async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApproved> {
     let (listed, waiting) = meant(engine, &args.target, args.on.as_deref()).await?;
     say_missing(&waiting);
+    let (done, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(|one| one.is_approved);
+    if !done.is_empty() {
+        let done = format!(
+            "you have approved it on {}; other people have to, too",
+            page::names(&done.iter().collect::<Vec<_>>())
+        );
+        if listed.is_empty() {
+            return Err(not_approved(format!("nothing was approved: {done}")));
+        }
+        say(&done);
+    }
     let shown = shown(engine, listed).await.map_err(not_approved)?;
     let others: Vec<&str> = shown
         .iter()
@@ -77,7 +88,10 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
         }
         None => confirmed(&shown, &waiting, digest.as_str())?,
     }
-    carry_out(engine, &shown).await?;
+    let has_run = carry_out(engine, &shown).await?;
+    if has_run && shown.iter().any(|one| one.set.is_some()) {
+        say("a set may ask further hosts now: remit-fleet pending");
+    }
     let unlisted = unlisted(&args.target, &waiting);
     match unlisted.is_empty() {
         true => Ok(()),
@@ -164,9 +178,10 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
     }
     // A host may have sent a long page, and those of others have left the screen. What is approved is at its end.
     let hosts: Vec<&str> = shown.iter().map(|one| one.host.as_str()).collect();
-    let kinds = match page::alike(shown).len() {
-        1 => "the same on each".to_owned(),
-        kinds => format!("{kinds} different requests"),
+    let kinds = match (hosts.len(), page::alike(shown).len()) {
+        (1, _) => "1 host".to_owned(),
+        (hosts, 1) => format!("{hosts} hosts, the same on each"),
+        (hosts, kinds) => format!("{hosts} hosts, {kinds} different requests"),
     };
     let risks = match page::risks(shown) {
         0 => String::new(),
@@ -174,8 +189,7 @@ fn confirmed(shown: &[HostRequest], waiting: &Waiting, digest: &str) -> Result<(
         risks => format!(", {risks} risks"),
     };
     let summary = format!(
-        "\n{} hosts, {kinds}{risks}, in {} lines above: {}\n",
-        hosts.len(),
+        "\n{kinds}{risks}, in {} lines above: {}\n",
         page.lines().count(),
         hosts.join(" ")
     );
@@ -200,8 +214,9 @@ fn is_begin(typed: &str, digest: &str) -> bool {
     digits.len() >= TYPED && digest.starts_with(&digits.to_ascii_lowercase())
 }
 
-/// Approves on one host after another. Each gets its own job and digest.
-async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), NotApproved> {
+/// Approves on one host after another. Each gets its own job and digest. Returns false if all need further people.
+async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<bool, NotApproved> {
+    let mut has_run = false;
     let patient = Manner {
         // A change takes the time that it takes.
         limit: None,
@@ -222,12 +237,14 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
                 .and_then(|output| remote::object(&output, "end")),
             None => Err("it was not asked".to_owned()),
         };
-        let why = match ended.map(|answer| end(&answer)) {
-            Ok(Ok(words)) => {
+        let ended = ended.map(|answer| (missing(&answer), end(&answer)));
+        let why = match ended {
+            Ok((missing, Ok(words))) => {
+                has_run |= missing == 0;
                 let _ = print_folded(&format!("{}: approved, {words}\n", one.host));
                 continue;
             }
-            Ok(Err(words)) => format!("approved, and {words}"),
+            Ok((_, Err(words))) => format!("approved, and {words}"),
             Err(why) => format!(
                 "{why}; whether it was approved: ssh {} remit show {job}",
                 one.host
@@ -244,17 +261,23 @@ async fn carry_out(engine: &Arc<Engine>, shown: &[HostRequest]) -> Result<(), No
         };
         return Err(not_approved(format!("{}: {why}{left}", one.host)));
     }
-    Ok(())
+    Ok(has_run)
+}
+
+/// Returns how many people still have to approve it, by the answer to an approval.
+fn missing(answer: &Map<String, Value>) -> u64 {
+    answer.get("missing").and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Returns how the job ended, as an error unless it ended with status 0. Nothing runs while approvals are missing, so the
 /// next host can be approved.
 fn end(answer: &Map<String, Value>) -> Result<String, String> {
-    if let Some(missing @ 1..) = answer.get("missing").and_then(Value::as_u64) {
-        let people = match missing {
-            1 => "1 other person has".to_owned(),
-            more => format!("{more} other people have"),
-        };
+    let people = match missing(answer) {
+        0 => None,
+        1 => Some("1 other person has".to_owned()),
+        more => Some(format!("{more} other people have")),
+    };
+    if let Some(people) = people {
         return Ok(format!("and {people} to approve it, too"));
     }
     let end = answer.get("end").and_then(Value::as_object);

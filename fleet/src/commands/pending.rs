@@ -86,6 +86,15 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
             Err(why) => waiting.silent.push((host, why)),
         }
     }
+    for one in &mut waiting.requests {
+        let is_counted = one
+            .facts
+            .get("approved_by")
+            .is_some_and(|by| *by != json!([]));
+        if is_counted && let Ok(way) = engine.ssh().way(&one.host, false).await {
+            one.is_approved = one.has_approval_of(way.effective.user());
+        }
+    }
     waiting
 }
 

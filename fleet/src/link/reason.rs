@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn reason_of_remit_comes_before_the_rule_that_would_allow_it() {
-        let rule = "[[grant]]\nallow = [\"plan.undo\"]\nargs = { id = [\"x\"] }\napproval = \"none\"\n";
+        let rule =
+            "[[grant]]\nallow = [\"plan.undo\"]\nargs = { id = [\"x\"] }\napproval = \"none\"\n";
         for (said, expect) in [
             (
                 format!("Welcome\nremit: not granted\nremit: to lift it: add\n{rule}"),

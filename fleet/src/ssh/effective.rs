@@ -35,6 +35,11 @@ pub struct Effective {
 }
 
 impl Effective {
+    /// Returns the name of the account there, escaped.
+    pub fn user(&self) -> &str {
+        self.address.rsplit_once('@').map_or("", |(user, _)| user)
+    }
+
     pub fn parse(output: &str) -> Self {
         // The first value of a keyword counts, as in ssh_config(5).
         let value = |wanted: &str| {

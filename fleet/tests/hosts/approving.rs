@@ -185,7 +185,24 @@ fn set_that_several_have_to_approve_is_approved_on_each_host() {
     assert_eq!(intents(&daemons), [0, 0]);
     let (status, _, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
     assert_eq!(status, Some(1));
-    assert!(err.contains("not yours to approve"), "{err}");
+    let expect =
+        "nothing was approved: you have approved it on web1 web2; other people have to, too";
+    assert!(err.contains(expect), "{err}");
+    let (_, out, _) = run(&stage, &["pending"]);
+    assert_eq!(out.matches(", you have approved it\n").count(), 2, "{out}");
+    // One that asks later is approved, though the others cannot be approved again.
+    let other = changing(TRUE, BY);
+    stage.set_real("web2", &other);
+    asks(&stage, &["web2"], &set());
+    let digest = self::digest(&stage, &set());
+    let (status, out, err) = run(&stage, &["approve", &set(), "--digest", &digest]);
+    let expect = "web2: approved, it ended with status 0\n";
+    assert_eq!((status, &*out), (Some(0), expect), "{err}");
+    assert!(err.contains("you have approved it on web1; "), "{err}");
+    assert!(
+        err.contains("a set may ask further hosts now: remit-fleet pending"),
+        "{err}"
+    );
 }
 
 const QUESTION: &str = "one host after another, type ";
@@ -496,10 +513,7 @@ fn risks_are_above_the_script_and_in_the_summary() {
     let (_, _, _, seen) = screen.end();
     let at = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{seen}"));
     assert!(at("bot reaches root") < at("script"), "{seen}");
-    assert!(
-        seen.contains("\n1 hosts, the same on each, 1 risk, in "),
-        "{seen}"
-    );
+    assert!(seen.contains("\n1 host, 1 risk, in "), "{seen}");
 }
 
 #[test]
