@@ -68,7 +68,8 @@ pub async fn get(engine: &Arc<Engine>, args: &GetArgs) -> Exit {
             Ok(Fetched { path, upload })
         }
     });
-    let exit = on_each(engine, &hosts, works, |host, outcome| {
+    let ended = "interrupted before it was whole";
+    let exit = on_each(engine, &hosts, works, ended, |host, outcome| {
         match (outcome, args.json) {
             (Ok(Fetched { path, upload }), true) => {
                 let upload = upload.to_string();
@@ -109,7 +110,9 @@ pub async fn put(engine: &Arc<Engine>, args: &PutArgs) -> Exit {
             async move { transfer::put(&road, upload, &file).await }
         });
         let name = upload.to_string();
-        let sent = on_each(engine, &hosts, works, |host, outcome| {
+        let ended =
+            "interrupted before it was whole; the same line goes on there within ten minutes";
+        let sent = on_each(engine, &hosts, works, ended, |host, outcome| {
             match (outcome, args.json) {
                 (Ok(()), true) => {
                     line(&json!({ "host": host.as_str(), "file": path, "upload": name }));
@@ -141,11 +144,13 @@ fn directory_of_all(dir: &Path) -> Result<Made, String> {
     Made::child(parent, name).map(|(made, _)| made)
 }
 
-/// Does the work of each host, some at a time, until a signal breaks it. What is begun by then leaves nothing behind.
+/// Does the work of each host, some at a time, until a signal breaks it. What is begun by then leaves nothing behind here, and
+/// fails with `ended`.
 async fn on_each<T: Send + 'static>(
     engine: &Engine,
     hosts: &[HostName],
     works: impl Iterator<Item = impl Future<Output = Result<T, String>> + Send + 'static>,
+    ended: &str,
     done: impl Fn(&HostName, Result<T, String>),
 ) -> ControlFlow<Exit, Exit> {
     let mut exit = Exit::Ok;
@@ -164,7 +169,7 @@ async fn on_each<T: Send + 'static>(
         () = stopped() => {}
     }
     for host in open.into_iter().flatten() {
-        done(host, Err("ended before it was whole".to_owned()));
+        done(host, Err(ended.to_owned()));
     }
     ControlFlow::Break(Exit::Failed)
 }

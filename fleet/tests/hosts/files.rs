@@ -300,7 +300,7 @@ fn signal_in_the_middle_leaves_no_file() {
         assert_eq!(status.code(), Some(1));
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert_eq!(rest.len(), 2, "{rest:?}");
-        assert!(rest[0].contains("not fetched: ended before it was whole"));
+        assert!(rest[0].contains("not fetched: interrupted before it was whole"));
         assert_eq!(names(&to), [""; 0], "{signal}");
     }
 }
@@ -330,7 +330,9 @@ fn signal_ends_the_files_that_are_left_too() {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(
         rest,
-        ["remit-fleet: web1: not sent: one: ended before it was whole"]
+        [
+            "remit-fleet: web1: not sent: one: interrupted before it was whole; the same line goes on there within ten minutes"
+        ]
     );
     assert_eq!(stage.logins().len(), 1);
 }

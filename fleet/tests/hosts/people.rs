@@ -229,7 +229,9 @@ fn interrupted_run_shows_the_answers_so_far() {
     assert_eq!(left.status.code(), Some(130), "{out}");
     assert!(out.contains("web1: exit 0"), "{out}");
     assert!(
-        out.contains("web2") && out.contains("interrupted before its end"),
+        out.contains("web2")
+            && out.contains("interrupted before its end")
+            && out.contains("ssh HOST remit stop ID"),
         "{out}"
     );
     assert_eq!(
