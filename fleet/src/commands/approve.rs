@@ -90,15 +90,19 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
     }
     let has_run = carry_out(engine, &shown).await?;
     if has_run && shown.iter().any(|one| one.set.is_some()) {
-        say("a set may ask further hosts now: remit-fleet pending");
+        say(&format!(
+            "a set may ask further hosts now: {} pending",
+            engine.fleet.typed
+        ));
     }
     let unlisted = unlisted(&args.target, &waiting);
     match unlisted.is_empty() {
         true => Ok(()),
         false => Err(not_approved(format!(
             "what was shown is approved; these did not list all their requests and may have others of the set: {}; \
-             'remit-fleet pending' asks them again",
-            unlisted.join(" ")
+             '{} pending' asks them again",
+            unlisted.join(" "),
+            engine.fleet.typed
         ))),
     }
 }
@@ -124,7 +128,10 @@ async fn meant(
     if let Target::One(name, _) = target {
         hosts.retain(|host| host.as_str() == name);
         if hosts.is_empty() {
-            let why = format!("no host is named '{name}'; 'remit-fleet hosts' lists them");
+            let why = format!(
+                "no host is named '{name}'; '{} hosts' lists them",
+                engine.fleet.typed
+            );
             return Err(NotApproved(Exit::Usage, why));
         }
     }

@@ -14,6 +14,8 @@ use crate::remote;
 const WORDS: usize = 200;
 /// Digits of a digest that are shown.
 const SHOWN: usize = 12;
+/// As many as remitd names.
+const PAUSED: usize = 9;
 /// Digits that are compared.
 const DIGEST: usize = 64;
 
@@ -22,6 +24,21 @@ pub struct HostStatus {
     pub policy: String,
     /// Why and by whom it is locked.
     pub locked: Option<String>,
+    /// Why its policy files are not in force: the first line.
+    pub policy_error: Option<String>,
+    /// Users whom a breaker paused, at most 9.
+    pub paused: Vec<String>,
+}
+
+impl HostStatus {
+    /// Returns what keeps requests from being answered as its policy files say.
+    pub fn remarks(&self) -> Vec<String> {
+        let locked = self.locked.iter().map(|why| format!("LOCKED {why}"));
+        let policy_error = self.policy_error.iter();
+        let policy_error = policy_error.map(|why| format!("POLICY FILES NOT LIVE {why}"));
+        let paused = self.paused.iter().map(|line| format!("PAUSED {line}"));
+        locked.chain(policy_error).chain(paused).collect()
+    }
 }
 
 /// Asks each host. A reason is the host's: it may tell administrators only.
@@ -52,7 +69,18 @@ fn read(answer: &Map<String, Value>) -> Result<HostStatus, String> {
         Some(user) => format!("by {user}: {why}"),
         None => why,
     });
-    Ok(HostStatus { policy, locked })
+    let first_line = |text: &Value| {
+        let line = text.as_str()?.lines().next()?;
+        Some(text::line(line.as_bytes(), WORDS))
+    };
+    let paused = answer.get("paused").and_then(Value::as_array);
+    let paused = paused.into_iter().flatten().take(PAUSED);
+    Ok(HostStatus {
+        policy,
+        locked,
+        policy_error: answer.get("policy_error").and_then(first_line),
+        paused: paused.filter_map(first_line).collect(),
+    })
 }
 
 /// Returns a line for each policy, that of most hosts first and without their names, if there are several.
@@ -117,5 +145,21 @@ mod tests {
         let locked = read(locked.as_object().unwrap()).unwrap().locked;
         assert_eq!(locked.as_deref(), Some("by ann: what is it doing?"));
         assert!(read(&Map::new()).is_err());
+        let status = json!({
+            "policy": "a", "locked": "x", "policy_error": "a.toml:3: no key 'b'\n  b = 1\n  ^", "paused": vec!["ann: 9\u{1b}"; 12],
+        });
+        let remarks = read(status.as_object().unwrap()).unwrap().remarks();
+        assert_eq!(remarks.len(), 2 + PAUSED);
+        assert_eq!(
+            remarks[..3],
+            [
+                "LOCKED x",
+                "POLICY FILES NOT LIVE a.toml:3: no key 'b'",
+                "PAUSED ann: 9\\x1b"
+            ]
+        );
+        let usual = json!({"policy": "a", "locked": null, "policy_error": null, "paused": []});
+        let usual = read(usual.as_object().unwrap()).unwrap();
+        assert_eq!(usual.remarks(), [""; 0]);
     }
 }

@@ -50,7 +50,9 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
             print(&lines.collect::<String>())
         }
         false => {
-            let lines = render::hosts(&rows, |row| of(row)?.locked.clone());
+            let lines = render::hosts(&rows, |row| {
+                of(row).map_or_else(Vec::new, HostStatus::remarks)
+            });
             print_folded(&(lines + &host_status::policies(&statuses)))
         }
     };
@@ -80,6 +82,12 @@ fn with_status(mut row: Value, status: Option<&HostStatus>) -> Value {
         row.insert("policy".to_owned(), json!(status.policy));
         if let Some(why) = &status.locked {
             row.insert("locked".to_owned(), json!(why));
+        }
+        if let Some(why) = &status.policy_error {
+            row.insert("policy_error".to_owned(), json!(why));
+        }
+        if !status.paused.is_empty() {
+            row.insert("paused".to_owned(), json!(status.paused));
         }
     }
     row

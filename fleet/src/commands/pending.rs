@@ -17,12 +17,12 @@ use crate::host_name::HostName;
 use crate::remote;
 use crate::selector;
 
-const NEXT: &str =
-    "to go on: remit-fleet approve SET or HOST:ID; remit-fleet deny SET or HOST:ID -m WHY\n";
-
 /// What hosts list.
+#[derive(Default)]
 pub struct Waiting {
     pub requests: Vec<HostRequest>,
+    /// Number of hosts that sent a list.
+    pub answered: usize,
     /// Hosts that list more than is shown, with the number.
     pub omitted: Vec<(HostName, u64)>,
     pub silent: Vec<(HostName, String)>,
@@ -36,7 +36,7 @@ pub async fn pending(engine: &Arc<Engine>, args: &PendingArgs) -> Exit {
     let waiting = waiting(engine, hosts).await;
     let printed = match args.json {
         true => print(&format!("{}\n", to_json(&waiting))),
-        false => print(&text(&waiting)),
+        false => print(&text(&waiting, &engine.fleet.typed)),
     };
     say_missing(&waiting);
     match printed {
@@ -66,11 +66,7 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
     let asked = hosts
         .into_iter()
         .map(|host| (host, words(&["pending", "--json"])));
-    let mut waiting = Waiting {
-        requests: Vec::new(),
-        omitted: Vec::new(),
-        silent: Vec::new(),
-    };
+    let mut waiting = Waiting::default();
     for (host, outcome) in engine.remit(asked, engine.manner()).await {
         let listed = outcome
             .map_err(String::from)
@@ -78,6 +74,7 @@ pub async fn waiting(engine: &Arc<Engine>, hosts: Vec<HostName>) -> Waiting {
             .and_then(|answer| request::listed(&host, answer));
         match listed {
             Ok((requests, more)) => {
+                waiting.answered += 1;
                 waiting.requests.extend(requests);
                 if more > 0 {
                     waiting.omitted.push((host, more));
@@ -121,11 +118,13 @@ fn parted(requests: &[HostRequest]) -> (RequestsBySet<'_>, Vec<&HostRequest>) {
     (sets, single)
 }
 
-fn text(waiting: &Waiting) -> String {
+/// `typed`: this program, as a person types it.
+fn text(waiting: &Waiting, typed: &str) -> String {
     if waiting.requests.is_empty() {
-        let none = match waiting.silent.is_empty() {
-            true => "no requests wait for an approval\n",
-            false => "of the hosts that answered, none has a request that waits for an approval\n",
+        let none = match (waiting.answered, waiting.silent.len()) {
+            (_, 0) => "no requests wait for an approval\n",
+            (0, _) => "no host has answered\n",
+            _ => "of the hosts that answered, none has a request that waits for an approval\n",
         };
         return none.to_owned();
     }
@@ -143,7 +142,7 @@ fn text(waiting: &Waiting) -> String {
         out += "of no set\n";
         out += &listed(&single);
     }
-    out + NEXT
+    out + &format!("to go on: {typed} approve SET or HOST:ID; {typed} deny SET or HOST:ID -m WHY\n")
 }
 
 fn listed(requests: &[&HostRequest]) -> String {
@@ -185,4 +184,47 @@ fn to_json(waiting: &Waiting) -> Value {
         .map(|(host, more)| (host.as_str(), *more))
         .collect();
     json!({ "sets": sets, "single": single, "omitted": omitted, "unreachable": silent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approvals::request::tests::one;
+
+    #[test]
+    fn lists_without_requests_are_no_silence() {
+        let silent = || vec![("web2".parse().unwrap(), "refused".to_owned())];
+        for (answered, silent, expect) in [
+            (1, Vec::new(), "no requests wait for an approval\n"),
+            (
+                1,
+                silent(),
+                "of the hosts that answered, none has a request that waits for an approval\n",
+            ),
+            (0, silent(), "no host has answered\n"),
+        ] {
+            let waiting = Waiting {
+                answered,
+                silent,
+                ..Waiting::default()
+            };
+            assert_eq!(text(&waiting, "remit-fleet"), expect);
+        }
+    }
+
+    #[test]
+    fn next_command_has_the_same_configuration() {
+        let waiting = Waiting {
+            requests: vec![one("web1", 1, Some(7), "x")],
+            answered: 1,
+            ..Waiting::default()
+        };
+        let text = text(&waiting, "remit-fleet --config f");
+        assert!(
+            text.ends_with(
+                "to go on: remit-fleet --config f approve SET or HOST:ID; remit-fleet --config f deny SET or HOST:ID -m WHY\n"
+            ),
+            "{text}"
+        );
+    }
 }

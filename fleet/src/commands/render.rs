@@ -38,8 +38,8 @@ pub fn print_folded(text: &str) -> Exit {
     print(&columns::fitted(text, io::stdout().is_terminal()))
 }
 
-/// A line for each host. `locked` says why one is locked.
-pub fn hosts(rows: &[HostRow], locked: impl Fn(&HostRow) -> Option<String>) -> String {
+/// A line for each host. `remarks` says what is unusual about one.
+pub fn hosts(rows: &[HostRow], remarks: impl Fn(&HostRow) -> Vec<String>) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for row in rows {
@@ -49,7 +49,7 @@ pub fn hosts(rows: &[HostRow], locked: impl Fn(&HostRow) -> Option<String>) -> S
                 Ok((user, server)) => format!("remit {} as {user}", server.version),
                 Err(why) => format!("no answer: {why}"),
             });
-            words.extend(locked(row).map(|why| format!("LOCKED {why}")));
+            words.extend(remarks(row));
             words.push(probed.address.clone());
         }
         words.extend(row.tags.iter().map(|tag| format!("tag:{tag}")));

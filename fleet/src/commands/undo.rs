@@ -59,7 +59,7 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
     let answer = answer.unwrap_or_else(|| Err(NotDone::not_asked()));
     let report = answer.and_then(|output| {
         let answer = remote::object(&output, "job_id").map_err(NotDone::Unknown)?;
-        undo_report(&host, &answer).map_err(NotDone::Unknown)
+        undo_report(&engine.fleet.typed, &host, &answer).map_err(NotDone::Unknown)
     });
     match report {
         Ok(report) => print_folded(&format!("{host}: {report}\n")),
@@ -76,7 +76,11 @@ pub async fn undo(engine: &Arc<Engine>, args: &UndoArgs) -> Exit {
 
 /// Says what became of the request, and what to type next. No text of a host is part of a command line: its cause is a line
 /// of its own.
-fn undo_report(host: &HostName, answer: &Map<String, Value>) -> Result<String, String> {
+fn undo_report(
+    typed: &str,
+    host: &HostName,
+    answer: &Map<String, Value>,
+) -> Result<String, String> {
     let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
     let job = word("job_id").parse::<JobId>();
     let job = job.map_err(|_| "its answer names no job".to_owned())?;
@@ -87,7 +91,7 @@ fn undo_report(host: &HostName, answer: &Map<String, Value>) -> Result<String, S
     };
     let report = match (state, answer.get("exit").and_then(Value::as_i64)) {
         (Some("awaiting_approval"), _) => {
-            format!("job {job} waits for an approval: remit-fleet approve {host}:{job}")
+            format!("job {job} waits for an approval: {typed} approve {host}:{job}")
         }
         (_, Some(exit)) => format!("job {job} ended with status {exit}"),
         (Some(state), None) => format!("job {job} is {state}: ssh {host} remit job {job}"),

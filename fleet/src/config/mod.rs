@@ -95,6 +95,8 @@ impl Selectable for Host {
 /// All that the configuration says.
 #[derive(Debug)]
 pub struct Fleet {
+    /// How a person types this program with this configuration.
+    pub typed: String,
     pub hosts: Vec<Host>,
     pub limits: Limits,
     pub ssh: Ssh,
@@ -153,11 +155,20 @@ pub fn load(paths: &UserPaths, file: &Path) -> Result<Fleet, ConfigError> {
     let names = SshNames::read(&paths.home, ssh.config.as_deref().unwrap_or(&own));
     let hosts = hosts(&config, &names).map_err(|why| wrong(file, &why))?;
     Ok(Fleet {
+        typed: typed(paths, file),
         hosts,
         limits: config.limits,
         ssh,
         files: config.files.directory.as_ref().map(expanded),
     })
+}
+
+fn typed(paths: &UserPaths, file: &Path) -> String {
+    let mut words: Vec<&[u8]> = vec![b"remit-fleet"];
+    if file != paths.file() {
+        words.extend([b"--config", file.as_os_str().as_encoded_bytes()]);
+    }
+    remit_common::text::command_line(&words, TYPED)
 }
 
 fn read(file: &Path) -> Result<String, ConfigError> {
@@ -302,6 +313,21 @@ mod tests {
             false => format!("{}:{}", host.name, host.tags.join("+")),
         });
         Ok(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn another_file_is_typed_again() {
+        let paths = UserPaths {
+            home: "/h".into(),
+            config: "/h/.config".into(),
+        };
+        for (file, expect) in [
+            ("/h/.config/remit/fleet.toml", "remit-fleet"),
+            ("a.toml", "remit-fleet --config a.toml"),
+            ("/h/x y", "remit-fleet --config '/h/x y'"),
+        ] {
+            assert_eq!(typed(&paths, Path::new(file)), expect);
+        }
     }
 
     #[test]

@@ -115,7 +115,8 @@ const KNOWN: [KnownReason; 10] = [
     KnownReason::new(
         "this key starts mcp-shim and nothing else",
         "the key may start nothing but mcp-shim",
-        "use another key, or leave the command as client-config prints it",
+        "it is an agent's key: approvers need a login of their own, in another file for --config; for a client, leave the command \
+         as client-config prints it",
     ),
     KnownReason::new(
         DENIED,
@@ -219,6 +220,10 @@ mod tests {
             (
                 "bash: line 1: mcp-shim: command not found",
                 "install remit there",
+            ),
+            (
+                "mcp-shim: this key starts mcp-shim and nothing else; not run: 'remit pending --json'",
+                "a login of their own, in another file for --config",
             ),
             (
                 "Host key verification failed.",
