@@ -94,6 +94,8 @@ pub struct OpensView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanView {
     pub commit_id: String,
+    /// The same for two machines with the same plan for the same old files: 64 hexadecimal digits.
+    pub content_sha256: String,
     pub names: String,
     /// The same without packages.
     pub paths: String,

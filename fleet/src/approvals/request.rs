@@ -40,6 +40,28 @@ const OWN: [&str; 7] = [
     "job_id", "digest", "set", "yours", "asked_ms", "left_ms", "login",
 ];
 
+/// Key of a plan's digest that does not count the inode numbers and times of the old files.
+const CONTENT: &str = "content_sha256";
+/// How the line of standard input that is a shown plan ends.
+const PLAN: &str = ": a plan, shown above";
+
+/// Takes away what differs for each host though the plan and its old files are the same: the digest of the content, which stays,
+/// has all that these cover.
+fn drop_own_of_plan(facts: &mut Map<String, Value>) {
+    let Some(Value::Object(plan)) = facts.get_mut("plan") else {
+        return;
+    };
+    let content = plan.get(CONTENT).and_then(Value::as_str);
+    if content.and_then(Digest::parse).is_none() {
+        return;
+    }
+    plan.remove("commit_id");
+    let stdin = facts.get("stdin").and_then(Value::as_str);
+    if stdin.is_some_and(|stdin| stdin.ends_with(PLAN)) {
+        facts.remove("stdin");
+    }
+}
+
 impl Digest {
     pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -77,6 +99,7 @@ pub fn request(host: &HostName, mut facts: Map<String, Value>) -> Result<HostReq
     let is_yours = facts.get("yours") == Some(&Value::Bool(true));
     let left_ms = facts.get("left_ms").and_then(Value::as_u64).unwrap_or(0);
     OWN.iter().for_each(|key| drop(facts.remove(*key)));
+    drop_own_of_plan(&mut facts);
     Ok(HostRequest {
         host: host.clone(),
         job,
@@ -268,6 +291,60 @@ pub mod tests {
         let mut odd = good.as_object().unwrap().clone();
         odd.insert("set".to_owned(), json!("x"));
         assert_eq!(request(&host, odd).unwrap().set, None);
+    }
+
+    /// A request of a plan as `remit show --json` has it, with the parts that differ for each host.
+    fn of_plan(number: u8, content: &Value) -> HostRequest {
+        let entry =
+            json!({"path": "/etc/a", "what": "9 bytes become 10 bytes", "diff": ["-a", "+b"]});
+        let facts = json!({
+            "job_id": JobId([number; 16]).to_string(), "digest": format!("{number:02x}").repeat(32), "command": "plan.commit",
+            "stdin": format!("{number} bytes, sha256 {}{PLAN}", format!("{number:02x}").repeat(32)),
+            "plan": {"commit_id": format!("{number:02x}").repeat(16), "content_sha256": content, "entries": [entry]},
+        });
+        let host: HostName = format!("web{number}").parse().unwrap();
+        request(&host, facts.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn plans_of_one_content_are_one_request() {
+        use crate::approvals::page::{alike, page};
+        let same = || json!("ab".repeat(32));
+        let both = [of_plan(1, &same()), of_plan(2, &same())];
+        assert_eq!(alike(&both).len(), 1);
+        let page = page(&both);
+        assert!(page.starts_with("== web1 web2\n"), "{page}");
+        for one in &both {
+            assert!(page.contains(one.digest.as_str()), "{page}");
+        }
+        // Without a digest of the content, as of an older host, nothing says that they are the same.
+        for (one, other) in [
+            (same(), json!("cd".repeat(32))),
+            (same(), Value::Null),
+            (Value::Null, Value::Null),
+            (json!("x"), json!("x")),
+        ] {
+            let both = [of_plan(1, &one), of_plan(2, &other)];
+            assert_eq!(alike(&both).len(), 2, "{one} {other}");
+        }
+        for (at, value) in [
+            ("/plan/entries/0/path", json!("/etc/b")),
+            (
+                "/plan/entries/0/what",
+                json!("9 bytes become 10 bytes, mode 0644 becomes 0600"),
+            ),
+            ("/plan/entries/0/diff/1", json!("+c")),
+            ("/stdin", json!("9 bytes, sha256 00")),
+        ] {
+            let mut other = Value::Object(both[1].facts.clone());
+            match at {
+                "/stdin" => other["stdin"] = value,
+                at => *other.pointer_mut(at).unwrap() = value,
+            }
+            let mut changed = both[1].clone();
+            changed.facts = other.as_object().unwrap().clone();
+            assert_eq!(alike(&[both[0].clone(), changed]).len(), 2, "{at}");
+        }
     }
 
     #[test]

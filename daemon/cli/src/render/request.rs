@@ -578,6 +578,7 @@ pub mod tests {
             stdin: Some(text()),
             plan: Some(PlanView {
                 commit_id: text(),
+                content_sha256: text(),
                 names: text(),
                 paths: text(),
                 packages: Vec::new(),

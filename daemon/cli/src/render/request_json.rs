@@ -53,6 +53,7 @@ pub fn shown(request: &ShownRequest) -> Value {
     let plan = plan.as_ref().map(|plan| {
         let PlanView {
             commit_id,
+            content_sha256,
             names,
             // Of a page that shortens the names.
             paths: _,
@@ -68,6 +69,7 @@ pub fn shown(request: &ShownRequest) -> Value {
             .collect();
         json!({
             "commit_id": commit_id,
+            "content_sha256": content_sha256,
             "names": names,
             "packages": packages,
             "undone": undone,
@@ -126,5 +128,6 @@ mod tests {
         let plan = &shown(&request)["plan"];
         assert_eq!(plan["names"], "9 paths, by dpkg's lists it removes y 1-1");
         assert_eq!(plan["packages"], json!(["removes: y 1-1"]));
+        assert!(plan["content_sha256"].is_string());
     }
 }

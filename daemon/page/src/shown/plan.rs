@@ -107,6 +107,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         .map_or_else(String::new, |packages| format!(", {packages}"));
     let view = PlanView {
         commit_id: plan.commit_id(),
+        content_sha256: hex(&plan.content_digest()),
         names: names(plan, &views, &in_words),
         paths: names(plan, &views, ""),
         packages: packages.map_or_else(Vec::new, |packages| packages.lines(PACKAGES)),
@@ -222,6 +223,7 @@ mod tests {
         let plan = page.plan.expect("it is a plan");
         assert_eq!(plan.names, "2 paths: /etc/sudoers.d/x, /srv/a\\nb");
         assert_eq!(plan.commit_id, bundle.plan().commit_id());
+        assert_eq!(plan.content_sha256, hex(&bundle.plan().content_digest()));
         let [sudo, other] = &plan.entries[..] else {
             panic!("{plan:?}");
         };
