@@ -2,6 +2,7 @@
 //! digest that this host sent with what was shown. Stops at the first failure.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use remit_common::text;
@@ -73,11 +74,8 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
         .filter_map(HostRequest::signing_command)
         .collect();
     if !signing.is_empty() {
-        let why = format!(
-            "nothing was approved: a signature is needed, of each request alone: {}",
-            signing.join("; ")
-        );
-        return Err(not_approved(why));
+        let config = engine.fleet.ssh.config.as_deref();
+        return Err(not_approved(to_sign(&signing, config)));
     }
     let digest = digest_of_all(&shown);
     match &args.digest {
@@ -105,6 +103,16 @@ async fn approved(engine: &Arc<Engine>, args: &ApproveArgs) -> Result<(), NotApp
             engine.fleet.typed
         ))),
     }
+}
+
+/// Says what approves requests that need a signature. `config`: the file for `ssh -F`, which remit does not read.
+fn to_sign(commands: &[String], config: Option<&Path>) -> String {
+    let commands = commands.join("; ");
+    let names = config.map_or_else(String::new, |config| {
+        let config = text::line(config.as_os_str().as_encoded_bytes(), WORDS);
+        format!("; remit does not read '{config}': add these hosts to ~/.ssh/config first")
+    });
+    format!("nothing was approved: a signature is needed, of each request alone: {commands}{names}")
 }
 
 /// Returns the hosts that may have requests of the set which are not listed.
@@ -387,6 +395,16 @@ mod tests {
             let end = end(answer.as_object().unwrap());
             assert_eq!(end.is_ok(), is_well, "{answer}: {end:?}");
         }
+    }
+
+    #[test]
+    fn signing_needs_hosts_that_ssh_knows_by_itself() {
+        let command = ["remit approve --on web1 0101".to_owned()];
+        let why = "nothing was approved: a signature is needed, of each request alone: remit approve --on web1 0101";
+        assert_eq!(to_sign(&command, None), why);
+        let own = to_sign(&command, Some(Path::new("/h/ssh x")));
+        let names = "; remit does not read '/h/ssh x': add these hosts to ~/.ssh/config first";
+        assert_eq!(own, format!("{why}{names}"));
     }
 
     #[test]

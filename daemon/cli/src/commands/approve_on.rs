@@ -2,7 +2,7 @@
 //! computer makes the page and the digest of it, asks, and signs. The host gets back the digest and the signature alone,
 //! so it cannot show one request and have another one signed.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -33,6 +33,10 @@ const OPTIONS: [&str; 7] = [
 ];
 /// First line of a request as data. The daemon and this program must have the same protocol, as on one host.
 const TITLE: &str = "remit request";
+/// Bytes of a line of standard error that are looked at as one.
+const LINE: u64 = 4096;
+/// Instead of ssh's advice on a host with another key than the known one: a man in the middle has one, too.
+const KEPT_KEY: &[u8] = b"  do not remove it: find out with a person why the key is another one\n";
 
 /// Returns the line before the request's bytes.
 pub fn title() -> String {
@@ -98,6 +102,32 @@ fn relay(mut from: impl Read, to: impl Write + IsTerminal) -> io::Result<()> {
     }
 }
 
+/// Copies what ssh and the host write on standard error, but no advice to remove a known key.
+fn relay_errors(from: impl Read, to: impl Write + IsTerminal) -> io::Result<()> {
+    let mut sink = Sink::new(to);
+    let mut from = BufReader::new(from);
+    loop {
+        let mut line = Vec::new();
+        from.by_ref().take(LINE).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return sink.finish();
+        }
+        sink.write(without_removal(&line))?;
+        sink.flush()?;
+    }
+}
+
+/// Returns the line, or what is shown instead.
+fn without_removal(line: &[u8]) -> &[u8] {
+    let words = line.trim_ascii();
+    let begins = |begin: &[u8]| words.starts_with(begin);
+    match () {
+        () if words == b"remove with:" => KEPT_KEY,
+        () if begins(b"ssh-keygen -f ") || begins(b"Add correct host key in ") => b"",
+        () => line,
+    }
+}
+
 /// Gets the request, and checks that it is whole and the one that was asked for.
 fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     let id_text = id.to_string();
@@ -152,6 +182,29 @@ fn start(host: &str, words: &[String]) -> Result<(Child, JoinHandle<io::Result<(
         Failure::Machine(Refusal::new(Code::NotStarted, text).next("install OpenSSH's client"))
     })?;
     let errors = child.stderr.take();
-    let relayed = thread::spawn(move || errors.map_or(Ok(()), |from| relay(from, io::stderr())));
+    let relayed =
+        thread::spawn(move || errors.map_or(Ok(()), |from| relay_errors(from, io::stderr())));
     Ok((child, relayed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As OpenSSH 9.2 prints it.
+    #[test]
+    fn known_key_is_never_said_to_be_removed() {
+        let said = b"@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n\
+            Add correct host key in /home/ann/.ssh/known_hosts to get rid of this message.\r\n\
+            Offending ED25519 key in /home/ann/.ssh/known_hosts:1\r\n  remove with:\r\n  \
+            ssh-keygen -f \"/home/ann/.ssh/known_hosts\" -R \"web1\"\r\n\
+            Host key verification failed.\r\nremit: ssh-keygen -f is a word of a host\n";
+        let lines = said.split_inclusive(|byte| *byte == b'\n');
+        let shown: Vec<u8> = lines.flat_map(without_removal).copied().collect();
+        let expect = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n\
+            Offending ED25519 key in /home/ann/.ssh/known_hosts:1\r\n  \
+            do not remove it: find out with a person why the key is another one\n\
+            Host key verification failed.\r\nremit: ssh-keygen -f is a word of a host\n";
+        assert_eq!(String::from_utf8(shown).unwrap(), expect);
+    }
 }
