@@ -6,7 +6,7 @@ use remit_common::outcome::{DENIED_BY, Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, names::JobId, text};
 
-use super::table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
+use super::table::{MeasuringRequest, Request, after_unrun, ask_again, no_such_request};
 use super::view::{about, with_approver};
 use crate::audit::{Event, Record};
 use crate::event_loop::timers::{self, Timer};
@@ -25,8 +25,8 @@ pub struct RequestEnd {
     event: Event,
     state: State,
     cause: String,
-    /// Refusal code and next step. `None` if the request was cancelled.
-    refused: Option<(Code, &'static str)>,
+    /// Refusal code and next step, if not [`ask_again`]. `None` if the request was cancelled.
+    refused: Option<(Code, Option<&'static str>)>,
     by: Option<(Subject, String)>,
 }
 
@@ -44,7 +44,7 @@ impl RequestEnd {
     pub fn void(why: &str) -> Self {
         let cause = format!("{why}; it never ran");
         Self {
-            refused: Some((Code::ApprovalVoid, ASK_AGAIN)),
+            refused: Some((Code::ApprovalVoid, None)),
             ..Self::new(Event::Void, State::Denied, cause)
         }
     }
@@ -53,7 +53,7 @@ impl RequestEnd {
         let cause = not_approved("it", request);
         let next = "ask again when an approver is available, and inform them";
         Self {
-            refused: Some((Code::ApprovalExpired, next)),
+            refused: Some((Code::ApprovalExpired, Some(next))),
             ..Self::new(Event::Expired, State::Expired, cause)
         }
     }
@@ -62,7 +62,7 @@ impl RequestEnd {
         let cause = format!("{DENIED_BY}{}: {why}", by.user());
         let next = "do not ask for the same again; do what the cause says, or tell the person you work for";
         Self {
-            refused: Some((Code::ApprovalDenied, next)),
+            refused: Some((Code::ApprovalDenied, Some(next))),
             by: Some((by.clone(), why.to_owned())),
             ..Self::new(Event::Denied, State::Denied, cause)
         }
@@ -104,10 +104,12 @@ impl RequestEnd {
         }
     }
 
-    fn ending(&self) -> Ending {
+    fn ending(&self, request: &Request) -> Ending {
         let ending = Ending::unmeasured(self.state, self.cause.clone(), true);
+        let id = request.draft.request.as_ref();
         match self.refused {
-            Some((code, next)) => ending.refused(code, next),
+            Some((code, Some(next))) => ending.refused(code, after_unrun(next, id)),
+            Some((code, None)) => ending.refused(code, ask_again(id)),
             None => ending,
         }
     }
@@ -142,7 +144,8 @@ pub fn end_request(cx: &mut JobCx<'_>, serial: u64, over: RequestEnd) {
     }
     let record = over.record(&request);
     let before = request.meta();
-    let end = NeverRan::new(*request.draft, before, over.ending(), record);
+    let ending = over.ending(&request);
+    let end = NeverRan::new(*request.draft, before, ending, record);
     ended::end_never_ran(cx, end);
 }
 
@@ -263,4 +266,34 @@ pub fn take_measured(cx: &mut JobCx<'_>) -> Vec<MeasuringRequest> {
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::fixture::Scene;
+
+    #[test]
+    fn request_with_an_id_is_asked_again_with_a_new_one() {
+        let by = Subject::fake(64_002, "ann", Some(64_002));
+        let mut request = Scene::new().approved_before(by.clone());
+        for id in [None, Some(("exp-1".to_owned(), [0; 32]))] {
+            request.draft.request.clone_from(&id);
+            for (end, begins) in [
+                (
+                    RequestEnd::expired(&request),
+                    "ask again when an approver is available",
+                ),
+                (RequestEnd::void("the policy has changed"), "ask again, if"),
+                (RequestEnd::denied(&by, "no"), "do not ask for the same"),
+            ] {
+                let next = end.ending(&request).next.unwrap();
+                assert!(next.starts_with(begins), "{next}");
+                let says = next.contains("use a new request_id");
+                assert_eq!(says, id.is_some(), "{next}");
+            }
+            let cancelled = RequestEnd::cancelled("the caller stopped it");
+            assert_eq!(cancelled.ending(&request).next, None);
+        }
+    }
 }

@@ -129,7 +129,23 @@ mod table {
     use crate::identity::peer::{Subject, SubjectIds};
     use crate::request::Draft;
 
-    pub const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
+    const ASK_AGAIN: &str = "ask again, if it is still wanted: a person decides again";
+
+    /// The request id of a caller, and the hash of the content.
+    type RequestId = (String, [u8; 32]);
+
+    /// Returns `next` for a request that never ran. The same id would find the same request for ever.
+    pub fn after_unrun(next: &str, id: Option<&RequestId>) -> String {
+        match id {
+            Some(_) => format!("{next}; use a new request_id, because this one is of this request"),
+            None => next.to_owned(),
+        }
+    }
+
+    /// As [`after_unrun`], for a request that is void or late.
+    pub fn ask_again(id: Option<&RequestId>) -> String {
+        after_unrun(ASK_AGAIN, id)
+    }
 
     #[derive(Debug)]
     pub struct MeasuringRequest {
@@ -270,7 +286,7 @@ mod wanted;
 pub use crate::approval::file_hash::AsFound;
 pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use shared::{Approvals, Comparing};
-pub use table::{ASK_AGAIN, MeasuringRequest, Request, no_such_request};
+pub use table::{MeasuringRequest, Request, ask_again, no_such_request};
 pub use view::copies_shown;
 pub use wanted::{copied, look_up_again, wanted};
 

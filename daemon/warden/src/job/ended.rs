@@ -9,7 +9,7 @@ use remit_common::refusal::Code;
 use remit_link::{JobMeta, ToBroker};
 use remit_policy::Basis;
 
-use crate::approval::ASK_AGAIN;
+use crate::approval::ask_again;
 use crate::audit::Unwritten;
 use crate::event_loop::lifecycle::Lifecycle;
 use crate::event_loop::timers::{self, Timer};
@@ -80,7 +80,7 @@ pub fn end_waiting(cx: &mut JobCx<'_>, waiting: Waiting, state: State, cause: St
     };
     let ending = Ending::unmeasured(state, cause.clone(), true);
     let ending = match code {
-        Some(code) => ending.refused(code, ASK_AGAIN),
+        Some(code) => ending.refused(code, ask_again(waiting.plan.request.as_ref())),
         None => ending,
     };
     let record = unrun_record(&waiting.plan, state, &cause);

@@ -11,7 +11,7 @@ use remit_policy::{Base, Profile};
 use remit_spawn::Why;
 use remit_sys::{Limits, Oom};
 
-use crate::approval::ASK_AGAIN;
+use crate::approval::ask_again;
 use crate::audit::Record;
 use crate::audit::chain::hex;
 use crate::event_loop::timers;
@@ -83,7 +83,7 @@ pub fn ending(job: &Job) -> Ending {
     Ending {
         denials,
         code: is_void.then_some(Code::ApprovalVoid),
-        next: is_void.then(|| ASK_AGAIN.to_owned()),
+        next: is_void.then(|| ask_again(job.plan.request.as_ref())),
         state,
         exit,
         signal,

@@ -8,7 +8,7 @@ use remit_common::outcome::State;
 use remit_common::refusal::Code;
 use remit_trail::RecordVerdict;
 
-use crate::approval::ASK_AGAIN;
+use crate::approval::ask_again;
 use crate::audit::{Event, Record};
 use crate::job::context::JobCx;
 use crate::request::args;
@@ -151,7 +151,9 @@ fn cut_off(job: &FoundJob, stuck: Option<&str>) -> Ended {
     let ended = Ended::interrupted(started_ms, cause, stuck.is_none());
     match job.past {
         Past::Asked | Past::Approved => Ended {
-            ending: ended.ending.refused(Code::ApprovalVoid, ASK_AGAIN),
+            ending: ended
+                .ending
+                .refused(Code::ApprovalVoid, ask_again(job.entry.request.as_ref())),
             ..ended
         },
         Past::Queued
