@@ -11,6 +11,7 @@ use super::{Admins, Wants};
 use crate::approval::Request;
 use crate::audit::reports::Reports;
 use crate::identity::peer::Subject;
+use crate::job::acts::without_failure;
 use crate::job::table::Jobs;
 
 /// Bytes of a command and of a cause in a list.
@@ -49,9 +50,9 @@ impl Admins {
         });
         self.tell(Wants::Job(meta.job), || {
             let ending = meta.ending.as_ref().filter(|ending| ending.code.is_none());
-            let unconfirmed = ending.and_then(|ending| ending.next.clone());
+            let note = ending.and_then(|ending| ending.next.as_deref());
             let job = AnyJob {
-                unconfirmed,
+                unconfirmed: note.and_then(|note| without_failure(note, &meta.then)),
                 ..any_job(meta)
             };
             AdminReply::Job(Box::new(job))

@@ -278,6 +278,19 @@ impl Acts {
     }
 }
 
+/// Returns the first command that has failed, and why, as the next step of its commit begins.
+pub fn failure(then: &[FollowUp]) -> Option<String> {
+    let failed = then.iter().find(|one| !one.has_succeeded())?;
+    Some(format!("'{}': {}", failed.command, failed.cause))
+}
+
+/// Returns the next step of a commit without the failure that `then` has as well. `None` if that is all.
+pub fn without_failure(next: &str, then: &[FollowUp]) -> Option<String> {
+    let rest = failure(then).and_then(|failure| next.strip_prefix(failure.as_str()));
+    let rest = rest.map_or(next, |rest| rest.trim_start_matches("; "));
+    (!rest.is_empty()).then(|| rest.to_owned())
+}
+
 /// Takes the recorded end of any job. The next turn of the loop goes on.
 pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
     if cx.acts.on_ended(job, ending) && !cx.reactor.timers.has(Timer::Begin) {
@@ -341,5 +354,23 @@ mod tests {
         acts.on_lost(|_| false);
         assert_eq!(acts.0[0].then[0].state, State::Running);
         assert!(!acts.has_due_after_undo());
+    }
+
+    #[test]
+    fn a_failure_is_left_out_of_what_becomes_of_the_commit() {
+        let mut chain = chain(Some(COMMAND));
+        chain.0[0].on_over(0, State::Exited, Some(1), "exited with status 1");
+        let then = &chain.0[0].then;
+        let failed = failure(then).unwrap();
+        assert!(failed.contains("exited with status 1"), "{failed}");
+        let window = "undone at 12:00 unless somebody confirms it";
+        for (next, expect) in [
+            (failed.clone(), None),
+            (format!("{failed}; {window}"), Some(window)),
+            (window.to_owned(), Some(window)),
+        ] {
+            assert_eq!(without_failure(&next, then).as_deref(), expect, "{next}");
+        }
+        assert_eq!(without_failure(window, &[]).as_deref(), Some(window));
     }
 }

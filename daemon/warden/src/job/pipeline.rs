@@ -17,7 +17,7 @@ use crate::event_loop::timers;
 use crate::identity::accounts::{People, Question};
 use crate::identity::lookups::{GrantUse, LookUpPurpose};
 use crate::identity::peer::Subject;
-use crate::job::acts::FollowedCommit;
+use crate::job::acts::{self, FollowedCommit};
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::{backpressure, granted, queue, unconfirmed};
@@ -181,8 +181,7 @@ fn report(cx: &mut JobCx<'_>, chain: FollowedCommit) {
     };
     meta.then = then;
     if let Some(ending) = &mut meta.ending {
-        let failed = meta.then.iter().find(|one| !one.has_succeeded());
-        let failed = failed.map(|one| format!("'{}': {}", one.command, one.cause));
+        let failed = acts::failure(&meta.then);
         let undone = note.or_else(|| ending.next.take());
         let all: Vec<String> = failed.into_iter().chain(undone).collect();
         ending.next = (!all.is_empty()).then(|| all.join("; "));
