@@ -21,7 +21,6 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
     let caller_ids = cx.policies.caller_ids(subject)?;
     let own = policy.access(caller_ids);
     let granted = grant_views(cx, subject, &own.commands);
-    let listed = |usable: &Usable<'_>| listed(cx, subject, usable);
     let mut asked = None;
     if let Some(argv) = &access.argv {
         remit_policy::check_argv(argv)?;
@@ -39,7 +38,7 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
             asked = Some(answer);
             (vec![view], 0)
         }
-        None => bounded(own.commands.iter().map(&listed), |view| {
+        None => bounded(all_listed(cx, subject, &own.commands).into_iter(), |view| {
             let approval = view.approval.as_ref().map_or(0, String::len);
             view.usage.len() + view.summary.len() + approval
         }),
@@ -102,6 +101,7 @@ fn explained(
             };
             let view = CommandView {
                 args,
+                summary: scoped(summary(usable), usable.scope()),
                 ..listed(cx, subject, usable)
             };
             let asked = answer_about(cx, subject, (name, view.effect), verdict);
@@ -268,16 +268,56 @@ fn listed(cx: &RequestCx<'_>, subject: &Subject, usable: &Usable<'_>) -> Command
             Named::Builtin(command) => command.usage(),
             Named::Command(command) => command.usage(),
         },
-        summary: match usable.scope() {
-            None => summary(usable).to_owned(),
-            Some(scope) => format!("{} ({scope})", summary(usable)),
-        },
+        summary: summary(usable).to_owned(),
         args: Vec::new(),
         effect,
         profile: usable.profile.name.clone(),
         approval: paused
             .or_else(by_rule)
             .or_else(|| cx.policies.live.floor.asks(effect)),
+    }
+}
+
+/// Returns the commands in their order. Rules about one command that ask for the same approval are one entry.
+fn all_listed(cx: &RequestCx<'_>, subject: &Subject, own: &[Usable<'_>]) -> Vec<CommandView> {
+    let mut all: Vec<(CommandView, Vec<Option<String>>)> = Vec::new();
+    for usable in own {
+        let view = listed(cx, subject, usable);
+        match all.last_mut().filter(|(last, _)| *last == view) {
+            Some((_, scopes)) => scopes.push(usable.scope()),
+            None => all.push((view, vec![usable.scope()])),
+        }
+    }
+    let views = all.into_iter().map(|(view, scopes)| CommandView {
+        summary: scoped(&view.summary, together(&scopes)),
+        ..view
+    });
+    views.collect()
+}
+
+/// Joins the scopes of several rules, of which each covers other calls. One that another begins with says nothing new.
+fn together(scopes: &[Option<String>]) -> Option<String> {
+    if let [one] = scopes {
+        return one.clone();
+    }
+    let texts = scopes.iter().map(|scope| scope.as_deref());
+    let texts: BTreeSet<&str> = texts.map(|text| text.unwrap_or("all calls")).collect();
+    let is_new = |text: &&&str| {
+        let mut others = texts.iter().filter(|other| other != text);
+        !others.any(|other| {
+            other
+                .strip_prefix(**text)
+                .is_some_and(|rest| rest.starts_with("; then: "))
+        })
+    };
+    let new: Vec<&str> = texts.iter().filter(is_new).copied().collect();
+    Some(new.join("; or "))
+}
+
+fn scoped(summary: &str, scope: Option<String>) -> String {
+    match scope {
+        None => summary.to_owned(),
+        Some(scope) => format!("{summary} ({scope})"),
     }
 }
 
@@ -302,5 +342,38 @@ fn profile_view(profile: &Profile) -> ProfileView {
     ProfileView {
         name: profile.name.clone(),
         summary: profile.summary.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_several_rules_are_said_once() {
+        let (www, acts) = (
+            "only with paths: /srv",
+            "only with paths: /srv; then: service.reload",
+        );
+        for (scopes, expect) in [
+            (&[None][..], None),
+            (&[Some(www)], Some(www)),
+            (&[Some(acts), Some(www)], Some(acts)),
+            (&[Some(www), Some(www)], Some(www)),
+            (
+                &[Some(www), None],
+                Some("all calls; or only with paths: /srv"),
+            ),
+            (
+                &[Some(www), Some("only with paths: /srv2")],
+                Some("only with paths: /srv; or only with paths: /srv2"),
+            ),
+        ] {
+            let owned: Vec<Option<String>> = scopes
+                .iter()
+                .map(|scope| scope.map(str::to_owned))
+                .collect();
+            assert_eq!(together(&owned).as_deref(), expect, "{scopes:?}");
+        }
     }
 }
