@@ -74,7 +74,8 @@ fn what_cannot_be_looked_at_is_named() {
     ] {
         let output = look(words);
         let said = String::from_utf8(output.stderr).unwrap();
-        let named = said.strip_prefix("remit-look: cannot look at ").unwrap();
+        let last = said.lines().last().unwrap();
+        let named = last.strip_prefix("remit-look: cannot look at ").unwrap();
         let mut named: Vec<&str> = named.trim_end().split(", ").collect();
         named.sort_unstable();
         let expect =
@@ -210,6 +211,23 @@ fn c17_a_name_in_a_certificate_begins_no_line() {
             .success()
     );
     assert!(!look(&["certificate", test_dir.text()]).status.success());
+}
+
+#[test]
+fn a_directory_without_certificates_is_named() {
+    let test_dir = TestDir::new("no-certificates");
+    fs::write(test_dir.0.join("plain"), "x").unwrap();
+    let output = look(&["certificates", test_dir.text(), "9"]);
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(lines(&output).is_empty(), "{output:?}");
+    let expect = format!("no certificate was found in '{}'", test_dir.text());
+    assert!(
+        said.contains(&expect) && said.contains("directory="),
+        "{said}"
+    );
+    fs::write(test_dir.0.join("c.pem"), FORGING).unwrap();
+    let output = look(&["certificates", test_dir.text(), "9"]);
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]

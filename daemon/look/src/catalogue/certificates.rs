@@ -8,7 +8,7 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
 use super::files::{Step, Walk};
-use crate::text::{lines, lines_but, now, number, stamp};
+use crate::text::{lines, lines_but, now, number, shown, stamp};
 
 /// Maximum file size. Larger files are bundles of authorities, not certificates of this machine.
 const MOST: u64 = 64 << 10;
@@ -92,6 +92,12 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
         }
     }
     keep_first(&mut found);
+    if found.is_empty() {
+        let directory = shown(directory.as_bytes());
+        eprintln!(
+            "remit-look: no certificate was found in '{directory}' and below; another directory: directory=/etc/NAME"
+        );
+    }
     lines_but(found, &walk.unseen)
 }
 
