@@ -337,8 +337,12 @@ pub(crate) fn no_profile(uid: u32, profile: &str) -> Denial {
         object: None,
         rule: None,
         what: format!(
-            "no rule grants uid {uid} '{RUN}' in a profile {}",
-            quoted(profile)
+            "no rule grants uid {uid} '{RUN}' in a profile {}{}",
+            quoted(profile),
+            match ["host", "read", "strict", COPIES].contains(&profile) {
+                true => "",
+                false => ", if there is one of this name",
+            }
         ),
         lift,
         next: next.into(),
@@ -431,6 +435,8 @@ mod tests {
             let text = denial.lift.unwrap_or_default();
             assert!(text.contains(lift.unwrap_or_default()), "{text}");
             assert!(denial.next.contains(next), "{}", denial.next);
+            let is_open = denial.what.ends_with(", if there is one of this name");
+            assert_eq!(is_open, profile == "tight", "{}", denial.what);
         }
     }
 }
