@@ -1,7 +1,8 @@
 //! Names of the commands that remit brings, so that a refusal can tell "not granted" from "does not exist". It says nothing
 //! of the policy in force. The list is public (remit-commands(7)), unlike an administrator's own commands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use crate::typed::Kind;
 
@@ -61,6 +62,27 @@ change unconfined plan commit recover undo=
 change unconfined system reboot reboot_cancel
 change unconfined user lock= unlock=
 ";
+
+/// Files of the package whose commands need a grant of their own.
+const POLICY: [&str; 4] = [
+    include_str!("../../../packaging/policy.d/28-root.toml"),
+    include_str!("../../../packaging/policy.d/29-services.toml"),
+    include_str!("../../../packaging/policy.d/50-changes.toml"),
+    include_str!("../../../packaging/policy.d/60-plans.toml"),
+];
+
+/// The summary of each of their commands, by name: the line after it.
+static SUMMARIES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
+    let quoted = |line: &'static str, key: &str| {
+        let text = line.strip_prefix(key)?.strip_prefix(" = \"")?;
+        text.strip_suffix('"')
+    };
+    let lines = || POLICY.iter().flat_map(|text| text.lines());
+    let pairs = lines().zip(lines().skip(1));
+    let summaries =
+        pairs.filter_map(|(name, line)| Some((quoted(name, "name")?, quoted(line, "summary")?)));
+    summaries.collect()
+});
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shipped {
@@ -128,6 +150,34 @@ impl Shipped {
         Some(text)
     }
 
+    /// Returns what it is for. Empty for a command that every installation grants.
+    pub fn summary(&self) -> &'static str {
+        let summary = SUMMARIES.get(self.name().as_str());
+        summary.copied().unwrap_or_default()
+    }
+
+    /// Returns the example of the package that grants this command, with those that belong to it. `None` if none does, as
+    /// for what every installation grants.
+    pub fn example(&self) -> Option<&'static str> {
+        let (family, last) = (self.family, self.last.unwrap_or_default());
+        Some(match (family, last) {
+            ("disks", "deleted" | "explain")
+            | ("files", "list" | "private")
+            | ("io" | "openfiles" | "firewall" | "quotas" | "smart", _) => {
+                "/usr/share/doc/remit/examples/inspect.toml"
+            }
+            ("apache" | "logrotate" | "sshd" | "sudoers", "test") | ("chrony", _) => {
+                "/usr/share/doc/remit/examples/services.toml"
+            }
+            ("service", "start" | "stop" | "restart" | "reload")
+            | ("package", "install" | "upgrade")
+            | ("system", _) => "/usr/share/doc/remit/examples/changes.toml",
+            ("plan", "make" | "commit" | "undo") => "/usr/share/doc/remit/examples/plans.toml",
+            ("plan", "extract") => "/usr/share/doc/remit/examples/copies.toml",
+            _ => return None,
+        })
+    }
+
     fn is(&self, name: &str) -> bool {
         match (name.split_once('.'), self.last) {
             (Some(name), Some(last)) => name == (self.family, last),
@@ -184,6 +234,31 @@ mod tests {
             "firewall.rules.x",
         ] {
             assert_eq!(shipped(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn each_named_example_grants_the_command() {
+        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/examples");
+        let mut named = BTreeSet::new();
+        for command in all_shipped() {
+            let Some(path) = command.example() else {
+                continue;
+            };
+            let file = path.rsplit('/').next().unwrap();
+            let text = std::fs::read_to_string(format!("{examples}/{file}")).unwrap();
+            let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+            let quoted = format!("\"{}\"", command.name());
+            assert!(lines.any(|line| line.contains(&quoted)), "{quoted} {file}");
+            named.insert(file);
+        }
+        assert!(
+            named.contains("inspect.toml") && named.len() == 5,
+            "{named:?}"
+        );
+        assert_eq!(shipped("users.list").unwrap().example(), None);
+        for command in all_shipped().filter(|command| command.example().is_some()) {
+            assert!(!command.summary().is_empty(), "{}", command.name());
         }
     }
 

@@ -10,7 +10,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, shipped};
 use remit_wire::{AccessReport, Asked, Bytes, CommandView};
 
-use crate::hints;
+use crate::hints::{self, MayUse};
 
 /// Words of one meaning, as stems.
 const SAME: [&[&str]; 20] = [
@@ -68,6 +68,9 @@ pub fn keep_found(report: &mut AccessReport, query: &str) {
         let best = found.first().map(|(rank, _)| *rank);
         report.asked = question.not_granted(&granted, best, &report.user);
     }
+    if is_complete && !question.is_answered_by(&found) {
+        report.asked = report.asked.take().or_else(|| not_found(report));
+    }
     let more = found.len().saturating_sub(caps::ACCESS_FOUND);
     let more = u32::try_from(more).unwrap_or(u32::MAX);
     report.more_commands = report.more_commands.saturating_add(more);
@@ -75,24 +78,68 @@ pub fn keep_found(report: &mut AccessReport, query: &str) {
     report.commands = best.map(|(_, command)| command).collect();
 }
 
+/// Says how the caller can ask for a change that no command makes. `None` if that is not granted.
+fn not_found(report: &AccessReport) -> Option<Asked> {
+    let change = MayUse::new(report, &BTreeSet::new()).or_change();
+    (!change.is_empty()).then(|| Asked {
+        allowed: false,
+        rule: None,
+        why: format!("no command that you may use has all these words{change}"),
+        lift: None,
+        approval: None,
+    })
+}
+
 /// Adds the command that answers what a program cannot answer in a sandbox, by what is granted. `report` has all commands
 /// of the caller, and no answer to a query yet. `is_read`: the question is about profile read.
 pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool) {
     let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
-    let Some((asked, alternative)) = report.asked.as_mut().zip(hints::alternative(&argv)) else {
+    let found = hints::found_in(&argv);
+    let is_change = found.as_ref().is_some_and(|(found, _)| {
+        let is_refused = |one: &Alternative| hints::refused_anyway(one).is_some();
+        hints::wants_change(found) && !found.alternative.as_ref().is_some_and(is_refused)
+    });
+    let wanted: BTreeSet<String> = found
+        .iter()
+        .flat_map(|(found, program)| hints::wanted(found, program))
+        .collect();
+    let may_use = MayUse::new(report, &wanted);
+    let own_test = found
+        .as_ref()
+        .and_then(|(found, program)| may_use.own_test(found, program));
+    let Some(asked) = report.asked.as_mut() else {
+        return;
+    };
+    let or_change = match is_change || !asked.allowed {
+        true => may_use.or_change(),
+        false => String::new(),
+    };
+    if let Some(alternative) = found.and_then(|(found, _)| found.alternative) {
+        match own_test {
+            Some(call) => asked.why += &format!("; if a sandbox keeps it from its answer: {call}"),
+            None => add_alternative(report, &alternative, is_read),
+        }
+    }
+    if let Some(asked) = report.asked.as_mut() {
+        asked.why += &or_change;
+    }
+}
+
+fn add_alternative(report: &mut AccessReport, alternative: &Alternative, is_read: bool) {
+    let Some(asked) = report.asked.as_mut() else {
         return;
     };
     let name = alternative.command;
-    let has_no_effect = asked.allowed && is_read && hints::changes(&alternative);
+    let has_no_effect = asked.allowed && is_read && hints::changes(alternative);
     asked.why += match has_no_effect {
         true => "; it would run and change nothing; instead: ",
         false => "; if a sandbox keeps it from its answer: ",
     };
-    if let Some(why) = hints::refused_anyway(&alternative) {
+    if let Some(why) = hints::refused_anyway(alternative) {
         asked.why += &why;
         return;
     }
-    let call = hints::granted(&alternative);
+    let call = hints::granted(alternative);
     let view = report.commands.iter().find(|view| view.name() == name);
     match (view, shipped(name)) {
         (Some(view), _) => {
@@ -102,7 +149,7 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
         }
         (None, Some(command)) if report.more_commands == 0 => {
             asked.why += &not_granted(name);
-            let args: Vec<_> = typed(&alternative).collect();
+            let args: Vec<_> = typed(alternative).collect();
             let lift = || lift(&command, &args, &report.user);
             asked.lift = Some(asked.lift.take().unwrap_or_else(lift));
         }
@@ -170,13 +217,19 @@ fn protection(name: &str, args: &[(String, String)]) -> Option<String> {
 
 /// Returns the rule that grants this call; [`protection`] says where none does.
 fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
+    let family = command.example().map_or_else(String::new, |file| {
+        format!("# or, with the commands that belong to it, as {file} grants it\n")
+    });
     match command.grant(user, args) {
         Some(rule) => format!(
-            "# in a file of /etc/remit/policy.d; then: remit policy check && systemctl reload remitd\n{rule}"
+            "# in a file of /etc/remit/policy.d; then: remit policy check && systemctl reload remitd\n{family}{rule}"
         ),
         None => format!(
-            "a [[grant]] of '{}' with the values that it may have in `args`: remit-policy(5)",
-            command.name()
+            "a [[grant]] of '{}' with the values that it may have in `args`: remit-policy(5){}",
+            command.name(),
+            command
+                .example()
+                .map_or_else(String::new, |file| format!(", as in {file}"))
         ),
     }
 }
@@ -209,12 +262,40 @@ impl Question {
         }
         let name: Vec<String> = stems(name).collect();
         let summary: Vec<String> = stems(summary).collect();
+        if self.is_said_by(&summary) {
+            return Some((usize::MAX - 1, 0));
+        }
         let hits: Vec<u32> = self
             .words
             .iter()
             .filter_map(|word| hit(word, &name, &summary))
             .collect();
         (!hits.is_empty()).then(|| (hits.len(), hits.iter().sum()))
+    }
+
+    /// Returns true if the best command has all the words, or there are none.
+    fn is_answered_by(&self, found: &[(Rank, CommandView)]) -> bool {
+        let hits = found.first().map_or(0, |((hits, _), _)| *hits);
+        hits >= self.words.len()
+    }
+
+    /// Returns true if the summary has all the words, in their order.
+    fn is_said_by(&self, summary: &[String]) -> bool {
+        let mut rest = summary.iter();
+        self.words.len() > 1
+            && self
+                .words
+                .iter()
+                .all(|word| rest.any(|other| other == word))
+    }
+
+    /// As [`Self::rank`]. The summary of a command that is not granted counts only if it has all the words.
+    fn rank_of_package(&self, command: &Shipped) -> Option<Rank> {
+        let summary: Vec<String> = stems(command.summary()).collect();
+        match self.is_said_by(&summary) {
+            true => self.rank(&command.name(), command.summary()),
+            false => self.rank(&command.name(), ""),
+        }
     }
 
     fn not_granted(
@@ -225,7 +306,7 @@ impl Question {
     ) -> Option<Asked> {
         let mut found: Vec<(Rank, Shipped)> = all_shipped()
             .filter(|command| !granted.contains(&command.name()))
-            .filter_map(|command| Some((self.rank(&command.name(), "")?, command)))
+            .filter_map(|command| Some((self.rank_of_package(&command)?, command)))
             .filter(|(rank, _)| Some(*rank) > best)
             .collect();
         found.sort_by_key(|(rank, _)| Reverse(*rank));
@@ -291,11 +372,17 @@ fn stems(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use remit_common::refusal::Code;
-    use remit_wire::Effect;
+    use remit_wire::{Effect, GrantView};
 
     use super::*;
 
     fn asked(query: &str) -> AccessReport {
+        let mut report = report();
+        keep_found(&mut report, query);
+        report
+    }
+
+    fn report() -> AccessReport {
         let command = |(usage, summary): (&str, &str)| CommandView {
             usage: usage.to_owned(),
             summary: summary.to_owned(),
@@ -304,7 +391,7 @@ mod tests {
             profile: "read".to_owned(),
             approval: None,
         };
-        let mut report = AccessReport {
+        AccessReport {
             user: "agent".to_owned(),
             uid: 1000,
             grants: Vec::new(),
@@ -340,9 +427,7 @@ mod tests {
             .into(),
             more_commands: 0,
             more_grants: 0,
-        };
-        keep_found(&mut report, query);
-        report
+        }
     }
 
     fn found(query: &str) -> Vec<String> {
@@ -358,6 +443,10 @@ mod tests {
             ("IPTABLES", &["network.conntrack"]),
             (
                 "deleted open files",
+                &["openfiles.deleted", "files.largest", "disks.usage"],
+            ),
+            (
+                "files still open",
                 &["openfiles.deleted", "files.largest", "disks.usage"],
             ),
             ("what fills the disk", &["disks.usage"]),
@@ -410,6 +499,11 @@ mod tests {
                 "a [[grant]] of 'package.install'",
             ),
             ("lsof +L1", "disks.deleted", "allow = [\"disks.deleted\"]"),
+            (
+                "deleted files hold space",
+                "disks.deleted",
+                "examples/inspect.toml grants it\n[[grant]]",
+            ),
         ] {
             let asked = asked(query).asked.unwrap();
             let named = asked
@@ -429,6 +523,55 @@ mod tests {
         assert_eq!(protected.lift, None);
         for query in ["certificates list", "systemctl status x", "zebra", ""] {
             assert_eq!(asked(query).asked, None, "{query}");
+        }
+    }
+
+    fn one_off() -> GrantView {
+        GrantView {
+            rule: "one-off".to_owned(),
+            allow: vec!["change".to_owned()],
+            profile: "host".to_owned(),
+            env: Vec::new(),
+            approval: Some("ann".to_owned()),
+            left: None,
+        }
+    }
+
+    #[test]
+    fn change_without_a_command_can_be_asked_for() {
+        for (query, is_granted, has_change) in [
+            ("add a zebra account", true, true),
+            ("add a zebra account", false, false),
+            ("certificates list", true, false),
+            ("", true, false),
+        ] {
+            let mut report = report();
+            report.grants.extend(is_granted.then(one_off));
+            keep_found(&mut report, query);
+            let why = report.asked.map_or_else(String::new, |asked| asked.why);
+            let says = why.contains("or change {\"argv\": […]");
+            assert_eq!(says, has_change, "{query}: {why}");
+        }
+        for (typed, allowed, has_change) in [
+            ("useradd x", true, true),
+            ("sudo ls", true, true),
+            ("ls", true, false),
+            ("ls", false, true),
+        ] {
+            let mut report = report();
+            report.grants.push(one_off());
+            report.asked = Some(Asked {
+                allowed,
+                rule: None,
+                why: "as ruled".to_owned(),
+                lift: None,
+                approval: None,
+            });
+            let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
+            name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), true);
+            let why = report.asked.unwrap().why;
+            let says = why.ends_with("a person approves it");
+            assert_eq!(says, has_change, "{typed}: {why}");
         }
     }
 

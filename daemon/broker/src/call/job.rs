@@ -15,7 +15,7 @@ use remit_wire::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Call, CallRefusal, validate, wrong_answer};
-use crate::hints::notes;
+use crate::hints::{MayUse, notes};
 use crate::job::{Job, note};
 use crate::runtime::threads::run_blocking;
 use crate::search::{self, Found, Pattern, Range, SearchLimits};
@@ -170,7 +170,11 @@ impl Call {
         if may_change {
             self.broker.snapshots.before_change().await;
         }
-        let about = notes::of_run(&run);
+        let mut about = notes::of_run(&run, &MayUse::default());
+        if about.asks_for_grants() {
+            let may_use = self.may_use(&about.wanted).await;
+            about = notes::of_run(&run, &may_use);
+        }
         let (session, client) = (self.client.session, self.client.name.clone());
         let message = |ticket| {
             let (spec, contents) = specified(run, client);

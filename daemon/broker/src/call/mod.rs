@@ -7,6 +7,7 @@ mod upload;
 pub(crate) mod validate;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use remit_wire::{Access, Bytes, HistoryQuery, Purpose, Reply, Request, What};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use crate::hints::MayUse;
 use crate::hints::notes::About;
 use crate::job::{Job, note};
 use crate::runtime::threads::{run_blocking, start_blocking};
@@ -161,6 +163,31 @@ impl Call {
                 CallRefusal::ByWarden(find::explained(refusal, name, args, user))
             }
             CallRefusal::Here(_) => refused,
+        }
+    }
+
+    /// Asks what this caller may use. Nothing of that is known if the warden refuses to say it.
+    async fn may_use(&self, wanted: &BTreeSet<String>) -> MayUse {
+        let session = self.client.session;
+        let access = Access {
+            argv: None,
+            profile: None,
+            name: None,
+            query: None,
+        };
+        let message = |ticket| {
+            let question = ToWarden::Access {
+                session,
+                ticket,
+                access,
+            };
+            Ok((question, Vec::new()))
+        };
+        let _turn = self.client.account.turn().await;
+        // Not by `ask`: it frees what is reserved for the contents of the request, which follow.
+        match self.broker.warden.ask(About::default(), message).await {
+            Ok(Granted::Answer(Answer::Access(report))) => MayUse::new(&report, wanted),
+            Ok(_) | Err(_) => MayUse::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod answer;
 mod commands;
+mod may_use;
 mod merge;
 pub(crate) mod notes;
 mod shell_words;
@@ -22,6 +23,7 @@ use merge::Merged;
 
 pub use answer::{changes, granted, instead, protection, refused_anyway};
 pub use commands::{Command, Commands};
+pub use may_use::{MayUse, wanted, wants_change};
 pub use shell_words::ShellWords;
 
 /// Lines of standard error that are parsed, for the head and for the tail.
@@ -46,6 +48,7 @@ pub struct Evidence<'a> {
     pub visibility: Option<&'a ProfileVisibility>,
     pub seen: &'a [Seen],
     pub commands: &'a Commands,
+    pub may_use: &'a MayUse,
     /// Refusals in standard error, as [`said`] finds them.
     pub said: &'a [Said],
     /// The program wrote nothing on standard error.
@@ -78,7 +81,7 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     }
     // A limit, a stop or an unknown end is not a failure by a refusal.
     let failed = matches!(ending.state, State::Exited | State::Signalled);
-    let Some(view) = evidence.visibility.and_then(View::of).filter(|_| failed) else {
+    let Some(view) = view(evidence).filter(|_| failed) else {
         return all.into_denials();
     };
     let mut guesses = guesses(evidence, &view);
@@ -96,8 +99,12 @@ pub fn denials(evidence: &Evidence<'_>) -> Vec<Denial> {
     all.into_denials()
 }
 
+fn view<'a>(evidence: &Evidence<'a>) -> Option<View<'a>> {
+    View::new(evidence.visibility?, evidence.may_use)
+}
+
 fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
-    let Some(view) = evidence.visibility.and_then(View::of) else {
+    let Some(view) = view(evidence) else {
         return Vec::new();
     };
     let said = evidence.said.iter();
@@ -107,8 +114,7 @@ fn of_success(evidence: &Evidence<'_>) -> Vec<Denial> {
 
 /// Returns true if standard error names a file that is missing in a directory of the job's own.
 pub fn misses_private(evidence: &Evidence<'_>) -> bool {
-    let view = evidence.visibility.and_then(View::of);
-    view.is_some_and(|view| {
+    view(evidence).is_some_and(|view| {
         let path = |said: &Said| {
             said.object
                 .as_deref()
@@ -175,7 +181,7 @@ fn fact(
 }
 
 pub fn explained_commands<'a>(evidence: &Evidence<'a>, denials: &[Denial]) -> Vec<&'a Command> {
-    let Some(view) = evidence.visibility.and_then(View::of) else {
+    let Some(view) = view(evidence) else {
         return Vec::new();
     };
     let is_explained = |command: &&Command| {
@@ -356,7 +362,14 @@ fn found(command: &Command) -> Option<Found> {
 }
 
 pub fn alternative(argv: &[&[u8]]) -> Option<Alternative> {
-    found(Commands::of_argv(argv).sole()?)?.alternative
+    found_in(argv)?.0.alternative
+}
+
+/// Returns what is known of the one program that this argv starts, and its name.
+pub fn found_in(argv: &[&[u8]]) -> Option<(Found, String)> {
+    let commands = Commands::of_argv(argv);
+    let command = commands.sole()?;
+    Some((found(command)?, command.name.clone()))
 }
 
 /// Returns true if the programs cannot work in any sandbox, whatever they print.

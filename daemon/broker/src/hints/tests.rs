@@ -22,6 +22,16 @@ fn explained_in(
     stderr: &str,
     seen: &[Seen],
 ) -> Vec<Denial> {
+    denied(visibility, &MayUse::default(), argv, stderr, seen)
+}
+
+fn denied(
+    visibility: &ProfileVisibility,
+    may_use: &MayUse,
+    argv: &[&str],
+    stderr: &str,
+    seen: &[Seen],
+) -> Vec<Denial> {
     let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
     let head = Bytes::from(stderr.as_bytes().to_vec());
     let evidence = Evidence {
@@ -29,6 +39,7 @@ fn explained_in(
         visibility: Some(visibility),
         seen,
         commands: &Commands::of_argv(&argv),
+        may_use,
         said: &said(&Captured {
             head,
             ..Captured::default()
@@ -352,6 +363,7 @@ fn unrefused_job_gets_no_denial() {
             visibility,
             seen: &[],
             commands: &Commands::default(),
+            may_use: &MayUse::default(),
             said: &said(&Captured {
                 head: Bytes::from(line.to_vec()),
                 ..Captured::default()
@@ -371,4 +383,48 @@ fn unrefused_job_gets_no_denial() {
     assert_eq!(with(&ending(1), None), 0);
     assert_eq!(with(&ending(1), Some(&host)), 0);
     assert_eq!(with(&cancelled, Some(&visibility())), 0);
+}
+
+#[test]
+fn refused_change_names_the_way_to_ask_for_any() {
+    let grants = vec![remit_wire::GrantView {
+        rule: "one-off".into(),
+        allow: vec!["change".into()],
+        profile: "host".into(),
+        env: Vec::new(),
+        approval: None,
+        left: None,
+    }];
+    let report = remit_wire::AccessReport {
+        user: "agent".into(),
+        uid: 1000,
+        grants,
+        more_grants: 0,
+        asked: None,
+        profiles: Vec::new(),
+        commands: Vec::new(),
+        more_commands: 0,
+    };
+    let one_off = MayUse::new(&report, &["users.list".to_owned()].into());
+    for (argv, stderr, is_change) in [
+        (&["useradd", "x"][..], "useradd: Permission denied.", true),
+        (&["sudo", "ls"], "sudo: effective uid is not 0", true),
+        (
+            &["touch", "/etc/x"],
+            "touch: cannot touch '/etc/x': Read-only file system",
+            true,
+        ),
+        (
+            &["cat", "/proc/1/io"],
+            "cat: /proc/1/io: Permission denied",
+            false,
+        ),
+    ] {
+        for (may_use, is_granted) in [(&one_off, true), (&MayUse::default(), false)] {
+            let denials = denied(&visibility(), may_use, argv, stderr, &[]);
+            let next = denials[0].next.as_deref().unwrap();
+            let says = next.contains("or change {");
+            assert_eq!(says, is_change && is_granted, "{argv:?}: {next}");
+        }
+    }
 }

@@ -105,6 +105,7 @@ impl Job {
             visibility: facts.visibility.as_ref().or(of_read.as_ref()),
             seen: &seen,
             commands: &about.commands,
+            may_use: &about.may_use,
             said: &said,
             is_silent: stderr.total == 0,
         });
@@ -124,9 +125,9 @@ impl Job {
             // Notes must not repeat a denial.
             let explained = hints::explained_commands(&evidence, &denials);
             notes.retain(|note| {
-                !explained
-                    .iter()
-                    .any(|command| notes::of_command(command).as_ref() == Some(note))
+                !explained.iter().any(|command| {
+                    notes::of_command(command, &about.may_use).as_ref() == Some(note)
+                })
             });
         }
         // An answer that looks whole is not.

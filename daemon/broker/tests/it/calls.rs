@@ -69,6 +69,13 @@ fn script_and_stdin_travel_sealed_in_this_order() {
     request.stdin = Some(b"input".to_vec().into());
     request.wait_ms = Some(0);
     let call = client.call(Request::Run(request));
+    // What can be said about `df` depends on what is granted. Without an answer the run goes on.
+    let ToWarden::Access { ticket, access, .. } = broker.hear() else {
+        panic!()
+    };
+    assert_eq!((access.argv, access.name, access.query), (None, None, None));
+    let answer = Err(Refusal::new(Code::DeniedRule, "no"));
+    broker.tell(&ToBroker::Answer { ticket, answer }, &[]);
     let (
         ToWarden::Run {
             ticket,

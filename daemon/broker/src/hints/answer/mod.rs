@@ -8,6 +8,8 @@ mod service;
 use remit_common::denial::{Denial, Layer, ProfileVisibility};
 use remit_common::job_limit::JobLimit;
 
+use super::may_use::MayUse;
+
 pub use program::{bus_call, of};
 pub use service::{changes, granted, instead, network, protection, refused_anyway};
 
@@ -88,10 +90,10 @@ pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
         operation: "write",
         object: None,
         rule,
-        next: Some(format!(
+        next: Some(view.or_change(format!(
             "write to {private} and removed at its end, or to standard output; to change a file of the machine use plan; for \
              another change, call access, which lists the commands"
-        )),
+        ))),
         lift: Some(
             "a rule that grants plan.make and plan.commit, or a policy command whose profile lists the directory in `write`: \
              remit-policy(5)"
@@ -207,7 +209,9 @@ pub fn privileged(view: &View<'_>) -> Answer {
             "profile '{}': jobs have a uid of their own, and administrative system calls are refused",
             view.profile()
         ),
-        next: Some("call access with a word of what you want to know or to change: it lists the commands that can".into()),
+        next: Some(view.or_change(
+            "call access with a word of what you want to know or to change: it lists the commands that can".into(),
+        )),
         lift: Some(BY_COMMAND.into()),
     }
 }
@@ -237,14 +241,23 @@ const HIDDEN: [&str; 8] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a>(&'a ProfileVisibility);
+pub struct View<'a>(&'a ProfileVisibility, &'a MayUse);
 
 impl<'a> View<'a> {
     /// Returns `None` for base host: it has no sandbox, so refusals come from the host itself. For base extract, too: its
     /// program says all.
-    pub fn of(visibility: &'a ProfileVisibility) -> Option<Self> {
+    pub fn new(visibility: &'a ProfileVisibility, may_use: &'a MayUse) -> Option<Self> {
         let is_explained = !["host", "extract"].contains(&visibility.base.as_str());
-        is_explained.then_some(Self(visibility))
+        is_explained.then_some(Self(visibility, may_use))
+    }
+
+    pub fn may_use(&self) -> &'a MayUse {
+        self.1
+    }
+
+    /// Adds how the caller can ask for any change.
+    pub fn or_change(&self, next: String) -> String {
+        next + &self.1.or_change()
     }
 
     /// Returns true for a job that is root of a copy of the machine.
@@ -331,6 +344,7 @@ mod tests {
 
     #[test]
     fn paths_are_texts() {
+        let may_use = MayUse::default();
         let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
         let visibility = ProfileVisibility {
             profile: "git".into(),
@@ -341,7 +355,7 @@ mod tests {
             sockets: list(&["/var/run/docker.sock"]),
             network: list(&["none"]),
         };
-        let view = View::of(&visibility).unwrap();
+        let view = View::new(&visibility, &may_use).unwrap();
         for (path, hides, writes) in [
             ("/srv/git/a", false, false),
             ("/srv", false, false),
@@ -366,6 +380,6 @@ mod tests {
             base: "host".into(),
             ..visibility
         };
-        assert!(View::of(&host).is_none());
+        assert!(View::new(&host, &may_use).is_none());
     }
 }

@@ -4,13 +4,25 @@ use remit_common::denial::Layer;
 use remit_programs::{Found, Topic};
 
 use super::super::commands::Command;
-use super::service::{bus, containers, grant, instead, network, refused_anyway, service, target};
+use super::super::may_use::wants_change;
+use super::service::{bus, containers, grant, network, refused_anyway, service, target};
 use super::{Answer, BY_COMMAND, View};
 
 pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
     let answer = of_topic(found.topic, command, view)?;
+    let may_use = view.may_use();
+    let next = may_use.next_step(found, &command.name);
+    let is_refused = found
+        .alternative
+        .as_ref()
+        .and_then(refused_anyway)
+        .is_some();
+    let next = match wants_change(found) && !is_refused {
+        true => next.or(answer.next).map(|next| view.or_change(next)),
+        false => next.or(answer.next),
+    };
     let Some(alternative) = &found.alternative else {
-        return Some(answer);
+        return Some(Answer { next, ..answer });
     };
     let is_granted_by_name =
         |shipped: remit_programs::Shipped| shipped.changes || shipped.is_unconfined;
@@ -22,7 +34,7 @@ pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
         (None, None) => answer.lift,
     };
     Some(Answer {
-        next: Some(instead(alternative)),
+        next,
         lift,
         ..answer
     })
@@ -37,8 +49,8 @@ pub fn bus_call(found: Option<Found>, view: &View<'_>) -> Answer {
         object: None,
         rule: format!("profile '{profile}' asks the system bus, and changes nothing by it"),
         next: Some(alternative.as_ref().map_or_else(
-            || "for a change, call access: it lists the commands".to_owned(),
-            instead,
+            || view.or_change("for a change, call access: it lists the commands".to_owned()),
+            |alternative| view.may_use().call(alternative),
         )),
         lift: alternative.as_ref().map_or_else(
             || Some("for a call that only looks: bus.calls in remit.toml(5)".to_owned()),

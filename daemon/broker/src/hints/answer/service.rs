@@ -219,15 +219,16 @@ mod tests {
     use remit_common::denial::ProfileVisibility;
 
     use super::*;
-    use crate::hints::visibility_of_read;
+    use crate::hints::{MayUse, visibility_of_read};
 
     #[test]
     fn destination_of_the_profile_is_not_refused_by_it() {
+        let may_use = MayUse::default();
         let visibility = ProfileVisibility {
             network: vec!["127.0.0.1:9100".into(), "example.com:443".into()],
             ..visibility_of_read()
         };
-        let view = View::of(&visibility).unwrap();
+        let view = View::new(&visibility, &may_use).unwrap();
         for (destination, is_refused) in [
             ("127.0.0.1", false),
             ("http://127.0.0.1:9100/metrics", false),

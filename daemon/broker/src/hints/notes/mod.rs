@@ -3,19 +3,25 @@
 mod scan;
 mod table;
 
+use std::collections::BTreeSet;
+
 use remit_common::denial::ProfileVisibility;
 use remit_common::outcome::{Enforced, NAMES_REACHED};
 use remit_common::wire::Purpose;
 use remit_link::JobMeta;
 use remit_wire::{Bytes, Run, What};
 
-use crate::hints::{Command, Commands, PRIVATE, ShellWords};
+use crate::hints::may_use::{wanted, wants_change};
+use crate::hints::{Command, Commands, MayUse, PRIVATE, ShellWords, found};
 use scan::{Notes, of_program};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     pub notes: Vec<String>,
     pub commands: Commands,
+    pub may_use: MayUse,
+    /// Commands that an answer about it can name.
+    pub wanted: BTreeSet<String>,
     /// It names a path in one of [`PRIVATE`].
     pub names_private: bool,
     pub shell_words: ShellWords,
@@ -26,7 +32,7 @@ pub struct About {
 pub const EMPTY: &str =
     "it printed nothing: a search has found nothing, and a check with exit status 0 no fault";
 
-pub fn of_run(run: &Run) -> About {
+pub fn of_run(run: &Run, may_use: &MayUse) -> About {
     let shell_words = match &run.what {
         What::Argv(argv) => ShellWords::of_argv(&slices(argv)),
         What::Script { .. } | What::Named { .. } => ShellWords::default(),
@@ -40,9 +46,10 @@ pub fn of_run(run: &Run) -> About {
     }
     let is_read = matches!(run.profile.as_deref(), None | Some("read"));
     let about = match &run.what {
-        What::Argv(argv) => about(&slices(argv), is_read),
+        What::Argv(argv) => about(&slices(argv), is_read, may_use),
         What::Script { text, .. } => {
-            About::new(Notes::of_script(text), Commands::of_script(text), is_read)
+            let notes = Notes::of_script(text, may_use);
+            About::new(notes, Commands::of_script(text), is_read)
         }
         // A built-in command reports its own limits. The program of a policy command is not known here.
         What::Named { args, .. } => About {
@@ -56,6 +63,7 @@ pub fn of_run(run: &Run) -> About {
     About {
         names_private: about.names_private || starts_there,
         shell_words,
+        may_use: may_use.clone(),
         ..about
     }
 }
@@ -69,16 +77,26 @@ pub fn of_line(meta: &JobMeta) -> About {
         return About::default();
     };
     let argv: Vec<&[u8]> = meta.command.split(' ').map(str::as_bytes).collect();
-    about(&argv, enforced.profile == "read")
+    about(&argv, enforced.profile == "read", &MayUse::default())
 }
 
-fn about(argv: &[&[u8]], is_read: bool) -> About {
-    About::new(Notes::of_argv(argv), Commands::of_argv(argv), is_read)
+fn about(argv: &[&[u8]], is_read: bool, may_use: &MayUse) -> About {
+    let notes = Notes::of_argv(argv, may_use);
+    About::new(notes, Commands::of_argv(argv), is_read)
 }
 
 impl About {
     fn new(notes: Notes, commands: Commands, is_read: bool) -> Self {
+        let mut names = notes.wanted;
+        let founds = commands
+            .iter()
+            .filter_map(|command| Some((found(command)?, command)));
+        for (found, command) in founds {
+            names.extend(wanted(&found, &command.name));
+        }
         Self {
+            wanted: names,
+            may_use: MayUse::default(),
             notes: if is_read { notes.found } else { Vec::new() },
             commands,
             names_private: notes.names_private,
@@ -86,10 +104,16 @@ impl About {
             looks: false,
         }
     }
+
+    /// Returns true if what is said about it depends on what its caller may use.
+    pub fn asks_for_grants(&self) -> bool {
+        let changes = |command| found(command).is_some_and(|found| wants_change(&found));
+        !self.wanted.is_empty() || self.commands.iter().any(changes)
+    }
 }
 
-pub fn of_command(command: &Command) -> Option<String> {
-    of_program(&command.name, &command.args)
+pub fn of_command(command: &Command, may_use: &MayUse) -> Option<String> {
+    of_program(&command.name, &command.args, may_use)
 }
 
 /// Returns the note of a job that looks into directories of its own. `visibility`: known after a failure.
@@ -148,13 +172,14 @@ mod tests {
     use crate::call::validate::tests::plain;
 
     fn argv(words: &[&str]) -> Vec<String> {
-        Notes::of_argv(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>()).found
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        Notes::of_argv(&words, &MayUse::default()).found
     }
 
     fn note(typed: &str) -> String {
         let mut words = typed.split(' ');
         let name = words.next().unwrap();
-        of_program(name, &words.collect::<Vec<_>>()).unwrap()
+        of_program(name, &words.collect::<Vec<_>>(), &MayUse::default()).unwrap()
     }
 
     #[test]
@@ -227,13 +252,20 @@ mod tests {
             (script("ls /etc"), false),
             (named("/srv"), false),
         ] {
-            assert_eq!(of_run(&run).names_private, is_found, "{run:?}");
+            assert_eq!(
+                of_run(&run, &MayUse::default()).names_private,
+                is_found,
+                "{run:?}"
+            );
         }
         let once = Run {
             purpose: Purpose::Change { reason: "x".into() },
             ..argv(&["ls", "/tmp"])
         };
-        assert!(!of_run(&once).names_private, "it sees the host's");
+        assert!(
+            !of_run(&once, &MayUse::default()).names_private,
+            "it sees the host's"
+        );
     }
 
     #[test]
@@ -352,7 +384,7 @@ mod tests {
         ] {
             let mut words = typed.split(' ');
             let name = words.next().unwrap();
-            let note = of_program(name, &words.collect::<Vec<_>>());
+            let note = of_program(name, &words.collect::<Vec<_>>(), &MayUse::default());
             match expect {
                 None => assert_eq!(note, None, "{typed}"),
                 Some(part) => assert!(

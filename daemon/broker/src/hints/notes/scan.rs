@@ -3,9 +3,13 @@
 //! **Invariant:** the thread that serves all users runs this, so bytes and words are bounded over the whole request.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use remit_programs::Found;
 
 use super::table;
-use crate::hints::answer::instead;
+use crate::hints::MayUse;
+use crate::hints::may_use::{wanted, wants_change};
 
 const MOST: usize = 3;
 const LOOKED_AT: usize = 64 << 10;
@@ -16,6 +20,9 @@ const ARGS: usize = 12;
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) found: Vec<String>,
+    /// Commands that a note can name.
+    pub(super) wanted: BTreeSet<String>,
+    may_use: MayUse,
     /// One of the words is a path in a private directory.
     pub(super) names_private: bool,
     /// Bytes and words that were looked at.
@@ -24,8 +31,15 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn of_argv(argv: &[&[u8]]) -> Self {
-        let mut notes = Self::default();
+    fn new(may_use: &MayUse) -> Self {
+        Self {
+            may_use: may_use.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn of_argv(argv: &[&[u8]], may_use: &MayUse) -> Self {
+        let mut notes = Self::new(may_use);
         let Some((program, args)) = argv.split_first() else {
             return notes;
         };
@@ -40,15 +54,15 @@ impl Notes {
             return notes;
         }
         let args: Vec<_> = args.map(|arg| notes.text(arg)).collect();
-        notes.add(of_program(name, &args));
+        notes.add_of_program(name, &args);
         for arg in args {
             notes.add_of_file(&arg);
         }
         notes
     }
 
-    pub(super) fn of_script(script: &[u8]) -> Self {
-        let mut notes = Self::default();
+    pub(super) fn of_script(script: &[u8], may_use: &MayUse) -> Self {
+        let mut notes = Self::new(may_use);
         let script = notes.text(script);
         notes.add_of_script(&script);
         notes
@@ -66,6 +80,14 @@ impl Notes {
         if let Some(note) = note.filter(|note| !self.is_full() && !self.found.contains(note)) {
             self.found.push(note);
         }
+    }
+
+    fn add_of_program<A: AsRef<str>>(&mut self, name: &str, args: &[A]) {
+        let Some(found) = remit_programs::found(name, args) else {
+            return;
+        };
+        self.wanted.extend(wanted(&found, name));
+        self.add(note(&found, name, &self.may_use));
     }
 
     fn add_of_file(&mut self, word: &str) {
@@ -106,7 +128,7 @@ impl Notes {
             }
             self.add_of_file(word);
             if let Some(name) = program_in(word).filter(|_| !names) {
-                self.add(of_program(name, args.get(..ARGS).unwrap_or(args)));
+                self.add_of_program(name, args.get(..ARGS).unwrap_or(args));
                 let is_reader = table::READERS.contains(&name);
                 reads |= is_reader;
                 // find starts programs.
@@ -120,12 +142,23 @@ impl Notes {
     }
 }
 
-pub(super) fn of_program<A: AsRef<str>>(name: &str, args: &[A]) -> Option<String> {
-    let found = remit_programs::found(name, args)?;
-    let note = table::of_topic(found.topic)?;
-    Some(match &found.alternative {
-        None => note.to_owned(),
-        Some(alternative) => format!("{note}: {}", instead(alternative)),
+pub(super) fn of_program<A: AsRef<str>>(
+    name: &str,
+    args: &[A],
+    may_use: &MayUse,
+) -> Option<String> {
+    note(&remit_programs::found(name, args)?, name, may_use)
+}
+
+fn note(found: &Found, name: &str, may_use: &MayUse) -> Option<String> {
+    let note = table::of_topic(found.topic)?.to_owned();
+    let note = match may_use.next_step(found, name) {
+        None => note,
+        Some(next) => format!("{note}: {next}"),
+    };
+    Some(match wants_change(found) {
+        true => note + &may_use.or_change(),
+        false => note,
     })
 }
 
@@ -152,11 +185,11 @@ mod tests {
     use super::*;
 
     fn of_argv(argv: &[&[u8]]) -> Vec<String> {
-        Notes::of_argv(argv).found
+        Notes::of_argv(argv, &MayUse::default()).found
     }
 
     fn of_script(script: &[u8]) -> Vec<String> {
-        Notes::of_script(script).found
+        Notes::of_script(script, &MayUse::default()).found
     }
 
     fn argv(words: &[&str]) -> Vec<String> {
@@ -166,7 +199,7 @@ mod tests {
     fn note(typed: &str) -> String {
         let mut words = typed.split(' ');
         let name = words.next().unwrap();
-        of_program(name, &words.collect::<Vec<_>>()).unwrap()
+        of_program(name, &words.collect::<Vec<_>>(), &MayUse::default()).unwrap()
     }
 
     #[test]
@@ -236,13 +269,13 @@ mod tests {
         let part = b"ss ".repeat(65_535 / 3);
         let mut argv = vec![b"sh".as_slice()];
         argv.extend([part.as_slice(); 15]);
-        let notes = Notes::of_argv(&argv);
+        let notes = Notes::of_argv(&argv, &MayUse::default());
         assert!(notes.words <= WORDS && notes.bytes <= LOOKED_AT);
         assert!(notes.found.is_empty(), "{:?}", notes.found);
         // One word each, and nothing of them.
         for script in [b"ss".as_slice(), b"", b";", b"\xff"] {
             let argv = [&[b"sh".as_slice()][..], &[script; 16_000]].concat();
-            let notes = Notes::of_argv(&argv);
+            let notes = Notes::of_argv(&argv, &MayUse::default());
             assert!(notes.words <= WORDS && notes.bytes <= LOOKED_AT);
         }
         let long = [b"x ".repeat(WORDS - 1), b"df; df".to_vec()].concat();
@@ -256,7 +289,7 @@ mod tests {
     #[test]
     fn scan_ends_with_the_last_note() {
         let script = [b"dmesg; df; lsof\n".to_vec(), b"ss ".repeat(1000)].concat();
-        let notes = Notes::of_script(&script);
+        let notes = Notes::of_script(&script, &MayUse::default());
         assert_eq!((notes.found.len(), notes.words), (MOST, MOST));
     }
 }
