@@ -208,6 +208,28 @@ pub fn shipped(name: &str) -> Option<Shipped> {
     all_shipped().find(|command| command.is(name))
 }
 
+/// Returns the first name of the package that differs by one letter, or by two letters that changed places.
+pub fn nearest(name: &str) -> Option<String> {
+    all_shipped()
+        .map(|command| command.name())
+        .find(|known| is_near(known.as_bytes(), name.as_bytes()))
+}
+
+fn is_near(one: &[u8], other: &[u8]) -> bool {
+    let equal = |(a, b): &(&u8, &u8)| a == b;
+    let same = one.iter().zip(other).take_while(equal).count();
+    let one = one.get(same..).unwrap_or_default();
+    let other = other.get(same..).unwrap_or_default();
+    let ends = one.iter().rev().zip(other.iter().rev());
+    let same = ends.take_while(equal).count();
+    let one = one.get(..one.len() - same).unwrap_or_default();
+    let other = other.get(..other.len() - same).unwrap_or_default();
+    match (one, other) {
+        ([a, b], [c, d]) => (a, b) == (d, c),
+        _ => one.len().max(other.len()) == 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +282,22 @@ mod tests {
         for command in all_shipped().filter(|command| command.example().is_some()) {
             assert!(!command.summary().is_empty(), "{}", command.name());
         }
+    }
+
+    #[test]
+    fn similar_names_differ_by_one_letter() {
+        for (typed, near) in [
+            ("service.statu", Some("service.status")),
+            ("service.sttaus", Some("service.status")),
+            ("firewal.rules", Some("firewall.rules")),
+            ("memory_usage", Some("memory.usage")),
+            ("service.sta", None),
+            ("nginx.test", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed).as_deref(), near, "{typed}");
+        }
+        assert_eq!(nearest("service.status"), None, "it is that one");
     }
 
     #[test]

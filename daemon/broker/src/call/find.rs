@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
-use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, shipped};
+use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, nearest, shipped};
 use remit_wire::{AccessReport, Asked, Bytes, CommandView};
 
 use crate::hints::{self, MayUse};
@@ -51,6 +51,9 @@ const FILLERS: [&str; 18] = [
 ];
 
 const NAMED: usize = 6;
+
+/// Tools that a rule grants by this name, and that are asked for with any program.
+const TOOLS: [&str; 2] = ["change", "run"];
 
 /// Keeps the commands with a word of `query`, the best ones first, and names better ones that the caller may not use.
 pub fn keep_found(report: &mut AccessReport, query: &str) {
@@ -203,6 +206,20 @@ pub fn explained(refusal: Refusal, name: &str, args: &[(String, String)], user: 
                     .into(),
             ),
             ..refusal
+        },
+        (None, _) if TOOLS.contains(&name) && refusal == Refusal::no_such_command(name) => {
+            Refusal {
+                message: format!("'{name}' is no named command, but a tool"),
+                next: Some("access without a name shows in grants whether you may use it".into()),
+                ..refusal
+            }
+        }
+        (None, _) if refusal == Refusal::no_such_command(name) => match nearest(name) {
+            Some(near) => Refusal {
+                message: format!("{}; a similar one is '{near}'", refusal.message),
+                ..refusal
+            },
+            None => refusal,
         },
         _ => refusal,
     }
@@ -588,6 +605,12 @@ mod tests {
         for own in ["nginx.reload", "firewall.own", "firewall", ""] {
             assert_eq!(refused(own), Refusal::no_such_command(own));
         }
+        let refusal = refused("service.statu");
+        let expect = "; a similar one is 'service.status'";
+        assert!(refusal.message.ends_with(expect), "{refusal:?}");
+        assert_eq!(refusal.lift, None);
+        let tool = refused("change");
+        assert!(tool.message.contains("a tool"), "{tool:?}");
         let args = |unit: &str| [("unit".to_owned(), unit.to_owned())];
         let restart = |unit: &str| {
             let name = "service.restart";

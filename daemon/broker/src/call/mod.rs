@@ -64,8 +64,9 @@ impl Call {
                     (What::Named { name, args }, _) if remit_programs::shipped(name).is_some() => {
                         named = Some((name.clone(), args.clone()));
                     }
+                    (What::Named { name, .. }, _) => named = Some((name.clone(), Vec::new())),
                     (What::Argv(argv), Purpose::Change { .. }) => instead = find::instead_of(argv),
-                    (What::Named { .. } | What::Argv(_) | What::Script { .. }, _) => {}
+                    (What::Argv(_) | What::Script { .. }, _) => {}
                 }
                 let answer = self.run(run).await;
                 answer.map_err(|refused| match (named, instead, refused) {
