@@ -132,7 +132,8 @@ fn check_sees_the_files_of_the_plan_and_the_approver_its_end() {
         fixture.edit("site.conf", replacement(b"bad", b"worse", 1)),
     ]);
     assert!(
-        page.contains("RISK        | check of exactly these files: FAILED, "),
+        page.contains("checked     | FAILED, ")
+            && page.contains("RISK        | check of exactly these files: FAILED, "),
         "{page}"
     );
     let page = shown(vec![fixture.edit("more", Action::Write(b"2".to_vec()))]);

@@ -103,7 +103,7 @@ pub struct PlanView {
     pub packages: Vec<String>,
     /// `unless confirmed within 2 min from a new login`.
     pub undone: Option<String>,
-    /// Checks of it that ended well.
+    /// How its checks ended, those that failed first.
     pub checked: Vec<String>,
     pub entries: Vec<EntryView>,
     /// How many entries are not shown, with the digest of the plan.

@@ -53,8 +53,6 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     all.extend(named.into_iter().chain(cut_jobs));
     all.extend(context.acts.iter().flat_map(|act| of_act(act, jobs)));
     all.extend(verified.context.required.iter().cloned());
-    let failed = context.checks.iter().filter(|check| !check.is_well);
-    all.extend(failed.map(|check| format!("check of exactly these files: {}", check.text)));
     all.extend(hidden(&argv, shown));
     // Their arguments are the policy's, and the page shows what they change.
     let is_file_change = is_own && (verified.plan().is_some() || verified.is_undo());
@@ -76,6 +74,15 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     all.extend(unseen(request));
     all.extend(login(verified));
     cut(all)
+}
+
+/// Returns a sentence for each check of the plan that did not end well.
+pub fn failed_checks(verified: &Verified) -> Vec<String> {
+    let checks = verified.context.checks.iter();
+    let failed = checks.filter(|check| !check.is_well);
+    cut(failed
+        .map(|check| format!("check of exactly these files: {}", check.text))
+        .collect())
 }
 
 fn no_sandbox(profile: &Profile) -> Option<String> {

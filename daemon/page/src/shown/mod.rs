@@ -175,6 +175,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         summary: words(&context.summary, LINE),
         risks: [
             opened,
+            risks::failed_checks(verified),
             contents::withheld(verified).into_iter().collect(),
             bundle
                 .as_ref()

@@ -126,9 +126,11 @@ fn undone(line: &str) -> Option<String> {
 }
 
 impl PlanView {
+    /// Those that failed come first.
     pub fn with(mut self, checks: &[CheckEnd]) -> Self {
-        let well = checks.iter().filter(|check| check.is_well);
-        self.checked = well.map(|check| words(&check.text, CHECK)).collect();
+        let (well, failed): (Vec<_>, Vec<_>) = checks.iter().partition(|check| check.is_well);
+        let all = failed.into_iter().chain(well);
+        self.checked = all.map(|check| words(&check.text, CHECK)).collect();
         self
     }
 }
@@ -310,6 +312,36 @@ mod tests {
                 format!("does: {line}")
             ]
         );
+    }
+
+    /// The last of several risks of a long page is overlooked, and a good check is in its head.
+    #[test]
+    fn failed_check_is_in_the_head_and_before_other_risks() {
+        let bundle = bundle(&[("/etc/sudoers.d/x", b"x ALL=(ALL) ALL\n")]);
+        let end = |is_well, text: &str| CheckEnd {
+            is_well,
+            text: text.to_owned(),
+        };
+        let (well, failed) = (end(true, "exit 0, now: a"), end(false, "FAILED, now: b"));
+        for (checks, checked, first) in [
+            (vec![well.clone()], vec!["exit 0, now: a"], None),
+            (
+                vec![well, failed],
+                vec!["FAILED, now: b", "exit 0, now: a"],
+                Some("check of exactly these files: FAILED, now: b"),
+            ),
+        ] {
+            let mut asked = Scene::new().asks_to_commit(bundle.as_bytes(), Vec::new());
+            asked.context.checks = checks;
+            let page = shown(&asked.verified());
+            assert_eq!(page.plan.unwrap().checked, checked);
+            let is_of_check = |risk: &String| risk.starts_with("check of exactly");
+            let found = page.risks.iter().filter(|risk| is_of_check(risk)).count();
+            assert_eq!(found, usize::from(first.is_some()), "{:?}", page.risks);
+            if first.is_some() {
+                assert_eq!(page.risks.first().map(String::as_str), first);
+            }
+        }
     }
 
     /// Facts that hold for each commit would hide those of this one.
