@@ -42,6 +42,7 @@ mod subject;
 mod summary;
 mod time;
 mod undo;
+mod undo_diff;
 mod unit;
 mod upload;
 mod view;
@@ -73,7 +74,8 @@ pub use risks::{Context, risk_sentences, risks, sort_worst_first};
 pub use staying::{OwnNames, Whole, staying, whole};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};
-pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};
+pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UNDO_TEXT, UndoPage};
+pub use undo_diff::{UNDO_DIFF, UndoBytes};
 pub use upload::Upload;
 pub use view::View;
 
