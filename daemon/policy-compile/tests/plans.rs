@@ -631,7 +631,7 @@ fn rule_with_the_paths_of_an_undo_names_what_follows_it() {
 
 /// An undo of nginx's files needs no approver of sshd's, and neither can approve the other's.
 #[test]
-fn undo_asks_whom_its_commit_asks() {
+fn undo_asks_the_approvers_of_its_commit() {
     let rule = |paths: &str, by: &str| {
         format!(
             "[[grant]]\nto = ['#7']\nallow = ['plan.commit', 'plan.undo']\n{paths}\napproval = {{ by = {by} }}\n"

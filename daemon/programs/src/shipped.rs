@@ -208,7 +208,7 @@ pub fn shipped(name: &str) -> Option<Shipped> {
     all_shipped().find(|command| command.is(name))
 }
 
-/// Returns the first name of the package that differs by one letter, or by two letters that changed places.
+/// Returns the first name of the package that differs by one letter, or by two letters in exchanged order.
 pub fn nearest(name: &str) -> Option<String> {
     all_shipped()
         .map(|command| command.name())

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn line_of_a_host_says_whose_it_is() {
+    fn line_of_a_host_names_its_approver() {
         for (is_yours, is_approved, expect) in [
             (true, false, " min left"),
             (false, true, ", you have approved it"),

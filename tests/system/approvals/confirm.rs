@@ -826,7 +826,7 @@ fn damaged_journal_of_one_commit_does_not_hold_back_the_undo_of_another() {
 
 /// A person has to look at it.
 #[test]
-fn unconfirmed_commit_whose_recovery_fails_is_listed_as_failed() {
+fn unconfirmed_commit_with_a_failed_recovery_is_listed_as_failed() {
     let mut fixture = lay();
     let (id, _) = armed(&fixture, "watched/a");
     let journal = fixture.path("state/commits").join(id).join("journal");

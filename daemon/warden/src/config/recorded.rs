@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_decide_come_first_and_new_keys_had_their_default() {
+    fn settings_that_decide_come_first_and_new_keys_are_compared_with_defaults() {
         let mut before = RecordedInForce::new("p", &Config::default());
         before
             .settings

@@ -182,7 +182,7 @@ impl Grants {
         let number = table.give(new, giver, now);
         table.bind(policy);
         let view = table.get(number).map(|granted| granted.view(now));
-        self.adopt(table, now, GrantStore::save_given)?;
+        self.adopt(table, now, GrantStore::save_grants)?;
         view.ok_or_else(|| io::Error::other("it was not added"))
     }
 
@@ -353,7 +353,7 @@ mod tests {
         let mut table = grants.table.clone();
         table.give(new_grant(), giver, now);
         grants.store.file.sync_name = |_| Err(io::ErrorKind::Other.into());
-        let adopted = grants.adopt(table, now, GrantStore::save_given);
+        let adopted = grants.adopt(table, now, GrantStore::save_grants);
         adopted.unwrap_err();
         assert_eq!(grants.table, Table::empty(1));
         let saved = grants.store.load().unwrap().unwrap().unwrap();

@@ -50,7 +50,7 @@ impl GrantStore {
     }
 
     /// Saves a table with one more grant.
-    pub fn save_given(&self, saved: &Saved, before: &Saved) -> io::Result<()> {
+    pub fn save_grants(&self, saved: &Saved, before: &Saved) -> io::Result<()> {
         let (saved, before) = (saved.body()?, before.body()?);
         self.file.replace_or_keep(&saved, &before, true)
     }

@@ -555,7 +555,7 @@ fn window_begins_only_after_the_commands_that_follow() {
 
 /// An earlier release reads it after a downgrade, and gives it a window.
 #[test]
-fn commit_whose_commands_run_is_saved_as_one_that_runs() {
+fn commit_with_running_commands_is_saved_as_running() {
     let saved = |is_followed| {
         let stage = ConfirmStage::Committing { is_followed };
         postcard::to_extend(&stage, Vec::new()).unwrap()

@@ -128,7 +128,7 @@ fn parts(unmeasured: Unmeasured) -> (String, String) {
 }
 
 #[test]
-fn plan_whose_path_has_changed_names_the_path_and_the_way_out() {
+fn changed_path_of_a_plan_is_named_with_the_way_out() {
     let scene = Scene::new();
     let new = scene.plan("new");
     assert_eq!(of_plan(&new), None);
