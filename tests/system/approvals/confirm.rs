@@ -182,7 +182,7 @@ fn unconfirmed_commit_is_undone_by_itself() {
     let next = report.ending.and_then(|ending| ending.next).unwrap();
     let command = format!("remit confirm {}", &id[..12]);
     assert!(
-        next.starts_with("undone at ") && next.ends_with(&command),
+        next.starts_with("undone at ") && next.contains(&format!("run: {command}; an agent shows")),
         "{next}"
     );
     let [view] = &unconfirmed(&fixture.daemon)[..] else {

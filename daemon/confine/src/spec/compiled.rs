@@ -304,9 +304,8 @@ impl Sandbox {
 
     pub fn description(&self) -> Description {
         let mounts = match &self.base {
-            Base::Strict(strict) => strict.root.mounts.as_slice(),
-            Base::Read(overmounts) => &overmounts.listed,
-            Base::Host | Base::View(_) | Base::Extract(_) => &[],
+            Base::Read(overmounts) => overmounts.listed.as_slice(),
+            _ => self.root().map_or(&[][..], |root| root.mounts.as_slice()),
         };
         Description {
             credentials: self.credentials.clone(),
@@ -322,10 +321,7 @@ impl Sandbox {
     fn can_wait(&self) -> bool {
         match &self.base {
             Base::Read(overmounts) => overmounts.listed.is_empty(),
-            Base::Strict(strict) => {
-                let net = strict.attendance.net.as_ref();
-                !net.is_some_and(Net::has_relay)
-            }
+            Base::Strict(own) => !own.attendance.net.as_ref().is_some_and(Net::has_relay),
             Base::Host | Base::View(_) | Base::Extract(_) => false,
         }
     }

@@ -25,6 +25,7 @@ pub mod changes;
 mod choices;
 pub(crate) mod denial;
 pub mod index;
+mod needs_approval;
 pub(crate) mod pre_approval;
 mod uncovered;
 

@@ -27,6 +27,7 @@ mod sudo_lists;
 pub mod systemd;
 pub mod texts;
 pub mod variables;
+mod venv;
 
 use remit_policy::Policy;
 

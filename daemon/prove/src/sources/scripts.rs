@@ -337,28 +337,6 @@ impl Look<'_> {
         self.texts.scripts.insert(key)
     }
 
-    /// The interpreter of a Python environment loads its packages: site, `pyvenv.cfg`.
-    fn venv(&mut self, by: &Execution, program: &FilePath) {
-        let Some(environment) = program.parent().and_then(|bin| bin.parent()) else {
-            return;
-        };
-        let settings = environment.join("pyvenv.cfg");
-        if settings.is_none_or(|path| self.machine.entry(&path).is_none()) {
-            return;
-        }
-        let Some(libraries) = environment.join("lib") else {
-            return;
-        };
-        for name in self.machine.list(&libraries) {
-            let packages = libraries
-                .join(name)
-                .and_then(|path| path.join("site-packages"));
-            for path in packages.into_iter().chain(environment.join("pyvenv.cfg")) {
-                self.obeys(by.uid, path, RuleId::Venv, &by.when, &by.source);
-            }
-        }
-    }
-
     fn script(&mut self, by: &Execution, path: &FilePath, content: &[u8], reader: Option<&Class>) {
         let (_, first) = lines(content).next().unwrap_or_default();
         let words: Vec<&[u8]> = first
