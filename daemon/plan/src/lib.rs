@@ -42,7 +42,6 @@ mod subject;
 mod summary;
 mod time;
 mod undo;
-mod undo_diff;
 mod unit;
 mod upload;
 mod view;
@@ -74,8 +73,7 @@ pub use risks::{Context, risk_sentences, risks, sort_worst_first};
 pub use staying::{OwnNames, Whole, staying, whole};
 pub use step::{Direction, Movement, Reversal, Side};
 pub use summary::{kinds, summary};
-pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UNDO_TEXT, UndoPage};
-pub use undo_diff::{UNDO_DIFF, UndoBytes};
+pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};
 pub use upload::Upload;
 pub use view::View;
 

@@ -11,7 +11,7 @@ use crate::plan::{Base, Change, Entry, Kind, Metadata, New, Plan, Stat};
 use crate::{PlanPath, View, hex, risk_sentences, risks, sha256, staying};
 
 /// Bytes of all lines, for a message of 64 KiB.
-pub const UNDO_TEXT: usize = 60 << 10;
+const TEXT: usize = 60 << 10;
 const TARGET: usize = 200;
 /// Begins a line about a risk. A line about a path begins with a quote.
 pub const UNDO_RISK: &str = "RISK: ";
@@ -261,7 +261,7 @@ impl Plan {
                 "{count} directories stay, as something else is in them"
             ));
         }
-        let mut left = lines.iter().fold(UNDO_TEXT, |left: usize, line| {
+        let mut left = lines.iter().fold(TEXT, |left: usize, line| {
             left.saturating_sub(line.len() + 1)
         });
         let fits = |line: &&String| {

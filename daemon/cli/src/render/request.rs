@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
 use remit_page::{DOES, FileView, OpensView, ShownRequest};
-use remit_plan::UNDO_DIFF;
 
 use crate::render::plan;
 use crate::render::units::Colour;
@@ -232,12 +231,8 @@ fn risks(page: &mut Page, request: &ShownRequest) {
         .iter()
         .filter_map(|sentence| sentence.strip_prefix(DOES).map(str::to_owned))
         .collect();
-    let names = iter::once("does").chain(iter::repeat(""));
-    for (name, line) in names.zip(&does) {
-        match line.strip_prefix(UNDO_DIFF) {
-            Some(diff) => page.diff(plan::colour(diff), name, diff),
-            None => page.sentence(name, line),
-        }
+    if !does.is_empty() {
+        named(page, "does", &does, Page::sentence);
     }
     let mut risks = all
         .iter()

@@ -1,8 +1,7 @@
 //! Shows copies of files, whether the originals are the same, and what a change would do, as far as it fits.
 
 use remit_approval::{COPIES, Now, arguments_sentence};
-use remit_common::escape::{ELLIPSIS, is_hidden, start, words};
-use remit_plan::UNDO_DIFF;
+use remit_common::escape::{start, words};
 
 use super::{Content, hash_of_all};
 use crate::hex;
@@ -14,8 +13,6 @@ const HEAD: usize = 200;
 const LINE_OF_SCRIPT: usize = 400;
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
-/// Of an undo, which has diffs. It has no plan, no script and no copies.
-const ALL_OF_UNDO: usize = 24 << 10;
 
 /// Returns the lines of the script, or of the files that a command gets in a copy.
 pub fn script_or_copies(verified: &Verified, extent: Extent) -> Vec<String> {
@@ -158,18 +155,10 @@ pub fn stdin(stdin: Content<'_>, most: usize) -> String {
     }
 }
 
-/// Returns true for a line of a diff whose bytes all can be seen. Its blanks are those of the file.
-fn is_diff(line: &str) -> bool {
-    let is_seen = |c: char| c == ELLIPSIS || !is_hidden(c);
-    let diff = line.strip_prefix(UNDO_DIFF);
-    diff.is_some_and(|diff| diff.chars().all(is_seen))
-}
-
 /// Returns the lines of what a request does, and whether bytes are left out. Omitted lines are counted and hashed. Those of
 /// an undo are remit's, with escapes.
 pub fn does(does: &[String], is_undo: bool, extent: Extent) -> (Vec<String>, bool) {
     let (line_bytes, mut free_bytes) = match extent {
-        Extent::Page if is_undo => (LINE, ALL_OF_UNDO),
         Extent::Page => (LINE, ALL),
         Extent::Whole => (usize::MAX, usize::MAX),
     };
@@ -178,10 +167,7 @@ pub fn does(does: &[String], is_undo: bool, extent: Extent) -> (Vec<String>, boo
     for line in does {
         // Lines of the commands that follow have words of others.
         is_own &= !line.starts_with("then ");
-        let own = match is_diff(line) {
-            true => line.clone(),
-            false => words(line, usize::MAX),
-        };
+        let own = words(line, usize::MAX);
         let shown = match is_own && own.len() <= line_bytes {
             true => own,
             false => {
@@ -208,25 +194,6 @@ pub fn does(does: &[String], is_undo: bool, extent: Extent) -> (Vec<String>, boo
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Blanks decide in many files. What cannot be seen is escaped, and after the lines of an undo nothing is remit's.
-    #[test]
-    fn diff_of_an_undo_keeps_its_blanks() {
-        let plain = "  -        listen 80;";
-        for (lines, is_undo, keeps) in [
-            (&[plain][..], true, true),
-            (&["  +… a\\tb"], true, true),
-            (&["  -a\u{200b}b"], true, false),
-            (&["then 'x' runs", plain], true, false),
-            (&[plain], false, false),
-        ] {
-            let all: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-            let (shown, is_cut) = does(&all, is_undo, Extent::Page);
-            let last = format!("{DOES}{}", all.last().unwrap());
-            assert_eq!(shown.last() == Some(&last), keeps, "{shown:?}");
-            assert!(!is_cut, "{shown:?}");
-        }
-    }
 
     #[test]
     fn lines_are_shown_or_counted() {

@@ -1,7 +1,6 @@
 //! Changes of files: what a plan may not change, whoever approves it, and what an undo puts back.
 //! **Invariant:** what is checked is what `remit-commit` gets: the decoded bytes are those of the sealed standard input.
 
-mod diffs;
 mod kept;
 
 use std::ffi::{CString, OsStr};

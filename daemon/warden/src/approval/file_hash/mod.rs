@@ -13,19 +13,17 @@ mod word;
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
 use remit_link::memfd;
-use remit_plan::UndoPage;
 use remit_spawn::{Measured, PathIs};
 use remit_sys::{Answer, in_child_with};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::accepted::{AcceptedSignatures, SignaturesNow};
-use crate::approval::opens::{ChangeOfFiles, Opens, OpensAsked, OpensWanted};
+use crate::approval::opens::{Opens, OpensAsked, OpensWanted};
 use crate::approval::signature::{SignatureWanted, VerifiedSignature};
 use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
@@ -322,21 +320,15 @@ impl MeasuredFiles {
             loose.extend(named.loose);
         }
         let (mut does, stays) = match &wanted.undo {
-            Some(undo) => {
-                let UndoPage { mut lines, stays } = undo.page()?;
-                let read = |path: &Path, most| requester.file(path, most);
-                lines.extend(undo.diffs(&lines, wanted.uid, read)?);
-                (lines, stays)
-            }
+            Some(undo) => undo.page().map(|page| (page.lines, page.stays))?,
             None => {
                 let does = does::ask(wanted.describe.as_deref(), None);
                 (does.map_err(Unmeasured::Failed)?, None)
             }
         };
-        // A commit says later itself that its paths are others.
-        let changing = files_wanted.or(wanted.undo.as_ref().map(ChangeOfFiles::Undo));
-        if let Some(changing) = changing {
-            outdated::check(changing, outdated::commits(&wanted.argv), &requester)?;
+        // Before an approver is asked. Later the commit or the undo itself says it.
+        if let Some(files) = files_wanted {
+            outdated::check(files, outdated::commits(&wanted.argv), &requester)?;
         }
         let changed = match &wanted.undo {
             Some(undo) if !wanted.acts.is_empty() => Some(undo.changed()?),

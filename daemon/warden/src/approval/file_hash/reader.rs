@@ -1,11 +1,5 @@
 //! With whose rights a child of the warden looks at files. It gives no right that the warden's child has not.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
-use libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid, setgroups};
 use remit_sys::sys;
@@ -58,26 +52,4 @@ impl ReaderIdentity {
         setfsgid(before.1);
         found
     }
-
-    /// Reads a file of at most so many bytes with these rights, and follows no link at its end. `Some(None)`: nothing is there.
-    /// `None`: it is longer, no file, or not readable.
-    pub fn file(&self, path: &Path, most: usize) -> Option<Option<Vec<u8>>> {
-        self.look(|| Ok(file(path, most))).ok()?
-    }
-}
-
-fn file(path: &Path, most: usize) -> Option<Option<Vec<u8>>> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(None),
-        // A device acts when it is opened.
-        found => found.ok().filter(fs::Metadata::is_file)?,
-    };
-    let mut options = OpenOptions::new();
-    // A lease on it, or a FIFO that has its name by now, does not make this wait.
-    options.custom_flags(O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    let file = options.read(true).open(path).ok()?;
-    let is_file = file.metadata().ok()?.is_file();
-    let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
-    (is_file && bytes.len() <= most).then_some(Some(bytes))
 }

@@ -33,13 +33,8 @@ impl Scene {
     /// Returns the undo of a commit that replaced `own/current`, whose old inode is this one, and the directories where the
     /// old file may be: that of the journal, and the private one.
     fn undo(&self, kind: Kind, ino: u64) -> (Undo, [PathBuf; 2]) {
-        self.undo_of((kind, 0o777), ino)
-    }
-
-    /// The same for a file with this mode.
-    fn undo_of(&self, (kind, mode): (Kind, u32), ino: u64) -> (Undo, [PathBuf; 2]) {
         let meta = Metadata {
-            mode,
+            mode: 0o777,
             uid: 0,
             gid: 0,
         };
@@ -485,36 +480,5 @@ fn undo_with_contents_takes_nothing_of_approvers() {
         };
         let judged = undo.judge(&Journal::decode(&journal).unwrap());
         assert_eq!(judged.is_err(), is_refused, "{judged:?}");
-    }
-}
-
-/// Attack: the undo of another one's commit, to have private bytes on a page.
-#[test]
-fn diffs_of_an_undo_are_of_what_the_requester_may_read() {
-    let none = &[""; 0][..];
-    let both = &["diff", "  @@", "  -new", "  \\ No", "  +old", "  \\ No"][..];
-    for (mode, now, expect) in [
-        (0o644, Some(Some("new")), both),
-        // Others may not read the old one.
-        (0o640, Some(Some("new")), none),
-        // The requester cannot read what is there, it is another file, or it is gone.
-        (0o644, None, none),
-        (0o644, Some(Some("one")), none),
-        (0o644, Some(None), none),
-    ] {
-        let scene = Scene::new("diffs");
-        let (mut undo, kept) = scene.undo_of((Kind::File, mode), scene.old(Kind::File));
-        make_private(&kept[0], 0, 0o700);
-        fs::rename(scene.0.join("old"), kept[0].join("0")).unwrap();
-        let read = |_: &Path, _| now.map(|now| now.map(|now| now.as_bytes().to_vec()));
-        let lines = undo.diffs(&[], 64_001, read).unwrap();
-        assert_eq!(lines.len(), expect.len(), "{lines:?}");
-        let mut both = lines.iter().zip(expect);
-        assert!(
-            both.all(|(line, start)| line.starts_with(start)),
-            "{lines:?}"
-        );
-        undo.with_contents = true;
-        assert_eq!(undo.diffs(&[], 64_001, read), Ok(Vec::new()));
     }
 }
