@@ -228,15 +228,6 @@ async fn unit(name: &str) -> UnitFacts {
 }
 
 #[tokio::test]
-async fn logs_of_a_unit_ask_for_it_and_other_logs_for_nothing() {
-    let Ok(ManagerAnswer::Unit(found)) = answer(&["logs", "unit=a"]).await else {
-        panic!("it is no unit");
-    };
-    assert_eq!(found.name, "a.service");
-    answer(&["logs"]).await.unwrap_err();
-}
-
-#[tokio::test]
 async fn service_facts_are_its_properties() {
     let expect = UnitFacts {
         name: "a.service".into(),
