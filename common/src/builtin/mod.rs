@@ -85,8 +85,7 @@ impl Builtin {
     pub const fn asks_manager(&self) -> bool {
         match self {
             Self::ServiceStatus { .. } | Self::ServiceList { .. } | Self::ServiceFailed => true,
-            // The journal does not know which units exist.
-            Self::Logs(query) => query.unit.is_some(),
+            Self::Logs(_) => false,
         }
     }
 

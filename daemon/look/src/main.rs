@@ -44,10 +44,7 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
         Builtin::Logs(query) => {
             let shown = logs::read(&query, Extent::All)?;
             print(&shown.text(&query))?;
-            match (&query.unit, shown.is_empty()) {
-                (Some(unit), true) => silent_unit(unit),
-                (_, _) => Ok(ExitCode::SUCCESS),
-            }
+            Ok(ExitCode::SUCCESS)
         }
         Builtin::ServiceStatus { unit } => unit_status(unit),
         Builtin::ServiceList { .. } | Builtin::ServiceFailed => {
@@ -60,25 +57,6 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Prints that there is no such unit, if the manager knows: a misspelt name looks like a quiet service.
-fn silent_unit(name: &UnitName) -> Result<ExitCode, String> {
-    let answer = facts().and_then(|facts| facts.answer.map_err(unavailable));
-    let unit = match answer {
-        Ok(ManagerAnswer::Unit(unit)) => unit,
-        Ok(ManagerAnswer::List(_) | ManagerAnswer::Failed(_)) => return Err(wrong_answer()),
-        Err(why) => {
-            eprintln!("remit-look: whether there is a unit '{name}' is not known: {why}");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
-    check_first_name(name.as_str(), &unit.name)?;
-    if !status::is_missing(&unit) {
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(&status::missing(&unit))?;
-    Ok(ExitCode::from(NO_SUCH_UNIT))
 }
 
 /// Prints the unit's state and its last log lines. The log lines also come if the manager did not answer.

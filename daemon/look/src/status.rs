@@ -49,7 +49,7 @@ pub fn is_missing(unit: &UnitFacts) -> bool {
     unit.load == "not-found" && unit.active == "inactive"
 }
 
-pub fn missing(unit: &UnitFacts) -> String {
+fn missing(unit: &UnitFacts) -> String {
     let mut text = format!("there is no unit '{}'\n", unit.name);
     if !unit.similar.is_empty() {
         text += &format!(

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use remit_common::builtin::{Builtin, LogQuery, UnitName, UnitPattern, UnitState};
+use remit_common::builtin::{Builtin, UnitName, UnitPattern, UnitState};
 use remit_wire::host::List;
 use remit_wire::service::{
     Condition, ManagerAnswer, Process, ServiceFacts, UnitFacts, UnitLine, Usage,
@@ -45,18 +45,15 @@ impl Bus {
     async fn tell(&self, command: &Builtin) -> Result<ManagerAnswer, Why> {
         self.present(&SYSTEMD).await?;
         match command {
-            Builtin::ServiceStatus { unit }
-            | Builtin::Logs(LogQuery {
-                unit: Some(unit), ..
-            }) => Ok(ManagerAnswer::Unit(Box::new(self.unit(unit).await?))),
+            Builtin::ServiceStatus { unit } => {
+                Ok(ManagerAnswer::Unit(Box::new(self.unit(unit).await?)))
+            }
             Builtin::ServiceList { state, pattern } => {
                 let units = self.list_units().await?;
                 Ok(ManagerAnswer::List(list(units, *state, pattern.as_ref())))
             }
             Builtin::ServiceFailed => self.units().await.map(ManagerAnswer::Failed),
-            Builtin::Logs(LogQuery { unit: None, .. }) => {
-                Err("the journal is not asked here".into())
-            }
+            Builtin::Logs(_) => Err("the journal is not asked here".into()),
         }
     }
 
