@@ -1228,6 +1228,7 @@ fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
             "paths = ['srv']",
             "'srv': the path does not begin with '/'",
         ),
+        (&rule("'/etc'", "'none'"), "ask", "", depends),
         // Whatever lies there is asked about.
         (&rule("'/etc/nginx/a'", "'none'"), "ask", "", ""),
     ] {

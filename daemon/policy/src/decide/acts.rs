@@ -233,9 +233,11 @@ impl Policy {
             let why = match alone {
                 Ok(Verdict::Allow(_)) => None,
                 Ok(Verdict::Ask(pending)) => Some(format!("by itself it {}", pending.approval())),
-                Ok(Verdict::Deny(denial)) | Err(denial) => asker
-                    .is_none()
-                    .then(|| format!("by itself it is refused: {}", denial.what)),
+                Ok(Verdict::Deny(denial)) | Err(denial) => match asker {
+                    None => Some(format!("by itself it is refused: {}", denial.what)),
+                    // More values than a rule covers take its approval not away.
+                    Some(_) => self.asks_about(caller, command, &args),
+                },
             };
             if let Some(why) = why {
                 return Err(refuse(&format!("{of_commit}, and {why}")));
@@ -243,6 +245,23 @@ impl Policy {
         }
         let command = Arc::clone(command);
         Ok(Act { command, args })
+    }
+
+    /// Returns that a rule asks for an approval of a call, if one counts for it, whether or not it allows the call.
+    fn asks_about(
+        &self,
+        caller: CallerIds<'_>,
+        command: &Arc<Command>,
+        args: &[(String, String)],
+    ) -> Option<String> {
+        let call = Some(Named::Command(command).with(args));
+        let speaking = self.granting.of(caller);
+        let rules = self.granting.positions(&speaking, &command.name);
+        let mut rules = rules.filter_map(|at| self.grants.get(at));
+        let asks = |rule: &&GrantRule| rule.approval.is_some() && rule.counts_for(call);
+        rules
+            .find(asks)
+            .map(|rule| format!("rule {} asks for an approval of it", rule.id))
     }
 
     /// Returns the commands that follow the undo of a commit that nobody confirmed: those that followed the commit.

@@ -63,14 +63,10 @@ impl<'a> CallPaths<'a> {
 }
 
 impl Policy {
-    /// Returns a rule, and a path of it, for a call without paths that needs an approval: a plan of that path alone is
+    /// Returns a rule, and a path within it, for a call without paths that needs an approval: a plan of that path alone is
     /// allowed by the rule and needs none. Takes time in proportion to the rules about the call, squared.
     #[must_use]
-    pub fn unasked_path(
-        &self,
-        caller: CallerIds<'_>,
-        ask: &Ask<'_>,
-    ) -> Option<(RuleId, &PlanPath)> {
+    pub fn unasked_path(&self, caller: CallerIds<'_>, ask: &Ask<'_>) -> Option<(RuleId, PlanPath)> {
         let Ask::Command { name, args, .. } = *ask else {
             return None;
         };
@@ -83,12 +79,23 @@ impl Policy {
             .filter_map(|at| self.grants.get(at))
             .filter(|rule| rule.approval.is_none());
         let mut paths = unasked.flat_map(|rule| &rule.paths);
-        paths.find_map(|path| {
+        let rule_of = |path: &PlanPath| {
             let paths = std::slice::from_ref(path);
             match self.decide(caller, &Ask::Paths { name, args, paths }) {
-                Verdict::Allow(grant) => Some((grant.basis().rule()?.clone(), path)),
+                Verdict::Allow(grant) => grant.basis().rule().cloned(),
                 Verdict::Ask(_) | Verdict::Deny(_) => None,
             }
+        };
+        // A rule about what is beneath the path counts for the path itself, and not for another name in it.
+        let another = |path: &PlanPath| {
+            let mut name = path.as_bytes().to_vec();
+            name.extend(b"/another-file");
+            PlanPath::new(name).ok()
+        };
+        paths.find_map(|path| {
+            let all = [Some(path.clone()), another(path)];
+            let mut all = all.into_iter().flatten();
+            all.find_map(|path| Some((rule_of(&path)?, path)))
         })
     }
 }

@@ -30,10 +30,10 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
         let mut call = Call::new(spec, fds)?;
         let sent = cx.policies.has_shadow().then(|| call.args().to_vec());
         call.complete(&cx.policies.live.policy);
-        // A plan or a journal takes time and memory, and a caller without a rule is refused by the name alone.
-        if cx.policies.may_grant(subject, &call) {
+        // A plan takes time and memory, and a caller without a rule is refused by the name alone.
+        let may_be_granted = cx.policies.may_grant(subject, &call);
+        if may_be_granted {
             call.decode_plan(&cx.policies.live.policy);
-            call.read_undone(&cx.policies.live.policy);
         }
         upload::add_words(&mut call, cx.settings, subject);
         let asked = asked.insert(cx.policies.summary_of(&call));
@@ -45,6 +45,10 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
         };
         if let Some(known) = check_request(cx, &requester.subject, &call)? {
             return Ok(Outcome::Answered(Answer::Known(known)));
+        }
+        // A journal is read from the disk, which only a request that may go on is worth.
+        if may_be_granted {
+            call.read_undone(&cx.policies.live.policy);
         }
         if let Some(sent) = sent {
             call.shadow = cx.policies.shadow_verdict(&requester.subject, &call, &sent);
