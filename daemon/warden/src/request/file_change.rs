@@ -65,8 +65,7 @@ pub fn open_journal(directory: &Path, id: &str) -> io::Result<File> {
     File::open(directory.join(id).join("journal"))
 }
 
-/// Reads the journal of a commit in any phase. The caller makes sure that the id is a name alone.
-pub fn read_journal(directory: &Path, id: &str) -> io::Result<Journal> {
+fn read_journal(directory: &Path, id: &str) -> io::Result<Journal> {
     let (file, mut bytes) = (open_journal(directory, id)?, Vec::new());
     file.take(Journal::MOST as u64 + 1)
         .read_to_end(&mut bytes)?;
@@ -133,16 +132,6 @@ impl Undo {
 
     pub fn id(&self) -> &str {
         &self.id
-    }
-
-    /// Returns the directory of the journals.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Reads the journal of the commit, which can be undone. A child does it.
-    pub fn committed(&self) -> Result<Journal, String> {
-        self.journal()
     }
 
     /// Returns what it puts back. Reads the journal, so a child does it.
