@@ -46,7 +46,7 @@ const FAILURES: [Failure; 42] = [
         "dig example.com",
         "",
         Network,
-        "{\"name\": \"name.lookup\", \"args\": {\"name\": \"example.com\"}}",
+        "'name.lookup' answers it, and is not granted to you",
     ),
     failure("getent hosts example.com", "", Network, "name.lookup"),
     failure(
