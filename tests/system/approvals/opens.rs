@@ -81,13 +81,11 @@ impl Machine {
         fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A plan for the files of the machine. What it replaces are files of this computer, because the daemon looks whether these
-    /// are as the plan has them.
+    /// A plan for the files of the machine.
     fn plan(&self, edits: &[Edit]) -> Vec<u8> {
         let planned = edits.iter().filter_map(|edit| {
             let path = str::from_utf8(edit.path.as_bytes()).unwrap();
-            edit.apply(found(Path::new(path)).as_ref())
-                .expect("it fits")
+            edit.apply(found(&self.at(path)).as_ref()).expect("it fits")
         });
         let bundle = Bundle::from_planned(planned.collect()).expect("a plan");
         bundle.as_bytes().to_vec()
