@@ -86,6 +86,9 @@ async fn job(bus: &Bus, method: &str, unit: &Known) -> Result<(), Fault> {
     // Subscribe before the call: the job can end before its reply is read.
     bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
     let manager = bus.owner(&SYSTEMD).await?;
+    // A unit that does not run and that nobody refers to is forgotten, with what its last start was.
+    bus.call::<_, ()>(&SYSTEMD, "RefUnit", &unit.id.as_str())
+        .await?;
     let mut removed = jobs_removed(bus).await?;
     let before = state(bus, unit).await?;
     let since = SystemTime::now()
