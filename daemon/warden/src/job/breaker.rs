@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_whose_end_is_not_saved_is_in_the_file() {
+    fn pause_with_an_unsaved_end_is_in_the_file() {
         let dir = StateDir::new("unsynced");
         let mut breakers = Breakers::open(&bounds(), dir.path()).unwrap();
         for _ in 0..3 {
