@@ -543,6 +543,20 @@ mod tests {
         }
     }
 
+    /// Returns the verdict about a program, "as ruled", with what is added to it.
+    fn as_ruled(mut report: AccessReport, typed: &str, allowed: bool, is_read: bool) -> Asked {
+        report.asked = Some(Asked {
+            allowed,
+            rule: None,
+            why: "as ruled".to_owned(),
+            lift: None,
+            approval: None,
+        });
+        let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
+        name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), is_read);
+        report.asked.unwrap()
+    }
+
     fn one_off() -> GrantView {
         GrantView {
             rule: "one-off".to_owned(),
@@ -577,16 +591,7 @@ mod tests {
         ] {
             let mut report = report();
             report.grants.push(one_off());
-            report.asked = Some(Asked {
-                allowed,
-                rule: None,
-                why: "as ruled".to_owned(),
-                lift: None,
-                approval: None,
-            });
-            let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
-            name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), true);
-            let why = report.asked.unwrap().why;
+            let why = as_ruled(report, typed, allowed, true).why;
             let says = why.ends_with("a person approves it");
             assert_eq!(says, has_change, "{typed}: {why}");
         }
@@ -646,16 +651,7 @@ mod tests {
             })
             .into();
             report.more_commands = more_commands;
-            report.asked = Some(Asked {
-                allowed,
-                rule: None,
-                why: "as ruled".to_owned(),
-                lift: None,
-                approval: None,
-            });
-            let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
-            name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), is_read);
-            let asked = report.asked.unwrap();
+            let asked = as_ruled(report, typed, allowed, is_read);
             (asked.why, asked.lift)
         };
         let sandboxed = "as ruled; if a sandbox keeps it from its answer: ";

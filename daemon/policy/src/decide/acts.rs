@@ -255,13 +255,9 @@ impl Policy {
         args: &[(String, String)],
     ) -> Option<String> {
         let call = Some(Named::Command(command).with(args));
-        let speaking = self.granting.of(caller);
-        let rules = self.granting.positions(&speaking, &command.name);
-        let mut rules = rules.filter_map(|at| self.grants.get(at));
-        let asks = |rule: &&GrantRule| rule.approval.is_some() && rule.counts_for(call);
-        rules
-            .find(asks)
-            .map(|rule| format!("rule {} asks for an approval of it", rule.id))
+        let mut rules = self.rules_about(caller, &command.name).into_iter();
+        let asking = rules.find(|rule| rule.approval.is_some() && rule.counts_for(call));
+        asking.map(|rule| format!("rule {} asks for an approval of it", rule.id))
     }
 
     /// Returns the commands that follow the undo of a commit that nobody confirmed: those that followed the commit.
@@ -299,9 +295,7 @@ impl Policy {
                 basis: Basis::Unconfirmed,
             });
         }
-        let speaking = self.granting.of(caller);
-        let positions = self.granting.positions(&speaking, commit);
-        let rules: Vec<&GrantRule> = positions.filter_map(|at| self.grants.get(at)).collect();
+        let rules = self.rules_about(caller, commit);
         let asker = match basis {
             // It was judged with the approval, which ends with the policy.
             Basis::Approved { .. } => Some(ApprovalOrigin::Rule),

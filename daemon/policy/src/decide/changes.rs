@@ -1,5 +1,7 @@
 //! Which rules are about the paths that a call changes, and whether its verdict depends on them.
 
+use std::borrow::Borrow;
+
 use remit_plan::{Bundle, PlanPath};
 
 use crate::decide::{Ask, CallerIds, Verdict};
@@ -53,13 +55,17 @@ impl<'a> CallPaths<'a> {
     /// whichever rule allows the change. The right to write to a directory or to move it decides on all beneath it.
     #[must_use]
     pub fn touch(&self, rule: &GrantRule) -> bool {
-        let is_own = |path: &PlanPath| {
-            let mut paths = rule.paths.iter();
-            paths.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
-        };
-        let are_all = self.paths.is_empty() || rule.paths.is_empty();
-        are_all || self.paths.iter().any(|path| is_own(path))
+        meet(&rule.paths, &self.paths)
     }
+}
+
+/// Returns true if one of these paths is one of `own`, or lies beneath or above one. No paths on a side mean any.
+pub(super) fn meet(own: &[PlanPath], paths: &[impl Borrow<PlanPath>]) -> bool {
+    let is_own = |path: &PlanPath| {
+        let mut own = own.iter();
+        own.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
+    };
+    own.is_empty() || paths.is_empty() || paths.iter().any(|path| is_own(path.borrow()))
 }
 
 impl Policy {
@@ -73,11 +79,8 @@ impl Policy {
         let Verdict::Ask(_) = self.decide(caller, ask) else {
             return None;
         };
-        let speaking = self.granting.of(caller);
-        let positions = self.granting.positions(&speaking, name);
-        let unasked = positions
-            .filter_map(|at| self.grants.get(at))
-            .filter(|rule| rule.approval.is_none());
+        let rules = self.rules_about(caller, name);
+        let unasked = rules.into_iter().filter(|rule| rule.approval.is_none());
         let mut paths = unasked.flat_map(|rule| &rule.paths);
         let rule_of = |path: &PlanPath| {
             let paths = std::slice::from_ref(path);

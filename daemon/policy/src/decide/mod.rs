@@ -248,6 +248,13 @@ impl Policy {
         refused_id(caller.uid).is_none() && granting.next().is_some()
     }
 
+    /// Returns the rules about this caller and name, in the order of decision.
+    fn rules_about(&self, caller: CallerIds<'_>, name: &str) -> Vec<&GrantRule> {
+        let speaking = self.granting.of(caller);
+        let positions = self.granting.positions(&speaking, name);
+        positions.filter_map(|at| self.grants.get(at)).collect()
+    }
+
     fn run(
         &self,
         caller: CallerIds<'_>,

@@ -9,6 +9,7 @@ use remit_common::builtin;
 use remit_plan::PlanPath;
 
 use crate::decide::CallerIds;
+use crate::decide::changes::meet;
 use crate::model::approval::Count;
 use crate::model::command::CommitUse;
 use crate::model::glob::Glob;
@@ -114,7 +115,7 @@ impl Policy {
                 grants.filter(|rule| {
                     may_be_about(rule, pre_approval.to)
                         && rule.allows(name, nature)
-                        && meets(rule, pre_approval.paths)
+                        && meet(&rule.paths, pre_approval.paths)
                 })
             };
             if !about().any(|rule| may_allow(rule, named, pre_approval.args)) {
@@ -174,15 +175,6 @@ fn may_allow(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String
 /// Returns true if the rule is about a call that has these arguments, and maybe more, whichever rule allows it.
 fn may_ask(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]) -> bool {
     named.is_none_or(|named| rule.scope.part(args).touches(named, args))
-}
-
-/// Returns true if a plan beneath these paths can lie beneath those of the rule. No paths mean any.
-fn meets(rule: &GrantRule, paths: &[PlanPath]) -> bool {
-    let is_one = |path: &PlanPath| {
-        let mut own = rule.paths.iter();
-        own.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))
-    };
-    rule.paths.is_empty() || paths.is_empty() || paths.iter().any(is_one)
 }
 
 /// Returns true if the rule is about every call that it allows, for all these recipients.

@@ -57,9 +57,9 @@ impl RecordedInForce {
         file(state).read()?.map(parse).transpose()
     }
 
-    /// Saves it if the file differs, on the disk before it replaces the old one.
-    pub fn save(&self, state: &Path) -> io::Result<()> {
-        if Self::read(state).is_ok_and(|saved| saved.as_ref() == Some(self)) {
+    /// Saves it if it differs from `saved`, on the disk before it replaces that.
+    pub fn save(&self, saved: Option<&Self>, state: &Path) -> io::Result<()> {
+        if saved == Some(self) {
             return Ok(());
         }
         let body = postcard::to_extend(self, Vec::new()).map_err(io::Error::other)?;
@@ -249,7 +249,7 @@ mod tests {
         std::fs::create_dir(state.join("warden")).unwrap();
         assert_eq!(RecordedInForce::read(&state), Ok(None));
         let now = RecordedInForce::new("d", &with_floor(true));
-        now.save(&state).unwrap();
+        now.save(None, &state).unwrap();
         assert_eq!(RecordedInForce::read(&state), Ok(Some(now)));
         let path = file(&state).path;
         let mut bytes = std::fs::read(&path).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         assert!(RecordedInForce::read(&state).is_err());
         RecordedInForce::new("e", &Config::default())
-            .save(&state)
+            .save(None, &state)
             .unwrap();
         assert!(RecordedInForce::read(&state).is_ok());
         std::fs::remove_dir_all(state).unwrap();

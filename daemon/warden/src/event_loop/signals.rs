@@ -211,7 +211,9 @@ impl Warden {
             say_error!("cannot save the users and groups of denials for the next start: {error}");
         }
         let recorded = RecordedInForce::new(&live.digest, &self.settings.config);
-        if let Err(error) = recorded.save(self.settings.state.dir()) {
+        let state = self.settings.state.dir();
+        let saved = RecordedInForce::read(state).ok().flatten();
+        if let Err(error) = recorded.save(saved.as_ref(), state) {
             say_error!("cannot save what is in force, so the next start records it again: {error}");
         }
         self.reports.policy.clone_from(&live.digest);

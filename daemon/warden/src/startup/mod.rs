@@ -223,7 +223,7 @@ fn record_start(warden: &mut Warden) -> Result<(), Fatal> {
     {
         audit.write_patiently(changed).map_err(unwritten)?;
     }
-    if let Err(error) = in_force.save(state) {
+    if let Err(error) = in_force.save(before.as_ref(), state) {
         say_error!("cannot save what is in force, so the next start records it again: {error}");
     }
     Ok(())
