@@ -173,6 +173,31 @@ fn duplicate_crate_versions_have_reasons() {
     assert_eq!(twice, known);
 }
 
+/// Else a build, and the tests after it, would each compile the crate, and all that use it. `remit-tests` names such features.
+#[test]
+fn tests_add_no_features_to_what_builds_use() {
+    let features = |edges: &str| -> BTreeSet<String> {
+        let all = [
+            "tree",
+            "--workspace",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}\t{f}",
+            "-e",
+            edges,
+        ];
+        let tree = repo::cargo(&all);
+        tree.lines()
+            .map(|line| line.trim_end_matches(" (*)").to_owned())
+            .collect()
+    };
+    let builds = features("normal,build");
+    let with_tests = features("normal,build,dev");
+    let added: Vec<_> = builds.difference(&with_tests).collect();
+    assert!(added.is_empty(), "{added:#?}");
+}
+
 /// Returns true if [`LICENCES`] satisfy an SPDX expression. OR binds weaker than AND; the old `/` means OR.
 fn allowed(expression: &str) -> bool {
     let spaced = expression
