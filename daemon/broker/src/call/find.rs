@@ -110,9 +110,20 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
     let own_test = found
         .as_ref()
         .and_then(|(found, program)| may_use.own_test(found, program));
+    let is_granted = |name: &str| {
+        report
+            .commands
+            .iter()
+            .any(|one| one.usage.split(' ').next() == Some(name))
+    };
+    let typed_name = hints::call_of_typed_name(&argv, is_granted);
     let Some(asked) = report.asked.as_mut() else {
         return;
     };
+    if let Some(call) = typed_name {
+        asked.why += &format!("; but {call}");
+        return;
+    }
     let or_change = match is_change || !asked.allowed {
         true => may_use.or_change(),
         false => String::new(),
@@ -665,6 +676,15 @@ mod tests {
             |name: &str| format!("'{name}', a command of remit's package, is not granted to you");
         for (typed, allowed, is_read, more, expect) in [
             ("ls", true, true, 0, "as ruled".to_owned()),
+            (
+                "service.restart unit=x.service",
+                true,
+                true,
+                0,
+                "as ruled; but service.restart is a command of remit, no program: change {\"name\": \"service.restart\", \
+                 \"args\": {\"unit\": \"x.service\"}}"
+                    .to_owned(),
+            ),
             (
                 "timeout 5 /bin/systemctl list-timers",
                 true,

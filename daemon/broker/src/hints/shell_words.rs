@@ -106,6 +106,13 @@ impl ShellWords {
     }
 }
 
+/// Returns the call that was meant, if the first word is the name of a command of the package, or of one that `is_granted`.
+pub fn call_of_typed_name(argv: &[&[u8]], is_granted: impl Fn(&str) -> bool) -> Option<String> {
+    let name = std::str::from_utf8(argv.first()?).ok()?;
+    let is_command = remit_programs::shipped(name).is_some() || is_granted(name);
+    is_command.then(|| of_command(name, argv)).flatten()
+}
+
 fn of_first_word(program: &str, argv: &[&[u8]]) -> Option<String> {
     match program {
         "cd" => return Some("cd is a word of the shell: use cwd, or script".into()),

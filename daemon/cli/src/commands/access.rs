@@ -5,6 +5,7 @@ use remit_wire::{Access, AccessReport, Asked, CommandView, Effect, GrantView, Re
 use crate::args::{self, AccessArgs};
 use crate::client::user_socket::Daemon;
 use crate::error::{Exit, Failure};
+use crate::render::failure;
 use crate::render::output::{self, Context, Form};
 use crate::render::table::{self, Table};
 use crate::render::units::Width;
@@ -50,7 +51,7 @@ fn decision(report: &AccessReport, asked: &Asked, is_named: bool) -> String {
         (false, None) => "no",
     };
     lines += &table::fact("allowed", allowed);
-    lines += &table::fact("why", &asked.why);
+    lines += &table::fact("why", &failure::typed(&asked.why));
     if let Some(approval) = &asked.approval {
         lines += &table::fact("approval", approval);
     }
@@ -94,7 +95,7 @@ fn found(report: &AccessReport, query: &str, width: Width) -> String {
         false => commands(report, width),
     };
     if let Some(asked) = &report.asked {
-        lines += &format!("\n{}\n", table::line(&asked.why));
+        lines += &format!("\n{}\n", table::line(&failure::typed(&asked.why)));
         let lift = asked.lift.iter();
         lines.extend(lift.map(|lift| table::lines("to lift it", lift)));
     }

@@ -249,6 +249,23 @@ fn access_shows_approvers_and_next_step() {
     assert_eq!(fake.all_heard(), [Request::Access(question)]);
 }
 
+/// Agents read calls of tools there, people what they can type.
+#[test]
+fn why_of_access_has_verbs_in_place_of_calls() {
+    let fake = access(Some(Asked {
+        allowed: true,
+        rule: None,
+        why: "yes; but x is no program: run {\"name\": \"x\", \"args\": {\"a\": \"b\"}}".into(),
+        lift: None,
+        approval: None,
+    }));
+    for args in [&["access", "x"][..], &["access", "--query", "x"]] {
+        let said = fake.output(args);
+        let shown = squeezed(said.text()).join("|");
+        assert!(shown.contains("'remit run --name x a=b'"), "{shown}");
+    }
+}
+
 #[test]
 fn access_query_shows_rule_of_command_that_is_not_granted() {
     let fake = access(Some(Asked {
