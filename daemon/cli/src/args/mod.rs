@@ -58,8 +58,7 @@ Exit status:
 #[command(
     name = "remit",
     version,
-    after_long_help = EXIT,
-    verbatim_doc_comment
+    after_long_help = EXIT
 )]
 pub struct CommandLine<V: Subcommand> {
     /// Directory with the daemon's sockets
