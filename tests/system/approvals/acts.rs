@@ -8,8 +8,9 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, argv, at_once, change, named, stdout};
-use remit_tests::daemon::{Options, admin, user_a, user_b};
+use remit_tests::daemon::{ADMIN_GROUP, Options, SOCKET_GROUP, admin, other_admin, user_a, user_b};
 use remit_wire::outcome::{FollowUp, JobReport, State};
 use remit_wire::{Request, Run, What};
 
@@ -522,6 +523,98 @@ fn what_changes_between_stops_what_follows() {
                 .any(|record| record["REMIT_COMMAND"] == "site.cat"),
             "{words}"
         );
+    }
+}
+
+/// Of the requester and of the approver. After a load of the policy nothing further is queued; without one its turn looks.
+#[test]
+fn what_follows_ends_with_the_accounts_that_it_rests_on() {
+    let all = || Accounts {
+        users: vec![("agent", 64_001), ("five", 64_005), ("six", 64_006)],
+        groups: vec![
+            ("remit", SOCKET_GROUP, vec!["agent", "five", "six"]),
+            ("remit-admin", ADMIN_GROUP, vec!["five", "six"]),
+        ],
+        directory: Vec::new(),
+    };
+    let without_agent = || {
+        let mut accounts = all();
+        accounts.users.retain(|(name, _)| *name != "agent");
+        accounts
+    };
+    let without_five = || {
+        let mut accounts = all();
+        for (name, _, members) in &mut accounts.groups {
+            members.retain(|member| (*name, *member) != ("remit-admin", "five"));
+        }
+        accounts
+    };
+    type Change<'a> = &'a dyn Fn() -> Accounts;
+    let changes: [(Change<'_>, Option<&str>); 3] = [
+        (
+            &without_agent,
+            Some("the account of agent no longer exists"),
+        ),
+        (
+            &without_five,
+            Some("five is no longer in the group of admin.sock"),
+        ),
+        (&all, None),
+    ];
+    for ((change, why), is_loaded) in changes
+        .into_iter()
+        .flat_map(|change| [(change, true), (change, false)])
+    {
+        let mut fixture = PlanFixture::of(Options {
+            policy: format!("{COMMANDS}{POLICY}"),
+            accounts: Some(all()),
+            ..options()
+        });
+        fixture.put("files/a", "old\n");
+        let mut caller = Caller::new(&fixture.daemon, &user_a());
+        let gate = Gate::closed(&fixture);
+        let (job, _) = asks(&fixture, &mut caller, "new\n", &["site.gate", "site.cat"]);
+        approve(&fixture.daemon, job).expect("the approver can");
+        running(&fixture, "site.gate");
+        fixture.daemon.set_accounts(change());
+        let six = |request| {
+            let reply = fixture.daemon.administers(&other_admin(), request);
+            reply.expect("six is an administrator")
+        };
+        if is_loaded {
+            six(AdminRequest::Reload);
+        }
+        gate.open();
+        let request = AdminRequest::Job {
+            id: job.to_string(),
+            wait: true,
+        };
+        let AdminReply::Job(any) = six(request) else {
+            panic!("a job");
+        };
+        let [first, second] = &any.then[..] else {
+            panic!("{any:?}");
+        };
+        assert!(first.has_succeeded(), "{any:?}");
+        let Some(why) = why else {
+            assert!(second.has_succeeded(), "{any:?}");
+            continue;
+        };
+        let expect = match is_loaded {
+            true => (State::NotStarted, false),
+            false => (State::Denied, true),
+        };
+        assert_eq!((second.state, second.job.is_some()), expect, "{any:?}");
+        assert!(second.cause.contains(why), "{why}: {any:?}");
+        let all = fixture.daemon.audit();
+        let mut intents = all
+            .iter()
+            .filter(|record| record["REMIT_EVENT"] == "intent");
+        assert!(
+            !intents.any(|record| record["REMIT_COMMAND"] == "site.cat"),
+            "{why}"
+        );
+        fixture.daemon.stop();
     }
 }
 

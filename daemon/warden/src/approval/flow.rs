@@ -31,7 +31,7 @@ use crate::job::life::Event;
 use crate::job::queue;
 use crate::job::recheck::{Check, recheck};
 use crate::job::start::{self, Admission};
-use crate::request::{Approved, Draft};
+use crate::request::{Approved, ApprovedBy, Draft};
 use crate::startup::fault::{self, Point};
 
 /// Starts to measure files; the approver is asked afterwards. Fails if too much waits or the user asks too often.
@@ -315,12 +315,14 @@ fn finish_approval(
     let mut approvals = std::mem::take(&mut request.approvals);
     approvals.push(approval);
     let approved = Approved {
-        by: approvals.iter().map(|one| one.by.clone()).collect(),
-        signed: approvals
-            .iter()
-            .filter_map(Approval::signed_before)
-            .collect(),
-        asked: request.pending.approval().clone(),
+        by: ApprovedBy {
+            people: approvals.iter().map(|one| one.by.clone()).collect(),
+            signed: approvals
+                .iter()
+                .filter_map(Approval::signed_before)
+                .collect(),
+            asked: request.pending.approval().clone(),
+        },
         digest: request.digest,
         deadline: request.deadline,
         files: request.measured(),

@@ -10,6 +10,7 @@ use remit_common::text;
 use remit_policy::Base;
 use remit_spawn::PathIs;
 
+use crate::approval::accepted::AcceptedSignatures;
 use crate::approval::file_hash::{
     self, AsFound, FileFound, Measuring, ReaderIdentity, Wanted, Word,
 };
@@ -84,13 +85,14 @@ impl Wanted {
     }
 }
 
-/// Looks the people up that a job rests on, before it starts. Fails if nothing can be forked.
+/// Looks the people up that a job rests on, and the keys of `accepted`, before it starts. Fails if nothing can be forked.
 pub fn look_up_again(
     question: &Question,
+    accepted: Option<&AcceptedSignatures>,
     reactor: &mut Reactor,
     serial: u64,
 ) -> Result<Measuring, Refusal> {
-    let measuring = Measuring::of_people(question);
+    let measuring = Measuring::of_people(question, accepted);
     watched(measuring, reactor, serial, "cannot look up accounts")
 }
 

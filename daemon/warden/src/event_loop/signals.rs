@@ -74,7 +74,7 @@ impl Warden {
     }
 
     pub fn reload(&mut self, asked: Option<&Subject>) -> Result<(), Fatal> {
-        let waiting = self.jobs.subjects();
+        let waiting = self.jobs.subjects().chain(self.acts.subjects());
         let connected = self.callers.sessions.subjects();
         let connected = connected.chain(self.admins.subjects());
         let mut people = Question::of(connected.chain(waiting));
@@ -201,6 +201,8 @@ impl Warden {
             Some((waiting.plan.job, why))
         });
         let lost: Vec<(JobId, String)> = lost.collect();
+        let admin_group = self.admins.group();
+        self.acts.on_accounts(&live.people, &named, admin_group);
         self.sandbox.drop_prefork_pool();
         let sandboxes = self.sandbox.manager.sandboxes(&live.policy);
         self.sandbox.pool.want_default(&sandboxes);

@@ -2,20 +2,24 @@
 //! of its own, once the one before has ended with exit 0; the first that has not ends the rest. None of them starts by itself
 //! after a restart of remitd. The end of the commit is reported once all of them are over.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp, State};
+use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
 use remit_common::wire::{Effect, Purpose};
 use remit_link::{JobMeta, ToBroker};
 use remit_policy::{Act, Basis, CommitUse};
 
+use crate::approval::approver::lost_approver;
 use crate::event_loop::timers::Timer;
+use crate::identity::accounts::People;
 use crate::identity::peer::Subject;
 use crate::job::commits::NEEDS_RECOVERY;
 use crate::job::context::JobCx;
-use crate::request::Plan;
+use crate::request::{ApprovedBy, Plan};
 
 const TEXT: usize = 600;
 const SKIPPED: &str = "not started: the one before it did not end with exit 0";
@@ -37,6 +41,10 @@ pub struct FollowedCommit {
     pub basis: Basis,
     pub policy: String,
     pub reason: String,
+    /// The approval of the commit.
+    pub approved: Option<ApprovedBy>,
+    /// Why no further command starts: an account that they rest on has changed.
+    pub lost: Option<Refusal>,
     /// What becomes of the files if one of them fails.
     pub files: String,
     pub acts: Vec<Act>,
@@ -94,6 +102,8 @@ impl FollowedCommit {
             basis: plan.basis().clone(),
             policy: plan.policy().to_owned(),
             reason: plan.asked().reason().unwrap_or_default().to_owned(),
+            approved: plan.approved.as_ref().map(|approved| approved.by.clone()),
+            lost: None,
             files,
             then: acts.iter().map(queued).collect(),
             acts,
@@ -145,6 +155,24 @@ impl FollowedCommit {
         }
     }
 
+    fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        let approved = self.approved.as_ref();
+        let approvers = approved.into_iter().flat_map(|by| &by.people);
+        approvers.chain([&self.requester])
+    }
+
+    fn loses(&self, people: &People, named: &BTreeSet<u32>, admin_group: u32) -> Option<Refusal> {
+        if let Some(why) = people.has_lost(&self.requester, named) {
+            return Some(Refusal::new(Code::DeniedRule, why));
+        }
+        let approved = self.approved.as_ref()?;
+        // Of a commit that ended during the load, none was looked up.
+        let is_known = |by: &&Subject| people.account(by.uid(), by.user()).is_some();
+        let by = approved.people.iter().filter(is_known);
+        let why = lost_approver(by, &approved.asked, people, admin_group)?;
+        Some(Refusal::new(Code::ApprovalVoid, why))
+    }
+
     fn on_ended(&mut self, job: JobId, ending: &Ending) -> bool {
         let at = self.then.iter().position(|one| one.job == Some(job));
         if let Some(at) = at {
@@ -189,6 +217,8 @@ impl Acts {
             basis: Basis::Unconfirmed,
             policy: String::new(),
             reason: "nobody confirmed the commit".to_owned(),
+            approved: None,
+            lost: None,
             files: "the files stay undone".to_owned(),
             then: acts.iter().map(queued).collect(),
             acts,
@@ -262,6 +292,20 @@ impl Acts {
         all.any(|one| one.job == Some(job))
     }
 
+    /// The people that commands after commits rest on. The daemon rests on no account.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        let of_users = self.0.iter().filter(|chain| !chain.is_undo());
+        of_users.flat_map(FollowedCommit::subjects)
+    }
+
+    /// Takes the accounts as a load of the policy has found them. What has lost a right by them does not go on, also if it
+    /// comes back. `named`: groups that count.
+    pub fn on_accounts(&mut self, people: &People, named: &BTreeSet<u32>, admin_group: u32) {
+        for chain in self.0.iter_mut().filter(|chain| chain.lost.is_none()) {
+            chain.lost = chain.loses(people, named, admin_group);
+        }
+    }
+
     fn undos(&self) -> impl Iterator<Item = &FollowedCommit> {
         self.0.iter().filter(|chain| chain.is_undo())
     }
@@ -301,6 +345,9 @@ pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::fixture::Scene;
+    use crate::identity::accounts::AccountState;
+    use crate::identity::user_names::Login;
 
     const UNDO: JobId = JobId([1; 16]);
     const COMMAND: JobId = JobId([2; 16]);
@@ -354,6 +401,55 @@ mod tests {
         acts.on_lost(|_| false);
         assert_eq!(acts.0[0].then[0].state, State::Running);
         assert!(!acts.has_due_after_undo());
+    }
+
+    #[test]
+    fn chain_ends_with_the_accounts_that_it_rests_on() {
+        const ADMINS: u32 = 64_200;
+        let login = |name: &str, groups: &[u32]| {
+            AccountState::Is(Login {
+                name: name.to_owned(),
+                groups: groups.to_vec(),
+            })
+        };
+        let (agent, ann) = (64_001, 64_002);
+        let (gone, other) = (AccountState::NoAccount, login("eve", &[agent]));
+        for (uid, name, account, why) in [
+            (agent, "agent", login("agent", &[agent]), None),
+            (agent, "agent", gone.clone(), Some("no longer exists")),
+            (agent, "agent", other, Some("'eve' now")),
+            (agent, "agent", login("agent", &[]), Some("lost a group")),
+            (ann, "ann", login("ann", &[ADMINS]), None),
+            (ann, "ann", gone, Some("no longer exists")),
+            (ann, "ann", login("ann", &[]), Some("group of admin.sock")),
+        ] {
+            let mut acts = chain(None);
+            let people = People::fake(uid, name, account);
+            acts.on_accounts(&people, &[agent].into(), ADMINS);
+            assert!(acts.0[0].lost.is_none(), "the daemon has no account");
+            assert_eq!(acts.subjects().count(), 0);
+
+            let request = Scene::new().approved_before(Subject::fake(ann, "ann", None));
+            acts.0[0].basis = Basis::Notification;
+            acts.0[0].requester = request.draft.requester.subject.clone();
+            acts.0[0].approved = Some(ApprovedBy {
+                people: request.approvers().cloned().collect(),
+                signed: Vec::new(),
+                asked: request.pending.approval().clone(),
+            });
+            let asked: Vec<u32> = acts.subjects().map(Subject::uid).collect();
+            assert_eq!(asked, [ann, agent]);
+            acts.on_accounts(&people, &[agent].into(), ADMINS);
+            // It does not go on with the next load, either.
+            acts.on_accounts(&People::default(), &[agent].into(), ADMINS);
+            let lost = acts.0[0].lost.take().map(|refusal| refusal.message);
+            let is_expected = match (&lost, why) {
+                (Some(lost), Some(why)) => lost.contains(why),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(is_expected, "{name}: {lost:?}, not {why:?}");
+        }
     }
 
     #[test]

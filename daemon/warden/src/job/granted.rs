@@ -12,7 +12,7 @@ use crate::job::copy_bounds::check_new_copy;
 use crate::job::kept_views;
 use crate::job::life::Event;
 use crate::job::{backpressure, ended, queue};
-use crate::request::{BoundCall, Call, Draft, NewJob, Plan, Requester};
+use crate::request::{ApprovedBy, BoundCall, Call, Draft, NewJob, Plan, Requester};
 use crate::sandbox::checkup::test_plan_if_new;
 
 pub fn start_granted(
@@ -38,17 +38,19 @@ pub fn start_own(
     backpressure::execute(&mut cx.job, plan).map(|_| job)
 }
 
-/// Queues what follows a commit: whatever becomes of it, its end is recorded and reported. A full queue does not refuse it.
+/// Queues what follows a commit, which `approved` have approved: whatever becomes of it, its end is recorded and reported. A full queue does not refuse it.
 pub fn queue_own(
     cx: &mut RequestCx<'_>,
     requester: Requester,
     call: Call,
     grant: Grant,
+    approved: Option<ApprovedBy>,
 ) -> Result<JobId, Refusal> {
     let uid = requester.subject.uid();
     let (bound, new) = bind(cx, JobSlot::Later, &call, grant.terms(), Some(uid))?;
     let draft = Draft::new(call, bound, requester, new);
-    let (job, plan) = (draft.job, Box::new(draft.granted(grant, None)));
+    let (job, mut plan) = (draft.job, Box::new(draft.granted(grant, None)));
+    plan.follows = approved;
     queue::enqueue(&mut cx.job, plan).map(|_| job)
 }
 

@@ -213,6 +213,9 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
         session: chain.session,
         ticket: 0,
     };
+    if let Some(lost) = &chain.lost {
+        return Err(lost.clone().next("ask for it by itself"));
+    }
     let (effect, purpose) = (act.command.effect, chain.purpose(act.command.effect));
     let is_undo = chain.is_undo();
     if !is_undo {
@@ -238,7 +241,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
         // Never queued: a lock would end it. It may be parked, and then it can be lost.
         return granted::start_own(cx, requester, call, grant);
     }
-    let commit = chain.commit;
+    let (commit, approved) = (chain.commit, chain.approved.clone());
     cx.job.confirmations.on_act(commit, act.text())?;
-    granted::queue_own(cx, requester, call, grant)
+    granted::queue_own(cx, requester, call, grant, approved)
 }

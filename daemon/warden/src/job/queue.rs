@@ -1,6 +1,7 @@
 //! Queues jobs that wait for a slot or a copy of the machine, and starts them in turn. An approved plan first has its files hashed, and its requester
 //! and approver looked up, again: days can pass until a slot is free. So are requester, giver and recipient of a plan by a
-//! temporary grant. It has its slot meanwhile, so no other starts first.
+//! temporary grant, and requester and approver of what follows an approved commit. It has its slot meanwhile, so no other
+//! starts first.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::job::life::{Action, Event};
 use crate::job::recheck::{Check, recheck};
 use crate::job::start::{self, Admission, NotStarted};
 use crate::job::state::{MeasuringAgain, Waiting};
-use crate::request::Plan;
+use crate::request::{Approved, ApprovedBy, Plan};
 use crate::startup::fault::{self, Point};
 
 const FORK_AGAIN: Duration = Duration::from_secs(1);
@@ -36,9 +37,13 @@ pub fn enqueue(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<Outcome, Refusal> 
         ended::release_plan(cx, plan);
         return Err(refusal);
     }
+    let to = match plan.follows {
+        Some(_) => Admission::Following,
+        None => Admission::Slot,
+    };
     let mut waiting = Waiting::new(plan, timers::unix_ms());
     let (record, meta) = (waiting.plan.queued(), waiting.meta());
-    let admitted = start::admit(cx, &mut waiting.plan, Admission::Slot, record, meta);
+    let admitted = start::admit(cx, &mut waiting.plan, to, record, meta);
     if let Err(refusal) = admitted {
         ended::release_plan(cx, waiting.plan);
         return Err(refusal);
@@ -156,14 +161,20 @@ fn start_measuring(cx: &mut RequestCx<'_>, plan: &Plan, serial: u64) -> Result<M
     if let Basis::TemporaryGrant { grant, .. } = plan.basis() {
         let mut question = Question::of([requester]);
         cx.approvals.grants.ask_about_one(*grant, &mut question);
-        return look_up_again(&question, cx.job.reactor, serial);
+        return look_up_again(&question, None, cx.job.reactor, serial);
+    }
+    let accepted = |by: &ApprovedBy| {
+        let (config, signed) = (&cx.settings.args.config, by.signed.clone());
+        AcceptedSignatures::new(config, requester, &by.people, signed)
+    };
+    if let Some(by) = &plan.follows {
+        let question = Question::of(by.people.iter().chain([requester]));
+        return look_up_again(&question, Some(&accepted(by)), cx.job.reactor, serial);
     }
     let mut wanted = wanted(plan);
-    if let Some(approved) = &plan.approved {
-        approved.by.iter().for_each(|by| wanted.people.add(by));
-        let (config, signed) = (&cx.settings.args.config, approved.signed.clone());
-        let accepted = AcceptedSignatures::new(config, requester, &approved.by, signed);
-        wanted.accepted = Some(accepted);
+    if let Some(Approved { by, .. }) = &plan.approved {
+        by.people.iter().for_each(|one| wanted.people.add(one));
+        wanted.accepted = Some(accepted(by));
     }
     wanted.start(cx.job.reactor, serial)
 }
@@ -187,9 +198,10 @@ pub fn on_measured_again(
         return Ok(None);
     };
     let plan = &waiting.plan;
-    let check = match &plan.approved {
-        Some(approved) => Check::Rehashed(plan, approved, &found),
-        None => Check::LookedUp(plan, &found),
+    let check = match (&plan.approved, &plan.follows) {
+        (Some(approved), _) => Check::Rehashed(plan, approved, &found),
+        (None, Some(by)) => Check::Follows(plan, by, &found),
+        (None, None) => Check::LookedUp(plan, &found),
     };
     match recheck(cx, check) {
         Ok(()) => match waiting.plan.life.advance(Event::Unchanged) {

@@ -190,6 +190,8 @@ fn no_ledger(error: &io::Error) -> Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Slot,
+    /// The same, of what follows an approved commit.
+    Following,
     Approval,
 }
 
@@ -203,6 +205,7 @@ pub fn admit(
 ) -> Result<(), Refusal> {
     let (queued_for, event, point) = match to {
         Admission::Slot => (QueuedFor::Slot, Event::Queued, Point::AfterQueue),
+        Admission::Following => (QueuedFor::Slot, Event::Follows, Point::AfterQueue),
         Admission::Approval => (QueuedFor::Approval, Event::Asked, Point::AfterAsk),
     };
     let line = draft.life.foresee(event)?;

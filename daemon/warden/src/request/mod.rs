@@ -164,16 +164,24 @@ pub struct Plan {
     draft: Draft,
     grant: Grant,
     pub approved: Option<Approved>,
+    /// The approval of the commit that it follows.
+    pub follows: Option<ApprovedBy>,
+}
+
+/// The people that have approved a request, and what its rules ask for.
+#[derive(Clone, Debug)]
+pub struct ApprovedBy {
+    /// As many different people as its rules ask for.
+    pub people: Vec<Subject>,
+    /// Those of them who have signed it.
+    pub signed: Vec<SignedBefore>,
+    pub asked: Approval,
 }
 
 /// What was approved. It is checked again just before the exec.
 #[derive(Clone, Debug)]
 pub struct Approved {
-    /// As many different people as its rules ask for.
-    pub by: Vec<Subject>,
-    /// Those of them who have signed it.
-    pub signed: Vec<SignedBefore>,
-    pub asked: Approval,
+    pub by: ApprovedBy,
     /// SHA-256 of all that runs.
     pub digest: [u8; 32],
     /// Latest start, as time since boot (CLOCK_BOOTTIME).
@@ -235,7 +243,7 @@ impl Plan {
         if let Basis::TemporaryGrant { approval, .. } = self.basis() {
             return Some(approval);
         }
-        self.approved.as_ref().map(|approved| &approved.asked)
+        self.approved.as_ref().map(|approved| &approved.by.asked)
     }
 
     /// Returns whether the approval has expired.
@@ -256,6 +264,7 @@ impl Draft {
             draft: self,
             grant,
             approved,
+            follows: None,
         }
     }
 

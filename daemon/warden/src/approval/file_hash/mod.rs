@@ -183,11 +183,12 @@ impl Measuring {
         Self::in_child(copies, |files| MeasuredFiles::of(wanted, opens, files))
     }
 
-    /// Looks people up again, and at no file. Fails if nothing can be forked.
-    pub fn of_people(question: &Question) -> Result<Self, String> {
+    /// Looks people and `keys` up again, and at no other file. Fails if nothing can be forked.
+    pub fn of_people(people: &Question, keys: Option<&AcceptedSignatures>) -> Result<Self, String> {
         Self::in_child(Copies::new(), |_| {
             Ok(MeasuredFiles {
-                people: People::look_up(question),
+                signatures: keys.map(AcceptedSignatures::now).unwrap_or_default(),
+                people: People::look_up(people),
                 ..MeasuredFiles::default()
             })
         })

@@ -81,6 +81,8 @@ pub enum Event {
     Approved,
     /// Ledger and audit log have it as a job that waits for a slot.
     Queued,
+    /// The same, and it follows a commit that an approver approved.
+    Follows,
     /// A slot is free, or the audit log can be written again.
     Turn,
     Unchanged,
@@ -237,7 +239,7 @@ const fn next(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         (New | Spent, E::Turn) => (Starting(Request), Action::RecordIntent),
         (New, E::Queued) => (Queued(NotApproved), Action::Wait),
         // Hours can pass until a slot is free.
-        (Spent, E::Queued) => (Queued(Unknown), Action::Wait),
+        (Spent, E::Queued) | (New, E::Follows) => (Queued(Unknown), Action::Wait),
         (New, E::NeedsApproval) => (Examined, Action::Hash),
 
         (Examined, E::Asked) => (Asked, Action::Wait),

@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::{Action, End, Event, Files, Life, Origin, Refusal, Stage, next};
 
-const EVENTS: [Event; 23] = [
+const EVENTS: [Event; 24] = [
     Event::Lifted,
     Event::NeedsApproval,
     Event::Asked,
@@ -14,6 +14,7 @@ const EVENTS: [Event; 23] = [
     Event::NotApproved,
     Event::Approved,
     Event::Queued,
+    Event::Follows,
     Event::Turn,
     Event::Unchanged,
     Event::Delayed,
@@ -146,7 +147,8 @@ impl Job {
     fn can(&self, event: Event, is_slot_free: bool) -> bool {
         match event {
             Event::Lifted => self.right == Right::TemporaryGrant,
-            Event::NeedsApproval => self.right == Right::Approval,
+            // An approval of its own, or that of the commit before it.
+            Event::NeedsApproval | Event::Follows => self.right == Right::Approval,
             Event::Approve => self.right == Right::Approval && self.known,
             Event::Asked | Event::Approved | Event::Unchanged => self.due == Action::Hash,
             Event::Queued => self.may_run(),
@@ -181,6 +183,9 @@ impl Job {
         match event {
             Event::Asked | Event::Queued => (self.ledger, self.known) = (true, true),
             Event::Approved => (self.approved, self.compared) = (self.approved + 1, true),
+            Event::Follows => {
+                (self.ledger, self.known, self.approved) = (true, true, self.approved + 1);
+            }
             Event::Unchanged => self.compared = true,
             Event::Delayed | Event::LogFull => self.compared = false,
             Event::Recorded => self.intents += 1,
@@ -470,6 +475,12 @@ fn a_wrong_transition_is_found() {
             _ => next(stage, event),
         }
     }
+    const fn trusts_the_commit(stage: Stage, event: Event) -> Option<(Stage, Action)> {
+        match (stage, event) {
+            (Stage::New, Event::Follows) => Some((Stage::Queued(Files::NotApproved), Action::Wait)),
+            _ => next(stage, event),
+        }
+    }
     const fn starts_again(stage: Stage, event: Event) -> Option<(Stage, Action)> {
         match (stage, event) {
             (Stage::Running, Event::ExitedLast) => {
@@ -523,6 +534,10 @@ fn a_wrong_transition_is_found() {
         ),
         (
             trusts_old_people,
+            "runs with files or people that were not compared",
+        ),
+        (
+            trusts_the_commit,
             "runs with files or people that were not compared",
         ),
         (starts_again, "runs twice"),

@@ -23,7 +23,7 @@ use crate::job::context::RequestCx;
 use crate::job::copy_bounds::check_copy;
 use crate::job::granted::may_commit;
 use crate::request::file_change;
-use crate::request::{Approved, Draft, Plan};
+use crate::request::{Approved, ApprovedBy, Draft, Plan};
 
 pub const LATE: &str = "no slot was free before the approval expired";
 
@@ -38,6 +38,8 @@ pub enum Check<'a> {
     Turn(&'a mut Plan),
     /// A slot is free, and it was approved.
     Rehashed(&'a Plan, &'a Approved, &'a Measurement),
+    /// A slot is free, and it follows a commit that these have approved.
+    Follows(&'a Plan, &'a ApprovedBy, &'a Measurement),
     /// A slot is free, and a temporary grant allows it.
     LookedUp(&'a Plan, &'a Measurement),
 }
@@ -49,6 +51,7 @@ enum At {
     Approving,
     Turn,
     Rehashed,
+    Follows,
     LookedUp,
 }
 
@@ -151,6 +154,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Unprotected,
             Recovered,
         ],
+        At::Follows => &[Open, Approver, EarlierSignatures, Hashed, Requester],
         At::LookedUp => &[Open, Grant, Looked, Requester],
     }
 }
@@ -222,6 +226,7 @@ impl Check<'_> {
             Self::Approving(..) => At::Approving,
             Self::Turn(_) => At::Turn,
             Self::Rehashed(..) => At::Rehashed,
+            Self::Follows(..) => At::Follows,
             Self::LookedUp(..) => At::LookedUp,
         }
     }
@@ -230,7 +235,10 @@ impl Check<'_> {
         match self {
             Self::Examined(draft, _) => draft,
             Self::Approving(request, ..) => &request.draft,
-            Self::Parked(plan) | Self::Rehashed(plan, ..) | Self::LookedUp(plan, _) => plan,
+            Self::Parked(plan)
+            | Self::Rehashed(plan, ..)
+            | Self::Follows(plan, ..)
+            | Self::LookedUp(plan, _) => plan,
             Self::Turn(plan) => plan,
         }
     }
@@ -238,7 +246,10 @@ impl Check<'_> {
     fn plan(&self) -> Option<&Plan> {
         match self {
             Self::Examined(..) | Self::Approving(..) => None,
-            Self::Parked(plan) | Self::Rehashed(plan, ..) | Self::LookedUp(plan, _) => Some(plan),
+            Self::Parked(plan)
+            | Self::Rehashed(plan, ..)
+            | Self::Follows(plan, ..)
+            | Self::LookedUp(plan, _) => Some(plan),
             Self::Turn(plan) => Some(plan),
         }
     }
@@ -248,6 +259,7 @@ impl Check<'_> {
             Self::Examined(_, found)
             | Self::Approving(_, _, found)
             | Self::Rehashed(_, _, found)
+            | Self::Follows(_, _, found)
             | Self::LookedUp(_, found) => Some(found),
             Self::Parked(_) | Self::Turn(_) => None,
         }
@@ -263,9 +275,11 @@ impl Check<'_> {
         let before = match self {
             Self::Approving(request, ..) => &request.found,
             Self::Rehashed(_, approved, _) => &approved.found,
-            Self::Examined(..) | Self::Parked(_) | Self::Turn(_) | Self::LookedUp(..) => {
-                return None;
-            }
+            Self::Examined(..)
+            | Self::Parked(_)
+            | Self::Turn(_)
+            | Self::Follows(..)
+            | Self::LookedUp(..) => return None,
         };
         Some((before, self.found()?.as_ref().ok()?))
     }
@@ -385,7 +399,7 @@ fn same_policy(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
             Code::NotStarted,
             "the policy has changed while the request waited for its record",
         ),
-        At::Approving | At::Turn | At::Rehashed | At::LookedUp => {
+        At::Approving | At::Turn | At::Rehashed | At::Follows | At::LookedUp => {
             (Code::ApprovalVoid, "the policy has changed")
         }
     };
@@ -429,9 +443,10 @@ fn is_approver(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {
         Check::Approving(request, by, Ok(found)) => {
             may_still_approve(by, &found.people, group, request)
         }
-        Check::Rehashed(_, approved, Ok(found)) => {
-            are_approvers(&approved.by, &approved.asked, found, group)
+        Check::Rehashed(_, Approved { by, .. }, Ok(found)) => {
+            are_approvers(&by.people, &by.asked, found, group)
         }
+        Check::Follows(_, by, Ok(found)) => are_approvers(&by.people, &by.asked, found, group),
         // Without an answer of the child, `Hashed` is not met.
         _ => Ok(()),
     }

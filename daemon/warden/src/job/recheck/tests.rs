@@ -6,39 +6,40 @@ use crate::approval::fixture::Scene;
 use crate::approval::grants::Grants;
 use crate::identity::accounts::{AccountState, People};
 
-const STAGES: [At; 6] = [
+const STAGES: [At; 7] = [
     At::Examined,
     At::Parked,
     At::Approving,
     At::Turn,
     At::Rehashed,
+    At::Follows,
     At::LookedUp,
 ];
 
 /// A row for each condition, a column for each stage: `x` if the stage asks for it.
 const TABLE: [(C, &str); 22] = [
-    (C::Open, "x x x . x x"),
-    (C::Session, "x x . . . ."),
-    (C::Unpaused, "x x x x x ."),
-    (C::Required, "x x x x x ."),
-    (C::Sandbox, ". x . x . ."),
-    (C::Grant, ". x . x . x"),
-    (C::Deadline, ". . . x . ."),
-    (C::SamePolicy, "x x x . x ."),
-    (C::Allowed, ". . . x . ."),
-    (C::Approver, ". . x . x ."),
-    (C::Looked, ". . x . . x"),
-    (C::EarlierApprovers, ". . x . . ."),
-    (C::EarlierSignatures, ". . x . x ."),
-    (C::Signature, ". . x . . ."),
-    (C::Hashed, "x . x . x ."),
-    (C::Requester, "x . x . x x"),
-    (C::Files, ". . x . x ."),
-    (C::Loose, ". . x . x ."),
-    (C::Effects, ". . x . x ."),
-    (C::Unprotected, ". . x x x ."),
-    (C::Recovered, ". x . x x ."),
-    (C::Copies, ". . . x . ."),
+    (C::Open, "x x x . x x x"),
+    (C::Session, "x x . . . . ."),
+    (C::Unpaused, "x x x x x . ."),
+    (C::Required, "x x x x x . ."),
+    (C::Sandbox, ". x . x . . ."),
+    (C::Grant, ". x . x . . x"),
+    (C::Deadline, ". . . x . . ."),
+    (C::SamePolicy, "x x x . x . ."),
+    (C::Allowed, ". . . x . . ."),
+    (C::Approver, ". . x . x x ."),
+    (C::Looked, ". . x . . . x"),
+    (C::EarlierApprovers, ". . x . . . ."),
+    (C::EarlierSignatures, ". . x . x x ."),
+    (C::Signature, ". . x . . . ."),
+    (C::Hashed, "x . x . x x ."),
+    (C::Requester, "x . x . x x x"),
+    (C::Files, ". . x . x . ."),
+    (C::Loose, ". . x . x . ."),
+    (C::Effects, ". . x . x . ."),
+    (C::Unprotected, ". . x x x . ."),
+    (C::Recovered, ". x . x x . ."),
+    (C::Copies, ". . . x . . ."),
 ];
 
 fn refusal() -> Refusal {
@@ -81,6 +82,7 @@ fn the_first_condition_in_order_is_the_answer() {
         (At::Approving, C::Looked),
         (At::Turn, C::Grant),
         (At::Rehashed, C::Open),
+        (At::Follows, C::Open),
         (At::LookedUp, C::Open),
     ] {
         let unmet = first_unmet(stage, |_| Err(refusal())).unwrap_err();
