@@ -6,6 +6,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::accounts::Accounts;
@@ -619,7 +620,7 @@ fn what_follows_ends_with_the_accounts_that_it_rests_on() {
 }
 
 /// Otherwise its requester could choose when it starts, by jobs that are queued before.
-fn starts_before_what_is_queued(queue_per_user: u8) {
+fn starts_before_what_is_queued(queue_per_user: u8, fills_memory: bool) {
     const RUNS: &str = r##"
 [[grant]]
 name = "runs"
@@ -644,8 +645,29 @@ approval = "none"
     let mut other = Caller::new(&fixture.daemon, &user_b());
     let short = other.run(at_once(argv(&["true"]))).expect("B may");
     assert_eq!((long.state, short.state), (State::Queued, State::Queued));
-    let full = caller.run(at_once(argv(&["true"])));
-    assert_eq!(full.is_err(), queue_per_user == 1, "{full:?}");
+    let mut bytes = match fills_memory {
+        true => caps::STDIN,
+        false => 0,
+    };
+    while bytes > 0 {
+        let run = Run {
+            stdin: Some(vec![b'x'; bytes].into()),
+            ..at_once(argv(&["true"]))
+        };
+        match caller.run_patiently(&run) {
+            Ok(_) => {}
+            // Smaller ones fit until nothing does.
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::Busy, "{refusal:?}");
+                bytes /= 2;
+            }
+        }
+    }
+    let short_one = at_once(argv(&["true"]));
+    while fills_memory && caller.run_patiently(&short_one).is_ok() {}
+    let full = caller.run_patiently(&short_one);
+    let is_full = fills_memory || queue_per_user == 1;
+    assert_eq!(full.is_err(), is_full, "{full:?}");
     gate.open();
     until("the long job of A runs", || {
         let long = caller.job(long.job, 0).expect("it is A's");
@@ -671,12 +693,17 @@ approval = "none"
 
 #[test]
 fn command_that_follows_starts_before_what_is_queued() {
-    starts_before_what_is_queued(8);
+    starts_before_what_is_queued(8, false);
 }
 
 #[test]
 fn command_that_follows_is_not_refused_by_a_full_queue() {
-    starts_before_what_is_queued(1);
+    starts_before_what_is_queued(1, false);
+}
+
+#[test]
+fn command_that_follows_is_not_refused_by_what_queued_jobs_hold() {
+    starts_before_what_is_queued(64, true);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn queue_own(
     let draft = Draft::new(call, bound, requester, new);
     let (job, mut plan) = (draft.job, Box::new(draft.granted(grant, None)));
     plan.follows = approved;
-    queue::enqueue(&mut cx.job, plan).map(|_| job)
+    queue::enqueue_following(&mut cx.job, plan).map(|_| job)
 }
 
 /// Spends a use of a temporary grant, then runs the request or queues it.
@@ -138,7 +138,10 @@ fn bind_unnoted(
         cx.job.confirmations.may_start(used, uid, call, &bound)?;
     }
     if bound.is_on_copy() {
-        check_new_copy(cx.job.jobs, requester)?;
+        // What follows a commit starts next, and has its copy then.
+        if requester.is_none() || !call.follows_commit() {
+            check_new_copy(cx.job.jobs, requester)?;
+        }
         // Root can try it before a policy uses it.
         test_plan_if_new(&mut cx.job);
     }

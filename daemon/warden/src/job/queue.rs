@@ -37,6 +37,11 @@ pub fn enqueue(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<Outcome, Refusal> 
         ended::release_plan(cx, plan);
         return Err(refusal);
     }
+    enqueue_following(cx, plan)
+}
+
+/// As [`enqueue`], whatever the waiting jobs hold: what follows a commit starts next.
+pub fn enqueue_following(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<Outcome, Refusal> {
     let to = match plan.follows {
         Some(_) => Admission::Following,
         None => Admission::Slot,

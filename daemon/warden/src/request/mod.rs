@@ -90,6 +90,11 @@ impl Call {
         self.own.words.iter().any(|word| word == PARTLY)
     }
 
+    /// Returns true if it follows a commit or an undo.
+    pub const fn follows_commit(&self) -> bool {
+        self.own.follows.is_some()
+    }
+
     /// A command that follows a commit, or an undo by the daemon. `follows`: the job of either, once it is known.
     pub fn following(act: &Act, purpose: Purpose, follows: Option<JobId>) -> Result<Self, Refusal> {
         let named = (act.command.name.clone(), act.args.clone());
