@@ -4,10 +4,12 @@
 
 use remit_common::admin::{Grantee, NewGrant};
 use remit_common::refusal::{Code, Refusal};
+use remit_common::wire::Effect;
 use remit_common::{caps, text};
 use remit_policy::{Glob, NotGivable, Policy, PreApproval, Recipient};
 
-use crate::approval::grants::{Giver, paths, what as in_words};
+use crate::approval::grants::{Covered, Giver, paths, what as in_words};
+use crate::job::floor::{FLOOR_APPROVAL, Floor};
 
 /// Completes its arguments: `unit=nginx` becomes `unit=nginx.service`, as in each call.
 pub fn complete(policy: &Policy, new: &mut NewGrant) -> Result<(), Refusal> {
@@ -30,8 +32,13 @@ pub fn complete(policy: &Policy, new: &mut NewGrant) -> Result<(), Refusal> {
     })
 }
 
-/// Checks that at least one command can start by this grant, and that the giver may approve it.
-pub fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result<(), Refusal> {
+/// Returns the commands that can start by this grant. Fails if none can, or the giver may not approve it.
+pub fn check_grantable(
+    policy: &Policy,
+    floor: &Floor,
+    giver: &Giver,
+    new: &NewGrant,
+) -> Result<Vec<Covered>, Refusal> {
     let what = &new.what;
     let glob = Glob::parse(what).ok_or_else(|| {
         let text = "a grant needs the name of a command, or a pattern of names";
@@ -50,7 +57,7 @@ pub fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result
         paths: &paths(new),
     };
     let Err(why) = policy.may_give(&granted) else {
-        return Ok(());
+        return over(floor, policy, &granted, Covered::by(new, policy));
     };
     Err(match why {
         NotGivable::NoCommand => {
@@ -126,6 +133,40 @@ pub fn check_grantable(policy: &Policy, giver: &Giver, new: &NewGrant) -> Result
     })
 }
 
+/// Leaves out what the floor asks about each time. Fails if the rest needs no approval in advance.
+fn over(
+    floor: &Floor,
+    policy: &Policy,
+    granted: &PreApproval<'_>,
+    mut covered: Vec<Covered>,
+) -> Result<Vec<Covered>, Refusal> {
+    let effect = |name: &str| {
+        policy
+            .command(name)
+            .map_or(Effect::Read, |found| found.effect)
+    };
+    let all = covered.len();
+    covered.retain(|one| floor.takes_grants(effect(&one.name)));
+    let is_givable = |one: &Covered| {
+        let what = Glob::parse(&one.name);
+        what.is_some_and(|what| {
+            let one = PreApproval {
+                what: &what,
+                ..*granted
+            };
+            policy.may_give(&one).is_ok()
+        })
+    };
+    if covered.len() == all || covered.iter().any(is_givable) {
+        return Ok(covered);
+    }
+    let text = format!("each change on this machine needs its own approval ({FLOOR_APPROVAL})");
+    Err(Refusal::new(Code::DeniedRule, text)
+        .object("floor.approval")
+        .lift("write approval = false in [floor] of remit.toml, and restart remitd")
+        .next("wait until it is requested, then use remit pending and remit approve"))
+}
+
 fn listed(words: &[String]) -> String {
     const MOST: usize = 8;
     let shown: Vec<&str> = words.iter().take(MOST).map(String::as_str).collect();
@@ -140,7 +181,63 @@ mod tests {
     use remit_policy::MachineTable;
 
     use super::*;
+    use crate::approval::grants::names;
     use crate::request::fixture::Scene;
+
+    #[test]
+    fn grant_covers_nothing_that_the_floor_asks_about_each_time() {
+        let command = |name: &str, effect: &str| {
+            format!(
+                "[[command]]\nname = \"{name}\"\nsummary = \"x\"\neffect = \"{effect}\"\nprofile = \"strict\"\n\
+                 argv = [\"/usr/bin/true\"]\n"
+            )
+        };
+        let text = [
+            command("site.act", "change"),
+            command("site.look", "read"),
+            command("web.act", "change"),
+            command("web.look", "read"),
+            "[[grant]]\nto = [\"#1000\"]\nallow = [\"site.*\", \"web.act\"]\neffect = \"change\"\n\
+             approval = { by = [\"#1005\"] }\n"
+                .to_owned(),
+        ];
+        let policy = Scene::of(&text.concat(), &MachineTable::default()).policy;
+        let giver = Giver {
+            uid: 1005,
+            gids: Vec::new(),
+            loginuid: None,
+            name: "ann".into(),
+        };
+        let covered = |floor: &Floor, what: &str| {
+            let new = NewGrant {
+                to: Grantee::User {
+                    name: "agent".into(),
+                    uid: 1000,
+                },
+                what: what.into(),
+                args: Vec::new(),
+                for_s: 60,
+                uses: None,
+                across_reboot: false,
+                paths: Vec::new(),
+            };
+            let covered = check_grantable(&policy, floor, &giver, &new);
+            covered
+                .map(|covered| names(&covered).join(" "))
+                .map_err(|refusal| refusal.object.unwrap_or_default())
+        };
+        let by_floor = || Err("floor.approval".to_owned());
+        for (what, off, on) in [
+            ("site.act", "site.act", by_floor()),
+            ("site.look", "site.look", Ok("site.look".to_owned())),
+            ("site.*", "site.act site.look", Ok("site.look".to_owned())),
+            // No rule asks about the look, so the rest would have no effect.
+            ("web.*", "web.act web.look", by_floor()),
+        ] {
+            assert_eq!(covered(&Floor::Off, what), Ok(off.to_owned()), "{what}");
+            assert_eq!(covered(&Floor::ByRule, what), on, "{what}");
+        }
+    }
 
     #[test]
     fn arguments_are_those_of_the_covered_calls() {

@@ -9,7 +9,7 @@ use super::grantable::{check_grantable, complete};
 use super::judged::{check_judged, judged_by};
 use super::{Wants, failed};
 use crate::approval::grants::ended::{end_grants, void_jobs_of_grant};
-use crate::approval::grants::{Covered, Giver, described, in_words, names, with_grant};
+use crate::approval::grants::{Giver, described, in_words, names, with_grant};
 use crate::approval::opens::{GrantAnswer, GrantQuestion};
 use crate::approval::still_administers;
 use crate::audit::{Event, FIELD, Record, unrecorded};
@@ -114,8 +114,9 @@ fn make_grant(
     })?;
     let giver = Giver::of(subject, gids);
     not_to_oneself(&giver, &new.to)?;
-    check_grantable(&cx.policies.live.policy, &giver, &new)?;
-    let covered = names(&Covered::by(&new, &cx.policies.live.policy));
+    let live = &cx.policies.live;
+    let commands = check_grantable(&live.policy, &live.floor, &giver, &new)?;
+    let covered = names(&commands);
     check_grant_limits(cx, &new, &covered)?;
     if !accepts_paths {
         opens.check_accepted()?;
@@ -125,8 +126,7 @@ fn make_grant(
     let record = opens.on_record(record);
     let written = cx.job.reports.audit.write(record);
     written.map_err(|why| unrecorded(&why))?;
-    let policy = &cx.policies.live.policy;
-    let granted = cx.approvals.grants.give(new.clone(), giver, policy);
+    let granted = cx.approvals.grants.give(new.clone(), giver, commands);
     end_grants(&mut cx.job, &mut cx.approvals.grants);
     let granted = granted.map(|granted| AdminReply::Granted(Box::new(granted)));
     granted.map_err(|error| {

@@ -16,7 +16,8 @@ use crate::identity::user_names::AccountError;
 
 /// Seconds until a request expires that only the floor asks for. As of a rule that does not say it.
 const EXPIRES_S: u32 = 600;
-const APPROVAL: &str = "floor.approval of remit.toml";
+/// The key that has each change approved.
+pub const FLOOR_APPROVAL: &str = "floor.approval of remit.toml";
 const REQUIRE: &str = "floor.require of remit.toml";
 
 /// The approval that each change needs in addition to what the rules ask for.
@@ -84,7 +85,7 @@ impl Floor {
         match self {
             Self::By(approval) if effect == Effect::Change => Some(approval.to_string()),
             Self::ByRule if effect == Effect::Change => Some(format!(
-                "needs an approval ({APPROVAL}), but nobody is named"
+                "needs an approval ({FLOOR_APPROVAL}), but nobody is named"
             )),
             Self::Off | Self::ByRule | Self::By(_) => None,
         }
@@ -97,7 +98,7 @@ fn no_approver(rule: Option<remit_policy::RuleId>) -> Denial {
         object: Some("floor.approval".to_owned()),
         rule,
         what: format!(
-            "every change on this machine needs an approval ({APPROVAL}), and neither the rule nor floor.approvers names \
+            "every change on this machine needs an approval ({FLOOR_APPROVAL}), and neither the rule nor floor.approvers names \
              anybody who could give it"
         ),
         lift: Some(

@@ -170,17 +170,17 @@ impl Grants {
         self.table.next
     }
 
-    /// Gives a grant for the commands that its pattern matches in this policy. It exists only if it is saved.
+    /// Gives a grant for these commands. It exists only if it is saved.
     pub fn give(
         &mut self,
         new: NewGrant,
         giver: Giver,
-        policy: &Policy,
+        covered: Vec<Covered>,
     ) -> io::Result<ActiveGrant> {
         let now = Moment::now();
         let mut table = self.table.clone();
         let number = table.give(new, giver, now);
-        table.bind(policy);
+        table.cover(number, covered);
         let view = table.get(number).map(|granted| granted.view(now));
         self.adopt(table, now, GrantStore::save_grants)?;
         view.ok_or_else(|| io::Error::other("it was not added"))

@@ -264,6 +264,14 @@ impl Table {
         number
     }
 
+    /// Sets the commands that a new grant covers.
+    pub fn cover(&mut self, number: u64, covered: Vec<Covered>) {
+        let mut grants = self.grants.iter_mut();
+        if let Some(granted) = grants.find(|granted| granted.number == number) {
+            granted.covered = Some(covered);
+        }
+    }
+
     pub fn live(&self, now: Moment) -> impl Iterator<Item = &TemporaryGrant> {
         self.grants
             .iter()
