@@ -236,9 +236,16 @@ impl Grants {
         })
     }
 
-    /// A new policy adds no command to a grant, and removes those that changed.
+    /// A new policy adds no command to a grant, and removes those that changed. If that cannot be saved, removes the file, so
+    /// no grant survives a restart.
     pub fn bind(&mut self, policy: &Policy) {
+        let before = self.table.clone();
         self.table.bind(policy);
+        if self.table != before
+            && let Err(error) = self.save(Moment::now()).or_else(|_| self.store.remove())
+        {
+            say!("cannot save which commands the temporary grants cover: {error}");
+        }
     }
 
     /// Lifts a request by a temporary grant, without taking a use. Returns `pending` if no grant covers it.
@@ -316,7 +323,10 @@ fn void(grant: u64) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use remit_policy::MachineTable;
+
     use super::*;
+    use crate::request::fixture::Scene;
 
     fn new_grant() -> NewGrant {
         NewGrant {
@@ -333,31 +343,75 @@ mod tests {
         }
     }
 
-    #[test]
-    fn failed_save_after_rename_is_not_in_file() {
-        let state = std::env::temp_dir().join(format!("remit-adopt-{}", std::process::id()));
-        std::fs::create_dir_all(state.join("warden")).unwrap();
-        let giver = Giver {
+    fn giver() -> Giver {
+        Giver {
             uid: 7,
             gids: vec![70],
             loginuid: None,
             name: "ann".into(),
-        };
-        let mut grants = Grants {
+        }
+    }
+
+    fn none_in(state: &Path) -> Grants {
+        std::fs::create_dir_all(state.join("warden")).unwrap();
+        Grants {
             table: Table::empty(1),
-            store: GrantStore::in_state(&state),
+            store: GrantStore::in_state(state),
             boot: "boot-1".into(),
             opened: Opened::default(),
+        }
+    }
+
+    #[test]
+    fn command_that_a_policy_took_out_of_a_grant_is_not_in_the_file() {
+        let policy = |summary: &str| {
+            let one = |name: &str, summary: &str| {
+                format!(
+                    "[[command]]\nname = \"{name}\"\nsummary = \"{summary}\"\neffect = \"change\"\nprofile = \"strict\"\n\
+                     argv = [\"/usr/bin/true\"]\n"
+                )
+            };
+            let text = one("web.reload", "x") + &one("web.stop", summary);
+            Scene::of(&text, &MachineTable::default()).policy
         };
+        let state = std::env::temp_dir().join(format!("remit-bind-{}", std::process::id()));
+        let mut grants = none_in(&state);
+        let new = NewGrant {
+            what: "web.*".into(),
+            ..new_grant()
+        };
+        let covered = Covered::by(&new, &policy("x"));
+        grants.give(new, giver(), covered).unwrap();
+        let saved = || {
+            let saved = grants_in(&state).table.grants.remove(0);
+            names(&saved.covered.unwrap())
+        };
+        assert_eq!(saved(), ["web.reload", "web.stop"]);
+        grants.bind(&policy("another one"));
+        assert_eq!(saved(), ["web.reload"]);
+        // The next start may have the first policy again.
+        grants.bind(&policy("x"));
+        assert_eq!(saved(), ["web.reload"]);
+        std::fs::remove_dir_all(state).unwrap();
+    }
+
+    fn grants_in(state: &Path) -> Saved {
+        let store = GrantStore::in_state(state);
+        store.load().unwrap().unwrap().unwrap()
+    }
+
+    #[test]
+    fn failed_save_after_rename_is_not_in_file() {
+        let state = std::env::temp_dir().join(format!("remit-adopt-{}", std::process::id()));
+        let mut grants = none_in(&state);
         let now = Moment::now();
         let mut table = grants.table.clone();
-        table.give(new_grant(), giver, now);
+        table.give(new_grant(), giver(), now);
         grants.store.file.sync_name = |_| Err(io::ErrorKind::Other.into());
         let adopted = grants.adopt(table, now, GrantStore::save_grants);
         adopted.unwrap_err();
         assert_eq!(grants.table, Table::empty(1));
-        let saved = grants.store.load().unwrap().unwrap().unwrap();
-        assert_eq!(saved.table, Table::empty(1));
+        assert_eq!(grants_in(&state).table, Table::empty(1));
         std::fs::remove_dir_all(state).unwrap();
     }
 }
