@@ -1,6 +1,7 @@
 //! A separate user database: the daemon runs in a mount namespace with these files at /etc/passwd and /etc/group. A
 //! directory service answers the C library like nscd(8), so users need not be in /etc/passwd.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,6 +10,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::process::until;
 
 /// Users and groups other than root and its group.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +27,9 @@ pub struct Accounts {
 }
 
 const DIR: &str = "accounts";
+/// A lock by which the directory service is held, and what it makes while it is.
+const HELD: &str = "held";
+const ASKED: &str = "asked";
 
 impl Accounts {
     /// Writes the files below `base_dir`. Overwrites existing files in place, because they are bind-mounted.
@@ -117,6 +125,32 @@ impl Directory {
     }
 }
 
+/// Keeps the directory service of a daemon from answering, as a slow one, until it is dropped. The C library asks `/etc/passwd`
+/// instead after 5 s.
+#[derive(Debug)]
+pub struct HeldDirectory {
+    dir: PathBuf,
+    _held: Flock<File>,
+}
+
+impl HeldDirectory {
+    /// `base_dir`: that of the daemon.
+    #[must_use]
+    pub fn hold(base_dir: &Path) -> Self {
+        let dir = base_dir.join(DIR);
+        let file = File::create(dir.join(HELD)).expect("the directory is writable");
+        Self {
+            _held: Flock::lock(file, FlockArg::LockExclusive).expect("nothing else has it"),
+            dir,
+        }
+    }
+
+    /// Returns once the daemon has asked it something.
+    pub fn until_asked(&self) {
+        until("it is asked", || self.dir.join(ASKED).exists());
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Relaxed);
@@ -136,6 +170,11 @@ fn answer(mut stream: UnixStream, dir: &Path) -> std::io::Result<()> {
     let key = key.trim_end_matches('\0');
     if SHARED.contains(&kind) {
         return Ok(());
+    }
+    if let Ok(held) = File::open(dir.join(HELD)) {
+        fs::write(dir.join(ASKED), "")?;
+        // Until whoever holds it lets go.
+        drop(Flock::lock(held, FlockArg::LockShared));
     }
     let found = match kind {
         BY_NAME | BY_UID => user(dir, kind, key),

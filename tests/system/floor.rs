@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use remit_common::admin::{AdminReply, AdminRequest, Status};
+use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant, Status};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_tests::accounts::{Accounts, HeldDirectory};
 use remit_tests::caller::{Caller, at_once, cause, change, named, script};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::{Identity, until};
@@ -483,6 +484,76 @@ fn refusals_are_slowed_then_pause_their_user() {
     assert!(resume(&daemon, &admin()).is_ok());
     assert!(has_run(runs(&daemon, &user_a(), script("echo looks"))));
     daemon.is_well();
+    daemon.stop();
+}
+
+/// The pause comes while the accounts of its grant are looked up.
+#[test]
+fn paused_user_does_not_look_by_a_temporary_grant() {
+    const LOOKS: &str = r##"
+[[command]]
+name = "look.far"
+summary = "looks"
+argv = ["/usr/bin/true"]
+effect = "read"
+profile = "read"
+
+[[grant]]
+name = "looks"
+to = ["#64001"]
+allow = ["look.far"]
+approval = { by = ["#0"] }
+"##;
+    let daemon = Daemon::start(Options {
+        waiting: 16,
+        policy: format!("{POLICY}{LOOKS}"),
+        config: "[breaker]\nfailed_changes = 0\nslow_refusals = 0\npause_refusals = 3\npause_within_s = 3600\n"
+            .to_owned(),
+        accounts: Some(Accounts {
+            users: vec![("agent", 64_001)],
+            groups: vec![
+                ("remit", SOCKET_GROUP, vec!["agent"]),
+                ("remit-admin", ADMIN_GROUP, Vec::new()),
+            ],
+            directory: vec![("far", 64_007)],
+        }),
+        ..Options::default()
+    });
+    let new = NewGrant {
+        to: Grantee::User {
+            name: "agent".into(),
+            uid: 64_001,
+        },
+        what: "look.far".into(),
+        args: Vec::new(),
+        for_s: 60,
+        uses: None,
+        across_reboot: false,
+        paths: Vec::new(),
+    };
+    let request = AdminRequest::Grant {
+        new,
+        accepts_paths: false,
+    };
+    let root = Identity::new(0, &[]);
+    let granted = daemon.administers(&root, request);
+    let granted = granted.expect("root can approve it");
+    assert!(matches!(granted, AdminReply::Granted(_)), "{granted:?}");
+    assert!(has_run(runs(&daemon, &user_a(), named("look.far", &[]))));
+    let held = HeldDirectory::hold(daemon.path());
+    let looked = std::thread::scope(|scope| {
+        let looks = scope.spawn(|| runs(&daemon, &user_a(), named("look.far", &[])));
+        held.until_asked();
+        for number in 0..3 {
+            refused(&daemon, &user_a(), number);
+        }
+        // An administrator would be looked up.
+        until("they are paused", || daemon.records("paused").len() == 1);
+        drop(held);
+        looks.join().expect("it is answered")
+    });
+    let refusal = looked.expect_err("they are paused");
+    assert_eq!(refusal.code, Code::Locked, "{refusal:?}");
     daemon.stop();
 }
 

@@ -86,9 +86,7 @@ pub fn decide_request(
     // Decide first: only users who may use a command learn about its arguments.
     let (grants, subject) = (&cx.approvals.grants, &requester.subject);
     let decided = cx.policies.decide(grants, subject, &call)?;
-    if call.effect() == Effect::Change {
-        may_change(&cx.job, subject)?;
-    }
+    may_start(&cx.job, subject, call.effect())?;
     match decided {
         Decided::Granted(grant) => granted::start_granted(cx, requester, call, grant),
         Decided::Lifted(lifted) => run_lifted(cx, requester, call, lifted, people),
@@ -101,10 +99,13 @@ pub fn decide_request(
     }
 }
 
-/// Fails if the user is paused, or a command that changes require has not ended well.
-pub fn may_change(cx: &JobCx<'_>, subject: &Subject) -> Result<(), Refusal> {
-    cx.reports.breakers.check(subject.uid(), Effect::Change)?;
-    cx.jobs.required.check(timers::since_boot())
+/// Fails if the user is paused for this effect, or a command that changes require has not ended well.
+pub fn may_start(cx: &JobCx<'_>, subject: &Subject, effect: Effect) -> Result<(), Refusal> {
+    cx.reports.breakers.check(subject.uid(), effect)?;
+    match effect {
+        Effect::Change => cx.jobs.required.check(timers::since_boot()),
+        Effect::Read => Ok(()),
+    }
 }
 
 /// Takes a use and runs the request. Looks the giver up first, if that was not done yet.
@@ -220,9 +221,7 @@ fn start(cx: &mut RequestCx<'_>, chain: usize, at: usize) -> Result<JobId, Refus
     let is_undo = chain.is_undo();
     if !is_undo {
         cx.life.check_open()?;
-        if effect == Effect::Change {
-            may_change(&cx.job, &requester.subject)?;
-        }
+        may_start(&cx.job, &requester.subject, effect)?;
     }
     let live = &cx.policies.live;
     if let Basis::Approved { by, .. } = &chain.basis

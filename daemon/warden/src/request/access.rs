@@ -12,7 +12,7 @@ use remit_policy::{Ask, Base, Basis, Eyes, Named, Pending, Profile, RUN, Terms, 
 
 use crate::identity::peer::Subject;
 use crate::job::context::RequestCx;
-use crate::job::pipeline::may_change;
+use crate::job::pipeline::may_start;
 
 pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answer, Refusal> {
     let subject = cx.sessions.subject(session)?;
@@ -155,10 +155,7 @@ fn would_run(
     effect: Effect,
 ) -> Result<(), Refusal> {
     cx.life.check_open()?;
-    match effect {
-        Effect::Change => may_change(&cx.job, subject)?,
-        Effect::Read => cx.job.reports.breakers.check(subject.uid(), effect)?,
-    }
+    may_start(&cx.job, subject, effect)?;
     cx.policies.sandboxes.get(profile)?;
     cx.job.sandbox.manager.check_usable(profile.base)
 }
