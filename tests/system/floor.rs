@@ -440,6 +440,44 @@ fn damaged_file_of_pauses_refuses_the_start() {
     );
 }
 
+/// A load looks at all that is queued.
+#[test]
+fn queued_notification_of_a_pause_outlives_a_load_of_the_policy() {
+    for (from, to) in [("", ""), ("passes on", "hands on")] {
+        let daemon = Daemon::start(Options {
+            waiting: 16,
+            jobs: 1,
+            policy: POLICY.to_owned(),
+            config: "[breaker]\nfailed_changes = 0\nslow_refusals = 0\npause_refusals = 3\npause_within_s = 3600\n\
+                     [approval]\nnotify = \"people.tell\"\n"
+                .to_owned(),
+            ..Options::default()
+        });
+        let mut b = Caller::new(&daemon, &user_b());
+        let holder = b.run(at_once(script("sleep 60"))).expect("B may");
+        for number in 0..3 {
+            refused(&daemon, &user_a(), number);
+        }
+        until("the notification is queued", || {
+            daemon.records("queued").len() == 1
+        });
+        let text = POLICY.replace(from, to);
+        daemon.set_file("config/policy.d/10-test.toml", &text);
+        let loaded = daemon.administer(AdminRequest::Reload);
+        loaded.expect("the policy is right");
+        b.stop(holder.job).expect("it is B's");
+        let mut end = None;
+        until("people are notified", || {
+            let mut ends = daemon.records("end").into_iter();
+            end = ends.find(|end| end["REMIT_USER"] == "remitd");
+            end.is_some()
+        });
+        let end = end.expect("it has ended");
+        assert_eq!(end["REMIT_STATE"], "exited", "{end}");
+        daemon.stop();
+    }
+}
+
 /// Has the daemon refuse a request, and with an odd number the broker alone.
 fn refused(daemon: &Daemon, user: &Identity, number: usize) -> (Code, Duration) {
     let (start, name) = (Instant::now(), format!("no.such{number}"));

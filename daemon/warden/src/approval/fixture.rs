@@ -106,13 +106,7 @@ impl Scene {
             session: 1,
             ticket: 2,
         };
-        let new = NewJob {
-            job: JobId([7; 16]),
-            number: 3,
-            uid: JobUids::new(70_000, 10).take().unwrap(),
-            ready: None,
-        };
-        (Draft::new(call, bound, requester, new), pending)
+        (Draft::new(call, bound, requester, new_job()), pending)
     }
 
     /// A request that nobody has decided, of which these bytes are signed.
@@ -154,6 +148,17 @@ impl Scene {
         draft.granted(grant, None)
     }
 
+    /// A notification that remitd starts by this command.
+    pub fn notification(&self, name: &str) -> Plan {
+        let reason = "to notify people".into();
+        let input = memfd::seal(c"notification", b"{}").unwrap();
+        let purpose = Purpose::Change { reason };
+        let call = Call::own(name.to_owned(), Vec::new(), purpose, Some(input)).unwrap();
+        let grant = self.policy.notification(name).unwrap();
+        let bound = BoundCall::new(&call, grant.terms(), &self.setting("0123abcd")).unwrap();
+        Draft::new(call, bound, Requester::daemon(), new_job()).granted(grant, None)
+    }
+
     pub fn program(&self, argv: &[&[u8]]) -> Draft {
         let argv = argv.iter().map(|arg| arg.to_vec().into()).collect();
         self.draft(spec(SpecWhat::Argv(argv), Purpose::Use), Vec::new())
@@ -183,6 +188,15 @@ impl Scene {
         };
         let seal = |name, bytes| memfd::seal(name, bytes).unwrap();
         self.draft(spec, vec![seal(c"script", script), seal(c"stdin", stdin)])
+    }
+}
+
+fn new_job() -> NewJob {
+    NewJob {
+        job: JobId([7; 16]),
+        number: 3,
+        uid: JobUids::new(70_000, 10).take().unwrap(),
+        ready: None,
     }
 }
 

@@ -210,6 +210,11 @@ impl JobState {
         self.slot_of().filter(|_| is_on_copy)
     }
 
+    /// Returns whether the daemon itself queued it.
+    pub fn is_of_daemon(&self) -> bool {
+        matches!(self, Self::Queued(held) if held.plan.basis().is_of_daemon())
+    }
+
     pub fn waiting_requester(&self) -> Option<&Subject> {
         match self {
             Self::Examined(_) | Self::Asked(_) | Self::Queued(_) | Self::Rehashed(_) => {

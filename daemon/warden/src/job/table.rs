@@ -135,9 +135,10 @@ impl Jobs {
         states.all(|state| matches!(state, JobState::Stuck(_) | JobState::Parked(_)))
     }
 
-    /// The requesters of what waits for an approval or a slot.
+    /// The requesters of what waits for an approval or a slot. The daemon has no account.
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.states.values().filter_map(JobState::waiting_requester)
+        let of_users = self.states.values().filter(|state| !state.is_of_daemon());
+        of_users.filter_map(JobState::waiting_requester)
     }
 
     pub fn add(&mut self, job: Job) -> u64 {
@@ -369,6 +370,7 @@ pub mod tests {
     use std::time::Instant;
 
     use remit_common::caps;
+    use remit_policy::MachineTable;
 
     use super::*;
     use crate::approval::fixture::Scene;
@@ -452,6 +454,19 @@ pub mod tests {
         plan.requester.subject = Subject::fake(uid, "someone", None);
         let since = Instant::now();
         Parked { since, plan }
+    }
+
+    #[test]
+    fn accounts_of_users_are_looked_up_and_none_of_the_daemon() {
+        const TELL: &str = "[[command]]\nname = \"people.tell\"\nsummary = \"x\"\nargv = [\"/usr/bin/cat\"]\neffect = \"change\"\n\
+                            profile = \"strict\"\nstdin = \"caller\"\n";
+        let mut jobs = Jobs::default();
+        let own = Scene::of(TELL, &MachineTable::default()).notification("people.tell");
+        for plan in [own, Scene::new().plan()] {
+            jobs.queue(Waiting::new(Box::new(plan), 0));
+        }
+        let asked: Vec<u32> = jobs.subjects().map(Subject::uid).collect();
+        assert_eq!(asked, [64_001]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod tests;
 use remit_common::outcome::State;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
-use remit_policy::{Approval, Basis};
+use remit_policy::{Approval, Basis, Policy};
 
 use crate::approval::accepted::SignaturesNow;
 use crate::approval::approver::{lost_approver, may_still_approve};
@@ -23,7 +23,7 @@ use crate::job::context::RequestCx;
 use crate::job::copy_bounds::check_copy;
 use crate::job::granted::may_commit;
 use crate::request::file_change;
-use crate::request::{Approved, ApprovedBy, Draft, Plan};
+use crate::request::{Approved, ApprovedBy, Draft, Plan, PolicyContext};
 
 pub const LATE: &str = "no slot was free before the approval expired";
 
@@ -426,6 +426,9 @@ fn is_allowed(cx: &RequestCx<'_>, plan: &mut Plan) -> Result<(), Refusal> {
         | Basis::Unconfirmed => {}
     }
     let setting = cx.policies.setting(&cx.settings.limits);
+    if *plan.basis() == Basis::Notification {
+        return rebind_notification(&cx.policies.live.policy, plan, &setting);
+    }
     let (grants, subject) = (&cx.approvals.grants, &plan.requester.subject);
     match cx.policies.decide(grants, subject, plan.call())? {
         Decided::Granted(grant) => plan.rebind(grant, &setting),
@@ -435,6 +438,17 @@ fn is_allowed(cx: &RequestCx<'_>, plan: &mut Plan) -> Result<(), Refusal> {
         )),
         Decided::Asks(pending) => Err((*pending).into()),
     }
+}
+
+/// No rule is asked: remit.toml names the command.
+fn rebind_notification(
+    policy: &Policy,
+    plan: &mut Plan,
+    setting: &PolicyContext<'_>,
+) -> Result<(), Refusal> {
+    let grant = policy.notification(plan.call().name_in_rules());
+    let grant = grant.map_err(|why| Refusal::new(Code::NotStarted, why))?;
+    plan.rebind(grant, setting)
 }
 
 fn is_approver(cx: &RequestCx<'_>, job: &Check<'_>) -> Result<(), Refusal> {

@@ -1,3 +1,5 @@
+use remit_policy::MachineTable;
+
 use super::Condition as C;
 use super::looked::{check_looked, not_looked_at};
 use super::*;
@@ -208,4 +210,25 @@ fn turn_by_a_grant_needs_an_answer_about_each_of_its_people() {
         assert_eq!((refusal.code, refusal.message.as_str()), expect);
     }
     std::fs::remove_dir_all(state).unwrap();
+}
+
+#[test]
+fn notification_is_bound_to_the_policy_in_force() {
+    let scene = |argv: &str| {
+        let text = format!(
+            "[[command]]\nname = \"people.tell\"\nsummary = \"x\"\nargv = [\"{argv}\"]\neffect = \"change\"\n\
+             profile = \"strict\"\nstdin = \"caller\"\n"
+        );
+        Scene::of(&text, &MachineTable::default())
+    };
+    let mut plan = scene("/usr/bin/cat").notification("people.tell");
+    let now = scene("/usr/bin/tee");
+    rebind_notification(&now.policy, &mut plan, &now.setting("of now")).unwrap();
+    assert_eq!(plan.policy(), "of now");
+    assert_eq!(plan.bound.argv[0].to_bytes(), b"/usr/bin/tee");
+    let without = Scene::of("", &MachineTable::default());
+    let refused = rebind_notification(&without.policy, &mut plan, &without.setting("later"));
+    let refusal = refused.unwrap_err();
+    let expect = (Code::NotStarted, "there is no command 'people.tell'");
+    assert_eq!((refusal.code, refusal.message.as_str()), expect);
 }
