@@ -5,16 +5,18 @@ use std::fs;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use remit_common::admin::AdminRequest;
 use remit_common::refusal::Code;
-use remit_tests::accounts::Accounts;
+use remit_tests::accounts::{Accounts, HeldDirectory};
 use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
+use remit_tests::process::Identity;
 use remit_wire::outcome::State;
 use serde_json::Value;
 
 use super::scene::{
-    GROUP, changes, file, give, give_as, listed, options, reloads, revoke, runs, started, status,
-    to_a, with_group,
+    GROUP, POLICY, changes, file, give, give_as, listed, options, reloads, revoke, runs, started,
+    status, to_a, with_group,
 };
 
 #[test]
@@ -98,6 +100,48 @@ fn queued_job_ends_with_its_grant() {
     );
     assert_eq!(daemon.records("intent").len(), 1);
     daemon.stop();
+}
+
+/// A directory service can be slow.
+#[test]
+fn new_grant_does_not_outlive_a_lock_or_a_revocation() {
+    let lock = || AdminRequest::Lock {
+        why: "a test".into(),
+        kill: false,
+    };
+    let revoke = || AdminRequest::Revoke { grant: None };
+    for (requests, code, words) in [
+        (vec![lock(), AdminRequest::Unlock], Code::Locked, "a test"),
+        (vec![revoke()], Code::NotStarted, "root revoked grants"),
+    ] {
+        let accounts = with_group("ops", GROUP, Vec::new());
+        let daemon = Daemon::start(Options {
+            // Of root no account is looked up when it connects.
+            policy: POLICY.replace("\"#64005\"", "\"#0\""),
+            accounts: Some(Accounts {
+                directory: vec![("far", 64_020)],
+                ..accounts
+            }),
+            ..options()
+        });
+        let root = Identity::new(0, &[]);
+        let held = HeldDirectory::hold(daemon.path());
+        let reply = std::thread::scope(|scope| {
+            let gives = scope.spawn(|| give_as(&daemon, &root, to_a("site.reload")));
+            held.until_asked();
+            for request in requests {
+                daemon.administers(&root, request).expect("root may");
+            }
+            drop(held);
+            gives.join().expect("it is answered")
+        });
+        let refusal = reply.expect_err("it is refused");
+        assert_eq!(refusal.code, code, "{refusal:?}");
+        assert!(refusal.message.contains(words), "{refusal:?}");
+        assert!(listed(&daemon).is_empty());
+        assert!(!reloads(&daemon));
+        daemon.stop();
+    }
 }
 
 /// Hours can pass until a slot is free, without a load of the policy.

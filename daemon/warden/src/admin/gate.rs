@@ -7,6 +7,7 @@ use remit_common::outcome;
 use remit_common::refusal::{Code, Refusal};
 
 use super::failed;
+use super::granting::refuse_giving;
 use crate::approval::approver::is_person;
 use crate::approval::end::{take_measured, void_all_requests};
 use crate::audit::reports::Reports;
@@ -92,12 +93,13 @@ pub fn lock(
     }
 }
 
-/// Refuses requests that came before a lock, have no job yet and wait for a child or for their record: an unlock may follow
-/// in the same turn. What the daemon itself starts for commits also starts while it is locked.
+/// Refuses requests that came before a lock, have no job yet and wait for a child or for their record, and new
+/// grants whose accounts are looked up: an unlock may follow in the same turn. What the daemon itself starts for commits also starts while it is locked.
 pub fn refuse_unstarted_if_closed(cx: &mut RequestCx<'_>) {
     let Err(refusal) = cx.life.check_open() else {
         return;
     };
+    refuse_giving(cx, &refusal, |_| true);
     let mut refused = Vec::new();
     for used in cx.lookups.take_uses(cx.job.reactor) {
         let asked = Rc::new(cx.policies.summary_of(&used.call));

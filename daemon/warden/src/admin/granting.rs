@@ -94,6 +94,21 @@ pub fn on_give_looked_up(
     cx.job.admins.tell(Wants::Grant(serial), || reply);
 }
 
+/// Refuses new grants whose accounts are looked up, if `is_meant`. Returns how many.
+pub fn refuse_giving(
+    cx: &mut RequestCx<'_>,
+    refusal: &Refusal,
+    is_meant: impl Fn(&NewGrant) -> bool,
+) -> usize {
+    let all = cx.lookups.take_giving(cx.job.reactor, is_meant);
+    for giving in &all {
+        let reply = cx.job.reports.refuse(&giving.subject, refusal.clone());
+        let wants = Wants::Grant(giving.serial);
+        cx.job.admins.tell(wants, || reply);
+    }
+    all.len()
+}
+
 fn make_grant(
     cx: &mut RequestCx<'_>,
     subject: &Subject,
@@ -224,7 +239,8 @@ pub fn list_grants(cx: &mut RequestCx<'_>) -> AdminReply {
     }
 }
 
-/// Ends one grant or all, and the waiting jobs that depend on them. After the return nothing starts by them.
+/// Ends one grant or all, the waiting jobs that depend on them, and new grants to the same recipients. After the return
+/// nothing starts by them.
 pub fn revoke(cx: &mut RequestCx<'_>, subject: &Subject, number: Option<u64>) -> AdminReply {
     end_grants(&mut cx.job, &mut cx.approvals.grants);
     if let Some(number) = number
@@ -236,6 +252,19 @@ pub fn revoke(cx: &mut RequestCx<'_>, subject: &Subject, number: Option<u64>) ->
     }
     let (revoked, saved) = cx.approvals.grants.revoke(number);
     let cause = format!("{} revoked the grant", subject.user());
+    // Otherwise a slow look-up would bring back what was to end.
+    let is_meant = |new: &NewGrant| {
+        number.is_none()
+            || revoked
+                .iter()
+                .any(|one| is_same_grantee(&one.new.to, &new.to))
+    };
+    let text = format!("{} revoked grants meanwhile", subject.user());
+    let refusal = Refusal::new(Code::NotStarted, text).next("give it again, if it is still right");
+    let unmade = match refuse_giving(cx, &refusal, is_meant) {
+        0 => String::new(),
+        unmade => format!("; new grants that are refused: {unmade}"),
+    };
     for granted in &revoked {
         void_jobs_of_grant(&mut cx.job, granted.number, &cause);
         let (name, grant) = (subject.user(), granted.number);
@@ -251,11 +280,24 @@ pub fn revoke(cx: &mut RequestCx<'_>, subject: &Subject, number: Option<u64>) ->
         );
     }
     AdminReply::Done(match (number, revoked.len()) {
-        (Some(number), _) => format!("grant {number} is revoked; its running jobs continue"),
-        (None, 0) => "there was no grant".to_owned(),
-        (None, 1) => "one grant is revoked; its running jobs continue".to_owned(),
-        (None, count) => format!("all {count} grants are revoked; their running jobs continue"),
+        (Some(number), _) => {
+            format!("grant {number} is revoked; its running jobs continue{unmade}")
+        }
+        (None, 0) => format!("there was no grant{unmade}"),
+        (None, 1) => format!("one grant is revoked; its running jobs continue{unmade}"),
+        (None, count) => {
+            format!("all {count} grants are revoked; their running jobs continue{unmade}")
+        }
     })
+}
+
+fn is_same_grantee(one: &Grantee, other: &Grantee) -> bool {
+    match (one, other) {
+        (Grantee::User { uid, .. }, Grantee::User { uid: other, .. }) => uid == other,
+        (Grantee::Group { gid, .. }, Grantee::Group { gid: other, .. }) => gid == other,
+        (Grantee::User { .. }, Grantee::Group { .. })
+        | (Grantee::Group { .. }, Grantee::User { .. }) => false,
+    }
 }
 
 /// Replaces the typed name by the name that connections of this user or group have.

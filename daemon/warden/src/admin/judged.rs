@@ -10,6 +10,7 @@ pub fn judged_by(cx: &RequestCx<'_>) -> JudgedBy {
         policy: cx.policies.live.digest.clone(),
         is_proved: cx.policies.live.is_proved,
         next_number: cx.approvals.grants.next_number(),
+        asked_loads: cx.policies.asked_loads,
     }
 }
 

@@ -118,6 +118,7 @@ impl Warden {
         self.reactor.remove(done.fd());
         let asked = done.asked.as_ref();
         let (policies, reports) = (&mut self.policies, &mut self.reports);
+        policies.asked_loads += u64::from(!done.is_unasked);
         match read {
             Ok(Loaded { live, .. })
                 if done.is_unasked && !live.policy.is_within(&policies.live.policy) =>

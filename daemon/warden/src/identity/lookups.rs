@@ -49,6 +49,8 @@ pub struct JudgedBy {
     pub policy: String,
     pub is_proved: bool,
     pub next_number: u64,
+    /// Loads of the policy that somebody asked for, as `remit unenroll` does.
+    pub asked_loads: u64,
 }
 
 /// What the child asks besides: started before anything is looked up, because a user database may start threads.
@@ -170,15 +172,40 @@ impl LookUps {
     }
 
     pub fn take_uses(&mut self, reactor: &mut Reactor) -> Vec<GrantUse> {
-        let is_use = |one: &LookUp| matches!(one.then, LookUpPurpose::GrantUse(_));
-        let uses = self.live.iter().filter(|(_, one)| is_use(one));
-        let serials: Vec<u64> = uses.map(|(serial, _)| *serial).collect();
-        let taken = serials.into_iter().map(|serial| self.end(serial, reactor));
-        let uses = taken.filter_map(|then| match then? {
+        let is_use = |then: &LookUpPurpose| matches!(then, LookUpPurpose::GrantUse(_));
+        let uses = self.take(reactor, is_use).into_iter();
+        let uses = uses.filter_map(|then| match then {
             LookUpPurpose::GrantUse(used) => Some(*used),
             LookUpPurpose::Name(_) | LookUpPurpose::Give(_) | LookUpPurpose::Serve(..) => None,
         });
         uses.collect()
+    }
+
+    /// Ends the look-ups of new grants for which `is_meant` is true.
+    pub fn take_giving(
+        &mut self,
+        reactor: &mut Reactor,
+        is_meant: impl Fn(&NewGrant) -> bool,
+    ) -> Vec<Giving> {
+        let is_it =
+            |then: &LookUpPurpose| matches!(then, LookUpPurpose::Give(one) if is_meant(&one.new));
+        let all = self.take(reactor, is_it).into_iter();
+        let all = all.filter_map(|then| match then {
+            LookUpPurpose::Give(giving) => Some(*giving),
+            LookUpPurpose::Name(_) | LookUpPurpose::GrantUse(_) | LookUpPurpose::Serve(..) => None,
+        });
+        all.collect()
+    }
+
+    fn take(
+        &mut self,
+        reactor: &mut Reactor,
+        is_meant: impl Fn(&LookUpPurpose) -> bool,
+    ) -> Vec<LookUpPurpose> {
+        let meant = self.live.iter().filter(|(_, one)| is_meant(&one.then));
+        let serials: Vec<u64> = meant.map(|(serial, _)| *serial).collect();
+        let taken = serials.into_iter().map(|serial| self.end(serial, reactor));
+        taken.flatten().collect()
     }
 }
 
@@ -213,6 +240,7 @@ pub fn late() -> String {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::admin::Grantee;
     use remit_common::caps;
     use remit_common::wire::Purpose;
 
@@ -230,6 +258,58 @@ mod tests {
             },
             call,
         }
+    }
+
+    fn giving(serial: u64, uid: u32) -> Giving {
+        Giving {
+            serial,
+            connection: 1,
+            subject: Subject::fake(1005, "ann", None),
+            new: NewGrant {
+                to: Grantee::User {
+                    name: "agent".into(),
+                    uid,
+                },
+                what: "a.b".into(),
+                args: Vec::new(),
+                for_s: 60,
+                uses: None,
+                across_reboot: false,
+                paths: Vec::new(),
+            },
+            accepts_paths: false,
+            judged: JudgedBy {
+                policy: String::new(),
+                is_proved: false,
+                next_number: 1,
+                asked_loads: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn look_ups_of_new_grants_end_without_the_others() {
+        let (mut lookups, mut reactor) = (LookUps::default(), Reactor::new().unwrap());
+        for then in [
+            LookUpPurpose::Give(Box::new(giving(1, 1000))),
+            LookUpPurpose::GrantUse(Box::new(used(1000, 1))),
+            LookUpPurpose::Give(Box::new(giving(2, 1001))),
+        ] {
+            let question = Question::default();
+            lookups.look_up(&mut reactor, &question, then).unwrap();
+        }
+        let mut taken = |uid: Option<u32>| {
+            let is_meant = |new: &NewGrant| {
+                uid.is_none_or(|uid| matches!(new.to, Grantee::User { uid: own, .. } if own == uid))
+            };
+            let all = lookups.take_giving(&mut reactor, is_meant).into_iter();
+            let serials: Vec<u64> = all.map(|one| one.serial).collect();
+            (serials, lookups.live.len())
+        };
+        assert_eq!(taken(Some(1002)), (vec![], 3));
+        assert_eq!(taken(Some(1001)), (vec![2], 2));
+        assert_eq!(taken(None), (vec![1], 1));
+        assert_eq!(taken(None), (vec![], 1));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Policies {
     /// Why the last load was refused.
     pub error: Option<String>,
     pub loading: Option<Loading>,
+    /// Loads that have ended and that somebody asked for.
+    pub asked_loads: u64,
     /// Account that caused the last reload that no administrator requested.
     pub reloaded_for: Option<Owner>,
     /// Keys of `remit.toml` that a reload found changed.
@@ -49,6 +51,7 @@ impl Policies {
             sandboxes,
             error: None,
             loading: None,
+            asked_loads: 0,
             reloaded_for: None,
             needs_restart: Vec::new(),
         }
