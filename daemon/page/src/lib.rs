@@ -17,4 +17,4 @@ use remit_plan::hex;
 pub use decode::{Undecodable, decode};
 pub use shown::{shown, whole};
 pub use verified::{Answer, Unverified, Verified};
-pub use view::{DOES, EntryView, FileView, OpensView, PlanView, ShownRequest};
+pub use view::{DOES, EntryView, FileView, OpensView, PlanView, ShownRequest, is_of_cut};

@@ -12,6 +12,17 @@ pub const DOES: &str = "does: ";
 /// Beginning of a sentence of [`ShownRequest::risks`] about a way to root or to another account that the change opens.
 pub const OPENS: &str = "opens a path: ";
 
+/// End of a risk about a part that the page does not show whole.
+pub(crate) const CUT: &str =
+    "is cut on this page: an approval covers the part that you have not read, too";
+pub(crate) const MANY_CUT: &str =
+    "are cut on this page: an approval covers the parts that you have not read, too";
+/// After [`CUT`], of parts that [`crate::whole`] does not cut.
+pub(crate) const READ: &str = "; to read it: remit show --all";
+/// Part of the risk about arguments that the page lacks, before their hash.
+pub(crate) const ARGUMENTS_CUT: &str =
+    "arguments are not shown; sha256 of all, each with a NUL byte after it: ";
+
 pub(crate) const OVERHEAD: usize = 4;
 
 /// How much of what it does, of the script or the copied files, of standard input and of a plan is shown.
@@ -144,6 +155,13 @@ pub fn is_cut(text: &str) -> bool {
         let count = words.next().unwrap_or_default();
         count.bytes().all(|byte| byte.is_ascii_digit()) && words.nth(1) == Some("more")
     })
+}
+
+/// Returns true for a sentence of [`ShownRequest::risks`] that says that a part is not shown whole.
+#[must_use]
+pub fn is_of_cut(risk: &str) -> bool {
+    let end = risk.strip_suffix(READ).unwrap_or(risk);
+    end.ends_with(CUT) || end.ends_with(MANY_CUT) || risk.contains(ARGUMENTS_CUT)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::iter;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
-use remit_page::{DOES, FileView, OpensView, ShownRequest};
+use remit_page::{DOES, FileView, OpensView, ShownRequest, is_of_cut};
 
 use crate::render::plan;
 use crate::render::units::Colour;
@@ -150,15 +150,18 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     page
 }
 
-/// Shows what a long page has at its end: the most serious risk, the deadline and the digest.
+/// Shows what a long page has at its end: the most serious risk, each part that is cut, the deadline and the digest.
 fn summary(page: &mut Page, request: &ShownRequest) {
     let is_risk = |sentence: &&String| !sentence.starts_with(DOES);
     let mut risks = request.risks.iter().filter(is_risk);
-    if let Some(first) = risks.next() {
-        page.brief_warning("RISK", first);
+    let first = risks.next();
+    // A requester can add risks before it, and a page that is cut has an end of many lines.
+    let (cut, others): (Vec<&String>, Vec<&String>) = risks.partition(|risk| is_of_cut(risk));
+    for risk in first.into_iter().chain(cut) {
+        page.brief_warning("RISK", risk);
     }
-    if let more @ 1.. = risks.count() {
-        let count = units::count(more as u64, "more risk");
+    if !others.is_empty() {
+        let count = units::count(others.len() as u64, "more risk");
         page.own_text("", &format!("{count} at the end of the page"));
     }
     deadline_and_digest(page, &request.pending);
@@ -440,6 +443,34 @@ pub mod tests {
             let text = page(&request, Detail::Short).into_text();
             let first: String = text.lines().take(12).collect();
             assert!(first.contains("RISK") && first.contains("digest"), "{text}");
+        }
+    }
+
+    /// A requester can add a path of which a risk comes before.
+    #[test]
+    fn summary_of_a_long_page_names_what_is_cut() {
+        let unread = "an approval covers the part that you have not read, too";
+        let root = "/etc/sudoers.d/x: it decides who may become root".to_owned();
+        let cut = format!("the plan is cut on this page: {unread}; to read it: remit show --all");
+        let other = format!("the directory is cut on this page: {unread}");
+        for (risks, named, more) in [
+            (vec![&root, &cut], vec!["the plan is cut"], ""),
+            (vec![&cut, &root], vec!["the plan is cut"], "1 more risk at"),
+            (
+                vec![&root, &root, &other, &root, &cut],
+                vec!["the directory is cut", "the plan is cut"],
+                "2 more risks at",
+            ),
+        ] {
+            let mut request = nasty("x");
+            request.script = vec!["x".into(); 9000];
+            request.risks = risks.into_iter().cloned().collect();
+            let text = page(&request, Detail::Short).into_text();
+            let (head, _) = text.split_once("  digest ").unwrap();
+            for part in named.into_iter().chain([more]) {
+                assert!(head.contains(part), "{part}: {head}");
+            }
+            assert_eq!(head.contains("at the end of the page"), !more.is_empty());
         }
     }
 

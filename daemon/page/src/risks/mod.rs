@@ -14,6 +14,7 @@ use crate::describe::{capability, reaches, some, unconfined, user_name};
 use crate::hex;
 use crate::shown::hash_of_all;
 use crate::verified::Verified;
+use crate::view::ARGUMENTS_CUT;
 
 const SENTENCE: usize = 500;
 const ALL: usize = 6 << 10;
@@ -140,9 +141,7 @@ fn hidden(argv: &[&[u8]], shown: usize) -> Option<String> {
         0 => None,
         more => {
             let all = hex(&hash_of_all(argv.iter().copied()));
-            Some(format!(
-                "{more} of {count} arguments are not shown; sha256 of all, each with a NUL byte after it: {all}"
-            ))
+            Some(format!("{more} of {count} {ARGUMENTS_CUT}{all}"))
         }
     }
 }

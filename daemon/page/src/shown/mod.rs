@@ -15,7 +15,7 @@ use remit_policy::model::command::ACTS;
 use sha2::{Digest, Sha256};
 
 use crate::verified::{Verified, followed};
-use crate::view::{Extent, FileView, OVERHEAD, ShownRequest, exact, is_cut};
+use crate::view::{CUT, Extent, FileView, MANY_CUT, OVERHEAD, READ, ShownRequest, exact, is_cut};
 use crate::{describe as in_words, hex, risks};
 
 /// Bytes shown of each part. Their sum is below 96 KiB, on any terminal more than anybody reads.
@@ -37,9 +37,6 @@ const APPROVERS: usize = 16;
 const WIDTHS: [usize; 5] = [8 << 10, 2 << 10, 1 << 10, 512, 200];
 const START: usize = 32 << 10;
 const LISTED: usize = 300;
-const CUT: &str = "is cut on this page: an approval covers the part that you have not read, too";
-/// Of parts that [`whole`] does not cut.
-const READ: &str = "; to read it: remit show --all";
 const COPY: &str = "a copied file";
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +108,9 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     };
     let cwd = exact(request.cwd.as_bytes(), CWD);
     let env = all_or_counted(&request.env, ENV, "variables");
+    let files = views(&request.files);
+    let named = files.iter().flat_map(|one| [&one.what, &one.path]);
+    let named: Vec<String> = named.cloned().collect();
     let script = contents::script_or_copies(verified, extent);
     let bundle = verified.plan();
     let plan = bundle
@@ -161,6 +161,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         },
         ("standard input", stdin.as_slice()),
         ("the environment", &env),
+        ("the list of files", &named),
         ("the directory", std::slice::from_ref(&cwd)),
     ];
     let cut = cut_parts(&argv, &parts, extent);
@@ -193,7 +194,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         opens,
         argv,
         more_argv: u32::try_from(more_argv).unwrap_or(u32::MAX),
-        files: views(&request.files),
+        files,
         cwd,
         env,
         script,
@@ -212,8 +213,6 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
 
 /// Reports parts that the page does not show whole: an approver would approve bytes unread.
 fn cut_parts(argv: &[String], parts: &[(&str, &[String])], extent: Extent) -> Vec<String> {
-    const MANY: &str =
-        "are cut on this page: an approval covers the parts that you have not read, too";
     let has_cut = |(name, texts): &(&str, &[String])| {
         let is_one = texts.iter().any(|text| is_cut(text));
         let read = match *name {
@@ -228,7 +227,7 @@ fn cut_parts(argv: &[String], parts: &[(&str, &[String])], extent: Extent) -> Ve
     let arguments: Vec<usize> = arguments.map(|(at, _)| at).collect();
     let parts = parts.iter().filter_map(has_cut);
     parts
-        .chain(arguments_sentence(&arguments, CUT, MANY))
+        .chain(arguments_sentence(&arguments, CUT, MANY_CUT))
         .collect()
 }
 

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::fixture::Scene;
     use crate::verified::Unverified;
-    use crate::{shown, whole};
+    use crate::{is_of_cut, shown, whole};
 
     fn bundle(files: &[(&str, &[u8])]) -> Bundle {
         let edit = |(path, bytes): &(&str, &[u8])| Edit {
@@ -297,6 +297,7 @@ mod tests {
             assert!(first.ends_with(&format!("xx{more}: {risk}")), "{first}");
             assert!(first.len() < 2 * 60, "{first}");
             assert!(last.starts_with("the plan is cut on this page"), "{last}");
+            assert!(is_of_cut(last) && !is_of_cut(first), "{:?}", page.risks);
             assert_eq!(page.plan.unwrap().entries[0].path, path);
         }
         let mut undo = Scene::new().undo();

@@ -5,6 +5,7 @@ use remit_common::names::JobId;
 
 use super::*;
 use crate::fixture::{Asked, Scene, file};
+use crate::is_of_cut;
 
 fn pending() -> PendingView {
     PendingView {
@@ -244,6 +245,7 @@ fn omitted_parts_are_counted_and_hashed() {
         more > 0 && sentence.starts_with(&more.to_string()) && sentence.ends_with(&all),
         "{sentence}"
     );
+    assert!(is_of_cut(sentence), "{sentence}");
     check(&shown).unwrap();
 }
 
@@ -290,7 +292,8 @@ fn part_that_is_not_shown_whole_is_the_first_risk() {
         let mut verified = scene.program(&[b"x"]);
         verified.request.does = does.clone();
         assert_eq!(cut_of(&verified), ["what it does is"]);
-        assert!(shown(&verified).risks[0].ends_with(READ));
+        let first = &shown(&verified).risks[0];
+        assert!(first.ends_with(READ) && is_of_cut(first), "{first}");
         let all = whole(&verified).risks;
         assert!(all.iter().all(|risk| !risk.contains(" cut ")), "{all:?}");
         let does: Vec<String> = does.iter().map(|line| format!("does: {line}")).collect();
@@ -402,6 +405,7 @@ fn files_have_their_names_and_where_they_lead() {
     let shown = show(&scene.program(&[b"vi"]), &files);
     assert_eq!(shown.files[0].path, "/usr/bin/vim\\x1b.basic");
     assert_eq!(shown.files[0].what, "program, by the name /usr/bin/vi");
+    assert!(!shown.risks.iter().any(|risk| is_of_cut(risk)), "{shown:?}");
     files.extend((0..400).map(|at| {
         let name = format!("/{}", "a".repeat(at));
         file("argument 1", &name, &name)
@@ -410,6 +414,8 @@ fn files_have_their_names_and_where_they_lead() {
     let more = files.len() + 1 - shown.files.len();
     let last = shown.files.last().unwrap();
     assert_eq!(last.what, format!("[… {more} files more …]"));
+    assert!(shown.risks[0].starts_with("the list of files is cut"));
+    assert!(is_of_cut(&shown.risks[0]), "{:?}", shown.risks);
     assert_eq!(last.size, 4 * u64::try_from(more).unwrap());
     check(&shown).unwrap();
 }
