@@ -45,6 +45,8 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
         true => None,
         false => end(context, job),
     };
+    // A commit that changed nothing has no undo, and one without an end may not have any.
+    let undo = undo.filter(|_| end.as_ref().is_some_and(|end| end.exit == Some(0)));
     match (context.form, &end) {
         (Form::Json, end) => {
             let mut answer = json!({
@@ -67,7 +69,7 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
             for one in &end.then {
                 output::text(&format!("{}\n", job_end::follow_up(one)))?;
             }
-            if let Some(undo) = undo.filter(|_| end.exit == Some(0)) {
+            if let Some(undo) = undo {
                 output::text(&format!("undo: remit undo {undo} -m WHY\n"))?;
             }
         }

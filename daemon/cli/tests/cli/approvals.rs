@@ -22,6 +22,7 @@ use remit_common::names::{JobId, SetId};
 use remit_common::prove::OpenedPath;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use remit_plan::{Action, Bundle, Edit, PlanPath};
 use remit_policy::{PathIs, Profile, User};
 use remit_wire::outcome::State;
 use remit_wire::{Bytes, Effect};
@@ -1246,6 +1247,72 @@ fn without_a_terminal_only_the_whole_digest_approves() {
         signature: None,
     };
     assert_eq!(all(&heard), [sent]);
+}
+
+/// A commit of one new file, and the id that undoes it.
+fn commit() -> (Shown, String) {
+    let edit = Edit {
+        path: PlanPath::new("/srv/a").unwrap(),
+        action: Action::Write(b"x\n".to_vec()),
+        mode: None,
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    };
+    let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+    let mut shown = shown();
+    shown.request.command = Some("plan.commit".into());
+    shown.request.argv = vec![
+        c"/usr/libexec/remit/remit-commit".into(),
+        c"commit".into(),
+        c"/var/lib/remit/commits".into(),
+    ];
+    shown.request.stdin = Some(Sha256::digest(bundle.as_bytes()).into());
+    shown.context.pending.command = "plan.commit".into();
+    shown.contents = vec![bundle.as_bytes().to_vec()];
+    (shown, bundle.plan().commit_id())
+}
+
+/// It was there whatever became of the commit.
+#[test]
+fn undo_follows_a_commit_that_ended_well() {
+    for (exit, missing, more, has_undo) in [
+        (Some(0), 0, None, true),
+        (Some(1), 0, None, false),
+        (None, 0, None, false),
+        (Some(0), 1, None, false),
+        (Some(0), 0, Some("--no-wait"), false),
+    ] {
+        let (shown, id) = commit();
+        let digest: String = shown.digest().map(|byte| format!("{byte:02x}")).concat();
+        let fake = Fake::new(|_| Answer::HangUp);
+        let _heard = fake.answer_each_administrator(move |request| match request {
+            AdminRequest::Show { .. } => reply(shown.answer()),
+            AdminRequest::Job { .. } => AdminReply::Job(Box::new(AnyJob { exit, ..ended() })),
+            _ => AdminReply::Counted {
+                text: "it is done".into(),
+                missing,
+            },
+        });
+        for (one, is_known) in [(SHORT.to_owned(), true), (job(), false)] {
+            let args = ["approve", &one, "--digest", &digest];
+            let args: Vec<&str> = args.into_iter().chain(more).collect();
+            let is_there = has_undo && is_known;
+            let json = fake.output(&[&["--json"], &args[..]].concat()).json();
+            let undo = is_there.then_some(id.as_str());
+            assert_eq!(
+                json.get("undo").and_then(serde_json::Value::as_str),
+                undo,
+                "{json}"
+            );
+            check_keys(&["approve", "jobs"], &json);
+            let said = fake.output(&args);
+            let line = format!("\nundo: remit undo {id} -m WHY\n");
+            assert_eq!(said.text().ends_with(&line), is_there, "{said:?}");
+            assert_eq!(said.text().contains("undo"), is_there, "{said:?}");
+        }
+    }
 }
 
 #[test]
