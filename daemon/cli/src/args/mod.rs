@@ -38,15 +38,23 @@ pub use run::{
 const EXIT: &str = "\
 Exit status:
   run, change, job --wait, job --follow: that of the command; 128 and its
-    number if a signal ended it
+    number if a signal ended it; job --grep: that of the search
+  plan: that of the first check that failed
   doctor: the number of failed checks, at most 63
-  approve: 1 what was typed was not the digest
-  audit verify, report: 1 something is wrong; audit show JOB: 1 no such job
-  prove: 1 a path was found
-  policy check, test, explain, diff: 1 errors, a test failed, not allowed,
-    a difference; 2 trouble
-  64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect,
-  124 timed out, 125 refused or not started, 126 not executable, 127 not found
+  approve --on: that of ssh
+  1 job --grep: no line matched; plan: an edit does not fit;
+    approve: what was typed was not the digest;
+    prove: a path was found, with --compare a new one;
+    policy check: errors; policy test: a test failed;
+    policy explain: not allowed; policy diff, policy replay: a difference;
+    audit verify, audit report: something is wrong;
+    audit show JOB: no such job; audit export: a record was left out
+  2 prove, policy explain, policy diff, policy replay: the policy does not
+    load; policy explain: WHO is unknown
+  64 usage, 69 daemon unavailable, 74 output failed, 77 may not connect or
+    has to be root, 124 timed out, 126 not executable, 127 not found
+  125 refused or not started; access: not allowed;
+    stop: the end could not be verified
 
 'remit VERB --help' has an example of each verb; remit(1) has everything.";
 
@@ -141,7 +149,7 @@ pub enum Verb {
     Approve(ApproveArgs),
     /// Refuse a pending request, with a reason
     Deny(DenyArgs),
-    /// Keep a change that is undone otherwise (administrators)
+    /// Keep a change that is undone otherwise
     Confirm(ConfirmArgs),
     /// Approve runs of a command in advance, for a limited time
     Grant(GrantArgs),

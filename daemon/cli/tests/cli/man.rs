@@ -1,6 +1,6 @@
 //! Compares the man pages with the help of the programs, and tests help and usage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -89,6 +89,10 @@ fn page_documents_exactly_all_verbs_and_options() {
     assert_eq!(sections, verbs(&top));
     for verb in sections {
         let shown = help(&[verb]);
+        assert!(
+            !shown.contains("(administrators) (administrators)"),
+            "{shown}"
+        );
         let below = verbs(&shown).into_iter().map(|below| help(&[verb, below]));
         let listed = below.chain([shown.clone()]).flat_map(|help| {
             let (_, listed) = help.split_once("\nOptions:\n").unwrap_or_default();
@@ -102,6 +106,65 @@ fn page_documents_exactly_all_verbs_and_options() {
     for verb in verbs(&help(&["policy"])) {
         assert!(page.contains(&format!("remit policy {verb}\n")), "{verb}");
     }
+}
+
+/// Returns the verbs that a text names, those of `policy` and `audit` with their second word.
+fn named(text: &str, verbs: &BTreeSet<String>) -> BTreeSet<String> {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() { c } else { ' ' })
+        .collect();
+    let mut words = text.split_whitespace();
+    let mut found = BTreeSet::new();
+    while let Some(word) = words.next() {
+        let second = ["policy", "audit"].contains(&word).then(|| words.next());
+        let verb = [Some(word), second.flatten()].into_iter().flatten();
+        let verb = verb.collect::<Vec<_>>().join(" ");
+        found.extend(verbs.contains(&verb).then_some(verb));
+    }
+    found
+}
+
+#[test]
+fn exit_statuses_of_the_help_are_those_of_the_page() {
+    let top = help(&[]);
+    let mut all: BTreeSet<String> = verbs(&top).into_iter().map(str::to_owned).collect();
+    for group in ["policy", "audit"] {
+        let below = help(&[group]);
+        all.extend(verbs(&below).iter().map(|verb| format!("{group} {verb}")));
+    }
+    let page = page("remit.1");
+    let section = between(&page, "\n.SH \"EXIT STATUS\"\n", &["\n.SH "]);
+    let mut of_page: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (at, block) in section.split("\n.TP\n.B ").enumerate() {
+        let status = block.lines().next().filter(|_| at > 0).unwrap_or_default();
+        let bold = block.lines().filter(|line| line.starts_with(".B"));
+        let bold = bold
+            .collect::<Vec<_>>()
+            .join("\n")
+            .replace("\\fIJOB\\fP", "");
+        of_page.insert(status, named(&bold, &all));
+    }
+    let listed = between(&top, "\nExit status:\n", &["\n\n"]).replace("\n    ", " ");
+    let mut of_help: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for line in listed.lines().map(str::trim) {
+        let (first, rest) = line.split_once(' ').unwrap();
+        let (status, rest) = match first.parse::<u8>() {
+            Ok(_) => (first, rest),
+            Err(_) => ("", line),
+        };
+        let heads = rest.split(';').filter_map(|part| part.split_once(':'));
+        let heads: Vec<&str> = heads.map(|(head, _)| head).collect();
+        of_help
+            .entry(status)
+            .or_default()
+            .extend(named(&heads.join(" "), &all));
+    }
+    for all in [&mut of_page, &mut of_help] {
+        all.retain(|_, verbs| !verbs.is_empty());
+    }
+    assert_eq!(of_help, of_page);
+    assert_eq!(of_page.len(), 4, "{of_page:?}");
 }
 
 #[test]
