@@ -67,11 +67,6 @@ const INHERITED: &[&str] = &[
 /// Settings, their required value, and the effect of another value.
 const NEEDED: &[(&str, &str, &str)] = &[
     (
-        "LogRateLimitIntervalUSec",
-        "0",
-        "journald may drop audit records",
-    ),
-    (
         "KillMode",
         "mixed",
         "a stop kills jobs before their end is recorded",
@@ -82,10 +77,11 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "a job that runs out of memory stops the daemon",
     ),
 ];
-/// Settings with which journald drops records, and their harmless values.
+/// Settings with which journald can drop records, and their harmless values.
 const DROPPING: &[(&str, &[&str])] = &[
     ("LogFilterPatterns", &[""]),
     ("LogLevelMax", &["", "-1", "6", "7"]), // Records of jobs have level 6, info.
+    ("LogRateLimitIntervalUSec", &["", "0"]),
 ];
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const NAMESPACES: [&str; 6] = ["mnt", "net", "user", "pid", "ipc", "uts"];
@@ -239,7 +235,7 @@ fn settings(properties: &Properties) -> Vec<Check> {
     for (one, harmless) in DROPPING {
         let has = properties.get(one);
         if !harmless.contains(&has) {
-            let why = format!("{one} is '{has}': journald drops audit records");
+            let why = format!("{one} is '{has}': journald can drop audit records");
             found.push(Check::failure(name, why, &fix));
         }
     }
@@ -402,7 +398,7 @@ mod tests {
             ),
             (
                 "LogRateLimitIntervalUSec=30s",
-                "warning: LogRateLimitIntervalUSec is '30s'",
+                "failure: LogRateLimitIntervalUSec is '30s': journald can drop",
             ),
             (
                 "KillMode=control-group",
@@ -410,7 +406,7 @@ mod tests {
             ),
             (
                 "LogLevelMax=4",
-                "failure: LogLevelMax is '4': journald drops",
+                "failure: LogLevelMax is '4': journald can drop",
             ),
             ("LogLevelMax=0", "failure: LogLevelMax is '0'"),
             ("LogFilterPatterns=~x", "failure: LogFilterPatterns is '~x'"),
