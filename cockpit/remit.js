@@ -108,7 +108,8 @@ function settle(ex, out, resolve, reject) {
     if (error) {
         const by = error.by ? ` (${error.by})` : "";
         const next = error.next ? `; ${error.next}` : "";
-        reject(new Failure(error.message + by + next, error.code, ex.exit_status));
+        const lift = error.lift ? `; to go on: ${error.lift}` : "";
+        reject(new Failure(error.message + by + next + lift, error.code, ex.exit_status));
     } else if (ex.problem === "not-found") {
         reject(new Failure("remit is not installed on this machine", ex.problem));
     } else if (ex.problem === "timeout") {
