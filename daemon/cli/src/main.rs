@@ -22,6 +22,7 @@ use crate::render::units::Width;
 
 /// Connections to the daemon, and what verbs ask over them.
 mod client {
+    pub(crate) mod activation;
     pub(crate) mod admin_socket;
     pub(crate) mod ctrl_c;
     pub(crate) mod follow;
