@@ -11,6 +11,10 @@ pub struct PendingArgs {
     /// Print each new request, and how each was decided, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+
+    /// It came with a key of 'remit enroll-approver': this machine signs nothing.
+    #[arg(skip)]
+    pub is_afar: bool,
 }
 
 #[derive(Debug, Args)]

@@ -108,7 +108,10 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
         return Err(unsigned(job, asked, args.is_afar));
     }
     let key = match args.signed {
-        true => Some(signing::key(args.key.as_deref(), Some(afar(job)))?),
+        true => Some(signing::key(
+            args.key.as_deref(),
+            Some(afar(&units::name(job))),
+        )?),
         false => None,
     };
     match args.digest {
@@ -169,19 +172,16 @@ pub fn check_yours(shown: &ShownRequest) -> Result<(), Failure> {
     )))
 }
 
-fn afar(job: JobId) -> String {
-    format!(
-        "on your own computer: remit approve --on {} {}",
-        host(),
-        units::name(job)
-    )
+/// Returns what to type where the key is. `id`: as a person types it.
+pub fn afar(id: &str) -> String {
+    format!("on your own computer: remit approve --on {} {id}", host())
 }
 
 /// `is_afar`: the approver's own computer signs it.
 fn unsigned(job: JobId, asked: Signed, is_afar: bool) -> Failure {
     let text = format!("nothing was approved: its rule asks for {}", asked.asked());
     let line = match is_afar {
-        true => afar(job),
+        true => afar(&units::name(job)),
         false => format!("remit approve {} --signed", units::name(job)),
     };
     Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))

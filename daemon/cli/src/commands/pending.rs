@@ -7,6 +7,7 @@ use remit_common::names::JobId;
 use remit_common::text;
 use serde_json::{Value, json};
 
+use super::approve::afar;
 use crate::args::PendingArgs;
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};
@@ -22,7 +23,6 @@ const BEFORE_COMMAND: usize = 30;
 const BEFORE_REASON: usize = 16;
 const USER: &str = "USER";
 const LEFT: &str = "LEFT";
-const SIGNED: &str = " --signed";
 
 /// Columns of a list: its own, and those of the cells whose width depends on the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +78,12 @@ pub struct List {
 pub fn pending(context: &Context, args: &PendingArgs) -> Result<Exit, Failure> {
     match (args.watch, context.form) {
         (true, Form::Json) => watch_lists(context),
-        (true, Form::Text) => watch(context),
+        (true, Form::Text) => watch(context, args.is_afar),
         (false, form) => {
             let list = list(context, None)?;
             match form {
                 Form::Json => output::json(&json_list(&list))?,
-                Form::Text => output::text(&show(&list, context.width))?,
+                Form::Text => output::text(&show(&list, context.width, args.is_afar))?,
             }
             Ok(Exit::OK)
         }
@@ -124,7 +124,7 @@ pub fn list(context: &Context, seen: Option<u64>) -> Result<List, Failure> {
     )
 }
 
-fn watch(context: &Context) -> Result<Exit, Failure> {
+fn watch(context: &Context, is_afar: bool) -> Result<Exit, Failure> {
     let width = context.width;
     let columns = Columns::widest(width);
     let mut seen = None;
@@ -140,7 +140,7 @@ fn watch(context: &Context) -> Result<Exit, Failure> {
             if known.get(&request.job) == Some(&request.missing) {
                 continue;
             }
-            let lines = entry(request, columns) + &line(request);
+            let lines = entry(request, columns) + &line(request, is_afar);
             output::part(&folded(&lines, width))?;
         }
         let is_over = |job: &&JobId| now.requests.iter().all(|request| request.job != **job);
@@ -167,28 +167,38 @@ fn folded(lines: &str, width: Width) -> String {
     page.text(false, width)
 }
 
-/// Returns the command that an approver types; empty if the caller cannot approve.
-fn line(request: &PendingView) -> String {
-    let signed = match request.signed {
-        Some(_) => SIGNED,
-        None => "",
-    };
+/// Returns the command that an approver types; empty if the caller cannot approve. `is_afar`: the key is on another machine.
+fn line(request: &PendingView, is_afar: bool) -> String {
     let name = units::name(request.job);
     match request.yours {
-        true => format!("{:14}: remit approve {name}{signed}\n", ""),
+        true => format!(
+            "{:14}: {}\n",
+            "",
+            approval(&name, request.signed.is_some(), is_afar)
+        ),
         false => String::new(),
     }
 }
 
+fn approval(id: &str, is_signed: bool, is_afar: bool) -> String {
+    match (is_signed, is_afar) {
+        (false, _) => format!("remit approve {id}"),
+        (true, false) => format!("remit approve {id} --signed"),
+        (true, true) => afar(id),
+    }
+}
+
 /// Returns the line below a list: what to type for any of these requests.
-fn next(requests: &[PendingView]) -> String {
+fn next(requests: &[PendingView], is_afar: bool) -> String {
     let is_signed = |one: &PendingView| one.signed.is_some();
-    let signed = match requests.iter().all(is_signed) {
-        true => SIGNED,
-        false if requests.iter().any(is_signed) => " [--signed]",
-        false => "",
+    let approve = match requests.iter().all(is_signed) {
+        false if requests.iter().any(is_signed) => match is_afar {
+            true => format!("remit approve ID, or with a signature {}", afar("ID")),
+            false => "remit approve ID [--signed]".to_owned(),
+        },
+        is_signed => approval("ID", is_signed, is_afar),
     };
-    format!("to go on: remit show ID; remit approve ID{signed}; remit deny ID -m WHY\n")
+    format!("to go on: remit show ID; {approve}; remit deny ID -m WHY\n")
 }
 
 fn over(context: &Context, job: JobId) -> String {
@@ -204,7 +214,7 @@ fn heading(columns: Columns) -> String {
     row("REQUEST", "CAN APPROVE", USER, LEFT, "COMMAND", columns)
 }
 
-fn show(list: &List, width: Width) -> String {
+fn show(list: &List, width: Width, is_afar: bool) -> String {
     let columns = Columns::for_list(&list.requests, width);
     if list.requests.is_empty() {
         return format!(
@@ -216,7 +226,7 @@ fn show(list: &List, width: Width) -> String {
     let lines = heading(columns)
         + &entries.collect::<String>()
         + &table::more(list.omitted.into())
-        + &next(&list.requests);
+        + &next(&list.requests, is_afar);
     folded(&lines, width)
 }
 
@@ -302,7 +312,7 @@ mod tests {
                 }],
                 omitted: 0,
             };
-            let rows = show(&list, Width::columns(80));
+            let rows = show(&list, Width::columns(80), false);
             let mut rows = rows.lines();
             let (heading, row) = (rows.next().unwrap(), rows.next().unwrap());
             assert!(row.ends_with(&format!("  {cut}")), "{row}");
@@ -318,18 +328,34 @@ mod tests {
             signed: Some(Signed::Touch),
             ..request(7)
         };
-        assert!(line(&signed).ends_with(": remit approve 0707-0707 --signed\n"));
-        assert!(line(&request(7)).ends_with(": remit approve 0707-0707\n"));
-        for (requests, expect) in [
-            (vec![request(7)], "ID;"),
-            (vec![signed.clone()], "ID --signed;"),
-            (vec![request(7), signed], "ID [--signed];"),
+        assert!(line(&signed, false).ends_with(": remit approve 0707-0707 --signed\n"));
+        // A key of 'enroll-approver' may not sign here.
+        let on = line(&signed, true);
+        assert!(
+            on.contains(": on your own computer: remit approve --on "),
+            "{on}"
+        );
+        assert!(on.ends_with(" 0707-0707\n"), "{on}");
+        for is_afar in [false, true] {
+            let line = line(&request(7), is_afar);
+            assert!(line.ends_with(": remit approve 0707-0707\n"), "{line}");
+        }
+        let (own, both) = (vec![signed.clone()], vec![request(7), signed]);
+        for (requests, is_afar, expect) in [
+            (&vec![request(7)], false, "; remit approve ID;"),
+            (&vec![request(7)], true, "; remit approve ID;"),
+            (&own, false, "; remit approve ID --signed;"),
+            (&own, true, "; on your own computer: remit approve --on "),
+            (&both, false, "; remit approve ID [--signed];"),
+            (
+                &both,
+                true,
+                "; remit approve ID, or with a signature on your own",
+            ),
         ] {
-            let line = next(&requests);
-            assert!(
-                line.contains(&format!("; remit approve {expect}")),
-                "{line}"
-            );
+            let line = next(requests, is_afar);
+            assert!(line.contains(expect), "{line}");
+            assert!(!is_afar || !line.contains("--signed"), "{line}");
         }
     }
 
@@ -346,7 +372,7 @@ mod tests {
             omitted: 0,
         };
         for width in 40..80 {
-            let rows = show(&list, Width::columns(width));
+            let rows = show(&list, Width::columns(width), false);
             let begins = ["  REQUEST", "  0707-0707  yes", "to go on: "];
             for row in rows.lines() {
                 assert!(untrusted_columns::columns(row) <= width, "{width}: {rows}");

@@ -48,7 +48,15 @@ fn converse(context: &Context) -> Result<Exit, Failure> {
         let why = "nothing was asked for, and there is no terminal to ask at (ssh -t gives one)";
         return Err(refused(why.to_owned()));
     };
-    let list = || pending::pending(context, &PendingArgs { watch: false });
+    let list = || {
+        pending::pending(
+            context,
+            &PendingArgs {
+                watch: false,
+                is_afar: true,
+            },
+        )
+    };
     list()?;
     output::note(&format!("type one of: {TYPED}; help; exit"));
     loop {

@@ -91,8 +91,11 @@ fn decide(line: CommandLine<ApproverVerb>) -> Result<Permitted, Failure> {
         ));
     }
     let verb = match verb {
-        ApproverVerb::Pending(PendingArgs { watch }) => {
-            ApproverVerb::Pending(PendingArgs { watch })
+        ApproverVerb::Pending(PendingArgs { watch, is_afar: _ }) => {
+            ApproverVerb::Pending(PendingArgs {
+                watch,
+                is_afar: true,
+            })
         }
         ApproverVerb::Show(ShowArgs {
             id,
@@ -175,12 +178,12 @@ mod tests {
         for (line, expect) in [
             (
                 "remit pending --json",
-                "Json Pending(PendingArgs { watch: false })",
+                "Json Pending(PendingArgs { watch: false, is_afar: true })",
             ),
             ("/usr/bin/remit --json pending", "Json Pending"),
             (
                 "pending --watch",
-                "Text Pending(PendingArgs { watch: true })",
+                "Text Pending(PendingArgs { watch: true, is_afar: true })",
             ),
             (&format!("remit show {ID} --json"), "Json Show"),
             ("show 0123-4567 --all", "all: true"),
