@@ -24,6 +24,8 @@ pub struct Pending {
     pub(super) approval: Approval,
     /// The rule asks for no approval: the floor does.
     pub(super) is_by_floor: bool,
+    /// Of the floor: without its approval the rules refuse the call.
+    pub(super) is_refused_alone: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -287,6 +289,7 @@ impl Policy {
             rule: strictest.id.clone(),
             approval,
             is_by_floor: false,
+            is_refused_alone: false,
         }))
     }
 

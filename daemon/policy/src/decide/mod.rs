@@ -167,6 +167,7 @@ impl Grant {
                 rule,
                 approval,
                 is_by_floor: true,
+                is_refused_alone: false,
             }),
             Basis::TryByRoot
             | Basis::Notification
@@ -334,9 +335,12 @@ impl Policy {
         };
         terms.acts = self.acts(caller, named, args, &allowing, asker)?;
         terms.set_commit(&allowing, &counting);
-        let alone = changes.plan().filter(|_| asker.is_none());
-        if let Some(denial) =
-            alone.and_then(|bundle| approval::needs_a_person(name, &allowing, bundle, caller))
+        let needs_a_person = || {
+            let bundle = changes.plan()?;
+            approval::needs_a_person(name, &allowing, bundle, caller)
+        };
+        if asker.is_none()
+            && let Some(denial) = needs_a_person()
         {
             return Err(denial);
         }
@@ -344,7 +348,10 @@ impl Policy {
         let rule = asking.next().unwrap_or(first);
         let verdict = Verdict::of(terms, &rule.id, asked);
         Ok(match floor {
-            Some(floor) => verdict.under(floor),
+            Some(floor) => {
+                let acts = self.acts(caller, named, args, &allowing, None);
+                verdict.under(floor, acts.is_err() || needs_a_person().is_some())
+            }
             None => verdict,
         })
     }
@@ -366,12 +373,16 @@ impl Policy {
 }
 
 impl Verdict {
-    /// Takes a permission of a rule back until a person gives this approval.
-    fn under(self, floor: &Approval) -> Self {
+    /// Takes a permission of a rule back until a person gives this approval. `is_refused_alone`: as of [`Pending`].
+    fn under(self, floor: &Approval, is_refused_alone: bool) -> Self {
         match self {
-            Self::Allow(grant) => grant
-                .asking(floor.clone())
-                .map_or_else(Self::Allow, Self::Ask),
+            Self::Allow(grant) => match grant.asking(floor.clone()) {
+                Ok(pending) => Self::Ask(Pending {
+                    is_refused_alone,
+                    ..pending
+                }),
+                Err(grant) => Self::Allow(grant),
+            },
             Self::Ask(_) | Self::Deny(_) => self,
         }
     }
@@ -388,6 +399,7 @@ impl Verdict {
                 rule,
                 approval,
                 is_by_floor: false,
+                is_refused_alone: false,
             }),
         }
     }

@@ -29,13 +29,14 @@ impl From<Pending> for Refusal {
                 "ask for it all the same, with the reason: the request waits until they approve it, or one of them denies \
                  it; approved, it starts by itself",
             );
-        if pending.is_by_floor {
+        // Without the floor that the advice removes, the rules have to allow it.
+        if pending.is_by_floor && !pending.is_refused_alone {
             return refusal.lift(format!(
                 "{FLOOR}, which asks before each change: without it, and after a restart of remitd, the rule {} asks for no approval",
                 pending.rule()
             ));
         }
-        if always_asks(&pending) {
+        if pending.is_refused_alone || always_asks(&pending) {
             return refusal;
         }
         let is_commit = pending.command().is_some_and(|command| command.is_commit());
