@@ -489,6 +489,62 @@ fn commands_that_followed_the_commit_follow_its_undo() {
     assert!(unconfirmed(&fixture.daemon).is_empty());
 }
 
+/// The advice of remit is such an undo: without them the service goes on with the new file, and no window is left.
+#[test]
+fn commands_that_followed_the_commit_follow_its_undo_by_a_person() {
+    let rules = FOLLOWED.replace("10s", "10min");
+    let undoes = r##"
+[[grant]]
+name = "undoes"
+to = ["#64001"]
+allow = ["plan.undo"]
+acts = ["site.follow"]
+approval = { by = ["#64005"] }
+"##;
+    let fixture = PlanFixture::with_rules(options(), &format!("{rules}{undoes}"));
+    let lines = || fs::read_to_string(fixture.path("free/log")).unwrap_or_default();
+    let mut expect = String::new();
+    // The second undo carries the command itself.
+    for (new, then) in [("new ", &[][..]), ("newer ", &[("then", "site.follow")])] {
+        fixture.put("watched/a", "old ");
+        let bundle = plan(&[fixture.write("watched/a", new)]);
+        let run = Run {
+            stdin: Some(bundle.clone().into()),
+            ..change("plan.commit", &[("then", "site.follow")])
+        };
+        let mut caller = Caller::new(&fixture.daemon, &user_b());
+        assert_eq!(
+            exit(&caller.run(run).expect("B needs no approval")),
+            Some(0)
+        );
+        expect.push_str(new);
+        assert_eq!(lines(), expect);
+        let id = id_of(&bundle);
+        let args: Vec<_> = [("id", id.as_str())]
+            .into_iter()
+            .chain(then.iter().copied())
+            .collect();
+        let mut caller = Caller::new(&fixture.daemon, &user_a());
+        let asked = caller.run(at_once(change("plan.undo", &args)));
+        let job = asked.expect("it may be asked for").job;
+        let page = fixture.daemon.shows(job).risks.join("\n");
+        let words = "then remitd runs 'site.follow', which has followed the commit";
+        assert_eq!(page.contains(words), then.is_empty(), "{page}");
+        approve(&fixture.daemon, job).expect("the approver can");
+        assert_eq!(exit(&caller.end_of(job)), Some(0));
+        expect.push_str("old ");
+        until("nothing waits", || unconfirmed(&fixture.daemon).is_empty());
+        assert_eq!(lines(), expect);
+    }
+    let by_daemon = |record: &serde_json::Value| {
+        record["REMIT_COMMAND"] == "site.follow"
+            && record["REMIT_EVENT"] == "intent"
+            && record["REMIT_RULE"] == "undo of what nobody confirmed"
+    };
+    let all = fixture.daemon.audit();
+    assert_eq!(all.iter().filter(|record| by_daemon(record)).count(), 1);
+}
+
 #[test]
 fn approver_is_shown_what_becomes_of_it() {
     let fixture = lay();

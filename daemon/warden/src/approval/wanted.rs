@@ -138,7 +138,7 @@ pub fn wanted(draft: &Draft) -> Wanted {
         argv: argv.collect(),
         path: draft.path.clone(),
         undo: bound.undo.clone(),
-        acts: bound.acts.iter().map(act).collect(),
+        acts: acts(bound),
         changed: changed(draft),
         describe: draft
             .call()
@@ -205,6 +205,17 @@ fn changed(draft: &Draft) -> Option<Vec<u8>> {
     let bundle = draft.call().file_change()?.ok()?;
     let is_followed = !draft.bound.acts.is_empty();
     is_followed.then(|| remit_common::changed::encode(&bundle.changed_paths()))
+}
+
+/// Those of the daemon come last: an approver has read on the page of the commit what they do.
+fn acts(bound: &BoundCall) -> Vec<(String, Option<Vec<CString>>)> {
+    let own = bound.after_undo.iter().map(|text| {
+        let line = format!(
+            "then remitd runs '{text}', which has followed the commit, unless that is confirmed before its undo"
+        );
+        (line, None)
+    });
+    bound.acts.iter().map(act).chain(own).collect()
 }
 
 fn act(BoundAct { act, bound }: &BoundAct) -> (String, Option<Vec<CString>>) {

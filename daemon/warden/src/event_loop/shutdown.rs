@@ -144,7 +144,7 @@ fn goes_on(cx: &JobCx<'_>) -> bool {
     };
     let is_undoing = |undo: JobId| {
         let mut live = cx.jobs.live().map(|(_, job)| &job.plan);
-        live.any(|plan| plan.job == undo && !plan.life.is_unrecorded())
+        cx.acts.is_followed(undo) || live.any(|plan| plan.job == undo && !plan.life.is_unrecorded())
     };
     cx.acts.has_due_after_undo()
         || has_followed_undo(cx.confirmations, is_undoing)

@@ -66,9 +66,14 @@ pub fn unfinished(plan: &Plan, meta: &JobMeta) -> JobMeta {
     meta
 }
 
+/// Returns the text of a command that follows as all lists show it.
+pub fn shown(text: &str) -> String {
+    text::line(text.as_bytes(), TEXT)
+}
+
 fn queued(act: &Act) -> FollowUp {
     FollowUp {
-        command: text::line(act.text().as_bytes(), TEXT),
+        command: shown(&act.text()),
         job: None,
         state: State::Queued,
         exit: None,
@@ -284,6 +289,12 @@ impl Acts {
                 chain.on_over(at, State::NotStarted, None, "its job did not start");
             }
         }
+    }
+
+    /// Returns whether commands that were asked for with it follow this commit or undo.
+    pub fn is_followed(&self, job: JobId) -> bool {
+        let mut chains = self.0.iter().filter(|chain| !chain.is_undo());
+        chains.any(|chain| chain.commit == job)
     }
 
     /// Returns whether `job` is one of them.

@@ -6,6 +6,7 @@
 pub mod admission;
 mod commit_end;
 pub mod store;
+mod undone;
 pub mod view;
 pub mod window;
 
@@ -78,6 +79,10 @@ pub struct Unconfirmed {
     pub is_extended: bool,
     pub stage: ConfirmStage,
     pub undo: UndoStage,
+    /// An undo that somebody asked for and that has ended well, until its commands have followed. Not saved: a restart ends
+    /// what it carries.
+    #[serde(skip)]
+    pub undone_by: Option<JobId>,
     /// What it changes. After a restart of remitd its journal says it.
     #[serde(skip)]
     pub extent: Extent,
@@ -242,31 +247,10 @@ impl Unconfirmed {
         self.undo = UndoStage::Started;
     }
 
-    /// Has the commands follow the undo. Returns the job that they follow.
-    pub fn on_follow(&mut self) -> JobId {
-        let tries = self.tries();
-        let job = match self.stage {
-            ConfirmStage::Undoing { job, .. } => job,
-            _ => self.job,
-        };
-        self.stage = ConfirmStage::Following { job, tries };
-        job
-    }
-
-    /// Returns whether the daemon itself has undone it, so that its commands have to follow.
-    pub fn has_to_follow(&self) -> bool {
-        let is_own = matches!(
-            self.stage,
-            ConfirmStage::Undoing { .. } | ConfirmStage::Failed { .. }
-        );
-        is_own && !self.then.is_empty()
-    }
-
     /// Returns whether it is undone, and people see to the commands that have failed after that.
     pub fn is_left(&self) -> bool {
-        let is_undone = matches!(self.undo, UndoStage::Done | UndoStage::Parted);
         let is_last = matches!(self.stage, ConfirmStage::Failed { again: None, .. });
-        is_undone && is_last && !self.then.is_empty()
+        self.is_undone() && is_last && !self.then.is_empty()
     }
 
     /// Returns whether the next undo leaves what somebody else has changed since.

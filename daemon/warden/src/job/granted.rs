@@ -125,7 +125,8 @@ fn bind_unnoted(
     requester: Option<u32>,
 ) -> Result<(BoundCall, NewJob), Refusal> {
     let setting = cx.policies.setting(&cx.settings.limits);
-    let bound = BoundCall::new(call, terms, &setting)?;
+    let mut bound = BoundCall::new(call, terms, &setting)?;
+    bound.after_undo = cx.job.confirmations.following_undo(&bound);
     let command = terms.command().map(AsRef::as_ref);
     let (is_to_be_confirmed, policy) = (bound.confirm.is_some(), &cx.policies.live.policy);
     let commits = &mut cx.job.commits;

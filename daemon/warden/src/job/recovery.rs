@@ -139,10 +139,18 @@ pub fn has_followed_undo(confirmations: &Confirmations, runs: impl Fn(JobId) -> 
 
 /// Returns the undo of this commit that runs or has just ended, if commands follow it.
 fn followed_undo(one: &Unconfirmed) -> Option<JobId> {
-    match one.stage {
-        ConfirmStage::Undoing { job, .. } if !one.then.is_empty() => Some(job),
+    let undo = match one.stage {
+        ConfirmStage::Undoing { job, .. } => Some(job),
+        ConfirmStage::Waiting(_) if one.is_undone() => one.undone_by,
         _ => None,
-    }
+    };
+    undo.filter(|_| !one.then.is_empty())
+}
+
+/// Returns whether the undo that somebody asked for is not recorded yet, or the commands that it carries are not over.
+fn is_unfinished(cx: &RequestCx<'_>, one: &Unconfirmed) -> bool {
+    one.undone_by
+        .is_some_and(|undo| cx.job.jobs.serial(undo).is_some() || cx.job.acts.is_followed(undo))
 }
 
 /// A stop that lets changes finish starts no undo, but what follows one that has ended: the files are the old ones.
@@ -152,8 +160,11 @@ fn follow_ended_undos(cx: &mut RequestCx<'_>) {
     }
     let directory = cx.job.confirmations.directory.clone();
     for at in 0..cx.job.confirmations.all.len() {
-        let one = cx.job.confirmations.all.get_mut(at);
-        let Some(one) = one.filter(|one| followed_undo(one).is_some()) else {
+        let one = cx.job.confirmations.all.get(at);
+        if one.is_none_or(|one| followed_undo(one).is_none() || is_unfinished(cx, one)) {
+            continue;
+        }
+        let Some(one) = cx.job.confirmations.all.get_mut(at) else {
             continue;
         };
         // Whatever else is due, or cannot be read, is left to the next start.
@@ -166,12 +177,13 @@ fn follow_ended_undos(cx: &mut RequestCx<'_>) {
 }
 
 fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
+    let one = cx.job.confirmations.all.get(at);
+    if one.is_none_or(|one| one.is_left() || is_unfinished(cx, one)) {
+        return;
+    }
     let Some(one) = cx.job.confirmations.all.get_mut(at) else {
         return;
     };
-    if one.is_left() {
-        return;
-    }
     if is_settled {
         one.retry(now);
     }
@@ -183,7 +195,7 @@ fn go_on(cx: &mut RequestCx<'_>, at: usize, is_settled: bool, now: Duration) {
     };
     let is_running = matches!(
         one.stage,
-        ConfirmStage::Committing { is_followed: false } | ConfirmStage::Following { .. }
+        ConfirmStage::Committing { .. } | ConfirmStage::Following { .. }
     );
     let is_looked_at = is_settled && !is_running || is_due && one.undo == UndoStage::Done;
     if !can_undo && !is_looked_at {
@@ -396,6 +408,7 @@ mod tests {
             is_extended: false,
             stage: ConfirmStage::Waiting(Duration::from_secs(1)),
             undo: UndoStage::Started,
+            undone_by: None,
             extent: remit_plan::Extent::default(),
         }
     }
@@ -425,7 +438,27 @@ mod tests {
     }
 
     #[test]
-    fn commands_follow_only_an_undo_of_the_daemon_that_runs_or_has_just_ended() {
+    fn undo_by_request_is_followed_before_its_commit_is_forgotten() {
+        for phase in [None, Some(Phase::Gone), Some(Phase::Parted)] {
+            let mut one = waiting();
+            one.then = vec!["service.reload sshd".to_owned()];
+            one.undo = UndoStage::Done;
+            assert_eq!(
+                due_step(&mut one, phase, false, false),
+                Some(DueStep::Follow),
+                "{phase:?}"
+            );
+            one.then.clear();
+            assert_eq!(
+                due_step(&mut one, phase, false, false),
+                Some(DueStep::Forget),
+                "{phase:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_follow_an_undo_that_runs_or_has_just_ended() {
         let undo = JobId([9; 16]);
         let undoing = || {
             let mut one = waiting();
@@ -437,8 +470,12 @@ mod tests {
         failed.on_undo_failed("x", Duration::ZERO);
         following.on_follow();
         alone.then.clear();
+        let mut by_request = waiting();
+        by_request.then.clone_from(&failed.then);
+        (by_request.undo, by_request.undone_by) = (UndoStage::Done, Some(undo));
         for (one, expect) in [
             (waiting(), None),
+            (by_request, Some(undo)),
             (undoing(), Some(undo)),
             (alone, None),
             (failed, None),

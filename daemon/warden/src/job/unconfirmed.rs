@@ -12,6 +12,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::{Ending, FollowUp};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
+use remit_common::text;
 use remit_link::{Owner, ToBroker};
 use remit_plan::{Journal, Phase};
 use remit_trail::RecordVerdict;
@@ -27,6 +28,9 @@ use crate::job::confirmation::{
 use crate::job::context::JobCx;
 use crate::request::{file_change, with_subject};
 use crate::service::log::{self, Weight};
+
+/// Bytes of a command line in an answer: that of an undo with as many commands as can follow is shorter.
+const LINE: usize = 4 << 10;
 
 /// Returns the phase of a commit's journal; `None` if there is no journal.
 pub fn phase(directory: &str, commit: &str) -> io::Result<Option<Phase>> {
@@ -47,6 +51,13 @@ pub fn on_acts_over(cx: &mut JobCx<'_>, job: JobId, then: &[FollowUp]) -> Option
     let all = &mut cx.confirmations.all;
     let of_undo = |one: &&mut Unconfirmed| matches!(one.stage, ConfirmStage::Following { job: undo, .. } if undo == job);
     let Some(one) = all.iter_mut().find(of_undo) else {
+        if let Some(one) = all.iter_mut().find(|one| one.undone_by == Some(job)) {
+            one.on_carried_over(then);
+            // What is left of its commands follows now.
+            cx.confirmations.is_settled = true;
+            cx.confirmations.save_or_say();
+            return None;
+        }
         let one = all.iter_mut().find(|one| one.job == job)?;
         let note = one.on_acts_over(then, clocks());
         cx.confirmations.save_or_say();
@@ -259,7 +270,13 @@ fn try_confirm(
     let later = match one.undo {
         UndoStage::Lost => "It cannot be undone: its undo is gone".to_owned(),
         UndoStage::Parted => "It was undone, but for what somebody else had changed".to_owned(),
-        _ => format!("To undo it later: remit undo {} -m WHY", one.commit),
+        _ => {
+            // Nothing follows an undo of a confirmed commit by itself.
+            let then = one.then.iter().flat_map(|call| ["--then", call]);
+            let line = ["remit", "undo", &one.commit, "-m", "WHY"];
+            let line: Vec<&str> = line.into_iter().chain(then).collect();
+            format!("To undo it later: {}", text::command_line(&line, LINE))
+        }
     };
     Ok(format!(
         "confirmed; commit {}: {stays}. {later}",

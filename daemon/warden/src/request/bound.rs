@@ -57,6 +57,8 @@ pub struct BoundCall {
     /// Its copy of the machine can be extracted after a good end. That of a check is thrown away.
     pub leaves_copy: bool,
     pub acts: Vec<BoundAct>,
+    /// Commands that the daemon has follow this undo: they followed its commit, which is not confirmed yet.
+    pub after_undo: Vec<String>,
 }
 
 /// A command that follows, bound for approvers and to find out that it can run. It is bound again when its turn comes.
@@ -136,6 +138,7 @@ impl BoundCall {
                 .iter()
                 .map(|act| BoundAct::new(act, setting))
                 .collect::<Result<_, _>>()?,
+            after_undo: Vec::new(),
             argv: executed.argv,
             literal: executed.literal,
             slots: executed.slots,

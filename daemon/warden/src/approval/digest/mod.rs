@@ -90,10 +90,11 @@ fn signed(parts: &Parts<'_>) -> ApprovalRequest {
         staged: _,
         leaves_copy: _,
         asked: _,
-        // What these do is in `does`, and the commands that follow are in `argv`.
+        // What these do is in `does`, and the commands that follow by request are in `argv`.
         undo: _,
         confirm,
         acts: _,
+        after_undo: _,
     } = bound;
     let confirm = confirm.iter().map(ConfirmWindow::line);
     ApprovalRequest {

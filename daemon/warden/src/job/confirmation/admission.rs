@@ -54,7 +54,7 @@ enum InTheWay {
 
 impl Unconfirmed {
     fn in_the_way(&self, now: Duration) -> Option<InTheWay> {
-        if matches!(self.undo, UndoStage::Done | UndoStage::Parted) {
+        if self.is_undone() {
             return None;
         }
         match &self.stage {

@@ -259,6 +259,7 @@ impl Confirmations {
             is_extended: false,
             stage: ConfirmStage::Committing { is_followed: false },
             undo: UndoStage::Started,
+            undone_by: None,
             extent: Extent::new(bundle.plan()),
         });
         let saved = self.save_or_keep(before);
@@ -323,19 +324,6 @@ impl Confirmations {
                 self.save_or_say();
                 Some(note)
             }
-        }
-    }
-
-    /// Its journal can stay for what others had made in new directories.
-    fn on_whole_undo(&mut self, plan: &Plan) {
-        let undone = plan.bound.undo.as_ref().map(|undo| undo.id());
-        let one = self
-            .all
-            .iter_mut()
-            .find(|one| Some(one.commit.as_str()) == undone);
-        if let Some(one) = one {
-            one.undo = UndoStage::Done;
-            self.save_or_say();
         }
     }
 

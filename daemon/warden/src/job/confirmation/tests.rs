@@ -43,6 +43,7 @@ pub(super) fn committing() -> Unconfirmed {
         is_extended: false,
         stage: ConfirmStage::Committing { is_followed: false },
         undo: UndoStage::Started,
+        undone_by: None,
         extent: Extent::none(),
     }
 }
@@ -635,12 +636,36 @@ fn failed_commands_alone_follow_again_until_the_last_try() {
 }
 
 #[test]
-fn commands_follow_an_undo_of_the_daemon_alone() {
+fn commands_follow_each_undo_until_a_confirmation() {
     let then = |one: Unconfirmed| Unconfirmed {
         then: vec!["service.reload unit=ssh.service".to_owned()],
         ..one
     };
     assert!(!then(waiting(1)).has_to_follow() && !undoing().has_to_follow());
+    // Somebody has asked for the undo, and the window is still open.
+    for undo in [UndoStage::Done, UndoStage::Parted] {
+        let by_request = |one: Unconfirmed| Unconfirmed {
+            undo,
+            undone_by: Some(JobId([3; 16])),
+            ..one
+        };
+        let mut one = by_request(then(waiting(1000)));
+        assert!(one.has_to_follow() && !by_request(waiting(1000)).has_to_follow());
+        let text = one.sentence(at(500));
+        assert!(text.contains("is undone and not confirmed"), "{text}");
+        assert_eq!(one.on_follow(), JobId([3; 16]));
+        assert!(!one.has_to_follow());
+        assert!(
+            one.undone_note(at(500))
+                .ends_with("before somebody confirmed it")
+        );
+        // The job of the undo is not known after a restart.
+        let saved = postcard::to_extend(&by_request(then(waiting(1000))), Vec::new());
+        let read: Unconfirmed = postcard::from_bytes(&saved.unwrap()).unwrap();
+        let (_, mut again) = left(read, "one", at(130));
+        assert!(again.has_to_follow() && again.undone_by.is_none());
+        assert_eq!(again.on_follow(), again.job);
+    }
     let mut one = then(undoing());
     assert!(one.has_to_follow());
     assert_eq!(one.on_follow(), JobId([9; 16]));
@@ -867,4 +892,96 @@ fn note_of_an_ended_commit_follows_its_confirmation() {
             assert_eq!(with_note(Some(&both), note), format!("{failed}; {note}"));
         }
     }
+}
+
+const UNDO: &str = r##"
+[[command]]
+name = "plan.undo"
+summary = "undoes"
+argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}", ["--then", "{then}"]]
+effect = "change"
+profile = "host"
+args.id = { type = "string" }
+args.then = { type = "string", pattern = "[!-~ ]+", max = 512, repeat = 4, optional = true }
+
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "site.reload"
+summary = "reloads"
+argv = ["/usr/bin/true", "{unit}"]
+effect = "change"
+profile = "host"
+args.unit = { type = "enum", values = ["a", "b"] }
+
+[[grant]]
+to = ["#1000"]
+allow = ["plan.undo"]
+acts = ["site.reload"]
+approval = { by = ["#1005"] }
+"##;
+
+#[test]
+fn undo_by_request_leaves_its_commit_with_what_has_to_follow() {
+    let scene = Scene::of(UNDO, &MachineTable::default());
+    let id = waiting(1000).commit;
+    let then = ["site.reload unit=a", "site.reload unit=b"];
+    let args = [("id", id.as_str()), ("then", then[1])];
+    let reason = "it is wrong".into();
+    let spec = spec(named("plan.undo", &args), Purpose::Change { reason });
+    let call = Call::new(spec, Vec::new()).unwrap();
+    let bot = Subject::fake(1000, "bot", None);
+    let Verdict::Ask(pending) = scene.policy.decide(bot.caller_ids(), &call.ask(&[])) else {
+        panic!("it asks");
+    };
+    let ann = Subject::fake(1005, "ann", None);
+    let grant = pending.approved(&[consent(&ann, &bot)]).unwrap();
+    let bound = BoundCall::new(&call, grant.terms(), &scene.setting("d")).unwrap();
+    let state = mkdtemp(&std::env::temp_dir().join("remit-undone-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let mut confirmations = Confirmations::open(&state).unwrap();
+    assert!(confirmations.following_undo(&bound).is_empty());
+    confirmations.all = vec![Unconfirmed {
+        then: then.map(str::to_owned).to_vec(),
+        ..waiting(1000)
+    }];
+    // The approver reads of those that the request does not carry itself.
+    assert_eq!(confirmations.following_undo(&bound), [then[0]]);
+    let requester = Requester {
+        subject: bot,
+        session: 1,
+        ticket: 2,
+    };
+    let new = NewJob {
+        job: JobId([3; 16]),
+        number: 3,
+        uid: JobUids::new(70_000, 10).take().unwrap(),
+        ready: None,
+    };
+    let plan = Draft::new(call, bound, requester, new).granted(grant, None);
+    assert_eq!(
+        confirmations.on_end(&plan, &ending(State::Exited, Some(0))),
+        None
+    );
+    let mut one = confirmations.all.remove(0);
+    assert!(confirmations.is_settled && one.has_to_follow());
+    assert_eq!(one.undone_by, Some(JobId([3; 16])));
+    let carried = |exit| FollowUp {
+        command: then[1].to_owned(),
+        job: Some(JobId([4; 16])),
+        state: State::Exited,
+        exit: Some(exit),
+        cause: "exited".to_owned(),
+    };
+    one.on_carried_over(&[carried(1)]);
+    assert_eq!(one.then, then, "one that has failed follows, too");
+    one.on_carried_over(&[carried(0)]);
+    assert_eq!(one.then, then[..1]);
+    std::fs::remove_dir_all(state).unwrap();
 }

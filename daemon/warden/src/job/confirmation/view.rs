@@ -26,13 +26,13 @@ impl Unconfirmed {
     /// Returns the note about a commit that is not there any more.
     pub fn undone_note(&self, now: Clocks) -> String {
         let at = calendar::utc(now.unix_ms);
-        match self.stage {
-            ConfirmStage::Committing { .. } | ConfirmStage::Waiting(_) => {
-                format!("undone at {at}, before somebody confirmed it")
-            }
-            ConfirmStage::Undoing { .. }
-            | ConfirmStage::Following { .. }
-            | ConfirmStage::Failed { .. } => format!("undone at {at}: nobody confirmed it"),
+        let is_in_time = matches!(
+            self.stage,
+            ConfirmStage::Committing { .. } | ConfirmStage::Waiting(_)
+        );
+        match is_in_time || self.undone_by.is_some() {
+            true => format!("undone at {at}, before somebody confirmed it"),
+            false => format!("undone at {at}: nobody confirmed it"),
         }
     }
 
@@ -64,6 +64,12 @@ impl Unconfirmed {
             {
                 format!("{what} is undone, but for what somebody else has changed since")
             }
+            ConfirmStage::Following { .. } => format!(
+                "{what} is undone and not confirmed, and the commands run that follow the undo"
+            ),
+            ConfirmStage::Waiting(_) if self.is_undone() && !self.then.is_empty() => {
+                format!("{what} is undone and not confirmed, and commands follow the undo")
+            }
             ConfirmStage::Waiting(at) if *at > now.boot => format!(
                 "{what} is undone at {} unless somebody confirms it from a new login",
                 utc_at(*at, now),
@@ -71,7 +77,7 @@ impl Unconfirmed {
             ConfirmStage::Waiting(_) => format!(
                 "nobody confirmed {what} in time; it is undone once no other commit or recovery is in the way"
             ),
-            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
+            ConfirmStage::Undoing { job, .. } => {
                 format!(
                     "nobody confirmed {what} in time; job {} undoes it",
                     job.short()
@@ -83,6 +89,9 @@ impl Unconfirmed {
                     |at| format!("next try {}", utc_at(at, now)),
                 );
                 let but = match self.undo {
+                    UndoStage::Done | UndoStage::Parted if self.undone_by.is_some() => {
+                        "before its undo:"
+                    }
                     UndoStage::Done | UndoStage::Parted => "in time:",
                     _ if self.may_be_undone_partly() => "in time, and some of it may be undone:",
                     _ => "in time, and it is not undone:",

@@ -67,8 +67,12 @@ impl Unconfirmed {
                 };
                 return Err(Refusal::new(Code::Busy, text).next(next));
             }
-            ConfirmStage::Undoing { job, .. } | ConfirmStage::Following { job, .. } => {
+            ConfirmStage::Undoing { job, .. } => {
                 let text = format!("nobody confirmed it in time; job {} undoes it", job.short());
+                return Err(Refusal::new(Code::ApprovalExpired, text));
+            }
+            ConfirmStage::Following { .. } => {
+                let text = "it is undone, and the commands run that follow the undo";
                 return Err(Refusal::new(Code::ApprovalExpired, text));
             }
             ConfirmStage::Waiting(_) | ConfirmStage::Failed { .. } => {}

@@ -1,0 +1,79 @@
+//! Undos that somebody asks for of a commit that is to be confirmed, and the commands that follow each undo of it.
+//!
+//! **Invariant:** the commands that have run after a commit run again after its undo, by the daemon or by a person, until the
+//! commit is confirmed. Otherwise a service goes on with files that are taken back, and no window is left in which that ends.
+
+use remit_common::names::JobId;
+use remit_common::outcome::FollowUp;
+use remit_policy::Basis;
+
+use super::store::Confirmations;
+use super::{ConfirmStage, Unconfirmed, UndoStage};
+use crate::job::acts;
+use crate::request::file_change::Undo;
+use crate::request::{BoundCall, Plan};
+
+impl Unconfirmed {
+    /// Returns whether it is undone, but perhaps for what somebody else has changed since.
+    pub const fn is_undone(&self) -> bool {
+        matches!(self.undo, UndoStage::Done | UndoStage::Parted)
+    }
+
+    /// Returns whether its commands have to follow its undo.
+    pub fn has_to_follow(&self) -> bool {
+        let can_follow = match self.stage {
+            ConfirmStage::Undoing { .. } | ConfirmStage::Failed { .. } => true,
+            ConfirmStage::Waiting(_) => self.is_undone(),
+            ConfirmStage::Committing { .. } | ConfirmStage::Following { .. } => false,
+        };
+        can_follow && !self.then.is_empty()
+    }
+
+    /// Has the commands follow the undo. Returns the job that they follow: that of the commit if the undo's is not known.
+    pub fn on_follow(&mut self) -> JobId {
+        let tries = self.tries();
+        let job = match self.stage {
+            ConfirmStage::Undoing { job, .. } => job,
+            _ => self.undone_by.unwrap_or(self.job),
+        };
+        self.stage = ConfirmStage::Following { job, tries };
+        job
+    }
+
+    /// Handles the ends of the commands that an undo carries itself. Those that have worked do not follow it again.
+    pub fn on_carried_over(&mut self, carried: &[FollowUp]) {
+        self.then.retain(|text| {
+            let shown = acts::shown(text);
+            let mut worked = carried.iter().filter(|one| one.has_succeeded());
+            !worked.any(|one| one.command == shown)
+        });
+    }
+}
+
+impl Confirmations {
+    /// Handles the good end of an undo of a whole commit. Its journal can stay for what others had made in new directories.
+    pub(super) fn on_whole_undo(&mut self, plan: &Plan) {
+        let undone = plan.bound.undo.as_ref().map(Undo::id);
+        let mut all = self.all.iter_mut();
+        if let Some(one) = all.find(|one| Some(one.commit.as_str()) == undone) {
+            one.undo = UndoStage::Done;
+            if *plan.basis() != Basis::Unconfirmed {
+                one.undone_by = Some(plan.job);
+            }
+            self.save_or_say();
+        }
+    }
+
+    /// Returns the commands that the daemon has follow this undo, if its commit is not confirmed before. Those that it
+    /// carries itself are left out.
+    pub fn following_undo(&self, bound: &BoundCall) -> Vec<String> {
+        let Some(id) = bound.undo.as_ref().map(Undo::id) else {
+            return Vec::new();
+        };
+        let mut all = self.all.iter();
+        let then = all.find(|one| one.commit == id).map(|one| &one.then);
+        let is_carried = |text: &str| bound.acts.iter().any(|one| one.act.text() == text);
+        let then = then.into_iter().flatten();
+        then.filter(|text| !is_carried(text)).cloned().collect()
+    }
+}
