@@ -724,6 +724,29 @@ fn command_that_is_stopped_ends_the_rest() {
     assert_eq!(states, [State::Cancelled, State::NotStarted], "{report:?}");
 }
 
+/// The next command would start on the old files. It is not confirmed, so nothing else knows of it.
+#[test]
+fn commit_is_not_undone_while_its_commands_run() {
+    let fixture = laid();
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let gate = Gate::closed(&fixture);
+    let (job, id) = asks(&fixture, &mut caller, "new\n", &["site.gate", "site.cat"]);
+    approve(&fixture.daemon, job).expect("the approver can");
+    running(&fixture, "site.gate");
+    let busy = fixture.refused(&user_a(), change("plan.undo", &[("id", &id)]));
+    assert_eq!(busy.code, Code::Busy, "{busy:?}");
+    let next = busy.next.expect("there is a way out");
+    assert!(
+        next.contains(&format!("remit stop {}", job.short())),
+        "{next}"
+    );
+    gate.open();
+    let report = caller.end_of(job);
+    assert_eq!(stdout(&caller.end_of(job_of(&report.then[1]))), "new\n");
+    assert_eq!(exit(&fixture.undo(&id)), Some(0));
+    assert_eq!(fixture.read("files/a"), "old\n");
+}
+
 #[test]
 fn nothing_follows_by_itself_after_the_daemon_was_killed() {
     let mut fixture = laid();

@@ -728,6 +728,10 @@ fn nothing_confirms_or_undoes_a_commit_while_its_commands_run() {
         assert!(said.contains(why), "{why:?} is not in {said}");
     };
     refused("the commands that follow it still run");
+    let undo = || change("plan.undo", &[("id", &id)]);
+    let busy = gated.fixture.refused(&user_a(), undo());
+    assert_eq!(busy.code, Code::Busy, "{busy:?}");
+    assert!(busy.message.contains("are not over"), "{busy:?}");
     std::thread::sleep(OVER);
     refused("the commands that follow it still run");
     let what = only().what;

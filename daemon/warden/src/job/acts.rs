@@ -34,6 +34,8 @@ pub struct Acts(pub Vec<FollowedCommit>);
 #[derive(Debug)]
 pub struct FollowedCommit {
     pub commit: JobId,
+    /// The id of a commit, which an undo names. `None` of an undo.
+    pub id: Option<String>,
     /// Its command.
     pub name: String,
     pub requester: Subject,
@@ -89,18 +91,14 @@ impl FollowedCommit {
             .iter()
             .map(|bound| bound.act.clone())
             .collect();
-        let undo = match plan.call().file_change() {
-            Some(Ok(bundle)) => Some(bundle.plan().commit_id()),
-            Some(Err(_)) | None => None,
-        };
-        let files = match (plan.commit_use(), undo) {
-            (Some(CommitUse::Commit), Some(id)) => {
-                format!("the files stay changed; to undo that: remit undo {id} -m WHY")
-            }
-            _ => "the files stay undone".to_owned(),
+        let id = plan.committed();
+        let files = match &id {
+            Some(id) => format!("the files stay changed; to undo that: remit undo {id} -m WHY"),
+            None => "the files stay undone".to_owned(),
         };
         Self {
             commit: plan.job,
+            id,
             name: plan.call().name_in_rules().to_owned(),
             requester: plan.requester.subject.clone(),
             session: plan.requester.session,
@@ -216,6 +214,7 @@ impl Acts {
     pub fn follow_undo(&mut self, job: JobId, acts: Vec<Act>) {
         self.0.push(FollowedCommit {
             commit: job,
+            id: None,
             name: "plan.undo".to_owned(),
             requester: Subject::daemon(),
             session: 0,
@@ -295,6 +294,13 @@ impl Acts {
     pub fn is_followed(&self, job: JobId) -> bool {
         let mut chains = self.0.iter().filter(|chain| !chain.is_undo());
         chains.any(|chain| chain.commit == job)
+    }
+
+    /// Returns the job of the commit of this id, if commands follow it.
+    pub fn followed_commit(&self, id: &str) -> Option<JobId> {
+        let mut chains = self.0.iter();
+        let chain = chains.find(|chain| chain.id.as_deref() == Some(id));
+        chain.map(|chain| chain.commit)
     }
 
     /// Returns whether `job` is one of them.
@@ -461,6 +467,19 @@ mod tests {
             };
             assert!(is_expected, "{name}: {lost:?}, not {why:?}");
         }
+    }
+
+    #[test]
+    fn commit_with_commands_that_are_not_over_is_found_by_its_id() {
+        let mut acts = chain(Some(COMMAND));
+        assert_eq!(acts.followed_commit("ab"), None, "those of an undo");
+        acts.0[0].basis = Basis::Notification;
+        acts.0[0].id = Some("ab".to_owned());
+        assert_eq!(acts.followed_commit("ab"), Some(UNDO));
+        assert_eq!(acts.followed_commit("cd"), None);
+        acts.0[0].on_over(0, State::Exited, Some(1), "exited with status 1");
+        acts.take_over();
+        assert_eq!(acts.followed_commit("ab"), None);
     }
 
     #[test]

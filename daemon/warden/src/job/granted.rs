@@ -1,7 +1,7 @@
 //! Runs or queues what a rule or a temporary grant permits.
 
 use remit_common::names::JobId;
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
@@ -12,6 +12,7 @@ use crate::job::copy_bounds::check_new_copy;
 use crate::job::kept_views;
 use crate::job::life::Event;
 use crate::job::{backpressure, ended, queue};
+use crate::request::file_change::Undo;
 use crate::request::{ApprovedBy, BoundCall, Call, Draft, NewJob, Plan, Requester};
 use crate::sandbox::checkup::test_plan_if_new;
 
@@ -137,6 +138,7 @@ fn bind_unnoted(
     if let Some(uid) = requester {
         let used = command.and_then(Command::commit_use);
         cx.job.confirmations.may_start(used, uid, call, &bound)?;
+        check_unfollowed(&cx.job, &bound)?;
     }
     if bound.is_on_copy() {
         // What follows a commit starts next, and has its copy then.
@@ -171,5 +173,31 @@ pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
     commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
     let uid = plan.requester.subject.uid();
     let confirmations = &cx.job.confirmations;
-    confirmations.may_start(plan.commit_use(), uid, plan.call(), &plan.bound)
+    confirmations.may_start(plan.commit_use(), uid, plan.call(), &plan.bound)?;
+    check_unfollowed(&cx.job, &plan.bound)
+}
+
+/// Fails for the undo of a commit whose commands are not over, or that still runs and has some: they would start on the old
+/// files, and run beside those that the undo carries.
+fn check_unfollowed(cx: &JobCx<'_>, bound: &BoundCall) -> Result<(), Refusal> {
+    let Some(id) = bound.undo.as_ref().map(Undo::id) else {
+        return Ok(());
+    };
+    let is_it =
+        |plan: &Plan| !plan.bound.acts.is_empty() && plan.committed().as_deref() == Some(id);
+    let mut live = cx.jobs.live().map(|(_, job)| &job.plan);
+    let running = live.find(|plan| is_it(plan)).map(|plan| plan.job);
+    match cx.acts.followed_commit(id).or(running) {
+        None => Ok(()),
+        Some(job) => Err(still_followed(id, job)),
+    }
+}
+
+fn still_followed(id: &str, job: JobId) -> Refusal {
+    let text = "the commands that follow this commit are not over: no undo of it starts before";
+    let stop = format!(
+        "try again once they are, or end them: remit stop {}",
+        job.short()
+    );
+    Refusal::new(Code::Busy, text).object(id).next(stop)
 }

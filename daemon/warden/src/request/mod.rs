@@ -224,6 +224,13 @@ impl Plan {
         self.grant.command()?.commit_use()
     }
 
+    /// Returns the id of the commit that it makes. `None` if it makes none.
+    pub fn committed(&self) -> Option<String> {
+        let is_commit = self.commit_use() == Some(CommitUse::Commit);
+        let bundle = self.draft.call.file_change()?.ok();
+        Some(bundle.filter(|_| is_commit)?.plan().commit_id())
+    }
+
     /// Returns false for what the broker does not end by a claim about its output: jobs of the daemon, and what finishes or
     /// takes back changes of files. Both print a few lines.
     pub fn may_be_over_limit(&self) -> bool {
