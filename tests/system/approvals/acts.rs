@@ -724,6 +724,56 @@ fn command_that_is_stopped_ends_the_rest() {
     assert_eq!(states, [State::Cancelled, State::NotStarted], "{report:?}");
 }
 
+/// Its requester sees the commit as running until they are over.
+#[test]
+fn stop_of_a_commit_ends_the_commands_that_follow_it() {
+    for by_administrator in [false, true] {
+        let fixture = laid();
+        let mut caller = Caller::new(&fixture.daemon, &user_a());
+        let _gate = Gate::closed(&fixture);
+        let then = ["site.gate", "site.cat", "site.cat"];
+        let (job, _) = asks(&fixture, &mut caller, "new\n", &then);
+        approve(&fixture.daemon, job).expect("the approver can");
+        running(&fixture, "site.gate");
+        let signal = None;
+        let cause = match by_administrator {
+            true => {
+                let stop = AdminRequest::Stop { job, signal };
+                // The answer comes once all are over.
+                match does(&fixture.daemon, stop) {
+                    AdminReply::Stopped(stopped) => {
+                        assert!(stopped.then.iter().all(FollowUp::is_over), "{stopped:?}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+                "stopped by administrator "
+            }
+            false => {
+                caller
+                    .ask(Request::Stop { job, signal })
+                    .expect("it is the requester's");
+                "stopped by its owner"
+            }
+        };
+        let report = caller.end_of(job);
+        assert_eq!(exit(&report), Some(0), "{report:?}");
+        let states: Vec<State> = report.then.iter().map(|one| one.state).collect();
+        let expect = [State::Cancelled, State::Cancelled, State::NotStarted];
+        assert_eq!(states, expect, "{report:?}");
+        let stopped = &report.then[..2];
+        assert!(
+            stopped.iter().all(|one| one.cause.starts_with(cause)),
+            "{report:?}"
+        );
+        assert_eq!(fixture.read("files/a"), "new\n");
+        let all = fixture.daemon.audit();
+        assert!(
+            !all.iter()
+                .any(|record| record["REMIT_COMMAND"] == "site.cat")
+        );
+    }
+}
+
 /// The next command would start on the old files. It is not confirmed, so nothing else knows of it.
 #[test]
 fn commit_is_not_undone_while_its_commands_run() {

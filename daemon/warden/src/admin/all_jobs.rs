@@ -58,14 +58,21 @@ pub fn stop_any(
     job: JobId,
     signal: Option<i32>,
 ) -> Result<Wants, AdminReply> {
-    if let Some(ended) = cx.jobs.ended().find(|meta| meta.job == job) {
-        return Err(AdminReply::Stopped(Box::new(any_job(ended))));
+    // The end of such a job is reported once its commands are over.
+    let is_followed = cx.acts.is_followed(job);
+    let has_ended = |jobs: &Jobs| {
+        let mut ended = jobs.ended().filter(|_| !is_followed);
+        let ended = ended.find(|meta| meta.job == job)?;
+        Some(AdminReply::Stopped(Box::new(any_job(ended))))
+    };
+    if let Some(ended) = has_ended(cx.jobs) {
+        return Err(ended);
     }
     let waiting = cx.jobs.is_waiting(job)
         || cx.jobs.serial_of::<Request>(job).is_some()
         || cx.jobs.serial_of::<NeverRan>(job).is_some();
     let live = cx.jobs.serial(job);
-    if live.is_none() && !waiting {
+    if live.is_none() && !waiting && !is_followed {
         return Err(cx.reports.refuse(admin, no_such_job()));
     }
     let live = live.and_then(|serial| cx.jobs.find::<Job>(serial));
@@ -84,10 +91,7 @@ pub fn stop_any(
         return Err(AdminReply::Refused(refusal));
     }
     // A waiting job may have ended just now.
-    match cx.jobs.ended().find(|meta| meta.job == job) {
-        Some(ended) => Err(AdminReply::Stopped(Box::new(any_job(ended)))),
-        None => Ok(Wants::End(job)),
-    }
+    has_ended(cx.jobs).map_or(Ok(Wants::End(job)), Err)
 }
 
 /// Returns as many jobs as requested and as fit in a frame, newest first. Live jobs have priority.

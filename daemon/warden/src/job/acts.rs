@@ -152,7 +152,7 @@ impl FollowedCommit {
         if is_undo {
             return;
         }
-        for one in rest {
+        for one in rest.filter(|one| !one.is_over()) {
             one.state = State::NotStarted;
             one.cause = SKIPPED.to_owned();
         }
@@ -296,6 +296,19 @@ impl Acts {
         chains.any(|chain| chain.commit == job)
     }
 
+    /// Ends the commands that were asked for with this commit or undo and have not started. Returns the job of the one that
+    /// has, which is still to be stopped.
+    pub fn stop(&mut self, job: JobId, cause: &str) -> Option<JobId> {
+        let mut chains = self.0.iter_mut().filter(|chain| !chain.is_undo());
+        let chain = chains.find(|chain| chain.commit == job)?;
+        let is_next = |one: &FollowUp| !one.is_over() && one.job.is_none();
+        if let Some(next) = chain.then.iter().position(is_next) {
+            let cause = format!("{cause}; it never ran");
+            chain.on_over(next, State::Cancelled, None, &cause);
+        }
+        chain.then.iter().find(|one| !one.is_over())?.job
+    }
+
     /// Returns the job of the commit of this id, if commands follow it.
     pub fn followed_commit(&self, id: &str) -> Option<JobId> {
         let mut chains = self.0.iter();
@@ -354,7 +367,14 @@ pub fn without_failure(next: &str, then: &[FollowUp]) -> Option<String> {
 
 /// Takes the recorded end of any job. The next turn of the loop goes on.
 pub fn on_recorded(cx: &mut JobCx<'_>, job: JobId, ending: &Ending) {
-    if cx.acts.on_ended(job, ending) && !cx.reactor.timers.has(Timer::Begin) {
+    if cx.acts.on_ended(job, ending) {
+        go_on_soon(cx);
+    }
+}
+
+/// Has the next turn of the loop start what is due, and report what is over.
+pub fn go_on_soon(cx: &mut JobCx<'_>) {
+    if !cx.reactor.timers.has(Timer::Begin) {
         cx.reactor.timers.add(Duration::ZERO, Timer::Begin);
     }
 }
@@ -480,6 +500,34 @@ mod tests {
         acts.0[0].on_over(0, State::Exited, Some(1), "exited with status 1");
         acts.take_over();
         assert_eq!(acts.followed_commit("ab"), None);
+    }
+
+    #[test]
+    fn stop_of_a_commit_ends_the_commands_that_follow_it() {
+        for (job, running) in [(None, None), (Some(COMMAND), Some(COMMAND))] {
+            let mut acts = chain(job);
+            assert!(!acts.is_followed(UNDO));
+            assert_eq!(acts.stop(UNDO, "stopped"), None, "the daemon started it");
+            acts.0[0].basis = Basis::Notification;
+            acts.0[0].files = "the files stay changed".to_owned();
+            assert!(acts.is_followed(UNDO));
+            assert_eq!(acts.stop(COMMAND, "stopped"), None);
+            assert_eq!(acts.stop(UNDO, "stopped by ann"), running);
+            // Whatever becomes of the one that runs, no other starts.
+            assert_eq!(acts.due(false), None);
+            if let Some(job) = running {
+                acts.0[0].on_over(0, State::Exited, Some(0), "");
+                assert_eq!(acts.stop(UNDO, "stopped again"), None);
+                assert_eq!(acts.0[0].then[0].job, Some(job));
+            }
+            let over = acts.take_over().remove(0);
+            let ended = over.then.iter().find(|one| one.state == State::Cancelled);
+            let cause = &ended.expect("it is stopped").cause;
+            assert_eq!(
+                cause,
+                "stopped by ann; it never ran; the files stay changed"
+            );
+        }
     }
 
     #[test]

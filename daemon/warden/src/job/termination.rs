@@ -47,7 +47,8 @@ fn pause_after(pause: Duration) -> Duration {
     pause.saturating_mul(2).clamp(AGAIN, AGAIN_MOST)
 }
 
-/// Stops a job. A job that has already ended counts as stopped. Errors: `invalid_args`: there is no such signal.
+/// Stops a job; of a commit or undo that has ended, the commands that follow it. A job that has already ended counts as
+/// stopped. Errors: `invalid_args`: there is no such signal.
 pub fn stop_job(
     cx: &mut JobCx<'_>,
     job: JobId,
@@ -58,6 +59,11 @@ pub fn stop_job(
     if !(1..=LAST_SIGNAL).contains(&signal) {
         let text = format!("{signal} is not a signal");
         return Err(Refusal::new(Code::InvalidArgs, text).object("signal"));
+    }
+    let mut job = job;
+    if cx.acts.is_followed(job) {
+        job = cx.acts.stop(job, cause).unwrap_or(job);
+        acts::go_on_soon(cx);
     }
     if let Some(serial) = cx.jobs.serial(job) {
         ask_to_end(cx, serial, signal, State::Cancelled, cause);

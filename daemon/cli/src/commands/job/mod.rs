@@ -10,7 +10,7 @@ use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_wire::client::ClientError;
-use remit_wire::outcome::{Captured, Ending, JobReport, State, Stream};
+use remit_wire::outcome::{Captured, Ending, FollowUp, JobReport, State, Stream};
 use remit_wire::result::{JobResult, PageResult};
 use remit_wire::{Reply, Request};
 use serde_json::Value;
@@ -146,13 +146,17 @@ pub fn stop(context: &Context, args: &StopArgs) -> Result<Exit, Failure> {
     match find(context, &args.id)? {
         NamedJob::Other(job) => {
             let job = stop_as_administrator(context, job.job, args.signal)?;
-            tell(context.form, job.job, Ended::from(&job), || {
-                Ok(jobs::any(&job))
-            })
+            tell(
+                context.form,
+                job.job,
+                (Ended::from(&job), &job.then),
+                || Ok(jobs::any(&job)),
+            )
         }
         NamedJob::Own(mut daemon, job) => {
             let report = daemon.stop(job, args.signal)?;
-            tell(context.form, report.job, Ended::from(&report), || {
+            let end = (Ended::from(&report), &report.then[..]);
+            tell(context.form, report.job, end, || {
                 serde_json::to_value(JobResult::from(&report))
             })
         }
@@ -174,12 +178,16 @@ pub fn stop_as_administrator(
 fn tell(
     form: Form,
     job: JobId,
-    ended: Ended<'_>,
+    (ended, then): (Ended<'_>, &[FollowUp]),
     json: impl FnOnce() -> serde_json::Result<Value>,
 ) -> Result<Exit, Failure> {
     match form {
         Form::Json => output::json(&json().map_err(io::Error::other)?)?,
-        Form::Text => output::text(&format!("{job} ended: {}\n", ended.account()))?,
+        Form::Text => {
+            let then = then.iter().map(|one| job_end::follow_up(one) + "\n");
+            let then: String = then.collect();
+            output::text(&format!("{job} ended: {}\n{then}", ended.account()))?;
+        }
     }
     match ended.doubt() {
         None => Ok(Exit::OK),
