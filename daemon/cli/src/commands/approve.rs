@@ -5,6 +5,7 @@
 use remit_common::admin::{AdminRequest, AnyJob};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
+use remit_common::outcome::FollowUp;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::Signed;
 use remit_common::text;
@@ -25,6 +26,8 @@ use crate::render::request_json;
 use crate::render::units;
 
 pub const TRIES: usize = 3;
+/// Bytes of a command line to type: longer than one with as many commands as can follow.
+const LINE: usize = 4 << 10;
 
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     if let Some(host) = &args.on {
@@ -70,7 +73,12 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
                 output::text(&format!("{}\n", job_end::follow_up(one)))?;
             }
             if let Some(undo) = undo {
-                output::text(&format!("undo: remit undo {undo} -m WHY\n"))?;
+                // Before a confirmation remitd itself has them follow.
+                let then = match end.unconfirmed {
+                    Some(_) => &[],
+                    None => &end.then[..],
+                };
+                output::text(&format!("undo: {}\n", undo_line(&undo, then)))?;
             }
         }
         (Form::Text, None) => {}
@@ -315,6 +323,14 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
+/// Returns what undoes a commit. The commands that have run after it run after its undo only if that names them.
+fn undo_line(id: &str, then: &[FollowUp]) -> String {
+    let then = then.iter().filter(|one| one.has_run());
+    let then = then.flat_map(|one| ["--then", &one.command]);
+    let line = ["remit", "undo", id, "-m", "WHY"].into_iter().chain(then);
+    text::command_line(&line.collect::<Vec<_>>(), LINE)
+}
+
 fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failure> {
     let job = match admin_socket::any_job(context, id, false) {
         Ok(job) => job,
@@ -335,7 +351,32 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
 
 #[cfg(test)]
 mod tests {
+    use remit_common::outcome::State;
+
     use super::*;
+
+    #[test]
+    fn line_of_an_undo_has_the_commands_that_have_run() {
+        let act = |command: &str, job, state| FollowUp {
+            command: command.to_owned(),
+            job,
+            state,
+            exit: None,
+            cause: String::new(),
+        };
+        let job = Some(JobId([1; 16]));
+        let then = [
+            act("sshd.reload", job, State::Exited),
+            act("site.say word=it's;x", job, State::Signalled),
+            act("site.last", None, State::NotStarted),
+        ];
+        let line = |then: &[FollowUp]| undo_line("ab", then);
+        assert_eq!(line(&[]), "remit undo ab -m WHY");
+        assert_eq!(
+            line(&then),
+            r"remit undo ab -m WHY --then sshd.reload --then 'site.say word=it'\''s;x'"
+        );
+    }
 
     #[test]
     fn signature_is_made_where_the_key_is() {
