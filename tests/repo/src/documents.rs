@@ -346,6 +346,44 @@ fn page_of_broker_has_the_options_of_its_usage_line() {
     }
 }
 
+/// Its catalogue commands are words of policies, and nobody starts it by hand: it has no `--help`.
+#[test]
+fn page_of_look_has_each_command_of_the_program() {
+    let page = read("packaging/man/remit-look.8").replace("\\-", "-");
+    let (_, synopsis) = page.split_once("\n.SH SYNOPSIS\n").expect("a synopsis");
+    let (synopsis, _) = synopsis.split_once("\n.SH ").expect("its end");
+    let listed: BTreeSet<&str> = synopsis
+        .lines()
+        .filter_map(|line| line.strip_prefix(".B remit-look "))
+        .collect();
+    let code = read("daemon/look/src/catalogue/mod.rs");
+    let (_, arms) = code.split_once("match words[..] {").expect("its commands");
+    let known: BTreeSet<&str> = arms
+        .lines()
+        .filter_map(|arm| arm.trim_start().strip_prefix("[\""))
+        .filter_map(|arm| Some(arm.split_once('"')?.0))
+        .collect();
+    assert!(known.len() > 20, "{known:?}");
+    assert_eq!(listed, known);
+    let mut seen = 0;
+    for (file, text) in repo::texts(&["toml"]) {
+        let is_shipped = file.starts_with("packaging");
+        for line in text
+            .lines()
+            .filter(|line| is_shipped && line.starts_with("argv = "))
+        {
+            let mut words = line.split('"').skip(1).step_by(2);
+            if words.next() != Some("/usr/libexec/remit/remit-look") {
+                continue;
+            }
+            seen += 1;
+            let word = words.next().unwrap_or_default();
+            assert!(listed.contains(word), "{}: {word}", file.display());
+        }
+    }
+    assert!(seen > 20, "only {seen} commands were seen");
+}
+
 #[test]
 fn architecture_fits_limit_and_decisions_have_status() {
     let architecture = read("ARCHITECTURE.md");
