@@ -74,9 +74,37 @@ fn accepted_path_is_printed_compared_and_about_one_account() {
 a.toml:2:9: warning: there is no user 'ghost': nothing is accepted for it
   2 | agent = 'ghost'
     |         ^^^^^^^
-    = write the name of a user, or of what is reached: \"root\" or \"remit\"
+    = write the name of a user, \"#1000\" for a uid without one, or of what is reached: \"root\" or \"remit\"
 ",
     );
+}
+
+/// An account without a name is `#uid` in what remit-prove finds, and so in what a refused reload says to write.
+#[test]
+fn accepted_path_of_a_number_is_known() {
+    let accept = |agent: &str, reaches: &str| {
+        format!("[[accept]]\nagent = '{agent}'\nreaches = '{reaches}'\nreason = 'x'\n")
+    };
+    let (accepts, found) = policy(&accept("#1500", "#1501"));
+    assert_eq!(lines(&found), "");
+    let goal = "the account of approver #1501";
+    assert!(accepts.accepted("#1500", goal).is_some());
+    assert!(accepts.accepted("#1501", goal).is_none());
+    let (accepts, found) = policy(&accept("#64001", "root"));
+    assert_eq!(lines(&found), "");
+    assert!(accepts.accepted("#64001", "root").is_some());
+    for (word, of) in [
+        ("#", "#"),
+        ("#01500", "another form than that of remit-prove"),
+        ("#-1", "a sign"),
+        ("#65534", "an id that no grant can have"),
+        ("#4294967296", "over the bound"),
+        ("%#1500", "a group"),
+    ] {
+        let (_, found) = policy(&accept(word, "root"));
+        let said = lines(&found);
+        assert!(said.contains("nothing is accepted for it"), "{of}: {said}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use remit_common::caps;
 
+use crate::load::accounts::is_number;
 use crate::load::loading::Loading;
 use crate::load::reader::{Fields, Report};
 use remit_policy::model::accepted::AcceptedPath;
@@ -39,11 +40,13 @@ impl Loading<'_> {
             ),
         ];
         for (name, is_account, effect) in accounts {
-            if !is_account || self.machine.user(name.value).is_some() {
+            // remit-prove names an account without a name as the policy does.
+            let is_known = is_number(name.value) || self.machine.user(name.value).is_some();
+            if !is_account || is_known {
                 continue;
             }
             let message = format!("there is no user {}: {effect}", quoted(name.value));
-            let help = "write the name of a user, or of what is reached: \"root\" or \"remit\"";
+            let help = "write the name of a user, \"#1000\" for a uid without one, or of what is reached: \"root\" or \"remit\"";
             report.warning(name.span.clone(), message, Some(help));
         }
         let accepted = AcceptedPath {

@@ -184,16 +184,26 @@ impl AccountKind {
     }
 }
 
+/// Returns true for `#uid` as a list of a rule can have it.
+pub(crate) fn is_number(word: &str) -> bool {
+    let id = word.strip_prefix('#').and_then(canonical_id);
+    id.is_some_and(|id| refused_id(id).is_none())
+}
+
 /// Parses a decimal id without sign, spaces or leading zeros, so that each has one form.
+fn canonical_id(digits: &str) -> Option<u32> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = plain && (digits == "0" || !digits.starts_with('0'));
+    canonical.then(|| digits.parse().ok()).flatten()
+}
+
 fn number(
     digits: &str,
     kind: AccountKind,
     span: Range<usize>,
     report: &mut Report<'_>,
 ) -> Option<u32> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let canonical = plain && (digits == "0" || !digits.starts_with('0'));
-    let id = canonical.then(|| digits.parse::<u32>().ok()).flatten();
+    let id = canonical_id(digits);
     if id.is_none() {
         let message = format!("{} is not a {}", quoted(digits), kind.words().id);
         let help = format!(
