@@ -19,7 +19,7 @@ use remit_plan::{
 };
 use remit_policy::model::rule::{Grantees, Principal};
 use remit_policy::{
-    Approval, Ask, Basis, CallerIds, Consent, Count, Glob, NotGivable, PlanWithin, Policy,
+    Approval, Ask, Basis, CallerIds, Consent, Count, Glob, Network, NotGivable, PlanWithin, Policy,
     PreApproval, Recipient, Verdict,
 };
 use remit_policy_compile::load;
@@ -1633,4 +1633,105 @@ fn c13_grant_is_judged_by_its_paths() {
     ] {
         assert_eq!(judged(paths), expect, "{paths:?}");
     }
+}
+
+/// The profile that remit-policy(5) has for copies that fetch packages.
+fn fetching() -> &'static str {
+    let page = include_str!("../../../packaging/man/remit-policy.5");
+    let (_, section) = page
+        .split_once("\n.SS Names that a copy reaches\n")
+        .unwrap();
+    let (_, example) = section.split_once("\n.EX\n").unwrap();
+    example.split_once(".EE\n").unwrap().0
+}
+
+/// `#   remit plan …` of an example.
+fn plan_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("#   remit plan "))
+}
+
+/// Returns the text of an example and of all that its comments name as needed, for the accounts of these tests.
+#[allow(clippy::disallowed_methods, reason = "a test may read files")]
+fn with_needed(file: &str, text: &str) -> Vec<remit_policy::Source> {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/examples");
+    let comments: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+    let comments = comments.join("\n").replace("\n# ", " ");
+    let mut sources = vec![
+        source(
+            "50-changes.toml",
+            include_str!("../../../packaging/policy.d/50-changes.toml"),
+        ),
+        source("60-plans.toml", COMMANDS),
+    ];
+    for other in ["plans.toml", "copies.toml", "nginx.toml", "checks.toml"] {
+        let is_named = [' ', '(']
+            .iter()
+            .any(|before| comments.contains(&format!("{before}{other}")));
+        if other != file && is_named {
+            let text = std::fs::read_to_string(format!("{examples}/{other}")).unwrap();
+            sources.push(source(other, text.replace("%remit-admin", "%ops")));
+        }
+    }
+    if comments.contains("'Names that a copy reaches'") {
+        sources.push(source("fetch.toml", fetching()));
+    }
+    sources.push(source(file, text.replace("%remit-admin", "%ops")));
+    sources
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test may read files")]
+#[test]
+fn lines_of_examples_are_granted_by_what_they_name() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in plan_lines(&text) {
+            seen += 1;
+            let (policy, _) = load(&with_needed(file, &text), &accounts()).unwrap();
+            let allowed = |ask: &Ask<'_>| {
+                let caller = CallerIds {
+                    uid: 7,
+                    gids: &[900],
+                };
+                match policy.decide(caller, ask) {
+                    Verdict::Allow(grant) => grant.terms().profile().clone(),
+                    other => panic!("{file}: {line}: {other:?}"),
+                }
+            };
+            let named = |name: &str, args: &[(String, String)]| {
+                let effect = Effect::Read;
+                allowed(&Ask::Command { name, effect, args });
+            };
+            let (options, program) = line.split_once(" -- ").unwrap_or((line, ""));
+            let mut options = options.split_whitespace();
+            let mut profile = "plan";
+            while let Some(option) = options.next() {
+                match option {
+                    "--profile" => profile = options.next().unwrap(),
+                    "--check" => named(options.next().unwrap(), &[]),
+                    _ => {}
+                }
+            }
+            let Some(argv0) = program.split_whitespace().next() else {
+                named("plan.make", &[]);
+                continue;
+            };
+            let profile = allowed(&Ask::Run {
+                profile: Some(profile),
+                argv0: argv0.as_bytes(),
+                env_names: &[],
+            });
+            let fetches = ["apt-get", "dnf"].contains(&argv0);
+            let reaches = matches!(profile.network, Network::Names(_));
+            assert_eq!(profile.base, remit_policy::Base::Plan, "{file}: {line}");
+            assert!(reaches || !fetches, "{file}: {line}: it reaches nothing");
+            let job = "0123456789abcdef0123456789abcdef";
+            named("plan.extract", &[("job".to_owned(), job.to_owned())]);
+        }
+    }
+    assert!(seen >= 6, "only {seen} lines were seen");
 }

@@ -149,6 +149,10 @@ fn examples_of_page_load_without_warning() {
             "{}",
             example.1
         );
+        // Its profiles are written beside those of the package.
+        let found = complaints(&[vendor(), vec![example.clone()]].concat());
+        let is_taken = |one: &&String| one.contains("there is already a profile");
+        assert_eq!(found.iter().find(is_taken), None, "{}", example.0);
     }
 }
 
