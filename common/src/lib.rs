@@ -249,6 +249,7 @@ pub mod service;
 pub mod shebang;
 pub mod signed;
 pub mod span;
+pub mod spelling;
 pub mod text;
 pub mod token_bucket;
 pub mod traceparent {

@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use crate::load::suggestion::Value;
-use crate::load::suggestion::{Findings, example, excerpt, instead, similar};
+use crate::load::suggestion::{Findings, example, excerpt, instead};
+use remit_common::spelling::similar;
 use remit_policy::{Diagnostic, Severity, quoted};
 
 #[derive(Clone)]
@@ -79,7 +80,7 @@ impl<'a> Report<'a> {
         known: impl IntoIterator<Item = &'k str>,
     ) -> Option<&'k str> {
         (!self.findings.is_full())
-            .then(|| similar(word, known))
+            .then(|| similar(word, known).into_iter().next())
             .flatten()
     }
 

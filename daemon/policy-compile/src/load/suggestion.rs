@@ -1,4 +1,4 @@
-//! Collects findings and their positions, and finds what to write instead: the most similar known word, and an example.
+//! Collects findings and their positions, and has examples of what to write instead.
 
 use std::ops::Range;
 
@@ -8,44 +8,6 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
-
-/// Longer words are not compared.
-const LONGEST: usize = 64;
-
-/// Returns the known word that `word` probably means: one edit for each three letters, at most three.
-pub(crate) fn similar<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bound = (word.len() / 3).clamp(1, 3);
-    let near = |one: &&str| one.len().abs_diff(word.len()) <= bound && one.len() <= LONGEST;
-    let known = known.into_iter().filter(|one| *one != word).filter(near);
-    let known = known.map(|one| (distance(word.as_bytes(), one.as_bytes()), one));
-    let best = known.min_by_key(|(distance, _)| *distance);
-    best.filter(|(distance, _)| word.len() <= LONGEST && *distance <= bound)
-        .map(|(_, one)| one)
-}
-
-/// Counts edits between two words (optimal string alignment).
-fn distance(one: &[u8], other: &[u8]) -> usize {
-    let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    for (i, x) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in other.iter().enumerate() {
-            let changed = at(&last, j) + usize::from(x != y);
-            let longer_or_shorter = at(&last, j + 1).min(at(&row, j)) + 1;
-            let is_exchanged =
-                i > 0 && j > 0 && one.get(i - 1) == Some(y) && other.get(j - 1) == Some(x);
-            let exchanged = if is_exchanged {
-                at(&before, j - 1) + 1
-            } else {
-                usize::MAX
-            };
-            row.push(changed.min(longer_or_shorter).min(exchanged));
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    at(&last, other.len())
-}
 
 pub(crate) fn example(key: &str) -> Option<&'static str> {
     Some(match key {
@@ -239,51 +201,6 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn misspelt_word_has_one_suggestion() {
-        let known = [
-            "allow",
-            "approval",
-            "unconfined",
-            "web.test",
-            "web.reload",
-            "to",
-        ];
-        for (word, expect) in [
-            ("alow", Some("allow")),
-            ("aproval", Some("approval")),
-            ("unconfind", Some("unconfined")),
-            ("web.tset", Some("web.test")),
-            ("web.relaod", Some("web.reload")),
-            ("tp", Some("to")),
-            ("allow", None),
-            ("everything", None),
-            ("", None),
-        ] {
-            assert_eq!(similar(word, known), expect, "{word}");
-        }
-        assert_eq!(similar(&"a".repeat(65), [&*"a".repeat(64)]), None);
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        for (one, other, expect) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "abc", 0),
-            ("abc", "acb", 1),
-            ("abc", "abd", 1),
-            ("abc", "ab", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(
-                distance(one.as_bytes(), other.as_bytes()),
-                expect,
-                "{one} {other}"
-            );
-        }
-    }
 
     #[test]
     fn span_is_located_and_underlined() {
