@@ -42,8 +42,7 @@ pub fn show(words: &[String]) -> Result<ExitCode, String> {
     let command = Builtin::of_words(words.iter().map(String::as_str));
     match command.map_err(|refusal| refusal.to_string())? {
         Builtin::Logs(query) => {
-            let shown = logs::read(&query, Extent::All)?;
-            print(&shown.text(&query))?;
+            print(&logs::text(&query)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Builtin::ServiceStatus { unit } => unit_status(unit),

@@ -2,6 +2,9 @@
 
 mod child;
 pub(crate) mod entries;
+mod unit_files;
+
+use std::path::Path;
 
 use remit_common::builtin::LogQuery;
 
@@ -26,6 +29,13 @@ pub struct ShownEntries {
     /// Entries of that time that are not shown, because they are too long.
     too_long: u64,
     older: Older,
+}
+
+/// Returns the text of the command `logs`. Fails as [`read`].
+pub fn text(query: &LogQuery) -> Result<String, String> {
+    let shown = read(query, Extent::All)?;
+    let missing = shown.missing_unit(query, Path::new("/"));
+    Ok(shown.text(query) + &missing.unwrap_or_default())
 }
 
 /// Reads the newest entries. Fails if there is no journal, it is unreadable, or journalctl rejects the query.
@@ -78,7 +88,14 @@ pub fn of_sshd(pattern: &str, most: usize) -> Result<(Vec<Entry>, bool), String>
 }
 
 impl ShownEntries {
-    pub fn text(&self, query: &LogQuery) -> String {
+    /// Returns a line if nothing matches and the unit has no file beneath `root`.
+    fn missing_unit(&self, query: &LogQuery, root: &Path) -> Option<String> {
+        let is_silent = self.groups.is_empty() && self.too_long == 0;
+        let unit = query.unit.as_ref().filter(|_| is_silent)?;
+        unit_files::missing(root, unit)
+    }
+
+    fn text(&self, query: &LogQuery) -> String {
         match self.groups.is_empty() {
             true if self.too_long > 0 => self.unshown(),
             true => "no entry matches\n".into(),
@@ -194,5 +211,33 @@ mod tests {
             below.starts_with("last log lines (more: logs unit=a.service)\n1970"),
             "{below}"
         );
+    }
+    #[test]
+    fn unit_is_looked_for_only_if_nothing_matches() {
+        let template = std::env::temp_dir().join("remit-look-logs-XXXXXX");
+        let root = nix::unistd::mkdtemp(&template).unwrap();
+        let directory = root.join("usr/lib/systemd/system");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("nginx.service"), "").unwrap();
+        let none = || shown(&[], 1, Older::None);
+        let too_long = ShownEntries {
+            too_long: 1,
+            ..none()
+        };
+        for (entries, unit, is_said) in [
+            (none(), Some("ngnix"), true),
+            (none(), Some("nginx"), false),
+            (none(), None, false),
+            (too_long, Some("ngnix"), false),
+            (shown(&[(1, "one")], 1, Older::None), Some("ngnix"), false),
+        ] {
+            let query = LogQuery {
+                unit: unit.map(|unit| unit.parse().unwrap()),
+                ..LogQuery::default()
+            };
+            let line = entries.missing_unit(&query, &root);
+            assert_eq!(line.is_some(), is_said, "{unit:?} {entries:?}");
+        }
+        std::fs::remove_dir_all(root).unwrap();
     }
 }
