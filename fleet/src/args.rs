@@ -17,7 +17,8 @@ Exit status:
     else: each host did it
   1 a host did not, or did not answer; nothing was approved; something breaks
   64 wrong usage, 70 internal error, 71 no thread or runtime,
-  74 output failed, 78 fleet.toml is missing or wrong";
+  74 output failed, 78 fleet.toml is missing or wrong,
+  130 SIGINT ended run or logs";
 
 /// One MCP server for many hosts that run remit, over your own ssh
 ///
@@ -235,6 +236,20 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_the_exit_statuses_of_the_page() {
+        let page = include_str!("../../packaging/man/remit-fleet.1");
+        let (_, section) = page.split_once("\n.SH \"EXIT STATUS\"\n").unwrap();
+        let (section, _) = section.split_once("\n.SH ").unwrap();
+        let of_page = section.split(".TP\n.B ").skip(1);
+        let of_page: Vec<&str> = of_page.filter_map(|entry| entry.lines().next()).collect();
+        let is_status = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = EXIT.split(['\n', ',']);
+        let words = parts.filter_map(|part| part.split_whitespace().next());
+        let of_help: Vec<&str> = words.filter(is_status).collect();
+        assert_eq!(of_help, of_page);
     }
 
     #[test]

@@ -36,7 +36,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub fn check(&self) -> Result<(), String> {
+    /// The name in `[limits]`, the value, and which values are accepted.
+    fn all(&self) -> [(&'static str, u32, RangeInclusive<u32>); 6] {
         let Self {
             parallel,
             connect_s,
@@ -45,7 +46,7 @@ impl Limits {
             idle_s,
             answer_bytes,
         } = *self;
-        let all: [(&str, u32, RangeInclusive<u32>); 6] = [
+        [
             ("parallel", parallel, 1..=64),
             ("connect_s", connect_s, 1..=45),
             // A master has 1.4 MB of private memory (measured).
@@ -54,8 +55,13 @@ impl Limits {
             ("idle_s", idle_s, 1..=3600),
             // Clients cut results that are longer.
             ("answer_bytes", answer_bytes, 4096..=40_000),
-        ];
-        match all.iter().find(|(_, value, range)| !range.contains(value)) {
+        ]
+    }
+
+    /// Fails if a value is out of its bounds.
+    pub fn check(&self) -> Result<(), String> {
+        let mut all = self.all().into_iter();
+        match all.find(|(_, value, range)| !range.contains(value)) {
             None => Ok(()),
             Some((name, value, range)) => {
                 Err(format!("[limits] {name}: {value} is not in {range:?}"))
@@ -83,5 +89,15 @@ mod tests {
     #[test]
     fn defaults_are_within_bounds() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn page_has_the_default_and_the_bounds_of_each() {
+        let page = include_str!("../../../packaging/man/remit-fleet.1");
+        for (name, default, range) in Limits::default().all() {
+            let (start, end) = (range.start(), range.end());
+            let entry = format!("\n.B {name}\n({default}, {start} to {end}): ");
+            assert!(page.contains(&entry), "{entry}");
+        }
     }
 }
