@@ -81,7 +81,8 @@ const NEEDED: &[(&str, &str, &str)] = &[
 const DROPPING: &[(&str, &[&str])] = &[
     ("LogFilterPatterns", &[""]),
     ("LogLevelMax", &["", "-1", "6", "7"]), // Records of jobs have level 6, info.
-    ("LogRateLimitIntervalUSec", &["", "0"]),
+    // 0 is the limit of journald.conf: systemd does not pass it on.
+    ("LogRateLimitIntervalUSec", &["", "1us"]),
 ];
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const NAMESPACES: [&str; 6] = ["mnt", "net", "user", "pid", "ipc", "uts"];
@@ -353,7 +354,7 @@ mod tests {
     const GOOD: &str = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\
         NeedDaemonReload=no\nPrivateTmp=no\nProtectSystem=no\nProtectProc=default\nProcSubset=all\n\
         MountFlags=\nReadOnlyPaths=\nMountAPIVFS=no\nNoNewPrivileges=no\nSystemCallFilter=\n\
-        LogRateLimitIntervalUSec=0\nKillMode=mixed\nOOMPolicy=continue\nDelegate=yes\n\
+        LogRateLimitIntervalUSec=1us\nKillMode=mixed\nOOMPolicy=continue\nDelegate=yes\n\
         DelegateControllers=cpu memory pids\nUser=\nFragmentPath=/usr/lib/a\nDropInPaths=/etc/b /etc/c\n";
 
     /// The good unit after one more line; the first line of a name counts.
@@ -399,6 +400,10 @@ mod tests {
             (
                 "LogRateLimitIntervalUSec=30s",
                 "failure: LogRateLimitIntervalUSec is '30s': journald can drop",
+            ),
+            (
+                "LogRateLimitIntervalUSec=0",
+                "failure: LogRateLimitIntervalUSec is '0': journald can drop",
             ),
             (
                 "KillMode=control-group",
