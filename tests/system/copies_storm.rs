@@ -140,9 +140,9 @@ fn storm_beneath_copies_ends_in_plans_and_refusals() {
     let ran = fixture.on_copy(&user_a(), &format!("echo new >{mine}; echo new >{other}"));
     let extracted = fixture.extract(&user_a(), ran.job);
     assert!(extracted.out.status.success(), "{}", extracted.answer);
-    fs::write(&other, "the machine's\n").unwrap();
     let plan = extracted.job.to_string();
     let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    fs::write(&other, "the machine's\n").unwrap();
     let _ = fixture.approve(request);
     let words = ["job", "--wait", &request.to_string()];
     let ended = fixture.daemon.remit(&user_a(), &words);

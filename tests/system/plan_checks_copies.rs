@@ -376,10 +376,12 @@ fn checks_on_page(fixture: &PlanFixture, plan: &str) -> String {
 #[test]
 fn check_that_did_not_run_leaves_no_older_end_on_the_page() {
     let fixture = lay();
-    let a = fixture.at("a");
+    let (site, kept) = (fixture.dir.join("sub"), fixture.dir.join("kept"));
+    fs::create_dir(&site).unwrap();
+    let file = fixture.file("sub/a", "good\n");
     let planned = fixture.asks_for(
         &user_a(),
-        &["plan", "--mode", &a, "0600", "--check", "site.check"],
+        &["plan", "--mode", &file, "0600", "--check", "site.check"],
     );
     assert_eq!(checked(&planned.answer)[0].0, 0, "{}", planned.answer);
     let plan = plan_id(&planned).to_string();
@@ -388,11 +390,10 @@ fn check_that_did_not_run_leaves_no_older_end_on_the_page() {
     let not_run = "DID NOT RUN,";
     let shown = checks_on_page(&fixture, &plan);
     assert!(shown.contains(well) && !shown.contains(not_run), "{shown}");
-    // One that its child refuses.
-    let kept = fixture.dir.join("kept");
-    fs::rename(&a, &kept).unwrap();
+    // One that its child refuses. The file itself is not moved, which would change it for the plan.
+    fs::rename(&site, &kept).unwrap();
     not_started(&check(&fixture, &user_a(), Some(&bytes)).unwrap());
-    fs::rename(&kept, &a).unwrap();
+    fs::rename(&kept, &site).unwrap();
     let shown = checks_on_page(&fixture, &plan);
     assert!(
         shown.contains(not_run) && !shown.contains("exit 0"),

@@ -366,12 +366,10 @@ impl Operation<'_> {
 
     pub fn is_undone(&self, journal: &JournalFile) -> io::Result<bool> {
         let (now, slotted) = self.seen(journal)?;
-        let change = &self.entry.change;
-        // A file that somebody put at the path just before the step is in the slot now.
-        let is_own = change.makes().is_none() || slotted == Some(self.inode);
-        let is_made = change.is_made(Direction::Undo, self.inode, now.as_ref(), slotted);
-        let old = change.base().map(|base| base.stat.ino);
-        Ok(is_own && is_made && now.map(|now| now.ino) == old)
+        Ok(self
+            .entry
+            .change
+            .is_undone(self.inode, now.as_ref(), slotted))
     }
 
     /// Returns true if the step is made still, as far as the slot says.

@@ -33,32 +33,26 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, format!("its directory {FIXED}")));
     }
     let found = operation.target().map_err(fail)?;
-    let leaving = match &found {
-        Some(found) => operation.leaving_now(direction, &found.stat),
-        None => operation.leaving(direction),
+    let now = found.as_ref().map(|found| &found.stat);
+    if let Some(why) = entry.change.difference(direction, operation.inode, now) {
+        return Err(Failure::changed(entry, why));
+    }
+    let Some(found) = found else {
+        return Ok(());
     };
-    let (expected, found) = match (leaving, found) {
-        (None, None) => return Ok(()),
-        (None, Some(_)) => return Err(Failure::changed(entry, "it exists")),
-        (Some(_), None) => return Err(Failure::changed(entry, "it does not exist")),
-        (Some(expected), Some(found)) => (expected, found),
-    };
+    let expected = operation.leaving(direction).and_then(|side| side.sha256);
     let base = entry
         .change
         .base()
         .filter(|_| direction == Direction::Commit);
     let is_mode = matches!(entry.change, Change::SetMetadata { .. });
     let is_bound = entry.change.binds_bytes();
-    let difference = base.and_then(|base| base.stat.difference(&found.stat, true));
-    if let Some(why) = difference.or_else(|| expected.difference(&found.stat)) {
-        return Err(Failure::changed(entry, why));
-    }
     obstacle(&found).map_or(Ok(()), |why| Err(Failure::changed(entry, why)))?;
     let Some(parent) = operation.parent.as_ref() else {
         return Ok(());
     };
     if found.stat.kind == Kind::Symlink {
-        return link::check(entry, parent, &operation.name, expected.sha256);
+        return link::check(entry, parent, &operation.name, expected);
     }
     let file = open_file(parent, &operation.name).map_err(fail)?;
     if sys::stat_of(file.as_fd()).map_err(fail)?.st_ino != found.stat.ino {
@@ -88,7 +82,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         ));
     }
     if is_compared {
-        let known = expected.sha256.or(operation.sha256);
+        let known = expected.or(operation.sha256);
         let now = Some(hash(&file).map_err(fail)?);
         if known.is_some() && now != known {
             return Err(Failure::changed(entry, "its bytes have changed"));

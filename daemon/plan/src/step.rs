@@ -176,6 +176,30 @@ impl Change {
         Some(Side { meta, ..side })
     }
 
+    /// Returns why `now`, which is at the path, is not what the direction expects there. Bytes and attributes are not compared.
+    #[must_use]
+    pub fn difference(
+        &self,
+        direction: Direction,
+        inode: u64,
+        now: Option<&Stat>,
+    ) -> Option<&'static str> {
+        let expected = match now {
+            Some(now) => self.leaving_now(direction, inode, now.meta),
+            None => self.leaving(direction, inode),
+        };
+        match (expected, now) {
+            (None, None) => None,
+            (None, Some(_)) => Some("it exists"),
+            (Some(_), None) => Some("it does not exist"),
+            (Some(expected), Some(now)) => {
+                let base = self.base().filter(|_| direction == Direction::Commit);
+                let difference = base.and_then(|base| base.stat.difference(now, true));
+                difference.or_else(|| expected.difference(now))
+            }
+        }
+    }
+
     /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. A plan that names
     /// capabilities keeps the owner, and others are refused here: the kernel removes them with it. Capabilities that
     /// nobody read are in no risk that an approver was shown. A removed file keeps them for its undo.
@@ -210,6 +234,16 @@ impl Change {
             }
             _ => None,
         }
+    }
+
+    /// Returns true if an earlier undo has made the step: `now` is at the path, and the inode `slotted` in the slot. A file that
+    /// somebody put at the path just before the step is in the slot now, and the undo is not made.
+    #[must_use]
+    pub fn is_undone(&self, inode: u64, now: Option<&Stat>, slotted: Option<u64>) -> bool {
+        let is_own = self.makes().is_none() || slotted == Some(inode);
+        let is_made = self.is_made(Direction::Undo, inode, now, slotted);
+        let old = self.base().map(|base| base.stat.ino);
+        is_own && is_made && now.map(|now| now.ino) == old
     }
 
     #[must_use]

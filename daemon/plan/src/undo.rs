@@ -21,6 +21,8 @@ const STAYS: &str = "stays, as something else is in it; it is removed if that is
 /// Of a new directory, in an undo with contents.
 const WHOLE: &str =
     "is removed, with all that is in it if others have made or changed something in it then";
+/// Others may have changed it since: only what was looked at is "now".
+const LEFT: &str = "the commit left";
 /// Which directories need it is known when it runs: then all their files are compared.
 const CONTENTS: &str = "new directories of the commit go with all that others have made or changed in them by then; that is kept beside \
                         the journal until root moves it, and programs that use it fail";
@@ -184,7 +186,7 @@ impl Plan {
         all.map(|risk| format!("{UNDO_RISK}{risk}")).collect()
     }
 
-    /// Returns its risks, and a line for each path: what is there now, and what an undo makes of it. Another link than
+    /// Returns its risks, and a line for each path: what the commit left there, and what an undo makes of it. Another link than
     /// planned is not shown.
     #[must_use]
     pub fn undo_page(&self, before: &impl BeforeUndo) -> UndoPage {
@@ -213,22 +215,28 @@ impl Plan {
                     true => GOES,
                     false => "is removed",
                 };
-                let meta = found.get(&at).map_or(*meta, |found| found.meta);
-                format!("{what}, now {}", made(*new, now, meta))
+                match found.get(&at) {
+                    Some(found) => format!("{what}, now {}", made(*new, now, found.meta)),
+                    None => format!("{what}; {LEFT} {}", made(*new, now, *meta)),
+                }
             }
             Change::Replace { base, meta, .. } | Change::ReplaceKind { base, meta, .. } => {
                 let now = entry
                     .change
                     .makes()
                     .map_or_else(String::new, |new| made(new, now, *meta));
-                format!("again {}, now {now}", old(base, again))
+                format!("again {}; {LEFT} {now}", old(base, again))
             }
             Change::SetMetadata { base, meta } => {
                 let own = capabilities(base.capabilities.known());
-                format!("again {}, now {}{own}", owner(base.stat.meta), owner(*meta))
+                format!(
+                    "again {}; {LEFT} {}{own}",
+                    owner(base.stat.meta),
+                    owner(*meta)
+                )
             }
             Change::Remove { base } => {
-                format!("again {}, now missing", old(base, again))
+                format!("again {}; {LEFT} nothing", old(base, again))
             }
         };
         let all = self.entries().iter().zip(&links).enumerate();
@@ -479,14 +487,14 @@ mod tests {
                 "RISK: /b\\n: it is a program, and its content changes".to_owned(),
                 "RISK: /d: it belongs to another user or group than before, or than root"
                     .to_owned(),
-                "'/a' is removed unless something else is in it then, now a directory, mode 4755, owner 0:33"
+                "'/a' is removed unless something else is in it then; the commit left a directory, mode 4755, owner 0:33"
                     .to_owned(),
                 format!(
-                    "'/b\\n' again a file of 4 bytes, sha256 {cd}, mode 0640, owner 0:33, now a file of 7 bytes, \
+                    "'/b\\n' again a file of 4 bytes, sha256 {cd}, mode 0640, owner 0:33; the commit left a file of 7 bytes, \
                      sha256 {ab}, mode 4755, owner 0:33"
                 ),
-                "'/c' again mode 0640, owner 0:33, now mode 4755, owner 0:33".to_owned(),
-                "'/d' again a directory, mode 0640, owner 0:33, now missing".to_owned(),
+                "'/c' again mode 0640, owner 0:33; the commit left mode 4755, owner 0:33".to_owned(),
+                "'/d' again a directory, mode 0640, owner 0:33; the commit left nothing".to_owned(),
             ]
         );
     }
@@ -526,7 +534,7 @@ mod tests {
             meta,
         });
         let to = |target: &str| format!("a symbolic link to '{target}', mode 0777, owner 0:33");
-        let line = format!("'/a' again {}, now {}", to("it\\'s"), to("new"));
+        let line = format!("'/a' again {}; {LEFT} {}", to("it\\'s"), to("new"));
         assert_eq!(replaced.undo_page(read).lines, [risk("it\\'s"), line]);
         let turned = link(Change::ReplaceKind {
             base: old_link,
@@ -535,7 +543,7 @@ mod tests {
         });
         let lines = turned.undo_page(read).lines;
         let again = format!(
-            "'/a' again {}, now a file of 3 bytes, sha256 ",
+            "'/a' again {}; the commit left a file of 3 bytes, sha256 ",
             to("it\\'s")
         );
         assert_eq!(lines[0], risk("it\\'s"));
@@ -546,21 +554,21 @@ mod tests {
             meta,
         });
         let lines = turned.undo_page(read).lines;
-        let now = format!(", now {}", to("new"));
+        let now = format!("; {LEFT} {}", to("new"));
         let line = lines.last().unwrap();
         assert!(
             line.starts_with("'/a' again a file of ") && line.ends_with(&now),
             "{lines:?}"
         );
         let removed = link(Change::Remove { base: old_link });
-        let line = format!("'/a' again {}, now missing", to("it\\'s"));
+        let line = format!("'/a' again {}; {LEFT} nothing", to("it\\'s"));
         let lines = removed.undo_page(read).lines;
         assert_eq!(lines.last(), Some(&line));
         let made = link(Change::Create {
             new: New::Link(target(b"new")),
             meta,
         });
-        let line = format!("'/a' is removed, now {}", to("new"));
+        let line = format!("'/a' is removed; {LEFT} {}", to("new"));
         assert_eq!(made.undo_page(read).lines, [line]);
         let long = link(Change::Create {
             new: New::Link(target(&[b'x'; 999])),

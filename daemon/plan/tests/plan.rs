@@ -8,16 +8,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
 use proptest::prelude::*;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Change, Content, Direction, DirectoryId, Edit, Edits,
-    Entry, FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES, OldCapabilities, Plan,
-    PlanDirectories, PlanDirectory, PlanError, PlanPath, Planned, Problem, Protected, Replacement,
-    Reversal, Risk, Source, Stat, Tabs, UndoMark, View, canonical, diff, needs_approval, patch,
-    risk_sentences, risks, sha256,
+    Action, BUNDLE_BYTES, Base, Bundle, Change, Conflict, Content, Direction, DirectoryId, Edit,
+    Edits, Entry, FileCapabilities, Found, Journal, Kind, Metadata, New, OLD_BYTES,
+    OldCapabilities, Plan, PlanDirectories, PlanDirectory, PlanError, PlanPath, Planned, Problem,
+    Protected, Replacement, Reversal, Risk, Source, Stat, Tabs, UndoMark, View, canonical, diff,
+    needs_approval, patch, risk_sentences, risks, sha256,
 };
 
 const META: Metadata = Metadata {
@@ -1332,17 +1333,18 @@ fn conflicts_name_what_has_changed() {
     let plan = Plan::new(vec![entry("/a", replaced), created("/b", b"y")]).unwrap();
     let stat = base(Kind::File, b"x").stat;
     let found = |now: Option<Stat>, other: Option<Stat>| {
-        let conflicts = plan.conflicts(|at| if at.as_bytes() == b"/a" { now } else { other });
-        conflicts
-            .iter()
-            .map(|conflict| format!("{}: {}", conflict.path, conflict.why))
-            .collect::<Vec<_>>()
+        let look = |at: &PlanPath| match at.as_bytes() {
+            b"/a" => Ok(now),
+            _ => Ok(other),
+        };
+        said(plan.conflict(look))
     };
-    assert!(found(Some(stat), None).is_empty());
-    assert_eq!(
-        found(None, Some(stat)),
-        ["/a: it does not exist", "/b: it exists"]
-    );
+    assert_eq!(found(Some(stat), None), None);
+    assert_eq!(found(None, Some(stat)).unwrap(), "/a: it does not exist");
+    assert_eq!(found(Some(stat), Some(stat)).unwrap(), "/b: it exists");
+    // What cannot be seen is no conflict.
+    let unseen = |_: &PlanPath| Err(io::ErrorKind::PermissionDenied.into());
+    assert_eq!(plan.conflict(unseen), None);
     for (now, why) in [
         (
             Stat {
@@ -1378,8 +1380,104 @@ fn conflicts_name_what_has_changed() {
             "its owner has changed",
         ),
     ] {
-        assert_eq!(found(Some(now), None), [format!("/a: {why}")]);
+        assert_eq!(found(Some(now), None).unwrap(), format!("/a: {why}"));
     }
+}
+
+fn said(conflict: Option<Conflict>) -> Option<String> {
+    conflict.map(|found| format!("{}: {}", found.path, found.why))
+}
+
+/// It has to find no conflict at a path that the undo leaves, or goes on from.
+#[test]
+fn conflicts_of_an_undo_are_those_that_refuse_it() {
+    let old = base(Kind::File, b"x");
+    let replaced = Change::Replace {
+        base: old,
+        content: content(b"new"),
+        meta: ROOT,
+    };
+    let moded = Change::SetMetadata {
+        base: old,
+        meta: ROOT,
+    };
+    let created = created("/a", b"new").change;
+    let removed = Change::Remove { base: old };
+    let new = Stat {
+        ino: 9,
+        size: 3,
+        meta: ROOT,
+        ..old.stat
+    };
+    let with = |stat: Stat, mode: u32, uid: u32| Stat {
+        meta: Metadata {
+            mode,
+            uid,
+            ..stat.meta
+        },
+        ..stat
+    };
+    let other = Stat { ino: 8, ..new };
+    let larger = Stat { size: 4, ..new };
+    let set = Stat {
+        meta: ROOT,
+        ..old.stat
+    };
+    // Its owner is that of before, and its mode is not: a kill between the two calls.
+    let between = Stat {
+        meta: Metadata {
+            mode: ROOT.mode,
+            ..META
+        },
+        ..old.stat
+    };
+    let another = Some("it is another file");
+    let owner = Some("its mode or owner has changed");
+    for (change, now, expect) in [
+        (replaced, Some(new), None),
+        (replaced, Some(Stat { ctime_ns: 5, ..new }), None),
+        (replaced, Some(other), another),
+        (replaced, Some(larger), Some("its size has changed")),
+        (replaced, Some(with(new, 0o600, 0)), owner),
+        (replaced, Some(with(new, 0o644, 1)), owner),
+        (replaced, None, Some("it does not exist")),
+        (replaced, Some(old.stat), None),
+        (moded, Some(set), None),
+        (moded, Some(Stat { size: 4, ..set }), None),
+        (moded, Some(old.stat), None),
+        (moded, Some(between), None),
+        (moded, Some(with(set, 0o600, 0)), owner),
+        (moded, Some(with(set, 0o644, 1)), owner),
+        (moded, Some(other), another),
+        (moded, None, Some("it does not exist")),
+        (created, Some(new), None),
+        (created, Some(other), another),
+        (created, Some(with(new, 0o600, 0)), owner),
+        (created, None, None),
+        (removed, None, None),
+        (removed, Some(old.stat), None),
+        (removed, Some(other), Some("it exists")),
+    ] {
+        let plan = Plan::new(vec![entry("/a", change)]).unwrap();
+        let inodes = [if change.has_new() { 9 } else { 0 }];
+        let found = committed(&plan, &inodes).conflict(|_| Ok(now));
+        let expect = expect.map(|why| format!("/a: {why}"));
+        assert_eq!(said(found), expect, "{change:?} {now:?}");
+    }
+    // Its service has made new directories its own: they stay, or go with all that is in them.
+    let plan = vec![directory("/s"), directory("/s/d"), entry("/s/d/x", created)];
+    let journal = committed(&Plan::new(plan).unwrap(), &[9, 9, 9]);
+    for now in [None, Some(other), Some(with(new, 0o700, 7))] {
+        assert_eq!(journal.conflict(|_| Ok(now)), None);
+    }
+}
+
+fn committed(plan: &Plan, inodes: &[u64]) -> Journal {
+    let none = PlanDirectories::new();
+    let (mut bytes, rows_at) = Journal::begin(plan, &none);
+    bytes.truncate(usize::try_from(rows_at).unwrap());
+    bytes.extend(Journal::encode_rows(plan, inodes, &[], &none));
+    Journal::decode(&bytes).unwrap()
 }
 
 fn risks_of(at: &str, old: &str, new: &str) -> Vec<String> {

@@ -172,8 +172,9 @@ fn undo_of_a_mode_says_the_capabilities_of_the_file() {
         let path = PlanPath::new("/srv/dumpcap").unwrap();
         let plan = Plan::new(vec![Entry { path, change }]).unwrap();
         let lines = plan.undo_page(&Tables(None)).lines;
-        let line =
-            format!("'/srv/dumpcap' again mode 0640, owner 0:0, now mode 0600, owner 0:0{end}");
+        let line = format!(
+            "'/srv/dumpcap' again mode 0640, owner 0:0; the commit left mode 0600, owner 0:0{end}"
+        );
         assert_eq!(lines.last(), Some(&line));
         let risk = "RISK: /srv/dumpcap: who executes it gets capabilities: cap_net_admin";
         assert_eq!(lines.contains(&risk.to_owned()), own.is_some(), "{lines:?}");

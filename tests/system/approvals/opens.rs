@@ -41,10 +41,11 @@ impl Machine {
         machine.put("/etc/group", GROUPS, 0, 0o644);
         machine.put("/usr/sbin/cron", "\u{7f}ELF", 0, 0o755);
         machine.put("/srv/site/bin/backup", "#!/bin/sh\n", 0, 0o755);
-        machine.put("/srv/site/run", "#!/bin/sh\n", DEPLOY, 0o755);
+        let script = machine.script("run", 0o755);
         machine.owned("/srv/site/bin", DEPLOY, 0o775);
         let unit = "/etc/systemd/system/site.service";
-        machine.put(unit, "[Service]\nExecStart=/srv/site/run\n", 0, 0o644);
+        let service = format!("[Service]\nExecStart={script}\n");
+        machine.put(unit, &service, 0, 0o644);
         let wanted = machine.at("/etc/systemd/system/multi-user.target.wants/site.service");
         symlink(unit, wanted).unwrap();
         drop(UnixListener::bind(machine.at("/run/docker.sock")).unwrap());
@@ -73,6 +74,18 @@ impl Machine {
         self.owned(path, gid, mode);
     }
 
+    /// Makes the same script of the machine and of this computer, as a plan changes files of this one. Returns its path.
+    fn script(&self, name: &str, mode: u32) -> String {
+        let own = self.0.path("files").join(name);
+        let name = own.to_str().unwrap().to_owned();
+        for path in [own, self.at(&name)] {
+            fs::write(&path, "#!/bin/sh\n").unwrap();
+            chown(&path, Some(0), Some(DEPLOY)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
+        name
+    }
+
     /// Replaces the program that is asked.
     fn prover(&self, script: &str, mode: u32) {
         let program = self.0.daemon.program("remit-prove");
@@ -81,11 +94,12 @@ impl Machine {
         fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A plan for the files of the machine.
+    /// A plan for paths of the machine. Its bases are the files of this computer: the daemon compares these with it.
     fn plan(&self, edits: &[Edit]) -> Vec<u8> {
         let planned = edits.iter().filter_map(|edit| {
             let path = str::from_utf8(edit.path.as_bytes()).unwrap();
-            edit.apply(found(&self.at(path)).as_ref()).expect("it fits")
+            edit.apply(found(Path::new(path)).as_ref())
+                .expect("it fits")
         });
         let bundle = Bundle::from_planned(planned.collect()).expect("a plan");
         bundle.as_bytes().to_vec()
@@ -124,10 +138,13 @@ fn cron() -> Edit {
 fn plan_that_opens_a_path_says_so_with_its_steps() {
     let machine = Machine::lay();
     let joins = GROUPS.replace("docker:x:6002:", "docker:x:6002:bot");
+    let script = machine.0.path("files/run").display().to_string();
     let writable = Edit {
         mode: Some(0o775),
-        ..edit("/srv/site/run", Action::Keep)
+        ..edit(&script, Action::Keep)
     };
+    let run = format!("{script} is root:deploy 0775");
+    let closes_run = format!("chmod g-w {script}");
     let plans = [
         (
             cron(),
@@ -145,12 +162,8 @@ fn plan_that_opens_a_path_says_so_with_its_steps() {
         ),
         (
             writable,
-            &[
-                "bot is in group deploy",
-                "/srv/site/run is root:deploy 0775",
-                "site.service",
-            ],
-            "chmod g-w /srv/site/run",
+            &["bot is in group deploy", &run, "site.service"],
+            &closes_run,
         ),
     ];
     for (edit, steps, closed_by) in plans {
@@ -274,16 +287,10 @@ fn agent_that_leaves_the_agents_is_judged_as_before() {
 #[test]
 fn undo_that_opens_a_path_says_so() {
     let machine = Machine::lay();
-    let script = machine.0.path("files/run");
-    let name = script.to_str().unwrap();
-    for path in [script.clone(), machine.at(name)] {
-        fs::write(&path, "#!/bin/sh\n").unwrap();
-        chown(&path, Some(0), Some(DEPLOY)).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
-    }
+    let name = &machine.script("scheduled", 0o775);
     let closes = Edit {
         mode: Some(0o755),
-        ..edit(&script, Action::Keep)
+        ..edit(name, Action::Keep)
     };
     let bundle = super::plans::plan(&[closes]);
     let mut caller = Caller::new(&machine.0.daemon, &user_a());

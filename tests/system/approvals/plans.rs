@@ -317,7 +317,7 @@ fn plan_is_committed_as_approved_and_undone() {
         "{does}"
     );
     assert!(
-        does.contains("files/b' is removed, now a file of 5 bytes, sha256 "),
+        does.contains("files/b' is removed; the commit left a file of 5 bytes, sha256 "),
         "{does}"
     );
     approve(&fixture.daemon, job).expect("the approver can");
@@ -327,13 +327,17 @@ fn plan_is_committed_as_approved_and_undone() {
     assert_eq!(fs::metadata(fixture.path("files/a")).unwrap().ino(), inode);
     assert!(!fixture.path("files/b").exists());
 
-    // Neither the commit nor the undo can be done again.
-    let job = fixture.asks(&mut caller, &bundle);
-    approve(&fixture.daemon, job).expect("the approver can");
-    let again = caller.end_of(job);
-    assert_eq!(exit(&again), Some(1), "{again:?}");
+    // Neither the commit nor the undo can be done again, and no approver is asked.
+    let again = fixture.refused(&user_a(), at_once(commit(&bundle)));
     assert!(
-        stdout(&again).starts_with("nothing was changed: "),
+        again.code == Code::NotStarted && again.message.contains("files/a': it has changed"),
+        "{again:?}"
+    );
+    assert!(
+        again
+            .next
+            .as_deref()
+            .is_some_and(|next| next.starts_with("plan again")),
         "{again:?}"
     );
     let again = fixture.refused(&user_a(), at_once(change("plan.undo", &[("id", &id)])));
@@ -786,16 +790,14 @@ fn nothing_of_remit_or_its_approvers_is_changed() {
     ] {
         let bundle = replaced(path, old, new);
         let mut caller = Caller::new(&fixture.daemon, &user_a());
-        match caller.run(at_once(commit(bundle.as_bytes()))) {
-            Err(refusal) => {
-                assert!(is_refused, "{new}: {refusal:?}");
-                assert!(
-                    refusal.message.contains("somebody who approves"),
-                    "{refusal:?}"
-                );
-            }
-            Ok(report) => assert!(!is_refused, "{new}: {report:?}"),
-        }
+        let asked = caller.run(at_once(commit(bundle.as_bytes())));
+        let refusal = asked.expect_err("its base is no file of this computer");
+        // What affects no approver is refused only for that.
+        let why = match is_refused {
+            true => "somebody who approves",
+            false => "it is another file",
+        };
+        assert!(refusal.message.contains(why), "{new}: {refusal:?}");
     }
 }
 
@@ -850,20 +852,54 @@ fn file_that_changed_since_the_plan_stays() {
     );
 }
 
+/// A later commit of the path is in the way, and the newest can be undone.
+#[test]
+fn undo_of_an_older_commit_is_refused_until_the_later_one_is_undone() {
+    let fixture = PlanFixture::lay();
+    fixture.put("free/a", "0");
+    let commits = ["1", "2"].map(|text| {
+        let bundle = plan(&[fixture.write("free/a", text)]);
+        assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
+        id_of(&bundle)
+    });
+    let [older, newer] = &commits;
+    let refusal = fixture.refused(&user_a(), change("plan.undo", &[("id", older)]));
+    assert!(
+        refusal.message.contains("free/a': it is another file"),
+        "{refusal:?}"
+    );
+    // The later commit is of another user.
+    assert!(!format!("{refusal:?}").contains(newer), "{refusal:?}");
+    let next = refusal.next.as_deref().unwrap_or_default();
+    assert!(next.starts_with("undo a later commit"), "{refusal:?}");
+    for (id, left) in [(newer, "1"), (older, "0")] {
+        assert_eq!(exit(&fixture.undo(id)), Some(0));
+        assert_eq!(fixture.read("free/a"), left);
+    }
+}
+
 #[test]
 fn undo_needs_what_the_commit_left() {
     let fixture = PlanFixture::lay();
     fixture.put("free/a", "old");
     let bundle = plan(&[fixture.write("free/a", "new")]);
     assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
-    fixture.put("free/a", "of others");
     // Another user's commit, and another one's edit.
-    let report = fixture.undo(&id_of(&bundle));
+    let id = id_of(&bundle);
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let (job, _) = asks(&mut caller, "plan.undo", &[("id", &id)]);
+    fixture.put("free/a", "of others");
+    approve(&fixture.daemon, job).expect("the approver can");
+    let report = caller.end_of(job);
     assert_eq!(exit(&report), Some(1), "{report:?}");
+    let refusal = fixture.refused(&user_a(), change("plan.undo", &[("id", &id)]));
+    assert!(
+        refusal.message.contains("free/a': its size has changed") && refusal.next.is_some(),
+        "{refusal:?}"
+    );
     assert_eq!(fixture.read("free/a"), "of others");
 
     // Whose rule has other paths does not undo it, whoever would approve.
-    let mut caller = Caller::new(&fixture.daemon, &user_a());
     let bundle = plan(&[fixture.write("files/c", "x")]);
     let job = fixture.asks(&mut caller, &bundle);
     approve(&fixture.daemon, job).expect("the approver can");

@@ -254,7 +254,7 @@ mod tests {
     fn risks_of_an_undo_come_before_what_it_does() {
         let scene = Scene::new();
         let risk = "/etc/sudoers.d/x: it decides who may become root";
-        let line = "'/etc/sudoers.d/x' is removed, now a file of 9 bytes";
+        let line = "'/etc/sudoers.d/x' is removed; the commit left a file of 9 bytes";
         let does = vec![format!("{UNDO_RISK}{risk}"), line.to_owned()];
         let mut undo = scene.undo();
         undo.request.does = does.clone();
@@ -301,7 +301,7 @@ mod tests {
             assert_eq!(page.plan.unwrap().entries[0].path, path);
         }
         let mut undo = Scene::new().undo();
-        let line = "'/a\\'' is removed, now a symbolic link to 'x…x'";
+        let line = "'/a\\'' is removed; the commit left a symbolic link to 'x…x'";
         undo.request.does = vec![
             format!("{UNDO_RISK}/etc/sudoers.d/a\\nb…c: {risk}"),
             line.to_owned(),

@@ -148,7 +148,7 @@ fn admit_request(
     } = fresh;
     let found = recheck(cx, Check::Examined(&draft, &found))
         .map_err(|unmet| unmet.refusal)
-        .and_then(|()| found.map_err(|why| Refusal::new(Code::NotStarted, why.why())))
+        .and_then(|()| found.map_err(|why| why.refusal()))
         .and_then(|found| hold_copies(cx.job.jobs, &mut draft, measuring, found.split().0));
     let found = match found {
         Ok(found) => found,

@@ -170,7 +170,8 @@ impl Undo {
         extent(&self.directory, &self.id)
     }
 
-    fn journal(&self) -> Result<Journal, String> {
+    /// Reads the journal of the commit, so a child does it. Fails if it cannot be undone.
+    pub fn journal(&self) -> Result<Journal, String> {
         kept_journal(&self.directory, &self.id)
     }
 

@@ -5,6 +5,8 @@
 mod does;
 mod file;
 mod names;
+mod outdated;
+mod reader;
 mod unmeasured;
 mod word;
 
@@ -13,13 +15,11 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid, setgroups};
 use remit_approval::{FileBinding, Loose, Unbound, name_of_argument};
 use remit_common::caps;
 use remit_link::memfd;
 use remit_spawn::{Measured, PathIs};
-use remit_sys::{Answer, in_child_with, sys};
+use remit_sys::{Answer, in_child_with};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::accepted::{AcceptedSignatures, SignaturesNow};
@@ -29,6 +29,7 @@ use crate::identity::accounts::{People, Question};
 use crate::request::file_change::Undo;
 use crate::startup::error::chain;
 pub use does::{asking, asking_after, is_own_program};
+pub use reader::ReaderIdentity;
 pub use unmeasured::{Measurement, Unmeasured, late};
 pub use word::is_as_copied;
 
@@ -74,15 +75,6 @@ pub enum Word {
     },
     /// A secret, a file that is already copied, or the script.
     Settled,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReaderIdentity {
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: Vec<u32>,
-    /// One bit per capability number.
-    pub capabilities: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -277,6 +269,7 @@ impl MeasuredFiles {
         // First, with all rights: the verifier gets an identity of its own.
         let signature = wanted.signature.as_ref().map(SignatureWanted::verify);
         let signature = signature.map(|verified| verified.map(Box::new));
+        let files_wanted = opens.and_then(|opens| opens.files);
         // It works while this child measures.
         let opens = opens.map(OpensWanted::ask);
         let accepted = wanted.accepted.as_ref();
@@ -334,6 +327,10 @@ impl MeasuredFiles {
                 (does.map_err(Unmeasured::Failed)?, None)
             }
         };
+        // Before an approver is asked. Later the commit or the undo itself says it.
+        if let Some(files) = files_wanted {
+            outdated::check(files, &requester)?;
+        }
         let changed = match &wanted.undo {
             Some(undo) if !wanted.acts.is_empty() => Some(undo.changed()?),
             _ => wanted.changed.clone(),
@@ -354,47 +351,6 @@ impl MeasuredFiles {
             signature,
             signatures,
         })
-    }
-}
-
-const OVERFLOW_GID: u32 = 65_534;
-
-impl ReaderIdentity {
-    pub fn alone(uid: u32) -> Self {
-        Self {
-            uid,
-            gid: OVERFLOW_GID,
-            groups: Vec::new(),
-            capabilities: match uid {
-                0 => u64::MAX,
-                _ => 0,
-            },
-        }
-    }
-
-    /// Looks with these rights: whoever names a path must not get root's view. Sets the file system uid (setfsuid(2))
-    /// of this thread only. Keeps only capabilities that are part of these rights: without them even root is subject to
-    /// permissions. Only for the child: its groups are not restored.
-    pub fn look<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        let cannot = |why: Errno| format!("cannot read files as uid {uid}: {why}");
-        let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
-        setgroups(&groups).map_err(cannot)?;
-        let before = (setfsuid(uid), setfsgid(gid));
-        // Neither call reports failure. An invalid id changes nothing and returns the current one.
-        let now = (
-            setfsuid(Uid::from_raw(u32::MAX)),
-            setfsgid(Gid::from_raw(u32::MAX)),
-        );
-        let found = match now == (uid, gid) {
-            true => sys::with_capabilities(self.capabilities, look)
-                .map_err(|error| format!("cannot read files as uid {uid}: {error}"))
-                .flatten(),
-            false => Err(cannot(Errno::EPERM)),
-        };
-        setfsuid(before.0);
-        setfsgid(before.1);
-        found
     }
 }
 

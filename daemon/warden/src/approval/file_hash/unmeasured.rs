@@ -1,5 +1,6 @@
 //! Why a child has no findings. A file that cannot be bound is a change; a look that failed is none.
 
+use remit_common::refusal::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::{MeasuredFiles, PATIENCE};
@@ -12,6 +13,8 @@ pub type Measurement = Result<MeasuredFiles, Unmeasured>;
 pub enum Unmeasured {
     /// A file or an undo cannot be bound as it is now.
     Unbindable(String),
+    /// The machine has changed since the plan or the commit that the request is about.
+    Outdated { why: String, next: String },
     /// The look itself has failed. Perhaps nothing has changed.
     Failed(String),
 }
@@ -19,7 +22,16 @@ pub enum Unmeasured {
 impl Unmeasured {
     pub fn why(&self) -> &str {
         match self {
-            Self::Unbindable(why) | Self::Failed(why) => why,
+            Self::Unbindable(why) | Self::Failed(why) | Self::Outdated { why, .. } => why,
+        }
+    }
+
+    /// Returns it for the requester, with the way out if there is one.
+    pub fn refusal(&self) -> Refusal {
+        let refusal = Refusal::new(Code::NotStarted, self.why());
+        match self {
+            Self::Unbindable(_) | Self::Failed(_) => refusal,
+            Self::Outdated { next, .. } => refusal.next(next),
         }
     }
 }

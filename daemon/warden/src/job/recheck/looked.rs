@@ -30,7 +30,7 @@ pub fn not_looked_at(job: &Check<'_>) -> Option<String> {
     };
     match found {
         Err(Unmeasured::Failed(why)) => Some(why.clone()),
-        Err(Unmeasured::Unbindable(_)) => None,
+        Err(Unmeasured::Unbindable(_) | Unmeasured::Outdated { .. }) => None,
         Ok(found) => {
             let requester = &request.draft.requester.subject;
             let mut rests_on = request.approvers().chain([*by, requester]);

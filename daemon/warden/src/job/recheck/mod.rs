@@ -348,7 +348,7 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
         },
         Condition::Looked => looked::check_looked(&cx.approvals.grants, job),
         Condition::Hashed => match job.found() {
-            Some(Err(unmeasured)) => Err(Refusal::new(Code::NotStarted, unmeasured.why())),
+            Some(Err(unmeasured)) => Err(unmeasured.refusal()),
             _ => Ok(()),
         },
         Condition::Requester => {

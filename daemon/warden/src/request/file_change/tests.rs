@@ -112,7 +112,7 @@ fn page_of_an_undo_has_the_targets_of_links() {
         let lines = undo.page().unwrap().lines.join("\n");
         let words = [
             "again a symbolic link to 'old'",
-            "now a symbolic link to 'new'",
+            "the commit left a symbolic link to 'new'",
         ];
         assert!(words.iter().all(|word| lines.contains(word)), "{lines}");
     }
