@@ -113,8 +113,8 @@ mod sys;
 pub use closer::{Closer, ForeignPipe};
 pub use foreign::ForeignSocket;
 pub use message::{
-    Answer, Delivery, HistoryMark, HistoryRecord, JobMeta, Owner, Spec, SpecWhat, ToBroker,
-    ToWarden, Totals, WaitReason, WaitingApproval,
+    Answer, Delivery, HistoryMark, HistoryRecord, JobMeta, Owner, SameRequest, Spec, SpecWhat,
+    ToBroker, ToWarden, Totals, WaitReason, WaitingApproval,
 };
 pub use parts::LinkError;
 pub use socket::Link;

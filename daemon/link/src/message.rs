@@ -274,6 +274,15 @@ pub struct WaitingApproval {
     /// Those who have approved it, if one is not enough.
     pub approved_by: Vec<String>,
     pub missing: u8,
+    /// A request of the same user for the same, which was waiting when this one was asked for.
+    pub same: Option<SameRequest>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SameRequest {
+    pub job: JobId,
+    /// When it was asked for, in milliseconds since 1970.
+    pub asked_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,8 +18,8 @@ use remit_tests::caller::{Caller, at_once, cause, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
 use remit_tests::process::{Identity, descendants};
 use remit_tests::test_dir::{built, copy};
-use remit_wire::Run;
 use remit_wire::outcome::{JobReport, State};
+use remit_wire::{Purpose, Run};
 
 use super::scene::{about, approve, approve_as, asks, listed, options, until};
 
@@ -825,6 +825,36 @@ fn requester_approves_nothing_and_no_other_bytes_are_committed() {
     assert_eq!(exit(&late), Some(1), "{late:?}");
     assert!(stdout(&late).contains("nothing was changed: "), "{late:?}");
     assert_eq!(fixture.read("files/a"), "two");
+}
+
+#[test]
+fn request_for_the_same_names_the_earlier_one() {
+    let fixture = PlanFixture::lay();
+    let bundle = plan(&[fixture.write("files/a", "x")]);
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let mut asks = |reason: &str| {
+        let purpose = Purpose::Change {
+            reason: reason.to_owned(),
+        };
+        let run = Run {
+            purpose,
+            ..at_once(commit(&bundle))
+        };
+        let report = caller.run(run).expect("it may be asked for");
+        assert_eq!(report.state, State::AwaitingApproval, "{report:?}");
+        report
+    };
+    let first = asks("it is due");
+    assert!(first.notes.is_empty(), "{first:?}");
+    let again = asks("in other words");
+    assert_ne!(again.job, first.job);
+    let [note] = &again.notes[..] else {
+        panic!("{again:?}");
+    };
+    assert!(
+        note.contains(&format!("as {}, since ", first.job)),
+        "{note}"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use remit_common::calendar::utc;
 use remit_common::denial::ProfileVisibility;
 use remit_common::names::JobId;
 use remit_link::{JobMeta, Owner, Totals, WaitReason};
@@ -247,6 +248,20 @@ impl Job {
             }
             Some(WaitReason::Approval(_) | WaitReason::QueuePosition) | None => None,
         }
+    }
+
+    /// Names the request for the same that was there before. Asking again makes no answer come earlier.
+    pub fn asked_before(&self) -> Option<String> {
+        let waiting = self.waiting.borrow();
+        let same = match &*waiting {
+            Some(WaitReason::Approval(waiting)) => waiting.same?,
+            Some(WaitReason::QueuePosition) | None => return None,
+        };
+        Some(format!(
+            "when this was asked for, the same was waiting for an approval as {}, since {}",
+            same.job,
+            utc(same.asked_ms)
+        ))
     }
 
     pub fn running(&self, enforced: Enforced) {

@@ -59,6 +59,7 @@ impl Job {
         drop(lost);
         notes.extend(self.withheld());
         notes.extend(self.approved_so_far());
+        notes.extend(self.asked_before());
         let found_nothing = amount.is_none() && !is_abandoned && self.about.borrow().looks;
         let is_over = |ending: &Ending| matches!(ending.exit, Some(0 | 1));
         if found_nothing && facts.ending.as_ref().is_some_and(is_over) {

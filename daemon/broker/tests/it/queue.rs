@@ -1,6 +1,6 @@
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_link::{ToBroker, ToWarden, WaitReason, WaitingApproval};
+use remit_link::{SameRequest, ToBroker, ToWarden, WaitReason, WaitingApproval};
 use remit_wire::outcome::{ApprovalView, Ending, JobReport, QueuePosition, State};
 use remit_wire::{Reply, Request};
 
@@ -55,7 +55,51 @@ fn waiting() -> Option<WaitReason> {
         view: asked(),
         approved_by: Vec::new(),
         missing: 2,
+        same: None,
     })))
+}
+
+fn waiting_again(job: JobId) -> Option<WaitReason> {
+    let mut reason = waiting();
+    if let Some(WaitReason::Approval(waiting)) = &mut reason {
+        let asked_ms = 1_000;
+        waiting.same = Some(SameRequest { job, asked_ms });
+    }
+    reason
+}
+
+#[test]
+fn request_for_the_same_names_the_earlier_one() {
+    let dir = Dir::new();
+    let mut broker = Broker::fresh(&dir);
+    let mut client = broker.client(1000);
+    for (number, same, expect) in [
+        (1, None, vec![]),
+        (
+            2,
+            Some(FakeJob::new(1, 1000).0.id),
+            vec![
+                "when this was asked for, the same was waiting for an approval as 01010101010101010101010101010101, \
+                 since 1970-01-01 00:00:01 UTC",
+            ],
+        ),
+    ] {
+        let call = client.call(Request::Run(run(&["true"])));
+        let ToWarden::Run { ticket, .. } = broker.hear_request() else {
+            panic!("no run")
+        };
+        let (mut job, _pipes) = FakeJob::new(number, 1000);
+        job.meta.waiting = same.map_or_else(waiting, waiting_again);
+        broker.tell(
+            &ToBroker::Job {
+                secrets: Vec::new(),
+                ticket: Some(ticket),
+                meta: Box::new(job.meta.clone()),
+            },
+            &[],
+        );
+        assert_eq!(report(client.reply(call).0).notes, expect);
+    }
 }
 
 /// Without its own wait_ms a call does not wait for an approval.

@@ -192,9 +192,7 @@ fn tell(report: &JobReport, ending: Option<String>) {
     {
         output::note(&format!("{more} more refusals: remit job {}", report.job));
     }
-    for note in &report.notes {
-        output::note(&format!("note: {}", failure::typed(note)));
-    }
+    say_notes(report);
     if let Some(ending) = ending {
         output::note(&ending);
     }
@@ -225,6 +223,13 @@ pub fn tell_approval(report: &JobReport) {
     ));
     output::note(&format!("to approve it, they run: {}", approval.line));
     output::note(&format!("it expires at {}", approval_end(approval)));
+    say_notes(report);
+}
+
+fn say_notes(report: &JobReport) {
+    for note in &report.notes {
+        output::note(&format!("note: {}", failure::typed(note)));
+    }
 }
 
 pub fn approvers(approval: &ApprovalView) -> String {

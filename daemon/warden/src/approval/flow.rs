@@ -158,6 +158,10 @@ fn admit_request(
         }
     };
     let mut request = Request::new(draft, pending, found);
+    request.same = {
+        let mut waiting = cx.job.jobs.all::<Request>();
+        waiting.find_map(|(_, other)| other.same_as(&request.draft))
+    };
     request.encoded = cx.approvals.encoded(&request);
     request.digest = digest(&request.encoded);
     let uid = request.draft.requester.subject.uid();

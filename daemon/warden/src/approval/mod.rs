@@ -118,6 +118,7 @@ mod table {
 
     use remit_common::admin::AuditHead;
     use remit_common::refusal::{Code, Refusal};
+    use remit_link::SameRequest;
     use remit_policy::{Consent, Pending};
     use remit_spawn::Measured;
 
@@ -186,6 +187,8 @@ mod table {
         /// Approvals that it has, fewer than its rules ask for.
         pub approvals: Vec<Approval>,
         pub approving: Option<Approving>,
+        /// An earlier one of the same user for the same, which is pending, too.
+        pub same: Option<SameRequest>,
         /// Administrators whose reading of its copies is on record. Those who use sudo(8) all have uid 0.
         pub copies_read_by: BTreeSet<SubjectIds>,
     }
@@ -237,8 +240,20 @@ mod table {
                 },
                 approvals: Vec::new(),
                 approving: None,
+                same: None,
                 copies_read_by: BTreeSet::new(),
             }
+        }
+
+        /// Returns it for a new request of the same user for the same.
+        pub fn same_as(&self, new: &Draft) -> Option<SameRequest> {
+            let own = &self.draft;
+            let is_own = own.requester.subject.owner() == new.requester.subject.owner();
+            let is_same = is_own && own.call().is_same_change(new.call());
+            is_same.then_some(SameRequest {
+                job: own.job,
+                asked_ms: self.asked_ms,
+            })
         }
 
         /// Returns the time for which it can be approved, from the beginning.

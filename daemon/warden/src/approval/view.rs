@@ -122,6 +122,7 @@ impl Request {
                 view: self.view(),
                 approved_by: self.approved_by(),
                 missing: self.still_missing(),
+                same: self.same,
             }))),
             ..self.draft.meta(self.asked_ms, self.since)
         }
@@ -273,8 +274,54 @@ mod tests {
     use remit_common::wire::Purpose;
     use remit_policy::MachineTable;
 
+    use remit_link::SameRequest;
+
     use crate::approval::fixture::{Scene, spec};
+    use crate::identity::peer::Subject;
+    use crate::request::Draft;
     use crate::request::fixture::named;
+
+    #[test]
+    fn request_for_the_same_is_found_for_its_user_alone() {
+        let scene = Scene::new();
+        let wipes = |disk, reason: &str, max_runtime_s| {
+            let reason = reason.to_owned();
+            remit_link::Spec {
+                max_runtime_s,
+                ..spec(
+                    named("disk.wipe", &[("disk", disk)]),
+                    Purpose::Change { reason },
+                )
+            }
+        };
+        let waiting = scene.request(wipes("a", "it is due", None), Vec::new());
+        let of_another = || {
+            let mut draft = scene.draft(wipes("a", "it is due", None), Vec::new());
+            draft.requester.subject = Subject::fake(64_001, "other", Some(64_001));
+            draft
+        };
+        let same = SameRequest {
+            job: waiting.draft.job,
+            asked_ms: waiting.asked_ms,
+        };
+        let asked = |spec| scene.draft(spec, Vec::new());
+        for (new, expect) in [
+            (asked(wipes("a", "it is due", None)), Some(same)),
+            (asked(wipes("a", "in other words", None)), Some(same)),
+            (asked(wipes("b", "it is due", None)), None),
+            (asked(wipes("a", "it is due", Some(9))), None),
+            (scene.change("service.call", &[("verb", "a")]), None),
+            (of_another(), None),
+        ] {
+            assert_eq!(waiting.same_as(&new), expect, "{}", new.command());
+        }
+        // Bytes are compared, too.
+        let same = |one: Draft, other: Draft| one.call().is_same_change(other.call());
+        let script = |text: &[u8], stdin: &[u8]| scene.script(text, stdin);
+        assert!(same(script(b"true", b"x"), script(b"true", b"x")));
+        assert!(!same(script(b"true", b"x"), script(b"false", b"x")));
+        assert!(!same(script(b"true", b"x"), script(b"true", b"y")));
+    }
 
     #[test]
     fn line_to_type_signs_if_the_rule_asks_for_it() {

@@ -53,7 +53,7 @@ pub struct Call {
     pub shadow: Option<ShadowVerdict>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// A program with its arguments. For a script: the interpreter and the script's path.
     Program(Rc<[CString]>),
@@ -198,6 +198,17 @@ impl Call {
             What::Program(_) => &[],
             What::Named { args, .. } => args,
         }
+    }
+
+    /// Returns true if it asks for what the other one asks for, for whatever reason.
+    pub fn is_same_change(&self, other: &Self) -> bool {
+        let parts = |call: &Self| {
+            [&call.script, &call.stdin].map(|part| part.as_ref().map(|part| part.sha256))
+        };
+        (&self.what, &self.cwd, &self.env, self.effect())
+            == (&other.what, &other.cwd, &other.env, other.effect())
+            && (&self.profile, self.runtime_s) == (&other.profile, other.runtime_s)
+            && parts(self) == parts(other)
     }
 
     pub fn effect(&self) -> Effect {
