@@ -70,6 +70,8 @@ export function requestFacts(request) {
         ["reason", request.reason ? said(request.reason) : note("no reason was given"), note("the requester's words")],
         ["command", said(request.command)],
     ];
+    if (request.undoes)
+        rows.push(["undoes", said(request.undoes, "words")]);
     if (request.behalf)
         rows.splice(1, 0, ["for", said(request.behalf), note("words of the requester that nobody has verified")]);
     if (request.summary)

@@ -26,6 +26,9 @@ pub use statement::Statement;
 /// How a line of [`ApprovalRequest::does`] begins that says what becomes of a commit that nobody confirms.
 pub const UNCONFIRMED: &str = "undone by itself ";
 
+/// How the first line of [`ApprovalRequest::does`] of an undo begins: which commit it undoes follows.
+pub const UNDOES: &str = "undoes ";
+
 /// Copies whose content is part of an answer: the first of them.
 pub const COPIES: usize = 16;
 

@@ -55,6 +55,8 @@ pub struct ShownRequest {
     pub stdin: Option<String>,
     /// Standard input, if it is a plan of changes of files.
     pub plan: Option<PlanView>,
+    /// Which commit an undo undoes: its id, and when it was made.
+    pub undoes: Option<String>,
     /// Commands that follow once the files are changed.
     pub then: Vec<String>,
     /// Description of the sandbox, one sentence each; the first names the user and the profile.

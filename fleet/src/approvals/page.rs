@@ -12,10 +12,11 @@ use crate::columns::{self, COLUMNS};
 use crate::engine::diff;
 
 /// Facts that come first, in this order. All others follow. Long ones are after those that everyone has to see.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "user",
     "uid",
     "command",
+    "undoes",
     "reason",
     "risks",
     "opens",

@@ -310,6 +310,8 @@ fn plan_is_committed_as_approved_and_undone() {
     // The approver of an undo is shown each path.
     let (job, _) = asks(&mut caller, "plan.undo", &[("id", &id)]);
     let shown = fixture.daemon.shows(job);
+    let undoes = shown.undoes.unwrap_or_default();
+    assert!(undoes.starts_with(&format!("commit {id} of ")), "{undoes}");
     let does = shown.risks.join("\n");
     let path = fixture.path("files/a").display().to_string();
     assert!(

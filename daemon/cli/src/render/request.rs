@@ -59,6 +59,9 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
         client(&mut page, request);
     }
     put(&mut page, "asks for", &request.asks_for());
+    if let Some(commit) = &request.undoes {
+        put(&mut page, "undoes", commit);
+    }
     if let Some(plan) = &request.plan {
         if !(is_long && plan::packed(&mut page, plan)) {
             put(&mut page, "changes", &plan.names);
@@ -399,6 +402,7 @@ pub mod tests {
             script: vec!["x".into(); lines],
             stdin: None,
             plan: None,
+            undoes: None,
             profile: vec!["root, without a sandbox".into()],
             limits: Vec::new(),
             opens: Vec::new(),
@@ -622,6 +626,7 @@ pub mod tests {
                 }],
                 left_out: Some(text()),
             }),
+            undoes: Some(text()),
             profile: vec![text()],
             limits: vec![text()],
             opens: vec![OpensView {

@@ -200,6 +200,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         script,
         stdin,
         plan: plan.map(|(plan, _)| plan),
+        undoes: plan::undoes(verified).map(|commit| words(commit, LINE)),
         then: followed(request)
             .take(ACTS)
             .map(|call| exact(call, ACT))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
-use remit_approval::{CheckEnd, UNCONFIRMED};
+use remit_approval::{CheckEnd, UNCONFIRMED, UNDOES};
 use remit_common::escape::{start, words};
 use remit_plan::{
     Bundle, COUNTED, Plan, PlanPath, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences,
@@ -46,11 +46,19 @@ impl Verified {
     }
 }
 
+/// Returns which commit an undo undoes. Only the first line says it: the others name paths, or are of commands that follow.
+pub fn undoes(verified: &Verified) -> Option<&str> {
+    let first = verified.request.does.first();
+    let first = first.filter(|_| verified.is_undo());
+    first.and_then(|line| line.strip_prefix(UNDOES))
+}
+
 /// Returns the risks that the daemon found for an undo, and the other lines of what a request does.
 pub fn undo_risks(verified: &Verified) -> (Vec<String>, Vec<String>) {
     let is_undo = verified.is_undo();
     let (mut risks, mut lines) = (Vec::new(), Vec::new());
-    for line in &verified.request.does {
+    let shown = usize::from(undoes(verified).is_some());
+    for line in verified.request.does.iter().skip(shown) {
         match line.strip_prefix(UNDO_RISK).filter(|_| is_undo) {
             Some(risk) => risks.push(words(risk, RISK)),
             None => lines.push(line.clone()),
@@ -264,12 +272,25 @@ mod tests {
         );
         // Another program says what it likes.
         let mut other = scene.script(b"true", b"");
-        other.request.does = does;
+        other.request.does = does.clone();
         let risks = shown(&other).risks;
         assert!(
             risks.contains(&format!("does: {UNDO_RISK}{risk}")),
             "{risks:?}"
         );
+        // Which commit it is comes first, and only the daemon's first line of an undo says it.
+        let commit = "commit 0123 of 2026-11-29 19:22:03 UTC";
+        let head = format!("{UNDOES}{commit}");
+        let first = [std::slice::from_ref(&head), &does[..]].concat();
+        let last = [&does[..], &[head]].concat();
+        for (does, is_first) in [(&first, true), (&last, false)] {
+            undo.request.does = does.clone();
+            let page = shown(&undo);
+            assert_eq!(page.undoes.as_deref(), is_first.then_some(commit));
+            assert_eq!(page.risks.concat().contains(commit), !is_first, "{page:?}");
+        }
+        other.request.does = first;
+        assert_eq!(shown(&other).undoes, None);
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
         script,
         stdin,
         plan: _,
+        undoes,
         then,
         profile,
         limits,
@@ -81,6 +82,7 @@ fn texts(shown: &ShownRequest) -> Vec<&String> {
     one.into_iter()
         .chain(lists)
         .chain(stdin)
+        .chain(undoes)
         .chain(files)
         .chain(ways)
         .collect()

@@ -10,7 +10,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::UNIX_EPOCH;
 
+use remit_approval::UNDOES;
+use remit_common::calendar::utc;
 use remit_common::changed;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{
@@ -20,6 +23,7 @@ use remit_plan::{
 use remit_policy::model::command::CONTENTS_WORD;
 use remit_policy::{Command, CommitUse, Stdin, Terms};
 
+use crate::event_loop::timers;
 use crate::request::Call;
 use kept::KeptFile;
 
@@ -134,11 +138,26 @@ impl Undo {
         &self.id
     }
 
-    /// Returns what it puts back. Reads the journal, so a child does it.
+    /// Returns which commit it is, and what it puts back. Reads the journal, so a child does it.
     pub fn page(&self) -> Result<UndoPage, String> {
         let journal = self.journal()?;
         self.judge(&journal)?;
-        Ok(journal.plan.undo_page(&Machine::new(self, &journal)))
+        let mut page = journal.plan.undo_page(&Machine::new(self, &journal));
+        page.lines.insert(0, self.head());
+        Ok(page)
+    }
+
+    /// Names the commit. Its journal was made when it began, and what an undo writes to it changes no such time.
+    fn head(&self) -> String {
+        let journal = open_journal(&self.directory, &self.id);
+        let made = journal.and_then(|journal| journal.metadata()?.created());
+        let made = made
+            .ok()
+            .and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        let time = made.map_or_else(String::new, |made| {
+            format!(" of {}", utc(timers::millis(made)))
+        });
+        format!("{UNDOES}commit {}{time}", self.id)
     }
 
     /// Returns the paths that it changes, encoded. Reads the journal, too.

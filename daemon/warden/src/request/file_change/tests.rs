@@ -118,6 +118,22 @@ fn page_of_an_undo_has_the_targets_of_links() {
     }
 }
 
+/// The approver of an undo reads which commit it is, also after an undo that has failed: that writes to the journal.
+#[test]
+fn page_of_an_undo_begins_with_its_commit() {
+    let scene = Scene::new("head");
+    let (undo, [kept, _]) = scene.undo(Kind::File, 1);
+    let journal = kept.join("journal");
+    let made = fs::metadata(&journal).unwrap().created().unwrap();
+    let made_ms = timers::millis(made.duration_since(UNIX_EPOCH).unwrap());
+    let head = format!("undoes commit {} of {}", undo.id, utc(made_ms));
+    for _ in 0..2 {
+        assert_eq!(undo.page().unwrap().lines[0], head);
+        let file = File::options().append(true).open(&journal).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
+    }
+}
+
 /// Attack: an id that leads to another journal, and one whose commit is undone.
 #[test]
 fn undo_is_judged_by_the_paths_of_a_journal_that_can_be_undone() {
