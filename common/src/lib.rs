@@ -134,6 +134,7 @@ pub mod disks {
 }
 pub mod escape;
 pub mod frame;
+pub mod hex;
 pub mod hosts_file;
 
 pub mod inspect {

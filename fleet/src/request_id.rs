@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use remit_common::hex::hex;
+
 /// Returns 128 random bits as 32 digits.
 pub fn fresh() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::process::Output;
 use std::thread;
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_tests::caller::{Caller, at_once, change};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, admin, stranger, user_a};
@@ -76,10 +77,6 @@ fn asked(daemon: &Daemon, name: &str) -> (JobId, PendingView) {
         }
         other => panic!("{other:?}"),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

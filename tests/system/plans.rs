@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use remit_common::hex::hex;
 use remit_common::inspect::EXTRACT;
 use remit_common::names::JobId;
 use remit_plan::{
@@ -165,14 +166,7 @@ impl PlanFixture {
     }
 
     pub fn approves(&self, job: JobId, options: &[&str]) -> Output {
-        let digest: String = self
-            .daemon
-            .shows(job)
-            .pending
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex(&self.daemon.shows(job).pending.digest);
         let words = &["approve", &job.short(), "--digest", &digest];
         self.daemon.remit(&admin(), &[&words[..], options].concat())
     }
@@ -775,8 +769,7 @@ fn private_file(fixture: &mut PlanFixture) -> String {
 #[track_caller]
 fn tells_nothing(what: &str, bytes: &[u8]) {
     let sha256 = remit_plan::sha256(SECRET.as_bytes());
-    let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    for needle in [b"= 4711".as_slice(), &sha256, hex.as_bytes()] {
+    for needle in [b"= 4711".as_slice(), &sha256, hex(&sha256).as_bytes()] {
         let is_in = bytes.windows(needle.len()).any(|part| part == needle);
         assert!(!is_in, "{what}: {}", String::from_utf8_lossy(bytes));
     }

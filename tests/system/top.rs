@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use remit_common::admin::{AdminCall, AdminReply};
+use remit_common::hex::hex;
 use remit_common::names::{JobId, Runtime};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
@@ -138,10 +139,7 @@ fn request_is_approved_denied_and_job_stopped() {
     );
     screen.until("That is not the digest.");
     let digest = daemon.shows(first).pending.digest;
-    let digits: String = digest[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digits = hex(&digest[..4]);
     screen.types(&format!("{digits}\r"));
     let end = caller.end_of(first);
     assert_eq!(

@@ -51,6 +51,7 @@
 //! The policy's digest covers its text and the meaning of each name in it. So the profile's name represents the
 //! whole profile: paths, uid, capabilities, addresses. `remit.toml` is read when the daemon starts.
 
+use remit_common::hex::hex;
 use remit_common::prove::OpenedPath;
 use remit_policy::PathIs;
 
@@ -128,10 +129,6 @@ pub const fn kind_name(is: PathIs) -> &'static str {
         PathIs::Directory => "directory",
         PathIs::Either => "either",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Encoder(Vec<u8>);

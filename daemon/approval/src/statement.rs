@@ -5,6 +5,7 @@
 use std::fmt;
 
 use remit_common::admin::AuditHead;
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::{calendar, text};
 use serde::{Deserialize, Serialize};
@@ -75,10 +76,6 @@ impl fmt::Display for Statement {
         writeln!(f, "expires {}", calendar::timestamp(self.expires_ms))?;
         writeln!(f, "record {} {}", self.head.seq, hex(&self.head.hash))
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

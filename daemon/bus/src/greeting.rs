@@ -1,5 +1,7 @@
 //! Authentication (D-Bus Specification), both sides: the proxy answers jobs and greets the bus. No descriptors, no IO.
 
+use remit_common::hex::hex;
+
 use crate::names;
 
 /// Bytes of a line, and lines, that a job may send. libdbus and sd-bus send four.
@@ -75,9 +77,8 @@ impl Greeting {
 
 #[must_use]
 pub fn hello(uid: u32) -> Vec<u8> {
-    let digits = uid.to_string();
-    let hex: String = digits.bytes().map(|digit| format!("{digit:02x}")).collect();
-    format!("\0AUTH EXTERNAL {hex}\r\n").into_bytes()
+    let digits = hex(uid.to_string().as_bytes());
+    format!("\0AUTH EXTERNAL {digits}\r\n").into_bytes()
 }
 
 pub const BEGIN: &[u8] = b"BEGIN\r\n";

@@ -47,6 +47,8 @@ mod upload;
 mod view;
 mod ways;
 
+pub use remit_common::hex::hex;
+
 pub use accounts::{is_of_accounts, is_table};
 pub use bundle::Bundle;
 pub use capabilities::{FileCapabilities, OldCapabilities};
@@ -105,10 +107,4 @@ pub const NAME_BYTES: usize = 255;
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).into()
-}
-
-/// Returns the bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@ mod verdict;
 use sha2::{Digest, Sha256};
 
 pub use head::{BadHead, Expected, Head, Link};
+pub use remit_common::hex::{hex, unhex};
 pub use verdict::RecordVerdict;
 
 pub type Hash = [u8; 32];
@@ -98,38 +99,6 @@ fn put(text: &mut Vec<u8>, prefix: &str, name: &str, value: &str) {
     text.push(b'\n');
     text.extend_from_slice(value.as_bytes());
     text.push(b'\n');
-}
-
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'));
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
-}
-
-/// Lower case only.
-#[must_use]
-pub fn unhex(text: &str) -> Option<Hash> {
-    let text = text.as_bytes();
-    if text.len() != 64 {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
-        let digit = |c: &u8| match c {
-            b'0'..=b'9' => Some(c - b'0'),
-            b'a'..=b'f' => Some(c - b'a' + 10),
-            _ => None,
-        };
-        let (high, low) = (digit(pair.first()?)?, digit(pair.get(1)?)?);
-        *byte = high << 4 | low;
-    }
-    Some(hash)
 }
 
 /// An event. Each has its own MESSAGE_ID, for `journalctl MESSAGE_ID=…` and the catalog.

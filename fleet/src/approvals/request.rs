@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_common::hex::hex;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::{JobId, SetId};
 use remit_common::text;
@@ -237,8 +238,7 @@ pub fn digest_of_all(requests: &[HostRequest]) -> Digest {
             one.digest.as_str()
         ));
     }
-    let hash: [u8; 32] = hash.finalize().into();
-    Digest(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    Digest(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

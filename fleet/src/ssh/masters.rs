@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use remit_common::hex::hex;
 use sha2::{Digest, Sha256};
 
 use crate::config::Limits;
@@ -48,8 +49,7 @@ impl Masters {
         let mut hash = Sha256::new_with_prefix(host.as_str());
         hash.update(b"\0");
         hash.update(effective);
-        let hash: [u8; 32] = hash.finalize().into();
-        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(&hash.finalize());
         self.dir.join(digits.get(..HASH).unwrap_or(&digits))
     }
 

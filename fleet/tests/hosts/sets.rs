@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::hex::hex;
 use remit_tests::daemon::Daemon;
 use serde_json::{Value, json};
 
@@ -202,12 +203,7 @@ fn set_goes_on_after_approvals_and_a_denial_withdraws_the_rest() {
     );
     let view = only(&daemons[0]);
     assert_eq!(view.set.unwrap().to_string(), set.as_str().unwrap());
-    let digest: String = view
-        .digest
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    assert_eq!(data["digests"]["web1"], digest);
+    assert_eq!(data["digests"]["web1"], hex(&view.digest));
     assert!(pending(&daemons[1]).is_empty() && pending(&daemons[2]).is_empty());
     // While it waits, another request for the same hosts is another set.
     approve(&daemons[0]);

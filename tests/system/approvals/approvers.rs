@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use remit_common::admin::AdminRequest;
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_tests::accounts::Accounts;
@@ -40,10 +41,6 @@ fn remit_after(daemon: &Daemon, before: &str, login: u32, uid: u32, words: &[&st
         .arg(daemon.runtime().dir())
         .args(words);
     command.output().expect("sh starts")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn approves_logged_in(daemon: &Daemon, login: u32, uid: u32, job: JobId) -> Output {

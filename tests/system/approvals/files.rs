@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use remit_common::caps;
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_page::{ShownRequest, Verified};
@@ -70,8 +71,7 @@ impl FilesFixture {
 
     fn files(&self, job: JobId) -> Vec<(String, String)> {
         let files = self.show(job).files.into_iter();
-        let hex = |sha256: [u8; 32]| sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        files.map(|file| (file.what, hex(file.sha256))).collect()
+        files.map(|file| (file.what, hex(&file.sha256))).collect()
     }
 
     fn approved_after(

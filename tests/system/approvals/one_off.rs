@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use remit_common::admin::{AdminRequest, Grantee, NewGrant};
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Access;
@@ -176,7 +177,7 @@ fn program_runs_as_root_once_as_it_was_shown() {
         ["asked", "approved", "intent", "end"]
     );
     assert_eq!(about(&fixture.daemon, job)[0]["REMIT_REASON"], "ticket 7");
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest);
     for record in about(&fixture.daemon, job) {
         assert_eq!(record["REMIT_EFFECT"], "change", "{record}");
         assert_eq!(record["REMIT_PROFILE"], "host", "{record}");

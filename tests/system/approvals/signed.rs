@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::{NAMESPACE, SIGNATURE, body};
@@ -170,8 +171,7 @@ fn signature_counts_for_one_request_and_one_person() {
     let text = daemon.verified(job).statement();
     let (_other, second, _) = asked(&daemon);
     let by = |key: &SecurityKey, text: &str| key.sign(NAMESPACE, text, 1, 9);
-    let digest = listed(&daemon, job).digest;
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&listed(&daemon, job).digest);
     let other_host = text.replacen("host ", "host 0", 1);
     let other_digest = text.replace(&digest, &"00".repeat(32));
     assert!(other_digest != text && other_host != text);
@@ -915,12 +915,7 @@ fn shell(daemon: &Daemon) -> String {
 }
 
 fn digits(daemon: &Daemon, job: JobId) -> String {
-    let digest = listed(daemon, job).digest;
-    digest
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&listed(daemon, job).digest[..4])
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::hex::{hex, unhex};
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv};
 use remit_tests::daemon::{Daemon, Options, user_a};
@@ -125,11 +126,7 @@ fn missing_or_old_head_file_is_handled() {
     let seq: u64 = seq.parse().expect("a number");
     kill(&daemon);
     let mut old = seq.to_le_bytes().to_vec();
-    old.extend(
-        (0..64)
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hash[at..at + 2], 16).expect("hex")),
-    );
+    old.extend(unhex(hash).expect("64 digits"));
     fs::write(&file, old).expect("it is ours");
     daemon.restart();
     run_some(&daemon);
@@ -288,8 +285,7 @@ pub fn found(files: &[&Path], expect: Option<&str>) -> Vec<(String, u64)> {
 pub fn head(daemon: &Daemon) -> String {
     match daemon.administer(AdminRequest::AuditHead) {
         Ok(AdminReply::AuditHead(head)) => {
-            let hex: String = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{}:{hex}", head.seq)
+            format!("{}:{}", head.seq, hex(&head.hash))
         }
         other => panic!("{other:?}"),
     }

@@ -5,6 +5,7 @@
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 
+use remit_common::hex::hex;
 use remit_common::refusal::Code;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, argv};
@@ -202,11 +203,7 @@ fn w08_login_proved_by_cgroup_is_requester() {
 fn w08_approver_with_requesters_login_is_refused() {
     let daemon = started();
     let view = asked(&daemon);
-    let digest: String = view
-        .digest
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex(&view.digest);
     let script = format!(
         "echo {BOT} >/proc/self/loginuid && exec setpriv --reuid {BOB} --regid {BOB} --groups \
          {SOCKET_GROUP},{ADMIN_GROUP},{OPS} -- \"$@\""

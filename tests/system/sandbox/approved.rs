@@ -6,6 +6,7 @@ use std::process::Command;
 
 use nix::unistd::User;
 use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::hex::hex;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, user_a};
@@ -253,8 +254,7 @@ fn what_changes_before_the_approval_is_void() {
         };
         let request = requests.iter().find(|one| one.job == report.job);
         let request = request.expect("it waits");
-        let hex: String = request.digest.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, digest);
+        assert_eq!(hex(&request.digest), digest);
         let approve = AdminRequest::Approve {
             job: report.job,
             digest: request.digest,

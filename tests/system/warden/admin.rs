@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
+use remit_common::hex::hex;
 use remit_common::refusal::Code;
 use remit_common::{caps, frame};
 use remit_link::ToWarden;
@@ -235,10 +236,7 @@ fn connection_ends_with_creating_process() {
     const INHERIT: &str = "$SIG{PIPE} = 'IGNORE'; socket(S, PF_UNIX, SOCK_STREAM, 0); \
         connect(S, sockaddr_un($ARGV[0])) or die; exit 0 if $ARGV[2] and fork; <STDIN>; \
         syswrite S, pack('H*', $ARGV[1]); my $n = sysread S, my $b, 100; print $n ? 'heard' : 'not'";
-    let frame: String = admin_frame(AdminRequest::Status)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let frame = hex(&admin_frame(AdminRequest::Status));
     for (leaves, expect) in [("0", "heard"), ("1", "not")] {
         let mut perl = Command::new("perl")
             .args(["-MSocket", "-e", INHERIT])

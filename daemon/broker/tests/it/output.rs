@@ -6,6 +6,7 @@ use std::thread;
 
 use nix::fcntl::{SpliceFFlags, splice};
 use remit_common::caps;
+use remit_common::hex::hex;
 use remit_link::{ToBroker, ToWarden};
 use remit_wire::outcome::{OutputPart, Stream};
 use remit_wire::{JobQuery, PageQuery, PartQuery, Reply, Request};
@@ -202,17 +203,12 @@ fn the_digest_is_of_stdout_then_stderr() {
         job.write(out.as_bytes(), err.as_bytes());
         let id = job.id;
         drop(job);
-        let hex: String = broker
-            .drained(id)
-            .sha256
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hex(&broker.drained(id).sha256);
         let expect = match number {
             1 => "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             _ => "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         };
-        assert_eq!(hex, expect, "{out:?} {err:?}");
+        assert_eq!(sha256, expect, "{out:?} {err:?}");
         broker.end(id);
     }
     assert_eq!(dir.files().len(), 4);

@@ -291,7 +291,7 @@ fn expected(text: &str) -> Result<Expected, &'static str> {
     const WRONG: &str = "it is no record: its number, ':' and the 64 digits of its hash";
     let (seq, hash) = text.split_once(':').ok_or(WRONG)?;
     let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or(WRONG)?;
-    let hash = remit_trail::unhex(&hash.to_ascii_lowercase()).ok_or(WRONG)?;
+    let hash = remit_trail::unhex(hash.to_ascii_lowercase()).ok_or(WRONG)?;
     Ok(Expected { seq, hash })
 }
 

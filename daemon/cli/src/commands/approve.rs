@@ -3,6 +3,7 @@
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
 use remit_common::admin::{AdminRequest, AnyJob};
+use remit_common::hex::hex;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::outcome::FollowUp;
@@ -55,7 +56,7 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
             let mut answer = json!({
                 "done": done,
                 "job_id": job.to_string(),
-                "digest": units::hex(&digest),
+                "digest": hex(&digest),
                 "missing": missing,
                 "end": end.as_ref().map(jobs::any),
             });
@@ -238,7 +239,7 @@ pub fn confirm(
                 "run the same line at a terminal".to_owned(),
             ),
             None => {
-                let (job, digest) = (pending.job, units::hex(&pending.digest));
+                let (job, digest) = (pending.job, hex(&pending.digest));
                 let signed = if signs.is_some() { " --signed" } else { "" };
                 (
                     format!("'remit show {id}' shows what you approve"),
@@ -258,7 +259,7 @@ pub fn confirm(
         page.value(name, line);
     }
     terminal.show_page(&page)?;
-    let wanted = units::hex(&pending.digest);
+    let wanted = hex(&pending.digest);
     let (digits, _) = wanted.split_at_checked(8).unwrap_or((&wanted, ""));
     let question = "\nTo approve exactly this, type the first 8 digits of the digest: ";
     for left in (0..TRIES).rev() {

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use remit_common::admin::ADMIN_PROTOCOL;
 use remit_common::caps;
+use remit_common::hex::hex;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::refusal::{Code, Refusal};
 use remit_page::{Unverified, Verified};
@@ -18,7 +19,6 @@ use super::signing;
 use crate::args::ApproveArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{Context, Form, Sink};
-use crate::render::units;
 
 const SSH: &str = "ssh";
 /// The host is not believed: it gets no agent that could sign another request, and no master connection stays open.
@@ -63,7 +63,7 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
         "approve".to_owned(),
         verified.job().to_string(),
         "--digest".to_owned(),
-        units::hex(&verified.digest()),
+        hex(&verified.digest()),
     ];
     let mut more = |word: &str, is_wanted: bool| words.extend(is_wanted.then(|| word.to_owned()));
     more("--signature", signature.is_some());

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::text;
 use remit_page::PlanView;
@@ -13,7 +14,7 @@ use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 
 use crate::render::job_end::Ended;
-use crate::render::units::{self, Colour, hex, name};
+use crate::render::units::{self, Colour, name};
 use crate::render::untrusted_columns::Page;
 
 /// Bytes of the diffs of all paths together, and of one path at least.

@@ -5,11 +5,12 @@ use std::iter;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use remit_common::admin::PendingView;
+use remit_common::hex::hex;
 use remit_page::{DOES, FileView, OpensView, ShownRequest, is_of_cut};
 
 use crate::render::plan;
 use crate::render::units::Colour;
-use crate::render::units::{self, hex, name};
+use crate::render::units::{self, name};
 use crate::render::untrusted_columns::Page;
 
 /// Row that says what becomes of a commit which nobody confirms.

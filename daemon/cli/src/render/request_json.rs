@@ -1,11 +1,10 @@
 //! A request that waits for approval, as JSON.
 
 use remit_common::admin::PendingView;
+use remit_common::hex::hex;
 use remit_common::signed::Signed;
 use remit_page::{PlanView, ShownRequest};
 use serde_json::{Value, json};
-
-use crate::render::units::hex;
 
 pub fn pending(pending: &PendingView) -> Value {
     json!({

@@ -13,10 +13,6 @@ pub fn name(job: JobId) -> String {
     format!("{head}-{tail}")
 }
 
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// `1.5 GiB`: at most four digits and a binary unit.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

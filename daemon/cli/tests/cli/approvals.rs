@@ -18,6 +18,7 @@ use remit_common::admin::{
     ActiveGrant, AdminReply, AdminRequest, AnyJob, AuditHead, Grantee, NewGrant, PendingView,
 };
 use remit_common::behalf::Behalf;
+use remit_common::hex::hex;
 use remit_common::names::{JobId, SetId};
 use remit_common::prove::OpenedPath;
 use remit_common::refusal::{Code, Refusal};
@@ -44,8 +45,7 @@ fn digest_bytes() -> [u8; 32] {
 }
 
 fn digest() -> String {
-    let bytes = digest_bytes();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest_bytes())
 }
 
 fn pending(job: JobId) -> PendingView {
@@ -821,12 +821,7 @@ fn request_text_cannot_forge_own_lines() {
         &far,
     ] {
         let nasty = nasty(text);
-        let digest: String = nasty
-            .digest()
-            .iter()
-            .take(4)
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let digest = hex(&nasty.digest()[..4]);
         let (fake, _heard) = one(nasty);
         let short = fake.output(&["show", "abab"]);
         assert!(is_sound(short.text()), "{}", short.text());

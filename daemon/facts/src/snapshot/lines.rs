@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
+use remit_common::hex::hex;
 use remit_common::{calendar, text};
 use remit_wire::host::Gap;
 use sha2::{Digest, Sha256};
@@ -57,9 +58,9 @@ fn shortened(bytes: &[u8], cap: usize) -> String {
 
 /// Returns the first 16 digits of a hash, which tell one version from another.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let bytes = digest.iter().take(8);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = hex(&Sha256::digest(bytes));
+    digits.truncate(16);
+    digits
 }
 
 impl SnapshotLines {

@@ -9,6 +9,7 @@ use remit_approval::{
     ApprovalRequest, BoundArgument, BoundFile, BoundLimits, BoundPass, BoundPath, FileBinding,
     VERSION, kind_name,
 };
+use remit_common::hex::unhex;
 use remit_common::names::JobId;
 use remit_common::prove::OpenedPath;
 use remit_common::wire::Effect;
@@ -138,9 +139,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn hash(&mut self, name: &'static str) -> Result<[u8; 32], Undecodable> {
-        let digits = self.value(name)?;
-        let hash = digits.len() == 64;
-        let hash = hash.then(|| unhex(digits)).flatten();
+        let hash = unhex(self.value(name)?);
         hash.ok_or(bad(name, "is not 64 lower-case hexadecimal digits"))
     }
 
@@ -227,18 +226,4 @@ impl<'a> Decoder<'a> {
 fn spelled<T: FromStr + Display>(text: &str) -> Option<T> {
     let value: T = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
-}
-
-fn unhex(digits: &[u8]) -> Option<[u8; 32]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
 }

@@ -23,6 +23,7 @@ pub(crate) mod text;
 pub(crate) mod visibility;
 
 use remit_common::caps;
+use remit_common::hex::hex;
 use sha2::{Digest, Sha256};
 
 use crate::load::accounts::Resolved;
@@ -141,8 +142,7 @@ fn check_amount(sorted: &[&Source], findings: &mut Findings) {
 }
 
 fn digest(input: &[u8]) -> String {
-    let bytes = Sha256::digest(input);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(input))
 }
 
 fn number(out: &mut Vec<u8>, number: usize) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use nix::mount::MsFlags;
 
 use super::view::{Mounted, Tree, changes, settle, sh};
+use remit_common::hex::hex;
 use remit_confine::sys;
 
 /// Directories, each with a private directory of root with private names in it: a view takes longer than what is tried in it.
@@ -201,8 +202,8 @@ fn directory_that_a_list_hides_keeps_it() {
         "cd {}/0 && stat -c %a private && /usr/bin/python3 -c '{read}' && ls -A private && touch private/mine && ls private",
         tree.at()
     ));
-    let hex: String = list(4).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(ran.out, format!("755\n{hex}\nmine\n"), "{ran:?}");
+    let expect = format!("755\n{}\nmine\n", hex(&list(4)));
+    assert_eq!(ran.out, expect, "{ran:?}");
     let at = tree.at();
     assert_eq!(
         changes(&format!("cd {at}/0 && touch private/mine")),

@@ -3,6 +3,7 @@
 use super::common::*;
 use super::view::{Mounted, Tree, profile, run_in_view, view};
 use nix::mount::MsFlags;
+use remit_common::hex::hex;
 use remit_confine::*;
 use remit_spawn::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, Owner, Staged};
 use sha2::{Digest, Sha256};
@@ -489,10 +490,7 @@ fn uploads_are_believed_by_their_hash_alone() {
     let rest = packed("c", 150_000, 50_000, hash(&bytes[150_000..]));
     pack.entries.push(rest);
     let ran = laid(&view(), &pack, &script);
-    let expect: String = hash(&bytes[..150_000])
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let expect = hex(&hash(&bytes[..150_000]));
     assert_eq!(ran.out, format!("{expect}  -\n"));
     assert!(ran.err.contains("Permission denied"), "{ran:?}");
     for (name, start, length, sha256, errno) in [

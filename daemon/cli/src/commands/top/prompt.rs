@@ -1,5 +1,6 @@
 //! Questions below the lists and pages: which one is asked, what was typed, and what an answer means.
 
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 
 use super::page::Approvable;
@@ -119,7 +120,7 @@ impl Prompt {
         let typed = std::mem::take(&mut self.typed);
         match &mut self.question {
             PromptQuestion::Approve { what, tries } => {
-                let wanted = units::hex(&what.digest);
+                let wanted = hex(&what.digest);
                 *tries = tries.saturating_sub(1);
                 match (is_beginning(&typed, &wanted), *tries) {
                     (true, _) => PromptAnswer::Approve(*what),
