@@ -378,18 +378,9 @@ mod tests {
 
     fn run(wait_ms: Option<u32>) -> Request {
         Request::Run(Run {
-            traceparent: None,
-            set: None,
-            behalf: None,
-            what: What::Argv(vec![]),
-            cwd: None,
-            env: vec![],
-            stdin: None,
-            profile: None,
             wait_ms,
-            max_runtime_s: None,
             request_id: Some("r".to_owned()),
-            purpose: Purpose::Use,
+            ..Run::new(What::Argv(vec![]), Purpose::Use)
         })
     }
 

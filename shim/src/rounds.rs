@@ -122,18 +122,9 @@ mod tests {
 
     fn call(state: Option<&str>, request_id: Option<&str>, wait_ms: Option<u32>) -> ToolCall {
         let run = Run {
-            traceparent: None,
-            set: None,
-            behalf: None,
-            what: What::Argv(Vec::new()),
-            cwd: None,
-            env: Vec::new(),
-            stdin: None,
-            profile: None,
             wait_ms,
-            max_runtime_s: None,
             request_id: request_id.map(str::to_owned),
-            purpose: Purpose::Use,
+            ..Run::new(What::Argv(Vec::new()), Purpose::Use)
         };
         ToolCall {
             tool: Tool::Change,

@@ -68,18 +68,9 @@ pub fn change(name: &str, args: &[(&str, &str)]) -> Run {
 #[must_use]
 pub fn run(what: What) -> Run {
     Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what,
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
         wait_ms: Some(50_000),
         max_runtime_s: Some(30),
-        request_id: None,
-        purpose: Purpose::Use,
+        ..Run::new(what, Purpose::Use)
     }
 }
 

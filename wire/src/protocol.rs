@@ -130,6 +130,27 @@ pub struct Run {
     pub behalf: Option<Behalf>,
 }
 
+impl Run {
+    /// Returns a run that has nothing but what it must: no bound, no claim, no id, and the daemon's own defaults.
+    #[must_use]
+    pub const fn new(what: What, purpose: Purpose) -> Self {
+        Self {
+            what,
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            profile: None,
+            wait_ms: None,
+            max_runtime_s: None,
+            request_id: None,
+            purpose,
+            traceparent: None,
+            set: None,
+            behalf: None,
+        }
+    }
+}
+
 /// Program, script or command of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {

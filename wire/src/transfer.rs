@@ -254,19 +254,11 @@ pub fn get(
 fn started(client: &mut Client, path: &[u8]) -> Result<Box<JobReport>, TransferError> {
     let argv = [b"cat", &b"--"[..], path];
     let id = request_id::fresh().map_err(TransferError::Read)?;
+    let what = What::Argv(argv.map(|word| word.to_vec().into()).into());
     let run = Run {
-        what: What::Argv(argv.map(|word| word.to_vec().into()).into()),
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
         wait_ms: Some(0),
-        max_runtime_s: None,
         request_id: Some(id),
-        purpose: Purpose::Use,
-        traceparent: None,
-        set: None,
-        behalf: None,
+        ..Run::new(what, Purpose::Use)
     };
     match call(client, &Request::Run(run))? {
         Reply::Job { report, .. } => Ok(report),

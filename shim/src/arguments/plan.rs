@@ -10,7 +10,7 @@ use remit_wire::{Purpose, Request, Run};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::run::{Runnable, of_name, of_what, request_id};
+use super::run::{Runnable, of_name, request_id};
 use super::{DaemonCall, PlanStep, id_in, invalid};
 use crate::plan;
 
@@ -95,7 +95,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
             let run = Run {
                 profile: Some(COPY_PROFILE.to_owned()),
                 wait_ms: Some(caps::WAIT_MS.saturating_sub(later)),
-                ..of_what(what.what()?, Purpose::Use)
+                ..Run::new(what.what()?, Purpose::Use)
             };
             (run, PlanStep::Try)
         }
@@ -145,7 +145,7 @@ pub fn check(call: &CallText, plan: &[u8], count: usize) -> Run {
     Run {
         stdin: Some(plan.to_vec().into()),
         wait_ms: Some(CHECKS_MS / count),
-        ..of_what(call.what.clone(), Purpose::Use)
+        ..Run::new(call.what.clone(), Purpose::Use)
     }
 }
 

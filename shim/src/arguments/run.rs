@@ -86,24 +86,7 @@ pub struct ChangeArgs {
 
 pub(super) fn of_name(name: &str, args: Vec<(String, String)>, purpose: Purpose) -> Run {
     let name = name.to_owned();
-    of_what(What::Named { name, args }, purpose)
-}
-
-pub(super) fn of_what(what: What, purpose: Purpose) -> Run {
-    Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what,
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
-        wait_ms: None,
-        max_runtime_s: None,
-        request_id: None,
-        purpose,
-    }
+    Run::new(What::Named { name, args }, purpose)
 }
 
 pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
@@ -120,10 +103,6 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
         env.push((bytes("env", name)?, bytes("env", value)?));
     }
     Ok(Request::Run(Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what,
         cwd: optional("cwd", args.cwd)?,
         env,
         stdin: args.stdin.map(text_bytes),
@@ -131,7 +110,7 @@ pub fn run(args: RunArgs) -> Result<DaemonCall, Refusal> {
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: runtime(args.max_runtime_s)?,
         request_id: request_id(args.request_id)?,
-        purpose: Purpose::Use,
+        ..Run::new(what, Purpose::Use)
     })
     .into())
 }
@@ -155,21 +134,14 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
         name: args.name,
         args: args.args,
     };
+    let (what, reason) = (what.what()?, args.reason);
     Ok(Request::Run(Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: what.what()?,
-        cwd: None,
-        env: Vec::new(),
         stdin: args.stdin.map(text_bytes),
         profile: args.profile,
         wait_ms: wait(args.wait_ms)?,
         max_runtime_s: runtime(args.max_runtime_s)?,
         request_id: request_id(args.request_id)?,
-        purpose: Purpose::Change {
-            reason: args.reason,
-        },
+        ..Run::new(what, Purpose::Change { reason })
     })
     .into())
 }

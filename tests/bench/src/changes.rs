@@ -230,21 +230,15 @@ fn timed(
     purpose: Purpose,
 ) -> Result<(Duration, Vec<u8>), Failure> {
     let request = Request::Run(Run {
-        what: What::Named {
-            name: name.to_owned(),
-            args: Vec::new(),
-        },
-        cwd: None,
-        env: Vec::new(),
         stdin: Some(stdin.into()),
-        profile: None,
         wait_ms: Some(caps::WAIT_MS),
-        max_runtime_s: None,
-        request_id: None,
-        purpose,
-        traceparent: None,
-        set: None,
-        behalf: None,
+        ..Run::new(
+            What::Named {
+                name: name.to_owned(),
+                args: Vec::new(),
+            },
+            purpose,
+        )
     });
     let start = Instant::now();
     let reply = client.call(request, drop)?;

@@ -151,22 +151,17 @@ impl Arena {
 
     pub fn run(&mut self, argv: Vec<String>) -> JobReport {
         let run = Run {
-            traceparent: None,
-            set: None,
-            behalf: None,
-            what: What::Argv(
-                argv.into_iter()
-                    .map(|one| Bytes::from(one.into_bytes()))
-                    .collect(),
-            ),
-            cwd: None,
-            env: Vec::new(),
-            stdin: None,
             profile: self.test_dir.as_ref().map(|_| PROFILE.to_owned()),
             wait_ms: Some(20_000),
             max_runtime_s: Some(15),
-            request_id: None,
-            purpose: Purpose::Use,
+            ..Run::new(
+                What::Argv(
+                    argv.into_iter()
+                        .map(|one| Bytes::from(one.into_bytes()))
+                        .collect(),
+                ),
+                Purpose::Use,
+            )
         };
         match self.client.call(Request::Run(run), |_| {}) {
             Ok(Reply::Job { report, .. }) => {

@@ -265,20 +265,7 @@ pub(crate) mod tests {
 
     /// Runs a short argv.
     pub(crate) fn plain() -> Run {
-        Run {
-            traceparent: None,
-            set: None,
-            behalf: None,
-            what: What::Argv(vec![bytes(1)]),
-            cwd: None,
-            env: Vec::new(),
-            stdin: None,
-            profile: None,
-            wait_ms: None,
-            max_runtime_s: None,
-            request_id: None,
-            purpose: Purpose::Use,
-        }
+        Run::new(What::Argv(vec![bytes(1)]), Purpose::Use)
     }
 
     fn check(change: impl FnOnce(&mut Run)) -> Option<Code> {

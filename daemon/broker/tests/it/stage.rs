@@ -537,22 +537,12 @@ pub fn report(reply: Result<Reply, remit_common::refusal::Refusal>) -> JobReport
 }
 
 pub fn run(argv: &[&str]) -> Run {
-    Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: What::Argv(
+    Run::new(
+        What::Argv(
             argv.iter()
                 .map(|arg| arg.as_bytes().to_vec().into())
                 .collect(),
         ),
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
-        wait_ms: None,
-        max_runtime_s: None,
-        request_id: None,
-        purpose: Purpose::Use,
-    }
+        Purpose::Use,
+    )
 }

@@ -51,17 +51,9 @@ pub fn request(
 pub fn call(what: What, purpose: Purpose, stdin: Option<Bytes>) -> Run {
     Run {
         traceparent: claimed_trace(),
-        set: None,
         behalf: claimed_behalf(),
-        what,
-        cwd: None,
-        env: Vec::new(),
         stdin,
-        profile: None,
-        wait_ms: None,
-        max_runtime_s: None,
-        request_id: None,
-        purpose,
+        ..Run::new(what, purpose)
     }
 }
 

@@ -200,17 +200,11 @@ fn new_run(what: What, call: CallArgs, purpose: Purpose) -> Result<Run, Failure>
     };
     Ok(Run {
         traceparent: input::claimed_trace(),
-        set: None,
         behalf: input::claimed_behalf(),
-        what,
-        cwd: None,
-        env: Vec::new(),
         stdin,
-        profile: None,
-        wait_ms: None,
         max_runtime_s: call.timeout,
         request_id: call.request_id,
-        purpose,
+        ..Run::new(what, purpose)
     })
 }
 
@@ -339,25 +333,18 @@ pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
 }
 
 fn try_request(args: TryArgs) -> Run {
-    Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: match args.script {
-            Some(text) => What::Script {
-                text: text.into_vec().into(),
-                interpreter: None,
-            },
-            None => What::Argv(args::bytes(&args.argv)),
+    let what = match args.script {
+        Some(text) => What::Script {
+            text: text.into_vec().into(),
+            interpreter: None,
         },
+        None => What::Argv(args::bytes(&args.argv)),
+    };
+    Run {
         cwd: args.cwd.map(|dir| dir.into_os_string().into_vec().into()),
-        env: Vec::new(),
-        stdin: None,
         profile: args.profile,
-        wait_ms: None,
         max_runtime_s: args.timeout,
-        request_id: None,
-        purpose: Purpose::Try,
+        ..Run::new(what, Purpose::Try)
     }
 }
 

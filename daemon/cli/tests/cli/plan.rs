@@ -105,21 +105,15 @@ fn check_gets_the_plan_and_is_shown_after_it() {
     assert_eq!(checked, expect);
     let pairs = [("config", "/etc/nginx/a=b"), ("quiet", "")];
     let expect = Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: What::Named {
-            name: "nginx.test".into(),
-            args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
-        },
-        cwd: None,
-        env: Vec::new(),
         stdin: Some(Bytes::from(bundle())),
-        profile: None,
         wait_ms: Some(100),
-        max_runtime_s: None,
-        request_id: None,
-        purpose: Purpose::Use,
+        ..Run::new(
+            What::Named {
+                name: "nginx.test".into(),
+                args: pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+            },
+            Purpose::Use,
+        )
     };
     assert_eq!(checks(&fake), [expect]);
 }

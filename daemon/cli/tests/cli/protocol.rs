@@ -57,20 +57,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         protocol: PROTOCOL,
         release: "0.1.0".into(),
     };
-    let plain = Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: What::Argv(vec![bytes("df"), bytes("-h")]),
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
-        wait_ms: None,
-        max_runtime_s: None,
-        request_id: None,
-        purpose: Purpose::Use,
-    };
+    let plain = Run::new(What::Argv(vec![bytes("df"), bytes("-h")]), Purpose::Use);
     let run = FromClient::Call {
         id: 0,
         request: Request::Run(Run {

@@ -19,18 +19,8 @@ fn bytes(text: &str) -> Bytes {
 
 fn plain(what: What) -> Run {
     Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what,
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
         wait_ms: Some(100),
-        max_runtime_s: None,
-        request_id: None,
-        purpose: Purpose::Use,
+        ..Run::new(what, Purpose::Use)
     }
 }
 

@@ -210,21 +210,15 @@ pub(super) fn request(
     purpose: Purpose,
 ) -> Request {
     Request::Run(Run {
-        what: What::Named {
-            name: name.to_owned(),
-            args,
-        },
-        cwd: None,
-        env: Vec::new(),
         stdin: stdin.map(Into::into),
-        profile: None,
         wait_ms: Some(caps::WAIT_MS),
-        max_runtime_s: None,
-        request_id: None,
-        purpose,
-        traceparent: None,
-        set: None,
-        behalf: None,
+        ..Run::new(
+            What::Named {
+                name: name.to_owned(),
+                args,
+            },
+            purpose,
+        )
     })
 }
 

@@ -25,18 +25,8 @@ pub fn enforced(stage: &mut Stage) -> Result<Enforced, Failure> {
 pub fn run(argv: &[&str]) -> Request {
     let argv = argv.iter().map(|arg| Bytes::from(arg.as_bytes().to_vec()));
     Request::Run(Run {
-        traceparent: None,
-        set: None,
-        behalf: None,
-        what: What::Argv(argv.collect()),
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-        profile: None,
         wait_ms: Some(caps::WAIT_MS),
-        max_runtime_s: None,
-        request_id: None,
-        purpose: Purpose::Use,
+        ..Run::new(What::Argv(argv.collect()), Purpose::Use)
     })
 }
 
