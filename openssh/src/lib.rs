@@ -84,6 +84,13 @@ mod tests {
             ("w*1*2", "web1-2", true),
             ("w*1*2", "web2-1", false),
             ("Web1", "web1", false),
+            ("LANG", "LANGUAGE", false),
+            ("LC_*", "LD_PRELOAD", false),
+            ("L*", "LD_PRELOAD", true),
+            ("?NV", "ENV", true),
+            ("*_PRE*", "LD_PRELOAD", true),
+            ("**x**", "LD_PRELOAD", false),
+            ("a*b*c*d*e*f", "ENV", false),
         ] {
             assert_eq!(matches(pattern, name), expect, "{pattern} {name}");
         }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use remit_common::signed::NAMESPACE;
 use remit_common::{calendar, text};
+use remit_policy::Glob;
 
 /// Name of the file, in the directory of `remit.toml`.
 pub const FILE: &str = "approvers";
@@ -30,7 +31,7 @@ pub struct Signer {
     after: Option<u64>,
     before: Option<u64>,
     /// `None`: any namespace.
-    namespaces: Option<Vec<String>>,
+    namespaces: Option<Vec<Glob>>,
     /// Kind and base64, with a blank between.
     pub key: String,
 }
@@ -67,7 +68,7 @@ impl Signer {
     #[must_use]
     pub fn refuses(&self, at_ms: u64) -> Option<String> {
         let line = self.line;
-        let is_named = |named: &Vec<String>| named.iter().any(|glob| matches(glob, NAMESPACE));
+        let is_named = |named: &Vec<Glob>| named.iter().any(|glob| glob.matches(NAMESPACE));
         if !self.namespaces.as_ref().is_none_or(is_named) {
             return Some(format!(
                 "the key of line {line} is not for the namespace {NAMESPACE}"
@@ -191,7 +192,7 @@ impl Signer {
                     if value.contains(['!', '?']) {
                         return Err("write the namespaces without '!' and '?'".to_owned());
                     }
-                    self.namespaces = Some(value.split(',').map(str::to_owned).collect());
+                    self.namespaces = Some(value.split(',').map(Glob::new).collect());
                 }
                 _ => return Err(format!("unknown option {}", quoted(option))),
             }
@@ -271,29 +272,6 @@ fn is_account(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_in)
 }
 
-/// `*` stands for any text. Linear for each star from the left.
-fn matches(glob: &str, name: &str) -> bool {
-    let mut parts = glob.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    true
-}
-
 fn quoted(word: &str) -> String {
     format!("'{}'", text::line(word.as_bytes(), SHOWN))
 }
@@ -343,6 +321,9 @@ mod tests {
             ("a*m", true),
             ("approve@remit2,*@remit", false),
             ("approve@remit*x", true),
+            ("git,", true),
+            ("a*a*t", true),
+            ("a*e@r**t", false),
         ] {
             let signer = one(&format!("ann NAMESPACES=\"{namespaces}\" {KEY}")).unwrap();
             assert_eq!(signer.refuses(0).is_some(), refused, "{namespaces}");
