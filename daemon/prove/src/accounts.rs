@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use remit_common::text;
+use remit_policy::{Ids, MachineTable};
 
 use crate::lines::lines;
 use crate::machine::Machine;
@@ -153,6 +154,42 @@ impl Accounts {
         }
         gids
     }
+
+    /// Returns what these tables say of names, for a policy of their machine. Hosts and programs are not in them.
+    pub fn table(&self) -> MachineTable {
+        let gids: BTreeMap<&String, Vec<u32>> = self
+            .users
+            .keys()
+            .map(|name| (name, self.gids(name)))
+            .collect();
+        let is_in = |name: &String, gid| gids.get(name).is_some_and(|gids| gids.contains(&gid));
+        let members = |gid| {
+            let users = self.users.iter().filter(|(name, _)| is_in(name, gid));
+            users.map(|(_, user)| user.uid).collect()
+        };
+        let ids = |user: &User| Ids {
+            uid: user.uid,
+            gid: user.gid,
+        };
+        let (users, groups) = (self.users.iter(), self.groups.iter());
+        MachineTable {
+            users: users
+                .map(|(name, user)| (name.clone(), ids(user)))
+                .collect(),
+            groups: groups
+                .clone()
+                .map(|(name, group)| (name.clone(), group.gid))
+                .collect(),
+            listed: groups
+                .map(|(_, group)| (group.gid, members(group.gid)))
+                .collect(),
+            members: gids
+                .iter()
+                .map(|(name, gids)| ((*name).clone(), gids.clone()))
+                .collect(),
+            ..MachineTable::default()
+        }
+    }
 }
 
 /// The C library takes any bytes for a name: an odd one is escaped.
@@ -206,5 +243,27 @@ mod tests {
         let names: Vec<&str> = found.groups.keys().map(String::as_str).collect();
         assert_eq!(names, ["\\xff", "do\\x1bcker", "late"]);
         assert!(!found.users.contains_key("other"));
+    }
+
+    #[test]
+    fn table_has_the_members_of_each_group_by_number() {
+        let passwd = b"bot:x:5001:100::/:/bin/sh\nann:x:5002:5002::/:/bin/sh\n";
+        let group = b"users:x:100:ann\nann:x:5002:\nempty:x:7:nobody\n";
+        let found = Accounts::parse(passwd, group, b"").table();
+        let ids = |uid, gid| Ids { uid, gid };
+        let expect = MachineTable {
+            users: [("ann", ids(5002, 5002)), ("bot", ids(5001, 100))]
+                .map(|(name, ids)| (name.to_owned(), ids))
+                .into(),
+            groups: [("ann", 5002), ("empty", 7), ("users", 100)]
+                .map(|(name, gid)| (name.to_owned(), gid))
+                .into(),
+            members: [("ann", vec![5002, 100]), ("bot", vec![100])]
+                .map(|(name, gids)| (name.to_owned(), gids))
+                .into(),
+            listed: [(7, vec![]), (100, vec![5002, 5001]), (5002, vec![5002])].into(),
+            ..MachineTable::default()
+        };
+        assert_eq!(found, expect);
     }
 }

@@ -6,7 +6,7 @@
 mod common;
 
 use common::Laid;
-use common::laid::{goals, table};
+use common::laid::goals;
 use remit_policy::Source;
 use remit_prove::accounts::Accounts;
 
@@ -18,7 +18,7 @@ fn load(text: &str) -> Result<Vec<String>, Vec<String>> {
     let shown =
         |found: &[remit_policy::Diagnostic]| found.iter().map(ToString::to_string).collect();
     let accounts = Accounts::parse(b"root:x:0:0::/root:/bin/sh\n", b"root:x:0:\n", b"");
-    match remit_policy_compile::load(&[source], &table(&accounts)) {
+    match remit_policy_compile::load(&[source], &accounts.table()) {
         Ok((_, warnings)) => Ok(shown(&warnings)),
         Err(errors) => Err(shown(&errors)),
     }

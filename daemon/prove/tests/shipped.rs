@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::Laid;
-use common::laid::{goals, table};
+use common::laid::goals;
 use remit_common::prove::{PermittedGrant, PermittedTo, Question};
 use remit_policy::{Command, Inspect, Policy, Source};
 use remit_prove::accounts::Accounts;
@@ -73,7 +73,7 @@ fn sources(directory: &str) -> Vec<Source> {
 }
 
 fn load(sources: &[Source], accounts: &Accounts) -> Policy {
-    let policy = remit_policy_compile::load(sources, &table(accounts));
+    let policy = remit_policy_compile::load(sources, &accounts.table());
     let (policy, _) = policy.unwrap_or_else(|found| panic!("{}", found[0]));
     policy
 }

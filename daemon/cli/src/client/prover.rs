@@ -9,7 +9,7 @@ use nix::unistd::{Gid, User, getgrouplist};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest};
 use remit_common::prove::{KnownAccount, PROGRAM, PermittedGrant, Question};
 use remit_policy::exchange::{receive, send};
-use remit_policy::{Diagnostic, Ids, MachineTable, Policy};
+use remit_policy::{Diagnostic, Policy};
 use remit_policy_files::{Owners, PolicyFiles};
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
@@ -98,37 +98,8 @@ pub fn policy_of(root: &Path) -> Result<Policy, Vec<Diagnostic>> {
         },
     };
     let accounts = Machine::open(root, Bounds::default()).map(|machine| Accounts::read(&machine));
-    let table = table(&accounts.unwrap_or_default());
+    let table = accounts.unwrap_or_default().table();
     remit_policy_compile::load(&files.sources, &table).map(|(policy, _)| policy)
-}
-
-/// Answers about names as the tables of another machine do.
-fn table(accounts: &Accounts) -> MachineTable {
-    let users = accounts.users.iter();
-    let groups = accounts.groups.iter();
-    let listed = groups.clone().map(|(_, group)| {
-        let members = accounts.users.iter();
-        let members = members.filter(|(name, _)| accounts.gids(name).contains(&group.gid));
-        (group.gid, members.map(|(_, user)| user.uid).collect())
-    });
-    MachineTable {
-        users: users
-            .clone()
-            .map(|(name, user)| {
-                let (uid, gid) = (user.uid, user.gid);
-                (name.clone(), Ids { uid, gid })
-            })
-            .collect(),
-        groups: groups
-            .clone()
-            .map(|(name, group)| (name.clone(), group.gid))
-            .collect(),
-        members: users
-            .map(|(name, _)| (name.clone(), accounts.gids(name)))
-            .collect(),
-        listed: listed.collect(),
-        ..MachineTable::default()
-    }
 }
 
 pub fn ask(question: &Question) -> Result<Report, String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use remit_common::prove::Question;
-use remit_policy::{Ids, MachineTable, Source};
+use remit_policy::Source;
 use remit_prove::accounts::Accounts;
 use remit_prove::machine::{Bounds, Machine};
 use remit_prove::question::answer;
@@ -233,7 +233,7 @@ impl Laid {
             name: "a.toml".into(),
             text: self.described.policy.clone().into_bytes(),
         };
-        let policy = remit_policy_compile::load(&[source], &table(&accounts));
+        let policy = remit_policy_compile::load(&[source], &accounts.table());
         let (policy, _) = policy.unwrap_or_else(|found| panic!("{}", found[0]));
         Question {
             release: remit_common::RELEASE.to_owned(),
@@ -294,29 +294,4 @@ impl Laid {
 pub fn goals(subject: &SubjectReport) -> Vec<&str> {
     let goals = subject.reaches.iter().map(|path| path.goal.as_str());
     goals.collect()
-}
-
-pub fn table(accounts: &Accounts) -> MachineTable {
-    let users = accounts.users.iter();
-    let ids = users.clone().map(|(name, user)| {
-        (
-            name.clone(),
-            Ids {
-                uid: user.uid,
-                gid: user.gid,
-            },
-        )
-    });
-    MachineTable {
-        users: ids.collect(),
-        groups: accounts
-            .groups
-            .iter()
-            .map(|(name, group)| (name.clone(), group.gid))
-            .collect(),
-        members: users
-            .map(|(name, _)| (name.clone(), accounts.gids(name)))
-            .collect(),
-        ..MachineTable::default()
-    }
 }
