@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use remit_common::text;
-
 use super::agents::AccountFacts;
 use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
@@ -14,7 +12,6 @@ use crate::enrollment::Role;
 use crate::openssh::effective::Effective;
 use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
 
-const COMMAND_BYTES: usize = 120;
 /// Restricts every key to approving, including keys without options.
 const APPROVING_ALONE: &str =
     "ForceCommand /usr/bin/remit approver-shell, DisableForwarding yes, PermitUserRC no";
@@ -65,7 +62,7 @@ pub fn checks(
                     file: &file,
                     line,
                 };
-                found.extend(judge(location, &key, sshd, now));
+                found.extend(keys::judge(Role::Approver, location, &key, sshd, now));
                 blobs.insert(key.blob);
             }
         }
@@ -93,57 +90,6 @@ fn unseen(user: &str, sshd: &Effective) -> Vec<Check> {
     found.map(check).collect()
 }
 
-fn judge(
-    location: KeyLocation<'_>,
-    key: &AuthorizedKey<'_>,
-    sshd: &Effective,
-    now: &Now,
-) -> Vec<Check> {
-    let KeyLocation { user, file, line } = location;
-    let name = format!("{user}: keys");
-    let shown_location = format!("'{}':{line}", file.display());
-    let role = Role::Approver;
-    let fix = format!(
-        "put {} before the key in line {line}, or remove the line and: remit {} {user} KEYFILE",
-        role.options(),
-        role.verb()
-    );
-    let mut found = Vec::new();
-    match keys::forced(key, sshd) {
-        Some(command) if command == role.command().as_bytes() => {}
-        Some(command) => found.push(Check::failure(
-            &name,
-            format!(
-                "{shown_location}: its command is not the approver's: {}",
-                text::line(&command, COMMAND_BYTES)
-            ),
-            &fix,
-        )),
-        None => found.push(Check::failure(
-            &name,
-            format!("{shown_location} has no command=: the key opens a shell as '{user}'"),
-            &fix,
-        )),
-    }
-    let rights = key.options.rights();
-    let left = rights
-        .into_iter()
-        .filter(|right| *right != "pty" && keys::grants(sshd, right));
-    let left: Vec<&str> = left.collect();
-    if !left.is_empty() {
-        found.push(Check::failure(
-            &name,
-            format!(
-                "{shown_location} is not restricted, it allows {}",
-                left.join(", ")
-            ),
-            &fix,
-        ));
-    }
-    found.extend(keys::expiry(location, role, key, now));
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -168,7 +114,8 @@ mod tests {
             utc: "20261120100000".into(),
             local: "20261120100000".into(),
         };
-        let checks = judge(location, &key, &Effective::parse(sshd), &now);
+        let sshd = Effective::parse(sshd);
+        let checks = keys::judge(Role::Approver, location, &key, &sshd, &now);
         whys(&checks)
     }
 

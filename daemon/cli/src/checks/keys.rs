@@ -1,4 +1,4 @@
-//! Checks that one key of an agent starts mcp-shim and nothing else. Pure.
+//! Checks that one key of an agent or an approver starts the command of its role and nothing else. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,11 @@ pub fn is_more(
     sshd: &Effective,
     now: &Now,
 ) -> bool {
-    let judged = judge(location, key, sshd, now);
+    let judged = judge(Role::Agent, location, key, sshd, now);
     let is_failure = |check: &Check| matches!(check.verdict, Verdict::Failure(_));
     judged.iter().any(is_failure)
 }
 
-pub const WANTED: &str = "restrict,command=\"/usr/bin/mcp-shim\"";
 const COMMAND_BYTES: usize = 120;
 
 /// The current time in digits: `20261120094500`.
@@ -43,7 +42,9 @@ pub fn or_enroll(user: &str) -> String {
     format!(", or: remit enroll {user} KEYFILE")
 }
 
+/// Checks that a key starts the command of its role and permits no more than the role needs, and that sshd takes it.
 pub fn judge(
+    role: Role,
     location: KeyLocation<'_>,
     key: &AuthorizedKey<'_>,
     sshd: &Effective,
@@ -52,30 +53,33 @@ pub fn judge(
     let KeyLocation { user, file, line } = location;
     let name = format!("{user}: keys");
     let shown_location = format!("'{}':{line}", file.display());
+    let again = match role {
+        Role::Agent => or_enroll(user),
+        Role::Approver => format!(
+            ", or remove the line and: remit {} {user} KEYFILE",
+            role.verb()
+        ),
+    };
     let fix = format!(
-        "put {WANTED} before the key in line {line}{}",
-        or_enroll(user)
+        "put {} before the key in line {line}{again}",
+        role.options()
     );
     let mut found = Vec::new();
-    match forced(key, sshd).map(|command| shim(&command)) {
-        None => found.push(Check::failure(
-            &name,
-            format!("{shown_location} has no command=: the key opens a shell as '{user}'"),
-            &fix,
+    let fault = match forced(key, sshd) {
+        None => Some(format!(
+            "{shown_location} has no command=: the key opens a shell as '{user}'"
         )),
-        Some(Err(why)) => found.push(Check::failure(
-            &name,
-            format!("{shown_location}: {why}"),
-            &fix,
-        )),
-        Some(Ok(_)) => {}
-    }
-    let left: Vec<&str> = key
-        .options
-        .rights()
-        .into_iter()
-        .filter(|right| grants(sshd, right))
-        .collect();
+        Some(command) => {
+            command_fault(role, &command).map(|why| format!("{shown_location}: {why}"))
+        }
+    };
+    found.extend(fault.map(|why| Check::failure(&name, why, &fix)));
+    let is_left = |right: &&str| {
+        // An approver types the digest at a terminal.
+        let needs = role == Role::Approver && *right == "pty";
+        !needs && grants(sshd, right)
+    };
+    let left: Vec<&str> = key.options.rights().into_iter().filter(is_left).collect();
     match left.as_slice() {
         [] => {}
         ["pty"] => found.push(Check::warning(
@@ -92,36 +96,35 @@ pub fn judge(
             &fix,
         )),
     }
-    found.extend(expiry(location, Role::Agent, key, now));
-    found
-}
-
-/// Warns of a key that sshd does not accept any more.
-pub fn expiry(
-    KeyLocation { user, file, line }: KeyLocation<'_>,
-    role: Role,
-    key: &AuthorizedKey<'_>,
-    now: &Now,
-) -> Option<Check> {
-    let name = format!("{user}: keys");
-    let shown_location = format!("'{}':{line}", file.display());
     match expired(key, now) {
-        Ok(false) => None,
-        Ok(true) => Some(Check::warning(
-            name,
+        Ok(false) => {}
+        Ok(true) => found.push(Check::warning(
+            &name,
             format!("{shown_location} has expired"),
             format!(
                 "remove line {line}, or: remit {} {user} KEYFILE --expires TIME",
                 role.verb()
             ),
         )),
-        Err(time) => Some(Check::warning(
-            name,
+        Err(time) => found.push(Check::warning(
+            &name,
             format!(
                 "{shown_location} expires at '{time}', which is not a time: sshd refuses the key"
             ),
             format!("write expiry-time=\"YYYYMMDDHHMM\" in line {line}"),
         )),
+    }
+    found
+}
+
+/// Says what is wrong with a forced command. An agent's may have options.
+fn command_fault(role: Role, command: &[u8]) -> Option<String> {
+    match role {
+        Role::Agent => shim(command).err(),
+        Role::Approver => (command != role.command().as_bytes()).then(|| {
+            let shown = text::line(command, COMMAND_BYTES);
+            format!("its command is not the approver's: {shown}")
+        }),
     }
 }
 
@@ -189,7 +192,7 @@ mod tests {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
-    fn check(options: &str, sshd: &str) -> Vec<String> {
+    fn judged(role: Role, options: &str, sshd: &str) -> Vec<Check> {
         let line = format!("{options} {KEY}");
         let KeyLine::AuthorizedKey(key) = KeyLine::parse(line.as_bytes()) else {
             panic!("{line}");
@@ -203,7 +206,11 @@ mod tests {
             utc: "20261120100000".into(),
             local: "20261120120000".into(),
         };
-        let found = judge(location, &key, &Effective::parse(sshd), &now);
+        judge(role, location, &key, &Effective::parse(sshd), &now)
+    }
+
+    fn check(options: &str, sshd: &str) -> Vec<String> {
+        let found = judged(Role::Agent, options, sshd);
         let word = |check: &Check| match &check.verdict {
             Verdict::Warning(finding) => format!("warning: {}", finding.why),
             Verdict::Failure(finding) => format!("failure: {}", finding.why),
@@ -215,7 +222,7 @@ mod tests {
     #[test]
     fn a_key_for_remit_is_good() {
         for (options, sshd) in [
-            (WANTED, ""),
+            (Role::Agent.options().as_str(), ""),
             (
                 "command=\"/usr/bin/mcp-shim --socket /run/remit/remit.sock\",restrict",
                 "",
@@ -260,7 +267,7 @@ mod tests {
                 vec!["failure: '/k':3: its command is more than mcp-shim: /usr/bin/mcp-shim; sh".to_owned()],
             ),
             (
-                WANTED,
+                "restrict,command=\"/usr/bin/mcp-shim\"",
                 "forcecommand internal-sftp",
                 vec!["failure: '/k':3: its command is not mcp-shim with an absolute path: internal-sftp".to_owned()],
             ),
@@ -279,6 +286,44 @@ mod tests {
             assert_eq!(check(options, sshd), expect, "{options}");
         }
         assert_eq!(check("", "").len(), 2);
+    }
+
+    #[test]
+    fn fix_is_that_of_the_role() {
+        let agent = "put restrict,command=\"/usr/bin/mcp-shim\" before the key in line 3, \
+                     or: remit enroll agent KEYFILE";
+        let approver = "put restrict,pty,command=\"/usr/bin/remit approver-shell\" before the key in line 3, \
+                        or remove the line and: remit enroll-approver agent KEYFILE";
+        for (role, options, expect) in [
+            (Role::Agent, "restrict", agent),
+            (Role::Agent, "restrict,command=\"/bin/sh\"", agent),
+            (
+                Role::Agent,
+                "restrict,pty,command=\"/usr/bin/mcp-shim\"",
+                agent,
+            ),
+            (Role::Agent, "command=\"/usr/bin/mcp-shim\"", agent),
+            (Role::Approver, "restrict", approver),
+            (Role::Approver, "restrict,command=\"/bin/sh\"", approver),
+            (
+                Role::Approver,
+                "command=\"/usr/bin/remit approver-shell\"",
+                approver,
+            ),
+            (
+                Role::Approver,
+                "restrict,command=\"/usr/bin/remit approver-shell\",expiry-time=\"20200101\"",
+                "remove line 3, or: remit enroll-approver agent KEYFILE --expires TIME",
+            ),
+        ] {
+            let [check] = &judged(role, options, "")[..] else {
+                panic!("{options}");
+            };
+            let (Verdict::Warning(finding) | Verdict::Failure(finding)) = &check.verdict else {
+                panic!("{check:?}");
+            };
+            assert_eq!(finding.fix, expect, "{options}");
+        }
     }
 
     #[test]

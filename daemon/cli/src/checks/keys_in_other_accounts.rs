@@ -160,9 +160,9 @@ mod tests {
             fs::create_dir_all(dir.join(name)).unwrap();
             fs::write(dir.join(name).join("keys"), text).unwrap();
         };
-        write("agent", format!("{} {KEY}\n", keys::WANTED));
+        write("agent", format!("{} {KEY}\n", Role::Agent.options()));
         write("bob", format!("# mine\n{KEY}\n"));
-        write("carol", format!("{} {KEY}\n", keys::WANTED));
+        write("carol", format!("{} {KEY}\n", Role::Agent.options()));
         let sshd = Effective::parse("authorizedkeysfile keys");
         let now = Now {
             utc: "20261120100000".into(),

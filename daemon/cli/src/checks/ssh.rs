@@ -11,6 +11,7 @@ use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::{FileFacts, FileKind, word};
+use crate::enrollment::Role;
 use crate::external_program::Program;
 use crate::openssh::effective::{Answers, Effective, EffectiveError};
 use crate::openssh::keys::{KeyLine, lines};
@@ -213,7 +214,7 @@ pub fn key_checks(account: &AccountFacts, sshd: &Effective, now: &Now) -> Vec<Ch
                 KeyLine::Blank => {}
                 KeyLine::AuthorizedKey(key) => {
                     count += 1;
-                    found.extend(keys::judge(location, &key, sshd, now));
+                    found.extend(keys::judge(Role::Agent, location, &key, sshd, now));
                     let command = keys::forced(&key, sshd);
                     shims.extend(command.and_then(|command| keys::shim(&command).ok()));
                 }
