@@ -6,6 +6,7 @@ use rmcp::model::{ClientRequest, ErrorCode, InitializeRequest, ProtocolVersion, 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::lines::{LineEnds, MAX_LINE};
 use crate::readable_id;
 use crate::unique::{self, NotUnique};
 
@@ -27,6 +28,24 @@ impl Id for RequestId {
             Value::String(text) => Some(Self::String(text.into())),
             Value::Number(number) => number.as_i64().map(Self::Number),
             _ => None,
+        }
+    }
+}
+
+/// What counts together in a bound of requests without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// It may take as long as the daemon or the hosts that it is for.
+    Call,
+    /// It is answered at once: many accumulate only if the client does not read.
+    Quick,
+}
+
+impl From<&ClientRequest> for RequestKind {
+    fn from(request: &ClientRequest) -> Self {
+        match request {
+            ClientRequest::CallToolRequest(_) => Self::Call,
+            _ => Self::Quick,
         }
     }
 }
@@ -53,6 +72,13 @@ impl<I> Fault<I> {
         let error = ErrorData::new(code, message, None);
         Self { id, error }
     }
+}
+
+/// Returns the answer to a line of over [`MAX_LINE`] bytes.
+pub fn too_long<I: Id>(ends: &LineEnds) -> Fault<I> {
+    let id = readable_id::of_ends(ends).and_then(I::new);
+    let why = format!("the line is longer than {MAX_LINE} bytes");
+    Fault::new(id, ErrorCode::INVALID_REQUEST, &why)
 }
 
 pub fn parse<I: Id>(line: &[u8]) -> ClientLine<I> {
@@ -192,6 +218,7 @@ mod tests {
             (r#"{"method":"\ud800","id":7}"#, -32700, Some("7")),
             ("[]", -32600, None),
             ("7", -32600, None),
+            ("{}", -32600, None),
             (r#"{"id":3}"#, -32600, Some("3")),
             (
                 r#"{"jsonrpc":"1.0","id":"a","method":"ping"}"#,
@@ -252,6 +279,10 @@ mod tests {
             assert_eq!(fault(line), Some((code, id.map(str::to_owned))), "{line}");
         }
         assert_eq!(fault(&"[".repeat(100_000)), Some((-32700, None)));
+        let method = format!("\u{1b}{}", "x".repeat(9000));
+        let line = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method});
+        let expect = (-32601, Some("1".to_owned()));
+        assert_eq!(fault(&line.to_string()), Some(expect));
     }
 
     #[test]
@@ -285,6 +316,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
             r#"{"jsonrpc":"2.0","method":"x","params":[1]}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","error":{"code":1,"message":"x"}}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
         ] {
             assert!(

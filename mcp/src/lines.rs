@@ -1,5 +1,8 @@
 //! Splits bytes into lines of a bounded length. A longer line is dropped and counted.
 
+/// Bytes of one line of a client, without its newline.
+pub const MAX_LINE: usize = 4 << 20;
+
 /// The next line, or a note that it was dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {

@@ -2,10 +2,11 @@
 
 use std::future;
 use std::io::{self, ErrorKind, Read, Write};
+use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::lines::{Line, Lines};
+use crate::lines::{Line, Lines, MAX_LINE};
 
 pub const LINES_IN: usize = 1;
 /// Bytes that are read at once.
@@ -56,9 +57,38 @@ impl OutputPermit<'_> {
     }
 }
 
-/// Sends the lines of an input that blocks, until its end or until nobody receives them.
-pub fn read(mut input: impl Read, longest: usize, lines: &mpsc::Sender<Line>) {
-    let (mut partial, mut buffer) = (Lines::new(longest), vec![0; BUFFER]);
+/// Starts a thread that reads an input which may block. The channel ends with the input or at a read error.
+///
+/// # Errors
+/// No thread can be started.
+pub fn reader(input: impl Read + Send + 'static) -> io::Result<mpsc::Receiver<Line>> {
+    let (lines, receiver) = mpsc::channel(LINES_IN);
+    thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || read(input, &lines))?;
+    Ok(receiver)
+}
+
+/// Starts a thread that writes to an output which may block. The second value resolves if a write fails.
+///
+/// # Errors
+/// No thread can be started.
+pub fn writer(
+    output: impl Write + Send + 'static,
+) -> io::Result<(Output, oneshot::Receiver<io::Error>)> {
+    let (lines, tasks) = Output::new();
+    let (broken, why) = oneshot::channel();
+    // After the end of the session nobody receives the error.
+    let run = move || drop(write(output, tasks).map_err(|error| broken.send(error)));
+    thread::Builder::new()
+        .name("stdout".to_owned())
+        .spawn(run)?;
+    Ok((lines, why))
+}
+
+/// Sends lines until the input ends or nobody receives them.
+fn read(mut input: impl Read, lines: &mpsc::Sender<Line>) {
+    let (mut partial, mut buffer) = (Lines::new(MAX_LINE), vec![0; BUFFER]);
     loop {
         let count = match input.read(&mut buffer) {
             Ok(0) => break,
@@ -80,8 +110,7 @@ pub fn read(mut input: impl Read, longest: usize, lines: &mpsc::Sender<Line>) {
     }
 }
 
-/// Does what an output that blocks is asked for.
-pub fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
+fn write(mut output: impl Write, mut tasks: mpsc::Receiver<Task>) -> io::Result<()> {
     while let Some(task) = tasks.blocking_recv() {
         match task {
             Task::Write(line) => {

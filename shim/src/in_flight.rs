@@ -5,8 +5,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use remit_common::caps;
+use remit_mcp::jsonrpc::RequestKind;
 
-use crate::jsonrpc::{Asked, ClientId, RequestKind};
+use crate::jsonrpc::{Asked, ClientId};
 
 pub const CALLS: usize = caps::CALLS_PER_SESSION;
 /// Concurrent quick requests. They accumulate only if the client does not read.

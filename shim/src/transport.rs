@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::refusal::{Code, Refusal};
+use remit_mcp::jsonrpc::too_long;
 use remit_mcp::lines::Line;
 use remit_mcp::output::Output;
 use remit_mcp::server_info;
@@ -108,7 +109,7 @@ impl Stdio {
         let bytes = match line {
             Line::Whole(bytes) => bytes,
             Line::TooLong(ends) => {
-                self.refusal = Some(fault(&jsonrpc::too_long(&ends)));
+                self.refusal = Some(fault(&too_long(&ends)));
                 return None;
             }
         };

@@ -6,7 +6,6 @@ mod files;
 mod reply;
 mod server;
 mod sets;
-mod stdio;
 mod tools;
 mod transport;
 
@@ -14,7 +13,7 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
-use remit_mcp::output::broken;
+use remit_mcp::output::{self, broken};
 use rmcp::ServiceExt;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -36,7 +35,8 @@ pub async fn serve(engine: Result<Arc<Engine>, ConfigError>) -> Exit {
             "an MCP server speaks here, and a client starts it; for people there are the commands of 'remit-fleet --help'",
         );
     }
-    let ends = stdio::input().and_then(|lines| Ok((lines, stdio::output()?)));
+    let ends =
+        output::reader(io::stdin()).and_then(|lines| Ok((lines, output::writer(io::stdout())?)));
     let (lines, (output, why)) = match ends {
         Ok(ends) => ends,
         Err(error) => {

@@ -6,20 +6,17 @@ use std::future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use remit_mcp::jsonrpc::{self, ClientLine, Id};
+use remit_mcp::jsonrpc::{self, ClientLine, RequestKind};
 use remit_mcp::lines::Line;
 use remit_mcp::output::Output;
-use remit_mcp::readable_id;
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
-    ClientRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
-
-use super::stdio::LONGEST_LINE;
 
 type Fault = jsonrpc::Fault<RequestId>;
 
@@ -38,26 +35,8 @@ struct WatchedTable {
 
 #[derive(Debug, Default)]
 struct State {
-    ids: HashMap<RequestId, RequestClass>,
+    ids: HashMap<RequestId, RequestKind>,
     input_ended: bool,
-}
-
-/// What counts together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequestClass {
-    /// It may take as long as its hosts.
-    Call,
-    /// It is answered at once: many accumulate only if the client does not read.
-    Quick,
-}
-
-impl From<&ClientRequest> for RequestClass {
-    fn from(request: &ClientRequest) -> Self {
-        match request {
-            ClientRequest::CallToolRequest(_) => Self::Call,
-            _ => Self::Quick,
-        }
-    }
 }
 
 impl Table {
@@ -81,15 +60,15 @@ impl Table {
         }
     }
 
-    fn accept(&self, id: &RequestId, kind: RequestClass) -> Result<(), &'static str> {
+    fn accept(&self, id: &RequestId, kind: RequestKind) -> Result<(), &'static str> {
         let mut state = self.state();
         if state.ids.contains_key(id) {
             return Err("a request with this id is still in flight");
         }
         if state.ids.values().filter(|other| **other == kind).count() >= REQUESTS {
             return Err(match kind {
-                RequestClass::Call => "32 calls are in flight: wait for one of them",
-                RequestClass::Quick => "32 requests have no answer yet: read the answers",
+                RequestKind::Call => "32 calls are in flight: wait for one of them",
+                RequestKind::Quick => "32 requests have no answer yet: read the answers",
             });
         }
         state.ids.insert(id.clone(), kind);
@@ -137,15 +116,11 @@ impl Stdio {
     fn take(&self, line: Line) -> Result<Option<ClientJsonRpcMessage>, Fault> {
         let line = match line {
             Line::Whole(line) => line,
-            Line::TooLong(ends) => {
-                let why = format!("the line is longer than {LONGEST_LINE} bytes");
-                let id = readable_id::of_ends(&ends).and_then(RequestId::new);
-                return Err(Fault::new(id, ErrorCode::INVALID_REQUEST, &why));
-            }
+            Line::TooLong(ends) => return Err(jsonrpc::too_long(&ends)),
         };
         match jsonrpc::parse(&line) {
             ClientLine::Request(id, request) => {
-                let accepted = self.table.accept(&id, RequestClass::from(&*request));
+                let accepted = self.table.accept(&id, RequestKind::from(&*request));
                 match accepted {
                     Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
                     Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
@@ -254,7 +229,7 @@ mod tests {
 
     #[test]
     fn calls_and_quick_requests_have_bounds_of_their_own() {
-        use RequestClass::{Call, Quick};
+        use RequestKind::{Call, Quick};
         for (full, other) in [(Call, Quick), (Quick, Call)] {
             let table = Table::default();
             for id in 0..32 {
