@@ -482,8 +482,13 @@ fn c09_path_to_root_is_refused_unless_stated() {
     let cases = cases
         .into_iter()
         .chain(sockets.map(|path| format!("sockets = ['{path}']")));
-    // The server identifies a job that runs as root by its uid.
-    let cases = cases.chain([format!("{root}sockets = ['/run/mysqld/mysqld.sock']")]);
+    let cases = cases.chain([
+        // The server identifies a job that runs as root by its uid.
+        format!("{root}sockets = ['/run/mysqld/mysqld.sock']"),
+        // A path that may be missing.
+        "write = ['-/etc/cron.yearly']".to_owned(),
+        "sockets = ['-/run/snapd.socket']".to_owned(),
+    ]);
     for case in cases {
         let found = errors(&profile(&case));
         assert_eq!(found.matches("error:").count(), 1, "{found}");
