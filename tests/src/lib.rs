@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod accounts;
+mod administration;
 pub mod attack;
 pub mod blocking;
 pub mod caller;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant, Status};
+use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::accounts::{Accounts, HeldDirectory};
@@ -11,7 +11,7 @@ use remit_tests::caller::{Caller, at_once, cause, change, named, script};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::{Identity, until};
 use remit_wire::outcome::{JobReport, State};
-use remit_wire::{Access, AccessReport, Bytes, Reply, Request, Run};
+use remit_wire::{AccessReport, Bytes, Run};
 
 const POLICY: &str = r##"
 [[command]]
@@ -86,36 +86,12 @@ fn checks(daemon: &Daemon, user: &Identity, text: &str) -> JobReport {
     runs(daemon, user, run).expect("a rule allows it")
 }
 
-fn status(daemon: &Daemon) -> Status {
-    match daemon.administer(AdminRequest::Status) {
-        Ok(AdminReply::Status(status)) => *status,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn accesses(daemon: &Daemon, name: Option<&str>) -> AccessReport {
-    let access = Access {
-        argv: None,
-        profile: None,
-        name: name.map(str::to_owned),
-        query: None,
-    };
-    match Caller::new(daemon, &user_a()).ask(Request::Access(access)) {
-        Ok(Reply::Access(report)) => report,
-        other => panic!("{other:?}"),
-    }
+    crate::grants::scene::accesses(daemon, &user_a(), name)
 }
 
 fn approve(daemon: &Daemon, job: JobId) -> Result<AdminReply, Refusal> {
-    let digest = daemon.shows(job).pending.digest;
-    daemon.administers(
-        &admin(),
-        AdminRequest::Approve {
-            job,
-            digest,
-            signature: None,
-        },
-    )
+    daemon.approve(&admin(), job, daemon.shows(job).pending.digest)
 }
 
 fn resume(daemon: &Daemon, by: &Identity) -> Result<String, Refusal> {
@@ -127,17 +103,17 @@ fn resume(daemon: &Daemon, by: &Identity) -> Result<String, Refusal> {
 }
 
 fn pauses_of(daemon: &Daemon) -> usize {
-    status(daemon).paused.len()
+    daemon.status().paused.len()
 }
 
 #[test]
 fn change_without_approval_asks_where_floor_asks() {
     let off = started("");
     assert!(has_run(changes(&off, &user_a(), "site.reload")));
-    assert_eq!(status(&off).floor, Vec::<String>::new());
+    assert_eq!(off.status().floor, Vec::<String>::new());
     off.stop();
     let daemon = started("[floor]\napproval = true\napprovers = [\"#64005\"]\n");
-    let floor = status(&daemon).floor;
+    let floor = daemon.status().floor;
     assert_eq!(floor.len(), 1);
     assert!(floor[0].contains("needs approval by #64005"), "{floor:?}");
     let asked = accesses(&daemon, Some("site.reload"))
@@ -152,14 +128,7 @@ fn change_without_approval_asks_where_floor_asks() {
     let other = Identity::new(64_006, &[SOCKET_GROUP, ADMIN_GROUP]);
     let digest = daemon.shows(report.job).pending.digest;
     let job = report.job;
-    let refusal = daemon.administers(
-        &other,
-        AdminRequest::Approve {
-            job,
-            digest,
-            signature: None,
-        },
-    );
+    let refusal = daemon.approve(&other, job, digest);
     assert_eq!(
         refusal.expect_err("nobody named them").code,
         Code::DeniedRule
@@ -221,7 +190,7 @@ fn change_needs_a_fresh_end_of_required_command() {
     assert!(unmet(&daemon).contains("its last run failed"));
     checks(&daemon, &user_b(), "fresh");
     assert!(has_run(changes(&daemon, &user_a(), "site.reload")));
-    let lines = status(&daemon).floor;
+    let lines = daemon.status().floor;
     assert!(
         lines[0].starts_with("required command 'backup.fresh' ended with exit 0"),
         "{lines:?}"
@@ -240,7 +209,7 @@ fn restart_records_another_policy_and_a_removed_floor() {
     let mut daemon = started(&format!("[floor]\n{FLOOR}"));
     daemon.restart_cleanly();
     assert!(daemon.records("policy").is_empty(), "nothing has changed");
-    let old = status(&daemon).policy;
+    let old = daemon.status().policy;
     let config = fs::read_to_string(daemon.path().join("config/remit.toml")).expect("a text");
     daemon.set_file("config/remit.toml", &config.replace(FLOOR, ""));
     let policy = POLICY.replace("\"backup.fresh\", \"run\"", "\"backup.fresh\"");
@@ -250,7 +219,7 @@ fn restart_records_another_policy_and_a_removed_floor() {
     let [record] = records.as_slice() else {
         panic!("{records:?}");
     };
-    let now = status(&daemon).policy;
+    let now = daemon.status().policy;
     assert_ne!(now, old);
     for (field, expect) in [
         ("REMIT_POLICY", now),

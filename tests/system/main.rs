@@ -227,7 +227,7 @@ mod grants {
     mod granted;
     mod opens;
     mod refused;
-    mod scene;
+    pub mod scene;
 }
 
 mod history;

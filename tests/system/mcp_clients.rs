@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use remit_common::admin::{AdminReply, AdminRequest};
 use remit_tests::daemon::{Daemon, Options, user_a};
 use remit_tests::process::Identity;
 
@@ -50,21 +49,11 @@ fn approve(daemon: &Daemon, transcript: &Path, is_over: &AtomicBool) {
         thread::sleep(Duration::from_millis(20));
         let now = fs::read_to_string(transcript).unwrap_or_default();
         let now = now.matches(INPUT_REQUIRED).count();
-        let Ok(AdminReply::Pending { requests, .. }) =
-            daemon.administers(&root, AdminRequest::Pending { seen: None })
-        else {
-            panic!("it lists them");
-        };
-        let mut requests = requests.into_iter();
+        let mut requests = daemon.pending(&root).into_iter();
         let asked = requests.find(|view| view.command.ends_with("words=approve"));
         if let Some(view) = asked.filter(|_| now > before) {
-            let (job, digest) = (view.job, view.digest);
-            let approve = AdminRequest::Approve {
-                job,
-                digest,
-                signature: None,
-            };
-            daemon.administers(&root, approve).expect("root may");
+            let approved = daemon.approve(&root, view.job, view.digest);
+            approved.expect("root may");
             before = now;
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use remit_common::admin::{AdminReply, AdminRequest};
+use remit_common::admin::AdminRequest;
 use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, Options, admin, user_a};
 use remit_tests::process::Identity;
@@ -211,24 +211,8 @@ fn figures_are_those_of_the_daemon() {
     let mut ask = || caller.run(at_once(change("site.switch", &[]))).unwrap().job;
     let (first, second, _third) = (ask(), ask(), ask());
     caller.run(change("no.such", &[])).unwrap_err();
-    let digest = match daemon.administers(&admin(), AdminRequest::Pending { seen: None }) {
-        Ok(AdminReply::Pending { requests, .. }) => {
-            let view = requests.into_iter().find(|view| view.job == first);
-            view.expect("it waits").digest
-        }
-        other => panic!("{other:?}"),
-    };
-    let job = first;
-    daemon
-        .administers(
-            &admin(),
-            AdminRequest::Approve {
-                job,
-                digest,
-                signature: None,
-            },
-        )
-        .unwrap();
+    let digest = daemon.pending_request(first).digest;
+    daemon.approve(&admin(), first, digest).unwrap();
     let _ = caller.end_of(first);
     let why = "not now".to_owned();
     let deny = AdminRequest::Deny { job: second, why };

@@ -69,14 +69,7 @@ fn asked(daemon: &Daemon, name: &str) -> (JobId, PendingView) {
         .run(at_once(change(name, &[])))
         .expect("it may be asked for");
     assert_eq!(report.state, State::AwaitingApproval, "{report:?}");
-    match daemon.administers(&admin(), AdminRequest::Pending { seen: None }) {
-        Ok(AdminReply::Pending { requests, .. }) => {
-            let mut requests = requests.into_iter();
-            let view = requests.find(|view| view.job == report.job);
-            (report.job, view.expect("it waits"))
-        }
-        other => panic!("{other:?}"),
-    }
+    (report.job, daemon.pending_request(report.job))
 }
 
 #[test]

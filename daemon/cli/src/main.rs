@@ -129,7 +129,7 @@ mod openssh {
 
 /// Text for people and programs: tables, columns, units, JSON, colors. Text of others is escaped here.
 mod render {
-    mod failure;
+    pub(crate) mod failure;
     pub(crate) mod job_end;
     pub(crate) mod output;
     pub(crate) mod plan;

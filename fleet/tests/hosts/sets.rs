@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::admin::{AdminRequest, PendingView};
 use remit_common::hex::hex;
 use remit_tests::daemon::Daemon;
 use serde_json::{Value, json};
@@ -23,10 +23,7 @@ fn switch(on: &str) -> Value {
 }
 
 fn pending(daemon: &Daemon) -> Vec<PendingView> {
-    match daemon.administers(&approver(), AdminRequest::Pending { seen: None }) {
-        Ok(AdminReply::Pending { requests, .. }) => requests,
-        other => panic!("{other:?}"),
-    }
+    daemon.pending(&approver())
 }
 
 fn only(daemon: &Daemon) -> PendingView {
@@ -37,12 +34,7 @@ fn only(daemon: &Daemon) -> PendingView {
 
 fn approve(daemon: &Daemon) {
     let PendingView { job, digest, .. } = only(daemon);
-    let request = AdminRequest::Approve {
-        job,
-        digest,
-        signature: None,
-    };
-    daemon.administers(&approver(), request).unwrap();
+    daemon.approve(&approver(), job, digest).unwrap();
 }
 
 fn state(client: &mut Client, set: &Value) -> Value {

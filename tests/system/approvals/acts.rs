@@ -16,7 +16,7 @@ use remit_wire::outcome::{FollowUp, JobReport, State};
 use remit_wire::{Request, Run, What};
 
 use super::plans::{COMMANDS, PlanFixture, commit, commit_process, exit, id_of, plan};
-use super::scene::{approve, approve_as, deny, does, listed, options, pending, until};
+use super::scene::{approve, approve_as, deny, does, listed, options, until};
 
 /// `#64001` needs an approval, `#64002` needs none beneath `free`.
 const POLICY: &str = r##"
@@ -387,7 +387,7 @@ fn what_may_not_follow_is_refused_before_the_question() {
         assert!(refusal.next.is_some(), "{then:?}: {refusal:?}");
         assert!(!refusal.message.contains('\u{1b}'), "{refusal:?}");
     }
-    let pending = pending(&fixture.daemon, &admin());
+    let pending = fixture.daemon.pending(&admin());
     assert!(pending.is_empty(), "{pending:?}");
     assert_eq!(fixture.read("files/a"), "old\n");
 }

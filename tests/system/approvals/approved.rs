@@ -6,9 +6,7 @@ use remit_tests::caller::{Caller, argv, at_once, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_wire::outcome::State;
 
-use super::scene::{
-    about, approve, approve_as, asked, asks, events, listed, options, pending, started, status,
-};
+use super::scene::{about, approve, approve_as, asked, asks, events, listed, options, started};
 
 #[test]
 fn approved_request_runs_with_one_digest_everywhere() {
@@ -31,7 +29,7 @@ fn approved_request_runs_with_one_digest_everywhere() {
         format!("remit approve {}-{}", &id[..4], &id[4..8])
     );
     assert_eq!(
-        (status(&daemon).pending, events(&daemon, job)),
+        (daemon.status().pending, events(&daemon, job)),
         (1, vec!["asked".to_owned()])
     );
     let done = approve(&daemon, job).expect("the approver can");
@@ -53,7 +51,7 @@ fn approved_request_runs_with_one_digest_everywhere() {
     assert_eq!(approved["REMIT_APPROVER_UID"], "64005");
     let rule = daemon.records("intent")[0]["REMIT_RULE"].to_string();
     assert!(rule.contains("approved by #64005"), "{rule}");
-    assert_eq!(status(&daemon).pending, 0);
+    assert_eq!(daemon.status().pending, 0);
     daemon.stop();
 }
 
@@ -64,8 +62,8 @@ fn a_caller_can_wait_through_approval_and_run() {
         let mut caller = Caller::new(&daemon, &user_a());
         std::thread::spawn(move || caller.run(change("site.switch", &[("to", "red")])))
     };
-    super::scene::until("it is not asked for", || status(&daemon).pending == 1);
-    let job = pending(&daemon, &admin())[0].job;
+    super::scene::until("it is not asked for", || daemon.status().pending == 1);
+    let job = daemon.pending(&admin())[0].job;
     approve(&daemon, job).expect("the approver can");
     let report = runner.join().expect("no panic").expect("it runs");
     let report = match report.state {
@@ -148,7 +146,7 @@ fn missing_program_is_refused_without_request() {
         "{refusal:?}"
     );
     assert_eq!(
-        (status(&daemon).pending, daemon.records("asked").len()),
+        (daemon.status().pending, daemon.records("asked").len()),
         (0, 0)
     );
     assert_eq!(daemon.records("refusal").len(), 1);
@@ -195,7 +193,7 @@ fn repeated_request_id_returns_same_request() {
     let second = caller.run(run).expect("it is the same");
     assert_eq!(first.job, second.job);
     assert_eq!(
-        (second.state, status(&daemon).pending),
+        (second.state, daemon.status().pending),
         (State::AwaitingApproval, 1)
     );
     daemon.stop();

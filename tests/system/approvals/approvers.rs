@@ -19,8 +19,7 @@ use remit_wire::outcome::State;
 use serde_json::Value;
 
 use crate::approvals::scene::{
-    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, options, pending,
-    started,
+    APPROVERS, POLICY, approve, approve_as, asked, asks, does, events, listed, options, started,
 };
 
 fn remit_logged_in(daemon: &Daemon, login: u32, uid: u32, words: &[&str]) -> Output {
@@ -55,7 +54,7 @@ fn own_request_is_not_approvable_by_named_approver() {
     let (_caller, job, _) = asked(&daemon);
     let digest = listed(&daemon, job).digest;
     let own = Identity::new(64_001, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
-    let view = &pending(&daemon, &own)[0];
+    let view = &daemon.pending(&own)[0];
     assert!(!view.yours);
     let refusal = approve_as(&daemon, &own, job, digest).expect_err("it is their own");
     assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
@@ -86,10 +85,10 @@ fn only_approvers_of_rule_may_approve() {
         let refusal = approve_as(&daemon, &user, job, digest).expect_err("nobody named them");
         assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
         assert!(refusal.message.contains("#64005, %#64400"), "{refusal:?}");
-        assert!(!pending(&daemon, &user)[0].yours);
+        assert!(!daemon.pending(&user)[0].yours);
     }
     let of_group = Identity::new(64_007, &[SOCKET_GROUP, ADMIN_GROUP, APPROVERS]);
-    assert!(pending(&daemon, &of_group)[0].yours);
+    assert!(daemon.pending(&of_group)[0].yours);
     assert!(approve_as(&daemon, &of_group, job, digest).is_ok());
     daemon.stop();
 }
@@ -113,7 +112,7 @@ fn another_account_of_the_same_login_approves_nothing() {
             "--no-wait",
         ],
     );
-    let all = pending(&daemon, &admin());
+    let all = daemon.pending(&admin());
     assert_eq!(all.len(), 1, "{asked:?}");
     let job = all[0].job;
     for (login, uid) in [

@@ -12,7 +12,7 @@ use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b};
 use remit_wire::outcome::State;
 use remit_wire::{Purpose, Run};
 
-use super::scene::{POLICY, approve, asks, code, events, listed, options, pending, started};
+use super::scene::{POLICY, approve, asks, code, events, listed, options, started};
 
 struct Dir(PathBuf);
 
@@ -233,6 +233,6 @@ fn w11_a_requester_cannot_write_remits_marks() {
     let list = daemon.remit(&admin(), &["pending"]);
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(!text.contains("[… checked"), "{text}");
-    assert_eq!(pending(&daemon, &admin()).len(), 2);
+    assert_eq!(daemon.pending(&admin()).len(), 2);
     daemon.stop();
 }

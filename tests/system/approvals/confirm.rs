@@ -22,7 +22,7 @@ use remit_wire::outcome::JobReport;
 use remit_wire::{HistoryQuery, Reply, Request, Run};
 
 use super::plans::{PlanFixture, commit, commit_process, edit, exit, gives, id_of, many, plan};
-use super::scene::{approve, does, options, status, until};
+use super::scene::{approve, does, options, until};
 
 /// `#64002` commits beneath `watched` without an approval, but somebody has to confirm it.
 pub(super) const RULES: &str = r##"
@@ -61,7 +61,7 @@ pub(super) fn lay() -> PlanFixture {
 }
 
 pub(super) fn unconfirmed(daemon: &Daemon) -> Vec<UnconfirmedView> {
-    status(daemon).unconfirmed
+    daemon.status().unconfirmed
 }
 
 /// Commits to one file, whose old bytes are `old`.

@@ -12,7 +12,7 @@ use remit_wire::{HistoryQuery, Kind, Reply, Request};
 
 use super::scene::{
     POLICY, about, approve, approve_as, asked, asks, code, deny, does, events, listed, options,
-    started, status,
+    started,
 };
 
 #[test]
@@ -37,7 +37,7 @@ fn a_denial_tells_the_requester_why() {
             "{refusal:?}"
         );
     }
-    assert_eq!(status(&daemon).pending, 1, "it still waits");
+    assert_eq!(daemon.status().pending, 1, "it still waits");
     deny(&daemon, &admin(), job, "not\non friday").expect("an administrator can");
     let report = caller.end_of(job);
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_denial_tells_the_requester_why() {
         refusal.message
     );
     assert_eq!(
-        (status(&daemon).pending, daemon.records("intent").len()),
+        (daemon.status().pending, daemon.records("intent").len()),
         (0, 0)
     );
     daemon.stop();
@@ -152,7 +152,7 @@ fn pending_limit_is_per_user() {
     let mut other = Caller::new(&daemon, &user_b());
     let (job, _) = asks(&mut other, "site.switch", &[("to", "blue")]);
     let view = listed(&daemon, job);
-    assert_eq!(status(&daemon).pending, 17);
+    assert_eq!(daemon.status().pending, 17);
     approve_as(&daemon, &admin(), job, view.digest).expect("the approver can");
     assert_eq!(other.end_of(job).state, State::Exited);
     let _ = user_a();

@@ -17,9 +17,7 @@ use remit_wire::client;
 use remit_wire::outcome::State;
 use remit_wire::{JobQuery, Reply, Request};
 
-use super::scene::{
-    approve, approve_as, asked, code, events, listed, options, pending, started, status, until,
-};
+use super::scene::{approve, approve_as, asked, code, events, listed, options, started, until};
 
 fn admin_stream(daemon: &Daemon) -> UnixStream {
     let socket = daemon.runtime().admin_socket();
@@ -102,11 +100,9 @@ fn client_disconnect_leaves_complete_request_or_none() {
         let (last, job, _) = asked(&daemon);
         drop(last);
         until("it is lost", || {
-            pending(&daemon, &admin())
-                .iter()
-                .any(|view| view.job == job)
+            daemon.pending(&admin()).iter().any(|view| view.job == job)
         });
-        let all = pending(&daemon, &admin());
+        let all = daemon.pending(&admin());
         decided += all.len();
         assert_eq!(decided, daemon.records("asked").len());
         for view in all {
@@ -184,7 +180,7 @@ fn daemon_killed_at_any_step_never_runs_request() {
         daemon.forget_faults();
         daemon.restart_insistently();
         assert_eq!(
-            (status(&daemon).pending, pending(&daemon, &admin()).len()),
+            (daemon.status().pending, daemon.pending(&admin()).len()),
             (0, 0)
         );
         if let Some((job, digest)) = digest {
@@ -216,8 +212,8 @@ fn broker_killed_at_any_step_loses_no_request() {
         let mut caller = Caller::new(&daemon, &user_a());
         let run = at_once(change("site.switch", &[("to", "blue")]));
         let _ = caller.0.call(Request::Run(run), |_| {});
-        until("nobody is asked", || status(&daemon).pending == 1);
-        let view = pending(&daemon, &admin()).remove(0);
+        until("nobody is asked", || daemon.status().pending == 1);
+        let view = daemon.pending(&admin()).remove(0);
         approve_as(&daemon, &admin(), view.job, view.digest).expect("the approver can");
         // The daemon dies at this point, so one connection may be lost.
         until("it does not end", || {
@@ -248,9 +244,9 @@ fn missing_line_of_the_table_neither_asks_nor_approves() {
         let run = || at_once(change("site.switch", &[("to", "blue")]));
         let refusal = caller.run(run()).expect_err(line);
         assert_eq!(refusal.code, Code::NotStarted, "{line}: {refusal:?}");
-        assert_eq!(status(&daemon).pending, 0, "{line}");
+        assert_eq!(daemon.status().pending, 0, "{line}");
         caller.run(run()).expect("the table is whole");
-        assert_eq!(status(&daemon).pending, 1, "{line}");
+        assert_eq!(daemon.status().pending, 1, "{line}");
         daemon.stop();
     }
     for line in ["Asked Approve", "Approving Approved"] {

@@ -16,7 +16,7 @@ use remit_tests::daemon::{Daemon, Options, admin, other_admin, user_a};
 use remit_wire::Run;
 use remit_wire::outcome::State;
 
-use super::scene::{POLICY, approve_as, asks, code, deny, does, events, listed, options, status};
+use super::scene::{POLICY, approve_as, asks, code, deny, does, events, listed, options};
 
 /// The maximum size that is hashed.
 const BIG: usize = 64 << 20;
@@ -229,7 +229,7 @@ fn lock_refuses_a_request_that_is_examined() {
         let first = next().expect_err("it came before the lock");
         assert_eq!(first.code, Code::Locked, "{first:?}");
     });
-    assert_eq!(status(&daemon).pending, 0);
+    assert_eq!(daemon.status().pending, 0);
     daemon.stop();
 }
 
@@ -263,7 +263,7 @@ fn broker_death_does_not_stop_approved_request() {
     assert!(matches!(reply, AdminReply::Done(_)), "{reply:?}");
     let mut caller = Caller::new(&slow.daemon, &user_a());
     assert_eq!(caller.end_of(slow.job).state, State::Exited);
-    assert_eq!(status(&slow.daemon).pending, 0);
+    assert_eq!(slow.daemon.status().pending, 0);
     slow.daemon.stop();
 }
 

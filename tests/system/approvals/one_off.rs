@@ -15,7 +15,7 @@ use remit_tests::process::Identity;
 use remit_wire::outcome::{JobReport, State};
 use remit_wire::{Purpose, Reply, Request, Run, What};
 
-use super::scene::{about, approve, approve_as, code, deny, does, events, listed, options, status};
+use super::scene::{about, approve, approve_as, code, deny, does, events, listed, options};
 
 const POLICY: &str = r##"
 [[grant]]
@@ -316,7 +316,7 @@ fn ungranted_caller_reads_what_would_grant_it() {
     assert!(next.contains("service.restart"), "{next}");
     let refusal = fixture.refused(&user_b(), script("true\n"));
     assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
-    assert_eq!(status(&fixture.daemon).pending, 0);
+    assert_eq!(fixture.daemon.status().pending, 0);
 
     let access = |user: &Identity| {
         let access = Access {
@@ -362,7 +362,7 @@ fn no_user_approves_their_own_or_in_advance() {
         let refused = approve_as(&fixture.daemon, &user, job, digest);
         assert!(refused.is_err(), "{refused:?}");
     }
-    assert_eq!(status(&fixture.daemon).pending, 1);
+    assert_eq!(fixture.daemon.status().pending, 1);
     for what in ["change", "*"] {
         let new = NewGrant {
             to: Grantee::User {
@@ -530,6 +530,6 @@ fn malformed_one_off_is_refused_and_daemon_lives() {
     let job = fixture.asks(&mut caller, argv(&["printf", "%s", evil]));
     let shown = fixture.daemon.shows(job);
     assert_eq!(shown.argv[2], "\\x1b[2J\\u{202e}\\nsudo");
-    assert_eq!(status(&fixture.daemon).pending, 1);
+    assert_eq!(fixture.daemon.status().pending, 1);
     fixture.daemon.is_well();
 }

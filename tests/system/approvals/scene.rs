@@ -1,6 +1,6 @@
 //! A daemon whose changes need an approval, with shared helpers.
 
-use remit_common::admin::{AdminReply, AdminRequest, PendingView, Status};
+use remit_common::admin::{AdminReply, AdminRequest, PendingView};
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_tests::caller::{Caller, at_once, change};
@@ -84,14 +84,7 @@ pub fn approve_as(
     job: JobId,
     digest: [u8; 32],
 ) -> Result<String, Refusal> {
-    done(daemon.administers(
-        user,
-        AdminRequest::Approve {
-            job,
-            digest,
-            signature: None,
-        },
-    ))
+    done(daemon.approve(user, job, digest))
 }
 
 pub fn approve(daemon: &Daemon, job: JobId) -> Result<String, Refusal> {
@@ -104,23 +97,8 @@ pub fn deny(daemon: &Daemon, user: &Identity, job: JobId, why: &str) -> Result<S
     done(daemon.administers(user, AdminRequest::Deny { job, why }))
 }
 
-pub fn pending(daemon: &Daemon, user: &Identity) -> Vec<PendingView> {
-    match daemon.administers(user, AdminRequest::Pending { seen: None }) {
-        Ok(AdminReply::Pending { requests, .. }) => requests,
-        other => panic!("{other:?}"),
-    }
-}
-
 pub fn listed(daemon: &Daemon, job: JobId) -> PendingView {
-    let mut all = pending(daemon, &admin()).into_iter();
-    all.find(|view| view.job == job).expect("it waits")
-}
-
-pub fn status(daemon: &Daemon) -> Status {
-    match daemon.administers(&admin(), AdminRequest::Status) {
-        Ok(AdminReply::Status(status)) => *status,
-        other => panic!("{other:?}"),
-    }
+    daemon.pending_request(job)
 }
 
 pub fn does(daemon: &Daemon, request: AdminRequest) -> AdminReply {

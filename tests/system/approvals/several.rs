@@ -10,7 +10,7 @@ use remit_tests::process::Identity;
 use remit_wire::outcome::State;
 
 use super::scene::{
-    APPROVERS, POLICY, about, approve_as, asked, deny, does, events, listed, options, pending,
+    APPROVERS, POLICY, about, approve_as, asked, deny, does, events, listed, options,
 };
 
 fn policy(count: usize) -> String {
@@ -68,7 +68,7 @@ fn two_different_people_approve() {
     let notes = caller.job(job, 0).unwrap().notes;
     let so_far = "approved by #64005; 1 other person has to approve it, too";
     assert_eq!(notes, [so_far], "its requester knows");
-    assert!(pending(&daemon, &other_admin())[0].yours);
+    assert!(daemon.pending(&other_admin())[0].yours);
     assert_eq!(counted(&daemon, &other_admin(), job).unwrap(), 0);
     assert_eq!(caller.end_of(job).state, State::Exited);
     let kinds = events(&daemon, job);

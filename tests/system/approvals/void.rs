@@ -12,7 +12,6 @@ use remit_wire::outcome::State;
 
 use super::scene::{
     POLICY, approve, approve_as, asked, asks, code, deny, does, events, listed, options, started,
-    status,
 };
 
 fn is_void(caller: &mut Caller, job: remit_common::names::JobId, why: &str) {
@@ -44,9 +43,9 @@ fn new_policy_voids_pending_request() {
         does(&daemon, AdminRequest::Reload),
         AdminReply::Reloaded(_)
     ));
-    assert_eq!(status(&daemon).pending, 1);
+    assert_eq!(daemon.status().pending, 1);
     edit_policy(&daemon);
-    assert_eq!(status(&daemon).pending, 0);
+    assert_eq!(daemon.status().pending, 0);
     is_void(&mut caller, job, "the policy has changed");
     assert_eq!(events(&daemon, job), ["asked", "void"]);
     let refused = [
@@ -124,7 +123,7 @@ fn pending_request_is_void_after_any_daemon_end() {
                 daemon.restart_insistently();
             }
         }
-        assert_eq!(status(&daemon).pending, 0);
+        assert_eq!(daemon.status().pending, 0);
         let mut caller = Caller::new(&daemon, &user_a());
         let report = caller.end_of(job);
         assert_eq!(code(&report), "approval_void", "{report:?}");

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::scene::{
     GROUP, POLICY, changes, file, give, give_as, listed, options, reloads, revoke, runs, started,
-    status, to_a, with_group,
+    to_a, with_group,
 };
 
 #[test]
@@ -28,7 +28,7 @@ fn uses_run_out() {
     assert!(reloads(&daemon));
     assert_eq!(listed(&daemon)[0].uses_left, Some(1));
     assert!(runs(&daemon, &user_a(), "site.switch", &[("to", "blue")]));
-    assert_eq!((listed(&daemon), status(&daemon).grants), (Vec::new(), 0));
+    assert_eq!((listed(&daemon), daemon.status().grants), (Vec::new(), 0));
     assert!(!reloads(&daemon));
     assert_eq!(daemon.records("intent").len(), 2);
     daemon.stop();
@@ -67,7 +67,7 @@ fn time_runs_out_and_that_is_recorded() {
     };
     assert!(start.elapsed() >= Duration::from_secs(2));
     assert_eq!(expired["REMIT_GRANT"], grant.to_string());
-    assert_eq!((listed(&daemon), status(&daemon).grants), (Vec::new(), 0));
+    assert_eq!((listed(&daemon), daemon.status().grants), (Vec::new(), 0));
     assert!(!reloads(&daemon));
     daemon.stop();
 }

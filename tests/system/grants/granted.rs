@@ -13,7 +13,7 @@ use remit_wire::outcome::State;
 
 use super::scene::{
     GROUP, accesses, changes, file, give, give_as, listed, member, options, reloads, runs, started,
-    status, to_a, with_group,
+    to_a, with_group,
 };
 
 #[test]
@@ -43,7 +43,7 @@ fn granted_change_starts_and_record_names_grant() {
     let all = listed(&daemon);
     assert_eq!((all.len(), all[0].grant, all[0].by_uid), (1, grant, 64_005));
     assert!(all[0].left_ms > 0 && all[0].left_ms <= 60_000, "{all:?}");
-    assert_eq!(status(&daemon).grants, 1);
+    assert_eq!(daemon.status().grants, 1);
     daemon.stop();
 }
 
@@ -318,7 +318,7 @@ fn damaged_grants_file_is_quarantined_and_grants_end() {
         *bytes.last_mut().expect("it has bytes") ^= 1;
         fs::write(file(&daemon), &bytes).expect("the directory is writable");
         daemon.restart_insistently();
-        assert_eq!((listed(&daemon), status(&daemon).grants), (Vec::new(), 0));
+        assert_eq!((listed(&daemon), daemon.status().grants), (Vec::new(), 0));
         assert!(!reloads(&daemon));
         let quarantined = file(&daemon).with_extension(format!("damaged-{round}"));
         assert_eq!(fs::read(quarantined).expect("it is kept"), bytes);

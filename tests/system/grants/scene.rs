@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, Status};
+use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::refusal::Refusal;
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, change};
@@ -136,17 +136,7 @@ pub fn revoke(daemon: &Daemon, grant: Option<u64>) -> Result<String, Refusal> {
 }
 
 pub fn listed(daemon: &Daemon) -> Vec<ActiveGrant> {
-    match daemon.administers(&admin(), AdminRequest::Grants) {
-        Ok(AdminReply::Grants(all)) => all,
-        other => panic!("{other:?}"),
-    }
-}
-
-pub fn status(daemon: &Daemon) -> Status {
-    match daemon.administers(&admin(), AdminRequest::Status) {
-        Ok(AdminReply::Status(status)) => *status,
-        other => panic!("{other:?}"),
-    }
+    daemon.grants(&admin())
 }
 
 pub fn changes(

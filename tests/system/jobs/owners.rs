@@ -1,49 +1,17 @@
 //! A job is invisible to other users: answers are byte for byte those for an unknown job. Administrators list and stop
 //! the jobs of all.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
-use remit_common::caps;
-use remit_common::frame::{self, HEADER, encode};
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, script};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b, user_m};
-use remit_tests::process::Identity;
 use remit_wire::client::ClientError;
 use remit_wire::outcome::{State, Stream};
-use remit_wire::{
-    Follow, FromClient, GrepQuery, Hello, JobQuery, PROTOCOL, PageQuery, PartQuery, Request,
-};
+use remit_wire::{Follow, GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 
 use super::scene::{Holder, end_of, ids, one_slot, queued};
-
-fn read_frame(stream: &mut UnixStream) -> Vec<u8> {
-    let mut header = [0; HEADER];
-    stream.read_exact(&mut header).expect("the daemon answers");
-    let length = frame::header(header, caps::FRAME).expect("it is a frame");
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).expect("the daemon answers");
-    bytes
-}
-
-fn answer(daemon: &Daemon, user: &Identity, request: Request) -> Vec<u8> {
-    let mut stream = daemon.connect(user).expect("they may connect");
-    for message in [
-        FromClient::Hello(Hello {
-            protocol: PROTOCOL,
-            client: "somebody".into(),
-        }),
-        FromClient::Call { id: 7, request },
-    ] {
-        let bytes = encode(&message, caps::FRAME).expect("it is short");
-        stream.write_all(&bytes).expect("the daemon reads");
-    }
-    let _welcome = read_frame(&mut stream);
-    read_frame(&mut stream)
-}
+use crate::policy::scene::answer;
 
 fn questions(job: JobId) -> Vec<(&'static str, Request)> {
     let page = |tail| PageQuery {

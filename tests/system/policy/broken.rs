@@ -10,7 +10,7 @@ use remit_common::caps;
 use remit_tests::caller::{named, stdout};
 use remit_tests::daemon::{Daemon, user_a};
 
-use super::scene::{FILE, GRANTS, asked, prints, reload, status, ungranted_user, with};
+use super::scene::{FILE, GRANTS, asked, prints, reload, ungranted_user, with};
 
 const COMMAND: &str = "[[command]]\nname = \"a.b\"\nsummary = \"s\"\nargv = [\"/usr/bin/true\"]\n\
                        effect = \"read\"\nprofile = \"read\"\n";
@@ -206,7 +206,7 @@ fn serves_as_before(daemon: &Daemon, digest: &str, what: &str) {
     let report = asked(daemon, &user_a(), named("site.look", &[]));
     let report = report.unwrap_or_else(|why| panic!("{what}: {why}"));
     assert_eq!(stdout(&report), "[old]", "{what}");
-    assert_eq!(status(daemon).policy, digest, "{what}");
+    assert_eq!(daemon.status().policy, digest, "{what}");
     let refused = asked(daemon, &ungranted_user(), named("site.look", &[]));
     assert!(refused.is_err(), "{what}: it was not granted");
 }
@@ -216,7 +216,8 @@ fn is_refused(daemon: &Daemon, what: &str) -> String {
         Err(refusal) => refusal,
         Ok(reloaded) => panic!("{what} went live: {reloaded:?}"),
     };
-    let why = status(daemon)
+    let why = daemon
+        .status()
         .policy_error
         .unwrap_or_else(|| panic!("{what}: the status says nothing"));
     assert!(
@@ -237,7 +238,7 @@ fn is_refused(daemon: &Daemon, what: &str) -> String {
 #[test]
 fn forty_broken_policies_are_refused_with_location() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     let other = daemon.path().join("config/policy.d/50-other.toml");
     let mut wrong = Vec::new();
     for (text, line, word) in BROKEN {
@@ -262,7 +263,7 @@ fn forty_broken_policies_are_refused_with_location() {
     fs::remove_file(other).expect("it is ours");
     daemon.set_file(FILE, &good());
     let _ = reload(&daemon).expect("it is right again");
-    let now = status(&daemon);
+    let now = daemon.status();
     assert_eq!((now.policy_error, now.policy), (None, digest));
     daemon.is_well();
     daemon.stop();
@@ -278,7 +279,7 @@ fn all_errors_are_reported_with_line_and_marker() {
     daemon.set_file("config/policy.d/60-more.toml", "[[deny]]\nto = [\"#1\"]\n");
     let said = is_refused(&daemon, "three errors");
     assert!(said.contains("2 more"), "{said}");
-    let all = status(&daemon).policy_error.expect("it is broken");
+    let all = daemon.status().policy_error.expect("it is broken");
     for location in ["50-other.toml:4:", "50-other.toml:7:", "60-more.toml:1:"] {
         assert!(all.contains(location), "{location}: {all}");
     }
@@ -384,7 +385,7 @@ const ODD: &[(&str, Prepare)] = &[
 #[test]
 fn unsafe_policy_file_is_refused_without_blocking() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     let path = daemon.path().join("config/policy.d/50-odd.toml");
     for (what, prepare) in ODD {
         prepare(&path);
@@ -420,7 +421,7 @@ fn unsafe_policy_file_is_refused_without_blocking() {
 #[test]
 fn leftovers_ignored_masks_hide_vendor_files_are_replaced() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     for name in [
         "50-a.toml~",
         ".50-a.toml.swp",
@@ -432,7 +433,7 @@ fn leftovers_ignored_masks_hide_vendor_files_are_replaced() {
         daemon.set_file(&format!("config/policy.d/{name}"), "nonsense");
     }
     let _ = reload(&daemon).expect("nobody reads them");
-    assert_eq!(status(&daemon).policy, digest);
+    assert_eq!(daemon.status().policy, digest);
     let vendor = "[[grant]]\nname = \"vendor\"\nto = [\"#64002\"]\nallow = [\"site.look\"]\n";
     daemon.set_file("vendor/policy.d/90-vendor.toml", vendor);
     let _ = reload(&daemon).expect("it is right");
@@ -447,7 +448,7 @@ fn leftovers_ignored_masks_hide_vendor_files_are_replaced() {
     let mask = daemon.path().join("config/policy.d/90-vendor.toml");
     symlink("/dev/null", &mask).expect("it is ours");
     let _ = reload(&daemon).expect("it is right");
-    assert_eq!(status(&daemon).policy, digest, "masked");
+    assert_eq!(daemon.status().policy, digest, "masked");
     fs::remove_file(&mask).expect("it is ours");
     daemon.set_file("config/policy.d/90-vendor.toml", "# nothing\n");
     let _ = reload(&daemon).expect("it is right");

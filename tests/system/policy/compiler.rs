@@ -19,7 +19,7 @@ use remit_tests::daemon::{Daemon, user_a};
 use remit_tests::process::{Identity, Process, descendants, status_field};
 use remit_tests::test_dir::built;
 
-use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
+use super::scene::{FILE, GRANTS, asked, prints, reload, with};
 
 const COMPILER: &str = "bin/remit-compiler";
 
@@ -60,7 +60,7 @@ fn compiler_fails_old_policy_stays_in_force() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
     let own = daemon.path().join("bin/kept");
     fs::hard_link(daemon.path().join(COMPILER), &own).expect("it is the same directory");
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     daemon.set_file(FILE, &(prints("site.look", "\"new\"", "") + GRANTS));
     let model = |model: Vec<u8>| FromCompiler::Compiled {
         model,
@@ -108,7 +108,7 @@ fn compiler_fails_old_policy_stays_in_force() {
         let found = reload(&daemon).expect_err("there is no policy").message;
         assert!(found.contains(why), "{script}: {found}");
         assert!(!found.contains("remit.toml"), "{script}: {found}");
-        assert_eq!(status(&daemon).policy, digest, "{script}");
+        assert_eq!(daemon.status().policy, digest, "{script}");
         let look = asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
         assert_eq!(stdout(&look), "[old]", "{script}");
     }
@@ -120,7 +120,7 @@ fn compiler_fails_old_policy_stays_in_force() {
 
     fs::rename(&own, daemon.path().join(COMPILER)).expect("it is the same directory");
     let _ = reload(&daemon).expect("it is right");
-    assert_ne!(status(&daemon).policy, digest);
+    assert_ne!(daemon.status().policy, digest);
     daemon.stop();
 }
 
@@ -129,7 +129,7 @@ fn compiler_fails_for_settings_old_policy_stays_in_force() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
     let own = daemon.path().join("bin/kept");
     fs::hard_link(daemon.path().join(COMPILER), &own).expect("it is the same directory");
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     daemon.set_file(FILE, &(prints("site.look", "\"new\"", "") + GRANTS));
     let sends = |message| script_that_sends(&daemon, &message, "exec sleep 60");
     let refused = |message: &str| {
@@ -179,11 +179,11 @@ fn compiler_fails_for_settings_old_policy_stays_in_force() {
         let found = reload(&daemon).expect_err("there are no settings").message;
         assert!(found.contains(why), "{script}: {found}");
         assert!(found.contains("/config/remit.toml'"), "{script}: {found}");
-        assert_eq!(status(&daemon).policy, digest, "{script}");
+        assert_eq!(daemon.status().policy, digest, "{script}");
     }
     fs::rename(&own, daemon.path().join(COMPILER)).expect("it is the same directory");
     let _ = reload(&daemon).expect("it is right");
-    assert_ne!(status(&daemon).policy, digest);
+    assert_ne!(daemon.status().policy, digest);
     daemon.stop();
 }
 
@@ -265,7 +265,7 @@ fn compiler_is_out_of_reach_of_other_processes() {
 #[test]
 fn lies_of_the_compiler_cost_bounded_memory() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     let question = |length| FromCompiler::Asks(Question::Program("x".repeat(length)));
     let too_much = "its questions are too many or too long";
     replace_for_policies(
@@ -312,6 +312,6 @@ fn lies_of_the_compiler_cost_bounded_memory() {
         found.contains("the child that reads the policy died"),
         "{found}"
     );
-    assert_eq!(status(&daemon).policy, digest);
+    assert_eq!(daemon.status().policy, digest);
     daemon.stop();
 }

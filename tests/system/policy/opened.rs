@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP};
 
-use super::scene::{FILE, reload, status};
+use super::scene::{FILE, reload};
 
 /// Lets user A write a table of cron, as root.
 pub const OPENS: &str = r##"
@@ -82,7 +82,7 @@ pub fn lay_machine(daemon: &Daemon) {
 #[test]
 fn policy_that_opens_a_path_is_refused_with_its_steps_until_it_accepts_it() {
     let daemon = daemon(Options::default());
-    let before = status(&daemon).policy;
+    let before = daemon.status().policy;
     daemon.set_file(FILE, &whole(&[BEFORE, OPENS]));
     let refused = reload(&daemon).expect_err("bot becomes root").message;
     for part in [
@@ -92,7 +92,7 @@ fn policy_that_opens_a_path_is_refused_with_its_steps_until_it_accepts_it() {
     ] {
         assert!(refused.contains(part), "{refused}");
     }
-    assert_eq!(status(&daemon).policy, before);
+    assert_eq!(daemon.status().policy, before);
     let other = ACCEPTS.replace("\"root\"", "\"remit\"");
     daemon.set_file(FILE, &whole(&[BEFORE, OPENS, &other]));
     assert!(reload(&daemon).is_err(), "another path is accepted");
@@ -103,7 +103,7 @@ fn policy_that_opens_a_path_is_refused_with_its_steps_until_it_accepts_it() {
         changes.contains("a path of bot to root is accepted"),
         "{changes}"
     );
-    assert_ne!(status(&daemon).policy, before);
+    assert_ne!(daemon.status().policy, before);
     // What is in force opens nothing again, also without its [[accept]].
     daemon.set_file(FILE, &whole(&["# a comment\n", BEFORE, OPENS]));
     let changes = reload(&daemon).expect("it is in force").changes.join("\n");

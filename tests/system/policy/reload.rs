@@ -11,7 +11,7 @@ use remit_tests::daemon::{BROKER, Daemon, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::Identity;
 use remit_wire::{Request, Run};
 
-use super::scene::{FILE, GRANTS, asked, prints, reload, status, with};
+use super::scene::{FILE, GRANTS, asked, prints, reload, with};
 
 fn policy(word: &str) -> String {
     prints("site.look", &format!("\"{word}\""), "") + GRANTS
@@ -49,14 +49,14 @@ fn reload_reports_gained_and_lost_access() {
 #[test]
 fn two_changed_files_load_together_or_not() {
     let daemon = with(&prints("site.look", "\"old\"", ""));
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     daemon.set_file(FILE, &policy("new"));
     daemon.set_file(
         "config/policy.d/60-half.toml",
         "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.lo",
     );
     assert!(reload(&daemon).is_err());
-    assert_eq!(status(&daemon).policy, digest);
+    assert_eq!(daemon.status().policy, digest);
     let look = || asked(&daemon, &user_a(), named("site.look", &[])).expect("it is granted");
     assert_eq!(stdout(&look()), "[old]");
     daemon.set_file(
@@ -64,7 +64,7 @@ fn two_changed_files_load_together_or_not() {
         "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.look\"]\n",
     );
     let _ = reload(&daemon).expect("both are right");
-    assert_ne!(status(&daemon).policy, digest);
+    assert_ne!(daemon.status().policy, digest);
     assert_eq!(stdout(&look()), "[new]");
     assert!(asked(&daemon, &user_b(), named("site.look", &[])).is_ok());
     daemon.stop();
@@ -75,7 +75,7 @@ fn two_changed_files_load_together_or_not() {
 #[test]
 fn profile_with_job_or_broker_uid_is_refused() {
     let daemon = with("");
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     let first = daemon.first_job_uid();
     let refused = |uid: u32| {
         let profile = format!("[profile.p]\nbase = \"strict\"\nuser = \"#{uid}\"\n");
@@ -91,7 +91,7 @@ fn profile_with_job_or_broker_uid_is_refused() {
     for uid in taken {
         assert!(refused(uid), "{uid}");
     }
-    assert_eq!(status(&daemon).policy, digest);
+    assert_eq!(daemon.status().policy, digest);
     assert!(!refused(64_077));
 
     let config = daemon.path().join("config/remit.toml");
@@ -119,7 +119,7 @@ fn file_replaced_during_load_is_old_or_new() {
         .map(|text| {
             daemon.set_file(FILE, text);
             let _ = reload(&daemon).expect("it is right");
-            status(&daemon).policy
+            daemon.status().policy
         })
         .collect();
     assert_ne!(digests[0], digests[1]);
@@ -139,13 +139,13 @@ fn file_replaced_during_load_is_old_or_new() {
     });
     let mut live = [0, 0];
     for _ in 0..100 {
-        let before = status(&daemon).policy;
+        let before = daemon.status().policy;
         if let Err(refusal) = reload(&daemon) {
             // The file was removed or renamed when it was checked, and this is reported.
             assert!(refusal.message.contains("10-test.toml"), "{refusal:?}");
-            assert_eq!(status(&daemon).policy, before);
+            assert_eq!(daemon.status().policy, before);
         }
-        let now = status(&daemon).policy;
+        let now = daemon.status().policy;
         let at = digests
             .iter()
             .position(|digest| *digest == now)
@@ -240,7 +240,7 @@ fn nothing_starts_after_denial_is_in_force() {
     let many = "[[grant]]\nto = [\"%#64777\"]\nallow = [\"site.*\"]\n";
     let deny = "[[deny]]\nto = [\"%#64777\"]\ndeny = [\"site.*\"]\n";
     let daemon = Arc::new(with(&(prints("site.look", "\"x\"", "") + many)));
-    let granted = status(&daemon).policy;
+    let granted = daemon.status().policy;
     let [open, shut] =
         ["", deny].map(|deny| prints("site.look", "\"x\"", "") + many + "\n" + GRANTS + deny);
     let stop = Arc::new(AtomicBool::new(false));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant};
+use remit_common::admin::{AdminRequest, Grantee, NewGrant};
 use remit_tests::caller::{Caller, argv, at_once, change, named, script};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
 use remit_wire::outcome::{JobReport, State};
@@ -100,20 +100,7 @@ fn with_policy(daemon: &Daemon, edit: impl Fn(String) -> String) -> std::path::P
 fn approve(daemon: &Daemon, report: &JobReport) {
     assert_eq!(report.state, State::AwaitingApproval, "{report:?}");
     let job = report.job;
-    let pending = daemon.administer(AdminRequest::Pending { seen: None });
-    let Ok(AdminReply::Pending { requests, .. }) = pending else {
-        panic!("{pending:?}");
-    };
-    let mut requests = requests.into_iter();
-    let digest = requests
-        .find(|one| one.job == job)
-        .expect("it waits")
-        .digest;
-    let done = daemon.administer(AdminRequest::Approve {
-        job,
-        digest,
-        signature: None,
-    });
+    let done = daemon.approve(&admin(), job, daemon.pending_request(job).digest);
     assert!(done.is_ok(), "{done:?}");
 }
 

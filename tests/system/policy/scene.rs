@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use remit_common::admin::{AdminReply, AdminRequest, Reloaded, Status};
+use remit_common::admin::{AdminReply, AdminRequest, Reloaded};
 use remit_common::caps;
 use remit_common::frame::{self, HEADER, encode};
 use remit_common::refusal::Refusal;
@@ -59,13 +59,6 @@ pub fn reload(daemon: &Daemon) -> Result<Reloaded, Refusal> {
     match daemon.administer(AdminRequest::Reload) {
         Ok(AdminReply::Reloaded(reloaded)) => Ok(reloaded),
         Ok(AdminReply::Refused(refusal)) | Err(ClientError::Refused(refusal)) => Err(refusal),
-        other => panic!("{other:?}"),
-    }
-}
-
-pub fn status(daemon: &Daemon) -> Status {
-    match daemon.administer(AdminRequest::Status) {
-        Ok(AdminReply::Status(status)) => *status,
         other => panic!("{other:?}"),
     }
 }

@@ -10,7 +10,7 @@ use remit_tests::process::Identity;
 use remit_wire::Run;
 use serde_json::Value;
 
-use super::scene::{FILE, asked, prints, reload, status, with};
+use super::scene::{FILE, asked, prints, reload, with};
 
 const SHADOW: &str = "config/shadow/policy.d/10-test.toml";
 const SECRET: &str = "hunter2hunter2";
@@ -105,7 +105,7 @@ fn other_verdicts_of_the_shadow_policy_are_recorded_and_change_nothing() {
     set_shadow(&daemon, &shadow);
     let loaded = reload(&daemon).expect("both are right");
     assert_eq!(loaded.warnings, [""; 0]);
-    let digest = status(&daemon).policy;
+    let digest = daemon.status().policy;
     let cases = [
         // What is asked, the verdict that counts, the one of the shadow policy and its reason.
         (
@@ -152,7 +152,7 @@ fn other_verdicts_of_the_shadow_policy_are_recorded_and_change_nothing() {
     }
     let whole = serde_json::to_string(&daemon.audit()).unwrap();
     assert!(!whole.contains(SECRET), "a secret is in a record");
-    let line = status(&daemon).shadow.expect("it is in use");
+    let line = daemon.status().shadow.expect("it is in use");
     assert!(
         line.ends_with("other verdicts on 6 of 9 requests since it was loaded"),
         "{line}"
@@ -180,7 +180,7 @@ fn a_shadow_policy_that_does_not_load_is_reported_and_the_policy_loads() {
         let text = loaded.warnings.join("\n");
         let begin = "shadow policy: warning: it is not in use: ";
         assert!(text.contains(begin) && text.contains(why), "{why}: {text}");
-        assert_eq!(status(&daemon).shadow, None);
+        assert_eq!(daemon.status().shadow, None);
         assert_eq!(stdout(&look()), "[x]");
         let records = daemon.records("intent");
         assert!(
@@ -208,7 +208,7 @@ fn a_shadow_policy_that_does_not_load_is_reported_and_the_policy_loads() {
     warns("error");
     fs::remove_dir_all(dir.parent().unwrap()).unwrap();
     assert_eq!(reload(&daemon).expect("it is right").warnings, [""; 0]);
-    assert_eq!(status(&daemon).shadow, None);
+    assert_eq!(daemon.status().shadow, None);
     let refused = asked(&daemon, &user_a(), named("site.other", &[])).unwrap_err();
     assert_eq!(refused.code, Code::NotFound);
     daemon.stop();

@@ -11,6 +11,8 @@ pub use remit_tests::process::until;
 use remit_wire::outcome::{JobReport, State};
 use serde_json::Value;
 
+pub use crate::grants::scene::give_as;
+
 pub const BOT: u32 = 64_501;
 pub const ANN: u32 = 64_502;
 pub const BOB: u32 = 64_503;
@@ -125,24 +127,8 @@ pub fn to_bot(what: &str) -> NewGrant {
     }
 }
 
-pub fn give_as(daemon: &Daemon, user: &Identity, new: NewGrant) -> Result<ActiveGrant, Refusal> {
-    match daemon.administers(
-        user,
-        AdminRequest::Grant {
-            new,
-            accepts_paths: false,
-        },
-    )? {
-        AdminReply::Granted(granted) => Ok(*granted),
-        other => panic!("{other:?}"),
-    }
-}
-
 pub fn grants(daemon: &Daemon) -> Vec<ActiveGrant> {
-    match daemon.administers(&Identity::new(0, &[]), AdminRequest::Grants) {
-        Ok(AdminReply::Grants(all)) => all,
-        other => panic!("{other:?}"),
-    }
+    daemon.grants(&Identity::new(0, &[]))
 }
 
 pub fn reload(daemon: &Daemon) {
@@ -175,13 +161,8 @@ pub fn asked(daemon: &Daemon) -> PendingView {
 }
 
 pub fn pending(daemon: &Daemon, job: JobId) -> Option<PendingView> {
-    let root = Identity::new(0, &[]);
-    match daemon.administers(&root, AdminRequest::Pending { seen: None }) {
-        Ok(AdminReply::Pending { requests, .. }) => {
-            requests.into_iter().find(|view| view.job == job)
-        }
-        other => panic!("{other:?}"),
-    }
+    let mut all = daemon.pending(&Identity::new(0, &[])).into_iter();
+    all.find(|view| view.job == job)
 }
 
 pub fn approve(
@@ -189,15 +170,7 @@ pub fn approve(
     user: &Identity,
     view: &PendingView,
 ) -> Result<AdminReply, Refusal> {
-    let (job, digest) = (view.job, view.digest);
-    daemon.administers(
-        user,
-        AdminRequest::Approve {
-            job,
-            digest,
-            signature: None,
-        },
-    )
+    daemon.approve(user, view.job, view.digest)
 }
 
 pub fn newest(daemon: &Daemon, event: &str) -> Value {

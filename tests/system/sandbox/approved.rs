@@ -9,7 +9,7 @@ use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::hex::hex;
 use remit_common::refusal::Code;
 use remit_tests::caller::{Caller, argv, at_once, change, stdout};
-use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, user_a};
+use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::Identity;
 use remit_tests::test_dir::TestDir;
 use remit_wire::outcome::{JobReport, State};
@@ -151,18 +151,8 @@ fn asks(daemon: &Daemon, name: &str) -> (Caller, JobReport) {
 }
 
 fn approves(daemon: &Daemon, report: &JobReport) {
-    let seen = daemon.administer(AdminRequest::Pending { seen: None });
-    let Ok(AdminReply::Pending { requests, .. }) = seen else {
-        panic!("{seen:?}");
-    };
-    let of = requests.iter().find(|request| request.job == report.job);
-    let digest = of.expect("it waits").digest;
-    let job = report.job;
-    let done = daemon.administer(AdminRequest::Approve {
-        job,
-        digest,
-        signature: None,
-    });
+    let digest = daemon.pending_request(report.job).digest;
+    let done = daemon.approve(&admin(), report.job, digest);
     assert!(matches!(done, Ok(AdminReply::Done(_))), "{done:?}");
 }
 
@@ -248,19 +238,9 @@ fn what_changes_before_the_approval_is_void() {
         let (mut caller, report) = asks(&daemon, name);
         change(&stage);
         let digest = report.approval.as_ref().expect("it waits").digest.clone();
-        let shown = AdminRequest::Pending { seen: None };
-        let Ok(AdminReply::Pending { requests, .. }) = daemon.administer(shown) else {
-            panic!("no list");
-        };
-        let request = requests.iter().find(|one| one.job == report.job);
-        let request = request.expect("it waits");
+        let request = daemon.pending_request(report.job);
         assert_eq!(hex(&request.digest), digest);
-        let approve = AdminRequest::Approve {
-            job: report.job,
-            digest: request.digest,
-            signature: None,
-        };
-        let answer = daemon.administer(approve);
+        let answer = daemon.approve(&admin(), report.job, request.digest);
         assert!(!matches!(answer, Ok(AdminReply::Done(_))), "{answer:?}");
         let report = caller.end_of(report.job);
         let ending = report.ending.as_ref().expect("it has ended");

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use remit_common::admin::{AdminReply, AdminRequest};
 use remit_tests::attack::allowed::Check;
 use remit_tests::attack::strict::StrictIdentity;
 use remit_tests::control::{Outcome, Seen};
@@ -143,10 +142,7 @@ impl Arena {
 
     /// Returns Landlock's ABI version for jobs; 0 without Landlock.
     pub fn landlock(&self) -> u32 {
-        match self.daemon.administer(AdminRequest::Status) {
-            Ok(AdminReply::Status(status)) => status.landlock,
-            other => panic!("{other:?}"),
-        }
+        self.daemon.status().landlock
     }
 
     pub fn run(&mut self, argv: Vec<String>) -> JobReport {

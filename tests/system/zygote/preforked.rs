@@ -337,11 +337,7 @@ fn alternating_profiles_both_get_preforked_children() {
 fn what_goes_unused_leaves_nothing() {
     let daemon = Daemon::start(site("base = \"strict\"\nread = [\"/usr/share\"]"));
     let mut caller = Caller::new(&daemon, &user_a());
-    let cgroup = match daemon.administers(&admin(), AdminRequest::Status) {
-        Ok(AdminReply::Status(status)) => status.cgroup,
-        other => panic!("{other:?}"),
-    };
-    let base = cgroup.expect("there are cgroups");
+    let base = daemon.status().cgroup.expect("there are cgroups");
     let own = |jobs: &mut Vec<String>| {
         let all = fs::read_dir(&base).expect("it is there");
         let names = all.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
