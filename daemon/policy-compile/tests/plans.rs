@@ -999,7 +999,8 @@ fn turn_of_a_command_asks_the_policy_again() {
 #[test]
 fn units_are_completed_in_what_follows() {
     let text = "[[command]]\nname = 'site.unit'\nsummary = 'x'\nargv = ['/usr/bin/true', '{unit}']\neffect = 'change'\nprofile = 'strict'\nargs.unit = { type = 'unit' }";
-    let policy = policy(&format!("{COMMANDS}\n{text}")).0;
+    let acts = ASKS.replace("'site.later'", "'site.unit'");
+    let policy = site(&format!("{text}\n{acts}"));
     for (call, expect) in [
         ("site.unit unit=nginx", "site.unit unit=nginx.service"),
         ("site.unit unit=a.timer", "site.unit unit=a.timer"),
@@ -1007,8 +1008,40 @@ fn units_are_completed_in_what_follows() {
         ("plan.undo then=site.unit", "plan.undo then=site.unit"),
     ] {
         let mut args = then(&[call]);
-        policy.complete("plan.commit", &mut args);
+        policy.complete(CALLER, "plan.commit", &mut args);
         assert_eq!(args, then(&[expect]));
+    }
+}
+
+/// A refused caller reads their arguments in their history.
+#[test]
+fn arguments_are_completed_only_of_what_a_rule_names_for_the_caller() {
+    let units = ["site.unit", "site.other"].map(|name| {
+        format!(
+            "[[command]]\nname = '{name}'\nsummary = 'x'\nargv = ['/usr/bin/true', '{{unit}}']\neffect = 'change'\nprofile = 'strict'\nargs.unit = {{ type = 'unit' }}\n"
+        )
+    });
+    let acts = ASKS.replace("'site.later'", "'site.unit'");
+    let units = units.concat();
+    let granted = "[[grant]]\nto = ['#7']\nallow = ['site.unit']\napproval = { by = ['#8'] }\n";
+    let policy = site(&format!("{units}\n{acts}\n{granted}"));
+    let ids = |uid| CallerIds { uid, gids: &[] };
+    let unit = vec![("unit".to_owned(), "nginx".to_owned())];
+    for (uid, name, args, is_completed) in [
+        (7, "site.unit", unit.clone(), true),
+        (9, "site.unit", unit.clone(), false),
+        (7, "site.other", unit, false),
+        (7, "plan.commit", then(&["site.unit unit=nginx"]), true),
+        (9, "plan.commit", then(&["site.unit unit=nginx"]), false),
+        (7, "plan.commit", then(&["site.other unit=nginx"]), false),
+    ] {
+        let mut completed = args.clone();
+        policy.complete(ids(uid), name, &mut completed);
+        assert_eq!(
+            completed != args,
+            is_completed,
+            "{uid} {name} {completed:?}"
+        );
     }
 }
 

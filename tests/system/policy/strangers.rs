@@ -5,7 +5,9 @@ use remit_tests::caller::{Caller, argv, change, named, stdout};
 use remit_tests::daemon::{Daemon, SOCKET_GROUP, user_a, user_b, user_m};
 use remit_tests::process::Identity;
 use remit_wire::outcome::State;
-use remit_wire::{Access, AccessReport, Effect, Purpose, Reply, Request, Run};
+use remit_wire::{
+    Access, AccessReport, Effect, HistoryEntry, HistoryQuery, Purpose, Reply, Request, Run,
+};
 
 use super::scene::{FILE, GRANTS, answer, asked, exit, prints, reload, with};
 
@@ -15,6 +17,10 @@ fn secret() -> String {
         "\"{word}\"",
         "args.word = { type = \"string\" }",
     )
+}
+
+fn unit() -> String {
+    prints("site.unit", "\"{unit}\"", "args.unit = { type = \"unit\" }")
 }
 
 fn access(name: Option<&str>, query: Option<&str>) -> Request {
@@ -45,6 +51,7 @@ fn questions() -> Vec<Request> {
     let mut questions = vec![
         rush(named("site.secret", &right)),
         rush(change("site.secret", &right)),
+        rush(named("site.unit", &[("unit", "nginx")])),
         rush(Run {
             stdin: Some(remit_wire::Bytes::from(b"x".to_vec())),
             ..named("site.secret", &right)
@@ -68,14 +75,53 @@ fn questions() -> Vec<Request> {
 /// Asks each question as a new user: first users without any grant, then members of a group that may run
 /// anything.
 fn answers(daemon: &Daemon) -> Vec<Vec<u8>> {
+    askers()
+        .map(|(question, user)| answer(daemon, &user, question))
+        .collect()
+}
+
+fn askers() -> impl Iterator<Item = (Request, Identity)> {
     let group = |uid| Identity::new(uid, &[SOCKET_GROUP, 64_777]);
     let strangers = (0..).map(|n| Identity::new(67_000 + n, &[SOCKET_GROUP]));
-    let members = (0..).map(|n| group(67_100 + n));
+    let members = (0..).map(move |n| group(67_100 + n));
     let strangers = questions().into_iter().zip(strangers);
     let members = questions().into_iter().zip(members);
-    strangers
-        .chain(members)
-        .map(|(question, user)| answer(daemon, &user, question))
+    strangers.chain(members)
+}
+
+/// Returns what each user reads of their refusals afterwards, the newest first: command, verdict and cause.
+fn histories(daemon: &Daemon) -> Vec<Vec<(Option<String>, String, Option<String>)>> {
+    let query = HistoryQuery {
+        limit: 100,
+        ..HistoryQuery::default()
+    };
+    let own = |user: Identity| match Caller::new(daemon, &user).ask(Request::History(query.clone()))
+    {
+        Ok(Reply::History(page)) => page.entries,
+        other => panic!("{other:?}"),
+    };
+    let entries = askers().map(|(_, user)| own(user).into_iter());
+    let read = |entry: HistoryEntry| (entry.command, entry.verdict, entry.cause);
+    entries.map(|own| own.map(read).collect()).collect()
+}
+
+/// Returns what readers of the journal see of the refusals.
+fn recorded(daemon: &Daemon) -> Vec<Vec<String>> {
+    const FIELDS: [&str; 10] = [
+        "MESSAGE",
+        "REMIT_UID",
+        "REMIT_COMMAND",
+        "REMIT_ARGS",
+        "REMIT_ARGV",
+        "REMIT_VERDICT",
+        "REMIT_CAUSE",
+        "REMIT_RULE",
+        "REMIT_EFFECT",
+        "REMIT_PROFILE",
+    ];
+    let records = daemon.records("refusal").into_iter();
+    records
+        .map(|record| FIELDS.map(|field| record[field].to_string()).to_vec())
         .collect()
 }
 
@@ -84,10 +130,12 @@ fn ungranted_command_answers_as_unknown() {
     let members = "[[grant]]\nname = \"members\"\nto = [\"%#64777\"]\nallow = [\"run\"]\n";
     let certain = "[[grant]]\nto = [\"#64002\"]\nallow = [\"site.*\"]\nargs = { word = [\"x\"] }\n\
                    [[deny]]\nto = [\"%#64777\"]\ndeny = [\"site.secret\"]\nargs = { word = [\"x\"] }\n";
-    let mut daemon = with(&(members.to_owned() + certain + &secret()));
+    let mut daemon = with(&(members.to_owned() + certain + &secret() + &unit()));
     let used = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]));
     assert_eq!(exit(&used.expect("it is granted")), Some(0));
     let there = answers(&daemon);
+    let (history, records) = (histories(&daemon), recorded(&daemon));
+    assert!(history.iter().flatten().count() >= questions().len());
     daemon.set_file(FILE, &(members.to_owned() + GRANTS));
     // Restarts, so that earlier refusals are forgotten.
     daemon.restart_cleanly();
@@ -95,6 +143,13 @@ fn ungranted_command_answers_as_unknown() {
     for (question, (one, other)) in questions().iter().cycle().zip(there.iter().zip(&not_there)) {
         assert_eq!(one, other, "{question:?}");
     }
+    let later = histories(&daemon);
+    for ((question, user), (one, both)) in askers().zip(history.iter().zip(&later)) {
+        assert_eq!(both, &[&one[..]; 2].concat(), "{user:?}: {question:?}");
+    }
+    let later = recorded(&daemon);
+    assert_eq!(later.get(..records.len()), Some(&records[..]));
+    assert_eq!(later.get(records.len()..), Some(&records[..]));
     let used = asked(&daemon, &user_a(), named("site.secret", &[("word", "x")]));
     assert_eq!(used.expect_err("it is gone").code, Code::NotFound);
     daemon.stop();

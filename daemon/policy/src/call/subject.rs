@@ -113,7 +113,7 @@ impl Call {
     #[must_use]
     pub fn completed(mut self, policy: &Policy) -> Self {
         if let Some(name) = &self.name {
-            policy.complete(name, &mut self.args);
+            policy.complete_args(name, &mut self.args, &|_| true);
         }
         self
     }

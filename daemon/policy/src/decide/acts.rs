@@ -42,10 +42,10 @@ fn denial(object: &str, what: String, next: &str) -> Denial {
 }
 
 /// A name and arguments, not checked.
-type Parsed = (String, Vec<(String, String)>);
+pub(super) type Parsed = (String, Vec<(String, String)>);
 
 /// Reads `service.reload unit=nginx.service`: a name and arguments with one space before each. No value has a space.
-fn parse(text: &str) -> Result<Parsed, Denial> {
+pub(super) fn parse(text: &str) -> Result<Parsed, Denial> {
     const NEXT: &str =
         "write the name, then NAME=VALUE for each argument, as 'service.reload unit=nginx.service'";
     let wrong = |why: &str| {
@@ -67,7 +67,7 @@ fn parse(text: &str) -> Result<Parsed, Denial> {
     Ok((name.to_owned(), args.collect::<Result<_, _>>()?))
 }
 
-fn text(name: &str, args: &[(String, String)]) -> String {
+pub(super) fn text(name: &str, args: &[(String, String)]) -> String {
     let args = args.iter().map(|(name, value)| format!(" {name}={value}"));
     std::iter::once(name.to_owned()).chain(args).collect()
 }
@@ -160,18 +160,6 @@ impl Command {
 }
 
 impl Policy {
-    /// Completes the calls of `then`, as [`Policy::complete`] does with arguments.
-    pub(crate) fn complete_acts(&self, then: &mut String) {
-        if let Ok((name, mut args)) = parse(then)
-            && self
-                .command(&name)
-                .is_some_and(|command| !command.is_commit())
-        {
-            self.complete(&name, &mut args);
-            *then = text(&name, &args);
-        }
-    }
-
     /// Returns the commands that follow this call of a commit. `allowing`: the rules that allow the call. One of them has
     /// to name all of them. Without an approval of a rule, each of them may need none either.
     pub(super) fn acts(

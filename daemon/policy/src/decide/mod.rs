@@ -24,6 +24,7 @@ mod basis;
 pub mod changes;
 mod choices;
 pub(crate) mod denial;
+mod granted;
 pub mod index;
 mod needs_approval;
 pub(crate) mod pre_approval;
@@ -240,20 +241,6 @@ impl Policy {
             }
         };
         verdict.unwrap_or_else(Verdict::Deny)
-    }
-
-    /// Returns true if a rule grants this caller a command, with any arguments. Otherwise all calls of it have one verdict.
-    pub fn is_granted(&self, caller: CallerIds<'_>, name: &str) -> bool {
-        let speaking = self.granting.of(caller);
-        let mut granting = self.granting.positions(&speaking, name);
-        refused_id(caller.uid).is_none() && granting.next().is_some()
-    }
-
-    /// Returns the rules about this caller and name, in the order of decision.
-    fn rules_about(&self, caller: CallerIds<'_>, name: &str) -> Vec<&GrantRule> {
-        let speaking = self.granting.of(caller);
-        let positions = self.granting.positions(&speaking, name);
-        positions.filter_map(|at| self.grants.get(at)).collect()
     }
 
     fn run(

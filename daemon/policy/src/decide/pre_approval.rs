@@ -226,7 +226,7 @@ impl Policy {
         });
         let complete = |named: Named<'_>| {
             let mut own = args.to_vec();
-            self.complete(named.name(), &mut own);
+            self.complete_args(named.name(), &mut own, &|_| true);
             own
         };
         let each: Vec<Vec<(String, String)>> = named.map(complete).collect();

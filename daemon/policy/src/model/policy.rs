@@ -2,14 +2,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use remit_common::builtin::{self, Builtin, UnitName};
+use remit_common::builtin::{self, Builtin};
 use remit_common::refusal::Refusal;
 use remit_common::wire::Effect;
 
 use crate::decide::index::Index;
 use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
-use crate::model::command::{Command, Param, ParamKind, THEN};
+use crate::model::command::Command;
 use crate::model::profile::{Base, Profile};
 use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
 
@@ -210,26 +210,6 @@ impl Policy {
 
     pub fn command(&self, name: &str) -> Option<&Arc<Command>> {
         self.commands.get(name)
-    }
-
-    /// Completes units in the arguments of a command: `nginx` becomes `nginx.service`. Rules and records have one name.
-    pub fn complete(&self, name: &str, args: &mut [(String, String)]) {
-        let Some(command) = self.command(name) else {
-            return;
-        };
-        for (name, value) in args {
-            if command.takes_acts() && name == THEN {
-                self.complete_acts(value);
-            }
-            let is_unit =
-                |param: &Param| param.name == *name && matches!(param.kind, ParamKind::Unit { .. });
-            if let (true, Ok(unit)) = (
-                command.params.iter().any(is_unit),
-                value.parse::<UnitName>(),
-            ) {
-                *value = unit.to_string();
-            }
-        }
     }
 
     /// Returns every profile: `read`, `strict` and `host`, then those of files, by name.

@@ -102,7 +102,7 @@ pub fn refuse_unstarted_if_closed(cx: &mut RequestCx<'_>) {
     refuse_giving(cx, &refusal, |_| true);
     let mut refused = Vec::new();
     for used in cx.lookups.take_uses(cx.job.reactor) {
-        let asked = Rc::new(cx.policies.summary_of(&used.call));
+        let asked = Rc::new(cx.policies.summary_of(&used.requester.subject, &used.call));
         refused.push((to(&used.requester), asked));
     }
     for fresh in take_measured(&mut cx.job) {

@@ -29,14 +29,14 @@ pub fn run(cx: &mut RequestCx<'_>, session: u64, ticket: u64, spec: Spec, fds: V
     let reply = cx.sessions.subject(session).and_then(|subject| {
         let mut call = Call::new(spec, fds)?;
         let sent = cx.policies.has_shadow().then(|| call.args().to_vec());
-        call.complete(&cx.policies.live.policy);
+        cx.policies.complete(subject, &mut call);
         // A plan takes time and memory, and a caller without a rule is refused by the name alone.
         let may_be_granted = cx.policies.may_grant(subject, &call);
         if may_be_granted {
             call.decode_plan(&cx.policies.live.policy);
         }
         upload::add_words(&mut call, cx.settings, subject);
-        let asked = asked.insert(cx.policies.summary_of(&call));
+        let asked = asked.insert(cx.policies.summary_of(subject, &call));
         let subject = subject.clone();
         let requester = Requester {
             subject,

@@ -4,7 +4,7 @@ use remit_common::caps;
 use remit_common::refusal::Code;
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{CallerIds, MachineTable, Verdict};
+use remit_policy::{CallerIds, MachineTable, Policy, Verdict};
 
 use super::fixture::{Scene, named, spec};
 use super::*;
@@ -135,6 +135,31 @@ fn records_have_reason_and_no_secret() {
     let argv = "/usr/bin/true '--key=***' a-b -f /etc/backup/all";
     assert_eq!(shown(&bound.asked), (argv.into(), Some("strict".into())));
     assert!(!bound.asked.command().contains("hunter2"));
+}
+
+/// The requester reads the record in their history, and maybe in the journal.
+#[test]
+fn ungranted_command_is_recorded_as_unknown() {
+    let unit = "\n[[command]]\nname = \"site.reload\"\nsummary = \"x\"\nargv = [\"/usr/bin/true\", \"{unit}\"]\n\
+                effect = \"change\"\nprofile = \"strict\"\nargs.unit = { type = \"unit\" }\n";
+    let present = Scene::of(&(POLICY.to_owned() + unit), &MachineTable::default()).policy;
+    let absent = Scene::of("", &MachineTable::default()).policy;
+    let ids = |uid| CallerIds { uid, gids: &[] };
+    for (name, args) in [
+        ("backup.run", [("what", "a-b")]),
+        ("site.reload", [("unit", "nginx")]),
+    ] {
+        let recorded = |policy: &Policy, uid| {
+            let spec = spec(named(name, &args), change("it is due"));
+            let mut call = Call::new(spec, Vec::new()).unwrap();
+            call.complete(policy, ids(uid));
+            let command = policy.granted_command(ids(uid), name);
+            fields(&RequestSummary::new(&call, command.map(AsRef::as_ref)))
+        };
+        let unknown = recorded(&absent, 64_002);
+        assert_eq!(recorded(&present, 64_002), unknown, "{name}");
+        assert_ne!(recorded(&present, 64_001), unknown, "{name}");
+    }
 }
 
 #[test]
@@ -308,7 +333,7 @@ fn plan_is_not_decoded_with_the_arguments() {
     };
     let stdin = vec![memfd::seal(c"stdin", b"no plan").unwrap()];
     let mut call = Call::new(spec, stdin).unwrap();
-    call.complete(&policy);
+    call.complete(&policy, AGENT);
     assert!(call.file_change().is_none());
     call.decode_plan(&policy);
     assert!(matches!(call.file_change(), Some(Err(_))));

@@ -13,7 +13,7 @@ use remit_common::wire::{Bytes, Effect, Purpose};
 use remit_common::{behalf::Behalf, builtin, caps, names::SetId, text, traceparent};
 use remit_link::{Spec, SpecWhat, memfd};
 use remit_plan::{Bundle, PlanPath};
-use remit_policy::{CHANGE, Policy, RUN, Stdin};
+use remit_policy::{CHANGE, CallerIds, Policy, RUN, Stdin};
 use sha2::{Digest, Sha256};
 
 use crate::audit::chain::hex;
@@ -140,9 +140,9 @@ impl Call {
     }
 
     /// Completes its arguments ([`Policy::complete`]). The content's hash stays that of what was sent.
-    pub fn complete(&mut self, policy: &Policy) {
+    pub fn complete(&mut self, policy: &Policy, caller: CallerIds<'_>) {
         if let What::Named { name, args } = &mut self.what {
-            policy.complete(name, args);
+            policy.complete(caller, name, args);
         }
     }
 

@@ -178,7 +178,7 @@ fn now(question: &Question) -> Option<People> {
 /// Decides the request again, by the accounts that were found.
 pub fn on_use_looked_up(cx: &mut RequestCx<'_>, used: GrantUse, people: Result<People, String>) {
     let to = (used.requester.session, used.requester.ticket);
-    let asked = cx.policies.summary_of(&used.call);
+    let asked = cx.policies.summary_of(&used.requester.subject, &used.call);
     let reply = run_again(cx, used, people);
     let reports = &mut cx.job.reports;
     reports.reply(cx.sessions, to, Some(&asked), reply);
@@ -206,7 +206,7 @@ fn run_again(
 /// Drops these requests: their clients are gone, and their tickets belong to the dead broker.
 pub fn drop_uses(cx: &mut RequestCx<'_>) {
     for used in cx.lookups.take_uses(cx.job.reactor) {
-        let asked = cx.policies.summary_of(&used.call);
+        let asked = cx.policies.summary_of(&used.requester.subject, &used.call);
         let text = "the broker died while the request was examined";
         cx.job.reports.drop_request(&used.requester, &asked, text);
     }

@@ -57,9 +57,19 @@ impl Policies {
         }
     }
 
-    pub fn summary_of(&self, call: &Call) -> RequestSummary {
-        let command = call.named();
-        let command = command.and_then(|name| self.live.policy.command(name));
+    /// Completes a call by the policy in force, for a subject that this policy knows.
+    pub fn complete(&self, subject: &Subject, call: &mut Call) {
+        if let Ok(caller) = self.caller_ids(subject) {
+            call.complete(&self.live.policy, caller);
+        }
+    }
+
+    /// Describes a request for its records, which its requester can read. Without a rule that grants them the command, it is
+    /// described as one that no policy has.
+    pub fn summary_of(&self, subject: &Subject, call: &Call) -> RequestSummary {
+        let caller = self.caller_ids(subject).ok();
+        let named = caller.zip(call.named());
+        let command = named.and_then(|(ids, name)| self.live.policy.granted_command(ids, name));
         RequestSummary::new(call, command.map(AsRef::as_ref))
     }
 

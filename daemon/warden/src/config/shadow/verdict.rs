@@ -85,17 +85,17 @@ impl Decision {
         let mut args = args.to_vec();
         let ask = match call.ask(&names) {
             Ask::Command { name, effect, .. } => {
-                policy.complete(name, &mut args);
+                policy.complete(caller, name, &mut args);
                 let args = &args;
                 Ask::Command { name, effect, args }
             }
             Ask::Commit { name, plan, .. } => {
-                policy.complete(name, &mut args);
+                policy.complete(caller, name, &mut args);
                 let args = &args;
                 Ask::Commit { name, args, plan }
             }
             Ask::Paths { name, paths, .. } => {
-                policy.complete(name, &mut args);
+                policy.complete(caller, name, &mut args);
                 let args = &args;
                 Ask::Paths { name, args, paths }
             }
@@ -182,11 +182,11 @@ mod tests {
         };
         let mut call = Call::new(spec(named("site.x", args), purpose), Vec::new()).unwrap();
         let sent = call.args().to_vec();
-        call.complete(live);
         let caller = CallerIds {
             uid: 1000,
             gids: &[],
         };
+        call.complete(live, caller);
         let sent = Sent {
             caller,
             call: &call,

@@ -195,7 +195,7 @@ impl NamedCall<'_> {
             RecordedValue::Known(args) => (args.clone(), true),
             RecordedValue::Unknown => (Vec::new(), false),
         };
-        policy.complete(self.name, &mut values);
+        policy.complete(caller, self.name, &mut values);
         let ask = Ask::Command {
             name: self.name,
             effect: self.effect,
