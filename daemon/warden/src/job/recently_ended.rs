@@ -38,7 +38,8 @@ pub struct Forgotten {
 }
 
 /// At most [`caps::ENDED`] jobs, [`caps::ENDED_CHANGES`] of them changes. Of one user at most [`caps::ENDED_PER_UID`]
-/// changes, and as many others. No job that only looked has a change forgotten: its request id could run again.
+/// changes, and as many others. No job that only looked has a change forgotten: its request id could run again. Above a bound
+/// of all users, one of the user with the most is forgotten: users with few keep all of them.
 #[derive(Debug, Default)]
 pub struct EndedJobs {
     next: u64,
@@ -111,10 +112,11 @@ impl EndedJobs {
         kind.map(|(_, own)| own)
     }
 
+    /// Returns the oldest one of the users with the most of this kind.
     fn oldest(&self, may_change: bool) -> Option<u64> {
-        self.kind(may_change)
-            .filter_map(|own| own.front().copied())
-            .min()
+        let most = self.kind(may_change).map(VecDeque::len).max()?;
+        let of_most = self.kind(may_change).filter(|own| own.len() == most);
+        of_most.filter_map(|own| own.front().copied()).min()
     }
 
     fn forget(&mut self, at: u64) -> Option<Forgotten> {
@@ -240,9 +242,37 @@ mod tests {
             let counted: usize = all.own.values().map(VecDeque::len).sum();
             assert_eq!(counted, changes + others);
         }
-        // Above the bound of all changes the oldest one of all is forgotten.
+        // Above the bound of all changes, one of the user with the most is forgotten.
         let own = |uid| all.own.get(&(true, uid)).map_or(0, VecDeque::len);
-        assert_eq!([1, 2, 3].map(own), [per_user - 10, per_user, 10]);
+        assert_eq!([1, 2, 3].map(own), [per_user - 5, per_user - 5, 10]);
+    }
+
+    #[test]
+    fn users_with_many_jobs_have_none_forgotten_of_a_user_with_few() {
+        for (may_change, bound) in [(true, caps::ENDED_CHANGES), (false, caps::ENDED)] {
+            let mut all = EndedJobs::default();
+            let mut number = 0;
+            let mut push = |all: &mut EndedJobs, uid| {
+                number += 1;
+                let meta = JobMeta {
+                    may_change,
+                    ..ended(number, uid, "read")
+                };
+                all.push(meta, None);
+            };
+            for uid in [1, 1, 2] {
+                push(&mut all, uid);
+            }
+            for _ in 0..caps::ENDED {
+                for uid in 3..8 {
+                    push(&mut all, uid);
+                }
+            }
+            let kept = |uid| all.iter().filter(|meta| meta.owner.uid == uid).count();
+            assert_eq!((kept(1), kept(2)), (2, 1), "{may_change}");
+            assert!((3..8).all(|uid| kept(uid) >= (bound - 3) / 5));
+            assert_eq!(all.iter().count(), bound);
+        }
     }
 
     #[test]
