@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Output;
 
 use remit_common::names::JobId;
-use remit_tests::daemon::{admin, user_a};
+use remit_tests::daemon::{admin, other_admin, user_a};
+use remit_tests::process::Identity;
 
 use super::copies::{Ran, lay};
 use super::plans::PlanFixture;
@@ -80,6 +81,23 @@ fn private_file_is_changed_approved_and_undone() {
     assert!(extracted.out.status.success(), "{}", extracted.answer);
     let plan = extracted.job.to_string();
     let request = fixture.asks(&["change", "--plan", &plan, "-m", "a test", "--no-wait"]);
+    // Old private bytes are for root and possible approvers.
+    let root = Identity::new(0, &[]);
+    let readers = [(other_admin(), false), (admin(), true), (root, true)];
+    for (at, (reader, may_read)) in readers.iter().enumerate() {
+        let id = request.to_string();
+        let page = fixture.daemon.remit(reader, &["show", &id, "--all"]);
+        let bytes = fixture.daemon.remit(reader, &["show", &id, "--bytes"]);
+        assert!(page.status.success() && bytes.status.success(), "{page:?}");
+        let page = String::from_utf8_lossy(&page.stdout).into_owned();
+        let has_old = |text: &[u8]| text.windows(6).any(|part| part == b"SECRET");
+        assert_eq!(has_old(page.as_bytes()), *may_read, "{page}");
+        assert_eq!(has_old(&bytes.stdout), *may_read, "{reader:?}");
+        assert_eq!(page.contains("not shown to you"), !may_read, "{page}");
+        assert_eq!(fixture.daemon.records("shown").len(), at);
+    }
+    let last = fixture.daemon.records("shown").pop().expect("it was read");
+    assert_eq!(last["REMIT_JOB"], request.to_string().as_str());
     fixture.ends_well(request);
     let metadata = fs::metadata(fixture.at("key")).unwrap();
     let meta = (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);

@@ -98,7 +98,7 @@ pub struct AnswerHead {
     pub request: u64,
     /// Lengths of the contents that there are: script, standard input, the first [`COPIES`] copies in slot order.
     pub contents: Vec<u64>,
-    /// The copies are not among them, because they are only for its possible approvers.
+    /// The copies are not among them, and a plan on standard input is not either: they are only for its possible approvers.
     pub is_withheld: bool,
 }
 

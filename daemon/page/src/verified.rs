@@ -23,6 +23,7 @@ pub struct Verified {
     pub(crate) context: Context,
     pub(crate) digest: [u8; 32],
     pub(crate) script: Option<Vec<u8>>,
+    /// Absent if it is a plan that is withheld.
     pub(crate) stdin: Option<Vec<u8>>,
     /// In the order of [`ApprovalRequest::copied`], the first [`COPIES`]. Empty if they are withheld.
     pub(crate) copies: Vec<Vec<u8>>,
@@ -99,6 +100,9 @@ impl Verified {
             return Err(Unverified::OtherCommand);
         }
         let mut contents = contents.into_iter();
+        // Only a plan is withheld: without one, standard input is there whoever reads it.
+        let others = usize::from(request.script.is_some());
+        let has_stdin = !is_withheld || contents.len() > others;
         let mut next = |what: &str, sha256: &[u8; 32]| {
             let content = contents.next().unwrap_or_default();
             match <[u8; 32]>::from(Sha256::digest(content)) == *sha256 {
@@ -110,11 +114,12 @@ impl Verified {
         let script = script
             .map(|sha256| next("the script", sha256))
             .transpose()?;
-        let stdin = request.stdin.as_ref();
+        let stdin = request.stdin.as_ref().filter(|_| has_stdin);
         let stdin = stdin.map(|sha256| next("standard input", sha256));
         let stdin = stdin.transpose()?;
         let copies = request.copied().into_iter().take(COPIES);
-        if is_withheld && copies.len() == 0 {
+        let has_withheld = copies.len() > 0 || request.stdin.is_some() && stdin.is_none();
+        if is_withheld && !has_withheld {
             return Err(Unverified::Torn);
         }
         let copies = copies.filter(|_| !is_withheld);
@@ -181,10 +186,16 @@ impl Verified {
         self
     }
 
-    /// Returns whether the daemon has sent no content of copied files. Such a page is read, and approves nothing.
+    /// Returns whether the daemon has sent neither the content of copied files nor a plan. Such a page is read, and approves
+    /// nothing.
     #[must_use]
     pub const fn is_withheld(&self) -> bool {
         self.is_withheld
+    }
+
+    /// Returns the hash of a plan that the daemon has not sent.
+    pub(crate) fn withheld_plan(&self) -> Option<[u8; 32]> {
+        self.request.stdin.filter(|_| self.stdin.is_none())
     }
 
     #[must_use]
@@ -298,6 +309,42 @@ mod tests {
             asked.request.files.pop();
         });
         assert_eq!(none.unwrap_err(), Unverified::Torn);
+    }
+
+    #[test]
+    fn withheld_plan_is_absent_and_said() {
+        let plan = b"a plan";
+        let commit = || Scene::new().asks_to_commit(plan, Vec::new());
+        let mut asked = commit();
+        (asked.is_withheld, asked.contents) = (true, Vec::new());
+        let verified = asked.verified();
+        let page = crate::shown(&verified);
+        let sha256 = hex(&Sha256::digest(plan));
+        let stdin = format!("sha256 {sha256}: a plan, not shown to you");
+        assert_eq!(page.stdin, Some(stdin));
+        let is_said = |risk: &&String| risk.contains("is not shown to you");
+        assert_eq!(page.risks.iter().filter(is_said).count(), 1, "{page:?}");
+        assert!(page.plan.is_none() && !page.pending.yours, "{page:?}");
+        assert_eq!(verified.digest(), commit().verified().digest());
+        // A mark with all of the contents, no contents without a mark, and other bytes in their position.
+        for (is_withheld, contents, expect) in [
+            (true, vec![plan.to_vec()], Unverified::Torn),
+            (
+                false,
+                vec![],
+                Unverified::OtherContent("standard input".into()),
+            ),
+            (
+                true,
+                vec![b"another".to_vec()],
+                Unverified::OtherContent("standard input".into()),
+            ),
+        ] {
+            let mut asked = commit();
+            (asked.is_withheld, asked.contents) = (is_withheld, contents);
+            let refused = Verified::from_answer(&asked.answer()).unwrap_err();
+            assert_eq!(refused, expect, "{is_withheld}");
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub enum Event {
     Upload,
     /// A user had the copy of the machine forgotten that a job left.
     Drop,
-    /// An administrator gets the contents of files that a request has copies of.
+    /// An administrator gets the plan of a request, or the contents of files that it has copies of.
     Shown,
 }
 

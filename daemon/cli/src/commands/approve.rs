@@ -148,12 +148,12 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     })
 }
 
-/// Fails if the daemon has sent no content of copied files: an approval needs a page that was read whole.
+/// Fails if the daemon has sent no content of copied files, or no plan: an approval needs a page that was read whole.
 pub fn check_whole(verified: &Verified) -> Result<(), Failure> {
     if !verified.is_withheld() {
         return Ok(());
     }
-    let text = "nothing was approved: the daemon sends the content of copied files only to approvers of this";
+    let text = "nothing was approved: the daemon sends plans, and the content of copied files, only to approvers of this";
     let refusal = Refusal::new(Code::DeniedRule, text);
     Err(Failure::Machine(
         refusal.next("ask one of its approvers: remit show names them"),

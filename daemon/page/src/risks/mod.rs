@@ -56,7 +56,8 @@ pub fn risks(verified: &Verified, shown: usize) -> Vec<String> {
     all.extend(verified.context.required.iter().cloned());
     all.extend(hidden(&argv, shown));
     // Their arguments are the policy's, and the page shows what they change.
-    let is_file_change = is_own && (verified.plan().is_some() || verified.is_undo());
+    let has_plan = verified.plan().is_some() || verified.withheld_plan().is_some();
+    let is_file_change = is_own && (has_plan || verified.is_undo());
     if !is_file_change {
         all.extend(remit_approval::sentences(&context.loose));
     }

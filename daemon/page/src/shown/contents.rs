@@ -1,4 +1,4 @@
-//! Shows copies of files, whether the originals are the same, and what a change would do, as far as it fits.
+//! Shows copies of files, whether the originals are the same, standard input, and what a change would do, as far as it fits.
 
 use remit_approval::{COPIES, Now, arguments_sentence};
 use remit_common::escape::{start, words};
@@ -11,6 +11,7 @@ use crate::view::{self, DOES, Extent, OVERHEAD, exact};
 const HEAD: usize = 200;
 /// Of a script and of copies.
 const LINE_OF_SCRIPT: usize = 400;
+const STDIN: usize = 2 << 10;
 const LINE: usize = 2 << 10;
 const ALL: usize = 6 << 10;
 
@@ -108,15 +109,19 @@ fn lines(script: Content<'_>, mut free_bytes: usize, width: usize) -> Vec<String
     lines
 }
 
-/// Says that the reader gets no content of copies, and so approves nothing.
-pub fn withheld(verified: &Verified) -> Option<String> {
+/// Says that the reader gets neither the content of copies nor a plan, and so approves nothing.
+pub fn withheld(verified: &Verified) -> Vec<String> {
+    const PLAN: &str =
+        "standard input is a plan that is not shown to you: only approvers of this get it";
     const ONE: &str =
         "is a copy of a file whose content is not shown to you: only approvers of this get it";
     const MANY: &str =
         "are copies of files whose content is not shown to you: only approvers of this get it";
     let copies = verified.request.copied();
     let numbers: Vec<usize> = copies.iter().map(|(at, _)| *at).collect();
-    arguments_sentence(&numbers, ONE, MANY).filter(|_| verified.is_withheld)
+    let of_copies = arguments_sentence(&numbers, ONE, MANY).filter(|_| verified.is_withheld);
+    let of_plan = verified.withheld_plan().map(|_| PLAN.to_owned());
+    of_copies.into_iter().chain(of_plan).collect()
 }
 
 /// Notes copies that differ from the file an approver would find. Includes copies that were not compared.
@@ -144,7 +149,29 @@ pub fn notes(verified: &Verified) -> Vec<String> {
     other.into_iter().chain(unknown).collect()
 }
 
-pub fn stdin(stdin: Content<'_>, most: usize) -> String {
+/// Returns what standard input is. `has_plan`: the page shows it as a plan.
+pub fn stdin(verified: &Verified, has_plan: bool, extent: Extent) -> Option<String> {
+    if verified.request.secret_stdin.is_some() {
+        return Some("[… a secret …]".into());
+    }
+    if let Some(sha256) = verified.withheld_plan() {
+        let sha256 = hex(&sha256);
+        return Some(format!("sha256 {sha256}: a plan, not shown to you"));
+    }
+    let stdin = verified.stdin()?;
+    if has_plan {
+        let size = crate::describe::size(stdin.size as u64);
+        let sha256 = hex(&stdin.sha256);
+        return Some(format!("{size}, sha256 {sha256}: a plan, shown above"));
+    }
+    let most = match extent {
+        Extent::Page => STDIN,
+        Extent::Whole => usize::MAX,
+    };
+    Some(start_of(stdin.to(extent, verified.stdin.as_ref()), most))
+}
+
+fn start_of(stdin: Content<'_>, most: usize) -> String {
     let (text, taken) = start(stdin.start, most);
     let size = crate::describe::size(stdin.size as u64);
     let head = format!("{size}, sha256 {}", hex(&stdin.sha256));

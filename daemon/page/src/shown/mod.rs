@@ -25,7 +25,6 @@ const FILES: usize = 5 << 10;
 /// A script of some hundred lines is shown whole.
 const SCRIPT: usize = 32 << 10;
 const COPIES: usize = 6 << 10;
-const STDIN: usize = 2 << 10;
 /// Every byte of a reason in its longest escape.
 const REASON: usize = 4 * remit_common::caps::REASON + 200;
 const CWD: usize = 1 << 10;
@@ -124,20 +123,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         .iter()
         .flat_map(|view| view.steps.iter().chain(&view.closed_by).cloned())
         .collect();
-    let stdin = match (request.secret_stdin, &plan) {
-        (Some(_), _) => Some("[… a secret …]".into()),
-        (None, Some(_)) => verified.stdin().map(|stdin| {
-            let size = in_words::size(stdin.size as u64);
-            format!("{size}, sha256 {}: a plan, shown above", hex(&stdin.sha256))
-        }),
-        (None, None) => verified.stdin().map(|stdin| {
-            let most = match extent {
-                Extent::Page => STDIN,
-                Extent::Whole => usize::MAX,
-            };
-            contents::stdin(stdin.to(extent, verified.stdin.as_ref()), most)
-        }),
-    };
+    let stdin = contents::stdin(verified, plan.is_some(), extent);
     let is_plan_cut = plan.as_ref().is_some_and(|(_, is_cut)| *is_cut);
     let of_plan = is_plan_cut.then(|| match extent {
         Extent::Page => format!("the plan {CUT}{READ}"),
@@ -177,7 +163,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         risks: [
             opened,
             risks::failed_checks(verified),
-            contents::withheld(verified).into_iter().collect(),
+            contents::withheld(verified),
             bundle
                 .as_ref()
                 .map(|bundle| plan::sentences(bundle, &verified.old))

@@ -15,8 +15,8 @@ use remit_link::JobMeta;
 use super::Wants;
 use super::replies::{any_job, pending_list};
 use super::showing::start_showing;
-use crate::approval::approver::may_read_copies;
-use crate::approval::{Request, copies, copies_shown, end, no_such_request};
+use crate::approval::approver::may_read_content;
+use crate::approval::{Request, content_shown, copies, end, no_such_request};
 use crate::audit::unrecorded;
 use crate::identity::peer::Subject;
 use crate::job::context::{JobCx, RequestCx};
@@ -170,9 +170,9 @@ fn not_shown(jobs: &Jobs, id: &IdPrefix) -> Refusal {
 }
 
 /// Starts to send a request with all that will run, at once or after its copies are compared. Returns the wait for that.
-/// Copies of files go to root and to its possible approvers, after a record, one for each of them. `gids`: groups of the account, as
-/// they were looked up; `None` for a process that cannot approve anything. Errors: there is no such request, or one that
-/// has copies cannot be recorded as shown.
+/// A plan and copies of files go to root and to its possible approvers, after a record, one for each of them. `gids`: groups of the
+/// account, as they were looked up; `None` for a process that cannot approve anything. Errors: there is no such request, or one
+/// that has a plan or copies cannot be recorded as shown.
 pub fn show(
     cx: &mut RequestCx<'_>,
     number: u64,
@@ -185,10 +185,10 @@ pub fn show(
     let found = id.choose(asked, |(_, request)| request.draft.job)?;
     let (serial, request) = found.ok_or_else(|| not_shown(cx.job.jobs, &id))?;
     let gids = gids.filter(|_| cx.policies.caller_ids(subject).is_ok());
-    let reads_copies = gids.is_some_and(|gids| may_read_copies(subject, gids, request));
-    let reads_copies_now = reads_copies && request.has_copies();
-    let is_new = !request.copies_read_by.contains(&subject.ids());
-    let record = (reads_copies_now && is_new).then(|| copies_shown(request, subject));
+    let reads_content = gids.is_some_and(|gids| may_read_content(subject, gids, request));
+    let reads_content_now = reads_content && request.has_private_content();
+    let is_new = !request.content_read_by.contains(&subject.ids());
+    let record = (reads_content_now && is_new).then(|| content_shown(request, subject));
     let is_own = |(other, what): &(u64, Wants)| *other == number && matches!(what, Wants::Show(_));
     if cx.job.admins.waiting.iter().any(is_own) {
         let text = "another request is being shown on this connection";
@@ -198,14 +198,14 @@ pub fn show(
         let written = cx.job.reports.audit.write(record);
         written.map_err(|why| unrecorded(&why))?;
         if let Some(request) = cx.job.jobs.find_mut::<Request>(serial) {
-            request.copies_read_by.insert(subject.ids());
+            request.content_read_by.insert(subject.ids());
         }
     }
-    if reads_copies_now && let Some(wants) = copies::compare_copies(cx, serial, subject) {
+    if reads_content_now && let Some(wants) = copies::compare_copies(cx, serial, subject) {
         return Ok(Some(wants));
     }
     let (admins, today) = (&mut cx.job.admins, BTreeMap::new());
-    let to = (number, subject, reads_copies);
+    let to = (number, subject, reads_content);
     match start_showing(admins, cx.job.jobs, to, serial, today) {
         true => Ok(None),
         false => Err(no_such_request()),

@@ -1,7 +1,8 @@
 //! Sends what an approver wants to see of a request: facts, the signed bytes and the contents, in parts. A part is made
 //! when the one before has left, so a client that does not read holds the facts alone.
 //!
-//! **Invariant:** copies of files, which the job may read and its requester may not, are sent only to its possible approvers.
+//! **Invariant:** copies of files and plans, which have what the job or its requester may read and others may not, are sent only
+//! to root and to its possible approvers.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,7 +27,7 @@ pub(super) const PARTS: usize = 4;
 #[derive(Debug)]
 pub struct Showing {
     request: u64,
-    reads_copies: bool,
+    reads_content: bool,
     head: Vec<u8>,
     /// Position: the head is 0, the signed bytes are 1, then each content.
     segment: usize,
@@ -35,21 +36,21 @@ pub struct Showing {
 }
 
 impl Showing {
-    fn new(serial: u64, request: &Request, context: Context, reads_copies: bool) -> Self {
-        let contents = contents(request, reads_copies);
+    fn new(serial: u64, request: &Request, context: Context, reads_content: bool) -> Self {
+        let contents = contents(request, reads_content);
         let sizes = contents.into_iter().map(|(_, size)| size);
         let head = AnswerHead {
             context,
             request: request.encoded.len() as u64,
             contents: sizes.collect(),
-            is_withheld: !reads_copies && request.has_copies(),
+            is_withheld: !reads_content && request.has_private_content(),
         };
         let contents: u64 = head.contents.iter().sum();
         let after = head.request.saturating_add(contents);
         let head = head.encode();
         Self {
             request: serial,
-            reads_copies,
+            reads_content,
             left: after.saturating_add(head.len() as u64),
             head,
             segment: 0,
@@ -64,7 +65,7 @@ impl Showing {
                 0 => piece(&self.head, self.offset).to_vec(),
                 1 => piece(&request.encoded, self.offset).to_vec(),
                 more => {
-                    let contents = contents(request, self.reads_copies);
+                    let contents = contents(request, self.reads_content);
                     let (content, _) = contents.get(more - 2)?;
                     read(*content, self.offset)?
                 }
@@ -98,14 +99,16 @@ fn read(content: BorrowedFd<'_>, offset: usize) -> Option<Vec<u8>> {
 }
 
 /// Returns the contents in the order of [`AnswerHead::contents`], with their sizes.
-fn contents(request: &Request, reads_copies: bool) -> Vec<(BorrowedFd<'_>, u64)> {
+fn contents(request: &Request, reads_content: bool) -> Vec<(BorrowedFd<'_>, u64)> {
     let draft = &request.draft;
     let whole = draft.whole();
-    let parts = [(draft.script(), whole.script), (draft.stdin(), whole.stdin)];
+    let stdin = draft.stdin();
+    let stdin = stdin.filter(|_| reads_content || !request.has_plan());
+    let parts = [(draft.script(), whole.script), (stdin, whole.stdin)];
     let parts = parts.into_iter();
     let parts = parts.filter_map(|(file, content)| Some((file?, content?.size as u64)));
     let copies = copied(&draft.bound, &request.found.files).into_iter();
-    let copies = copies.take(COPIES).filter(|_| reads_copies);
+    let copies = copies.take(COPIES).filter(|_| reads_content);
     let copies = copies.filter_map(|(at, file)| Some((copy(draft, at)?, file.measured.size)));
     parts.chain(copies).collect()
 }
@@ -121,12 +124,12 @@ fn copy(draft: &Draft, at: usize) -> Option<BorrowedFd<'_>> {
     }
 }
 
-/// Starts to send a request to a connection, of this number and subject; `reads_copies`: also what the copies have.
+/// Starts to send a request to a connection, of this number and subject; `reads_content`: also a plan, and what the copies have.
 /// `today`: what has happened since to the files that were copied.
 pub fn start_showing(
     admins: &mut Admins,
     jobs: &Jobs,
-    (number, by, reads_copies): (u64, &Subject, bool),
+    (number, by, reads_content): (u64, &Subject, bool),
     serial: u64,
     today: BTreeMap<usize, Now>,
 ) -> bool {
@@ -134,7 +137,7 @@ pub fn start_showing(
         return false;
     };
     let context = request.context(jobs, by, today);
-    let showing = Showing::new(serial, request, context, reads_copies);
+    let showing = Showing::new(serial, request, context, reads_content);
     admins.showing.insert(number, showing);
     true
 }
@@ -174,4 +177,89 @@ pub(super) fn next_part(admins: &mut Admins, jobs: &Jobs, number: u64) -> Option
     admins.showing.remove(&number);
     // Without a part it was decided, or has expired, while it was sent.
     Some(part.unwrap_or_else(|| AdminReply::Refused(no_such_request())))
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_link::{Spec, memfd};
+    use remit_plan::{Action, Bundle, Edit, PlanPath};
+    use remit_policy::MachineTable;
+
+    use super::*;
+    use crate::approval::AsFound;
+    use crate::approval::fixture::{Scene, spec};
+    use crate::request::fixture::named;
+
+    const POLICY: &str = r##"
+[[command]]
+name = "site.commit"
+summary = "commits a plan"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "site.read"
+summary = "reads standard input"
+argv = ["/usr/bin/cat"]
+effect = "change"
+profile = "strict"
+stdin = "caller"
+
+[[grant]]
+name = "ops"
+to = ["#64001"]
+allow = ["site.*"]
+effect = "change"
+approval = { by = ["#64002"] }
+
+[[grant]]
+name = "commits"
+to = ["#64001"]
+allow = ["site.commit"]
+effect = "change"
+approval = { by = ["#64002"] }
+"##;
+
+    fn plan() -> Vec<u8> {
+        let edit = Edit {
+            path: PlanPath::new("/srv/x").unwrap(),
+            action: Action::Write(b"x".to_vec()),
+            mode: None,
+            uid: None,
+            gid: None,
+            base_sha256: None,
+            create_only: false,
+        };
+        let planned = edit.apply(None).unwrap().unwrap();
+        let bundle = Bundle::from_planned(vec![planned]).unwrap();
+        bundle.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn plan_is_sent_as_copies_are() {
+        let scene = Scene::of(POLICY, &MachineTable::default());
+        for (name, is_private) in [("site.commit", true), ("site.read", false)] {
+            let purpose = Purpose::Change { reason: "x".into() };
+            let spec = Spec {
+                stdin: true,
+                ..spec(named(name, &[]), purpose)
+            };
+            let stdin = memfd::seal(c"stdin", &plan()).unwrap();
+            let (draft, pending) = scene.asks(spec, vec![stdin]);
+            let request = Request::new(Box::new(draft), pending, AsFound::default());
+            assert_eq!(request.has_private_content(), is_private, "{name}");
+            for reads_content in [true, false] {
+                let sizes = contents(&request, reads_content);
+                let sizes: Vec<u64> = sizes.into_iter().map(|(_, size)| size).collect();
+                let expect = match reads_content || !is_private {
+                    true => vec![plan().len() as u64],
+                    false => Vec::new(),
+                };
+                assert_eq!(sizes, expect, "{name} {reads_content}");
+            }
+        }
+    }
 }

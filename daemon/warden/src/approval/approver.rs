@@ -105,9 +105,9 @@ fn earlier<'r>(subject: &Subject, request: &'r Request) -> Option<&'r Subject> {
     request.approvers().find(is_same)
 }
 
-/// Returns whether an administrator may read the files that were copied with the rights of the job: root, or somebody that could
-/// approve the request now, or has approved it. `gids`: groups of the account, as they were looked up.
-pub fn may_read_copies(reader: &Subject, gids: &[u32], request: &Request) -> bool {
+/// Returns whether an administrator may read the files that were copied with the rights of the job, and the plan: root, or
+/// somebody that could approve the request now, or has approved it. `gids`: groups of the account, as they were looked up.
+pub fn may_read_content(reader: &Subject, gids: &[u32], request: &Request) -> bool {
     let uid = reader.uid();
     let connected = consent(reader, &request.draft.requester.subject);
     let now = Consent {
@@ -287,7 +287,7 @@ approval = { by = ["%#64002"] }
     }
 
     #[test]
-    fn copies_are_for_root_and_possible_approvers() {
+    fn content_is_for_root_and_possible_approvers() {
         let request = asked();
         let ann = Subject::fake(64_002, "ann", Some(64_002));
         for (reader, gids, expect) in [
@@ -299,7 +299,7 @@ approval = { by = ["%#64002"] }
             (Subject::fake(64_003, "eve", None), &[64_002], false),
             (Subject::fake(0, "root", None), &[], true),
         ] {
-            let reads = may_read_copies(&reader, gids, &request);
+            let reads = may_read_content(&reader, gids, &request);
             assert_eq!(reads, expect, "{reader:?} {gids:?}");
         }
     }

@@ -91,7 +91,8 @@ impl Scene {
     }
 
     pub fn asks(&self, spec: Spec, fds: Vec<OwnedFd>) -> (Draft, Pending) {
-        let call = Call::new(spec, fds).unwrap();
+        let mut call = Call::new(spec, fds).unwrap();
+        call.decode_plan(&self.policy);
         let names = call.env_names();
         let caller_ids = CallerIds {
             uid: 64_001,

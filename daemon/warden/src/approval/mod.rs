@@ -189,8 +189,8 @@ mod table {
         pub approving: Option<Approving>,
         /// An earlier one of the same user for the same, which is pending, too.
         pub same: Option<SameRequest>,
-        /// Administrators whose reading of its copies is on record. Those who use sudo(8) all have uid 0.
-        pub copies_read_by: BTreeSet<SubjectIds>,
+        /// Administrators whose reading of its private content is on record. Those who use sudo(8) all have uid 0.
+        pub content_read_by: BTreeSet<SubjectIds>,
     }
 
     impl Approval {
@@ -241,7 +241,7 @@ mod table {
                 approvals: Vec::new(),
                 approving: None,
                 same: None,
-                copies_read_by: BTreeSet::new(),
+                content_read_by: BTreeSet::new(),
             }
         }
 
@@ -302,7 +302,7 @@ pub use crate::approval::file_hash::AsFound;
 pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use shared::{Approvals, Comparing};
 pub use table::{MeasuringRequest, Request, ask_again, no_such_request};
-pub use view::copies_shown;
+pub use view::content_shown;
 pub use wanted::{copied, look_up_again, wanted};
 
 #[cfg(test)]

@@ -112,8 +112,14 @@ impl Request {
         })
     }
 
-    pub fn has_copies(&self) -> bool {
-        !copied(&self.draft.bound, &self.found.files).is_empty()
+    /// Returns true if it has content that only root and its possible approvers may read: copies of files, or a plan.
+    pub fn has_private_content(&self) -> bool {
+        self.has_plan() || !copied(&self.draft.bound, &self.found.files).is_empty()
+    }
+
+    /// Returns true if standard input is a plan. It can have bytes of files that its requester may read, and others may not.
+    pub fn has_plan(&self) -> bool {
+        self.draft.call().file_change().is_some()
     }
 
     pub fn meta(&self) -> JobMeta {
@@ -195,14 +201,15 @@ pub fn asked(request: &Request) -> Record {
     about(draft.marked(record), request).field("BY", by)
 }
 
-/// `reader`: an administrator who gets the content of its copies.
-pub fn copies_shown(request: &Request, reader: &Subject) -> Record {
+/// `reader`: an administrator who gets its plan, or the content of its copies.
+pub fn content_shown(request: &Request, reader: &Subject) -> Record {
     let draft = &request.draft;
     let (user, change) = (reader.user(), draft.named("change"));
-    let message = format!(
-        "{user} reads the files that {change} has copies of: {}",
-        draft.command()
-    );
+    let what = match request.has_plan() {
+        true => format!("the plan of {change}"),
+        false => format!("the files that {change} has copies of"),
+    };
+    let message = format!("{user} reads {what}: {}", draft.command());
     with_subject(Record::new(Event::Shown, message), reader, None)
         .field("JOB", draft.job.to_string())
         .field("DIGEST", hex(&request.digest))

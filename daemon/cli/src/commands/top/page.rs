@@ -14,7 +14,7 @@ pub struct Approvable {
     pub digest: [u8; 32],
     /// What its rule asks for, which is not made here.
     pub signed: Option<Signed>,
-    /// The page lacks the content of copied files, so it is only denied.
+    /// The page lacks a plan, or the content of copied files, so it is only denied.
     pub is_withheld: bool,
 }
 

@@ -373,7 +373,7 @@ fn page_without_its_copies_is_only_denied() {
         signed: None,
         is_withheld: true,
     };
-    is_only_denied(what, "copied files are only for its approvers");
+    is_only_denied(what, "copied files, are only for its approvers");
 }
 
 fn is_only_denied(what: Approvable, why: &str) {

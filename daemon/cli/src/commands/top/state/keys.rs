@@ -266,7 +266,7 @@ impl TopState {
 /// Says why this program does not approve by the page.
 fn not_here(what: Approvable) -> Option<String> {
     if what.is_withheld {
-        let text = "its copied files are only for its approvers";
+        let text = "its plan, or its copied files, are only for its approvers";
         return Some(text.to_owned());
     }
     let (asked, name) = (what.signed?.asked(), units::name(what.job));
