@@ -191,7 +191,7 @@ pub fn run_sink() -> ExitCode {
         .map_err(|error| format!("cannot take the socket: {error}"))
         .and_then(|socket| {
             confine_self::check_privileges()?;
-            confine_self::seccomp::restrict()?;
+            confine_self::sink::restrict()?;
             Ok(socket)
         })
         .and_then(|socket| closer::sink(&socket).map_err(|errno| errno.to_string()));

@@ -5,6 +5,7 @@
 //! after the broker's start. Without Landlock the broker serves anyway.
 
 pub mod seccomp;
+pub mod sink;
 
 use std::path::Path;
 
@@ -40,10 +41,22 @@ const VERSIONS: [(u32, ABI); 6] = [
 
 /// Restricts the calling thread. Returns the ABI version, 0 without Landlock. Fails if rules cannot be enforced.
 pub fn restrict_paths<'a>(writable: impl IntoIterator<Item = &'a Path>) -> Result<u32, String> {
+    restrict(&READ, writable)
+}
+
+/// As [`restrict_paths`], with no path at all.
+pub fn restrict_to_no_path() -> Result<u32, String> {
+    restrict(&[], [])
+}
+
+fn restrict<'a>(
+    readable: &[&str],
+    writable: impl IntoIterator<Item = &'a Path>,
+) -> Result<u32, String> {
     for (version, abi) in VERSIONS {
         // An error here means only that the kernel does not support all of this version.
         let Ok(ruleset) = handled(abi) else { continue };
-        return put_in_force(ruleset, abi, writable)
+        return put_in_force(ruleset, abi, (readable, writable))
             .map(|()| version)
             .map_err(|error| format!("cannot restrict itself with landlock: {error}"));
     }
@@ -67,7 +80,7 @@ fn handled(abi: ABI) -> Result<Ruleset, RulesetError> {
 fn put_in_force<'a>(
     ruleset: Ruleset,
     abi: ABI,
-    writable: impl IntoIterator<Item = &'a Path>,
+    (readable, writable): (&[&str], impl IntoIterator<Item = &'a Path>),
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut ruleset = ruleset.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
@@ -77,7 +90,7 @@ fn put_in_force<'a>(
     for path in writable {
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, read | write))?;
     }
-    for path in READ {
+    for path in readable {
         if let Ok(fd) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, read))?;
         }

@@ -150,7 +150,8 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
-fn unknown() -> BpfProgram {
+/// Returns the filter that refuses calls newer than this table, and clone3, with ENOSYS.
+pub(super) fn unknown() -> BpfProgram {
     let op = |code: u32, jt, jf, k| sock_filter {
         // All codes of linux/bpf_common.h fit into u16. The kernel would reject u16::MAX.
         code: u16::try_from(code).unwrap_or(u16::MAX),
