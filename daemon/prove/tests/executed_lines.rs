@@ -987,6 +987,8 @@ fn program_of_sudo_that_writes_is_judged() {
 fn what_a_command_writes_is_judged() {
     const HOST: &str = "base = 'host'";
     const CRON: &str = "base = 'strict'\nwrite = ['/etc/cron.d']\nleads_to_root = true";
+    const WEB: &str = "base = 'strict'\nwrite = ['/srv/web']\nleads_to_root = true";
+    const OVER: &str = "base = 'strict'\nwrite = ['/srv/web']\ncapabilities = ['CAP_DAC_OVERRIDE']\nleads_to_root = true";
     const SECRET: &str = "args.s = { type = 'secret', summary = 'X' }";
     const OF_SECRET: &str = "stdin = '{s}'\nargs.s = { type = 'secret', summary = 'X' }";
     const INPUT: &str = "stdin = 'caller'";
@@ -1031,6 +1033,13 @@ fn what_a_command_writes_is_judged() {
         ("install -m 644 /dev/stdin /etc/cron.d/x", INPUT, CRON, true),
         ("chpasswd", "", HOST, false),
         ("chpasswd", INPUT, CRON, false),
+        // Root without a sandbox, or with such a capability, writes what is another account's.
+        ("cp /srv/mine/x /srv/web/run.sh", "", HOST, true),
+        ("cp /usr/share/x /srv/web/run.sh", "", HOST, false),
+        ("rsync -a /srv/mine/ /srv/web/", "", HOST, true),
+        ("chown agent /srv/web/run.sh", "", HOST, true),
+        ("tee /srv/web/run.sh", INPUT, WEB, false),
+        ("tee /srv/web/run.sh", INPUT, OVER, true),
     ];
     let mut wrong = Vec::new();
     for (words, args, profile, expect) in rows {
@@ -1046,10 +1055,18 @@ fn what_a_command_writes_is_judged() {
              [profile.p]\nuser = 'root'\n{profile}\n\
              [[grant]]\nname = 'x'\nto = ['agent']\nallow = ['x.do']\napproval = 'none'\n{unconfined}\n"
         );
-        let laid = laid(&[("/etc/cron.d/known", "")], &policy, false);
+        let files = [
+            ("/etc/cron.d/known", ""),
+            ("/etc/cron.d/web", "* * * * * root /srv/web/run.sh\n"),
+            ("/srv/web/run.sh", "#!/bin/sh\n"),
+        ];
+        let laid = laid(&files, &policy, false);
         let mine = laid.at("/srv/mine");
         std::fs::create_dir(&mine).unwrap();
         std::os::unix::fs::chown(&mine, Some(5001), None).unwrap();
+        for of_web in ["/srv/web", "/srv/web/run.sh"] {
+            std::os::unix::fs::chown(laid.at(of_web), Some(5002), Some(5002)).unwrap();
+        }
         let report = laid.report();
         if goals(&report.subjects[0]).contains(&"root") != expect {
             wrong.push(format!(

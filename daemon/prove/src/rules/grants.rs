@@ -176,7 +176,7 @@ fn input<'f>(facts: &'f Facts, profile: &ProfileFact, files: &[FilePath]) -> Vec
         let is_named = files.is_empty() || files.iter().any(|file| path.is_beneath(file));
         let is_named = is_named || directories.contains(path);
         let is_shown = profile.is_host || writes.iter().any(|above| path.is_beneath(above));
-        is_named && is_shown && entry.is_some_and(|entry| has(profile, entry, WRITE))
+        is_named && is_shown && entry.is_some_and(|entry| can_write(profile, entry))
     });
     paths.map(|(path, _)| path).collect()
 }
@@ -219,9 +219,9 @@ fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
     }
     for path in profile.writes.iter().filter_map(FilePath::new) {
         let known = facts.files.iter();
-        for (known, _) in known.filter(|(known, entry)| {
-            known.is_beneath(&path) && (has(profile, entry, WRITE) || overrides(profile))
-        }) {
+        for (known, _) in
+            known.filter(|(known, entry)| known.is_beneath(&path) && can_write(profile, entry))
+        {
             let detail = format!("profile {} lets {of} write {path}", profile.name);
             if profile.uid == Some(0) {
                 let as_root = Atom::AsRoot(known.clone());
@@ -239,18 +239,18 @@ fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
     }
 }
 
-/// CHOWN, DAC_OVERRIDE and FOWNER of capabilities(7): each makes any file writable that the sandbox shows so.
-fn overrides(profile: &ProfileFact) -> bool {
-    profile.capabilities & (1 | 1 << 1 | 1 << 3) != 0
-}
-
-/// Returns true if the account of the profile has these bits. Other accounts need no profile for what anybody has.
-fn has(profile: &ProfileFact, entry: &Entry, bits: u32) -> bool {
-    entry.holders(bits).iter().any(|holder| match holder {
+/// Returns true if the profile's account can write what its sandbox shows so. CHOWN, DAC_OVERRIDE and FOWNER of capabilities(7)
+/// make any file writable, and root without a sandbox has them. Other accounts need no profile for what anybody can write.
+fn can_write(profile: &ProfileFact, entry: &Entry) -> bool {
+    let overrides = profile.capabilities & (1 | 1 << 1 | 1 << 3) != 0;
+    let has = |holder: Holder| match holder {
         Holder::Anyone => profile.uid.is_some(),
-        Holder::User(uid) => profile.uid == Some(*uid),
-        Holder::Group(gid) => profile.gids.contains(gid),
-    })
+        Holder::User(uid) => profile.uid == Some(uid),
+        Holder::Group(gid) => profile.gids.contains(&gid),
+    };
+    overrides
+        || profile.is_host && profile.uid == Some(0)
+        || entry.holders(WRITE).into_iter().any(has)
 }
 
 /// Returns true if the profile's account can open the socket of a container engine.
@@ -266,7 +266,7 @@ fn is_powerful(facts: &Facts, profile: &ProfileFact, socket: &str) -> bool {
         facts.files.get(&end).filter(|_| is_it)
     });
     let mut engines = engines.filter(|entry| entry.kind == Kind::Socket);
-    engines.any(|entry| has(profile, entry, WRITE) || overrides(profile))
+    engines.any(|entry| can_write(profile, entry))
 }
 
 /// The atoms of having a unit started. `any`: an instance or a pattern may be meant.
