@@ -1078,6 +1078,60 @@ fn what_a_command_writes_is_judged() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+#[test]
+fn aliases_of_two_kinds_with_one_name_are_both_read() {
+    let kinds = [
+        ("User_Alias", "agent", "web", "X ALL = (root) NOPASSWD: ALL"),
+        (
+            "Runas_Alias",
+            "root",
+            "web",
+            "agent ALL = (X) NOPASSWD: ALL",
+        ),
+        (
+            "Cmnd_Alias",
+            "ALL",
+            "/bin/id",
+            "agent ALL = (root) NOPASSWD: X",
+        ),
+        (
+            "Host_Alias",
+            "ALL",
+            "other",
+            "agent X = (root) NOPASSWD: ALL",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (own, strong, weak, rule) in kinds {
+        let pairs = kinds.iter().filter(|(other, ..)| *other != own);
+        for (other, _, harmless, _) in pairs {
+            let both = [
+                format!("{own} X = {strong}"),
+                format!("{other} X = {harmless}"),
+            ];
+            let [first, second] = &both;
+            for text in [
+                format!("{first}\n{second}\n{rule}\n"),
+                format!("{second}\n{first}\n{rule}\n"),
+                format!("{rule}\n{second}\n{first}\n"),
+            ] {
+                let (found, _) = answer(&[("/etc/sudoers", &text)], "", false);
+                if !found {
+                    wrong.push(text);
+                }
+            }
+            if own != "Host_Alias" {
+                let text = format!("{own} X = {weak}\n{other} X = {strong}\n{rule}\n");
+                let (found, shown) = answer(&[("/etc/sudoers", &text)], "", false);
+                if found {
+                    wrong.push(format!("{text}{shown}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 /// What each of these programs can do by words behind a verb that only looks is in its manual.
 #[test]
 fn program_of_sudo_that_only_looks_is_no_path() {

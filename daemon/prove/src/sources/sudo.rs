@@ -8,7 +8,7 @@ use remit_programs::Written;
 use super::execution::Execution;
 use super::shell::paths;
 use super::sudo_commands::{commands, is_digest};
-use super::sudo_lists::{Aliases, Lists};
+use super::sudo_lists::{AliasKind, Aliases, Lists};
 use super::systemd::words;
 use super::variables::is_code;
 use crate::facts::{Source, SudoCommand, SudoRule, When};
@@ -128,18 +128,21 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
 
 /// Returns false if it is neither an alias nor a permission.
 fn statement(path: &FilePath, number: usize, line: &[u8], sudoers: &mut Sudoers) -> bool {
-    const KINDS: [&[u8]; 5] = [
-        b"User_Alias",
-        b"Runas_Alias",
-        b"Host_Alias",
-        b"Cmnd_Alias",
-        b"Cmd_Alias",
+    const KINDS: [(&[u8], AliasKind); 5] = [
+        (b"User_Alias", AliasKind::User),
+        (b"Runas_Alias", AliasKind::Runas),
+        (b"Host_Alias", AliasKind::Host),
+        (b"Cmnd_Alias", AliasKind::Command),
+        (b"Cmd_Alias", AliasKind::Command),
     ];
-    let alias = KINDS.iter().find_map(|kind| line.strip_prefix(*kind));
-    let assignments = assignments(alias.unwrap_or(line));
-    if alias.is_some() {
+    let alias = KINDS
+        .iter()
+        .find_map(|(word, kind)| Some((*kind, line.strip_prefix(*word)?)));
+    let assignments = assignments(alias.map_or(line, |(_, rest)| rest));
+    if let Some((kind, _)) = alias {
         for (name, members) in &assignments {
-            sudoers.aliases.insert(name.clone(), split(members, b','));
+            let key = (kind, name.clone());
+            sudoers.aliases.insert(key, split(members, b','));
         }
     } else if let Some((subject, _)) = assignments.first() {
         let source = Source::line(path, number, line);
@@ -164,7 +167,7 @@ fn permission(
         return;
     };
     let (users, _) = subject.split_at(at);
-    let of = lists.accounts(look, &split(users, b','), 0);
+    let of = lists.accounts(look, AliasKind::User, &split(users, b','), 0);
     let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
     let mut sets_variables = sudoers.keeps_variables;
     let mut has_group = false;
@@ -195,7 +198,7 @@ fn permission(
         }
         let runas_uids = match runas.is_empty() {
             true => BTreeSet::new(),
-            false => lists.accounts(look, &runas, 0),
+            false => lists.accounts(look, AliasKind::Runas, &runas, 0),
         };
         if has_group && !runas_uids.contains(&0) {
             let why = "which groups it lets accounts run programs with is not followed";
@@ -402,7 +405,8 @@ mod tests {
             statement(&path, 1, line, &mut sudoers);
         }
         assert_eq!(sudoers.aliases.len(), 3);
-        assert_eq!(sudoers.aliases.get(&b"X"[..]).unwrap().len(), 2);
+        let of_commands = (AliasKind::Command, b"X".to_vec());
+        assert_eq!(sudoers.aliases.get(&of_commands).unwrap().len(), 2);
         let (_, subject, commands) = sudoers.permissions.first().unwrap();
         assert_eq!(around_commas(subject), b"OPS,dan ALL");
         assert_eq!(split(commands, b',').len(), 3);

@@ -11,14 +11,23 @@ const ALIASES: usize = 64;
 /// Accounts that lists name, and commands of aliases.
 const STEPS: usize = 1_000_000;
 
+/// Kinds of aliases: those of two kinds may have the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AliasKind {
+    User,
+    Runas,
+    Host,
+    Command,
+}
+
 /// Members of each alias.
-pub type Aliases = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+pub type Aliases = BTreeMap<(AliasKind, Vec<u8>), Vec<Vec<u8>>>;
 
 /// Uids of lists and aliases, each worked out once: aliases of aliases name the same accounts again and again.
 #[derive(Debug)]
 pub struct Lists<'a> {
     aliases: &'a Aliases,
-    known: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+    known: BTreeMap<(AliasKind, Vec<u8>), BTreeSet<u32>>,
     steps: usize,
     /// Programs of which it is not known what their arguments do, by the file that permits them.
     pub unjudged: BTreeMap<FilePath, BTreeSet<FilePath>>,
@@ -44,13 +53,19 @@ impl<'a> Lists<'a> {
         self.steps <= STEPS
     }
 
-    /// Returns the uids that a list names; a later `!` takes some back.
-    pub fn accounts(&mut self, look: &Look<'_>, list: &[Vec<u8>], depth: usize) -> BTreeSet<u32> {
+    /// Returns the uids that a list names, with aliases of this kind; a later `!` takes some back.
+    pub fn accounts(
+        &mut self,
+        look: &Look<'_>,
+        kind: AliasKind,
+        list: &[Vec<u8>],
+        depth: usize,
+    ) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
         for word in list {
             let negations = word.iter().take_while(|byte| **byte == b'!').count();
             let word = word.get(negations..).unwrap_or_default().trim_ascii();
-            let named = self.named(look, word, depth);
+            let named = self.named(look, kind, word, depth);
             if !self.may(look, named.len().saturating_add(1)) {
                 break;
             }
@@ -62,12 +77,19 @@ impl<'a> Lists<'a> {
         found
     }
 
-    fn named(&mut self, look: &Look<'_>, word: &[u8], depth: usize) -> BTreeSet<u32> {
-        if let Some(known) = self.known.get(word) {
+    fn named(
+        &mut self,
+        look: &Look<'_>,
+        kind: AliasKind,
+        word: &[u8],
+        depth: usize,
+    ) -> BTreeSet<u32> {
+        let key = (kind, word.to_vec());
+        if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        // An alias of itself names nobody by that: sudo refuses it.
-        self.known.insert(word.to_vec(), BTreeSet::new());
+        // An alias of itself names no account by that: sudo refuses it.
+        self.known.insert(key.clone(), BTreeSet::new());
         let accounts = &look.facts.accounts;
         let text = String::from_utf8_lossy(word);
         let members = |gid: Option<u32>| {
@@ -90,35 +112,37 @@ impl<'a> Lists<'a> {
                 .and_then(|uid| uid.parse().ok())
                 .into_iter()
                 .collect(),
-            _ => match self.aliases.get(word) {
+            _ => match self.aliases.get(&key) {
                 Some(_) if depth >= ALIASES => {
                     let why = "aliases name one another too deeply";
                     look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
                     BTreeSet::new()
                 }
-                Some(alias) => self.accounts(look, alias, depth.saturating_add(1)),
+                Some(alias) => self.accounts(look, kind, alias, depth.saturating_add(1)),
                 None => accounts.uid(&text).into_iter().collect(),
             },
         };
         self.may(look, accounts.users.len());
-        self.known.insert(word.to_vec(), named.clone());
+        self.known.insert(key, named.clone());
         named
     }
 
     /// Returns a command, or those of an alias, each alias once.
     pub fn expand(&mut self, look: &Look<'_>, command: &[u8]) -> Vec<Vec<u8>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut left = vec![command];
+        let mut left = vec![command.to_vec()];
         while let Some(command) = left.pop() {
             if !self.may(look, 1) {
                 break;
             }
-            match self.aliases.get(command) {
-                Some(alias) if seen.insert(command) => {
-                    left.extend(alias.iter().rev().map(Vec::as_slice));
+            let key = (AliasKind::Command, command);
+            match self.aliases.get(&key) {
+                Some(alias) => {
+                    if seen.insert(key) {
+                        left.extend(alias.iter().rev().cloned());
+                    }
                 }
-                Some(_) => {}
-                None => found.push(command.to_vec()),
+                None => found.push(key.1),
             }
         }
         found
