@@ -23,9 +23,10 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
         files: Vec::new(),
         is_strict: true,
     };
-    let mut left = vec![FilePath::fixed("/etc/ssh/sshd_config")];
-    let mut seen = 0_usize;
-    while let Some(path) = left.pop() {
+    // Each with whether a `Match` block includes it.
+    let mut left = vec![(FilePath::fixed("/etc/ssh/sshd_config"), false)];
+    let (mut seen, mut is_default) = (0_usize, true);
+    while let Some((path, is_included)) = left.pop() {
         seen = seen.saturating_add(1);
         if seen > FILES {
             look.machine.unknown(&path, "too many files are included");
@@ -41,6 +42,8 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
             &When::ByItself,
             &Source::whole(&path),
         );
+        // A block ends with its file.
+        let mut is_of_some = is_included;
         for (number, line) in lines(&content) {
             let source = Source::line(&path, number, line);
             let text = String::from_utf8_lossy(line);
@@ -48,10 +51,20 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
                 continue;
             };
             match key.to_ascii_lowercase().as_str() {
-                "include" => left.extend(value.iter().flat_map(|glob| included(look, glob))),
-                "authorizedkeysfile" => keys
-                    .files
-                    .extend(value.iter().map(|word| (*word).to_owned())),
+                "match" => {
+                    let is_of_all =
+                        matches!(&value[..], [word] if word.eq_ignore_ascii_case("all"));
+                    is_of_some = is_included || !is_of_all;
+                }
+                "include" => {
+                    let files = value.iter().flat_map(|glob| included(look, glob));
+                    left.extend(files.map(|file| (file, is_of_some)));
+                }
+                "authorizedkeysfile" => {
+                    is_default &= is_of_some;
+                    keys.files
+                        .extend(value.iter().map(|word| (*word).to_owned()));
+                }
                 "strictmodes" => keys.is_strict &= !value.contains(&"no"),
                 "authorizedkeyscommand" | "authorizedprincipalscommand" => {
                     let by = Execution::new(0, RuleId::KeysCommand, When::ByItself, source);
@@ -68,10 +81,9 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
             }
         }
     }
-    if keys.files.is_empty() {
-        keys.files = [".ssh/authorized_keys", ".ssh/authorized_keys2"]
-            .map(str::to_owned)
-            .to_vec();
+    if is_default {
+        let files = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
+        keys.files.extend(files.map(str::to_owned));
     }
     keys
 }
