@@ -13,7 +13,17 @@ pub enum Written {
     Metadata,
     /// Accounts, as its standard input or a person at its terminal says.
     Accounts,
-    /// Accounts, file systems or the boot, as its words say.
+    /// Accounts and their groups, as its words say.
+    Members,
+    /// Files as an archive has them that its words name.
+    Archive,
+    /// The files of its options get what is at the addresses among its words.
+    Download,
+    /// A directory shows what its words name.
+    Mounts,
+    /// The machine runs, or is set up by, the files that its words name.
+    Loaded,
+    /// File systems, the boot or services, as its words say.
     System,
 }
 
@@ -32,8 +42,8 @@ const PROGRAMS: &[(Written, &[&str])] = &[
     (
         Written::Files,
         &[
-            "unzip", "truncate", "shred", "split", "csplit", "xxd", "7z", "7za", "gzip", "gunzip",
-            "xz", "bzip2", "zstd", "rename", "mkfifo", "mknod",
+            "truncate", "shred", "split", "csplit", "xxd", "gzip", "gunzip", "xz", "bzip2", "zstd",
+            "rename", "mkfifo", "mknod",
         ],
     ),
     (
@@ -55,7 +65,7 @@ const PROGRAMS: &[(Written, &[&str])] = &[
         ],
     ),
     (
-        Written::System,
+        Written::Members,
         &[
             "usermod",
             "useradd",
@@ -66,6 +76,32 @@ const PROGRAMS: &[(Written, &[&str])] = &[
             "groupmems",
             "gpasswd",
             "chsh",
+        ],
+    ),
+    (
+        Written::Archive,
+        &["tar", "bsdtar", "cpio", "unzip", "7z", "7za"],
+    ),
+    (Written::Download, &["curl", "wget"]),
+    (Written::Mounts, &["mount"]),
+    (
+        Written::Loaded,
+        &[
+            "kexec",
+            "update-alternatives",
+            "alternatives",
+            "ldconfig",
+            "depmod",
+            "puppet",
+            "salt-call",
+            "chef-client",
+            "systemd-tmpfiles",
+            "systemd-sysusers",
+        ],
+    ),
+    (
+        Written::System,
+        &[
             "tune2fs",
             "debugfs",
             "e2fsck",
@@ -79,19 +115,9 @@ const PROGRAMS: &[(Written, &[&str])] = &[
             "dmsetup",
             "losetup",
             "lvm",
-            "kexec",
             "init",
             "telinit",
-            "update-alternatives",
-            "alternatives",
-            "ldconfig",
             "grub-install",
-            "depmod",
-            "puppet",
-            "salt-call",
-            "chef-client",
-            "systemd-tmpfiles",
-            "systemd-sysusers",
             "dpkg-reconfigure",
             "busctl",
             "dbus-send",
@@ -145,7 +171,6 @@ const FILES: &[&str] = &[
     "sort",
     "stat",
     "tail",
-    "tar",
     "tee",
     "test",
     "touch",
@@ -159,7 +184,7 @@ pub fn takes_files(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| {
         let is_writer = matches!(
             written(name),
-            Some(Written::LastOperand | Written::Files | Written::Metadata)
+            Some(Written::LastOperand | Written::Files | Written::Metadata | Written::Archive)
         );
         is_writer || FILES.contains(&name)
     })

@@ -33,6 +33,8 @@ pub struct Facts {
     pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
     pub same_keys: Vec<SameKey>,
+    /// Gids of groups whose members sudo(8) trusts, or that approve.
+    pub strong_groups: BTreeSet<u32>,
     /// Of the files whose presence alone matters, those that exist.
     pub present: BTreeSet<String>,
     /// Of the paths above: where they lead.

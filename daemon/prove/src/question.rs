@@ -262,7 +262,7 @@ fn begin<'m>(question: &Question, machine: &'m Machine, policies: &[&Policy]) ->
         add_member(accounts, question.subject.as_deref());
         add_granted(accounts, policies, &question.socket_group);
     };
-    sources::begin(machine, add, policies)
+    sources::begin(machine, add, policies, &question.admin_group)
 }
 
 fn add_known(accounts: &mut Accounts, known: &KnownAccount) {

@@ -82,6 +82,7 @@ rules! {
     GrantCall "grant-call" "who may call a command without another person can have its program run" "remit-policy(5)";
     GrantProgram "grant-program" "who can change the program of a command that they may call decides what runs in its profile" "remit-policy(5), execve(2)";
     GrantInput "grant-input" "who gives input or files to a program that writes them decides what is where its profile writes" "remit-policy(5), tee(1), cp(1)";
+    GrantWords "grant-words" "a caller of a program of root that changes accounts, or unpacks or mounts files, gets what its words say" "remit-policy(5), usermod(8), tar(1), mount(8)";
     GrantHost "grant-host" "code in a profile without a sandbox has the account of the profile" "remit-policy(5)";
     GrantUnit "grant-unit" "who may start a unit without another person can have it started" "remit-policy(5)";
     GrantWrite "grant-write" "code in a profile writes the paths that the profile lists" "remit-policy(5)";

@@ -46,7 +46,7 @@ fn laid(files: &[(&str, &str)], policy: &str, is_open: bool) -> Laid {
     let mut toml = format!(
         "about = ''\nagent = 'agent'\nprograms = ['/usr/sbin/cron', {programs}]\n\
          user = [{{ name = 'agent', uid = 5001, groups = ['deploy'], home = '/srv/app' }}, {{ name = 'web', uid = 5002 }}]\n\
-         group = [{{ name = 'deploy', gid = 6001 }}]\npolicy = \"\"\"\n{policy}\"\"\"\n"
+         group = [{{ name = 'deploy', gid = 6001 }}, {{ name = 'docker', gid = 6002 }}, {{ name = 'ops', gid = 6003 }}]\npolicy = \"\"\"\n{policy}\"\"\"\n"
     );
     toml += &file("/srv/app", group, mode, "");
     for (name, mode) in [
@@ -937,6 +937,82 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/usr/bin/passwd -S root", false),
         ("/usr/sbin/visudo \"\"", true),
         ("/usr/sbin/visudo -c", false),
+        ("/usr/bin/passwd -e root", false),
+        ("/usr/bin/passwd -d web", false),
+        ("/usr/sbin/chpasswd -c SHA512", true),
+        ("/usr/sbin/newusers /usr/share/users", false),
+        ("/usr/sbin/newusers /srv/mine/users", true),
+        ("/usr/sbin/usermod -aG docker agent", true),
+        (
+            "/usr/sbin/usermod --append --groups web\\,docker agent",
+            true,
+        ),
+        ("/usr/sbin/usermod -aG web agent", false),
+        // Another account gets nothing that the agent has.
+        ("/usr/sbin/usermod -aG docker web", false),
+        ("/usr/sbin/usermod -L root", false),
+        ("/usr/sbin/usermod -s /usr/sbin/nologin root", false),
+        ("/usr/sbin/usermod -s /srv/mine/sh root", true),
+        ("/usr/sbin/usermod -s /bin/bash root", false),
+        ("/usr/sbin/usermod -o -u 0 agent", true),
+        ("/usr/sbin/useradd -m -G docker new", false),
+        ("/usr/sbin/useradd -o -u 0 new", true),
+        ("/usr/sbin/adduser agent docker", true),
+        ("/usr/sbin/adduser new", false),
+        ("/usr/sbin/groupadd new", false),
+        ("/usr/bin/gpasswd -a agent docker", true),
+        ("/usr/bin/gpasswd -d agent docker", false),
+        ("/usr/bin/gpasswd docker", true),
+        ("/usr/sbin/groupmems -g docker -a agent", true),
+        ("/usr/sbin/groupmems -g docker -l", false),
+        ("/usr/bin/chsh root", true),
+        ("/usr/bin/tar -xf /srv/mine/x.tar -C /", true),
+        ("/usr/bin/tar xzfC /srv/mine/x.tar /srv/z", true),
+        ("/usr/bin/tar -x", true),
+        ("/usr/bin/tar -xf /usr/share/x.tar -C /", false),
+        ("/usr/bin/tar -tf /srv/mine/x.tar", false),
+        ("/usr/bin/tar cf /srv/mine/x.tar /etc", false),
+        ("/usr/bin/cpio -idm", true),
+        ("/usr/bin/cpio -it", false),
+        ("/usr/bin/unzip -o /srv/mine/x.zip -d /etc/cron.d", true),
+        ("/usr/bin/unzip -o /srv/mine/x.zip -d /srv/z", false),
+        ("/usr/bin/unzip -o /usr/share/x.zip -d /etc", false),
+        // The caller goes to a directory.
+        ("/usr/bin/unzip -o /srv/mine/x.zip", true),
+        ("/usr/bin/unzip -l /srv/mine/x.zip", false),
+        ("/usr/bin/7z x /srv/mine/x.7z -o/etc/cron.d", true),
+        ("/usr/bin/7z l /srv/mine/x.7z", false),
+        ("/usr/bin/mount -o loop /srv/mine/x.img /etc", true),
+        (
+            "/usr/bin/mount -o loop\\,nosuid\\,nodev /srv/mine/x.img /srv/z",
+            false,
+        ),
+        (
+            "/usr/bin/mount -o nosuid\\,nodev /srv/mine/x.img /etc/cron.d",
+            true,
+        ),
+        ("/usr/bin/mount --bind /srv/mine /etc/cron.d", true),
+        ("/usr/bin/mount --bind /srv/mine /srv/z", false),
+        ("/usr/bin/mount -t nfs host\\:/x /mnt", false),
+        ("/usr/bin/mount /srv/mine", false),
+        ("/usr/bin/mount /dev/sdb1 /mnt", false),
+        ("/usr/bin/curl -o /etc/cron.d/x file\\:///srv/mine/x", true),
+        ("/usr/bin/curl -so /etc/cron.d/x file\\:///srv/mine/x", true),
+        (
+            "/usr/bin/curl -o /etc/cron.d/x https\\://example.org/x",
+            false,
+        ),
+        ("/usr/bin/curl -o /srv/z file\\:///srv/mine/x", false),
+        ("/usr/bin/systemd-tmpfiles --create", false),
+        ("/usr/bin/systemd-tmpfiles --create /srv/mine/x.conf", true),
+        ("/usr/sbin/ldconfig", true),
+        ("/usr/sbin/ldconfig \"\"", false),
+        ("/usr/bin/puppet agent --test", false),
+        ("/usr/bin/puppet apply /srv/mine/site.pp", true),
+        (
+            "/usr/bin/update-alternatives --set editor /usr/bin/vim",
+            false,
+        ),
         ("/usr/bin/chmod 644 /etc/motd", false),
         ("/usr/bin/chmod 644 /srv/mine/*", true),
         ("/usr/bin/less /var/log/syslog", true),
@@ -987,6 +1063,11 @@ fn program_of_sudo_that_writes_is_judged() {
 fn what_a_command_writes_is_judged() {
     const HOST: &str = "base = 'host'";
     const CRON: &str = "base = 'strict'\nwrite = ['/etc/cron.d']\nleads_to_root = true";
+    const ETC: &str = "base = 'strict'\nwrite = ['/etc/motd']\nleads_to_root = true";
+    const GROUPS: &str =
+        "args.group = { type = 'enum', values = ['web', 'docker'], summary = 'X' }";
+    const WEAK: &str = "args.group = { type = 'enum', values = ['web', 'ops'], summary = 'X' }";
+    const FILE: &str = "args.file = { type = 'path', under = '/srv/mine', summary = 'X' }";
     const WEB: &str = "base = 'strict'\nwrite = ['/srv/web']\nleads_to_root = true";
     const OVER: &str = "base = 'strict'\nwrite = ['/srv/web']\ncapabilities = ['CAP_DAC_OVERRIDE']\nleads_to_root = true";
     const SECRET: &str = "args.s = { type = 'secret', summary = 'X' }";
@@ -1033,6 +1114,27 @@ fn what_a_command_writes_is_judged() {
         ("install -m 644 /dev/stdin /etc/cron.d/x", INPUT, CRON, true),
         ("chpasswd", "", HOST, false),
         ("chpasswd", INPUT, CRON, false),
+        ("chpasswd", INPUT, ETC, false),
+        ("passwd -d agent", "", HOST, false),
+        ("passwd -d {user}", USER, HOST, true),
+        ("usermod -aG docker {user}", USER, HOST, true),
+        ("usermod -aG web {user}", USER, HOST, false),
+        ("usermod -L {user}", USER, HOST, false),
+        ("usermod -aG {group} agent", GROUPS, HOST, true),
+        ("usermod -aG {group} agent", WEAK, HOST, false),
+        ("gpasswd -a {user} docker", USER, HOST, true),
+        ("gpasswd -d {user} docker", USER, HOST, false),
+        ("tar -xf /srv/mine/x.tar -C /", "", HOST, true),
+        ("tar -xf /usr/share/x.tar -C /", "", HOST, false),
+        ("tar -tf {x}", MINE, HOST, false),
+        ("tar -xf {x} -C /srv/z", MINE, HOST, true),
+        ("tar -xf {x} -C /srv/z", OTHER, HOST, false),
+        ("tar -xf {file} -C /srv/z", FILE, CRON, false),
+        ("tar -xf {file} -C /etc/cron.d", FILE, CRON, true),
+        ("unzip -o /srv/mine/x.zip -d /etc", "", HOST, true),
+        ("mount -o loop /srv/mine/x.img /etc", "", HOST, true),
+        ("mount -o ro,loop,nosuid,nodev {x} /mnt", MINE, HOST, false),
+        ("curl -o /etc/cron.d/x file:///srv/mine/x", "", HOST, true),
         // Root without a sandbox, or with such a capability, writes what is another account's.
         ("cp /srv/mine/x /srv/web/run.sh", "", HOST, true),
         ("cp /usr/share/x /srv/web/run.sh", "", HOST, false),
@@ -1130,6 +1232,40 @@ fn aliases_of_two_kinds_with_one_name_are_both_read() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Of a group that sudo names its members do what sudo lets them.
+#[test]
+fn program_that_is_not_judged_is_listed_for_sudo_and_commands() {
+    let why = |files: &[(&str, &str)], policy: &str| answer(files, policy, false).1;
+    for (program, expect) in [
+        ("java-x", true),
+        ("java", false),
+        ("run.sh", false),
+        ("fdisk", true),
+    ] {
+        let path = format!("/usr/bin/{program}");
+        let text = if program.ends_with("sh") {
+            "#!/bin/sh\n"
+        } else {
+            "ELF"
+        };
+        let (file, line) = sudoers(&format!("{path} a"));
+        let shown = why(&[(&path, text), (file, &line)], "");
+        assert_eq!(
+            shown.contains(&format!("{path} is not judged")),
+            expect,
+            "{shown}"
+        );
+        let policy = granted(&format!("'{path}', 'a'"), "");
+        let shown = why(&[(&path, text)], &policy);
+        let expected = format!("what command x.do does as root by {path} is not judged");
+        assert_eq!(shown.contains(&expected), expect, "{shown}");
+    }
+    let ops = ("/etc/sudoers", "%ops ALL = NOPASSWD: ALL\n");
+    let policy = granted("'/usr/sbin/usermod', '-aG', 'ops', 'agent'", "");
+    assert!(answer(&[ops], &policy, false).0);
+    assert!(!answer(&[], &policy, false).0);
 }
 
 /// What each of these programs can do by words behind a verb that only looks is in its manual.

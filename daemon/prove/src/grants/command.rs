@@ -165,7 +165,10 @@ pub fn written(command: &Command) -> Option<Vec<String>> {
     let name = program(command);
     let written = remit_programs::written(name);
     let has_input = has_input(command) && written == Some(Written::Input);
-    let is_of_files = !matches!(written, None | Some(Written::Accounts | Written::System));
+    let is_of_files = matches!(
+        written,
+        Some(Written::Input | Written::LastOperand | Written::Files | Written::Metadata)
+    );
     let is_chosen = |word: &Word| {
         let param = param_position(word).and_then(|at| command.params.get(at));
         param.is_some_and(is_free)

@@ -126,21 +126,33 @@ fn written(facts: &Facts, profile: &ProfileFact, program: &ProgramFact, clauses:
     }
     let call = Atom::Call(program.command.clone());
     for (target, deciders) in found {
-        // Without a sandbox there is no input of the caller, and no sandbox shows the tables of accounts to be written.
-        let WriteTarget::File(file) = &target else {
-            continue;
+        let (heads, rule, what) = match &target {
+            WriteTarget::File(file) => {
+                let paths = input(facts, profile, std::slice::from_ref(file)).into_iter();
+                let heads = paths.flat_map(|path| heads(facts, path, profile.uid == Some(0)));
+                let what = format!("writes {file}");
+                (heads.collect(), RuleId::GrantInput, what)
+            }
+            // Mounts, programs of another account, and the tables of accounts are the machine's.
+            WriteTarget::Account(_) | WriteTarget::Members(_) if !profile.is_host => continue,
+            WriteTarget::Account(uid) => {
+                let what = format!("has {} do what its words say", user(facts, *uid));
+                (vec![Atom::Account(*uid)], RuleId::GrantWords, what)
+            }
+            WriteTarget::Members(gid) => {
+                let what = format!(
+                    "changes the members of {}",
+                    super::files::group(facts, *gid)
+                );
+                (vec![Atom::Member(*gid)], RuleId::GrantWords, what)
+            }
         };
-        let detail = format!(
-            "command {} of {} writes {file}",
-            program.command, program.rule
-        );
-        let paths = input(facts, profile, std::slice::from_ref(file)).into_iter();
-        let heads = paths.flat_map(|path| heads(facts, path, profile.uid == Some(0)));
-        let heads: Vec<Atom> = heads.collect();
+        let heads: Vec<Atom> = heads;
+        let detail = format!("command {} of {} {what}", program.command, program.rule);
         for decider in deciders {
             let body: Vec<Atom> = [call.clone()].into_iter().chain(decider).collect();
             for head in &heads {
-                let clause = Clause::new(head.clone(), body.clone(), RuleId::GrantInput);
+                let clause = Clause::new(head.clone(), body.clone(), rule);
                 clauses.add(clause.detail(detail.clone()));
             }
         }

@@ -1,6 +1,8 @@
 //! Applies the rules of `rule.rs`: turns facts into clauses.
 
 mod accounts;
+mod changed_accounts;
+mod extracted;
 mod files;
 mod grants;
 mod obeys;

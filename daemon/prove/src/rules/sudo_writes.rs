@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use remit_programs::Written;
 
+use super::{changed_accounts, extracted};
 use crate::atom::Atom;
 use crate::facts::Facts;
 use crate::machine::entry::End;
@@ -18,6 +19,8 @@ pub(super) type Decider = Option<Atom>;
 pub(super) enum WriteTarget {
     /// The password or the rights of this account.
     Account(u32),
+    /// The members of this group.
+    Members(u32),
     /// This file, or those beneath it.
     File(FilePath),
 }
@@ -39,8 +42,13 @@ pub(super) struct WritingProgram<'w> {
 }
 
 impl WritingProgram<'_> {
+    /// Returns true if the caller chooses the word, or a part of it.
+    pub(super) fn chooses(&self, word: &str) -> bool {
+        word.contains('$')
+    }
+
     /// Returns what decides about the content of the file that a word names.
-    fn source(&self, word: &str) -> Decider {
+    pub(super) fn source(&self, word: &str) -> Decider {
         const INPUT: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
         let is_input = self.has_input && INPUT.contains(&word);
         match self.directory {
@@ -50,7 +58,7 @@ impl WritingProgram<'_> {
         }
     }
 
-    fn target(&self, word: &str) -> Option<WriteTarget> {
+    pub(super) fn target(&self, word: &str) -> Option<WriteTarget> {
         let file = match (self.chosen.get(word), self.directory) {
             (Some(above), _) => Some(above.clone()),
             (None, Some(directory)) => directory.resolve(word),
@@ -76,22 +84,24 @@ pub(super) fn writes(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTa
     let named = named.operands;
     match remit_programs::written(name) {
         None => Vec::new(),
-        Some(Written::System) if !is_free || runas != 0 => Vec::new(),
-        Some(Written::Accounts) if !has_input => Vec::new(),
-        Some(Written::Accounts) if !is_free && runas == 0 => {
-            let only_looks = ["-c", "--check", "-cf", "-S", "--status", "-l", "--lock"];
-            match (
-                words.iter().any(|word| only_looks.contains(word)),
-                named.first(),
-            ) {
-                (true, _) => Vec::new(),
-                (false, Some(user)) if name == "passwd" && !writer.chosen.contains_key(*user) => {
-                    facts.accounts.uid(user).map_or_else(Vec::new, own)
-                }
-                (false, _) => own(0),
-            }
-        }
+        Some(
+            Written::System
+            | Written::Accounts
+            | Written::Members
+            | Written::Loaded
+            | Written::Mounts,
+        ) if runas != 0 => Vec::new(),
         Some(_) if is_free => own(runas),
+        Some(Written::Accounts) => changed_accounts::accounts(facts, writer),
+        Some(Written::Members) => changed_accounts::members(facts, writer),
+        Some(Written::Archive) => extracted::archive(writer),
+        Some(Written::Download) => extracted::download(writer),
+        Some(Written::Mounts) => extracted::mounts(writer),
+        Some(Written::Loaded) => {
+            let files = named.iter().filter(|word| word.starts_with('/'));
+            let files = files.map(|word| (WriteTarget::Account(0), writer.source(word)));
+            files.collect()
+        }
         Some(Written::Input) => {
             let copied = named.iter().find_map(|word| word.strip_prefix("if="));
             if copied.is_none() && !has_input {
@@ -363,6 +373,7 @@ fn of_group(facts: &Facts, name: &str) -> Vec<Decider> {
 pub(super) fn written_as(facts: &Facts, target: &WriteTarget) -> Vec<Atom> {
     let file = match target {
         WriteTarget::Account(uid) => return vec![Atom::Account(*uid)],
+        WriteTarget::Members(gid) => return vec![Atom::Member(*gid)],
         WriteTarget::File(file) => file,
     };
     let is_new = facts

@@ -7,6 +7,7 @@ pub mod engines;
 pub mod execution;
 pub mod git;
 pub mod hooks;
+mod judged;
 pub mod keys;
 mod lexer;
 pub mod loader;
@@ -46,16 +47,19 @@ pub struct FirstLook<'m> {
 }
 
 /// Begins with what decides what policies mean here. Only root writes most of it, so nobody else can make it long. `add`
-/// adds accounts that the machine does not have.
+/// adds accounts that the machine does not have. Members of `admin_group` approve.
 pub fn begin<'m>(
     machine: &'m Machine,
     add: impl Fn(&mut Accounts),
     policies: &[&Policy],
+    admin_group: &str,
 ) -> FirstLook<'m> {
     let mut look = Look::new(machine);
     look.facts.accounts = Accounts::read(machine);
     add(&mut look.facts.accounts);
     look.facts.accounts.index();
+    let approvers = look.facts.accounts.gid(admin_group);
+    look.facts.strong_groups.extend(approvers);
     systemd::look(&mut look);
     let of_units = look.facts.obeys.len();
     let commands = policies.iter().map(|policy| {
@@ -79,8 +83,11 @@ impl FirstLook<'_> {
         grants: impl IntoIterator<Item = &'g Grants>,
     ) -> (Facts, Vec<Vec<Obeys>>) {
         // A file that is missing yet is one of its directory.
-        for file in grants.into_iter().flat_map(Grants::named) {
-            self.look.way(&file);
+        for grants in grants {
+            for file in grants.named() {
+                self.look.way(&file);
+            }
+            judged::commands(&self.look, grants);
         }
         for source in [
             cron::look,

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use remit_programs::Written;
-
 use super::execution::Execution;
+use super::judged::unjudged;
 use super::shell::paths;
 use super::sudo_commands::{commands, is_digest};
 use super::sudo_lists::{AliasKind, Aliases, Lists};
@@ -50,6 +49,7 @@ pub fn look(look: &mut Look<'_>) {
     for (source, subject, list) in &sudoers.permissions {
         permission(look, &sudoers, &mut lists, source, subject, list);
     }
+    look.facts.strong_groups.extend(&lists.groups);
     for (file, programs) in &lists.unjudged {
         let named: Vec<String> = programs
             .iter()
@@ -64,18 +64,6 @@ pub fn look(look: &mut Look<'_>) {
         let why = format!("what it lets accounts do as root by {named}{more} is not judged");
         look.machine.unknown(file, why);
     }
-}
-
-/// Returns true if it is known what the program does with its arguments, or if it is a script, which is read.
-fn is_judged(look: &Look<'_>, path: &FilePath, args: Option<&[u8]>) -> bool {
-    let name = std::str::from_utf8(path.name()).unwrap_or_default();
-    let is_known = match remit_programs::written(name) {
-        // Which files it writes, its fixed words alone do not say.
-        Some(Written::Files) => args.is_none_or(|args| args.contains(&b'*')),
-        Some(_) => true,
-        None => remit_programs::known(name).is_some(),
-    };
-    is_known || look.machine.entry(path).is_none() || look.machine.is_script(path)
 }
 
 fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoers) {
@@ -226,13 +214,13 @@ fn permission(
                     for file in words.iter().flat_map(|word| paths(word)) {
                         look.way(&file);
                     }
-                    look.executes(&by, &[vec![path.as_bytes().to_vec()], words].concat());
-                    if runas == 0 && !of.is_empty() && !is_judged(look, path, args) {
-                        lists
-                            .unjudged
-                            .entry(source.file.clone())
-                            .or_default()
-                            .insert(path.clone());
+                    let argv = [vec![path.as_bytes().to_vec()], words].concat();
+                    look.executes(&by, &argv);
+                    let is_free = args.is_none_or(|args| args.contains(&b'*'));
+                    let unjudged = unjudged(look, &argv, is_free);
+                    if let Some(program) = unjudged.filter(|_| runas == 0 && !of.is_empty()) {
+                        let programs = lists.unjudged.entry(source.file.clone());
+                        programs.or_default().insert(program);
                     }
                 }
                 look.facts.sudo.push(SudoRule {

@@ -29,6 +29,8 @@ pub struct Lists<'a> {
     aliases: &'a Aliases,
     known: BTreeMap<(AliasKind, Vec<u8>), BTreeSet<u32>>,
     steps: usize,
+    /// Gids that lists name.
+    pub groups: BTreeSet<u32>,
     /// Programs of which it is not known what their arguments do, by the file that permits them.
     pub unjudged: BTreeMap<FilePath, BTreeSet<FilePath>>,
 }
@@ -39,6 +41,7 @@ impl<'a> Lists<'a> {
             aliases,
             known: BTreeMap::new(),
             steps: 0,
+            groups: BTreeSet::new(),
             unjudged: BTreeMap::new(),
         }
     }
@@ -105,8 +108,15 @@ impl<'a> Lists<'a> {
                 look.machine.unknown(&FilePath::fixed("/etc/sudoers"), why);
                 BTreeSet::new()
             }
-            [b'%', b'#', ..] => members(text.get(2..).and_then(|gid| gid.parse().ok())),
-            [b'%', ..] => members(text.get(1..).and_then(|name| accounts.gid(name))),
+            [b'%', rest @ ..] => {
+                let name = text.get(1..).unwrap_or_default();
+                let gid = match rest {
+                    [b'#', ..] => name.get(1..).and_then(|gid| gid.parse().ok()),
+                    _ => accounts.gid(name),
+                };
+                self.groups.extend(gid);
+                members(gid)
+            }
             [b'#', ..] => text
                 .get(1..)
                 .and_then(|uid| uid.parse().ok())
