@@ -14,9 +14,11 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 use crate::rules::files::user;
 
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
 /// Sockets at which a client that is root gets everything.
 const OF_ROOT: [&str; 4] = [
-    "/run/dbus/system_bus_socket",
+    SYSTEM_BUS,
     "/run/systemd/private",
     "/run/docker.sock",
     "/run/podman/podman.sock",
@@ -243,12 +245,37 @@ fn inside(facts: &Facts, profile: &ProfileFact, clauses: &mut Clauses) {
         }
     }
     for socket in &profile.sockets {
+        let detail = || format!("profile {} lets {of} connect to {socket}", profile.name);
+        for (head, rule) in account_by(facts, profile, socket) {
+            add(head, rule, detail());
+        }
         let is_of_root = profile.uid == Some(0) && OF_ROOT.contains(&socket.as_str());
         if is_of_root || is_powerful(facts, profile, socket) {
-            let detail = format!("profile {} lets {of} connect to {socket}", profile.name);
-            add(Atom::Account(0), RuleId::GrantSocket, detail);
+            add(Atom::Account(0), RuleId::GrantSocket, detail());
         }
     }
+}
+
+/// What a socket gives because of the account that connects: its own service manager starts what it is asked to, and on the system
+/// bus polkit permits what it permits the account.
+fn account_by(facts: &Facts, profile: &ProfileFact, socket: &str) -> Vec<(Atom, RuleId)> {
+    let (Some(uid), Some(path)) = (profile.uid, FilePath::new(socket)) else {
+        return Vec::new();
+    };
+    if path.is_beneath(&FilePath::fixed(&format!("/run/user/{uid}"))) {
+        return vec![(Atom::Account(uid), RuleId::GrantSocket)];
+    }
+    if ![SYSTEM_BUS, "/var/run/dbus/system_bus_socket"].contains(&socket) {
+        return Vec::new();
+    }
+    let name = facts.accounts.name_of(uid).unwrap_or_default();
+    let gids = facts.accounts.gids(name);
+    let permits = facts.permits.iter().filter(|permit| {
+        permit.users.contains(&uid) || gids.iter().any(|gid| permit.groups.contains(gid))
+    });
+    permits
+        .flat_map(|permit| super::permits::yes(facts, permit))
+        .collect()
 }
 
 /// Returns true if the profile's account can write what its sandbox shows so. CHOWN, DAC_OVERRIDE and FOWNER of capabilities(7)

@@ -59,18 +59,20 @@ const USUAL: [&str; 12] = [
 ];
 
 fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clauses) {
-    let mut add = |head: Atom, rule: RuleId| {
+    for (head, rule) in yes(facts, permit) {
         let clause = Clause::new(head, [holder.clone()], rule).detail(permit.source.to_string());
         let line = format!("{}:{}", permit.source.file, permit.source.line);
         clauses.add(clause.fix(format!("narrow {line}")));
-    };
+    }
+}
+
+/// The atoms of what a permission lets do, each with its rule.
+pub(super) fn yes(facts: &Facts, permit: &Permit) -> Vec<(Atom, RuleId)> {
     if permit.units.is_empty() {
         // It includes units that are made for the call (systemd-run(1)).
-        add(Atom::Account(0), RuleId::PolkitRoot);
+        return vec![(Atom::Account(0), RuleId::PolkitRoot)];
     }
-    for unit in &permit.units {
-        for atom in super::grants::starts(facts, unit, false) {
-            add(atom, RuleId::PolkitUnit);
-        }
-    }
+    let units = permit.units.iter();
+    let started = units.flat_map(|unit| super::grants::starts(facts, unit, false));
+    started.map(|atom| (atom, RuleId::PolkitUnit)).collect()
 }
