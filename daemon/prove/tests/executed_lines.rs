@@ -459,6 +459,12 @@ fn what_a_wrapper_runs_in_a_crontab_is_found() {
         ("su-exec :agent bash /srv/app/noexec.sh", true),
         ("find /opt -execdir bash /srv/app/noexec.sh \\;", true),
         ("find /opt -name bash /srv/app/noexec.sh", false),
+        ("find -L /srv/app -name '*.sh' -exec {} \\;", true),
+        ("find /srv/app /opt -exec sh {} \\;", true),
+        ("cd /srv/app && find . -exec {} \\;", true),
+        ("find /opt -exec {} \\;", false),
+        ("find /srv/app -exec cat {} \\;", false),
+        ("find /srv/app -exec sh -c 'cat $1' _ {} \\;", false),
         ("start-stop-daemon --start --exec /srv/app/run.sh", true),
         (
             "start-stop-daemon --start --exec /srv/app/run.sh -- -c /etc/app.conf",
@@ -725,6 +731,8 @@ fn what_a_variable_runs_is_in_the_answer() {
         ("nice $X", "$X"),
         ("curl http://x | sh", "$(curl …)"),
         ("bash -c \"$(curl -fsSL http://x)\"", "$(curl …)"),
+        ("find /opt -exec {} \\;", "{}"),
+        ("ls /opt | xargs -I{} sh /opt/{}", "/opt/{}"),
     ] {
         let shown = answer(crontab(line));
         let sentence = format!("/etc/cron.d/x: what its line 1 runs by '{word}' is not followed");

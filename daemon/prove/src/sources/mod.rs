@@ -5,6 +5,7 @@ pub mod commands;
 pub mod cron;
 pub mod engines;
 pub mod execution;
+mod found;
 pub mod git;
 pub mod hooks;
 mod judged;

@@ -3,6 +3,7 @@
 use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
 
 use super::execution::Execution;
+use super::found::runs_found;
 use super::options::{names_this_machine, option_value, value_of, values_of, without};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
@@ -112,6 +113,9 @@ impl Look<'_> {
                     let at = args.iter().position(is_start);
                     let behind = at.map_or(args.len(), |at| at.saturating_add(1));
                     inner = args.split_at(behind).1;
+                    if base_name(program) == b"find" && runs_found(inner) {
+                        self.found(&by, args);
+                    }
                 }
                 Some((_, Class::ContainerRunner(runner))) => self.contained(&by, runner, args),
                 None => {}

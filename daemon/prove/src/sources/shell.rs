@@ -70,9 +70,14 @@ pub fn is_name(word: &[u8]) -> bool {
     word.iter().all(is_of_name) && !word.iter().all(u8::is_ascii_digit) && !is_built_in(word)
 }
 
-/// Returns true if only the shell that runs it knows what the word is.
+/// Returns true if only the shell that runs it knows what the word is, or the program that puts names of files for `{}`.
 pub fn is_open(word: &[u8]) -> bool {
-    word.iter().any(|byte| b"$*?`".contains(byte))
+    word.iter().any(|byte| b"$*?`".contains(byte)) || is_found(word)
+}
+
+/// Returns true for a word of find(1) or `xargs -I{}` that has the name of a file in it.
+pub fn is_found(word: &[u8]) -> bool {
+    word.windows(2).any(|two| two == b"{}")
 }
 
 /// Returns the absolute paths that a word has, also as a part of it.

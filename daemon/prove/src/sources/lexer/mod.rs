@@ -167,6 +167,11 @@ impl TextLexer {
                 }
             }
             b'|' | b'&' => self.end_command(),
+            // A word of find(1) and xargs(1).
+            b'{' if self.word.is_empty() && after.starts_with(b"}") => {
+                self.word.extend_from_slice(b"{}");
+                return after.get(1..).unwrap_or_default();
+            }
             b'{' | b'}' if self.word.is_empty() => self.brace(byte, after),
             byte => self.word.push(byte),
         }
