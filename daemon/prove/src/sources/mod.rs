@@ -8,6 +8,7 @@ pub mod execution;
 mod found;
 pub mod git;
 pub mod hooks;
+mod included;
 mod judged;
 pub mod keys;
 mod lexer;

@@ -1,14 +1,12 @@
 //! Settings of sshd_config(5) that say which keys log in. All values count, in whatever `Match` block they are.
 
 use super::execution::Execution;
+use super::included::Includes;
 use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
-
-/// Files that include one another.
-const FILES: usize = 100;
 
 #[derive(Debug)]
 pub struct KeySettings {
@@ -24,14 +22,9 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
         is_strict: true,
     };
     // Each with whether a `Match` block includes it.
-    let mut left = vec![(FilePath::fixed("/etc/ssh/sshd_config"), false)];
-    let (mut seen, mut is_default) = (0_usize, true);
-    while let Some((path, is_included)) = left.pop() {
-        seen = seen.saturating_add(1);
-        if seen > FILES {
-            look.machine.unknown(&path, "too many files are included");
-            break;
-        }
+    let mut left = Includes::new([(FilePath::fixed("/etc/ssh/sshd_config"), false)]);
+    let mut is_default = true;
+    while let Some((path, is_included)) = left.take(look) {
         let Some(content) = look.machine.read(&path) else {
             continue;
         };
@@ -57,8 +50,10 @@ pub fn look(look: &mut Look<'_>) -> KeySettings {
                     is_of_some = is_included || !is_of_all;
                 }
                 "include" => {
-                    let files = value.iter().flat_map(|glob| included(look, glob));
-                    left.extend(files.map(|file| (file, is_of_some)));
+                    let above = FilePath::fixed("/etc/ssh");
+                    for word in value {
+                        left.add(look, &path, &above, word.as_bytes(), &is_of_some);
+                    }
                 }
                 "authorizedkeysfile" => {
                     is_default &= is_of_some;
@@ -103,23 +98,6 @@ fn setting(line: &str) -> Option<(&str, Vec<&str>)> {
             .filter(|word| !word.is_empty() && *word != "none")
             .collect(),
     ))
-}
-
-/// A star is for the last part alone, as in `sshd_config.d/*.conf`.
-fn included(look: &Look<'_>, glob: &str) -> Vec<FilePath> {
-    let Some(path) = FilePath::fixed("/etc/ssh").resolve(glob) else {
-        return Vec::new();
-    };
-    let name = path.name().to_vec();
-    let Some(at) = name.iter().position(|byte| *byte == b'*') else {
-        return vec![path];
-    };
-    let (before, after) = name.split_at(at);
-    let after = after.get(1..).unwrap_or_default();
-    let directory = path.parent().unwrap_or_else(FilePath::root);
-    let names = look.machine.list(&directory).into_iter();
-    let names = names.filter(|name| name.starts_with(before) && name.ends_with(after));
-    names.filter_map(|name| directory.join(name)).collect()
 }
 
 /// Returns a file of keys of this account. `None`: a path with parts that are not known.

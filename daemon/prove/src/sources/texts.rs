@@ -2,6 +2,7 @@
 //! modprobe.d(5), certbot, and those that the kernel starts by itself (sysctl.d(5)).
 
 use super::execution::Execution;
+use super::included::Includes;
 use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
@@ -22,6 +23,8 @@ struct Configuration {
     /// The program ignores files that are not root's, or that others can write.
     is_of_root: bool,
     find: Find,
+    /// Words by which a line names another file or directory of the kind.
+    includes: &'static [&'static [u8]],
 }
 
 const KINDS: [Configuration; 8] = [
@@ -31,6 +34,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b"",
         is_of_root: true,
         find: logrotate,
+        includes: &[b"include"],
     },
     Configuration {
         program: "/usr/bin/apt-get",
@@ -38,6 +42,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b"",
         is_of_root: false,
         find: apt,
+        includes: &[],
     },
     Configuration {
         program: "/usr/bin/dpkg",
@@ -45,6 +50,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b"",
         is_of_root: false,
         find: dpkg,
+        includes: &[],
     },
     Configuration {
         program: "/usr/bin/udevadm",
@@ -56,6 +62,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b".rules",
         is_of_root: false,
         find: udev,
+        includes: &[],
     },
     Configuration {
         program: "/usr/sbin/ifup",
@@ -63,6 +70,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b"",
         is_of_root: false,
         find: interfaces,
+        includes: &[b"source", b"source-directory"],
     },
     Configuration {
         program: "/usr/sbin/modprobe",
@@ -70,6 +78,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b".conf",
         is_of_root: false,
         find: modprobe,
+        includes: &[],
     },
     Configuration {
         program: "/usr/bin/certbot",
@@ -77,6 +86,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b".conf",
         is_of_root: false,
         find: certbot,
+        includes: &[],
     },
     Configuration {
         program: "/usr/lib/systemd/systemd-sysctl",
@@ -89,6 +99,7 @@ const KINDS: [Configuration; 8] = [
         suffix: b".conf",
         is_of_root: false,
         find: sysctl,
+        includes: &[],
     },
 ];
 
@@ -104,18 +115,19 @@ fn files(look: &mut Look<'_>, kind: &Configuration) {
         true => Look::obeys_roots,
         false => Look::obeys,
     };
-    for path in kind.paths.iter().map(|path| FilePath::fixed(path)) {
+    let paths = kind
+        .paths
+        .iter()
+        .rev()
+        .map(|path| (FilePath::fixed(path), ()));
+    let mut left = Includes::new(paths);
+    while let Some((path, ())) = left.take(look) {
         if !look.exists(&path) {
             continue;
         }
-        obeys(
-            look,
-            0,
-            path.clone(),
-            RuleId::ConfiguredFile,
-            &When::ByItself,
-            &Source::whole(&path),
-        );
+        let source = Source::whole(&path);
+        let rule = RuleId::ConfiguredFile;
+        obeys(look, 0, path.clone(), rule, &When::ByItself, &source);
         let names = look.machine.list(&path).into_iter();
         let names = names.filter(|name| name.ends_with(kind.suffix));
         let inside: Vec<FilePath> = names.filter_map(|name| path.join(name)).collect();
@@ -126,14 +138,12 @@ fn files(look: &mut Look<'_>, kind: &Configuration) {
             let Some(content) = look.machine.read(&file) else {
                 continue;
             };
-            obeys(
-                look,
-                0,
-                file.clone(),
-                RuleId::ConfiguredFile,
-                &When::ByItself,
-                &Source::whole(&file),
-            );
+            let source = Source::whole(&file);
+            obeys(look, 0, file.clone(), rule, &When::ByItself, &source);
+            let above = file.parent().unwrap_or_else(FilePath::root);
+            for word in included(kind, &content) {
+                left.add(look, &file, &above, word, &());
+            }
             for (number, line, text) in (kind.find)(&content) {
                 let source = Source::line(&file, number, &line);
                 let mut by = Execution::new(0, RuleId::ConfiguredProgram, When::ByItself, source);
@@ -146,7 +156,25 @@ fn files(look: &mut Look<'_>, kind: &Configuration) {
     }
 }
 
-/// The texts between `postrotate` and its like, and `endscript`.
+/// Returns the files and directories that lines name behind a word for it.
+fn included<'c>(kind: &Configuration, content: &'c [u8]) -> Vec<&'c [u8]> {
+    let named = lines(content).flat_map(|(_, line)| {
+        let words = line.split(u8::is_ascii_whitespace);
+        let mut words = words.filter(|word| !word.is_empty());
+        let is_one = words
+            .next()
+            .is_some_and(|word| kind.includes.contains(&word));
+        words.filter(move |_| is_one)
+    });
+    let is_quote = |byte: u8| matches!(byte, b'"' | b'\'');
+    let bare = named.map(|word| match word {
+        [first, inner @ .., last] if is_quote(*first) && first == last => inner,
+        word => word,
+    });
+    bare.collect()
+}
+
+/// The texts between `postrotate` and its like, and `endscript`, and programs that compress.
 fn logrotate(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     const BEGIN: [&[u8]; 5] = [
         b"prerotate",
@@ -161,6 +189,12 @@ fn logrotate(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
         match (line.trim_ascii(), &mut script) {
             (b"endscript", _) => found.extend(script.take()),
             (begin, None) if BEGIN.contains(&begin) => script = Some(Default::default()),
+            (text, None) => {
+                let names = [&b"compresscmd"[..], b"uncompresscmd"];
+                let rest = names.iter().find_map(|name| text.strip_prefix(*name));
+                let rest = rest.filter(|rest| rest.first().is_some_and(u8::is_ascii_whitespace));
+                found.extend(rest.map(|rest| (number, line.to_vec(), rest.trim_ascii().to_vec())));
+            }
             (text, Some(script)) => {
                 if script.2.is_empty() {
                     *script = (number, line.to_vec(), Vec::new());
@@ -168,7 +202,6 @@ fn logrotate(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
                 script.2.extend_from_slice(text);
                 script.2.push(b'\n');
             }
-            _ => {}
         }
     }
     found.extend(script);
@@ -359,6 +392,11 @@ mod tests {
             "a {\npostrotate\n cd /srv\n ./x\nendscript\nprerotate\n y",
         );
         assert_eq!(found, [one(3, "cd /srv\n./x\n"), one(7, "y\n")]);
+        let found = texts(
+            logrotate,
+            "compresscmd /opt/z -9\ncompress\na { uncompresscmd }\n",
+        );
+        assert_eq!(found, [one(1, "/opt/z -9")]);
         let found = texts(
             apt,
             "// Invoke \"a\"\nDPkg::Post-Invoke {\"/opt/a\"; \"b\";};\nAPT::X \"no\";\nDPkg::Pre-Invoke {\n\"c\";\n};\nY \"z\";",
