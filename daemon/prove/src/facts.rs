@@ -33,6 +33,8 @@ pub struct Facts {
     pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
     pub same_keys: Vec<SameKey>,
+    /// Uids that sudo(8) asks for no password.
+    pub without_password: BTreeSet<u32>,
     /// Gids of groups whose members sudo(8) trusts, or that approve.
     pub strong_groups: BTreeSet<u32>,
     /// Of the files whose presence alone matters, those that exist.
@@ -186,12 +188,14 @@ pub struct SudoRule {
     pub source: Source,
 }
 
-/// A rule of polkit that answers yes to somebody, about an action that leads to root.
+/// A rule of polkit or PAM that answers yes to somebody, about an action that leads to root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
+    /// Why it leads to root, without units.
+    pub rule: RuleId,
     pub users: BTreeSet<u32>,
     pub groups: BTreeSet<u32>,
-    /// It names neither.
+    /// It names neither, or it is not known whom it names.
     pub is_for_all: bool,
     /// Empty: all units.
     pub units: Vec<String>,

@@ -64,6 +64,7 @@ rules! {
     Hook "hook" "who can change a hook of the system has it run by root at its event" "run-parts(8), systemd.generator(7), NetworkManager-dispatcher(8)";
     ConfiguredFile "configured-file" "who can write a configuration that has commands decides what root runs" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
     ConfiguredProgram "configured-program" "who can change a program that such a configuration names has it run by root" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
+    PamTrust "pam-trust" "members of a group that pam_wheel trusts become root by su without a password" "pam_wheel(8), su(1)";
     BusService "bus-service" "who can change what the system bus starts has its account" "dbus-daemon(1)";
     PolkitRoot "polkit-root" "who gets a yes of polkit for this action does what root does" "polkit(8), systemd-run(1)";
     PolkitUnit "polkit-unit" "who gets a yes of polkit for a unit can have it started" "polkit(8)";

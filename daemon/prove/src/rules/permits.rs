@@ -70,7 +70,7 @@ fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clause
 pub(super) fn yes(facts: &Facts, permit: &Permit) -> Vec<(Atom, RuleId)> {
     if permit.units.is_empty() {
         // It includes units that are made for the call (systemd-run(1)).
-        return vec![(Atom::Account(0), RuleId::PolkitRoot)];
+        return vec![(Atom::Account(0), permit.rule)];
     }
     let units = permit.units.iter();
     let started = units.flat_map(|unit| super::grants::starts(facts, unit, false));

@@ -19,7 +19,8 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
     for rule in &facts.sudo {
         for (name, user) in &facts.accounts.users {
             // An account without a password cannot give one. One with a password gives it to who controls its shell.
-            if rule.of.contains(&user.uid) && (!rule.password || user.has_password) {
+            let asks = rule.password && !facts.without_password.contains(&user.uid);
+            if rule.of.contains(&user.uid) && (!asks || user.has_password) {
                 clauses_of(facts, rule, name, user.uid, clauses);
             }
         }

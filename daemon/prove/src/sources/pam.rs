@@ -1,8 +1,10 @@
 //! Modules that pam(8) loads into programs of root, programs that pam_exec(8) runs, and variables that pam_env(8) sets.
 
+use std::collections::BTreeSet;
+
 use super::execution::Execution;
 use super::variables::{libraries, search_path};
-use crate::facts::{Source, When};
+use crate::facts::{Permit, Source, When};
 use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
@@ -37,9 +39,10 @@ pub fn look(look: &mut Look<'_>) {
             );
             let content = look.machine.read(&path).unwrap_or_default();
             for (number, line) in lines(&content) {
-                if let Some((module, args)) = module(line) {
+                if let Some(module) = module(line) {
                     let source = Source::line(&path, number, line);
-                    loads(look, module, &args, source);
+                    trusts(look, &name, &module, &source);
+                    loads(look, module.file, &module.args, source);
                 }
             }
         }
@@ -103,29 +106,68 @@ fn loads(look: &mut Look<'_>, module: &[u8], args: &[&[u8]], source: Source) {
     }
 }
 
-/// pam.d(5): type, control, module and arguments. A control in brackets has white space.
-fn module(line: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+/// Notes members of a group that su(1) asks for no password: pam_wheel(8) with `trust`.
+fn trusts(look: &mut Look<'_>, service: &[u8], module: &Module<'_>, source: &Source) {
+    let is_of_su = [&b"su"[..], b"su-l"].contains(&service) || service.ends_with(b"-auth");
+    let is_enough = module.control == b"sufficient" || module.control.starts_with(b"[");
+    let has = |arg: &[u8]| module.args.contains(&arg);
+    let is_wheel = module.kind == b"auth" && module.file.ends_with(b"pam_wheel.so");
+    if !is_of_su || !is_wheel || !is_enough || !has(b"trust") || has(b"deny") {
+        return;
+    }
+    let mut args = module.args.iter();
+    let named = args.find_map(|arg| arg.strip_prefix(b"group="));
+    let named = named.and_then(|name| std::str::from_utf8(name).ok());
+    let gid = look.facts.accounts.gid(named.unwrap_or("wheel"));
+    let gid = gid.or(named.is_none().then_some(0));
+    look.facts.permits.push(Permit {
+        rule: RuleId::PamTrust,
+        users: BTreeSet::new(),
+        groups: gid.into_iter().collect(),
+        is_for_all: false,
+        units: Vec::new(),
+        source: source.clone(),
+    });
+}
+
+/// One line of pam.d(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Module<'l> {
+    kind: &'l [u8],
+    control: &'l [u8],
+    file: &'l [u8],
+    args: Vec<&'l [u8]>,
+}
+
+/// A control in brackets has white space.
+fn module(line: &[u8]) -> Option<Module<'_>> {
     let line = line.split(|byte| *byte == b'#').next()?.trim_ascii();
     let (kind, rest) = word(line)?;
     let kind = kind.strip_prefix(b"-").unwrap_or(kind);
     if !matches!(kind, b"auth" | b"account" | b"password" | b"session") {
         return None;
     }
-    let rest = match rest.strip_prefix(b"[") {
-        Some(inner) => {
-            let end = inner.iter().position(|byte| *byte == b']')?;
-            inner.get(end.saturating_add(1)..)?.trim_ascii_start()
+    let (control, rest) = match rest.strip_prefix(b"[") {
+        Some(_) => {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let (control, rest) = rest.split_at(end.saturating_add(1));
+            (control, rest.trim_ascii_start())
         }
-        None => word(rest)?.1,
+        None => word(rest)?,
     };
-    let (module, mut rest) = word(rest)?;
+    let (file, mut rest) = word(rest)?;
     let mut args = Vec::new();
     while let Some((arg, after)) = word(rest) {
         args.push(arg);
         rest = after;
     }
     // `include` and `substack` name another file of the same directory, which is read anyway.
-    module.contains(&b'.').then_some((module, args))
+    file.contains(&b'.').then_some(Module {
+        kind,
+        control,
+        file,
+        args,
+    })
 }
 
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -147,12 +189,14 @@ mod tests {
 
     #[test]
     fn modules_have_arguments() {
-        let (found, args) =
-            module(b"-session [success=1 default=ignore]  pam_exec.so quiet /a # x").unwrap();
-        assert_eq!(
-            (found, args),
-            (&b"pam_exec.so"[..], vec![&b"quiet"[..], b"/a"])
-        );
+        let found = module(b"-session [success=1 default=ignore]  pam_exec.so quiet /a # x");
+        let expect = Module {
+            kind: b"session",
+            control: b"[success=1 default=ignore]",
+            file: b"pam_exec.so",
+            args: vec![&b"quiet"[..], b"/a"],
+        };
+        assert_eq!(found, Some(expect));
         assert!(module(b"auth include common-auth").is_none());
         assert!(module(b"@include common-auth").is_none());
     }

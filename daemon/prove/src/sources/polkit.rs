@@ -4,6 +4,7 @@
 use crate::facts::{Permit, Source};
 use crate::look::Look;
 use crate::path::FilePath;
+use crate::rule::RuleId;
 
 const DIRECTORIES: [&str; 4] = [
     "/etc/polkit-1/rules.d",
@@ -52,9 +53,10 @@ fn rules(look: &mut Look<'_>, path: &FilePath) {
         let users = found.users.iter().filter_map(|name| accounts.uid(name));
         let groups = found.groups.iter().filter_map(|name| accounts.gid(name));
         look.facts.permits.push(Permit {
+            rule: RuleId::PolkitRoot,
             users: users.collect(),
             groups: groups.collect(),
-            is_for_all: found.users.is_empty() && found.groups.is_empty(),
+            is_for_all: found.is_open || found.users.is_empty() && found.groups.is_empty(),
             units: found.units,
             source: Source::line(path, found.line, found.text.as_bytes()),
         });
@@ -67,6 +69,8 @@ struct Found {
     text: String,
     users: Vec<String>,
     groups: Vec<String>,
+    /// It asks more about its subject than was understood.
+    is_open: bool,
     /// Empty: all of what the action does.
     units: Vec<String>,
 }
@@ -96,27 +100,74 @@ fn permits(text: &str) -> Vec<Found> {
         if !rule.contains("Result.YES") || (!actions.is_empty() && !actions.iter().any(is_strong)) {
             continue;
         }
-        let after = |call: &str| -> Vec<String> {
-            let named = words
-                .iter()
-                .filter(|(_, before)| before.trim_end().ends_with(call));
+        let named = |is_one: fn(&str) -> bool| -> Vec<String> {
+            let named = words.iter().filter(|(_, before)| is_one(before));
             named.map(|(word, _)| (*word).to_owned()).collect()
         };
-        let is_user = |before: &str| {
-            let before = before.trim_end().trim_end_matches('=').trim_end();
-            before.ends_with("subject.user")
-        };
-        let users = words.iter().filter(|(_, before)| is_user(before));
+        let (users, groups) = (named(is_user), named(is_group));
+        let code = without_quoted(rule, &words);
+        let is_open = asked(&code, ".user") > users.len()
+            || asked(&code, ".isInGroup") > groups.len()
+            || asked(&code, ".isInNetGroup") > 0
+            || is_passed_on(&code);
         let units = words.iter().filter(|(word, _)| is_unit(word));
         found.push(Found {
             line,
             text: rule.split_whitespace().collect::<Vec<_>>().join(" "),
-            users: users.map(|(word, _)| (*word).to_owned()).collect(),
-            groups: after("isInGroup("),
+            users,
+            groups,
+            is_open,
             units: units.map(|(word, _)| (*word).to_owned()).collect(),
         });
     }
     found
+}
+
+/// `subject.user == ` is before a name. No other operator is understood.
+fn is_user(before: &str) -> bool {
+    let before = before.trim_end();
+    let before = before
+        .strip_suffix("==")
+        .map(|rest| rest.trim_end_matches('='));
+    before.is_some_and(|before| before.trim_end().ends_with(".user"))
+}
+
+fn is_group(before: &str) -> bool {
+    let call = before.trim_end().strip_suffix("isInGroup(");
+    let object = call.map(|call| call.trim_end_matches('.'));
+    let is_of_name = |char: char| char.is_alphanumeric() || char == '_';
+    object.is_some_and(|object| {
+        !object
+            .trim_end_matches(is_of_name)
+            .trim_end()
+            .ends_with('!')
+    })
+}
+
+fn without_quoted(rule: &str, words: &[(&str, &str)]) -> String {
+    let quoted = words.iter();
+    let end =
+        quoted.map(|(word, before)| word.len().saturating_add(before.len()).saturating_add(2));
+    let end = end.fold(0_usize, usize::saturating_add);
+    let before = words.iter().map(|(_, before)| *before);
+    before.chain(rule.get(end..)).collect()
+}
+
+/// Returns how often a rule asks for this member of its subject.
+fn asked(rule: &str, member: &str) -> usize {
+    let after = rule.split(member).skip(1);
+    let is_of_name = |char: char| char.is_alphanumeric() || char == '_';
+    after.filter(|rest| !rest.starts_with(is_of_name)).count()
+}
+
+/// Returns true if the subject itself is passed to a function, or kept by another name.
+fn is_passed_on(rule: &str) -> bool {
+    let Some((_, body)) = rule.split_once('{') else {
+        return false;
+    };
+    let after = body.split("subject").skip(1);
+    let mut ends = after.map(str::trim_start);
+    ends.any(|rest| rest.starts_with([')', ',', ';', '[']))
 }
 
 fn is_action(word: &str) -> bool {
@@ -200,6 +251,84 @@ mod tests {
             (2, &["ops".to_owned()][..], &["web.service".to_owned()][..])
         );
         assert_eq!(second.users, ["bob"]);
+    }
+
+    #[test]
+    fn rule_that_asks_more_than_is_understood_is_open() {
+        let yes = |asks: &str| {
+            let text = format!(
+                "addRule(function(action, subject) {{ if ({asks}) return polkit.Result.YES; }});"
+            );
+            permits(&text).remove(0)
+        };
+        for (asks, users, groups, is_open) in [
+            ("subject.user == \"bob\"", 1, 0, false),
+            (
+                "subject.user === 'bob' || subject.isInGroup('sudo')",
+                1,
+                1,
+                false,
+            ),
+            (
+                "subject.isInGroup('sudo') && subject.active == true && subject.local",
+                0,
+                1,
+                false,
+            ),
+            (
+                "['bot', 'carl'].indexOf(subject.user) >= 0 || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            (
+                "'bot' == subject.user || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            (
+                "subject.user != 'bob' || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            (
+                "!subject.isInGroup('x') || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            (
+                "subject.isInNetGroup('x') || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            ("allowed(subject) || subject.isInGroup('sudo')", 0, 1, true),
+            (
+                "subject.isInGroup(name) || subject.isInGroup('sudo')",
+                0,
+                1,
+                true,
+            ),
+            (
+                "action.id == 'org.freedesktop.accounts.user-administration' && subject.isInGroup('sudo')",
+                0,
+                1,
+                false,
+            ),
+            (
+                "subject.isInGroup('sudo') && action.lookup('user') == 'x'",
+                0,
+                1,
+                false,
+            ),
+        ] {
+            let found = yes(asks);
+            let counts = (found.users.len(), found.groups.len(), found.is_open);
+            assert_eq!(counts, (users, groups, is_open), "{asks}");
+        }
     }
 
     proptest! {

@@ -103,6 +103,7 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
                     .any(|found| found == part.as_bytes())
             };
             sudoers.is_free |= has("!authenticate");
+            exempt(look, line);
             let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
             let mut names = line.split(|byte| !is_of_name(byte));
             let is_code = names.any(|name| std::str::from_utf8(name).is_ok_and(is_code));
@@ -111,6 +112,24 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
         } else if !line.is_empty() && !statement(path, number, line, sudoers) {
             look.machine.unknown(path, NOT_UNDERSTOOD);
         }
+    }
+}
+
+/// Members of the group of `exempt_group` need no password.
+fn exempt(look: &mut Look<'_>, line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    let Some((before, rest)) = text.split_once("exempt_group") else {
+        return;
+    };
+    let name = rest.trim_start().strip_prefix('=').unwrap_or_default();
+    let name = name.trim_start().trim_start_matches('"');
+    let name = name.split(['"', ',', ' ', '\t']).next().unwrap_or_default();
+    let accounts = &look.facts.accounts;
+    if let Some(gid) = accounts.gid(name).filter(|_| !before.ends_with('!')) {
+        let users = accounts.users.iter();
+        let members = users.filter(|(name, _)| accounts.gids(name).contains(&gid));
+        let members: Vec<u32> = members.map(|(_, user)| user.uid).collect();
+        look.facts.without_password.extend(members);
     }
 }
 
