@@ -150,7 +150,7 @@ const CODE: [&str; 13] = [
 /// By the paths of [`WHERE`], as [`as_merged`] has them.
 static TABLE: LazyLock<HashMap<Vec<u8>, BTreeSet<Risk>>> = LazyLock::new(|| {
     let mut table: HashMap<Vec<u8>, BTreeSet<Risk>> = HashMap::new();
-    for (path, risk) in known() {
+    for (path, risk) in deciding_paths() {
         let path = as_merged(path.as_bytes()).to_vec();
         table.entry(path).or_default().insert(risk.clone());
     }
@@ -159,7 +159,7 @@ static TABLE: LazyLock<HashMap<Vec<u8>, BTreeSet<Risk>>> = LazyLock::new(|| {
 
 /// Directories with a path of [`WHERE`] beneath them by which people log in.
 static ABOVE: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
-    let deciding = known().filter(|(_, risk)| risk.is_of_logins());
+    let deciding = deciding_paths().filter(|(_, risk)| risk.is_of_logins());
     let above = |(path, _): (String, _)| {
         let path = path.into_bytes();
         let ends = path.iter().enumerate().skip(1);
@@ -171,7 +171,8 @@ static ABOVE: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
     deciding.flat_map(above).collect()
 });
 
-fn known() -> impl Iterator<Item = (String, &'static Risk)> {
+/// Returns the paths of the table with their risks: what lies at or beneath one has it. Some are there twice.
+pub fn deciding_paths() -> impl Iterator<Item = (String, &'static Risk)> {
     WHERE.iter().flat_map(|(risk, paths)| {
         let expand = |path: &'static str| {
             let all = match path.starts_with('/') {

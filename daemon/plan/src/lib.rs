@@ -54,6 +54,7 @@ pub use bundle::Bundle;
 pub use capabilities::{FileCapabilities, OldCapabilities};
 pub use codec::PlanError;
 pub use conflict::Conflict;
+pub use deciding::deciding_paths;
 pub use diff::{Tabs, diff, show};
 pub use digest::canonical;
 pub use directories::{DirectoryId, PlanDirectories, PlanDirectory};

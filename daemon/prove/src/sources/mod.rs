@@ -96,13 +96,14 @@ impl FirstLook<'_> {
             sudo::look,
             login::look,
             engines::look,
-            own::look,
             pam::look,
             loader::look,
             hooks::look,
             texts::look,
             bus::look,
             polkit::look,
+            // It lists what the others have not read.
+            own::look,
             // The last one walks through directories of accounts.
             setid::look,
         ] {
