@@ -221,6 +221,16 @@ pub enum SudoCommand {
     },
 }
 
+/// Returns true if arguments of sudoers(5) have a star that matches: one behind a backslash is itself.
+pub fn has_star(args: &[u8]) -> bool {
+    let mut is_escaped = false;
+    args.iter().any(|byte| {
+        let is_star = *byte == b'*' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_star
+    })
+}
+
 /// `a@.service` of `a@b.service`.
 pub fn template(name: &str) -> Option<String> {
     let (prefix, rest) = name.split_once('@')?;

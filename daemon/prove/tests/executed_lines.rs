@@ -832,6 +832,8 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/usr/bin/tee /etc/cron.d/x", true),
         ("/usr/bin/tee -a /etc/passwd", true),
         ("/usr/bin/tee /var/log/x", false),
+        ("/usr/bin/tee /var/log/\\*", false),
+        ("/usr/bin/tee /var/log/\\\\*", true),
         ("/usr/bin/timeout 5 /usr/bin/tee /etc/cron.d/x", true),
         ("/usr/bin/dd of=/etc/cron.d/x", true),
         ("/usr/bin/dd if=/srv/mine/x of=/etc/cron.d/x", true),

@@ -8,7 +8,7 @@ use remit_programs::{Class, innermost};
 use super::sudo_writes::{self, WritingProgram};
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
-use crate::facts::{Facts, SudoCommand, SudoRule, When};
+use crate::facts::{Facts, SudoCommand, SudoRule, When, has_star};
 use crate::grants::unit_name;
 use crate::machine::entry::End;
 use crate::path::FilePath;
@@ -68,7 +68,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                     .iter()
                     .take(front)
                     .skip(1)
-                    .any(|word| word.contains('*'));
+                    .any(|word| has_star(word.as_bytes()));
             let only_looks =
                 || only_looks(name, words) && !(name == DOCKER && is_podman(facts, path));
             let is_free = is_any && (is_any_in_front || !only_looks());
@@ -112,7 +112,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
 
 /// Returns true if they are any text, a star, which matches several words, or a regular expression.
 fn is_free(args: &[u8]) -> bool {
-    args.starts_with(b"^") || args.contains(&b'*')
+    args.starts_with(b"^") || has_star(args)
 }
 
 const DOCKER: &str = "docker";

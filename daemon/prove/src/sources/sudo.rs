@@ -10,7 +10,7 @@ use super::sudo_commands::{commands, is_digest};
 use super::sudo_lists::{AliasKind, Aliases, Lists};
 use super::systemd::words;
 use super::variables::is_code;
-use crate::facts::{Source, SudoCommand, SudoRule, When};
+use crate::facts::{Source, SudoCommand, SudoRule, When, has_star};
 use crate::lines::{joined, lines};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -235,7 +235,7 @@ fn permission(
                     }
                     let argv = [vec![path.as_bytes().to_vec()], words].concat();
                     look.executes(&by, &argv);
-                    let is_free = args.is_none_or(|args| args.contains(&b'*'));
+                    let is_free = args.is_none_or(has_star);
                     let unjudged = unjudged(look, &argv, is_free);
                     if let Some(program) = unjudged.filter(|_| runas == 0 && !of.is_empty()) {
                         let programs = lists.unjudged.entry(source.file.clone());
