@@ -14,6 +14,7 @@ use crate::lines::TableChange;
 use crate::plan::{Change, Kind, Metadata, New};
 use crate::ranges::IdRange;
 use crate::risk::Risk;
+use crate::risks::path_risks;
 use crate::{PathTree, PlanPath, View, risks};
 
 /// File systems of the kernel, and state that ends with the boot.
@@ -281,7 +282,20 @@ fn keeps_rights(base: Option<Metadata>, meta: Metadata) -> bool {
 /// Returns why this entry needs an approval, or `None`. `named` are a rule's paths: a system directory is too wide.
 #[must_use]
 pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
-    let path = &view.entry.path;
+    reason(&view.entry.path, named, || risks(view))
+}
+
+/// Returns true if each change of this path needs an approval, whatever its bytes are.
+#[must_use]
+pub fn path_needs_approval(path: &PlanPath, named: &[PlanPath]) -> bool {
+    reason(path, named, || path_risks(path)).is_some()
+}
+
+fn reason(
+    path: &PlanPath,
+    named: &[PlanPath],
+    risks: impl FnOnce() -> BTreeSet<Risk>,
+) -> Option<String> {
     let is_named = |dir: &[u8]| {
         let mut beneath = named.iter().filter(|own| own.is_in(dir));
         beneath.any(|own| own.as_bytes() != dir && path.is_in(own.as_bytes()))
@@ -291,7 +305,7 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
         Some(dir) => Some(format!(
             "'paths' of the rule names no file or directory in '{dir}' that has it"
         )),
-        None => risks(view)
+        None => risks()
             .into_iter()
             .find(Risk::asks)
             .map(|risk| risk.to_string()),

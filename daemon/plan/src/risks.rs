@@ -21,14 +21,9 @@ const SHOWN: usize = 54;
 
 #[must_use]
 pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
-    let path = &view.entry.path;
-    let is_new_directory = view.entry.change.makes() == Some(New::Directory);
-    let by_path = by_path(path).filter(|risk| **risk != Risk::Settings || !is_new_directory);
-    let mut risks: BTreeSet<Risk> = by_path.cloned().collect();
-    if path.holds_login_keys() {
-        risks.insert(Risk::LoginKeys);
-    } else if is_startup(path) || is_hidden_in_home(path) {
-        risks.insert(Risk::Home);
+    let mut risks = path_risks(&view.entry.path);
+    if view.entry.change.makes() == Some(New::Directory) {
+        risks.remove(&Risk::Settings);
     }
     risks.extend(rights(&view.entry.change));
     let capabilities = match view.entry.change {
@@ -52,6 +47,17 @@ pub fn risks(view: &View<'_>) -> BTreeSet<Risk> {
         risks.insert(Risk::Known);
     }
     risks.extend(account_facts(view));
+    risks
+}
+
+/// Returns the risks of any change of this path.
+pub(crate) fn path_risks(path: &PlanPath) -> BTreeSet<Risk> {
+    let mut risks: BTreeSet<Risk> = by_path(path).cloned().collect();
+    if path.holds_login_keys() {
+        risks.insert(Risk::LoginKeys);
+    } else if is_startup(path) || is_hidden_in_home(path) {
+        risks.insert(Risk::Home);
+    }
     risks
 }
 

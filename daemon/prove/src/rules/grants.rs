@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_plan::{PlanPath, path_needs_approval};
 use remit_programs::innermost;
 
 use super::sudo_writes::{self, Decider, WriteTarget, WritingProgram};
@@ -79,13 +80,7 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
                 if !used.insert(uses.clone()) {
                     continue;
                 }
-                let directories = directories_of_missing(facts, beneath);
-                let paths = facts.ways.keys().filter(|path| {
-                    let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
-                    let is_in = beneath.iter().any(|above| path.is_beneath(above));
-                    !is_own && (beneath.is_empty() || is_in || directories.contains(path))
-                });
-                for path in paths {
+                for path in committed(facts, beneath) {
                     decides(facts, &uses, path, true, clauses);
                 }
             }
@@ -99,6 +94,37 @@ pub fn rules(facts: &Facts, grants: &Grants, clauses: &mut Clauses) {
             written(facts, profile, program, clauses);
         }
     }
+}
+
+/// Returns the paths that commits beneath these change without an approval; beneath none of them is any.
+fn committed<'f>(facts: &'f Facts, beneath: &[FilePath]) -> Vec<&'f FilePath> {
+    let named = beneath.iter();
+    let named = named.filter_map(|path| PlanPath::new(path.as_bytes()).ok());
+    let named: Vec<PlanPath> = named.collect();
+    let is_open = |path: &FilePath| {
+        let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
+        let path = PlanPath::new(path.as_bytes());
+        !is_own && path.is_ok_and(|path| !path_needs_approval(&path, &named))
+    };
+    let files: Vec<FilePath> = beneath
+        .iter()
+        .filter(|path| is_open(path))
+        .cloned()
+        .collect();
+    let directories = directories_of_missing(facts, &files);
+    let is_in = |path: &FilePath| {
+        let mut beneath = beneath.iter().map(|above| path.is_beneath(above));
+        beneath.len() == 0 || beneath.any(|is_in| is_in)
+    };
+    let paths = facts.ways.iter().filter(|(path, way)| {
+        let end = match &way.end {
+            End::There(end) => Some(end),
+            End::Missing(_) | End::Unknown => None,
+        };
+        let mut names = std::iter::once(*path).chain(end);
+        directories.contains(path) || names.any(|path| is_in(path) && is_open(path))
+    });
+    paths.map(|(path, _)| path).collect()
 }
 
 /// What the words of calls name to be written, and what decides its content beyond the caller.
