@@ -15,7 +15,6 @@ use remit_wire::client::ClientError;
 use remit_wire::edits::COMMIT;
 use serde_json::json;
 
-use super::enroll::host;
 use super::{approve_on, jobs, signing};
 use crate::args::{ApproveArgs, DenyArgs, ShowArgs};
 use crate::client::admin_socket;
@@ -119,7 +118,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     let key = match args.signed {
         true => Some(signing::key(
             args.key.as_deref(),
-            Some(afar(&units::name(job))),
+            Some(signing::afar(&units::name(job))),
         )?),
         false => None,
     };
@@ -181,16 +180,11 @@ pub fn check_yours(shown: &ShownRequest) -> Result<(), Failure> {
     )))
 }
 
-/// Returns what to type where the key is. `id`: as a person types it.
-pub fn afar(id: &str) -> String {
-    format!("on your own computer: remit approve --on {} {id}", host())
-}
-
 /// `is_afar`: the approver's own computer signs it.
 fn unsigned(job: JobId, asked: Signed, is_afar: bool) -> Failure {
     let text = format!("nothing was approved: its rule asks for {}", asked.asked());
     let line = match is_afar {
-        true => afar(&units::name(job)),
+        true => signing::afar(&units::name(job)),
         false => format!("remit approve {} --signed", units::name(job)),
     };
     Failure::Machine(Refusal::new(Code::NeedsApproval, text).lift(line))
@@ -354,6 +348,7 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
 mod tests {
     use remit_common::outcome::State;
 
+    use super::super::enroll::host;
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use remit_common::names::JobId;
 use remit_common::text;
 use serde_json::{Value, json};
 
-use super::approve::afar;
+use super::signing::afar;
 use crate::args::PendingArgs;
 use crate::client::admin_socket;
 use crate::error::{Exit, Failure};

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::signed::{NAMESPACE, SIGNATURE};
 
+use super::enroll::host;
 use crate::error::Failure;
 
 const PROGRAM: &str = "ssh-keygen";
@@ -109,6 +110,11 @@ fn checked(bytes: Vec<u8>) -> Result<String, String> {
                 .starts_with("-----BEGIN SSH SIGNATURE-----")
         })
         .ok_or_else(|| "gave no signature of ssh-keygen -Y sign".to_owned())
+}
+
+/// Returns what to type where the key is. `id`: as a person types it.
+pub fn afar(id: &str) -> String {
+    format!("on your own computer: remit approve --on {} {id}", host())
 }
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! What programs change of accounts and groups, as their words say.
 
-use super::sudo_writes::{Decider, WriteTarget, WritingProgram};
+use super::sudo_writes::{Change, Decider, WriteTarget, WritingProgram};
 use crate::atom::Atom;
 use crate::facts::Facts;
 use crate::split_words::SplitWords;
-
-type Change = (WriteTarget, Decider);
 
 /// Groups whose members are as strong as root, whatever else is on the machine.
 const STRONG: [&str; 12] = [

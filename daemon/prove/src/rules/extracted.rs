@@ -1,9 +1,7 @@
 //! What programs write that unpack archives, fetch files and mount file systems.
 
-use super::sudo_writes::{Decider, WriteTarget, WritingProgram};
+use super::sudo_writes::{Change, Decider, WriteTarget, WritingProgram};
 use crate::split_words::SplitWords;
-
-type Change = (WriteTarget, Decider);
 
 /// Files of an archive: beneath a directory, and tar(1) and cpio(1) as root give them owners and set-id bits as well.
 pub(super) fn archive(writer: &WritingProgram<'_>) -> Vec<Change> {

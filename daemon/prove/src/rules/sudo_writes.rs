@@ -68,8 +68,11 @@ impl WritingProgram<'_> {
     }
 }
 
+/// What a program writes, and which of its words say so.
+pub(super) type Change = (WriteTarget, Decider);
+
 /// Returns what a program writes, each with what decides its content beyond the caller.
-pub(super) fn writes(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTarget, Decider)> {
+pub(super) fn writes(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<Change> {
     let &WritingProgram {
         runas,
         name,
@@ -131,7 +134,7 @@ pub(super) fn writes(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTa
     }
 }
 
-fn each(target: &WriteTarget, beyond: &[Decider]) -> Vec<(WriteTarget, Decider)> {
+fn each(target: &WriteTarget, beyond: &[Decider]) -> Vec<Change> {
     let pair = |one: &Decider| (target.clone(), one.clone());
     beyond.iter().map(pair).collect()
 }
@@ -254,7 +257,7 @@ const WRITTEN_BY_RSYNC: [&str; 7] = [
 ];
 
 /// What cp(1), rsync(1) and the like put at their targets.
-fn copies(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<(WriteTarget, Decider)> {
+fn copies(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<Change> {
     let &WritingProgram { name, words, .. } = writer;
     let (table, target) = match name {
         "rsync" => (&RSYNC, &[][..]),
