@@ -97,6 +97,7 @@ fn accepted_path_of_a_number_is_known() {
         ("#", "#"),
         ("#01500", "another form than that of remit-prove"),
         ("#-1", "a sign"),
+        ("#0", "root has a name"),
         ("#65534", "an id that no grant can have"),
         ("#4294967296", "over the bound"),
         ("%#1500", "a group"),

@@ -1127,6 +1127,8 @@ fn what_a_command_writes_is_judged() {
         ("chpasswd", INPUT, ETC, false),
         ("passwd -d agent", "", HOST, false),
         ("passwd -d {user}", USER, HOST, true),
+        ("passwd -d -e {user}", USER, HOST, true),
+        ("passwd -e {user}", USER, HOST, false),
         ("usermod -aG docker {user}", USER, HOST, true),
         ("usermod -aG web {user}", USER, HOST, false),
         ("usermod -L {user}", USER, HOST, false),

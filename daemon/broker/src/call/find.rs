@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, nearest, shipped};
-use remit_wire::{AccessReport, Asked, Bytes, CommandView};
+use remit_wire::{AccessReport, Asked, Bytes, CommandView, Effect};
 
 use crate::hints::{self, MayUse};
 
@@ -110,13 +110,12 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
     let own_test = found
         .as_ref()
         .and_then(|(found, program)| may_use.own_test(found, program));
-    let is_granted = |name: &str| {
-        report
-            .commands
-            .iter()
-            .any(|one| one.usage.split(' ').next() == Some(name))
+    let granted = |name: &str| {
+        let is_named = |one: &&CommandView| one.usage.split(' ').next() == Some(name);
+        let command = report.commands.iter().find(is_named)?;
+        Some(command.effect == Effect::Change)
     };
-    let typed_name = hints::call_of_typed_name(&argv, is_granted);
+    let typed_name = hints::call_of_typed_name(&argv, granted);
     let Some(asked) = report.asked.as_mut() else {
         return;
     };
@@ -400,7 +399,7 @@ fn stems(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use remit_common::refusal::Code;
-    use remit_wire::{Effect, GrantView};
+    use remit_wire::GrantView;
 
     use super::*;
 
@@ -656,7 +655,10 @@ mod tests {
                 usage: usage.to_owned(),
                 summary: String::new(),
                 args: Vec::new(),
-                effect: Effect::Read,
+                effect: match usage.starts_with("service.") {
+                    true => Effect::Change,
+                    false => Effect::Read,
+                },
                 profile: "read".to_owned(),
                 approval: approval.map(str::to_owned),
             })
@@ -677,12 +679,21 @@ mod tests {
         for (typed, allowed, is_read, more, expect) in [
             ("ls", true, true, 0, "as ruled".to_owned()),
             (
-                "service.restart unit=x.service",
+                "service.stop unit=x.service",
                 true,
                 true,
                 0,
-                "as ruled; but service.restart is a command of remit, no program: change {\"name\": \"service.restart\", \
+                "as ruled; but service.stop is a command of remit, no program: change {\"name\": \"service.stop\", \
                  \"args\": {\"unit\": \"x.service\"}}"
+                    .to_owned(),
+            ),
+            (
+                "service.status",
+                true,
+                true,
+                0,
+                "as ruled; but service.status is a command of remit, no program, and not granted to you: \
+                 run {\"name\": \"service.status\"}"
                     .to_owned(),
             ),
             (

@@ -106,11 +106,20 @@ impl ShellWords {
     }
 }
 
-/// Returns the call that was meant, if the first word is the name of a command of the package, or of one that `is_granted`.
-pub fn call_of_typed_name(argv: &[&[u8]], is_granted: impl Fn(&str) -> bool) -> Option<String> {
+/// Returns the call that was meant, if the first word is the name of a command of the package, or of a granted one.
+/// `granted`: `None` of another name, and whether a granted command changes something.
+pub fn call_of_typed_name(
+    argv: &[&[u8]],
+    granted: impl Fn(&str) -> Option<bool>,
+) -> Option<String> {
     let name = std::str::from_utf8(argv.first()?).ok()?;
-    let is_command = remit_programs::shipped(name).is_some() || is_granted(name);
-    is_command.then(|| of_command(name, argv)).flatten()
+    let shipped = remit_programs::shipped(name).map(|command| command.changes);
+    let is_granted = granted(name);
+    let call = call(name, is_granted.or(shipped)?, argv);
+    Some(match is_granted {
+        Some(_) => format!("{name} is a command of remit, no program: {call}"),
+        None => format!("{name} is a command of remit, no program, and not granted to you: {call}"),
+    })
 }
 
 fn of_first_word(program: &str, argv: &[&[u8]]) -> Option<String> {
@@ -153,6 +162,15 @@ fn of_command(name: &str, argv: &[&[u8]]) -> Option<String> {
     if shipped.is_none() && !is_name {
         return None;
     }
+    let call = call(name, shipped.is_some_and(|command| command.changes), argv);
+    Some(match shipped {
+        Some(_) => format!("{name} is a command of remit, no program: {call}"),
+        None => format!("if {name} is a command of the policy, and no program: {call}"),
+    })
+}
+
+/// Returns the call of a named command, with the words after its name as arguments, if all of them have that form.
+fn call(name: &str, changes: bool, argv: &[&[u8]]) -> String {
     let is_plain = |text: &str, signs: &[u8]| {
         let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
         !text.is_empty() && text.bytes().all(is_sign)
@@ -165,15 +183,11 @@ fn of_command(name: &str, argv: &[&[u8]]) -> Option<String> {
     });
     // Without its arguments the call still has the form that was missed.
     let args: Vec<String> = args.collect::<Option<_>>().unwrap_or_default();
-    let tool = match shipped.is_some_and(|command| command.changes) {
+    let tool = match changes {
         true => "change",
         false => "run",
     };
-    let call = named(tool, name, &args.join(", "));
-    Some(match shipped {
-        Some(_) => format!("{name} is a command of remit, no program: {call}"),
-        None => format!("if {name} is a command of the policy, and no program: {call}"),
-    })
+    named(tool, name, &args.join(", "))
 }
 
 #[cfg(test)]

@@ -24,7 +24,17 @@ pub fn would_start(runtime: &Runtime) -> bool {
 /// `states`: those of the service and of its socket, in this order.
 fn is_started_by(states: &str) -> bool {
     let mut states = states.split_whitespace();
-    let is_stopped = |state| !matches!(state, "active" | "reloading" | "activating");
+    // It answers also while it ends, which may take the minutes that a change has left.
+    let is_stopped = |state| {
+        let runs = [
+            "active",
+            "activating",
+            "deactivating",
+            "refreshing",
+            "reloading",
+        ];
+        !runs.contains(&state)
+    };
     match (states.next(), states.next()) {
         (Some(service), Some(socket)) => is_stopped(service) && socket == "active",
         _ => false,
@@ -40,7 +50,7 @@ mod tests {
         for (states, expect) in [
             ("inactive\n\nactive\n", true),
             ("failed\n\nactive\n", true),
-            ("deactivating\n\nactive\n", true),
+            ("deactivating\n\nactive\n", false),
             ("active\n\nactive\n", false),
             ("activating\n\nactive\n", false),
             ("reloading\n\nactive\n", false),

@@ -522,6 +522,8 @@ pub mod tests {
         let long = "word ".repeat(300);
         let mut request = nasty(&long);
         request.script = vec!["x".into(); 100];
+        // A request has a plan, or undoes one.
+        request.undoes = None;
         for detail in [Detail::Short, Detail::All] {
             let text = page(&request, detail).into_text();
             let first: Vec<&str> = text.lines().take(12).collect();

@@ -41,7 +41,8 @@ impl Loading<'_> {
         ];
         for (name, is_account, effect) in accounts {
             // remit-prove names an account without a name as the policy does.
-            let is_known = is_number(name.value) || self.machine.user(name.value).is_some();
+            let is_number = is_number(name.value) && name.value != "#0";
+            let is_known = is_number || self.machine.user(name.value).is_some();
             if !is_account || is_known {
                 continue;
             }

@@ -34,9 +34,10 @@ pub(super) fn accounts(facts: &Facts, writer: &WritingProgram<'_>) -> Vec<Change
     let mut looks = looks.split_ascii_whitespace();
     let split = SplitWords::from_words(writer.words, &["-n", "-x", "-w", "-i", "-R", "-P"]);
     let first = split.operands.first().copied();
+    let removes = split.has(&["-d", "--delete"]);
     match writer.name {
-        _ if looks.any(|look| writer.words.contains(&look)) => Vec::new(),
-        "passwd" if writer.has_input || split.has(&["-d", "--delete"]) => {
+        _ if !removes && looks.any(|look| writer.words.contains(&look)) => Vec::new(),
+        "passwd" if writer.has_input || removes => {
             first.map_or_else(|| vec![strong(None)], |user| account(facts, writer, user))
         }
         "newusers" if first.is_some() => {

@@ -20,6 +20,16 @@ pub const REMIT: [&str; 6] = [
     "/var/lib/remit",
 ];
 
+/// Beneath paths of the table: what is read there decides what root runs, a new file too.
+const BENEATH: [&str; 6] = [
+    "/boot/grub",
+    "/boot/grub/grub.cfg",
+    "/etc/polkit-1/rules.d",
+    "/run/polkit-1/rules.d",
+    "/usr/local/share/polkit-1/rules.d",
+    "/usr/share/polkit-1/rules.d",
+];
+
 /// Levels of directories beneath a path of the table that are looked through, and all entries in them.
 const DEPTH: usize = 2;
 const ENTRIES: usize = 5000;
@@ -63,6 +73,7 @@ pub fn look(look: &mut Look<'_>) {
             *decides |= risk.decides_root();
         }
     }
+    kinds.extend(BENEATH.map(|path| (FilePath::fixed(path), true)));
     // What other sources have read, they have judged.
     let obeyed = look.facts.obeys.iter().map(|one| one.file.clone());
     let mut unread = UnreadTables {
