@@ -98,6 +98,8 @@ impl Machine {
     fn plan(&self, edits: &[Edit]) -> Vec<u8> {
         let planned = edits.iter().filter_map(|edit| {
             let path = str::from_utf8(edit.path.as_bytes()).unwrap();
+            // The machine has its directory.
+            self.at(path);
             edit.apply(found(Path::new(path)).as_ref())
                 .expect("it fits")
         });
