@@ -33,7 +33,13 @@ fn grant_starts_no_change_where_floor_asks() {
             config: config.to_owned(),
             ..options()
         });
-        give(&daemon, to_a("site.reload"));
+        match is_started {
+            true => give(&daemon, to_a("site.reload")),
+            false => {
+                let refusal = refused(&daemon, &admin(), to_a("site.reload"));
+                assert_eq!(refusal.object.as_deref(), Some("floor.approval"));
+            }
+        }
         assert_eq!(reloads(&daemon), is_started, "{config}");
         let views = accesses(&daemon, &user_a(), None).grants;
         let temporary = views.iter().filter(|view| view.left.is_some()).count();
@@ -175,14 +181,19 @@ fn lock_refuses_grants_and_suspends_existing() {
 #[test]
 fn there_are_so_many_and_no_more() {
     let daemon = started();
+    // They do not end meanwhile.
+    let small = NewGrant {
+        for_s: 3600,
+        ..to_a("site.reload")
+    };
     for _ in 0..caps::GRANTS {
-        give(&daemon, to_a("site.reload"));
+        give(&daemon, small.clone());
     }
-    let refusal = give_as(&daemon, &admin(), to_a("site.reload")).expect_err("there are enough");
+    let refusal = give_as(&daemon, &admin(), small.clone()).expect_err("there are enough");
     assert_eq!(refusal.code, Code::TooLarge, "{refusal:?}");
     assert_eq!(listed(&daemon).len(), caps::GRANTS);
     super::scene::revoke(&daemon, Some(7)).expect("it is there");
-    give(&daemon, to_a("site.reload"));
+    give(&daemon, small.clone());
     super::scene::revoke(&daemon, None).expect("they are there");
     let mut large = to_a("site.switch");
     large.args = vec![("to".into(), "x".repeat(caps::NAMED_VALUE))];
