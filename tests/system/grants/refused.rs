@@ -34,7 +34,9 @@ fn grant_starts_no_change_where_floor_asks() {
             ..options()
         });
         match is_started {
-            true => give(&daemon, to_a("site.reload")),
+            true => {
+                give(&daemon, to_a("site.reload"));
+            }
             false => {
                 let refusal = refused(&daemon, &admin(), to_a("site.reload"));
                 assert_eq!(refusal.object.as_deref(), Some("floor.approval"));
