@@ -76,7 +76,54 @@ env = ["TZ", "NOTE", "NOTE1", "NOTE2"]
 approval = { by = ["#64002"] }
 "##;
 
+/// An undo of files, and a command that can follow one.
+const UNDOES: &str = r##"
+[[command]]
+name = "plan.undo"
+summary = "undoes"
+argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}", ["--then", "{then}"]]
+effect = "change"
+profile = "host"
+args.id = { type = "string" }
+args.then = { type = "string", pattern = "[!-~ ]+", max = 512, repeat = 4, optional = true }
+
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "site.reload"
+summary = "reloads"
+argv = ["/usr/bin/true", "{unit}"]
+effect = "change"
+profile = "host"
+args.unit = { type = "enum", values = ["a", "b"] }
+
+[[grant]]
+to = ["#64001"]
+allow = ["plan.undo"]
+acts = ["site.reload"]
+approval = { by = ["#64002"] }
+"##;
+
 impl Scene {
+    pub fn undoes() -> Self {
+        Self::of(UNDOES, &MachineTable::default())
+    }
+
+    /// An undo of this commit that carries these commands, as another user has approved it. Of [`Scene::undoes`].
+    pub fn undo(&self, id: &str, then: &[&str]) -> Plan {
+        let then = then.iter().map(|text| ("then", *text));
+        let args: Vec<_> = [("id", id)].into_iter().chain(then).collect();
+        let mut plan = self.approved("plan.undo", &args);
+        plan.job = JobId([3; 16]);
+        plan
+    }
+
     pub fn new() -> Self {
         let root = ("root".to_owned(), Ids { uid: 0, gid: 0 });
         let machine = MachineTable {

@@ -12,6 +12,7 @@ use remit_plan::{Action, Bundle, Edit, PlanPath};
 use remit_policy::{MachineTable, PlanWithin, Verdict};
 
 use crate::approval::approver::consent;
+use crate::approval::fixture::Scene as Undoes;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUids;
 use crate::request::fixture::{Scene, named, spec};
@@ -894,94 +895,49 @@ fn note_of_an_ended_commit_follows_its_confirmation() {
     }
 }
 
-const UNDO: &str = r##"
-[[command]]
-name = "plan.undo"
-summary = "undoes"
-argv = ["/usr/libexec/remit/remit-commit", "undo", "/var/lib/remit/commits", "{id}", ["--then", "{then}"]]
-effect = "change"
-profile = "host"
-args.id = { type = "string" }
-args.then = { type = "string", pattern = "[!-~ ]+", max = 512, repeat = 4, optional = true }
-
-[[command]]
-name = "plan.commit"
-summary = "commits"
-argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
-effect = "change"
-profile = "host"
-stdin = "plan"
-
-[[command]]
-name = "site.reload"
-summary = "reloads"
-argv = ["/usr/bin/true", "{unit}"]
-effect = "change"
-profile = "host"
-args.unit = { type = "enum", values = ["a", "b"] }
-
-[[grant]]
-to = ["#1000"]
-allow = ["plan.undo"]
-acts = ["site.reload"]
-approval = { by = ["#1005"] }
-"##;
-
 #[test]
 fn undo_by_request_leaves_its_commit_with_what_has_to_follow() {
-    let scene = Scene::of(UNDO, &MachineTable::default());
-    let id = waiting(1000).commit;
-    let then = ["site.reload unit=a", "site.reload unit=b"];
-    let args = [("id", id.as_str()), ("then", then[1])];
-    let reason = "it is wrong".into();
-    let spec = spec(named("plan.undo", &args), Purpose::Change { reason });
-    let call = Call::new(spec, Vec::new()).unwrap();
-    let bot = Subject::fake(1000, "bot", None);
-    let Verdict::Ask(pending) = scene.policy.decide(bot.caller_ids(), &call.ask(&[])) else {
-        panic!("it asks");
-    };
-    let ann = Subject::fake(1005, "ann", None);
-    let grant = pending.approved(&[consent(&ann, &bot)]).unwrap();
-    let bound = BoundCall::new(&call, grant.terms(), &scene.setting("d")).unwrap();
+    let (id, scene) = (waiting(1000).commit, Undoes::undoes());
+    let all = ["site.reload unit=a", "site.reload unit=b"];
     let state = mkdtemp(&std::env::temp_dir().join("remit-undone-XXXXXX")).unwrap();
     std::fs::create_dir(state.join("warden")).unwrap();
     let mut confirmations = Confirmations::open(&state).unwrap();
-    assert!(confirmations.following_undo(&bound).is_empty());
-    confirmations.all = vec![Unconfirmed {
-        then: then.map(str::to_owned).to_vec(),
-        ..waiting(1000)
-    }];
-    // The approver reads of those that the request does not carry itself.
-    assert_eq!(confirmations.following_undo(&bound), [then[0]]);
-    let requester = Requester {
-        subject: bot,
-        session: 1,
-        ticket: 2,
-    };
-    let new = NewJob {
-        job: JobId([3; 16]),
-        number: 3,
-        uid: JobUids::new(70_000, 10).take().unwrap(),
-        ready: None,
-    };
-    let plan = Draft::new(call, bound, requester, new).granted(grant, None);
-    assert_eq!(
-        confirmations.on_end(&plan, &ending(State::Exited, Some(0))),
-        None
-    );
-    let mut one = confirmations.all.remove(0);
-    assert!(confirmations.is_settled && one.has_to_follow());
-    assert_eq!(one.undone_by, Some(JobId([3; 16])));
-    let carried = |exit| FollowUp {
-        command: then[1].to_owned(),
-        job: Some(JobId([4; 16])),
-        state: State::Exited,
-        exit: Some(exit),
-        cause: "exited".to_owned(),
-    };
-    one.on_carried_over(&[carried(1)]);
-    assert_eq!(one.then, then, "one that has failed follows, too");
-    one.on_carried_over(&[carried(0)]);
-    assert_eq!(one.then, then[..1]);
+    for (carried, left) in [
+        (&[][..], &all[..]),
+        (&all[..1], &all[1..]),
+        // They run before the first one.
+        (&all[1..], &all[..]),
+        (&[all[1], all[0]][..], &all[1..]),
+        (&all[..], &[][..]),
+    ] {
+        let plan = scene.undo(&id, carried);
+        assert!(confirmations.following_undo(&plan.bound).is_empty());
+        confirmations.all = vec![Unconfirmed {
+            then: all.map(str::to_owned).to_vec(),
+            ..waiting(1000)
+        }];
+        // The approver reads of those that the request does not carry itself.
+        assert_eq!(confirmations.following_undo(&plan.bound), left);
+        let end = ending(State::Exited, Some(0));
+        assert_eq!(confirmations.on_end(&plan, &end), None);
+        assert!(confirmations.is_settled);
+        let mut one = confirmations.all.remove(0);
+        assert!(one.has_to_follow());
+        assert_eq!(one.undone_by, Some(plan.job));
+        let over = |exit| {
+            let over = |text: &&str| FollowUp {
+                command: (*text).to_owned(),
+                job: Some(JobId([4; 16])),
+                state: State::Exited,
+                exit: Some(exit),
+                cause: "exited".to_owned(),
+            };
+            carried.iter().map(over).collect::<Vec<_>>()
+        };
+        one.on_carried_over(&over(1));
+        assert_eq!(one.then, all, "one that has failed follows, too");
+        one.on_carried_over(&over(0));
+        assert_eq!(one.then, left, "{carried:?}");
+    }
     std::fs::remove_dir_all(state).unwrap();
 }

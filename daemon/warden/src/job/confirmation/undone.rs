@@ -40,14 +40,21 @@ impl Unconfirmed {
         job
     }
 
-    /// Handles the ends of the commands that an undo carries itself. Those that have worked do not follow it again.
+    /// Handles the ends of the commands that an undo carries itself. Of those that have worked, the first ones do not follow
+    /// it again.
     pub fn on_carried_over(&mut self, carried: &[FollowUp]) {
-        self.then.retain(|text| {
-            let shown = acts::shown(text);
-            let mut worked = carried.iter().filter(|one| one.has_succeeded());
-            !worked.any(|one| one.command == shown)
-        });
+        let worked = carried.iter().filter(|one| one.has_succeeded());
+        let left = left_after(&self.then, worked.map(|one| one.command.clone()));
+        self.then = left.to_vec();
     }
+}
+
+/// Returns what still has to follow an undo after the commands that it carries itself. One that runs before an earlier one
+/// follows again: a restart before the units are read again is one with the old units.
+fn left_after(then: &[String], mut carried: impl Iterator<Item = String>) -> &[String] {
+    let is_carried = |text: &&String| carried.any(|one| one == acts::shown(text));
+    let first = then.iter().take_while(is_carried).count();
+    then.get(first..).unwrap_or_default()
 }
 
 impl Confirmations {
@@ -64,16 +71,17 @@ impl Confirmations {
         }
     }
 
-    /// Returns the commands that the daemon has follow this undo, if its commit is not confirmed before. Those that it
-    /// carries itself are left out.
+    /// Returns the commands that the daemon has follow this undo, if its commit is not confirmed before. The first ones that
+    /// it carries itself are left out.
     pub fn following_undo(&self, bound: &BoundCall) -> Vec<String> {
         let Some(id) = bound.undo.as_ref().map(Undo::id) else {
             return Vec::new();
         };
-        let mut all = self.all.iter();
-        let then = all.find(|one| one.commit == id).map(|one| &one.then);
-        let is_carried = |text: &str| bound.acts.iter().any(|one| one.act.text() == text);
-        let then = then.into_iter().flatten();
-        then.filter(|text| !is_carried(text)).cloned().collect()
+        let Some(one) = self.all.iter().find(|one| one.commit == id) else {
+            return Vec::new();
+        };
+        let carried = bound.acts.iter();
+        let carried = carried.map(|one| acts::shown(&one.act.text()));
+        left_after(&one.then, carried).to_vec()
     }
 }
