@@ -13,6 +13,7 @@ use remit_policy::{MachineTable, PlanWithin, Verdict};
 
 use crate::approval::approver::consent;
 use crate::approval::fixture::Scene as Undoes;
+use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::allocation::JobUids;
 use crate::request::fixture::{Scene, named, spec};
@@ -938,6 +939,31 @@ fn undo_by_request_leaves_its_commit_with_what_has_to_follow() {
         assert_eq!(one.then, all, "one that has failed follows, too");
         one.on_carried_over(&over(0));
         assert_eq!(one.then, left, "{carried:?}");
+    }
+    std::fs::remove_dir_all(state).unwrap();
+}
+
+#[test]
+fn undo_by_request_is_followed_also_after_the_last_try_of_the_daemon() {
+    let plan = Undoes::undoes().undo(&waiting(1000).commit, &[]);
+    let state = mkdtemp(&std::env::temp_dir().join("remit-tried-XXXXXX")).unwrap();
+    std::fs::create_dir(state.join("warden")).unwrap();
+    let mut confirmations = Confirmations::open(&state).unwrap();
+    for tries in [1, 5] {
+        let mut one = undoing();
+        one.then = vec!["site.reload unit=a".to_owned()];
+        for _ in 0..tries {
+            one.on_undo_failed("x", Duration::from_secs(1000));
+            one.saw(Some(Phase::Kept));
+        }
+        assert_eq!((one.tries(), one.due_at().is_none()), (tries, tries == 5));
+        confirmations.all = vec![one];
+        confirmations.on_end(&plan, &ending(State::Exited, Some(0)));
+        let one = &mut confirmations.all[0];
+        assert!(one.has_to_follow() && !one.is_left(), "{tries}");
+        assert!(one.due_at().is_some_and(|at| at <= timers::since_boot()));
+        assert_eq!(one.tries(), 0, "what follows has all of its own");
+        assert_eq!(one.on_follow(), plan.job);
     }
     std::fs::remove_dir_all(state).unwrap();
 }

@@ -9,6 +9,7 @@ use remit_policy::Basis;
 
 use super::store::Confirmations;
 use super::{ConfirmStage, Unconfirmed, UndoStage};
+use crate::event_loop::timers;
 use crate::job::acts;
 use crate::request::file_change::Undo;
 use crate::request::{BoundCall, Plan};
@@ -66,6 +67,10 @@ impl Confirmations {
             one.undo = UndoStage::Done;
             if *plan.basis() != Basis::Unconfirmed {
                 one.undone_by = Some(plan.job);
+                // The tries of the daemon's own undo are over with it, and no try of what follows.
+                if matches!(one.stage, ConfirmStage::Failed { .. }) {
+                    one.stage = ConfirmStage::Waiting(timers::since_boot());
+                }
             }
             self.save_or_say();
         }
