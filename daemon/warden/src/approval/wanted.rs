@@ -166,11 +166,7 @@ pub fn wanted(draft: &Draft) -> Wanted {
 /// Returns `None` for a program that the requester chose: what it does is on the page, and nothing else knows it.
 pub fn opens_wanted<'a>(draft: &'a Draft, situation: Situation<'a>) -> Option<OpensWanted<'a>> {
     let call = draft.call();
-    let files = match (call.file_change(), &draft.bound.undo) {
-        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
-        (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
-        (Some(Err(_)) | None, None) => None,
-    };
+    let files = change_of_files(draft);
     let subject = &draft.requester.subject;
     let permitted = |name: &str, args: &[(String, String)]| {
         PermittedWhat::Call(PermittedCall {
@@ -190,6 +186,15 @@ pub fn opens_wanted<'a>(draft: &'a Draft, situation: Situation<'a>) -> Option<Op
         calls,
         requester: known(subject),
     })
+}
+
+fn change_of_files(draft: &Draft) -> Option<ChangeOfFiles<'_>> {
+    match (draft.call().file_change(), &draft.bound.undo) {
+        (Some(Ok(bundle)), _) if draft.bound.staged.is_some() => Some(ChangeOfFiles::Check(bundle)),
+        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
+        (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
+        (Some(Err(_)) | None, None) => None,
+    }
 }
 
 fn known(subject: &Subject) -> KnownAccount {
@@ -250,5 +255,78 @@ fn path_word(under: &CStr, beneath: &CStr, is: PathIs, pass: &Passed) -> Word {
         },
         // Neither part has a NUL byte.
         (Ok(_), Passed::Copy(_)) | (Err(_), _) => Word::Settled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_link::{Spec, memfd};
+    use remit_plan::{Action, Bundle, Edit, PlanPath};
+    use remit_policy::MachineTable;
+
+    use super::*;
+    use crate::approval::fixture::{Scene, spec};
+    use crate::request::fixture::named;
+
+    const POLICY: &str = r##"
+[[command]]
+name = "plan.commit"
+summary = "commits"
+argv = ["/usr/libexec/remit/remit-commit", "commit", "/var/lib/remit/commits"]
+effect = "change"
+profile = "host"
+stdin = "plan"
+
+[[command]]
+name = "site.check"
+summary = "checks"
+argv = ["/usr/bin/true"]
+effect = "read"
+profile = "site"
+stdin = "plan"
+
+[profile.site]
+base = "strict"
+read = ["/srv"]
+
+[[grant]]
+to = ["#64001"]
+allow = ["plan.commit", "site.check"]
+paths = ["/srv"]
+approval = { by = ["#64002"] }
+"##;
+
+    #[test]
+    fn check_of_a_plan_is_no_change_of_its_files() {
+        let scene = Scene::of(POLICY, &MachineTable::default());
+        let edit = Edit {
+            path: PlanPath::new("/srv/x").unwrap(),
+            action: Action::Write(b"x".to_vec()),
+            mode: None,
+            uid: None,
+            gid: None,
+            base_sha256: None,
+            create_only: false,
+        };
+        let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+        let reason = "it is due".to_owned();
+        for (name, purpose, is_commit) in [
+            ("plan.commit", Purpose::Change { reason }, true),
+            ("site.check", Purpose::Use, false),
+        ] {
+            let spec = Spec {
+                stdin: true,
+                ..spec(named(name, &[]), purpose)
+            };
+            let stdin = memfd::seal(c"stdin", bundle.as_bytes()).unwrap();
+            let draft = scene.draft(spec, vec![stdin]);
+            let found = match change_of_files(&draft) {
+                Some(ChangeOfFiles::Commit(_)) => Some(true),
+                Some(ChangeOfFiles::Check(_)) => Some(false),
+                Some(ChangeOfFiles::Undo(_)) | None => None,
+            };
+            assert_eq!(found, Some(is_commit), "{name}");
+        }
     }
 }

@@ -37,6 +37,8 @@ fn check_within(
             let found = looking(requester, (false, time), |look| plan.conflict(look))?;
             found.map_or(Ok(()), |conflict| Err(of_plan(&conflict, &plan.id())))
         }
+        // It sees what the plan makes, whatever is there now.
+        ChangeOfFiles::Check(_) => Ok(()),
         ChangeOfFiles::Undo(undo) => {
             let journal = undo.journal()?;
             let found = looking(requester, (true, time), |look| journal.conflict(look))?;

@@ -27,6 +27,8 @@ const CAPABILITIES: &CStr = c"security.capability";
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeOfFiles<'a> {
     Commit(&'a Bundle),
+    /// A check sees the files of a plan, and changes none.
+    Check(&'a Bundle),
     Undo(&'a Undo),
 }
 
@@ -37,7 +39,7 @@ impl ChangeOfFiles<'_> {
             left: FILES,
         };
         match self {
-            Self::Commit(bundle) => {
+            Self::Commit(bundle) | Self::Check(bundle) => {
                 let changes = bundle.views().map(|view| bytes.change(&view));
                 Ok(changes.collect())
             }

@@ -85,6 +85,8 @@ fn plan_of_a_path_that_has_changed_names_it_and_the_way_out() {
     assert!(why.ends_with(&format!("'{path}': it exists")), "{why}");
     assert!(next.starts_with("plan again"), "{next}");
     assert!(next.contains(&made.plan().id()), "{next}");
+    let check_of = ChangeOfFiles::Check(&made);
+    assert_eq!(check(check_of, &ReaderIdentity::alone(REQUESTER)), Ok(()));
     let replaced = scene.plan("own/a", "newer");
     assert_eq!(checked(&replaced), Ok(()));
     scene.put("longer than before");
