@@ -85,12 +85,8 @@ fn queued(act: &Act) -> FollowUp {
 
 impl FollowedCommit {
     fn new(plan: &Plan) -> Self {
-        let acts: Vec<Act> = plan
-            .bound
-            .acts
-            .iter()
-            .map(|bound| bound.act.clone())
-            .collect();
+        let acts = plan.bound.acts.iter();
+        let acts: Vec<Act> = acts.map(|bound| bound.act.clone()).collect();
         let id = plan.committed();
         let files = match &id {
             Some(id) => format!("the files stay changed; to undo that: remit undo {id} -m WHY"),
@@ -155,6 +151,15 @@ impl FollowedCommit {
         for one in rest.filter(|one| !one.is_over()) {
             one.state = State::NotStarted;
             one.cause = SKIPPED.to_owned();
+        }
+    }
+
+    /// Ends those that have not started.
+    fn stop(&mut self, cause: &str) {
+        let is_next = |one: &FollowUp| !one.is_over() && one.job.is_none();
+        if let Some(next) = self.then.iter().position(is_next) {
+            let cause = format!("{cause}; it never ran");
+            self.on_over(next, State::Cancelled, None, &cause);
         }
     }
 
@@ -231,7 +236,13 @@ impl Acts {
     }
 
     /// Takes the recorded end of a commit or an undo. Returns the commands that follow it, and how they are.
-    pub fn begin(&mut self, plan: &Plan, ending: Option<&Ending>) -> Vec<FollowUp> {
+    /// `stopped`: why none of them starts, if somebody stopped it between its exit and this.
+    pub fn begin(
+        &mut self,
+        plan: &Plan,
+        ending: Option<&Ending>,
+        stopped: Option<&str>,
+    ) -> Vec<FollowUp> {
         if plan.bound.acts.is_empty() {
             return Vec::new();
         }
@@ -251,6 +262,9 @@ impl Acts {
                 (one.state, one.cause) = (State::NotStarted, cause.clone());
             }
             return chain.then;
+        }
+        if let Some(cause) = stopped {
+            chain.stop(cause);
         }
         let then = chain.then.clone();
         self.0.push(chain);
@@ -301,11 +315,7 @@ impl Acts {
     pub fn stop(&mut self, job: JobId, cause: &str) -> Option<JobId> {
         let mut chains = self.0.iter_mut().filter(|chain| !chain.is_undo());
         let chain = chains.find(|chain| chain.commit == job)?;
-        let is_next = |one: &FollowUp| !one.is_over() && one.job.is_none();
-        if let Some(next) = chain.then.iter().position(is_next) {
-            let cause = format!("{cause}; it never ran");
-            chain.on_over(next, State::Cancelled, None, &cause);
-        }
+        chain.stop(cause);
         chain.then.iter().find(|one| !one.is_over())?.job
     }
 
@@ -527,6 +537,33 @@ mod tests {
                 cause,
                 "stopped by ann; it never ran; the files stay changed"
             );
+        }
+    }
+
+    #[test]
+    fn stop_between_the_exit_and_its_record_ends_what_follows() {
+        let then = ["site.reload unit=a", "site.reload unit=b"];
+        let plan = Scene::undoes().undo(&"ab".repeat(16), &then);
+        let stop = Some("stopped by ann");
+        for (exit, stopped, states) in [
+            (0, None, [State::Queued; 2]),
+            (0, stop, [State::Cancelled, State::NotStarted]),
+            (1, stop, [State::NotStarted; 2]),
+        ] {
+            let ending = Ending {
+                exit: Some(exit),
+                ..Ending::unmeasured(State::Exited, String::new(), true)
+            };
+            let mut acts = Acts::default();
+            let then = acts.begin(&plan, Some(&ending), stopped);
+            let found: Vec<State> = then.iter().map(|one| one.state).collect();
+            assert_eq!(found, states);
+            assert_eq!(acts.due(false).is_some(), states[0] == State::Queued);
+            if states[0] == State::Cancelled {
+                let cause = "stopped by ann; it never ran; the files stay undone";
+                assert_eq!(then[0].cause, cause);
+                assert_eq!(acts.take_over()[0].then, then);
+            }
         }
     }
 

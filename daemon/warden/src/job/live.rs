@@ -39,6 +39,8 @@ pub struct Job {
     pub start: Start,
     pub enforced: Option<Enforced>,
     pub stop: Option<Stop>,
+    /// Why the commands that follow do not start: it was stopped after its exit, before they were known as such.
+    pub acts_stopped: Option<String>,
     /// Of the first process.
     pub status: Option<(std::process::ExitStatus, Usage)>,
     pub exited: Option<Instant>,
@@ -73,6 +75,7 @@ impl Job {
             start: Start::Unknown,
             enforced: None,
             stop: None,
+            acts_stopped: None,
             status: None,
             exited: None,
             kill_pause: Duration::ZERO,

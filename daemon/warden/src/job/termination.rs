@@ -67,6 +67,10 @@ pub fn stop_job(
     }
     if let Some(serial) = cx.jobs.serial(job) {
         ask_to_end(cx, serial, signal, State::Cancelled, cause);
+        // It has exited, and what follows it begins with the record of that.
+        if let Some(job) = cx.jobs.get(serial).filter(|job| job.stop.is_none()) {
+            job.acts_stopped.get_or_insert_with(|| cause.to_owned());
+        }
     } else {
         ended::end_if_waiting(cx, job, State::Cancelled, cause);
         end::cancel_request(cx, job, cause);
@@ -241,10 +245,9 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         Start::Failed(_) => _ = count_check(cx, &job.plan, PlanCheckEnd::NotRun),
         Start::Unknown | Start::Executed => count_end(cx, &job.plan, !failed),
     }
-    let meta = JobMeta {
-        then: cx.acts.begin(&job.plan, meta.ending.as_ref()),
-        ..meta
-    };
+    let (ending, stopped) = (meta.ending.as_ref(), job.acts_stopped.as_deref());
+    let then = cx.acts.begin(&job.plan, ending, stopped);
+    let meta = JobMeta { then, ..meta };
     let profile = job.plan.bound.compiled.profile();
     let visibility = failed.then(|| Box::new(cx.sandbox.manager.visibility(profile)));
     ended::remember(cx, meta, request, visibility);
