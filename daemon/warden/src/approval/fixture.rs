@@ -7,7 +7,7 @@ use remit_approval::FileBinding;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_policy::{CallerIds, Ids, MachineTable, Pending, Verdict};
+use remit_policy::{CallerIds, Grant, Ids, MachineTable, Pending, Verdict};
 use remit_spawn::Measured;
 
 use crate::approval::approver::consent;
@@ -202,7 +202,11 @@ impl Scene {
         let input = memfd::seal(c"notification", b"{}").unwrap();
         let purpose = Purpose::Change { reason };
         let call = Call::own(name.to_owned(), Vec::new(), purpose, Some(input)).unwrap();
-        let grant = self.policy.notification(name).unwrap();
+        self.own(call, self.policy.notification(name).unwrap())
+    }
+
+    /// What remitd starts by itself.
+    pub fn own(&self, call: Call, grant: Grant) -> Plan {
         let bound = BoundCall::new(&call, grant.terms(), &self.setting("0123abcd")).unwrap();
         Draft::new(call, bound, Requester::daemon(), new_job()).granted(grant, None)
     }

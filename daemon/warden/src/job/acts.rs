@@ -215,8 +215,8 @@ impl Acts {
         true
     }
 
-    /// Has these commands follow `job`, the undo of a commit that nobody confirmed.
-    pub fn follow_undo(&mut self, job: JobId, acts: Vec<Act>) {
+    /// Has these commands follow `job`, the undo of a commit that nobody confirmed. `reason`: for their records.
+    pub fn follow_undo(&mut self, job: JobId, reason: &str, acts: Vec<Act>) {
         self.0.push(FollowedCommit {
             commit: job,
             id: None,
@@ -225,7 +225,7 @@ impl Acts {
             session: 0,
             basis: Basis::Unconfirmed,
             policy: String::new(),
-            reason: "nobody confirmed the commit".to_owned(),
+            reason: reason.to_owned(),
             approved: None,
             lost: None,
             files: "the files stay undone".to_owned(),
@@ -402,7 +402,7 @@ mod tests {
     /// Two commands follow an undo; the first has this job.
     fn chain(job: Option<JobId>) -> Acts {
         let mut acts = Acts::default();
-        acts.follow_undo(UNDO, Vec::new());
+        acts.follow_undo(UNDO, "why", Vec::new());
         let one = FollowUp {
             command: "service.reload".to_owned(),
             job: None,

@@ -350,12 +350,12 @@ fn start_undo(cx: &mut RequestCx<'_>, one: &Unconfirmed) -> Result<JobId, Refusa
 }
 
 /// Has the commands follow the undo that followed the commit: so sshd reads the old file again.
-fn follow(cx: &mut RequestCx<'_>, at: usize, one: &Unconfirmed) {
-    match cx.policies.live.policy.following(&one.then) {
+fn follow(cx: &mut RequestCx<'_>, at: usize, known: &Unconfirmed) {
+    match cx.policies.live.policy.following(&known.then) {
         Ok(acts) => {
             if let Some(one) = cx.job.confirmations.all.get_mut(at) {
                 let job = one.on_follow();
-                cx.job.acts.follow_undo(job, acts);
+                cx.job.acts.follow_undo(job, known.why_followed(), acts);
                 cx.job.reactor.timers.add(Duration::ZERO, Timer::Begin);
             }
             cx.job.confirmations.save_or_say();

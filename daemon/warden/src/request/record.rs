@@ -39,6 +39,7 @@ impl Plan {
         let does = match (self.basis(), self.bound.effect) {
             (Basis::Notification, _) => "notifies people of a change",
             (Basis::Recovery, _) => "recovers commits of files",
+            (Basis::Unconfirmed, _) if self.commit_use().is_none() => "runs what follows an undo",
             (Basis::Unconfirmed, _) => "undoes what nobody confirmed",
             (Basis::TryByRoot, _) => "tries",
             (_, Effect::Read) => "runs",
@@ -181,4 +182,41 @@ pub fn with_subject(record: Record, subject: &Subject, session: Option<u64>) -> 
         )
         .maybe("SESSION", session.map(|number| number.to_string()))
         .field("PEER", subject.peer())
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::wire::Purpose;
+    use remit_policy::CallerIds;
+
+    use super::*;
+    use crate::approval::fixture::Scene;
+
+    #[test]
+    fn command_after_an_undo_is_no_undo_in_its_record() {
+        let scene = Scene::undoes();
+        let purpose = || Purpose::Change {
+            reason: "why".to_owned(),
+        };
+        let undo = scene.policy.unconfirmed("/var/lib/remit/commits").unwrap();
+        let id = vec![("id".to_owned(), "ab".repeat(16))];
+        let call = Call::own("plan.undo".to_owned(), id, purpose(), None).unwrap();
+        let undo = scene.own(call, undo);
+        let following = ["site.reload unit=a".to_owned()];
+        let act = scene.policy.following(&following).unwrap().remove(0);
+        let (uid, gids) = (0, &[][..]);
+        let basis = Basis::Unconfirmed;
+        let grant = scene
+            .policy
+            .act(CallerIds { uid, gids }, "plan.undo", &act, &basis);
+        let call = Call::following(&act, purpose(), Some(undo.job)).unwrap();
+        let reload = scene.own(call, grant.unwrap());
+        for (plan, does) in [
+            (undo, " undoes what nobody confirmed in "),
+            (reload, " runs what follows an undo in "),
+        ] {
+            let message = plan.record().message;
+            assert!(message.contains(does), "{message}");
+        }
+    }
 }

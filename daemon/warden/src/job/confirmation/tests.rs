@@ -652,6 +652,8 @@ fn commands_follow_each_undo_until_a_confirmation() {
             ..one
         };
         let mut one = by_request(then(waiting(1000)));
+        let why = "the commit was undone before somebody confirmed it";
+        assert_eq!(one.why_followed(), why);
         assert!(one.has_to_follow() && !by_request(waiting(1000)).has_to_follow());
         let text = one.sentence(at(500));
         assert!(text.contains("is undone and not confirmed"), "{text}");
@@ -669,6 +671,7 @@ fn commands_follow_each_undo_until_a_confirmation() {
         assert_eq!(again.on_follow(), again.job);
     }
     let mut one = then(undoing());
+    assert_eq!(one.why_followed(), "nobody confirmed the commit");
     assert!(one.has_to_follow());
     assert_eq!(one.on_follow(), JobId([9; 16]));
     assert!(!one.has_to_follow() && one.due_at().is_none());

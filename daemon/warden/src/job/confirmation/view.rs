@@ -26,14 +26,26 @@ impl Unconfirmed {
     /// Returns the note about a commit that is not there any more.
     pub fn undone_note(&self, now: Clocks) -> String {
         let at = calendar::utc(now.unix_ms);
+        match self.is_undone_in_time() {
+            true => format!("undone at {at}, before somebody confirmed it"),
+            false => format!("undone at {at}: nobody confirmed it"),
+        }
+    }
+
+    /// Returns why commands follow its undo, for their records.
+    pub fn why_followed(&self) -> &'static str {
+        match self.is_undone_in_time() {
+            true => "the commit was undone before somebody confirmed it",
+            false => "nobody confirmed the commit",
+        }
+    }
+
+    fn is_undone_in_time(&self) -> bool {
         let is_in_time = matches!(
             self.stage,
             ConfirmStage::Committing { .. } | ConfirmStage::Waiting(_)
         );
-        match is_in_time || self.undone_by.is_some() {
-            true => format!("undone at {at}, before somebody confirmed it"),
-            false => format!("undone at {at}: nobody confirmed it"),
-        }
+        is_in_time || self.undone_by.is_some()
     }
 
     /// Returns whether a partial undo has failed, which may have undone some of its paths.
