@@ -1,5 +1,6 @@
 //! Named commands that follow a commit or an undo of files: the calls of its argument `then`, and what permits them. An
-//! approval of the commit covers them, so the commit's own rule names them. A denial of one of them holds.
+//! approval of the commit covers them, so the commit's own rule names them. A denial of one of them holds, but
+//! not of those that the daemon itself has follow an undo of a commit that is not confirmed.
 
 use std::sync::Arc;
 

@@ -27,6 +27,10 @@ const SKIPPED: &str = "not started: the one before it did not end with exit 0";
 const UNFINISHED: &str = "remitd ended before it had recorded the ends of the commands that follow: see 'remit jobs', and \
                           ask by itself for each that has not run";
 
+/// What becomes of the files, and of the command, after the undo of a commit that is not confirmed.
+const UNCONFIRMED: &str = "the files stay undone; if it has followed the commit, remitd itself starts it until it works or \
+                           somebody confirms the commit";
+
 /// Commits that have ended well, and whose commands are not all over.
 #[derive(Debug, Default)]
 pub struct Acts(pub Vec<FollowedCommit>);
@@ -84,12 +88,13 @@ fn queued(act: &Act) -> FollowUp {
 }
 
 impl FollowedCommit {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, is_unconfirmed: bool) -> Self {
         let acts = plan.bound.acts.iter();
         let acts: Vec<Act> = acts.map(|bound| bound.act.clone()).collect();
         let id = plan.committed();
         let files = match &id {
             Some(id) => format!("the files stay changed; to undo that: remit undo {id} -m WHY"),
+            None if is_unconfirmed => UNCONFIRMED.to_owned(),
             None => "the files stay undone".to_owned(),
         };
         Self {
@@ -236,17 +241,19 @@ impl Acts {
     }
 
     /// Takes the recorded end of a commit or an undo. Returns the commands that follow it, and how they are.
-    /// `stopped`: why none of them starts, if somebody stopped it between its exit and this.
+    /// `is_unconfirmed`: it has undone a commit that is not confirmed. `stopped`: why none of them starts, if somebody stopped
+    /// it between its exit and this.
     pub fn begin(
         &mut self,
         plan: &Plan,
         ending: Option<&Ending>,
+        is_unconfirmed: bool,
         stopped: Option<&str>,
     ) -> Vec<FollowUp> {
         if plan.bound.acts.is_empty() {
             return Vec::new();
         }
-        let mut chain = FollowedCommit::new(plan);
+        let mut chain = FollowedCommit::new(plan, is_unconfirmed);
         if !ending.is_some_and(Ending::has_succeeded) {
             let files = match ending.and_then(|ending| ending.exit) {
                 Some(NEEDS_RECOVERY) if plan.commit_use() == Some(CommitUse::Commit) => {
@@ -554,15 +561,17 @@ mod tests {
                 exit: Some(exit),
                 ..Ending::unmeasured(State::Exited, String::new(), true)
             };
-            let mut acts = Acts::default();
-            let then = acts.begin(&plan, Some(&ending), stopped);
-            let found: Vec<State> = then.iter().map(|one| one.state).collect();
-            assert_eq!(found, states);
-            assert_eq!(acts.due(false).is_some(), states[0] == State::Queued);
-            if states[0] == State::Cancelled {
-                let cause = "stopped by ann; it never ran; the files stay undone";
-                assert_eq!(then[0].cause, cause);
-                assert_eq!(acts.take_over()[0].then, then);
+            for (is_unconfirmed, files) in [(false, "the files stay undone"), (true, UNCONFIRMED)] {
+                let mut acts = Acts::default();
+                let then = acts.begin(&plan, Some(&ending), is_unconfirmed, stopped);
+                let found: Vec<State> = then.iter().map(|one| one.state).collect();
+                assert_eq!(found, states);
+                assert_eq!(acts.due(false).is_some(), states[0] == State::Queued);
+                if states[0] == State::Cancelled {
+                    let cause = format!("stopped by ann; it never ran; {files}");
+                    assert_eq!(then[0].cause, cause);
+                    assert_eq!(acts.take_over()[0].then, then);
+                }
             }
         }
     }

@@ -245,8 +245,9 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
         Start::Failed(_) => _ = count_check(cx, &job.plan, PlanCheckEnd::NotRun),
         Start::Unknown | Start::Executed => count_end(cx, &job.plan, !failed),
     }
+    let is_unconfirmed = cx.confirmations.is_undone_by(job.plan.job);
     let (ending, stopped) = (meta.ending.as_ref(), job.acts_stopped.as_deref());
-    let then = cx.acts.begin(&job.plan, ending, stopped);
+    let then = cx.acts.begin(&job.plan, ending, is_unconfirmed, stopped);
     let meta = JobMeta { then, ..meta };
     let profile = job.plan.bound.compiled.profile();
     let visibility = failed.then(|| Box::new(cx.sandbox.manager.visibility(profile)));

@@ -922,12 +922,12 @@ fn undo_by_request_leaves_its_commit_with_what_has_to_follow() {
         }];
         // The approver reads of those that the request does not carry itself.
         assert_eq!(confirmations.following_undo(&plan.bound), left);
+        assert!(!confirmations.is_undone_by(plan.job));
         let end = ending(State::Exited, Some(0));
         assert_eq!(confirmations.on_end(&plan, &end), None);
-        assert!(confirmations.is_settled);
+        assert!(confirmations.is_settled && confirmations.is_undone_by(plan.job));
         let mut one = confirmations.all.remove(0);
         assert!(one.has_to_follow());
-        assert_eq!(one.undone_by, Some(plan.job));
         let over = |exit| {
             let over = |text: &&str| FollowUp {
                 command: (*text).to_owned(),

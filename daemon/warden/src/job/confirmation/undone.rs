@@ -89,4 +89,9 @@ impl Confirmations {
         let carried = carried.map(|one| acts::shown(&one.act.text()));
         left_after(&one.then, carried).to_vec()
     }
+
+    /// Returns whether this job has undone a commit that is not confirmed: what followed the commit follows it.
+    pub(in crate::job) fn is_undone_by(&self, undo: JobId) -> bool {
+        self.all.iter().any(|one| one.undone_by == Some(undo))
+    }
 }
