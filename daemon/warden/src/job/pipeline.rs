@@ -177,10 +177,12 @@ fn report(cx: &mut JobCx<'_>, chain: FollowedCommit) {
         commit,
         then,
         report,
+        basis,
         ..
     } = chain;
     let note = unconfirmed::on_acts_over(cx, commit, &then);
-    cx.jobs.set_follow_ups(commit, &then);
+    let is_undo = basis == Basis::Unconfirmed;
+    cx.jobs.set_follow_ups(commit, &then, is_undo);
     let Some((mut message, mut meta)) = report else {
         return;
     };

@@ -7,6 +7,7 @@ use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::outcome::{Enforced, FollowUp};
 use remit_link::{JobMeta, Owner};
+use remit_policy::model::command::ACTS;
 
 /// Shared copies of `Enforced`, at most. Jobs of one profile have the same layers and limits.
 const SHARED: usize = 16;
@@ -57,10 +58,13 @@ impl EndedJobs {
         self.all.values().map(|one| &one.meta)
     }
 
-    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp]) {
+    /// Sets the commands that have followed a job. `is_undo`: the daemon itself has had these follow an undo, after those that
+    /// it carried. Of earlier tries as many are kept as it can carry.
+    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp], is_undo: bool) {
         let mut all = self.all.values_mut().rev();
         if let Some(one) = all.find(|one| one.meta.job == job) {
-            one.meta.then = then.to_vec();
+            one.meta.then.truncate(if is_undo { ACTS } else { 0 });
+            one.meta.then.extend_from_slice(then);
         }
     }
 
@@ -153,6 +157,7 @@ impl EndedJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use remit_common::outcome::State;
 
     fn ended(number: u64, uid: u32, profile: &str) -> JobMeta {
         JobMeta {
@@ -273,6 +278,34 @@ mod tests {
             assert!((3..8).all(|uid| kept(uid) >= (bound - 3) / 5));
             assert_eq!(all.iter().count(), bound);
         }
+    }
+
+    #[test]
+    fn commands_that_an_undo_carried_are_kept_with_those_of_the_daemon() {
+        let mut all = EndedJobs::default();
+        let undo = ended(1, 1, "host");
+        all.push(undo.clone(), None);
+        let then = |command: &str| FollowUp {
+            command: command.to_owned(),
+            job: None,
+            state: State::Exited,
+            exit: Some(0),
+            cause: String::new(),
+        };
+        let mut set = |commands: &[&str], is_undo| {
+            let then: Vec<FollowUp> = commands.iter().map(|command| then(command)).collect();
+            all.set_follow_ups(undo.job, &then, is_undo);
+            let kept = all.iter().next().unwrap().then.iter();
+            kept.map(|one| one.command.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(set(&["a"], false), ["a"]);
+        assert_eq!(set(&["b", "c"], true), ["a", "b", "c"]);
+        for _ in 0..9 {
+            let kept = set(&["c", "d", "e", "f"], true);
+            assert!(kept.starts_with(&["a".to_owned()]) && kept.len() <= 2 * ACTS);
+            assert!(kept.ends_with(&["c", "d", "e", "f"].map(str::to_owned)));
+        }
+        assert_eq!(set(&["a"], false), ["a"]);
     }
 
     #[test]

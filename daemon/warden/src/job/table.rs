@@ -314,8 +314,9 @@ impl Jobs {
         self.ended.iter()
     }
 
-    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp]) {
-        self.ended.set_follow_ups(job, then);
+    /// As [`EndedJobs::set_follow_ups`].
+    pub fn set_follow_ups(&mut self, job: JobId, then: &[FollowUp], is_undo: bool) {
+        self.ended.set_follow_ups(job, then, is_undo);
     }
 
     /// Sets what the requester of an ended job has to know. `note`: from what it was. Returns the job, with `enforced`.
