@@ -59,6 +59,10 @@ pub struct Report {
     /// Including wrong ones.
     pub records: u64,
     pub range: Option<(u64, u64)>,
+    /// The number with which the audit log begins, if records before it are not here.
+    pub late_begin: Option<u64>,
+    /// Numbers of expected records that could not be compared, in order: they are older than the beginning.
+    pub uncompared: Vec<u64>,
     pub last_hash: Option<Hash>,
     /// The first [`Verifier::FINDINGS`](crate::Verifier::FINDINGS) faults in order. Empty: the audit log is intact.
     pub findings: Vec<Finding>,

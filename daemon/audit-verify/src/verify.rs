@@ -74,7 +74,8 @@ impl Verifier {
             self.tell_hole(hole);
         }
         let begin = self.begin.map_or(0, |begin| begin.seq);
-        if begin > 1 && !self.is_continued {
+        let late_begin = (begin > 1 && !self.is_continued).then_some(begin);
+        if late_begin.is_some() {
             let text = format!(
                 "the log begins with record {begin}: earlier records are not here (an older file, or removed by journald)"
             );
@@ -89,9 +90,13 @@ impl Verifier {
         let findings = self.findings.into_iter().map(|(_, finding)| finding);
         let findings: Vec<_> = findings.collect();
         self.notes.sort_by_key(|note| note.seq);
+        self.uncompared.sort_unstable();
+        self.uncompared.dedup();
         Report {
             records: self.records,
             range: self.last.map(|last| (begin.min(last.seq), last.seq)),
+            late_begin,
+            uncompared: self.uncompared,
             last_hash: self.last.and_then(|last| last.hash),
             findings,
             more_findings: self.more_findings + more,

@@ -230,10 +230,10 @@ impl Verifier {
             }
             return;
         }
-        if let Some(begin) = self.begin
-            && begin.base == seq
-            && let Some(prev) = begin.prev
-        {
+        // The first record has the hash of the one before.
+        let known = self.begin.filter(|begin| begin.base == seq);
+        let known = known.and_then(|begin| begin.prev);
+        if let Some(prev) = known {
             self.compare(expected, prev);
         }
         if self.is_found(seq) {
@@ -245,6 +245,9 @@ impl Verifier {
             );
             self.find(Kind::Gap, seq, seq, "", text);
             return;
+        }
+        if known.is_none() {
+            self.uncompared.push(seq);
         }
         let text = format!("record {seq} is expected, but older than the beginning");
         self.note(seq, text);

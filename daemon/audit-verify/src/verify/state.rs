@@ -28,6 +28,8 @@ pub struct Verifier {
     pub(super) more_notes: u64,
     /// First and last record whose hash was computed differently.
     pub(super) expected: Vec<Expected>,
+    /// Numbers of expected records that are older than the beginning.
+    pub(super) uncompared: Vec<u64>,
     /// The first record only leads to those to verify: the log may begin before it.
     pub(super) is_continued: bool,
     /// Lowest number of [`Self::take_earlier`], and those of its records that are expected.

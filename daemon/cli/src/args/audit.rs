@@ -63,7 +63,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub span: SpanArgs,
 
-    /// A record that an earlier 'verify' printed: it must still be there; may be given again
+    /// A record that an earlier 'verify' printed: it must still be there, unless the log begins after it; may be given again
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 
@@ -269,7 +269,7 @@ pub struct AuditReportArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// A record that an earlier 'verify' or report printed: it must still be there; may be given again
+    /// A record that an earlier 'verify' or report printed: it must still be there, unless the log begins after it; may be given again
     #[arg(long, value_name = "SEQ:HASH", value_parser = expected)]
     pub expect: Vec<Expected>,
 

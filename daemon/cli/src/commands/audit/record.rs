@@ -14,6 +14,8 @@ use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// In bytes. A journal cursor is shorter.
 const CURSOR_LENGTH: usize = 200;
+/// A position begins so if it is a cursor.
+const JOURNAL_CURSOR: &str = "journal cursor ";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
@@ -142,7 +144,7 @@ impl Object {
     fn record(self, position: String) -> AuditRecord {
         let position = match self.cursor {
             Some(cursor) => format!(
-                "journal cursor {}",
+                "{JOURNAL_CURSOR}{}",
                 text::line(cursor.as_bytes(), CURSOR_LENGTH)
             ),
             None => position,
@@ -328,6 +330,11 @@ impl<'de> Visitor<'de> for Element {
         }
         AnyValue { nested: true }.visit_seq(seq).map(Piece::Value)
     }
+}
+
+/// Returns true for a position in a journal.
+pub fn is_cursor(position: &str) -> bool {
+    position.starts_with(JOURNAL_CURSOR)
 }
 
 /// Parses a record's time, `2026-11-20T08:11:11.042Z`, to milliseconds since 1970.

@@ -125,7 +125,9 @@ pub fn story(
 fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
     let text = format!("no record is about a job {id}");
     output::note(&text);
-    output::note("to go on: remit audit show lists the newest records");
+    output::note(
+        "to go on: remit audit show lists the newest records; remit history may have jobs of which no record is left",
+    );
     if context.form == Form::Json {
         output::json(&json!({ "error": Refusal::new(Code::NotFound, text) }))?;
     }

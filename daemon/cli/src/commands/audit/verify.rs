@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use remit_audit_verify::{Expected, Finding, Kind, Note, Report};
 use remit_common::calendar::{now_ms, timestamp};
-use remit_trail::hex;
-use serde_json::{Value, json};
 
 use super::chain::Chain;
 use super::collector::verify as verify_collected;
 use super::filter::Span;
-use super::gaps::{Gaps, Teller, cause as journal_cause};
+use super::gaps::{Gap, Gaps, Teller, cause as journal_cause};
 use super::head::Head;
 use super::record::AuditRecord;
 use super::signatures::{Signatures, SignaturesReport, read_signers};
@@ -22,7 +20,7 @@ use super::span_reader::{SpanReader, TimedRecords};
 use crate::args::VerifyArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
-use crate::render::{table, units};
+use crate::render::table;
 
 /// The journal may lack the newest records. It is then read again after this time, at most `TRIES` times.
 const WRITTEN: Duration = Duration::from_secs(1);
@@ -70,6 +68,8 @@ pub struct Verification {
     source: String,
     head: Head,
     has_link: bool,
+    /// The times of missing records, one entry for each finding.
+    gaps: Vec<Option<Gap>>,
     /// journald's explanation of a gap, one entry for each finding.
     causes: Vec<Option<String>>,
 }
@@ -258,6 +258,7 @@ impl Verification {
         }
         };
         Self {
+            gaps: report.findings.iter().map(|one| gaps.of(one)).collect(),
             causes: report.findings.iter().map(cause).collect(),
             report,
             times,
@@ -272,129 +273,9 @@ impl Verification {
         let is_conclusive = self.has_link || self.head.expected().is_some();
         self.report.findings.is_empty() && is_conclusive
     }
-
-    /// Returns number and hash of the last record, to be kept on another machine. `None` if there are findings.
-    fn keep(&self) -> Option<String> {
-        let (_, last) = self.report.range?;
-        let hash = self
-            .report
-            .last_hash
-            .filter(|_| self.report.findings.is_empty())?;
-        Some(format!("{last}:{}", hex(&hash)))
-    }
-
-    fn page(&self) -> String {
-        let facts = self.facts();
-        let facts = facts.iter().map(|(name, value)| table::fact(name, value));
-        format!("{}\n{}", self.verdict(), facts.collect::<String>())
-    }
-
-    pub fn verdict(&self) -> String {
-        match (self.report.findings.first(), self.report.records) {
-            (Some(first), _) => format!("the audit log is not whole: {}", sentence(first)),
-            (None, 0) => "there are no records".to_owned(),
-            (None, _) => "the audit log is whole".to_owned(),
-        }
-    }
-
-    /// Names and values, in the order of reading. A value without a name belongs to the one before.
-    pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let report = &self.report;
-        let mut facts = Vec::new();
-        let mut fact = |name, value: &str| facts.push((name, value.to_owned()));
-        let more = |number, word| format!("and {} more", units::count(number, word));
-        fact("read", &self.source);
-        fact("records", &report.records.to_string());
-        if let Some((first, last)) = report.range {
-            fact("numbers", &format!("{first} to {last}"));
-        }
-        if let Some((first, last)) = self.times {
-            let (first, last) = (units::time(first / 1000), units::time(last / 1000));
-            fact("written", &format!("{first} to {last}"));
-        }
-        match &self.head {
-            Head::Unknown(why) => fact("end", &format!("not compared: {why}")),
-            Head::Daemon(head) => fact(
-                "end",
-                &format!("compared with record {} of the daemon", head.seq),
-            ),
-            Head::File(head) => fact(
-                "end",
-                &format!(
-                    "compared with record {} of the state directory: the daemon does not run",
-                    head.seq
-                ),
-            ),
-        }
-        for (finding, cause) in report.findings.iter().zip(&self.causes) {
-            fact("finding", &sentence(finding));
-            if let Some(cause) = cause {
-                fact("", cause);
-            }
-        }
-        if report.more_findings > 0 {
-            fact("", &more(report.more_findings, "finding"));
-        }
-        for note in &report.notes {
-            fact("note", &note.text);
-        }
-        if report.more_notes > 0 {
-            fact("", &more(report.more_notes, "note"));
-        }
-        if let Some(keep) = self.keep() {
-            fact("keep this", &format!("remit audit verify --expect {keep}"));
-        }
-        facts
-    }
-
-    fn json(&self) -> Value {
-        let report = &self.report;
-        let findings = report.findings.iter().zip(&self.causes);
-        let findings: Vec<Value> = findings
-            .map(|(finding, cause)| {
-                json!({
-                    "kind": finding.kind.word(),
-                    "seq": finding.seq,
-                    "last": finding.last,
-                    "place": finding.position,
-                    "text": finding.text,
-                    "cause": cause,
-                })
-            })
-            .collect();
-        let notes: Vec<Value> = report
-            .notes
-            .iter()
-            .map(|note| json!({ "seq": note.seq, "text": note.text }))
-            .collect();
-        json!({
-            "whole": self.is_whole(),
-            "read": self.source,
-            "records": report.records,
-            "first": report.range.map(|(first, _)| first),
-            "last": report.range.map(|(_, last)| last),
-            "first_ms": self.times.map(|(first, _)| first),
-            "last_ms": self.times.map(|(_, last)| last),
-            "end": self.head.expected().map(|head| head.seq),
-            "end_unknown": match &self.head {
-                Head::Unknown(why) => Some(why),
-                Head::Daemon(_) | Head::File(_) => None,
-            },
-            "findings": findings,
-            "more_findings": report.more_findings,
-            "notes": notes,
-            "more_notes": report.more_notes,
-            "keep": self.keep(),
-        })
-    }
 }
 
-fn sentence(finding: &Finding) -> String {
-    match finding.position.as_str() {
-        "" => finding.text.clone(),
-        position => format!("{} ({position})", finding.text),
-    }
-}
+mod words;
 
 #[cfg(test)]
 mod tests;

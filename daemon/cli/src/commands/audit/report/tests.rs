@@ -409,6 +409,16 @@ fn more_damage_than_is_listed_is_said() {
 }
 
 #[test]
+fn late_beginning_is_in_the_headline() {
+    let refusal: FieldPairs<'_> = &[("EVENT", "refusal"), ("CAUSE", "a rule")];
+    let (page, is_whole) = page_of(&lines(&[refusal; 9])[6..]);
+    assert!(is_whole);
+    let headline =
+        "<strong>The audit log is whole from record 7 on; 6 earlier ones are not here</strong>";
+    assert!(page.contains(headline), "{page}");
+}
+
+#[test]
 fn empty_log_proves_nothing() {
     let (page, is_whole) = page_of(&[]);
     assert!(!is_whole);

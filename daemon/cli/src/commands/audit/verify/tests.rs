@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_common::names::Runtime;
-use remit_trail::{Hash, hash, unhex};
-use serde_json::Map;
+use remit_trail::{Hash, hash, hex, unhex};
+use serde_json::{Map, Value};
 
 use super::super::journal::Journal;
 use super::super::record::time_ms;
 use super::*;
 use crate::external_program::Program;
+use crate::render::units;
 
 const JOURNALCTL: &str = r#"#!/bin/sh
 since=0 until=9999999999 order=cat seq=
@@ -260,5 +261,81 @@ fn chain_of_a_new_installation_is_verified_alone() {
     for found in log.verifications(since, &NONE, &[]) {
         assert!(found.is_whole(), "{}", found.verdict());
         assert_eq!(found.report.range, Some((2, 50)));
+    }
+}
+
+#[test]
+fn first_line_names_the_beginning_and_what_was_not_compared() {
+    let log = TestLog::new(1000, 0);
+    let earlier = |first: u64| format!("the audit log is whole from record {first} on");
+    let older = "older than the beginning";
+    for (removed, expect, line) in [
+        (NONE, &[][..], "the audit log is whole".to_owned()),
+        (NONE, &[10], "the audit log is whole".to_owned()),
+        (
+            1..=1,
+            &[],
+            format!("{}; the one before it is not here", earlier(2)),
+        ),
+        (
+            1..=29,
+            &[],
+            format!("{}; 29 earlier ones are not here", earlier(30)),
+        ),
+        // The first record has its hash.
+        (
+            1..=29,
+            &[29],
+            format!("{}; 29 earlier ones are not here", earlier(30)),
+        ),
+        (
+            1..=29,
+            &[10],
+            format!(
+                "{}; 29 earlier ones are not here; expected record 10 was not compared: it is {older}",
+                earlier(30)
+            ),
+        ),
+        (
+            1..=29,
+            &[12, 10, 10, 40],
+            format!(
+                "{}; 29 earlier ones are not here; 2 expected records up to 12 were not compared: they are {older}",
+                earlier(30)
+            ),
+        ),
+    ] {
+        let expected: Vec<Expected> = expect.iter().map(|seq| log.expected(*seq, true)).collect();
+        for found in log.verifications(0, &removed, &expected) {
+            assert_eq!(found.verdict(), line);
+            assert!(found.is_whole(), "the notes of remit(1) are no findings");
+        }
+    }
+}
+
+#[test]
+fn gap_has_its_times_and_no_cursor() {
+    let log = TestLog::new(1000, 0);
+    let cursor = "\"__CURSOR\":\"s=1;i=34\",";
+    let mut with_cursors = TestLog::new(1000, 0);
+    for (_, line, _) in &mut with_cursors.records {
+        line.insert_str(1, cursor);
+    }
+    let gap = "records 20 to 33 are missing before record 34, written between 2026-11-20 08:00:19 UTC and \
+               2026-11-20 08:00:34 UTC";
+    for log in [log, with_cursors] {
+        for found in log.verifications(0, &(20..=33), &[]) {
+            let line = found.verdict();
+            assert!(
+                line.starts_with(&format!("the audit log is not whole: {gap}")),
+                "{line}"
+            );
+            let page = found.page();
+            assert!(!page.contains("cursor"), "{page}");
+            let json = found.json();
+            let finding = &json["findings"][0];
+            assert_eq!(finding["to_ms"].as_u64(), Some(log.ms(34)), "{json}");
+            assert_eq!(finding["from_ms"].as_u64(), Some(log.ms(19)), "{json}");
+        }
     }
 }
