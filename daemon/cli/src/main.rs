@@ -53,6 +53,7 @@ mod commands {
         mod source;
         mod span_reader;
         mod story;
+        mod undo_links;
         mod verify;
 
         pub use chain::Chain;

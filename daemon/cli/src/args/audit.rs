@@ -209,7 +209,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "EVENT", value_parser = event(), hide_possible_values = true)]
     pub event: Vec<Event>,
 
-    /// With this text in the command, in capitals or not
+    /// With this text in the command, or in what becomes of the files of its plan; in capitals or not
     #[arg(long, value_name = "TEXT")]
     pub command: Option<String>,
 

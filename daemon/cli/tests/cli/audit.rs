@@ -643,6 +643,89 @@ fn records_are_listed_a_line_each_and_filtered() {
     }
 }
 
+/// Returns the lines of these records, each with its job, with a chain that holds.
+fn of_jobs(records: &[(&str, &[(&str, &str)])]) -> Vec<String> {
+    let mut prev = [0; 32];
+    let lines = records.iter().zip(1..).map(|((job, own), seq)| {
+        let common = [
+            ("MESSAGE", "m".to_owned()),
+            ("MESSAGE_ID", "1edd20adaf1747c6a70f3941f01b0e26".to_owned()),
+            ("PRIORITY", "6".to_owned()),
+            ("REMIT_JOB", (*job).to_owned()),
+            ("REMIT_PREV", hex(&prev)),
+            ("REMIT_SEQ", seq.to_string()),
+            ("REMIT_TIME", "2026-11-20T08:11:11.042Z".to_owned()),
+        ];
+        let own = own.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let mut fields: Vec<(&str, String)> = common.into_iter().chain(own).collect();
+        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
+        fields.push(("REMIT_HASH", hex(&prev)));
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)));
+        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+    });
+    lines.collect()
+}
+
+#[test]
+fn commit_and_its_undo_name_each_other() {
+    let dir = Directory::new();
+    let [commit, undo] = ["11".repeat(16), "22".repeat(16)];
+    let (digest, args) = ("a".repeat(64), format!("id={}", "a".repeat(32)));
+    let lines = of_jobs(&[
+        (
+            &commit,
+            &[
+                ("REMIT_EVENT", "intent"),
+                ("REMIT_COMMAND", "plan.commit"),
+                ("REMIT_PLAN_DIGEST", &digest),
+            ],
+        ),
+        (
+            &undo,
+            &[
+                ("REMIT_EVENT", "intent"),
+                ("REMIT_COMMAND", "plan.undo"),
+                ("REMIT_ARGS", &args),
+            ],
+        ),
+        (
+            &undo,
+            &[
+                ("REMIT_EVENT", "end"),
+                ("REMIT_COMMAND", "plan.undo"),
+                ("REMIT_ARGS", &args),
+                ("REMIT_EXIT", "0"),
+            ],
+        ),
+    ]);
+    for (count, of_commit, of_undo) in [
+        (3, Some(&undo), Some(&commit)),
+        (2, None, Some(&commit)),
+        (1, None, None),
+    ] {
+        let file = write(&dir, "trail", &lines[..count]);
+        let show = |job: &str| audit(&["show", "--json", job, "--file", &file]).json();
+        assert_eq!(
+            show(&commit)["undone_by"].as_str(),
+            of_commit.map(String::as_str)
+        );
+        assert!(show(&commit)["undoes"].is_null());
+        if count > 1 {
+            assert_eq!(show(&undo)["undoes"].as_str(), of_undo.map(String::as_str));
+        }
+    }
+    let file = write(&dir, "trail", &lines);
+    for (job, line) in [
+        (&commit, format!("undone by {undo}")),
+        (&undo, format!("undoes {commit}")),
+    ] {
+        let said = audit(&["show", job, "--file", &file]);
+        assert_eq!(said.text().lines().nth(1), Some(line.as_str()), "{said:?}");
+    }
+}
+
 #[test]
 fn ambiguous_id_is_refused_with_candidates() {
     let dir = Directory::new();

@@ -46,6 +46,8 @@ pub struct Filter {
     verdict: Option<String>,
     events: Vec<&'static str>,
     command: Option<String>,
+    /// Names of commands. None: of all.
+    named: &'static [&'static str],
     pub span: Span,
 }
 
@@ -58,6 +60,7 @@ impl Filter {
             verdict: args.verdict.clone(),
             events: args.event.iter().map(|event| event.name()).collect(),
             command: args.command.as_deref().map(str::to_lowercase),
+            named: &[],
             span: Span::of(&args.span),
         }
     }
@@ -69,6 +72,16 @@ impl Filter {
         }
     }
 
+    /// Takes records of these events of these named commands.
+    pub fn of_commands(named: &'static [&'static str], events: &[&'static str]) -> Self {
+        Self {
+            named,
+            events: events.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns matches of journalctl(1) that leave out no record which this takes.
     pub fn matches(&self) -> Vec<String> {
         let whole = self.job.iter().filter_map(IdPrefix::whole);
         let jobs = whole.map(|job| format!("REMIT_JOB={job}"));
@@ -77,7 +90,12 @@ impl Filter {
         // A word of another field cannot be preselected.
         let verdicts = self.verdict.iter().filter(|word| !is_of_end(word));
         let verdicts = verdicts.map(|verdict| format!("REMIT_VERDICT={verdict}"));
-        jobs.chain(seqs).chain(events).chain(verdicts).collect()
+        let named = self
+            .named
+            .iter()
+            .map(|name| format!("REMIT_COMMAND={name}"));
+        let first = jobs.chain(seqs).chain(events);
+        first.chain(verdicts).chain(named).collect()
     }
 
     /// Returns the job that the filter names. Fails if these records are about several such jobs.
@@ -113,12 +131,18 @@ impl Filter {
         let with_verdict =
             verdict.is_none_or(|word| [record.own("VERDICT"), record.word()].contains(&Some(word)));
         let with_command = self.command.as_ref().is_none_or(|part| {
-            let argv = record.own("ARGV").map(str::to_owned);
-            let mut texts = record.command().into_iter().chain(argv);
+            let others = ["ARGV", "PLAN_CHANGES"].map(|name| record.own(name));
+            let others = others.into_iter().flatten().map(str::to_owned);
+            let mut texts = record.command().into_iter().chain(others);
             texts.any(|text| text.to_lowercase().contains(part.as_str()))
         });
+        let of_name = self.named.is_empty()
+            || record
+                .own("COMMAND")
+                .is_some_and(|name| self.named.contains(&name));
         in_time
             && of_event
+            && of_name
             && of_job
             && of_seq
             && with_command
@@ -141,7 +165,7 @@ mod tests {
     #[test]
     fn each_part_of_a_filter_counts() {
         let record = record(
-            r#""REMIT_EVENT":"intent","REMIT_SEQ":"12","REMIT_USER":"alice","REMIT_UID":"1000","REMIT_VERDICT":"allow","REMIT_JOB":"7f3a91c2000000000000000000000000","REMIT_ARGV":"df -H","REMIT_TIME":"1970-01-01T00:00:01.500Z""#,
+            r#""REMIT_EVENT":"intent","REMIT_SEQ":"12","REMIT_USER":"alice","REMIT_UID":"1000","REMIT_VERDICT":"allow","REMIT_JOB":"7f3a91c2000000000000000000000000","REMIT_ARGV":"df -H","REMIT_PLAN_CHANGES":"'/etc/motd': changed","REMIT_TIME":"1970-01-01T00:00:01.500Z""#,
         );
         let some = |text: &str| Some(text.to_owned());
         let span = |since, until| Filter {
@@ -163,7 +187,7 @@ mod tests {
             );
         }
         type Set = fn(&mut Filter, Option<String>);
-        let sets: [(Set, &str, &str); 5] = [
+        let sets: [(Set, &str, &str); 6] = [
             (|f, v| f.user = v, "alice", "alic"),
             (|f, v| f.user = v, "1000", "0"),
             (|f, v| f.verdict = v, "allow", "denied_rule"),
@@ -173,6 +197,7 @@ mod tests {
                 "7f3a91c3",
             ),
             (|f, v| f.command = v, "df -h", "du"),
+            (|f, v| f.command = v, "'/etc/motd': changed", "/etc/issue"),
         ];
         for (set, yes, no) in sets {
             for (value, expect) in [(yes, true), (no, false)] {
@@ -240,6 +265,31 @@ mod tests {
                 verdict == "timed_out",
                 "{verdict}"
             );
+        }
+    }
+
+    #[test]
+    fn records_of_named_commands_are_taken() {
+        let filter = Filter::of_commands(&["plan.undo"], &["intent", "end"]);
+        let matches = [
+            "REMIT_EVENT=intent",
+            "REMIT_EVENT=end",
+            "REMIT_COMMAND=plan.undo",
+        ];
+        assert_eq!(filter.matches(), matches);
+        for (fields, expect) in [
+            (r#""REMIT_EVENT":"end","REMIT_COMMAND":"plan.undo""#, true),
+            (
+                r#""REMIT_EVENT":"asked","REMIT_COMMAND":"plan.undo""#,
+                false,
+            ),
+            (
+                r#""REMIT_EVENT":"end","REMIT_COMMAND":"plan.commit""#,
+                false,
+            ),
+            (r#""REMIT_EVENT":"end""#, false),
+        ] {
+            assert_eq!(filter.takes(&record(fields)), expect, "{fields}");
         }
     }
 

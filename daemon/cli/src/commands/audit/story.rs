@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 
 use remit_common::calendar;
 use remit_common::id_prefix::IdPrefix;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use super::filter::Filter;
 use super::list::Fields;
 use super::record::AuditRecord;
 use super::source::RecordSource;
+use super::undo_links::{COMMANDS, CommitStep, EVENTS, UndoLinks};
 use crate::args::RecordSourceArgs;
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -111,15 +113,59 @@ pub fn story(
     let Some(job) = filter.only_job(&records)? else {
         return none(context, id);
     };
+    let links = undo_links(&source, &records)?;
+    let (undone_by, undoes) = (links.undone_by(job), links.undoes(job));
     let job = job.to_string();
     match context.form {
         Form::Json => {
             let records: Vec<Fields<'_>> = records.iter().map(Fields).collect();
-            output::json(&json!({ "job_id": job, "records": records }))?;
+            let of_job = |job: Option<JobId>| job.map(|job| job.to_string());
+            output::json(&json!({
+                "job_id": job,
+                "records": records,
+                "undone_by": of_job(undone_by),
+                "undoes": of_job(undoes),
+            }))?;
         }
-        Form::Text => output::text(&page(&job, &records).text(false, context.width))?,
+        Form::Text => {
+            let others = [("undone by", undone_by), ("undoes", undoes)];
+            let others = others.into_iter();
+            let others: Vec<String> = others
+                .filter_map(|(word, other)| Some(format!("{word} {}", other?)))
+                .collect();
+            let page = page(&job, &others, &records);
+            output::text(&page.text(false, context.width))?;
+        }
     }
     Ok(Exit::OK)
+}
+
+/// Reads which commit these records undo, or which job has undone theirs. None if the source can be read only once.
+fn undo_links(source: &RecordSource, records: &[AuditRecord]) -> Result<UndoLinks, Failure> {
+    let mut links = UndoLinks::default();
+    let Some(own) = records.iter().find_map(CommitStep::from_record) else {
+        return Ok(links);
+    };
+    if !source.can_be_read_again() {
+        return Ok(links);
+    }
+    let mut steps = Vec::new();
+    let filter = Filter::of_commands(&COMMANDS, &EVENTS);
+    source.some(&filter, &mut |record| {
+        let step = CommitStep::from_record(&record).filter(|step| step.id() == own.id());
+        if let (Some(step), Some(job)) = (step, record.job()) {
+            steps.push((record.seq(), job, step));
+        }
+        Ok(match steps.len() < RECORDS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    })?;
+    steps.sort_by_key(|(seq, ..)| *seq);
+    for (_, job, step) in steps {
+        links.take(job, &step);
+    }
+    Ok(links)
 }
 
 fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
@@ -134,10 +180,11 @@ fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
     Ok(Exit::FOUND)
 }
 
-/// Shows of each record only what earlier records did not say.
-fn page(job: &str, records: &[AuditRecord]) -> Page {
+/// Shows of each record only what earlier records did not say. `others`: lines about other jobs.
+fn page(job: &str, others: &[String], records: &[AuditRecord]) -> Page {
     let mut page = Page::default();
     page.line(&format!("job {job}"));
+    others.iter().for_each(|line| page.line(line));
     let mut shown_fields: BTreeSet<(&str, &str)> = BTreeSet::new();
     for record in records {
         page.line(&format!(
@@ -217,8 +264,8 @@ mod tests {
         .map(|line| AuditRecord::of_line(line.as_bytes(), 1))
         .collect();
         assert_eq!(
-            page("7f3a", &records).into_text(),
-            "job 7f3a\n\
+            page("7f3a", &["undone by 8f".to_owned()], &records).into_text(),
+            "job 7f3a\nundone by 8f\n\
              2026-11-20 08:25:49 UTC  intent, record 2\n              | alice runs\n  \
              user        | alice\n  argv        | df\\n\n              + -h\n  new one     | x\n\
              ?  end, record 3\n              | it ended\n  runtime     | 2.4 s\n  \

@@ -7,6 +7,7 @@ use remit_common::names::JobId;
 use remit_common::text;
 
 use super::super::record::AuditRecord;
+use super::super::undo_links::CommitStep;
 use super::counts::AgentName;
 use super::signature::CitedSignature;
 
@@ -16,6 +17,10 @@ const COMMAND: usize = 400;
 const WORD: usize = 80;
 /// Hexadecimal digits.
 const HASH: usize = 64;
+/// Of a digest that is in the record as a whole.
+const DIGEST: usize = 16;
+/// Bytes of a list of paths.
+const CHANGES: usize = 1500;
 
 /// A record that the page names. Its values are of the record, of whatever form, only cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +43,12 @@ pub struct Cited {
     /// `1 of 2`.
     pub approvals: String,
     pub signature: Option<CitedSignature>,
+    /// What becomes of each path of a commit.
+    pub plan_changes: String,
+    /// The start of the hash of all that would run.
+    pub digest: String,
+    pub script_hash: String,
+    pub commit: Option<CommitStep>,
     pub message: String,
     pub job: Option<JobId>,
     pub exit: String,
@@ -69,6 +80,10 @@ impl Cited {
             approver: word("APPROVER"),
             approvals: word("APPROVALS"),
             signature: CitedSignature::from_record(record),
+            plan_changes: cut(record.own("PLAN_CHANGES"), CHANGES),
+            digest: cut(record.own("DIGEST"), DIGEST),
+            script_hash: cut(record.own("SCRIPT_SHA256"), HASH),
+            commit: CommitStep::from_record(record),
             message: cut(record.get("MESSAGE"), SENTENCE),
             job: record.job(),
             exit: cut(Some(&number), WORD),

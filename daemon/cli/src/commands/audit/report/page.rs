@@ -6,6 +6,7 @@ use std::rc::Rc;
 use remit_audit_verify::Kind;
 
 use super::super::signatures::{SignatureVerdict, SignaturesReport};
+use super::super::undo_links::UndoLinks;
 use super::super::verify::Verification;
 use super::cited::{Cited, Newest};
 use super::contents::Contents;
@@ -23,6 +24,8 @@ pub struct ReportPage<'a> {
     pub signatures: Option<&'a SignaturesReport>,
     signature_verdicts: BTreeMap<u64, SignatureVerdict<'a>>,
     cited: BTreeMap<u64, (Rc<Cited>, PageAnchor)>,
+    /// Of commits and undos that the page lists.
+    pub undo_links: UndoLinks,
 }
 
 impl<'a> ReportPage<'a> {
@@ -52,6 +55,7 @@ impl<'a> ReportPage<'a> {
             now_ms,
             files,
             cited,
+            undo_links: undo_links(contents),
         }
     }
 
@@ -87,6 +91,22 @@ impl<'a> ReportPage<'a> {
             html.line(Tag::Span, &[Attribute::Class("doubt")], "in doubt");
         }
     }
+}
+
+fn undo_links(contents: &Contents) -> UndoLinks {
+    let mut links = UndoLinks::default();
+    let steps = contents
+        .changes
+        .newest_first()
+        .flat_map(|story| &story.steps);
+    let mut steps: Vec<_> = steps
+        .filter_map(|cited| Some((cited.position, cited.job?, cited.commit.as_ref()?)))
+        .collect();
+    steps.sort_by_key(|(position, ..)| *position);
+    for (_, job, step) in steps {
+        links.take(job, step);
+    }
+    links
 }
 
 /// Returns all records that some section lists, by their position.

@@ -179,6 +179,15 @@ fn row_of_story(page: &ReportPage<'_>, html: &mut Html, story: &Story) {
             remark(html, "allowed by: ", &started.rule);
         }
         if let Some(job) = first.job {
+            let links = &page.undo_links;
+            for (word, other) in [
+                ("undone by ", links.undone_by(job)),
+                ("undoes ", links.undoes(job)),
+            ] {
+                if let Some(other) = other {
+                    remark(html, word, &other.short());
+                }
+            }
             html.element(Tag::P, &[], |html| {
                 let show = format!("remit audit show {}{}", job.short(), page.files);
                 html.line(Tag::Code, &[Attribute::Class("soft")], &show);
@@ -278,13 +287,19 @@ fn table(html: &mut Html, caption: &str, headings: &[&str], rows: impl FnOnce(&m
     });
 }
 
-/// Writes the command, and below it the reason and the cause.
+/// Writes the command, and below it the reason, the cause, and what says which bytes it is about.
 fn command(html: &mut Html, cited: &Cited) {
     match cited.command.as_str() {
         "" => html.foreign(&cited.message),
         command => html.element(Tag::Code, &[], |html| html.foreign(command)),
     }
-    for (word, value) in [("reason: ", &cited.reason), ("because: ", &cited.cause)] {
+    for (word, value) in [
+        ("reason: ", &cited.reason),
+        ("because: ", &cited.cause),
+        ("changes: ", &cited.plan_changes),
+        ("SHA-256 of the script: ", &cited.script_hash),
+        ("digest: ", &cited.digest),
+    ] {
         if !value.is_empty() {
             remark(html, word, value);
         }

@@ -223,6 +223,61 @@ fn reader_of_copies_is_no_requester() {
 }
 
 #[test]
+fn commit_shows_its_paths_and_its_undo() {
+    let (digest, id) = ("5".repeat(64), "5".repeat(32));
+    let args = format!("id={id}");
+    let about = |event, job: &'static str, command| {
+        let of_job = [("EVENT", event), ("JOB", job), ("EFFECT", "change")];
+        let mut fields = of_job.to_vec();
+        fields.push(("COMMAND", command));
+        fields
+    };
+    let undo = "0123456789abcdef0123456789abcdef";
+    let changes = "'/etc/<motd>': changed, mode 0644";
+    let whole = "d".repeat(64);
+    let script = "e".repeat(64);
+    let commit: FieldPairs<'_> = &[
+        ("PLAN_DIGEST", &digest),
+        ("PLAN_CHANGES", changes),
+        ("DIGEST", &whole),
+        ("SCRIPT_SHA256", &script),
+    ];
+    let ended: FieldPairs<'_> = &[("STATE", "exited"), ("EXIT", "0"), ("ARGS", &args)];
+    let records = [
+        [&about("asked", JOB, "plan.commit"), commit].concat(),
+        [
+            &about("approved", JOB, "plan.commit"),
+            commit,
+            &[("APPROVER", "bob")],
+        ]
+        .concat(),
+        [&about("intent", JOB, "plan.commit"), commit].concat(),
+        [&about("intent", undo, "plan.undo")[..], &[("ARGS", &args)]].concat(),
+        [&about("end", undo, "plan.undo"), ended].concat(),
+    ];
+    let records: Vec<FieldPairs<'_>> = records.iter().map(Vec::as_slice).collect();
+    let (page, is_whole) = page_of(&lines(&records));
+    assert!(is_whole);
+    is_sound(&page);
+    let digest = format!("digest: <bdi>{}…</bdi>", "d".repeat(16));
+    let script = format!("SHA-256 of the script: <bdi>{script}</bdi>");
+    // In the list of changes, and in that of decisions.
+    for part in [
+        "changes: <bdi>&#39;/etc/&lt;motd&gt;&#39;: changed, mode 0644</bdi>",
+        &digest,
+        &script,
+    ] {
+        assert_eq!(page.matches(part).count(), 2, "{part}: {page}");
+    }
+    for part in [
+        "undone by <bdi>01234567</bdi>",
+        "undoes <bdi>7f3a91c2</bdi>",
+    ] {
+        assert_eq!(page.matches(part).count(), 1, "{part}: {page}");
+    }
+}
+
+#[test]
 fn failed_notification_is_no_refused_request() {
     let about = |event, more: FieldPairs<'static>| {
         let mut fields = vec![("EVENT", event), ("JOB", JOB), ("USER", "alice")];
@@ -316,7 +371,11 @@ fn hostile_text_stays_text_in_each_field() {
         "start",
         "another",
     ];
-    const FIELDS: [&str; 24] = [
+    const FIELDS: [&str; 28] = [
+        "PLAN_CHANGES",
+        "PLAN_DIGEST",
+        "DIGEST",
+        "SCRIPT_SHA256",
         "SIGNATURE",
         "SIGNED_BY",
         "SIGNED_RECORD",
