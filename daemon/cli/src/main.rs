@@ -49,6 +49,7 @@ mod commands {
         mod list;
         mod record;
         mod report;
+        mod shown_check;
         mod signatures;
         mod source;
         mod span_reader;

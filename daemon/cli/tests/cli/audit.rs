@@ -643,6 +643,49 @@ fn records_are_listed_a_line_each_and_filtered() {
     }
 }
 
+#[test]
+fn changed_record_is_named_where_records_are_shown() {
+    let dir = Directory::new();
+    let (lines, _) = audit_log(20);
+    let mut changed = lines.clone();
+    changed[6] = changed[6].replace("df -h", "rm -r");
+    let cut = [&lines[..6], &lines[8..]].concat();
+    let edit = "record 7 is not as it was written: its hash does not match its content";
+    let gap = "records 7 to 8 are missing before record 9";
+    for (what, lines, finding) in [
+        ("whole", &lines, None),
+        ("changed", &changed, Some(edit)),
+        ("cut", &cut, Some(gap)),
+    ] {
+        let file = write(&dir, "trail", lines);
+        for args in [
+            &["show"][..],
+            &["show", "--json"],
+            &["export"],
+            &["show", "--user", "alice"],
+            &["export", "--job", "00000004"],
+            &["show", "00000004"],
+        ] {
+            // A filter leaves out records, so only their own hashes are checked.
+            let is_filtered = args.iter().any(|arg| {
+                arg.starts_with("--u") || arg.starts_with("--job") || arg.starts_with('0')
+            });
+            if what == "cut" && is_filtered {
+                continue;
+            }
+            let said = audit(&[args, &["--file", &file]].concat());
+            assert_eq!(said.status, Some(0), "{what} {args:?}: {said:?}");
+            match finding {
+                None => assert_eq!(said.stderr, "", "{args:?}"),
+                Some(finding) => {
+                    assert!(said.stderr.contains(finding), "{what} {args:?}: {said:?}");
+                    assert!(said.stderr.contains("remit audit verify"), "{said:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Returns the lines of these records, each with its job, with a chain that holds.
 fn of_jobs(records: &[(&str, &[(&str, &str)])]) -> Vec<String> {
     let mut prev = [0; 32];

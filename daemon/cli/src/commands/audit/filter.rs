@@ -81,6 +81,16 @@ impl Filter {
         }
     }
 
+    /// Returns true if it takes every record.
+    pub fn is_for_all(&self) -> bool {
+        let is_any = self.user.is_none() && self.job.is_none() && self.command.is_none();
+        is_any
+            && self.span == Span::default()
+            && self.named.is_empty()
+            && self.matches().is_empty()
+            && self.verdict.is_none()
+    }
+
     /// Returns matches of journalctl(1) that leave out no record which this takes.
     pub fn matches(&self) -> Vec<String> {
         let whole = self.job.iter().filter_map(IdPrefix::whole);
@@ -277,6 +287,7 @@ mod tests {
             "REMIT_COMMAND=plan.undo",
         ];
         assert_eq!(filter.matches(), matches);
+        assert!(!filter.is_for_all() && Filter::default().is_for_all());
         for (fields, expect) in [
             (r#""REMIT_EVENT":"end","REMIT_COMMAND":"plan.undo""#, true),
             (

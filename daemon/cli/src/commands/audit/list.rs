@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::filter::Filter;
 use super::record::AuditRecord;
+use super::shown_check::ShownCheck;
 use super::source::RecordSource;
 use crate::args::{ExportArgs, Format, RecordsArgs};
 use crate::error::{Exit, Failure};
@@ -48,6 +49,11 @@ pub fn list(context: &Context, args: &RecordsArgs) -> Result<Exit, Failure> {
                 output::note("older records match: -n N shows more, --until TIME older ones");
             }
         }
+    }
+    let mut check = ShownCheck::new(filter.is_for_all());
+    records.iter().for_each(|record| check.take(record));
+    if let Some(found) = check.finish() {
+        output::note(&found);
     }
     Ok(Exit::OK)
 }
@@ -189,8 +195,10 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
     let source = RecordSource::of(context, &args.source_args)?;
     let filter = Filter::of(&args.filter);
     let mut exit = Exit::OK;
+    let mut check = ShownCheck::new(filter.is_for_all());
     let mut to = BufWriter::new(io::stdout().lock());
     let mut print = |record: &AuditRecord| {
+        check.take(record);
         match record.why {
             Some(why) => {
                 output::note(&format!("left out: {}: {why}", record.entry.position));
@@ -215,6 +223,9 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
     filter.only_job(&of_job)?;
     of_job.iter().try_for_each(print)?;
     to.flush()?;
+    if let Some(found) = check.finish() {
+        output::note(&found);
+    }
     Ok(exit)
 }
 

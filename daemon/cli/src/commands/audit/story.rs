@@ -10,6 +10,7 @@ use serde_json::json;
 use super::filter::Filter;
 use super::list::Fields;
 use super::record::AuditRecord;
+use super::shown_check::ShownCheck;
 use super::source::RecordSource;
 use super::undo_links::{COMMANDS, CommitStep, EVENTS, UndoLinks};
 use crate::args::RecordSourceArgs;
@@ -136,6 +137,11 @@ pub fn story(
             let page = page(&job, &others, &records);
             output::text(&page.text(false, context.width))?;
         }
+    }
+    let mut check = ShownCheck::new(false);
+    records.iter().for_each(|record| check.take(record));
+    if let Some(found) = check.finish() {
+        output::note(&found);
     }
     Ok(Exit::OK)
 }
