@@ -59,7 +59,12 @@ fn own_request_is_not_approvable_by_named_approver() {
     let refusal = approve_as(&daemon, &own, job, digest).expect_err("it is their own");
     assert_eq!(refusal.code, Code::DeniedRule, "{refusal:?}");
     assert!(refusal.message.contains("your own change"), "{refusal:?}");
-    assert_eq!(daemon.records("refusal").len(), 1);
+    let refused = daemon.records("refusal");
+    let [record] = refused.as_slice() else {
+        panic!("{refused:#?}")
+    };
+    assert_eq!(record["REMIT_JOB"], job.to_string(), "{record}");
+    assert_eq!(record["REMIT_DIGEST"], hex(&digest), "{record}");
     assert_eq!(events(&daemon, job), ["asked"]);
     daemon.stop();
 }

@@ -129,10 +129,14 @@ pub fn code(report: &JobReport) -> &str {
         .map_or("", |code| code.as_str())
 }
 
+/// Returns the records of a request, without refused decisions about it.
 pub fn about(daemon: &Daemon, job: JobId) -> Vec<Value> {
     let id = job.to_string();
+    let is_decision =
+        |record: &Value| record["REMIT_EVENT"] == "refusal" && !record["REMIT_PEER"].is_null();
     let all = daemon.audit().into_iter();
-    all.filter(|record| record["REMIT_JOB"] == id).collect()
+    all.filter(|record| record["REMIT_JOB"] == id && !is_decision(record))
+        .collect()
 }
 
 pub fn events(daemon: &Daemon, job: JobId) -> Vec<String> {

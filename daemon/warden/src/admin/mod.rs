@@ -19,6 +19,7 @@ use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 use remit_policy::Policy;
@@ -246,6 +247,15 @@ pub fn may_ask(
     match lets_run {
         false => Ok(()),
         true => may_let_run(policy, job_uids, admin),
+    }
+}
+
+/// Returns the request that this decides, and the digest of an approval.
+pub fn decided(request: &AdminRequest) -> Option<(JobId, Option<[u8; 32]>)> {
+    match request {
+        AdminRequest::Approve { job, digest, .. } => Some((*job, Some(*digest))),
+        AdminRequest::Deny { job, .. } => Some((*job, None)),
+        _ => None,
     }
 }
 

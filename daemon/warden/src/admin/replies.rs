@@ -62,13 +62,13 @@ impl Admins {
     pub fn tell_approver(
         &mut self,
         reports: &mut Reports,
-        job: JobId,
+        (job, digest): (JobId, &[u8; 32]),
         by: &Subject,
         reply: Result<AdminReply, Refusal>,
     ) {
         let reply = match reply {
             Ok(reply) => reply,
-            Err(refusal) => reports.refuse(by, refusal),
+            Err(refusal) => reports.refuse_about((by, job), Some(digest), refusal),
         };
         self.tell(Wants::Approval(job), || reply);
     }

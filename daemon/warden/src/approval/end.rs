@@ -139,8 +139,8 @@ pub fn end_request(cx: &mut JobCx<'_>, serial: u64, over: RequestEnd) {
         cx.reactor.timers.cancel(Timer::Measuring(serial));
         cx.reactor.remove(approving.measuring.fd());
         let reply = Err(over.refusal());
-        let (job, by) = (request.draft.job, &approving.by);
-        cx.admins.tell_approver(cx.reports, job, by, reply);
+        let (about, by) = ((request.draft.job, &request.digest), &approving.by);
+        cx.admins.tell_approver(cx.reports, about, by, reply);
     }
     let record = over.record(&request);
     let before = request.meta();

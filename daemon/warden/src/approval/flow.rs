@@ -119,8 +119,8 @@ fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
         return;
     }
     let request = cx.job.jobs.find_mut::<Request>(serial);
-    if let Some((job, approving)) =
-        request.and_then(|request| Some((request.draft.job, request.approving.take()?)))
+    if let Some((job, digest, approving)) = request
+        .and_then(|request| Some((request.draft.job, request.digest, request.approving.take()?)))
     {
         cx.job.reactor.remove(approving.measuring.fd());
         let reply = finish_approval(cx, serial, &approving.by, found);
@@ -129,8 +129,9 @@ fn on_measured(cx: &mut RequestCx<'_>, serial: u64, found: Measurement) {
         if let Some(Err(wrong)) = undone {
             end::end_request(&mut cx.job, serial, RequestEnd::void(&wrong.to_string()));
         }
-        let by = &approving.by;
-        cx.job.admins.tell_approver(cx.job.reports, job, by, reply);
+        let (about, by) = ((job, &digest), &approving.by);
+        let admins = &mut cx.job.admins;
+        admins.tell_approver(cx.job.reports, about, by, reply);
     }
 }
 

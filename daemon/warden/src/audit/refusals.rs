@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use remit_common::admin::RecentRefusal;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 
+use crate::audit::chain::hex;
 use crate::audit::rate_limit::{Floods, LeftOut};
 use crate::audit::reports::Reports;
 use crate::audit::{Event, Record};
@@ -50,6 +52,23 @@ impl Reports {
             self.count_refusals(subject, (refusal.code, 1), source);
         }
         self.record_from(source, (subject, subject), session, refusal, asked);
+    }
+
+    /// Records the refusal of a decision about this request. `digest`: the one of an approval.
+    pub(super) fn record_refusal_about(
+        &mut self,
+        (subject, job): (&Subject, JobId),
+        digest: Option<&[u8; 32]>,
+        refusal: &Refusal,
+    ) {
+        let (source, payer) = (RefusalSource::Warden, Some(subject));
+        self.recent.add(Some(subject.user()), refusal);
+        if self.may_be_recorded(source, payer, refusal) {
+            let about = (None, Some(job));
+            let record = refusal_record(&self.policy, payer, None, refusal, about);
+            let record = record.maybe("DIGEST", digest.map(|digest| hex(digest)));
+            self.write_refusal(source, payer, refusal, record);
+        }
     }
 
     /// Records the refusal of a connection. All `strangers` share one budget: a user can have thousands of uids without an
@@ -102,7 +121,8 @@ impl Reports {
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
         if self.may_be_recorded(source, payer, refusal) {
-            let record = self.refusal(subject, session, refusal, asked);
+            let about = (asked, None);
+            let record = refusal_record(&self.policy, subject, session, refusal, about);
             self.write_refusal(source, payer, refusal, source.marked(record));
         }
     }
@@ -145,39 +165,6 @@ impl Reports {
         let has_capacity = floods.has_capacity(payer, refusal.code, now, timers::unix_ms());
         self.has_left_out |= !has_capacity;
         has_capacity
-    }
-
-    fn refusal(
-        &self,
-        subject: Option<&Subject>,
-        session: Option<u64>,
-        refusal: &Refusal,
-        asked: Option<&RequestSummary>,
-    ) -> Record {
-        let name = subject.map_or("somebody", Subject::user);
-        // Only the cause: the fix is for the caller.
-        let mut message = format!("{name} was refused ({}): {}", refusal.code, refusal.message);
-        if let Some(asked) = asked {
-            message += &format!(": {}", asked.command());
-        }
-        let record = Record::new(Event::Refusal, message);
-        let record = match subject {
-            Some(subject) => {
-                let command = asked.map(RequestSummary::command);
-                with_subject(record, subject, session).for_history(subject.owner(), None, command)
-            }
-            None => record,
-        };
-        let record = match (asked, subject) {
-            (Some(asked), Some(subject)) => with_groups(asked.whole(record), subject),
-            (Some(asked), None) => asked.whole(record),
-            (None, _) => record,
-        };
-        record
-            .field("VERDICT", refusal.code.as_str())
-            .field("CAUSE", &refusal.message)
-            .maybe("RULE", refusal.by.as_ref())
-            .field("POLICY", &self.policy)
     }
 
     /// Sets the time of the next try if the audit log has not all that it has to have, and has the loop report when it takes
@@ -233,6 +220,42 @@ impl Reports {
         }
         true
     }
+}
+
+fn refusal_record(
+    policy: &str,
+    subject: Option<&Subject>,
+    session: Option<u64>,
+    refusal: &Refusal,
+    (asked, job): (Option<&RequestSummary>, Option<JobId>),
+) -> Record {
+    let name = subject.map_or("somebody", Subject::user);
+    // Only the cause: the fix is for the caller.
+    let about = job.map_or_else(String::new, |job| format!(" about [{}]", job.short()));
+    let (code, cause) = (refusal.code, &refusal.message);
+    let mut message = format!("{name} was refused ({code}){about}: {cause}");
+    if let Some(asked) = asked {
+        message += &format!(": {}", asked.command());
+    }
+    let record = Record::new(Event::Refusal, message);
+    let record = match subject {
+        Some(subject) => {
+            let command = asked.map(RequestSummary::command);
+            with_subject(record, subject, session).for_history(subject.owner(), None, command)
+        }
+        None => record,
+    };
+    let record = match (asked, subject) {
+        (Some(asked), Some(subject)) => with_groups(asked.whole(record), subject),
+        (Some(asked), None) => asked.whole(record),
+        (None, _) => record,
+    };
+    record
+        .field("VERDICT", refusal.code.as_str())
+        .field("CAUSE", &refusal.message)
+        .maybe("RULE", refusal.by.as_ref())
+        .field("POLICY", policy)
+        .maybe("JOB", job.map(|job| job.to_string()))
 }
 
 fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
@@ -322,6 +345,34 @@ mod tests {
         let many = caps::RECENT_REFUSALS as u64 + 1;
         let expect = [(Code::DeniedRule, 1), (Code::NotStarted, many)];
         assert_eq!(refusals.totals(), expect);
+    }
+
+    #[test]
+    fn refusal_about_a_request_names_it() {
+        let ann = Subject::fake(1001, "ann", Some(1001));
+        let refusal = Refusal::new(Code::DeniedRule, "you cannot approve your own change");
+        let job = JobId([0xab; 16]);
+        for (job, message) in [
+            (
+                Some(job),
+                "ann was refused (denied_rule) about [abababab]: you cannot approve your own change",
+            ),
+            (
+                None,
+                "ann was refused (denied_rule): you cannot approve your own change",
+            ),
+        ] {
+            let record = refusal_record("p", Some(&ann), None, &refusal, (None, job));
+            assert_eq!(record.message, message);
+            let value = |name| {
+                let mut fields = record.fields.iter();
+                let found = fields.find(|(other, _)| *other == name);
+                found.map(|(_, value)| value.clone())
+            };
+            assert_eq!(value("JOB"), job.map(|job| job.to_string()));
+            // By this a report knows it from a failed notification.
+            assert!(value("PEER").is_some());
+        }
     }
 
     #[test]

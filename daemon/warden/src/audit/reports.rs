@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use remit_common::admin::AdminReply;
+use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
 
@@ -143,6 +144,17 @@ impl Reports {
 
     pub fn refuse(&mut self, subject: &Subject, refusal: Refusal) -> AdminReply {
         self.record_refusal(Some(subject), None, &refusal, None);
+        AdminReply::Refused(refusal)
+    }
+
+    /// As [`Self::refuse`], of a decision about this request. `digest`: the one of an approval.
+    pub fn refuse_about(
+        &mut self,
+        (subject, job): (&Subject, JobId),
+        digest: Option<&[u8; 32]>,
+        refusal: Refusal,
+    ) -> AdminReply {
+        self.record_refusal_about((subject, job), digest, &refusal);
         AdminReply::Refused(refusal)
     }
 

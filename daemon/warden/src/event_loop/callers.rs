@@ -14,7 +14,7 @@ use crate::admin::granting::{list_grants, look_up_give, on_give_looked_up, revok
 use crate::admin::history::ask_history;
 use crate::admin::replies::pending_list;
 use crate::admin::watchers::next_lists;
-use crate::admin::{Admin, Wants, failed, may_ask, may_let_run, refuse};
+use crate::admin::{Admin, Wants, decided, failed, may_ask, may_let_run, refuse};
 use crate::approval::grants::ended::{drop_uses, on_use_looked_up};
 use crate::approval::{end, flow};
 use crate::audit::{Event, Record};
@@ -229,6 +229,7 @@ impl Warden {
                     let policy = &self.policies.live.policy;
                     let uids = self.sandbox.uids.range();
                     let is_allowed = || may_ask(policy, uids, admin, &call.request);
+                    let about = decided(&call.request);
                     match standing.and_then(|gids| is_allowed().map(|()| gids)) {
                         Ok(gids) => match self.admin_request(number, admin, &gids, call.request) {
                             Ok(wants) => {
@@ -237,7 +238,13 @@ impl Warden {
                             }
                             Err(reply) => Some(reply),
                         },
-                        Err(refusal) => Some(self.reports.refuse(admin.subject(), refusal)),
+                        Err(refusal) => Some(match about {
+                            Some((job, digest)) => {
+                                let about = (admin.subject(), job);
+                                self.reports.refuse_about(about, digest.as_ref(), refusal)
+                            }
+                            None => self.reports.refuse(admin.subject(), refusal),
+                        }),
                     }
                 }
                 other => Some(AdminReply::Refused(Refusal::new(
@@ -330,12 +337,16 @@ impl Warden {
                 job,
                 digest,
                 signature,
-            } => flow::approve(&mut request_cx!(self), subject, job, &digest, signature)
-                .map_err(|refusal| self.reports.refuse(subject, refusal)),
+            } => flow::approve(&mut request_cx!(self), subject, job, &digest, signature).map_err(
+                |refusal| {
+                    let about = (subject, job);
+                    self.reports.refuse_about(about, Some(&digest), refusal)
+                },
+            ),
             AdminRequest::Deny { job, why } => {
                 Err(match end::deny(&mut job_cx!(self), subject, job, &why) {
                     Ok(sentence) => AdminReply::Done(sentence),
-                    Err(refusal) => self.reports.refuse(subject, refusal),
+                    Err(refusal) => self.reports.refuse_about((subject, job), None, refusal),
                 })
             }
             AdminRequest::Grant { new, accepts_paths } => {

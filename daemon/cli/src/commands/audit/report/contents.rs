@@ -7,7 +7,7 @@ use remit_trail::Event;
 use super::super::record::AuditRecord;
 use super::super::verify::RecordReader;
 use super::cited::{self, Cited, Newest};
-use super::counts::{AgentName, AgentTotals, ByName, Days, Deed, DeedCounts};
+use super::counts::{AgentName, AgentTotals, ByName, Days, Deed, DeedCounts, is_lost_notification};
 use super::signature::CitedSignature;
 use super::stories::Stories;
 
@@ -105,8 +105,8 @@ impl Contents {
         let is_undo = record.own("COMMAND") == Some("plan.undo");
         let of_grant = record.own("GRANT").is_some();
         match record.own("EVENT").and_then(Event::of_name) {
-            // Approvers could not be notified. The request itself goes on.
-            Some(Event::Refusal) if record.own("JOB").is_some() => self.daemon.add(cited),
+            // The request itself goes on.
+            Some(Event::Refusal) if is_lost_notification(record) => self.daemon.add(cited),
             Some(Event::Refusal) => self.refusals.add(cited),
             Some(Event::Granted | Event::Revoked) => self.grants.add(cited),
             Some(Event::Expired) if of_grant => self.grants.add(cited),
@@ -135,7 +135,7 @@ impl Contents {
         };
         let is_change = record.own("EFFECT") == Some("change") || self.changes.has(job);
         match record.own("EVENT") {
-            // Of a notification, which changes nothing for the request.
+            // Of a notification or of a decision: it changes nothing for the request.
             Some("refusal") => {}
             _ if is_change => self.changes.add(job, cited),
             _ => self.looks.add(job, cited),

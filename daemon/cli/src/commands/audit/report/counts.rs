@@ -29,8 +29,7 @@ pub enum Deed {
 impl Deed {
     pub const COUNT: usize = 11;
 
-    /// Returns what a record says happened, and how often. A refusal with a job refuses no request: approvers could not be
-    /// notified of it. `progress`: what earlier records say of its job.
+    /// Returns what a record says happened, and how often. `progress`: what earlier records say of its job.
     pub fn from_record(
         record: &AuditRecord,
         progress: Option<JobProgress>,
@@ -49,7 +48,7 @@ impl Deed {
                 let deed = Self::from_end(record, event, progress);
                 (deed.map(|deed| (deed, 1)), None)
             }
-            Some(Event::Refusal) if own("JOB").is_some() => (None, None),
+            Some(Event::Refusal) if is_lost_notification(record) => (None, None),
             Some(Event::Refusal) => (Some((Self::Refused, suppressed().unwrap_or(1))), None),
             Some(Event::Approved) => (Some((Self::Approved, 1)), None),
             Some(Event::Denied) => (Some((Self::Denied, 1)), None),
@@ -81,6 +80,12 @@ impl Deed {
             false => Some(Self::Lapsed),
         }
     }
+}
+
+/// Returns true if a refusal says that approvers could not be notified of a request. It has the request's job and its user,
+/// and no process: nobody was refused. One of a decision about a request has the process of the administrator.
+pub fn is_lost_notification(record: &AuditRecord) -> bool {
+    record.own("JOB").is_some() && record.own("PEER").is_none()
 }
 
 /// What the records of a job say of it, up to now.
@@ -215,7 +220,7 @@ mod tests {
     fn each_event_has_its_deeds() {
         use Deed::*;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(Deed, u64)]);
-        let cases: [Case<'_>; 20] = [
+        let cases: [Case<'_>; 21] = [
             (&[("EVENT", "asked"), ("EFFECT", "change")], &[(Asked, 1)]),
             (&[("EVENT", "intent"), ("EFFECT", "read")], &[(Looked, 1)]),
             (&[("EVENT", "intent")], &[(Looked, 1)]),
@@ -259,6 +264,10 @@ mod tests {
             ),
             (&[("EVENT", "refusal")], &[(Refused, 1)]),
             (&[("EVENT", "refusal"), ("JOB", "7f")], &[]),
+            (
+                &[("EVENT", "refusal"), ("JOB", "7f"), ("PEER", "pid 7")],
+                &[(Refused, 1)],
+            ),
             (
                 &[("EVENT", "refusal"), ("SUPPRESSED", "70")],
                 &[(Refused, 70)],
