@@ -54,15 +54,11 @@ impl Plan {
             | Basis::Recovery
             | Basis::Unconfirmed => String::new(),
         };
-        // The record of an approved request already has the reason.
-        let because = match self.basis() {
-            Basis::Approved { .. } => String::new(),
-            _ => self.because(),
-        };
         let message = format!(
-            "{user} {does} in {profile} [{}]{by}: {}{because}",
+            "{user} {does} in {profile} [{}]{by}: {}{}",
             self.job.short(),
-            self.command()
+            self.command(),
+            self.because()
         );
         let record = self
             .about(Event::Intent, message, self.basis(), self.verdict())
@@ -218,5 +214,14 @@ mod tests {
             let message = plan.record().message;
             assert!(message.contains(does), "{message}");
         }
+    }
+
+    #[test]
+    fn start_with_an_approval_says_why() {
+        let record = Scene::new().plan().record();
+        assert_eq!(
+            record.message,
+            "agent changes the host in host [07070707], approved by ann: disk.wipe disk=a, because: it is due"
+        );
     }
 }
