@@ -48,6 +48,8 @@ pub fn was_stopped(ending: &Ending) -> bool {
 pub struct Commits {
     directory: String,
     is_due: bool,
+    /// A commit or an undo did not end by itself, or a journal says so, and no recovery has worked since.
+    is_interrupted: bool,
     running: Option<(JobId, Instant)>,
     /// How the last one ended, if it did not work.
     failed: Option<(String, Instant)>,
@@ -63,6 +65,7 @@ impl Commits {
         Ok(Self {
             directory: directory.to_string_lossy().into_owned(),
             is_due: has_any,
+            is_interrupted: false,
             running: None,
             failed: None,
             has_any,
@@ -139,6 +142,7 @@ impl Commits {
         match used {
             // One that failed may have waited for this job.
             Some(CommitUse::Commit | CommitUse::Undo) => {
+                self.is_interrupted |= !by_itself;
                 self.is_due |= !by_itself || self.failed.is_some();
             }
             Some(CommitUse::Recover) | None => {}
@@ -154,6 +158,7 @@ impl Commits {
         // Stopping it again and again must not keep from an undo what it makes way for.
         let was_stopped = was_stopped(ending);
         self.is_due |= was_stopped;
+        self.is_interrupted &= !ending.has_succeeded();
         self.failed = (!ending.has_succeeded() && !was_stopped).then(|| {
             let text = format!(
                 "the recovery of commits has not worked: job {} {}; its output says why",
@@ -175,6 +180,14 @@ impl Commits {
         is_due.then(|| self.directory.clone())
     }
 
+    /// Returns why a recovery starts, for its record.
+    pub const fn reason(&self) -> &'static str {
+        match self.is_interrupted || self.failed.is_some() {
+            true => "to finish or take back what was interrupted",
+            false => "to look for interrupted commits",
+        }
+    }
+
     /// Returns whether a recovery has to end before anything else is undone.
     pub fn is_in_the_way(&self) -> bool {
         self.is_due || self.is_running()
@@ -188,6 +201,7 @@ impl Commits {
     /// Has a recovery start: a journal says that one is needed.
     pub fn set_due(&mut self) {
         self.is_due = true;
+        self.is_interrupted = true;
     }
 
     /// Has a recovery that failed start again, for an undo that is due and whose commit was interrupted.
@@ -266,10 +280,41 @@ args.id = { type = "string" }
         Commits {
             directory: "/var/lib/remit/commits".to_owned(),
             is_due: false,
+            is_interrupted: false,
             running: None,
             failed: None,
             has_any: false,
         }
+    }
+
+    #[test]
+    fn recovery_that_knows_of_nothing_only_looks() {
+        let (look, finish) = (
+            "to look for interrupted commits",
+            "to finish or take back what was interrupted",
+        );
+        let commit = Some(CommitUse::Commit);
+        let job = JobId([1; 16]);
+        let mut commits = new();
+        commits.has_any = true;
+        commits.on_day();
+        assert_eq!(commits.reason(), look);
+        commits.on_end(commit, &ending(State::Exited, Some(0)));
+        assert_eq!(commits.reason(), look);
+        commits.on_end(commit, &ending(State::Signalled, None));
+        assert_eq!(commits.reason(), finish);
+        // One that was stopped, or has failed, finished nothing.
+        for (state, exit, expect) in [
+            (State::Cancelled, None, finish),
+            (State::Exited, Some(1), finish),
+            (State::Exited, Some(0), look),
+        ] {
+            commits.on_start(Ok(job));
+            commits.on_recorded(job, &ending(state, exit));
+            assert_eq!(commits.reason(), expect, "{state:?}");
+        }
+        commits.set_due();
+        assert_eq!(commits.reason(), finish);
     }
 
     #[test]

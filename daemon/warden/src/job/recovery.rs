@@ -93,7 +93,7 @@ fn can_start(cx: &RequestCx<'_>) -> bool {
 fn start(cx: &mut RequestCx<'_>, grant: Grant) -> Result<JobId, Refusal> {
     let name = grant.command().map(|command| command.name.clone());
     let purpose = Purpose::Change {
-        reason: "to finish or take back what was interrupted".to_owned(),
+        reason: cx.job.commits.reason().to_owned(),
     };
     let keep = cx.job.confirmations.ids();
     let keep = keep.into_iter().flat_map(|id| [KEEP.to_owned(), id]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use remit_policy::Basis;
 use remit_trail::Event;
 
 use super::super::record::AuditRecord;
@@ -12,6 +13,7 @@ pub enum Deed {
     Asked,
     /// A job was started that changes nothing, by the definition of its command.
     Looked,
+    /// A job was started that changes the host. A recovery of commits is none: it ends commits that were counted.
     Changed,
     /// A change that puts back what a commit had changed.
     Undone,
@@ -41,6 +43,7 @@ impl Deed {
         let suppressed = || own("SUPPRESSED").and_then(|count| count.parse().ok());
         let (first, second) = match own("EVENT").and_then(Event::of_name) {
             Some(Event::Asked) => (Some((Self::Asked, 1)), None),
+            Some(Event::Intent) if is_change && is_recovery(record) => (None, None),
             Some(Event::Intent) if is_undo => (Some((Self::Changed, 1)), Some((Self::Undone, 1))),
             Some(Event::Intent) if is_change => (Some((Self::Changed, 1)), None),
             Some(Event::Intent) => (Some((Self::Looked, 1)), None),
@@ -80,6 +83,11 @@ impl Deed {
             false => Some(Self::Lapsed),
         }
     }
+}
+
+/// Returns true if remitd itself looks for interrupted commits: at each start, each day and after one.
+fn is_recovery(record: &AuditRecord) -> bool {
+    record.own("RULE") == Some(Basis::Recovery.to_string().as_str())
 }
 
 /// Returns true if a refusal says that approvers could not be notified of a request. It has the request's job and its user,
@@ -220,7 +228,7 @@ mod tests {
     fn each_event_has_its_deeds() {
         use Deed::*;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [(Deed, u64)]);
-        let cases: [Case<'_>; 21] = [
+        let cases: [Case<'_>; 23] = [
             (&[("EVENT", "asked"), ("EFFECT", "change")], &[(Asked, 1)]),
             (&[("EVENT", "intent"), ("EFFECT", "read")], &[(Looked, 1)]),
             (&[("EVENT", "intent")], &[(Looked, 1)]),
@@ -235,6 +243,25 @@ mod tests {
                     ("COMMAND", "plan.undo"),
                 ],
                 &[(Changed, 1), (Undone, 1)],
+            ),
+            (
+                &[
+                    ("EVENT", "intent"),
+                    ("EFFECT", "change"),
+                    ("COMMAND", "plan.recover"),
+                    ("RULE", "recovery of commits"),
+                ],
+                &[],
+            ),
+            // A person's.
+            (
+                &[
+                    ("EVENT", "intent"),
+                    ("EFFECT", "change"),
+                    ("COMMAND", "plan.recover"),
+                    ("RULE", "recovery of commits (a.toml:1)"),
+                ],
+                &[(Changed, 1)],
             ),
             (&[("EVENT", "end"), ("STATE", "exited"), ("EXIT", "0")], &[]),
             (
