@@ -50,6 +50,7 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Json => output::json(&json!({
             "loads": loaded.is_some(),
+            "digest": loaded.as_ref().and_then(|loaded| digest(loaded, args)),
             "errors": errors(&found),
             "warnings": found.len() - errors(&found),
             "findings": files::objects(&found),
@@ -65,6 +66,11 @@ pub fn check(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
         Some(_) if !has_faults => Exit::OK,
         Some(_) | None => Exit::FOUND,
     })
+}
+
+/// Returns `POLICY` of the records of a daemon that loads these files. `None` if names were not looked up, which it covers.
+fn digest<'a>(loaded: &'a Loaded, args: &FilesArgs) -> Option<&'a str> {
+    (!args.machine.other_machine).then(|| loaded.policy.digest())
 }
 
 fn files_of(loaded: &Loaded) -> impl Iterator<Item = &str> {
@@ -92,6 +98,9 @@ fn show(loaded: Option<&Loaded>, found: &[Diagnostic], args: &FilesArgs) -> Stri
             count(errors, "error")
         ),
     };
+    if let Some(digest) = loaded.and_then(|loaded| digest(loaded, args)) {
+        lines += &format!("policy {digest}\n");
+    }
     if loaded.is_some() && errors > 0 {
         let errors = count(errors, "error");
         lines += &format!(
