@@ -290,12 +290,11 @@ fn void_changed(cx: &mut JobCx<'_>, live: &Live) {
 }
 
 fn loaded(live: &Live, asked: Option<&Subject>) -> Record {
-    let changes = live.changes.to_string().replace('\n', "; ");
     let message = format!(
         "policy {} is in force{}: {}",
         short(&live.digest),
         loader(asked),
-        text::line(changes.as_bytes(), CHANGES)
+        live.changes.in_sentence(CHANGES)
     );
     let record = match live.warnings.as_slice() {
         [] => Record::new(Event::Policy, message),
@@ -307,7 +306,7 @@ fn loaded(live: &Live, asked: Option<&Subject>) -> Record {
     record
         .field("POLICY", &live.digest)
         .field("VERDICT", RecordVerdict::Loaded.name())
-        .field("CHANGES", changes)
+        .field("CHANGES", live.changes.to_string().replace('\n', "; "))
         .maybe("SHADOW_POLICY", live.shadow.as_ref().map(Shadow::digest))
 }
 

@@ -251,6 +251,28 @@ impl Changes {
         }
     }
 
+    /// Returns as many of the changes as fit, on one line, and the number of the others. The first is always there, and is
+    /// truncated if it is longer than `most` bytes.
+    pub fn in_sentence(&self, most: usize) -> String {
+        let Some((first, rest)) = self.lines.split_first() else {
+            return self.to_string();
+        };
+        let mut sentence = text::line(first.as_bytes(), most);
+        let mut left = rest.len();
+        for line in rest {
+            if sentence.len() + line.len() > most {
+                break;
+            }
+            sentence += &format!("; {line}");
+            left -= 1;
+        }
+        match count(left).saturating_add(self.more) {
+            0 => sentence,
+            1 => format!("{sentence}; and 1 more change"),
+            more => format!("{sentence}; and {more} more changes"),
+        }
+    }
+
     pub fn and(mut self, later: Self) -> Self {
         self.lines.extend(later.lines);
         let over = self.lines.len().saturating_sub(caps::POLICY_CHANGES);
@@ -290,6 +312,34 @@ mod tests {
         assert_eq!(changes(most, 7).and(changes(2, 1)), changes(most, 10));
         assert_eq!(changes(0, 0).to_string(), "no permission changes");
         assert_eq!(changes(1, 2).to_string(), "x\nand 2 more changes");
+    }
+
+    #[test]
+    fn sentence_counts_the_changes_that_it_leaves_out() {
+        let said = |lines: &[&str], more| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            Changes { lines, more }.in_sentence(20)
+        };
+        for (lines, more, expect) in [
+            (&[][..], 0, "no permission changes"),
+            (&["ann loses b"], 0, "ann loses b"),
+            (&["ann loses b", "x"], 0, "ann loses b; x"),
+            (
+                &["ann loses b", "bob gains run", "x"],
+                0,
+                "ann loses b; and 2 more changes",
+            ),
+            (
+                &["ann loses b", "bob gains run"],
+                0,
+                "ann loses b; and 1 more change",
+            ),
+            (&["ann loses b"], 7, "ann loses b; and 7 more changes"),
+        ] {
+            assert_eq!(said(lines, more), expect, "{lines:?}");
+        }
+        let long = said(&["x".repeat(99).as_str(), "y"], 0);
+        assert!(long.ends_with("x…; and 1 more change"), "{long}");
     }
 
     #[test]
