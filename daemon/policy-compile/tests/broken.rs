@@ -373,7 +373,6 @@ fn what_may_only_miss_an_account_says_so() {
             true,
         ),
         ("[[deny]]\nto = ['a*']\ndeny = ['run']\n".to_owned(), false),
-        (test("ghost"), true),
         (test("#x"), false),
         (granted("%ghost"), true),
         (granted("mallory"), false),

@@ -36,6 +36,24 @@ a.toml:3:10: warning: there is no command 'nginx.*': this grants nothing
     );
 }
 
+/// An account that is removed must not keep the daemon from starting.
+#[test]
+fn a_test_of_a_missing_account_is_not_tested() {
+    for subject in ["ghost", "%ghosts"] {
+        let test = format!("[[test]]\nwho = '{subject}'\nwhat = 'run'\nverdict = 'allow'\n");
+        let (kind, name) = match subject.strip_prefix('%') {
+            Some(name) => ("group", name),
+            None => ("user", subject),
+        };
+        let (_, found) = policy(&test);
+        let line = format!("a.toml:2:7: warning: not tested: there is no {kind} '{name}'\n");
+        assert!(lines(&found).starts_with(&line), "{}", lines(&found));
+        // What else is wrong in it stays an error.
+        let unknown = test.replace("'run'", "'launch'");
+        assert!(load(&[source("a.toml", &unknown)], &accounts()).is_err());
+    }
+}
+
 #[test]
 fn a_profile_that_no_run_has() {
     check(

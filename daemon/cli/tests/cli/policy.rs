@@ -557,6 +557,20 @@ ok     ~/policy.d/20.toml:52: #64001: run disk.usage is allow
 ";
     assert_eq!((said.status, said.text()), (Some(0), expect), "{said:?}");
 
+    let missing = "[[test]]\nwho = \"no-such-user\"\nwhat = \"run\"\nverdict = \"deny\"\n";
+    let policy = Configuration::new(&format!("{POLICY}{missing}"));
+    let said = policy.said(&["test"]);
+    let (_, end) = said
+        .text()
+        .split_once(": #64001: run disk.usage is allow\n")
+        .unwrap();
+    let line = POLICY.matches('\n').count() + 1;
+    let expect = format!(
+        "-      ~/policy.d/20.toml:{line}: no-such-user: run is deny\n       \
+         warning: not tested: there is no user 'no-such-user'\n5 tests, 1 not tested\n"
+    );
+    assert_eq!((said.status, end), (Some(0), expect.as_str()), "{said:?}");
+
     let wrong = POLICY.replace("verdict = \"allow\"", "verdict = \"deny\"");
     let right = "[[test]]\nwho = \"#64009\"\nwhat = \"run\"\nverdict = \"deny\"\n";
     let policy = Configuration::new(&(wrong.clone() + right));

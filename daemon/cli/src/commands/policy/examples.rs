@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use remit_policy::{Diagnostic, Severity, Source};
+use remit_policy::{Diagnostic, Severity, Source, Subject};
 use remit_policy_compile::load;
 use remit_policy_files::Loaded;
 use serde_json::{Value, json};
@@ -21,19 +21,22 @@ struct Example {
     what: String,
     /// A load tests verdicts only if there are no errors of other kinds.
     is_verdict: bool,
+    /// Whose verdict it is; empty for an example.
+    subject: String,
 }
 
 /// Line and column from 1; the column is in characters.
 type LineColumn = (usize, usize);
 
-#[derive(Clone, Copy)]
 enum ExampleOutcome<'a> {
     Passed,
     Failed(&'a Diagnostic),
+    /// The account is not there.
+    NotTested(String),
     Untried,
 }
 
-/// Shows each test and example. The exit status is 0 if all pass.
+/// Shows each test and example. The exit status is 0 if none fails.
 pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
     let (files, names) = files::read(args);
     let files = match files {
@@ -50,8 +53,12 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
     let asked = errors.iter().all(is_about_verdict);
     let outcome = |example: &Example| match errors.iter().find(|one| example.has(one)) {
         Some(error) => ExampleOutcome::Failed(error),
-        None if example.is_verdict && !asked => ExampleOutcome::Untried,
-        None => ExampleOutcome::Passed,
+        None if !example.is_verdict => ExampleOutcome::Passed,
+        None => match Subject::named(&example.subject, &names) {
+            Err(why) => ExampleOutcome::NotTested(format!("not tested: {why}")),
+            Ok(_) if !asked => ExampleOutcome::Untried,
+            Ok(_) => ExampleOutcome::Passed,
+        },
     };
     let outcomes: Vec<(&Example, ExampleOutcome<'_>)> = examples
         .iter()
@@ -106,6 +113,7 @@ fn object((example, outcome): &(&Example, ExampleOutcome<'_>)) -> Value {
     let (passed, why) = match outcome {
         ExampleOutcome::Passed => (Some(true), None),
         ExampleOutcome::Failed(error) => (Some(false), Some(error.message())),
+        ExampleOutcome::NotTested(why) => (None, Some(why.as_str())),
         ExampleOutcome::Untried => (None, None),
     };
     json!({
@@ -119,14 +127,16 @@ fn object((example, outcome): &(&Example, ExampleOutcome<'_>)) -> Value {
 
 fn show(outcomes: &[(&Example, ExampleOutcome<'_>)], failed: usize) -> String {
     let mut lines = String::new();
-    let mut untried = false;
+    let (mut untried, mut not_tested) = (false, 0);
     for (example, outcome) in outcomes {
         let (word, error) = match outcome {
             ExampleOutcome::Passed => ("ok", None),
             ExampleOutcome::Failed(error) => ("FAILED", Some(error.to_string())),
+            ExampleOutcome::NotTested(why) => ("-", Some(format!("warning: {why}"))),
             ExampleOutcome::Untried => ("-", None),
         };
         untried |= matches!(outcome, ExampleOutcome::Untried);
+        not_tested += usize::from(matches!(outcome, ExampleOutcome::NotTested(_)));
         let Example { file, at, what, .. } = example;
         lines += &format!("{word:<6} {file}:{}: {what}\n", at.start().0);
         for line in error.iter().flat_map(|error| error.lines()) {
@@ -141,6 +151,7 @@ fn show(outcomes: &[(&Example, ExampleOutcome<'_>)], failed: usize) -> String {
             _ if outcomes.is_empty() => {
                 "there is no [[test]], accepts or rejects in these files\n".to_owned()
             }
+            (all, 0) if not_tested > 0 => format!("{all}, {not_tested} not tested\n"),
             (all, 0) => format!("{all}, all passed\n"),
             (all, failed) => format!("{all}, {failed} failed: the policy does not load\n"),
         }
@@ -159,11 +170,12 @@ fn examples(source: &Source) -> Vec<Example> {
     let Ok(table) = DeTable::parse(text) else {
         return Vec::new();
     };
-    let example = |span: Range<usize>, what: String, is_verdict| Example {
+    let example = |span: Range<usize>, what: String, subject: Option<String>| Example {
         file: source.name.clone(),
         at: line_column(text, span.start)..=line_column(text, span.end.saturating_sub(1)),
         what,
-        is_verdict,
+        is_verdict: subject.is_some(),
+        subject: subject.unwrap_or_default(),
     };
     let mut found = Vec::new();
     for command in tables(table.get_ref(), "command") {
@@ -174,7 +186,7 @@ fn examples(source: &Source) -> Vec<Example> {
         for key in ["accepts", "rejects"] {
             for item in tables(fields, key) {
                 let what = format!("{name} {key} {}", shown(item.get_ref()));
-                found.push(example(item.span(), what, false));
+                found.push(example(item.span(), what, None));
             }
         }
     }
@@ -192,11 +204,8 @@ fn examples(source: &Source) -> Vec<Example> {
         // The span of a table is only its header, so it is extended to its fields.
         let ends = fields.values().map(|value| value.span().end);
         let span = test.span().start..ends.fold(test.span().end, usize::max);
-        found.push(example(
-            span,
-            format!("{subject}: {what} is {verdict}"),
-            true,
-        ));
+        let what = format!("{subject}: {what} is {verdict}");
+        found.push(example(span, what, Some(subject)));
     }
     found.sort_by_key(|example| *example.at.start());
     found
