@@ -72,6 +72,50 @@ a.toml:4:11: warning: 'profile' is only for 'run', which this rule does not allo
 }
 
 #[test]
+fn paths_that_look_like_patterns_are_warned_of() {
+    let command = |more: &str| {
+        format!(
+            "[[command]]\nname = 'a.b'\nsummary = 'x'\nargv = ['/bin/sort', '{{f}}']\neffect = 'read'\n\
+             profile = 'read'\nargs.f = {{ type = 'path', {more} }}\n"
+        )
+    };
+    let plan =
+        "[[grant]]\nto = ['%remit']\nallow = ['plan.commit']\napproval = { by = ['root'] }\n";
+    for (text, path) in [
+        (
+            format!("{plan}paths = ['/etc/nginx/*.conf', '/srv/app']\n"),
+            "/etc/nginx/*.conf",
+        ),
+        (
+            "[profile.x]\nbase = 'strict'\nread = ['-/srv/a?', '/srv/b']\n".to_owned(),
+            "-/srv/a?",
+        ),
+        (
+            "[profile.x]\nbase = 'strict'\nwrite = ['/srv/[ab]', '/srv/b']\n".to_owned(),
+            "/srv/[ab]",
+        ),
+        (command("under = '/srv/*'"), "/srv/*"),
+        (
+            "[[test]]\nwho = 'deploy'\nwhat = 'change plan.commit'\npaths = ['/etc/*', '/srv/b']\n\
+             verdict = 'deny'\n"
+                .to_owned(),
+            "/etc/*",
+        ),
+    ] {
+        let found = match load(&[source("a.toml", &text)], &accounts()) {
+            Ok((_, found)) | Err(found) => lines(&found),
+        };
+        let line = format!("warning: '{path}': paths have no patterns\n");
+        assert!(found.contains(&line), "{text}: {found}");
+        assert!(
+            found.contains("= write each file, or the directory"),
+            "{found}"
+        );
+        assert_eq!(found.matches("no patterns").count(), 1, "{found}");
+    }
+}
+
+#[test]
 fn accepted_path_is_printed_compared_and_about_one_account() {
     let text = "[[accept]]\nname = 'cron'\nagent = 'deploy'\nreaches = 'root'\nreason = 'it says \"yes\"'\n";
     let (accepts, found) = policy(text);

@@ -4,6 +4,8 @@ use nix::unistd::{Gid, Group, Uid, User};
 use remit_common::admin::{ActiveGrant, AdminReply, AdminRequest, Grantee, NewGrant, in_short};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
+use remit_policy::model::paths::{NO_PATTERNS, NO_PATTERNS_HELP, looks_like_pattern};
+use remit_policy::quoted;
 use serde_json::{Value, json};
 
 use crate::args::{GrantArgs, RevokeArgs};
@@ -24,6 +26,8 @@ pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
         across_reboot: args.across_reboot,
         paths: args.paths,
     };
+    // Before the answer: a refusal would mislead.
+    pattern_notes(&new.paths).for_each(|note| output::note(&note));
     let request = AdminRequest::Grant {
         new,
         accepts_paths: args.accept_paths,
@@ -37,6 +41,11 @@ pub fn grant(context: &Context, args: GrantArgs) -> Result<Exit, Failure> {
         Form::Text => output::text(&describe(&entry))?,
     }
     Ok(Exit::OK)
+}
+
+fn pattern_notes(paths: &[String]) -> impl Iterator<Item = String> {
+    let patterns = paths.iter().filter(|path| looks_like_pattern(path));
+    patterns.map(|path| format!("{}: {NO_PATTERNS}: {NO_PATTERNS_HELP}", quoted(path)))
 }
 
 fn describe(entry: &ActiveGrant) -> String {

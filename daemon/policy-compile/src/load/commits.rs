@@ -16,7 +16,7 @@ use remit_policy::quoted;
 use crate::load::limits::seconds;
 use crate::load::loading::Loading;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
-use crate::load::text::is_name;
+use crate::load::text::{is_name, warn_of_pattern};
 
 /// Seconds within which a commit is to be confirmed. Sooner nobody has logged in.
 const CONFIRM: RangeInclusive<u64> = 10..=3600;
@@ -52,6 +52,7 @@ impl Loading<'_> {
         }
         let own = self.machine.protected();
         let path = |item: &WithSpan<&str>| {
+            warn_of_pattern(item, report);
             let shown = quoted(item.value);
             let found = PlanPath::new(item.value).map_err(|why| why.to_string());
             let found =

@@ -13,7 +13,7 @@ use remit_policy::quoted;
 use crate::load::loading::{NamedType, Types};
 use crate::load::reader::{Fields, Need, Report, Value, WithSpan, mistyped};
 use crate::load::regex;
-use crate::load::text::{NAME, is_name, summary};
+use crate::load::text::{NAME, is_name, summary, warn_of_pattern};
 
 /// As [`PLAIN`], but a hyphen may begin it.
 const PLAIN_OR_OPTION: &str = "[A-Za-z0-9_-][A-Za-z0-9._:@/+-]*";
@@ -338,6 +338,7 @@ fn path(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<ParamKind> {
         report,
     );
     let under = under?;
+    warn_of_pattern(&under, report);
     if let Some(why) = not_plain(under.value) {
         let help = "write the directory's absolute path, as under = \"/srv\"";
         report.error_with_help(under.span, format!("{} {why}", quoted(under.value)), help);

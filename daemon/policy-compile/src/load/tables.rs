@@ -16,6 +16,7 @@ use remit_policy::quoted;
 use super::loading::unknown_profile;
 use super::parameters::{choice, scalar};
 use super::reader::{Fields, Need, Report, WithSpan, entries, mistyped, string};
+use super::text::warn_of_pattern;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -99,6 +100,7 @@ fn is_number_of_account(word: &str) -> bool {
 }
 
 fn plan_path(path: &WithSpan<&str>, report: &mut Report<'_>) -> Option<PlanPath> {
+    warn_of_pattern(path, report);
     let refuse = |why| {
         let help = "write the absolute path of a file, as \"/etc/nginx/nginx.conf\"";
         let message = format!("{}: {why}", quoted(path.value));

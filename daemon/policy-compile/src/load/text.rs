@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use remit_common::caps;
 use remit_common::text::is_plain;
 use remit_policy::model::bounds::SUMMARY;
+use remit_policy::model::paths::{NO_PATTERNS, NO_PATTERNS_HELP, looks_like_pattern};
 use remit_policy::{Source, quoted};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -178,5 +179,13 @@ fn way_out(message: &str, found: &str) -> &'static str {
         "write text in double quotes, as name = \"nginx.test\""
     } else {
         "write KEY = VALUE on each line: text in quotes, lists as [\"a\", \"b\"], tables as { key = \"value\" }"
+    }
+}
+
+/// Warns of a path that looks like a pattern. No error, because such names may exist.
+pub(crate) fn warn_of_pattern(path: &WithSpan<&str>, report: &mut Report<'_>) {
+    if looks_like_pattern(path.value) {
+        let message = format!("{}: {NO_PATTERNS}", quoted(path.value));
+        report.warning(path.span.clone(), message, Some(NO_PATTERNS_HELP));
     }
 }

@@ -22,6 +22,17 @@ pub fn not_plain(path: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns true for a path that looks like a pattern of a shell. It is taken as a name, because such names exist.
+#[must_use]
+pub fn looks_like_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// What to say about a path that [`looks_like_pattern`].
+pub const NO_PATTERNS: &str = "paths have no patterns";
+/// What to write instead of such a path.
+pub const NO_PATTERNS_HELP: &str = "write each file, or the directory";
+
 /// Splits off the hyphen before a path, which means that the file may be missing.
 pub fn optional(path: &str) -> (&str, bool) {
     match path.strip_prefix('-') {

@@ -4,6 +4,7 @@ use remit_common::caps;
 
 use super::root;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
+use crate::load::text::warn_of_pattern;
 use remit_policy::model::paths::{self, beneath, nested, not_plain};
 use remit_policy::model::profile::Listed;
 use remit_policy::quoted;
@@ -187,6 +188,7 @@ fn listed(
             let help = "write another absolute path, as \"/srv/app\", or delete it";
             report.error_with_help(item.span.clone(), format!("{} {why}", quoted(path)), help);
         } else {
+            warn_of_pattern(item, report);
             let path = path.to_owned();
             found.push((Listed { path, optional }, item.span.clone()));
         }
