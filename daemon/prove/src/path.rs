@@ -6,6 +6,8 @@ use remit_common::text;
 
 /// As the kernel's PATH_MAX.
 const MOST: usize = 4096;
+/// As the kernel's NAME_MAX.
+const NAME_MOST: usize = 255;
 
 /// Starts with a slash; has no empty part, no `.` and no NUL. `..` stays: what it means depends on links.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +23,7 @@ impl FilePath {
         Self::new(path).unwrap_or_else(Self::root)
     }
 
-    /// Returns `None` if it is not absolute, too long, or has a NUL.
+    /// Returns `None` if it is not absolute, or no file can have it: it or a part of it is too long, or it has a NUL.
     pub fn new(bytes: impl AsRef<[u8]>) -> Option<Self> {
         let bytes = bytes.as_ref();
         if bytes.first() != Some(&b'/') || bytes.len() >= MOST || bytes.contains(&0) {
@@ -29,6 +31,9 @@ impl FilePath {
         }
         let mut plain = Vec::with_capacity(bytes.len());
         for part in parts(bytes) {
+            if part.len() > NAME_MOST {
+                return None;
+            }
             plain.push(b'/');
             plain.extend_from_slice(part);
         }
@@ -38,7 +43,7 @@ impl FilePath {
         }
     }
 
-    /// Returns `None` if the result is too long. A `name` with a slash is several parts.
+    /// Returns `None` if the result, or a part of it, is too long. A `name` with a slash is several parts.
     pub fn join(&self, name: impl AsRef<[u8]>) -> Option<Self> {
         Self::new([self.0.as_slice(), b"/", name.as_ref()].concat())
     }
@@ -111,7 +116,12 @@ mod tests {
         assert_eq!(path("/a/b").name(), b"b");
         assert_eq!(FilePath::new("a/b"), None);
         assert_eq!(FilePath::new("/a\0"), None);
-        assert_eq!(FilePath::new(format!("/{}", "a".repeat(MOST))), None);
+        assert_eq!(FilePath::new("/a".repeat(MOST / 2)), None);
+        let long = |length: usize| "a".repeat(length);
+        assert!(FilePath::root().resolve(long(NAME_MOST)).is_some());
+        // A query of SQL among the words of a command is no file.
+        assert_eq!(FilePath::root().resolve(long(NAME_MOST + 1)), None);
+        assert_eq!(path("/a").resolve(format!("b/{}/c", long(300))), None);
     }
 
     #[test]
