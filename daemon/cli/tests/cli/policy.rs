@@ -682,6 +682,7 @@ fn explain_answers_for_any_subject_and_command() {
             &[
                 "#64001 (uid 64001, groups none) asks for: run -- df -h",
                 "executes df -h",
+                "what it can read is decided by the modes of files; to see it, as root: remit try --profile read -- df -h",
             ],
         ),
         (

@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use remit_common::builtin::Builtin;
 use remit_common::inspect::LOOK;
 use remit_common::text;
-use remit_policy::{ArgvElement, Call, Command, Invocation, PassAs, PathIs, Profile, Verdict};
+use remit_policy::{
+    ArgvElement, Base, Call, Command, Invocation, PassAs, PathIs, Profile, Verdict,
+};
 use remit_policy_compile::Explanation;
 
 use crate::render::table;
@@ -69,6 +71,15 @@ impl<'a> ExplainOutcome<'a> {
             if bare {
                 let note = "the program is looked for on the daemon's own path, in the sandbox";
                 outcome.notes.push(note.to_owned());
+            }
+            if let Some(profile) = outcome.profile.filter(|one| one.base == Base::Read) {
+                let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+                let argv = text::command_line(&argv, SHOWN_BYTES);
+                outcome.notes.push(format!(
+                    "what it can read is decided by the modes of files; to see it, as root: \
+                     remit try --profile {} -- {argv}",
+                    profile.name
+                ));
             }
         }
         outcome
