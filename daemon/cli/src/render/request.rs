@@ -110,7 +110,8 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     if !is_long {
         page.sentence("as", identity);
     }
-    let is_wanted = |file: &&FileView| all || !is_program_itself(file, request);
+    let is_script = request.files.iter().any(|file| is_interpreter(file));
+    let is_wanted = |file: &&FileView| all || is_script || !is_program_itself(file, request);
     request
         .files
         .iter()
@@ -213,6 +214,11 @@ fn argv(page: &mut Page, request: &ShownRequest, all: bool) {
         let count = units::count(request.more_argv.into(), "argument");
         page.own_text("", &format!("and {count} more that are not shown"));
     }
+}
+
+/// A script decides what its interpreter does, so the page never shows the interpreter alone.
+fn is_interpreter(file: &FileView) -> bool {
+    file.what.starts_with("interpreter")
 }
 
 /// Returns true for the program under the name that is executed. Its content is bound, and the page has its path.
@@ -448,6 +454,47 @@ pub mod tests {
             let text = page(&request, Detail::Short).into_text();
             let first: String = text.lines().take(12).collect();
             assert!(first.contains("RISK") && first.contains("digest"), "{text}");
+        }
+    }
+
+    #[test]
+    fn short_page_has_the_script_before_its_interpreter() {
+        let file = |what: &str, path: &str| FileView {
+            what: what.into(),
+            path: path.into(),
+            size: 1,
+            sha256: [path.len() as u8; 32],
+        };
+        let script = || file("program", "/usr/local/bin/rotate");
+        for (files, shown) in [
+            (vec![script()], vec![]),
+            (
+                vec![script(), file("interpreter", "/usr/bin/bash")],
+                vec!["/usr/local/bin/rotate", "/usr/bin/bash"],
+            ),
+            (
+                vec![
+                    script(),
+                    file("interpreter, by the name /bin/sh", "/usr/bin/dash"),
+                ],
+                vec!["/usr/local/bin/rotate", "/usr/bin/dash"],
+            ),
+            (
+                vec![script(), file("argument 1", "/etc/fstab")],
+                vec!["/etc/fstab"],
+            ),
+        ] {
+            let mut request = nasty("x");
+            request.argv = vec!["/usr/local/bin/rotate".into()];
+            request.files = files;
+            let text = page(&request, Detail::Short).into_text();
+            let paths = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("  file        | "));
+            assert_eq!(paths.collect::<Vec<_>>(), shown, "{text}");
+            for path in shown {
+                assert!(text.contains(&hex(&[path.len() as u8; 32])), "{text}");
+            }
         }
     }
 
