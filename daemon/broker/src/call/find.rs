@@ -111,16 +111,24 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
         .as_ref()
         .and_then(|(found, program)| may_use.own_test(found, program));
     let granted = |name: &str| {
-        let is_named = |one: &&CommandView| one.usage.split(' ').next() == Some(name);
-        let command = report.commands.iter().find(is_named)?;
-        Some(command.effect == Effect::Change)
+        let mut commands = report.commands.iter();
+        let view = commands.find(|view| view.name() == name);
+        let unknown = || shipped(name).filter(|_| report.more_commands > 0);
+        view.map(|view| view.effect == Effect::Change)
+            .or_else(|| unknown().map(|command| command.changes))
     };
     let typed_name = hints::call_of_typed_name(&argv, granted);
+    let name = argv.first().and_then(|name| str::from_utf8(name).ok());
+    let missing = name
+        .filter(|name| granted(name).is_none())
+        .and_then(shipped);
     let Some(asked) = report.asked.as_mut() else {
         return;
     };
     if let Some(call) = typed_name {
         asked.why += &format!("; but {call}");
+        let lift = missing.map(|command| lift(&command, &[], &report.user));
+        asked.lift = asked.lift.take().or(lift);
         return;
     }
     let or_change = match is_change || !asked.allowed {

@@ -601,7 +601,10 @@ fn proxy_has_no_right_no_file_and_one_filter() {
                 assert!(status.lines().any(|l| l == line), "{line} in {status}");
             }
             for entry in std::fs::read_dir(format!("/proc/{}/fd", relay.pid)).unwrap() {
-                let to = std::fs::read_link(entry.unwrap().path()).unwrap();
+                // It closes the connection of the request before meanwhile.
+                let Ok(to) = std::fs::read_link(entry.unwrap().path()) else {
+                    continue;
+                };
                 let to = to.to_string_lossy().into_owned();
                 assert!(
                     to.starts_with("socket:") || to == "anon_inode:[signalfd]",
