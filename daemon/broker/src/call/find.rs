@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
 use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, nearest, shipped};
-use remit_wire::{AccessReport, Asked, Bytes, CommandView, Effect};
+use remit_wire::{AccessReport, Asked, Bytes, CommandView};
 
+use super::typed_name;
 use crate::hints::{self, MayUse};
 
 /// Words of one meaning, as stems.
@@ -97,6 +98,9 @@ fn not_found(report: &AccessReport) -> Option<Asked> {
 /// of the caller, and no answer to a query yet. `is_read`: the question is about profile read.
 pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool) {
     let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
+    if typed_name::add_call(report, &argv) {
+        return;
+    }
     let found = hints::found_in(&argv);
     let is_change = found.as_ref().is_some_and(|(found, _)| {
         let is_refused = |one: &Alternative| hints::refused_anyway(one).is_some();
@@ -110,27 +114,9 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
     let own_test = found
         .as_ref()
         .and_then(|(found, program)| may_use.own_test(found, program));
-    let granted = |name: &str| {
-        let mut commands = report.commands.iter();
-        let view = commands.find(|view| view.name() == name);
-        let unknown = || shipped(name).filter(|_| report.more_commands > 0);
-        view.map(|view| view.effect == Effect::Change)
-            .or_else(|| unknown().map(|command| command.changes))
-    };
-    let typed_name = hints::call_of_typed_name(&argv, granted);
-    let name = argv.first().and_then(|name| str::from_utf8(name).ok());
-    let missing = name
-        .filter(|name| granted(name).is_none())
-        .and_then(shipped);
     let Some(asked) = report.asked.as_mut() else {
         return;
     };
-    if let Some(call) = typed_name {
-        asked.why += &format!("; but {call}");
-        let lift = missing.map(|command| lift(&command, &[], &report.user));
-        asked.lift = asked.lift.take().or(lift);
-        return;
-    }
     let or_change = match is_change || !asked.allowed {
         true => may_use.or_change(),
         false => String::new(),
@@ -251,7 +237,7 @@ fn protection(name: &str, args: &[(String, String)]) -> Option<String> {
 }
 
 /// Returns the rule that grants this call; [`protection`] says where none does.
-fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
+pub(super) fn lift(command: &Shipped, args: &[(String, String)], user: &str) -> String {
     let family = command.example().map_or_else(String::new, |file| {
         format!("# or, with the commands that belong to it, as {file} grants it\n")
     });
@@ -407,7 +393,7 @@ fn stems(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use remit_common::refusal::Code;
-    use remit_wire::GrantView;
+    use remit_wire::{Effect, GrantView};
 
     use super::*;
 

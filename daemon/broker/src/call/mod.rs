@@ -3,6 +3,7 @@
 mod find;
 pub(crate) mod history;
 mod job;
+mod typed_name;
 mod upload;
 pub(crate) mod validate;
 
