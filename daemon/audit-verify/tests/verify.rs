@@ -204,7 +204,7 @@ fn the_hash_is_the_documented_one() {
         hash_fields("m", "i", "", bare, &mut Vec::new()),
         hash(fields)
     );
-    assert_eq!(unhex(&known.to_uppercase()), None);
+    assert_eq!(unhex(known.to_uppercase()), None);
 }
 
 #[test]

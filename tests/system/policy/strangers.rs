@@ -89,8 +89,11 @@ fn askers() -> impl Iterator<Item = (Request, Identity)> {
     strangers.chain(members)
 }
 
-/// Returns what each user reads of their refusals afterwards, the newest first: command, verdict and cause.
-fn histories(daemon: &Daemon) -> Vec<Vec<(Option<String>, String, Option<String>)>> {
+/// Command, verdict and cause of an entry of the history.
+type ReadEntry = (Option<String>, String, Option<String>);
+
+/// Returns what each user reads of their refusals afterwards, the newest first.
+fn histories(daemon: &Daemon) -> Vec<Vec<ReadEntry>> {
     let query = HistoryQuery {
         limit: 100,
         ..HistoryQuery::default()

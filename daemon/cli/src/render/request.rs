@@ -110,7 +110,7 @@ fn layout(request: &ShownRequest, detail: Detail, is_long: bool) -> Page {
     if !is_long {
         page.sentence("as", identity);
     }
-    let is_script = request.files.iter().any(|file| is_interpreter(file));
+    let is_script = request.files.iter().any(is_interpreter);
     let is_wanted = |file: &&FileView| all || is_script || !is_program_itself(file, request);
     request
         .files
