@@ -146,7 +146,8 @@ fn lay(path: &str, content: &[u8]) {
 
 fn look(length: usize) {
     let machine = Machine::open(Path::new(ROOT), Bounds::default()).expect("it is there");
-    let (mut facts, commands) = sources::begin(&machine, |_| (), &[&POLICY]).finish([]);
+    let (mut facts, commands) =
+        sources::begin(&machine, |_| (), &[&POLICY], "remit-admin").finish([]);
     facts.obeys.extend(commands.into_iter().flatten());
     let count = facts.obeys.len() + facts.powerful.len() + facts.sudo.len() + facts.same_keys.len();
     assert!(count < FACTS, "{count} facts of {length} bytes");
