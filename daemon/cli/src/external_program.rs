@@ -69,6 +69,10 @@ impl fmt::Display for ProgramError {
 impl std::error::Error for ProgramError {}
 
 impl Program {
+    pub fn systemctl() -> Option<Self> {
+        Self::find(&["/usr/bin/systemctl", "/bin/systemctl"])
+    }
+
     pub fn find(paths: &[&str]) -> Option<Self> {
         paths
             .iter()

@@ -102,7 +102,7 @@ impl Properties {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;
         }
-        let systemctl = Program::find(&["/usr/bin/systemctl", "/bin/systemctl"])?;
+        let systemctl = Program::systemctl()?;
         let units = units.iter();
         Some(units.map(|unit| Self::ask(&systemctl, unit)).collect())
     }

@@ -15,7 +15,7 @@ pub fn would_start(runtime: &Runtime) -> bool {
     if runtime.dir() != Path::new(Runtime::DEFAULT) {
         return false;
     }
-    let systemctl = Program::find(&["/usr/bin/systemctl", "/bin/systemctl"]);
+    let systemctl = Program::systemctl();
     let states = ["show", "--property=ActiveState", "--value", SERVICE, SOCKET];
     let states = systemctl.and_then(|systemctl| systemctl.ask(&states).ok());
     states.is_some_and(|states| is_started_by(&String::from_utf8_lossy(&states)))

@@ -7,6 +7,7 @@ use remit_trail::{Hash, hash, hex};
 use serde_json::{Map, Value, json};
 
 use crate::admin::status;
+use crate::chained::chained_line;
 use crate::fake::{Answer, Directory, Fake, Said, remit};
 
 /// Makes an audit log of jobs with two records each, an intent and an end. Returns its lines and the last hash.
@@ -42,12 +43,7 @@ fn audit_log(count: u64) -> (Vec<String>, Hash) {
             fields.push(("REMIT_STATE", "exited".to_owned()));
             fields.push(("REMIT_EXIT", "0".to_owned()));
         }
-        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
-        fields.push(("REMIT_HASH", hex(&prev)));
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), json!(value)));
-        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        chained_line(fields, &mut prev)
     });
     let lines = lines.collect();
     (lines, prev)
@@ -700,13 +696,7 @@ fn of_jobs(records: &[(&str, &[(&str, &str)])]) -> Vec<String> {
             ("REMIT_TIME", "2026-11-20T08:11:11.042Z".to_owned()),
         ];
         let own = own.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let mut fields: Vec<(&str, String)> = common.into_iter().chain(own).collect();
-        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
-        fields.push(("REMIT_HASH", hex(&prev)));
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), json!(value)));
-        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        chained_line(common.into_iter().chain(own).collect(), &mut prev)
     });
     lines.collect()
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use remit_trail::{Hash, hash, hex};
 use serde_json::{Value, json};
 
+use crate::chained::chain_on;
 use crate::fake::{Directory, Said, remit};
 
 const REMOTE: [&str; 2] = [
@@ -38,8 +39,7 @@ fn chain(
             ("REMIT_EVENT", "intent".to_owned()),
             ("REMIT_NOTHING", String::new()),
         ];
-        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
-        fields.push(("REMIT_HASH", hex(&prev)));
+        chain_on(&mut fields, &mut prev);
         fields
     };
     (after + 1..=after + count).map(record).collect()

@@ -350,6 +350,7 @@ note: jobs.max counts after a restart
 }
 mod approvals;
 mod audit;
+mod chained;
 mod collector;
 mod completion;
 mod fake;

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use remit_trail::{hash, hex};
-use serde_json::{Map, Value, json};
+use remit_trail::hex;
+use serde_json::{Value, json};
 
+use crate::chained::chained_line;
 use crate::fake::{Directory, Said, remit};
 
 type Fields = Vec<(&'static str, String)>;
@@ -72,12 +73,7 @@ fn audit_log(records: &[Fields]) -> Vec<String> {
             ("REMIT_PREV", hex(&prev)),
         ];
         fields.extend(record.iter().cloned());
-        prev = hash(fields.iter().map(|(name, value)| (*name, value.as_str())));
-        fields.push(("REMIT_HASH", hex(&prev)));
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), json!(value)));
-        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        chained_line(fields, &mut prev)
     });
     lines.collect()
 }

@@ -335,10 +335,10 @@ impl Policy {
         let rule = asking.next().unwrap_or(first);
         let verdict = Verdict::of(terms, &rule.id, asked);
         Ok(match floor {
-            Some(floor) => {
+            Some(floor) => verdict.under(floor, || {
                 let acts = self.acts(caller, named, args, &allowing, None);
-                verdict.under(floor, acts.is_err() || needs_a_person().is_some())
-            }
+                acts.is_err() || needs_a_person().is_some()
+            }),
             None => verdict,
         })
     }
@@ -361,11 +361,11 @@ impl Policy {
 
 impl Verdict {
     /// Takes a permission of a rule back until a person gives this approval. `is_refused_alone`: as of [`Pending`].
-    fn under(self, floor: &Approval, is_refused_alone: bool) -> Self {
+    fn under(self, floor: &Approval, is_refused_alone: impl FnOnce() -> bool) -> Self {
         match self {
             Self::Allow(grant) => match grant.asking(floor.clone()) {
                 Ok(pending) => Self::Ask(Pending {
-                    is_refused_alone,
+                    is_refused_alone: is_refused_alone(),
                     ..pending
                 }),
                 Err(grant) => Self::Allow(grant),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::polkit;
 use crate::facts::{Source, When};
 use crate::look::Look;
 use crate::machine::Machine;
@@ -20,15 +21,8 @@ pub const REMIT: [&str; 6] = [
     "/var/lib/remit",
 ];
 
-/// Beneath paths of the table: what is read there decides what root runs, a new file too.
-const BENEATH: [&str; 6] = [
-    "/boot/grub",
-    "/boot/grub/grub.cfg",
-    "/etc/polkit-1/rules.d",
-    "/run/polkit-1/rules.d",
-    "/usr/local/share/polkit-1/rules.d",
-    "/usr/share/polkit-1/rules.d",
-];
+/// Beneath a path of the table, as the rules of polkit are: what is read there decides what root runs, a new file too.
+const OF_GRUB: [&str; 2] = ["/boot/grub", "/boot/grub/grub.cfg"];
 
 /// Levels of directories beneath a path of the table that are looked through, and all entries in them.
 const DEPTH: usize = 2;
@@ -73,7 +67,8 @@ pub fn look(look: &mut Look<'_>) {
             *decides |= risk.decides_root();
         }
     }
-    kinds.extend(BENEATH.map(|path| (FilePath::fixed(path), true)));
+    let beneath = OF_GRUB.into_iter().chain(polkit::DIRECTORIES);
+    kinds.extend(beneath.map(|path| (FilePath::fixed(path), true)));
     // What other sources have read, they have judged.
     let obeyed = look.facts.obeys.iter().map(|one| one.file.clone());
     let mut unread = UnreadTables {

@@ -6,7 +6,7 @@ use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
-const DIRECTORIES: [&str; 4] = [
+pub const DIRECTORIES: [&str; 4] = [
     "/etc/polkit-1/rules.d",
     "/run/polkit-1/rules.d",
     "/usr/local/share/polkit-1/rules.d",

@@ -19,7 +19,6 @@ use nix::sys::socket::{MsgFlags, send};
 use remit_common::admin::{AdminCall, AdminReply, AdminRequest};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError};
-use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::ForeignSocket;
 use remit_policy::Policy;
@@ -30,6 +29,7 @@ use self::history::HistoryQuestions;
 pub use self::showing::show_compared;
 use self::showing::{PARTS, Showing, next_part};
 use crate::approval::{from_outside, not_a_jobs_user};
+use crate::audit::refusals::DecidedRequest;
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::identity::login_session;
 use crate::identity::lookups::LookUps;
@@ -251,7 +251,7 @@ pub fn may_ask(
 }
 
 /// Returns the request that this decides, and the digest of an approval.
-pub fn decided(request: &AdminRequest) -> Option<(JobId, Option<[u8; 32]>)> {
+pub fn decided(request: &AdminRequest) -> Option<DecidedRequest> {
     match request {
         AdminRequest::Approve { job, digest, .. } => Some((*job, Some(*digest))),
         AdminRequest::Deny { job, .. } => Some((*job, None)),

@@ -68,7 +68,7 @@ impl Admins {
     ) {
         let reply = match reply {
             Ok(reply) => reply,
-            Err(refusal) => reports.refuse_about((by, job), Some(digest), refusal),
+            Err(refusal) => reports.refuse_decision(by, (job, Some(*digest)), refusal),
         };
         self.tell(Wants::Approval(job), || reply);
     }

@@ -183,12 +183,11 @@ pub(super) fn next_part(admins: &mut Admins, jobs: &Jobs, number: u64) -> Option
 mod tests {
     use remit_common::wire::Purpose;
     use remit_link::{Spec, memfd};
-    use remit_plan::{Action, Bundle, Edit, PlanPath};
     use remit_policy::MachineTable;
 
     use super::*;
     use crate::approval::AsFound;
-    use crate::approval::fixture::{Scene, spec};
+    use crate::approval::fixture::{Scene, plan_of_a_file, spec};
     use crate::request::fixture::named;
 
     const POLICY: &str = r##"
@@ -223,31 +222,17 @@ effect = "change"
 approval = { by = ["#64002"] }
 "##;
 
-    fn plan() -> Vec<u8> {
-        let edit = Edit {
-            path: PlanPath::new("/srv/x").unwrap(),
-            action: Action::Write(b"x".to_vec()),
-            mode: None,
-            uid: None,
-            gid: None,
-            base_sha256: None,
-            create_only: false,
-        };
-        let planned = edit.apply(None).unwrap().unwrap();
-        let bundle = Bundle::from_planned(vec![planned]).unwrap();
-        bundle.as_bytes().to_vec()
-    }
-
     #[test]
     fn plan_is_sent_as_copies_are() {
         let scene = Scene::of(POLICY, &MachineTable::default());
+        let plan = plan_of_a_file("/srv/x");
         for (name, is_private) in [("site.commit", true), ("site.read", false)] {
             let purpose = Purpose::Change { reason: "x".into() };
             let spec = Spec {
                 stdin: true,
                 ..spec(named(name, &[]), purpose)
             };
-            let stdin = memfd::seal(c"stdin", &plan()).unwrap();
+            let stdin = memfd::seal(c"stdin", plan.as_bytes()).unwrap();
             let (draft, pending) = scene.asks(spec, vec![stdin]);
             let request = Request::new(Box::new(draft), pending, AsFound::default());
             assert_eq!(request.has_private_content(), is_private, "{name}");
@@ -255,7 +240,7 @@ approval = { by = ["#64002"] }
                 let sizes = contents(&request, reads_content);
                 let sizes: Vec<u64> = sizes.into_iter().map(|(_, size)| size).collect();
                 let expect = match reads_content || !is_private {
-                    true => vec![plan().len() as u64],
+                    true => vec![plan.as_bytes().len() as u64],
                     false => Vec::new(),
                 };
                 assert_eq!(sizes, expect, "{name} {reads_content}");

@@ -7,6 +7,7 @@ use remit_approval::FileBinding;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat, memfd};
+use remit_plan::{Action, Bundle, Edit, PlanPath};
 use remit_policy::{CallerIds, Grant, Ids, MachineTable, Pending, Verdict};
 use remit_spawn::Measured;
 
@@ -250,6 +251,20 @@ fn new_job() -> NewJob {
         uid: JobUids::new(70_000, 10).take().unwrap(),
         ready: None,
     }
+}
+
+/// Returns a plan that makes a file of one byte.
+pub fn plan_of_a_file(path: &str) -> Bundle {
+    let edit = Edit {
+        path: PlanPath::new(path).unwrap(),
+        action: Action::Write(b"x".to_vec()),
+        mode: None,
+        uid: None,
+        gid: None,
+        base_sha256: None,
+        create_only: false,
+    };
+    Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap()
 }
 
 pub fn file(what: &str, name: &str, real: &str) -> FileFound {

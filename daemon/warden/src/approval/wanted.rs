@@ -262,11 +262,10 @@ fn path_word(under: &CStr, beneath: &CStr, is: PathIs, pass: &Passed) -> Word {
 mod tests {
     use remit_common::wire::Purpose;
     use remit_link::{Spec, memfd};
-    use remit_plan::{Action, Bundle, Edit, PlanPath};
     use remit_policy::MachineTable;
 
     use super::*;
-    use crate::approval::fixture::{Scene, spec};
+    use crate::approval::fixture::{Scene, plan_of_a_file, spec};
     use crate::request::fixture::named;
 
     const POLICY: &str = r##"
@@ -300,16 +299,7 @@ approval = { by = ["#64002"] }
     #[test]
     fn check_of_a_plan_is_no_change_of_its_files() {
         let scene = Scene::of(POLICY, &MachineTable::default());
-        let edit = Edit {
-            path: PlanPath::new("/srv/x").unwrap(),
-            action: Action::Write(b"x".to_vec()),
-            mode: None,
-            uid: None,
-            gid: None,
-            base_sha256: None,
-            create_only: false,
-        };
-        let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+        let bundle = plan_of_a_file("/srv/x");
         let reason = "it is due".to_owned();
         for (name, purpose, is_commit) in [
             ("plan.commit", Purpose::Change { reason }, true),

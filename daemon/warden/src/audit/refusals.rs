@@ -30,6 +30,19 @@ pub(super) enum RefusalSource {
     Broker,
 }
 
+/// What a request asked for that was refused.
+#[derive(Clone, Copy, Debug)]
+enum RefusedRequest<'a> {
+    /// Nothing that is described.
+    Other,
+    Asked(&'a RequestSummary),
+    /// A decision about a request.
+    Decides(DecidedRequest),
+}
+
+/// A request that somebody approves or denies, and the digest of an approval.
+pub type DecidedRequest = (JobId, Option<[u8; 32]>);
+
 impl RefusalSource {
     pub(super) fn marked(self, record: Record) -> Record {
         match self {
@@ -51,24 +64,25 @@ impl Reports {
         if let (Some(subject), Some(_)) = (subject, session) {
             self.count_refusals(subject, (refusal.code, 1), source);
         }
-        self.record_from(source, (subject, subject), session, refusal, asked);
+        let request = asked.map_or(RefusedRequest::Other, RefusedRequest::Asked);
+        self.record_from(source, (subject, subject), session, refusal, request);
     }
 
-    /// Records the refusal of a decision about this request. `digest`: the one of an approval.
-    pub(super) fn record_refusal_about(
+    pub(super) fn record_refused_decision(
         &mut self,
-        (subject, job): (&Subject, JobId),
-        digest: Option<&[u8; 32]>,
+        subject: &Subject,
+        decided: DecidedRequest,
         refusal: &Refusal,
     ) {
-        let (source, payer) = (RefusalSource::Warden, Some(subject));
-        self.recent.add(Some(subject.user()), refusal);
-        if self.may_be_recorded(source, payer, refusal) {
-            let about = (None, Some(job));
-            let record = refusal_record(&self.policy, payer, None, refusal, about);
-            let record = record.maybe("DIGEST", digest.map(|digest| hex(digest)));
-            self.write_refusal(source, payer, refusal, record);
-        }
+        let subject = Some(subject);
+        let request = RefusedRequest::Decides(decided);
+        self.record_from(
+            RefusalSource::Warden,
+            (subject, subject),
+            None,
+            refusal,
+            request,
+        );
     }
 
     /// Records the refusal of a connection. All `strangers` share one budget: a user can have thousands of uids without an
@@ -80,7 +94,8 @@ impl Reports {
         refusal: &Refusal,
     ) {
         let (source, payer) = (RefusalSource::Warden, subject.filter(|_| !is_stranger));
-        self.record_from(source, (subject, payer), None, refusal, None);
+        let request = RefusedRequest::Other;
+        self.record_from(source, (subject, payer), None, refusal, request);
     }
 
     /// Records a refusal by the broker, marked as such. It has its own limit, beside that of the warden's refusals, and counts
@@ -90,7 +105,8 @@ impl Reports {
         if let Ok(client) = sessions.subject(session) {
             self.count_refusals(client, (refusal.code, 1), source);
         }
-        self.record_from(source, (subject, subject), Some(session), refusal, None);
+        let request = RefusedRequest::Other;
+        self.record_from(source, (subject, subject), Some(session), refusal, request);
     }
 
     /// Counts refusals by the broker that it does not report one by one, as if each had been omitted here.
@@ -117,12 +133,11 @@ impl Reports {
         (subject, payer): (Option<&Subject>, Option<&Subject>),
         session: Option<u64>,
         refusal: &Refusal,
-        asked: Option<&RequestSummary>,
+        request: RefusedRequest<'_>,
     ) {
         self.recent.add(subject.map(Subject::user), refusal);
         if self.may_be_recorded(source, payer, refusal) {
-            let about = (asked, None);
-            let record = refusal_record(&self.policy, subject, session, refusal, about);
+            let record = refusal_record(&self.policy, subject, session, refusal, request);
             self.write_refusal(source, payer, refusal, source.marked(record));
         }
     }
@@ -227,8 +242,15 @@ fn refusal_record(
     subject: Option<&Subject>,
     session: Option<u64>,
     refusal: &Refusal,
-    (asked, job): (Option<&RequestSummary>, Option<JobId>),
+    request: RefusedRequest<'_>,
 ) -> Record {
+    let (asked, decided) = match request {
+        RefusedRequest::Other => (None, None),
+        RefusedRequest::Asked(asked) => (Some(asked), None),
+        RefusedRequest::Decides(decided) => (None, Some(decided)),
+    };
+    let job = decided.map(|(job, _)| job);
+    let digest = decided.and_then(|(_, digest)| digest);
     let name = subject.map_or("somebody", Subject::user);
     // Only the cause: the fix is for the caller.
     let about = job.map_or_else(String::new, |job| format!(" about [{}]", job.short()));
@@ -256,6 +278,7 @@ fn refusal_record(
         .maybe("RULE", refusal.by.as_ref())
         .field("POLICY", policy)
         .maybe("JOB", job.map(|job| job.to_string()))
+        .maybe("DIGEST", digest.map(|digest| hex(&digest)))
 }
 
 fn left_out_record(left_out: &LeftOut, policy: &str) -> Record {
@@ -362,7 +385,10 @@ mod tests {
                 "ann was refused (denied_rule): you cannot approve your own change",
             ),
         ] {
-            let record = refusal_record("p", Some(&ann), None, &refusal, (None, job));
+            let request = job.map_or(RefusedRequest::Other, |job| {
+                RefusedRequest::Decides((job, None))
+            });
+            let record = refusal_record("p", Some(&ann), None, &refusal, request);
             assert_eq!(record.message, message);
             let value = |name| {
                 let mut fields = record.fields.iter();

@@ -4,12 +4,11 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use remit_common::admin::AdminReply;
-use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{Answer, ToBroker};
 
 use crate::audit::rate_limit::Floods;
-use crate::audit::refusals::{RefusalSource, Refusals};
+use crate::audit::refusals::{DecidedRequest, RefusalSource, Refusals};
 use crate::audit::{Audit, Event, Record};
 use crate::event_loop::epoll::{Interest, Reactor, Token};
 use crate::event_loop::timers;
@@ -147,14 +146,14 @@ impl Reports {
         AdminReply::Refused(refusal)
     }
 
-    /// As [`Self::refuse`], of a decision about this request. `digest`: the one of an approval.
-    pub fn refuse_about(
+    /// As [`Self::refuse`], of a decision about this request.
+    pub fn refuse_decision(
         &mut self,
-        (subject, job): (&Subject, JobId),
-        digest: Option<&[u8; 32]>,
+        subject: &Subject,
+        decided: DecidedRequest,
         refusal: Refusal,
     ) -> AdminReply {
-        self.record_refusal_about((subject, job), digest, &refusal);
+        self.record_refused_decision(subject, decided, &refusal);
         AdminReply::Refused(refusal)
     }
 

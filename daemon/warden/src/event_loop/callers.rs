@@ -229,7 +229,7 @@ impl Warden {
                     let policy = &self.policies.live.policy;
                     let uids = self.sandbox.uids.range();
                     let is_allowed = || may_ask(policy, uids, admin, &call.request);
-                    let about = decided(&call.request);
+                    let decided = decided(&call.request);
                     match standing.and_then(|gids| is_allowed().map(|()| gids)) {
                         Ok(gids) => match self.admin_request(number, admin, &gids, call.request) {
                             Ok(wants) => {
@@ -238,10 +238,10 @@ impl Warden {
                             }
                             Err(reply) => Some(reply),
                         },
-                        Err(refusal) => Some(match about {
-                            Some((job, digest)) => {
-                                let about = (admin.subject(), job);
-                                self.reports.refuse_about(about, digest.as_ref(), refusal)
+                        Err(refusal) => Some(match decided {
+                            Some(decided) => {
+                                let subject = admin.subject();
+                                self.reports.refuse_decision(subject, decided, refusal)
                             }
                             None => self.reports.refuse(admin.subject(), refusal),
                         }),
@@ -339,14 +339,17 @@ impl Warden {
                 signature,
             } => flow::approve(&mut request_cx!(self), subject, job, &digest, signature).map_err(
                 |refusal| {
-                    let about = (subject, job);
-                    self.reports.refuse_about(about, Some(&digest), refusal)
+                    let decided = (job, Some(digest));
+                    self.reports.refuse_decision(subject, decided, refusal)
                 },
             ),
             AdminRequest::Deny { job, why } => {
                 Err(match end::deny(&mut job_cx!(self), subject, job, &why) {
                     Ok(sentence) => AdminReply::Done(sentence),
-                    Err(refusal) => self.reports.refuse_about((subject, job), None, refusal),
+                    Err(refusal) => {
+                        let decided = (job, None);
+                        self.reports.refuse_decision(subject, decided, refusal)
+                    }
                 })
             }
             AdminRequest::Grant { new, accepts_paths } => {

@@ -148,12 +148,11 @@ pub fn story(
 
 /// Reads which commit these records undo, or which job has undone theirs. None if the source can be read only once.
 fn undo_links(source: &RecordSource, records: &[AuditRecord]) -> Result<UndoLinks, Failure> {
-    let mut links = UndoLinks::default();
     let Some(own) = records.iter().find_map(CommitStep::from_record) else {
-        return Ok(links);
+        return Ok(UndoLinks::default());
     };
     if !source.can_be_read_again() {
-        return Ok(links);
+        return Ok(UndoLinks::default());
     }
     let mut steps = Vec::new();
     let filter = Filter::of_commands(&COMMANDS, &EVENTS);
@@ -167,11 +166,7 @@ fn undo_links(source: &RecordSource, records: &[AuditRecord]) -> Result<UndoLink
             false => ControlFlow::Break(()),
         })
     })?;
-    steps.sort_by_key(|(seq, ..)| *seq);
-    for (_, job, step) in steps {
-        links.take(job, &step);
-    }
-    Ok(links)
+    Ok(UndoLinks::of_steps(steps))
 }
 
 fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {

@@ -1,5 +1,6 @@
 //! Which job undid which commit, as the records say it. Pure.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use remit_common::names::JobId;
@@ -60,7 +61,6 @@ fn is_id(text: &str) -> bool {
     text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Takes steps in the order of the records.
 #[derive(Debug, Default)]
 pub struct UndoLinks {
     /// By id, the newest commit with it: a plan that was undone can be committed again.
@@ -70,7 +70,18 @@ pub struct UndoLinks {
 }
 
 impl UndoLinks {
-    pub fn take(&mut self, job: JobId, step: &CommitStep) {
+    /// Returns those of these steps, each with its position in the log and its job.
+    pub fn of_steps<P: Ord, S: Borrow<CommitStep>>(mut steps: Vec<(P, JobId, S)>) -> Self {
+        steps.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let mut links = Self::default();
+        for (_, job, step) in &steps {
+            links.take(*job, step.borrow());
+        }
+        links
+    }
+
+    /// Takes the next step in the order of the records.
+    fn take(&mut self, job: JobId, step: &CommitStep) {
         match step {
             CommitStep::Commits(id) => {
                 self.commits.insert(id.clone(), job);

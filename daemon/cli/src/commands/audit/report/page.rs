@@ -94,19 +94,13 @@ impl<'a> ReportPage<'a> {
 }
 
 fn undo_links(contents: &Contents) -> UndoLinks {
-    let mut links = UndoLinks::default();
     let steps = contents
         .changes
         .newest_first()
         .flat_map(|story| &story.steps);
-    let mut steps: Vec<_> = steps
-        .filter_map(|cited| Some((cited.position, cited.job?, cited.commit.as_ref()?)))
-        .collect();
-    steps.sort_by_key(|(position, ..)| *position);
-    for (_, job, step) in steps {
-        links.take(job, step);
-    }
-    links
+    let steps =
+        steps.filter_map(|cited| Some((cited.position, cited.job?, cited.commit.as_ref()?)));
+    UndoLinks::of_steps(steps.collect())
 }
 
 /// Returns all records that some section lists, by their position.
