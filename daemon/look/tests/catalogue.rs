@@ -16,10 +16,8 @@ use serde_json::Value;
 struct TestDir(PathBuf);
 
 impl TestDir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("remit-walk-{}-{name}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        Self(dir)
+    fn new() -> Self {
+        Self(nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-walk-XXXXXX")).unwrap())
     }
 
     fn text(&self) -> &str {
@@ -42,7 +40,7 @@ impl Drop for TestDir {
 
 /// Runs as a user whom file modes restrict.
 fn look(words: &[&str]) -> Output {
-    let home = TestDir::new(&words.join("-").replace('/', "-"));
+    let home = TestDir::new();
     let program = home.0.join("remit-look");
     fs::copy(env!("CARGO_BIN_EXE_remit-look"), &program).unwrap();
     let mut command = Command::new(program);
@@ -63,7 +61,7 @@ fn lines(output: &Output) -> Vec<Value> {
 
 #[test]
 fn what_cannot_be_looked_at_is_named() {
-    let test_dir = TestDir::new("modes");
+    let test_dir = TestDir::new();
     // `listed` can be listed, but its files have no metadata. `closed` cannot be listed.
     test_dir.make("mkdir listed closed; touch listed/a listed/b closed/c; chmod 444 listed; chmod 0 closed; chmod 755 .");
     for words in [
@@ -103,7 +101,7 @@ fn what_cannot_be_looked_at_is_named() {
 
 #[test]
 fn file_below_path_max_is_counted_hiding_none() {
-    let test_dir = TestDir::new("deep");
+    let test_dir = TestDir::new();
     test_dir.make(
         "n=$(printf %0200d 0); echo small >plain; \
          while [ $(pwd | wc -c) -lt 3880 ]; do mkdir $n; cd $n; done; \
@@ -116,7 +114,7 @@ fn file_below_path_max_is_counted_hiding_none() {
 
 #[test]
 fn many_directories_with_long_paths_need_little_memory() {
-    let test_dir = TestDir::new("wide");
+    let test_dir = TestDir::new();
     test_dir.make(
         "n=$(printf %0200d 0); while [ $(pwd | wc -c) -lt 3600 ]; do mkdir $n; cd $n; done; \
          seq 5000 | xargs mkdir; cd /",
@@ -135,7 +133,7 @@ fn many_directories_with_long_paths_need_little_memory() {
 
 #[test]
 fn directory_counts_everything_below_once() {
-    let test_dir = TestDir::new("sums");
+    let test_dir = TestDir::new();
     test_dir.make("mkdir -p a/b/c a/empty d; head -c 65536 /dev/zero >a/b/c/f; head -c 16384 /dev/zero >a/g; ln a/b/c/f d/again; ln a/b/c/f d/more");
     let own = |path: &str| {
         let found = fs::symlink_metadata(Path::new(test_dir.text()).join(path)).unwrap();
@@ -187,7 +185,7 @@ kXVOgAckqqU8s6TAuV8=
 
 #[test]
 fn c17_a_name_in_a_certificate_begins_no_line() {
-    let test_dir = TestDir::new("certificate");
+    let test_dir = TestDir::new();
     let path = test_dir.0.join("c.pem");
     fs::write(&path, FORGING).unwrap();
     let found = lines(&look(&["certificate", path.to_str().unwrap()]));
@@ -215,7 +213,7 @@ fn c17_a_name_in_a_certificate_begins_no_line() {
 
 #[test]
 fn a_directory_without_certificates_is_named() {
-    let test_dir = TestDir::new("no-certificates");
+    let test_dir = TestDir::new();
     fs::write(test_dir.0.join("plain"), "x").unwrap();
     let output = look(&["certificates", test_dir.text(), "9"]);
     let said = String::from_utf8(output.stderr.clone()).unwrap();
@@ -232,7 +230,7 @@ fn a_directory_without_certificates_is_named() {
 
 #[test]
 fn c17_a_path_of_a_socket_begins_no_line() {
-    let test_dir = TestDir::new("sockets");
+    let test_dir = TestDir::new();
     let forged = "u_str LISTEN 0 4096 /run/forged.sock 9 * 0";
     let odd = test_dir.0.join(format!("a\n{}", forged.replace('/', ".")));
     let plain = test_dir.0.join("plain");

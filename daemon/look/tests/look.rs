@@ -16,9 +16,8 @@ use remit_wire::service::{ManagerAnswer, ServiceFacts, UnitFacts};
 struct Fake(PathBuf);
 
 impl Fake {
-    fn new(name: &str, script: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("remit-look-{}-{name}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+    fn new(script: &str) -> Self {
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-look-XXXXXX")).unwrap();
         let program = dir.join("journalctl");
         // A separate process writes it: another test's fork could inherit the open file (ETXTBSY).
         let mut writer = Command::new("tee")
@@ -83,10 +82,7 @@ const ONE: &str =
 
 #[test]
 fn journal_query_is_utc_with_fixed_words() {
-    let fake = Fake::new(
-        "words",
-        &format!("echo \"$TZ $*\" >\"${{0%/*}}/asked\"\n{ONE}"),
-    );
+    let fake = Fake::new(&format!("echo \"$TZ $*\" >\"${{0%/*}}/asked\"\n{ONE}"));
     let output = fake.look(&["logs", "unit=a", "grep=--flush"], b"");
     assert_eq!(
         said(&output),
@@ -107,7 +103,7 @@ fn journal_query_is_utc_with_fixed_words() {
 fn omitted_entries_are_counted_to_a_bound() {
     let some = r#"for i in 9 8 7 6 5; do
         echo "{\"__REALTIME_TIMESTAMP\":\"${i}000000\",\"MESSAGE\":\"$i\",\"_COMM\":\"a\"}"; done"#;
-    let fake = Fake::new("some", some);
+    let fake = Fake::new(some);
     let output = fake.look(&["logs", "lines=2"], b"");
     let (status, out, _) = said(&output);
     assert_eq!(status, 0);
@@ -119,7 +115,7 @@ fn omitted_entries_are_counted_to_a_bound() {
     // Endless output: journalctl is killed as soon as enough is read.
     let endless = r#"i=0; while :; do i=$((i + 1))
         echo "{\"__REALTIME_TIMESTAMP\":\"9000000\",\"MESSAGE\":\"$i\"}"; done"#;
-    let fake = Fake::new("endless", endless);
+    let fake = Fake::new(endless);
     let output = fake.look(&["logs", "lines=1"], b"");
     let (status, out, _) = said(&output);
     assert_eq!(status, 0);
@@ -130,11 +126,11 @@ fn omitted_entries_are_counted_to_a_bound() {
 fn entries_that_are_too_long_are_counted() {
     let long = r#"printf '{"__REALTIME_TIMESTAMP":"2000000","MESSAGE":['
         head -c 1100000 /dev/zero | tr '\0' 1; echo ']}'"#;
-    let fake = Fake::new("long", &format!("{long}\n{ONE}"));
+    let fake = Fake::new(&format!("{long}\n{ONE}"));
     let output = fake.look(&["logs"], b"");
     let expect = "1 entry is too long to be shown\n1970-01-01 UTC\n00:00:01 - a: hello\n";
     assert_eq!(said(&output), (0, expect, ""));
-    let fake = Fake::new("longest", &format!("{long}\n{long}\necho hint >&2"));
+    let fake = Fake::new(&format!("{long}\n{long}\necho hint >&2"));
     let output = fake.look(&["logs"], b"");
     let expect = "2 entries are too long to be shown\n";
     assert_eq!(said(&output), (0, expect, ""));
@@ -163,7 +159,7 @@ fn missing_journal_is_error_no_match_is_answer() {
         ("empty", "exit 0", 0, ""),
     ];
     for (name, script, expect, says) in cases {
-        let output = Fake::new(name, script).look(&["logs"], b"");
+        let output = Fake::new(script).look(&["logs"], b"");
         let (status, out, err) = said(&output);
         assert_eq!(
             (status, err.contains(says)),
@@ -176,10 +172,7 @@ fn missing_journal_is_error_no_match_is_answer() {
 
 #[test]
 fn a_status_tells_by_its_exit_status_too() {
-    let fake = Fake::new(
-        "status",
-        &format!("echo \"$*\" >\"${{0%/*}}/asked\"\n{ONE}"),
-    );
+    let fake = Fake::new(&format!("echo \"$*\" >\"${{0%/*}}/asked\"\n{ONE}"));
     for (load, active, expect, log) in [
         ("loaded", "active", 0, true),
         ("loaded", "activating", 0, true),
@@ -200,7 +193,7 @@ fn a_status_tells_by_its_exit_status_too() {
 
 #[test]
 fn alias_of_a_unit_shows_nothing_of_it() {
-    let fake = Fake::new("alias", ONE);
+    let fake = Fake::new(ONE);
     let output = fake.look(&["service.status", "unit=b"], &unit("loaded", "active"));
     let expect = "remit-look: unit 'b.service' is 'a.service': ask for it by that name, which rules and people know\n";
     assert_eq!(said(&output), (1, "", expect));
@@ -208,7 +201,7 @@ fn alias_of_a_unit_shows_nothing_of_it() {
 
 #[test]
 fn log_lines_are_shown_without_manager() {
-    let fake = Fake::new("nobus", ONE);
+    let fake = Fake::new(ONE);
     let no_bus = facts(Err("no system bus at '/run/x'".into()));
     let output = fake.look(&["service.status", "unit=a"], &no_bus);
     let (status, out, err) = said(&output);
@@ -228,7 +221,7 @@ fn log_lines_are_shown_without_manager() {
 
 #[test]
 fn odd_words_and_odd_input_are_sentences() {
-    let fake = Fake::new("odd", ONE);
+    let fake = Fake::new(ONE);
     let unit = unit("loaded", "active");
     for (words, stdin, says) in [
         (&[][..], &b""[..], "there is no command"),

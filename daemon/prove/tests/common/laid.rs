@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use remit_common::prove::Question;
 use remit_policy::Source;
@@ -14,8 +13,6 @@ use remit_prove::report::{Report, SubjectReport};
 use remit_prove::text::text;
 
 use super::described::{Described, File, Group, User};
-
-static LAID: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Laid {
     pub root: PathBuf,
@@ -34,10 +31,7 @@ impl Laid {
     }
 
     pub fn of(described: &Described) -> Self {
-        let number = LAID.fetch_add(1, Ordering::Relaxed);
-        let name = format!("remit-prove-{}-{number}", std::process::id());
-        let root = std::env::temp_dir().join(name);
-        fs::create_dir(&root).unwrap();
+        let root = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-prove-XXXXXX")).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         let described = described.clone();
         let laid = Self { root, described };

@@ -354,10 +354,7 @@ pub struct HostDir(pub std::path::PathBuf);
 impl HostDir {
     pub fn new() -> HostDir {
         use std::os::unix::fs::PermissionsExt;
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::path::PathBuf::from(format!("/run/remit-confine-{}-{n}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
+        let path = nix::unistd::mkdtemp("/run/remit-confine-XXXXXX").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         HostDir(path)
     }

@@ -10,7 +10,6 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) fn profile() -> ViewProfile {
     ViewProfile {
@@ -53,10 +52,7 @@ impl Tree {
     }
 
     fn new_in(dir: &str) -> Tree {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("{dir}/remit-view-{}-{n}", std::process::id()));
-        fs::create_dir(&path).unwrap();
+        let path = nix::unistd::mkdtemp(&format!("{dir}/remit-view-XXXXXX")[..]).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Tree(path)
     }
