@@ -5,7 +5,7 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,10 @@ struct TestDir(PathBuf);
 
 impl TestDir {
     fn new() -> Self {
-        Self(nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-walk-XXXXXX")).unwrap())
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-walk-XXXXXX")).unwrap();
+        // Some walks are another user's.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(dir)
     }
 
     fn text(&self) -> &str {

@@ -590,7 +590,7 @@ fn what_was_written_is_a_plan() {
 fn package_is_a_plan() {
     let tree = Tree::new();
     let number = tree.at().rsplit_once("view-").unwrap().1;
-    let name = format!("remit-test-{number}");
+    let name = format!("remit-test-{number}").to_lowercase();
     fs::create_dir_all(tree.0.join("deb/DEBIAN")).unwrap();
     tree.file(
         "deb/DEBIAN/control",
