@@ -20,6 +20,7 @@ use remit_page::{ShownRequest, Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
 use remit_wire::client::{self, ClientError};
 
+use crate::client::activation;
 use crate::error::Failure;
 use crate::external_program::Program;
 use crate::render::output::{self, Context, Form};
@@ -44,7 +45,11 @@ pub fn ask<T>(
 }
 
 /// Asks for the status in time. Returns why there is no answer. Fails if the answer is a refusal or another one.
+/// A reader of figures or records must not start what was stopped.
 pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
+    if activation::would_start(&context.runtime) {
+        return Ok(Err("remitd is stopped".into()));
+    }
     let socket = context.runtime.admin_socket();
     let (sender, answer) = mpsc::channel();
     thread::Builder::new()

@@ -16,7 +16,7 @@ use super::filter::Filter;
 use super::journal::{self, Journal, RecordLine};
 use super::record::AuditRecord;
 use crate::args::RecordSourceArgs;
-use crate::client::{activation, admin_socket};
+use crate::client::admin_socket;
 use crate::error::Failure;
 use crate::render::output::Context;
 
@@ -204,10 +204,6 @@ impl RecordSource {
 
 /// Returns the sink of the running daemon, if it answers in time.
 fn sink_in_use(context: &Context) -> Option<String> {
-    // A reader of records must not start what was stopped.
-    if activation::would_start(&context.runtime) {
-        return None;
-    }
     let status = admin_socket::status(context).ok()?.ok()?;
     Some(status.audit)
 }
