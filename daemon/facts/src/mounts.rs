@@ -77,7 +77,7 @@ pub(crate) struct Entry {
     pub(crate) options: String,
     pub(crate) fstype: String,
     pub(crate) source: String,
-    fs_options: String,
+    pub(crate) fs_options: String,
 }
 
 impl Entry {
@@ -91,10 +91,10 @@ impl Entry {
             || self.target.as_os_str() == "/dev"
     }
 
+    /// ext4 of Linux 6.18 keeps `rw` when it stops writing after an error, and adds `emergency_ro`.
     fn read_only(&self) -> bool {
-        [&self.options, &self.fs_options]
-            .into_iter()
-            .any(|options| options.split(',').any(|option| option == "ro"))
+        let mut options = self.options.split(',').chain(self.fs_options.split(','));
+        options.any(|option| matches!(option, "ro" | "emergency_ro"))
     }
 
     fn unasked(&self) -> Option<Why> {
@@ -337,6 +337,7 @@ mod tests {
             ("rw,relatime", "rw", false),
             ("ro,relatime", "rw", true),
             ("rw,relatime", "ro,errors=remount-ro", true),
+            ("rw,relatime", "rw,errors=remount-ro,emergency_ro", true),
             ("rw,errors=remount-ro", "rw", false),
         ] {
             let line = format!("1 2 3:4 / /a {options} - ext4 /dev/a {fs_options}");

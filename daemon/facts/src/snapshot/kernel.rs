@@ -199,7 +199,10 @@ pub(super) fn mounts(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<
         if entry.is_pseudo() || is_transient {
             continue;
         }
-        let value = format!("{} {} {}", entry.fstype, entry.source, entry.options);
+        let value = format!(
+            "{} {} {} {}",
+            entry.fstype, entry.source, entry.options, entry.fs_options
+        );
         section.add(entry.target.as_os_str().as_bytes(), &value);
     }
     Ok(())

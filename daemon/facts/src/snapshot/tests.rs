@@ -138,6 +138,18 @@ fn each_change_is_reported_once_and_nothing_else() {
 }
 
 #[test]
+fn file_system_that_stops_writing_is_a_change() {
+    let scratch = machine();
+    let before = of(&scratch);
+    for options in ["ro", "rw,emergency_ro"] {
+        let mount = format!("21 1 8:1 / / rw - ext4 /dev/sda1 {options}\n");
+        scratch.put(&[("proc/1/mountinfo", mount.as_bytes())]);
+        let expect = [(MOUNTS, "~/".to_owned())];
+        assert_eq!(reported(&before, &of(&scratch)), expect, "{options}");
+    }
+}
+
+#[test]
 fn change_behind_what_is_shown_is_reported() {
     let scratch = machine();
     let long = "long".repeat(60);
