@@ -110,10 +110,11 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Boots {
     let uptime = read::word(&path).and_then(|text| {
         parse_uptime(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
     });
+    let booted = gaps.known("boots.booted", booted(at));
     Boots {
         uptime: gaps.known("boots.uptime", uptime),
-        booted: gaps.known("boots.booted", booted(at)),
-        last: gaps.known("boots.last", last(at)),
+        booted,
+        last: gaps.known("boots.last", last(at, booted)),
     }
 }
 
@@ -135,7 +136,11 @@ fn booted(at: &Sources) -> Result<u64, Why> {
     booted.ok_or_else(|| format!("'{}' has no btime", path.display()))
 }
 
-fn last(at: &Sources) -> Result<List<Boot>, Why> {
+/// Seconds by which a record of this boot can be older than it: the clock may be set after the record is written.
+const CLOCK_SET: u64 = 600;
+
+/// Fails if the boot at `booted` has no record: a newer release of the distribution leaves an old file and writes none.
+fn last(at: &Sources, booted: Option<u64>) -> Result<List<Boot>, Why> {
     let path = at.var.join("log/wtmp");
     let newer = at.var.join("lib/wtmpdb/wtmp.db");
     let records = match tail(&path) {
@@ -146,13 +151,18 @@ fn last(at: &Sources) -> Result<List<Boot>, Why> {
         read => read,
     }?;
     let list = boots_of(&records);
-    if list.is_empty() {
-        return Err(format!(
-            "'{}' records no boot; 'journalctl --list-boots' may",
-            path.display()
-        ));
-    }
-    Ok(List::cut(list, BOOTS))
+    let is_old = |newest: &Boot| {
+        booted.is_some_and(|booted| newest.start.saturating_add(CLOCK_SET) < booted)
+    };
+    let lacks = match list.first() {
+        None => "no boot",
+        Some(newest) if is_old(newest) => "older boots and not the current one",
+        Some(_) => return Ok(List::cut(list, BOOTS)),
+    };
+    Err(format!(
+        "'{}' records {lacks}; 'journalctl --list-boots' may",
+        path.display()
+    ))
 }
 
 /// Pairs each start with the orderly shutdown that follows, if any. Returns the newest boot first.

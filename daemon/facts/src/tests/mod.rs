@@ -234,6 +234,21 @@ fn machine_of_files_is_reported() {
     );
 }
 
+#[test]
+fn boots_are_known_only_where_the_current_one_is_recorded() {
+    for (booted, is_known) in [("200", true), ("800", true), ("801", false), ("x", true)] {
+        let machine = machine();
+        let stat = format!("cpu  50 0 50 100 0 0 0 0\nbtime {booted}\n");
+        machine.put(&[("proc/stat", stat.as_bytes())]);
+        let report = gather(&[Section::Boots], &machine.sources(), BusFacts::default());
+        let last = report.boots.unwrap().last;
+        assert_eq!(last.is_some(), is_known, "{booted}");
+        let gap = report.gaps.iter().find(|gap| gap.fact == "boots.last");
+        let says = gap.is_some_and(|gap| gap.why.contains("not the current one"));
+        assert_eq!(says, !is_known, "{booted}: {gap:?}");
+    }
+}
+
 /// A line of /proc/pressure. `minute` is the average of a minute.
 fn pressure_line(name: &str, minute: &str) -> String {
     format!("{name} avg10=0.00 avg60={minute} avg300=0.00 total=1\n")
