@@ -297,15 +297,7 @@ impl Bus {
             None => Err("units of this kind have no result".into()),
         };
         let status = match name.ends_with(".service") {
-            true => self
-                .get::<i32>(
-                    &SYSTEMD,
-                    object,
-                    "org.freedesktop.systemd1.Service",
-                    "ExecMainStatus",
-                )
-                .await
-                .ok(),
+            true => self.status(object).await,
             false => None,
         };
         let why = since.as_ref().err().or(result.as_ref().err()).cloned();
@@ -317,6 +309,14 @@ impl Bus {
             since: since.ok().map(seconds),
             why,
         }
+    }
+
+    /// Returns how the main process ended. After a failure before its start the manager says code 0 and status 0.
+    async fn status(&self, object: &str) -> Option<i32> {
+        let interface = "org.freedesktop.systemd1.Service";
+        let number = |name| self.get::<i32>(&SYSTEMD, object, interface, name);
+        let has_ended = number("ExecMainCode").await.ok()? != 0;
+        number("ExecMainStatus").await.ok().filter(|_| has_ended)
     }
 
     async fn sessions(&self) -> Result<List<Session>, Why> {

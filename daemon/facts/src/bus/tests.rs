@@ -40,6 +40,7 @@ impl Systemd {
             unit("ok.service", "active", "running", "/unit/ok"),
             unit("old.service", "failed", "failed", "/unit/old"),
             unit("new.service", "failed", "failed", "/unit/new"),
+            unit("pre.service", "failed", "failed", "/unit/pre"),
             unit("gone.mount", "failed", "failed", "/unit/gone"),
             unit(
                 "loop\x1b.service",
@@ -71,7 +72,8 @@ impl UnitState {
     }
 }
 
-struct ServiceState(&'static str, i32);
+/// Result, code and status of the main process.
+struct ServiceState(&'static str, i32, i32);
 
 #[interface(name = "org.freedesktop.systemd1.Service")]
 impl ServiceState {
@@ -81,8 +83,13 @@ impl ServiceState {
     }
 
     #[zbus(property)]
-    fn exec_main_status(&self) -> i32 {
+    fn exec_main_code(&self) -> i32 {
         self.1
+    }
+
+    #[zbus(property)]
+    fn exec_main_status(&self) -> i32 {
+        self.2
     }
 }
 
@@ -139,9 +146,11 @@ async fn bus() -> (Bus, Connection) {
         .serve_at("/org/freedesktop/DBus", Names)
         .serve_at("/org/freedesktop/systemd1", Systemd)
         .serve_at("/unit/old", UnitState(10_000_000))
-        .serve_at("/unit/old", ServiceState("exit-code", 3))
+        .serve_at("/unit/old", ServiceState("exit-code", 1, 3))
         .serve_at("/unit/new", UnitState(20_000_000))
-        .serve_at("/unit/new", ServiceState("oom-kill", 9))
+        .serve_at("/unit/new", ServiceState("oom-kill", 2, 9))
+        .serve_at("/unit/pre", UnitState(5_000_000))
+        .serve_at("/unit/pre", ServiceState("exit-code", 0, 0))
         .serve_at("/org/freedesktop/login1", Logind)
         .serve_at("/session/1", LoginState("user"))
         .serve_at("/session/2", LoginState("manager"));
@@ -173,13 +182,14 @@ async fn units_are_counted_and_failed_listed_newest_first() {
         [
             ("new.service", Some(20), Some(9)),
             ("old.service", Some(10), Some(3)),
+            ("pre.service", Some(5), None),
             ("gone.mount", None, None)
         ]
     );
     assert_eq!(units.failed.items[0].result.as_deref(), Some("oom-kill"));
     assert!(units.failed.items[0].why.is_none());
     assert!(
-        units.failed.items[2]
+        units.failed.items[3]
             .why
             .as_ref()
             .is_some_and(|why| why.contains("refused Get")),
@@ -190,7 +200,7 @@ async fn units_are_counted_and_failed_listed_newest_first() {
         .iter()
         .map(|count| (count.state.as_str(), count.count))
         .collect();
-    assert_eq!(counts, [("activating", 1), ("active", 1), ("failed", 3)]);
+    assert_eq!(counts, [("activating", 1), ("active", 1), ("failed", 4)]);
     assert_eq!(units.restarting.items, ["loop\\x1b.service"]);
     assert_eq!(
         (units.system.as_deref(), units.jobs),

@@ -165,14 +165,14 @@ mod timers {
         let unit = timer.get("Unit").copied().unwrap_or_default();
         let of_unit = units.get(unit);
         let last_end = value(of_unit, "ExecMainExitTimestamp");
-        // Until it has run once, the manager says success and 0.
+        // Until its main process has run, the manager says 0, and success if nothing failed before.
         let has_run = last_end.is_some();
         Timer {
             timer: timer.get("Id").copied().unwrap_or_default().to_owned(),
             unit: unit.to_owned(),
             last_start: value(Some(timer), "LastTriggerUSec"),
             state: value(of_unit, "ActiveState"),
-            result: value(of_unit, "Result").filter(|_| has_run),
+            result: value(of_unit, "Result").filter(|result| has_run || result != "success"),
             exit_status: value(of_unit, "ExecMainStatus").filter(|_| has_run),
             next_start: next_start(timer, boot),
             last_end,
@@ -185,19 +185,22 @@ mod timers {
 
         #[test]
         fn timer_has_the_result_of_its_unit() {
-            let timers = "Id=a.timer\nUnit=a.service\nLastTriggerUSec=Tue 2026-11-24 04:30:00 UTC\nNextElapseUSecRealtime=\n\nId=b.timer\nUnit=b.service\nLastTriggerUSec=n/a\n";
-            let units = "Id=a.service\nActiveState=failed\nResult=exit-code\nExecMainStatus=3\nExecMainExitTimestamp=Tue 2026-11-24 04:30:01 UTC\n\nId=b.service\nActiveState=inactive\nResult=success\nExecMainStatus=0\nExecMainExitTimestamp=\n";
+            let timers = "Id=a.timer\nUnit=a.service\nLastTriggerUSec=Tue 2026-11-24 04:30:00 UTC\nNextElapseUSecRealtime=\n\nId=b.timer\nUnit=b.service\nLastTriggerUSec=n/a\n\nId=c.timer\nUnit=c.service\n";
+            let units = "Id=a.service\nActiveState=failed\nResult=exit-code\nExecMainStatus=3\nExecMainExitTimestamp=Tue 2026-11-24 04:30:01 UTC\n\nId=b.service\nActiveState=inactive\nResult=success\nExecMainStatus=0\nExecMainExitTimestamp=\n\nId=c.service\nActiveState=failed\nResult=resources\nExecMainStatus=0\nExecMainExitTimestamp=\n";
             let units: BTreeMap<&str, Facts<'_>> = blocks(units)
                 .map(|unit| (*unit.get("Id").unwrap(), unit))
                 .collect();
             let found: Vec<Timer> = blocks(timers)
                 .map(|timer| joined(&timer, &units, Duration::ZERO))
                 .collect();
-            assert_eq!(found.len(), 2);
+            assert_eq!(found.len(), 3);
             assert_eq!(found[0].result.as_deref(), Some("exit-code"));
             assert_eq!(found[0].exit_status.as_deref(), Some("3"));
             assert_eq!(found[0].next_start, None);
             assert_eq!((&found[1].last_start, &found[1].result), (&None, &None));
+            // It failed before its main process ran.
+            assert_eq!(found[2].result.as_deref(), Some("resources"));
+            assert_eq!(found[2].exit_status, None);
         }
 
         #[test]
