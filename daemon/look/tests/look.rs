@@ -130,7 +130,7 @@ fn entries_that_are_too_long_are_counted() {
     let output = fake.look(&["logs"], b"");
     let expect = "1 entry is too long to be shown\n1970-01-01 UTC\n00:00:01 - a: hello\n";
     assert_eq!(said(&output), (0, expect, ""));
-    let fake = Fake::new(&format!("{long}\n{long}\necho hint >&2"));
+    let fake = Fake::new(&format!("{long}\n{long}"));
     let output = fake.look(&["logs"], b"");
     let expect = "2 entries are too long to be shown\n";
     assert_eq!(said(&output), (0, expect, ""));
@@ -167,6 +167,19 @@ fn missing_journal_is_error_no_match_is_answer() {
             "{name}: {err}"
         );
         assert_eq!(out.contains("no entry"), expect == 0, "{name}: {out}");
+    }
+}
+
+#[test]
+fn warning_beside_entries_is_passed_on() {
+    let damaged = "Journal file /var/log/journal/a/b.journal corrupted, ignoring file.";
+    let fake = Fake::new(&format!("echo '{damaged}' >&2\n{ONE}"));
+    let expect = format!("remit-look: journalctl warns: {damaged}\n");
+    for words in [&["logs"][..], &["service.status", "unit=a"]] {
+        let output = fake.look(words, &unit("loaded", "active"));
+        let (status, out, err) = said(&output);
+        assert_eq!((status, err), (0, expect.as_str()), "{words:?}");
+        assert!(out.contains("hello"), "{words:?}: {out}");
     }
 }
 

@@ -85,7 +85,8 @@ impl Journal {
         Ok(Older::MoreThan(count))
     }
 
-    /// Ends journalctl. `nothing`: no entry came. Fails if journalctl failed, or showed no entry and gives a reason.
+    /// Ends journalctl. `nothing`: no entry came. Fails if journalctl failed, or showed no entry and gives a reason. Passes on
+    /// its warnings otherwise: it ignores a damaged file and shows what others have.
     pub fn end(mut self, nothing: bool) -> Result<(), String> {
         if !self.whole {
             let _ = self.child.kill();
@@ -105,10 +106,13 @@ impl Journal {
                 false => Err(format!("journalctl failed: {said}")),
             };
         }
-        match nothing && !said.is_empty() {
-            true => Err(format!("the journal shows nothing: {said}")),
-            false => Ok(()),
+        if nothing && !said.is_empty() {
+            return Err(format!("the journal shows nothing: {said}"));
         }
+        if !said.is_empty() {
+            eprintln!("remit-look: journalctl warns: {said}");
+        }
+        Ok(())
     }
 }
 
