@@ -195,7 +195,7 @@ pub(crate) fn gather_memory(at: &Sources, gaps: &mut Gaps) -> Option<Memory> {
         shared: get("shared", "Shmem"),
         reclaimable: get("reclaimable", "SReclaimable"),
         dirty: get("dirty", "Dirty"),
-        huge: Some(huge(&text)),
+        huge: Some(field(&text, "Hugetlb").unwrap_or(0)),
         swap_total: get("swap_total", "SwapTotal"),
         swap_free: get("swap_free", "SwapFree"),
         oom_kills: oom_kills(at, gaps),
@@ -215,11 +215,6 @@ fn field(text: &str, key: &str) -> Option<u64> {
         Some(_) => None,
         None => Some(number),
     }
-}
-
-fn huge(text: &str) -> u64 {
-    let pages = field(text, "HugePages_Total").unwrap_or(0);
-    pages.saturating_mul(field(text, "Hugepagesize").unwrap_or(0))
 }
 
 fn oom_kills(at: &Sources, gaps: &mut Gaps) -> Option<u64> {
@@ -328,6 +323,5 @@ mod tests {
         ] {
             assert_eq!(field(text, key), value, "{key}");
         }
-        assert_eq!(huge(text), 4 << 20);
     }
 }

@@ -228,13 +228,14 @@ const PARTS: usize = 16;
 /// sysfs counts in sectors of this size, independent of the device's own.
 const SECTOR: u64 = 512;
 
-/// Returns the block devices. Devices without a medium are left out: unused loop devices, empty readers.
+/// Returns the block devices. Devices without a medium are left out: unused loop devices, empty readers. So are the paths to
+/// a device that has another name for all of them (NVMe multipath), which the kernel hides.
 pub(crate) fn gather_disks(at: &Sources, gaps: &mut Gaps) -> Option<List<Disk>> {
     let found = gaps.known("disks", read::entries(&at.sys.join("block")))?;
     let mut disks = Vec::new();
     for path in found {
         match disk(&path) {
-            Ok(disk) if disk.size > 0 => disks.push(disk),
+            Ok(disk) if disk.size > 0 && !is_hidden(&path) => disks.push(disk),
             Ok(_) => {}
             Err(why) => gaps.note(format!("disks.{}", read::shown(&read::name(&path))), why),
         }
@@ -273,6 +274,10 @@ fn disk(path: &Path) -> Result<Disk, Why> {
         degraded: read::number(&path.join("md/degraded")).ok(),
         parts: List::cut(parts, PARTS),
     })
+}
+
+fn is_hidden(path: &Path) -> bool {
+    read::number(&path.join("hidden")).is_ok_and(|number| number != 0)
 }
 
 fn size(path: &Path) -> Result<u64, Why> {

@@ -88,7 +88,7 @@ fn machine() -> Scratch {
         ("proc/pressure/cpu", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"),
         ("proc/stat", b"cpu  50 0 50 100 0 0 0 0\ncpu0 50 0 50 100 0 0 0 0\nintr 1\nbtime 200\n"),
         ("proc/cpuinfo", b"processor : 0\nmodel name\t: Test CPU\nflags\t\t: fpu hypervisor\n"),
-        ("proc/meminfo", b"MemTotal: 1000 kB\nMemAvailable: 500 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
+        ("proc/meminfo", b"MemTotal: 1000 kB\nMemAvailable: 500 kB\nHugePages_Total: 2\nHugepagesize: 2048 kB\nHugetlb: 1052672 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
         ("proc/vmstat", b"oom_kill 2\n"),
         ("proc/uptime", b"60.5 1.0\n"),
         (
@@ -105,6 +105,8 @@ fn machine() -> Scratch {
         ("sys/block/sda/sda1/size", b"1024\n"),
         ("sys/block/sda/sda1/partition", b"1\n"),
         ("sys/block/loop0/size", b"0\n"),
+        ("sys/block/nvme0c0n1/size", b"2048\n"),
+        ("sys/block/nvme0c0n1/hidden", b"1\n"),
         (&group("cgroup.procs"), b"77\n"),
         (&group("cgroup.events"), b"populated 1\nfrozen 0\n"),
         ("usr/lib/modules/6.1.0-2/modules.dep", b""),
@@ -148,12 +150,16 @@ fn machine_of_files_is_reported() {
         report
             .memory
             .as_ref()
-            .map(|memory| (memory.total, memory.oom_kills)),
-        Some((1000 << 10, Some(2)))
+            .map(|memory| (memory.total, memory.huge, memory.oom_kills)),
+        Some((1000 << 10, Some((1 << 30) + (4 << 20)), Some(2)))
     );
 
     let disks = report.disks.unwrap();
-    assert_eq!(disks.items.len(), 1, "the empty loop device is left out");
+    assert_eq!(
+        disks.items.len(),
+        1,
+        "an empty and a hidden device are left out"
+    );
     assert_eq!(
         (
             disks.items[0].size,
