@@ -102,6 +102,44 @@ fn what_cannot_be_looked_at_is_named() {
         .status();
 }
 
+/// Without `xino` a file of an overlay has the device and inode number of its layer, and a directory those of the overlay.
+#[test]
+fn files_of_all_layers_of_an_overlay_are_found() {
+    let test_dir = TestDir::new("layers");
+    let script = "mount -t tmpfs none \"$1\"; cd \"$1\"; mkdir a b m; mount -t tmpfs none a; mount -t tmpfs none b
+        mkdir b/u a/u; rmdir a/u; for layer in a b/u; do head -c 100000 /dev/zero >$layer/f-${layer#*/}; ln $layer/f* $layer/g-${layer#*/}; done
+        mkdir b/w m/other; mount -t overlay none -o lowerdir=a,upperdir=b/u,workdir=b/w,xino=off m
+        mkdir m/other; mount -t tmpfs none m/other; head -c 100000 /dev/zero >m/other/h
+        shift; for what in largest-files largest-directories; do \"$0\" $what \"$1/m\" 9; done; \"$0\" recent-files \"$1/m\" 9 9";
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--map-root-user", "sh", "-ec", script]);
+    shell.args([
+        env!("CARGO_BIN_EXE_remit-look"),
+        test_dir.text(),
+        test_dir.text(),
+    ]);
+    let found = lines(&shell.output().unwrap());
+    let mut names: Vec<&str> = found
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .map(|path| path.strip_prefix(test_dir.text()).unwrap())
+        .collect();
+    names.sort_unstable();
+    let files = ["/m/f-a", "/m/f-u", "/m/g-a", "/m/g-u"];
+    let expect: Vec<&str> = ["/m"]
+        .into_iter()
+        .chain(files.into_iter().flat_map(|name| [name, name]))
+        .collect();
+    assert_eq!(names, expect, "{found:?}");
+    // Each of the two files once, though both have the same inode number.
+    let whole = found
+        .iter()
+        .find(|one| one["path"].as_str().unwrap().ends_with("/m"))
+        .unwrap();
+    let bytes = whole["bytes"].as_u64().unwrap();
+    assert!((200_000..300_000).contains(&bytes), "{found:?}");
+}
+
 #[test]
 fn file_below_path_max_is_counted_hiding_none() {
     let test_dir = TestDir::new();

@@ -192,7 +192,7 @@ fn leave(inside: &mut Vec<Open>, top: &mut Top<(u64, Reverse<usize>), (PathBuf, 
 /// The files with several names that were counted. A user makes as many as the disk takes.
 #[derive(Default)]
 struct Linked {
-    seen: HashSet<u64>,
+    seen: HashSet<(u64, u64)>,
     uncounted: u64,
 }
 
@@ -202,15 +202,15 @@ impl Linked {
     /// Returns what a file adds to its directory: nothing by its second name.
     fn bytes(&mut self, metadata: &Metadata) -> u64 {
         let has_names = !metadata.is_dir() && metadata.nlink() > 1;
-        let is_new = !has_names || self.is_new(metadata.ino());
+        let is_new = !has_names || self.is_new((metadata.dev(), metadata.ino()));
         if is_new { on_disk(metadata) } else { 0 }
     }
 
-    fn is_new(&mut self, inode: u64) -> bool {
+    fn is_new(&mut self, file: (u64, u64)) -> bool {
         if self.seen.len() < Self::MOST {
-            return self.seen.insert(inode);
+            return self.seen.insert(file);
         }
-        let is_new = !self.seen.contains(&inode);
+        let is_new = !self.seen.contains(&file);
         self.uncounted += u64::from(is_new);
         is_new
     }
@@ -321,9 +321,12 @@ impl Iterator for Walk {
                 Err(error) => (here.to_path_buf(), Err(error)),
             };
             match found {
-                Ok(metadata) if metadata.dev() != self.device => {}
                 Ok(metadata) => {
                     if metadata.is_dir() {
+                        // Of directories alone: a file of an overlay may have the device of its layer.
+                        if metadata.dev() != self.device {
+                            continue;
+                        }
                         self.enter(&path, &metadata);
                     }
                     return Some(Step::Found(path, metadata));
@@ -346,9 +349,9 @@ mod tests {
     fn files_with_several_names_count_once_up_to_a_number() {
         let mut linked = Linked::default();
         let many = u64::try_from(Linked::MOST).unwrap();
-        assert!((0..many).all(|inode| linked.is_new(inode)));
-        assert!((0..many).all(|inode| !linked.is_new(inode)));
-        assert!(linked.is_new(many) && linked.is_new(many));
+        assert!((0..many).all(|inode| linked.is_new((1, inode))));
+        assert!((0..many).all(|inode| !linked.is_new((1, inode))));
+        assert!(linked.is_new((2, 0)) && linked.is_new((1, many)));
         assert_eq!((linked.seen.len(), linked.uncounted), (Linked::MOST, 2));
     }
 
