@@ -261,9 +261,21 @@ fn a_directory_without_certificates_is_named() {
     assert!(lines(&output).is_empty(), "{output:?}");
     let expect = format!("no certificate was found in '{}'", test_dir.text());
     assert!(
-        said.contains(&expect) && said.contains("directory="),
+        said.contains(&expect) && said.contains("directory=") && !said.contains("link"),
         "{said}"
     );
+    // As those of certbot in live/, which lead to archive/.
+    let archive = TestDir::new("archive");
+    fs::write(archive.0.join("c.pem"), FORGING).unwrap();
+    for (name, expect) in [
+        ("a.pem", "1 link was not followed"),
+        ("b.pem", "2 links were not followed"),
+    ] {
+        std::os::unix::fs::symlink(archive.0.join("c.pem"), test_dir.0.join(name)).unwrap();
+        let output = look(&["certificates", test_dir.text(), "9"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(expect), "{said}");
+    }
     fs::write(test_dir.0.join("c.pem"), FORGING).unwrap();
     let output = look(&["certificates", test_dir.text(), "9"]);
     assert!(output.stderr.is_empty(), "{output:?}");

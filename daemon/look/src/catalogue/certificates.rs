@@ -71,7 +71,7 @@ pub fn show(file: &str) -> Result<ExitCode, String> {
 pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     let most: usize = number(count)?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
-    let (mut walk, mut found) = (Walk::new(directory)?, Vec::new());
+    let (mut walk, mut found, mut links) = (Walk::new(directory)?, Vec::new(), 0);
     let keep_first = |found: &mut Vec<Certificate>| {
         found.sort_by(|a, b| (a.days_left, &a.path).cmp(&(b.days_left, &b.path)));
         found.truncate(most);
@@ -80,6 +80,7 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
         let Step::Found(path, metadata) = step else {
             continue;
         };
+        links += u64::from(metadata.is_symlink());
         if !metadata.is_file() || metadata.len() > MOST {
             continue;
         }
@@ -94,8 +95,13 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
     keep_first(&mut found);
     if found.is_empty() {
         let directory = shown(directory.as_bytes());
+        let links = match links {
+            0 => String::new(),
+            1 => ", where 1 link was not followed".to_owned(),
+            links => format!(", where {links} links were not followed"),
+        };
         eprintln!(
-            "remit-look: no certificate was found in '{directory}' and below; another directory: directory=/etc/NAME"
+            "remit-look: no certificate was found in '{directory}' and below{links}; another directory: directory=/etc/NAME"
         );
     }
     lines_but(found, &walk.unseen)
