@@ -141,6 +141,16 @@ fn files_of_all_layers_of_an_overlay_are_found() {
 }
 
 #[test]
+fn file_with_an_old_time_of_writing_is_recent() {
+    let test_dir = TestDir::new("replaced");
+    test_dir.make("touch -d 2001-02-03 old; cp -p old new; touch written");
+    let found = lines(&look(&["recent-files", test_dir.text(), "60", "9"]));
+    assert_eq!(found.len(), 3, "{found:?}");
+    let is_now = |file: &Value| !file["changed"].as_str().unwrap().starts_with("2001");
+    assert!(found.iter().all(is_now), "{found:?}");
+}
+
+#[test]
 fn file_below_path_max_is_counted_hiding_none() {
     let test_dir = TestDir::new();
     test_dir.make(

@@ -29,11 +29,11 @@ struct File {
 }
 
 impl File {
-    fn new(path: &Path, metadata: &Metadata) -> Self {
+    fn new(path: &Path, metadata: &Metadata, changed: i64) -> Self {
         Self {
             bytes: on_disk(metadata),
             length: metadata.len(),
-            changed: stamp(u64::try_from(metadata.mtime()).unwrap_or(0)),
+            changed: stamp(u64::try_from(changed).unwrap_or(0)),
             uid: metadata.uid(),
             path: path.to_string_lossy().into_owned(),
         }
@@ -73,7 +73,9 @@ impl<K: Ord, T: Ord> Top<K, T> {
 pub fn largest(directory: &str, count: &str) -> Result<ExitCode, String> {
     let (mut walk, mut top) = (Walk::new(directory)?, Top::new(count)?);
     for (path, metadata) in walk.files() {
-        top.add(metadata.blocks(), || File::new(&path, &metadata));
+        top.add(metadata.blocks(), || {
+            File::new(&path, &metadata, metadata.mtime())
+        });
     }
     lines_but(top.into_sorted(), &walk.unseen)
 }
@@ -84,9 +86,11 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(ago.saturating_mul(60));
     for (path, metadata) in walk.files() {
-        if metadata.mtime() >= first {
-            let when = (metadata.mtime(), metadata.mtime_nsec());
-            top.add(when, || File::new(&path, &metadata));
+        // A copy can have any time of writing (cp -p, dpkg, tar). The time of the inode cannot be set.
+        let written = (metadata.mtime(), metadata.mtime_nsec());
+        let when = written.max((metadata.ctime(), metadata.ctime_nsec()));
+        if when.0 >= first {
+            top.add(when, || File::new(&path, &metadata, when.0));
         }
     }
     lines_but(top.into_sorted(), &walk.unseen)
