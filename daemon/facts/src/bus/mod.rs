@@ -252,7 +252,7 @@ impl Bus {
             *counts.entry(read::shown(&active)).or_default() += 1;
             if active == "failed" {
                 failed.push((name, description, object));
-            } else if sub == "auto-restart" {
+            } else if is_restarting(&sub) {
                 restarting.push(read::shown(&name));
             }
         }
@@ -363,6 +363,11 @@ impl Bus {
             more: logins.more,
         })
     }
+}
+
+/// The second one is that of systemd 254 and later, once the start is queued.
+pub(crate) fn is_restarting(sub: &str) -> bool {
+    matches!(sub, "auto-restart" | "auto-restart-queued")
 }
 
 fn seconds(microseconds: u64) -> u64 {

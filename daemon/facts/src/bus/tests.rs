@@ -48,6 +48,12 @@ impl Systemd {
                 "auto-restart",
                 "/unit/loop",
             ),
+            unit(
+                "queued.service",
+                "activating",
+                "auto-restart-queued",
+                "/unit/queued",
+            ),
         ]
     }
 
@@ -200,8 +206,11 @@ async fn units_are_counted_and_failed_listed_newest_first() {
         .iter()
         .map(|count| (count.state.as_str(), count.count))
         .collect();
-    assert_eq!(counts, [("activating", 1), ("active", 1), ("failed", 4)]);
-    assert_eq!(units.restarting.items, ["loop\\x1b.service"]);
+    assert_eq!(counts, [("activating", 2), ("active", 1), ("failed", 4)]);
+    assert_eq!(
+        units.restarting.items,
+        ["loop\\x1b.service", "queued.service"]
+    );
     assert_eq!(
         (units.system.as_deref(), units.jobs),
         (Some("degraded"), Some(3))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lines::SnapshotSection;
-use crate::bus::{ListedUnit, ListedUnitFile, unit_files, unit_states};
+use crate::bus::{ListedUnit, ListedUnitFile, is_restarting, unit_files, unit_states};
 use crate::read::{Sources, Why};
 
 /// Nobody waits for a whole snapshot: a busy service manager may take its time, as without an answer all units are unknown.
@@ -85,7 +85,7 @@ fn lasting<'a>(name: &str, active: &'a str, sub: &'a str) -> Option<&'a str> {
             Some("running")
         }
         ("service", "active", "exited") => Some("done"),
-        ("service", "activating", "auto-restart") => Some("restarting again and again"),
+        ("service", "activating", sub) if is_restarting(sub) => Some("restarting again and again"),
         ("service", ..) => None,
         (_, "active", _) => Some("active"),
         _ => None,
@@ -131,6 +131,12 @@ mod tests {
                 "nginx.service",
                 "activating",
                 "auto-restart",
+                Some("restarting again and again"),
+            ),
+            (
+                "nginx.service",
+                "activating",
+                "auto-restart-queued",
                 Some("restarting again and again"),
             ),
             ("networking.service", "active", "exited", Some("done")),
