@@ -105,7 +105,7 @@ fn what_cannot_be_looked_at_is_named() {
 /// Without `xino` a file of an overlay has the device and inode number of its layer, and a directory those of the overlay.
 #[test]
 fn files_of_all_layers_of_an_overlay_are_found() {
-    let test_dir = TestDir::new("layers");
+    let test_dir = TestDir::new();
     let script = "mount -t tmpfs none \"$1\"; cd \"$1\"; mkdir a b m; mount -t tmpfs none a; mount -t tmpfs none b
         mkdir b/u a/u; rmdir a/u; for layer in a b/u; do head -c 100000 /dev/zero >$layer/f-${layer#*/}; ln $layer/f* $layer/g-${layer#*/}; done
         mkdir b/w m/other; mount -t overlay none -o lowerdir=a,upperdir=b/u,workdir=b/w,xino=off m
@@ -142,7 +142,7 @@ fn files_of_all_layers_of_an_overlay_are_found() {
 
 #[test]
 fn file_with_an_old_time_of_writing_is_recent() {
-    let test_dir = TestDir::new("replaced");
+    let test_dir = TestDir::new();
     test_dir.make("touch -d 2001-02-03 old; cp -p old new; touch written");
     let found = lines(&look(&["recent-files", test_dir.text(), "60", "9"]));
     assert_eq!(found.len(), 3, "{found:?}");
@@ -275,7 +275,7 @@ fn a_directory_without_certificates_is_named() {
         "{said}"
     );
     // As those of certbot in live/, which lead to archive/.
-    let archive = TestDir::new("archive");
+    let archive = TestDir::new();
     fs::write(archive.0.join("c.pem"), FORGING).unwrap();
     for (name, expect) in [
         ("a.pem", "1 link was not followed"),
