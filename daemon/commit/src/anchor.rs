@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use remit_sys::{NOBODYS, open_private};
 
@@ -34,6 +35,17 @@ impl Anchor {
             is_fresh,
             beside: OnceCell::new(),
         })
+    }
+
+    pub fn is_read_only(&self) -> io::Result<bool> {
+        let flags = fstatvfs(&self.fd)?.flags();
+        Ok(flags.contains(FsFlags::ST_RDONLY))
+    }
+
+    /// Returns true if its private directory can be removed, or is not there.
+    pub fn can_be_cleared(&self) -> bool {
+        let beside = self.beside();
+        beside.is_ok_and(|beside| beside.is_none() || self.is_read_only().is_ok_and(|is| !is))
     }
 
     /// Returns the private directory, if this commit has made it.

@@ -81,12 +81,14 @@ pub fn recover(
             break;
         }
         let gone = JournalFile::open(state, &id).map(|one| {
-            // Those that do not fit are for the next day. One of a file system that is away takes the turn of no other.
+            // Those that do not fit are for the next day. One of a file system that is away or read-only takes the turn of
+            // no other.
             one.and_then(|(journal, mut read)| {
                 let before = left;
                 Tree::take(&read.plan, &mut left).ok()?;
-                let (_, lost) = tree.reachable(&read, &journal.id, &journal.kept);
-                if !lost.iter().all(Failure::is_changed) {
+                let (operations, lost) = tree.reachable(&read, &journal.id, &journal.kept);
+                let is_there = lost.iter().all(Failure::is_changed);
+                if !is_there || !operations.iter().all(|one| one.anchor.can_be_cleared()) {
                     left = before;
                     return None;
                 }
@@ -102,12 +104,11 @@ pub fn recover(
             Err(error) => wrong.push(unusable(&id, &error)),
         }
     }
-    let mut all = Vec::new();
+    let (mut all, mut done) = (Vec::new(), Vec::new());
     for (journal, read) in &opened {
         let (operations, lost) = tree.reachable(read, &journal.id, &journal.kept);
         match lost.iter().find(|failure| !failure.is_changed()) {
-            // It keeps no other commit from its paths, and goes with the next recovery.
-            Some(_) if read.phase == Phase::Gone => {}
+            Some(failure) if read.phase == Phase::Gone => done.push(later(failure.to_string())),
             Some(failure) => wrong.push(failure.to_string()),
             None => all.push((journal, read, operations, lost)),
         }
@@ -126,7 +127,6 @@ pub fn recover(
         all.iter().flat_map(|(.., operations, _)| operations),
         None,
     )?;
-    let mut done = Vec::new();
     for (journal, read, mut operations, lost) in all {
         if matches!(read.phase, Phase::Undoing | Phase::Undone) {
             operations.reverse();
@@ -147,6 +147,7 @@ pub fn recover(
                 )),
                 Err(failure) => wrong.push(format!("{line}; {failure}")),
             },
+            End::Mixed(line) if read.phase == Phase::Gone => done.push(later(line)),
             End::Mixed(line)
             | End::Busy(line)
             | End::Locked(line)
@@ -160,6 +161,11 @@ pub fn recover(
         (true, false) => End::Done(format!("recovered: {}", lines(&done))),
         (false, _) => End::Mixed(lines(&wrong)),
     })
+}
+
+/// Says so of a commit that is forgotten: what is left of it keeps no other commit from its paths.
+fn later(why: String) -> String {
+    format!("{why}; it goes with the next recovery")
 }
 
 /// Says what helps if trying again does not: the journal is damaged or of another release, or was lost.

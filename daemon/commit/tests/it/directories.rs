@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount};
 use remit_plan::{Action, Edit, Journal, Phase, PlanDirectories};
 
 use crate::forgotten::age;
@@ -207,6 +208,11 @@ impl Data {
         nix::mount::umount(&at("data")).unwrap();
     }
 
+    fn remount(flags: MsFlags) {
+        let none = None::<&str>;
+        mount(none, &at("data"), none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+    }
+
     /// Commits a plan on both disks.
     fn committed(file: &str) -> String {
         put("etc/a", b"old", 0o644, 0);
@@ -265,8 +271,8 @@ fn mount_that_a_user_can_move_away_keeps_no_recovery_from_its_end() {
     for path in ["etc/app", "etc/app/mine"] {
         chown(at(path), Some(1000), Some(1000)).unwrap();
     }
-    let moved = nix::mount::MsFlags::MS_BIND;
-    nix::mount::mount(
+    let moved = MsFlags::MS_BIND;
+    mount(
         Some(&at("data")),
         &beneath,
         None::<&str>,
@@ -309,18 +315,30 @@ fn undo_is_forgotten_with_the_old_files_of_all_its_file_systems() {
     let _scene = Scene::new(MEMORY);
     let data = Data::new();
     let private = |id: &str| at(&format!("data/.remit-{id}"));
-    for is_interrupted in [false, true] {
+    for (is_interrupted, is_read_only) in
+        [(false, false), (true, false), (false, true), (true, true)]
+    {
         let id = Data::committed("data/b");
         assert!(private(&id).exists());
         match is_interrupted {
             true => set_phase(&id, Phase::Gone),
             false => age(&id),
         }
-        Data::unmount();
+        let before = phase(&id);
+        match is_read_only {
+            true => Data::remount(MsFlags::MS_RDONLY),
+            false => Data::unmount(),
+        }
         // It keeps no other commit from its paths.
-        recover().is_done();
-        assert!(journal(&id).exists());
-        data.mount();
+        let recovered = recover();
+        recovered.is_done();
+        let is_named = recovered.text.contains("it goes with the next recovery");
+        assert_eq!(is_named, is_interrupted, "{}", recovered.text);
+        assert_eq!(phase(&id), before);
+        match is_read_only {
+            true => Data::remount(MsFlags::empty()),
+            false => data.mount(),
+        }
         recover().is_done();
         assert!(kept().is_empty());
         assert!(!private(&id).exists());
