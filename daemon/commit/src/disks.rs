@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, fstatfs};
-use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::sys::statvfs::fstatvfs;
 use remit_plan::Entry;
 use remit_sys::sys;
 
@@ -13,8 +13,21 @@ use crate::tree::{Operation, about};
 
 const EXFAT: FsType = FsType(0x2011_bab0);
 
+/// Fails if a file system is read-only.
+pub fn check_writable(operations: &[Operation<'_>]) -> Result<(), String> {
+    operations.iter().try_for_each(|operation| {
+        let why = match operation.anchor.is_read_only() {
+            Ok(false) => return Ok(()),
+            Ok(true) => "its file system is read-only".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(about(operation.entry, why))
+    })
+}
+
 /// Fails if a file system cannot take what is new in it, or could not undo it.
 pub fn check(operations: &[Operation<'_>]) -> Result<(), String> {
+    check_writable(operations)?;
     let mut needed: Vec<(u64, u64, u64, &Operation<'_>)> = Vec::new();
     for operation in operations {
         if let (Some(held), Some(parent)) = (&operation.held, &operation.parent) {
@@ -45,9 +58,6 @@ pub fn check(operations: &[Operation<'_>]) -> Result<(), String> {
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         let inodes = disk.files_available();
         match () {
-            () if disk.flags().contains(FsFlags::ST_RDONLY) => {
-                return Err(about(entry, "its file system is read-only"));
-            }
             () if free < bytes => {
                 return Err(about(
                     entry,

@@ -10,6 +10,7 @@ use std::fs::File;
 use remit_plan::Direction::Undo;
 use remit_plan::{Journal, Kind, Phase, UndoMark};
 
+use crate::disks;
 use crate::failure::Failure;
 use crate::journal::JournalFile;
 use crate::locks;
@@ -107,6 +108,8 @@ fn all(
         operation.check_slot(journal)?;
     }
     check_directories(&operations, Undo)?;
+    // Otherwise neither its steps nor the way back would work.
+    disks::check_writable(&operations)?;
     let of = |operations: &[Operation<'_>]| operations.iter().map(|one| one.at).collect();
     let whole = operations.iter().filter(|one| one.is_whole);
     let found = [

@@ -310,6 +310,25 @@ fn partial_undo_is_not_over_while_a_file_system_is_away() {
     }
 }
 
+/// Its way back could not end either, and no other commit starts before a recovery has worked.
+#[test]
+fn undo_on_a_read_only_file_system_is_refused_before_anything_changes() {
+    let _scene = Scene::new(MEMORY);
+    let _data = Data::new();
+    let id = Data::committed("data/b");
+    for undo in [undo, undo_with_contents] {
+        Data::remount(MsFlags::MS_RDONLY);
+        undo(&id).is_refused("data/b': its file system is read-only");
+        assert_eq!(phase(&id), Phase::Kept);
+        recover().is_done();
+        assert_eq!([read("etc/a"), read("data/b")], [b"new", b"new"]);
+        Data::remount(MsFlags::empty());
+    }
+    undo(&id).is_done();
+    assert_eq!([read("etc/a"), read("data/b")], [b"old", b"old"]);
+    assert!(kept().is_empty());
+}
+
 #[test]
 fn undo_is_forgotten_with_the_old_files_of_all_its_file_systems() {
     let _scene = Scene::new(MEMORY);
