@@ -22,7 +22,7 @@ use remit_wire::outcome::JobReport;
 use remit_wire::{HistoryQuery, Reply, Request, Run};
 
 use super::plans::{PlanFixture, commit, commit_process, edit, exit, gives, id_of, many, plan};
-use super::scene::{approve, does, options, until};
+use super::scene::{approve, asks, does, options, until};
 
 /// `#64002` commits beneath `watched` without an approval, but somebody has to confirm it.
 pub(super) const RULES: &str = r##"
@@ -290,6 +290,43 @@ fn of_two_commits_the_confirmed_one_stays() {
     assert_eq!(page.entries[0].verdict, "confirmed", "{page:?}");
     is_undone(&fixture, "watched/a");
     assert_eq!(fixture.read("watched/b"), "new");
+}
+
+/// Until its first step the journal does not say that it runs.
+#[test]
+fn commit_that_a_person_undoes_cannot_be_confirmed() {
+    own_sessions();
+    let fixture = PlanFixture::with_rules(options(), &RULES.replace("10s", "10min"));
+    let daemon = &fixture.daemon;
+    let mut caller = Caller::new(daemon, &user_a());
+    for round in 0..20 {
+        let bundle = many(&fixture, "watched", round);
+        assert_eq!(exit(&fixture.commits(&bundle)), Some(0));
+        let login = login!(now());
+        let (job, _) = asks(&mut caller, "plan.undo", &[("id", &id_of(&bundle))]);
+        approve(daemon, job).expect("the approver can");
+        let mut undo = None;
+        until("it runs or is over", || {
+            undo = commit_process(daemon).map(Pid::from_raw);
+            undo.is_some() || unconfirmed(daemon).is_empty()
+        });
+        let stopped = undo.filter(|undo| {
+            kill(*undo, Signal::SIGSTOP).is_ok() && commit_process(daemon) == Some(undo.as_raw())
+        });
+        if let Some(undo) = stopped {
+            let said = login.confirms(daemon, &admin(), &id_of(&bundle));
+            kill(undo, Signal::SIGCONT).expect("it is stopped");
+            let why = said.unwrap_err();
+            let words = format!("not confirmed: job {} undoes commit", job.short());
+            assert!(why.contains(&words), "{why}");
+        }
+        assert_eq!(exit(&caller.end_of(job)), Some(0));
+        assert!(fixture.tree("watched").is_empty());
+        if stopped.is_some() {
+            return;
+        }
+    }
+    panic!("no undo can be stopped");
 }
 
 /// The undo would find another file than its commit made, and leave it; the undo of the later one would bring the first back.

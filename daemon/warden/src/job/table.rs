@@ -22,7 +22,8 @@ pub use crate::job::live::{Job, Start};
 use crate::job::plan_checks::PlanChecks;
 use crate::job::recently_ended::EndedJobs;
 use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Parked, Waiting};
-use crate::request::Draft;
+use crate::request::file_change::Undo;
+use crate::request::{Draft, Plan};
 use crate::sandbox::ConfinedBase;
 
 /// All jobs, from the waiting request to the recorded end. The event loop uses serial numbers, clients use job ids.
@@ -261,11 +262,23 @@ impl Jobs {
         self.serials.contains_key(&job) || self.ended().any(|meta| meta.job == job)
     }
 
+    /// Returns the plans of all that runs, or is about to.
+    fn running(&self) -> impl Iterator<Item = &Plan> {
+        let live = self.all::<Job>().map(|(_, job)| &*job.plan);
+        let parked = self.all::<Parked>().map(|(_, parked)| &*parked.plan);
+        live.chain(parked)
+    }
+
     /// Returns whether a commit, an undo or a recovery of files runs, or is about to.
     pub fn has_commit(&self) -> bool {
-        let live = self.all::<Job>().map(|(_, job)| &job.plan);
-        let parked = self.all::<Parked>().map(|(_, parked)| &parked.plan);
-        live.chain(parked).any(|plan| plan.commit_use().is_some())
+        self.running().any(|plan| plan.commit_use().is_some())
+    }
+
+    /// Returns the job that undoes this commit, or is about to.
+    pub fn undo_of(&self, commit: &str) -> Option<JobId> {
+        let undone = |plan: &Plan| plan.bound.undo.as_ref().map(Undo::id) == Some(commit);
+        let mut running = self.running();
+        running.find(|plan| undone(plan)).map(|plan| plan.job)
     }
 
     /// Returns whether this user may name the job: it runs, waits for a slot or an approval, or has ended.
@@ -468,6 +481,34 @@ pub mod tests {
         }
         let asked: Vec<u32> = jobs.subjects().map(Subject::uid).collect();
         assert_eq!(asked, [64_001]);
+    }
+
+    /// Its journal says so only once all paths are opened and compared.
+    #[test]
+    fn undo_is_known_from_its_start() {
+        const COMMIT: &str = "0123456789abcdef0123456789abcdef";
+        let scene = Scene::undoes();
+        let undo = || Box::new(scene.undo(COMMIT, &[]));
+        let mut waiting = Jobs::default();
+        waiting.queue(Waiting::new(undo(), 0));
+        let mut running = Jobs::default();
+        let since = Instant::now();
+        running.insert(1, parked(&Scene::new(), 1000));
+        running.insert(
+            2,
+            Parked {
+                since,
+                plan: undo(),
+            },
+        );
+        let other = COMMIT.replace('0', "f");
+        for (jobs, commit, expect) in [
+            (&waiting, COMMIT, None),
+            (&running, COMMIT, Some(JobId([3; 16]))),
+            (&running, &other, None),
+        ] {
+            assert_eq!(jobs.undo_of(commit), expect);
+        }
     }
 
     #[test]

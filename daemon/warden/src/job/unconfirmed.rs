@@ -199,6 +199,13 @@ fn try_confirm(
         .map(String::from);
     let mut one = choose(cx.confirmations.all.iter(), id.as_deref())?.clone();
     one.may_confirm(by, gids, session)?;
+    // Its journal says so only once all paths are opened and compared.
+    if let Some(job) = cx.jobs.undo_of(&one.commit) {
+        let (commit, job) = (one.short(), job.short());
+        let text = format!("not confirmed: job {job} undoes commit {commit}");
+        let next = "if the undo fails, confirm it again";
+        return Err(Refusal::new(Code::Busy, text).next(next));
+    }
     let unsaved = |one: &Unconfirmed, why: String| {
         let text = format!(
             "not confirmed, commit {} is still undone: {why}",
