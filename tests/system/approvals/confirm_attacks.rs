@@ -180,6 +180,7 @@ fn while_an_undo_has_failed_only_its_own_undo_starts() {
     assert!(other.message.contains(&id[..12]), "{other:?}");
     let late = approve(&fixture.daemon, waiting).unwrap_err();
     assert!(late.message.contains(&id[..12]), "{late:?}");
+    assert!(late.message.contains("it still waits"), "{late:?}");
     assert!(!fixture.path("files/c").exists());
 
     // As the commit left it.
@@ -190,6 +191,30 @@ fn while_an_undo_has_failed_only_its_own_undo_starts() {
     assert_eq!(exit(&end), Some(0), "{end:?}");
     is_undone(&fixture, "watched/a");
     assert_eq!(exit(&fixture.commits(&free)), Some(0));
+    approve(&fixture.daemon, waiting).expect("no approval is used up");
+    assert_eq!(exit(&caller.end_of(waiting)), Some(0));
+}
+
+/// It would meet the lock of the journals, and be over.
+#[test]
+fn approval_is_not_used_up_while_another_commit_runs() {
+    let fixture = lay();
+    let mut caller = Caller::new(&fixture.daemon, &user_a());
+    let waiting = fixture.asks(&mut caller, &plan(&[fixture.write("files/c", "new")]));
+    let (_caller, pid) = stopped_commit(&fixture);
+    let refusal = approve(&fixture.daemon, waiting).unwrap_err();
+    assert_eq!(refusal.code, Code::Busy, "{refusal:?}");
+    let says = |words| refusal.message.contains(words);
+    assert!(
+        says("another commit") && says("it still waits"),
+        "{refusal:?}"
+    );
+    assert!(fixture.daemon.records("approved").is_empty());
+    stop(pid, Signal::SIGCONT);
+    until("it can be approved", || {
+        approve(&fixture.daemon, waiting).is_ok()
+    });
+    assert_eq!(exit(&caller.end_of(waiting)), Some(0));
 }
 
 /// Has a recovery run, as B can: it stops a commit of its own.

@@ -29,7 +29,7 @@ use crate::job::context::RequestCx;
 use crate::job::ended;
 use crate::job::life::Event;
 use crate::job::queue;
-use crate::job::recheck::{Check, recheck};
+use crate::job::recheck::{Check, Condition, recheck};
 use crate::job::start::{self, Admission};
 use crate::request::{Approved, ApprovedBy, Draft};
 use crate::startup::fault::{self, Point};
@@ -274,7 +274,12 @@ fn finish_approval(
             end::end_request(&mut cx.job, serial, over);
             return Err(refusal);
         }
-        Err(unmet) => return Err(unmet.refusal),
+        Err(unmet) => {
+            if unmet.condition == Condition::Recovered {
+                cx.job.commits.retry_for_request();
+            }
+            return Err(unmet.refusal);
+        }
     }
     let is_last = request.missing() <= 1;
     let queued = match is_last {

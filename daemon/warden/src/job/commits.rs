@@ -18,7 +18,7 @@ pub const LOCK_IS_BUSY: i32 = 75;
 pub const TABLES_ARE_LOCKED: i32 = 6;
 /// Exit status of a commit whose files are changed, and whose journal a recovery has to finish.
 pub const NEEDS_RECOVERY: i32 = 5;
-/// After this time a request may start a failed recovery again.
+/// After this time a request or an approval may start a failed recovery again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// After this time an undo that is due starts a failed recovery again.
 const FOR_UNDO: Duration = Duration::from_secs(60);
@@ -81,8 +81,9 @@ impl Commits {
     ) -> Result<(), Refusal> {
         let is_commit = command.is_some_and(Command::is_commit);
         let may_start = self.may_start(command, is_to_be_confirmed, policy);
-        let failed = self.failed.as_ref().filter(|_| is_commit);
-        self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > AGAIN);
+        if is_commit {
+            self.retry_for_request();
+        }
         self.has_any |= is_commit;
         may_start
     }
@@ -206,8 +207,17 @@ impl Commits {
 
     /// Has a recovery that failed start again, for an undo that is due and whose commit was interrupted.
     pub fn retry_for_undo(&mut self) {
+        self.retry_after(FOR_UNDO);
+    }
+
+    /// Has a recovery that failed start again, for a request or an approval that it keeps from its start.
+    pub fn retry_for_request(&mut self) {
+        self.retry_after(AGAIN);
+    }
+
+    fn retry_after(&mut self, pause: Duration) {
         let failed = self.failed.as_ref();
-        self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > FOR_UNDO);
+        self.is_due |= failed.is_some_and(|(_, at)| at.elapsed() > pause);
     }
 
     /// The recovery that was started, until its end is recorded.
@@ -365,11 +375,17 @@ args.id = { type = "string" }
         assert!(!commits.is_in_the_way() && commits.has_failed());
         assert!(commits.running().is_none());
         // Not at once: it would be started again and again.
-        commits.retry_for_undo();
-        assert!(!commits.is_due());
-        commits.failed = Some((String::new(), Instant::now() - FOR_UNDO));
-        commits.retry_for_undo();
-        assert!(commits.is_due() && commits.take_due().is_some());
+        for (pause, retry) in [
+            (AGAIN, Commits::retry_for_request as fn(&mut Commits)),
+            (FOR_UNDO, Commits::retry_for_undo),
+        ] {
+            commits.failed = Some((String::new(), Instant::now()));
+            retry(&mut commits);
+            assert!(!commits.is_due());
+            commits.failed = Some((String::new(), Instant::now() - pause));
+            retry(&mut commits);
+            assert!(commits.is_due() && commits.take_due().is_some());
+        }
         commits.on_start(Ok(job));
         // One that was stopped is no try.
         commits.on_recorded(job, &ending(State::Cancelled, None));

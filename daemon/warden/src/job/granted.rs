@@ -163,18 +163,28 @@ fn bind_unnoted(
 
 /// Fails unless this plan may start now, if it commits or undoes changes of files.
 pub fn may_commit(cx: &RequestCx<'_>, plan: &Plan) -> Result<(), Refusal> {
-    let policy = &cx.policies.live.policy;
-    let is_to_be_confirmed = plan.bound.confirm.is_some();
-    let commits = &cx.job.commits;
     if *plan.basis() == Basis::Unconfirmed {
         // It is in the way of the others.
-        return commits.may_start_own(plan.definition(), policy);
+        let policy = &cx.policies.live.policy;
+        return cx.job.commits.may_start_own(plan.definition(), policy);
     }
-    commits.may_start(plan.definition(), is_to_be_confirmed, policy)?;
-    let uid = plan.requester.subject.uid();
-    let confirmations = &cx.job.confirmations;
-    confirmations.may_start(plan.commit_use(), uid, plan.call(), &plan.bound)?;
-    check_unfollowed(&cx.job, &plan.bound)
+    may_commit_draft(cx, plan, plan.definition())
+}
+
+/// As [`may_commit`], of a draft of this command.
+pub fn may_commit_draft(
+    cx: &RequestCx<'_>,
+    draft: &Draft,
+    command: Option<&Command>,
+) -> Result<(), Refusal> {
+    let (job, bound) = (&cx.job, &draft.bound);
+    let (is_to_be_confirmed, policy) = (bound.confirm.is_some(), &cx.policies.live.policy);
+    job.commits.may_start(command, is_to_be_confirmed, policy)?;
+    let used = command.and_then(Command::commit_use);
+    let uid = draft.requester.subject.uid();
+    job.confirmations
+        .may_start(used, uid, draft.call(), bound)?;
+    check_unfollowed(job, bound)
 }
 
 /// Fails for the undo of a commit whose commands are not over, or that still runs and has some: they would start on the old

@@ -2,6 +2,7 @@
 //! one table has what holds where. A condition that is met at one stage says nothing about the next.
 
 mod difference;
+mod in_the_way;
 mod looked;
 #[cfg(test)]
 mod tests;
@@ -91,7 +92,8 @@ pub enum Condition {
     Effects,
     /// Its plan changes nothing that is protected now.
     Unprotected,
-    /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed.
+    /// No interrupted commit has to be recovered first, and no commit undone that nobody confirmed. The last approval is not
+    /// used up either while another one runs.
     Recovered,
     /// A copy of the machine is free, if it runs on one. At other stages it has its copy, as its slot.
     Copies,
@@ -127,6 +129,7 @@ const fn conditions(at: At) -> &'static [Condition] {
             Unpaused,
             Required,
             Open,
+            Recovered,
         ],
         At::Turn => &[
             Grant,
@@ -197,6 +200,7 @@ impl Unmet {
                 | Condition::Open
                 | Condition::Unpaused
                 | Condition::Required
+                | Condition::Recovered
         )
     }
 }
@@ -374,7 +378,10 @@ fn meets(cx: &RequestCx<'_>, condition: Condition, job: &mut Check<'_>) -> Resul
                 .and_then(|(before, now)| difference::of_effects(&before.does, &now.does)),
         ),
         Condition::Unprotected => is_unprotected(cx, job),
-        Condition::Recovered => job.plan().map_or(Ok(()), |plan| may_commit(cx, plan)),
+        Condition::Recovered => match job {
+            Check::Approving(request, ..) => in_the_way::may_start_once_approved(cx, request),
+            _ => job.plan().map_or(Ok(()), |plan| may_commit(cx, plan)),
+        },
         Condition::Copies => check_copy(cx.job.jobs, job.draft()),
     }
 }

@@ -40,7 +40,7 @@ const TABLE: [(C, &str); 22] = [
     (C::Loose, ". . x . x . ."),
     (C::Effects, ". . x . x . ."),
     (C::Unprotected, ". . x x x . ."),
-    (C::Recovered, ". x . x x . ."),
+    (C::Recovered, ". x x x x . ."),
     (C::Copies, ". . . x . . ."),
 ];
 
@@ -99,6 +99,7 @@ fn unmet_condition_decides_the_end() {
         (C::Sandbox, State::NotStarted, "no; it never ran", true),
         (C::Unpaused, State::NotStarted, "no; it never ran", false),
         (C::Required, State::NotStarted, "no; it never ran", false),
+        (C::Recovered, State::NotStarted, "no; it never ran", false),
         (C::Copies, State::NotStarted, "no; it never ran", true),
         (C::Deadline, State::Expired, "no; it never ran", true),
         (C::Grant, State::Denied, "no; it never ran", true),
