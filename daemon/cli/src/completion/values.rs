@@ -53,7 +53,7 @@ impl ValueCompleter for Values {
             (Self::ArgumentsOrPrograms | Self::ChangesOrArguments, Some(name)) => {
                 arguments(typed.runtime(), name)
             }
-            (values, _) => values.of_daemon(typed.runtime(), begin.to_owned()),
+            (values, _) => values.of_daemon(typed.runtime()),
         };
         let found = found.unwrap_or_default();
         let fitting = found
@@ -72,13 +72,11 @@ impl ValueCompleter for Values {
 }
 
 impl Values {
-    fn of_daemon(self, runtime: Runtime, begin: String) -> Option<Vec<Candidate>> {
+    fn of_daemon(self, runtime: Runtime) -> Option<Vec<Candidate>> {
         match self {
-            Self::Commands => commands(runtime, begin, None),
-            Self::Reads => commands(runtime, begin, Some(Effect::Read)),
-            Self::Changes | Self::ChangesOrArguments => {
-                commands(runtime, begin, Some(Effect::Change))
-            }
+            Self::Commands => commands(runtime, None),
+            Self::Reads => commands(runtime, Some(Effect::Read)),
+            Self::Changes | Self::ChangesOrArguments => commands(runtime, Some(Effect::Change)),
             Self::Jobs => jobs(runtime, |_| true),
             Self::LiveJobs => jobs(runtime, |state| {
                 state == State::Running || state.is_waiting()
@@ -108,12 +106,13 @@ fn asked(runtime: &Runtime, request: Request) -> Option<Reply> {
     client.call(request, |_| ()).ok()
 }
 
-fn access(runtime: Runtime, name: Option<String>, query: Option<String>) -> Option<AccessReport> {
+fn access(runtime: Runtime, name: Option<String>) -> Option<AccessReport> {
     let access = Access {
         argv: None,
         profile: None,
         name,
-        query,
+        // It finds words, and not all of them: a beginning of a name is searched for here.
+        query: None,
     };
     soon(move || match asked(&runtime, Request::Access(access))? {
         Reply::Access(report) => Some(report),
@@ -121,9 +120,8 @@ fn access(runtime: Runtime, name: Option<String>, query: Option<String>) -> Opti
     })
 }
 
-fn commands(runtime: Runtime, begin: String, effect: Option<Effect>) -> Option<Vec<Candidate>> {
-    let query = Some(begin).filter(|begin| !begin.is_empty());
-    let Some(report) = access(runtime, None, query) else {
+fn commands(runtime: Runtime, effect: Option<Effect>) -> Option<Vec<Candidate>> {
+    let Some(report) = access(runtime, None) else {
         let own = builtin::COMMANDS.iter();
         let own = own.filter(|_| effect != Some(Effect::Change));
         return Some(
@@ -138,7 +136,7 @@ fn commands(runtime: Runtime, begin: String, effect: Option<Effect>) -> Option<V
 }
 
 fn arguments(runtime: Runtime, name: String) -> Option<Vec<Candidate>> {
-    let report = access(runtime, Some(name), None)?;
+    let report = access(runtime, Some(name))?;
     let command = report.commands.first()?;
     let keys = command.usage.split(' ').skip(1).filter_map(|word| {
         let (key, _) = word.trim_start_matches('[').split_once('=')?;
