@@ -39,6 +39,8 @@ const PING: Duration = Duration::from_secs(5);
 /// What mcp-shim waits if the call does not say.
 const WAIT_DEFAULT: Duration = Duration::from_secs(20);
 const WAIT_LONGEST: Duration = Duration::from_secs(50);
+/// Time in which mcp-shim answers a call that does not wait for a job: it also stops one, or finds a daemon that restarts.
+const UNWAITED: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
@@ -266,7 +268,7 @@ fn limit(call: &HostCall, arguments: &Map<String, Value>) -> Duration {
         "run" | "change" | "job" => wait_ms(arguments).unwrap_or(WAIT_DEFAULT),
         // It waits for a program, its extraction and its checks.
         "plan" => WAIT_LONGEST,
-        _ => Duration::ZERO,
+        _ => UNWAITED,
     };
     wait + SLACK
 }
@@ -319,6 +321,24 @@ mod tests {
             let arguments = with_wait(&call, now - Duration::from_secs(3), now);
             let wait = arguments.get("wait_ms").and_then(Value::as_u64);
             assert_eq!(wait, expect, "{call:?}");
+        }
+    }
+
+    #[test]
+    fn host_has_as_long_as_its_shim_may_take() {
+        for (tool, arguments, seconds) in [
+            ("run", json!({}), 30),
+            ("run", json!({"wait_ms": 900_000}), 60),
+            ("job", json!({"wait_ms": 0}), 10),
+            ("plan", json!({}), 60),
+            ("job_stop", json!({}), 40),
+            ("access", json!({}), 40),
+            ("host", json!({}), 40),
+            ("history", json!({}), 40),
+        ] {
+            let call = call(tool, arguments, None);
+            let limit = limit(&call, &call.arguments);
+            assert_eq!(limit, Duration::from_secs(seconds), "{call:?}");
         }
     }
 

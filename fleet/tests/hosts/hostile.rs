@@ -144,7 +144,7 @@ fn silent_host_after_hello_ends_by_the_deadline() {
     stage.set_host("web1", &hello);
     let mut client = stage.client();
     let start = Instant::now();
-    let why = client.refusal("access", json!({}));
+    let why = client.refusal("job", json!({"job_id": "ab", "wait_ms": 0}));
     assert!(why.starts_with("web1: no answer within 10 s"), "{why}");
     let why = client.refusal("run", json!({"argv": ["x"], "wait_ms": 1}));
     assert!(
