@@ -1,5 +1,6 @@
 //! Groups the answers of many hosts by what is the same. Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -68,9 +69,19 @@ pub struct Group {
     pub has_other_ids: bool,
 }
 
+impl Group {
+    /// Returns true for a refusal, or a job that ended otherwise than with exit status 0.
+    fn has_failed(&self) -> bool {
+        let state = self.facts.get("state").and_then(Value::as_str);
+        let has_ended = state.is_some_and(|state| !OPEN.contains(&state));
+        self.is_error || has_ended && self.facts.get("exit") != Some(&Value::from(0))
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub struct Grouped {
-    /// The largest first, then by their first host.
+    /// The largest first, then those that failed, then by their first host. The first of all is one of the largest: the
+    /// others are shown as the difference from it.
     pub groups: Vec<Group>,
     /// Reasons, each with its hosts.
     pub unreachable: Vec<(String, Vec<String>)>,
@@ -156,7 +167,10 @@ pub fn group(outcomes: impl IntoIterator<Item = (String, Outcome)>, fold: Fold) 
     // Stable: groups of one size stay in the order of hosts.
     grouped
         .groups
-        .sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
+        .sort_by_key(|group| Reverse(group.hosts.len()));
+    if let [_, others @ ..] = &mut *grouped.groups {
+        others.sort_by_key(|group| (Reverse(group.hosts.len()), !group.has_failed()));
+    }
     grouped
 }
 
@@ -346,9 +360,9 @@ mod tests {
             ("d", ran("4", 1, "y\n")),
             ("e", ran("5", 0, "y")),
         ]);
-        assert_eq!(hosts(&found), ["b c e", "a", "d"]);
+        assert_eq!(hosts(&found), ["b c e", "d", "a"]);
         assert_eq!(
-            (found.asked, found.groups[2].facts["exit"].as_i64()),
+            (found.asked, found.groups[1].facts["exit"].as_i64()),
             (5, Some(1))
         );
         assert_eq!(
@@ -388,7 +402,7 @@ mod tests {
         };
         assert_eq!(grouped(outcomes()).groups.len(), 5);
         let found = folded_by(outcomes(), Fold::Numbers);
-        assert_eq!(hosts(&found), ["a b", "c", "d", "e"]);
+        assert_eq!(hosts(&found), ["a b", "d", "c", "e"]);
         assert!(found.groups[0].has_other_numbers);
         assert!(!found.groups[1].has_other_numbers);
         assert_eq!(found.groups[0].texts["stdout"], disks("252G", "71%"));
@@ -415,12 +429,12 @@ mod tests {
             ("c", runs("3")),
             ("d", answer(killed)),
         ]);
-        assert_eq!(hosts(&found), ["b c", "a", "d"]);
+        assert_eq!(hosts(&found), ["b c", "d", "a"]);
         let jobs = [("b".to_owned(), json!("2")), ("c".to_owned(), json!("3"))];
         assert_eq!(found.groups[0].jobs, jobs);
-        assert_eq!(found.groups[1].jobs, [("a".to_owned(), json!("1"))]);
+        assert_eq!(found.groups[2].jobs, [("a".to_owned(), json!("1"))]);
         assert_eq!(
-            found.groups[2].jobs,
+            found.groups[1].jobs,
             [],
             "it has ended, and its output is all here"
         );

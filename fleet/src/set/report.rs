@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use remit_common::names::JobId;
 use serde_json::{Map, Value, json};
 
 use super::end;
@@ -24,7 +25,7 @@ pub fn report(set: &Set, budget: usize) -> Map<String, Value> {
     let size = size(&own);
     let outcomes = set.hosts().iter().zip(board.outcomes);
     let outcomes = outcomes.filter_map(|(host, outcome)| {
-        let outcome = outcome?.map(|answered| without_approval(answered.result));
+        let outcome = outcome?.map(|answered| without_undo(without_approval(answered.result)));
         Some((host.to_string(), outcome))
     });
     let grouped = group::group(outcomes, Fold::Exact);
@@ -39,7 +40,7 @@ fn own(set: &Set, board: &Board, budget: usize) -> Map<String, Value> {
     let lists = HostLists::new(set.hosts(), board);
     let id = set.id.to_string();
     let (state, next) = state(&id, board, set.order());
-    let with = |names| {
+    let with = |failed, names| {
         let mut own = Map::from_iter([
             ("set".to_owned(), json!(id)),
             ("state".to_owned(), json!(state)),
@@ -50,18 +51,23 @@ fn own(set: &Set, board: &Board, budget: usize) -> Map<String, Value> {
             ),
             ("next".to_owned(), json!(next)),
         ]);
-        lists.add(&mut own, names);
+        lists.add(&mut own, failed, names);
         own
     };
-    with(largest(0, set.hosts().len(), |names| {
-        size(&with(names)) <= budget
-    }))
+    let all = set.hosts().len();
+    // A host that failed is named before all others.
+    let failed = largest(0, all, |failed| size(&with(failed, 0)) <= budget);
+    with(
+        failed,
+        largest(0, all, |names| size(&with(failed, names)) <= budget),
+    )
 }
 
 /// Hosts by what has become of their requests.
 struct HostLists<'a> {
+    failed: Vec<&'a str>,
     stages: [(&'static str, Vec<&'a str>); 3],
-    digests: BTreeMap<&'a str, &'a str>,
+    ids: [(&'static str, BTreeMap<&'a str, &'a str>); 2],
 }
 
 impl<'a> HostLists<'a> {
@@ -71,25 +77,28 @@ impl<'a> HostLists<'a> {
             all.filter_map(|(host, stage)| (*stage == wanted).then_some(host.as_str()))
                 .collect()
         };
-        let digests = hosts.iter().zip(&board.outcomes);
-        let digests = digests.filter_map(|(host, outcome)| {
-            let data = &outcome.as_ref()?.as_ref().ok()?.result.data;
-            let digest = data.get("approval")?.get("digest")?.as_str()?;
-            Digest::parse(digest).map(|_| (host.as_str(), digest))
-        });
+        let ids = |find: fn(&Map<String, Value>) -> Option<&str>| -> BTreeMap<&str, &str> {
+            let all = hosts.iter().zip(&board.outcomes);
+            all.filter_map(|(host, outcome)| {
+                let data = &outcome.as_ref()?.as_ref().ok()?.result.data;
+                Some((host.as_str(), find(data)?))
+            })
+            .collect()
+        };
         Self {
+            failed: all(Stage::Failed),
             stages: [
                 ("not_sent", all(Stage::NotSent)),
                 ("withdrawn", all(Stage::Withdrawn)),
                 ("awaiting_approval", all(Stage::Waiting)),
             ],
-            digests: digests.collect(),
+            ids: [("digests", ids(digest)), ("undos", ids(undo))],
         }
     }
 
-    /// Adds so many hosts of each list, and counts the others.
-    fn add(&self, own: &mut Map<String, Value>, names: usize) {
-        let mut add = |key: &str, listed: Value, all: usize| {
+    /// Adds so many hosts that failed and so many of each other list, and counts the others.
+    fn add(&self, own: &mut Map<String, Value>, failed: usize, names: usize) {
+        let mut add = |key: &str, listed: Value, names: usize, all: usize| {
             if all > 0 {
                 own.insert(key.to_owned(), listed);
             }
@@ -97,13 +106,28 @@ impl<'a> HostLists<'a> {
                 own.insert(format!("more_{key}"), json!(all - names));
             }
         };
+        let listed: Vec<_> = self.failed.iter().take(failed).collect();
+        add("failed", json!(listed), failed, self.failed.len());
         for (key, hosts) in &self.stages {
             let listed: Vec<_> = hosts.iter().take(names).collect();
-            add(key, json!(listed), hosts.len());
+            add(key, json!(listed), names, hosts.len());
         }
-        let listed: BTreeMap<_, _> = self.digests.iter().take(names).collect();
-        add("digests", json!(listed), self.digests.len());
+        for (key, ids) in &self.ids {
+            let listed: BTreeMap<_, _> = ids.iter().take(names).collect();
+            add(key, json!(listed), names, ids.len());
+        }
     }
+}
+
+fn digest(data: &Map<String, Value>) -> Option<&str> {
+    let digest = data.get("approval")?.get("digest")?.as_str()?;
+    Digest::parse(digest).map(|_| digest)
+}
+
+/// Returns the id of a commit that can be undone.
+fn undo(data: &Map<String, Value>) -> Option<&str> {
+    let id = data.get("undo")?.as_str()?;
+    id.parse::<JobId>().ok().map(|_| id)
 }
 
 fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
@@ -116,11 +140,11 @@ fn state(id: &str, board: &Board, order: Order) -> (&'static str, String) {
             true => ("ended", "each host did it".to_owned()),
             false if is_cut => (
                 "stopped",
-                "hosts in not_sent and withdrawn did nothing; look at the others".to_owned(),
+                "hosts in not_sent and withdrawn did nothing; look at those in failed".to_owned(),
             ),
             false => (
                 "ended",
-                "not each host did it: look at the groups".to_owned(),
+                "not each host did it: look at those in failed".to_owned(),
             ),
         };
     }
@@ -145,6 +169,26 @@ fn without_approval(mut result: ToolResult) -> ToolResult {
         result.data.remove("next");
     }
     result
+}
+
+/// Puts a word where the id of the commit differs on each host.
+fn without_undo(mut result: ToolResult) -> ToolResult {
+    if let Some(id) = undo(&result.data).map(str::to_owned) {
+        result.data.remove("undo");
+        result.data.values_mut().for_each(|value| hide(&id, value));
+    }
+    result
+}
+
+fn hide(id: &str, value: &mut Value) {
+    match value {
+        // The id of a job stays one.
+        Value::String(text) if text == id => {}
+        Value::String(text) => *text = text.replace(id, "ID"),
+        Value::Array(all) => all.iter_mut().for_each(|value| hide(id, value)),
+        Value::Object(all) => all.values_mut().for_each(|value| hide(id, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What a plan on many hosts means: one answer, and the plan of each host.
@@ -181,7 +225,7 @@ mod tests {
     use crate::link::{Answered, HostCall};
     use crate::set::state::SetCall;
 
-    fn waiting(hosts: usize) -> Set {
+    fn set(hosts: usize, answer: impl Fn(usize) -> (Stage, Value)) -> Set {
         let hosts: Vec<HostName> = (0..hosts)
             .map(|number| format!("web{number}.example.com").parse().unwrap())
             .collect();
@@ -206,10 +250,7 @@ mod tests {
         };
         let set = Set::new(SetId([7; 16]), call);
         for number in 0..set.hosts().len() {
-            let data = json!({
-                "job_id": format!("{number:032x}"), "state": "awaiting_approval",
-                "approval": {"by": ["%sre"], "digest": format!("{number:064x}"), "line": "remit approve"},
-            });
+            let (stage, data) = answer(number);
             let answered = Answered {
                 result: ToolResult {
                     is_error: false,
@@ -220,10 +261,65 @@ mod tests {
                 asked_ms: (0, 0),
             };
             let mut board = set.board();
-            board.stages[number] = Stage::Waiting;
+            board.stages[number] = stage;
             board.outcomes[number] = Some(Ok(answered));
         }
         set
+    }
+
+    fn waiting(hosts: usize) -> Set {
+        set(hosts, |number| {
+            let data = json!({
+                "job_id": format!("{number:032x}"), "state": "awaiting_approval",
+                "approval": {"by": ["%sre"], "digest": format!("{number:064x}"), "line": "remit approve"},
+            });
+            (Stage::Waiting, data)
+        })
+    }
+
+    /// Answers to a commit as mcp-shim sends them. The last host failed.
+    fn committed(hosts: usize) -> Set {
+        set(hosts, |number| {
+            let job = format!("{:032x}", 1000 + number);
+            if number + 1 == hosts {
+                let data = json!({"job_id": job, "state": "exited", "exit": 1, "stdout": "it has changed\n"});
+                return (Stage::Failed, data);
+            }
+            let id = format!("{number:032x}");
+            let data = json!({
+                "job_id": job, "state": "exited", "exit": 0, "undo": id,
+                "stdout": format!("done: 1 change\nundo: remit undo {id} -m WHY\n"),
+                "next": format!("to undo it: change {{\"undo\": \"{id}\", \"reason\": …}}"),
+                "then": [{"command": "service.reload", "job_id": format!("{:032x}", 2000 + number), "state": "exited", "exit": 0}],
+            });
+            (Stage::Well, data)
+        })
+    }
+
+    #[test]
+    fn commits_that_ended_alike_are_one_group_and_the_failed_host_is_named() {
+        for (hosts, budget) in [(2, 24 << 10), (64, 24 << 10), (64, 4096)] {
+            let report = report(&committed(hosts), budget);
+            assert!(size(&report) <= budget, "{hosts}: {}", size(&report));
+            let failed = format!("web{}.example.com", hosts - 1);
+            assert_eq!(report["failed"], json!([failed]), "{hosts} {budget}");
+            assert_eq!(
+                report["next"],
+                "not each host did it: look at those in failed"
+            );
+            let groups = report["groups"].as_array().unwrap();
+            assert_eq!(groups.len(), 2, "{report:?}");
+            assert_eq!(
+                groups[0]["stdout"],
+                "done: 1 change\nundo: remit undo ID -m WHY\n"
+            );
+            assert_eq!(groups[1]["hosts"], json!([failed]));
+            let undos = report["undos"].as_object().unwrap();
+            assert_eq!(undos["web0.example.com"], "0".repeat(32));
+            let more = report.get("more_undos").and_then(Value::as_u64);
+            let more = usize::try_from(more.unwrap_or(0)).unwrap();
+            assert_eq!(undos.len() + more, hosts - 1);
+        }
     }
 
     #[test]
