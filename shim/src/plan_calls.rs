@@ -13,7 +13,7 @@ use remit_wire::{Bytes, Reply, Request, Run, UploadPart, What, transfer};
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Form, another, too_large};
-use crate::arguments::PlanStep;
+use crate::arguments::{DaemonCall, PlanStep};
 use crate::connection::News;
 use crate::daemon::{SLACK, identify, lost_hint, unanswered};
 use crate::plan::{Checked, PlanSource};
@@ -72,12 +72,16 @@ impl Server {
     pub(crate) async fn planned(
         &self,
         form: Form,
-        mut request: Request,
-        checks: &[CallText],
+        call: DaemonCall,
         client: &str,
         news: &News,
     ) -> Answer {
-        let has_own_id = matches!(&request, Request::Run(run) if run.request_id.is_some());
+        let DaemonCall {
+            mut request,
+            checks,
+            has_own_id,
+            ..
+        } = call;
         if let Request::Run(run) = &mut request
             && let Err(refusal) = identify(run)
         {
@@ -108,7 +112,7 @@ impl Server {
             hint,
         };
         let left = limit.saturating_sub(begin.elapsed());
-        match timeout(left, self.steps(form, run, checks, &context)).await {
+        match timeout(left, self.steps(form, run, &checks, &context)).await {
             Ok(answer) => answer,
             Err(_) => Answer::refused(&unanswered(limit, &context.hint)),
         }

@@ -79,6 +79,7 @@ impl NextRound {
             None => 0,
             Some(state) => resume(run, &state)?,
         };
+        daemon_call.has_own_id |= round > 0;
         identify(run)?;
         let request_id = run.request_id.clone();
         Ok(Self(request_id.filter(|_| round < ROUNDS).map(

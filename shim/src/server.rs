@@ -89,8 +89,7 @@ impl Server {
                 }
                 // Boxed, because a rare case should not enlarge every call.
                 PlanStep::Make | PlanStep::Try | PlanStep::Commit(_) => {
-                    let (request, checks) = (call.request, &call.checks);
-                    Box::pin(self.planned(form, request, checks, client, &news)).await
+                    Box::pin(self.planned(form, call, client, &news)).await
                 }
             }
         };

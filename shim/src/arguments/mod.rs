@@ -39,6 +39,8 @@ pub struct DaemonCall {
     pub base64: bool,
     /// A job with its sandbox, limits, times and totals.
     pub detail: bool,
+    /// The caller names its request, so it can have sent it before.
+    pub has_own_id: bool,
     pub plan: PlanStep,
     /// Run on a plan that was made.
     pub checks: Vec<CallText>,
@@ -59,6 +61,7 @@ pub enum PlanStep {
 impl From<Request> for DaemonCall {
     fn from(request: Request) -> Self {
         Self {
+            has_own_id: matches!(&request, Request::Run(run) if run.request_id.is_some()),
             request,
             base64: false,
             detail: false,

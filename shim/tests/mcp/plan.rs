@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{call, session};
 use crate::daemon::{Daemon, React, answer, report};
-use crate::pipe::with_token;
+use crate::pipe::{Shim, modern, with_token};
 
 const NEW: &[u8] = b"gzip on;\n";
 
@@ -264,16 +264,27 @@ fn repeated_commit_without_its_plan_says_to_look_first() {
         Request::Job(_) => answer(Err(Refusal::no_such_job())),
         other => panic!("{other:?}"),
     });
-    let mut shim = session(&daemon);
     let plan_id = "ab".repeat(16);
-    for (arguments, is_warned) in [
-        (json!({"plan_id": plan_id, "reason": "why"}), false),
-        (
-            json!({"plan_id": plan_id, "reason": "why", "request_id": "mine"}),
-            true,
-        ),
+    let new = json!({"plan_id": plan_id, "reason": "why"});
+    let own = json!({"plan_id": plan_id, "reason": "why", "request_id": "mine"});
+    for (is_modern, arguments, state, is_warned) in [
+        (false, &new, None, false),
+        (false, &own, None, true),
+        (true, &new, None, false),
+        (true, &own, None, true),
+        (true, &new, Some("remit/1 1 mine"), true),
     ] {
-        let result = call(&mut shim, "change", arguments);
+        let result = if is_modern {
+            let mut params = json!({"name": "change", "arguments": arguments});
+            if let Some(state) = state {
+                params["requestState"] = json!(state);
+            }
+            let mut shim = Shim::start(&daemon.socket());
+            shim.request(1, "tools/call", modern(params));
+            shim.next()["result"].clone()
+        } else {
+            call(&mut session(&daemon), "change", arguments.clone())
+        };
         let error = &result["structuredContent"]["error"];
         assert_eq!(error["code"], "not_found", "{result}");
         let next = error["next"].as_str().unwrap();
