@@ -55,6 +55,7 @@ pub struct Form {
     tool: Tool,
     base64: bool,
     detail: bool,
+    listed: usize,
     pub plan: PlanStep,
     tail: bool,
     context: u32,
@@ -80,6 +81,7 @@ impl Form {
             tool,
             base64: call.base64,
             detail: call.detail,
+            listed: call.listed,
             plan: call.plan,
             tail,
             context,
@@ -189,7 +191,9 @@ fn made(form: Form, reply: Reply) -> Result<Answer, Refusal> {
             Some(OutputPart::Matches(matches)) => searched(form, &report, matches),
         }
         .ok_or_else(too_large),
-        (Tool::Job, Reply::Jobs(jobs)) => plain(jobs.len(), |count| list(&jobs, count)),
+        (Tool::Job, Reply::Jobs(jobs)) => {
+            plain(jobs.len().min(form.listed), |count| list(&jobs, count))
+        }
         (Tool::History, Reply::History(page)) => {
             plain(page.entries.len(), |count| past(&page, count))
         }

@@ -15,7 +15,7 @@ const PAGE_DEFAULT: u32 = 16 << 10;
 /// Bytes of the longest page: no answer shows more, and what it cannot show is not asked for.
 const PAGE_MAX: u32 = MAX_TEXT as u32;
 const MATCHES_DEFAULT: u32 = 100;
-const JOBS_DEFAULT: u32 = 20;
+const JOBS_DEFAULT: usize = 20;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +56,7 @@ enum PageEncoding {
 
 pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
     let Some(id) = &args.job_id else {
-        return list(&args).map(DaemonCall::from);
+        return list(&args);
     };
     let job = job_id(id)?;
     let part = part(&args)?;
@@ -76,7 +76,7 @@ pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
     })
 }
 
-fn list(args: &JobArgs) -> Result<Request, Refusal> {
+fn list(args: &JobArgs) -> Result<DaemonCall, Refusal> {
     let alone = args.wait_ms.is_none()
         && args.grep.is_none()
         && args.context.is_none()
@@ -86,8 +86,14 @@ fn list(args: &JobArgs) -> Result<Request, Refusal> {
             invalid("'job_id' is missing").next("call job without arguments to list your jobs")
         );
     }
-    let limit = args.limit.unwrap_or(JOBS_DEFAULT);
-    Ok(Request::Jobs { limit })
+    // All, to count those that are left out. The daemon keeps a few hundred jobs of a user.
+    let all = Request::Jobs { limit: u32::MAX };
+    Ok(DaemonCall {
+        listed: args.limit.map_or(JOBS_DEFAULT, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        }),
+        ..all.into()
+    })
 }
 
 fn part(args: &JobArgs) -> Result<Option<PartQuery>, Refusal> {
@@ -195,7 +201,10 @@ mod tests {
             base64: true,
             ..asked(0, Some(PartQuery::Page(raw)))
         };
-        let list = |limit| DaemonCall::from(Request::Jobs { limit });
+        let list = |listed| DaemonCall {
+            listed,
+            ..Request::Jobs { limit: u32::MAX }.into()
+        };
         let cases = [
             (json!({}), list(JOBS_DEFAULT)),
             (json!({"limit": 3}), list(3)),

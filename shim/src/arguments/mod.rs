@@ -41,6 +41,8 @@ pub struct DaemonCall {
     pub detail: bool,
     /// The caller names its request, so it can have sent it before.
     pub has_own_id: bool,
+    /// Jobs that a list shows.
+    pub listed: usize,
     pub plan: PlanStep,
     /// Run on a plan that was made.
     pub checks: Vec<CallText>,
@@ -65,6 +67,7 @@ impl From<Request> for DaemonCall {
             request,
             base64: false,
             detail: false,
+            listed: 0,
             plan: PlanStep::None,
             checks: Vec::new(),
         }

@@ -134,7 +134,7 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
     };
     let daemon = Daemon::start(move |request| {
         answer(Ok(match request {
-            Request::Jobs { .. } => Reply::Jobs(vec![summary.clone(); 3]),
+            Request::Jobs { .. } => Reply::Jobs(vec![summary.clone(); 27]),
             Request::Job(query) => Reply::Job {
                 report: Box::new(report(b"inline")),
                 part: query
@@ -155,13 +155,19 @@ fn jobs_are_listed_waited_for_paged_and_stopped() {
         (result, daemon.next_call().1)
     };
 
-    let (list, request) = ask("job", json!({"limit": 7}));
-    assert_eq!(request, Request::Jobs { limit: 7 });
-    assert_eq!(
-        (list["jobs"].as_array().unwrap().len(), &list["more"]),
-        (3, &json!(0))
-    );
-    assert_eq!(list["jobs"][0]["job_id"], text);
+    for (arguments, listed, more) in [
+        (json!({}), 20, 7),
+        (json!({"limit": 7}), 7, 20),
+        (json!({"limit": 70}), 27, 0),
+    ] {
+        let (list, request) = ask("job", arguments);
+        assert_eq!(request, Request::Jobs { limit: u32::MAX });
+        assert_eq!(
+            (list["jobs"].as_array().unwrap().len(), &list["more"]),
+            (listed, &json!(more))
+        );
+        assert_eq!(list["jobs"][0]["job_id"], text);
+    }
 
     let (job, request) = ask("job", json!({"job_id": text, "wait_ms": 50000}));
     let query = JobQuery {
