@@ -1,5 +1,6 @@
 //! Transport for the protocol library. It covers what the library does not check: every malformed line is answered, an id
-//! is in flight once, requests are bounded, and nothing that would end the library reaches it.
+//! is in flight once, requests are bounded, and nothing that would end the library reaches it. The library knows requests by
+//! keys of this table: a client may reuse an id after a cancellation, and a late answer must not match.
 
 use std::collections::HashMap;
 use std::future;
@@ -35,8 +36,16 @@ struct WatchedTable {
 
 #[derive(Debug, Default)]
 struct State {
-    ids: HashMap<RequestId, RequestKind>,
+    next_key: i64,
+    running: HashMap<RequestId, InFlightRequest>,
     input_ended: bool,
+}
+
+#[derive(Debug)]
+struct InFlightRequest {
+    /// That of the client.
+    id: RequestId,
+    kind: RequestKind,
 }
 
 impl Table {
@@ -45,7 +54,7 @@ impl Table {
     }
 
     pub async fn empty(&self) {
-        self.wait_for(|state| state.ids.is_empty()).await;
+        self.wait_for(|state| state.running.is_empty()).await;
     }
 
     async fn wait_for(&self, condition: fn(&State) -> bool) {
@@ -60,26 +69,49 @@ impl Table {
         }
     }
 
-    fn accept(&self, id: &RequestId, kind: RequestKind) -> Result<(), &'static str> {
+    /// Returns the key of the request.
+    fn accept(&self, id: &RequestId, kind: RequestKind) -> Result<RequestId, &'static str> {
         let mut state = self.state();
-        if state.ids.contains_key(id) {
+        let mut running = state.running.values();
+        if running.any(|other| other.id == *id) {
             return Err("a request with this id is still in flight");
         }
-        if state.ids.values().filter(|other| **other == kind).count() >= REQUESTS {
+        let running = state.running.values();
+        if running.filter(|other| other.kind == kind).count() >= REQUESTS {
             return Err(match kind {
                 RequestKind::Call => "32 calls are in flight: wait for one of them",
                 RequestKind::Quick => "32 requests have no answer yet: read the answers",
             });
         }
-        state.ids.insert(id.clone(), kind);
-        Ok(())
+        let key = RequestId::Number(state.next_key);
+        state.next_key += 1;
+        let id = id.clone();
+        state
+            .running
+            .insert(key.clone(), InFlightRequest { id, kind });
+        Ok(key)
     }
 
-    /// Returns false if it was not in flight.
-    fn remove(&self, id: &RequestId) -> bool {
-        let was_there = self.state().ids.remove(id).is_some();
+    /// Forgets the request with this id, and returns its key if it was in flight.
+    fn cancel(&self, id: &RequestId) -> Option<RequestId> {
+        let mut state = self.state();
+        let mut running = state.running.iter();
+        let (key, _) = running.find(|(_, running)| running.id == *id)?;
+        let key = key.clone();
+        state.running.remove(&key);
+        drop(state);
         self.0.changed.notify_waiters();
-        was_there
+        Some(key)
+    }
+
+    /// Calls `put` with the id of the client, unless the request was cancelled. Then the request is no longer in flight.
+    fn answer(&self, key: &RequestId, put: impl FnOnce(RequestId)) {
+        let mut state = self.state();
+        if let Some(running) = state.running.remove(key) {
+            put(running.id);
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
     }
 
     fn end_input(&self) {
@@ -122,18 +154,18 @@ impl Stdio {
             ClientLine::Request(id, request) => {
                 let accepted = self.table.accept(&id, RequestKind::from(&*request));
                 match accepted {
-                    Ok(()) => Ok(Some(JsonRpcMessage::request(*request, id))),
+                    Ok(key) => Ok(Some(JsonRpcMessage::request(*request, key))),
                     Err(why) => Err(Fault::new(Some(id), ErrorCode::INVALID_REQUEST, why)),
                 }
             }
             // Others would end the library before its first request.
-            ClientLine::Cancelled(id) if self.table.remove(&id) => {
-                let param = CancelledNotificationParam::new(Some(id), None);
-                Ok(Some(JsonRpcMessage::notification(
-                    ClientNotification::CancelledNotification(CancelledNotification::new(param)),
-                )))
-            }
-            ClientLine::Cancelled(_) | ClientLine::Nothing => Ok(None),
+            ClientLine::Cancelled(id) => Ok(self.table.cancel(&id).map(|key| {
+                let param = CancelledNotificationParam::new(Some(key), None);
+                JsonRpcMessage::notification(ClientNotification::CancelledNotification(
+                    CancelledNotification::new(param),
+                ))
+            })),
+            ClientLine::Nothing => Ok(None),
             ClientLine::Fault(fault) => Err(fault),
         }
     }
@@ -144,26 +176,21 @@ impl Transport<RoleServer> for Stdio {
 
     fn send(
         &mut self,
-        item: ServerJsonRpcMessage,
+        mut item: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         let (table, output) = (self.table.clone(), self.output.clone());
         async move {
-            let id = match &item {
-                JsonRpcMessage::Response(response) => Some(response.id.clone()),
-                JsonRpcMessage::Error(error) => error.id.clone(),
-                JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
-            };
-            let is_wanted = |id: &RequestId| table.state().ids.contains_key(id);
-            // A cancelled request gets no answer.
-            if id.as_ref().is_some_and(|id| !is_wanted(id)) {
-                return Ok(());
-            }
+            // Before the answer is one, so that a client that does not read is not served more.
             let permit = output.permit().await;
             let permit = permit.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-            permit.put(to_line(&item));
-            // Only now, so that a client that does not read is not served more.
-            if let Some(id) = id {
-                table.remove(&id);
+            match answered(&mut item).cloned() {
+                Some(key) => table.answer(&key, |id| {
+                    answered(&mut item)
+                        .into_iter()
+                        .for_each(|key| *key = id.clone());
+                    permit.put(to_line(&item));
+                }),
+                None => permit.put(to_line(&item)),
             }
             Ok(())
         }
@@ -198,6 +225,15 @@ impl Transport<RoleServer> for Stdio {
     }
 }
 
+/// Returns the id of the request that is answered.
+fn answered(item: &mut ServerJsonRpcMessage) -> Option<&mut RequestId> {
+    match item {
+        JsonRpcMessage::Response(response) => Some(&mut response.id),
+        JsonRpcMessage::Error(error) => error.id.as_mut(),
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
+    }
+}
+
 #[derive(Serialize)]
 struct WireFault<'a> {
     jsonrpc: &'static str,
@@ -225,6 +261,9 @@ fn to_line(message: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use remit_mcp::output::Task;
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -233,13 +272,48 @@ mod tests {
         for (full, other) in [(Call, Quick), (Quick, Call)] {
             let table = Table::default();
             for id in 0..32 {
-                assert_eq!(table.accept(&RequestId::Number(id), full), Ok(()));
+                assert!(table.accept(&RequestId::Number(id), full).is_ok());
             }
             let late = RequestId::Number(32);
             assert!(table.accept(&late, full).is_err(), "{full:?}");
-            assert_eq!(table.accept(&late, other), Ok(()));
-            assert!(table.remove(&RequestId::Number(0)));
-            assert_eq!(table.accept(&RequestId::Number(33), full), Ok(()));
+            assert!(table.accept(&late, other).is_ok());
+            assert!(table.cancel(&RequestId::Number(0)).is_some());
+            assert!(table.accept(&RequestId::Number(33), full).is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn late_answer_to_a_cancelled_request_does_not_match_its_id() {
+        let (lines, receiver) = mpsc::channel(3);
+        let (output, mut written) = Output::new();
+        let mut stdio = Stdio::new(receiver, output, Table::default());
+        let call = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"x"}}"#;
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#;
+        for line in [call, cancel, call] {
+            lines.try_send(Line::Whole(line.into())).unwrap();
+        }
+        let mut next = async || stdio.receive().await.unwrap();
+        let (first, cancelled, second) = (next().await, next().await, next().await);
+        let (JsonRpcMessage::Request(first), JsonRpcMessage::Request(second)) = (first, second)
+        else {
+            panic!("no requests")
+        };
+        let cancelled = serde_json::to_value(&cancelled).unwrap();
+        assert_eq!(cancelled["params"]["requestId"], json!(first.id));
+        for (key, text) in [(first.id, "cancelled"), (second.id, "its own")] {
+            let error = ErrorData::internal_error(text, None);
+            stdio
+                .send(JsonRpcMessage::error(error, Some(key)))
+                .await
+                .unwrap();
+        }
+        drop(stdio);
+        let mut answers = Vec::new();
+        while let Some(Task::Write(line)) = written.recv().await {
+            let answer: Value = serde_json::from_slice(&line).unwrap();
+            answers.push((answer["id"].clone(), answer["error"]["message"].clone()));
+        }
+        assert_eq!(answers, [(json!("a"), json!("its own"))]);
     }
 }
