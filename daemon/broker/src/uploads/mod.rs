@@ -52,8 +52,10 @@ struct OpenUpload {
 #[derive(Debug)]
 enum UploadState {
     Open(OpenUpload),
-    /// A thread writes it or hashes it.
+    /// A thread writes it.
     Busy,
+    /// A thread hashes it. It was [`UploadState::Found`].
+    Hashing,
     Whole,
     /// Of an earlier process, as long as its name says.
     Found,
@@ -72,6 +74,8 @@ pub struct UploadStore {
     dir: Option<OwnedFd>,
     entries: RefCell<HashMap<UploadKey, KeptUpload>>,
     changed: Notify,
+    /// One that was found is hashed.
+    hashed: Notify,
     turns: UploadTurns,
 }
 
@@ -107,11 +111,15 @@ impl OpenUpload {
 
 impl KeptUpload {
     const fn is_open(&self) -> bool {
-        matches!(self.state, UploadState::Open(_) | UploadState::Busy)
+        matches!(self.state, UploadState::Open(_)) || self.is_busy()
     }
 
     const fn is_busy(&self) -> bool {
-        matches!(self.state, UploadState::Busy)
+        matches!(self.state, UploadState::Busy | UploadState::Hashing)
+    }
+
+    const fn is_hashing(&self) -> bool {
+        matches!(self.state, UploadState::Hashing)
     }
 
     /// Returns true if it is not finished and no part of it has come for a while.
@@ -194,7 +202,7 @@ impl UploadStore {
 
     fn set(&self, key: UploadKey, state: UploadState, received: u64) {
         let left = match state {
-            UploadState::Open(_) | UploadState::Busy => PAUSE,
+            UploadState::Open(_) | UploadState::Busy | UploadState::Hashing => PAUSE,
             UploadState::Whole | UploadState::Found => KEPT,
         };
         let until = Instant::now() + left;
@@ -258,6 +266,10 @@ impl UploadStore {
     /// Adds a part if it is the next one. Returns the bytes that are there.
     pub async fn add(&self, key: UploadKey, offset: u64, bytes: Vec<u8>) -> Result<u64, Refusal> {
         let size = key.upload.size;
+        let is_hashing = |entry: &KeptUpload| entry.is_hashing();
+        while self.entries.borrow().get(&key).is_some_and(is_hashing) {
+            self.hashed.notified().await;
+        }
         let taken = self.entries.borrow_mut().get_mut(&key).map(|entry| {
             let state = std::mem::replace(&mut entry.state, UploadState::Busy);
             (state, entry.received)
@@ -268,11 +280,16 @@ impl UploadStore {
         let part = match state {
             UploadState::Open(part) if received == offset && !bytes.is_empty() => part,
             UploadState::Busy if bytes.is_empty() && received < size => return Ok(received),
-            UploadState::Busy => {
+            UploadState::Busy | UploadState::Hashing => {
                 let text = "another connection sends this upload";
                 return Err(Refusal::new(Code::Busy, text).next("let it finish"));
             }
-            UploadState::Found => return self.verify(key).await,
+            UploadState::Found => {
+                self.put_back(&key, UploadState::Hashing);
+                let end = self.verify(key).await;
+                self.hashed.notify_waiters();
+                return end;
+            }
             UploadState::Whole => {
                 self.set(key, UploadState::Whole, size);
                 return Ok(size);
@@ -438,6 +455,21 @@ mod tests {
         tokio::select! {
             () = serve => {}
             () = look => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_about_one_that_is_hashed_have_its_answer() {
+        for (content, received) in [(b"right", 5), (b"wrong", 0)] {
+            let scratch = Scratch::new();
+            let upload = transfer::copy(&mut &b"right"[..], &mut io::sink()).unwrap();
+            let key = UploadKey { uid: 8, upload };
+            std::fs::write(scratch.path.join(key.name()), content).unwrap();
+            let store = store(&scratch);
+            let turns = store.turns.0.try_acquire_many(2).unwrap();
+            let ask = || store.add(key, 0, Vec::new());
+            let (one, other, ()) = tokio::join!(ask(), ask(), async { drop(turns) });
+            assert_eq!((one.unwrap(), other.unwrap()), (received, received));
         }
     }
 
