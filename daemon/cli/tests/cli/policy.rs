@@ -992,9 +992,7 @@ pub fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         found.insert(key.clone());
         let first = value.as_array().and_then(|list| list.first());
-        if let Some(one) = first {
-            keys(one, found);
-        }
+        keys(first.unwrap_or(value), found);
     }
 }
 
@@ -1023,8 +1021,12 @@ fn every_json_key_is_documented() {
             policy.bare(&["--json", "policy", "diff", &dir, &broken_dir]),
         ),
     ] {
-        let mut reported = BTreeSet::new();
-        keys(&said.json(), &mut reported);
+        let (mut reported, mut answer) = (BTreeSet::new(), said.json());
+        // Keys of a profile are in remit-policy(5), those of an error are the same for all verbs.
+        for other in ["profile_words", "error"] {
+            answer.get_mut(other).map(serde_json::Value::take);
+        }
+        keys(&answer, &mut reported);
         assert!(!reported.is_empty(), "{said:?}");
         let (_, part) = json.split_once(&format!("\n.B policy {verb}\n")).unwrap();
         let (_, check) = json.split_once("\n.B policy check\n").unwrap();

@@ -188,6 +188,15 @@ fn access_shows_grants() {
         ]
     );
     assert_eq!(said.status, Some(0));
+    let asked = Asked {
+        allowed: false,
+        rule: None,
+        why: "not granted".into(),
+        lift: None,
+        approval: None,
+    };
+    let json = access(Some(asked)).output(&["access", "--json"]).json();
+    crate::man::check_keys(&["access"], &json);
 }
 
 #[test]
