@@ -329,7 +329,7 @@ fn words_before_the_first_line_are_named() {
     // Without a newline the first answer is lost.
     computer.set_forced(&format!("printf Welcome\nexec {}\n", computer.shim));
     let out = computer.breaks(
-        &["cursor", "web1", "--start-s", "2"],
+        &["cursor", "web1", "--start-s", "8"],
         "it printed what is no message: Welcome",
         "login script",
     );
@@ -393,7 +393,7 @@ fn other_release_is_a_note() {
     );
     computer.set_forced(&canned("other", "1", &result));
     computer.breaks(
-        &["cursor", "web1", "--start-s", "2"],
+        &["cursor", "web1", "--start-s", "8"],
         "too slow: no answer to tools/list",
         "ssh -v",
     );
