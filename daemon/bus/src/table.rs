@@ -192,6 +192,12 @@ const INSTEAD: &[(&str, &[&str], &str, bool)] = &[
     ),
     (
         "org.freedesktop.systemd1.Manager",
+        &["Reload"],
+        "service.daemon_reload",
+        false,
+    ),
+    (
+        "org.freedesktop.systemd1.Manager",
         &["Reboot"],
         "system.reboot",
         false,
@@ -453,7 +459,7 @@ mod tests {
                 "Reload",
                 "",
                 &b""[..],
-                "Use change for commands that change; access lists them",
+                "here. Use change service.daemon_reload",
             ),
             (
                 "org.freedesktop.login1.Manager",

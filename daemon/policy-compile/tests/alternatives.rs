@@ -55,7 +55,7 @@ fn found(typed: &str) -> Option<Alternative> {
 }
 
 /// Programs that cannot work in a sandbox, and the command that does.
-const TYPED: [(&str, &str); 132] = [
+const TYPED: [(&str, &str); 133] = [
     ("systemctl status nginx", "service.status"),
     ("systemctl is-active nginx", "service.status"),
     ("systemctl --failed", "service.failed"),
@@ -77,6 +77,7 @@ const TYPED: [(&str, &str); 132] = [
     ("systemctl reload nginx", "service.reload"),
     ("systemctl enable nginx", "service.enable"),
     ("systemctl disable nginx", "service.disable"),
+    ("systemctl daemon-reload", "service.daemon_reload"),
     ("systemctl reboot", "system.reboot"),
     ("service nginx status", "service.status"),
     ("service --status-all", "service.list"),

@@ -314,6 +314,14 @@ mod tests {
             ),
             ("systemctl stop", "UnitChange service.stop unit=NAME"),
             (
+                "systemctl daemon-reload",
+                "UnitChange service.daemon_reload",
+            ),
+            (
+                "systemctl mask nginx",
+                "UnitChange service.status unit=nginx.service",
+            ),
+            (
                 "service nginx status",
                 "Units service.status unit=nginx.service",
             ),
