@@ -332,6 +332,36 @@ mod tests {
                 "docker logs --tail 50 web",
                 "Containers containers.logs name=web",
             ),
+            (
+                "docker logs web --tail 50",
+                "Containers containers.logs name=web",
+            ),
+            (
+                "docker logs --since 10m web -f",
+                "Containers containers.logs name=web",
+            ),
+            (
+                "docker logs -n 50 --until 5m web",
+                "Containers containers.logs name=web",
+            ),
+            (
+                "docker inspect web --format json",
+                "Containers containers.inspect name=web",
+            ),
+            (
+                "docker top web aux",
+                "Containers containers.inspect name=web",
+            ),
+            (
+                "docker port web 80",
+                "Containers containers.inspect name=web",
+            ),
+            ("docker stop web -t 5", "Containers container.stop name=web"),
+            (
+                "docker kill web -s HUP",
+                "Containers container.stop name=web",
+            ),
+            ("docker stats --format json", "Containers containers.list"),
             ("docker --version", "-"),
             ("lsof +L1", "Descriptors disks.deleted"),
             (
@@ -342,6 +372,9 @@ mod tests {
             ("lsof /a/../b", "Descriptors openfiles.unit unit=NAME"),
             ("lsof", "Descriptors openfiles.unit unit=NAME"),
             ("lsof -nP -i :80", "Descriptors network.port port=80"),
+            ("lsof -i4", "Descriptors network.listening"),
+            ("lsof -nP -i 6", "Descriptors network.listening"),
+            ("lsof -i:443", "Descriptors network.port port=443"),
             ("lsof -p 12", "Descriptors openfiles.process pid=12"),
             ("fuser 80/tcp", "Descriptors network.port port=80"),
             (
@@ -403,6 +436,19 @@ mod tests {
                 "smartctl -a /dev/nvme0n1",
                 "Disks smart.health disk=/dev/nvme0",
             ),
+            ("smartctl -a /dev/sda1", "Disks smart.health disk=/dev/sda"),
+            ("smartctl -a /dev/sdab", "Disks disks.devices"),
+            ("smartctl -a /dev/sda/x", "Disks disks.devices"),
+            (
+                "smartctl -a /dev/nvme0",
+                "Disks smart.health disk=/dev/nvme0",
+            ),
+            (
+                "smartctl -a /dev/nvme1n1p2",
+                "Disks smart.health disk=/dev/nvme1",
+            ),
+            ("smartctl -a /dev/nvme10n1", "Disks disks.devices"),
+            ("smartctl -a /dev/nvme0n1/x", "Disks disks.devices"),
             ("smartctl -a /dev/vda", "Disks disks.devices"),
             (
                 "journalctl -fu nginx",

@@ -30,11 +30,14 @@ pub(crate) mod container_runner {
         "docker-compose.override.yml",
     ];
 
+    const ENDS: &[&str] = &["--time", "--timeout", "-t", "--signal", "-s"];
+
     const CONTAINER_RUNNER: ContainerRunner = ContainerRunner {
         starts: &[],
         chooses: &[],
         code: &[],
         verb_code: &[],
+        verb_with_value: &[],
         verb_reads: &[],
     };
 
@@ -58,6 +61,14 @@ pub(crate) mod container_runner {
                     "-H",
                 ],
                 verb_code: &[("compose", COMPOSE_CODE)],
+                verb_with_value: &[
+                    ("logs", &["--tail", "-n", "--since", "--until"]),
+                    ("inspect", &["--format", "-f", "--type"]),
+                    ("stats", &["--format", "--interval", "-i"]),
+                    ("stop", ENDS),
+                    ("restart", ENDS),
+                    ("kill", ENDS),
+                ],
                 verb_reads: &[("compose", COMPOSE_FILES)],
                 ..CONTAINER_RUNNER
             },

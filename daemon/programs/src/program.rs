@@ -58,6 +58,8 @@ pub struct ContainerRunner {
     pub code: &'static [&'static str],
     /// The same, after one of these verbs.
     pub verb_code: &'static [(&'static str, &'static [&'static str])],
+    /// Other options with a value, after one of these verbs.
+    pub verb_with_value: &'static [(&'static str, &'static [&'static str])],
     /// Files of its working directory that it reads after one of these verbs, if no such option names others.
     pub verb_reads: &'static [(&'static str, &'static [&'static str])],
 }

@@ -9,10 +9,12 @@ pub struct TypedCommand<'a> {
 }
 
 pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
-    let with_value = match crate::known(program).map(|program| &program.class) {
-        Some(Class::Tool(tool)) if tool.verb => [tool.with_value, tool.code].concat(),
-        Some(Class::Tool(tool)) => tool.with_value.to_vec(),
-        _ => Vec::new(),
+    let class = crate::known(program).map(|program| &program.class);
+    let (mut with_value, verbs) = match class {
+        Some(Class::Tool(tool)) if tool.verb => ([tool.with_value, tool.code].concat(), &[][..]),
+        Some(Class::Tool(tool)) => (tool.with_value.to_vec(), &[][..]),
+        Some(Class::ContainerRunner(runner)) => (Vec::new(), runner.verb_with_value),
+        _ => (Vec::new(), &[][..]),
     };
     let mut words = Vec::new();
     let mut rest = args.iter();
@@ -20,6 +22,10 @@ pub fn words<'a>(program: &str, args: &[&'a str]) -> Vec<&'a str> {
         if with_value.contains(arg) {
             rest.next();
         } else if !arg.starts_with('-') {
+            if words.is_empty() {
+                let verb = verbs.iter().find(|(verb, _)| verb == arg);
+                with_value.extend(verb.into_iter().flat_map(|(_, options)| *options));
+            }
             words.push(*arg);
         }
     }
@@ -57,6 +63,7 @@ pub enum Kind {
     Word,
     /// A unit with its suffix; a placeholder if no such word was typed.
     Unit,
+    /// The next word: what follows it can be a port, or options of ps(1).
     Container,
     Host,
     Address,
@@ -100,7 +107,10 @@ pub const KINDS: [(&str, Kind); 17] = [
 impl Kind {
     /// Returns true if the last word of this form is meant, because values of options can come before it.
     pub fn is_anywhere(self) -> bool {
-        !matches!(self, Self::Word | Self::Unit | Self::Private | Self::Long)
+        !matches!(
+            self,
+            Self::Word | Self::Unit | Self::Container | Self::Private | Self::Long
+        )
     }
 
     pub fn read(self, word: &str) -> Option<String> {
@@ -215,14 +225,17 @@ fn own(word: &str) -> Option<OwnUrl<'_>> {
     })
 }
 
-/// Returns the whole disk, as `/dev/sda` of `/dev/sda1` and `/dev/nvme0` of `/dev/nvme0n1`.
+/// Returns the whole disk, as `/dev/sda` of `/dev/sda1` and `/dev/nvme0` of `/dev/nvme0n1`. `/dev/sdab` is another disk than `/dev/sda`.
 fn disk(word: &str) -> Option<String> {
     let name = word.strip_prefix("/dev/")?;
-    let length = if name.starts_with("nvme") { 5 } else { 3 };
-    let is_disk = (name.starts_with("sd") && matches!(name.as_bytes().get(2), Some(b'a'..=b'h')))
-        || (name.starts_with("nvme") && matches!(name.as_bytes().get(4), Some(b'0'..=b'7')));
-    let whole = name
-        .get(..length)
-        .filter(|_| is_disk && !name.contains('/'))?;
-    Some(format!("/dev/{whole}"))
+    let length = match name.as_bytes() {
+        [b's', b'd', b'a'..=b'h', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => 3,
+        [b'n', b'v', b'm', b'e', b'0'..=b'7', rest @ ..]
+            if matches!(rest, [] | [b'n', ..]) && rest.iter().all(u8::is_ascii_alphanumeric) =>
+        {
+            5
+        }
+        _ => return None,
+    };
+    Some(format!("/dev/{}", name.get(..length)?))
 }
