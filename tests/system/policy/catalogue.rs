@@ -123,6 +123,23 @@ fn no_command_has_dnf_fetch_something() {
     }
 }
 
+/// A list that ends at a bound would otherwise look complete.
+#[test]
+fn lists_of_databases_have_their_length() {
+    let policy = policy();
+    let calls = policy
+        .commands()
+        .map(|command| format!("{:?}", command.argv));
+    let cut: Vec<String> = calls.filter(|call| call.contains(" LIMIT ")).collect();
+    assert!(cut.len() >= 6, "{cut:?}");
+    for call in cut {
+        assert!(
+            call.to_lowercase().contains("count(*) over () as total"),
+            "{call}"
+        );
+    }
+}
+
 /// Without this option apt takes an unknown name with a dot for a regular expression.
 #[test]
 fn apt_takes_a_name_as_it_is() {
