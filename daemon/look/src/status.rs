@@ -3,7 +3,7 @@
 use remit_wire::host::{FailedUnit, List, Units};
 use remit_wire::service::{Condition, Process, UnitFacts, UnitLine, Usage};
 
-use crate::text::{fact, size, span, stamp, table, time_text};
+use crate::text::{fact, size, span, table, time, time_text};
 
 pub fn unit(unit: &UnitFacts, now: u64) -> String {
     if is_missing(unit) {
@@ -93,7 +93,7 @@ fn of_process(text: &mut String, process: &Process, now: u64) {
             (_, Some(signal)) => format!("killed by signal {signal}"),
             (other, None) => other.to_owned(),
         };
-        let when = process.exited.map(stamp);
+        let when = process.exited.map(time);
         let when = when.map_or(String::new(), |when| format!(" at {when}"));
         let ran = process.started.zip(process.exited);
         let ran = ran.and_then(|(from, to)| to.checked_sub(from));

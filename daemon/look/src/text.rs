@@ -152,13 +152,18 @@ pub fn clock(seconds: u64) -> String {
     format!("{hour:02}:{minute:02}:{:02}", of_day % MINUTE)
 }
 
-pub fn stamp(seconds: u64) -> String {
+/// A time where its zone is said beside it, or in the head of its column.
+pub fn time(seconds: u64) -> String {
     format!("{} {}", date(seconds), clock(seconds))
+}
+
+pub fn stamp(seconds: u64) -> String {
+    format!("{} UTC", time(seconds))
 }
 
 pub fn exact(microseconds: u64) -> String {
     let (seconds, rest) = (microseconds / SECOND, microseconds % SECOND);
-    format!("{}.{rest:06}", stamp(seconds))
+    format!("{}.{rest:06}", time(seconds))
 }
 
 pub fn time_text(seconds: u64, now: u64) -> String {
@@ -166,7 +171,7 @@ pub fn time_text(seconds: u64, now: u64) -> String {
         Some(past) => format!("{} ago", span(past)),
         None => format!("in {}", span(seconds.saturating_sub(now))),
     };
-    format!("{} ({far})", stamp(seconds))
+    format!("{} ({far})", time(seconds))
 }
 
 /// Formats the two largest units: `2 d 3 h`.
@@ -229,8 +234,9 @@ mod tests {
             (4_107_542_400, "2100-03-01 00:00:00"),
             (253_402_300_799, "9999-12-31 23:59:59"),
         ] {
-            assert_eq!(stamp(seconds), expect);
+            assert_eq!(time(seconds), expect);
         }
+        assert_eq!(stamp(0), "1970-01-01 00:00:00 UTC");
     }
 
     #[test]

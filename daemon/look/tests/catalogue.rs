@@ -243,8 +243,8 @@ fn c17_a_name_in_a_certificate_begins_no_line() {
     assert_eq!(found.len(), 1, "{found:?}");
     let names = found[0]["names"].to_string();
     assert!(names.contains("a.example\\nnotAfter=Jan  1"), "{names}");
-    assert_eq!(found[0]["valid_until"], "2126-10-29 01:55:15");
-    assert_eq!(found[0]["valid_from"], "2026-11-22 01:55:15");
+    assert_eq!(found[0]["valid_until"], "2126-10-29 01:55:15 UTC");
+    assert_eq!(found[0]["valid_from"], "2026-11-22 01:55:15 UTC");
     let serial = found[0]["serial"].as_str().unwrap();
     assert!(serial.starts_with("37:a7:c4"), "{serial}");
     assert_eq!(found[0]["path"], path.to_str().unwrap());

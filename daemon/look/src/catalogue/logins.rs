@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use remit_common::text;
 
 use crate::logs::{self, entries::Entry};
-use crate::text::{SECOND, number, print, stamp, table};
+use crate::text::{SECOND, number, print, table, time};
 
 /// Messages that are read, the newest ones.
 const MESSAGES: usize = 50_000;
@@ -37,7 +37,7 @@ impl Connections {
     }
 
     fn times(&self) -> [String; 2] {
-        [self.first, self.last].map(|time| stamp(time / SECOND))
+        [self.first, self.last].map(|at| time(at / SECOND))
     }
 
     fn names(&self) -> String {
