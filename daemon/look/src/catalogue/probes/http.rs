@@ -14,6 +14,8 @@ use crate::text::{lines, print};
 const HEAD: usize = 32 << 10;
 /// Of what follows the headers, as much is read.
 const BODY: usize = 1 << 20;
+/// Interim answers that are skipped.
+const INTERIM: usize = 8;
 
 #[derive(Debug, Serialize)]
 struct Answer {
@@ -63,6 +65,7 @@ struct Head {
     status: u16,
     headers: Vec<Header>,
     length: Option<u64>,
+    is_chunked: bool,
     end: usize,
 }
 
@@ -84,6 +87,7 @@ fn head(bytes: &[u8]) -> Option<Head> {
         status,
         headers: Vec::new(),
         length: None,
+        is_chunked: false,
         end,
     };
     for line in lines {
@@ -98,6 +102,9 @@ fn head(bytes: &[u8]) -> Option<Head> {
                 .ok()
                 .and_then(|text| text.parse().ok());
         }
+        if name == "transfer-encoding" {
+            found.is_chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+        }
         if HEADERS_SHOWN.contains(&name.as_str()) && found.headers.len() < HEADERS_SHOWN.len() {
             let value = shown(value);
             found.headers.push(Header { name, value });
@@ -110,6 +117,44 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let most = bytes.get(..HEAD).unwrap_or(bytes);
     let end = most.windows(4).position(|text| text == b"\r\n\r\n");
     end.map(|end| end + 4)
+}
+
+/// Skips the heads of interim answers, as `103 Early Hints`.
+fn final_answer(mut bytes: &[u8]) -> &[u8] {
+    for _ in 0..INTERIM {
+        match head(bytes) {
+            Some(head) if matches!(head.status, 100 | 102..=199) => {
+                bytes = bytes.get(head.end..).unwrap_or_default();
+            }
+            _ => break,
+        }
+    }
+    bytes
+}
+
+/// Returns the content of chunks (RFC 9112, 7.1), and true if the last one is there.
+fn unchunked(mut chunks: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    while let Some(end) = chunks.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = chunks.split_at(end + 1);
+        let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+        let length = std::str::from_utf8(digits.trim_ascii())
+            .ok()
+            .and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let Some((content, rest)) = length.map(|length| rest.split_at(length.min(rest.len())))
+        else {
+            break;
+        };
+        if length == Some(0) {
+            return (body, true);
+        }
+        body.extend(content);
+        match rest.strip_prefix(b"\r\n") {
+            Some(rest) => chunks = rest,
+            None => break,
+        }
+    }
+    (body, false)
 }
 
 pub struct Page<'a> {
@@ -188,7 +233,9 @@ fn fetch(page: &Page<'_>) -> Result<Fetched, String> {
             }
         }
     };
-    let Some(head) = head(&bytes) else {
+    let is_full = bytes.len() >= most;
+    let bytes = final_answer(&bytes);
+    let Some(head) = head(bytes) else {
         return Err(match bytes.len() {
             0 => format!(
                 "{} port {} closes the connection without an answer",
@@ -196,36 +243,45 @@ fn fetch(page: &Page<'_>) -> Result<Fetched, String> {
                 to.port()
             ),
             HEAD.. => "the headers of the answer are longer than 32 KiB".to_owned(),
-            _ => format!("the answer is not HTTP: {}", text::line(&bytes, 80)),
+            _ => format!("the answer is not HTTP: {}", text::line(bytes, 80)),
         });
     };
     let body = bytes.get(head.end..).unwrap_or_default();
-    let body_bytes = body.len() as u64;
+    let (body, is_cut) = match head.length {
+        _ if head.is_chunked => {
+            let (body, is_whole) = unchunked(body);
+            (body, !is_whole)
+        }
+        Some(length) => (body.to_vec(), (body.len() as u64) < length),
+        None => (body.to_vec(), is_late || is_full),
+    };
     let location = head.headers.iter().find(|header| header.name == "location");
     Ok(Fetched {
-        body: body.to_vec(),
         answer: Answer {
-            body_cut: match head.length {
-                Some(length) => body_bytes < length,
-                None => is_late || bytes.len() >= most,
-            },
+            body_cut: is_cut,
             redirect_not_followed: location.map(|header| header.value.clone()),
             status: head.status,
             version: head.version,
             connected_ms,
             first_byte_ms: first_ms.unwrap_or_default(),
             total_ms: deadline.milliseconds(),
-            body_bytes,
+            body_bytes: body.len() as u64,
             verify,
             headers: head.headers,
         },
+        body,
     })
 }
 
 /// Returns true once the head and all of a body of known length are there, or no head can come any more.
 fn is_whole(bytes: &[u8]) -> bool {
+    let bytes = final_answer(bytes);
     match head(bytes) {
         None => bytes.len() >= HEAD || end_of_head(bytes).is_some(),
+        // The last chunk ends so. To look at all chunks after each read would take long.
+        Some(head) if head.is_chunked => {
+            bytes.ends_with(b"\r\n\r\n") && unchunked(bytes.get(head.end..).unwrap_or_default()).1
+        }
         Some(head) => head
             .length
             .is_some_and(|length| bytes.len().saturating_sub(head.end) as u64 >= length),
@@ -245,9 +301,24 @@ pub fn status_page(page: Page<'_>) -> Result<ExitCode, String> {
             page.address, page.port, page.path, answer.status
         ));
     }
-    let body = body.get(..PAGE).unwrap_or(&body);
-    print(&text::show(body).text)?;
+    let lines = first_lines(&body);
+    print(&text::show(lines).text)?;
+    if answer.body_cut || lines.len() < body.len() {
+        eprintln!(
+            "remit-look: the page is longer: its first {} bytes are shown",
+            lines.len()
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns as many whole lines as are shown.
+fn first_lines(body: &[u8]) -> &[u8] {
+    let Some(page) = body.get(..PAGE).filter(|page| page.len() < body.len()) else {
+        return body;
+    };
+    let end = page.iter().rposition(|byte| *byte == b'\n');
+    end.and_then(|end| page.get(..=end)).unwrap_or(page)
 }
 
 #[cfg(test)]
@@ -268,6 +339,60 @@ mod tests {
         assert_eq!(names, ["server", "location", "content-length"]);
         assert_eq!(head.headers[1].value, "https://a.example/");
         assert!(is_whole(bytes) && !is_whole(&bytes[..bytes.len() - 1]));
+    }
+
+    #[test]
+    fn interim_answers_are_skipped() {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+        let last = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n";
+        for (interim, status) in [(0, 204), (1, 204), (INTERIM, 204), (INTERIM + 1, 103)] {
+            let bytes = hints.repeat(interim) + last;
+            let head = head(final_answer(bytes.as_bytes())).unwrap();
+            assert_eq!(head.status, status, "{interim}");
+            assert_eq!(is_whole(bytes.as_bytes()), status == 204, "{interim}");
+        }
+        assert!(!is_whole(hints.as_bytes()));
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        let head =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 1\r\n\r\n";
+        for (chunks, body, is_all) in [
+            ("3\r\nabc\r\n2;x=y\r\nd\n\r\n0\r\n\r\n", "abcd\n", true),
+            (
+                "A\r\n0123456789\r\n0\r\nDate: x\r\n\r\n",
+                "0123456789",
+                true,
+            ),
+            ("0\r\n\r\n", "", true),
+            ("3\r\nabc\r\n", "abc", false),
+            ("5\r\nabc", "abc", false),
+            ("3\r\nabcd\r\n0\r\n\r\n", "abc", false),
+            ("ffffffffffffffff\r\nabc\r\n\r\n", "abc\r\n\r\n", false),
+            ("x\r\nabc\r\n0\r\n\r\n", "", false),
+            ("", "", false),
+        ] {
+            let expect = (body.as_bytes().to_vec(), is_all);
+            assert_eq!(unchunked(chunks.as_bytes()), expect, "{chunks:?}");
+            let answer = head.to_owned() + chunks;
+            assert_eq!(is_whole(answer.as_bytes()), is_all, "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn page_is_cut_between_lines() {
+        let line = "a: 1\n";
+        let lines = line.repeat(PAGE);
+        let whole = PAGE / line.len() * line.len();
+        for (body, shown) in [
+            (line, line.len()),
+            (&lines[..PAGE], PAGE),
+            (&lines[..=PAGE], whole),
+            (&"x".repeat(PAGE + 1), PAGE),
+        ] {
+            assert_eq!(first_lines(body.as_bytes()).len(), shown);
+        }
     }
 
     #[test]
