@@ -2,7 +2,9 @@
 //! requests consist only of [`named`] parts and fixed texts. remit-look and remit-act choose which exist.
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -85,7 +87,26 @@ fn id_of(all: &Value, name: &str) -> Result<String, String> {
 }
 
 pub fn get(path: &str) -> Result<Vec<u8>, String> {
-    ask("GET", path)
+    ask("GET", path).map(|(body, _)| body)
+}
+
+/// Returns a list of the first engine that answers, and a note if another one is there: what that has is not in the list.
+pub fn get_list(path: &str) -> Result<(Value, Option<String>), String> {
+    let (body, asked) = ask("GET", path)?;
+    let note = unasked(asked, &SOCKETS)
+        .map(|other| format!("the answer is that of {asked}: {other} was not asked"));
+    Ok((parsed(&body)?, note))
+}
+
+/// Finds another engine. The package podman-docker makes the socket of Docker a link to that of Podman.
+fn unasked<'a>(asked: &str, sockets: &[&'a str]) -> Option<&'a str> {
+    let inode = |socket: &str| {
+        let metadata = fs::metadata(socket).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let asked = inode(asked);
+    let mut sockets = sockets.iter().copied();
+    sockets.find(|other| inode(other).is_some_and(|other| Some(other) != asked))
 }
 
 pub fn get_json(path: &str) -> Result<Value, String> {
@@ -103,7 +124,7 @@ pub fn post(path: &str) -> Result<(), String> {
 }
 
 /// Uses HTTP/1.0: the answer is in one piece and ends with the connection.
-fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
+fn ask(method: &str, path: &str) -> Result<(Vec<u8>, &'static str), String> {
     let (mut socket, at) = connect()?;
     let cannot = |error: io::Error| format!("cannot ask the container engine at {at}: {error}");
     socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
@@ -111,7 +132,8 @@ fn ask(method: &str, path: &str) -> Result<Vec<u8>, String> {
         format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     socket.write_all(request.as_bytes()).map_err(cannot)?;
     let answer = whole(socket).map_err(cannot)?;
-    body(&answer).map_err(|why| format!("the container engine at {at} {why}"))
+    let body = body(&answer).map_err(|why| format!("the container engine at {at} {why}"))?;
+    Ok((body, at))
 }
 
 /// Reads the whole answer. A truncated one is an error, because it would look complete.
@@ -218,6 +240,21 @@ mod tests {
         assert!(id_by_name(&all, "web").is_err());
         assert!(id_by_name(&serde_json::json!({ "Id": "db00", "Name": "/x" }), "db").is_err());
         assert!(id_by_name(&Value::Null, "db").is_err());
+    }
+
+    #[test]
+    fn second_engine_is_named_unless_it_is_the_same() {
+        let [docker, podman, link, missing] =
+            ["/dev/null", "/dev/zero", "/dev/../dev/zero", "/x/x"];
+        for (sockets, asked, expect) in [
+            ([docker, podman], docker, Some(podman)),
+            ([docker, podman], podman, Some(docker)),
+            ([docker, missing], docker, None),
+            ([link, podman], link, None),
+            ([missing, podman], podman, None),
+        ] {
+            assert_eq!(unasked(asked, &sockets), expect, "{sockets:?}");
+        }
     }
 
     #[test]

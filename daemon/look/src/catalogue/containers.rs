@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{Container, get, get_json, identified, parsed};
+use remit_engine::{Container, get, get_json, get_list, identified, parsed};
 use serde_json::Value;
 
 use crate::text::{cannot_write, lines, number};
@@ -38,7 +38,10 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
 }
 
 fn ask(path: &str) -> Result<Value, String> {
-    let mut all = get_json(path)?;
+    let (mut all, note) = get_list(path)?;
+    if let Some(note) = note {
+        eprintln!("remit-look: {note}");
+    }
     without_values(&mut all);
     Ok(all)
 }
