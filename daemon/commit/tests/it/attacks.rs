@@ -142,7 +142,7 @@ fn user_cannot_make_every_recovery_fail() {
     // The commit goes back for a writer.
     let mut options = fs::OpenOptions::new();
     options.write(true).custom_flags(libc::O_NONBLOCK);
-    let opened = options.open(at("etc/app/zz"));
+    let opened = held(&child, || options.open(at("etc/app/zz")));
     assert!(opened.is_err(), "it has no lease");
     let first = end(child);
     let (second, third) = (recover(), recover());

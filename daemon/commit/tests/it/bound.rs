@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::thread;
 
 use remit_plan::{Action, Base, Bundle, Change, Edit, Entry, Plan};
 
@@ -160,7 +159,7 @@ fn writer_that_comes_while_the_owner_changes_ends_the_commit() {
         while !fs::read(&journal).is_ok_and(|bytes| bytes.get(16) == Some(&b'A')) {
             is_running(&mut child);
         }
-        let writer = thread::spawn(|| overwrite("etc/job", EVIL));
+        let writer = held(&child, || writer("etc/job", || overwrite("etc/job", EVIL)));
         end(child).is_refused("opens it for writing");
         writer.join().unwrap();
         assert_eq!(seen("etc/job"), (1000, 0o644, EVIL.to_vec()), "{call}");
@@ -180,7 +179,9 @@ fn name_that_a_file_gets_while_its_mode_changes_ends_the_commit() {
     while !fs::read(&journal).is_ok_and(|bytes| bytes.get(16) == Some(&b'A')) {
         is_running(&mut child);
     }
-    fs::hard_link(at("etc/job"), at("etc/other")).unwrap();
+    held(&child, || {
+        fs::hard_link(at("etc/job"), at("etc/other")).unwrap();
+    });
     end(child).is_refused("it got another name");
     assert_eq!(seen("etc/other"), (0, 0o755, SAFE.to_vec()));
 }
@@ -332,7 +333,7 @@ fn way_back_gives_no_owner_to_a_file_that_somebody_opens() {
     while fs::metadata(at("etc/job")).unwrap().uid() == 0 {
         is_running(&mut child);
     }
-    let writer = thread::spawn(|| overwrite("etc/job", EVIL));
+    let writer = held(&child, || writer("etc/job", || overwrite("etc/job", EVIL)));
     let result = end(child);
     writer.join().unwrap();
     assert_eq!(result.code, Some(3), "{}", result.text);
@@ -356,7 +357,7 @@ fn writer_that_comes_while_an_undo_takes_the_owner_back_ends_the_undo() {
     while fs::read(&journal).unwrap().get(16) != Some(&b'u') {
         is_running(&mut child);
     }
-    let writer = thread::spawn(|| overwrite("etc/job", EVIL));
+    let writer = held(&child, || writer("etc/job", || overwrite("etc/job", EVIL)));
     end(child).is_refused("opens it for writing");
     writer.join().unwrap();
     assert_eq!(seen("etc/job"), (1000, 0o644, EVIL.to_vec()));
@@ -374,21 +375,12 @@ fn writer_that_comes_while_a_recovery_takes_the_owner_back_keeps_the_file() {
     let killed = end(start(&kill, &["commit", &state()], Some(&input)));
     assert_ne!(killed.code, Some(0));
     assert_eq!(seen("etc/job"), (1000, 0o755, SAFE.to_vec()));
-    let job = fs::metadata(at("etc/job")).unwrap();
-    let [major, minor] = [libc::major(job.dev()), libc::minor(job.dev())];
-    // proc_locks(5). Other tests have the same inode numbers.
-    let lease = format!(" {major:02x}:{minor:02x}:{} ", job.ino());
-    let is_leased = || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        let mut leases = locks.lines().filter(|line| line.contains("LEASE"));
-        leases.any(|line| line.contains(&lease))
-    };
     let wrapper = injected("fchown", "delay_enter=900000:when=1");
     let mut child = start(&wrapper, &["recover", &state()], None);
-    while !is_leased() {
+    while lease("etc/job").is_none() {
         is_running(&mut child);
     }
-    let writer = thread::spawn(|| overwrite("etc/job", EVIL));
+    let writer = held(&child, || writer("etc/job", || overwrite("etc/job", EVIL)));
     let recovered = end(child);
     writer.join().unwrap();
     recovered.is_done();

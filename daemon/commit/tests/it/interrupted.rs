@@ -381,15 +381,17 @@ fn disk_as_it_is_before_a_call_recovers() {
             &inject,
         ]);
         let mut child = start(&wrapper, &["commit", &state()], Some(&input));
-        while fs::read_to_string(&log)
-            .unwrap_or_default()
-            .matches('\n')
-            .count()
-            < *before
-        {
+        let made = || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            text.matches('\n').count()
+        };
+        while made() < *before {
             is_running(&mut child);
         }
-        fs::copy(&image, &copy).unwrap();
+        held(&child, || {
+            fs::copy(&image, &copy).unwrap();
+            assert_eq!(made(), *before, "the copy comes too late");
+        });
         let whole = end(child);
         fs::remove_file(&log).unwrap();
         whole.is_done();

@@ -230,7 +230,7 @@ fn list_that_comes_before_the_owner_changes_ends_the_commit() {
         while !fs::read(&journal).is_ok_and(|bytes| bytes.get(16) == Some(&b'A')) {
             is_running(&mut child);
         }
-        set_attribute("etc/a", ACCESS, &fitting());
+        held(&child, || set_attribute("etc/a", ACCESS, &fitting()));
         end(child).is_refused("it has an access list");
         assert_eq!(facts("etc/a").owner, (1000, 1000));
         assert!(kept().is_empty(), "{:?}", kept());

@@ -675,7 +675,9 @@ fn process_has_its_sandbox_while_it_works() {
         let pids = fs::read_to_string(children).unwrap();
         let is_staged = fs::read_dir(at("etc")).unwrap().count() > 1;
         if let Some(pid) = pids.split_whitespace().next().filter(|_| is_staged) {
-            break fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            break held(&child, || {
+                fs::read_to_string(format!("/proc/{pid}/status")).unwrap()
+            });
         }
         is_running(&mut child);
     };

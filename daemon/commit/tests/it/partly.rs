@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::thread;
 
 use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Phase, Plan};
 
@@ -130,7 +129,7 @@ fn with(id: &str, words: &[&str], step: usize, between: impl FnOnce()) -> Result
     while step > 1 && tree() == before || !has_leases(child.id()) {
         is_running(&mut child);
     }
-    between();
+    held(&child, between);
     end(child)
 }
 
@@ -182,10 +181,10 @@ fn writer_that_comes_in_the_window_keeps_one_file_alone() {
         put(name, b"old\n", 0o644, 0);
     }
     let id = done(&[write("etc/a", "new\n"), edit("etc/b", Action::Remove)]);
-    let mut writer = None;
-    let opened = || writer = Some(thread::spawn(|| append("etc/a", b"theirs\n")));
+    let mut other = None;
+    let opened = || other = Some(writer("etc/a", || append("etc/a", b"theirs\n")));
     let undone = with(&id, &["--partly"], 2, opened);
-    writer.unwrap().join().unwrap();
+    other.unwrap().join().unwrap();
     undone.is_done();
     assert!(undone.text.contains("etc/a': "), "{}", undone.text);
     assert_eq!(

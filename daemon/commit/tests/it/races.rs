@@ -41,7 +41,7 @@ fn with(edits: &[remit_plan::Edit], between: impl FnOnce()) -> Result {
     while !is_applying() {
         is_running(&mut child);
     }
-    between();
+    held(&child, between);
     end(child)
 }
 
@@ -89,11 +89,11 @@ fn file_that_another_replaces_in_the_window_goes_back() {
 fn writer_that_opens_a_file_in_the_window_loses_nothing() {
     let _scene = Scene::new(MEMORY);
     put("etc/a", b"old\n", 0o644, 0);
-    let mut writer = None;
-    let opened = || writer = Some(thread::spawn(|| append("etc/a", b"theirs\n")));
+    let mut other = None;
+    let opened = || other = Some(writer("etc/a", || append("etc/a", b"theirs\n")));
     with(&[write("etc/a", "new\n"), write("etc/n", "new\n")], opened)
         .is_refused("opens it for writing");
-    writer.unwrap().join().unwrap();
+    other.unwrap().join().unwrap();
     assert_eq!(read("etc/a"), b"old\ntheirs\n");
     assert!(!at("etc/n").exists());
 }
@@ -152,7 +152,7 @@ fn file_that_appears_in_a_removed_directory_keeps_it() {
     while at("etc/d/a").exists() {
         is_running(&mut child);
     }
-    put("etc/d/theirs", b"theirs", 0o644, 0);
+    held(&child, || put("etc/d/theirs", b"theirs", 0o644, 0));
     end(child).is_refused("it is not empty");
     assert_eq!(read("etc/d/theirs"), b"theirs");
     fs::remove_file(at("etc/d/theirs")).unwrap();

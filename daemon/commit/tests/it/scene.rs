@@ -7,9 +7,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use remit_plan::{
     Action, Base, Bundle, Change, Content, Edit, Entry, Found, Kind, Metadata, New,
     OldCapabilities, PlanPath, Planned, Source, Stat, sha256,
@@ -313,6 +316,45 @@ pub fn is_running(child: &mut Child) {
     let ended = child.try_wait().unwrap();
     assert!(ended.is_none(), "{ended:?}");
     std::thread::sleep(std::time::Duration::from_millis(1));
+}
+
+/// Calls `act` while the process that delays a call is stopped: the call stays delayed as long as that takes.
+pub fn held<T>(child: &Child, act: impl FnOnce() -> T) -> T {
+    let signal = |signal| nix::sys::signal::kill(Pid::from_raw(child.id().cast_signed()), signal);
+    signal(Signal::SIGSTOP).unwrap();
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.contains(") T ")
+    };
+    while !is_stopped() {
+        std::thread::yield_now();
+    }
+    let result = act();
+    signal(Signal::SIGCONT).unwrap();
+    result
+}
+
+/// Returns the state of a file's lease, `BREAKING` while an open of another is blocked by it. proc_locks(5).
+pub fn lease(relative: &str) -> Option<String> {
+    let found = fs::metadata(at(relative)).unwrap();
+    let [major, minor] = [libc::major(found.dev()), libc::minor(found.dev())];
+    // Other tests have the same inode numbers.
+    let inode = format!("{major:02x}:{minor:02x}:{}", found.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_lease = fields.get(1) == Some(&"LEASE") && fields.contains(&inode.as_str());
+        is_lease.then(|| fields[2].to_owned())
+    })
+}
+
+/// Writes to a file in a thread. Returns as soon as its open is blocked by a lease, or all is written.
+pub fn writer(relative: &str, write: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let writer = std::thread::spawn(write);
+    while !writer.is_finished() && lease(relative).as_deref() != Some("BREAKING") {
+        std::thread::yield_now();
+    }
+    writer
 }
 
 pub fn state() -> String {
