@@ -17,7 +17,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Returns a uid that no other test uses, neither of this run nor of another binary that runs now.
 pub fn uid() -> u32 {
-    1_879_100_000 + (std::process::id() % 10_000) * 1000 + NEXT.fetch_add(1, Ordering::Relaxed)
+    1_880_000_000 + std::process::id() % 32_768 * 1000 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 pub const LIMITS: Limits = Limits {
@@ -269,8 +269,8 @@ pub fn wait_readable(fd: impl AsFd) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     assert!(
-        poll(&mut fds, PollTimeout::from(20_000u16)).unwrap() > 0,
-        "nothing came in 20 s"
+        poll(&mut fds, PollTimeout::from(60_000u16)).unwrap() > 0,
+        "nothing came in 60 s"
     );
 }
 
@@ -414,6 +414,16 @@ pub fn processes(uid: u32) -> Vec<i32> {
         }
     }
     found
+}
+
+/// Panics if one of them is alive 10 s later. Without a kill it is: what tests start sleeps for 300 s, or never ends.
+pub fn gone(uid: u32) {
+    let start = std::time::Instant::now();
+    while !processes(uid).is_empty() {
+        let is_soon = start.elapsed().as_secs() < 10;
+        assert!(is_soon, "alive: {:?}", processes(uid));
+        std::thread::yield_now();
+    }
 }
 
 pub fn wait_for_line(fd: &OwnedFd, want: &str) {

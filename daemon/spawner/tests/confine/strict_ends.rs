@@ -22,14 +22,6 @@ fn started(fixture: &Fixture, uid: u32, script: &str) -> Spawned {
     spawned
 }
 
-fn gone(uid: u32, limit: Duration) {
-    let start = Instant::now();
-    while !processes(uid).is_empty() {
-        assert!(start.elapsed() < limit, "alive: {:?}", processes(uid));
-        std::thread::yield_now();
-    }
-}
-
 fn named(uid: u32, name: &str) -> i32 {
     let is = |pid: &i32| {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -121,7 +113,7 @@ fn end_of_monitor_or_init_ends_job() {
         let spawned = started(&fixture, uid, &format!("{TREE} wait; sleep 300"));
         let victim = sys::pidfd_open(named(uid, process)).unwrap();
         sys::pidfd_send_signal(&victim, libc::SIGKILL).unwrap();
-        gone(uid, Duration::from_millis(200));
+        gone(uid);
         assert_eq!(finish(spawned).signal(), Some(9), "{process}");
     }
     end(fixture);
@@ -151,7 +143,7 @@ fn monitor_killed_during_setup_leaves_nothing() {
             Progress::Failed { why, .. } => assert_eq!(why, Why::Died),
             Progress::More => panic!(),
         }
-        gone(uid, Duration::from_secs(2));
+        gone(uid);
     }
     // Otherwise none was half-way.
     assert!(executed < 200, "{executed}");
@@ -164,7 +156,7 @@ fn the_switch_is_the_end_of_all() {
     let spawned = started(&fixture, uid, &format!("{TREE} wait; sleep 300"));
     assert!(processes(uid).len() >= 6);
     fixture.cgroups.switch().pull().unwrap();
-    gone(uid, Duration::from_millis(200));
+    gone(uid);
     assert_eq!(finish(spawned).signal(), Some(9));
     end(fixture);
 }
@@ -240,6 +232,6 @@ fn the_wardens_end_is_the_end_of_all() {
     assert!(lines.any(|line| line.unwrap() == "prepared"));
     assert!(processes(uid).len() >= 6);
     warden.kill().unwrap();
-    gone(uid, Duration::from_millis(200));
+    gone(uid);
     warden.wait().unwrap();
 }
