@@ -288,7 +288,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     seen(what, || is_so().then_some(()));
 }
 
-/// A cgroup v2 below our own. Removed on drop if it is empty.
+/// A cgroup v2 below our own. Removed on drop as soon as it is empty.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
@@ -307,9 +307,15 @@ impl Cgroup {
             .lines()
             .find_map(|line| line.strip_prefix("0::/"))?
             .to_owned();
-        let path = root.join(own).join(format!("test-of-remit-{}", unique()));
-        fs::create_dir(&path).ok()?;
-        Some(Self(path))
+        let above = root.join(own);
+        loop {
+            let path = above.join(format!("test-of-remit-{}", unique()));
+            match fs::create_dir(&path) {
+                // Of a test that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.ok().map(|()| Self(path)),
+            }
+        }
     }
 
     /// Returns the file in which a process writes "0" to enter.
@@ -326,7 +332,14 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        remove(&self.0);
+        // Killed processes are in it until they have ended.
+        for _ in 0..400 {
+            remove(&self.0);
+            if !self.0.exists() {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -355,7 +368,8 @@ impl Slice {
         let root = root.expect("cgroup v2 is mounted");
         let slice = root.join(format!("user.slice/user-{uid}.slice"));
         let scope = slice.join(format!("session-remit-{}.scope", unique()));
-        fs::create_dir_all(&scope).expect("it may be made");
+        // Another session's end removes the slices at the same time.
+        until("a session", || fs::create_dir_all(&scope).is_ok());
         Self(scope)
     }
 

@@ -34,7 +34,7 @@ pub fn unique_uids(count: u32) -> u32 {
     loop {
         let first = NEXT.fetch_add(count, Ordering::Relaxed) % ALL;
         if first + count <= ALL {
-            return 1_880_000_000 + std::process::id() % 32_000 * ALL + first;
+            return 1_600_000_000 + std::process::id() % 32_768 * ALL + first;
         }
     }
 }

@@ -27,7 +27,7 @@ use remit_link::socket::Packed;
 use remit_link::{Answer, Delivery, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_tests::daemon::of_sinks;
 use remit_tests::process::{Identity, descendants, ends_within};
-use remit_tests::test_dir::{TestDir, built, unique};
+use remit_tests::test_dir::{TestDir, built, unique_uids};
 use remit_wire::outcome::Ending;
 use remit_wire::{Bytes, Purpose};
 use serde_json::Value;
@@ -116,7 +116,7 @@ impl Stage {
                  [breaker]\nfailed_changes = 0\nslow_refusals = 0\npause_refusals = 0\n[jobs]\nuid_first = {}\nuid_count = 512\n{}\n",
                 way.sink,
                 numbers(),
-                1_500_000_000 + unique() % 500_000 * 512,
+                unique_uids(512),
                 way.jobs
             ),
         );
