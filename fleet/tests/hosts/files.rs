@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use remit_tests::daemon::Daemon;
+use remit_tests::process::descendants;
 use remit_tests::test_dir::install_look;
 use serde_json::{Value, json};
 
@@ -290,9 +291,15 @@ fn signal_in_the_middle_leaves_no_file() {
             assert!(line.ends_with(": job ab waits for an approval"), "{line}");
         }
         assert_eq!(names(&to), ["web1", "web2"]);
-        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let pid = child.id().cast_signed();
+        let below = descendants(pid);
+        kill(Pid::from_raw(pid), signal).unwrap();
         let status = child.wait().unwrap();
         if signal == Signal::SIGKILL {
+            // The hosts outlive it.
+            for process in below {
+                let _ = kill(Pid::from_raw(process.pid), signal);
+            }
             let left = names(&to.join("web1"));
             assert!(left.len() == 1 && left[0].ends_with(".part"), "{left:?}");
             break;
