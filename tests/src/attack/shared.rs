@@ -32,6 +32,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("line-discipline", "seccomp_refused", REFUSED, "have the kernel load the module of a line discipline", line_discipline),
     attack("large-acl", "seccomp_refused", Expect::Errno(libc::E2BIG), "take memory by an access list, which no limit counts", large_acl).absent(&[libc::EOPNOTSUPP]),
     attack("large-acl-at", "seccomp_refused", ABSENT, "the same by the newer call", large_acl_at).absent(&[libc::ENOSYS, libc::EOPNOTSUPP]),
+    attack("memory-policy", "seccomp_refused", UNCHANGED, "leave policies with a memory file, which no limit counts", memory_policy).absent(&[libc::ENOSYS]),
     attack("bridge-module", "seccomp_refused", REFUSED, "have the kernel load a module", bridge_module).impossible("it would load the module"),
     attack("file-system-key", "seccomp_refused", REFUSED, "leave an encryption key with a file system", file_system_key),
 ];
@@ -289,6 +290,37 @@ fn large_acl_at(_: &[String]) -> Tried {
         16
     )?;
     Ok(format!("{} bytes", list.len()))
+}
+
+/// The policy is the file's. It would stay with it without the mapping.
+fn memory_policy(_: &[String]) -> Tried {
+    const BIND: i32 = 2;
+    const OF_ADDRESS: i32 = 2;
+    let fd = sys!(libc::SYS_memfd_create, c"policy".as_ptr(), 0)?;
+    let shared = libc::MAP_SHARED;
+    let at = sys!(libc::SYS_mmap, 0, 4096, libc::PROT_READ, shared, fd, 0)?;
+    let (first_node, mut found) = (1_u64, 0_i32);
+    sys!(
+        libc::SYS_mbind,
+        at,
+        4096,
+        BIND,
+        &raw const first_node,
+        64,
+        0
+    )?;
+    sys!(
+        libc::SYS_get_mempolicy,
+        &raw mut found,
+        0,
+        0,
+        at,
+        OF_ADDRESS
+    )?;
+    match found {
+        BIND => Ok("left".into()),
+        _ => Err(Refused(libc::EALREADY)),
+    }
 }
 
 /// SIOCGIFBR reaches the module before any capability check, on a socket of any family.

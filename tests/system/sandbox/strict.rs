@@ -165,6 +165,7 @@ const REFUSED: &[&str] = &[
     "signal-io",
     "line-discipline",
     "large-acl",
+    "memory-policy",
 ];
 
 const LANDLOCK: &[Mutation] = &[

@@ -171,6 +171,8 @@ pub(super) const GROUPS: &[Group] = &[
             // The class, and of the level the bit of 4.
             Check { arg: 2, mask: 0xe004, want: Want::NoneOf(&[0x4000]), errno: 0 },
         ]), rows: &[("ioprio_set", 251, 30)] },
+    Group { why: "a policy of shared memory stays with the file, and is memory of the kernel that no cgroup counts: say yes, it is advice, and libnuma prints each refusal", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Answer(0), rows: &[("mbind", 237, 235)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM },
@@ -251,7 +253,7 @@ const ALLOWED: &[SyscallRow] = &[
     ("timer_settime", 223, 110), ("timer_gettime", 224, 108), ("timer_getoverrun", 225, 109),
     ("timer_delete", 226, 111), ("clock_gettime", 228, 113), ("clock_getres", 229, 114),
     ("clock_nanosleep", 230, 115), ("exit_group", 231, 94), ("epoll_wait", 232, -1),
-    ("epoll_ctl", 233, 21), ("tgkill", 234, 131), ("utimes", 235, -1), ("mbind", 237, 235),
+    ("epoll_ctl", 233, 21), ("tgkill", 234, 131), ("utimes", 235, -1),
     ("set_mempolicy", 238, 237), ("get_mempolicy", 239, 236), ("waitid", 247, 95),
     ("ioprio_get", 252, 31), ("inotify_init", 253, -1),
     ("inotify_add_watch", 254, 27), ("inotify_rm_watch", 255, 28), 

@@ -644,6 +644,7 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("ioprio_set", &[none, locks, view], [1, 0, 0x4004, 0], ALLOW),
         ("ioprio_set", &[none, locks, view], [1, 0, 0x6000, 0], ALLOW),
         ("ioprio_set", &[none, locks, view], [1, 0, 0, 0], ALLOW),
+        ("mbind", &[none, locks, both, view, own_network], [1, 4096, 2, 1], errno(0)),
         ("prctl", &[none, locks, view], [62, 1, 5, 0], errno(libc::EINVAL)),
         ("shmget", &[none, locks], [0; 4], eperm),
         ("shmget", &[ipc], [0; 4], ALLOW),
