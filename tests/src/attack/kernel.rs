@@ -5,6 +5,7 @@ use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
 
 const UNKNOWN: Expect = Expect::Errno(libc::ENOSYS);
+const NO_SOCKET: Expect = Expect::Errno(libc::EAFNOSUPPORT);
 
 #[rustfmt::skip] // a table, one row a line
 pub const ATTACKS: &[Attack] = &[
@@ -17,6 +18,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("x32", "seccomp_unknown", UNKNOWN, "make an x32 system call", x32).impossible("kernels are built without x32 today, and then answer the same"),
     attack("unknown-call", "seccomp_unknown", UNKNOWN, "make a system call of a newer kernel", unknown_call).impossible("a kernel that does not know it answers the same"),
     attack("bpf", "seccomp_refused", REFUSED, "make a bpf map", bpf).root(),
+    attack("flow-label", "seccomp_sockets", NO_SOCKET, "take one of the 4,096 labels of flows that all networks have", flow_label),
     attack("perf", "seccomp_refused", REFUSED, "count its own events", perf),
     attack("userfaultfd", "seccomp_refused", REFUSED, "handle page faults", userfaultfd),
     attack("add-key", "seccomp_refused", REFUSED, "add a key to a keyring", add_key),
@@ -106,6 +108,27 @@ fn bpf(_: &[String]) -> Tried {
     let map = [2_u32, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     sys!(libc::SYS_bpf, 0, map.as_ptr(), 64)?;
     Ok("made".into())
+}
+
+/// IPV6_FLOWLABEL_MGR. The label is free again 6 s after the socket is closed.
+fn flow_label(_: &[String]) -> Tried {
+    const MANAGER: i32 = 32;
+    const EXCLUSIVE: u8 = 1;
+    const CREATE: u8 = 1;
+    let socket = sys!(libc::SYS_socket, libc::AF_INET6, libc::SOCK_DGRAM, 0)?;
+    // `struct in6_flowlabel_req`: address, label, action (get), share, flags, times.
+    let mut request = [0_u32; 8];
+    request[3] = 1_u32.to_be();
+    request[5] = u32::from_ne_bytes([0, EXCLUSIVE, CREATE, 0]);
+    sys!(
+        libc::SYS_setsockopt,
+        socket,
+        libc::IPPROTO_IPV6,
+        MANAGER,
+        request.as_ptr(),
+        32
+    )?;
+    Ok("taken".into())
 }
 
 fn perf(_: &[String]) -> Tried {

@@ -166,6 +166,7 @@ const REFUSED: &[&str] = &[
     "line-discipline",
     "large-acl",
     "memory-policy",
+    "flow-label",
 ];
 
 const LANDLOCK: &[Mutation] = &[

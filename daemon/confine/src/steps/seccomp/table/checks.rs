@@ -10,6 +10,7 @@ pub(super) const E2BIG: u16 = libc::E2BIG as u16;
 pub(super) const ENOSYS: u16 = libc::ENOSYS as u16;
 pub(super) const EOPNOTSUPP: u16 = libc::EOPNOTSUPP as u16;
 pub(super) const EAFNOSUPPORT: u16 = libc::EAFNOSUPPORT as u16;
+pub(super) const ENOPROTOOPT: u16 = libc::ENOPROTOOPT as u16;
 
 /// `CLONE_NEW*` and `CLONE_PARENT`: a sibling of the job would be a child of the warden.
 pub(super) const CLONE_REFUSED: u32 = 0x7e02_0000 | libc::CLONE_PARENT as u32;
@@ -51,6 +52,18 @@ pub(super) const SOCKET_PROGRAMS: Check = Check {
         values: &[26, 50, 51, 52],
     },
     errno: EPERM,
+};
+
+/// IPV6_FLOWLABEL_MGR of SOL_IPV6.
+pub(super) const FLOW_LABELS: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::NoneOfIf {
+        arg: 1,
+        is: 41,
+        values: &[32],
+    },
+    errno: ENOPROTOOPT,
 };
 
 /// SO_PASSCRED and SO_PASSPIDFD. unix(7), "Autobind feature".

@@ -552,6 +552,11 @@ fn each_class_of_profile_has_its_own_verdicts() {
         changes_root: true,
         ..locks
     };
+    let view_network = Class {
+        changes_root: true,
+        unix: true,
+        ..own_network
+    };
     // Of x86-64 and of aarch64.
     let direct = 0o240_000;
     let bus = Class { bus: true, ..none };
@@ -664,6 +669,8 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("setsockopt", &[none, both, own_network], [3, 1, 26, 0], eperm),
         ("setsockopt", &[none, both, own_network], [3, 1, 51, 0], eperm),
         ("setsockopt", &[none, both, own_network], [3, 41, 26, 0], ALLOW),
+        ("setsockopt", &[internet, both, own_network, view_network], [3, 41, 32, 0], errno(libc::ENOPROTOOPT)),
+        ("setsockopt", &[internet, both, own_network, view_network], [3, 41, 33, 0], ALLOW),
         ("setsockopt", &[none, internet, bus], [3, 1, 16, 0], errno(0)),
         ("setsockopt", &[none, internet, bus], [3, 1, 76, 0], errno(0)),
         ("setsockopt", &[none, internet, bus], [3, 6, 16, 0], ALLOW),
