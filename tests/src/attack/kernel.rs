@@ -19,6 +19,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("unknown-call", "seccomp_unknown", UNKNOWN, "make a system call of a newer kernel", unknown_call).impossible("a kernel that does not know it answers the same"),
     attack("bpf", "seccomp_refused", REFUSED, "make a bpf map", bpf).root(),
     attack("flow-label", "seccomp_sockets", NO_SOCKET, "take one of the 4,096 labels of flows that all networks have", flow_label),
+    attack("tcp-key", "seccomp_sockets", NO_SOCKET, "give a socket a key, for which the kernel keeps an algorithm and loads its module", tcp_key).absent(&[libc::ENOPROTOOPT]),
     attack("perf", "seccomp_refused", REFUSED, "count its own events", perf),
     attack("userfaultfd", "seccomp_refused", REFUSED, "handle page faults", userfaultfd),
     attack("add-key", "seccomp_refused", REFUSED, "add a key to a keyring", add_key),
@@ -129,6 +130,27 @@ fn flow_label(_: &[String]) -> Tried {
         32
     )?;
     Ok("taken".into())
+}
+
+/// TCP_MD5SIG for 127.0.0.1. Few kernels have TCP_AO_ADD_KEY, which names its algorithm.
+fn tcp_key(_: &[String]) -> Tried {
+    const MD5_SIGNATURE: i32 = 14;
+    let socket = sys!(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    // `struct tcp_md5sig`: address, flags, length of the prefix, that of the key, index, key.
+    let mut request = [0_u8; 216];
+    request[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+    request[4..8].copy_from_slice(&[127, 0, 0, 1]);
+    request[130] = 3;
+    request[136..139].copy_from_slice(b"key");
+    sys!(
+        libc::SYS_setsockopt,
+        socket,
+        libc::IPPROTO_TCP,
+        MD5_SIGNATURE,
+        request.as_ptr(),
+        request.len()
+    )?;
+    Ok("given".into())
 }
 
 fn perf(_: &[String]) -> Tried {

@@ -167,6 +167,7 @@ const REFUSED: &[&str] = &[
     "large-acl",
     "memory-policy",
     "flow-label",
+    "tcp-key",
 ];
 
 const LANDLOCK: &[Mutation] = &[

@@ -66,6 +66,18 @@ pub(super) const FLOW_LABELS: Check = Check {
     errno: ENOPROTOOPT,
 };
 
+/// TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_{ADD_KEY,DEL_KEY,INFO,GET_KEYS} of SOL_TCP.
+pub(super) const TCP_KEYS: Check = Check {
+    arg: 2,
+    mask: !0,
+    want: Want::NoneOfIf {
+        arg: 1,
+        is: 6,
+        values: &[14, 32, 38, 39, 40, 41],
+    },
+    errno: ENOPROTOOPT,
+};
+
 /// SO_PASSCRED and SO_PASSPIDFD. unix(7), "Autobind feature".
 pub(super) const RECEIVES_IDS: Check = Check {
     arg: 2,
