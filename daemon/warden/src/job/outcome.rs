@@ -26,6 +26,8 @@ pub fn ending(job: &Job) -> Ending {
     };
     let mut exit = status.and_then(|status| status.code());
     let mut signal = status.and_then(|status| status.signal());
+    let limits = &job.plan.bound.limits;
+    let cpu_used = usage.is_some_and(|usage| is_used_up(usage.cpu_usec, limits.cpu_s));
     let oom = job.cgroup.oom_killed();
     let stopped_early = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Died);
     let (state, cause) = if let (true, Some(stop)) = (stopped_early, &job.stop) {
@@ -45,7 +47,7 @@ pub fn ending(job: &Job) -> Ending {
     } else {
         match (exit, signal) {
             (Some(code), _) => (State::Exited, format!("exited with status {code}")),
-            (None, Some(number)) => (State::Signalled, signal_cause(number)),
+            (None, Some(number)) => (State::Signalled, signal_cause(number, cpu_used)),
             (None, None) => (
                 State::Interrupted,
                 "its exit status is not known".to_owned(),
@@ -56,7 +58,7 @@ pub fn ending(job: &Job) -> Ending {
     let cause = match refused {
         true => format!(
             "{cause}; it tried to start more than {} tasks (limits.tasks)",
-            job.plan.bound.limits.nproc
+            limits.nproc
         ),
         false => cause,
     };
@@ -71,14 +73,12 @@ pub fn ending(job: &Job) -> Ending {
     let seen = LimitsReached {
         over_memory: state == State::OomKilled && oom == Some(Oom::Job),
         forks_refused: refused,
-        signal,
+        // A stop can send any of them.
+        signal: signal.filter(|_| job.stop.is_none()),
+        cpu_used,
     };
     let compiled = &job.plan.bound.compiled;
-    let denials = denials(
-        seen,
-        (compiled.profile(), compiled.space()),
-        &job.plan.bound.limits,
-    );
+    let denials = denials(seen, (compiled.profile(), compiled.space()), limits);
     let is_void = matches!(&job.start, Start::Failed(failure) if failure.why == Why::Changed);
     Ending {
         denials,
@@ -95,12 +95,18 @@ pub fn ending(job: &Job) -> Ending {
     }
 }
 
-fn signal_cause(number: i32) -> String {
+/// RLIMIT_CPU counts whole ticks, wait4(2) the time that was used: less than a tenth apart.
+const fn is_used_up(cpu_usec: u64, cpu_s: u64) -> bool {
+    cpu_usec >= cpu_s.saturating_mul(900_000)
+}
+
+/// Any process may send these signals, so a signal alone is no observation.
+fn signal_cause(number: i32, cpu_used: bool) -> String {
     let name = Signal::try_from(number).map_or("unknown", Signal::as_str);
     let why = match number {
-        libc::SIGXCPU => ": it exceeded its CPU time (limits.cpu_s)",
-        libc::SIGXFSZ => ": a file exceeded the size limit",
-        libc::SIGSYS => ": it made a system call of another architecture",
+        libc::SIGXCPU if cpu_used => ": it exceeded its CPU time (limits.cpu_s)",
+        libc::SIGXFSZ => ": probably a file exceeded a size limit",
+        libc::SIGSYS => ": probably it made a system call of another architecture",
         _ => "",
     };
     format!("ended by signal {number} ({name}){why}")
@@ -154,6 +160,8 @@ struct LimitsReached {
     pub over_memory: bool,
     pub forks_refused: bool,
     pub signal: Option<i32>,
+    /// It has used its CPU time.
+    pub cpu_used: bool,
 }
 
 /// `space`: bytes of its copy of the machine, if it has one.
@@ -187,7 +195,7 @@ fn denials(
         all.push(denial(Layer::Cgroup, JobLimit::Tasks, rule));
     }
     match seen.signal {
-        Some(libc::SIGXCPU) => {
+        Some(libc::SIGXCPU) if seen.cpu_used => {
             let rule = format!("limits.cpu_s: {} seconds of each process", limits.cpu_s);
             all.push(denial(Layer::Rlimit, JobLimit::CpuTime, rule));
         }
@@ -195,7 +203,10 @@ fn denials(
         Some(libc::SIGXFSZ) if profile.base != Base::Host => {
             let (limit, bytes) = limit_of_files(space, limits);
             let rule = format!("{}: {bytes} bytes", limit.setting());
-            all.push(denial(Layer::Rlimit, limit, rule));
+            all.push(Denial {
+                guess: true,
+                ..denial(Layer::Rlimit, limit, rule)
+            });
         }
         Some(libc::SIGSYS) => all.push(Denial {
             layer: Layer::Seccomp,
@@ -204,7 +215,7 @@ fn denials(
             rule: "the filter of system calls: those of another architecture".to_owned(),
             lift: Some("nothing: only programs of this machine's architecture run here".to_owned()),
             next: Some("run a program that was built for this machine".to_owned()),
-            guess: false,
+            guess: true,
         }),
         _ => {}
     }
@@ -235,23 +246,62 @@ mod tests {
             let all = denials(seen, (&profile, None), &limits);
             assert!(
                 all.iter()
-                    .all(|denial| denial.next.is_some() && denial.lift.is_some() && !denial.guess)
+                    .all(|denial| denial.next.is_some() && denial.lift.is_some())
             );
-            all.iter()
-                .map(|denial| format!("{} {}", denial.layer.as_str(), denial.operation))
-                .collect()
+            let line = |denial: &Denial| {
+                let guess = if denial.guess { " ?" } else { "" };
+                format!("{} {}{guess}", denial.layer.as_str(), denial.operation)
+            };
+            all.iter().map(line).collect()
         };
-        assert!(denied(LimitsReached::default()).is_empty());
-        assert!(denied(signal(libc::SIGKILL)).is_empty());
-        assert_eq!(denied(signal(libc::SIGXCPU)), ["rlimit cpu"]);
-        assert_eq!(denied(signal(libc::SIGXFSZ)), ["rlimit write"]);
-        assert_eq!(denied(signal(libc::SIGSYS)), ["seccomp system call"]);
+        let cpu_used = LimitsReached {
+            cpu_used: true,
+            ..signal(libc::SIGXCPU)
+        };
         let both = LimitsReached {
             over_memory: true,
             forks_refused: true,
-            signal: None,
+            ..LimitsReached::default()
         };
-        assert_eq!(denied(both), ["cgroup memory", "cgroup fork"]);
+        for (seen, expect) in [
+            (LimitsReached::default(), &[][..]),
+            (signal(libc::SIGKILL), &[]),
+            (signal(libc::SIGXCPU), &[]),
+            (cpu_used, &["rlimit cpu"]),
+            (signal(libc::SIGXFSZ), &["rlimit write ?"]),
+            (signal(libc::SIGSYS), &["seccomp system call ?"]),
+            (both, &["cgroup memory", "cgroup fork"]),
+        ] {
+            assert_eq!(denied(seen), expect, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn signal_alone_proves_no_limit() {
+        for (cpu_usec, is_used) in [(8_000, false), (1_000_000, false), (3_599_900_000, true)] {
+            assert_eq!(is_used_up(cpu_usec, 3600), is_used, "{cpu_usec}");
+        }
+        for (number, cpu_used, expect) in [
+            (libc::SIGXCPU, false, "ended by signal 24 (SIGXCPU)"),
+            (
+                libc::SIGXCPU,
+                true,
+                "ended by signal 24 (SIGXCPU): it exceeded its CPU time (limits.cpu_s)",
+            ),
+            (
+                libc::SIGXFSZ,
+                true,
+                "ended by signal 25 (SIGXFSZ): probably a file exceeded a size limit",
+            ),
+            (
+                libc::SIGSYS,
+                true,
+                "ended by signal 31 (SIGSYS): probably it made a system call of another architecture",
+            ),
+            (libc::SIGKILL, true, "ended by signal 9 (SIGKILL)"),
+        ] {
+            assert_eq!(signal_cause(number, cpu_used), expect);
+        }
     }
 
     #[test]
