@@ -2,10 +2,11 @@
 //! monitor. It forks an init for the new namespace and then the job, which is process 2 there. Init only reaps; when it
 //! dies, the kernel kills all that is left of the job. The monitor waits for the job, kills init, waits for that, and
 //! ends as the job did. So when the warden sees it end, nothing of the job lives. If it is killed, init dies with it.
-//! Both are without rights and out of the job's reach: the monitor is in the namespace above, and the kernel protects
+//! Both are without rights. The job cannot name the monitor, which is in the namespace above, and the kernel protects
 //! init as process 1. The job executes nothing before both are confined. The monitor blocks every signal: one for the
-//! process group is meant for the job, which is in the same group. The job sees its own group and session as number 0,
-//! because they are led from outside. A job that makes its own group gets no stop signal but the last.
+//! process group is meant for the job, which is in the same group. So without Landlock's scopes a job of the monitor's
+//! uid can kill it by kill(0), and ends as killed. The job sees its own group and session as number 0, because they are
+//! led from outside. A job that makes its own group gets no stop signal but the last.
 
 use crate::net::{Net, Relay};
 use crate::steps::seccomp::{self, Program};
