@@ -1,8 +1,8 @@
 //! Attacks by kernel interfaces that a diagnostic does not need.
 
-use super::REFUSED;
 use super::raw::{path, sys, zeroed};
 use super::{Attack, Expect, Tried, argument, attack, passed_the_check};
+use super::{NOTHING_THERE, REFUSED};
 
 const UNKNOWN: Expect = Expect::Errno(libc::ENOSYS);
 const NO_SOCKET: Expect = Expect::Errno(libc::EAFNOSUPPORT);
@@ -20,6 +20,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("bpf", "seccomp_refused", REFUSED, "make a bpf map", bpf).root(),
     attack("flow-label", "seccomp_sockets", NO_SOCKET, "take one of the 4,096 labels of flows that all networks have", flow_label),
     attack("tcp-key", "seccomp_sockets", NO_SOCKET, "give a socket a key, for which the kernel keeps an algorithm and loads its module", tcp_key).absent(&[libc::ENOPROTOOPT]),
+    attack("futex-hash", "seccomp_refused", NOTHING_THERE, "have the kernel allocate a table for its futexes", futex_hash).absent(&[libc::EINVAL]),
     attack("perf", "seccomp_refused", REFUSED, "count its own events", perf),
     attack("userfaultfd", "seccomp_refused", REFUSED, "handle page faults", userfaultfd),
     attack("add-key", "seccomp_refused", REFUSED, "add a key to a keyring", add_key),
@@ -151,6 +152,13 @@ fn tcp_key(_: &[String]) -> Tried {
         request.len()
     )?;
     Ok("given".into())
+}
+
+/// PR_FUTEX_HASH_SET_SLOTS: as few as the kernel takes.
+fn futex_hash(_: &[String]) -> Tried {
+    const FUTEX_HASH: i32 = 78;
+    sys!(libc::SYS_prctl, FUTEX_HASH, 1, 2, 0, 0)?;
+    Ok("allocated".into())
 }
 
 fn perf(_: &[String]) -> Tried {

@@ -120,9 +120,9 @@ pub(super) const GROUPS: &[Group] = &[
             Check { arg: 1, mask: 0x8, want: Want::NoneOfIfSet { pointer: 2, values: &[0x8] }, errno: EPERM },
             Check { arg: 0, mask: !0, want: Want::NoneOfIfSet { pointer: 2, values: &[1] }, errno: 0 },
         ]), rows: &[("seccomp", 317, 277)] },
-    Group { why: "PR_SET_SECCOMP likewise; PR_SCHED_CORE keeps others from the sibling of the job's processor, and no cgroup is charged for it: as on a kernel without it", layer: Some(Layer::SeccompRefused),
+    Group { why: "PR_SET_SECCOMP likewise; PR_SCHED_CORE keeps others from the sibling of the job's processor, and no cgroup is charged for it; PR_FUTEX_HASH takes 256 MiB of the kernel by one call: as on a kernel without them", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
-            Check { arg: 0, mask: !0, want: Want::NoneOf(&[62]), errno: EINVAL },
+            Check { arg: 0, mask: !0, want: Want::NoneOf(&[62, 78]), errno: EINVAL },
             Check { arg: 0, mask: !0, want: Want::NoneOfIfSet { pointer: 2, values: &[22] }, errno: 0 },
         ]), rows: &[("prctl", 157, 167)] },
     Group { why: "a domain of its own can fill the host's audit log; lsm_set_self_attr changes to a stricter profile of AppArmor", layer: Some(Layer::SeccompRefused),

@@ -651,6 +651,8 @@ fn each_class_of_profile_has_its_own_verdicts() {
         ("ioprio_set", &[none, locks, view], [1, 0, 0, 0], ALLOW),
         ("mbind", &[none, locks, both, view, own_network], [1, 4096, 2, 1], errno(0)),
         ("prctl", &[none, locks, view], [62, 1, 5, 0], errno(libc::EINVAL)),
+        ("prctl", &[none, locks, view], [78, 1, 1 << 22, 0], errno(libc::EINVAL)),
+        ("prctl", &[none, locks, view], [77, 0, 0, 0], ALLOW),
         ("shmget", &[none, locks], [0; 4], eperm),
         ("shmget", &[ipc], [0; 4], ALLOW),
         ("semctl", &[ipc], [0, 0, 16, 0], ALLOW),
