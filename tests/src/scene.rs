@@ -265,6 +265,9 @@ pub fn arrange(id: &str, fixture: &AttackFixture) -> Scene {
                 properties(&mut scene, victim);
             }
         }
+        "foreign-timer" | "foreign-sleep" => {
+            stranger(&mut scene, fixture, &dir);
+        }
         "proc-oom" => {
             let victim = victim(&mut scene, fixture, &dir);
             properties(&mut scene, victim);

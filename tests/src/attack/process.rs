@@ -23,6 +23,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("setpriority-user", "identity", Expect::NoEffect, "slow every process of its uid down", setpriority_user),
     attack("ioprio", "identity", REFUSED, "change the disk priority of a process", ioprio),
     attack("disk-priority", "seccomp_refused", Expect::Errno(libc::EALREADY), "have its requests to the disks go first", disk_priority),
+    attack("foreign-timer", "seccomp_refused", NOTHING_THERE, "time the processor time of another process, under the lock of its signals", foreign_timer),
+    attack("foreign-sleep", "seccomp_refused", NOTHING_THERE, "the same by a sleep", foreign_sleep),
     attack("core-scheduling", "seccomp_refused", NOTHING_THERE, "keep others from the sibling of its processor", core_scheduling).absent(&[libc::EINVAL]),
     attack("ioprio-user", "identity", Expect::NoEffect, "change the disk priority of every process of its uid", ioprio_user),
     attack("prlimit", "identity", REFUSED, "limit a process", prlimit),
@@ -156,6 +158,44 @@ fn disk_priority(_: &[String]) -> Tried {
         FIRST => Ok("goes first".into()),
         _ => Err(Refused(libc::EALREADY)),
     }
+}
+
+/// Returns the clock of a process's processor time. clock_getcpuclockid(3)
+fn clock_of(pid: i32) -> i32 {
+    const SCHED: i32 = 2;
+    (!pid << 3) | SCHED
+}
+
+fn foreign_timer(arguments: &[String]) -> Tried {
+    let clock = clock_of(number(arguments, 0));
+    // `struct sigevent`: the signal is none.
+    let mut event = [0_i32; 16];
+    event[3] = libc::SIGEV_NONE;
+    let mut timer = 0_i32;
+    sys!(
+        libc::SYS_timer_create,
+        clock,
+        event.as_ptr(),
+        &raw mut timer
+    )?;
+    Ok("made".into())
+}
+
+/// The victim sleeps, so its clock does too: the time to wake up at is over.
+fn foreign_sleep(arguments: &[String]) -> Tried {
+    let clock = clock_of(number(arguments, 0));
+    let past = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1,
+    };
+    sys!(
+        libc::SYS_clock_nanosleep,
+        clock,
+        libc::TIMER_ABSTIME,
+        &raw const past,
+        0
+    )?;
+    Ok("slept".into())
 }
 
 /// PR_SCHED_CORE_CREATE for itself. ENODEV: the processor has no siblings.

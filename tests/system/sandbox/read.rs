@@ -80,7 +80,7 @@ const MUTATIONS: &[(&str, &[&str])] = &[
     ("SeccompSocketpair", &["unix-stream", "unix-pair", "unix-pair-high", "unix-pair-name"]),
     ("SeccompIpc", &["shmget", "semget", "msgget", "sem-setval", "shm-remove", "mq-open"]),
     ("SeccompLocks", &["flock", "fcntl-lock", "fcntl-lock-wait", "ofd-lock", "lease", "futex-requeue", "flush", "write-hint", "fifo-size", "direct-read", "direct-openat2", "page-out", "setown"]),
-    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key", "socket-filter", "fiemap", "es-cache", "whiteout", "unix-autobind", "disk-priority", "signal-io", "line-discipline", "large-acl", "memory-policy", "futex-hash"]),
+    ("SeccompRefused", &["unshare-user", "clone-user", "io-uring", "perf", "add-key", "personality", "own-filter", "own-listener", "file-system-key", "socket-filter", "fiemap", "es-cache", "whiteout", "unix-autobind", "disk-priority", "signal-io", "line-discipline", "large-acl", "memory-policy", "futex-hash", "foreign-timer", "foreign-sleep"]),
     ("SeccompUnknown", &["clone3"]),
     ("Keyring", &["is-own-keyring"]),
     ("Rlimits", &["is-limited", "core-limit", "core-limit-older"]),

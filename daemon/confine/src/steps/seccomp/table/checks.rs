@@ -32,6 +32,19 @@ pub(super) const IOCTLS: Check = Check { arg: 1, mask: !0, errno: EPERM, want: W
     0x4010_54d5, // TUNATTACHFILTER: a program in the kernel's memory for programs.
 ]) };
 
+/// Ids of clocks with a pid (`MAKE_PROCESS_CPUCLOCK`), but that of pid 0, which libc uses for CLOCK_PROCESS_CPUTIME_ID.
+/// With the bit of 4 it is a clock of a thread: the kernel refuses those of other processes.
+pub(super) const CLOCKS: Check = Check {
+    arg: 0,
+    mask: !0,
+    want: Want::OneOfKind {
+        mask: 0x8000_0004,
+        kinds: &[0x8000_0000],
+        values: &[0xffff_fffa],
+    },
+    errno: EINVAL,
+};
+
 /// FIOASYNC sets O_ASYNC. Servers end without it (nginx for each worker), and none of them needs the signals.
 pub(super) const SIGNALS_OF_FILES: Check = Check {
     arg: 1,

@@ -9,8 +9,8 @@ use super::rule::{Check, Group, Rule, SyscallRow, Want};
 use crate::Layer;
 pub(super) use checks::BUS_ADDRESSES;
 use checks::{
-    ASYNC, CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL, ENOMEM,
-    ENOSYS, EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, RECEIVES_IDS, SOCKET_PROGRAMS, STALLS,
+    ASYNC, CLOCKS, CLONE_REFUSED, DIRECT_AARCH64, DIRECT_X86_64, E2BIG, EAFNOSUPPORT, EINVAL,
+    ENOMEM, ENOSYS, EPERM, IOCTLS, LOCKS, NETLINK_ADDRESS, RECEIVES_IDS, SOCKET_PROGRAMS, STALLS,
     no_direct, not_set_later,
 };
 pub(super) use instead::{INSTEAD, LOOKING};
@@ -173,6 +173,8 @@ pub(super) const GROUPS: &[Group] = &[
         ]), rows: &[("ioprio_set", 251, 30)] },
     Group { why: "a policy of shared memory stays with the file, and is memory of the kernel that no cgroup counts: say yes, it is advice, and libnuma prints each refusal", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(0), rows: &[("mbind", 237, 235)] },
+    Group { why: "a timer for another process's processor time is armed under the lock of its signals, and no permission is asked for: no process's but its own, by 0", layer: Some(Layer::SeccompRefused),
+        rule: Rule::Checked(&[CLOCKS]), rows: &[("timer_create", 222, 107), ("clock_nanosleep", 230, 115)] },
     Group { why: "only what setarch(8) uses for a machine's name, and the query", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[
             Check { arg: 0, mask: !0, want: Want::OneOf(&[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), errno: EPERM },
@@ -249,10 +251,10 @@ const ALLOWED: &[SyscallRow] = &[
     ("sched_getaffinity", 204, 123), ("io_destroy", 207, 1), ("io_getevents", 208, 4),
     ("io_submit", 209, 2), ("io_cancel", 210, 3), ("epoll_create", 213, -1),
     ("remap_file_pages", 216, 234), ("getdents64", 217, 61), ("set_tid_address", 218, 96),
-    ("restart_syscall", 219, 128), ("timer_create", 222, 107),
+    ("restart_syscall", 219, 128),
     ("timer_settime", 223, 110), ("timer_gettime", 224, 108), ("timer_getoverrun", 225, 109),
     ("timer_delete", 226, 111), ("clock_gettime", 228, 113), ("clock_getres", 229, 114),
-    ("clock_nanosleep", 230, 115), ("exit_group", 231, 94), ("epoll_wait", 232, -1),
+    ("exit_group", 231, 94), ("epoll_wait", 232, -1),
     ("epoll_ctl", 233, 21), ("tgkill", 234, 131), ("utimes", 235, -1),
     ("set_mempolicy", 238, 237), ("get_mempolicy", 239, 236), ("waitid", 247, 95),
     ("ioprio_get", 252, 31), ("inotify_init", 253, -1),
