@@ -227,7 +227,7 @@ pub fn approvers(
         by_rule.insert(asking.rule, able);
     }
     let able = |asking: &Asking<'_>| by_rule.get(asking.rule).filter(|able| !able.is_empty());
-    for [one, other] in policy.asking_together(MAX_CHECKED) {
+    for [one, other] in policy.asking_together(MAX_CHECKED, names) {
         let (Some(first), Some(second)) = (able(&one), able(&other)) else {
             continue;
         };
@@ -584,15 +584,15 @@ mod tests {
 
     #[test]
     fn c04_rules_without_common_approver_are_reported() {
-        let two = |first: &str, second: &str| {
-            let rule = |by: &str| {
+        let to = |[first, second]: [&str; 2], one: &str, other: &str| {
+            let rule = |to: &str, by: &str| {
                 format!(
-                    "[[grant]]\nto = [\"daemon\"]\nallow = [\"run\"]\napproval = {{ by = [{by} }}\n"
+                    "[[grant]]\nto = [\"{to}\"]\nallow = [\"run\"]\napproval = {{ by = [{by} }}\n"
                 )
             };
             let source = Source {
                 name: "a.toml".into(),
-                text: (rule(first) + &rule(second)).into(),
+                text: (rule(first, one) + &rule(second, other)).into(),
             };
             let names = Names::default();
             let (policy, _) = remit_policy_compile::load(&[source], &names).unwrap();
@@ -605,13 +605,20 @@ mod tests {
             );
             found.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(
-            two("\"bin\"]", "\"root\"]"),
-            [
-                "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: an \
-              approver must be named by each of them, and nobody is; requests that both cover will expire"
-            ]
-        );
+        let two = |one: &str, other: &str| to(["daemon"; 2], one, other);
+        let none = "policy: warning: nobody can approve what a.toml:1 and a.toml:5 ask of both bin and root: an \
+                    approver must be named by each of them, and nobody is; requests that both cover will expire";
+        // A user, and a group that has this user.
+        for (people, expect) in [
+            (["daemon"; 2], &[none][..]),
+            (["daemon", "%daemon"], &[none]),
+            (["%daemon", "daemon"], &[none]),
+            (["daemon", "%root"], &[]),
+            (["%daemon", "%root"], &[]),
+        ] {
+            let found = to(people, "\"bin\"]", "\"root\"]");
+            assert_eq!(found, expect, "{people:?}");
+        }
         assert_eq!(two("\"bin\", \"root\"]", "\"root\"]"), Vec::<String>::new());
         let both = "\"bin\", \"root\"], count = 2";
         assert_eq!(two(both, "\"bin\", \"root\"]"), Vec::<String>::new());

@@ -10,8 +10,9 @@ use crate::decide::index::Index;
 use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
+use crate::model::machine::Machine;
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, Principal, RuleId};
 
 /// All rules of all files, checked and resolved. It never changes.
 #[derive(Debug)]
@@ -132,8 +133,8 @@ impl Policy {
     }
 
     /// Returns at most `most` pairs of grants whose approvals concern the same calls: both must name the approver.
-    pub fn asking_together(&self, most: usize) -> Vec<[Asking<'_>; 2]> {
-        let asking: Vec<(&GrantRule, Asking<'_>)> = self
+    pub fn asking_together(&self, most: usize, machine: &dyn Machine) -> Vec<[Asking<'_>; 2]> {
+        let asking: Vec<(&GrantRule, BTreeSet<Principal>, Asking<'_>)> = self
             .grants
             .iter()
             .filter_map(|rule| {
@@ -142,7 +143,7 @@ impl Policy {
                     approval: rule.approval.as_ref()?,
                     to: &rule.to,
                 };
-                Some((rule, asking))
+                Some((rule, rule.to.with_groups(machine), asking))
             })
             .take(most)
             .collect();
@@ -150,11 +151,13 @@ impl Policy {
             let others = asking.iter().skip(at + 1);
             others.map(move |other| (one, other))
         });
-        let both = pairs.filter(|((one, _), (other, _))| {
-            let mut people = one.to.ids.keys();
-            people.any(|principal| other.to.ids.contains_key(principal)) && self.meet(one, other)
+        let has = |rule: &GrantRule, people: &BTreeSet<Principal>| {
+            people.iter().any(|one| rule.to.ids.contains_key(one))
+        };
+        let both = pairs.filter(|((one, of_one, _), (other, of_other, _))| {
+            (has(one, of_other) || has(other, of_one)) && self.meet(one, other)
         });
-        both.map(|((_, one), (_, other))| [*one, *other])
+        both.map(|((_, _, one), (_, _, other))| [*one, *other])
             .take(most)
             .collect()
     }
