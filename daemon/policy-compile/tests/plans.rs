@@ -1636,6 +1636,17 @@ fn rule_without_an_approval_has_an_effect_if_no_other_asks() {
         let lines = common::lines(&found);
         assert_eq!(lines.contains("asks here, too"), warns, "{asking}: {lines}");
     }
+    // deploy is in group ops.
+    for (user, group, warns) in [
+        ("deploy", "%ops", true),
+        ("mallory", "%ops", false),
+        ("%ops", "deploy", false),
+    ] {
+        let (none, asks) = (none.replace("#7", user), asks.replace("#7", group));
+        let (_, found) = policy(&format!("{COMMANDS}\n{SITE}\n{none}{asks}"));
+        let lines = common::lines(&found);
+        assert_eq!(lines.contains("asks here, too"), warns, "{user}: {lines}");
+    }
 }
 
 #[test]

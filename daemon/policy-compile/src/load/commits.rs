@@ -203,8 +203,8 @@ impl Loading<'_> {
                 self.grants.iter().find(|other| {
                     other.approval.is_some()
                         && other.allows(name, Nature::Commits)
-                        && rule.to.is_within(&other.to)
                         && other.coverage(Nature::Commits).includes(&one)
+                        && rule.to.is_within_groups(&other.to, self.machine)
                 })
             };
             let asking: Option<Vec<&GrantRule>> = rule.paths.iter().map(asks).collect();

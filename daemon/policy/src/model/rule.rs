@@ -299,6 +299,14 @@ impl Grantees {
         self.ids.keys().all(|one| other.ids.contains_key(one))
     }
 
+    /// As [`Self::is_within`], also for a user whom the machine lists in a group of the other.
+    pub fn is_within_groups(&self, other: &Self, machine: &dyn Machine) -> bool {
+        self.ids.iter().all(|(one, word)| {
+            let mut ids = one.with_groups(word, machine).into_iter();
+            ids.any(|id| other.ids.contains_key(&id))
+        })
+    }
+
     /// Returns its ids, and the groups in which the machine lists its users. Users by number are in no group here.
     pub fn with_groups(&self, machine: &dyn Machine) -> BTreeSet<Principal> {
         let ids = self.ids.iter();
