@@ -620,3 +620,98 @@ approval = { by = ['#7'] }
         assert_eq!(judged(what, args), expect, "{what} {args:?}");
     }
 }
+
+/// Two teams are asked about what one subject may do. No request needs both if no call is about both.
+#[test]
+fn c04_approvers_are_compared_if_one_call_is_about_both_rules() {
+    const COMMANDS: &str = "[[command]]
+name = 'web.deploy'
+summary = 'x'
+argv = ['/bin/true', '{env}', '{unit}', '{packages}']
+effect = 'change'
+profile = 'host'
+args.env = { type = 'enum', values = ['prod', 'test'] }
+args.unit = { type = 'unit', repeat = 3 }
+args.packages = { type = 'package' }
+";
+    let plans = include_str!("../../../packaging/policy.d/60-plans.toml");
+    let deploy = |args: &str| format!("allow = ['web.deploy']\nargs = {{ {args} }}\n");
+    let commit = |paths: &str| format!("allow = ['plan.commit']\npaths = ['{paths}']\n");
+    let third = |to: &str, paths: &str| {
+        format!(
+            "[[grant]]\nto = ['{to}']\nallow = ['plan.commit']\npaths = {paths}\napproval = {{ by = ['#7', '#8'] }}\n"
+        )
+    };
+    for (one, other, more, expect) in [
+        (
+            deploy("env = ['prod']"),
+            deploy("env = ['test']"),
+            String::new(),
+            0,
+        ),
+        (
+            deploy("env = ['prod']"),
+            deploy("env = ['p*']"),
+            String::new(),
+            1,
+        ),
+        (
+            deploy("env = ['prod']"),
+            deploy("unit = ['a.service']"),
+            String::new(),
+            1,
+        ),
+        // Several values, and several spellings of one.
+        (
+            deploy("unit = ['a.service']"),
+            deploy("unit = ['b.service']"),
+            String::new(),
+            1,
+        ),
+        (
+            deploy("packages = ['a']"),
+            deploy("packages = ['a-1']"),
+            String::new(),
+            1,
+        ),
+        (commit("/srv/a"), commit("/srv/b"), String::new(), 0),
+        (commit("/srv/a"), commit("/srv"), String::new(), 1),
+        (
+            commit("/srv/a"),
+            commit("/srv/b"),
+            third("#1000", "['/srv']"),
+            3,
+        ),
+        (
+            commit("/srv/a"),
+            commit("/srv/b"),
+            third("#1001", "['/srv']"),
+            0,
+        ),
+        (
+            commit("/srv/a"),
+            commit("/srv/b"),
+            third("#1000", "['/srv/a']"),
+            1,
+        ),
+        (
+            commit("/srv/a"),
+            commit("/srv/b").replace("plan.commit", "plan.undo"),
+            third("#1000", "['/srv']"),
+            1,
+        ),
+    ] {
+        let rule = |rule: &str, by: &str| {
+            format!("[[grant]]\nto = ['#1000']\n{rule}approval = {{ by = ['{by}'] }}\n")
+        };
+        let (first, second) = (rule(&one, "#7"), rule(&other, "#8"));
+        let source = Source {
+            name: "a.toml".into(),
+            text: format!("{plans}{COMMANDS}{first}{second}{more}").into(),
+        };
+        let machine = MachineTable::default();
+        let (policy, _) = load(&[source], &machine).unwrap();
+        let found = policy.asking_together(9, &machine);
+        assert_eq!(found.len(), expect, "{first}{second}{more}");
+    }
+}

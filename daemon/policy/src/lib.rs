@@ -25,6 +25,7 @@ pub mod exchange;
 pub mod model {
     pub mod accepted;
     pub mod approval;
+    pub mod asking;
     pub mod bounds;
     pub mod capabilities;
     pub mod command;
@@ -54,6 +55,7 @@ pub use decide::denial::Denial;
 pub use decide::{Ask, Basis, CallerIds, Grant, Terms, Verdict};
 pub use model::accepted::AcceptedPath;
 pub use model::approval::{Approval, Count, Proof};
+pub use model::asking::Asking;
 pub use model::command::{
     ArgvElement, Command, CommitUse, Invocation, Param, ParamKind, Part, PassAs, PathIs, Stdin,
     Word,
@@ -63,7 +65,7 @@ pub use model::glob::Glob;
 pub use model::machine::{HostAddress, Ids, Machine, MachineTable, Program};
 pub use model::pattern::Pattern;
 pub use model::policy::Named;
-pub use model::policy::{Asking, CHANGE, Policy, RUN};
+pub use model::policy::{CHANGE, Policy, RUN};
 pub use model::profile::{
     Base, Destination, Eyes, Inspect, Listed, Network, Profile, ProfileLimits, User,
 };

@@ -60,7 +60,7 @@ impl<'a> CallPaths<'a> {
 }
 
 /// Returns true if one of these paths is one of `own`, or lies beneath or above one. No paths on a side mean any.
-pub(super) fn meet(own: &[PlanPath], paths: &[impl Borrow<PlanPath>]) -> bool {
+pub(crate) fn meet(own: &[PlanPath], paths: &[impl Borrow<PlanPath>]) -> bool {
     let is_own = |path: &PlanPath| {
         let mut own = own.iter();
         own.any(|own| path.is_in(own.as_bytes()) || own.is_in(path.as_bytes()))

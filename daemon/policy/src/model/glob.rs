@@ -41,6 +41,21 @@ impl Glob {
         self.0.split('*').next().unwrap_or_default()
     }
 
+    fn suffix(&self) -> &str {
+        self.0.rsplit('*').next().unwrap_or_default()
+    }
+
+    /// Returns true if there is a name that both match. Text that a star covers can have all of the other's middle.
+    pub fn meets(&self, other: &Self) -> bool {
+        if self.literal().is_some() || other.literal().is_some() {
+            return self.matches(&other.0) || other.matches(&self.0);
+        }
+        let [(first, last), (starts, stops)] =
+            [self, other].map(|glob| (glob.prefix(), glob.suffix()));
+        (first.starts_with(starts) || starts.starts_with(first))
+            && (last.ends_with(stops) || stops.ends_with(last))
+    }
+
     /// Returns true if it matches the whole name. The time is at most proportional to both: taking each piece between
     /// stars at its first match is as good as any later one.
     pub fn matches(&self, name: &str) -> bool {
@@ -117,6 +132,29 @@ mod tests {
         check("*ab*ab*", &["abab", "xabyabz"], &["ab", "aba"]);
         check("", &[""], &["a"]);
         check("a?[b]", &["a?[b]"], &["axb"]);
+    }
+
+    #[test]
+    fn globs_meet_if_a_name_matches_both() {
+        for (one, other, expect) in [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a*", "ab", true),
+            ("a*", "b", false),
+            ("nginx*.service", "nginx.service", true),
+            ("nginx*.service", "php*.service", false),
+            ("a*", "*b", true),
+            ("ab*", "a*c", true),
+            ("*b", "*ab", true),
+            ("*b", "*c", false),
+            ("a*x*b", "a*y*b", true),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ] {
+            let [one, other] = [one, other].map(Glob::new);
+            assert_eq!(one.meets(&other), expect, "{one} {other}");
+            assert_eq!(other.meets(&one), expect, "{other} {one}");
+        }
     }
 
     #[test]

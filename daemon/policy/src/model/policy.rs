@@ -10,9 +10,8 @@ use crate::decide::index::Index;
 use crate::model::accepted::AcceptedPath;
 use crate::model::approval::Approval;
 use crate::model::command::Command;
-use crate::model::machine::Machine;
 use crate::model::profile::{Base, Profile};
-use crate::model::rule::{DenyRule, GrantRule, Grantees, Nature, Patterns, Principal, RuleId};
+use crate::model::rule::{DenyRule, GrantRule, Nature, Patterns};
 
 /// All rules of all files, checked and resolved. It never changes.
 #[derive(Debug)]
@@ -122,48 +121,18 @@ impl Policy {
         &self.groups_named
     }
 
-    pub fn asking(&self) -> impl Iterator<Item = Asking<'_>> {
-        self.grants.iter().filter_map(|rule| {
-            Some(Asking {
-                rule: &rule.id,
-                approval: rule.approval.as_ref()?,
-                to: &rule.to,
-            })
-        })
-    }
-
-    /// Returns at most `most` pairs of grants whose approvals concern the same calls: both must name the approver.
-    pub fn asking_together(&self, most: usize, machine: &dyn Machine) -> Vec<[Asking<'_>; 2]> {
-        let asking: Vec<(&GrantRule, BTreeSet<Principal>, Asking<'_>)> = self
-            .grants
-            .iter()
-            .filter_map(|rule| {
-                let asking = Asking {
-                    rule: &rule.id,
-                    approval: rule.approval.as_ref()?,
-                    to: &rule.to,
-                };
-                Some((rule, rule.to.with_groups(machine), asking))
-            })
-            .take(most)
-            .collect();
-        let pairs = asking.iter().enumerate().flat_map(|(at, one)| {
-            let others = asking.iter().skip(at + 1);
-            others.map(move |other| (one, other))
-        });
-        let has = |rule: &GrantRule, people: &BTreeSet<Principal>| {
-            people.iter().any(|one| rule.to.ids.contains_key(one))
-        };
-        let both = pairs.filter(|((one, of_one, _), (other, of_other, _))| {
-            (has(one, of_other) || has(other, of_one)) && self.meet(one, other)
-        });
-        both.map(|((_, _, one), (_, _, other))| [*one, *other])
-            .take(most)
-            .collect()
-    }
-
     /// Returns true if there are calls that both rules can be about.
     pub fn meet(&self, one: &GrantRule, other: &GrantRule) -> bool {
+        self.meet_in(one, other, |_| true)
+    }
+
+    /// As [`Self::meet`], of the named commands only in these.
+    pub fn meet_in(
+        &self,
+        one: &GrantRule,
+        other: &GrantRule,
+        can_be_both: impl Fn(Named<'_>) -> bool,
+    ) -> bool {
         let runs = |rule: &GrantRule| rule.allows(RUN, Nature::Looks);
         let same_run = one.profile.name == other.profile.name && runs(one) && runs(other);
         let same_change = one.allows_one_off() && other.allows_one_off();
@@ -174,7 +143,7 @@ impl Policy {
                 let about = |rule: &GrantRule| {
                     rule.allows(named.name(), named.nature()) && rule.scope.suits(named)
                 };
-                about(one) && about(other)
+                about(one) && about(other) && can_be_both(named)
             })
     }
 
@@ -225,23 +194,6 @@ impl Policy {
 
     pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
         self.profiles.get(name)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    pub rule: &'a RuleId,
-    pub approval: &'a Approval,
-    to: &'a Grantees,
-}
-
-impl Asking<'_> {
-    pub fn uids(&self) -> impl Iterator<Item = u32> {
-        self.to.uids()
-    }
-
-    pub fn gids(&self) -> impl Iterator<Item = u32> {
-        self.to.gids()
     }
 }
 

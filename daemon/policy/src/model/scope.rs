@@ -64,6 +64,21 @@ impl Scope {
         })
     }
 
+    /// Returns true if one call of this command can be in both. An argument with several values, or with several spellings of
+    /// one, can always be.
+    pub fn meets(&self, other: &Self, named: Named<'_>) -> bool {
+        let Named::Command(command) = named else {
+            return true;
+        };
+        self.0.iter().all(|(name, globs)| {
+            let is_one = param(command, name).is_some_and(|param| param.most == 1);
+            let others = other.globs(name);
+            let others = others.filter(|_| is_one && !has_spellings(named, name));
+            let meets = |one: &Glob| others.is_none_or(|all| all.iter().any(|it| one.meets(it)));
+            globs.iter().any(meets)
+        })
+    }
+
     /// Returns true if a permission for these calls is one for this call: each argument has a value, and all its
     /// values match. No star matches an `@`. The text after it in the name of a unit goes from the caller to the
     /// programs of the unit, so a permission must name it. It must also name the kind of a unit that shows others.
