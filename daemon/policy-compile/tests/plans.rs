@@ -1651,8 +1651,8 @@ fn rule_without_an_approval_has_an_effect_if_no_other_asks() {
 
 #[test]
 fn c13_grant_is_judged_by_its_paths() {
-    let rules =
-        rule("'/etc/nginx', '/srv/app'", "{ by = ['#8'] }") + &rule("'/opt'", "{ by = ['#9'] }");
+    let rules = rule("'/etc/nginx', '/srv/app'", "{ by = ['#8'] }")
+        + &rule("'/opt', '/srv/app/keys'", "{ by = ['#9'] }");
     let (policy, _) = policy(&format!("{COMMANDS}\n{rules}"));
     let judged = |paths: &[&str]| {
         let paths: Vec<_> = paths
@@ -1674,6 +1674,13 @@ fn c13_grant_is_judged_by_its_paths() {
         (&["/etc/nginx2"], Err(NotGivable::Unasked)),
         (&["/usr", "/var"], Err(NotGivable::Unasked)),
         (&["/opt/x"], Err(NotGivable::NotApprover(vec!["#9".into()]))),
+        // Most plans there are asked of the giver alone; each request is judged by its own paths.
+        (&["/srv"], Ok(())),
+        (&["/srv/app", "/srv/app/keys"], Ok(())),
+        (
+            &["/srv/app/keys/x"],
+            Err(NotGivable::NotApprover(vec!["#9".into()])),
+        ),
     ] {
         assert_eq!(judged(paths), expect, "{paths:?}");
     }

@@ -132,7 +132,7 @@ impl Policy {
                 let is_met = is_givable && approval.is_met_by(pre_approval.by);
                 one |= is_met;
                 // The giver must meet every rule that applies to each such request.
-                all &= is_met || !is_about_all(rule, pre_approval.to);
+                all &= is_met || !is_about_all(rule, pre_approval);
                 is_asked = true;
                 if !is_met && is_givable {
                     others.extend(approval.asked_of());
@@ -177,13 +177,16 @@ fn may_ask(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]
     named.is_none_or(|named| rule.scope.part(args).touches(named, args))
 }
 
-/// Returns true if the rule is about every call that it allows, for all these recipients.
-fn is_about_all(rule: &GrantRule, to: Recipient) -> bool {
-    let principal = match to {
+/// Returns true if the rule is about every call that the grant covers, for all these recipients.
+fn is_about_all(rule: &GrantRule, pre_approval: &PreApproval<'_>) -> bool {
+    let principal = match pre_approval.to {
         Recipient::User(uid) => Principal::User(uid),
         Recipient::Group(gid) => Principal::Group(gid),
     };
-    rule.scope.is_any() && rule.to.ids.contains_key(&principal)
+    let is_beneath = |path: &PlanPath| rule.paths.iter().any(|own| path.is_in(own.as_bytes()));
+    rule.scope.is_any()
+        && rule.to.ids.contains_key(&principal)
+        && (rule.paths.is_empty() || pre_approval.paths.iter().all(is_beneath))
 }
 
 fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
