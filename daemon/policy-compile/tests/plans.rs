@@ -20,7 +20,7 @@ use remit_plan::{
 use remit_policy::model::rule::{Grantees, Principal};
 use remit_policy::{
     Approval, Ask, Basis, CallerIds, Consent, Count, Glob, Network, NotGivable, PlanWithin, Policy,
-    PreApproval, Recipient, Verdict,
+    PreApproval, Program, Recipient, Verdict,
 };
 use remit_policy_compile::load;
 
@@ -276,6 +276,19 @@ fn only_its_name_grants_a_commit() {
         }
     }
     check("", &["/srv/a"], unknown);
+}
+
+#[test]
+fn command_with_an_error_gives_its_rules_none() {
+    let mut machine = accounts();
+    let others = Program::Distrusted("others can write it".to_owned());
+    machine.programs = [("/usr/libexec/remit/remit-commit".to_owned(), others)].into();
+    let rule = rule("'/srv'", "{ by = ['#8'] }") + "confirm = '1min'\nacts = ['plan.make']\n";
+    let sources = [source("60.toml", COMMANDS), source("a.toml", rule)];
+    let found = load(&sources, &machine).unwrap_err();
+    let lines = common::lines(&found);
+    assert!(lines.contains("others can write it"), "{lines}");
+    assert!(!lines.contains("is only about"), "{lines}");
 }
 
 #[test]

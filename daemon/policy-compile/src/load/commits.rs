@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use remit_common::caps;
@@ -42,14 +42,9 @@ impl Loading<'_> {
             let help = "list a directory above them, or write a second rule";
             report.error_with_help(span.clone(), message, help);
         }
-        if !allowed
-            .iter()
-            .any(|item| self.commit_use(item.value).is_some())
-        {
-            let message = "'paths' is only about commits of files, which this rule does not allow";
-            let help = "delete it, or add \"plan.commit\" to 'allow'";
-            report.error_with_help(span, message.into(), help);
-        }
+        let is_meant = |command: &Command| command.commit_use().is_some();
+        let about = ("paths", "commits of files");
+        self.refuse_without(about, is_meant, (span, allowed), report);
         let own = self.machine.protected();
         let path = |item: &WithSpan<&str>| {
             warn_of_pattern(item, report);
@@ -81,15 +76,10 @@ impl Loading<'_> {
         report: &mut Report<'_>,
     ) -> Option<u32> {
         let confirm_s = seconds("confirm", &CONFIRM, fields, report);
-        let is_commit =
-            |item: &WithSpan<&str>| self.commit_use(item.value) == Some(CommitUse::Commit);
-        if let Some(span) = fields.span_of("confirm")
-            && !allowed.iter().any(is_commit)
-        {
-            let message =
-                "'confirm' is only about commits of files, which this rule does not allow";
-            let help = "delete it, or add \"plan.commit\" to 'allow'";
-            report.error_with_help(span, message.into(), help);
+        if let Some(span) = fields.span_of("confirm") {
+            let is_meant = |command: &Command| command.commit_use() == Some(CommitUse::Commit);
+            let about = ("confirm", "commits of files");
+            self.refuse_without(about, is_meant, (span, allowed), report);
         }
         confirm_s
     }
@@ -102,19 +92,9 @@ impl Loading<'_> {
         report: &mut Report<'_>,
     ) -> BTreeSet<String> {
         let list = fields.strings("acts", Need::Optional, report);
-        let takes_acts = |item: &WithSpan<&str>| {
-            let defined = self.commands.get(item.value);
-            defined
-                .and_then(|defined| defined.value.as_ref())
-                .is_some_and(|command| command.takes_acts())
-        };
-        if let Some(span) = fields.span_of("acts")
-            && !allowed.iter().any(takes_acts)
-        {
-            let message =
-                "'acts' is only about commits and undoes of files, which this rule does not allow";
-            let help = "delete it, or add \"plan.commit\" to 'allow'";
-            report.error_with_help(span, message.into(), help);
+        if let Some(span) = fields.span_of("acts") {
+            let about = ("acts", "commits and undoes of files");
+            self.refuse_without(about, Command::takes_acts, (span, allowed), report);
         }
         let mut acts = BTreeSet::new();
         for item in &list {
@@ -151,6 +131,25 @@ impl Loading<'_> {
             acts.insert(item.value.to_owned());
         }
         acts
+    }
+
+    /// Refuses a key of a rule that allows none of the commands that it is about. One with an error of its own may be one.
+    fn refuse_without(
+        &self,
+        (key, what): (&str, &str),
+        is_meant: impl Fn(&Command) -> bool,
+        (span, allowed): (Range<usize>, &[WithSpan<&str>]),
+        report: &mut Report<'_>,
+    ) {
+        let may_be_meant = |item: &WithSpan<&str>| {
+            let defined = self.commands.get(item.value);
+            defined.is_some_and(|defined| defined.value.as_deref().is_none_or(&is_meant))
+        };
+        if !allowed.iter().any(may_be_meant) {
+            let message = format!("'{key}' is only about {what}, which this rule does not allow");
+            let help = "delete it, or add \"plan.commit\" to 'allow'";
+            report.error_with_help(span, message, help);
+        }
     }
 
     /// Without an approval a commit needs paths, and an undo is refused: what it puts back is not in its words.
