@@ -70,7 +70,9 @@ pub use patch::{PatchError, hunk_lines, patch};
 pub use path::{PathError, PlanPath};
 pub use path_tree::PathTree;
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
-pub use protected::{Protected, needs_approval, path_needs_approval};
+pub use protected::{
+    Protected, needs_approval, path_is_refused, path_needs_approval, unnamed_in_system,
+};
 pub use risk::Risk;
 pub use risks::{Context, risk_sentences, risks, sort_worst_first};
 pub use staying::{OwnNames, Whole, staying, whole};

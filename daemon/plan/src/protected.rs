@@ -69,8 +69,8 @@ impl Protected {
     #[must_use]
     pub fn refuses(&self, view: &View<'_>) -> Option<&'static str> {
         let path = &view.entry.path;
-        if KERNEL.iter().any(|dir| path.is_in(dir.as_bytes())) {
-            return Some("it belongs to the kernel or to this boot");
+        if let Some(why) = path_is_refused(path) {
+            return Some(why);
         }
         if self.paths.holds(path) {
             return Some("it belongs to remit, or to somebody who approves");
@@ -291,23 +291,34 @@ pub fn path_needs_approval(path: &PlanPath, named: &[PlanPath]) -> bool {
     reason(path, named, || path_risks(path)).is_some()
 }
 
-fn reason(
-    path: &PlanPath,
-    named: &[PlanPath],
-    risks: impl FnOnce() -> BTreeSet<Risk>,
-) -> Option<String> {
+/// Returns why no plan may have this path on any machine, or `None`.
+#[must_use]
+pub fn path_is_refused(path: &PlanPath) -> Option<&'static str> {
+    let mut kernel = KERNEL.iter();
+    let is_kernels = kernel.any(|dir| path.is_in(dir.as_bytes()));
+    is_kernels.then_some("it belongs to the kernel or to this boot")
+}
+
+/// Returns why rules with these paths allow no change of this path without an approval: they name no file or directory with it
+/// in a directory of the system.
+#[must_use]
+pub fn unnamed_in_system(path: &PlanPath, named: &[PlanPath]) -> Option<String> {
     let is_named = |dir: &[u8]| {
         let mut beneath = named.iter().filter(|own| own.is_in(dir));
         beneath.any(|own| own.as_bytes() != dir && path.is_in(own.as_bytes()))
     };
     let mut system = SYSTEM.iter().filter(|dir| path.is_in(dir.as_bytes()));
-    match system.find(|dir| !is_named(dir.as_bytes())) {
-        Some(dir) => Some(format!(
-            "'paths' of the rule names no file or directory in '{dir}' that has it"
-        )),
-        None => risks()
-            .into_iter()
-            .find(Risk::asks)
-            .map(|risk| risk.to_string()),
-    }
+    let dir = system.find(|dir| !is_named(dir.as_bytes()))?;
+    Some(format!(
+        "'paths' of the rule names no file or directory in '{dir}' that has it"
+    ))
+}
+
+fn reason(
+    path: &PlanPath,
+    named: &[PlanPath],
+    risks: impl FnOnce() -> BTreeSet<Risk>,
+) -> Option<String> {
+    let worst = || risks().into_iter().find(Risk::asks);
+    unnamed_in_system(path, named).or_else(|| worst().map(|risk| risk.to_string()))
 }

@@ -1256,6 +1256,7 @@ fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
         }
     };
     let none = rule("'/srv'", "'none'");
+    let within = rule("'/srv/app'", "{ by = ['#8'] }") + &none;
     let depends =
         "the verdict depends on the paths of the plan: rule a.toml:1 needs approval by #8";
     for (rules, verdict, more, expect) in [
@@ -1279,7 +1280,24 @@ fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
             "paths = ['srv']",
             "'srv': the path does not begin with '/'",
         ),
-        (&rule("'/etc'", "'none'"), "ask", "", depends),
+        (&within, "ask", "", depends),
+        // No plan there is allowed without an approval.
+        (&rule("'/etc'", "'none'"), "ask", "", ""),
+        (&rule("'/etc'", "'none'"), "deny", "paths = ['/etc/a']", ""),
+        (
+            &rule("'/etc/a'", "'none'"),
+            "allow",
+            "paths = ['/etc/a']",
+            "",
+        ),
+        // Whatever a rule says.
+        (
+            &rule("'/run/a'", "{ by = ['#8'] }"),
+            "deny",
+            "paths = ['/run/a']",
+            "",
+        ),
+        (&rule("'/sys'", "'none'"), "deny", "paths = ['/sys/a']", ""),
         // Whatever lies there is asked about.
         (&rule("'/etc/nginx/a'", "'none'"), "ask", "", ""),
     ] {
@@ -1291,11 +1309,12 @@ fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
         );
         assert!(found.contains(expect), "{verdict} {more}: {found}");
         if expect == depends {
-            let path = match rules == none {
-                true => "/srv",
-                false => "/etc/another-file",
+            let (path, line) = match rules == none {
+                true => ("/srv", 1),
+                false => ("/srv/another-file", 6),
             };
-            let other = format!("for a plan of '{path}' alone rule b.toml:1 asks for no approval");
+            let other =
+                format!("for a plan of '{path}' alone rule b.toml:{line} asks for no approval");
             assert!(
                 found.contains(&other) && found.contains("write paths = "),
                 "{found}"
@@ -1628,6 +1647,29 @@ fn example_without_an_approval_needs_none() {
         if !warns {
             check_plan(&policy, &plan(&[("/var/www/texts/a", 0o644)]), Ok(None));
         }
+    }
+}
+
+#[test]
+fn paths_of_which_no_plan_is_allowed_are_warned_of() {
+    let (asks, none) = ("{ by = ['#8'] }", "'none'");
+    let kernels = "no plan can change '/proc/sys': it belongs to the kernel or to this boot";
+    let system = "no plan can change '/etc' or what is in it without an approval";
+    for (path, approval, expect) in [
+        ("/proc/sys", asks, kernels),
+        ("/proc/sys", none, kernels),
+        ("/etc", none, system),
+        ("/etc", asks, ""),
+        ("/etc/nginx", none, ""),
+        ("/srv", none, ""),
+    ] {
+        let (_, found) = policy(&format!(
+            "{COMMANDS}\n{}",
+            rule(&format!("'{path}'"), approval)
+        ));
+        let lines = common::lines(&found);
+        assert_eq!(lines.is_empty(), expect.is_empty(), "{path}: {lines}");
+        assert!(lines.contains(expect), "{path}: {lines}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use remit_common::caps;
-use remit_plan::PlanPath;
+use remit_plan::{PlanPath, path_is_refused, unnamed_in_system};
 use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Named};
@@ -26,6 +26,7 @@ impl Loading<'_> {
         &self,
         fields: &mut Fields<'_>,
         allowed: &[WithSpan<&str>],
+        asks: bool,
         report: &mut Report<'_>,
     ) -> Vec<PlanPath> {
         let list = fields.strings("paths", Need::Optional, report);
@@ -61,7 +62,26 @@ impl Loading<'_> {
                 let help = "write the absolute path of a directory or a file, as \"/etc/nginx\"";
                 report.error_with_help(item.span.clone(), format!("{shown}: {why}"), help);
             };
-            found.map_err(report_it).ok()
+            let path = found.map_err(report_it).ok()?;
+            let refused = path_is_refused(&path).map(|why| {
+                let message = format!("no plan can change {shown}: {why}");
+                (message, "delete it from the list")
+            });
+            let unnamed = || {
+                let why = unnamed_in_system(&path, std::slice::from_ref(&path)).filter(|_| !asks);
+                why.map(|_| {
+                    let message =
+                        format!("no plan can change {shown} or what is in it without an approval");
+                    (
+                        message,
+                        "write files or directories in it, as \"/etc/nginx\"",
+                    )
+                })
+            };
+            if let Some((message, help)) = refused.or_else(unnamed) {
+                report.warning(item.span.clone(), message, Some(help));
+            }
+            Some(path)
         };
         let mut paths: Vec<PlanPath> = list.iter().filter_map(path).collect();
         paths.sort();

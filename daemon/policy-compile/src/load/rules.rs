@@ -84,7 +84,7 @@ impl Loading<'_> {
         }
         let effects = [("read", Effect::Read), ("change", Effect::Change)];
         let effect = choice("effect", fields.string("effect", report), &effects, report);
-        let paths = self.paths(&mut fields, &allowed, report);
+        let paths = self.paths(&mut fields, &allowed, approval.is_some(), report);
         let confirm_s = self.confirm(&mut fields, &allowed, report);
         let acts = self.acts(&mut fields, &allowed, report);
         let run_profile = fields

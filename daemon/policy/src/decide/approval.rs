@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
-use remit_plan::{Bundle, PlanPath, View};
+use remit_plan::{Bundle, PlanPath, View, unnamed_in_system};
 
 use crate::call::variables::never_permitted;
+use crate::decide::changes::CallPaths;
 use crate::decide::denial::{self, Denial};
 use crate::decide::{Basis, CallerIds, Grant, Terms, Verdict, lists};
 use crate::model::approval::{Approval, Count, Proof};
@@ -326,16 +327,21 @@ impl Policy {
     }
 }
 
-/// For a plan that these rules allow without an approval, if each of them leaves a path to a person.
+/// For a plan that these rules allow without an approval, if each of them leaves a path to a person. Without the plan only its
+/// paths decide.
 pub(crate) fn needs_a_person(
     name: &str,
     allowing: &[&GrantRule],
-    bundle: &Bundle,
+    changes: &CallPaths<'_>,
     requester: CallerIds<'_>,
 ) -> Option<Denial> {
-    let judged = allowing
-        .iter()
-        .map(|rule| (rule, first_reason(bundle, &rule.paths, requester)));
+    let reason = |rule: &GrantRule| match changes.plan() {
+        Some(bundle) => first_reason(bundle, &rule.paths, requester),
+        None => changes
+            .paths()
+            .find_map(|path| Some((path, unnamed_in_system(path, &rule.paths)?))),
+    };
+    let judged = allowing.iter().map(|rule| (rule, reason(rule)));
     // Each of these rules alone allows the plan.
     let (rule, reason) = judged.min_by_key(|(_, reason)| reason.is_some())?;
     let (path, why) = reason?;

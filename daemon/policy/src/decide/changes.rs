@@ -38,11 +38,20 @@ impl<'a> CallPaths<'a> {
         self.plan
     }
 
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'a PlanPath> {
+        self.paths.iter().copied()
+    }
+
+    /// Returns the first path that no plan may have, and why.
+    pub(super) fn refused(&self) -> Option<(&'a PlanPath, &'static str)> {
+        let mut paths = self.paths();
+        paths.find_map(|path| Some((path, remit_plan::path_is_refused(path)?)))
+    }
+
     /// Returns the first path that is in none of these directories and is none of these files. No `paths`: all are allowed.
     pub(super) fn outside(&self, paths: &[PlanPath]) -> Option<&'a PlanPath> {
         let is_in = |path: &PlanPath| paths.iter().any(|own| path.is_in(own.as_bytes()));
-        let mut all = self.paths.iter().copied();
-        all.find(|path| !paths.is_empty() && !is_in(path))
+        self.paths().find(|path| !paths.is_empty() && !is_in(path))
     }
 
     /// Returns true if the rule allows to change all of these paths.

@@ -2,6 +2,7 @@
 
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
+use remit_plan::PlanPath;
 
 use crate::call::variables::never_permitted;
 use crate::decide::lists;
@@ -99,6 +100,18 @@ pub(crate) fn by(uid: u32, rule: &DenyRule, name: &str) -> Denial {
 /// The same text whether the command does not exist or this caller may not use it.
 pub(crate) fn no_command(name: &str) -> Denial {
     Denial::without_rule(Refusal::no_such_command(name))
+}
+
+/// For a path that no plan may have, in the words with which the plan itself is refused.
+pub(crate) fn no_plan(path: &PlanPath, why: &str) -> Denial {
+    Denial {
+        code: Code::DeniedRule,
+        object: Some(path.to_string()),
+        rule: None,
+        what: format!("no plan can change '{path}': {why}"),
+        lift: None,
+        next: "leave it out of the plan; root can change it without remit".into(),
+    }
 }
 
 pub(crate) fn other_tool(named: &Named<'_>) -> Denial {

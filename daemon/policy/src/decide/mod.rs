@@ -309,6 +309,9 @@ impl Policy {
         if named.effect() != effect {
             return Err(denial::other_tool(&named));
         }
+        if let Some((path, why)) = changes.refused() {
+            return Err(denial::no_plan(path, why));
+        }
         let mut terms = Terms::of(named, self.profile_of(named));
         // One more path in a plan takes no approval and no confirmation away.
         let counting: Vec<&GrantRule> = granting()
@@ -322,10 +325,7 @@ impl Policy {
         };
         terms.acts = self.acts(caller, named, args, &allowing, asker)?;
         terms.set_commit(&allowing, &counting);
-        let needs_a_person = || {
-            let bundle = changes.plan()?;
-            approval::needs_a_person(name, &allowing, bundle, caller)
-        };
+        let needs_a_person = || approval::needs_a_person(name, &allowing, changes, caller);
         if asker.is_none()
             && let Some(denial) = needs_a_person()
         {
