@@ -69,7 +69,9 @@ impl FromStr for UnitName {
             return Err("is empty");
         }
         if text.starts_with(['-', '.', '@']) {
-            return Err("begins with a sign that no unit's name begins with");
+            return Err(
+                "begins with '-', '.' or '@': such a name is not taken, not even '-.slice'",
+            );
         }
         if !text.bytes().all(is_allowed_byte) {
             return Err("has a sign that no unit's name has");
@@ -180,6 +182,7 @@ mod tests {
             ("session-3.scope", Some("session-3.scope")),
             ("", None),
             ("-H", None),
+            ("-.slice", None),
             ("--all", None),
             (".service", None),
             ("@a", None),
@@ -195,6 +198,9 @@ mod tests {
             let found = text.parse::<UnitName>().ok();
             assert_eq!(found.as_ref().map(UnitName::as_str), expect, "{text:?}");
         }
+        // It exists on each machine, so the refusal says no other reason.
+        let why = "-.slice".parse::<UnitName>().unwrap_err();
+        assert!(why.contains("not taken"), "{why}");
         let capacity = MAX - ".service".len();
         assert!("x".repeat(capacity).parse::<UnitName>().is_ok());
         assert!("x".repeat(capacity + 1).parse::<UnitName>().is_err());
