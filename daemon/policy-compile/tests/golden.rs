@@ -36,6 +36,49 @@ a.toml:3:10: warning: there is no command 'nginx.*': this grants nothing
     );
 }
 
+#[test]
+fn keys_and_patterns_without_effect_are_warned_of() {
+    let root = "[[command]]\nname = 'root.look'\nsummary = 'x'\nargv = ['/bin/true']\neffect = 'read'\nprofile = 'host'\n";
+    let env = "'env' has no effect: this rule allows neither 'run' nor 'change'";
+    let unconfined = "'unconfined' has no effect: this rule allows no command of base host";
+    let pattern = "allows nothing here";
+    for (rule, expect) in [
+        ("allow = ['nginx.reload']\nenv = ['LANG']", Some(env)),
+        ("allow = ['*']\nenv = ['LANG']", None),
+        ("allow = ['run']\nenv = ['LANG']", None),
+        (
+            "allow = ['change']\nenv = ['LANG']\napproval = { by = ['%ops'] }",
+            None,
+        ),
+        (
+            "allow = ['nginx.test']\nunconfined = true",
+            Some(unconfined),
+        ),
+        ("allow = ['run']\nunconfined = true", Some(unconfined)),
+        (
+            "allow = ['nginx.test', 'root.look']\nunconfined = true",
+            None,
+        ),
+        ("allow = ['nginx.test']\nunconfined = false", None),
+        ("allow = ['*.reload']\neffect = 'read'", Some(pattern)),
+        ("allow = ['*.look']\neffect = 'read'", Some(pattern)),
+        ("allow = ['nginx.*']\neffect = 'read'", None),
+        ("allow = ['*.reload']\neffect = 'change'", None),
+    ] {
+        let text = format!("{COMMANDS}{root}[[grant]]\nto = ['deploy']\n{rule}\n");
+        let (_, found) = policy(&text);
+        let found = lines(&found);
+        for other in [env, unconfined, pattern] {
+            let is_expected = expect == Some(other);
+            assert_eq!(found.contains(other), is_expected, "{rule}: {found}");
+        }
+    }
+    // The command may come later.
+    let (_, found) =
+        policy("[[grant]]\nto = ['deploy']\nallow = ['root.look']\nunconfined = true\n");
+    assert!(!lines(&found).contains(unconfined), "{}", lines(&found));
+}
+
 /// An account that is removed must not keep the daemon from starting.
 #[test]
 fn a_test_of_a_missing_account_is_not_tested() {

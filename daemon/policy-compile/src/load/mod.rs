@@ -20,6 +20,7 @@ pub(crate) mod suggestion;
 pub(crate) mod tables;
 pub(crate) mod template;
 pub(crate) mod text;
+mod unused;
 pub(crate) mod visibility;
 
 use remit_common::caps;

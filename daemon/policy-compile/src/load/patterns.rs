@@ -109,6 +109,10 @@ impl Loading<'_> {
             if glob.literal().is_some() {
                 continue;
             }
+            let is_beyond = |one: &&Arc<Command>| Kind::of(one) == Some(Kind::Beyond);
+            if rule.effect.is_some() && !left.is_empty() && !left.iter().any(is_beyond) {
+                self.warn_of_unused_pattern((rule, &glob), entry.span.clone(), report);
+            }
             // Commands that its names or other patterns allow are not left out.
             let is_left = |one: &&&Arc<Command>| !rule.allows(&one.name, Nature::of(one));
             let names = |kind: Kind| -> Vec<String> {

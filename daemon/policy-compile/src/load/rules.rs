@@ -17,6 +17,7 @@ use crate::load::loading::Loading;
 use crate::load::parameters::choice;
 use crate::load::reader::{Fields, Need, Report, WithSpan};
 use crate::load::text::is_rule_name;
+use crate::load::unused::OptionalKeys;
 use crate::load::visibility::warn_of_visibility;
 use remit_policy::call::variables::never_permitted;
 use remit_policy::model::approval::{Approval, Count};
@@ -75,13 +76,6 @@ impl Loading<'_> {
         let env = variables(&fields.strings("env", Need::Optional, report), report);
         let approval = self.approval(&mut fields, report);
         let unconfined = fields.boolean("unconfined", report);
-        if let (Some(_), true, Some(span)) = (&approval, unconfined, fields.key_span("unconfined"))
-        {
-            let message =
-                "'unconfined' has no effect beside 'approval': the approval applies".into();
-            let help = "delete unconfined = true";
-            report.warning(span, message, Some(help));
-        }
         let effects = [("read", Effect::Read), ("change", Effect::Change)];
         let effect = choice("effect", fields.string("effect", report), &effects, report);
         let paths = self.paths(&mut fields, &allowed, approval.is_some(), report);
@@ -90,6 +84,7 @@ impl Loading<'_> {
         let run_profile = fields
             .key_span("run_profile")
             .or_else(|| fields.key_span("profile"));
+        let optional = OptionalKeys::find(&fields);
         fields.finish(report);
         let rule = GrantRule {
             id,
@@ -113,6 +108,7 @@ impl Loading<'_> {
         self.check_private_files(&rule, &allowed, report);
         refuse_one_off(&rule, &allowed, report);
         self.check_patterns(&rule, &allowed, report);
+        self.warn_of_unused(&rule, optional, report);
         self.grants.push(rule);
     }
 
