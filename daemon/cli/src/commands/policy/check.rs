@@ -13,7 +13,7 @@ use remit_prove::report::{Path as Reached, Report};
 
 use super::approver_keys;
 use super::files::{self, count, errors};
-use super::groups::groups;
+use super::groups::{groups, longest_runtime_s};
 use crate::args::{CheckArgs, FilesArgs};
 use crate::client::prover;
 use crate::error::{Exit, Failure};
@@ -171,7 +171,11 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
             let keys = (config, Owners::Any);
             let unable = admin.map(|gid| approvers(policy, names, (socket, gid), keys));
             let jobs = impersonators(policy, &loaded.sources, names, admin);
-            [outside, unable, Some(jobs)]
+            // A file that cannot be read is a finding of the groups.
+            let most = longest_runtime_s(&file).ok();
+            let most = most.filter(|_| !names.are_of_other_host());
+            let ended = most.map(|most| ended_earlier(policy, most));
+            [outside, unable, Some(jobs), ended]
                 .map(Option::unwrap_or_default)
                 .concat()
         }
@@ -184,6 +188,23 @@ fn findings(loaded: &Loaded, names: &Names, config: &Path) -> Vec<Diagnostic> {
             )]
         }
     }
+}
+
+/// Returns a warning for each profile and each command whose jobs are ended before the time that it says.
+fn ended_earlier(policy: &Policy, most: u32) -> Vec<Diagnostic> {
+    let profiles = policy.profiles();
+    let profiles = profiles.map(|one| ("profile", &one.name, one.limits));
+    let commands = policy.commands();
+    let commands = commands.map(|one| ("command", &one.name, one.limits));
+    let longer = profiles.chain(commands).filter_map(|(kind, name, limits)| {
+        let runtime = limits.runtime_s.filter(|runtime| *runtime > most)?;
+        let why = format!(
+            "'runtime' of the {kind} '{name}' is {runtime} s, but limits.max_runtime_s of remit.toml ends its jobs \
+             after {most} s; write less here, or more there"
+        );
+        Some(Diagnostic::whole(Severity::Warning, "policy", why))
+    });
+    longer.collect()
 }
 
 /// Returns a warning for each path of a profile that is missing or reached through a symbolic link; nothing if `names`
@@ -301,6 +322,35 @@ mod tests {
         let accepts = "[[accept]]\nagent = 'a'\nreaches = 'root'\nreason = 'it is trusted'\n";
         let accepted = [format!("{steps}; accepted by a.toml:1: it is trusted")];
         assert_eq!(reached(accepts), accepted);
+    }
+
+    #[test]
+    fn longer_times_than_the_machine_allows_are_reported() {
+        let text = "[profile.a]\nbase = 'strict'\nlimits = { runtime = '2h' }\n\
+                    [profile.b]\nbase = 'strict'\nlimits = { runtime = '1h' }\n\
+                    [[command]]\nname = 'x.y'\nsummary = 'x'\nargv = ['/bin/true']\neffect = 'read'\n\
+                    profile = 'a'\nlimits = { runtime = '3h' }\n";
+        let source = Source {
+            name: "a.toml".to_owned(),
+            text: text.into(),
+        };
+        let loaded = remit_policy_compile::load(&[source], &MachineTable::default());
+        let (policy, _) = loaded.unwrap();
+        let found = |most: u32| -> Vec<String> {
+            let found = ended_earlier(&policy, most);
+            found.iter().map(ToString::to_string).collect()
+        };
+        let line = |what: &str, runtime: u32| {
+            format!(
+                "policy: warning: 'runtime' of the {what} is {runtime} s, but limits.max_runtime_s of remit.toml ends its \
+                 jobs after 3600 s; write less here, or more there"
+            )
+        };
+        assert_eq!(
+            found(3600),
+            [line("profile 'a'", 7200), line("command 'x.y'", 10800)]
+        );
+        assert_eq!(found(10800), [""; 0]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use remit_wire::Effect;
 use serde_json::json;
 
 use super::files;
+use super::groups::longest_runtime_s;
 use super::outcome::{ExplainOutcome, granted};
 use crate::args::ExplainArgs;
 use crate::commands::input::usage;
@@ -66,16 +67,19 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Question::Program(args) => ExplainOutcome::of_program(&explanation, &args.argv),
         Question::Named(call) => ExplainOutcome::of_command(&explanation, call),
     };
+    let config = files::resolve(&args.files.config, files::owners(&args.files));
+    let most = longest_runtime_s(&files::settings_directory(&config).join("remit.toml")).ok();
+    let most = most.filter(|_| !names.are_of_other_host());
     let words = outcome.profile.map(|profile| match granted(&explanation) {
         Some(command) => {
-            let mut words = words(&of_command(profile, command), &names);
+            let mut words = words(&of_command(profile, command), &names, most);
             if command.runs_any_program() {
                 let any = "any program: a plan may replace the command's own".to_owned();
                 words.insert(1, ("runs", any));
             }
             words
         }
-        None => words(profile, &names),
+        None => words(profile, &names, most),
     });
     match context.form {
         Form::Json => output::json(&json!({
@@ -228,8 +232,9 @@ fn ids(written: &str, caller: CallerIds<'_>, names: &Names) -> String {
     }
 }
 
-/// Describes a sandbox in plain words. Returns names and descriptions, which may have several lines.
-pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
+/// Describes a sandbox in plain words. Returns names and descriptions, which may have several lines. No job runs for more than
+/// `most` seconds.
+pub fn words(profile: &Profile, names: &Names, most: Option<u32>) -> Vec<(&'static str, String)> {
     let mut words = vec![("profile", format!("{}\n{}", profile.name, profile.summary))];
     let base = match profile.base {
         Base::Read => {
@@ -279,7 +284,7 @@ pub fn words(profile: &Profile, names: &Names) -> Vec<(&'static str, String)> {
             "variables",
             profile.env.keys().cloned().collect::<Vec<_>>().join(" "),
         ),
-        ("limits", limits(profile)),
+        ("limits", limits(&profile.limits, most)),
     ];
     words.extend(besides.into_iter().filter(|(_, value)| !value.is_empty()));
     words
@@ -356,10 +361,10 @@ fn network(network: &Network, own: &InterfaceAddresses) -> String {
     }
 }
 
-fn limits(profile: &Profile) -> String {
-    let limits = &profile.limits;
+fn limits(limits: &ProfileLimits, most: Option<u32>) -> String {
+    let runtime_s = limits.runtime_s.map(|s| most.map_or(s, |most| s.min(most)));
     let all = [
-        limits.runtime_s.map(|s| format!("runtime {s} s")),
+        runtime_s.map(|s| format!("runtime {s} s")),
         limits
             .memory
             .map(|bytes| format!("memory {}", units::bytes(bytes))),
@@ -378,6 +383,21 @@ mod tests {
     use remit_policy::{Destination, HostAddress};
 
     use super::*;
+
+    #[test]
+    fn runtime_is_at_most_that_of_the_machine() {
+        let own = ProfileLimits {
+            runtime_s: Some(36000),
+            ..ProfileLimits::default()
+        };
+        for (most, expect) in [
+            (Some(3600), "runtime 3600 s"),
+            (Some(86400), "runtime 36000 s"),
+            (None, "runtime 36000 s"),
+        ] {
+            assert_eq!(limits(&own, most), expect);
+        }
+    }
 
     #[test]
     fn address_that_jobs_do_not_connect_to_is_marked() {

@@ -1,4 +1,4 @@
-//! The accounts of `remit.toml`: who may connect, who administers, and the broker's.
+//! The used part of `remit.toml`: who may connect, who administers, the broker's account, and the longest time of a job.
 
 use std::path::Path;
 
@@ -84,18 +84,30 @@ pub fn asks_for_changes(file: &Path) -> Result<bool, String> {
     Ok(settings(file)?.floor.approval)
 }
 
+/// Returns the seconds after which each job is ended, whatever its profile says.
+pub fn longest_runtime_s(file: &Path) -> Result<u32, String> {
+    let settings = remit_policy_compile::settings("remit.toml", &text(file)?);
+    settings
+        .map(|settings| settings.limits.max_runtime_s)
+        .map_err(|found| found.to_string())
+}
+
 fn account_settings(file: &Path) -> Result<AccountSettings, String> {
     Ok(settings(file)?.accounts)
 }
 
 fn settings(file: &Path) -> Result<ReachSettings, String> {
+    toml::from_str(&text(file)?).map_err(|error| error.message().replace('\n', ", "))
+}
+
+/// Returns its text; none if the file is missing.
+fn text(file: &Path) -> Result<String, String> {
     let file = file.canonicalize().unwrap_or_default();
     let text = match file.as_os_str().is_empty() {
         true => None,
         false => read_file(&file, Owners::Any)?,
     };
-    let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())?;
-    toml::from_str(&text).map_err(|error| error.message().replace('\n', ", "))
+    String::from_utf8(text.unwrap_or_default()).map_err(|error| error.to_string())
 }
 
 fn gid(account: &AccountWord) -> Result<Option<u32>, String> {
