@@ -47,21 +47,23 @@ pub fn ask<T>(
 /// Asks for the status in time. Returns why there is no answer. Fails if the answer is a refusal or another one.
 /// A reader of figures or records must not start what was stopped.
 pub fn status(context: &Context) -> Result<Result<Box<Status>, String>, Failure> {
-    if activation::would_start(&context.runtime) {
-        return Ok(Err("remitd is stopped".into()));
-    }
-    let socket = context.runtime.admin_socket();
+    let runtime = context.runtime.clone();
     let (sender, answer) = mpsc::channel();
+    let asking = move || {
+        let runs = !activation::would_start(&runtime);
+        sender.send(runs.then(|| client::admin(&runtime.admin_socket(), AdminRequest::Status)))
+    };
     thread::Builder::new()
-        .spawn(move || sender.send(client::admin(&socket, AdminRequest::Status)))
+        .spawn(asking)
         .map_err(io::Error::other)?;
     match answer.recv_timeout(PATIENCE) {
-        Ok(Ok(AdminReply::Status(status))) => Ok(Ok(status)),
-        Ok(Ok(_)) => Err(Failure::off_protocol()),
-        Ok(Err(why @ (ClientError::NotRunning { .. } | ClientError::Broken(_)))) => {
+        Ok(None) => Ok(Err("remitd is stopped".into())),
+        Ok(Some(Ok(AdminReply::Status(status)))) => Ok(Ok(status)),
+        Ok(Some(Ok(_))) => Err(Failure::off_protocol()),
+        Ok(Some(Err(why @ (ClientError::NotRunning { .. } | ClientError::Broken(_))))) => {
             Ok(Err(why.to_string()))
         }
-        Ok(Err(why)) => Err(why.into()),
+        Ok(Some(Err(why))) => Err(why.into()),
         Err(_) => Ok(Err(format!(
             "remitd does not answer within {} s",
             PATIENCE.as_secs()
