@@ -194,7 +194,7 @@ fn running_job_is_redacted_also_after_broker_death() {
     clean(&String::from_utf8_lossy(&followed.stdout.bytes));
     let broker = daemon.broker().expect("there is a broker");
     kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
-    assert!(ends_within(broker, 1000));
+    assert!(ends_within(broker, 20_000));
     // The next broker receives the secrets again. Progress comes once a second.
     let mut caller = Caller::new(&daemon, &user_a());
     let wait = Request::Job(remit_wire::JobQuery {
@@ -223,7 +223,7 @@ fn running_job_is_redacted_also_after_broker_death() {
     );
     let broker = daemon.broker().expect("there is a broker");
     kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
-    assert!(ends_within(broker, 1000));
+    assert!(ends_within(broker, 20_000));
     // No process knows the secrets any more.
     is_withheld(&looks(&daemon, job));
     kept_clean(&daemon);

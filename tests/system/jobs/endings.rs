@@ -77,14 +77,19 @@ fn pipe_holding_children_do_not_delay_callers() {
 fn job_with_closed_output_continues_until_exit() {
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
-    let text = "echo all; exec >&- 2>&-; sleep 1; exit 5";
+    let go = daemon.path().join("go");
+    let text = format!(
+        "echo all; exec >&- 2>&-; sleep 1; until [ -e {} ]; do sleep 0.05; done; exit 5",
+        go.display()
+    );
     let first = caller
         .run(Run {
             wait_ms: Some(300),
-            ..script(text)
+            ..script(&text)
         })
         .expect("user A has a grant");
     assert_eq!(first.state, State::Running, "{first:?}");
+    std::fs::write(&go, "").expect("it is ours");
     let report = caller.end_of(first.job);
     let ending = report.ending.as_ref().expect("it has ended");
     assert_eq!(

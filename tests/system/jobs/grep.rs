@@ -394,25 +394,28 @@ fn job_without_output_has_no_matches() {
 fn running_job_is_searched_up_to_current_end() {
     let daemon = Daemon::start(Options::default());
     let mut caller = Caller::new(&daemon, &user_a());
-    let text = "echo one; echo two; printf thr; sleep 0.6; echo ee; echo four";
+    let go = daemon.path().join("go");
+    let text = format!(
+        "echo one; echo two; printf thr; until [ -e {} ]; do sleep 0.05; done; echo ee; echo four",
+        go.display()
+    );
     let started = caller
         .run(remit_wire::Run {
             wait_ms: Some(300),
-            ..script(text)
+            ..script(&text)
         })
         .expect("user A has a grant");
     let mut query = grep("^[a-z]+$");
-    let mut seen: Vec<String> = Vec::new();
-    if started.state == State::Running {
-        let found = caller
-            .grep(started.job, query.clone())
-            .expect("the job is ours");
-        assert!(!found.eof, "{found:?}");
-        // Half a line is not skipped.
-        assert!(found.next <= 8, "{found:?}");
-        seen.extend(texts(&found).into_iter().take(2));
-        query.offset = found.next.min(8);
-    }
+    assert_eq!(started.state, State::Running, "{started:?}");
+    let found = caller
+        .grep(started.job, query.clone())
+        .expect("the job is ours");
+    assert!(!found.eof, "{found:?}");
+    // Half a line is not skipped.
+    assert!(found.next <= 8, "{found:?}");
+    let mut seen: Vec<String> = texts(&found).into_iter().take(2).collect();
+    query.offset = found.next.min(8);
+    std::fs::write(&go, "").expect("it is ours");
     let _ = caller.end_of(started.job);
     let found = caller.grep(started.job, query).expect("the job is ours");
     seen.extend(texts(&found));

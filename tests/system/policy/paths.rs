@@ -237,7 +237,7 @@ fn special_file_is_not_opened_and_never_blocks() {
         }
     }
     // Without remit, cat(1) blocks on a FIFO until there is a writer.
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
     scene.daemon.is_well();
     scene.daemon.stop();
 }
