@@ -202,14 +202,17 @@ mod tests {
     #[test]
     fn hung_file_system_costs_own_answer_only() {
         static WAITING: AtomicUsize = AtomicUsize::new(0);
-        let (each, all) = (Duration::from_millis(300), Duration::from_secs(30));
-        let asking = Asking {
+        let hasty = Asking {
             query_usage: stub,
-            each,
-            all,
+            each: Duration::from_millis(50),
+            all: Duration::from_secs(30),
             waiting: &WAITING,
         };
-        let asked = |targets: &[&str]| -> Vec<(usize, bool)> {
+        let patient = Asking {
+            each: Duration::from_secs(3),
+            ..hasty
+        };
+        let asked = |asking: Asking, targets: &[&str]| -> Vec<(usize, bool)> {
             let answers = asking.ask(questions(targets)).into_iter();
             answers
                 .map(|(index, answer)| (index, answer.is_ok()))
@@ -217,12 +220,15 @@ mod tests {
         };
         let hang = HANG.lock().unwrap();
         assert_eq!(
-            asked(&["/a", "/hung", "/b"]),
+            asked(patient, &["/a", "/hung", "/b"]),
             [(0, true), (1, false), (2, true)]
         );
-        assert_eq!(asked(&["/hung", "/hung/2"]), [(0, false), (1, false)]);
-        let _ = asked(&["/hung"; THREADS]);
-        let refused = asking.ask(questions(&["/a"])).remove(0).1.unwrap_err();
+        assert_eq!(
+            asked(hasty, &["/hung", "/hung/2"]),
+            [(0, false), (1, false)]
+        );
+        let _ = asked(hasty, &["/hung"; THREADS]);
+        let refused = patient.ask(questions(&["/a"])).remove(0).1.unwrap_err();
         assert!(
             refused.starts_with("not asked: 8 earlier questions"),
             "{refused}"
@@ -233,13 +239,13 @@ mod tests {
             assert!(Instant::now() < patience, "threads were never given back");
             std::thread::yield_now();
         }
-        assert_eq!(asked(&["/a"]), [(0, true)]);
+        assert_eq!(asked(patient, &["/a"]), [(0, true)]);
     }
 
     #[test]
     fn time_for_all_ends_the_asking() {
         static WAITING: AtomicUsize = AtomicUsize::new(0);
-        let each = Duration::from_millis(50);
+        let each = Duration::from_secs(1);
         let asking = Asking {
             query_usage: stub,
             each,

@@ -348,7 +348,7 @@ pub mod tests {
         let start = std::time::Instant::now();
         let ranges = redactor.ranges(text.as_bytes(), CLOSED);
         assert!(ranges.iter().eq([&(0..text.len())]), "{ranges:?}");
-        assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 
     proptest! {

@@ -204,7 +204,7 @@ fn many_followers_do_not_delay_others() {
     for reader in readers {
         reader.join().unwrap();
     }
-    let most = Duration::from_millis(500);
+    let most = Duration::from_secs(2);
     assert!(idle < most && busy < most, "{idle:?} {busy:?}");
 }
 

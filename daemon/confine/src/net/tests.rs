@@ -472,7 +472,7 @@ fn its_end_is_not_put_off_for_ever() {
             let connection = TcpStream::connect((V4, port)).unwrap();
             let started = std::time::Instant::now();
             relay.finish().unwrap();
-            assert!(started.elapsed() < Duration::from_secs(5));
+            assert!(started.elapsed() < Duration::from_secs(20));
             assert!(sys::wait(pid, libc::WNOHANG).is_err());
             drop(connection);
         });
