@@ -306,8 +306,7 @@ fn check_reports_refused_permission_of_socket() {
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(daemon.socket(), mode).unwrap();
     let program = env!("CARGO_BIN_EXE_mcp-shim");
-    let dir = std::env::temp_dir().join(format!("mcp-shim-bin-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
+    let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-bin-XXXXXX")).unwrap();
     let copy = dir.join("mcp-shim");
     std::fs::copy(program, &copy).unwrap();
     let mode = std::fs::Permissions::from_mode(0o755);

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_way_goes_on_where_a_link_leads() {
-        let dir = std::env::temp_dir().join(format!("remit-way-{}", std::process::id()));
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-way-XXXXXX")).unwrap();
         fs::create_dir_all(dir.join("real/below")).unwrap();
         symlink("real", dir.join("link")).unwrap();
         let along_path = FileFacts::along_path(&dir.join("link/below")).unwrap();
@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn a_trap_is_not_stepped_into() {
-        let dir = std::env::temp_dir().join(format!("remit-read-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-read-XXXXXX")).unwrap();
         let at = |name: &str| dir.join(name);
         fs::write(at("file"), "text").unwrap();
         fs::write(at("large"), vec![b'x'; 1 + MOST_BYTES as usize]).unwrap();

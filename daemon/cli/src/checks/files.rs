@@ -338,9 +338,8 @@ mod tests {
 
     #[test]
     fn what_is_guarded_is_what_links_lead_to() {
-        let dir = std::env::temp_dir().join(format!("remit-guarded-{}", std::process::id()));
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-guarded-XXXXXX")).unwrap();
         let at = |name: &str| dir.join(name);
-        fs::create_dir(&dir).unwrap();
         fs::write(at("file"), "").unwrap();
         std::os::unix::fs::symlink("file", at("link")).unwrap();
         std::os::unix::fs::symlink("/dev/null", at("masked")).unwrap();

@@ -362,8 +362,8 @@ mod tests {
     #[test]
     fn key_files_of_sshd_are_read() {
         // Only root may write the directories above it, as above a home.
-        let dir = Path::new("/run").join(format!("remit-keys-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp("/run/remit-keys-XXXXXX").unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         let home = dir.join("agent");
         let file = home.join("keys");
         let shim = dir.join("mcp-shim");

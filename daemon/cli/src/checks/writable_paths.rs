@@ -136,8 +136,8 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_what_can_be_written() {
-        let dir = std::env::temp_dir().join(format!("remit-reach-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-reach-XXXXXX")).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         let at = |name: &str| dir.join(name);
         for (name, gid, mode) in [
             ("no", 0, 0o644),

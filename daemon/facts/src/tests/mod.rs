@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_wire::host::List;
 use serde_json::Value;
@@ -15,15 +14,8 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "remit-facts-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
+        let path = std::env::temp_dir().join("remit-facts-XXXXXX");
+        Self(nix::unistd::mkdtemp(&path).unwrap())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -202,8 +202,7 @@ mod tests {
 
     #[test]
     fn what_cron_ignores_is_marked() {
-        let base = std::env::temp_dir().join(format!("remit-cron-{}", std::process::id()));
-        fs::create_dir(&base).unwrap();
+        let base = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-cron-XXXXXX")).unwrap();
         let script = |name: &str, mode: u32| {
             let path = base.join(name);
             fs::write(&path, "").unwrap();

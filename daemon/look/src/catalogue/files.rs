@@ -361,8 +361,7 @@ mod tests {
 
     #[test]
     fn walk_of_many_directories_holds_one_for_each_level() {
-        let dir = std::env::temp_dir().join(format!("remit-wide-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-wide-XXXXXX")).unwrap();
         for number in 0..2_000 {
             fs::create_dir(dir.join(number.to_string())).unwrap();
         }
@@ -378,7 +377,7 @@ mod tests {
 
     #[test]
     fn walk_stays_below_its_start_when_a_directory_becomes_a_link() {
-        let dir = std::env::temp_dir().join(format!("remit-moved-{}", std::process::id()));
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-moved-XXXXXX")).unwrap();
         let (start, moved) = (dir.join("start"), dir.join("start/a"));
         fs::create_dir_all(moved.join("x/own")).unwrap();
         fs::create_dir_all(dir.join("other/x/secret")).unwrap();
@@ -401,11 +400,12 @@ mod tests {
 
     #[test]
     fn link_to_another_file_system_is_followed_where_the_walk_begins() {
-        let link = std::env::temp_dir().join(format!("remit-link-{}", std::process::id()));
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-link-XXXXXX")).unwrap();
+        let link = dir.join("link");
         std::os::unix::fs::symlink("/proc/self/task", &link).unwrap();
         let walk = Walk::new(link.to_str().unwrap());
         let first = walk.and_then(|mut walk| walk.next().ok_or_else(|| "nothing".to_owned()));
-        fs::remove_file(&link).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
         let is_below =
             |step: &Step| matches!(step, Step::Found(path, _) if path.parent() == Some(&link));
         assert!(first.as_ref().is_ok_and(is_below), "{:?}", first.err());
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn directory_below_the_deepest_makes_those_above_incomplete() {
-        let dir = std::env::temp_dir().join(format!("remit-deep-{}", std::process::id()));
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-deep-XXXXXX")).unwrap();
         let deep = "d/".repeat(Walk::DEEPEST + 3);
         fs::create_dir_all(dir.join(deep)).unwrap();
         let mut walk = Walk::new(dir.to_str().unwrap()).unwrap();

@@ -224,11 +224,8 @@ mod tests {
 
     #[test]
     fn file_is_found_by_a_link_to_it_and_by_its_path() {
-        let base = std::env::temp_dir().join(format!("remit-real-{}", std::process::id()));
-        let base = {
-            fs::create_dir(&base).unwrap();
-            fs::canonicalize(&base).unwrap()
-        };
+        let base = nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-real-XXXXXX")).unwrap();
+        let base = fs::canonicalize(&base).unwrap();
         let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
         fs::create_dir(path("run")).unwrap();
         let files = ["run/held", "run/gone"].map(|name| fs::File::create(path(name)).unwrap());

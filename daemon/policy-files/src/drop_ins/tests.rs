@@ -2,8 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
@@ -14,13 +12,10 @@ struct Tree(PathBuf);
 
 impl Tree {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let root = PathBuf::from(format!("/run/remit-policy-test-{}-{count}", process::id()));
-        let tree = Self(root);
+        let tree = Self(nix::unistd::mkdtemp("/run/remit-policy-test-XXXXXX").unwrap());
         for dir in ["", "usr", "usr/policy.d", "etc", "etc/policy.d"] {
             let path = tree.path(dir);
-            fs::create_dir(&path).unwrap();
+            fs::create_dir_all(&path).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         }
         tree
@@ -484,7 +479,7 @@ fn uninstalled_files_may_have_any_owner() {
 
 #[test]
 fn file_written_meanwhile_is_whole_or_refused() {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
     let tree = Tree::new();
     // By rename, as `install` and editors do, and in place, as `cp` does.
     let (old, new) = (vec![b'a'; 300_000], vec![b'b'; 500_000]);

@@ -2,8 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::mknod;
 
@@ -16,11 +14,9 @@ struct Tree(PathBuf);
 
 impl Tree {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let root = PathBuf::from(format!("/run/remit-program-test-{}-{count}", process::id()));
-        let tree = Self(root);
-        for dir in ["", "bin", "alternatives", "other"] {
+        let tree = Self(nix::unistd::mkdtemp("/run/remit-program-test-XXXXXX").unwrap());
+        tree.chmod("", 0o755);
+        for dir in ["bin", "alternatives", "other"] {
             fs::create_dir(tree.path(dir)).unwrap();
             tree.chmod(dir, 0o755);
         }

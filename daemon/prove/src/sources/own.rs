@@ -158,8 +158,8 @@ mod tests {
     /// Needs root.
     #[test]
     fn each_table_of_another_account_is_a_path_or_listed() {
-        let root = std::env::temp_dir().join(format!("remit-prove-own-{}", std::process::id()));
-        fs::create_dir(&root).unwrap();
+        let root =
+            nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-prove-own-XXXXXX")).unwrap();
         let rows = remit_plan::deciding_paths();
         let rows = rows.filter(|(_, risk)| risk.decides_root() || risk.names_programs());
         let rows: Vec<String> = rows.map(|(path, _)| path).collect();

@@ -375,7 +375,8 @@ mod tests {
 
     #[test]
     fn range_is_compared_with_files_of_any_bytes_and_unreadable_ones_are_refused() {
-        let etc = std::env::temp_dir().join(format!("remit-range-{}", std::process::id()));
+        let etc =
+            || nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-range-XXXXXX")).unwrap();
         let alice = "alice:x:1000:1000:Bj\u{fffd}rn:/:/bin/sh\n";
         for (name, text, is_free) in [
             (
@@ -389,7 +390,7 @@ mod tests {
             ("subgid", "a\u{fffd}:1:1\nb:2400:200\n".to_owned(), false),
             ("subgid", "a\u{fffd}:1:1\nb:2400:50\n".to_owned(), true),
         ] {
-            fs::create_dir(&etc).unwrap();
+            let etc = etc();
             fs::write(etc.join(name), latin_1(&text)).unwrap();
             let checked = check_range_in(&etc, 2500, 100);
             fs::remove_dir_all(&etc).unwrap();
@@ -402,7 +403,8 @@ mod tests {
             }
         }
         for name in ["passwd", "group", "subuid", "subgid"] {
-            fs::create_dir_all(etc.join(name)).unwrap();
+            let etc = etc();
+            fs::create_dir(etc.join(name)).unwrap();
             let checked = check_range_in(&etc, 2500, 100);
             fs::remove_dir_all(&etc).unwrap();
             assert!(

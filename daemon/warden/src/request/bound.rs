@@ -284,8 +284,8 @@ mod tests {
 
     #[test]
     fn sibling_program_is_preferred() {
-        let dir = std::env::temp_dir().join(format!("remit-look-find-{}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
+        let dir =
+            nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-look-find-XXXXXX")).unwrap();
         let own = dir.join("remitd");
         assert_ne!(
             find_builtin_program(Some(&own)),

@@ -4,8 +4,6 @@ use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -15,10 +13,7 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/run/remit-measure-{}-{count}", process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp("/run/remit-measure-XXXXXX").unwrap();
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
         Self(dir)
     }
