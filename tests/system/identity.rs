@@ -5,7 +5,7 @@ use std::fs;
 
 use remit_tests::caller::{Caller, argv, at_once, script, stdout};
 use remit_tests::daemon::{BROKER, Daemon, Options, user_a, user_b};
-use remit_tests::process::status_field;
+use remit_tests::process::{seen, status_field};
 use remit_wire::{Bytes, Run};
 
 fn threads(pid: i32) -> usize {
@@ -79,23 +79,17 @@ fn job_processes_have_own_cgroup_and_uid() {
     let uids: Vec<u32> = callers
         .iter_mut()
         .map(|caller| {
-            let report = caller
-                .run(Run {
-                    wait_ms: Some(700),
-                    ..script(text)
-                })
-                .expect("it is accepted");
-            report.enforced.expect("it runs").uid
+            let report = caller.run(at_once(script(text))).expect("it is accepted");
+            let enforced = || caller.job(report.job, 0).expect("it is theirs").enforced;
+            seen("it runs", enforced).uid
         })
         .collect();
     assert_ne!(uids[0], uids[1]);
-    let jobs = daemon.job_processes();
-    for uid in uids {
-        assert!(
-            jobs.iter().filter(|process| process.uid == uid).count() >= 4,
-            "{jobs:?}"
-        );
-    }
+    let jobs = seen("four processes of each job", || {
+        let jobs = daemon.job_processes();
+        let count = |uid: &u32| jobs.iter().filter(|process| process.uid == *uid).count();
+        uids.iter().all(|uid| count(uid) >= 4).then_some(jobs)
+    });
     for process in &jobs {
         assert!(process.is_of_jobs(), "{process:?} is not ours");
         assert!(
