@@ -365,7 +365,9 @@ fn disk_as_it_is_before_a_call_recovers() {
         })
         .collect();
     let mut olds = 0;
-    for (before, call) in points.iter().step_by(points.len() / 20) {
+    let mut left: Vec<_> = points.iter().step_by(points.len() / 20).collect();
+    while let Some(point) = left.pop() {
+        let (before, call) = point;
         let input = plan(&sixty());
         let old = tree();
         run(Command::new("sync").arg("-f").arg(at("etc")));
@@ -388,13 +390,17 @@ fn disk_as_it_is_before_a_call_recovers() {
         while made() < *before {
             is_running(&mut child);
         }
-        held(&child, || {
+        let is_in_time = held(&child, || {
             fs::copy(&image, &copy).unwrap();
-            assert_eq!(made(), *before, "the copy comes too late");
+            made() == *before
         });
         let whole = end(child);
         fs::remove_file(&log).unwrap();
         whole.is_done();
+        if !is_in_time {
+            left.push(point);
+            continue;
+        }
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(&copy)

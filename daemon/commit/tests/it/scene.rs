@@ -324,6 +324,7 @@ pub fn held<T>(child: &Child, act: impl FnOnce() -> T) -> T {
     signal(Signal::SIGSTOP).unwrap();
     let is_stopped = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        assert!(!stat.contains(") Z "), "it has ended");
         stat.contains(") T ")
     };
     while !is_stopped() {
