@@ -26,6 +26,8 @@ pub struct AuditRecord {
     /// The reason if the line is not a record.
     pub why: Option<&'static str>,
     pub origin: Origin,
+    /// journald says that another sender wrote it, or it is a line of the daemon's log.
+    pub is_foreign: bool,
 }
 
 /// The machine that the record names as its own: journald's fields, which root of the machine can forge.
@@ -54,6 +56,7 @@ impl AuditRecord {
             taken_ms: None,
             why: Some(why),
             origin: Origin::default(),
+            is_foreign: false,
         }
     }
 
@@ -136,12 +139,25 @@ struct Object {
     cursor: Option<String>,
     taken_us: Option<u64>,
     origin: Origin,
+    /// It has fields that journald adds, so it has the next two.
+    is_of_journal: bool,
+    uids: Vec<String>,
+    identifiers: Vec<String>,
     /// journalctl omitted a value.
     cut: bool,
 }
 
 impl Object {
+    /// Any process can write fields of a record to journald, and all but its uid.
+    fn is_foreign(&self) -> bool {
+        let is_of_daemon =
+            self.uids == ["0"] && self.identifiers.iter().any(|name| name == "remitd");
+        let mut names = self.fields.iter().map(|(name, _)| name);
+        self.is_of_journal && !(is_of_daemon && names.any(|name| name.starts_with("REMIT_")))
+    }
+
     fn record(self, position: String) -> AuditRecord {
+        let is_foreign = self.is_foreign();
         let position = match self.cursor {
             Some(cursor) => format!(
                 "{JOURNAL_CURSOR}{}",
@@ -152,6 +168,7 @@ impl Object {
         let origin = self.origin;
         let unreadable = |position, why| AuditRecord {
             origin: origin.clone(),
+            is_foreign,
             ..AuditRecord::unreadable(position, why)
         };
         if self.cut {
@@ -168,10 +185,12 @@ impl Object {
             taken_ms: self.taken_us.map(|us| us / 1000),
             why: None,
             origin,
+            is_foreign,
         }
     }
 
     fn take(&mut self, name: String, value: Value) {
+        self.is_of_journal |= name.starts_with('_');
         match (name.as_str(), value) {
             // journalctl writes its own first. A sender may have one of its own, which could be the position of an old record.
             ("__CURSOR", Value::Texts(texts)) => {
@@ -182,6 +201,8 @@ impl Object {
             }
             ("_MACHINE_ID", Value::Texts(texts)) => self.origin.machine = texts.into_iter().next(),
             ("_HOSTNAME", Value::Texts(texts)) => self.origin.host = texts.into_iter().next(),
+            ("_UID", Value::Texts(texts)) => self.uids.extend(texts),
+            ("SYSLOG_IDENTIFIER", Value::Texts(texts)) => self.identifiers.extend(texts),
             (name, Value::Cut) if is_own(name) => self.cut = true,
             (name, Value::Texts(texts)) if is_own(name) => {
                 let named = texts.into_iter().map(|text| (name.to_owned(), text));

@@ -265,7 +265,8 @@ fn files(paths: &[PathBuf], live: bool, take: &mut Take<'_>) -> Result<(), Failu
     Ok(())
 }
 
-/// Reads the lines of one file. If `is_written`, the last line may be incomplete, so this waits for its end.
+/// Reads the lines of one file, without those of other senders in output of journalctl(1). If `is_written`, the last line
+/// may be incomplete, so this waits for its end.
 fn file(
     mut from: impl io::BufRead,
     path: &Path,
@@ -299,6 +300,9 @@ fn file(
                 AuditRecord::unreadable(format!("line {number}"), "it is longer than any record")
             }
         };
+        if record.is_foreign {
+            continue;
+        }
         record.entry.position += of;
         if take(record)?.is_break() {
             return Ok(ControlFlow::Break(()));
@@ -340,5 +344,48 @@ mod tests {
             ]
         );
         assert_eq!(positions(""), []);
+    }
+
+    #[test]
+    fn lines_of_other_senders_are_no_records() {
+        let own = r#""MESSAGE":"approved by ann","REMIT_EVENT":"approved","REMIT_SEQ":"1""#;
+        let root = r#""_UID":"0","SYSLOG_IDENTIFIER":"remitd""#;
+        for (fields, is_taken) in [
+            (own.to_owned(), true),
+            (format!("{own},{root}"), true),
+            (
+                format!(r#"{own},"_UID":"0","SYSLOG_IDENTIFIER":["x","remitd"]"#),
+                true,
+            ),
+            (
+                format!(r#"{own},"_UID":"1000","SYSLOG_IDENTIFIER":"remitd""#),
+                false,
+            ),
+            (
+                format!(r#"{own},"_UID":["1000","0"],"SYSLOG_IDENTIFIER":"remitd""#),
+                false,
+            ),
+            (
+                format!(r#"{own},"_UID":"0","SYSLOG_IDENTIFIER":"logger""#),
+                false,
+            ),
+            (format!(r#"{own},"_TRANSPORT":"kernel""#), false),
+            (
+                format!(r#"{own},"__CURSOR":"s=1","SYSLOG_IDENTIFIER":"remitd""#),
+                false,
+            ),
+            // A line of the daemon's log, and one of sshd that journalctl cut.
+            (
+                format!(r#""MESSAGE":"a line","PRIORITY":"6",{root}"#),
+                false,
+            ),
+            (
+                r#""MESSAGE":null,"_UID":"0","SYSLOG_IDENTIFIER":"sshd""#.to_owned(),
+                false,
+            ),
+        ] {
+            let found = positions(&format!("{{{fields}}}\n"));
+            assert_eq!(!found.is_empty(), is_taken, "{fields}");
+        }
     }
 }

@@ -316,7 +316,7 @@ fn first_line_names_the_beginning_and_what_was_not_compared() {
 #[test]
 fn gap_has_its_times_and_no_cursor() {
     let log = TestLog::new(1000, 0);
-    let cursor = "\"__CURSOR\":\"s=1;i=34\",";
+    let cursor = r#""__CURSOR":"s=1;i=34","_UID":"0","SYSLOG_IDENTIFIER":"remitd","#;
     let mut with_cursors = TestLog::new(1000, 0);
     for (_, line, _) in &mut with_cursors.records {
         line.insert_str(1, cursor);
