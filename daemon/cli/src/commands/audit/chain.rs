@@ -1,14 +1,10 @@
 //! Verifies the records of a time as part of the whole chain: they follow the record before that time.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use remit_audit_verify::{Expected, Report, Verifier};
 
-use super::filter::Span;
 use super::record::AuditRecord;
-use super::source::RecordSource;
-use crate::error::Failure;
 
 #[derive(Default)]
 pub struct Chain {
@@ -34,37 +30,6 @@ impl Chain {
         expect.iter().for_each(|one| chain.verifier.expect(*one));
         chain.expect = expect.iter().map(|one| one.seq).collect();
         chain
-    }
-
-    /// Takes from the journal what [`RecordSource::all`] leaves out of it: the record before the time, to which those of
-    /// the time must lead, and the expected ones. Call it before [`RecordSource::all`].
-    pub fn take_past(&mut self, source: &RecordSource, span: Span) -> Result<(), Failure> {
-        let Some(since) = span.since else {
-            return Ok(());
-        };
-        source.before(since, &mut |record| {
-            if record.seq().is_none() {
-                return Ok(ControlFlow::Continue(()));
-            }
-            self.take_before(record);
-            Ok(ControlFlow::Break(()))
-        })?;
-        for seq in self.expect.clone() {
-            source.numbered(seq, &mut |record| {
-                self.take_earlier(&record);
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
-        if self.expect.is_empty() {
-            return Ok(());
-        }
-        source.oldest(&mut |record| {
-            self.take_earlier(&record);
-            Ok(match record.seq() {
-                Some(_) => ControlFlow::Break(()),
-                None => ControlFlow::Continue(()),
-            })
-        })
     }
 
     fn take_earlier(&mut self, record: &AuditRecord) {

@@ -158,35 +158,19 @@ impl Journal {
     }
 
     /// Passes each record to `take` until it breaks, oldest first or `newest_first`. `matches` are further journalctl
-    /// matches (`FIELD=VALUE`); `since_ms` bounds journald's receive time. Fails if journalctl or `take` fails.
+    /// matches (`FIELD=VALUE`). It gets no `--since`: after a clock was set back, journalctl leaves out also newer entries.
+    /// Fails if journalctl or `take` fails.
     pub fn records(
         &self,
         matches: &[String],
-        since_ms: Option<u64>,
         newest_first: bool,
         take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         let mut args = record_matches();
         args.extend_from_slice(matches);
-        if let Some(ms) = since_ms {
-            args.push(format!("--since=@{}", first_second(ms)));
-        }
         if newest_first {
             args.push("--reverse".into());
         }
-        self.each(&args, take)
-    }
-
-    /// Passes the records that [`Self::records`] since this time leaves out to `take`, the newest first, until it breaks. Those of
-    /// the border, to the microsecond, are in both.
-    pub fn before(
-        &self,
-        since_ms: u64,
-        take: &mut dyn FnMut(AuditRecord) -> Result<ControlFlow<()>, Failure>,
-    ) -> Result<(), Failure> {
-        let mut args = record_matches();
-        args.push(format!("--until=@{}", first_second(since_ms)));
-        args.push("--reverse".into());
         self.each(&args, take)
     }
 
@@ -268,11 +252,6 @@ impl Journal {
         let refusal = Refusal::new(Code::NotStarted, text);
         Failure::Machine(refusal.lift("systemctl status systemd-journald; journalctl --verify"))
     }
-}
-
-/// One second early: the record's own time counts, and journald's is later.
-fn first_second(since_ms: u64) -> u64 {
-    (since_ms / 1000).saturating_sub(1)
 }
 
 /// Matches of the records that this remit knows.

@@ -118,47 +118,20 @@ impl RecordSource {
         }
     }
 
-    pub fn all(&self, since_ms: Option<u64>, take: &mut Take<'_>) -> Result<(), Failure> {
+    pub fn all(&self, take: &mut Take<'_>) -> Result<(), Failure> {
         match self {
-            Self::Journal(journal) => journal.records(&[], since_ms, false, take),
+            Self::Journal(journal) => journal.records(&[], false, take),
             Self::Files { paths, live } => files(paths, *live, take),
         }
     }
 
-    /// Passes the records that [`Self::all`] since this time leaves out, the newest first. Of a file it leaves out none.
-    pub fn before(&self, since_ms: u64, take: &mut Take<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Journal(journal) => journal.before(since_ms, take),
-            Self::Files { .. } => Ok(()),
-        }
-    }
-
-    /// Passes the records, the oldest first. A file has none but those that [`Self::all`] passes.
-    pub fn oldest(&self, take: &mut Take<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Journal(journal) => journal.records(&[], None, false, take),
-            Self::Files { .. } => Ok(()),
-        }
-    }
-
-    /// Passes the records of this number. A file has none but those that [`Self::all`] passes.
-    pub fn numbered(&self, seq: u64, take: &mut Take<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Journal(journal) => {
-                journal.records(&[format!("REMIT_SEQ={seq}")], None, true, take)
-            }
-            Self::Files { .. } => Ok(()),
-        }
-    }
-
     pub fn some(&self, filter: &Filter, take: &mut Take<'_>) -> Result<(), Failure> {
-        let since = filter.span.since;
         let take = &mut |record: AuditRecord| match filter.takes(&record) {
             true => take(record),
             false => Ok(ControlFlow::Continue(())),
         };
         match self {
-            Self::Journal(journal) => journal.records(&filter.matches(), since, false, take),
+            Self::Journal(journal) => journal.records(&filter.matches(), false, take),
             Self::Files { paths, live } => files(paths, *live, take),
         }
     }
@@ -172,8 +145,7 @@ impl RecordSource {
         let mut more = false;
         match self {
             Self::Journal(journal) => {
-                let since = filter.span.since;
-                journal.records(&filter.matches(), since, true, &mut |record| {
+                journal.records(&filter.matches(), true, &mut |record| {
                     if !filter.takes(&record) {
                         return Ok(ControlFlow::Continue(()));
                     }

@@ -46,7 +46,7 @@ impl SpanReader {
             return Ok(reader);
         }
         let (mut taken, mut last) = (0, 0);
-        source.all(span.since, &mut |record| {
+        source.all(&mut |record| {
             taken += 1;
             if record.time_ms().is_some_and(|ms| !span.is_over(ms)) {
                 last = taken;

@@ -127,8 +127,7 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
     let mut times = None;
     let mut in_span = SpanReader::from_source(source, span)?;
     let (mut half, mut new_chain) = (None, None);
-    chain.take_past(source, span)?;
-    source.all(span.since, &mut |record| {
+    source.all(&mut |record| {
         if record.is_half() && head.allows_half() {
             half = Some(record.entry.position);
             return Ok(ControlFlow::Continue(()));
@@ -156,16 +155,8 @@ fn read<R: RecordReader>(of: &Of<'_>, head: &Head) -> Result<(Reading, R), Failu
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    // Possibly no record was written since `--since`. Then the newest one is before it.
-    let head = head.expected();
-    if let Some(head) = head.filter(|_| span.since.is_some() && !chain.has_started()) {
-        source.numbered(head.seq, &mut |record| {
-            chain.take_before(record);
-            Ok(ControlFlow::Break(()))
-        })?;
-    }
     let has_link = chain.has_link();
-    let mut report = chain.finish(head);
+    let mut report = chain.finish(head.expected());
     report.notes.extend(half.map(|position| Note {
         seq: 0,
         text: format!(

@@ -10,6 +10,7 @@ use remit_common::names::Runtime;
 use remit_trail::{Hash, hash, hex, unhex};
 use serde_json::{Map, Value};
 
+use super::super::filter::Filter;
 use super::super::journal::Journal;
 use super::super::record::time_ms;
 use super::*;
@@ -17,32 +18,34 @@ use crate::external_program::Program;
 use crate::render::units;
 
 const JOURNALCTL: &str = r#"#!/bin/sh
-since=0 until=9999999999 order=cat seq=
+since=0 until=9999999999 order=cat
 for arg; do
   case $arg in
     --since=@*) since=${arg#*@} ;;
     --until=@*) until=${arg#*@} ;;
     --reverse) order=tac ;;
-    REMIT_SEQ=*) seq=${arg#*=} ;;
   esac
 done
-while IFS='	' read -r ms number line; do
+$order "$0.records" | while IFS='	' read -r ms line; do
+  # A list in reverse ends at the first older entry.
+  [ "$ms" -lt "${since}000" ] && [ "$order" = tac ] && break
   [ "$ms" -lt "${since}000" ] || [ "$ms" -gt "${until}000" ] && continue
-  [ "$seq" ] && [ "$seq" != "$number" ] && continue
   printf '%s\n' "$line"
-done <"$0.records" | $order
+done
 "#;
 
 fn hour() -> u64 {
     time_ms("2026-11-20T08:00:00.000Z").unwrap()
 }
 
-/// A log of 50 records. Record N is `step` milliseconds after record N - 1.
+/// A log of 50 records. Record N is `step` milliseconds after record N - 1, but for a clock that was set back.
 struct TestLog {
     dir: PathBuf,
     records: Vec<(u64, String, Hash)>,
     start: u64,
     step: u64,
+    /// After this record the clock is set back by ten steps.
+    set_back: u64,
 }
 
 impl Drop for TestLog {
@@ -53,6 +56,10 @@ impl Drop for TestLog {
 
 impl TestLog {
     fn new(step: u64, offset: u64) -> Self {
+        Self::set_back(step, offset, u64::MAX)
+    }
+
+    fn set_back(step: u64, offset: u64, set_back: u64) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("remit-verify-{}-{number}", std::process::id());
@@ -66,6 +73,7 @@ impl TestLog {
             records: Vec::new(),
             start: hour() + offset,
             step,
+            set_back,
         };
         log.add_chain();
         log
@@ -98,6 +106,7 @@ impl TestLog {
     }
 
     fn ms(&self, at: u64) -> u64 {
+        let at = if at > self.set_back { at - 10 } else { at };
         self.start + at * self.step
     }
 
@@ -109,6 +118,30 @@ impl TestLog {
         }
     }
 
+    /// Returns the journal and the file without the records `removed`.
+    fn sources(&self, removed: &RangeInclusive<u64>) -> [RecordSource; 2] {
+        let all = || self.records.iter().zip(1..);
+        let kept = || all().filter(|((seq, ..), _)| !removed.contains(seq));
+        let of_file: String = kept()
+            .map(|((_, line, _), _)| format!("{line}\n"))
+            .collect();
+        let of_journal: String = kept()
+            .map(|((_, line, _), at)| format!("{}\t{line}\n", self.ms(at)))
+            .collect();
+        let file = self.dir.join("file");
+        let program = self.dir.join("journalctl");
+        fs::write(&file, of_file).unwrap();
+        fs::write(self.dir.join("journalctl.records"), of_journal).unwrap();
+        let program = Program::find(&[program.to_str().unwrap()]).unwrap();
+        [
+            RecordSource::Journal(Journal::of_program(program)),
+            RecordSource::Files {
+                paths: vec![file],
+                live: false,
+            },
+        ]
+    }
+
     /// Verifies the journal and the file since that time, without the records `removed`.
     fn verifications(
         &self,
@@ -116,32 +149,12 @@ impl TestLog {
         removed: &RangeInclusive<u64>,
         expect: &[Expected],
     ) -> [Verification; 2] {
-        let all = || self.records.iter().zip(1..);
-        let kept = || all().filter(|((seq, ..), _)| !removed.contains(seq));
-        let of_file: String = kept()
-            .map(|((_, line, _), _)| format!("{line}\n"))
-            .collect();
-        let of_journal: String = kept()
-            .map(|((seq, line, _), at)| format!("{}\t{seq}\t{line}\n", self.ms(at)))
-            .collect();
-        let file = self.dir.join("file");
-        let program = self.dir.join("journalctl");
-        fs::write(&file, of_file).unwrap();
-        fs::write(self.dir.join("journalctl.records"), of_journal).unwrap();
-        let program = Program::find(&[program.to_str().unwrap()]).unwrap();
-        let sources = [
-            RecordSource::Journal(Journal::of_program(program)),
-            RecordSource::Files {
-                paths: vec![file],
-                live: false,
-            },
-        ];
         let context = Context {
             runtime: Runtime::new(Path::new("/nonexistent")),
             form: Form::Text,
             width: units::Width::UNLIMITED,
         };
-        sources.map(|source| {
+        self.sources(removed).map(|source| {
             let of = Of {
                 source: &source,
                 state: Path::new("/nonexistent"),
@@ -201,6 +214,25 @@ fn time_must_follow_record_before_it() {
             let found = log.verify(30, removed, &[]);
             assert_eq!(found, (vec![(Kind::Gap, first, last)], vec![]));
         }
+    }
+}
+
+#[test]
+fn clock_that_was_set_back_hides_no_record() {
+    // Records 21 to 30 have the times of 11 to 20.
+    let log = TestLog::set_back(1000, 0, 20);
+    let since = log.ms(15);
+    for found in log.verifications(since, &NONE, &[]) {
+        assert!(found.is_whole(), "{}", found.verdict());
+        assert_eq!(found.report.range, Some((15, 50)));
+    }
+    let mut filter = Filter::default();
+    filter.span.since = Some(since);
+    for source in log.sources(&NONE) {
+        let (newest, more) = source.newest(&filter, 50).unwrap();
+        let numbers: Vec<u64> = newest.iter().filter_map(AuditRecord::seq).collect();
+        let expect: Vec<u64> = (15..=20).chain(25..=50).collect();
+        assert_eq!((numbers, more), (expect, false));
     }
 }
 

@@ -40,8 +40,7 @@ pub fn read(
     let mut queue = QueuedRequests::default();
     let (mut not_by_rules, mut counted, mut times) = (BTreeMap::new(), 0, None);
     let mut in_span = SpanReader::from_source(source, span)?;
-    chain.take_past(source, span)?;
-    source.all(span.since, &mut |record| {
+    source.all(&mut |record| {
         // The daemon may be writing the last line.
         if record.is_half() {
             return Ok(ControlFlow::Continue(()));
