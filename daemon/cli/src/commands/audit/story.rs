@@ -1,10 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use remit_common::calendar;
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
+use remit_trail::Event;
 use serde_json::json;
 
 use super::filter::Filter;
@@ -19,8 +20,8 @@ use crate::render::output::{self, Context, Form};
 use crate::render::units;
 use crate::render::untrusted_columns::Page;
 
-/// A job has fewer than ten records.
-const RECORDS: usize = 1000;
+/// Refusals that are shown. Any administrator can have a refused decision name any job, again and again.
+const REFUSALS: usize = 1000;
 
 const LABELS: [(&str, &str); 51] = [
     ("USER", "user"),
@@ -94,6 +95,37 @@ const PROSE: [&str; 11] = [
 /// Fields of the hash chain, which say nothing about the job.
 const CHAIN: [&str; 7] = ["EVENT", "JOB", "SEQ", "PREV", "HASH", "BOOT", "TIME"];
 
+/// The records of one job: the newest refusals, and all others, of which it has fewer than ten.
+#[derive(Default)]
+struct JobRecords {
+    others: Vec<AuditRecord>,
+    refusals: VecDeque<AuditRecord>,
+    /// Older refusals.
+    left_out: u64,
+}
+
+impl JobRecords {
+    fn take(&mut self, record: AuditRecord) {
+        if record.own("EVENT") != Some(Event::Refusal.name()) {
+            self.others.push(record);
+            return;
+        }
+        self.refusals.push_back(record);
+        if self.refusals.len() > REFUSALS {
+            self.refusals.pop_front();
+            self.left_out += 1;
+        }
+    }
+
+    /// Returns the records in the order of their numbers, and how many refusals are left out.
+    fn finish(self) -> (Vec<AuditRecord>, u64) {
+        let mut records = self.others;
+        records.extend(self.refusals);
+        records.sort_by_key(AuditRecord::seq);
+        (records, self.left_out)
+    }
+}
+
 /// Shows the records. The exit status is 1 if no record is about such a job.
 pub fn story(
     context: &Context,
@@ -102,15 +134,12 @@ pub fn story(
 ) -> Result<Exit, Failure> {
     let source = RecordSource::of(context, source_args)?;
     let filter = Filter::of_job(id);
-    let mut records = Vec::new();
+    let mut records = JobRecords::default();
     source.some(&filter, &mut |record| {
-        records.push(record);
-        Ok(match records.len() < RECORDS {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
+        records.take(record);
+        Ok(ControlFlow::Continue(()))
     })?;
-    records.sort_by_key(AuditRecord::seq);
+    let (records, left_out) = records.finish();
     let Some(job) = filter.only_job(&records)? else {
         return none(context, id);
     };
@@ -124,6 +153,7 @@ pub fn story(
             output::json(&json!({
                 "job_id": job,
                 "records": records,
+                "refusals_left_out": left_out,
                 "undone_by": of_job(undone_by),
                 "undoes": of_job(undoes),
             }))?;
@@ -137,6 +167,12 @@ pub fn story(
             let page = page(&job, &others, &records);
             output::text(&page.text(false, context.width))?;
         }
+    }
+    if left_out > 0 {
+        let left_out = units::count(left_out, "older refusal");
+        output::note(&format!(
+            "{left_out} about this job left out: remit audit export --job {job} has all"
+        ));
     }
     let mut check = ShownCheck::new(false);
     records.iter().for_each(|record| check.take(record));
@@ -161,10 +197,7 @@ fn undo_links(source: &RecordSource, records: &[AuditRecord]) -> Result<UndoLink
         if let (Some(step), Some(job)) = (step, record.job()) {
             steps.push((record.seq(), job, step));
         }
-        Ok(match steps.len() < RECORDS {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(UndoLinks::of_steps(steps))
 }
@@ -272,6 +305,31 @@ mod tests {
              ?  end, record 3\n              | it ended\n  runtime     | 2.4 s\n  \
              output      | 2048 (2.0 KiB)\n"
         );
+    }
+
+    #[test]
+    fn refusals_hide_no_other_record_of_the_job() {
+        let record = |seq: usize, event: &str| {
+            let line = format!(r#"{{"REMIT_EVENT":"{event}","REMIT_SEQ":"{seq}"}}"#);
+            AuditRecord::of_line(line.as_bytes(), 1)
+        };
+        for (refusals, left_out) in [(0, 0), (REFUSALS, 0), (REFUSALS + 7, 7)] {
+            let mut records = JobRecords::default();
+            records.take(record(1, "asked"));
+            let flood = (2..).take(refusals).map(|seq| record(seq, "refusal"));
+            flood.for_each(|refusal| records.take(refusal));
+            let last = ["approved", "intent", "end"]
+                .into_iter()
+                .zip(refusals + 2..);
+            last.for_each(|(event, seq)| records.take(record(seq, event)));
+            let (shown, found) = records.finish();
+            let numbers: Vec<u64> = shown.iter().filter_map(AuditRecord::seq).collect();
+            let expect: Vec<u64> = [1]
+                .into_iter()
+                .chain(2 + left_out..refusals as u64 + 5)
+                .collect();
+            assert_eq!((numbers, found), (expect, left_out));
+        }
     }
 
     #[test]
