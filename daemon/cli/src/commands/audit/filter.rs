@@ -121,9 +121,11 @@ impl Filter {
     }
 
     pub fn takes(&self, record: &AuditRecord) -> bool {
-        let is = |wanted: &Option<String>, name: &str| {
-            let wanted = wanted.as_deref();
-            wanted.is_none_or(|wanted| record.own(name) == Some(wanted))
+        let is_about = |user: &str| {
+            let names = ["USER", "UID", "APPROVER", "APPROVER_UID", "RESUMED"];
+            let to = record.own("TO").and_then(recipient);
+            names.iter().any(|name| record.own(name) == Some(user))
+                || to.is_some_and(|(name, uid)| [name, uid].contains(&user))
         };
         let in_time = record
             .time_ms()
@@ -157,10 +159,13 @@ impl Filter {
             && of_seq
             && with_command
             && with_verdict
-            && ["USER", "UID", "APPROVER", "APPROVER_UID"]
-                .iter()
-                .any(|name| is(&self.user, name))
+            && self.user.as_deref().is_none_or(is_about)
     }
+}
+
+/// Returns name and uid of the recipient of a grant, if that is a user: `alice (uid 1000)`.
+fn recipient(to: &str) -> Option<(&str, &str)> {
+    to.strip_suffix(')')?.rsplit_once(" (uid ")
 }
 
 #[cfg(test)]
@@ -229,22 +234,25 @@ mod tests {
     }
 
     #[test]
-    fn user_is_requester_or_approver() {
-        let record = record(
-            r#""REMIT_EVENT":"approved","REMIT_USER":"agent","REMIT_UID":"1000","REMIT_APPROVER":"cat","REMIT_APPROVER_UID":"1001""#,
-        );
-        for (user, expect) in [
-            ("agent", true),
-            ("1000", true),
-            ("cat", true),
-            ("1001", true),
-            ("ann", false),
+    fn user_is_found_in_each_field_that_names_one() {
+        let approved = r#""REMIT_USER":"agent","REMIT_UID":"1000","REMIT_APPROVER":"cat","REMIT_APPROVER_UID":"1001""#;
+        let to_user = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_TO":"agent (uid 1000)""#;
+        let to_group = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_TO":"%agent (gid 1000)""#;
+        let resumed = r#""REMIT_USER":"cat","REMIT_UID":"1001","REMIT_RESUMED":"agent""#;
+        for (fields, users) in [
+            (approved, &["agent", "1000", "cat", "1001"][..]),
+            (to_user, &["agent", "1000", "cat", "1001"]),
+            (to_group, &["cat", "1001"]),
+            (resumed, &["agent", "cat", "1001"]),
         ] {
-            let filter = Filter {
-                user: Some(user.to_owned()),
-                ..Filter::default()
-            };
-            assert_eq!(filter.takes(&record), expect, "{user}");
+            for user in ["agent", "1000", "cat", "1001", "ann", "1000)"] {
+                let filter = Filter {
+                    user: Some(user.to_owned()),
+                    ..Filter::default()
+                };
+                let is_taken = filter.takes(&record(fields));
+                assert_eq!(is_taken, users.contains(&user), "{user}: {fields}");
+            }
         }
     }
 
