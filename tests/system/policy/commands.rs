@@ -227,6 +227,15 @@ fn a_secret_reaches_the_program_and_nothing_else() {
     }
     let listed = daemon.remit(&user_a(), &["--json", "jobs"]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains(CANARY));
+    let log = std::fs::read_to_string(daemon.path().join("state/audit.jsonl")).unwrap();
+    let ends = log
+        .lines()
+        .filter(|line| line.contains(r#""REMIT_OUTPUT_BYTES""#));
+    let ends: Vec<&str> = ends.collect();
+    assert!(
+        ends.len() >= 2 && ends.iter().all(|end| !end.contains("REMIT_OUTPUT_SHA256")),
+        "{ends:?}"
+    );
     assert!(!daemon.stderr().contains(CANARY));
     assert_eq!(
         holder(daemon.path(), CANARY.as_bytes(), &[]),

@@ -132,6 +132,8 @@ pub fn unrun_record(plan: &Plan, state: State, cause: &str) -> Record {
 
 pub fn end_record(job: &Job, ending: &Ending) -> Record {
     let totals = job.totals.as_ref();
+    // Output may have a secret in it, and a hash of both would let readers guess that.
+    let hashed = totals.filter(|_| !job.plan.bound.has_secrets());
     let enforced = job.enforced.as_ref().map(|e| e.layers.join(" "));
     job.plan
         .closing(&ended(&job.plan, ending.state, &ending.cause))
@@ -148,7 +150,7 @@ pub fn end_record(job: &Job, ending: &Ending) -> Record {
             "OUTPUT_BYTES",
             totals.map(|t| t.stdout_bytes.saturating_add(t.stderr_bytes).to_string()),
         )
-        .maybe("OUTPUT_SHA256", totals.map(|t| hex(&t.sha256)))
+        .maybe("OUTPUT_SHA256", hashed.map(|t| hex(&t.sha256)))
         .number("CPU_USEC", ending.cpu_usec)
         .number("MEMORY_PEAK", ending.memory_peak)
         .number("RUNTIME_MS", ending.runtime_ms)
