@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use remit_audit_verify::{Finding, Kind};
 use remit_common::text;
+use remit_trail::Event;
 
 use super::journal::Journal;
 use super::record::AuditRecord;
@@ -48,6 +49,17 @@ pub struct Gap {
     last: u64,
     pub from_ms: u64,
     pub to_ms: u64,
+    /// The next record is a start of the daemon.
+    is_before_start: bool,
+}
+
+impl Gap {
+    /// Returns what may explain it, whatever journald says. Nothing in a log says to which sink the missing daemon wrote.
+    pub fn other_sink(self) -> Option<&'static str> {
+        let text = "the next record is a start of the daemon: if audit.sink was another one before it, the records are in that \
+                    sink; remit-audit(7), SINKS, says how to verify both as one";
+        self.is_before_start.then_some(text)
+    }
 }
 
 impl Gaps {
@@ -64,6 +76,7 @@ impl Gaps {
                 last: seq.saturating_sub(1),
                 from_ms,
                 to_ms: ms,
+                is_before_start: record.own("EVENT") == Some(Event::Start.name()),
             });
         }
         self.last = Some((seq, ms));
@@ -103,7 +116,11 @@ pub fn cause(journal: &Journal, gap: Gap, teller: Teller) -> Result<String, Fail
             false => ControlFlow::Break(()),
         })
     })?;
-    Ok(sentence(said, teller))
+    let said = sentence(said, teller);
+    Ok(match gap.other_sink() {
+        Some(other) => format!("{said}; {other}"),
+        None => said,
+    })
 }
 
 fn sentence(mut said: Vec<(usize, u64, String)>, teller: Teller) -> String {
@@ -161,6 +178,20 @@ mod tests {
         );
         assert_eq!(gaps.of(&finding(Kind::Gap, 13, 13)), None);
         assert_eq!(gaps.of(&finding(Kind::Truncated, 9, 11)), None);
+    }
+
+    #[test]
+    fn records_before_a_start_may_be_in_another_sink() {
+        for (event, is_said) in [("start", true), ("refusal", false)] {
+            let mut gaps = Gaps::default();
+            gaps.take(&record(5, 1));
+            let mut next = record(11, 2);
+            let named = ("REMIT_EVENT".to_owned(), event.to_owned());
+            next.entry.fields.push(named);
+            gaps.take(&next);
+            let gap = gaps.of(&finding(Kind::Gap, 6, 10)).unwrap();
+            assert_eq!(gap.other_sink().is_some(), is_said, "{event}");
+        }
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Verification {
                     Err(_) => "what journald says of itself cannot be read".to_owned(),
                 })
             }
+            (RecordSource::Files { .. }, Some(gap)) => gap.other_sink().map(str::to_owned),
             (RecordSource::Files { live: true, .. }, _) if finding.kind == Kind::Truncated => Some(
                 "if the file was rotated, give the older one before it: --file OLDER --file NEWER"
                     .into(),
