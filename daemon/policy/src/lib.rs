@@ -33,6 +33,7 @@ pub mod model {
     pub(crate) mod encoded;
     pub mod glob;
     pub mod machine;
+    pub mod membership;
     pub mod names;
     mod narrower;
     pub mod paths;

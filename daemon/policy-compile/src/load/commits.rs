@@ -9,6 +9,7 @@ use remit_common::caps;
 use remit_plan::{PlanPath, path_is_refused, unnamed_in_system};
 use remit_policy::model::command::{Command, CommitUse};
 use remit_policy::model::glob::Glob;
+use remit_policy::model::membership::is_within;
 use remit_policy::model::policy::{CHANGE, Named};
 use remit_policy::model::rule::{Coverage, GrantRule, Nature};
 use remit_policy::quoted;
@@ -223,7 +224,7 @@ impl Loading<'_> {
                     other.approval.is_some()
                         && other.allows(name, Nature::Commits)
                         && other.coverage(Nature::Commits).includes(&one)
-                        && rule.to.is_within_groups(&other.to, self.machine)
+                        && is_within(&rule.to, &other.to, self.machine)
                 })
             };
             let asking: Option<Vec<&GrantRule>> = rule.paths.iter().map(asks).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::decide::changes::meet;
 use crate::model::approval::Approval;
 use crate::model::machine::Machine;
+use crate::model::membership::with_groups;
 use crate::model::policy::{Named, Policy};
 use crate::model::rule::{GrantRule, Grantees, Nature, Principal, RuleId};
 
@@ -64,7 +65,7 @@ impl Policy {
     pub fn asking_together(&self, most: usize, machine: &dyn Machine) -> Vec<[Asking<'_>; 2]> {
         let addressed = |is_meant: &dyn Fn(&GrantRule) -> bool| -> Vec<Addressed<'_>> {
             let rules = self.grants.iter().filter(|rule| is_meant(rule)).take(most);
-            let ids = |rule: &GrantRule| rule.to.with_groups(machine);
+            let ids = |rule: &GrantRule| with_groups(&rule.to, machine);
             rules
                 .map(|rule| Addressed {
                     rule,

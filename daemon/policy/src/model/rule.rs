@@ -13,7 +13,6 @@ use crate::decide::{Called, CallerIds};
 use crate::model::approval::Approval;
 use crate::model::command::{Command, CommitUse};
 use crate::model::glob::Glob;
-use crate::model::machine::Machine;
 use crate::model::policy::{CHANGE, Named, RUN};
 use crate::model::profile::{Base, Profile};
 use crate::model::scope::Scope;
@@ -72,15 +71,6 @@ pub fn refused_id(id: u32) -> Option<&'static str> {
 pub enum Principal {
     User(u32),
     Group(u32),
-}
-
-impl Principal {
-    fn with_groups(self, word: &str, machine: &dyn Machine) -> Vec<Self> {
-        let is_named = matches!(self, Self::User(_)) && !word.starts_with('#');
-        let groups = is_named.then(|| machine.groups_of(word));
-        let groups = groups.into_iter().flatten().map(Self::Group);
-        [self].into_iter().chain(groups).collect()
-    }
 }
 
 /// The subjects of a rule. Empty means nobody.
@@ -297,21 +287,6 @@ impl Grantees {
 
     pub fn is_within(&self, other: &Self) -> bool {
         self.ids.keys().all(|one| other.ids.contains_key(one))
-    }
-
-    /// As [`Self::is_within`], also for a user whom the machine lists in a group of the other.
-    pub fn is_within_groups(&self, other: &Self, machine: &dyn Machine) -> bool {
-        self.ids.iter().all(|(one, word)| {
-            let mut ids = one.with_groups(word, machine).into_iter();
-            ids.any(|id| other.ids.contains_key(&id))
-        })
-    }
-
-    /// Returns its ids, and the groups in which the machine lists its users. Users by number are in no group here.
-    pub fn with_groups(&self, machine: &dyn Machine) -> BTreeSet<Principal> {
-        let ids = self.ids.iter();
-        ids.flat_map(|(one, word)| one.with_groups(word, machine))
-            .collect()
     }
 
     pub fn uids(&self) -> impl Iterator<Item = u32> {
