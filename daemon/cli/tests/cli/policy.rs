@@ -315,6 +315,29 @@ fn files_refused_by_daemon_are_refused() {
 }
 
 #[test]
+fn user_of_other_machine_is_not_tested_where_groups_decide() {
+    let policy = Configuration::new(
+        "[[grant]]\nto = [\"%remit\"]\nallow = [\"run\"]\n\n\
+         [[test]]\nwho = \"agent1\"\nwhat = \"run\"\nverdict = \"allow\"\n",
+    );
+    let dir = policy.dir().to_str().unwrap();
+    let args = [
+        "policy",
+        "test",
+        "--config",
+        dir,
+        "--vendor",
+        "/nonexistent",
+    ];
+    let tested = policy.bare(&[&args[..], &["--elsewhere"]].concat());
+    assert_eq!(tested.status, Some(0), "{tested:?}");
+    let why = "warning: not tested: the verdict depends on the groups of this user\n";
+    let text = tested.text();
+    assert!(text.contains(why), "{text}");
+    assert!(text.ends_with("1 test, 1 not tested\n"), "{text}");
+}
+
+#[test]
 fn files_of_other_machine_assume_names_exist() {
     let policy = Configuration::new(
         r##"

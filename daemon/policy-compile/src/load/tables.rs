@@ -6,7 +6,7 @@ use remit_common::builtin::Builtin;
 use remit_common::wire::Effect;
 use remit_plan::PlanPath;
 use remit_policy::call::subject::{Call, Subject};
-use remit_policy::decide::{Terms, Verdict};
+use remit_policy::decide::{CallerIds, Terms, Verdict};
 use remit_policy::model::command::Command;
 use remit_policy::model::machine::Machine;
 use remit_policy::model::policy::{CHANGE, Policy, RUN};
@@ -39,6 +39,8 @@ pub(crate) struct Test {
     subject: Subject,
     call: Call,
     expected: Expected,
+    /// False for a user of another machine.
+    has_known_groups: bool,
     span: Range<usize>,
 }
 
@@ -71,6 +73,7 @@ pub(crate) fn read(
         }
     }
     let caller = caller?;
+    let has_known_groups = machine.knows_groups() || caller.value.starts_with(['%', '#']);
     let subject = match Subject::named(caller.value, machine) {
         Ok(subject) => Some(subject),
         Err(why) => {
@@ -91,6 +94,7 @@ pub(crate) fn read(
         subject: subject?,
         call: call?,
         expected: expected?,
+        has_known_groups,
         span: span?,
     })
 }
@@ -174,10 +178,16 @@ impl Test {
             return;
         }
         let caller = self.subject.caller();
+        if !self.has_known_groups && self.depends_on_groups(&call, policy) {
+            let message = "not tested: the verdict depends on the groups of this user";
+            let help = "check the policy on its own machine, or write who = \"%GROUP\"";
+            report.warning(self.span.clone(), message.into(), Some(help));
+            return;
+        }
         if self.expected != Expected::Deny
             && let Some((rule, path)) = policy.unasked_path(caller, &call.ask())
         {
-            let (_, why) = self.verdict(&call, policy);
+            let (_, why) = verdict(caller, &call, policy);
             let message = format!(
                 "the verdict depends on the paths of the plan: {why}; but for a plan of '{path}' alone rule {rule} asks for no approval"
             );
@@ -188,7 +198,7 @@ impl Test {
             report.error_with_help(self.span.clone(), message, &help);
             return;
         }
-        let (found, why) = self.verdict(&call, policy);
+        let (found, why) = verdict(caller, &call, policy);
         if found != self.expected {
             let (expected, found) = (self.expected.name(), found.name());
             let message = format!("expected {expected}, got {found}: {why}");
@@ -226,21 +236,34 @@ impl Test {
         }
     }
 
-    fn verdict(&self, call: &Call, policy: &Policy) -> (Expected, String) {
-        match policy.decide(self.subject.caller(), &call.ask()) {
-            Verdict::Deny(denial) => (Expected::Deny, denial.what),
-            Verdict::Allow(grant) => match fits(call, grant.terms()) {
-                Ok(()) => (Expected::Allow, format!("rule {}", grant.basis())),
-                Err(why) => (Expected::Deny, why),
-            },
-            Verdict::Ask(pending) => match fits(call, pending.terms()) {
-                Ok(()) => {
-                    let why = format!("rule {} {}", pending.rule(), pending.approval());
-                    (Expected::Ask, why)
-                }
-                Err(why) => (Expected::Deny, why),
-            },
-        }
+    /// Returns true if membership in one group changes what is found. Each rule is about one of them, so pairs change no more.
+    fn depends_on_groups(&self, call: &Call, policy: &Policy) -> bool {
+        let caller = self.subject.caller();
+        let found = |gids: &[u32]| {
+            let caller = CallerIds { gids, ..caller };
+            let is_unasked = policy.unasked_path(caller, &call.ask()).is_some();
+            (verdict(caller, call, policy).0, is_unasked)
+        };
+        let alone = found(caller.gids);
+        let mut groups = policy.groups_named().iter();
+        groups.any(|gid| found(&[caller.gids, &[*gid]].concat()) != alone)
+    }
+}
+
+fn verdict(caller: CallerIds<'_>, call: &Call, policy: &Policy) -> (Expected, String) {
+    match policy.decide(caller, &call.ask()) {
+        Verdict::Deny(denial) => (Expected::Deny, denial.what),
+        Verdict::Allow(grant) => match fits(call, grant.terms()) {
+            Ok(()) => (Expected::Allow, format!("rule {}", grant.basis())),
+            Err(why) => (Expected::Deny, why),
+        },
+        Verdict::Ask(pending) => match fits(call, pending.terms()) {
+            Ok(()) => {
+                let why = format!("rule {} {}", pending.rule(), pending.approval());
+                (Expected::Ask, why)
+            }
+            Err(why) => (Expected::Deny, why),
+        },
     }
 }
 

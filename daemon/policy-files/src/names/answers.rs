@@ -134,6 +134,33 @@ mod tests {
     }
 
     #[test]
+    fn test_that_depends_on_unknown_groups_is_not_tested() {
+        let grant = |to: &str| format!("[[grant]]\nto = ['{to}']\nallow = ['run']\n");
+        let deny = "[[deny]]\nto = ['%remit']\ndeny = ['run']\n";
+        for (rules, subject, verdict, expect) in [
+            (grant("%remit"), "agent1", "allow", Ok(1)),
+            (grant("%remit"), "agent1", "deny", Ok(1)),
+            (grant("agent1") + deny, "agent1", "allow", Ok(1)),
+            (grant("agent1"), "agent1", "allow", Ok(0)),
+            (grant("agent1"), "agent2", "deny", Ok(0)),
+            (grant("agent1"), "agent2", "allow", Err(())),
+            (grant("%remit"), "%remit", "allow", Ok(0)),
+            (grant("%remit"), "#64001", "deny", Ok(0)),
+            (grant("%remit"), "#64001", "allow", Err(())),
+        ] {
+            let test = format!(
+                "{rules}[[test]]\nwho = '{subject}'\nwhat = 'run'\nverdict = '{verdict}'\n"
+            );
+            let found = load(&Names::of_other_machine(Vec::new()), &test);
+            let not_tested = found.clone().map(|warnings| {
+                let why = "not tested: the verdict depends on the groups of this user";
+                warnings.iter().filter(|one| one.contains(why)).count()
+            });
+            assert_eq!(not_tested.map_err(drop), expect, "{test}: {found:?}");
+        }
+    }
+
+    #[test]
     fn a02_silent_user_database_refuses_load_not_start() {
         let text = "[[grant]]\nto = [\"root\"]\nallow = [\"run\"]\n";
         let unanswered = |names: &Names, errno| names.answered::<()>("user 'ann'", Err(errno));

@@ -248,6 +248,10 @@ impl Machine for Names {
         )
     }
 
+    fn knows_groups(&self) -> bool {
+        !self.are_of_other_host()
+    }
+
     fn members(&self, gid: u32) -> Vec<u32> {
         uids(&cached(
             &self.known,

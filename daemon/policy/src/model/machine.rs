@@ -43,6 +43,10 @@ pub trait Machine {
     fn group(&self, name: &str) -> Option<u32>;
     /// Returns all gids of this user's login, with the primary one. Empty if the user is unknown.
     fn groups_of(&self, user: &str) -> Vec<u32>;
+    /// Returns false if groups of users cannot be asked for: what depends on them is not known.
+    fn knows_groups(&self) -> bool {
+        true
+    }
     /// Returns the uids of a group's members, as far as the user database lists them.
     fn members(&self, gid: u32) -> Vec<u32>;
     /// Returns the last known uid of a missing user: a denial continues for it. `None` if it was never known.

@@ -31,7 +31,7 @@ type LineColumn = (usize, usize);
 enum ExampleOutcome<'a> {
     Passed,
     Failed(&'a Diagnostic),
-    /// The account is not there.
+    /// The account is not there, or its groups are not known.
     NotTested(String),
     Untried,
 }
@@ -44,8 +44,10 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         Err(found) => return untested(context, &found),
     };
     let examples: Vec<Example> = files.sources.iter().flat_map(examples).collect();
-    let mut errors = Loaded::of(files, &names, &load).err().unwrap_or_default();
-    errors.retain(|one| one.severity() == Severity::Error);
+    let found = Loaded::of(files, &names, &load);
+    let found = found.map_or_else(|found| found, |loaded| loaded.warnings);
+    let is_error = |one: &Diagnostic| one.severity() == Severity::Error;
+    let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(is_error);
     let of_none = |one: &Diagnostic| !examples.iter().any(|example| example.has(one));
     if errors.iter().any(of_none) {
         return untested(context, &errors);
@@ -57,6 +59,9 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         None => match Subject::named(&example.subject, &names) {
             Err(why) => ExampleOutcome::NotTested(format!("not tested: {why}")),
             Ok(_) if !asked => ExampleOutcome::Untried,
+            Ok(_) if let Some(why) = not_tested(example, &warnings) => {
+                ExampleOutcome::NotTested(why.to_owned())
+            }
             Ok(_) => ExampleOutcome::Passed,
         },
     };
@@ -79,6 +84,12 @@ pub fn test(context: &Context, args: &FilesArgs) -> Result<Exit, Failure> {
         0 => Exit::OK,
         _ => Exit::FOUND,
     })
+}
+
+fn not_tested<'a>(example: &Example, warnings: &'a [Diagnostic]) -> Option<&'a str> {
+    let mut own = warnings.iter().filter(|one| example.has(one));
+    let why = own.find(|one| one.message().starts_with("not tested: "))?;
+    Some(why.message())
 }
 
 fn untested(context: &Context, found: &[Diagnostic]) -> Result<Exit, Failure> {
