@@ -151,7 +151,7 @@ fn tcp_key(_: &[String]) -> Tried {
         request.as_ptr(),
         request.len()
     )?;
-    Ok("given".into())
+    Ok("set".into())
 }
 
 /// PR_FUTEX_HASH_SET_SLOTS: as few as the kernel takes.

@@ -95,9 +95,9 @@ pub fn ending(job: &Job) -> Ending {
     }
 }
 
-/// RLIMIT_CPU counts whole ticks, wait4(2) the time that was used: less than a tenth apart.
+/// RLIMIT_CPU counts whole ticks, wait4(2) the time that was used, which on a busy machine is over a tenth less.
 const fn is_used_up(cpu_usec: u64, cpu_s: u64) -> bool {
-    cpu_usec >= cpu_s.saturating_mul(900_000)
+    cpu_usec >= cpu_s.saturating_mul(500_000)
 }
 
 /// Any process may send these signals, so a signal alone is no observation.

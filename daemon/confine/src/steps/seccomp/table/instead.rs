@@ -175,7 +175,7 @@ pub(in crate::steps::seccomp) const INSTEAD: &[Instead] = &[
         rule: Rule::Answer(ENOSYS), rows: &[("openat2", 437, 437)] } },
     Instead { applies_to: |class| class.one_session, group: Group { why: "without a cpu controller the kernel shares processor time by sessions (autogroups): a job stays one; say yes, as programs that go to the background insist", layer: Some(Layer::SeccompRefused),
         rule: Rule::Answer(0), rows: &[("setsid", 112, 157)] } },
-    Instead { applies_to: |class| class.internet, group: Group { why: "likewise; labels of flows are 4,096 for all networks; keys of TCP take one of 8 algorithms of the machine, and load its module by name", layer: Some(Layer::SeccompRefused),
+    Instead { applies_to: |class| class.internet, group: Group { why: "labels of flows are 4,096 for all networks; keys of TCP take one of 8 algorithms of the machine, and load its module by name", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS, RECEIVES_IDS]), rows: &[("setsockopt", 54, 208)] } },
     Instead { applies_to: |class| class.unix, group: Group { why: "programs for filters of sockets stay refused; a job that makes Unix sockets may have abstract names", layer: Some(Layer::SeccompRefused),
         rule: Rule::Checked(&[SOCKET_PROGRAMS, FLOW_LABELS, TCP_KEYS]), rows: &[("setsockopt", 54, 208)] } },
