@@ -37,8 +37,6 @@ pub struct Head {
     pub doubt: u64,
     /// The next record skips numbers and names the last one before them.
     pub skips: bool,
-    /// The next record is the first of a boot after an orderly stop, and names the last one that was on the disk.
-    pub names_synced: bool,
     /// Upper bound of all numbers ever used, including those of records lost in a machine crash.
     pub reserved: u64,
     pub synced: u64,
@@ -78,7 +76,6 @@ impl Head {
             pending: None,
             doubt: 0,
             skips: false,
-            names_synced: false,
             reserved: 0,
             synced: 0,
             is_stopped: true,
@@ -96,9 +93,7 @@ impl Head {
     pub fn bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         let pending = self.pending.unwrap_or(Link::NONE);
-        let flags = u8::from(self.skips)
-            | u8::from(self.is_stopped) << 1
-            | u8::from(self.names_synced) << 2;
+        let flags = u8::from(self.skips) | u8::from(self.is_stopped) << 1;
         let mut rest = bytes.as_mut_slice();
         let mut put = |part: &[u8]| {
             let (target, after) = std::mem::take(&mut rest).split_at_mut(part.len());
@@ -155,7 +150,6 @@ impl Head {
                 reserved,
                 synced,
                 is_stopped: flags & 2 != 0,
-                names_synced: flags & 4 != 0,
             })
         })()
         .ok_or(BadHead::Damaged)
@@ -189,7 +183,6 @@ mod tests {
             pending: Some(link(8)),
             doubt: 5,
             skips: true,
-            names_synced: true,
             reserved: 1 << 40,
             synced: 3,
             is_stopped: false,

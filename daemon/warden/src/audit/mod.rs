@@ -159,10 +159,10 @@ impl Audit {
             say_error!("this is not in the audit log: {message}");
         }
         let synced = match &self.sink {
-            Open::File(file) => file.sync().map(|()| true),
-            Open::Journald(_) | Open::NoJournald => Ok(false),
+            Open::File(file) => file.sync(),
+            Open::Journald(_) | Open::NoJournald => Ok(()),
         };
-        if let Err(error) = synced.and_then(|is_synced| self.chain.stop(is_synced)) {
+        if let Err(error) = synced.and_then(|()| self.chain.stop()) {
             say!("the end of the audit log cannot be written to the disk: {error}");
         }
     }

@@ -27,10 +27,8 @@ enum Deed {
         head: prop::sample::Index,
         records: prop::sample::Index,
     },
-    /// A reboot in which the power fails loses records that journald did not write.
     Stop {
         reboot: bool,
-        records: prop::sample::Index,
     },
 }
 
@@ -41,7 +39,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => Just(Deed::Refused),
         2 => any::<(bool, bool)>().prop_map(|(pending, out)| Deed::Kill { pending, out }),
         2 => cut.prop_map(|(pending, out, head, records)| Deed::PowerCut { pending, out, head, records }),
-        1 => any::<(bool, prop::sample::Index)>().prop_map(|(reboot, records)| Deed::Stop { reboot, records }),
+        1 => any::<bool>().prop_map(|reboot| Deed::Stop { reboot }),
     ];
     prop::collection::vec(deed, 1..30)
 }
@@ -117,13 +115,6 @@ impl Machine {
         self.note_head(true);
     }
 
-    /// Keeps what is on the disk, and a part of what is not.
-    fn keep(&mut self, records: prop::sample::Index) {
-        let kept = self.synced + records.index(self.entries.len() - self.synced + 1);
-        self.entries.truncate(kept);
-        self.synced = kept;
-    }
-
     fn does(&mut self, deed: Deed) {
         match deed {
             Deed::Write { sync } => {
@@ -153,20 +144,17 @@ impl Machine {
             } => {
                 self.pending(pending, out);
                 fs::write(&self.path, head.get(&self.heads)).unwrap();
-                self.keep(records);
+                let kept = self.synced + records.index(self.entries.len() - self.synced + 1);
+                self.entries.truncate(kept);
+                self.synced = kept;
                 self.boot += 1;
                 self.open();
             }
-            Deed::Stop { reboot, records } => {
-                self.chain.stop(self.is_file).unwrap();
+            Deed::Stop { reboot } => {
+                self.chain.stop().unwrap();
                 self.note_head(true);
-                if self.is_file {
-                    self.synced = self.entries.len();
-                }
-                if reboot {
-                    self.keep(records);
-                    self.boot += 1;
-                }
+                self.synced = self.entries.len();
+                self.boot += u8::from(reboot);
                 self.open();
             }
         }

@@ -71,8 +71,7 @@ impl Chain {
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
         };
-        let is_other_boot = head.boot != boot;
-        let went_down = is_other_boot && !head.is_stopped;
+        let went_down = head.boot != boot && !head.is_stopped;
         if let Some(pending) = head.pending.take() {
             if is_written(&hex(&pending.hash)) {
                 head = arrived(head, pending);
@@ -88,8 +87,6 @@ impl Chain {
         }
         // After a crash the last records of that boot may be lost, and so may the newest head.
         head.skips |= went_down;
-        // It may have crashed after an orderly stop, too, before journald wrote the last records.
-        head.names_synced |= is_other_boot && head.synced < head.newest.seq;
         let next = if head.skips {
             head.reserved + 1
         } else {
@@ -148,7 +145,7 @@ impl Chain {
         fields.push(("TIME", timestamp(unix_ms)));
         fields.push(("BOOT", self.boot.clone()));
         fields.push(("PREV", hex(&newest.hash)));
-        if self.head.skips || self.head.names_synced {
+        if self.head.skips {
             fields.push(("AFTER", newest.seq.to_string()));
             if self.head.synced > 0 {
                 fields.push(("SYNCED", self.head.synced.to_string()));
@@ -210,19 +207,14 @@ impl Chain {
         })
     }
 
-    /// Marks an orderly stop: the next daemon continues with the next number. `is_synced`: the sink is on disk.
-    pub fn stop(&mut self, is_synced: bool) -> io::Result<()> {
-        let Head { newest, doubt, .. } = self.head;
-        let mut head = Head {
-            pending: None,
-            is_stopped: true,
+    /// Marks an orderly stop: the next daemon continues with the next number.
+    pub fn stop(&mut self) -> io::Result<()> {
+        let (pending, is_stopped) = (None, true);
+        self.keep(Head {
+            pending,
+            is_stopped,
             ..self.head
-        };
-        // Otherwise records up to the newest may not be there, and no record says so yet.
-        if is_synced && doubt == 0 && !head.skips && !head.names_synced {
-            head.synced = newest.seq;
-        }
-        self.keep(head)?;
+        })?;
         self.file.sync()
     }
 
@@ -248,7 +240,6 @@ fn arrived(head: Head, newest: Link) -> Head {
         pending: None,
         doubt: 0,
         skips: false,
-        names_synced: false,
         ..head
     }
 }

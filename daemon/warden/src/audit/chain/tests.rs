@@ -72,7 +72,7 @@ fn records_are_linked_across_restart() {
     drop(chain);
     let mut chain = open(&path, HERE);
     all.push(write(&mut chain));
-    chain.stop(true).unwrap();
+    chain.stop().unwrap();
     let mut chain = open(&path, LATER);
     all.push(write(&mut chain));
     for (at, linked) in all.iter().enumerate() {
@@ -188,42 +188,6 @@ fn synced_record_survives_machine_crash() {
         "{report:?}"
     );
     fs::remove_file(path).unwrap();
-}
-
-#[test]
-fn journal_may_lose_records_after_an_orderly_stop() {
-    // How many of the last records journald did not write; whether a daemon of the next boot wrote none.
-    for (lost, is_second) in [(0, false), (3, false), (3, true), (4, false)] {
-        let path = scratch_file("stopped");
-        let mut chain = open(&path, HERE);
-        let mut all: Vec<_> = (0..2).map(|_| write(&mut chain)).collect();
-        chain.head.synced = 2;
-        all.extend((0..3).map(|_| write(&mut chain)));
-        chain.stop(false).unwrap();
-        all.truncate(5 - lost);
-        let mut chain = open(&path, LATER);
-        assert_eq!(chain.doubts(), None);
-        if is_second {
-            chain = open(&path, LATER);
-        }
-        all.push(write(&mut chain));
-        let first = all.last().unwrap();
-        let fields = ["AFTER", "SYNCED"].map(|name| value(first, name));
-        assert_eq!((first.seq(), fields), (6, [Some("5"), Some("2")]));
-        all.push(write(&mut chain));
-        assert_eq!(value(all.last().unwrap(), "AFTER"), None);
-        let report = verified(&all, chain.newest());
-        // What was on the disk must be there.
-        let found: Vec<_> = report
-            .findings
-            .iter()
-            .map(|one| (one.seq, one.last))
-            .collect();
-        let expect = if lost > 3 { vec![(2, 2)] } else { vec![] };
-        assert_eq!(found, expect, "{lost}");
-        assert_eq!(report.notes.is_empty(), lost == 0, "{report:?}");
-        fs::remove_file(path).unwrap();
-    }
 }
 
 #[test]
