@@ -285,10 +285,10 @@ pub fn needs_approval(view: &View<'_>, named: &[PlanPath]) -> Option<String> {
     reason(&view.entry.path, named, || risks(view))
 }
 
-/// Returns true if each change of this path needs an approval, whatever its bytes are.
+/// Returns why each change of this path needs an approval, whatever its bytes are, or `None`.
 #[must_use]
-pub fn path_needs_approval(path: &PlanPath, named: &[PlanPath]) -> bool {
-    reason(path, named, || path_risks(path)).is_some()
+pub fn path_needs_approval(path: &PlanPath, named: &[PlanPath]) -> Option<String> {
+    reason(path, named, || path_risks(path))
 }
 
 /// Returns why no plan may have this path on any machine, or `None`.

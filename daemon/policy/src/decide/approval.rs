@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use remit_common::refusal::Code;
-use remit_plan::{Bundle, PlanPath, View, unnamed_in_system};
+use remit_plan::{Bundle, PlanPath, View, path_needs_approval};
 
 use crate::call::variables::never_permitted;
 use crate::decide::changes::CallPaths;
@@ -339,7 +339,7 @@ pub(crate) fn needs_a_person(
         Some(bundle) => first_reason(bundle, &rule.paths, requester),
         None => changes
             .paths()
-            .find_map(|path| Some((path, unnamed_in_system(path, &rule.paths)?))),
+            .find_map(|path| Some((path, path_needs_approval(path, &rule.paths)?))),
     };
     let judged = allowing.iter().map(|rule| (rule, reason(rule)));
     // Each of these rules alone allows the plan.

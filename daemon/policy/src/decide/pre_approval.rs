@@ -10,7 +10,7 @@ use remit_plan::PlanPath;
 
 use crate::decide::CallerIds;
 use crate::decide::changes::meet;
-use crate::model::approval::Count;
+use crate::model::approval::{Approval, Count};
 use crate::model::command::CommitUse;
 use crate::model::glob::Glob;
 use crate::model::policy::{CHANGE, Named, Policy, RUN};
@@ -123,22 +123,30 @@ impl Policy {
             }
             let asking = about().filter(|rule| may_ask(rule, named, pre_approval.args));
             let asking = asking.filter_map(|rule| Some((rule, rule.approval.as_ref()?)));
-            let (mut one, mut all) = (false, true);
-            for (rule, approval) in asking {
-                let is_one_enough = approval.count() == Count::One;
-                is_several |= !is_one_enough;
-                is_signed |= approval.signed().is_some();
-                let is_givable = is_one_enough && approval.signed().is_none();
-                let is_met = is_givable && approval.is_met_by(pre_approval.by);
-                one |= is_met;
-                // The giver must meet every rule that applies to each such request.
-                all &= is_met || !is_about_all(rule, pre_approval);
+            let asking: Vec<_> = asking.collect();
+            for (_, approval) in &asking {
                 is_asked = true;
-                if !is_met && is_givable {
+                is_several |= approval.count() != Count::One;
+                is_signed |= approval.signed().is_some();
+                if is_givable(approval) && !approval.is_met_by(pre_approval.by) {
                     others.extend(approval.asked_of());
                 }
             }
-            if one && all {
+            let is_enough = |paths: &[PlanPath]| {
+                let about = || asking.iter().filter(|(rule, _)| meet(&rule.paths, paths));
+                let is_met = |approval| is_givable(approval) && approval.is_met_by(pre_approval.by);
+                // The giver must meet every rule that applies to each such request.
+                about().any(|(_, approval)| is_met(approval))
+                    && about().all(|(rule, approval)| {
+                        is_met(approval) || !is_about_all(rule, pre_approval.to, paths)
+                    })
+            };
+            // A path with which some request can start. Each request is judged by its own paths again.
+            let is_given = match pre_approval.paths {
+                [] => is_enough(&[]),
+                paths => paths.chunks(1).any(is_enough),
+            };
+            if is_given {
                 return Ok(());
             }
         }
@@ -177,16 +185,21 @@ fn may_ask(rule: &GrantRule, named: Option<Named<'_>>, args: &[(String, String)]
     named.is_none_or(|named| rule.scope.part(args).touches(named, args))
 }
 
-/// Returns true if the rule is about every call that the grant covers, for all these recipients.
-fn is_about_all(rule: &GrantRule, pre_approval: &PreApproval<'_>) -> bool {
-    let principal = match pre_approval.to {
+/// Returns true if the rule is about every call that a grant of these paths covers, for all these recipients.
+fn is_about_all(rule: &GrantRule, to: Recipient, paths: &[PlanPath]) -> bool {
+    let principal = match to {
         Recipient::User(uid) => Principal::User(uid),
         Recipient::Group(gid) => Principal::Group(gid),
     };
     let is_beneath = |path: &PlanPath| rule.paths.iter().any(|own| path.is_in(own.as_bytes()));
     rule.scope.is_any()
         && rule.to.ids.contains_key(&principal)
-        && (rule.paths.is_empty() || pre_approval.paths.iter().all(is_beneath))
+        && (rule.paths.is_empty() || paths.iter().all(is_beneath))
+}
+
+/// Returns true if one person can meet it without a signature, as in advance.
+fn is_givable(approval: &Approval) -> bool {
+    approval.count() == Count::One && approval.signed().is_none()
 }
 
 fn may_be_about(rule: &GrantRule, to: Recipient) -> bool {
