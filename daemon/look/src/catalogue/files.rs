@@ -3,14 +3,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
+use std::ffi::CString;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use nix::fcntl::AT_FDCWD;
+use remit_sys::sys;
 use serde::Serialize;
 
 use crate::text::{Unseen, lines_but, now, number, stamp};
@@ -297,6 +301,14 @@ fn open_again(path: &Path, found: &Metadata) -> io::Result<fs::ReadDir> {
     }
 }
 
+/// A file of an overlay may have the device of its layer, and is no mount.
+fn is_mount(path: &Path) -> bool {
+    let bits = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
+    let name = CString::new(path.as_os_str().as_bytes());
+    let seen = name.ok().map(|name| sys::statx_at(AT_FDCWD, &name));
+    seen.is_some_and(|seen| seen.is_ok_and(|stat| stat.stx_attributes & bits != 0))
+}
+
 fn open(path: &Path, flags: i32) -> io::Result<(fs::ReadDir, Metadata)> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_DIRECTORY | flags);
@@ -326,11 +338,11 @@ impl Iterator for Walk {
             };
             match found {
                 Ok(metadata) => {
+                    let is_other = metadata.dev() != self.device;
+                    if is_other && (metadata.is_dir() || is_mount(&path)) {
+                        continue;
+                    }
                     if metadata.is_dir() {
-                        // Of directories alone: a file of an overlay may have the device of its layer.
-                        if metadata.dev() != self.device {
-                            continue;
-                        }
                         self.enter(&path, &metadata);
                     }
                     return Some(Step::Found(path, metadata));
