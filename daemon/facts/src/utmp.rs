@@ -111,10 +111,20 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Boots {
         parse_uptime(&text).ok_or_else(|| format!("'{}' has an unknown format", path.display()))
     });
     let booted = gaps.known("boots.booted", booted(at));
+    let last = gaps.known("boots.last", last(at));
+    let newest = last.iter().flat_map(|list| &list.items).next();
+    let older = newest
+        .zip(booted)
+        .filter(|(newest, booted)| is_older(newest, *booted));
+    if older.is_some() {
+        let text = "the newest is older than the current boot: it has no record there, or the clock was set; \
+             'journalctl --list-boots' may have it";
+        gaps.note("boots.last", text);
+    }
     Boots {
         uptime: gaps.known("boots.uptime", uptime),
         booted,
-        last: gaps.known("boots.last", last(at, booted)),
+        last,
     }
 }
 
@@ -136,11 +146,14 @@ fn booted(at: &Sources) -> Result<u64, Why> {
     booted.ok_or_else(|| format!("'{}' has no btime", path.display()))
 }
 
-/// Seconds by which a record of this boot can be older than it: the clock may be set after the record is written.
-const CLOCK_SET: u64 = 600;
+/// A newer release of the distribution leaves an old file and writes none. But the time of the current boot changes with the
+/// clock and its record does not: by minutes on any machine, by hours on one without a clock that runs while it is off.
+const fn is_older(newest: &Boot, booted: u64) -> bool {
+    const CLOCK_SET: u64 = 600;
+    newest.start.saturating_add(CLOCK_SET) < booted
+}
 
-/// Fails if the boot at `booted` has no record: a newer release of the distribution leaves an old file and writes none.
-fn last(at: &Sources, booted: Option<u64>) -> Result<List<Boot>, Why> {
+fn last(at: &Sources) -> Result<List<Boot>, Why> {
     let path = at.var.join("log/wtmp");
     let newer = at.var.join("lib/wtmpdb/wtmp.db");
     let records = match tail(&path) {
@@ -151,18 +164,13 @@ fn last(at: &Sources, booted: Option<u64>) -> Result<List<Boot>, Why> {
         read => read,
     }?;
     let list = boots_of(&records);
-    let is_old = |newest: &Boot| {
-        booted.is_some_and(|booted| newest.start.saturating_add(CLOCK_SET) < booted)
-    };
-    let lacks = match list.first() {
-        None => "no boot",
-        Some(newest) if is_old(newest) => "older boots and not the current one",
-        Some(_) => return Ok(List::cut(list, BOOTS)),
-    };
-    Err(format!(
-        "'{}' records {lacks}; 'journalctl --list-boots' may",
-        path.display()
-    ))
+    if list.is_empty() {
+        return Err(format!(
+            "'{}' records no boot; 'journalctl --list-boots' may",
+            path.display()
+        ));
+    }
+    Ok(List::cut(list, BOOTS))
 }
 
 /// Pairs each start with the orderly shutdown that follows, if any. Returns the newest boot first.
