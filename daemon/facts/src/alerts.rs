@@ -12,8 +12,9 @@ const DNS: u16 = 53;
 /// Percent of the last minute in which tasks stalled.
 const PRESSURE: Hundredths = Hundredths(1000);
 
-pub(crate) fn find(report: &HostReport, others: Vec<String>) -> Vec<String> {
-    let mut alerts = Vec::new();
+/// Returns those of `first`, of the report, and of `others`.
+pub(crate) fn find(report: &HostReport, first: Vec<String>, others: Vec<String>) -> Vec<String> {
+    let mut alerts = first;
     units(report, &mut alerts);
     disks(report, &mut alerts);
     strain(report, &mut alerts);
@@ -66,28 +67,11 @@ fn disks(report: &HostReport, alerts: &mut Vec<String>) {
     }
     let mounts = report.mounts.iter().flat_map(|mounts| &mounts.list.items);
     for mount in mounts {
-        alerts.extend(match mount.read_only {
-            // A read-only image is full by nature.
-            true => stopped(mount),
-            false => full(mount),
-        });
+        // A read-only image is full by nature.
+        if !mount.read_only {
+            alerts.extend(full(mount));
+        }
     }
-}
-
-/// File systems that are always read-only. Their mounts may say `rw` all the same.
-const IMAGES: [&str; 6] = ["cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"];
-
-/// A file system on a device that was mounted for writing and cannot be written: the kernel found an error.
-fn stopped(mount: &Mount) -> Option<String> {
-    let is_writable = mount.options.split(',').any(|option| option == "rw");
-    let is_on_device = mount.source.starts_with("/dev/");
-    let is_stopped = is_writable && is_on_device && !IMAGES.contains(&mount.fstype.as_str());
-    is_stopped.then(|| {
-        format!(
-            "file system '{}' was mounted for writing and is read-only: the kernel stops writing after an error",
-            mount.target
-        )
-    })
 }
 
 fn full(mount: &Mount) -> Option<String> {
@@ -262,7 +246,7 @@ mod tests {
 
     #[test]
     fn healthy_report_has_no_alert() {
-        assert!(find(&HostReport::default(), Vec::new()).is_empty());
+        assert!(find(&HostReport::default(), Vec::new(), Vec::new()).is_empty());
     }
 
     #[test]
@@ -297,8 +281,13 @@ mod tests {
             ..HostReport::default()
         };
         assert_eq!(
-            find(&report, vec!["12 zombies".into()]),
+            find(
+                &report,
+                vec!["/data stopped".into()],
+                vec!["12 zombies".into()]
+            ),
             [
+                "/data stopped",
                 "4 units failed: a.service b.mount c.timer …",
                 "file system '/' is 90 % full",
                 "file system '/v' has 90 % of its inodes in use",
@@ -351,7 +340,7 @@ mod tests {
                 }),
                 ..HostReport::default()
             };
-            let alerts = find(&report, Vec::new());
+            let alerts = find(&report, Vec::new(), Vec::new());
             assert_eq!(alerts.len(), usize::from(is_silent), "{server}: {alerts:?}");
         }
     }
@@ -371,38 +360,10 @@ mod tests {
             }),
             ..HostReport::default()
         };
-        let alerts = find(&report, Vec::new());
+        let alerts = find(&report, Vec::new(), Vec::new());
         assert_eq!(
             (alerts.len(), alerts.last().map(String::as_str)),
             (16, Some("and 25 more"))
         );
-    }
-
-    #[test]
-    fn file_system_that_stopped_writing_is_an_alert() {
-        for (options, fstype, source, read_only, is_alert) in [
-            ("rw,relatime", "ext4", "/dev/sda1", true, true),
-            ("rw,relatime", "ext4", "/dev/sda1", false, false),
-            ("ro,relatime", "ext4", "/dev/sda1", true, false),
-            ("rw,relatime", "squashfs", "/dev/loop0", true, false),
-            ("rw,relatime", "overlay", "overlay", true, false),
-        ] {
-            let mount = Mount {
-                options: options.into(),
-                fstype: fstype.into(),
-                source: source.into(),
-                ..mount("/srv", 100, read_only, 0)
-            };
-            let report = HostReport {
-                mounts: Some(Mounts {
-                    list: list(vec![mount]),
-                    pseudo: 0,
-                }),
-                ..HostReport::default()
-            };
-            let alerts = find(&report, Vec::new());
-            let found = alerts.iter().any(|alert| alert.contains("stops writing"));
-            assert_eq!(found, is_alert, "{options} {fstype} {source}: {alerts:?}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Lists the host's mounted file systems (proc_pid_mountinfo(5)) with their free space, and its block devices
 //! (/sys/block, the kernel's ABI/stable/sysfs-block). Reads the mounts of process 1: this one may have its own.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -67,9 +68,14 @@ const REMOTE: &[&str] = &[
     "smbfs",
 ];
 
+/// Types that are always read-only. Their mounts may say `rw` all the same.
+const IMAGES: &[&str] = &["cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
+    /// `MAJOR:MINOR` of the file system. All mounts of it have the same.
+    device: String,
     /// The part of the file system that is mounted.
     root: String,
     pub(crate) target: PathBuf,
@@ -92,9 +98,25 @@ impl Entry {
     }
 
     /// ext4 of Linux 6.18 keeps `rw` when it stops writing after an error, and adds `emergency_ro`.
+    fn is_in_emergency(&self) -> bool {
+        has(&self.fs_options, "emergency_ro")
+    }
+
     fn read_only(&self) -> bool {
-        let mut options = self.options.split(',').chain(self.fs_options.split(','));
-        options.any(|option| matches!(option, "ro" | "emergency_ro"))
+        has(&self.options, "ro") || has(&self.fs_options, "ro") || self.is_in_emergency()
+    }
+
+    /// Returns what is wrong with a file system on a device that was mounted for writing and is read-only.
+    fn stopped(&self) -> Option<&'static str> {
+        if self.is_in_emergency() {
+            return Some("is read-only: the kernel stopped writing after an error");
+        }
+        let is_image = IMAGES.contains(&self.fstype.as_str());
+        let is_on_device = self.source.starts_with("/dev/") && !is_image;
+        // A remount that somebody asked for leaves `rw` at the other mounts of the file system.
+        (is_on_device && has(&self.options, "rw") && has(&self.fs_options, "ro")).then_some(
+            "was mounted for writing and is read-only: the kernel stopped writing after an error, or it was remounted",
+        )
     }
 
     fn unasked(&self) -> Option<Why> {
@@ -118,11 +140,18 @@ pub(crate) fn table(at: &Sources) -> Result<Vec<Entry>, Why> {
     Ok(text.lines().take(LOOKED_AT).filter_map(parse).collect())
 }
 
-pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
-    let table = gaps.known("mounts", table(at))?;
+fn has(options: &str, wanted: &str) -> bool {
+    options.split(',').any(|option| option == wanted)
+}
+
+/// Returns the mounts, and an alert for each file system that stopped writing.
+pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> (Option<Mounts>, Vec<String>) {
+    let Some(table) = gaps.known("mounts", table(at)) else {
+        return (None, Vec::new());
+    };
     if table.is_empty() {
         gaps.note("mounts", "the mount table has no line of the known format");
-        return None;
+        return (None, Vec::new());
     }
     let (pseudo, data): (Vec<Entry>, Vec<Entry>) = table.into_iter().partition(Entry::is_pseudo);
     let mut questions = Vec::new();
@@ -160,10 +189,22 @@ pub(crate) fn gather(at: &Sources, gaps: &mut Gaps) -> Option<Mounts> {
             std::cmp::Reverse(used),
         )
     });
-    Some(Mounts {
+    let mounts = Mounts {
         list: List::cut(list, MOUNTS),
         pseudo: pseudo.len() as u64,
-    })
+    };
+    (Some(mounts), stopped(&data))
+}
+
+/// Returns one alert for each file system, with its first mount: it may have any number of them.
+fn stopped(table: &[Entry]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let alert = |entry: &Entry| {
+        let what = entry.stopped()?;
+        let is_first = seen.insert(entry.device.clone());
+        is_first.then(|| format!("file system '{}' {what}", entry.target.to_string_lossy()))
+    };
+    table.iter().filter_map(alert).collect()
 }
 
 fn to_mount(entry: &Entry, space: Result<remit_wire::host::FsUsage, Why>) -> Mount {
@@ -189,12 +230,14 @@ fn parse(line: &str) -> Option<Entry> {
     let mut mount = mount.split(' ');
     let mut fs = fs.split(' ');
     let id = mount.next()?.parse().ok()?;
-    let root = mount.nth(2)?;
+    let device = mount.nth(1)?;
+    let root = mount.next()?;
     let target = mount.next()?;
     let options = mount.next()?;
     let text = |escaped: &str| String::from_utf8_lossy(&unescape(escaped)).into_owned();
     Some(Entry {
         id,
+        device: device.to_owned(),
         root: text(root),
         target: OsString::from_vec(unescape(target)).into(),
         options: options.to_owned(),
@@ -347,6 +390,51 @@ mod tests {
         ] {
             let line = format!("1 2 3:4 / /a {options} - ext4 /dev/a {fs_options}");
             assert_eq!(entry(&line).read_only(), read_only, "{line}");
+        }
+    }
+
+    #[test]
+    fn file_system_that_stopped_writing_is_one_alert() {
+        let sure = "is read-only: the kernel stopped writing after an error";
+        for (mounts, expect) in [
+            (
+                &["1 2 8:1 / /a rw - ext4 /dev/a ro"][..],
+                Some("or it was remounted"),
+            ),
+            (&["1 2 8:1 / /a rw - ext4 /dev/a rw"], None),
+            (&["1 2 8:1 / /a ro - ext4 /dev/a ro"], None),
+            (
+                &["1 2 8:1 / /a rw - ext4 /dev/a rw,emergency_ro"],
+                Some(sure),
+            ),
+            (
+                &[
+                    "1 2 8:1 / /a ro - ext4 /dev/a ro",
+                    "2 2 8:1 /x /b rw - ext4 /dev/a ro",
+                ],
+                Some("or it was remounted"),
+            ),
+            (
+                &[
+                    "1 2 8:1 / /a rw - ext4 /dev/a ro",
+                    "2 2 8:1 /x /b rw - ext4 /dev/a ro",
+                ],
+                Some("'/a'"),
+            ),
+            (&["1 2 7:0 / /a rw - squashfs /dev/loop0 ro"], None),
+            (&["1 2 0:9 / /a rw - overlay overlay ro"], None),
+        ] {
+            let table: Vec<Entry> = mounts.iter().map(|line| entry(line)).collect();
+            let alerts = stopped(&table);
+            assert_eq!(
+                alerts.len(),
+                usize::from(expect.is_some()),
+                "{mounts:?}: {alerts:?}"
+            );
+            let says = alerts
+                .iter()
+                .all(|alert| alert.contains(expect.unwrap_or_default()));
+            assert!(says, "{mounts:?}: {alerts:?}");
         }
     }
 

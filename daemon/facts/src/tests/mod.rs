@@ -218,7 +218,7 @@ fn machine_of_files_is_reported() {
     assert_eq!(
         report.alerts,
         [
-            "file system '/data x' was mounted for writing and is read-only: the kernel stops writing after an error",
+            "file system '/data x' was mounted for writing and is read-only: the kernel stopped writing after an error, or it was remounted",
             "2 processes killed for lack of memory since boot",
             "a reboot is required for: linux-image",
             "1 package half installed: b (unpacked)"
