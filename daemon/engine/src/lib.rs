@@ -104,9 +104,10 @@ fn unasked<'a>(asked: &str, sockets: &[&'a str]) -> Option<&'a str> {
         let metadata = fs::metadata(socket).ok()?;
         Some((metadata.dev(), metadata.ino()))
     };
+    // Those before it were asked and did not answer.
+    let mut later = sockets.iter().copied().skip_while(|one| *one != asked);
     let asked = inode(asked);
-    let mut sockets = sockets.iter().copied();
-    sockets.find(|other| inode(other).is_some_and(|other| Some(other) != asked))
+    later.find(|other| inode(other).is_some_and(|other| Some(other) != asked))
 }
 
 pub fn get_json(path: &str) -> Result<Value, String> {
@@ -248,7 +249,7 @@ mod tests {
             ["/dev/null", "/dev/zero", "/dev/../dev/zero", "/x/x"];
         for (sockets, asked, expect) in [
             ([docker, podman], docker, Some(podman)),
-            ([docker, podman], podman, Some(docker)),
+            ([docker, podman], podman, None),
             ([docker, missing], docker, None),
             ([link, podman], link, None),
             ([missing, podman], podman, None),

@@ -56,8 +56,8 @@ pub struct Gap {
 impl Gap {
     /// Returns what may explain it, whatever journald says. Nothing in a log says to which sink the missing daemon wrote.
     pub fn other_sink(self) -> Option<&'static str> {
-        let text = "the next record is a start of the daemon: if audit.sink was another one before it, the records are in that \
-                    sink; remit-audit(7), SINKS, says how to verify both as one";
+        let text = "the next record is a start of the daemon: if audit.sink was another one before it, the records may be in \
+                    that sink of its host; remit-audit(7), SINKS, says how to verify both as one";
         self.is_before_start.then_some(text)
     }
 }
