@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use remit_sys::{NOBODYS, open_private};
@@ -37,9 +37,17 @@ impl Anchor {
         })
     }
 
+    /// Returns true if nothing can be written. After an error the kernel stops writing to ext4 without a flag that says so
+    /// (since Linux 6.12), so an existing private directory gets its own mode again.
     pub fn is_read_only(&self) -> io::Result<bool> {
-        let flags = fstatvfs(&self.fd)?.flags();
-        Ok(flags.contains(FsFlags::ST_RDONLY))
+        if fstatvfs(&self.fd)?.flags().contains(FsFlags::ST_RDONLY) {
+            return Ok(true);
+        }
+        match self.beside()?.map(|beside| fchmod(beside, Mode::S_IRWXU)) {
+            Some(Err(nix::Error::EROFS)) => Ok(true),
+            Some(Err(error @ (nix::Error::EIO | nix::Error::ESHUTDOWN))) => Err(error.into()),
+            Some(Ok(()) | Err(_)) | None => Ok(false),
+        }
     }
 
     /// Returns true if its private directory can be removed, or is not there.
@@ -119,6 +127,8 @@ impl Anchor {
         let _ = unlinkat(beside, PROBE, UnlinkatFlags::NoRemoveDir);
         match unlinkat(&self.fd, self.name.as_c_str(), UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(nix::Error::ENOENT | nix::Error::ENOTEMPTY | nix::Error::EEXIST) => Ok(()),
+            // This error comes before a look whether it is empty.
+            Err(nix::Error::EROFS) if count(beside)? > 2 => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

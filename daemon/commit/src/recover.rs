@@ -51,7 +51,8 @@ pub fn recover(
         ids.extend(Some(name).filter(|name| is_id(name)));
     }
     ids.sort();
-    let (mut opened, mut kept, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut opened, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut wrong, mut done) = (Vec::new(), Vec::new());
     let mut left = descriptors.saturating_sub(OWN);
     for id in &ids {
         match JournalFile::open(state, id) {
@@ -66,9 +67,21 @@ pub fn recover(
                     kept.push(KeptUndo { id, age_s, bytes });
                 }
             }
+            Ok(Some((_, read))) if read.phase == Phase::Gone => gone.push(id),
             Ok(Some(one)) => match Tree::take(&one.1.plan, &mut left) {
                 Ok(()) => opened.push(one),
                 Err(why) => wrong.push(format!("'{id}': {why}")),
+            },
+            Ok(None) => {}
+            Err(error) => wrong.push(unusable(id, &error)),
+        }
+    }
+    // After all that was interrupted: none of these may take its descriptors.
+    for id in gone {
+        match JournalFile::open(state, id) {
+            Ok(Some(one)) => match Tree::take(&one.1.plan, &mut left) {
+                Ok(()) => opened.push(one),
+                Err(why) => done.push(later(format!("'{id}': {why}"))),
             },
             Ok(None) => {}
             Err(error) => wrong.push(unusable(id, &error)),
@@ -80,7 +93,7 @@ pub fn recover(
         if forgotten == EXPIRED {
             break;
         }
-        let gone = JournalFile::open(state, &id).map(|one| {
+        let expired = JournalFile::open(state, &id).map(|one| {
             // Those that do not fit are for the next day. One of a file system that is away or read-only takes the turn of
             // no other.
             one.and_then(|(journal, mut read)| {
@@ -96,7 +109,7 @@ pub fn recover(
                 Some((journal, read))
             })
         });
-        match gone {
+        match expired {
             Ok(one) => {
                 forgotten += usize::from(one.is_some());
                 opened.extend(one);
@@ -104,7 +117,7 @@ pub fn recover(
             Err(error) => wrong.push(unusable(&id, &error)),
         }
     }
-    let (mut all, mut done) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for (journal, read) in &opened {
         let (operations, lost) = tree.reachable(read, &journal.id, &journal.kept);
         match lost.iter().find(|failure| !failure.is_changed()) {

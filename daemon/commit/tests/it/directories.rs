@@ -41,7 +41,7 @@ fn journal(id: &str) -> PathBuf {
     at(&format!("state/{id}/journal"))
 }
 
-fn set_phase(id: &str, phase: Phase) {
+pub fn set_phase(id: &str, phase: Phase) {
     let file = File::options().write(true).open(journal(id)).unwrap();
     file.write_all_at(&[phase as u8], Journal::PHASE).unwrap();
 }
@@ -185,12 +185,22 @@ fn journal_of_an_earlier_release_is_read() {
 /// A disk of its own at `data`.
 struct Data(PathBuf);
 
+/// Why nothing can be written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Away,
+    ReadOnly,
+    /// The kernel has found an error. Since Linux 6.12 no flag of ext4 says so.
+    Stopped,
+}
+
 impl Data {
     fn new() -> Self {
         let name = format!("data-{}-{}.ext4", std::process::id(), unique());
         let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+        let words = ["-q", "-F", "-e", "remount-ro"];
+        run(Command::new("mkfs.ext4").args(words).arg(&image));
         fs::create_dir(at("data")).unwrap();
         let own = Self(image);
         own.mount();
@@ -211,6 +221,35 @@ impl Data {
     fn remount(flags: MsFlags) {
         let none = None::<&str>;
         mount(none, &at("data"), none, MsFlags::MS_REMOUNT | flags, none).unwrap();
+    }
+
+    fn stop() {
+        // What is not on it yet would be lost.
+        nix::unistd::syncfs(File::open(at("data")).unwrap()).unwrap();
+        let device = fs::metadata(at("data")).unwrap().dev();
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let device = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).unwrap();
+        let own = Path::new("/sys/fs/ext4").join(device.file_name().unwrap());
+        fs::write(own.join("trigger_fs_error"), "remit").unwrap();
+    }
+
+    fn lose(loss: Loss) {
+        match loss {
+            Loss::Away => Self::unmount(),
+            Loss::ReadOnly => Self::remount(MsFlags::MS_RDONLY),
+            Loss::Stopped => Self::stop(),
+        }
+    }
+
+    fn repair(&self, loss: Loss) {
+        match loss {
+            Loss::Away => self.mount(),
+            Loss::ReadOnly => Self::remount(MsFlags::empty()),
+            Loss::Stopped => {
+                Self::unmount();
+                self.mount();
+            }
+        }
     }
 
     /// Commits a plan on both disks.
@@ -314,19 +353,40 @@ fn partial_undo_is_not_over_while_a_file_system_is_away() {
 #[test]
 fn undo_on_a_read_only_file_system_is_refused_before_anything_changes() {
     let _scene = Scene::new(MEMORY);
-    let _data = Data::new();
-    let id = Data::committed("data/b");
-    for undo in [undo, undo_with_contents] {
-        Data::remount(MsFlags::MS_RDONLY);
-        undo(&id).is_refused("data/b': its file system is read-only");
-        assert_eq!(phase(&id), Phase::Kept);
-        recover().is_done();
-        assert_eq!([read("etc/a"), read("data/b")], [b"new", b"new"]);
-        Data::remount(MsFlags::empty());
+    let data = Data::new();
+    for loss in [Loss::ReadOnly, Loss::Stopped] {
+        let id = Data::committed("data/b");
+        for undo in [undo, undo_with_contents] {
+            Data::lose(loss);
+            undo(&id).is_refused("data/b': its file system is read-only");
+            assert_eq!(phase(&id), Phase::Kept, "{loss:?}");
+            recover().is_done();
+            assert_eq!([read("etc/a"), read("data/b")], [b"new", b"new"]);
+            data.repair(loss);
+        }
+        undo(&id).is_done();
+        assert_eq!([read("etc/a"), read("data/b")], [b"old", b"old"]);
+        assert!(kept().is_empty());
     }
-    undo(&id).is_done();
-    assert_eq!([read("etc/a"), read("data/b")], [b"old", b"old"]);
-    assert!(kept().is_empty());
+}
+
+/// The private directory with the old file stays, as after the commit.
+#[test]
+fn undo_that_a_read_only_file_system_ends_is_taken_back() {
+    let _scene = Scene::new(MEMORY);
+    let data = Data::new();
+    for loss in [Loss::ReadOnly, Loss::Stopped] {
+        let id = Data::committed("data/b");
+        set_phase(&id, Phase::Undoing);
+        Data::lose(loss);
+        recover().is_done();
+        assert_eq!(phase(&id), Phase::Kept, "{loss:?}");
+        assert_eq!([read("etc/a"), read("data/b")], [b"new", b"new"]);
+        data.repair(loss);
+        undo(&id).is_done();
+        assert_eq!([read("etc/a"), read("data/b")], [b"old", b"old"]);
+        assert!(kept().is_empty());
+    }
 }
 
 #[test]
@@ -334,8 +394,10 @@ fn undo_is_forgotten_with_the_old_files_of_all_its_file_systems() {
     let _scene = Scene::new(MEMORY);
     let data = Data::new();
     let private = |id: &str| at(&format!("data/.remit-{id}"));
-    for (is_interrupted, is_read_only) in
-        [(false, false), (true, false), (false, true), (true, true)]
+    let all = [Loss::Away, Loss::ReadOnly, Loss::Stopped];
+    for (loss, is_interrupted) in all
+        .into_iter()
+        .flat_map(|loss| [(loss, false), (loss, true)])
     {
         let id = Data::committed("data/b");
         assert!(private(&id).exists());
@@ -344,20 +406,14 @@ fn undo_is_forgotten_with_the_old_files_of_all_its_file_systems() {
             false => age(&id),
         }
         let before = phase(&id);
-        match is_read_only {
-            true => Data::remount(MsFlags::MS_RDONLY),
-            false => Data::unmount(),
-        }
+        Data::lose(loss);
         // It keeps no other commit from its paths.
         let recovered = recover();
         recovered.is_done();
         let is_named = recovered.text.contains("it goes with the next recovery");
-        assert_eq!(is_named, is_interrupted, "{}", recovered.text);
-        assert_eq!(phase(&id), before);
-        match is_read_only {
-            true => Data::remount(MsFlags::empty()),
-            false => data.mount(),
-        }
+        assert_eq!(is_named, is_interrupted, "{loss:?}: {}", recovered.text);
+        assert_eq!(phase(&id), before, "{loss:?}");
+        data.repair(loss);
         recover().is_done();
         assert!(kept().is_empty());
         assert!(!private(&id).exists());

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use remit_plan::{Action, Bundle, Change, Entry, Journal, Kind, Phase, Plan, PlanDirectories};
 
+use crate::directories::set_phase;
+use crate::partly::phase;
 use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
@@ -192,4 +194,31 @@ fn recovery_that_is_not_asked_to_forgets_no_undo() {
     assert_eq!(kept(), [id]);
     run(&["--forget"]).is_done();
     assert!(kept().is_empty());
+}
+
+/// Those of a file system that is away stay for long, and are many at last.
+#[test]
+fn forgotten_commits_leave_the_descriptors_of_interrupted_ones() {
+    let _scene = Scene::new(MEMORY);
+    let wrapper = ["prlimit", "--nofile=1024:1024"].map(str::to_owned);
+    // Two plans of four fit.
+    let ids = ["a", "b", "c", "d"].map(|top| {
+        let file = |number: u32| format!("etc/{top}/{number}/x");
+        (0..150).for_each(|number| put(&file(number), b"old", 0o644, 0));
+        let edits = (0..150).map(|number| write(&file(number), "new"));
+        done(&edits.collect::<Vec<_>>())
+    });
+    let ids = sorted(ids.to_vec());
+    let (interrupted, gone) = ids.split_last().unwrap();
+    set_phase(interrupted, Phase::Undoing);
+    gone.iter().for_each(|id| set_phase(id, Phase::Gone));
+    let wrapper = [clock(RIGHT), wrapper.to_vec()].concat();
+    for (left, is_late) in [(3, true), (1, false)] {
+        let recovered = end(start(&wrapper, &["recover", &state(), "--forget"], None));
+        recovered.is_done();
+        assert_eq!(phase(interrupted), Phase::Kept);
+        assert_eq!(kept().len(), left, "{:.300}", recovered.text);
+        let is_named = recovered.text.contains("it goes with the next recovery");
+        assert_eq!(is_named, is_late, "{left}: {:.300}", recovered.text);
+    }
 }
