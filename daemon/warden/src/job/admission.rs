@@ -89,10 +89,13 @@ impl Jobs {
         self.slots.all() < limits.max && self.slots.of(uid) < limits.max_per_user
     }
 
-    /// Returns whether a queued job lacks nothing but a slot.
+    /// Returns whether a queued job lacks nothing but a slot. A commit needs the lock of the journals: without it, it would be
+    /// over, and its approval used up.
     pub fn has_what_it_needs(&self, serial: u64) -> bool {
-        let waiting = self.find::<Waiting>(serial);
-        waiting.is_none_or(|waiting| check_copy(self, &waiting.plan).is_ok())
+        self.find::<Waiting>(serial).is_none_or(|waiting| {
+            let has_lock = waiting.plan.commit_use().is_none() || !self.has_commit();
+            has_lock && check_copy(self, &waiting.plan).is_ok()
+        })
     }
 
     /// Checks the bytes that waiting jobs hold. Each user has a share of them. A user with nothing waiting is admitted
@@ -195,11 +198,16 @@ fn is_of(draft: &Draft, uid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use remit_common::wire::Purpose;
     use remit_link::SpecWhat;
 
     use super::*;
+    use crate::approval::file_hash::Measuring;
     use crate::approval::fixture::{Scene, spec};
+    use crate::identity::accounts::Question;
+    use crate::job::state::{MeasuringAgain, Parked};
 
     #[test]
     fn a01_many_users_stay_within_global_bounds() {
@@ -250,6 +258,45 @@ mod tests {
             assert!(jobs.check_requests(64_003, caps::QUEUED_BYTES).is_ok());
             jobs.take::<Request>(serial).unwrap();
             assert!(jobs.check_requests(64_001, share).is_ok());
+        }
+    }
+
+    #[test]
+    fn approved_commit_starts_after_the_end_of_another_one_and_other_jobs_at_once() {
+        let (undoes, others) = (Scene::undoes(), Scene::new());
+        let undo = |id: &str| Box::new(undoes.undo(id, &[]));
+        let (first, second) = (&*"a".repeat(32), &*"b".repeat(32));
+        for (before, is_commit, may_start) in [
+            ("none", false, true),
+            ("runs", true, false),
+            ("is hashed", true, false),
+            ("runs", false, true),
+            ("is hashed", false, true),
+        ] {
+            let what = format!("{before} {is_commit}");
+            let mut jobs = Jobs::default();
+            let (serial, since) = (jobs.next_serial(), Instant::now());
+            let plan = match is_commit {
+                true => undo(first),
+                false => Box::new(others.plan()),
+            };
+            match before {
+                "runs" => jobs.insert(serial, Parked { since, plan }),
+                "is hashed" => {
+                    let waiting = Waiting::new(plan, 0);
+                    let measuring = Measuring::of_people(&Question::default(), None).unwrap();
+                    jobs.insert(serial, MeasuringAgain { waiting, measuring });
+                }
+                _ => {}
+            }
+            assert_eq!(jobs.has_commit(), is_commit, "{what}");
+            jobs.queue(Waiting::new(undo(second), 0));
+            jobs.queue(Waiting::new(Box::new(others.plan()), 0));
+            let next = || jobs.next_turn(&JobsConfig::default());
+            let started: Vec<_> = std::iter::from_fn(next).collect();
+            let starts = started.iter().any(|one| one.plan.commit_use().is_some());
+            let count = 1 + usize::from(may_start);
+            assert_eq!((starts, started.len()), (may_start, count), "{what}");
         }
     }
 }

@@ -269,9 +269,12 @@ impl Jobs {
         live.chain(parked)
     }
 
-    /// Returns whether a commit, an undo or a recovery of files runs, or is about to.
+    /// Returns whether a commit, an undo or a recovery of files runs, or its turn has come.
     pub fn has_commit(&self) -> bool {
-        self.running().any(|plan| plan.commit_use().is_some())
+        let measured = self.all::<MeasuringAgain>();
+        let measured = measured.map(|(_, again)| &*again.waiting.plan);
+        let mut all = self.running().chain(measured);
+        all.any(|plan| plan.commit_use().is_some())
     }
 
     /// Returns the job that undoes this commit, or is about to.
