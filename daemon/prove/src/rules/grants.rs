@@ -104,7 +104,7 @@ fn committed<'f>(facts: &'f Facts, beneath: &[FilePath]) -> Vec<&'f FilePath> {
     let is_open = |path: &FilePath| {
         let is_own = OWN.iter().any(|own| path.as_bytes().starts_with(own));
         let path = PlanPath::new(path.as_bytes());
-        !is_own && path.is_ok_and(|path| !path_needs_approval(&path, &named))
+        !is_own && path.is_ok_and(|path| path_needs_approval(&path, &named).is_none())
     };
     let files: Vec<FilePath> = beneath
         .iter()
