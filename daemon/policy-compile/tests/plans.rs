@@ -1274,6 +1274,7 @@ fn verdict_of_a_commit_is_tested_with_its_paths_if_these_decide() {
         ),
         (&none, "deny", "paths = ['/srv/a', '/etc/nginx/a']", ""),
         (&none, "deny", "paths = ['/opt']", ""),
+        (&none, "deny", "paths = ['/srv/a/.ssh/authorized_keys']", ""),
         (
             &none,
             "ask",
@@ -1734,6 +1735,11 @@ fn c13_grant_is_judged_by_its_paths() {
         (&["/srv/app", "/srv/app/keys"], Ok(())),
         (
             &["/srv/app/keys/x"],
+            Err(NotGivable::NotApprover(vec!["#9".into()])),
+        ),
+        // No rule has the other path.
+        (
+            &["/usr", "/srv/app/keys"],
             Err(NotGivable::NotApprover(vec!["#9".into()])),
         ),
     ] {
