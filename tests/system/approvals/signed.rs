@@ -527,7 +527,10 @@ fn signatures_are_checked_later_without_the_daemon() {
         !is_good && page.contains("another report of the key"),
         "{page}"
     );
-    let copied = log.replace("{\"MESSAGE\"", "{\"_MACHINE_ID\":\"00\",\"MESSAGE\"");
+    let copied = log.replace(
+        "{\"MESSAGE\"",
+        r#"{"_MACHINE_ID":"00","_UID":"0","SYSLOG_IDENTIFIER":"remitd","MESSAGE""#,
+    );
     assert_ne!(copied, log);
     let (is_good, page) = verify(&copied, ann.line("ann") + &bob.line("bob"));
     assert!(

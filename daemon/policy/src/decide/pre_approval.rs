@@ -142,11 +142,11 @@ impl Policy {
                     })
             };
             // A path with which some request can start. Each request is judged by its own paths again.
-            let is_given = match pre_approval.paths {
+            let is_possible = match pre_approval.paths {
                 [] => is_enough(&[]),
                 paths => paths.chunks(1).any(is_enough),
             };
-            if is_given {
+            if is_possible {
                 return Ok(());
             }
         }
