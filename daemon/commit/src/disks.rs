@@ -1,7 +1,9 @@
 //! Whether the file systems of a plan can take it.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
@@ -13,9 +15,11 @@ use crate::tree::{Operation, about};
 
 const EXFAT: FsType = FsType(0x2011_bab0);
 
-/// Fails if a file system is read-only.
+/// Fails if a file system is read-only. All files of one directory have one anchor, which is asked once.
 pub fn check_writable(operations: &[Operation<'_>]) -> Result<(), String> {
-    operations.iter().try_for_each(|operation| {
+    let mut asked = HashSet::new();
+    let is_new = |one: &&Operation<'_>| asked.insert(Rc::as_ptr(&one.anchor));
+    operations.iter().filter(is_new).try_for_each(|operation| {
         let why = match operation.anchor.is_read_only() {
             Ok(false) => return Ok(()),
             Ok(true) => "its file system is read-only".to_owned(),

@@ -66,11 +66,9 @@ fn disks(report: &HostReport, alerts: &mut Vec<String>) {
         }
     }
     let mounts = report.mounts.iter().flat_map(|mounts| &mounts.list.items);
-    for mount in mounts {
-        // A read-only image is full by nature.
-        if !mount.read_only {
-            alerts.extend(full(mount));
-        }
+    // A read-only image is full by nature.
+    for mount in mounts.filter(|mount| !mount.read_only) {
+        alerts.extend(full(mount));
     }
 }
 
