@@ -573,10 +573,10 @@ fn files_that_are_rotated_while_they_are_read_are_whole() {
     let all = records(1, 50);
     let web = (&*id(1), "web1");
     collector.receives("remote-web1.journal", web, &all[..10]);
-    std::thread::scope(|scope| {
-        // Fewer times than a verification reads again.
-        let rotated = scope.spawn(|| {
-            for (number, part) in (1_u64..).zip(all[10..].chunks(10)) {
+    for (number, part) in (1_u64..).zip(all[10..].chunks(10)) {
+        // One rotation is two changes, a rename and a new file: fewer than the times a verification reads again.
+        std::thread::scope(|scope| {
+            let rotated = scope.spawn(|| {
                 let archived = format!(
                     "remote-web1@{}-{number:016x}-{number:016x}.journal",
                     "ab".repeat(16)
@@ -584,15 +584,15 @@ fn files_that_are_rotated_while_they_are_read_are_whole() {
                 let current = collector.file("remote-web1.journal");
                 fs::rename(&current, collector.file(&archived)).unwrap();
                 collector.receives("remote-web1.journal", web, part);
+            });
+            let mut is_last = false;
+            while !is_last {
+                is_last = rotated.is_finished();
+                let said = collector.verify(&["--json"]);
+                assert_eq!(said.status, Some(0), "{}", said.text());
             }
         });
-        let mut is_last = false;
-        while !is_last {
-            is_last = rotated.is_finished();
-            let said = collector.verify(&["--json"]);
-            assert_eq!(said.status, Some(0), "{said:?}");
-        }
-    });
+    }
     let json = collector.verify(&["--json"]).json();
     assert_eq!(json["hosts"][0]["machines"][0]["last"], 50);
 }
