@@ -172,6 +172,33 @@ after_end() {
   equal "$1: nothing was run again" "$begun" "$(records REMIT_EVENT=intent | wc -l)"
 }
 
+# no_removal_by_job PROGRAM ARGUMENT...: a job as root without a sandbox that removes remit fails, and ends nothing. The program is in /usr/bin.
+no_removal_by_job() {
+  local before
+  root 'cat >/etc/remit/policy.d/70-test.toml' <<END
+[[command]]
+name = "test.removal"
+summary = "Remove remit"
+argv = ["-/usr/bin/$1"$(printf ', "%s"' "${@:2}")]
+effect = "change"
+profile = "test-root"
+
+[profile.test-root]
+base = "host"
+
+[[grant]]
+to = ["%remit"]
+allow = ["test.removal"]
+unconfined = true
+END
+  root 'remit policy reload >/dev/null'
+  before=$(root systemctl show -P MainPID remitd.service)
+  matches 'a job does not remove remit' 'a job of remit cannot remove remit' "$(alice 'remit change -m removal test.removal 2>&1' || true)"
+  equal 'a job does not remove remit: the daemon serves as before' "$before active" \
+    "$(root systemctl show -P MainPID remitd.service) $(root systemctl is-active remitd.service)"
+  root 'rm /etc/remit/policy.d/70-test.toml && remit policy reload >/dev/null'
+}
+
 # state_of JOB: as in alice's own list.
 state_of() { alice remit --json jobs --limit 100 | jq -r --arg id "$1" '.jobs[] | select(.job_id == $id).state'; }
 # last_records JOB: the records of its end.
