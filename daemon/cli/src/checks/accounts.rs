@@ -9,13 +9,13 @@ use std::{io, iter};
 use nix::unistd::Group;
 use remit_common::names::Runtime;
 
-use super::agents::{self, AccountDatabase, AccountFacts};
+use super::agents::{self, AccountDatabase, AccountFacts, Password};
 use super::approvers::{self, EnrolledKeys};
-use super::file_facts::FileFacts;
+use super::file_facts::{FileFacts, Named};
 use super::keys::{self, KeyLocation, Now};
 use super::report::{AccountChecks, Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
-use super::{files, keys_in_other_accounts, privilege_escalation, started, writable_paths};
+use super::{files, keys_in_other_accounts, login, privilege_escalation, started, writable_paths};
 use crate::enrollment::{self, Role};
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::keys::blob;
@@ -54,7 +54,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     };
     let admins = group_of(&runtime.admin_socket(), "remit-admin");
     let guarded = files::guarded(own, runtime);
-    let mut checks = members(&found);
+    let mut checks = agents::members(&found);
     checks.extend(found.records.iter().cloned());
     let mut by_ssh = Vec::new();
     let now = ssh::now();
@@ -104,6 +104,7 @@ fn account_checks(
     };
     let mut checks = agents::groups(account, admins);
     checks.push(agents::password_check(account, takes_passwords));
+    checks.extend(login_checks(account, sshd));
     checks.extend(privilege_escalation::checks(account));
     checks.extend(started::checks(account));
     let mut by_ssh = Vec::new();
@@ -122,6 +123,13 @@ fn account_checks(
     (checks, by_ssh)
 }
 
+fn login_checks(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
+    let is_locked = account.password == Password::Locked;
+    let mut checks = login::ends(&account.name, &account.aging, is_locked);
+    checks.extend(login::refusals(&account.name, &account.group_names(), sshd));
+    checks
+}
+
 /// Checks the keys that an approver has for remit, for each kind of connection.
 fn approver_checks(
     account: &AccountFacts,
@@ -134,6 +142,7 @@ fn approver_checks(
         return Vec::new();
     };
     let mut checks: Vec<Check> = settings.problem.iter().cloned().collect();
+    checks.extend(login_checks(account, sshd));
     let (own, mut keys) = approvers::checks(account, &settings.effective, enrolled, now);
     checks.extend(own);
     let ways = sshd.ways(&account.name).into_iter();
@@ -194,12 +203,12 @@ fn foreign_key_checks(
     keys_in_other_accounts::checks((user, role), keys, &others, settings_of, is_more)
 }
 
-/// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
-pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+/// Checks an account that is about to become an agent in `group`, and finds other accounts that its new `key` opens. Needs root.
+pub fn checks_of_new_agent(user: &str, group: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
     let (sshd, now) = (Answers::read(), ssh::now());
-    let mut checks = match accounts.account(user)? {
-        None => steering_faults((user, "the agent", "mcp-shim"), &sshd),
+    let mut checks = match joined(&accounts, user, group)? {
+        None => checks_of_no_account((user, "the agent", "mcp-shim"), group, &sshd),
         Some(account) => {
             let admins = group_of(
                 &Runtime::new(Runtime::DEFAULT).admin_socket(),
@@ -219,12 +228,12 @@ pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Checks an account that is about to become an approver's, and finds other accounts that its new `key` opens. Needs root.
-pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+/// As [`checks_of_new_agent`], of an approver.
+pub fn checks_of_new_approver(user: &str, group: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
     let (sshd, now) = (Answers::read(), ssh::now());
     let mut checks = Vec::new();
-    if let Some(account) = accounts.account(user)? {
+    if let Some(account) = joined(&accounts, user, group)? {
         let settings = ssh::settings(&account, &sshd);
         if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings)) {
             checks.push(Check::failure(
@@ -236,7 +245,11 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
         let none = EnrolledKeys::Only(BTreeSet::new());
         checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
     } else {
-        checks.extend(steering_faults((user, "the approver", "remit"), &sshd));
+        checks.extend(checks_of_no_account(
+            (user, "the approver", "remit"),
+            group,
+            &sshd,
+        ));
     }
     checks.extend(foreign_key_checks(
         (user, Role::Approver),
@@ -248,10 +261,25 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
     Ok(checks)
 }
 
+/// Returns the account as a member of the group, which it joins before it gets the key.
+fn joined(accounts: &AccountDatabase, user: &str, group: &str) -> io::Result<Option<AccountFacts>> {
+    let account = accounts.account(user)?;
+    let group = Group::from_name(group)?.map(|group| Named::group(group.gid.as_raw()));
+    Ok(account.map(|mut account| {
+        let missing = group.filter(|group| !account.groups.contains(group));
+        account.groups.extend(missing);
+        account
+    }))
+}
+
 /// Checks the settings of sshd for an account that is not there yet, for each kind of connection.
-fn steering_faults((user, whose, program): (&str, &str, &str), sshd: &Answers) -> Vec<Check> {
+fn checks_of_no_account(
+    (user, whose, program): (&str, &str, &str),
+    group: &str,
+    sshd: &Answers,
+) -> Vec<Check> {
     let ways = sshd.ways(user).into_iter().filter_map(|way| way.connection);
-    let mut found = Vec::new();
+    let mut found = login::refusals(user, &[user, group], sshd);
     for connection in iter::once(Connection::default()).chain(ways) {
         // An enrollment asks the same, and fails without an answer.
         let Ok(effective) = sshd.ask(user, &connection) else {
@@ -274,38 +302,6 @@ fn group_of(socket: &Path, name: &str) -> Option<u32> {
             Some(group.gid.as_raw())
         }
     }
-}
-
-fn members(found: &agents::Found) -> Vec<Check> {
-    let names: Vec<&str> = found.agents.iter().map(|one| one.name.as_str()).collect();
-    let agents = match names.as_slice() {
-        [] => "nobody is enrolled yet: remit enroll USER KEYFILE".to_owned(),
-        names => names.join(" "),
-    };
-    let mut checks = vec![Check::ok("agents", agents)];
-    if !found.approvers.is_empty() {
-        let names = found.approvers.iter().map(|(one, _)| one.name.as_str());
-        let names: Vec<&str> = names.collect();
-        checks.push(Check::ok("approvers", names.join(" ")));
-    }
-    if !found.people.is_empty() {
-        let people = found.people.join(" ");
-        checks.push(Check::ok(
-            "people",
-            format!("{people}: may connect; not enrolled, so not checked as agents"),
-        ));
-    }
-    if found.more > 0 {
-        checks.push(Check::warning(
-            "members",
-            format!(
-                "{} of the accounts that may connect were not checked",
-                found.more
-            ),
-            "getent group remit",
-        ));
-    }
-    checks
 }
 
 fn connection_checks(

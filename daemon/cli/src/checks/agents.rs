@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use super::login::Aging;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::Named;
 use crate::enrollment::{EnrolledAccount, Role, account};
@@ -23,6 +24,14 @@ pub struct AccountFacts {
     pub shell: PathBuf,
     pub groups: Vec<Named>,
     pub password: Password,
+    pub aging: Aging,
+}
+
+impl AccountFacts {
+    pub fn group_names(&self) -> Vec<&str> {
+        let names = self.groups.iter().map(|group| group.name.as_str());
+        names.collect()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +76,10 @@ impl AccountDatabase {
             (_, Ok(shadow)) => field(shadow, name).map_or(Password::NotLocal, by_hash),
             (_, Err(error)) => Password::Unknown(error.to_string()),
         };
+        let aging = self.shadow.as_ref();
+        let aging = aging.map_or_else(|_| Aging::default(), |shadow| Aging::parse(shadow, name));
         Ok(Some(AccountFacts {
+            aging,
             groups: groups_of(&user)?,
             name: user.name,
             uid: user.uid.as_raw(),
@@ -185,6 +197,38 @@ fn by_hash(hash: &str) -> Password {
     }
 }
 
+pub fn members(found: &Found) -> Vec<Check> {
+    let names: Vec<&str> = found.agents.iter().map(|one| one.name.as_str()).collect();
+    let agents = match names.as_slice() {
+        [] => "nobody is enrolled yet: remit enroll USER KEYFILE".to_owned(),
+        names => names.join(" "),
+    };
+    let mut checks = vec![Check::ok("agents", agents)];
+    if !found.approvers.is_empty() {
+        let names = found.approvers.iter().map(|(one, _)| one.name.as_str());
+        let names: Vec<&str> = names.collect();
+        checks.push(Check::ok("approvers", names.join(" ")));
+    }
+    if !found.people.is_empty() {
+        let people = found.people.join(" ");
+        checks.push(Check::ok(
+            "people",
+            format!("{people}: may connect; not enrolled, so not checked as agents"),
+        ));
+    }
+    if found.more > 0 {
+        checks.push(Check::warning(
+            "members",
+            format!(
+                "{} of the accounts that may connect were not checked",
+                found.more
+            ),
+            "getent group remit",
+        ));
+    }
+    checks
+}
+
 /// Checks the uid and the groups. `admins` is the group that may connect to the admin socket.
 pub fn groups(account: &AccountFacts, admins: Option<u32>) -> Vec<Check> {
     let name = format!("{}: groups", account.name);
@@ -213,12 +257,7 @@ pub fn groups(account: &AccountFacts, admins: Option<u32>) -> Vec<Check> {
             format!("{fix}; or use another account for the agent"),
         ));
     }
-    let names: Vec<&str> = account
-        .groups
-        .iter()
-        .map(|group| group.name.as_str())
-        .collect();
-    or_ok(found, &name, names.join(" "))
+    or_ok(found, &name, account.group_names().join(" "))
 }
 
 /// Checks the password. `by_ssh` is true if sshd accepts passwords from this user, `None` if that is unknown.
@@ -274,6 +313,7 @@ pub mod tests {
             shell: "/bin/sh".into(),
             groups: groups.map(|(id, name)| Named::fake(*id, name)).collect(),
             password: Password::Locked,
+            aging: Aging::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod journal;
 mod kernel;
 mod keys;
 pub(crate) mod keys_in_other_accounts;
+mod login;
 mod nightly;
 mod paths;
 pub(crate) mod privilege_escalation;

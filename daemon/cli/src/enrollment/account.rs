@@ -261,7 +261,8 @@ pub fn new_home(name: &Name) -> Result<PathBuf, AccountError> {
     }
 }
 
-/// Makes an account in its own group only, with an empty home. Password `*`: with `!`, sshd without PAM refuses keys.
+/// Makes an account in its own group only, with an empty home. Password `*`: with `!`, sshd without PAM refuses keys. The
+/// machine's default ends of passwords and accounts do not apply: after such an end sshd starts no command of a key.
 pub fn make(role: Role, name: &Name, home: &Path) -> Result<(), AccountError> {
     let home = home.to_string_lossy();
     program(&["/usr/sbin/useradd", "/usr/bin/useradd"])?.ask(&[
@@ -275,6 +276,12 @@ pub fn make(role: Role, name: &Name, home: &Path) -> Result<(), AccountError> {
         SHELL,
         "--password",
         "*",
+        "--key",
+        "PASS_MAX_DAYS=-1",
+        "--inactive",
+        "-1",
+        "--expiredate",
+        "",
         "--comment",
         role.comment(),
         name.as_str(),

@@ -22,10 +22,11 @@ use crate::openssh::pattern::Connection;
 /// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the warnings.
 pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> {
     let name = request.name;
+    let group = request.group.as_str();
     let blob = keys::decode_base64(request.key.base64.as_bytes()).unwrap_or_default();
     let checks = match request.role {
-        Role::Agent => checks::checks_of_new_agent(name.as_str(), blob),
-        Role::Approver => checks::checks_of_new_approver(name.as_str(), blob),
+        Role::Agent => checks::checks_of_new_agent(name.as_str(), group, blob),
+        Role::Approver => checks::checks_of_new_approver(name.as_str(), group, blob),
     };
     let checks =
         checks.map_err(|error| Refused::new(format!("cannot look at user '{name}': {error}")))?;

@@ -1,0 +1,289 @@
+//! Checks that the key of an account logs in: that neither the account nor its password ends (shadow(5)), which sshd asks of
+//! PAM for a key, too, and that sshd's lists of users and groups and its methods let it in.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use remit_openssh::matches;
+
+use super::report::Check;
+use crate::openssh::effective::{Answers, Effective};
+use crate::openssh::pattern::Connection;
+use crate::render::units;
+
+/// Days after which chage(1) shows an age as 'never'. Debian's default is 99999.
+const NEVER: i64 = 10_000;
+const DAY: i64 = 86_400;
+
+/// Days of shadow(5). `None`: the field is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aging {
+    changed: Option<i64>,
+    most: Option<i64>,
+    end: Option<i64>,
+}
+
+impl Aging {
+    pub fn parse(shadow: &str, user: &str) -> Self {
+        let mut lines = shadow.lines();
+        let line = lines.find(|line| line.split(':').next() == Some(user));
+        let field = |index| {
+            let number = line?.split(':').nth(index)?.parse().ok()?;
+            (number >= 0).then_some(number)
+        };
+        Self {
+            changed: field(2),
+            most: field(4),
+            end: field(7),
+        }
+    }
+}
+
+/// Warns of an end of the account or of its password. `is_locked`: it has no password that somebody could change in time.
+pub fn ends(user: &str, aging: &Aging, is_locked: bool) -> Vec<Check> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let today = now.map_or(0, |now| {
+        i64::try_from(now.as_secs()).unwrap_or(i64::MAX) / DAY
+    });
+    ends_after(user, aging, is_locked, today)
+}
+
+fn ends_after(user: &str, aging: &Aging, is_locked: bool, today: i64) -> Vec<Check> {
+    let mut found = Vec::new();
+    let mut warn = |why, fix| found.push(Check::warning(format!("{user}: account"), why, fix));
+    if let Some(end) = aging.end {
+        warn(
+            match end <= today {
+                true => format!(
+                    "the account '{user}' ended on {}: no key logs in",
+                    date(end)
+                ),
+                false => format!(
+                    "the account '{user}' ends on {}: then no key logs in",
+                    date(end)
+                ),
+            },
+            format!("chage -E -1 {user}"),
+        );
+    }
+    let age = aging.most.filter(|most| *most < NEVER);
+    match (aging.changed, age) {
+        (Some(0), _) => warn(
+            format!("sshd asks '{user}' for a new password before it starts the command of a key"),
+            format!("chage -d \"$(date +%F)\" -M -1 -I -1 {user}"),
+        ),
+        (Some(changed), Some(most)) => {
+            let last = changed.saturating_add(most);
+            let is_over = last < today;
+            if is_over || is_locked {
+                let when = if is_over { "expired" } else { "expires" };
+                warn(
+                    format!(
+                        "the password of '{user}' {when} after {}: then sshd asks for a new one before it starts the command of a key",
+                        date(last)
+                    ),
+                    format!("chage -M -1 -I -1 {user}"),
+                );
+            }
+        }
+        (Some(_) | None, None) | (None, Some(_)) => {}
+    }
+    found
+}
+
+fn date(day: i64) -> String {
+    let seconds = u64::try_from(day.saturating_mul(DAY)).unwrap_or(0);
+    let time = units::time(seconds);
+    time.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Warns of settings by which sshd refuses the keys of a member of these groups over every connection that it tells apart.
+pub fn refusals(user: &str, groups: &[&str], sshd: &Answers) -> Vec<Check> {
+    // Another check reports an sshd that does not answer.
+    let Ok(usual) = sshd.ask(user, &Connection::default()) else {
+        return Vec::new();
+    };
+    let refuses = |sshd: &Effective| !refusals_by(user, groups, sshd).is_empty();
+    let ways = sshd.ways(user).into_iter();
+    let mut others = ways.filter_map(|way| sshd.ask(user, &way.connection?).ok());
+    match others.all(|there| refuses(&there)) {
+        true => refusals_by(user, groups, &usual),
+        false => Vec::new(),
+    }
+}
+
+fn refusals_by(user: &str, groups: &[&str], sshd: &Effective) -> Vec<Check> {
+    let mut found = Vec::new();
+    let mut warn = |why: String, fix: String| {
+        let why = format!("sshd does not let a key of '{user}' in: {why}");
+        found.push(Check::warning(format!("{user}: sshd"), why, fix));
+    };
+    let in_match =
+        |setting: &str| format!("set '{setting}' in a 'Match User {user}' block of sshd_config");
+    if sshd.values("pubkeyauthentication").next() == Some("no") {
+        warn(
+            "PubkeyAuthentication is 'no'".to_owned(),
+            in_match("PubkeyAuthentication yes"),
+        );
+    }
+    let methods = patterns(sshd, "authenticationmethods");
+    let is_enough = |method: &&str| matches!(*method, "any" | "publickey");
+    if !methods.is_empty() && !methods.iter().any(is_enough) {
+        warn(
+            format!("AuthenticationMethods '{}' needs more", methods.join(" ")),
+            in_match("AuthenticationMethods publickey"),
+        );
+    }
+    let is_user = |pattern: &str, is_denied: bool| match pattern.split_once('@') {
+        None => matches(pattern, user),
+        // What it allows is allowed from some host, and what it denies is not denied from all.
+        Some((name, hosts)) => matches(name, user) && (!is_denied || hosts == "*"),
+    };
+    let is_group = |pattern: &str, _| groups.iter().any(|group| matches(pattern, group));
+    type Fits<'a> = &'a dyn Fn(&str, bool) -> bool;
+    let own = format!("'{user}'");
+    let of_groups = format!("one of its groups ({})", groups.join(" "));
+    let lists: [(&str, &str, Fits<'_>, &str); 2] = [
+        ("DenyUsers", "AllowUsers", &is_user, &own),
+        ("DenyGroups", "AllowGroups", &is_group, &of_groups),
+    ];
+    for (deny, allow, fits, missing) in lists {
+        for pattern in patterns(sshd, &deny.to_ascii_lowercase()) {
+            if fits(pattern, true) {
+                warn(
+                    format!("{deny} has '{pattern}'"),
+                    format!("remove '{pattern}' from {deny} in sshd_config"),
+                );
+            }
+        }
+        let keyword = allow.to_ascii_lowercase();
+        let allowed = patterns(sshd, &keyword);
+        if !allowed.is_empty() && !allowed.iter().any(|pattern| fits(pattern, false)) {
+            warn(
+                format!("{allow} does not have {missing}"),
+                format!("add {missing} to {allow} in sshd_config"),
+            );
+        }
+    }
+    found
+}
+
+/// sshd writes one pattern on each line, or all on one.
+fn patterns<'a>(sshd: &'a Effective, keyword: &'a str) -> Vec<&'a str> {
+    sshd.values(keyword)
+        .flat_map(str::split_whitespace)
+        .filter(|pattern| !pattern.eq_ignore_ascii_case("none"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::report::whys;
+
+    #[test]
+    fn ends_of_shadow_are_named() {
+        // 20000 is 2024-10-04.
+        let cases: [(&str, bool, &[&str]); 11] = [
+            ("a:*:19990:0:99999:7:::", true, &[]),
+            ("a:*:19990::::::", true, &[]),
+            ("a:*:19990:0:-1:7:-1:-1:", true, &[]),
+            ("b:*:19990:0:90:7:::", true, &[]),
+            (
+                "a:*:19990:0:90:7:::",
+                true,
+                &["the password of 'a' expires after 2024-12-23"],
+            ),
+            ("a:x:19990:0:90:7:::", false, &[]),
+            (
+                "a:x:19900:0:90:7:::",
+                false,
+                &["the password of 'a' expired after 2024-09-24"],
+            ),
+            (
+                "a:*:19990:0:99999:7::20000:",
+                true,
+                &["the account 'a' ended on 2024-10-04"],
+            ),
+            (
+                "a:*:19990:0:99999:7::20001:",
+                true,
+                &["the account 'a' ends on 2024-10-05"],
+            ),
+            (
+                "a:x:0:0:99999:7:::",
+                false,
+                &["sshd asks 'a' for a new password"],
+            ),
+            (
+                "a:*:19900:0:90:7:30:20019:",
+                true,
+                &["the account 'a' ends on", "the password of 'a' expired"],
+            ),
+        ];
+        for (line, is_locked, expect) in cases {
+            let aging = Aging::parse(&format!("root:*:0:0:1:7::1:\n{line}\n"), "a");
+            let found = whys(&ends_after("a", &aging, is_locked, 20_000));
+            assert_eq!(found.len(), expect.len(), "{line}: {found:?}");
+            for (found, expect) in found.iter().zip(expect) {
+                assert!(
+                    found.starts_with(&format!("warning: {expect}")),
+                    "{line}: {found}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_keep_a_key_out_are_named() {
+        let cases: [(&str, &[&str]); 22] = [
+            ("pubkeyauthentication yes\nauthenticationmethods any", &[]),
+            ("pubkeyauthentication no", &["PubkeyAuthentication"]),
+            (
+                "authenticationmethods publickey,password",
+                &["AuthenticationMethods"],
+            ),
+            (
+                "authenticationmethods publickey,publickey",
+                &["AuthenticationMethods"],
+            ),
+            ("authenticationmethods publickey,password publickey", &[]),
+            (
+                "allowusers admin\nallowusers bob",
+                &["AllowUsers does not have 'agent'"],
+            ),
+            ("allowusers admin agent", &[]),
+            ("allowusers a?en*", &[]),
+            ("allowusers agent@10.0.0.*", &[]),
+            ("allowusers bob@10.0.0.*", &["AllowUsers"]),
+            // sshd knows no '!' in a pattern of a user.
+            ("allowusers !bob", &["AllowUsers"]),
+            ("denyusers ag*", &["DenyUsers has 'ag*'"]),
+            ("denyusers agent@10.0.0.*", &[]),
+            ("denyusers agent@*", &["DenyUsers has 'agent@*'"]),
+            ("denyusers agentx\ndenyusers bob", &[]),
+            (
+                "allowgroups ssh-users",
+                &["AllowGroups does not have one of its groups (agent remit)"],
+            ),
+            ("allowgroups ssh-users\nallowgroups remit", &[]),
+            ("allowgroups rem*", &[]),
+            ("denygroups remit", &["DenyGroups has 'remit'"]),
+            ("denygroups none\nallowusers none", &[]),
+            // Each is asked for by itself.
+            ("allowusers agent\nallowgroups wheel", &["AllowGroups"]),
+            (
+                "denyusers agent\nallowusers bob",
+                &["DenyUsers", "AllowUsers"],
+            ),
+        ];
+        for (text, expect) in cases {
+            let sshd = Effective::parse(text);
+            let found = whys(&refusals_by("agent", &["agent", "remit"], &sshd));
+            assert_eq!(found.len(), expect.len(), "{text}: {found:?}");
+            for (found, expect) in found.iter().zip(expect) {
+                let expect = format!("warning: sshd does not let a key of 'agent' in: {expect}");
+                assert!(found.starts_with(&expect), "{text}: {found}");
+            }
+        }
+    }
+}
