@@ -17,6 +17,10 @@ import unittest
 from unittest import mock
 
 try:
+    import jinja2
+except ImportError:
+    jinja2 = None
+try:
     import tomllib
 except ImportError:
     # Python before 3.11, as in Ubuntu 22.04.
@@ -301,6 +305,25 @@ class Agent(Case):
         module = Module(dict(name=dict(default="alice"), key=dict(), state=dict(default="absent")), True)
         self.assertEqual(MODULES["remit_agent"].predicted(module, None, before), before)
         self.assertIn("stays a member", module.warnings[0])
+
+
+class Role(unittest.TestCase):
+    """The role install."""
+
+    @unittest.skipIf(jinja2 is None, "no jinja2")
+    def test_an_absent_agent_is_removed_whole_unless_another_key_of_it_is_present(self):
+        tasks = (COLLECTION.parent / "roles/install/tasks/main.yml").read_text()
+        task = tasks[tasks.index("name: Remove agents"):]
+        key = jinja2.Environment().from_string(re.search(r'^ +key: "(.*)"$', task, re.M)[1])
+        absent = dict(name="a", key="old", state="absent")
+        for others, expect in [
+            ([], "OMIT"),
+            ([dict(name="b", key="x")], "OMIT"),
+            ([dict(name="a", key="older", state="absent")], "OMIT"),
+            ([dict(name="a", key="new")], "old"),
+            ([dict(name="a", key="new", state="present")], "old"),
+        ]:
+            self.assertEqual(key.render(item=absent, remit_agents=others + [absent], omit="OMIT"), expect, others)
 
 
 class Examples(unittest.TestCase):
