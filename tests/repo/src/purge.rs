@@ -140,3 +140,31 @@ fn purge_names_private_directories_on_other_file_systems_and_keeps_their_journal
         assert_eq!(said.contains(&named), is_there, "{named}: {said}");
     }
 }
+
+/// Each slash of a journal may begin a path: a line of many slashes is no reason for a purge without an end.
+#[test]
+fn purge_ends_for_a_journal_with_very_many_paths_and_keeps_it() {
+    let root = std::env::temp_dir().join(format!("remit-purge-many-{}", std::process::id()));
+    let commits = root.join("var/lib/remit/commits");
+    let write = |path: &Path, bytes: &[u8]| {
+        fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    };
+    let line = |depth: usize| format!("\x01{}/file\x02", "/d".repeat(depth));
+    let many: String = (0..20).map(|more| line(1500 + more)).collect();
+    write(&commits.join("many/journal"), many.as_bytes());
+    // The end of a line that is longer than any path is looked at.
+    let long = format!("\x01{}/srv/other/file\x02", "x".repeat(9000));
+    write(&commits.join("long/journal"), long.as_bytes());
+    write(&root.join("srv/other/.remit-long/0"), b"old");
+    let purge = run_purge(&root);
+    let is_kept = ["many", "long"].map(|id| commits.join(id).join("journal").exists());
+    let _ = fs::remove_dir_all(&root);
+    let purge = purge.expect("a shell");
+    assert!(purge.status.success(), "{purge:?}");
+    let said = String::from_utf8_lossy(&purge.stderr).into_owned();
+    assert_eq!(is_kept, [true, true], "{said}");
+    let search = "commit many has too many paths to look at each. To find its private directories: find / -type d -name .remit-many";
+    assert!(said.contains(search), "{said}");
+    assert!(said.contains("srv/other/.remit-long"), "{said}");
+}
