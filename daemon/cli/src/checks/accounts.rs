@@ -18,7 +18,6 @@ use super::ssh::{self, SshdSettings};
 use super::{files, keys_in_other_accounts, login, privilege_escalation, started, writable_paths};
 use crate::enrollment::{self, Role};
 use crate::openssh::effective::{Answers, Effective};
-use crate::openssh::keys::blob;
 use crate::openssh::pattern::Connection;
 
 pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
@@ -28,6 +27,7 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
         let failure = Check::failure("members", why, "install the package again");
         return AccountChecks::unknown(failure, why);
     };
+    let admins = group_of(&runtime.admin_socket(), "remit-admin");
     let sshd = Answers::read();
     let accounts = AccountDatabase::read();
     let found = accounts.as_ref().map_err(ToString::to_string);
@@ -37,7 +37,12 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
         let is_agent = |account: &AccountFacts| {
             ssh::settings(account, &sshd).is_some_and(|sshd| ssh::starts_shim(account, &sshd))
         };
-        let found = accounts.find(clients, &enrolled, is_agent);
+        let approving = |account: &AccountFacts| {
+            let settings = ssh::settings(account, &sshd);
+            settings.map_or_else(BTreeSet::new, |sshd| approvers::own_keys(account, &sshd))
+        };
+        let groups = [Some(clients), admins];
+        let found = accounts.find(groups, &enrolled, is_agent, approving);
         Ok((accounts, found.map_err(|e| e.to_string())?))
     });
     let (accounts, found) = match found {
@@ -52,7 +57,6 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
             return AccountChecks::unknown(failure, &why);
         }
     };
-    let admins = group_of(&runtime.admin_socket(), "remit-admin");
     let guarded = files::guarded(own, runtime);
     let mut checks = agents::members(&found);
     checks.extend(found.records.iter().cloned());
@@ -64,13 +68,8 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
         checks.extend(writable_paths::checks(account, &guarded));
         by_ssh.extend(ssh);
     }
-    for (account, record) in &found.approvers {
-        let keys = || record.keys.iter().filter_map(|key| blob(key.as_bytes()));
-        let enrolled = match record.is_made {
-            true => EnrolledKeys::All,
-            false => EnrolledKeys::Only(keys().collect()),
-        };
-        by_ssh.extend(approver_checks(account, &enrolled, accounts, &sshd, &now));
+    for (account, enrolled) in &found.approvers {
+        by_ssh.extend(approver_checks(account, enrolled, accounts, &sshd, &now));
     }
     if by_ssh.is_empty() {
         by_ssh.push(match found.agents.is_empty() {

@@ -1,12 +1,15 @@
 //! Agent accounts, and what they can do without remit. An agent is an enrolled account. Other members of the socket's
-//! group are people, unless one of their keys starts mcp-shim: such a member was made an agent by hand.
+//! group are people, unless one of their keys starts mcp-shim: such a member was made an agent by hand. So it is with
+//! approvers, the group of the socket for administrators and keys that start the approver's command: a purge removes records.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::{fs, io};
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
+use super::approvers::EnrolledKeys;
 use super::login::Aging;
 use super::report::{Check, or_ok};
 use crate::checks::file_facts::Named;
@@ -21,6 +24,7 @@ pub struct AccountFacts {
     pub uid: u32,
     pub gid: u32,
     pub home: PathBuf,
+    pub comment: String,
     pub shell: PathBuf,
     pub groups: Vec<Named>,
     pub password: Password,
@@ -46,8 +50,10 @@ pub enum Password {
 #[derive(Debug)]
 pub struct Found {
     pub agents: Vec<AccountFacts>,
-    pub approvers: Vec<(AccountFacts, EnrolledAccount)>,
+    pub approvers: Vec<(AccountFacts, EnrolledKeys)>,
     pub people: Vec<String>,
+    /// Other members of the group of the admin socket: they can approve by their own logins.
+    pub admins: Vec<String>,
     /// Number of accounts beyond the bound, not checked.
     pub more: usize,
     pub records: Vec<Check>,
@@ -85,22 +91,26 @@ impl AccountDatabase {
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             home: user.dir,
+            comment: user.gecos.to_string_lossy().into_owned(),
             shell: user.shell,
             password,
         }))
     }
 
-    /// Finds the `enrolled` agents and approvers, and sorts other members of `gid` into agents and people by `is_agent`.
+    /// Finds the `enrolled` agents and approvers. Sorts other members of `clients` into agents and people by `is_agent`, and of
+    /// `admins` into approvers and people by the `approving` keys.
     pub fn find(
         &self,
-        gid: u32,
+        [clients, admins]: [Option<u32>; 2],
         enrolled: &[EnrolledAccount],
         is_agent: impl Fn(&AccountFacts) -> bool,
+        approving: impl Fn(&AccountFacts) -> BTreeSet<Vec<u8>>,
     ) -> io::Result<Found> {
         let mut found = Found {
             agents: Vec::new(),
             approvers: Vec::new(),
             people: Vec::new(),
+            admins: Vec::new(),
             more: 0,
             records: Vec::new(),
         };
@@ -109,7 +119,7 @@ impl AccountDatabase {
                 Some(account) if record.uid.is_none_or(|uid| uid == account.uid) => {
                     match record.role {
                         Role::Agent => found.agents.push(account),
-                        Role::Approver => found.approvers.push((account, record.clone())),
+                        Role::Approver => found.approvers.push((account, record.into())),
                     }
                 }
                 other => found
@@ -117,25 +127,55 @@ impl AccountDatabase {
                     .push(lost_account_check(record, other.is_some())),
             }
         }
+        let mut known: BTreeSet<String> = found.agents.iter().map(|one| one.name.clone()).collect();
+        for account in self.members(clients, &known, &mut found.more)? {
+            match is_agent(&account) {
+                true => found.agents.push(account),
+                false => found.people.push(account.name),
+            }
+        }
+        let others = found.approvers.iter().map(|(account, _)| account);
+        known.extend(
+            found
+                .agents
+                .iter()
+                .chain(others)
+                .map(|one| one.name.clone()),
+        );
+        for account in self.members(admins, &known, &mut found.more)? {
+            let keys = approving(&account);
+            if account.comment == Role::Approver.comment() {
+                found.approvers.push((account, EnrolledKeys::All));
+            } else if keys.is_empty() {
+                found.admins.push(account.name);
+            } else {
+                found.approvers.push((account, EnrolledKeys::Only(keys)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the members of a group but for the `known` ones, and counts those beyond the bound.
+    fn members(
+        &self,
+        gid: Option<u32>,
+        known: &BTreeSet<String>,
+        more: &mut usize,
+    ) -> io::Result<Vec<AccountFacts>> {
+        let Some(gid) = gid else {
+            return Ok(Vec::new());
+        };
         let mut members = first_group(&self.passwd, gid);
         if let Some(group) = Group::from_gid(Gid::from_raw(gid))? {
             members.extend(group.mem);
         }
         members.sort();
         members.dedup();
-        members.retain(|name| found.agents.iter().all(|agent| agent.name != *name));
-        found.more = members.len().saturating_sub(MOST);
-        for name in members.iter().take(MOST) {
-            // A member name without an account cannot connect.
-            let Some(account) = self.account(name)? else {
-                continue;
-            };
-            match is_agent(&account) {
-                true => found.agents.push(account),
-                false => found.people.push(account.name),
-            }
-        }
-        Ok(found)
+        members.retain(|name| !known.contains(name));
+        *more += members.len().saturating_sub(MOST);
+        // A member name without an account cannot connect.
+        let accounts = members.iter().take(MOST).map(|name| self.account(name));
+        accounts.filter_map(Result::transpose).collect()
     }
 }
 
@@ -216,6 +256,13 @@ pub fn members(found: &Found) -> Vec<Check> {
             format!("{people}: may connect; not enrolled, so not checked as agents"),
         ));
     }
+    if !found.admins.is_empty() {
+        let admins = found.admins.join(" ");
+        checks.push(Check::ok(
+            "administrators",
+            format!("{admins}: can approve by their own logins, which are not checked"),
+        ));
+    }
     if found.more > 0 {
         checks.push(Check::warning(
             "members",
@@ -223,7 +270,7 @@ pub fn members(found: &Found) -> Vec<Check> {
                 "{} of the accounts that may connect were not checked",
                 found.more
             ),
-            "getent group remit",
+            "getent group remit remit-admin",
         ));
     }
     checks
@@ -310,6 +357,7 @@ pub mod tests {
             uid: 1001,
             gid: 1001,
             home: "/home/agent".into(),
+            comment: String::new(),
             shell: "/bin/sh".into(),
             groups: groups.map(|(id, name)| Named::fake(*id, name)).collect(),
             password: Password::Locked,
@@ -333,6 +381,51 @@ pub mod tests {
         let passwd =
             "root:x:0:0::/root:/bin/sh\nagent:x:1001:990::/:/bin/sh\nb:x:990:1::/:/bin/sh\n\nx:y\n";
         assert_eq!(first_group(passwd, 990), ["agent"]);
+    }
+
+    #[test]
+    fn members_without_a_record_are_sorted_by_their_keys() {
+        let accounts = AccountDatabase {
+            passwd: "root:x:0:0::/root:/bin/sh\n".to_owned(),
+            shadow: Ok(String::new()),
+        };
+        let key = BTreeSet::from([vec![1]]);
+        // The groups of root, if a key starts mcp-shim, if one approves, and the lists that root is in.
+        let cases = [
+            ([Some(0), None], true, true, ["root", "", "", ""]),
+            ([Some(0), None], false, true, ["", "", "root", ""]),
+            ([None, Some(0)], false, true, ["", "root", "", ""]),
+            ([None, Some(0)], true, false, ["", "", "", "root"]),
+            ([Some(0), Some(0)], true, true, ["root", "", "", ""]),
+            ([Some(0), Some(0)], false, false, ["", "", "root", "root"]),
+            ([None, None], true, true, ["", "", "", ""]),
+        ];
+        for (groups, is_agent, is_approver, expect) in cases {
+            let approving = |_: &AccountFacts| match is_approver {
+                true => key.clone(),
+                false => BTreeSet::new(),
+            };
+            let found = accounts.find(groups, &[], |_| is_agent, approving).unwrap();
+            for (_, keys) in &found.approvers {
+                assert!(matches!(keys, EnrolledKeys::Only(only) if *only == key));
+            }
+            let approvers: Vec<&AccountFacts> = found.approvers.iter().map(|one| &one.0).collect();
+            let names = |accounts: Vec<&AccountFacts>| {
+                let names = accounts.into_iter().map(|one| one.name.clone());
+                names.filter(|name| name == "root").collect::<String>()
+            };
+            let only_root = |names: &[String]| {
+                let names = names.iter().filter(|name| *name == "root");
+                names.cloned().collect::<String>()
+            };
+            let is = [
+                names(found.agents.iter().collect()),
+                names(approvers),
+                only_root(&found.people),
+                only_root(&found.admins),
+            ];
+            assert_eq!(is, expect, "{groups:?} {is_agent} {is_approver}");
+        }
     }
 
     #[test]

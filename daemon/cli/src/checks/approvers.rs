@@ -7,10 +7,10 @@ use super::agents::AccountFacts;
 use super::file_facts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{Check, or_ok};
-use super::ssh;
-use crate::enrollment::Role;
+use super::ssh::{self, SshdSettings};
+use crate::enrollment::{EnrolledAccount, Role};
 use crate::openssh::effective::Effective;
-use crate::openssh::keys::{AuthorizedKey, KeyLine, lines};
+use crate::openssh::keys::{AuthorizedKey, KeyLine, blob, lines};
 
 /// Restricts every key to approving, including keys without options.
 const APPROVING_ALONE: &str =
@@ -24,6 +24,16 @@ pub enum EnrolledKeys {
     Only(BTreeSet<Vec<u8>>),
 }
 
+impl From<&EnrolledAccount> for EnrolledKeys {
+    fn from(record: &EnrolledAccount) -> Self {
+        let keys = || record.keys.iter().filter_map(|key| blob(key.as_bytes()));
+        match record.is_made {
+            true => Self::All,
+            false => Self::Only(keys().collect()),
+        }
+    }
+}
+
 impl EnrolledKeys {
     fn has(&self, key: &AuthorizedKey<'_>) -> bool {
         match self {
@@ -31,6 +41,24 @@ impl EnrolledKeys {
             Self::Only(blobs) => blobs.contains(&key.blob),
         }
     }
+}
+
+/// Returns the blobs of the account's keys that start the approver's command. A file that cannot be read has none.
+pub fn own_keys(account: &AccountFacts, settings: &SshdSettings) -> BTreeSet<Vec<u8>> {
+    let sshd = &settings.effective;
+    let mut found = BTreeSet::new();
+    for file in sshd.authorized_keys_files(&account.name, account.uid, &account.home) {
+        let bytes = file_facts::read_bytes(&file).ok().flatten();
+        for (_, line) in lines(&bytes.unwrap_or_default()) {
+            if let KeyLine::AuthorizedKey(key) = line {
+                let command = key.options.command().unwrap_or_default();
+                if String::from_utf8_lossy(command).contains("approver-shell") {
+                    found.insert(key.blob);
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Checks settings and keys, and returns the blobs of the keys.
@@ -173,6 +201,30 @@ mod tests {
         }
         let forced = "trustedusercakeys /etc/ca\nforcecommand /usr/bin/remit approver-shell";
         assert_eq!(found(forced, &made), [""; 0]);
+    }
+
+    #[test]
+    fn keys_of_the_approvers_command_are_found_without_a_record() {
+        let home = std::env::temp_dir().join(format!("remit-approver-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let other = KEY.replace("AAAAIAAB", "AAAAIBBB");
+        let text = format!("{} {KEY}\n{other}\n", Role::Approver.options());
+        std::fs::write(home.join("keys"), text).unwrap();
+        let account = AccountFacts {
+            home: home.clone(),
+            ..super::super::agents::tests::agent(&[])
+        };
+        let settings = |file: &str| SshdSettings {
+            answered: true,
+            effective: Effective::parse(&format!("authorizedkeysfile {file}")),
+            problem: None,
+        };
+        let own = own_keys(&account, &settings("keys"));
+        let none = own_keys(&account, &settings("missing"));
+        std::fs::remove_dir_all(&home).unwrap();
+        let blob = blob(KEY.split(' ').nth(1).unwrap().as_bytes());
+        assert_eq!(own, BTreeSet::from([blob.unwrap()]));
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn date(day: i64) -> String {
     time.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Warns of settings by which sshd refuses the keys of a member of these groups over every connection that it tells apart.
+/// Warns of settings by which sshd refuses the keys of a member of these groups over each kind of connection.
 pub fn refusals(user: &str, groups: &[&str], sshd: &Answers) -> Vec<Check> {
     // Another check reports an sshd that does not answer.
     let Ok(usual) = sshd.ask(user, &Connection::default()) else {
