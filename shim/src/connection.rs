@@ -4,11 +4,13 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Gid, Group};
 use remit_common::caps;
 use remit_common::frame::{self, FrameError, HEADER};
 use remit_common::refusal::{Code, Refusal};
@@ -43,13 +45,25 @@ impl From<ConnectError> for Refusal {
             )
             .object(socket.display().to_string())
             .by("permissions of the socket")
-            .lift("usermod -aG remit USER")
+            .lift(format!("usermod -aG {} USER", group_of(&socket)))
             .next("ask an administrator to add your user to the group of the socket; it counts from the next login on"),
             ConnectError::Absent(refusal)
             | ConnectError::Unavailable(refusal)
             | ConnectError::Refused(refusal) => refusal,
         }
     }
+}
+
+/// Returns the group that owns the socket, whatever remit.toml has.
+fn group_of(socket: &Path) -> String {
+    let Ok(facts) = std::fs::metadata(socket) else {
+        return "GROUP".to_owned();
+    };
+    let group = Group::from_gid(Gid::from_raw(facts.gid()));
+    group
+        .ok()
+        .flatten()
+        .map_or_else(|| facts.gid().to_string(), |group| group.name)
 }
 
 #[derive(Debug)]

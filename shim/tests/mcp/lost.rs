@@ -305,6 +305,7 @@ fn check_reports_refused_permission_of_socket() {
     let daemon = Daemon::silent();
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(daemon.socket(), mode).unwrap();
+    std::os::unix::fs::chown(daemon.socket(), None, Some(1)).unwrap();
     let program = env!("CARGO_BIN_EXE_mcp-shim");
     let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-bin-XXXXXX")).unwrap();
     let copy = dir.join("mcp-shim");
@@ -321,7 +322,9 @@ fn check_reports_refused_permission_of_socket() {
     let (status, _, stderr) = parts_of(output);
     assert_eq!(status, Some(77), "{stderr}");
     assert!(
-        stderr.contains("may not connect") && stderr.lines().count() == 1,
+        stderr.contains("may not connect")
+            && stderr.contains("usermod -aG daemon USER")
+            && stderr.lines().count() == 1,
         "{stderr}"
     );
 }

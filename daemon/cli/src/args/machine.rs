@@ -23,9 +23,9 @@ pub struct EnrollArgs {
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 
-    /// Group whose members may connect to the daemon
-    #[arg(long, value_name = "NAME", default_value = "remit")]
-    pub group: Name,
+    /// Group whose members may connect to the daemon [default: socket_group of remit.toml]
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<Name>,
 
     /// Whether agents may look at what only root sees; by default a terminal is asked once
     #[arg(long, value_name = "ANSWER")]
@@ -53,9 +53,9 @@ pub struct EnrollApproverArgs {
     #[arg(long, value_name = "TIME")]
     pub expires: Option<Expires>,
 
-    /// Group whose members may use the socket for administrators
-    #[arg(long, value_name = "NAME", default_value = "remit-admin")]
-    pub group: Name,
+    /// Group whose members may use the socket for administrators [default: admin_group of remit.toml]
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<Name>,
 
     /// Only print the line for authorized_keys
     #[arg(long)]

@@ -4,37 +4,43 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use nix::unistd::{Gid, Group};
 use remit_clients::Destination;
 use remit_common::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
 use super::enroll_inspect::{self as inspect, Inspects};
+use super::policy::group_words;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::enrollment::{
-    self, AccountWas, Change, Enrolled, KEY_FILE, PublicKey, Request, Role, Undo, Undone,
+    self, AccountWas, Change, Enrolled, KEY_FILE, Name, PublicKey, Request, Role, Undo, Undone,
 };
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
+const REMIT_TOML: &str = "/etc/remit/remit.toml";
+
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
+    let (group, no_access) = group(args.group.as_ref(), Role::Agent)?;
     if args.print {
         let line = enrollment::printed(Role::Agent, &key(&args.keyfile)?, args.expires.as_ref());
-        return print(context, line, args.user.as_str(), args.group.as_str());
+        return print(context, line, args.user.as_str(), group.as_str());
     }
     as_root("enroll")?;
     let key = key(&args.keyfile)?;
-    let enrolled = enrollment::enroll(&Request {
+    let mut enrolled = enrollment::enroll(&Request {
         role: Role::Agent,
         name: &args.user,
-        group: &args.group,
+        group: &group,
         key: &key,
         expires: args.expires.as_ref(),
         state: &args.state.state,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
-    let decided = inspect::decide(args, context.form == Form::Text);
+    enrolled.warnings.extend(no_access);
+    let decided = inspect::decide(args, &group, context.form == Form::Text);
     let inspects = decided
         .as_ref()
         .map_or(Inspects::NotAsked, |decided| *decided);
@@ -44,16 +50,63 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     match context.form {
         Form::Json => {
             let own = json!({ "client": client, "inspect": inspects.word() });
-            let (user, group) = (args.user.as_str(), args.group.as_str());
+            let (user, group) = (args.user.as_str(), group.as_str());
             output::json(&object(&enrolled, user, group, &refuses, own))?;
         }
         Form::Text => {
             let inspects = table::fact("inspect", inspects.sentence());
-            output::text(&(show(args, &enrolled, &client, &host) + &inspects))?;
+            output::text(&(show(args, &group, &enrolled, &client, &host) + &inspects))?;
         }
     }
     warn(&enrolled, &refuses);
     decided.map(|_| Exit::OK)
+}
+
+/// Returns the group of `--group`, or that of remit.toml, and a warning if its members may not connect.
+pub fn group(asked: Option<&Name>, role: Role) -> Result<(Name, Option<String>), Failure> {
+    choose_group(asked, role, group_words(Path::new(REMIT_TOML)))
+}
+
+fn choose_group(
+    asked: Option<&Name>,
+    role: Role,
+    words: Result<[String; 2], String>,
+) -> Result<(Name, Option<String>), Failure> {
+    let [clients, admins] = match (words, asked) {
+        (Ok(words), _) => words.map(|word| group_name(&word)),
+        // The daemon says what is wrong with that file.
+        (Err(_), Some(asked)) => return Ok((asked.clone(), None)),
+        (Err(why), None) => {
+            let text = format!("cannot read the group from '{REMIT_TOML}': {why}");
+            let refusal = Refusal::new(Code::InvalidArgs, text);
+            return Err(Failure::Machine(refusal.lift("--group NAME")));
+        }
+    };
+    let (setting, own) = match role {
+        Role::Agent => ("socket_group", clients),
+        Role::Approver => ("admin_group", admins),
+    };
+    match asked {
+        Some(asked) if asked.as_str() == own => Ok((asked.clone(), None)),
+        Some(asked) => {
+            let text = format!(
+                "members of group '{asked}' may not connect: {setting} in '{REMIT_TOML}' is '{own}'"
+            );
+            Ok((asked.clone(), Some(text)))
+        }
+        None => own.parse().map(|own| (own, None)).map_err(|error| {
+            let text =
+                format!("{setting} '{own}' in '{REMIT_TOML}' is no name of a group: {error}");
+            Failure::Machine(Refusal::new(Code::InvalidArgs, text).lift("--group NAME"))
+        }),
+    }
+}
+
+/// Returns the name of a group that remit.toml names by `#gid`, if it has one.
+fn group_name(word: &str) -> String {
+    let gid = word.strip_prefix('#').and_then(|gid| gid.parse().ok());
+    let group = gid.and_then(|gid| Group::from_gid(Gid::from_raw(gid)).ok().flatten());
+    group.map_or_else(|| word.to_owned(), |group| group.name)
 }
 
 /// Prints the line of a key, for people who enroll by hand.
@@ -147,7 +200,7 @@ fn change(enrolled: &Enrolled) -> &'static str {
     }
 }
 
-fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> String {
+fn show(args: &EnrollArgs, group: &Name, enrolled: &Enrolled, client: &str, host: &str) -> String {
     let user = &args.user;
     let mut lines = match enrolled.change {
         Change::Unchanged => format!("'{user}' was already enrolled with this key\n"),
@@ -159,7 +212,7 @@ fn show(args: &EnrollArgs, enrolled: &Enrolled, client: &str, host: &str) -> Str
             "existed before: it keeps its rights and files, and its shell reads them before mcp-shim starts"
         }
     };
-    lines += &facts(enrolled, from, args.group.as_str());
+    lines += &facts(enrolled, from, group.as_str());
     lines += &table::fact("try there", &format!("{client} --check"));
     lines += &table::fact(
         "configure",
@@ -338,6 +391,78 @@ mod tests {
             "line": "ssh",
         });
         assert_eq!(object, expect);
+    }
+
+    #[test]
+    fn group_is_that_of_the_settings() {
+        let words = |clients: &str, admins: &str| Ok([clients.to_owned(), admins.to_owned()]);
+        let cases = [
+            (
+                None,
+                words("agents", "ops"),
+                Role::Agent,
+                Ok(("agents", "")),
+            ),
+            (
+                None,
+                words("agents", "ops"),
+                Role::Approver,
+                Ok(("ops", "")),
+            ),
+            (None, words("#0", "ops"), Role::Agent, Ok(("root", ""))),
+            (
+                None,
+                words("#4123456789", "ops"),
+                Role::Agent,
+                Err("no name of a group"),
+            ),
+            (
+                None,
+                Err("bad".to_owned()),
+                Role::Agent,
+                Err("remit.toml': bad"),
+            ),
+            (Some("x"), Err("bad".to_owned()), Role::Agent, Ok(("x", ""))),
+            (
+                Some("agents"),
+                words("agents", "ops"),
+                Role::Agent,
+                Ok(("agents", "")),
+            ),
+            (
+                Some("remit"),
+                words("agents", "ops"),
+                Role::Agent,
+                Ok((
+                    "remit",
+                    "socket_group in '/etc/remit/remit.toml' is 'agents'",
+                )),
+            ),
+            (
+                Some("agents"),
+                words("agents", "ops"),
+                Role::Approver,
+                Ok(("agents", "admin_group in '/etc/remit/remit.toml' is 'ops'")),
+            ),
+        ];
+        for (asked, words, role, expect) in cases {
+            let asked: Option<Name> = asked.map(|name| name.parse().unwrap());
+            match (choose_group(asked.as_ref(), role, words.clone()), expect) {
+                (Ok((group, warning)), Ok((name, why))) => {
+                    assert_eq!(group.as_str(), name, "{words:?}");
+                    assert_eq!(warning.is_some(), !why.is_empty(), "{words:?}");
+                    assert!(warning.unwrap_or_default().ends_with(why), "{words:?}");
+                }
+                (Err(failure), Err(why)) => {
+                    let said = failure.sentence();
+                    assert!(
+                        said.contains(why) && said.contains("--group NAME"),
+                        "{said}"
+                    );
+                }
+                (found, _) => panic!("{asked:?} {words:?}: {:?}", found.is_ok()),
+            }
+        }
     }
 
     #[test]

@@ -2,45 +2,47 @@
 
 use serde_json::json;
 
-use super::enroll::{as_root, facts, host, key, object, print, refusals, warn};
+use super::enroll::{as_root, facts, group, host, key, object, print, refusals, warn};
 use crate::args::EnrollApproverArgs;
 use crate::client::admin_socket;
-use crate::enrollment::{self, AccountWas, Change, Enrolled, Role};
+use crate::enrollment::{self, AccountWas, Change, Enrolled, Name, Role};
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
 pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<Exit, Failure> {
+    let (group, no_access) = group(args.group.as_ref(), Role::Approver)?;
     if args.print {
         let line = enrollment::printed(Role::Approver, &key(&args.keyfile)?, args.expires.as_ref());
-        return print(context, line, args.user.as_str(), args.group.as_str());
+        return print(context, line, args.user.as_str(), group.as_str());
     }
     as_root(Role::Approver.verb())?;
     let key = key(&args.keyfile)?;
-    let enrolled = enrollment::enroll(&enrollment::Request {
+    let mut enrolled = enrollment::enroll(&enrollment::Request {
         role: Role::Approver,
         name: &args.user,
-        group: &args.group,
+        group: &group,
         key: &key,
         expires: args.expires.as_ref(),
         state: &args.state.state,
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
+    enrolled.warnings.extend(no_access);
     let refuses = refusals(admin_socket::check_configuration());
     let line = format!("ssh -t {}@{}", args.user, host());
     match context.form {
         Form::Json => {
             let own = json!({ "line": line });
-            let (user, group) = (args.user.as_str(), args.group.as_str());
+            let (user, group) = (args.user.as_str(), group.as_str());
             output::json(&object(&enrolled, user, group, &refuses, own))?;
         }
-        Form::Text => output::text(&show(args, &enrolled, &line))?,
+        Form::Text => output::text(&show(args, &group, &enrolled, &line))?,
     }
     warn(&enrolled, &refuses);
     Ok(Exit::OK)
 }
 
-fn show(args: &EnrollApproverArgs, enrolled: &Enrolled, line: &str) -> String {
+fn show(args: &EnrollApproverArgs, group: &Name, enrolled: &Enrolled, line: &str) -> String {
     let user = &args.user;
     let mut lines = match enrolled.change {
         Change::Unchanged => {
@@ -54,7 +56,7 @@ fn show(args: &EnrollApproverArgs, enrolled: &Enrolled, line: &str) -> String {
             "existed before: it keeps its rights, keys and files, and its shell reads them before remit starts"
         }
     };
-    lines += &facts(enrolled, account, args.group.as_str());
+    lines += &facts(enrolled, account, group.as_str());
     lines += &table::fact("can", "pending, show, approve, deny; nothing else");
     lines += &table::fact("try there", line);
     lines += &table::fact(

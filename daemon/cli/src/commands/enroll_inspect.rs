@@ -1,7 +1,7 @@
 //! Asks once whether agents may look at what only root sees, and grants that by the package's example, as a policy file.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use remit_common::refusal::{Code, Refusal};
 use super::enroll::refusals;
 use crate::args::{Answer, EnrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer};
+use crate::enrollment::Name;
 use crate::error::Failure;
 use crate::render::output;
 
@@ -27,6 +28,7 @@ pub enum Inspects {
     Granted,
     Declined,
     Decided,
+    OtherGroups,
     NotAsked,
 }
 
@@ -36,6 +38,7 @@ impl Inspects {
             Self::Granted => "granted",
             Self::Declined => "declined",
             Self::Decided => "was decided",
+            Self::OtherGroups => "not for this group",
             Self::NotAsked => "not asked",
         }
     }
@@ -47,16 +50,20 @@ impl Inspects {
             }
             Self::Declined => "not granted; the answer is in /etc/remit/policy.d/40-inspect.toml",
             Self::Decided => "decided before, in /etc/remit/policy.d/40-inspect.toml",
+            Self::OtherGroups => {
+                "not granted to this group: /etc/remit/policy.d/40-inspect.toml does not name it; \
+                 add it there, then: remit policy reload"
+            }
             Self::NotAsked => "not granted; 'remit enroll' with --inspect yes grants it",
         }
     }
 }
 
-pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
+pub fn decide(args: &EnrollArgs, group: &Name, may_ask: bool) -> Result<Inspects, Failure> {
     // A link to nothing decides, too.
     if fs::symlink_metadata(RULES).is_ok() {
         let text = fs::read(RULES).unwrap_or_default();
-        return decided(&text, args.inspect, args.group.as_str());
+        return decided(&text, args.inspect, group.as_str());
     }
     let answer = match args.inspect {
         Some(answer) => answer,
@@ -64,15 +71,11 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
             output::note(&format!(
                 "may agents of group '{}' look at what only root sees: open files of all processes, names and sizes in private \
                  directories, firewall rules, and a private file that somebody approves? {EXAMPLE} has the rules. [y/N]",
-                args.group
+                group
             ));
-            let mut line = String::new();
-            let length = io::stdin().read_line(&mut line).map_err(cannot_keep)?;
-            match line.trim() {
-                // The end of the input is no answer that is kept.
-                "" if length == 0 => return Ok(Inspects::NotAsked),
-                "y" | "Y" | "yes" => Answer::Yes,
-                _ => Answer::No,
+            match read_answer(io::stdin().lock()).map_err(cannot_keep)? {
+                Some(answer) => answer,
+                None => return Ok(Inspects::NotAsked),
             }
         }
         None => return Ok(Inspects::NotAsked),
@@ -80,7 +83,7 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
     match answer {
         Answer::No => write(&declined()).map(|()| Inspects::Declined),
         Answer::Yes => {
-            write(&rules(args.group.as_str()))?;
+            write(&rules(group.as_str()))?;
             match fault(admin_socket::check_configuration()) {
                 None => Ok(Inspects::Granted),
                 Some(why) => {
@@ -91,6 +94,21 @@ pub fn decide(args: &EnrollArgs, may_ask: bool) -> Result<Inspects, Failure> {
                     ))
                 }
             }
+        }
+    }
+}
+
+/// Asks again after another word. The end of the input is no answer that is kept.
+fn read_answer(mut input: impl BufRead) -> io::Result<Option<Answer>> {
+    loop {
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim().to_lowercase().as_str() {
+            "y" | "yes" => return Ok(Some(Answer::Yes)),
+            "" | "n" | "no" => return Ok(Some(Answer::No)),
+            _ => output::note("answer y or n"),
         }
     }
 }
@@ -108,7 +126,14 @@ fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects,
         (answer, kept) => answer != kept,
     };
     if !contradicts {
-        return Ok(Inspects::Decided);
+        // An empty file, or a link to nothing, declines, too.
+        let is_named = |text: &str| text.contains(&format!("\"%{group}\""));
+        let is_decided =
+            text.is_empty() || kept.is_some() || is_named(&String::from_utf8_lossy(text));
+        return Ok(match is_decided {
+            true => Inspects::Decided,
+            false => Inspects::OtherGroups,
+        });
     }
     let other = match kept {
         Some(Answer::Yes) => "grants it",
@@ -226,8 +251,39 @@ mod tests {
             assert!(why.contains("remit policy reload"), "{why}");
         }
         // Maybe an earlier release or an administrator wrote these.
-        let was = decided(b"# changed\n", Some(Answer::Yes), "agents").unwrap();
+        let was = decided(b"to = [\"%agents\"]\n", Some(Answer::Yes), "agents").unwrap();
         assert_eq!(was, Inspects::Decided);
+    }
+
+    #[test]
+    fn rules_for_other_groups_are_not_rules_for_this_one() {
+        for (text, answer, expect) in [
+            (rules("others"), Some(Answer::Yes), Inspects::OtherGroups),
+            (rules("others"), None, Inspects::OtherGroups),
+            (rules("agents"), Some(Answer::Yes), Inspects::Decided),
+            (declined(), None, Inspects::Decided),
+            (String::new(), Some(Answer::Yes), Inspects::Decided),
+        ] {
+            let was = decided(text.as_bytes(), answer, "agents").unwrap();
+            assert_eq!(was, expect, "{answer:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_yes_or_no() {
+        for (input, expect) in [
+            ("y\n", Some(Answer::Yes)),
+            ("Yes\n", Some(Answer::Yes)),
+            (" YES \n", Some(Answer::Yes)),
+            ("\n", Some(Answer::No)),
+            ("No\n", Some(Answer::No)),
+            ("sure\nyes\n", Some(Answer::Yes)),
+            ("sure\n", None),
+            ("", None),
+        ] {
+            let answer = read_answer(input.as_bytes()).unwrap();
+            assert_eq!(answer, expect, "{input:?}");
+        }
     }
 
     /// The test runs itself with a limit of the size of files, which ends a write as a full disk does.

@@ -37,7 +37,6 @@ pub struct Enrolled {
 /// Gives a key its access. After an error the completed steps stay recorded and are not repeated.
 pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     check_group(request.role, request.group)?;
-    let expires = request.expires.map(enrollment::resolve).transpose()?;
     let store = Store::open(request.state)?;
     let name = request.name;
     let role = request.role;
@@ -50,8 +49,12 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
         home,
         void,
     } = find_account(request, &store)?;
-    // Only an explicit `--expires` removes or changes an expiry.
-    let expires = expires.unwrap_or_else(|| record.end_of(&request.key.base64));
+    // Only an explicit `--expires` removes or changes an expiry. The same one again is no change, also after it.
+    let kept = record.end_of(&request.key.base64);
+    let expires = match request.expires {
+        Some(expires) => enrollment::resolve(expires, kept)?,
+        None => kept,
+    };
     let groups = match &found {
         Some(account) => account
             .judge(role, name, request.group)
@@ -76,7 +79,11 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     if found.is_none() {
         key.refuse_leftover_keys(&account, void.as_ref())?;
     }
-    let warnings = check_bypasses(request)?;
+    let mut warnings = check_bypasses(request)?;
+    let now = enrollment::now()?;
+    if let Some(end) = expires.filter(|end| end.is_over(now)) {
+        warnings.push(format!("the key has expired: its end was {end}"));
+    }
     if expires.is_some() && !effective::reads_utc() {
         let text = "this machine's sshd is older than OpenSSH 9.2 and may ignore the end of a key";
         return Err(

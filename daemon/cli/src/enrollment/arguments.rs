@@ -53,6 +53,10 @@ impl fmt::Display for ExpiryError {
 impl std::error::Error for ExpiryError {}
 
 impl End {
+    pub fn is_over(self, now: u64) -> bool {
+        self.0 <= now
+    }
+
     pub fn json(self) -> String {
         units::time(self.0).replace(" UTC", "Z")
     }
@@ -110,10 +114,11 @@ impl FromStr for Expires {
 }
 
 impl Expires {
-    /// Resolves the moment. `now` is in seconds since 1970; Fails if it has passed or is too far away.
+    /// Resolves the moment. `now` is in seconds since 1970; Fails if it has passed or is too far away, unless it is the `kept` one.
     pub fn at<E>(
         &self,
         now: u64,
+        kept: Option<End>,
         unix: impl FnOnce(&str) -> Result<u64, E>,
     ) -> Result<Result<Option<End>, ExpiryError>, E> {
         let at = match self {
@@ -123,6 +128,7 @@ impl Expires {
             Self::After(seconds) => now.saturating_add(*seconds),
         };
         Ok(match at {
+            at if kept == Some(End(at)) => Ok(kept),
             at if at <= now => Err(ExpiryError::Past),
             at if at > now.saturating_add(LONGEST) => Err(ExpiryError::TooFar),
             at => Ok(Some(End(at))),
@@ -215,12 +221,16 @@ mod tests {
     const NOW: u64 = 1_795_163_148;
 
     fn at(text: &str) -> Result<String, ExpiryError> {
+        after(text, None)
+    }
+
+    fn after(text: &str, kept: Option<End>) -> Result<String, ExpiryError> {
         let expires: Expires = text.parse()?;
         let unix = |text: &str| match format!("{}Z", text.replace(' ', "T")).parse() {
             Ok(Expires::Unix(at)) => Ok::<_, Infallible>(at.saturating_sub(3600)),
             other => panic!("{text}: {other:?}"),
         };
-        let Ok(at) = expires.at(NOW, unix);
+        let Ok(at) = expires.at(NOW, kept, unix);
         Ok(at?.map_or_else(|| "never".to_owned(), End::sshd))
     }
 
@@ -281,6 +291,22 @@ mod tests {
             ("99999999999999999999d", TooFar),
         ] {
             assert_eq!(at(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_kept_may_have_passed() {
+        let kept = Some(End(NOW - 148));
+        for (text, expect) in [
+            ("2026-11-20T08:23:20Z", Ok("20261120082320Z")),
+            ("2026-11-20T09:23:20", Ok("20261120082320Z")),
+            ("2026-11-20T08:23:21Z", Err(ExpiryError::Past)),
+            ("2026-11-20T08:23:19Z", Err(ExpiryError::Past)),
+        ] {
+            assert_eq!(after(text, kept), expect.map(str::to_owned), "{text}");
+        }
+        for (end, is_over) in [(NOW - 1, true), (NOW, true), (NOW + 1, false)] {
+            assert_eq!(End(end).is_over(NOW), is_over, "{end}");
         }
     }
 

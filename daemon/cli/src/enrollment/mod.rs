@@ -130,7 +130,8 @@ pub use role::Role;
 pub use undo::{Undo, Undone, unenroll};
 
 pub fn printed(role: Role, key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
-    let expires = expires.map(resolve).transpose()?.flatten();
+    let expires = expires.map(|expires| resolve(expires, None));
+    let expires = expires.transpose()?.flatten();
     Ok(authorized_keys_line::line(role, key, expires))
 }
 
@@ -147,13 +148,16 @@ pub struct Request<'a> {
     pub state: &'a Path,
 }
 
-/// Returns the expiry of a key. Fails if it has passed, or if this machine's clock has no such time.
-pub fn resolve(expires: &Expires) -> Result<Option<End>, Refused> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| Refused::new("the clock of this machine is before 1970"))?;
-    let at = expires.at(now.as_secs(), unix)?;
+/// Returns the expiry of a key. Fails if it has passed and is not the `kept` one, or if this machine's clock has no such time.
+fn resolve(expires: &Expires, kept: Option<End>) -> Result<Option<End>, Refused> {
+    let at = expires.at(now()?, kept, unix)?;
     at.map_err(|error| Refused::from(error).about("--expires"))
+}
+
+fn now() -> Result<u64, Refused> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map(|now| now.as_secs())
+        .map_err(|_| Refused::new("the clock of this machine is before 1970"))
 }
 
 fn unix(local: &str) -> Result<u64, Refused> {
@@ -175,12 +179,13 @@ mod tests {
 
     #[test]
     fn the_machine_tells_local_time() {
-        let soon = resolve(&"1d".parse().unwrap()).unwrap().unwrap();
-        let later = resolve(&"2d".parse().unwrap()).unwrap().unwrap();
-        assert_eq!(resolve(&"never".parse().unwrap()).unwrap(), None);
+        let resolved = |text: &str| resolve(&text.parse().unwrap(), None).unwrap();
+        let soon = resolved("1d").unwrap();
+        let later = resolved("2d").unwrap();
+        assert_eq!(resolved("never"), None);
         assert_ne!(soon, later);
         assert_eq!(unix("2030-01-01 00:00:00").unwrap() / 100_000_000, 18);
-        let past = resolve(&"2020-01-01".parse().unwrap()).unwrap_err();
+        let past = resolve(&"2020-01-01".parse().unwrap(), None).unwrap_err();
         assert_eq!(past.message, "--expires: it is in the past");
     }
 }
