@@ -293,6 +293,10 @@ class Agent(Case):
         module = types.SimpleNamespace(params=dict(name="bot", state="absent", key=None))
         self.assertFalse(MODULES["remit_agent"].predicted(module, None, before)["account"])
 
+    def test_the_group_is_that_of_the_socket(self):
+        with tempfile.NamedTemporaryFile() as socket:
+            self.assertEqual(MODULES["remit_agent"].socket_group(socket.name).gr_gid, os.stat(socket.name).st_gid)
+
     def test_an_account_that_remit_forgot_is_no_absent_agent(self):
         before = dict(account=True, enrolled=False, orphan=True, home="/home/bot", group=True, keys={})
         module = Module(dict(name=dict(default="bot"), key=dict(), state=dict(default="absent")), True)

@@ -103,6 +103,18 @@ DURATION = re.compile(r"([0-9]+[a-z]+)+")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
+def socket_group(socket="/run/remit/remit.sock"):
+    """Returns the group that enroll gives by default, which remit.toml may name; None if there is none."""
+    try:
+        return grp.getgrgid(os.stat(socket).st_gid)
+    except (OSError, KeyError):
+        pass
+    try:
+        return grp.getgrnam("remit")
+    except KeyError:
+        return None
+
+
 def found(module):
     """Returns what the host has of this agent. The record of enroll is docs/formats.md's 'enrolled accounts'."""
     name = module.params["name"]
@@ -118,10 +130,7 @@ def found(module):
         account = pwd.getpwnam(name)
     except KeyError:
         account = None
-    try:
-        group = grp.getgrnam("remit")
-    except KeyError:
-        group = None
+    group = socket_group()
     is_primary = group is not None and account is not None and account.pw_gid == group.gr_gid
     return dict(
         account=account is not None,
@@ -138,7 +147,7 @@ def found(module):
 
 def shown(state):
     """Returns a state as Ansible shows it in a difference."""
-    lines = ["account: %s" % state["account"], "in group remit: %s" % state["group"]]
+    lines = ["account: %s" % state["account"], "in the group of remit.sock: %s" % state["group"]]
     for key, expires in sorted(state["keys"].items()):
         end = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(expires)) if expires else "never"
         lines.append("key: %s, expires: %s" % (key, end))
@@ -171,7 +180,7 @@ def has_nothing_to_remove(module, remit, before):
         module.fail_json(msg="agent '%s' may still connect, and remit has no record of its enrollment: %s" % (name, way))
     if not before["enrolled"]:
         if before["group"]:
-            module.warn("'%s' was not enrolled by remit, and stays a member of group remit" % name)
+            module.warn("'%s' was not enrolled by remit, and stays a member of the group of remit.sock" % name)
         return True
     return module.params["key"] is not None and read_key(module, remit)[0] not in before["keys"]
 
