@@ -1,4 +1,4 @@
-//! Edits of files as clients write them: JSON of a tool call or a file, or a patch of several files; as the edits of
+//! Edits of files as clients write them: JSON of a tool call or a file, or [patches](split_patch); as the edits of
 //! `remit-plan`. And calls of commands that check a plan. Pure: names of accounts are asked of the caller.
 
 use std::str::FromStr;
@@ -8,6 +8,7 @@ use remit_plan::{Action, Edit, Edits, PlanPath, Replacement, Upload};
 use serde::{Deserialize, Serialize};
 
 use crate::What;
+pub use crate::patches::split_patch;
 
 /// The commands that plan, the second for files that the caller may not read, the third for what a job changed in a copy of
 /// the machine, and the ones that make and undo a plan.
@@ -242,127 +243,6 @@ pub fn keep(path: PlanPath) -> Edit {
     }
 }
 
-/// Splits a patch of several files, as diff(1) or git(1) makes it, into an edit for each. A path is the old name of the
-/// file; `a/` and `b/` before it are as git writes them.
-pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    let (mut edits, mut rest) = (Vec::new(), lines.as_slice());
-    while let Some(head) = rest.iter().position(|line| line.starts_with(b"--- ")) {
-        let (words, from) = rest.split_at_checked(head).unwrap_or((rest, &[]));
-        check_words(words)?;
-        let (names, hunks) = from.split_at_checked(2).ok_or("the patch is cut")?;
-        let length = hunks_length(hunks);
-        let (hunks, after) = hunks.split_at_checked(length).unwrap_or((hunks, &[]));
-        if length == 0 {
-            return Err("the patch has a file without a hunk ('@@ -1 +1 @@')".to_owned());
-        }
-        edits.push(file_patch(words, names, &hunks.concat())?);
-        rest = after;
-    }
-    check_words(rest)?;
-    match edits.is_empty() {
-        true => Err("the patch has no file ('--- NAME', '+++ NAME', '@@ -1 +1 @@')".to_owned()),
-        false => Ok(edits),
-    }
-}
-
-/// Returns how many lines the hunks at the beginning have, by their counts: a removed line can look like a file's name.
-fn hunks_length(lines: &[&[u8]]) -> usize {
-    let mut at = 0;
-    while let Some((mut old, mut new)) = lines.get(at).and_then(|line| remit_plan::hunk_lines(line))
-    {
-        at += 1;
-        while old > 0 || new > 0 {
-            match lines.get(at).and_then(|line| line.first()) {
-                None => return at,
-                Some(b'-') => old = old.saturating_sub(1),
-                Some(b'+') => new = new.saturating_sub(1),
-                Some(b'\\') => {}
-                Some(_) => (old, new) = (old.saturating_sub(1), new.saturating_sub(1)),
-            }
-            at += 1;
-        }
-        at += usize::from(lines.get(at).is_some_and(|line| line.starts_with(b"\\")));
-    }
-    at
-}
-
-/// Refuses what git does to a file other than to its lines, and that an edit would not do.
-fn check_words(words: &[&[u8]]) -> Result<(), String> {
-    const NOT: [&str; 6] = [
-        "old mode",
-        "rename ",
-        "copy ",
-        "GIT binary",
-        "Binary ",
-        "Only in ",
-    ];
-    for line in words {
-        if let Some(not) = NOT.iter().find(|not| line.starts_with(not.as_bytes())) {
-            return Err(format!(
-                "a file of the patch has '{}', which a patch here cannot do",
-                not.trim_end()
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn file_patch(words: &[&[u8]], names: &[&[u8]], hunks: &[u8]) -> Result<Edit, String> {
-    let (old, new) = (name(names.first()), name(names.last()));
-    match (old, new) {
-        (b"/dev/null", new) => {
-            let bytes = remit_plan::patch(b"", hunks).map_err(|error| error.to_string())?;
-            let created = words
-                .iter()
-                .find_map(|line| line.strip_prefix(b"new file mode 100"));
-            let digits =
-                created.map(|digits| String::from_utf8_lossy(digits.trim_ascii()).into_owned());
-            Ok(Edit {
-                action: Action::Write(bytes),
-                mode: digits.as_deref().map(mode).transpose()?,
-                create_only: true,
-                ..keep(path(new)?)
-            })
-        }
-        (old, b"/dev/null") => Err(format!(
-            "the patch removes '{}'; use 'remove' for it",
-            String::from_utf8_lossy(old)
-        )),
-        (old, _) => Ok(Edit {
-            action: Action::Patch(hunks.to_vec()),
-            ..keep(path(old)?)
-        }),
-    }
-}
-
-/// Returns the name in a `---` or `+++` line; diff(1) writes a time after a tab.
-fn name<'a>(line: Option<&&'a [u8]>) -> &'a [u8] {
-    let line = line
-        .copied()
-        .and_then(|line| line.get(4..))
-        .unwrap_or_default();
-    let end = line
-        .iter()
-        .position(|byte| matches!(byte, b'\t' | b'\n' | b'\r'));
-    line.get(..end.unwrap_or(line.len())).unwrap_or_default()
-}
-
-fn path(name: &[u8]) -> Result<PlanPath, String> {
-    let shown = text::line(name, 4096);
-    if name.starts_with(b"\"") {
-        return Err(format!(
-            "{shown} is quoted by git; use 'write' or 'replace' for it"
-        ));
-    }
-    let from_git = name.strip_prefix(b"a").or_else(|| name.strip_prefix(b"b"));
-    let plain = match from_git {
-        Some(rest) if rest.starts_with(b"/") => rest,
-        _ => name,
-    };
-    PlanPath::new(plain).map_err(|error| format!("'{shown}' in the patch: {error}"))
-}
-
 #[must_use]
 pub fn encode(edits: Vec<Edit>) -> Vec<u8> {
     Edits { edits }.encode()
@@ -509,49 +389,6 @@ mod tests {
         ] {
             let error = edit(json).unwrap_err();
             assert!(error.contains(expect), "{json}: {error}");
-        }
-    }
-
-    #[test]
-    fn patch_of_several_files_is_split() {
-        // The first file has lines that look like names of files.
-        let text = "diff --git a/etc/a b/etc/a\nindex 1..2 100644\n--- a/etc/a\n+++ b/etc/a\n\
-                    @@ -1,2 +1,2 @@\n--- x\n+++ y\n z\n@@ -9 +9 @@\n-p\n+q\n\\ No newline at end of file\n\
-                    diff --git a/etc/b b/etc/b\nnew file mode 100755\nindex 0..1\n--- /dev/null\n+++ b/etc/b\n\
-                    @@ -0,0 +1 @@\n+#!/bin/sh\n\
-                    --- /srv/c c\t2026-01-01 00:00:00 +0000\n+++ /tmp/c\t2026\n@@ -1 +1 @@\n-a\n+b\n";
-        let edits = split_patch(text.as_bytes()).unwrap();
-        let paths: Vec<String> = edits.iter().map(|edit| edit.path.to_string()).collect();
-        assert_eq!(paths, ["/etc/a", "/etc/b", "/srv/c c"]);
-        let Action::Patch(first) = &edits[0].action else {
-            panic!("{edits:?}");
-        };
-        assert_eq!(
-            remit_plan::patch(b"-- x\nz\n1\n2\n3\n4\n5\n6\np\n", first).unwrap(),
-            b"++ y\nz\n1\n2\n3\n4\n5\n6\nq"
-        );
-        assert_eq!(edits[1].action, Action::Write(b"#!/bin/sh\n".to_vec()));
-        assert_eq!((edits[1].mode, edits[1].create_only), (Some(0o755), true));
-    }
-
-    #[test]
-    fn patch_that_does_more_than_lines_is_refused() {
-        let hunk = "@@ -1 +1 @@\n-a\n+b\n";
-        for (text, expect) in [
-            (String::new(), "no file"),
-            ("--- a/x\n".into(), "cut"),
-            ("--- a/x\n+++ b/x\n".into(), "without a hunk"),
-            (format!("--- x\n+++ x\n{hunk}"), "does not begin with '/'"),
-            (format!("--- \"/x\\n\"\n+++ /x\n{hunk}"), "quoted"),
-            (format!("--- /x\n+++ /dev/null\n{hunk}"), "use 'remove'"),
-            (format!("old mode 1\n--- /x\n+++ /x\n{hunk}"), "'old mode'"),
-            (
-                format!("--- /x\n+++ /x\n{hunk}Binary files a and b differ\n"),
-                "'Binary'",
-            ),
-        ] {
-            let error = split_patch(text.as_bytes()).unwrap_err();
-            assert!(error.contains(expect), "{text}: {error}");
         }
     }
 }

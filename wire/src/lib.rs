@@ -9,6 +9,7 @@ pub mod client;
 pub mod edits;
 pub mod host;
 pub mod outcome;
+mod patches;
 pub mod protocol;
 pub mod request_id {
     //! Request ids for runs without one, so that a run sent again remains the same job.

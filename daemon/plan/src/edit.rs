@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::PlanError;
-use crate::patch::{Overlaps, occurrences};
+use crate::patch::{Overlaps, occurrences, patch_file};
 use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source};
-use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PatchError, PlanPath, Upload, codec, patch, sha256};
+use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PatchError, PlanPath, Upload, codec, sha256};
 
 const MAGIC: &[u8] = b"remit edits 1\n";
 const NEW_FILE: Metadata = of_root(0o644);
@@ -202,8 +202,8 @@ impl Edit {
                 self.rewritten(found, replace(readable(found)?, list)?)
             }
             (Action::Patch(text), Some(found)) => {
-                let bytes = patch(readable(found)?, text).map_err(Problem::Patch)?;
-                self.rewritten(found, bytes)
+                let bytes = patch_file(self.path.name(), readable(found)?, text);
+                self.rewritten(found, bytes.map_err(Problem::Patch)?)
             }
             (Action::Remove, Some(found)) => {
                 if (self.mode, self.uid, self.gid) != (None, None, None) {

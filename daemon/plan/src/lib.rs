@@ -66,7 +66,7 @@ pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes
 pub use must_read::is_read;
 pub use of_packages::PackageNames;
 pub use packages::{Packages, packages};
-pub use patch::{PatchError, hunk_lines, patch};
+pub use patch::{PatchError, file_name, hunk_lines, patch};
 pub use path::{PathError, PlanPath};
 pub use path_tree::PathTree;
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
