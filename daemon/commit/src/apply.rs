@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{RenameFlags, renameat2};
-use remit_plan::{Change, Direction, Kind, Metadata, Movement, Reversal, Side, Stat};
+use remit_plan::{Change, Direction, Kind, LISTED, Metadata, Movement, Reversal, Side, Stat};
 use remit_sys::sys;
 
 use crate::failure::Failure;
@@ -106,7 +106,7 @@ impl Operation<'_> {
                 match self.held.as_ref().filter(|_| is_expected) {
                     Some(file) => {
                         set_metadata(file, to).map_err(fail)?;
-                        self.check_set(file, to)
+                        self.check_set(file, to, direction)
                     }
                     None => Err(Failure::changed(
                         self.entry,
@@ -148,10 +148,10 @@ impl Operation<'_> {
 
     /// Checks that the file which has got this owner and mode is the one that was compared: who could write to it before
     /// may not any more.
-    fn check_set(&self, file: &File, to: Metadata) -> Result<(), Failure> {
+    fn check_set(&self, file: &File, to: Metadata, direction: Direction) -> Result<(), Failure> {
         let fail = |error: io::Error| Failure::new(self.entry, &error);
-        if lists::stay(&self.entry.change, file).map_err(fail)? {
-            return Err(Failure::changed(self.entry, lists::LISTED));
+        if let Some(why) = lists::stay(&self.entry.change, direction, file).map_err(fail)? {
+            return Err(Failure::changed(self.entry, why));
         }
         if !self.entry.change.binds_bytes() {
             return Ok(());
@@ -317,7 +317,7 @@ impl Operation<'_> {
                                 if lists::stay_at_root(&file, now.meta, meta).map_err(fail)? =>
                             {
                                 set_metadata(&file, now.meta).map_err(fail)?;
-                                left(lists::LISTED)
+                                left(LISTED)
                             }
                             _ => Ok(()),
                         }
@@ -344,7 +344,7 @@ impl Operation<'_> {
         set_metadata(file, meta)?;
         // Asked only now, when the owner until now can make none any more.
         let why = match lists::stay_at_root(file, now.meta, meta)? {
-            true => lists::LISTED,
+            true => LISTED,
             false if is_same()? && is_free(file) => return Ok(None),
             false => "somebody opens it for writing",
         };

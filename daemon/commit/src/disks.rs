@@ -5,15 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::fstatfs;
 use nix::sys::statvfs::fstatvfs;
-use remit_plan::Entry;
+use remit_plan::{Entry, RENUMBERED, is_fat};
 use remit_sys::sys;
 
-use crate::renumbered::RENUMBERED;
 use crate::tree::{Operation, about};
-
-const EXFAT: FsType = FsType(0x2011_bab0);
 
 /// Fails if a file system is read-only. All files of one directory have one anchor, which is asked once.
 pub fn check_writable(operations: &[Operation<'_>]) -> Result<(), String> {
@@ -55,7 +52,7 @@ pub fn check(operations: &[Operation<'_>]) -> Result<(), String> {
     for (_, bytes, count, operation) in needed {
         let entry = operation.entry;
         let kind = fstatfs(&operation.anchor.fd).map_err(|error| about(entry, error))?;
-        if [MSDOS_SUPER_MAGIC, EXFAT].contains(&kind.filesystem_type()) {
+        if is_fat(kind.filesystem_type().0) {
             return Err(about(entry, RENUMBERED));
         }
         let disk = fstatvfs(&operation.anchor.fd).map_err(|error| about(entry, error))?;

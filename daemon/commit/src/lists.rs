@@ -1,43 +1,35 @@
-//! Access lists of what gets another owner: acl(5). chown(2) keeps them, and no page shows them.
+//! Access lists of what gets another owner or a wider mode: acl(5). chown(2) and chmod(2) keep them, and no page shows them.
 //! **Invariant:** nothing that a commit, an undo or a way back gives to root has a list of somebody else's choice: accounts in
-//! it would go on to write.
+//! it would go on to write. A commit gives no account of a list a right.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use remit_plan::{Change, Metadata};
+use remit_plan::{Change, Direction, Metadata};
 use remit_sys::sys;
-
-/// The journal has no list, so an undo could not give back one that was removed.
-pub const LISTED: &str = "it has an access list, which would stay with another owner: remove it with setfacl -b, then plan or undo again";
 
 /// Returns true if a new file takes over this attribute of the old one. The list of an owner who is not root goes with them.
 pub fn is_kept(name: &CStr, (old, new): (Metadata, Metadata)) -> bool {
-    old.uid == 0 || old.uid == new.uid || !sys::ACCESS_LISTS.contains(&name)
+    remit_plan::is_list_kept(old, new) || !sys::ACCESS_LISTS.contains(&name)
 }
 
-/// Returns true if a change of the owner alone would leave a list.
-pub fn stay(change: &Change, file: impl AsFd) -> io::Result<bool> {
-    match change {
-        Change::SetMetadata { base, meta } if base.stat.meta.uid != meta.uid => has_lists(file),
-        Change::Create { .. }
-        | Change::Replace { .. }
-        | Change::ReplaceKind { .. }
-        | Change::SetMetadata { .. }
-        | Change::Remove { .. } => Ok(false),
-    }
+/// Returns why the list of a path must not stay with its new owner or mode.
+pub fn stay(
+    change: &Change,
+    direction: Direction,
+    file: impl AsFd,
+) -> io::Result<Option<&'static str>> {
+    Ok(remit_plan::list_conflict(
+        change,
+        direction,
+        &sys::xattr_names(file)?,
+    ))
 }
 
 /// Returns true if what becomes root's again has a list: whoever had it meanwhile may have made that.
 pub fn stay_at_root(file: impl AsFd, now: Metadata, again: Metadata) -> io::Result<bool> {
-    Ok(again.uid == 0 && now.uid != 0 && has_lists(file)?)
-}
-
-fn has_lists(file: impl AsFd) -> io::Result<bool> {
-    let names = sys::xattr_names(file)?;
-    let mut names = names.split(|byte| *byte == 0);
-    Ok(names.any(|name| sys::ACCESS_LISTS.iter().any(|list| list.to_bytes() == name)))
+    Ok(again.uid == 0 && now.uid != 0 && remit_plan::has_list(&sys::xattr_names(file)?))
 }
 
 /// Returns the value of an attribute; of an access list without the rights that the mode has as well: chmod(2) sets them.

@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, futimens, utimensat};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, clock_gettime};
-use remit_plan::{Content, Entry, Metadata};
+use remit_plan::{Content, Entry, Metadata, is_dropped, is_taken, unkept};
 use remit_sys::sys;
 use sha2::{Digest, Sha256};
 
@@ -23,25 +23,8 @@ pub const CAPABILITY: &CStr = c"security.capability";
 /// In nanoseconds.
 const SECOND: i64 = 1_000_000_000;
 
-/// What a new file takes over from the one that it replaces.
-const COPIED: [&[u8]; 5] = [
-    b"user.",
-    // Properties: whether and how the file is compressed.
-    b"btrfs.",
-    b"system.posix_acl_access",
-    b"security.selinux",
-    b"security.SMACK64",
-];
-/// Of these, what the policy of the machine sets.
+/// Of the attributes that a new file takes over, what the policy of the machine sets.
 const LABELS: [&[u8]; 2] = [b"security.selinux", b"security.SMACK64"];
-/// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode.
-const DROPPED: [&[u8]; 4] = [
-    b"security.capability",
-    b"security.ima",
-    b"security.evm",
-    b"trusted.overlay.",
-];
-
 /// Writes the file of an operation in its slot. `contents` has its bytes at `range`; `taken` are attributes of the old file.
 pub fn write(
     operation: &Operation<'_>,
@@ -72,7 +55,7 @@ pub fn write(
         let own = attributes(&file)?;
         for name in own
             .keys()
-            .filter(|name| !taken.contains_key(*name) && !is_any(name, &DROPPED))
+            .filter(|name| !taken.contains_key(*name) && !is_dropped(name.to_bytes()))
         {
             sys::remove_xattr(&file, name)?;
         }
@@ -163,19 +146,13 @@ fn is_any(name: &CStr, list: &[&[u8]]) -> bool {
 
 /// Returns the attributes that a new file takes over, whose owner and mode change like this. Errors: one that cannot be kept.
 pub fn copied(attributes: &Attributes, metas: (Metadata, Metadata)) -> Result<Attributes, String> {
-    let unknown = attributes
-        .keys()
-        .find(|name| !is_any(name, &COPIED) && !is_any(name, &DROPPED));
-    if let Some(name) = unknown {
-        let name = name.to_string_lossy();
-        return Err(format!(
-            "it has the attribute '{}', which cannot be kept",
-            name.escape_debug()
-        ));
+    let mut names = attributes.keys().map(|name| name.to_bytes());
+    if let Some(why) = names.find_map(unkept) {
+        return Err(why);
     }
     let kept = attributes
         .iter()
-        .filter(|(name, _)| is_any(name, &COPIED) && lists::is_kept(name, metas));
+        .filter(|(name, _)| is_taken(name.to_bytes()) && lists::is_kept(name, metas));
     Ok(kept
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect())
@@ -185,7 +162,7 @@ pub fn copied(attributes: &Attributes, metas: (Metadata, Metadata)) -> Result<At
 /// path: a relabel of the machine sets both, and differently, because the old file has another path now.
 pub fn is_copied(now: &Attributes, old: &Attributes, metas: (Metadata, Metadata)) -> bool {
     let compared = |all: &Attributes| -> Attributes {
-        let is_set = |name: &CStr| !is_any(name, &DROPPED) && !is_any(name, &LABELS);
+        let is_set = |name: &CStr| !is_dropped(name.to_bytes()) && !is_any(name, &LABELS);
         let all = all.iter().filter(|(name, _)| is_set(name));
         all.map(|(name, value)| (name.clone(), lists::without_mode(name, value)))
             .collect()

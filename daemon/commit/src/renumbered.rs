@@ -8,12 +8,11 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use remit_plan::RENUMBERED;
 use remit_sys::sys;
 
 /// A file in a private directory of an overlay, between two calls of this process.
 pub const PROBE: &CStr = c"probe";
-pub const RENUMBERED: &str = "its file system gives files other inode numbers once it is mounted again (FAT, exFAT, or an overlay of several \
-                          file systems without 'xino=on'), so an undo would not know them; root can change it without remit";
 
 pub fn is_overlay(file: impl AsFd) -> io::Result<bool> {
     Ok(fstatfs(file)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC)

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, mkdirat};
-use remit_plan::{Change, Direction, Kind, Movement, New};
+use remit_plan::{Change, Direction, FIXED_DIRECTORY, Kind, Movement, New, is_fixed, too_long};
 use remit_sys::sys;
 
 use crate::disks;
@@ -17,20 +17,14 @@ use crate::link;
 use crate::lists;
 use crate::new_file;
 use crate::renumbered::is_overlay;
-use crate::tree::{Attributes, Look, Operation, about, attributes, hash, look, open_file};
-
-const FIXED: &str = "is immutable or append-only; see chattr(1)";
-const IMMUTABLE: u64 = libc::STATX_ATTR_IMMUTABLE as u64 | libc::STATX_ATTR_APPEND as u64;
-/// Bytes of the largest file that is compared by hash.
-const COMPARED: u64 = 1 << 30;
-const MOUNT_POINT: u64 = libc::STATX_ATTR_MOUNT_ROOT as u64;
+use crate::tree::{Attributes, Operation, about, attributes, hash, look, open_file};
 
 /// Compares a path with what the direction expects there, and takes a lease of a file that will leave it.
 pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), Failure> {
     let entry = operation.entry;
     let fail = |error: io::Error| Failure::new(entry, &error);
     if operation.is_in_fixed_directory(direction).map_err(fail)? {
-        return Err(Failure::changed(entry, format!("its directory {FIXED}")));
+        return Err(Failure::changed(entry, FIXED_DIRECTORY));
     }
     let found = operation.target().map_err(fail)?;
     let now = found.as_ref().map(|found| &found.stat);
@@ -47,7 +41,9 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         .filter(|_| direction == Direction::Commit);
     let is_mode = matches!(entry.change, Change::SetMetadata { .. });
     let is_bound = entry.change.binds_bytes();
-    obstacle(&found).map_or(Ok(()), |why| Err(Failure::changed(entry, why)))?;
+    if let Some(why) = found.obstacle() {
+        return Err(Failure::changed(entry, why));
+    }
     let Some(parent) = operation.parent.as_ref() else {
         return Ok(());
     };
@@ -59,8 +55,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         return Err(Failure::changed(entry, "it is another file"));
     }
     operation.attributes = attributes(&file).map_err(fail)?;
-    if lists::stay(&entry.change, &file).map_err(fail)? {
-        return Err(Failure::changed(entry, lists::LISTED));
+    if let Some(why) = lists::stay(&entry.change, direction, &file).map_err(fail)? {
+        return Err(Failure::changed(entry, why));
     }
     let own = operation
         .attributes
@@ -74,12 +70,8 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
     }
     // An undo of another mode does not depend on the bytes.
     let is_compared = found.stat.kind == Kind::File && (base.is_some() || is_bound || !is_mode);
-    if is_compared && found.stat.size > COMPARED {
-        let size = found.stat.size;
-        return Err(Failure::changed(
-            entry,
-            format!("it has {size} bytes; a plan changes files of at most {COMPARED} bytes"),
-        ));
+    if let Some(why) = too_long(found.stat.size).filter(|_| is_compared) {
+        return Err(Failure::changed(entry, why));
     }
     if is_compared {
         let known = expected.or(operation.sha256);
@@ -111,7 +103,7 @@ impl Operation<'_> {
         }
         for directory in self.parent.as_deref().into_iter().chain([&self.anchor.fd]) {
             let found = look(directory, c".")?;
-            if found.is_some_and(|found| found.attributes & IMMUTABLE != 0) {
+            if found.is_some_and(|found| is_fixed(found.attributes)) {
                 return Ok(true);
             }
         }
@@ -198,19 +190,6 @@ pub fn check_directories(
         }
     }
     Ok(())
-}
-
-pub fn obstacle(found: &Look) -> Option<String> {
-    match found {
-        Look { attributes, .. } if attributes & MOUNT_POINT != 0 => {
-            Some("a file system is mounted on it".to_owned())
-        }
-        Look { attributes, .. } if attributes & IMMUTABLE != 0 => Some(format!("it {FIXED}")),
-        Look { links, stat, .. } if *links > 1 && stat.kind == Kind::File => Some(format!(
-            "it has {links} names (hard links), and the others would stay as they are"
-        )),
-        Look { .. } => None,
-    }
 }
 
 pub fn lease(file: &File) -> Result<(), String> {

@@ -316,6 +316,12 @@ impl Operation<'_> {
     }
 }
 
+impl Look {
+    pub fn obstacle(&self) -> Option<String> {
+        remit_plan::obstacle(self.stat.kind, self.links.into(), self.attributes)
+    }
+}
+
 pub fn about(entry: &Entry, why: impl std::fmt::Display) -> String {
     format!("'{}': {why}", entry.path)
 }

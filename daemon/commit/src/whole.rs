@@ -10,7 +10,7 @@ use remit_plan::Direction::Undo;
 use remit_plan::{Change, Kind, New, OwnNames, Plan, whole};
 
 use crate::failure::Failure;
-use crate::stage::{check, obstacle};
+use crate::stage::check;
 use crate::tree::Operation;
 
 /// Mount points, as proc_pid_mountinfo(5) has them.
@@ -144,7 +144,7 @@ impl Operation<'_> {
             Some(found) if (found.stat.kind, found.stat.ino) != (Kind::Directory, self.inode) => {
                 changed("it is another file")
             }
-            Some(found) => match obstacle(&found) {
+            Some(found) => match found.obstacle() {
                 Some(why) => changed(&why),
                 None if mounts.are_in(entry.path.as_bytes()) => {
                     changed("a file system is mounted in it")

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use remit_plan::FileCapabilities;
+use remit_plan::{Change, FileCapabilities};
 use remit_sys::sys;
 
 use crate::bounds::ATTRIBUTES;
@@ -57,6 +57,12 @@ pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool
     Ok(has_overlay)
 }
 
+/// Fails if no commit makes the change of a path with the attributes that the host's has.
+pub fn check_change(change: &Change, old: BorrowedFd<'_>) -> Result<(), RefusalReason> {
+    let why = remit_plan::attribute_conflict(change, &listed(old)?);
+    why.map_or(Ok(()), |why| Err(RefusalReason::OldAttributes(why)))
+}
+
 /// Reads the capabilities of a file. In the namespace of a copy the kernel shows those of its root as version 2.
 pub fn capabilities(file: BorrowedFd<'_>) -> Result<Option<FileCapabilities>, RefusalReason> {
     let refused = || RefusalReason::Attribute(CAPABILITY.to_bytes().to_vec());
@@ -73,13 +79,17 @@ pub fn capabilities(file: BorrowedFd<'_>) -> Result<Option<FileCapabilities>, Re
     }
 }
 
+/// Returns the names of all attributes, each with its NUL.
+fn listed(fd: BorrowedFd<'_>) -> Result<Vec<u8>, RefusalReason> {
+    match sys::xattr_names(fd) {
+        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(Vec::new()),
+        listed => listed.map_err(|error| unreadable(&error)),
+    }
+}
+
 fn names(fd: BorrowedFd<'_>) -> Result<BTreeSet<CString>, RefusalReason> {
-    let listed = match sys::xattr_names(fd) {
-        Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Vec::new(),
-        listed => listed.map_err(|error| unreadable(&error))?,
-    };
     let mut names = BTreeSet::new();
-    for name in listed.split(|byte| *byte == 0) {
+    for name in listed(fd)?.split(|byte| *byte == 0) {
         let Ok(name) = CString::new(name) else {
             continue;
         };

@@ -44,6 +44,8 @@ pub enum RefusalReason {
     HardLinks(u64),
     Attribute(Vec<u8>),
     ManyAttributes,
+    /// With the attributes of the old file or directory no commit makes the change.
+    OldAttributes(String),
     MountPoint,
     /// The path of an entry cannot be this one: too deep, too long, reserved.
     Path(PathError),
@@ -141,6 +143,7 @@ impl fmt::Display for RefusalReason {
                 escape::in_quotes(name, SHOWN)
             ),
             Self::ManyAttributes => write!(f, "it has more than {ATTRIBUTES} extended attributes"),
+            Self::OldAttributes(why) => f.write_str(why),
             Self::MountPoint => f.write_str("a file system is mounted on it"),
             Self::Path(error) => write!(f, "{error}"),
             Self::Unreadable(errno) => write!(f, "cannot read it: {}", errno.desc()),

@@ -156,7 +156,9 @@ impl UpperStep<'_> {
         self.rules.check_base(&old.node)?;
         let base = old.base();
         if found == NodeDifference::Metadata {
-            return self.found.change(path, Change::SetMetadata { base, meta });
+            let change = Change::SetMetadata { base, meta };
+            attributes::check_change(&change, old.file.as_fd())?;
+            return self.found.change(path, change);
         }
         self.note_links(&path, &new.node);
         let content = content_of(&new);
@@ -165,6 +167,7 @@ impl UpperStep<'_> {
             content,
             meta,
         };
+        attributes::check_change(&change, old.file.as_fd())?;
         self.found.change(path, change)
     }
 
@@ -258,6 +261,7 @@ impl UpperStep<'_> {
             if base.stat.meta != meta {
                 self.rules.check_base(&node)?;
                 let change = Change::SetMetadata { base, meta };
+                attributes::check_change(&change, old.lower.as_fd())?;
                 self.found.change(path.clone(), change)?;
             }
         }

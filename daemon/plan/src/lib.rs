@@ -24,6 +24,7 @@ mod lines;
 mod lockout;
 mod login_programs;
 mod must_read;
+mod obstacles;
 mod of_packages;
 mod packages;
 mod patch;
@@ -64,6 +65,10 @@ pub use journal::{Journal, Phase, UndoMark};
 pub use kept::{KeptUndo, expired};
 pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes};
 pub use must_read::is_read;
+pub use obstacles::{
+    FIXED_DIRECTORY, LISTED, RENUMBERED, attribute_conflict, has_list, is_dropped, is_fat,
+    is_fixed, is_list_kept, is_mount_point, is_taken, list_conflict, obstacle, too_long, unkept,
+};
 pub use of_packages::PackageNames;
 pub use packages::{Packages, packages};
 pub use patch::{PatchError, file_name, hunk_lines, patch};

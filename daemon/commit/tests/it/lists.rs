@@ -24,6 +24,14 @@ fn moved_to(edit: Edit, uid: u32) -> Edit {
     }
 }
 
+/// A mode without rights that the list of [`put_listed`] does not let its accounts have.
+fn no_wider(edit: Edit) -> Edit {
+    Edit {
+        mode: Some(0o644),
+        ..edit
+    }
+}
+
 fn facts(relative: &str) -> Facts {
     tree()[&at(relative)].clone()
 }
@@ -58,10 +66,10 @@ fn new_bytes_for_another_owner_go_without_the_old_owners_list() {
     ] {
         put_listed(old);
         let before = facts("etc/a");
-        let id = done(&[moved_to(write("etc/a", "new"), new)]);
+        let id = done(&[no_wider(moved_to(write("etc/a", "new"), new))]);
         let made = facts("etc/a");
         assert_eq!(made.owner, (new, 4));
-        assert_eq!(made.mode & 0o7777, 0o664);
+        assert_eq!(made.mode & 0o7777, 0o644);
         assert_eq!(made.attributes[&b"user.note"[..]], b"x");
         assert_eq!(lists("etc/a").len(), usize::from(is_kept), "{old} {new}");
         undo(&id).is_done();
@@ -113,8 +121,32 @@ fn another_owner_of_a_listed_path_is_refused() {
 fn another_mode_or_group_leaves_the_list() {
     let _scene = Scene::new(Disk::Ext4);
     put_listed(1000);
-    done(&[moved_to(edit("etc/a", Action::Keep), 1000)]);
+    done(&[no_wider(moved_to(edit("etc/a", Action::Keep), 1000))]);
     assert_eq!(lists("etc/a").len(), 1);
+}
+
+/// The group's part of the mode is the mask of the list.
+#[test]
+fn wider_mode_gives_no_account_of_a_list_a_right() {
+    let _scene = Scene::new(Disk::Ext4);
+    for action in [Action::Keep, Action::Write(b"new".to_vec())] {
+        put_listed(0);
+        let wider = Edit {
+            mode: Some(0o664),
+            ..edit("etc/a", action)
+        };
+        let (input, old) = (plan(&[wider, write("etc/z", "new")]), tree());
+        commit(&input).is_refused("it has an access list, whose accounts would get the rights");
+        assert_eq!(tree(), old);
+    }
+    let before = facts("etc/a");
+    let narrow = Edit {
+        mode: Some(0o600),
+        ..edit("etc/a", Action::Keep)
+    };
+    let id = done(&[narrow]);
+    undo(&id).is_done();
+    assert_eq!(facts("etc/a"), before);
 }
 
 /// Whoever owned it between the commit and the undo.

@@ -99,6 +99,22 @@ fn hard_link_of_base_is_refused() {
     assert_eq!(extraction.equal, 1);
 }
 
+/// remit-commit would refuse it after its approval.
+#[test]
+fn another_owner_of_what_has_an_access_list_is_refused() {
+    let scene = Scene::with("", |lower| {
+        put(&lower.join("a"), b"x", 0o644, 0);
+        fs::create_dir(lower.join("d")).unwrap();
+        set_attribute(&lower.join("a"), "system.posix_acl_access", &access_list());
+        set_attribute(&lower.join("d"), "system.posix_acl_default", &access_list());
+    });
+    for name in ["a", "d"] {
+        chown(seen(name), Some(1000), None).unwrap();
+    }
+    let why = RefusalReason::OldAttributes(remit_plan::LISTED.to_owned());
+    scene.is_refused(&[("/a", why.clone()), ("/d", why)]);
+}
+
 #[test]
 fn special_file_of_the_host_cannot_change() {
     let scene = Scene::with("", |lower| {

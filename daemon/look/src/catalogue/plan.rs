@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 use std::thread;
@@ -16,16 +16,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use remit_common::caps;
 use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, Metadata, OLD_BYTES, PlanPath,
-    Planned, Problem, Stat,
+    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, OLD_BYTES, PlanPath, Planned,
+    Problem, too_long,
 };
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::capabilities::capabilities;
+use crate::catalogue::obstacles;
+use crate::catalogue::plan_path::{directory, kind, link, stat};
 use crate::text::{CANNOT, cannot_write, shown, unseen};
 
 /// Bytes that all bases together may have: they are read to be hashed.
@@ -110,10 +112,18 @@ impl<'a> Finder<'a> {
     }
 
     fn plan(&mut self, edit: &Edit) -> Result<Option<Planned>, String> {
+        let cannot = |why| format!("cannot edit '{}': {why}", edit.path);
         let found = self.answerable(edit).and_then(|()| self.find(edit));
-        let found = found.map_err(|why| format!("cannot edit '{}': {why}", edit.path))?;
-        let applied = edit.apply(found.as_ref());
-        applied.map_err(|error| error.to_string())
+        let applied = edit.apply(found.map_err(cannot)?.as_ref());
+        let planned = applied.map_err(|error| error.to_string())?;
+        if let Some(planned) = &planned {
+            let parent = directory(&edit.path, self.visibility).map_err(cannot)?;
+            let checked = parent.map_or(Ok(()), |parent| {
+                obstacles::check(&planned.entry, &parent, self.visibility)
+            });
+            checked.map_err(cannot)?;
+        }
+        Ok(planned)
     }
 
     /// An answer that depends on old bytes would tell them, one question after the other.
@@ -128,7 +138,7 @@ impl<'a> Finder<'a> {
 
     fn find(&mut self, edit: &Edit) -> Result<Option<Found>, String> {
         let path = &edit.path;
-        let Some(parent) = directory(path)? else {
+        let Some(parent) = directory(path, self.visibility)? else {
             return match self.created.contains(path.parent()) {
                 true => Ok(None),
                 false => Err("its directory does not exist; add a 'mkdir' of it".to_owned()),
@@ -154,7 +164,7 @@ impl<'a> Finder<'a> {
             (Kind::Symlink, Action::Remove | Action::Link(_)) => {
                 linked(name, &parent, &seen).map(Some)
             }
-            (Kind::Symlink, _) => Err(link(path.as_bytes(), &parent, name)),
+            (Kind::Symlink, _) => Err(link(path.as_bytes(), &parent, name, self.visibility)),
             (Kind::Directory, Action::Remove) => {
                 self.check_empty(path, &parent)?;
                 Ok(Some(without_bytes(&seen)))
@@ -211,7 +221,7 @@ impl<'a> Finder<'a> {
                 continue;
             }
             let size = before.st_size.unsigned_abs();
-            check_names(&before)?;
+            too_long(size).map_or(Ok(()), Err)?;
             let most = most_kept(&edit.action);
             let is_needed = matches!(edit.action, Action::Replace(_) | Action::Patch(_));
             if is_needed && size > most {
@@ -244,7 +254,7 @@ fn unread(path: &PlanPath, parent: &OwnedFd) -> Result<Found, String> {
     let opened = openat(parent, name, flags, Mode::empty());
     let file = File::from(opened.map_err(|errno| unseen(path.parent(), errno))?);
     let seen = settled(&file)?;
-    check_names(&seen)?;
+    too_long(seen.st_size.unsigned_abs()).map_or(Ok(()), Err)?;
     let is_file = kind(&seen) == Kind::File;
     is_file
         .then(|| without_bytes(&seen))
@@ -258,54 +268,6 @@ fn linked(name: &OsStr, parent: &OwnedFd, seen: &FileStat) -> Result<Found, Stri
     let sha256 = Some(remit_plan::sha256(&bytes));
     let (base, bytes) = (Base::new(stat, sha256), Some(bytes));
     Ok(Found { base, bytes })
-}
-
-fn check_names(seen: &FileStat) -> Result<(), String> {
-    let links = seen.st_nlink;
-    let why = format!("it has {links} names (hard links), and the others would stay as they are");
-    (links <= 1).then_some(()).ok_or(why)
-}
-
-/// Opens the directory of a path, through no link; `None` if it does not exist. openat2(2), the same, is refused to jobs.
-fn directory(path: &PlanPath) -> Result<Option<OwnedFd>, String> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut here = nix::fcntl::open("/", flags, Mode::empty())
-        .map_err(|errno| format!("cannot look at '/': {errno}"))?;
-    let (mut at, parent) = (0, path.parent());
-    for part in parent
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty())
-    {
-        let above = parent.get(..at.max(1)).unwrap_or(parent);
-        at += 1 + part.len();
-        let this = parent.get(..at).unwrap_or(parent);
-        let name = OsStr::from_bytes(part);
-        let next = match openat(&here, name, flags, Mode::empty()) {
-            Ok(next) => next,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(unseen(above, errno)),
-        };
-        let seen = fstat(&next).map_err(|errno| unseen(this, errno))?;
-        match kind(&seen) {
-            Kind::Directory => here = next,
-            Kind::Symlink => return Err(link(this, &here, name)),
-            Kind::File | Kind::Special => {
-                return Err(format!("'{}' is not a directory", shown(this)));
-            }
-        }
-    }
-    Ok(Some(here))
-}
-
-fn link(path: &[u8], parent: impl AsFd, name: &OsStr) -> String {
-    let to = readlinkat(parent, name).map_or_else(
-        |_| String::new(),
-        |to| format!(" to '{}'", shown(to.as_bytes())),
-    );
-    format!(
-        "'{}' is a symbolic link{to}; name the file that it leads to",
-        shown(path)
-    )
 }
 
 /// Bytes up to which an edit or its bundle needs the old file.
@@ -370,30 +332,5 @@ const fn without_bytes(seen: &FileStat) -> Found {
     Found {
         base: Base::new(stat(seen), None),
         bytes: None,
-    }
-}
-
-const fn kind(seen: &FileStat) -> Kind {
-    let format = SFlag::S_IFMT.bits() & seen.st_mode;
-    match format {
-        format if format == SFlag::S_IFREG.bits() => Kind::File,
-        format if format == SFlag::S_IFDIR.bits() => Kind::Directory,
-        format if format == SFlag::S_IFLNK.bits() => Kind::Symlink,
-        _ => Kind::Special,
-    }
-}
-
-const fn stat(seen: &FileStat) -> Stat {
-    Stat {
-        kind: kind(seen),
-        dev: seen.st_dev,
-        ino: seen.st_ino,
-        ctime_ns: seen.st_ctime as i128 * 1_000_000_000 + seen.st_ctime_nsec as i128,
-        size: seen.st_size.unsigned_abs(),
-        meta: Metadata {
-            mode: seen.st_mode & 0o7777,
-            uid: seen.st_uid,
-            gid: seen.st_gid,
-        },
     }
 }

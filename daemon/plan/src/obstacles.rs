@@ -1,0 +1,247 @@
+//! What keeps a commit from changing what is at a path, as statx(2) and listxattr(2) show it. The planner says it first, as far
+//! as it sees it; the commit decides. Pure.
+
+use crate::plan::{Change, Kind, Metadata};
+use crate::step::Direction;
+
+/// `STATX_ATTR_IMMUTABLE`, `STATX_ATTR_APPEND` and `STATX_ATTR_MOUNT_ROOT` of linux/stat.h.
+const FIXED: u64 = 0x10 | 0x20;
+const MOUNT_POINT: u64 = 0x2000;
+pub const FIXED_DIRECTORY: &str = "its directory is immutable or append-only; see chattr(1)";
+
+/// `MSDOS_SUPER_MAGIC` and `EXFAT_SUPER_MAGIC` of linux/magic.h.
+const FAT: [i64; 2] = [0x4d44, 0x2011_bab0];
+pub const RENUMBERED: &str = "its file system gives files other inode numbers once it is mounted again (FAT, exFAT, or an overlay of several \
+                              file systems without 'xino=on'), so an undo would not know them; root can change it without remit";
+
+/// Bytes of the largest file that is compared by hash.
+const COMPARED_BYTES: u64 = 1 << 30;
+
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+const DEFAULT_LIST: &[u8] = b"system.posix_acl_default";
+/// The journal has no list, so an undo could not give back one that was removed.
+pub const LISTED: &str = "it has an access list, which would stay with another owner: remove it with setfacl -b, then plan or undo again";
+/// The group's part of the mode is the mask of the list: acl(5).
+const WIDENED: &str = "it has an access list, whose accounts would get the rights that its group gets: use setfacl(1), or remove the list \
+                       with setfacl -b, then plan again";
+
+/// Attributes that a new file takes over from the one that it replaces.
+const TAKEN: [&[u8]; 5] = [
+    b"user.",
+    // Properties: whether and how the file is compressed.
+    b"btrfs.",
+    ACCESS_LIST,
+    b"security.selinux",
+    b"security.SMACK64",
+];
+/// What is bound to the old bytes, so that the kernel drops it at a write, or to the old inode, and the names that XFS has for
+/// access lists.
+const DROPPED: [&[u8]; 5] = [
+    b"security.capability",
+    b"security.ima",
+    b"security.evm",
+    b"trusted.overlay.",
+    b"trusted.SGI_ACL_",
+];
+
+/// Returns why no plan changes a path. `attributes`: `stx_attributes` of statx(2).
+#[must_use]
+pub fn obstacle(kind: Kind, links: u64, attributes: u64) -> Option<String> {
+    match () {
+        () if is_mount_point(attributes) => Some("a file system is mounted on it".to_owned()),
+        () if is_fixed(attributes) => {
+            Some("it is immutable or append-only; see chattr(1)".to_owned())
+        }
+        () if links > 1 && kind == Kind::File => Some(format!(
+            "it has {links} names (hard links), and the others would stay as they are"
+        )),
+        () => None,
+    }
+}
+
+/// Returns true for the type of a file system, as statfs(2) says it, that is FAT or exFAT.
+pub fn is_fat(kind: impl TryInto<i64>) -> bool {
+    kind.try_into().is_ok_and(|kind| FAT.contains(&kind))
+}
+
+#[must_use]
+pub const fn is_mount_point(attributes: u64) -> bool {
+    attributes & MOUNT_POINT != 0
+}
+
+/// Returns true if it is immutable or append-only.
+#[must_use]
+pub const fn is_fixed(attributes: u64) -> bool {
+    attributes & FIXED != 0
+}
+
+/// Returns why a file of this size cannot be compared.
+#[must_use]
+pub fn too_long(size: u64) -> Option<String> {
+    (size > COMPARED_BYTES).then(|| {
+        format!("it has {size} bytes; a plan changes files of at most {COMPARED_BYTES} bytes")
+    })
+}
+
+/// Returns why a path with these attributes cannot keep its access list. `names`: each ends with a NUL.
+#[must_use]
+pub fn list_conflict(change: &Change, direction: Direction, names: &[u8]) -> Option<&'static str> {
+    let has_access_list = || split(names).any(|name| name == ACCESS_LIST);
+    match change {
+        Change::SetMetadata { base, meta } if base.stat.meta.uid != meta.uid => {
+            has_list(names).then_some(LISTED)
+        }
+        // An undo gives back what the list had.
+        Change::SetMetadata { base, meta } | Change::Replace { base, meta, .. } => {
+            let (old, is_commit) = (base.stat.meta, direction == Direction::Commit);
+            let is_widened = meta.mode & !old.mode & 0o070 != 0 && is_list_kept(old, *meta);
+            (is_commit && is_widened && has_access_list()).then_some(WIDENED)
+        }
+        Change::Create { .. } | Change::ReplaceKind { .. } | Change::Remove { .. } => None,
+    }
+}
+
+/// Returns true if a file keeps its access list with new bytes. That of an owner who is not root goes with them.
+#[must_use]
+pub const fn is_list_kept(old: Metadata, new: Metadata) -> bool {
+    old.uid == 0 || old.uid == new.uid
+}
+
+#[must_use]
+pub fn has_list(names: &[u8]) -> bool {
+    split(names).any(|name| [ACCESS_LIST, DEFAULT_LIST].contains(&name))
+}
+
+/// Returns why new bytes cannot have an attribute of the old file.
+#[must_use]
+pub fn unkept(name: &[u8]) -> Option<String> {
+    let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
+    (!is_taken(name) && !is_dropped(name)).then(|| {
+        format!(
+            "it has the attribute '{}', which cannot be kept: remove it with setfattr -x, then plan again",
+            shown()
+        )
+    })
+}
+
+#[must_use]
+pub fn is_taken(name: &[u8]) -> bool {
+    TAKEN.iter().any(|start| name.starts_with(start))
+}
+
+#[must_use]
+pub fn is_dropped(name: &[u8]) -> bool {
+    DROPPED.iter().any(|start| name.starts_with(start))
+}
+
+/// Returns why a commit cannot make a change of a path with these attributes.
+#[must_use]
+pub fn attribute_conflict(change: &Change, names: &[u8]) -> Option<String> {
+    let listed = list_conflict(change, Direction::Commit, names).map(str::to_owned);
+    listed.or_else(|| match change {
+        Change::Replace { .. } => split(names).find_map(unkept),
+        Change::Create { .. }
+        | Change::ReplaceKind { .. }
+        | Change::SetMetadata { .. }
+        | Change::Remove { .. } => None,
+    })
+}
+
+fn split(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Base, Content, Source, Stat};
+
+    const LIST: &[u8] = b"user.x\0system.posix_acl_access\0";
+
+    fn changes(old: (u32, u32), new: (u32, u32)) -> [Change; 2] {
+        let meta = |(mode, uid)| Metadata { mode, uid, gid: 0 };
+        let stat = Stat {
+            kind: Kind::File,
+            dev: 1,
+            ino: 2,
+            ctime_ns: 3,
+            size: 4,
+            meta: meta(old),
+        };
+        let (base, meta) = (Base::new(stat, None), meta(new));
+        let content = Content {
+            size: 1,
+            sha256: [0; 32],
+            source: Source::Bundle,
+            capabilities: None,
+            mtime: None,
+        };
+        let replace = Change::Replace {
+            base,
+            content,
+            meta,
+        };
+        [Change::SetMetadata { base, meta }, replace]
+    }
+
+    #[test]
+    fn list_gives_its_accounts_no_right_with_a_mode() {
+        for (old, new, set, replaced) in [
+            ((0o644, 0), (0o664, 0), Some(WIDENED), Some(WIDENED)),
+            ((0o600, 0), (0o640, 0), Some(WIDENED), Some(WIDENED)),
+            ((0o644, 7), (0o654, 7), Some(WIDENED), Some(WIDENED)),
+            ((0o644, 0), (0o664, 7), Some(LISTED), Some(WIDENED)),
+            ((0o644, 7), (0o664, 0), Some(LISTED), None),
+            ((0o644, 7), (0o644, 0), Some(LISTED), None),
+            ((0o664, 0), (0o644, 0), None, None),
+            ((0o644, 0), (0o647, 0), None, None),
+        ] {
+            for (change, expect) in changes(old, new).iter().zip([set, replaced]) {
+                let found = list_conflict(change, Direction::Commit, LIST);
+                assert_eq!(found, expect, "{old:?} {new:?} {change:?}");
+                assert_eq!(list_conflict(change, Direction::Commit, b"user.x\0"), None);
+                let undone = list_conflict(change, Direction::Undo, LIST);
+                assert_eq!(undone, expect.filter(|why| *why == LISTED));
+            }
+        }
+        let [mode, _] = changes((0o644, 0), (0o664, 0));
+        let of_default = list_conflict(&mode, Direction::Commit, b"system.posix_acl_default\0");
+        assert_eq!(of_default, None);
+    }
+
+    #[test]
+    fn attribute_that_new_bytes_cannot_have_is_named() {
+        let [mode, bytes] = changes((0o644, 0), (0o600, 0));
+        let why = "it has the attribute 'trusted.x', which cannot be kept: remove it with setfattr -x, then plan again";
+        for (names, expect) in [
+            (&b""[..], None),
+            (
+                b"user.x\0security.ima\0trusted.overlay.y\0trusted.SGI_ACL_FILE\0",
+                None,
+            ),
+            (b"user.x\0trusted.x\0", Some(why)),
+        ] {
+            assert_eq!(attribute_conflict(&bytes, names).as_deref(), expect);
+            assert_eq!(attribute_conflict(&mode, names), None);
+        }
+    }
+
+    #[test]
+    fn obstacles_are_of_linux() {
+        let file = |links, attributes| obstacle(Kind::File, links, attributes).unwrap_or_default();
+        assert_eq!(file(1, 0x1800), "");
+        assert!(file(1, 0x10).contains("immutable") && file(1, 0x20).contains("append-only"));
+        assert!(file(1, 0x2000).contains("mounted on it"));
+        assert!(file(2, 0).contains("2 names (hard links)"));
+        assert_eq!(obstacle(Kind::Directory, 2, 0), None);
+        assert!(is_fat(0x4d44_i64) && is_fat(0x2011_bab0_i64) && !is_fat(0xef53_i64));
+        assert_eq!(too_long(COMPARED_BYTES), None);
+        assert!(
+            too_long(COMPARED_BYTES + 1)
+                .unwrap()
+                .contains("at most 1073741824 bytes")
+        );
+    }
+}
