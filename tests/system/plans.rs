@@ -470,7 +470,7 @@ fn what_was_shown_is_committed_and_undone() {
         "{text}"
     );
     assert!(
-        text.contains("symbolic link leads elsewhere")
+        text.contains("symbolic link gets another target")
             && text.contains("-releases/1\n+releases/2\n"),
         "{text}"
     );

@@ -19,6 +19,9 @@ pub(crate) const MANY_CUT: &str =
     "are cut on this page: an approval covers the parts that you have not read, too";
 /// After [`CUT`], of parts that [`crate::whole`] does not cut.
 pub(crate) const READ: &str = "; to read it: remit show --all";
+/// Risk of old bytes that are in no plan. Neither a page nor [`crate::whole`] has them.
+pub(crate) const OLD_HASHED: &str =
+    "the plan has old bytes by their hash alone: an approval covers what is removed of them, too";
 /// Part of the risk about arguments that the page lacks, before their hash.
 pub(crate) const ARGUMENTS_CUT: &str =
     "arguments are not shown; sha256 of all, each with a NUL byte after it: ";
@@ -163,7 +166,10 @@ pub fn is_cut(text: &str) -> bool {
 #[must_use]
 pub fn is_of_cut(risk: &str) -> bool {
     let end = risk.strip_suffix(READ).unwrap_or(risk);
-    end.ends_with(CUT) || end.ends_with(MANY_CUT) || risk.contains(ARGUMENTS_CUT)
+    risk == OLD_HASHED
+        || end.ends_with(CUT)
+        || end.ends_with(MANY_CUT)
+        || risk.contains(ARGUMENTS_CUT)
 }
 
 #[cfg(test)]

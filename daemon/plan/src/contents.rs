@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::plan::{Change, Content, Entry, New, Plan, Source};
+use crate::plan::{Change, Content, Entry, Kind, New, Plan, Source};
 use crate::{OLD_BYTES, SHOWN_OLD_BYTES, Upload, is_read};
 
 /// Size and hash of bytes.
@@ -38,15 +38,16 @@ impl Plan {
     }
 
     /// Returns the old bytes of each entry that a bundle has: all that an approver has to read, and of the others the shortest
-    /// up to [`SHOWN_OLD_BYTES`] in all. Those of uploads are not among them, because there is no diff. An undo needs none.
+    /// up to [`SHOWN_OLD_BYTES`] in all. No upload has some, because there is no diff. An undo needs none.
     #[must_use]
     pub fn shown_old(&self) -> Vec<Option<Named>> {
         let mut shown = Vec::with_capacity(self.entries().len());
         let mut others = Vec::new();
         for (at, entry) in self.entries().iter().enumerate() {
             let old = entry.change.readable_old();
+            let old = old.filter(|_| entry.change.uploaded().is_none());
             let is_read = old.is_some_and(|(size, _)| is_read(&entry.path, size));
-            if let Some(old) = old.filter(|_| !is_read && entry.change.uploaded().is_none()) {
+            if let Some(old) = old.filter(|_| !is_read) {
                 others.push((at, old));
             }
             shown.push(old.filter(|_| is_read));
@@ -97,6 +98,12 @@ impl Change {
         }
     }
 
+    /// Returns true for a link that leads where it led, of which the owner changes.
+    #[must_use]
+    pub(crate) fn keeps_target(&self) -> bool {
+        matches!(self, Self::Replace { base, content, .. } if base.stat.kind == Kind::Symlink && base.sha256 == Some(content.sha256))
+    }
+
     #[must_use]
     pub fn bundled(&self) -> Option<Content> {
         self.content()
@@ -143,6 +150,55 @@ impl Upload {
             source: Source::Upload,
             capabilities: None,
             mtime: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::PlanPath;
+    use crate::plan::{Base, Metadata, Stat};
+
+    /// An approver reads a setting of this length, and no upload has a diff.
+    #[test]
+    fn bundle_has_no_old_bytes_of_uploads() {
+        let meta = Metadata {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        for (path, source, expect) in [
+            ("/etc/app/a.conf", Source::Bundle, true),
+            ("/etc/app/a.conf", Source::Upload, false),
+            ("/srv/a", Source::Bundle, true),
+            ("/srv/a", Source::Upload, false),
+        ] {
+            let stat = Stat {
+                kind: Kind::File,
+                dev: 1,
+                ino: 2,
+                ctime_ns: 3,
+                size: 9,
+                meta,
+            };
+            let (base, sha256) = (Base::new(stat, Some([1; 32])), [2; 32]);
+            let content = Content {
+                size: 8,
+                sha256,
+                source,
+                capabilities: None,
+                mtime: None,
+            };
+            let change = Change::Replace {
+                base,
+                content,
+                meta,
+            };
+            let path = PlanPath::new(path).unwrap();
+            let plan = Plan::new(vec![Entry { path, change }]).unwrap();
+            assert_eq!(plan.shown_old()[0].is_some(), expect, "{plan:?}");
         }
     }
 }

@@ -344,7 +344,7 @@ impl fmt::Display for Risk {
             }
             Self::LineRemoved(account) => return write!(f, "'{account}' loses its line"),
             Self::Known => {
-                "it is closed to others, but the requester of this change can know its content"
+                "modes close it to others, but the requester of this change can know its content"
             }
             Self::More(count) => return write!(f, "{count} more such changes of accounts"),
         };

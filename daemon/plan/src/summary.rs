@@ -53,6 +53,7 @@ pub fn kinds(plan: &Plan) -> String {
                 New::Directory => 1,
                 New::Link(_) => 2,
             },
+            change if change.keeps_target() => 4,
             Change::Replace { .. } | Change::ReplaceKind { .. } => 3,
             Change::SetMetadata { .. } => 4,
             Change::Remove { .. } => 5,
@@ -79,8 +80,9 @@ fn of_entry(entry: &Entry) -> String {
             New::Directory => "new directory",
             New::Link(_) => "new symbolic link",
         },
+        change if change.keeps_target() => "same target",
         Change::Replace { base, .. } if base.stat.kind == Kind::Symlink => {
-            "symbolic link leads elsewhere"
+            "symbolic link gets a target"
         }
         Change::Replace { .. } => "other content",
         Change::ReplaceKind { base, .. } if base.stat.kind == Kind::Symlink => {
@@ -111,7 +113,7 @@ fn of_entry(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Content, Metadata, Source};
+    use crate::plan::{Base, Content, Metadata, Source, Stat};
     use crate::{PlanPath, sha256};
 
     fn new_file(path: &[u8], mode: u32, is_uploaded: bool) -> Entry {
@@ -154,6 +156,37 @@ mod tests {
         assert_eq!(summary(&plan, expect[0].len()), one);
         assert_eq!(summary(&plan, 0), "and 3 more");
         assert_eq!(kinds(&plan), "3 new files");
+    }
+
+    #[test]
+    fn link_that_gets_an_owner_keeps_its_target() {
+        let meta = |uid| Metadata {
+            mode: 0o777,
+            uid,
+            gid: 0,
+        };
+        for (old, what, kind) in [
+            (b"y", "same target", "1 other mode or owner"),
+            (b"z", "symbolic link gets a target", "1 other content"),
+        ] {
+            let stat = Stat {
+                kind: Kind::Symlink,
+                dev: 1,
+                ino: 2,
+                ctime_ns: 3,
+                size: 1,
+                meta: meta(0),
+            };
+            let mut entry = new_file(b"/a", 0o777, false);
+            entry.change = Change::Replace {
+                base: Base::new(stat, Some(sha256(old))),
+                content: entry.change.content().unwrap(),
+                meta: meta(33),
+            };
+            let plan = Plan::new(vec![entry]).unwrap();
+            let line = format!("'/a': {what}, mode 0777, owner 33:0");
+            assert_eq!((summary(&plan, 999), kinds(&plan)), (line, kind.to_owned()));
+        }
     }
 
     /// The quotes of a long path that is shortened stay, and no other path hides behind it.

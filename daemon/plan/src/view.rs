@@ -2,14 +2,17 @@
 
 use std::fmt::Write;
 
+use remit_common::calendar;
+
 use crate::capabilities::FileCapabilities;
 use crate::diff::{Tabs, diff, show};
 use crate::lines::TableChange;
 use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Source};
 use crate::{Plan, hex, sha256};
 
-/// Who may read them sees them on the page.
-const UNREAD: &str = "were not read for this plan; to see them: sudo remit show";
+const UNREAD: &str = "were not read for this plan";
+/// Who may read them sees them on the page, in a diff.
+const READ_THEM: &str = "; to see them: sudo remit show";
 /// Before the changes of lines, as [`TableChange`] has them.
 const ONLY_LINES: &str =
     "only these lines change (+ new, - removed, < before, > after; passwords stay):\n";
@@ -47,7 +50,7 @@ impl View<'_> {
             } => {
                 let size = new_bytes(content);
                 let gets = capabilities(None, content.capabilities);
-                format!("new file of {size}, {}{gets}", metadata(meta))
+                format!("new file of {size}, {}{gets}", metadata(meta)) + &self.written()
             }
             Change::Create {
                 new: New::Directory,
@@ -59,7 +62,12 @@ impl View<'_> {
             } => format!("new symbolic link, owner {}:{}", meta.uid, meta.gid),
             Change::Replace { base, meta, .. } if base.stat.kind == Kind::Symlink => {
                 let change = difference(base.stat.meta, meta);
-                format!("symbolic link leads elsewhere{change}")
+                match (self.entry.change.keeps_target(), base.sha256) {
+                    (true, _) => format!("symbolic link: {}", change.trim_start_matches(", ")),
+                    (false, Some(_)) => format!("symbolic link gets another target{change}"),
+                    // Nobody has read the old one.
+                    (false, None) => format!("symbolic link gets a target{change}"),
+                }
             }
             Change::Replace { base, meta, .. } if self.entry.change.is_of_lines() => {
                 let changes = TableChange::decode(self.new.unwrap_or_default());
@@ -80,7 +88,8 @@ impl View<'_> {
                     false => format!("{old} become {}", new_bytes(content)),
                 };
                 text.push_str(&difference(base.stat.meta, meta));
-                text + &capabilities(base.capabilities.known(), content.capabilities)
+                let gets = capabilities(base.capabilities.known(), content.capabilities);
+                text + &gets + &self.written()
             }
             Change::ReplaceKind { base, meta, .. } if base.stat.kind == Kind::File => {
                 let (old, own) = (bytes(base.stat.size), metadata(base.stat.meta));
@@ -115,30 +124,48 @@ impl View<'_> {
         }
     }
 
+    /// Returns the time of the last write that the commit gives the file, unless the old one is as new.
+    fn written(&self) -> String {
+        let time = self.entry.time(i64::MAX);
+        time.map_or_else(String::new, |time| {
+            match u64::try_from(time.div_euclid(1_000_000)) {
+                Ok(ms) => format!(", last written {}", calendar::utc(ms)),
+                Err(_) => ", last written before 1970".to_owned(),
+            }
+        })
+    }
+
     /// Returns true if it has a file whose old bytes neither the requester nor the reader of the page has read.
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        self.old.is_none() && self.entry.change.has_unread_base()
+        self.known_old().is_none() && self.entry.change.has_unread_base()
     }
 
-    /// Returns true if a longer diff than this shows more. What nobody has read or what was uploaded has a risk instead.
+    /// Returns true if a longer diff than this shows more.
     pub fn is_cut<'l>(&self, diff: impl Iterator<Item = &'l str>) -> bool {
-        let uploaded = self.entry.change.uploaded().is_some();
-        // There is no diff of an upload, and so no old bytes.
-        let old_of_upload = uploaded && self.old.is_none() && self.unknown_old().is_some();
-        let never_shown = [
-            self.is_unread(),
-            uploaded,
-            old_of_upload && !self.is_unread(),
-        ];
-        let never_shown = never_shown.into_iter().filter(|it| *it).count();
+        let has_upload = self.entry.change.uploaded().is_some();
+        let never_shown = usize::from(has_upload) + usize::from(self.unknown_old().is_some());
         // Only remit's words have this mark.
         diff.filter(|line| line.starts_with("[…")).count() > never_shown
     }
 
+    /// Returns true if no diff shows its old bytes, only their hash. What nobody has read or what was uploaded has a risk instead.
+    #[must_use]
+    pub fn hides_old(&self) -> bool {
+        let change = &self.entry.change;
+        let is_risk = change.has_unread_base() || change.uploaded().is_some();
+        !is_risk && self.unknown_old().is_some()
+    }
+
+    /// Returns the old bytes of its diff. There is none of an upload: all old lines would seem to be removed.
+    fn known_old(&self) -> Option<&[u8]> {
+        self.old.filter(|_| self.entry.change.uploaded().is_none())
+    }
+
     /// Returns the diff of the known bytes. A file and a link have a diff each: their bytes can be the same.
     fn diff_of_bytes(&self) -> Vec<u8> {
-        let (old, new) = (self.old.unwrap_or_default(), self.new.unwrap_or_default());
+        let old = self.known_old().unwrap_or_default();
+        let new = self.new.unwrap_or_default();
         let change = &self.entry.change;
         let was_link = change.base().map(|base| base.stat.kind) == Some(Kind::Symlink);
         let is_link = matches!(change.makes(), Some(New::Link(_)));
@@ -177,7 +204,7 @@ impl View<'_> {
             return self.diff(most, tabs);
         }
         let mut text = String::new();
-        for (which, content) in [("old", self.old), ("new", self.new)] {
+        for (which, content) in [("old", self.known_old()), ("new", self.new)] {
             if let Some(bytes) = content.filter(|bytes| !is_readable(bytes)) {
                 let (size, sha) = (bytes.len(), hex(&sha256(bytes)));
                 // Writing to a String cannot fail.
@@ -205,11 +232,16 @@ impl View<'_> {
         };
         let size = base.stat.size;
         match base.sha256.map(|sha| hex(&sha)) {
-            _ if self.old.is_some() => None,
+            _ if self.known_old().is_some() || self.entry.change.is_of_lines() => None,
             Some(sha) => Some(format!(
                 "[… {size} old bytes are not shown, sha256 {sha} …]\n"
             )),
-            None if base.is_unread() => Some(format!("[… {size} old bytes {UNREAD} …]\n")),
+            None if base.is_unread() && self.entry.change.uploaded().is_some() => {
+                Some(format!("[… {size} old bytes {UNREAD} …]\n"))
+            }
+            None if base.is_unread() => {
+                Some(format!("[… {size} old bytes {UNREAD}{READ_THEM} …]\n"))
+            }
             None => None,
         }
     }
@@ -320,6 +352,112 @@ mod tests {
             },
             sha256: (kind == Kind::File).then(|| sha256(bytes)),
             capabilities: OldCapabilities::Unread,
+        }
+    }
+
+    #[test]
+    fn chosen_time_of_a_file_is_in_its_line() {
+        for (path, mtime, expect) in [
+            (
+                "/srv/x.py",
+                Some(1_700_000_000_000_000_000),
+                ", last written 2023-11-14 22:13:20 UTC",
+            ),
+            ("/srv/x.py", Some(-1), ", last written before 1970"),
+            ("/srv/x.py", None, ""),
+            // The commit gives these its own time.
+            ("/etc/cron.d/x", Some(1), ""),
+            ("/etc/systemd/system/x.py", Some(1), ""),
+        ] {
+            let mut entry = replacement(b"xx", b"y");
+            entry.path = PlanPath::new(path).unwrap();
+            if let Change::Replace { content, .. } = &mut entry.change {
+                content.mtime = mtime;
+            }
+            let what = replaced(&entry, None, b"y").what();
+            assert_eq!(what, format!("2 bytes become 1 byte{expect}"), "{path}");
+            let (new, meta) = (New::File(entry.change.content().unwrap()), META);
+            entry.change = Change::Create { new, meta };
+            let what = replaced(&entry, None, b"y").what();
+            assert!(
+                what.ends_with(&format!("owner 0:0{expect}")),
+                "{path}: {what}"
+            );
+        }
+    }
+
+    #[test]
+    fn long_list_of_lines_is_cut() {
+        let text = "+a:1\n".repeat(999);
+        let mut entry = replacement(b"old", text.as_bytes());
+        if let Change::Replace { base, content, .. } = &mut entry.change {
+            (base.sha256, content.source) = (None, Source::Lines);
+        }
+        let view = replaced(&entry, None, text.as_bytes());
+        for (most, is_cut) in [(99, true), (9999, false)] {
+            assert_eq!(view.is_cut(view.diff(most, Tabs::Shown).lines()), is_cut);
+        }
+        assert!(!view.hides_old());
+    }
+
+    #[test]
+    fn link_leads_to_another_target_only_if_it_does() {
+        let target = sha256(b"x");
+        let owner = Metadata {
+            mode: 0o777,
+            uid: 33,
+            gid: 34,
+        };
+        for (old, expect) in [
+            (Some(target), "symbolic link: owner 0:0 becomes 33:34"),
+            (
+                Some(sha256(b"y")),
+                "symbolic link gets another target, owner 0:0 becomes 33:34",
+            ),
+            (None, "symbolic link gets a target, owner 0:0 becomes 33:34"),
+        ] {
+            let mut base = base(Kind::Symlink, b"x");
+            (base.sha256, base.stat.meta.mode) = (old, 0o777);
+            let mut entry = replacement(b"", b"x");
+            if let Change::Replace { content, .. } = entry.change {
+                let meta = owner;
+                entry.change = Change::Replace {
+                    base,
+                    content,
+                    meta,
+                };
+            }
+            assert_eq!(replaced(&entry, None, b"x").what(), expect);
+        }
+    }
+
+    #[test]
+    fn upload_has_no_diff_also_if_its_old_bytes_are_known() {
+        let mut entry = replacement(b"old\n", b"y\n");
+        for is_unread in [false, true] {
+            if let Change::Replace { base, content, .. } = &mut entry.change {
+                content.source = Source::Upload;
+                base.sha256 = base.sha256.filter(|_| !is_unread);
+            }
+            for old in [None, Some(&b"old\n"[..])] {
+                let view = View {
+                    entry: &entry,
+                    old,
+                    new: None,
+                };
+                for text in [view.diff(999, Tabs::Shown), view.brief(999, Tabs::Shown)] {
+                    let lines: Vec<&str> = text.lines().collect();
+                    assert!(lines[0].starts_with("[… 4 old bytes "), "{text}");
+                    assert!(
+                        lines[1].starts_with("[… 2 new bytes were uploaded"),
+                        "{text}"
+                    );
+                    assert_eq!(lines.len(), 2, "{text}");
+                    assert!(!text.contains("remit show"), "{text}");
+                    assert!(!view.is_cut(text.lines()) && !view.hides_old());
+                }
+                assert_eq!(view.is_unread(), is_unread);
+            }
         }
     }
 
@@ -487,6 +625,10 @@ mod tests {
             view(None).diff(999, Tabs::Shown),
             format!("[… 3 old bytes are not shown, sha256 {sha} …]\n@@ -0,0 +1 @@\n+y\n")
         );
+        // A longer diff does not show them either.
+        let text = view(None).diff(999, Tabs::Shown);
+        assert!(!view(None).is_cut(text.lines()) && view(None).hides_old());
+        assert!(!view(Some(b"old")).hides_old());
         assert_eq!(
             view(Some(b"old")).diff(999, Tabs::Shown),
             "@@ -1 +1 @@\n-old\n\\ No newline at end of file\n+y\n"

@@ -603,7 +603,7 @@ fn links_are_made_changed_and_shown() {
     assert_eq!(made.0, "new symbolic link, owner 0:0");
     assert_eq!(made.1, "@@ -0,0 +1 @@\n+releases/1\n");
     let changed = shown(to(b"releases/2"), Some(link_to(b"releases/1"))).unwrap();
-    assert_eq!(changed.0, "symbolic link leads elsewhere");
+    assert_eq!(changed.0, "symbolic link gets another target");
     assert_eq!(changed.1, "@@ -1 +1 @@\n-releases/1\n+releases/2\n");
     let removed = shown(edit("/srv/current", Action::Remove), Some(link_to(b"x"))).unwrap();
     assert_eq!(removed.0, "removed symbolic link");
@@ -1722,10 +1722,10 @@ fn content_beneath_a_new_directory_that_is_closed_is_known_to_its_requester() {
             old: None,
             new: entry.change.content().map(|_| &b"key"[..]),
         });
-        let known = "/srv/keys/a/b: it is closed to others, but the requester of this change can know its content";
+        let known = "/srv/keys/a/b: modes close it to others, but the requester of this change can know its content";
         let expect = Vec::from_iter(expect.then(|| known.to_owned()));
         let found = risk_sentences(views).into_iter();
-        let found: Vec<String> = found.filter(|risk| risk.contains("closed")).collect();
+        let found: Vec<String> = found.filter(|risk| risk.contains("close it")).collect();
         assert_eq!(found, expect, "{mode:o}");
     }
 }

@@ -111,9 +111,9 @@ fn edits() -> Vec<Edit> {
         ..write(name, text)
     };
     vec![
-        program("etc/new", "new", 5),
-        program("etc/given", "new", 0),
-        program("etc/owned", "new", 5),
+        program("etc/new.py", "new", 5),
+        program("etc/given.py", "new", 0),
+        program("etc/owned.py", "new", 5),
     ]
 }
 
@@ -122,12 +122,12 @@ fn prepare() {
         let _ = fs::remove_dir_all(at(directory));
         fs::create_dir(at(directory)).unwrap();
     }
-    put("etc/given", b"old", 0o755, 0);
-    put("etc/owned", b"old", 0o755, 0);
-    for name in ["etc/given", "etc/owned"] {
+    put("etc/given.py", b"old", 0o755, 0);
+    put("etc/owned.py", b"old", 0o755, 0);
+    for name in ["etc/given.py", "etc/owned.py"] {
         set_time(name, TimeSpec::new(-9, 0));
     }
-    give("etc/owned", BIND);
+    give("etc/owned.py", BIND);
 }
 
 fn set_time(name: &str, time: TimeSpec) {
@@ -144,14 +144,14 @@ fn content_has_its_capabilities_and_an_undo_gives_the_old_ones_back() {
             let old = tree();
             let input = planned(&edits(), new);
             commit(&input).is_done();
-            for name in ["etc/new", "etc/given", "etc/owned"] {
+            for name in ["etc/new.py", "etc/given.py", "etc/owned.py"] {
                 assert_eq!(own(name), new, "{disk:?} {name}");
                 let seen = fs::metadata(at(name)).unwrap();
                 assert_eq!((seen.mtime(), seen.mtime_nsec()), (-2, 500_000_000));
             }
             undo(&id_of(&input)).is_done();
             assert_eq!(tree(), old);
-            assert_eq!(own("etc/owned"), Some(BIND));
+            assert_eq!(own("etc/owned.py"), Some(BIND));
         }
     }
 }
@@ -169,14 +169,14 @@ fn new_file_has_no_time_of_the_plan_that_is_not_later() {
     ] {
         let _scene = Scene::new(MEMORY);
         prepare();
-        set_time("etc/given", TimeSpec::new(old.0, old.1));
+        set_time("etc/given.py", TimeSpec::new(old.0, old.1));
         let input = planned(&edits(), None);
         commit(&input).is_done();
         let seconds = |name: &str| fs::metadata(at(name)).unwrap().mtime();
-        assert_eq!((seconds("etc/new"), seconds("etc/owned")), (-2, -2));
-        assert!(seconds("etc/given") > 5, "{old:?}");
+        assert_eq!((seconds("etc/new.py"), seconds("etc/owned.py")), (-2, -2));
+        assert!(seconds("etc/given.py") > 5, "{old:?}");
         undo(&id_of(&input)).is_done();
-        assert_eq!(seconds("etc/given"), old.0);
+        assert_eq!(seconds("etc/given.py"), old.0);
     }
 }
 
@@ -189,21 +189,22 @@ fn new_file_has_no_time_of_the_plan_that_is_later_than_the_commit() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let later = i64::try_from((now() + day).as_nanos()).unwrap();
     commit(&planned_at(&edits(), None, later)).is_done();
-    for name in ["etc/new", "etc/given", "etc/owned"] {
+    for name in ["etc/new.py", "etc/given.py", "etc/owned.py"] {
         let seconds = u64::try_from(fs::metadata(at(name)).unwrap().mtime()).unwrap();
         assert!(seconds <= now().as_secs(), "{name}");
     }
 }
 
 #[test]
-fn file_of_a_unit_has_the_time_of_the_commit() {
+fn file_that_is_no_source_or_of_a_unit_has_the_time_of_the_commit() {
     let _scene = Scene::new(MEMORY);
     prepare();
     let names = [
-        "etc/systemd/system/a.service",
-        "lib/systemd/system/a.service.d/x.conf",
+        "etc/systemd/system/a.py",
+        "lib/systemd/system/a.service.d/x.py",
+        "etc/cron.d/backup",
     ];
-    let beside = ["etc/systemd.conf", "etc/new"];
+    let beside = ["etc/systemd.py", "etc/new.py"];
     for name in names {
         fs::create_dir_all(at(name).parent().unwrap()).unwrap();
     }
@@ -323,9 +324,9 @@ fn kill_at_each_step_leaves_old_or_new_capabilities() {
 #[test]
 fn other_capabilities_than_planned_are_a_conflict() {
     let changes: [(&str, &dyn Fn()); 4] = [
-        ("etc/given", &|| give("etc/given", RAW)),
-        ("etc/owned", &|| give("etc/owned", RAW)),
-        ("etc/owned", &|| take("etc/owned")),
+        ("etc/given.py", &|| give("etc/given.py", RAW)),
+        ("etc/owned.py", &|| give("etc/owned.py", RAW)),
+        ("etc/owned.py", &|| take("etc/owned.py")),
         ("etc/kept", &|| give("etc/kept", RAW)),
     ];
     for (name, change) in changes {
@@ -361,8 +362,8 @@ fn at_this_time(input: &[u8], change: &dyn Fn()) -> Vec<u8> {
 
 #[test]
 fn capabilities_that_somebody_changed_since_are_in_the_way_of_an_undo() {
-    for change in [&(|| take("etc/new")) as &dyn Fn(), &|| {
-        give("etc/new", BIND)
+    for change in [&(|| take("etc/new.py")) as &dyn Fn(), &|| {
+        give("etc/new.py", BIND)
     }] {
         let _scene = Scene::new(MEMORY);
         prepare();
@@ -370,18 +371,21 @@ fn capabilities_that_somebody_changed_since_are_in_the_way_of_an_undo() {
         commit(&input).is_done();
         change();
         let new = tree();
-        undo(&id_of(&input)).is_refused("etc/new': its capabilities have changed");
+        undo(&id_of(&input)).is_refused("etc/new.py': its capabilities have changed");
         assert_eq!(tree(), new);
         let undone = undo_partly(&id_of(&input));
         undone.is_done();
         assert!(
             undone
                 .text
-                .contains("etc/new': its capabilities have changed"),
+                .contains("etc/new.py': its capabilities have changed"),
             "{}",
             undone.text
         );
-        assert_eq!((own("etc/given"), own("etc/owned")), (None, Some(BIND)));
+        assert_eq!(
+            (own("etc/given.py"), own("etc/owned.py")),
+            (None, Some(BIND))
+        );
     }
 }
 
@@ -394,18 +398,20 @@ fn capabilities_that_a_new_owner_would_remove_are_in_the_way() {
         uid: Some(5),
         ..edit(name, Action::Keep)
     };
-    let input = at_this_time(&unread(&[owner("etc/given")]), &|| give("etc/given", RAW));
-    commit(&input).is_refused("etc/given': it has file capabilities, and the plan does not say");
-    take("etc/given");
-    let input = planned(&[owner("etc/given")], None);
+    let input = at_this_time(&unread(&[owner("etc/given.py")]), &|| {
+        give("etc/given.py", RAW)
+    });
+    commit(&input).is_refused("etc/given.py': it has file capabilities, and the plan does not say");
+    take("etc/given.py");
+    let input = planned(&[owner("etc/given.py")], None);
     commit(&input).is_done();
-    give("etc/given", RAW);
+    give("etc/given.py", RAW);
     let old = tree();
     for undone in [undo(&id_of(&input)), undo_partly(&id_of(&input))] {
         assert!(
             undone
                 .text
-                .contains("etc/given': its capabilities have changed"),
+                .contains("etc/given.py': its capabilities have changed"),
             "{}",
             undone.text
         );
@@ -416,8 +422,8 @@ fn capabilities_that_a_new_owner_would_remove_are_in_the_way() {
 /// An approver would not be shown that everybody gets them, or that they are lost.
 #[test]
 fn capabilities_that_the_plan_does_not_say_are_refused_but_in_a_removal() {
-    let unsaid = "etc/owned': it has file capabilities, and the plan does not say which";
-    let [chmod, write] = [mode("etc/owned", 0o711), write("etc/owned", "new")];
+    let unsaid = "etc/owned.py': it has file capabilities, and the plan does not say which";
+    let [chmod, write] = [mode("etc/owned.py", 0o711), write("etc/owned.py", "new")];
     for edit in [&chmod, &write] {
         let _scene = Scene::new(MEMORY);
         prepare();
@@ -425,24 +431,24 @@ fn capabilities_that_the_plan_does_not_say_are_refused_but_in_a_removal() {
         let old = tree();
         commit(&input()).is_refused(unsaid);
         assert_eq!(tree(), old);
-        take("etc/owned");
+        take("etc/owned.py");
         commit(&input()).is_done();
     }
     let _scene = Scene::new(MEMORY);
     prepare();
     commit(&plan(&[chmod])).is_done();
-    assert_eq!(own("etc/owned"), Some(BIND));
+    assert_eq!(own("etc/owned.py"), Some(BIND));
     let old = tree();
-    let input = unread(&[edit("etc/owned", Action::Remove)]);
+    let input = unread(&[edit("etc/owned.py", Action::Remove)]);
     commit(&input).is_done();
     undo(&id_of(&input)).is_done();
     assert_eq!(tree(), old);
     commit(&plan(slice::from_ref(&write))).is_done();
-    assert_eq!(own("etc/owned"), None);
+    assert_eq!(own("etc/owned.py"), None);
     // Version 3 of the attribute is of the root of a user namespace.
     let other = [&[1, 0, 0, 3], &BIND.encode()[4..], &[1, 0, 0, 0]].concat();
-    set_attribute("etc/given", NAME, &other);
-    let refused = commit(&plan(&[mode("etc/given", 0o700)]));
+    set_attribute("etc/given.py", NAME, &other);
+    let refused = commit(&plan(&[mode("etc/given.py", 0o700)]));
     refused.is_refused("it has file capabilities (security.capability) that no plan can name");
 }
 
@@ -451,21 +457,21 @@ fn undo_of_a_mode_gives_no_capabilities_that_were_set_since() {
     for is_read in [true, false] {
         let _scene = Scene::new(MEMORY);
         prepare();
-        let edits = [mode("etc/given", 0o700)];
+        let edits = [mode("etc/given.py", 0o700)];
         let input = match is_read {
             true => plan(&edits),
             false => unread(&edits),
         };
         commit(&input).is_done();
-        give("etc/given", RAW);
+        give("etc/given.py", RAW);
         let old = tree();
         let why = match is_read {
-            true => "etc/given': its capabilities have changed",
-            false => "etc/given': it has file capabilities, which it had not at the commit",
+            true => "etc/given.py': its capabilities have changed",
+            false => "etc/given.py': it has file capabilities, which it had not at the commit",
         };
         undo(&id_of(&input)).is_refused(why);
         assert_eq!(tree(), old);
-        take("etc/given");
+        take("etc/given.py");
         undo(&id_of(&input)).is_done();
     }
 }

@@ -15,7 +15,9 @@ use remit_policy::model::command::ACTS;
 use sha2::{Digest, Sha256};
 
 use crate::verified::{Verified, followed};
-use crate::view::{CUT, Extent, FileView, MANY_CUT, OVERHEAD, READ, ShownRequest, exact, is_cut};
+use crate::view::{
+    CUT, Extent, FileView, MANY_CUT, OLD_HASHED, OVERHEAD, READ, ShownRequest, exact, is_cut,
+};
 use crate::{describe as in_words, hex, risks};
 
 /// Bytes shown of each part. Their sum is below 96 KiB, on any terminal more than anybody reads.
@@ -115,7 +117,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
     let plan = bundle
         .as_ref()
         .map(|bundle| plan::plan(bundle, &verified.old, &request.does, extent));
-    let plan = plan.map(|(plan, is_cut)| (plan.with(&context.checks), is_cut));
+    let plan = plan.map(|(plan, cuts)| (plan.with(&context.checks), cuts));
     let (of_undo, does) = plan::undo_risks(verified);
     let opens = opens::opens(request, extent);
     let (opened, may_open) = opens::sentences(request);
@@ -124,12 +126,11 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
         .flat_map(|view| view.steps.iter().chain(&view.closed_by).cloned())
         .collect();
     let stdin = contents::stdin(verified, plan.is_some(), extent);
-    let is_plan_cut = plan.as_ref().is_some_and(|(_, is_cut)| *is_cut);
-    let of_plan = is_plan_cut.then(|| match extent {
-        Extent::Page => format!("the plan {CUT}{READ}"),
-        // Old bytes that the plan has by their hash alone.
-        Extent::Whole => format!("the plan {CUT}"),
-    });
+    let cuts = plan.as_ref().map(|(_, cuts)| *cuts).unwrap_or_default();
+    let of_plan = [
+        cuts.is_cut.then(|| format!("the plan {CUT}{READ}")),
+        cuts.hides_old.then(|| OLD_HASHED.to_owned()),
+    ];
     let untold = plan::untold(&does, plan.as_ref().map(|(plan, _)| plan));
     let (does, are_cut) = contents::does(&untold, verified.is_undo(), extent);
     let parts = [
@@ -173,7 +174,7 @@ fn shown_to(verified: &Verified, extent: Extent) -> ShownRequest {
             cut,
             contents::notes(verified),
             risks::risks(verified, argv.len()),
-            of_plan.into_iter().collect(),
+            of_plan.into_iter().flatten().collect(),
             does,
         ]
         .concat(),

@@ -12,7 +12,7 @@ use remit_plan::{
 
 use crate::hex;
 use crate::verified::{Verified, is_commit};
-use crate::view::{EntryView, Extent, OVERHEAD, PlanView, exact};
+use crate::view::{EntryView, Extent, OVERHEAD, PlanView, exact, is_cut};
 
 /// Bytes of all entries on a page, and of the longest diff and the longest path.
 const ALL: usize = 24 << 10;
@@ -70,8 +70,21 @@ pub fn undo_risks(verified: &Verified) -> (Vec<String>, Vec<String>) {
 /// Old bytes that the approver could read, by path; of the others there is a size.
 pub type OldBytes = BTreeMap<PlanPath, Vec<u8>>;
 
-/// Also returns whether bytes are left out.
-pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) -> (PlanView, bool) {
+/// What a view of a plan leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanCuts {
+    /// Something that [`crate::whole`] has.
+    pub is_cut: bool,
+    /// Old bytes of which there is a hash alone.
+    pub hides_old: bool,
+}
+
+pub fn plan(
+    bundle: &Bundle,
+    old: &OldBytes,
+    does: &[String],
+    extent: Extent,
+) -> (PlanView, PlanCuts) {
     let (mut free_bytes, path, most) = match extent {
         Extent::Page => (ALL, PATH, DIFF),
         Extent::Whole => (usize::MAX, usize::MAX, usize::MAX),
@@ -81,7 +94,7 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
     sort_worst_first(&mut views, plan.pack().is_some());
     let all = views.len();
     let mut entries = Vec::new();
-    let mut is_cut = false;
+    let mut cuts = PlanCuts::default();
     for (at, view) in views.iter().enumerate() {
         let shown = exact(view.entry.path.as_bytes(), path);
         let head = shown.len() + view.what().len() + 3 * OVERHEAD;
@@ -97,7 +110,9 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         let diff: Vec<String> = diff.lines().map(str::to_owned).collect();
         let length: usize = diff.iter().map(|line| line.len() + OVERHEAD).sum();
         free_bytes = left.saturating_sub(length);
-        is_cut |= view.is_cut(diff.iter().map(String::as_str));
+        let has_cut = view.is_cut(diff.iter().map(String::as_str));
+        cuts.is_cut |= has_cut || is_cut(&shown);
+        cuts.hides_old |= view.hides_old();
         entries.push(EntryView {
             path: shown,
             what: view.what(),
@@ -124,7 +139,8 @@ pub fn plan(bundle: &Bundle, old: &OldBytes, does: &[String], extent: Extent) ->
         entries,
         left_out,
     };
-    (view, is_cut || more > 0)
+    cuts.is_cut |= more > 0;
+    (view, cuts)
 }
 
 /// Returns what becomes of a commit that nobody confirms. Lines of commands that follow begin with other words.
@@ -479,6 +495,37 @@ mod tests {
             );
             let plan = page.plan.unwrap();
             assert_eq!((count(&plan), plan.left_out), (lines, None));
+        }
+    }
+
+    #[test]
+    fn long_path_is_cut_on_the_page_and_whole_on_demand() {
+        let path = format!("/srv{}", format!("/{}", "x".repeat(250)).repeat(5));
+        let verified = Scene::new().commit(bundle(&[(&path, b"x\n")]).as_bytes());
+        let page = shown(&verified);
+        assert!(is_cut(&page.plan.unwrap().entries[0].path));
+        let cut = "the plan is cut on this page";
+        assert!(page.risks[0].starts_with(cut), "{:?}", page.risks);
+        let page = whole(&verified);
+        assert_eq!(page.plan.unwrap().entries[0].path, path);
+        assert!(page.risks.is_empty(), "{:?}", page.risks);
+    }
+
+    /// No option shows these.
+    #[test]
+    fn old_bytes_by_hash_alone_are_said_with_no_way_to_read_them() {
+        let base = file_of(0o644, 1 << 20, Some([7; 32]));
+        let bundle = bundle_of("/srv/a", Change::Remove { base }, b"");
+        let verified = Scene::new().commit(bundle.as_bytes());
+        for page in [shown(&verified), whole(&verified)] {
+            let risk = "the plan has old bytes by their hash alone: an approval covers what is removed of them, too";
+            assert_eq!(page.risks, [risk]);
+            assert!(is_of_cut(risk));
+            let diff = page.plan.unwrap().entries.remove(0).diff;
+            assert!(
+                diff[0].starts_with("[… 1048576 old bytes are not shown, sha256 "),
+                "{diff:?}"
+            );
         }
     }
 
