@@ -91,7 +91,7 @@ pub fn list_conflict(change: &Change, direction: Direction, names: &[u8]) -> Opt
         Change::SetMetadata { base, meta } if base.stat.meta.uid != meta.uid => {
             has_list(names).then_some(LISTED)
         }
-        // An undo gives back what the list had.
+        // An undo gives back what the list allowed.
         Change::SetMetadata { base, meta } | Change::Replace { base, meta, .. } => {
             let (old, is_commit) = (base.stat.meta, direction == Direction::Commit);
             let is_widened = meta.mode & !old.mode & 0o070 != 0 && is_list_kept(old, *meta);
@@ -101,7 +101,7 @@ pub fn list_conflict(change: &Change, direction: Direction, names: &[u8]) -> Opt
     }
 }
 
-/// Returns true if a file keeps its access list with new bytes. That of an owner who is not root goes with them.
+/// Returns true if a file keeps its access list with new bytes. That of another owner than root goes with them.
 #[must_use]
 pub const fn is_list_kept(old: Metadata, new: Metadata) -> bool {
     old.uid == 0 || old.uid == new.uid

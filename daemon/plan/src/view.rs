@@ -11,7 +11,7 @@ use crate::plan::{Base, Change, Content, Entry, Kind, Metadata, New, Source};
 use crate::{Plan, hex, sha256};
 
 const UNREAD: &str = "were not read for this plan";
-/// Who may read them sees them on the page, in a diff.
+/// A reader of the page with this right sees them in a diff.
 const READ_THEM: &str = "; to see them: sudo remit show";
 /// Before the changes of lines, as [`TableChange`] has them.
 const ONLY_LINES: &str =
@@ -65,7 +65,7 @@ impl View<'_> {
                 match (self.entry.change.keeps_target(), base.sha256) {
                     (true, _) => format!("symbolic link: {}", change.trim_start_matches(", ")),
                     (false, Some(_)) => format!("symbolic link gets another target{change}"),
-                    // Nobody has read the old one.
+                    // The old one was not read.
                     (false, None) => format!("symbolic link gets a target{change}"),
                 }
             }
@@ -149,7 +149,7 @@ impl View<'_> {
         diff.filter(|line| line.starts_with("[…")).count() > never_shown
     }
 
-    /// Returns true if no diff shows its old bytes, only their hash. What nobody has read or what was uploaded has a risk instead.
+    /// Returns true if no diff shows its old bytes, only their hash. What was not read or was uploaded has a risk instead.
     #[must_use]
     pub fn hides_old(&self) -> bool {
         let change = &self.entry.change;

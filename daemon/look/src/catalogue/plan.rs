@@ -334,3 +334,36 @@ const fn without_bytes(seen: &FileStat) -> Found {
         bytes: None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{env, fs, process};
+
+    use remit_wire::edits::keep;
+
+    use super::*;
+
+    /// It is one hole, and is not read.
+    #[test]
+    fn file_that_no_commit_compares_is_refused_with_the_bound_of_a_file() {
+        let path = env::temp_dir().join(format!("look-long-{}", process::id()));
+        File::create(&path).unwrap().set_len(HASHED + 1).unwrap();
+        let edits = Edits {
+            edits: vec![Edit {
+                action: Action::Remove,
+                ..keep(PlanPath::new(path.as_os_str().as_bytes()).unwrap())
+            }],
+        };
+        for visibility in [Visibility::Content, Visibility::Names] {
+            let mut finder = Finder::new(&edits, visibility).unwrap();
+            finder.is_sandbox = false;
+            let why = finder.plan(&edits.edits[0]).unwrap_err();
+            assert!(
+                why.contains("a plan changes files of at most 1073741824"),
+                "{why}"
+            );
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
