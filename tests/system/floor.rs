@@ -7,7 +7,7 @@ use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_tests::accounts::{Accounts, HeldDirectory};
-use remit_tests::caller::{Caller, at_once, cause, change, named, script};
+use remit_tests::caller::{Caller, at_once, cause, change, named, script, stdout};
 use remit_tests::daemon::{ADMIN_GROUP, Daemon, Options, SOCKET_GROUP, admin, user_a, user_b};
 use remit_tests::process::{Identity, until};
 use remit_wire::outcome::{JobReport, State};
@@ -200,6 +200,47 @@ fn change_needs_a_fresh_end_of_required_command() {
     checks(&daemon, &user_b(), "fresh");
     daemon.restart_cleanly();
     assert!(unmet(&daemon).contains("has not run since remitd started"));
+    daemon.stop();
+}
+
+/// A program that is stopped can still end with 0.
+#[test]
+fn stopped_required_command_is_no_fresh_end() {
+    const SLOW: &str = r##"
+[[command]]
+name = "backup.slow"
+summary = "checks"
+argv = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo checks; while :; do sleep 0.1; done"]
+effect = "read"
+profile = "read"
+
+[[grant]]
+name = "slow"
+to = ["#64001"]
+allow = ["backup.slow"]
+"##;
+    let daemon = Daemon::start(Options {
+        waiting: 16,
+        policy: format!("{POLICY}{SLOW}"),
+        config: "[floor]\nrequire = [{ command = \"backup.slow\", within_s = 3600 }]\n".to_owned(),
+        ..Options::default()
+    });
+    let mut caller = Caller::new(&daemon, &user_a());
+    let job = caller.run(at_once(named("backup.slow", &[])));
+    let job = job.expect("a rule allows it").job;
+    until("it has its trap", || {
+        let report = caller.job(job, 0).expect("it is theirs");
+        stdout(&report).contains("checks")
+    });
+    caller.stop(job).expect("it is theirs");
+    let end = caller.end_of(job);
+    let exit = end.ending.as_ref().and_then(|ending| ending.exit);
+    assert_eq!((end.state, exit), (State::Cancelled, Some(0)), "{end:?}");
+    let refusal = changes(&daemon, &user_a(), "site.reload").expect_err("it was stopped");
+    assert!(
+        refusal.message.contains("its last run failed"),
+        "{refusal:?}"
+    );
     daemon.stop();
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use remit_common::escape::foreign;
 use remit_common::names::JobId;
-use remit_common::outcome::State;
+use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Effect;
 use remit_link::JobMeta;
@@ -237,10 +237,8 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     };
     cx.reactor.timers.cancel_job(serial);
     let request = job.plan.request.as_ref().map(|(id, _)| id.clone());
-    let failed = meta
-        .ending
-        .as_ref()
-        .is_some_and(|ending| ending.exit != Some(0));
+    // A program can exit with 0 although it was stopped.
+    let failed = !meta.ending.as_ref().is_some_and(Ending::has_succeeded);
     match job.start {
         Start::Failed(_) => _ = count_check(cx, &job.plan, PlanCheckEnd::NotRun),
         Start::Unknown | Start::Executed => count_end(cx, &job.plan, !failed),
