@@ -3,14 +3,16 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use remit_common::admin::{AdminReply, AdminRequest, PendingView};
+use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
 use remit_link::{Answer, JobMeta, Spec, SpecWhat, ToBroker, ToWarden, WaitReason};
 use remit_wire::Purpose;
 use remit_wire::outcome::State;
 
-use crate::warden::audit_log::{events, start_with};
+use crate::warden::audit_log::{events, start_to_start_again, start_with};
 use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, argv, readable};
 
 const BIG: usize = 48 << 20;
@@ -246,6 +248,70 @@ fn request_with_unrecorded_end_is_not_approvable() {
         (events(&records, "end"), events(&records, "intent")),
         (1, 0)
     );
+    stage.stop();
+}
+
+#[test]
+fn decision_that_the_log_did_not_take_is_recorded_by_the_next_start() {
+    let (mut stage, broker, journal, way) = start_to_start_again("");
+    take_policy(&stage, false);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let [denied, withdrawn] = [1, 2].map(|ticket| asked(&broker, session, ticket).job);
+    let waiting = pending(&stage);
+    let digest = |job| {
+        let request = waiting.iter().find(|request| request.job == job);
+        hex(&request.unwrap().digest)
+    };
+    let _ = journal.read();
+    journal.fill();
+    let why = "not today".to_owned();
+    let reply = stage.ask(AdminRequest::Deny { job: denied, why });
+    assert!(matches!(reply, AdminReply::Done(_)), "{reply:?}");
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 3,
+        job: withdrawn,
+        signal: None,
+    });
+    assert_eq!(broker.answer(3), Ok(Answer::Stopping(withdrawn)));
+    stage.signal(Signal::SIGKILL);
+    assert_eq!(stage.ended(), None);
+    let reader = std::thread::spawn(move || (journal.read_until("start"), journal));
+    let broker = stage.raise(&way);
+    broker.adopted();
+    let (records, _journal) = reader.join().unwrap();
+    for (job, fields) in [
+        (
+            denied,
+            &[
+                "EVENT=denied",
+                "VERDICT=approval_denied",
+                "STATE=denied",
+                "APPROVER=root",
+                "APPROVER_UID=0",
+                "AGAIN=maybe",
+            ][..],
+        ),
+        (
+            withdrawn,
+            &[
+                "EVENT=end",
+                "VERDICT=needs_approval",
+                "STATE=cancelled",
+                "AGAIN=maybe",
+            ],
+        ),
+    ] {
+        let line = format!("\nREMIT_JOB={job}\n");
+        let record = records.iter().find(|record| record.contains(&line));
+        let record = record.unwrap_or_else(|| panic!("{records:?}"));
+        let digest = format!("DIGEST={}", digest(job));
+        for field in fields.iter().chain([&&*digest]) {
+            assert!(record.contains(&format!("\nREMIT_{field}\n")), "{record}");
+        }
+    }
+    broker.say(&ToWarden::Ready);
     stage.stop();
 }
 

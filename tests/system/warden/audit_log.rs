@@ -47,6 +47,17 @@ impl Journal {
         all
     }
 
+    /// Reads until there is such a record.
+    pub fn read_until(&self, event: &str) -> Vec<String> {
+        let mut records = Vec::new();
+        while events(&records, event) == 0 {
+            let mut socket = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut socket, SOON), Ok(1), "{records:?}");
+            records.extend(self.read());
+        }
+        records
+    }
+
     pub fn free_one_entry(&self) {
         let mut buffer = vec![0; 1 << 18];
         let _ = self.socket.recv(&mut buffer).unwrap();
@@ -66,7 +77,7 @@ pub fn start_with(jobs: &str) -> (Stage, Broker, Journal) {
     (stage, broker, journal)
 }
 
-fn start_to_start_again(jobs: &str) -> (Stage, Broker, Journal, Way) {
+pub fn start_to_start_again(jobs: &str) -> (Stage, Broker, Journal, Way) {
     let way = Way {
         sink: "journald",
         jobs: jobs.into(),
@@ -338,13 +349,7 @@ fn start_is_delayed_until_interruptions_are_recorded() {
     journal.fill();
     let reader = std::thread::spawn(move || {
         assert_eq!(poll(&mut [], 300_u16), Ok(0));
-        let mut records = Vec::new();
-        while events(&records, "start") == 0 {
-            let mut socket = [PollFd::new(journal.socket.as_fd(), PollFlags::POLLIN)];
-            assert_eq!(poll(&mut socket, SOON), Ok(1), "{records:?}");
-            records.extend(journal.read());
-        }
-        (records, journal)
+        (journal.read_until("start"), journal)
     });
     let broker = stage.raise(&way);
     assert_eq!(broker.adopted().len(), 20);

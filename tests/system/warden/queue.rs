@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest};
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
-use remit_link::{Answer, JobMeta, ToBroker, ToWarden};
+use remit_link::{Answer, JobMeta, Spec, SpecWhat, ToBroker, ToWarden};
 use remit_tests::process::descendants;
 use remit_wire::outcome::State;
 
@@ -18,7 +18,11 @@ use crate::warden::stage::{ALICE, BOB, Broker, Stage, Way, admin_frame, argv, re
 const ONE_SLOT: &str = "max = 1\nmax_per_user = 1\n";
 
 fn queued(broker: &Broker, session: u64, ticket: u64) -> JobMeta {
-    broker.run(session, ticket, argv(&["true"]), &[]);
+    queued_spec(broker, session, ticket, argv(&["true"]))
+}
+
+fn queued_spec(broker: &Broker, session: u64, ticket: u64, spec: Spec) -> JobMeta {
+    broker.run(session, ticket, spec, &[]);
     let meta = broker.until(|message, fds| match message {
         ToBroker::Job {
             ticket: Some(of),
@@ -136,6 +140,59 @@ fn queued_job_is_listed_until_end_is_recorded() {
         kill: true,
     });
     broker.finish(first);
+    stage.stop();
+}
+
+#[test]
+fn interrupted_job_is_recorded_with_the_policy_under_which_it_ran() {
+    let way = Way {
+        jobs: ONE_SLOT.into(),
+        ..Way::default()
+    };
+    let (mut stage, broker) = Stage::start_as(&way);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    let takes_policy = |profile: &str| {
+        let policy = format!(
+            "[[command]]\nname = \"site.wait\"\nsummary = \"waits\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
+             effect = \"read\"\nprofile = \"{profile}\"\n\n[[grant]]\nname = \"test\"\nto = [\"#64001\"]\n\
+             allow = [\"run\", \"site.wait\"]\napproval = \"none\"\n"
+        );
+        stage.write("config/policy.d/10-test.toml", &policy);
+        let reply = stage.ask(AdminRequest::Reload);
+        assert!(matches!(reply, AdminReply::Reloaded(_)), "{reply:?}");
+    };
+    takes_policy("strict");
+    let first = holder(&broker, session);
+    let what = SpecWhat::Named {
+        name: "site.wait".into(),
+        args: Vec::new(),
+    };
+    let waits = Spec {
+        what,
+        max_runtime_s: None,
+        ..argv(&[])
+    };
+    let job = queued_spec(&broker, session, 2, waits).job;
+    takes_policy("read");
+    finish(&broker, session, first);
+    assert_eq!(next_started(&broker), job);
+    stage.signal(Signal::SIGKILL);
+    assert_eq!(stage.ended(), None);
+    drop(broker);
+    let broker = stage.raise(&way);
+    broker.adopted();
+    broker.say(&ToWarden::Ready);
+    let of_job = |event: &str| {
+        let mut records = stage.records(event).into_iter();
+        let found = records.find(|record| record["REMIT_JOB"] == job.to_string());
+        found.unwrap_or_else(|| panic!("no record '{event}'"))
+    };
+    let [queued, ran, cut_off] = ["queued", "intent", "interrupted"].map(of_job);
+    for name in ["REMIT_POLICY", "REMIT_PROFILE"] {
+        assert_ne!(queued[name], ran[name], "{ran}");
+        assert_eq!(cut_off[name], ran[name], "{cut_off}");
+    }
     stage.stop();
 }
 

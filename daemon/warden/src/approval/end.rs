@@ -16,6 +16,7 @@ use crate::job::context::JobCx;
 use crate::job::ended;
 use crate::job::state::NeverRan;
 use crate::job::table::Jobs;
+use crate::state_dir::ledger::{DecidedBy, Decision};
 
 /// Bytes of a denial's reason in the record's sentence. A field has all of it.
 const WORDS: usize = 200;
@@ -99,7 +100,7 @@ impl RequestEnd {
             .field("CAUSE", cause)
             .field("KILL_VERIFIED", "yes");
         match &self.by {
-            Some((by, _)) => with_approver(record, by),
+            Some((by, _)) => with_approver(record, &DecidedBy::new(by)),
             None => record,
         }
     }
@@ -145,8 +146,12 @@ pub fn end_request(cx: &mut JobCx<'_>, serial: u64, over: RequestEnd) {
     let record = over.record(&request);
     let before = request.meta();
     let ending = over.ending(&request);
+    let decision = Some(Decision {
+        digest: request.digest,
+        by: over.by.as_ref().map(|(by, _)| DecidedBy::new(by)),
+    });
     let end = NeverRan::new(*request.draft, before, ending, record);
-    ended::end_never_ran(cx, end);
+    ended::end_never_ran(cx, NeverRan { decision, ..end });
 }
 
 /// Handles a request's timer. Its clock stops while the machine sleeps, so it is set again if time is left.

@@ -302,7 +302,7 @@ pub use crate::approval::file_hash::AsFound;
 pub use approver::{from_outside, not_a_jobs_user, still_administers};
 pub use shared::{Approvals, Comparing};
 pub use table::{MeasuringRequest, Request, ask_again, no_such_request};
-pub use view::content_shown;
+pub use view::{content_shown, with_approver};
 pub use wanted::{copied, look_up_again, wanted};
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::event_loop::timers;
 use crate::identity::peer::Subject;
 use crate::job::table::Jobs;
 use crate::request::{BoundAct, with_subject};
+use crate::state_dir::ledger::DecidedBy;
 
 const LINE: usize = 300;
 const NAMED: usize = 8;
@@ -234,7 +235,8 @@ pub fn approved(request: &Request, approval: &Approval, before: Option<u32>) -> 
     let rule = request.pending.rule();
     let verdict = RecordVerdict::Approved.name();
     let record = draft.about(Event::Approved, message, rule, verdict);
-    let record = with_approver(about(draft.marked(record), request), by).maybe("APPROVALS", number);
+    let record = with_approver(about(draft.marked(record), request), &DecidedBy::new(by))
+        .maybe("APPROVALS", number);
     match signature {
         Some(signature) => signature.on_record(record, before),
         None => record,
@@ -261,19 +263,16 @@ pub fn about(record: Record, request: &Request) -> Record {
         )
 }
 
-pub fn with_approver(record: Record, by: &Subject) -> Record {
+pub fn with_approver(record: Record, by: &DecidedBy) -> Record {
     record
-        .field("APPROVER", by.user())
-        .number("APPROVER_UID", by.uid())
-        .maybe(
-            "APPROVER_LOGINUID",
-            by.loginuid().map(|uid| uid.to_string()),
-        )
+        .field("APPROVER", &by.user)
+        .number("APPROVER_UID", by.uid)
+        .maybe("APPROVER_LOGINUID", by.loginuid.map(|uid| uid.to_string()))
         .maybe(
             "APPROVER_LOGINUID_CLAIMED",
-            by.claimed().map(|uid| uid.to_string()),
+            by.claimed.map(|uid| uid.to_string()),
         )
-        .field("APPROVER_PEER", by.peer())
+        .field("APPROVER_PEER", &by.peer)
 }
 
 #[cfg(test)]

@@ -84,9 +84,10 @@ pub fn end_waiting(cx: &mut JobCx<'_>, waiting: Waiting, state: State, cause: St
         None => ending,
     };
     let record = unrun_record(&waiting.plan, state, &cause);
-    let before = waiting.meta();
+    let (before, decision) = (waiting.meta(), waiting.plan.decision());
     let draft = waiting.plan.into_draft();
-    end_never_ran(cx, NeverRan::new(draft, before, ending, record));
+    let end = NeverRan::new(draft, before, ending, record);
+    end_never_ran(cx, NeverRan { decision, ..end });
 }
 
 pub fn end_never_ran(cx: &mut JobCx<'_>, mut end: NeverRan) {
@@ -108,7 +109,8 @@ pub fn record_waiting_unrun(cx: &mut JobCx<'_>) {
 
 /// Records the end, and only then reports it.
 fn record_never_ran(cx: &mut JobCx<'_>, mut end: NeverRan) {
-    cx.ledger.end(end.after.job, &end.after);
+    let decision = end.decision.as_ref();
+    cx.ledger.end(end.after.job, &end.after, decision);
     if let Err(why) = cx.reports.audit.write(end.record.clone()) {
         say!("the end of job {} waits: {why}", end.after.job);
         follow_end(&mut end.life, Event::LogFull, Action::Wait);

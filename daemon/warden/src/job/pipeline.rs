@@ -195,7 +195,7 @@ fn report(cx: &mut JobCx<'_>, chain: FollowedCommit) {
         let note = ending.next.clone();
         _ = cx.jobs.set_note(commit, |_| note);
     }
-    cx.ledger.end(commit, &meta);
+    cx.ledger.end(commit, &meta, None);
     cx.ledger.recorded(commit);
     if let ToBroker::Ended { then, ending, .. } = &mut message {
         then.clone_from(&meta.then);

@@ -17,6 +17,7 @@ use crate::job::life::Life;
 use crate::job::live::Job;
 use crate::request::{Draft, Plan};
 use crate::sandbox::PreforkedJob;
+use crate::state_dir::ledger::Decision;
 
 /// A plan that waits for the audit log, with the start of the wait.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ pub struct NeverRan {
     pub before: JobMeta,
     pub after: JobMeta,
     pub record: Record,
+    pub decision: Option<Decision>,
 }
 
 impl NeverRan {
@@ -86,6 +88,7 @@ impl NeverRan {
             before,
             after,
             record,
+            decision: None,
         }
     }
 }

@@ -220,8 +220,9 @@ fn record_end(cx: &mut JobCx<'_>, serial: u64) {
     kept_views::take_left(job, ending.has_succeeded());
     let meta = job.ended(ending);
     // After a crash from here on, the next start knows the end and records it again.
-    cx.ledger
-        .end(job.plan.job, &acts::unfinished(&job.plan, &meta));
+    let decision = job.plan.decision();
+    let unfinished = acts::unfinished(&job.plan, &meta);
+    cx.ledger.end(job.plan.job, &unfinished, decision.as_ref());
     fault::point(&cx.reports.broker, Point::EndWritten);
     if let Err(why) = cx.reports.audit.write(record) {
         say!("the end of job {} waits: {why}", meta.job);

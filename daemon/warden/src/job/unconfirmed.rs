@@ -126,7 +126,7 @@ fn note_end(cx: &mut JobCx<'_>, job: JobId, note: &str) {
     if is_held {
         return;
     }
-    cx.ledger.end(job, &meta);
+    cx.ledger.end(job, &meta, None);
     cx.ledger.recorded(job);
     if let Some(ending) = meta.ending {
         cx.reports.tell(&ToBroker::Ended {

@@ -26,6 +26,7 @@ use crate::job::allocation::JobUid;
 use crate::job::life::Life;
 use crate::job::pack::PackSocket;
 use crate::sandbox::PreforkedJob;
+use crate::state_dir::ledger::Decision;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
 pub use crate::request::full_view::Whole;
@@ -256,6 +257,11 @@ impl Plan {
             return Some(approval);
         }
         self.approved.as_ref().map(|approved| &approved.by.asked)
+    }
+
+    pub fn decision(&self) -> Option<Decision> {
+        let digest = self.approved.as_ref()?.digest;
+        Some(Decision { digest, by: None })
     }
 
     /// Returns whether the approval has expired.

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use remit_common::outcome::State;
+use remit_common::outcome::{Ending, State};
 use remit_common::refusal::Code;
 use remit_trail::RecordVerdict;
 
-use crate::approval::ask_again;
+use crate::approval::{ask_again, with_approver};
+use crate::audit::chain::hex;
 use crate::audit::{Event, Record};
 use crate::job::context::JobCx;
 use crate::request::args;
@@ -170,7 +171,7 @@ fn again(job: &FoundJob, ended: &Ended) -> Record {
     let (entry, ending) = (&job.entry, &ended.ending);
     // The command comes last, because it is the caller's text.
     let message = format!(
-        "{}'s job [{}] had ended when remitd died, {}: {}; this may be recorded twice: {}",
+        "{}'s job [{}] ended before remitd was started, {}: {}; this may be recorded twice: {}",
         entry.owner.user,
         entry.job.short(),
         ending.state.as_str(),
@@ -178,25 +179,43 @@ fn again(job: &FoundJob, ended: &Ended) -> Record {
         entry.command
     );
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    with_job(Record::new(Event::End, message), job, ending.code)
+    let decision = ended.decision.as_ref();
+    let record = with_job(Record::new(event_of_end(job, ending), message), job)
+        .maybe("DIGEST", decision.map(|decision| hex(&decision.digest)))
         .field("STATE", ending.state.as_str())
         .field("CAUSE", &ending.cause)
         .maybe("EXIT", ending.exit.map(|code| code.to_string()))
         .maybe("SIGNAL", ending.signal.map(|number| number.to_string()))
         .field("KILL_VERIFIED", verified)
-        .field("AGAIN", "maybe")
+        .field("AGAIN", "maybe");
+    match decision.and_then(|decision| decision.by.as_ref()) {
+        Some(by) => with_approver(record, by),
+        None => record,
+    }
 }
 
-/// `code`: why it never ran, if its end says so.
-fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
+/// A request that is not approved ends by an event of its own, unless it was withdrawn.
+fn event_of_end(job: &FoundJob, ending: &Ending) -> Event {
+    match (ending.state, ending.code) {
+        _ if !job.is_unapproved => Event::End,
+        (State::Denied, Some(Code::ApprovalDenied)) => Event::Denied,
+        (State::Denied, Some(Code::ApprovalVoid)) => Event::Void,
+        (State::Expired, Some(Code::ApprovalExpired)) => Event::Expired,
+        _ => Event::End,
+    }
+}
+
+fn with_job(record: Record, job: &FoundJob) -> Record {
     let entry = &job.entry;
     let (owner, facts) = (&entry.owner, &entry.facts);
-    let verdict = match (code, &job.past) {
-        (_, Past::Asked) => Code::NeedsApproval.as_str(),
-        (Some(code), _) => code.as_str(),
-        // As in its intent.
-        (None, _) if facts.is_try => RecordVerdict::TryByRoot.name(),
-        (None, _) => RecordVerdict::Allow.name(),
+    // As in its last record.
+    let verdict = match record.event {
+        Event::Denied => Code::ApprovalDenied.as_str(),
+        Event::Void => Code::ApprovalVoid.as_str(),
+        Event::Expired => Code::ApprovalExpired.as_str(),
+        _ if job.is_unapproved => Code::NeedsApproval.as_str(),
+        _ if facts.is_try => RecordVerdict::TryByRoot.name(),
+        _ => RecordVerdict::Allow.name(),
     };
     record
         .for_history(owner.clone(), Some(entry.job), Some(&entry.command))
@@ -207,12 +226,12 @@ fn with_job(record: Record, job: &FoundJob, code: Option<Code>) -> Record {
         .field("PEER", &facts.peer)
         .field("JOB", entry.job.to_string())
         .field("VERDICT", verdict)
-        .field("POLICY", &facts.policy)
+        .field("POLICY", &facts.under.policy)
         .maybe("COMMAND", facts.named.as_ref())
         .maybe("ARGS", args(facts.named.as_deref(), &entry.command))
         .field("ARGV", &entry.command)
-        .field("PROFILE", &facts.profile)
-        .field("EFFECT", facts.effect.name())
+        .field("PROFILE", &facts.under.profile)
+        .field("EFFECT", facts.under.effect.name())
         .field("CLIENT", &facts.client)
         .maybe("FOLLOWS", facts.follows.map(|job| job.to_string()))
         .maybe("TRACEPARENT", entry.traceparent.as_ref())
@@ -249,7 +268,7 @@ fn interrupted(job: &FoundJob, ended: &Ended) -> Record {
     };
     let ending = &ended.ending;
     let verified = if ending.kill_verified { "yes" } else { "no" };
-    with_job(Record::new(Event::Interrupted, message), job, None)
+    with_job(Record::new(Event::Interrupted, message), job)
         .field("STATE", State::Interrupted.as_str())
         .field("CAUSE", &ending.cause)
         .field("KILL_VERIFIED", verified)
@@ -261,7 +280,7 @@ mod tests {
     use remit_link::Owner;
 
     use super::*;
-    use crate::state_dir::ledger::{Entry, QueuedFor};
+    use crate::state_dir::ledger::{DecidedBy, Decision, Entry, QueuedFor};
 
     fn found(past: Past) -> FoundJob {
         FoundJob {
@@ -282,6 +301,7 @@ mod tests {
                 facts: crate::state_dir::ledger::facts(),
             },
             job_uid: 5000,
+            is_unapproved: past == Past::Asked,
             past,
         }
     }
@@ -396,6 +416,117 @@ mod tests {
     }
 
     #[test]
+    fn end_of_a_request_is_recorded_as_it_was() {
+        let decision = |by| {
+            let digest = [7; 32];
+            Some(Decision { digest, by })
+        };
+        let ann = || DecidedBy {
+            user: "ann".to_owned(),
+            uid: 7,
+            loginuid: Some(8),
+            claimed: None,
+            peer: "pid 9".to_owned(),
+        };
+        let (denied, expired) = (Code::ApprovalDenied, Code::ApprovalExpired);
+        let void = Code::ApprovalVoid;
+        for (is_unapproved, state, code, by, event, verdict) in [
+            (
+                true,
+                State::Denied,
+                Some(denied),
+                Some(ann()),
+                Event::Denied,
+                "approval_denied",
+            ),
+            (
+                true,
+                State::Denied,
+                Some(void),
+                None,
+                Event::Void,
+                "approval_void",
+            ),
+            (
+                true,
+                State::Expired,
+                Some(expired),
+                None,
+                Event::Expired,
+                "approval_expired",
+            ),
+            (
+                true,
+                State::Cancelled,
+                None,
+                None,
+                Event::End,
+                "needs_approval",
+            ),
+            // The next start was killed, too.
+            (
+                true,
+                State::Interrupted,
+                Some(void),
+                None,
+                Event::End,
+                "needs_approval",
+            ),
+            // Approved, and it got no slot in time, or its files were others at the exec.
+            (
+                false,
+                State::Expired,
+                Some(expired),
+                None,
+                Event::End,
+                "allow",
+            ),
+            (
+                false,
+                State::NotStarted,
+                Some(void),
+                None,
+                Event::End,
+                "allow",
+            ),
+            (false, State::Exited, None, None, Event::End, "allow"),
+        ] {
+            let is_denied = by.is_some();
+            let ended = Ended {
+                ending: Ending {
+                    code,
+                    ..Ending::unmeasured(state, "why".to_owned(), true)
+                },
+                decision: decision(by),
+                ..Ended::not_started(7, String::new())
+            };
+            let job = FoundJob {
+                is_unapproved,
+                ..found(Past::Ending(Box::new(ended.clone())))
+            };
+            let record = again(&job, &ended);
+            assert_eq!(record.event, event, "{state:?} {code:?}");
+            for (name, value) in [
+                ("VERDICT", verdict.to_owned()),
+                ("STATE", state.as_str().to_owned()),
+                ("DIGEST", "07".repeat(32)),
+                ("AGAIN", "maybe".to_owned()),
+            ] {
+                assert!(record.fields.contains(&(name, value)), "{name}: {record:?}");
+            }
+            for (name, value) in [
+                ("APPROVER", "ann"),
+                ("APPROVER_UID", "7"),
+                ("APPROVER_LOGINUID", "8"),
+                ("APPROVER_PEER", "pid 9"),
+            ] {
+                let is_named = record.fields.contains(&(name, value.to_owned()));
+                assert_eq!(is_named, is_denied, "{name}: {record:?}");
+            }
+        }
+    }
+
+    #[test]
     fn failed_start_is_recorded_as_one() {
         let ended = Ended::not_started(7, "not started: no memory".into());
         let job = found(Past::Ending(Box::new(ended.clone())));
@@ -415,7 +546,7 @@ mod tests {
         let job = found(Past::Ending(Box::new(ended.clone())));
         let record = again(&job, &ended);
         assert_eq!(record.event, Event::End);
-        let expect = "alice's job [01010101] had ended when remitd died, interrupted: remitd was \
+        let expect = "alice's job [01010101] ended before remitd was started, interrupted: remitd was \
                       stopped; this may be recorded twice: df -h";
         assert_eq!(record.message, expect);
         assert!(record.fields.contains(&("AGAIN", "maybe".to_owned())));

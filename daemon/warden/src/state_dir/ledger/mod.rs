@@ -4,6 +4,7 @@
 //! cost less than making and removing a file. Only an orderly stop syncs it. A killed daemon leaves every slot free,
 //! open or ended. After a power cut slots may be missing or damaged; damage is detected and quarantined.
 
+mod end_note;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,12 @@ use crate::request::{Draft, Plan};
 use crate::state_dir::framed_file::InPlaceFile;
 
 pub use crate::state_dir::framed_file::quarantine::Damage;
+use end_note::EndNote;
+pub use end_note::{DecidedBy, Decision, Ended};
 #[cfg(test)]
 pub use slot::tests::facts;
-use slot::{EndNote, LedgerSlot, SLOT, Started, Write};
-pub use slot::{Ended, Entry, FoundJob, Past, QueuedFor};
+pub use slot::{Entry, FoundJob, Past, QueuedFor};
+use slot::{LedgerSlot, RunsUnder, SLOT, Started, Write};
 
 const MAGIC: &[u8; 16] = b"remit ledger v4\n";
 /// More than all jobs that run, wait or are remembered can need. A larger file is damaged.
@@ -86,7 +89,7 @@ impl Ledger {
                     started_ms: timers::unix_ms(),
                     job_uid: plan.uid.get(),
                 };
-                self.begin(plan.job, held, &started)
+                self.begin(plan.job, held, &started, &RunsUnder::new(plan))
             }
             Some(_) => Ok(()),
         }
@@ -109,9 +112,16 @@ impl Ledger {
         }
     }
 
-    fn begin(&mut self, job: JobId, held: HeldSlot, started: &Started) -> io::Result<()> {
-        let write = slot::starting(job, started).map_err(io::Error::other)?;
-        self.write(held.slot, &write)?;
+    fn begin(
+        &mut self,
+        job: JobId,
+        held: HeldSlot,
+        started: &Started,
+        under: &RunsUnder,
+    ) -> io::Result<()> {
+        for write in [slot::binding(job, under), slot::starting(job, started)] {
+            self.write(held.slot, &write.map_err(io::Error::other)?)?;
+        }
         self.mark(job, SlotState::Running);
         Ok(())
     }
@@ -138,8 +148,9 @@ impl Ledger {
         }
     }
 
-    pub fn end(&mut self, job: JobId, meta: &JobMeta) {
-        if let Some(end_note) = EndNote::of(meta) {
+    /// `decision`: what the record of the end says of it.
+    pub fn end(&mut self, job: JobId, meta: &JobMeta, decision: Option<&Decision>) {
+        if let Some(end_note) = EndNote::new(meta, decision) {
             self.put_end(job, &end_note);
         }
     }
@@ -497,7 +508,10 @@ mod tests {
                         started_ms,
                         job_uid,
                     };
-                    ledger.begin(entry(*job).job, held, &started).unwrap();
+                    let under = facts().under;
+                    ledger
+                        .begin(entry(*job).job, held, &started, &under)
+                        .unwrap();
                     *past = Past::Running(number);
                 }
                 (3, Some((job, past))) => {
@@ -546,7 +560,9 @@ mod tests {
             for _ in 0..2 {
                 assert!(ledger.is_queued(entry.job));
                 let held = ledger.taken[&entry.job];
-                ledger.begin(entry.job, held, &started).unwrap();
+                ledger
+                    .begin(entry.job, held, &started, &facts().under)
+                    .unwrap();
                 assert!(!ledger.is_queued(entry.job));
                 ledger.put_back(entry.job);
             }
@@ -694,7 +710,7 @@ mod tests {
         let scratch = Scratch::new();
         let mut ledger = scratch.open();
         let mut change = entry(2);
-        change.facts.effect = Effect::Change;
+        change.facts.under.effect = Effect::Change;
         add(&mut ledger, &[1]);
         ledger.insert(&change, SlotState::Running).unwrap();
         add(&mut ledger, &[3, 4]);

@@ -1,14 +1,14 @@
 //! Format of one slot of the ledger.
-//! Five parts have fixed offsets, so a write touches one: start, approval, recorded mark, end, entry. The job owns all but the
-//! last.
+//! Six parts have fixed offsets, so a write touches one: start, approval, recorded mark, end, what it runs under, entry. The job
+//! owns all but the last.
 
 use remit_common::names::JobId;
-use remit_common::outcome::{Ending, Enforced, State};
 use remit_common::text;
 use remit_common::wire::Effect;
 use remit_link::{JobMeta, Owner};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::end_note::{EndNote, Ended};
 use crate::request::Draft;
 use crate::state_dir::framed_file::part::{Decoded, HEAD, Part};
 
@@ -37,10 +37,17 @@ const RECORDED: Part = Part {
     at: 48,
     space: 16,
 };
+/// As it is read: that of an earlier release can reach into `UNDER`.
 const ENDED: Part = Part {
     name: b"ended",
     at: 64,
     space: (3 << 10) - 64,
+};
+/// Earlier releases neither wrote nor read it.
+const UNDER: Part = Part {
+    name: b"under",
+    at: (3 << 10) - 160,
+    space: 160,
 };
 const ENTRY: Part = Part {
     name: b"entry",
@@ -67,7 +74,7 @@ pub struct Entry {
 impl Entry {
     /// Returns whether the job could change the host. Such a job is remembered longer.
     pub fn is_change(&self) -> bool {
-        self.facts.effect == Effect::Change
+        self.facts.under.effect == Effect::Change
     }
 }
 
@@ -78,9 +85,7 @@ pub struct Facts {
     pub session: u64,
     pub peer: String,
     pub named: Option<String>,
-    pub profile: String,
-    pub effect: Effect,
-    pub policy: String,
+    pub under: RunsUnder,
     pub client: String,
     /// It is root's `remit try`. From here on are the last bytes of the entry: an earlier release neither wrote nor reads them.
     #[serde(deserialize_with = "or_default")]
@@ -89,8 +94,27 @@ pub struct Facts {
     pub follows: Option<JobId>,
 }
 
+/// What a policy decides about a job. A queued one is bound again if the policy has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsUnder {
+    pub profile: String,
+    pub effect: Effect,
+    pub policy: String,
+}
+
+impl RunsUnder {
+    pub fn new(draft: &Draft) -> Self {
+        let name = |name: &str| text::line(name.as_bytes(), Facts::NAME);
+        Self {
+            profile: name(draft.bound.compiled.name()),
+            effect: draft.bound.effect,
+            policy: name(draft.policy()),
+        }
+    }
+}
+
 /// The checksum has proven that nothing was cut off.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(T::deserialize(from).unwrap_or_default())
@@ -109,9 +133,7 @@ impl Facts {
             session: draft.requester.session,
             peer: name(&subject.peer()),
             named: asked.named().map(name),
-            profile: name(draft.bound.compiled.name()),
-            effect: draft.bound.effect,
-            policy: name(draft.policy()),
+            under: RunsUnder::new(draft),
             client: text::line(asked.client().as_bytes(), Self::CLIENT),
             is_try: asked.is_try(),
             follows: asked.follows(),
@@ -153,6 +175,8 @@ pub struct FoundJob {
     pub entry: Entry,
     pub job_uid: u32,
     pub past: Past,
+    /// It was asked for, and neither that all have approved it nor a start is written.
+    pub is_unapproved: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +207,11 @@ pub fn starting(job: JobId, started: &Started) -> Result<Write, String> {
     Ok((STARTED.at, STARTED.encode(job.0, started)?))
 }
 
+/// What a queued job runs under. It counts once its start is written.
+pub fn binding(job: JobId, under: &RunsUnder) -> Result<Write, String> {
+    Ok((UNDER.at, UNDER.encode(job.0, under)?))
+}
+
 pub fn approving(job: JobId) -> Result<Write, String> {
     Ok((APPROVED.at, APPROVED.encode(job.0, &())?))
 }
@@ -193,17 +222,22 @@ pub fn unstarting() -> Write {
 
 /// If the end is too long, omits the sandbox layers and denials and cuts the cause. Then it fits.
 pub fn ending(job: JobId, ended: &EndNote<'_>) -> Result<Write, String> {
-    let part = ENDED.encode(job.0, ended).or_else(|_| {
+    let written = Part {
+        space: UNDER.at - ENDED.at,
+        ..ENDED
+    };
+    let part = written.encode(job.0, ended).or_else(|_| {
         let mut short = Ended {
             started_ms: ended.started_ms,
             waited_ms: ended.waited_ms,
             enforced: None,
             ending: ended.ending.clone(),
+            decision: ended.decision.cloned(),
         };
         short.ending.denials.clear();
         let cause = &mut short.ending.cause;
         cause.truncate(cause.floor_char_boundary(CAUSE));
-        ENDED.encode(job.0, &short)
+        written.encode(job.0, &short)
     })?;
     Ok((ENDED.at, part))
 }
@@ -218,7 +252,7 @@ pub fn freeing() -> Write {
 
 /// The slot at the end of the file may be short.
 pub fn read(slot: &[u8]) -> LedgerSlot {
-    let entry: Entry = match ENTRY.decode(NO_OWNER, slot) {
+    let mut entry: Entry = match ENTRY.decode(NO_OWNER, slot) {
         Decoded::Nothing => return LedgerSlot::Free,
         Decoded::Damaged => return LedgerSlot::Damaged,
         Decoded::Whole(entry) => entry,
@@ -229,8 +263,15 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         Decoded::Whole(started) => started.job_uid,
         Decoded::Nothing | Decoded::Damaged => entry.job_uid,
     };
+    if let (Decoded::Whole(_), Decoded::Whole(under)) = (&started, UNDER.decode(entry.job.0, slot))
+    {
+        entry.facts.under = under;
+    }
     let recorded: Decoded<()> = RECORDED.decode(entry.job.0, slot);
     let approved: Decoded<()> = APPROVED.decode(entry.job.0, slot);
+    let is_unapproved = entry.waiting == QueuedFor::Approval
+        && !matches!(approved, Decoded::Whole(()))
+        && matches!(started, Decoded::Nothing);
     let past = match (ended, started) {
         (Decoded::Whole(ended), _) => match recorded {
             Decoded::Whole(()) => Past::Ended(Box::new(ended)),
@@ -242,16 +283,15 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         (Decoded::Nothing, Decoded::Nothing) => match entry.waiting {
             QueuedFor::Nothing => Past::Running(entry.entered_ms),
             QueuedFor::Slot => Past::Queued,
-            QueuedFor::Approval => match approved {
-                Decoded::Whole(()) => Past::Approved,
-                Decoded::Nothing | Decoded::Damaged => Past::Asked,
-            },
+            QueuedFor::Approval if is_unapproved => Past::Asked,
+            QueuedFor::Approval => Past::Approved,
         },
     };
     LedgerSlot::Job(Box::new(FoundJob {
         entry,
         job_uid,
         past,
+        is_unapproved,
     }))
 }
 
@@ -285,69 +325,12 @@ impl FoundJob {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    pub started_ms: u64,
-    pub waited_ms: u64,
-    pub enforced: Option<Enforced>,
-    pub ending: Ending,
-}
-
-/// A borrowed [`Ended`] to be written, with the same bytes.
-#[derive(Debug, Serialize)]
-pub struct EndNote<'a> {
-    pub(super) started_ms: u64,
-    pub(super) waited_ms: u64,
-    pub(super) enforced: Option<&'a Enforced>,
-    pub(super) ending: &'a Ending,
-}
-
-impl Ended {
-    pub fn end_note(&self) -> EndNote<'_> {
-        EndNote {
-            started_ms: self.started_ms,
-            waited_ms: self.waited_ms,
-            enforced: self.enforced.as_ref(),
-            ending: &self.ending,
-        }
-    }
-
-    /// The end of a job that nobody observed. What it used is unknown.
-    pub fn interrupted(started_ms: u64, cause: String, kill_verified: bool) -> Self {
-        Self::unmeasured(started_ms, State::Interrupted, cause, kill_verified)
-    }
-
-    /// The end of a job whose start failed before its fork.
-    pub fn not_started(started_ms: u64, cause: String) -> Self {
-        Self::unmeasured(started_ms, State::NotStarted, cause, true)
-    }
-
-    fn unmeasured(started_ms: u64, state: State, cause: String, kill_verified: bool) -> Self {
-        Self {
-            started_ms,
-            waited_ms: 0,
-            enforced: None,
-            ending: Ending::unmeasured(state, cause, kill_verified),
-        }
-    }
-}
-
-impl<'a> EndNote<'a> {
-    pub fn of(meta: &'a JobMeta) -> Option<Self> {
-        Some(Self {
-            started_ms: meta.started_ms,
-            waited_ms: meta.waited_ms,
-            enforced: meta.enforced.as_ref(),
-            ending: meta.ending.as_ref()?,
-        })
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use remit_common::outcome::Enforced;
 
     use super::*;
+    use crate::state_dir::ledger::{DecidedBy, Decision};
 
     pub fn entry(number: u64) -> Entry {
         Entry {
@@ -374,9 +357,11 @@ pub mod tests {
             session: 3,
             peer: "pid 7".into(),
             named: Some("disk.usage".into()),
-            profile: "read".into(),
-            effect: Effect::Read,
-            policy: "p".into(),
+            under: RunsUnder {
+                profile: "read".into(),
+                effect: Effect::Read,
+                policy: "p".into(),
+            },
             client: "c".into(),
             is_try: false,
             follows: None,
@@ -407,9 +392,11 @@ pub mod tests {
                 session: u64::MAX,
                 peer: "p".repeat(24),
                 named: Some("n".repeat(Facts::NAME)),
-                profile: "p".repeat(Facts::NAME),
-                effect: Effect::Change,
-                policy: "p".repeat(Facts::NAME),
+                under: RunsUnder {
+                    profile: "p".repeat(Facts::NAME),
+                    effect: Effect::Change,
+                    policy: "p".repeat(Facts::NAME),
+                },
                 client: "c".repeat(Facts::CLIENT),
                 is_try: true,
                 follows: Some(JobId([255; 16])),
@@ -431,6 +418,27 @@ pub mod tests {
             enforced: Some(enforced),
             ..Ended::interrupted(7, cause.into(), true)
         }
+    }
+
+    fn under() -> RunsUnder {
+        RunsUnder {
+            profile: "now".into(),
+            effect: Effect::Change,
+            policy: "q".into(),
+        }
+    }
+
+    fn rebound(entry: &Entry) -> Entry {
+        let mut entry = entry.clone();
+        entry.facts.under = under();
+        entry
+    }
+
+    fn starts(job: JobId) -> Vec<Write> {
+        vec![
+            binding(job, &under()).unwrap(),
+            starting(job, &STARTED_AT).unwrap(),
+        ]
     }
 
     const STARTED_AT: Started = Started {
@@ -468,6 +476,7 @@ pub mod tests {
 
     fn job(entry: Entry, job_uid: u32, past: Past) -> LedgerSlot {
         LedgerSlot::Job(Box::new(FoundJob {
+            is_unapproved: past == Past::Asked,
             entry,
             job_uid,
             past,
@@ -496,7 +505,7 @@ pub mod tests {
             waiting: QueuedFor::Approval,
             ..queued(99)
         };
-        let running = job(entry.clone(), 5001, Past::Running(77));
+        let running = job(rebound(entry), 5001, Past::Running(77));
         let saved = Past::Ending(Box::new(ended("ok")));
         let end = Past::Ended(Box::new(ended("ok")));
         let opening = |entry: &Entry| [vec![emptying()], opening(entry).unwrap()].concat();
@@ -506,31 +515,28 @@ pub mod tests {
                 vec![approving(old.job).unwrap()],
                 job(old.clone(), 5000, Past::Approved),
             ),
-            (
-                vec![starting(old.job, &STARTED_AT).unwrap()],
-                job(old.clone(), 5001, Past::Running(77)),
-            ),
+            (starts(old.job), job(rebound(&old), 5001, Past::Running(77))),
             (
                 vec![ending(old.job, &ended("ok").end_note()).unwrap()],
-                job(old.clone(), 5001, saved.clone()),
+                job(rebound(&old), 5001, saved.clone()),
             ),
             (
                 vec![recording(old.job).unwrap()],
-                job(old, 5001, end.clone()),
+                job(rebound(&old), 5001, end.clone()),
             ),
             (vec![freeing()], LedgerSlot::Free),
             (
                 opening(entry),
                 job(entry.clone(), entry.job_uid, Past::Queued),
             ),
-            (vec![starting(entry.job, &STARTED_AT).unwrap()], running),
+            (starts(entry.job), running),
             (
                 vec![ending(entry.job, &ended("ok").end_note()).unwrap()],
-                job(entry.clone(), 5001, saved),
+                job(rebound(entry), 5001, saved),
             ),
             (
                 vec![recording(entry.job).unwrap()],
-                job(entry.clone(), 5001, end),
+                job(rebound(entry), 5001, end),
             ),
             (vec![freeing()], LedgerSlot::Free),
         ]
@@ -641,6 +647,61 @@ pub mod tests {
             assert_eq!(read(whole.len() - added), Ok((false, None)));
             assert!(read(whole.len() - added - 1).is_err());
         }
+    }
+
+    /// A policy that came into force in between counts only for what ran under it.
+    #[test]
+    fn job_that_did_not_start_has_the_policy_of_its_entry() {
+        let entry = queued(1);
+        let bound = with(opened(&entry), binding(entry.job, &under()).unwrap());
+        assert_eq!(read(&bound), job(entry.clone(), 5000, Past::Queued));
+        let started = with(bound, starting(entry.job, &STARTED_AT).unwrap());
+        let running = job(rebound(&entry), 5001, Past::Running(77));
+        assert_eq!(read(&started), running);
+        let put_back = with(started, unstarting());
+        assert_eq!(read(&put_back), job(entry, 5000, Past::Queued));
+    }
+
+    #[test]
+    fn end_of_an_earlier_release_has_no_decision_and_may_be_longer() {
+        let decided = Ended {
+            decision: Some(Decision {
+                digest: [7; 32],
+                by: Some(DecidedBy {
+                    user: "u".repeat(256),
+                    uid: u32::MAX,
+                    loginuid: Some(u32::MAX),
+                    claimed: Some(u32::MAX),
+                    peer: "p".repeat(24),
+                }),
+            }),
+            ..ended(&"x".repeat(2 * CAUSE))
+        };
+        let entry = entry(1);
+        let found = |slot: &[u8]| match read(slot) {
+            LedgerSlot::Job(found) => match found.past {
+                Past::Ending(ended) => *ended,
+                past => panic!("{past:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        let slot = with(
+            opened(&entry),
+            ending(entry.job, &decided.end_note()).unwrap(),
+        );
+        assert_eq!(found(&slot).decision, decided.decision);
+        let whole = postcard::to_extend(&ended("ok"), Vec::new()).unwrap();
+        let earlier: Ended = postcard::from_bytes(&whole[..whole.len() - 1]).unwrap();
+        assert_eq!(earlier, ended("ok"));
+        // Where a release has what a job runs under, an earlier one had the last bytes of an end.
+        let mut long = ended("ok");
+        let cause = &mut long.ending.cause;
+        let length = |ended: &Ended| postcard::to_extend(ended, Vec::new()).unwrap().len();
+        *cause = "x".repeat(ENDED.space - HEAD - length(&ended("")) - 1);
+        let part = ENDED.encode(entry.job.0, &long).unwrap();
+        assert_eq!(part.len(), ENDED.space);
+        let slot = with(opened(&entry), (ENDED.at, part));
+        assert_eq!(found(&slot), long);
     }
 
     #[test]

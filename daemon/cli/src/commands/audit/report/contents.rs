@@ -209,6 +209,11 @@ mod tests {
         let not_started = r#","REMIT_STATE":"not_started","REMIT_VERDICT":"allow""#;
         assert_eq!(take(6, "end", not_started), [4, 2]);
         assert_eq!(take(7, "interrupted", cut_off), [5, 2], "an older record");
+        take(8, "asked", "");
+        for event in ["void", "void", "expired"] {
+            let again = r#","REMIT_AGAIN":"maybe""#;
+            assert_eq!(take(8, event, again), [5, 3], "it is there twice");
+        }
     }
 
     #[test]

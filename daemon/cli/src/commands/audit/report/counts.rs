@@ -41,7 +41,9 @@ impl Deed {
         let is_undo = is_change && own("COMMAND") == Some("plan.undo");
         let of_grant = own("GRANT").is_some();
         let suppressed = || own("SUPPRESSED").and_then(|count| count.parse().ok());
+        let is_second = own("AGAIN").is_some() && progress.is_some_and(|job| job.has_ended);
         let (first, second) = match own("EVENT").and_then(Event::of_name) {
+            _ if is_second => (None, None),
             Some(Event::Asked) => (Some((Self::Asked, 1)), None),
             Some(Event::Intent) if is_change && is_recovery(record) => (None, None),
             Some(Event::Intent) if is_undo => (Some((Self::Changed, 1)), Some((Self::Undone, 1))),
@@ -69,12 +71,8 @@ impl Deed {
         if own("STATE") == Some("exited") && own("EXIT") == Some("0") {
             return None;
         }
-        let may_be_second = own("AGAIN").is_some();
-        if may_be_second && progress.is_some_and(|job| job.has_ended) {
-            return None;
-        }
         // Of a job that an earlier daemon had, no record says how long it ran.
-        let is_of_past = may_be_second || event == Event::Interrupted;
+        let is_of_past = own("AGAIN").is_some() || event == Event::Interrupted;
         let is_unknown =
             progress.is_none() && is_of_past && own("VERDICT") != Some("needs_approval");
         let has_started = progress.is_some_and(|job| job.has_started);
