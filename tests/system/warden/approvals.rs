@@ -1,5 +1,6 @@
 //! Changes that wait for an approval, while the broker lies or dies and the audit log is full.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -24,13 +25,17 @@ fn start(slowly: bool) -> (Stage, Broker) {
 }
 
 fn take_policy(stage: &Stage, slowly: bool) {
+    take_policy_of(stage, slowly, 64_005, "");
+}
+
+fn take_policy_of(stage: &Stage, slowly: bool, approver: u32, more: &str) {
     let big = stage.test_dir.path().join("big");
     std::fs::write(&big, vec![7; if slowly { BIG } else { 7 }]).unwrap();
     let text = format!(
         "[[command]]\nname = \"site.change\"\nsummary = \"changes\"\nargv = [\"/usr/bin/true\", \"{}\"]\n\
          effect = \"change\"\nprofile = \"host\"\n\n[[grant]]\nname = \"asks\"\n\
          to = [\"#64001\", \"#64002\"]\nallow = [\"site.change\"]\n\
-         approval = {{ by = [\"#64005\"] }}\n",
+         approval = {{ by = [\"#{approver}\"] }}\n{more}",
         big.display()
     );
     stage.write("config/policy.d/10-test.toml", &text);
@@ -248,6 +253,61 @@ fn request_with_unrecorded_end_is_not_approvable() {
         (events(&records, "end"), events(&records, "intent")),
         (1, 0)
     );
+    stage.stop();
+}
+
+/// Its files are measured at each turn.
+#[test]
+fn approved_job_whose_intent_the_log_did_not_take_rests() {
+    let (stage, broker, journal) = start_with("max = 1\nmax_per_user = 1\n");
+    let runs =
+        "\n[[grant]]\nname = \"runs\"\nto = [\"#64001\"]\nallow = [\"run\"]\napproval = \"none\"\n";
+    take_policy_of(&stage, false, 0, runs);
+    let _alice = stage.connect(ALICE);
+    let session = broker.session();
+    broker.run(session, 1, argv(&["sleep", "50"]), &[]);
+    let (first, _pipes) = broker.started(1);
+    let job = asked(&broker, session, 2).job;
+    let reply = stage.ask(AdminRequest::Approve {
+        job,
+        digest: pending(&stage)[0].digest,
+        signature: None,
+    });
+    assert!(matches!(reply, AdminReply::Done(_)), "{reply:?}");
+    assert_eq!(stage.status().queued, 1);
+    broker.say(&ToWarden::Stop {
+        session,
+        ticket: 3,
+        job: first,
+        signal: None,
+    });
+    broker.exited(first);
+    let _ = journal.read();
+    journal.fill();
+    // For the end of the first job, and not for the intent of the next one.
+    journal.free_one_entry();
+    broker.drained(first);
+    broker.end(first);
+    let (pid, mut children) = (stage.pid(), BTreeSet::new());
+    let list = format!("/proc/{pid}/task/{pid}/children");
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        let now = std::fs::read_to_string(&list).unwrap();
+        children.extend(now.split_whitespace().map(str::to_owned));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let lasting = std::fs::read_to_string(&list).unwrap();
+    let measured = children.len() - lasting.split_whitespace().count();
+    let mut records = journal.read();
+    assert!(measured <= 4, "{measured} children in two seconds");
+    broker.until(|message, fds| match message {
+        ToBroker::Started { job: of, .. } if *of == job => Ok(()),
+        _ => Err(fds),
+    });
+    assert_eq!(broker.finish(job).state, State::Exited);
+    records.extend(journal.read());
+    let found = (events(&records, "intent"), events(&records, "end"));
+    assert_eq!(found, (1, 2), "{records:?}");
     stage.stop();
 }
 

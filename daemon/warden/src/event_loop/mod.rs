@@ -142,6 +142,8 @@ impl Warden {
             }
             Token::Audit => {
                 cx.reports.audit.deliver();
+                // The end of this turn starts waiting jobs.
+                cx.reactor.timers.cancel(Timer::LogFull);
                 unpark(&mut request_cx!(self));
                 termination::record_waiting_ends(&mut job_cx!(self));
             }
@@ -190,7 +192,7 @@ impl Warden {
                 self.life.pat_watchdog(&mut self.reactor.timers);
             }
             // The end of this turn sends the status, starts waiting jobs, and undoes what nobody confirmed.
-            Timer::Note | Timer::Begin | Timer::Unconfirmed => {}
+            Timer::Note | Timer::Begin | Timer::LogFull | Timer::Unconfirmed => {}
             Timer::SelfTestRun => on_self_test_timeout(cx),
             Timer::Commits => cx.commits.on_day(),
             Timer::KeptViews => kept_views::on_timer(cx),

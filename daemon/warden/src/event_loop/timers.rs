@@ -46,6 +46,8 @@ pub enum Timer {
     Ends,
     /// Starts waiting jobs that have a slot: a turn had no time for them, or a fork failed.
     Begin,
+    /// The same, after the audit log did not accept an intent.
+    LogFull,
     Leftovers,
     Broker,
     /// A killed broker has not ended.

@@ -16,7 +16,7 @@ use crate::approval::grants::ended::judge_grants;
 use crate::approval::{look_up_again, wanted};
 use crate::audit::Unwritten;
 use crate::audit::reports::Outcome;
-use crate::event_loop::timers::{self, TURN, Timer};
+use crate::event_loop::timers::{self, TURN, Timer, Timers};
 use crate::identity::accounts::Question;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::copy_bounds::check_copy;
@@ -29,6 +29,8 @@ use crate::request::{Approved, ApprovedBy, Plan};
 use crate::startup::fault::{self, Point};
 
 const FORK_AGAIN: Duration = Duration::from_secs(1);
+/// Each try of an approved job measures its files.
+const LOG_AGAIN: Duration = Duration::from_secs(1);
 
 /// Queues a plan: it is recorded and kept across restarts. Fails if that fails, or waiting jobs hold too many bytes.
 pub fn enqueue(cx: &mut JobCx<'_>, plan: Box<Plan>) -> Result<Outcome, Refusal> {
@@ -71,7 +73,7 @@ pub fn start_all_queued(cx: &mut RequestCx<'_>) {
         return;
     }
     // The self-test takes only a moment.
-    if cx.job.sandbox.manager.are_untried() || cx.job.reactor.timers.has(Timer::Begin) {
+    if cx.job.sandbox.manager.are_untried() || is_held(&cx.job.reactor.timers) {
         return;
     }
     let turn = Instant::now();
@@ -88,16 +90,19 @@ pub fn start_all_queued(cx: &mut RequestCx<'_>) {
 
 /// Starts a queued job that follows a commit, in the slot that the commit or the command before it has left. What is queued
 /// does not delay it, and neither do slots that were taken meanwhile: otherwise requesters could choose the start by them.
-/// Without a copy of the machine, or just after a failed fork, it comes next.
+/// Without a copy of the machine, or just after a failed fork or record, it comes next.
 pub fn start_first(cx: &mut RequestCx<'_>, job: JobId) {
     let Some(waiting) = cx.job.jobs.unqueue(job) else {
         return;
     };
-    let is_held = cx.job.reactor.timers.has(Timer::Begin);
-    match is_held || check_copy(cx.job.jobs, &waiting.plan).is_err() {
+    match is_held(&cx.job.reactor.timers) || check_copy(cx.job.jobs, &waiting.plan).is_err() {
         true => cx.job.jobs.put_back(waiting),
         false => _ = start_queued(cx, waiting),
     }
+}
+
+fn is_held(timers: &Timers) -> bool {
+    timers.has(Timer::Begin) || timers.has(Timer::LogFull)
 }
 
 /// Starts a waiting job. Returns false if the audit log cannot be written now, or nothing can be forked.
@@ -135,6 +140,7 @@ pub fn start_queued(cx: &mut RequestCx<'_>, mut waiting: Waiting) -> bool {
     {
         cx.job.jobs.put_back(waiting);
         ended::record_later(&mut cx.job, later);
+        cx.job.reactor.timers.add(LOG_AGAIN, Timer::LogFull);
         return false;
     }
     ended::end_waiting(&mut cx.job, waiting, State::NotStarted, why.cause());
