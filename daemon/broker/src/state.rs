@@ -186,7 +186,7 @@ impl Broker {
                 approved_by,
                 missing,
             } => self.with(job, |job| job.counted(approved_by, missing)),
-            ToBroker::Approved { job } => self.with(job, Job::approved),
+            ToBroker::Approved { job } => self.jobs.approved(job),
             ToBroker::Started {
                 job,
                 started_ms,

@@ -38,6 +38,8 @@ pub struct Job {
     command: String,
     times: Cell<Times>,
     waiting: RefCell<Option<WaitReason>>,
+    /// The order among queued jobs.
+    pub queued_as: Cell<u64>,
     stdout: Output,
     stderr: Output,
     latest: Cell<Stream>,
@@ -134,6 +136,7 @@ impl Job {
                 waited_ms: meta.waited_ms,
             }),
             waiting: RefCell::new(meta.waiting),
+            queued_as: Cell::new(0),
             stdout,
             stderr,
             latest: Cell::new(Stream::Stdout),

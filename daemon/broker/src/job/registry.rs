@@ -1,6 +1,6 @@
 //! The table of waiting, running and remembered jobs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -21,6 +21,8 @@ pub struct Jobs {
     all: RefCell<HashMap<JobId, Rc<Job>>>,
     /// Ended jobs, oldest end first.
     ended: RefCell<VecDeque<JobId>>,
+    /// Jobs that have been queued so far.
+    queued: Cell<u64>,
     pub redactors: Rc<RecentRedactors>,
 }
 
@@ -29,7 +31,25 @@ impl Jobs {
         if job.has_ended() {
             self.ended.borrow_mut().push_back(job.id);
         }
+        if job.is_queued() {
+            self.put_last(&job);
+        }
         self.all.borrow_mut().insert(job.id, job);
+    }
+
+    /// A job that has all its approvals waits for a slot, behind those that do.
+    pub fn approved(&self, id: JobId) {
+        if let Some(job) = self.get(id) {
+            self.put_last(&job);
+            job.approved();
+        }
+    }
+
+    /// The warden queues in this order, and sends queued jobs to a new broker in it.
+    fn put_last(&self, job: &Job) {
+        let last = self.queued.get().saturating_add(1);
+        self.queued.set(last);
+        job.queued_as.set(last);
     }
 
     pub fn get(&self, id: JobId) -> Option<Rc<Job>> {
@@ -63,13 +83,13 @@ impl Jobs {
         }
         let all = self.all.borrow();
         let queued = all.values().filter(|other| other.is_queued());
-        let numbers = queued
+        let own = queued
             .filter(|other| other.owner == job.owner)
-            .map(|other| other.number);
+            .map(|other| other.queued_as.get());
         let mut queue_position = QueuePosition { position: 1, of: 0 };
-        for number in numbers {
+        for queued_as in own {
             queue_position.of += 1;
-            queue_position.position += u32::from(number < job.number);
+            queue_position.position += u32::from(queued_as < job.queued_as.get());
         }
         Some(queue_position)
     }
@@ -146,9 +166,9 @@ pub mod tests {
     use super::*;
     use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
-    use remit_link::JobMeta;
+    use remit_link::{JobMeta, WaitReason, WaitingApproval};
+    use remit_wire::outcome::{ApprovalView, State, Stream};
     use remit_wire::Bytes;
-    use remit_wire::outcome::{State, Stream};
     use std::os::unix::fs::FileExt;
 
     pub fn ending() -> Ending {
@@ -242,18 +262,31 @@ pub mod tests {
         assert_eq!(list(1, 9), [3]);
     }
 
+    /// The warden queues a job when it is approved, and the number of a job is that of its request.
     #[test]
-    fn queue_position_counts_jobs_of_same_owner() {
+    fn queue_position_counts_jobs_of_same_owner_in_the_order_of_queueing() {
         let jobs = Jobs::default();
-        for (number, owner, queued) in [
-            (5, 1, true),
-            (3, 1, true),
-            (4, 2, true),
-            (1, 1, false),
-            (9, 1, true),
+        let waiting = WaitReason::Approval(Box::new(WaitingApproval {
+            view: ApprovalView {
+                by: Vec::new(),
+                expires_ms: 0,
+                line: String::new(),
+                digest: String::new(),
+            },
+            approved_by: Vec::new(),
+            missing: 1,
+            same: None,
+        }));
+        for (number, owner, waiting) in [
+            (2, 1, Some(waiting)),
+            (5, 1, Some(WaitReason::QueuePosition)),
+            (3, 1, Some(WaitReason::QueuePosition)),
+            (4, 2, Some(WaitReason::QueuePosition)),
+            (1, 1, None),
+            (9, 1, Some(WaitReason::QueuePosition)),
         ] {
             let meta = JobMeta {
-                waiting: queued.then_some(remit_link::WaitReason::QueuePosition),
+                waiting,
                 ..meta(number, owner)
             };
             jobs.add(Rc::new(Job::new(meta, About::default())));
@@ -263,12 +296,20 @@ pub mod tests {
             queue_position.map(|queue_position| (queue_position.position, queue_position.of))
         };
         assert_eq!(
-            [3, 5, 9].map(queue_position),
-            [Some((1, 3)), Some((2, 3)), Some((3, 3))]
+            [5, 3, 9, 2].map(queue_position),
+            [Some((1, 3)), Some((2, 3)), Some((3, 3)), None]
+        );
+        jobs.approved(JobId([2; 16]));
+        assert_eq!(
+            [5, 3, 9, 2].map(queue_position),
+            [1, 2, 3, 4].map(|position| Some((position, 4)))
         );
         assert_eq!([4, 1].map(queue_position), [Some((1, 1)), None]);
-        jobs.get(JobId([3; 16])).unwrap().set_started(7, 8);
+        jobs.get(JobId([5; 16])).unwrap().set_started(7, 8);
         jobs.end(JobId([9; 16]), ending());
-        assert_eq!([3, 5, 9].map(queue_position), [None, Some((1, 1)), None]);
+        assert_eq!(
+            [5, 3, 9, 2].map(queue_position),
+            [None, Some((1, 2)), None, Some((2, 2))]
+        );
     }
 }

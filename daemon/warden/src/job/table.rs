@@ -189,11 +189,11 @@ impl Jobs {
         serials.filter_map(|serial| self.find(*serial))
     }
 
-    /// Returns all that wait for a slot, and those whose turn has come and whose files are hashed.
+    /// Returns those whose turn has come and whose files are hashed, then all that wait for a slot, in their order.
     pub fn waiting(&self) -> impl Iterator<Item = &Waiting> {
         let rehashed = self.all::<MeasuringAgain>();
-        self.queued()
-            .chain(rehashed.map(|(_, again)| &again.waiting))
+        let rehashed = rehashed.map(|(_, again)| &again.waiting);
+        rehashed.chain(self.queued())
     }
 
     pub fn is_waiting(&self, job: JobId) -> bool {
@@ -391,6 +391,7 @@ pub mod tests {
 
     use super::*;
     use crate::approval::fixture::Scene;
+    use crate::identity::accounts::Question;
     use crate::job::state::Parked;
 
     pub fn ended(number: u64) -> JobMeta {
@@ -417,6 +418,24 @@ pub mod tests {
             uid: 1000,
             user: "alice".into(),
         }
+    }
+
+    /// A new broker counts positions in the queue in this order.
+    #[test]
+    fn job_whose_turn_has_come_is_first_of_those_that_wait() {
+        let waiting = |asked_ms| Waiting::new(Box::new(Scene::new().plan()), asked_ms);
+        let mut jobs = Jobs::default();
+        jobs.queue(waiting(3));
+        jobs.queue(waiting(2));
+        let serial = jobs.next_serial();
+        let again = MeasuringAgain {
+            waiting: waiting(9),
+            measuring: Measuring::of_people(&Question::default(), None).unwrap(),
+        };
+        jobs.insert(serial, again);
+        jobs.put_back(waiting(7));
+        let order: Vec<_> = jobs.waiting().map(|waiting| waiting.asked_ms).collect();
+        assert_eq!(order, [9, 7, 3, 2]);
     }
 
     #[test]
