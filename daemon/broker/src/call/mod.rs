@@ -84,8 +84,6 @@ impl Call {
             Request::Snapshots => self.snapshots().await,
             Request::Upload(part) => upload::upload(self, part).await,
             Request::Jobs { limit } => {
-                let cap = 2 * caps::ENDED_PER_UID + caps::JOBS_PER_UID + caps::QUEUED_PER_UID;
-                let limit = limit.min(u32::try_from(cap).unwrap_or(u32::MAX));
                 self.take_turn().await;
                 Ok(Reply::Jobs(
                     self.broker.jobs.list(&self.client.owner, limit),

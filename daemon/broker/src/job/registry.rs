@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::rc::Rc;
 
+use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_link::Owner;
@@ -14,6 +15,9 @@ use remit_wire::outcome::{Ending, JobSummary, QueuePosition};
 use crate::job::{BOTH, Job};
 use crate::output::spool::{Lost, LostRange, Spool};
 use crate::redact::RecentRedactors;
+
+/// The most bytes of one summary in an answer, without its command, and of an answer without summaries.
+const SUMMARY: usize = 96;
 
 /// The warden limits the table: it says which jobs to forget.
 #[derive(Debug, Default)]
@@ -63,7 +67,8 @@ impl Jobs {
             .ok_or_else(Refusal::no_such_job)
     }
 
-    /// Returns the jobs of `owner`, newest first. The order is by number, because a clock can go back.
+    /// Returns the jobs of `owner`, newest first, as many as fit into a frame. The order is by number, because a clock can
+    /// go back.
     pub fn list(&self, owner: &Owner, limit: u32) -> Vec<JobSummary> {
         let mut mine: Vec<_> = self
             .all
@@ -74,7 +79,18 @@ impl Jobs {
             .collect();
         mine.sort_by_key(|job| Reverse((job.number, job.id)));
         mine.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        mine.iter().map(|job| job.summary()).collect()
+        let mut left = caps::FRAME - SUMMARY;
+        let fits = |summary: &JobSummary| {
+            let rest = left.checked_sub(SUMMARY + summary.command.len());
+            rest.is_some_and(|rest| {
+                left = rest;
+                true
+            })
+        };
+        mine.iter()
+            .map(|job| job.summary())
+            .take_while(fits)
+            .collect()
     }
 
     pub fn queue_position(&self, job: &Job) -> Option<QueuePosition> {
@@ -166,9 +182,10 @@ pub mod tests {
     use super::*;
     use crate::hints::notes::About;
     use crate::output::spool::tests::Scratch;
+    use remit_common::frame;
     use remit_link::{JobMeta, WaitReason, WaitingApproval};
     use remit_wire::outcome::{ApprovalView, State, Stream};
-    use remit_wire::Bytes;
+    use remit_wire::{Bytes, Reply, ToClient};
     use std::os::unix::fs::FileExt;
 
     pub fn ending() -> Ending {
@@ -260,6 +277,36 @@ pub mod tests {
         assert!(jobs.forget(JobId([1; 16])), "its output is in the spool");
         assert!(!jobs.forget(JobId([5; 16])), "it has written nothing");
         assert_eq!(list(1, 9), [3]);
+    }
+
+    #[test]
+    fn list_has_all_jobs_that_fit_into_a_frame() {
+        let jobs = Jobs::default();
+        let all = 3000_u32;
+        for number in 0..all {
+            let meta = JobMeta {
+                job: JobId(u128::from(number).to_le_bytes()),
+                number: u64::from(number),
+                started_ms: u64::MAX,
+                command: "x".repeat(usize::try_from(number).unwrap().min(4200)),
+                ..meta(0, 1)
+            };
+            jobs.add(Rc::new(Job::new(meta, About::default())));
+        }
+        let listed = jobs.list(&own(1), u32::MAX);
+        let shown = u32::try_from(listed.len()).unwrap();
+        assert!(shown > 1500 && shown < all, "{shown}");
+        assert_eq!(listed[0].command.len(), 2999);
+        let reply = Ok(Reply::Jobs(listed));
+        let bytes = frame::encode(
+            &ToClient::Reply {
+                id: u32::MAX,
+                reply,
+            },
+            caps::FRAME,
+        );
+        assert!(bytes.unwrap().len() > caps::FRAME - 200_000);
+        assert_eq!(jobs.list(&own(1), 700).len(), 700);
     }
 
     /// The warden queues a job when it is approved, and the number of a job is that of its request.
