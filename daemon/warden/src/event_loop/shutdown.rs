@@ -128,9 +128,13 @@ fn kill_jobs(cx: &mut JobCx<'_>, life: &mut Lifecycle) {
 
 /// Remaining jobs die with PID 1. The next start records them as interrupted.
 fn leave_jobs(jobs: &Jobs, life: &mut Lifecycle) {
-    let left = jobs.serials().len();
+    let left = unrecorded(jobs);
     say!("the end of {left} jobs is not recorded; the next start records it");
     life.leaving = true;
+}
+
+fn unrecorded(jobs: &Jobs) -> usize {
+    jobs.count_live() + jobs.never_ran().count()
 }
 
 /// Returns whether a shutdown waits for something: also when the next command that follows an undo is not started yet, or
@@ -174,7 +178,29 @@ fn in_words(waiting_for: &[String], seconds: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use remit_common::outcome::Ending;
+
     use super::*;
+    use crate::approval::fixture::Scene;
+    use crate::job::outcome::unrun_record;
+    use crate::job::state::{NeverRan, Waiting};
+
+    #[test]
+    fn end_of_a_job_that_never_ran_is_counted_until_it_is_recorded() {
+        let (mut jobs, cause) = (Jobs::default(), "it was stopped");
+        for count in 0..3 {
+            assert_eq!(unrecorded(&jobs), count);
+            let waiting = Waiting::new(Box::new(Scene::new().plan()), 0);
+            let (before, state) = (waiting.meta(), State::Interrupted);
+            let record = unrun_record(&waiting.plan, state, cause);
+            let ending = Ending::unmeasured(state, cause.to_owned(), true);
+            let end = NeverRan::new(waiting.plan.into_draft(), before, ending, record);
+            let serial = jobs.next_serial();
+            jobs.insert(serial, end);
+        }
+        jobs.queue(Waiting::new(Box::new(Scene::new().plan()), 0));
+        assert_eq!(unrecorded(&jobs), 3);
+    }
 
     #[test]
     fn waited_for_changes_are_named_and_counted() {
