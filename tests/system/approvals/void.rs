@@ -28,10 +28,21 @@ fn is_void(caller: &mut Caller, job: remit_common::names::JobId, why: &str) {
 fn edit_policy(daemon: &Daemon) {
     let text = format!("{POLICY}\n# another comment\n");
     daemon.set_file("config/policy.d/10-test.toml", &text);
-    assert!(matches!(
-        does(daemon, AdminRequest::Reload),
-        AdminReply::Reloaded(_)
-    ));
+    assert_eq!(voided(daemon), [format!("{VOID}: 1")]);
+    assert_eq!(voided(daemon), Vec::<String>::new());
+}
+
+const VOID: &str =
+    "requests that are void, because they were asked for or approved under the earlier policy";
+
+/// Loads the policy. Returns what the answer says of requests that it ended.
+fn voided(daemon: &Daemon) -> Vec<String> {
+    let reloaded = match does(daemon, AdminRequest::Reload) {
+        AdminReply::Reloaded(reloaded) => reloaded,
+        other => panic!("{other:?}"),
+    };
+    let notes = reloaded.notes.into_iter();
+    notes.filter(|note| note.starts_with(VOID)).collect()
 }
 
 #[test]

@@ -163,6 +163,7 @@ impl Warden {
         }
         self.admins
             .tell(Wants::Policy, || reload_reply(&self.policies));
+        self.policies.voided = 0;
         // Those who are sent away next have asked for it, too.
         self.serve_due_admins();
         self.send_admins_away();
@@ -237,7 +238,7 @@ impl Warden {
         for (job, why) in lost {
             end_if_waiting(cx, job, State::Denied, &why);
         }
-        void_changed(cx, live);
+        self.policies.voided += void_changed(cx, live);
         if live.policy.uses(Base::Plan) {
             test_plan_if_new(cx);
         }
@@ -277,16 +278,17 @@ impl Warden {
     }
 }
 
-/// Ends requests that wait for an approval, or were approved, under another policy.
-fn void_changed(cx: &mut JobCx<'_>, live: &Live) {
-    void_changed_requests(cx, live.policy.groups_named(), &live.people);
+/// Ends requests that wait for an approval, or were approved, under another policy. Returns their number.
+fn void_changed(cx: &mut JobCx<'_>, live: &Live) -> usize {
+    let asked = void_changed_requests(cx, live.policy.groups_named(), &live.people);
     let is_other = |plan: &&Plan| plan.approved.is_some() && plan.policy() != live.digest;
     let plans = cx.jobs.waiting().map(|waiting| waiting.plan.as_ref());
     let other: Vec<_> = plans.filter(is_other).map(|plan| plan.job).collect();
-    for job in other {
+    for job in &other {
         let why = "the policy has changed since it was approved";
-        end_if_waiting(cx, job, State::Denied, why);
+        end_if_waiting(cx, *job, State::Denied, why);
     }
+    asked + other.len()
 }
 
 fn loaded(live: &Live, asked: Option<&Subject>) -> Record {

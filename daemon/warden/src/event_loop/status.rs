@@ -132,6 +132,12 @@ fn reloaded(policies: &Policies) -> Reloaded {
             policies.needs_restart.join(", ")
         ));
     }
+    if policies.voided > 0 {
+        notes.push(format!(
+            "requests that are void, because they were asked for or approved under the earlier policy: {}",
+            policies.voided
+        ));
+    }
     let refused = by_reason(policies.sandboxes.refused());
     let refused = refused.into_iter();
     notes.extend(refused.map(|line| format!("nothing runs on this machine in {line}")));

@@ -42,6 +42,8 @@ pub struct Policies {
     pub reloaded_for: Option<Owner>,
     /// Keys of `remit.toml` that a reload found changed.
     pub needs_restart: Vec<&'static str>,
+    /// Requests that loads have ended since the last answer about a load.
+    pub voided: usize,
 }
 
 impl Policies {
@@ -54,6 +56,7 @@ impl Policies {
             asked_loads: 0,
             reloaded_for: None,
             needs_restart: Vec::new(),
+            voided: 0,
         }
     }
 
