@@ -353,3 +353,24 @@ fn new_broker_restores_queue_despite_clock_change() {
         "{progress:?}"
     );
 }
+
+/// As many as limits of remit.toml let wait.
+#[test]
+fn list_has_all_jobs_of_a_long_queue() {
+    let dir = Dir::new();
+    let mut broker = Broker::start(&dir);
+    assert_eq!(broker.hear(), ToWarden::Ready);
+    for number in 1..=700_u32 {
+        let mut meta = FakeJob::new(1, 1000).0.meta;
+        meta.job = JobId(u128::from(number).to_le_bytes());
+        meta.number = number.into();
+        meta.waiting = Some(WaitReason::QueuePosition);
+        broker.hand_over(&meta, &[]);
+    }
+    broker.tell(&ToBroker::Adopted, &[]);
+    let listed = broker.client(1000).ask(Request::Jobs { limit: u32::MAX });
+    let Ok(Reply::Jobs(jobs)) = listed else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(jobs.len(), 700);
+}
