@@ -154,7 +154,7 @@ fn interrupted_job_is_recorded_with_the_policy_under_which_it_ran() {
     let session = broker.session();
     let takes_policy = |profile: &str| {
         let policy = format!(
-            "[[command]]\nname = \"site.wait\"\nsummary = \"waits\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
+            "[[command]]\nname = \"site.wait\"\nsummary = \"sleeps\"\nargv = [\"/usr/bin/sleep\", \"50\"]\n\
              effect = \"read\"\nprofile = \"{profile}\"\n\n[[grant]]\nname = \"test\"\nto = [\"#64001\"]\n\
              allow = [\"run\", \"site.wait\"]\napproval = \"none\"\n"
         );
@@ -168,12 +168,12 @@ fn interrupted_job_is_recorded_with_the_policy_under_which_it_ran() {
         name: "site.wait".into(),
         args: Vec::new(),
     };
-    let waits = Spec {
+    let sleeps = Spec {
         what,
         max_runtime_s: None,
         ..argv(&[])
     };
-    let job = queued_spec(&broker, session, 2, waits).job;
+    let job = queued_spec(&broker, session, 2, sleeps).job;
     takes_policy("read");
     finish(&broker, session, first);
     assert_eq!(next_started(&broker), job);

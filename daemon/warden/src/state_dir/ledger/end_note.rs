@@ -23,7 +23,7 @@ pub struct Ended {
 pub struct Decision {
     /// SHA-256 of all that runs.
     pub digest: [u8; 32],
-    /// Who has denied it.
+    /// The person that has denied it.
     pub by: Option<DecidedBy>,
 }
 

@@ -693,7 +693,7 @@ pub mod tests {
         let whole = postcard::to_extend(&ended("ok"), Vec::new()).unwrap();
         let earlier: Ended = postcard::from_bytes(&whole[..whole.len() - 1]).unwrap();
         assert_eq!(earlier, ended("ok"));
-        // Where a release has what a job runs under, an earlier one had the last bytes of an end.
+        // Where this release writes what a job runs under, an earlier one wrote the last bytes of an end.
         let mut long = ended("ok");
         let cause = &mut long.ending.cause;
         let length = |ended: &Ended| postcard::to_extend(ended, Vec::new()).unwrap().len();
