@@ -61,7 +61,8 @@ impl Job {
         notes.extend(self.approved_so_far());
         notes.extend(self.asked_before());
         let found_nothing = amount.is_none() && !is_abandoned && self.about.borrow().looks;
-        let is_over = |ending: &Ending| matches!(ending.exit, Some(0 | 1));
+        let is_over =
+            |ending: &Ending| ending.state == State::Exited && matches!(ending.exit, Some(0 | 1));
         if found_nothing && facts.ending.as_ref().is_some_and(is_over) {
             notes.push(notes::EMPTY.to_owned());
         }
@@ -437,6 +438,33 @@ mod tests {
                 notes.len() == expect.len() && notes.iter().zip(expect).all(has),
                 "{state:?} {layer}: {notes:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_ended_by_itself_has_found_nothing() {
+        let scratch = Scratch::new();
+        for (state, exit, expect) in [
+            (State::Exited, 0, true),
+            (State::Exited, 1, true),
+            (State::Exited, 2, false),
+            (State::Cancelled, 0, false),
+            (State::TimedOut, 1, false),
+        ] {
+            let about = About {
+                looks: true,
+                ..About::default()
+            };
+            let job = Job::new(meta(1, 1), about);
+            let exit = Some(exit);
+            job.end(Ending {
+                state,
+                exit,
+                ..ending()
+            });
+            let (report, _) = job.report(&scratch.spool, None);
+            let is_said = report.notes.iter().any(|note| note == notes::EMPTY);
+            assert_eq!(is_said, expect, "{state:?} {exit:?}: {:?}", report.notes);
         }
     }
 
