@@ -104,6 +104,10 @@ impl Known {
     pub fn is_up(&self) -> bool {
         !matches!(self.active.as_str(), "inactive" | "failed")
     }
+
+    pub fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.names.iter().any(|own| own == name)
+    }
 }
 
 pub trait Manager {
@@ -223,19 +227,19 @@ async fn undoes(bus: &Bus, object: &str) -> Result<bool, Fault> {
 }
 
 /// Properties of one interface. A property that an older manager does not have counts as empty.
-struct InterfaceProperties(HashMap<String, OwnedVariant>);
+pub struct InterfaceProperties(pub HashMap<String, OwnedVariant>);
 
 impl InterfaceProperties {
-    fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
+    pub fn take<T: TryFrom<OwnedVariant>>(&mut self, name: &str) -> Option<T> {
         self.0.remove(name)?.try_into().ok()
     }
 
-    fn word(&mut self, name: &str) -> String {
+    pub fn word(&mut self, name: &str) -> String {
         self.take(name).unwrap_or_default()
     }
 
     /// Returns the units in these lists. An unreadable list is an error: it could name a protected unit.
-    fn lists(&self, names: &[&str], unit: &str) -> Result<Vec<String>, Fault> {
+    pub fn lists(&self, names: &[&str], unit: &str) -> Result<Vec<String>, Fault> {
         let mut all = Vec::new();
         for name in names {
             match self.0.get(*name).map(|value| &**value) {

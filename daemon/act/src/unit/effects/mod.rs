@@ -72,6 +72,34 @@ impl Effects {
         &self.0
     }
 
+    /// Returns the units that this act starts, restarts or reloads by its own transaction, and not at a later event.
+    pub fn now<'a>(&'a self, unit: &'a Known, act: Act) -> Vec<(&'a Known, Act)> {
+        let mut all: Vec<(&Known, Act)> = Vec::new();
+        let mut queue = VecDeque::from([(unit, act)]);
+        while let Some((known, act)) = queue.pop_front() {
+            let starts = (Act::Start, &known.started_by_start);
+            let lists = match act {
+                Act::Start => vec![starts],
+                Act::Restart => vec![(Act::Restart, &known.restarted_by_restart), starts],
+                Act::Reload => vec![(Act::Reload, &known.reloaded_by_reload)],
+                Act::Stop | Act::Release | Act::Later | Act::Trigger => Vec::new(),
+            };
+            for (known, found) in &self.0 {
+                // A unit that restarts has no start of its own.
+                let is_in = |(act, names): &(Act, &Vec<String>)| {
+                    (found == act || (*found == Act::Restart && *act == Act::Start))
+                        && names.iter().any(|name| known.is_named(name))
+                };
+                let pair = (known, *found);
+                if lists.iter().any(is_in) && !all.contains(&pair) {
+                    all.push(pair);
+                    queue.push_back(pair);
+                }
+            }
+        }
+        all
+    }
+
     pub fn units(&self) -> usize {
         let all: BTreeSet<&str> = self.0.iter().map(|(known, _)| known.id.as_str()).collect();
         all.len()

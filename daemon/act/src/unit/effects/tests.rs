@@ -448,3 +448,56 @@ fn unit_that_is_enabled_too_is_followed() {
     assert_eq!(effects.names(Act::Start), ["more.service", "other.service"]);
     assert!(enable(&["rescue.target"]).is_err());
 }
+
+#[test]
+fn units_that_change_at_once_are_known() {
+    let mut wrapper = unit("wrapper.service", "active");
+    wrapper.started_by_start = names(&["wrapper@a.service", "wrapper@b.service"]);
+    wrapper.restarted_by_restart = names(&["wrapper@a.service", "wrapper@b.service"]);
+    wrapper.reloaded_by_reload = names(&["other@a.service"]);
+    wrapper.started_later = names(&["timed.service"]);
+    wrapper.started_by_end = names(&["mail.service"]);
+    let mut runs = unit("wrapper@a.service", "active");
+    runs.names.push("other@a.service".to_owned());
+    runs.started_by_end = names(&["mail.service"]);
+    let mut fails = unit("wrapper@b.service", "failed");
+    fails.started_by_start = names(&["needed.service"]);
+    // What it starts is of the later event, too.
+    let mut mail = unit("mail.service", "inactive");
+    mail.started_by_start = names(&["spool.service"]);
+    let mut table = Table::default()
+        .with(wrapper)
+        .with(runs.clone())
+        .with(fails)
+        .with(mail)
+        .with(unit("timed.service", "inactive"))
+        .with(unit("spool.service", "inactive"))
+        .with(unit("needed.service", "inactive"));
+    table.0.insert("other@a.service".to_owned(), runs);
+    for (verb, expect) in [
+        (
+            UnitVerb::Start,
+            &[
+                ("wrapper@b.service", Act::Start),
+                ("needed.service", Act::Start),
+            ][..],
+        ),
+        (
+            UnitVerb::Restart,
+            &[
+                ("wrapper@a.service", Act::Restart),
+                // It starts, and so it can also restart.
+                ("wrapper@b.service", Act::Restart),
+                ("needed.service", Act::Start),
+            ],
+        ),
+        (UnitVerb::Reload, &[("wrapper@a.service", Act::Reload)]),
+        (UnitVerb::Stop, &[]),
+    ] {
+        let effects = judge(&table, verb, "wrapper.service").unwrap();
+        let unit = table.0.get("wrapper.service").unwrap();
+        let now = effects.now(unit, Act::from_verb(verb).unwrap());
+        let now = now.iter().map(|(known, act)| (known.id.as_str(), *act));
+        assert_eq!(now.collect::<Vec<_>>(), expect, "{verb:?}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Asks the service manager for a job, waits for its end, and judges the states of the units after it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_core::Stream;
+use tokio::time::{sleep, timeout_at};
+use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, message};
+
+use super::effects::Act;
+use super::journal::show_journal;
+use super::manager::{Known, SYSTEMD};
+use super::seen::{LOOK, LOOKS, SeenUnit, settled, state};
+use crate::args::Fault;
+use crate::bus::{Bus, said};
+
+/// The result of a job that is not seen to end.
+const GOES_ON: &str = "it has not ended within nine minutes; the job goes on";
+/// Other units of which lines of the journal are shown.
+const NAMED: usize = 5;
+
+/// `others`: the units that the job starts, restarts or reloads with its own.
+pub async fn job(
+    bus: &Bus,
+    method: &str,
+    unit: &Known,
+    others: &[(&Known, Act)],
+) -> Result<(), Fault> {
+    // Subscribe before the call: the job can end before its reply is read.
+    bus.call::<_, ()>(&SYSTEMD, "Subscribe", &()).await?;
+    let manager = bus.owner(&SYSTEMD).await?;
+    let units: Vec<&Known> = [unit]
+        .into_iter()
+        .chain(others.iter().map(|(known, _)| *known))
+        .collect();
+    for known in &units {
+        // A unit that does not run and that nobody refers to is forgotten, with what its last start was.
+        bus.call::<_, ()>(&SYSTEMD, "RefUnit", &known.id.as_str())
+            .await?;
+    }
+    let mut removed = jobs_removed(bus).await?;
+    let before = state(bus, unit).await?;
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let asked: OwnedObjectPath = bus
+        .call(&SYSTEMD, method, &(unit.id.as_str(), "replace"))
+        .await?;
+    let ended = timeout_at(bus.end_of_jobs(), ended(&mut removed, &manager, &asked)).await;
+    let result = ended.unwrap_or_else(|_| Ok(GOES_ON.to_owned()))?;
+    let pauses = match (method, result.as_str()) {
+        ("StopUnit", _) => 0,
+        (_, "done") => LOOKS,
+        _ => 0,
+    };
+    let look = async |known: &&Known| state(bus, known).await;
+    let all = settled(&units, pauses, look, async || sleep(LOOK).await).await?;
+    let mut all = all.into_iter();
+    let after = all.next().unwrap_or_default();
+    println!("{method} {}: {result}", unit.id);
+    println!("before: {before}");
+    println!("after:  {after}");
+    show_journal(&unit.id, since);
+    let mut failed = Vec::new();
+    for ((known, act), after) in others.iter().zip(all) {
+        let id = known.id.as_str();
+        if after.is_unfinished() {
+            println!("With it, '{id}' has not ended its job: it is {after}");
+        } else if let Err(why) = judged_with(known, *act, &after) {
+            println!("With it, {why}: it is {after}");
+            if failed.len() < NAMED {
+                show_journal(id, since);
+            }
+            failed.push(why);
+        }
+    }
+    judged(method, &result, &unit.id, &after)
+        .and_then(|()| match failed.is_empty() {
+            true => Ok(()),
+            false => Err(format!("with '{}', {}", unit.id, failed.join("; "))),
+        })
+        .map_err(Fault::Failed)
+}
+
+/// Fails also if the manager calls a job done whose unit does not run: it does so if a condition skips the start, and
+/// a restart has stopped the unit by then; or if the program ends at the signal of its reload.
+fn judged(method: &str, result: &str, unit: &str, after: &SeenUnit) -> Result<(), String> {
+    match (method, result) {
+        // A program that ends with an error at its signal leaves its unit in the state `failed`, and stopped.
+        ("StopUnit", "done") => Ok(()),
+        (_, "done") if after.has_failed() => Err(format!("'{unit}' failed right after it")),
+        ("StartUnit" | "RestartUnit", "done") if after.is_skipped() => Err(format!(
+            "'{unit}' does not run: a condition of its unit is not met"
+        )),
+        ("ReloadUnit", "done") if !after.is_active() => Err(format!(
+            "'{unit}' does not run any more: its reload ended it"
+        )),
+        (_, "done") => Ok(()),
+        (_, other) => Err(format!("{method} of '{unit}': {other}")),
+    }
+}
+
+/// Judges another unit as [`judged`] does. Its job has no result here, and a condition may skip what only starts with it.
+fn judged_with(known: &Known, act: Act, after: &SeenUnit) -> Result<(), String> {
+    let id = &known.id;
+    let method = match act {
+        Act::Restart if known.is_up() => "RestartUnit",
+        Act::Reload => "ReloadUnit",
+        _ if after.is_unmet || after.is_skipped() => return Ok(()),
+        _ => "StartUnit",
+    };
+    judged(method, "done", id, after)?;
+    match after.reload_error() {
+        Some(error) if act == Act::Reload => {
+            Err(format!("the reload of '{id}' failed, result {error}"))
+        }
+        _ if known.active == "active" && after.active == "inactive" => {
+            Err(format!("'{id}' ran before and does not run any more"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn jobs_removed(bus: &Bus) -> Result<MessageStream, Fault> {
+    let failed = |error| Fault::Failed(format!("cannot wait for a job: {}", said(&error)));
+    let rule = MatchRule::builder()
+        .msg_type(message::Type::Signal)
+        .sender(SYSTEMD.name)
+        .path(SYSTEMD.path)
+        .interface(SYSTEMD.manager)
+        .member("JobRemoved")
+        .build()
+        .map_err(failed)?;
+    MessageStream::for_match_rule(rule, &bus.connection, None)
+        .await
+        .map_err(failed)
+}
+
+/// Waits for the result of a job. Any process can send a signal, so only the manager's own connection counts.
+async fn ended(
+    removed: &mut MessageStream,
+    manager: &str,
+    job: &OwnedObjectPath,
+) -> Result<String, Fault> {
+    while let Some(signal) = poll_fn(|context| Pin::new(&mut *removed).poll_next(context)).await {
+        let signal: Message = signal.map_err(|error| Fault::Failed(said(&error)))?;
+        if signal.header().sender().map(|sender| sender.as_str()) != Some(manager) {
+            continue;
+        }
+        let body = signal.body();
+        let reported: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
+        match reported {
+            Ok((_, ended, _, result)) if ended == *job => return Ok(result),
+            Ok(_) => {}
+            Err(error) => return Err(Fault::Failed(said(&error))),
+        }
+    }
+    Err(Fault::Failed("the system bus has ended".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(active: &str, sub: &str, main_process: u32, result: &str) -> SeenUnit {
+        SeenUnit {
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            main_process,
+            result: Some(result.to_owned()),
+            ..SeenUnit::default()
+        }
+    }
+
+    #[test]
+    fn job_is_judged_by_its_result_and_by_the_unit_after_it() {
+        let unmet = |active: &str, sub: &str| SeenUnit {
+            is_unmet: true,
+            ..seen(active, sub, 0, "success")
+        };
+        let dead = seen("inactive", "dead", 0, "success");
+        let skipped = Some("'a.service' does not run: a condition of its unit is not met");
+        let reloaded = Some("'a.service' does not run any more: its reload ended it");
+        for (method, result, after, expect) in [
+            ("StartUnit", "done", unmet("inactive", "dead"), skipped),
+            ("RestartUnit", "done", unmet("inactive", "dead"), skipped),
+            (
+                "RestartUnit",
+                "done",
+                seen("inactive", "dead", 0, "exec-condition"),
+                skipped,
+            ),
+            // A service of `Type=oneshot` has done its work.
+            ("StartUnit", "done", dead.clone(), None),
+            (
+                "StartUnit",
+                "done",
+                seen("active", "running", 7, "success"),
+                None,
+            ),
+            ("StopUnit", "done", unmet("inactive", "dead"), None),
+            ("StopUnit", "done", dead.clone(), None),
+            (
+                "StopUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                None,
+            ),
+            (
+                "StopUnit",
+                "timeout",
+                seen("failed", "failed", 0, "timeout"),
+                Some("StopUnit of 'a.service': timeout"),
+            ),
+            (
+                "ReloadUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
+            (
+                "ReloadUnit",
+                "done",
+                seen("active", "running", 7, "success"),
+                None,
+            ),
+            // A program without a handler ends at SIGHUP, which is no error.
+            ("ReloadUnit", "done", dead.clone(), reloaded),
+            (
+                "ReloadUnit",
+                "done",
+                seen("activating", "auto-restart", 0, "success"),
+                reloaded,
+            ),
+            (
+                "RestartUnit",
+                "done",
+                seen("activating", "auto-restart", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
+            (
+                "StartUnit",
+                "skipped",
+                unmet("inactive", "dead"),
+                Some("StartUnit of 'a.service': skipped"),
+            ),
+            (
+                "StartUnit",
+                "done",
+                seen("failed", "failed", 0, "exit-code"),
+                Some("'a.service' failed right after it"),
+            ),
+        ] {
+            let found = judged(method, result, "a.service", &after).err();
+            assert_eq!(found.as_deref(), expect, "{method} {result} {after:?}");
+        }
+    }
+
+    #[test]
+    fn units_that_change_with_another_are_judged() {
+        let runs = seen("active", "running", 7, "success");
+        let dead = seen("inactive", "dead", 0, "success");
+        let failed = seen("failed", "failed", 0, "protocol");
+        let unmet = |seen: &SeenUnit| SeenUnit {
+            is_unmet: true,
+            ..seen.clone()
+        };
+        let not_reloaded = SeenUnit {
+            reload_result: Some("exit-code".to_owned()),
+            ..runs.clone()
+        };
+        let right_after = Some("'b@main.service' failed right after it");
+        let gone = Some("'b@main.service' ran before and does not run any more");
+        for (before, act, after, expect) in [
+            ("inactive", Act::Start, &runs, None),
+            ("failed", Act::Start, &failed, right_after),
+            ("active", Act::Restart, &failed, right_after),
+            ("active", Act::Reload, &failed, right_after),
+            ("active", Act::Restart, &runs, None),
+            // A service of `Type=oneshot` has done its work.
+            ("inactive", Act::Start, &dead, None),
+            ("activating", Act::Restart, &dead, None),
+            // The unit that it requires has not started.
+            ("active", Act::Restart, &dead, gone),
+            ("inactive", Act::Start, &unmet(&dead), None),
+            ("failed", Act::Start, &unmet(&failed), None),
+            ("failed", Act::Restart, &unmet(&failed), None),
+            (
+                "active",
+                Act::Restart,
+                &unmet(&dead),
+                Some("'b@main.service' does not run: a condition of its unit is not met"),
+            ),
+            (
+                "active",
+                Act::Reload,
+                &not_reloaded,
+                Some("the reload of 'b@main.service' failed, result exit-code"),
+            ),
+            // Of an older reload.
+            ("active", Act::Restart, &not_reloaded, None),
+        ] {
+            let known = Known {
+                id: "b@main.service".to_owned(),
+                active: before.to_owned(),
+                ..Known::default()
+            };
+            let found = judged_with(&known, act, after).err();
+            assert_eq!(found.as_deref(), expect, "{before} {act:?} {after:?}");
+        }
+    }
+}
