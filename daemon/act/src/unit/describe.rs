@@ -12,6 +12,7 @@ use super::after::{self, Changed, Definition};
 use super::effects::{self, Act};
 use super::executed::{Executed, executes};
 use super::install;
+use super::link::StartedBy;
 use super::manager::{Known, Manager, is_as_shown, named, search_path};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};
@@ -130,7 +131,8 @@ fn made(
         install::refuse_links(verb, name.as_str(), &links)?;
         lines.extend(link_lines(&links)?);
         if verb == UnitVerb::Disable {
-            lines.extend(removed(name.as_str(), &links, changed, search)?);
+            let links = removed(name.as_str(), &links, changed, search)?;
+            lines.extend(removed_line(&links)?);
         }
     }
     lines.push(format!(
@@ -190,18 +192,28 @@ fn link_lines(links: &Install) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().flatten().collect())
 }
 
-/// Returns the line of the links that `disable` removes. Refuses what [`Changed::removed_links`] does.
+/// Returns the links that `disable` removes. Refuses what [`Changed::removed_links`] does.
 pub fn removed(
     unit: &str,
     links: &Install,
     changed: &Changed,
     search: &[String],
-) -> Result<Option<String>, Fault> {
+) -> Result<Vec<PathBuf>, Fault> {
     let also = links.also.iter().map(String::as_str);
     let units: Vec<&str> = also.chain([unit]).collect();
-    let all = changed.removed_links(&units, Path::new(after::CONFIG), search)?;
-    let all: Vec<String> = all.iter().map(|link| after::quoted(link)).collect();
+    changed.removed_links(&units, Path::new(after::CONFIG), search)
+}
+
+fn removed_line(links: &[PathBuf]) -> Result<Option<String>, Fault> {
+    let all: Vec<String> = links.iter().map(|link| after::quoted(link)).collect();
     list("links that it removes", &all)
+}
+
+/// Returns the units that the links in these directories are of: `a.target` for `a.target.wants/b.service`.
+fn units_of(links: &[PathBuf]) -> Vec<String> {
+    let dirs = links.iter().filter_map(|link| link.parent()?.file_stem());
+    dirs.map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Returns the links of `enable` and `disable` as they are after the change.
@@ -268,7 +280,10 @@ async fn lines(
     if let Some(links) = &links {
         lines.extend(link_lines(links)?);
         if verb == UnitVerb::Disable {
-            lines.extend(removed(&unit.id, links, changed, search)?);
+            let links = removed(&unit.id, links, changed, search)?;
+            lines.extend(removed_line(&links)?);
+            let started = StartedBy::read(bus, &unit.id).await?;
+            lines.extend(started.line(&units_of(&links)));
         }
     }
     if effects.units() > 0 {
@@ -432,5 +447,15 @@ mod tests {
         }
         let many = vec!["/etc/a.service.d/a-name-of-a-drop-in.conf"; 400];
         assert!(shown("a.service", &[files(&unit("", &many))]).is_err());
+    }
+
+    #[test]
+    fn units_are_known_by_their_directories_of_links() {
+        let links = [
+            "/etc/systemd/system/multi-user.target.wants/a.service",
+            "/etc/systemd/system/b.service.requires/a.service",
+        ];
+        let links = links.map(PathBuf::from);
+        assert_eq!(units_of(&links), ["multi-user.target", "b.service"]);
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
+use super::after::{CONFIG, quoted};
 use super::manager::{Known, Manager, WORD};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};
@@ -28,6 +29,10 @@ pub async fn linked(
         next += 1;
         let one = read_install(&known, search)?;
         refuse_links(verb, &unit.id, &one)?;
+        if verb == UnitVerb::Enable {
+            let mut names = one.alias.iter();
+            names.try_for_each(|name| refuse_taken(Path::new(CONFIG), name, &known))?;
+        }
         for name in &one.also {
             if queue.len() > OTHERS {
                 let id = line(&unit.id);
@@ -74,6 +79,29 @@ fn refuse_protected(unit: &str, name: &str) -> Result<(), Fault> {
     }
 }
 
+/// Refuses another name of a unit that is taken below `config`: the service manager meets it after it has made other links.
+fn refuse_taken(config: &Path, name: &str, unit: &Known) -> Result<(), Fault> {
+    let link = config.join(name);
+    let fragment = Path::new(&unit.fragment);
+    let leads = match fs::read_link(&link) {
+        Ok(target) if target.file_name() == fragment.file_name() => return Ok(()),
+        Ok(target) => format!("leads to {}", quoted(&target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => "is no link".to_owned(),
+    };
+    // Its own file, or a link to that by another way.
+    let real = fs::canonicalize(fragment).ok();
+    if real.is_some() && real == fs::canonicalize(&link).ok() {
+        return Ok(());
+    }
+    Err(Fault::Refused(format!(
+        "'{}' gets the name '{}' by Alias=, and {} is there already and {leads}: an administrator removes it first",
+        line(&unit.id),
+        line(name),
+        quoted(&link)
+    )))
+}
+
 /// Reads the `[Install]` sections of a unit's files. The manager's files must be those on disk.
 fn read_install(known: &Known, search: &[String]) -> Result<Install, Fault> {
     let id = line(&known.id);
@@ -102,7 +130,8 @@ fn read_install(known: &Known, search: &[String]) -> Result<Install, Fault> {
 
 fn stale(id: &str) -> Fault {
     Fault::Refused(format!(
-        "the files of unit '{id}' were changed and not read again yet: an administrator runs systemctl daemon-reload first"
+        "the files of unit '{id}' were changed and not read again yet: the command service.daemon_reload, or systemctl daemon-reload, \
+         reads them first"
     ))
 }
 
@@ -289,5 +318,56 @@ mod tests {
         };
         let said = files.linked(UnitVerb::Enable, &overshadowed).unwrap_err();
         assert!(said.contains("daemon-reload"), "{said}");
+    }
+
+    #[test]
+    fn name_that_is_taken_is_refused() {
+        let files = Files::new(
+            "taken",
+            &[
+                ("a.service", "[Install]\n"),
+                ("b.service", "[Install]\n"),
+                ("file.service", ""),
+            ],
+        );
+        let symlink = |target: &str, link: &str| {
+            std::os::unix::fs::symlink(target, files.dir.join(link)).unwrap();
+        };
+        symlink("/usr/lib/systemd/system/a.service", "of-a.service");
+        symlink("b.service", "of-b.service");
+        symlink("of-a2.service", "way.service");
+        symlink("a.service", "of-a2.service");
+        let a = files.known("a.service");
+        for (name, why) in [
+            ("none.service", None),
+            // An Alias= with the name of the unit is no link.
+            ("a.service", None),
+            ("of-a.service", None),
+            ("way.service", None),
+            ("of-b.service", Some("leads to 'b.service'")),
+            ("file.service", Some("is no link")),
+        ] {
+            let refused = refuse_taken(&files.dir, name, &a);
+            match (refused, why) {
+                (Ok(()), None) => {}
+                (Err(Fault::Refused(said)), Some(why)) => {
+                    assert!(said.contains(why) && said.contains(name), "{said}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn template_that_is_enabled_with_a_unit_is_refused_with_its_file() {
+        let files = Files::new(
+            "template",
+            &[("a.service", "[Install]\nAlso=b.service t@.service\n")],
+        );
+        let said = files.linked(UnitVerb::Enable, &files.known("a.service"));
+        let said = said.unwrap_err();
+        let file = files.dir.join("a.service");
+        assert!(said.contains(file.to_str().unwrap()), "{said}");
+        assert!(said.contains("Also=t@.service"), "{said}");
     }
 }

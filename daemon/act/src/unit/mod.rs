@@ -61,8 +61,7 @@ async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
     };
     let effects = effects::compute(bus, verb, &unit, &also).await?;
     let method = match verb {
-        UnitVerb::Enable => return link(bus, "EnableUnitFiles", &unit).await,
-        UnitVerb::Disable => return link(bus, "DisableUnitFiles", &unit).await,
+        UnitVerb::Enable | UnitVerb::Disable => return link(bus, verb, &unit.id, &also).await,
         UnitVerb::Start => "StartUnit",
         UnitVerb::Stop => "StopUnit",
         UnitVerb::Restart => "RestartUnit",
@@ -109,8 +108,8 @@ async fn refuse_pending_reload(bus: &Bus) -> Result<(), Fault> {
     match (changed.is_empty(), more) {
         (true, _) => Ok(()),
         (false, more) => Err(Fault::Refused(format!(
-            "files of other units were changed and not read again yet, and this would bring them into force: {}{}; an \
-             administrator runs systemctl daemon-reload first",
+            "files of other units were changed and not read again yet, and this would bring them into force: {}{}; the \
+             command service.daemon_reload, or systemctl daemon-reload, reads them first",
             changed.join(" "),
             match more {
                 0 => String::new(),

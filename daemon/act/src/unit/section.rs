@@ -52,7 +52,7 @@ impl Install {
             for word in words {
                 check_word(key, word)?;
                 match key {
-                    "Also" => self.also.push(resolved(word, unit)?),
+                    "Also" => self.also.push(no_template(resolved(word, unit)?)?),
                     "Alias" => self.alias.push(resolved(word, unit)?),
                     "RequiredBy" => self.required_by.push(resolved(word, unit)?),
                     // Shown and not judged, so one with a specifier of the machine is shown as it is.
@@ -92,6 +92,18 @@ fn check_word(key: &str, word: &str) -> Result<(), String> {
         false => Err(format!(
             "'{key}={}' in [Install] is not a plain name of a unit",
             line(word)
+        )),
+    }
+}
+
+/// Refuses a template: which instances the service manager enables for it is decided by another file.
+fn no_template(name: String) -> Result<String, String> {
+    let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+    match stem.ends_with('@') {
+        false => Ok(name),
+        true => Err(format!(
+            "'Also={}' in [Install] names a template, whose links are not known here; an administrator does it by systemctl",
+            line(&name)
         )),
     }
 }

@@ -14,40 +14,47 @@ pub const CONFIG: &str = "/etc/systemd/system";
 const ENTRIES: usize = 16 << 10;
 
 impl Changed {
-    /// Returns the links below `config` that `disable` removes after the change, sorted: those with the name of one of these
-    /// units, and those that lead to a file of that name. Refuses a unit whose own file is one that leads out of the search
-    /// path: the unit vanishes with it.
+    /// Returns the links below `config` that `disable` removes after the change, sorted. Refuses a unit whose own file is one
+    /// that leads out of the search path: the unit vanishes with it.
     pub fn removed_links(
         &self,
         units: &[&str],
         config: &Path,
         search: &[String],
     ) -> Result<Vec<PathBuf>, Fault> {
-        let is_one = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| units.contains(&name))
-        };
+        let all = self.links_to(units, config)?;
+        for (link, end) in &all {
+            let is_own = is_one(link, units)
+                && relative(link, search).is_some_and(|rest| rest.components().count() == 1);
+            if is_own && relative(end, search).is_none() {
+                return Err(Fault::Refused(format!(
+                    "the unit is there by the link {} to {}, which is removed, and the unit with it; an administrator does it by systemctl",
+                    quoted(link),
+                    quoted(end)
+                )));
+            }
+        }
+        Ok(all.into_iter().map(|(link, _)| link).collect())
+    }
+
+    /// Returns the links below `config` with the name of one of these units, and those that lead to a file of that name,
+    /// each with its end.
+    pub fn links_to(
+        &self,
+        units: &[&str],
+        config: &Path,
+    ) -> Result<Vec<(PathBuf, PathBuf)>, Fault> {
         let mut all = Vec::new();
         for link in self.links_below(&self.way(config).end)? {
             let way = self.way(&link);
             let name = link.file_name().and_then(|name| name.to_str());
             let of_template = name.and_then(template);
-            let is_removed = of_template.is_some_and(|name| units.contains(&name.as_str()))
-                || is_one(&way.end)
-                || way.links.iter().any(|link| is_one(link));
-            if !is_removed {
-                continue;
+            let leads_to_one = of_template.is_some_and(|name| units.contains(&name.as_str()))
+                || is_one(&way.end, units)
+                || way.links.iter().any(|link| is_one(link, units));
+            if leads_to_one {
+                all.push((link, way.end));
             }
-            let is_own = is_one(&link)
-                && relative(&link, search).is_some_and(|rest| rest.components().count() == 1);
-            if is_own && relative(&way.end, search).is_none() {
-                return Err(Fault::Refused(format!(
-                    "the unit is there by the link {} to {}, which is removed, and the unit with it; an administrator does it by systemctl",
-                    quoted(&link),
-                    quoted(&way.end)
-                )));
-            }
-            all.push(link);
         }
         all.sort_unstable();
         Ok(all)
@@ -88,4 +95,9 @@ impl Changed {
         }
         Ok(links)
     }
+}
+
+fn is_one(path: &Path, units: &[&str]) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| units.contains(&name))
 }
