@@ -2,6 +2,7 @@
 //! configuration files that an administrator changed. Removes only the named packages and what depends on them. The
 //! package manager simulates each change first. A change of `remit` itself is refused: it would end the running job.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -53,7 +54,7 @@ fn described(
 ) -> Result<Vec<String>, Fault> {
     Ok(match without_lists(manager, listed)? {
         Ok(mut lines) => {
-            let count = lines.len();
+            let count = lines.iter().filter(|line| manager.is_package(line)).count();
             let first = format!("packages that change, as the package manager says now: {count}");
             lines.insert(0, first);
             lines
@@ -156,25 +157,36 @@ fn listed(
     }
 }
 
-/// `Inst nginx [1.22.0-1] (1.22.1-9 Debian:12.5/stable [amd64])`, `Remv nginx [1.22.0-1]`
+/// What apt does to a package that is only unpacked: it executes its scripts.
+const CONF: &str = "Conf ";
+const APT_ACTS: [&str; 4] = ["Inst ", "Remv ", "Purg ", CONF];
+/// A package that was only there for others stays when they are removed.
+const BY_HAND: &str = " set to manually installed.";
+
+/// `Inst nginx [1.22.0-1] (1.22.1-9 Debian:12.5/stable [amd64])`, `Remv nginx [1.22.0-1]`, `Conf half (1 [amd64])`
 fn apt_changes(output: &Output) -> Result<Vec<String>, String> {
     if !output.status.success() {
         return Err(last_line(&output.stderr));
     }
     let all = String::from_utf8_lossy(&output.stdout);
-    let acts = |line: &&str| {
-        ["Inst ", "Remv ", "Purg "]
-            .iter()
-            .any(|word| line.starts_with(word))
+    let name = |line: &str, act: &str| -> Option<String> {
+        let name = line.strip_prefix(act)?.split_whitespace().next()?;
+        Some(name.to_owned())
     };
-    Ok(all.lines().filter(acts).map(plain).collect())
+    let installed: BTreeSet<String> = all.lines().filter_map(|line| name(line, "Inst ")).collect();
+    // Of one that is installed the line before says it.
+    let is_installed = |line: &str| name(line, CONF).is_some_and(|name| installed.contains(&name));
+    let is_change = |line: &&str| {
+        let is_act = APT_ACTS.iter().any(|act| line.starts_with(act));
+        (is_act && !is_installed(line)) || line.ends_with(BY_HAND)
+    };
+    Ok(all.lines().filter(is_change).map(plain).collect())
 }
 
 /// Returns the rows between the column heading and the summary. dnf exits with 1 if something would change.
 fn dnf_changes(output: &Output) -> Result<Vec<String>, String> {
     let all = String::from_utf8_lossy(&output.stdout);
-    let is_head = |line: &&str| line.trim_start().starts_with("Package ");
-    let table = all.lines().skip_while(|line| !is_head(line)).skip(1);
+    let table = all.lines().skip_while(|line| !is_heading(line)).skip(1);
     let table = table.take_while(|line| !line.starts_with("Transaction Summary"));
     let rows = table.filter(|line| !line.trim_start_matches('=').trim().is_empty());
     let rows: Vec<String> = rows.map(plain).collect();
@@ -182,6 +194,15 @@ fn dnf_changes(output: &Output) -> Result<Vec<String>, String> {
         true => Err(last_line(&output.stderr)),
         false => Ok(rows),
     }
+}
+
+/// `Package x is already installed.` is no heading. In narrow columns it has short words.
+fn is_heading(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let has = |all: [&str; 2]| words.iter().any(|word| all.contains(word));
+    words.first() == Some(&"Package")
+        && has(["Architecture", "Arch"])
+        && has(["Repository", "Repo"])
 }
 
 /// Finds a name that dnf read as another package with a version: `openssl-3.0.7` for `openssl`.
@@ -219,7 +240,7 @@ fn last_line(said: &[u8]) -> String {
 fn is_of_remit(line: &str) -> bool {
     let words = line
         .split(' ')
-        .skip_while(|word| ["Inst", "Remv", "Purg", "replacing"].contains(word));
+        .skip_while(|word| ["Inst", "Remv", "Purg", "Conf", "replacing"].contains(word));
     let first = words.take(1).next().unwrap_or_default();
     first == "remit" || first.starts_with("remit.") || first.starts_with("remit:")
 }
@@ -234,6 +255,22 @@ pub enum PackageManager {
     Apt,
     Dnf,
 }
+
+impl PackageManager {
+    /// Returns true for the line of a package that changes. The others are headings and what follows from such a line.
+    fn is_package(self, line: &str) -> bool {
+        match self {
+            Self::Apt => APT_ACTS.iter().any(|act| line.starts_with(act)),
+            Self::Dnf => {
+                let is_other = line.ends_with(':') || line.starts_with("replacing ");
+                !is_other && line.split(' ').count() >= COLUMNS
+            }
+        }
+    }
+}
+
+/// Of a row of dnf: name, architecture, version and repository.
+const COLUMNS: usize = 4;
 
 const APT_OPTIONS: [&str; 16] = [
     "--quiet",
@@ -344,20 +381,52 @@ mod tests {
         let said = output(
             0,
             "NOTE: This is only a simulation!\nThe following packages will be REMOVED:\n  libc-bin remit\n\
-             Remv remit [0.1.0]\nRemv libc-bin [2.36-9]\nInst a (1 Debian [amd64])\nConf a (1 Debian [amd64])\n",
+             b set to manually installed.\nRemv remit [0.1.0]\nRemv libc-bin [2.36-9]\nInst a (1 Debian [amd64])\n\
+             Conf a (1 Debian [amd64])\nConf half (1 Debian [amd64])\nConf remit (0.1.0 [amd64])\n",
             "",
         );
         let lines = apt_changes(&said).unwrap();
         assert_eq!(
             lines,
             [
+                "b set to manually installed.",
                 "Remv remit [0.1.0]",
                 "Remv libc-bin [2.36-9]",
-                "Inst a (1 Debian [amd64])"
+                "Inst a (1 Debian [amd64])",
+                "Conf half (1 Debian [amd64])",
+                "Conf remit (0.1.0 [amd64])"
             ]
         );
-        assert!(is_of_remit(&lines[0]));
-        assert!(!is_of_remit(&lines[1]));
+        let of_remit: Vec<bool> = lines.iter().map(|line| is_of_remit(line)).collect();
+        assert_eq!(of_remit, [false, true, false, false, false, true]);
+        let first = "packages that change, as the package manager says now:";
+        for (said, expect) in [
+            (
+                "Conf half (1 [amd64])\n",
+                vec![format!("{first} 1"), "Conf half (1 [amd64])".to_owned()],
+            ),
+            (
+                "b set to manually installed.\n",
+                vec![
+                    format!("{first} 0"),
+                    "b set to manually installed.".to_owned(),
+                ],
+            ),
+            (
+                "b is already the newest version (1).\n",
+                vec![format!("{first} 0")],
+            ),
+        ] {
+            let apt = PackageManager::Apt;
+            let listed = listed(apt, &[], &output(0, said, ""));
+            assert_eq!(described(apt, listed).unwrap(), expect);
+        }
+        let half = listed(
+            PackageManager::Apt,
+            &[],
+            &output(0, "Conf remit (1 [amd64])\n", ""),
+        );
+        assert!(matches!(half, Err(Unlisted::OfRemit(Fault::Refused(_)))));
         let why =
             apt_changes(&output(100, "", "W: x\nE: Unable to locate package nope\n")).unwrap_err();
         assert_eq!(why, "E: Unable to locate package nope");
@@ -378,7 +447,31 @@ mod tests {
             ]
         );
         assert!(is_of_remit(&lines[2]));
-        assert!(dnf_changes(&output(1, "", "Error: Unable to find a match: nope\n")).is_err());
+        let missing = "Error: Unable to find a match: nope";
+        for out in [
+            "",
+            "Package bash-5.2-1.x86_64 is already installed.\nNo match for argument: nope\n",
+        ] {
+            let said = dnf_changes(&output(1, out, &format!("{missing}\n")));
+            assert_eq!(said, Err(missing.to_owned()));
+        }
+        let there = "Package bash-5.2-1.x86_64 is already installed.\nDependencies resolved.\nNothing to do.\nComplete!\n";
+        assert_eq!(dnf_changes(&output(0, there, "")), Ok(Vec::new()));
+        let both = "Package bash-5.2-1.x86_64 is already installed.\nDependencies resolved.\n Package  Arch  Version  Repo  Size\n\
+                    Removing:\n foo  x86_64  1-1  @base  1 k\nRemoving dependent packages:\n bar  noarch  1-1  @base  1 k\n\
+                    Skipping packages with broken dependencies:\nEnabling module streams:\n nodejs  18\n\nTransaction Summary\n";
+        let dnf = PackageManager::Dnf;
+        let lines = described(
+            dnf,
+            listed(dnf, &[], &output(1, both, "Operation aborted.\n")),
+        );
+        let lines = lines.unwrap();
+        assert_eq!(
+            lines[0],
+            "packages that change, as the package manager says now: 2"
+        );
+        assert_eq!(lines[2], "foo x86_64 1-1 @base 1 k");
+        assert!(!dnf.is_package("replacing remit x86_64 0.1-1 @base 1 k"));
         assert_eq!(
             dnf_changes(&output(0, "Nothing to do.\n", "")),
             Ok(Vec::new())
