@@ -24,8 +24,8 @@ pub enum Ask {
     /// Unit: minutes.
     Reboot(u64),
     KeepRunning,
-    /// Changes nothing: prints which shutdown is scheduled, for both of these.
-    DescribeReboot,
+    /// Changes nothing: prints which shutdown is scheduled, for both of these. Unit: minutes; a cancel has none.
+    DescribeReboot(Option<u64>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,10 @@ pub fn parse(words: &[String]) -> Result<Ask, String> {
             Ok(Ask::Container(container_verb(verb)?, name))
         }
         ["reboot", words @ ..] => reboot(words),
-        ["describe", "reboot", words @ ..] => reboot(words).map(|_| Ask::DescribeReboot),
+        ["describe", "reboot", words @ ..] => Ok(Ask::DescribeReboot(match reboot(words)? {
+            Ask::Reboot(minutes) => Some(minutes),
+            _ => None,
+        })),
         _ => Err(USAGE.into()),
     }
 }
@@ -262,8 +265,8 @@ mod tests {
             ),
             ("reboot --in 60", Ask::Reboot(60)),
             ("reboot --cancel", Ask::KeepRunning),
-            ("describe reboot --in 60", Ask::DescribeReboot),
-            ("describe reboot --cancel", Ask::DescribeReboot),
+            ("describe reboot --in 60", Ask::DescribeReboot(Some(60))),
+            ("describe reboot --cancel", Ask::DescribeReboot(None)),
         ] {
             assert_eq!(asked(line), Ok(ask), "{line}");
         }

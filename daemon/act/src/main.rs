@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ask::Container(verb, name) => container::act(verb, &name),
         Ask::Reboot(minutes) => bus::run(reboot::schedule(minutes)),
         Ask::KeepRunning => bus::run(reboot::cancel()),
-        Ask::DescribeReboot => bus::run(reboot::describe()),
+        Ask::DescribeReboot(minutes) => bus::run(reboot::describe(minutes)),
     });
     let (status, why) = match done {
         Ok(()) => return ExitCode::SUCCESS,

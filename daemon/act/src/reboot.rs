@@ -18,6 +18,8 @@ const LOGIND: Service = Service {
 
 /// The only kind of shutdown that is replaced and cancelled.
 const REBOOT: &str = "reboot";
+/// Minutes before a shutdown in which pam_nologin(8) refuses the logins of others than root.
+const WITHOUT_LOGINS: u64 = 5;
 /// Bytes of the kind of a shutdown.
 const KIND: usize = 64;
 
@@ -29,12 +31,15 @@ struct Scheduled {
     at: u64,
 }
 
-/// Prints what is scheduled: a reboot replaces it, and a cancel ends it.
-pub async fn describe() -> Result<(), Fault> {
+/// Prints what is scheduled: a reboot replaces it, and a cancel ends it. `minutes`: of a reboot.
+pub async fn describe(minutes: Option<u64>) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
     let scheduled = scheduled(&bus).await?;
     refuse_other(scheduled.as_ref())?;
     println!("{}", line(scheduled.as_ref()));
+    if let Some(minutes) = minutes {
+        println!("{}", logins(minutes));
+    }
     Ok(())
 }
 
@@ -54,6 +59,7 @@ pub async fn schedule(minutes: u64) -> Result<(), Fault> {
         stamp(at.as_secs())
     );
     println!("Until then 'shutdown -c', or the command system.reboot_cancel, keeps it running.");
+    println!("{}", logins(minutes));
     Ok(())
 }
 
@@ -112,6 +118,16 @@ fn line(scheduled: Option<&Scheduled>) -> String {
     }
 }
 
+/// The login manager makes `/run/nologin` then, at once for a reboot within these minutes.
+fn logins(minutes: u64) -> String {
+    match minutes > WITHOUT_LOGINS {
+        true => format!(
+            "In the last {WITHOUT_LOGINS} minutes before it only root can log in: others can cancel it until then, or by a session that is open."
+        ),
+        false => "Only root can log in as soon as it is scheduled: others can cancel it by a session that is open.".to_owned(),
+    }
+}
+
 fn stamp(seconds: u64) -> String {
     let (year, month, day) = calendar::date(seconds / 86_400);
     let of_day = seconds % 86_400;
@@ -122,6 +138,18 @@ fn stamp(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_of_the_last_minutes_are_said() {
+        for (minutes, begin) in [
+            (10, "In the last 5 minutes before it only root can log in"),
+            (6, "In the last 5 minutes before it only root can log in"),
+            (5, "Only root can log in as soon as it is scheduled"),
+            (1, "Only root can log in as soon as it is scheduled"),
+        ] {
+            assert!(logins(minutes).starts_with(begin), "{minutes}");
+        }
+    }
 
     #[test]
     fn only_a_reboot_is_replaced_or_cancelled() {
