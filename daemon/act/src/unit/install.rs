@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use remit_common::service::{is_disruptive, is_protected};
+use remit_common::service::{is_bus_name, is_disruptive, is_protected, is_protected_as};
 use remit_common::text;
 
 use super::after::{CONFIG, quoted};
@@ -28,7 +28,13 @@ pub async fn linked(
     while let Some(known) = queue.get(next).cloned() {
         next += 1;
         let one = read_install(&known, search)?;
-        refuse_links(verb, &unit.id, &one)?;
+        let mut free = Vec::new();
+        for name in &one.alias {
+            if is_bus_name(name) && is_free(manager, name, &known.id).await? {
+                free.push(name.clone());
+            }
+        }
+        refuse_links_but(verb, &unit.id, &one, &free)?;
         if verb == UnitVerb::Enable {
             let mut names = one.alias.iter();
             names.try_for_each(|name| refuse_taken(Path::new(CONFIG), name, &known))?;
@@ -44,7 +50,7 @@ pub async fn linked(
             }
             let other = manager.unit(name).await?;
             for name in other.names.iter().chain([&other.id]) {
-                refuse_protected(&unit.id, name)?;
+                refuse_protected(&unit.id, name, is_protected_as(name, &other.id))?;
             }
             all.also.push(name.clone());
             if other.load == "loaded" {
@@ -59,17 +65,37 @@ pub async fn linked(
     Ok(all)
 }
 
-/// Refuses links of protected units.
-pub fn refuse_links(verb: UnitVerb, unit: &str, links: &Install) -> Result<(), Fault> {
-    let required = links.required_by.iter();
-    let required = required.filter(|name| verb == UnitVerb::Enable && !name.ends_with(".target"));
-    let mut all = links.also.iter().chain(&links.alias).chain(required);
-    all.try_for_each(|name| refuse_protected(unit, name))
+/// Returns true for a name of the bus that a unit may have: no protected unit has it.
+async fn is_free(manager: &impl Manager, name: &str, unit: &str) -> Result<bool, Fault> {
+    if is_protected_as(name, unit).is_some() {
+        return Ok(false);
+    }
+    let other = manager.unit(name).await?;
+    let is_own = other.load == "not-found" || other.id == unit;
+    Ok(is_own || is_protected(&other.id).is_none())
 }
 
-fn refuse_protected(unit: &str, name: &str) -> Result<(), Fault> {
+/// Refuses links of protected units.
+pub fn refuse_links(verb: UnitVerb, unit: &str, links: &Install) -> Result<(), Fault> {
+    refuse_links_but(verb, unit, links, &[])
+}
+
+fn refuse_links_but(
+    verb: UnitVerb,
+    unit: &str,
+    links: &Install,
+    free: &[String],
+) -> Result<(), Fault> {
+    let alias = links.alias.iter().filter(|name| !free.contains(name));
+    let required = links.required_by.iter();
+    let required = required.filter(|name| verb == UnitVerb::Enable && !name.ends_with(".target"));
+    let mut all = links.also.iter().chain(alias).chain(required);
+    all.try_for_each(|name| refuse_protected(unit, name, is_protected(name)))
+}
+
+fn refuse_protected(unit: &str, name: &str, why: Option<&str>) -> Result<(), Fault> {
     let disruptive = is_disruptive(name).then_some("it ends the machine's normal work");
-    match is_protected(name).or(disruptive) {
+    match why.or(disruptive) {
         None => Ok(()),
         Some(why) => Err(Fault::Refused(format!(
             "with '{}' the links of '{}' change, which is protected: {why}",
@@ -272,6 +298,51 @@ mod tests {
             ..Install::default()
         };
         assert_eq!(plain, Ok(expect));
+    }
+
+    #[test]
+    fn name_of_the_bus_is_free_or_refused() {
+        let files = Files::new(
+            "bus",
+            &[
+                (
+                    "bluetooth.service",
+                    "[Install]\nAlias=dbus-org.bluez.service\n",
+                ),
+                (
+                    "taker.service",
+                    "[Install]\nAlias=dbus-org.freedesktop.login1.service\n",
+                ),
+                ("other.service", "[Install]\nAlias=dbus-org.there.service\n"),
+                ("dbus-org.there.service", "[Install]\n"),
+                ("with.service", "[Install]\nAlso=bluetooth.service\n"),
+                (
+                    "without.service",
+                    "[Install]\nAlso=dbus-org.bluez.service\n",
+                ),
+            ],
+        );
+        for (name, why) in [
+            ("bluetooth.service", None),
+            ("with.service", None),
+            (
+                "taker.service",
+                Some("'dbus-org.freedesktop.login1.service'"),
+            ),
+            // A unit of that name is there.
+            ("other.service", Some("'dbus-org.there.service'")),
+            ("without.service", Some("'dbus-org.bluez.service'")),
+        ] {
+            for verb in [UnitVerb::Enable, UnitVerb::Disable] {
+                let said = files.linked(verb, &files.known(name)).err();
+                let is_as_expected = match (&said, why) {
+                    (None, None) => true,
+                    (Some(said), Some(why)) => said.contains(why),
+                    _ => false,
+                };
+                assert!(is_as_expected, "{verb:?} {name}: {said:?}");
+            }
+        }
     }
 
     #[test]

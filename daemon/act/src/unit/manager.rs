@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use remit_common::builtin::check_first_name;
-use remit_common::service::is_protected;
+use remit_common::service::is_protected_as;
 use remit_common::text;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -346,7 +346,7 @@ pub async fn search_path(bus: &Bus) -> Result<Vec<String>, Fault> {
 
 fn is_as_named(name: &str, id: &str, names: &[String]) -> Result<(), String> {
     for known in names.iter().map(String::as_str).chain([id]) {
-        if let Some(why) = is_protected(known) {
+        if let Some(why) = is_protected_as(known, id) {
             let known = text::line(known.as_bytes(), WORD);
             return Err(format!(
                 "unit '{name}' is '{known}', which is protected: {why}"
@@ -434,6 +434,22 @@ mod tests {
         let other = is_as_named("mysql.service", "mariadb.service", &both).unwrap_err();
         assert!(other.contains("is 'mariadb.service'"), "{other}");
         let bus = names(&["x.service", "dbus.service"]);
+        let modem = names(&[
+            "ModemManager.service",
+            "dbus-org.freedesktop.ModemManager1.service",
+        ]);
+        let own = "ModemManager.service";
+        assert_eq!(is_as_named(own, own, &modem), Ok(()));
+        for (id, other) in [
+            (
+                "systemd-logind.service",
+                "dbus-org.freedesktop.login1.service",
+            ),
+            ("x.service", "dbus-org.freedesktop.login1.service"),
+        ] {
+            let said = is_as_named("x.service", id, &names(&[id, other])).unwrap_err();
+            assert!(said.contains("is protected"), "{said}");
+        }
         for (name, id) in [("x.service", "dbus.service"), ("x.service", "x.service")] {
             let said = is_as_named(name, id, &bus).unwrap_err();
             assert!(

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use remit_common::service::{is_disruptive, is_protected};
+use remit_common::service::{is_disruptive, is_protected_as};
 use remit_common::text;
 
 use super::manager::{Known, Manager, WORD};
@@ -291,7 +291,7 @@ impl<'a, M: Manager> Closure<'a, M> {
             return Err(self.refused(&what));
         }
         // A start stops nothing. Many services pull in 'network-online.target' with the units that it wants.
-        let why = names.find_map(|name| Some((name, is_protected(name)?)));
+        let why = names.find_map(|name| Some((name, is_protected_as(name, &known.id)?)));
         match why.filter(|_| act != Act::Start && known.id != self.unit.id) {
             None => Ok(()),
             Some((name, why)) => Err(self.refused(&format!(

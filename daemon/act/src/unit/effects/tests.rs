@@ -501,3 +501,40 @@ fn units_that_change_at_once_are_known() {
         assert_eq!(now.collect::<Vec<_>>(), expect, "{verb:?}");
     }
 }
+
+#[test]
+fn names_of_the_bus_protect_no_other_unit() {
+    for (name, other, is_refused) in [
+        (
+            "avahi-daemon.service",
+            "dbus-org.freedesktop.Avahi.service",
+            false,
+        ),
+        (
+            "systemd-hostnamed.service",
+            "dbus-org.freedesktop.hostname1.service",
+            true,
+        ),
+        (
+            "own.service",
+            "dbus-org.freedesktop.hostname1.service",
+            true,
+        ),
+    ] {
+        let mut bound = unit(name, "active");
+        bound.names.push(other.to_owned());
+        let mut below = unit("below.service", "active");
+        below.stopped_by_stop = names(&[other]);
+        let mut table = Table::default().with(below).with(bound.clone());
+        table.0.insert(other.to_owned(), bound);
+        match is_refused {
+            true => refused(
+                &table,
+                UnitVerb::Stop,
+                "below.service",
+                "which is protected",
+            ),
+            false => assert!(judge(&table, UnitVerb::Stop, "below.service").is_ok()),
+        }
+    }
+}
