@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             let changed = Changed::before(follows)?;
             bus::run(unit::describe::print(verb, &unit, &changed))
         }
-        Ask::ReloadUnits => bus::run(unit::reload_all()),
+        Ask::ReloadUnits => bus::run(unit::reload::reload_all()),
         Ask::DescribeReloadUnits(follows) => {
             let changed = Changed::before(follows)?;
             bus::run(unit::describe::print_reload(&changed))

@@ -13,7 +13,7 @@ use super::effects::{self, Act};
 use super::executed::{Executed, executes};
 use super::install;
 use super::link::StartedBy;
-use super::manager::{Known, Manager, is_as_shown, named, search_path};
+use super::manager::{CONFIG, Known, Manager, is_as_shown, named, search_path};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
@@ -71,7 +71,7 @@ pub async fn print_reload(changed: &Changed) -> Result<(), Fault> {
         "it reads what the change before makes, changes or removes",
         &changed.of_manager(&search_path(&bus).await?),
     ));
-    let stale = super::changed(&bus).await?;
+    let stale = super::reload::changed(&bus).await?;
     lines.extend(list("units whose files have changed before", &stale)?);
     for line in shown("daemon-reload", &lines)? {
         println!("{line}");
@@ -201,7 +201,7 @@ pub fn removed(
 ) -> Result<Vec<PathBuf>, Fault> {
     let also = links.also.iter().map(String::as_str);
     let units: Vec<&str> = also.chain([unit]).collect();
-    changed.removed_links(&units, Path::new(after::CONFIG), search)
+    changed.removed_links(&units, Path::new(CONFIG), search)
 }
 
 fn removed_line(links: &[PathBuf]) -> Result<Option<String>, Fault> {

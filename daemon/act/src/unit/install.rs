@@ -8,8 +8,7 @@ use std::path::Path;
 use remit_common::service::{is_bus_name, is_disruptive, is_protected, is_protected_as};
 use remit_common::text;
 
-use super::after::{CONFIG, quoted};
-use super::manager::{Known, Manager, WORD};
+use super::manager::{CONFIG, Known, Manager, WORD};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};
 
@@ -111,7 +110,7 @@ fn refuse_taken(config: &Path, name: &str, unit: &Known) -> Result<(), Fault> {
     let fragment = Path::new(&unit.fragment);
     let leads = match fs::read_link(&link) {
         Ok(target) if target.file_name() == fragment.file_name() => return Ok(()),
-        Ok(target) => format!("leads to {}", quoted(&target)),
+        Ok(target) => format!("leads to '{}'", line(&target.to_string_lossy())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(_) => "is no link".to_owned(),
     };
@@ -121,10 +120,10 @@ fn refuse_taken(config: &Path, name: &str, unit: &Known) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::Refused(format!(
-        "'{}' gets the name '{}' by Alias=, and {} is there already and {leads}: an administrator removes it first",
+        "'{}' gets the name '{}' by Alias=, and '{}' is there already and {leads}: an administrator removes it first",
         line(&unit.id),
         line(name),
-        quoted(&link)
+        line(&link.to_string_lossy())
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Asks the service manager for a job, waits for its end, and judges the states of the units after it.
+//! Asks the service manager for a job, follows it to its end, and judges the states of the units after it.
 
 use std::future::poll_fn;
 use std::pin::Pin;

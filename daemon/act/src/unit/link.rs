@@ -5,9 +5,9 @@ use std::path::Path;
 use remit_common::text;
 use zbus::OwnedObjectPath;
 
-use super::after::{CONFIG, Changed, quoted};
-use super::manager::{InterfaceProperties, SYSTEMD, UNIT, WORD};
-use super::refuse_pending_reload;
+use super::after::{Changed, quoted};
+use super::manager::{CONFIG, InterfaceProperties, SYSTEMD, UNIT, WORD};
+use super::reload::refuse_pending_reload;
 use crate::args::{Fault, UnitVerb};
 use crate::bus::Bus;
 

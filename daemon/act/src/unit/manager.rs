@@ -22,6 +22,8 @@ pub const SYSTEMD: Service = Service {
 };
 pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub const WORD: usize = 256;
+/// Where enable and disable make and remove links: the lasting ones alone.
+pub const CONFIG: &str = "/etc/systemd/system";
 
 const STOPPED_BY_STOP: [&str; 5] = [
     "RequiredBy",

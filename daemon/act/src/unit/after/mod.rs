@@ -22,7 +22,6 @@ use crate::args::Fault;
 use links::{UnitLink, Way};
 pub use names::names_of_directories;
 use names::names_of_files;
-pub use removed::CONFIG;
 
 /// The paths that the change creates, changes or removes. A directory by itself, a mode and an owner change no unit; the mode of a
 /// generator can.

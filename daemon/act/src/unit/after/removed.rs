@@ -8,8 +8,6 @@ use super::names::template;
 use super::{Changed, quoted, relative};
 use crate::args::Fault;
 
-/// Where `disable` removes links: of the lasting ones only.
-pub const CONFIG: &str = "/etc/systemd/system";
 /// Maximum number of files and directories there that are looked at.
 const ENTRIES: usize = 16 << 10;
 
