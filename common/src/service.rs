@@ -1,6 +1,6 @@
 //! Units that no unit verb may change, and units whose start ends the machine's normal operation. Protected units carry
 //! the machine, its sandbox layers, its records, or a person's access to repair what an agent did. A policy cannot
-//! shorten the lists. The caller repeats the checks with every name that the service manager has for a unit ([`is_protected_as`]).
+//! shorten the lists. The caller repeats the checks with every name that the service manager has for a unit.
 
 /// Units whose start interrupts operation or opens a root shell, if another unit pulls them in. By name: [`is_protected`].
 const DISRUPTIVE: [&str; 24] = [
@@ -304,54 +304,6 @@ pub fn is_protected(name: &str) -> Option<&'static str> {
     found.map(|protected| protected.why)
 }
 
-/// Names of the bus that a unit of the machine has. A unit with one of them is protected, whatever its own name is.
-const BUS_OF_MACHINE: [&str; 19] = [
-    "dbus-fi.w1.wpa_supplicant1",
-    "dbus-org.fedoraproject.FirewallD1",
-    "dbus-org.freedesktop.NetworkManager",
-    "dbus-org.freedesktop.PolicyKit1",
-    "dbus-org.freedesktop.home1",
-    "dbus-org.freedesktop.hostname1",
-    "dbus-org.freedesktop.import1",
-    "dbus-org.freedesktop.locale1",
-    "dbus-org.freedesktop.login1",
-    "dbus-org.freedesktop.machine1",
-    "dbus-org.freedesktop.network1",
-    "dbus-org.freedesktop.nm-dispatcher",
-    "dbus-org.freedesktop.oom1",
-    "dbus-org.freedesktop.portable1",
-    "dbus-org.freedesktop.resolve1",
-    "dbus-org.freedesktop.systemd1",
-    "dbus-org.freedesktop.timedate1",
-    "dbus-org.freedesktop.timesync1",
-    "dbus-org.opensuse.Network*",
-];
-
-/// Returns true for a name by which the message bus starts a service: `dbus-org.bluez.service`.
-#[must_use]
-pub fn is_bus_name(name: &str) -> bool {
-    let (template, kind) = parts(name);
-    let rest = template.strip_prefix("dbus-");
-    let first = rest.and_then(|rest| Some(rest.split_once('.')?.0));
-    let is_domain = |first: &str| {
-        !matches!(first, "broker" | "daemon") && first.bytes().all(|byte| byte.is_ascii_lowercase())
-    };
-    kind == "service" && first.is_some_and(is_domain)
-}
-
-/// As [`is_protected`], of a unit by any of its names; `first` is its own. Any service of the bus has a further name there,
-/// so that is judged by the own one, unless the machine runs on it.
-#[must_use]
-pub fn is_protected_as(name: &str, first: &str) -> Option<&'static str> {
-    let (template, _) = parts(name);
-    let mut of_machine = BUS_OF_MACHINE.iter();
-    let is_other = name != first && is_bus_name(name);
-    match is_other && !of_machine.any(|pattern| is_named(template, pattern)) {
-        true => is_protected(first),
-        false => is_protected(name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,59 +385,6 @@ mod tests {
         for name in names {
             assert!(is_protected(name).is_some(), "{name}");
         }
-    }
-
-    #[test]
-    fn names_of_the_bus_are_judged_by_the_unit() {
-        for (name, first, is) in [
-            ("dbus-org.bluez.service", "bluetooth.service", false),
-            (
-                "dbus-org.freedesktop.Avahi.service",
-                "avahi-daemon.service",
-                false,
-            ),
-            (
-                "dbus-org.freedesktop.ModemManager1.service",
-                "ModemManager.service",
-                false,
-            ),
-            ("dbus-com.redhat.tuned.service", "tuned.service", false),
-            ("bluetooth.service", "bluetooth.service", false),
-            // The own name decides.
-            ("dbus-org.bluez.service", "dbus-org.bluez.service", true),
-            ("dbus-org.new.Wicked.service", "wickedd.service", true),
-            (
-                "dbus-org.freedesktop.sysupdate1.service",
-                "systemd-sysupdated.service",
-                true,
-            ),
-            (
-                "dbus-org.freedesktop.login1.service",
-                "systemd-logind.service",
-                true,
-            ),
-            // The machine runs on it, whatever has the name.
-            (
-                "dbus-org.freedesktop.login1.service",
-                "bluetooth.service",
-                true,
-            ),
-            ("dbus-org.freedesktop.hostname1.service", "a.service", true),
-            ("dbus-org.freedesktop.systemd1.service", "a.service", true),
-            ("dbus-fi.w1.wpa_supplicant1.service", "a.service", true),
-            ("dbus-org.opensuse.Network.DHCP4.service", "a.service", true),
-            // No names of the bus.
-            ("dbus.service", "a.service", true),
-            ("dbus-broker.service", "a.service", true),
-            ("dbus-broker.x.service", "a.service", true),
-            ("dbus-daemon.service", "a.service", true),
-            ("dbus-org.bluez.socket", "a.socket", true),
-            ("sshd.service", "a.service", true),
-        ] {
-            assert_eq!(is_protected_as(name, first).is_some(), is, "{name} {first}");
-        }
-        // By such a name alone it is not known what has it.
-        assert!(is_protected("dbus-org.bluez.service").is_some());
     }
 
     #[test]

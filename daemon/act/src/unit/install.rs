@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use remit_common::service::{is_bus_name, is_disruptive, is_protected, is_protected_as};
+use remit_common::service::{is_disruptive, is_protected};
 use remit_common::text;
 
+use super::bus_names::{is_bus_name, is_protected_as};
 use super::manager::{CONFIG, Known, Manager, WORD};
 use super::section::Install;
 use crate::args::{Fault, UnitVerb};

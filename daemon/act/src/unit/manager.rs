@@ -7,11 +7,11 @@ use std::path::Path;
 use std::{fs, io};
 
 use remit_common::builtin::check_first_name;
-use remit_common::service::is_protected_as;
 use remit_common::text;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::after::names_of_directories;
+use super::bus_names::is_protected_as;
 use crate::args::Fault;
 use crate::bus::{Bus, Service};
 

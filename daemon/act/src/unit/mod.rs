@@ -1,6 +1,7 @@
 //! Runs verbs on units (org.freedesktop.systemd1(5)): checks effects, asks the service manager, waits for its job.
 
 pub mod after;
+mod bus_names;
 pub mod describe;
 pub mod effects;
 mod executed;

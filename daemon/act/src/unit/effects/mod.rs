@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use remit_common::service::{is_disruptive, is_protected_as};
+use remit_common::service::is_disruptive;
 use remit_common::text;
 
+use super::bus_names::is_protected_as;
 use super::manager::{Known, Manager, WORD};
 use crate::args::{Fault, UnitVerb};
 
