@@ -99,6 +99,8 @@ pub struct Known {
     pub stops_unneeded: bool,
     /// Its stop undoes a state: `Type=oneshot`, `RemainAfterExit=yes` and `ExecStop=`.
     pub undoes: bool,
+    /// Of the last time that the manager started it.
+    pub invocation: Vec<u8>,
 }
 
 impl Known {
@@ -315,6 +317,7 @@ impl InterfaceProperties {
         known.source = self.word("SourcePath");
         known.is_stale = self.take("NeedDaemonReload").unwrap_or(true);
         known.has_default_dependencies = self.take("DefaultDependencies").unwrap_or(false);
+        known.invocation = self.take("InvocationID").unwrap_or_default();
         known.stops_unneeded = self.take("StopWhenUnneeded").unwrap_or(false);
         Ok(known)
     }
@@ -436,12 +439,9 @@ mod tests {
         let other = is_as_named("mysql.service", "mariadb.service", &both).unwrap_err();
         assert!(other.contains("is 'mariadb.service'"), "{other}");
         let bus = names(&["x.service", "dbus.service"]);
-        let modem = names(&[
-            "ModemManager.service",
-            "dbus-org.freedesktop.ModemManager1.service",
-        ]);
-        let own = "ModemManager.service";
-        assert_eq!(is_as_named(own, own, &modem), Ok(()));
+        let own = "bluetooth.service";
+        let bluetooth = names(&[own, "dbus-org.bluez.service"]);
+        assert_eq!(is_as_named(own, own, &bluetooth), Ok(()));
         for (id, other) in [
             (
                 "systemd-logind.service",

@@ -30,6 +30,8 @@ pub struct SeenUnit {
     pub is_unmet: bool,
     /// The manager has not ended a job of it yet.
     pub has_job: bool,
+    /// Of the last time that the manager started it.
+    pub invocation: Vec<u8>,
 }
 
 impl SeenUnit {
@@ -39,9 +41,13 @@ impl SeenUnit {
             self.active.as_str(),
             "activating" | "deactivating" | "reloading" | "refreshing"
         );
-        let restarts = self.sub.starts_with("auto-restart");
         let runs = self.active == "active" && (self.main_process != 0 || self.error().is_some());
-        !restarts && (self.has_job || runs || (is_between && self.error().is_none()))
+        !self.restarts() && (self.has_job || runs || (is_between && self.error().is_none()))
+    }
+
+    /// Returns true between the end of its program and its next start by the manager.
+    pub fn restarts(&self) -> bool {
+        self.sub.starts_with("auto-restart")
     }
 
     /// Also if the manager is about to start it again.
@@ -88,6 +94,7 @@ impl SeenUnit {
                 Variant::Structure(job) => !matches!(job.fields(), [Variant::U32(0), _]),
                 _ => return None,
             },
+            invocation: all.take("InvocationID").unwrap_or_default(),
             ..Self::default()
         };
         // A mount has a result, too.
@@ -293,6 +300,10 @@ mod tests {
                 ),
                 ("ConditionResult", Variant::from(false).try_into().unwrap()),
                 ("Job", job(0)),
+                (
+                    "InvocationID",
+                    Variant::from(vec![3_u8; 2]).try_into().unwrap(),
+                ),
             ];
             let all = unit.into_iter().chain(own);
             let all: HashMap<_, _> = all.map(|(name, value)| (name.to_owned(), value)).collect();
@@ -302,6 +313,7 @@ mod tests {
         let unit = SeenUnit {
             is_unmet: true,
             result: None,
+            invocation: vec![3; 2],
             ..seen("active", "running", 0, "")
         };
         assert_eq!(all(vec![("Result", word("timeout"))]), Some(unit.clone()));
