@@ -3,7 +3,7 @@
 use remit_common::service::is_protected;
 
 /// Those of the machine's own units. A unit with one of them is protected, whatever its own name is.
-const OF_MACHINE: [&str; 18] = [
+const OF_MACHINE: [&str; 19] = [
     "dbus-fi.w1.wpa_supplicant1",
     "dbus-org.fedoraproject.FirewallD1",
     "dbus-org.freedesktop.NetworkManager",
@@ -20,6 +20,7 @@ const OF_MACHINE: [&str; 18] = [
     "dbus-org.freedesktop.portable1",
     "dbus-org.freedesktop.resolve1",
     "dbus-org.freedesktop.systemd1",
+    "dbus-org.freedesktop.sysupdate1",
     "dbus-org.freedesktop.timedate1",
     "dbus-org.freedesktop.timesync1",
 ];
@@ -64,8 +65,9 @@ mod tests {
             (
                 "dbus-org.freedesktop.ModemManager1.service",
                 "ModemManager.service",
-                false,
+                true,
             ),
+            ("dbus-org.ofono.service", "ofono.service", true),
             ("dbus-com.redhat.tuned.service", "tuned.service", false),
             ("bluetooth.service", "bluetooth.service", false),
             // The own name decides.
@@ -89,6 +91,7 @@ mod tests {
             ),
             ("dbus-org.freedesktop.hostname1.service", "a.service", true),
             ("dbus-org.freedesktop.systemd1.service", "a.service", true),
+            ("dbus-org.freedesktop.sysupdate1.service", "a.service", true),
             ("dbus-fi.w1.wpa_supplicant1.service", "a.service", true),
             ("dbus-org.opensuse.Network.DHCP4.service", "a.service", true),
             // No names of the bus.
