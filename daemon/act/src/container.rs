@@ -11,7 +11,7 @@ use crate::unit::seen::{LOOK, LOOKS};
 pub fn act(verb: ContainerVerb, name: &str) -> Result<(), Fault> {
     let id = by_name(name).map_err(Fault::Failed)?.id;
     post(&request(verb, &id)).map_err(Fault::Failed)?;
-    let look = || state(verb, get_json(&format!("/containers/{id}/json")));
+    let look = || get_json(&format!("/containers/{id}/json")).map(|all| state(&all));
     let after = settled(verb, look, || thread::sleep(LOOK)).map_err(Fault::Failed)?;
     let said = format!("container '{name}' is {}", after.shown());
     println!("{said}");
@@ -31,10 +31,24 @@ struct StateAfter {
     start: (Option<String>, Option<u64>),
     /// The engine has started its program again since the first look.
     is_again: bool,
+    /// What is not known of it.
+    unknown: Option<String>,
 }
 
+const REMOVED: &str = "removed";
+
 impl StateAfter {
+    fn removed() -> Self {
+        Self {
+            state: REMOVED.to_owned(),
+            ..Self::default()
+        }
+    }
+
     fn shown(&self) -> String {
+        if let Some(unknown) = &self.unknown {
+            return format!("{}: {unknown}", self.state);
+        }
         match self.status {
             _ if self.is_again => {
                 format!("{}: its program ended and was started again", self.state)
@@ -51,7 +65,7 @@ impl StateAfter {
         match verb {
             ContainerVerb::Stop => !runs,
             ContainerVerb::Start | ContainerVerb::Restart => {
-                !self.is_again && (runs || self.status == Some(0))
+                !self.is_again && (runs || self.status == Some(0) || self.state == REMOVED)
             }
         }
     }
@@ -59,53 +73,66 @@ impl StateAfter {
     /// Podman calls a container stopped until it has cleaned up after its program, and exited then.
     fn goes_on(&self, verb: ContainerVerb) -> bool {
         match self.state.as_str() {
-            "stopped" | "stopping" => true,
+            "stopped" | "stopping" | "removing" => true,
             "running" => verb != ContainerVerb::Stop && !self.is_again,
             _ => false,
         }
     }
 }
 
-/// Looks until the container stays as it is, for [`LOOKS`] pauses at most.
+/// Looks until the container stays as it is, for [`LOOKS`] pauses at most. The engine removes one for one task when its
+/// program has ended, and does not say then with what.
 fn settled(
     verb: ContainerVerb,
     mut look: impl FnMut() -> Result<StateAfter, String>,
     mut pause: impl FnMut(),
 ) -> Result<StateAfter, String> {
-    let mut now = look()?;
+    let mut now = match look() {
+        Err(why) if verb == ContainerVerb::Stop && is_absent(&why) => StateAfter::removed(),
+        Err(why) => return Err(format!("it was done, but the state is not known: {why}")),
+        Ok(now) => now,
+    };
     let first = now.start.clone();
     for _ in 0..LOOKS {
         if !now.goes_on(verb) {
             break;
         }
         pause();
-        now = look()?;
-        now.is_again = now.start != first;
+        match look() {
+            Ok(next) => {
+                now = next;
+                now.is_again = now.start != first;
+            }
+            Err(why) if is_absent(&why) => {
+                let unknown = "its program has ended; its status is not known";
+                now = StateAfter::removed();
+                now.unknown = Some(unknown.to_owned());
+                break;
+            }
+            Err(why) => {
+                now.unknown = Some(format!("it cannot be looked at again: {why}"));
+                break;
+            }
+        }
     }
     Ok(now)
 }
 
-/// Returns what it is after the verb. After a stop, 404 means success: an auto-removed container no longer exists.
-fn state(verb: ContainerVerb, all: Result<Value, String>) -> Result<StateAfter, String> {
-    match all {
-        Ok(all) => {
-            let text = |path| all.pointer(path).and_then(Value::as_str);
-            let state = text("/State/Status");
-            let status = all.pointer("/State/ExitCode").and_then(Value::as_i64);
-            let started = text("/State/StartedAt").map(str::to_owned);
-            let restarts = all.pointer("/RestartCount").and_then(Value::as_u64);
-            Ok(StateAfter {
-                state: state.unwrap_or("in an unknown state").to_owned(),
-                status: status.filter(|_| state == Some("exited")),
-                start: (started, restarts),
-                is_again: false,
-            })
-        }
-        Err(why) if verb == ContainerVerb::Stop && why.contains(" says 404: ") => Ok(StateAfter {
-            state: "removed".to_owned(),
-            ..StateAfter::default()
-        }),
-        Err(why) => Err(format!("it was done, but the state is not known: {why}")),
+fn is_absent(why: &str) -> bool {
+    why.contains(" says 404: ")
+}
+
+fn state(all: &Value) -> StateAfter {
+    let text = |path| all.pointer(path).and_then(Value::as_str);
+    let state = text("/State/Status");
+    let status = all.pointer("/State/ExitCode").and_then(Value::as_i64);
+    let started = text("/State/StartedAt").map(str::to_owned);
+    let restarts = all.pointer("/RestartCount").and_then(Value::as_u64);
+    StateAfter {
+        state: state.unwrap_or("in an unknown state").to_owned(),
+        status: status.filter(|_| state == Some("exited")),
+        start: (started, restarts),
+        ..StateAfter::default()
     }
 }
 
@@ -125,19 +152,52 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn auto_removed_container_counts_as_stopped() {
+    fn container_that_is_removed_has_ended() {
+        const START: ContainerVerb = ContainerVerb::Start;
+        const STOP: ContainerVerb = ContainerVerb::Stop;
         let gone = || Err("the container engine at x says 404: No such container: web".to_owned());
-        let reported = |word| Ok(json!({ "State": { "Status": word, "ExitCode": 0 } }));
-        for (verb, all, expect) in [
-            (ContainerVerb::Stop, gone(), Some("removed")),
-            (ContainerVerb::Start, gone(), None),
-            (ContainerVerb::Restart, gone(), None),
-            (ContainerVerb::Stop, Err("no answer".to_owned()), None),
-            (ContainerVerb::Stop, reported("exited"), Some("exited")),
-            (ContainerVerb::Start, reported("running"), Some("running")),
+        let silent = || Err("the container engine at x is silent".to_owned());
+        let reported = |word: &str| {
+            Ok(state(
+                &json!({ "State": { "Status": word, "StartedAt": "12:00:01" } }),
+            ))
+        };
+        let unseen = "running: it cannot be looked at again: the container engine at x is silent";
+        let ended = "removed: its program has ended; its status is not known";
+        for (verb, looks, expect) in [
+            (STOP, vec![gone()], Some((true, "removed"))),
+            (
+                STOP,
+                vec![reported("stopping"), gone()],
+                Some((true, ended)),
+            ),
+            (STOP, vec![silent()], None),
+            (STOP, vec![reported("exited")], Some((true, "exited"))),
+            // It can be removed by others.
+            (START, vec![gone()], None),
+            (START, vec![silent()], None),
+            (
+                START,
+                vec![reported("running"), gone()],
+                Some((true, ended)),
+            ),
+            (
+                ContainerVerb::Restart,
+                vec![reported("stopped"), reported("removing"), gone()],
+                Some((true, ended)),
+            ),
+            (
+                START,
+                vec![reported("running"), silent()],
+                Some((true, unseen)),
+            ),
         ] {
-            let after = state(verb, all).ok();
-            assert_eq!(after.map(|after| after.state).as_deref(), expect);
+            let mut all = looks.iter();
+            let look = || all.next().unwrap().clone();
+            let after = settled(verb, look, || {}).ok();
+            let found = after.map(|after| (after.is_meant(verb), after.shown()));
+            let expect = expect.map(|(is_meant, shown)| (is_meant, shown.to_owned()));
+            assert_eq!(found, expect, "{verb:?} {looks:?}");
         }
     }
 
@@ -179,11 +239,11 @@ mod tests {
             (ContainerVerb::Stop, "running", 0, false, "running"),
         ] {
             let all = json!({ "State": { "Status": word, "ExitCode": code } });
-            let after = state(verb, Ok(all)).unwrap();
+            let after = state(&all);
             assert_eq!(after.is_meant(verb), is_meant, "{verb:?} {word} {code}");
             assert_eq!(after.shown(), shown);
         }
-        let older = state(START, Ok(json!({ "State": { "Status": "exited" } }))).unwrap();
+        let older = state(&json!({ "State": { "Status": "exited" } }));
         assert!(!older.is_meant(START));
     }
 
@@ -256,7 +316,7 @@ mod tests {
             let look = || {
                 let all = looks[at.min(looks.len() - 1)].clone();
                 at += 1;
-                state(verb, Ok(all))
+                Ok(state(&all))
             };
             let after = settled(verb, look, || paused += 1).unwrap();
             let found = (after.is_meant(verb), paused, after.shown());
