@@ -54,7 +54,11 @@ fn described(
 ) -> Result<Vec<String>, Fault> {
     Ok(match without_lists(manager, listed)? {
         Ok(mut lines) => {
-            let count = lines.iter().filter(|line| manager.is_package(line)).count();
+            // Nothing changes below that heading of dnf.
+            let changed = lines
+                .iter()
+                .take_while(|line| !line.starts_with("Skipping packages"));
+            let count = changed.filter(|line| manager.is_package(line)).count();
             let first = format!("packages that change, as the package manager says now: {count}");
             lines.insert(0, first);
             lines
@@ -459,7 +463,7 @@ mod tests {
         assert_eq!(dnf_changes(&output(0, there, "")), Ok(Vec::new()));
         let both = "Package bash-5.2-1.x86_64 is already installed.\nDependencies resolved.\n Package  Arch  Version  Repo  Size\n\
                     Removing:\n foo  x86_64  1-1  @base  1 k\nRemoving dependent packages:\n bar  noarch  1-1  @base  1 k\n\
-                    Skipping packages with broken dependencies:\nEnabling module streams:\n nodejs  18\n\nTransaction Summary\n";
+                    Skipping packages with broken dependencies:\n baz  x86_64  2-1  updates  1 k\nEnabling module streams:\n nodejs  18\n\nTransaction Summary\n";
         let dnf = PackageManager::Dnf;
         let lines = described(
             dnf,
