@@ -30,10 +30,13 @@ const PATHS: usize = 4 << 10;
 pub async fn print(verb: UnitVerb, name: &UnitName, changed: &Changed) -> Result<(), Fault> {
     let bus = Bus::system_for(PATIENCE).await?;
     let search = search_path(&bus).await?;
-    let unit = bus.unit(name.as_str()).await?;
+    let mut unit = bus.unit(name.as_str()).await?;
     let definition = changed.definition(name.as_str(), &search)?;
     let lines = match (unit.load.as_str(), &definition) {
-        ("not-found", Definition::Made(file)) => made(verb, name, file, changed, &search)?,
+        ("not-found", Definition::Made(file)) => {
+            unit.fragment = file.to_string_lossy().into_owned();
+            made(&bus, verb, name, &unit, file, changed, &search).await?
+        }
         _ => lines(&bus, verb, name.as_str(), changed, &search).await?,
     };
     for line in shown(name.as_str(), &lines)? {
@@ -80,9 +83,11 @@ pub async fn print_reload(changed: &Changed) -> Result<(), Fault> {
 }
 
 /// Describes a unit that only the change makes: the service manager cannot say anything of it yet.
-fn made(
+async fn made(
+    bus: &Bus,
     verb: UnitVerb,
     name: &UnitName,
+    unit: &Known,
     file: &Path,
     changed: &Changed,
     search: &[String],
@@ -128,7 +133,7 @@ fn made(
     ));
     if matches!(verb, UnitVerb::Enable | UnitVerb::Disable) {
         let links = changed.install(name.as_str(), file, search)?;
-        install::refuse_links(verb, name.as_str(), &links)?;
+        install::refuse_links(bus, verb, name.as_str(), unit, &links).await?;
         lines.extend(link_lines(&links)?);
         if verb == UnitVerb::Disable {
             let links = removed(name.as_str(), &links, changed, search)?;
@@ -209,25 +214,26 @@ fn removed_line(links: &[PathBuf]) -> Result<Option<String>, Fault> {
     list("links that it removes", &all)
 }
 
-/// Returns the units that the links in these directories are of: `a.target` for `a.target.wants/b.service`.
-fn units_of(links: &[PathBuf]) -> Vec<String> {
-    let dirs = links.iter().filter_map(|link| link.parent()?.file_stem());
+/// Returns the units that these links of one unit are of: `a.target` for `a.target.wants/b.service`.
+fn units_of(unit: &str, links: &[PathBuf]) -> Vec<String> {
+    let own = links.iter().filter(|link| link.ends_with(unit));
+    let dirs = own.filter_map(|link| link.parent()?.file_stem());
     dirs.map(|name| name.to_string_lossy().into_owned())
         .collect()
 }
 
 /// Returns the links of `enable` and `disable` as they are after the change.
 async fn links(
-    bus: &Bus,
+    manager: &impl Manager,
     verb: UnitVerb,
     unit: &Known,
     changed: &Changed,
     search: &[String],
 ) -> Result<Install, Fault> {
     if changed.of(unit, search).is_empty() {
-        let links = install::linked(bus, verb, unit, search).await?;
+        let links = install::linked(manager, verb, unit, search).await?;
         for name in &links.also {
-            let other = bus.unit(name).await?;
+            let other = manager.unit(name).await?;
             if !changed.of(&other, search).is_empty() {
                 return Err(Fault::Refused(format!(
                     "with '{}' the same is done to '{}', which the change changes: do it by itself after the change",
@@ -248,7 +254,7 @@ async fn links(
             )));
         }
     };
-    install::refuse_links(verb, &unit.id, &links)?;
+    install::refuse_links(manager, verb, &unit.id, unit, &links).await?;
     Ok(links)
 }
 
@@ -283,7 +289,7 @@ async fn lines(
             let links = removed(&unit.id, links, changed, search)?;
             lines.extend(removed_line(&links)?);
             let started = StartedBy::read(bus, &unit.id).await?;
-            lines.extend(started.line(&units_of(&links)));
+            lines.extend(started.line(&units_of(&unit.id, &links)));
         }
     }
     if effects.units() > 0 {
@@ -370,6 +376,8 @@ fn list(what: &str, names: &[String]) -> Result<Option<String>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::run;
+    use remit_common::changed::{Becomes, ChangedPath};
 
     #[test]
     fn line_is_whole_or_refused() {
@@ -449,13 +457,69 @@ mod tests {
         assert!(shown("a.service", &[files(&unit("", &many))]).is_err());
     }
 
+    struct Nothing;
+
+    impl Manager for Nothing {
+        async fn unit(&self, name: &str) -> Result<Known, Fault> {
+            Ok(Known {
+                id: name.to_owned(),
+                load: "not-found".to_owned(),
+                ..Known::default()
+            })
+        }
+    }
+
+    #[test]
+    fn names_that_a_change_adds_are_judged_as_those_that_are_there() {
+        for (id, alias, why) in [
+            ("bluetooth.service", "dbus-org.bluez.service", None),
+            ("a.service", "other.service", None),
+            (
+                "a.service",
+                "dbus-org.freedesktop.login1.service",
+                Some("protected"),
+            ),
+            ("a.service", "ssh.service", Some("protected")),
+        ] {
+            let path = format!("/nonexistent/units/{id}");
+            let text = format!("[Install]\nAlias={alias}\n");
+            let changed = Changed::new([ChangedPath {
+                path: path.clone().into_bytes(),
+                becomes: Becomes::File(Some(text.into_bytes())),
+                is_for_generators: false,
+            }]);
+            let unit = Known {
+                id: id.to_owned(),
+                fragment: path,
+                ..Known::default()
+            };
+            let search = ["/nonexistent/units".to_owned()];
+            for verb in [UnitVerb::Enable, UnitVerb::Disable] {
+                let mut found = None;
+                run(async {
+                    found = Some(links(&Nothing, verb, &unit, &changed, &search).await);
+                    Ok(())
+                })
+                .unwrap();
+                match (found.unwrap(), why) {
+                    (Ok(links), None) => assert_eq!(links.alias, [alias]),
+                    (Err(Fault::Refused(said)), Some(why)) => assert!(said.contains(why), "{said}"),
+                    other => panic!("{verb:?} {id}: {other:?}"),
+                }
+            }
+        }
+    }
+
     #[test]
     fn units_are_known_by_their_directories_of_links() {
         let links = [
             "/etc/systemd/system/multi-user.target.wants/a.service",
             "/etc/systemd/system/b.service.requires/a.service",
+            // Of a unit that is disabled with it.
+            "/etc/systemd/system/c.target.wants/a.socket",
         ];
         let links = links.map(PathBuf::from);
-        assert_eq!(units_of(&links), ["multi-user.target", "b.service"]);
+        let units = units_of("a.service", &links);
+        assert_eq!(units, ["multi-user.target", "b.service"]);
     }
 }

@@ -28,17 +28,7 @@ pub async fn linked(
     while let Some(known) = queue.get(next).cloned() {
         next += 1;
         let one = read_install(&known, search)?;
-        let mut free = Vec::new();
-        for name in &one.alias {
-            if is_bus_name(name) && is_free(manager, name, &known.id).await? {
-                free.push(name.clone());
-            }
-        }
-        refuse_links_but(verb, &unit.id, &one, &free)?;
-        if verb == UnitVerb::Enable {
-            let mut names = one.alias.iter();
-            names.try_for_each(|name| refuse_taken(Path::new(CONFIG), name, &known))?;
-        }
+        refuse_links(manager, verb, &unit.id, &known, &one).await?;
         for name in &one.also {
             if queue.len() > OTHERS {
                 let id = line(&unit.id);
@@ -71,26 +61,29 @@ async fn is_free(manager: &impl Manager, name: &str, unit: &str) -> Result<bool,
         return Ok(false);
     }
     let other = manager.unit(name).await?;
-    let is_own = other.load == "not-found" || other.id == unit;
-    Ok(is_own || is_protected(&other.id).is_none())
+    Ok(other.load == "not-found" || is_protected(&other.id).is_none())
 }
 
-/// Refuses links of protected units.
-pub fn refuse_links(verb: UnitVerb, unit: &str, links: &Install) -> Result<(), Fault> {
-    refuse_links_but(verb, unit, links, &[])
-}
-
-fn refuse_links_but(
+/// Refuses links of protected units, and names of `known` that are taken. `unit`: the one that is enabled or disabled.
+pub async fn refuse_links(
+    manager: &impl Manager,
     verb: UnitVerb,
     unit: &str,
+    known: &Known,
     links: &Install,
-    free: &[String],
 ) -> Result<(), Fault> {
-    let alias = links.alias.iter().filter(|name| !free.contains(name));
+    let is_enable = verb == UnitVerb::Enable;
+    for name in &links.alias {
+        if !is_bus_name(name) || !is_free(manager, name, &known.id).await? {
+            refuse_protected(unit, name, is_protected(name))?;
+        }
+    }
     let required = links.required_by.iter();
-    let required = required.filter(|name| verb == UnitVerb::Enable && !name.ends_with(".target"));
-    let mut all = links.also.iter().chain(alias).chain(required);
-    all.try_for_each(|name| refuse_protected(unit, name, is_protected(name)))
+    let required = required.filter(|name| is_enable && !name.ends_with(".target"));
+    let mut all = links.also.iter().chain(required);
+    all.try_for_each(|name| refuse_protected(unit, name, is_protected(name)))?;
+    let mut taken = links.alias.iter().filter(|_| is_enable);
+    taken.try_for_each(|name| refuse_taken(Path::new(CONFIG), name, known))
 }
 
 fn refuse_protected(unit: &str, name: &str, why: Option<&str>) -> Result<(), Fault> {
@@ -105,12 +98,18 @@ fn refuse_protected(unit: &str, name: &str, why: Option<&str>) -> Result<(), Fau
     }
 }
 
+fn is_absent(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Refuses another name of a unit that is taken below `config`: the service manager meets it after it has made other links.
 fn refuse_taken(config: &Path, name: &str, unit: &Known) -> Result<(), Fault> {
     let link = config.join(name);
     let fragment = Path::new(&unit.fragment);
     let leads = match fs::read_link(&link) {
         Ok(target) if target.file_name() == fragment.file_name() => return Ok(()),
+        // Of a unit that is removed: the service manager replaces it since version 253.
+        Ok(_) if is_absent(&link) => return Ok(()),
         Ok(target) => format!("leads to '{}'", line(&target.to_string_lossy())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(_) => "is no link".to_owned(),
@@ -408,6 +407,8 @@ mod tests {
         symlink("b.service", "of-b.service");
         symlink("of-a2.service", "way.service");
         symlink("a.service", "of-a2.service");
+        symlink("/nonexistent/c.service", "gone.service");
+        symlink("/dev/null", "masked.service");
         let a = files.known("a.service");
         for (name, why) in [
             ("none.service", None),
@@ -417,6 +418,8 @@ mod tests {
             ("way.service", None),
             ("of-b.service", Some("leads to 'b.service'")),
             ("file.service", Some("is no link")),
+            ("gone.service", None),
+            ("masked.service", Some("leads to '/dev/null'")),
         ] {
             let refused = refuse_taken(&files.dir, name, &a);
             match (refused, why) {

@@ -70,7 +70,7 @@ impl Changed {
         Ok(Self::new(all))
     }
 
-    fn new(all: impl IntoIterator<Item = ChangedPath>) -> Self {
+    pub fn new(all: impl IntoIterator<Item = ChangedPath>) -> Self {
         let kinds = ["system-generators", "system-environment-generators"];
         let dirs = kinds.map(|kind| GENERATORS.map(|dir| Path::new(dir).join(kind)));
         let mut changed = Self {
