@@ -14,7 +14,7 @@ use crate::bus::Bus;
 /// What is done, the link, and where it leads.
 type Change = (String, String, String);
 
-/// `also`: the units that are enabled with it.
+/// `also`: the units that are enabled or disabled with it.
 pub async fn link(bus: &Bus, verb: UnitVerb, id: &str, also: &[String]) -> Result<(), Fault> {
     refuse_pending_reload(bus).await?;
     let is_enable = verb == UnitVerb::Enable;
@@ -38,17 +38,16 @@ pub async fn link(bus: &Bus, verb: UnitVerb, id: &str, also: &[String]) -> Resul
     if is_enable {
         return Ok(());
     }
-    match StartedBy::read(bus, id).await?.line(&[]) {
-        None => Ok(()),
-        Some(line) => {
-            println!("{line}");
-            match changes.is_empty() {
-                true => Err(Fault::Failed(format!(
-                    "no link of '{id}' was removed, and it is {line}"
-                ))),
-                false => Ok(()),
-            }
-        }
+    let started = StartedBy::read(bus, id).await?;
+    let Some(line) = started.line(&[]) else {
+        return Ok(());
+    };
+    println!("{line}");
+    match changes.is_empty() && !started.is_disabled() {
+        true => Err(Fault::Failed(format!(
+            "no link of '{id}' was removed, and it is {line}"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -119,6 +118,11 @@ impl StartedBy {
             }
         }
         Ok(started)
+    }
+
+    /// Returns true if there is no link to remove: an earlier disable has removed all.
+    fn is_disabled(&self) -> bool {
+        matches!(self.state.as_str(), "disabled" | "indirect")
     }
 
     /// Returns the line about all but `removed`.
@@ -202,6 +206,25 @@ mod tests {
             };
             let line = started.line(&own(removed));
             assert_eq!(line.as_deref(), expect, "{names:?} {state}");
+        }
+    }
+
+    #[test]
+    fn disabled_unit_can_be_disabled_again() {
+        for (state, is) in [
+            ("disabled", true),
+            ("indirect", true),
+            ("enabled-runtime", false),
+            ("linked", false),
+            ("static", false),
+            ("generated", false),
+            ("", false),
+        ] {
+            let started = StartedBy {
+                state: state.to_owned(),
+                ..StartedBy::default()
+            };
+            assert_eq!(started.is_disabled(), is, "{state}");
         }
     }
 

@@ -33,12 +33,10 @@ async fn act_on(bus: &Bus, verb: UnitVerb, name: &str) -> Result<(), Fault> {
         UnitVerb::Enable | UnitVerb::Disable => {
             let search = search_path(bus).await?;
             let links = install::linked(bus, verb, &unit, &search).await?;
-            if verb == UnitVerb::Enable {
-                links.also
-            } else {
+            if verb == UnitVerb::Disable {
                 describe::removed(&unit.id, &links, &Changed::default(), &search)?;
-                Vec::new()
             }
+            links.also
         }
         _ => Vec::new(),
     };
