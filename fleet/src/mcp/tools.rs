@@ -46,6 +46,10 @@ pub fn list(has_many: bool, has_files: bool) -> Vec<Tool> {
             }
             properties.extend(of_sets(&tool.name));
         }
+        // Its set is the other choice.
+        if tool.name == "job_stop" {
+            schema.remove("required");
+        }
         // A set has its hosts.
         if has_many && !["job", "job_stop"].contains(&tool.name.as_ref()) {
             let required = schema.entry("required").or_insert_with(|| json!([]));
@@ -167,6 +171,51 @@ mod tests {
                 let is_required = required.unwrap_or_default().contains(&json!("on"));
                 let needs_hosts = ![HOSTS, "job", "job_stop"].contains(&tool.name.as_ref());
                 assert_eq!(is_required, has_many && needs_hosts, "{}", tool.name);
+            }
+        }
+    }
+
+    #[test]
+    fn calls_of_the_manual_fit_the_schemas() {
+        let tools = list(true, false);
+        for (name, call) in [
+            ("hosts", json!({"on": "web*", "probe": true})),
+            (
+                "run",
+                json!({"on": "web*", "argv": ["df"], "fold": "numbers"}),
+            ),
+            ("host", json!({"on": "web*", "fold": "numbers"})),
+            (
+                "change",
+                json!({"on": "web*", "reason": "x", "name": "a.b", "max_hosts": 9, "concurrency": 2, "max_errors": 1}),
+            ),
+            ("change", json!({"on": "web1", "reason": "x", "undo": "ab"})),
+            ("plan", json!({"on": "web*", "edits": []})),
+            ("plan", json!({"on": "web1", "job_id": "ab"})),
+            ("job", json!({"on": "web*"})),
+            ("job", json!({"on": "web1", "job_id": "ab"})),
+            ("job", json!({"set": "ab", "wait_ms": 0})),
+            ("job_stop", json!({"on": "web1", "job_id": "ab"})),
+            ("job_stop", json!({"set": "ab"})),
+        ] {
+            let schema = &tools
+                .iter()
+                .find(|tool| tool.name == name)
+                .unwrap()
+                .input_schema;
+            let call = call.as_object().unwrap();
+            for argument in call.keys() {
+                assert!(
+                    schema["properties"].get(argument).is_some(),
+                    "{name}: {argument}"
+                );
+            }
+            let required = schema.get("required").and_then(Value::as_array);
+            for argument in required.into_iter().flatten() {
+                assert!(
+                    call.contains_key(argument.as_str().unwrap()),
+                    "{name}: {argument} in {call:?}"
+                );
             }
         }
     }
