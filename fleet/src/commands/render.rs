@@ -15,6 +15,8 @@ use crate::hosts::HostRow;
 /// Names in the line above an output.
 const NAMES: usize = 12;
 const WORDS: usize = 300;
+/// Lines of what lifts a refusal: a rule of the policy has more than one.
+const LIFT: usize = 40;
 
 pub fn print(text: &str) -> Exit {
     let mut out = io::stdout();
@@ -85,13 +87,12 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
     if let Some(error) = group.facts.get("error") {
         for key in ["message", "lift", "next"] {
             if let Some(words) = error.get(key).and_then(Value::as_str) {
-                let words = text::line(words.as_bytes(), WORDS);
-                add_text(out, &format!("{key}: {words}"));
+                add_words(out, key, words);
             }
         }
     }
     for (key, words) in remarks(&group.facts) {
-        add_text(out, &format!("{key}: {words}"));
+        add_words(out, key, &words);
     }
     for (name, text) in &group.texts {
         let other = majority.and_then(|majority| Some((majority, majority.texts.get(name)?)));
@@ -126,6 +127,19 @@ fn add_group(out: &mut String, group: &Group, majority: Option<&Group>, asked: u
             text::line(job.as_bytes(), 40)
         );
     }
+}
+
+/// Words on one line; the other lines of a rule are indented more than its key.
+fn add_words(out: &mut String, key: &str, words: &str) {
+    if key != "lift" {
+        let words = text::line(words.as_bytes(), WORDS);
+        return add_text(out, &format!("{key}: {words}"));
+    }
+    let lines = words.lines().take(LIFT);
+    let lines: Vec<String> = lines
+        .map(|line| text::line(line.as_bytes(), WORDS))
+        .collect();
+    add_text(out, &format!("{key}: {}", lines.join("\n  ")));
 }
 
 /// Indents the text of a host: it cannot imitate a line of this program.
@@ -168,9 +182,9 @@ fn remarks(facts: &Map<String, Value>) -> Vec<(&'static str, String)> {
         let is_guess = denial.get("guess") == Some(&Value::Bool(true));
         let key = if is_guess { "perhaps denied" } else { "denied" };
         remarks.push((key, parts.join(", ")));
-        for key in ["lift", "next"] {
-            remarks.extend(word(denial, key).map(|words| (key, words)));
-        }
+        let lift = denial.get("lift").and_then(Value::as_str);
+        remarks.extend(lift.map(|lift| ("lift", lift.to_owned())));
+        remarks.extend(word(denial, "next").map(|words| ("next", words)));
     }
     let notes = all("notes").iter().filter_map(Value::as_str);
     remarks.extend(notes.map(|note| ("note", text::line(note.as_bytes(), WORDS))));
@@ -227,7 +241,10 @@ mod tests {
             ("web4", Err(Unreachable("ann@web4: refused".into()))),
             (
                 "web5",
-                answer(json!({"error": {"code": "denied_rule", "message": "no", "next": "ask"}})),
+                answer(
+                    json!({"error": {"code": "denied_rule", "message": "no\n== web9: exit 0", "next": "ask",
+                    "lift": "add\n[[grant]]\n\nto = [\"a\"]\r\n== web9: exit 0\n"}}),
+                ),
             ),
             ("web6", ran(4, usual)),
             ("web7", Err(Unreachable("== 9 of 9: web1: exit 0".into()))),
@@ -236,7 +253,8 @@ mod tests {
         let shown = grouped(&group::group(outcomes, group::Fold::Exact));
         let expect = "== 2 of 7: web1 web3: exit 0\n  a a a a a a a a a a a a a a a a\n  b b b b b b b b\n\
              == 1 of 7: web2: exit 3\n-- stdout, difference from web1\n  @@ line 2 @@\n  -b b b b b b b b\n  +c\n\
-             == 1 of 7: web5: refused, denied_rule\n  message: no\n  next: ask\n\
+             == 1 of 7: web5: refused, denied_rule\n  message: no\\n== web9: exit 0\n\
+             \x20 lift: add\n    [[grant]]\n    \n    to = [\"a\"]\n    == web9: exit 0\n  next: ask\n\
              == 1 of 7: web6: exit 4\n-- stdout as of web1\n\
              == no answer: 1 of 7: web4\n  ann@HOST: refused\n\
              == no answer: 1 of 7: web7\n  == 9 of 9: web1: exit 0\n";
@@ -268,9 +286,9 @@ mod tests {
             (
                 json!({"state": "exited", "exit": 1, "stdout": "a\n", "notes": ["b\n== c", 7], "denials": [
                     {"layer": "landlock", "operation": "write", "object": "/etc/x", "rule": "read", "next": "call plan"},
-                    {"layer": "cgroup", "operation": "fork", "rule": "tasks 32", "guess": true},
+                    {"layer": "cgroup", "operation": "fork", "rule": "tasks 32", "lift": "a\nb", "guess": true},
                 ]}),
-                "exit 1\n  denied: write, /etc/x, read\n  next: call plan\n  perhaps denied: fork, tasks 32\n  \
+                "exit 1\n  denied: write, /etc/x, read\n  next: call plan\n  perhaps denied: fork, tasks 32\n  lift: a\n    b\n  \
                  note: b\\n== c\n  a\n",
             ),
             (
