@@ -65,7 +65,7 @@ impl Failure {
 
 /// Replaces names of MCP tools by verbs: agents call tools, people type verbs.
 pub fn typed(next: &str) -> String {
-    const TOOLS: [(&str, &str); 6] = [
+    const TOOLS: [(&str, &str); 9] = [
         (", or the tool job without an id,", ""),
         (", or the tool access,", ""),
         ("call access", "run 'remit access'"),
@@ -80,6 +80,15 @@ pub fn typed(next: &str) -> String {
         ("call change again", "run 'remit change' again"),
     ];
     TOOLS.iter().fold(next.to_owned(), |next, (tool, verb)| {
+        (
+            "change {\"argv\": […], \"reason\": …}",
+            "'remit change -m WHY -- PROGRAM...'",
+        ),
+        ("plan {\"argv\": […]}", "'remit plan -- PROGRAM...'"),
+        (
+            "change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
+            "'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
+        ),
         next.replace(tool, verb)
     })
 }

@@ -114,7 +114,7 @@ pub use closer::{Closer, ForeignPipe};
 pub use foreign::ForeignSocket;
 pub use message::{
     Answer, Delivery, HistoryMark, HistoryRecord, JobMeta, Owner, SameRequest, Spec, SpecWhat,
-    ToBroker, ToWarden, Totals, WaitReason, WaitingApproval,
+    Startable, ToBroker, ToWarden, Totals, WaitReason, WaitingApproval,
 };
 pub use parts::LinkError;
 pub use socket::Link;

@@ -188,11 +188,18 @@ impl HistoryRecord {
 pub enum Answer {
     /// An earlier request with the same id and content made this job.
     Known(JobId),
-    Access(Box<AccessReport>),
+    Access(Box<AccessReport>, Startable),
     Stopping(JobId),
     Upload,
     /// Bytes of memory that the copy took.
     Dropped(u64),
+}
+
+/// What starts now if the policy allows it: nothing under a lock, a copy only where the sandbox for it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Startable {
+    pub change: bool,
+    pub copy: bool,
 }
 
 /// A run or change, as the broker passes it on.

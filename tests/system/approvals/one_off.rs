@@ -348,6 +348,42 @@ fn ungranted_caller_reads_what_would_grant_it() {
 }
 
 #[test]
+fn access_advises_no_change_under_a_lock() {
+    let fixture = OneOffFixture::lay(1);
+    let why = || {
+        let words = ["useradd", "x"].map(|word| word.as_bytes().to_vec().into());
+        let access = Access {
+            argv: Some(words.to_vec()),
+            profile: None,
+            name: None,
+            query: None,
+        };
+        match Caller::new(&fixture.daemon, &user_a()).ask(Request::Access(access)) {
+            Ok(Reply::Access(report)) => report.asked.expect("it was asked about").why,
+            other => panic!("{other:?}"),
+        }
+    };
+    let lock = AdminRequest::Lock {
+        why: "a drill".into(),
+        kill: false,
+    };
+    for (request, is_advised) in [
+        (None, true),
+        (Some(lock), false),
+        (Some(AdminRequest::Unlock), true),
+    ] {
+        if let Some(request) = request {
+            fixture
+                .daemon
+                .administer(request)
+                .expect("an administrator may");
+        }
+        let why = why();
+        assert_eq!(why.contains("or change {"), is_advised, "{why}");
+    }
+}
+
+#[test]
 fn no_user_approves_their_own_or_in_advance() {
     let fixture = OneOffFixture::lay(16);
     let mut caller = Caller::new(&fixture.daemon, &user_a());

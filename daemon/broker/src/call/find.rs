@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use remit_common::caps;
 use remit_common::refusal::{Code, Refusal};
+use remit_link::Startable;
 use remit_programs::{Alternative, PLACEHOLDER, Shipped, all_shipped, nearest, shipped};
 use remit_wire::{AccessReport, Asked, Bytes, CommandView};
 
@@ -57,7 +58,7 @@ const NAMED: usize = 6;
 const TOOLS: [&str; 2] = ["change", "run"];
 
 /// Keeps the commands with a word of `query`, the best ones first, and names better ones that the caller may not use.
-pub fn keep_found(report: &mut AccessReport, query: &str) {
+pub fn keep_found(report: &mut AccessReport, starts: Startable, query: &str) {
     let question = Question::new(query);
     let all = std::mem::take(&mut report.commands);
     let is_complete = report.more_commands == 0;
@@ -73,7 +74,7 @@ pub fn keep_found(report: &mut AccessReport, query: &str) {
         report.asked = question.not_granted(&granted, best, &report.user);
     }
     if is_complete && !question.is_answered_by(&found) {
-        report.asked = report.asked.take().or_else(|| not_found(report));
+        report.asked = report.asked.take().or_else(|| not_found(report, starts));
     }
     let more = found.len().saturating_sub(caps::ACCESS_FOUND);
     let more = u32::try_from(more).unwrap_or(u32::MAX);
@@ -83,8 +84,8 @@ pub fn keep_found(report: &mut AccessReport, query: &str) {
 }
 
 /// Says how the caller can ask for a change that no command makes. `None` if that is not granted.
-fn not_found(report: &AccessReport) -> Option<Asked> {
-    let change = MayUse::new(report, &BTreeSet::new()).or_change();
+fn not_found(report: &AccessReport, starts: Startable) -> Option<Asked> {
+    let change = MayUse::new(report, starts, &BTreeSet::new()).or_change(true);
     (!change.is_empty()).then(|| Asked {
         allowed: false,
         rule: None,
@@ -96,7 +97,12 @@ fn not_found(report: &AccessReport) -> Option<Asked> {
 
 /// Adds the command that answers what a program cannot answer in a sandbox, by what is granted. `report` has all commands
 /// of the caller, and no answer to a query yet. `is_read`: the question is about profile read.
-pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool) {
+pub fn name_alternative(
+    report: &mut AccessReport,
+    starts: Startable,
+    argv: &[Bytes],
+    is_read: bool,
+) {
     let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_slice()).collect();
     if typed_name::add_call(report, &argv) {
         return;
@@ -110,17 +116,17 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
         .iter()
         .flat_map(|(found, program)| hints::wanted(found, program))
         .collect();
-    let may_use = MayUse::new(report, &wanted);
+    let may_use = MayUse::new(report, starts, &wanted);
     let own_test = found
         .as_ref()
         .and_then(|(found, program)| may_use.own_test(found, program));
     let Some(asked) = report.asked.as_mut() else {
         return;
     };
-    let or_change = match is_change || !asked.allowed {
-        true => may_use.or_change(),
-        false => String::new(),
-    };
+    // What needs an approval can be asked for as it is.
+    let is_refused = !asked.allowed && asked.approval.is_none();
+    let in_copy = found.iter().all(|(found, _)| hints::works_in_copy(found));
+    let or_change = (is_change || is_refused).then(|| may_use.or_change(in_copy));
     if let Some(alternative) = found.and_then(|(found, _)| found.alternative) {
         match own_test {
             Some(call) => asked.why += &format!("; if a sandbox keeps it from its answer: {call}"),
@@ -128,7 +134,7 @@ pub fn name_alternative(report: &mut AccessReport, argv: &[Bytes], is_read: bool
         }
     }
     if let Some(asked) = report.asked.as_mut() {
-        asked.why += &or_change;
+        asked.why += &or_change.unwrap_or_default();
     }
 }
 
@@ -397,9 +403,14 @@ mod tests {
 
     use super::*;
 
+    const ALL: Startable = Startable {
+        change: true,
+        copy: true,
+    };
+
     fn asked(query: &str) -> AccessReport {
         let mut report = report();
-        keep_found(&mut report, query);
+        keep_found(&mut report, ALL, query);
         report
     }
 
@@ -549,15 +560,23 @@ mod tests {
 
     /// Returns the verdict about a program, "as ruled", with what is added to it.
     fn as_ruled(mut report: AccessReport, typed: &str, allowed: bool, is_read: bool) -> Asked {
-        report.asked = Some(Asked {
+        report.asked = Some(ruled(allowed));
+        advised(report, ALL, typed, is_read)
+    }
+
+    fn ruled(allowed: bool) -> Asked {
+        Asked {
             allowed,
             rule: None,
             why: "as ruled".to_owned(),
             lift: None,
             approval: None,
-        });
+        }
+    }
+
+    fn advised(mut report: AccessReport, starts: Startable, typed: &str, is_read: bool) -> Asked {
         let words = typed.split(' ').map(|word| word.as_bytes().to_vec().into());
-        name_alternative(&mut report, &words.collect::<Vec<Bytes>>(), is_read);
+        name_alternative(&mut report, starts, &words.collect::<Vec<Bytes>>(), is_read);
         report.asked.unwrap()
     }
 
@@ -582,7 +601,7 @@ mod tests {
         ] {
             let mut report = report();
             report.grants.extend(is_granted.then(one_off));
-            keep_found(&mut report, query);
+            keep_found(&mut report, ALL, query);
             let why = report.asked.map_or_else(String::new, |asked| asked.why);
             let says = why.contains("or change {\"argv\": […]");
             assert_eq!(says, has_change, "{query}: {why}");
@@ -598,6 +617,29 @@ mod tests {
             let why = as_ruled(report, typed, allowed, true).why;
             let says = why.ends_with("a person approves it");
             assert_eq!(says, has_change, "{typed}: {why}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_advised_that_starts_nothing_or_has_its_own_approval() {
+        let ask = Some("needs approval by ann".to_owned());
+        for (starts, approval, has_change) in [
+            (ALL, None, true),
+            (ALL, ask, false),
+            // As under a lock.
+            (Startable::default(), None, false),
+        ] {
+            let mut report = report();
+            report.grants.push(one_off());
+            report.asked = Some(Asked {
+                approval,
+                ..ruled(false)
+            });
+            let why = advised(report.clone(), starts, "ls", true).why;
+            assert_eq!(why.contains("or change {"), has_change, "{why}");
+            report.asked = None;
+            keep_found(&mut report, starts, "add a zebra account");
+            assert_eq!(report.asked.is_some(), starts.change);
         }
     }
 

@@ -58,7 +58,7 @@ impl Call {
             };
             match self.question(message).await {
                 Ok(Answer::Stopping(_)) => self.wait(&job, caps::WAIT_MS_DEFAULT).await,
-                Ok(Answer::Known(_) | Answer::Access(_) | Answer::Upload | Answer::Dropped(_)) => {
+                Ok(Answer::Known(_) | Answer::Access(..) | Answer::Upload | Answer::Dropped(_)) => {
                     return Err(wrong_answer());
                 }
                 // The job can have ended during the question.
@@ -192,7 +192,7 @@ impl Call {
             Granted::Started(job) => job,
             Granted::Answer(Answer::Known(id)) => self.broker.jobs.of(&self.client.owner, id)?,
             Granted::Answer(
-                Answer::Access(_) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_),
+                Answer::Access(..) | Answer::Stopping(_) | Answer::Upload | Answer::Dropped(_),
             ) => {
                 return Err(wrong_answer());
             }

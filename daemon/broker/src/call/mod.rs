@@ -136,12 +136,12 @@ impl Call {
             Some(name) => self.explained(refused, name, &[]),
             None => refused,
         })? {
-            Answer::Access(mut report) => {
+            Answer::Access(mut report, starts) => {
                 if let Some(argv) = argv {
-                    find::name_alternative(&mut report, &argv, is_read);
+                    find::name_alternative(&mut report, starts, &argv, is_read);
                 }
                 if let Some(query) = query {
-                    find::keep_found(&mut report, &query);
+                    find::keep_found(&mut report, starts, &query);
                 }
                 Ok(Reply::Access(*report))
             }
@@ -186,7 +186,9 @@ impl Call {
         let _turn = self.client.account.turn().await;
         // Not by `ask`: it frees what is reserved for the contents of the request, which follow.
         match self.broker.warden.ask(About::default(), message).await {
-            Ok(Granted::Answer(Answer::Access(report))) => MayUse::new(&report, wanted),
+            Ok(Granted::Answer(Answer::Access(report, starts))) => {
+                MayUse::new(&report, starts, wanted)
+            }
             Ok(_) | Err(_) => MayUse::default(),
         }
     }

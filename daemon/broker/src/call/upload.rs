@@ -36,7 +36,7 @@ pub async fn upload(call: &Call, part: UploadPart) -> Result<Reply, CallRefusal>
         };
         match call.question(message).await? {
             Answer::Upload => broker.uploads.begin(key)?,
-            Answer::Known(_) | Answer::Access(_) | Answer::Stopping(_) | Answer::Dropped(_) => {
+            Answer::Known(_) | Answer::Access(..) | Answer::Stopping(_) | Answer::Dropped(_) => {
                 return Err(wrong_answer());
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_link::Startable;
 use remit_programs::{Alternative, Found, Topic, shipped};
 use remit_wire::{AccessReport, Effect};
 
@@ -23,7 +24,7 @@ pub struct MayUse {
 
 impl MayUse {
     /// `report`: the grants and commands of the caller. `wanted`: names that are kept of it.
-    pub fn new(report: &AccessReport, wanted: &BTreeSet<String>) -> Self {
+    pub fn new(report: &AccessReport, starts: Startable, wanted: &BTreeSet<String>) -> Self {
         let is_kept = |view: &&remit_wire::CommandView| {
             let name = view.name();
             // What an administrator's own command changes is not known here.
@@ -40,8 +41,8 @@ impl MayUse {
         Self {
             commands: Some(commands.collect()),
             is_partial: report.more_commands > 0,
-            one_off: grants("change", ""),
-            copies: grants("run", "plan"),
+            one_off: starts.change && grants("change", ""),
+            copies: starts.copy && grants("run", "plan"),
         }
     }
 
@@ -89,13 +90,14 @@ impl MayUse {
         })
     }
 
-    /// Returns how any change can be asked for, as the end of a next step. Empty if that is not granted, or not known.
-    pub fn or_change(&self) -> String {
+    /// Returns how any change can be asked for, as the end of a next step. Empty if that is not granted, starts nothing now, or
+    /// is not known. `in_copy`: it has an effect in a copy of the machine.
+    pub fn or_change(&self, in_copy: bool) -> String {
         let mut text = String::new();
         if self.one_off {
             text += "; or change {\"argv\": […], \"reason\": …}: a person approves it";
         }
-        if self.copies {
+        if in_copy && self.copies {
             text += "; or plan {\"argv\": […]}: it runs in a copy, and what it changed there can be committed";
         }
         text
@@ -135,6 +137,25 @@ pub fn wants_change(found: &Found) -> bool {
     by_topic || found.alternative.as_ref().is_some_and(changes)
 }
 
+/// Returns whether the program can have an effect in a copy of the machine: it has the files, but no services and no kernel.
+pub fn works_in_copy(found: &Found) -> bool {
+    !matches!(
+        found.topic,
+        Topic::Bus
+            | Topic::Containers
+            | Topic::Interfaces
+            | Topic::Machine
+            | Topic::Modules
+            | Topic::Mounts
+            | Topic::Reboot
+            | Topic::Services
+            | Topic::Signal
+            | Topic::Stop
+            | Topic::Sysctl
+            | Topic::UnitChange
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use remit_wire::{CommandView, GrantView};
@@ -171,13 +192,19 @@ mod tests {
         }
     }
 
+    const ALL: Startable = Startable {
+        change: true,
+        copy: true,
+    };
+
     fn note(typed: &str, report: Option<&AccessReport>) -> String {
         let argv: Vec<&[u8]> = typed.split(' ').map(str::as_bytes).collect();
         let commands = Commands::of_argv(&argv);
         let command: &Command = commands.sole().unwrap();
         let found = remit_programs::found(&command.name, &command.args).unwrap();
         let names = wanted(&found, &command.name).collect();
-        let may_use = report.map_or_else(MayUse::default, |report| MayUse::new(report, &names));
+        let may_use =
+            report.map_or_else(MayUse::default, |report| MayUse::new(report, ALL, &names));
         of_command(command, &may_use).unwrap()
     }
 
@@ -258,6 +285,34 @@ mod tests {
                 note.contains(has) && !note.contains(lacks),
                 "{typed}: {note}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_starts_and_has_an_effect_is_advised() {
+        let locked = Startable::default();
+        let without_copies = Startable { copy: false, ..ALL };
+        let report = AccessReport {
+            grants: ["host", "plan"]
+                .map(|profile| report(&[], &["change", "run"], profile).grants.remove(0))
+                .into(),
+            ..report(&[], &[], "read")
+        };
+        for (typed, starts, has_change, has_plan) in [
+            ("sudo ls", ALL, true, true),
+            ("sudo ls", without_copies, true, false),
+            ("sudo ls", locked, false, false),
+            ("useradd x", ALL, true, true),
+            ("systemctl restart x", ALL, true, false),
+            ("reboot", ALL, true, false),
+            ("mount /x", ALL, true, false),
+        ] {
+            let words: Vec<&str> = typed.split(' ').collect();
+            let found = remit_programs::found(words[0], &words[1..]).unwrap();
+            let may_use = MayUse::new(&report, starts, &BTreeSet::new());
+            let advice = may_use.or_change(works_in_copy(&found));
+            let says = ["or change {", "or plan {"].map(|words| advice.contains(words));
+            assert_eq!(says, [has_change, has_plan], "{typed}: {advice}");
         }
     }
 }

@@ -23,7 +23,7 @@ use merge::Merged;
 
 pub use answer::{changes, granted, instead, protection, refused_anyway};
 pub use commands::{Command, Commands};
-pub use may_use::{MayUse, wanted, wants_change};
+pub use may_use::{MayUse, wanted, wants_change, works_in_copy};
 pub use shell_words::{ShellWords, call_of_typed_name};
 
 /// Lines of standard error that are parsed, for the head and for the tail.

@@ -405,7 +405,11 @@ fn refused_change_names_the_way_to_ask_for_any() {
         commands: Vec::new(),
         more_commands: 0,
     };
-    let one_off = MayUse::new(&report, &["users.list".to_owned()].into());
+    let starts = remit_link::Startable {
+        change: true,
+        copy: true,
+    };
+    let one_off = MayUse::new(&report, starts, &["users.list".to_owned()].into());
     for (argv, stderr, is_change) in [
         (&["useradd", "x"][..], "useradd: Permission denied.", true),
         (&["sudo", "ls"], "sudo: effective uid is not 0", true),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_link::{Answer, SpecWhat, ToBroker, ToWarden};
+use remit_link::{Answer, SpecWhat, Startable, ToBroker, ToWarden};
 use remit_wire::outcome::{Enforced, State};
 use remit_wire::{Access, FromClient, Reply, Request, What};
 
@@ -341,7 +341,10 @@ fn access_is_the_wardens_to_answer() {
     broker.tell(
         &ToBroker::Answer {
             ticket,
-            answer: Ok(Answer::Access(Box::new(report.clone()))),
+            answer: Ok(Answer::Access(
+                Box::new(report.clone()),
+                Startable::default(),
+            )),
         },
         &[],
     );

@@ -316,3 +316,11 @@ mod tests {
         }
     }
 }
+            (
+                "no; or change {\"argv\": […], \"reason\": …}: a person approves it; or plan {\"argv\": […]}: it runs in a copy",
+                "no; or 'remit change -m WHY -- PROGRAM...': a person approves it; or 'remit plan -- PROGRAM...': it runs in a copy",
+            ),
+            (
+                "have it follow: change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
+                "have it follow: 'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
+            ),

@@ -7,7 +7,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::{
     Access, AccessReport, Asked, CommandView, Effect, GrantView, ProfileView,
 };
-use remit_link::Answer;
+use remit_link::{Answer, Startable};
 use remit_policy::{Ask, Base, Basis, Eyes, Named, Pending, Profile, RUN, Terms, Usable, Verdict};
 
 use crate::identity::peer::Subject;
@@ -47,7 +47,7 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
         let words = view.allow.iter().chain(&view.env).chain(&view.approval);
         view.rule.len() + view.profile.len() + words.map(String::len).sum::<usize>()
     });
-    Ok(Answer::Access(Box::new(AccessReport {
+    let report = AccessReport {
         user: subject.user().to_owned(),
         uid: subject.uid(),
         grants,
@@ -56,7 +56,24 @@ pub fn access(cx: &RequestCx<'_>, session: u64, access: &Access) -> Result<Answe
         profiles: own.profiles.into_iter().map(|p| profile_view(p)).collect(),
         commands,
         more_commands,
-    })))
+    };
+    Ok(Answer::Access(Box::new(report), startable(cx, subject)))
+}
+
+fn startable(cx: &RequestCx<'_>, subject: &Subject) -> Startable {
+    let starts = |base, effect| {
+        let is_open = cx
+            .life
+            .check_open()
+            .and_then(|()| may_start(&cx.job, subject, effect));
+        let usable = is_open.and_then(|()| cx.job.sandbox.manager.check_usable(base));
+        // A base that is not tested yet can hold.
+        usable.map_or_else(|refusal| refusal.code == Code::Busy, |()| true)
+    };
+    Startable {
+        change: starts(Base::Host, Effect::Change),
+        copy: starts(Base::Plan, Effect::Read),
+    }
 }
 
 /// Returns the first items that have [`caps::ACCESS_BYTES`] together, and the number of the others.

@@ -68,7 +68,7 @@ pub fn too_large(message: &ToBroker) -> Option<ToBroker> {
 #[cfg(test)]
 mod tests {
     use remit_common::wire::AccessReport;
-    use remit_link::Answer;
+    use remit_link::{Answer, Startable};
 
     use super::*;
 
@@ -87,7 +87,7 @@ mod tests {
             };
             ToBroker::Answer {
                 ticket: 7,
-                answer: Ok(Answer::Access(Box::new(report))),
+                answer: Ok(Answer::Access(Box::new(report), Startable::default())),
             }
         };
         assert!(packed(None, Some(&message(1 << 20))).is_ok());

@@ -90,10 +90,13 @@ pub fn write(layer: Layer, object: Option<&str>, view: &View<'_>) -> Answer {
         operation: "write",
         object: None,
         rule,
-        next: Some(view.or_change(format!(
-            "write to {private} and removed at its end, or to standard output; to change a file of the machine use plan; for \
-             another change, call access, which lists the commands"
-        ))),
+        next: Some(view.or_change(
+            format!(
+                "write to {private} and removed at its end, or to standard output; to change a file of the machine use plan; \
+                 for another change, call access, which lists the commands"
+            ),
+            true,
+        )),
         lift: Some(
             "a rule that grants plan.make and plan.commit, or a policy command whose profile lists the directory in `write`: \
              remit-policy(5)"
@@ -211,6 +214,7 @@ pub fn privileged(view: &View<'_>) -> Answer {
         ),
         next: Some(view.or_change(
             "call access with a word of what you want to know or to change: it lists the commands that can".into(),
+            true,
         )),
         lift: Some(BY_COMMAND.into()),
     }
@@ -255,9 +259,9 @@ impl<'a> View<'a> {
         self.1
     }
 
-    /// Adds how the caller can ask for any change.
-    pub fn or_change(&self, next: String) -> String {
-        next + &self.1.or_change()
+    /// Adds how the caller can ask for any change. `in_copy`: it has an effect in a copy of the machine.
+    pub fn or_change(&self, next: String, in_copy: bool) -> String {
+        next + &self.1.or_change(in_copy)
     }
 
     /// Returns true for a job that is root of a copy of the machine.

@@ -4,7 +4,7 @@ use remit_common::denial::Layer;
 use remit_programs::{Found, Topic};
 
 use super::super::commands::Command;
-use super::super::may_use::wants_change;
+use super::super::may_use::{wants_change, works_in_copy};
 use super::service::{bus, containers, grant, network, refused_anyway, service, target};
 use super::{Answer, BY_COMMAND, View};
 
@@ -18,7 +18,10 @@ pub fn of(found: &Found, command: &Command, view: &View<'_>) -> Option<Answer> {
         .and_then(refused_anyway)
         .is_some();
     let next = match wants_change(found) && !is_refused {
-        true => next.or(answer.next).map(|next| view.or_change(next)),
+        true => {
+            let next = next.or(answer.next);
+            next.map(|next| view.or_change(next, works_in_copy(found)))
+        }
         false => next.or(answer.next),
     };
     let Some(alternative) = &found.alternative else {
@@ -49,7 +52,12 @@ pub fn bus_call(found: Option<Found>, view: &View<'_>) -> Answer {
         object: None,
         rule: format!("profile '{profile}' asks the system bus, and changes nothing by it"),
         next: Some(alternative.as_ref().map_or_else(
-            || view.or_change("for a change, call access: it lists the commands".to_owned()),
+            || {
+                view.or_change(
+                    "for a change, call access: it lists the commands".to_owned(),
+                    false,
+                )
+            },
             |alternative| view.may_use().call(alternative),
         )),
         lift: alternative.as_ref().map_or_else(

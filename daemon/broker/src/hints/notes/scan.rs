@@ -9,7 +9,7 @@ use remit_programs::Found;
 
 use super::table;
 use crate::hints::MayUse;
-use crate::hints::may_use::{wanted, wants_change};
+use crate::hints::may_use::{wanted, wants_change, works_in_copy};
 
 const MOST: usize = 3;
 const LOOKED_AT: usize = 64 << 10;
@@ -157,7 +157,7 @@ fn note(found: &Found, name: &str, may_use: &MayUse) -> Option<String> {
         Some(next) => format!("{note}: {next}"),
     };
     Some(match wants_change(found) {
-        true => note + &may_use.or_change(),
+        true => note + &may_use.or_change(works_in_copy(found)),
         false => note,
     })
 }
