@@ -32,6 +32,7 @@ pub mod names_file {
     use std::io;
     use std::path::Path;
 
+    use nix::unistd::Uid;
     use remit_policy_files::LastKnown;
 
     use crate::state_dir::framed_file::Snapshot;
@@ -43,20 +44,38 @@ pub mod names_file {
         Snapshot::new(state, "names", MAGIC, MOST)
     }
 
+    /// Why the names are not known.
+    #[derive(Debug, PartialEq, Eq)]
+    pub struct Unknown {
+        pub text: String,
+        /// Only root can read the file, so what others meet is no fault of it.
+        pub is_fault: bool,
+    }
+
     /// Returns the names that were saved last; none without a file. Fails if the file is damaged.
-    pub fn read(state: &Path) -> Result<LastKnown, String> {
+    pub fn read(state: &Path) -> Result<LastKnown, Unknown> {
         let file = file(state);
         let parse = |body: Option<Vec<u8>>| match body {
             None => Ok(LastKnown::default()),
             Some(body) => postcard::from_bytes(&body).map_err(|error| error.to_string()),
         };
-        file.read().and_then(parse).map_err(|why| {
-            let path = file.path.display();
-            format!(
+        file.read()
+            .and_then(parse)
+            .map_err(|why| unknown(&file.path, &why, Uid::effective()))
+    }
+
+    fn unknown(path: &Path, why: &str, reader: Uid) -> Unknown {
+        let (path, is_fault) = (path.display(), reader.is_root());
+        let text = match is_fault {
+            true => format!(
                 "the ids of denied names are not known, '{path}' cannot be read: {why}; move this file away: then a name \
                  that the user database lacks is an error of the policy"
-            )
-        })
+            ),
+            false => format!(
+                "the ids of denied names are not known, because only root can read '{path}'"
+            ),
+        };
+        Unknown { text, is_fault }
     }
 
     /// Saves the names if the file differs, on the disk before it replaces the old one. If only the sync of the directory
@@ -97,6 +116,20 @@ pub mod names_file {
                 assert!(read(&state).is_err(), "{at}");
             }
             fs::remove_dir_all(state).unwrap();
+        }
+
+        #[test]
+        fn only_root_hears_that_the_file_is_to_be_moved() {
+            let path = Path::new("/var/lib/remit/warden/names");
+            for (uid, is_fault) in [(0, true), (1000, false)] {
+                let unknown = unknown(path, "permission denied", Uid::from_raw(uid));
+                assert_eq!(unknown.is_fault, is_fault, "{unknown:?}");
+                assert_eq!(
+                    unknown.text.contains("move this file away"),
+                    is_fault,
+                    "{unknown:?}"
+                );
+            }
         }
     }
 }
@@ -166,7 +199,8 @@ impl Brought {
         };
         let loaded = remit_policy_files::load(&vendor, &admin, Owners::Root, &names, &compile);
         let loaded = loaded.map_err(|found| {
-            let text = unknown.iter().cloned().chain(lines(&found));
+            let unknown = unknown.iter().map(|unknown| unknown.text.clone());
+            let text = unknown.chain(lines(&found));
             let text = text.collect::<Vec<_>>().join("\n");
             match unavailable.get() {
                 true => LoadError::Unavailable(text),
@@ -217,7 +251,10 @@ impl Brought {
             .map(Option::unwrap_or_default)
             .concat();
         let warnings = [loaded.warnings, unsure, unable].concat();
-        let warnings = [unknown.into_iter().collect(), lines(&warnings), opened].concat();
+        let fault = unknown
+            .filter(|unknown| unknown.is_fault)
+            .map(|unknown| unknown.text);
+        let warnings = [fault.into_iter().collect(), lines(&warnings), opened].concat();
         let mut warnings = warnings;
         if loaded.policy.rules() == 0 && !loaded.sources.is_empty() {
             let text = "none of its files has a rule, so nobody has any permission";
