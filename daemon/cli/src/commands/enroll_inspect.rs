@@ -48,7 +48,9 @@ impl Inspects {
             Self::Granted => {
                 "granted, by /etc/remit/policy.d/40-inspect.toml; to use it: remit policy reload"
             }
-            Self::Declined => "not granted; the answer is in /etc/remit/policy.d/40-inspect.toml",
+            Self::Declined => {
+                "not granted; the answer is in /etc/remit/policy.d/40-inspect.toml; to load it: remit policy reload"
+            }
             Self::Decided => "decided before, in /etc/remit/policy.d/40-inspect.toml",
             Self::OtherGroups => {
                 "not granted to this group: /etc/remit/policy.d/40-inspect.toml does not name it; \
@@ -216,6 +218,16 @@ mod tests {
             warnings: Vec::new(),
         };
         assert_eq!(fault(Ok(taken)), None);
+    }
+
+    #[test]
+    fn an_answer_that_was_written_says_how_it_is_loaded() {
+        for answer in [Inspects::Granted, Inspects::Declined] {
+            assert!(
+                answer.sentence().ends_with("remit policy reload"),
+                "{answer:?}"
+            );
+        }
     }
 
     #[test]
