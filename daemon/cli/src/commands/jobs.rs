@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::JobId;
+use remit_common::refusal::Code;
 use remit_wire::client::{self, ClientError};
 use remit_wire::outcome::{JobSummary, QueuePosition, State};
 use remit_wire::result::FollowUpResult;
@@ -14,7 +15,7 @@ use super::pending;
 use crate::args::JobsArgs;
 use crate::client::user_socket::{self, Daemon};
 use crate::error::{Exit, Failure};
-use crate::render::job_end::Ended;
+use crate::render::job_end::{self, Ended};
 use crate::render::output::{self, Context, Form};
 use crate::render::table::{self, Table};
 use crate::render::units;
@@ -46,11 +47,11 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
     for job in jobs {
         let is_shown = own.len() < usize::try_from(args.limit).unwrap_or(usize::MAX);
         // On the wire, denied and void requests have the same state.
-        let word = match (job.state, is_shown && context.form == Form::Text) {
-            (State::Denied, true) => Ended::from(&daemon.report(job.job_id)?).word(),
-            (state, _) => state.as_str(),
+        let code = match (job.state, is_shown) {
+            (State::Denied, true) => Ended::from(&daemon.report(job.job_id)?).code(),
+            (_, _) => None,
         };
-        own.push(OwnJob { job, word });
+        own.push(OwnJob { job, code });
     }
     show(context, args, own, 0, &asked)
 }
@@ -85,7 +86,7 @@ pub trait Listed<const N: usize> {
 
 struct OwnJob {
     job: JobSummary,
-    word: &'static str,
+    code: Option<Code>,
 }
 
 impl Listed<6> for OwnJob {
@@ -106,7 +107,7 @@ impl Listed<6> for OwnJob {
     }
 
     fn word(&self) -> &'static str {
-        self.word
+        job_end::word(self.job.state, self.code)
     }
 
     fn row(&self, state: &str) -> [String; 6] {
@@ -121,7 +122,7 @@ impl Listed<6> for OwnJob {
     }
 
     fn json(&self) -> Value {
-        json!(self.job)
+        with_code(json!(self.job), self.code)
     }
 }
 
@@ -192,6 +193,7 @@ pub fn any(job: &AnyJob) -> Value {
         "runtime_ms": job.runtime_ms,
         "kill_verified": job.kill_verified,
     });
+    any = with_code(any, Ended::from(job).code());
     if let (Some(unconfirmed), Some(any)) = (&job.unconfirmed, any.as_object_mut()) {
         any.insert("unconfirmed".to_owned(), json!(unconfirmed));
     }
@@ -199,6 +201,13 @@ pub fn any(job: &AnyJob) -> Value {
         any.insert("then".to_owned(), json!(then));
     }
     any
+}
+
+fn with_code(mut job: Value, code: Option<Code>) -> Value {
+    if let (Some(code), Some(job)) = (code, job.as_object_mut()) {
+        job.insert("code".to_owned(), json!(code));
+    }
+    job
 }
 
 fn status(exit: Option<i32>) -> String {

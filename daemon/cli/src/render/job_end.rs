@@ -59,6 +59,15 @@ impl<'a> From<&'a AnyJob> for Ended<'a> {
     }
 }
 
+/// Returns the state in a word. On the wire, denied and void requests have the same one.
+pub fn word(state: State, code: Option<Code>) -> &'static str {
+    match (state, code) {
+        (State::Denied, Some(Code::ApprovalDenied) | None) => "denied",
+        (State::Denied, Some(_)) => "void",
+        (state, _) => state.as_str(),
+    }
+}
+
 impl Ended<'_> {
     pub fn word(self) -> &'static str {
         match (self.state, self.code) {

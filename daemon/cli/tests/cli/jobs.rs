@@ -3,7 +3,7 @@ use std::sync::mpsc::Receiver;
 
 use remit_common::admin::{AdminReply, AdminRequest, AnyJob};
 use remit_common::names::{JobId, Runtime};
-use remit_common::refusal::Refusal;
+use remit_common::refusal::{Code, Refusal};
 use remit_wire::outcome::{JobSummary, State};
 use remit_wire::{Reply, Request};
 
@@ -75,6 +75,55 @@ fn mine_are_a_table() {
 
     let none = Fake::new(|_| Answer::Reply(Reply::Jobs(Vec::new())));
     assert_eq!(none.output(&["jobs"]).text(), "no jobs\n");
+}
+
+#[test]
+fn void_and_denied_requests_have_their_code() {
+    let void = JOB;
+    let summary = |job_id| JobSummary {
+        job_id,
+        ..mine(2, State::Denied)
+    };
+    let fake = Fake::new(move |request| match request {
+        Request::Job(query) => {
+            let mut report = ended(State::Denied, None, None, "why");
+            report.ending.as_mut().unwrap().code = Some(match query.job == void {
+                true => Code::ApprovalVoid,
+                false => Code::ApprovalDenied,
+            });
+            reply(report)
+        }
+        _ => Answer::Reply(Reply::Jobs(vec![
+            summary(void),
+            mine(2, State::Denied),
+            mine(1, State::Exited),
+        ])),
+    });
+    let json = fake.output(&["jobs", "--mine", "--json"]).json();
+    let codes = ["approval_void", "approval_denied"].map(serde_json::Value::from);
+    let [void, denied, exited] = [0, 1, 2].map(|at| &json["jobs"][at]["code"]);
+    assert_eq!([void, denied], codes.each_ref(), "{json}");
+    assert!(exited.is_null(), "{json}");
+    let shown = fake.output(&["jobs", "--mine"]);
+    assert!(
+        shown.text().contains(" void ") && shown.text().contains(" denied "),
+        "{shown:?}"
+    );
+
+    let decided = |id, cause: &str| AnyJob {
+        cause: Some(cause.to_owned()),
+        ..somebodys(id, "alice", 1001, State::Denied)
+    };
+    let all = vec![
+        decided(1, "the policy has changed; it never ran"),
+        decided(2, "denied by ann: no"),
+        somebodys(9, "alice", 1001, State::Cancelled),
+    ];
+    let (fake, _heard) = administrator(all, 0);
+    let json = fake.output(&["jobs", "--json"]).json();
+    let [void, denied, cancelled] = [0, 1, 2].map(|at| &json["jobs"][at]["code"]);
+    assert_eq!([void, denied], codes.each_ref(), "{json}");
+    assert!(cancelled.is_null(), "{json}");
 }
 
 fn somebodys(id: u8, user: &str, uid: u32, state: State) -> AnyJob {
