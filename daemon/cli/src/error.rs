@@ -19,6 +19,8 @@ pub enum Failure {
     NotApproved(&'static str),
     NotRoot(&'static str),
     NotAllowed(Refusal),
+    /// ssh failed, with this status of its own or of the command over there.
+    Ssh(Exit, Refusal),
     /// The reader of our output is gone. Nothing is printed.
     Gone,
     /// As `Gone`, while this job runs. The job continues.
@@ -78,8 +80,6 @@ pub fn typed(next: &str) -> String {
             "use 'remit change' with the name",
         ),
         ("call change again", "run 'remit change' again"),
-    ];
-    TOOLS.iter().fold(next.to_owned(), |next, (tool, verb)| {
         (
             "change {\"argv\": […], \"reason\": …}",
             "'remit change -m WHY -- PROGRAM...'",
@@ -89,6 +89,8 @@ pub fn typed(next: &str) -> String {
             "change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
             "'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
         ),
+    ];
+    TOOLS.iter().fold(next.to_owned(), |next, (tool, verb)| {
         next.replace(tool, verb)
     })
 }

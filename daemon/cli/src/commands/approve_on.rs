@@ -143,13 +143,15 @@ fn fetch(host: &str, id: &IdPrefix) -> Result<Verified, Failure> {
     let status = child.wait()?;
     // All that it says comes before the page.
     let _ = errors.join();
-    let failed = |code, why: String| {
+    let refusal = |code, why: String| {
         let text = format!("nothing was approved: '{SSH} {host}' {why}");
-        Failure::Machine(Refusal::new(code, text))
+        Refusal::new(code, text)
     };
     if !status.success() {
-        return Err(failed(Code::NotStarted, format!("failed ({status})")));
+        let refusal = refusal(Code::NotStarted, format!("failed ({status})"));
+        return Err(Failure::Ssh(Exit::of_ssh(status.code()), refusal));
     }
+    let failed = |code, why| Failure::Machine(refusal(code, why));
     let answer = bytes.strip_prefix(title().as_bytes()).ok_or_else(|| {
         let why = "sent no request as this release of remit reads it; compare the releases: remit --version";
         failed(Code::InvalidArgs, why.to_owned())

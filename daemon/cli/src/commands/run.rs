@@ -320,6 +320,11 @@ pub fn attempt(context: &Context, args: TryArgs) -> Result<Exit, Failure> {
         Failure::Client(ClientError::NotAllowed { .. }) if !geteuid().is_root() => {
             Failure::NotRoot("try")
         }
+        Failure::Client(ClientError::Refused(refusal))
+            if refusal.code == Code::DeniedRule && !geteuid().is_root() =>
+        {
+            Failure::NotRoot("try")
+        }
         other => other,
     })?;
     if context.form == Form::Text

@@ -57,7 +57,10 @@ impl Failure {
                 let (_, refusal) = client(error);
                 with(&sentence(error), refusal.next.or(refusal.lift))
             }
-            Self::Input(refusal) | Self::Machine(refusal) | Self::NotAllowed(refusal) => {
+            Self::Input(refusal)
+            | Self::Machine(refusal)
+            | Self::NotAllowed(refusal)
+            | Self::Ssh(_, refusal) => {
                 let next = refusal.next.as_ref().or(refusal.lift.as_ref());
                 with(&refusal.message, next.cloned())
             }
@@ -89,7 +92,10 @@ impl Failure {
                 output::note(what);
                 return (Exit::OUTPUT, None);
             }
-            Self::Input(refusal) | Self::Machine(refusal) | Self::NotAllowed(refusal) => {
+            Self::Input(refusal)
+            | Self::Machine(refusal)
+            | Self::NotAllowed(refusal)
+            | Self::Ssh(_, refusal) => {
                 output::note(&refusal.message);
                 let ways = refusal.next.iter().chain(&refusal.lift);
                 for way in ways.flat_map(|ways| ways.lines()) {
@@ -97,6 +103,7 @@ impl Failure {
                 }
                 let exit = match self {
                     Self::NotAllowed(_) => Exit::NOT_ALLOWED,
+                    Self::Ssh(exit, _) => *exit,
                     _ => Exit::REFUSED,
                 };
                 (exit, refusal.clone())
@@ -310,12 +317,6 @@ mod tests {
                 "run {broken and host {\"sections\": [\"ports\"]}",
             ),
             ("run {\"argv\": [\"$(x)\"]}", "run {\"argv\":[\"$(x)\"]}"),
-            ("nothing", "nothing"),
-        ] {
-            assert_eq!(typed(sentence), expect, "{sentence}");
-        }
-    }
-}
             (
                 "no; or change {\"argv\": […], \"reason\": …}: a person approves it; or plan {\"argv\": […]}: it runs in a copy",
                 "no; or 'remit change -m WHY -- PROGRAM...': a person approves it; or 'remit plan -- PROGRAM...': it runs in a copy",
@@ -324,3 +325,9 @@ mod tests {
                 "have it follow: change {\"plan_id\": …, \"then\": [\"service.reload unit=…\"]}",
                 "have it follow: 'remit change --plan ID -m WHY --then \"service.reload unit=UNIT\"'",
             ),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(typed(sentence), expect, "{sentence}");
+        }
+    }
+}

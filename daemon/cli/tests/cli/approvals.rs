@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -1506,6 +1507,24 @@ fn a_reader_that_left_is_no_failure() {
         drop(reader);
         let child = fake
             .remit(args)
+#[test]
+fn status_of_ssh_is_that_of_the_first_connection() {
+    let dir = Directory::new();
+    let ssh = dir.path().join("ssh");
+    for (script, status) in [("exit 255", 255), ("exit 77", 77), ("kill -9 $$", 255)] {
+        std::fs::write(&ssh, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = remit(dir.path(), &["approve", "--on", "web1", "7f3a-91c2"]);
+        let said = Said::from(command.env("PATH", dir.path()).output().unwrap());
+        assert_eq!(said.status, Some(status), "{said:?}");
+        assert!(
+            said.stderr
+                .contains("nothing was approved: 'ssh web1' failed"),
+            "{said:?}"
+        );
+    }
+}
+
             .stdout(writer)
             .stderr(Stdio::piped())
             .spawn();

@@ -338,6 +338,22 @@ fn a_trial_tells_what_confined_it() {
 }
 
 #[test]
+fn try_is_for_root_by_each_refusal() {
+    let refusal = Refusal::new(Code::DeniedRule, "'read' is not granted to you");
+    let fake = Fake::new(move |_| Answer::Refuse(refusal.clone()));
+    let socket = Runtime::new(fake.dir()).socket();
+    // By the daemon, and by the mode of its socket.
+    for mode in [0o666, 0o600] {
+        std::fs::set_permissions(&socket, PermissionsExt::from_mode(mode)).unwrap();
+        let said = fake.output_unprivileged(&["try", "x"]);
+        let expect = "remit: only root may use 'remit try'\n";
+        assert_eq!((said.status, said.stderr.as_str()), (Some(77), expect));
+    }
+    let said = fake.output(&["try", "x"]);
+    assert_eq!(said.status, Some(125), "{said:?}");
+}
+
+#[test]
 fn a_script_comes_from_text_file_or_input() {
     let fake = Fake::job(exited(0, b"", b""));
     let file = fake.dir().join("script");
