@@ -34,6 +34,10 @@ pub struct ShowArgs {
     /// Print the request as data, for 'remit approve --on'
     #[arg(long, conflicts_with_all = ["all", "sign_text"])]
     pub bytes: bool,
+
+    /// It came with a key of 'remit enroll-approver', which opens no other verb.
+    #[arg(skip)]
+    pub is_afar: bool,
 }
 
 #[derive(Debug, Args)]

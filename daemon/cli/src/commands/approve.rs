@@ -301,7 +301,7 @@ pub fn show(context: &Context, args: ShowArgs) -> Result<Exit, Failure> {
         Ok(verified) if args.all => remit_page::whole(&verified),
         Ok(verified) => remit_page::shown(&verified),
         Err(Failure::Client(ClientError::Refused(refusal))) if refusal.code == Code::NotFound => {
-            return over(context, args.id, refusal);
+            return over(context, args.id, args.is_afar, refusal);
         }
         Err(error) => return Err(error),
     };
@@ -326,7 +326,7 @@ fn undo_line(id: &str, then: &[FollowUp]) -> String {
     text::command_line(&line.collect::<Vec<_>>(), LINE)
 }
 
-fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failure> {
+fn over(context: &Context, id: IdPrefix, is_afar: bool, refusal: Refusal) -> Result<Exit, Failure> {
     let job = match admin_socket::any_job(context, id, false) {
         Ok(job) => job,
         Err(Failure::Client(ClientError::Refused(ambiguous)))
@@ -339,7 +339,10 @@ fn over(context: &Context, id: IdPrefix, refusal: Refusal) -> Result<Exit, Failu
     };
     match context.form {
         Form::Json => output::json(&jobs::any(&job))?,
-        Form::Text => output::page(&job_end::page(&job))?,
+        Form::Text => output::page(&match is_afar {
+            true => job_end::page(&job),
+            false => job_end::page_with_story(&job),
+        })?,
     }
     Ok(Exit::OK)
 }

@@ -70,11 +70,11 @@ pub fn word(state: State, code: Option<Code>) -> &'static str {
 
 impl Ended<'_> {
     pub fn word(self) -> &'static str {
-        match (self.state, self.code) {
-            (State::Denied, Some(Code::ApprovalDenied) | None) => "denied",
-            (State::Denied, Some(_)) => "void",
-            (state, _) => state.as_str(),
-        }
+        word(self.state, self.code)
+    }
+
+    pub fn code(self) -> Option<Code> {
+        self.code
     }
 
     /// Describes what the exit status does not show. `None` if the command exited by itself.
@@ -283,11 +283,17 @@ pub fn page(job: &AnyJob) -> Page {
     for one in &job.then {
         page.value("", &follow_up(one));
     }
+    page
+}
+
+/// As [`page`], and where the rest is recorded.
+pub fn page_with_story(job: &AnyJob) -> Page {
+    let mut page = page(job);
     page.line("");
     page.own_text("story", &format!("remit audit show {}", job.job.short()));
     page.own_text(
         "",
-        "who asked, who decided and when (as root or in group systemd-journal)",
+        "the request, the decision and their times, for readers of the audit log",
     );
     page
 }

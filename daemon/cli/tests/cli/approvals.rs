@@ -1395,6 +1395,19 @@ fn n06_show_tells_end_of_decided_request() {
         assert_eq!(all(&heard), [show_of("abababab"), question]);
         let json = fake.output(&["show", SHORT, "--json"]).json();
         assert_eq!(json["cause"], cause);
+        // A key that only approves opens no audit log.
+        let mut shell = fake.remit(&["approver-shell"]);
+        shell.env("SSH_ORIGINAL_COMMAND", format!("show {SHORT}"));
+        let afar = without_terminal(shell);
+        let story = "remit audit show abababab";
+        assert!(
+            page.contains(story) && !afar.text().contains(story),
+            "{afar:?}"
+        );
+        assert!(
+            afar.text().contains(&format!("\n  state       : {word}\n")),
+            "{afar:?}"
+        );
     }
 }
 
@@ -1495,19 +1508,6 @@ fn missing_client_of_ssh_says_what_to_install() {
 }
 
 #[test]
-fn a_reader_that_left_is_no_failure() {
-    let (fake, heard) = one(shown());
-    for args in [
-        &["show", &job()][..],
-        &["pending"],
-        &["approve", &job(), "--digest", &digest()],
-        &["deny", &job(), "-m", "no"],
-    ] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let child = fake
-            .remit(args)
-#[test]
 fn status_of_ssh_is_that_of_the_first_connection() {
     let dir = Directory::new();
     let ssh = dir.path().join("ssh");
@@ -1525,6 +1525,19 @@ fn status_of_ssh_is_that_of_the_first_connection() {
     }
 }
 
+#[test]
+fn a_reader_that_left_is_no_failure() {
+    let (fake, heard) = one(shown());
+    for args in [
+        &["show", &job()][..],
+        &["pending"],
+        &["approve", &job(), "--digest", &digest()],
+        &["deny", &job(), "-m", "no"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = fake
+            .remit(args)
             .stdout(writer)
             .stderr(Stdio::piped())
             .spawn();

@@ -291,7 +291,7 @@ mod table {
             Code::NotFound,
             "no request with this id is waiting for an approval",
         )
-        .next("remit pending lists waiting requests, remit jobs lists decided ones")
+        .next("remit pending lists waiting requests")
     }
 }
 pub mod opens;

@@ -102,11 +102,13 @@ fn decide(line: CommandLine<ApproverVerb>) -> Result<Permitted, Failure> {
             all,
             sign_text,
             bytes,
+            is_afar: _,
         }) => ApproverVerb::Show(ShowArgs {
             id,
             all,
             sign_text,
             bytes,
+            is_afar: true,
         }),
         ApproverVerb::Approve(ApproveArgs {
             id,

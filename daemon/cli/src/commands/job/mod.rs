@@ -68,7 +68,7 @@ fn of_other_user(context: &Context, args: &JobArgs, job: &AnyJob) -> Result<Exit
     }
     match context.form {
         Form::Json => output::json(&jobs::any(job))?,
-        Form::Text => output::page(&job_end::page(job))?,
+        Form::Text => output::page(&job_end::page_with_story(job))?,
     }
     Ok(Exit::OK)
 }

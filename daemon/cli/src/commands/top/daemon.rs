@@ -177,7 +177,7 @@ fn show(context: &Context, job: JobId) -> Result<Shown, Failure> {
             let job = admin_socket::any_job(context, job.to_string(), false)?;
             Ok(Shown {
                 title: format!("job {title}"),
-                page: job_end::page(&job),
+                page: job_end::page_with_story(&job),
                 approvable: None,
             })
         }
