@@ -363,7 +363,7 @@ impl fmt::Display for EditError {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("it does not exist; use 'write' or 'mkdir'"),
+            Self::Missing => f.write_str("it does not exist; 'write' and 'mkdir' make a path"),
             Self::Exists => f.write_str("it exists"),
             Self::Kind(Kind::Symlink) => {
                 f.write_str("it is a symbolic link; name the file that it leads to, or use 'link'")

@@ -870,6 +870,10 @@ fn edit_that_does_not_fit_is_refused_with_its_reason() {
         let refused = edit.apply(found.as_ref()).unwrap_err();
         assert_eq!(refused.problem, expect, "{refused}");
     }
+    // True for an edit that removes, too.
+    let missing = edit("/f", Action::Remove).apply(None).unwrap_err();
+    let text = "cannot edit '/f': it does not exist; 'write' and 'mkdir' make a path";
+    assert_eq!(missing.to_string(), text);
     assert_eq!(
         believed(sha256(b"a"))
             .apply(Some(&file(b"a")))
