@@ -360,7 +360,7 @@ mod tests {
             (
                 Tool::Change,
                 json!({"reason": "why"}),
-                "one of 'argv', 'script' and 'name' is needed",
+                "one of 'name', 'plan_id', 'undo', 'argv' and 'script' is needed",
             ),
             (
                 Tool::Change,

@@ -127,6 +127,12 @@ pub fn change(mut args: ChangeArgs) -> Result<DaemonCall, Refusal> {
         return Err(invalid("'profile' belongs to 'argv' or 'script'")
             .next("leave it out: a named command has its own"));
     }
+    if args.name.is_none() && args.argv.is_none() && args.script.is_none() {
+        let text = "one of 'name', 'plan_id', 'undo', 'argv' and 'script' is needed";
+        let next = "give the name of a command that access lists, or the plan_id of a plan; argv or script only if access \
+                    lists change";
+        return Err(invalid(text).next(next));
+    }
     let what = Runnable {
         argv: args.argv,
         script: args.script,

@@ -105,7 +105,7 @@ fn meaningless_arguments_are_refused_without_daemon() {
     };
     for (arguments, says) in [
         (json!({}), "reason"),
-        (json!({"reason": "why"}), "'name' is needed"),
+        (json!({"reason": "why"}), "one of 'name', 'plan_id'"),
         (json!({"name": "a.b"}), "reason"),
         (json!({"name": "a.b", "reason": 1}), "reason"),
         (json!({"argv": ["a"], "reason": "why", "cwd": "/"}), "cwd"),

@@ -18,7 +18,7 @@ use super::{Call, CallRefusal, validate, wrong_answer};
 use crate::hints::{MayUse, notes};
 use crate::job::{Job, note};
 use crate::runtime::threads::run_blocking;
-use crate::search::{self, Found, Pattern, Range, SearchLimits};
+use crate::search::{self, BadPattern, Found, Pattern, Range, SearchLimits};
 use crate::warden_link::Granted;
 
 impl Call {
@@ -270,7 +270,7 @@ impl Call {
             // The thread holds the permits until the search ends, even if the client is gone.
             let _permits = (turn, permit);
             let start = std::time::Instant::now();
-            let pattern = Pattern::new(&pattern).map_err(|reason| bad_pattern(&reason))?;
+            let pattern = Pattern::new(&pattern).map_err(|bad| bad_pattern(&bad))?;
             let over = || start.elapsed() > TIME;
             let nothing = || Found::nothing(range.end);
             let found = file
@@ -292,13 +292,20 @@ impl Call {
     }
 }
 
-fn bad_pattern(reason: &str) -> Refusal {
-    Refusal::new(
-        Code::InvalidArgs,
-        format!("the pattern is not a valid regular expression: {reason}"),
-    )
-    .object("pattern")
-    .next("escape literal characters with \\; look-around and back-references are not supported")
+fn bad_pattern(bad: &BadPattern) -> Refusal {
+    let (text, next) = match bad {
+        BadPattern::Invalid(reason) => (
+            format!("the pattern is not a valid regular expression: {reason}"),
+            "escape literal characters with \\; look-around and back-references are not supported",
+        ),
+        BadPattern::Large { most } => (
+            format!("the pattern is too large: compiled, it would take more than {most} bytes"),
+            "use a simpler pattern, with fewer or smaller counted repetitions",
+        ),
+    };
+    Refusal::new(Code::InvalidArgs, text)
+        .object("pattern")
+        .next(next)
 }
 
 fn failed(error: &search::Error) -> Refusal {

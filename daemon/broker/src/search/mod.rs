@@ -13,7 +13,7 @@ use remit_wire::outcome::Line;
 use self::pattern::TooHard;
 use self::segment::{Segment, Window, fill, size};
 
-pub use self::pattern::Pattern;
+pub use self::pattern::{BadPattern, Pattern};
 pub use self::segment::{Sizes, Text};
 
 pub const SIZES: Sizes = Sizes {

@@ -22,6 +22,14 @@ const END: usize = 3;
 const NESTED: u32 = 50;
 
 #[derive(Debug)]
+pub enum BadPattern {
+    /// With the reason.
+    Invalid(String),
+    /// Compiled, it would take more bytes.
+    Large { most: usize },
+}
+
+#[derive(Debug)]
 pub struct Pattern {
     line: Engine,
     block: Engine,
@@ -32,13 +40,13 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    pub fn new(pattern: &str) -> Result<Self, String> {
+    pub fn new(pattern: &str) -> Result<Self, BadPattern> {
         let hir = ParserBuilder::new()
             .utf8(false)
             .nest_limit(NESTED)
             .build()
             .parse(pattern)
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| BadPattern::Invalid(reason(&error)))?;
         let widened = widened(&hir);
         Ok(Self {
             line: Engine::new(&hir)?,
@@ -150,7 +158,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(hir: &Hir) -> Result<Self, String> {
+    pub fn new(hir: &Hir) -> Result<Self, BadPattern> {
         let forward = compiled(hir, false)?;
         let prefilter =
             Prefilter::from_hir_prefix(MatchKind::LeftmostFirst, hir).filter(Prefilter::is_fast);
@@ -193,7 +201,7 @@ impl Engine {
     }
 }
 
-fn compiled(hir: &Hir, reverse: bool) -> Result<NFA, String> {
+fn compiled(hir: &Hir, reverse: bool) -> Result<NFA, BadPattern> {
     let captures = match reverse {
         true => WhichCaptures::None,
         false => WhichCaptures::Implicit,
@@ -209,7 +217,7 @@ fn compiled(hir: &Hir, reverse: bool) -> Result<NFA, String> {
         .map_err(|error| build_error(&error))
 }
 
-fn lazy(nfa: NFA, config: dfa::Config) -> Result<DFA, String> {
+fn lazy(nfa: NFA, config: dfa::Config) -> Result<DFA, BadPattern> {
     let config = config
         .unicode_word_boundary(true)
         .cache_capacity(COMPILED)
@@ -219,13 +227,13 @@ fn lazy(nfa: NFA, config: dfa::Config) -> Result<DFA, String> {
     dfa::Builder::new()
         .configure(config)
         .build_from_nfa(nfa)
-        .map_err(|error| error.to_string())
+        .map_err(|error| BadPattern::Invalid(error.to_string()))
 }
 
-fn build_error(error: &BuildError) -> String {
+fn build_error(error: &BuildError) -> BadPattern {
     match error.size_limit() {
-        Some(limit) => format!("compiled, it would take more than {limit} bytes"),
-        None => error.to_string(),
+        Some(most) => BadPattern::Large { most },
+        None => BadPattern::Invalid(error.to_string()),
     }
 }
 
@@ -268,9 +276,13 @@ mod tests {
             (r"\p{Nothing}", "Unicode property not found, at byte 0"),
             (&deep, "nest"),
             (r"\w{900}", "more than 2097152 bytes"),
+            ("(a{1000}){1000}", "more than 2097152 bytes"),
             ("a\n(", "unclosed group, at byte 2"),
         ] {
-            let error = Pattern::new(pattern).unwrap_err();
+            let error = match Pattern::new(pattern).unwrap_err() {
+                BadPattern::Invalid(reason) => reason,
+                BadPattern::Large { most } => format!("more than {most} bytes"),
+            };
             assert!(
                 error.contains(expected) && !error.contains('\n'),
                 "{pattern:?}: {error}"
