@@ -14,6 +14,8 @@ use crate::truncate::MAX_TEXT;
 const PAGE_DEFAULT: u32 = 16 << 10;
 /// Bytes of the longest page: no answer shows more, and what it cannot show is not asked for.
 const PAGE_MAX: u32 = MAX_TEXT as u32;
+/// Of the schema: more than a page has is cut to it.
+const LIMIT_MAX: u32 = 262_144;
 const MATCHES_DEFAULT: u32 = 100;
 const JOBS_DEFAULT: usize = 20;
 
@@ -55,6 +57,7 @@ enum PageEncoding {
 }
 
 pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
+    check(args.limit)?;
     let Some(id) = &args.job_id else {
         return list(&args);
     };
@@ -74,6 +77,16 @@ pub fn call(args: JobArgs) -> Result<DaemonCall, Refusal> {
         detail: args.detail.unwrap_or(false),
         ..request.into()
     })
+}
+
+fn check(limit: Option<u32>) -> Result<(), Refusal> {
+    match limit {
+        Some(limit) if !(1..=LIMIT_MAX).contains(&limit) => {
+            Err(invalid(&format!("argument 'limit': from 1 to {LIMIT_MAX}"))
+                .next("ask for less, and go on with offset; or leave it out"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn list(args: &JobArgs) -> Result<DaemonCall, Refusal> {
@@ -214,7 +227,7 @@ mod tests {
                 asked(0, Some(PartQuery::Page(page))),
             ),
             (
-                with_job(json!({"tail": true, "limit": 4_000_000, "encoding": "base64"})),
+                with_job(json!({"tail": true, "limit": LIMIT_MAX, "encoding": "base64"})),
                 base64,
             ),
         ];
@@ -244,7 +257,7 @@ mod tests {
             // Explicit default values of a page.
             (json!({"tail": false, "encoding": "text"}), 0, query),
             (
-                json!({"stream": "stderr", "offset": 9, "limit": 4_000_000, "context": 10, "wait_ms": 7}),
+                json!({"stream": "stderr", "offset": 9, "limit": LIMIT_MAX, "context": 10, "wait_ms": 7}),
                 7,
                 all,
             ),
@@ -282,6 +295,15 @@ mod tests {
             (
                 with_job(json!({"grep": 1})),
                 "argument 'grep': expected a string",
+            ),
+            (json!({"limit": 0}), "argument 'limit': from 1 to 262144"),
+            (
+                with_job(json!({"limit": 262_145})),
+                "argument 'limit': from 1 to 262144",
+            ),
+            (
+                with_job(json!({"grep": "a", "limit": 0})),
+                "argument 'limit': from 1 to 262144",
             ),
         ];
         for (arguments, expect) in cases {
