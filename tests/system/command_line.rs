@@ -326,6 +326,19 @@ fn tables_fit_the_terminal() {
     daemon.stop();
 }
 
+/// Without arguments it attacks the machine.
+#[test]
+fn demo_with_an_argument_does_nothing() {
+    for argument in ["--help", "x"] {
+        let demo = Command::new(env!("CARGO_BIN_EXE_remit-demo"))
+            .arg(argument)
+            .output();
+        let demo = demo.unwrap();
+        assert_eq!((status(&demo), stderr_lines(&demo)), (64, 1), "{demo:?}");
+        assert!(demo.stdout.is_empty(), "{demo:?}");
+    }
+}
+
 #[test]
 fn help_that_cannot_be_written_is_a_failure() {
     for (program, expected) in [("remitd", 71), ("remit", 74)] {

@@ -36,6 +36,12 @@ const ATTACKS: &[&str] = &[
 ];
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        eprintln!(
+            "usage: remit-demo, as root and without arguments: it attacks this machine, through remit"
+        );
+        return ExitCode::from(64);
+    }
     let mut screen = Screen::new();
     change::show(&mut screen);
     let mut demo = Demo::start(screen);
