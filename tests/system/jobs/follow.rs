@@ -34,11 +34,10 @@ fn followed(caller: &mut Caller, job: JobId) -> ([Vec<u8>; 2], usize) {
 }
 
 fn start(caller: &mut Caller, text: &str) -> JobId {
-    let run = Run {
-        max_runtime_s: Some(60),
-        ..at_once(script(text))
-    };
-    caller.run(run).expect("user A has a grant").job
+    caller
+        .run(at_once(script(text)))
+        .expect("user A has a grant")
+        .job
 }
 
 #[test]

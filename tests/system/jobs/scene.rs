@@ -34,10 +34,7 @@ pub struct Holder {
 impl Holder {
     pub fn of(daemon: &Daemon, user: &Identity) -> Self {
         let mut caller = Caller::new(daemon, user);
-        let run = Run {
-            max_runtime_s: Some(300),
-            ..at_once(argv(&["sleep", "1000"]))
-        };
+        let run = at_once(argv(&["sleep", "1000"]));
         let report = caller.run(run).expect("there is a free slot");
         assert_eq!(report.state, State::Running, "{report:?}");
         Self {
