@@ -15,7 +15,7 @@ use remit_wire::outcome::State;
 use remit_wire::{Access, Bytes};
 use serde_json::Value;
 
-use remit_tests::process::{descendants, ends_within};
+use remit_tests::process::{Process, children, descendants, ends_within};
 use remit_tests::test_dir::missing;
 
 use crate::warden::stage::{ALICE, BOB, SOON, Stage, Way, all_of, argv, readable, script, sealed};
@@ -132,14 +132,8 @@ fn job_that_has_ended_is_not_recorded_as_ended_by_the_daemon() {
     let (stage, broker) = Stage::start();
     let _alice = stage.connect(ALICE);
     let session = broker.session();
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", stage.pid()));
-    let children = children.unwrap();
-    let mut pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    let watchdog = pids.find(|pid: &i32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .is_ok_and(|name| name.trim() == "remit-watchdog")
-    });
-    let watchdog = Pid::from_raw(watchdog.unwrap());
+    let mut below = children(stage.pid()).into_iter();
+    let watchdog = Pid::from_raw(below.find(Process::is_watchdog).unwrap().pid);
     broker.run(session, 1, argv(&["true"]), &[]);
     let (job, pipes) = broker.started(1);
     for pipe in pipes {
