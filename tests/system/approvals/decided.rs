@@ -135,7 +135,7 @@ fn pending_limit_is_per_user() {
     let mut many = Caller::new(&daemon, &user_a());
     let mut waiting = 0;
     let mut busy = 0;
-    for _ in 0..10_000 {
+    for _ in 0..1000 {
         let run = at_once(change("site.wait", &[]));
         match many.run(run) {
             Ok(_) => waiting += 1,
@@ -148,14 +148,13 @@ fn pending_limit_is_per_user() {
             }
         }
     }
-    assert_eq!((waiting, busy), (16, 9_984));
+    assert_eq!((waiting, busy), (16, 984));
     let mut other = Caller::new(&daemon, &user_b());
     let (job, _) = asks(&mut other, "site.switch", &[("to", "blue")]);
     let view = listed(&daemon, job);
     assert_eq!(daemon.status().pending, 17);
     approve_as(&daemon, &admin(), job, view.digest).expect("the approver can");
     assert_eq!(other.end_of(job).state, State::Exited);
-    let _ = user_a();
     daemon.stop();
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::audit_log::changed::{found, head, kill, log, verified};
 
-const KILLS: usize = 200;
+const KILLS: usize = 60;
 
 fn work(daemon: &Daemon, user: &Identity, name: &str, is_over: &AtomicBool, done: &AtomicUsize) {
     let Ok(mut client) = daemon.client(user) else {
@@ -69,13 +69,19 @@ fn random_kills_leave_whole_chain_and_recorded_jobs() {
         let before = done.load(Ordering::Relaxed);
         std::thread::scope(|scope| {
             let (daemon, done, is_over) = (&daemon, &done, &is_over);
-            for (index, user) in [user_a(), user_b(), user_a()].into_iter().enumerate() {
+            let mut index = 0;
+            let workers = [user_a(), user_b(), user_a()].map(|user| {
                 let name = format!("r{round}c{index}");
-                let _ = scope.spawn(move || work(daemon, &user, &name, is_over, done));
-            }
+                index += 1;
+                scope.spawn(move || work(daemon, &user, &name, is_over, done))
+            });
             if round % 8 != 0 {
                 while done.load(Ordering::Relaxed) == before {
-                    std::thread::yield_now();
+                    if workers.iter().all(|worker| worker.is_finished()) {
+                        println!("round {round}: nothing was done");
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
             std::thread::sleep(moment);
