@@ -231,19 +231,15 @@ fn audit_log_names_caller_from_kernel() {
 fn a_job_cannot_touch_another_one() {
     let daemon = Daemon::start(Options::default());
     let mut owner = Caller::new(&daemon, &user_a());
-    let running = owner
-        .run(Run {
-            wait_ms: Some(300),
-            ..argv(&["sleep", "1000"])
-        })
-        .expect("it is accepted");
-    let uid = running.enforced.expect("it runs").uid;
-    let victim = daemon
-        .job_processes()
-        .into_iter()
-        .find(|process| process.uid == uid)
-        .expect("it runs");
-    let outside = victim.pid;
+    let run = at_once(argv(&["sleep", "1000"]));
+    let job = owner.run(run).expect("it is accepted").job;
+    let enforced = || owner.job(job, 0).expect("it is theirs").enforced;
+    let uid = seen("it runs", enforced).uid;
+    let outside = seen("its process", || {
+        let mut jobs = daemon.job_processes().into_iter();
+        jobs.find(|process| process.uid == uid)
+    });
+    let outside = outside.pid;
     let text = format!(
         "kill -9 {outside} && echo killed; renice 19 -p {outside} >/dev/null && echo slowed; \
          prlimit -p {outside} --nofile=3 && echo limited; taskset -p 1 {outside} >/dev/null && echo bound; \
@@ -260,7 +256,7 @@ fn a_job_cannot_touch_another_one() {
             .any(|process| process.pid == outside),
         "it is gone"
     );
-    let _ = owner.stop(running.job).expect("it is ours");
-    let _ = owner.end_of(running.job);
+    let _ = owner.stop(job).expect("it is ours");
+    let _ = owner.end_of(job);
     daemon.stop();
 }

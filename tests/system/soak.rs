@@ -12,7 +12,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_tests::caller::{Caller, argv, at_once, script, writes};
 use remit_tests::daemon::{Daemon, Options, user_a, user_b};
 use remit_tests::holdings::{Compared, Holdings};
-use remit_tests::process::Identity;
+use remit_tests::process::{Identity, seen};
 use remit_wire::Run;
 use remit_wire::outcome::{JobReport, State};
 
@@ -143,8 +143,8 @@ fn running_job_is_counted_in_holdings() {
         b"out\n"
     );
     // The daemon checks a start only a moment later.
-    let report = caller.job(job, 300).expect("it is ours");
-    let layers = report.enforced.expect("it runs").layers;
+    let enforced = || caller.job(job, 0).expect("it is ours").enforced;
+    let layers = seen("it runs", enforced).layers;
     let now = Holdings::of(&daemon);
     let cgroups = usize::from(layers.iter().any(|layer| layer == "cgroup"));
     // Cgroups of the next two jobs are made in advance, one after the other.

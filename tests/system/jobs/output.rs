@@ -174,7 +174,7 @@ fn counts_stay_exact_over_deaths_of_the_broker() {
         in_the_middle += u32::from(followed.state == State::Running);
         let broker = daemon.broker().expect("there is a broker");
         kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it lives");
-        assert!(ends_within(broker, 5000));
+        assert!(ends_within(broker, 20_000));
     }
     assert!(in_the_middle > 0, "the job was too quick");
     let mut caller = Caller::new(&daemon, &user_a());
@@ -225,8 +225,8 @@ fn output_flood_of_user_does_not_slow_others() {
         flood.join().expect("each is ended at its share");
     }
     // A busy machine causes a few pauses. A blocked broker would cause only pauses.
-    slow.retain(|took| *took > Duration::from_secs(1));
-    assert!(slow.len() <= 5, "over a second: {slow:?}");
+    slow.retain(|took| *took > Duration::from_secs(5));
+    assert!(slow.len() <= 5, "over five seconds: {slow:?}");
     daemon.is_well();
     daemon.stop();
 }
@@ -430,7 +430,7 @@ fn endless_line_is_paged_searched_and_truncated() {
         }
     }
     assert!(
-        start.elapsed() < Duration::from_secs(20),
+        start.elapsed() < Duration::from_secs(60),
         "{:?}",
         start.elapsed()
     );

@@ -300,7 +300,7 @@ fn call_timeout_includes_queue_time() {
     let start = Instant::now();
     let mut seen = Vec::new();
     let run = Run {
-        wait_ms: Some(1500),
+        wait_ms: Some(3500),
         ..script("echo ran")
     };
     let reply = a.0.call(Request::Run(run), |progress| seen.push(progress));
@@ -308,8 +308,8 @@ fn call_timeout_includes_queue_time() {
         panic!("{reply:?}");
     };
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(1400), "{took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took >= Duration::from_millis(3400), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert_eq!(
         (report.state, queue_position(&report)),
         (State::Queued, Some((1, 1)))
@@ -322,40 +322,42 @@ fn call_timeout_includes_queue_time() {
     holder.leave();
     let report = a.end_of(report.job);
     assert_eq!(stdout(&report), "ran\n", "{report:?}");
-    assert!(report.waited_ms >= 1400, "{report:?}");
+    assert!(report.waited_ms >= 3400, "{report:?}");
     daemon.stop();
 }
 
 #[test]
 fn time_in_the_queue_is_no_runtime() {
     let daemon = Daemon::start(one_slot());
-    let mut b = Caller::new(&daemon, &user_b());
-    let holder = b
-        .run(at_once(argv(&["sleep", "2.5"])))
-        .expect("there is a free slot");
+    let holder = Holder::of(&daemon, &user_b());
     let mut a = Caller::new(&daemon, &user_a());
-    let short = |text: &str| Run {
-        max_runtime_s: Some(1),
+    let limited = |seconds, text: &str| Run {
+        max_runtime_s: Some(seconds),
         ..script(text)
     };
-    let fits = queued(&mut a, short("sleep 0.2; echo ran"));
-    let late = queued(&mut a, short("sleep 1000"));
+    let fits = queued(&mut a, limited(5, "echo ran"));
+    let late = queued(&mut a, limited(1, "sleep 1000"));
+    // Longer than either may run.
+    std::thread::sleep(Duration::from_millis(5500));
+    holder.leave();
     let report = a.end_of(fits.job);
     assert_eq!(
         (report.state, stdout(&report).as_str()),
         (State::Exited, "ran\n")
     );
     let ending = report.ending.as_ref().expect("it has ended");
-    assert!(report.waited_ms >= 1000, "{report:?}");
+    assert!(report.waited_ms >= 5000, "{report:?}");
     assert!(ending.runtime_ms < report.waited_ms, "{report:?}");
     let queue_time_ms = report.started_ms.abs_diff(fits.started_ms);
-    assert!(queue_time_ms.abs_diff(report.waited_ms) < 500, "{report:?}");
+    assert!(
+        queue_time_ms.abs_diff(report.waited_ms) < 2000,
+        "{report:?}"
+    );
     // The runtime counts from then on.
     let report = a.end_of(late.job);
     let ending = report.ending.as_ref().expect("it has ended");
     assert_eq!(ending.state, State::TimedOut, "{report:?}");
-    assert!((900..5000).contains(&ending.runtime_ms), "{report:?}");
-    assert_eq!(b.end_of(holder.job).state, State::Exited);
+    assert!((900..20_000).contains(&ending.runtime_ms), "{report:?}");
     daemon.stop();
 }
 
