@@ -124,7 +124,7 @@ fn call_in_flight_gets_job_from_next_daemon() {
         wait_for_progress(&mut session, id, "it wrote: begun");
         if id == 700 {
             daemon.signal(Signal::SIGKILL);
-            assert!(ends_within(daemon.pid(), 5000));
+            assert!(ends_within(daemon.pid(), 20_000));
             daemon.restart();
         } else {
             daemon.restart_cleanly();

@@ -228,7 +228,7 @@ fn s12_last_of_three_guards_ends_all_jobs() {
             while !jobs.iter().all(|job| is_dead(job.pid)) {
                 let alive: Vec<_> = jobs.iter().filter(|job| !is_dead(job.pid)).collect();
                 assert!(
-                    start.elapsed() < Duration::from_secs(10),
+                    start.elapsed() < Duration::from_secs(30),
                     "{killed:?} {round}: {alive:?}"
                 );
                 thread::sleep(Duration::from_millis(1));

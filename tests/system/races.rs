@@ -36,7 +36,7 @@ impl Field {
     /// A zombie is dead already and will be reaped.
     fn assert_none_alive(&self, text: &str) {
         let mut left = self.daemon.job_processes();
-        left.retain(|process| process.state != 'Z' || !ends_within(process.pid, 5000));
+        left.retain(|process| process.state != 'Z' || !ends_within(process.pid, 20_000));
         assert_eq!(left, [], "{text}");
     }
 

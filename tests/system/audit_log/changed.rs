@@ -306,7 +306,7 @@ pub fn run_some(daemon: &Daemon) {
 
 pub fn kill(daemon: &Daemon) {
     daemon.signal(Signal::SIGKILL);
-    assert!(ends_within(daemon.pid(), 10_000));
+    assert!(ends_within(daemon.pid(), 20_000));
 }
 
 pub fn reported(daemon: &Daemon) -> Vec<String> {

@@ -302,7 +302,7 @@ impl Shims {
                 moment(random.below(u32::try_from(SOON.as_micros()).unwrap_or(u32::MAX)));
                 let pid = session.pid();
                 kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is our child");
-                assert!(ends_within(pid, 10_000));
+                assert!(ends_within(pid, 20_000));
                 killed += 1;
                 session = self.start();
             }

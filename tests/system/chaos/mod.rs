@@ -110,7 +110,7 @@ fn worker(daemon: &Daemon) -> Option<i32> {
 
 fn kill_worker(worker: i32) {
     let _ = kill(Pid::from_raw(worker), Signal::SIGKILL);
-    assert!(ends_within(worker, 10_000), "the worker is not gone");
+    assert!(ends_within(worker, 20_000), "the worker is not gone");
 }
 
 /// The warden ends all jobs and itself.
@@ -130,13 +130,13 @@ fn kill_broker(daemon: &Daemon, coordinator: &ChaosCoordinator) {
         }
     };
     let _ = kill(Pid::from_raw(broker), Signal::SIGKILL);
-    assert!(ends_within(broker, 10_000), "the broker is not gone");
+    assert!(ends_within(broker, 20_000), "the broker is not gone");
 }
 
 fn kill_warden(daemon: &Daemon, coordinator: &ChaosCoordinator) {
     coordinator.dies();
     daemon.signal(Signal::SIGKILL);
-    assert!(ends_within(daemon.pid(), 10_000), "the warden is not gone");
+    assert!(ends_within(daemon.pid(), 20_000), "the warden is not gone");
 }
 
 fn start_again(
@@ -148,7 +148,7 @@ fn start_again(
     // Half of the time, the next one starts while jobs of this one are still dying.
     if random.once_in(2) {
         for process in daemon.job_processes() {
-            let gone = ends_within(process.pid, 10_000);
+            let gone = ends_within(process.pid, 20_000);
             assert!(gone, "outlives the warden: {process:?}");
         }
     }

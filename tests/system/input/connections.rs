@@ -134,7 +134,7 @@ fn unfinished_frame_is_dropped_at_deadline() {
         stream.write_all(part).expect("the daemon reads");
     }
     daemon.is_well();
-    let deadline = Instant::now() + Duration::from_millis(caps::FRAME_DEADLINE_MS + 5000);
+    let deadline = Instant::now() + Duration::from_millis(caps::FRAME_DEADLINE_MS + 20_000);
     for mut stream in slow {
         let left = deadline
             .saturating_duration_since(Instant::now())
@@ -258,7 +258,7 @@ fn connection_ends_with_its_creator() {
     };
     let _ = stream.write_all(&encode(&run, caps::FRAME).expect("the call is short"));
     assert!(
-        is_closed(&mut stream, Duration::from_secs(5)),
+        is_closed(&mut stream, Duration::from_secs(20)),
         "the session goes on"
     );
     assert_eq!(daemon.records("intent").len(), 0, "something ran");

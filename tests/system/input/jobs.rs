@@ -132,7 +132,7 @@ fn signal_ignoring_job_ends_at_deadline() {
     );
     assert_eq!(report.state, State::TimedOut, "{report:?}");
     assert!(
-        start.elapsed() < Duration::from_secs(15),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
@@ -178,7 +178,7 @@ fn leftover_processes_end_with_their_job() {
             "{name}: {report:?}"
         );
         assert!(
-            start.elapsed() < Duration::from_secs(10),
+            start.elapsed() < Duration::from_secs(25),
             "{name}: {:?}",
             start.elapsed()
         );

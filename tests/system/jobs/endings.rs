@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use remit_common::{caps, frame};
 use remit_tests::caller::{Caller, at_once, script, stdout};
 use remit_tests::daemon::{Daemon, Options, descriptors_left, open_descriptors, user_a, user_b};
-use remit_tests::process::ends_within;
+use remit_tests::process::{ends_within, until};
 use remit_wire::outcome::State;
 use remit_wire::{FromClient, Hello, PROTOCOL, Reply, Request, Run, ToClient};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn pipe_holding_children_do_not_delay_callers() {
         );
         assert_eq!(daemon.job_processes(), [], "{name}");
         assert!(
-            start.elapsed() < Duration::from_secs(10),
+            start.elapsed() < Duration::from_secs(30),
             "{name}: {:?}",
             start.elapsed()
         );
@@ -184,11 +184,7 @@ fn call(id: u64, text: &str) -> Value {
 }
 
 fn wait_until_started(daemon: &Daemon, count: usize) {
-    let have_started = (0..500).any(|_| {
-        std::thread::sleep(Duration::from_millis(20));
-        ids(daemon, "intent").len() >= count
-    });
-    assert!(have_started, "{} of {count}", ids(daemon, "intent").len());
+    until("all have started", || ids(daemon, "intent").len() >= count);
 }
 
 #[test]
@@ -208,7 +204,7 @@ fn jobs_of_killed_shim_reach_next_shim() {
     for shim in &shims {
         kill(Pid::from_raw(shim.pid()), Signal::SIGKILL).expect("it lives");
     }
-    assert!(shims.iter().all(|shim| ends_within(shim.pid(), 5000)));
+    assert!(shims.iter().all(|shim| ends_within(shim.pid(), 20_000)));
     drop(shims);
 
     let mut next = daemon.session(&user_a());

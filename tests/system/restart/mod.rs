@@ -40,7 +40,7 @@ impl End {
             Self::InOrder => daemon.restart_cleanly(),
             Self::Killed => {
                 daemon.signal(Signal::SIGKILL);
-                assert!(ends_within(daemon.pid(), 10_000));
+                assert!(ends_within(daemon.pid(), 20_000));
                 daemon.restart();
             }
         }
@@ -418,7 +418,7 @@ fn damaged_ledger_is_quarantined_and_rest_is_known() {
         })
         .collect();
     daemon.signal(Signal::SIGKILL);
-    assert!(ends_within(daemon.pid(), 10_000));
+    assert!(ends_within(daemon.pid(), 20_000));
     // A header slot and then slots of 8 KiB. Ends are written at byte 64, entries at 3 KiB.
     const SLOT: u64 = 8 << 10;
     spoil(&daemon, SLOT + (3 << 10) + 20);
@@ -475,7 +475,7 @@ fn ledger_of_other_version_is_quarantined() {
     let mut a = Caller::new(&daemon, &user_a());
     let report = a.run(argv(&["echo", "old"])).expect("it is accepted");
     daemon.signal(Signal::SIGKILL);
-    assert!(ends_within(daemon.pid(), 10_000));
+    assert!(ends_within(daemon.pid(), 20_000));
     // Slots without a header, as in the first version.
     let mut old = vec![0; 8 << 10];
     old[0] = 100;

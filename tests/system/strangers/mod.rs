@@ -205,7 +205,7 @@ fn w01_hanging_descriptor_of_ended_process_delays_no_user() {
                 // SAFETY: it exits at once.
                 unsafe { libc::_exit(i32::from(done.is_err())) };
             }
-            assert!(ends_within(child, 10_000));
+            assert!(ends_within(child, 20_000));
             let mut status = 0;
             // SAFETY: one integer, valid for the call.
             unsafe { libc::waitpid(child, &raw mut status, 0) };

@@ -317,7 +317,7 @@ fn descriptors_are_refused_before_and_after_the_accept() {
     drop(stuck);
     stage.alive();
     drop(writer);
-    assert!(crate::warden::stage::readable(reader.as_fd(), 5000));
+    assert!(crate::warden::stage::readable(reader.as_fd(), 20_000));
     // The broker holds the clients' sockets.
     for _ in 0..2 {
         let session = broker.session();

@@ -315,7 +315,7 @@ fn delayed_end_is_recorded_once() {
     journal.fill();
     broker.drained(job);
     assert!(
-        !readable(broker.link.as_fd(), 1500),
+        !readable(broker.link.as_fd(), 5000),
         "reported before it was recorded"
     );
     stage.alive();
@@ -325,7 +325,7 @@ fn delayed_end_is_recorded_once() {
     let ending = broker.end(job);
     assert_eq!(ending.state, State::Exited);
     assert!(
-        ending.runtime_ms < 2500,
+        ending.runtime_ms < 5000,
         "it did not run while it waited: {ending:?}"
     );
     records.extend(journal.read());
