@@ -54,6 +54,14 @@ request() { alice "$@" --no-wait --json 2>/dev/null | jq -r .job_id; }
 # digest_of JOB: the digest of a request.
 digest_of() { bob remit pending --json | jq -r ".requests[] | select(.job_id == \"$1\").digest"; }
 
+# day_lasts ZONE...: returns once the day has ten minutes left in each zone of TZ, for a test that asks for 'today'.
+day_lasts() {
+  root "for zone in $*; do
+    left=\$((\$(TZ=\$zone date -d 'tomorrow 0:00' +%s) - \$(date +%s)))
+    [ \$left -ge 600 ] || sleep \$((left + 1))
+  done"
+}
+
 # undo_of JOB: the id of the undo that a commit names.
 undo_of() { alice remit job "$1" --stdout | sed -n 's/.*undo: remit undo \([0-9a-f]*\).*/\1/p'; }
 

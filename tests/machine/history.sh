@@ -10,6 +10,7 @@ over() { alice "remit --json job --wait $1" >/dev/null 2>&1 || true; }
 # a_history: alice is the agent, bob approves, mallory has no right at all. What the test has to know of it is in $ran,
 # $approved, $denied, $expired, $void, $taken_back, $given, $as_root, $stopped, $cut (by a crash of the daemon) and $stopped_with (it).
 a_history() {
+  day_lasts :/etc/localtime
   root 'usermod -aG remit-admin bob; id mallory >/dev/null 2>&1 || useradd -m mallory
     printf "[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/nginx.service; systemctl daemon-reload
     sed "s/expires = \"30min\"/expires = \"10s\"/" /usr/share/doc/remit/examples/changes.toml >/etc/remit/policy.d/60-changes.toml
