@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Stdio};
 
 use remit_wire::host::{Mounts, Port};
@@ -10,13 +10,12 @@ fn report(sections: &[Section]) -> HostReport {
     gather(sections, &Sources::host(), BusFacts::default())
 }
 
-fn find(list: Option<&List<Port>>, port: u16) -> Port {
-    let list = list.expect("a list of sockets");
-    list.items
-        .iter()
-        .find(|entry| entry.port == port)
+fn find(list: Option<&List<Port>>, at: SocketAddr) -> Option<Port> {
+    let mut items = list.expect("a list of sockets").items.iter();
+    let addr = at.ip().to_string();
+    items
+        .find(|entry| entry.port == at.port() && entry.addr == addr)
         .cloned()
-        .unwrap_or_else(|| panic!("port {port} in {list:?}"))
 }
 
 fn output(program: &str, args: &[&str]) -> Option<String> {
@@ -29,36 +28,28 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
 
 #[test]
 fn own_listeners_are_seen() {
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // Only this test listens there: once it has closed it, no other takes its port.
+    let here = Ipv4Addr::new(127, 83, 0, 1);
+    let tcp = TcpListener::bind((here, 0)).unwrap();
+    let udp = UdpSocket::bind((here, 0)).unwrap();
     let ports = report(&[Section::Ports]).ports.unwrap();
-    for (list, port) in [
-        (&ports.tcp, tcp.local_addr().unwrap().port()),
-        (&ports.udp, udp.local_addr().unwrap().port()),
+    for (list, at) in [
+        (&ports.tcp, tcp.local_addr().unwrap()),
+        (&ports.udp, udp.local_addr().unwrap()),
     ] {
-        let seen = find(list.as_ref(), port);
-        assert_eq!(
-            (seen.addr.as_str(), seen.dev.as_deref()),
-            ("127.0.0.1", None)
-        );
+        let seen = find(list.as_ref(), at).unwrap_or_else(|| panic!("{at} in {list:?}"));
+        assert_eq!(seen.dev, None);
         assert_eq!(
             seen.user,
             output("id", &["-un"]).map_or(seen.user.clone(), |name| name.trim().to_owned())
         );
         assert!(seen.owner.is_some() || seen.why.is_some());
     }
-    let port = tcp.local_addr().unwrap().port();
+    let at = tcp.local_addr().unwrap();
     drop((tcp, udp));
     let ports = report(&[Section::Ports]).ports.unwrap();
-    assert!(
-        ports
-            .tcp
-            .unwrap()
-            .items
-            .iter()
-            .all(|entry| entry.port != port),
-        "a closed listener is gone"
-    );
+    let left = find(ports.tcp.as_ref(), at);
+    assert!(left.is_none(), "a closed listener is gone: {left:?}");
 }
 
 struct Group(PathBuf);
@@ -95,7 +86,7 @@ impl Drop for Group {
 /// A process in a group that listens on an ephemeral port. Killed on drop.
 struct Listener {
     child: Child,
-    port: u16,
+    at: SocketAddr,
 }
 
 impl Listener {
@@ -108,11 +99,11 @@ impl Listener {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines
+        let at = lines
             .map_while(Result::ok)
-            .find_map(|line| line.split_once("port=")?.1.parse().ok());
+            .find_map(|line| line.split_once("at=")?.1.parse().ok());
         Self {
-            port: port.expect("a port from the listener"),
+            at: at.expect("an address from the listener"),
             child,
         }
     }
@@ -133,7 +124,7 @@ fn listener_process() {
     };
     std::fs::write(procs, "0").unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    println!("\nport={}", listener.local_addr().unwrap().port());
+    println!("\nat={}", listener.local_addr().unwrap());
     let _ = std::io::stdin().lines().next();
 }
 
@@ -146,10 +137,8 @@ fn socket_is_traced_to_its_unit_and_processes() {
         return;
     };
     let listener = Listener::start(&group);
-    let seen = find(
-        report(&[Section::Ports]).ports.unwrap().tcp.as_ref(),
-        listener.port,
-    );
+    let ports = report(&[Section::Ports]).ports.unwrap();
+    let seen = find(ports.tcp.as_ref(), listener.at).expect("its socket");
     let owner = seen
         .owner
         .unwrap_or_else(|| panic!("an owner, but: {:?}", seen.why));
@@ -171,6 +160,7 @@ fn socket_is_traced_to_its_unit_and_processes() {
     drop(listener);
 }
 
+/// The mounts are those of pid 1, and only in its mount namespace their space is known: `hermetic` makes another one.
 #[test]
 fn fs_usage_equals_df() {
     let Mounts { list, .. } = report(&[Section::Mounts]).mounts.unwrap();
