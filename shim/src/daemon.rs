@@ -338,8 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn idle_connection_is_closed_and_the_next_call_makes_another() {
-        let dir = std::env::temp_dir().join(format!("mcp-shim-idle-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-XXXXXX")).unwrap();
         let socket = dir.join("remit.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (sender, mut events) = unbounded_channel();
@@ -387,8 +386,7 @@ mod tests {
     /// With a number the daemon would wait for an approval, too.
     #[tokio::test]
     async fn default_wait_stays_one_after_a_loss() {
-        let dir = std::env::temp_dir().join(format!("mcp-shim-again-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-XXXXXX")).unwrap();
         let socket = dir.join("remit.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let calls = thread::spawn(move || {

@@ -230,6 +230,8 @@ mod tests {
     /// Asks a daemon that answers with these parts: bytes that follow, and bytes.
     fn shown(name: &str, parts: Vec<(u64, Vec<u8>)>) -> Result<Vec<u8>, ClientError> {
         let socket = std::env::temp_dir().join(format!("remit-{}-{name}", std::process::id()));
+        // Of a test that was killed.
+        let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let daemon = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();

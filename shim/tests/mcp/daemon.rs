@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -66,11 +65,7 @@ impl Daemon {
         plan: impl FnMut(&Request) -> React + Send + 'static,
         greet: fn(&mut UnixStream) -> bool,
     ) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mcp-shim-{}-{number}", std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir).unwrap();
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-XXXXXX")).unwrap();
         let (sender, events) = mpsc::channel();
         let shared = Arc::new(Shared {
             events: Mutex::new(sender),

@@ -128,11 +128,13 @@ struct Directory(std::path::PathBuf);
 
 impl Directory {
     fn new() -> Self {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let dir = Path::new("/run").join(format!("remit-tidy-{}-{next}", std::process::id()));
-        std::fs::create_dir(&dir).expect("the tests run as root");
-        Self(dir)
+        let made = Command::new("mktemp")
+            .args(["-d", "/run/remit-tidy-XXXXXX"])
+            .output()
+            .expect("mktemp starts");
+        assert!(made.status.success(), "the tests run as root: {made:?}");
+        let dir = String::from_utf8(made.stdout).expect("a path");
+        Self(dir.trim_end().into())
     }
 }
 
