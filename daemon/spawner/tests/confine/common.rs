@@ -416,13 +416,20 @@ pub fn processes(uid: u32) -> Vec<i32> {
     found
 }
 
-/// Panics if one of them is alive 10 s later. Without a kill it is: what tests start sleeps for 300 s, or never ends.
+/// Panics if one of them is alive a minute later. Without a kill it is: what tests start sleeps for 300 s, or never ends.
 pub fn gone(uid: u32) {
+    until(&format!("the end of uid {uid}'s processes"), || {
+        processes(uid).is_empty()
+    });
+}
+
+/// Looks for a minute at most: a busy machine takes its time.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
-    while !processes(uid).is_empty() {
-        let is_soon = start.elapsed().as_secs() < 10;
-        assert!(is_soon, "alive: {:?}", processes(uid));
-        std::thread::yield_now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 60, "not seen: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 

@@ -145,7 +145,12 @@ fn the_switch_ends_every_job_and_no_other() {
     wait_readable(&spawned.pidfd);
     assert_eq!(finish(spawned).signal(), Some(9));
     gone(uid);
-    assert_eq!(processes(neighbour), before);
+    // A job's shells may start their last processes only now.
+    let after = processes(neighbour);
+    assert!(
+        before.iter().all(|pid| after.contains(pid)),
+        "{before:?} {after:?}"
+    );
     end(fixture);
     end_with(other, [stays]);
 }
