@@ -13,7 +13,7 @@ use remit_tests::random::Random;
 use remit_wire::Run;
 use remit_wire::outcome::{JobReport, State};
 
-const RACES: usize = 500;
+const RACES: usize = 200;
 /// A job that ends by itself prints `end` last.
 const RUNNER: &str = "sleep 0.003; echo end; exit 7";
 
