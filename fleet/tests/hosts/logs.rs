@@ -138,7 +138,10 @@ fn host_that_claims_a_running_job_is_asked_once() {
 
 #[test]
 fn interrupted_timeline_shows_the_lines_so_far() {
-    let stage = Stage::new(&["web1", "web2"]);
+    let mut stage = Stage::new(&["web1", "web2"]);
+    // The second is asked once the first has answered.
+    stage.set_limits("connect_s = 10\nparallel = 1");
+    stage.set_fleet("[hosts]\ninclude = [\"web1\", \"web2\"]\n");
     let asked = stage.path().join("r/asked");
     stage.set_host("web1", &journal("09:00:01 nginx[7]: one\n"));
     let silent = format!(">'{}'; continue", asked.display());
