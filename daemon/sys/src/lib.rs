@@ -68,6 +68,7 @@ mod error {
     }
 }
 mod forked_task;
+pub mod links;
 mod output {
     //! What a job leaves: the read ends of its output, its mount namespace, its copy of the machine. Whoever closes the last
     //! descriptor of an end waits for the pipe's lock, uninterruptibly. A job, or a process that opened the pipe by

@@ -267,7 +267,8 @@ fn locks_are_real_where_files_are_written() {
 fn listed_path_of_wrong_kind_is_named() {
     let dir = HostDir::new();
     let file = dir.file("file", 0o644, "");
-    std::os::unix::fs::symlink(&file, dir.0.join("link")).unwrap();
+    dir.open_directory("open");
+    std::os::unix::fs::symlink(&file, dir.0.join("open/link")).unwrap();
     std::os::unix::fs::symlink(&dir.0, dir.0.join("way")).unwrap();
     let at = |name: &str| dir.0.join(name);
     let fixture = fixture();
@@ -283,10 +284,10 @@ fn listed_path_of_wrong_kind_is_named() {
         ),
         (
             StrictProfile {
-                read: vec![listed(at("link"))],
+                read: vec![listed(at("open/link"))],
                 ..plain()
             },
-            at("link"),
+            at("open/link"),
             libc::ELOOP,
             Why::Errno,
         ),
@@ -335,6 +336,49 @@ fn listed_path_of_wrong_kind_is_named() {
         assert_eq!(named, path);
     }
     end(fixture);
+}
+
+/// A link of root is followed where its target is only read. An optional path with another link is left out.
+#[test]
+fn links_of_root_are_followed_for_reading() {
+    let dir = HostDir::new();
+    dir.file("file", 0o644, "behind the link");
+    dir.open_directory("open");
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, dir.0.join(name)).unwrap();
+        dir.path(name)
+    };
+    let own = link("file", "own");
+    let (way, others) = (link(".", "way") + "/file", link("../file", "open/others"));
+    let optional = |path: &str| ListedPath {
+        optional: true,
+        ..listed(path)
+    };
+    let read = |path: &str| StrictProfile {
+        read: vec![optional(path)],
+        ..plain()
+    };
+    let write = StrictProfile {
+        write: vec![optional(&own)],
+        ..plain()
+    };
+    let sockets = StrictProfile {
+        sockets: vec![optional(&own)],
+        ..read(&way)
+    };
+    for (profile, path, is_shown) in [
+        (read(&own), &own, true),
+        (read(&way), &way, true),
+        (read(&others), &others, false),
+        (write, &own, false),
+        (sockets, &way, false),
+    ] {
+        let ran = sh_in(&profile, &format!("cat {path} || exit 7; echo >>{path}"));
+        let want = if is_shown { "behind the link" } else { "" };
+        assert_eq!(ran.out, want, "{profile:?}");
+        assert_eq!(ran.code() == Some(7), !is_shown, "{ran:?}");
+        assert_ne!(ran.code(), Some(0), "it is written");
+    }
 }
 
 #[test]

@@ -84,8 +84,12 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
         (Step::Root | Step::Mounts, Why::Errno | Why::WrongKind) => match listed() {
             Some(path) => {
                 let profile = plan.bound.compiled.name();
-                let why = match why {
-                    Why::WrongKind => "it is not of the listed kind".to_owned(),
+                let why = match (why, errno) {
+                    (Why::WrongKind, _) => "it is not of the listed kind".to_owned(),
+                    (_, libc::ELOOP) => {
+                        "its path has a symbolic link; list the path that the link leads to"
+                            .to_owned()
+                    }
                     _ => error.to_string(),
                 };
                 format!(

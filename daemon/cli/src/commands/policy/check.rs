@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::Uid;
@@ -10,6 +11,7 @@ use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, unreac
 use serde_json::json;
 
 use remit_prove::report::{Path as Reached, Report};
+use remit_sys::links::{Followed, follow};
 
 use super::approver_keys;
 use super::files::{self, count, errors};
@@ -207,7 +209,7 @@ fn ended_earlier(policy: &Policy, most: u32) -> Vec<Diagnostic> {
     longer.collect()
 }
 
-/// Returns a warning for each path of a profile that is missing or reached through a symbolic link; nothing if `names`
+/// Returns a warning for each path of a profile that is missing or goes through a link that is not followed; nothing if `names`
 /// describe another machine. May wait for a disk. The daemon does not call this: each start of a job checks for itself.
 pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
     if names.are_of_other_host() {
@@ -218,8 +220,8 @@ pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
         .profiles()
         .filter(|profile| profile.base != Base::Host)
     {
-        for listed in needed(profile) {
-            if let Some(why) = cannot_be_shown(Path::new(&listed.path), listed.optional) {
+        for (listed, follows) in needed(profile) {
+            if let Some(why) = cannot_be_shown(listed, follows) {
                 found.insert((&profile.name, &listed.path), why);
             }
         }
@@ -231,7 +233,8 @@ pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
     found.into_iter().map(warning).collect()
 }
 
-fn needed(profile: &Profile) -> impl Iterator<Item = &Listed> {
+/// Returns each path, and whether a sandbox follows the links of root in it.
+fn needed(profile: &Profile) -> impl Iterator<Item = (&Listed, bool)> {
     let Profile {
         read,
         write,
@@ -240,28 +243,48 @@ fn needed(profile: &Profile) -> impl Iterator<Item = &Listed> {
         sockets,
         ..
     } = profile;
-    [read, write, exec, devices, sockets].into_iter().flatten()
+    let follows = profile.base == Base::Strict && sockets.is_empty();
+    let is_only_read = move |one: &Listed| write.iter().chain(exec).all(|it| it.path != one.path);
+    let read = read.iter();
+    let others = [write, exec, devices, sockets].into_iter().flatten();
+    read.map(move |one| (one, follows && is_only_read(one)))
+        .chain(others.map(|one| (one, false)))
 }
 
-fn cannot_be_shown(path: &Path, optional: bool) -> Option<String> {
-    let link = path.ancestors().find(|part| part.is_symlink());
-    if let Some(link) = link {
-        let link = link.display();
-        return Some(match path.canonicalize() {
-            Ok(real) => format!(
-                "goes through the symbolic link '{link}', and none is followed: list '{}'",
-                real.display()
-            ),
-            Err(_) => format!("goes through the symbolic link '{link}', and none is followed"),
-        });
+fn cannot_be_shown(listed: &Listed, follows: bool) -> Option<String> {
+    let (path, optional) = (Path::new(&listed.path), listed.optional);
+    let trusts = |dir: &Path| follows && is_roots(dir);
+    let followed = follow(path, |_| true, trusts);
+    if let Followed::Not(link) = &followed {
+        let list = match path.canonicalize() {
+            Ok(real) => format!("; list '{}'", real.display()),
+            Err(_) => String::new(),
+        };
+        let then = match optional {
+            true => "it is left out",
+            false => "nothing runs in the profile",
+        };
+        return Some(format!(
+            "goes through the symbolic link '{}', which is not followed: {then}{list}",
+            link.display()
+        ));
     }
-    match path.symlink_metadata() {
+    let real = match &followed {
+        Followed::To(real) => real,
+        _ => path,
+    };
+    match real.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound && !optional => Some(format!(
             "does not exist, and nothing runs in the profile until it does; write \"-{}\" if it may be missing",
             path.display()
         )),
         Ok(_) | Err(_) => None, // Root may see what this caller may not.
     }
+}
+
+fn is_roots(dir: &Path) -> bool {
+    let stat = dir.symlink_metadata();
+    stat.is_ok_and(|stat| stat.uid() == 0 && stat.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
@@ -362,7 +385,7 @@ mod tests {
         let dir = dir.canonicalize().unwrap();
         let at = dir.display();
         let text = format!(
-            "[profile.a]\nbase = 'strict'\nread = ['{at}/there', '{at}/gone', '-{at}/lost', '-{at}/loose']\n\
+            "[profile.a]\nbase = 'strict'\nread = ['/bin', '{at}/there', '{at}/gone', '-{at}/lost', '-{at}/loose']\n\
              write = ['{at}/link']\n"
         );
         let listed =
@@ -375,12 +398,12 @@ mod tests {
                     listed("gone")
                 ),
                 format!(
-                    "{0} goes through the symbolic link '{at}/link', and none is followed: list \
-                     '{at}/there'",
+                    "{0} goes through the symbolic link '{at}/link', which is not followed: nothing runs in the \
+                     profile; list '{at}/there'",
                     listed("link")
                 ),
                 format!(
-                    "{0} goes through the symbolic link '{at}/loose', and none is followed",
+                    "{0} goes through the symbolic link '{at}/loose', which is not followed: it is left out",
                     listed("loose")
                 ),
             ]

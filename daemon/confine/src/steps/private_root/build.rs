@@ -1,6 +1,6 @@
 //! Builds a root in the child that will live in it.
 
-use super::model::{Access, Content, Host, Mount, Private, Root, is_missing};
+use super::model::{Access, Content, Host, Mount, Private, Root, is_left_out};
 use super::staged::StagedView;
 use crate::Why;
 use crate::steps::landlock::Fence;
@@ -137,7 +137,7 @@ fn put_copy(
         }
         Content::Host(shown) => {
             let source = match sys::open_plain(host, &shown.source, libc::O_PATH) {
-                Err(e) if shown.optional && is_missing(&e) => return Ok(()),
+                Err(e) if shown.optional && is_left_out(&e) => return Ok(()),
                 other => other?,
             };
             let kind = sys::stat_of(source.as_fd())?.st_mode & libc::S_IFMT;

@@ -99,6 +99,7 @@ mod base {
 }
 
 mod build;
+mod links;
 mod model;
 mod plan;
 mod staged;
@@ -110,8 +111,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 pub(crate) use build::{MountParams, build, put};
+use links::RootLinks;
 pub(crate) use model::{Access, Content, DEVICES, Host, MAX_DEVICES, Mount, Root};
-use model::{Private, is_missing, relative};
+use model::{Private, is_left_out, relative};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 pub(crate) use staged::{c_string, open_dir, own, owner};
@@ -139,6 +141,13 @@ pub(crate) fn plan_root(profile: &StrictProfile, hosts: &str) -> Result<Root> {
     for (paths, access) in listed {
         for listed_path in paths {
             plan.list(listed_path, access, profile.write_and_exec)?;
+        }
+    }
+    // The policy has judged the listed paths: what is written, executed or connected to must be as it was judged.
+    if profile.sockets.is_empty() {
+        let links = RootLinks::here();
+        for listed_path in &profile.read {
+            plan.follow(&listed_path.path, &links)?;
         }
     }
     for path in &profile.scratch {
@@ -213,7 +222,7 @@ fn sources<'a>(
             return None;
         };
         Some(match sys::open_plain(host, &shown.source, libc::O_PATH) {
-            Err(e) if shown.optional && is_missing(&e) => Ok(None),
+            Err(e) if shown.optional && is_left_out(&e) => Ok(None),
             other => other.map(Some),
         })
     })

@@ -102,8 +102,12 @@ impl Access {
 
 impl Root {}
 
-pub(super) fn is_missing(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+/// Returns true if an optional path is left out: it is missing, or has a link that was not followed at the load.
+pub(super) fn is_left_out(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+    )
 }
 
 pub(super) fn relative(path: &Path) -> Result<CString> {

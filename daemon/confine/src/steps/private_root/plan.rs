@@ -1,11 +1,13 @@
 //! Works out a root: what is listed, the base set, and what must be made for them.
 
+use super::links::RootLinks;
 use super::model::{Access, Content, Host, Link, Mount, Private, Root, relative};
 use crate::ListedPath;
 use crate::{Error, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::CString,
+    ffi::{CString, OsStr},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -61,8 +63,12 @@ impl Plan {
         if path.starts_with("/proc") {
             return Err(Error::refused(doing(), "'/proc' is the sandbox's own"));
         }
-        let (access, optional) = match self.mounts.get(path) {
-            None => (access, listed_path.optional),
+        let only_shows = matches!(access, Access::Files { write: false, .. });
+        if only_shows && self.links.contains_key(path) {
+            return Ok(()); // It leads into '/usr', which is shown.
+        }
+        let (access, optional, source) = match self.mounts.get(path) {
+            None => (access, listed_path.optional, source),
             Some(Content::Private(_)) => {
                 return Err(Error::refused(doing(), "the job has a private one there"));
             }
@@ -73,7 +79,12 @@ impl Plan {
                         "it is listed for two purposes that exclude each other",
                     )
                 })?;
-                (both, listed_path.optional && before.optional)
+                // The base set has followed its links.
+                let source = match both == before.access && self.base.contains(path) {
+                    true => before.source.clone(),
+                    false => source,
+                };
+                (both, listed_path.optional && before.optional, source)
             }
         };
         let host = Host {
@@ -85,6 +96,21 @@ impl Plan {
         self.files.remove(path);
         self.base.remove(path);
         self.mounts.insert(path.clone(), Content::Host(host));
+        Ok(())
+    }
+
+    /// Shows what the links of a path lead to, if it is only read.
+    pub(super) fn follow(&mut self, path: &Path, links: &RootLinks) -> Result<()> {
+        const READ: Access = Access::Files {
+            write: false,
+            exec: false,
+        };
+        if let Some(Content::Host(host)) = self.mounts.get_mut(path)
+            && host.access == READ
+            && let Some(real) = links.target(path)
+        {
+            host.source = relative(&real)?;
+        }
         Ok(())
     }
 
@@ -116,6 +142,7 @@ impl Plan {
         self.directories.retain(|path| !covered(path));
         self.mounts
             .retain(|path, _| !(covered(path) && self.base.contains(path)));
+        self.leave_out_beneath_links()?;
         let mut directories = BTreeSet::new();
         for path in self.links.keys().chain(self.files.keys()) {
             directories.extend(parents(path, None));
@@ -135,11 +162,19 @@ impl Plan {
                     Some(Vec::new())
                 }
             };
+            let target = relative(path)?;
+            let mut what = what.clone();
+            if let (Some((above, Content::Host(outer))), Content::Host(host)) = (above, &mut what)
+                && !is_inside(path, host, above, outer)
+            {
+                // Its mount point would be the link, in the host's directory.
+                host.source = target.clone();
+            }
             mounts.push(Mount {
                 name: path.clone(),
-                target: relative(path)?,
+                target,
                 parents,
-                what: what.clone(),
+                what,
             });
         }
         let link = |(path, to): (PathBuf, CString)| {
@@ -157,6 +192,24 @@ impl Plan {
         })
     }
 
+    /// Leaves out optional paths beneath a link of the root, and fails for others.
+    fn leave_out_beneath_links(&mut self) -> Result<()> {
+        let links = &self.links;
+        self.mounts.retain(|path, what| {
+            let is_optional = matches!(what, Content::Host(host) if host.optional);
+            !is_optional || link_above(links, path).is_none()
+        });
+        let mut paths = self.mounts.keys();
+        let Some((path, link)) = paths.find_map(|path| Some((path, link_above(links, path)?)))
+        else {
+            return Ok(());
+        };
+        Err(Error::refused(
+            format!("cannot show '{}' in a sandbox", path.display()),
+            format!("'{}' is a link there; list where it leads", link.display()),
+        ))
+    }
+
     fn hosts_directories(&self) -> impl Iterator<Item = &PathBuf> {
         let host = |what: &&Content| matches!(what, Content::Host(_));
         self.mounts
@@ -169,6 +222,10 @@ impl Plan {
         let mut above = path.ancestors().skip(1);
         above.find_map(|path| self.mounts.get_key_value(path))
     }
+}
+
+fn link_above<'a>(links: &BTreeMap<PathBuf, CString>, path: &'a Path) -> Option<&'a Path> {
+    path.ancestors().find(|up| links.contains_key(*up))
 }
 
 /// Joins two accesses to one path. Writing and executing go together only if `both` is set.
@@ -186,6 +243,13 @@ fn join(a: Access, b: Access, both: bool) -> Option<Access> {
         }
         _ => (a == b).then_some(a),
     }
+}
+
+/// Returns true if what is shown at `path` is what `outer`, which is shown at `above`, has there.
+fn is_inside(path: &Path, host: &Host, above: &Path, outer: &Host) -> bool {
+    let source = |host: &Host| Path::new(OsStr::from_bytes(host.source.to_bytes())).to_owned();
+    let rest = path.strip_prefix(above);
+    rest.is_ok_and(|rest| source(host) == source(outer).join(rest))
 }
 
 fn parents(path: &Path, below: Option<&PathBuf>) -> Vec<PathBuf> {
@@ -275,6 +339,109 @@ mod tests {
                 .links
                 .iter()
                 .any(|link| link.path.to_bytes().starts_with(b"etc/"))
+        );
+    }
+
+    fn source<'a>(root: &'a Root, path: &str) -> &'a str {
+        let Content::Host(host) = &mount(root, path).what else {
+            panic!("{path}")
+        };
+        host.source.to_str().unwrap()
+    }
+
+    #[test]
+    fn only_links_of_what_is_read_are_followed() {
+        let dir = Path::new("/run").join(format!("remit-plan-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("there/sub")).unwrap();
+        std::os::unix::fs::symlink("there", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("../link", dir.join("there/back")).unwrap();
+        let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let listed = |name: &str| vec![listed_path(&at(name))];
+        let read = |names: &[&str]| StrictProfile {
+            read: names.iter().map(|name| listed_path(&at(name))).collect(),
+            ..StrictProfile::default()
+        };
+        let link = || read(&["link"]);
+        for (profile, path, want) in [
+            (link(), "link", "there"),
+            (read(&["link/sub"]), "link/sub", "there/sub"),
+            (read(&["link", "link/sub"]), "link/sub", "there/sub"),
+            // The host's directory has the link itself, on which nothing can be mounted.
+            (read(&["there", "there/back"]), "there/back", "there/back"),
+            (
+                StrictProfile {
+                    scratch: vec!["/run".into()],
+                    ..link()
+                },
+                "link",
+                "there",
+            ),
+            (
+                StrictProfile {
+                    sockets: listed("there/s"),
+                    ..link()
+                },
+                "link",
+                "link",
+            ),
+            (
+                StrictProfile {
+                    write: listed("link"),
+                    ..link()
+                },
+                "link",
+                "link",
+            ),
+            (
+                StrictProfile {
+                    exec: listed("link"),
+                    ..link()
+                },
+                "link",
+                "link",
+            ),
+        ] {
+            let root = super::super::plan_root(&profile, "").unwrap();
+            assert_eq!(source(&root, &at(path)), &at(want)[1..], "{profile:?}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn entry_of_the_base_set_stays_where_it_is_only_shown() {
+        let files = |write, exec| Access::Files { write, exec };
+        let plan = |access, both| {
+            let mut plan = Plan::default();
+            plan.link(Path::new("/bin"), c"usr/bin".to_owned());
+            let (name, real) = ("/etc/resolv.conf", "/run/x/resolv.conf");
+            plan.base(Path::new(name), Path::new(real), files(false, false))?;
+            for path in ["/bin", name] {
+                plan.list(&listed_path(path), access, both)?;
+            }
+            plan.finish()
+        };
+        let root = plan(files(false, false), false).unwrap();
+        assert_eq!(source(&root, "/etc/resolv.conf"), "run/x/resolv.conf");
+        assert_eq!((root.links.len(), root.mounts.len()), (1, 1));
+        let root = plan(files(true, false), false).unwrap();
+        assert_eq!(source(&root, "/etc/resolv.conf"), "etc/resolv.conf");
+        assert_eq!((root.links.len(), root.mounts.len()), (0, 2));
+    }
+
+    #[test]
+    fn nothing_is_mounted_beneath_a_link_of_the_base_set() {
+        let plan = |optional| {
+            let mut plan = Plan::default();
+            plan.link(Path::new("/lib"), c"usr/lib".to_owned());
+            let (path, files) = ("/lib/x".into(), Access::Device);
+            plan.list(&ListedPath { path, optional }, files, false)?;
+            plan.finish()
+        };
+        assert!(plan(true).unwrap().mounts.is_empty());
+        let error = plan(false).unwrap_err().to_string();
+        assert!(
+            error.ends_with("'/lib' is a link there; list where it leads"),
+            "{error}"
         );
     }
 
