@@ -34,6 +34,8 @@ const DESCRIPTORS: u64 = 256;
 const BACKLOG: i32 = 128;
 /// Time for which what a job has sent is still forwarded after its end.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between looks for an abandoned connection while all are taken.
+const LOOK: Duration = Duration::from_millis(200);
 /// Port of name servers, which a proxy asks.
 const NAMES: u16 = 53;
 
@@ -250,23 +252,25 @@ impl<'a> Station<'a> {
             if left.is_some_and(|left| left.is_zero()) {
                 return 0;
             }
+            self.make_space();
             let turn = self.turn(until.is_some(), now);
             let mut polled = self.polled(until.is_some(), turn);
             let left = left.or(turn.and_then(Result::err));
+            let left = left.into_iter().chain(self.next_look(now)).min();
             match sys::poll(&mut polled, left) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return 1,
             }
+            let now = Instant::now();
             let (first, rest) = polled.split_at(1);
             let (doors, pairs) = rest.split_at(MOST);
             for (slot, seen) in self.slots.iter_mut().zip(pairs.as_chunks::<2>().0) {
                 let seen = [seen[0].revents, seen[1].revents];
                 let taken = slot.take();
-                *slot = taken.and_then(|s| s.carry(&mut self.far_side, seen, &mut buffer));
+                *slot = taken.and_then(|s| s.carry(&mut self.far_side, seen, &mut buffer, now));
             }
             let ends = first.iter().any(|end| end.revents != 0);
-            let now = Instant::now();
             for (at, door) in doors.iter().enumerate() {
                 if door.revents != 0 || ends {
                     self.receive(at, now);
@@ -279,6 +283,28 @@ impl<'a> Station<'a> {
             if until.is_some() && self.slots.iter().all(Option::is_none) {
                 return 0;
             }
+        }
+    }
+
+    /// Drops a connection that its job has given up, if all are taken. Only then: a job that sends nothing may still read.
+    fn make_space(&mut self) {
+        if self.slots.iter().all(Option::is_some) {
+            let mut slots = self.slots.iter_mut();
+            let abandoned = slots.find(|slot| slot.as_ref().is_some_and(Slot::is_abandoned));
+            if let Some(slot) = abandoned {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Returns the time until a far side is late, and if all connections are taken, until one may be abandoned.
+    fn next_look(&self, now: Instant) -> Option<Duration> {
+        let slots = self.slots.iter().flatten();
+        let late = slots.filter_map(Slot::until).min()?;
+        let left = late.saturating_duration_since(now);
+        match self.slots.iter().all(Option::is_some) {
+            true => Some(left.min(LOOK)),
+            false => Some(left),
         }
     }
 
@@ -330,7 +356,7 @@ impl<'a> Station<'a> {
             match accept4(listener.as_raw_fd(), OWN) {
                 Ok(near) => {
                     self.rate.charge(1, now);
-                    *slot = Slot::begin(&mut self.far_side, sys::owned(near), at);
+                    *slot = Slot::begin(&mut self.far_side, sys::owned(near), at, now);
                 }
                 Err(nix::Error::EAGAIN) => return,
                 Err(nix::Error::ECONNABORTED | nix::Error::EINTR) => {}
@@ -343,7 +369,8 @@ impl<'a> Station<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{echo, on_host, server};
+    use super::super::tcp::CALL;
+    use super::super::tests::{deaf, echo, on_host, server};
     use super::*;
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
@@ -361,6 +388,46 @@ mod tests {
 
     fn polls_its_door(station: &Station<'_>, now: Instant) -> bool {
         station.polled(false, station.turn(false, now))[1].fd >= 0
+    }
+
+    #[test]
+    fn abandoned_calls_make_space_when_all_are_taken() {
+        on_host(|| {
+            let target = |port| Target {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                may_be_own: true,
+                kin: 0..1,
+            };
+            let ((_, port), _queued) = deaf(("127.0.0.1", 0));
+            let listener = listener_on(&target(1)).unwrap();
+            let targets = [target(port)];
+            let now = Instant::now();
+            let mut station = station(&targets, listener, now);
+            assert_eq!(station.next_look(now), None);
+            let mut jobs: Vec<TcpStream> = Vec::new();
+            for _ in 0..CONNECTIONS {
+                assert!(polls_its_door(&station, now));
+                jobs.push(TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).unwrap());
+                station.receive(0, now);
+            }
+            assert!(!polls_its_door(&station, now));
+            assert_eq!(station.next_look(now), Some(LOOK));
+            // What has been sent is still forwarded.
+            let mut sends = jobs.pop().unwrap();
+            io::Write::write_all(&mut sends, b"x").unwrap();
+            drop(sends);
+            station.make_space();
+            assert_eq!(open(&station), CONNECTIONS);
+            drop(jobs.pop());
+            station.make_space();
+            assert_eq!(open(&station), CONNECTIONS - 1);
+            assert!(polls_its_door(&station, now));
+            assert_eq!(station.next_look(now), Some(CALL));
+            // There is space: a job that has only closed its direction may still read.
+            drop(jobs.pop());
+            station.make_space();
+            assert_eq!(open(&station), CONNECTIONS - 1);
+        });
     }
 
     /// With times of its own, so that no clock of a busy machine counts.

@@ -3,7 +3,7 @@
 use super::netlink::Routes;
 use super::pair::{self, CHUNK, Pair, Wish};
 use super::socks::{Dialogue, NO_AUTHENTICATION, Next, Reply};
-use super::tcp::{bind_to, connect_to, far_socket};
+use super::tcp::{CALL, bind_to, connect_to, far_socket};
 use super::{Target, unusable};
 use crate::sys;
 use nix::sys::socket::{
@@ -14,6 +14,7 @@ use std::{
     ffi::CStr,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::Instant,
 };
 
 pub(super) enum FarSide<'a> {
@@ -81,20 +82,27 @@ pub(super) enum Slot {
     Dialing {
         near: OwnedFd,
         far: OwnedFd,
+        until: Instant,
     },
     Calling {
         near: OwnedFd,
         far: OwnedFd,
         asked: usize,
         tried: usize,
+        until: Instant,
     },
     Open(Pair),
 }
 
 impl Slot {
-    pub(super) fn begin(far_side: &mut FarSide<'_>, near: OwnedFd, at: usize) -> Option<Self> {
+    pub(super) fn begin(
+        far_side: &mut FarSide<'_>,
+        near: OwnedFd,
+        at: usize,
+        now: Instant,
+    ) -> Option<Self> {
         match far_side {
-            FarSide::Listed(targets, routes) => Self::call(targets, routes, near, at, at),
+            FarSide::Listed(targets, routes) => Self::call(targets, routes, near, [at, at], now),
             FarSide::Own(_) => Some(Slot::Asking {
                 near,
                 dialogue: Dialogue::default(),
@@ -107,8 +115,8 @@ impl Slot {
         targets: &[Target],
         routes: &mut Routes,
         near: OwnedFd,
-        asked: usize,
-        at: usize,
+        [asked, at]: [usize; 2],
+        now: Instant,
     ) -> Option<Self> {
         let target = targets.get(at)?;
         let to = target.address;
@@ -122,19 +130,37 @@ impl Slot {
                 far,
                 asked,
                 tried: at,
+                until: now + CALL,
             }),
-            Err(_) => Self::call_next(targets, routes, near, asked, at),
+            Err(_) => Self::call_next(targets, routes, near, [asked, at], now),
         }
     }
 
     pub(super) fn wishes(&self) -> [Wish; 2] {
         match self {
             Slot::Asking { near, .. } => [(near.as_raw_fd(), libc::POLLIN), (-1, 0)],
-            Slot::Calling { near, far, .. } | Slot::Dialing { near, far } => {
+            Slot::Calling { near, far, .. } | Slot::Dialing { near, far, .. } => {
                 [(near.as_raw_fd(), 0), (far.as_raw_fd(), libc::POLLOUT)]
             }
             Slot::Open(pair) => pair.wishes(),
         }
+    }
+
+    /// Returns when its far side has not accepted in time. `None`: it has, or is not asked.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Slot::Calling { until, .. } | Slot::Dialing { until, .. } => Some(*until),
+            Slot::Asking { .. } | Slot::Open(_) => None,
+        }
+    }
+
+    /// Returns true if the job has sent nothing and sends nothing more, and the far side has not accepted.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let (Slot::Calling { near, .. } | Slot::Dialing { near, .. }) = self else {
+            return false;
+        };
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(near.as_raw_fd(), &mut [0], peek) == Ok(0)
     }
 
     pub(super) fn carry(
@@ -142,17 +168,20 @@ impl Slot {
         far_side: &mut FarSide<'_>,
         seen: [i16; 2],
         buffer: &mut [u8; CHUNK],
+        now: Instant,
     ) -> Option<Self> {
+        let is_late = self.until().is_some_and(|until| now >= until);
         match self {
-            slot if seen == [0, 0] => Some(slot),
+            slot if seen == [0, 0] && !is_late => Some(slot),
             Slot::Open(pair) => pair.carry(seen, buffer).map(Slot::Open),
             Slot::Asking { near, dialogue } => match far_side {
-                FarSide::Own(own) => Self::ask(own, near, dialogue),
+                FarSide::Own(own) => Self::ask(own, near, dialogue, now),
                 FarSide::Listed(..) => None,
             },
             Slot::Calling { .. } | Slot::Dialing { .. } if seen[0] != 0 => None,
-            Slot::Dialing { near, far } => {
+            Slot::Dialing { near, far, .. } => {
                 let failed = match getsockopt(&far, sockopt::SocketError) {
+                    Ok(0) if seen[1] == 0 => Some(Reply::Failed),
                     Ok(0) => None,
                     Ok(errno) => Some(refusal(nix::Error::from_raw(errno))),
                     Err(_) => Some(Reply::Failed),
@@ -168,11 +197,12 @@ impl Slot {
                 far,
                 asked,
                 tried,
+                ..
             } => match getsockopt(&far, sockopt::SocketError) {
-                Ok(0) => Pair::new(near, far).ok().map(Slot::Open),
+                Ok(0) if seen[1] != 0 => Pair::new(near, far).ok().map(Slot::Open),
                 _ => match far_side {
                     FarSide::Listed(targets, routes) => {
-                        Self::call_next(targets, routes, near, asked, tried)
+                        Self::call_next(targets, routes, near, [asked, tried], now)
                     }
                     FarSide::Own(_) => None,
                 },
@@ -180,7 +210,12 @@ impl Slot {
         }
     }
 
-    fn ask(own: &OwnAddresses, near: OwnedFd, mut dialogue: Dialogue) -> Option<Self> {
+    fn ask(
+        own: &OwnAddresses,
+        near: OwnedFd,
+        mut dialogue: Dialogue,
+        now: Instant,
+    ) -> Option<Self> {
         loop {
             match dialogue.next() {
                 Next::Read(count) => {
@@ -197,7 +232,10 @@ impl Slot {
                     dialogue.greeted();
                 }
                 Next::Connect(to) => match own.dial(to) {
-                    Ok(far) => return Some(Slot::Dialing { near, far }),
+                    Ok(far) => {
+                        let until = now + CALL;
+                        return Some(Slot::Dialing { near, far, until });
+                    }
                     Err(reply) => return say(&near, &reply.bytes()).and(None),
                 },
                 Next::Refuse(reply) => return say(&near, &reply.bytes()).and(None),
@@ -213,11 +251,11 @@ impl Slot {
         targets: &[Target],
         routes: &mut Routes,
         near: OwnedFd,
-        asked: usize,
-        tried: usize,
+        [asked, tried]: [usize; 2],
+        now: Instant,
     ) -> Option<Self> {
         match after(targets.get(tried)?, asked, tried) {
-            Some(next) => Self::call(targets, routes, near, asked, next),
+            Some(next) => Self::call(targets, routes, near, [asked, next], now),
             None => {
                 pair::reset(&near);
                 None
@@ -252,7 +290,7 @@ fn after(target: &Target, asked: usize, at: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::socks::PORT;
-    use super::super::tests::{V4, V6, echo, in_job, on_host, server, talks};
+    use super::super::tests::{V4, V6, deaf, echo, in_job, on_host, server, talks};
     use super::*;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     use remit_spawn::Network;
@@ -262,6 +300,7 @@ mod tests {
         process::Command,
         sync::mpsc,
         thread,
+        time::Duration,
     };
 
     const HERE: &str = "10.99.0.1";
@@ -398,6 +437,44 @@ mod tests {
         });
     }
 
+    /// The kernel would try for two minutes.
+    #[test]
+    fn address_that_does_not_answer_is_left_in_time() {
+        on_host(|| {
+            let (deaf, queued) = deaf(("127.0.0.1", 0));
+            let [deaf, live] = [deaf, (V4, server(echo))].map(|(ip, port)| Target {
+                address: SocketAddr::new(ip.parse().unwrap(), port),
+                may_be_own: true,
+                kin: 0..2,
+            });
+            let both = [deaf.clone(), live];
+            let alone = [Target { kin: 0..1, ..deaf }];
+            let now = Instant::now();
+            let mut buffer = [0; CHUNK];
+            for (targets, has_next) in [(&both[..], true), (&alone[..], false)] {
+                let (stream, none) = (SockType::Stream, SockFlag::empty());
+                let (near, job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
+                let mut far_side = FarSide::Listed(targets, Routes::new().unwrap());
+                let slot = Slot::begin(&mut far_side, near, 0, now).unwrap();
+                assert_eq!(slot.until(), Some(now + CALL));
+                let soon = now + CALL - Duration::from_millis(1);
+                let slot = slot
+                    .carry(&mut far_side, [0, 0], &mut buffer, soon)
+                    .unwrap();
+                let next = slot.carry(&mut far_side, [0, 0], &mut buffer, now + CALL);
+                assert_eq!(next.is_some(), has_next);
+                let Some(next) = next else {
+                    let end = recv(job.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+                    assert_eq!(end, Ok(0));
+                    continue;
+                };
+                assert!(matches!(next, Slot::Calling { tried: 1, .. }));
+                assert_eq!(next.until(), Some(now + 2 * CALL));
+            }
+            drop(queued);
+        });
+    }
+
     #[test]
     fn sockets_of_the_host_have_bounded_buffers() {
         on_host(|| {
@@ -414,7 +491,9 @@ mod tests {
             let (stream, none) = (SockType::Stream, SockFlag::empty());
             let (near, _job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
             let mut far_side = FarSide::Listed(&targets, Routes::new().unwrap());
-            let Some(Slot::Calling { far, .. }) = Slot::begin(&mut far_side, near, 0) else {
+            let Some(Slot::Calling { far, .. }) =
+                Slot::begin(&mut far_side, near, 0, Instant::now())
+            else {
                 panic!("it does not call");
             };
             let own = OwnAddresses::of_this_network().dial(to);
@@ -442,7 +521,7 @@ mod tests {
                     let (stream, none) = (SockType::Stream, SockFlag::empty());
                     let (near, _job) = socketpair(AddressFamily::Unix, stream, None, none).unwrap();
                     let mut far_side = FarSide::Listed(&targets, routes.take().unwrap());
-                    let calls = Slot::begin(&mut far_side, near, 0).is_some();
+                    let calls = Slot::begin(&mut far_side, near, 0, Instant::now()).is_some();
                     let FarSide::Listed(_, asked) = far_side else {
                         panic!("it is listed");
                     };

@@ -7,9 +7,13 @@ use nix::sys::socket::{
 use std::{
     net::SocketAddr,
     os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
 };
 
 pub(super) const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
+
+/// Time for an address to accept a connection: three tries of the kernel. It would make seven, in two minutes (tcp(7)).
+pub(super) const CALL: Duration = Duration::from_secs(8);
 
 /// Bytes of a socket of the host's network, for each direction; the kernel doubles it (socket(7)). All networks share
 /// `net.ipv4.tcp_mem`.

@@ -81,6 +81,16 @@ pub(super) fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) 
     port
 }
 
+/// A listener whose queue is full: the kernel drops what comes. What fills it is returned, too.
+pub(super) fn deaf(at: (&'static str, u16)) -> ((&'static str, u16), impl Sized) {
+    let listener = TcpListener::bind(at).unwrap();
+    let backlog = nix::sys::socket::Backlog::new(0).unwrap();
+    nix::sys::socket::listen(&listener, backlog).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let first = TcpStream::connect((at.0, port)).unwrap();
+    ((at.0, port), (listener, first))
+}
+
 pub(super) fn echo(mut connection: TcpStream) {
     let mut copy = connection.try_clone().unwrap();
     let _ = io::copy(&mut connection, &mut copy);

@@ -2,7 +2,7 @@
 //! clock that nobody sets, and what arrives in the meantime does not extend it, but bytes of an answer.
 
 use super::super::pair::{self, CHUNK, FlowState, Wish};
-use super::super::tcp::{connect_to, far_socket};
+use super::super::tcp::{CALL, connect_to, far_socket};
 use super::far::{FarNetwork, NEW_A_SECOND, words};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, getsockopt, recv, send,
@@ -18,7 +18,6 @@ use std::{
 const HEAD: Duration = Duration::from_secs(10);
 /// For a lookup, and for a connection's turn.
 const TURN: Duration = Duration::from_secs(30);
-const CALL: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(60);
 const CLOSE: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
