@@ -17,7 +17,7 @@ use crate::header;
 use crate::limits::{CALLS, Job};
 use crate::message::{self, Call, FIXED, MESSAGE, Malformed};
 use crate::replies::Replies;
-use crate::table::{self, LIST, Table, Verdict};
+use crate::table::{self, LIST, SEARCH, Table, Verdict};
 
 /// Bytes of one read.
 pub const CHUNK: usize = 64 << 10;
@@ -320,7 +320,7 @@ impl Connection {
             }
             let text = format!(
                 "Refused by remit: this job makes more than {CALLS} calls of the bus a second; one that lists all that a \
-                 service has counts as {LIST}. Make fewer calls"
+                 service has counts as {LIST}, one for processes or the file of a unit as {SEARCH}. Make fewer calls"
             );
             header::error(out, serial, to, LIMITS_EXCEEDED, &text);
             return Ok(Some(length));

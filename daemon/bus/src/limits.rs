@@ -17,7 +17,7 @@ pub const CONNECTIONS: usize = 128;
 const OPENS: u32 = 40;
 const OPENS_BURST: u32 = 400;
 /// Calls of one job, per second, after a burst. `systemd-analyze blame` makes one for each unit of the host. A list counts
-/// as [`table::LIST`].
+/// as [`table::LIST`], a search as [`table::SEARCH`].
 pub const CALLS: u32 = 200;
 const BURST: u32 = 1000;
 /// Jobs that are remembered until the warden reports their end.
@@ -198,16 +198,29 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_fewer_than_other_calls() {
-        let now = Instant::now();
-        let mut job = Job::new(now);
-        let (list, get) = (call("ListUnitFiles"), call("GetUnit"));
-        assert!((0..BURST / table::LIST).all(|_| job.count(&list, now)));
-        assert!(!job.count(&list, now) && !job.count(&get, now));
+    fn lists_and_searches_are_fewer_than_other_calls() {
+        let (now, get) = (Instant::now(), call("GetUnit"));
         let later = now + Duration::from_secs(1);
-        assert!((0..CALLS / table::LIST).all(|_| job.count(&list, later)));
-        assert!(!job.count(&list, later));
-        assert_eq!(job.refused, 3);
+        for (member, weight) in [
+            ("ListUnitFiles", table::LIST),
+            ("GetUnitProcesses", table::SEARCH),
+            ("GetProcesses", table::SEARCH),
+            ("GetUnitFileState", table::SEARCH),
+        ] {
+            let mut job = Job::new(now);
+            let one = call(member);
+            assert!(
+                (0..BURST / weight).all(|_| job.count(&one, now)),
+                "{member}"
+            );
+            assert!(!job.count(&one, now) && !job.count(&get, now), "{member}");
+            assert!(
+                (0..CALLS / weight).all(|_| job.count(&one, later)),
+                "{member}"
+            );
+            assert!(!job.count(&one, later), "{member}");
+            assert_eq!(job.refused, 3, "{member}");
+        }
     }
 
     #[test]

@@ -132,6 +132,11 @@ const LISTS: &[&str] = &[
 /// Calls that a list counts as. Of the rate and the burst of a job that is 10 lists a second after 50.
 pub const LIST: u32 = 20;
 
+/// Members for which the service manager reads directories of unit files, or `/proc` for each process of a unit.
+const SEARCHES: &[&str] = &["GetProcesses", "GetUnitFileState", "GetUnitProcesses"];
+/// Calls that a search counts as: 40 searches a second after 200. `systemctl status` makes one for each unit that runs.
+pub const SEARCH: u32 = 5;
+
 /// Calls with an empty reply of the proxy's own: no signal reaches a job, so a subscription changes nothing.
 const EMPTY: &[(&str, &[&str])] = &[
     ("org.freedesktop.DBus", &["AddMatch", "RemoveMatch"]),
@@ -246,9 +251,10 @@ impl Table {
 /// Returns as how many calls it counts.
 #[must_use]
 pub fn weight(call: &Call<'_>) -> u32 {
-    match LISTS.contains(&call.member) {
-        true => LIST,
-        false => 1,
+    match call.member {
+        member if LISTS.contains(&member) => LIST,
+        member if SEARCHES.contains(&member) => SEARCH,
+        _ => 1,
     }
 }
 
@@ -332,7 +338,9 @@ mod tests {
             .flat_map(|(_, members)| *members)
             .copied()
             .collect();
-        assert!(LISTS.iter().all(|member| read.contains(member)));
+        let mut weighed = LISTS.iter().chain(SEARCHES);
+        assert!(weighed.all(|member| read.contains(member)));
+        assert!(LISTS.iter().all(|member| !SEARCHES.contains(member)));
         // A member of a known command must not be forwarded.
         for (interface, members, ..) in INSTEAD {
             for member in *members {
