@@ -153,9 +153,9 @@ fn mount_beneath_writable_path_stays_read_only() {
 }
 
 #[test]
-fn link_or_missing_listed_path_is_refused() {
+fn link_or_missing_listed_path_is_refused_or_left_out() {
     let dir = HostDir::new();
-    std::fs::create_dir(dir.0.join("real")).unwrap();
+    dir.open_directory("real");
     symlink("real", dir.0.join("link")).unwrap();
     let sandbox = |path: String, optional| {
         let write = vec![ListedPath {
@@ -172,12 +172,17 @@ fn link_or_missing_listed_path_is_refused() {
         ("missing", false, false),
         // A link is not what was listed, wherever it leads.
         ("link", false, false),
-        ("link", true, false),
+        ("link", true, true),
     ] {
         let sandbox = sandbox(dir.path(name), optional);
-        let ran = run_in(&sandbox, &fixture, &["true"], &With::default());
+        let script = format!("touch {}/new", dir.path(name));
+        let ran = run_in(&sandbox, &fixture, &["sh", "-c", &script], &With::default());
         match ran.progress {
-            Progress::Executed(_) => assert!(runs, "{name}"),
+            Progress::Executed(_) => {
+                assert!(runs, "{name}");
+                assert_eq!(dir.0.join("real/new").exists(), name == "real", "{name}");
+                let _ = std::fs::remove_file(dir.0.join("real/new"));
+            }
             Progress::Failed { step, at, .. } => {
                 assert!(!runs, "{name}: {step:?}");
                 assert_eq!(step, Step::Mounts);
