@@ -68,24 +68,28 @@ impl<'m> Look<'m> {
         if !self.texts.is_new_fact(&obeys) {
             return;
         }
-        let own = self.of_accounts.entry(obeys.uid).or_default();
-        *own += 1;
-        let why = match () {
-            () if self.facts.obeys.len() >= FACTS => {
-                format!("more than {FACTS} facts were found: the rest of them is left out")
-            }
-            () if obeys.uid != 0 && *own > OF_ACCOUNT => format!(
-                "more than {OF_ACCOUNT} facts of uid {} were found: the rest of them is left out",
-                obeys.uid
-            ),
-            () => String::new(),
-        };
-        if !why.is_empty() {
-            self.machine.over(&obeys.file, &why);
-            return self.machine.unknown(&FilePath::root(), why);
+        if !self.may_look(obeys.uid, &obeys.file) {
+            return;
         }
+        *self.of_accounts.entry(obeys.uid).or_default() += 1;
         self.way(&obeys.file);
         self.facts.obeys.push(obeys);
+    }
+
+    /// Returns false if no more is looked at for this account, which is then in the answer.
+    pub fn may_look(&self, uid: u32, file: &FilePath) -> bool {
+        let own = self.of_accounts.get(&uid).copied().unwrap_or_default();
+        let why = match () {
+            () if self.facts.obeys.len() >= FACTS => {
+                format!("more than {FACTS} facts were found")
+            }
+            () if uid != 0 && own >= OF_ACCOUNT => {
+                format!("more than {OF_ACCOUNT} facts of uid {uid} were found")
+            }
+            () => return !self.machine.is_spent() && !self.machine.is_late(file),
+        };
+        self.machine.left_out(why);
+        false
     }
 
     /// Returns true if this is a file of that account, which neither its group nor others can write.

@@ -520,6 +520,14 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
     let search = format!("PATH={}\n", directories.collect::<String>());
     let programs = (0..200).map(|number| format!("n{number};"));
     let programs = line(programs.collect());
+    let deep = format!("/opt/deep{}", "/a".repeat(500));
+    let directories = (0..64).map(|number| format!("{deep}/{number}:"));
+    let names = (0..30_000).map(|number| format!("n{number};"));
+    let long_search = format!(
+        "PATH={}\n{}",
+        directories.collect::<String>(),
+        line(names.collect())
+    );
     for (text, why) in [
         (words(60_000), "only the first 50000 words of a text"),
         (words(40_000).repeat(8), "too many words"),
@@ -549,6 +557,23 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
         ),
         (line("$(a ".repeat(5000)), "brackets in each other"),
         (search + &programs.repeat(5), ""),
+        (
+            long_search,
+            "parts of paths and files were looked at for uid 5001",
+        ),
+        (
+            line("sh /opt/long; ".repeat(4000)),
+            "parts of paths and files were looked at for uid 5001",
+        ),
+        (
+            line("run-parts /opt/many;".repeat(4000)),
+            "parts of paths and files were looked at for uid 5001",
+        ),
+        (
+            line("python3 -m x;".repeat(4000))
+                .replace("* python3", &format!("* cd {deep}; python3")),
+            "parts of paths and files were looked at for uid 5001",
+        ),
         // As root these would be more than root's texts may have.
         (
             line(format!(
@@ -570,11 +595,20 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
         std::os::unix::fs::chown(&own, Some(5001), None).unwrap();
         let rotation = "/var/log/x {\n postrotate\n  /opt/a\n endscript\n}\n";
         fs::write(laid.root().join("etc/logrotate.d/x"), rotation).unwrap();
+        fs::write(laid.root().join("opt/long"), "#".repeat(256 << 10)).unwrap();
+        if text.contains("/opt/many") {
+            rows(&laid.root().join("opt/many"), 2000, "", "");
+        }
+        for number in (0..64).filter(|_| text.contains(&deep)) {
+            fs::create_dir_all(laid.root().join(format!(".{deep}/{number}"))).unwrap();
+        }
         let table = laid.root().join("var/spool/cron/crontabs/agent");
         fs::write(&table, &text).unwrap();
         std::os::unix::fs::chown(&table, Some(5001), None).unwrap();
+        let begin = Instant::now();
         let report = laid.report();
         let start: String = text.chars().take(40).collect();
+        assert!(begin.elapsed() < Duration::from_secs(20), "{start}");
         let found = report.unknown.iter().any(|(_, found)| found.contains(why));
         assert!(found || why.is_empty(), "{start}: {:?}", report.unknown);
         assert!(!report.subjects[0].reaches.is_empty(), "{start}");

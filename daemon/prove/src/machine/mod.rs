@@ -3,6 +3,7 @@
 
 mod changes;
 pub mod entry;
+mod ledger;
 mod mounts;
 mod reading;
 mod way;
@@ -24,6 +25,7 @@ use remit_sys::sys;
 use crate::path::FilePath;
 use changes::{Changed, Changes};
 use entry::{Entry, Kind, parse_acl, parse_capabilities};
+use ledger::Ledger;
 use mounts::{Closed, closed};
 
 /// Bounds of one look at a machine.
@@ -61,6 +63,7 @@ pub struct Machine {
     bounds: Bounds,
     begin: Instant,
     bytes: Cell<usize>,
+    ledger: Ledger,
     closed: Vec<Closed>,
     changes: Changes,
     seen: RefCell<BTreeMap<FilePath, Seen>>,
@@ -129,6 +132,7 @@ impl Machine {
             bounds,
             begin: Instant::now(),
             bytes: Cell::new(0),
+            ledger: Ledger::default(),
             changes: Changes::default(),
             seen: RefCell::default(),
             unknown: RefCell::default(),
@@ -142,6 +146,7 @@ impl Machine {
         self.changes = Changes::new(changes)?;
         self.begin = Instant::now();
         self.bytes.set(0);
+        self.ledger = Ledger::default();
         self.take();
         self.unlisted.set(0);
         Ok(())
@@ -255,17 +260,23 @@ impl Machine {
             () if self.seen.borrow().len() >= self.bounds.entries => {
                 format!("more than {} files were looked at", self.bounds.entries)
             }
-            () if self.elapsed() > self.bounds.time => {
-                format!(
-                    "looking took longer than {} s",
-                    self.bounds.time.as_secs_f32()
-                )
-            }
-            () => return false,
+            () => return self.is_late(path),
         };
         self.over(path, &why);
         self.unknown(path, why);
         true
+    }
+
+    /// Returns true, and notes it, if no time is left for this path.
+    pub fn is_late(&self, path: &FilePath) -> bool {
+        let is_late = self.elapsed() > self.bounds.time;
+        if is_late {
+            let seconds = self.bounds.time.as_secs_f32();
+            let why = format!("looking took longer than {seconds} s");
+            self.over(path, &why);
+            self.unknown(path, why);
+        }
+        is_late
     }
 
     /// Notes a bound of the look that was reached.

@@ -7,7 +7,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::read;
 use remit_common::prove::Content;
 
-use super::entry::{End, Kind};
+use super::entry::Kind;
 use super::{Machine, reason};
 use crate::path::FilePath;
 
@@ -122,16 +122,16 @@ impl Machine {
             }
         }
         self.bytes.set(self.bytes.get().saturating_add(known.len()));
+        self.pay_bytes(known.len());
         known.starts_with(begin).then(|| known.to_vec())
     }
 
     /// Returns the names in a directory, sorted, through links. Empty if there is none, or it is unknown.
     pub fn list(&self, path: &FilePath) -> Vec<Vec<u8>> {
-        let End::There(end) = self.way(path).end else {
+        let Some((end, _)) = self.entry(path).filter(|(_, entry)| entry.is_directory()) else {
             return Vec::new();
         };
-        let entry = self.look(&end).entry();
-        if !entry.is_some_and(|entry| entry.is_directory()) || self.is_over(&end) {
+        if self.is_over(&end) {
             return Vec::new();
         }
         let (new, removed) = self.changes.names(&end);
@@ -156,6 +156,7 @@ impl Machine {
                 }
                 names.push(name);
             }
+            self.pay(names.len());
             names.sort_unstable();
             Ok(names)
         };

@@ -19,6 +19,9 @@ impl Machine {
 
     /// Returns what is at the end of a path, and its real path.
     pub fn entry(&self, path: &FilePath) -> Option<(FilePath, Entry)> {
+        if self.is_spent() || self.is_late(path) {
+            return None;
+        }
         match self.way(path).end {
             End::There(end) => self.look(&end).entry().map(|entry| (end, entry)),
             End::Missing(_) | End::Unknown => None,
@@ -34,6 +37,7 @@ impl Machine {
                 at = at.parent().unwrap_or(at);
                 continue;
             }
+            self.pay(1);
             let next = at.join(&part)?;
             let entry = match self.look(&next) {
                 Seen::There(entry) => entry,

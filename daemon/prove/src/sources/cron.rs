@@ -21,11 +21,7 @@ pub(super) const DIRECTORIES: [&str; 5] = [
 ];
 
 pub fn look(look: &mut Look<'_>) {
-    if !["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
-        .map(FilePath::fixed)
-        .iter()
-        .any(|program| look.exists(program))
-    {
+    if !has_cron(look) {
         return;
     }
     for path in TABLES.map(FilePath::fixed) {
@@ -67,8 +63,25 @@ pub fn look(look: &mut Look<'_>) {
         }
     }
     for path in SPOOLS.map(FilePath::fixed) {
-        users(look, &path);
+        users(look, &path, true);
     }
+}
+
+/// Tables of accounts that are not root: what is looked for of root comes first.
+pub fn look_others(look: &mut Look<'_>) {
+    if !has_cron(look) {
+        return;
+    }
+    for path in SPOOLS.map(FilePath::fixed) {
+        users(look, &path, false);
+    }
+}
+
+fn has_cron(look: &mut Look<'_>) -> bool {
+    ["/usr/sbin/cron", "/usr/sbin/crond", "/usr/sbin/anacron"]
+        .map(FilePath::fixed)
+        .iter()
+        .any(|program| look.exists(program))
 }
 
 /// Who can make a file in one of these directories decides what root runs.
@@ -84,12 +97,15 @@ fn directory(look: &mut Look<'_>, path: &FilePath) {
     }
 }
 
-fn users(look: &mut Look<'_>, spool: &FilePath) {
+fn users(look: &mut Look<'_>, spool: &FilePath, is_of_root: bool) {
     for name in look.machine.list(spool) {
         let user = String::from_utf8(name.clone()).ok();
         let uid = user.and_then(|user| look.facts.accounts.uid(&user));
+        let uid = uid.filter(|uid| (*uid == 0) == is_of_root);
         if let (Some(path), Some(uid)) = (spool.join(&name), uid) {
+            let payer = look.machine.pay_as(uid);
             table(look, &path, Some(uid));
+            look.machine.pay_as(payer);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What is known of an execution before its words are looked at.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use super::shell::is_open;
 use crate::facts::{Source, When};
 use crate::look::Look;
@@ -20,6 +23,13 @@ pub const PATH: [&str; 6] = [
 const SEARCHED: usize = 64;
 
 impl Look<'_> {
+    /// Notes the execution of `argv`. The first word may be a name, or empty if it is not known.
+    pub fn executes(&mut self, by: &Execution, argv: &[Vec<u8>]) {
+        let payer = self.machine.pay_as(by.uid);
+        self.executes_words(by, argv);
+        self.machine.pay_as(payer);
+    }
+
     /// Returns the directories of a search path that this file has.
     pub fn search_path<'a>(
         &self,
@@ -51,6 +61,8 @@ pub struct Execution {
     pub directory: Option<FilePath>,
     /// The file of its standard input, or `$(NAME …)` for the output of a program.
     pub input: Option<Vec<u8>>,
+    /// Accounts that have it run by sudo(8).
+    pub callers: Rc<BTreeSet<u32>>,
     /// Scripts that are around it, the innermost of which is the source's file.
     pub scripts: usize,
     /// Texts for a shell that are around it.
@@ -79,6 +91,7 @@ impl Execution {
             path,
             directory: None,
             input: None,
+            callers: Rc::default(),
             scripts: 0,
             nested: 0,
         }

@@ -102,6 +102,7 @@ impl FirstLook<'_> {
             texts::look,
             bus::look,
             polkit::look,
+            cron::look_others,
             // It lists what the others have not read.
             own::look,
             // The last one walks through directories of accounts.

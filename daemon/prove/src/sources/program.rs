@@ -47,10 +47,10 @@ fn code_at(wrapper: &Wrapper, args: &[Vec<u8>]) -> Option<usize> {
 }
 
 impl Look<'_> {
-    /// Notes the execution of `argv`. The first word may be a name, or empty if it is not known.
-    pub fn executes(&mut self, by: &Execution, argv: &[Vec<u8>]) {
+    pub(super) fn executes_words(&mut self, by: &Execution, argv: &[Vec<u8>]) {
         let (mut by, mut argv) = (by.clone(), argv);
         for starters in 0.. {
+            self.machine.pay_as(by.uid);
             let Some((program, args)) = argv.split_first() else {
                 break;
             };

@@ -134,6 +134,12 @@ impl Look<'_> {
     }
 
     fn shell_command(&mut self, by: &Execution, command: &ShellCommand) {
+        let payer = self.machine.pay_as(by.uid);
+        self.shell_words(by, command);
+        self.machine.pay_as(payer);
+    }
+
+    fn shell_words(&mut self, by: &Execution, command: &ShellCommand) {
         let mut by = Execution {
             input: command.input.clone(),
             ..by.clone()
@@ -269,6 +275,9 @@ impl Look<'_> {
     fn runs_name(&mut self, by: &Execution, name: &[u8]) {
         self.texts.spend(by.uid, by.path.len() / SEARCHED);
         for directory in &by.path {
+            if !self.may_look(by.uid, directory) {
+                return;
+            }
             let Some(path) = directory.join(name) else {
                 continue;
             };
