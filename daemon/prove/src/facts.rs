@@ -30,6 +30,8 @@ pub struct Facts {
     pub templates: Vec<(String, u32, Vec<u8>, Source)>,
     /// Units that start because another one does: this one, the other, where.
     pub pulls: Vec<(String, String, Source)>,
+    /// Words by which root has units started, the program first: when, where.
+    pub starts: Vec<(When, Vec<String>, Source)>,
     pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
     pub same_keys: Vec<SameKey>,
@@ -57,6 +59,7 @@ impl Facts {
             powerful,
             templates,
             pulls,
+            starts,
             unit_rights,
             same_keys,
             files,
@@ -69,6 +72,7 @@ impl Facts {
             .chain(permits.iter_mut().map(|one| &mut one.source))
             .chain(templates.iter_mut().map(|(_, _, _, source)| source))
             .chain(pulls.iter_mut().map(|(_, _, source)| source))
+            .chain(starts.iter_mut().map(|(_, _, source)| source))
             .chain(rights.map(|(_, source)| source))
             .chain(keys.flat_map(|one| [&mut one.listed, &mut one.also]));
         for source in sources {

@@ -7,10 +7,11 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 /// Joins lines of which a final backslash takes the next one, with the number of the first and a space between them.
-pub fn joined<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>) -> Vec<(usize, Vec<u8>)> {
+pub fn joined<L: AsRef<[u8]>>(lines: impl Iterator<Item = (usize, L)>) -> Vec<(usize, Vec<u8>)> {
     let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
     let mut open = false;
     for (number, line) in lines {
+        let line = line.as_ref();
         let (line, goes_on) = match line.strip_suffix(b"\\") {
             Some(line) => (line, true),
             None => (line, false),

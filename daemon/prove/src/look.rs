@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::machine::entry::{End, Kind, Way};
 use crate::path::FilePath;
 use crate::rule::RuleId;
-use crate::sources::ReadTexts;
+use crate::sources::{Layout, ReadTexts};
 
 /// Of what files make accounts do. A text of a stranger can name the same again and again.
 const FACTS: usize = 200_000;
@@ -20,6 +20,7 @@ pub struct Look<'m> {
     pub facts: Facts,
     of_accounts: BTreeMap<u32, usize>,
     pub(crate) texts: ReadTexts,
+    pub(crate) units: Layout,
 }
 
 impl<'m> Look<'m> {
@@ -29,6 +30,7 @@ impl<'m> Look<'m> {
             facts: Facts::default(),
             of_accounts: BTreeMap::new(),
             texts: ReadTexts::default(),
+            units: Layout::default(),
         }
     }
 

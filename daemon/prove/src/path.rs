@@ -45,7 +45,15 @@ impl FilePath {
 
     /// Returns `None` if the result, or a part of it, is too long. A `name` with a slash is several parts.
     pub fn join(&self, name: impl AsRef<[u8]>) -> Option<Self> {
-        Self::new([self.0.as_slice(), b"/", name.as_ref()].concat())
+        let name = name.as_ref();
+        let is_part = !name.is_empty() && name != b"." && !name.contains(&b'/');
+        let path = [self.0.as_slice(), b"/", name].concat();
+        // A look at each part of a long path would look at all parts before it again.
+        if !is_part || self.0 == b"/" {
+            return Self::new(path);
+        }
+        let is_path = name.len() <= NAME_MOST && path.len() < MOST && !name.contains(&0);
+        is_path.then_some(Self(path))
     }
 
     /// Returns the path of `text` if it is absolute, otherwise beneath this directory.

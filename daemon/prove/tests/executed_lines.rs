@@ -226,6 +226,175 @@ fn start_of_an_instance_leads_to_the_program_of_its_template() {
     ]);
 }
 
+#[test]
+fn unit_that_root_starts_leads_to_its_program() {
+    let disabled = || (DISABLED.0, DISABLED.1.to_owned());
+    let other = |text: &str| {
+        let wanted = "/etc/systemd/system/multi-user.target.wants/y.service";
+        let unit = format!("[Service]\n{text}\n");
+        vec![
+            ("/etc/systemd/system/y.service", unit),
+            (wanted, String::new()),
+        ]
+    };
+    let udev = |text: &str| {
+        let rule = ("/etc/udev/rules.d/9.rules", format!("{text}\n"));
+        vec![("/usr/bin/udevadm", String::new()), rule]
+    };
+    let rows = [
+        ("a verb", crontab("systemctl restart x.service"), true),
+        ("a name", crontab("systemctl start --no-block x"), true),
+        ("service", crontab("service x start"), true),
+        ("a script", script("systemctl --now enable x"), true),
+        (
+            "a unit",
+            other("ExecStartPost=/usr/bin/systemctl start x"),
+            true,
+        ),
+        (
+            "sudo of a script",
+            {
+                let start = "#!/bin/sh\nsystemctl start x\n".to_owned();
+                vec![("/opt/start", start), sudoers("/opt/start")]
+            },
+            true,
+        ),
+        (
+            "a device",
+            udev("ACTION==\"add\", ENV{SYSTEMD_WANTS}+=\"x.service\""),
+            true,
+        ),
+        ("another verb", crontab("systemctl status x.service"), false),
+        ("another unit", crontab("systemctl start z.service"), false),
+        (
+            "another account",
+            crontab("su web -c 'systemctl start x.service'"),
+            false,
+        ),
+        (
+            "another manager",
+            crontab("systemctl --user start x.service"),
+            false,
+        ),
+        (
+            "a unit of another account",
+            other("User=web\nExecStart=/usr/bin/systemctl start x"),
+            false,
+        ),
+        ("another variable", udev("ENV{ID_X}=\"x.service\""), false),
+    ];
+    check(rows.map(|(row, mut files, expect)| {
+        files.push(disabled());
+        (row, files, String::new(), expect)
+    }));
+}
+
+#[test]
+fn instance_that_something_names_leads_to_its_program() {
+    let template = || {
+        let text = "[Service]\nExecStart=/srv/%i/run.sh\n".to_owned();
+        ("/etc/systemd/system/job@.service", text)
+    };
+    let unit = |name: &str, text: &str| -> Vec<(&'static str, String)> {
+        let (file, wanted) = match name {
+            "y.timer" => (
+                "/etc/systemd/system/y.timer",
+                "/etc/systemd/system/timers.target.wants/y.timer",
+            ),
+            _ => (
+                "/etc/systemd/system/y.service",
+                "/etc/systemd/system/multi-user.target.wants/y.service",
+            ),
+        };
+        vec![(file, text.to_owned()), (wanted, String::new())]
+    };
+    let restart = |name: &str| format!("'/usr/bin/systemctl', 'restart', '{name}'");
+    let rows = [
+        (
+            "a unit",
+            unit(
+                "y.service",
+                "[Unit]\nWants=job@app.service\n[Service]\nExecStart=/usr/bin/true\n",
+            ),
+            String::new(),
+            true,
+        ),
+        (
+            "a timer",
+            unit(
+                "y.timer",
+                "[Timer]\nOnCalendar=daily\nUnit=job@app.service\n",
+            ),
+            String::new(),
+            true,
+        ),
+        (
+            "sudo",
+            vec![sudoers("/usr/bin/systemctl start job@app")],
+            String::new(),
+            true,
+        ),
+        (
+            "a command",
+            vec![],
+            granted(&restart("job@app.service"), ""),
+            true,
+        ),
+        (
+            "cron",
+            crontab("systemctl start job@app"),
+            String::new(),
+            true,
+        ),
+        (
+            "an instance that names one",
+            [
+                crontab("systemctl start one@app"),
+                vec![(
+                    "/etc/systemd/system/one@.service",
+                    "[Unit]\nRequires=job@%i.service\n[Service]\nExecStart=/usr/bin/true\n"
+                        .to_owned(),
+                )],
+            ]
+            .concat(),
+            String::new(),
+            true,
+        ),
+        (
+            "another timer",
+            unit(
+                "y.timer",
+                "[Timer]\nOnCalendar=daily\nUnit=job@opt.service\n",
+            ),
+            String::new(),
+            false,
+        ),
+        (
+            "another of sudo",
+            vec![sudoers("/usr/bin/systemctl start job@opt")],
+            String::new(),
+            false,
+        ),
+        (
+            "another of a command",
+            vec![],
+            granted(&restart("job@opt.service"), ""),
+            false,
+        ),
+        (
+            "sudo that looks",
+            vec![sudoers("/usr/bin/systemctl status job@app")],
+            String::new(),
+            false,
+        ),
+        ("nothing", vec![], String::new(), false),
+    ];
+    check(rows.map(|(row, mut files, policy, expect)| {
+        files.push(template());
+        (row, files, policy, expect)
+    }));
+}
+
 fn unit(service: &str) -> Vec<(&'static str, String)> {
     vec![
         (UNIT, format!("[Service]\n{service}\n")),
@@ -1044,6 +1213,13 @@ fn program_of_sudo_that_writes_is_judged() {
         ("/bin/su - root -c id", false),
         ("/usr/sbin/runuser root -c *", true),
         ("/usr/sbin/runuser git *", true),
+        ("/usr/bin/git pull", true),
+        ("/usr/bin/git --no-pager -C site -c a=b status", true),
+        ("/usr/bin/git --git-dir=.git fetch", true),
+        ("/usr/bin/git -C /opt/site pull", false),
+        ("/usr/bin/git --git-dir=/opt/site/.git fetch", false),
+        ("/usr/bin/git clone https://example.org/x /opt/x", false),
+        ("/usr/bin/git --version", false),
         ("/usr/sbin/runuser agent -- *", false),
         ("/usr/sbin/runuser -u agent -- *", false),
         ("/usr/sbin/runuser -u agent *", true),
@@ -1244,6 +1420,124 @@ fn aliases_of_two_kinds_with_one_name_are_both_read() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Compares what the agent reaches by one file, which root alone can write, and what the answer lists.
+fn check_texts<'r>(
+    path: &str,
+    more: &[(&str, &str)],
+    rows: impl IntoIterator<Item = (&'r str, bool, &'r str)>,
+) {
+    let mut wrong = Vec::new();
+    for (text, expect, unknown) in rows {
+        let files: Vec<(&str, &str)> = more.iter().copied().chain([(path, text)]).collect();
+        let (found, shown) = answer(&files, "", false);
+        if found != expect || !shown.contains(unknown) {
+            wrong.push(format!("{text}: {found}\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn comments_and_names_of_sudoers_are_read_as_sudo_reads_them() {
+    let rows = [
+        ("# x \\\nagent ALL = NOPASSWD: ALL\n", true, ""),
+        (
+            "web ALL = ALL # x \\\nagent ALL = NOPASSWD: ALL\n",
+            true,
+            "",
+        ),
+        ("agent ALL = \\ \n NOPASSWD: ALL\n", true, ""),
+        ("# agent ALL = NOPASSWD: ALL\n", false, ""),
+        ("web ALL = NOPASSWD: \\\nALL\n", false, ""),
+        ("#5001 \\\nALL = NOPASSWD: ALL\n", true, ""),
+        ("\"agent\" ALL = NOPASSWD: ALL\n", true, ""),
+        ("\"web\" ALL = NOPASSWD: ALL\n", false, ""),
+        ("\"%deploy\" ALL = NOPASSWD: ALL\n", true, ""),
+        ("ag\\ent ALL = NOPASSWD: ALL\n", true, ""),
+        ("ag\\x65nt ALL = (\"root\") NOPASSWD: ALL\n", true, ""),
+        ("w\\x65b ALL = NOPASSWD: ALL\n", false, ""),
+        ("ALL, !\"agent\" ALL = NOPASSWD: ALL\n", false, ""),
+    ];
+    check_texts("/etc/sudoers", &[], rows);
+}
+
+#[test]
+fn what_polkit_permits_is_found() {
+    let rule = |asks: &str, answer: &str| {
+        format!("polkit.addRule(function(action, subject) {{ if ({asks}) return {answer}; }});\n")
+    };
+    let of_agent = |asks: &str| format!("subject.user == 'agent' && {asks}");
+    let manage = "action.id == 'org.freedesktop.systemd1.manage-units'";
+    let files = "action.id == 'org.freedesktop.systemd1.manage-unit-files'";
+    let other = "action.id == 'com.example.site.restart'";
+    let one = "action.lookup('unit') == 'x.service'";
+    let yes = "polkit.Result.YES";
+    let rows = [
+        (
+            rule(&of_agent(&format!("{manage} && {one}")), yes),
+            false,
+            "",
+        ),
+        (
+            rule(&of_agent(&format!("{manage} && {one} || {files}")), yes),
+            true,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!(
+                    "({one} || action.id.indexOf('org.freedesktop.systemd1.') == 0)"
+                )),
+                yes,
+            ),
+            true,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!(
+                    "{manage} && action.lookup('unit') == 'a.b.service'"
+                )),
+                yes,
+            ),
+            false,
+            "",
+        ),
+        (
+            rule(
+                &of_agent("action.lookup('unit') == 'a.b.service' || true"),
+                yes,
+            ),
+            false,
+            "",
+        ),
+        (rule(&of_agent(files), "'yes'"), true, ""),
+        (rule(&of_agent(files), "'auth_admin'"), false, ""),
+        (
+            rule(&of_agent(other), yes),
+            false,
+            "what its line 1 permits by com.example.site.restart is not judged",
+        ),
+        (rule(&of_agent(&other.replace("==", "!=")), yes), true, ""),
+        (rule(&of_agent(&other.replace("==", "!==")), yes), true, ""),
+    ];
+    let daemon = [("/usr/libexec/polkitd", ""), (DISABLED.0, DISABLED.1)];
+    let rows = rows
+        .iter()
+        .map(|(text, expect, unknown)| (text.as_str(), *expect, *unknown));
+    check_texts("/etc/polkit-1/rules.d/x.rules", &daemon, rows);
+    let action = |any: &str| {
+        let text = format!(
+            "<action id='com.example.x'><defaults><allow_any>{any}</allow_any></defaults>\n\
+             <annotate key=\"org.freedesktop.policykit.exec.path\">/srv/app/run.sh</annotate></action>\n"
+        );
+        let daemon = ("/usr/libexec/polkitd", String::new());
+        vec![daemon, ("/usr/share/polkit-1/actions/x.policy", text)]
+    };
+    let rows = [("yes", true), ("auth_admin", false)];
+    check(rows.map(|(any, expect)| (any, action(any), String::new(), expect)));
 }
 
 /// Of a group that sudo names its members do what sudo lets them.

@@ -178,6 +178,14 @@ impl Grants {
         })
     }
 
+    /// Returns the units that permissions have started.
+    pub fn started(&self) -> impl Iterator<Item = &str> {
+        self.granted.iter().filter_map(|one| match &one.what {
+            What::Start(unit) => Some(unit.as_str()),
+            _ => None,
+        })
+    }
+
     pub fn is_same(&self, other: &Self) -> bool {
         self.is_within(other) && other.is_within(self)
     }

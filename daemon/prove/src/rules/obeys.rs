@@ -62,6 +62,17 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         let clause = Clause::new(Atom::Start(other.clone()), body, RuleId::PulledUnit);
         clauses.add(clause.detail(format!("{unit} starts {other} by {source}")));
     }
+    for (when, words, source) in &facts.starts {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some((name, words)) = words.split_first() else {
+            continue;
+        };
+        for head in super::sudo::units(facts, name, words) {
+            let body = condition(when).unwrap_or(Atom::Anyone);
+            let clause = Clause::new(head, [body], RuleId::PulledUnit);
+            clauses.add(clause.detail(format!("root has it started by {source}")));
+        }
+    }
     for unit in &facts.units {
         let by_template = unit.split_once('@').and_then(|(prefix, rest)| {
             let suffix = rest.rsplit_once('.')?.1;
@@ -85,31 +96,30 @@ fn has_content(facts: &Facts, one: &Obeys) -> bool {
     end.is_none_or(|entry| matches!(entry.kind, Kind::File | Kind::Directory))
 }
 
+/// What has to be reached before something is done. `None`: it happens by itself.
+fn condition(when: &When) -> Option<Atom> {
+    match when {
+        When::ByItself => None,
+        When::Started(unit) => Some(Atom::Start(unit.clone())),
+        When::Unit { name, needs_start } => needs_start.then(|| Atom::Start(name.clone())),
+        When::Sudo { program, runas } => Some(Atom::Sudo(program.clone(), *runas)),
+        When::Called { command, .. } => Some(Atom::Call(command.clone())),
+    }
+}
+
 fn clause(facts: &Facts, one: &Obeys) -> Clause {
     let change = match one.is_of_root {
         true => super::files::as_root(facts, &one.file),
         false => Atom::Change(one.file.clone()),
     };
+    let both = [change.clone()].into_iter().chain(condition(&one.when));
     let (head, body) = match &one.when {
         _ if one.rule == RuleId::RemitFile => (Atom::Remit, vec![change]),
-        When::ByItself => (Atom::Account(one.uid), vec![change]),
-        When::Started(unit) => (
-            Atom::Account(one.uid),
-            vec![change, Atom::Start(unit.clone())],
-        ),
-        When::Unit { name, needs_start } => {
-            let start = needs_start.then(|| Atom::Start(name.clone()));
-            let body = [Some(change), start].into_iter().flatten();
-            (Atom::Unit(name.clone()), body.collect())
+        When::ByItself | When::Started(_) | When::Sudo { .. } => {
+            (Atom::Account(one.uid), both.collect())
         }
-        When::Sudo { program, runas } => (
-            Atom::Account(one.uid),
-            vec![change, Atom::Sudo(program.clone(), *runas)],
-        ),
-        When::Called { command, profile } => (
-            Atom::Inside(profile.clone()),
-            vec![change, Atom::Call(command.clone())],
-        ),
+        When::Unit { name, .. } => (Atom::Unit(name.clone()), both.collect()),
+        When::Called { profile, .. } => (Atom::Inside(profile.clone()), both.collect()),
     };
     let user = match &one.when {
         When::Unit { name, .. } => name.clone(),

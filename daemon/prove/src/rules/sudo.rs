@@ -79,6 +79,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
             if names_program
                 || executes_arguments(name, words, is_free)
                 || is_free && rule.runas == 0 && switches_by_operand(&all)
+                || rule.runas == 0 && is_git_of_caller(name, words)
             {
                 if let Some(uid) = account_of_free(facts, rule.runas, &all) {
                     let of_free = Atom::Account(uid);
@@ -239,6 +240,18 @@ fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
         || is_interactive(name, words)
 }
 
+/// Returns true for git(1) in the caller's directory: by `SUDO_UID` it accepts the settings of a repository of theirs.
+fn is_git_of_caller(name: &str, words: &[&str]) -> bool {
+    const WITHOUT: [&str; 4] = ["clone", "init", "version", "help"];
+    let values = ["-C", "-c", "--git-dir", "--work-tree", "--namespace"];
+    let split = SplitWords::from_words(words, &values);
+    let mut named = split.values(&["-C", "--git-dir"]);
+    let verb = split.operands.first();
+    name == "git"
+        && verb.is_some_and(|verb| !WITHOUT.contains(verb))
+        && !named.any(|directory| directory.starts_with('/'))
+}
+
 /// Returns true for a program in which a person starts others, unless its words say what it does.
 fn is_interactive(name: &str, words: &[&str]) -> bool {
     let has = |options: &[&str]| {
@@ -329,7 +342,7 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
 }
 
 /// The units that `systemctl start X`, `service X start` and the like have started.
-fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
+pub(super) fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
     let mut words = split("systemctl", all).operands;
     match name {
         "systemctl" => {}

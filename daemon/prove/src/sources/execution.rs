@@ -30,6 +30,20 @@ impl Look<'_> {
         self.machine.pay_as(payer);
     }
 
+    /// Notes the words by which root has units started. What a command of the policy has started the policy says.
+    pub(super) fn starts_units(&mut self, by: &Execution, argv: &[Vec<u8>]) {
+        let is_of_policy = matches!(by.when, When::Called { .. });
+        if by.uid == 0 && !is_of_policy && argv.iter().all(|word| word != b"--user") {
+            let words = argv.iter().map(|word| String::from_utf8_lossy(word));
+            let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
+            if let Some(program) = words.first_mut() {
+                *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+            }
+            let fact = (by.when.clone(), words, by.source.clone());
+            self.facts.starts.push(fact);
+        }
+    }
+
     /// Returns the directories of a search path that this file has.
     pub fn search_path<'a>(
         &self,

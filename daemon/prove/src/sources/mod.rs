@@ -18,6 +18,7 @@ mod options;
 pub mod own;
 pub mod pam;
 pub mod polkit;
+mod polkit_actions;
 pub mod program;
 mod remote;
 mod scripts;
@@ -26,6 +27,7 @@ pub mod shell;
 pub mod sshd;
 pub mod sudo;
 mod sudo_commands;
+mod sudo_defaults;
 mod sudo_lists;
 pub mod systemd;
 pub mod texts;
@@ -40,6 +42,7 @@ use crate::grants::Grants;
 use crate::look::Look;
 use crate::machine::Machine;
 pub(crate) use scripts::ReadTexts;
+pub(crate) use systemd::Layout;
 
 /// A look of which accounts, units and the programs of policies are known, and the rest is not read yet.
 pub struct FirstLook<'m> {
@@ -84,30 +87,34 @@ impl FirstLook<'_> {
         mut self,
         grants: impl IntoIterator<Item = &'g Grants>,
     ) -> (Facts, Vec<Vec<Obeys>>) {
+        let mut started: Vec<String> = Vec::new();
         // A file that is missing yet is one of its directory.
         for grants in grants {
+            started.extend(grants.started().map(str::to_owned));
             for file in grants.named() {
                 self.look.way(&file);
             }
             judged::commands(&self.look, grants);
         }
-        for source in [
-            cron::look,
-            sudo::look,
-            login::look,
-            engines::look,
-            pam::look,
-            loader::look,
-            hooks::look,
-            texts::look,
-            bus::look,
-            polkit::look,
-            cron::look_others,
+        let sources: [&dyn Fn(&mut Look<'_>); 14] = [
+            &cron::look,
+            &sudo::look,
+            &login::look,
+            &engines::look,
+            &pam::look,
+            &loader::look,
+            &hooks::look,
+            &texts::look,
+            &bus::look,
+            &polkit::look,
+            &|look| systemd::named_instances(look, &started),
+            &cron::look_others,
             // It lists what the others have not read.
-            own::look,
+            &own::look,
             // The last one walks through directories of accounts.
-            setid::look,
-        ] {
+            &setid::look,
+        ];
+        for source in sources {
             source(&mut self.look);
         }
         let machine = self.look.machine;

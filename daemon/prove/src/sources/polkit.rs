@@ -13,10 +13,17 @@ pub const DIRECTORIES: [&str; 4] = [
     "/usr/share/polkit-1/rules.d",
 ];
 
+/// Rules of packages, which are not listed if it is not known what their actions do.
+const OF_PACKAGES: &str = "/usr/share/polkit-1";
+
+/// The action of which a unit narrows what it does.
+const MANAGE_UNITS: &str = "org.freedesktop.systemd1.manage-units";
+
 /// Actions by which a client gets what root has.
-const STRONG: [&str; 8] = [
-    "org.freedesktop.systemd1.manage-units",
+pub(super) const STRONG: [&str; 9] = [
+    MANAGE_UNITS,
     "org.freedesktop.systemd1.manage-unit-files",
+    "org.freedesktop.systemd1.set-environment",
     "org.freedesktop.policykit.exec",
     "org.freedesktop.packagekit.package-install-untrusted",
     "org.freedesktop.accounts.user-administration",
@@ -44,11 +51,21 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
     }
+    super::polkit_actions::look(look);
 }
 
 fn rules(look: &mut Look<'_>, path: &FilePath) {
     let content = look.machine.read(path).unwrap_or_default();
     for found in permits(&String::from_utf8_lossy(&content)) {
+        if !found.unjudged.is_empty() && !path.is_beneath(&FilePath::fixed(OF_PACKAGES)) {
+            let (line, actions) = (found.line, found.unjudged.join(", "));
+            let actions = remit_common::text::line(actions.as_bytes(), 200);
+            let why = format!("what its line {line} permits by {actions} is not judged");
+            look.machine.unknown(path, why);
+        }
+        if !found.is_strong {
+            continue;
+        }
         let accounts = &look.facts.accounts;
         let users = found.users.iter().filter_map(|name| accounts.uid(name));
         let groups = found.groups.iter().filter_map(|name| accounts.gid(name));
@@ -69,13 +86,17 @@ struct Found {
     text: String,
     users: Vec<String>,
     groups: Vec<String>,
+    /// It names an action that leads to root, or none.
+    is_strong: bool,
+    /// Actions of which it is not known what they lead to.
+    unjudged: Vec<String>,
     /// It asks more about its subject than was understood.
     is_open: bool,
     /// Empty: all of what the action does.
     units: Vec<String>,
 }
 
-/// Each function that is added as a rule, answers yes, and names a strong action or none.
+/// Each function that is added as a rule and answers yes.
 fn permits(text: &str) -> Vec<Found> {
     let text = without_comments(text);
     let mut found = Vec::new();
@@ -91,15 +112,24 @@ fn permits(text: &str) -> Vec<Found> {
             .unwrap_or(text.len());
         let rule = text.get(*begin..end).unwrap_or_default();
         let words = quoted(rule);
-        let actions: Vec<&str> = words
-            .iter()
-            .map(|(word, _)| *word)
-            .filter(|word| is_action(word))
-            .collect();
-        let is_strong = |action: &&str| STRONG.iter().any(|strong| strong.starts_with(*action));
-        if !rule.contains("Result.YES") || (!actions.is_empty() && !actions.iter().any(is_strong)) {
+        let says_yes = |(word, _): &(&str, &str)| word.eq_ignore_ascii_case("yes");
+        if !rule.contains("Result.YES") && !words.iter().any(says_yes) {
             continue;
         }
+        let actions = words
+            .iter()
+            .filter(|(word, _)| is_action(word) && !is_unit(word));
+        let actions: Vec<(&str, &str)> = actions.copied().collect();
+        let begins = |strong: &str, action: &str| strong.starts_with(action);
+        let strong = STRONG.iter().copied();
+        let strong = strong.filter(|strong| actions.iter().any(|(one, _)| begins(strong, one)));
+        let strong: Vec<&str> = strong.collect();
+        let unjudged = actions
+            .iter()
+            .filter(|(one, _)| !STRONG.iter().any(|strong| begins(strong, one)));
+        // All actions but this one.
+        let is_other = actions.iter().any(|(_, before)| is_unequal(before));
+        let is_narrow = !is_other && strong.iter().all(|action| *action == MANAGE_UNITS);
         let named = |is_one: fn(&str) -> bool| -> Vec<String> {
             let named = words.iter().filter(|(_, before)| is_one(before));
             named.map(|(word, _)| (*word).to_owned()).collect()
@@ -110,12 +140,14 @@ fn permits(text: &str) -> Vec<Found> {
             || asked(&code, ".isInGroup") > groups.len()
             || asked(&code, ".isInNetGroup") > 0
             || is_passed_on(&code);
-        let units = words.iter().filter(|(word, _)| is_unit(word));
+        let units = words.iter().filter(|(word, _)| is_narrow && is_unit(word));
         found.push(Found {
             line,
             text: rule.split_whitespace().collect::<Vec<_>>().join(" "),
             users,
             groups,
+            is_strong: actions.is_empty() || is_other || !strong.is_empty(),
+            unjudged: unjudged.map(|(word, _)| (*word).to_owned()).collect(),
             is_open,
             units: units.map(|(word, _)| (*word).to_owned()).collect(),
         });
@@ -130,6 +162,11 @@ fn is_user(before: &str) -> bool {
         .strip_suffix("==")
         .map(|rest| rest.trim_end_matches('='));
     before.is_some_and(|before| before.trim_end().ends_with(".user"))
+}
+
+fn is_unequal(before: &str) -> bool {
+    let before = before.trim_end();
+    before.ends_with('=') && before.trim_end_matches('=').ends_with('!')
 }
 
 fn is_group(before: &str) -> bool {
@@ -242,8 +279,8 @@ mod tests {
              polkit.addRule(function(a, s) { if (a.id == \"org.freedesktop.color.x\") return polkit.Result.YES; });\n\
              polkit.addRule(function(a, subject) { if (subject.user == \"bob\") { return polkit.Result.YES; } });";
         let found = permits(text);
-        assert_eq!(found.len(), 2, "{found:?}");
-        let [first, second] = found.as_slice() else {
+        assert_eq!(found.len(), 3, "{found:?}");
+        let [first, weak, second] = found.as_slice() else {
             panic!()
         };
         assert_eq!(
@@ -251,6 +288,7 @@ mod tests {
             (2, &["ops".to_owned()][..], &["web.service".to_owned()][..])
         );
         assert_eq!(second.users, ["bob"]);
+        assert!(!weak.is_strong && weak.unjudged == ["org.freedesktop.color.x"]);
     }
 
     #[test]

@@ -63,8 +63,10 @@ impl Look<'_> {
             let mut inner: &[Vec<u8>] = &[];
             let mut rest = args;
             let local: Vec<Vec<u8>>;
-            if base_name(program) == b"git" {
-                super::git::executed(self, &by, args);
+            match base_name(program) {
+                b"git" => super::git::executed(self, &by, args),
+                b"systemctl" | b"service" | b"invoke-rc.d" => self.starts_units(&by, argv),
+                _ => {}
             }
             match program_of(program).map(|program| (program, &program.class)) {
                 Some((_, Class::Wrapper(wrapper) | Class::Joins(wrapper))) => {

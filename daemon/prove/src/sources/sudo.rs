@@ -2,14 +2,15 @@
 //! followed is in the answer.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::execution::Execution;
 use super::judged::unjudged;
 use super::shell::paths;
 use super::sudo_commands::{commands, is_digest};
+use super::sudo_defaults::Defaults;
 use super::sudo_lists::{AliasKind, Aliases, Lists};
 use super::systemd::words;
-use super::variables::is_code;
 use crate::facts::{Source, SudoCommand, SudoRule, When, has_star};
 use crate::lines::{joined, lines};
 use crate::look::Look;
@@ -32,10 +33,7 @@ struct Sudoers {
     aliases: Aliases,
     /// Permissions, each for one list of hosts: users with the first of these lists, and commands.
     permissions: Vec<(Source, Vec<u8>, Vec<u8>)>,
-    /// `Defaults !authenticate`.
-    is_free: bool,
-    /// `Defaults setenv`, `!env_reset`, or a variable of the loader that is kept.
-    keeps_variables: bool,
+    defaults: Defaults,
 }
 
 pub fn look(look: &mut Look<'_>) {
@@ -75,8 +73,9 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
     }
     let content = look.machine.read(path).unwrap_or_default();
     let directory = path.parent().unwrap_or_else(FilePath::root);
-    for (number, line) in joined(lines(&content)) {
-        let line = without_comment(&line);
+    // A comment ends with its line, whatever its last byte is.
+    let plain = lines(&content).map(|(number, line)| (number, without_comment(line)));
+    for (number, line) in joined(plain) {
         let line = line.trim_ascii();
         let included = |names: [&[u8]; 2]| {
             let rest = names.iter().find_map(|name| line.strip_prefix(*name));
@@ -98,38 +97,10 @@ fn file(look: &mut Look<'_>, path: &FilePath, depth: usize, sudoers: &mut Sudoer
         } else if let Some(other) = included([b"@include", b"#include"]) {
             file(look, &other, depth.saturating_add(1), sudoers);
         } else if line.starts_with(b"Defaults") {
-            let has = |part: &str| {
-                line.windows(part.len())
-                    .any(|found| found == part.as_bytes())
-            };
-            sudoers.is_free |= has("!authenticate");
-            exempt(look, line);
-            let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            let mut names = line.split(|byte| !is_of_name(byte));
-            let is_code = names.any(|name| std::str::from_utf8(name).is_ok_and(is_code));
-            sudoers.keeps_variables |= (is_code || has("!env_reset")) && !has("env_delete");
-            sudoers.keeps_variables |= has(" setenv") || has("\tsetenv");
+            sudoers.defaults.read(look, line);
         } else if !line.is_empty() && !statement(path, number, line, sudoers) {
             look.machine.unknown(path, NOT_UNDERSTOOD);
         }
-    }
-}
-
-/// Members of the group of `exempt_group` need no password.
-fn exempt(look: &mut Look<'_>, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    let Some((before, rest)) = text.split_once("exempt_group") else {
-        return;
-    };
-    let name = rest.trim_start().strip_prefix('=').unwrap_or_default();
-    let name = name.trim_start().trim_start_matches('"');
-    let name = name.split(['"', ',', ' ', '\t']).next().unwrap_or_default();
-    let accounts = &look.facts.accounts;
-    if let Some(gid) = accounts.gid(name).filter(|_| !before.ends_with('!')) {
-        let users = accounts.users.iter();
-        let members = users.filter(|(name, _)| accounts.gids(name).contains(&gid));
-        let members: Vec<u32> = members.map(|(_, user)| user.uid).collect();
-        look.facts.without_password.extend(members);
     }
 }
 
@@ -175,8 +146,9 @@ fn permission(
     };
     let (users, _) = subject.split_at(at);
     let of = lists.accounts(look, AliasKind::User, &split(users, b','), 0);
-    let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.is_free);
-    let mut sets_variables = sudoers.keeps_variables;
+    let callers = Rc::new(of.clone());
+    let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.defaults.is_free);
+    let mut sets_variables = sudoers.defaults.keeps_variables;
     let mut has_group = false;
     for item in split(list, b',') {
         let mut rest = item.as_slice();
@@ -227,7 +199,10 @@ fn permission(
                 if let SudoCommand::Program { path, args } = &command {
                     let program = path.clone();
                     let when = When::Sudo { program, runas };
-                    let by = Execution::new(runas, RuleId::SudoProgram, when, source.clone());
+                    let by = Execution {
+                        callers: Rc::clone(&callers),
+                        ..Execution::new(runas, RuleId::SudoProgram, when, source.clone())
+                    };
                     let args = args.as_deref();
                     let words = words(args.unwrap_or_default());
                     for file in words.iter().flat_map(|word| paths(word)) {
@@ -376,21 +351,23 @@ fn around_commas(text: &[u8]) -> Vec<u8> {
     split(text.trim_ascii(), b',').join(&b',')
 }
 
-/// A `#` before a digit is a uid or gid; at `#include` it is no comment either.
-fn without_comment(line: &[u8]) -> Vec<u8> {
+/// A `#` before a digit is a uid or gid; at `#include` it is no comment either. Blanks behind the last backslash go.
+fn without_comment(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii_end();
     if line.trim_ascii_start().starts_with(b"#include") {
-        return line.to_vec();
+        return line;
     }
+    let is_statement = line.contains(&b'=') || line.ends_with(b"\\");
     let mut before = b' ';
     for (at, &byte) in line.iter().enumerate() {
         let next = line.get(at.saturating_add(1));
-        let is_id = next.is_some_and(u8::is_ascii_digit) && (at > 0 || line.contains(&b'='));
+        let is_id = next.is_some_and(u8::is_ascii_digit) && (at > 0 || is_statement);
         if byte == b'#' && before != b'\\' && before != b'%' && !is_id {
-            return line.get(..at).unwrap_or_default().to_vec();
+            return line.get(..at).unwrap_or_default();
         }
         before = byte;
     }
-    line.to_vec()
+    line
 }
 
 #[cfg(test)]
@@ -478,7 +455,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read(bytes: Vec<u8>) {
             let mut sudoers = Sudoers::default();
-            statement(&FilePath::fixed("/etc/sudoers"), 1, &without_comment(&bytes), &mut sudoers);
+            statement(&FilePath::fixed("/etc/sudoers"), 1, without_comment(&bytes), &mut sudoers);
             let _ = (tag(&bytes), around_commas(&bytes));
         }
     }

@@ -68,6 +68,7 @@ impl<'a> Lists<'a> {
         for word in list {
             let negations = word.iter().take_while(|byte| **byte == b'!').count();
             let word = word.get(negations..).unwrap_or_default().trim_ascii();
+            let word = &plain(word);
             let named = self.named(look, kind, word, depth);
             if !self.may(look, named.len().saturating_add(1)) {
                 break;
@@ -157,4 +158,32 @@ impl<'a> Lists<'a> {
         }
         found
     }
+}
+
+/// Returns a name without quotes and backslashes: `\x20` is the byte of that number.
+fn plain(word: &[u8]) -> Vec<u8> {
+    let mut found = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match (byte, after) {
+            (b'"', _) => {}
+            (b'\\', [b'x', digits @ ..]) if number(digits).is_some() => {
+                found.extend(number(digits));
+                rest = digits.get(2..).unwrap_or_default();
+            }
+            (b'\\', [escaped, after @ ..]) => {
+                found.push(*escaped);
+                rest = after;
+            }
+            (byte, _) => found.push(*byte),
+        }
+    }
+    found
+}
+
+/// The byte of two hexadecimal digits.
+fn number(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits.get(..2)?).ok()?;
+    u8::from_str_radix(digits, 16).ok()
 }

@@ -253,7 +253,7 @@ fn dpkg(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     commands.collect()
 }
 
-/// Values of `RUN`, `PROGRAM` and `IMPORT{program}`.
+/// Values of `RUN`, `PROGRAM`, `IMPORT{program}` and `SYSTEMD_WANTS`.
 fn udev(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     for (number, line) in lines(content) {
@@ -269,6 +269,11 @@ fn udev(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
                 .any(|own| key.starts_with(own));
             if is_command && !key.starts_with(b"RUN{builtin}") {
                 found.push((number, line.to_vec(), value.to_vec()));
+            }
+            // The manager starts these for the device, systemd.device(5).
+            if key.starts_with(b"ENV{SYSTEMD_WANTS}") && key.ends_with(b"=") {
+                let text = [b"/usr/bin/systemctl start ", value].concat();
+                found.push((number, line.to_vec(), text));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::parse::words;
+use super::parse::{expand, words};
 use super::unit::Unit;
 use crate::facts::{Source, template};
 
@@ -31,13 +31,13 @@ pub fn pulls(units: &BTreeMap<String, Unit>) -> BTreeMap<String, Vec<Pulled>> {
     all.collect()
 }
 
-fn pulled(name: &str, unit: &Unit) -> Vec<Pulled> {
+pub fn pulled(name: &str, unit: &Unit) -> Vec<Pulled> {
     let mut found = Vec::new();
     for (file, setting) in PULLS.iter().flat_map(|key| unit.list(key)) {
         let shown = [setting.key.as_slice(), b"=", &setting.value].concat();
         let source = Source::line(file, setting.line, &shown);
         let names = words(&setting.value).into_iter();
-        let names = names.filter_map(|name| String::from_utf8(name).ok());
+        let names = names.filter_map(|word| String::from_utf8(expand(&word, name).0).ok());
         found.extend(names.map(|name| (name, source.clone())));
     }
     let file = unit.files.first();

@@ -1,6 +1,7 @@
 //! Units of the system's service manager: what they execute, as whom, and which of them start without anybody's help.
 
 mod graph;
+mod instances;
 mod parse;
 mod rights;
 mod unit;
@@ -14,6 +15,8 @@ use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 use graph::{pulls, started};
+pub(super) use instances::named_instances;
+use instances::new_instances;
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
 use unit::Unit;
@@ -48,9 +51,12 @@ const TYPES: [&str; 11] = [
     ".scope",
 ];
 
+/// Times that instances name further ones.
+const ROUNDS: usize = 8;
+
 /// Where units and drop-ins lie.
 #[derive(Debug, Default)]
-struct Layout {
+pub(crate) struct Layout {
     /// The first file of each name, in the order of the directories.
     files: BTreeMap<String, FilePath>,
     /// Names that are links to another unit in the same tree.
@@ -62,17 +68,25 @@ struct Layout {
 pub fn look(look: &mut Look<'_>) {
     let mut layout = layout(look);
     layout.wanted.extend(super::bus::units(look.machine));
-    let mut names: BTreeSet<String> = layout.files.keys().cloned().collect();
+    let mut left: BTreeSet<String> = layout.files.keys().cloned().collect();
     // Instances of templates that something starts.
-    names.extend(layout.wanted.iter().cloned());
+    left.extend(layout.wanted.iter().cloned());
     let mut units = BTreeMap::new();
-    for name in names {
-        if let Some(unit) = unit(look, &layout, &name) {
-            units.insert(name, unit);
+    for _ in 0..ROUNDS {
+        for name in std::mem::take(&mut left) {
+            if let Some(unit) = unit(look, &layout, &name) {
+                units.insert(name, unit);
+            }
         }
+        let pulled = pulls(&units).into_values().flatten();
+        let pulled = pulled.map(|(name, _)| name);
+        left.extend(new_instances(look, &layout, pulled, |name| {
+            units.contains_key(name)
+        }));
     }
+    look.units = layout;
     let pulls = pulls(&units);
-    let started = started(&pulls, &layout.wanted);
+    let started = started(&pulls, &look.units.wanted);
     look.facts.units = units.keys().cloned().collect();
     for (name, unit) in &units {
         let when = match started.contains(name) {

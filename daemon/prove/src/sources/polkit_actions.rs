@@ -1,0 +1,114 @@
+//! Actions of polkit(8) that need no password of anybody: `allow_any`, pkexec(1).
+
+use super::execution::Execution;
+use super::polkit::STRONG;
+use crate::facts::{Permit, Source, When};
+use crate::look::Look;
+use crate::path::FilePath;
+use crate::rule::RuleId;
+
+const DIRECTORIES: [&str; 4] = [
+    "/etc/polkit-1/actions",
+    "/run/polkit-1/actions",
+    "/usr/local/share/polkit-1/actions",
+    "/usr/share/polkit-1/actions",
+];
+
+pub fn look(look: &mut Look<'_>) {
+    for directory in DIRECTORIES.map(FilePath::fixed) {
+        for name in look.machine.list(&directory) {
+            if let Some(path) = directory.join(&name).filter(|_| name.ends_with(b".policy")) {
+                file(look, &path);
+            }
+        }
+    }
+}
+
+fn file(look: &mut Look<'_>, path: &FilePath) {
+    let content = look.machine.read(path).unwrap_or_default();
+    for action in permitted(&String::from_utf8_lossy(&content)) {
+        let source = Source::line(path, action.line, action.id.as_bytes());
+        if STRONG.contains(&action.id.as_str()) {
+            look.facts.permits.push(Permit {
+                rule: RuleId::PolkitRoot,
+                users: [].into(),
+                groups: [].into(),
+                is_for_all: true,
+                units: Vec::new(),
+                source: source.clone(),
+            });
+        }
+        let Some(program) = action.program.and_then(FilePath::new) else {
+            continue;
+        };
+        let by = Execution::new(0, RuleId::ConfiguredProgram, When::ByItself, source);
+        look.executes(&by, &[program.as_bytes().to_vec()]);
+        let why = format!("what it lets each account do as root by {program} is not judged");
+        look.machine.unknown(path, why);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Action {
+    line: usize,
+    id: String,
+    /// What pkexec(1) runs as root.
+    program: Option<String>,
+}
+
+/// The actions with `allow_any` that is yes.
+fn permitted(text: &str) -> Vec<Action> {
+    let mut found = Vec::new();
+    let (mut line, mut parts) = (1_usize, text.split("<action "));
+    let mut before = parts.next().unwrap_or_default();
+    for part in parts {
+        line = line.saturating_add(before.matches('\n').count());
+        before = part;
+        let part = part.split("</action>").next().unwrap_or_default();
+        let between = |begin: &str, end: &str| Some(part.split_once(begin)?.1.split_once(end)?.0);
+        let is_yes = between("<allow_any>", "</allow_any>").is_some_and(|any| any.trim() == "yes");
+        let id = between("id=\"", "\"").or_else(|| between("id='", "'"));
+        if let (true, Some(id)) = (is_yes, id) {
+            let program = part.split_once("org.freedesktop.policykit.exec.path");
+            let program = program.and_then(|(_, rest)| rest.split_once('>'));
+            let program = program.and_then(|(_, rest)| rest.split('<').next());
+            found.push(Action {
+                line,
+                id: id.to_owned(),
+                program: program.map(|program| program.trim().to_owned()),
+            });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn actions_that_ask_nobody_have_programs() {
+        let action = |id: &str, any: &str| {
+            format!(
+                "<action id=\"{id}\">\n<defaults><allow_any>{any}</allow_any></defaults>\n\
+                 <annotate key=\"org.freedesktop.policykit.exec.path\">/opt/{id}</annotate>\n</action>\n"
+            )
+        };
+        let text = format!("\n{}{}", action("a", "auth_admin"), action("b", "yes"));
+        let expect = Action {
+            line: 6,
+            id: "b".to_owned(),
+            program: Some("/opt/b".to_owned()),
+        };
+        assert_eq!(permitted(&text), [expect]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text: String) {
+            let _ = permitted(&format!("<action id=\"{text}<allow_any>yes</allow_any>"));
+        }
+    }
+}
