@@ -160,7 +160,7 @@ mod writers;
 pub use alternatives::{Alternative, Argument, Found, PLACEHOLDER, found};
 pub use program::{Class, ContainerRunner, Interpreter, Program, Tool, Wrapper};
 pub use shipped::{Shipped, all_shipped, nearest, shipped};
-pub use writers::{Written, has_shell_escape, takes_files, written};
+pub use writers::{Written, executes_no_file, has_shell_escape, takes_files, written};
 
 macro_rules! topics {
     ($($name:literal $topic:ident,)*) => {

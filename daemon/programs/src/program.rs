@@ -116,7 +116,7 @@ impl Wrapper {
             }
             if has_options && word.len() > 1 && word.starts_with(b"-") {
                 has_options = word != b"--";
-                is_value = is_one(self.with_value, word);
+                is_value = is_one(self.with_value, word) || self.bundled(word).is_some();
                 return false;
             }
             if self.assigns && word.contains(&b'=') {
@@ -129,6 +129,20 @@ impl Wrapper {
             false
         });
         inner.unwrap_or(words.len())
+    }
+
+    /// Returns the option of the last letter of several, as `-u` of `-iu`, if the next word is its value.
+    fn bundled(&self, word: &[u8]) -> Option<&'static str> {
+        let letters = word.strip_prefix(b"-")?;
+        let (last, others) = letters.split_last()?;
+        let option = |letter: &u8| {
+            let mut options = self.with_value.iter().copied();
+            options.find(|option| option.as_bytes() == [b'-', *letter])
+        };
+        let is_bundle =
+            (1..4).contains(&others.len()) && letters.iter().all(u8::is_ascii_alphabetic);
+        let is_value = others.iter().any(|letter| option(letter).is_some());
+        option(last).filter(|_| is_bundle && !is_value)
     }
 
     /// Returns the account that the inner program gets, if these words name one.
@@ -147,6 +161,13 @@ impl Wrapper {
             });
             match word {
                 _ if attached.is_some() => return attached,
+                _ if let Some(option) = self.bundled(word) => {
+                    let value = left.next();
+                    if self.accounts.contains(&option) {
+                        return value;
+                    }
+                    continue;
+                }
                 _ if is_one(self.with_value, word) || is_one(self.code, word) => left.next(),
                 _ if word.starts_with(b"-") => continue,
                 _ => return self.is_account_operand.then_some(word),

@@ -190,6 +190,25 @@ pub fn takes_files(name: &[u8]) -> bool {
     })
 }
 
+/// As [`takes_files`], also for programs of which it is not known what else they do.
+pub fn executes_no_file(name: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 12] = [
+        b"clamdscan",
+        b"clamscan",
+        b"fuser",
+        b"gpg",
+        b"gpg2",
+        b"gpgv",
+        b"jq",
+        b"lsof",
+        b"scp",
+        b"sed",
+        b"sftp",
+        b"unlink",
+    ];
+    OTHERS.contains(&name) || takes_files(name)
+}
+
 /// Returns what the program of this name changes.
 pub fn written(name: &str) -> Option<Written> {
     let row = PROGRAMS.iter().find(|(_, names)| names.contains(&name));

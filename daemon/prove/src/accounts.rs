@@ -31,6 +31,8 @@ pub struct User {
     pub home: Option<FilePath>,
     pub shell: Vec<u8>,
     pub has_password: bool,
+    /// Its password is empty, which pam_unix(8) takes with `nullok`.
+    pub is_open: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +75,7 @@ impl Accounts {
                     home: FilePath::new(home),
                     shell: shell.to_vec(),
                     has_password: is_password(password),
+                    is_open: password.is_empty(),
                 };
                 all.users.entry(name).or_insert(user);
             }
@@ -94,6 +97,7 @@ impl Accounts {
             let user = name.and_then(|name| all.users.get_mut(&name));
             if let (Some(user), Some(password)) = (user, fields.next()) {
                 user.has_password = is_password(password);
+                user.is_open = password.is_empty();
             }
         }
         all.index();

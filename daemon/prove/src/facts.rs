@@ -7,8 +7,8 @@ use remit_common::text;
 
 use crate::accounts::Accounts;
 use crate::machine::Unknown;
-use crate::machine::entry::Entry;
 use crate::machine::entry::Way;
+use crate::machine::entry::{Entry, Holder};
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -32,9 +32,13 @@ pub struct Facts {
     pub pulls: Vec<(String, String, Source)>,
     /// Words by which root has units started, the program first: when, where.
     pub starts: Vec<(When, Vec<String>, Source)>,
+    /// Programs of root that write as their words say.
+    pub writers: Vec<Writer>,
     pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
     pub same_keys: Vec<SameKey>,
+    /// Accounts that su(1) and login(1) ask for no password, and where that is written.
+    pub open_accounts: Vec<(u32, Source)>,
     /// Uids that sudo(8) asks for no password.
     pub without_password: BTreeSet<u32>,
     /// Gids of groups whose members sudo(8) trusts, or that approve.
@@ -60,6 +64,8 @@ impl Facts {
             templates,
             pulls,
             starts,
+            writers,
+            open_accounts,
             unit_rights,
             same_keys,
             files,
@@ -73,6 +79,8 @@ impl Facts {
             .chain(templates.iter_mut().map(|(_, _, _, source)| source))
             .chain(pulls.iter_mut().map(|(_, _, source)| source))
             .chain(starts.iter_mut().map(|(_, _, source)| source))
+            .chain(writers.iter_mut().map(|one| &mut one.source))
+            .chain(open_accounts.iter_mut().map(|(_, source)| source))
             .chain(rights.map(|(_, source)| source))
             .chain(keys.flat_map(|one| [&mut one.listed, &mut one.also]));
         for source in sources {
@@ -160,6 +168,19 @@ impl fmt::Display for Source {
     }
 }
 
+/// Root runs a program that writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    pub when: When,
+    /// The program's name first.
+    pub words: Vec<String>,
+    /// Of relative files.
+    pub directory: Option<FilePath>,
+    /// What it reads from its standard input is its caller's.
+    pub has_input: bool,
+    pub source: Source,
+}
+
 /// What the processes of a unit have beyond their account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitRights {
@@ -206,10 +227,10 @@ pub struct Permit {
     pub source: Source,
 }
 
-/// A program that gives this account to who executes it.
+/// A program that gives this account or group to who executes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetId {
-    pub uid: u32,
+    pub gives: Holder,
     pub program: FilePath,
 }
 

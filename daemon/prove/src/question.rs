@@ -283,6 +283,7 @@ fn add_known(accounts: &mut Accounts, known: &KnownAccount) {
         home: None,
         shell: Vec::new(),
         has_password: true,
+        is_open: false,
     });
     for gid in gids {
         let group = accounts
@@ -306,6 +307,7 @@ fn add_member(accounts: &mut Accounts, subject: Option<&str>) {
             home: None,
             shell: b"/usr/sbin/nologin".to_vec(),
             has_password: false,
+            is_open: false,
         };
         accounts.users.insert(format!("%{group}"), user);
     }

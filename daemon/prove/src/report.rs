@@ -130,6 +130,9 @@ fn limits(grants: &Grants) -> Vec<String> {
             .to_owned(),
         "what an account can read, such as passwords and private keys, is not followed".to_owned(),
         "weaknesses of programs and of the kernel are not looked for".to_owned(),
+        "programs with set-id bits are looked for in directories of programs, /opt, /srv and /home, and not deep in them"
+            .to_owned(),
+        "what start files of shells run by variables and patterns is not followed".to_owned(),
     ];
     if grants.asking > 0 {
         limits.push(format!(

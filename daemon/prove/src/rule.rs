@@ -64,7 +64,7 @@ rules! {
     Hook "hook" "who can change a hook of the system has it run by root at its event" "run-parts(8), systemd.generator(7), NetworkManager-dispatcher(8)";
     ConfiguredFile "configured-file" "who can write a configuration that has commands decides what root runs" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
     ConfiguredProgram "configured-program" "who can change a program that such a configuration names has it run by root" "logrotate(8), apt.conf(5), dpkg(1), udev(7)";
-    PamTrust "pam-trust" "members of a group that pam_wheel trusts become root by su without a password" "pam_wheel(8), su(1)";
+    PamTrust "pam-trust" "who a module of PAM asks for no password becomes another account by su" "pam_wheel(8), pam_permit(8), pam_unix(8), su(1)";
     BusService "bus-service" "who can change what the system bus starts has its account" "dbus-daemon(1)";
     PolkitRoot "polkit-root" "who gets a yes of polkit for this action does what root does" "polkit(8), systemd-run(1)";
     PolkitUnit "polkit-unit" "who gets a yes of polkit for a unit can have it started" "polkit(8)";
@@ -77,6 +77,7 @@ rules! {
     SudoCall "sudo-call" "who may run a program with sudo can have it run" "sudoers(5)";
     SudoProgram "sudo-program" "who can change a program that is run with sudo has the account that it runs as" "sudoers(5)";
     SudoArguments "sudo-arguments" "who may give any arguments to a program that executes some of them has its account" "sudoers(5)";
+    RootWrites "root-writes" "who decides what root copies, or gets a file by root, decides what is in the file that root writes" "cp(1), tar(1), chown(1)";
     SudoWrites "sudo-writes" "who may run a program with sudo that writes files or accounts decides what is in them" "sudoers(5), tee(1), cp(1), passwd(1)";
     SudoUnit "sudo-unit" "who may run systemctl on a unit with sudo can have it started" "systemctl(1)";
     SudoEdit "sudo-edit" "who may edit a file with sudoedit decides its content" "sudo(8)";

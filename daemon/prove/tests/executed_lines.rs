@@ -1540,6 +1540,383 @@ fn what_polkit_permits_is_found() {
     check(rows.map(|(any, expect)| (any, action(any), String::new(), expect)));
 }
 
+#[test]
+fn settings_of_sudoers_count_for_whom_they_are() {
+    let cat = "agent ALL = NOPASSWD: /usr/bin/cat \"\"\n";
+    let asked = "agent ALL = /usr/bin/env\n";
+    let rows = [
+        ("Defaults setenv\n", cat, true),
+        ("Defaults !setenv\n", cat, false),
+        ("Defaults !env_reset\n", cat, true),
+        ("Defaults env_reset, !env_editor\n", cat, false),
+        ("Defaults env_keep += \"LANG BASH_ENV\"\n", cat, true),
+        ("Defaults env_keep -= BASH_ENV\n", cat, false),
+        ("Defaults env_delete += BASH_ENV\n", cat, false),
+        ("Defaults:agent setenv\n", cat, true),
+        ("Defaults:web, %deploy setenv\n", cat, true),
+        ("Defaults:web setenv\n", cat, false),
+        ("Defaults!/usr/bin/cat setenv\n", cat, true),
+        ("Defaults!/usr/bin/ setenv\n", cat, true),
+        (
+            "Cmnd_Alias X = /usr/bin/cat\nDefaults!X setenv\n",
+            cat,
+            true,
+        ),
+        ("Defaults!/usr/bin/env setenv\n", cat, false),
+        ("Defaults>root setenv\n", cat, true),
+        ("Defaults !authenticate\n", asked, true),
+        ("Defaults authenticate\n", asked, false),
+        ("Defaults:web !authenticate\n", asked, false),
+        ("Defaults@host !authenticate\n", asked, true),
+    ];
+    let rows = rows.map(|(settings, rule, expect)| (format!("{settings}{rule}"), expect));
+    let rows = rows
+        .iter()
+        .map(|(text, expect)| (text.as_str(), *expect, ""));
+    check_texts("/etc/sudoers", &[], rows);
+}
+
+#[test]
+fn whom_pam_asks_for_no_password_is_found() {
+    let rows = [
+        (
+            "auth sufficient pam_rootok.so\nauth required pam_unix.so\n",
+            false,
+            "",
+        ),
+        ("auth sufficient pam_permit.so\n", true, ""),
+        ("auth \\\nsufficient pam_permit.so\n", true, ""),
+        (
+            "# auth \\\nauth required pam_unix.so\nauth required pam_permit.so\n",
+            false,
+            "",
+        ),
+        (
+            "auth [success=done default=ignore] pam_permit.so\n",
+            true,
+            "",
+        ),
+        ("auth [success=ok default=bad] pam_permit.so\n", false, ""),
+        ("account sufficient pam_permit.so\n", false, ""),
+        (
+            "auth sufficient pam_succeed_if.so user ingroup deploy\n",
+            false,
+            "whom pam_succeed_if.so of its line 1 asks for no password is not judged",
+        ),
+        (
+            "auth [success=1 default=ignore] pam_ssh_agent_auth.so\n",
+            false,
+            "whom pam_ssh_agent_auth.so",
+        ),
+    ];
+    check_texts("/etc/pam.d/su", &[], rows);
+    let sudo = [(
+        "auth sufficient pam_ssh_agent_auth.so file=/x\n",
+        false,
+        "whom pam_ssh_agent_auth.so",
+    )];
+    check_texts("/etc/pam.d/sudo", &[], sudo);
+    for (module, hash, expect) in [
+        ("nullok", "", true),
+        ("nullok", "!", false),
+        ("", "", false),
+    ] {
+        let auth = format!("auth [success=1 default=ignore] pam_unix.so {module}\n");
+        let shadow = format!("root:{hash}:1::::::\nagent:!:1::::::\n");
+        let files = [("/etc/pam.d/common-auth", &*auth), ("/etc/shadow", &shadow)];
+        assert_eq!(answer(&files, "", false).0, expect, "{module} {hash}");
+    }
+}
+
+#[test]
+fn what_start_files_read_and_run_is_found() {
+    let rows = [
+        ("/root/.bashrc", ". /srv/app/run.sh\n", true),
+        (
+            "/root/.profile",
+            "if true; then\n  /srv/app/run.sh\nfi\n",
+            true,
+        ),
+        (
+            "/root/.profile",
+            "export PATH=\"/srv/app/bin:$PATH\"\n",
+            true,
+        ),
+        ("/etc/profile", "PATH=/srv/app:/usr/bin\n", true),
+        ("/etc/profile.d/x.sh", "source /srv/app/run.sh\n", true),
+        (
+            "/etc/bash.bashrc",
+            "[ -x /srv/app/run.sh ] && echo /srv/app/run.sh\n",
+            false,
+        ),
+        (
+            "/root/.bashrc",
+            "PATH=\"$HOME/bin:$PATH\"; cd /srv/app\n",
+            false,
+        ),
+        ("/etc/profile.d/x.txt", "/srv/app/run.sh\n", false),
+    ];
+    check(
+        rows.map(|(file, text, expect)| {
+            (text, vec![(file, text.to_owned())], String::new(), expect)
+        }),
+    );
+}
+
+#[test]
+fn keys_of_units_are_read_as_the_manager_reads_them() {
+    let service = |text: &str| {
+        vec![
+            (UNIT, text.to_owned()),
+            (
+                "/etc/systemd/system/multi-user.target.wants/x.service",
+                String::new(),
+            ),
+        ]
+    };
+    let socket = |text: &str| {
+        vec![
+            ("/etc/systemd/system/x.socket", text.to_owned()),
+            (
+                "/etc/systemd/system/sockets.target.wants/x.socket",
+                String::new(),
+            ),
+        ]
+    };
+    let instance = |name: &'static str| {
+        vec![
+            (
+                "/etc/systemd/system/a@.service",
+                "[Service]\nExecStart=%f/run.sh\n".to_owned(),
+            ),
+            (name, String::new()),
+        ]
+    };
+    let manager = |text: &str| vec![("/etc/systemd/system.conf", text.to_owned())];
+    let rows = [
+        (
+            "a user of another section",
+            service("[Unit]\nUser=web\n[Service]\nExecStart=/srv/app/run.sh\n"),
+            true,
+        ),
+        (
+            "a user",
+            service("[Service]\nUser=web\nExecStart=/srv/app/run.sh\n"),
+            false,
+        ),
+        (
+            "a program of another section",
+            service("[Install]\nExecStart=/srv/app/run.sh\n"),
+            false,
+        ),
+        (
+            "a pattern",
+            service("[Service]\nEnvironmentFile=-/srv/app/*.sh\nExecStart=/usr/bin/true\n"),
+            true,
+        ),
+        (
+            "another pattern",
+            service("[Service]\nEnvironmentFile=/opt/*.sh\nExecStart=/usr/bin/true\n"),
+            false,
+        ),
+        (
+            "a stop of a socket",
+            socket("[Socket]\nListenStream=/run/x\nExecStopPre=/srv/app/run.sh\n"),
+            true,
+        ),
+        (
+            "a service of a socket",
+            socket("[Service]\nExecStartPre=/srv/app/run.sh\n"),
+            false,
+        ),
+        (
+            "a path of an instance",
+            instance("/etc/systemd/system/multi-user.target.wants/a@srv-app.service"),
+            true,
+        ),
+        (
+            "another path",
+            instance("/etc/systemd/system/multi-user.target.wants/a@srv-web.service"),
+            false,
+        ),
+        (
+            "variables of the manager",
+            manager("[Manager]\nDefaultEnvironment=LD_PRELOAD=/srv/app/x.so\n"),
+            true,
+        ),
+        (
+            "other variables",
+            manager("[Manager]\nDefaultEnvironment=X=/srv/app/x.so\n"),
+            false,
+        ),
+    ];
+    check(rows.map(|(row, files, expect)| (row, files, String::new(), expect)));
+    let text = "[Service]\nRootDirectory=/srv/root\nExecStart=/bin/x\n";
+    check_texts(
+        UNIT,
+        &[],
+        [(
+            text,
+            false,
+            "what it runs beneath RootDirectory of its line 2 is not followed",
+        )],
+    );
+}
+
+#[test]
+fn files_that_are_read_without_being_programs_are_found() {
+    let loader = |included: &str| {
+        vec![
+            ("/etc/ld.so.conf", format!("include {included}\n")),
+            ("/etc/site/a.conf", "/srv/app\n".to_owned()),
+        ]
+    };
+    let hook = |directory: &'static str, program: &'static str| {
+        vec![
+            (program, String::new()),
+            (directory, "/srv/app/run.sh\n".to_owned()),
+        ]
+    };
+    let plain = |text: &str| [crontab("/opt/x"), vec![("/opt/x", text.to_owned())]].concat();
+    let rows = [
+        (
+            "a script without its first line",
+            plain("/srv/app/run.sh\n"),
+            true,
+        ),
+        ("a text", plain("echo /srv/app/run.sh\n"), false),
+        ("an included file", loader("site/*.conf"), true),
+        ("another included file", loader("/etc/other/*.conf"), false),
+        (
+            "a hook that is sourced",
+            hook("/etc/dhcp/dhclient-exit-hooks.d/x", "/sbin/dhclient"),
+            true,
+        ),
+        (
+            "a hook that is not executable",
+            hook("/etc/kernel/postinst.d/x", "/usr/bin/dpkg"),
+            false,
+        ),
+    ];
+    check(rows.map(|(row, files, expect)| (row, files, String::new(), expect)));
+}
+
+#[test]
+fn file_that_is_no_program_of_root_is_no_path() {
+    let rows = [
+        ("sudo -iu agent /srv/app/run.sh", false),
+        ("sudo -Hu agent sh -c /srv/app/run.sh", false),
+        ("sudo -iu root /srv/app/run.sh", true),
+        ("sudo -nH /srv/app/run.sh", true),
+        ("systemd-run -p User=agent /srv/app/run.sh", false),
+        ("systemd-run --property=User=agent /srv/app/run.sh", false),
+        ("systemd-run -p Nice=5 /srv/app/run.sh", true),
+        ("docker exec app /srv/app/run.sh", false),
+        ("docker run --entrypoint /srv/app/run.sh x", true),
+        ("ip netns exec blue /srv/app/run.sh", true),
+        (
+            "lsof /srv/app/run.sh; fuser -k /srv/app/run.sh; clamscan /srv/app/run.sh",
+            false,
+        ),
+        (
+            "jq . /srv/app/run.sh; gpg -c /srv/app/run.sh; unlink /srv/app/run.sh",
+            false,
+        ),
+        (
+            "scp /srv/app/run.sh web:; sed -i s/a/b/ /srv/app/run.sh",
+            false,
+        ),
+        ("upload /srv/app/run.sh", true),
+    ];
+    check_crontabs(rows);
+}
+
+#[test]
+fn what_root_writes_of_others_is_judged() {
+    let table = || ("/etc/cron.d/other", "5 5 * * * web true\n".to_owned());
+    let unit = |text: &str| [unit(text), vec![table()]].concat();
+    let crontab = |line: &str| [crontab(line), vec![table()]].concat();
+    let script = |text: &str| {
+        vec![
+            table(),
+            ("/opt/w", format!("#!/bin/sh\n{text}\n")),
+            sudoers("/opt/w"),
+        ]
+    };
+    let rows = [
+        (
+            "cron",
+            crontab("cp /srv/app/run.py /etc/cron.d/other"),
+            true,
+        ),
+        (
+            "a directory of cron",
+            crontab("cd /srv/app && install -m 644 run.py /etc/cron.d/new"),
+            true,
+        ),
+        (
+            "a unit",
+            unit("ExecStart=/usr/bin/cp /srv/app/run.py /etc/cron.d/new"),
+            true,
+        ),
+        (
+            "an archive",
+            crontab("tar -xf /srv/app/noexec.sh -C /opt/x"),
+            true,
+        ),
+        (
+            "a pattern",
+            crontab("cp /srv/app/*.conf /etc/cron.d/"),
+            true,
+        ),
+        (
+            "a script of sudo",
+            script("cp /srv/app/run.py /etc/cron.d/new"),
+            true,
+        ),
+        (
+            "a copy of root",
+            crontab("cp /opt/x /etc/cron.d/new"),
+            false,
+        ),
+        (
+            "a copy to nothing",
+            crontab("cp /srv/app/run.py /opt/x"),
+            false,
+        ),
+        (
+            "a backup",
+            crontab("rsync -a /srv/app/ /var/backups/app/; tar -czf /var/backups/a.tgz /srv/app"),
+            false,
+        ),
+        ("an owner", crontab("chown root /etc/cron.d/other"), false),
+    ];
+    check(rows.map(|(row, files, expect)| (row, files, String::new(), expect)));
+    let found = |text: &str| {
+        answer(
+            &script(text)
+                .iter()
+                .map(|(path, text)| (*path, text.as_str()))
+                .collect::<Vec<_>>(),
+            "",
+            false,
+        )
+    };
+    assert!(found("tee /etc/cron.d/new").0);
+    assert!(!found("echo x | tee /etc/cron.d/new").0);
+    let (is_reached, shown) = found("cp \"$1\" /etc/cron.d/new");
+    assert!(
+        !is_reached && shown.contains("what it writes by cp with words of variables is not judged"),
+        "{shown}"
+    );
+    let (is_reached, shown) = answer(
+        &[("/etc/cron.d/x", "5 5 * * * root chown agent /etc/cron.d\n")],
+        "",
+        false,
+    );
+    assert!(is_reached, "{shown}");
+}
+
 /// Of a group that sudo names its members do what sudo lets them.
 #[test]
 fn program_that_is_not_judged_is_listed_for_sudo_and_commands() {

@@ -14,12 +14,13 @@ use crate::path::FilePath;
 impl Machine {
     /// Returns the content of a file, through links. `None` if there is none, or it is unknown.
     pub fn read(&self, path: &FilePath) -> Option<Vec<u8>> {
-        self.content(path, self.bounds.file, &[])
+        self.content(path, self.bounds.file, |_| true)
     }
 
-    /// Returns the content of a file that begins with `#!`, at most so many bytes.
+    /// Returns the content of a file that begins with `#!`, or has no NUL at its begin: a shell reads such a text, too. At most
+    /// so many bytes.
     pub fn script(&self, path: &FilePath, most: usize) -> Option<Vec<u8>> {
-        self.content(path, most, b"#!")
+        self.content(path, most, is_of_script)
     }
 
     /// Returns true if a file begins with `#!`. No more of it is read.
@@ -50,17 +51,17 @@ impl Machine {
 
     /// Returns at most so many bytes of a file.
     pub fn text(&self, path: &FilePath, most: usize) -> Option<Vec<u8>> {
-        self.content(path, most, &[])
+        self.content(path, most, |_| true)
     }
 
-    fn content(&self, path: &FilePath, most: usize, begin: &[u8]) -> Option<Vec<u8>> {
+    fn content(&self, path: &FilePath, most: usize, is_one: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let (end, entry) = self.entry(path)?;
         if entry.kind != Kind::File {
             return None;
         }
         let content = match self.changes.content(&end) {
-            None => self.read_file(&end, most, begin),
-            Some(Content::File(bytes)) => Ok(self.bounded(&end, bytes, most, begin)),
+            None => self.read_file(&end, most, is_one),
+            Some(Content::File(bytes)) => Ok(self.bounded(&end, bytes, most, is_one)),
             Some(_) => {
                 self.unknown(&end, "its new bytes are not known here");
                 return None;
@@ -76,7 +77,7 @@ impl Machine {
         &self,
         path: &FilePath,
         most: usize,
-        begin: &[u8],
+        is_one: fn(&[u8]) -> bool,
     ) -> nix::Result<Option<Vec<u8>>> {
         let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         if fstat(&fd)?.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -91,12 +92,12 @@ impl Machine {
                 break;
             }
             content.extend_from_slice(buffer.get(..length).unwrap_or_default());
-            if !content.starts_with(begin) {
+            if !is_one(&content) {
                 return Ok(None);
             }
             buffer.resize(1 << 16, 0);
         }
-        Ok(self.bounded(path, &content, most, begin))
+        Ok(self.bounded(path, &content, most, is_one))
     }
 
     /// Returns how many of so many bytes may be read.
@@ -104,13 +105,13 @@ impl Machine {
         most.min(self.bounds.bytes.saturating_sub(self.bytes.get()))
     }
 
-    /// Returns the first `most` bytes of a file that begins so.
+    /// Returns the first `most` bytes of such a file.
     fn bounded(
         &self,
         path: &FilePath,
         content: &[u8],
         most: usize,
-        begin: &[u8],
+        is_one: fn(&[u8]) -> bool,
     ) -> Option<Vec<u8>> {
         let most = self.left(most);
         let known = content.get(..most).unwrap_or(content);
@@ -123,7 +124,7 @@ impl Machine {
         }
         self.bytes.set(self.bytes.get().saturating_add(known.len()));
         self.pay_bytes(known.len());
-        known.starts_with(begin).then(|| known.to_vec())
+        is_one(known).then(|| known.to_vec())
     }
 
     /// Returns the names in a directory, sorted, through links. Empty if there is none, or it is unknown.
@@ -165,4 +166,12 @@ impl Machine {
             Vec::new()
         })
     }
+}
+
+/// Bytes in which execve(2) and shells look for what a file is.
+const BEGIN: usize = 80;
+
+fn is_of_script(content: &[u8]) -> bool {
+    let begin = content.get(..BEGIN).unwrap_or(content);
+    content.starts_with(b"#!") || !begin.contains(&0)
 }

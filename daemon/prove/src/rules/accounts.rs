@@ -55,6 +55,12 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         }
         clauses.add(Clause::hidden(Atom::Anyone, [Atom::Account(user.uid)]));
     }
+    for (uid, source) in &facts.open_accounts {
+        let clause = Clause::new(Atom::Account(*uid), [Atom::Anyone], RuleId::PamTrust);
+        let name = super::user(facts, *uid);
+        let clause = clause.detail(format!("{name} has no password, by {source}"));
+        clauses.add(clause.fix(format!("narrow {}:{}", source.file, source.line)));
+    }
     for one in &facts.same_keys {
         let head = Atom::Account(one.opens);
         let clause = Clause::new(head, [Atom::Keys(one.of)], RuleId::SameKey);

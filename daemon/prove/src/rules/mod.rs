@@ -9,6 +9,7 @@ mod obeys;
 mod permits;
 mod sudo;
 mod sudo_writes;
+mod writers;
 
 use crate::closure::Clauses;
 use crate::facts::Facts;
@@ -23,6 +24,7 @@ pub fn clauses(facts: &Facts, grants: &Grants) -> Clauses {
     accounts::rules(facts, &mut clauses);
     obeys::rules(facts, &mut clauses);
     sudo::rules(facts, &mut clauses);
+    writers::rules(facts, &mut clauses);
     permits::rules(facts, &mut clauses);
     grants::rules(facts, grants, &mut clauses);
     files::rules(facts, &mut clauses);

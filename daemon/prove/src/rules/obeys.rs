@@ -97,7 +97,7 @@ fn has_content(facts: &Facts, one: &Obeys) -> bool {
 }
 
 /// What has to be reached before something is done. `None`: it happens by itself.
-fn condition(when: &When) -> Option<Atom> {
+pub(super) fn condition(when: &When) -> Option<Atom> {
     match when {
         When::ByItself => None,
         When::Started(unit) => Some(Atom::Start(unit.clone())),

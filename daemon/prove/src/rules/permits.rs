@@ -37,14 +37,16 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
                 one.program,
                 super::files::describe(facts, entry)
             );
-            let clause = Clause::new(
-                Atom::Account(one.uid),
-                enter.into_iter().chain([of]),
-                RuleId::SetId,
-            );
+            let head = match one.gives {
+                Holder::User(uid) => Atom::Account(uid),
+                Holder::Group(gid) => Atom::Member(gid),
+                Holder::Anyone => continue,
+            };
+            let clause = Clause::new(head, enter.into_iter().chain([of]), RuleId::SetId);
             let clause = clause.detail(detail);
-            let close = match entry.mode & SET_UID {
-                0 => "setcap -r",
+            let close = match one.gives {
+                Holder::Group(_) => "chmod g-s",
+                _ if entry.mode & SET_UID == 0 => "setcap -r",
                 _ => "chmod u-s",
             };
             clauses.add(clause.fix(format!("{close} {}", one.program)));
@@ -53,9 +55,22 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
 }
 
 /// Programs of the table that are set-uid by design, and check who calls them.
-const USUAL: [&str; 12] = [
-    "su", "sudo", "doas", "pkexec", "mount", "umount", "newgrp", "sg", "chsh", "passwd", "crontab",
+const USUAL: [&str; 15] = [
+    "su",
+    "sudo",
+    "doas",
+    "pkexec",
+    "mount",
+    "umount",
+    "newgrp",
+    "sg",
+    "chsh",
+    "passwd",
+    "crontab",
     "at",
+    "screen",
+    "ssh-agent",
+    "tmux",
 ];
 
 fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clauses) {

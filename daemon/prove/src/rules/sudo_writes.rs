@@ -384,8 +384,12 @@ pub(super) fn written_as(facts: &Facts, target: &WriteTarget) -> Vec<Atom> {
         .get(file)
         .is_some_and(|way| matches!(way.end, End::Missing(_)));
     let above = file.parent().filter(|_| is_new);
-    let known = facts.ways.keys();
-    let known = known.filter(|path| path.is_beneath(file) || Some(*path) == above.as_ref());
+    let known = facts.ways.range(file..).map(|(path, _)| path);
+    let known = known.take_while(|path| path.as_bytes().starts_with(file.as_bytes()));
+    let known = known.filter(|path| path.is_beneath(file));
+    let above = above.as_ref();
+    let above = above.filter(|above| facts.ways.contains_key(*above));
+    let known = known.chain(above);
     let atoms = known.flat_map(|path| {
         let as_root = super::files::as_root(facts, path);
         [Atom::Change(path.clone()), as_root]

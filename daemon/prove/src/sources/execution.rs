@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::shell::is_open;
-use crate::facts::{Source, When};
+use super::shell::{is_open, paths};
+use crate::facts::{Source, When, Writer};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -30,6 +30,56 @@ impl Look<'_> {
         self.machine.pay_as(payer);
     }
 
+    /// Notes a program of root that writes as its words say. What a command of the policy writes the policy says.
+    pub(super) fn writes_files(&mut self, by: &Execution, argv: &[Vec<u8>]) {
+        const WRITERS: usize = 2000;
+        let words = argv.iter().map(|word| String::from_utf8_lossy(word));
+        let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
+        let Some(program) = words.first_mut() else {
+            return;
+        };
+        *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+        let is_of_sudo = matches!(by.when, When::Sudo { .. });
+        let is_of_policy = matches!(by.when, When::Called { .. });
+        // The words of a permission are judged with it.
+        let is_permission = is_of_sudo && by.scripts == 0 && by.nested == 0;
+        if by.uid != 0
+            || is_of_policy
+            || is_permission
+            || remit_programs::written(program).is_none()
+        {
+            return;
+        }
+        if words.iter().any(|word| word.contains(['$', '`'])) {
+            if is_of_sudo {
+                let program =
+                    remit_common::text::line(words.first().map_or(&[], |one| one.as_bytes()), 60);
+                let why =
+                    format!("what it writes by {program} with words of variables is not judged");
+                self.machine.unknown(&by.source.file, why);
+            }
+            return;
+        }
+        if self.facts.writers.len() >= WRITERS {
+            let why = "not all of what programs of root write is judged";
+            return self.machine.unknown(&by.source.file, why);
+        }
+        for word in argv.iter().skip(1) {
+            let own = by.directory.as_ref().filter(|_| !word.starts_with(b"-"));
+            let own = own.and_then(|own| own.resolve(word));
+            for file in paths(word).chain(own) {
+                self.way(&file);
+            }
+        }
+        self.facts.writers.push(Writer {
+            when: by.when.clone(),
+            words,
+            directory: by.directory.clone(),
+            has_input: is_of_sudo && by.input.is_none(),
+            source: by.source.clone(),
+        });
+    }
+
     /// Notes the words by which root has units started. What a command of the policy has started the policy says.
     pub(super) fn starts_units(&mut self, by: &Execution, argv: &[Vec<u8>]) {
         let is_of_policy = matches!(by.when, When::Called { .. });
@@ -42,6 +92,21 @@ impl Look<'_> {
             let fact = (by.when.clone(), words, by.source.clone());
             self.facts.starts.push(fact);
         }
+    }
+
+    /// What a text runs by a variable, a pattern or in a directory that is not known. Of a script one reason is enough.
+    pub(super) fn unfollowed(&self, by: &Execution, word: &[u8]) {
+        // It is in the limits of each answer: start files of distributions have many.
+        if by.is_start_file {
+            return;
+        }
+        let word = remit_common::text::line(word, 60);
+        let why = match (by.scripts, by.source.line) {
+            (1.., _) => "what it runs by variables and patterns is not followed".to_owned(),
+            (0, 0) => format!("what it runs by '{word}' is not followed"),
+            (0, line) => format!("what its line {line} runs by '{word}' is not followed"),
+        };
+        self.machine.unknown(&by.source.file, why);
     }
 
     /// Returns the directories of a search path that this file has.
@@ -77,6 +142,8 @@ pub struct Execution {
     pub input: Option<Vec<u8>>,
     /// Accounts that have it run by sudo(8).
     pub callers: Rc<BTreeSet<u32>>,
+    /// A start file of a shell does it.
+    pub is_start_file: bool,
     /// Scripts that are around it, the innermost of which is the source's file.
     pub scripts: usize,
     /// Texts for a shell that are around it.
@@ -106,6 +173,7 @@ impl Execution {
             directory: None,
             input: None,
             callers: Rc::default(),
+            is_start_file: false,
             scripts: 0,
             nested: 0,
         }

@@ -1,8 +1,11 @@
 //! Directories whose programs root runs at some event: one table, since their kinds differ in nothing else.
 
+use remit_programs::Class;
+
 use super::execution::Execution;
 use crate::facts::{Source, When};
 use crate::look::Look;
+use crate::machine::entry::Kind;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
@@ -77,6 +80,8 @@ pub fn look(look: &mut Look<'_>) {
     for (directory, program) in DIRECTORIES {
         // Both dispatchers refuse a script that is not root's, or that others can write.
         let is_of_root = directory.contains("dispatcher");
+        // dhclient-script(8) reads them with its own shell.
+        let is_sourced = directory.contains("dhclient");
         let (directory, program) = (FilePath::fixed(directory), FilePath::fixed(program));
         if !look.exists(&directory) || look.machine.entry(&program).is_none() {
             continue;
@@ -96,25 +101,34 @@ pub fn look(look: &mut Look<'_>) {
         );
         for name in look.machine.list(&directory) {
             if let Some(path) = directory.join(name) {
-                run(look, &path, is_of_root);
+                run(look, &path, is_of_root, is_sourced);
             }
         }
     }
     for path in FILES.map(FilePath::fixed) {
-        run(look, &path, false);
+        run(look, &path, false, false);
     }
 }
 
-fn run(look: &mut Look<'_>, path: &FilePath, is_of_root: bool) {
-    let is_run = look
-        .machine
-        .entry(path)
-        .is_some_and(|(_, entry)| entry.is_executable());
-    if is_run && (!is_of_root || look.is_private(path, 0)) {
-        let by = Execution {
-            is_of_root,
-            ..Execution::new(0, RuleId::Hook, When::ByItself, Source::whole(path))
-        };
-        look.executes(&by, &[path.as_bytes().to_vec()]);
+/// A file that is not executable is not run yet: its owner can set the bit.
+fn run(look: &mut Look<'_>, path: &FilePath, is_of_root: bool, is_sourced: bool) {
+    let Some((_, entry)) = look.machine.entry(path) else {
+        return;
+    };
+    if entry.kind != Kind::File || is_of_root && !look.is_private(path, 0) {
+        return;
+    }
+    let by = Execution {
+        is_of_root,
+        ..Execution::new(0, RuleId::Hook, When::ByItself, Source::whole(path))
+    };
+    match entry.is_executable() {
+        _ if is_sourced => look.runs_by(&by, path.clone(), Some(&Class::Shell)),
+        true => look.executes(&by, &[path.as_bytes().to_vec()]),
+        false if entry.uid != 0 => {
+            let source = Source::whole(path);
+            look.obeys(0, path.clone(), RuleId::Hook, &When::ByItself, &source);
+        }
+        false => {}
     }
 }

@@ -1,15 +1,21 @@
 //! What a login and a shell of an account read: its start files and keys. Of root, and of accounts with a shell.
 
-use super::execution::PATH;
+use remit_programs::Class;
+
+use super::execution::{Execution, PATH};
 use super::keys::Keys;
+use super::shell::is_open;
 use super::sshd;
 use crate::facts::{Source, When};
+use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
 
 /// Accounts whose homes are looked at.
 const ACCOUNTS: usize = 2000;
+/// Bytes of a start file.
+const TEXT: usize = 64 << 10;
 const START: [&str; 8] = [
     ".bashrc",
     ".bash_profile",
@@ -56,8 +62,7 @@ pub fn look(look: &mut Look<'_>) {
             }
         }
         for file in START.iter().filter_map(|name| home.join(name)) {
-            let source = Source::whole(&file);
-            look.obeys(uid, file, RuleId::StartFile, &When::ByItself, &source);
+            start_file(look, uid, &file, Some(&home));
         }
     }
     keys.compare(look);
@@ -74,12 +79,52 @@ pub fn look(look: &mut Look<'_>) {
     let names = names.filter(|name| name.ends_with(b"sh") || name.ends_with(b".local"));
     shared.extend(names.filter_map(|name| scripts.join(name)));
     shared.push(scripts);
-    for file in shared {
-        if look.exists(&file) {
-            let source = Source::whole(&file);
-            look.obeys(0, file, RuleId::StartFile, &When::ByItself, &source);
+    for file in shared
+        .iter()
+        .filter(|file| look.machine.entry(file).is_some())
+    {
+        start_file(look, 0, file, None);
+    }
+}
+
+/// Notes a start file, what it reads and runs, and the directories in which the shell then looks for programs.
+fn start_file(look: &mut Look<'_>, uid: u32, file: &FilePath, home: Option<&FilePath>) {
+    let payer = look.machine.pay_as(uid);
+    let by = Execution {
+        directory: home.cloned(),
+        is_start_file: true,
+        ..Execution::new(uid, RuleId::StartFile, When::ByItself, Source::whole(file))
+    };
+    look.runs_by(&by, file.clone(), Some(&Class::Shell));
+    let content = look.machine.text(file, TEXT).unwrap_or_default();
+    for (number, line) in lines(&content) {
+        let text = line.trim_ascii_start();
+        let text = text.strip_prefix(b"export ").unwrap_or(text);
+        let Some(value) = text.strip_prefix(b"PATH=") else {
+            continue;
+        };
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || *byte == b';';
+        let value = value.split(is_end).next().unwrap_or_default();
+        let is_quote = |byte: &u8| b"'\"".contains(byte);
+        let value: Vec<u8> = value
+            .iter()
+            .copied()
+            .filter(|byte| !is_quote(byte))
+            .collect();
+        for part in value.split(|byte| *byte == b':') {
+            let own = [&b"$HOME"[..], b"${HOME}", b"~"];
+            let own = own.iter().find_map(|name| part.strip_prefix(*name));
+            let directory = match own.zip(home) {
+                Some((rest, home)) => FilePath::new([home.as_bytes(), rest].concat()),
+                None => FilePath::new(part),
+            };
+            if let Some(directory) = directory.filter(|path| !is_open(path.as_bytes())) {
+                let source = Source::line(file, number, line);
+                look.obeys(uid, directory, RuleId::SearchPath, &When::ByItself, &source);
+            }
         }
     }
+    look.machine.pay_as(payer);
 }
 
 /// Returns true if sshd accepts keys of this file: it, or what is there of its directories up to the home, belongs to the

@@ -1,5 +1,9 @@
 //! Options among the words of a program, and their values.
 
+use remit_programs::Program;
+
+use super::shell::base_name;
+
 /// Returns `Some(None)` for this option, also as the last letter of several, as `-pe`, and with the value if it is
 /// in the same word, as `--x=value`, `-I/value` and `-x:value`.
 pub(super) fn option_value<'w>(option: &str, word: &'w [u8]) -> Option<Option<&'w [u8]>> {
@@ -78,4 +82,39 @@ pub(super) fn split_setting(setting: &[u8]) -> (&[u8], &[u8]) {
     let (name, text) = setting.split_at(end);
     let text = text.trim_ascii_start();
     (name, text.strip_prefix(b"=").unwrap_or(text))
+}
+
+/// Returns the words that name files of this machine: those behind `exec` are the container's. A network of ip(8) has the files
+/// of the machine.
+pub(super) fn of_this_machine<'w>(known: &Program, args: &'w [Vec<u8>]) -> &'w [Vec<u8>] {
+    let is_of_container = ["docker", "kubectl", "lxc", "ctr"];
+    let is_of_container = is_of_container
+        .iter()
+        .any(|name| known.names.contains(name));
+    let exec = args.iter().position(|word| word == b"exec");
+    let end = exec.filter(|_| is_of_container).unwrap_or(args.len());
+    args.split_at(end).0
+}
+
+/// Returns the account of `systemd-run -p User=NAME`.
+pub(super) fn property_user<'w>(program: &[u8], words: &'w [Vec<u8>]) -> Option<&'w [u8]> {
+    let is_run = matches!(base_name(program), b"systemd-run" | b"run0");
+    let properties = values_of(&["-p", "--property"], words).into_iter();
+    let mut users = properties.filter_map(|value| value.strip_prefix(b"User="));
+    users.next_back().filter(|_| is_run)
+}
+
+/// Returns true for several letters behind one sign, of which one is so.
+pub(super) fn is_bundle_with(word: &[u8], is_one: impl FnMut(&u8) -> bool) -> bool {
+    let letters = word.split_first().map(|(_, letters)| letters);
+    let letters = letters.filter(|_| matches!(word.first(), Some(b'-' | b'+')));
+    letters.is_some_and(|letters| {
+        letters.iter().all(u8::is_ascii_alphabetic) && letters.iter().any(is_one)
+    })
+}
+
+/// Returns true for options of a shell before a value.
+pub(super) fn has_value(word: &[u8]) -> bool {
+    let is_long = matches!(word, b"--rcfile" | b"--init-file");
+    is_long || is_bundle_with(word, |letter| matches!(letter, b'o' | b'O'))
 }

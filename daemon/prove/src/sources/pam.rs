@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::execution::Execution;
 use super::variables::{libraries, search_path};
 use crate::facts::{Permit, Source, When};
-use crate::lines::lines;
+use crate::lines::{joined, lines};
 use crate::look::Look;
 use crate::path::FilePath;
 use crate::rule::RuleId;
@@ -38,9 +38,9 @@ pub fn look(look: &mut Look<'_>) {
                 &Source::whole(&path),
             );
             let content = look.machine.read(&path).unwrap_or_default();
-            for (number, line) in lines(&content) {
-                if let Some(module) = module(line) {
-                    let source = Source::line(&path, number, line);
+            for (number, line) in joined(lines(&content).map(without_comment)) {
+                if let Some(module) = module(&line) {
+                    let source = Source::line(&path, number, &line);
                     trusts(look, &name, &module, &source);
                     loads(look, module.file, &module.args, source);
                 }
@@ -106,28 +106,84 @@ fn loads(look: &mut Look<'_>, module: &[u8], args: &[&[u8]], source: Source) {
     }
 }
 
-/// Notes members of a group that su(1) asks for no password: pam_wheel(8) with `trust`.
+/// Modules that ask for a password or a key of the account that is called, or that refuse, or that let root alone pass.
+const ASKING: [&[u8]; 15] = [
+    b"pam_cap.so",
+    b"pam_deny.so",
+    b"pam_faildelay.so",
+    b"pam_faillock.so",
+    b"pam_fprintd.so",
+    b"pam_gnome_keyring.so",
+    b"pam_google_authenticator.so",
+    b"pam_krb5.so",
+    b"pam_ldap.so",
+    b"pam_rootok.so",
+    b"pam_sss.so",
+    b"pam_systemd_home.so",
+    b"pam_u2f.so",
+    b"pam_unix.so",
+    b"pam_winbind.so",
+];
+
+/// Notes whom su(1) and sudo(8) ask for no password: members of a group that pam_wheel(8) trusts, accounts without one, and
+/// each account if pam_permit(8) is enough. Other modules that are enough are listed.
 fn trusts(look: &mut Look<'_>, service: &[u8], module: &Module<'_>, source: &Source) {
-    let is_of_su = [&b"su"[..], b"su-l"].contains(&service) || service.ends_with(b"-auth");
-    let is_enough = module.control == b"sufficient" || module.control.starts_with(b"[");
+    let is_shared = service.ends_with(b"-auth");
+    let is_of_su = [&b"su"[..], b"su-l"].contains(&service) || is_shared;
+    let is_of_sudo = [&b"sudo"[..], b"sudo-i"].contains(&service);
+    let is_enough = module.control == b"sufficient" || has_success(module.control);
     let has = |arg: &[u8]| module.args.contains(&arg);
-    let is_wheel = module.kind == b"auth" && module.file.ends_with(b"pam_wheel.so");
-    if !is_of_su || !is_wheel || !is_enough || !has(b"trust") || has(b"deny") {
+    if module.kind != b"auth" || !is_of_su && !is_of_sudo {
         return;
     }
-    let mut args = module.args.iter();
-    let named = args.find_map(|arg| arg.strip_prefix(b"group="));
-    let named = named.and_then(|name| std::str::from_utf8(name).ok());
-    let gid = look.facts.accounts.gid(named.unwrap_or("wheel"));
-    let gid = gid.or(named.is_none().then_some(0));
+    let name = module.file.rsplit(|byte| *byte == b'/').next();
+    let name = name.unwrap_or_default();
+    if name == b"pam_unix.so" && is_of_su && has(b"nullok") {
+        let users = look.facts.accounts.users.values();
+        let open = users.filter(|user| user.is_open);
+        let open: Vec<(u32, Source)> = open.map(|user| (user.uid, source.clone())).collect();
+        look.facts.open_accounts.extend(open);
+    }
+    if !is_enough {
+        return;
+    }
+    let (groups, is_for_all): (BTreeSet<u32>, bool) = match name {
+        b"pam_wheel.so" if is_of_su && has(b"trust") && !has(b"deny") => {
+            let mut args = module.args.iter();
+            let named = args.find_map(|arg| arg.strip_prefix(b"group="));
+            let named = named.and_then(|name| std::str::from_utf8(name).ok());
+            let gid = look.facts.accounts.gid(named.unwrap_or("wheel"));
+            let gid = gid.or(named.is_none().then_some(0));
+            (gid.into_iter().collect(), false)
+        }
+        b"pam_wheel.so" if !is_of_sudo || !has(b"trust") => return,
+        b"pam_permit.so" if is_of_su && !is_shared => (BTreeSet::new(), true),
+        _ if ASKING.contains(&name) => return,
+        _ => {
+            let shown = remit_common::text::line(name, 60);
+            let why = format!(
+                "whom {shown} of its line {} asks for no password is not judged",
+                source.line
+            );
+            return look.machine.unknown(&source.file, why);
+        }
+    };
     look.facts.permits.push(Permit {
         rule: RuleId::PamTrust,
         users: BTreeSet::new(),
-        groups: gid.into_iter().collect(),
-        is_for_all: false,
+        groups,
+        is_for_all,
         units: Vec::new(),
         source: source.clone(),
     });
+}
+
+/// Returns true for `[success=done]` and the like: what follows is passed over.
+fn has_success(control: &[u8]) -> bool {
+    let inner = control.strip_prefix(b"[").unwrap_or_default();
+    let words = inner.split(|byte| byte.is_ascii_whitespace() || *byte == b']');
+    let mut values = words.filter_map(|word| word.strip_prefix(b"success="));
+    values.any(|value| value == b"done" || value.iter().all(u8::is_ascii_digit))
 }
 
 /// One line of pam.d(5).
@@ -141,7 +197,7 @@ struct Module<'l> {
 
 /// A control in brackets has white space.
 fn module(line: &[u8]) -> Option<Module<'_>> {
-    let line = line.split(|byte| *byte == b'#').next()?.trim_ascii();
+    let (_, line) = without_comment((0, line));
     let (kind, rest) = word(line)?;
     let kind = kind.strip_prefix(b"-").unwrap_or(kind);
     if !matches!(kind, b"auth" | b"account" | b"password" | b"session") {
@@ -168,6 +224,11 @@ fn module(line: &[u8]) -> Option<Module<'_>> {
         file,
         args,
     })
+}
+
+fn without_comment((number, line): (usize, &[u8])) -> (usize, &[u8]) {
+    let line = line.split(|byte| *byte == b'#').next();
+    (number, line.unwrap_or_default().trim_ascii())
 }
 
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {

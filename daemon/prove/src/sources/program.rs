@@ -1,10 +1,15 @@
 //! What executing a program touches: its file, what a wrapper or an interpreter is to run, and code that its words name.
 
-use remit_programs::{Class, ContainerRunner, Program, Tool, Wrapper, program_of, takes_files};
+use remit_programs::{
+    Class, ContainerRunner, Program, Tool, Wrapper, executes_no_file, program_of,
+};
 
 use super::execution::Execution;
 use super::found::runs_found;
-use super::options::{names_this_machine, option_value, value_of, values_of, without};
+use super::options::{
+    has_value, is_bundle_with, names_this_machine, of_this_machine, option_value, property_user,
+    value_of, values_of, without,
+};
 use super::shell::{base_name, is_open, paths};
 use super::variables;
 use crate::look::Look;
@@ -63,6 +68,7 @@ impl Look<'_> {
             let mut inner: &[Vec<u8>] = &[];
             let mut rest = args;
             let local: Vec<Vec<u8>>;
+            self.writes_files(&by, argv);
             match base_name(program) {
                 b"git" => super::git::executed(self, &by, args),
                 b"systemctl" | b"service" | b"invoke-rc.d" => self.starts_units(&by, argv),
@@ -119,10 +125,13 @@ impl Look<'_> {
                         self.found(&by, args);
                     }
                 }
-                Some((_, Class::ContainerRunner(runner))) => self.contained(&by, runner, args),
+                Some((known, Class::ContainerRunner(runner))) => {
+                    self.contained(&by, runner, args);
+                    rest = of_this_machine(known, args);
+                }
                 None => {}
             }
-            if !takes_files(base_name(program)) {
+            if !executes_no_file(base_name(program)) {
                 for path in rest.iter().flat_map(|arg| paths(arg)) {
                     self.argument(&by, path);
                 }
@@ -145,7 +154,10 @@ impl Look<'_> {
         args: &[Vec<u8>],
     ) -> Option<Execution> {
         let own = args.split_at(wrapper.inner(args)).0;
-        let mut by = self.named_account(by, program, wrapper.account(args))?;
+        let named = wrapper
+            .account(args)
+            .or_else(|| property_user(program, own));
+        let mut by = self.named_account(by, program, named)?;
         for word in own {
             if wrapper.assigns && word.contains(&b'=') && !word.starts_with(b"-") {
                 variables::apply(self, &mut by, word);
@@ -381,19 +393,4 @@ impl Look<'_> {
 
 fn is_one(words: &[&str], word: &[u8]) -> bool {
     words.iter().any(|one| one.as_bytes() == word)
-}
-
-/// Returns true for several letters behind one sign, of which one is so.
-fn is_bundle_with(word: &[u8], is_one: impl FnMut(&u8) -> bool) -> bool {
-    let letters = word.split_first().map(|(_, letters)| letters);
-    let letters = letters.filter(|_| matches!(word.first(), Some(b'-' | b'+')));
-    letters.is_some_and(|letters| {
-        letters.iter().all(u8::is_ascii_alphabetic) && letters.iter().any(is_one)
-    })
-}
-
-/// Returns true for options of a shell before a value.
-fn has_value(word: &[u8]) -> bool {
-    let is_long = matches!(word, b"--rcfile" | b"--init-file");
-    is_long || is_bundle_with(word, |letter| matches!(letter, b'o' | b'O'))
 }

@@ -223,17 +223,6 @@ impl Look<'_> {
         }
     }
 
-    /// What a text runs by a variable, a pattern or in a directory that is not known. Of a script one reason is enough.
-    pub(super) fn unfollowed(&self, by: &Execution, word: &[u8]) {
-        let word = remit_common::text::line(word, 60);
-        let why = match (by.scripts, by.source.line) {
-            (1.., _) => "what it runs by variables and patterns is not followed".to_owned(),
-            (0, 0) => format!("what it runs by '{word}' is not followed"),
-            (0, line) => format!("what its line {line} runs by '{word}' is not followed"),
-        };
-        self.machine.unknown(&by.source.file, why);
-    }
-
     pub(super) fn run_parts(&mut self, by: &Execution, directory: &FilePath) {
         // cron.rs reads these.
         if DIRECTORIES.map(FilePath::fixed).contains(directory) {
@@ -369,6 +358,8 @@ impl Look<'_> {
         }
         let is_of_shell = match reader {
             Some(class) => matches!(class, Class::Shell),
+            // A shell that starts it reads it.
+            None if words.is_empty() => true,
             None => words
                 .iter()
                 .filter_map(|word| program_of(word))

@@ -147,8 +147,9 @@ fn permission(
     let (users, _) = subject.split_at(at);
     let of = lists.accounts(look, AliasKind::User, &split(users, b','), 0);
     let callers = Rc::new(of.clone());
-    let (mut runas, mut password) = (vec![b"root".to_vec()], !sudoers.defaults.is_free);
-    let mut sets_variables = sudoers.defaults.keeps_variables;
+    let mut runas = vec![b"root".to_vec()];
+    // Of tags; without one the settings decide.
+    let (mut password, mut sets_variables) = (None, None);
     let mut has_group = false;
     for item in split(list, b',') {
         let mut rest = item.as_slice();
@@ -167,10 +168,10 @@ fn permission(
         }
         while let Some((tag, after)) = tag(rest) {
             match tag {
-                b"NOPASSWD" => password = false,
-                b"PASSWD" => password = true,
-                b"SETENV" => sets_variables = true,
-                b"NOSETENV" => sets_variables = false,
+                b"NOPASSWD" => password = Some(false),
+                b"PASSWD" => password = Some(true),
+                b"SETENV" => sets_variables = Some(true),
+                b"NOSETENV" => sets_variables = Some(false),
                 _ => {}
             }
             rest = after;
@@ -187,6 +188,7 @@ fn permission(
         let parsed = |command: Vec<u8>| commands(look, lists, &source.file, &command);
         let found: Vec<SudoCommand> = expanded.flat_map(parsed).collect();
         for command in found {
+            let given = sudoers.defaults.of(look, lists, &of, &command);
             // Of all accounts root is the strongest.
             let run_as = match runas_uids.contains(&0) {
                 true => BTreeSet::from([0]),
@@ -220,8 +222,8 @@ fn permission(
                 look.facts.sudo.push(SudoRule {
                     of: of.clone(),
                     runas,
-                    password,
-                    sets_variables,
+                    password: password.unwrap_or(!given.is_free),
+                    sets_variables: sets_variables.unwrap_or(given.keeps_variables),
                     command: command.clone(),
                     source: source.clone(),
                 });
@@ -305,7 +307,7 @@ fn halves(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     (!left.is_empty() && !right.is_empty()).then_some((left, right))
 }
 
-fn split(text: &[u8], at: u8) -> Vec<Vec<u8>> {
+pub(super) fn split(text: &[u8], at: u8) -> Vec<Vec<u8>> {
     split_at_most(text, at, usize::MAX)
 }
 

@@ -121,7 +121,7 @@ fn is_pattern(text: &[u8]) -> bool {
 }
 
 /// As fnmatch(3), but that a set (`[...]`) and all behind it fits any bytes: rather a program too many.
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn fits(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern, mut name) = (pattern, name);
     // What follows the last star, and what it may still take.
     let mut star = None;

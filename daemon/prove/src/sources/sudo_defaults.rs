@@ -1,10 +1,29 @@
 //! `Defaults` of sudoers(5) that give rights.
 
+use std::collections::BTreeSet;
+
+use super::sudo::split;
+use super::sudo_lists::{AliasKind, Lists};
 use super::variables::is_code;
+use crate::facts::SudoCommand;
 use crate::look::Look;
 
+/// One line of settings.
 #[derive(Debug, Default)]
-pub struct Defaults {
+struct Line {
+    /// For users (`Defaults:ann`) or commands (`Defaults!/bin/x`) alone.
+    users: Option<Vec<Vec<u8>>>,
+    commands: Option<Vec<Vec<u8>>>,
+    is_free: bool,
+    keeps_variables: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Defaults(Vec<Line>);
+
+/// What settings give to a permission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
     /// `!authenticate`.
     pub is_free: bool,
     /// `setenv`, `!env_reset`, or a variable of the loader that is kept.
@@ -12,19 +31,98 @@ pub struct Defaults {
 }
 
 impl Defaults {
+    /// Settings for a host or for whom commands are run as count for all.
     pub fn read(&mut self, look: &mut Look<'_>, line: &[u8]) {
-        let has = |part: &str| {
-            line.windows(part.len())
-                .any(|found| found == part.as_bytes())
-        };
-        self.is_free |= has("!authenticate");
         exempt(look, line);
-        let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-        let mut names = line.split(|byte| !is_of_name(byte));
-        let is_code = names.any(|name| std::str::from_utf8(name).is_ok_and(is_code));
-        self.keeps_variables |= (is_code || has("!env_reset")) && !has("env_delete");
-        self.keeps_variables |= has(" setenv") || has("\tsetenv");
+        let rest = line.strip_prefix(b"Defaults").unwrap_or_default();
+        let (scope, settings) = match rest.first() {
+            Some(b':' | b'!' | b'>' | b'@') => scope(rest.get(1..).unwrap_or_default()),
+            _ => (&[][..], rest),
+        };
+        let names = || split(scope, b',');
+        let mut found = Line {
+            users: (rest.first() == Some(&b':')).then(names),
+            commands: (rest.first() == Some(&b'!')).then(names),
+            ..Line::default()
+        };
+        for setting in split(settings, b',') {
+            let end = setting.iter().position(|byte| b" \t+-=".contains(byte));
+            let (name, value) = setting.split_at(end.unwrap_or(setting.len()));
+            let is_taken = value.trim_ascii_start().starts_with(b"-");
+            let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            let mut names = value.split(|byte| !is_of_name(byte));
+            match name {
+                b"!authenticate" => found.is_free = true,
+                b"setenv" | b"!env_reset" => found.keeps_variables = true,
+                b"env_keep" | b"env_check" if !is_taken => {
+                    let is_code = |name: &[u8]| std::str::from_utf8(name).is_ok_and(is_code);
+                    found.keeps_variables |= names.any(is_code);
+                }
+                _ => {}
+            }
+        }
+        if found.is_free || found.keeps_variables {
+            self.0.push(found);
+        }
     }
+
+    /// Returns what they give to these accounts for this command.
+    pub fn of(
+        &self,
+        look: &Look<'_>,
+        lists: &mut Lists<'_>,
+        accounts: &BTreeSet<u32>,
+        command: &SudoCommand,
+    ) -> Given {
+        let mut given = Given::default();
+        for line in &self.0 {
+            let is_of_users = line.users.as_ref().is_none_or(|users| {
+                let users = lists.accounts(look, AliasKind::User, users, 0);
+                !users.is_disjoint(accounts)
+            });
+            let is_of_command = match (&line.commands, command) {
+                (Some(commands), SudoCommand::Program { path, .. }) => {
+                    let expanded: Vec<_> = commands
+                        .iter()
+                        .flat_map(|one| lists.expand(look, one))
+                        .collect();
+                    let mut all = expanded.iter();
+                    // Of a pattern or a directory it is not known here which programs it fits.
+                    all.any(|one| one == path.as_bytes() || !is_plain(one))
+                }
+                _ => true,
+            };
+            if is_of_users && is_of_command {
+                given.is_free |= line.is_free;
+                given.keeps_variables |= line.keeps_variables;
+            }
+        }
+        given
+    }
+}
+
+fn is_plain(command: &[u8]) -> bool {
+    command.starts_with(b"/")
+        && !command.ends_with(b"/")
+        && !command.iter().any(|byte| b"*?[\\ ".contains(byte))
+}
+
+/// The list behind the sign, and the settings behind it: blanks around its commas are a part of it.
+fn scope(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut last = b',';
+    let end = text.iter().enumerate().position(|(at, byte)| {
+        let next = text
+            .get(at..)
+            .unwrap_or_default()
+            .trim_ascii_start()
+            .first();
+        let is_end = byte.is_ascii_whitespace() && last != b',' && next != Some(&b',');
+        if !byte.is_ascii_whitespace() {
+            last = *byte;
+        }
+        is_end
+    });
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 /// Members of the group of `exempt_group` need no password.

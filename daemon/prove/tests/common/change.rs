@@ -14,6 +14,7 @@ impl Laid {
             ["chmod", "g-w", path] => self.take_bits(path, 0o020),
             ["chmod", "o-x", path] => self.take_bits(path, 0o001),
             ["chmod", "u-s", path] => self.take_bits(path, 0o4000),
+            ["chmod", "g-s", path] => self.take_bits(path, 0o2000),
             ["setcap", "-r", path] => {
                 let content = fs::read(self.at(path)).unwrap();
                 let mode = fs::metadata(self.at(path)).unwrap().permissions();

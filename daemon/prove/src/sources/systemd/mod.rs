@@ -2,6 +2,7 @@
 
 mod graph;
 mod instances;
+mod manager;
 mod parse;
 mod rights;
 mod unit;
@@ -9,6 +10,7 @@ mod unit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::execution::Execution;
+use super::sudo_commands::fits;
 use super::variables::{self, libraries};
 use crate::facts::{Source, When, template};
 use crate::look::Look;
@@ -19,7 +21,7 @@ pub(super) use instances::named_instances;
 use instances::new_instances;
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
-use unit::Unit;
+use unit::{Unit, is_read};
 
 /// systemd.unit(5), "System Unit Search Path", first to last.
 const DIRECTORIES: [&str; 12] = [
@@ -66,6 +68,7 @@ pub(crate) struct Layout {
 }
 
 pub fn look(look: &mut Look<'_>) {
+    manager::look(look);
     let mut layout = layout(look);
     layout.wanted.extend(super::bus::units(look.machine));
     let mut left: BTreeSet<String> = layout.files.keys().cloned().collect();
@@ -173,6 +176,7 @@ fn unit(look: &mut Look<'_>, layout: &Layout, name: &str) -> Option<Unit> {
     for path in std::iter::once(file).chain(drop_ins.into_values()) {
         let content = look.machine.read(path).unwrap_or_default();
         let found = settings(&content).into_iter();
+        let found = found.filter(|setting| is_read(name, setting));
         unit.settings
             .extend(found.map(|setting| (path.clone(), setting)));
         unit.files.push(path.clone());
@@ -207,12 +211,14 @@ fn files(look: &mut Look<'_>, unit: &Unit, when: &When) {
 }
 
 fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
-    const EXEC: [&str; 8] = [
+    const EXEC: [&str; 10] = [
         "ExecCondition",
         "ExecStartPre",
         "ExecStart",
         "ExecStartPost",
         "ExecReload",
+        "ExecReloadPost",
+        "ExecStopPre",
         "ExecStop",
         "ExecStopPost",
         "ExecMount",
@@ -223,6 +229,13 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     let mut run_as: BTreeSet<&(u32, When)> = own.iter().collect();
     let directory = unit.value("WorkingDirectory").unwrap_or(b"/");
     let directory = expand(directory.strip_prefix(b"-").unwrap_or(directory), name).0;
+    for key in ["RootDirectory", "RootImage"] {
+        if let Some((file, setting)) = unit.list(key).last() {
+            let line = setting.line;
+            let why = format!("what it runs beneath {key} of its line {line} is not followed");
+            look.machine.unknown(file, why);
+        }
+    }
     let search = search_path(look, unit);
     let environment = environment(look, unit).unwrap_or_else(|| search.clone());
     for (file, setting) in EXEC.iter().flat_map(|key| unit.list(key)) {
@@ -261,12 +274,12 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
     for (file, setting) in unit.list("EnvironmentFile") {
         let value = expand(&setting.value, name).0;
         let path = value.strip_prefix(b"-").unwrap_or(&value);
-        if let Some(path) = FilePath::new(path) {
-            let source = Source::line(
-                file,
-                setting.line,
-                &[b"EnvironmentFile=", value.as_slice()].concat(),
-            );
+        let source = Source::line(
+            file,
+            setting.line,
+            &[b"EnvironmentFile=", value.as_slice()].concat(),
+        );
+        for path in fitting(look, path) {
             for (uid, when) in &run_as {
                 let path = path.clone();
                 look.obeys(*uid, path, RuleId::EnvironmentFile, when, &source);
@@ -285,6 +298,22 @@ fn executions(look: &mut Look<'_>, name: &str, unit: &Unit, when: &When) {
             }
         }
     }
+}
+
+/// Returns the files that a pattern of EnvironmentFile= fits in its last part, and their directory: a new one can fit, too.
+fn fitting(look: &Look<'_>, path: &[u8]) -> Vec<FilePath> {
+    let Some(path) = FilePath::new(path) else {
+        return Vec::new();
+    };
+    let is_pattern = path.as_bytes().iter().any(|byte| b"*?[".contains(byte));
+    let Some(directory) = path.parent().filter(|_| is_pattern) else {
+        return vec![path];
+    };
+    let names = look.machine.list(&directory).into_iter();
+    let names = names.filter(|name| fits(path.name(), name));
+    let mut found: Vec<FilePath> = names.filter_map(|name| directory.join(name)).collect();
+    found.push(directory);
+    found
 }
 
 /// Returns the search path that the programs of a unit get as a variable.

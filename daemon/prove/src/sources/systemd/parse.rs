@@ -118,6 +118,8 @@ pub fn expand(value: &[u8], unit: &str) -> (Vec<u8>, bool) {
     let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
     let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
     let is_template = stem.ends_with('@');
+    let last = prefix.rsplit('-').next().unwrap_or_default();
+    let is_named = stem.contains('@');
     let (mut expanded, mut takes_instance) = (Vec::with_capacity(value.len()), false);
     let mut bytes = value.iter();
     while let Some(&byte) = bytes.next() {
@@ -126,26 +128,54 @@ pub fn expand(value: &[u8], unit: &str) -> (Vec<u8>, bool) {
             continue;
         }
         let specifier = bytes.next().copied();
+        takes_instance |= match specifier {
+            Some(b'i' | b'I') => true,
+            Some(b'f') => is_named,
+            _ => false,
+        };
         let text = match specifier {
             Some(b'%') => "%",
             Some(b'n') => unit,
             Some(b'N') => stem,
-            Some(b'p' | b'P') => prefix,
+            Some(b'p') => prefix,
+            Some(b'i') => instance,
+            Some(b'j') => last,
+            Some(b'P') => &unescaped(prefix),
+            Some(b'I') => &unescaped(instance),
+            Some(b'J') => &unescaped(last),
+            Some(b'f') => &format!("/{}", unescaped(if is_named { instance } else { prefix })),
             Some(b't') => "/run",
             Some(b'S') => "/var/lib",
             Some(b'C') => "/var/cache",
             Some(b'L') => "/var/log",
             Some(b'E') => "/etc",
+            Some(b'T') => "/tmp",
+            Some(b'V') => "/var/tmp",
             Some(b'h') => "/root",
-            Some(b'i' | b'I' | b'j' | b'J' | b'f') => {
-                takes_instance = true;
-                instance
-            }
+            Some(b'u') => "root",
+            Some(b'U') => "0",
             _ => "",
         };
         expanded.extend_from_slice(text.as_bytes());
     }
     (expanded, takes_instance && is_template)
+}
+
+/// Takes the escapes of systemd-escape(1) back: a hyphen is a slash, and `\xNN` a byte.
+fn unescaped(name: &str) -> String {
+    let (mut found, mut rest) = (String::new(), name);
+    while let Some(next) = rest.chars().next() {
+        let digits = rest.strip_prefix("\\x").and_then(|rest| rest.get(..2));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (char, length) = match (byte.filter(u8::is_ascii), next) {
+            (Some(byte), _) => (char::from(byte), 4),
+            (None, '-') => ('/', 1),
+            (None, char) => (char, char.len_utf8()),
+        };
+        found.push(char);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    found
 }
 
 #[cfg(test)]
@@ -193,6 +223,17 @@ mod tests {
         );
         assert_eq!(expand(b"%I", "a@.service"), (Vec::new(), true));
         assert_eq!(expand(b"100%", "a.service"), (b"100".to_vec(), false));
+        for (value, unit, expect) in [
+            ("%f", "a@srv-app.service", "/srv/app"),
+            ("%f", "srv-app.mount", "/srv/app"),
+            ("%I", "a@srv-a\\x2db.service", "srv/a-b"),
+            ("%i", "a@srv-app.service", "srv-app"),
+            ("%J %j %P", "a-b\\x2dc.service", "b-c b\\x2dc a/b-c"),
+            ("%V %T", "a.service", "/var/tmp /tmp"),
+        ] {
+            let expect = (expect.as_bytes().to_vec(), false);
+            assert_eq!(expand(value.as_bytes(), unit), expect, "{value}");
+        }
     }
 
     proptest! {

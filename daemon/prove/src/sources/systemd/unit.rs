@@ -3,6 +3,30 @@
 use super::parse::Setting;
 use crate::path::FilePath;
 
+/// Returns true if a unit of this name reads this key in this section, systemd.syntax(7): another section has no such key.
+pub fn is_read(name: &str, setting: &Setting) -> bool {
+    const OF_ALL: [&[u8]; 6] = [
+        b"Wants",
+        b"Requires",
+        b"BindsTo",
+        b"Upholds",
+        b"OnFailure",
+        b"OnSuccess",
+    ];
+    let kind = name.rsplit('.').next().unwrap_or_default();
+    let section = match setting.key.as_slice() {
+        key if OF_ALL.contains(&key) => "Unit".to_owned(),
+        b"Also" => "Install".to_owned(),
+        // `[Service]` of a service.
+        _ => {
+            let mut letters = kind.chars();
+            let first = letters.next().map(|first| first.to_ascii_uppercase());
+            first.into_iter().chain(letters).collect()
+        }
+    };
+    setting.section == section.as_bytes()
+}
+
 /// A unit with the settings of its file and its drop-ins.
 #[derive(Debug, Default)]
 pub struct Unit {
