@@ -3,13 +3,13 @@
 use remit_common::refusal::Code;
 use remit_common::wire::Effect;
 
-use remit_policy::Count;
 use remit_policy::decide::changes::CallPaths;
 use remit_policy::decide::{Ask, Called, CallerIds, Verdict, lists};
 use remit_policy::model::glob::Glob;
 use remit_policy::model::policy::{CHANGE, Policy, RUN};
 use remit_policy::model::rule::{DenyRule, GrantRule, Nature, RuleId};
 use remit_policy::quoted;
+use remit_policy::{Approval, Count};
 
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,17 @@ struct Question<'a> {
 
 /// Judges one request as [`Policy::decide`] does, and explains every rule. Takes time in proportion to all rules.
 pub fn explain(policy: &Policy, caller: CallerIds<'_>, ask: &Ask<'_>) -> Explanation {
-    let verdict = policy.decide(caller, ask);
+    explain_under(policy, caller, ask, None)
+}
+
+/// As [`explain`], with the approval of a floor.
+pub fn explain_under(
+    policy: &Policy,
+    caller: CallerIds<'_>,
+    ask: &Ask<'_>,
+    floor: Option<&Approval>,
+) -> Explanation {
+    let verdict = policy.decide_under(caller, ask, floor);
     let question = match *ask {
         Ask::Run {
             profile,
@@ -109,9 +119,13 @@ fn why(
             grant.basis()
         ),
         Verdict::Ask(pending) => format!(
-            "allowed in profile {} by {}; it {}; {} of them, never who asks, types: remit approve ID{}",
+            "allowed in profile {} by {}; {} {}; {} of them, never who asks, types: remit approve ID{}",
             pending.profile().name,
             pending.rule(),
+            match pending.is_by_floor() {
+                true => "by floor.approval of remit.toml it",
+                false => "it",
+            },
             pending.approval(),
             match pending.approval().count() {
                 Count::One => "one",

@@ -10,7 +10,7 @@ mod print;
 mod settings;
 
 pub use diff::diff;
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, explain_under};
 pub use load::load;
 pub use print::print;
 pub use settings::settings;

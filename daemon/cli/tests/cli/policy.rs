@@ -813,6 +813,51 @@ fn explain_answers_for_any_subject_and_command() {
 }
 
 #[test]
+fn explain_judges_changes_by_the_floor() {
+    let approval = "approval = { by = [\"%#64003\"], expires = \"10min\" }";
+    let free = POLICY.replace(approval, "approval = \"none\"");
+    let own = "why allowed in profile stamp by stamp (~/policy.d/20.toml:41)";
+    let by_floor = format!(
+        "{own}; by floor.approval of remit.toml it needs approval by %#64005, asked for at most 10 min; \
+         one of them, never who asks, types: remit approve ID"
+    );
+    let by_rule = format!(
+        "{own}; it needs approval by %#64003, asked for at most 10 min; \
+         one of them, never who asks, types: remit approve ID"
+    );
+    let refused = "why the rules allow it, but floor.approval of remit.toml has every change approved, and neither \
+                   the rule nor floor.approvers names a person who could";
+    let asks = "[floor]\napproval = true\napprovers = [\"%#64005\"]\n";
+    let alone = "[floor]\napproval = true\n";
+    for (policy, floor, status, verdict, why) in [
+        (&free[..], "", 0, "allow", own),
+        (&free, "[floor]\napproval = false\n", 0, "allow", own),
+        (&free, asks, 1, "ask", &by_floor),
+        (&free, alone, 1, "deny", refused),
+        (POLICY, asks, 1, "ask", &by_rule),
+        (POLICY, alone, 1, "ask", &by_rule),
+    ] {
+        let policy = Configuration::new(policy);
+        fs::write(policy.dir().join("remit.toml"), floor).unwrap();
+        let said = policy.said(&["explain", "#64001", "change clock.set date=2026-11"]);
+        assert_eq!(said.status, Some(status), "{floor} {said:?}");
+        let found = crate::fake::squeezed(said.text());
+        for line in [&format!("verdict {verdict}"), why] {
+            assert!(
+                found.iter().any(|one| one == line),
+                "{floor}: '{line}' in {found:#?}"
+            );
+        }
+        let said = policy.said(&["explain", "#64001", "run disk.usage"]);
+        assert_eq!(said.status, Some(0), "{floor} {said:?}");
+    }
+    let policy = Configuration::new(&free);
+    fs::write(policy.dir().join("remit.toml"), "[floor]\nx = 1\n").unwrap();
+    let said = policy.said(&["explain", "#64001", "run disk.usage"]);
+    assert_eq!(said.status, Some(2), "{said:?}");
+}
+
+#[test]
 fn explain_judges_a_commit_by_its_paths() {
     let policy = Configuration::new(
         r##"

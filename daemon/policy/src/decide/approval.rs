@@ -70,6 +70,11 @@ pub enum NotApprover {
 }
 
 impl Pending {
+    /// Returns true if no rule asks for the approval, but a floor does.
+    pub fn is_by_floor(&self) -> bool {
+        self.is_by_floor
+    }
+
     pub fn terms(&self) -> &Terms {
         &self.terms
     }

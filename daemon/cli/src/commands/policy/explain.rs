@@ -6,16 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use nix::unistd::{Gid, Group};
 use remit_common::text;
 use remit_plan::PlanPath;
+use remit_policy::model::rule::Grantees;
 use remit_policy::{
-    Ask, Base, Call, CallerIds, Command, Inspect, Listed, Network, Profile, ProfileLimits, Subject,
-    User,
+    Approval, Ask, Base, Call, CallerIds, Command, Count, Inspect, Listed, Network, Profile,
+    ProfileLimits, Subject, User,
 };
 use remit_policy_files::{InterfaceAddresses, Names};
 use remit_wire::Effect;
 use serde_json::json;
 
 use super::files;
-use super::groups::longest_runtime_s;
+use super::groups::{Floor, floor, longest_runtime_s};
 use super::outcome::{ExplainOutcome, granted};
 use crate::args::ExplainArgs;
 use crate::commands::input::usage;
@@ -62,13 +63,28 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         },
         Question::Named(call) => call.ask(),
     };
-    let explanation = remit_policy_compile::explain(&loaded.policy, caller, &ask);
+    let config = files::resolve(&args.files.config, files::owners(&args.files));
+    let remit_toml = files::settings_directory(&config).join("remit.toml");
+    let floor = match floor(&remit_toml) {
+        Ok(floor) => floor,
+        Err(why) => return files::trouble(context, &[], &why),
+    };
+    let approval = match &floor {
+        Floor::Asks(words) => Some(floor_approval(words)),
+        Floor::Off | Floor::Refuses => None,
+    };
+    let explanation =
+        remit_policy_compile::explain_under(&loaded.policy, caller, &ask, approval.as_ref());
     let outcome = match &question {
         Question::Program(args) => ExplainOutcome::of_program(&explanation, &args.argv),
         Question::Named(call) => ExplainOutcome::of_command(&explanation, call),
     };
-    let config = files::resolve(&args.files.config, files::owners(&args.files));
-    let most = longest_runtime_s(&files::settings_directory(&config).join("remit.toml")).ok();
+    let is_change = matches!(&question, Question::Named(call) if call.effect == Effect::Change);
+    let outcome = match is_change && floor == Floor::Refuses {
+        true => outcome.without_approver(),
+        false => outcome,
+    };
+    let most = longest_runtime_s(&remit_toml).ok();
     let most = most.filter(|_| !names.are_of_other_host());
     let words = outcome.profile.map(|profile| match granted(&explanation) {
         Some(command) => {
@@ -125,6 +141,16 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         true => Exit::OK,
         false => Exit::FOUND,
     })
+}
+
+/// The approval of a floor with these approvers. A request of it expires as one of a rule that does not say when.
+fn floor_approval(words: &[String]) -> Approval {
+    const EXPIRES_S: u32 = 600;
+    let by = Grantees {
+        words: words.to_vec(),
+        ..Grantees::default()
+    };
+    Approval::new(by, Count::One, EXPIRES_S)
 }
 
 impl<'a> Question<'a> {

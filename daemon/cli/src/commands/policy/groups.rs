@@ -84,6 +84,29 @@ pub fn asks_for_changes(file: &Path) -> Result<bool, String> {
     Ok(settings(file)?.floor.approval)
 }
 
+/// What every change needs, whatever the rules say: `[floor]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Floor {
+    #[default]
+    Off,
+    /// Users, and groups with `%`.
+    Asks(Vec<String>),
+    /// There is no name of a person who could approve.
+    Refuses,
+}
+
+/// Reads `[floor]`. It is off if the file is missing.
+pub fn floor(file: &Path) -> Result<Floor, String> {
+    let name = file.to_string_lossy();
+    let settings = remit_policy_compile::settings(&name, &text(file)?);
+    let floor = settings.map_err(|found| found.to_string())?.floor;
+    Ok(match (floor.approval, floor.approvers.is_empty()) {
+        (false, _) => Floor::Off,
+        (true, false) => Floor::Asks(floor.approvers),
+        (true, true) => Floor::Refuses,
+    })
+}
+
 /// Returns the seconds after which each job is ended, whatever its profile says.
 pub fn longest_runtime_s(file: &Path) -> Result<u32, String> {
     let settings = remit_policy_compile::settings("remit.toml", &text(file)?);

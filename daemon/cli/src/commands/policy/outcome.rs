@@ -162,6 +162,23 @@ impl<'a> ExplainOutcome<'a> {
         self.why = format!("the rules allow it, but its arguments are refused: {why}");
     }
 
+    /// What every change needs, and no rule or setting names a person who could give it.
+    #[must_use]
+    pub fn without_approver(mut self) -> Self {
+        if self.verdict == Decision::Allow {
+            self.verdict = Decision::Deny;
+            self.profile = None;
+            self.argv = None;
+            self.why = "the rules allow it, but floor.approval of remit.toml has every change approved, and neither \
+                        the rule nor floor.approvers names a person who could"
+                .to_owned();
+            let lift =
+                "write floor.approvers in remit.toml and restart remitd, or 'approval' in the rule";
+            self.lift = Some(lift.to_owned());
+        }
+        self
+    }
+
     pub fn lines(&self) -> String {
         let mut lines = table::fact("verdict", self.verdict.name());
         lines += &table::fact("why", &self.why);

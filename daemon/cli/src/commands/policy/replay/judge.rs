@@ -10,6 +10,7 @@ use remit_policy::{Ask, CallerIds, Command, ParamKind, Policy, Stdin, Verdict};
 use remit_wire::Effect;
 
 use super::past::{PastRequest, PastVerdict, PastWhat, RecordedValue};
+use crate::commands::policy::groups::Floor;
 
 /// The verdict of the other policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,22 +74,12 @@ impl fmt::Display for CannotTell {
     }
 }
 
-/// What turns a permission for a change into a question or a refusal: `[floor]` of remit.toml.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FloorSetting {
-    #[default]
-    Off,
-    Asks,
-    /// Nobody is named who could approve.
-    Refuses,
-}
-
 const FLOOR: &str = "floor.approval of remit.toml";
 
 /// Judges a request whose groups are those of `gids`, or unknown.
 pub fn judge(
     policy: &Policy,
-    floor: FloorSetting,
+    floor: &Floor,
     request: &PastRequest,
     gids: Option<&[u32]>,
 ) -> Result<NewVerdict, CannotTell> {
@@ -110,7 +101,7 @@ pub fn judge(
 
 fn decide(
     policy: &Policy,
-    floor: FloorSetting,
+    floor: &Floor,
     caller: CallerIds<'_>,
     what: &PastWhat,
 ) -> Result<NewVerdict, CannotTell> {
@@ -187,7 +178,7 @@ impl NamedCall<'_> {
     fn decide(
         &self,
         policy: &Policy,
-        floor: FloorSetting,
+        floor: &Floor,
         caller: CallerIds<'_>,
         args: &RecordedValue<Vec<(String, String)>>,
     ) -> Result<NewVerdict, CannotTell> {
@@ -228,12 +219,12 @@ impl NamedCall<'_> {
             return Ok(NewVerdict::Deny { rule: None, why });
         }
         Ok(match (now(verdict), self.effect, floor) {
-            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Asks) => NewVerdict::Ask {
+            (NewVerdict::Allow { .. }, Effect::Change, Floor::Asks(_)) => NewVerdict::Ask {
                 rule: FLOOR.into(),
                 people: 1,
                 signed: None,
             },
-            (NewVerdict::Allow { .. }, Effect::Change, FloorSetting::Refuses) => NewVerdict::Deny {
+            (NewVerdict::Allow { .. }, Effect::Change, Floor::Refuses) => NewVerdict::Deny {
                 rule: Some(FLOOR.into()),
                 why: "every change needs an approval, and nobody is named who could give it".into(),
             },
@@ -367,7 +358,7 @@ args = { unit = ["b"] }
         }
     }
 
-    fn judged(floor: FloorSetting, fields: &str) -> String {
+    fn judged(floor: &Floor, fields: &str) -> String {
         let request = request(fields);
         let gids = match &request.gids {
             Some(RecordedValue::Known(gids)) => Some(gids.clone()),
@@ -505,7 +496,7 @@ args = { unit = ["b"] }
             ),
         ] {
             assert_eq!(
-                judged(FloorSetting::Off, &format!("{user},{what}")),
+                judged(&Floor::Off, &format!("{user},{what}")),
                 expect,
                 "{user},{what}"
             );
@@ -523,21 +514,14 @@ args = { unit = ["b"] }
                 }
             )
         };
+        let asks = || Floor::Asks(vec!["%ops".to_owned()]);
         for (floor, effect, expect) in [
-            (FloorSetting::Asks, "change", format!("ask {FLOOR}")),
-            (FloorSetting::Refuses, "change", format!("deny {FLOOR}")),
-            (
-                FloorSetting::Asks,
-                "read",
-                "allow look (p.toml:28)".to_owned(),
-            ),
-            (
-                FloorSetting::Refuses,
-                "read",
-                "allow look (p.toml:28)".to_owned(),
-            ),
+            (asks(), "change", format!("ask {FLOOR}")),
+            (Floor::Refuses, "change", format!("deny {FLOOR}")),
+            (asks(), "read", "allow look (p.toml:28)".to_owned()),
+            (Floor::Refuses, "read", "allow look (p.toml:28)".to_owned()),
         ] {
-            assert_eq!(judged(floor, &of(effect)), expect);
+            assert_eq!(judged(&floor, &of(effect)), expect);
         }
     }
 
@@ -550,13 +534,13 @@ args = { unit = ["b"] }
             )
         };
         assert_eq!(
-            judged(FloorSetting::Off, &refused("00")),
+            judged(&Floor::Off, &refused("00")),
             "allow look (p.toml:28)"
         );
-        assert_eq!(judged(FloorSetting::Off, &refused(&digest)), "same_policy");
+        assert_eq!(judged(&Floor::Off, &refused(&digest)), "same_policy");
         let allowed = format!(
             r#""REMIT_EVENT":"intent","REMIT_UID":"1002","REMIT_GIDS":"9","REMIT_POLICY":"{digest}""#
         );
-        assert_eq!(judged(FloorSetting::Off, &allowed), "same_policy");
+        assert_eq!(judged(&Floor::Off, &allowed), "same_policy");
     }
 }

@@ -10,10 +10,11 @@ mod judge;
 mod past;
 
 use remit_policy::{Machine, Policy, Subject};
-use remit_policy_files::{Names, Owners, read_file};
+use remit_policy_files::Names;
 use serde_json::json;
 
 use super::files;
+use super::groups::floor;
 use crate::args::{FilesArgs, MachineArgs, RecordSourceArgs, ReplayArgs};
 use crate::commands::audit::{RecordSource, Span};
 use crate::error::{Exit, Failure};
@@ -22,7 +23,7 @@ use crate::render::table;
 use audit_log::AuditedDecision;
 use changes::VerdictChanges;
 use denials::RepeatedDenials;
-use judge::{FloorSetting, judge};
+use judge::judge;
 use past::{PastRequest, RecordedValue};
 
 /// Digits of a digest that name a policy in messages.
@@ -36,7 +37,8 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         Err(found) => return files::unloaded(context, found),
     };
     let policy = &loaded.policy;
-    let floor = match floor(args) {
+    let remit_toml = files::settings_directory(&args.config).join("remit.toml");
+    let floor = match floor(&remit_toml) {
         Ok(floor) => floor,
         Err(why) => return files::trouble(context, &[], &why),
     };
@@ -52,7 +54,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         let mut denials = RepeatedDenials::default();
         let now = |request: &PastRequest| {
             let (gids, _) = gids(request, &names);
-            judge(policy, floor, request, gids.as_deref())
+            judge(policy, &floor, request, gids.as_deref())
         };
         let log = audit_log::read(&source, span, &mut |decision| match decision {
             AuditedDecision::Made(request) => denials.add(*request, now),
@@ -68,7 +70,7 @@ pub fn replay(context: &Context, args: &ReplayArgs) -> Result<Exit, Failure> {
         };
         let (gids, is_of_now) = gids(&request, &names);
         changes.with_groups_of_now += u64::from(is_of_now);
-        let now = judge(policy, floor, &request, gids.as_deref());
+        let now = judge(policy, &floor, &request, gids.as_deref());
         changes.add(&request, now);
     })?;
     let (changed, untold) = (changes.changed(), changes.untold());
@@ -141,25 +143,6 @@ fn files_args(args: &ReplayArgs) -> FilesArgs {
             other_machine: false,
         },
     }
-}
-
-/// Reads `[floor]` of the configuration's remit.toml, which also decides about changes.
-fn floor(args: &ReplayArgs) -> Result<FloorSetting, String> {
-    let file = files::settings_directory(&args.config).join("remit.toml");
-    let Ok(file) = file.canonicalize() else {
-        return Ok(FloorSetting::Off);
-    };
-    let text = read_file(&file, Owners::Any)?.unwrap_or_default();
-    let text = String::from_utf8(text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let settings = remit_policy_compile::settings(&file.to_string_lossy(), &text)
-        .map_err(|found| found.to_string())?;
-    Ok(
-        match (settings.floor.approval, settings.floor.approvers.is_empty()) {
-            (false, _) => FloorSetting::Off,
-            (true, false) => FloorSetting::Asks,
-            (true, true) => FloorSetting::Refuses,
-        },
-    )
 }
 
 /// Returns the groups of then, if they were recorded; otherwise, and true, those that the account has now.
