@@ -190,6 +190,9 @@ const PAGED: [&str; 12] = [
 /// Returns true if an argument that the permission leaves free, a file of the caller's directory, or a line that the
 /// caller types, is code or a program that is started (`remit-programs`).
 fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
+    if let (DOCKER | "podman", ["compose", words @ ..]) = (name, words) {
+        return executes_arguments("docker-compose", words, is_free);
+    }
     let Some(program) = remit_programs::known(name) else {
         return remit_programs::has_shell_escape(name) || is_interactive(name, words);
     };
@@ -265,6 +268,8 @@ fn is_interactive(name: &str, words: &[&str]) -> bool {
         "mysql" | "mariadb" => !has(&["-e", "--execute"]),
         "psql" => !has(&["-c", "--command", "-f", "--file", "-l", "--list"]),
         "screen" | "tmux" => true,
+        // An editor.
+        "systemctl" => words.contains(&"edit"),
         _ => false,
     }
 }
