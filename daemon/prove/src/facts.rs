@@ -32,7 +32,7 @@ pub struct Facts {
     pub pulls: Vec<(String, String, Source)>,
     /// Words by which root has units started, the program first: when, where.
     pub starts: Vec<(When, Vec<String>, Source)>,
-    /// Programs of root that write as their words say.
+    /// Programs of root that write as their words say, and editors and pagers that a person gets by sudo(8).
     pub writers: Vec<Writer>,
     pub unit_rights: Vec<UnitRights>,
     /// Accounts that the same key opens: two uids, and where the second lists it.
@@ -168,7 +168,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Root runs a program that writes.
+/// Root runs such a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
     pub when: When,

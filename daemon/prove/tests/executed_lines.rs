@@ -1792,6 +1792,16 @@ fn files_that_are_read_without_being_programs_are_found() {
         ("an included file", loader("site/*.conf"), true),
         ("another included file", loader("/etc/other/*.conf"), false),
         (
+            "an included file of others",
+            loader("/srv/app/*.conf"),
+            true,
+        ),
+        (
+            "an included file by its name",
+            loader("/srv/app/run.py"),
+            true,
+        ),
+        (
             "a hook that is sourced",
             hook("/etc/dhcp/dhclient-exit-hooks.d/x", "/sbin/dhclient"),
             true,
@@ -1907,6 +1917,8 @@ fn what_root_writes_of_others_is_judged() {
         )
     };
     assert!(found("tee /etc/cron.d/new").0);
+    assert!(found("less \"$1\"").0 && found("vim.tiny /etc/hosts").0);
+    assert!(!found("sort </opt/x | less").0 && !found("cat /etc/hosts").0);
     assert!(!found("echo x | tee /etc/cron.d/new").0);
     let (is_reached, shown) = found("cp \"$1\" /etc/cron.d/new");
     assert!(

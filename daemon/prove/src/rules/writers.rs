@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use remit_programs::Written;
 
 use super::sudo_writes::{self, WritingProgram};
+use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
-use crate::facts::{Facts, Writer};
+use crate::facts::{Facts, When, Writer};
 use crate::rule::RuleId;
 
 pub fn rules(facts: &Facts, clauses: &mut Clauses) {
@@ -23,6 +24,14 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         let Some((name, words)) = words.split_first() else {
             continue;
         };
+        if matches!(when, When::Sudo { .. }) && remit_programs::has_shell_escape(name) {
+            let clause = Clause::new(
+                Atom::Account(0),
+                super::obeys::condition(when),
+                RuleId::SudoArguments,
+            );
+            clauses.add(clause.detail(format!("root starts {name} by {source}")));
+        }
         let program = WritingProgram {
             runas: 0,
             name,

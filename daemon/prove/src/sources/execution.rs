@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use remit_programs::has_shell_escape;
+
 use super::shell::{is_open, paths};
 use crate::facts::{Source, When, Writer};
 use crate::look::Look;
@@ -30,7 +32,7 @@ impl Look<'_> {
         self.machine.pay_as(payer);
     }
 
-    /// Notes a program of root that writes as its words say. What a command of the policy writes the policy says.
+    /// Notes a program of root that writes as its words say, or that is an editor or a pager of a script of sudo. What a command of the policy writes the policy says.
     pub(super) fn writes_files(&mut self, by: &Execution, argv: &[Vec<u8>]) {
         const WRITERS: usize = 2000;
         let words = argv.iter().map(|word| String::from_utf8_lossy(word));
@@ -43,14 +45,13 @@ impl Look<'_> {
         let is_of_policy = matches!(by.when, When::Called { .. });
         // The words of a permission are judged with it.
         let is_permission = is_of_sudo && by.scripts == 0 && by.nested == 0;
-        if by.uid != 0
-            || is_of_policy
-            || is_permission
-            || remit_programs::written(program).is_none()
-        {
+        // In it the caller starts other programs.
+        let is_shell = is_of_sudo && by.input.is_none() && has_shell_escape(program);
+        let is_one = is_shell || remit_programs::written(program).is_some();
+        if by.uid != 0 || is_of_policy || is_permission || !is_one {
             return;
         }
-        if words.iter().any(|word| word.contains(['$', '`'])) {
+        if !is_shell && words.iter().any(|word| word.contains(['$', '`'])) {
             if is_of_sudo {
                 let program =
                     remit_common::text::line(words.first().map_or(&[], |one| one.as_bytes()), 60);

@@ -14,8 +14,13 @@ pub fn look(look: &mut Look<'_>) {
     let mut files: Vec<FilePath> = names.filter_map(|name| directory.join(name)).collect();
     files.push(FilePath::fixed("/etc/ld.so.conf"));
     files.push(FilePath::fixed("/etc/ld.so.preload"));
-    let mut left = Includes::new(files.into_iter().map(|file| (file, ())));
-    while let Some((file, ())) = left.take(look) {
+    let mut left = Includes::new(files.into_iter().map(|file| (file, false)));
+    while let Some((file, is_included)) = left.take(look) {
+        if is_included {
+            let source = Source::whole(&file);
+            let when = &When::ByItself;
+            look.obeys(0, file.clone(), RuleId::LibraryPath, when, &source);
+        }
         let content = look.machine.read(&file).unwrap_or_default();
         for (number, line) in lines(&content) {
             let is_separator =
@@ -28,7 +33,14 @@ pub fn look(look: &mut Look<'_>) {
                 let above = file.parent().unwrap_or_else(FilePath::root);
                 let names = names.split(u8::is_ascii_whitespace);
                 for name in names.filter(|name| !name.is_empty()) {
-                    left.add(look, &file, &above, name, &());
+                    left.add(look, &file, &above, name, &true);
+                    // A new file in it fits the pattern, too.
+                    let directory = above.resolve(name).and_then(|path| path.parent());
+                    if let Some(directory) = directory.filter(|_| name.contains(&b'*')) {
+                        let source = Source::line(&file, number, line);
+                        let when = &When::ByItself;
+                        look.obeys(0, directory, RuleId::LibraryPath, when, &source);
+                    }
                 }
                 continue;
             }
