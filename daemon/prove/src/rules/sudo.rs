@@ -243,7 +243,7 @@ fn executes_arguments(name: &str, words: &[&str], is_free: bool) -> bool {
         || is_interactive(name, words)
 }
 
-/// Returns true for git(1) in the caller's directory: by `SUDO_UID` it accepts the settings of a repository of theirs.
+/// Returns true for git(1) in the caller's directory: by `SUDO_UID` it accepts the settings of the caller's repository.
 fn is_git_of_caller(name: &str, words: &[&str]) -> bool {
     const WITHOUT: [&str; 4] = ["clone", "init", "version", "help"];
     let values = ["-C", "-c", "--git-dir", "--work-tree", "--namespace"];

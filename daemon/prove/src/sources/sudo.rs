@@ -188,7 +188,7 @@ fn permission(
         let parsed = |command: Vec<u8>| commands(look, lists, &source.file, &command);
         let found: Vec<SudoCommand> = expanded.flat_map(parsed).collect();
         for command in found {
-            let given = sudoers.defaults.of(look, lists, &of, &command);
+            let rights = sudoers.defaults.of(look, lists, &of, &command);
             // Of all accounts root is the strongest.
             let run_as = match runas_uids.contains(&0) {
                 true => BTreeSet::from([0]),
@@ -222,8 +222,8 @@ fn permission(
                 look.facts.sudo.push(SudoRule {
                     of: of.clone(),
                     runas,
-                    password: password.unwrap_or(!given.is_free),
-                    sets_variables: sets_variables.unwrap_or(given.keeps_variables),
+                    password: password.unwrap_or(!rights.is_free),
+                    sets_variables: sets_variables.unwrap_or(rights.keeps_variables),
                     command: command.clone(),
                     source: source.clone(),
                 });

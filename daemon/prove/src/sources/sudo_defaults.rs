@@ -23,7 +23,7 @@ pub struct Defaults(Vec<Line>);
 
 /// What settings give to a permission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct DefaultRights {
     /// `!authenticate`.
     pub is_free: bool,
     /// `setenv`, `!env_reset`, or a variable of the loader that is kept.
@@ -73,8 +73,8 @@ impl Defaults {
         lists: &mut Lists<'_>,
         accounts: &BTreeSet<u32>,
         command: &SudoCommand,
-    ) -> Given {
-        let mut given = Given::default();
+    ) -> DefaultRights {
+        let mut rights = DefaultRights::default();
         for line in &self.0 {
             let is_of_users = line.users.as_ref().is_none_or(|users| {
                 let users = lists.accounts(look, AliasKind::User, users, 0);
@@ -93,11 +93,11 @@ impl Defaults {
                 _ => true,
             };
             if is_of_users && is_of_command {
-                given.is_free |= line.is_free;
-                given.keeps_variables |= line.keeps_variables;
+                rights.is_free |= line.is_free;
+                rights.keeps_variables |= line.keeps_variables;
             }
         }
-        given
+        rights
     }
 }
 

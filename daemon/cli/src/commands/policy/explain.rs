@@ -6,10 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use nix::unistd::{Gid, Group};
 use remit_common::text;
 use remit_plan::PlanPath;
-use remit_policy::model::rule::Grantees;
 use remit_policy::{
-    Approval, Ask, Base, Call, CallerIds, Command, Count, Inspect, Listed, Network, Profile,
-    ProfileLimits, Subject, User,
+    Ask, Base, Call, CallerIds, Command, Inspect, Listed, Network, Profile, ProfileLimits, Subject,
+    User,
 };
 use remit_policy_files::{InterfaceAddresses, Names};
 use remit_wire::Effect;
@@ -69,10 +68,7 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         Ok(floor) => floor,
         Err(why) => return files::trouble(context, &[], &why),
     };
-    let approval = match &floor {
-        Floor::Asks(words) => Some(floor_approval(words)),
-        Floor::Off | Floor::Refuses => None,
-    };
+    let approval = floor.approval();
     let explanation =
         remit_policy_compile::explain_under(&loaded.policy, caller, &ask, approval.as_ref());
     let outcome = match &question {
@@ -141,16 +137,6 @@ pub fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, Failure> {
         true => Exit::OK,
         false => Exit::FOUND,
     })
-}
-
-/// The approval of a floor with these approvers. A request of it expires as one of a rule that does not say when.
-fn floor_approval(words: &[String]) -> Approval {
-    const EXPIRES_S: u32 = 600;
-    let by = Grantees {
-        words: words.to_vec(),
-        ..Grantees::default()
-    };
-    Approval::new(by, Count::One, EXPIRES_S)
 }
 
 impl<'a> Question<'a> {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use nix::unistd::Group;
+use remit_policy::model::rule::Grantees;
+use remit_policy::{Approval, Count};
 use remit_policy_files::{Owners, read_file};
 use serde::Deserialize;
 
@@ -93,6 +95,21 @@ pub enum Floor {
     Asks(Vec<String>),
     /// There is no name of a person who could approve.
     Refuses,
+}
+
+impl Floor {
+    /// A request of it expires as one of a rule that does not say when.
+    pub fn approval(&self) -> Option<Approval> {
+        const EXPIRES_S: u32 = 600;
+        let Self::Asks(words) = self else {
+            return None;
+        };
+        let by = Grantees {
+            words: words.clone(),
+            ..Grantees::default()
+        };
+        Some(Approval::new(by, Count::One, EXPIRES_S))
+    }
 }
 
 /// Reads `[floor]`. It is off if the file is missing.
