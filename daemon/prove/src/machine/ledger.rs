@@ -24,9 +24,13 @@ impl Machine {
     }
 
     pub(super) fn pay(&self, parts: usize) {
-        let mut all = self.ledger.parts.borrow_mut();
-        let own = all.entry(self.ledger.payer.get()).or_default();
-        *own = own.saturating_add(parts);
+        let payer = self.ledger.payer.get();
+        // What is looked at for root has the bounds of the look alone.
+        if payer != 0 {
+            let mut all = self.ledger.parts.borrow_mut();
+            let own = all.entry(payer).or_default();
+            *own = own.saturating_add(parts);
+        }
     }
 
     pub(super) fn pay_bytes(&self, bytes: usize) {
@@ -36,8 +40,11 @@ impl Machine {
     /// Returns true, and notes it, if no more is looked at for the account that pays.
     pub fn is_spent(&self) -> bool {
         let payer = self.ledger.payer.get();
+        if payer == 0 {
+            return false;
+        }
         let own = self.ledger.parts.borrow().get(&payer).copied();
-        let is_spent = payer != 0 && own.is_some_and(|own| own > PARTS);
+        let is_spent = own.is_some_and(|own| own > PARTS);
         if is_spent {
             self.left_out(format!(
                 "more than {PARTS} parts of paths and files were looked at for uid {payer}"

@@ -76,6 +76,9 @@ pub fn look(look: &mut Look<'_>) {
     left.extend(layout.wanted.iter().cloned());
     let mut units = BTreeMap::new();
     for _ in 0..ROUNDS {
+        if left.is_empty() {
+            break;
+        }
         for name in std::mem::take(&mut left) {
             if let Some(unit) = unit(look, &layout, &name) {
                 units.insert(name, unit);
