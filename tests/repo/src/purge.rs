@@ -151,7 +151,7 @@ fn purge_ends_for_a_journal_with_very_many_paths_and_keeps_it() {
         fs::write(path, bytes).expect("a file");
     };
     let line = |depth: usize| format!("\x01{}/file\x02", "/d".repeat(depth));
-    let many: String = (0..20).map(|more| line(1500 + more)).collect();
+    let many: String = (0..200).map(|more| line(1800 + more)).collect();
     write(&commits.join("many/journal"), many.as_bytes());
     // The end of a line that is longer than any path is looked at.
     let long = format!("\x01{}/srv/other/file\x02", "x".repeat(9000));
@@ -164,7 +164,21 @@ fn purge_ends_for_a_journal_with_very_many_paths_and_keeps_it() {
     assert!(purge.status.success(), "{purge:?}");
     let said = String::from_utf8_lossy(&purge.stderr).into_owned();
     assert_eq!(is_kept, [true, true], "{said}");
-    let search = "commit many has too many paths to look at each. To find its private directories: find / -type d -name .remit-many";
-    assert!(said.contains(search), "{said}");
-    assert!(said.contains("srv/other/.remit-long"), "{said}");
+    let line = |start: &str| {
+        let start = format!("remit: {start}");
+        let line = said.lines().find(|line| line.starts_with(&start));
+        line.map_or_else(Vec::new, |line| line.split(' ').collect())
+    };
+    let [unsearched, beside] = [line("journals of commits"), line("commits keep")];
+    let many = commits.join("many/journal").display().to_string();
+    let old = root.join("srv/other/.remit-long").display().to_string();
+    for (list, path, expect) in [
+        (&unsearched, &many, true),
+        (&unsearched, &old, false),
+        (&beside, &many, false),
+        (&beside, &old, true),
+    ] {
+        assert_eq!(list.contains(&path.as_str()), expect, "{path}: {said}");
+    }
+    assert!(unsearched.contains(&".remit-ID."), "{said}");
 }
