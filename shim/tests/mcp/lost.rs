@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Gid, Group};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, frame};
 use remit_wire::outcome::State;
@@ -305,6 +306,7 @@ fn check_reports_refused_permission_of_socket() {
     let daemon = Daemon::silent();
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(daemon.socket(), mode).unwrap();
+    let group = Group::from_gid(Gid::from_raw(1)).unwrap().unwrap();
     std::os::unix::fs::chown(daemon.socket(), None, Some(1)).unwrap();
     let program = env!("CARGO_BIN_EXE_mcp-shim");
     let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("mcp-shim-bin-XXXXXX")).unwrap();
@@ -323,7 +325,7 @@ fn check_reports_refused_permission_of_socket() {
     assert_eq!(status, Some(77), "{stderr}");
     assert!(
         stderr.contains("may not connect")
-            && stderr.contains("usermod -aG daemon USER")
+            && stderr.contains(&format!("usermod -aG {} USER", group.name))
             && stderr.lines().count() == 1,
         "{stderr}"
     );
