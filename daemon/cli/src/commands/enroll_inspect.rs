@@ -29,6 +29,7 @@ pub enum Inspects {
     Declined,
     Decided,
     OtherGroups,
+    OtherRules,
     NotAsked,
 }
 
@@ -37,7 +38,7 @@ impl Inspects {
         match self {
             Self::Granted => "granted",
             Self::Declined => "declined",
-            Self::Decided => "was decided",
+            Self::Decided | Self::OtherRules => "was decided",
             Self::OtherGroups => "not for this group",
             Self::NotAsked => "not asked",
         }
@@ -53,8 +54,11 @@ impl Inspects {
             }
             Self::Decided => "decided before, in /etc/remit/policy.d/40-inspect.toml",
             Self::OtherGroups => {
-                "not granted to this group: /etc/remit/policy.d/40-inspect.toml does not name it; \
+                "not granted to this group: /etc/remit/policy.d/40-inspect.toml names another; \
                  add it there, then: remit policy reload"
+            }
+            Self::OtherRules => {
+                "decided before: /etc/remit/policy.d/40-inspect.toml has other rules; see the file"
             }
             Self::NotAsked => "not granted; 'remit enroll' with --inspect yes grants it",
         }
@@ -118,10 +122,11 @@ fn read_answer(mut input: impl BufRead) -> io::Result<Option<Answer>> {
 /// An answer that contradicts the file is refused: ignored, `--inspect no` would seem to withdraw the rules. Rules that an
 /// administrator or an earlier release wrote may be those that are asked for.
 fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects, Failure> {
+    let granted = std::str::from_utf8(text).ok().and_then(group_of);
     let kept = if text == declined().as_bytes() {
         Some(Answer::No)
     } else {
-        (text == rules(group).as_bytes()).then_some(Answer::Yes)
+        (granted == Some(group)).then_some(Answer::Yes)
     };
     let contradicts = match (answer, kept) {
         (None, _) | (Some(Answer::Yes), None) => false,
@@ -129,12 +134,10 @@ fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects,
     };
     if !contradicts {
         // An empty file, or a link to nothing, declines, too.
-        let is_named = |text: &str| text.contains(&format!("\"%{group}\""));
-        let is_decided =
-            text.is_empty() || kept.is_some() || is_named(&String::from_utf8_lossy(text));
-        return Ok(match is_decided {
-            true => Inspects::Decided,
-            false => Inspects::OtherGroups,
+        return Ok(match granted {
+            _ if text.is_empty() || kept.is_some() => Inspects::Decided,
+            Some(_) => Inspects::OtherGroups,
+            None => Inspects::OtherRules,
         });
     }
     let other = match kept {
@@ -156,6 +159,15 @@ fn declined() -> String {
 fn rules(group: &str) -> String {
     let text = TEXT.replace("\"%remit\"", &format!("\"%{group}\""));
     format!("{MARK}{text}")
+}
+
+/// Returns the group of the rules that this release writes. Other rules may name agents in other ways.
+fn group_of(text: &str) -> Option<&str> {
+    let rules_of_none = rules("");
+    let (before, _) = rules_of_none.split_once("\"%\"")?;
+    let rest = text.strip_prefix(before)?.strip_prefix("\"%")?;
+    let (group, _) = rest.split_once('"')?;
+    (text == rules(group)).then_some(group)
 }
 
 /// Returns why the rules cannot stay: a policy that does not load keeps the daemon from starting.
@@ -263,8 +275,15 @@ mod tests {
             assert!(why.contains("remit policy reload"), "{why}");
         }
         // Maybe an earlier release or an administrator wrote these.
-        let was = decided(b"to = [\"%agents\"]\n", Some(Answer::Yes), "agents").unwrap();
-        assert_eq!(was, Inspects::Decided);
+        for rules in [
+            "to = [\"%agents\"]\n",
+            "to = [\"bot\"]\n",
+            "to = ['%agents']\n",
+            "# none\n",
+        ] {
+            let was = decided(rules.as_bytes(), Some(Answer::Yes), "agents").unwrap();
+            assert_eq!(was, Inspects::OtherRules, "{rules}");
+        }
     }
 
     #[test]
