@@ -288,6 +288,12 @@ class Job(Case):
 class Agent(Case):
     """remit_agent in check mode."""
 
+    def started(self, **values):
+        """Returns a module of the agent bot, and its remit."""
+        params = dict(values, name="bot", key="t k", executable=str(self.program))
+        module = Module({name: dict(default=value) for name, value in params.items()}, True)
+        return module, MODULES["remit_agent"].Remit(module)
+
     def test_an_account_that_is_already_gone_does_not_appear(self):
         before = dict(account=False, enrolled=True, orphan=False, made=False, joined=False, group=False, keys={"t k": None})
         module = types.SimpleNamespace(params=dict(name="bot", state="absent", key=None))
@@ -311,6 +317,28 @@ class Agent(Case):
         self.assertIn("stays a member", module.warnings[0])
 
 
+    def test_an_end_that_has_passed_is_no_failure_for_the_key_that_has_it(self):
+        for stamp, kept, expect in [
+            ("20200101000000Z", 1577836800, None),
+            ("20200101000000Z", None, "in the past"),
+            ("20200101000001Z", 1577836800, "in the past"),
+            ("29990101000000Z", None, None),
+        ]:
+            self.remit(enroll=says(dict(line='restrict,command="x",expiry-time="%s" t k' % stamp)))
+            before = dict(account=True, enrolled=True, orphan=False, group=True, keys={"t k": kept})
+            module, remit = self.started(expires="2020-01-01", state="present")
+            if expect is None:
+                self.assertIn("t k", MODULES["remit_agent"].predicted(module, remit, before)["keys"])
+                continue
+            with self.assertRaises(Ended) as ended:
+                MODULES["remit_agent"].predicted(module, remit, before)
+            self.assertIn(expect, ended.exception.result["msg"])
+
+    def test_a_key_is_read_without_the_group_of_the_configuration(self):
+        self.remit(**{"--group=remit": says(dict(line='restrict,command="x" t k')), "enroll": UNAVAILABLE})
+        self.assertEqual(MODULES["remit_agent"].read_key(*self.started(expires=None, state="absent")), ("t k", None))
+
+
 class Role(unittest.TestCase):
     """The role install."""
 
@@ -328,6 +356,22 @@ class Role(unittest.TestCase):
             ([dict(name="a", key="new", state="present")], "old"),
         ]:
             self.assertEqual(key.render(item=absent, remit_agents=others + [absent], omit="OMIT"), expect, others)
+
+    @unittest.skipIf(jinja2 is None, "no jinja2")
+    def test_an_absent_agent_without_a_key_has_no_entry_that_is_present(self):
+        tasks = (COLLECTION.parent / "roles/install/tasks/main.yml").read_text()
+        task = tasks[tasks.index("name: Refuse agents"):tasks.index("name: Enroll agents")]
+        holds = jinja2.Environment().compile_expression(re.search(r"^ +that: (.*)$", task, re.M)[1])
+        for absent, others, expect in [
+            (dict(name="a"), [], True),
+            (dict(name="a"), [dict(name="b", key="x")], True),
+            (dict(name="a"), [dict(name="a", key="old", state="absent")], True),
+            (dict(name="a"), [dict(name="a", key="new")], False),
+            (dict(name="a", key=None), [dict(name="a", key="new", state="present")], False),
+            (dict(name="a", key="old"), [dict(name="a", key="new")], True),
+        ]:
+            item = dict(absent, state="absent")
+            self.assertIs(holds(item=item, remit_agents=others + [item]), expect, (absent, others))
 
 
 class Examples(unittest.TestCase):

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::iter;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group};
@@ -14,7 +15,7 @@ use super::policy::group_words;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::enrollment::{
-    self, AccountWas, Change, Enrolled, KEY_FILE, Name, PublicKey, Request, Role, Undo, Undone,
+    self, AccountWas, Change, End, Enrolled, KEY_FILE, Name, PublicKey, Request, Role, Undo, Undone,
 };
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
@@ -23,11 +24,13 @@ use crate::render::table;
 const REMIT_TOML: &str = "/etc/remit/remit.toml";
 
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
-    let (group, no_access) = group(args.group.as_ref(), Role::Agent)?;
+    let group = group(args.group.as_ref(), Role::Agent);
     if args.print {
-        let line = enrollment::printed(Role::Agent, &key(&args.keyfile)?, args.expires.as_ref());
-        return print(context, line, args.user.as_str(), group.as_str());
+        let printed = enrollment::printed(Role::Agent, &key(&args.keyfile)?, args.expires.as_ref());
+        let notes = print_notes(args.user.as_str(), group, "remit.sock");
+        return print(context, printed, &notes);
     }
+    let (group, no_access) = group?;
     as_root("enroll")?;
     let key = key(&args.keyfile)?;
     let mut enrolled = enrollment::enroll(&Request {
@@ -112,21 +115,36 @@ fn group_name(word: &str) -> String {
 /// Prints the line of a key, for people who enroll by hand.
 pub fn print(
     context: &Context,
-    line: Result<String, enrollment::Refused>,
-    user: &str,
-    group: &str,
+    printed: Result<(String, Option<End>), enrollment::Refused>,
+    notes: &[String],
 ) -> Result<Exit, Failure> {
-    let line = line.map_err(|refused| Failure::Machine(refused.into()))?;
+    let (line, over) = printed.map_err(|refused| Failure::Machine(refused.into()))?;
     match context.form {
         Form::Json => output::json(&json!({ "line": line }))?,
-        Form::Text => {
-            output::text(&format!("{line}\n"))?;
-            output::note(&format!(
-                "nothing was done: put this line into the authorized_keys of '{user}', and the user into group '{group}'"
-            ));
-        }
+        Form::Text => output::text(&format!("{line}\n"))?,
     }
+    if let Some(end) = over {
+        output::note(&format!("warning: the end of the key has passed: {end}"));
+    }
+    notes.iter().for_each(|note| output::note(note));
     Ok(Exit::OK)
+}
+
+/// Returns what is left to do with a line that was printed. `remit.toml` is not needed for the line.
+pub fn print_notes(
+    user: &str,
+    group: Result<(Name, Option<String>), Failure>,
+    socket: &str,
+) -> Vec<String> {
+    let (group, warning) = match group {
+        Ok((group, no_access)) => (format!("group '{group}'"), no_access),
+        Err(failure) => (format!("the group of {socket}"), Some(failure.sentence())),
+    };
+    let todo = format!(
+        "nothing was done: put this line into the authorized_keys of '{user}', and the user into {group}"
+    );
+    let warning = warning.map(|warning| format!("warning: {warning}"));
+    iter::once(todo).chain(warning).collect()
 }
 
 /// Returns the name of this machine for a line that users paste, or `HOST`.
@@ -462,6 +480,37 @@ mod tests {
                 }
                 (found, _) => panic!("{asked:?} {words:?}: {:?}", found.is_ok()),
             }
+        }
+    }
+
+    #[test]
+    fn a_line_is_printed_without_the_group() {
+        let words = Err("bad".to_owned());
+        let other = Ok(["agents".to_owned(), "ops".to_owned()]);
+        let asked: Name = "remit".parse().unwrap();
+        for (asked, words, into, warning) in [
+            (
+                None,
+                words.clone(),
+                "the group of remit.sock",
+                "remit.toml': bad",
+            ),
+            (Some(&asked), words, "group 'remit'", ""),
+            (None, other.clone(), "group 'agents'", ""),
+            (Some(&asked), other, "group 'remit'", "is 'agents'"),
+        ] {
+            let group = choose_group(asked, Role::Agent, words);
+            let notes = print_notes("bot", group, "remit.sock");
+            assert!(
+                notes[0].ends_with(&format!("the user into {into}")),
+                "{notes:?}"
+            );
+            assert_eq!(
+                notes.len(),
+                1 + usize::from(!warning.is_empty()),
+                "{notes:?}"
+            );
+            assert!(notes[notes.len() - 1].contains(warning), "{notes:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::enroll::{as_root, facts, group, host, key, object, print, refusals, warn};
+use super::enroll::{as_root, facts, group, host, key, object, print, print_notes, refusals, warn};
 use crate::args::EnrollApproverArgs;
 use crate::client::admin_socket;
 use crate::enrollment::{self, AccountWas, Change, Enrolled, Name, Role};
@@ -11,11 +11,14 @@ use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
 pub fn enroll_approver(context: &Context, args: &EnrollApproverArgs) -> Result<Exit, Failure> {
-    let (group, no_access) = group(args.group.as_ref(), Role::Approver)?;
+    let group = group(args.group.as_ref(), Role::Approver);
     if args.print {
-        let line = enrollment::printed(Role::Approver, &key(&args.keyfile)?, args.expires.as_ref());
-        return print(context, line, args.user.as_str(), group.as_str());
+        let key = key(&args.keyfile)?;
+        let printed = enrollment::printed(Role::Approver, &key, args.expires.as_ref());
+        let notes = print_notes(args.user.as_str(), group, "admin.sock");
+        return print(context, printed, &notes);
     }
+    let (group, no_access) = group?;
     as_root(Role::Approver.verb())?;
     let key = key(&args.keyfile)?;
     let mut enrolled = enrollment::enroll(&enrollment::Request {

@@ -52,7 +52,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
     // Only an explicit `--expires` removes or changes an expiry. The same one again is no change, also after it.
     let kept = record.end_of(&request.key.base64);
     let expires = match request.expires {
-        Some(expires) => enrollment::resolve(expires, kept)?,
+        Some(expires) => enrollment::resolve(expires, |end| kept == Some(end))?,
         None => kept,
     };
     let groups = match &found {

@@ -114,11 +114,11 @@ impl FromStr for Expires {
 }
 
 impl Expires {
-    /// Resolves the moment. `now` is in seconds since 1970; Fails if it has passed or is too far away, unless it is the `kept` one.
+    /// Resolves the moment. `now` is in seconds since 1970. Fails if it has passed or is too far away, unless it `is_accepted`.
     pub fn at<E>(
         &self,
         now: u64,
-        kept: Option<End>,
+        is_accepted: impl Fn(End) -> bool,
         unix: impl FnOnce(&str) -> Result<u64, E>,
     ) -> Result<Result<Option<End>, ExpiryError>, E> {
         let at = match self {
@@ -128,7 +128,7 @@ impl Expires {
             Self::After(seconds) => now.saturating_add(*seconds),
         };
         Ok(match at {
-            at if kept == Some(End(at)) => Ok(kept),
+            at if is_accepted(End(at)) => Ok(Some(End(at))),
             at if at <= now => Err(ExpiryError::Past),
             at if at > now.saturating_add(LONGEST) => Err(ExpiryError::TooFar),
             at => Ok(Some(End(at))),
@@ -230,7 +230,7 @@ mod tests {
             Ok(Expires::Unix(at)) => Ok::<_, Infallible>(at.saturating_sub(3600)),
             other => panic!("{text}: {other:?}"),
         };
-        let Ok(at) = expires.at(NOW, kept, unix);
+        let Ok(at) = expires.at(NOW, |end| kept == Some(end), unix);
         Ok(at?.map_or_else(|| "never".to_owned(), End::sshd))
     }
 

@@ -115,13 +115,10 @@ mod undo;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arguments::End;
-
 use crate::external_program::Program;
 
 pub use add::{AccountWas, Enrolled, enroll};
-pub use arguments::Expires;
-pub use arguments::Name;
+pub use arguments::{End, Expires, Name};
 pub use authorized_keys_line::Change;
 pub use key::{FILE as KEY_FILE, KeyError, PublicKey};
 pub use record::{EnrolledAccount, enrolled};
@@ -129,10 +126,17 @@ pub use refused::Refused;
 pub use role::Role;
 pub use undo::{Undo, Undone, unenroll};
 
-pub fn printed(role: Role, key: &PublicKey, expires: Option<&Expires>) -> Result<String, Refused> {
-    let expires = expires.map(|expires| resolve(expires, None));
+/// Returns the line of a key, and its end if that has passed: the key may be enrolled since before it.
+pub fn printed(
+    role: Role,
+    key: &PublicKey,
+    expires: Option<&Expires>,
+) -> Result<(String, Option<End>), Refused> {
+    let now = now()?;
+    let expires = expires.map(|expires| resolve(expires, |end| end.is_over(now)));
     let expires = expires.transpose()?.flatten();
-    Ok(authorized_keys_line::line(role, key, expires))
+    let line = authorized_keys_line::line(role, key, expires);
+    Ok((line, expires.filter(|end| end.is_over(now))))
 }
 
 pub const STATE: &str = "/var/lib/remit";
@@ -148,9 +152,9 @@ pub struct Request<'a> {
     pub state: &'a Path,
 }
 
-/// Returns the expiry of a key. Fails if it has passed and is not the `kept` one, or if this machine's clock has no such time.
-fn resolve(expires: &Expires, kept: Option<End>) -> Result<Option<End>, Refused> {
-    let at = expires.at(now()?, kept, unix)?;
+/// Returns the expiry of a key. Fails if it has passed and is not accepted, or if this machine's clock has no such time.
+fn resolve(expires: &Expires, is_accepted: impl Fn(End) -> bool) -> Result<Option<End>, Refused> {
+    let at = expires.at(now()?, is_accepted, unix)?;
     at.map_err(|error| Refused::from(error).about("--expires"))
 }
 
@@ -179,13 +183,13 @@ mod tests {
 
     #[test]
     fn the_machine_tells_local_time() {
-        let resolved = |text: &str| resolve(&text.parse().unwrap(), None).unwrap();
+        let resolved = |text: &str| resolve(&text.parse().unwrap(), |_| false).unwrap();
         let soon = resolved("1d").unwrap();
         let later = resolved("2d").unwrap();
         assert_eq!(resolved("never"), None);
         assert_ne!(soon, later);
         assert_eq!(unix("2030-01-01 00:00:00").unwrap() / 100_000_000, 18);
-        let past = resolve(&"2020-01-01".parse().unwrap(), None).unwrap_err();
+        let past = resolve(&"2020-01-01".parse().unwrap(), |_| false).unwrap_err();
         assert_eq!(past.message, "--expires: it is in the past");
     }
 }

@@ -164,7 +164,8 @@ def read_key(module, remit):
     params = module.params
     # A key that is removed may have ended.
     end = end_of(params) if params["state"] == "present" else []
-    words = ["enroll", "--print"] + end + ["--", params["name"], "-"]
+    # The line has no group: with one, a remit.toml that cannot be read stops nothing.
+    words = ["enroll", "--print", "--group=remit"] + end + ["--", params["name"], "-"]
     line = remit.expect(words, params["key"] + "\n")["line"]
     # restrict,command="…"[,expiry-time="…"] TYPE KEY COMMENT
     options, key = re.fullmatch(r'((?:[^" ]|"[^"]*")*) (\S+ \S+).*', line.strip()).groups()
@@ -201,6 +202,8 @@ def predicted(module, remit, before):
             after["keys"].pop(read_key(module, remit)[0], None)
         return after
     key, expires = read_key(module, remit)
+    if expires is not None and expires <= time.time() and expires != before["keys"].get(key):
+        module.fail_json(msg="remit refused: --expires: it is in the past")
     after["account"] = after["group"] = after["enrolled"] = True
     if params["expires"] is not None or key not in after["keys"]:
         after["keys"][key] = expires
