@@ -11,7 +11,7 @@ use remit_common::names::Runtime;
 
 use super::agents::{self, AccountDatabase, AccountFacts, Password};
 use super::approvers::{self, EnrolledKeys};
-use super::file_facts::{FileFacts, Named};
+use super::file_facts::FileFacts;
 use super::keys::{self, KeyLocation, Now};
 use super::report::{AccountChecks, Check, Finding, Verdict, or_ok};
 use super::ssh::{self, SshdSettings};
@@ -65,11 +65,21 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     for account in &found.agents {
         let (own, ssh) = account_checks(account, accounts, &sshd, admins, &now);
         checks.extend(own);
+        checks.extend(login::refusals(
+            &account.name,
+            &account.group_names(),
+            &sshd,
+        ));
         checks.extend(writable_paths::checks(account, &guarded));
         by_ssh.extend(ssh);
     }
     for (account, enrolled) in &found.approvers {
         by_ssh.extend(approver_checks(account, enrolled, accounts, &sshd, &now));
+        by_ssh.extend(login::refusals(
+            &account.name,
+            &account.group_names(),
+            &sshd,
+        ));
     }
     if by_ssh.is_empty() {
         by_ssh.push(match found.agents.is_empty() {
@@ -103,7 +113,7 @@ fn account_checks(
     };
     let mut checks = agents::groups(account, admins);
     checks.push(agents::password_check(account, takes_passwords));
-    checks.extend(login_checks(account, sshd));
+    checks.extend(ends(account, sshd));
     checks.extend(privilege_escalation::checks(account));
     checks.extend(started::checks(account));
     let mut by_ssh = Vec::new();
@@ -122,11 +132,9 @@ fn account_checks(
     (checks, by_ssh)
 }
 
-fn login_checks(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
+fn ends(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
     let is_locked = account.password == Password::Locked;
-    let mut checks = login::ends(&account.name, &account.aging, is_locked);
-    checks.extend(login::refusals(&account.name, &account.group_names(), sshd));
-    checks
+    login::ends(&account.name, &account.aging, is_locked, sshd)
 }
 
 /// Checks the keys that an approver has for remit, for each kind of connection.
@@ -141,7 +149,7 @@ fn approver_checks(
         return Vec::new();
     };
     let mut checks: Vec<Check> = settings.problem.iter().cloned().collect();
-    checks.extend(login_checks(account, sshd));
+    checks.extend(ends(account, sshd));
     let (own, mut keys) = approvers::checks(account, &settings.effective, enrolled, now);
     checks.extend(own);
     let ways = sshd.ways(&account.name).into_iter();
@@ -202,12 +210,12 @@ fn foreign_key_checks(
     keys_in_other_accounts::checks((user, role), keys, &others, settings_of, is_more)
 }
 
-/// Checks an account that is about to become an agent in `group`, and finds other accounts that its new `key` opens. Needs root.
-pub fn checks_of_new_agent(user: &str, group: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+/// Checks an account that is about to become an agent, and finds other accounts that its new `key` opens. Needs root.
+pub fn checks_of_new_agent(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
     let (sshd, now) = (Answers::read(), ssh::now());
-    let mut checks = match joined(&accounts, user, group)? {
-        None => checks_of_no_account((user, "the agent", "mcp-shim"), group, &sshd),
+    let mut checks = match accounts.account(user)? {
+        None => checks_of_no_account((user, "the agent", "mcp-shim"), &sshd),
         Some(account) => {
             let admins = group_of(
                 &Runtime::new(Runtime::DEFAULT).admin_socket(),
@@ -228,11 +236,11 @@ pub fn checks_of_new_agent(user: &str, group: &str, key: Vec<u8>) -> io::Result<
 }
 
 /// As [`checks_of_new_agent`], of an approver.
-pub fn checks_of_new_approver(user: &str, group: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
+pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>> {
     let accounts = AccountDatabase::read()?;
     let (sshd, now) = (Answers::read(), ssh::now());
     let mut checks = Vec::new();
-    if let Some(account) = joined(&accounts, user, group)? {
+    if let Some(account) = accounts.account(user)? {
         let settings = ssh::settings(&account, &sshd);
         if settings.is_some_and(|settings| ssh::starts_shim(&account, &settings)) {
             checks.push(Check::failure(
@@ -244,11 +252,7 @@ pub fn checks_of_new_approver(user: &str, group: &str, key: Vec<u8>) -> io::Resu
         let none = EnrolledKeys::Only(BTreeSet::new());
         checks.extend(approver_checks(&account, &none, &accounts, &sshd, &now));
     } else {
-        checks.extend(checks_of_no_account(
-            (user, "the approver", "remit"),
-            group,
-            &sshd,
-        ));
+        checks.extend(checks_of_no_account((user, "the approver", "remit"), &sshd));
     }
     checks.extend(foreign_key_checks(
         (user, Role::Approver),
@@ -260,25 +264,18 @@ pub fn checks_of_new_approver(user: &str, group: &str, key: Vec<u8>) -> io::Resu
     Ok(checks)
 }
 
-/// Returns the account as a member of the group, which it joins before it gets the key.
-fn joined(accounts: &AccountDatabase, user: &str, group: &str) -> io::Result<Option<AccountFacts>> {
-    let account = accounts.account(user)?;
-    let group = Group::from_name(group)?.map(|group| Named::group(group.gid.as_raw()));
-    Ok(account.map(|mut account| {
-        let missing = group.filter(|group| !account.groups.contains(group));
-        account.groups.extend(missing);
-        account
+/// Checks that sshd lets the keys of an account in. Its groups decide about that, so it has joined them. Needs root.
+pub fn login_checks(user: &str) -> io::Result<Vec<Check>> {
+    let account = AccountDatabase::read()?.account(user)?;
+    Ok(account.map_or_else(Vec::new, |account| {
+        login::refusals(user, &account.group_names(), &Answers::read())
     }))
 }
 
 /// Checks the settings of sshd for an account that is not there yet, for each kind of connection.
-fn checks_of_no_account(
-    (user, whose, program): (&str, &str, &str),
-    group: &str,
-    sshd: &Answers,
-) -> Vec<Check> {
+fn checks_of_no_account((user, whose, program): (&str, &str, &str), sshd: &Answers) -> Vec<Check> {
     let ways = sshd.ways(user).into_iter().filter_map(|way| way.connection);
-    let mut found = login::refusals(user, &[user, group], sshd);
+    let mut found = Vec::new();
     for connection in iter::once(Connection::default()).chain(ways) {
         // An enrollment asks the same, and fails without an answer.
         let Ok(effective) = sshd.ask(user, &connection) else {

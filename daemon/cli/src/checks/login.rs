@@ -1,6 +1,7 @@
-//! Checks that the key of an account logs in: that neither the account nor its password ends (shadow(5)), which sshd asks of
-//! PAM for a key, too, and that sshd's lists of users and groups and its methods let it in.
+//! Checks that the key of an account logs in: that neither the account nor, with PAM, its password ends (shadow(5)), and that sshd's lists of users and groups and its methods let it in.
 
+use std::iter;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use remit_openssh::matches;
@@ -39,55 +40,67 @@ impl Aging {
 }
 
 /// Warns of an end of the account or of its password. `is_locked`: it has no password that somebody could change in time.
-pub fn ends(user: &str, aging: &Aging, is_locked: bool) -> Vec<Check> {
+pub fn ends(user: &str, aging: &Aging, is_locked: bool, sshd: &Answers) -> Vec<Check> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let today = now.map_or(0, |now| {
         i64::try_from(now.as_secs()).unwrap_or(i64::MAX) / DAY
     });
-    ends_after(user, aging, is_locked, today)
+    let usual = sshd.ask(user, &Connection::default());
+    let password = match usual.is_ok_and(|usual| !is_password_checked(&usual)) {
+        true => None,
+        false => password_end(user, aging, is_locked, today),
+    };
+    let account = account_end(user, aging, today);
+    account.into_iter().chain(password).collect()
 }
 
-fn ends_after(user: &str, aging: &Aging, is_locked: bool, today: i64) -> Vec<Check> {
-    let mut found = Vec::new();
-    let mut warn = |why, fix| found.push(Check::warning(format!("{user}: account"), why, fix));
-    if let Some(end) = aging.end {
-        warn(
-            match end <= today {
-                true => format!(
-                    "the account '{user}' ended on {}: no key logs in",
-                    date(end)
-                ),
-                false => format!(
-                    "the account '{user}' ends on {}: then no key logs in",
-                    date(end)
-                ),
-            },
-            format!("chage -E -1 {user}"),
-        );
-    }
+/// For a key only PAM looks at the password. sshd itself looks at the end of the account.
+fn is_password_checked(sshd: &Effective) -> bool {
+    sshd.is_yes("usepam")
+}
+
+fn account_end(user: &str, aging: &Aging, today: i64) -> Option<Check> {
+    let end = aging.end?;
+    let why = match end <= today {
+        true => format!(
+            "the account '{user}' ended on {}: no key logs in",
+            date(end)
+        ),
+        false => format!(
+            "the account '{user}' ends on {}: then no key logs in",
+            date(end)
+        ),
+    };
+    Some(warning(user, why, format!("chage -E -1 {user}")))
+}
+
+fn password_end(user: &str, aging: &Aging, is_locked: bool, today: i64) -> Option<Check> {
     let age = aging.most.filter(|most| *most < NEVER);
     match (aging.changed, age) {
-        (Some(0), _) => warn(
+        (Some(0), _) => Some(warning(
+            user,
             format!("sshd asks '{user}' for a new password before it starts the command of a key"),
             format!("chage -d \"$(date +%F)\" -M -1 -I -1 {user}"),
-        ),
+        )),
         (Some(changed), Some(most)) => {
             let last = changed.saturating_add(most);
             let is_over = last < today;
-            if is_over || is_locked {
-                let when = if is_over { "expired" } else { "expires" };
-                warn(
-                    format!(
-                        "the password of '{user}' {when} after {}: then sshd asks for a new one before it starts the command of a key",
-                        date(last)
-                    ),
-                    format!("chage -M -1 -I -1 {user}"),
-                );
+            if !is_over && !is_locked {
+                return None;
             }
+            let when = if is_over { "expired" } else { "expires" };
+            let why = format!(
+                "the password of '{user}' {when} after {}: then sshd asks for a new one before it starts the command of a key",
+                date(last)
+            );
+            Some(warning(user, why, format!("chage -M -1 -I -1 {user}")))
         }
-        (Some(_) | None, None) | (None, Some(_)) => {}
+        (Some(_) | None, None) | (None, Some(_)) => None,
     }
-    found
+}
+
+fn warning(user: &str, why: String, fix: String) -> Check {
+    Check::warning(format!("{user}: account"), why, fix)
 }
 
 fn date(day: i64) -> String {
@@ -96,19 +109,33 @@ fn date(day: i64) -> String {
     time.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Warns of settings by which sshd refuses the keys of a member of these groups over each kind of connection.
+/// Warns of settings by which sshd refuses the keys of a member of these groups over each kind of connection. Another check
+/// reports settings that are not known.
 pub fn refusals(user: &str, groups: &[&str], sshd: &Answers) -> Vec<Check> {
-    // Another check reports an sshd that does not answer.
-    let Ok(usual) = sshd.ask(user, &Connection::default()) else {
+    if !sshd.unread().is_empty() {
         return Vec::new();
-    };
-    let refuses = |sshd: &Effective| !refusals_by(user, groups, sshd).is_empty();
-    let ways = sshd.ways(user).into_iter();
-    let mut others = ways.filter_map(|way| sshd.ask(user, &way.connection?).ok());
-    match others.all(|there| refuses(&there)) {
-        true => refusals_by(user, groups, &usual),
-        false => Vec::new(),
     }
+    let ways = sshd.ways(user).into_iter().map(|way| way.connection);
+    let settings = iter::once(Some(Connection::default())).chain(ways);
+    refusals_by_all(
+        user,
+        groups,
+        settings.map(|connection| sshd.ask(user, &connection?).ok()),
+    )
+}
+
+/// Returns the refusals by the first of these settings, if all of them are known and refuse.
+fn refusals_by_all(
+    user: &str,
+    groups: &[&str],
+    all: impl Iterator<Item = Option<Rc<Effective>>>,
+) -> Vec<Check> {
+    let refusals = |sshd: Option<Rc<Effective>>| {
+        let found = refusals_by(user, groups, sshd?.as_ref());
+        (!found.is_empty()).then_some(found)
+    };
+    let each: Option<Vec<Vec<Check>>> = all.map(refusals).collect();
+    each.into_iter().flatten().next().unwrap_or_default()
 }
 
 fn refusals_by(user: &str, groups: &[&str], sshd: &Effective) -> Vec<Check> {
@@ -171,7 +198,6 @@ fn refusals_by(user: &str, groups: &[&str], sshd: &Effective) -> Vec<Check> {
 fn patterns<'a>(sshd: &'a Effective, keyword: &'a str) -> Vec<&'a str> {
     sshd.values(keyword)
         .flat_map(str::split_whitespace)
-        .filter(|pattern| !pattern.eq_ignore_ascii_case("none"))
         .collect()
 }
 
@@ -222,7 +248,11 @@ mod tests {
         ];
         for (line, is_locked, expect) in cases {
             let aging = Aging::parse(&format!("root:*:0:0:1:7::1:\n{line}\n"), "a");
-            let found = whys(&ends_after("a", &aging, is_locked, 20_000));
+            let found: Vec<Check> = account_end("a", &aging, 20_000)
+                .into_iter()
+                .chain(password_end("a", &aging, is_locked, 20_000))
+                .collect();
+            let found = whys(&found);
             assert_eq!(found.len(), expect.len(), "{line}: {found:?}");
             for (found, expect) in found.iter().zip(expect) {
                 assert!(
@@ -234,8 +264,39 @@ mod tests {
     }
 
     #[test]
+    fn an_end_of_the_password_counts_with_pam_alone() {
+        for (text, expect) in [("usepam yes", true), ("usepam no", false), ("", false)] {
+            assert_eq!(
+                is_password_checked(&Effective::parse(text)),
+                expect,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_kept_out_if_each_kind_of_connection_is_known_to_refuse_it() {
+        let (no, none, yes) = (Some("allowusers bob"), Some("allowusers none"), Some(""));
+        for (all, expect) in [
+            (&[no][..], 1),
+            (&[no, none], 1),
+            (&[yes], 0),
+            (&[no, yes], 0),
+            (&[yes, no], 0),
+            (&[no, None], 0),
+            (&[None, no], 0),
+        ] {
+            let all = all
+                .iter()
+                .map(|text| text.map(|text| Rc::new(Effective::parse(text))));
+            let found = refusals_by_all("agent", &["agent"], all);
+            assert_eq!(found.len(), expect, "{found:?}");
+        }
+    }
+
+    #[test]
     fn settings_that_keep_a_key_out_are_named() {
-        let cases: [(&str, &[&str]); 22] = [
+        let cases: [(&str, &[&str]); 24] = [
             ("pubkeyauthentication yes\nauthenticationmethods any", &[]),
             ("pubkeyauthentication no", &["PubkeyAuthentication"]),
             (
@@ -268,7 +329,10 @@ mod tests {
             ("allowgroups ssh-users\nallowgroups remit", &[]),
             ("allowgroups rem*", &[]),
             ("denygroups remit", &["DenyGroups has 'remit'"]),
-            ("denygroups none\nallowusers none", &[]),
+            // sshd takes it as a name.
+            ("denygroups none\ndenyusers none", &[]),
+            ("allowusers none", &["AllowUsers does not have 'agent'"]),
+            ("allowgroups none", &["AllowGroups"]),
             // Each is asked for by itself.
             ("allowusers agent\nallowgroups wheel", &["AllowGroups"]),
             (

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Request;
 use super::account::{self, Account, AccountError, account_refusal};
 use super::arguments::{End, Name};
-use super::around::{check_bypasses, check_not_root_key, sshd_of};
+use super::around::{check_bypasses, check_not_root_key, login_warnings, sshd_of};
 use super::found_account::{FoundAccount, find_account};
 use super::record::{EnrollmentRecord, Kept, Store};
 use super::refused::Refused;
@@ -122,6 +122,7 @@ pub fn enroll(request: &Request) -> Result<Enrolled, Refused> {
                 "'{name}' is in group '{group}', but the key was not added"
             ))
         })?;
+    warnings.extend(login_warnings(name));
     Ok(Enrolled {
         account: match record.account_made {
             true => AccountWas::Made,

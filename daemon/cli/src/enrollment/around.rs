@@ -14,7 +14,7 @@ use super::authorized_keys_line;
 use super::key::PublicKey;
 use super::refused::Refused;
 use super::role::Role;
-use crate::checks::{self, Verdict};
+use crate::checks::{self, Check, Verdict};
 use crate::openssh::effective::{Answers, Effective};
 use crate::openssh::keys;
 use crate::openssh::pattern::Connection;
@@ -22,11 +22,10 @@ use crate::openssh::pattern::Connection;
 /// Refuses an account that fails a check of `remit doctor`, and a key that opens other accounts. Returns the warnings.
 pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> {
     let name = request.name;
-    let group = request.group.as_str();
     let blob = keys::decode_base64(request.key.base64.as_bytes()).unwrap_or_default();
     let checks = match request.role {
-        Role::Agent => checks::checks_of_new_agent(name.as_str(), group, blob),
-        Role::Approver => checks::checks_of_new_approver(name.as_str(), group, blob),
+        Role::Agent => checks::checks_of_new_agent(name.as_str(), blob),
+        Role::Approver => checks::checks_of_new_approver(name.as_str(), blob),
     };
     let checks =
         checks.map_err(|error| Refused::new(format!("cannot look at user '{name}': {error}")))?;
@@ -52,6 +51,19 @@ pub(super) fn check_bypasses(request: &Request) -> Result<Vec<String>, Refused> 
         ),
     };
     Err(Refused::new(text).lift(ways_out(name, &fixes)))
+}
+
+/// Returns why sshd does not let a key of the account in, which is enrolled all the same.
+pub(super) fn login_warnings(name: &Name) -> Vec<String> {
+    let checks = match checks::login_checks(name.as_str()) {
+        Ok(checks) => checks,
+        Err(error) => return vec![format!("cannot look at user '{name}': {error}")],
+    };
+    let why = |check: Check| match check.verdict {
+        Verdict::Failure(finding) | Verdict::Warning(finding) => Some(finding.why),
+        Verdict::Ok(_) | Verdict::Skipped(_) => None,
+    };
+    checks.into_iter().filter_map(why).collect()
 }
 
 /// Returns each way once, one a line, without the enrollment that was refused.
