@@ -7,15 +7,23 @@ use remit_plan::{Action, Edit, PlanPath};
 
 use crate::edits::keep;
 
+/// What begins the section of a file, of git, svn and diff(1). Only the first that the patch has counts: the message before a
+/// patch can have lines that begin with another.
+const SECTIONS: [&[u8]; 3] = [b"diff --git ", b"Index: ", DIFF];
+/// An option follows: a message can have a line that begins with the word.
+const DIFF: &[u8] = b"diff -";
+
 const CUT: &str = "the patch is cut: a '+++' line follows each '---' line";
 
 /// Returns an edit for each file. A path is the old name of the file; `a/` and `b/` before it are as git writes them.
 pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    let begins = |head: &&[u8]| lines.iter().any(|line| line.starts_with(head));
+    let section = SECTIONS.into_iter().find(begins).unwrap_or(DIFF);
     let (mut edits, mut rest) = (Vec::new(), lines.as_slice());
     while let Some(head) = rest.iter().position(|line| line.starts_with(b"--- ")) {
         let (words, from) = rest.split_at_checked(head).unwrap_or((rest, &[]));
-        let words = own_words(words)?;
+        let words = own_words(words, section)?;
         let (names, hunks) = from.split_at_checked(2).ok_or(CUT)?;
         let length = hunks_length(hunks);
         let (hunks, after) = hunks.split_at_checked(length).unwrap_or((hunks, &[]));
@@ -26,7 +34,7 @@ pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
         rest = after;
     }
     check_words(rest)?;
-    check_sections(rest)?;
+    check_sections(rest, section)?;
     match edits.is_empty() {
         true => Err("the patch has no file ('--- NAME', '+++ NAME', '@@ -1 +1 @@')".to_owned()),
         false => Ok(edits),
@@ -56,16 +64,25 @@ fn hunks_length(lines: &[&[u8]]) -> usize {
 
 /// Refuses what git does to a file other than to its lines, and that an edit would not do.
 fn check_words(words: &[&[u8]]) -> Result<(), String> {
-    const NOT: [&str; 6] = [
+    const NOT: [&str; 8] = [
         "old mode",
         "rename ",
         "copy ",
         "GIT binary",
         "Binary ",
         "Only in ",
+        "Symbolic links ",
+        "Property changes ",
     ];
+    const OTHER_KIND: &[u8] = b" while file ";
     for line in words {
-        if let Some(not) = NOT.iter().find(|not| line.starts_with(not.as_bytes())) {
+        let is_other_kind = line.starts_with(b"File ")
+            && line
+                .windows(OTHER_KIND.len())
+                .any(|part| part == OTHER_KIND);
+        let of_other_kind = is_other_kind.then_some(&"File ");
+        let not = NOT.iter().find(|not| line.starts_with(not.as_bytes()));
+        if let Some(not) = not.or(of_other_kind) {
             return Err(format!(
                 "a file of the patch has '{}', which a patch here cannot do",
                 not.trim_end()
@@ -75,29 +92,24 @@ fn check_words(words: &[&[u8]]) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the words of the file whose lines follow: those before its `diff` line are of others.
-fn own_words<'a>(words: &'a [&'a [u8]]) -> Result<&'a [&'a [u8]], String> {
+/// Returns the words of the file whose lines follow: those before its section are of others.
+fn own_words<'a>(words: &'a [&'a [u8]], section: &[u8]) -> Result<&'a [&'a [u8]], String> {
     check_words(words)?;
-    let own = words.iter().rposition(|line| is_section(line));
+    let own = words.iter().rposition(|line| line.starts_with(section));
     let (before, own) = words.split_at_checked(own.unwrap_or(0)).unwrap_or_default();
-    check_sections(before)?;
+    check_sections(before, section)?;
     Ok(own)
 }
 
 /// Refuses files without lines: git writes so an empty file that is new or removed.
-fn check_sections(words: &[&[u8]]) -> Result<(), String> {
-    match words.iter().find(|line| is_section(line)) {
+fn check_sections(words: &[&[u8]], section: &[u8]) -> Result<(), String> {
+    match words.iter().find(|line| line.starts_with(section)) {
         Some(line) => Err(format!(
             "the patch has no lines after '{}'; use 'write' for an empty file, 'remove' for one that is removed",
             text::line(line.trim_ascii_end(), 4096)
         )),
         None => Ok(()),
     }
-}
-
-/// An option follows, of diff(1) too: a message before a patch can have a line that begins with the word.
-fn is_section(line: &[u8]) -> bool {
-    line.starts_with(b"diff -")
 }
 
 /// Returns the mode that git writes: of a new file, or in `index 1234567..89abcde 100644`.
@@ -117,7 +129,7 @@ fn file_patch(words: &[&[u8]], names: &[&[u8]], hunks: &[u8]) -> Result<Edit, St
         return Err(CUT.to_owned());
     };
     let names = remit_plan::file_name(old).zip(remit_plan::file_name(new));
-    let (old, new) = names.ok_or(CUT)?;
+    let (old, new) = names.filter(|_| new.starts_with(b"+++ ")).ok_or(CUT)?;
     let git_mode = words.iter().find_map(|line| git_mode(line));
     let created = match git_mode {
         None => None,
@@ -197,11 +209,20 @@ mod tests {
 
     #[test]
     fn message_before_a_patch_is_no_part_of_it() {
-        let text = "Subject: diff of a\n\ndiff of a\nindex of a b\nnew file mode 100755\n---\n a | 1 +\n\n\
+        let text = "Subject: diff of a\n\ndiff -u shows it\nIndex: no\nindex of a b\nnew file mode 100755\n---\n a | 1 +\n\n\
                     diff --git a/a b/a\nnew file mode 100644\nindex 0..1\n--- /dev/null\n+++ b/a\n\
                     @@ -0,0 +1 @@\n+a\n-- \n2.53.0\n";
         let edits = split_patch(text.as_bytes()).unwrap();
         assert_eq!((edits.len(), edits[0].mode), (1, Some(0o644)));
+    }
+
+    /// diff(1) with -N: the time of a file that is not there is 0.
+    #[test]
+    fn new_file_of_diff_is_made() {
+        let text = "diff -ruN a/x b/x\n--- a/x\t1970-01-01 01:00:00.000000000 +0100\n+++ b/x\t2026\n@@ -0,0 +1 @@\n+a\n";
+        let edits = split_patch(text.as_bytes()).unwrap();
+        assert_eq!(edits[0].action, Action::Write(b"a\n".to_vec()));
+        assert!(edits[0].create_only && edits[0].path.as_bytes() == b"/x");
     }
 
     #[test]
@@ -214,10 +235,34 @@ mod tests {
             (String::new(), "no file"),
             ("--- a/x\n".into(), "cut"),
             (format!("--- /x\n\n{hunk}"), "cut"),
+            (format!("--- /x\n--- /x\n{hunk}"), "cut"),
             ("--- a/x\n+++ b/x\n".into(), "without a hunk"),
             (format!("--- x\n+++ x\n{hunk}"), "does not begin with '/'"),
             (format!("--- \"/x\\n\"\n+++ /x\n{hunk}"), "quoted"),
             (format!("--- /x\n+++ /dev/null\n{hunk}"), "use 'remove'"),
+            (
+                "--- /x\t2026\n+++ /x\t1970-01-01 00:00:00.000000000 +0000\n@@ -1 +0,0 @@\n-a\n"
+                    .into(),
+                "removes '/x'; use 'remove'",
+            ),
+            (
+                format!("--- /x\n+++ /x\n{hunk}Symbolic links a and b differ\n"),
+                "'Symbolic links'",
+            ),
+            (
+                format!(
+                    "--- /x\n+++ /x\n{hunk}File a is a directory while file b is a symbolic link\n"
+                ),
+                "'File'",
+            ),
+            (
+                format!("Index: e\n=====\nIndex: x\n=====\n--- /x\n+++ /x\n{hunk}"),
+                "no lines after 'Index: e'",
+            ),
+            (
+                format!("Index: x\n=====\n--- /x\n+++ /x\n{hunk}\nProperty changes on: x\n"),
+                "'Property changes'",
+            ),
             (format!("old mode 1\n--- /x\n+++ /x\n{hunk}"), "'old mode'"),
             (
                 format!("--- /x\n+++ /x\n{hunk}Binary files a and b differ\n"),
@@ -231,7 +276,10 @@ mod tests {
                 format!("{file}{empty}"),
                 "no lines after 'diff --git a/e b/e'",
             ),
-            (format!("{file}diff -ruN a/e b/e\n"), "no lines after"),
+            (
+                format!("diff -ruN a/x b/x\n--- /x\n+++ /x\n{hunk}diff -ruN a/e b/e\n"),
+                "no lines after",
+            ),
             (empty.to_owned(), "no lines after"),
             (
                 format!("{head}new file mode 120000\n--- /dev/null\n+++ b/x\n{new}"),

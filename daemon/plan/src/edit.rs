@@ -202,7 +202,7 @@ impl Edit {
                 self.rewritten(found, replace(readable(found)?, list)?)
             }
             (Action::Patch(text), Some(found)) => {
-                let bytes = patch_file(self.path.name(), readable(found)?, text);
+                let bytes = patch_file(self.path.as_bytes(), readable(found)?, text);
                 self.rewritten(found, bytes.map_err(Problem::Patch)?)
             }
             (Action::Remove, Some(found)) => {

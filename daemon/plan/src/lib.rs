@@ -28,6 +28,7 @@ mod obstacles;
 mod of_packages;
 mod packages;
 mod patch;
+mod patch_names;
 mod path;
 mod path_tree;
 mod plan;
@@ -71,7 +72,8 @@ pub use obstacles::{
 };
 pub use of_packages::PackageNames;
 pub use packages::{Packages, packages};
-pub use patch::{PatchError, file_name, hunk_lines, patch};
+pub use patch::{PatchError, hunk_lines, patch};
+pub use patch_names::file_name;
 pub use path::{PathError, PlanPath};
 pub use path_tree::PathTree;
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::patch_names::check_names;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchError {
     /// Lines of the patch are counted from 1.
@@ -79,34 +81,10 @@ pub fn patch(base: &[u8], patch: &[u8]) -> Result<Vec<u8>, PatchError> {
     Ok(out)
 }
 
-/// Returns the new bytes of the file with this name, without its directories, which is the old or the new one in the patch
-/// if that has names.
-pub fn patch_file(name: &[u8], base: &[u8], text: &[u8]) -> Result<Vec<u8>, PatchError> {
-    let head = split(text).into_iter();
-    let head = (1..).zip(head.take_while(|line| header(line).is_none()));
-    let names = head.filter_map(|(line, text)| Some((line, file_name(text)?)));
-    let (mut is_own, mut other) = (false, None);
-    for (line, file) in names {
-        match file {
-            b"/dev/null" => return Err(PatchError::NoFile { line }),
-            file if file.rsplit(|byte| *byte == b'/').next() == Some(name) => is_own = true,
-            _ => other = Some(line),
-        }
-    }
-    match other.filter(|_| !is_own) {
-        Some(line) => Err(PatchError::OtherFile { line }),
-        None => patch(base, text),
-    }
-}
-
-/// Returns the name in a `---` or `+++` line; diff(1) writes a time after a tab.
-#[must_use]
-pub fn file_name(line: &[u8]) -> Option<&[u8]> {
-    let name = line
-        .strip_prefix(b"--- ")
-        .or_else(|| line.strip_prefix(b"+++ "))?;
-    name.split(|byte| matches!(byte, b'\t' | b'\n' | b'\r'))
-        .next()
+/// Returns the new bytes of the file with this path, which is the old or the new one in the patch if that has names.
+pub fn patch_file(path: &[u8], base: &[u8], text: &[u8]) -> Result<Vec<u8>, PatchError> {
+    check_names(path, text)?;
+    patch(base, text)
 }
 
 /// Splits into lines with their newline; the last one may have none.
@@ -276,7 +254,7 @@ pub fn hunk_lines(line: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// `@@ -START[,COUNT] +START[,COUNT] @@`: index of the first old line, count of old and of new lines.
-fn header(line: &[u8]) -> Option<(usize, usize, usize)> {
+pub fn header(line: &[u8]) -> Option<(usize, usize, usize)> {
     let line = line.strip_prefix(b"@@ -")?;
     let (start, old, line) = range(line)?;
     let (_, new, line) = range(line.strip_prefix(b" +")?)?;
@@ -321,7 +299,8 @@ impl fmt::Display for PatchError {
             }
             Self::NoFile { line } => write!(
                 f,
-                "line {line} of the patch makes or removes the file; use 'write' or 'remove'"
+                "line {line} of the patch makes or removes the file (/dev/null, or the time 1970-01-01); use 'write' or \
+                 'remove'"
             ),
             Self::OtherFile { line } => write!(
                 f,
@@ -440,44 +419,6 @@ mod tests {
         ] {
             assert_eq!(of("a\n", text), Err(expect), "{text}");
         }
-    }
-
-    #[test]
-    fn names_in_a_patch_are_those_of_the_file() {
-        let hunk = "@@ -1 +1 @@\n-a\n+b\n";
-        for (head, expect) in [
-            ("", Ok(())),
-            (
-                "diff --git a/etc/x b/etc/x\n--- a/etc/x\n+++ b/etc/x\n",
-                Ok(()),
-            ),
-            ("--- x\t2026-01-01\n+++ x\t2026-01-02\n", Ok(())),
-            ("--- x.orig\n+++ x\n", Ok(())),
-            ("--- /srv/x\n+++ /dev/fd/63\n", Ok(())),
-            (
-                "--- /dev/null\n+++ b/x\n",
-                Err(PatchError::NoFile { line: 1 }),
-            ),
-            (
-                "--- a/x\n+++ /dev/null\n",
-                Err(PatchError::NoFile { line: 2 }),
-            ),
-            ("--- a/y\n+++ b/y\n", Err(PatchError::OtherFile { line: 2 })),
-            (
-                "--- a/xx\n+++ b/x/y\n",
-                Err(PatchError::OtherFile { line: 2 }),
-            ),
-        ] {
-            let text = format!("{head}{hunk}");
-            let got = patch_file(b"x", b"a\n", text.as_bytes());
-            assert_eq!(got, expect.map(|()| b"b\n".to_vec()), "{head}");
-        }
-        // A removed line can look like a name.
-        let text = "--- x\n+++ x\n@@ -1 +1 @@\n--- y\n+++ /dev/null\n";
-        assert_eq!(
-            patch_file(b"x", b"-- y\n", text.as_bytes()),
-            Ok(b"++ /dev/null\n".to_vec())
-        );
     }
 
     #[test]
