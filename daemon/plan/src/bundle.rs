@@ -12,7 +12,8 @@ use crate::plan::Plan;
 use crate::view::View;
 use crate::{BUNDLE_BYTES, must_read, sha256};
 
-const LENGTH: &str = "it does not have as many bytes as it says";
+const LENGTH: &str =
+    "it does not have as many bytes as it says; if it was made by another release, plan again";
 
 /// **Invariant:** all bytes have the hashes that the plan says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -158,8 +158,8 @@ impl Upload {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::PlanPath;
     use crate::plan::{Base, Metadata, Stat};
+    use crate::{Bundle, PlanPath, sha256};
 
     /// An approver reads a setting of this length, and no upload has a diff.
     #[test]
@@ -169,11 +169,12 @@ mod tests {
             uid: 0,
             gid: 0,
         };
-        for (path, source, expect) in [
-            ("/etc/app/a.conf", Source::Bundle, true),
-            ("/etc/app/a.conf", Source::Upload, false),
-            ("/srv/a", Source::Bundle, true),
-            ("/srv/a", Source::Upload, false),
+        let (long, old) = (OLD_BYTES + 1, b"123456789");
+        for (path, source, size, expect) in [
+            ("/etc/app/a.conf", Source::Bundle, 8, true),
+            ("/etc/app/a.conf", Source::Upload, long, false),
+            ("/srv/a", Source::Bundle, 8, true),
+            ("/srv/a", Source::Upload, long, false),
         ] {
             let stat = Stat {
                 kind: Kind::File,
@@ -183,10 +184,10 @@ mod tests {
                 size: 9,
                 meta,
             };
-            let (base, sha256) = (Base::new(stat, Some([1; 32])), [2; 32]);
+            let base = Base::new(stat, Some(sha256(old)));
             let content = Content {
-                size: 8,
-                sha256,
+                size,
+                sha256: sha256(b"12345678"),
                 source,
                 capabilities: None,
                 mtime: None,
@@ -198,7 +199,13 @@ mod tests {
             };
             let path = PlanPath::new(path).unwrap();
             let plan = Plan::new(vec![Entry { path, change }]).unwrap();
-            assert_eq!(plan.shown_old()[0].is_some(), expect, "{plan:?}");
+            let new: &[u8] = if expect { b"12345678" } else { b"" };
+            let shown: &[u8] = if expect { old } else { b"" };
+            let bundle = Bundle::new(&plan, new, shown).unwrap();
+            assert_eq!(bundle.views().next().unwrap().old.is_some(), expect);
+            // As an earlier release made it of an upload.
+            let why = Bundle::new(&plan, new, &[shown, old].concat()).unwrap_err();
+            assert!(why.to_string().contains("plan again"), "{why}");
         }
     }
 }
