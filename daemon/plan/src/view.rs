@@ -124,13 +124,14 @@ impl View<'_> {
         }
     }
 
-    /// Returns the time of the last write that the commit gives the file, unless the old one is as new.
+    /// Returns the time of the last write that the plan has. The commit gives it to the file if it is later than that of the old
+    /// file and not later than the commit: neither is known here.
     fn written(&self) -> String {
         let time = self.entry.time(i64::MAX);
         time.map_or_else(String::new, |time| {
             match u64::try_from(time.div_euclid(1_000_000)) {
-                Ok(ms) => format!(", last written {}", calendar::utc(ms)),
-                Err(_) => ", last written before 1970".to_owned(),
+                Ok(ms) => format!(", in the plan last written {}", calendar::utc(ms)),
+                Err(_) => ", in the plan last written before 1970".to_owned(),
             }
         })
     }
@@ -361,9 +362,19 @@ mod tests {
             (
                 "/srv/x.py",
                 Some(1_700_000_000_000_000_000),
-                ", last written 2023-11-14 22:13:20 UTC",
+                ", in the plan last written 2023-11-14 22:13:20 UTC",
             ),
-            ("/srv/x.py", Some(-1), ", last written before 1970"),
+            // Of the future: the commit does not set it.
+            (
+                "/srv/x.py",
+                Some(4_070_908_800_000_000_000),
+                ", in the plan last written 2099-01-01 00:00:00 UTC",
+            ),
+            (
+                "/srv/x.py",
+                Some(-1),
+                ", in the plan last written before 1970",
+            ),
             ("/srv/x.py", None, ""),
             // The commit gives these its own time.
             ("/etc/cron.d/x", Some(1), ""),
