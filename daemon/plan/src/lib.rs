@@ -67,8 +67,8 @@ pub use kept::{KeptUndo, expired};
 pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes};
 pub use must_read::is_read;
 pub use obstacles::{
-    FIXED_DIRECTORY, LISTED, RENUMBERED, attribute_conflict, has_list, is_dropped, is_fat,
-    is_fixed, is_list_kept, is_mount_point, is_taken, list_conflict, obstacle, too_long, unkept,
+    FIXED_DIRECTORY, LISTED, MOUNT_POINT, RENUMBERED, attribute_conflict, has_list, is_dropped,
+    is_fat, is_fixed, is_list_kept, is_taken, list_conflict, obstacle, too_long, unkept,
 };
 pub use of_packages::PackageNames;
 pub use packages::{Packages, packages};

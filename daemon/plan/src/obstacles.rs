@@ -6,7 +6,7 @@ use crate::step::Direction;
 
 /// `STATX_ATTR_IMMUTABLE`, `STATX_ATTR_APPEND` and `STATX_ATTR_MOUNT_ROOT` of linux/stat.h.
 const FIXED: u64 = 0x10 | 0x20;
-const MOUNT_POINT: u64 = 0x2000;
+pub const MOUNT_POINT: u64 = 0x2000;
 pub const FIXED_DIRECTORY: &str = "its directory is immutable or append-only; see chattr(1)";
 
 /// `MSDOS_SUPER_MAGIC` and `EXFAT_SUPER_MAGIC` of linux/magic.h.
@@ -22,7 +22,7 @@ const DEFAULT_LIST: &[u8] = b"system.posix_acl_default";
 /// The journal has no list, so an undo could not give back one that was removed.
 pub const LISTED: &str = "it has an access list, which would stay with another owner: remove it with setfacl -b, then plan or undo again";
 /// The group's part of the mode is the mask of the list: acl(5).
-const WIDENED: &str = "it has an access list, whose accounts would get the rights that its group gets: use setfacl(1), or remove the list \
+const WIDENED: &str = "it has an access list, whose accounts could get the rights that its group gets: use setfacl(1), or remove the list \
                        with setfacl -b, then plan again";
 
 /// Attributes that a new file takes over from the one that it replaces.
@@ -48,7 +48,7 @@ const DROPPED: [&[u8]; 5] = [
 #[must_use]
 pub fn obstacle(kind: Kind, links: u64, attributes: u64) -> Option<String> {
     match () {
-        () if is_mount_point(attributes) => Some("a file system is mounted on it".to_owned()),
+        () if attributes & MOUNT_POINT != 0 => Some("a file system is mounted on it".to_owned()),
         () if is_fixed(attributes) => {
             Some("it is immutable or append-only; see chattr(1)".to_owned())
         }
@@ -62,11 +62,6 @@ pub fn obstacle(kind: Kind, links: u64, attributes: u64) -> Option<String> {
 /// Returns true for the type of a file system, as statfs(2) says it, that is FAT or exFAT.
 pub fn is_fat(kind: impl TryInto<i64>) -> bool {
     kind.try_into().is_ok_and(|kind| FAT.contains(&kind))
-}
-
-#[must_use]
-pub const fn is_mount_point(attributes: u64) -> bool {
-    attributes & MOUNT_POINT != 0
 }
 
 /// Returns true if it is immutable or append-only.

@@ -136,7 +136,7 @@ fn wider_mode_gives_no_account_of_a_list_a_right() {
             ..edit("etc/a", action)
         };
         let (input, old) = (plan(&[wider, write("etc/z", "new")]), tree());
-        commit(&input).is_refused("it has an access list, whose accounts would get the rights");
+        commit(&input).is_refused("it has an access list, whose accounts could get the rights");
         assert_eq!(tree(), old);
     }
     let before = facts("etc/a");

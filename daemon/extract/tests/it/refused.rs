@@ -115,6 +115,18 @@ fn another_owner_of_what_has_an_access_list_is_refused() {
     scene.is_refused(&[("/a", why.clone()), ("/d", why)]);
 }
 
+/// remit-commit would refuse it after its approval.
+#[test]
+fn new_bytes_of_what_has_an_attribute_that_is_not_kept_are_refused() {
+    let scene = Scene::with("", |lower| {
+        put(&lower.join("a"), b"x", 0o644, 0);
+        set_attribute(&lower.join("a"), "security.x", b"y");
+    });
+    append(&seen("a"), b"x");
+    let why = "it has the attribute 'security.x', which cannot be kept: remove it with setfattr -x, then plan again";
+    scene.is_refused(&[("/a", RefusalReason::OldAttributes(why.to_owned()))]);
+}
+
 #[test]
 fn special_file_of_the_host_cannot_change() {
     let scene = Scene::with("", |lower| {

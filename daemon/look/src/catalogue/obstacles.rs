@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
-use remit_plan::{Change, Entry, FIXED_DIRECTORY, Kind, RENUMBERED, is_fat};
+use remit_plan::{Change, Entry, FIXED_DIRECTORY, Kind, MOUNT_POINT, RENUMBERED, is_fat};
 use remit_sys::sys;
 
 use crate::catalogue::plan::Visibility;
@@ -29,14 +29,9 @@ pub fn check(entry: &Entry, parent: &OwnedFd, visibility: Visibility) -> Result<
     if let Ok(seen) = sys::statx_at(parent.as_fd(), &name) {
         let device = |seen: &libc::statx| (seen.stx_dev_major, seen.stx_dev_minor);
         let is_same_system = directory.is_none_or(|above| device(&above) == device(&seen));
-        // The sandbox of this job mounts files and directories of the machine's own file system on themselves.
-        let is_of_job = remit_plan::is_mount_point(seen.stx_attributes)
-            && (is_same_system || base.stat.kind != Kind::Directory);
-        let attributes = match is_of_job {
-            true => 0,
-            false => seen.stx_attributes,
-        };
-        let why = remit_plan::obstacle(base.stat.kind, seen.stx_nlink.into(), attributes);
+        let kind = base.stat.kind;
+        let attributes = on_machine(seen.stx_attributes, kind, is_same_system);
+        let why = remit_plan::obstacle(kind, seen.stx_nlink.into(), attributes);
         why.map_or(Ok(()), Err)?;
     }
     let has_attributes = matches!(base.stat.kind, Kind::File | Kind::Directory);
@@ -45,6 +40,15 @@ pub fn check(entry: &Entry, parent: &OwnedFd, visibility: Visibility) -> Result<
     }
     let names = names(parent, entry.path.name()).unwrap_or_default();
     remit_plan::attribute_conflict(&entry.change, &names).map_or(Ok(()), Err)
+}
+
+/// Returns the attributes without a mount of this job: its sandbox mounts files and directories of the machine's own file system
+/// on themselves.
+const fn on_machine(attributes: u64, kind: Kind, is_same_system: bool) -> u64 {
+    match is_same_system || !matches!(kind, Kind::Directory) {
+        true => attributes & !MOUNT_POINT,
+        false => attributes,
+    }
 }
 
 /// Returns the names of the attributes of a path that can be opened.
@@ -109,6 +113,23 @@ mod tests {
         let parent = OwnedFd::from(File::open(parent).unwrap());
         let checked = check(entry, &parent, Visibility::Content);
         checked.err().unwrap_or_default()
+    }
+
+    #[test]
+    fn mount_of_this_job_hides_no_other_attribute() {
+        const IMMUTABLE: u64 = 0x10;
+        let both = MOUNT_POINT | IMMUTABLE;
+        for (attributes, kind, is_same_system, expect) in [
+            (both, Kind::File, true, IMMUTABLE),
+            (both, Kind::File, false, IMMUTABLE),
+            (both, Kind::Directory, true, IMMUTABLE),
+            (both, Kind::Directory, false, both),
+            (MOUNT_POINT, Kind::File, false, 0),
+            (IMMUTABLE, Kind::File, true, IMMUTABLE),
+        ] {
+            let found = on_machine(attributes, kind, is_same_system);
+            assert_eq!(found, expect, "{attributes:x} {kind:?} {is_same_system}");
+        }
     }
 
     #[test]
