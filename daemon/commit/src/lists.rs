@@ -1,6 +1,7 @@
 //! Access lists of what gets another owner or a wider mode: acl(5). chown(2) and chmod(2) keep them, and no page shows them.
-//! **Invariant:** nothing that a commit, an undo or a way back gives to root has a list of somebody else's choice: accounts in
-//! it would go on to write. A commit gives no account of a list a right.
+//! **Invariant:** nothing that a commit, an undo or a way back gives to root keeps a list of somebody else's choice that is at its
+//! path: accounts in it would go on to write. A commit gives no account of a list at the path a right. A new path has the default
+//! list of a directory of root.
 
 use std::ffi::CStr;
 use std::io;
