@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::PlanError;
-use crate::patch::{Overlaps, occurrences, patch_file};
+use crate::patch::{Overlaps, PatchError, occurrences};
 use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source};
-use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PatchError, PlanPath, Upload, codec, sha256};
+use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PlanPath, Upload, codec, patch_file, sha256};
 
 const MAGIC: &[u8] = b"remit edits 1\n";
 const NEW_FILE: Metadata = of_root(0o644);

@@ -74,6 +74,7 @@ pub use of_packages::PackageNames;
 pub use packages::{Packages, packages};
 pub use patch::{PatchError, hunk_lines, patch};
 pub use patch_names::file_name;
+use patch_names::patch_file;
 pub use path::{PathError, PlanPath};
 pub use path_tree::PathTree;
 pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};

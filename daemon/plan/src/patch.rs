@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use crate::patch_names::check_names;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchError {
     /// Lines of the patch are counted from 1.
@@ -79,12 +77,6 @@ pub fn patch(base: &[u8], patch: &[u8]) -> Result<Vec<u8>, PatchError> {
     let rest = lines.get(done..).unwrap_or_default();
     rest.iter().for_each(|line| out.extend_from_slice(line));
     Ok(out)
-}
-
-/// Returns the new bytes of the file with this path, which is the old or the new one in the patch if that has names.
-pub fn patch_file(path: &[u8], base: &[u8], text: &[u8]) -> Result<Vec<u8>, PatchError> {
-    check_names(path, text)?;
-    patch(base, text)
 }
 
 /// Splits into lines with their newline; the last one may have none.

@@ -1,6 +1,6 @@
 //! The names in the `---` and `+++` lines of a patch. Pure.
 
-use crate::patch::{PatchError, header, split};
+use crate::patch::{PatchError, header, patch, split};
 
 const NO_FILE: &[u8] = b"/dev/null";
 
@@ -17,8 +17,14 @@ pub fn file_name(line: &[u8]) -> Option<&[u8]> {
     Some(if is_absent { NO_FILE } else { name })
 }
 
+/// Returns the new bytes of the file with this path, which is the old or the new one in the patch if that has names.
+pub fn patch_file(path: &[u8], base: &[u8], text: &[u8]) -> Result<Vec<u8>, PatchError> {
+    check_names(path, text)?;
+    patch(base, text)
+}
+
 /// Fails if no name in the patch is that of the file with this path, or one says that there is no file. A patch may have none.
-pub fn check_names(path: &[u8], text: &[u8]) -> Result<(), PatchError> {
+fn check_names(path: &[u8], text: &[u8]) -> Result<(), PatchError> {
     let head = split(text).into_iter();
     let head = (1..).zip(head.take_while(|line| header(line).is_none()));
     let names = head.filter_map(|(line, text)| Some((line, file_name(text)?)));
@@ -84,7 +90,6 @@ fn minutes_since_epoch(time: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patch::patch_file;
 
     #[test]
     fn names_in_a_patch_are_those_of_the_file() {

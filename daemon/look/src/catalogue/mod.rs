@@ -267,8 +267,8 @@ pub fn show(words: &[String]) -> Option<Result<ExitCode, String>> {
         ["list-directory", directory, count] => private::list(directory, count),
         ["explain-disk", directory, count] => private::explain(directory, count),
         ["private-file", file, bytes] => private::file(file, bytes),
-        ["plan"] => plan::show(plan::Visibility::Content),
-        ["plan-private"] => plan::show(plan::Visibility::Names),
+        ["plan"] => plan::show(plan_path::Visibility::Content),
+        ["plan-private"] => plan::show(plan_path::Visibility::Names),
         ["probe-tcp", address, port, seconds] => probes::tcp(address, port, seconds),
         ["probe-tls", address, port, name, starttls, seconds] => {
             probes::tls::show(address, port, name, starttls, seconds)

@@ -10,7 +10,7 @@ use nix::sys::statfs::fstatfs;
 use remit_plan::{Change, Entry, FIXED_DIRECTORY, Kind, MOUNT_POINT, RENUMBERED, is_fat};
 use remit_sys::sys;
 
-use crate::catalogue::plan::Visibility;
+use crate::catalogue::plan_path::Visibility;
 
 /// `parent` is the directory of the path.
 pub fn check(entry: &Entry, parent: &OwnedFd, visibility: Visibility) -> Result<(), String> {

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::catalogue::capabilities::capabilities;
 use crate::catalogue::obstacles;
-use crate::catalogue::plan_path::{directory, kind, link, stat};
+use crate::catalogue::plan_path::{Visibility, directory, kind, link, stat};
 use crate::text::{CANNOT, cannot_write, shown, unseen};
 
 /// Bytes that all bases together may have: they are read to be hashed.
@@ -40,14 +40,6 @@ const CHANGES: &str = "it changes while it is read; plan again";
 /// Times of changes are by the tick of the kernel's clock, or by seconds.
 const TICK: Duration = Duration::from_millis(20);
 const SECONDS: Duration = Duration::from_secs(2);
-
-/// What a plan sees of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visibility {
-    Content,
-    /// Name, owner, mode, size and times, by a right to look into private directories.
-    Names,
-}
 
 pub fn show(visibility: Visibility) -> Result<ExitCode, String> {
     let mut bytes = Vec::new();

@@ -9,8 +9,15 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use remit_plan::{Kind, Metadata, PlanPath, Stat};
 
-use crate::catalogue::plan::Visibility;
 use crate::text::{shown, unseen};
+
+/// What a plan sees of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    Content,
+    /// Name, owner, mode, size and times, by a right to look into private directories.
+    Names,
+}
 
 /// Opens the directory of a path, through no link; `None` if it does not exist. openat2(2), the same, is refused to jobs.
 pub fn directory(path: &PlanPath, visibility: Visibility) -> Result<Option<OwnedFd>, String> {
