@@ -21,10 +21,12 @@ pub fn stay(
     direction: Direction,
     file: impl AsFd,
 ) -> io::Result<Option<&'static str>> {
+    let names = sys::xattr_names(&file)?;
+    let list = sys::xattr(&file, sys::ACCESS_LISTS[0]).ok();
     Ok(remit_plan::list_conflict(
         change,
         direction,
-        &sys::xattr_names(file)?,
+        (&names, list.as_deref()),
     ))
 }
 

@@ -59,7 +59,8 @@ pub fn check(new: BorrowedFd<'_>, old: Option<OldAttributes<'_>>) -> Result<bool
 
 /// Fails if no commit makes the change of a path with the attributes that the host's has.
 pub fn check_change(change: &Change, old: BorrowedFd<'_>) -> Result<(), RefusalReason> {
-    let why = remit_plan::attribute_conflict(change, &listed(old)?);
+    let list = sys::xattr(old, sys::ACCESS_LISTS[0]).ok();
+    let why = remit_plan::attribute_conflict(change, &listed(old)?, list.as_deref());
     why.map_or(Ok(()), |why| Err(RefusalReason::OldAttributes(why)))
 }
 

@@ -78,9 +78,14 @@ pub fn too_long(size: u64) -> Option<String> {
     })
 }
 
-/// Returns why a path with these attributes cannot keep its access list. `names`: each ends with a NUL.
+/// Returns why a path with these attributes cannot keep its access list. `names`: each ends with a NUL. `list`: its access list
+/// if that can be read.
 #[must_use]
-pub fn list_conflict(change: &Change, direction: Direction, names: &[u8]) -> Option<&'static str> {
+pub fn list_conflict(
+    change: &Change,
+    direction: Direction,
+    (names, list): (&[u8], Option<&[u8]>),
+) -> Option<&'static str> {
     let has_access_list = || split(names).any(|name| name == ACCESS_LIST);
     match change {
         Change::SetMetadata { base, meta } if base.stat.meta.uid != meta.uid => {
@@ -89,11 +94,27 @@ pub fn list_conflict(change: &Change, direction: Direction, names: &[u8]) -> Opt
         // An undo gives back what the list allowed.
         Change::SetMetadata { base, meta } | Change::Replace { base, meta, .. } => {
             let (old, is_commit) = (base.stat.meta, direction == Direction::Commit);
-            let is_widened = meta.mode & !old.mode & 0o070 != 0 && is_list_kept(old, *meta);
-            (is_commit && is_widened && has_access_list()).then_some(WIDENED)
+            let gained = (meta.mode & !old.mode & 0o070) >> 3;
+            let is_widened = gained != 0 && is_list_kept(old, *meta);
+            let gives = || list.is_none_or(|list| may_give(list, gained));
+            (is_commit && is_widened && has_access_list() && gives()).then_some(WIDENED)
         }
         Change::Create { .. } | Change::ReplaceKind { .. } | Change::Remove { .. } => None,
     }
+}
+
+/// Returns true unless no named user or group of the list has one of these rights. `struct posix_acl_xattr_entry` of Linux.
+fn may_give(list: &[u8], rights: u32) -> bool {
+    /// The owner, the group, the mask and others: the page has their rights as the mode.
+    const OF_MODE: [[u8; 2]; 4] = [[0x01, 0], [0x04, 0], [0x10, 0], [0x20, 0]];
+    let Some(rows) = list.strip_prefix(&[2, 0, 0, 0]) else {
+        return true;
+    };
+    let (rows, rest) = rows.as_chunks::<8>();
+    let mut named = rows
+        .iter()
+        .filter(|[a, b, ..]| !OF_MODE.contains(&[*a, *b]));
+    !rest.is_empty() || named.any(|[_, _, has, ..]| u32::from(*has) & rights != 0)
 }
 
 /// Returns true if a file keeps its access list with new bytes. That of another owner than root goes with them.
@@ -131,8 +152,8 @@ pub fn is_dropped(name: &[u8]) -> bool {
 
 /// Returns why a commit cannot make a change of a path with these attributes.
 #[must_use]
-pub fn attribute_conflict(change: &Change, names: &[u8]) -> Option<String> {
-    let listed = list_conflict(change, Direction::Commit, names).map(str::to_owned);
+pub fn attribute_conflict(change: &Change, names: &[u8], list: Option<&[u8]>) -> Option<String> {
+    let listed = list_conflict(change, Direction::Commit, (names, list)).map(str::to_owned);
     listed.or_else(|| match change {
         Change::Replace { .. } => split(names).find_map(unkept),
         Change::Create { .. }
@@ -194,16 +215,52 @@ mod tests {
             ((0o644, 0), (0o647, 0), None, None),
         ] {
             for (change, expect) in changes(old, new).iter().zip([set, replaced]) {
-                let found = list_conflict(change, Direction::Commit, LIST);
+                let found = list_conflict(change, Direction::Commit, (LIST, None));
                 assert_eq!(found, expect, "{old:?} {new:?} {change:?}");
-                assert_eq!(list_conflict(change, Direction::Commit, b"user.x\0"), None);
-                let undone = list_conflict(change, Direction::Undo, LIST);
+                assert_eq!(
+                    list_conflict(change, Direction::Commit, (b"user.x\0", None)),
+                    None
+                );
+                let undone = list_conflict(change, Direction::Undo, (LIST, None));
                 assert_eq!(undone, expect.filter(|why| *why == LISTED));
             }
         }
         let [mode, _] = changes((0o644, 0), (0o664, 0));
-        let of_default = list_conflict(&mode, Direction::Commit, b"system.posix_acl_default\0");
+        let of_default = list_conflict(
+            &mode,
+            Direction::Commit,
+            (b"system.posix_acl_default\0", None),
+        );
         assert_eq!(of_default, None);
+    }
+
+    #[test]
+    fn list_of_accounts_without_the_right_stays() {
+        let row = |tag, rights| [tag, 0, rights, 0, 1, 0, 0, 0];
+        let list = |named: [u8; 8]| {
+            let of_mode = [row(1, 6), row(4, 7), row(16, 7), row(32, 7)].concat();
+            [&[2, 0, 0, 0], of_mode.as_slice(), &named].concat()
+        };
+        for (list, is_refused) in [
+            (list(row(2, 5)), false),
+            (list(row(8, 5)), false),
+            (list(row(2, 2)), true),
+            (list(row(8, 6)), true),
+            // What is not known.
+            (list(row(3, 2)), true),
+            ([list(row(2, 5)), vec![0]].concat(), true),
+            ([3, 0, 0, 0].to_vec(), true),
+            (Vec::new(), true),
+        ] {
+            let expect = is_refused.then_some(WIDENED);
+            for change in changes((0o644, 0), (0o664, 0)) {
+                let found = list_conflict(&change, Direction::Commit, (LIST, Some(&list)));
+                assert_eq!(found, expect, "{list:?}");
+            }
+            let [owner, _] = changes((0o644, 0), (0o644, 7));
+            let found = list_conflict(&owner, Direction::Commit, (LIST, Some(&list)));
+            assert_eq!(found, Some(LISTED));
+        }
     }
 
     #[test]
@@ -218,8 +275,8 @@ mod tests {
             ),
             (b"user.x\0trusted.x\0", Some(why)),
         ] {
-            assert_eq!(attribute_conflict(&bytes, names).as_deref(), expect);
-            assert_eq!(attribute_conflict(&mode, names), None);
+            assert_eq!(attribute_conflict(&bytes, names, None).as_deref(), expect);
+            assert_eq!(attribute_conflict(&mode, names, None), None);
         }
     }
 

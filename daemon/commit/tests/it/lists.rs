@@ -131,6 +131,7 @@ fn wider_mode_gives_no_account_of_a_list_a_right() {
     let _scene = Scene::new(Disk::Ext4);
     for action in [Action::Keep, Action::Write(b"new".to_vec())] {
         put_listed(0);
+        fs::set_permissions(at("etc/a"), fs::Permissions::from_mode(0o600)).unwrap();
         let wider = Edit {
             mode: Some(0o664),
             ..edit("etc/a", action)
@@ -140,13 +141,16 @@ fn wider_mode_gives_no_account_of_a_list_a_right() {
         assert_eq!(tree(), old);
     }
     let before = facts("etc/a");
-    let narrow = Edit {
-        mode: Some(0o600),
-        ..edit("etc/a", Action::Keep)
-    };
-    let id = done(&[narrow]);
-    undo(&id).is_done();
-    assert_eq!(facts("etc/a"), before);
+    // No account of the list has the right that the group gets with the second.
+    for mode in [0o400, 0o620] {
+        let other = Edit {
+            mode: Some(mode),
+            ..edit("etc/a", Action::Keep)
+        };
+        let id = done(&[other]);
+        undo(&id).is_done();
+        assert_eq!(facts("etc/a"), before);
+    }
 }
 
 /// Whoever owned it between the commit and the undo.

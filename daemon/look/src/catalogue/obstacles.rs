@@ -38,8 +38,9 @@ pub fn check(entry: &Entry, parent: &OwnedFd, visibility: Visibility) -> Result<
     if visibility == Visibility::Names || !has_attributes {
         return Ok(());
     }
-    let names = names(parent, entry.path.name()).unwrap_or_default();
-    remit_plan::attribute_conflict(&entry.change, &names).map_or(Ok(()), Err)
+    let (names, list) = names(parent, entry.path.name()).unwrap_or_default();
+    let why = remit_plan::attribute_conflict(&entry.change, &names, list.as_deref());
+    why.map_or(Ok(()), Err)
 }
 
 /// Returns the attributes without a mount of this job: its sandbox mounts files and directories of the machine's own file system
@@ -51,12 +52,13 @@ const fn on_machine(attributes: u64, kind: Kind, is_same_system: bool) -> u64 {
     }
 }
 
-/// Returns the names of the attributes of a path that can be opened.
-fn names(parent: &OwnedFd, name: &[u8]) -> Option<Vec<u8>> {
+/// Returns the names of the attributes of a path that can be opened, and its access list.
+fn names(parent: &OwnedFd, name: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let name = OsStr::from_bytes(name);
     let opened = openat(parent, name, flags | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
-    sys::xattr_names(opened).ok()
+    let list = sys::xattr(&opened, sys::ACCESS_LISTS[0]).ok();
+    Some((sys::xattr_names(&opened).ok()?, list))
 }
 
 #[cfg(test)]
@@ -150,7 +152,9 @@ mod tests {
         let file = File::open(&plain).unwrap();
         sys::set_xattr(&file, c"system.posix_acl_access", &list).unwrap();
         assert!(refusal(&mode(&plain, 0o664)).contains("it has an access list"));
-        assert_eq!(refusal(&mode(&plain, 0o600)), "");
+        for none_gains in [0o600, 0o654] {
+            assert_eq!(refusal(&mode(&plain, none_gains)), "");
+        }
         fs::remove_dir_all(&dir).unwrap();
         let proc = mode(Path::new("/proc"), 0o500);
         assert_eq!(refusal(&proc), "a file system is mounted on it");
