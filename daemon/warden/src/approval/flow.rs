@@ -288,7 +288,8 @@ fn finish_approval(
             let uid = request.draft.requester.subject.uid();
             let free_uids = cx.job.sandbox.free_uids();
             let limits = &cx.settings.config.jobs;
-            let slot = cx.job.jobs.slot_for(uid, limits, free_uids);
+            let rests = cx.job.reactor.timers.has(Timer::LogFull);
+            let slot = cx.job.jobs.slot_for(uid, limits, free_uids, rests);
             slot.map(drop)
                 .and_then(|()| cx.job.jobs.check_queued_bytes(uid, request.draft.held))
                 .map_err(|busy| not_now(request, busy))?;

@@ -40,11 +40,13 @@ pub fn fits(own: usize, all: usize, bytes: usize) -> bool {
 
 impl Jobs {
     /// Returns whether another job of this user may run, or waits. Errors: `busy`, with the limit: no more may wait.
+    /// `rests`: the queue does, until the audit log can be written.
     pub fn slot_for(
         &self,
         uid: u32,
         limits: &JobsConfig,
         free_uids: usize,
+        rests: bool,
     ) -> Result<JobSlot, Refusal> {
         let (all, own) = (self.slots.all(), self.slots.of(uid));
         let queue = self.turns();
@@ -59,7 +61,8 @@ impl Jobs {
             format!("you have {own} running jobs, the maximum")
         } else if all >= limits.max {
             format!("this machine has {all} running jobs, the maximum")
-        } else if !is_next() {
+        } else if (rests && all + 1 < limits.max) || !is_next() {
+            // A queue that rests keeps one slot. The others could only be refused without a record.
             return Ok(JobSlot::Now);
         } else {
             "the jobs of other users are next".to_owned()
@@ -258,6 +261,29 @@ mod tests {
             assert!(jobs.check_requests(64_003, caps::QUEUED_BYTES).is_ok());
             jobs.take::<Request>(serial).unwrap();
             assert!(jobs.check_requests(64_001, share).is_ok());
+        }
+    }
+
+    #[test]
+    fn queue_that_rests_keeps_one_slot() {
+        let scene = Scene::new();
+        let mut jobs = Jobs::default();
+        jobs.queue(Waiting::new(Box::new(scene.plan()), 0));
+        for (max, queue, rests, expect) in [
+            (2, 0, true, Some(JobSlot::Now)),
+            (2, 8, true, Some(JobSlot::Now)),
+            (2, 0, false, None),
+            (2, 8, false, Some(JobSlot::Later)),
+            (1, 0, true, None),
+            (1, 8, true, Some(JobSlot::Later)),
+        ] {
+            let limits = JobsConfig {
+                max,
+                queue,
+                ..JobsConfig::default()
+            };
+            let slot = jobs.slot_for(64_009, &limits, 100, rests);
+            assert_eq!(slot.ok(), expect, "{max} {queue} {rests}");
         }
     }
 

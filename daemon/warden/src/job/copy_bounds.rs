@@ -122,12 +122,12 @@ approval = { by = ["#64002"] }
             ]
         );
         let limits = JobsConfig::default();
-        let slot = jobs.slot_for(1003, &limits, 100).unwrap();
+        let slot = jobs.slot_for(1003, &limits, 100, false).unwrap();
         assert_eq!(slot, JobSlot::Now);
         // Of 1000, then of 1001: each frees one copy.
         for (ended, next) in [(0, 1002), (1, 1000)] {
             assert!(jobs.take::<Parked>(started[ended].2).is_some());
-            let slot = jobs.slot_for(1003, &limits, 100).unwrap();
+            let slot = jobs.slot_for(1003, &limits, 100, false).unwrap();
             assert_eq!(slot, JobSlot::Later);
             assert!(matches!(start(&mut jobs), Some((uid, true, _)) if uid == next));
             assert_eq!(start(&mut jobs), None);

@@ -5,7 +5,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Basis, Command, Grant, Lifted, Terms};
 
 use crate::audit::reports::Outcome;
-use crate::event_loop::timers;
+use crate::event_loop::timers::{self, Timer};
 use crate::job::admission::JobSlot;
 use crate::job::context::{JobCx, RequestCx};
 use crate::job::copy_bounds::check_new_copy;
@@ -85,7 +85,8 @@ fn make_draft(
 ) -> Result<(JobSlot, Draft), Refusal> {
     let (limits, free_uids) = (&cx.settings.config.jobs, cx.job.sandbox.free_uids());
     let uid = requester.subject.uid();
-    let slot = cx.job.jobs.slot_for(uid, limits, free_uids)?;
+    let rests = cx.job.reactor.timers.has(Timer::LogFull);
+    let slot = cx.job.jobs.slot_for(uid, limits, free_uids, rests)?;
     let (bound, new) = bind(cx, slot, &call, terms, Some(uid))?;
     Ok((slot, Draft::new(call, bound, requester, new)))
 }
