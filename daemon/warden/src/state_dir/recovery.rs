@@ -208,6 +208,7 @@ fn event_of_end(job: &FoundJob, ending: &Ending) -> Event {
 fn with_job(record: Record, job: &FoundJob) -> Record {
     let entry = &job.entry;
     let (owner, facts) = (&entry.owner, &entry.facts);
+    let under = (!job.is_under_unknown).then_some(&facts.under);
     // As in its last record.
     let verdict = match record.event {
         Event::Denied => Code::ApprovalDenied.as_str(),
@@ -226,11 +227,11 @@ fn with_job(record: Record, job: &FoundJob) -> Record {
         .field("PEER", &facts.peer)
         .field("JOB", entry.job.to_string())
         .field("VERDICT", verdict)
-        .field("POLICY", &facts.under.policy)
+        .maybe("POLICY", under.map(|under| &under.policy))
         .maybe("COMMAND", facts.named.as_ref())
         .maybe("ARGS", args(facts.named.as_deref(), &entry.command))
         .field("ARGV", &entry.command)
-        .field("PROFILE", &facts.under.profile)
+        .maybe("PROFILE", under.map(|under| &under.profile))
         .field("EFFECT", facts.under.effect.name())
         .field("CLIENT", &facts.client)
         .maybe("FOLLOWS", facts.follows.map(|job| job.to_string()))
@@ -301,6 +302,7 @@ mod tests {
                 facts: crate::state_dir::ledger::facts(),
             },
             job_uid: 5000,
+            is_under_unknown: false,
             is_unapproved: past == Past::Asked,
             past,
         }
@@ -392,6 +394,24 @@ mod tests {
             let record = interrupted(&job, &cut_off(&job, None));
             assert_eq!(record.message, format!("alice's job [01010101] {says}"));
             assert!(record.fields.contains(&("KILL_VERIFIED", "yes".to_owned())));
+        }
+    }
+
+    /// Those of the request are not said of what ran under others.
+    #[test]
+    fn record_has_no_policy_if_the_ledger_does_not_say_which() {
+        for is_under_unknown in [false, true] {
+            let job = FoundJob {
+                is_under_unknown,
+                ..found(Past::Running(1))
+            };
+            let ended = cut_off(&job, None);
+            for record in [interrupted(&job, &ended), again(&job, &ended)] {
+                for (name, value) in [("POLICY", "p"), ("PROFILE", "read")] {
+                    let is_said = record.fields.contains(&(name, value.to_owned()));
+                    assert_eq!(is_said, !is_under_unknown, "{name}: {record:?}");
+                }
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use std::io;
 use std::path::Path;
 
 use remit_common::names::JobId;
+use remit_common::wire::Effect;
 use remit_link::JobMeta;
 
 use crate::event_loop::timers;
@@ -123,6 +124,9 @@ impl Ledger {
             self.write(held.slot, &write.map_err(io::Error::other)?)?;
         }
         self.mark(job, SlotState::Running);
+        if let Some(held) = self.taken.get_mut(&job) {
+            held.is_change = under.effect == Effect::Change;
+        }
         Ok(())
     }
 
@@ -379,8 +383,6 @@ mod tests {
     use std::os::unix::fs::{FileExt, PermissionsExt};
     use std::path::PathBuf;
 
-    use remit_common::wire::Effect;
-
     use super::slot::tests::{ended, entry};
     use super::*;
 
@@ -560,10 +562,13 @@ mod tests {
             for _ in 0..2 {
                 assert!(ledger.is_queued(entry.job));
                 let held = ledger.taken[&entry.job];
-                ledger
-                    .begin(entry.job, held, &started, &facts().under)
-                    .unwrap();
+                let under = RunsUnder {
+                    effect: Effect::Change,
+                    ..facts().under
+                };
+                ledger.begin(entry.job, held, &started, &under).unwrap();
                 assert!(!ledger.is_queued(entry.job));
+                assert!(ledger.taken[&entry.job].is_change);
                 ledger.put_back(entry.job);
             }
         }

@@ -175,6 +175,9 @@ pub struct FoundJob {
     pub entry: Entry,
     pub job_uid: u32,
     pub past: Past,
+    /// It has started, and the part that says under what is damaged. Or an earlier release used this slot again: it left
+    /// the part of the job before, and did not write its own.
+    pub is_under_unknown: bool,
     /// It was asked for, and neither that all have approved it nor a start is written.
     pub is_unapproved: bool,
 }
@@ -263,10 +266,14 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         Decoded::Whole(started) => started.job_uid,
         Decoded::Nothing | Decoded::Damaged => entry.job_uid,
     };
-    if let (Decoded::Whole(_), Decoded::Whole(under)) = (&started, UNDER.decode(entry.job.0, slot))
-    {
-        entry.facts.under = under;
-    }
+    let is_under_unknown = match (&started, UNDER.decode(entry.job.0, slot)) {
+        (Decoded::Whole(_), Decoded::Whole(under)) => {
+            entry.facts.under = under;
+            false
+        }
+        (Decoded::Whole(_), Decoded::Damaged) => true,
+        (Decoded::Whole(_), Decoded::Nothing) | (Decoded::Nothing | Decoded::Damaged, _) => false,
+    };
     let recorded: Decoded<()> = RECORDED.decode(entry.job.0, slot);
     let approved: Decoded<()> = APPROVED.decode(entry.job.0, slot);
     let is_unapproved = entry.waiting == QueuedFor::Approval
@@ -291,6 +298,7 @@ pub fn read(slot: &[u8]) -> LedgerSlot {
         entry,
         job_uid,
         past,
+        is_under_unknown,
         is_unapproved,
     }))
 }
@@ -477,6 +485,7 @@ pub mod tests {
     fn job(entry: Entry, job_uid: u32, past: Past) -> LedgerSlot {
         LedgerSlot::Job(Box::new(FoundJob {
             is_unapproved: past == Past::Asked,
+            is_under_unknown: false,
             entry,
             job_uid,
             past,
@@ -601,10 +610,10 @@ pub mod tests {
 
     #[test]
     fn no_bit_can_turn_without_being_noticed() {
-        let whole = with(
-            opened(&queued(1)),
-            starting(queued(1).job, &STARTED_AT).unwrap(),
-        );
+        let mut whole = opened(&queued(1));
+        starts(queued(1).job)
+            .iter()
+            .for_each(|write| put(&mut whole, write));
         let whole = with(
             whole,
             ending(queued(1).job, &ended("ok").end_note()).unwrap(),
@@ -617,11 +626,17 @@ pub mod tests {
             slot[bit / 8] ^= 1 << (bit % 8);
             let found = read(&slot);
             let without_start = job(queued(1), 5000, end.clone());
-            let unrecorded = job(queued(1), 5001, Past::Ending(Box::new(ended("ok"))));
+            let unrecorded = Past::Ending(Box::new(ended("ok")));
+            let unrecorded = job(rebound(&queued(1)), 5001, unrecorded);
+            let mut without_under = job(queued(1), 5001, end.clone());
+            if let LedgerSlot::Job(job) = &mut without_under {
+                job.is_under_unknown = true;
+            }
             let fine = found == right
                 || found == LedgerSlot::Damaged
                 || found == without_start
                 || found == unrecorded
+                || found == without_under
                 || without_end(&found, &right);
             assert!(fine, "bit {bit}: {found:?}");
         }
