@@ -32,8 +32,7 @@ fn edit_policy(daemon: &Daemon) {
     assert_eq!(voided(daemon), Vec::<String>::new());
 }
 
-const VOID: &str =
-    "requests that are void, because they were asked for or approved under the earlier policy";
+const VOID: &str = "requests that this load made void";
 
 /// Loads the policy. Returns what the answer says of requests that it ended.
 fn voided(daemon: &Daemon) -> Vec<String> {

@@ -184,24 +184,23 @@ pub fn void_all_requests(cx: &mut JobCx<'_>, why: &str) -> usize {
     all.len()
 }
 
-/// Ends requests made under another policy, and requests whose requester may no longer ask. Returns their number.
-pub fn void_changed_requests(cx: &mut JobCx<'_>, named: &BTreeSet<u32>, people: &People) -> usize {
+/// Ends requests made under another policy, and requests whose requester may no longer ask.
+pub fn void_changed_requests(cx: &mut JobCx<'_>, named: &BTreeSet<u32>, people: &People) {
     let lost = cx.jobs.all::<Request>().filter_map(|(serial, request)| {
         let why = people.has_lost(&request.draft.requester.subject, named)?;
         Some((serial, why))
     });
     let lost: Vec<(u64, String)> = lost.collect();
-    for (serial, why) in &lost {
-        end_request(cx, *serial, RequestEnd::void(why));
+    for (serial, why) in lost {
+        end_request(cx, serial, RequestEnd::void(&why));
     }
     let digest = cx.reports.policy.clone();
     let all = cx.jobs.all::<Request>();
     let other = all.filter(|(_, request)| request.draft.policy() != digest);
     let other: Vec<u64> = other.map(|(serial, _)| serial).collect();
-    for serial in &other {
-        end_request(cx, *serial, RequestEnd::void("the policy has changed"));
+    for serial in other {
+        end_request(cx, serial, RequestEnd::void("the policy has changed"));
     }
-    lost.len() + other.len()
 }
 
 pub fn cancel_request(cx: &mut JobCx<'_>, job: JobId, cause: &str) {

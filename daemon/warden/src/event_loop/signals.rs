@@ -11,6 +11,7 @@ use remit_policy::Base;
 use remit_trail::RecordVerdict;
 
 use crate::admin::Wants;
+use crate::approval::Request;
 use crate::approval::end::void_changed_requests;
 use crate::approval::grants::ended::judge_grants;
 use crate::audit::{Event, Record};
@@ -28,7 +29,8 @@ use crate::identity::arrivals::end_session;
 use crate::identity::peer::Subject;
 use crate::job::backpressure::unpark;
 use crate::job::context::JobCx;
-use crate::job::ended::end_if_waiting;
+use crate::job::ended::{end_if_waiting, is_by_person};
+use crate::job::table::Jobs;
 use crate::request::{Plan, with_requester};
 use crate::sandbox::checkup::test_plan_if_new;
 use crate::service::log::{self, Weight};
@@ -163,7 +165,10 @@ impl Warden {
         }
         self.admins
             .tell(Wants::Policy, || reload_reply(&self.policies));
-        self.policies.voided = 0;
+        // The answer of a refused load does not have it.
+        if self.policies.error.is_none() {
+            self.policies.voided = 0;
+        }
         // Those who are sent away next have asked for it, too.
         self.serve_due_admins();
         self.send_admins_away();
@@ -235,16 +240,18 @@ impl Warden {
             end_session(sessions, &mut self.reports, &self.reactor, session);
         }
         let cx = &mut job_cx!(self);
+        let before = count_voidable(cx.jobs);
         for (job, why) in lost {
             end_if_waiting(cx, job, State::Denied, &why);
         }
-        self.policies.voided += void_changed(cx, live);
+        void_changed(cx, live);
         if live.policy.uses(Base::Plan) {
             test_plan_if_new(cx);
         }
         let grants = &mut self.approvals.grants;
         grants.bind(&live.policy);
         judge_grants(cx, grants, &live.policy, &live.people);
+        self.policies.voided += before.saturating_sub(count_voidable(cx.jobs));
     }
 
     /// Ends the broker and PID 1 and waits a moment. Otherwise a service manager would report leftover processes.
@@ -278,17 +285,22 @@ impl Warden {
     }
 }
 
-/// Ends requests that wait for an approval, or were approved, under another policy. Returns their number.
-fn void_changed(cx: &mut JobCx<'_>, live: &Live) -> usize {
-    let asked = void_changed_requests(cx, live.policy.groups_named(), &live.people);
+/// Ends requests that wait for an approval, or were approved, under another policy.
+fn void_changed(cx: &mut JobCx<'_>, live: &Live) {
+    void_changed_requests(cx, live.policy.groups_named(), &live.people);
     let is_other = |plan: &&Plan| plan.approved.is_some() && plan.policy() != live.digest;
     let plans = cx.jobs.waiting().map(|waiting| waiting.plan.as_ref());
     let other: Vec<_> = plans.filter(is_other).map(|plan| plan.job).collect();
-    for job in &other {
+    for job in other {
         let why = "the policy has changed since it was approved";
-        end_if_waiting(cx, *job, State::Denied, why);
+        end_if_waiting(cx, job, State::Denied, why);
     }
-    asked + other.len()
+}
+
+/// Returns how many requests wait for an approval, or wait for a slot with one. A load ends them only as void.
+fn count_voidable(jobs: &Jobs) -> usize {
+    let approved = jobs.waiting().filter(|waiting| is_by_person(&waiting.plan));
+    jobs.all::<Request>().count() + approved.count()
 }
 
 fn loaded(live: &Live, asked: Option<&Subject>) -> Record {

@@ -134,7 +134,7 @@ fn reloaded(policies: &Policies) -> Reloaded {
     }
     if policies.voided > 0 {
         notes.push(format!(
-            "requests that are void, because they were asked for or approved under the earlier policy: {}",
+            "requests that this load made void: {}",
             policies.voided
         ));
     }

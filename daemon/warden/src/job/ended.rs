@@ -69,12 +69,8 @@ pub fn end_all_waiting(cx: &mut JobCx<'_>, state: State, cause: &str) {
 
 /// A request that was approved and then denied is void. One that was approved too long ago has expired.
 pub fn end_waiting(cx: &mut JobCx<'_>, waiting: Waiting, state: State, cause: String) {
-    let by_person = matches!(
-        waiting.plan.basis(),
-        Basis::Approved { .. } | Basis::TemporaryGrant { .. }
-    );
     let code = match state {
-        State::Denied if by_person => Some(Code::ApprovalVoid),
+        State::Denied if is_by_person(&waiting.plan) => Some(Code::ApprovalVoid),
         State::Expired => Some(Code::ApprovalExpired),
         _ => None,
     };
@@ -88,6 +84,14 @@ pub fn end_waiting(cx: &mut JobCx<'_>, waiting: Waiting, state: State, cause: St
     let draft = waiting.plan.into_draft();
     let end = NeverRan::new(draft, before, ending, record);
     end_never_ran(cx, NeverRan { decision, ..end });
+}
+
+/// Returns whether a person approved it, or gave the grant. Its end is void if it is denied after all.
+pub fn is_by_person(plan: &Plan) -> bool {
+    matches!(
+        plan.basis(),
+        Basis::Approved { .. } | Basis::TemporaryGrant { .. }
+    )
 }
 
 pub fn end_never_ran(cx: &mut JobCx<'_>, mut end: NeverRan) {
