@@ -99,7 +99,7 @@ fn list(args: &JobArgs) -> Result<DaemonCall, Refusal> {
             invalid("'job_id' is missing").next("call job without arguments to list your jobs")
         );
     }
-    // All, to count those that are left out. The daemon keeps a few hundred jobs of a user.
+    // All, to count those that are left out. The daemon sends as many as fit into a frame.
     let all = Request::Jobs { limit: u32::MAX };
     Ok(DaemonCall {
         listed: args.limit.map_or(JOBS_DEFAULT, |limit| {

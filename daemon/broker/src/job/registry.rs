@@ -67,8 +67,8 @@ impl Jobs {
             .ok_or_else(Refusal::no_such_job)
     }
 
-    /// Returns the jobs of `owner`, newest first, as many as fit into a frame. The order is by number, because a clock can
-    /// go back.
+    /// Returns the jobs of `owner`, newest first, as many as fit into a frame: jobs that have not ended have priority. The
+    /// order is by number, because a clock can go back.
     pub fn list(&self, owner: &Owner, limit: u32) -> Vec<JobSummary> {
         let mut mine: Vec<_> = self
             .all
@@ -77,8 +77,10 @@ impl Jobs {
             .filter(|job| job.owner == *owner)
             .cloned()
             .collect();
-        mine.sort_by_key(|job| Reverse((job.number, job.id)));
+        let newest_first = |job: &Rc<Job>| Reverse((job.number, job.id));
+        mine.sort_by_key(newest_first);
         mine.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        mine.sort_by_key(|job| job.has_ended());
         let mut left = caps::FRAME - SUMMARY;
         let fits = |summary: &JobSummary| {
             let rest = left.checked_sub(SUMMARY + summary.command.len());
@@ -87,10 +89,14 @@ impl Jobs {
                 true
             })
         };
-        mine.iter()
+        let summaries: Vec<_> = mine
+            .iter()
             .map(|job| job.summary())
             .take_while(fits)
-            .collect()
+            .collect();
+        let mut listed: Vec<_> = mine.into_iter().zip(summaries).collect();
+        listed.sort_by_key(|(job, _)| newest_first(job));
+        listed.into_iter().map(|(_, summary)| summary).collect()
     }
 
     pub fn queue_position(&self, job: &Job) -> Option<QueuePosition> {
@@ -291,12 +297,22 @@ pub mod tests {
                 command: "x".repeat(usize::try_from(number).unwrap().min(4200)),
                 ..meta(0, 1)
             };
-            jobs.add(Rc::new(Job::new(meta, About::default())));
+            let ending = (number > 0).then(ending);
+            jobs.add(Rc::new(Job::new(
+                JobMeta { ending, ..meta },
+                About::default(),
+            )));
         }
         let listed = jobs.list(&own(1), u32::MAX);
         let shown = u32::try_from(listed.len()).unwrap();
         assert!(shown > 1500 && shown < all, "{shown}");
         assert_eq!(listed[0].command.len(), 2999);
+        // The oldest is the only one that has not ended.
+        let oldest = listed.last().unwrap();
+        assert_eq!(
+            (oldest.job_id, oldest.state),
+            (JobId([0; 16]), State::Running)
+        );
         let reply = Ok(Reply::Jobs(listed));
         let bytes = frame::encode(
             &ToClient::Reply {

@@ -33,7 +33,7 @@ pub fn jobs(context: &Context, args: &JobsArgs) -> Result<Exit, Failure> {
         return show(context, args, jobs, omitted, &asked);
     }
     let mut daemon = Daemon::connect(&context.runtime)?;
-    // Requests all, to count the omitted ones. The daemon keeps a few hundred jobs of a user.
+    // Requests all, to count the omitted ones. The daemon sends as many as fit into a frame.
     let Reply::Jobs(jobs) = daemon.call(Request::Jobs { limit: u32::MAX })? else {
         return Err(Failure::off_protocol());
     };
