@@ -49,7 +49,8 @@ impl Jobs {
         }
     }
 
-    /// The warden queues in this order, and sends queued jobs to a new broker in it.
+    /// The warden queues in this order, and sends queued jobs to a new broker in it. It does not say when it puts a job
+    /// back: a command that follows a commit may start before others that have an earlier position here.
     fn put_last(&self, job: &Job) {
         let last = self.queued.get().saturating_add(1);
         self.queued.set(last);
