@@ -272,36 +272,3 @@ pub struct ApprovalView {
     /// SHA-256 of all that will run, in hexadecimal: what they approve.
     pub digest: String,
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn job_that_did_not_end_by_itself_has_not_succeeded() {
-        for (state, exit, expect) in [
-            (State::Exited, Some(0), true),
-            (State::Exited, Some(1), false),
-            (State::Cancelled, Some(0), false),
-            (State::TimedOut, Some(0), false),
-            (State::OutputLimit, Some(0), false),
-            (State::OomKilled, Some(0), false),
-            (State::Interrupted, Some(0), false),
-            (State::Signalled, None, false),
-        ] {
-            let ending = Ending {
-                exit,
-                ..Ending::unmeasured(state, String::new(), true)
-            };
-            let after = FollowUp {
-                command: String::new(),
-                job: None,
-                state,
-                exit,
-                cause: String::new(),
-            };
-            let found = [ending.has_succeeded(), after.has_succeeded()];
-            assert_eq!(found, [expect; 2], "{state:?} {exit:?}");
-        }
-    }
-}

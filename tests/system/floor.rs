@@ -203,10 +203,7 @@ fn change_needs_a_fresh_end_of_required_command() {
     daemon.stop();
 }
 
-/// A program that is stopped can still end with 0.
-#[test]
-fn stopped_required_command_is_no_fresh_end() {
-    const SLOW: &str = r##"
+const SLOW: &str = r##"
 [[command]]
 name = "backup.slow"
 summary = "checks"
@@ -214,20 +211,32 @@ argv = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo checks; while :; do sleep 0.1
 effect = "read"
 profile = "read"
 
+[[command]]
+name = "site.slow"
+summary = "changes"
+argv = ["/bin/sh", "-c", "trap 'exit 0' TERM; echo checks; while :; do sleep 0.1; done"]
+effect = "change"
+profile = "strict"
+
 [[grant]]
 name = "slow"
 to = ["#64001"]
 allow = ["backup.slow"]
 "##;
-    let daemon = Daemon::start(Options {
+
+fn start_slow(config: &str) -> Daemon {
+    Daemon::start(Options {
         waiting: 16,
         policy: format!("{POLICY}{SLOW}"),
-        config: "[floor]\nrequire = [{ command = \"backup.slow\", within_s = 3600 }]\n".to_owned(),
+        config: config.to_owned(),
         ..Options::default()
-    });
-    let mut caller = Caller::new(&daemon, &user_a());
-    let job = caller.run(at_once(named("backup.slow", &[])));
-    let job = job.expect("a rule allows it").job;
+    })
+}
+
+/// A program that is stopped can still end with 0.
+fn stops_with_0(daemon: &Daemon, run: Run) {
+    let mut caller = Caller::new(daemon, &user_a());
+    let job = caller.run(at_once(run)).expect("a rule allows it").job;
     until("it has its trap", || {
         let report = caller.job(job, 0).expect("it is theirs");
         stdout(&report).contains("checks")
@@ -236,11 +245,28 @@ allow = ["backup.slow"]
     let end = caller.end_of(job);
     let exit = end.ending.as_ref().and_then(|ending| ending.exit);
     assert_eq!((end.state, exit), (State::Cancelled, Some(0)), "{end:?}");
+}
+
+#[test]
+fn stopped_required_command_is_no_fresh_end() {
+    let require = "[floor]\nrequire = [{ command = \"backup.slow\", within_s = 3600 }]\n";
+    let daemon = start_slow(require);
+    stops_with_0(&daemon, named("backup.slow", &[]));
     let refusal = changes(&daemon, &user_a(), "site.reload").expect_err("it was stopped");
     assert!(
         refusal.message.contains("its last run failed"),
         "{refusal:?}"
     );
+    daemon.stop();
+}
+
+#[test]
+fn stopped_change_counts_as_failed() {
+    let daemon = start_slow(FAILED);
+    for paused in [0, 0, 1] {
+        stops_with_0(&daemon, change("site.slow", &[]));
+        assert_eq!(pauses_of(&daemon), paused);
+    }
     daemon.stop();
 }
 
