@@ -17,7 +17,7 @@ use crate::job::life::Life;
 use crate::job::live::Job;
 use crate::request::{Draft, Plan};
 use crate::sandbox::PreforkedJob;
-use crate::state_dir::ledger::Decision;
+use crate::state_dir::ledger::EndDecision;
 
 /// A plan that waits for the audit log, with the start of the wait.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub struct NeverRan {
     pub before: JobMeta,
     pub after: JobMeta,
     pub record: Record,
-    pub decision: Option<Decision>,
+    pub decision: Option<EndDecision>,
 }
 
 impl NeverRan {

@@ -281,7 +281,7 @@ mod tests {
     use remit_link::Owner;
 
     use super::*;
-    use crate::state_dir::ledger::{DecidedBy, Decision, Entry, QueuedFor};
+    use crate::state_dir::ledger::{DecidedBy, EndDecision, Entry, QueuedFor};
 
     fn found(past: Past) -> FoundJob {
         FoundJob {
@@ -439,7 +439,7 @@ mod tests {
     fn end_of_a_request_is_recorded_as_it_was() {
         let decision = |by| {
             let digest = [7; 32];
-            Some(Decision { digest, by })
+            Some(EndDecision { digest, by })
         };
         let ann = || DecidedBy {
             user: "ann".to_owned(),

@@ -15,12 +15,12 @@ pub struct Ended {
     pub ending: Ending,
     /// An earlier release neither wrote nor reads it.
     #[serde(deserialize_with = "or_default")]
-    pub decision: Option<Decision>,
+    pub decision: Option<EndDecision>,
 }
 
 /// What the records of a request say of the decision about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct EndDecision {
     /// SHA-256 of all that runs.
     pub digest: [u8; 32],
     /// The person that has denied it.
@@ -55,7 +55,7 @@ pub struct EndNote<'a> {
     pub(super) waited_ms: u64,
     pub(super) enforced: Option<&'a Enforced>,
     pub(super) ending: &'a Ending,
-    pub(super) decision: Option<&'a Decision>,
+    pub(super) decision: Option<&'a EndDecision>,
 }
 
 impl Ended {
@@ -91,7 +91,7 @@ impl Ended {
 }
 
 impl<'a> EndNote<'a> {
-    pub fn new(meta: &'a JobMeta, decision: Option<&'a Decision>) -> Option<Self> {
+    pub fn new(meta: &'a JobMeta, decision: Option<&'a EndDecision>) -> Option<Self> {
         Some(Self {
             started_ms: meta.started_ms,
             waited_ms: meta.waited_ms,

@@ -21,7 +21,7 @@ use crate::state_dir::framed_file::InPlaceFile;
 
 pub use crate::state_dir::framed_file::quarantine::Damage;
 use end_note::EndNote;
-pub use end_note::{DecidedBy, Decision, Ended};
+pub use end_note::{DecidedBy, EndDecision, Ended};
 #[cfg(test)]
 pub use slot::tests::facts;
 pub use slot::{Entry, FoundJob, Past, QueuedFor};
@@ -153,7 +153,7 @@ impl Ledger {
     }
 
     /// `decision`: what the record of the end says of it.
-    pub fn end(&mut self, job: JobId, meta: &JobMeta, decision: Option<&Decision>) {
+    pub fn end(&mut self, job: JobId, meta: &JobMeta, decision: Option<&EndDecision>) {
         if let Some(end_note) = EndNote::new(meta, decision) {
             self.put_end(job, &end_note);
         }

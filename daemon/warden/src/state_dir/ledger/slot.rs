@@ -338,7 +338,7 @@ pub mod tests {
     use remit_common::outcome::Enforced;
 
     use super::*;
-    use crate::state_dir::ledger::{DecidedBy, Decision};
+    use crate::state_dir::ledger::{DecidedBy, EndDecision};
 
     pub fn entry(number: u64) -> Entry {
         Entry {
@@ -680,7 +680,7 @@ pub mod tests {
     #[test]
     fn end_of_an_earlier_release_has_no_decision_and_may_be_longer() {
         let decided = Ended {
-            decision: Some(Decision {
+            decision: Some(EndDecision {
                 digest: [7; 32],
                 by: Some(DecidedBy {
                     user: "u".repeat(256),
