@@ -258,7 +258,7 @@ fn request_with_unrecorded_end_is_not_approvable() {
 
 /// Its files are measured at each turn.
 #[test]
-fn approved_job_whose_intent_the_log_did_not_take_rests() {
+fn approved_job_rests_while_the_log_takes_no_intent() {
     let (stage, broker, journal) = start_with("max = 1\nmax_per_user = 1\n");
     let runs =
         "\n[[grant]]\nname = \"runs\"\nto = [\"#64001\"]\nallow = [\"run\"]\napproval = \"none\"\n";

@@ -422,7 +422,7 @@ pub mod tests {
 
     /// A new broker counts positions in the queue in this order.
     #[test]
-    fn job_whose_turn_has_come_is_first_of_those_that_wait() {
+    fn next_job_is_first_of_the_queued_ones() {
         let waiting = |asked_ms| Waiting::new(Box::new(Scene::new().plan()), asked_ms);
         let mut jobs = Jobs::default();
         jobs.queue(waiting(3));
