@@ -252,11 +252,7 @@ impl<'a> Station<'a> {
             if left.is_some_and(|left| left.is_zero()) {
                 return 0;
             }
-            self.make_space();
-            let turn = self.turn(until.is_some(), now);
-            let mut polled = self.polled(until.is_some(), turn);
-            let left = left.or(turn.and_then(Result::err));
-            let left = left.into_iter().chain(self.next_look(now)).min();
+            let (mut polled, left) = self.watched(left, now);
             match sys::poll(&mut polled, left) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -286,13 +282,27 @@ impl<'a> Station<'a> {
         }
     }
 
-    /// Drops a connection that its job has given up, if all are taken. Only then: a job that sends nothing may still read.
+    /// Returns what poll(2) shall watch, and for how long. `left`: the time until the end, once the job has ended.
+    fn watched(
+        &mut self,
+        left: Option<Duration>,
+        now: Instant,
+    ) -> ([libc::pollfd; ENTRIES], Option<Duration>) {
+        self.make_space();
+        let is_ending = left.is_some();
+        let turn = self.turn(is_ending, now);
+        let left = left.or(turn.and_then(Result::err));
+        let left = left.into_iter().chain(self.next_look(now)).min();
+        (self.polled(is_ending, turn), left)
+    }
+
+    /// Resets a connection that its job has given up, if all are taken. Only then: a job that sends nothing may still read.
     fn make_space(&mut self) {
         if self.slots.iter().all(Option::is_some) {
             let mut slots = self.slots.iter_mut();
             let abandoned = slots.find(|slot| slot.as_ref().is_some_and(Slot::is_abandoned));
-            if let Some(slot) = abandoned {
-                *slot = None;
+            if let Some(slot) = abandoned.and_then(Option::take) {
+                slot.reset();
             }
         }
     }
@@ -372,7 +382,7 @@ mod tests {
     use super::super::tcp::CALL;
     use super::super::tests::{deaf, echo, on_host, server};
     use super::*;
-    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+    use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
     fn station<'a>(targets: &'a [Target], listener: OwnedFd, now: Instant) -> Station<'a> {
         let mut listeners = [const { None }; MOST];
@@ -386,8 +396,12 @@ mod tests {
         station.slots.iter().flatten().count()
     }
 
-    fn polls_its_door(station: &Station<'_>, now: Instant) -> bool {
-        station.polled(false, station.turn(false, now))[1].fd >= 0
+    fn polls_its_door(station: &mut Station<'_>, now: Instant) -> bool {
+        station.watched(None, now).0[1].fd >= 0
+    }
+
+    fn watches_for(station: &mut Station<'_>, now: Instant) -> Option<Duration> {
+        station.watched(None, now).1
     }
 
     #[test]
@@ -403,29 +417,32 @@ mod tests {
             let targets = [target(port)];
             let now = Instant::now();
             let mut station = station(&targets, listener, now);
-            assert_eq!(station.next_look(now), None);
+            assert_eq!(watches_for(&mut station, now), None);
             let mut jobs: Vec<TcpStream> = Vec::new();
             for _ in 0..CONNECTIONS {
-                assert!(polls_its_door(&station, now));
+                assert!(polls_its_door(&mut station, now));
                 jobs.push(TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).unwrap());
                 station.receive(0, now);
             }
-            assert!(!polls_its_door(&station, now));
-            assert_eq!(station.next_look(now), Some(LOOK));
+            assert!(!polls_its_door(&mut station, now));
+            assert_eq!(watches_for(&mut station, now), Some(LOOK));
             // What has been sent is still forwarded.
             let mut sends = jobs.pop().unwrap();
             io::Write::write_all(&mut sends, b"x").unwrap();
             drop(sends);
-            station.make_space();
+            assert!(!polls_its_door(&mut station, now));
             assert_eq!(open(&station), CONNECTIONS);
-            drop(jobs.pop());
-            station.make_space();
+            let mut reads = jobs.pop().unwrap();
+            reads.shutdown(Shutdown::Write).unwrap();
+            assert!(polls_its_door(&mut station, now));
             assert_eq!(open(&station), CONNECTIONS - 1);
-            assert!(polls_its_door(&station, now));
-            assert_eq!(station.next_look(now), Some(CALL));
+            assert_eq!(watches_for(&mut station, now), Some(CALL));
+            // An end would say that the far side has answered nothing.
+            let end = io::Read::read(&mut reads, &mut [0]).map_err(|e| e.kind());
+            assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
             // There is space: a job that has only closed its direction may still read.
             drop(jobs.pop());
-            station.make_space();
+            assert!(polls_its_door(&mut station, now));
             assert_eq!(open(&station), CONNECTIONS - 1);
         });
     }
@@ -462,10 +479,10 @@ mod tests {
             assert_eq!(station.turn(true, now), None, "it begins none");
             // The one that was left in the queue is the next.
             let later = now + Duration::from_millis(50);
-            assert!(polls_its_door(&station, later));
+            assert!(polls_its_door(&mut station, later));
             station.receive(0, later);
             assert_eq!(open(&station), 1, "one, though more could come");
-            assert!(!polls_its_door(&station, later));
+            assert!(!polls_its_door(&mut station, later));
             let second = later + Duration::from_secs(1);
             station.slots = [const { None }; CONNECTIONS];
             let after = (0..100)

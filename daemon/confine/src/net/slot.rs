@@ -263,6 +263,16 @@ impl Slot {
         }
     }
 
+    /// Makes the close of the job's end a reset.
+    pub(super) fn reset(&self) {
+        match self {
+            Slot::Asking { near, .. } | Slot::Dialing { near, .. } | Slot::Calling { near, .. } => {
+                pair::reset(near);
+            }
+            Slot::Open(pair) => pair.reset(),
+        }
+    }
+
     pub(super) fn forsake(&mut self) {
         if let Slot::Open(pair) = self {
             pair.forsake();

@@ -12,7 +12,8 @@ use std::{
 
 pub(super) const OWN: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
-/// Time for an address to accept a connection: three tries of the kernel. It would make seven, in two minutes (tcp(7)).
+/// Time for an address to accept a connection: the kernel repeats its first try at least three times in it. It would do so
+/// six times, in about two minutes (tcp(7), `tcp_syn_retries`).
 pub(super) const CALL: Duration = Duration::from_secs(8);
 
 /// Bytes of a socket of the host's network, for each direction; the kernel doubles it (socket(7)). All networks share
