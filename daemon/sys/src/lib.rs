@@ -1,6 +1,7 @@
 //! What the root processes share below their own duties: system calls as safe functions, cgroups, forked children and
 //! unprivileged services. It knows no sandbox and decides nothing.
 
+pub mod base_set;
 pub mod cgroup;
 mod error {
     //! The one error type of this crate: a system call that failed, or a refusal with its reason.
@@ -68,7 +69,6 @@ mod error {
     }
 }
 mod forked_task;
-pub mod links;
 mod output {
     //! What a job leaves: the read ends of its output, its mount namespace, its copy of the machine. Whoever closes the last
     //! descriptor of an end waits for the pipe's lock, uninterruptibly. A job, or a process that opened the pipe by

@@ -7,8 +7,6 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use remit_common::disks;
 use remit_common::shebang::{self, DEPTH, FIRST_BYTES};
@@ -23,12 +21,6 @@ const LONGEST: usize = libc::PATH_MAX as usize;
 fn is_own(path: &CStr, stat: &libc::stat, uid: u32) -> bool {
     let by_others = stat.st_mode & 0o022 != 0;
     [0, uid].contains(&stat.st_uid) && !by_others && is_kept_here(path, stat)
-}
-
-/// Returns true if only root can change what is in this directory.
-pub(crate) fn is_roots_directory(path: &Path) -> bool {
-    let name = CString::new(path.as_os_str().as_bytes());
-    name.is_ok_and(|name| sys::stat(&name).is_ok_and(|stat| is_own(&name, &stat, 0)))
 }
 
 /// Returns true if this machine itself decides owner and mode.

@@ -87,7 +87,7 @@ pub fn cause(plan: &Plan, failure: &Failure) -> String {
                 let why = match (why, errno) {
                     (Why::WrongKind, _) => "it is not of the listed kind".to_owned(),
                     (_, libc::ELOOP) => {
-                        "its path has a symbolic link; list the path that the link leads to"
+                        "its path goes through a symbolic link, which is not followed; list a path without links"
                             .to_owned()
                     }
                     _ => error.to_string(),

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::Uid;
-use remit_policy::{Base, Diagnostic, Listed, Policy, Profile, Severity};
+use remit_policy::{Base, Diagnostic, Listed, Network, Policy, Profile, Severity};
 use remit_policy_files::{Loaded, Names, Owners, approvers, impersonators, unreachable_grantees};
 use serde_json::json;
 
 use remit_prove::report::{Path as Reached, Report};
-use remit_sys::links::{Followed, follow};
+use remit_sys::base_set;
 
 use super::approver_keys;
 use super::files::{self, count, errors};
@@ -209,7 +208,7 @@ fn ended_earlier(policy: &Policy, most: u32) -> Vec<Diagnostic> {
     longer.collect()
 }
 
-/// Returns a warning for each path of a profile that is missing or goes through a link that is not followed; nothing if `names`
+/// Returns a warning for each path of a profile that is missing or goes through a symbolic link; nothing if `names`
 /// describe another machine. May wait for a disk. The daemon does not call this: each start of a job checks for itself.
 pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
     if names.are_of_other_host() {
@@ -220,8 +219,10 @@ pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
         .profiles()
         .filter(|profile| profile.base != Base::Host)
     {
-        for (listed, follows) in needed(profile) {
-            if let Some(why) = cannot_be_shown(listed, follows) {
+        for listed in needed(profile) {
+            let is_of_base_set = base_set_shows(profile, listed);
+            let path = Path::new(&listed.path);
+            if let Some(why) = cannot_be_shown(path, listed.optional).filter(|_| !is_of_base_set) {
                 found.insert((&profile.name, &listed.path), why);
             }
         }
@@ -233,8 +234,7 @@ pub fn missing_paths(policy: &Policy, names: &Names) -> Vec<Diagnostic> {
     found.into_iter().map(warning).collect()
 }
 
-/// Returns each path, and whether a sandbox follows the links of root in it.
-fn needed(profile: &Profile) -> impl Iterator<Item = (&Listed, bool)> {
+fn needed(profile: &Profile) -> impl Iterator<Item = &Listed> {
     let Profile {
         read,
         write,
@@ -243,48 +243,53 @@ fn needed(profile: &Profile) -> impl Iterator<Item = (&Listed, bool)> {
         sockets,
         ..
     } = profile;
-    let follows = profile.base == Base::Strict && sockets.is_empty();
-    let is_only_read = move |one: &Listed| write.iter().chain(exec).all(|it| it.path != one.path);
-    let read = read.iter();
-    let others = [write, exec, devices, sockets].into_iter().flatten();
-    read.map(move |one| (one, follows && is_only_read(one)))
-        .chain(others.map(|one| (one, false)))
+    [read, write, exec, devices, sockets].into_iter().flatten()
 }
 
-fn cannot_be_shown(listed: &Listed, follows: bool) -> Option<String> {
-    let (path, optional) = (Path::new(&listed.path), listed.optional);
-    let trusts = |dir: &Path| follows && is_roots(dir);
-    let followed = follow(path, |_| true, trusts);
-    if let Followed::Not(link) = &followed {
-        let list = match path.canonicalize() {
-            Ok(real) => format!("; list '{}'", real.display()),
-            Err(_) => String::new(),
-        };
+/// Returns true if the base set of `strict` shows this path, whose links it follows, and the profile only reads it.
+fn base_set_shows(profile: &Profile, listed: &Listed) -> bool {
+    let path = Path::new(&listed.path);
+    let sets = [&base_set::PROGRAMS[..], &base_set::FILES, &base_set::NAMES];
+    let count = match profile.network {
+        Network::Host => 3,
+        _ => 2,
+    };
+    let is_in_set = sets
+        .iter()
+        .take(count)
+        .any(|set| set.contains(&listed.path.as_str()));
+    let only_reads = profile.read.contains(listed)
+        && needed(profile)
+            .filter(|one| one.path == listed.path)
+            .count()
+            == 1;
+    let is_beneath = |one: &Listed| one.path != listed.path && path.starts_with(&one.path);
+    profile.base == Base::Strict
+        && is_in_set
+        && only_reads
+        && !needed(profile).any(is_beneath)
+        && path.exists()
+}
+
+fn cannot_be_shown(path: &Path, optional: bool) -> Option<String> {
+    let link = path.ancestors().find(|part| part.is_symlink());
+    if let Some(link) = link {
         let then = match optional {
             true => "it is left out",
-            false => "nothing runs in the profile",
+            false => "nothing runs in the profile; list a path without links",
         };
         return Some(format!(
-            "goes through the symbolic link '{}', which is not followed: {then}{list}",
+            "goes through the symbolic link '{}', which is not followed: {then}",
             link.display()
         ));
     }
-    let real = match &followed {
-        Followed::To(real) => real,
-        _ => path,
-    };
-    match real.symlink_metadata() {
+    match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound && !optional => Some(format!(
             "does not exist, and nothing runs in the profile until it does; write \"-{}\" if it may be missing",
             path.display()
         )),
         Ok(_) | Err(_) => None, // Root may see what this caller may not.
     }
-}
-
-fn is_roots(dir: &Path) -> bool {
-    let stat = dir.symlink_metadata();
-    stat.is_ok_and(|stat| stat.uid() == 0 && stat.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
@@ -399,7 +404,7 @@ mod tests {
                 ),
                 format!(
                     "{0} goes through the symbolic link '{at}/link', which is not followed: nothing runs in the \
-                     profile; list '{at}/there'",
+                     profile; list a path without links",
                     listed("link")
                 ),
                 format!(
@@ -413,5 +418,60 @@ mod tests {
             Vec::<String>::new()
         );
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn links_that_the_base_set_follows_are_not_reported() {
+        let shows = |profile: &str, path: &str| {
+            let text = format!("[profile.a]\n{profile}\n");
+            let source = Source {
+                name: "a.toml".into(),
+                text: text.into(),
+            };
+            let (policy, _) = remit_policy_compile::load(&[source], &Names::default()).unwrap();
+            let profile = policy
+                .profiles()
+                .find(|profile| profile.name == "a")
+                .unwrap();
+            let mut listed = needed(profile).filter(|listed| listed.path == path);
+            listed.any(|listed| base_set_shows(profile, listed))
+        };
+        for (profile, path, want) in [
+            ("base = 'strict'\nread = ['/bin']", "/bin", true),
+            (
+                "base = 'strict'\nread = ['-/etc/passwd']",
+                "/etc/passwd",
+                true,
+            ),
+            ("base = 'strict'\nexec = ['/bin']", "/bin", false),
+            (
+                "base = 'strict'\nread = ['/bin']\nexec = ['/bin']",
+                "/bin",
+                false,
+            ),
+            ("base = 'strict'\nread = ['/libx32/x']", "/libx32/x", false),
+            (
+                "base = 'strict'\nread = ['/etc', '/etc/passwd']",
+                "/etc/passwd",
+                false,
+            ),
+            (
+                "base = 'strict'\nread = ['/etc/hosts']",
+                "/etc/hosts",
+                false,
+            ),
+            (
+                "base = 'strict'\nread = ['/etc/hosts']\nnetwork = 'host'",
+                "/etc/hosts",
+                true,
+            ),
+            (
+                "base = 'read'\nleads_to_root = true\nwrite = ['/etc/passwd']",
+                "/etc/passwd",
+                false,
+            ),
+        ] {
+            assert_eq!(shows(profile, path), want, "{profile}");
+        }
     }
 }

@@ -7,21 +7,11 @@ mod base {
     use super::model::{Access, DEVICES};
     use super::plan::Plan;
     use crate::Result;
-    use remit_sys::Doing;
+    use remit_sys::{
+        Doing,
+        base_set::{FILES, NAMES, PROGRAMS},
+    };
     use std::{ffi::CString, fs, io, os::unix::ffi::OsStrExt, path::Path};
-
-    const PROGRAMS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-
-    const FILES: [&str; 8] = [
-        "/etc/ld.so.cache",
-        "/etc/ld.so.conf",
-        "/etc/ld.so.conf.d",
-        "/etc/passwd",
-        "/etc/group",
-        "/etc/nsswitch.conf",
-        "/etc/localtime",
-        "/etc/alternatives",
-    ];
 
     const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
@@ -36,9 +26,6 @@ mod base {
         Hosts,
         Own(&'a str),
     }
-
-    /// The second is often a link to a file that a service keeps up to date.
-    const NAMES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
     pub(super) fn put(plan: &mut Plan, names: &HostNames<'_>) -> Result<()> {
         let files = |exec| Access::Files { write: false, exec };
@@ -99,7 +86,6 @@ mod base {
 }
 
 mod build;
-mod links;
 mod model;
 mod plan;
 mod staged;
@@ -111,7 +97,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 pub(crate) use build::{MountParams, build, put};
-use links::RootLinks;
 pub(crate) use model::{Access, Content, DEVICES, Host, MAX_DEVICES, Mount, Root};
 use model::{Private, is_left_out, relative};
 use plan::Plan;
@@ -141,13 +126,6 @@ pub(crate) fn plan_root(profile: &StrictProfile, hosts: &str) -> Result<Root> {
     for (paths, access) in listed {
         for listed_path in paths {
             plan.list(listed_path, access, profile.write_and_exec)?;
-        }
-    }
-    // The policy has judged the listed paths: what is written, executed or connected to must be as it was judged.
-    if profile.sockets.is_empty() {
-        let links = RootLinks::here();
-        for listed_path in &profile.read {
-            plan.follow(&listed_path.path, &links)?;
         }
     }
     for path in &profile.scratch {

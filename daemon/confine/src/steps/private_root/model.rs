@@ -102,7 +102,7 @@ impl Access {
 
 impl Root {}
 
-/// Returns true if an optional path is left out: it is missing, or has a link that was not followed at the load.
+/// Returns true if an optional path is left out: it is missing, or goes through a link.
 pub(super) fn is_left_out(e: &io::Error) -> bool {
     matches!(
         e.raw_os_error(),

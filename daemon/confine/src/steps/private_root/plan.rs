@@ -1,14 +1,17 @@
 //! Works out a root: what is listed, the base set, and what must be made for them.
 
-use super::links::RootLinks;
 use super::model::{Access, Content, Host, Link, Mount, Private, Root, relative};
 use crate::ListedPath;
 use crate::{Error, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::{CString, OsStr},
-    os::unix::ffi::OsStrExt,
+    ffi::CString,
     path::{Path, PathBuf},
+};
+
+const READ: Access = Access::Files {
+    write: false,
+    exec: false,
 };
 
 /// A root in progress, by path, so that parents come before what is beneath them.
@@ -63,8 +66,7 @@ impl Plan {
         if path.starts_with("/proc") {
             return Err(Error::refused(doing(), "'/proc' is the sandbox's own"));
         }
-        let only_shows = matches!(access, Access::Files { write: false, .. });
-        if only_shows && self.links.contains_key(path) {
+        if access == READ && self.links.contains_key(path) {
             return Ok(()); // It leads into '/usr', which is shown.
         }
         let (access, optional, source) = match self.mounts.get(path) {
@@ -79,8 +81,8 @@ impl Plan {
                         "it is listed for two purposes that exclude each other",
                     )
                 })?;
-                // The base set has followed its links.
-                let source = match both == before.access && self.base.contains(path) {
+                // The base set shows it already, and has followed its own links.
+                let source = match access == READ {
                     true => before.source.clone(),
                     false => source,
                 };
@@ -96,21 +98,6 @@ impl Plan {
         self.files.remove(path);
         self.base.remove(path);
         self.mounts.insert(path.clone(), Content::Host(host));
-        Ok(())
-    }
-
-    /// Shows what the links of a path lead to, if it is only read.
-    pub(super) fn follow(&mut self, path: &Path, links: &RootLinks) -> Result<()> {
-        const READ: Access = Access::Files {
-            write: false,
-            exec: false,
-        };
-        if let Some(Content::Host(host)) = self.mounts.get_mut(path)
-            && host.access == READ
-            && let Some(real) = links.target(path)
-        {
-            host.source = relative(&real)?;
-        }
         Ok(())
     }
 
@@ -164,10 +151,8 @@ impl Plan {
             };
             let target = relative(path)?;
             let mut what = what.clone();
-            if let (Some((above, Content::Host(outer))), Content::Host(host)) = (above, &mut what)
-                && !is_inside(path, host, above, outer)
-            {
-                // Its mount point would be the link, in the host's directory.
+            if let (Some((_, Content::Host(_))), Content::Host(host)) = (above, &mut what) {
+                // Not what a link of the base set leads to: its mount point would be the link, in the host's directory.
                 host.source = target.clone();
             }
             mounts.push(Mount {
@@ -243,13 +228,6 @@ fn join(a: Access, b: Access, both: bool) -> Option<Access> {
         }
         _ => (a == b).then_some(a),
     }
-}
-
-/// Returns true if what is shown at `path` is what `outer`, which is shown at `above`, has there.
-fn is_inside(path: &Path, host: &Host, above: &Path, outer: &Host) -> bool {
-    let source = |host: &Host| Path::new(OsStr::from_bytes(host.source.to_bytes())).to_owned();
-    let rest = path.strip_prefix(above);
-    rest.is_ok_and(|rest| source(host) == source(outer).join(rest))
 }
 
 fn parents(path: &Path, below: Option<&PathBuf>) -> Vec<PathBuf> {
@@ -350,82 +328,43 @@ mod tests {
     }
 
     #[test]
-    fn only_links_of_what_is_read_are_followed() {
-        let dir = Path::new("/run").join(format!("remit-plan-{}", std::process::id()));
-        std::fs::create_dir_all(dir.join("there/sub")).unwrap();
-        std::os::unix::fs::symlink("there", dir.join("link")).unwrap();
-        std::os::unix::fs::symlink("../link", dir.join("there/back")).unwrap();
-        let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-        let listed = |name: &str| vec![listed_path(&at(name))];
-        let read = |names: &[&str]| StrictProfile {
-            read: names.iter().map(|name| listed_path(&at(name))).collect(),
-            ..StrictProfile::default()
+    fn entry_of_the_base_set_stays_where_it_is_only_read() {
+        const NAME: &str = "/etc/resolv.conf";
+        let write = Access::Files {
+            write: true,
+            exec: false,
         };
-        let link = || read(&["link"]);
-        for (profile, path, want) in [
-            (link(), "link", "there"),
-            (read(&["link/sub"]), "link/sub", "there/sub"),
-            (read(&["link", "link/sub"]), "link/sub", "there/sub"),
-            // The host's directory has the link itself, on which nothing can be mounted.
-            (read(&["there", "there/back"]), "there/back", "there/back"),
-            (
-                StrictProfile {
-                    scratch: vec!["/run".into()],
-                    ..link()
-                },
-                "link",
-                "there",
-            ),
-            (
-                StrictProfile {
-                    sockets: listed("there/s"),
-                    ..link()
-                },
-                "link",
-                "link",
-            ),
-            (
-                StrictProfile {
-                    write: listed("link"),
-                    ..link()
-                },
-                "link",
-                "link",
-            ),
-            (
-                StrictProfile {
-                    exec: listed("link"),
-                    ..link()
-                },
-                "link",
-                "link",
-            ),
-        ] {
-            let root = super::super::plan_root(&profile, "").unwrap();
-            assert_eq!(source(&root, &at(path)), &at(want)[1..], "{profile:?}");
-        }
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn entry_of_the_base_set_stays_where_it_is_only_shown() {
-        let files = |write, exec| Access::Files { write, exec };
-        let plan = |access, both| {
+        let exec = Access::Files {
+            write: false,
+            exec: true,
+        };
+        let plan = |listed: &[(&str, Access)]| {
             let mut plan = Plan::default();
             plan.link(Path::new("/bin"), c"usr/bin".to_owned());
-            let (name, real) = ("/etc/resolv.conf", "/run/x/resolv.conf");
-            plan.base(Path::new(name), Path::new(real), files(false, false))?;
-            for path in ["/bin", name] {
-                plan.list(&listed_path(path), access, both)?;
+            let real = Path::new("/run/x/resolv.conf");
+            plan.base(Path::new(NAME), real, READ).unwrap();
+            for (path, access) in listed {
+                plan.list(&listed_path(path), *access, false).unwrap();
             }
-            plan.finish()
+            plan.finish().unwrap()
         };
-        let root = plan(files(false, false), false).unwrap();
-        assert_eq!(source(&root, "/etc/resolv.conf"), "run/x/resolv.conf");
-        assert_eq!((root.links.len(), root.mounts.len()), (1, 1));
-        let root = plan(files(true, false), false).unwrap();
-        assert_eq!(source(&root, "/etc/resolv.conf"), "etc/resolv.conf");
-        assert_eq!((root.links.len(), root.mounts.len()), (0, 2));
+        let (real, name) = ("run/x/resolv.conf", "etc/resolv.conf");
+        for (listed, want, links) in [
+            (&[("/bin", READ), (NAME, READ)][..], real, 1),
+            (&[("/bin", READ), (NAME, READ), (NAME, READ)], real, 1),
+            (&[("/bin", READ), ("/bin", exec), (NAME, exec)], name, 0),
+            (&[("/bin", write), (NAME, READ), (NAME, write)], name, 0),
+            // The host's directory has the link itself, on which nothing can be mounted.
+            (&[("/etc", READ), (NAME, READ)], name, 1),
+        ] {
+            let root = plan(listed);
+            assert_eq!(source(&root, NAME), want, "{listed:?}");
+            assert_eq!(root.links.len(), links, "{listed:?}");
+            let Content::Host(host) = &mount(&root, NAME).what else {
+                panic!("{listed:?}")
+            };
+            assert!(!host.optional, "{listed:?}");
+        }
     }
 
     #[test]
