@@ -16,7 +16,7 @@ use crate::job::context::JobCx;
 use crate::job::ended;
 use crate::job::state::NeverRan;
 use crate::job::table::Jobs;
-use crate::state_dir::ledger::{DecidedBy, Decision};
+use crate::state_dir::ledger::{DecidedBy, EndDecision};
 
 /// Bytes of a denial's reason in the record's sentence. A field has all of it.
 const WORDS: usize = 200;
@@ -146,7 +146,7 @@ pub fn end_request(cx: &mut JobCx<'_>, serial: u64, over: RequestEnd) {
     let record = over.record(&request);
     let before = request.meta();
     let ending = over.ending(&request);
-    let decision = Some(Decision {
+    let decision = Some(EndDecision {
         digest: request.digest,
         by: over.by.as_ref().map(|(by, _)| DecidedBy::new(by)),
     });

@@ -26,7 +26,7 @@ use crate::job::allocation::JobUid;
 use crate::job::life::Life;
 use crate::job::pack::PackSocket;
 use crate::sandbox::PreforkedJob;
-use crate::state_dir::ledger::Decision;
+use crate::state_dir::ledger::EndDecision;
 
 pub use crate::request::arguments::{ArgumentSlot, Passed, SlotWhat};
 pub use crate::request::full_view::Whole;
@@ -259,9 +259,9 @@ impl Plan {
         self.approved.as_ref().map(|approved| &approved.by.asked)
     }
 
-    pub fn decision(&self) -> Option<Decision> {
+    pub fn decision(&self) -> Option<EndDecision> {
         let digest = self.approved.as_ref()?.digest;
-        Some(Decision { digest, by: None })
+        Some(EndDecision { digest, by: None })
     }
 
     /// Returns whether the approval has expired.
