@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::shell::base_name;
 use super::sudo::split;
+use super::sudo_commands::fits;
 use super::sudo_lists::{AliasKind, Lists};
-use super::variables::is_code;
+use super::variables;
 use crate::facts::SudoCommand;
 use crate::look::Look;
 
@@ -46,18 +48,16 @@ impl Defaults {
             ..Line::default()
         };
         for setting in split(settings, b',') {
+            let is_sign = |byte: &&u8| b"! \t".contains(byte);
+            let signs = setting.iter().take_while(is_sign).count();
+            let (signs, setting) = setting.split_at(signs);
+            let is_off = signs.iter().filter(|byte| **byte == b'!').count() % 2 == 1;
             let end = setting.iter().position(|byte| b" \t+-=".contains(byte));
             let (name, value) = setting.split_at(end.unwrap_or(setting.len()));
-            let is_taken = value.trim_ascii_start().starts_with(b"-");
-            let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            let mut names = value.split(|byte| !is_of_name(byte));
-            match name {
-                b"!authenticate" => found.is_free = true,
-                b"setenv" | b"!env_reset" => found.keeps_variables = true,
-                b"env_keep" | b"env_check" if !is_taken => {
-                    let is_code = |name: &[u8]| std::str::from_utf8(name).is_ok_and(is_code);
-                    found.keeps_variables |= names.any(is_code);
-                }
+            match (name, is_off) {
+                (b"authenticate", true) => found.is_free = true,
+                (b"setenv", false) | (b"env_reset", true) => found.keeps_variables = true,
+                (b"env_keep" | b"env_check", false) => found.keeps_variables |= keeps_code(value),
                 _ => {}
             }
         }
@@ -87,8 +87,10 @@ impl Defaults {
                         .flat_map(|one| lists.expand(look, one))
                         .collect();
                     let mut all = expanded.iter();
-                    // Of a pattern or a directory it is not known here which programs it fits.
-                    all.any(|one| one == path.as_bytes() || !is_plain(one))
+                    // sudo compares files, which links give several paths, but one base name. Of a pattern or a directory it is
+                    // not known here which programs it fits.
+                    let name = base_name(path.as_bytes());
+                    all.any(|one| base_name(one) == name || !is_plain(one))
                 }
                 _ => true,
             };
@@ -99,6 +101,19 @@ impl Defaults {
         }
         rights
     }
+}
+
+/// Returns true if a variable that makes code of its value is kept by `= "NAME NAME=VALUE NA*"`.
+fn keeps_code(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    let is_between = |byte: &u8| byte.is_ascii_whitespace() || b"\"'".contains(byte);
+    let list = value.strip_prefix(b"+").unwrap_or(value);
+    let list = list.strip_prefix(b"=").unwrap_or(list);
+    let mut names = list.split(is_between).filter_map(|one| {
+        let name = one.split(|byte| *byte == b'=').next()?;
+        (!name.is_empty()).then_some(name)
+    });
+    !value.starts_with(b"-") && names.any(|name| variables::code_names().any(|own| fits(name, own)))
 }
 
 fn is_plain(command: &[u8]) -> bool {

@@ -8,7 +8,7 @@ use crate::path::FilePath;
 use crate::rule::RuleId;
 
 /// Each value has paths of files or directories with code.
-const CODE: [&str; 39] = [
+const CODE: [&str; 40] = [
     "AWKLIBPATH",
     "AWKPATH",
     "BASH_ENV",
@@ -48,11 +48,16 @@ const CODE: [&str; 39] = [
     "RUBYLIB",
     "RUBYOPT",
     "ZDOTDIR",
+    "_JAVA_OPTIONS",
 ];
 
 /// Returns true for each variable that makes code of its value.
 pub fn is_code(name: &str) -> bool {
-    CODE.contains(&name) || name == "_JAVA_OPTIONS"
+    CODE.contains(&name)
+}
+
+pub fn code_names() -> impl Iterator<Item = &'static [u8]> {
+    CODE.iter().map(|name| name.as_bytes())
 }
 
 /// Notes the variable in `NAME=value` for an execution.
