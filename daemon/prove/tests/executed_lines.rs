@@ -1478,6 +1478,13 @@ fn what_polkit_permits_is_found() {
     let other = "action.id == 'com.example.site.restart'";
     let one = "action.lookup('unit') == 'x.service'";
     let yes = "polkit.Result.YES";
+    let guarded = |asks: &str, then: &str| {
+        format!(
+            "polkit.addRule(function(action, subject) {{ if ({asks}) {then}\n\
+             if (subject.user == 'agent') return {yes}; }});\n"
+        )
+    };
+    let of_unit = |asks: &str| format!("{} || {asks}", manage.replace("==", "!="));
     let rows = [
         (
             rule(&of_agent(&format!("{manage} && {one}")), yes),
@@ -1526,6 +1533,98 @@ fn what_polkit_permits_is_found() {
         ),
         (rule(&of_agent(&other.replace("==", "!=")), yes), true, ""),
         (rule(&of_agent(&other.replace("==", "!==")), yes), true, ""),
+        (
+            guarded("action.id != 'com.example.x'", "return no;"),
+            false,
+            "",
+        ),
+        (
+            guarded(
+                "action.id != 'com.example.x' && action.id !== 'com.example.y'",
+                "{ return; }",
+            ),
+            false,
+            "",
+        ),
+        (
+            guarded(
+                "action.id != 'com.example.x' || subject.local",
+                "return no;",
+            ),
+            false,
+            "",
+        ),
+        (
+            guarded(
+                "action.id != 'com.example.x'",
+                "{ if (a) return no; return 'yes'; }",
+            ),
+            true,
+            "",
+        ),
+        (
+            guarded(
+                "action.id != 'com.example.x' && subject.local",
+                "return no;",
+            ),
+            false,
+            "which actions its line 1 permits is not judged",
+        ),
+        (
+            guarded("(action.id != 'com.example.x') == false", "return no;"),
+            false,
+            "which actions its line 1 permits is not judged",
+        ),
+        (
+            guarded("action.id != 'com.example.x'", "{ if (a) return no; }"),
+            false,
+            "which actions its line 1 permits is not judged",
+        ),
+        (
+            guarded(&of_unit("unit != 'x.service'"), "return no;"),
+            false,
+            "",
+        ),
+        (
+            guarded(
+                &of_unit("['x.service', 'a.service'].indexOf(unit) < 0"),
+                "return no;",
+            ),
+            false,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!("{manage} && {}", one.replace("==", "!="))),
+                yes,
+            ),
+            true,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!("{manage} && ['x.service'].indexOf(unit) == -1")),
+                yes,
+            ),
+            true,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!("{manage} && ['x.service'].indexOf(unit) >= 0")),
+                yes,
+            ),
+            false,
+            "",
+        ),
+        (
+            rule(
+                &of_agent(&format!("{manage} && !['x.service'].includes(unit)")),
+                yes,
+            ),
+            true,
+            "",
+        ),
     ];
     let daemon = [("/usr/libexec/polkitd", ""), (DISABLED.0, DISABLED.1)];
     let rows = rows

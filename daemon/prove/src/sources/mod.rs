@@ -19,6 +19,7 @@ pub mod own;
 pub mod pam;
 pub mod polkit;
 mod polkit_actions;
+mod polkit_conditions;
 pub mod program;
 mod remote;
 mod scripts;

@@ -1,6 +1,7 @@
 //! Rules of polkit(8) that answer yes without a password. They are programs; what is found is words: the groups, users,
 //! actions and units that a rule names beside its answer.
 
+use super::polkit_conditions::{Conditions, Others};
 use crate::facts::{Permit, Source};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -63,6 +64,13 @@ fn rules(look: &mut Look<'_>, path: &FilePath) {
             let why = format!("what its line {line} permits by {actions} is not judged");
             look.machine.unknown(path, why);
         }
+        if found.is_unclear {
+            let why = format!(
+                "which actions its line {} permits is not judged",
+                found.line
+            );
+            look.machine.unknown(path, why);
+        }
         if !found.is_strong {
             continue;
         }
@@ -90,6 +98,8 @@ struct Found {
     is_strong: bool,
     /// Actions of which it is not known what they lead to.
     unjudged: Vec<String>,
+    /// It is not known whether it permits all actions but one.
+    is_unclear: bool,
     /// It asks more about its subject than was understood.
     is_open: bool,
     /// Empty: all of what the action does.
@@ -116,20 +126,35 @@ fn permits(text: &str) -> Vec<Found> {
         if !rule.contains("Result.YES") && !words.iter().any(says_yes) {
             continue;
         }
-        let actions = words
-            .iter()
-            .filter(|(word, _)| is_action(word) && !is_unit(word));
-        let actions: Vec<(&str, &str)> = actions.copied().collect();
+        let conditions = Conditions::new(rule, &words);
+        let (mut actions, mut others) = (Vec::new(), Vec::new());
+        let mut of_units = conditions.missing();
+        for (number, (word, _)) in words.iter().enumerate() {
+            let kind = match (is_unit(word), is_action(word)) {
+                (true, _) => &mut of_units,
+                (false, true) => {
+                    actions.push(*word);
+                    &mut others
+                }
+                (false, false) => continue,
+            };
+            kind.extend(conditions.unequal(number));
+        }
         let begins = |strong: &str, action: &str| strong.starts_with(action);
         let strong = STRONG.iter().copied();
-        let strong = strong.filter(|strong| actions.iter().any(|(one, _)| begins(strong, one)));
+        let strong = strong.filter(|strong| actions.iter().any(|one| begins(strong, one)));
         let strong: Vec<&str> = strong.collect();
         let unjudged = actions
             .iter()
-            .filter(|(one, _)| !STRONG.iter().any(|strong| begins(strong, one)));
+            .filter(|one| !STRONG.iter().any(|strong| begins(strong, one)));
         // All actions but this one.
-        let is_other = actions.iter().any(|(_, before)| is_unequal(before));
-        let is_narrow = !is_other && strong.iter().all(|action| *action == MANAGE_UNITS);
+        let is_other = others.contains(&Others::Permitted);
+        let is_unclear = others.contains(&Others::Unknown);
+        let are_units_all = of_units.iter().all(|one| *one == Others::Refused);
+        let is_narrow = !is_other
+            && !is_unclear
+            && are_units_all
+            && strong.iter().all(|action| *action == MANAGE_UNITS);
         let named = |is_one: fn(&str) -> bool| -> Vec<String> {
             let named = words.iter().filter(|(_, before)| is_one(before));
             named.map(|(word, _)| (*word).to_owned()).collect()
@@ -147,7 +172,8 @@ fn permits(text: &str) -> Vec<Found> {
             users,
             groups,
             is_strong: actions.is_empty() || is_other || !strong.is_empty(),
-            unjudged: unjudged.map(|(word, _)| (*word).to_owned()).collect(),
+            unjudged: unjudged.map(|word| (*word).to_owned()).collect(),
+            is_unclear,
             is_open,
             units: units.map(|(word, _)| (*word).to_owned()).collect(),
         });
@@ -162,11 +188,6 @@ fn is_user(before: &str) -> bool {
         .strip_suffix("==")
         .map(|rest| rest.trim_end_matches('='));
     before.is_some_and(|before| before.trim_end().ends_with(".user"))
-}
-
-fn is_unequal(before: &str) -> bool {
-    let before = before.trim_end();
-    before.ends_with('=') && before.trim_end_matches('=').ends_with('!')
 }
 
 fn is_group(before: &str) -> bool {
