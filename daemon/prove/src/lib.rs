@@ -22,3 +22,4 @@ pub mod rules;
 pub mod sources;
 mod split_words;
 pub mod text;
+mod usual;

@@ -5,6 +5,7 @@ use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, Permit};
 use crate::machine::entry::{Holder, SEARCH};
 use crate::rule::RuleId;
+use crate::usual::checks_caller;
 
 const SET_UID: u32 = 0o4000;
 
@@ -22,7 +23,7 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             continue;
         };
         let name = std::str::from_utf8(one.program.name()).unwrap_or_default();
-        if remit_programs::known(name).is_none() || USUAL.contains(&name) {
+        if remit_programs::known(name).is_none() || checks_caller(name) {
             continue;
         }
         for holder in entry.holders(SEARCH) {
@@ -53,25 +54,6 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         }
     }
 }
-
-/// Programs of the table that are set-uid by design, and check who calls them.
-const USUAL: [&str; 15] = [
-    "su",
-    "sudo",
-    "doas",
-    "pkexec",
-    "mount",
-    "umount",
-    "newgrp",
-    "sg",
-    "chsh",
-    "passwd",
-    "crontab",
-    "at",
-    "screen",
-    "ssh-agent",
-    "tmux",
-];
 
 fn permitted(facts: &Facts, permit: &Permit, holder: &Atom, clauses: &mut Clauses) {
     for (head, rule) in yes(facts, permit) {

@@ -4,6 +4,7 @@ use crate::facts::SetId;
 use crate::look::Look;
 use crate::machine::entry::Holder;
 use crate::path::FilePath;
+use crate::usual::checks_caller;
 
 /// Each with how deep it is looked at.
 const DIRECTORIES: [(&str, usize); 9] = [
@@ -19,47 +20,6 @@ const DIRECTORIES: [(&str, usize); 9] = [
 ];
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
-/// Programs of distributions that are set-uid root by design, and check who calls them.
-const USUAL: [&str; 38] = [
-    "Xorg.wrap",
-    "chage",
-    "chfn",
-    "chrome-sandbox",
-    "dbus-daemon-launch-helper",
-    "exim",
-    "exim4",
-    "expiry",
-    "fusermount",
-    "fusermount3",
-    "gpasswd",
-    "grub2-set-bootflag",
-    "kcheckpass",
-    "mount.cifs",
-    "mount.ecryptfs_private",
-    "mount.nfs",
-    "newgidmap",
-    "newuidmap",
-    "ntfs-3g",
-    "pam_extrausers_chkpwd",
-    "pam_timestamp_check",
-    "ping",
-    "ping6",
-    "polkit-agent-helper-1",
-    "postdrop",
-    "postqueue",
-    "pppd",
-    "sendmail",
-    "snap-confine",
-    "ssh-keysign",
-    "staprun",
-    "sudoedit",
-    "traceroute6.iputils",
-    "unix_chkpwd",
-    "userhelper",
-    "usernetctl",
-    "utempter",
-    "vmware-user-suid-wrapper",
-];
 /// CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SETFCAP: each leads to root,
 /// SETGID by the groups of disks and passwords.
 pub const STRONG: u64 =
@@ -99,8 +59,7 @@ fn walk(look: &mut Look<'_>, directory: &FilePath, depth: usize) {
             }
             look.way(&real);
             let name = std::str::from_utf8(real.name()).unwrap_or_default();
-            let is_judged = remit_programs::known(name).is_some() || USUAL.contains(&name);
-            if user == Some(0) && !is_judged {
+            if user == Some(0) && !is_judged(name) {
                 let why = "what it does as root for whom executes it is not judged";
                 look.machine.unknown(&real, why);
             }
@@ -110,5 +69,28 @@ fn walk(look: &mut Look<'_>, directory: &FilePath, depth: usize) {
             });
             look.facts.set_ids.extend(all);
         }
+    }
+}
+
+fn is_judged(name: &str) -> bool {
+    remit_programs::known(name).is_some() || checks_caller(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_uid_programs_of_distributions_are_judged() {
+        let debian = "at chage chfn chsh crontab dbus-daemon-launch-helper dotlockfile exim4 expiry fusermount3 gpasswd \
+             mount mount.cifs mount.nfs newgidmap newgrp newuidmap ntfs-3g pam_extrausers_chkpwd passwd ping pkexec \
+             polkit-agent-helper-1 pppd snap-confine ssh-keysign su sudo sudoedit umount unix_chkpwd usernetctl Xorg.wrap";
+        let fedora = "at chage chfn chsh cockpit-session crontab dbus-daemon-launch-helper fusermount fusermount3 gpasswd \
+             grub2-set-bootflag mount mount.nfs newgidmap newgrp newuidmap pam_timestamp_check passwd pkexec \
+             polkit-agent-helper-1 su sudo suexec umount unix_chkpwd userhelper Xorg.wrap";
+        let names = debian.split_whitespace().chain(fedora.split_whitespace());
+        let unknown: Vec<&str> = names.filter(|name| !is_judged(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(!is_judged("helper"));
     }
 }
