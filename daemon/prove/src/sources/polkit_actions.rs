@@ -58,16 +58,23 @@ struct Action {
 
 /// The actions with `allow_any` that is yes.
 fn permitted(text: &str) -> Vec<Action> {
+    let text = without_comments(text);
     let mut found = Vec::new();
-    let (mut line, mut parts) = (1_usize, text.split("<action "));
+    let (mut line, mut parts) = (1_usize, text.split("<action"));
     let mut before = parts.next().unwrap_or_default();
     for part in parts {
         line = line.saturating_add(before.matches('\n').count());
         before = part;
-        let part = part.split("</action>").next().unwrap_or_default();
+        if !part.starts_with(|char: char| char.is_ascii_whitespace()) {
+            continue;
+        }
+        let part = part.split("</action").next().unwrap_or_default();
         let between = |begin: &str, end: &str| Some(part.split_once(begin)?.1.split_once(end)?.0);
-        let is_yes = between("<allow_any>", "</allow_any>").is_some_and(|any| any.trim() == "yes");
-        let id = between("id=\"", "\"").or_else(|| between("id='", "'"));
+        let any = between("<allow_any", "</allow_any").and_then(|any| any.split_once('>'));
+        let is_yes = any.is_some_and(|(_, any)| any.trim() == "yes");
+        let id = part
+            .split_once('>')
+            .and_then(|(tag, _)| attribute(tag, "id"));
         if let (true, Some(id)) = (is_yes, id) {
             let program = part.split_once("org.freedesktop.policykit.exec.path");
             let program = program.and_then(|(_, rest)| rest.split_once('>'));
@@ -80,6 +87,34 @@ fn permitted(text: &str) -> Vec<Action> {
         }
     }
     found
+}
+
+/// Returns the value of `NAME = "VALUE"` of a tag.
+fn attribute<'t>(tag: &'t str, name: &str) -> Option<&'t str> {
+    tag.match_indices(name).find_map(|(at, _)| {
+        let is_begin = tag
+            .get(..at)?
+            .ends_with(|char: char| char.is_ascii_whitespace());
+        let rest = tag.get(at.saturating_add(name.len())..)?;
+        let value = rest.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value
+            .chars()
+            .next()
+            .filter(|char| is_begin && "\"'".contains(*char))?;
+        value.split(quote).nth(1)
+    })
+}
+
+/// Lines stay.
+fn without_comments(text: &str) -> String {
+    let mut parts = text.split("<!--");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (comment, code) = part.split_once("-->").unwrap_or((part, ""));
+        kept.extend(comment.chars().filter(|char| *char == '\n'));
+        kept += code;
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -103,6 +138,29 @@ mod tests {
             program: Some("/opt/b".to_owned()),
         };
         assert_eq!(permitted(&text), [expect]);
+        for (text, expect) in [
+            (
+                "<action\n vendor='x' id = 'a'>\n<allow_any >yes</allow_any >",
+                &["a"][..],
+            ),
+            (
+                "<!-- <action id='a'>\n<allow_any>yes</allow_any></action> -->",
+                &[],
+            ),
+            ("<action id='a'>\n<!-- <allow_any>yes</allow_any> -->", &[]),
+            (
+                "<action id='a'>\n<!-- <allow_any>no</allow_any> --><allow_any>yes</allow_any>",
+                &["a"],
+            ),
+            (
+                "<actions>\n<action id='a' ><allow_any>\nyes\n</allow_any></action >",
+                &["a"],
+            ),
+        ] {
+            let found = permitted(text);
+            let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
+            assert_eq!(ids, expect, "{text}");
+        }
     }
 
     proptest! {
