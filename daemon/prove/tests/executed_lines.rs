@@ -264,7 +264,20 @@ fn unit_that_root_starts_leads_to_its_program() {
             udev("ACTION==\"add\", ENV{SYSTEMD_WANTS}+=\"x.service\""),
             true,
         ),
+        (
+            "a match of a device",
+            udev("ENV{SYSTEMD_WANTS}==\"x.service\", ENV{ID_X}=\"1\""),
+            false,
+        ),
         ("another verb", crontab("systemctl status x.service"), false),
+        ("a stop", crontab("systemctl stop x"), false),
+        ("a signal", crontab("systemctl kill -s HUP x"), false),
+        ("a reload", crontab("service x reload"), false),
+        (
+            "a reload or a start",
+            crontab("systemctl reload-or-restart x"),
+            true,
+        ),
         ("another unit", crontab("systemctl start z.service"), false),
         (
             "another account",
@@ -287,6 +300,16 @@ fn unit_that_root_starts_leads_to_its_program() {
         files.push(disabled());
         (row, files, String::new(), expect)
     }));
+    for (line, expect) in [("systemctl start $X", true), ("systemctl status $X", false)] {
+        let shown = answer(
+            &[("/etc/cron.d/x", &format!("5 5 * * * root {line}\n"))],
+            "",
+            false,
+        )
+        .1;
+        let is_named = shown.contains("runs by '$X' is not followed");
+        assert_eq!(is_named, expect, "{line}: {shown}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Who decides what a file says has the account that does it.
 
+use remit_common::service::has_units_started;
+
 use crate::atom::Atom;
 use crate::closure::{Clause, Clauses};
 use crate::facts::{Facts, Obeys, When};
@@ -67,7 +69,11 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
         let Some((name, words)) = words.split_first() else {
             continue;
         };
-        for head in super::sudo::units(facts, name, words) {
+        let starts = match when {
+            When::Sudo { .. } => has_units_started,
+            _ => starts_stopped,
+        };
+        for head in super::sudo::units(facts, name, words, starts) {
             let body = condition(when).unwrap_or(Atom::Anyone);
             let clause = Clause::new(head, [body], RuleId::PulledUnit);
             clauses.add(clause.detail(format!("root has it started by {source}")));
@@ -85,6 +91,23 @@ pub fn rules(facts: &Facts, clauses: &mut Clauses) {
             ));
         }
     }
+}
+
+/// As `has_units_started`, for a unit that does not run: of one that runs it is known what it runs.
+fn starts_stopped(verb: &str) -> bool {
+    const OF_RUNNING: [&str; 10] = [
+        "clean",
+        "condrestart",
+        "force-reload",
+        "freeze",
+        "kill",
+        "reload",
+        "stop",
+        "thaw",
+        "try-reload-or-restart",
+        "try-restart",
+    ];
+    has_units_started(verb) && !OF_RUNNING.contains(&verb)
 }
 
 /// Returns false for devices, sockets and pipes: what is written to them stays nowhere.

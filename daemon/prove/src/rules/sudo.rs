@@ -104,7 +104,7 @@ fn clauses_of(facts: &Facts, rule: &SudoRule, name: &str, uid: u32, clauses: &mu
                     add(head, body.collect(), RuleId::SudoWrites);
                 }
             }
-            for unit in units(facts, name, words) {
+            for unit in units(facts, name, words, has_units_started) {
                 add(unit, vec![account.clone()], RuleId::SudoUnit);
             }
         }
@@ -346,8 +346,13 @@ fn shell_of(facts: &Facts, runas: u32, all: &[&str], inner: &str) -> Option<u32>
     }
 }
 
-/// The units that `systemctl start X`, `service X start` and the like have started.
-pub(super) fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
+/// The units that `systemctl start X`, `service X start` and the like have started, by verbs that start.
+pub(super) fn units(
+    facts: &Facts,
+    name: &str,
+    all: &[&str],
+    starts: fn(&str) -> bool,
+) -> Vec<Atom> {
     let mut words = split("systemctl", all).operands;
     match name {
         "systemctl" => {}
@@ -357,7 +362,7 @@ pub(super) fn units(facts: &Facts, name: &str, all: &[&str]) -> Vec<Atom> {
     let Some((verb, units)) = words.split_first() else {
         return Vec::new();
     };
-    if !has_units_started(verb) && !all.contains(&"--now") {
+    if !starts(verb) && !all.contains(&"--now") {
         return Vec::new();
     }
     units

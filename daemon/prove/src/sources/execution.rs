@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use remit_common::service::has_units_started;
 use remit_programs::has_shell_escape;
 
 use super::shell::{is_open, paths};
@@ -89,6 +90,12 @@ impl Look<'_> {
             let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
             if let Some(program) = words.first_mut() {
                 *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+            }
+            let mut named = argv.iter().skip(1);
+            if let Some(word) = named.find(|word| word.iter().any(|byte| b"$`".contains(byte)))
+                && words.iter().all(|word| has_units_started(word))
+            {
+                self.unfollowed(by, word);
             }
             let fact = (by.when.clone(), words, by.source.clone());
             self.facts.starts.push(fact);

@@ -271,7 +271,10 @@ fn udev(content: &[u8]) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
                 found.push((number, line.to_vec(), value.to_vec()));
             }
             // The manager starts these for the device, systemd.device(5).
-            if key.starts_with(b"ENV{SYSTEMD_WANTS}") && key.ends_with(b"=") {
+            let operator = key
+                .strip_prefix(b"ENV{SYSTEMD_WANTS}")
+                .map(<[u8]>::trim_ascii);
+            if matches!(operator, Some(b"=" | b"+=" | b":=")) {
                 let text = [b"/usr/bin/systemctl start ", value].concat();
                 found.push((number, line.to_vec(), text));
             }
