@@ -612,3 +612,35 @@ fn long_texts_of_a_stranger_end_and_those_of_root_are_read() {
         assert!(!report.subjects[0].reaches.is_empty(), "{start}");
     }
 }
+
+/// Facts of start files of many accounts use up nothing of root's tables.
+#[test]
+fn start_files_of_many_accounts_hide_no_hook_of_root() {
+    let laid = laid("start");
+    let mut passwd = fs::read_to_string(laid.root().join("etc/passwd")).unwrap();
+    for number in 0..12 {
+        let home = format!("home/u{number}");
+        passwd += &format!("u{number}:x:{0}:{0}::/{home}:/bin/sh\n", 6000 + number);
+        fs::create_dir_all(laid.root().join(&home)).unwrap();
+        for (file, letter) in [(".profile", 'a'), (".bashrc", 'b'), (".zshrc", 'c')] {
+            let directories = (0..8000).map(|number| format!("/{letter}{number}:"));
+            let search = format!("PATH={}\n", directories.collect::<String>());
+            fs::write(laid.root().join(&home).join(file), search).unwrap();
+        }
+    }
+    fs::write(laid.root().join("etc/passwd"), passwd).unwrap();
+    for directory in ["etc/logrotate.d", "opt"] {
+        fs::create_dir_all(laid.root().join(directory)).unwrap();
+    }
+    fs::write(laid.root().join("usr/sbin/logrotate"), "").unwrap();
+    let own = laid.root().join("opt/a");
+    fs::write(&own, "").unwrap();
+    std::os::unix::fs::chown(&own, Some(5001), None).unwrap();
+    let rotation = "/var/log/x {\n postrotate\n  /opt/a\n endscript\n}\n";
+    fs::write(laid.root().join("etc/logrotate.d/x"), rotation).unwrap();
+    let report = laid.report();
+    let bound = "more than 20000 facts of uid 6000 were found";
+    let mut unknown = report.unknown.iter();
+    assert!(unknown.any(|(_, why)| why.contains(bound)));
+    assert!(!report.subjects[0].reaches.is_empty());
+}

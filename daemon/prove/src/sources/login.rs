@@ -34,20 +34,11 @@ const SHARED: [&str; 5] = [
     "/etc/ssh/sshrc",
 ];
 
+/// Keys of all accounts, and what shells of root read.
 pub fn look(look: &mut Look<'_>) {
     let settings = sshd::look(look);
     let mut keys = Keys::default();
-    let users = look.facts.accounts.users.iter();
-    let users = users.filter(|(_, user)| user.uid == 0 || user.has_shell());
-    let homes: Vec<(String, u32, FilePath)> = users
-        .filter_map(|(name, user)| Some((name.clone(), user.uid, user.home.clone()?)))
-        .collect();
-    if homes.len() > ACCOUNTS {
-        let left = homes.len().saturating_sub(ACCOUNTS);
-        let why = format!("homes of {left} accounts were not looked at");
-        look.machine.unknown(&FilePath::fixed("/etc/passwd"), why);
-    }
-    for (name, uid, home) in homes.into_iter().take(ACCOUNTS) {
+    for (name, uid, home) in homes(look) {
         // If a home is missing, what somebody else makes there is theirs, and sshd refuses it.
         let is_home = look.exists(&home);
         let files = settings.files.iter();
@@ -61,8 +52,8 @@ pub fn look(look: &mut Look<'_>) {
                 look.obeys(uid, file, RuleId::AuthorizedKeys, &When::ByItself, &source);
             }
         }
-        for file in START.iter().filter_map(|name| home.join(name)) {
-            start_file(look, uid, &file, Some(&home));
+        if uid == 0 {
+            start_files(look, uid, &home);
         }
     }
     keys.compare(look);
@@ -85,6 +76,35 @@ pub fn look(look: &mut Look<'_>) {
     {
         start_file(look, 0, file, None);
     }
+}
+
+/// Start files of accounts that are not root: what is looked for of root comes first.
+pub fn look_others(look: &mut Look<'_>) {
+    for (_, uid, home) in homes(look).into_iter().filter(|(_, uid, _)| *uid != 0) {
+        start_files(look, uid, &home);
+    }
+}
+
+fn start_files(look: &mut Look<'_>, uid: u32, home: &FilePath) {
+    for file in START.iter().filter_map(|name| home.join(name)) {
+        start_file(look, uid, &file, Some(home));
+    }
+}
+
+/// Accounts that a shell may be of, with uids and homes.
+fn homes(look: &Look<'_>) -> Vec<(String, u32, FilePath)> {
+    let users = look.facts.accounts.users.iter();
+    let users = users.filter(|(_, user)| user.uid == 0 || user.has_shell());
+    let mut homes: Vec<(String, u32, FilePath)> = users
+        .filter_map(|(name, user)| Some((name.clone(), user.uid, user.home.clone()?)))
+        .collect();
+    if homes.len() > ACCOUNTS {
+        let left = homes.len().saturating_sub(ACCOUNTS);
+        let why = format!("homes of {left} accounts were not looked at");
+        look.machine.unknown(&FilePath::fixed("/etc/passwd"), why);
+    }
+    homes.truncate(ACCOUNTS);
+    homes
 }
 
 /// Notes a start file, what it reads and runs, and the directories in which the shell then looks for programs.

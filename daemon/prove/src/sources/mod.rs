@@ -97,7 +97,7 @@ impl FirstLook<'_> {
             }
             judged::commands(&self.look, grants);
         }
-        let sources: [&dyn Fn(&mut Look<'_>); 14] = [
+        let sources: [&dyn Fn(&mut Look<'_>); 15] = [
             &cron::look,
             &sudo::look,
             &login::look,
@@ -110,6 +110,7 @@ impl FirstLook<'_> {
             &polkit::look,
             &|look| systemd::named_instances(look, &started),
             &cron::look_others,
+            &login::look_others,
             // It lists what the others have not read.
             &own::look,
             // The last one walks through directories of accounts.
