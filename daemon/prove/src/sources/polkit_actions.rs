@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions_that_ask_nobody_have_programs() {
+    fn actions_without_authentication_have_programs() {
         let action = |id: &str, any: &str| {
             format!(
                 "<action id=\"{id}\">\n<defaults><allow_any>{any}</allow_any></defaults>\n\
