@@ -21,6 +21,7 @@ pub mod polkit;
 mod polkit_actions;
 mod polkit_conditions;
 pub mod program;
+mod read_texts;
 mod remote;
 mod scripts;
 pub mod setid;
@@ -42,7 +43,7 @@ use crate::facts::{Facts, Obeys};
 use crate::grants::Grants;
 use crate::look::Look;
 use crate::machine::Machine;
-pub(crate) use scripts::ReadTexts;
+pub(crate) use read_texts::ReadTexts;
 pub(crate) use systemd::Layout;
 
 /// A look of which accounts, units and the programs of policies are known, and the rest is not read yet.

@@ -1,6 +1,7 @@
 //! Rules of polkit(8) that answer yes without a password. They are programs; what is found is words: the groups, users,
 //! actions and units that a rule names beside its answer.
 
+use super::polkit_actions::{MANAGE_UNITS, STRONG};
 use super::polkit_conditions::{Conditions, Others};
 use crate::facts::{Permit, Source};
 use crate::look::Look;
@@ -16,22 +17,6 @@ pub const DIRECTORIES: [&str; 4] = [
 
 /// Rules of packages, which are not listed if it is not known what their actions do.
 const OF_PACKAGES: &str = "/usr/share/polkit-1";
-
-/// The action of which a unit narrows what it does.
-const MANAGE_UNITS: &str = "org.freedesktop.systemd1.manage-units";
-
-/// Actions by which a client gets what root has.
-pub(super) const STRONG: [&str; 9] = [
-    MANAGE_UNITS,
-    "org.freedesktop.systemd1.manage-unit-files",
-    "org.freedesktop.systemd1.set-environment",
-    "org.freedesktop.policykit.exec",
-    "org.freedesktop.packagekit.package-install-untrusted",
-    "org.freedesktop.accounts.user-administration",
-    "org.freedesktop.machine1.host-shell",
-    "org.libvirt.unix.manage",
-    "org.freedesktop.udisks2.modify-device-system",
-];
 
 pub fn look(look: &mut Look<'_>) {
     if look

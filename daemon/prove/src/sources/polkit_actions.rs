@@ -1,7 +1,6 @@
 //! Actions of polkit(8) that need no password of anybody: `allow_any`, pkexec(1).
 
 use super::execution::Execution;
-use super::polkit::STRONG;
 use crate::facts::{Permit, Source, When};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -12,6 +11,22 @@ const DIRECTORIES: [&str; 4] = [
     "/run/polkit-1/actions",
     "/usr/local/share/polkit-1/actions",
     "/usr/share/polkit-1/actions",
+];
+
+/// The action of which a unit narrows what it does.
+pub(super) const MANAGE_UNITS: &str = "org.freedesktop.systemd1.manage-units";
+
+/// Actions by which a client gets what root has.
+pub(super) const STRONG: [&str; 9] = [
+    MANAGE_UNITS,
+    "org.freedesktop.systemd1.manage-unit-files",
+    "org.freedesktop.systemd1.set-environment",
+    "org.freedesktop.policykit.exec",
+    "org.freedesktop.packagekit.package-install-untrusted",
+    "org.freedesktop.accounts.user-administration",
+    "org.freedesktop.machine1.host-shell",
+    "org.libvirt.unix.manage",
+    "org.freedesktop.udisks2.modify-device-system",
 ];
 
 pub fn look(look: &mut Look<'_>) {

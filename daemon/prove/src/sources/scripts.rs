@@ -1,7 +1,5 @@
 //! What texts for shells and scripts execute. A script that a script runs is read, too, unless it is one of a package.
 
-use std::collections::BTreeSet;
-
 use remit_common::cron::{DEBIAN, name_ignored};
 use remit_programs::{Class, program_of, takes_files};
 
@@ -9,7 +7,7 @@ use super::cron::DIRECTORIES;
 use super::execution::Execution;
 use super::lexer::lexed;
 use super::shell::{ShellCommand, is_built_in, is_name, is_open, paths};
-use crate::facts::{Obeys, Source, When};
+use crate::facts::{Source, When};
 use crate::lines::lines;
 use crate::look::Look;
 use crate::path::FilePath;
@@ -20,9 +18,8 @@ const SCRIPT: usize = 256 << 10;
 /// Scripts in one another, and texts for a shell in another one.
 const SCRIPTS: usize = 3;
 const NESTED: usize = 8;
-/// Words of one text, and of all texts of one look: of root, and of all others, which cannot use up those of root.
+/// Words of one text.
 const WORDS: usize = 50_000;
-const ALL_WORDS: [usize; 2] = [1_000_000, 250_000];
 /// Directories of a search path that cost as much as a word.
 const SEARCHED: usize = 8;
 
@@ -39,52 +36,6 @@ const PACKAGES: [&str; 10] = [
     "/lib",
     "/lib64",
 ];
-
-/// What was read of all texts of a look.
-#[derive(Debug, Default)]
-pub struct ReadTexts {
-    words: [usize; 2],
-    /// Scripts of scripts.
-    scripts: BTreeSet<(u32, When, FilePath)>,
-    /// Facts and scripts of commands of a policy: calls with other values mostly have the same.
-    facts_of_calls: BTreeSet<Obeys>,
-    scripts_of_calls: BTreeSet<CalledScript>,
-}
-
-/// As whom, when, which file, in which directory, by which search path, and whether a shell reads it.
-type CalledScript = (
-    u32,
-    When,
-    FilePath,
-    Option<FilePath>,
-    Vec<FilePath>,
-    Option<bool>,
-);
-
-impl ReadTexts {
-    /// Has scripts of scripts and of commands read again.
-    pub fn forget(&mut self) {
-        self.scripts.clear();
-        self.facts_of_calls.clear();
-        self.scripts_of_calls.clear();
-    }
-
-    /// Returns false for a fact of a command that another of its calls has, too.
-    pub fn is_new_fact(&mut self, obeys: &Obeys) -> bool {
-        let is_called = matches!(obeys.when, When::Called { .. });
-        !is_called || self.facts_of_calls.insert(obeys.clone())
-    }
-
-    /// Returns the words that texts of this account may still have, and counts some of them.
-    fn spend(&mut self, uid: u32, words: usize) -> usize {
-        let at = usize::from(uid != 0);
-        let (Some(spent), Some(all)) = (self.words.get_mut(at), ALL_WORDS.get(at)) else {
-            return 0;
-        };
-        *spent = spent.saturating_add(words);
-        all.saturating_sub(*spent)
-    }
-}
 
 impl Look<'_> {
     /// Notes what a shell text executes.

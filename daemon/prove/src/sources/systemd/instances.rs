@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::graph::pulled;
-use super::{Layout, ROUNDS, executions, files, unit};
+use super::layout::Layout;
+use super::{ROUNDS, executions, files, unit};
 use crate::facts::{SudoCommand, When, template};
 use crate::grants::unit_name;
 use crate::look::Look;

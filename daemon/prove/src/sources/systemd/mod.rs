@@ -2,6 +2,7 @@
 
 mod graph;
 mod instances;
+mod layout;
 mod manager;
 mod parse;
 mod rights;
@@ -19,6 +20,7 @@ use crate::rule::RuleId;
 use graph::{pulls, started};
 pub(super) use instances::named_instances;
 use instances::new_instances;
+pub(crate) use layout::Layout;
 use parse::{command_lines, expand};
 pub(super) use parse::{settings, words};
 use unit::{Unit, is_read};
@@ -55,17 +57,6 @@ const TYPES: [&str; 11] = [
 
 /// Times that instances name further ones.
 const ROUNDS: usize = 8;
-
-/// Where units and drop-ins lie.
-#[derive(Debug, Default)]
-pub(crate) struct Layout {
-    /// The first file of each name, in the order of the directories.
-    files: BTreeMap<String, FilePath>,
-    /// Names that are links to another unit in the same tree.
-    drop_ins: BTreeMap<String, BTreeMap<Vec<u8>, FilePath>>,
-    /// Units in `NAME.wants` and `NAME.requires`.
-    wanted: BTreeSet<String>,
-}
 
 pub fn look(look: &mut Look<'_>) {
     manager::look(look);
