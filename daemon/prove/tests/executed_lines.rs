@@ -1667,7 +1667,7 @@ fn what_polkit_permits_is_found() {
 }
 
 #[test]
-fn settings_of_sudoers_count_for_whom_they_are() {
+fn settings_of_sudoers_have_scopes() {
     let cat = "agent ALL = NOPASSWD: /usr/bin/cat \"\"\n";
     let asked = "agent ALL = /usr/bin/env\n";
     let rows = [
@@ -1711,7 +1711,7 @@ fn settings_of_sudoers_count_for_whom_they_are() {
 }
 
 #[test]
-fn whom_pam_asks_for_no_password_is_found() {
+fn pam_without_a_password_is_found() {
     let rows = [
         (
             "auth sufficient pam_rootok.so\nauth required pam_unix.so\n",
