@@ -306,6 +306,10 @@ fn check_reports_refused_permission_of_socket() {
     let daemon = Daemon::silent();
     let mode = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(daemon.socket(), mode).unwrap();
+    // Another user reads the group of the socket.
+    let socket = std::path::PathBuf::from(daemon.socket());
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(socket.parent().unwrap(), mode).unwrap();
     let group = Group::from_gid(Gid::from_raw(1)).unwrap().unwrap();
     std::os::unix::fs::chown(daemon.socket(), None, Some(1)).unwrap();
     let program = env!("CARGO_BIN_EXE_mcp-shim");
