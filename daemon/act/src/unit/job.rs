@@ -180,16 +180,7 @@ async fn ended(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seen(active: &str, sub: &str, main_process: u32, result: &str) -> SeenUnit {
-        SeenUnit {
-            active: active.to_owned(),
-            sub: sub.to_owned(),
-            main_process,
-            result: Some(result.to_owned()),
-            ..SeenUnit::default()
-        }
-    }
+    use crate::unit::seen::tests::seen;
 
     #[test]
     fn job_is_judged_by_its_result_and_by_the_unit_after_it() {

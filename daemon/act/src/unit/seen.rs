@@ -156,7 +156,7 @@ pub async fn state(bus: &Bus, unit: &Known) -> Result<SeenUnit, Fault> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::cell::Cell;
     use std::collections::HashMap;
 
@@ -164,7 +164,7 @@ mod tests {
     use crate::bus::run;
     use zbus::{OwnedObjectPath, OwnedVariant};
 
-    fn seen(active: &str, sub: &str, main_process: u32, result: &str) -> SeenUnit {
+    pub fn seen(active: &str, sub: &str, main_process: u32, result: &str) -> SeenUnit {
         SeenUnit {
             active: active.to_owned(),
             sub: sub.to_owned(),

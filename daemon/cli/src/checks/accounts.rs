@@ -65,21 +65,13 @@ pub fn checks(runtime: &Runtime, own: &[PathBuf]) -> AccountChecks {
     for account in &found.agents {
         let (own, ssh) = account_checks(account, accounts, &sshd, admins, &now);
         checks.extend(own);
-        checks.extend(login::refusals(
-            &account.name,
-            &account.group_names(),
-            &sshd,
-        ));
+        checks.extend(refusals(account, &sshd));
         checks.extend(writable_paths::checks(account, &guarded));
         by_ssh.extend(ssh);
     }
     for (account, enrolled) in &found.approvers {
         by_ssh.extend(approver_checks(account, enrolled, accounts, &sshd, &now));
-        by_ssh.extend(login::refusals(
-            &account.name,
-            &account.group_names(),
-            &sshd,
-        ));
+        by_ssh.extend(refusals(account, &sshd));
     }
     if by_ssh.is_empty() {
         by_ssh.push(match found.agents.is_empty() {
@@ -130,6 +122,10 @@ fn account_checks(
         ));
     }
     (checks, by_ssh)
+}
+
+fn refusals(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
+    login::refusals(&account.name, &account.group_names(), sshd)
 }
 
 fn ends(account: &AccountFacts, sshd: &Answers) -> Vec<Check> {
@@ -267,9 +263,7 @@ pub fn checks_of_new_approver(user: &str, key: Vec<u8>) -> io::Result<Vec<Check>
 /// Checks that sshd lets the keys of an account in. Its groups decide about that, so it has joined them. Needs root.
 pub fn login_checks(user: &str) -> io::Result<Vec<Check>> {
     let account = AccountDatabase::read()?.account(user)?;
-    Ok(account.map_or_else(Vec::new, |account| {
-        login::refusals(user, &account.group_names(), &Answers::read())
-    }))
+    Ok(account.map_or_else(Vec::new, |account| refusals(&account, &Answers::read())))
 }
 
 /// Checks the settings of sshd for an account that is not there yet, for each kind of connection.

@@ -30,7 +30,6 @@ use remit_policy::quoted;
 
 /// Seconds in which an approval can be given: a day at most.
 const EXPIRES: RangeInclusive<u64> = 10..=24 * 3600;
-pub(crate) const EXPIRES_DEFAULT: u32 = 600;
 
 impl Loading<'_> {
     pub(crate) fn read_rules(&mut self, top: &mut Fields<'_>, report: &mut Report<'_>) {
@@ -317,7 +316,7 @@ impl Loading<'_> {
         );
         let expires_s = seconds("expires", &EXPIRES, &mut fields, report);
         fields.finish(report);
-        let expires_s = expires_s.unwrap_or(EXPIRES_DEFAULT);
+        let expires_s = expires_s.unwrap_or(Approval::EXPIRES_S);
         Some(Approval::new(by, count, expires_s).with_signed(signed))
     }
 }

@@ -48,6 +48,9 @@ pub struct Proof {
 }
 
 impl Approval {
+    /// Seconds until a request expires if neither its rule nor its setting says when.
+    pub const EXPIRES_S: u32 = 600;
+
     pub fn new(by: Grantees, count: Count, expires_s: u32) -> Self {
         Self {
             lists: vec![by],

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use remit_common::service::has_units_started;
 use remit_programs::has_shell_escape;
 
-use super::shell::{is_open, paths};
+use super::shell::{base_name, is_open, paths};
 use crate::facts::{Source, When, Writer};
 use crate::look::Look;
 use crate::path::FilePath;
@@ -25,6 +25,16 @@ pub const PATH: [&str; 6] = [
 /// Directories of one search path that are looked at.
 const SEARCHED: usize = 64;
 
+/// Returns the words of an execution as text, the program's name first.
+fn named_words(argv: &[Vec<u8>]) -> Vec<String> {
+    let (program, words) = argv.split_at(argv.len().min(1));
+    let program = program.iter().map(|program| base_name(program));
+    let words = program.chain(words.iter().map(Vec::as_slice));
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
 impl Look<'_> {
     /// Notes the execution of `argv`. The first word may be a name, or empty if it is not known.
     pub fn executes(&mut self, by: &Execution, argv: &[Vec<u8>]) {
@@ -33,29 +43,27 @@ impl Look<'_> {
         self.machine.pay_as(payer);
     }
 
-    /// Notes a program of root that writes as its words say, or that is an editor or a pager of a script of sudo. What a command of the policy writes the policy says.
+    /// Notes a program of root that writes as its words say, or that is an editor or a pager of a script of sudo.
     pub(super) fn writes_files(&mut self, by: &Execution, argv: &[Vec<u8>]) {
         const WRITERS: usize = 2000;
-        let words = argv.iter().map(|word| String::from_utf8_lossy(word));
-        let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
-        let Some(program) = words.first_mut() else {
-            return;
-        };
-        *program = program.rsplit('/').next().unwrap_or_default().to_owned();
         let is_of_sudo = matches!(by.when, When::Sudo { .. });
-        let is_of_policy = matches!(by.when, When::Called { .. });
         // The words of a permission are judged with it.
         let is_permission = is_of_sudo && by.scripts == 0 && by.nested == 0;
+        if !by.is_of_machine_root() || is_permission {
+            return;
+        }
+        let words = named_words(argv);
+        let Some(program) = words.first() else {
+            return;
+        };
         // In it the caller starts other programs.
         let is_shell = is_of_sudo && by.input.is_none() && has_shell_escape(program);
-        let is_one = is_shell || remit_programs::written(program).is_some();
-        if by.uid != 0 || is_of_policy || is_permission || !is_one {
+        if !is_shell && remit_programs::written(program).is_none() {
             return;
         }
         if !is_shell && words.iter().any(|word| word.contains(['$', '`'])) {
             if is_of_sudo {
-                let program =
-                    remit_common::text::line(words.first().map_or(&[], |one| one.as_bytes()), 60);
+                let program = remit_common::text::line(program.as_bytes(), 60);
                 let why =
                     format!("what it writes by {program} with words of variables is not judged");
                 self.machine.unknown(&by.source.file, why);
@@ -84,13 +92,8 @@ impl Look<'_> {
 
     /// Notes the words by which root has units started. What a command of the policy has started the policy says.
     pub(super) fn starts_units(&mut self, by: &Execution, argv: &[Vec<u8>]) {
-        let is_of_policy = matches!(by.when, When::Called { .. });
-        if by.uid == 0 && !is_of_policy && argv.iter().all(|word| word != b"--user") {
-            let words = argv.iter().map(|word| String::from_utf8_lossy(word));
-            let mut words: Vec<String> = words.map(|word| word.into_owned()).collect();
-            if let Some(program) = words.first_mut() {
-                *program = program.rsplit('/').next().unwrap_or_default().to_owned();
-            }
+        if by.is_of_machine_root() && argv.iter().all(|word| word != b"--user") {
+            let words = named_words(argv);
             let mut named = argv.iter().skip(1);
             if let Some(word) = named.find(|word| word.iter().any(|byte| b"$`".contains(byte)))
                 && words.iter().all(|word| has_units_started(word))
@@ -159,6 +162,11 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// Returns true if root does it, and no command of the policy: of that the policy says what it does.
+    fn is_of_machine_root(&self) -> bool {
+        self.uid == 0 && !matches!(self.when, When::Called { .. })
+    }
+
     /// Goes to a directory. One that only the shell knows is not known.
     pub fn enter(&mut self, directory: &[u8]) {
         let above = self.directory.take();

@@ -14,8 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::user_names::AccountError;
 
-/// Seconds until a request expires that only the floor asks for. As of a rule that does not say it.
-const EXPIRES_S: u32 = 600;
 /// The key that has each change approved.
 pub const FLOOR_APPROVAL: &str = "floor.approval of remit.toml";
 const REQUIRE: &str = "floor.require of remit.toml";
@@ -42,7 +40,7 @@ impl Floor {
         Ok(match (config.approval, by.words.is_empty()) {
             (false, _) => Self::Off,
             (true, true) => Self::ByRule,
-            (true, false) => Self::By(Approval::new(by, Count::One, EXPIRES_S)),
+            (true, false) => Self::By(Approval::new(by, Count::One, Approval::EXPIRES_S)),
         })
     }
 

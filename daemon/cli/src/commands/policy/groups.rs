@@ -98,9 +98,8 @@ pub enum Floor {
 }
 
 impl Floor {
-    /// A request of it expires as one of a rule that does not say when.
+    /// What is asked for before a change that no rule asks about.
     pub fn approval(&self) -> Option<Approval> {
-        const EXPIRES_S: u32 = 600;
         let Self::Asks(words) = self else {
             return None;
         };
@@ -108,7 +107,7 @@ impl Floor {
             words: words.clone(),
             ..Grantees::default()
         };
-        Some(Approval::new(by, Count::One, EXPIRES_S))
+        Some(Approval::new(by, Count::One, Approval::EXPIRES_S))
     }
 }
 
