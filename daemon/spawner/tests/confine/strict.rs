@@ -755,6 +755,63 @@ fn link_of_the_base_set_stays_where_a_profile_only_reads_it() {
     end(fixture);
 }
 
+/// A job of root that may write a directory in `/run` must not lead later jobs to files that they may not see.
+#[test]
+fn links_of_the_base_set_are_followed_only_in_directories_of_root() {
+    super::mounts::own_mounts();
+    let none = None::<&str>;
+    for directory in ["/etc", "/run", "/var"] {
+        mount(none, directory, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    }
+    std::fs::create_dir("/run/x").unwrap();
+    for (file, text) in [("/run/x/stub", "names"), ("/etc/secret", "secret")] {
+        std::fs::write(file, text).unwrap();
+    }
+    let profile = StrictProfile {
+        network: Network::Host,
+        ..plain()
+    };
+    for (links, want) in [
+        (&[("/etc/resolv.conf", "../run/x/stub")][..], "names"),
+        (
+            &[("/etc/resolv.conf", "names"), ("/etc/names", "/run/x/stub")],
+            "names",
+        ),
+        (
+            &[
+                ("/etc/resolv.conf", "/var/run/x/stub"),
+                ("/var/run", "/run"),
+            ],
+            "names",
+        ),
+        (
+            &[
+                ("/etc/resolv.conf", "/run/x/link"),
+                ("/run/x/link", "../../etc/secret"),
+            ],
+            "",
+        ),
+        (
+            &[("/etc/resolv.conf", "/run/l/secret"), ("/run/l", "/etc")],
+            "",
+        ),
+        (&[("/etc/resolv.conf", "resolv.conf")], ""),
+    ] {
+        for (name, to) in links {
+            std::os::unix::fs::symlink(to, name).unwrap();
+        }
+        let ran = sh_in(&profile, "cat /etc/resolv.conf 2>&-; :");
+        assert_eq!(
+            (ran.out.as_str(), ran.code()),
+            (want, Some(0)),
+            "{links:?}: {ran:?}"
+        );
+        for (name, _) in links {
+            std::fs::remove_file(name).unwrap();
+        }
+    }
+}
+
 #[test]
 fn host_name_files_need_host_network() {
     let script = "cat /etc/hosts; ls /etc/resolv.conf";

@@ -4,14 +4,19 @@
 mod base {
     //! The base set of every root: `/usr`, files for the loader and name service, harmless devices, private directories.
 
-    use super::model::{Access, DEVICES};
+    use super::model::{Access, DEVICES, is_left_out};
     use super::plan::Plan;
     use crate::Result;
     use remit_sys::{
         Doing,
         base_set::{FILES, NAMES, PROGRAMS},
     };
-    use std::{ffi::CString, fs, io, os::unix::ffi::OsStrExt, path::Path};
+    use std::{
+        ffi::CString,
+        fs, io,
+        os::unix::ffi::OsStrExt,
+        path::{Component, Path, PathBuf},
+    };
 
     const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
@@ -60,12 +65,12 @@ mod base {
         Ok(())
     }
 
-    /// Shows what the host has there: a link into `/usr` stays a link, any other is followed now.
+    /// Shows what the host has there: a link into `/usr` stays a link, any other of root's is followed now.
     fn entry(plan: &mut Plan, name: &Path, access: Access) -> Result<()> {
         let doing = || format!("cannot look at '{}'", name.display());
         let real = match fs::canonicalize(name) {
             Ok(real) => real,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if is_left_out(&e) => return Ok(()),
             Err(e) => return Err(e).doing(doing),
         };
         if real != name && real.starts_with("/usr") {
@@ -75,7 +80,44 @@ mod base {
                 return Ok(());
             }
         }
-        plan.base(name, &real, access)
+        match followed(name) {
+            Ok(Some(real)) => plan.base(name, &real, access),
+            Ok(None) => Ok(()),
+            Err(e) if is_left_out(&e) => Ok(()),
+            Err(e) => Err(e).doing(doing),
+        }
+    }
+
+    /// Where a link is followed. A job that may write there owns the machine already; elsewhere a profile may let a job of
+    /// root write and so lead later jobs to any file.
+    const FOLLOWED_IN: [&str; 3] = ["/", "/etc", "/var"];
+
+    /// Most links on a way, as the kernel has it (path_resolution(7)).
+    const LINKS: usize = 40;
+
+    /// `None`: a link elsewhere, or too many.
+    fn followed(name: &Path) -> io::Result<Option<PathBuf>> {
+        let own = |part: Component<'_>| PathBuf::from(part.as_os_str());
+        let mut rest: Vec<PathBuf> = name.components().rev().map(own).collect();
+        let (mut at, mut links) = (PathBuf::from("/"), 0);
+        while let Some(part) = rest.pop() {
+            if part == Path::new("..") {
+                at.pop();
+                continue;
+            }
+            let next = at.join(part);
+            if !fs::symlink_metadata(&next)?.is_symlink() {
+                at = next;
+                continue;
+            }
+            links += 1;
+            if links > LINKS || !FOLLOWED_IN.iter().any(|dir| at == Path::new(dir)) {
+                return Ok(None);
+            }
+            let to = fs::read_link(&next)?;
+            rest.extend(to.components().rev().map(own));
+        }
+        Ok(Some(at))
     }
 
     fn c_string(path: &Path) -> Result<CString> {
