@@ -15,7 +15,7 @@ use remit_wire::outcome::State;
 use remit_wire::{Access, Bytes};
 use serde_json::Value;
 
-use remit_tests::process::{Process, children, descendants, ends_within};
+use remit_tests::process::{Process, children, descendants, ends_within, seen};
 use remit_tests::test_dir::missing;
 
 use crate::warden::stage::{ALICE, BOB, SOON, Stage, Way, all_of, argv, readable, script, sealed};
@@ -134,12 +134,16 @@ fn job_that_has_ended_is_not_recorded_as_ended_by_the_daemon() {
     let session = broker.session();
     let mut below = children(stage.pid()).into_iter();
     let watchdog = Pid::from_raw(below.find(Process::is_watchdog).unwrap().pid);
-    broker.run(session, 1, argv(&["true"]), &[]);
-    let (job, pipes) = broker.started(1);
-    for pipe in pipes {
-        all_of(pipe);
-    }
+    broker.run(session, 1, argv(&["sleep", "2"]), &[]);
+    let (job, _pipes) = broker.started(1);
+    let sleeper = seen("the job's process", || {
+        let mut below = descendants(stage.pid()).into_iter();
+        below.find(|process| process.name == "sleep")
+    });
+    stage.signal(Signal::SIGSTOP);
+    assert!(ends_within(sleeper.pid, SOON), "it ends by itself");
     kill(watchdog, Signal::SIGKILL).unwrap();
+    stage.signal(Signal::SIGCONT);
     let ending = broker.finish(job);
     assert_eq!((ending.state, ending.exit), (State::Exited, Some(0)));
     stage.stop();
