@@ -359,3 +359,18 @@ pub struct PendingView {
     /// Whom the requester says it acts for. Nobody verifies it, and it is not approved.
     pub behalf: Option<Behalf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{decode, read};
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
+            let _ = decode::<AdminCall>(&bytes);
+            let _ = decode::<AdminReply>(&bytes);
+            let _ = read::<AdminCall>(&mut bytes.as_slice(), 1 << 10);
+        }
+    }
+}

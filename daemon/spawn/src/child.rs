@@ -92,7 +92,7 @@ impl AsFd for Reports {
 #[derive(Debug)]
 pub struct KeptView {
     pub users: OutputEnd,
-    /// The top of a tree of mounts: `remit_common::view`. The last to close it frees what the job wrote, and ends each file
+    /// The top of a tree of mounts: `remit_core::view`. The last to close it frees what the job wrote, and ends each file
     /// system that was unmounted meanwhile.
     pub tree: OutputEnd,
 }

@@ -18,7 +18,7 @@ pub enum Request {
         version: u16,
         one_session: bool,
     },
-    /// Descriptor: the socket for listeners of workers (`remit_common::bus::Order::Listener`). Ends all workers before.
+    /// Descriptor: the socket for listeners of workers (`remit_core::bus::Order::Listener`). Ends all workers before.
     UseBus,
     /// Starts a watchdog with this uid and gid. Answer: `Watching`, with its pidfd.
     Watch {

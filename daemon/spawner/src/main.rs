@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use remit_confine::spawner;
 
 fn main() -> ExitCode {
-    remit_common::panics::end_process();
+    remit_core::panics::end_process();
     if spawner::is_worker() {
         return ExitCode::from(spawner::serve());
     }

@@ -16,7 +16,7 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
     socket::{Backlog, accept4, listen},
 };
-use remit_common::token_bucket::TokenBucket;
+use remit_core::token_bucket::TokenBucket;
 use remit_sys::rights::drop_all_rights;
 use std::{
     io,

@@ -169,7 +169,7 @@ impl Drop for Process {
 
 /// Gives the bus a listener. If that is not possible, the jobs have no bus: connect(2) answers ENOSYS.
 fn give(bus: &OwnedFd, listener: &OwnedFd) {
-    let message = remit_common::bus::Order::Listener;
+    let message = remit_core::bus::Order::Listener;
     let _ = protocol::send_now(bus.as_fd(), &message, &[listener.as_fd()]);
 }
 

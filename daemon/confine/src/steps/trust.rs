@@ -8,8 +8,8 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use remit_common::disks;
-use remit_common::shebang::{self, DEPTH, FIRST_BYTES};
+use remit_core::disks;
+use remit_core::shebang::{self, DEPTH, FIRST_BYTES};
 use remit_spawn::{Measured, Why};
 use sha2::{Digest, Sha256};
 

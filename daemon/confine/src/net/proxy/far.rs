@@ -2,7 +2,7 @@
 
 use super::super::netlink::{RouteRefusal, Routes};
 use super::lookups::Lookups;
-use remit_common::token_bucket::TokenBucket;
+use remit_core::token_bucket::TokenBucket;
 use remit_proxy::address;
 use std::{io, net::SocketAddr, time::Instant};
 

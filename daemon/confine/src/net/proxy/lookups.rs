@@ -3,7 +3,7 @@
 use super::super::pair::Wish;
 use super::super::tcp::{OWN, connect_to};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockType, recv, send, socket};
-use remit_common::hosts_file;
+use remit_core::hosts_file;
 use remit_proxy::lookup::{self, IpFamily, LONGEST, NameAnswer};
 use std::{
     collections::BTreeMap,

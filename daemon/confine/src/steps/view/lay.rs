@@ -16,7 +16,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, pipe2};
-use remit_common::view::PRIVATE;
+use remit_core::view::PRIVATE;
 use remit_spawn::{LaidAs, LaidBytes, LaidEntry, LaidKind, LaidPlan, NOWHERE, Staged, Why};
 use sha2::{Digest, Sha256};
 

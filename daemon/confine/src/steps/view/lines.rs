@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use remit_common::accounts::PASSWORD;
+use remit_core::accounts::PASSWORD;
 
 /// Returns the table with these changes; `None` if it does not have the lines that the plan has found. The warden has checked their
 /// form: see [`remit_spawn::LaidAs::Lines`].

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use remit_common::accounts::shown_table;
+use remit_core::accounts::shown_table;
 use remit_spawn::Owner;
 
 use super::hidden::{ACCOUNTS, Cover, is_for_packages};

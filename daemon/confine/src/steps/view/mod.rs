@@ -26,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::mount::{MntFlags, umount2};
-use remit_common::view::{self, IDS, Index, VIEW, lower, upper};
+use remit_core::view::{self, IDS, Index, VIEW, lower, upper};
 use remit_sys::{Doing, Error, Result};
 
 use crate::steps::landlock::Fence;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use remit_common::view::{ACTS, INDEX, Index, VIEW};
+use remit_core::view::{ACTS, INDEX, Index, VIEW};
 
 use crate::steps::private_root::{c_string, open_dir};
 use crate::sys;
@@ -68,7 +68,7 @@ impl Site {
         sys::make_dir_at(self.fd.as_fd(), &c_string(path)?, 0o755)
     }
 
-    /// Returns a read-only clone of all of it: see `remit_common::view`.
+    /// Returns a read-only clone of all of it: see `remit_core::view`.
     pub(super) fn kept(&self, index: &Index) -> io::Result<OwnedFd> {
         sys::make_file_at(self.fd.as_fd(), &c_string(INDEX)?, &index.encode())?;
         let kept = sys::copy_mount_of(self.fd.as_fd(), true)?;

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use remit_common::view::{ACTS, STAND_IN_MODE, STAND_INS, StandIn};
+use remit_core::view::{ACTS, STAND_IN_MODE, STAND_INS, StandIn};
 use remit_spawn::Owner;
 
 use super::Building;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 
-use remit_common::view::PRIVATE;
+use remit_core::view::PRIVATE;
 
 use crate::steps::mount_line::{MountLine, is_in};
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use remit_common::view::{IDS, RANGES};
+use remit_core::view::{IDS, RANGES};
 use remit_spawn::ResourceLimit;
 
 use crate::steps::report::{EnabledLayers, Fault};

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{AccessFlags, faccessat};
-use remit_common::view::PRIVATE;
+use remit_core::view::PRIVATE;
 
 use super::budget::{Budget, Cost, hideable};
 use super::hidden::Cover;

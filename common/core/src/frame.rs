@@ -106,29 +106,29 @@ pub fn write<T: Serialize>(to: &mut impl Write, message: &T, cap: usize) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{AdminCall, AdminReply, AdminRequest};
+    use crate::bus::Order;
 
-    fn call() -> AdminCall {
-        AdminCall {
-            protocol: 1,
-            request: AdminRequest::Show { id: "test".into() },
+    fn order() -> Order {
+        Order::Begin {
+            version: 1,
+            calls: vec!["test".into()],
         }
     }
 
     #[test]
     fn a_message_comes_back() {
         let mut wire = Vec::new();
-        write(&mut wire, &call(), 64).unwrap();
-        let back: AdminCall = read(&mut wire.as_slice(), 64).unwrap();
-        assert_eq!(back, call());
+        write(&mut wire, &order(), 64).unwrap();
+        let back: Order = read(&mut wire.as_slice(), 64).unwrap();
+        assert_eq!(back, order());
     }
 
     #[test]
     fn cap_and_cap_plus_one() {
-        let length = encode(&call(), 1 << 10).unwrap().len() - HEADER;
-        assert!(encode(&call(), length).is_ok());
+        let length = encode(&order(), 1 << 10).unwrap().len() - HEADER;
+        assert!(encode(&order(), length).is_ok());
         assert!(matches!(
-            encode(&call(), length - 1),
+            encode(&order(), length - 1),
             Err(FrameError::TooLong { .. })
         ));
         assert!(header(8_u32.to_le_bytes(), 8).is_ok());
@@ -136,14 +136,14 @@ mod tests {
             header(9_u32.to_le_bytes(), 8),
             Err(FrameError::TooLong { .. })
         ));
-        assert!(header(u32::MAX.to_le_bytes(), crate::caps::FRAME).is_err());
+        assert!(header(u32::MAX.to_le_bytes(), 1 << 30).is_err());
     }
 
     #[test]
     fn every_truncation_and_any_tail_is_refused() {
-        let whole = encode(&call(), 64).unwrap();
+        let whole = encode(&order(), 64).unwrap();
         for cut in 0..whole.len() {
-            let error = read::<AdminCall>(&mut &whole[..cut], 64).unwrap_err();
+            let error = read::<Order>(&mut &whole[..cut], 64).unwrap_err();
             assert_eq!(
                 matches!(error, FrameError::Closed),
                 cut == 0,
@@ -151,12 +151,12 @@ mod tests {
             );
         }
         for cut in HEADER..whole.len() {
-            assert!(decode::<AdminCall>(&whole[HEADER..cut]).is_err());
+            assert!(decode::<Order>(&whole[HEADER..cut]).is_err());
         }
         let mut longer = whole[HEADER..].to_vec();
         longer.push(0);
         assert!(matches!(
-            decode::<AdminCall>(&longer),
+            decode::<Order>(&longer),
             Err(FrameError::Malformed)
         ));
     }
@@ -164,9 +164,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
-            let _ = decode::<AdminCall>(&bytes);
-            let _ = decode::<AdminReply>(&bytes);
-            let _ = read::<AdminCall>(&mut bytes.as_slice(), 1 << 10);
+            let _ = decode::<Order>(&bytes);
+            let _ = read::<Order>(&mut bytes.as_slice(), 1 << 10);
         }
     }
 }
