@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use remit_closer::{inherited, sink};
 use remit_common::caps;
-use remit_link::{Link, closer};
+use remit_link::closer::ARGUMENT;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_journald::{Priority, PriorityMappings};
@@ -131,7 +132,7 @@ fn bytes(text: &OsStr) -> Option<u64> {
 
 /// Prepares everything before a client's first byte, in one thread: landlock_restrict_self(2), seccomp(2).
 fn prepare(options: Options) -> Result<Prepared, String> {
-    let link = Link::inherited().map_err(|error| format!("cannot take the link: {error}"))?;
+    let link = inherited::link().map_err(|error| format!("cannot take the link: {error}"))?;
     confine_self::check_privileges()?;
     start_log();
     let spool = Spool::open(&options.spool, options.limits)?;
@@ -180,21 +181,21 @@ pub fn is_sink_wanted() -> bool {
     let mut arguments = std::env::args_os().skip(1);
     arguments
         .next()
-        .is_some_and(|first| first.as_bytes() == closer::ARGUMENT.to_bytes())
+        .is_some_and(|first| first.as_bytes() == ARGUMENT.to_bytes())
         && arguments.next().is_none()
 }
 
 /// Closes sockets for the warden: a client can leave a descriptor in its socket whose close blocks, and the warden has
 /// one thread. This process serves no clients, and the warden kills it if it takes no more.
 pub fn run_sink() -> ExitCode {
-    let closed = closer::sink_socket()
+    let closed = inherited::socket()
         .map_err(|error| format!("cannot take the socket: {error}"))
         .and_then(|socket| {
             confine_self::check_privileges()?;
             confine_self::sink::restrict()?;
             Ok(socket)
         })
-        .and_then(|socket| closer::sink(&socket).map_err(|errno| errno.to_string()));
+        .and_then(|socket| sink(&socket).map_err(|errno| errno.to_string()));
     match closed {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -9,11 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use remit_closer::{Closer, ForeignPipe};
 use remit_common::caps;
 use remit_common::names::JobId;
 use remit_link::{
-    Closer, Delivery, ForeignPipe, ForeignSocket, HistoryRecord, JobMeta, Link, LinkError, Owner,
-    ToBroker, ToWarden,
+    Delivery, ForeignSocket, HistoryRecord, JobMeta, Link, LinkError, Owner, ToBroker, ToWarden,
 };
 use remit_wire::Bytes;
 use remit_wire::outcome::Ending;

@@ -3,7 +3,16 @@
 
 // Whoever speaks a protocol or reads a format needs to know each part.
 
-pub mod closer;
+pub mod closer {
+    //! Messages to the process that closes descriptors for the warden: `remit-broker --sink`.
+
+    /// Argument of that process.
+    pub const ARGUMENT: &std::ffi::CStr = c"--sink";
+    /// Message byte: keep the attached descriptor.
+    pub const HOLD: u8 = b'h';
+    /// Message byte: close all kept descriptors. The sender has closed its own copies.
+    pub const CLOSE: u8 = b'c';
+}
 pub mod foreign;
 pub mod memfd {
     //! Sealed memory files: bytes that nobody can change (memfd_create(2)).
@@ -108,9 +117,8 @@ pub mod memfd {
 pub mod message;
 mod parts;
 pub mod socket;
-mod sys;
+pub mod sys;
 
-pub use closer::{Closer, ForeignPipe};
 pub use foreign::ForeignSocket;
 pub use message::{
     Answer, Delivery, HistoryMark, HistoryRecord, JobMeta, Owner, SameRequest, Spec, SpecWhat,

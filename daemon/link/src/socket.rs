@@ -8,10 +8,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    getsockname, getsockopt, recvmsg, sendmsg, socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 use remit_common::{caps, frame};
 use serde::de::DeserializeOwned;
@@ -88,21 +87,6 @@ impl From<End> for Link {
 }
 
 impl Link {
-    /// Returns the broker's end: descriptor 3 of a new process. Call it before anything else opens descriptors. Fails
-    /// if it was called before, or if descriptor 3 is not a unix SOCK_SEQPACKET socket.
-    pub fn inherited() -> io::Result<Self> {
-        let fd = sys::inherited()?;
-        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
-        if getsockname::<UnixAddr>(fd.as_raw_fd()).is_err()
-            || getsockopt(&fd, sockopt::SockType)? != SockType::SeqPacket
-        {
-            return refuse("descriptor 3 is not the link");
-        }
-        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        Ok(fd.into())
-    }
-
     pub fn pair() -> io::Result<(Self, Self)> {
         Self::pair_closing(drop)
     }

@@ -4,32 +4,12 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The kernel's maximum (unix(7)). The buffer holds all: descriptors of a truncated message could not be closed.
-pub(crate) const SCM_MAX_FD: usize = 253;
-
-pub(crate) fn inherited() -> io::Result<OwnedFd> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    // A stat through /proc checks that it is an open socket without owning it.
-    if !std::fs::metadata("/proc/self/fd/3")?
-        .file_type()
-        .is_socket()
-        || TAKEN.swap(true, Ordering::SeqCst)
-    {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "descriptor 3 is not the link, or was taken",
-        ));
-    }
-    // SAFETY: descriptor 3 was just seen open. The parent passed it for this use, and nothing here opens sockets
-    // earlier. `TAKEN` makes this the only owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(3) })
-}
+pub const SCM_MAX_FD: usize = 253;
 
 /// Takes the descriptor of a value in its drop. `held` must not be used afterwards.
-pub(crate) fn take(held: &mut ManuallyDrop<OwnedFd>) -> OwnedFd {
+pub fn take(held: &mut ManuallyDrop<OwnedFd>) -> OwnedFd {
     // SAFETY: the callers are destructors, which run once and do not use `held` again.
     unsafe { ManuallyDrop::take(held) }
 }
@@ -61,7 +41,8 @@ pub(crate) fn refuse_rights(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-pub(crate) fn own(raw: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) installed `raw` here for this message only. It is open, and nothing else uses its number.
+/// Takes over a descriptor that this process just got from recvmsg(2) or from its parent. Nothing else may use its number.
+pub fn own(raw: RawFd) -> OwnedFd {
+    // SAFETY: the callers have just got `raw`, each for one use. It is open, and nothing else uses its number.
     unsafe { OwnedFd::from_raw_fd(raw) }
 }

@@ -10,23 +10,24 @@ use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use remit_closer::{inherited, sink};
+use remit_link::Link;
 use remit_link::socket::Packed;
-use remit_link::{Link, closer};
 
 fn main() {
     if std::env::args_os()
         .nth(1)
         .is_some_and(|first| first == "--sink")
     {
-        let socket = closer::sink_socket().expect("the warden hands over a socket");
-        return closer::sink(&socket).expect("the warden speaks");
+        let socket = inherited::socket().expect("the warden hands over a socket");
+        return sink(&socket).expect("the warden speaks");
     }
     let spool: PathBuf = std::env::args_os().nth(2).expect("--spool DIR").into();
     let base_dir = spool
         .ancestors()
         .nth(2)
         .expect("the spool lies in the state directory");
-    let link = Link::inherited().expect("the warden hands over a link");
+    let link = inherited::link().expect("the warden hands over a link");
     let control = socket(
         AddressFamily::Unix,
         SockType::SeqPacket,

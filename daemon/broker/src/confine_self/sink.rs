@@ -156,7 +156,7 @@ mod tests {
         let found = confined(|| {
             restrict().unwrap();
             assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
-            closer::sink(&other).unwrap();
+            remit_closer::sink(&other).unwrap();
             attempts()
         });
         for (what, found) in found {

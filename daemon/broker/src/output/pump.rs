@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use remit_closer::ForeignPipe;
 use remit_common::caps;
-use remit_link::{ForeignPipe, ToWarden};
+use remit_link::ToWarden;
 use remit_wire::outcome::Stream;
 use sha2::{Digest, Sha256};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -359,7 +360,7 @@ mod tests {
     use crate::runtime::blocking::BACKGROUND_TASKS;
     use crate::session::usage::PIPES;
     use nix::fcntl::{SpliceFFlags, splice};
-    use remit_link::Closer;
+    use remit_closer::Closer;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::sync::atomic::{AtomicBool, Ordering};

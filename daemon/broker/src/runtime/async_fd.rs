@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
+use remit_closer::ForeignPipe;
+use remit_link::ForeignSocket;
 use remit_link::foreign::Unread;
-use remit_link::{ForeignPipe, ForeignSocket};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
 

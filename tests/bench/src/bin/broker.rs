@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_closer::{inherited, sink};
 use remit_common::names::JobId;
-use remit_link::closer;
+use remit_link::closer::ARGUMENT;
 use remit_link::socket::Packed;
 use remit_link::{Delivery, Link, LinkError, Spec, SpecWhat, ToBroker, ToWarden, Totals};
 use remit_wire::Purpose;
@@ -26,12 +27,11 @@ const NOTHING: [u8; 32] = [
 
 fn main() -> ExitCode {
     // The warden starts its broker's program to close descriptors, too, and again and again if that fails.
-    let served = match std::env::args_os()
-        .any(|word| word.as_encoded_bytes() == closer::ARGUMENT.to_bytes())
-    {
-        true => close(),
-        false => serve(),
-    };
+    let served =
+        match std::env::args_os().any(|word| word.as_encoded_bytes() == ARGUMENT.to_bytes()) {
+            true => close(),
+            false => serve(),
+        };
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn close() -> Result<(), Failure> {
-    let socket = closer::sink_socket()?;
-    Ok(closer::sink(&socket)?)
+    let socket = inherited::socket()?;
+    Ok(sink(&socket)?)
 }
 
 struct Broker {
@@ -54,7 +54,7 @@ struct Broker {
 
 fn serve() -> Result<(), Failure> {
     let mut broker = Broker {
-        link: Link::inherited()?,
+        link: inherited::link()?,
         clients: Vec::new(),
         tickets: 0,
     };

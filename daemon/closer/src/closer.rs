@@ -10,15 +10,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-
-use crate::sys::{self, SCM_MAX_FD};
-
-/// Argument of the process that runs [`sink`].
-pub const ARGUMENT: &std::ffi::CStr = c"--sink";
-/// Message byte: keep the attached descriptor.
-pub const HOLD: u8 = b'h';
-/// Message byte: close all kept descriptors. The sender has closed its own copies.
-pub const CLOSE: u8 = b'c';
+use remit_link::closer::CLOSE;
+use remit_link::sys::{self, SCM_MAX_FD};
 
 /// Threads that may hang at the same time. Callers bound their hanging closes below this number.
 const THREADS: usize = 1024;
@@ -300,11 +293,6 @@ pub fn sink(from: &OwnedFd) -> Result<(), Errno> {
             closer.close_all(held.drain(..));
         }
     }
-}
-
-/// Takes over descriptor 3 as the socket of [`sink`]. Fails if it is not a socket or was taken before.
-pub fn sink_socket() -> std::io::Result<OwnedFd> {
-    sys::inherited()
 }
 
 #[cfg(test)]
