@@ -1,5 +1,5 @@
 //! What the warden and the spawner say to each other: profiles, jobs, findings, the closed table of messages with its
-//! bounds, and the warden's half. Data, except for the one socket between the two.
+//! bounds. Data, except for the one socket between the two and a job's child, as the warden sees it.
 
 mod child;
 mod fork;
@@ -199,7 +199,6 @@ mod order;
 pub mod socket;
 mod staged;
 mod steps;
-mod warden;
 
 pub use child::{Child, Forker, KeptView, OrderedChild, Reports, StartedJob};
 pub use fork::{Ends, Fork, Report, receive_ends};
@@ -217,9 +216,6 @@ pub use message::{
 pub use order::{Order, WithFds};
 pub use staged::{Owner, Staged, StagedAs, StagedEntry, StagedList};
 pub use steps::{DONE, FAILED, FAILURE_LEN, NOWHERE, Progress, Step, StepReader, Why};
-pub use warden::{
-    Compile, OrderedJob, PreforkedChild, Sandbox, SelfTest, Spawned, Spawner, Watchdog,
-};
 
 /// Numbers of the descriptors that a spawner is born with: its socket, and the warden's pidfd.
 pub const SOCKET: i32 = 3;

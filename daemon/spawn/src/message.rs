@@ -164,3 +164,35 @@ impl From<Failure> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::socket;
+
+    #[test]
+    fn number_that_is_no_child_is_no_answer() {
+        for pid in [i32::MIN, -1, 0, 1, 2] {
+            let answers = [
+                Reply {
+                    gone: Vec::new(),
+                    lost: None,
+                    answer: Ok(Answer::Watching { pid }),
+                },
+                Reply {
+                    gone: vec![2, pid],
+                    lost: None,
+                    answer: Ok(Answer::Done),
+                },
+            ];
+            for answer in answers {
+                let (one, other) = socket::pair(1).unwrap();
+                socket::send(one.as_fd(), &answer, &[]).unwrap();
+                let heard = socket::receive::<Reply>(other.as_fd());
+                assert_eq!(heard.is_ok(), pid > 1, "{answer:?}");
+            }
+        }
+    }
+}

@@ -159,3 +159,32 @@ fn read_long(file: OwnedFd) -> io::Result<Vec<u8>> {
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_that_is_too_long_is_not_sent() {
+        let (one, other) = pair(1).unwrap();
+        let long = vec![0u8; LONG];
+        assert!(send(one.as_fd(), &long, &[]).is_err());
+        let many = [one.as_fd(); FDS];
+        assert!(send(one.as_fd(), &0u8, &many).is_err());
+        // The next one is the first that arrives, with as many as there may be.
+        send(one.as_fd(), &7u8, &many[1..]).unwrap();
+        let (got, fds) = receive::<u8>(other.as_fd()).unwrap().unwrap();
+        assert_eq!((got, fds.len()), (7, FDS - 1));
+    }
+
+    #[test]
+    fn long_message_arrives_whole() {
+        let (one, other) = pair(1).unwrap();
+        for length in [0, 1, MESSAGE, 3 << 20] {
+            let sent = vec![7u8; length];
+            send(one.as_fd(), &sent, &[one.as_fd()]).unwrap();
+            let (got, fds) = receive::<Vec<u8>>(other.as_fd()).unwrap().unwrap();
+            assert!(got == sent && fds.len() == 1, "{length}");
+        }
+    }
+}

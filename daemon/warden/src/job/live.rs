@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use remit_common::outcome::{Ending, Enforced, State};
 use remit_link::{JobMeta, Totals};
-use remit_spawn::{KeptView, Spawned, StepReader};
+use remit_spawn::{KeptView, StepReader};
 use remit_sys::Cgroup;
 use remit_sys::sys::{self, Usage};
 
 use crate::job::spawn_failure::Failure;
 use crate::request::Plan;
+use crate::sandbox::spawner::Spawned;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {

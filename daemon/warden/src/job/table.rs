@@ -7,7 +7,6 @@ use remit_common::names::JobId;
 use remit_common::outcome::FollowUp;
 use remit_common::refusal::{Code, Refusal};
 use remit_link::{JobMeta, Owner};
-use remit_spawn::Spawned;
 use remit_sys::OutputEnd;
 
 use crate::approval::file_hash::Measuring;
@@ -25,6 +24,7 @@ use crate::job::state::{Held, JobState, MeasuringAgain, NeverRan, Parked, Waitin
 use crate::request::file_change::Undo;
 use crate::request::{Draft, Plan};
 use crate::sandbox::ConfinedBase;
+use crate::sandbox::spawner::Spawned;
 
 /// All jobs, from the waiting request to the recorded end. The event loop uses serial numbers, clients use job ids.
 #[derive(Debug, Default)]

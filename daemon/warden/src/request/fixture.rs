@@ -6,10 +6,11 @@ use remit_common::wire::Purpose;
 use remit_link::{Spec, SpecWhat};
 use remit_plan::Protected;
 use remit_policy::{MachineTable, Policy, Source};
-use remit_spawn::{Compile, Description, Sandbox, Wanted};
+use remit_spawn::{Description, Wanted};
 
 use super::PolicyContext;
 use crate::config::MachineLimits;
+use crate::sandbox::spawner::{Compile, Sandbox};
 use crate::sandbox::{Sandboxes, Workshop};
 
 /// Compiles nothing: no job of these tests runs.

@@ -9,13 +9,14 @@ use remit_common::inspect::LOOK;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Base, Eyes, HostAddress, Inspect, Listed, Policy, Profile, User};
 use remit_spawn::{
-    Compile, Destination, ExtractProfile, FarAddress, HostProfile, ListedPath, Network,
-    ReadProfile, Sandbox, StrictProfile, ViewProfile, Wanted,
+    Destination, ExtractProfile, FarAddress, HostProfile, ListedPath, Network, ReadProfile,
+    StrictProfile, ViewProfile, Wanted,
 };
 use remit_sys::{Error, Limits, Result};
 
 use super::ConfinedBase;
 use crate::config::MachineLimits;
+use crate::sandbox::spawner::{Compile, Sandbox};
 use crate::startup::error::chain;
 
 /// A profile and its sandbox. A job keeps it until its end, even if the policy changes.

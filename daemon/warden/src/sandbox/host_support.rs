@@ -10,10 +10,7 @@ use std::time::Duration;
 use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_policy::{Base, Eyes};
-use remit_spawn::{
-    Job, Kept, Kernel, OrderedJob, SOCKET, Sandbox, SelfTest, Spawned, Spawner, Step, WARDEN,
-    Watchdog,
-};
+use remit_spawn::{Job, Kept, Kernel, SOCKET, Step, WARDEN};
 use remit_sys::{
     Cgroup, Cgroups, Closing, Controller, Doing, Error, Limits, Result, Switch, spawn_root, sys,
 };
@@ -24,6 +21,7 @@ use crate::audit::Recorded;
 use crate::config::Config;
 use crate::request::{BoundCall, Plan};
 use crate::sandbox::prepared::PreforkedJob;
+use crate::sandbox::spawner::{OrderedJob, Sandbox, SelfTest, Spawned, Spawner, Watchdog};
 use crate::service::program::{self, c_string, environment, wait_for_exit};
 use crate::startup::error::{Fatal, chain};
 

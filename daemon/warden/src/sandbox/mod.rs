@@ -8,6 +8,7 @@ pub(crate) mod pool;
 pub(crate) mod prepared;
 mod report;
 pub(crate) mod self_test;
+pub(crate) mod spawner;
 pub(crate) mod visibility;
 
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use remit_common::names::JobId;
 use remit_common::outcome::Enforced;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::{Base, Policy, Profile};
-use remit_spawn::{Kernel, SelfTest, Spawned, Spawner, Step, Watchdog};
+use remit_spawn::{Kernel, Step};
 use remit_sys::{Cgroup, Closing, Controller, Error};
 
 use crate::audit::Recorded;
@@ -31,6 +32,7 @@ use crate::sandbox::host_support::{HostSupport, NotForked, Ordered, SpawnerProgr
 pub use crate::sandbox::prepared::{PreforkedJob, empty};
 use crate::sandbox::self_test::BaseState;
 pub use crate::sandbox::self_test::{TestedAt, broken};
+use crate::sandbox::spawner::{SelfTest, Spawned, Spawner, Watchdog};
 use crate::service::bus_process::Bus;
 use crate::startup::error::{Fatal, chain};
 pub use compiled::{Compiled, Sandboxes, Workshop, limits_in};

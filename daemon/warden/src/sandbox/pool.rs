@@ -12,7 +12,6 @@ use remit_common::admin::LayerCheck;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_policy::Profile;
-use remit_spawn::Spawned;
 use remit_sys::{Cgroup, Limits};
 
 use crate::config::Config;
@@ -21,6 +20,7 @@ use crate::job::admission::JobSlot;
 use crate::job::allocation::{JobUid, JobUids};
 use crate::request::NewJob;
 use crate::sandbox::self_test::test_run::SelfTestRun;
+use crate::sandbox::spawner::Spawned;
 use crate::sandbox::{Compiled, PreforkedJob, SandboxManager, Sandboxes, empty};
 use crate::startup::error::chain;
 

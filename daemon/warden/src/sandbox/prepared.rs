@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use remit_link::memfd;
-use remit_spawn::{Argument, PreforkedChild, Sandbox, What};
+use remit_spawn::{Argument, What};
 use remit_sys::{Cgroup, Error, Result};
 
 use crate::request::{ArgumentSlot, BoundCall, Passed, SlotWhat};
+use crate::sandbox::spawner::{PreforkedChild, Sandbox};
 use crate::startup::error::chain;
 
 /// The event loop waits no longer for a killed process.

@@ -5,23 +5,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use remit_spawn::{Finding, SelfTest};
+use remit_spawn::Finding;
 
 use super::Compiled;
 use crate::sandbox::host_support::HostSupport;
 use crate::sandbox::prepared::{PreforkedJob, empty_within};
+use crate::sandbox::spawner::SelfTest;
 use crate::startup::error::chain;
 
 pub mod test_run {
     //! A self-test while jobs run, from its fork until no process of it is left.
 
     use remit_common::admin::{AdminReply, ProfileCheck};
-    use remit_spawn::SelfTest;
     use remit_sys::{Cgroup, sys};
 
     use crate::identity::peer::Subject;
     use crate::job::allocation::JobUid;
     use crate::sandbox::ConfinedBase;
+    use crate::sandbox::spawner::SelfTest;
 
     #[derive(Debug)]
     pub struct SelfTestRun {

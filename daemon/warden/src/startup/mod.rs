@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use remit_common::names::Runtime;
 use remit_common::text::by_reason;
 use remit_policy::Base;
-use remit_spawn::Watchdog;
 
 use crate::admin::Admins;
 use crate::approval::Approvals;
@@ -42,6 +41,7 @@ use crate::job::table::Jobs;
 use crate::sandbox::SandboxManager;
 use crate::sandbox::checkup::test_plan_if_new;
 use crate::sandbox::pool::Sandboxing;
+use crate::sandbox::spawner::Watchdog;
 use crate::service::broker_process::Broker;
 use crate::startup::arguments::Args;
 use crate::startup::error::Fatal;

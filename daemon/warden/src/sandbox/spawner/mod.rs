@@ -1,4 +1,4 @@
-//! The warden's half: asks the spawner, with a timeout. One that answers late or wrong is ended.
+//! Asks the spawner, with a timeout. One that answers late or wrong is ended.
 
 mod handles;
 #[cfg(test)]
@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use remit_spawn::{Answer, Child, Job, Kernel, Reply, Request, VERSION, Wanted, socket};
 use remit_sys::{Closing, Doing, Error, Result, Switch, sys};
 
 use self::workers::{WorkerSockets, has_ended};
-use crate::message::VERSION;
-use crate::{Answer, Child, Job, Kernel, Reply, Request, Wanted, socket};
 pub use handles::{OrderedJob, PreforkedChild, Sandbox, SelfTest, Spawned, Watchdog};
 
 /// Timeout for an answer. The spawner itself waits up to a second for a worker, a few times in the worst case.
@@ -88,10 +87,6 @@ impl Spawner {
 
     pub fn kernel(&self) -> &Kernel {
         &self.0.kernel
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.0.pid
     }
 
     /// Readable when it has ended.

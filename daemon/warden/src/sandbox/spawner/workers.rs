@@ -6,10 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use remit_spawn::{Answer, Fork, Forker, Request, socket};
 use remit_sys::{Doing, Error, Result};
 
 use super::{ASKING, ENDED, Process};
-use crate::{Answer, Fork, Forker, Request, socket};
 
 /// The spawner has as many workers at most.
 const MOST: usize = 4;

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+use remit_spawn::{
+    Child, Clamped, Description, Finding, Findings, KeptView, OrderedChild, Reports, Request,
+};
 use remit_sys::{Closing, Doing, Error, Limits, OutputEnd, Result, sys};
 
 use super::Process;
-use crate::{
-    Child, Clamped, Description, Finding, Findings, KeptView, OrderedChild, Reports, Request,
-};
 
 /// A compiled sandbox. The spawner keeps it as long as this lives.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Returns a sandbox that no spawner has, for tests: nothing can run in it.
+    /// Returns a sandbox that no spawner has: nothing can run in it.
+    #[cfg(test)]
     pub fn only(description: Description) -> Sandbox {
         Sandbox {
             id: 0,

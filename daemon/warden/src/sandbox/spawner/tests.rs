@@ -1,7 +1,8 @@
 use std::io::Write;
 
+use remit_spawn::{Description, Failure, Fork, Report};
+
 use super::*;
-use crate::{Fork, Report};
 
 /// A process that lives until it is killed, and the other end of its socket.
 fn process() -> (Process, OwnedFd) {
@@ -23,7 +24,7 @@ fn process() -> (Process, OwnedFd) {
     (process, its)
 }
 
-fn said(answer: std::result::Result<Answer, crate::Failure>) -> Reply {
+fn said(answer: std::result::Result<Answer, Failure>) -> Reply {
     Reply {
         gone: Vec::new(),
         lost: None,
@@ -125,7 +126,7 @@ fn full_queue_ends_the_spawner() {
     let forget = || {
         drop(Sandbox {
             id: 1,
-            description: crate::Description::default(),
+            description: Description::default(),
             spawner: Some(Rc::clone(&process)),
         });
     };
@@ -156,7 +157,7 @@ fn was_asked_for_worker(its: &OwnedFd) -> bool {
 fn preforked_child_is_asked_for_without_answer() {
     let (process, its) = process();
     let spawner = Spawner(Rc::new(process));
-    let sandbox = Sandbox::only(crate::Description::default());
+    let sandbox = Sandbox::only(Description::default());
     let worker = worker(&its);
     let prepare = || {
         let child = spawner.prepare(&sandbox, its.as_fd(), (7, 7)).unwrap();
@@ -187,7 +188,7 @@ fn preforked_child_is_asked_for_without_answer() {
 fn ended_worker_is_replaced_by_its_successor_or_by_none() {
     let (process, its) = process();
     let spawner = Spawner(Rc::new(process));
-    let sandbox = Sandbox::only(crate::Description::default());
+    let sandbox = Sandbox::only(Description::default());
     let prepare = || spawner.prepare(&sandbox, its.as_fd(), (7, 7));
     for _ in 0..2 {
         let worker = worker(&its);
@@ -215,48 +216,4 @@ fn only_own_children_are_waited_for_again() {
     let stranger = sys::parent().cast_signed();
     process.reap(vec![process.pid, reaped, stranger]);
     assert_eq!(*process.late.borrow(), [process.pid]);
-}
-
-#[test]
-fn number_that_is_no_child_is_no_answer() {
-    for pid in [i32::MIN, -1, 0, 1, 2] {
-        let answers = [
-            said(Ok(Answer::Watching { pid })),
-            Reply {
-                gone: vec![2, pid],
-                lost: None,
-                answer: Ok(Answer::Done),
-            },
-        ];
-        for answer in answers {
-            let (one, other) = socket::pair(1).unwrap();
-            socket::send(one.as_fd(), &answer, &[]).unwrap();
-            let heard = socket::receive::<Reply>(other.as_fd());
-            assert_eq!(heard.is_ok(), pid > 1, "{answer:?}");
-        }
-    }
-}
-
-#[test]
-fn message_that_is_too_long_is_not_sent() {
-    let (one, other) = socket::pair(1).unwrap();
-    let long = vec![0u8; socket::LONG];
-    assert!(socket::send(one.as_fd(), &long, &[]).is_err());
-    let many = [one.as_fd(); socket::FDS];
-    assert!(socket::send(one.as_fd(), &0u8, &many).is_err());
-    // The next one is the first that arrives, with as many as there may be.
-    socket::send(one.as_fd(), &7u8, &many[1..]).unwrap();
-    let (got, fds) = socket::receive::<u8>(other.as_fd()).unwrap().unwrap();
-    assert_eq!((got, fds.len()), (7, socket::FDS - 1));
-}
-
-#[test]
-fn long_message_arrives_whole() {
-    let (one, other) = socket::pair(1).unwrap();
-    for length in [0, 1, socket::MESSAGE, 3 << 20] {
-        let sent = vec![7u8; length];
-        socket::send(one.as_fd(), &sent, &[one.as_fd()]).unwrap();
-        let (got, fds) = socket::receive::<Vec<u8>>(other.as_fd()).unwrap().unwrap();
-        assert!(got == sent && fds.len() == 1, "{length}");
-    }
 }
