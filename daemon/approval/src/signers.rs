@@ -114,11 +114,6 @@ impl Signers {
         }
         Ok(Self(all))
     }
-
-    #[must_use]
-    pub fn has_key_of(&self, account: &str) -> bool {
-        self.0.iter().any(|signer| signer.is_of(account))
-    }
 }
 
 fn signer(line: u32, text: &str) -> Result<Signer, String> {
@@ -300,7 +295,6 @@ mod tests {
         assert_eq!((first.line, first.key.as_str()), (3, KEY));
         assert!(first.is_of("ann") && first.is_of("bob") && !first.is_of("an"));
         assert_eq!((second.line, second.refuses(0)), (4, None));
-        assert!(all.has_key_of("eve") && !all.has_key_of("root"));
     }
 
     #[test]

@@ -26,7 +26,6 @@ pub use crate::spawner::Workers;
 pub use crate::spawner::family::Family;
 pub use crate::spec::compiled::Sandbox;
 pub use crate::spec::kernel::probe;
-pub use crate::steps::seccomp::filtered_calls;
 pub use crate::supervise::watchdog::{Watchdog, pull};
 pub use remit_spawn::{
     Argument, Child, Clamped, Destination, ExtractProfile, FarAddress, Finding, Fork, Forker,

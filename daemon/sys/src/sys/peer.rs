@@ -119,24 +119,6 @@ fn of_process(pid: i32, pidfd: BorrowedFd<'_>, name: &str) -> io::Result<String>
     }
 }
 
-/// `SO_PASSRIGHTS`, Linux 6.16; the generic number, on x86 and arm alike.
-const SO_PASSRIGHTS: i32 = 83;
-
-/// Forbids sending descriptors to this socket. `false`: the kernel cannot, so the reader must close what it receives.
-pub fn pass_rights_off(socket: impl AsFd) -> io::Result<bool> {
-    let off = 0i32;
-    let fd = socket.as_fd().as_raw_fd();
-    let len = size_of::<i32>() as libc::socklen_t;
-    let at = (&raw const off).cast();
-    // SAFETY: one integer, valid for the call.
-    let r = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, at, len) };
-    match check(r.into()) {
-        Ok(_) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 #[repr(C)]
 struct NetPort {
     allowed: u64,

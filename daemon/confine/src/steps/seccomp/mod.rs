@@ -81,14 +81,6 @@ pub(crate) use rule::Class;
 use rule::{Arch, Check, Rule, Want};
 use rules::{exactly, rules};
 
-/// Returns name and reason of every system call that the filter refuses, or answers itself for some arguments.
-pub fn filtered_calls() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let filtered = table::GROUPS
-        .iter()
-        .filter(|group| group.rule != Rule::Allow);
-    filtered.flat_map(|group| group.rows.iter().map(|(name, ..)| (*name, group.why)))
-}
-
 fn compile(layers: EnabledLayers, class: Class) -> Result<Program> {
     Ok(compile_for(Arch::here()?, layers, class))
 }
