@@ -3,7 +3,8 @@
 use std::fs;
 
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Bundle, Edit};
+use remit_edit::{Action, Edit};
+use remit_plan::Bundle;
 use remit_tests::caller::{Caller, named};
 use remit_tests::daemon::{admin, user_a, user_b};
 use remit_tests::process::Identity;

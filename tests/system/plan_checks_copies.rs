@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use remit_common::names::JobId;
 use remit_common::refusal::Code;
-use remit_plan::{Action, Bundle};
+use remit_edit::Action;
+use remit_plan::Bundle;
 use remit_tests::caller::{Caller, named};
 use remit_tests::daemon::{user_a, user_b};
 use remit_wire::Run;
@@ -312,7 +313,7 @@ fn what_a_copy_cannot_have_is_refused_with_the_way_out() {
         refusal
     };
     // Base strict says what shows more.
-    let mode = remit_plan::Edit {
+    let mode = remit_edit::Edit {
         mode: Some(0o600),
         ..fixture.edit("a", Action::Keep)
     };
@@ -325,7 +326,7 @@ fn what_a_copy_cannot_have_is_refused_with_the_way_out() {
             .any(|next| next.contains("a profile of base plan")),
         "{refusal:?}"
     );
-    let owner = remit_plan::Edit {
+    let owner = remit_edit::Edit {
         uid: Some(70_000),
         ..mode
     };

@@ -14,9 +14,10 @@ use nix::unistd::mkfifo;
 use remit_common::hex::hex;
 use remit_common::inspect::EXTRACT;
 use remit_common::names::JobId;
+use remit_edit::{Action, Edit, Replacement, ViewText as _};
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Metadata, New, OldCapabilities, Plan,
-    PlanPath, Replacement, Source, Stat,
+    Base, Bundle, Change, Content, Entry, Metadata, New, OldCapabilities, Plan, PlanPath, Source,
+    Stat,
 };
 use remit_sys::sys;
 use remit_tests::caller::{Caller, change, named};

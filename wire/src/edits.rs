@@ -1,10 +1,11 @@
 //! Edits of files as clients write them: JSON of a tool call or a file, or [patches](split_patch); as the edits of
-//! `remit-plan`. And calls of commands that check a plan. Pure: names of accounts are asked of the caller.
+//! `remit-edit`. And calls of commands that check a plan. Pure: names of accounts are asked of the caller.
 
 use std::str::FromStr;
 
 use remit_common::text;
-use remit_plan::{Action, Edit, Edits, PlanPath, Replacement, Upload};
+use remit_edit::{Action, Edit, Edits, Replacement};
+use remit_plan::{PlanPath, Upload};
 use serde::{Deserialize, Serialize};
 
 use crate::What;

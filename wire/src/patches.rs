@@ -3,7 +3,8 @@
 //! **Invariant:** what the patch says and no edit does is an error.
 
 use remit_common::text;
-use remit_plan::{Action, Edit, PlanPath};
+use remit_edit::{Action, Edit};
+use remit_plan::PlanPath;
 
 use crate::edits::keep;
 
@@ -44,7 +45,7 @@ pub fn split_patch(bytes: &[u8]) -> Result<Vec<Edit>, String> {
 /// Returns how many lines the hunks at the beginning have, by their counts: a removed line can look like a file's name.
 fn hunks_length(lines: &[&[u8]]) -> usize {
     let mut at = 0;
-    while let Some((mut old, mut new)) = lines.get(at).and_then(|line| remit_plan::hunk_lines(line))
+    while let Some((mut old, mut new)) = lines.get(at).and_then(|line| remit_edit::hunk_lines(line))
     {
         at += 1;
         while old > 0 || new > 0 {
@@ -128,7 +129,7 @@ fn file_patch(words: &[&[u8]], names: &[&[u8]], hunks: &[u8]) -> Result<Edit, St
     let [old, new] = names else {
         return Err(CUT.to_owned());
     };
-    let names = remit_plan::file_name(old).zip(remit_plan::file_name(new));
+    let names = remit_edit::file_name(old).zip(remit_edit::file_name(new));
     let (old, new) = names.filter(|_| new.starts_with(b"+++ ")).ok_or(CUT)?;
     let git_mode = words.iter().find_map(|line| git_mode(line));
     let created = match git_mode {
@@ -147,7 +148,7 @@ fn file_patch(words: &[&[u8]], names: &[&[u8]], hunks: &[u8]) -> Result<Edit, St
     };
     match (old, new) {
         (b"/dev/null", new) => {
-            let bytes = remit_plan::patch(b"", hunks).map_err(|error| error.to_string())?;
+            let bytes = remit_edit::patch(b"", hunks).map_err(|error| error.to_string())?;
             Ok(Edit {
                 action: Action::Write(bytes),
                 mode: created,
@@ -200,7 +201,7 @@ mod tests {
             panic!("{edits:?}");
         };
         assert_eq!(
-            remit_plan::patch(b"-- x\nz\n1\n2\n3\n4\n5\n6\np\n", first).unwrap(),
+            remit_edit::patch(b"-- x\nz\n1\n2\n3\n4\n5\n6\np\n", first).unwrap(),
             b"++ y\nz\n1\n2\n3\n4\n5\n6\nq"
         );
         assert_eq!(edits[1].action, Action::Write(b"#!/bin/sh\n".to_vec()));

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{RenameFlags, renameat2};
-use remit_plan::{Change, Direction, Kind, LISTED, Metadata, Movement, Reversal, Side, Stat};
+use remit_plan::{Change, Direction, Kind, LISTED, Metadata, Movement, Side, Stat};
 use remit_sys::sys;
 
 use crate::failure::Failure;
@@ -14,6 +14,7 @@ use crate::journal::{JournalFile, count};
 use crate::link;
 use crate::lists;
 use crate::new_file::set_metadata;
+use crate::reversal::{Reversal, has_lasted, raises, reversal};
 use crate::stage::{is_free, lease};
 use crate::tree::{Operation, Tree, about, attributes, hash, look, open_file};
 
@@ -246,7 +247,7 @@ impl Operation<'_> {
             .map_err(fail)?
             .map(|found| found.stat.ino);
         let entering = change.entering(direction, self.inode);
-        match change.reversal(direction, self.inode, now.as_ref(), slotted) {
+        match reversal(change, direction, self.inode, now.as_ref(), slotted) {
             // The private directory was moved away, or is on a file system that is not mounted.
             Reversal::Nothing
                 if slotted.is_none() && change.movement(direction) == Movement::Exchange =>
@@ -305,7 +306,7 @@ impl Operation<'_> {
                 if now.is_none_or(|now| now.ino != opened) {
                     return left("it is another file");
                 }
-                match now.filter(|now| change.binds_bytes() && meta.raises(now.meta)) {
+                match now.filter(|now| change.binds_bytes() && raises(meta, now.meta)) {
                     Some(now) => match self.raise(&file, now, meta).map_err(fail)? {
                         Some(why) => left(&why),
                         None => Ok(()),
@@ -375,10 +376,9 @@ impl Operation<'_> {
     /// Returns true if the step is made still, as far as the slot says.
     pub fn has_lasted(&self, journal: &JournalFile, direction: Direction) -> io::Result<bool> {
         let (now, slotted) = self.seen(journal)?;
-        Ok(self
-            .entry
-            .change
-            .has_lasted(direction, self.inode, now.as_ref(), slotted))
+        let change = &self.entry.change;
+        let now = now.as_ref();
+        Ok(has_lasted(change, direction, self.inode, now, slotted))
     }
 
     fn seen(&self, journal: &JournalFile) -> io::Result<(Option<Stat>, Option<u64>)> {

@@ -7,10 +7,11 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use remit_plan::Direction::{Commit, Undo};
-use remit_plan::{Journal, KeptUndo, Phase, UndoMark, expired};
+use remit_plan::{Journal, Phase, UndoMark};
 
 use crate::failure::Failure;
 use crate::journal::{JournalFile, is_id};
+use crate::kept::{KeptUndo, expired, undo_bytes};
 use crate::locks;
 use crate::restore::{back, finish_undo, forget, forth, give_up, keep as keep_old};
 use crate::run::{End, journal_error, restrict};
@@ -63,7 +64,7 @@ pub fn recover(
                 if !is_whole && forgetting.is_some_and(|one| !one.keep.contains(id)) {
                     let (age_s, id) = (journal.age_s(), id.clone());
                     let own = journal.bytes().saturating_add(COST);
-                    let bytes = read.plan.undo_bytes().saturating_add(own);
+                    let bytes = undo_bytes(&read.plan).saturating_add(own);
                     kept.push(KeptUndo { id, age_s, bytes });
                 }
             }

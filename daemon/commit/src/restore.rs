@@ -36,7 +36,7 @@ pub fn back(
     let mut notes = vec![why];
     if left.is_empty() {
         let new = operations.iter().rev();
-        for operation in new.filter(|operation| operation.entry.change.has_new()) {
+        for operation in new.filter(|operation| operation.entry.change.makes().is_some()) {
             match withdraw(journal, operation, is_staged) {
                 Ok(note) => notes.extend(note),
                 Err(failure) => left.push(failure),

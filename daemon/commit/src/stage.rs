@@ -17,6 +17,7 @@ use crate::link;
 use crate::lists;
 use crate::new_file;
 use crate::renumbered::is_overlay;
+use crate::reversal::capability_conflict;
 use crate::tree::{Attributes, Operation, about, attributes, hash, look, open_file};
 
 /// Compares a path with what the direction expects there, and takes a lease of a file that will leave it.
@@ -62,7 +63,7 @@ pub fn check(operation: &mut Operation<'_>, direction: Direction) -> Result<(), 
         .attributes
         .get(new_file::CAPABILITY)
         .map(Vec::as_slice);
-    if let Some(why) = entry.change.capability_conflict(direction, own) {
+    if let Some(why) = capability_conflict(&entry.change, direction, own) {
         return Err(Failure::changed(entry, why));
     }
     if found.stat.kind == Kind::File && (is_bound || !is_mode) {

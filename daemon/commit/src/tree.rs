@@ -84,7 +84,7 @@ impl Tree {
     /// Fails if a commit of the plan, or its undo, could not open all that it needs.
     pub fn check_descriptors(&self, plan: &Plan) -> Result<(), String> {
         let changes = plan.entries().iter().map(|entry| &entry.change);
-        let replaced = changes.filter(|change| change.base().is_some() && change.has_new());
+        let replaced = changes.filter(|change| change.base().is_some() && change.makes().is_some());
         let entries = plan.entries().len();
         // A file that leaves, and the new one.
         let needed = entries + replaced.count() + directories(plan);

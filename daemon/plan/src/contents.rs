@@ -87,7 +87,7 @@ impl Plan {
 impl Change {
     /// Returns the size and the hash of the old bytes that a bundle can have ([`Plan::shown_old`]).
     #[must_use]
-    pub(crate) fn readable_old(&self) -> Option<Named> {
+    pub fn readable_old(&self) -> Option<Named> {
         match self {
             Self::Replace { base, .. } | Self::ReplaceKind { base, .. } | Self::Remove { base } => {
                 base.sha256
@@ -100,7 +100,7 @@ impl Change {
 
     /// Returns true for a link that leads where it led, of which the owner changes.
     #[must_use]
-    pub(crate) fn keeps_target(&self) -> bool {
+    pub fn keeps_target(&self) -> bool {
         matches!(self, Self::Replace { base, content, .. } if base.stat.kind == Kind::Symlink && base.sha256 == Some(content.sha256))
     }
 
@@ -143,7 +143,8 @@ impl Change {
 }
 
 impl Upload {
-    pub(crate) const fn content(self) -> Content {
+    #[must_use]
+    pub const fn content(self) -> Content {
         Content {
             size: self.size,
             sha256: self.sha256,

@@ -246,12 +246,12 @@ fn by_name(path: &PlanPath) -> Option<&'static Risk> {
         || name
             .windows(5)
             .any(|part| part.starts_with(b".so.") && part.last().is_some_and(u8::is_ascii_digit));
-    let is_of_dpkg = path.parent() == crate::packages::INFO;
+    let is_of_dpkg = path.parent() == crate::dpkg::INFO;
     match () {
         () if is_loaded_always => Some(&Risk::LoaderSettings),
         () if is_library => Some(&Risk::Loader),
         () if is_in(&PROGRAMS) && !is_in(&[DOCUMENTS]) && ends(&CODE) => Some(&Risk::Loader),
-        () if is_of_dpkg && ends(&crate::packages::SCRIPTS) => Some(&Risk::PackageScript),
+        () if is_of_dpkg && ends(&crate::dpkg::SCRIPTS) => Some(&Risk::PackageScript),
         () if path.is_in(b"/var/lib/lxc") && name == b"config" => Some(&Risk::Commands),
         () => None,
     }

@@ -14,7 +14,7 @@
 
 use crate::codec::PlanError;
 use crate::directories::{self, PlanDirectories, PlanDirectory, parents};
-use crate::plan::{Change, Entry, Plan};
+use crate::plan::{Entry, Plan};
 use crate::{ENTRIES, PLAN_BYTES};
 
 const MAGIC: &[u8; 16] = b"remit commit 02\n";
@@ -209,7 +209,7 @@ impl Journal {
         let mut both = self.plan.entries().iter().zip(&self.inodes);
         let known = self.directories.as_ref();
         known.is_none_or(|known| known.len() == parents(&self.plan).len())
-            && both.all(|(entry, inode)| *inode != 0 || !entry.change.has_new())
+            && both.all(|(entry, inode)| *inode != 0 || entry.change.makes().is_none())
     }
 }
 
@@ -221,16 +221,6 @@ impl UndoMark {
             3 => Self::Whole,
             4 => Self::Inside,
             _ => Self::Due,
-        }
-    }
-}
-
-impl Change {
-    #[must_use]
-    pub const fn has_new(&self) -> bool {
-        match self {
-            Self::Create { .. } | Self::Replace { .. } | Self::ReplaceKind { .. } => true,
-            Self::SetMetadata { .. } | Self::Remove { .. } => false,
         }
     }
 }

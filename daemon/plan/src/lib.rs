@@ -8,27 +8,22 @@
 mod accounts;
 mod bundle;
 mod capabilities;
-mod codec;
+pub mod codec;
 mod conflict;
 mod contents;
 mod deciding;
-mod diff;
 mod digest;
 mod directories;
-mod edit;
+pub mod dpkg;
 mod extent;
 mod facts;
 mod journal;
-mod kept;
 mod lines;
 mod lockout;
 mod login_programs;
 mod must_read;
 mod obstacles;
 mod of_packages;
-mod packages;
-mod patch;
-mod patch_names;
 mod path;
 mod path_tree;
 mod plan;
@@ -57,45 +52,37 @@ pub use capabilities::{FileCapabilities, OldCapabilities};
 pub use codec::PlanError;
 pub use conflict::Conflict;
 pub use deciding::deciding_paths;
-pub use diff::{Tabs, diff, show};
 pub use digest::canonical;
 pub use directories::{DirectoryId, PlanDirectories, PlanDirectory};
-pub use edit::{Action, Edit, EditError, Edits, Found, Planned, Problem, Replacement};
 pub use extent::Extent;
 pub use journal::{Journal, Phase, UndoMark};
-pub use kept::{KeptUndo, expired};
 pub use lines::{LineError, TABLE_BYTES, TableChange, changed_table, line_changes};
+pub use lockout::lock_out;
 pub use must_read::is_read;
 pub use obstacles::{
     FIXED_DIRECTORY, LISTED, MOUNT_POINT, RENUMBERED, attribute_conflict, has_list, is_dropped,
     is_fat, is_fixed, is_list_kept, is_taken, list_conflict, obstacle, too_long, unkept,
 };
 pub use of_packages::PackageNames;
-pub use packages::{Packages, packages};
-pub use patch::{PatchError, hunk_lines, patch};
-pub use patch_names::file_name;
-use patch_names::patch_file;
 pub use path::{PathError, PlanPath};
 pub use path_tree::PathTree;
-pub use plan::{Base, Change, Content, Entry, Kind, Metadata, New, Plan, Source, Stat};
+pub use plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source, Stat};
 pub use protected::{
     Protected, needs_approval, path_is_refused, path_needs_approval, unnamed_in_system,
 };
 pub use risk::Risk;
-pub use risks::{Context, risk_sentences, risks, sort_worst_first};
-pub use staying::{OwnNames, Whole, staying, whole};
-pub use step::{Direction, Movement, Reversal, Side};
-pub use summary::{kinds, summary};
+pub use risks::{Context, risk_sentences, risks};
+pub use staying::{OwnNames, staying};
+pub use step::{Direction, Movement, Side};
+pub use summary::summary;
 pub use undo::{BeforeUndo, FoundDirectory, UNDO_RISK, UndoPage};
 pub use upload::Upload;
-pub use view::View;
+pub use view::{View, metadata};
 
 /// Largest number of entries of a plan.
 pub const ENTRIES: usize = 20_000;
 /// Largest encoded plan, in bytes.
 pub const PLAN_BYTES: usize = 8 << 20;
-/// Largest encoded list of edits, in bytes.
-pub const EDITS_BYTES: usize = 32 << 20;
 /// Most bytes of all new contents of a plan, holes included.
 pub const CONTENT_BYTES: u64 = 1 << 30;
 /// Most new bytes of one file, and most of an upload that is one.
@@ -106,8 +93,6 @@ pub const OLD_BYTES: u64 = 256 << 10;
 pub const SHOWN_OLD_BYTES: u64 = 512 << 10;
 /// Largest bundle. It travels as the standard input of a request.
 pub const BUNDLE_BYTES: usize = remit_common::caps::BUNDLE;
-/// Paths that nobody counts by reading them: a page of more has their [`kinds`].
-pub const COUNTED: usize = 20;
 /// Longest path and deepest path of an entry. PATH_MAX counts a NUL.
 pub const PATH_BYTES: usize = 4095;
 pub const PATH_DEPTH: usize = 64;

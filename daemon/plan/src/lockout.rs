@@ -38,7 +38,9 @@ impl Plan {
     }
 }
 
-pub(crate) fn lock_out(entry: &Entry) -> Option<String> {
+/// Returns how a change of this path can lock people out.
+#[must_use]
+pub fn lock_out(entry: &Entry) -> Option<String> {
     let path = &entry.path;
     if path.holds_login_keys() {
         return Some(Risk::LoginKeys.to_string());

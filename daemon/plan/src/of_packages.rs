@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::deciding::as_merged;
-use crate::packages::{INFO, SCRIPTS, word};
+use crate::dpkg::{INFO, SCRIPTS, word};
 use crate::plan::{Change, Entry};
 use crate::view::View;
 use crate::{OLD_BYTES, PlanPath, is_read};

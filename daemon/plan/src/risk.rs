@@ -124,37 +124,6 @@ impl Risk {
         !matches!(self, Self::Known | Self::Settings)
     }
 
-    /// Returns true if whoever can write such a file becomes root, or decides which accounts do.
-    #[must_use]
-    pub const fn decides_root(&self) -> bool {
-        matches!(
-            self,
-            Self::Sudo
-                | Self::Preload
-                | Self::Pam
-                | Self::Sshd
-                | Self::Passwords
-                | Self::Accounts
-                | Self::LoaderSettings
-                | Self::Boot
-        )
-    }
-
-    /// Returns true if such a file can name programs of root, if the machine has what reads it.
-    #[must_use]
-    pub const fn names_programs(&self) -> bool {
-        matches!(
-            self,
-            Self::Cron
-                | Self::Unit
-                | Self::UnitSource
-                | Self::RunsByItself
-                | Self::Commands
-                | Self::Packages
-                | Self::Login
-        )
-    }
-
     /// Returns true if a mistake in such a file can keep everybody from logging in.
     pub(crate) const fn is_of_logins(&self) -> bool {
         matches!(

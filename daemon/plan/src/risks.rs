@@ -9,7 +9,7 @@ use crate::PlanPath;
 use crate::deciding::{by_path, is_hidden_in_home, is_startup};
 use crate::facts::{Groups, account_facts};
 use crate::of_packages::OfPackages;
-use crate::plan::{Change, Kind, Metadata, New};
+use crate::plan::{Change, Entry, Kind, Metadata, New};
 use crate::risk::{Risk, worst};
 use crate::view::View;
 
@@ -98,6 +98,12 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Returns true if it belongs to a package of the plan.
+    #[must_use]
+    pub fn is_of_package(&self, entry: &Entry) -> bool {
+        self.packages.has(entry)
+    }
+
     /// Returns the risks of an entry, also those that it has beside the others.
     #[must_use]
     pub fn risks(&self, view: &View<'_>) -> BTreeSet<Risk> {
@@ -113,21 +119,6 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Sorts by the worst risk, then by path: what gives root never follows what fills a page. Of one risk the paths come first
-/// that belong to no package of the plan. `is_packed`: hashes of many contents are not compared by people, so they come after
-/// what can be read.
-pub fn sort_worst_first(views: &mut [View<'_>], is_packed: bool) {
-    let context = Context::new(views.iter().copied());
-    views.sort_by_cached_key(|view| {
-        let rank = risks(view)
-            .into_iter()
-            .find(|risk| !(is_packed && *risk == Risk::Uploaded));
-        let is_of_package = context.packages.has(view.entry);
-        let is_unseen = is_packed && view.new.is_none();
-        (rank.is_none(), rank, is_of_package, is_unseen)
-    });
-}
-
 /// Returns a sentence for each risk, the worst first; more paths are counted. Those are named first that belong to no package
 /// of the plan.
 pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> {
@@ -135,7 +126,7 @@ pub fn risk_sentences<'a>(views: impl Iterator<Item = View<'a>>) -> Vec<String> 
     let context = Context::new(views.iter().copied());
     let mut paths: BTreeMap<Risk, Vec<(bool, &PlanPath)>> = BTreeMap::new();
     for view in &views {
-        let one = (context.packages.has(view.entry), &view.entry.path);
+        let one = (context.is_of_package(view.entry), &view.entry.path);
         for risk in context.risks(view) {
             paths.entry(risk).or_default().push(one);
         }

@@ -1,10 +1,10 @@
 //! What an undo does with new directories in which others have made or changed something since the commit, as a service
-//! does in its directories of logs and state: it leaves them at their path, or it takes them away whole. Pure.
+//! does in its directories of logs and state: it leaves them at their path. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lockout::lock_out;
-use crate::plan::{Change, Entry, New, Plan};
+use crate::plan::{Change, Entry, New};
 
 impl Entry {
     /// Returns true if it makes a directory that may stay in an undo. One where logins, network or boot are decided may
@@ -66,66 +66,12 @@ pub fn staying<'a>(
     staying
 }
 
-/// What an undo takes away with all that is in it, by position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Whole {
-    /// Each directory is moved by one step.
-    pub directories: BTreeSet<usize>,
-    /// What the commit made in them: it has no step of its own.
-    pub inside: BTreeSet<usize>,
-}
-
-/// Returns the lowest new directories which have all that others have made or changed. `changed`: positions of directories
-/// with names of others, or with another mode or owner, and of all else that is not as the commit left it. Fails with
-/// a position that is in no such directory, or where logins, network or boot are decided.
-pub fn whole(plan: &Plan, changed: &BTreeSet<usize>) -> Result<Whole, usize> {
-    let entries = plan.entries();
-    let created = |at: &usize| {
-        let entry = entries.get(*at)?;
-        matches!(entry.change, Change::Create { .. }).then_some(entry)
-    };
-    let new: BTreeMap<&[u8], usize> = (0..entries.len())
-        .filter_map(|at| Some((created(&at)?.path.as_bytes(), at)))
-        .collect();
-    let mut found: BTreeMap<&[u8], usize> = BTreeMap::new();
-    for at in changed {
-        let entry = created(at).ok_or(*at)?;
-        let directory = match entry.change.makes() {
-            Some(New::Directory) => entry.path.as_bytes(),
-            _ => entry.path.parent(),
-        };
-        found.insert(directory, *new.get(directory).ok_or(*at)?);
-    }
-    let mut whole = Whole::default();
-    for (at, entry) in (0..).zip(entries) {
-        match found.get(entry.path.as_bytes()) {
-            _ if entry
-                .path
-                .ancestors()
-                .any(|above| found.contains_key(above)) =>
-            {
-                whole.inside.insert(at)
-            }
-            Some(_) => whole.directories.insert(at),
-            None => continue,
-        };
-        // It is removed, so what lies above logins counts, too.
-        if lock_out(entry)
-            .or_else(|| lock_out(&entry.reversed()))
-            .is_some()
-        {
-            return Err(at);
-        }
-    }
-    Ok(whole)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::PlanPath;
-    use crate::plan::{Content, Metadata, Source};
+    use crate::plan::{Content, Metadata, Plan, Source};
 
     fn plan(paths: &[&str]) -> Plan {
         let entry = |path: &&str| Entry {
@@ -193,72 +139,6 @@ mod tests {
             let found = staying(plan.entries().iter().enumerate(), names);
             let found: Vec<String> = found.into_iter().map(at).collect();
             assert_eq!(found, expect, "{made:?} {now:?}");
-        }
-    }
-
-    #[test]
-    fn directories_with_changes_of_others_go_whole() {
-        // Paths that the commit made, those that others have changed, the directories that go whole, and what is in them.
-        type Case<'a> = (
-            &'a [&'a str],
-            &'a [&'a str],
-            Result<[&'a [&'a str]; 2], &'a str>,
-        );
-        let cases: &[Case<'_>] = &[
-            (&["/a/", "/a/x"], &[], Ok([&[], &[]])),
-            (&["/a/", "/a/x"], &["/a/x"], Ok([&["/a"], &["/a/x"]])),
-            (
-                &["/a/", "/a/b/", "/a/b/x"],
-                &["/a/b"],
-                Ok([&["/a/b"], &["/a/b/x"]]),
-            ),
-            (
-                &["/a/", "/a/b/", "/a/b/c/", "/a/b/c/x", "/a/y", "/a-b"],
-                &["/a/b/c/x", "/a/b"],
-                Ok([&["/a/b"], &["/a/b/c", "/a/b/c/x"]]),
-            ),
-            (
-                &["/a/", "/a/x", "/b/"],
-                &["/a/x", "/b"],
-                Ok([&["/a", "/b"], &["/a/x"]]),
-            ),
-            // In a directory that was there before.
-            (&["/a/", "/x"], &["/a", "/x"], Err("/x")),
-            (&["/etc/pam.d/"], &["/etc/pam.d"], Err("/etc/pam.d")),
-            (&["/home/bob/"], &["/home/bob"], Err("/home/bob")),
-            (
-                &["/etc/systemd/", "/etc/systemd/x"],
-                &["/etc/systemd/x"],
-                Err("/etc/systemd"),
-            ),
-            (
-                &["/etc/a/", "/etc/a/ssh.service.d/", "/etc/x"],
-                &["/etc/a"],
-                Ok([&["/etc/a"], &["/etc/a/ssh.service.d"]]),
-            ),
-            (&["/boot/x/", "/boot/x/y"], &["/boot/x/y"], Err("/boot/x")),
-        ];
-        for (made, changed, expect) in cases {
-            let plan = plan(made);
-            let path = |at: usize| plan.entries().get(at).unwrap().path.to_string();
-            let all = 0..plan.entries().len();
-            let changed: BTreeSet<usize> = all
-                .filter(|at| changed.contains(&path(*at).as_str()))
-                .collect();
-            let paths = |all: BTreeSet<usize>| all.into_iter().map(path).collect::<Vec<_>>();
-            let found = whole(&plan, &changed);
-            let found = found.map(|found| [paths(found.directories), paths(found.inside)]);
-            let expect =
-                expect.map(|both| both.map(|all| all.iter().map(ToString::to_string).collect()));
-            assert_eq!(
-                found,
-                expect.map_err(|path| plan
-                    .entries()
-                    .iter()
-                    .position(|entry| entry.path.to_string() == path)
-                    .unwrap()),
-                "{made:?} {changed:?}"
-            );
         }
     }
 

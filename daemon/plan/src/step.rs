@@ -1,14 +1,8 @@
-//! What an operation does with its path, in both directions, and how it is taken back. `remit-commit` acts on it.
+//! What an operation does with its path, in both directions. `remit-commit` acts on it, and takes it back.
 
-use crate::capabilities::{FileCapabilities, OldCapabilities};
 use crate::plan::{Change, Kind, Metadata, New, Stat};
 
 const SET_ID: u32 = 0o6000;
-const UNSAID: &str = "it has file capabilities, and the plan does not say which: plan again with plan.make or in a copy of the \
-                      machine, where they can be read, or remove them with setcap -r";
-const UNNAMED: &str = "it has file capabilities (security.capability) that no plan can name: remove them with setcap -r";
-const SET_SINCE: &str =
-    "it has file capabilities, which it had not at the commit: remove them with setcap -r";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -41,17 +35,6 @@ pub struct Side {
     pub sha256: Option<[u8; 32]>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reversal {
-    Nothing,
-    Enter,
-    Exchange,
-    Leave,
-    SetMetadata(Metadata),
-    /// Somebody else has changed the path, so it stays as it is.
-    Left(&'static str),
-}
-
 impl Side {
     #[must_use]
     pub fn difference(&self, now: &Stat) -> Option<&'static str> {
@@ -65,17 +48,15 @@ impl Side {
 }
 
 impl Metadata {
-    /// Returns true if a file that gets this instead of `from` is trusted more: it gets a set-id bit or a group for it,
-    /// or somebody but root who could write to it cannot any more. The mask of an ACL is the group's part of the mode.
+    /// Returns true if it can be that of a path in the middle of a step. Owner and mode are set by two calls, and the first one clears
+    /// set-id bits: in a step those of the old mode, and on the way back those of the new one.
     #[must_use]
-    pub const fn raises(self, from: Self) -> bool {
-        let gains_set_id = self.mode & !from.mode & SET_ID != 0;
-        let is_set_group = self.gid != from.gid && self.mode & 0o2000 != 0;
-        let loses_owner = self.uid != from.uid && from.uid != 0;
-        let group = if self.gid == from.gid { self.mode } else { 0 };
-        let loses_group = from.mode & !group & 0o020 != 0;
-        let loses_others = from.mode & !self.mode & 0o002 != 0;
-        gains_set_id || is_set_group || loses_owner || loses_group || loses_others
+    pub fn is_between(self, from: Self, to: Self) -> bool {
+        let owner = |one: Self| (one.uid, one.gid);
+        let is_owner = [from, to].map(owner).contains(&owner(self));
+        let is_mode = [from.mode, from.mode & !SET_ID, to.mode].contains(&self.mode);
+        let is_way_back = owner(from) != owner(to) && self.mode == to.mode & !SET_ID;
+        is_owner && (is_mode || is_way_back)
     }
 }
 
@@ -168,7 +149,7 @@ impl Change {
     pub fn leaving_now(&self, direction: Direction, inode: u64, now: Metadata) -> Option<Side> {
         let side = self.leaving(direction, inode)?;
         let meta = match (direction, self.movement(direction)) {
-            (Direction::Undo, Movement::SetMetadata { from, to }) if is_between(now, from, to) => {
+            (Direction::Undo, Movement::SetMetadata { from, to }) if now.is_between(from, to) => {
                 now
             }
             _ => side.meta,
@@ -200,42 +181,6 @@ impl Change {
         }
     }
 
-    /// Returns why the file at the path, whose attribute has this value, is not what the direction expects. A plan that names
-    /// capabilities keeps the owner, and others are refused here: the kernel removes them with it. Capabilities that
-    /// nobody read are in no risk that an approver was shown. A removed file keeps them for its undo.
-    #[must_use]
-    pub fn capability_conflict(
-        &self,
-        direction: Direction,
-        value: Option<&[u8]>,
-    ) -> Option<&'static str> {
-        let base = self.base().filter(|base| base.stat.kind == Kind::File);
-        let old = base.map(|base| base.capabilities).unwrap_or_default();
-        let expected = match (direction, self.makes()) {
-            (Direction::Undo, Some(New::File(content))) => {
-                OldCapabilities::Read(content.capabilities)
-            }
-            (Direction::Undo, Some(_)) => OldCapabilities::Unread,
-            (Direction::Commit, _) | (Direction::Undo, None) => old,
-        };
-        let is_unknown = expected == OldCapabilities::Unread && base.is_some();
-        match (self, value) {
-            _ if !expected.fits(value) => Some("its capabilities have changed"),
-            (
-                Self::Replace { .. } | Self::ReplaceKind { .. } | Self::SetMetadata { .. },
-                Some(value),
-            ) if is_unknown => {
-                let is_possible = FileCapabilities::decode(value).is_some();
-                Some(match direction {
-                    Direction::Undo => SET_SINCE,
-                    Direction::Commit if is_possible => UNSAID,
-                    Direction::Commit => UNNAMED,
-                })
-            }
-            _ => None,
-        }
-    }
-
     /// Returns true if an earlier undo has made the step: `now` is at the path, and the inode `slotted` in the slot. A file that
     /// somebody put at the path just before the step is in the slot now, and the undo is not made.
     #[must_use]
@@ -252,61 +197,6 @@ impl Change {
             Direction::Commit => inode,
             Direction::Undo => self.base().map_or(0, |base| base.stat.ino),
         }
-    }
-
-    /// Returns how to take the step back: `now` is at the path, and the inode `slotted` in the slot.
-    #[must_use]
-    pub fn reversal(
-        &self,
-        direction: Direction,
-        inode: u64,
-        now: Option<&Stat>,
-        slotted: Option<u64>,
-    ) -> Reversal {
-        let entering = self.entering(direction, inode);
-        let is_entered = now.is_some_and(|now| now.ino == entering);
-        let replaced = Reversal::Left("somebody has replaced it");
-        match (self.movement(direction), slotted) {
-            (Movement::Enter, Some(_)) => Reversal::Nothing,
-            (Movement::Enter, None) if now.is_none() => Reversal::Nothing,
-            (Movement::Enter, None) if is_entered => Reversal::Leave,
-            (Movement::Enter, None) => replaced,
-            (Movement::Exchange, None) => Reversal::Nothing,
-            (Movement::Exchange, Some(slotted)) if slotted == entering => Reversal::Nothing,
-            (Movement::Exchange, Some(_)) if is_entered => Reversal::Exchange,
-            // The new file is gone, and the old one is in the slot.
-            (Movement::Exchange, Some(_)) if now.is_none() => Reversal::Enter,
-            (Movement::Exchange, Some(_)) => replaced,
-            (Movement::Leave, None) => Reversal::Nothing,
-            (Movement::Leave, Some(_)) if now.is_none() => Reversal::Enter,
-            (Movement::Leave, Some(_)) => Reversal::Left("somebody has made it again"),
-            (Movement::SetMetadata { from, to }, _) => {
-                let base = self.base().map(|base| base.stat.ino);
-                match now.filter(|now| Some(now.ino) == base).map(|now| now.meta) {
-                    Some(meta) if meta == from => Reversal::Nothing,
-                    Some(meta) if is_between(meta, from, to) => Reversal::SetMetadata(from),
-                    _ => Reversal::Left("somebody has changed it"),
-                }
-            }
-        }
-    }
-
-    /// Returns true if a step that was on disk is made still. Another mode than before and after it, or another file, is a later
-    /// change of somebody else, and no lost write.
-    #[must_use]
-    pub fn has_lasted(
-        &self,
-        direction: Direction,
-        inode: u64,
-        now: Option<&Stat>,
-        slotted: Option<u64>,
-    ) -> bool {
-        let Movement::SetMetadata { from, to } = self.movement(direction) else {
-            return self.is_made(direction, inode, now, slotted);
-        };
-        let base = self.base().map(|base| base.stat.ino);
-        let own = now.filter(|now| Some(now.ino) == base);
-        own.is_none_or(|now| now.meta == to || !is_between(now.meta, from, to))
     }
 
     /// Returns true if the step was made, as far as the slot says.
@@ -327,14 +217,4 @@ impl Change {
             Movement::SetMetadata { to, .. } => now.is_some_and(|now| now.meta == to),
         }
     }
-}
-
-/// Owner and mode are set by two calls, and the first one clears set-id bits: in a step those of the old mode, and on the way
-/// back those of the new one.
-fn is_between(meta: Metadata, from: Metadata, to: Metadata) -> bool {
-    let owner = |one: Metadata| (one.uid, one.gid);
-    let is_owner = [from, to].map(owner).contains(&owner(meta));
-    let is_mode = [from.mode, from.mode & !SET_ID, to.mode].contains(&meta.mode);
-    let is_way_back = owner(from) != owner(to) && meta.mode == to.mode & !SET_ID;
-    is_owner && (is_mode || is_way_back)
 }

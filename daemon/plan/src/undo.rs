@@ -52,7 +52,7 @@ pub trait BeforeUndo {
     fn directory(&self, at: usize) -> Option<FoundDirectory>;
     /// Reads a file of accounts: as it is, and as the undo makes it again.
     fn accounts(&self, at: usize) -> Option<[Vec<u8>; 2]>;
-    /// Returns true if new directories go with what others have made or changed in them: see [`crate::whole`].
+    /// Returns true if new directories go with what others have made or changed in them: see `daemon/commit/src/whole.rs`.
     fn with_contents(&self) -> bool {
         false
     }
@@ -68,22 +68,6 @@ pub struct UndoPage {
 }
 
 impl Plan {
-    /// Returns bytes of old files that the undo keeps. Sizes of directories do not count: the requester chooses them.
-    #[must_use]
-    pub fn undo_bytes(&self) -> u64 {
-        let kept = self.entries().iter().map(|entry| match entry.change {
-            Change::Replace { base, .. }
-            | Change::ReplaceKind { base, .. }
-            | Change::Remove { base }
-                if base.stat.kind == Kind::File =>
-            {
-                base.stat.size
-            }
-            _ => 0,
-        });
-        kept.fold(0, u64::saturating_add)
-    }
-
     /// Returns the risks of an undo: those of what it puts back, of what it removes, and of the owners and modes that
     /// come again. Of files it reads those of accounts alone: as they are, and as they will be.
     fn undo_risks(

@@ -1,9 +1,9 @@
-//! Which risks the paths and the bytes of a plan have, and what of many is named and shown first.
+//! Which risks the paths and the bytes of a plan have, and what of many is named first.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use remit_plan::{
     Base, Bundle, Change, Content, Entry, Kind, Metadata, New, Plan, PlanPath, Risk, Source, Stat,
-    View, is_read, needs_approval, risk_sentences, risks, sha256, sort_worst_first,
+    View, is_read, needs_approval, risk_sentences, risks, sha256,
 };
 
 const fn meta(mode: u32) -> Metadata {
@@ -320,70 +320,6 @@ fn script_of_another_package_is_no_upload() {
     assert!(!is_made(None, "/etc/nginx/nginx.conf"));
 }
 
-/// Attack: `apt-get install` in a copy, and besides it other bytes of sshd.
-#[test]
-fn what_belongs_to_no_package_of_the_plan_is_named_and_shown_first() {
-    const LIST: &str = "/var/lib/dpkg/info/tool.list";
-    let programs: Vec<String> = (0..50).map(|at| format!("/usr/bin/a{at:02}")).collect();
-    let lists: String = programs.iter().map(|path| format!("{path}\n")).collect();
-    let evil = "/usr/sbin/sshd";
-    // A new list has what was there before, too: that belongs to another package.
-    let forged = format!("{lists}{evil}\n");
-    let run = |list: Entry, old: Option<&str>, new: Option<&str>, is_upgrade: bool| {
-        let of_package = |path: &String| match is_upgrade {
-            true => replaced(path, (0o755, 0o755), b"a", b"b"),
-            false => made(path, 0o755, b"b"),
-        };
-        let mut entries: Vec<Entry> = programs.iter().map(of_package).collect();
-        entries.push(replaced(evil, (0o755, 0o755), b"a", b"b"));
-        entries.push(list);
-        let views = entries
-            .iter()
-            .map(|entry| match entry.path.to_string() == LIST {
-                true => View {
-                    entry,
-                    old: old.map(str::as_bytes),
-                    new: new.map(str::as_bytes),
-                },
-                false => unknown(entry),
-            });
-        let mut views: Vec<View<'_>> = views.collect();
-        let sentences = risk_sentences(views.iter().copied());
-        sort_worst_first(&mut views, true);
-        (views[0].entry.path.to_string(), sentences)
-    };
-    let program = "it is a program, and its content changes";
-    for (what, old, is_first) in [
-        ("its list does not have it", Some(lists.as_str()), true),
-        ("its old list does not have it", Some(&lists), true),
-        ("the old list is not known", None, false),
-    ] {
-        let new = if what.starts_with("its list") {
-            &lists
-        } else {
-            &forged
-        };
-        let list = replaced(LIST, (0o644, 0o644), b"old", new.as_bytes());
-        let (first, sentences) = run(list, old, Some(new), true);
-        assert_eq!(first == evil, is_first, "{what}");
-        let sentence = format!("{evil}, /usr/bin/a00, [… 49 more …]: {program}");
-        assert_eq!(
-            sentences.contains(&sentence),
-            is_first,
-            "{what}: {sentences:?}"
-        );
-    }
-    for new in [&lists, &forged] {
-        let list = made(LIST, 0o644, new.as_bytes());
-        let (first, sentences) = run(list, None, Some(new), false);
-        assert_eq!(first, evil);
-        assert!(
-            sentences.contains(&format!("{evil}: {program}")),
-            "{sentences:?}"
-        );
-    }
-}
-
 #[test]
 fn files_of_dpkg_and_compiled_python_belong_to_the_package() {
     let list = "/usr/lib/py/tool.py\n/lib/x86_64-linux-gnu/libtool.so.1\n";
@@ -471,16 +407,4 @@ fn paths_of_other_effects_do_not_hide_each_other() {
             "{path}: {found:#?}"
         );
     }
-}
-
-/// Attack: documents before it in a plan of many paths hide a setting.
-#[test]
-fn settings_come_before_data() {
-    let entries: Vec<Entry> = (0..30)
-        .map(|at| made(&format!("/a/doc{at}"), 0o644, b"x"))
-        .chain([made("/etc/unheard-of.conf", 0o644, b"x")])
-        .collect();
-    let mut views: Vec<View<'_>> = entries.iter().map(unknown).collect();
-    sort_worst_first(&mut views, true);
-    assert_eq!(views[0].entry.path.to_string(), "/etc/unheard-of.conf");
 }

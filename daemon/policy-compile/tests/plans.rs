@@ -13,9 +13,10 @@ use common::{accounts, policy, source};
 use proptest::prelude::*;
 use remit_common::refusal::Refusal;
 use remit_common::wire::Effect;
+use remit_edit::{Action, Edit};
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Kind, Metadata, OldCapabilities, Plan,
-    PlanPath, Source, Stat, sha256,
+    Base, Bundle, Change, Content, Entry, Kind, Metadata, OldCapabilities, Plan, PlanPath, Source,
+    Stat, sha256,
 };
 use remit_policy::model::rule::{Grantees, Principal};
 use remit_policy::{
@@ -42,7 +43,7 @@ fn plan(paths: &[(&str, u32)]) -> Bundle {
     let planned = paths
         .iter()
         .map(|(path, mode)| edit(path, *mode).apply(None).unwrap().unwrap());
-    Bundle::from_planned(planned.collect()).unwrap()
+    remit_edit::bundle(planned.collect()).unwrap()
 }
 
 /// `Ok(None)` if it is allowed, `Ok` with the approvers, or `Err` with a part of the denial's sentence.
@@ -738,7 +739,7 @@ fn floor_is_asked_about_plans_that_need_a_person() {
         ..edit("/srv/link", 0o644)
     };
     let link = link.apply(None).unwrap().unwrap();
-    let link = Bundle::from_planned(vec![link]).unwrap();
+    let link = remit_edit::bundle(vec![link]).unwrap();
     for (rules, plan, calls, alone, under) in [
         ("", plan(&[("/srv/a", 0o644)]), &[][..], "allowed", "#11"),
         (

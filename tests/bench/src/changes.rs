@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use remit_common::caps;
 use remit_common::inspect::EXTRACT;
-use remit_plan::{Action, Bundle, PlanPath, Replacement};
+use remit_edit::{Action, Replacement};
+use remit_plan::{Bundle, PlanPath};
 use remit_wire::client::Client;
 use remit_wire::outcome::State;
 use remit_wire::{Purpose, Reply, Request, Run, What, edits};
@@ -173,7 +174,7 @@ fn change(
     path: &Path,
     text: &str,
 ) -> Result<[Duration; 3], Failure> {
-    let edit = remit_plan::Edit {
+    let edit = remit_edit::Edit {
         action: Action::Replace(vec![Replacement {
             old: OLD.into(),
             new: NEW.into(),

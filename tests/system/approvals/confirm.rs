@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, UnconfirmedView};
 use remit_common::outcome::State;
 use remit_common::refusal::Code;
-use remit_plan::{Action, Bundle};
+use remit_edit::Action;
 use remit_tests::caller::{Caller, argv, at_once, change};
 use remit_tests::daemon::{Daemon, admin, user_a, user_b, user_m};
 use remit_tests::process::{Identity, ends_within};
@@ -591,7 +591,7 @@ fn approver_is_shown_what_becomes_of_it() {
     let mut caller = Caller::new(&fixture.daemon, &user_a());
     let path = "/etc/ssh/sshd_config.d/remit-test.conf";
     let planned = edit(path, Action::Write(b"AllowUsers nobody\n".to_vec())).apply(None);
-    let bundle = Bundle::from_planned(vec![planned.unwrap().unwrap()]).unwrap();
+    let bundle = remit_edit::bundle(vec![planned.unwrap().unwrap()]).unwrap();
     let job = fixture.asks(&mut caller, bundle.as_bytes());
     let undone = fixture.daemon.shows(job).plan.unwrap().undone.unwrap();
     let expect = format!(

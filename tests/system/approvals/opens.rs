@@ -7,8 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use remit_common::names::JobId;
+use remit_edit::{Action, Edit};
 use remit_page::ShownRequest;
-use remit_plan::{Action, Bundle, Edit};
 use remit_tests::caller::Caller;
 use remit_tests::daemon::{Daemon, Options, SOCKET_GROUP, admin, user_a};
 use remit_tests::process::descendants;
@@ -103,7 +103,7 @@ impl Machine {
             edit.apply(found(Path::new(path)).as_ref())
                 .expect("it fits")
         });
-        let bundle = Bundle::from_planned(planned.collect()).expect("a plan");
+        let bundle = remit_edit::bundle(planned.collect()).expect("a plan");
         bundle.as_bytes().to_vec()
     }
 

@@ -10,9 +10,8 @@ use nix::unistd::Pid;
 use remit_common::admin::{AdminReply, AdminRequest, Grantee, NewGrant};
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{
-    Action, Base, Bundle, Edit, Found, Kind, Metadata, OldCapabilities, PlanPath, Stat, sha256,
-};
+use remit_edit::{Action, Edit, Found};
+use remit_plan::{Base, Bundle, Kind, Metadata, OldCapabilities, PlanPath, Stat, sha256};
 use remit_tests::accounts::Accounts;
 use remit_tests::caller::{Caller, at_once, cause, change, stdout};
 use remit_tests::daemon::{Daemon, Options, admin, user_a, user_b, user_m};
@@ -262,7 +261,7 @@ pub(super) fn plan(edits: &[Edit]) -> Vec<u8> {
         edit.apply(found(Path::new(&path)).as_ref())
             .expect("it fits")
     });
-    let bundle = Bundle::from_planned(planned.collect()).expect("a plan");
+    let bundle = remit_edit::bundle(planned.collect()).expect("a plan");
     bundle.as_bytes().to_vec()
 }
 
@@ -719,7 +718,7 @@ fn nothing_of_remit_or_its_approvers_is_changed() {
         "/.ssh/authorized_keys".to_owned(),
         "/var/spool/cron/crontabs/carl".to_owned(),
     ] {
-        let made = Bundle::from_planned(vec![text(&path, "x").apply(None).unwrap().unwrap()]);
+        let made = remit_edit::bundle(vec![text(&path, "x").apply(None).unwrap().unwrap()]);
         let refusal = fixture.refused(&user_a(), at_once(commit(made.unwrap().as_bytes())));
         assert_eq!(refusal.code, Code::DeniedRule, "{path}: {refusal:?}");
         assert!(
@@ -757,7 +756,7 @@ fn nothing_of_remit_or_its_approvers_is_changed() {
         };
         let bytes = Some(old.as_bytes().to_vec());
         let planned = text(path, new).apply(Some(&Found { base, bytes })).unwrap();
-        Bundle::from_planned(vec![planned.unwrap()]).unwrap()
+        remit_edit::bundle(vec![planned.unwrap()]).unwrap()
     };
     let (passwd, group) = ("/etc/passwd", "/etc/group");
     for (path, old, new, is_refused) in [

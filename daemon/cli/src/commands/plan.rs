@@ -16,7 +16,8 @@ use remit_common::caps;
 use remit_common::inspect::EXTRACTED_JOB;
 use remit_common::outcome::Ending;
 use remit_common::refusal::{Code, Refusal};
-use remit_plan::{Action, Edit, OLD_BYTES, PlanPath, Replacement, Upload, is_read};
+use remit_edit::{Action, Edit, Replacement};
+use remit_plan::{OLD_BYTES, PlanPath, Upload, is_read};
 use remit_wire::edits::{
     self, Accounts, CHECKS, CONTENTS, CallText, EXTRACT, EditText, OwnerName, PLAN, PLAN_PRIVATE,
     UNDO,

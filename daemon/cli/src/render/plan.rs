@@ -6,10 +6,9 @@ use std::path::Path;
 use remit_common::hex::hex;
 use remit_common::names::JobId;
 use remit_common::text;
+use remit_edit::{COUNTED, Tabs, ViewText as _, kinds, packages, sort_worst_first};
 use remit_page::PlanView;
-use remit_plan::{
-    BUNDLE_BYTES, Bundle, COUNTED, Context, Tabs, View, kinds, packages, sort_worst_first,
-};
+use remit_plan::{BUNDLE_BYTES, Bundle, Context, View};
 use remit_wire::outcome::{JobReport, State};
 use serde_json::{Value, json};
 

@@ -24,7 +24,8 @@ use remit_common::names::{JobId, SetId};
 use remit_common::prove::OpenedPath;
 use remit_common::refusal::{Code, Refusal};
 use remit_common::text;
-use remit_plan::{Action, Bundle, Edit, PlanPath};
+use remit_edit::{Action, Edit};
+use remit_plan::PlanPath;
 use remit_policy::{PathIs, Profile, User};
 use remit_wire::outcome::State;
 use remit_wire::{Bytes, Effect};
@@ -1256,7 +1257,7 @@ fn commit() -> (Shown, String) {
         base_sha256: None,
         create_only: false,
     };
-    let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+    let bundle = remit_edit::bundle(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
     let mut shown = shown();
     shown.request.command = Some("plan.commit".into());
     shown.request.argv = vec![

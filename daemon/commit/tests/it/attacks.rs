@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 
 use nix::sys::resource::{Resource, getrlimit};
-use remit_plan::{Action, Bundle, Change, Edit, Plan, sha256};
+use remit_edit::{Action, Edit};
+use remit_plan::{Bundle, Change, Plan, sha256};
 
 use crate::scene::*;
 

@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use remit_plan::{Action, Base, Bundle, Change, Edit, Entry, Plan};
+use remit_edit::{Action, Edit};
+use remit_plan::{Base, Bundle, Change, Entry, Plan};
 
 use crate::scene::*;
 

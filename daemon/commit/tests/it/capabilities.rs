@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
-use remit_plan::{
-    Action, Bundle, Change, Edit, Entry, FileCapabilities, New, OldCapabilities, Plan,
-};
+use remit_edit::{Action, Edit};
+use remit_plan::{Bundle, Change, Entry, FileCapabilities, New, OldCapabilities, Plan};
 use remit_sys::sys;
 
 use crate::interrupted::{calls, injected};

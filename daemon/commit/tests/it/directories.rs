@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
-use remit_plan::{Action, Edit, Journal, Phase, PlanDirectories};
+use remit_edit::{Action, Edit};
+use remit_plan::{Journal, Phase, PlanDirectories};
 
 use crate::forgotten::age;
 use crate::partly::phase;

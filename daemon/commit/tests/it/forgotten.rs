@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use remit_plan::{Action, Bundle, Change, Entry, Journal, Kind, Phase, Plan, PlanDirectories};
+use remit_edit::Action;
+use remit_plan::{Bundle, Change, Entry, Journal, Kind, Phase, Plan, PlanDirectories};
 
 use crate::directories::set_phase;
 use crate::partly::phase;

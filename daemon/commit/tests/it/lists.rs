@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use remit_plan::{Action, Edit};
+use remit_edit::{Action, Edit};
 use remit_sys::sys;
 
 use crate::bound::injected;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
-use remit_plan::{Action, Edit};
+use remit_edit::{Action, Edit};
 
 use crate::interrupted::injected;
 use crate::scene::*;

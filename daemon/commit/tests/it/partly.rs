@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
-use remit_plan::{Action, Bundle, Change, Edit, Entry, Journal, Phase, Plan};
+use remit_edit::{Action, Edit};
+use remit_plan::{Bundle, Change, Entry, Journal, Phase, Plan};
 
 use crate::forgotten::age;
 use crate::interrupted::{calls, injected};

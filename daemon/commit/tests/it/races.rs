@@ -8,14 +8,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use remit_plan::Action;
+use remit_edit::Action;
 
 use crate::scene::*;
 
 const MEMORY: Disk = Disk::Memory("size=64m,mode=755");
 
 /// Runs `between` while a commit of these edits waits before its first step on a path.
-fn with(edits: &[remit_plan::Edit], between: impl FnOnce()) -> Result {
+fn with(edits: &[remit_edit::Edit], between: impl FnOnce()) -> Result {
     let input = plan(edits);
     // The first rename is that of the journal.
     let mut child = start(&delayed(2, 700), &["commit", &state()], Some(&input));

@@ -13,9 +13,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use remit_edit::{Action, Edit, Found, Planned};
 use remit_plan::{
-    Action, Base, Bundle, Change, Content, Edit, Entry, Found, Kind, Metadata, New,
-    OldCapabilities, PlanPath, Planned, Source, Stat, sha256,
+    Base, Bundle, Change, Content, Entry, Kind, Metadata, New, OldCapabilities, PlanPath, Source,
+    Stat, sha256,
 };
 use remit_sys::sys;
 
@@ -244,7 +245,7 @@ pub fn plan(edits: &[Edit]) -> Vec<u8> {
         let found = found(&relative);
         turned(edit, found.as_ref()).or_else(|| edit.apply(found.as_ref()).unwrap())
     });
-    let bundle = Bundle::from_planned(planned.collect()).unwrap();
+    let bundle = remit_edit::bundle(planned.collect()).unwrap();
     bundle.as_bytes().to_vec()
 }
 

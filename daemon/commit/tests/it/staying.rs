@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use remit_plan::{Action, Edit};
+use remit_edit::{Action, Edit};
 use remit_sys::sys;
 
 use crate::interrupted::{calls, injected};

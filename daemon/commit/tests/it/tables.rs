@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
-use remit_plan::{Base, Bundle, Change, Content, Edit, Entry, Plan, PlanPath, Source, sha256};
+use remit_edit::Edit;
+use remit_plan::{Base, Bundle, Change, Content, Entry, Plan, PlanPath, Source, sha256};
 
 use crate::interrupted::injected;
 use crate::scene::*;
@@ -134,7 +135,7 @@ fn commit_that_makes_the_lock_is_undone() {
         };
         edit.apply(None).unwrap().unwrap()
     });
-    let bundle = Bundle::from_planned(made.into()).unwrap();
+    let bundle = remit_edit::bundle(made.into()).unwrap();
     let input = bundle.as_bytes().to_vec();
     commit(&input).is_done();
     undo(&id_of(&input)).is_done();

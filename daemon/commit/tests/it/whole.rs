@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use nix::mount::{MsFlags, mount};
-use remit_plan::{Action, Phase};
+use remit_edit::Action;
+use remit_plan::Phase;
 
 use crate::forgotten::age;
 use crate::interrupted::{calls, injected};

@@ -19,10 +19,8 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use remit_common::caps;
-use remit_plan::{
-    Action, BUNDLE_BYTES, Base, Bundle, Edit, Edits, Found, Kind, OLD_BYTES, PlanPath, Planned,
-    Problem, too_long,
-};
+use remit_edit::{Action, Edit, Edits, Found, Planned, Problem};
+use remit_plan::{BUNDLE_BYTES, Base, Kind, OLD_BYTES, PlanPath, too_long};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::capabilities::capabilities;
@@ -57,7 +55,7 @@ pub fn show(visibility: Visibility) -> Result<ExitCode, String> {
         }
     }
     if errors.is_empty() {
-        match Bundle::from_planned(planned) {
+        match remit_edit::bundle(planned) {
             Ok(bundle) => {
                 let mut out = io::stdout().lock();
                 let written = out.write_all(bundle.as_bytes()).and_then(|()| out.flush());

@@ -5,10 +5,8 @@ use std::ffi::CStr;
 
 use remit_approval::{CheckEnd, UNCONFIRMED, UNDOES};
 use remit_common::escape::{start, words};
-use remit_plan::{
-    Bundle, COUNTED, Plan, PlanPath, Tabs, UNDO_RISK, View, kinds, packages, risk_sentences,
-    sort_worst_first,
-};
+use remit_edit::{COUNTED, Tabs, ViewText as _, kinds, packages, sort_worst_first};
+use remit_plan::{Bundle, Plan, PlanPath, UNDO_RISK, View, risk_sentences};
 
 use crate::hex;
 use crate::verified::{Verified, is_commit};
@@ -207,9 +205,10 @@ pub fn sentences(bundle: &Bundle, old: &OldBytes) -> Vec<String> {
 mod tests {
     use remit_approval::ActContext;
     use remit_common::wire::Bytes;
+    use remit_edit::{Action, Edit, Edits};
     use remit_plan::{
-        Action, Base, Change, Content, Edit, Edits, Entry, Kind, Metadata, OldCapabilities, Plan,
-        PlanPath, Source, Stat, sha256,
+        Base, Change, Content, Entry, Kind, Metadata, OldCapabilities, Plan, PlanPath, Source,
+        Stat, sha256,
     };
     use remit_policy::Profile;
 
@@ -235,7 +234,7 @@ mod tests {
             .edits
             .iter()
             .filter_map(|edit| edit.apply(None).unwrap());
-        Bundle::from_planned(planned.collect()).unwrap()
+        remit_edit::bundle(planned.collect()).unwrap()
     }
 
     #[test]

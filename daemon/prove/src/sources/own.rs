@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_plan::Risk;
+
 use super::polkit;
 use crate::facts::{Source, When};
 use crate::look::Look;
@@ -62,9 +64,9 @@ pub fn look(look: &mut Look<'_>) {
     }
     let mut kinds: BTreeMap<FilePath, bool> = BTreeMap::new();
     for (path, risk) in remit_plan::deciding_paths() {
-        if risk.decides_root() || risk.names_programs() {
+        if decides_root(risk) || names_programs(risk) {
             let decides = kinds.entry(FilePath::fixed(&path)).or_default();
-            *decides |= risk.decides_root();
+            *decides |= decides_root(risk);
         }
     }
     let beneath = OF_GRUB.into_iter().chain(polkit::DIRECTORIES);
@@ -90,6 +92,35 @@ pub fn look(look: &mut Look<'_>) {
             obeys(look, 0, path.clone(), rule, &When::ByItself, &source);
         }
     }
+}
+
+/// Returns true if whoever can write such a file becomes root, or decides which accounts do.
+const fn decides_root(risk: &Risk) -> bool {
+    matches!(
+        risk,
+        Risk::Sudo
+            | Risk::Preload
+            | Risk::Pam
+            | Risk::Sshd
+            | Risk::Passwords
+            | Risk::Accounts
+            | Risk::LoaderSettings
+            | Risk::Boot
+    )
+}
+
+/// Returns true if such a file can name programs of root, if the machine has what reads it.
+const fn names_programs(risk: &Risk) -> bool {
+    matches!(
+        risk,
+        Risk::Cron
+            | Risk::Unit
+            | Risk::UnitSource
+            | Risk::RunsByItself
+            | Risk::Commands
+            | Risk::Packages
+            | Risk::Login
+    )
 }
 
 /// Files that decide what root runs, and that no source reads.
@@ -161,7 +192,7 @@ mod tests {
         let root =
             nix::unistd::mkdtemp(&std::env::temp_dir().join("remit-prove-own-XXXXXX")).unwrap();
         let rows = remit_plan::deciding_paths();
-        let rows = rows.filter(|(_, risk)| risk.decides_root() || risk.names_programs());
+        let rows = rows.filter(|(_, risk)| decides_root(risk) || names_programs(risk));
         let rows: Vec<String> = rows.map(|(path, _)| path).collect();
         let at = |path: &str| root.join(path.trim_start_matches('/'));
         for path in &rows {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use remit_approval::FileBinding;
 use remit_common::names::JobId;
 use remit_common::wire::Purpose;
+use remit_edit::{Action, Edit};
 use remit_link::{Spec, SpecWhat, memfd};
-use remit_plan::{Action, Bundle, Edit, PlanPath};
+use remit_plan::{Bundle, PlanPath};
 use remit_policy::{CallerIds, Grant, Ids, MachineTable, Pending, Verdict};
 use remit_spawn::Measured;
 
@@ -264,7 +265,7 @@ pub fn plan_of_a_file(path: &str) -> Bundle {
         base_sha256: None,
         create_only: false,
     };
-    Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap()
+    remit_edit::bundle(vec![edit.apply(None).unwrap().unwrap()]).unwrap()
 }
 
 pub fn file(what: &str, name: &str, real: &str) -> FileFound {

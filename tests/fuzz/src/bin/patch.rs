@@ -2,7 +2,7 @@
 //! second, and its text for people has no control character and no mark of remit's but its own.
 #![no_main]
 
-use remit_plan::{Tabs, diff, patch, show};
+use remit_edit::{Tabs, diff, patch, show};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let at = bytes

@@ -1,7 +1,8 @@
 //! Plans, lists of edits, journals and names of uploads: any bytes are one that is encoded again as the same value, or an error.
 #![no_main]
 
-use remit_plan::{Edits, Journal, Plan, Upload, canonical};
+use remit_edit::Edits;
+use remit_plan::{Journal, Plan, Upload, canonical};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(plan) = Plan::decode(bytes) {

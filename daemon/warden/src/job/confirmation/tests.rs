@@ -7,8 +7,9 @@ use nix::unistd::mkdtemp;
 use remit_common::outcome::{Ending, State};
 use remit_common::refusal::{Code, Refusal};
 use remit_common::wire::Purpose;
+use remit_edit::{Action, Edit};
 use remit_link::{Spec, memfd};
-use remit_plan::{Action, Bundle, Edit, PlanPath};
+use remit_plan::PlanPath;
 use remit_policy::{MachineTable, PlanWithin, Verdict};
 
 use crate::approval::approver::consent;
@@ -245,7 +246,7 @@ approval = { by = ["#1005"] }
         base_sha256: None,
         create_only: false,
     };
-    let bundle = Bundle::from_planned(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
+    let bundle = remit_edit::bundle(vec![edit.apply(None).unwrap().unwrap()]).unwrap();
     let reason = "it is due".into();
     let spec = Spec {
         stdin: true,

@@ -4,7 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use remit_plan::{Action, Base, Bundle, Edit, Found, sha256};
+use remit_edit::{Action, Edit, Found};
+use remit_plan::{Base, Bundle, sha256};
 
 use super::*;
 
@@ -50,7 +51,7 @@ impl Scene {
             bytes,
         });
         let planned = edit.apply(found.as_ref()).unwrap().unwrap();
-        Bundle::from_planned(vec![planned]).unwrap()
+        remit_edit::bundle(vec![planned]).unwrap()
     }
 }
 

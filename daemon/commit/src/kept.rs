@@ -1,5 +1,7 @@
 //! Which undos are kept, and which are forgotten. Pure.
 
+use remit_plan::{Change, Kind, Plan};
+
 /// How long an undo is kept, and how many bytes all of them may have.
 const KEPT_SECONDS: u64 = 30 * 24 * 3600;
 const KEPT_BYTES: u64 = 2 << 30;
@@ -15,7 +17,6 @@ pub struct KeptUndo {
 
 /// Returns the ids to forget: those too old, then the largest until few bytes are left: one huge undo ends no others.
 /// Without a clock that is known to be right none is too old: one boot in a wrong year would forget all of them.
-#[must_use]
 pub fn expired(kept: Vec<KeptUndo>, is_clock_right: bool) -> Vec<String> {
     let is_old = |undo: &KeptUndo| is_clock_right && undo.age_s > KEPT_SECONDS;
     let (old, mut rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_old);
@@ -36,6 +37,21 @@ pub fn expired(kept: Vec<KeptUndo>, is_clock_right: bool) -> Vec<String> {
         .collect();
     ids.sort();
     ids
+}
+
+/// Returns bytes of old files that the undo keeps. Sizes of directories do not count: the requester chooses them.
+pub fn undo_bytes(plan: &Plan) -> u64 {
+    let kept = plan.entries().iter().map(|entry| match entry.change {
+        Change::Replace { base, .. }
+        | Change::ReplaceKind { base, .. }
+        | Change::Remove { base }
+            if base.stat.kind == Kind::File =>
+        {
+            base.stat.size
+        }
+        _ => 0,
+    });
+    kept.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -5,15 +5,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::plan::Change;
-use crate::view::View;
+use remit_plan::dpkg::{INFO, word};
+use remit_plan::{Change, View};
 
-/// Files of dpkg about each package, and the endings of those that it runs.
-pub(crate) const INFO: &[u8] = b"/var/lib/dpkg/info";
-pub(crate) const SCRIPTS: [&str; 5] = [".config", ".postinst", ".postrm", ".preinst", ".prerm"];
 const STATUS: &[u8] = b"/var/lib/dpkg/status";
-/// Bytes of the name and of the version of a package, and of all of one kind.
-const WORD: usize = 64;
+/// Bytes of all packages of one kind.
 const WORDS: usize = 512;
 const BY: &str = "by dpkg's lists it";
 
@@ -103,14 +99,6 @@ pub fn packages<'a>(views: impl Iterator<Item = View<'a>>) -> Option<Packages> {
     Some(packages)
 }
 
-/// Returns a name or a version of deb-control(5) and deb-version(7), with an architecture or an epoch.
-pub(crate) fn word(bytes: &[u8]) -> Option<&str> {
-    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:~".contains(byte);
-    let begins = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-    let is_word = begins && bytes.len() <= WORD && bytes.iter().all(is_of_word);
-    is_word.then(|| str::from_utf8(bytes).ok()).flatten()
-}
-
 /// Returns the version of each package by the names that its list can have: with its architecture, or without.
 fn versions(status: &[u8]) -> BTreeMap<String, &str> {
     let mut versions = BTreeMap::new();
@@ -186,9 +174,10 @@ impl fmt::Display for Packages {
 
 #[cfg(test)]
 mod tests {
+    use remit_plan::dpkg::WORD;
+    use remit_plan::{Base, Content, Entry, Kind, Metadata, New, PlanPath, Source, Stat, sha256};
+
     use super::*;
-    use crate::plan::{self, Base, Content, Entry, Metadata, New, Source, Stat};
-    use crate::{PlanPath, sha256};
 
     const META: Metadata = Metadata {
         mode: 0o644,
@@ -208,7 +197,7 @@ mod tests {
 
     fn base() -> Base {
         let stat = Stat {
-            kind: plan::Kind::File,
+            kind: Kind::File,
             dev: 1,
             ino: 1,
             ctime_ns: 1,

@@ -11,9 +11,9 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use remit_common::escape::{self, ELLIPSIS};
+use remit_plan::{hex, sha256};
 
 use crate::patch::split;
-use crate::{hex, sha256};
 
 /// Lines before and after a change.
 const CONTEXT: usize = 3;

@@ -4,10 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::PlanError;
+use remit_plan::{
+    Base, Change, Content, Entry, FILE_BYTES, Kind, LINK_BYTES, Metadata, New, PlanError, PlanPath,
+    Source, Upload, codec, sha256,
+};
+
+use crate::EDITS_BYTES;
 use crate::patch::{Overlaps, PatchError, occurrences};
-use crate::plan::{Base, Change, Content, Entry, Kind, LINK_BYTES, Metadata, New, Plan, Source};
-use crate::{Bundle, EDITS_BYTES, FILE_BYTES, PlanPath, Upload, codec, patch_file, sha256};
+use crate::patch_names::patch_file;
 
 const MAGIC: &[u8] = b"remit edits 1\n";
 const NEW_FILE: Metadata = of_root(0o644);
@@ -111,22 +115,6 @@ impl Edits {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(MAGIC, self)
-    }
-}
-
-impl Bundle {
-    pub fn from_planned(mut planned: Vec<Planned>) -> Result<Self, PlanError> {
-        planned.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        let (mut entries, mut new, mut old) = (Vec::new(), Vec::new(), Vec::new());
-        for one in planned {
-            entries.push(one.entry);
-            new.extend(one.new.unwrap_or_default());
-            old.push(one.old.unwrap_or_default());
-        }
-        let plan = Plan::new(entries)?;
-        let shown = plan.shown_old().into_iter().zip(old);
-        let old = shown.filter_map(|(shown, old)| shown.map(|_| old));
-        Self::new(&plan, &new, &old.collect::<Vec<_>>().concat())
     }
 }
 
