@@ -54,20 +54,35 @@ pub async fn listed(
         words => engine.choose(words).map_err(|error| error.0)?,
     };
     let chosen: Vec<Host> = chosen.into_iter().cloned().collect();
-    let rows = rows(engine, &chosen, probes, client).await;
+    let probe = probes.then(|| HostCall {
+        until: Some(end_for_clients()),
+        may_become_master: true,
+        ..access(client)
+    });
+    let rows = rows(engine, &chosen, probe).await;
     Ok(fitted(&rows))
 }
 
-/// Returns a row for each host. A probe logs in and asks `access`.
-pub async fn rows(
-    engine: &Arc<Engine>,
-    hosts: &[Host],
-    probes: bool,
-    client: &str,
-) -> Vec<HostRow> {
-    let mut probed = match probes {
-        true => probe(engine, hosts, client).await.into_iter(),
-        false => Vec::new().into_iter(),
+/// Returns the call of a probe. It becomes no master: the login may be a person's.
+pub fn access(client: &str) -> HostCall {
+    HostCall {
+        tool: "access".to_owned(),
+        arguments: Map::new(),
+        set: None,
+        behalf: None,
+        client: client.to_owned(),
+        until: None,
+        may_become_master: false,
+        follows: false,
+        is_patient: false,
+    }
+}
+
+/// Returns a row for each host. A probe logs in and makes this call.
+pub async fn rows(engine: &Arc<Engine>, hosts: &[Host], probe: Option<HostCall>) -> Vec<HostRow> {
+    let mut probed = match probe {
+        Some(call) => probed(engine, hosts, &call).await.into_iter(),
+        None => Vec::new().into_iter(),
     };
     hosts
         .iter()
@@ -80,20 +95,9 @@ pub async fn rows(
         .collect()
 }
 
-async fn probe(engine: &Arc<Engine>, hosts: &[Host], client: &str) -> Vec<Probed> {
+async fn probed(engine: &Arc<Engine>, hosts: &[Host], call: &HostCall) -> Vec<Probed> {
     let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
-    let call = HostCall {
-        tool: "access".to_owned(),
-        arguments: Map::new(),
-        set: None,
-        behalf: None,
-        client: client.to_owned(),
-        until: Some(end_for_clients()),
-        may_become_master: true,
-        follows: false,
-        is_patient: false,
-    };
-    let outcomes = engine.call_all(&names, &call, None).await;
+    let outcomes = engine.call_all(&names, call, None).await;
     let answers = outcomes.into_iter().map(|(_, outcome)| match outcome {
         Ok(answered) => {
             let data = &answered.result.data;

@@ -1,4 +1,6 @@
 //! Runs `remit` on a host over the user's own ssh, and bounds what comes back.
+//!
+//! **Invariant:** it neither makes nor uses a master connection.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -31,7 +33,6 @@ pub struct Manner {
     /// Time for the answer of one host. `None`: as long as it takes.
     pub limit: Option<Duration>,
     pub at_a_time: usize,
-    pub may_become_master: bool,
 }
 
 /// Why a host did not do something: a sentence about it.
@@ -67,15 +68,16 @@ impl From<NotDone> for String {
     }
 }
 
-/// Returns what `remit WORDS` printed.
+/// Returns what `remit WORDS` printed. The login is a person's, and ends with its command: through a master connection that
+/// stays open, another program of this user could approve without the key.
 pub async fn remit(
     ssh: &ssh::Client,
     limits: &Limits,
     host: &HostName,
     (words, manner): (&[&str], Manner),
 ) -> Result<Vec<u8>, NotDone> {
-    let way = ssh.way(host, manner.may_become_master).await;
-    let way = way.map_err(NotDone::NotAsked)?;
+    let way = ssh.way(host, false).await;
+    let way = way.map_err(NotDone::NotAsked)?.without_master();
     let command = RemoteCommand::remit(words);
     let child = ssh.start(host, &way, limits, &command).await;
     let mut child = child.map_err(NotDone::NotAsked)?;
@@ -96,7 +98,7 @@ pub async fn remit(
         tokio::pin!(ended);
         tokio::select! {
             ended = &mut ended => {
-                // A master connection of an old ssh holds it open.
+                // A process that a login left behind holds it open.
                 let _ = timeout(LAST_WORDS, said).await;
                 ended
             }
@@ -113,10 +115,7 @@ pub async fn remit(
     let (output, status) = answered.map_err(NotDone::Unknown)?;
     let failure = || failure(status, &tail.lines(), &ssh.typed());
     match status.code() {
-        Some(0) => {
-            ssh.note_use(&way);
-            Ok(output)
-        }
+        Some(0) => Ok(output),
         Some(SSH_FAILED) | None => Err(NotDone::Unknown(failure())),
         Some(_) => Err(NotDone::Failed(failure())),
     }

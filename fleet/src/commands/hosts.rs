@@ -26,7 +26,8 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
             }
         },
     };
-    let rows = hosts::rows(engine, &chosen, args.probe, "remit-fleet hosts").await;
+    let probe = args.probe.then(|| hosts::access("remit-fleet hosts"));
+    let rows = hosts::rows(engine, &chosen, probe).await;
     // Only the rows of a probe have answers.
     let has_answered =
         |row: &&hosts::HostRow| row.probed.as_ref().is_some_and(|it| it.answer.is_ok());
@@ -65,10 +66,8 @@ pub async fn hosts(engine: &Arc<Engine>, args: &HostsArgs) -> Exit {
         let silent = silent.join(" ");
         say(&format!("policy and lock are not known of {silent}: {why}"));
     }
-    if args.probe && !engine.has_masters() {
-        say(
-            "each call logs in: no private directory for master connections, or '[limits] masters = 0'",
-        );
+    if args.probe && engine.fleet.limits.masters > 0 && !engine.has_masters() {
+        say("each call logs in: there is no private directory for master connections");
     }
     let is_silent = |row: &hosts::HostRow| row.probed.as_ref().is_some_and(|it| it.answer.is_err());
     match printed {

@@ -135,7 +135,7 @@ impl Engine {
         done: Option<mpsc::UnboundedSender<usize>>,
     ) -> Vec<(String, HostOutcome)> {
         let mut call = call.clone();
-        call.may_become_master = self.keeps_masters(hosts.len());
+        call.may_become_master &= self.keeps_masters(hosts.len());
         let call = Arc::new(call);
         let calls = hosts.iter().map(|host| (host.clone(), Arc::clone(&call)));
         self.call_each(calls.collect(), end, done).await
@@ -184,9 +184,6 @@ impl Engine {
         manner: Manner,
     ) -> Vec<(HostName, Result<Vec<u8>, NotDone>)> {
         let hosts: Vec<_> = hosts.into_iter().collect();
-        let mut manner = manner;
-        // As of calls.
-        manner.may_become_master &= self.keeps_masters(hosts.len());
         let mut outcomes: Vec<_> = hosts
             .iter()
             .map(|(host, _)| (host.clone(), Err(NotDone::not_asked())))
@@ -213,7 +210,6 @@ impl Engine {
         Manner {
             limit: Some(self.fleet.limits.connect() + SLACK),
             at_a_time: usize::try_from(self.fleet.limits.parallel).unwrap_or(1),
-            may_become_master: true,
         }
     }
 

@@ -81,6 +81,17 @@ pub struct Way {
     becomes_master: bool,
 }
 
+impl Way {
+    /// Neither makes nor uses a master connection, whatever the user's configuration says.
+    pub fn without_master(self) -> Self {
+        Self {
+            master: None,
+            becomes_master: false,
+            ..self
+        }
+    }
+}
+
 impl Client {
     pub fn new(ssh: Ssh, limits: &Limits) -> Self {
         Self {
@@ -231,7 +242,10 @@ fn session_options(way: &Way, limits: &Limits) -> Vec<OsString> {
             add(format!("ControlMaster={master}").as_ref());
             add(format!("ControlPersist={}m", limits.persist_min).as_ref());
         }
-        None => add("ControlPath=none".as_ref()),
+        None => {
+            add("ControlPath=none".as_ref());
+            add("ControlMaster=no".as_ref());
+        }
     }
     all.push("-T".into());
     all
@@ -289,7 +303,7 @@ mod tests {
             "-o ForwardAgent=no",
             "-o ServerAliveInterval=15",
             "-o ConnectTimeout=15",
-            "-o ControlPath=none",
+            "-o ControlPath=none -o ControlMaster=no",
         ] {
             assert!(plain.contains(part), "{part}: {plain}");
         }

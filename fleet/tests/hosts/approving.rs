@@ -587,7 +587,7 @@ fn lost_connection_does_not_say_that_nothing_was_done() {
     assert_eq!((status, err), (Some(1), expect));
 }
 
-/// A master connection of OpenSSH before 8.5 keeps the standard error of the ssh that made it.
+/// A process that the login left behind keeps it.
 #[test]
 fn answer_counts_though_standard_error_stays_open() {
     let stage = Stage::new(&["web1"]);

@@ -227,13 +227,13 @@ fn hosts_with_one_address_are_not_mixed_up() {
     machine.write("home/.ssh/config", &(config + &second));
     for host in ["web1", "web2", "web1"] {
         let output = machine
-            .command(&["lock", "--on", host, "-m", host])
+            .command(&["run", "--on", host, "--", "true"])
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
     }
-    let reasons = |daemon: &Daemon| daemon.records("lock").len();
-    assert_eq!((reasons(&one), reasons(&two)), (2, 1));
+    let runs = |daemon: &Daemon| daemon.records("intent").len();
+    assert_eq!((runs(&one), runs(&two)), (2, 1));
     assert_eq!(machine.masters().len(), 2);
 }
 
@@ -259,7 +259,43 @@ fn words_for_remit_pass_a_real_login() {
         "{:?}",
         output.stderr
     );
-    assert_eq!(machine.logins(), 1, "the second one went over the master");
+}
+
+/// The login of a person approves. Through a master that stays open, another program of the same user would, too.
+#[test]
+fn login_of_a_person_leaves_no_master_and_uses_none() {
+    let daemon = daemon();
+    let Some(machine) = Machine::new(&daemon, "") else {
+        return;
+    };
+    let config = fs::read_to_string(machine.path("home/.ssh/config")).unwrap();
+    let own = machine.path("r/own");
+    machine.write(
+        "home/.ssh/config",
+        &format!(
+            "{config}  ControlMaster auto\n  ControlPath {}\n  ControlPersist 10m\n",
+            own.display()
+        ),
+    );
+    let logins_of = |arguments: &[&str]| {
+        let before = machine.logins();
+        let output = machine.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        machine.logins() - before
+    };
+    for (arguments, logins) in [
+        (&["lock", "-m", "x"][..], 1),
+        (&["unlock"], 1),
+        (&["pending"], 1),
+        (&["hosts", "--probe"], 2),
+    ] {
+        assert_eq!(logins_of(arguments), logins, "{arguments:?}");
+        assert_eq!(machine.masters(), [] as [PathBuf; 0], "{arguments:?}");
+    }
+    assert_eq!(logins_of(&["run", "--", "true"]), 1);
+    assert_eq!(machine.masters().len(), 1);
+    assert_eq!(logins_of(&["pending"]), 1, "over a master that is there");
+    assert!(!own.exists());
 }
 
 #[test]
