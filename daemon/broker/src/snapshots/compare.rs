@@ -1,6 +1,6 @@
 //! Reports what changed between two snapshots, and which jobs ran when it changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use remit_common::calendar;
@@ -15,6 +15,7 @@ use super::kept::{EndedChange, KeptSnapshot, PATIENCE, SnapshotClocks, SnapshotR
 
 const OF_ANOTHER: &str = "job of another user";
 const NOT_KNOWN: &str = "not known: the snapshots of that time are gone";
+const RESTARTED: &str = "not known: the daemon started then";
 /// Changes of one section in an answer, if they fit.
 const PER_SECTION: usize = 200;
 
@@ -37,7 +38,7 @@ pub fn changes(
             ended.started_ms
         }
         Since::Time(_) | Since::Boot => {
-            kept.extend(now);
+            kept.extend(now.map(|now| without_named(now, &kept)));
             0
         }
     };
@@ -66,6 +67,14 @@ pub fn changes(
     };
     fit(&mut answer);
     Ok(answer)
+}
+
+/// A job that ended while `now` was taken can be in a kept snapshot by now.
+fn without_named(mut now: KeptSnapshot, kept: &[KeptSnapshot]) -> KeptSnapshot {
+    let ended = kept.iter().flat_map(|kept| &kept.ended);
+    let named: HashSet<JobId> = ended.map(|ended| ended.job).collect();
+    now.ended.retain(|ended| !named.contains(&ended.job));
+    now
 }
 
 fn first(
@@ -183,9 +192,7 @@ fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], caller: &Owner
         let [before, after] = pair else { continue };
         let later = kept.get(at + 1..).unwrap_or_default();
         let mut jobs = ran(after, later, caller);
-        if is_gap(before, after) {
-            jobs.insert(NOT_KNOWN.to_owned());
-        }
+        jobs.extend(unknown(before, after).map(str::to_owned));
         if jobs.is_empty() {
             continue;
         }
@@ -198,9 +205,15 @@ fn causes<'a>(kept: &'a [KeptSnapshot], found: &[Difference<'a>], caller: &Owner
     causes
 }
 
-/// Returns true if a snapshot between the two was removed: what ran there is no longer known.
-fn is_gap(before: &KeptSnapshot, after: &KeptSnapshot) -> bool {
-    after.reason != SnapshotReason::Now && after.number != before.number.saturating_add(1)
+/// Returns why it is not known which jobs ran between the two, if it is not.
+fn unknown(before: &KeptSnapshot, after: &KeptSnapshot) -> Option<&'static str> {
+    match after.reason {
+        SnapshotReason::Now => None,
+        // Jobs that ended as the daemon stopped are in no snapshot.
+        SnapshotReason::Start => Some(RESTARTED),
+        _ if after.number != before.number.saturating_add(1) => Some(NOT_KNOWN),
+        _ => None,
+    }
 }
 
 /// Returns the jobs that had started when `after` was taken and ended after the one before. `later` begins with `after`.
@@ -374,6 +387,35 @@ mod tests {
         assert_eq!(reported(&answer), expect);
         let answer = changes(history(), Some(now), Since::Time(at - 9000), &user(ME)).unwrap();
         assert_eq!(answer.gaps[0].fact, "since");
+    }
+
+    #[test]
+    fn job_that_a_kept_snapshot_names_did_not_run_after_it() {
+        let now = kept(SnapshotReason::Now, 4000, "files\t/etc/f\tfile\n");
+        let now = with(now, &[(JOB, ME, 1100)]);
+        let at = clocks(4000, "b1").unix_ms;
+        let answer = changes(history(), Some(now), Since::Time(at - 500), &user(ME)).unwrap();
+        let by = |name: &str| {
+            let mut all = reported(&answer).into_iter();
+            all.find(|(of, _)| *of == name).unwrap().1
+        };
+        assert_eq!(by("/etc/f"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_ran_before_a_start_of_the_daemon_is_not_known() {
+        let mut all = history();
+        all[2].reason = SnapshotReason::Start;
+        let now = kept(SnapshotReason::Now, 4000, &all[3].lines);
+        let at = clocks(4000, "b1").unix_ms;
+        let answer = changes(all, Some(now), Since::Time(at - 3500), &user(ME)).unwrap();
+        let own = JOB.to_string();
+        let expect = [
+            ("/etc/a", vec![]),
+            ("/etc/b", vec![own.as_str(), RESTARTED]),
+            ("/etc/c", vec![OF_ANOTHER]),
+        ];
+        assert_eq!(reported(&answer), expect);
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub struct Snapshots {
     taken: Notify,
     /// Number of snapshots taken or failed, for those who wait for the next.
     finished: Cell<u64>,
-    is_taking: Cell<bool>,
+    /// While one is taken: the ended jobs that it names.
+    taking: RefCell<Option<Vec<EndedChange>>>,
     /// The next one waits for its turn, and nobody waits for it.
     is_delayed: Cell<bool>,
     budget: RefCell<TokenBucket>,
@@ -100,7 +101,7 @@ impl Snapshots {
             work: Notify::new(),
             taken: Notify::new(),
             finished: Cell::new(0),
-            is_taking: Cell::new(false),
+            taking: RefCell::default(),
             is_delayed: Cell::new(false),
             budget: RefCell::new(TokenBucket::new(BURST, REFILL, std::time::Instant::now())),
             is_failing: Cell::new(false),
@@ -124,23 +125,25 @@ impl Snapshots {
                 if matches!(reason, SnapshotReason::Start | SnapshotReason::Daily) {
                     next_day = Instant::now() + DAY;
                 }
-                self.is_taking.set(true);
+                self.taking.replace(Some(ended.clone()));
                 let kept = take(self.at.clone(), reason, ended, ()).await;
                 let store = store.clone();
-                let add = move || store.add(&kept).map_err(|why| (why, kept.ended));
-                let stored = run_blocking(add).await;
-                self.is_taking.set(false);
+                let stored = run_blocking(move || store.add(&kept)).await;
+                let ended = self.taking.take().unwrap_or_default();
                 self.is_delayed.set(false);
-                let failed = || Err(("its writer failed".to_owned(), Vec::new()));
-                let stored = stored.unwrap_or_else(failed);
-                self.log(stored.map_err(|(why, ended)| {
+                let stored = stored.unwrap_or_else(|| Err("its writer failed".to_owned()));
+                if stored.is_err() {
                     self.wanted.borrow_mut().put_back(ended);
-                    why
-                }));
+                }
+                self.log(stored);
                 self.finished.set(self.finished.get().wrapping_add(1));
                 self.taken.notify_waiters();
             }
         }
+    }
+
+    fn is_taking(&self) -> bool {
+        self.taking.borrow().is_some()
     }
 
     fn is_wanted(&self) -> bool {
@@ -186,7 +189,7 @@ impl Snapshots {
             return;
         }
         // One that is being taken now ends before the request begins.
-        if !self.is_taking.get() {
+        if !self.is_taking() {
             self.want(SnapshotReason::BeforeChange);
         }
         let before = self.finished.get();
@@ -258,25 +261,30 @@ impl Snapshots {
         permit: OwnedSemaphorePermit,
     ) -> Result<HostChanges, Refusal> {
         let store = self.store()?;
-        // Jobs that run now belong to the last interval.
-        let running = self.running();
         let now = match since {
             Since::Job(_) => None,
             Since::Time(_) | Since::Boot => {
                 let (at, reason) = (self.at.clone(), SnapshotReason::Now);
-                Some(take(at, reason, running, permit).await)
+                let now = take(at, reason, Vec::new(), permit).await;
+                // After it was taken, so that jobs that started meanwhile are in it.
+                let ended = self.unkept();
+                Some(KeptSnapshot { ended, ..now })
             }
         };
         let compare = move || compare::changes(store.all(), now, since, &caller);
         run_blocking(compare).await.ok_or_else(unread)?
     }
 
-    fn running(&self) -> Vec<EndedChange> {
+    /// Returns the jobs that have started and that no kept snapshot names yet.
+    fn unkept(&self) -> Vec<EndedChange> {
         let changing = self.changing.borrow();
         let running = changing.iter();
-        running
+        let mut jobs: Vec<_> = running
             .filter_map(|(job, change)| change.end(*job, 0))
-            .collect()
+            .collect();
+        jobs.extend(self.taking.borrow().iter().flatten().cloned());
+        jobs.extend(self.wanted.borrow().ended.iter().cloned());
+        jobs
     }
 
     /// Waits until the snapshot after this job is kept, so that what is changed next is not taken for the job's.
@@ -285,7 +293,7 @@ impl Snapshots {
             let is_wanted = |ended: &EndedChange| ended.job == job;
             let wanted = self.wanted.borrow();
             let is_waiting = wanted.reason.is_some() && wanted.ended.iter().any(is_wanted);
-            !self.is_delayed.get() && (self.is_taking.get() || is_waiting)
+            !self.is_delayed.get() && (self.is_taking() || is_waiting)
         };
         // Without it the answer says what is missing.
         let _ = self.until(|| !is_due()).await;
@@ -338,7 +346,9 @@ fn unread() -> Refusal {
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+    use std::sync::Arc;
 
+    use tokio::sync::Semaphore;
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
@@ -379,13 +389,47 @@ mod tests {
         let [never, ran] = [1, 2].map(|id| JobId([id; 16]));
         snapshots.changing(never, &own(9), None);
         snapshots.changing(ran, &own(9), None);
-        assert!(snapshots.running().is_empty());
+        assert!(snapshots.unkept().is_empty());
         snapshots.started(ran);
-        let jobs = |changes: &[EndedChange]| changes.iter().map(|one| one.job).collect::<Vec<_>>();
-        assert_eq!(jobs(&snapshots.running()), [ran]);
+        assert_eq!(jobs(&snapshots.unkept()), [ran]);
         snapshots.ended(never);
         assert!(!snapshots.is_wanted());
         snapshots.ended(ran);
         assert_eq!(jobs(&snapshots.next().unwrap().1), [ran]);
+    }
+
+    fn jobs(changes: &[EndedChange]) -> Vec<JobId> {
+        changes.iter().map(|one| one.job).collect()
+    }
+
+    #[tokio::test]
+    async fn change_until_now_is_by_jobs_that_no_kept_snapshot_names() {
+        let scratch = Scratch::new();
+        let snapshots = Snapshots::open(Some(&scratch.path));
+        let (from, to) = (SnapshotClocks::now(), SnapshotClocks::now());
+        let lines = "files\t/etc/ removed\tfile\n";
+        let before = KeptSnapshot {
+            from,
+            to,
+            ..kept::tests::kept(SnapshotReason::Start, 0, lines)
+        };
+        snapshots.store.as_ref().unwrap().add(&before).unwrap();
+        let all = [1, 2, 3].map(|id| JobId([id; 16]));
+        for job in all {
+            snapshots.changing(job, &own(9), Some(boottime_ms()));
+        }
+        let [running, in_flight, waiting] = all;
+        snapshots.ended(in_flight);
+        snapshots
+            .taking
+            .replace(snapshots.next().map(|next| next.1));
+        snapshots.ended(waiting);
+        assert_eq!(jobs(&snapshots.unkept()), [running, in_flight, waiting]);
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let since = Since::Time(before.to.unix_ms + 1000);
+        let answer = snapshots.changes(since, own(9), permit).await.unwrap();
+        let mut changes = answer.sections.iter().flat_map(|one| &one.changes.items);
+        let removed = changes.find(|one| one.name == "/etc/ removed");
+        assert_eq!(removed.unwrap().by, all.map(|job| job.to_string()));
     }
 }
