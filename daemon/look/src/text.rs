@@ -81,6 +81,8 @@ pub fn lines<T: Serialize>(all: impl IntoIterator<Item = T>) -> Result<ExitCode,
 pub struct Unseen {
     count: u64,
     named: Vec<String>,
+    /// Directories of the host that the sandbox covers with its own.
+    covered: Vec<&'static str>,
 }
 
 impl Unseen {
@@ -94,7 +96,20 @@ impl Unseen {
         }
     }
 
+    pub fn add_covered(&mut self, directory: &'static str) {
+        self.covered.push(directory);
+    }
+
+    pub fn covered(&self) -> Option<String> {
+        let covered = self.covered.join(", ");
+        (!covered.is_empty())
+            .then(|| format!("{covered} of the host, because this command has its own"))
+    }
+
     fn warn(&self) {
+        if let Some(covered) = self.covered() {
+            eprintln!("remit-look: cannot look at {covered}");
+        }
         if self.count > 0 {
             let more = self.count - self.named.len() as u64;
             let more = if more > 0 {

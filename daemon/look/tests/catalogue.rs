@@ -144,6 +144,40 @@ fn files_of_all_layers_of_an_overlay_are_found() {
 }
 
 #[test]
+fn directory_that_the_sandbox_covers_is_named() {
+    let script = "mount -t tmpfs none /dev; mkdir /dev/shm /dev/other; mount -t tmpfs none /dev/shm
+        mount -t tmpfs none /dev/other; exec 3</dev; \"$0\" largest-directories /dev 9; \"$0\" explain-disk /proc/self/fd/3 9
+        \"$0\" largest-files /dev/shm 9";
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "--map-root-user", "sh", "-ec", script]);
+    let output = shell
+        .arg(env!("CARGO_BIN_EXE_remit-look"))
+        .output()
+        .unwrap();
+    let (said, text) = (output.stderr.as_slice(), output.stdout.as_slice());
+    let [said, text] = [said, text].map(String::from_utf8_lossy);
+    let covered = "/dev/shm of the host, because this command has its own";
+    assert_eq!(
+        said,
+        format!("remit-look: cannot look at {covered}\n").repeat(3)
+    );
+    let [directory, explained, why] = text.lines().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    for line in [directory, explained] {
+        let found: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            found["path"] == "/dev" && found["incomplete"] == true,
+            "{line}"
+        );
+    }
+    assert!(
+        why.contains(&format!(": {covered}; other directories")),
+        "{why}"
+    );
+}
+
+#[test]
 fn file_with_an_old_time_of_writing_is_recent() {
     let test_dir = TestDir::new();
     test_dir.make("touch -d 2001-02-03 old; cp -p old new; touch written");

@@ -21,6 +21,8 @@ use crate::text::{Unseen, lines_but, now, number, stamp};
 
 /// Unit of stat(2), independent of the file system.
 const BLOCK: u64 = 512;
+/// In a sandbox these are its own, and cover those of the host.
+const PRIVATE: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 struct File {
@@ -127,12 +129,12 @@ impl Open {
 
 /// Lists directories with everything below them. A file with several names counts once.
 pub fn directories(directory: &str, count: &str) -> Result<ExitCode, String> {
-    directories_below(Walk::new(directory)?, Path::new(directory), count)?;
+    directories_below(&mut Walk::new(directory)?, Path::new(directory), count)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Lists those of a walk, which are shown below `name`. Returns the bytes of all of them.
-pub fn directories_below(mut walk: Walk, name: &Path, count: &str) -> Result<u64, String> {
+pub fn directories_below(walk: &mut Walk, name: &Path, count: &str) -> Result<u64, String> {
     let mut top = Top::new(count)?;
     let start = walk.start.to_path_buf();
     // Outermost first. Memory and time do not grow with depth or width.
@@ -245,6 +247,8 @@ pub struct Walk {
     start: Rc<Path>,
     inside: Vec<(Rc<Path>, fs::ReadDir)>,
     missed: Option<Rc<Path>>,
+    /// Device, inode and name of each of [`PRIVATE`].
+    private: Vec<(u64, u64, &'static str)>,
     pub unseen: Unseen,
 }
 
@@ -258,13 +262,31 @@ impl Walk {
         let cannot = |error: io::Error| format!("cannot look at '{directory}': {error}");
         let start: Rc<Path> = Path::new(directory).into();
         let (entries, found) = open(&start, 0).map_err(cannot)?;
-        Ok(Self {
+        let private = |name| {
+            let found = fs::metadata(name).ok()?;
+            Some((found.dev(), found.ino(), name))
+        };
+        let mut walk = Self {
             device: found.dev(),
             inside: vec![(Rc::clone(&start), entries)],
             start,
             missed: None,
+            private: PRIVATE.into_iter().filter_map(private).collect(),
             unseen: Unseen::default(),
-        })
+        };
+        walk.note_covered(&found);
+        Ok(walk)
+    }
+
+    /// Returns true if this is a directory that covers one of the host.
+    fn note_covered(&mut self, found: &Metadata) -> bool {
+        let is_it =
+            |&&(device, inode, _): &&(u64, u64, _)| (device, inode) == (found.dev(), found.ino());
+        let covered = self.private.iter().find(is_it);
+        if let Some((.., name)) = covered {
+            self.unseen.add_covered(name);
+        }
+        covered.is_some()
     }
 
     pub fn files(&mut self) -> impl Iterator<Item = (PathBuf, Metadata)> {
@@ -340,7 +362,10 @@ impl Iterator for Walk {
                 Ok(metadata) => {
                     let is_other = metadata.dev() != self.device;
                     if is_other && (metadata.is_dir() || is_mount(&path)) {
-                        continue;
+                        match self.note_covered(&metadata) {
+                            true => return Some(Step::Missed(here)),
+                            false => continue,
+                        }
                     }
                     if metadata.is_dir() {
                         self.enter(&path, &metadata);

@@ -108,14 +108,17 @@ pub fn list(directory: &str, count: &str) -> Result<ExitCode, String> {
 pub fn explain(directory: &str, count: &str) -> Result<ExitCode, String> {
     let name = enter(directory)?;
     let shown_as = text::line(name.as_os_str().as_bytes(), SHOWN);
-    let total = files::directories_below(Walk::new(".")?, &name, count)?;
+    let mut walk = Walk::new(".")?;
+    let total = files::directories_below(&mut walk, &name, count)?;
+    let covered = walk.unseen.covered();
+    let covered = covered.map_or_else(String::new, |covered| format!("{covered}; "));
     let system = statvfs(".")
         .map_err(|errno| format!("cannot ask the file system of '{shown_as}': {errno}"))?;
     let blocks = |blocks: u64| blocks.saturating_mul(system.fragment_size());
     let used = blocks(system.blocks().saturating_sub(system.blocks_free()));
     let rest = used.saturating_sub(total);
     print(&format!(
-        "its file system has {} of {} in use (df); below {shown_as} seen {}; not seen there {}: other directories, \
+        "its file system has {} of {} in use (df); below {shown_as} seen {}; not seen there {}: {covered}other directories, \
          deleted files that are still open (disks.deleted), what the file system needs itself\n",
         size(used),
         size(blocks(system.blocks())),
