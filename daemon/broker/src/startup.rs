@@ -34,9 +34,10 @@ use crate::uploads::{self, UploadStore};
 const USAGE: u8 = 64;
 // Exit status for a wrong environment (EX_CONFIG).
 const REFUSED: u8 = 78;
-/// Blocking threads: host facts, lists of units, one snapshot, two removals, uploads, searches, hashes and counts, two pipes
-/// for each job, and as many that ended jobs have left in locked pipes. More of one user wait: [`crate::session::usage::PIPES`].
-const THREADS: usize = 2 * caps::HOST_CALLS
+/// Blocking threads: host facts, comparisons of snapshots, lists of units, one snapshot, two removals, uploads, searches,
+/// hashes and counts, two pipes for each job, and as many that ended jobs have left in locked pipes. More of one user wait:
+/// [`crate::session::usage::PIPES`].
+const THREADS: usize = 3 * caps::HOST_CALLS
     + 3
     + uploads::THREADS
     + SEARCHES

@@ -54,6 +54,8 @@ pub struct Broker {
     pub jobs: Jobs,
     pub accounts: Accounts,
     pub host: Arc<Semaphore>,
+    /// Permits of questions about snapshots. Each has its own, because a hanging file system can block all of one kind.
+    pub snapshot_calls: Arc<Semaphore>,
     /// Permits of questions to the service manager. Separate from `host`, which a hanging file system can block.
     pub manager: Semaphore,
     pub searches: Arc<Semaphore>,
@@ -148,6 +150,7 @@ impl Broker {
             jobs: Jobs::default(),
             accounts: Accounts::default(),
             host: Arc::new(Semaphore::new(caps::HOST_CALLS)),
+            snapshot_calls: Arc::new(Semaphore::new(caps::HOST_CALLS)),
             manager: Semaphore::new(caps::HOST_CALLS),
             searches: Arc::new(Semaphore::new(SEARCHES)),
             kernel_audit: KernelAudit::default(),

@@ -119,8 +119,12 @@ impl Entry {
         )
     }
 
-    fn unasked(&self) -> Option<Why> {
+    /// Returns why nothing is asked of it: an answer may never come, and a question may mount a file system.
+    pub(crate) fn unasked(&self) -> Option<Why> {
         let fstype = self.fstype.as_str();
+        if fstype == "autofs" {
+            return Some("not asked: a question would mount it".into());
+        }
         if REMOTE.contains(&fstype) {
             return Some("not asked: a network file system may never answer".into());
         }
@@ -465,6 +469,7 @@ mod tests {
             ("cifs", false),
             ("fuse", false),
             ("fuse.sshfs", false),
+            ("autofs", false),
         ] {
             assert_eq!(
                 entry(&format!("1 2 3:4 / /a rw - {fstype} s rw"))

@@ -21,7 +21,7 @@ use remit_link::{Answer, ToWarden};
 use remit_wire::host::{Section, Since};
 use remit_wire::outcome::JobReport;
 use remit_wire::{Access, Bytes, HistoryQuery, Purpose, Reply, Request, What};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::hints::MayUse;
@@ -243,7 +243,7 @@ impl Call {
         validate::sections(&sections)?;
         sections.sort_unstable();
         sections.dedup();
-        let report = self.host_call(async |permit| {
+        let report = self.host_call(&self.broker.host, async |permit| {
             let at = Sources::host();
             let bus = remit_facts::ask_bus(&sections, &at).await;
             let gather = move || {
@@ -257,7 +257,7 @@ impl Call {
     }
 
     async fn host_changes(&self, since: Since) -> Result<Reply, CallRefusal> {
-        let changes = self.host_call(async |permit| {
+        let changes = self.host_call(&self.broker.snapshot_calls, async |permit| {
             if let Since::Job(job) = since {
                 self.broker.snapshots.until_kept(job).await;
             }
@@ -268,18 +268,21 @@ impl Call {
     }
 
     async fn snapshots(&self) -> Result<Reply, CallRefusal> {
-        let marks = self.host_call(async |_permit| self.broker.snapshots.marks().await);
+        let marks = self.host_call(&self.broker.snapshot_calls, async |_permit| {
+            self.broker.snapshots.marks().await
+        });
         Ok(Reply::Snapshots(marks.await?))
     }
 
-    /// Runs `gather` at the turn of this uid, with one of the few permits, and within the deadline.
+    /// Runs `gather` at the turn of this uid, with one of the few `permits`, and within the deadline.
     async fn host_call<T>(
         &self,
+        permits: &Arc<Semaphore>,
         gather: impl AsyncFnOnce(OwnedSemaphorePermit) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let gathered = async {
             let _turn = self.client.account.host_turn().await;
-            let permit = Arc::clone(&self.broker.host).acquire_owned();
+            let permit = Arc::clone(permits).acquire_owned();
             gather(permit.await.map_err(|_| late())?).await
         };
         let deadline = Duration::from_millis(caps::HOST_DEADLINE_MS);

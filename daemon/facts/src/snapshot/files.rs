@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::lines::{self, SnapshotSection, modified};
 use crate::read::{self, Sources, Why};
-use crate::users;
+use crate::{mounts, users};
 
 const MOST: usize = 20_000;
 /// Bytes of a file that is hashed, and of all such files.
@@ -55,6 +55,7 @@ pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(),
         etc: &at.etc,
         users: users::names(&at.etc),
         groups: users::group_names(&at.etc),
+        unasked: unasked(at)?,
         hashed: 0,
         looked_at: 0,
         section,
@@ -68,10 +69,20 @@ pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(),
     Ok(())
 }
 
+/// Without the table of mounts no directory is entered, because one that never answers would block this thread.
+fn unasked(at: &Sources) -> Result<BTreeMap<PathBuf, Why>, Why> {
+    let below = |entry: &mounts::Entry| entry.target.starts_with(&at.etc);
+    let table = mounts::table(at)?.into_iter().filter(below);
+    let unasked = table.filter_map(|entry| Some((entry.target.clone(), entry.unasked()?)));
+    Ok(unasked.collect())
+}
+
 struct EtcWalk<'a, 'b> {
     etc: &'a Path,
     users: BTreeMap<u64, String>,
     groups: BTreeMap<u64, String>,
+    /// Mounts that are not entered, and why.
+    unasked: BTreeMap<PathBuf, Why>,
     hashed: u64,
     looked_at: usize,
     section: &'a mut SnapshotSection<'b>,
@@ -98,6 +109,11 @@ impl EtcWalk<'_, '_> {
                 ));
             }
             if is_left_out(path.strip_prefix(self.etc).unwrap_or(&path)) {
+                continue;
+            }
+            // Even its metadata may never come.
+            if let Some(why) = self.unasked.get(&path) {
+                self.section.add(path.as_os_str().as_bytes(), why);
                 continue;
             }
             // A file that has just been removed is not there.

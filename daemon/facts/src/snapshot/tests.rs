@@ -138,6 +138,35 @@ fn each_change_is_reported_once_and_nothing_else() {
 }
 
 #[test]
+fn mount_below_etc_that_may_never_answer_is_not_entered() {
+    let scratch = machine();
+    scratch.put(&[("etc/pve/file", b"x"), ("etc/local/file", b"x")]);
+    let mounted = |pve: &str| {
+        let etc = scratch.path().join("etc");
+        let etc = etc.display();
+        let table =
+            format!("1 0 8:1 / {etc}/local rw - ext4 a rw\n2 0 0:9 / {etc}/pve rw - {pve}\n");
+        scratch.put(&[("proc/1/mountinfo", table.as_bytes())]);
+        let snapshot = of(&scratch);
+        let lines = snapshot.lines.lines().map(str::to_owned);
+        lines
+            .filter(|line| line.starts_with("files\t"))
+            .filter_map(|line| Some(line.split_once("/etc/")?.1.to_owned()))
+            .filter(|line| line.starts_with("pve") || line.starts_with("local"))
+            .collect::<Vec<_>>()
+    };
+    for pve in ["fuse a rw", "nfs4 a:/x rw", "autofs a rw"] {
+        let found = mounted(pve);
+        let [local, file, pve] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert!(local.starts_with("local\tdirectory") && file.starts_with("local/file\tfile"));
+        assert!(pve.starts_with("pve\tnot asked: "), "{pve}");
+    }
+    assert_eq!(mounted("ext4 b rw").len(), 4);
+}
+
+#[test]
 fn file_system_that_stops_writing_is_a_change() {
     let scratch = machine();
     let before = of(&scratch);
