@@ -24,6 +24,7 @@ const LEFT_OUT: &[&str] = &[
     "timezone",
     // Made from others.
     "ld.so.cache",
+    "ld.so.cache~",
     "mtab",
     "udev/hwdb.bin",
     // Written while the machine runs or stops.
@@ -35,20 +36,11 @@ const LEFT_OUT: &[&str] = &[
     "lvm/backup",
     "lvm/cache",
 ];
-/// Copies of the account files that the tools of shadow(5) leave.
-const BACKUPS: &[&str] = &[
-    "passwd-", "group-", "shadow-", "gshadow-", "subuid-", "subgid-",
-];
-/// Endings of what editors and package managers keep for a while.
-const TEMPORARY: &[&str] = &[
-    "~",
-    ".swp",
-    ".swx",
-    ".dpkg-new",
-    ".dpkg-tmp",
-    ".rpmnew.tmp",
-    ".lock",
-];
+/// Files of the tools of shadow(5). Each has a copy, and a lock for a while.
+const SHADOW: &[&str] = &["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
+/// Endings of hidden files that an editor keeps for a while. Other names count: many programs read a directory by the
+/// pattern `*`, which matches `site~`, `#site#` and `site.lock`.
+const SWAP: &[&[u8]] = &[b".swp", b".swx"];
 
 pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(), Why> {
     let mut walk = EtcWalk {
@@ -108,9 +100,6 @@ impl EtcWalk<'_, '_> {
                     "'{etc}' has more than {MOST} files: the others were not looked at"
                 ));
             }
-            if is_left_out(path.strip_prefix(self.etc).unwrap_or(&path)) {
-                continue;
-            }
             // Even its metadata may never come.
             if let Some(why) = self.unasked.get(&path) {
                 self.section.add(path.as_os_str().as_bytes(), why);
@@ -120,7 +109,8 @@ impl EtcWalk<'_, '_> {
             let Ok(meta) = fs::symlink_metadata(&path) else {
                 continue;
             };
-            if is_enablement(self.etc, &path, &meta) {
+            let name = path.strip_prefix(self.etc).unwrap_or(&path);
+            if is_left_out(name, meta.is_dir()) || is_enablement(self.etc, &path, &meta) {
                 continue;
             }
             let value = self.value(&path, &meta);
@@ -186,13 +176,20 @@ impl EtcWalk<'_, '_> {
     }
 }
 
-fn is_left_out(name: &Path) -> bool {
+fn is_left_out(name: &Path, is_directory: bool) -> bool {
     let file = name.file_name().unwrap_or_default().as_bytes();
+    let is_beside_accounts = || {
+        let accounts = ["-", ".lock"]
+            .into_iter()
+            .find_map(|end| name.to_str()?.strip_suffix(end));
+        accounts.is_some_and(|accounts| SHADOW.contains(&accounts))
+    };
+    let is_of_editor = || {
+        file.starts_with(b".#")
+            || file.starts_with(b".") && SWAP.iter().any(|end| file.ends_with(end))
+    };
     LEFT_OUT.iter().any(|out| name == Path::new(out))
-        || (name.components().count() == 1
-            && BACKUPS.iter().any(|backup| file == backup.as_bytes()))
-        || TEMPORARY.iter().any(|end| file.ends_with(end.as_bytes()))
-        || (file.starts_with(b".#") || file.starts_with(b"#"))
+        || !is_directory && (is_beside_accounts() || is_of_editor())
 }
 
 /// Returns true for directories of links by which units are enabled, and for links that mask one: the section of unit files has both, but
@@ -217,21 +214,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backups_and_temporary_files_are_left_out() {
-        for (name, expect) in [
-            ("hosts", false),
-            ("passwd", true),
-            ("passwd-", true),
-            ("nginx/passwd-", false),
-            ("nginx/passwd", false),
-            ("hosts~", true),
-            (".hosts.swp", true),
-            ("cron.d/.#job", true),
-            ("cron.d/job.dpkg-new", true),
-            ("cron.d/job.dpkg-dist", false),
-            ("lvm/archive", true),
+    fn backups_and_hidden_files_of_editors_are_left_out() {
+        for (name, is_directory, expect) in [
+            ("hosts", false, false),
+            ("passwd", false, true),
+            ("passwd-", false, true),
+            ("passwd-", true, false),
+            ("subuid.lock", false, true),
+            ("nginx/passwd-", false, false),
+            ("nginx/passwd", false, false),
+            ("nginx/sites-enabled/site~", false, false),
+            ("nginx/sites-enabled/#site", false, false),
+            ("nginx/sites-enabled/site.lock", false, false),
+            ("nginx/sites-enabled/site.dpkg-new", false, false),
+            ("nginx/sites-enabled/site.swp", false, false),
+            ("nginx/conf.d~", true, false),
+            (".hosts.swp", false, true),
+            (".hosts.swp", true, false),
+            ("cron.d/.#job", false, true),
+            ("cron.d/.#job", true, false),
+            ("lvm/archive", true, true),
         ] {
-            assert_eq!(is_left_out(Path::new(name)), expect, "{name}");
+            assert_eq!(is_left_out(Path::new(name), is_directory), expect, "{name}");
         }
     }
 }
