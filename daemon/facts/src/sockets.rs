@@ -16,6 +16,7 @@ use crate::{network, users};
 const SOCKETS: usize = 8192;
 const BY_FAMILY: u16 = 20;
 const CGROUP_ID: u16 = 21;
+const UNIX: u8 = 1;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 
@@ -281,18 +282,28 @@ impl Naming<'_> {
     }
 }
 
+/// Counts listening Unix sockets by sock_diag(7). In /proc/net/unix a name with a line feed looks like another socket.
 fn unix(at: &Sources) -> Result<u64, Why> {
-    const ACCEPTS: u32 = 0x1_0000;
+    if at.kernel == Kernel::NotAsked {
+        return Err("the kernel was not asked".into());
+    }
     let mut count = 0;
-    read::lines(&at.proc.join("net/unix"), 64 << 20, |line| {
-        let flags = line
-            .split_ascii_whitespace()
-            .nth(3)
-            .and_then(|flags| u32::from_str_radix(flags, 16).ok());
-        count += u64::from(flags.is_some_and(|flags| flags & ACCEPTS != 0));
-        ControlFlow::Continue(())
-    })?;
+    let each = |kind, _: &[u8]| count += u64::from(kind == BY_FAMILY);
+    dump(
+        SockProtocol::NetlinkSockDiag,
+        BY_FAMILY,
+        &unix_question(),
+        each,
+    )?;
     Ok(count)
+}
+
+/// Builds `struct unix_diag_req`: listening sockets, and no attributes.
+fn unix_question() -> Vec<u8> {
+    let mut bytes = vec![UNIX, 0, 0, 0];
+    bytes.extend((1_u32 << Protocol::Tcp.state()).to_ne_bytes());
+    bytes.resize(24, 0);
+    bytes
 }
 
 /// Counts established TCP connections (proc_pid_net(5), snmp).
@@ -373,6 +384,30 @@ mod tests {
         fn odd_input_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), line in "[0-9A-Fa-f: é]{0,100}") {
             let _ = (socket(&bytes), row(&line));
         }
+    }
+
+    #[test]
+    fn names_with_line_feeds_are_no_unix_sockets() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+
+        let count = || unix(&Sources::host()).unwrap();
+        let named = |number: usize, name: String| {
+            SocketAddr::from_abstract_name(format!("{}.{number}{name}", std::process::id()))
+                .unwrap()
+        };
+        let before = count();
+        let forged = "\n0 0 0 00010000".repeat(5);
+        let datagrams: Vec<_> = (0..200)
+            .map(|number| UnixDatagram::bind_addr(&named(number, forged.clone())).unwrap())
+            .collect();
+        let listeners: Vec<_> = (0..300)
+            .map(|number| UnixListener::bind_addr(&named(number, String::new())).unwrap())
+            .collect();
+        // Other tests have sockets, too.
+        let more = count() - before;
+        assert!((200..400).contains(&more), "{more}");
+        drop((datagrams, listeners));
     }
 
     #[test]
