@@ -91,14 +91,25 @@ fn first(
         Since::Boot => earlier.iter().position(is_first),
         Since::Time(_) | Since::Job(_) => earlier.iter().rposition(is_first),
     };
-    if found.is_none() {
-        let oldest = calendar::utc(oldest.from.unix_ms);
-        gaps.push(Gap {
-            fact: "since".to_owned(),
-            why: format!("no snapshot is as old; compared with the oldest one, of {oldest}"),
-        });
+    if let Some(found) = found {
+        return Ok(found);
     }
-    Ok(found.unwrap_or(0))
+    let (instead, why) = match since {
+        // All are of earlier boots.
+        Since::Boot => (
+            earlier.len() - 1,
+            "no snapshot of this boot is kept; compared with the last one before it",
+        ),
+        Since::Time(_) | Since::Job(_) => {
+            (0, "no snapshot is as old; compared with the oldest one")
+        }
+    };
+    let of = earlier.get(instead).unwrap_or(oldest).from.unix_ms;
+    gaps.push(Gap {
+        fact: "since".to_owned(),
+        why: format!("{why}, of {}", calendar::utc(of)),
+    });
+    Ok(instead)
 }
 
 fn after(kept: &[KeptSnapshot], job: JobId, caller: &Owner) -> Option<(usize, EndedChange)> {
@@ -400,6 +411,16 @@ mod tests {
             all.find(|(of, _)| *of == name).unwrap().1
         };
         assert_eq!(by("/etc/f"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn boot_without_a_snapshot_is_compared_with_the_last_one_before_it() {
+        let mut now = kept(SnapshotReason::Now, 9000, "");
+        (now.from, now.to) = (clocks(9000, "b2"), clocks(9010, "b2"));
+        let answer = changes(history(), Some(now), Since::Boot, &user(ME)).unwrap();
+        assert_eq!(answer.from.time, history()[3].from.unix_ms / 1000);
+        let why = &answer.gaps[0].why;
+        assert!(why.starts_with("no snapshot of this boot is kept"), "{why}");
     }
 
     #[test]
