@@ -52,7 +52,8 @@ pub struct Snapshots {
     /// The next one waits for its turn, and nobody waits for it.
     is_delayed: Cell<bool>,
     budget: RefCell<TokenBucket>,
-    is_failing: Cell<bool>,
+    /// Why the newest one could not be kept.
+    failure: RefCell<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Snapshots {
             taking: RefCell::default(),
             is_delayed: Cell::new(false),
             budget: RefCell::new(TokenBucket::new(BURST, REFILL, std::time::Instant::now())),
-            is_failing: Cell::new(false),
+            failure: RefCell::default(),
         }
     }
 
@@ -174,12 +175,22 @@ impl Snapshots {
     }
 
     fn log(&self, stored: Result<(), String>) {
-        match stored {
-            Ok(()) => self.is_failing.set(false),
-            Err(why) if !self.is_failing.replace(true) => {
-                tracing::warn!("cannot keep a snapshot of the machine: {why}");
+        let failure = stored.err();
+        let before = self.failure.replace(failure.clone());
+        if let (Some(why), None) = (failure, before) {
+            tracing::warn!("cannot keep a snapshot of the machine: {why}");
+        }
+    }
+
+    /// Says why no snapshot is kept, if that is known.
+    fn with_failure(&self, mut refusal: Refusal) -> Refusal {
+        match self.failure.borrow().as_deref() {
+            Some(why) if refusal.code == Code::NotFound => {
+                refusal.message += &format!("; the newest one could not be kept: {why}");
+                refusal
+                    .next("remove the reason: the next one is taken with a change, or within a day")
             }
-            Err(_) => {}
+            _ => refusal,
         }
     }
 
@@ -272,7 +283,8 @@ impl Snapshots {
             }
         };
         let compare = move || compare::changes(store.all(), now, since, &caller);
-        run_blocking(compare).await.ok_or_else(unread)?
+        let compared = run_blocking(compare).await.ok_or_else(unread)?;
+        compared.map_err(|refusal| self.with_failure(refusal))
     }
 
     /// Returns the jobs that have started and that no kept snapshot names yet.
@@ -374,6 +386,10 @@ mod tests {
             snapshots.ended(job);
             finished(2).await;
             snapshots.until_kept(job).await;
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            let refusal = snapshots.changes(Since::Job(job), own(9), permit).await;
+            let text = refusal.unwrap_err().message;
+            assert!(text.contains("could not be kept: cannot write"), "{text}");
             std::fs::create_dir(&dir).unwrap();
             snapshots.want(SnapshotReason::Daily);
             finished(3).await;

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use remit_facts::snapshot;
+
 use super::kept::{KeptSnapshot, SnapshotReason};
 
 const NAME: &str = "snapshot.";
@@ -14,9 +16,10 @@ const NEWEST: usize = 20;
 /// Of the older ones: the last of each day, for so many days.
 const DAYS: usize = 14;
 const DAY_MS: u64 = 86_400_000;
-/// Bytes of all files, and of one.
+/// Bytes of all files, and of one: its lines, and the header.
 const TOTAL: u64 = 32 << 20;
 const ONE: u64 = 4 << 20;
+const _: () = assert!(ONE - snapshot::LINES as u64 >= 512 << 10);
 
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {

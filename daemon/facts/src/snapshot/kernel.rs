@@ -29,6 +29,8 @@ const LEFT_OUT: &[&str] = &[
     "kernel/perf_event_max_sample_rate",
     "kernel/pty/nr",
     "kernel/random",
+    // Counters of ZFS.
+    "kernel/spl/kmem",
     "net/core/netdev_rss_key",
     "net/netfilter/nf_conntrack_buckets",
     "net/netfilter/nf_conntrack_count",

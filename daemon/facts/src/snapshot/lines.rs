@@ -14,6 +14,8 @@ use crate::read::Why;
 /// Bytes of a key and of a value that are shown. A path of Linux has at most 4,096.
 const KEY: usize = 1024;
 const VALUE: usize = 256;
+/// Bytes of all lines. A section has at most three quarters of what those before it leave.
+pub const LINES: usize = 7 << 19;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -32,18 +34,29 @@ pub(super) fn gap(section: &str, why: &str) -> Gap {
 #[derive(Debug, Default)]
 pub(super) struct SnapshotLines {
     lines: Vec<String>,
+    bytes: usize,
     gaps: Vec<Gap>,
 }
 
 pub(super) struct SnapshotSection<'a> {
     name: &'static str,
     lines: &'a mut Vec<String>,
+    /// Bytes that are left for lines of it.
+    left: usize,
+    left_out: usize,
 }
 
 impl SnapshotSection<'_> {
     pub(super) fn add(&mut self, key: &[u8], value: &str) {
         let (key, value) = (shortened(key, KEY), shortened(value.as_bytes(), VALUE));
-        self.lines.push(format!("{}\t{key}\t{value}\n", self.name));
+        let line = format!("{}\t{key}\t{value}\n", self.name);
+        match self.left.checked_sub(line.len()) {
+            Some(left) => {
+                self.left = left;
+                self.lines.push(line);
+            }
+            None => self.left_out += 1,
+        }
     }
 }
 
@@ -70,13 +83,20 @@ impl SnapshotLines {
         name: &'static str,
         read: impl FnOnce(&mut SnapshotSection<'_>) -> Result<(), Why>,
     ) {
+        let most = LINES.saturating_sub(self.bytes) / 4 * 3;
         let mut section = SnapshotSection {
             name,
             lines: &mut self.lines,
+            left: most,
+            left_out: 0,
         };
-        if let Err(why) = read(&mut section) {
-            self.gaps.push(gap(name, &why));
-        }
+        let failed = read(&mut section).err();
+        self.bytes += most - section.left;
+        let left_out = section.left_out;
+        let is_long = (left_out > 0)
+            .then(|| format!("it has more than {most} bytes: {left_out} lines of it are left out"));
+        self.gaps
+            .extend(failed.or(is_long).map(|why| gap(name, &why)));
     }
 
     pub(super) fn finish(mut self) -> Snapshot {
@@ -197,6 +217,31 @@ mod tests {
         ];
         assert_eq!(reported, expect);
         assert_eq!(differences(before, before), []);
+    }
+
+    #[test]
+    fn long_sections_leave_bytes_for_later_ones() {
+        let mut lines = SnapshotLines::default();
+        let path = "x".repeat(KEY);
+        for section in ["first", "second", "third"] {
+            lines.section(section, |section| {
+                for number in 0..20_000 {
+                    section.add(format!("{number} {path}").as_bytes(), "x");
+                }
+                Ok(())
+            });
+        }
+        lines.section("last", |section| {
+            section.add(b"key", "value");
+            Ok(())
+        });
+        let taken = lines.finish();
+        assert!((LINES * 9 / 10..LINES).contains(&taken.lines.len()));
+        assert!(taken.lines.contains("last\tkey\tvalue\n"));
+        assert!(taken.lines.contains("third\t"));
+        let gaps: Vec<&str> = taken.gaps.iter().map(|gap| gap.fact.as_str()).collect();
+        assert_eq!(gaps, ["first", "second", "third"]);
+        assert!(taken.gaps[0].why.contains("lines of it are left out"));
     }
 
     #[test]

@@ -133,7 +133,7 @@ mod units;
 use crate::cgroup::Tree;
 use crate::read::{Sources, Why};
 
-pub use lines::{Difference, Snapshot, differences};
+pub use lines::{Difference, LINES, Snapshot, differences};
 use lines::{SnapshotLines, SnapshotSection, gap};
 pub use units::{UnitAnswers, ask as ask_units};
 
