@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use remit_engine::{Container, get, get_json, get_list, identified, parsed};
+use remit_engine::{Container, by_name, get, get_json, get_list, parsed};
 use serde_json::Value;
 
 use crate::text::{cannot_write, lines, number};
@@ -23,16 +23,16 @@ pub fn show(words: &[&str]) -> Result<ExitCode, String> {
         ["usage"] => whole(&ask("/system/df")?),
         ["engine"] => whole(&ask("/info")?),
         ["inspect", name] => {
-            let mut all = identified(name)?.description;
+            let mut all = by_name(name)?.description;
             without_values(&mut all);
             whole(&all)
         }
         ["stats", name] => stats(name),
         ["changes", name] => {
-            let id = identified(name)?.id;
+            let id = by_name(name)?.id;
             lines(changed(&get_json(&format!("/containers/{id}/changes"))?)?)
         }
-        ["logs", name, tail] => logs(&identified(name)?, number(tail)?),
+        ["logs", name, tail] => logs(&by_name(name)?, number(tail)?),
         _ => Err("unknown query about containers".into()),
     }
 }
@@ -138,7 +138,7 @@ fn whole(all: &Value) -> Result<ExitCode, String> {
 
 /// For a stopped container Docker reports zeros, as if it used nothing, and Podman reports nothing.
 fn stats(name: &str) -> Result<ExitCode, String> {
-    let path = format!("/containers/{}/stats?stream=false", identified(name)?.id);
+    let path = format!("/containers/{}/stats?stream=false", by_name(name)?.id);
     let body = get(&path)?;
     if body.trim_ascii().is_empty() {
         return Err(idle(name));
