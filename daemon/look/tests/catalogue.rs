@@ -188,6 +188,32 @@ fn file_with_an_old_time_of_writing_is_recent() {
 }
 
 #[test]
+fn file_with_a_time_to_come_is_as_recent_as_its_change() {
+    let test_dir = TestDir::new();
+    test_dir.make("touch -d 2099-02-03 future; sleep 0.1; touch a b");
+    let output = look(&["recent-files", test_dir.text(), "60", "2"]);
+    let found = lines(&output);
+    let name = |file: &Value| {
+        file["path"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let mut names: Vec<String> = found.iter().map(name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b"], "{found:?}");
+    assert_eq!(output.stderr, b"remit-look: the newest 2 of 3 files\n");
+    let found = lines(&look(&["recent-files", test_dir.text(), "60", "3"]));
+    assert!(
+        name(&found[2]) == "future" && !found[2].to_string().contains("2099"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn file_below_path_max_is_counted_hiding_none() {
     let test_dir = TestDir::new();
     test_dir.make(

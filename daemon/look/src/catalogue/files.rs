@@ -91,13 +91,23 @@ pub fn recent(directory: &str, minutes: &str, count: &str) -> Result<ExitCode, S
     let ago: i64 = number(minutes)?;
     let now = i64::try_from(now()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(ago.saturating_mul(60));
+    let mut all = 0_usize;
     for (path, metadata) in walk.files() {
-        // A copy can have any time of writing (cp -p, dpkg, tar). The time of the inode cannot be set.
+        // A file can have any time of writing (cp -p, dpkg, tar), also one to come. The time of the inode cannot be set.
         let written = (metadata.mtime(), metadata.mtime_nsec());
-        let when = written.max((metadata.ctime(), metadata.ctime_nsec()));
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let when = match written.0 > now {
+            true => changed,
+            false => written.max(changed),
+        };
         if when.0 >= first {
+            all += 1;
             top.add(when, || File::new(&path, &metadata, when.0));
         }
+    }
+    let shown = all.min(top.0);
+    if shown < all {
+        eprintln!("remit-look: the newest {shown} of {all} files");
     }
     lines_but(top.into_sorted(), &walk.unseen)
 }
