@@ -1,7 +1,8 @@
 //! `openfiles.*`: who holds a file or a port, and what a process or a unit has open.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use remit_common::text;
 use serde::Serialize;
 
-use super::inspect::{Link, MissedLinks, Processes, Raw, SHOWN, bytes, each_link};
+use super::inspect::{Link, MissedLinks, Processes, Raw, SHOWN, each_link};
 use crate::text::{lines, number, print};
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -59,21 +60,21 @@ pub fn open(words: &[&str]) -> Result<ExitCode, String> {
         }
     };
     let most: usize = number(most)?;
-    let tables = match wanted {
-        Wanted::Port(_) => SOCKET_TABLES.map(|name| {
-            let path = PathBuf::from("/proc/net").join(name);
-            bytes(&path, SOCKET_TABLE).unwrap_or_default()
-        }),
-        _ => Default::default(),
-    };
+    let mut sockets = HashSet::new();
+    if let Wanted::Port(port) = wanted {
+        for name in SOCKET_TABLES {
+            let path = Path::new("/proc/net").join(name);
+            let table = File::open(&path).map(BufReader::new);
+            let read = table.and_then(|table| sockets_at(table, port, &mut sockets));
+            if let Err(error) = read
+                && !is_of_no_protocol(name, &error)
+            {
+                let path = path.display();
+                eprintln!("remit-look: cannot read all of {path}: {error}");
+            }
+        }
+    }
     let processes = Processes::collect()?;
-    let sockets: HashSet<Vec<u8>> = match wanted {
-        Wanted::Port(port) => tables
-            .iter()
-            .flat_map(|table| sockets_at(table, port))
-            .collect(),
-        _ => HashSet::new(),
-    };
     let (mut shown, mut more, mut looked) = (Vec::new(), 0usize, 0usize);
     let mut missed = MissedLinks::default();
     for process in &processes.all {
@@ -184,24 +185,33 @@ fn access(link: &Path) -> &'static str {
     }
 }
 
-const SOCKET_TABLE: u64 = 32 << 20;
 const SOCKET_TABLES: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
 
-/// Returns the links of sockets with this local port, from a table as in proc_pid_net(5).
-fn sockets_at(table: &[u8], port: u16) -> Vec<Vec<u8>> {
-    let table = String::from_utf8_lossy(table);
-    let rows = table.lines().skip(1).filter_map(|row| {
-        let fields: Vec<&str> = row.split_ascii_whitespace().collect();
-        let (_, local) = fields.get(1)?.rsplit_once(':')?;
-        let inode: u64 = fields.get(9)?.parse().ok()?;
-        let is_here = u16::from_str_radix(local, 16).ok()? == port && inode != 0;
-        is_here.then(|| format!("socket:[{inode}]").into_bytes())
-    });
-    rows.collect()
+/// A machine without IPv6 does not have its tables.
+fn is_of_no_protocol(table: &str, error: &io::Error) -> bool {
+    table.ends_with('6') && error.kind() == io::ErrorKind::NotFound
+}
+
+/// Adds the links of sockets with this local port, from a table as in proc_pid_net(5), which has one row for each socket.
+fn sockets_at(table: impl BufRead, port: u16, found: &mut HashSet<Vec<u8>>) -> io::Result<()> {
+    for row in table.lines().skip(1) {
+        found.extend(socket_at(&row?, port));
+    }
+    Ok(())
+}
+
+fn socket_at(row: &str, port: u16) -> Option<Vec<u8>> {
+    let mut fields = row.split_ascii_whitespace();
+    let (_, local) = fields.nth(1)?.rsplit_once(':')?;
+    let inode: u64 = fields.nth(7)?.parse().ok()?;
+    let is_here = u16::from_str_radix(local, 16).ok()? == port && inode != 0;
+    is_here.then(|| format!("socket:[{inode}]").into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn open_here() -> Vec<Link> {
@@ -218,8 +228,29 @@ mod tests {
             0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100\n\
             1: 0100007F:1F90 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        0 78 1 0 100\n\
             2: 0100007F:0050 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 1 0 100\nx\n";
-        assert_eq!(sockets_at(table, 80), [b"socket:[77]".to_vec()]);
-        assert_eq!(sockets_at(b"", 80), Vec::<Vec<u8>>::new());
+        let found = |table: &[u8]| {
+            let mut found = HashSet::new();
+            sockets_at(table, 80, &mut found).unwrap();
+            found
+        };
+        assert_eq!(found(table), HashSet::from([b"socket:[77]".to_vec()]));
+        assert_eq!(found(b""), HashSet::new());
+        let broken = BufReader::new(table.as_slice().chain(File::open("/").unwrap()));
+        let mut found = HashSet::new();
+        assert!(sockets_at(broken, 80, &mut found).is_err());
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn only_a_missing_table_of_ipv6_is_no_failure() {
+        for (table, kind, expect) in [
+            ("tcp6", io::ErrorKind::NotFound, true),
+            ("tcp", io::ErrorKind::NotFound, false),
+            ("tcp6", io::ErrorKind::PermissionDenied, false),
+        ] {
+            let error = io::Error::from(kind);
+            assert_eq!(is_of_no_protocol(table, &error), expect, "{table} {kind}");
+        }
     }
 
     #[test]
@@ -228,7 +259,7 @@ mod tests {
         let base = fs::canonicalize(&base).unwrap();
         let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
         fs::create_dir(path("run")).unwrap();
-        let files = ["run/held", "run/gone"].map(|name| fs::File::create(path(name)).unwrap());
+        let files = ["run/held", "run/gone"].map(|name| File::create(path(name)).unwrap());
         std::os::unix::fs::symlink("run", path("way")).unwrap();
         std::os::unix::fs::symlink("way/held", path("link")).unwrap();
         fs::remove_file(path("run/gone")).unwrap();
@@ -278,7 +309,7 @@ mod tests {
     #[test]
     fn links_of_a_process_say_what_it_has_open() {
         let dir = std::env::temp_dir().join(format!("remit-links-\n{}", std::process::id()));
-        let file = fs::File::create(&dir).unwrap();
+        let file = File::create(&dir).unwrap();
         fs::remove_file(&dir).unwrap();
         let open = open_here();
         let deleted = format!("{} (deleted)", dir.display()).into_bytes();
