@@ -232,6 +232,7 @@ pub struct MatchResult {
     /// Up to here everything is searched: the next offset.
     pub next: u64,
     pub total: u64,
+    /// False: go on from next.
     pub eof: bool,
 }
 
@@ -263,7 +264,8 @@ pub fn numbered(line: &Line) -> String {
 
 impl From<&JobReport> for JobResult {
     fn from(report: &JobReport) -> Self {
-        let (stdout, stderr) = (inline(&report.stdout), inline(&report.stderr));
+        let stdout = inline(&report.stdout, Stream::Stdout);
+        let stderr = inline(&report.stderr, Stream::Stderr);
         Self {
             truncated: report.stdout.omitted() + report.stderr.omitted() > 0,
             encoding: Encoding::from_escaped(stdout.escaped || stderr.escaped),
@@ -374,8 +376,13 @@ impl From<&Page> for PageResult {
     }
 }
 
-fn inline(captured: &Captured) -> Shown {
-    captured.with_gap(|offset| format!("read them with job, offset={offset}"))
+fn inline(captured: &Captured, stream: Stream) -> Shown {
+    // Without `stream` a page is of standard output.
+    let named = match stream {
+        Stream::Stdout => "",
+        Stream::Stderr => "stream=stderr, ",
+    };
+    captured.with_gap(|offset| format!("read them with job, {named}offset={offset}"))
 }
 
 #[cfg(test)]
@@ -522,12 +529,15 @@ mod tests {
             head: Bytes::from(b"begin".to_vec()),
             tail: Bytes::from(b"end\x1b".to_vec()),
         };
-        let shown = inline(&captured);
-        assert_eq!(
-            shown.text,
-            "begin[… 91 bytes omitted: read them with job, offset=5 …]end\\x1b"
-        );
-        assert!(shown.escaped);
+        for (stream, rest) in [
+            (Stream::Stdout, "offset=5"),
+            (Stream::Stderr, "stream=stderr, offset=5"),
+        ] {
+            let shown = inline(&captured, stream);
+            let expect = format!("begin[… 91 bytes omitted: read them with job, {rest} …]end\\x1b");
+            assert_eq!(shown.text, expect);
+            assert!(shown.escaped);
+        }
     }
 
     #[test]
@@ -562,7 +572,11 @@ mod tests {
                 format!("1\n{}{long}\n9", mark(9000 - 4101, 2)),
             ),
         ] {
-            assert_eq!(inline(&captured(head, tail)).text, expect, "{head} {tail}");
+            assert_eq!(
+                inline(&captured(head, tail), Stream::Stdout).text,
+                expect,
+                "{head} {tail}"
+            );
         }
     }
 
@@ -588,7 +602,7 @@ mod tests {
                     let has_line = cut.head.contains(&b'\n');
                     assert!(!has_line || cut.head.ends_with(b"\n"), "{end}");
                     let offset = format!("offset={offset} ");
-                    assert!(inline(&captured).text.contains(&offset));
+                    assert!(inline(&captured, Stream::Stdout).text.contains(&offset));
                 }
             }
         }
@@ -640,6 +654,6 @@ mod tests {
             head: Bytes::from(b"\xc3".to_vec()),
             tail: Bytes::from(b"\xbc".to_vec()),
         };
-        assert_eq!(inline(&captured).text, "\u{fc}");
+        assert_eq!(inline(&captured, Stream::Stdout).text, "\u{fc}");
     }
 }

@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(value.get("encoding"), None);
         assert_eq!(
             value["stderr"],
-            "in[… 95 bytes omitted: read them with job, offset=2 …]out"
+            "in[… 95 bytes omitted: read them with job, stream=stderr, offset=2 …]out"
         );
     }
 
