@@ -57,9 +57,9 @@ fn met_limit(job: &JobResult) -> bool {
     by_state || job.denials.iter().any(|denial| of_limit(denial.layer))
 }
 
-/// Returns true for a sandbox without Landlock. Without one of the other layers nothing runs.
+/// Returns true without a sandbox, without Landlock, and in a copy without its mask. Without another layer nothing runs.
 fn lacks_a_layer(enforced: &EnforcedResult) -> bool {
-    enforced.landlock == 0 && enforced.layers.iter().any(|layer| layer == "no_new_privs")
+    enforced.landlock == 0 || enforced.layers.iter().any(|layer| layer == "unmasked")
 }
 
 #[cfg(test)]
@@ -101,8 +101,14 @@ mod tests {
                 json!({ "enforced": enforced(0, "no_new_privs") }),
                 &["stdout", "enforced"],
             ),
-            // Profiles of base host have no sandbox.
-            (json!({ "enforced": enforced(0, "session") }), &["stdout"]),
+            (
+                json!({ "enforced": enforced(0, "none (host)") }),
+                &["stdout", "enforced"],
+            ),
+            (
+                json!({ "enforced": enforced(7, "unmasked") }),
+                &["stdout", "enforced"],
+            ),
             (
                 json!({ "state": "oom_killed" }),
                 &[
