@@ -146,7 +146,10 @@ pub fn is_made(report: &JobReport) -> bool {
 
 /// Returns true if the job may still write a plan.
 pub fn is_unfinished(report: &JobReport) -> bool {
-    matches!(report.state, State::Queued | State::Running)
+    matches!(
+        report.state,
+        State::AwaitingApproval | State::Queued | State::Running
+    )
 }
 
 /// Asks for the output from `offset` on.

@@ -135,7 +135,19 @@ impl Server {
             let request = context.step(run);
             self.daemon.call(client, request, context.news.clone())
         };
+        let is_default = run.wait_ms.is_none();
         let mut reply = call(run).await;
+        if let (PlanStep::Try, true, Ok(Reply::Job { report, .. })) =
+            (form.plan, is_default && checks.is_empty(), &reply)
+            && plan::is_unfinished(report)
+            && report.approval.is_none()
+        {
+            let rest = arguments::rest(report.job);
+            // If the daemon is lost meanwhile, the first answer says how to go on.
+            if let Ok(later) = self.daemon.call(client, rest, context.news.clone()).await {
+                reply = Ok(later);
+            }
+        }
         let mut tried = None;
         if let (PlanStep::Try, Ok(Reply::Job { report, .. })) = (form.plan, &reply)
             && plan::is_made(report)
@@ -162,7 +174,8 @@ impl Server {
                         context.request_id
                     )),
                     PlanStep::Try => Some(format!(
-                        "it still runs on the copy: wait for it with job, then call plan with job_id '{}'",
+                        "the plan is not made yet: wait for the program with job, then call plan with job_id '{}', \
+                         within 10 minutes after its end",
                         report.job
                     )),
                     _ => None,

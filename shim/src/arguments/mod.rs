@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 pub use self::history::HistoryArgs;
 pub use self::job::JobArgs;
 use self::json_words::wrong_words;
-pub use self::plan::{PlanArgs, check, extract};
+pub use self::plan::{PlanArgs, check, extract, rest};
 pub use self::run::{ChangeArgs, RunArgs};
 use crate::direct;
 use crate::tools::Tool;

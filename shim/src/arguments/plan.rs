@@ -6,7 +6,7 @@ use remit_common::names::JobId;
 use remit_common::refusal::Refusal;
 use remit_plan::{hex, sha256};
 use remit_wire::edits::{CHECKS, COPY_PROFILE, CallText, EXTRACT, EditText, PLAN, PLAN_PRIVATE};
-use remit_wire::{Purpose, Request, Run};
+use remit_wire::{JobQuery, Purpose, Request, Run};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -88,13 +88,8 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
                 name: None,
                 args: None,
             };
-            let later = match checks.is_empty() {
-                true => EXTRACT_MS,
-                false => EXTRACT_MS + CHECKS_MS,
-            };
             let run = Run {
                 profile: Some(COPY_PROFILE.to_owned()),
-                wait_ms: Some(caps::WAIT_MS.saturating_sub(later)),
                 ..Run::new(what.what()?, Purpose::Use)
             };
             (run, PlanStep::Try)
@@ -108,6 +103,15 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
         plan,
         checks,
         ..Request::Run(run).into()
+    })
+}
+
+/// Asks for the program on a copy again, which runs longer than the default wait. A longer one would have been for a person too.
+pub fn rest(job: JobId) -> Request {
+    Request::Job(JobQuery {
+        job,
+        wait_ms: caps::WAIT_MS - caps::WAIT_MS_DEFAULT - EXTRACT_MS,
+        part: None,
     })
 }
 

@@ -5,12 +5,13 @@ use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
 use remit_plan::{Bundle, Change, Content, Entry, Metadata, New, Plan, PlanPath, Source, sha256};
 use remit_wire::outcome::{Ending, JobReport, OutputPart, Page, State, Stream};
-use remit_wire::{Bytes, Progress, Purpose, Reply, Request, Run, ToClient, What};
+use remit_wire::{Bytes, JobQuery, Progress, Purpose, Reply, Request, Run, ToClient, What};
 use serde_json::{Value, json};
 
 use crate::calls::{call, session};
 use crate::daemon::{Daemon, React, answer, report};
 use crate::pipe::{Shim, modern, with_token};
+use crate::rounds::awaiting_approval;
 
 const NEW: &[u8] = b"gzip on;\n";
 
@@ -51,6 +52,38 @@ fn reply(report: JobReport) -> React {
     answer(Ok(Reply::Job { report, part: None }))
 }
 
+fn page() -> React {
+    let bytes = bundle();
+    let page = Page {
+        stream: Stream::Stdout,
+        offset: 0,
+        total: bytes.len() as u64,
+        bytes: Bytes::from(bytes),
+        eof: true,
+    };
+    answer(Ok(Reply::Job {
+        report: Box::new(planned()),
+        part: Some(OutputPart::Page(page)),
+    }))
+}
+
+/// A daemon whose plan is made by a program on a copy, first in this state.
+fn daemon_of_program(state: State) -> Daemon {
+    let first = move || JobReport {
+        state,
+        ending: None,
+        ..report(b"")
+    };
+    Daemon::start(move |request| match request {
+        Request::Run(Run {
+            what: What::Script { .. },
+            ..
+        }) => reply(first()),
+        Request::Job(JobQuery { part: Some(_), .. }) => page(),
+        _ => reply(planned()),
+    })
+}
+
 /// A daemon that makes a plan, and answers each check, and an extraction, by its name.
 fn daemon(check: impl Fn(&str) -> React + Send + 'static) -> Daemon {
     Daemon::start(move |request| match request {
@@ -58,20 +91,7 @@ fn daemon(check: impl Fn(&str) -> React + Send + 'static) -> Daemon {
             what: What::Named { name, .. },
             ..
         }) if name != "plan.make" => check(name),
-        Request::Job(_) => {
-            let bytes = bundle();
-            let page = Page {
-                stream: Stream::Stdout,
-                offset: 0,
-                total: bytes.len() as u64,
-                bytes: Bytes::from(bytes),
-                eof: true,
-            };
-            answer(Ok(Reply::Job {
-                report: Box::new(planned()),
-                part: Some(OutputPart::Page(page)),
-            }))
-        }
+        Request::Job(_) => page(),
         _ => reply(planned()),
     })
 }
@@ -242,6 +262,63 @@ fn unfinished_plan_says_how_to_continue() {
     );
     let extraction = note(&daemon(move |_| reply(running())));
     assert!(extraction.contains("request_id 'mine'"), "{extraction}");
+}
+
+#[test]
+fn approval_of_a_plan_is_waited_for_in_rounds() {
+    let edits = json!([{"path": "/etc/nginx/nginx.conf", "write": "gzip on;\n"}]);
+    for (arguments, way) in [
+        (
+            json!({"script": "true"}),
+            format!("call plan with job_id '{}'", "ab".repeat(16)),
+        ),
+        (
+            json!({"edits": edits, "request_id": "mine"}),
+            "call plan again with the same arguments and request_id 'mine'".to_owned(),
+        ),
+    ] {
+        let daemon = Daemon::start(|_| reply(awaiting_approval()));
+        let mut shim = Shim::start(&daemon.socket());
+        let mut params = json!({"name": "plan", "arguments": arguments});
+        for wait_ms in [None, Some(25_000), Some(25_000)] {
+            shim.request(1, "tools/call", modern(params.clone()));
+            let result = shim.next()["result"].clone();
+            let [run] = runs(&daemon, 1).try_into().unwrap();
+            assert_eq!(run.wait_ms, wait_ms, "{result}");
+            params["requestState"] = result["requestState"].clone();
+            if result["resultType"] == "input_required" {
+                continue;
+            }
+            let job = &result["structuredContent"];
+            assert_eq!(job["state"], "awaiting_approval", "{result}");
+            let note = job["notes"][1].as_str().unwrap();
+            assert!(note.contains(&way), "{note}");
+        }
+        assert!(params["requestState"].is_null(), "the third is the last");
+    }
+}
+
+#[test]
+fn program_on_a_copy_has_the_rest_of_the_wait() {
+    for (arguments, rest) in [
+        (json!({"script": "true"}), Some(20_000)),
+        (json!({"script": "true", "check": ["a.test"]}), None),
+    ] {
+        let daemon = daemon_of_program(State::Running);
+        let mut shim = session(&daemon);
+        let result = call(&mut shim, "plan", arguments);
+        let is_made = result["structuredContent"]["plan_id"].is_string();
+        assert_eq!(is_made, rest.is_some(), "{result}");
+        let Request::Run(run) = daemon.next_call().1 else {
+            panic!("no run");
+        };
+        assert_eq!(run.wait_ms, None);
+        if rest.is_some() {
+            let request = daemon.next_call().1;
+            assert!(matches!(request, Request::Job(_)), "{request:?}");
+            assert_eq!(Some(wait(&request)), rest);
+        }
+    }
 }
 
 #[test]

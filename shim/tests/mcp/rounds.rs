@@ -8,8 +8,8 @@ use crate::calls::{call, session};
 use crate::daemon::{Daemon, React, answer, ended, report};
 use crate::pipe::{Shim, modern};
 
-fn waiting() -> React {
-    let report = JobReport {
+pub fn awaiting_approval() -> JobReport {
+    JobReport {
         state: State::AwaitingApproval,
         ending: None,
         approval: Some(ApprovalView {
@@ -19,9 +19,12 @@ fn waiting() -> React {
             digest: "ab".repeat(32),
         }),
         ..report(b"")
-    };
+    }
+}
+
+fn waiting() -> React {
     answer(Ok(Reply::Job {
-        report: Box::new(report),
+        report: Box::new(awaiting_approval()),
         part: None,
     }))
 }
