@@ -20,6 +20,7 @@ use crate::access::{self, Question};
 use crate::arguments::{DaemonCall, PlanStep};
 use crate::brief;
 use crate::host;
+use crate::part_notes;
 use crate::text_fence;
 use crate::tools::Tool;
 use crate::truncate::{self, Cut, MAX_TEXT};
@@ -317,9 +318,16 @@ fn is_refused(job: &JobResult) -> bool {
 
 // A caller that asks for a part already has the rest of the output.
 
+/// `note`: what may mislead in the part.
+fn beside_part(form: Form, report: &JobReport, note: Option<String>) -> JobResult {
+    let mut job = JobResult::without_output(report);
+    job.notes.extend(note);
+    form.fitted(job)
+}
+
 fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
     let answer = |budget| JobAnswer {
-        job: form.fitted(JobResult::without_output(report)),
+        job: beside_part(form, report, part_notes::page(page)),
         undo: None,
         page: Some(page_of(page, budget, form)),
         matches: None,
@@ -329,7 +337,7 @@ fn paged(form: Form, report: &JobReport, page: &Page) -> Option<Answer> {
 
 fn searched(form: Form, report: &JobReport, matches: &Matches) -> Option<Answer> {
     let answer = |shown: &Matches| JobAnswer {
-        job: form.fitted(JobResult::without_output(report)),
+        job: beside_part(form, report, part_notes::search(shown)),
         undo: None,
         page: None,
         matches: Some(MatchResult::from(shown)),

@@ -14,6 +14,7 @@ mod direct;
 mod host;
 mod in_flight;
 pub(crate) mod jsonrpc;
+mod part_notes;
 mod plan;
 mod plan_calls;
 mod rounds;

@@ -39,6 +39,8 @@ fn search_lines_are_beside_the_job() {
     let expect = json!({"stream": "stderr", "lines": ["2-before", "3:m\\x1b"], "matching": 1,
         "next": 90, "total": 100, "eof": false});
     assert_eq!(job["matches"], expect);
+    let note = "searched up to byte 90 of 100: go on with offset=90";
+    assert_eq!(job["notes"], json!(["a note", note]));
     assert_eq!(job["state"], "exited");
     assert_eq!((job.get("stdout"), job.get("page")), (None, None));
     let (_, Request::Job(query)) = daemon.next_call() else {
@@ -113,9 +115,13 @@ fn cut_search_continues_with_first_omitted_line() {
         assert_eq!(matches["matching"], lines.len());
         seen.extend(lines.clone());
         answers += 1;
+        let notes = result["structuredContent"]["notes"].as_array().unwrap();
         if matches["eof"] == true {
+            assert_eq!(notes.len(), 1, "{notes:?}");
             break;
         }
+        let rest = format!("go on with offset={}", matches["next"]);
+        assert!(notes[1].as_str().unwrap().ends_with(&rest), "{notes:?}");
         assert!(lines.len() > 5, "no room is wasted");
         offset = matches["next"].clone();
     }
