@@ -129,7 +129,7 @@ impl Answer {
     }
 
     pub fn refused(refusal: &Refusal) -> Self {
-        Self::error(json!({ "error": refusal }))
+        Self::error(json!({ "error": refusal.clone().with_next() }))
     }
 
     /// Returns an error with this content.
@@ -433,6 +433,19 @@ mod tests {
         let report = Box::new(report);
         let answer = Answer::new(form, Ok(Reply::Job { report, part: None }));
         serde_json::from_str(answer.data()).unwrap()
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do_next() {
+        for (refusal, expect) in [
+            (Refusal::new(Code::InvalidArgs, "x"), "correct the request"),
+            (Refusal::new(Code::InvalidArgs, "x").next("y"), "y"),
+        ] {
+            let answer = Answer::refused(&refusal);
+            let value: Value = serde_json::from_str(answer.data()).unwrap();
+            let next = value["error"]["next"].as_str().unwrap();
+            assert!(next.starts_with(expect), "{next}");
+        }
     }
 
     #[test]

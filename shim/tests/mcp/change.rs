@@ -179,7 +179,8 @@ fn what_policy_says_reaches_the_agent_whole() {
         let arguments = json!({"name": "nginx.reload", "reason": "why"});
         let result = call(&mut shim, "change", arguments);
         assert_eq!(result["isError"], true);
-        assert_eq!(result["structuredContent"], json!({ "error": refusal }));
+        let expect = json!({ "error": refusal.with_next() });
+        assert_eq!(result["structuredContent"], expect);
     }
 }
 
