@@ -134,7 +134,10 @@ pub fn input(list: Vec<EditText>) -> Result<Bytes, Refusal> {
                 "the edits have {} bytes, and at most {most} can be planned",
                 bytes.len()
             );
-            Err(Refusal::new(Code::TooLarge, message).next("split them into several plans"))
+            Err(Refusal::new(Code::TooLarge, message).next(
+                "split them into several plans; or send a large content with 'remit put FILE', and give the name that \
+                 it prints as 'upload'",
+            ))
         }
     }
 }
@@ -534,6 +537,19 @@ mod tests {
             assert_eq!(text.contains(CLOSED), !is_shown, "{mode:o}: {text}");
             assert_eq!(text.contains(&hex(&sha256(key))), !is_shown, "{text}");
         }
+    }
+
+    #[test]
+    fn content_that_no_plan_holds_can_be_an_upload() {
+        let edit = EditText {
+            path: "/srv/a".to_owned(),
+            write: Some("x".repeat(caps::STDIN)),
+            ..EditText::default()
+        };
+        let refusal = input(vec![edit]).unwrap_err();
+        assert_eq!(refusal.code, Code::TooLarge);
+        let next = refusal.next.unwrap();
+        assert!(next.contains("'remit put FILE'"), "{next}");
     }
 
     #[test]
