@@ -1,4 +1,5 @@
-//! Points in time in a caller's notation. They are always UTC, and are printed as systemd.time(7) reads them.
+//! Points in time in a caller's notation. They are UTC unless RFC 3339 has an offset, and are printed in UTC as
+//! systemd.time(7) reads them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,8 +53,14 @@ impl FromStr for Time {
         if let Some((date, clock)) = bare.split_once([' ', 'T'])
             && let Some(date) = date_of(date)
         {
+            let (clock, offset) = match named {
+                Some(_) => (clock, 0),
+                None => {
+                    split_offset(clock).ok_or("has no offset as +01:00 after its time of day")?
+                }
+            };
             let clock = clock_of(clock).ok_or("has no time of day after its date")?;
-            return Ok(Self::Date(date, clock));
+            return in_utc(date, clock, offset).ok_or("is not between the years 1970 and 9999");
         }
         if let Some(date) = date_of(bare) {
             return Ok(Self::Date(date, Clock::MIDNIGHT));
@@ -174,9 +181,40 @@ fn clock_of(text: &str) -> Option<Clock> {
     parts.next().is_none().then_some(clock)
 }
 
+/// Smaller parts are left out.
 fn millionths(digits: &str) -> Option<u32> {
-    let plain = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| format!("{digits:0<6}").parse().ok())?
+    let plain = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| format!("{digits:0<6}").get(..6)?.parse().ok())?
+}
+
+/// Splits the offset from UTC, in minutes, from a time of day.
+fn split_offset(text: &str) -> Option<(&str, i64)> {
+    let Some(at) = text.find(['+', '-']) else {
+        return Some((text, 0));
+    };
+    let (clock, offset) = text.split_at(at);
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let minutes = i64::from(small(hours, 23)?) * 60 + i64::from(small(minutes, 59)?);
+    let is_east = offset.starts_with('+');
+    Some((clock, if is_east { minutes } else { -minutes }))
+}
+
+fn in_utc(date: Date, clock: Clock, offset: i64) -> Option<Time> {
+    let days = calendar::days(date.year.into(), date.month.into(), date.day.into());
+    let minutes = (days * 24 + u64::from(clock.hour)) * 60 + u64::from(clock.minute);
+    let minutes = minutes.checked_add_signed(-offset)?;
+    let (year, month, day) = calendar::date(minutes / (24 * 60));
+    let date = Date {
+        year: u16::try_from(year).ok().filter(|year| *year <= 9999)?,
+        month: u8::try_from(month).ok()?,
+        day: u8::try_from(day).ok()?,
+    };
+    let clock = Clock {
+        hour: u8::try_from(minutes / 60 % 24).ok()?,
+        minute: u8::try_from(minutes % 60).ok()?,
+        ..clock
+    };
+    Some(Time::Date(date, clock))
 }
 
 #[cfg(test)]
@@ -207,6 +245,17 @@ mod tests {
             ("2026-11-20 10:00:00.5", "2026-11-20 10:00:00.500000"),
             ("2026-11-20 10:00:00.000001Z", "2026-11-20 10:00:00.000001"),
             ("10:00:00.000000", "10:00:00"),
+            ("2026-11-20T10:00:00+00:00", "2026-11-20 10:00:00"),
+            ("2026-11-20T10:00:00-00:00", "2026-11-20 10:00:00"),
+            ("2026-11-20T10:00:00+01:00", "2026-11-20 09:00:00"),
+            ("2026-11-20 10:00+01:00", "2026-11-20 09:00:00"),
+            ("2027-01-01T00:15:00+05:45", "2026-12-31 18:30:00"),
+            ("2024-02-28T23:30:00-00:30", "2024-02-29 00:00:00"),
+            (
+                "2026-11-20T10:00:00.123456789-23:59",
+                "2026-11-21 09:59:00.123456",
+            ),
+            ("2026-11-20T10:00:00.0000009Z", "2026-11-20 10:00:00"),
             ("2024-02-29", "2024-02-29 00:00:00"),
             ("2000-02-29", "2000-02-29 00:00:00"),
         ] {
@@ -266,7 +315,18 @@ mod tests {
             "2026-11-20 10",
             "2026-11-20 10:00:00:00",
             "2026-11-20 10:00:00.",
-            "2026-11-20 10:00:00.1234567",
+            "2026-11-20 10:00:00.1234567890",
+            "2026-11-20T10:00:00+1:00",
+            "2026-11-20T10:00:00+0100",
+            "2026-11-20T10:00:00+24:00",
+            "2026-11-20T10:00:00+01:60",
+            "2026-11-20T10:00:00+01:00Z",
+            "2026-11-20T10:00:00+01:00+01:00",
+            "2026-11-20T+01:00",
+            "2026-11-20+01:00",
+            "10:00+01:00",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2026-11-20 10:00:00.+1",
             "2026-11-20 10:00.5",
             "2026-11-20.5",

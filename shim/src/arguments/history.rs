@@ -62,7 +62,7 @@ fn time(since: &str, now_ms: u64) -> Result<u64, Refusal> {
     time.map(|time| time.unix_ms(now_ms)).map_err(|why| {
         invalid(&format!("argument 'since': it {why}"))
             .object(text::line(since.as_bytes(), QUOTED))
-            .next("write it as -2h, today, or 2026-11-20T10:00:00Z: times are in UTC")
+            .next("write it as -2h, today, or 2026-11-20T10:00:00Z: without an offset times are in UTC")
     })
 }
 
