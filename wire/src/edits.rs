@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::What;
 pub use crate::patches::split_patch;
+use crate::whole::whole;
 
 /// The commands that plan, the second for files that the caller may not read, the third for what a job changed in a copy of
 /// the machine, and the ones that make and undo a plan.
@@ -101,6 +102,7 @@ pub struct ReplacementText {
     pub old: String,
     pub new: String,
     /// Times old is there.
+    #[serde(default, deserialize_with = "whole")]
     pub count: Option<u32>,
 }
 

@@ -52,6 +52,7 @@ pub mod request_id {
 }
 pub mod result;
 pub mod transfer;
+pub mod whole;
 pub mod service {
     //! Answers of the service manager. The broker, which can ask it, passes them as JSON to the job that shows them. Times
     //! are seconds since 1970. A number that the manager does not report is absent.

@@ -7,6 +7,7 @@ use remit_common::names::NotAJobId;
 use remit_common::refusal::Refusal;
 use remit_common::text;
 use remit_wire::host::Since;
+use remit_wire::whole::whole;
 use remit_wire::{HistoryQuery, Kind, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,8 +25,10 @@ pub struct HistoryArgs {
     kind: Option<Kind>,
     /// Default 20.
     #[schemars(range(min = 1, max = 100))]
+    #[serde(default, deserialize_with = "whole")]
     limit: Option<u32>,
     /// Go on with next of the answer before.
+    #[serde(default, deserialize_with = "whole")]
     before: Option<u64>,
 }
 

@@ -3,6 +3,7 @@
 use remit_common::caps;
 use remit_common::refusal::Refusal;
 use remit_wire::outcome::Stream;
+use remit_wire::whole::whole;
 use remit_wire::{GrepQuery, JobQuery, PageQuery, PartQuery, Request};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,13 +27,16 @@ pub struct JobArgs {
     job_id: Option<String>,
     /// Milliseconds to wait. Default 20000; 0 with a page or grep.
     #[schemars(range(min = 0, max = 50000))]
+    #[serde(default, deserialize_with = "whole")]
     wait_ms: Option<u32>,
     /// Of this stream. Default stdout.
     stream: Option<Stream>,
     /// From this byte; to go on, next of the answer before.
+    #[serde(default, deserialize_with = "whole")]
     offset: Option<u64>,
     /// Bytes, default 16384; with grep lines, 100; without job_id jobs, 20.
     #[schemars(range(min = 1, max = 262144))]
+    #[serde(default, deserialize_with = "whole")]
     limit: Option<u32>,
     /// The last bytes instead.
     tail: Option<bool>,
@@ -42,6 +46,7 @@ pub struct JobArgs {
     grep: Option<String>,
     /// Lines around each match.
     #[schemars(range(min = 0, max = 10))]
+    #[serde(default, deserialize_with = "whole")]
     context: Option<u32>,
     /// Also its sandbox, limits, times, totals.
     detail: Option<bool>,

@@ -166,13 +166,14 @@ impl RawArguments<'_> {
 }
 
 fn host(args: HostArgs) -> Result<DaemonCall, Refusal> {
-    match (args.sections, args.since) {
-        (sections, None) => {
-            let sections = sections.unwrap_or_default();
-            Ok(Request::Host { sections }.into())
+    let sections = args.sections.unwrap_or_default();
+    match args.since {
+        None => Ok(Request::Host { sections }.into()),
+        // Some clients send default values. They mean the same as absent ones.
+        Some(since) if sections.is_empty() => {
+            Ok(Request::HostChanges(history::since(&since)?).into())
         }
-        (None, Some(since)) => Ok(Request::HostChanges(history::since(&since)?).into()),
-        (Some(_), Some(_)) => Err(invalid("give 'sections' or 'since', not both")),
+        Some(_) => Err(invalid("give 'sections' or 'since', not both")),
     }
 }
 
@@ -412,7 +413,17 @@ mod tests {
             (
                 Tool::Run,
                 json!({"argv": ["a"], "wait_ms": -1}),
-                "argument 'wait_ms'",
+                "argument 'wait_ms': expected a whole number that is not negative, not the number -1",
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "wait_ms": 0.5}),
+                "argument 'wait_ms': expected a whole number that is not negative, not the number 0.5",
+            ),
+            (
+                Tool::Job,
+                json!({"job_id": id, "offset": 1e30}),
+                "argument 'offset': expected a whole number that is not negative",
             ),
             (
                 Tool::Run,
@@ -512,6 +523,48 @@ mod tests {
         for (tool, arguments, expect) in cases {
             let error = try_call(tool, arguments.clone()).unwrap_err();
             assert!(error.contains(expect), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn default_values_and_whole_numbers_mean_the_same() {
+        let id = "1".repeat(32);
+        for (tool, given, same) in [
+            (
+                Tool::Host,
+                json!({"sections": [], "since": "boot"}),
+                json!({"since": "boot"}),
+            ),
+            (
+                Tool::Run,
+                json!({"argv": ["a"], "wait_ms": 20_000.0, "max_runtime_s": 3e2}),
+                json!({"argv": ["a"], "wait_ms": 20_000, "max_runtime_s": 300}),
+            ),
+            (
+                Tool::Change,
+                json!({"name": "a.b", "reason": "why", "wait_ms": 0.0, "max_runtime_s": null}),
+                json!({"name": "a.b", "reason": "why", "wait_ms": 0}),
+            ),
+            (
+                Tool::Job,
+                json!({"job_id": id, "grep": "a", "offset": 7.0, "limit": 3.0, "context": 1.0, "wait_ms": 5.0}),
+                json!({"job_id": id, "grep": "a", "offset": 7, "limit": 3, "context": 1, "wait_ms": 5}),
+            ),
+            (
+                Tool::History,
+                json!({"limit": 3.0, "before": 9.0}),
+                json!({"limit": 3, "before": 9}),
+            ),
+            (
+                Tool::Plan,
+                json!({"edits": [{"path": "/a", "replace": [{"old": "a", "new": "b", "count": 2.0}]}]}),
+                json!({"edits": [{"path": "/a", "replace": [{"old": "a", "new": "b", "count": 2}]}]}),
+            ),
+        ] {
+            let expect = try_call(tool, same).unwrap();
+            let text = given.to_string();
+            assert_eq!(try_call(tool, given).unwrap(), expect, "{text}");
+            assert_eq!(read(tool, &text).unwrap().unwrap(), expect, "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use remit_common::refusal::{Code, Refusal};
 use remit_common::{caps, text};
 use remit_mcp::unique::UniqueMap;
 use remit_wire::edits::{COMMIT, THEN, UNDO};
+use remit_wire::whole::whole;
 use remit_wire::{Bytes, Purpose, Request, Run, What};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,9 +40,11 @@ pub struct RunArgs {
     stdin: Option<String>,
     /// Milliseconds. Default 20000.
     #[schemars(range(min = 0, max = 50000))]
+    #[serde(default, deserialize_with = "whole")]
     wait_ms: Option<u32>,
     /// Seconds. Default 300.
     #[schemars(range(min = 1, max = 86400))]
+    #[serde(default, deserialize_with = "whole")]
     max_runtime_s: Option<u32>,
     /// For retries: same id and content, same job.
     #[schemars(length(max = 128))]
@@ -77,8 +80,10 @@ pub struct ChangeArgs {
     /// As run.
     stdin: Option<String>,
     /// As run.
+    #[serde(default, deserialize_with = "whole")]
     wait_ms: Option<u32>,
     /// As run.
+    #[serde(default, deserialize_with = "whole")]
     max_runtime_s: Option<u32>,
     /// As run. Without one, it changes again.
     request_id: Option<String>,
