@@ -1,6 +1,8 @@
 //! Selects what to measure of a draft, and adds the resulting copies to it.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Instant;
 
 use remit_approval::{FileBinding, name_of_argument};
@@ -191,10 +193,16 @@ pub fn opens_wanted<'a>(draft: &'a Draft, situation: Situation<'a>) -> Option<Op
 fn change_of_files(draft: &Draft) -> Option<ChangeOfFiles<'_>> {
     match (draft.call().file_change(), &draft.bound.undo) {
         (Some(Ok(bundle)), _) if draft.bound.staged.is_some() => Some(ChangeOfFiles::Check(bundle)),
-        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle)),
+        (Some(Ok(bundle)), _) => Some(ChangeOfFiles::Commit(bundle, journals(&draft.bound))),
         (_, Some(undo)) => Some(ChangeOfFiles::Undo(undo)),
         (Some(Err(_)) | None, None) => None,
     }
+}
+
+/// Returns the directory with the journals, which the argv of a commit has.
+fn journals(commit: &BoundCall) -> Option<&Path> {
+    let directory = commit.argv.get(2)?;
+    Some(Path::new(OsStr::from_bytes(directory.as_bytes())))
 }
 
 fn known(subject: &Subject) -> KnownAccount {
@@ -312,7 +320,10 @@ approval = { by = ["#64002"] }
             let stdin = memfd::seal(c"stdin", bundle.as_bytes()).unwrap();
             let draft = scene.draft(spec, vec![stdin]);
             let found = match change_of_files(&draft) {
-                Some(ChangeOfFiles::Commit(_)) => Some(true),
+                Some(ChangeOfFiles::Commit(_, journals)) => {
+                    assert_eq!(journals, Some(Path::new("/var/lib/remit/commits")));
+                    Some(true)
+                }
                 Some(ChangeOfFiles::Check(_)) => Some(false),
                 Some(ChangeOfFiles::Undo(_)) | None => None,
             };

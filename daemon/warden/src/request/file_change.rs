@@ -91,7 +91,14 @@ fn kept_journal(directory: &Path, id: &str) -> Result<Journal, String> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(none("an id has 32 hexadecimal digits".to_owned()));
     }
-    let journal = read_journal(directory, id).map_err(|error| none(error.to_string()))?;
+    let journal = read_journal(directory, id).map_err(|error| {
+        none(match error.kind() {
+            io::ErrorKind::NotFound => {
+                "it was undone, was never committed, or its undo is not kept any more".to_owned()
+            }
+            _ => error.to_string(),
+        })
+    })?;
     match journal.phase {
         Phase::Kept => Ok(journal),
         _ => Err(none("it is not done, or not kept any more".to_owned())),

@@ -16,6 +16,7 @@ use remit_sys::sys;
 
 use super::{ReaderIdentity, Unmeasured};
 use crate::approval::opens::ChangeOfFiles;
+use crate::request::file_change::changed_paths;
 
 /// Time for all paths, between two of them. What was not looked at then refuses nothing. A path at which the kernel hangs
 /// holds the child until its own time limit.
@@ -32,10 +33,15 @@ fn check_within(
     time: Duration,
 ) -> Result<(), Unmeasured> {
     match files {
-        ChangeOfFiles::Commit(bundle) => {
+        ChangeOfFiles::Commit(bundle, journals) => {
             let plan = bundle.plan();
             let found = looking(requester, (false, time), |look| plan.conflict(look))?;
-            found.map_or(Ok(()), |conflict| Err(of_plan(&conflict, &plan.id())))
+            let Some(conflict) = found else {
+                return Ok(());
+            };
+            let id = plan.id();
+            let is_kept = journals.is_some_and(|journals| !changed_paths(journals, &id).is_empty());
+            Err(of_plan(&conflict, is_kept.then_some(&*id)))
         }
         // It sees what the plan makes, whatever is there now.
         ChangeOfFiles::Check(_) => Ok(()),
@@ -47,12 +53,14 @@ fn check_within(
     }
 }
 
-fn of_plan(Conflict { path, why }: &Conflict, id: &str) -> Unmeasured {
+/// `undo`: the id of the commit of this plan, if there was one and it can be undone.
+fn of_plan(Conflict { path, why }: &Conflict, undo: Option<&str>) -> Unmeasured {
+    let undo = undo.map_or_else(String::new, |id| {
+        format!("; to take back the commit of this plan, undo {id}")
+    });
     Unmeasured::Outdated {
         why: format!("the plan cannot be committed any more: '{path}': {why}"),
-        next: format!(
-            "plan again: the page of a new plan has what is there now; to take back a commit of this plan, undo {id}"
-        ),
+        next: format!("plan again: the page of a new plan has what is there now{undo}"),
     }
 }
 

@@ -26,7 +26,8 @@ const CAPABILITIES: &CStr = c"security.capability";
 
 #[derive(Clone, Copy, Debug)]
 pub enum ChangeOfFiles<'a> {
-    Commit(&'a Bundle),
+    /// With the directory of the journals.
+    Commit(&'a Bundle, Option<&'a Path>),
     /// A check sees the files of a plan, and changes none.
     Check(&'a Bundle),
     Undo(&'a Undo),
@@ -39,7 +40,7 @@ impl ChangeOfFiles<'_> {
             left: FILES,
         };
         match self {
-            Self::Commit(bundle) | Self::Check(bundle) => {
+            Self::Commit(bundle, _) | Self::Check(bundle) => {
                 let changes = bundle.views().map(|view| bytes.change(&view));
                 Ok(changes.collect())
             }

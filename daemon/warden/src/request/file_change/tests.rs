@@ -178,6 +178,9 @@ fn undo_is_judged_by_the_paths_of_a_journal_that_can_be_undone() {
     journal[usize::try_from(Journal::PHASE).unwrap()] = Phase::Gone as u8;
     fs::write(kept.join("journal"), &journal).unwrap();
     assert_eq!(asked(&[("id", id)]), [""; 0]);
+    fs::remove_file(kept.join("journal")).unwrap();
+    let why = undo.journal().unwrap_err();
+    assert!(why.ends_with("its undo is not kept any more"), "{why}");
 }
 
 /// Returns what an undo finds of the old file, by its bytes or its target, once `change` was made to the private

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use remit_edit::{Action, Edit, Found};
-use remit_plan::{Base, Bundle, sha256};
+use remit_plan::{Base, Bundle, Journal, Phase, PlanDirectories, sha256};
 
 use super::*;
 
@@ -62,8 +62,12 @@ impl Drop for Scene {
 }
 
 fn checked(bundle: &Bundle) -> Result<(), Unmeasured> {
+    checked_with(bundle, Path::new("/nonexistent"))
+}
+
+fn checked_with(bundle: &Bundle, journals: &Path) -> Result<(), Unmeasured> {
     check(
-        ChangeOfFiles::Commit(bundle),
+        ChangeOfFiles::Commit(bundle, Some(journals)),
         &ReaderIdentity::alone(REQUESTER),
     )
 }
@@ -85,7 +89,17 @@ fn plan_of_a_path_that_has_changed_names_it_and_the_way_out() {
     let (why, next) = outdated(&made);
     assert!(why.ends_with(&format!("'{path}': it exists")), "{why}");
     assert!(next.starts_with("plan again"), "{next}");
-    assert!(next.contains(&made.plan().id()), "{next}");
+    assert!(!next.contains("undo"), "nothing was committed: {next}");
+    let (id, journals) = (made.plan().id(), scene.0.join("commits"));
+    fs::create_dir_all(journals.join(&id)).unwrap();
+    let (mut journal, _) = Journal::begin(made.plan(), &PlanDirectories::new());
+    for (phase, is_offered) in [(Phase::Kept, true), (Phase::Gone, false)] {
+        journal[usize::try_from(Journal::PHASE).unwrap()] = phase as u8;
+        fs::write(journals.join(&id).join("journal"), &journal).unwrap();
+        let refused = checked_with(&made, &journals).unwrap_err();
+        let next = format!("{refused:?}");
+        assert_eq!(next.contains(&format!("undo {id}")), is_offered, "{next}");
+    }
     let check_of = ChangeOfFiles::Check(&made);
     assert_eq!(check(check_of, &ReaderIdentity::alone(REQUESTER)), Ok(()));
     let replaced = scene.plan("own/a", "newer");
@@ -149,7 +163,7 @@ fn paths_for_which_no_time_is_left_refuse_nothing() {
     let made = scene.plan("own/a", "new");
     scene.put("new");
     let requester = ReaderIdentity::alone(REQUESTER);
-    let within = |time| check_within(ChangeOfFiles::Commit(&made), &requester, time);
+    let within = |time| check_within(ChangeOfFiles::Commit(&made, None), &requester, time);
     assert_eq!(within(Duration::ZERO), Ok(()));
     assert!(within(LOOKING).is_err());
 }
