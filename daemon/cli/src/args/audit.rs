@@ -49,7 +49,7 @@ pub struct RecordSourceArgs {
 /// Of what time.
 #[derive(Debug, Args)]
 pub struct SpanArgs {
-    /// From this time on: '-1h', '-30m', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; always UTC
+    /// From this time on: '-1h', '-30m', today, yesterday, '2026-11-20 08:30', 2026-11-20T08:30:00Z; UTC without an offset
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     pub since: Option<Time>,
 
@@ -297,7 +297,7 @@ fn expected(text: &str) -> Result<Expected, &'static str> {
 
 fn time(text: &str) -> Result<Time, &'static str> {
     text.parse().map_err(|_: &str| {
-        "not a time; examples: -2h, -30m, today, yesterday, 2026-11-20, '2026-11-20 08:30', always UTC"
+        "not a time; examples: -2h, -30m, today, yesterday, 2026-11-20, '2026-11-20 08:30'; UTC without an offset"
     })
 }
 
