@@ -106,7 +106,7 @@ pub fn plan(args: PlanArgs) -> Result<DaemonCall, Refusal> {
     })
 }
 
-/// Asks for the program on a copy again, which runs longer than the default wait. A longer one would have been for a person too.
+/// Asks again for a program on a copy that runs longer than the default wait. A longer one would be for a person too.
 pub fn rest(job: JobId) -> Request {
     Request::Job(JobQuery {
         job,
