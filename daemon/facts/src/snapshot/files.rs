@@ -63,10 +63,15 @@ pub(super) fn etc(at: &Sources, section: &mut SnapshotSection<'_>) -> Result<(),
 
 /// Without the table of mounts no directory is entered, because one that never answers would block this thread.
 fn unasked(at: &Sources) -> Result<BTreeMap<PathBuf, Why>, Why> {
-    let below = |entry: &mounts::Entry| entry.target.starts_with(&at.etc);
-    let table = mounts::table(at)?.into_iter().filter(below);
-    let unasked = table.filter_map(|entry| Some((entry.target.clone(), entry.unasked()?)));
-    Ok(unasked.collect())
+    let mut unasked = BTreeMap::new();
+    for entry in mounts::table(at)? {
+        // The last mount of a path covers the others, as that of a device covers its autofs.
+        match entry.unasked() {
+            Some(why) => unasked.insert(entry.target, why),
+            None => unasked.remove(&entry.target),
+        };
+    }
+    Ok(unasked)
 }
 
 struct EtcWalk<'a, 'b> {

@@ -146,8 +146,10 @@ fn mount_below_etc_that_may_never_answer_is_not_entered() {
     let mounted = |pve: &str| {
         let etc = scratch.path().join("etc");
         let etc = etc.display();
-        let table =
-            format!("1 0 8:1 / {etc}/local rw - ext4 a rw\n2 0 0:9 / {etc}/pve rw - {pve}\n");
+        let table = format!(
+            "1 0 0:8 / {etc}/local rw - autofs a rw\n2 1 8:1 / {etc}/local rw - ext4 a rw\n\
+             3 0 0:9 / {etc}/pve rw - {pve}\n"
+        );
         scratch.put(&[("proc/1/mountinfo", table.as_bytes())]);
         let snapshot = of(&scratch);
         let lines = snapshot.lines.lines().map(str::to_owned);
