@@ -49,6 +49,8 @@ pub enum Past {
 pub struct CollectedReport {
     /// Without repeated records, and without those up to an accepted one.
     pub report: Report,
+    /// The record that the first one names. `None` if records from before the beginning came late.
+    pub before: Option<Expected>,
     pub past: Past,
     /// Number of records that came again, unchanged.
     pub repeated: u64,
@@ -73,6 +75,8 @@ pub struct Collected {
     newest: Option<Arrived>,
     is_kept: bool,
     is_other: bool,
+    /// The first record says that what came between the remembered one and itself was skipped or may not be written.
+    is_excused: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +115,7 @@ impl Collected {
             newest: None,
             is_kept: false,
             is_other: false,
+            is_excused: false,
         }
     }
 
@@ -134,6 +139,7 @@ impl Collected {
             let is_judged = self.restart(&arrived);
             let begin = self.begin.filter(|begin| record.seq < begin.seq);
             if !is_judged {
+                self.is_excused |= self.begin.is_none() && self.is_excused_by(entry, &record);
                 self.compare(&record, this, begin.is_some());
             }
             if let Some(begin) = begin {
@@ -163,6 +169,7 @@ impl Collected {
             return false;
         }
         (self.is_kept, self.is_other) = (this.record == *newest, false);
+        self.is_excused = false;
         self.accepted += self.taken + self.late.take().map_or(0, |late| late.taken);
         self.verifier = Verifier::default();
         (self.begin, self.taken) = (None, 0);
@@ -184,16 +191,42 @@ impl Collected {
         self.is_other |= this.seq == newest.seq && this.hash != newest.hash;
     }
 
+    /// Returns true if `entry` is after the remembered record and excuses everything between them. One that names the number
+    /// of the remembered record excuses nothing: it must have its hash.
+    fn is_excused_by(&self, entry: &Entry, record: &Parsed) -> bool {
+        self.remembered
+            .as_ref()
+            .is_some_and(|Remembered { newest, .. }| {
+                record.seq > newest.seq
+                    && record.base() != newest.seq
+                    && entry.missing_after(newest.seq).is_none()
+            })
+    }
+
     #[must_use]
     pub fn finish(mut self) -> CollectedReport {
         let verifier = std::mem::take(&mut self.verifier);
         let mut report = verifier.finish(None);
         let late = self.late.take();
+        let before = self.begin.filter(|_| late.is_none());
         if (self.accepted > 0 || late.is_some())
             && let Some(begin) = self.begin
         {
             // It says that earlier records are not here, and they are.
             report.notes.retain(|note| note.seq != begin.seq);
+        }
+        if self.is_excused
+            && !(self.is_kept || self.is_other)
+            && let (Some(begin), Some(Remembered { newest, .. })) = (self.begin, &self.remembered)
+        {
+            report.notes.push(Note {
+                seq: begin.seq,
+                text: format!(
+                    "record {} skips or doubts what came after record {}, which was verified and is not here any more: \
+                     that it follows that one is not proven",
+                    begin.seq, newest.seq
+                ),
+            });
         }
         let mut newest = self.newest.take();
         if let (Some(late), Some(begin)) = (late, self.begin) {
@@ -204,6 +237,7 @@ impl Collected {
         CollectedReport {
             past: self.past(report.range),
             report,
+            before: before.map(|begin| begin.before),
             repeated: self.repeated,
             accepted: self.accepted,
             newest,
@@ -216,7 +250,7 @@ impl Collected {
         };
         match range {
             _ if self.is_other => Past::Rewritten,
-            _ if self.is_kept => Past::Kept,
+            _ if self.is_kept || self.is_excused => Past::Kept,
             None => Past::NoRecords,
             Some((_, last)) if newest.seq > last => Past::Ends { last },
             Some((first, _)) if newest.seq < first => Past::Begins { first },

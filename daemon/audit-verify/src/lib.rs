@@ -136,6 +136,28 @@ impl Parsed {
 }
 
 impl Entry {
+    /// Returns the first and last number that are missing between the record `before` and this one, without those that it
+    /// says were never used, lost in a crash or perhaps never written.
+    #[must_use]
+    pub fn missing_after(&self, before: u64) -> Option<(u64, u64)> {
+        let (Read::Whole(record) | Read::Wrong(Some(record), ..)) = self.read() else {
+            return None;
+        };
+        let (mut first, mut last) = (before.saturating_add(1), record.base());
+        if record.after.is_some() {
+            last = last.min(record.synced.unwrap_or(0));
+        }
+        if let Some((from, to)) = record.doubt {
+            if from <= first {
+                first = first.max(to + 1);
+            }
+            if last <= to {
+                last = last.min(from.saturating_sub(1));
+            }
+        }
+        (first <= last).then_some((first, last))
+    }
+
     pub(crate) fn read(&self) -> Read {
         let value = |name: &str| {
             let found = self.fields.iter().find(|(n, _)| n == name);

@@ -406,6 +406,64 @@ fn beginning_with_a_doubt_admits_no_other_past() {
 }
 
 #[test]
+fn first_record_may_doubt_or_skip_what_followed_the_remembered_one() {
+    let log = AuditLog::plain(20);
+    let known = remembered(&log, 20);
+    for (seq, fields, is_kept) in [
+        (22, &[("REMIT_DOUBT", "21")][..], true),
+        (24, &[("REMIT_DOUBT", "21-23")], true),
+        (23, &[("REMIT_DOUBT", "22")], false),
+        (65554, &[("REMIT_AFTER", "18")], true),
+        (
+            65561,
+            &[("REMIT_AFTER", "25"), ("REMIT_SYNCED", "20")],
+            true,
+        ),
+        (
+            65561,
+            &[("REMIT_AFTER", "25"), ("REMIT_SYNCED", "21")],
+            false,
+        ),
+        // It names the remembered record, and has another hash of it.
+        (21, &[], false),
+        (65556, &[("REMIT_AFTER", "20")], false),
+        (21, &[("REMIT_DOUBT", "20")], false),
+    ] {
+        let mut entry = log.entries[0].clone();
+        audit_logs::set(&mut entry, "REMIT_SEQ", &seq.to_string());
+        for (name, value) in fields {
+            audit_logs::set(&mut entry, name, value);
+        }
+        audit_logs::forge(&mut entry, "REMIT_PREV", &"07".repeat(32));
+        let first = &[entry][..];
+        let past = match is_kept {
+            true => Past::Kept,
+            false => Past::Begins { first: seq },
+        };
+        let is_noted = |found: &CollectedReport| {
+            let mut notes = found.report.notes.iter();
+            notes.any(|note| note.text.contains("that it follows that one is not proven"))
+        };
+        let found = verified(&known, &[first]);
+        assert_eq!(
+            (found.past, is_noted(&found)),
+            (past, is_kept),
+            "{seq}: {fields:?}"
+        );
+        // Not after another record.
+        let found = verified(&known, &[&log.entries[..19], first]);
+        assert_eq!(
+            (found.past, is_noted(&found)),
+            (Past::Missing, false),
+            "{seq}: {fields:?}"
+        );
+        let other = AuditLog::seeded(20, 7);
+        let found = verified(&known, &[first, &other.entries]);
+        assert_eq!(found.past, Past::Rewritten, "{seq}: {fields:?}");
+    }
+}
+
+#[test]
 fn record_that_only_says_to_follow_the_remembered_one_keeps_nothing() {
     let log = AuditLog::plain(20);
     let (_, known, _) = with_accepted_gap();

@@ -783,10 +783,46 @@ fn host_with_two_addresses_is_one_finding_with_the_other_address() {
     assert_eq!((status, &hosts[..]), (Some(1), &found[..]));
     let text = collector.verify(&[]).text().to_owned();
     assert!(text.contains("; they came as fd00::7, "), "{text}");
+    // The collector removed what was verified.
+    fs::remove_file(collector.file("remote-10.0.0.7.journal")).unwrap();
+    collector.receives("remote-10.0.0.7.journal", web, &all[20..]);
+    assert_eq!(collector.found(&[]), (Some(1), found.to_vec()));
+    let text = collector.verify(&[]).text().to_owned();
+    assert!(text.contains("; they came as fd00::7, "), "{text}");
     // Another past with the same machine id explains nothing.
     collector.receives("remote-10.0.0.9.journal", web, &records(7, 25));
     let text = collector.verify(&[]).text().to_owned();
     assert!(text.contains("; they came as fd00::7, "), "{text}");
     let found = collector.findings(&[], "10.0.0.9");
     assert_eq!(found.1, [json!(["identity", 0, 0])]);
+}
+
+#[test]
+fn forged_records_with_the_numbers_of_a_gap_do_not_explain_it() {
+    let Some(collector) = Collector::new() else {
+        return;
+    };
+    let all = records(1, 30);
+    let web = (&*id(1), "web1");
+    collector.receives("remote-web1.journal", web, &all[..10]);
+    assert_eq!(collector.found(&[]).0, Some(0));
+    collector.receives("remote-web1.journal", web, &all[20..]);
+    for (what, forged) in [
+        ("no link", chain(7, (10, [7; 32]), 10)),
+        ("after the record before", chain(7, head(&all[..10]), 10)),
+        ("some more", chain(7, (9, [7; 32]), 12)),
+    ] {
+        collector.receives("remote-mallory.journal", web, &forged);
+        for _ in 0..2 {
+            let (status, hosts) = collector.found(&[]);
+            let found = [
+                ("mallory".to_owned(), vec![json!(["identity", 0, 0])]),
+                ("web1".to_owned(), vec![json!(["gap", 11, 20])]),
+            ];
+            assert_eq!((status, &hosts[..]), (Some(1), &found[..]), "{what}");
+            let text = collector.verify(&[]).text().to_owned();
+            assert!(!text.contains("they came as"), "{what}: {text}");
+        }
+        fs::remove_file(collector.file("remote-mallory.journal")).unwrap();
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use remit_audit_verify::{Finding, Kind};
 use remit_common::text;
-use remit_trail::Event;
+use remit_trail::{Event, Hash, unhex};
 
 use super::journal::Journal;
 use super::record::AuditRecord;
@@ -38,7 +38,8 @@ const SAYINGS: [(&str, &str); 3] = [
 
 #[derive(Debug, Default)]
 pub struct Gaps {
-    last: Option<(u64, u64)>,
+    /// Number, time and hash of the record before.
+    last: Option<(u64, u64, Option<Hash>)>,
     gaps: Vec<Gap>,
 }
 
@@ -49,6 +50,8 @@ pub struct Gap {
     last: u64,
     pub from_ms: u64,
     pub to_ms: u64,
+    /// Hash of the record before, and the hash that the next record names. `None` unless all between them are missing.
+    pub links: Option<(Hash, Hash)>,
     /// The next record is a start of the daemon.
     is_before_start: bool,
 }
@@ -67,19 +70,22 @@ impl Gaps {
         let (Some(seq), Some(ms)) = (record.seq(), record.time_ms()) else {
             return;
         };
-        if let Some((before, from_ms)) = self.last
+        let hash = |name| record.own(name).and_then(unhex);
+        if let Some((before, from_ms, before_hash)) = self.last
             && before.saturating_add(1) < seq
             && self.gaps.len() < GAPS
+            && let Some((first, last)) = record.entry.missing_after(before)
         {
             self.gaps.push(Gap {
-                first: before.saturating_add(1),
-                last: seq.saturating_sub(1),
+                first,
+                last,
                 from_ms,
                 to_ms: ms,
+                links: before_hash.zip(hash("PREV")),
                 is_before_start: record.own("EVENT") == Some(Event::Start.name()),
             });
         }
-        self.last = Some((seq, ms));
+        self.last = Some((seq, ms, hash("HASH")));
     }
 
     pub fn of(&self, finding: &Finding) -> Option<Gap> {
@@ -178,6 +184,27 @@ mod tests {
         );
         assert_eq!(gaps.of(&finding(Kind::Gap, 13, 13)), None);
         assert_eq!(gaps.of(&finding(Kind::Truncated, 9, 11)), None);
+    }
+
+    #[test]
+    fn number_that_is_no_gap_takes_no_entry() {
+        let mut gaps = Gaps::default();
+        let mut seq = 1;
+        for (name, value) in [("REMIT_AFTER", -2), ("REMIT_DOUBT", -1)] {
+            for _ in 0..2 * GAPS as u64 {
+                gaps.take(&record(seq, 1));
+                seq += 2;
+                let mut next = record(seq, 2);
+                let number = seq.checked_add_signed(value).unwrap();
+                let named = (name.to_owned(), number.to_string());
+                next.entry.fields.push(named);
+                gaps.take(&next);
+                seq += 1;
+            }
+        }
+        gaps.take(&record(seq + 4, 3));
+        let gap = gaps.of(&finding(Kind::Gap, seq, seq + 3)).unwrap();
+        assert_eq!((gap.first, gap.last), (seq, seq + 3));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is wrong with the records of a host, in words.
 
+use remit_trail::Hash;
+
 /// A fault of one host's records.
 #[derive(Debug)]
 pub struct Fault {
@@ -10,6 +12,8 @@ pub struct Fault {
     pub position: String,
     pub text: String,
     pub cause: Option<String>,
+    /// Of a gap: the hash of the record before it, and the one that the record after it names.
+    pub links: Option<(Hash, Hash)>,
 }
 
 impl Fault {
@@ -22,6 +26,7 @@ impl Fault {
             position: String::new(),
             text,
             cause: None,
+            links: None,
         }
     }
 

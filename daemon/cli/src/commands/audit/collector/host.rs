@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_audit_verify::{CollectedReport, Expected, Finding, Past};
-use remit_trail::hex;
+use remit_trail::{Hash, hex};
 
 use super::fault::Fault;
 use super::files::{HostName, JournalFile};
@@ -40,6 +40,15 @@ pub struct MachineRecords {
 impl MachineRecords {
     pub fn newest(&self) -> Option<Expected> {
         self.report.newest.as_ref().map(|newest| newest.record)
+    }
+
+    /// Returns the first and last number, the hash that the first record names, and that of the last. `None` if anything is
+    /// wrong with them.
+    pub fn whole_part(&self) -> Option<((u64, u64), (Hash, Hash))> {
+        let CollectedReport { report, before, .. } = &self.report;
+        let is_whole = report.findings.is_empty() && report.more_findings == 0;
+        let links = before.map(|before| before.hash).zip(report.last_hash);
+        report.range.zip(links).filter(|_| is_whole)
     }
 }
 
@@ -337,12 +346,17 @@ fn past(id: &str, report: &CollectedReport, head: Option<&MachineHead>) -> Optio
         ),
         Past::Missing => ("gap", seq, seq, format!("{known}, is missing")),
     };
-    Some(Fault::new(kind, id, first, last, text))
+    let remembered = head.remembered().map(|remembered| remembered.newest.hash);
+    let before = report.before.map(|before| before.hash);
+    Some(Fault {
+        links: remembered.zip(before),
+        ..Fault::new(kind, id, first, last, text)
+    })
 }
 
 fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal, is_explained: bool) -> Fault {
-    let gap = gaps.of(finding).filter(|_| is_explained);
-    let cause = gap.map(|gap| {
+    let gap = gaps.of(finding);
+    let cause = gap.filter(|_| is_explained).map(|gap| {
         let (from, to) = (
             units::time(gap.from_ms / 1000),
             units::time(gap.to_ms / 1000),
@@ -354,6 +368,7 @@ fn fault(id: &str, finding: &Finding, gaps: &Gaps, journal: &Journal, is_explain
     Fault {
         position: finding.position.clone(),
         cause,
+        links: gap.and_then(|gap| gap.links),
         ..Fault::new(
             finding.kind.word(),
             id,

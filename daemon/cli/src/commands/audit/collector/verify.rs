@@ -114,36 +114,29 @@ fn tell_shared_machines(hosts: &mut [Host]) {
     }
 }
 
-/// A host with two addresses has two files, and what is missing in one may be in the other. Says so at the gap; a host
-/// that has nothing but what is missing there is no second finding.
+/// A host with two addresses has two files, and what is missing in one may be in the other: then its hashes link to the
+/// records around the gap, which no other host can forge. Says so at the gap; a host that has nothing but what is missing
+/// there is no second finding.
 fn tell_other_addresses(hosts: &mut [Host]) {
-    let ranges: Vec<(String, String, (u64, u64))> = hosts
-        .iter()
-        .flat_map(|host| {
-            let machines = host.machines.iter().filter_map(|machine| {
-                let report = &machine.report.report;
-                let range = report.range.filter(|_| report.findings.is_empty())?;
-                Some((machine.id.clone(), host.name.clone(), range))
-            });
-            machines.collect::<Vec<_>>()
-        })
-        .collect();
+    let mut parts = Vec::new();
+    for host in hosts.iter() {
+        for machine in &host.machines {
+            let part = machine.whole_part();
+            parts.extend(part.map(|part| (machine.id.clone(), host.name.clone(), part)));
+        }
+    }
     let mut explained = Vec::new();
     for host in hosts.iter_mut() {
         for fault in host.faults.iter_mut().filter(|fault| fault.kind == "gap") {
-            let others = ranges.iter().filter(|(machine, name, (first, last))| {
+            let other = parts.iter().find(|(machine, name, (range, links))| {
                 fault.machine.as_ref() == Some(machine)
                     && *name != host.name
-                    && (*first..=*last).contains(&fault.seq)
-                    && *last >= fault.last
+                    && *range == (fault.seq, fault.last)
+                    && Some(*links) == fault.links
             });
-            let other = others.min_by_key(|(_, _, (first, last))| last - first);
-            if let Some((machine, name, range)) = other {
-                fault.text +=
-                    &format!("; they came as {name}, from the same machine by its own word");
-                if *range == (fault.seq, fault.last) {
-                    explained.push((machine.clone(), name.clone()));
-                }
+            if let Some((machine, name, _)) = other {
+                fault.text += &format!("; they came as {name}, by their hashes");
+                explained.push((machine.clone(), name.clone()));
             }
         }
     }
