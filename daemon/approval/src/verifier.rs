@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 
 use remit_common::frame::{self, FrameError};
-use remit_common::signed::Touch;
+use remit_common::signed::{SIGNATURE, STATEMENT, Touch};
 use serde::{Deserialize, Serialize};
 
 use crate::signers;
@@ -84,6 +84,12 @@ impl fmt::Display for Bad {
 }
 
 impl Question {
+    /// Returns true if its text or signature is longer than any of an approval.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        self.signature.len() > SIGNATURE || self.text.len() > STATEMENT
+    }
+
     /// # Errors
     /// The stream fails.
     pub fn write(&self, to: &mut impl Write) -> Result<(), FrameError> {

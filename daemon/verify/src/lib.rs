@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use remit_approval::verifier::{Answer, Bad, Good, Question};
-use remit_common::signed::{SIGNATURE, STATEMENT, Touch};
+use remit_common::signed::Touch;
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey, Signature, SshSig};
 
@@ -26,7 +26,7 @@ fn good(question: &Question) -> Result<Good, Bad> {
         signature,
         keys,
     } = question;
-    if signature.len() > SIGNATURE || text.len() > STATEMENT {
+    if question.is_too_long() {
         return Err(Bad::NotASignature);
     }
     let signed = SshSig::from_pem(signature.trim()).map_err(|_| Bad::NotASignature)?;

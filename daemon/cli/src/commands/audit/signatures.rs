@@ -7,7 +7,7 @@ use std::path::Path;
 
 use remit_approval::Statement;
 use remit_approval::signers::{Signer, Signers};
-use remit_approval::verifier::{Answer, Good, Question};
+use remit_approval::verifier::{Answer, Bad, Good, Question};
 use remit_common::admin::AuditHead;
 use remit_common::calendar;
 use remit_common::refusal::{Code, Refusal};
@@ -69,6 +69,7 @@ pub struct Signatures {
     first: Option<u64>,
     asked: BTreeMap<String, RecordedRequest>,
     signed: Vec<Signature>,
+    /// Approvals without a signature, of which none was asked for.
     unsigned: u64,
     /// Number and approver of records without the signature that their rule asks for.
     stripped: Vec<(u64, String)>,
@@ -96,9 +97,12 @@ impl RecordReader for Signatures {
                 let asked = self.asked.get(&job);
                 let demand = demand.max(asked.and_then(|asked| asked.demand));
                 let Some(signature) = own("SIGNATURE") else {
-                    self.unsigned += 1;
-                    if demand.is_some() && self.stripped.len() < MOST {
-                        self.stripped.push((seq, approver));
+                    match demand {
+                        None => self.unsigned += 1,
+                        Some(_) if self.stripped.len() < MOST => {
+                            self.stripped.push((seq, approver));
+                        }
+                        Some(_) => self.more += 1,
                     }
                     return;
                 };
@@ -254,7 +258,11 @@ impl Signature {
                 .map(|key| (key.line, key.key.clone()))
                 .collect(),
         };
-        let answer = verifier::ask(&question)?;
+        // One record does not keep the others from being checked.
+        let answer = match question.is_too_long() {
+            true => Answer::Bad(Bad::NotASignature),
+            false => verifier::ask(&question)?,
+        };
         Ok(self.judge(statement, &answer, keys, now_ms))
     }
 
@@ -370,5 +378,63 @@ impl SignaturesReport {
             "findings": list(&self.findings),
             "notes": list(&self.notes),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    /// Checks one approval, of a request whose rule asks for `demand`.
+    fn checked(demand: Option<&str>, fields: &[(&str, &str)]) -> SignaturesReport {
+        let (job, digest) = ("7f".repeat(16), "01".repeat(32));
+        let mut signatures = Signatures::default();
+        for (seq, event, own) in [("1", "asked", &[][..]), ("2", "approved", fields)] {
+            let mut record = AuditRecord::of_line(b"{\"MESSAGE\":\"m\"}", 1);
+            let demanded = demand.map(|demand| ("SIGNED", demand));
+            let common = [
+                ("SEQ", seq),
+                ("EVENT", event),
+                ("JOB", &job),
+                ("DIGEST", &digest),
+                ("APPROVER", "ann"),
+                ("EXPIRES", "1800000000005"),
+                ("HASH", &digest),
+            ];
+            for (name, value) in common.iter().chain(&demanded).chain(own) {
+                let named = (format!("REMIT_{name}"), (*value).to_owned());
+                record.entry.fields.push(named);
+            }
+            signatures.take(&record);
+        }
+        let keys = Signers::parse(KEY.as_bytes()).unwrap();
+        signatures.check(&keys, 0).unwrap()
+    }
+
+    #[test]
+    fn approval_without_a_signature_counts_once() {
+        for (demand, summary) in [
+            (None, "0 good, 0 not, 1 approval without one"),
+            (Some("key"), "0 good, 1 not, 0 approvals without one"),
+        ] {
+            assert_eq!(checked(demand, &[]).summary(), summary);
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_signature_is_a_finding() {
+        let fields = [
+            ("SIGNED_SUMMARY", "alice asks"),
+            ("SIGNED_HOST", &"0f".repeat(16)),
+            ("SIGNED_RECORD", &format!("1:{}", "01".repeat(32))),
+            ("SIGNATURE", &"A".repeat(100_000)),
+        ];
+        let report = checked(Some("key"), &fields);
+        let found = report.findings();
+        assert_eq!((found.len(), report.good.len()), (1, 0), "{found:?}");
+        assert!(found[0].contains("not a whole signature"), "{found:?}");
     }
 }
