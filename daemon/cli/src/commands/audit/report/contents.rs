@@ -105,6 +105,7 @@ impl Contents {
         let is_undo = record.own("COMMAND") == Some("plan.undo");
         let of_grant = record.own("GRANT").is_some();
         match record.own("EVENT").and_then(Event::of_name) {
+            _ if self.is_remark(record) => {}
             // The request itself goes on.
             Some(Event::Refusal) if is_lost_notification(record) => self.daemon.add(cited),
             Some(Event::Refusal) => self.refusals.add(cited),
@@ -130,16 +131,28 @@ impl Contents {
     }
 
     fn tell(&mut self, record: &AuditRecord, cited: &Rc<Cited>) {
-        let Some(job) = record.job().filter(|_| is_request(record)) else {
+        let is_remark = self.is_remark(record);
+        let is_of_story = is_remark || is_request(record);
+        let Some(job) = record.job().filter(|_| is_of_story) else {
             return;
         };
         let is_change = record.own("EFFECT") == Some("change") || self.changes.has(job);
         match record.own("EVENT") {
-            // Of a notification or of a decision: it changes nothing for the request.
-            Some("refusal") => {}
+            // Of a decision: it changes nothing for the request.
+            Some("refusal") if !is_remark => {}
             _ if is_change => self.changes.add(job, cited),
             _ => self.looks.add(job, cited),
         }
+    }
+
+    /// Returns true if a record says what a job that has a story did on the bus, or that no approver was notified of it.
+    /// There are as many as jobs, so that in another list they would take the entries of incidents.
+    fn is_remark(&self, record: &AuditRecord) -> bool {
+        let event = record.own("EVENT").and_then(Event::of_name);
+        let is_one = event == Some(Event::Bus)
+            || event == Some(Event::Refusal) && is_lost_notification(record);
+        let has_story = |job| self.changes.has(job) || self.looks.has(job);
+        is_one && record.job().is_some_and(has_story)
     }
 }
 
@@ -213,6 +226,30 @@ mod tests {
         for event in ["void", "void", "expired"] {
             let again = r#","REMIT_AGAIN":"maybe""#;
             assert_eq!(take(8, event, again), [5, 3], "it is there twice");
+        }
+    }
+
+    #[test]
+    fn remarks_about_jobs_take_no_entry_of_an_incident() {
+        let mut contents = Contents::default();
+        let mut take = |event: &str, job: u32| {
+            let line = format!(r#"{{"REMIT_EVENT":"{event}","REMIT_JOB":"{job:032x}"}}"#);
+            contents.take(&AuditRecord::of_line(line.as_bytes(), 1));
+        };
+        for event in ["start", "trail"] {
+            take(event, 0);
+        }
+        for job in 1..=300 {
+            for event in ["intent", "bus", "refusal", "end", "bus"] {
+                take(event, job);
+            }
+        }
+        // Its story is not in the log.
+        take("bus", 301);
+        assert_eq!((contents.daemon.count, contents.refusals.count), (3, 0));
+        for story in contents.looks.newest_first() {
+            assert_eq!(story.steps.len(), 5);
+            assert_eq!(story.last().map(|last| &*last.event), Some("end"));
         }
     }
 

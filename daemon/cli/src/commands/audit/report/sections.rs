@@ -327,6 +327,7 @@ fn outcome(html: &mut Html, last: &Cited) {
     match last.event.as_str() {
         "intent" => html.text("started"),
         "asked" => html.text("waits"),
+        "queued" => html.text("in the queue"),
         "approved" => html.text("approved"),
         _ => html.foreign(&last.verdict),
     }

@@ -25,9 +25,11 @@ impl Story {
         self.steps.first().map(Rc::as_ref)
     }
 
-    /// Returns how it ended: what the newest record says.
+    /// Returns how it ended: what the newest record says that is about this.
     pub fn last(&self) -> Option<&Cited> {
-        self.steps.last().map(Rc::as_ref)
+        let is_remark = |step: &Rc<Cited>| matches!(step.event.as_str(), "bus" | "refusal");
+        let last = self.steps.iter().rfind(|step| !is_remark(step));
+        last.or(self.steps.last()).map(Rc::as_ref)
     }
 }
 

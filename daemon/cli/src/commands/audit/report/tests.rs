@@ -301,6 +301,23 @@ fn failed_notification_is_no_refused_request() {
 }
 
 #[test]
+fn outcome_of_a_job_is_that_of_its_newest_record() {
+    let records = ["asked", "approved", "queued", "intent"].map(|event| {
+        let fields = [("EFFECT", "change"), ("VERDICT", "allow")];
+        [&[("EVENT", event), ("JOB", JOB)], &fields[..]].concat()
+    });
+    let records: Vec<FieldPairs<'_>> = records.iter().map(Vec::as_slice).collect();
+    for (at, outcome) in ["waits", "approved", "in the queue", "started"]
+        .iter()
+        .enumerate()
+    {
+        let page = page(&records[..=at]);
+        let cell = format!("<td class=\"word\">{outcome}</td>");
+        assert!(page.contains(&cell), "{outcome} is not in {page}");
+    }
+}
+
+#[test]
 fn signed_approval_shows_its_key_and_that_it_was_not_checked() {
     let approved = |more: FieldPairs<'static>| {
         let mut fields = vec![("EVENT", "approved"), ("JOB", JOB), ("EFFECT", "change")];
