@@ -46,6 +46,7 @@ mod commands {
         mod gaps;
         mod head;
         mod journal;
+        mod journal_order;
         mod list;
         mod record;
         mod report;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::filter::Filter;
 use super::journal::{self, Journal, RecordLine};
+use super::journal_order;
 use super::record::AuditRecord;
 use crate::args::RecordSourceArgs;
 use crate::client::admin_socket;
@@ -156,8 +157,7 @@ impl RecordSource {
                     newest.push_front(record);
                     Ok(ControlFlow::Continue(()))
                 })?;
-                // journald orders by receive time, which a change of the clock disturbs.
-                newest.make_contiguous().sort_by_key(AuditRecord::seq);
+                return Ok((journal_order::sorted(newest.into()), more));
             }
             Self::Files { paths, live } => files(paths, *live, &mut |record| {
                 if filter.takes(&record) {
