@@ -476,12 +476,9 @@ fn head_file_is_used_without_daemon() {
     let file = state.path().join("warden/audit-head");
     fs::write(&file, head.bytes()).unwrap();
     let audit_log = write(&state, "audit.jsonl", &lines[..18]);
+    let dir = state.path().to_str().unwrap();
     let args = [
-        "verify",
-        "--state",
-        state.path().to_str().unwrap(),
-        "--file",
-        &audit_log,
+        "verify", "--state", dir, "--config", dir, "--file", &audit_log,
     ];
     let said = audit(&args);
     assert_eq!(said.status, Some(1), "{said:?}");
@@ -506,6 +503,37 @@ fn head_file_is_used_without_daemon() {
     }
 }
 
+/// The chain goes on in another sink, to record 40.
+#[test]
+fn end_of_a_file_is_compared_only_if_the_daemon_writes_to_it() {
+    let (lines, hash) = audit_log(20);
+    let (state, config) = (Directory::new(), Directory::new());
+    let file = write(&state, "audit.jsonl", &lines);
+    let [state, settings] = [&state, &config].map(|dir| dir.path().to_str().unwrap());
+    let args = ["audit", "verify", "--state", state, "--file", &file];
+    for (sink, exit) in [("journald", 0), ("file", 1)] {
+        let fake = Fake::new(|_| Answer::HangUp);
+        let _heard = fake.answer_each_administrator(move |request| match request {
+            AdminRequest::Status => AdminReply::Status(Box::new(Status {
+                audit: sink.to_owned(),
+                ..status()
+            })),
+            _ => AdminReply::AuditHead(AuditHead { seq: 40, hash }),
+        });
+        let said = fake.output(&args);
+        assert_eq!(said.status, Some(exit), "{sink}: {said:?}");
+        for (text, exit) in [
+            (format!("[audit]\nsink = \"{sink}\"\n"), exit),
+            ("[audit]\n".to_owned(), 0),
+            ("damaged".to_owned(), 1),
+        ] {
+            write(&config, "remit.toml", std::slice::from_ref(&text));
+            let said = fake.output(&[&args[..], &["--config", settings]].concat());
+            assert_eq!(said.status, Some(exit), "{text}: {said:?}");
+        }
+    }
+}
+
 #[test]
 fn half_last_line_is_finding_where_daemon_runs() {
     let (lines, hash) = audit_log(20);
@@ -514,7 +542,7 @@ fn half_last_line_is_finding_where_daemon_runs() {
     let file = state.path().join("audit.jsonl");
     fs::write(&file, &text[..text.len() - 30]).unwrap();
     let (dir, file) = (state.path().to_str().unwrap(), file.to_str().unwrap());
-    let args = ["verify", "--state", dir, "--file", file];
+    let args = ["verify", "--state", dir, "--config", dir, "--file", file];
     let said = audit(&args);
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(

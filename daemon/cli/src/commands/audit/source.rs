@@ -57,21 +57,17 @@ impl RecordSource {
     pub fn of(context: &Context, args: &RecordSourceArgs) -> Result<Self, Failure> {
         let own = args.state.join("audit.jsonl");
         if let Some(last) = args.files.last() {
+            // A file that an earlier sink left has an older end. If nothing says which sink is in use, it is this one.
+            let is_written = || match sink(context, args) {
+                Ok(sink) => sink.is_none_or(|sink| sink == "file"),
+                Err(_) => true,
+            };
             return Ok(Self::Files {
-                live: is_same(last, &own),
+                live: is_same(last, &own) && is_written(),
                 paths: args.files.clone(),
             });
         }
-        let in_use = match &args.config {
-            Some(_) => None,
-            None => sink_in_use(context),
-        };
-        let config = args.config.as_deref().unwrap_or(Path::new(CONFIG));
-        let sink = match in_use {
-            None => sink(&config.join("remit.toml"))?,
-            in_use => in_use,
-        };
-        match sink.as_deref() {
+        match sink(context, args)?.as_deref() {
             None | Some("journald") => Journal::open().map(Self::Journal),
             Some("file") => Ok(Self::Files {
                 paths: vec![own],
@@ -174,16 +170,21 @@ impl RecordSource {
     }
 }
 
-/// Returns the sink of the running daemon, if it answers in time.
-fn sink_in_use(context: &Context) -> Option<String> {
-    let status = admin_socket::status(context).ok()?.ok()?;
-    Some(status.audit)
+/// Returns the sink of the running daemon, if it answers in time, otherwise that of remit.toml. `None`: there is none.
+fn sink(context: &Context, args: &RecordSourceArgs) -> Result<Option<String>, Failure> {
+    if args.config.is_none()
+        && let Ok(Ok(status)) = admin_socket::status(context)
+    {
+        return Ok(Some(status.audit));
+    }
+    let config = args.config.as_deref().unwrap_or(Path::new(CONFIG));
+    configured_sink(&config.join("remit.toml"))
 }
 
-fn sink(file: &Path) -> Result<Option<String>, Failure> {
+fn configured_sink(file: &Path) -> Result<Option<String>, Failure> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(file, &error)),
     };
     let settings: SinkSettings = toml::from_str(&text).map_err(|error| {
@@ -191,7 +192,7 @@ fn sink(file: &Path) -> Result<Option<String>, Failure> {
         let refusal = Refusal::new(Code::InvalidArgs, format!("'{}': {why}", file.display()));
         Failure::Machine(refusal.lift("/usr/libexec/remit/remitd --check"))
     })?;
-    Ok(settings.audit.sink)
+    Ok(settings.audit.sink.or(Some("journald".to_owned())))
 }
 
 fn is_stdin(path: &Path) -> bool {
