@@ -2,7 +2,7 @@
 
 import { button, classed, element, facts, said } from "./dom.js";
 import { approvals, signature } from "./request.js";
-import { duration, shortId, time } from "./text.js";
+import { duration, left, shortId, time } from "./text.js";
 
 const small = text => element("small", text);
 
@@ -15,7 +15,7 @@ export function waitingRow(request, { age, isShown, onShow }) {
         element("strong", shortId(request.job_id)), " ", said(request.user, "said user"),
         said(request.command), request.reason ? said(request.reason, "said reason") : small("no reason was given"),
         request.behalf ? said(`unverified: for ${request.behalf}`, "said reason") : "",
-        small([`${duration(request.left_ms - age)} left`, request.yours ? "" : "you cannot approve it"]
+        small([left(request.left_ms, age), request.yours ? "" : "you cannot approve it"]
             .filter(Boolean).join(", ")));
     for (const line of [approvals(request), signature(request)])
         if (line)
@@ -62,13 +62,4 @@ export function stateFacts(status) {
     rows.push(...status.unconfirmed.map(one => ["to confirm", warned(`${one.what}: ${one.command}`)]));
     rows.push(["release", said(`remit ${status.release}, Linux ${status.kernel}`, "words")]);
     return facts(rows.map(row => row.filter(one => one !== null)));
-}
-
-/* A sentence about the answer of `remit audit verify`. */
-export function verifiedSentence(told) {
-    const length = `${told.records} records`;
-    if (!told.whole)
-        return `The audit log is NOT whole: ${told.findings.map(one => one.text).join("; ")} (${length})`;
-    const end = told.end === null ? `; its end was not compared: ${told.end_unknown}` : `, up to record ${told.end}`;
-    return `The audit log is whole: ${length}${end}.`;
 }

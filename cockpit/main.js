@@ -1,10 +1,10 @@
 /* The page: what waits for an approval, and deciding about it. It keeps no state of its own over a reload. */
 
 import { byId, replace, said } from "./dom.js";
-import { historyRow, runningRow, stateFacts, verifiedSentence, waitingRow } from "./lists.js";
+import { historyRow, runningRow, stateFacts, waitingRow } from "./lists.js";
 import { Remit } from "./remit.js";
 import { isApprovable, isCut, requestFacts } from "./request.js";
-import { count, isBeginning, reasonProblem, shortId } from "./text.js";
+import { count, isBeginning, left, reasonProblem, shortId, verifiedSentences } from "./text.js";
 import { followTheme } from "./theme.js";
 
 /* Poll intervals of what has no watcher: jobs, history, state. */
@@ -18,6 +18,7 @@ const remit = new Remit(window.cockpit);
 let waiting = { requests: [], omitted: 0 };
 let waitingSince = 0;
 let shown = null;
+let shownSince = 0;
 let status = null;
 let isDeciding = false;
 let isVerifying = false;
@@ -57,6 +58,8 @@ function drawWaiting() {
     const age = Date.now() - waitingSince;
     replace(byId("waiting"), waiting.requests.map(request =>
         waitingRow(request, { age, isShown: request.job_id === shown?.job_id, onShow: open })));
+    if (shown)
+        byId("left").textContent = left(shown.left_ms, Date.now() - shownSince);
     byId("nothing").hidden = waiting.requests.length > 0;
     byId("omitted").hidden = waiting.omitted === 0;
     byId("omitted").textContent = `${count(waiting.omitted, "request")} more: remit pending`;
@@ -116,6 +119,7 @@ async function open(job, ...options) {
 function show(request) {
     const isSame = shown?.job_id === request.job_id && shown.digest === request.digest;
     shown = request;
+    shownSince = Date.now();
     byId("request-title").textContent = `Request ${shortId(request.job_id)}`;
     byId("facts").replaceChildren(...requestFacts(request));
     byId("whole").hidden = !isCut(request);
@@ -208,7 +212,7 @@ async function verify() {
     allow();
     tell("verified", "reading the audit log …");
     try {
-        tell("verified", verifiedSentence(await remit.askAside("audit", "verify")));
+        tell("verified", verifiedSentences(await remit.askAside("audit", "verify")));
     } catch (failure) {
         tell("verified", failure.message);
     }

@@ -1,7 +1,7 @@
 /* A request in full, as `remit show --json` has it: the rows of a <dl>. Every value that others chose is in a box. */
 
 import { classed, element, facts, said } from "./dom.js";
-import { count, duration, grouped } from "./text.js";
+import { count, grouped, left } from "./text.js";
 
 /* Marks a line of `risks` that says what the change does. */
 const DOES = "does: ";
@@ -90,7 +90,9 @@ export function requestFacts(request) {
     if (request.set)
         rows.push(["set", said(request.set), note("requests on many hosts, as the requester says")]);
     rows.push(["by", said(request.by.join(", "), "words"), approvals(request), signature(request)]);
-    rows.push(["until", `${duration(request.left_ms)} left`]);
+    const until = element("span", left(request.left_ms, 0));
+    until.id = "left";
+    rows.push(["until", until]);
     rows.push(["digest", classed("said digest", element("bdi", grouped(request.digest)))]);
     rows.push(...request.files.map(file));
     rows.push(["directory", said(request.cwd)]);

@@ -1,4 +1,4 @@
-/* Text of the page: escapes, sizes, times. Pure: it touches neither the document nor the daemon. */
+/* Text of the page: escapes, sizes, times, what a verification found. Pure: it touches neither the document nor the daemon. */
 
 /* Longest reason for a denial, in bytes of UTF-8. The daemon refuses a longer one. */
 export const REASON_BYTES = 1000;
@@ -68,6 +68,26 @@ export function duration(ms) {
         return `${minutes} min`;
     const hours = Math.floor(minutes / 60);
     return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+}
+
+/* What is left of a time that was `ms` long `age` milliseconds ago. */
+export function left(ms, age) {
+    return `${duration(ms - age)} left`;
+}
+
+/* Sentences about the answer of `remit audit verify`: its first line, and what else it prints. */
+export function verifiedSentences(answer) {
+    const [, ...others] = answer.findings.map(one => one.text);
+    const notes = answer.notes.map(one => one.text);
+    const more = [
+        ...others,
+        answer.more_findings ? `${count(answer.more_findings, "finding")} more` : "",
+        count(answer.records, "record"),
+        answer.end === null ? `the end was not compared: ${answer.end_unknown}` : `the end was compared with record ${answer.end}`,
+        ...notes.map(note => `note: ${note}`),
+        answer.more_notes ? `${count(answer.more_notes, "note")} more` : "",
+    ];
+    return [answer.verdict, ...more.filter(Boolean)].map(one => `${one[0].toUpperCase()}${one.slice(1)}.`).join(" ");
 }
 
 /* As `remit` prints it, in UTC: servers and approvers may be in different zones. */

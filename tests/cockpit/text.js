@@ -33,6 +33,23 @@ equal("two", joined("\u202e\u202e"), "[\\u{202e}]|[\\u{202e}]");
 equal("id", text.shortId("7f3a91c2d0"), "7f3a-91c2");
 equal("times", [-1, 0, 59999, 60000, 3599999, 3600000, 172799000, 172800000].map(text.duration),
     ["0 s", "0 s", "59 s", "1 min", "59 min", "1 h 0 min", "47 h 59 min", "2 days"]);
+equal("left", [[60000, 0], [60000, 1], [60000, 70000]].map(([ms, age]) => text.left(ms, age)), ["1 min left", "59 s left", "0 s left"]);
 equal("time", text.time(951782399000), "2000-02-28 23:59:59Z");
 equal("count", [text.count(1, "change waits", "changes wait"), text.count(0, "request")], ["1 change waits", "0 requests"]);
+
+// --- what a verification found
+const answer = { verdict: "the audit log is whole", records: 3, end: 3, findings: [], more_findings: 0, notes: [], more_notes: 0 };
+const [one, two] = ["record 4 is missing", "record 7 is there twice"].map(found => ({ text: found }));
+for (const [what, fields, expected] of [
+    ["whole", {}, "The audit log is whole. 3 records. The end was compared with record 3."],
+    ["no end", { end: null, end_unknown: "the daemon does not run" },
+        "The audit log is whole. 3 records. The end was not compared: the daemon does not run."],
+    ["nothing", { verdict: "there are no records", records: 0, end: null, end_unknown: "x" }, "There are no records. 0 records. The end was not compared: x."],
+    ["a beginning", { verdict: "the audit log is whole from record 26 on; 25 earlier ones are not here", notes: [{ text: "it begins" }], more_notes: 2 },
+        "The audit log is whole from record 26 on; 25 earlier ones are not here. 3 records. The end was compared with record 3. "
+        + "Note: it begins. 2 notes more."],
+    ["findings", { verdict: "the audit log is not whole: record 4 is missing", findings: [one, two], more_findings: 1 },
+        "The audit log is not whole: record 4 is missing. Record 7 is there twice. 1 finding more. 3 records. The end was compared with record 3."],
+])
+    equal(what, text.verifiedSentences({ ...answer, ...fields }), expected);
 return cases;

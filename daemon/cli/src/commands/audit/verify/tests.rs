@@ -340,6 +340,7 @@ fn first_line_names_the_beginning_and_what_was_not_compared() {
         let expected: Vec<Expected> = expect.iter().map(|seq| log.expected(*seq, true)).collect();
         for found in log.verifications(0, &removed, &expected) {
             assert_eq!(found.verdict(), line);
+            assert_eq!(found.json()["verdict"], line);
             assert!(found.is_whole(), "the notes of remit(1) are no findings");
         }
     }

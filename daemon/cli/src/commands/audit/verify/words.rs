@@ -118,6 +118,7 @@ impl Verification {
             .collect();
         json!({
             "whole": self.is_whole(),
+            "verdict": self.verdict(),
             "read": self.source,
             "records": report.records,
             "first": report.range.map(|(first, _)| first),
