@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use remit_common::calendar;
@@ -214,12 +214,12 @@ fn none(context: &Context, id: &IdPrefix) -> Result<Exit, Failure> {
     Ok(Exit::FOUND)
 }
 
-/// Shows of each record only what earlier records did not say. `others`: lines about other jobs.
+/// Shows of each record only what is not as the record before it that has the field says. `others`: lines about other jobs.
 fn page(job: &str, others: &[String], records: &[AuditRecord]) -> Page {
     let mut page = Page::default();
     page.line(&format!("job {job}"));
     others.iter().for_each(|line| page.line(line));
-    let mut shown_fields: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut shown_fields: BTreeMap<&str, &str> = BTreeMap::new();
     for record in records {
         page.line(&format!(
             "{}  {}, record {}",
@@ -231,7 +231,7 @@ fn page(job: &str, others: &[String], records: &[AuditRecord]) -> Page {
             page.sentence("", message);
         }
         for (name, value) in ordered(record) {
-            if shown_fields.insert((name, value)) {
+            if shown_fields.insert(name, value) != Some(value) {
                 match PROSE.contains(&name) {
                     true => page.sentence(&label(name), value),
                     false => page.value(&label(name), &shown(name, value)),
@@ -304,6 +304,30 @@ mod tests {
              user        | alice\n  argv        | df\\n\n              + -h\n  new one     | x\n\
              ?  end, record 3\n              | it ended\n  runtime     | 2.4 s\n  \
              output      | 2048 (2.0 KiB)\n"
+        );
+    }
+
+    #[test]
+    fn field_that_changes_back_is_shown_again() {
+        let records = [
+            ("asked", "alice", "01"),
+            ("refusal", "bob", "02"),
+            ("approved", "alice", "01"),
+            ("intent", "alice", "01"),
+        ];
+        let records = records.map(|(event, user, digest)| {
+            let line = format!(
+                r#"{{"REMIT_EVENT":"{event}","REMIT_USER":"{user}","REMIT_DIGEST":"{digest}"}}"#
+            );
+            AuditRecord::of_line(line.as_bytes(), 1)
+        });
+        let text = page("7f3a", &[], &records).into_text();
+        let events = text.split("?  ").skip(1);
+        let has_both = events.map(|part| part.contains("user ") && part.contains("digest "));
+        assert_eq!(
+            has_both.collect::<Vec<_>>(),
+            [true, true, true, false],
+            "{text}"
         );
     }
 
