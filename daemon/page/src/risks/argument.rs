@@ -63,12 +63,12 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     let about = |is: &dyn Fn(&[u8]) -> bool, one: &str, many: &str| about(&args, is, one, many);
     let notes = [
         about(
-            &|arg| path_of(arg) == Some(b"/"),
+            &|arg| path_of(arg).is_some_and(|path| path == b"/"),
             "is the root directory of this machine",
             "are each the root directory of this machine",
         ),
         about(
-            &|arg| path_of(arg).is_some_and(is_grave),
+            &|arg| path_of(arg).is_some_and(|path| is_grave(&path)),
             "names a path that decides who may do what on this machine, or how it boots",
             "name paths that decide who may do what on this machine, or how it boots",
         ),
@@ -94,7 +94,7 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
         ),
         about(
             &|arg| {
-                path_of(arg).is_some_and(|path| PUBLIC.iter().any(|public| is_below(path, public)))
+                path_of(arg).is_some_and(|path| PUBLIC.iter().any(|public| is_below(&path, public)))
             },
             "is in a directory where every user can put files",
             "are in directories where every user can put files",
@@ -113,7 +113,8 @@ pub fn notes(argv: &[Numbered<'_>]) -> Vec<String> {
     notes.into_iter().flatten().collect()
 }
 
-fn path_of(arg: &[u8]) -> Option<&[u8]> {
+/// Returns the path in an argument as the kernel reads it, without empty parts and `.`.
+fn path_of(arg: &[u8]) -> Option<Vec<u8>> {
     let path = match arg.first() {
         Some(b'/') => arg,
         _ => arg
@@ -121,11 +122,9 @@ fn path_of(arg: &[u8]) -> Option<&[u8]> {
             .skip(1)
             .find(|part| part.first() == Some(&b'/'))?,
     };
-    let end = path
-        .iter()
-        .rposition(|byte| *byte != b'/')
-        .map_or(1, |last| last + 1);
-    path.get(..end)
+    let parts = path.split(|byte| *byte == b'/');
+    let parts: Vec<&[u8]> = parts.filter(|part| !matches!(part, [] | [b'.'])).collect();
+    Some([b"/", &*parts.join(&b'/')].concat())
 }
 
 fn is_grave(path: &[u8]) -> bool {

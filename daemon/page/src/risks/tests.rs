@@ -28,6 +28,15 @@ fn an_argv_tells_what_it_may_do() {
         (&["ls", "/"], "argument 1 is the root directory"),
         (&["ls", "--root=/"], "argument 1 is the root directory"),
         (&["ls", "//"], "argument 1 is the root directory"),
+        (&["ls", "/./."], "argument 1 is the root directory"),
+        (
+            &["cat", "//etc/shadow", "if=/etc/.//shadow/."],
+            "arguments 1, 2 name paths that decide",
+        ),
+        (
+            &["ls", "//tmp", "/./tmp/x"],
+            "arguments 1, 2 are in directories where every user can put files",
+        ),
         (
             &["cat", "/etc/shadow"],
             "argument 1 names a path that decides",
