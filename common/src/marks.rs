@@ -18,23 +18,16 @@ pub const fn is_right_to_left(c: char) -> bool {
         | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
-/// Shows a character where order decides, as in what a person approves: as [`isolated_piece`], and escapes letters that a
-/// terminal may show in another order.
+/// Escapes letters that may be shown in another order, control, invisible and combining characters, and every space other
+/// than U+0020.
 #[must_use]
 pub fn ordered_piece(c: char) -> String {
-    match is_right_to_left(c) {
-        true => c.escape_unicode().to_string(),
-        false => isolated_piece(c),
-    }
-}
-
-/// Escapes control, invisible and combining characters, and every space other than U+0020.
-#[must_use]
-pub fn isolated_piece(c: char) -> String {
     match c {
         '\n' => "\\n".to_owned(),
         '\t' => "\\t".to_owned(),
-        c if is_mark(c) || (c != ' ' && c.is_whitespace()) => c.escape_unicode().to_string(),
+        c if is_mark(c) || is_right_to_left(c) || (c != ' ' && c.is_whitespace()) => {
+            c.escape_unicode().to_string()
+        }
         c => text::show(c.encode_utf8(&mut [0; 4]).as_bytes()).text,
     }
 }
@@ -112,7 +105,6 @@ mod tests {
         let shown: String = text.chars().map(ordered_piece).collect();
         let expect = "a b\\n\\t\\u{5d0}1/2\\u{628}\\u{301}\\u{a0}\\u{202e}\\x1b\u{fc}\u{6f22}";
         assert_eq!(shown, expect);
-        assert_eq!(isolated_piece('\u{5d0}'), "\u{5d0}");
         let mut all = ('\0'..=char::MAX).map(ordered_piece);
         assert!(all.all(|piece| !piece.chars().any(|c| is_right_to_left(c) || is_mark(c))));
     }

@@ -3,14 +3,14 @@
 
 use std::fmt::Write;
 
-use remit_common::marks::isolated_piece;
+use remit_common::marks::ordered_piece;
 
 /// The first lines of each page. A file that begins so is a report, which the next one may replace.
 pub const START: &str = "<!DOCTYPE html>\n<!-- remit audit report -->\n";
 
 const STYLE: &str = include_str!("style.css");
 /// SHA-256 of the style, as the policy of the page names it. A test compares it.
-const STYLE_SHA256: &str = "im0NV7VsD8e1qCIHCU3os5pm8oGYkJqHKvUvf0UmAeA=";
+const STYLE_SHA256: &str = "nrYM45Rn+FnegSnaLKCLn2su8jPolYTgg6y1vK79UP0=";
 
 #[derive(Debug)]
 pub struct Html(String);
@@ -232,7 +232,7 @@ impl Html {
             '\'' => self.0 += "&#39;",
             ' '..='~' => self.0.push(c),
             // No escape of it has a character of HTML.
-            _ => self.0 += &isolated_piece(c),
+            _ => self.0 += &ordered_piece(c),
         }
     }
 }
@@ -262,6 +262,8 @@ mod tests {
     fn policy_has_hash_of_style() {
         let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         assert_eq!(STYLE_SHA256, hash, "of style.css");
+        let spaces = "code, bdi { white-space: pre-wrap; }";
+        assert!(STYLE.contains(spaces), "two spaces are not one");
         assert!(
             !STYLE.contains("</") && !STYLE.contains("url(") && !STYLE.contains('@')
                 || STYLE.matches('@').count() == STYLE.matches("@media").count()
@@ -281,7 +283,7 @@ mod tests {
             ),
             ("\0\x1b[31m\r\n\t\x7f", "\\x00\\x1b[31m\\u{d}\\n\\t\\x7f"),
             ("e\u{301} \u{a0}\u{3000}", "e\\u{301} \\u{a0}\\u{3000}"),
-            ("gr\u{fc}n \u{5d0}", "gr\u{fc}n \u{5d0}"),
+            ("gr\u{fc}n \u{5d0}", "gr\u{fc}n \\u{5d0}"),
         ] {
             assert_eq!(body(|html| html.text(text)), expect);
             let label = body(|html| html.line(Tag::Svg, &[Attribute::Picture(text)], ""));
