@@ -10,6 +10,8 @@ use super::record::AuditRecord;
 pub struct Chain {
     verifier: Verifier,
     has_started: bool,
+    /// Number of the first record of the time that has one.
+    first: Option<u64>,
     /// The newest record before the time.
     before: Option<AuditRecord>,
     /// Lines after that one which are no records, and so may be of the time.
@@ -59,6 +61,7 @@ impl Chain {
     pub fn take(&mut self, record: &AuditRecord) {
         self.begin();
         self.has_started = true;
+        self.first = self.first.or(record.seq());
         self.verifier.take(&record.entry);
     }
 
@@ -86,7 +89,9 @@ impl Chain {
         if let Some(before) = before {
             report.records = report.records.saturating_sub(1);
             let range = report.range.filter(|_| self.has_started);
-            report.range = range.map(|(first, last)| (first.max(before + 1).min(last), last));
+            // Numbers after the record before may be skipped or missing.
+            let first = self.first.unwrap_or_default().max(before + 1);
+            report.range = range.map(|(_, last)| (first.min(last), last));
         }
         report
     }

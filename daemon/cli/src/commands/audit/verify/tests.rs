@@ -211,6 +211,9 @@ fn time_must_follow_record_before_it() {
         assert_eq!(log.verify(60, NONE, &[]), (vec![], vec![]), "idle");
         for removed in [20..=33, 29..=30, 30..=31, 2..=40] {
             let (first, last) = removed.clone().into_inner();
+            for found in log.verifications(log.ms(30), &removed, &[]) {
+                assert_eq!(found.report.range, Some((last + 1, 50)));
+            }
             let found = log.verify(30, removed, &[]);
             assert_eq!(found, (vec![(Kind::Gap, first, last)], vec![]));
         }
