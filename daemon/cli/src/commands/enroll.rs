@@ -1,27 +1,33 @@
 //! `remit enroll` gives an agent's key access to remit; `remit unenroll` revokes it, or one of its keys.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::iter;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 use remit_clients::Destination;
 use remit_common::refusal::{Code, Refusal};
+use remit_common::text;
 use serde_json::{Value, json};
 
-use super::enroll_inspect::{self as inspect, Inspects};
+use super::enroll_inspect as inspect;
 use super::policy::group_words;
 use crate::args::{EnrollArgs, UnenrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer, ConfigFinding, REMITD};
 use crate::enrollment::{
-    self, AccountWas, Change, End, Enrolled, KEY_FILE, Name, PublicKey, Request, Role, Undo, Undone,
+    self, AccountWas, Change, End, Enrolled, KEY_FILE, Name, PublicKey, Request, Role, STATE, Undo,
+    Undone,
 };
 use crate::error::{Exit, Failure};
 use crate::render::output::{self, Context, Form};
 use crate::render::table;
 
 const REMIT_TOML: &str = "/etc/remit/remit.toml";
+/// Bytes of an advised line: two paths and a name.
+const LINE: usize = 3 * 4096;
 
 pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     let group = group(args.group.as_ref(), Role::Agent);
@@ -43,16 +49,16 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
     })
     .map_err(|refused| Failure::Machine(refused.into()))?;
     enrolled.warnings.extend(no_access);
-    let decided = inspect::decide(args, &group, context.form == Form::Text);
-    let inspects = decided
-        .as_ref()
-        .map_or(Inspects::NotAsked, |decided| *decided);
+    let (inspects, error) = inspect::decide(args, &group, context.form == Form::Text);
     let refuses = refusals(admin_socket::check_configuration());
     let host = host();
     let client = format!("ssh -T {}@{host} mcp-shim", args.user);
     match context.form {
         Form::Json => {
-            let own = json!({ "client": client, "inspect": inspects.word() });
+            let mut own = json!({ "client": client, "inspect": inspects.word() });
+            if let (Some(error), Some(own)) = (&error, own.as_object_mut()) {
+                own.insert("error".to_owned(), json!(error));
+            }
             let (user, group) = (args.user.as_str(), group.as_str());
             output::json(&object(&enrolled, user, group, &refuses, own))?;
         }
@@ -62,7 +68,8 @@ pub fn enroll(context: &Context, args: &EnrollArgs) -> Result<Exit, Failure> {
         }
     }
     warn(&enrolled, &refuses);
-    decided.map(|_| Exit::OK)
+    // The answer in JSON is one object.
+    Ok(error.map_or(Exit::OK, |error| Failure::Machine(error).report(Form::Text)))
 }
 
 /// Returns the group of `--group`, or that of remit.toml, and a warning if its members may not connect.
@@ -338,10 +345,24 @@ pub fn unenroll(context: &Context, args: &UnenrollArgs) -> Result<Exit, Failure>
         .iter()
         .for_each(|problem| output::note(problem));
     output::note(&format!(
-        "not everything was undone; to do the rest, run again: remit unenroll {}",
-        args.user
+        "not everything was undone; to do the rest, run again: {}",
+        same_line(args)
     ));
     Ok(Exit::REFUSED)
+}
+
+/// Without the key's file it would remove the whole account.
+fn same_line(args: &UnenrollArgs) -> String {
+    let mut words: Vec<&OsStr> = ["remit", "unenroll", args.user.as_str()]
+        .map(OsStr::new)
+        .to_vec();
+    words.extend(args.keyfile.as_deref().map(Path::as_os_str));
+    let state = args.state.state.as_os_str();
+    if state != STATE {
+        words.extend([OsStr::new("--state"), state]);
+    }
+    let words: Vec<&[u8]> = words.into_iter().map(OsStr::as_bytes).collect();
+    text::command_line(&words, LINE)
 }
 
 fn show_undone(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String {
@@ -376,7 +397,27 @@ fn show_undone(args: &UnenrollArgs, undone: &Undone, kept: &[String]) -> String 
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Cli, Verb};
+
+    #[test]
+    fn advised_line_removes_what_was_asked_for() {
+        for line in [
+            "remit unenroll robo",
+            "remit unenroll robo '/root/a key.pub'",
+            "remit unenroll robo -",
+            "remit unenroll robo --state /srv/state",
+            "remit unenroll robo key.pub --state '/srv/a b'",
+        ] {
+            let words = text::words(line).unwrap().into_iter().map(|word| word.text);
+            let Verb::Unenroll(args) = Cli::try_parse_from(words).unwrap().verb else {
+                panic!("{line}");
+            };
+            assert_eq!(same_line(&args), line);
+        }
+    }
 
     #[test]
     fn object_has_the_fields_of_both_roles_and_its_own() {

@@ -11,7 +11,6 @@ use super::enroll::refusals;
 use crate::args::{Answer, EnrollArgs};
 use crate::client::admin_socket::{self, ConfigAnswer};
 use crate::enrollment::Name;
-use crate::error::Failure;
 use crate::render::output;
 
 const EXAMPLE: &str = "/usr/share/doc/remit/examples/inspect.toml";
@@ -65,12 +64,28 @@ impl Inspects {
     }
 }
 
-pub fn decide(args: &EnrollArgs, group: &Name, may_ask: bool) -> Result<Inspects, Failure> {
-    // A link to nothing decides, too.
-    if fs::symlink_metadata(RULES).is_ok() {
-        let text = fs::read(RULES).unwrap_or_default();
-        return decided(&text, args.inspect, group.as_str());
+/// Returns what applies now, and why the answer that was asked for was not kept.
+pub fn decide(args: &EnrollArgs, group: &Name, may_ask: bool) -> (Inspects, Option<Refusal>) {
+    if let Some(decided) = on_file(args.inspect, group) {
+        return decided;
     }
+    match answer(args, group, may_ask) {
+        Ok(inspects) => (inspects, None),
+        Err(refusal) => {
+            let left = on_file(None, group).map(|(inspects, _)| inspects);
+            (left.unwrap_or(Inspects::NotAsked), Some(refusal))
+        }
+    }
+}
+
+fn on_file(answer: Option<Answer>, group: &Name) -> Option<(Inspects, Option<Refusal>)> {
+    // A link to nothing decides, too.
+    fs::symlink_metadata(RULES).ok()?;
+    let text = fs::read(RULES).unwrap_or_default();
+    Some(decided(&text, answer, group.as_str()))
+}
+
+fn answer(args: &EnrollArgs, group: &Name, may_ask: bool) -> Result<Inspects, Refusal> {
     let answer = match args.inspect {
         Some(answer) => answer,
         None if may_ask && io::stdin().is_terminal() && io::stderr().is_terminal() => {
@@ -94,7 +109,7 @@ pub fn decide(args: &EnrollArgs, group: &Name, may_ask: bool) -> Result<Inspects
                 None => Ok(Inspects::Granted),
                 Some(why) => {
                     fs::remove_file(RULES).map_err(cannot_keep)?;
-                    Err(failure(
+                    Err(refusal(
                         &why,
                         "mend that, then repeat this with --inspect yes",
                     ))
@@ -121,35 +136,35 @@ fn read_answer(mut input: impl BufRead) -> io::Result<Option<Answer>> {
 
 /// An answer that contradicts the file is refused: ignored, `--inspect no` would seem to withdraw the rules. Rules that an
 /// administrator or an earlier release wrote may be those that are asked for.
-fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> Result<Inspects, Failure> {
+fn decided(text: &[u8], answer: Option<Answer>, group: &str) -> (Inspects, Option<Refusal>) {
     let granted = std::str::from_utf8(text).ok().and_then(group_of);
     let kept = if text == declined().as_bytes() {
         Some(Answer::No)
     } else {
         (granted == Some(group)).then_some(Answer::Yes)
     };
+    let inspects = match granted {
+        // An empty file, or a link to nothing, declines, too.
+        _ if text.is_empty() || kept.is_some() => Inspects::Decided,
+        Some(_) => Inspects::OtherGroups,
+        None => Inspects::OtherRules,
+    };
     let contradicts = match (answer, kept) {
         (None, _) | (Some(Answer::Yes), None) => false,
         (answer, kept) => answer != kept,
     };
-    if !contradicts {
-        // An empty file, or a link to nothing, declines, too.
-        return Ok(match granted {
-            _ if text.is_empty() || kept.is_some() => Inspects::Decided,
-            Some(_) => Inspects::OtherGroups,
-            None => Inspects::OtherRules,
-        });
-    }
-    let other = match kept {
-        Some(Answer::Yes) => "grants it",
-        Some(Answer::No) => "declines it",
-        None => "has other rules",
-    };
-    let text = format!("the agent is enrolled, but --inspect changes nothing: '{RULES}' {other}");
-    let lift = format!("replace or remove {RULES}, then: remit policy reload");
-    Err(Failure::Machine(
-        Refusal::new(Code::InvalidArgs, text).lift(lift),
-    ))
+    let refusal = contradicts.then(|| {
+        let other = match kept {
+            Some(Answer::Yes) => "grants it",
+            Some(Answer::No) => "declines it",
+            None => "has other rules",
+        };
+        refusal(
+            &format!("--inspect changes nothing: '{RULES}' {other}"),
+            &format!("replace or remove {RULES}, then: remit policy reload"),
+        )
+    });
+    (inspects, refusal)
 }
 
 fn declined() -> String {
@@ -181,7 +196,7 @@ fn fault(checked: Result<ConfigAnswer, String>) -> Option<String> {
     Some(format!("the policy would not load with '{EXAMPLE}': {why}"))
 }
 
-fn write(text: &str) -> Result<(), Failure> {
+fn write(text: &str) -> Result<(), Refusal> {
     write_whole(Path::new(RULES), text).map_err(cannot_keep)
 }
 
@@ -202,14 +217,14 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn cannot_keep(error: io::Error) -> Failure {
+fn cannot_keep(error: io::Error) -> Refusal {
     let what = format!("cannot keep the answer in '{RULES}': {error}");
-    failure(&what, "repeat this with --inspect yes or no")
+    refusal(&what, "repeat this with --inspect yes or no")
 }
 
-fn failure(what: &str, lift: &str) -> Failure {
+fn refusal(what: &str, lift: &str) -> Refusal {
     let text = format!("the agent is enrolled, but {what}");
-    Failure::Machine(Refusal::new(Code::InvalidArgs, text).lift(lift))
+    Refusal::new(Code::InvalidArgs, text).lift(lift)
 }
 
 #[cfg(test)]
@@ -258,21 +273,25 @@ mod tests {
         let texts = [granted.as_str(), &declined, &rules("others"), ""];
         for (text, same) in texts.into_iter().zip([Some(Answer::Yes), Some(Answer::No)]) {
             for answer in [None, same] {
-                let was = decided(text.as_bytes(), answer, "agents").unwrap();
-                assert_eq!(was, Inspects::Decided, "{answer:?}");
+                let was = decided(text.as_bytes(), answer, "agents");
+                assert_eq!(was, (Inspects::Decided, None), "{answer:?}");
             }
         }
-        for (text, answer, what) in [
-            (texts[0], Answer::No, "grants it"),
-            (texts[1], Answer::Yes, "declines it"),
-            (texts[2], Answer::No, "has other rules"),
-            (texts[3], Answer::No, "has other rules"),
+        for (text, answer, says, what) in [
+            (texts[0], Answer::No, Inspects::Decided, "grants it"),
+            (texts[1], Answer::Yes, Inspects::Decided, "declines it"),
+            (texts[2], Answer::No, Inspects::OtherGroups, "other rules"),
+            (texts[3], Answer::No, Inspects::Decided, "has other rules"),
         ] {
-            assert!(decided(text.as_bytes(), None, "agents").is_ok());
-            let refused = decided(text.as_bytes(), Some(answer), "agents").unwrap_err();
-            let why = refused.sentence();
-            assert!(why.contains(what), "{answer:?}: {why}");
-            assert!(why.contains("remit policy reload"), "{why}");
+            let without = decided(text.as_bytes(), None, "agents");
+            assert_eq!(without, (says, None), "{answer:?}");
+            // What the file says applies also after the refusal.
+            let (was, refused) = decided(text.as_bytes(), Some(answer), "agents");
+            assert_eq!(was, says, "{answer:?}");
+            let refused = refused.unwrap();
+            assert!(refused.message.contains(what), "{answer:?}: {refused:?}");
+            let lift = refused.lift.unwrap();
+            assert!(lift.contains("remit policy reload"), "{lift}");
         }
         // Maybe an earlier release or an administrator wrote these.
         for rules in [
@@ -281,8 +300,8 @@ mod tests {
             "to = ['%agents']\n",
             "# none\n",
         ] {
-            let was = decided(rules.as_bytes(), Some(Answer::Yes), "agents").unwrap();
-            assert_eq!(was, Inspects::OtherRules, "{rules}");
+            let was = decided(rules.as_bytes(), Some(Answer::Yes), "agents");
+            assert_eq!(was, (Inspects::OtherRules, None), "{rules}");
         }
     }
 
@@ -295,8 +314,8 @@ mod tests {
             (declined(), None, Inspects::Decided),
             (String::new(), Some(Answer::Yes), Inspects::Decided),
         ] {
-            let was = decided(text.as_bytes(), answer, "agents").unwrap();
-            assert_eq!(was, expect, "{answer:?}: {text}");
+            let was = decided(text.as_bytes(), answer, "agents");
+            assert_eq!(was, (expect, None), "{answer:?}: {text}");
         }
     }
 

@@ -130,10 +130,21 @@ impl AccountError {
 }
 
 pub fn account_refusal(error: AccountError, name: &Name) -> Refused {
-    let refused = Refused::new(format!("user '{name}': {error}"));
-    match error.lift(name) {
-        Some(lift) => refused.lift(lift),
-        None => refused,
+    with_lift(format!("user '{name}': {error}"), error.lift(name))
+}
+
+pub fn group_refusal(error: AccountError, group: &Name) -> Refused {
+    let text = match &error {
+        AccountError::NoGroup(_) => error.to_string(),
+        error => format!("group '{group}': {error}"),
+    };
+    with_lift(text, error.lift(group))
+}
+
+fn with_lift(text: String, lift: Option<String>) -> Refused {
+    match lift {
+        Some(lift) => Refused::new(text).lift(lift),
+        None => Refused::new(text),
     }
 }
 
@@ -446,6 +457,20 @@ mod tests {
         assert!(matches!(judge(&account), Err(AccountError::Powerful(_))));
         account.uid = 999;
         assert!(matches!(judge(&account), Err(AccountError::System(999))));
+    }
+
+    #[test]
+    fn refusal_of_a_group_names_no_user() {
+        let missing = AccountError::NoGroup("ops".into());
+        let refused = group_refusal(missing, &name("ops"));
+        assert_eq!(refused.message, "there is no group 'ops'");
+        let lift = "install remit's package, or: groupadd --system ops";
+        assert_eq!(refused.lift.as_deref(), Some(lift));
+        let refused = group_refusal(AccountError::Database(nix::Error::EIO), &name("ops"));
+        assert!(
+            refused.message.starts_with("group 'ops': cannot read"),
+            "{refused:?}"
+        );
     }
 
     #[test]

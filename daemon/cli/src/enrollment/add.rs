@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Request;
-use super::account::{self, Account, AccountError, account_refusal};
+use super::account::{self, Account, AccountError, account_refusal, group_refusal};
 use super::arguments::{End, Name};
 use super::around::{check_bypasses, check_not_root_key, login_warnings, sshd_of};
 use super::found_account::{FoundAccount, find_account};
@@ -154,7 +154,7 @@ fn check_group(role: Role, group: &Name) -> Result<(), Refused> {
     }
     account::gid(group.as_str())
         .and_then(|gid| gid.ok_or_else(|| AccountError::NoGroup(group.to_string())))
-        .map_err(|e| account_refusal(e, group))?;
+        .map_err(|e| group_refusal(e, group))?;
     let does_more = match role {
         Role::Agent => account::is_powerful(group),
         Role::Approver => account::root_group_reason(group.as_str()).is_some(),

@@ -73,12 +73,12 @@ pub fn unenroll(undo: &Undo) -> Result<Undone, Refused> {
         )));
     }
 
+    let removed = remove_recorded_lines(&going, &record, account.as_ref());
     let mut undone = Undone {
-        keys_left: staying.len(),
+        keys: removed.count,
+        keys_left: staying.len() + removed.left,
         ..Undone::default()
     };
-    let removed = remove_recorded_lines(&going, &record, account.as_ref());
-    undone.keys = removed.count;
     let problems = removed.failed.into_iter().map(|failed| failed.message);
     undone.problems.extend(problems);
     if undo.key.is_some() {
@@ -154,6 +154,8 @@ fn trust<'a>(record: &'a EnrollmentRecord, account: Option<&'a Account>) -> Trus
 #[derive(Debug, Default)]
 struct RemovedLines {
     count: usize,
+    /// Keys in files that could not be changed.
+    left: usize,
     failed: Vec<Refused>,
 }
 
@@ -170,7 +172,10 @@ fn remove_recorded_lines(
         let keys: Vec<&str> = of_file.map(|kept| kept.base64.as_str()).collect();
         match remove_lines(file, &keys, record, account) {
             Ok(count) => removed.count += count,
-            Err(error) => removed.failed.push(error),
+            Err(error) => {
+                removed.left += keys.len();
+                removed.failed.push(error);
+            }
         }
     }
     removed
@@ -417,13 +422,16 @@ mod tests {
         record.account_made = true;
         record.directories_made.push("/home/bot".into());
         record.files_made.push(own.clone());
-        record.keys.extend([&own, &others, &gone].map(kept));
+        // A link is not followed.
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(&others, &link).unwrap();
+        record.keys.extend([&own, &others, &gone, &link].map(kept));
         let removed = remove_recorded_lines(&record.keys, &record, None);
         let left = fs::read_to_string(&others);
         let is_there = own.exists();
         fs::remove_dir_all(dir).unwrap();
-        assert_eq!(removed.count, 2);
-        assert!(removed.failed.is_empty(), "{:?}", removed.failed);
+        assert_eq!((removed.count, removed.left), (2, 1));
+        assert_eq!(removed.failed.len(), 1, "{:?}", removed.failed);
         assert!(!is_there);
         assert_eq!(left.unwrap(), format!("{OTHER}\n"));
     }
