@@ -57,7 +57,7 @@ pub fn check_grantable(
         paths: &paths(new),
     };
     let Err(why) = policy.may_give(&granted) else {
-        return over(floor, policy, &granted, Covered::by(new, policy));
+        return givable(floor, policy, &granted, Covered::by(new, policy));
     };
     Err(match why {
         NotGivable::NoCommand => {
@@ -133,8 +133,9 @@ pub fn check_grantable(
     })
 }
 
-/// Leaves out what the floor asks about each time. Fails if the rest needs no approval in advance.
-fn over(
+/// Leaves out commands that this giver cannot approve in advance, and what the floor asks about each time. Fails if no
+/// command is left.
+fn givable(
     floor: &Floor,
     policy: &Policy,
     granted: &PreApproval<'_>,
@@ -145,9 +146,7 @@ fn over(
             .command(name)
             .map_or(Effect::Read, |found| found.effect)
     };
-    let all = covered.len();
-    covered.retain(|one| floor.takes_grants(effect(&one.name)));
-    let is_givable = |one: &Covered| {
+    covered.retain(|one| {
         let what = Glob::parse(&one.name);
         what.is_some_and(|what| {
             let one = PreApproval {
@@ -156,8 +155,9 @@ fn over(
             };
             policy.may_give(&one).is_ok()
         })
-    };
-    if covered.len() == all || covered.iter().any(is_givable) {
+    });
+    covered.retain(|one| floor.takes_grants(effect(&one.name)));
+    if !covered.is_empty() {
         return Ok(covered);
     }
     let text = format!("each change on this machine needs its own approval ({FLOOR_APPROVAL})");
@@ -185,11 +185,16 @@ mod tests {
     use crate::request::fixture::Scene;
 
     #[test]
-    fn grant_covers_nothing_that_the_floor_asks_about_each_time() {
+    fn grant_covers_what_its_giver_may_approve_in_advance() {
         let command = |name: &str, effect: &str| {
             format!(
                 "[[command]]\nname = \"{name}\"\nsummary = \"x\"\neffect = \"{effect}\"\nprofile = \"strict\"\n\
                  argv = [\"/usr/bin/true\"]\n"
+            )
+        };
+        let rule = |allow: &str, approval: &str| {
+            format!(
+                "[[grant]]\nto = [\"#1000\"]\nallow = [{allow}]\neffect = \"change\"\napproval = {{ {approval} }}\n"
             )
         };
         let text = [
@@ -197,9 +202,14 @@ mod tests {
             command("site.look", "read"),
             command("web.act", "change"),
             command("web.look", "read"),
-            "[[grant]]\nto = [\"#1000\"]\nallow = [\"site.*\", \"web.act\"]\neffect = \"change\"\n\
-             approval = { by = [\"#1005\"] }\n"
-                .to_owned(),
+            command("db.act", "change"),
+            command("db.drop", "change"),
+            command("db.key", "change"),
+            command("db.other", "change"),
+            rule("\"site.*\", \"web.act\", \"db.act\"", "by = [\"#1005\"]"),
+            rule("\"db.drop\"", "by = [\"#1005\"], count = 2"),
+            rule("\"db.key\"", "by = [\"#1005\"], signed = \"key\""),
+            rule("\"db.other\"", "by = [\"#1006\"]"),
         ];
         let policy = Scene::of(&text.concat(), &MachineTable::default()).policy;
         let giver = Giver {
@@ -231,8 +241,10 @@ mod tests {
             ("site.act", "site.act", by_floor()),
             ("site.look", "site.look", Ok("site.look".to_owned())),
             ("site.*", "site.act site.look", Ok("site.look".to_owned())),
-            // No rule asks about the look, so the rest would have no effect.
-            ("web.*", "web.act web.look", by_floor()),
+            // No rule asks about the look.
+            ("web.*", "web.act", by_floor()),
+            // The others need two people, a signature and another person.
+            ("db.*", "db.act", by_floor()),
         ] {
             assert_eq!(covered(&Floor::Off, what), Ok(off.to_owned()), "{what}");
             assert_eq!(covered(&Floor::ByRule, what), on, "{what}");
