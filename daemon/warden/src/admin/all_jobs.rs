@@ -94,8 +94,13 @@ pub fn stop_any(
     has_ended(cx.jobs).map_or(Ok(Wants::End(job)), Err)
 }
 
-/// Returns as many jobs as requested and as fit in a frame, newest first. Live jobs have priority.
-pub fn all_jobs(jobs: &Jobs, limit: u32) -> AdminReply {
+/// Returns as many jobs as requested and as fit in a frame, newest first. Live jobs have priority. `unconfirmed` describes
+/// what becomes of the commit of a job.
+pub fn all_jobs(
+    jobs: &Jobs,
+    unconfirmed: impl Fn(JobId) -> Option<String>,
+    limit: u32,
+) -> AdminReply {
     // Borrowed if possible: most jobs have ended, and few of those fit.
     let mut metas = all_metas(jobs);
     let newest_first = |meta: &JobMeta| std::cmp::Reverse(meta.number);
@@ -108,12 +113,14 @@ pub fn all_jobs(jobs: &Jobs, limit: u32) -> AdminReply {
         .map(|meta| {
             let mut job = any_job(meta);
             job.then.clear();
+            job.unconfirmed = unconfirmed(job.job);
             (meta.number, job)
         })
         .take_while(|(_, job)| {
             let texts = [&job.user, &job.command].map(String::len);
-            let cause = job.cause.as_ref().map_or(0, String::len);
-            let size = FIXED + cause + texts.iter().sum::<usize>();
+            let others =
+                [&job.cause, &job.unconfirmed].map(|text| text.as_ref().map_or(0, String::len));
+            let size = FIXED + texts.iter().chain(&others).sum::<usize>();
             let fits = size <= free_bytes;
             free_bytes = free_bytes.saturating_sub(size);
             fits
@@ -218,6 +225,25 @@ mod tests {
 
     use super::*;
     use crate::job::table::tests::ended;
+
+    #[test]
+    fn list_says_what_becomes_of_a_commit_that_nobody_confirms() {
+        let mut jobs = Jobs::default();
+        for number in [1, 2] {
+            jobs.remember(ended(number), None);
+        }
+        let long = "x".repeat(caps::ADMIN_FRAME / 2);
+        for (sentence, listed, left_out) in [("undone by itself", 2, 0), (&long, 1, 1)] {
+            let all = all_jobs(&jobs, |_| Some(sentence.to_owned()), 9);
+            let AdminReply::Jobs { jobs, omitted } = all else {
+                panic!("{all:?}");
+            };
+            assert_eq!((jobs.len(), omitted), (listed, left_out));
+            for job in jobs {
+                assert_eq!(job.unconfirmed.as_deref(), Some(sentence));
+            }
+        }
+    }
 
     #[test]
     fn decided_request_is_not_refused_as_an_unknown_id() {

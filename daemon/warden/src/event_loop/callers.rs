@@ -310,7 +310,10 @@ impl Warden {
                 let (job_cx, began) = (&mut job_cx!(self), admin.login_began());
                 Err(confirm(job_cx, (subject, gids), began, id.as_deref()))
             }
-            AdminRequest::Jobs { limit } => Err(all_jobs(&self.jobs, limit)),
+            AdminRequest::Jobs { limit } => {
+                let unconfirmed = |job| self.confirmations.sentence_of(job);
+                Err(all_jobs(&self.jobs, unconfirmed, limit))
+            }
             AdminRequest::Reload
             | AdminRequest::Doctor
             | AdminRequest::Stop { .. }
