@@ -16,7 +16,7 @@ use remit_common::admin::{AdminReply, AdminRequest, AnyJob, Status};
 use remit_common::id_prefix::IdPrefix;
 use remit_common::names::JobId;
 use remit_common::refusal::{Code, Refusal};
-use remit_page::{ShownRequest, Unverified, Verified};
+use remit_page::{Unverified, Verified};
 use remit_plan::{OLD_BYTES, PlanPath, Stat};
 use remit_wire::client::{self, ClientError};
 
@@ -118,11 +118,7 @@ pub fn any_job(context: &Context, id: impl Into<String>, wait: bool) -> Result<A
     )
 }
 
-/// Returns the texts of a request, made from the signed bytes, with their digest. Fails if the answer contradicts itself.
-pub fn shown(context: &Context, id: IdPrefix) -> Result<ShownRequest, Failure> {
-    Ok(remit_page::shown(&verified(context, id)?))
-}
-
+/// Returns a request with its digest. Fails if the answer contradicts itself.
 pub fn verified(context: &Context, id: IdPrefix) -> Result<Verified, Failure> {
     Ok(answer(context, id)?.0.with_old(old_bytes))
 }

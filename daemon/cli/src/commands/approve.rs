@@ -2,6 +2,8 @@
 //! a reason for the requester. The digest is computed here, from the bytes that the page is made of. Typing it only
 //! helps the approver. Security rests on the peer's identity from the kernel and on the digest; the daemon checks both.
 
+use std::os::unix::ffi::OsStrExt;
+
 use remit_common::admin::{AdminRequest, AnyJob};
 use remit_common::hex::hex;
 use remit_common::id_prefix::IdPrefix;
@@ -26,8 +28,8 @@ use crate::render::request_json;
 use crate::render::units;
 
 pub const TRIES: usize = 3;
-/// Bytes of a command line to type: longer than one with as many commands as can follow.
-const LINE: usize = 4 << 10;
+/// Bytes of a command line to type: longer than one with as many commands as can follow, or with a path.
+const LINE: usize = 8 << 10;
 
 pub fn approve(context: &Context, args: ApproveArgs) -> Result<Exit, Failure> {
     if let Some(host) = &args.on {
@@ -125,7 +127,7 @@ fn decide(context: &Context, args: &ApproveArgs) -> Result<Decided, Failure> {
     match args.digest {
         None => {
             let statement = args.signed.then(|| verified.statement());
-            confirm(&shown, statement.as_deref(), None)?;
+            confirm(&shown, statement.as_deref(), args)?;
         }
         Some(digest) if args.signed && digest != verified.digest() => {
             let text = "nothing was signed: this is not the digest of what would run";
@@ -210,21 +212,25 @@ fn end(context: &Context, job: JobId) -> Option<AnyJob> {
     }
 }
 
-pub fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
-    match id.whole() {
-        Some(job) => Ok(job),
-        None => Ok(admin_socket::shown(context, id)?.pending.job),
+/// Does not ask for the request itself: the daemon would record that it was shown.
+fn job(context: &Context, id: IdPrefix) -> Result<JobId, Failure> {
+    if let Some(job) = id.whole() {
+        return Ok(job);
+    }
+    let job = admin_socket::any_job(context, id.clone(), false)?.job;
+    match id.begins(job) {
+        true => Ok(job),
+        false => Err(Failure::off_protocol()),
     }
 }
 
 /// Shows the request and what will be signed, and asks on the same terminal, so the person who answers has seen it.
-/// `host`: that of `--on`.
 pub fn confirm(
     shown: &ShownRequest,
     signs: Option<&str>,
-    host: Option<&str>,
+    args: &ApproveArgs,
 ) -> Result<(), Failure> {
-    let pending = &shown.pending;
+    let (pending, host) = (&shown.pending, args.on.as_deref());
     let id = units::name(pending.job);
     let Some(mut terminal) = Terminal::open() else {
         let (why, lift) = match host {
@@ -232,14 +238,10 @@ pub fn confirm(
                 "--on shows the request and asks there".to_owned(),
                 "run the same line at a terminal".to_owned(),
             ),
-            None => {
-                let (job, digest) = (pending.job, hex(&pending.digest));
-                let signed = if signs.is_some() { " --signed" } else { "" };
-                (
-                    format!("'remit show {id}' shows what you approve"),
-                    format!("remit approve {job}{signed} --digest {digest}"),
-                )
-            }
+            None => (
+                format!("'remit show {id}' shows what you approve"),
+                with_digest(args, pending.job, &pending.digest),
+            ),
         };
         let text = format!("there is no terminal to ask at; {why}");
         return Err(Failure::Machine(
@@ -271,6 +273,19 @@ pub fn confirm(
         }
     }
     Err(Failure::NotApproved("what was typed is not the digest"))
+}
+
+/// Returns the line that approves it without a question, and with the same options.
+fn with_digest(args: &ApproveArgs, job: JobId, digest: &[u8]) -> String {
+    let (job, digest) = (job.to_string(), hex(digest));
+    let mut words: Vec<&[u8]> = ["remit", "approve", &job].map(str::as_bytes).to_vec();
+    words.extend(args.signed.then_some(&b"--signed"[..]));
+    if let Some(key) = &args.key {
+        words.extend([b"--key", key.as_os_str().as_bytes()]);
+    }
+    words.extend([b"--digest", digest.as_bytes()]);
+    words.extend(args.no_wait.then_some(&b"--no-wait"[..]));
+    text::command_line(&words, LINE)
 }
 
 /// Returns true if at least 8 digits were typed and the digest starts with them. Spaces are ignored.
@@ -349,10 +364,12 @@ fn over(context: &Context, id: IdPrefix, is_afar: bool, refusal: Refusal) -> Res
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use remit_common::outcome::State;
 
     use super::super::enroll::host;
     use super::*;
+    use crate::args::{Cli, Verb};
 
     #[test]
     fn line_of_an_undo_has_the_commands_that_have_run() {
@@ -375,6 +392,31 @@ mod tests {
             line(&then),
             r"remit undo ab -m WHY --then sshd.reload --then 'site.say word=it'\''s;x'"
         );
+    }
+
+    #[test]
+    fn line_with_the_digest_has_the_same_options() {
+        let job = JobId([0xab; 16]);
+        let digest = [1; 32];
+        let head = format!("remit approve {job}");
+        let with = format!("--digest {}", hex(&digest));
+        for (options, expect) in [
+            ("", format!("{head} {with}")),
+            ("--no-wait", format!("{head} {with} --no-wait")),
+            ("--signed", format!("{head} --signed {with}")),
+            (
+                "--signed --key '/home/ann/a key' --no-wait",
+                format!("{head} --signed --key '/home/ann/a key' {with} --no-wait"),
+            ),
+        ] {
+            let line = format!("remit approve abab {options}");
+            let words = text::words(line.trim_end()).unwrap();
+            let words = words.into_iter().map(|word| word.text);
+            let Verb::Approve(args) = Cli::try_parse_from(words).unwrap().verb else {
+                panic!("{line}");
+            };
+            assert_eq!(with_digest(&args, job, &digest), expect);
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn approve(context: &Context, args: &ApproveArgs, host: &str) -> Result<Exit
         false => None,
     };
     let statement = is_signed.then(|| verified.statement());
-    confirm(&shown, statement.as_deref(), Some(host))?;
+    confirm(&shown, statement.as_deref(), args)?;
     let to_sign = statement.as_ref().zip(key);
     let sign = |(text, key): (&String, PathBuf)| signing::sign(text, &key);
     let signature = to_sign.map(sign).transpose()?;
