@@ -93,7 +93,7 @@ pub struct DenyArgs {
     pub id: IdPrefix,
 
     /// The reason, which the requester reads
-    #[arg(short, long, value_name = "WHY")]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
     pub message: String,
 }
 

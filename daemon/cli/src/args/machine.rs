@@ -146,7 +146,7 @@ pub struct ClientConfigArgs {
 #[derive(Debug, Args)]
 pub struct LockArgs {
     /// The reason, which refused users see
-    #[arg(short, long, value_name = "WHY")]
+    #[arg(short, long, value_name = "WHY", allow_hyphen_values = true)]
     pub message: String,
 
     /// End all running jobs too

@@ -297,6 +297,21 @@ mod tests {
     }
 
     #[test]
+    fn reason_may_begin_with_a_hyphen() {
+        let reason = "-5 % of the disk is left";
+        for args in [
+            &["change", "site.x", "-m"][..],
+            &["undo", ID, "--reason"],
+            &["deny", ID, "-m"],
+            &["lock", "--message"],
+        ] {
+            let all = [args, &[reason]].concat();
+            let verb = format!("{:?}", parse(&all).unwrap());
+            assert!(verb.contains(reason), "{verb}");
+        }
+    }
+
+    #[test]
     fn job_output_parts_are_parsed() {
         for args in [
             &["job"][..],

@@ -202,7 +202,7 @@ pub struct UndoArgs {
     pub then: Vec<String>,
 
     /// Why, in your words; it is recorded, and whoever approves it reads it
-    #[arg(short = 'm', long, value_name = "TEXT")]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: String,
 
     /// Start nothing if this id was used before: answer with the job it started

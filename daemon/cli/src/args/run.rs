@@ -113,7 +113,7 @@ pub struct ChangeArgs {
     pub then: Vec<String>,
 
     /// Why, in your words; it is recorded, and whoever approves it reads it
-    #[arg(short = 'm', long, value_name = "TEXT")]
+    #[arg(short = 'm', long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: String,
 
     #[command(flatten)]
